@@ -1,0 +1,196 @@
+"""One upload in parts: the parts travel side by side, the object appears whole or not at all.
+
+This room knows a connection, a bucket's name and a key. Where the bytes come from, and how they are cut into parts, is for the rooms
+above to say (``transfer.py`` and ``fileio.py``).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+from .connection import Connection
+from .errors import S3Error
+
+logger = logging.getLogger("messageflux_s3")
+
+MIN_PART_BYTES = 5 * 1024 * 1024
+"""S3 takes no smaller part, but for the last one."""
+MAX_PARTS = 10_000
+MAX_COPIED_PART_BYTES = 5 * 1024**3
+
+
+class MultipartUpload:
+    """An upload in parts under way. Begun at the first part; ends with :meth:`complete` or :meth:`abort`.
+
+    Parts are numbered in the order in which they are added. As a context manager it aborts itself where the block did not complete it,
+    so that nothing invisible stays behind and is paid for.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        parameters: What CreateMultipartUpload takes, under S3's own names (``Metadata`` already encoded).
+        concurrency: How many parts are under way at once at the most; that many are held in memory.
+
+    Requests:
+        1 POST at the first part, 1 PUT per part, 1 POST to complete or 1 DELETE to abort.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        bucket_name: str,
+        key: str,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        concurrency: int = 4,
+    ) -> None:
+        self._connection = connection
+        self._where = {"Bucket": bucket_name, "Key": key}
+        self._parameters = dict(parameters or {})
+        self._concurrency = max(1, min(concurrency, connection.config.max_concurrency))
+        self._executor: ThreadPoolExecutor | None = None
+        self._pid = os.getpid()
+        self._waiting: deque[Future[dict[str, Any]]] = deque()
+        self._parts: list[dict[str, Any]] = []
+        self._next_number = 1
+        self._upload_id: str | None = None
+        self._is_over = False
+
+    @property
+    def upload_id(self) -> str | None:
+        """The store's name of the upload; None before the first part."""
+        return self._upload_id
+
+    @property
+    def part_count(self) -> int:
+        """How many parts were added."""
+        return self._next_number - 1
+
+    def begin(self) -> str:
+        """Begin the upload, if it is not begun.
+
+        Returns:
+            The store's name of the upload.
+        """
+        if self._upload_id is None:
+            answer = self._connection.call("CreateMultipartUpload", **self._where, **self._parameters)
+            self._upload_id = str(answer["UploadId"])
+        return self._upload_id
+
+    def add_part(self, body: Any, **parameters: Any) -> None:
+        """Send a part. Returns at once while there is room, else waits for the oldest one.
+
+        Args:
+            body: Bytes, or whatever boto3 takes as a ``Body``; not to be changed until the upload is over.
+            parameters: More of what UploadPart takes.
+
+        Raises:
+            S3Error: An earlier part failed.
+        """
+        self._submit("UploadPart", Body=body, **parameters)
+
+    def copy_part(self, source: Mapping[str, str], start: int, end: int, *, if_match: str | None = None) -> None:
+        """Have the store copy bytes of an object into a part.
+
+        Args:
+            source: boto3's ``CopySource``.
+            start: The first byte.
+            end: The byte after the last one.
+            if_match: The etag, without quotes, that the source must still have.
+
+        Raises:
+            S3Error: An earlier part failed.
+        """
+        condition = {} if if_match is None else {"CopySourceIfMatch": if_match}
+        self._submit("UploadPartCopy", CopySource=dict(source), CopySourceRange=f"bytes={start}-{end - 1}", **condition)
+
+    def _submit(self, operation: str, **parameters: Any) -> None:
+        if self._is_over:
+            raise ValueError("this upload is over; parts cannot be added")
+        if self._next_number > MAX_PARTS:
+            raise ValueError(f"an object has at most {MAX_PARTS:,} parts; larger parts are needed")
+        while len(self._waiting) >= self._concurrency:
+            self._collect_oldest()
+        upload_id = self.begin()
+        number, self._next_number = self._next_number, self._next_number + 1
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(self._concurrency, "messageflux-s3-parts")
+        self._waiting.append(
+            self._executor.submit(
+                self._send, operation, UploadId=upload_id, PartNumber=number, **self._where, **parameters
+            )
+        )
+
+    def _send(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        answer = self._connection.call(operation, **parameters)
+        result = answer["CopyPartResult"] if operation == "UploadPartCopy" else answer
+        checksums = {name: value for name, value in result.items() if name.startswith("Checksum") and name != "ChecksumType"}
+        return {"PartNumber": parameters["PartNumber"], "ETag": result["ETag"], **checksums}
+
+    def _collect_oldest(self) -> None:
+        self._parts.append(self._waiting.popleft().result())
+
+    def complete(self, finish: Callable[..., dict[str, Any]] | None = None, **parameters: Any) -> dict[str, Any]:
+        """Wait for the parts and make the object of them.
+
+        Args:
+            finish: Makes the call in place of ``connection.call``, with the same arguments (a conditional completion).
+            parameters: More of what CompleteMultipartUpload takes.
+
+        Returns:
+            The store's answer.
+
+        Raises:
+            S3Error: A part, or the completion, failed; abort the upload.
+        """
+        upload_id = self.begin()
+        while self._waiting:
+            self._collect_oldest()
+        call = finish or self._connection.call
+        answer = call(
+            "CompleteMultipartUpload",
+            UploadId=upload_id,
+            MultipartUpload={"Parts": self._parts},
+            **self._where,
+            **parameters,
+        )
+        self._end()
+        return answer
+
+    def abort(self) -> None:
+        """Give the upload up: parts still waiting are not sent, those sent are deleted. No error if that fails: it is logged."""
+        if self._is_over:
+            return
+        for waiting in self._waiting:
+            waiting.cancel()
+        pending, pid = list(self._waiting), self._pid
+        self._end()
+        if self._upload_id is None or pid != os.getpid():
+            return  # nothing was sent, or the upload is the parent's
+        for sent in pending:  # a part that lands after the abort would stay behind
+            if not sent.cancelled():
+                sent.exception()
+        try:
+            self._connection.call("AbortMultipartUpload", UploadId=self._upload_id, **self._where)
+        except S3Error as error:
+            logger.warning("the unfinished upload of s3://%(Bucket)s/%(Key)s could not be aborted", self._where, exc_info=error)
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._waiting.clear()
+        executor, self._executor = self._executor, None
+        if executor is not None and self._pid == os.getpid():
+            executor.shutdown(wait=False)
+
+    def __enter__(self) -> MultipartUpload:
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
+        self.abort()
