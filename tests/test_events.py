@@ -1,0 +1,367 @@
+"""Events: what each source says, whatever it is wrapped in, and what a hostile one cannot do."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from messageflux_s3 import ObjectEvent, parse_event
+
+SAMPLES = Path(__file__).parent / "data" / "events"
+
+keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
+hexadecimal = st.text("0123456789ABCDEFabcdef", min_size=1, max_size=20)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def sample(name: str) -> Any:
+    return json.loads((SAMPLES / f"{name}.json").read_text("utf-8"))["message"]
+
+
+def notification(key: str, **changes: Any) -> dict[str, Any]:
+    described = {"key": key, "size": 3, "eTag": "abc", "sequencer": "01", **changes.pop("object", {})}
+    content = {"bucket": {"name": "inbox"}, "object": described}
+    return {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "s3": content,
+        **changes,
+    }
+
+
+def in_sns(text: str) -> dict[str, Any]:
+    return {"Type": "Notification", "TopicArn": "arn:aws:sns:::t", "MessageId": "1", "Message": text}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "aws_put",
+            ("created", "amzn-s3-demo-bucket", "HappyFace.jpg", 1024, "d41d8cd98f00b204e9800998ecf8427e"),
+        ),
+        (
+            "minio_put",
+            ("created", "images", "test12/DG0890EY2.jpg", 629648, "b7ce786cd89b182bfd5ae765557bbc37"),
+        ),
+        ("minio_documented", ("created", "images", "myphoto.jpg", 200436, None)),
+        (
+            "ceph_documented",
+            ("created", "mybucket1", "myimage1.jpg", 1024, "37b51d194a7513e45b56f6524f2d51f2"),
+        ),
+        (
+            "ceph_older",
+            (
+                "created",
+                "xraylab-0001",
+                "demo_A Person_6580_1947-05-22_2017-04-27.jpeg",
+                108622,
+                "819c1e1c1b4c7b9853301ba2e6c300f1",
+            ),
+        ),
+        (
+            "eventbridge_created",
+            ("created", "amzn-s3-demo-bucket1", "example-key", 5, "b1946ac92492d2347c6235b4d2611184"),
+        ),
+        ("r2_put", ("created", "my-bucket", "my-new-object", 65536, "c846ff7a18f28c2e262116d6e8719ef0")),
+    ],
+)
+def test_the_documented_sample_of_each_source_is_understood(name: str, expected: tuple[Any, ...]) -> None:
+    """What the sources' own documentation shows comes out as one event with its kind, place, size and etag."""
+    [event] = parse_event(sample(name))
+    assert (event.kind, event.bucket, event.key, event.size, event.etag) == expected
+
+
+def test_everything_that_a_notification_says_is_there() -> None:
+    """Version, sequencer, time and name come from the record, and the record itself is kept."""
+    message = sample("aws_put")
+    [event] = parse_event(json.dumps(message).encode())
+    assert event.event_name == "ObjectCreated:Put"
+    assert event.version_id == "096fKKXTRTtl3on89fVO.nfljtsv6qko"
+    assert event.sequencer == "0055AED6DCD90281E5"
+    assert event.time == datetime(1970, 1, 1, tzinfo=timezone.utc)
+    assert event.raw == message["Records"][0]
+    assert pickle.loads(pickle.dumps(event)) == event
+
+
+def test_minios_prefix_is_no_part_of_the_name() -> None:
+    """The name of an event is the same, whether the source writes 's3:' before it or not."""
+    assert parse_event(sample("minio_put"))[0].event_name == "ObjectCreated:Put"
+
+
+def test_the_test_event_says_that_nothing_happened() -> None:
+    """S3's set-up probe is readable and about no object."""
+    assert parse_event(sample("aws_test_event")) == []
+
+
+@pytest.mark.parametrize(
+    ("event_name", "kind"),
+    [
+        ("ObjectCreated:CompleteMultipartUpload", "created"),
+        ("ObjectRemoved:Delete", "removed"),
+        ("ObjectRemoved:DeleteMarkerCreated", "removed"),
+        ("ObjectRestore:Completed", "restored"),
+        ("ObjectTagging:Put", "tagged"),
+        ("LifecycleExpiration:Delete", "expired"),
+        ("ObjectLifecycle:Expiration:Current", "expired"),
+        ("s3:ObjectLifecycle:Transition:Current", "transitioned"),
+        ("LifecycleTransition", "transitioned"),
+        ("ObjectAcl:Put", "acl"),
+        ("s3:ObjectAccessed:Get", "accessed"),
+        ("ReducedRedundancyLostObject", "lost"),
+        ("SomethingNew:Today", "other"),
+    ],
+)
+def test_the_kind_is_one_word_for_all_sources(event_name: str, kind: str) -> None:
+    """Names of AWS, MinIO and Ceph, known or not, have a kind."""
+    assert [event.kind for event in parse_event({"Records": [notification("a", eventName=event_name)]})] == [
+        kind
+    ]
+
+
+@pytest.mark.parametrize(
+    ("detail_type", "reason", "kind"),
+    [
+        ("Object Created", "PutObject", "created"),
+        ("Object Deleted", "DeleteObject", "removed"),
+        ("Object Deleted", "Lifecycle Expiration", "expired"),
+        ("Object Restore Completed", "", "restored"),
+        ("Object Tags Added", "", "tagged"),
+    ],
+)
+def test_eventbridge_has_the_same_kinds(detail_type: str, reason: str, kind: str) -> None:
+    """EventBridge says in two fields what a notification says in one."""
+    message = sample("eventbridge_created")
+    message["detail-type"] = detail_type
+    message["detail"]["reason"] = reason
+    assert parse_event(message)[0].kind == kind
+
+
+@pytest.mark.parametrize("action", ["PutObject", "CopyObject", "CompleteMultipartUpload"])
+def test_r2_creates(action: str) -> None:
+    """Each of R2's ways to create is an object created."""
+    assert parse_event(sample("r2_put") | {"action": action})[0].kind == "created"
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.31"])
+def test_every_minor_version_is_read(version: str) -> None:
+    """Only the major number says whether the record can be understood; fields that nobody knows yet are passed over."""
+    record = notification("a", eventVersion=version, novelty={"x": 1})
+    assert parse_event({"Records": [record]})[0].key == "a"
+
+
+def test_another_major_version_is_refused() -> None:
+    """Nobody knows whether version 3 encodes its keys."""
+    with pytest.raises(ValueError, match="eventVersion"):
+        parse_event({"Records": [notification("a", eventVersion="3.0")]})
+
+
+@given(keys)
+def test_keys_of_notifications_are_decoded_exactly_once(key: str) -> None:
+    """Whatever the key, it comes back as it is in the bucket, with S3's encoding and with MinIO's."""
+    for encoded in (quote_plus(key, safe="/"), quote_plus(key)):
+        assert parse_event({"Records": [notification(encoded)]})[0].key == key
+
+
+@given(keys)
+def test_keys_of_eventbridge_and_r2_are_not_decoded(key: str) -> None:
+    """EventBridge and R2 write the key as it is, so 'a+b' and '%41' stay what they are."""
+    bridge, r2 = sample("eventbridge_created"), sample("r2_put")
+    bridge["detail"]["object"]["key"] = r2["object"]["key"] = key
+    assert [parse_event(bridge)[0].key, parse_event(r2)[0].key] == [key, key]
+
+
+@given(keys)
+def test_the_encoding_of_ceph_is_selectable(key: str) -> None:
+    """Ceph's code writes the raw key; a Ceph that encodes is read with ceph_keys_encoded."""
+    raw = {"Records": [notification(key, eventSource="ceph:s3")]}
+    encoded = {"Records": [notification(quote(key, safe="/"), eventSource="ceph:s3")]}
+    assert parse_event(raw)[0].key == key
+    assert parse_event(encoded, ceph_keys_encoded=True)[0].key == key
+
+
+@pytest.mark.parametrize(
+    "key", ["red flower.jpg", "a+b", "100%", "../../etc/passwd", "line\nend", "/lead//x/", "é"]
+)
+def test_odd_keys_pass_through_every_envelope(key: str) -> None:
+    """SNS, SQS, Lambda and EventBridge's own way: the same key at the end of each."""
+    bare = json.dumps({"Records": [notification(quote_plus(key))]})
+    sns = json.dumps(in_sns(bare))
+    for message in (
+        bare,
+        in_sns(bare),
+        {"MessageId": "1", "ReceiptHandle": "r", "Body": bare},
+        {"MessageId": "1", "ReceiptHandle": "r", "Body": sns},
+        {"Messages": [{"MessageId": "1", "ReceiptHandle": "r", "Body": sns}]},
+        {"Records": [{"eventSource": "aws:sqs", "messageId": "1", "body": bare}]},
+        {"Records": [{"eventSource": "aws:sqs", "messageId": "1", "body": sns}]},
+        {"Records": [{"EventSource": "aws:sns", "Sns": in_sns(bare)}]},
+    ):
+        as_text = message if isinstance(message, str) else json.dumps(message)
+        for form in (message, as_text, as_text.encode(), bytearray(as_text.encode())):
+            assert [event.key for event in parse_event(form)] == [key]  # type: ignore[arg-type]  # bytearray
+
+
+def test_a_batch_of_lambda_gives_every_event_in_order() -> None:
+    """Several messages, each with several records, come out as one list."""
+    bodies = [json.dumps({"Records": [notification("a"), notification("b")]}), json.dumps({"Records": []})]
+    records = [{"eventSource": "aws:sqs", "messageId": "1", "body": body} for body in [*bodies, bodies[0]]]
+    assert [event.key for event in parse_event({"Records": records})] == ["a", "b", "a", "b"]
+
+
+@given(keys, hexadecimal, hexadecimal)
+def test_sequencers_order_the_events_of_a_key(key: str, one: str, other: str) -> None:
+    """The shorter is padded on the right with zeros; exactly one of two different ones is newer, neither of two equal ones."""
+    first = ObjectEvent("ObjectCreated:Put", "created", "inbox", key, sequencer=one)
+    second = ObjectEvent("ObjectCreated:Put", "created", "inbox", key, sequencer=other)
+    width = max(len(one), len(other))
+    left, right = int(one.ljust(width, "0"), 16), int(other.ljust(width, "0"), 16)
+    assert first.is_newer_than(second) == (left > right)
+    assert second.is_newer_than(first) == (right > left)
+
+
+def test_without_sequencers_the_times_decide() -> None:
+    """R2 sends no sequencer: later is newer, and where nobody knows, neither is."""
+    early = ObjectEvent("PutObject", "created", "b", "k", time=datetime(2026, 1, 1, tzinfo=timezone.utc))
+    late = ObjectEvent("PutObject", "created", "b", "k", time=datetime(2026, 1, 2, tzinfo=timezone.utc))
+    unknown = ObjectEvent("PutObject", "created", "b", "k")
+    assert (late.is_newer_than(early), early.is_newer_than(late)) == (True, False)
+    assert (unknown.is_newer_than(late), late.is_newer_than(unknown)) == (False, False)
+
+
+@pytest.mark.parametrize(("bucket", "key"), [("other", "k"), ("b", "other")])
+def test_events_of_different_objects_have_no_order(bucket: str, key: str) -> None:
+    """S3 orders the events of one key only, so asking for more is an error."""
+    event = ObjectEvent("PutObject", "created", "b", "k", sequencer="1")
+    with pytest.raises(ValueError, match="one object only"):
+        event.is_newer_than(ObjectEvent("PutObject", "created", bucket, key, sequencer="0"))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"\xff\xfe",
+        "not JSON",
+        "[" * 100_000,
+        '{"Records":' * 100_000,
+        '{"a": NaN}',
+        '{"Records": [], "Records": []}',
+        {"Body": "plain text"},
+        {"Type": "Notification", "Message": "{"},
+        {"Records": [{"s3": 5}]},
+        {"Records": [notification("a", s3={"bucket": {"name": "inbox"}})]},
+        {"Records": [notification("a", s3={"bucket": "inbox", "object": {"key": "a"}})]},
+        {"Records": [notification("a", s3={"bucket": {"name": "../etc"}, "object": {"key": "a"}})]},
+        {"Records": [notification("a", s3={"bucket": {"name": "in/box"}, "object": {"key": "a"}})]},
+        {"Records": [notification("")]},
+        {"Records": [notification("k" * 1025)]},
+        {"Records": [notification("100%")]},
+        {"Records": [notification("%FF")]},
+        {"Records": [notification("\ud800")]},
+        {"Records": [notification(["a"])]},  # type: ignore[arg-type]  # wrong on purpose
+        {"Records": [notification("a", object={"size": -1})]},
+        {"Records": [notification("a", object={"size": True})]},
+        {"Records": [notification("a", object={"size": float("nan")})]},
+        {"Records": [notification("a", object={"size": "many"})]},
+        {"Records": [notification("a", object={"eTag": 5})]},
+        {"Records": [notification("a", object={"versionId": {}})]},
+        {"Records": [notification("a", object={"sequencer": "zz"})]},
+        {"Records": [notification("a", eventTime=["now"])]},
+        {"Records": [notification("a", eventVersion=2)]},
+    ],
+    ids=lambda message: repr(message)[:50],
+)
+def test_what_cannot_be_decoded_is_a_value_error(message: Any) -> None:
+    """Broken, forged and nested without end: one error, and never a wrong key."""
+    with pytest.raises(ValueError):
+        parse_event(message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "null",
+        "[]",
+        '"text"',
+        "7",
+        {},
+        {"Records": []},
+        {"Records": "none"},
+        {"Records": [None, 5, "x", []]},
+        {"Records": [{"eventSource": "aws:dynamodb"}]},
+        {"source": "aws.ec2", "detail-type": "Object Created"},
+        {"source": "aws.s3", "detail-type": "AWS API Call via CloudTrail", "detail": {}},
+        {"Type": "SubscriptionConfirmation", "Message": "You have chosen to subscribe"},
+        {
+            "Records": [
+                {"eventName": "s3:BucketCreated:*", "s3": {"bucket": {"name": "b"}, "object": {"key": ""}}}
+            ]
+        },
+    ],
+    ids=repr,
+)
+def test_what_is_about_no_object_is_no_event(message: Any) -> None:
+    """Readable messages of others give an empty list."""
+    assert parse_event(message) == []
+
+
+@pytest.mark.parametrize("message", [None, 5, ["a"], object()])
+def test_what_is_no_message_is_a_type_error(message: Any) -> None:
+    """Neither bytes, text nor a dict: the caller's mistake."""
+    with pytest.raises(TypeError, match="message must be"):
+        parse_event(message)
+
+
+def test_envelopes_without_end_are_an_error() -> None:
+    """Neither a message in a hundred envelopes nor one that contains itself goes round for ever."""
+    message: Any = {}
+    for _ in range(100):
+        message = {"Body": message}
+    itself: dict[str, Any] = {}
+    itself["Body"] = itself
+    for endless in (message, itself):
+        with pytest.raises(ValueError, match="envelopes"):
+            parse_event(endless)
+
+
+@given(json_values, json_values)
+def test_no_message_crashes_it(one: Any, other: Any) -> None:
+    """Whatever stands wherever in a message, the outcome is events or a ValueError."""
+    record = notification("a")
+    for message in (
+        {"Records": [record | {"s3": one}]},
+        {"Records": [record | {"s3": {"bucket": one, "object": other}}]},
+        {"Records": [notification("a", object={"size": one, "eTag": other, "key": one})], "eventTime": other},
+        {"Records": one, "Type": "Notification", "Message": other},
+        {"source": "aws.s3", "detail-type": "Object Created", "detail": one, "time": other},
+        {"account": one, "action": "PutObject", "bucket": one, "object": other},
+        {"Body": one, "Messages": other},
+    ):
+        try:
+            events = parse_event(message)
+        except ValueError:
+            continue
+        assert all(isinstance(event, ObjectEvent) and event.key for event in events)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200))
+def test_no_bytes_crash_it(message: bytes | str) -> None:
+    """Bytes and text of any kind are a ValueError or no events."""
+    try:
+        assert parse_event(message) == []
+    except ValueError as error:
+        assert "JSON" in str(error)
