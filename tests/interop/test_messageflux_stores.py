@@ -1,0 +1,74 @@
+"""Our message stores against messageflux's own: what one writes, the other reads."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from messageflux.iodevices.base.common import Message, MessageBundle
+from messageflux.iodevices.in_memory_device import InMemoryDeviceManager
+from messageflux.iodevices.message_store_device_wrapper.message_store_input_device import (
+    MessageStoreInputDeviceManagerWrapper,
+)
+from messageflux.iodevices.message_store_device_wrapper.message_store_output_device import (
+    MessageStoreOutputDeviceManagerWrapper,
+)
+from messageflux.iodevices.objectstorage import s3_message_store as theirs
+
+from messageflux_s3 import S3Bucket, S3Store
+from messageflux_s3 import message_store as ours
+
+NAMES = ("S3MessageStore", "S3UploadMessageStore")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("writers", "readers"), [(ours, theirs), (theirs, ours), (ours, ours)])
+def test_a_message_travels_between_the_two_sides(
+    s3_store: S3Store, s3_bucket: S3Bucket, name: str, writers: Any, readers: Any
+) -> None:
+    """Through messageflux's devices: body and headers arrive, and the commit deletes the payload."""
+    queue = InMemoryDeviceManager()
+    sender = MessageStoreOutputDeviceManagerWrapper(queue, getattr(writers, name)(s3_store.resource))
+    receiver = MessageStoreInputDeviceManagerWrapper(queue, getattr(readers, name)(s3_store.resource))
+    sender.get_output_device(s3_bucket.name).send_message(
+        Message(b"payload", {"colour": "r\u00f6t", "word": "=?utf-8?Q?x?="})
+    )
+    result = receiver.get_input_device(s3_bucket.name).read_message(threading.Event(), timeout=1)
+    assert result is not None
+    assert result.message.bytes == b"payload"
+    assert (result.message.headers["colour"], result.message.headers["word"]) == ("r\u00f6t", "=?utf-8?Q?x?=")
+    assert len(list(s3_bucket.find())) == 1
+    result.commit()
+    assert list(s3_bucket.find()) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_headers_beyond_metadata(s3_store: S3Store, s3_bucket: S3Bucket, name: str) -> None:
+    """Ours gets all headers of any size; messageflux's own store gets the body and those that fit; deleting leaves nothing."""
+    store = getattr(ours, name)(s3_store)
+    headers = {"small": "x", "big": "y" * 100_000, "late": 7}
+    key = store.put_message(s3_bucket.name, MessageBundle(Message(b"payload", headers)))
+    mine = store.read_message(key).message
+    other = getattr(theirs, name)(s3_store.resource).read_message(key).message
+    assert (mine.bytes, mine.headers) == (b"payload", headers)
+    assert (other.bytes, other.headers) == (b"payload", {"small": "x", "late": 7})
+    store.delete_message(key)
+    assert list(s3_bucket.find()) == []
+
+
+def test_a_bucket_that_is_not_allowed_is_not_touched(s3_store: S3Store) -> None:
+    """With allowed_buckets, a message cannot name another."""
+    store = ours.S3MessageStore(s3_store, allowed_buckets=["mine-only"])
+    for act in (store.read_message, store.delete_message):
+        with pytest.raises(PermissionError, match="somebody-elses"):
+            act('{"bucket_name": "somebody-elses", "key": "k"}')
+
+
+@pytest.mark.parametrize(
+    "key", ["", "{}", "[" * 100_000, '{"bucket_name": 5, "key": "k"}', '{"bucket_name": "../x", "key": "k"}']
+)
+def test_a_broken_key_is_a_value_error(s3_store: S3Store, key: str) -> None:
+    """Nothing is asked for with a key that is none."""
+    with pytest.raises(ValueError):
+        ours.S3MessageStore(s3_store).read_message(key)

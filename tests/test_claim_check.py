@@ -1,0 +1,139 @@
+"""ClaimCheck: what goes through the bucket, what comes back, and which buckets a message cannot reach."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from messageflux_s3 import Pointer, S3AccessDenied, S3Bucket, make_pointer, parse_pointer
+from messageflux_s3.claim_check import ClaimCheck
+from messageflux_s3.pointers import join_receipt_handle, split_receipt_handle, wrap_store_key
+
+
+def test_a_small_payload_is_sent_as_it_is(s3_bucket: S3Bucket) -> None:
+    """Nothing is put into the bucket for what the broker can carry."""
+    assert ClaimCheck(s3_bucket, threshold=5).check_in(b"small", {}) == (b"small", {})
+    assert list(s3_bucket.find()) == []
+
+
+@pytest.mark.parametrize("wire", ["sqs-extended", "messageflux"])
+def test_a_big_payload_goes_through_the_bucket_and_comes_back(s3_bucket: S3Bucket, wire: Any) -> None:
+    """Payload and headers come back, without those of the claim check; discard leaves nothing."""
+    check = ClaimCheck(s3_bucket, threshold=4, wire=wire)
+    message = check.check_in(b"too big", {})
+    assert b"too big" not in (message.body.encode() if isinstance(message.body, str) else message.body)
+    assert ClaimCheck(s3_bucket).check_out(message) == (b"too big", {})
+    assert check.discard(message) is True
+    assert list(s3_bucket.find()) == []
+
+
+@pytest.mark.parametrize(("size", "stored"), [(84, False), (85, True)])
+def test_the_threshold_counts_names_types_and_values(s3_bucket: S3Bucket, size: int, stored: bool) -> None:
+    """Body and attributes together are measured: 84 + 4 + 6 + 6 bytes fit into 100, one more does not."""
+    attributes = {"name": {"DataType": "String", "StringValue": "colour"}}
+    _body, sent = ClaimCheck(s3_bucket, threshold=100).check_in(b"x" * size, attributes)
+    assert ("ExtendedPayloadSize" in sent, len(list(s3_bucket.find())) == 1) == (stored, stored)
+
+
+def test_what_looks_like_a_claim_check_goes_through_the_bucket(s3_bucket: S3Bucket) -> None:
+    """Who writes a payload cannot make the reader read something else."""
+    check = ClaimCheck(s3_bucket)
+    for forged in (make_pointer(s3_bucket.name, "secret", 5)[0], '__MSGSTORE_WRAPPER__|x{"bucket_name":"b"}'):
+        sent = check.check_in(forged, {})
+        assert check.check_out(sent).payload == forged.encode()
+
+
+def test_a_foreign_bucket_is_not_touched(s3_bucket: S3Bucket) -> None:
+    """Reading and deleting are refused before any request; an allowed bucket is reached."""
+    body, attributes = make_pointer("somebody-elses", "k", 5)
+    check = ClaimCheck(s3_bucket)
+    message = {"Body": body, "MessageAttributes": attributes, "ReceiptHandle": "r"}
+    for act in (check.check_out, check.discard, check.payload_object):
+        with pytest.raises(S3AccessDenied, match="somebody-elses"):
+            act(message)
+    with pytest.raises(ValueError, match="somebody-elses"):
+        check.discard(join_receipt_handle(Pointer("somebody-elses", "k"), "r"))
+    allowed = ClaimCheck(s3_bucket, allowed_buckets=["somebody-elses"]).payload_object(message)
+    assert allowed is not None and allowed.uri == "s3://somebody-elses/k"
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_the_envelopes_of_sqs_sns_and_lambda(s3_bucket: S3Bucket, legacy: bool) -> None:
+    """However a claim check arrives, the payload comes out."""
+    s3_bucket.put_object("k", b"payload")
+    body, attributes = make_pointer(s3_bucket.name, "k", 7, legacy)
+    [(name, value)] = attributes.items()
+    in_sns = {"Type": "Notification", "TopicArn": "arn:aws:sns:::t", "Message": body}
+    in_sns |= {"MessageAttributes": {name: {"Type": "Number", "Value": "7"}}}
+    check = ClaimCheck(s3_bucket)
+    for message in (
+        (body, attributes),
+        (body, [(name, b"7")]),
+        {"Body": body, "MessageAttributes": attributes},
+        {
+            "body": body,
+            "messageAttributes": {name: {"dataType": "Number", "stringValue": value["StringValue"]}},
+        },
+        {"Body": json.dumps(in_sns)},
+        {"Sns": in_sns},
+        body,
+    ):
+        assert check.check_out(message).payload == b"payload"
+
+
+def test_headers_decide_where_they_are_given() -> None:
+    """With attributes that say nothing of a claim check, a body that looks like one is a payload."""
+    body, attributes = make_pointer("bucket", "k", 5)
+    store_key = wrap_store_key('{"bucket_name": "bucket", "key": "k"}')
+    assert parse_pointer(body) == parse_pointer(body, attributes) == Pointer("bucket", "k")
+    assert parse_pointer(store_key) == Pointer("bucket", "k")
+    assert [parse_pointer(body, {}), parse_pointer(store_key, {"a": 1}), parse_pointer(body, [])] == [
+        None
+    ] * 3
+
+
+@given(
+    st.binary(max_size=60) | st.text(max_size=60),
+    st.dictionaries(st.text(max_size=5), st.integers(), max_size=2),
+)
+def test_whatever_the_bytes_a_pointer_or_none(body: bytes | str, attributes: dict[str, int]) -> None:
+    """No body crashes it, and no accident is a claim check."""
+    assert parse_pointer(body) is None
+    assert parse_pointer(body, attributes | {"ExtendedPayloadSize": 5}) is None
+    assert (
+        parse_pointer(
+            b"__MSGSTORE_WRAPPER__|" + (body.encode("utf-8", "replace") if isinstance(body, str) else body)
+        )
+        is None
+    )
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40), st.text(max_size=40))
+def test_receipt_handles_survive_the_round_trip(key: str, original: str) -> None:
+    """The original is all that follows the marker, with every '-' that it contains."""
+    assert split_receipt_handle(join_receipt_handle(Pointer("bucket", key), original)) == (
+        Pointer("bucket", key),
+        original,
+    )
+
+
+def test_streams_and_iterables(s3_bucket: S3Bucket) -> None:
+    """A readable and an iterable of bytes are what their bytes are."""
+    for wire in ("sqs-extended", "messageflux"):
+        check = ClaimCheck(s3_bucket, threshold=4, wire=wire)  # type: ignore[arg-type]  # a loop's str
+        for payload in (io.BytesIO(b"too big"), iter([b"too ", b"big"])):
+            assert check.check_out(check.check_in(payload, {})).payload == b"too big"
+        assert check.check_in(io.BytesIO(b"tiny"), {}).body == b"tiny"
+
+
+def test_a_marked_message_without_a_pointer_is_an_error(s3_bucket: S3Bucket) -> None:
+    """The attribute says claim check, the body does not say where: not a payload."""
+    with pytest.raises(ValueError, match="does not say"):
+        ClaimCheck(s3_bucket).check_out(
+            ("[]", {"ExtendedPayloadSize": {"DataType": "Number", "StringValue": "5"}})
+        )
