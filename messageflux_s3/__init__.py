@@ -1,0 +1,120 @@
+"""S3 as Python objects: lazy handles on buckets and objects, on boto3.
+
+A handle is free, a property costs at most one request and remembers it, a method says what it costs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .bucket import S3Bucket
+from .capabilities import Capabilities
+from .config import S3Config
+from .errors import (
+    Failure,
+    S3AccessDenied,
+    S3AuthenticationError,
+    S3BatchError,
+    S3BucketException,
+    S3BucketExists,
+    S3BucketNotEmpty,
+    S3ChecksumError,
+    S3ConnectionError,
+    S3Error,
+    S3InvalidName,
+    S3LockError,
+    S3NoSuchBucket,
+    S3NoSuchItem,
+    S3NotInitializedError,
+    S3ObjectArchived,
+    S3ObjectChanged,
+    S3ObjectExists,
+    S3PreconditionFailed,
+    S3ServerError,
+    S3Throttled,
+    S3Unsupported,
+)
+from .keys import BUCKET_NAME_VALIDATOR
+from .object import S3Object
+from .query import ObjectQuery
+from .store import S3Store, connect, default_store, initialize, is_initialized
+
+if TYPE_CHECKING:
+    from .claim_check import ClaimCheck
+    from .events import ObjectEvent, parse_event
+    from .local import LocalS3
+    from .message_store import S3MessageStore, S3UploadMessageStore
+    from .pointers import Pointer, make_pointer, parse_pointer
+
+__version__ = "0.1.0"
+
+_LATE = {
+    "ClaimCheck": "claim_check",
+    "LocalS3": "local",
+    "ObjectEvent": "events",
+    "Pointer": "pointers",
+    "S3MessageStore": "message_store",
+    "S3UploadMessageStore": "message_store",
+    "make_pointer": "pointers",
+    "parse_event": "events",
+    "parse_pointer": "pointers",
+}
+"""What loads on first use: the rooms of the top floor, and vocabulary that only message handlers need."""
+
+__all__ = [
+    "BUCKET_NAME_VALIDATOR",
+    "Capabilities",
+    "ClaimCheck",
+    "Failure",
+    "LocalS3",
+    "ObjectEvent",
+    "ObjectQuery",
+    "Pointer",
+    "S3AccessDenied",
+    "S3AuthenticationError",
+    "S3BatchError",
+    "S3Bucket",
+    "S3BucketException",
+    "S3BucketExists",
+    "S3BucketNotEmpty",
+    "S3ChecksumError",
+    "S3Config",
+    "S3ConnectionError",
+    "S3Error",
+    "S3InvalidName",
+    "S3LockError",
+    "S3MessageStore",
+    "S3NoSuchBucket",
+    "S3NoSuchItem",
+    "S3NotInitializedError",
+    "S3Object",
+    "S3ObjectArchived",
+    "S3ObjectChanged",
+    "S3ObjectExists",
+    "S3PreconditionFailed",
+    "S3ServerError",
+    "S3Store",
+    "S3Throttled",
+    "S3Unsupported",
+    "S3UploadMessageStore",
+    "connect",
+    "default_store",
+    "initialize",
+    "is_initialized",
+    "make_pointer",
+    "parse_event",
+    "parse_pointer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _LATE.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{module}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,477 @@
+"""S3Bucket: puts the floors below together. Read this file first.
+
+A bucket keeps the verbs about its objects and about its own existence. Whatever is ``?something`` in S3's URL is a sub-resource
+(``bucket.lifecycle``), work over many objects belongs to the query (``bucket.find(…)``), and what one object can do is the object's.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from . import content
+from .connection import Connection
+from .errors import S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket
+from .keys import check_bucket_name, check_key, quote_key
+from .object import S3Object
+from .query import ObjectQuery, criteria
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3ServiceResource
+    from mypy_boto3_s3.service_resource import Bucket
+    from typing_extensions import Self
+
+    from .store import S3Store
+
+
+class S3Bucket:
+    """One bucket. ``store.bucket(name)`` gives one without a request; this constructor is messageflux's door.
+
+    Example:
+        >>> bucket.put_object("2026/a.json", b'{"total": 7}', {"source": "erp"})
+        S3Object('s3://…/2026/a.json')
+        >>> [obj.size for obj in bucket.find(prefix="2026/")]
+        [12]
+    """
+
+    _connection: Connection
+    _name: str
+    _store: S3Store | None
+
+    def __init__(self, bucket_name: str, s3_resource: S3ServiceResource | S3Store, auto_create: bool = False) -> None:
+        """Check that the bucket is there.
+
+        Args:
+            bucket_name: The bucket's name.
+            s3_resource: A boto3 S3 resource, used as it is, or an S3Store.
+            auto_create: Whether to create the bucket where there is none.
+
+        Raises:
+            S3InvalidName: This is no bucket name.
+            S3NoSuchBucket: There is no such bucket, and ``auto_create`` is not set.
+
+        Requests:
+            1 HEAD (and 1 PUT where the bucket is created)
+        """
+        self._bind(check_bucket_name(bucket_name), s3_resource)
+        if auto_create:
+            self._create(exist_ok=True)
+        else:
+            self._connection.call("HeadBucket", Bucket=bucket_name)
+
+    @classmethod
+    def _lazy(cls, bucket_name: str, s3_resource: S3ServiceResource | S3Store) -> Self:
+        """A handle, without a request."""
+        self = cls.__new__(cls)
+        self._bind(check_bucket_name(bucket_name), s3_resource)
+        return self
+
+    @classmethod
+    def _around_client(cls, bucket_name: str, anything_of_boto3: Any) -> Self:
+        """A handle from anything of boto3 that carries a client."""
+        self = cls.__new__(cls)
+        self._connection = Connection.around(anything_of_boto3)
+        self._name = check_bucket_name(bucket_name)
+        self._store = None
+        return self
+
+    def _bind(self, bucket_name: str, s3_resource: S3ServiceResource | S3Store) -> None:
+        self._connection = _connection_of(s3_resource)
+        self._store = cast("S3Store", s3_resource) if hasattr(s3_resource, "_connection") else None
+        self._name = bucket_name
+
+    # -- making and finding buckets ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create_bucket(
+        cls,
+        s3_resource: S3ServiceResource | S3Store,
+        bucket_name: str,
+        lifetime_in_days: int | None = None,
+        allow_public_access: bool = False,
+        exist_ok: bool = True,
+    ) -> Self:
+        """Create a bucket.
+
+        Args:
+            s3_resource: A boto3 S3 resource or an S3Store.
+            bucket_name: The new bucket's name.
+            lifetime_in_days: After how many days its objects expire; None leaves that alone, 0 or less cancels it.
+            allow_public_access: Whether everybody may read and list it.
+            exist_ok: Whether a bucket of ours that exists already will do.
+
+        Returns:
+            The bucket; called on a subclass, one of that class.
+
+        Raises:
+            S3BucketExists: The name is taken: by somebody else, or (with ``exist_ok=False``) by us.
+
+        Requests:
+            1 HEAD, 1 PUT where there is no such bucket; those of ``set_lifetime_in_days`` and ``allow_public_access`` where asked for
+
+        Example:
+            >>> s3.S3Bucket.create_bucket(store, "scratch-1", lifetime_in_days=30)
+            S3Bucket('scratch-1')
+        """
+        bucket = cls._lazy(bucket_name, s3_resource)
+        bucket._create(exist_ok=exist_ok)
+        if lifetime_in_days is not None:
+            bucket.set_lifetime_in_days(lifetime_in_days)
+        if allow_public_access:
+            bucket.allow_public_access()
+        return bucket
+
+    @classmethod
+    def list_buckets(cls, s3_resource: S3ServiceResource | S3Store) -> Iterator[Self]:
+        """The buckets of the account.
+
+        Args:
+            s3_resource: A boto3 S3 resource or an S3Store.
+
+        Requests:
+            1 per 10,000 buckets
+        """
+        connection = _connection_of(s3_resource)
+        parameters: dict[str, Any] = {}
+        while True:
+            answer = connection.call("ListBuckets", **parameters)
+            for found in answer.get("Buckets", ()):
+                yield cls._lazy(found["Name"], s3_resource)
+            token = answer.get("ContinuationToken")
+            if not token:
+                return
+            parameters = {"ContinuationToken": token}
+
+    def _create(self, *, exist_ok: bool) -> None:
+        """Create the bucket unless it is there: creating it again would reset its ACL in us-east-1."""
+        try:
+            self._connection.call("HeadBucket", Bucket=self._name)
+        except S3NoSuchBucket:
+            pass
+        except S3AccessDenied as error:
+            raise S3BucketExists(
+                f"the bucket name {self._name!r} is taken, by somebody else or by us without leave to look at it: {error}",
+                operation="CreateBucket",
+                bucket=self._name,
+                code=error.code,
+                status=error.status,
+            ) from error
+        else:
+            if exist_ok:
+                return
+            raise S3BucketExists(
+                f"the bucket {self._name!r} exists already; exist_ok=True takes it as it is", operation="CreateBucket", bucket=self._name
+            )
+        region = self._connection.region
+        parameters: dict[str, Any] = {"Bucket": self._name}
+        if region not in ("us-east-1", "aws-global", "auto", "", None):
+            parameters["CreateBucketConfiguration"] = {"LocationConstraint": region}
+        try:
+            self._connection.call("CreateBucket", **parameters)
+        except S3BucketExists as error:
+            if not (exist_ok and (error.code == "BucketAlreadyOwnedByYou" or self._is_ours())):
+                raise
+        except S3Error as error:
+            if error.code != "InvalidLocationConstraint" or self._connection.is_aws:
+                raise
+            self._connection.call("CreateBucket", Bucket=self._name)  # a store with regions of its own, or none
+
+    def _is_ours(self) -> bool:
+        """Whether a bucket that some stores call "existing" without saying whose answers us."""
+        if self._connection.is_aws:
+            return False
+        try:
+            return self.exists()
+        except S3AccessDenied:
+            return False
+
+    # -- who it is: no request ----------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The bucket's name. Requests: none."""
+        return self._name
+
+    @property
+    def s3_resource(self) -> S3ServiceResource:
+        """The boto3 resource: the one that was given, or the store's. Requests: none."""
+        return self._connection.resource
+
+    @property
+    def boto3(self) -> Bucket:
+        """boto3's resource object for the same bucket, made anew at each access. Requests: none."""
+        return self._connection.resource.Bucket(self._name)
+
+    @property
+    def store(self) -> S3Store:
+        """The store that the bucket is in. Requests: none."""
+        if self._store is None:
+            from .store import (
+                S3Store,  # only messageflux's door has no parent to be handed; see docs/explanation/architecture.md
+            )
+
+            self._store = S3Store.from_resource(self._connection.resource)
+        return self._store
+
+    def compute_url(self, key: str) -> str:
+        """The address of a key over HTTP, quoted; it works for everybody only where the bucket is public.
+
+        Args:
+            key: The key.
+
+        Returns:
+            Below ``public_url`` where the store has one (``{bucket}`` in it stands for the name), else below the endpoint.
+
+        Requests:
+            none
+        """
+        quoted = quote_key(check_key(key, bucket=self._name))
+        public_url = self._connection.config.public_url
+        if public_url is not None:
+            return f"{public_url.replace('{bucket}', self._name).rstrip('/')}/{quoted}"
+        return f"{self._connection.endpoint_url.rstrip('/')}/{self._name}/{quoted}"
+
+    # -- its own existence ------------------------------------------------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        """Ask whether the bucket is there, now.
+
+        Raises:
+            S3AccessDenied: There is such a bucket, but not for us.
+
+        Requests:
+            1 HEAD
+        """
+        try:
+            self._connection.call("HeadBucket", Bucket=self._name)
+        except S3NoSuchBucket:
+            return False
+        return True
+
+    # -- one object -------------------------------------------------------------------------------------------------------------------
+
+    def object(self, key: str, version_id: str | None = None) -> S3Object:
+        """A handle on an object, whether it is there or not.
+
+        Args:
+            key: The key.
+            version_id: A version of it; None for the current one.
+
+        Raises:
+            S3InvalidName: S3 does not take such a key.
+
+        Requests:
+            none
+        """
+        return S3Object._of(self, check_key(key, bucket=self._name), version_id)
+
+    def __getitem__(self, key: str) -> S3Object:
+        """``bucket[key]``: a handle. Requests: none."""
+        return self.object(key)
+
+    def __contains__(self, key: builtins.object) -> bool:
+        """``key in bucket``. Requests: 1 HEAD."""
+        if not isinstance(key, str):
+            raise TypeError(f"key must be text, not {type(key).__name__}")
+        return self.object(key).exists()
+
+    __iter__ = None  # iterating a bucket would hide what it costs: find() is for that
+
+    def get_object(self, key: str) -> S3Object:
+        """Get an object now.
+
+        Args:
+            key: The key.
+
+        Returns:
+            The handle, knowing everything a HEAD would tell, and the body up to 8 MiB.
+
+        Raises:
+            S3NoSuchItem: There is no such object.
+
+        Requests:
+            1 GET
+        """
+        return self.object(key)._fetch()
+
+    def put_object(self, key: str, buf: Any, metadata: Mapping[str, str] | None = None, **extra: Any) -> S3Object:
+        """Write an object.
+
+        Args:
+            key: The key.
+            buf: Bytes, text (written as UTF-8), or a readable.
+            metadata: User metadata, text to text.
+            extra: Further parameters: ``content_type``, ``cache_control``, ``storage_class``, ``encryption``, ``tags`` …
+                (:class:`~messageflux_s3.content.PutParameters`), or S3's own names for them.
+
+        Returns:
+            The handle, knowing size, etag and version.
+
+        Raises:
+            TypeError: ``buf`` is not what can be written, or the metadata no mapping of text to text.
+            S3InvalidName: S3 does not take such a key.
+
+        Requests:
+            1 PUT
+        """
+        check_key(key, bucket=self._name)
+        if hasattr(buf, "read"):
+            return self.upload_object(key, buf, metadata, **extra)
+        written = content.put(self._connection, self._name, key, content.body_bytes(buf, "buf"), metadata, **extra)
+        return S3Object._of(self, key, head=written)
+
+    def put_json(self, key: str, value: Any, **extra: Any) -> S3Object:
+        """Write a value as JSON, in UTF-8.
+
+        Args:
+            key: The key.
+            value: Whatever ``json.dumps`` takes.
+            extra: As for ``put_object``.
+
+        Requests:
+            1 PUT
+        """
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return self.put_object(key, text, **{"content_type": "application/json", **extra})
+
+    def get_json(self, key: str) -> Any:
+        """Read a JSON value.
+
+        Raises:
+            S3NoSuchItem: There is no such object.
+            ValueError: It is no JSON.
+
+        Requests:
+            1 GET
+        """
+        return self.object(key).json()
+
+    def delete_object(self, key: str) -> None:
+        """Delete an object; that there is none is no error.
+
+        Requests:
+            1 DELETE
+        """
+        self.object(key).delete()
+
+    # -- finding ------------------------------------------------------------------------------------------------------------------
+
+    def find(
+        self,
+        prefix: str | None = None,
+        *,
+        delimiter: str | None = None,
+        glob: str | None = None,
+        regex: str | re.Pattern[str] | None = None,
+        start_after: str | None = None,
+        modified_after: datetime | None = None,
+        modified_before: datetime | None = None,
+        min_size: int | None = None,
+        max_size: int | None = None,
+        limit: int | None = None,
+        versions: bool = False,
+    ) -> ObjectQuery:
+        """Which objects: a query, lazy, to be iterated as often as wanted.
+
+        Args:
+            prefix: What the key begins with.
+            delimiter: Roll up keys that have it after the prefix (``prefixes()``, ``entries()``).
+            glob: For the whole key; ``*`` and ``?`` stop at ``/``, ``**`` does not. Its beginning is sent as prefix.
+            regex: Searched for anywhere in the key.
+            start_after: Only keys after this one.
+            modified_after: Only objects written later (a time without a zone is UTC).
+            modified_before: Only objects written earlier.
+            min_size: Only objects of at least this many bytes.
+            max_size: Only objects of at most this many bytes.
+            limit: At most so many.
+            versions: Every version of every object instead of the current ones.
+
+        Raises:
+            TypeError: An argument is of the wrong type.
+            ValueError: An argument has no meaning, such as a limit below 1.
+
+        Requests:
+            none; iterating the query: 1 per 1,000 keys
+        """
+        return ObjectQuery(
+            self,
+            criteria(
+                prefix=prefix,
+                delimiter=delimiter,
+                glob=glob,
+                regex=regex,
+                start_after=start_after,
+                modified_after=modified_after,
+                modified_before=modified_before,
+                min_size=min_size,
+                max_size=max_size,
+                limit=limit,
+                versions=versions,
+            ),
+        )
+
+    def find_objects(
+        self, prefix: str | None = None, delimiter: str | None = None, max_keys: int = 1000, **kwargs: Any
+    ) -> Iterator[S3Object]:
+        """messageflux's word for ``find``.
+
+        Args:
+            prefix: What the key begins with.
+            delimiter: Keys that have it after the prefix are left out.
+            max_keys: The page size, not a limit, as in messageflux.
+            kwargs: Further parameters of the listing; ``Marker`` goes on working.
+
+        Requests:
+            1 per ``max_keys`` keys
+        """
+        if isinstance(max_keys, bool) or not isinstance(max_keys, int) or max_keys < 1:
+            raise ValueError(f"max_keys must be a whole number of at least 1, not {max_keys!r}")
+        marker = kwargs.pop("Marker", None)
+        kwargs.pop("EncodingType", None)  # keys are decoded here in any case
+        query = self.find(prefix, delimiter=delimiter, start_after=marker)
+        return query._refined(page_size=min(max_keys, 1000), extra=tuple(kwargs.items())).objects()
+
+    def list_objects(self) -> Iterator[S3Object]:
+        """messageflux's word for ``find()``. Requests: 1 per 1,000 keys."""
+        return self.find().objects()
+
+    def list_common_prefixes(self, prefix: str = "", delimiter: str = "/") -> list[str]:
+        """The "folders" right below a prefix.
+
+        Requests:
+            1 per 1,000 entries
+        """
+        return [*self.find(prefix, delimiter=delimiter).prefixes()]
+
+    # -- Python's own -------------------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._name!r})"
+
+    def __eq__(self, other: builtins.object) -> bool:
+        if not isinstance(other, S3Bucket):
+            return NotImplemented
+        return self._name == other._name and self._connection.config.endpoint_url == other._connection.config.endpoint_url
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self._connection, self._name)
+
+
+def _connection_of(s3_resource: S3ServiceResource | S3Store) -> Connection:
+    known = getattr(s3_resource, "_connection", None)
+    return known if isinstance(known, Connection) else Connection.around(cast("S3ServiceResource", s3_resource))
+
+
+def _rebuild(cls: type[S3Bucket], connection: Connection, name: str) -> S3Bucket:
+    bucket = cls.__new__(cls)
+    bucket._connection = connection
+    bucket._name = name
+    bucket._store = None
+    return bucket

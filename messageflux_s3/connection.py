@@ -1,0 +1,400 @@
+"""The connection: one boto3 client per process and configuration, and what was learned about the store behind it.
+
+Everything that talks to a store does it through :meth:`Connection.call` (one request, translated, its outcome noted) or through the
+client or the lane that the connection hands out. A connection knows no buckets and no objects. It can be pickled (its secrets stay behind) and
+used from threads and after a fork: a forked child opens a client of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import boto3
+import botocore
+import botocore.config
+import botocore.session
+from botocore.credentials import CredentialProvider, Credentials, DeferredRefreshableCredentials
+from cachetools import LRUCache
+
+from . import capabilities as abilities
+from .capabilities import Capabilities, Preset
+from .config import S3Config
+from .errors import S3AuthenticationError, S3ConnectionError, S3Error, S3Unsupported
+from .lane import Lane
+from .translate import translating
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client, S3ServiceResource
+
+logger = logging.getLogger("messageflux_s3")
+
+_NEVER = "9999-12-31T23:59:59Z"
+_ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<([A-Za-z][\w.-]*)")
+
+
+class _Live(NamedTuple):
+    """What exists once a connection was used in a process."""
+
+    resource: S3ServiceResource
+    client: S3Client
+    lane: Lane
+
+
+class Connection:
+    """One way to one store. Made by :meth:`open` or :meth:`around`, never directly.
+
+    Attributes:
+        config: The configuration.
+        is_online: Whether the last operation got an answer, whatever it said.
+    """
+
+    def __init__(self, config: S3Config, given: S3ServiceResource | None = None) -> None:
+        self.config = config
+        self.is_online = False
+        self._given = given
+        self._live: _Live | None = None
+        self._learned: dict[str, Any] = {}
+        self._stores: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._lock = threading.RLock()
+        self._parsing = threading.local()
+        _connections.add(self)
+
+    # -- made ---------------------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, config: S3Config) -> Connection:
+        """The connection for a configuration: the same one as long as it is in use, in this process."""
+        with _cache_lock:
+            connection = _cache.get(config)
+            if connection is None:
+                connection = _cache[config] = cls(config)
+            return connection
+
+    @classmethod
+    def around(cls, resource: S3ServiceResource) -> Connection:
+        """The connection around a boto3 resource (or client) that the user made, kept as it is."""
+        client = getattr(getattr(resource, "meta", None), "client", None)
+        if client is None or client.meta.service_model.service_name != "s3":
+            raise TypeError(f"s3_resource must be a boto3 S3 resource or an S3Store, not {type(resource).__name__}")
+        with _cache_lock:
+            for known in _connections:
+                if known._given is not None and known._given.meta.client is client:
+                    return known
+            settings = client.meta.config
+            endpoint_url = client.meta.endpoint_url
+            config = S3Config(
+                endpoint_url=None if abilities.preset_for(endpoint_url) == "aws" else endpoint_url,
+                region=client.meta.region_name if client.meta.region_name != "aws-global" else None,
+                addressing_style=(settings.s3 or {}).get("addressing_style") or "auto",
+                max_concurrency=settings.max_pool_connections,
+                connect_timeout=settings.connect_timeout,
+                read_timeout=settings.read_timeout,
+                max_attempts=max(1, (settings.retries or {}).get("total_max_attempts") or 5),
+            )
+            return cls(config, resource)
+
+    # -- what it hands out --------------------------------------------------------------------------------------------------------
+
+    @property
+    def client(self) -> S3Client:
+        """The boto3 client; safe to share between threads."""
+        return (self._live or self._start()).client
+
+    @property
+    def resource(self) -> S3ServiceResource:
+        """The boto3 resource around the same client. boto3's resources are not for sharing between threads."""
+        return (self._live or self._start()).resource
+
+    @property
+    def lane(self) -> Lane:
+        """The fast lane beside the client."""
+        return (self._live or self._start()).lane
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where requests go, as the client sees it."""
+        return self.client.meta.endpoint_url
+
+    @property
+    def region(self) -> str:
+        """The region that requests are signed for."""
+        return self.client.meta.region_name
+
+    @property
+    def preset(self) -> Preset:
+        """Which kind of store this is, never ``"auto"``."""
+        return abilities.preset_for(self.endpoint_url) if self.config.preset == "auto" else self.config.preset
+
+    @property
+    def is_aws(self) -> bool:
+        """Whether this is Amazon S3 itself, the only store trusted unprobed."""
+        return self.preset == "aws"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What is known of the store: from the configuration's probe, else from its preset."""
+        return self.config.capabilities or abilities.known_of(self.preset)
+
+    # -- one request --------------------------------------------------------------------------------------------------------------
+
+    def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Make one call of the boto3 client.
+
+        Args:
+            operation: S3's name of the operation, ``"HeadObject"``.
+            parameters: The operation's parameters, as boto3 has them.
+
+        Returns:
+            The answer as boto3 gives it.
+
+        Raises:
+            S3Error: Whatever went wrong, by cause.
+            ValueError: boto3 refuses a parameter.
+
+        Requests:
+            1 (and the retries of boto3)
+        """
+        with self.translating(operation, parameters.get("Bucket"), parameters.get("Key")):
+            answer: dict[str, Any] = getattr(self.client, _method_name(operation))(**parameters)
+            return answer
+
+    def call_with_root(self, operation: str, **parameters: Any) -> tuple[dict[str, Any], str | None]:
+        """Make one call and also tell the name of the answer's XML root: what the store itself took the request for.
+
+        Returns:
+            The answer, and the root's name (None where the body was no XML).
+        """
+        self._parsing.root = None
+        answer = self.call(operation, **parameters)
+        return answer, self._parsing.root
+
+    @contextmanager
+    def translating(self, operation: str | None, bucket: str | None = None, key: str | None = None) -> Iterator[None]:
+        """Stand a call in here that does not go through :meth:`call`: errors are translated, the outcome is noted."""
+        try:
+            with translating(operation, bucket, key):
+                yield
+        except S3Error as error:
+            self.is_online = error.status is not None or not isinstance(error, S3ConnectionError | S3AuthenticationError)
+            raise
+        self.is_online = True
+
+    # -- what was learned ---------------------------------------------------------------------------------------------------------
+
+    def recall(self, fact: str) -> Any:
+        """What was learned about the store under this name, or None."""
+        return self._learned.get(fact)
+
+    def remember(self, fact: str, value: Any) -> None:
+        """Keep what was learned about the store, for as long as the connection lives."""
+        self._learned[fact] = value
+
+    # -- life ---------------------------------------------------------------------------------------------------------------------
+
+    def reload_credentials(self) -> None:
+        """Ask for the credentials again: the callable, the profile, or boto3's chain.
+
+        Raises:
+            S3Unsupported: The client is the user's own.
+        """
+        if self._given is not None:
+            raise S3Unsupported("reload_credentials: this store uses a boto3 resource of yours; renew that one's credentials")
+        self._stop()
+
+    def attach(self, store: object) -> None:
+        """Note that a store uses this connection."""
+        self._stores.add(store)
+
+    def detach(self, store: object) -> None:
+        """Note that a store is done; the sockets are closed with the last one. A later use opens them again."""
+        self._stores.discard(store)
+        if not self._stores:
+            self._stop()
+
+    def _stop(self) -> None:
+        with self._lock:
+            live, self._live = self._live, None
+        if live is not None:
+            live.lane.close()
+            if self._given is None:
+                live.client.close()
+
+    def _start(self) -> _Live:
+        with self._lock:
+            if self._live is None:
+                with translating("connect"):
+                    resource = self._given if self._given is not None else self._make_resource()
+                client = resource.meta.client
+                client.meta.events.register(
+                    "before-parse.s3", self._note_root, unique_id=f"messageflux-s3-root-{id(self)}"
+                )
+                self._live = _Live(resource, client, Lane(client))
+            return self._live
+
+    def _note_root(self, response_dict: Mapping[str, Any], **_: Any) -> None:
+        body = response_dict.get("body")
+        found = _ROOT.match(body) if isinstance(body, bytes) else None
+        self._parsing.root = found[1].decode("ascii") if found else None
+
+    def _make_resource(self) -> S3ServiceResource:
+        config = self.config
+        session = config.boto3_session if config.boto3_session is not None else self._make_session()
+        resource = self._resource_of(session, config.endpoint_url)
+        effective = resource.meta.client.meta.endpoint_url
+        if config.endpoint_url is None and abilities.preset_for(effective) != "aws":
+            # The endpoint came from boto3's own settings, which only the finished client tells: the checksum policy depends on it.
+            resource = self._resource_of(session, effective)
+        if config.verify is False:
+            logger.warning("TLS verification is off for %s: anybody on the way can read and change what is sent", effective)
+        return resource
+
+    def _resource_of(self, session: boto3.Session, endpoint_url: str | None) -> S3ServiceResource:
+        config = self.config
+        preset = abilities.preset_for(endpoint_url) if config.preset == "auto" else config.preset
+        known = config.capabilities or abilities.known_of(preset)
+        settings: dict[str, Any] = {}
+        if not known.checksums and not _checksums_chosen(session):
+            settings = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
+        addressing_style = config.addressing_style
+        if addressing_style == "auto" and config.capabilities is not None and config.capabilities.addressing_style is not None:
+            addressing_style = config.capabilities.addressing_style
+        region = config.region
+        if region is None and endpoint_url is not None and not session.region_name:
+            region = "auto" if preset == "r2" else "us-east-1"
+        return session.resource(
+            "s3",
+            endpoint_url=endpoint_url,
+            region_name=region,
+            verify=None if config.verify is True else config.verify,
+            config=botocore.config.Config(
+                signature_version="s3v4",
+                connect_timeout=config.connect_timeout,
+                read_timeout=config.read_timeout,
+                max_pool_connections=max(10, config.max_concurrency),
+                retries={"mode": "standard", "total_max_attempts": config.max_attempts},
+                s3={"addressing_style": addressing_style},
+                user_agent_extra="messageflux-s3",
+                **settings,
+            ),
+        )
+
+    def _make_session(self) -> boto3.Session:
+        config = self.config
+        if config.access_key is not None and config.secret_key is not None:
+            return boto3.Session(config.access_key, config.secret_key, config.session_token, config.region)
+        core = botocore.session.Session(profile=config.profile)
+        if config._withheld:
+            provider: CredentialProvider = _Withheld(config.access_key, core)
+        elif config.credentials is not None:
+            provider = _Asked(config.credentials)
+        else:
+            return boto3.Session(botocore_session=core)
+        core.get_component("credential_provider").providers.insert(0, provider)
+        return boto3.Session(botocore_session=core)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._given is None:
+            return Connection.open, (self.config,)
+        signer = self._given.meta.client._get_credentials()  # type: ignore[attr-defined]
+        return _open_withheld, (self.config, signer.access_key if signer is not None else None)
+
+
+def _open_withheld(config: S3Config, access_key: str | None) -> Connection:
+    """The connection that a user's own resource becomes in another process: the same place, and the same account or none."""
+    return Connection.open(config.replace(access_key=access_key, _withheld=True))
+
+
+class _Asked(CredentialProvider):
+    """Credentials from the user's callable."""
+
+    METHOD = "messageflux-s3-callable"
+    CANONICAL_NAME = "messageflux-s3-callable"
+
+    def __init__(self, ask: Any) -> None:
+        self._ask = ask
+
+    def load(self) -> DeferredRefreshableCredentials:
+        return DeferredRefreshableCredentials(self._fetch, self.METHOD)
+
+    def _fetch(self) -> dict[str, Any]:
+        answer = self._ask()
+        if not isinstance(answer, Mapping) or not answer.get("access_key") or not answer.get("secret_key"):
+            raise S3AuthenticationError(
+                "credentials must return a mapping with access_key and secret_key (and session_token, expires_at where they apply)"
+            )
+        expires = answer.get("expires_at") or _NEVER
+        if isinstance(expires, datetime):
+            expires = (expires if expires.tzinfo else expires.replace(tzinfo=timezone.utc)).isoformat()
+        return {
+            "access_key": answer["access_key"],
+            "secret_key": answer["secret_key"],
+            "token": answer.get("session_token"),
+            "expiry_time": expires,
+        }
+
+
+class _Withheld(CredentialProvider):
+    """Stands for secrets that stayed behind when a store was pickled: this process's own credentials, if they are the same account's."""
+
+    METHOD = "messageflux-s3-withheld"
+    CANONICAL_NAME = "messageflux-s3-withheld"
+
+    def __init__(self, access_key: str | None, core: botocore.session.Session) -> None:
+        self._access_key = access_key
+        self._core = core
+
+    def load(self) -> Credentials:
+        for provider in self._core.get_component("credential_provider").providers:
+            found = None if provider is self else provider.load()
+            if found is not None and self._access_key is not None and found.access_key == self._access_key:
+                return found  # type: ignore[no-any-return]
+            if found is not None:
+                break
+        raise S3AuthenticationError(
+            "this store was pickled without its secrets, and this process has no credentials with the same access key. "
+            "Connect with pickle_secrets=True, set up the same credentials here, or connect anew."
+        )
+
+
+def _checksums_chosen(session: boto3.Session) -> bool:
+    """Whether the user's environment or profile says what to do about checksums."""
+    if "AWS_REQUEST_CHECKSUM_CALCULATION" in os.environ:
+        return True
+    return "request_checksum_calculation" in session._session.get_scoped_config()
+
+
+_cache: LRUCache[S3Config, Connection] = LRUCache(maxsize=64)
+_cache_lock = threading.RLock()
+_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+_method_names: dict[str, str] = {}
+
+
+def _method_name(operation: str) -> str:
+    name = _method_names.get(operation)
+    if name is None:
+        name = _method_names[operation] = botocore.xform_name(operation)
+    return name
+
+
+def _after_fork_in_child() -> None:
+    """Sockets and locks of the parent are not ours: forget them, close nothing that the parent still uses."""
+    global _cache_lock
+    _cache_lock = threading.RLock()
+    for connection in list(_connections):
+        connection._lock = threading.RLock()
+        connection._parsing = threading.local()
+        connection._live = None
+        if connection._given is not None:
+            connection._given.meta.client._endpoint.http_session.close()  # type: ignore[attr-defined]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,481 @@
+"""One object's headers and bytes: read, written, asked about. The fast lane first, boto3 the authority.
+
+This room knows a connection, a bucket's name and a key. What it returns is values; what a handle remembers of them is the handle's affair.
+"""
+
+from __future__ import annotations
+
+import io
+import mimetypes
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal, TypedDict
+from urllib.parse import quote, urlencode
+
+from . import metadata as user_metadata
+from .connection import Connection
+from .errors import S3ConnectionError, S3Error, S3ObjectChanged, S3PreconditionFailed
+from .lane import LaneRequest, LaneResponse
+from .translate import from_answer
+
+KEPT_BYTES = 8 * 1024 * 1024
+"""A body up to this size is read at once and kept; a larger one is left where it is until somebody reads it."""
+
+
+class PutParameters(TypedDict, total=False):
+    """What may be said of an object when it is written. S3's own names (``ContentType``) work as well."""
+
+    content_type: str
+    content_encoding: str
+    content_language: str
+    content_disposition: str
+    cache_control: str
+    expires: datetime
+    storage_class: str
+    encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"]
+    kms_key_id: str
+    tags: Mapping[str, str]
+
+
+_S3_NAMES = {
+    "content_type": "ContentType",
+    "content_encoding": "ContentEncoding",
+    "content_language": "ContentLanguage",
+    "content_disposition": "ContentDisposition",
+    "cache_control": "CacheControl",
+    "expires": "Expires",
+    "storage_class": "StorageClass",
+    "encryption": "ServerSideEncryption",
+    "kms_key_id": "SSEKMSKeyId",
+    "tags": "Tagging",
+}
+
+_LANE_HEADERS = {
+    "ContentType": "content-type",
+    "ContentEncoding": "content-encoding",
+    "ContentLanguage": "content-language",
+    "ContentDisposition": "content-disposition",
+    "CacheControl": "cache-control",
+    "StorageClass": "x-amz-storage-class",
+    "Tagging": "x-amz-tagging",
+}
+
+_CODE = re.compile(rb"<Code>([^<]*)</Code>")
+_MESSAGE = re.compile(rb"<Message>([^<]*)</Message>")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the headers of an answer say of an object. None: the answer did not say.
+
+    A HEAD or a GET says everything but perhaps the version; a PUT says size, etag and version.
+    """
+
+    size: int | None = None
+    etag: str | None = None
+    last_modified: datetime | None = None
+    storage_class: str | None = None
+    metadata: Mapping[str, str] | None = None
+    content_type: str | None = None
+    content_encoding: str | None = None
+    version_id: str | None = None
+    write_id: str | None = None
+
+    @classmethod
+    def from_headers(cls, headers: Mapping[str, str]) -> Head:
+        """From HTTP headers, names in lower case."""
+        raw = {name[11:]: value for name, value in headers.items() if name.startswith("x-amz-meta-")}
+        content_range = headers.get("content-range", "")
+        total = content_range.rpartition("/")[2] if content_range else headers.get("content-length", "")
+        modified = headers.get("last-modified")
+        return cls(
+            size=int(total) if total.isdigit() else None,
+            etag=unquoted(headers.get("etag")),
+            last_modified=_http_date(modified) if modified else None,
+            storage_class=headers.get("x-amz-storage-class", "STANDARD"),
+            metadata=user_metadata.decode(raw),
+            content_type=headers.get("content-type", ""),
+            content_encoding=headers.get("content-encoding", ""),
+            version_id=headers.get("x-amz-version-id"),
+            write_id=raw.get(user_metadata.WRITE_ID),
+        )
+
+    @classmethod
+    def from_answer(cls, answer: Mapping[str, Any]) -> Head:
+        """From what boto3 gives for HeadObject and GetObject."""
+        raw = {name.lower(): value for name, value in (answer.get("Metadata") or {}).items()}
+        content_range = str(answer.get("ContentRange") or "")
+        total = content_range.rpartition("/")[2]
+        return cls(
+            size=int(total) if total.isdigit() else answer.get("ContentLength"),
+            etag=unquoted(answer.get("ETag")),
+            last_modified=answer.get("LastModified"),
+            storage_class=answer.get("StorageClass") or "STANDARD",
+            metadata=user_metadata.decode(raw),
+            content_type=answer.get("ContentType") or "",
+            content_encoding=answer.get("ContentEncoding") or "",
+            version_id=answer.get("VersionId"),
+            write_id=raw.get(user_metadata.WRITE_ID),
+        )
+
+    @classmethod
+    def from_write(cls, size: int | None, etag: str | None, version_id: str | None, metadata: Mapping[str, str]) -> Head:
+        """From the answer to a write, and what was written."""
+        shown = user_metadata.decode(metadata)
+        return cls(size=size, etag=unquoted(etag), metadata=shown, version_id=version_id)
+
+
+def unquoted(etag: str | None) -> str | None:
+    """An etag without its quotes; None for none."""
+    return etag.strip('"') or None if etag else None
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def s3_parameters(key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Further parameters of a write, under S3's own names; the content type guessed from the key where none is given.
+
+    Raises:
+        TypeError: There is no such parameter, or it is given under both names.
+    """
+    parameters: dict[str, Any] = {}
+    for name, value in extra.items():
+        if value is None:
+            continue
+        official = _S3_NAMES.get(name, name)
+        if official == name and not name[:1].isupper():
+            raise TypeError(f"{name!r} is no parameter of a write; these are: {', '.join(_S3_NAMES)}, and S3's own names (ContentType …)")
+        if official in parameters:
+            raise TypeError(f"{official} is given twice")
+        parameters[official] = encode_tags(value) if name == "tags" else value
+    if "ContentType" not in parameters and (guessed := guess_content_type(key)) is not None:
+        parameters["ContentType"] = guessed
+    return parameters
+
+
+def guess_content_type(name: str) -> str | None:
+    """The content type that a name's ending stands for; a compressed file is a compressed file, not what is in it."""
+    content_type, encoding = mimetypes.guess_type(name.rpartition("/")[2], strict=False)
+    if encoding is not None:
+        return {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}.get(encoding)
+    return content_type
+
+
+def encode_tags(tags: Mapping[str, str] | str) -> str:
+    """Tags as the header of a write has them."""
+    if isinstance(tags, str):
+        return tags
+    if not isinstance(tags, Mapping) or not all(isinstance(part, str) for pair in tags.items() for part in pair):
+        raise TypeError("tags must be a mapping of text to text")
+    return urlencode(dict(tags), quote_via=quote)
+
+
+def body_bytes(data: object, argument: str) -> bytes:
+    """Bytes-like data or text as bytes.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, str):
+        return data.encode("utf-8")
+    if isinstance(data, (bytearray, memoryview)):
+        return bytes(data)
+    raise TypeError(f"{argument} must be bytes or text, not {type(data).__name__}")
+
+
+def head(connection: Connection, bucket_name: str, key: str, version_id: str | None = None) -> Head:
+    """One HEAD.
+
+    Raises:
+        S3NoSuchItem: There is no such object.
+
+    Requests:
+        1 HEAD
+    """
+    answered = connection.lane.send(LaneRequest("HEAD", bucket_name, key, _version_query(version_id), {}, b""))
+    if answered is not None:
+        with connection.translating("HeadObject", bucket_name, key):
+            return Head.from_headers(_success(answered, "HeadObject", bucket_name, key).headers)
+    return Head.from_answer(connection.call("HeadObject", Bucket=bucket_name, Key=key, **_version(version_id)))
+
+
+def get(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    version_id: str | None = None,
+    if_match: str | None = None,
+    *,
+    at_most: int | None = None,
+) -> tuple[Head, bytes | None]:
+    """One GET of a whole object, resumed at its offset if the connection breaks.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        version_id: A version of it.
+        if_match: The etag that it must still have.
+        at_most: A larger body is not read: its place in the result is None, and the response is closed.
+
+    Raises:
+        S3NoSuchItem: There is no such object.
+        S3ObjectChanged: It has another etag by now.
+
+    Requests:
+        1 GET (more only after a broken connection)
+    """
+    headers = {"if-match": f'"{if_match}"'} if if_match is not None else {}
+    answered = connection.lane.send(LaneRequest("GET", bucket_name, key, _version_query(version_id), headers, b""))
+    if answered is not None:
+        with connection.translating("GetObject", bucket_name, key):
+            whole = _success(answered, "GetObject", bucket_name, key)
+            return Head.from_headers(whole.headers), whole.body
+    found, stream = get_stream(connection, bucket_name, key, version_id=version_id, if_match=if_match)
+    with stream:
+        if at_most is not None and (found.size is None or found.size > at_most):
+            return found, None
+        return found, stream.read()
+
+
+def get_stream(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    *,
+    start: int = 0,
+    end: int | None = None,
+    version_id: str | None = None,
+    if_match: str | None = None,
+) -> tuple[Head, ObjectStream]:
+    """One GET whose body is read as the caller goes.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        start: The first byte wanted, from zero.
+        end: The byte after the last one wanted; None for all the rest.
+        version_id: A version of it.
+        if_match: The etag that it must still have.
+
+    Requests:
+        1 GET (more only after a broken connection)
+    """
+    stream = ObjectStream(connection, bucket_name, key, start, end, version_id, if_match)
+    return stream.head, stream
+
+
+def put(
+    connection: Connection, bucket_name: str, key: str, body: bytes, metadata: Mapping[str, str] | None = None, **extra: Any
+) -> Head:
+    """One PUT of bytes.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        body: The content.
+        metadata: User metadata, text to text.
+        extra: Further parameters (:class:`PutParameters`).
+
+    Requests:
+        1 PUT
+    """
+    encoded = user_metadata.encode(metadata)
+    parameters = s3_parameters(key, extra)
+    request = put_request(bucket_name, key, body, encoded, parameters)
+    answered = connection.lane.send(request) if request is not None else None
+    if answered is not None:
+        with connection.translating("PutObject", bucket_name, key):
+            headers = _success(answered, "PutObject", bucket_name, key).headers
+        return Head.from_write(len(body), headers.get("etag"), headers.get("x-amz-version-id"), encoded)
+    answer = connection.call("PutObject", Bucket=bucket_name, Key=key, Body=body, Metadata=encoded, **parameters)
+    return Head.from_write(len(body), answer.get("ETag"), answer.get("VersionId"), encoded)
+
+
+def put_request(
+    bucket_name: str, key: str, body: bytes, encoded: Mapping[str, str], parameters: Mapping[str, Any]
+) -> LaneRequest | None:
+    """The lane's request for a PUT; None where it has a parameter that only boto3 knows how to send."""
+    headers = {f"x-amz-meta-{name}": value for name, value in encoded.items()}
+    for name, value in parameters.items():
+        header = _LANE_HEADERS.get(name)
+        if header is None or not isinstance(value, str) or not value.isascii() or not value.isprintable():
+            return None
+        headers[header] = value
+    return LaneRequest("PUT", bucket_name, key, "", headers, body)
+
+
+def lane_error(response: LaneResponse, operation: str, bucket_name: str, key: str | None) -> S3Error:
+    """The error that an answer of the lane stands for, worded as boto3's would be."""
+    code = _CODE.search(response.body)
+    message = _MESSAGE.search(response.body)
+    return from_answer(
+        {
+            "Error": {
+                "Code": code[1].decode("utf-8", "replace") if code else str(response.status),
+                "Message": message[1].decode("utf-8", "replace") if message else "",
+            },
+            "ResponseMetadata": {"HTTPStatusCode": response.status, "RequestId": response.headers.get("x-amz-request-id")},
+        },
+        operation,
+        bucket_name,
+        key,
+    )
+
+
+def _success(response: LaneResponse, operation: str, bucket_name: str, key: str) -> LaneResponse:
+    if response.status >= 300:
+        raise lane_error(response, operation, bucket_name, key)
+    return response
+
+
+def _version(version_id: str | None) -> dict[str, str]:
+    return {} if version_id is None else {"VersionId": version_id}
+
+
+def _version_query(version_id: str | None) -> str:
+    return "" if version_id is None else f"versionId={quote(version_id, safe='-._~')}"
+
+
+class ObjectStream(io.RawIOBase):
+    """The bytes of one GET, read as the caller goes; goes on at its offset, under If-Match, when the connection breaks.
+
+    Made open: the request has been answered, ``head`` says what. Close it, or use it in a ``with`` block; one that is dropped closes
+    itself. A body cut short is an error, never a short read.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        bucket_name: str,
+        key: str,
+        start: int,
+        end: int | None,
+        version_id: str | None,
+        if_match: str | None,
+    ) -> None:
+        super().__init__()
+        self._connection = connection
+        self._bucket_name = bucket_name
+        self._key = key
+        self._at = start
+        self._end = end
+        self._version_id = version_id
+        self._etag = if_match
+        self._raw: Any = None
+        self._open_at_offset()
+
+    def _open_at_offset(self) -> None:
+        parameters: dict[str, Any] = _version(self._version_id)
+        if self._etag is not None:
+            parameters["IfMatch"] = f'"{self._etag}"'
+        if self._at or self._end is not None:
+            parameters["Range"] = f"bytes={self._at}-{'' if self._end is None else self._end - 1}"
+        try:
+            answer = self._connection.call("GetObject", Bucket=self._bucket_name, Key=self._key, **parameters)
+        except S3PreconditionFailed as error:
+            raise S3ObjectChanged(
+                f"s3://{self._bucket_name}/{self._key} was replaced while it was being read: its etag is no longer {self._etag}",
+                operation="GetObject",
+                bucket=self._bucket_name,
+                key=self._key,
+                code=error.code,
+                status=error.status,
+                request_id=error.request_id,
+            ) from error
+        self.head = Head.from_answer(answer)
+        self._etag = self._etag or self.head.etag
+        self._raw = answer["Body"]
+        served_from = str(answer.get("ContentRange") or "")
+        if self._at and not served_from:
+            self._skip(self._at)  # the store ignored the range and sends the whole
+        if self._end is None and self.head.size is not None:
+            self._end = self.head.size
+
+    def _skip(self, count: int) -> None:
+        with self._connection.translating("GetObject", self._bucket_name, self._key):
+            while count and (piece := self._raw.read(min(count, 1 << 20))):
+                count -= len(piece)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read up to the buffer's length; 0 at the end."""
+        view = memoryview(buffer).cast("B")
+        piece = self.read(len(view))
+        view[: len(piece)] = piece
+        return len(piece)
+
+    def readall(self) -> bytes:
+        return self.read(-1)
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read up to ``size`` bytes, or all the rest.
+
+        Raises:
+            S3ConnectionError: The rest could not be had, after several attempts.
+            S3ObjectChanged: The object was replaced in the middle.
+        """
+        if self.closed:
+            raise ValueError("read of a closed stream")
+        wanted = None if size is None or size < 0 else size
+        if self._end is not None:
+            left = max(0, self._end - self._at)
+            wanted = left if wanted is None else min(wanted, left)
+            if not left:
+                return b""
+        if wanted == 0:
+            return b""
+        pieces: list[bytes] = []
+        attempts = self._connection.config.max_attempts
+        while wanted is None or wanted > 0:
+            try:
+                piece = self._read_piece(wanted)
+            except S3ConnectionError:
+                attempts -= 1
+                if attempts <= 0 or self._etag is None:
+                    raise
+                self._raw.close()
+                self._open_at_offset()
+                continue
+            if not piece:
+                break
+            pieces.append(piece)
+            self._at += len(piece)
+            if wanted is not None:
+                wanted -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_piece(self, wanted: int | None) -> bytes:
+        with self._connection.translating("GetObject", self._bucket_name, self._key):
+            # In bounded pieces, so that what came before a break is kept.
+            piece: bytes = self._raw.read(1 << 20 if wanted is None else min(wanted, 1 << 20))
+        if not piece and self._end is not None and self._at < self._end:
+            raise S3ConnectionError(
+                f"GetObject on s3://{self._bucket_name}/{self._key}: the body ended {self._end - self._at} bytes early",
+                operation="GetObject",
+                bucket=self._bucket_name,
+                key=self._key,
+                retryable=True,
+            )
+        return piece
+
+    def close(self) -> None:
+        """Give the connection back. A little that was left unread is read, which is cheaper than a new connection."""
+        if not self.closed and self._raw is not None:
+            self._raw.close()
+        super().close()

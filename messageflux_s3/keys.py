@@ -1,0 +1,126 @@
+"""Names: which ones S3 takes, how they are quoted in a URL, how a glob finds them.
+
+Keys are opaque. Nothing here (or anywhere in the library) normalises one: ``a//b``, ``/lead``, ``.`` and ``a/../b`` are names like any
+other. This room does no I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from .errors import S3InvalidName
+
+BUCKET_NAME_VALIDATOR = re.compile(r"^[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]\Z")
+"""The shape of a bucket name; messageflux's message stores call its ``.match``."""
+
+MAX_KEY_BYTES = 1024
+
+_IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
+
+
+def check_bucket_name(name: str) -> str:
+    """Return the name if S3 takes it as a bucket's; raise S3InvalidName (or TypeError) otherwise."""
+    if not isinstance(name, str):
+        raise TypeError(f"bucket_name must be text, not {type(name).__name__}")
+    if not BUCKET_NAME_VALIDATOR.match(name) or ".." in name or _IP_ADDRESS.fullmatch(name):
+        raise S3InvalidName(
+            f"{name!r} is not a bucket name: it takes 3 to 63 lower-case letters, digits, '-' and single '.', "
+            "begins and ends with a letter or digit, and is not an IP address",
+            bucket=name,
+        )
+    return name
+
+
+def check_key(key: str, *, bucket: str | None = None) -> str:
+    """Return the key if S3 takes it; raise S3InvalidName (or TypeError) otherwise."""
+    if type(key) is str and key and len(key) <= 256 and key.isascii():
+        return key  # the usual case, at once: 256 characters are at most 1,024 bytes
+    if not isinstance(key, str):
+        raise TypeError(f"key must be text, not {type(key).__name__}")
+    if not key:
+        raise S3InvalidName("key is empty; an object's key has at least one character", bucket=bucket, key=key)
+    try:
+        size = len(key.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise S3InvalidName(f"key {key!r} cannot be written as UTF-8: {error.reason}", bucket=bucket, key=key) from None
+    if size > MAX_KEY_BYTES:
+        raise S3InvalidName(
+            f"key takes {size} bytes in UTF-8; S3 takes {MAX_KEY_BYTES} at the most: {key[:40]!r}…", bucket=bucket, key=key
+        )
+    return key
+
+
+def quote_key(key: str) -> str:
+    """Quote a key for a URL's path, exactly as S3's signature wants it: all but letters, digits and ``-._~/``."""
+    return quote(key, safe="-._~/")
+
+
+def parse_uri(uri: str) -> tuple[str, str]:
+    """Split ``s3://bucket/key`` at its first slash; nothing is unquoted, the key may be anything.
+
+    Raises:
+        S3InvalidName: This is not an S3 URI, or its bucket or key is missing or malformed.
+    """
+    if not isinstance(uri, str):
+        raise TypeError(f"uri must be text like 's3://bucket/key', not {type(uri).__name__}")
+    scheme, separator, rest = uri.partition("://")
+    bucket, slash, key = rest.partition("/")
+    if scheme != "s3" or not separator or not slash or not key:
+        raise S3InvalidName(f"{uri!r} is not of the form 's3://bucket/key'")
+    return check_bucket_name(bucket), check_key(key, bucket=bucket)
+
+
+def glob_to_pattern(glob: str) -> tuple[str, re.Pattern[str]]:
+    """Turn a glob into its literal beginning and a pattern for the whole key.
+
+    ``*`` and ``?`` stop at ``/``; ``**`` does not, and ``**/`` also stands for no folder at all. ``[abc]`` and ``[!abc]`` work as in the shell;
+    ``[*]`` is a star.
+
+    Args:
+        glob: The glob, for the whole key.
+
+    Returns:
+        The part before the first wildcard (to be asked of S3 as prefix), and the pattern.
+
+    Example:
+        >>> from messageflux_s3.keys import glob_to_pattern
+        >>> stem, pattern = glob_to_pattern("2026/**/*.json")
+        >>> stem, bool(pattern.fullmatch("2026/11/a.json")), bool(pattern.fullmatch("2026/a.json"))
+        ('2026/', True, True)
+    """
+    if not isinstance(glob, str):
+        raise TypeError(f"glob must be text, not {type(glob).__name__}")
+    if not glob:
+        raise ValueError("glob is empty; '**' matches every key")
+    wildcard = re.search(r"[*?\[]", glob)
+    stem = glob[: wildcard.start()] if wildcard else glob
+    parts: list[str] = []
+    at = 0
+    while at < len(glob):
+        if glob.startswith("**/", at) and (at == 0 or glob[at - 1] == "/"):
+            parts.append("(?:.*/)?")
+            at += 3
+        elif glob.startswith("**", at):
+            parts.append(".*")
+            at += 2
+        elif glob[at] == "*":
+            parts.append("[^/]*")
+            at += 1
+        elif glob[at] == "?":
+            parts.append("[^/]")
+            at += 1
+        elif glob[at] == "[" and (end := glob.find("]", at + 2 + glob.startswith("[!", at))) != -1:
+            body = glob[at + 1 : end]
+            negated = body.startswith("!")
+            escaped = re.sub(r"([\\\]\[^&~|])", r"\\\1", body[1:] if negated else body)
+            parts.append(f"(?!/)[{'^' if negated else ''}{escaped}]")
+            at = end + 1
+        else:
+            parts.append(re.escape(glob[at]))
+            at += 1
+    try:
+        pattern = re.compile("".join(parts), re.DOTALL)
+    except re.error as error:
+        raise ValueError(f"glob {glob!r} is not understood: {error}") from None
+    return stem, pattern

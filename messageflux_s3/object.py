@@ -1,0 +1,355 @@
+"""S3Object: a handle on one object. It costs nothing, asks when it must, and remembers what it heard.
+
+What a listing said is not asked again; one HEAD answers everything about the object; one GET brings the body and whatever a HEAD would have
+said. ``reload()`` forgets. The handle holds no connection and no open socket, so it pickles and crosses threads and forks.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from . import content
+from .content import Head
+from .errors import S3AccessDenied, S3Error, S3NoSuchItem
+from .keys import check_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.service_resource import Object, ObjectSummary, ObjectVersion
+
+    from .bucket import S3Bucket
+    from .listing import Listed
+
+
+class S3Object:
+    """One object of a bucket, or a version of it. Comes from ``bucket.object(key)``, ``bucket[key]``, or a query; making one costs no request.
+
+    Example:
+        >>> obj = bucket.put_object("greeting.txt", "hello", {"language": "en"})
+        >>> obj.size, obj.text, obj.metadata
+        (5, 'hello', {'language': 'en'})
+    """
+
+    __slots__ = ("__weakref__", "_body", "_bucket", "_head", "_key", "_listed", "_pinned_etag", "_version_id")
+
+    _bucket: S3Bucket
+    _key: str
+    _version_id: str | None  # the version asked for; what is merely known of the current one stands in _head
+    _listed: Listed | None
+    _head: Head | None
+    _body: bytes | S3Error | None
+    _pinned_etag: str | None  # of a handle out of a message: it reads this content or none
+
+    def __init__(self, object_summery: ObjectSummary, object_cache: Mapping[str, Any] | None = None) -> None:
+        """messageflux's door: a handle from boto3's ObjectSummary, and perhaps the answer of its ``get()``.
+
+        Args:
+            object_summery: boto3's summary (spelt as in messageflux).
+            object_cache: What ``object_summery.get()`` returned, if that was asked already.
+        """
+        from .bucket import (
+            S3Bucket,  # only this door has no parent to be handed; see docs/explanation/architecture.md
+        )
+
+        self._bucket = S3Bucket._around_client(object_summery.bucket_name, object_summery)
+        self._key = check_key(object_summery.key, bucket=object_summery.bucket_name)
+        self._version_id = None
+        self._pinned_etag = None
+        self._listed = None
+        self._head = None
+        self._body = None
+        if object_cache is not None:
+            self._head = Head.from_answer(object_cache)
+            self._body = object_cache["Body"].read() if "Body" in object_cache else None
+
+    @classmethod
+    def _of(
+        cls,
+        bucket: S3Bucket,
+        key: str,
+        version_id: str | None = None,
+        *,
+        listed: Listed | None = None,
+        head: Head | None = None,
+        body: bytes | S3Error | None = None,
+        pinned_etag: str | None = None,
+    ) -> S3Object:
+        """The door of this library: a handle with what is known of its object already."""
+        self = cls.__new__(cls)
+        self._bucket = bucket
+        self._key = key
+        self._version_id = version_id
+        self._listed = listed
+        self._head = head
+        self._body = body
+        self._pinned_etag = pinned_etag
+        return self
+
+    # -- who it is: no request ----------------------------------------------------------------------------------------------------
+
+    @property
+    def key(self) -> str:
+        """The key, exactly as it was written. Requests: none."""
+        return self._key
+
+    @property
+    def bucket(self) -> S3Bucket:
+        """The bucket's handle. Requests: none."""
+        return self._bucket
+
+    @property
+    def bucket_name(self) -> str:
+        """The bucket's name. Requests: none."""
+        return self._bucket.name
+
+    @property
+    def version_id(self) -> str | None:
+        """The version this handle is for, or that it is known to have met; None where neither is known. Requests: none."""
+        if self._version_id is None and self._head is not None:
+            return self._head.version_id
+        return self._version_id
+
+    @property
+    def uri(self) -> str:
+        """``s3://bucket/key``, nothing quoted. Requests: none."""
+        return f"s3://{self._bucket.name}/{self._key}"
+
+    @property
+    def url(self) -> str:
+        """The object's address over HTTP, quoted; it works for everybody only where the bucket is public. Requests: none."""
+        return self._bucket.compute_url(self._key)
+
+    @property
+    def boto3(self) -> Object | ObjectVersion:
+        """boto3's resource object for the same thing, made anew at each access. Requests: none."""
+        resource = self._bucket.s3_resource
+        if self._version_id is not None:
+            return resource.ObjectVersion(self._bucket.name, self._key, self._version_id)
+        return resource.Object(self._bucket.name, self._key)
+
+    # -- what it is: from the listing, else one HEAD ------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """The size in bytes. Requests: none after a listing or a write, else 1 HEAD, remembered."""
+        if self._listed is not None:
+            return int(self._listed[3])
+        if self._head is None or self._head.size is None:
+            return cast(int, self._ask().size)
+        return self._head.size
+
+    @property
+    def etag(self) -> str:
+        """The etag without quotes. Requests: none after a listing or a write, else 1 HEAD, remembered."""
+        if self._listed is not None and self._listed[2]:
+            return self._listed[2].strip('"')
+        if self._head is None or self._head.etag is None:
+            return self._ask().etag or ""
+        return self._head.etag
+
+    @property
+    def last_modified(self) -> datetime:
+        """When the object was written, in UTC. Requests: none after a listing, else 1 HEAD, remembered."""
+        if self._listed is not None:
+            moment = self._listed[1]
+            return moment if isinstance(moment, datetime) else parse_time(moment)
+        if self._head is None or self._head.last_modified is None:
+            return cast(datetime, self._ask().last_modified)
+        return self._head.last_modified
+
+    @property
+    def storage_class(self) -> str:
+        """The storage class, ``"STANDARD"`` mostly. Requests: none after a listing, else 1 HEAD, remembered."""
+        if self._listed is not None:
+            return self._listed[4] or "STANDARD"
+        if self._head is None or self._head.storage_class is None:
+            return self._ask().storage_class or "STANDARD"
+        return self._head.storage_class
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The user's metadata, names in lower case. Requests: none after a write or a GET, else 1 HEAD, remembered."""
+        if self._head is None or self._head.metadata is None:
+            return dict(self._ask().metadata or {})
+        return dict(self._head.metadata)
+
+    @property
+    def content_type(self) -> str:
+        """The content type. Requests: 1 HEAD, remembered."""
+        if self._head is None or self._head.content_type is None:
+            return self._ask().content_type or ""
+        return self._head.content_type
+
+    def exists(self) -> bool:
+        """Ask whether the object is there, now.
+
+        Returns:
+            True or False; what was known before does not count.
+
+        Raises:
+            S3AccessDenied: The store refuses to say: the object may be there or not.
+
+        Requests:
+            1 HEAD
+
+        Example:
+            >>> bucket.object("missing").exists()
+            False
+        """
+        self.reload()
+        try:
+            self._ask()
+        except S3NoSuchItem:
+            return False
+        except S3AccessDenied as error:
+            error.args = (f"cannot tell whether {self.uri} exists. {error}",)
+            raise
+        return True
+
+    def reload(self) -> S3Object:
+        """Forget what is known, so that the next question is asked anew.
+
+        Returns:
+            The handle itself.
+
+        Requests:
+            none
+        """
+        self._listed = self._head = self._body = None
+        return self
+
+    def _seen_etag(self) -> str | None:
+        """The etag that a read must meet: the one that a message named, or that of the object as this handle has met it."""
+        if self._pinned_etag is not None:
+            return self._pinned_etag
+        return self._head.etag if self._head is not None and self._head.last_modified is not None else None
+
+    def _ask(self) -> Head:
+        """One HEAD, remembered."""
+        found = content.head(self._bucket._connection, self._bucket.name, self._key, self._version_id)
+        self._head = found
+        return found
+
+    # -- what is in it: one GET ---------------------------------------------------------------------------------------------------
+
+    @property
+    def body(self) -> bytes:
+        """The whole content. Requests: 1 GET, remembered, and with it all that a HEAD would tell."""
+        known = self._body
+        if isinstance(known, bytes):
+            return known
+        if isinstance(known, S3Error):
+            raise known
+        # A handle that has met the object reads that very one; nothing mixes two versions.
+        seen = self._seen_etag()
+        found, body = content.get(self._bucket._connection, self._bucket.name, self._key, self._version_id, seen)
+        self._head = found
+        self._listed = None
+        self._body = body
+        return cast(bytes, body)
+
+    @property
+    def text(self) -> str:
+        """The content as UTF-8 text. Requests: those of ``body``."""
+        return self.body.decode("utf-8")
+
+    def json(self) -> Any:
+        """The content as JSON.
+
+        Raises:
+            ValueError: It is no JSON.
+
+        Requests:
+            those of ``body``
+
+        Example:
+            >>> bucket.put_json("a.json", {"total": 7}).json()
+            {'total': 7}
+        """
+        return json_module.loads(self.body)
+
+    @property
+    def body_stream(self) -> BinaryIO:
+        """A readable over the content, fresh at each access; close it. Requests: 1 GET at each access, not remembered."""
+        seen = self._seen_etag()
+        _, stream = content.get_stream(
+            self._bucket._connection, self._bucket.name, self._key, version_id=self._version_id, if_match=seen
+        )
+        return cast(BinaryIO, stream)
+
+    def _fetch(self) -> S3Object:
+        """GET at once; keep a small body, only the headers of a large one."""
+        found, body = content.get(
+            self._bucket._connection, self._bucket.name, self._key, self._version_id, at_most=content.KEPT_BYTES
+        )
+        self._head, self._body = found, body
+        return self
+
+    # -- change it ----------------------------------------------------------------------------------------------------------------
+
+    def put(self, data: Any, metadata: Mapping[str, str] | None = None, **extra: Any) -> S3Object:
+        """Write the object anew; arguments as for ``bucket.put_object``.
+
+        Returns:
+            The handle itself, knowing what was written.
+
+        Requests:
+            1 PUT
+        """
+        written = self._bucket.put_object(self._key, data, metadata, **extra)
+        self._listed, self._head, self._body = None, written._head, None
+        return self
+
+    def delete(self) -> None:
+        """Delete the object, or the version this handle was made for. That it is gone already is no error.
+
+        Requests:
+            1 DELETE
+        """
+        parameters = {} if self._version_id is None else {"VersionId": self._version_id}
+        try:
+            self._bucket._connection.call("DeleteObject", Bucket=self._bucket.name, Key=self._key, **parameters)
+        except S3NoSuchItem:
+            pass
+        self.reload()
+
+    # -- Python's own -------------------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        version = f", version_id={self._version_id!r}" if self._version_id is not None else ""
+        return f"S3Object({self.uri!r}{version})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, S3Object):
+            return NotImplemented
+        return (self._bucket, self._key, self._version_id) == (other._bucket, other._key, other._version_id)
+
+    def __hash__(self) -> int:
+        return hash((self._bucket.name, self._key, self._version_id))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        known = self._body if isinstance(self._body, bytes) else None
+        return _rebuild, (type(self), self._bucket, self._key, self._version_id, self._listed, self._head, known, self._pinned_etag)
+
+
+def _rebuild(
+    cls: type[S3Object],
+    bucket: S3Bucket,
+    key: str,
+    version_id: str | None,
+    listed: Listed | None,
+    head: Head | None,
+    body: bytes | None,
+    pinned_etag: str | None = None,
+) -> S3Object:
+    return cls._of(bucket, key, version_id, listed=listed, head=head, body=body, pinned_etag=pinned_etag)
+
+
+def parse_time(text: str) -> datetime:
+    """ISO 8601 as S3 writes it; Python 3.10's own parser refuses the "Z"."""
+    moment = datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith("Z") else text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
