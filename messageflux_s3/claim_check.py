@@ -117,7 +117,9 @@ class ClaimCheck:
         if not isinstance(threshold, int) or isinstance(threshold, bool):
             raise TypeError(f"threshold must be a number of bytes, not {type(threshold).__name__}")
         if threshold < 0:
-            raise ValueError(f"threshold must not be negative, but is {threshold}; 0 sends all through the bucket")
+            raise ValueError(
+                f"threshold must not be negative, but is {threshold}; 0 sends all through the bucket"
+            )
         if wire not in get_args(Wire):
             raise ValueError(f"wire must be one of {', '.join(get_args(Wire))}, not {wire!r}")
         if isinstance(allowed_buckets, (str, bytes)):
@@ -305,15 +307,14 @@ class ClaimCheck:
 
     def _object(self, pointer: Pointer) -> S3Object:
         if pointer.bucket not in self.allowed_buckets:
+            allowed = ", ".join(sorted(self.allowed_buckets))
             raise _ForeignBucket(
-                f"message names the bucket {pointer.bucket!r}; allowed are {',
-                '.join(sorted(self.allowed_buckets))}",
+                f"message names the bucket {pointer.bucket!r}; allowed: {allowed}",
                 bucket=pointer.bucket,
                 key=pointer.key,
             )
-        bucket = self.bucket if pointer.bucket == self.bucket.name else
-        self.bucket.store.bucket(pointer.bucket)
-        return bucket.object(pointer.key)
+        ours = pointer.bucket == self.bucket.name
+        return (self.bucket if ours else self.bucket.store.bucket(pointer.bucket)).object(pointer.key)
 
     def _store(self, data: bytes | IO[bytes], headers: Any) -> Outgoing:
         if self.wire == "sqs-extended":
@@ -348,7 +349,9 @@ def _pieces(payload: Any) -> Iterator[bytes]:
     read = getattr(payload, "read", None)
     pieces = iter(lambda: read(_PIECE_BYTES), b"") if read is not None else payload
     if not isinstance(pieces, Iterable) or isinstance(payload, Mapping):
-        raise TypeError(f"payload must be bytes, text, a readable or an iterable of bytes, not {type(payload).__name__}")
+        raise TypeError(
+            f"payload must be bytes, text, a readable or an iterable of bytes, not {type(payload).__name__}"
+        )
     for piece in pieces:
         if not isinstance(piece, (bytes, bytearray, memoryview)):
             raise TypeError(f"payload must give bytes, not {type(piece).__name__}; open files with mode 'rb'")
@@ -397,7 +400,9 @@ def _pointer(received: _Received) -> Pointer | None:
     named = attributes_by_name(received.headers)
     pointer = parse_pointer(received.body, named)
     if pointer is None and (SIZE_ATTRIBUTE in named or LEGACY_SIZE_ATTRIBUTE in named):
-        raise ValueError("message has the attribute of a claim check, but its body does not say where the payload lies")
+        raise ValueError(
+            "message has the attribute of a claim check, but its body does not say where the payload lies"
+        )
     return pointer
 
 
@@ -410,7 +415,9 @@ def _received(message: Any) -> _Received:
             return _of_sns(message["Sns"])
         body = message.get("Body", message.get("body"))
         if not isinstance(body, (bytes, str)):
-            raise ValueError("message must have a 'Body' (SQS) or 'body' (Lambda) of text; hand in one message at a time")
+            raise ValueError(
+                "message must have a 'Body' (SQS) or 'body' (Lambda) of text; hand in one message at a time"
+            )
         headers = message.get("MessageAttributes", message.get("messageAttributes"))
         received = _Received(body, headers)
     elif isinstance(message, Sequence) and len(message) == 2:
@@ -423,7 +430,9 @@ def _received(message: Any) -> _Received:
             f"message must be one of SQS, (body, headers) or a body, not {type(message).__name__}"
         )
     if received.headers is not None and not isinstance(received.headers, (Mapping, Sequence)):
-        raise ValueError(f"message's headers must be a mapping or pairs, not {type(received.headers).__name__}")
+        raise ValueError(
+            f"message's headers must be a mapping or pairs, not {type(received.headers).__name__}"
+        )
     if not received.headers and isinstance(received.body, str) and '"TopicArn"' in received.body:
         try:
             envelope = load_json(received.body)

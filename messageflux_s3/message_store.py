@@ -32,7 +32,9 @@ try:
     from messageflux.iodevices.base.common import Message, MessageBundle
     from messageflux.iodevices.message_store_device_wrapper.message_store_base import MessageStoreBase
 except ImportError as error:
-    raise ImportError("S3MessageStore needs messageflux: pip install 'messageflux-s3[messageflux]'") from error
+    raise ImportError(
+        "S3MessageStore needs messageflux: pip install 'messageflux-s3[messageflux]'"
+    ) from error
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3ServiceResource
@@ -101,8 +103,9 @@ class S3MessageStore(MessageStoreBase):  # type: ignore[misc]  # messageflux has
             self._created.add(name)
         message = message_bundle.message
         # The order in which messageflux looks for a name, and its form: name, dot, MD5 of the body.
-        item = message.headers.get(KEY_HEADER) or message_bundle.device_headers.get(_ITEM_ID) or
-        uuid.uuid4().hex
+        item = (
+            message.headers.get(KEY_HEADER) or message_bundle.device_headers.get(_ITEM_ID) or uuid.uuid4().hex
+        )
         key = f"{item}.{_md5(message.stream)}"
         metadata, whole = headers_to_metadata(message.headers)
         self._upload(bucket, key, message.stream, metadata)
@@ -122,8 +125,9 @@ class S3MessageStore(MessageStoreBase):  # type: ignore[misc]  # messageflux has
         pointer = self._pointer(key)
         found = self._store.bucket(pointer.bucket).get_object(pointer.key)
         body = found.body
-        headers = dict(pointer.headers) if pointer.headers is not None else
-        headers_from_metadata(found.metadata)
+        headers = (
+            dict(pointer.headers) if pointer.headers is not None else headers_from_metadata(found.metadata)
+        )
         return MessageBundle(Message(io.BytesIO(body), headers), {KEY_HEADER: pointer.key})
 
     def delete_message(self, key: str) -> None:
@@ -139,7 +143,9 @@ class S3MessageStore(MessageStoreBase):  # type: ignore[misc]  # messageflux has
     def _pointer(self, key: str) -> Pointer:
         pointer = parse_store_key(key)
         if self._allowed is not None and pointer.bucket not in self._allowed:
-            raise _ForeignBucket(f"message names the bucket {pointer.bucket!r}, which is not allowed", bucket=pointer.bucket)
+            raise _ForeignBucket(
+                f"message names the bucket {pointer.bucket!r}, which is not allowed", bucket=pointer.bucket
+            )
         return pointer
 
     def _upload(self, bucket: S3Bucket, key: str, stream: Any, metadata: Mapping[str, str]) -> None:

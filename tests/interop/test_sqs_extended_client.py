@@ -1,0 +1,103 @@
+"""AWS's own extended client as the other side, and S3's notifications through SQS and SNS; all on one moto server."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import boto3
+import pytest
+from sqs_extended_client import SQSExtendedClientSession
+
+from messageflux_s3 import S3Bucket, S3Store, parse_event
+from messageflux_s3.claim_check import ClaimCheck
+
+
+def arguments(store: S3Store) -> dict[str, Any]:
+    return {"endpoint_url": store.config.endpoint_url, "region_name": "us-east-1"}
+
+
+@pytest.fixture
+def keys(s3_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extended client makes an S3 client of its own, out of the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_store.config.access_key or "")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_store.config.secret_key or "")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_store.config.endpoint_url or "")
+
+
+@pytest.fixture
+def queue(s3_store: S3Store, keys: None) -> tuple[Any, str]:
+    sqs = boto3.client("sqs", **arguments(s3_store))
+    return sqs, sqs.create_queue(QueueName=f"q-{uuid.uuid4().hex}")["QueueUrl"]
+
+
+@pytest.fixture
+def extended(s3_store: S3Store, s3_bucket: S3Bucket, keys: None) -> Any:
+    client: Any = SQSExtendedClientSession().client("sqs", **arguments(s3_store))
+    client.large_payload_support = s3_bucket.name
+    client.always_through_s3 = True
+    client.delete_payload_from_s3 = True
+    return client
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_it_writes_and_we_read(s3_bucket: S3Bucket, queue: Any, extended: Any, legacy: bool) -> None:
+    """Both its formats; the message is deleted first, then the payload."""
+    sqs, url = queue
+    extended.use_legacy_attribute = legacy
+    extended.send_message(QueueUrl=url, MessageBody="payload")
+    [message] = sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"])["Messages"]
+    check = ClaimCheck(s3_bucket)
+    assert check.check_out(message) == (b"payload", {})
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=check.receipt_handle(message))
+    assert check.discard(message) is True
+    assert list(s3_bucket.find()) == []
+
+
+def test_we_write_and_it_reads(s3_bucket: S3Bucket, queue: Any, extended: Any) -> None:
+    """It finds the payload, and deletes it by the receipt handle that it made."""
+    sqs, url = queue
+    body, attributes = ClaimCheck(s3_bucket, threshold=0).check_in("payload", {})
+    sqs.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes)
+    [message] = extended.receive_message(QueueUrl=url, MessageAttributeNames=["All"])["Messages"]
+    assert message["Body"] == "payload"
+    extended.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    assert list(s3_bucket.find()) == []
+
+
+def test_it_receives_and_we_delete(s3_bucket: S3Bucket, queue: Any, extended: Any) -> None:
+    """Its receipt handle leads us to the payload and to the broker's own handle."""
+    sqs, url = queue
+    extended.send_message(QueueUrl=url, MessageBody="payload")
+    [message] = extended.receive_message(QueueUrl=url, MessageAttributeNames=["All"])["Messages"]
+    check = ClaimCheck(s3_bucket)
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=check.receipt_handle(message))
+    assert check.discard(message) is True
+    assert list(s3_bucket.find()) == []
+
+
+@pytest.mark.parametrize("through_sns", [False, True])
+def test_notifications_arrive_as_handles(
+    s3_store: S3Store, s3_bucket: S3Bucket, queue: Any, through_sns: bool
+) -> None:
+    """S3 to SQS, and S3 to SNS to SQS: the handle knows size and etag, and reads the very content that the event is about."""
+    sqs, url = queue
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    target: dict[str, Any] = {"QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}]}
+    if through_sns:
+        sns = boto3.client("sns", **arguments(s3_store))
+        topic = sns.create_topic(Name=f"t-{uuid.uuid4().hex}")["TopicArn"]
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+        target = {"TopicConfigurations": [{"TopicArn": topic, "Events": ["s3:ObjectCreated:*"]}]}
+    s3_store.client.put_bucket_notification_configuration(
+        Bucket=s3_bucket.name, NotificationConfiguration=target
+    )
+    s3_bucket.put_object("red flower+1%.txt", b"hello")
+    messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    [message] = [one for one in messages if parse_event(one)]
+    [obj] = s3_store.objects_from(json.dumps(message), buckets=[s3_bucket.name])
+    assert (obj.key, obj.size, obj.etag) == ("red flower+1%.txt", 5, "5d41402abc4b2a76b9719d911017c592")
+    assert obj.body == b"hello"
+    assert s3_store.objects_from(message, buckets=["another-one"]) == []
