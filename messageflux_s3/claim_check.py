@@ -328,8 +328,8 @@ class ClaimCheck:
         # The broker carries the headers in any case, so those that the metadata has no room for need no
         # second place.
         size = self._put(key, data, headers_to_metadata(named)[0])
-        body = wrap_store_key(make_store_key(self.bucket.name, key))
-        return Outgoing(body, _with(headers, SIZE_HEADER, size, size))
+        wrapped = wrap_store_key(make_store_key(self.bucket.name, key))
+        return Outgoing(wrapped, _with(headers, SIZE_HEADER, size, size))
 
     def _put(self, key: str, data: bytes | IO[bytes], metadata: Mapping[str, str] | None) -> int:
         if isinstance(data, bytes):

@@ -46,7 +46,7 @@ _NOT_IN_A_BUCKET_NAME = re.compile(r"[^a-z0-9.\-]")
 _PIECE_BYTES = 1024 * 1024
 
 
-class S3MessageStore(MessageStoreBase):  # type: ignore[misc]  # messageflux has no types for mypy here
+class S3MessageStore(MessageStoreBase):
     """A message store of messageflux in S3, in place of ``messageflux.iodevices.objectstorage``'s class of
     this name.
 

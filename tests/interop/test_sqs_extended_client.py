@@ -3,15 +3,42 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
+import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pytest
 from sqs_extended_client import SQSExtendedClientSession
 
-from messageflux_s3 import S3Bucket, S3Store, parse_event
+from messageflux_s3 import S3Bucket, S3Store, connect, parse_event
 from messageflux_s3.claim_check import ClaimCheck
+
+
+@pytest.fixture(scope="session")
+def s3_store() -> Iterator[S3Store]:
+    """A whole moto server: LocalS3 serves S3 only."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stderr=subprocess.DEVNULL
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        store = connect(address, access_key="local", secret_key="local-secret", region="us-east-1")
+        deadline = time.monotonic() + 30
+        while not store.ping():
+            assert time.monotonic() < deadline, "moto's server does not answer"
+            time.sleep(0.1)
+        yield store
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def arguments(store: S3Store) -> dict[str, Any]:
