@@ -376,7 +376,7 @@ class Lane:
         Args:
             requests: The requests, any number.
             concurrency: How many are under way at once at the most.
-            max_bytes: How many bytes of bodies are held at the most (a single larger one is let through).
+            max_bytes: How many bytes of bodies are held, but for one body and one read of each connection.
             body_limit: The largest body to take into memory; a larger one is left to boto3.
 
         Returns:
@@ -406,6 +406,7 @@ class _Stream:
         self._lookahead = 2 * concurrency
         self._under_way = 0
         self._held = 0
+        self._typical = 0  # what an answer that is under way will probably take
         self._paused: deque[_Slot] = deque()
         self._is_exhausted = False
         self._failure: Exception | None = None
@@ -444,7 +445,7 @@ class _Stream:
             not self._is_exhausted
             and self._under_way < self._concurrency
             and len(window) < self._lookahead
-            and (self._held < self._max_bytes or not window)
+            and (self._held + self._under_way * self._typical < self._max_bytes or not window)
         ):
             try:
                 request = next(self._requests)
@@ -631,6 +632,7 @@ class _Stream:
         slot.endpoint.succeeded()
         if not response.too_large:
             slot.response = response
+            self._typical = max(len(response.body), self._typical - (self._typical >> 3) - 1, 0)
             more = len(slot.request.body) + len(response.body) - slot.reserved
             slot.reserved += more
             self._held += more

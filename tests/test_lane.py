@@ -1,0 +1,755 @@
+"""The fast lane: what it hands over, what it leaves to boto3, and when it is shut."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import warnings
+import zlib
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import boto3
+import botocore.client
+import pytest
+from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
+from botocore.session import get_session
+from botocore.stub import Stubber
+
+from messageflux_s3.lane import Lane, LaneRequest
+from tests.servers import Server, run_rclone
+
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "e"\r\n\r\nhi'
+
+Script = Callable[[bytes, bytes], "bytes | None"]
+
+
+class ScriptedServer:
+    """Answers each request with what a script says: bytes (followed by a hang-up if they end in CLOSE), or
+    None to hang up.
+    """
+
+    CLOSE = b"\0close"
+
+    def __init__(self, script: Script, family: int = socket.AF_INET, tls: Any = None) -> None:
+        self.script = script
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self._tls = tls
+        local = "::1" if family == socket.AF_INET6 else "127.0.0.1"
+        self._listener = socket.create_server((local, 0), family=socket.AddressFamily(family), backlog=256)
+        port = self._listener.getsockname()[1]
+        host = "[::1]" if family == socket.AF_INET6 else "127.0.0.1"
+        self.url = f"{'https' if tls else 'http'}://{host}:{port}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            with connection, connection.makefile("rb") as incoming:
+                while line := incoming.readline():
+                    head = line
+                    while (field := incoming.readline()) not in (b"\r\n", b""):
+                        head += field
+                    fields = head.lower().split(b"\r\n")
+                    lengths = [int(part[15:]) for part in fields if part.startswith(b"content-length:")]
+                    body = incoming.read(lengths[0]) if lengths else b""
+                    self.requests.append(head + b"\r\n" + body)
+                    answer = self.script(head, body)
+                    if answer is None:
+                        return
+                    connection.sendall(answer.removesuffix(self.CLOSE))
+                    if answer.endswith(self.CLOSE):
+                        return
+        except OSError:
+            return
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def bodies_of(lane: Lane, requests: Any) -> list[bytes | None]:
+    return [response and response.body for _, response in lane.stream(requests)]
+
+
+def client_of(url: str, *, path_style: bool = True, session: Any = None, **settings: Any) -> Any:
+    session = session or boto3.Session("ACCESSKEY01", "SECRETKEY0123456", region_name="us-east-1")
+    verify = settings.pop("verify", None)
+    config: dict[str, Any] = {
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+        "s3": {"addressing_style": "path" if path_style else "virtual"},
+        "read_timeout": 5,
+        "connect_timeout": 5,
+        "retries": {"total_max_attempts": 1},
+    }
+    return session.client("s3", endpoint_url=url, verify=verify, config=Config(**(config | settings)))
+
+
+@pytest.fixture
+def scripted() -> Iterator[Callable[..., tuple[ScriptedServer, Any, Lane]]]:
+    """Makes a scripted server, a client of it and a lane that has seen one success there (key ``first``)."""
+    servers: list[ScriptedServer] = []
+
+    def make(script: Script, *, tls: Any = None, family: int = socket.AF_INET, **settings: Any) -> Any:
+        def first_or(head: bytes, body: bytes) -> bytes | None:
+            return OK if b"/first" in head else script(head, body)
+
+        server = ScriptedServer(first_or, family, tls)
+        servers.append(server)
+        client = client_of(server.url, **settings)
+        lane = Lane(client)
+        client.get_object(Bucket="bkt", Key="first")["Body"].read()
+        assert lane.status.open, lane.status
+        server.requests.clear()
+        return server, client, lane
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def rclone() -> Iterator[Server]:
+    with run_rclone() as server:
+        yield server
+
+
+@pytest.fixture
+def opened(rclone: Server) -> tuple[Any, Lane, str]:
+    """A client of rclone, its open lane, and a bucket."""
+    client = rclone.client()
+    lane = Lane(client)
+    bucket = f"lane-{os.urandom(4).hex()}"
+    client.create_bucket(Bucket=bucket)
+    client.put_object(Bucket=bucket, Key="first", Body=b"1")
+    assert lane.status.open
+    return client, lane, bucket
+
+
+# -- against a real server
+
+
+def test_opens_only_after_a_success_of_boto3(rclone: Server) -> None:
+    """A new lane is shut, says why, and opens with the first call that boto3 made successfully in that
+    bucket.
+    """
+    client = rclone.client()
+    lane = Lane(client)
+    assert lane.send(LaneRequest("GET", "open-later", "k")) is None
+    assert "not yet" in lane.status.reason
+    client.create_bucket(Bucket="open-later")
+    client.head_bucket(Bucket="open-later")
+    answer = lane.send(LaneRequest("GET", "open-later", "k"))
+    assert answer is not None and answer.status == 404 and b"NoSuchKey" in answer.body
+    assert not lane.is_open_for("another-bucket")
+
+
+@pytest.mark.parametrize("key", ["plain", "a b/+%&=?#", "é/漢😀", "~-._", "q'\"<>;:@!$*(),", "tab\tkey"])
+def test_writes_and_reads_odd_keys(opened: tuple[Any, Lane, str], key: str) -> None:
+    """What the lane writes boto3 reads under the same key, with metadata and type, and the other way round."""
+    client, lane, bucket = opened
+    headers = {"x-amz-meta-a": "two  spaces", "content-type": "text/x-odd"}
+    written = lane.send(LaneRequest("PUT", bucket, key, "", headers, b"lane"))
+    assert written is not None and written.status == 200
+    seen = client.get_object(Bucket=bucket, Key=key)
+    assert (seen["Body"].read(), seen["ContentType"]) == (b"lane", "text/x-odd")
+    assert {name.lower(): value for name, value in seen["Metadata"].items()}["a"] == "two  spaces"
+    client.put_object(Bucket=bucket, Key=key, Body=b"boto3")
+    read = lane.send(LaneRequest("GET", bucket, key))
+    assert read is not None and read.body == b"boto3"
+    head = lane.send(LaneRequest("HEAD", bucket, key))
+    assert head is not None and (head.body, head.headers["content-length"]) == (b"", "5")
+    # The connection is still in order after a HEAD.
+    assert lane.send(LaneRequest("GET", bucket, key)) is not None
+    gone = lane.send(LaneRequest("DELETE", bucket, key))
+    assert gone is not None and gone.status == 204
+
+
+def test_stream_is_in_order_and_complete(opened: tuple[Any, Lane, str]) -> None:
+    """Many writes and many reads come back in the order asked, each with its own bytes, a missing one as 404."""
+    _, lane, bucket = opened
+    # rclone refuses some of several writes that race to make a folder
+    lane.send(LaneRequest("PUT", bucket, "s/folder"))
+    bodies = {f"s/{number:04d}": os.urandom(number % 40 * 500) for number in range(400)}
+    puts = (LaneRequest("PUT", bucket, key, body=body) for key, body in bodies.items())
+    written = list(lane.stream(puts, concurrency=8))
+    assert [request.key for request, _ in written] == list(bodies)
+    assert all(answer is not None and answer.status == 200 for _, answer in written)
+    keys = [*bodies, "s/missing", "s/0001"]
+    read = list(lane.stream((LaneRequest("GET", bucket, key) for key in keys), concurrency=8))
+    assert [request.key for request, _ in read] == keys
+    found = [answer.body if answer and answer.status == 200 else None for _, answer in read]
+    assert found == [bodies.get(key) for key in keys]
+
+
+# -- what is handed over
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\nhi" + ScriptedServer.CLOSE, "no length"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi" + ScriptedServer.CLOSE, "cut short"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", "an object in chunks"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhix", "two lengths"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+            "both",
+        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiMORE", "too many bytes"),
+        (
+            b"HTTP/1.1 206 Partial\r\nContent-Length: 2\r\nContent-Range: bytes 0-1/9\r\n\r\nhi",
+            "a part, unasked",
+        ),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", "nothing"),
+        (b"HTTP/1.1 301 Moved\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", "elsewhere"),
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "denied"),
+        (b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", "server error"),
+        (b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n", "throttled"),
+        (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "upgrade"),
+        (b"garbage\r\n\r\n", "no HTTP"),
+        (ScriptedServer.CLOSE, "nothing at all"),
+    ],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_anything_but_a_whole_success_is_left_to_boto3(
+    scripted: Any, answer: bytes, why: str, streamed: bool
+) -> None:
+    """An answer that is not a 2xx of announced length, arrived whole, is None; the next request still works."""
+    _, _, lane = scripted(lambda head, body: answer if b"/bad" in head else OK)
+    requests = [LaneRequest("GET", "bkt", key) for key in ("a", "bad", "b")]
+    if streamed:
+        got = [response and response.body for _, response in lane.stream(requests)]
+    else:
+        got = [response and response.body for response in map(lane.send, requests)]
+    assert got == [b"hi", None, b"hi"], why
+
+
+def test_head_has_a_length_and_no_body(scripted: Any) -> None:
+    """The length of a HEAD announces nothing that would come; the connection goes on with the next request."""
+    long = b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"
+    server, _, lane = scripted(lambda head, body: long if head.startswith(b"HEAD") else OK)
+    before = server.connections
+    requests = [LaneRequest(method, "bkt", "a") for method in ("HEAD", "GET", "HEAD")]
+    single = [lane.send(request) for request in requests]
+    many = [response for _, response in lane.stream(requests, concurrency=1)]
+    assert [response and response.body for response in single + many] == [b"", b"hi", b""] * 2
+    assert single[0] is not None and single[0].headers["content-length"] == "999"
+    assert server.connections == before + 1
+
+
+def test_interim_answers_are_skipped(scripted: Any) -> None:
+    """1xx answers precede the answer, with headers of their own."""
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\n"
+    _, _, lane = scripted(lambda head, body: interim + OK)
+    answer = lane.send(LaneRequest("PUT", "bkt", "a", body=b"x"))
+    assert answer is not None
+    assert (answer.status, answer.body, answer.headers.get("link")) == (200, b"hi", None)
+
+
+def test_not_found_is_final_also_in_chunks(scripted: Any) -> None:
+    """A 404 is handed over with its body, however it is framed."""
+    missing = b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    _, _, lane = scripted(lambda head, body: missing)
+    answer = lane.send(LaneRequest("GET", "bkt", "a"))
+    assert answer is not None and (answer.status, answer.body) == (404, b"abc")
+
+
+def test_a_larger_body_is_not_taken(scripted: Any) -> None:
+    """Above the limit only the headers are taken, and only where they were asked for; no memory is spent on
+    the body.
+    """
+    large = b'HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\nETag: "x"\r\n\r\n' + b"x" * 5000
+    _, _, lane = scripted(lambda head, body: large)
+    assert lane.send(LaneRequest("GET", "bkt", "a")) is None
+    answer = lane.send(LaneRequest("GET", "bkt", "a"), headers_if_larger=True)
+    assert answer is not None and answer.too_large and (answer.body, answer.headers["etag"]) == (b"", '"x"')
+    assert [response for _, response in lane.stream([LaneRequest("GET", "bkt", "a")])] == [None]
+
+
+def test_ranges_want_206(scripted: Any) -> None:
+    """A range answered with the whole object is left to boto3."""
+    _, _, lane = scripted(lambda head, body: OK)
+    assert lane.send(LaneRequest("GET", "bkt", "a", headers={"range": "bytes=0-0"})) is None
+
+
+@pytest.mark.parametrize("header", ["if-match", "if-none-match"])
+def test_conditional_writes_do_not_take_the_lane(scripted: Any, header: str) -> None:
+    """A conditional write sends nothing; a conditional read does."""
+    server, _, lane = scripted(lambda head, body: OK)
+    assert lane.send(LaneRequest("PUT", "bkt", "a", headers={header: "*"}, body=b"x")) is None
+    assert server.requests == []
+    assert lane.send(LaneRequest("GET", "bkt", "a", headers={header: '"e"'})) is not None
+
+
+@pytest.mark.parametrize("value", ["a\r\nx-injected: 1", "é", "a\0b"])
+def test_headers_that_are_not_plain_are_left_to_boto3(scripted: Any, value: str) -> None:
+    """Nothing that could end a header line, or needs an encoding, is written."""
+    server, _, lane = scripted(lambda head, body: OK)
+    assert lane.send(LaneRequest("PUT", "bkt", "a", headers={"x-amz-meta-a": value}, body=b"x")) is None
+    assert server.requests == []
+
+
+def test_checksums_of_aws_are_verified(scripted: Any) -> None:
+    """Where the client validates response checksums, the lane asks for them and refuses a body that
+    disagrees.
+    """
+    good = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nx-amz-checksum-crc32: 2Ds5qA==\r\n\r\nhi"
+    crc = b64encode(zlib.crc32(b"hi").to_bytes(4, "big"))
+    script = lambda head, body: good.replace(b"2Ds5qA==", crc) if b"/good" in head else good  # noqa: E731
+    server, _, lane = scripted(script, response_checksum_validation="when_supported")
+    answer = lane.send(LaneRequest("GET", "bkt", "good"))
+    assert answer is not None and answer.body == b"hi"
+    assert b"x-amz-checksum-mode: ENABLED" in server.requests[-1]
+    assert lane.send(LaneRequest("GET", "bkt", "bad")) is None
+
+
+# -- connections
+
+
+def test_connections_are_kept(scripted: Any) -> None:
+    """Requests one after another share a connection."""
+    server, _, lane = scripted(lambda head, body: OK)
+    before = server.connections
+    for _ in range(5):
+        assert lane.send(LaneRequest("GET", "bkt", "a")) is not None
+    assert server.connections == before + 1
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_stale_connection_is_opened_again(scripted: Any, streamed: bool) -> None:
+    """A connection that the server closed while it was idle costs nothing but a new one."""
+    server, _, lane = scripted(lambda head, body: OK + ScriptedServer.CLOSE)  # no "Connection: close" said
+    for _ in range(4):
+        if streamed:
+            assert bodies_of(lane, [LaneRequest("GET", "bkt", "a")]) == [b"hi"]
+        else:
+            answer = lane.send(LaneRequest("GET", "bkt", "a"))
+            assert answer is not None and answer.body == b"hi"
+        time.sleep(0.05)
+    assert len(server.requests) == 4
+
+
+def test_a_post_is_not_sent_twice(scripted: Any) -> None:
+    """A POST on a connection that turns out stale is left to boto3."""
+    _, _, lane = scripted(lambda head, body: OK + ScriptedServer.CLOSE)
+    assert lane.send(LaneRequest("GET", "bkt", "a")) is not None
+    time.sleep(0.1)
+    assert lane.send(LaneRequest("POST", "bkt", "", "delete=", body=b"<x/>")) is None
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_silence_ends_with_the_read_timeout(scripted: Any, streamed: bool) -> None:
+    """A server that never answers is given up after the client's read timeout, once."""
+
+    def silent(head: bytes, body: bytes) -> bytes:
+        if b"/slow" in head:
+            time.sleep(3)
+        return OK
+
+    server, _, lane = scripted(silent, read_timeout=0.4)
+    began = time.monotonic()
+    if streamed:
+        requests = [LaneRequest("GET", "bkt", key) for key in ("a", "slow", "b")]
+        got = [response and response.body for _, response in lane.stream(requests)]
+        assert got == [b"hi", None, b"hi"]
+    else:
+        assert lane.send(LaneRequest("GET", "bkt", "slow")) is None
+    assert 0.3 < time.monotonic() - began < 2
+    assert sum(b"/slow" in request for request in server.requests) == 1
+
+
+def test_refusals_in_a_row_make_it_rest(scripted: Any) -> None:
+    """A server that refuses everything is not asked everything twice."""
+    server, _, lane = scripted(lambda head, body: b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
+    for _ in range(20):
+        assert lane.send(LaneRequest("GET", "bkt", "a")) is None
+    assert len(server.requests) == 3
+
+
+def test_closing_a_stream_closes_what_is_under_way(scripted: Any) -> None:
+    """An abandoned iterator leaves no socket open and no warning, and the lane goes on."""
+    held = threading.Event()
+
+    def script(head: bytes, body: bytes) -> bytes:
+        if b"/held" in head:
+            held.wait(5)
+        return OK
+
+    _, _, lane = scripted(script)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        stream = lane.stream(LaneRequest("GET", "bkt", "a" if number < 3 else "held") for number in range(50))
+        assert next(stream)[1] is not None
+        open_before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
+        stream.close()
+        gc.collect()
+        if open_before:
+            assert len(list(Path("/proc/self/fd").iterdir())) < open_before
+    assert threading.active_count() < 200
+    held.set()
+    assert lane.send(LaneRequest("GET", "bkt", "a")) is not None
+
+
+def test_stream_takes_requests_as_it_goes(scripted: Any) -> None:
+    """No more requests are taken than the window holds, and an endless iterable is no problem."""
+    taken = 0
+
+    def endless() -> Iterator[LaneRequest]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield LaneRequest("GET", "bkt", "a")
+
+    _, _, lane = scripted(lambda head, body: OK)
+    stream = lane.stream(endless(), concurrency=4)
+    for _ in range(10):
+        next(stream)
+    assert 10 <= taken <= 10 + 2 * 4
+    stream.close()
+
+
+def test_stream_hands_over_what_is_under_way_before_the_requests_fail(scripted: Any) -> None:
+    """An exception of the iterable comes after the answers to the requests it had given."""
+
+    def failing() -> Iterator[LaneRequest]:
+        yield LaneRequest("GET", "bkt", "a")
+        yield LaneRequest("GET", "bkt", "b")
+        raise LookupError("the end")
+
+    _, _, lane = scripted(lambda head, body: OK)
+    got = []
+    with pytest.raises(LookupError, match="the end"):
+        for request, response in lane.stream(failing()):
+            got.append((request.key, response is not None))
+    assert got == [("a", True), ("b", True)]
+
+
+def test_stream_holds_no_more_bytes_than_allowed(scripted: Any) -> None:
+    """However many answers are ready, what is held stays under max_bytes and one body, and everything arrives
+    in the end.
+    """
+    size = 300_000
+    body = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * size
+    _, _, lane = scripted(lambda head, _: body)
+    from messageflux_s3.lane import _Stream
+
+    requests = [LaneRequest("GET", "bkt", f"k{number}") for number in range(60)]
+    stream = _Stream(lane, requests, 16, 3 * size, 8 << 20)
+    most = 0
+    for number, (_, response) in enumerate(stream.run()):
+        assert response is not None and len(response.body) == size
+        most = max(most, stream._held)
+        if number == 5:
+            time.sleep(0.2)
+    assert size < most <= 4 * size
+
+
+def test_large_uploads_go_out_in_pieces(scripted: Any) -> None:
+    """Bodies larger than the socket's buffer go out as the server takes them, while other answers come in."""
+
+    def measured(head: bytes, body: bytes) -> bytes:
+        size = str(len(body)).encode()
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(size), size)
+
+    _, _, lane = scripted(measured)
+    sizes = [3_000_000, 10, 2_000_000, 0, 5_000_000]
+    requests = [LaneRequest("PUT", "bkt", f"k{size}", body=b"z" * size) for size in sizes]
+    assert bodies_of(lane, requests) == [str(size).encode() for size in sizes]
+
+
+# -- transport
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder / "cert.pem", folder / "key.pem"
+
+
+@pytest.mark.parametrize("trust", ["ca", False, "other"])
+def test_tls_follows_the_clients_verify(scripted: Any, tmp_path: Path, trust: str | bool) -> None:
+    """A private certificate works where the client trusts it or trusts anybody, and is refused where it does
+    not.
+    """
+    cert, key = certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+    verify = False if trust is False else str(cert)
+    _, _, lane = scripted(lambda head, body: OK, tls=context, verify=verify)
+    if trust == "other":
+        (tmp_path / "b").mkdir()
+        lane.gate.verify = str(certificate(tmp_path / "b")[0])
+    expected = None if trust == "other" else b"hi"
+    assert [(lane.send(LaneRequest("GET", "bkt", "a")) or mock.Mock(body=None)).body] == [expected]
+    if trust != "other":
+        assert bodies_of(lane, (LaneRequest("GET", "bkt", "a") for _ in range(40))) == [b"hi"] * 40
+
+
+def test_ipv6(scripted: Any) -> None:
+    """An IPv6 address in the endpoint works, signed with its brackets."""
+    server, _, lane = scripted(lambda head, body: OK, family=socket.AF_INET6)
+    assert lane.send(LaneRequest("GET", "bkt", "a")) is not None
+    assert bodies_of(lane, [LaneRequest("GET", "bkt", "a")]) == [b"hi"]
+    assert b"host: [::1]:" in server.requests[-1]
+
+
+def test_virtual_hosted_style(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the bucket in the host's name the path has the key alone."""
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *rest, **more: resolve("127.0.0.1", *rest, **more))
+    server = ScriptedServer(lambda head, body: OK)
+    port = server.url.rpartition(":")[2]
+    client = client_of(f"http://localhost:{port}", path_style=False)
+    lane = Lane(client)
+    client.get_object(Bucket="bkt", Key="a/first")["Body"].read()
+    answer = lane.send(LaneRequest("GET", "bkt", "x y"))
+    assert answer is not None and answer.body == b"hi"
+    assert server.requests[-1].startswith(b"GET /x%20y HTTP/1.1\r\nhost: bkt.localhost:")
+    assert lane.send(LaneRequest("GET", "bkt", "", "list-type=2")) is not None
+    assert server.requests[-1].startswith(b"GET /?list-type=2 HTTP/1.1")
+    server.close()
+
+
+def test_a_session_token_is_sent_and_refreshed(scripted: Any) -> None:
+    """Credentials are asked for each request, so that those that expire in the middle of a run are renewed."""
+    server = ScriptedServer(lambda head, body: OK)
+    asked = 0
+
+    def refresh() -> dict[str, str]:
+        nonlocal asked
+        asked += 1
+        expiry = "2000-01-01T00:00:00Z" if asked == 1 else "2100-01-01T00:00:00Z"
+        return {"access_key": f"AK{asked}", "secret_key": "s", "token": f"T{asked}", "expiry_time": expiry}
+
+    core = get_session()
+    first = {"access_key": "AK0", "secret_key": "s", "token": "T0", "expiry_time": "2100-01-01T00:00:00Z"}
+    core._credentials = RefreshableCredentials.create_from_metadata(first, refresh, "test")
+    client = client_of(server.url, session=boto3.Session(botocore_session=core, region_name="us-east-1"))
+    lane = Lane(client)
+    client.get_object(Bucket="bkt", Key="a")["Body"].read()
+    assert lane.send(LaneRequest("GET", "bkt", "a")) is not None
+    assert b"x-amz-security-token: T0" in server.requests[-1] and b"Credential=AK0/" in server.requests[-1]
+    from datetime import datetime, timezone
+
+    core._credentials._expiry_time = datetime(2000, 1, 1, tzinfo=timezone.utc)
+    asked = 1
+    assert lane.send(LaneRequest("GET", "bkt", "a")) is not None
+    assert b"x-amz-security-token: T2" in server.requests[-1] and b"Credential=AK2/" in server.requests[-1]
+    server.close()
+
+
+# -- when it is shut
+
+
+def test_shut_while_a_stubber_is_active(opened: tuple[Any, Lane, str]) -> None:
+    """botocore's Stubber shuts the lane as long as it is active."""
+    client, lane, bucket = opened
+    with Stubber(client):
+        assert not lane.status.open
+        assert lane.send(LaneRequest("GET", bucket, "first")) is None
+    assert lane.send(LaneRequest("GET", bucket, "first")) is not None
+
+
+@pytest.mark.parametrize(
+    "event", ["before-parameter-build", "before-call", "request-created", "before-sign", "before-send"]
+)
+def test_shut_while_the_client_has_a_handler_of_the_users(opened: tuple[Any, Lane, str], event: str) -> None:
+    """A handler that might change requests, for S3 or for everything, shuts the lane until it is gone."""
+    client, lane, _ = opened
+
+    def handler(**_: Any) -> None: ...
+
+    for name in (f"{event}.s3.GetObject", f"{event}.s3", f"{event}.*.*"):
+        client.meta.events.register(name, handler)
+        assert not lane.status.open and "handler" in lane.status.reason
+        client.meta.events.unregister(name, handler)
+        assert lane.status.open, name
+
+
+def test_shut_on_a_client_that_has_a_users_handler_already(rclone: Server) -> None:
+    """It does not matter whether the handler or the lane came first."""
+    client = rclone.client()
+    client.meta.events.register("before-call.s3", lambda **_: None)
+    lane = Lane(client)
+    client.create_bucket(Bucket="handled")
+    client.head_bucket(Bucket="handled")
+    assert not lane.is_open_for("handled") and "handler" in lane.status.reason
+
+
+class Switched:
+    """A handler like moto's, which every client has from the import of moto on, enabled or not."""
+
+    enabled = False
+
+    def __call__(self, **_: Any) -> None:
+        return None
+
+
+def test_a_handler_with_a_switch_counts_while_it_is_on(opened: tuple[Any, Lane, str]) -> None:
+    """moto's handler on the client shuts the lane while a mock is active, not before and not after."""
+    client, lane, _ = opened
+    switched = Switched()
+    client.meta.events.register("before-send", switched)
+    assert lane.status.open
+    switched.enabled = True
+    assert not lane.status.open
+    switched.enabled = False
+    assert lane.status.open
+
+
+def test_shut_while_the_clients_calls_are_wrapped(opened: tuple[Any, Lane, str]) -> None:
+    """Tracers and mocks that wrap _make_api_call see every request, because the lane is shut."""
+    client, lane, _ = opened
+    original = botocore.client.BaseClient._make_api_call
+
+    def traced(self: Any, *arguments: Any) -> Any:
+        return original(self, *arguments)
+
+    traced.__wrapped__, traced.__module__ = original, original.__module__  # as functools.wraps does
+    with mock.patch.object(botocore.client.BaseClient, "_make_api_call", traced):
+        assert not lane.status.open
+    assert lane.status.open
+    with mock.patch.object(client, "_make_api_call", traced):
+        assert not lane.status.open
+    assert lane.status.open
+
+
+@pytest.mark.parametrize("part", ["AWSHTTPConnection", "AWSHTTPSConnection"])
+def test_shut_while_a_recorder_replaces_the_connection(opened: tuple[Any, Lane, str], part: str) -> None:
+    """Recorders replace botocore's connection class."""
+    import botocore.awsrequest
+
+    _, lane, _ = opened
+    with mock.patch.object(botocore.awsrequest, part, type("Recorder", (), {})):
+        assert not lane.status.open
+    assert lane.status.open
+    with mock.patch.object(botocore.awsrequest.AWSHTTPConnectionPool, "ConnectionCls", type("R", (), {})):
+        assert not lane.status.open
+    with mock.patch("urllib3.connectionpool.HTTPConnectionPool.urlopen"):
+        assert not lane.status.open
+    with mock.patch("botocore.httpsession.URLLib3Session.send"):
+        assert not lane.status.open
+    assert lane.status.open
+
+
+def test_shut_for_proxies(rclone: Server) -> None:
+    """A client that goes through a proxy keeps going through it."""
+    client = client_of("http://store.invalid", proxies={"http": rclone.endpoint_url})
+    lane = Lane(client)
+    seen = {"Authorization": authorization()}
+    lane.gate.note_request(mock.Mock(url="http://store.invalid/bkt/k", headers=seen))
+    lane.gate.note_answer(200, "GetObject", {"input_params": {"Bucket": "bkt", "Key": "k"}})
+    assert not lane.is_open_for("bkt") and "proxy" in lane.status.reason
+
+
+def authorization(service: str = "s3", algorithm: str = "AWS4-HMAC-SHA256") -> bytes:
+    scope = f"20260101/us-east-1/{service}/aws4_request"
+    return f"{algorithm} Credential=AK/{scope}, SignedHeaders=host, Signature=0".encode()
+
+
+@pytest.mark.parametrize(
+    ("url", "bucket", "key", "signed"),
+    [
+        ("http://h/bkt/k", "bkt", "k", b""),
+        ("http://h/bkt/k", "bkt", "k", b"AWS AK:signature"),
+        ("http://h/bkt/k", "bkt", "k", authorization("s3express")),
+        ("http://h/bkt/k", "bkt", "k", authorization("s3-outposts")),
+        ("http://h/bkt/k", "bkt", "k", authorization(algorithm="AWS4-ECDSA-P256-SHA256")),
+        ("http://ap-1.h/k", "arn:aws:s3:us-east-1:1:accesspoint/ap", "k", authorization()),
+        ("http://h/other/k", "bkt", "k", authorization()),
+    ],
+)
+def test_learns_nothing_from_requests_that_are_not_plain(
+    url: str, bucket: str, key: str, signed: bytes
+) -> None:
+    """Anonymous, SigV2, S3 Express, Outposts, SigV4A, access points: boto3 alone."""
+    lane = Lane(client_of("http://h"))
+    lane.gate.note_request(mock.Mock(url=url, headers={"Authorization": signed}))
+    lane.gate.note_answer(200, "GetObject", {"input_params": {"Bucket": bucket, "Key": key}})
+    assert not lane.is_open_for(bucket)
+    assert "boto3" in lane.status.reason or "signed" in lane.status.reason
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_not_used_in_a_forked_child(opened: tuple[Any, Lane, str]) -> None:
+    """A child forked after the lane was made leaves everything to boto3, also the rest of an iterator it
+    inherited.
+    """
+    _, lane, bucket = opened
+    stream = lane.stream(LaneRequest("GET", bucket, "first") for _ in range(300))
+    assert next(stream)[1] is not None
+    child = os.fork()
+    if child == 0:
+        try:
+            rest = [response for _, response in stream]
+            shut = lane.send(LaneRequest("GET", bucket, "first")) is None
+            os._exit(0 if shut and rest and rest[-1] is None else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert all(response is not None for _, response in stream)
+
+
+def test_shared_between_threads(opened: tuple[Any, Lane, str]) -> None:
+    """Threads that send at the same time each get their own answer."""
+    _, lane, bucket = opened
+    bodies = {f"t{number}": os.urandom(50) for number in range(16)}
+    wrong: list[str] = []
+
+    def work(key: str) -> None:
+        for _ in range(20):
+            written = lane.send(LaneRequest("PUT", bucket, key, body=bodies[key]))
+            read = lane.send(LaneRequest("GET", bucket, key))
+            if written is None or read is None or read.body != bodies[key]:
+                wrong.append(key)
+
+    threads = [threading.Thread(target=work, args=(key,)) for key in bodies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_no_secret_is_shown(opened: tuple[Any, Lane, str], caplog: pytest.LogCaptureFixture) -> None:
+    """Neither logs nor representations of the lane's values have the secret or the signature."""
+    _, lane, bucket = opened
+    caplog.set_level("DEBUG", logger="messageflux_s3")
+    request = LaneRequest("PUT", bucket, "k", headers={"if-match": "x"})
+    lane.send(request)
+    identity = lane.gate.identity()
+    shown = caplog.text + repr(request) + repr(identity) + repr(lane.status)
+    assert "left to boto3" in caplog.text
+    assert "SECRETKEY" not in shown and "Signature" not in shown
+
+
+def test_shut_by_hand(opened: tuple[Any, Lane, str]) -> None:
+    """A lane shut for good says why and stays shut."""
+    _, lane, bucket = opened
+    lane.shut("a test wants boto3")
+    assert (lane.status.open, lane.status.reason) == (False, "a test wants boto3")
+    assert lane.send(LaneRequest("GET", bucket, "first")) is None
+    assert [response for _, response in lane.stream([LaneRequest("GET", bucket, "first")])] == [None]
