@@ -1,0 +1,129 @@
+"""S3Config: bad input at once, secrets nowhere."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from functools import partial
+from typing import Any
+
+import boto3
+import pytest
+
+import messageflux_s3 as s3
+from messageflux_s3.capabilities import AWS, known_of, preset_for
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "words"),
+    [
+        ({"endpoint_url": "localhost:9000"}, ValueError, "endpoint_url"),
+        ({"endpoint_url": "ftp://x"}, ValueError, "endpoint_url"),
+        ({"endpoint_url": "http://"}, ValueError, "endpoint_url"),
+        ({"endpoint_url": "http://host:99999"}, ValueError, "endpoint_url"),
+        ({"endpoint_url": "http://user:hush@host"}, ValueError, "access_key"),
+        ({"endpoint_url": 7}, TypeError, "endpoint_url"),
+        ({"access_key": "a"}, ValueError, "secret_key"),
+        ({"secret_key": "s"}, ValueError, "access_key"),
+        ({"session_token": "t"}, ValueError, "session_token"),
+        ({"access_key": "a", "secret_key": "s", "profile": "p"}, ValueError, "profile"),
+        ({"access_key": "", "secret_key": "s"}, TypeError, "access_key"),
+        ({"credentials": "not callable"}, TypeError, "credentials"),
+        ({"preset": "azure"}, ValueError, "preset"),
+        ({"addressing_style": "sideways"}, ValueError, "addressing_style"),
+        ({"read_timeout": 0}, ValueError, "read_timeout"),
+        ({"connect_timeout": "1"}, ValueError, "connect_timeout"),
+        ({"max_attempts": 0}, ValueError, "max_attempts"),
+        ({"max_concurrency": 1.5}, ValueError, "max_concurrency"),
+        ({"verify": 1.5}, TypeError, "verify"),
+        ({"capabilities": {}}, TypeError, "capabilities"),
+    ],
+)
+def test_bad_input_is_refused_at_once(fields: dict[str, Any], error: type[Exception], words: str) -> None:
+    """The error names the argument; it never shows the value of a URL that may hold a password."""
+    with pytest.raises(error, match=words) as caught:
+        s3.S3Config(**fields)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_config_is_a_value() -> None:
+    """Equal fields, equal config, equal hash; replace() gives a new one."""
+    one, two = s3.S3Config(region="r", access_key="a", secret_key="s"), s3.S3Config(region="r", access_key="a", secret_key="s")
+    assert one == two
+    assert hash(one) == hash(two)
+    changed = one.replace(region="q")
+    assert (changed.region, one.region) == ("q", "r")
+    with pytest.raises(AttributeError):
+        one.region = "x"  # type: ignore[misc]
+
+
+def test_replace_refuses_a_field_that_does_not_exist() -> None:
+    """A typing error is an error."""
+    with pytest.raises(TypeError, match="reigon"):
+        s3.S3Config().replace(reigon="eu")
+
+
+def test_secrets_are_in_no_repr_and_no_pickle() -> None:
+    """Neither the key nor the token, in any form."""
+    config = s3.S3Config(access_key="ACCESSKEY01", secret_key="CANARY-secret", session_token="CANARY-token")
+    assert "CANARY" not in repr(config)
+    assert b"CANARY" not in pickle.dumps(config)
+    assert b"CANARY" not in pickle.dumps(s3.connect(access_key="A", secret_key="CANARY-2"))
+
+
+def test_pickle_secrets_lets_them_travel() -> None:
+    """Who asks for it gets the very same config on the other side."""
+    config = s3.S3Config(access_key="A", secret_key="S", session_token="T", pickle_secrets=True)
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_a_copy_keeps_its_secrets() -> None:
+    """copy and deepcopy stay in the process; nothing is withheld."""
+    config = s3.S3Config(access_key="A", secret_key="S")
+    assert copy.deepcopy(config) is config
+    assert copy.copy(config) is config
+
+
+def test_a_callable_that_carries_secrets_does_not_travel() -> None:
+    """A partial would pickle what it is bound to."""
+    config = s3.S3Config(credentials=partial(dict, access_key="A", secret_key="CANARY"))
+    assert b"CANARY" not in pickle.dumps(config)
+
+
+def test_a_session_s_secrets_stay_behind() -> None:
+    """Also those of a boto3 session that was handed in."""
+    config = s3.S3Config(boto3_session=boto3.Session("AKIA1", "CANARY", region_name="eu-west-1"))
+    back = pickle.loads(pickle.dumps(config))
+    assert b"CANARY" not in pickle.dumps(config)
+    assert back.region == "eu-west-1"
+
+
+def test_a_withheld_secret_can_be_given_again() -> None:
+    """The worker's own way to a working config."""
+    back = pickle.loads(pickle.dumps(s3.S3Config(access_key="A", secret_key="S", region="r")))
+    assert back.replace(access_key="A", secret_key="S") == s3.S3Config(access_key="A", secret_key="S", region="r")
+
+
+@pytest.mark.parametrize(
+    ("url", "preset"),
+    [
+        (None, "aws"),
+        ("https://s3.eu-central-1.amazonaws.com", "aws"),
+        ("https://s3.cn-north-1.amazonaws.com.cn", "aws"),
+        ("https://abc.r2.cloudflarestorage.com", "r2"),
+        ("https://storage.googleapis.com", "gcs"),
+        ("http://127.0.0.1:9000", "other"),
+        ("https://amazonaws.com.evil.example", "other"),
+    ],
+)
+def test_the_host_name_tells_the_preset(url: str | None, preset: str) -> None:
+    """No request is needed, and no look-alike is trusted."""
+    assert preset_for(url) == preset
+
+
+def test_only_aws_is_trusted_unprobed() -> None:
+    """Every other preset says what to avoid, nothing more."""
+    assert known_of("aws") is AWS
+    for preset in ("r2", "minio", "ceph", "gcs", "other"):
+        assert known_of(preset).put_if_absent is None
+        assert known_of(preset).checksums is False

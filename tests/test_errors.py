@@ -1,0 +1,62 @@
+"""The error tree: its shape, its builtins, its pickles."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+import messageflux_s3 as s3
+from messageflux_s3 import errors
+
+BUILTINS = {
+    s3.S3NoSuchBucket: FileNotFoundError,
+    s3.S3NoSuchItem: FileNotFoundError,
+    s3.S3AccessDenied: PermissionError,
+    s3.S3ConnectionError: ConnectionError,
+    s3.S3BucketExists: FileExistsError,
+    s3.S3ObjectExists: FileExistsError,
+    s3.S3InvalidName: ValueError,
+}
+
+ALL = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, s3.S3Error)]
+
+
+def test_the_root_keeps_its_name_from_messageflux() -> None:
+    """S3BucketException is S3Error, not a cousin of it."""
+    assert s3.S3BucketException is s3.S3Error
+
+
+@pytest.mark.parametrize(("cls", "builtin"), BUILTINS.items(), ids=lambda cls: cls.__name__)
+def test_an_error_is_also_the_builtin_that_one_would_catch(cls: type[s3.S3Error], builtin: type[Exception]) -> None:
+    """Code that knows nothing of this library catches the right thing."""
+    with pytest.raises(builtin, match="what happened"):
+        raise cls("what happened", bucket="b", key="k")
+
+
+@pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("again", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy], ids=["pickle", "copy"])
+def test_an_error_survives_a_pickle_with_all_it_says(cls: type[s3.S3Error], again: object) -> None:
+    """What a worker raises is what the parent sees."""
+    error = cls("text", operation="GetObject", bucket="b", key="k", code="C", status=418, request_id="r", retryable=True)
+    back = again(error)  # type: ignore[operator]
+    assert type(back) is cls
+    assert str(back) == "text"
+    assert vars(back) == vars(error)
+    if isinstance(error, OSError):
+        assert (back.errno, back.filename) == (error.errno, "s3://b/k")
+
+
+def test_the_errors_with_more_to_say_keep_it_in_a_pickle() -> None:
+    """Failures, lock holders and doubt cross process borders too."""
+    failure = s3.Failure("k", None, s3.S3NoSuchItem("gone", key="k"))
+    batch = pickle.loads(pickle.dumps(s3.S3BatchError("1 of 2", failures=[failure], succeeded=["j"])))
+    assert (batch.failures[0].key, str(batch.failures[0].error), batch.succeeded) == ("k", "gone", ["j"])
+    assert pickle.loads(pickle.dumps(s3.S3LockError("taken", lock_holder="ann"))).lock_holder == "ann"
+    assert pickle.loads(pickle.dumps(s3.S3PreconditionFailed("?", outcome_unknown=True))).outcome_unknown is True
+
+
+def test_the_module_docstring_draws_every_class() -> None:
+    """The picture of the tree leaves nobody out."""
+    assert [cls.__name__ for cls in ALL if cls.__name__ not in (errors.__doc__ or "")] == []

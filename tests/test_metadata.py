@@ -1,0 +1,60 @@
+"""User metadata: whatever text goes in comes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from messageflux_s3 import metadata
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+
+
+@given(st.dictionaries(st.from_regex(r"\A[a-z][a-z0-9_-]{0,20}\Z"), TEXT, max_size=4))
+def test_what_is_encoded_decodes_to_the_same(values: dict[str, str]) -> None:
+    """The law of this room; what travels is printable ASCII without blanks at its borders."""
+    encoded = metadata.encode(values)
+    assert metadata.decode(encoded) == values
+    assert all(value.isascii() and (value.isprintable()) and value == value.strip() for value in encoded.values())
+
+
+def test_plain_text_travels_as_it_is() -> None:
+    """Other clients read what we wrote."""
+    assert metadata.encode({"Source": "erp 7"}) == {"source": "erp 7"}
+
+
+@pytest.mark.parametrize(
+    ("as_sent", "meant"),
+    [("ZoÃ«", "Zoë"), ("=?UTF-8?Q?Zo=C3=AB?=", "Zoë"), ("=?UTF-8?B?Wm/Dqw==?=", "Zoë"), ("=?what?X?zz?=", "=?what?X?zz?="), ("Zo\xeb", "Zo\xeb")],
+)
+def test_what_other_stores_send_is_understood(as_sent: str, meant: str) -> None:
+    """Raw UTF-8 read as Latin-1, RFC 2047 of either kind; what is neither stays as it is."""
+    assert metadata.decode({"Name": as_sent}) == {"name": meant}
+
+
+def test_our_own_entry_is_never_shown() -> None:
+    """The write-id is nobody's business."""
+    assert metadata.decode({"Mfs3-Write-Id": "x", "a": "b"}) == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "words"),
+    [
+        ("text", TypeError, "mapping"),
+        ({"a": 1}, TypeError, "'a'"),
+        ({1: "a"}, TypeError, "1"),
+        ({"ü": "a"}, ValueError, "ü"),
+        ({"a b": "c"}, ValueError, "a b"),
+        ({"": "c"}, ValueError, "header name"),
+        ({"a\r\nx": "c"}, ValueError, "header name"),
+        ({"A": "1", "a": "2"}, ValueError, "twice"),
+        ({"a": "x" * 2100}, ValueError, "2048"),
+    ],
+)
+def test_what_cannot_be_metadata_is_refused_at_once(values: Any, error: type[Exception], words: str) -> None:
+    """The error names the entry."""
+    with pytest.raises(error, match=words):
+        metadata.encode(values)
