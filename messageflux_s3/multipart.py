@@ -137,6 +137,15 @@ class MultipartUpload:
     def _collect_oldest(self) -> None:
         self._parts.append(self._waiting.popleft().result())
 
+    def settle(self) -> None:
+        """Wait until every part added so far has arrived.
+
+        Raises:
+            S3Error: One of them failed.
+        """
+        while self._waiting:
+            self._collect_oldest()
+
     def complete(self, finish: Callable[..., dict[str, Any]] | None = None, **parameters: Any) -> dict[str, Any]:
         """Wait for the parts and make the object of them.
 
@@ -151,8 +160,7 @@ class MultipartUpload:
             S3Error: A part, or the completion, failed; abort the upload.
         """
         upload_id = self.begin()
-        while self._waiting:
-            self._collect_oldest()
+        self.settle()
         call = finish or self._connection.call
         answer = call(
             "CompleteMultipartUpload",

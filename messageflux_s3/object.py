@@ -9,9 +9,9 @@ from __future__ import annotations
 import json as json_module
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
-from . import content
+from . import content, fileio
 from .content import Head
 from .errors import S3AccessDenied, S3Error, S3NoSuchItem
 from .keys import check_key
@@ -278,6 +278,67 @@ class S3Object:
             self._bucket._connection, self._bucket.name, self._key, version_id=self._version_id, if_match=seen
         )
         return cast(BinaryIO, stream)
+
+    def open(
+        self,
+        mode: str = "rb",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        **extra: Any,
+    ) -> IO[Any]:
+        """Open the object like a file, to read (seekable) or to write (as a stream).
+
+        What is written appears when the file is closed, whole; if the ``with`` block raises, nothing does.
+
+        Args:
+            mode: ``r``, ``w``, ``x`` (create only) or ``a`` (append), with ``b`` for bytes or ``t`` for text; bytes unless told.
+            buffering: As for the builtin.
+            encoding: Of text; UTF-8 unless told.
+            errors: As for the builtin.
+            newline: As for the builtin.
+            metadata: User metadata of what is written.
+            extra: Further parameters of a write, as for ``put()``.
+
+        Returns:
+            A file, for whatever takes one.
+
+        Raises:
+            S3NoSuchItem: To be read, and not there.
+            S3ObjectExists: ``x``, and there already.
+            S3ObjectChanged: While it was being read, the object was replaced.
+            ValueError: There is no such mode.
+
+        Requests:
+            1 GET to open for reading, then 1 per range; a write is 1 PUT up to 8 MiB, and 1 per part above
+
+        Example:
+            >>> with bucket.object("lines.txt").open("w") as file:
+            ...     _ = file.write("one\\ntwo\\n")
+            >>> with bucket.object("lines.txt").open("r") as file:
+            ...     [line.strip() for line in file]
+            ['one', 'two']
+        """
+        writes = not isinstance(mode, str) or "r" not in mode
+        file = fileio.open_object(
+            self._bucket._connection,
+            self._bucket.name,
+            self._key,
+            mode,
+            buffering=buffering,
+            encoding=encoding,
+            errors=errors,
+            newline=newline,
+            version_id=self._version_id,
+            metadata=metadata,
+            **extra,
+        )
+        if writes:
+            self.reload()  # what is known is about to be wrong
+        return file
 
     def _fetch(self) -> S3Object:
         """GET at once; keep a small body, only the headers of a large one."""

@@ -1,0 +1,867 @@
+"""An object as a file: the seekable reader and the streaming writer behind ``open()``.
+
+This room knows a connection, a bucket's name, a key and perhaps a version; it knows no handles. What comes out is a file in Python's own
+sense: ``io.BufferedReader`` over a raw reader, ``io.TextIOWrapper`` over either, so that whatever takes a file takes an object.
+
+**Reading.** One GET opens: it tells the size and the etag, and brings the first 64 KiB. From then on every range is asked for under
+If-Match with that etag: nobody ever reads a mixture of two objects. Random reads fetch what was asked for. Sequential reads
+fetch ahead, twice as much each time, up to 32 MiB; the ranges arrive in a few threads that belong to the file and end with it.
+
+**Writing.** Content up to 8 MiB is one PUT; more of it streams out in parts. Either way nothing is visible before the file is closed, and
+nothing is left if the ``with`` block raises.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import IO, Any, NamedTuple, cast
+from urllib.parse import quote
+
+from . import content
+from . import metadata as user_metadata
+from .connection import Connection
+from .content import Head
+from .errors import (
+    S3ConnectionError,
+    S3Error,
+    S3NoSuchItem,
+    S3ObjectChanged,
+    S3ObjectExists,
+    S3PreconditionFailed,
+    S3Unsupported,
+)
+from .lane import LaneRequest
+from .multipart import MIN_PART_BYTES, MultipartUpload
+
+logger = logging.getLogger("messageflux_s3")
+
+FIRST_BYTES = 64 * 1024
+PART_BYTES = 8 * 1024 * 1024
+"""What is larger is written, and read at one go, in several requests side by side."""
+MAX_AHEAD_BYTES = 32 * 1024 * 1024
+BUFFER_BYTES = 16 * 1024
+
+_FIRST_AHEAD_BYTES = 256 * 1024
+_PIECE_BYTES = 256 * 1024
+_THREADS = 4
+_COPIED_PART_BYTES = 512 * 1024 * 1024
+
+
+def open_object(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    mode: str = "rb",
+    *,
+    buffering: int = -1,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+    version_id: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    **extra: Any,
+) -> IO[Any]:
+    """Open an object like a file; arguments as for the builtin ``open``.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        mode: ``r``, ``w``, ``x`` (create only) or ``a``, with ``b`` for bytes or ``t`` for text.
+        buffering: 0 for none (bytes only), 1 for lines (text only), else the size of the reader's buffer.
+        encoding: Of text; UTF-8 unless told.
+        errors: What to do about text that cannot be decoded or encoded, as for the builtin.
+        newline: As for the builtin.
+        version_id: The version to read.
+        metadata: The metadata to write.
+        extra: Further parameters of a write (:class:`~messageflux_s3.content.PutParameters`).
+
+    Raises:
+        ValueError: There is no such mode, or an argument does not go with it.
+        io.UnsupportedOperation: The mode would read and write at once.
+        S3NoSuchItem: To be read, and not there.
+        S3ObjectExists: To be created, and there already.
+        S3Unsupported: ``x``, and the store would not keep two writers apart.
+
+    Requests:
+        1 GET to read (then one per range); see :class:`ObjectWriter` for writing
+    """
+    action, is_text = _parse_mode(mode)
+    if isinstance(buffering, bool) or not isinstance(buffering, int):
+        raise TypeError(f"buffering must be a whole number, not {type(buffering).__name__}")
+    if is_text and buffering == 0:
+        raise ValueError("can't have unbuffered text I/O")
+    if not is_text:
+        for name, value in (("encoding", encoding), ("errors", errors), ("newline", newline)):
+            if value is not None:
+                raise ValueError(f"binary mode doesn't take an {name} argument")
+    elif newline not in (None, "", "\n", "\r", "\r\n"):
+        raise ValueError(f"illegal newline value: {newline!r}")  # before anything is asked of the store
+    if action == "r":
+        if metadata is not None or extra:
+            raise TypeError(f"{'metadata' if metadata is not None else next(iter(extra))} goes with writing, not with mode {mode!r}")
+        raw = ObjectReader(connection, bucket_name, key, version_id)
+        if buffering == 0:
+            return cast("IO[Any]", raw)
+        buffered = io.BufferedReader(raw, buffering if buffering > 1 else BUFFER_BYTES)
+        if not is_text:
+            return buffered
+        text = io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline)
+        text.mode = mode  # type: ignore[misc]  # as the builtin does
+        return text
+    if version_id is not None:
+        raise ValueError(f"version_id goes with reading, not with mode {mode!r}: a write makes a new version")
+    writer = ObjectWriter(connection, bucket_name, key, action + "b", metadata=metadata, **extra)
+    if not is_text:
+        return cast("IO[Any]", writer)
+    try:
+        return TextWriter(writer, encoding or "utf-8", errors, newline, buffering == 1, mode=mode)
+    except BaseException:
+        writer.abort()
+        raise
+
+
+def _parse_mode(mode: str) -> tuple[str, bool]:
+    """What to do, and whether with text."""
+    if not isinstance(mode, str):
+        raise TypeError(f"mode must be text, not {type(mode).__name__}")
+    letters = set(mode)
+    actions = letters & set("rwxa")
+    if letters - set("rwxabt+") or len(letters) != len(mode) or not mode:
+        raise ValueError(f"invalid mode: {mode!r}")
+    if {"b", "t"} <= letters:
+        raise ValueError("can't have text and binary mode at once")
+    if len(actions) != 1:
+        raise ValueError("must have exactly one of create/read/write/append mode")
+    if "+" in letters:
+        raise io.UnsupportedOperation(f"mode {mode!r}: an object cannot be read and written at once; open it once for each")
+    return actions.pop(), "b" not in letters
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------------------
+
+
+class _Source:
+    """One object, pinned to the etag first met: brings ranges of it, safe to use from several threads."""
+
+    def __init__(self, connection: Connection, bucket_name: str, key: str, version_id: str | None) -> None:
+        self._connection = connection
+        self._bucket_name = bucket_name
+        self._key = key
+        self._version_id = version_id
+        self._query = "" if version_id is None else f"versionId={quote(version_id, safe='-._~')}"
+        self.etag: str | None = None
+        self._trusts_condition = True
+        self.size = 0
+
+    def begin(self) -> bytes:
+        """Learn size and etag; return the first bytes."""
+        first: bytes
+        try:
+            head, first = self._ask(0, FIRST_BYTES, None)
+        except S3Error as error:
+            if error.status != 416:
+                raise
+            head, first = content.head(self._connection, self._bucket_name, self._key, self._version_id), b""  # empty
+        self.etag = head.etag
+        self.size = len(first) if head.size is None else head.size
+        return first
+
+    def fetch(self, start: int, end: int) -> bytearray:
+        """The bytes from start to end."""
+        data = bytearray(end - start)
+        self.fetch_into(start, memoryview(data))
+        return data
+
+    def fetch_into(self, start: int, view: memoryview) -> None:
+        """Fill the view with the bytes from start on; goes on where it was if the connection breaks.
+
+        Raises:
+            S3ObjectChanged: The object was replaced or deleted.
+            S3ConnectionError: The bytes could not be had, after several attempts that brought nothing.
+        """
+        done, attempts = 0, 0
+        while done < len(view):
+            before = done
+            try:
+                for piece in self._pieces(start + done, start + len(view)):
+                    view[done : done + len(piece)] = piece
+                    done += len(piece)
+            except S3Error as error:
+                attempts = 1 if done > before else attempts + 1
+                if not error.retryable or self.etag is None or attempts >= self._connection.config.max_attempts:
+                    raise
+                time.sleep(min(0.05 * 2**attempts, 2.0))
+
+    def _pieces(self, start: int, end: int) -> Any:
+        """Bytes of the range, in pieces as they come, never more than asked for."""
+        try:
+            head, body = self._ask(start, end, self.etag)
+        except S3NoSuchItem as error:
+            raise self._changed("was deleted", error) from error
+        except S3PreconditionFailed as error:
+            if self._is_unchanged():
+                self._trusts_condition = False  # the store compares etags in its own way; we compare them as well
+                return
+            raise self._changed("was replaced", error) from error
+        except S3Error as error:
+            if error.status == 416:
+                raise self._changed("was replaced by a shorter one", error) from error
+            raise
+        with contextlib.closing(body) if not isinstance(body, bytes) else contextlib.nullcontext():
+            if head.etag != self.etag or (head.size is not None and head.size != self.size):
+                raise self._changed("was replaced", None)
+            if isinstance(body, bytes):
+                yield body
+                return
+            left = end - start
+            while left:
+                with self._connection.translating("GetObject", self._bucket_name, self._key):
+                    piece = body.read(min(left, _PIECE_BYTES))
+                if not piece:
+                    raise self._short(left)
+                left -= len(piece)
+                yield piece
+
+    def _ask(self, start: int, end: int, etag: str | None) -> tuple[Head, Any]:
+        """One GET of a range; the body as bytes, or a stream that stands at its start."""
+        condition = etag if self._trusts_condition else None
+        if self.size or end <= PART_BYTES:
+            headers = {"range": f"bytes={start}-{end - 1}"}
+            if condition is not None:
+                headers["if-match"] = condition  # unquoted: radosgw knows no other, and nobody minds
+            answered = self._connection.lane.send(
+                LaneRequest("GET", self._bucket_name, self._key, self._query, headers, b""), body_limit=end - start
+            )
+            if answered is not None and answered.status == 404:
+                with self._connection.translating("GetObject", self._bucket_name, self._key):
+                    raise content.lane_error(answered, "GetObject", self._bucket_name, self._key)
+            if answered is not None and (answered.status == 206 or "content-range" in answered.headers or start == 0):
+                head = Head.from_headers(answered.headers)
+                wanted = min(end, head.size or 0) - start
+                if len(answered.body) == wanted:
+                    return head, answered.body
+        parameters: dict[str, Any] = {"Range": f"bytes={start}-{end - 1}"}
+        if condition is not None:
+            parameters["IfMatch"] = condition
+        if self._version_id is not None:
+            parameters["VersionId"] = self._version_id
+        answer = self._connection.call("GetObject", Bucket=self._bucket_name, Key=self._key, **parameters)
+        head, stream = Head.from_answer(answer), answer["Body"]
+        try:
+            if not answer.get("ContentRange"):
+                self._skip(stream, start)  # the store ignored the range and sends the whole
+            if etag is None:
+                with self._connection.translating("GetObject", self._bucket_name, self._key):
+                    first: bytes = stream.read(min(end, head.size if head.size is not None else end))
+                stream.close()
+                return head, first
+        except BaseException:
+            stream.close()
+            raise
+        return head, stream
+
+    def _skip(self, stream: Any, count: int) -> None:
+        with self._connection.translating("GetObject", self._bucket_name, self._key):
+            while count and (piece := stream.read(min(count, _PIECE_BYTES))):
+                count -= len(piece)
+
+    def _is_unchanged(self) -> bool:
+        if not self._trusts_condition:
+            return False
+        try:
+            return bool(content.head(self._connection, self._bucket_name, self._key, self._version_id).etag == self.etag)
+        except S3NoSuchItem:
+            return False
+
+    def _changed(self, how: str, error: S3Error | None) -> S3ObjectChanged:
+        return S3ObjectChanged(
+            f"s3://{self._bucket_name}/{self._key} {how} while it was being read: its etag was {self.etag}. Open it again.",
+            operation="GetObject",
+            bucket=self._bucket_name,
+            key=self._key,
+            code=error.code if error else None,
+            status=error.status if error else None,
+            request_id=error.request_id if error else None,
+        )
+
+    def _short(self, missing: int) -> S3ConnectionError:
+        return S3ConnectionError(
+            f"GetObject on s3://{self._bucket_name}/{self._key}: the body ended {missing} bytes early",
+            operation="GetObject",
+            bucket=self._bucket_name,
+            key=self._key,
+            retryable=True,
+        )
+
+
+class _Segment:
+    """Bytes of the object that are here, or on their way."""
+
+    __slots__ = ("_data", "_future", "end", "start")
+
+    def __init__(self, start: int, end: int, data: bytes | None, future: Future[bytearray] | None) -> None:
+        self.start = start
+        self.end = end
+        self._data: bytes | bytearray | None = data
+        self._future = future
+
+    def content(self) -> bytes | bytearray:
+        """The bytes; waits for them."""
+        if self._data is None:
+            assert self._future is not None
+            self._data, self._future = self._future.result(), None
+        return self._data
+
+    def cancel(self) -> None:
+        if self._future is not None:
+            self._future.cancel()
+
+
+class ObjectReader(io.RawIOBase):
+    """The raw, seekable reader of one object. ``open_object`` puts Python's own buffering on top.
+
+    Attributes:
+        name: The key.
+        mode: ``"rb"``.
+        size: The object's size, as it was when it was opened.
+
+    Requests:
+        1 GET to open; then 1 per range, several side by side for a large read
+    """
+
+    mode = "rb"
+
+    def __init__(self, connection: Connection, bucket_name: str, key: str, version_id: str | None = None) -> None:
+        super().__init__()
+        self.name = key
+        self._source = _Source(connection, bucket_name, key, version_id)
+        self._threads = min(_THREADS, connection.config.max_concurrency)
+        first = self._source.begin()
+        self.size = self._source.size
+        self._position = 0
+        self._sequel = 0  # where the next read begins if the reader goes on in a line
+        self._ahead = 0
+        self._segments: deque[_Segment] = deque([_Segment(0, len(first), first, None)])
+        self._executor: ThreadPoolExecutor | None = None
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+
+    def readable(self) -> bool:
+        self._check_open()
+        return True
+
+    def seekable(self) -> bool:
+        self._check_open()
+        return True
+
+    def tell(self) -> int:
+        self._check_open()
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go elsewhere, beyond the end if you like. Requests: none.
+
+        Raises:
+            OSError: Before the beginning (``zipfile`` relies on this class of error).
+        """
+        self._check_open()
+        if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
+            raise ValueError(f"whence must be 0, 1 or 2, not {whence!r}")
+        base = (0, self._position, self.size)[whence]
+        if base + offset < 0:
+            raise OSError(22, f"cannot seek to {base + offset}, before the beginning of {self.name!r}")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer, or as much of it as there are bytes left; 0 at the end."""
+        self._check_open()
+        with self._lock, memoryview(buffer) as given, given.cast("B") as view:
+            wanted = min(len(view), self.size - self._position)
+            if wanted <= 0:
+                return 0
+            done = self._read_into(view[:wanted])
+            self._position += done
+            self._sequel = self._position
+            return done
+
+    def readall(self) -> bytes:
+        """All the rest, in one piece."""
+        self._check_open()
+        with self._lock:
+            left = max(0, self.size - self._position)
+            # A BytesIO around bytes that nobody else holds lends them for writing and gives them back uncopied.
+            whole = io.BytesIO(bytes(left))
+            done = 0
+            with whole.getbuffer() as view:
+                while done < left:
+                    done += self.readinto(view[done:])
+            return whole.getvalue()
+
+    def _read_into(self, view: memoryview) -> int:
+        """Fill some of the view from the present position; at least one byte."""
+        if self._pid != os.getpid():
+            self._forget_after_fork()
+        position = self._position
+        segments = self._segments
+        if segments and not segments[0].start <= position < segments[-1].end:
+            goes_on = position == self._sequel == segments[-1].end
+            self._drop_segments()
+            if goes_on:
+                self._ahead = min(max(2 * self._ahead, _FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES)
+        elif not segments:
+            self._ahead = min(max(2 * self._ahead, _FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES) if position == self._sequel else 0
+        while segments and segments[0].end <= position:
+            segments.popleft()
+            self._ahead = min(2 * self._ahead, MAX_AHEAD_BYTES)
+        if segments:
+            found = segments[0]
+            offset = position - found.start
+            piece = memoryview(found.content())[offset : offset + len(view)]
+            view[: len(piece)] = piece
+            self._fetch_ahead(position + len(piece))
+            return len(piece)
+        if len(view) >= 2 * _FIRST_AHEAD_BYTES:
+            self._fetch_side_by_side(position, view)
+        elif self._ahead:
+            self._fetch_ahead(position)
+            return self._read_into(view)
+        else:
+            self._source.fetch_into(position, view)
+        if self._ahead:
+            self._fetch_ahead(position + len(view))
+        return len(view)
+
+    def _fetch_side_by_side(self, position: int, view: memoryview) -> None:
+        """A large read: its ranges at the same time, straight to where they belong."""
+        step = max(1 << 20, min(PART_BYTES, -(-len(view) // self._threads)))
+        if len(view) <= step or self._threads == 1:
+            self._source.fetch_into(position, view)
+            return
+        pool = self._pool()
+        rest = [pool.submit(self._source.fetch_into, position + at, view[at : at + step]) for at in range(step, len(view), step)]
+        try:
+            self._source.fetch_into(position, view[:step])
+        finally:
+            # The view must outlive whoever writes into it, also when one of the ranges failed.
+            failures = [waiting.exception() for waiting in rest]
+        for failure in failures:
+            if failure is not None:
+                raise failure
+
+    def _fetch_ahead(self, position: int) -> None:
+        """Have what will be read next on its way, if reading goes on in a line."""
+        if not self._ahead and not (self._segments and self._segments[0].start == 0 and position > FIRST_BYTES // 2):
+            return
+        self._ahead = max(self._ahead, _FIRST_AHEAD_BYTES)
+        segments = self._segments
+        reach = segments[-1].end if segments else position
+        step = max(_FIRST_AHEAD_BYTES, min(self._ahead // 2, PART_BYTES))
+        while reach < self.size and reach - position < self._ahead:
+            end = min(reach + step, self.size)
+            segments.append(_Segment(reach, end, None, self._pool().submit(self._source.fetch, reach, end)))
+            reach = end
+
+    def _pool(self) -> ThreadPoolExecutor:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(self._threads, "messageflux-s3-read-ahead")
+        return self._executor
+
+    def _drop_segments(self) -> None:
+        self._ahead = 0
+        while self._segments:
+            self._segments.pop().cancel()
+
+    def _forget_after_fork(self) -> None:
+        """What was on its way belongs to the parent's threads."""
+        self._pid = os.getpid()
+        self._segments.clear()
+        self._executor = None
+        self._ahead = 0
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
+
+    def close(self) -> None:
+        """Close the file and end its threads. What is under way ends unheard."""
+        if not self.closed:
+            super().close()
+            if self._pid == os.getpid() and "_segments" in self.__dict__:
+                self._drop_segments()
+                executor, self._executor = self._executor, None
+                if executor is not None:
+                    executor.shutdown(wait=False, cancel_futures=True)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(f"an open file cannot be pickled; pickle the object {self.name!r} and open it there")
+
+    def __repr__(self) -> str:
+        return f"<ObjectReader name={self.name!r}{' closed' if self.closed else ''}>"
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------------------
+
+
+class _Base(NamedTuple):
+    """What is appended to."""
+
+    size: int
+    etag: str | None
+
+
+class ObjectWriter(io.BufferedIOBase):
+    """A file to write. The object appears when it is closed, whole, or not at all.
+
+    In a ``with`` block the block's end decides: an exception leaves nothing, also where a wrapper (TextIOWrapper, say) closed the file
+    on the exception's way out. Outside of one, ``close()`` commits, unless an exception that came up after the opening is being
+    handled just then: that leaves nothing either, and says so in the log. A file that is dropped unclosed leaves nothing.
+
+    It is a stream, and not seekable. A library that asks for the end before it writes a byte (HDF5) gets a temporary file on the
+    disk instead, in which it may go to and fro; that is sent at the close.
+
+    Requests:
+        at the close 1 PUT up to 8 MiB; above that 1 POST, 1 PUT per 8 MiB, 1 POST. ``x`` has 1 HEAD before; ``a`` has 1 HEAD,
+        and 1 GET below 5 MiB or a copy within the store above
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        bucket_name: str,
+        key: str,
+        mode: str = "wb",
+        *,
+        metadata: Mapping[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
+        self._is_over = True  # until it is ready: __del__ must find an answer
+        super().__init__()
+        self.name = key
+        self.mode = mode
+        self._connection = connection
+        self._bucket_name = bucket_name
+        self._parameters = {"Metadata": user_metadata.encode(metadata), **content.s3_parameters(key, extra)}
+        self._given = {"metadata": metadata, **extra}
+        self._buffer = bytearray()
+        self._position = 0
+        self._upload: MultipartUpload | None = None
+        self._local: IO[bytes] | None = None
+        self._base: _Base | None = None  # what is appended to
+        self._blocks = 0
+        self._is_given_up = False
+        self._lock = threading.RLock()
+        self._handled_at_open = id(sys.exc_info()[1])
+        if mode == "xb":
+            self._refuse_if_there()
+        elif mode == "ab":
+            self._find_base()
+        self._is_over = False
+
+    def _refuse_if_there(self) -> None:
+        try:
+            content.head(self._connection, self._bucket_name, self.name)
+        except S3NoSuchItem:
+            from . import conditional
+
+            conditional.require(self._connection, self._bucket_name, "if_absent")
+            return
+        raise S3ObjectExists(
+            f"s3://{self._bucket_name}/{self.name} exists; mode 'x' only creates",
+            operation="HeadObject",
+            bucket=self._bucket_name,
+            key=self.name,
+        )
+
+    def _find_base(self) -> None:
+        """What is appended to: a small object is brought at once, of a larger one only the headers."""
+        try:
+            answer = self._connection.call("HeadObject", Bucket=self._bucket_name, Key=self.name)
+        except S3NoSuchItem:
+            return
+        base = Head.from_answer(answer)
+        size = base.size or 0
+        if 0 < size < MIN_PART_BYTES:
+            base, body = content.get(self._connection, self._bucket_name, self.name)
+            size = len(body or b"")
+            self._buffer += body or b""
+        self._base = _Base(size, base.etag)
+        self._position = size
+        # It stays what it was, where nothing else is asked for.
+        kept = {name: answer[name] for name in _KEPT if answer.get(name)}
+        kept["Metadata"] = user_metadata.encode(base.metadata)
+        asked = content.s3_parameters("", {name: value for name, value in self._given.items() if name != "metadata"})
+        if self._given["metadata"] is not None:
+            asked["Metadata"] = self._parameters["Metadata"]
+        self._parameters = {**kept, **asked}
+
+    # -- a file's own ---------------------------------------------------------------------------------------------------------------
+
+    def writable(self) -> bool:
+        self._check_open()
+        return True
+
+    def seekable(self) -> bool:
+        self._check_open()
+        return self._local is not None
+
+    def tell(self) -> int:
+        self._check_open()
+        return self._position if self._local is None else self._local.tell()
+
+    def write(self, data: Any) -> int:
+        """Take bytes. They are sent when there is a part's worth of them."""
+        self._check_open()
+        if isinstance(data, str):
+            raise TypeError("a bytes-like object is required, not 'str'")
+        with self._lock, memoryview(data) as given:
+            if self._is_given_up:
+                return given.nbytes
+            if self._local is not None:
+                return self._local.write(given)
+            with given.cast("B") if given.contiguous and given.nbytes else memoryview(given.tobytes()) as view:
+                self._position += view.nbytes
+                self._take(view)
+                return view.nbytes
+
+    def _take(self, view: memoryview) -> None:
+        """Into the buffer; parts leave it as they are full."""
+        done = 0
+        while len(self._buffer) + view.nbytes - done > PART_BYTES:
+            room = PART_BYTES - len(self._buffer)
+            if not self._buffer:
+                part: Any = bytes(view[done : done + room])
+            else:
+                self._buffer += view[done : done + room]
+                part, self._buffer = self._buffer, bytearray()
+            done += room
+            self._begun_upload().add_part(part)
+        self._buffer += view[done:]
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Refused, unless the first thing asked for is the end, which makes it a file on the disk until the close."""
+        self._check_open()
+        if self._local is None and whence == io.SEEK_END and self._position == 0 and self._base is None:
+            self._local = tempfile.SpooledTemporaryFile(max_size=PART_BYTES)  # noqa: SIM115
+        if self._local is None:
+            raise io.UnsupportedOperation("an object is written as a stream: not seekable")
+        return self._local.seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        """Only in the file on the disk (see ``seek``)."""
+        self._check_open()
+        if self._local is None:
+            raise io.UnsupportedOperation("not readable")
+        piece = self._local.read(len(memoryview(buffer).cast("B")))
+        memoryview(buffer).cast("B")[: len(piece)] = piece
+        return len(piece)
+
+    def truncate(self, size: int | None = None) -> int:
+        self._check_open()
+        if self._local is None:
+            raise io.UnsupportedOperation("an object is written as a stream: it cannot be truncated")
+        size = self._local.tell() if size is None else size
+        end = self._local.seek(0, io.SEEK_END)
+        if size > end:
+            self._local.seek(size - 1)
+            self._local.write(b"\0")
+        self._local.truncate(size)
+        return size
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
+
+    def flush(self) -> None:
+        """Nothing: parts are sent as they fill up, and the object appears at the close."""
+        if not self._is_given_up:
+            self._check_open()
+
+    def __enter__(self) -> ObjectWriter:
+        self._check_open()
+        self._blocks += 1
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
+        self._blocks -= 1
+        if exc_type is not None:
+            self.abort()
+        elif not self._blocks:
+            self._finish()
+
+    def close(self) -> None:
+        """Commit; inside a ``with`` block, leave that to the block's end.
+
+        Raises:
+            S3Error: The object could not be written; nothing of it is there.
+        """
+        if self._is_over:
+            super().close()
+        elif self._blocks:
+            super().close()  # from here on nothing can be written; the block's end knows whether it went well
+        else:
+            handled = sys.exc_info()[1]
+            if handled is not None and id(handled) != self._handled_at_open:
+                logger.warning(
+                    "s3://%s/%s was not written: it was closed while a %s was being handled",
+                    self._bucket_name,
+                    self.name,
+                    type(handled).__name__,
+                )
+                self.abort()
+            else:
+                self._finish()
+
+    def abort(self) -> None:
+        """Give up: nothing of what was written becomes visible, nothing stays behind. Requests: 1 DELETE if parts were sent."""
+        with self._lock:
+            upload, self._upload = self._upload, None
+            is_first, self._is_over = not self._is_over, True
+            self._is_given_up = True
+            self._buffer = bytearray()
+            self._close_local()
+            super().close()
+            if is_first and upload is not None:
+                upload.abort()
+
+    def __del__(self) -> None:
+        if not self._is_over:
+            logger.warning("s3://%s/%s was not written: the file was dropped without being closed", self._bucket_name, self.name)
+            self.abort()
+
+    # -- the commit -----------------------------------------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        with self._lock:
+            if self._is_over:
+                super().close()
+                return
+            try:
+                self._commit()
+            except BaseException:
+                self.abort()
+                raise
+            self._is_over = True
+            self._buffer = bytearray()
+            self._close_local()
+            super().close()
+
+    def _close_local(self) -> None:
+        local, self._local = self._local, None
+        if local is not None:
+            local.close()
+
+    def _commit(self) -> None:
+        if self._local is not None:
+            self._local.seek(0)
+            while piece := self._local.read(PART_BYTES):
+                self._take(memoryview(piece))
+        if self._base is not None and self._position == self._base.size:
+            return  # nothing was appended
+        if self._upload is None and (self._base is None or self._base.size < MIN_PART_BYTES):
+            self._put(bytes(self._buffer))
+            return
+        upload = self._begun_upload()
+        if self._buffer:
+            upload.add_part(self._buffer)
+        if self.mode == "xb":
+            from . import conditional
+
+            conditional.complete(self._connection, self._bucket_name, self.name, upload, if_absent=True)
+        else:
+            upload.complete()
+
+    def _put(self, body: bytes) -> None:
+        if self.mode == "xb":
+            from . import conditional
+
+            conditional.put(self._connection, self._bucket_name, self.name, body, if_absent=True, **self._given)
+        else:
+            self._connection.call("PutObject", Bucket=self._bucket_name, Key=self.name, Body=body, **self._parameters)
+
+    def _begun_upload(self) -> MultipartUpload:
+        """The upload under way; one that appends begins with the former content."""
+        if self._upload is None:
+            self._upload = self._new_upload()
+            if self._base is not None and self._base.size >= MIN_PART_BYTES:
+                self._bring_base(self._base)
+        return self._upload
+
+    def _new_upload(self) -> MultipartUpload:
+        return MultipartUpload(self._connection, self._bucket_name, self.name, parameters=self._parameters)
+
+    def _bring_base(self, base: _Base) -> None:
+        """Put the former content in front: copied within the store, or read and sent again where the store cannot copy."""
+        assert self._upload is not None
+        if self._connection.capabilities.multipart_copy is not False and self._connection.preset != "r2":  # R2 wants equal parts
+            try:
+                for start in range(0, base.size, _COPIED_PART_BYTES):
+                    end = min(start + _COPIED_PART_BYTES, base.size)
+                    if base.size - end < MIN_PART_BYTES:
+                        end = base.size  # no part but the last may be small, and this one will not be the last
+                    if start < end:
+                        source = {"Bucket": self._bucket_name, "Key": self.name}
+                        self._upload.copy_part(source, start, end, if_match=base.etag)
+                    if end == base.size:
+                        break
+                self._upload.settle()
+                return
+            except S3PreconditionFailed as error:
+                raise self._base_changed() from error
+            except S3Unsupported:
+                self._upload.abort()
+                self._upload = self._new_upload()
+        source_reader = _Source(self._connection, self._bucket_name, self.name, None)
+        source_reader.begin()
+        if source_reader.etag != base.etag:
+            raise self._base_changed()
+        mine, self._buffer = self._buffer, bytearray()
+        for start in range(0, base.size, PART_BYTES):
+            self._take(memoryview(source_reader.fetch(start, min(start + PART_BYTES, base.size))))
+        self._take(memoryview(mine))
+
+    def _base_changed(self) -> S3ObjectChanged:
+        return S3ObjectChanged(
+            f"s3://{self._bucket_name}/{self.name} was replaced while it was open for appending; nothing was appended",
+            bucket=self._bucket_name,
+            key=self.name,
+        )
+
+
+_KEPT = ("ContentType", "ContentEncoding", "ContentLanguage", "ContentDisposition", "CacheControl")
+
+
+class TextWriter(io.TextIOWrapper):
+    """Text into an :class:`ObjectWriter`; its ``with`` block decides as the writer's own does."""
+
+    def __init__(
+        self, writer: ObjectWriter, encoding: str, errors: str | None, newline: str | None, line_buffering: bool, *, mode: str
+    ) -> None:
+        super().__init__(cast("IO[bytes]", writer), encoding, errors, newline, line_buffering)
+        self._writer = writer
+        self.mode = mode  # type: ignore[misc]  # as the builtin does
+
+    def __enter__(self) -> TextWriter:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
+        if exc_type is None:
+            try:
+                self.close()  # the last of the text goes to the writer, which waits for its own end of the block
+            except BaseException:
+                self._writer.abort()
+                raise
+        self._writer.__exit__(exc_type, exc, traceback)
