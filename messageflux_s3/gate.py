@@ -193,6 +193,10 @@ class Gate:
         """Shut the gate for good."""
         self._fixed_reason = reason
 
+    def is_forked(self) -> bool:
+        """Whether this is not the process that the gate was made in."""
+        return os.getpid() != self._pid
+
     def shut_reason(self) -> str | None:
         """Why the lane may not be used at all at this moment, or None."""
         if self._fixed_reason is not None:

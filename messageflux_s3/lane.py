@@ -33,7 +33,7 @@ from .wire import BODY_LIMIT, LaneRequest, LaneResponse, Reader, Refused, checks
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["BODY_LIMIT", "Lane", "LaneRequest", "LaneResponse", "LaneStatus"]
+__all__ = ["BODY_LIMIT", "Lane", "LaneRequest", "LaneResponse", "LaneStatus", "Pending"]
 
 logger = logging.getLogger("messageflux_s3")
 
@@ -223,6 +223,40 @@ class Lane:
             wire.close()
             raise
 
+    def begin(self, request: LaneRequest, *, body_limit: int = BODY_LIMIT) -> Pending | None:
+        """Send one request, and leave its answer for later.
+
+        Args:
+            request: The request.
+            body_limit: The largest body to take into memory.
+
+        Returns:
+            The answer that is to come, or None: ask boto3.
+
+        Requests:
+            1, or none where the lane is shut
+        """
+        prepared = self._prepare(request)
+        if prepared is None:
+            return None
+        endpoint, data = prepared
+        wire = self._take(endpoint.address)
+        is_fresh = wire is None
+        try:
+            if wire is None:
+                wire = _Wire(endpoint.address)
+                self._open(wire)
+            assert wire.sock is not None
+            wire.sock.sendall(data)
+        except OSError as error:
+            if wire is not None:
+                wire.close()
+            if is_fresh:
+                self._give_up(request, endpoint, error)
+                return None
+            wire = None  # stale: result() sends it again
+        return Pending(self, request, endpoint, wire, body_limit)
+
     def _prepare(self, request: LaneRequest) -> tuple[Endpoint, bytes] | None:
         """Where the request goes, and its bytes; None where it does not go through the lane."""
         gate = self.gate
@@ -247,10 +281,14 @@ class Lane:
 
     def _exchange(self, wire: _Wire, request: LaneRequest, data: bytes, body_limit: int) -> LaneResponse:
         """Send and receive on a connection of which nobody else knows."""
+        assert wire.sock is not None
+        wire.sock.sendall(data)
+        return self._receive(wire, request, body_limit)
+
+    def _receive(self, wire: _Wire, request: LaneRequest, body_limit: int) -> LaneResponse:
         sock, reader = wire.sock, wire.reader
         assert sock is not None
         reader.begin(request, body_limit)
-        sock.sendall(data)
         while True:
             received = sock.recv(max(_RECEIVE_SIZE, min(reader.remaining, 1 << 20)))
             if not received:
@@ -386,6 +424,45 @@ class Lane:
             1 per request
         """
         return _Stream(self, requests, concurrency, max_bytes, min(body_limit, max_bytes)).run()
+
+
+class Pending:
+    """The answer to a request that was sent by :meth:`Lane.begin`."""
+
+    __slots__ = ("_body_limit", "_endpoint", "_lane", "_request", "_wire")
+
+    def __init__(
+        self, lane: Lane, request: LaneRequest, endpoint: Endpoint, wire: _Wire | None, body_limit: int
+    ) -> None:
+        self._lane = lane
+        self._request = request
+        self._endpoint = endpoint
+        self._wire = wire
+        self._body_limit = body_limit
+
+    def result(self) -> LaneResponse | None:
+        """Wait for the answer: a success, a 404, or None: ask boto3."""
+        lane, request, limit = self._lane, self._request, self._body_limit
+        wire, self._wire = self._wire, None
+        if wire is None or lane.gate.is_forked():
+            return lane.send(request, body_limit=limit)
+        try:
+            return lane._finish(lane._receive(wire, request, limit), self._endpoint, headers_if_larger=False)
+        except (OSError, Refused) as error:
+            wire.close()
+            if wire.served and not wire.reader.has_begun and not isinstance(error, TimeoutError):
+                return lane.send(request, body_limit=limit)
+            lane._give_up(request, self._endpoint, error)
+            return None
+        except BaseException:
+            wire.close()
+            raise
+
+    def close(self) -> None:
+        """Give the answer up, unless it was taken."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
 
 
 class _Stream:

@@ -263,8 +263,10 @@ class ObjectQuery:
                 return
             prefix = max(prefix, stem, key=len)
         page_size = wanted.page_size
+        hint: dict[str, Any] = {}
         if wanted.limit is not None and self._test() is None and not wanted.predicates:
             page_size = min(page_size, wanted.limit)
+            hint = {} if wanted.versions else {"limit": wanted.limit}
         pages: Callable[..., Iterator[listing.Page | versions.VersionPage]]
         pages = versions.pages if wanted.versions else listing.pages
         found = pages(
@@ -275,6 +277,7 @@ class ObjectQuery:
             start_after=wanted.start_after,
             page_size=page_size,
             extra=dict(wanted.extra),
+            **hint,
         )
         for page in found:
             stop = wanted.stop_before

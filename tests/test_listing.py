@@ -1,0 +1,270 @@
+"""Listing: the parser of pages, and the pages as they come."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+from xml.sax.saxutils import escape
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from messageflux_s3 import S3NoSuchBucket, S3Store, listing
+from messageflux_s3.lane import Lane
+from messageflux_s3.listing_parser import Unreadable, _by_parser, _by_pattern, next_token, parse_page
+from tests.servers import Server, run_moto, run_rclone
+from tests.test_lane import ScriptedServer
+
+HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+ENTRY = (
+    "<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+    "<ETag>&quot;abc&quot;</ETag><Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+)
+OWNER = "<Owner><ID>me</ID><DisplayName>Me &amp; you</DisplayName></Owner>"
+
+keys = some.text(
+    some.characters(blacklist_categories=["Cs"], blacklist_characters="\ufffd\ufffe\uffff"),
+    min_size=1,
+    max_size=20,
+)
+
+
+def page_of(*inside: str) -> bytes:
+    return (
+        HEAD + "<Name>b</Name><IsTruncated>false</IsTruncated>" + "".join(inside) + "</ListBucketResult>"
+    ).encode()
+
+
+def referenced(key: str) -> str:
+    """The key in XML as radosgw writes it: control characters as references."""
+    return "".join(f"&#x{ord(c):02x};" if ord(c) < 32 else escape(c, {'"': "&quot;"}) for c in key)
+
+
+@given(some.lists(keys, max_size=8), some.lists(keys, max_size=3))
+def test_every_key_comes_back_as_it_was(names: list[str], folders: list[str]) -> None:
+    """Whatever characters keys and prefixes have, also such as XML cannot carry."""
+    inside = [ENTRY.format(key=referenced(name), size=len(name)) for name in names]
+    inside += [
+        f"<CommonPrefixes><Prefix>{referenced(folder)}</Prefix></CommonPrefixes>" for folder in folders
+    ]
+    page = parse_page(page_of(*inside))
+    assert [(entry[0], entry[3]) for entry in page.objects] == [(name, str(len(name))) for name in names]
+    assert page.prefixes == folders
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (ENTRY, ("k", "2026-01-01T00:00:00.000Z", "abc", "7", "STANDARD")),
+        (ENTRY.replace("&quot;", "&#34;"), ("k", "2026-01-01T00:00:00.000Z", "abc", "7", "STANDARD")),
+        (ENTRY.replace("&quot;", '"'), ("k", "2026-01-01T00:00:00.000Z", "abc", "7", "STANDARD")),
+        (ENTRY.replace("&quot;", ""), ("k", "2026-01-01T00:00:00.000Z", "abc", "7", "STANDARD")),
+        (ENTRY.replace("&quot;abc&quot;", ""), ("k", "2026-01-01T00:00:00.000Z", "", "7", "STANDARD")),
+        (
+            ENTRY.replace("<StorageClass>STANDARD</StorageClass>", ""),
+            ("k", "2026-01-01T00:00:00.000Z", "abc", "7", ""),
+        ),
+        (ENTRY.replace("</Contents>", OWNER + "</Contents>"), ("k", "2026-01-01T00:00:00.000Z", "abc", "7", "STANDARD")),
+        (ENTRY.replace("<StorageClass>", OWNER + "<StorageClass>"), ("k", "2026-01-01T00:00:00.000Z", "abc", "7", "STANDARD")),
+        (
+            ENTRY.replace("<Size>", "<ChecksumAlgorithm>CRC32</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType><Size>"),
+            ("k", "2026-01-01T00:00:00.000Z", "abc", "7", "STANDARD"),
+        ),
+    ],
+)  # fmt: skip
+def test_entries_as_servers_write_them(entry: str, expected: tuple[str, ...]) -> None:
+    """The usual shapes are read by pattern, on pages of one shape and on mixed ones, with the same result as by XML."""
+    one = page_of(entry.format(key="k", size=7)).decode()
+    mixed = page_of(ENTRY.format(key="a", size=1), entry.format(key="k", size=7)).decode()
+    for text in (one, mixed):
+        page = _by_pattern(text)
+        assert page is not None
+        assert tuple(page.objects[-1]) == expected
+        slow = tuple(_by_parser(text).objects[-1])
+        assert (*slow[:2], str(slow[2]).strip('"'), *slow[3:]) == expected
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        ENTRY.format(key="k", size=7).replace("<Size>", "<New>thing</New><Size>"),
+        "<Contents><Size>7</Size><Key>k</Key><LastModified>2026-01-01T00:00:00Z</LastModified></Contents>",
+        ENTRY.format(key="k", size=7).replace("><", ">\n  <"),
+        "<Unknown/>" + ENTRY.format(key="k", size=7),
+        ENTRY.format(key="k", size=7) + "<CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>" + ENTRY.format(key="l", size=8),
+        "<EncodingType>url</EncodingType>" + ENTRY.format(key="%6B", size=7),
+    ],
+)  # fmt: skip
+def test_unusual_pages_go_to_the_parser(inside: str) -> None:
+    """Another element, another order, white space: the pattern gives up and the XML parser reads the page right."""
+    body = page_of(inside)
+    assert _by_pattern(body.decode()) is None
+    page = parse_page(body)
+    assert (page.objects[0][0], page.objects[0][3]) == ("k", "7")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html></html>",
+        b"<Error><Code>SlowDown</Code></Error>",
+        page_of("<!-- x -->"),
+        b'<!DOCTYPE x [<!ENTITY a "b">]>' + page_of(ENTRY.format(key="&a;", size=1)),
+        page_of(ENTRY.format(key="&a;", size=1)),
+        page_of(ENTRY.format(key="<![CDATA[k]]>", size=1)),
+        page_of(ENTRY.format(key="a\ufffd", size=1)),
+        page_of(ENTRY.format(key="a", size="x")),
+        page_of(ENTRY.format(key="", size="1")),
+        page_of(ENTRY.format(key="a", size=1)).replace(b"<Key>a", b"<Key>\xff"),
+    ],
+)
+def test_what_might_mislead_is_unreadable(body: bytes) -> None:
+    """A document type, a section, an unknown entity, a replaced character, an error: never a page."""
+    with pytest.raises(Unreadable):
+        parse_page(body)
+
+
+def test_a_page_cut_anywhere_is_unreadable() -> None:
+    """No part of a page is taken for a page."""
+    body = page_of(ENTRY.format(key="a", size=1), ENTRY.format(key="b", size=2))
+    for end in range(len(body)):
+        with pytest.raises(Unreadable):
+            parse_page(body[:end])
+
+
+def test_tokens_are_untouched() -> None:
+    """The token is found without reading the page, and is the same one, whatever characters it has."""
+    body = page_of("<NextContinuationToken>a&amp;b/+= &#x01;%25</NextContinuationToken>")
+    assert next_token(body) == parse_page(body).token == "a&b/+= \x01%25"
+    assert next_token(page_of()) is None
+
+
+# -- pages as they come
+
+
+@pytest.fixture(scope="module", params=["rclone", "moto"])
+def store(request: pytest.FixtureRequest) -> Iterator[S3Store]:
+    with {"rclone": run_rclone, "moto": run_moto}[request.param]() as server, server.connect() as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def filled(store: S3Store) -> tuple[Any, list[str]]:
+    bucket = store.create_bucket("listed")
+    names = sorted(f"d{number % 3}/k {number:03d}+é" for number in range(60))
+    for name in names:
+        store.client.put_object(Bucket=bucket.name, Key=name, Body=b"x" * int(name[5:7]))
+    return bucket, names
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_all_keys_in_order_with_the_lane_open_and_shut(
+    filled: tuple[Any, list[str]], is_open: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages of seven give every key once, in order, by the lane and by boto3, with the same fields."""
+    bucket, names = filled
+    if not is_open:
+        monkeypatch.setattr(Lane, "begin", lambda *_, **__: None)
+    for start in ("", names[10], names[-1], "d1/", "d1/k 03"):
+        found = [
+            page for page in listing.pages(bucket._connection, bucket.name, page_size=7, start_after=start)
+        ]
+        expected = [name for name in names if name > start]
+        assert [entry[0] for page in found for entry in page.objects] == expected
+    objects = list(bucket.find())
+    assert [obj.size for obj in objects] == [int(name[5:7]) for name in names]
+    assert len({obj.etag.strip('"') for obj in objects}) > 3 and all('"' not in obj.etag for obj in objects)
+    assert all(obj.last_modified.year >= 2026 and obj.last_modified.tzinfo for obj in objects)
+    assert list(bucket.find(delimiter="/").prefixes()) == ["d0/", "d1/", "d2/"]
+
+
+def test_a_missing_bucket_is_boto3s_error(store: S3Store, filled: Any) -> None:
+    """The error of a listing is boto3's, translated."""
+    with pytest.raises(S3NoSuchBucket):
+        list(store.bucket("not-there-at-all").find())
+
+
+def scripted_listing(count: int) -> ScriptedServer:
+    """A server with ``count`` pages of one key, whose tokens are the pages' numbers."""
+
+    def script(head: bytes, body: bytes) -> bytes:
+        query = head.split(b" ")[1].partition(b"?")[2].decode()
+        if "list-type" not in query:
+            return b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+        asked = [part[19:] for part in query.split("&") if part.startswith("continuation-token=")]
+        number = int(asked[0]) if asked else 0
+        page = page_of(ENTRY.format(key=f"k{number:04d}", size=number)).decode()
+        if number + 1 < count:
+            more = (
+                f"<IsTruncated>true</IsTruncated><NextContinuationToken>{number + 1}</NextContinuationToken>"
+            )
+            page = page.replace("<IsTruncated>false</IsTruncated>", more)
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(page.encode()), page.encode())
+
+    return ScriptedServer(script)
+
+
+def connect(server: ScriptedServer) -> Any:
+    bucket = Server("scripted", server.url, "ACCESSKEY01", "SECRETKEY0123456").connect().bucket("bkt")
+    bucket.get_object("first")
+    server.requests.clear()
+    return bucket
+
+
+def test_the_next_page_is_asked_while_this_one_is_consumed() -> None:
+    """When a page is handed over, the next one has been asked; the last one asks nothing more."""
+    server = scripted_listing(4)
+    pages = listing.pages(connect(server)._connection, "bkt")
+    next(pages)
+    threading.Event().wait(0.2)
+    assert len(server.requests) == 2
+    assert [page.objects[0][0] for page in pages] == ["k0001", "k0002", "k0003"]
+    assert len(server.requests) == 4
+    server.close()
+
+
+def test_no_page_is_asked_beyond_the_limit() -> None:
+    """A query that needs one page makes one request."""
+    server = scripted_listing(4)
+    bucket = connect(server)
+    assert bucket.find().first().key == "k0000"
+    threading.Event().wait(0.1)
+    assert len(server.requests) == 1
+    server.close()
+
+
+def test_leaving_early_leaves_nothing_behind() -> None:
+    """Abandoned iterators and exceptions of the consumer close the page that is on its way; no thread is there to leave."""
+    server = scripted_listing(1000)
+    bucket = connect(server)
+    threads = threading.active_count()
+    for _ in range(30):
+        next(iter(bucket.find()))
+    assert threading.active_count() - threads < 40  # the scripted server's own
+    descriptors = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0  # noqa: PTH112, PTH208
+    assert descriptors < 120
+    assert sum(1 for _ in bucket.find()) == 1000
+    server.close()
+
+
+def test_a_page_that_breaks_is_asked_of_boto3() -> None:
+    """A page that came broken through the lane comes whole through boto3, and the listing goes on."""
+    whole = scripted_listing(5)
+    script, broken = whole.script, []
+
+    def breaking(head: bytes, body: bytes) -> bytes | None:
+        answer = script(head, body)
+        assert answer is not None
+        if b"continuation-token=2" in head and not broken:
+            broken.append(True)
+            return answer[:-40] + ScriptedServer.CLOSE
+        return answer
+
+    whole.script = breaking
+    keys_found = [obj.key for obj in connect(whole).find()]
+    assert keys_found == [f"k{number:04d}" for number in range(5)] and broken
+    whole.close()
