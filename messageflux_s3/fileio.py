@@ -545,6 +545,7 @@ class ObjectWriter(io.BufferedIOBase):
         mode: str = "wb",
         *,
         metadata: Mapping[str, str] | None = None,
+        autocommit: bool = True,
         **extra: Any,
     ) -> None:
         self._is_over = True  # until it is ready: __del__ must find an answer
@@ -560,7 +561,7 @@ class ObjectWriter(io.BufferedIOBase):
         self._upload: MultipartUpload | None = None
         self._local: IO[bytes] | None = None
         self._base: _Base | None = None  # what is appended to
-        self._blocks = 0
+        self._blocks = 0 if autocommit else 1
         self._is_given_up = False
         self._lock = threading.RLock()
         self._handled_at_open = id(sys.exc_info()[1])
@@ -698,7 +699,9 @@ class ObjectWriter(io.BufferedIOBase):
         self._blocks -= 1
         if exc_type is not None:
             self.abort()
-        elif not self._blocks:
+        elif self._blocks:
+            super().close()
+        else:
             self._finish()
 
     def close(self) -> None:
@@ -724,6 +727,11 @@ class ObjectWriter(io.BufferedIOBase):
             else:
                 self._finish()
 
+    def commit(self) -> None:
+        """Let what was written appear, where that was left to somebody else (``autocommit=False``: a transaction of fsspec's)."""
+        self._blocks = 0
+        self._finish()
+
     def abort(self) -> None:
         """Give up: nothing of what was written becomes visible, nothing stays behind. Requests: 1 DELETE if parts were sent."""
         with self._lock:
@@ -735,6 +743,8 @@ class ObjectWriter(io.BufferedIOBase):
             super().close()
             if is_first and upload is not None:
                 upload.abort()
+
+    discard = abort
 
     def __del__(self) -> None:
         if not self._is_over:

@@ -1,0 +1,433 @@
+"""A store as an fsspec file system: ``mfs3://bucket/key`` for pandas, Dask, zarr, DuckDB and whatever else takes a URL.
+
+The first part of a path is the bucket, the rest is the key. There are no folders in S3: a folder is there as long as a key begins with its
+name and a slash, and ``mkdir`` makes buckets only. Listings are never cached: what another process wrote is there at the next look.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from . import content, fileio
+from .errors import S3BucketExists, S3Error, S3NoSuchBucket, S3NoSuchItem
+from .multipart import MAX_COPIED_PART_BYTES, MultipartUpload
+from .object import S3Object
+from .store import S3Store, connect
+
+if TYPE_CHECKING:
+    from .bucket import S3Bucket
+    from .connection import Connection
+
+try:
+    import fsspec
+    from fsspec.spec import AbstractFileSystem
+except ImportError as error:
+    raise ImportError("the file system needs the extra: pip install 'messageflux-s3[fsspec]'") from error
+
+__all__ = ["MessagefluxS3FileSystem", "register_as_s3"]
+
+_COPIED_BYTES = 512 * 1024 * 1024
+
+
+class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec publishes no types
+    """The buckets of one store as an fsspec file system.
+
+    Args:
+        store: The store; or, in its place, the arguments of :func:`~messageflux_s3.connect`.
+        settings: ``endpoint_url``, ``access_key``, … as ``connect()`` has them.
+
+    Pickled, it leaves its secrets behind, as a store does; connect with ``pickle_secrets=True`` to send them to workers.
+
+    Requests:
+        none to make one
+
+    Example:
+        >>> fs = MessagefluxS3FileSystem(store)
+        >>> fs.pipe(f"{bucket.name}/a/b.txt", b"hello")
+        >>> fs.cat(f"{bucket.name}/a/b.txt")
+        b'hello'
+        >>> [name.partition("/")[2] for name in fs.find(bucket.name)]
+        ['a/b.txt']
+    """
+
+    protocol = ("mfs3", "s3")
+    root_marker = ""
+    cachable = False  # connections are shared already, and fsspec would tell accounts apart by their repr
+
+    def __init__(self, store: S3Store | None = None, **settings: Any) -> None:
+        if settings.pop("asynchronous", False):
+            raise ValueError("asynchronous=True is not for this file system; use messageflux_s3.async_connect")
+        for name in ("loop", "skip_instance_cache", "use_listings_cache"):  # fsspec's own, without a meaning here
+            settings.pop(name, None)
+        if store is not None and settings:
+            raise TypeError(f"give a store or the settings of one ({', '.join(settings)}), not both")
+        if store is not None and not isinstance(store, S3Store):
+            raise TypeError(f"store must be an S3Store, not {type(store).__name__}")
+        super().__init__()
+        self.store = connect(**settings) if store is None else store
+
+    # -- paths ----------------------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, list):
+            return [cls._strip_protocol(each) for each in path]
+        text = os.fspath(path)
+        for protocol in cls.protocol:
+            if text.startswith(f"{protocol}://"):
+                text = text[len(protocol) + 3 :]
+                break
+        return text.strip("/")
+
+    def unstrip_protocol(self, name: str) -> str:
+        """The path with ``mfs3://`` in front. Requests: none."""
+        return f"mfs3://{self._strip_protocol(name)}"
+
+    def _split(self, path: Any) -> tuple[str, str]:
+        bucket_name, _, key = self._strip_protocol(path).partition("/")
+        return bucket_name, key
+
+    def _object(self, path: Any) -> S3Object:
+        bucket_name, key = self._split(path)
+        if not bucket_name or not key:
+            raise ValueError(f"{path!r} names no object: a path is bucket/key")
+        return self.store.bucket(bucket_name).object(key)
+
+    @property
+    def _connection(self) -> Connection:
+        return self.store._connection
+
+    # -- looking --------------------------------------------------------------------------------------------------------------------
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        """What lies directly under a path; of an object, the object.
+
+        Raises:
+            FileNotFoundError: There is nothing.
+
+        Requests:
+            1 per 1,000 entries; 1 HEAD more where nothing lies under the path
+        """
+        bucket_name, key = self._split(path)
+        if not bucket_name:
+            entries = [_folder(bucket.name) for bucket in self.store.buckets()]
+        else:
+            bucket = self.store.bucket(bucket_name)
+            entries = [*self._children(bucket, f"{key}/" if key else "")]
+            if not entries and key:
+                entries = [self.info(path)]
+                if entries[0]["type"] == "directory":
+                    entries = []
+        return entries if detail else [entry["name"] for entry in entries]
+
+    def _children(self, bucket: S3Bucket, prefix: str) -> Iterator[dict[str, Any]]:
+        for entry in bucket.find(prefix=prefix, delimiter="/").entries():
+            if isinstance(entry, str):
+                if not entry.endswith("//"):  # a folder without a name cannot be told from the one it lies in
+                    yield _folder(f"{bucket.name}/{entry[:-1]}")
+            elif entry.key != prefix:
+                yield _file(entry)
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """What is at a path: an object's size, etag and time, or a folder.
+
+        Raises:
+            FileNotFoundError: There is nothing.
+
+        Requests:
+            1 HEAD; where there is no such object, 1 listing
+        """
+        bucket_name, key = self._split(path)
+        if not bucket_name:
+            return _folder("")
+        bucket = self.store.bucket(bucket_name)
+        if not key:
+            if not bucket.exists():
+                raise FileNotFoundError(path)
+            return _folder(bucket_name)
+        try:
+            head = content.head(self._connection, bucket_name, key)
+        except S3NoSuchItem:
+            if bucket.find(prefix=f"{key}/").first() is None:
+                raise FileNotFoundError(path) from None
+            return _folder(f"{bucket_name}/{key}")
+        return {
+            "name": f"{bucket_name}/{key}",
+            "size": head.size,
+            "type": "file",
+            "ETag": head.etag,
+            "LastModified": head.last_modified,
+            "StorageClass": head.storage_class,
+            "ContentType": head.content_type,
+            "VersionId": head.version_id,
+            "metadata": dict(head.metadata or {}),
+        }
+
+    def exists(self, path: str, **_: Any) -> bool:
+        """Whether there is an object, a folder or a bucket. Requests: those of ``info``."""
+        try:
+            self.info(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def find(
+        self, path: str, maxdepth: int | None = None, withdirs: bool = False, detail: bool = False, prefix: str = "", **_: Any
+    ) -> Any:
+        """All objects under a path, in one flat listing.
+
+        Requests:
+            1 per 1,000 keys (and 1 HEAD where there are none)
+        """
+        if maxdepth is not None and maxdepth < 1:
+            raise ValueError("maxdepth must be at least 1")
+        bucket_name, key = self._split(path)
+        if not bucket_name:
+            return super().find(path, maxdepth=maxdepth, withdirs=withdirs, detail=detail)
+        base = f"{key}/" if key else ""
+        found: dict[str, dict[str, Any]] = {}
+        try:
+            for obj in self.store.bucket(bucket_name).find(prefix=base + prefix):
+                below = obj.key[len(base) :].split("/")
+                if withdirs:
+                    for depth in range(1, len(below)):
+                        if maxdepth is None or depth <= maxdepth:
+                            name = f"{bucket_name}/{base}{'/'.join(below[:depth])}"
+                            found.setdefault(name, _folder(name))
+                if obj.key != base and not obj.key.endswith("/") and (maxdepth is None or len(below) <= maxdepth):
+                    found[f"{bucket_name}/{obj.key}"] = _file(obj)
+        except S3NoSuchBucket:
+            return {} if detail else []
+        if not found and key and not prefix:
+            try:
+                info = self.info(path)
+            except FileNotFoundError:
+                info = {"type": "nothing"}
+            if info["type"] == "file":
+                found = {info["name"]: info}
+        elif withdirs and key and not prefix:
+            found.setdefault(f"{bucket_name}/{key}", _folder(f"{bucket_name}/{key}"))
+        found = dict(sorted(found.items()))
+        return found if detail else list(found)
+
+    def modified(self, path: str) -> datetime:
+        """When an object was written. Requests: 1 HEAD."""
+        return self._object(path).last_modified
+
+    created = modified
+
+    def ukey(self, path: str) -> str:
+        """The etag: it changes with the content. Requests: 1 HEAD."""
+        return self._object(path).etag
+
+    def checksum(self, path: str) -> int:
+        """The etag as a number. Requests: 1 HEAD."""
+        return int.from_bytes(self.ukey(path).encode("ascii"), "big")
+
+    def sign(self, path: str, expiration: int = 100, **_: Any) -> str:
+        """A URL that reads the object without credentials for that many seconds. Requests: none."""
+        bucket_name, key = self._split(path)
+        with self._connection.translating("GetObject", bucket_name, key):
+            return self.store.client.generate_presigned_url(
+                "get_object", Params={"Bucket": bucket_name, "Key": key}, ExpiresIn=expiration
+            )
+
+    # -- reading and writing ----------------------------------------------------------------------------------------------------------
+
+    def open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: Any = None,
+        cache_options: Any = None,
+        compression: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """A file; arguments as fsspec has them, and the further parameters of a write.
+
+        Block sizes and caches are the reader's own affair.
+
+        Requests:
+            those of :func:`~messageflux_s3.fileio.open_object`
+        """
+        if "b" in mode or compression is not None or self._intrans:
+            return super().open(path, mode, block_size, cache_options, compression, **kwargs)
+        return self._open(self._strip_protocol(path), mode, **kwargs)
+
+    def _open(
+        self, path: str, mode: str = "rb", block_size: Any = None, autocommit: bool = True, cache_options: Any = None, **kwargs: Any
+    ) -> IO[Any]:
+        for name in ("cache_type", "fill_cache", "size"):
+            kwargs.pop(name, None)
+        bucket_name, key = self._object(path).bucket_name, self._split(path)[1]
+        if not autocommit and "r" not in mode:
+            return cast("IO[Any]", fileio.ObjectWriter(self._connection, bucket_name, key, mode, autocommit=False, **kwargs))
+        return fileio.open_object(self._connection, bucket_name, key, mode, **kwargs)
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+        """An object's content, or a range of it; negative numbers count from the end. Requests: 1 GET (1 HEAD more where they do)."""
+        obj = self._object(path)
+        if start is None and end is None:
+            return cast(bytes, content.get(self._connection, obj.bucket_name, obj.key)[1])
+        with cast("io.RawIOBase", self.open(path, "rb", buffering=0)) as file:
+            size = cast(fileio.ObjectReader, file).size
+            first, last, _step = slice(start, end).indices(size)
+            file.seek(first)
+            wanted = bytearray(max(0, last - first))
+            done = 0
+            with memoryview(wanted) as view:
+                while done < len(view):
+                    done += file.readinto(view[done:]) or 0
+            return bytes(wanted)
+
+    def cat_ranges(
+        self, paths: list[str], starts: Any, ends: Any, max_gap: int | None = None, on_error: str = "return", **_: Any
+    ) -> list[Any]:
+        """Many ranges, side by side. Requests: 1 GET each."""
+        starts = [starts] * len(paths) if not isinstance(starts, Iterable) else list(starts)
+        ends = [ends] * len(paths) if not isinstance(ends, Iterable) else list(ends)
+        if not len(paths) == len(starts) == len(ends):
+            raise ValueError("paths, starts and ends must be of one length")
+
+        def one(path: str, start: int | None, end: int | None) -> Any:
+            try:
+                return self.cat_file(path, start, end)
+            except (S3Error, OSError) as error:
+                if on_error == "return":
+                    return error
+                raise
+
+        with ThreadPoolExecutor(min(16, self.store.config.max_concurrency), "messageflux-s3-ranges") as pool:
+            return list(pool.map(one, paths, starts, ends))
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
+        """Write an object. Requests: 1 PUT; more above 8 MiB."""
+        with self.open(path, "xb" if mode == "create" else "wb", **kwargs) as file:
+            file.write(value)
+
+    def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
+        """Make an empty object; with ``truncate=False`` one that is there stays as it is. Requests: 1 PUT."""
+        if truncate or not self.exists(path):
+            self.pipe_file(path, b"", **kwargs)
+
+    # -- changing ---------------------------------------------------------------------------------------------------------------------
+
+    def cp_file(self, path1: str, path2: str, **_: Any) -> None:
+        """Copy an object within the store; a folder has nothing to copy. Requests: 1 HEAD, 1 COPY (more above 5 GiB)."""
+        if self.isdir(path1):
+            return
+        source, target = self._object(path1), self._object(path2)
+        where = {"Bucket": source.bucket_name, "Key": source.key}
+        if source.size <= MAX_COPIED_PART_BYTES:
+            self._connection.call("CopyObject", Bucket=target.bucket_name, Key=target.key, CopySource=where)
+            return
+        with MultipartUpload(self._connection, target.bucket_name, target.key) as upload:
+            for start in range(0, source.size, _COPIED_BYTES):
+                upload.copy_part(where, start, min(start + _COPIED_BYTES, source.size), if_match=source.etag)
+            upload.complete()
+
+    def _rm(self, path: str) -> None:
+        bucket_name, key = self._split(path)
+        if key:
+            self.store.bucket(bucket_name).delete_object(key)
+        elif bucket_name:
+            self.rmdir(path)
+
+    rm_file = _rm
+
+    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
+        """Delete objects, folders, or empty buckets.
+
+        Raises:
+            FileNotFoundError: There is nothing.
+
+        Requests:
+            those of looking, and 1 DELETE per object, side by side
+        """
+        expanded = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
+        files = [each for each in expanded if self._split(each)[1]]
+        with ThreadPoolExecutor(min(16, self.store.config.max_concurrency), "messageflux-s3-delete") as pool:
+            for _ in pool.map(self._rm, files):
+                pass
+        if recursive:
+            for each in expanded:
+                if not self._split(each)[1]:
+                    self.rmdir(each)
+
+    def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
+        """Make a bucket; a folder needs no making. Requests: none, or 1 PUT."""
+        bucket_name, key = self._split(path)
+        if bucket_name and (not key or (create_parents and not self.exists(bucket_name))):
+            try:
+                self.store.create_bucket(bucket_name, exist_ok=False)
+            except S3BucketExists:
+                if not key:
+                    raise
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        """Make a bucket, if need be. Requests: 1 HEAD, or 1 PUT."""
+        bucket_name, key = self._split(path)
+        if not bucket_name:
+            return
+        if key:
+            self.mkdir(path)
+        else:
+            self.store.create_bucket(bucket_name, exist_ok=exist_ok)
+
+    def rmdir(self, path: str) -> None:
+        """Delete an empty bucket; a folder is gone with its last object. Requests: none, or 1 DELETE."""
+        bucket_name, key = self._split(path)
+        if bucket_name and not key:
+            self._connection.call("DeleteBucket", Bucket=bucket_name)
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        """Nothing: no listing is cached. Requests: none."""
+
+    # -- Python's own -----------------------------------------------------------------------------------------------------------------
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MessagefluxS3FileSystem) and self.store == other.store
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.store))
+
+    def __dask_tokenize__(self) -> tuple[str, int]:
+        return "messageflux_s3.fs", hash(self)
+
+    def __repr__(self) -> str:
+        return f"MessagefluxS3FileSystem({self.store!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.store,)
+
+
+def register_as_s3() -> None:
+    """Have ``s3://`` mean this file system, for the rest of the process. Requests: none.
+
+    Example:
+        >>> import fsspec
+        >>> register_as_s3()
+        >>> fsspec.get_filesystem_class("s3").__name__
+        'MessagefluxS3FileSystem'
+    """
+    fsspec.register_implementation("s3", MessagefluxS3FileSystem, clobber=True)
+
+
+def _folder(name: str) -> dict[str, Any]:
+    return {"name": name, "size": 0, "type": "directory"}
+
+
+def _file(obj: S3Object) -> dict[str, Any]:
+    return {
+        "name": f"{obj.bucket_name}/{obj.key}",
+        "size": obj.size,
+        "type": "file",
+        "ETag": obj.etag,
+        "LastModified": obj.last_modified,
+        "StorageClass": obj.storage_class,
+    }

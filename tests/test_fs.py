@@ -1,0 +1,217 @@
+"""The fsspec file system: fsspec's own abstract suite, and what that suite does not ask."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from fsspec.tests import abstract
+
+import messageflux_s3 as s3
+from messageflux_s3.fs import MessagefluxS3FileSystem, register_as_s3
+
+
+class Fixtures(abstract.AbstractFixtures):
+    """What fsspec's suite wants to know of this file system."""
+
+    @pytest.fixture
+    def fs(self, s3_store: s3.S3Store) -> MessagefluxS3FileSystem:
+        return MessagefluxS3FileSystem(s3_store)
+
+    @pytest.fixture
+    def fs_path(self, s3_bucket: s3.S3Bucket) -> str:
+        return s3_bucket.name
+
+    @pytest.fixture
+    def fs_join(self) -> Any:
+        return lambda *parts: "/".join(parts)
+
+    @pytest.fixture
+    def supports_empty_directories(self) -> bool:
+        return False
+
+
+class TestCopy(abstract.AbstractCopyTests, Fixtures):
+    """fsspec's own expectations of copying."""
+
+
+class TestGet(abstract.AbstractGetTests, Fixtures):
+    """fsspec's own expectations of getting files."""
+
+
+class TestPut(abstract.AbstractPutTests, Fixtures):
+    """fsspec's own expectations of putting files."""
+
+
+class TestPipe(abstract.AbstractPipeTests, Fixtures):
+    """fsspec's own expectations of writing bytes."""
+
+
+class TestOpen(abstract.AbstractOpenTests, Fixtures):
+    """fsspec's own expectations of opening files."""
+
+
+@pytest.fixture
+def fs(s3_store: s3.S3Store) -> MessagefluxS3FileSystem:
+    return MessagefluxS3FileSystem(s3_store)
+
+
+@pytest.fixture
+def root(s3_bucket: s3.S3Bucket) -> str:
+    return s3_bucket.name
+
+
+def test_what_another_wrote_is_there_at_the_next_look(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, root: str) -> None:
+    """No listing is cached."""
+    assert fs.ls(root) == []
+    s3_bucket.put_object("a/b.txt", b"1")
+    assert [entry["name"] for entry in fs.ls(root)] == [f"{root}/a"]
+    assert fs.isdir(f"{root}/a")
+    s3_bucket.delete_object("a/b.txt")
+    assert fs.ls(root) == []
+    assert not fs.exists(f"{root}/a")
+
+
+def test_what_is_not_there_is_a_file_not_found(fs: MessagefluxS3FileSystem, root: str) -> None:
+    """Every way of asking after nothing raises FileNotFoundError."""
+    for ask in (fs.info, fs.ls, fs.cat_file, fs.open, fs.rm, fs.modified):
+        with pytest.raises(FileNotFoundError):
+            ask(f"{root}/nothing")
+    with pytest.raises(FileNotFoundError):
+        fs.info("no-such-bucket-here")
+    assert not fs.exists(f"{root}/nothing")
+
+
+def test_info_is_of_the_object(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, root: str) -> None:
+    """Size, type, etag and metadata are the object's."""
+    obj = s3_bucket.put_object("a.json", b"{}", {"source": "erp"})
+    info = fs.info(f"{root}/a.json")
+    assert (info["name"], info["size"], info["type"], info["ETag"]) == (f"{root}/a.json", 2, "file", obj.etag)
+    assert info["metadata"] == {"source": "erp"}
+    assert fs.ukey(f"{root}/a.json") == obj.etag
+    assert fs.info(root)["type"] == fs.info("")["type"] == "directory"
+    assert root in fs.ls("", detail=False)
+
+
+def test_find_and_walk_see_the_same(fs: MessagefluxS3FileSystem, root: str) -> None:
+    """The flat listing and the walk agree, with folders and without, to any depth."""
+    for key in ("a/1", "a/b/2", "a/b/c/3", "d", "a.txt"):
+        fs.pipe(f"{root}/{key}", b"x")
+    walked = sorted(f"{folder}/{name}" for folder, _, names in fs.walk(root) for name in names)
+    assert fs.find(root) == walked == sorted(f"{root}/{key}" for key in ("a/1", "a/b/2", "a/b/c/3", "d", "a.txt"))
+    assert fs.find(f"{root}/a", maxdepth=1) == [f"{root}/a/1"]
+    assert fs.find(f"{root}/a", maxdepth=2, withdirs=True) == [f"{root}/a", f"{root}/a/1", f"{root}/a/b", f"{root}/a/b/2", f"{root}/a/b/c"]
+    assert fs.find(f"{root}/d") == [f"{root}/d"]
+    assert fs.glob(f"{root}/**/2") == [f"{root}/a/b/2"]
+    assert fs.du(root) == 5
+
+
+@pytest.mark.parametrize(("start", "end"), [(None, None), (2, 5), (-3, None), (None, -2), (4, 100), (5, 2), (20, 30)])
+def test_ranges_are_slices(fs: MessagefluxS3FileSystem, root: str, start: int | None, end: int | None) -> None:
+    """cat_file has the meaning of a slice, and cat_ranges that of many."""
+    data = b"0123456789"
+    fs.pipe(f"{root}/d", data)
+    assert fs.cat_file(f"{root}/d", start, end) == data[start:end]
+    assert fs.cat_ranges([f"{root}/d"] * 2, [start, 1], [end, 2]) == [data[start:end], b"1"]
+
+
+def test_a_url_is_enough(local_url: dict[str, Any], s3_bucket: s3.S3Bucket) -> None:
+    """fsspec.open takes mfs3://, with the settings of connect() as storage options."""
+    fsspec.register_implementation("mfs3", MessagefluxS3FileSystem, clobber=True)
+    with fsspec.open(f"mfs3://{s3_bucket.name}/ü/x.txt", "w", **local_url) as file:
+        file.write("hello")
+    assert s3_bucket.object("ü/x.txt").text == "hello"
+    with fsspec.open(f"mfs3://{s3_bucket.name}/y.gz", "wb", compression="gzip", **local_url) as file:
+        file.write(b"packed")
+    with fsspec.open(f"mfs3://{s3_bucket.name}/y.gz", "rb", compression="infer", **local_url) as file:
+        assert file.read() == b"packed"
+
+
+@pytest.fixture
+def local_url(s3_store: s3.S3Store) -> dict[str, Any]:
+    config = s3_store.config
+    return {"endpoint_url": config.endpoint_url, "access_key": config.access_key, "secret_key": config.secret_key, "region": "us-east-1"}
+
+
+def test_a_block_that_raises_writes_nothing(fs: MessagefluxS3FileSystem, root: str) -> None:
+    """Neither bytes nor text, compressed or not."""
+    for mode, compression in (("wb", None), ("w", None), ("wb", "gzip"), ("w", "gzip")):
+        with pytest.raises(KeyError), fs.open(f"{root}/half", mode, compression=compression) as file:
+            file.write(b"half" if "b" in mode else "half")
+            raise KeyError
+        assert not fs.exists(f"{root}/half")
+
+
+def test_a_transaction_shows_all_or_nothing(fs: MessagefluxS3FileSystem, root: str) -> None:
+    """Files of a transaction appear at its end; none does if it raises."""
+    with fs.transaction:
+        for name in "ab":
+            with fs.open(f"{root}/{name}", "wb") as file:
+                file.write(b"x")
+        assert fs.ls(root) == []
+    assert fs.find(root) == [f"{root}/a", f"{root}/b"]
+    with pytest.raises(KeyError), fs.transaction:
+        with fs.open(f"{root}/c", "wb") as file:
+            file.write(b"x")
+        raise KeyError
+    assert not fs.exists(f"{root}/c")
+
+
+def test_pickles_keep_the_place_and_leave_the_secrets(s3_store: s3.S3Store) -> None:
+    """A pickled file system is equal in place, and its pickle holds no secret."""
+    fs = MessagefluxS3FileSystem(s3_store)
+    pickled = pickle.dumps(fs)
+    assert str(s3_store.config.secret_key).encode() not in pickled
+    assert str(s3_store.config.secret_key) not in repr(fs)
+    assert len(pickled) < 1000
+    assert pickle.loads(pickled).store.config.endpoint_url == s3_store.config.endpoint_url
+
+
+def test_s3_on_request(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket) -> None:
+    """register_as_s3() makes s3:// ours, and paths with it are understood."""
+    register_as_s3()
+    assert fsspec.get_filesystem_class("s3") is MessagefluxS3FileSystem
+    s3_bucket.put_object("k", b"v")
+    assert fs.cat(f"s3://{s3_bucket.name}/k") == fs.cat(f"mfs3://{s3_bucket.name}/k") == b"v"
+    assert fs.unstrip_protocol(f"{s3_bucket.name}/k") == f"mfs3://{s3_bucket.name}/k"
+
+
+def test_buckets_are_the_top_folders(fs: MessagefluxS3FileSystem) -> None:
+    """mkdir makes a bucket, rmdir deletes an empty one, and folders need neither."""
+    fs.mkdir("fs-made-bucket")
+    assert "fs-made-bucket" in fs.ls("", detail=False)
+    with pytest.raises(FileExistsError):
+        fs.makedirs("fs-made-bucket")
+    fs.makedirs("fs-made-bucket", exist_ok=True)
+    fs.makedirs("fs-made-bucket/folder")
+    assert fs.ls("fs-made-bucket") == []
+    fs.rmdir("fs-made-bucket/folder")
+    fs.rmdir("fs-made-bucket")
+    assert not fs.exists("fs-made-bucket")
+
+
+def test_files_travel_to_the_disk_and_back(fs: MessagefluxS3FileSystem, root: str, tmp_path: Path) -> None:
+    """put and get keep names and bytes."""
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "in" / "sub" / "a").write_bytes(b"1")
+    (tmp_path / "in" / "b").write_bytes(b"22")
+    fs.put(str(tmp_path / "in"), f"{root}/copy", recursive=True)
+    fs.get(f"{root}/copy", str(tmp_path / "out"), recursive=True)
+    assert (tmp_path / "out" / "sub" / "a").read_bytes() + (tmp_path / "out" / "b").read_bytes() == b"122"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: MessagefluxS3FileSystem(store, region="x"),
+        lambda store: MessagefluxS3FileSystem("http://x"),
+        lambda store: MessagefluxS3FileSystem(no_such_setting=1),
+    ],
+)
+def test_wrong_settings_are_told_at_once(s3_store: s3.S3Store, call: Any) -> None:
+    """Settings that contradict or do not exist are a TypeError."""
+    with pytest.raises(TypeError):
+        call(s3_store)
