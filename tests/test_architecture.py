@@ -28,6 +28,7 @@ FLOORS: dict[str, list[str]] = {
         "multipart",
         "transfer",
         "fileio",
+        "pipeline",
         "lock",
         "usage",
         "table",
