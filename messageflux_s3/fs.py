@@ -351,6 +351,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         """
         expanded = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
         files = [each for each in expanded if self._split(each)[1]]
+        if not recursive and len(files) == 1:
+            self.info(files[0])  # S3 deletes what is not there without a word
         with ThreadPoolExecutor(min(16, self.store.config.max_concurrency), "messageflux-s3-delete") as pool:
             for _ in pool.map(self._rm, files):
                 pass

@@ -160,14 +160,14 @@ def test_a_transaction_shows_all_or_nothing(fs: MessagefluxS3FileSystem, root: s
     assert not fs.exists(f"{root}/c")
 
 
-def test_pickles_keep_the_place_and_leave_the_secrets(s3_store: s3.S3Store) -> None:
-    """A pickled file system is equal in place, and its pickle holds no secret."""
-    fs = MessagefluxS3FileSystem(s3_store)
+def test_pickles_keep_the_place_and_leave_the_secrets() -> None:
+    """A pickled file system knows its place, and its pickle holds no secret."""
+    fs = MessagefluxS3FileSystem(endpoint_url="http://127.0.0.1:9", access_key="AKEY", secret_key="hush-hush", region="us-east-1")
     pickled = pickle.dumps(fs)
-    assert str(s3_store.config.secret_key).encode() not in pickled
-    assert str(s3_store.config.secret_key) not in repr(fs)
+    assert b"hush-hush" not in pickled
+    assert "hush-hush" not in repr(fs)
     assert len(pickled) < 1000
-    assert pickle.loads(pickled).store.config.endpoint_url == s3_store.config.endpoint_url
+    assert pickle.loads(pickled).store.config.endpoint_url == "http://127.0.0.1:9"
 
 
 def test_s3_on_request(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket) -> None:
