@@ -6,6 +6,7 @@ other. This room does no I/O.
 
 from __future__ import annotations
 
+import os
 import re
 from urllib.parse import quote
 
@@ -124,3 +125,115 @@ def glob_to_pattern(glob: str) -> tuple[str, re.Pattern[str]]:
     except re.error as error:
         raise ValueError(f"glob {glob!r} is not understood: {error}") from None
     return stem, pattern
+
+
+# -- keys as files ------------------------------------------------------------------------------------------------------------------
+
+MAX_FILE_NAME_BYTES = 255
+
+_ESCAPE = re.compile(r"%([0-9A-F]{2})")
+_WINDOWS_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?=[ .]|$)")
+_FORBIDDEN = "\0/%"
+_FORBIDDEN_ON_WINDOWS = _FORBIDDEN + '\\:*?"<>|' + "".join(map(chr, range(1, 32)))
+_NOT_YET_OVER = "%-"  # at the end of a folder's name: the key goes on without a slash
+
+
+def key_to_path(key: str, *, windows: bool = os.name == "nt") -> str:
+    """The relative path of the file that a key is downloaded to: ``/`` between names, no name that a file system would take for anything else.
+
+    Most keys are their own path. What a file system cannot hold travels as ``%XX``: NUL, the slashes of ``//``, ``/lead`` and ``trail/``, the
+    names ``.`` and ``..``, and on Windows its own forbidden characters, device names and trailing dots and blanks. A ``%`` that could be
+    taken for such an escape is escaped itself. Names longer than 255 bytes are continued in a folder.
+
+    Args:
+        key: The key, or what follows a prefix.
+        windows: Whether the path is for Windows.
+
+    Returns:
+        A relative path that :func:`path_to_key` turns back into the key.
+
+    Raises:
+        S3InvalidName: The key is empty.
+
+    Example:
+        >>> from messageflux_s3.keys import key_to_path
+        >>> [key_to_path(key) for key in ("a/b.txt", "../up", "/etc/passwd", "a//b", "trail/", "100%")]
+        ['a/b.txt', '%2E./up', '%2Fetc/passwd', 'a/%2Fb', 'trail%2F', '100%']
+    """
+    if not key:
+        raise S3InvalidName("key is empty; an object's key has at least one character", key=key)
+    return "/".join(
+        _protected(piece, windows) + (_NOT_YET_OVER if goes_on else "")
+        for segment in _segments(key)
+        for piece, goes_on in _pieces(segment, windows)
+    )
+
+
+def path_to_key(path: str, *, windows: bool = os.name == "nt") -> str:
+    """The key of a file at a relative path: the reverse of :func:`key_to_path`.
+
+    Args:
+        path: Relative, with ``/`` between names.
+        windows: Whether the path is from Windows.
+
+    Returns:
+        The key. A path that no key has (``x%2Fy``, written by somebody else) is taken as it stands.
+
+    Example:
+        >>> from messageflux_s3.keys import path_to_key
+        >>> [path_to_key(path) for path in ("a/b.txt", "%2E./up", "trail%2F")]
+        ['a/b.txt', '../up', 'trail/']
+    """
+    key = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), path.replace(f"{_NOT_YET_OVER}/", ""))
+    return key if key and key_to_path(key, windows=windows) == path else path
+
+
+def _segments(key: str) -> list[str]:
+    """Cut a key at the slashes that can stand between two names; the others stay in the name that follows, or the last one."""
+    segments = [""]
+    for at, character in enumerate(key):
+        if character == "/" and segments[-1] and at < len(key) - 1:
+            segments.append("")
+        else:
+            segments[-1] += character
+    return segments
+
+
+def _pieces(segment: str, windows: bool) -> list[tuple[str, bool]]:
+    """Cut a name that is too long; each piece with whether another follows."""
+    room = MAX_FILE_NAME_BYTES - len("%XX%XX") - len(_NOT_YET_OVER)
+    pieces, used = [""], 0
+    for character in segment:
+        size = 3 if character in _FORBIDDEN_ON_WINDOWS else len(character.encode("utf-8", "surrogatepass"))
+        if used + size > room:
+            pieces.append("")
+            used = 0
+        pieces[-1] += character
+        used += size
+    if len(_protected(segment, windows).encode("utf-8", "surrogatepass")) <= MAX_FILE_NAME_BYTES:
+        return [(segment, False)]
+    return [(piece, number < len(pieces)) for number, piece in enumerate(pieces, 1)]
+
+
+def _protected(name: str, windows: bool) -> str:
+    """One name, with what a file system would not take for a name escaped."""
+    forbidden = _FORBIDDEN_ON_WINDOWS if windows else _FORBIDDEN
+    escaped = "".join(
+        _escape(character)
+        if character in forbidden and (character != "%" or _looks_escaped(name, at))
+        else character
+        for at, character in enumerate(name)
+    )
+    if escaped in (".", "..") or (windows and _WINDOWS_DEVICE.match(escaped)):
+        escaped = _escape(escaped[0]) + escaped[1:]
+    if windows and escaped.endswith((".", " ")):
+        escaped = escaped[:-1] + _escape(escaped[-1])
+    return escaped
+
+
+def _looks_escaped(name: str, at: int) -> bool:
+    return _ESCAPE.match(name, at) is not None or name[at:] == _NOT_YET_OVER
+
+
+def _escape(character: str) -> str:
+    return f"%{ord(character):02X}"
