@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.request
 import weakref
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .bucket import S3Bucket
     from .store import S3Store
 
+_no_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _PROGRAM = Path(__file__).with_name("local_server.py")
 _KEYS = {"access_key": "local-access-key", "secret_key": "local-secret-key"}
 _OTHER_KEYS = frozenset({"access_key", "credentials", "profile", "boto3_session"})
@@ -140,6 +142,31 @@ class LocalS3:
             True
         """
         return self.connect().create_bucket(name)
+
+    def requests_served(self) -> dict[str, int]:
+        """Count the requests that the server has answered since it started, by whomever, over any way; this question is not counted.
+
+        Returns:
+            The number of requests by HTTP method.
+
+        Raises:
+            S3ConnectionError: The server ended by itself.
+
+        Requests:
+            none that is counted
+
+        Example:
+            >>> with s3.LocalS3() as local:
+            ...     _ = local.bucket("scratch").put_object("a", b"")
+            ...     local.requests_served()
+            {'PUT': 2}
+        """
+        try:
+            with _no_proxy.open(f"{self.endpoint_url}/_served", timeout=10) as answer:
+                counts: dict[str, int] = json.load(answer)
+        except OSError as error:
+            raise S3ConnectionError(f"The embedded S3 server does not answer: {error}", operation="LocalS3") from error
+        return counts
 
     def close(self) -> None:
         """End the server; what it kept is gone. Closing it again does nothing.

@@ -15,7 +15,11 @@ import json  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
 import threading  # noqa: E402
+from collections import Counter  # noqa: E402
+from collections.abc import Callable, Iterable  # noqa: E402
 from typing import Any  # noqa: E402
+
+COUNTS_PATH = "/_served"  # no bucket can have this name
 
 
 def _end_with_parent() -> None:
@@ -39,11 +43,24 @@ def serve() -> None:
         print(json.dumps({"missing": str(missing)}), file=answer, flush=True)
         return
 
+    moto = create_backend_app("s3")
+    served: Counter[str] = Counter()
+    counting = threading.Lock()
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == COUNTS_PATH:
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [json.dumps(served).encode()]
+        with counting:
+            served[environ["REQUEST_METHOD"]] += 1
+        answer: Iterable[bytes] = moto(environ, start_response)
+        return answer
+
     class QuietHandler(MotoRequestHandler):
         def log(self, type: str, message: str, *args: Any) -> None:
             """Say nothing of single requests; what goes wrong inside moto still shows on standard error."""
 
-    server = make_server("127.0.0.1", 0, create_backend_app("s3"), threaded=True, request_handler=QuietHandler)
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=QuietHandler)
     print(json.dumps({"port": server.server_port}), file=answer, flush=True)
     answer.close()
     server.serve_forever()
