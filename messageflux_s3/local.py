@@ -159,7 +159,7 @@ class LocalS3:
             >>> with s3.LocalS3() as local:
             ...     _ = local.bucket("scratch").put_object("a", b"")
             ...     local.requests_served()
-            {'PUT': 2}
+            {'HEAD': 1, 'PUT': 2}
         """
         try:
             with _no_proxy.open(f"{self.endpoint_url}/_served", timeout=10) as answer:
