@@ -1,0 +1,163 @@
+"""The engine of query.map: bounded, ordered, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import pytest
+
+import messageflux_s3 as s3
+from messageflux_s3 import pipeline
+
+
+def own_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("messageflux-s3-map")]
+
+
+def slow_if_even(n: int) -> int:
+    time.sleep(0.02 if n % 2 == 0 else 0)
+    return n
+
+
+def fails_at_three(n: int) -> int:
+    if n == 3:
+        raise KeyError(n)
+    return n
+
+
+def size_and_process(obj: s3.S3Object) -> tuple[str, int, int]:
+    return obj.key, len(obj.body), os.getpid()
+
+
+def test_results_come_in_order() -> None:
+    """However long each takes."""
+    assert list(pipeline.run(slow_if_even, range(50))) == list(range(50))
+
+
+def test_results_come_as_they_are_ready() -> None:
+    """Without order a slow item holds nobody up, and nothing is lost."""
+    gate = threading.Event()
+
+    def first_waits(n: int) -> int:
+        if n == 0:
+            gate.wait(10)
+        return n
+
+    results = pipeline.run(first_waits, range(20), ordered=False)
+    seen = [next(results) for _ in range(19)]
+    gate.set()
+    assert 0 not in seen
+    assert sorted([*seen, *results]) == list(range(20))
+
+
+def test_the_source_is_taken_as_there_is_room() -> None:
+    """Of a million items only a few are ever held."""
+    taken = 0
+
+    def source() -> Iterator[int]:
+        nonlocal taken
+        for n in range(1_000_000):
+            taken += 1
+            yield n
+
+    results = pipeline.run(abs, source(), in_flight=8)
+    assert [next(results) for _ in range(10)] == list(range(10))
+    assert taken <= 18
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_an_early_exit_leaves_no_threads() -> None:
+    """Neither does an error, nor the end."""
+    results = pipeline.run(slow_if_even, range(1000))
+    next(results)
+    assert own_threads() != []
+    results.close()  # type: ignore[attr-defined]
+    assert own_threads() == []
+    with pytest.raises(KeyError):
+        list(pipeline.run(fails_at_three, range(1000)))
+    assert own_threads() == []
+
+
+def test_an_error_is_raised_in_its_place() -> None:
+    """What came before it is handed over first."""
+    seen: list[int] = []
+    with pytest.raises(KeyError):
+        for result in pipeline.run(fails_at_three, range(10)):
+            seen.append(result)
+    assert seen == [0, 1, 2]
+
+
+def test_errors_may_be_skipped_or_answered() -> None:
+    """on_error leaves the item out, or says what stands in its place."""
+    assert list(pipeline.run(fails_at_three, range(5), on_error="skip")) == [0, 1, 2, 4]
+    answered = list(pipeline.run(fails_at_three, range(5), on_error=lambda item, error: (item, type(error).__name__)))
+    assert answered == [0, 1, 2, (3, "KeyError"), 4]
+
+
+def test_a_source_that_raises_raises() -> None:
+    """And leaves no threads."""
+
+    def source() -> Iterator[int]:
+        yield 1
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        list(pipeline.run(abs, source()))
+    assert own_threads() == []
+
+
+def test_a_given_executor_stays_open() -> None:
+    """It is the caller's."""
+    with ThreadPoolExecutor(2) as executor:
+        assert list(pipeline.run(abs, [-1], executor)) == [1]
+        assert executor.submit(abs, -2).result() == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"function": 1}, TypeError),
+        ({"executor": 1}, TypeError),
+        ({"on_error": "ignore"}, ValueError),
+        ({"in_flight": 0}, ValueError),
+        ({"in_flight": "8"}, TypeError),
+    ],
+)
+def test_wrong_arguments_are_told_at_once(arguments: dict[str, Any], error: type[Exception]) -> None:
+    """Before anything is taken from the source."""
+    with pytest.raises(error):
+        pipeline.run(**({"function": abs, "items": iter(())} | arguments))
+
+
+def test_a_query_maps_over_its_objects(s3_bucket: s3.S3Bucket) -> None:
+    """In key order, on threads."""
+    for n in range(30):
+        s3_bucket.put_object(f"k{n:02}", b"x" * n)
+    assert list(s3_bucket.find().map(lambda obj: len(obj.body))) == list(range(30))
+
+
+def test_a_query_maps_on_processes(s3_bucket: s3.S3Bucket) -> None:
+    """Handles cross over, and what they bring back is the same."""
+    for n in range(8):
+        s3_bucket.put_object(f"k{n}", b"x" * n)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+        results = list(s3_bucket.find().map(size_and_process, executor))
+    assert [(key, size) for key, size, _ in results] == [(f"k{n}", n) for n in range(8)]
+    assert os.getpid() not in {process for *_, process in results}
+
+
+def test_handles_pickle_small(s3_bucket: s3.S3Bucket) -> None:
+    """A handle and a query are a few hundred bytes each; a thousand handles share their connection."""
+    s3_bucket.put_object("k", b"x")
+    obj = s3_bucket.find().first()
+    assert len(pickle.dumps(obj)) < 1500
+    assert len(pickle.dumps(s3_bucket.find(prefix="k"))) < 1500
+    handles = [s3_bucket.object(f"k{n}") for n in range(1000)]
+    assert len(pickle.dumps(handles)) < 60_000
