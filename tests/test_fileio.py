@@ -1,0 +1,633 @@
+"""Objects as files: what Python expects of a file, and what S3 does to one."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import logging
+import pickle
+import random
+import re
+import tarfile
+import threading
+import weakref
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import messageflux_s3 as s3
+from messageflux_s3 import fileio
+
+MIB = 1024 * 1024
+BIG = random.Random(7).randbytes(21 * MIB + 13)
+
+
+class OddServer:
+    """An HTTP server with one object, that answers GET and HEAD as badly as it is told to.
+
+    Attributes:
+        body: The object's content.
+        etag: Its etag.
+        cut_after: How many bytes of a body go out before the connection breaks, one number for each answer to come.
+        requests: The headers of every GET that came.
+    """
+
+    def __init__(self) -> None:
+        self.body = b""
+        self.etag = "e1"
+        self.cut_after: list[int] = []
+        self.ranges = "206"  # or "200" with Content-Range, or "ignored"
+        self.conditions = "unquoted"  # or "quoted", "ignored", "never"
+        self.requests: list[dict[str, str]] = []
+        self.fail_with: list[int] = []
+        odd = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def do_HEAD(self) -> None:
+                self.answer(200, {}, b"", len(odd.body))
+
+            def do_GET(self) -> None:
+                odd.requests.append({name.lower(): value for name, value in self.headers.items()})
+                if odd.fail_with:
+                    self.answer(odd.fail_with.pop(0), {}, b"")
+                    return
+                condition = self.headers.get("If-Match")
+                known = {"unquoted": odd.etag, "quoted": f'"{odd.etag}"', "never": ""}
+                if condition is not None and odd.conditions != "ignored" and condition != known[odd.conditions]:
+                    self.answer(412, {}, b"<Error><Code>PreconditionFailed</Code></Error>")
+                    return
+                asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range") or "")
+                if asked is None or odd.ranges == "ignored":
+                    self.answer(200, {}, odd.body)
+                    return
+                start, end = int(asked[1]), min(int(asked[2]) + 1, len(odd.body))
+                if start >= len(odd.body):
+                    self.answer(416, {}, b"<Error><Code>InvalidRange</Code></Error>")
+                    return
+                served = {"Content-Range": f"bytes {start}-{end - 1}/{len(odd.body)}"}
+                self.answer(206 if odd.ranges == "206" else 200, served, odd.body[start:end])
+
+            def answer(self, status: int, headers: dict[str, str], body: bytes, length: int | None = None) -> None:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                if status < 300:
+                    self.send_header("ETag", f'"{odd.etag}"')
+                    self.send_header("Last-Modified", "Mon, 02 Nov 2026 10:00:00 GMT")
+                self.send_header("Content-Length", str(len(body) if length is None else length))
+                self.end_headers()
+                cut = odd.cut_after.pop(0) if odd.cut_after and status < 300 and body else len(body)
+                self.wfile.write(body[:cut])
+                if cut < len(body):
+                    self.close_connection = True
+
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_: Any) -> None:
+                pass  # a client that hangs up is what some tests are about
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.endpoint_url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def open(self, mode: str = "rb", **arguments: Any) -> Any:
+        store = s3.connect(self.endpoint_url, access_key="access", secret_key="secret", region="us-east-1", max_attempts=3)
+        return store.bucket("odd-bucket").object("k").open(mode, **arguments)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def odd() -> Iterator[OddServer]:
+    server = OddServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def big(s3_store: s3.S3Store) -> s3.S3Object:
+    """A large object of random bytes."""
+    return s3_store.create_bucket("test-fileio-big").put_object("big", BIG)
+
+
+@pytest.fixture
+def obj(s3_bucket: s3.S3Bucket) -> s3.S3Object:
+    return s3_bucket.object("dir/file")
+
+
+# -- modes ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["", "b", "rw", "rbt", "q", "rr", "U", "wa", "rbb", "r+w"])
+def test_a_bad_mode_is_a_value_error(obj: s3.S3Object, mode: str) -> None:
+    """And so it is with the builtin."""
+    with pytest.raises(ValueError):
+        obj.open(mode)
+
+
+@pytest.mark.parametrize("mode", ["w+b", "x+b", "r+b", "a+", "r+", "wb+"])
+def test_reading_and_writing_at_once_is_unsupported(obj: s3.S3Object, mode: str) -> None:
+    """zipfile relies on this very exception to try another mode."""
+    with pytest.raises(io.UnsupportedOperation):
+        obj.open(mode)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"mode": 1}, TypeError),
+        ({"mode": "rb", "encoding": "utf-8"}, ValueError),
+        ({"mode": "wb", "newline": ""}, ValueError),
+        ({"mode": "w", "newline": "x"}, ValueError),
+        ({"mode": "r", "buffering": 0}, ValueError),
+        ({"mode": "rb", "buffering": "0"}, TypeError),
+        ({"mode": "rb", "metadata": {}}, TypeError),
+        ({"mode": "rb", "content_type": "text/plain"}, TypeError),
+        ({"mode": "wb", "no_such_parameter": 1}, TypeError),
+        ({"mode": "w", "encoding": "no-such-encoding"}, LookupError),
+    ],
+)
+def test_wrong_arguments_are_told_at_once(obj: s3.S3Object, arguments: dict[str, Any], error: type[Exception]) -> None:
+    """Whatever does not go together is refused before anything is written."""
+    with pytest.raises(error):
+        obj.open(**arguments)
+    assert not obj.exists()
+
+
+def test_a_missing_object_is_missing_at_the_opening(obj: s3.S3Object) -> None:
+    """As a FileNotFoundError, like the builtin's."""
+    for mode in ("rb", "r"):
+        with pytest.raises(FileNotFoundError):
+            obj.open(mode)
+
+
+def test_names_and_modes(obj: s3.S3Object) -> None:
+    """.name is the key, .mode the mode, for bytes and for text."""
+    for mode in ("wb", "rb", "ab", "w", "r", "a"):
+        with obj.open(mode) as file:
+            assert (file.name, file.mode) == ("dir/file", mode)
+            assert file.readable() is (mode[0] == "r")
+            assert file.writable() is (mode[0] != "r")
+            assert file.seekable() is (mode[0] == "r")
+            assert not file.isatty()
+            with pytest.raises(OSError):
+                file.fileno()
+            assert weakref.ref(file)() is file
+
+
+def test_an_open_file_does_not_pickle(obj: s3.S3Object) -> None:
+    """And says so."""
+    obj.put(b"x")
+    with obj.open(buffering=0) as file, pytest.raises(TypeError, match="pickle"):
+        pickle.dumps(file)
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_small_and_empty_objects_take_one_get(s3_bucket: s3.S3Bucket, odd: OddServer) -> None:
+    """The GET that opens brings the first 64 KiB."""
+    odd.body = b"hello\nworld"
+    with odd.open("r") as file:
+        assert file.readlines() == ["hello\n", "world"]
+    assert len(odd.requests) == 1
+    odd.body = b""
+    assert odd.open().read() == b""
+    with s3_bucket.put_object("empty", b"").open() as file:
+        assert (file.read(), file.seek(0, 2), file.read(1)) == (b"", 0, b"")
+
+
+def test_reading_on_gives_the_bytes(big: s3.S3Object) -> None:
+    """In any step, whole, by lines, into a buffer."""
+    for step in (10_007, 65_536, 3 * MIB, 20 * MIB):
+        with big.open() as file:
+            assert b"".join(iter(lambda f=file, n=step: f.read(n), b"")) == BIG  # type: ignore[misc]
+    with big.open() as file:
+        assert file.read() == BIG
+    with big.open(buffering=0) as raw:
+        target = bytearray(len(BIG))
+        with memoryview(target) as view:
+            done = 0
+            while count := raw.readinto(view[done:]):
+                done += count
+        assert bytes(target) == BIG
+
+
+def test_lines_are_those_of_bytesio(big: s3.S3Object) -> None:
+    """Iteration cuts where io cuts."""
+    with big.open() as file:
+        assert list(file) == list(io.BytesIO(BIG))
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("read"), st.one_of(st.none(), st.integers(-1, 200_000), st.integers(0, 4 * MIB))),
+        st.tuples(st.just("read1"), st.integers(0, 100_000)),
+        st.tuples(st.just("seek"), st.integers(0, len(BIG) + 100)),
+        st.tuples(st.just("near"), st.integers(-70_000, 70_000)),
+        st.tuples(st.just("end"), st.integers(-len(BIG), 10)),
+        st.tuples(st.just("readinto"), st.integers(0, 2 * MIB)),
+        st.tuples(st.just("readline"), st.integers(-1, 1000)),
+        st.tuples(st.just("peek"), st.integers(0, 10)),
+        st.tuples(st.just("tell"), st.none()),
+    ),
+    max_size=12,
+)
+
+
+def _step(file: Any, name: str, value: Any) -> Any:
+    if name == "near":
+        return file.seek(max(0, file.tell() + value))
+    if name == "end":
+        return file.seek(value, 2)
+    if name == "readinto":
+        buffer = bytearray(value)
+        return file.readinto(buffer), bytes(buffer)
+    if name == "tell":
+        return file.tell()
+    return getattr(file, name)(value)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=STEPS)
+def test_it_behaves_like_bytesio(big: s3.S3Object, steps: list[tuple[str, Any]]) -> None:
+    """Any seeks and reads give what io.BytesIO gives."""
+    model = io.BytesIO(BIG)
+    with big.open() as file:
+        for name, value in steps:
+            if name == "read1":  # may be short, never wrong
+                piece = file.read1(value)
+                assert piece == model.read(len(piece))
+                assert piece or value == 0 or model.tell() >= len(BIG)
+            elif name == "peek":
+                at = model.tell()
+                piece = file.peek(value)
+                assert piece == BIG[at : at + len(piece)]
+            else:
+                assert _step(file, name, value) == _step(model, name, value), (name, value)
+    for name in ("read", "tell", "seek"):
+        with pytest.raises(ValueError):
+            _step(file, name, 0)
+
+
+def test_a_negative_seek_is_an_os_error(big: s3.S3Object) -> None:
+    """zipfile relies on it; where we were, we stay."""
+    with big.open() as file:
+        file.seek(100)
+        for offset, whence in ((-1, 0), (-101, 1), (-len(BIG) - 1, 2)):
+            with pytest.raises(OSError):
+                file.seek(offset, whence)
+        assert file.tell() == 100
+        assert file.seek(len(BIG) + 5) == len(BIG) + 5
+        assert file.read() == b""
+
+
+def test_random_reads_stay_small(odd: OddServer) -> None:
+    """A thousandth is asked for, a thousandth comes."""
+    odd.body = BIG
+    with odd.open() as file:
+        for offset in random.Random(1).sample(range(MIB, len(BIG) - 5000), 50):
+            file.seek(offset)
+            assert file.read(4096) == BIG[offset : offset + 4096]
+    asked = sum(int(end) - int(start) + 1 for start, end in (request["range"][6:].split("-") for request in odd.requests))
+    assert len(odd.requests) == 51
+    assert asked <= 64 * 1024 + 50 * 16 * 1024
+
+
+def test_sequential_reads_grow(odd: OddServer) -> None:
+    """Far fewer requests than reads; and every range under If-Match."""
+    odd.body = BIG
+    with odd.open() as file:
+        while file.read(10_000):
+            pass
+    assert len(odd.requests) <= 24
+    assert all(request["if-match"] == "e1" for request in odd.requests[1:])
+    assert all("-" in request["range"] and not request["range"].startswith("bytes=-") for request in odd.requests)
+
+
+def test_closing_ends_the_threads(big: s3.S3Object) -> None:
+    """Nothing that was reading ahead goes on."""
+    file = big.open()
+    for _ in range(40):
+        file.read(65_536)
+    file.close()
+    for thread in [thread for thread in threading.enumerate() if "read-ahead" in thread.name]:
+        thread.join(10)
+    assert [thread for thread in threading.enumerate() if "read-ahead" in thread.name] == []
+
+
+@pytest.mark.parametrize("size", [200_000, 5 * MIB])
+def test_a_broken_connection_is_resumed_at_its_offset(odd: OddServer, size: int) -> None:
+    """What came is kept, the rest is asked for under If-Match."""
+    odd.body = BIG[:size]
+    odd.cut_after = [10_000, 30_000, 0, 50_000, 1, 20_000]
+    with odd.open() as file:
+        assert file.read() == odd.body
+
+
+def test_errors_in_between_are_waited_out(odd: OddServer) -> None:
+    """A 500 or a 503 in the middle is no end."""
+    odd.body = BIG[: 3 * MIB]
+    with odd.open() as file:
+        odd.fail_with = [500, 503, 500]
+        assert file.read() == odd.body
+
+
+def test_what_never_comes_is_an_error(odd: OddServer) -> None:
+    """Never a short read."""
+    odd.body = BIG[:MIB]
+    with odd.open() as file:
+        odd.cut_after = [0] * 100
+        with pytest.raises(s3.S3ConnectionError):
+            file.read()
+
+
+@pytest.mark.parametrize("ranges", ["206", "200", "ignored"])
+@pytest.mark.parametrize("conditions", ["unquoted", "quoted", "ignored", "never"])
+def test_stores_that_do_it_their_own_way(odd: OddServer, ranges: str, conditions: str) -> None:
+    """A range answered 200, or not at all; an etag quoted, or conditions ignored: the bytes are right, and a change is noticed."""
+    odd.body, odd.ranges, odd.conditions = BIG[: 2 * MIB], ranges, conditions
+    with odd.open() as file:
+        file.seek(MIB)
+        assert file.read(MIB // 2) == BIG[MIB : MIB + MIB // 2]
+        file.seek(10)
+        assert file.read(100) == BIG[10:110]
+        assert file.seek(-7, 2)
+        assert file.read() == BIG[2 * MIB - 7 : 2 * MIB]
+        odd.etag, odd.body = "e2", bytes(2 * MIB)
+        file.seek(100_000)
+        with pytest.raises(s3.S3ObjectChanged):
+            file.read(10)
+
+
+def test_an_object_that_changes_under_the_reader(s3_bucket: s3.S3Bucket) -> None:
+    """Replaced, made shorter, or deleted: S3ObjectChanged, never a mixture."""
+    changes: list[Callable[[s3.S3Object], Any]] = [
+        lambda obj: obj.put(bytes(MIB)),
+        lambda obj: obj.put(b"short"),
+        lambda obj: obj.delete(),
+    ]
+    for change in changes:
+        obj = s3_bucket.put_object("changing", BIG[:MIB])
+        with obj.open() as file:
+            assert file.read(10) == BIG[:10]
+            change(obj)
+            file.seek(500_000)
+            with pytest.raises(s3.S3ObjectChanged):
+                file.read(10)
+
+
+def test_a_version_is_read_as_it_was(s3_bucket: s3.S3Bucket) -> None:
+    """Opened by its version, an object may be replaced under the reader."""
+    client = s3_bucket.store.client
+    client.put_bucket_versioning(Bucket=s3_bucket.name, VersioningConfiguration={"Status": "Enabled"})
+    version = client.put_object(Bucket=s3_bucket.name, Key="k", Body=BIG[:MIB])["VersionId"]
+    s3_bucket.put_object("k", b"new")
+    with s3_bucket.object("k", version).open() as file:
+        file.seek(700_000)
+        assert file.read(5) == BIG[700_000:700_005]
+    with pytest.raises(ValueError, match="version_id"):
+        s3_bucket.object("k", version).open("wb")
+
+
+def test_text_is_decoded(obj: s3.S3Object) -> None:
+    """Encodings, newlines and errors are those of the builtin."""
+    obj.put("zwölf\r\ndrei\n".encode("latin-1"))
+    with obj.open("r", encoding="latin-1") as file:
+        assert file.read() == "zwölf\ndrei\n"
+    with obj.open("rt", encoding="latin-1", newline="") as file:
+        assert list(file) == ["zwölf\r\n", "drei\n"]
+    with obj.open("r", errors="replace") as file:
+        assert file.readline() == "zw�lf\n"
+    with pytest.raises(UnicodeDecodeError), obj.open("r") as file:
+        file.read()
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 8 * MIB, 8 * MIB + 1, len(BIG)])
+@pytest.mark.parametrize("step", [700_001, 9 * MIB, 64 * MIB])
+def test_what_is_written_is_there(obj: s3.S3Object, size: int, step: int) -> None:
+    """Any size in any steps, and only after the close."""
+    with obj.open("wb", content_type="image/png", metadata={"who": "me"}) as file:
+        for start in range(0, size, step):
+            assert file.write(memoryview(BIG)[start : min(start + step, size)]) == min(step, size - start)
+        assert file.tell() == size
+        assert not obj.exists()
+    assert obj.open().read() == BIG[:size]
+    assert (obj.content_type, obj.metadata) == ("image/png", {"who": "me"})
+
+
+def unfinished(bucket: s3.S3Bucket) -> list[Any]:
+    """What unfinished uploads there are."""
+    return bucket.store.client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", [])
+
+
+def wrap_text(file: Any) -> Any:
+    return io.TextIOWrapper(file)
+
+
+def wrap_gzip(file: Any) -> Any:
+    return gzip.GzipFile(fileobj=file, mode="wb")
+
+
+def wrap_buffer(file: Any) -> Any:
+    return io.BufferedWriter(file)
+
+
+def wrap_tar(file: Any) -> Any:
+    return tarfile.open(fileobj=file, mode="w|gz")
+
+
+WRAPPERS = [wrap_text, wrap_gzip, wrap_buffer, wrap_tar, lambda file: zipfile.ZipFile(file, "w")]
+
+
+@pytest.mark.parametrize("size", [10, 9 * MIB])
+def test_a_block_that_raises_leaves_nothing(s3_bucket: s3.S3Bucket, size: int) -> None:
+    """No object, no unfinished upload; bytes and text."""
+    obj = s3_bucket.object("half")
+    for mode in ("wb", "w"):
+        with pytest.raises(KeyError), obj.open(mode) as file:
+            file.write(BIG[:size] if mode == "wb" else "x" * size)
+            raise KeyError
+        assert file.closed
+        assert not obj.exists()
+    assert unfinished(s3_bucket) == []
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS)
+@pytest.mark.parametrize("size", [10, 9 * MIB])
+def test_a_wrapper_that_closes_does_not_commit(s3_bucket: s3.S3Bucket, wrap: Callable[[Any], Any], size: int) -> None:
+    """The exception is on its way out when the wrapper closes the file; the block's end decides."""
+    obj = s3_bucket.object("half")
+    with pytest.raises(KeyError), obj.open("wb") as file, wrap(file):
+        file.write(BIG[:size])
+        raise KeyError
+    assert not obj.exists()
+    with pytest.raises(KeyError), wrap(obj.open("wb")) as wrapped:
+        if wrap is wrap_text:
+            wrapped.write("x" * size)
+        raise KeyError
+    del wrapped
+    assert not obj.exists()
+    assert unfinished(s3_bucket) == []
+
+
+@pytest.mark.parametrize("wrap", [wrap_text, wrap_gzip, wrap_buffer])
+def test_a_wrapper_that_ends_well_commits(s3_bucket: s3.S3Bucket, wrap: Callable[[Any], Any]) -> None:
+    """Whoever closed the file first."""
+    with s3_bucket.object("whole").open("wb") as file, wrap(file) as wrapped:
+        wrapped.write("hello" if wrap is wrap_text else b"hello")
+    body = s3_bucket.object("whole").body
+    assert (gzip.decompress(body) if wrap is wrap_gzip else body) == b"hello"
+
+
+def test_finally_does_not_commit_half(obj: s3.S3Object, caplog: pytest.LogCaptureFixture) -> None:
+    """close() while an exception passes leaves nothing, and says so."""
+    with pytest.raises(KeyError):
+        file = obj.open("wb")
+        try:
+            file.write(b"half")
+            raise KeyError
+        finally:
+            file.close()
+    assert not obj.exists()
+    assert "was not written" in caplog.text
+
+
+def test_a_file_opened_in_a_handler_commits(obj: s3.S3Object) -> None:
+    """An exception that was there before the opening is none of the file's."""
+    try:
+        raise KeyError
+    except KeyError:
+        file = obj.open("wb")
+        file.write(b"whole")
+        file.close()
+    assert obj.body == b"whole"
+
+
+def test_a_dropped_file_writes_nothing(obj: s3.S3Object, caplog: pytest.LogCaptureFixture) -> None:
+    """And says so."""
+    file = obj.open("wb")
+    file.write(b"half")
+    with caplog.at_level(logging.WARNING):
+        del file
+    assert not obj.exists()
+    assert "without being closed" in caplog.text
+
+
+def test_a_closed_writer_is_closed(obj: s3.S3Object) -> None:
+    """Writing on is a ValueError; closing again is nothing; the text is not for bytes."""
+    file = obj.open("wb")
+    with pytest.raises(TypeError):
+        file.write("text")
+    with pytest.raises(io.UnsupportedOperation):
+        file.seek(0)
+    with pytest.raises(io.UnsupportedOperation):
+        file.read()
+    file.close()
+    file.close()
+    for call in (lambda: file.write(b"x"), file.tell, file.__enter__, file.flush):
+        with pytest.raises(ValueError):
+            call()
+    assert obj.body == b""
+
+
+def test_a_write_that_fails_raises_and_leaves_nothing(s3_store: s3.S3Store) -> None:
+    """At the close, which is where the request is made; the file is closed all the same."""
+    file = s3_store.bucket("no-such-bucket-at-all").object("k").open("wb")
+    file.write(b"x")
+    with pytest.raises(s3.S3NoSuchBucket):
+        file.close()
+    assert file.closed
+
+
+def test_create_only(s3_bucket: s3.S3Bucket) -> None:
+    """x makes what is not there, and raises FileExistsError where it is."""
+    obj = s3_bucket.object("once")
+    with obj.open("xb", metadata={"who": "first"}) as file:
+        file.write(b"first")
+    for mode in ("xb", "x"):
+        with pytest.raises(FileExistsError):
+            obj.open(mode)
+    assert (obj.body, obj.metadata) == (b"first", {"who": "first"})
+
+
+@pytest.mark.parametrize("size", [5, 9 * MIB])
+def test_create_only_loses_a_race(s3_bucket: s3.S3Bucket, size: int) -> None:
+    """Who comes between the opening and the close is not overwritten."""
+    obj = s3_bucket.object("raced")
+    with pytest.raises(FileExistsError), obj.open("xb") as file:
+        file.write(BIG[:size])
+        s3_bucket.put_object("raced", b"theirs")
+    assert s3_bucket.object("raced").body == b"theirs"
+    assert unfinished(s3_bucket) == []
+
+
+@pytest.mark.parametrize("before", [0, 3, 5 * MIB, 9 * MIB])
+@pytest.mark.parametrize("more", [0, 4, 9 * MIB])
+def test_appending(s3_bucket: s3.S3Bucket, before: int, more: int) -> None:
+    """What was there stays in front, with its metadata and type; nothing is lost at any size."""
+    obj = s3_bucket.put_object("log.bin", BIG[:before], {"kept": "yes"}, content_type="x/y")
+    with obj.open("ab") as file:
+        assert file.tell() == before
+        file.write(BIG[before : before + more])
+    assert obj.open().read() == BIG[: before + more]
+    assert (obj.metadata, obj.content_type) == ({"kept": "yes"}, "x/y")
+
+
+def test_appending_to_nothing_creates(obj: s3.S3Object) -> None:
+    """As the builtin does, for text as well."""
+    with obj.open("a") as file:
+        file.write("é")
+    with obj.open("a") as file:
+        file.write("à")
+    assert obj.text == "éà"
+
+
+def test_appending_to_what_was_replaced(s3_bucket: s3.S3Bucket) -> None:
+    """Is refused, where the store can tell."""
+    obj = s3_bucket.put_object("log", BIG[: 6 * MIB])
+    with pytest.raises(s3.S3ObjectChanged), obj.open("ab") as file:
+        file.write(b"more")
+        s3_bucket.put_object("log", b"another")
+    assert s3_bucket.object("log").body == b"another"
+    assert unfinished(s3_bucket) == []
+
+
+def test_a_zip_is_streamed(obj: s3.S3Object) -> None:
+    """Written member by member without seeking, read with it."""
+    with obj.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.txt", "alpha" * 1000)
+        with archive.open("big", "w") as member:
+            member.write(BIG[: 10 * MIB])
+    with zipfile.ZipFile(obj.open()) as archive:
+        assert archive.testzip() is None
+        assert archive.read("a.txt") == b"alpha" * 1000
+        assert archive.read("big") == BIG[: 10 * MIB]
+
+
+def test_whoever_asks_for_the_end_first_may_go_to_and_fro(obj: s3.S3Object) -> None:
+    """HDF5 writes in place: it gets a file on the disk until the close."""
+    with obj.open("wb") as file:
+        assert file.seek(0, 2) == 0
+        file.write(b"0123456789")
+        file.seek(2)
+        file.write(b"xx")
+        file.seek(0)
+        assert (file.readinto(piece := bytearray(4)), bytes(piece)) == (4, b"01xx")
+        assert file.truncate(12) == 12
+    assert obj.body == b"01xx456789\0\0"
