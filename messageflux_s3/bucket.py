@@ -9,13 +9,14 @@ from __future__ import annotations
 import builtins
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from . import content
+from . import batch, content
+from .batch import BatchResult
 from .connection import Connection
-from .errors import S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket
+from .errors import Failure, S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket
 from .keys import check_bucket_name, check_key, quote_key
 from .object import S3Object
 from .query import ObjectQuery, criteria
@@ -358,6 +359,96 @@ class S3Bucket:
         """
         self.object(key).delete()
 
+    # -- many objects -------------------------------------------------------------------------------------------------------------
+
+    def get_objects(self, keys: Iterable[str | S3Object]) -> Iterator[S3Object]:
+        """Get many objects at once, in the order asked.
+
+        Args:
+            keys: Keys, or handles (with their versions); any number, taken as there is room.
+
+        Returns:
+            Handles that have their bodies (above 8 MiB: the headers only). One that failed raises its error when its ``body`` is
+            read, as it would by itself. Leaving the iteration early gives up what is under way.
+
+        Requests:
+            1 GET per object
+
+        Example:
+            >>> _ = bucket.put_objects([("a", "1"), ("b", "2")])
+            >>> [obj.text for obj in bucket.get_objects(["b", "a"])]
+            ['2', '1']
+        """
+        if isinstance(keys, (str, bytes)):
+            raise TypeError("keys must be an iterable of keys, not one key")
+        handles = (key if isinstance(key, S3Object) else self.object(key) for key in keys)
+        wanted = (batch.Wanted(handle.key, handle._version_id, tag=handle) for handle in handles)
+        for handle, outcome in batch.get_many(self._connection, self._name, wanted):
+            yield S3Object._of(self, handle.key, handle._version_id)._got(outcome)
+
+    def put_objects(
+        self, items: Iterable[tuple[str, Any] | tuple[str, Any, Mapping[str, str] | None]], *, raise_errors: bool = True, **extra: Any
+    ) -> BatchResult:
+        """Write many objects at once.
+
+        Args:
+            items: ``(key, data)`` or ``(key, data, metadata)``, data being bytes or text; any number, taken as there is room.
+            raise_errors: Whether to raise when some failed, rather than leave it to the result.
+            extra: Further parameters of every write, as for ``put_object``.
+
+        Returns:
+            Which keys were written, in order, and which were not, with their errors.
+
+        Raises:
+            S3BatchError: Some failed; the others were written.
+            TypeError: An item is no such tuple; those before it were written.
+
+        Requests:
+            1 PUT per object
+
+        Example:
+            >>> bucket.put_objects((f"n/{n}", str(n)) for n in range(3)).succeeded
+            ['n/0', 'n/1', 'n/2']
+        """
+        succeeded: list[str] = []
+        failures: list[Failure] = []
+        written = (_written(item, self._name, extra) for item in items)
+        for key, outcome in batch.put_many(self._connection, self._name, written):
+            if isinstance(outcome, S3Error):
+                failures.append(Failure(key, None, outcome))
+            else:
+                succeeded.append(key)
+        result = BatchResult(succeeded, failures)
+        return result.raise_for_failures("PutObject") if raise_errors else result
+
+    def delete_objects(self, keys: Iterable[str | S3Object], *, raise_errors: bool = True) -> BatchResult:
+        """Delete many objects at once; that one is not there is no error.
+
+        Args:
+            keys: Keys, or handles (with their versions); any number.
+            raise_errors: Whether to raise when some failed, rather than leave it to the result.
+
+        Returns:
+            Which keys are gone, and which are not, with their errors.
+
+        Raises:
+            S3BatchError: Some failed; the others are gone.
+
+        Requests:
+            1 per 1,000 keys (1 per key where the store has no bulk delete)
+
+        Example:
+            >>> _ = bucket.put_objects([("a", "1"), ("b", "2")])
+            >>> bucket.delete_objects(["a", "b"]).succeeded
+            ['a', 'b']
+        """
+        if isinstance(keys, (str, bytes)):
+            raise TypeError("keys must be an iterable of keys, not one key")
+        entries = (
+            (key.key, key._version_id) if isinstance(key, S3Object) else (check_key(key, bucket=self._name), None) for key in keys
+        )
+        return batch.deleted(self._connection, self._name, entries, raise_errors=raise_errors)
+
     # -- finding ------------------------------------------------------------------------------------------------------------------
 
     def find(
@@ -467,6 +558,15 @@ class S3Bucket:
 def _connection_of(s3_resource: S3ServiceResource | S3Store) -> Connection:
     known = getattr(s3_resource, "_connection", None)
     return known if isinstance(known, Connection) else Connection.around(cast("S3ServiceResource", s3_resource))
+
+
+def _written(item: Any, bucket_name: str, extra: Mapping[str, Any]) -> batch.Written:
+    """What ``put_objects`` was given for one object."""
+    if not isinstance(item, (tuple, list)) or not 2 <= len(item) <= 3:
+        raise TypeError(f"items must give (key, data) or (key, data, metadata), not {type(item).__name__}")
+    key, data, *rest = item
+    body = content.body_bytes(data, f"the data of {key!r}")
+    return batch.Written(check_key(key, bucket=bucket_name), body, rest[0] if rest else None, extra)
 
 
 def _rebuild(cls: type[S3Bucket], connection: Connection, name: str) -> S3Bucket:

@@ -203,7 +203,7 @@ def head(connection: Connection, bucket_name: str, key: str, version_id: str | N
     Requests:
         1 HEAD
     """
-    answered = connection.lane.send(LaneRequest("HEAD", bucket_name, key, _version_query(version_id), {}, b""))
+    answered = connection.lane.send(LaneRequest("HEAD", bucket_name, key, version_query(version_id), {}, b""))
     if answered is not None:
         with connection.translating("HeadObject", bucket_name, key):
             return Head.from_headers(_success(answered, "HeadObject", bucket_name, key).headers)
@@ -237,7 +237,7 @@ def get(
         1 GET (more only after a broken connection)
     """
     headers = {"if-match": f'"{if_match}"'} if if_match is not None else {}
-    answered = connection.lane.send(LaneRequest("GET", bucket_name, key, _version_query(version_id), headers, b""))
+    answered = connection.lane.send(LaneRequest("GET", bucket_name, key, version_query(version_id), headers, b""))
     if answered is not None:
         with connection.translating("GetObject", bucket_name, key):
             whole = _success(answered, "GetObject", bucket_name, key)
@@ -346,7 +346,8 @@ def _version(version_id: str | None) -> dict[str, str]:
     return {} if version_id is None else {"VersionId": version_id}
 
 
-def _version_query(version_id: str | None) -> str:
+def version_query(version_id: str | None) -> str:
+    """The query that names a version, as it goes on the wire."""
     return "" if version_id is None else f"versionId={quote(version_id, safe='-._~')}"
 
 

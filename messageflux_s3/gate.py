@@ -193,6 +193,10 @@ class Gate:
         """Shut the gate for good."""
         self._fixed_reason = reason
 
+    def can_open(self) -> bool:
+        """Whether a success of boto3 would open the lane."""
+        return self.shut_reason() is None
+
     def is_forked(self) -> bool:
         """Whether this is not the process that the gate was made in."""
         return os.getpid() != self._pid

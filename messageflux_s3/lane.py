@@ -18,7 +18,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -404,7 +404,7 @@ class Lane:
         concurrency: int = 64,
         max_bytes: int = 256 * 1024 * 1024,
         body_limit: int = BODY_LIMIT,
-    ) -> Iterator[tuple[LaneRequest, LaneResponse | None]]:
+    ) -> Generator[tuple[LaneRequest, LaneResponse | None], None, None]:
         """Send many requests, several at a time, and hand over their answers in the order of the requests.
 
         Nothing moves between two steps of the iterator but what the operating system buffers: there is no
@@ -490,7 +490,7 @@ class _Stream:
         self._buffer = memoryview(bytearray(_RECEIVE_SIZE))
         self._pid = os.getpid()
 
-    def run(self) -> Iterator[tuple[LaneRequest, LaneResponse | None]]:
+    def run(self) -> Generator[tuple[LaneRequest, LaneResponse | None], None, None]:
         window = self._window
         try:
             while True:

@@ -250,6 +250,15 @@ class S3Object:
         self._body = body
         return cast(bytes, body)
 
+    def _got(self, outcome: tuple[Head, bytes | None] | S3Error | None) -> S3Object:
+        """Remember what a batch brought: headers and body, an error for whoever reads the body, or nothing."""
+        if isinstance(outcome, S3Error):
+            self._body = outcome
+        elif outcome is not None:
+            self._head, self._body = outcome
+            self._listed = None
+        return self
+
     @property
     def text(self) -> str:
         """The content as UTF-8 text. Requests: those of ``body``."""

@@ -1,0 +1,94 @@
+"""Several iterators run ahead side by side, and are consumed one after the other.
+
+This room knows iterators and threads; it knows neither queries nor S3. The threads end with the iteration, however that ends.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Condition
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+def side_by_side(sources: Sequence[Iterator[Item]], room: int = 8) -> Generator[Item, None, None]:
+    """Go through iterators in their order, all of them being advanced at the same time.
+
+    Args:
+        sources: The iterators, each advanced on a thread of its own; closed at the end where they can be.
+        room: How many items each may be ahead.
+
+    Returns:
+        All items of the first iterator, then all of the second, and so on; what one raises is raised in its place.
+
+    Example:
+        >>> from messageflux_s3.ahead import side_by_side
+        >>> list(side_by_side([iter("ab"), iter("cd")]))
+        ['a', 'b', 'c', 'd']
+    """
+    runners = [_Runner(source, room) for source in sources]
+    threads = ThreadPoolExecutor(max(1, len(runners)), thread_name_prefix="messageflux-s3-ahead")
+    try:
+        for runner in runners:
+            threads.submit(runner.run)
+        for runner in runners:
+            yield from runner.items()
+    finally:
+        for runner in runners:
+            runner.stop()
+        threads.shutdown(wait=True, cancel_futures=True)
+        for source in sources:
+            if isinstance(source, Generator):
+                source.close()
+
+
+class _Runner(Generic[Item]):
+    """One iterator, and what it gave so far."""
+
+    def __init__(self, source: Iterator[Item], room: int) -> None:
+        self._source = source
+        self._room = room
+        self._given: deque[Item] = deque()
+        self._changed = Condition()
+        self._is_over = False
+        self._is_stopped = False
+        self._failure: BaseException | None = None
+
+    def run(self) -> None:
+        """Advance the iterator as there is room; on a thread."""
+        try:
+            for item in self._source:
+                with self._changed:
+                    self._given.append(item)
+                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._is_stopped or len(self._given) < self._room)
+                    if self._is_stopped:
+                        return
+        except BaseException as failure:  # it is raised again where the items are consumed
+            self._failure = failure
+        finally:
+            with self._changed:
+                self._is_over = True
+                self._changed.notify_all()
+
+    def items(self) -> Iterator[Item]:
+        """What the iterator gives, as it comes."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._given or self._is_over)
+                if not self._given:
+                    break
+                item = self._given.popleft()
+                self._changed.notify_all()
+            yield item
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Let the thread end."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify_all()

@@ -1,0 +1,515 @@
+"""Many objects at once: read, written, deleted, in order, in bounded memory, an error per key.
+
+The requests go through the fast lane; what the lane leaves goes through boto3 on a few threads, which are gone when the work
+is. This room knows a connection, a bucket's name and keys. What fails for one key is a value here, not an exception: the caller
+decides whether to raise.
+"""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import md5
+from itertools import chain, islice
+from typing import Any
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+from . import content
+from . import metadata as user_metadata
+from .connection import Connection
+from .content import KEPT_BYTES, Head
+from .errors import Failure, S3BatchError, S3Error
+from .lane import LaneRequest, LaneResponse
+from .translate import from_answer
+
+CONCURRENCY = 64
+"""How many requests of one batch are under way at once."""
+
+MAX_BYTES = 256 * 1024 * 1024
+"""How many bytes of bodies one batch holds."""
+
+KEYS_PER_DELETE = 1000
+_TRIES_TO_OPEN = 3
+
+# What a store answers that does not know bulk delete, or wants it in a way of its own.
+_NO_BULK_DELETE = {
+    "NotImplemented",
+    "MissingContentMD5",
+    "MethodNotAllowed",
+    "InvalidRequest",
+    "InvalidArgument",
+    "501",
+    "405",
+}
+_RETRIED = {
+    "SlowDown",
+    "InternalError",
+    "ServiceUnavailable",
+    "Throttling",
+    "RequestTimeout",
+    "OperationAborted",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What became of many keys.
+
+    Attributes:
+        succeeded: The keys that were done, in order.
+        failures: The keys that were not, each with its error.
+
+    Example:
+        >>> result = bucket.put_objects([("a", b"1"), ("b", b"2")])
+        >>> result.succeeded, result.failures
+        (['a', 'b'], [])
+    """
+
+    succeeded: list[str]
+    failures: list[Failure]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed."""
+        return not self.failures
+
+    def raise_for_failures(self, operation: str | None = None) -> BatchResult:
+        """Raise if anything failed.
+
+        Returns:
+            The result itself.
+
+        Raises:
+            S3BatchError: With the failures and what succeeded.
+        """
+        if self.failures:
+            first = self.failures[0]
+            raise S3BatchError(
+                f"{len(self.failures)} of {len(self.failures) + len(self.succeeded)} keys failed; the first: {first.error}",
+                operation=operation or first.error.operation,
+                bucket=first.error.bucket,
+                code=first.error.code,
+                status=first.error.status,
+                failures=self.failures,
+                succeeded=self.succeeded,
+            )
+        return self
+
+
+# -- reading
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One object to read.
+
+    Attributes:
+        key: Its key.
+        version_id: A version of it.
+        is_read: Whether it is read at all; one that is not keeps its place in the order.
+        tag: Whatever the caller wants back beside the outcome.
+    """
+
+    key: str
+    version_id: str | None = None
+    is_read: bool = True
+    tag: Any = None
+
+
+def get_many(
+    connection: Connection,
+    bucket_name: str,
+    wanted: Iterable[Wanted],
+    *,
+    concurrency: int = CONCURRENCY,
+    max_bytes: int = MAX_BYTES,
+) -> Iterator[tuple[Any, tuple[Head, bytes | None] | S3Error | None]]:
+    """Read many objects, in order.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        wanted: The objects, any number, taken as there is room.
+        concurrency: How many requests are under way at once.
+        max_bytes: How many bytes of bodies are held.
+
+    Returns:
+        For each its tag with headers and body (None in place of a body above 8 MiB), with its error, or with None where it
+        was not to be read. Closing the iterator gives up what is under way.
+
+    Requests:
+        1 GET per object
+    """
+    check_bounds(concurrency, max_bytes)
+
+    def request_of(one: Wanted) -> LaneRequest:
+        if not one.is_read:
+            return LaneRequest("GET", "", tag=one)  # to no bucket: not for the lane
+        return LaneRequest("GET", bucket_name, one.key, content.version_query(one.version_id), tag=one)
+
+    def from_lane(request: LaneRequest, response: LaneResponse) -> tuple[Head, bytes | None]:
+        if response.status == 404:
+            raise content.lane_error(response, "GetObject", bucket_name, request.key)
+        return Head.from_headers(response.headers), response.body
+
+    def from_boto3(request: LaneRequest) -> tuple[Head, bytes | None]:
+        one: Wanted = request.tag
+        found, stream = content.get_stream(connection, bucket_name, one.key, version_id=one.version_id)
+        with stream:
+            return found, stream.read() if found.size is not None and found.size <= KEPT_BYTES else None
+
+    outcomes = _run(
+        connection,
+        bucket_name,
+        map(request_of, wanted),
+        from_lane,
+        from_boto3,
+        is_skipped=lambda request: not request.tag.is_read,
+        concurrency=concurrency,
+        max_bytes=max_bytes,
+    )
+    return ((request.tag.tag, outcome) for request, outcome in outcomes)
+
+
+# -- writing
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One object to write: its key, its content, its metadata and further parameters as for a single write."""
+
+    key: str
+    body: bytes
+    metadata: Mapping[str, str] | None = None
+    parameters: Mapping[str, Any] | None = None
+
+
+def put_many(
+    connection: Connection,
+    bucket_name: str,
+    items: Iterable[Written],
+    *,
+    concurrency: int = CONCURRENCY,
+    max_bytes: int = MAX_BYTES,
+) -> Iterator[tuple[str, Head | S3Error]]:
+    """Write many objects; their outcomes come in order.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        items: What to write, any number, taken as there is room.
+        concurrency: How many requests are under way at once.
+        max_bytes: How many bytes of bodies are held.
+
+    Returns:
+        For each its key with what is known of the new object, or with its error.
+
+    Requests:
+        1 PUT per object
+    """
+    check_bounds(concurrency, max_bytes)
+
+    def request_of(item: Written) -> LaneRequest:
+        encoded = user_metadata.encode(item.metadata)
+        parameters = content.s3_parameters(item.key, item.parameters or {})
+        request = content.put_request(bucket_name, item.key, item.body, encoded, parameters)
+        if request is None:
+            request = LaneRequest("PUT", "", item.key, body=item.body)
+        request.tag = (encoded, parameters)
+        return request
+
+    def from_lane(request: LaneRequest, response: LaneResponse) -> Head:
+        if response.status == 404:
+            raise content.lane_error(response, "PutObject", bucket_name, request.key)
+        headers = response.headers
+        encoded = request.tag[0]
+        return Head.from_write(
+            len(request.body), headers.get("etag"), headers.get("x-amz-version-id"), encoded
+        )
+
+    def from_boto3(request: LaneRequest) -> Head:
+        encoded, parameters = request.tag
+        answer = connection.call(
+            "PutObject",
+            Bucket=bucket_name,
+            Key=request.key,
+            Body=request.body,
+            Metadata=encoded,
+            **parameters,
+        )
+        return Head.from_write(len(request.body), answer.get("ETag"), answer.get("VersionId"), encoded)
+
+    outcomes = _run(
+        connection,
+        bucket_name,
+        map(request_of, items),
+        from_lane,
+        from_boto3,
+        concurrency=concurrency,
+        max_bytes=max_bytes,
+    )
+    return ((request.key, outcome) for request, outcome in outcomes)
+
+
+# -- deleting
+
+
+def delete_many(
+    connection: Connection, bucket_name: str, entries: Iterable[tuple[str, str | None]]
+) -> Iterator[tuple[str, str | None, S3Error | None]]:
+    """Delete many objects or versions.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        entries: Keys and versions (None for the current one), any number, taken a thousand at a time.
+
+    Returns:
+        Each key and version, with None where it is gone, or with its error.
+
+    Requests:
+        1 per 1,000 keys; 1 per key where the store has no bulk delete
+    """
+    source = iter(entries)
+    while page := [*islice(source, KEYS_PER_DELETE)]:
+        outcome = _delete_page(connection, bucket_name, page)
+        for entry in page:
+            yield (*entry, outcome[entry])
+
+
+def deleted(
+    connection: Connection,
+    bucket_name: str,
+    entries: Iterable[tuple[str, str | None]],
+    *,
+    raise_errors: bool = True,
+) -> BatchResult:
+    """Delete many objects or versions, and say what became of them.
+
+    Raises:
+        S3BatchError: Some failed, and ``raise_errors`` is set.
+
+    Requests:
+        1 per 1,000 keys; 1 per key where the store has no bulk delete
+    """
+    succeeded: list[str] = []
+    failures: list[Failure] = []
+    for key, version_id, error in delete_many(connection, bucket_name, entries):
+        if error is None:
+            succeeded.append(key)
+        else:
+            failures.append(Failure(key, version_id, error))
+    result = BatchResult(succeeded, failures)
+    return result.raise_for_failures("DeleteObjects") if raise_errors else result
+
+
+_Outcomes = dict[tuple[str, str | None], "S3Error | None"]
+
+
+def _delete_page(
+    connection: Connection, bucket_name: str, page: Sequence[tuple[str, str | None]]
+) -> _Outcomes:
+    """Delete up to a thousand entries, those that the store asked to try again once more after a while."""
+    outcomes: _Outcomes = {}
+    left = [*dict.fromkeys(page)]
+    for attempt in range(connection.config.max_attempts):
+        if attempt:
+            time.sleep(min(5.0, 0.1 * 2**attempt))
+        outcomes.update(_delete_once(connection, bucket_name, left))
+        left = [entry for entry in left if (error := outcomes[entry]) is not None and error.code in _RETRIED]
+        if not left:
+            break
+    return outcomes
+
+
+def _delete_once(
+    connection: Connection, bucket_name: str, entries: Sequence[tuple[str, str | None]]
+) -> _Outcomes:
+    plain = [entry for entry in entries if entry[0].isprintable()]
+    outcomes: _Outcomes | None = None
+    if (
+        len(plain) > 1
+        and connection.capabilities.bulk_delete != "single"
+        and not connection.recall("bulk delete: no")
+    ):
+        outcomes = _bulk_delete(connection, bucket_name, plain)
+    outcomes = outcomes or {}
+    # Whatever was not confirmed is deleted by itself; deleting twice does no harm.
+    single = [entry for entry in entries if entry not in outcomes]
+    outcomes.update(_delete_singly(connection, bucket_name, single))
+    return outcomes
+
+
+def _bulk_delete(
+    connection: Connection, bucket_name: str, entries: Sequence[tuple[str, str | None]]
+) -> _Outcomes | None:
+    """One DeleteObjects: with Content-MD5, which every store takes, through the lane, else as boto3 sends it."""
+    objects = "".join(
+        f"<Object><Key>{escape(key)}</Key>{f'<VersionId>{escape(version)}</VersionId>' if version else ''}</Object>"
+        for key, version in entries
+    )
+    body = f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{objects}</Delete>'.encode()
+    headers = {
+        "content-md5": b64encode(md5(body, usedforsecurity=False).digest()).decode("ascii"),
+        "content-type": "application/xml",
+    }
+    answered = connection.lane.send(LaneRequest("POST", bucket_name, "", "delete=", headers, body))
+    if answered is not None and answered.status == 200:
+        found = _deletions(answered.body, bucket_name)
+        if found is not None:
+            return found
+    objects_of_boto3 = [
+        {"Key": key, **({"VersionId": version} if version else {})} for key, version in entries
+    ]
+    try:
+        answer = connection.call("DeleteObjects", Bucket=bucket_name, Delete={"Objects": objects_of_boto3})
+    except S3Error as error:
+        if error.code in _NO_BULK_DELETE:
+            connection.remember("bulk delete: no", True)
+            return None
+        return dict.fromkeys(entries, error)
+    outcomes: _Outcomes = {(one["Key"], one.get("VersionId")): None for one in answer.get("Deleted", ())}
+    for one in answer.get("Errors", ()):
+        outcomes[one["Key"], one.get("VersionId")] = _refusal(one, bucket_name)
+    return outcomes
+
+
+def _deletions(body: bytes, bucket_name: str) -> _Outcomes | None:
+    """What the answer to DeleteObjects confirms and refuses; None where it is no such answer."""
+    if b"<!" in body:
+        return None
+    try:
+        root = ElementTree.fromstring(body)
+    except ElementTree.ParseError:
+        return None
+    space = root.tag.rpartition("DeleteResult")[0]
+    if root.tag != f"{space}DeleteResult":
+        return None
+    outcomes: _Outcomes = {}
+    for element in root:
+        said = {child.tag.removeprefix(space): child.text or "" for child in element}
+        entry = (said.get("Key", ""), said.get("VersionId") or None)
+        outcomes[entry] = _refusal(said, bucket_name) if element.tag == f"{space}Error" else None
+    return outcomes
+
+
+def _refusal(said: Mapping[str, Any], bucket_name: str) -> S3Error:
+    error = {"Code": said.get("Code", ""), "Message": said.get("Message", "")}
+    return from_answer({"Error": error}, "DeleteObjects", bucket_name, said.get("Key"))
+
+
+def _delete_singly(
+    connection: Connection, bucket_name: str, entries: Sequence[tuple[str, str | None]]
+) -> _Outcomes:
+    requests = (
+        LaneRequest("DELETE", bucket_name, key, content.version_query(version), tag=(key, version))
+        for key, version in entries
+    )
+
+    def from_lane(request: LaneRequest, response: LaneResponse) -> None:
+        if response.status == 404 and b"NoSuchBucket" in response.body:
+            raise content.lane_error(response, "DeleteObject", bucket_name, request.key)
+
+    def from_boto3(request: LaneRequest) -> None:
+        key, version = request.tag
+        parameters = {"VersionId": version} if version else {}
+        connection.call("DeleteObject", Bucket=bucket_name, Key=key, **parameters)
+
+    found = _run(connection, bucket_name, requests, from_lane, from_boto3)
+    return {request.tag: outcome for request, outcome in found}
+
+
+# -- the engine
+
+
+def _run(
+    connection: Connection,
+    bucket_name: str,
+    requests: Iterator[LaneRequest],
+    from_lane: Callable[[LaneRequest, LaneResponse], Any],
+    from_boto3: Callable[[LaneRequest], Any],
+    *,
+    is_skipped: Callable[[LaneRequest], bool] = lambda _: False,
+    concurrency: int = CONCURRENCY,
+    max_bytes: int = MAX_BYTES,
+) -> Generator[tuple[LaneRequest, Any], None, None]:
+    """Send requests through the lane, and what it leaves through boto3 on threads; hand the outcomes over in order."""
+    lane = connection.lane
+    workers = min(concurrency, connection.config.max_concurrency)
+    # Both ways hold bodies: half of the memory for each.
+    room = max(1, min(2 * workers, max_bytes // 2 // KEPT_BYTES))
+    waiting: deque[tuple[LaneRequest, Any]] = deque()
+    threads: ThreadPoolExecutor | None = None
+
+    def asked(request: LaneRequest) -> Any:
+        try:
+            return from_boto3(request)
+        except S3Error as error:
+            return error
+
+    # The lane opens once boto3 has succeeded in this bucket: the first requests see to that.
+    for tries, request in enumerate(requests):
+        if (
+            tries == _TRIES_TO_OPEN
+            or lane.is_open_for(bucket_name)
+            or not lane.gate.can_open()
+            or is_skipped(request)
+        ):
+            requests = chain([request], requests)
+            break
+        yield request, asked(request)
+    stream = lane.stream(
+        requests, concurrency=concurrency, max_bytes=max(1, max_bytes // 2), body_limit=KEPT_BYTES
+    )
+    try:
+        for request, response in stream:
+            if response is not None:
+                try:
+                    outcome: Any = from_lane(request, response)
+                except S3Error as error:
+                    outcome = error
+                if not waiting:
+                    yield request, outcome
+                    continue
+                waiting.append((request, outcome))
+            elif is_skipped(request):
+                waiting.append((request, None))
+            else:
+                if threads is None:
+                    threads = ThreadPoolExecutor(workers, thread_name_prefix="messageflux-s3")
+                waiting.append((request, threads.submit(from_boto3, request)))
+            while waiting and (len(waiting) > room or _is_ready(waiting[0][1])):
+                yield _settled(*waiting.popleft())
+        while waiting:
+            yield _settled(*waiting.popleft())
+    finally:
+        stream.close()
+        if threads is not None:
+            threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _is_ready(outcome: Any) -> bool:
+    return not isinstance(outcome, Future) or outcome.done()
+
+
+def _settled(request: LaneRequest, outcome: Any) -> tuple[LaneRequest, Any]:
+    if isinstance(outcome, Future):
+        try:
+            return request, outcome.result()
+        except S3Error as error:
+            return request, error
+    return request, outcome
+
+
+def check_bounds(concurrency: int, max_bytes: int) -> None:
+    """Raise TypeError or ValueError where the bounds of a batch make no sense."""
+    for name, value in (("concurrency", concurrency), ("max_bytes", max_bytes)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} must be a whole number, not {type(value).__name__}")
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, it is {value}")
