@@ -827,12 +827,17 @@ class ObjectWriter(io.BufferedIOBase):
                     if end == base.size:
                         break
                 self._upload.settle()
-                return
-            except S3PreconditionFailed as error:
-                raise self._base_changed() from error
             except S3Unsupported:
                 self._upload.abort()
                 self._upload = self._new_upload()
+            except S3Error as error:
+                if self._is_there(base):
+                    raise
+                raise self._base_changed() from error
+            else:
+                if not self._connection.is_aws and not self._is_there(base):  # others may ignore the condition of a copy
+                    raise self._base_changed()
+                return
         source_reader = _Source(self._connection, self._bucket_name, self.name, None)
         source_reader.begin()
         if source_reader.etag != base.etag:
@@ -841,6 +846,12 @@ class ObjectWriter(io.BufferedIOBase):
         for start in range(0, base.size, PART_BYTES):
             self._take(memoryview(source_reader.fetch(start, min(start + PART_BYTES, base.size))))
         self._take(memoryview(mine))
+
+    def _is_there(self, base: _Base) -> bool:
+        try:
+            return content.head(self._connection, self._bucket_name, self.name).etag == base.etag
+        except S3NoSuchItem:
+            return False
 
     def _base_changed(self) -> S3ObjectChanged:
         return S3ObjectChanged(
