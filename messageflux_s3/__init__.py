@@ -46,10 +46,16 @@ if TYPE_CHECKING:
     from .local import LocalS3
     from .message_store import S3MessageStore, S3UploadMessageStore
     from .pointers import Pointer, make_pointer, parse_pointer
+    from .subresources.cors import CorsRule
+    from .subresources.lifecycle import LifecycleRule
+    from .subresources.notifications import Notification
 
 __version__ = "0.1.0"
 
 _LATE = {
+    "CorsRule": "subresources.cors",
+    "LifecycleRule": "subresources.lifecycle",
+    "Notification": "subresources.notifications",
     "ClaimCheck": "claim_check",
     "LocalS3": "local",
     "ObjectEvent": "events",
@@ -66,8 +72,11 @@ __all__ = [
     "BUCKET_NAME_VALIDATOR",
     "Capabilities",
     "ClaimCheck",
+    "CorsRule",
     "Failure",
+    "LifecycleRule",
     "LocalS3",
+    "Notification",
     "ObjectEvent",
     "ObjectQuery",
     "Pointer",

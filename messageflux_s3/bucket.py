@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from . import batch, content
@@ -20,6 +21,15 @@ from .errors import Failure, S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBu
 from .keys import check_bucket_name, check_key, quote_key
 from .object import S3Object
 from .query import ObjectQuery, criteria
+from .subresources.cors import Cors
+from .subresources.encryption import BucketEncryption
+from .subresources.lifecycle import Lifecycle
+from .subresources.notifications import Notifications
+from .subresources.policy import Policy
+from .subresources.public_access import PublicAccess
+from .subresources.tags import Tags
+from .subresources.versioning import Versioning
+from .versions import abort_uploads, clear_versions
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3ServiceResource
@@ -252,6 +262,96 @@ class S3Bucket:
         except S3NoSuchBucket:
             return False
         return True
+
+    def delete_bucket(self, force: bool = False) -> None:
+        """Delete the bucket.
+
+        Args:
+            force: Delete everything in it first: objects, versions, unfinished uploads.
+
+        Raises:
+            S3BucketNotEmpty: There is something in it, and ``force`` is not set.
+
+        Requests:
+            1; with ``force`` those of ``clear_objects(versions=True)`` too
+        """
+        if force:
+            self.clear_objects(versions=True)
+        self._connection.call("DeleteBucket", Bucket=self._name)
+
+    def clear_objects(self, *, versions: bool = False) -> None:
+        """Delete all objects; the bucket stays.
+
+        Args:
+            versions: Delete old versions, delete markers and unfinished multipart uploads as well.
+
+        Raises:
+            S3BatchError: Some could not be deleted; ``failures`` says which and why.
+
+        Requests:
+            2 per 1,000 keys; with ``versions`` also 2 per 1,000 versions and 1 an unfinished upload
+        """
+        self.delete_objects(obj.key for obj in self.find())
+        if versions:
+            clear_versions(self._connection, self._name)
+            abort_uploads(self._connection, self._name)
+
+    def set_lifetime_in_days(self, days: int) -> None:
+        """Let everything expire after so many days; 0 or less cancels that. Other lifecycle rules stay.
+
+        Raises:
+            S3Unsupported: The store has no lifecycle rules.
+
+        Requests:
+            1 read, and 1 write where something changes (on a store that is not AWS 2 reads more)
+        """
+        self.lifecycle.set_lifetime(days)
+
+    def allow_public_access(self) -> None:
+        """Let everybody read and list the bucket: messageflux's word for ``public_access.allow()``. Requests: as there."""
+        self.public_access.allow()
+
+    # -- what is ?something in its URL ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def lifecycle(self) -> Lifecycle:
+        """When objects expire. Requests: none."""
+        return Lifecycle(self._connection, self._name)
+
+    @cached_property
+    def public_access(self) -> PublicAccess:
+        """Who may read without a key. Requests: none."""
+        return PublicAccess(self._connection, self._name)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """Who may do what. Requests: none."""
+        return Policy(self._connection, self._name)
+
+    @cached_property
+    def versioning(self) -> Versioning:
+        """Whether versions are kept. Requests: none."""
+        return Versioning(self._connection, self._name)
+
+    @cached_property
+    def tags(self) -> Tags:
+        """The bucket's tags. Requests: none."""
+        return Tags(self._connection, self._name)
+
+    @cached_property
+    def cors(self) -> Cors:
+        """Which web pages may read and write. Requests: none."""
+        return Cors(self._connection, self._name)
+
+    @cached_property
+    def encryption(self) -> BucketEncryption:
+        """The default encryption. Requests: none."""
+        return BucketEncryption(self._connection, self._name)
+
+    @cached_property
+    def notifications(self) -> Notifications:
+        """Whom the bucket tells of what happens in it. Requests: none."""
+        return Notifications(self._connection, self._name)
 
     # -- one object -------------------------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import boto3
 
 CredentialsFunction = Callable[[], Mapping[str, Any]]
-"""Returns ``access_key``, ``secret_key`` and, where they apply, ``session_token`` and ``expires_at`` (an aware datetime or ISO 8601 text)."""
+"""Returns ``access_key``, ``secret_key`` and, where they apply, ``session_token`` and ``expires_at`` (a datetime or ISO 8601)."""
 
 AddressingStyle = Literal["auto", "path", "virtual"]
 

@@ -1,12 +1,14 @@
 """The connection: one boto3 client per process and configuration, and what was learned about the store behind it.
 
-Everything that talks to a store does it through :meth:`Connection.call` (one request, translated, its outcome noted) or through the
-client or the lane that the connection hands out. A connection knows no buckets and no objects. It can be pickled (its secrets stay behind) and
-used from threads and after a fork: a forked child opens a client of its own.
+Everything that talks to a store does it through :meth:`Connection.call` (one request, translated, its outcome noted) or through
+the client or the lane that the connection hands out. A connection knows no buckets and no objects. It can be pickled (its
+secrets stay behind) and used from threads and after a fork: a forked child opens a client of its own.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 import os
 import re
@@ -64,7 +66,7 @@ class Connection:
         self._learned: dict[str, Any] = {}
         self._stores: weakref.WeakSet[Any] = weakref.WeakSet()
         self._lock = threading.RLock()
-        self._parsing = threading.local()
+        self._wire = threading.local()
         _connections.add(self)
 
     # -- made ---------------------------------------------------------------------------------------------------------------------
@@ -166,15 +168,50 @@ class Connection:
             answer: dict[str, Any] = getattr(self.client, _method_name(operation))(**parameters)
             return answer
 
+    def read_document(self, operation: str, **parameters: Any) -> bytes:
+        """Make one call and return the answer's body as it came: with every field, known to boto3 or not.
+
+        Requests:
+            1
+        """
+        self._wire.received = b""
+        self.call(operation, **parameters)
+        received: bytes = self._wire.received
+        return received
+
+    def write_document(self, operation: str, document: bytes, **parameters: Any) -> None:
+        """Make one call whose body is this document, as it stands; boto3 signs it and adds whatever checksum the store wants.
+
+        Requests:
+            1
+        """
+        self._wire.to_send = document
+        try:
+            self.call(operation, **parameters)
+        finally:
+            self._wire.to_send = None
+
+    def call_with_md5(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Make one call whose body carries Content-MD5 in place of the checksum that boto3 would choose.
+
+        Requests:
+            1
+        """
+        self._wire.md5 = True
+        try:
+            return self.call(operation, **parameters)
+        finally:
+            self._wire.md5 = False
+
     def call_with_root(self, operation: str, **parameters: Any) -> tuple[dict[str, Any], str | None]:
         """Make one call and also tell the name of the answer's XML root: what the store itself took the request for.
 
         Returns:
             The answer, and the root's name (None where the body was no XML).
         """
-        self._parsing.root = None
+        self._wire.received = b""
         answer = self.call(operation, **parameters)
-        return answer, self._parsing.root
+        return answer, root_name(self._wire.received)
 
     @contextmanager
     def translating(self, operation: str | None, bucket: str | None = None, key: str | None = None) -> Iterator[None]:
@@ -233,16 +270,24 @@ class Connection:
                 with translating("connect"):
                     resource = self._given if self._given is not None else self._make_resource()
                 client = resource.meta.client
-                client.meta.events.register(
-                    "before-parse.s3", self._note_root, unique_id=f"messageflux-s3-root-{id(self)}"
-                )
+                events = client.meta.events
+                events.register("before-parse.s3", self._note_document, unique_id=f"messageflux-s3-read-{id(self)}")
+                events.register("before-call.s3", self._adjust_body, unique_id=f"messageflux-s3-write-{id(self)}")
                 self._live = _Live(resource, client, Lane(client))
             return self._live
 
-    def _note_root(self, response_dict: Mapping[str, Any], **_: Any) -> None:
+    def _note_document(self, response_dict: Mapping[str, Any], **_: Any) -> None:
         body = response_dict.get("body")
-        found = _ROOT.match(body) if isinstance(body, bytes) else None
-        self._parsing.root = found[1].decode("ascii") if found else None
+        self._wire.received = body if isinstance(body, bytes) else b""
+
+    def _adjust_body(self, params: dict[str, Any], **_: Any) -> None:
+        document = getattr(self._wire, "to_send", None)
+        if document is not None:
+            params["body"] = document
+        if getattr(self._wire, "md5", False):
+            body = params["body"] if isinstance(params["body"], bytes) else str(params["body"]).encode()
+            params["headers"]["Content-MD5"] = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+            params["context"].pop("checksum", None)
 
     def _make_resource(self) -> S3ServiceResource:
         config = self.config
@@ -305,6 +350,12 @@ class Connection:
             return Connection.open, (self.config,)
         signer = self._given.meta.client._get_credentials()  # type: ignore[attr-defined]
         return _open_withheld, (self.config, signer.access_key if signer is not None else None)
+
+
+def root_name(document: bytes) -> str | None:
+    """The name of an XML document's root; None where this is no XML."""
+    found = _ROOT.match(document)
+    return found[1].decode("ascii") if found else None
 
 
 def _open_withheld(config: S3Config, access_key: str | None) -> Connection:
@@ -390,7 +441,7 @@ def _after_fork_in_child() -> None:
     _cache_lock = threading.RLock()
     for connection in list(_connections):
         connection._lock = threading.RLock()
-        connection._parsing = threading.local()
+        connection._wire = threading.local()
         connection._live = None
         if connection._given is not None:
             connection._given.meta.client._endpoint.http_session.close()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Versions of objects: listing them. This room knows a connection and a bucket's name."""
+"""Versions of objects, and what else a bucket keeps out of sight. This room knows a connection and a bucket's name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from . import batch
 from .connection import Connection
+from .errors import S3Error, S3Unsupported
 
 
 class ListedVersion(NamedTuple):
@@ -71,3 +73,60 @@ def _listed(found: Mapping[str, Any]) -> ListedVersion:
         found["VersionId"],
         bool(found.get("IsLatest")),
     )
+
+
+def clear_versions(connection: Connection, bucket_name: str) -> None:
+    """Delete every version and every delete marker. On a store that keeps none there is nothing to do.
+
+    Raises:
+        S3BatchError: Some could not be deleted.
+
+    Requests:
+        2 per 1,000 versions
+    """
+    if not keeps_versions(connection, bucket_name):
+        return
+    found = (
+        (entry.key, entry.version_id)
+        for page in pages(connection, bucket_name)
+        for entry in (*page.objects, *page.delete_markers)
+    )
+    batch.deleted(connection, bucket_name, found)
+
+
+def keeps_versions(connection: Connection, bucket_name: str) -> bool:
+    """Whether the bucket has or had versioning; a store that does not know ``?versioning`` has not.
+
+    Requests:
+        1
+    """
+    try:
+        answer, root = connection.call_with_root("GetBucketVersioning", Bucket=bucket_name)
+    except S3Unsupported:
+        return False
+    return root in ("VersioningConfiguration", "GetBucketVersioningResponse") and bool(answer.get("Status"))
+
+
+def abort_uploads(connection: Connection, bucket_name: str) -> None:
+    """Abort every unfinished multipart upload.
+
+    Requests:
+        1 per 1,000 uploads, and 1 an upload
+    """
+    parameters: dict[str, Any] = {"Bucket": bucket_name}
+    while True:
+        try:
+            answer, root = connection.call_with_root("ListMultipartUploads", **parameters)
+        except S3Unsupported:
+            return
+        if root != "ListMultipartUploadsResult":
+            return  # the store does not know ?uploads and sent something else
+        for found in answer.get("Uploads", ()):
+            try:
+                connection.call("AbortMultipartUpload", Bucket=bucket_name, Key=found["Key"], UploadId=found["UploadId"])
+            except S3Error as error:
+                if error.code != "NoSuchUpload":
+                    raise
+        if not answer.get("IsTruncated"):
+            return
+        parameters |= {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}

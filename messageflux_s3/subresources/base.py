@@ -1,0 +1,211 @@
+"""What all sub-resources share: read, merge, look at the change, write; and never harm a store that does not know them.
+
+A sub-resource is whatever is ``?something`` in S3's URL. On some stores an unknown one is not an error: ``PUT key?tagging`` overwrites the
+object, ``DELETE bucket?policy`` deletes the bucket. So on a store that is not AWS nothing is written before a read has shown, by the
+document's own root or by its own "there is none", that the store knows what it is asked; and what was written is read back there.
+"""
+
+from __future__ import annotations
+
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from ..connection import Connection, root_name
+from ..errors import S3Error, S3Unsupported
+
+
+class Value(Protocol):
+    """A configuration as a frozen value."""
+
+    def to_api(self) -> Any:
+        """What is sent for it."""
+
+    def lines(self) -> list[str]:
+        """The configuration for people."""
+
+
+V = TypeVar("V", bound=Value)
+
+
+@dataclass(frozen=True)
+class Change(Generic[V]):
+    """A change of a configuration, to be looked at before it is made.
+
+    Attributes:
+        before: What stands now.
+        after: What would stand.
+    """
+
+    what: str
+    before: V
+    after: V
+    _write: Callable[[V], None]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing would change."""
+        return self.before.lines() == self.after.lines()
+
+    def apply(self) -> None:
+        """Make the change; nothing is sent where nothing changes.
+
+        Requests:
+            none or 1 write (on a store that is not AWS also 1 read)
+        """
+        if not self.is_empty:
+            self._write(self.after)
+
+    def __str__(self) -> str:
+        if self.is_empty:
+            return f"{self.what}: no change"
+        diff = difflib.unified_diff(self.before.lines(), self.after.lines(), "now", "then", n=2, lineterm="")
+        return "\n".join([f"{self.what}:", *(line for line in diff)])
+
+    def __repr__(self) -> str:
+        return f"<Change {self}>"
+
+
+class SubResource(ABC, Generic[V]):
+    """One ``?something`` of a bucket or an object."""
+
+    name: ClassVar[str]
+    _get: ClassVar[str]
+    _put: ClassVar[str]
+    _delete: ClassVar[str] = ""
+    _roots: ClassVar[tuple[str, ...]]  # the document's own root; some servers name it after the operation
+    _absent: ClassVar[tuple[str, ...]] = ()
+    _put_parameters: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, connection: Connection, bucket_name: str, key: str | None = None, version_id: str | None = None) -> None:
+        self._connection = connection
+        self._bucket_name = bucket_name
+        self._key = key
+        self._target: dict[str, str] = {"Bucket": bucket_name}
+        if key is not None:
+            self._target["Key"] = key
+        if version_id is not None:
+            self._target["VersionId"] = version_id
+
+    @abstractmethod
+    def _read(self, document: bytes) -> V:
+        """The value of a document."""
+
+    @abstractmethod
+    def _written(self, value: V) -> bytes:
+        """The document of a value."""
+
+    @abstractmethod
+    def _nothing(self) -> V:
+        """The value that stands for no configuration."""
+
+    def get(self) -> V:
+        """What stands now; an empty value where nothing does.
+
+        Raises:
+            S3Unsupported: The store does not know this setting.
+
+        Requests:
+            1
+        """
+        document = self._fetch()
+        return self._nothing() if document is None else self._read(document)
+
+    def put(self, value: V) -> None:
+        """Replace the whole configuration. The words of each sub-resource merge instead.
+
+        Args:
+            value: The configuration.
+
+        Raises:
+            S3Unsupported: The store does not know this setting, or stores it as something else (then what stood before stands again).
+
+        Requests:
+            1; on a store that is not AWS also 2 reads
+        """
+        if self._connection.is_aws:
+            self._send(value)
+            return
+        before = self._fetch()
+        self._send(value)
+        stored = self._fetch()
+        if (stored is None and self._same(value, self._nothing())) or (stored is not None and self._same(self._read(stored), value)):
+            return
+        if before is None:
+            self._remove()
+        else:
+            self._send_document(before)
+        raise S3Unsupported(
+            f"{self._where()}: the store keeps another {self.name} configuration than the one it was sent; the former one stands again",
+            operation=self._put,
+            bucket=self._bucket_name,
+            key=self._key,
+        )
+
+    def delete(self) -> None:
+        """Delete the whole configuration; that there is none is no error.
+
+        Raises:
+            S3Unsupported: The store does not know this setting.
+
+        Requests:
+            1; on a store that is not AWS also 1 read
+        """
+        if not self._connection.is_aws and self._fetch() is None:
+            return
+        self._remove()
+
+    def change(self, value: V) -> Change[V]:
+        """The change from what stands now to this value: print it, then ``apply()`` it.
+
+        Requests:
+            1
+        """
+        return Change(f"{self.name} of {self._where()}", self.get(), value, self.put)
+
+    # -- how ------------------------------------------------------------------------------------------------------------------------
+
+    def _merge(self, merged: Callable[[V], V]) -> Change[V]:
+        """The change that a function of what stands now makes."""
+        before = self.get()
+        return Change(f"{self.name} of {self._where()}", before, merged(before), self.put)
+
+    def _fetch(self) -> bytes | None:
+        """The document as it stands; None where there is none. Shows on the way that the store knows the sub-resource."""
+        try:
+            document = self._connection.read_document(self._get, **self._target)
+        except S3Error as error:
+            if error.code in self._absent:
+                return None
+            raise
+        if not self._is_own(document):
+            raise S3Unsupported(
+                f"{self._where()}: this store does not know ?{self.name}: asked for it, it sent something else. Nothing was written.",
+                operation=self._get,
+                bucket=self._bucket_name,
+                key=self._key,
+            )
+        return document
+
+    def _is_own(self, document: bytes) -> bool:
+        return root_name(document) in self._roots
+
+    def _send(self, value: V) -> None:
+        self._send_document(self._written(value))
+
+    def _send_document(self, document: bytes) -> None:
+        self._connection.write_document(self._put, document, **self._target, **self._put_parameters)
+
+    def _remove(self) -> None:
+        self._connection.call(self._delete, **self._target)
+
+    def _same(self, one: V, other: V) -> bool:
+        return sorted(one.lines()) == sorted(other.lines())
+
+    def _where(self) -> str:
+        return f"s3://{self._bucket_name}/{self._key or ''}"
+
+    def __repr__(self) -> str:
+        return f"<{self.name} of {self._where()}>"

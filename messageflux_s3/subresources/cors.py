@@ -1,0 +1,174 @@
+"""?cors: which web pages may read and write a bucket. Merged by rule id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from . import xml
+from .base import Change, SubResource
+from .xml import Node, leaf
+
+_METHODS = ("GET", "PUT", "POST", "DELETE", "HEAD")
+
+
+@dataclass(frozen=True, slots=True)
+class CorsRule:
+    """One rule.
+
+    Attributes:
+        id: What it is called; rules are merged by it.
+        origins: The origins it is for, ``"https://app.example"`` or ``"*"``.
+        methods: The methods it allows.
+        headers: The request headers it allows.
+        expose: The response headers that a page may see.
+        max_age_seconds: How long a browser may remember the answer.
+        unknown: Whatever else the rule says; kept as it is.
+    """
+
+    id: str
+    origins: tuple[str, ...]
+    methods: tuple[str, ...] = ("GET",)
+    headers: tuple[str, ...] = ()
+    expose: tuple[str, ...] = ()
+    max_age_seconds: int | None = None
+    unknown: tuple[Node, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("origins", "methods", "headers", "expose"):
+            values = getattr(self, name)
+            if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+                raise TypeError(f"{name} must be a tuple of texts")
+            object.__setattr__(self, name, tuple(values))
+        if not self.origins or not self.methods:
+            raise ValueError("a CORS rule needs at least one origin and one method")
+        if wrong := [method for method in self.methods if method not in _METHODS]:
+            raise ValueError(f"methods must be of {', '.join(_METHODS)}, not {wrong[0]!r}")
+
+    @classmethod
+    def from_api(cls, node: Node) -> CorsRule:
+        """From the element that S3 sends."""
+
+        def texts(name: str) -> tuple[str, ...]:
+            return tuple(child.text for child in node.all(name))
+
+        age = node.text_of("MaxAgeSeconds")
+        return cls(
+            node.text_of("ID") or "(no id)",
+            texts("AllowedOrigin"),
+            texts("AllowedMethod"),
+            texts("AllowedHeader"),
+            texts("ExposeHeader"),
+            int(age) if age else None,
+            node.without("ID", "AllowedOrigin", "AllowedMethod", "AllowedHeader", "ExposeHeader", "MaxAgeSeconds"),
+        )
+
+    def to_api(self) -> Node:
+        """The element that S3 takes."""
+        parts = [] if self.id == "(no id)" else [leaf("ID", self.id)]
+        for name, values in (
+            ("AllowedOrigin", self.origins),
+            ("AllowedMethod", self.methods),
+            ("AllowedHeader", self.headers),
+            ("ExposeHeader", self.expose),
+        ):
+            parts += [leaf(name, value) for value in values]
+        parts += [leaf("MaxAgeSeconds", self.max_age_seconds)] if self.max_age_seconds is not None else []
+        return Node("CORSRule", children=(*parts, *self.unknown))
+
+    def __str__(self) -> str:
+        said = [f"{self.id}: {' '.join(self.methods)} from {' '.join(self.origins)}"]
+        said += [f"headers {' '.join(self.headers)}"] if self.headers else []
+        said += [f"exposes {' '.join(self.expose)}"] if self.expose else []
+        said += [f"for {self.max_age_seconds} s"] if self.max_age_seconds is not None else []
+        said += [" ".join(line.strip() for line in node.lines()) for node in self.unknown]
+        return ", ".join(said)
+
+
+@dataclass(frozen=True, slots=True)
+class CorsConfiguration:
+    """The rules of a bucket.
+
+    Attributes:
+        rules: The rules; the first that fits counts.
+    """
+
+    rules: tuple[CorsRule, ...] = ()
+
+    @classmethod
+    def from_api(cls, node: Node) -> CorsConfiguration:
+        """From the document that S3 sends."""
+        return cls(tuple(CorsRule.from_api(rule) for rule in node.all("CORSRule")))
+
+    def to_api(self) -> Node:
+        """The document that S3 takes."""
+        return Node("CORSConfiguration", children=tuple(rule.to_api() for rule in self.rules))
+
+    def lines(self) -> list[str]:
+        """One line a rule."""
+        return [str(rule) for rule in self.rules]
+
+    def with_rule(self, rule: CorsRule) -> CorsConfiguration:
+        """These rules, and this one in place of the one with its id."""
+        return CorsConfiguration((*(known for known in self.rules if known.id != rule.id), rule))
+
+    def without(self, *ids: str) -> CorsConfiguration:
+        """These rules but those."""
+        return CorsConfiguration(tuple(rule for rule in self.rules if rule.id not in ids))
+
+
+class Cors(SubResource[CorsConfiguration]):
+    """``bucket.cors``: which web pages may read and write the bucket, merged by rule id.
+
+    Example:
+        >>> plan = bucket.cors.ensure(s3.CorsRule("app", origins=("https://app.example",), methods=("GET", "PUT")))
+        >>> print(plan)
+        cors of s3://…/:
+        --- now
+        +++ then
+        @@ -0,0 +1 @@
+        +app: GET PUT from https://app.example
+        >>> plan.apply()
+    """
+
+    name = "cors"
+    _get = "GetBucketCors"
+    _put = "PutBucketCors"
+    _delete = "DeleteBucketCors"
+    _roots = ("CORSConfiguration",)
+    _absent = ("NoSuchCORSConfiguration",)
+    _put_parameters: ClassVar[dict[str, Any]] = {"CORSConfiguration": {"CORSRules": []}}
+
+    def _read(self, document: bytes) -> CorsConfiguration:
+        return CorsConfiguration.from_api(xml.parse(document))
+
+    def _written(self, value: CorsConfiguration) -> bytes:
+        return xml.write(value.to_api())
+
+    def _nothing(self) -> CorsConfiguration:
+        return CorsConfiguration()
+
+    def put(self, value: CorsConfiguration) -> None:
+        """Replace all rules; none at all means that the configuration is deleted. ``ensure()`` merges.
+
+        Requests:
+            1; on a store that is not AWS also 2 reads
+        """
+        if not isinstance(value, CorsConfiguration):
+            raise TypeError(f"value must be a CorsConfiguration, not {type(value).__name__}")
+        if value.rules:
+            super().put(value)
+        else:
+            self.delete()
+
+    def ensure(self, rule: CorsRule) -> Change[CorsConfiguration]:
+        """The change that puts a rule beside the others, in place of one with its id: print it, then ``apply()`` it.
+
+        Requests:
+            1; those of ``apply()`` come on top
+        """
+        return self._merge(lambda known: known.with_rule(rule))
+
+    def remove(self, *ids: str) -> None:
+        """Drop the rules of these ids; that there are none is no error. Requests: 1 read, and 1 write where something goes."""
+        self._merge(lambda known: known.without(*ids)).apply()

@@ -1,0 +1,104 @@
+"""?encryption: how a bucket encrypts what is written without saying how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from . import xml
+from .base import Change, SubResource
+from .xml import Node, leaf
+
+Algorithm = Literal["AES256", "aws:kms", "aws:kms:dsse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Encryption:
+    """A bucket's default encryption.
+
+    Attributes:
+        algorithm: ``"AES256"``, ``"aws:kms"`` …; None for none.
+        kms_key_id: The key, where KMS has it.
+        bucket_key: Whether one key a bucket saves calls to KMS.
+        unknown: Whatever else the rule says; kept as it is.
+    """
+
+    algorithm: str | None = None
+    kms_key_id: str | None = None
+    bucket_key: bool = False
+    unknown: tuple[Node, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kms_key_id is not None and not (self.algorithm or "").startswith("aws:kms"):
+            raise ValueError("kms_key_id goes with algorithm 'aws:kms' or 'aws:kms:dsse'")
+
+    @classmethod
+    def from_api(cls, node: Node) -> Encryption:
+        """From the document that S3 sends."""
+        rule = node.get("Rule") or Node("Rule")
+        default = rule.get("ApplyServerSideEncryptionByDefault") or Node("")
+        return cls(
+            default.text_of("SSEAlgorithm"),
+            default.text_of("KMSMasterKeyID"),
+            rule.text_of("BucketKeyEnabled") == "true",
+            rule.without("ApplyServerSideEncryptionByDefault", "BucketKeyEnabled"),
+        )
+
+    def to_api(self) -> Node:
+        """The document that S3 takes."""
+        default = [leaf("SSEAlgorithm", self.algorithm or "AES256")]
+        default += [leaf("KMSMasterKeyID", self.kms_key_id)] if self.kms_key_id else []
+        parts = [Node("ApplyServerSideEncryptionByDefault", children=tuple(default))]
+        parts += [leaf("BucketKeyEnabled", True)] if self.bucket_key else []
+        return Node("ServerSideEncryptionConfiguration", children=(Node("Rule", children=(*parts, *self.unknown)),))
+
+    def lines(self) -> list[str]:
+        """One line a fact."""
+        if self.algorithm is None:
+            return []
+        said = [f"algorithm: {self.algorithm}"]
+        said += [f"key: {self.kms_key_id}"] if self.kms_key_id else []
+        said += ["bucket key: yes"] if self.bucket_key else []
+        return [*said, *(line for node in self.unknown for line in node.lines())]
+
+
+class BucketEncryption(SubResource[Encryption]):
+    """``bucket.encryption``: the bucket's default encryption.
+
+    Example:
+        >>> bucket.encryption.ensure("AES256").apply()
+        >>> bucket.encryption.get().algorithm
+        'AES256'
+    """
+
+    name = "encryption"
+    _get = "GetBucketEncryption"
+    _put = "PutBucketEncryption"
+    _delete = "DeleteBucketEncryption"
+    _roots = ("ServerSideEncryptionConfiguration",)
+    _absent = ("ServerSideEncryptionConfigurationNotFoundError",)
+    _put_parameters: ClassVar[dict[str, Any]] = {"ServerSideEncryptionConfiguration": {"Rules": []}}
+
+    def _read(self, document: bytes) -> Encryption:
+        return Encryption.from_api(xml.parse(document))
+
+    def _written(self, value: Encryption) -> bytes:
+        return xml.write(value.to_api())
+
+    def _nothing(self) -> Encryption:
+        return Encryption()
+
+    def ensure(self, algorithm: Algorithm, *, kms_key_id: str | None = None, bucket_key: bool = False) -> Change[Encryption]:
+        """The change to this encryption: print it, then ``apply()`` it.
+
+        Args:
+            algorithm: ``"AES256"``, ``"aws:kms"`` or ``"aws:kms:dsse"``.
+            kms_key_id: The key, where KMS has it.
+            bucket_key: Whether one key a bucket saves calls to KMS.
+
+        Requests:
+            1; those of ``apply()`` come on top
+        """
+        if algorithm not in ("AES256", "aws:kms", "aws:kms:dsse"):
+            raise ValueError(f"algorithm must be 'AES256', 'aws:kms' or 'aws:kms:dsse', not {algorithm!r}")
+        return self._merge(lambda known: Encryption(algorithm, kms_key_id, bucket_key, known.unknown))

@@ -1,0 +1,148 @@
+"""?tagging: the tags of a bucket or an object, merged by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from . import xml
+from .base import Change, SubResource
+from .xml import Node, leaf
+
+
+@dataclass(frozen=True, slots=True)
+class TagSet(Mapping[str, str]):
+    """Tags, as a frozen mapping.
+
+    Attributes:
+        pairs: Name and value, sorted by name.
+    """
+
+    pairs: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, tags: Mapping[str, str]) -> TagSet:
+        """From any mapping of text to text.
+
+        Raises:
+            TypeError: It is none.
+            ValueError: A name is empty or longer than 128 characters, or a value longer than 256.
+        """
+        if not isinstance(tags, Mapping):
+            raise TypeError(f"tags must be a mapping of text to text, not {type(tags).__name__}")
+        for name, value in tags.items():
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise TypeError(f"tags must be a mapping of text to text; the entry {name!r} is {type(value).__name__}")
+            if not 0 < len(name) <= 128 or len(value) > 256:
+                raise ValueError(f"tag {name[:40]!r}: a name takes 1 to 128 characters, a value up to 256")
+        return cls(tuple(sorted(tags.items())))
+
+    @classmethod
+    def from_api(cls, node: Node) -> TagSet:
+        """From the document that S3 sends."""
+        inside = node.get("TagSet") or Node("TagSet")
+        return cls(tuple(sorted((tag.text_of("Key") or "", tag.text_of("Value") or "") for tag in inside.all("Tag"))))
+
+    def to_api(self) -> Node:
+        """The document that S3 takes."""
+        tags = tuple(Node("Tag", children=(leaf("Key", name), leaf("Value", value))) for name, value in self.pairs)
+        return Node("Tagging", children=(Node("TagSet", children=tags),))
+
+    def lines(self) -> list[str]:
+        """One line a tag."""
+        return [f"{name}={value}" for name, value in self.pairs]
+
+    def __getitem__(self, name: str) -> str:
+        return dict(self.pairs)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self.pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+
+class Tags(SubResource[TagSet]):
+    """``bucket.tags`` and ``obj.tags``: tags, merged by name. Each access is a request; ``get()`` once for several.
+
+    Example:
+        >>> obj = bucket.put_object("k", "x", tags={"a": "1"})
+        >>> obj.tags["b"] = "2"
+        >>> dict(obj.tags.get())
+        {'a': '1', 'b': '2'}
+        >>> del obj.tags["a"]
+        >>> obj.tags["b"]
+        '2'
+    """
+
+    name = "tagging"
+    _roots = ("Tagging",)
+    _absent = ("NoSuchTagSet", "NoSuchTagSetError")
+    _put_parameters: ClassVar[dict[str, Any]] = {"Tagging": {"TagSet": []}}
+    _get = "GetBucketTagging"
+    _put = "PutBucketTagging"
+    _delete = "DeleteBucketTagging"
+
+    def _read(self, document: bytes) -> TagSet:
+        return TagSet.from_api(xml.parse(document))
+
+    def _written(self, value: TagSet) -> bytes:
+        return xml.write(value.to_api())
+
+    def _nothing(self) -> TagSet:
+        return TagSet()
+
+    def put(self, value: TagSet | Mapping[str, str]) -> None:
+        """Replace all tags. ``update()`` merges.
+
+        Requests:
+            1; on a store that is not AWS also 2 reads
+        """
+        tags = value if isinstance(value, TagSet) else TagSet.of(value)
+        if tags.pairs:
+            super().put(tags)
+        else:
+            self.delete()
+
+    def ensure(self, tags: Mapping[str, str]) -> Change[TagSet]:
+        """The change that puts these tags beside the others: print it, then ``apply()`` it. Requests: 1; ``apply()`` on top."""
+        added = TagSet.of(tags)
+        return self._merge(lambda known: TagSet.of({**known, **added}))
+
+    def update(self, tags: Mapping[str, str]) -> None:
+        """Put these tags beside the others. Requests: 1 read, and 1 write where that changes something."""
+        self.ensure(tags).apply()
+
+    def remove(self, *names: str) -> None:
+        """Drop the tags of these names; that there are none is no error. Requests: 1 read, and 1 write where something goes."""
+        self._merge(lambda known: TagSet.of({name: value for name, value in known.items() if name not in names})).apply()
+
+    def __getitem__(self, name: str) -> str:
+        """``tags["a"]``. Requests: 1."""
+        return self.get()[name]
+
+    def __setitem__(self, name: str, value: str) -> None:
+        """``tags["a"] = "b"``. Requests: 1 read, and 1 write where that changes something."""
+        self.update({name: value})
+
+    def __delitem__(self, name: str) -> None:
+        """``del tags["a"]``. Requests: 1 read, 1 write.
+
+        Raises:
+            KeyError: There is no such tag.
+        """
+        known = self.get()
+        if name not in known:
+            raise KeyError(name)
+        self.put({other: value for other, value in known.items() if other != name})
+
+    __iter__ = None  # iterating would hide the request: get() gives a mapping
+
+
+class ObjectTags(Tags):
+    """The tags of an object."""
+
+    _get = "GetObjectTagging"
+    _put = "PutObjectTagging"
+    _delete = "DeleteObjectTagging"

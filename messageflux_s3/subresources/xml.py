@@ -1,0 +1,96 @@
+"""Configuration documents as values that lose nothing: elements with a name, a text and children, known to anybody or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+from ..errors import S3Error
+
+NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One element. Frozen and comparable.
+
+    Attributes:
+        name: The element's name, without namespace.
+        text: Its text; empty where it has children.
+        children: What is in it, in order.
+        attributes: Its attributes as name and value, namespaces in braces (``{http://…}type``).
+    """
+
+    name: str
+    text: str = ""
+    children: tuple[Node, ...] = ()
+    attributes: tuple[tuple[str, str], ...] = ()
+
+    def all(self, name: str) -> Iterator[Node]:
+        """The children of this name."""
+        return (child for child in self.children if child.name == name)
+
+    def get(self, name: str) -> Node | None:
+        """The first child of this name, or None."""
+        return next(self.all(name), None)
+
+    def text_of(self, name: str) -> str | None:
+        """The text of the first child of this name, or None."""
+        child = self.get(name)
+        return None if child is None else child.text
+
+    def without(self, *names: str) -> tuple[Node, ...]:
+        """The children of other names: what we do not know, and keep."""
+        return tuple(child for child in self.children if child.name not in names)
+
+    def meaning(self) -> tuple[object, ...]:
+        """What the element says, whatever the order: equal for documents that mean the same."""
+        return (self.name, self.text, tuple(sorted(repr(child.meaning()) for child in self.children)))
+
+    def lines(self, indent: str = "") -> list[str]:
+        """The element as indented text, for people."""
+        if not self.children:
+            return [f"{indent}{self.name}: {self.text}" if self.text else f"{indent}{self.name}"]
+        return [f"{indent}{self.name}:", *(line for child in self.children for line in child.lines(indent + "  "))]
+
+
+def leaf(name: str, value: object) -> Node:
+    """An element with a text; True and False as S3 writes them."""
+    return Node(name, {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value))
+
+
+def parse(document: bytes) -> Node:
+    """Read a document.
+
+    Raises:
+        S3Error: It is no XML, or has a DOCTYPE, which no store has reason to send.
+    """
+    if b"<!DOCTYPE" in document or b"<!ENTITY" in document:
+        raise S3Error("the store sent an XML document with a DOCTYPE; it was not read")
+    try:
+        return _node(ElementTree.fromstring(document))
+    except ElementTree.ParseError as error:
+        raise S3Error(f"the store sent a configuration that is no XML: {error}") from error
+
+
+def _node(element: ElementTree.Element) -> Node:
+    children = tuple(_node(child) for child in element)
+    text = "" if children else (element.text or "")
+    return Node(element.tag.rpartition("}")[2], text, children, tuple(element.attrib.items()))
+
+
+def write(root: Node) -> bytes:
+    """Write a document, in S3's namespace."""
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{_written(root, f" xmlns={NAMESPACE!r}")}'.encode()
+
+
+def _written(node: Node, namespace: str = "") -> str:
+    attributes = ""
+    for number, (name, value) in enumerate(node.attributes):
+        uri, _, local = name.rpartition("}")
+        quoted = escape(value, {'"': "&quot;"})
+        attributes += f' xmlns:a{number}="{uri[1:]}" a{number}:{local}="{quoted}"' if uri else f' {local}="{quoted}"'
+    inside = "".join(_written(child) for child in node.children) or escape(node.text)
+    return f"<{node.name}{namespace}{attributes}>{inside}</{node.name}>"
