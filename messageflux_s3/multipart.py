@@ -62,6 +62,8 @@ class MultipartUpload:
         self._next_number = 1
         self._upload_id: str | None = None
         self._is_over = False
+        self.on_sent: Callable[[Any, Mapping[str, Any]], None] | None = None
+        """Told of each part that arrived (its body, the store's answer), in the thread that sent it; what it raises fails the upload."""
 
     @property
     def upload_id(self) -> str | None:
@@ -131,6 +133,8 @@ class MultipartUpload:
     def _send(self, operation: str, **parameters: Any) -> dict[str, Any]:
         answer = self._connection.call(operation, **parameters)
         result = answer["CopyPartResult"] if operation == "UploadPartCopy" else answer
+        if self.on_sent is not None and operation == "UploadPart":
+            self.on_sent(parameters["Body"], answer)
         checksums = {name: value for name, value in result.items() if name.startswith("Checksum") and name != "ChecksumType"}
         return {"PartNumber": parameters["PartNumber"], "ETag": result["ETag"], **checksums}
 

@@ -1,0 +1,194 @@
+"""Copies: made by the store where it can, at any size; streamed through here between stores.
+
+This room knows connections, buckets' names and keys. A copy keeps content type and headers, metadata, tags and storage class unless told
+otherwise: S3 itself forgets the storage class always, and everything else for objects above 5 GiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from . import content, transfer
+from . import metadata as user_metadata
+from .connection import Connection
+from .content import Head
+from .errors import S3Error, S3ObjectChanged, S3PreconditionFailed
+from .multipart import MAX_PARTS, MultipartUpload
+
+MAX_COPIED_AT_ONCE = 5 * 1024**3
+PART_BYTES = 512 * 1024 * 1024
+_HEADERS = ("ContentType", "ContentEncoding", "ContentLanguage", "ContentDisposition", "CacheControl", "Expires")
+
+
+class Place(NamedTuple):
+    """Where an object is, or will be."""
+
+    connection: Connection
+    bucket_name: str
+    key: str
+    version_id: str | None = None
+
+    def is_same_store(self, other: Place) -> bool:
+        """Whether one request can name both."""
+        if self.connection is other.connection:
+            return True
+        mine, theirs = self.connection.config, other.connection.config
+        return (
+            self.connection.endpoint_url == other.connection.endpoint_url
+            and mine.access_key is not None
+            and mine.access_key == theirs.access_key
+        )
+
+
+def copy(
+    source: Place, target: Place, *, metadata: Mapping[str, str] | None = None, part_size_bytes: int = PART_BYTES, **extra: Any
+) -> Head:
+    """Copy an object.
+
+    Args:
+        source: From where.
+        target: To where; its version means nothing.
+        metadata: User metadata in place of that of the source; None keeps it.
+        part_size_bytes: What one request copies of an object above 5 GiB.
+        extra: Further parameters (:class:`~messageflux_s3.content.PutParameters`) in place of the source's.
+
+    Returns:
+        Size, etag and version of the copy.
+
+    Raises:
+        S3NoSuchItem: There is no such object.
+        S3ObjectChanged: It was replaced in the middle.
+
+    Requests:
+        1 HEAD, and 1 COPY on the server; above 5 GiB 1 per 512 MiB and 2; between stores 1 GET and an upload
+    """
+    version = {} if source.version_id is None else {"VersionId": source.version_id}
+    found = source.connection.call("HeadObject", Bucket=source.bucket_name, Key=source.key, **version)
+    head = Head.from_answer(found)
+    itself = source.connection is target.connection and source[1:3] == target[1:3]
+    if itself and source.version_id is None and metadata is None and not extra:
+        return head
+    replaced = content.s3_parameters(target.key, extra) if extra else {}
+    if "content_type" not in extra and "ContentType" not in extra:
+        replaced.pop("ContentType", None)  # the source's own, not one guessed from the new name
+    if not source.is_same_store(target):
+        return _stream(source, target, found, head, metadata, replaced)
+    if (head.size or 0) > MAX_COPIED_AT_ONCE:
+        return _copy_in_parts(source, target, found, head, metadata, replaced, part_size_bytes)
+    return _copy_at_once(source, target, found, head, metadata, replaced)
+
+
+def _copy_source(source: Place) -> dict[str, str]:
+    version = {} if source.version_id is None else {"VersionId": source.version_id}
+    return {"Bucket": source.bucket_name, "Key": source.key, **version}
+
+
+def _copy_at_once(
+    source: Place, target: Place, found: Mapping[str, Any], head: Head, metadata: Mapping[str, str] | None, replaced: dict[str, Any]
+) -> Head:
+    parameters = dict(replaced)
+    if found.get("StorageClass"):
+        parameters.setdefault("StorageClass", found["StorageClass"])
+    if metadata is not None or any(name in replaced for name in _HEADERS):
+        parameters = {**_described(found, metadata), **parameters, "MetadataDirective": "REPLACE"}
+    if "Tagging" in replaced:
+        parameters["TaggingDirective"] = "REPLACE"
+    answer = target.connection.call(
+        "CopyObject", Bucket=target.bucket_name, Key=target.key, CopySource=_copy_source(source), **parameters
+    )
+    result = answer.get("CopyObjectResult") or {}
+    written = user_metadata.encode(metadata) if metadata is not None else _raw_metadata(found)
+    return Head.from_write(head.size, result.get("ETag"), answer.get("VersionId"), written)
+
+
+def _copy_in_parts(
+    source: Place,
+    target: Place,
+    found: Mapping[str, Any],
+    head: Head,
+    metadata: Mapping[str, str] | None,
+    replaced: dict[str, Any],
+    part_size_bytes: int,
+) -> Head:
+    size = head.size or 0
+    parameters = {**_described(found, metadata), **_kept_tags(source), **replaced}
+    if found.get("StorageClass"):
+        parameters.setdefault("StorageClass", found["StorageClass"])
+    part_size = max(part_size_bytes, -(-size // MAX_PARTS))
+    with MultipartUpload(
+        target.connection, target.bucket_name, target.key, parameters=parameters, concurrency=transfer.CONCURRENCY
+    ) as multipart:
+        try:
+            for start in range(0, size, part_size):
+                multipart.copy_part(_copy_source(source), start, min(start + part_size, size), if_match=head.etag)
+            answer = multipart.complete()
+        except S3PreconditionFailed as error:
+            raise S3ObjectChanged(
+                f"s3://{source.bucket_name}/{source.key} changed while it was being copied: its etag is no longer {head.etag}",
+                operation="UploadPartCopy",
+                bucket=source.bucket_name,
+                key=source.key,
+            ) from error
+    return Head.from_write(size, answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
+
+
+def _stream(
+    source: Place, target: Place, found: Mapping[str, Any], head: Head, metadata: Mapping[str, str] | None, replaced: dict[str, Any]
+) -> Head:
+    parameters = {**_described(found, metadata), **_kept_tags(source), **replaced}
+    parameters.pop("Metadata")
+    if found.get("StorageClass") and source.connection.preset == target.connection.preset:
+        parameters.setdefault("StorageClass", found["StorageClass"])
+    _, stream = content.get_stream(
+        source.connection, source.bucket_name, source.key, version_id=source.version_id, if_match=head.etag
+    )
+    kept = metadata if metadata is not None else user_metadata.decode(_raw_metadata(found))
+    with stream:
+        return transfer.upload(target.connection, target.bucket_name, target.key, stream, metadata=kept, **parameters)
+
+
+def _raw_metadata(found: Mapping[str, Any]) -> dict[str, str]:
+    return {name.lower(): value for name, value in (found.get("Metadata") or {}).items() if name.lower() != user_metadata.WRITE_ID}
+
+
+def _described(found: Mapping[str, Any], metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    """What a HEAD said of the source, as parameters of a write."""
+    kept = user_metadata.decode(_raw_metadata(found)) if metadata is None else metadata
+    headers = {name: found[name] for name in _HEADERS if found.get(name)}
+    return {**headers, "Metadata": user_metadata.encode(kept)}
+
+
+def _kept_tags(source: Place) -> dict[str, str]:
+    """The source's tags, as a parameter of a write. Asked only where the store says that there are tags, or is known to have them."""
+    if source.connection.capabilities.object_tagging is not True:
+        return {}
+    version = {} if source.version_id is None else {"VersionId": source.version_id}
+    answer = source.connection.call("GetObjectTagging", Bucket=source.bucket_name, Key=source.key, **version)
+    tags = {tag["Key"]: tag["Value"] for tag in answer.get("TagSet", ())}
+    return {"Tagging": content.encode_tags(tags)} if tags else {}
+
+
+def move(source: Place, target: Place, **changes: Any) -> Head:
+    """Copy an object and delete it where it was. Moved onto itself, nothing happens.
+
+    Raises:
+        S3Error: The copy did not arrive whole; the source is still there.
+
+    Requests:
+        those of ``copy``, 1 HEAD and 1 DELETE
+    """
+    if source.connection is target.connection and source[1:3] == target[1:3]:
+        return copy(source, target, **changes)
+    written = copy(source, target, **changes)
+    arrived = content.head(target.connection, target.bucket_name, target.key)
+    if arrived.size != written.size:
+        raise S3Error(
+            f"s3://{target.bucket_name}/{target.key} has {arrived.size} bytes, its source {written.size}: the source was not deleted",
+            operation="CopyObject",
+            bucket=target.bucket_name,
+            key=target.key,
+        )
+    version = {} if source.version_id is None else {"VersionId": source.version_id}
+    source.connection.call("DeleteObject", Bucket=source.bucket_name, Key=source.key, **version)
+    return written

@@ -1,0 +1,582 @@
+"""Folders and prefixes: what is to be done to make one like the other, as a plan to look at, and the doing.
+
+This room knows a connection, a bucket's name, a prefix and a folder. Which file a key is, ``keys.py`` says; how one travels, ``transfer.py``.
+A download never leaves its folder: not through the key, and not through a link that stands in the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import os
+import re
+import tempfile
+import unicodedata
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from . import listing, transfer
+from .connection import Connection
+from .content import unquoted
+from .errors import Failure, S3BatchError, S3Error, S3InvalidName, S3NoSuchItem
+from .keys import check_key, glob_to_pattern, key_to_path, path_to_key
+from .progress import Progress, reporting
+
+Compare = Literal["etag", "mtime", "size"]
+Direction = Literal["to_store", "to_folder"]
+Action = Literal["copy", "skip", "delete"]
+Globs: TypeAlias = "str | Sequence[str] | None"
+
+WORKERS = 8
+_OUR_OWN = (".mfs3-partial", ".mfs3-journal")
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+class LocalFile(NamedTuple):
+    """A file of a folder."""
+
+    path: Path
+    size: int
+    modified: float
+
+
+class RemoteObject(NamedTuple):
+    """An object below a prefix."""
+
+    key: str
+    size: int
+    etag: str | None
+    modified: float
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncStep:
+    """One file or object of a plan.
+
+    Attributes:
+        action: ``"copy"``, ``"skip"`` or ``"delete"``.
+        key: The key in the bucket.
+        path: The file's path, relative to the folder, with ``/``.
+        size: Bytes of what is copied, kept or deleted.
+        reason: Why.
+        etag: What the object had when the plan was made.
+        modified: When the object was written, in seconds since 1970.
+        version_id: The version, where one was asked for.
+    """
+
+    action: Action
+    key: str
+    path: str
+    size: int
+    reason: str
+    etag: str | None = None
+    modified: float | None = None
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncPlan:
+    """What makes a prefix like a folder, or a folder like a prefix. Print it, then ``apply()`` it.
+
+    Attributes:
+        steps: Every file and object concerned, in order of their keys.
+        direction: ``"to_store"`` or ``"to_folder"``.
+        bucket_name: The bucket.
+        prefix: The prefix in it.
+        folder: The folder.
+        applied: Whether this was done.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "a.txt").write_text("hello")
+        >>> plan = bucket.sync_from_folder(folder, "docs", dry_run=True)
+        >>> [(step.action, step.key) for step in plan.steps]
+        [('copy', 'docs/a.txt')]
+        >>> plan.apply().applied
+        True
+    """
+
+    steps: tuple[SyncStep, ...]
+    direction: Direction
+    bucket_name: str
+    prefix: str
+    folder: str
+    applied: bool = False
+    _connection: Connection | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def copied(self) -> list[SyncStep]:
+        """What is copied. Requests: none."""
+        return [step for step in self.steps if step.action == "copy"]
+
+    @property
+    def skipped(self) -> list[SyncStep]:
+        """What stays as it is. Requests: none."""
+        return [step for step in self.steps if step.action == "skip"]
+
+    @property
+    def deleted(self) -> list[SyncStep]:
+        """What is deleted. Requests: none."""
+        return [step for step in self.steps if step.action == "delete"]
+
+    def apply(self, *, progress: Progress = None) -> SyncPlan:
+        """Do it: first the copies; the deletions only once every copy has arrived.
+
+        Args:
+            progress: True, a callable or None.
+
+        Returns:
+            The same plan, applied.
+
+        Raises:
+            S3BatchError: Some steps failed, each with its error; the others were done.
+
+        Requests:
+            1 GET or upload per file, 1 DELETE per object deleted
+        """
+        if self.applied or self._connection is None:
+            return replace(self, applied=True)
+        connection, folder = self._connection, Path(self.folder)
+        total = sum(step.size for step in self.copied)
+        with reporting(progress, total, self.prefix or self.bucket_name) as report:
+            if self.direction == "to_store":
+                jobs = ((step.key, step.size, _up(connection, self.bucket_name, folder, step, report)) for step in self.copied)
+            else:
+                jobs = ((step.key, step.size, _down(connection, self.bucket_name, folder, step, report)) for step in self.copied)
+            _run(jobs, "sync")
+        removals = (
+            (step.key, 0, _remove_object(connection, self.bucket_name, step.key))
+            if self.direction == "to_store"
+            else (step.key, 0, _remove_file(folder, step.path))
+            for step in self.deleted
+        )
+        _run(removals, "sync")
+        return replace(self, applied=True)
+
+    def __str__(self) -> str:
+        ends = (self.folder, f"s3://{self.bucket_name}/{self.prefix}")
+        source, target = ends if self.direction == "to_store" else ends[::-1]
+        rows = [(step.action, f"{step.size:,}", step.key, step.reason) for step in self.steps]
+        widths = [max((len(row[at]) for row in rows), default=0) for at in range(3)]
+        lines = [f"{source} -> {target}{' (applied)' if self.applied else ''}"]
+        lines += [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:<{widths[2]}}  {d}" for a, b, c, d in rows]
+        return "\n".join([*lines, self._summary()])
+
+    def _summary(self) -> str:
+        return f"{len(self.copied)} to copy, {len(self.skipped)} to skip, {len(self.deleted)} to delete"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{step.action}</td><td>{step.size:,}</td><td>{html.escape(step.key)}</td><td>{html.escape(step.reason)}</td></tr>"
+            for step in self.steps[:1000]
+        )
+        head = "<tr><th>action</th><th>bytes</th><th>key</th><th>why</th></tr>"
+        return f"<table>{head}{rows}</table><p>{self._summary()}</p>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = (self.steps, self.direction, self.bucket_name, self.prefix, self.folder, self.applied, self._connection)
+        return SyncPlan, state
+
+
+# -- planning -------------------------------------------------------------------------------------------------------------------------
+
+
+def plan_to_store(
+    connection: Connection,
+    bucket_name: str,
+    folder: str | os.PathLike[str],
+    prefix: str,
+    *,
+    delete: bool = False,
+    compare: Compare = "etag",
+    include: Globs = None,
+    exclude: Globs = None,
+) -> SyncPlan:
+    """What makes the prefix like the folder.
+
+    Requests:
+        1 per 1,000 keys below the prefix
+    """
+    _check_compare(compare)
+    wanted = _matcher(include, exclude)
+    prefix = folder_prefix(prefix)
+    files = keys_of_folder(folder, prefix, wanted)
+    remote = {entry.key: entry for entry in objects_below(connection, bucket_name, prefix)}
+    steps = []
+    for key, (path, local) in files.items():
+        there = remote.get(key)
+        reason = "new" if there is None else _difference(local, there, compare, local.modified > there.modified)
+        steps.append(SyncStep("copy" if reason else "skip", key, path, local.size, reason or "the same"))
+    for key, there in remote.items():
+        if delete and key not in files and wanted(key[len(prefix) :]) and not _is_live_marker(there, prefix, Path(folder)):
+            steps.append(SyncStep("delete", key, "", there.size, "not in the folder", there.etag, there.modified))
+    steps.sort(key=lambda step: step.key)
+    return SyncPlan(tuple(steps), "to_store", bucket_name, prefix, os.fspath(folder), False, connection)
+
+
+def plan_to_folder(
+    connection: Connection,
+    bucket_name: str,
+    prefix: str,
+    folder: str | os.PathLike[str],
+    *,
+    delete: bool = False,
+    compare: Compare | None = "etag",
+    include: Globs = None,
+    exclude: Globs = None,
+    objects: Iterable[RemoteObject] | None = None,
+) -> SyncPlan:
+    """What makes the folder like the prefix; with ``compare=None`` everything is copied.
+
+    Raises:
+        S3InvalidName: Two keys would fall on one file, or one needs a folder where another is a file; both are named.
+
+    Requests:
+        1 per 1,000 keys below the prefix
+    """
+    if compare is not None:
+        _check_compare(compare)
+    wanted = _matcher(include, exclude)
+    prefix = folder_prefix(prefix)
+    root = Path(folder)
+    if root.exists() and not root.is_dir():
+        raise FileExistsError(17, "a file is in the way of the folder", str(root))
+    found = objects_below(connection, bucket_name, prefix) if objects is None else objects
+    paths: dict[str, RemoteObject] = {}
+    steps = []
+    for entry in found:
+        relative = entry.key[len(prefix) :]
+        if not relative or not wanted(relative):
+            continue
+        path = key_to_path(relative[:-1] if _is_marker(entry) and relative != "/" and not relative.endswith("//") else relative)
+        if _is_marker(entry):
+            steps.append(SyncStep("skip", entry.key, path, 0, "a folder's own marker"))
+            continue
+        paths[path] = entry
+    _refuse_collisions({path: entry.key for path, entry in paths.items()}, ignore_case=_ignores_case(root))
+    here = local_files(root) if root.is_dir() and (delete or compare is not None) else {}
+    for path, entry in paths.items():
+        local = here.get(path)
+        if compare is None:
+            reason = "wanted"
+        else:
+            reason = "new" if local is None else _difference(local, entry, compare, entry.modified > local.modified)
+        steps.append(
+            SyncStep("copy" if reason else "skip", entry.key, path, entry.size, reason or "the same", entry.etag, entry.modified, entry.version_id)
+        )
+    if delete:
+        for path, local in here.items():
+            relative = path_to_key(path)
+            if path not in paths and wanted(relative):
+                steps.append(SyncStep("delete", prefix + relative, path, local.size, "not below the prefix"))
+    steps.sort(key=lambda step: step.key)
+    return SyncPlan(tuple(steps), "to_folder", bucket_name, prefix, os.fspath(folder), False, connection)
+
+
+def folder_prefix(prefix: str | None) -> str:
+    """A prefix as that of a folder: ``photos`` means ``photos/``, and not ``photos2/``."""
+    if prefix is None:
+        return ""
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix must be text, not {type(prefix).__name__}")
+    return prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
+
+
+def local_files(folder: str | os.PathLike[str]) -> dict[str, LocalFile]:
+    """The files of a folder by their relative paths, sorted. Linked files count as files; linked folders are not entered.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        NotADirectoryError: It is a file.
+    """
+    root = Path(folder)
+    if not root.exists():
+        raise FileNotFoundError(2, "there is no such folder", str(root))
+    if not root.is_dir():
+        raise NotADirectoryError(20, "this is a file, not a folder", str(root))
+    found: dict[str, LocalFile] = {}
+    waiting = [(str(root), "")]
+    while waiting:
+        place, above = waiting.pop()
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((entry.path, f"{above}{entry.name}/"))
+                elif entry.is_file() and not entry.name.endswith(_OUR_OWN):
+                    status = entry.stat()
+                    found[f"{above}{entry.name}"] = LocalFile(Path(entry.path), status.st_size, status.st_mtime)
+    return dict(sorted(found.items()))
+
+
+def keys_of_folder(
+    folder: str | os.PathLike[str], prefix: str, wanted: Callable[[str], bool] = lambda _: True
+) -> dict[str, tuple[str, LocalFile]]:
+    """The keys of a folder's files below a prefix: relative path and file of each.
+
+    Raises:
+        S3InvalidName: S3 takes no such key, or two files have the same one.
+    """
+    keys: dict[str, tuple[str, LocalFile]] = {}
+    for path, local in local_files(folder).items():
+        relative = path_to_key(path)
+        if not wanted(relative):
+            continue
+        key = check_key(prefix + relative)
+        if key in keys:
+            raise S3InvalidName(f"the files {keys[key][0]!r} and {path!r} would both become the key {key!r}", key=key)
+        keys[key] = (path, local)
+    return keys
+
+
+def objects_below(connection: Connection, bucket_name: str, prefix: str) -> Iterator[RemoteObject]:
+    """What a listing says of the objects below a prefix."""
+    for page in listing.pages(connection, bucket_name, prefix=prefix):
+        for entry in page.objects:
+            yield RemoteObject(entry[0], int(entry[3]), unquoted(entry[2]), _seconds(entry[1]))
+
+
+def _seconds(moment: str | datetime) -> float:
+    if isinstance(moment, str):
+        moment = datetime.fromisoformat(f"{moment[:-1]}+00:00" if moment.endswith("Z") else moment)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def _is_marker(entry: RemoteObject) -> bool:
+    """Whether this is the empty object by which consoles show a folder."""
+    return entry.key.endswith("/") and entry.size == 0
+
+
+def _is_live_marker(entry: RemoteObject, prefix: str, folder: Path) -> bool:
+    relative = entry.key[len(prefix) :].rstrip("/")
+    return _is_marker(entry) and (not relative or (folder / key_to_path(relative)).is_dir())
+
+
+def _check_compare(compare: str) -> None:
+    if compare not in ("etag", "mtime", "size"):
+        raise ValueError(f"compare must be 'etag', 'mtime' or 'size', not {compare!r}")
+
+
+def _difference(local: LocalFile, remote: RemoteObject, compare: Compare, source_is_newer: bool) -> str | None:
+    """Why the two are not the same; None where they are."""
+    if local.size != remote.size:
+        return "another size"
+    if compare == "size":
+        return None
+    if compare == "etag" and remote.etag is not None and _MD5.fullmatch(remote.etag):
+        return None if _md5(local.path) == remote.etag else "another content"
+    # The etag of an upload in parts is no checksum of the whole: the times decide.
+    return "newer" if source_is_newer else None
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _matcher(include: Globs, exclude: Globs) -> Callable[[str], bool]:
+    """Whether a relative key is concerned at all."""
+    included, excluded = _patterns("include", include), _patterns("exclude", exclude)
+
+    def matches(relative: str) -> bool:
+        if included and not any(pattern.fullmatch(relative) for pattern in included):
+            return False
+        return not any(pattern.fullmatch(relative) for pattern in excluded)
+
+    return matches
+
+
+def _patterns(name: str, globs: Globs) -> list[re.Pattern[str]]:
+    if globs is None:
+        return []
+    given = [globs] if isinstance(globs, str) else [*globs]
+    if not all(isinstance(glob, str) for glob in given):
+        raise TypeError(f"{name} must be a glob or several, as text")
+    return [glob_to_pattern(glob)[1] for glob in given]
+
+
+def _refuse_collisions(keys: dict[str, str], *, ignore_case: bool) -> None:
+    """Two keys on one file, or a file where a folder must be: refused, both named, before anything is written."""
+
+    def folded(path: str) -> str:
+        return unicodedata.normalize("NFC", path).casefold() if ignore_case else path
+
+    files: dict[str, str] = {}
+    for path, key in keys.items():
+        other = files.setdefault(folded(path), key)
+        if other != key:
+            raise S3InvalidName(f"the keys {other!r} and {key!r} would fall on one file here; download them to two folders", key=key)
+    for path, key in keys.items():
+        above = folded(path)
+        while (at := above.rfind("/")) != -1:
+            above = above[:at]
+            if above in files:
+                raise S3InvalidName(f"the key {files[above]!r} is a file where {key!r} needs a folder; download them to two folders", key=key)
+
+
+def _ignores_case(folder: Path) -> bool:
+    """Whether names that differ only by case are one file here: tried out, since one machine has both kinds."""
+    place = folder
+    while not place.is_dir():
+        place = place.parent
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".mfs3-Case", suffix=_OUR_OWN[0], dir=place) as probe:
+            return Path(probe.name).with_name(Path(probe.name).name.swapcase()).exists()
+    except OSError:
+        return os.name == "nt"
+
+
+# -- doing ----------------------------------------------------------------------------------------------------------------------------
+
+Job: TypeAlias = "tuple[str, int, Callable[[], object]]"
+
+
+def _run(jobs: Iterable[Job], operation: str) -> list[str]:
+    """Small ones side by side, large ones one by one (they are parallel in themselves); every error is kept to the end."""
+    succeeded: list[str] = []
+    failures: list[Failure] = []
+    waiting: deque[tuple[str, Future[object]]] = deque()
+
+    def collect() -> None:
+        key, future = waiting.popleft()
+        try:
+            future.result()
+        except S3Error as error:
+            failures.append(Failure(key, None, error))
+        except OSError as error:
+            wrapped = S3Error(f"{key!r}: {error}", operation=operation, key=key)
+            wrapped.__cause__ = error
+            failures.append(Failure(key, None, wrapped))
+        else:
+            succeeded.append(key)
+
+    executor = ThreadPoolExecutor(WORKERS, "messageflux-s3-sync")
+    try:
+        for key, size, job in jobs:
+            if size > transfer.THRESHOLD_BYTES:
+                while waiting:
+                    collect()
+            waiting.append((key, executor.submit(job)))
+            if size > transfer.THRESHOLD_BYTES or len(waiting) >= WORKERS * 4:
+                collect()
+        while waiting:
+            collect()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+    if failures:
+        first = failures[0]
+        raise S3BatchError(
+            f"{len(failures)} of {len(failures) + len(succeeded)} failed, first {first.key!r}: {first.error}",
+            operation=operation,
+            failures=failures,
+            succeeded=succeeded,
+        )
+    return succeeded
+
+
+def upload_folder(
+    connection: Connection,
+    bucket_name: str,
+    folder: str | os.PathLike[str],
+    prefix: str,
+    *,
+    include: Globs = None,
+    exclude: Globs = None,
+    progress: Progress = None,
+    **extra: Any,
+) -> list[str]:
+    """Upload every file of a folder.
+
+    Returns:
+        The keys, in the order of the upload.
+
+    Requests:
+        1 upload per file
+    """
+    files = keys_of_folder(folder, folder_prefix(prefix), _matcher(include, exclude))
+    with reporting(progress, sum(local.size for _, local in files.values()), Path(folder).name) as report:
+
+        def job(key: str, local: LocalFile) -> Callable[[], object]:
+            return lambda: transfer.upload(connection, bucket_name, key, local.path, progress=report, **extra)
+
+        return _run(((key, local.size, job(key, local)) for key, (_, local) in files.items()), "upload_folder")
+
+
+def download_objects(plan: SyncPlan, *, overwrite: bool = True, progress: Progress = None) -> list[str]:
+    """Download what a plan copies, and make the folders that stand below the prefix by a marker.
+
+    Returns:
+        The files' paths, relative to the folder, in key order.
+    """
+    connection, folder = plan._connection, Path(plan.folder)
+    assert connection is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    for step in plan.skipped:
+        inside(folder, step.path).mkdir(parents=True, exist_ok=True)
+    with reporting(progress, sum(step.size for step in plan.copied), plan.prefix or plan.bucket_name) as report:
+        jobs = (
+            (step.key, step.size, _down(connection, plan.bucket_name, folder, step, report, overwrite=overwrite)) for step in plan.copied
+        )
+        _run(jobs, "download_folder")
+    return [step.path for step in plan.copied]
+
+
+def inside(folder: Path, path: str) -> Path:
+    """The place of a relative path in a folder.
+
+    Raises:
+        FileExistsError: A link on the way leads out of the folder, or a file stands where a folder must be.
+    """
+    root = folder.resolve()
+    target = folder.joinpath(*path.split("/"))
+    above = target.parent.resolve()
+    if above != root and root not in above.parents:
+        raise FileExistsError(17, f"a link in the folder leads out of it, to {above}; nothing is written there", str(target))
+    for parent in (*reversed(target.relative_to(folder).parents[:-1]),):
+        if (folder / parent).exists() and not (folder / parent).is_dir():
+            raise FileExistsError(17, "a file is where a folder must be", str(folder / parent))
+    return target
+
+
+def _up(
+    connection: Connection, bucket_name: str, folder: Path, step: SyncStep, report: Callable[[int], None]
+) -> Callable[[], object]:
+    return lambda: transfer.upload(connection, bucket_name, step.key, folder.joinpath(*step.path.split("/")), progress=report)
+
+
+def _down(
+    connection: Connection, bucket_name: str, folder: Path, step: SyncStep, report: Callable[[int], None], *, overwrite: bool = True
+) -> Callable[[], object]:
+    def job() -> None:
+        target = inside(folder, step.path)
+        head = transfer.download(
+            connection, bucket_name, step.key, target, version_id=step.version_id, overwrite=overwrite, progress=report
+        )
+        moment = head.last_modified.timestamp() if head.last_modified is not None else step.modified
+        if moment is not None:
+            os.utime(target, (moment, moment))  # so that the next plan can compare times
+
+    return job
+
+
+def _remove_object(connection: Connection, bucket_name: str, key: str) -> Callable[[], object]:
+    def job() -> None:
+        try:
+            connection.call("DeleteObject", Bucket=bucket_name, Key=key)
+        except S3NoSuchItem:
+            return
+
+    return job
+
+
+def _remove_file(folder: Path, path: str) -> Callable[[], object]:
+    return lambda: inside(folder, path).unlink(missing_ok=True)

@@ -1,0 +1,757 @@
+"""Files and streams up and down: whole or not at all, checked, and in parallel where that pays.
+
+This room knows a connection, a bucket's name, a key, and something of the user's to read from or write to; no handle. What it writes under
+a target's name is whole: the bytes gather in a temporary file beside it. What it sends in parts appears when the last part is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from . import content
+from . import metadata as user_metadata
+from .connection import Connection
+from .content import Head
+from .errors import (
+    S3ChecksumError,
+    S3ConnectionError,
+    S3Error,
+    S3NoSuchItem,
+    S3ObjectChanged,
+    S3PreconditionFailed,
+)
+from .multipart import MAX_PARTS, MIN_PART_BYTES, MultipartUpload
+from .progress import Progress, reporting
+
+THRESHOLD_BYTES = 16 * 1024 * 1024
+"""Up to here an object travels in one request, beyond in parts."""
+PART_BYTES = 16 * 1024 * 1024
+CONCURRENCY = 6
+"""How many parts are under way at once; with the part size, what a transfer holds in memory."""
+MAX_OBJECT_BYTES = 5 * 1024**4
+_PIECE_BYTES = 1024 * 1024
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+Source = Any
+"""A path, bytes, text, a readable, or an iterable of bytes."""
+Condition = Mapping[str, str]
+"""``{"IfNoneMatch": "*"}`` or ``{"IfMatch": etag}``: stands on the request that makes the object."""
+Call = Callable[..., dict[str, Any]]
+
+
+# -- up -------------------------------------------------------------------------------------------------------------------------------
+
+
+def upload(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    source: Source,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    condition: Condition | None = None,
+    call: Call | None = None,
+    part_size_bytes: int | None = None,
+    verify_checksum: bool = True,
+    progress: Progress = None,
+    **extra: Any,
+) -> Head:
+    """Send whatever can be read. In one request where it is small, else in parts; never wholly in memory.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        source: A path (``os.PathLike``), bytes, text, a readable (read from where it stands, and left open), or an iterable of bytes.
+        metadata: User metadata, text to text.
+        condition: What must hold for the object to be made.
+        call: Makes the request that makes the object, in place of ``connection.call``, with the same arguments.
+        part_size_bytes: The size of a part, 5 MiB at least; None for one that fits.
+        verify_checksum: Whether to compare the store's checksum with ours.
+        progress: True, a callable or None.
+        extra: Further parameters (:class:`~messageflux_s3.content.PutParameters`).
+
+    Returns:
+        Size, etag and version of what was written.
+
+    Raises:
+        S3ChecksumError: The store received other bytes than were sent.
+        TypeError: The source is nothing that can be read.
+        ValueError: The part size is too small, or the source too large for it.
+
+    Requests:
+        1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST
+    """
+    encoded = user_metadata.encode(metadata)
+    parameters = {**content.s3_parameters(key, extra), "Metadata": encoded}
+    if part_size_bytes is not None:
+        if isinstance(part_size_bytes, bool) or not isinstance(part_size_bytes, int):
+            raise TypeError(f"part_size_bytes must be a whole number, not {type(part_size_bytes).__name__}")
+        if part_size_bytes < MIN_PART_BYTES:
+            raise ValueError(f"part_size_bytes must be at least {MIN_PART_BYTES:,}, it is {part_size_bytes:,}")
+    if isinstance(source, os.PathLike):
+        with Path(source).open("rb", buffering=0) as file:
+            return _upload_pieces(
+                connection, bucket_name, key, file, os.fstat(file.fileno()).st_size, parameters, condition, call,
+                part_size_bytes, verify_checksum, progress,
+            )  # fmt: skip
+    reader, size = _reader_of(source)
+    return _upload_pieces(
+        connection, bucket_name, key, reader, size, parameters, condition, call, part_size_bytes, verify_checksum, progress
+    )
+
+
+def _upload_pieces(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    reader: Any,
+    size: int | None,
+    parameters: dict[str, Any],
+    condition: Condition | None,
+    call: Call | None,
+    part_size_bytes: int | None,
+    verify_checksum: bool,
+    progress: Progress,
+) -> Head:
+    make = call or connection.call
+    checked = verify_checksum and not connection.capabilities.checksums
+    checked = checked and not any(name.startswith("SSE") or name == "ServerSideEncryption" for name in parameters)
+    part_sizes = _part_sizes(size, part_size_bytes)
+    with reporting(progress, size, key.rpartition("/")[2]) as report:
+        threshold = THRESHOLD_BYTES if part_size_bytes is None else part_size_bytes
+        first = _read_exactly(reader, threshold)
+        second = _read_exactly(reader, 1) if len(first) == threshold else b""
+        if not second:
+            answer = make("PutObject", Bucket=bucket_name, Key=key, Body=first, **parameters, **(condition or {}))
+            if checked:
+                _check_etag(answer, first, "PutObject", bucket_name, key)
+            report(len(first))
+            return Head.from_write(len(first), answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
+
+        checksum = {name: parameters[name] for name in ("ChecksumAlgorithm",) if name in parameters}
+        customer_key = {name: value for name, value in parameters.items() if name.startswith("SSECustomer")}
+        written = 0
+        with MultipartUpload(connection, bucket_name, key, parameters=parameters, concurrency=CONCURRENCY) as multipart:
+
+            def sent(body: Any, answer: Mapping[str, Any]) -> None:
+                # Without TLS the signature covers the part's SHA-256: the store has compared that already.
+                if checked and connection.endpoint_url.startswith("https"):
+                    _check_etag(answer, body, "UploadPart", bucket_name, key)
+                report(len(body))
+
+            multipart.on_sent = sent
+            waiting = first + second
+            del first
+            for part_size in part_sizes:
+                # Joining costs a copy: only the first part, and that only where the threshold is not the part size.
+                if len(waiting) > part_size:
+                    body, waiting = waiting[:part_size], waiting[part_size:]
+                else:
+                    body = _read_exactly(reader, part_size - len(waiting), waiting)
+                    waiting = b""
+                if not body:
+                    break
+                multipart.add_part(body, **checksum, **customer_key)
+                written += len(body)
+            else:
+                if waiting or _read_exactly(reader, 1):
+                    raise ValueError(
+                        f"s3://{bucket_name}/{key}: the source is longer than {MAX_PARTS:,} parts of this size; make them larger"
+                    )
+            if size is not None and written < size:
+                raise OSError(
+                    f"the source of s3://{bucket_name}/{key} ended after {written:,} of {size:,} bytes: it was cut while it was read"
+                )
+            answer = multipart.complete(call, **customer_key, **(condition or {}))
+    return Head.from_write(written, answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
+
+
+def _part_sizes(size: int | None, wanted: int | None) -> Iterator[int]:
+    """The size of each part: 10,000 parts are enough for what is coming, or for the largest object there can be."""
+    if wanted is not None:
+        return iter([wanted] * MAX_PARTS)
+    if size is not None:
+        mebibytes = -(-size // MAX_PARTS // _PIECE_BYTES) + 1
+        return iter([max(PART_BYTES, mebibytes * _PIECE_BYTES)] * MAX_PARTS)
+    # Nobody knows how much is coming: parts grow slowly, so that 10,000 of them hold 5 TiB and small streams stay small in memory.
+    return (PART_BYTES * min(64, 2 ** (number // 1000)) for number in range(MAX_PARTS))
+
+
+def _reader_of(source: Source) -> tuple[Any, int | None]:
+    """Something with ``read(n)``, and how much is in it where that can be told."""
+    if isinstance(source, str):
+        source = source.encode("utf-8")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        view = memoryview(source).cast("B")
+        return _Pieces(iter([view])), len(view)
+    if hasattr(source, "read"):
+        return source, _size_left(source)
+    if isinstance(source, Iterable):
+        return _Pieces(iter(source)), None
+    raise TypeError(
+        f"the source must be a path (pathlib.Path), bytes, text, a readable or an iterable of bytes, not {type(source).__name__}"
+    )
+
+
+def _size_left(readable: Any) -> int | None:
+    """How much a seekable readable still has. Only to choose the part size: what counts is what it gives."""
+    try:
+        at = readable.tell()
+        end = readable.seek(0, os.SEEK_END)
+        readable.seek(at)
+        return int(end) - int(at) if not hasattr(readable, "encoding") else None
+    except (AttributeError, OSError, ValueError, TypeError):
+        return None
+
+
+class _Pieces:
+    """Pieces of bytes from an iterator, as something with ``read``; never gathers more than is asked for."""
+
+    def __init__(self, pieces: Iterator[Any]) -> None:
+        self._pieces = pieces
+        self._rest = memoryview(b"")
+
+    def read(self, size: int) -> memoryview:
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return memoryview(b"")
+            if isinstance(piece, str):
+                piece = piece.encode("utf-8")
+            if not isinstance(piece, (bytes, bytearray, memoryview)):
+                raise TypeError(f"an iterable to upload must give bytes, not {type(piece).__name__}")
+            self._rest = memoryview(piece).cast("B")
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        return taken
+
+
+def _read_exactly(reader: Any, size: int, before: bytes = b"") -> bytes:
+    """Up to ``size`` bytes more after ``before``; fewer only at the end."""
+    pieces: list[Any] = [before] if before else []
+    while size > 0:
+        piece = reader.read(size)
+        if piece is None:
+            raise BlockingIOError("the source is not blocking: it has nothing to read now; give one that waits")
+        if isinstance(piece, str):
+            piece = piece.encode("utf-8")
+        if not isinstance(piece, (bytes, bytearray, memoryview)):
+            raise TypeError(f"a source to upload must give bytes, its read() gave {type(piece).__name__}")
+        if not len(piece):
+            break
+        pieces.append(piece)
+        size -= len(piece)
+    if len(pieces) == 1 and isinstance(pieces[0], bytes):
+        return pieces[0]
+    return b"".join(pieces)
+
+
+def _check_etag(answer: Mapping[str, Any], body: Any, operation: str, bucket_name: str, key: str) -> None:
+    """Compare the MD5 that a store gives as etag with ours. An etag of another kind says nothing."""
+    theirs = _md5_in(answer)
+    if theirs is None:
+        return
+    ours = hashlib.md5(body, usedforsecurity=False).hexdigest()
+    if ours != theirs:
+        raise _checksum_error(theirs, ours, operation, bucket_name, key, "arrived there")
+
+
+def _md5_in(answer: Mapping[str, Any]) -> str | None:
+    """The MD5 that an answer tells; None where its etag is something else, as that of parts or of what is encrypted by a key of its own."""
+    etag = content.unquoted(answer.get("ETag"))
+    if etag is None or not _MD5.fullmatch(etag) or answer.get("SSECustomerAlgorithm"):
+        return None
+    return etag if answer.get("ServerSideEncryption") in (None, "AES256") else None
+
+
+def _checksum_error(theirs: str, ours: str, operation: str, bucket_name: str, key: str, what: str) -> S3ChecksumError:
+    return S3ChecksumError(
+        f"{operation} on s3://{bucket_name}/{key}: the MD5 of the object is {theirs}, that of what {what} is {ours}"
+        if operation == "GetObject"
+        else f"{operation} on s3://{bucket_name}/{key}: the MD5 of what was sent is {ours}, that of what {what} is {theirs}",
+        operation=operation,
+        bucket=bucket_name,
+        key=key,
+        retryable=True,
+    )
+
+
+# -- down -----------------------------------------------------------------------------------------------------------------------------
+
+
+def download(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    target: str | os.PathLike[str],
+    *,
+    version_id: str | None = None,
+    start: int = 0,
+    end: int | None = None,
+    overwrite: bool = True,
+    resume: bool = False,
+    verify_checksum: bool | None = None,
+    if_match: str | None = None,
+    progress: Progress = None,
+    **extra: Any,
+) -> Head:
+    """Write an object, or bytes of it, to a file that is whole or not there.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        target: The file; folders above it are made.
+        version_id: A version of the object.
+        start: The first byte, from zero.
+        end: The byte after the last one; None for all the rest.
+        overwrite: Whether a file that is there is replaced.
+        resume: Whether to go on where a killed download with ``resume=True`` ended.
+        verify_checksum: Whether to compare the object's MD5, where the store tells one, with that of what arrived. None: up to 16 MiB;
+            MD5 is slower than the network, and a larger object is held to its length and to the transport's own checks.
+        if_match: The etag that the object must have.
+        progress: True, a callable or None.
+        extra: Further parameters of GetObject.
+
+    Returns:
+        What the store said of the object.
+
+    Raises:
+        FileExistsError: The file is there, and ``overwrite`` is not set.
+        S3NoSuchItem: There is no such object.
+        S3ObjectChanged: It was replaced in the middle.
+        S3ChecksumError: The file is not what the object's etag says.
+
+    Requests:
+        1 GET, and 1 more for each 16 MiB after the first
+    """
+    path = Path(target)
+    check_range(start, end)
+    if not overwrite and os.path.lexists(path):
+        raise FileExistsError(17, "the file is there, and overwrite=False", str(path))
+    if path.is_dir():
+        raise IsADirectoryError(21, "a folder is in the way of the file", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fetch = _Fetch(connection, bucket_name, key, version_id, start, end, if_match, extra)
+    with fetch:
+        partial = _Partial(path, fetch, resume=resume)
+        keep = False
+        try:
+            size = fetch.end - fetch.start
+            with reporting(progress, size, path.name) as report:
+                md5 = _fetch_into(fetch, partial, report, verify_checksum)
+            if md5 is not None and md5 != fetch.head.etag:
+                raise _checksum_error(str(fetch.head.etag), md5, "GetObject", bucket_name, key, "arrived")
+            partial.publish(overwrite=overwrite)
+        except BaseException as error:
+            keep = resume and not isinstance(error, (S3ChecksumError, S3ObjectChanged))
+            raise
+        finally:
+            partial.close(keep=keep)
+    return fetch.head
+
+
+def download_to_writable(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    writable: Any,
+    *,
+    version_id: str | None = None,
+    verify_checksum: bool | None = None,
+    progress: Progress = None,
+    **extra: Any,
+) -> Head:
+    """Write an object to anything with ``write``, in order; parts of a large one are read ahead.
+
+    Requests:
+        1 GET
+    """
+    if not hasattr(writable, "write"):
+        raise TypeError(f"writable_stream must have write(), {type(writable).__name__} has not")
+    fetch = _Fetch(connection, bucket_name, key, version_id, 0, None, None, extra)
+    with fetch, reporting(progress, fetch.end, key.rpartition("/")[2]) as report:
+        digest = _digest_for(fetch, verify_checksum)
+        for piece in fetch.pieces_in_order():
+            _write_all(writable, piece)
+            if digest is not None:
+                digest.update(piece)
+            report(len(piece))
+        if digest is not None and digest.hexdigest() != fetch.head.etag:
+            raise _checksum_error(str(fetch.head.etag), digest.hexdigest(), "GetObject", bucket_name, key, "arrived")
+    return fetch.head
+
+
+def check_range(start: int, end: int | None) -> None:
+    """Refuse what is no half-open range."""
+    for name, value in (("start", start), ("end", end)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise TypeError(f"{name} must be a whole number of bytes, not {type(value).__name__}")
+    if start < 0 or (end is not None and end < 0):
+        raise ValueError(f"a range to download is counted from the beginning: start={start}, end={end} must not be negative")
+
+
+def _write_all(writable: Any, piece: bytes) -> None:
+    view = memoryview(piece)
+    while len(view):
+        count = writable.write(view)
+        if count is None or count >= len(view):  # None: a writable that does not say took it all
+            return
+        view = view[count:]
+
+
+class _Fetch:
+    """One object to be read in parts, all of one etag. Entered, the first answer is there: its head, its size, its body."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        bucket_name: str,
+        key: str,
+        version_id: str | None,
+        start: int,
+        end: int | None,
+        if_match: str | None,
+        extra: Mapping[str, Any],
+    ) -> None:
+        self.connection = connection
+        self.bucket_name = bucket_name
+        self.key = key
+        self.start = start
+        self.wanted_end = end
+        self.end = 0
+        self._etag = if_match
+        self._parameters: dict[str, Any] = dict(extra)
+        if version_id is not None:
+            self._parameters["VersionId"] = version_id
+        self._first: Any = None
+        self._first_lock = threading.Lock()
+        self.head = Head()
+        self.md5: str | None = None
+        self.stopped = threading.Event()
+        self.ranges_work = True
+
+    def __enter__(self) -> _Fetch:
+        nothing_wanted = self.wanted_end is not None and self.wanted_end <= self.start
+        if nothing_wanted:
+            self.head = content.head(self.connection, self.bucket_name, self.key, self._parameters.get("VersionId"))
+            self.end = self.start
+            return self
+        try:
+            answer = self._get(self.start, self.wanted_end)
+        except S3Error as error:
+            if error.status != 416:
+                raise
+            # The range begins behind the object's end: there is nothing to fetch, as in a slice.
+            self.head = content.head(self.connection, self.bucket_name, self.key, self._parameters.get("VersionId"))
+            self.end = self.start
+            return self
+        self.head = Head.from_answer(answer)
+        self._etag = self.head.etag
+        self.md5 = _md5_in(answer)
+        self._first = answer["Body"]
+        total = self.head.size if self.head.size is not None else 0
+        self.end = max(self.start, total if self.wanted_end is None else min(self.wanted_end, total))
+        if self.start and not answer.get("ContentRange"):
+            self.ranges_work = False
+            self._skip(self.start)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stopped.set()
+        first, self._first = self._first, None
+        if first is not None:
+            first.close()
+
+    def _skip(self, count: int) -> None:
+        with self.connection.translating("GetObject", self.bucket_name, self.key):
+            while count and (piece := self._first.read(min(count, _PIECE_BYTES))):
+                count -= len(piece)
+
+    def _get(self, start: int, end: int | None) -> dict[str, Any]:
+        """One GET from ``start``, under the etag that is known."""
+        parameters = dict(self._parameters)
+        if start or end is not None:
+            parameters["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+        if self._etag is not None and self.connection.recall("get_if_match") is not False:
+            # radosgw compares the header with the bare etag.
+            parameters["IfMatch"] = self._etag if self.connection.preset == "ceph" else f'"{self._etag}"'
+        try:
+            answer = self.connection.call("GetObject", Bucket=self.bucket_name, Key=self.key, **parameters)
+        except S3PreconditionFailed as error:
+            if "IfMatch" not in parameters:
+                raise
+            now = content.head(self.connection, self.bucket_name, self.key, self._parameters.get("VersionId"))
+            if now.etag != self._etag:
+                raise self._changed(now.etag) from error
+            self.connection.remember("get_if_match", False)  # it misreads the condition: the answers' own etags decide
+            return self._get(start, end)
+        except S3NoSuchItem as error:
+            if self._first is None and self.head.etag is None:
+                raise
+            raise self._changed(None) from error
+        etag = content.unquoted(answer.get("ETag"))
+        if self._etag is not None and etag is not None and etag != self._etag:
+            answer["Body"].close()
+            raise self._changed(etag)
+        return answer
+
+    def _changed(self, etag: str | None) -> S3ObjectChanged:
+        now = "is gone" if etag is None else f"now has the etag {etag}"
+        return S3ObjectChanged(
+            f"s3://{self.bucket_name}/{self.key} changed while it was being read: its etag was {self._etag}, it {now}",
+            operation="GetObject",
+            bucket=self.bucket_name,
+            key=self.key,
+        )
+
+    def pieces(self, start: int, end: int) -> Iterator[bytes]:
+        """The bytes of a range, piece by piece; goes on at its offset when the connection breaks."""
+        at = start
+        attempts = self.connection.config.max_attempts
+        while at < end:
+            body = None
+            try:
+                body = self._body_from(at, end)
+                with self.connection.translating("GetObject", self.bucket_name, self.key):
+                    while at < end and not self.stopped.is_set():
+                        piece: bytes = body.read(min(_PIECE_BYTES, end - at))
+                        if not piece:
+                            raise S3ConnectionError(
+                                f"GetObject on s3://{self.bucket_name}/{self.key}: the body ended {end - at} bytes early",
+                                operation="GetObject", bucket=self.bucket_name, key=self.key, retryable=True,
+                            )  # fmt: skip
+                        at += len(piece)
+                        yield piece
+                if self.stopped.is_set():
+                    return
+            except S3ConnectionError as error:
+                attempts -= 1
+                if attempts <= 0 or self._etag is None or error.status is not None:
+                    raise
+            finally:
+                if body is not None:
+                    body.close()
+
+    def _body_from(self, at: int, end: int) -> Any:
+        """A body that begins at a byte: that of the first answer where it fits, else one of its own."""
+        with self._first_lock:
+            if at == self.start and self._first is not None:
+                first, self._first = self._first, None
+                return first
+        answer = self._get(at, end)
+        if at and not answer.get("ContentRange"):  # the range was ignored: the whole object comes
+            body = answer["Body"]
+            left = at
+            with self.connection.translating("GetObject", self.bucket_name, self.key):
+                while left and (piece := body.read(min(left, _PIECE_BYTES))):
+                    left -= len(piece)
+            return body
+        return answer["Body"]
+
+    def pieces_in_order(self) -> Iterator[bytes]:
+        """All the bytes, from the first to the last."""
+        return self.pieces(self.start, self.end)
+
+
+def _digest_for(fetch: _Fetch, verify_checksum: bool | None) -> Any:
+    """An MD5 to be fed, where the etag is one and the whole object is read."""
+    whole = fetch.start == 0 and fetch.end == fetch.head.size
+    wanted = fetch.end <= PART_BYTES if verify_checksum is None else verify_checksum
+    return hashlib.md5(usedforsecurity=False) if wanted and whole and fetch.md5 is not None else None
+
+
+def _fetch_into(fetch: _Fetch, partial: _Partial, report: Callable[[int], None], verify_checksum: bool | None) -> str | None:
+    """Fill the partial file; return the MD5 of what is in it where the object's own is known."""
+    size = fetch.end - fetch.start
+    parts = [
+        (number, fetch.start + at, min(fetch.start + at + PART_BYTES, fetch.end))
+        for number, at in enumerate(range(0, size, PART_BYTES))
+        if number not in partial.done
+    ]
+    report(size - sum(end - start for _, start, end in parts))
+    digest = _digest_for(fetch, verify_checksum)
+    if len(parts) <= 1 or not fetch.ranges_work:
+        straight = digest if not partial.done else None
+        for number, start, end in parts if fetch.ranges_work else [(0, fetch.start, fetch.end)]:
+            at = start
+            for piece in fetch.pieces(start, end):
+                partial.write(piece, at - fetch.start)
+                if straight is not None:
+                    straight.update(piece)
+                at += len(piece)
+                report(len(piece))
+            partial.note(number)
+        if straight is not None:
+            return str(straight.hexdigest())
+        return partial.md5() if digest is not None else None
+
+    def fetch_part(number: int, start: int, end: int) -> None:
+        at = start
+        for piece in fetch.pieces(start, end):
+            partial.write(piece, at - fetch.start)
+            at += len(piece)
+            report(len(piece))
+        if at == end:
+            partial.note(number)
+
+    concurrency = max(1, min(CONCURRENCY, fetch.connection.config.max_concurrency))
+    executor = ThreadPoolExecutor(concurrency, "messageflux-s3-parts")
+    try:
+        waiting = [executor.submit(fetch_part, *part) for part in parts]
+        if digest is not None:
+            # Hashed in order, right behind the parts as they come in: the bytes are still in the page cache.
+            for future, (_, start, end) in () if partial.done else zip(waiting, parts, strict=True):
+                future.result()
+                partial.hash_into(digest, start - fetch.start, end - fetch.start)
+        done, _ = wait(waiting, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+    finally:
+        fetch.stopped.set()
+        executor.shutdown(wait=True, cancel_futures=True)
+    if digest is None:
+        return None
+    return partial.md5() if partial.done else str(digest.hexdigest())
+
+
+class _Partial:
+    """The file beside the target in which the bytes gather, and the journal of the parts that are in it."""
+
+    def __init__(self, target: Path, fetch: _Fetch, *, resume: bool) -> None:
+        self._target = target
+        self._journal: BinaryIO | None = None
+        self._lock = threading.Lock()
+        self.done: set[int] = set()
+        stem = f".{target.name}"[:200]
+        if resume:
+            self.path = target.with_name(f"{stem}.mfs3-partial")
+            self._journal_path = target.with_name(f"{stem}.mfs3-journal")
+            self._take_up(
+                {
+                    "object": f"s3://{fetch.bucket_name}/{fetch.key}",
+                    "etag": fetch.head.etag,
+                    "start": fetch.start,
+                    "end": fetch.end,
+                    "part": PART_BYTES,
+                }
+            )
+        else:
+            self._fd, name = tempfile.mkstemp(prefix=f"{stem}.", suffix=".mfs3-partial", dir=target.parent)
+            self.path = Path(name)
+
+    def _take_up(self, description: dict[str, Any]) -> None:
+        """Go on where the journal ends, if it is about the same bytes of the same object; else begin anew."""
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        self._fd = os.open(self.path, flags, 0o600)
+        known = b""
+        with suppress(FileNotFoundError):
+            known = self._journal_path.read_bytes()
+        lines = known.split(b"\n")
+        heading = json.dumps(description).encode()
+        if lines[0] == heading and description["etag"]:
+            self.done = {int(line) for line in lines[1:-1] if line.isdigit()}  # what follows the last line end was cut
+        else:
+            os.ftruncate(self._fd, 0)
+            known = heading + b"\n"
+        kept = known[: known.rfind(b"\n") + 1]
+        self._journal_path.write_bytes(kept)
+        self._journal = cast(BinaryIO, self._journal_path.open("ab", buffering=0))
+
+    def write(self, piece: bytes, at: int) -> None:
+        _write_at(self._fd, piece, at, self._lock)
+
+    def note(self, number: int) -> None:
+        """A part is in the file, whole."""
+        if self._journal is not None:
+            self._journal.write(b"%d\n" % number)
+
+    def hash_into(self, digest: Any, start: int, end: int) -> None:
+        at = start
+        buffer = memoryview(bytearray(min(_PIECE_BYTES, max(1, end - start))))
+        while at < end and (count := _read_at(self._fd, buffer[: end - at], at, self._lock)):
+            digest.update(buffer[:count])
+            at += count
+
+    def md5(self) -> str:
+        digest = hashlib.md5(usedforsecurity=False)
+        self.hash_into(digest, 0, os.fstat(self._fd).st_size)
+        return digest.hexdigest()
+
+    def publish(self, *, overwrite: bool) -> None:
+        """Give the file its name, at once and whole."""
+        with suppress(AttributeError, PermissionError):
+            os.fchmod(self._fd, _usual_mode(self._target))
+        os.close(self._fd)
+        self._fd = -1
+        if overwrite:
+            self.path.replace(self._target)
+        elif os.name == "nt":
+            self.path.rename(self._target)  # refuses there what exists
+        else:
+            os.link(self.path, self._target)  # unlike a rename, refuses what exists
+
+    def close(self, *, keep: bool) -> None:
+        if self._fd != -1:
+            os.close(self._fd)
+            self._fd = -1
+        if self._journal is not None:
+            self._journal.close()
+        if not keep:
+            with suppress(FileNotFoundError):
+                self.path.unlink()
+            if self._journal is not None:
+                with suppress(FileNotFoundError):
+                    self._journal_path.unlink()
+
+
+def _usual_mode(target: Path) -> int:
+    """The mode of the file that is replaced, else what any new file here gets."""
+    with suppress(OSError):
+        return target.stat().st_mode & 0o777
+    return 0o666 & ~_UMASK
+
+
+def _read_umask() -> int:
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+_UMASK = _read_umask()  # once, at import: asking changes it for a moment, for all threads
+
+if hasattr(os, "pwrite") and hasattr(os, "preadv"):
+
+    def _write_at(fd: int, piece: bytes, at: int, lock: threading.Lock) -> None:
+        written = os.pwrite(fd, piece, at)
+        while written < len(piece):
+            written += os.pwrite(fd, memoryview(piece)[written:], at + written)
+
+    def _read_at(fd: int, buffer: memoryview, at: int, lock: threading.Lock) -> int:
+        return os.preadv(fd, [buffer], at)
+
+else:
+
+    def _write_at(fd: int, piece: bytes, at: int, lock: threading.Lock) -> None:
+        with lock:
+            os.lseek(fd, at, os.SEEK_SET)
+            written = 0
+            while written < len(piece):
+                written += os.write(fd, memoryview(piece)[written:])
+
+    def _read_at(fd: int, buffer: memoryview, at: int, lock: threading.Lock) -> int:
+        with lock:
+            os.lseek(fd, at, os.SEEK_SET)
+            piece = os.read(fd, len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
