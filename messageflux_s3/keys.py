@@ -75,8 +75,8 @@ def parse_uri(uri: str) -> tuple[str, str]:
 def glob_to_pattern(glob: str) -> tuple[str, re.Pattern[str]]:
     """Turn a glob into its literal beginning and a pattern for the whole key.
 
-    ``*`` and ``?`` stop at ``/``; ``**`` does not, and ``**/`` also stands for no folder at all. ``[abc]`` and ``[!abc]`` work as in the shell;
-    ``[*]`` is a star.
+    ``*`` and ``?`` stop at ``/``; ``**`` does not, and ``**/`` also stands for no folder at all. ``[abc]`` and ``[!abc]`` work as
+    in the shell; ``[*]`` is a star.
 
     Args:
         glob: The glob, for the whole key.

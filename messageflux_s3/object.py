@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class S3Object:
-    """One object of a bucket, or a version of it. Comes from ``bucket.object(key)``, ``bucket[key]``, or a query; making one costs no request.
+    """One object of a bucket, or a version of it. Comes from ``bucket.object(key)``, ``bucket[key]``, or a query, without a request.
 
     Example:
         >>> obj = bucket.put_object("greeting.txt", "hello", {"language": "en"})

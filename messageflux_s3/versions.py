@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from . import batch
 from .connection import Connection
-from .errors import S3Error, S3Unsupported
+from .errors import S3Error, S3NoSuchItem, S3Unsupported
 
 
 class ListedVersion(NamedTuple):
@@ -117,8 +117,8 @@ def abort_uploads(connection: Connection, bucket_name: str) -> None:
     while True:
         try:
             answer, root = connection.call_with_root("ListMultipartUploads", **parameters)
-        except S3Unsupported:
-            return
+        except (S3Unsupported, S3NoSuchItem):
+            return  # the store has no such listing, or says so when it is empty
         if root != "ListMultipartUploadsResult":
             return  # the store does not know ?uploads and sent something else
         for found in answer.get("Uploads", ()):

@@ -1,0 +1,145 @@
+"""Fixtures: real servers over HTTP, and stores and buckets on them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from servers import Server, run_moto, run_rclone
+
+if TYPE_CHECKING:
+    from counting import Counted
+
+    from messageflux_s3 import S3Bucket, S3Store
+
+
+@pytest.fixture(autouse=True)
+def no_credentials_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the user's AWS settings reaches a test."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Server]:
+    """moto's server, one for all tests of this process."""
+    with run_moto() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone() -> Iterator[Server]:
+    """rclone's server, one for all tests of this process."""
+    with run_rclone() as server:
+        yield server
+
+
+@pytest.fixture(params=["moto", "rclone"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """Each of the servers in turn."""
+    found: Server = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def store(server: Server) -> S3Store:
+    """A store on each of the servers in turn."""
+    return server.connect()
+
+
+@pytest.fixture
+def moto_store(moto: Server) -> S3Store:
+    """A store on moto's server."""
+    return moto.connect()
+
+
+@pytest.fixture
+def rclone_store(rclone: Server) -> S3Store:
+    """A store on rclone's server."""
+    return rclone.connect()
+
+
+@pytest.fixture
+def bucket(server: Server) -> Iterator[S3Bucket]:
+    """A fresh bucket on each of the servers in turn."""
+    yield from _fresh_bucket(server)
+
+
+@pytest.fixture
+def moto_bucket(moto: Server) -> Iterator[S3Bucket]:
+    """A fresh bucket on moto's server."""
+    yield from _fresh_bucket(moto)
+
+
+@pytest.fixture
+def rclone_bucket(rclone: Server) -> Iterator[S3Bucket]:
+    """A fresh bucket on rclone's server."""
+    yield from _fresh_bucket(rclone)
+
+
+@pytest.fixture
+def counted(moto: Server) -> Iterator[Counted]:
+    """A store and a fresh bucket on moto's server, every request written down on its way."""
+    from counting import Counted, Recorder
+
+    with_bucket = _fresh_bucket(moto)
+    name = next(with_bucket).name
+    recorder = Recorder(moto.endpoint_url)
+    store = moto.connect(endpoint_url=recorder.endpoint_url)
+    yield Counted(store, store.bucket(name), recorder)
+    store.close()
+    recorder.close()
+    next(with_bucket, None)
+
+
+def _fresh_bucket(server: Server) -> Iterator[S3Bucket]:
+    """Made and removed by plain boto3, so that no fault of ours hides behind another."""
+    client = server.client()
+    name = f"t-{uuid.uuid4().hex[:16]}"
+    client.create_bucket(Bucket=name)
+    yield server.connect().bucket(name)
+    # A store may keep no versions, and a test may have removed its bucket: what is there goes, what is not does not matter.
+    try:
+        listed = client.list_objects_v2(Bucket=name) if server.name == "rclone" else client.list_object_versions(Bucket=name)
+    except client.exceptions.NoSuchBucket:
+        return
+    answer: Any = listed
+    for found in [*answer.get("Contents", ()), *answer.get("Versions", ()), *answer.get("DeleteMarkers", ())]:
+        version = {"VersionId": found["VersionId"]} if "VersionId" in found else {}
+        client.delete_object(Bucket=name, Key=found["Key"], **version)
+
+
+# -- the table at the end ---------------------------------------------------------------------------------------------------------
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many tests ran and were skipped, by server and interpreter."""
+    rows: dict[str, Counter[str]] = {}
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            if outcome == "passed" and getattr(report, "when", "call") != "call":
+                continue
+            server = dict(getattr(report, "user_properties", ())).get("server", "none")
+            rows.setdefault(str(server), Counter())[outcome] += 1
+    terminalreporter.section(f"by server, Python {platform.python_version()}")
+    terminalreporter.write_line(f"{'server':<10}{'passed':>8}{'failed':>8}{'errors':>8}{'skipped':>9}")
+    for name in sorted(rows):
+        row = rows[name]
+        terminalreporter.write_line(f"{name:<10}{row['passed']:>8}{row['failed']:>8}{row['error']:>8}{row['skipped']:>9}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Note for the table which server a test talks to."""
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        parameter = getattr(getattr(item, "callspec", None), "params", {}).get("server")
+        used = {parameter} if parameter else {name for name in ("moto", "rclone") if name in names}
+        item.user_properties.append(("server", "+".join(sorted(used)) or "none"))

@@ -1,0 +1,157 @@
+"""S3Bucket: its own existence, messageflux's doors, and the words of its URL."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from counting import Counted
+from servers import Server
+
+import messageflux_s3 as s3
+
+
+def fresh() -> str:
+    return f"made-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.mark.parametrize("name", ["", "ab", "A-b-c", "a_b", "-abc", "abc-", "a..b", "1.2.3.4", "x" * 64, "abc\n", "ünï"])
+def test_what_is_no_bucket_name_is_refused_at_once(moto_store: s3.S3Store, name: str) -> None:
+    """By every door, before any request."""
+    for door in (moto_store.bucket, moto_store.create_bucket, lambda it: s3.S3Bucket(it, moto_store)):
+        with pytest.raises(s3.S3InvalidName, match="bucket name"):
+            door(name)
+
+
+def test_a_bucket_name_is_text(moto_store: s3.S3Store) -> None:
+    """Nothing else."""
+    with pytest.raises(TypeError, match="bucket_name"):
+        moto_store.bucket(7)  # type: ignore[arg-type]
+
+
+def test_messageflux_s_door_checks_and_creates(store: s3.S3Store) -> None:
+    """HEAD, then an error or a bucket."""
+    name = fresh()
+    with pytest.raises(s3.S3NoSuchBucket, match=name):
+        s3.S3Bucket(name, store.resource)
+    bucket = s3.S3Bucket(bucket_name=name, s3_resource=store.resource, auto_create=True)
+    assert bucket.exists()
+    assert s3.S3Bucket(name, store).name == name
+    bucket.delete_bucket()
+    assert not bucket.exists()
+
+
+def test_creating_twice_is_creating_once(store: s3.S3Store) -> None:
+    """Row 24: ours already is success, unless asked otherwise."""
+    name = fresh()
+    bucket = store.create_bucket(name)
+    assert store.create_bucket(name) == bucket
+    with pytest.raises(s3.S3BucketExists, match="exist_ok"):
+        store.create_bucket(name, exist_ok=False)
+    bucket.delete_bucket()
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
+def test_a_bucket_is_created_in_its_region(moto: Server, region: str) -> None:
+    """Row 24: the constraint is left out where it must be, and sent where it must."""
+    bucket = moto.connect(region=region).create_bucket(fresh())
+    where = moto.client().get_bucket_location(Bucket=bucket.name)["LocationConstraint"]
+    assert where in (region, None if region == "us-east-1" else region)
+    other = moto.connect().create_bucket(fresh(), region=region)
+    assert other.put_object("k", "x").reload().body == b"x"
+    bucket.delete_bucket()
+    other.delete_bucket(force=True)
+
+
+class Sub(s3.S3Bucket):
+    """A user's own kind of bucket."""
+
+
+def test_a_subclass_gets_its_own_kind_back(moto_store: s3.S3Store) -> None:
+    """create_bucket and list_buckets are classmethods."""
+    name = fresh()
+    assert type(Sub.create_bucket(moto_store.resource, name)) is Sub
+    found = [bucket for bucket in Sub.list_buckets(moto_store) if bucket.name == name]
+    assert [type(bucket) for bucket in found] == [Sub]
+    found[0].delete_bucket()
+
+
+def test_listing_buckets_is_one_request(counted: Counted) -> None:
+    """Not a HEAD for each."""
+    with counted.recording() as requests:
+        assert counted.bucket in list(counted.store.buckets())
+    assert len(requests) == 1
+
+
+def test_a_full_bucket_is_not_deleted_by_mistake(store: s3.S3Store) -> None:
+    """force=True is for that."""
+    bucket = store.create_bucket(fresh())
+    bucket.put_object("k", "x")
+    with pytest.raises(s3.S3BucketNotEmpty, match="force=True"):
+        bucket.delete_bucket()
+    assert bucket.exists()
+    bucket.delete_bucket(force=True)
+    assert not bucket.exists()
+
+
+def test_clearing_leaves_the_bucket(bucket: s3.S3Bucket) -> None:
+    """Only its objects go."""
+    for n in range(5):
+        bucket.put_object(f"d/{n}", "x")
+    bucket.clear_objects()
+    assert bucket.find().count() == 0
+    assert bucket.exists()
+
+
+@pytest.mark.parametrize("key", ["a b+c%20d", "ünï/☃", "q?x=1&y#z", "plain/key.txt"])
+def test_urls_are_quoted(moto: Server, key: str) -> None:
+    """messageflux did not; and a plain HTTP client finds the object there."""
+    from urllib.request import urlopen
+
+    bucket = moto.connect().create_bucket(fresh(), allow_public_access=True)
+    obj = bucket.put_object(key, "text")
+    assert obj.url == bucket.compute_url(key)
+    with urlopen(obj.url) as answer:
+        assert answer.read() == b"text"
+    bucket.delete_bucket(force=True)
+
+
+def test_public_url_stands_in_for_the_endpoint(moto: Server) -> None:
+    """With and without the bucket's name in it."""
+    assert moto.connect(public_url="https://cdn.example/").bucket("abc").compute_url("a b") == "https://cdn.example/a%20b"
+    named = moto.connect(public_url="https://{bucket}.cdn.example")
+    assert named.bucket("abc").object("k").url == "https://abc.cdn.example/k"
+
+
+def test_lifetime_and_public_access_on_creation(moto: Server) -> None:
+    """One call, as messageflux had it, looked at by plain boto3."""
+    bucket = moto.connect().create_bucket(fresh(), lifetime_in_days=30, allow_public_access=True)
+    client = moto.client()
+    rules: list[Any] = client.get_bucket_lifecycle_configuration(Bucket=bucket.name)["Rules"]
+    assert [(rule["Status"], rule["Expiration"]["Days"]) for rule in rules] == [("Enabled", 30)]
+    assert '"s3:GetObject"' in client.get_bucket_policy(Bucket=bucket.name)["Policy"]
+    bucket.set_lifetime_in_days(0)
+    try:
+        left: list[Any] = client.get_bucket_lifecycle_configuration(Bucket=bucket.name)["Rules"]
+    except ClientError:
+        left = []
+    assert [rule for rule in left if rule["Status"] == "Enabled"] == []
+    bucket.delete_bucket(force=True)
+
+
+def test_a_store_without_lifecycle_says_so_and_keeps_everything(rclone_bucket: s3.S3Bucket) -> None:
+    """On rclone PUT and DELETE of ?lifecycle would touch the bucket itself."""
+    rclone_bucket.put_object("k", "x")
+    with pytest.raises(s3.S3Unsupported):
+        rclone_bucket.set_lifetime_in_days(3)
+    with pytest.raises(s3.S3Unsupported):
+        rclone_bucket.allow_public_access()
+    assert [obj.key for obj in rclone_bucket.find()] == ["k"]
+
+
+def test_buckets_are_equal_by_name_and_place(moto: Server, rclone: Server) -> None:
+    """Not by identity."""
+    assert moto.connect().bucket("abc") == moto.connect().bucket("abc")
+    assert moto.connect().bucket("abc") != rclone.connect().bucket("abc")

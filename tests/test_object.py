@@ -1,0 +1,238 @@
+"""S3Object: lazy, and every promise about what it costs counted at the server."""
+
+from __future__ import annotations
+
+import gc
+import io
+import pickle
+import threading
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from counting import Counted
+
+import messageflux_s3 as s3
+
+ODD_KEYS = ["a//b", "/lead", "trail/", "a/../b", ".", "a b+c%20d", "ünï/☃", "k" * 1024, "tab\there", "q?x=1&y#z", "%2F", "*", "~'()!"]
+
+
+def test_a_handle_is_free(counted: Counted) -> None:
+    """Making one and asking who it is takes no request."""
+    obj = counted.bucket.object("k")
+    assert (obj.key, obj.bucket_name, obj.version_id, obj.uri) == ("k", counted.bucket.name, None, f"s3://{counted.bucket.name}/k")
+    assert obj.url.endswith(f"{counted.bucket.name}/k")
+    assert repr(counted.bucket["k"]) == repr(obj)
+    assert counted.requests() == []
+
+
+def test_what_a_listing_said_is_not_asked_again(counted: Counted) -> None:
+    """Key, size, etag and time of n objects: one request a page."""
+    for n in range(7):
+        counted.bucket.put_object(f"k{n}", "x" * n)
+    with counted.recording() as requests:
+        seen = [(obj.key, obj.size, obj.etag, obj.last_modified, obj.storage_class) for obj in counted.bucket.find_objects(max_keys=3)]
+    assert [(key, size) for key, size, *_ in seen] == [(f"k{n}", n) for n in range(7)]
+    assert all(moment.tzinfo is not None for *_, moment, _ in seen)
+    assert [request.method for request in requests] == ["GET"] * 3
+
+
+def test_metadata_is_one_head_and_then_none(counted: Counted) -> None:
+    """Also on a handle out of a listing; and everything else a HEAD says comes with it."""
+    counted.bucket.put_object("k", "text", {"Source": "erp"}, content_type="text/x-odd")
+    obj = counted.bucket.find().collect()[0]
+    with counted.recording() as requests:
+        assert obj.metadata["source"] == "erp"
+        assert obj.metadata["source"] == "erp"
+        assert obj.content_type == "text/x-odd"
+    assert [request.method for request in requests] == ["HEAD"]
+
+
+def test_a_body_is_one_get_that_fills_in_the_rest(counted: Counted) -> None:
+    """After it, nothing costs anything, until reload() forgets."""
+    counted.bucket.put_object("k", "text", {"a": "b"})
+    obj = counted.bucket.object("k")
+    with counted.recording() as requests:
+        assert (obj.body, obj.body, obj.text, obj.size, obj.metadata["a"]) == (b"text", b"text", "text", 4, "b")
+        assert obj.last_modified <= datetime.now(timezone.utc) + timedelta(seconds=5)
+    assert [request.method for request in requests] == ["GET"]
+    with counted.recording() as requests:
+        assert obj.reload().size == 4
+    assert [request.method for request in requests] == ["HEAD"]
+
+
+def test_a_write_knows_what_it_wrote(counted: Counted) -> None:
+    """Row 22: size, etag and metadata without another request."""
+    with counted.recording() as requests:
+        obj = counted.bucket.put_object("k", b"12345", {"A": "b"})
+        assert (obj.size, len(obj.etag), obj.metadata) == (5, 32, {"a": "b"})
+    assert [request.method for request in requests] == ["PUT"]
+
+
+def test_get_object_is_one_get_now(counted: Counted) -> None:
+    """The body of a small object is kept."""
+    counted.bucket.put_object("k", "text")
+    with counted.recording() as requests:
+        assert counted.bucket.get_object("k").body == b"text"
+    assert [request.method for request in requests] == ["GET"]
+    with pytest.raises(s3.S3NoSuchItem, match="missing"):
+        counted.bucket.get_object("missing")
+
+
+def test_get_object_leaves_a_large_body_where_it_is(moto_bucket: s3.S3Bucket) -> None:
+    """Above 8 MiB only the headers are kept; the body is asked for again, of the same object."""
+    big = b"x" * (8 * 1024 * 1024 + 1)
+    moto_bucket.put_object("big", big)
+    obj = moto_bucket.get_object("big")
+    assert obj.size == len(big)
+    assert obj._body is None
+    moto_bucket.put_object("big", b"other")
+    with pytest.raises(s3.S3ObjectChanged):
+        _ = obj.body
+    assert obj.reload().body == b"other"
+
+
+@pytest.mark.parametrize("key", ODD_KEYS)
+def test_keys_are_opaque(moto_bucket: s3.S3Bucket, key: str) -> None:
+    """They go in and come back under the very same name, through put, find, get and delete."""
+    moto_bucket.put_object(key, key.encode(), {"k": "v"})
+    assert [obj.key for obj in moto_bucket.find()] == [key]
+    assert moto_bucket.get_object(key).text == key
+    assert moto_bucket.object(key).metadata == {"k": "v"}
+    assert key in moto_bucket
+    moto_bucket.delete_object(key)
+    assert key not in moto_bucket
+
+
+@pytest.mark.parametrize("key", ["a b+c%20d", "ünï/☃", "q?x=1&y#z", "%2F", "deep/er/x", "~'()!", "*"])
+def test_keys_are_opaque_on_a_store_over_files_too(rclone_bucket: s3.S3Bucket, key: str) -> None:
+    """Those that a file system can name."""
+    rclone_bucket.put_object(key, "text")
+    assert [obj.key for obj in rclone_bucket.find()] == [key]
+    assert rclone_bucket.get_object(key).text == "text"
+    rclone_bucket.delete_object(key)
+    assert not rclone_bucket.object(key).exists()
+
+
+def test_metadata_survives_the_round_trip(bucket: s3.S3Bucket) -> None:
+    """Beyond ASCII, line ends, blanks; and only what was given comes back of it."""
+    given = {"name": "Zoë ☃", "lines": "a\r\nb", "blank": " x ", "plain": "erp", "mime": "=?utf-8?B?eA==?="}
+    bucket.put_object("k", "x", given)
+    got = bucket.object("k").metadata
+    assert {name: got[name] for name in given} == given
+
+
+@pytest.mark.parametrize(
+    ("key", "error"), [("", s3.S3InvalidName), ("k" * 1025, s3.S3InvalidName), ("ü" * 513, s3.S3InvalidName), (7, TypeError), ("\ud800", s3.S3InvalidName)]
+)
+def test_a_key_that_s3_does_not_take_is_refused_at_once(moto_store: s3.S3Store, key: Any, error: type[Exception]) -> None:
+    """Before any request."""
+    with pytest.raises(error, match="key"):
+        moto_store.bucket("some-bucket").object(key)
+
+
+@pytest.mark.parametrize("data", [7, None, ["x"], object()])
+def test_what_is_not_bytes_is_refused_at_once(moto_store: s3.S3Store, data: Any) -> None:
+    """A number where bytes belong."""
+    with pytest.raises(TypeError, match="buf"):
+        moto_store.bucket("some-bucket").put_object("k", data)
+
+
+def test_unknown_parameters_of_a_write_are_refused(moto_bucket: s3.S3Bucket) -> None:
+    """In our spelling and in S3's."""
+    with pytest.raises(TypeError, match="contenttype"):
+        moto_bucket.put_object("k", "x", contenttype="a/b")
+    with pytest.raises(ValueError, match="NoSuchThing"):
+        moto_bucket.put_object("k", "x", NoSuchThing=1)
+
+
+def test_bytes_like_text_and_readables_are_written(bucket: s3.S3Bucket) -> None:
+    """Whatever holds bytes."""
+    for data in (b"abc", bytearray(b"abc"), memoryview(b"abc"), "abc", io.BytesIO(b"abc")):
+        assert bucket.put_object("k", data).reload().body == b"abc"
+
+
+def test_json_goes_in_and_out(bucket: s3.S3Bucket) -> None:
+    """As UTF-8, with its content type."""
+    obj = bucket.put_json("k.json", {"name": "Zoë", "n": [1, 2]})
+    assert (bucket.get_json("k.json"), obj.reload().json(), obj.content_type) == ({"name": "Zoë", "n": [1, 2]},) * 2 + ("application/json",)
+    bucket.put_object("bad", "{")
+    with pytest.raises(ValueError, match="Expecting"):
+        bucket.get_json("bad")
+
+
+def test_exists_asks_now(bucket: s3.S3Bucket) -> None:
+    """What was known before does not count."""
+    obj = bucket.put_object("k", "x")
+    assert obj.exists()
+    bucket.object("k").delete()
+    assert not obj.exists()
+
+
+def test_delete_is_idempotent(bucket: s3.S3Bucket) -> None:
+    """That it is gone already is no error; a missing bucket is."""
+    bucket.delete_object("never-there")
+    with pytest.raises(s3.S3NoSuchBucket):
+        bucket.store.bucket("no-such-bucket-here").get_object("k")
+
+
+def test_body_stream_is_fresh_at_each_access(bucket: s3.S3Bucket) -> None:
+    """Also after body was read."""
+    obj = bucket.put_object("k", b"0123456789")
+    assert obj.body == b"0123456789"
+    with obj.body_stream as one, obj.body_stream as two:
+        assert (one.read(3), two.read(4), one.read(), two.read()) == (b"012", b"0123", b"3456789", b"456789")
+    assert io.TextIOWrapper(obj.body_stream).read() == "0123456789"
+
+
+def test_unread_streams_give_their_connection_back(moto_bucket: s3.S3Bucket) -> None:
+    """Row 7: far more dropped streams than the pool has connections, and nothing hangs."""
+    obj = moto_bucket.put_object("k", b"x" * 300_000)
+    for _ in range(40):
+        obj.body_stream.read(1)
+    gc.collect()
+    assert obj.reload().size == 300_000
+
+
+def test_handles_pickle_small_and_with_what_they_know(moto_store: s3.S3Store, moto_bucket: s3.S3Bucket) -> None:
+    """Row 12."""
+    obj = moto_bucket.put_object("k", "x", {"a": "b"})
+    data = pickle.dumps(obj)
+    back = pickle.loads(data)
+    assert len(data) < 1500
+    assert (back.key, back.size, back.etag, back.metadata) == ("k", 1, obj.etag, {"a": "b"})
+    assert back == obj
+
+
+def test_a_handle_can_be_used_by_many_threads(moto_bucket: s3.S3Bucket) -> None:
+    """Row 3: one client, shared."""
+    obj = moto_bucket.put_object("k", b"payload")
+    wrong: list[object] = []
+
+    def hammer() -> None:
+        for _ in range(10):
+            if moto_bucket.object("k").body != b"payload" or obj.reload().size != 7:
+                wrong.append(1)
+
+    threads = [threading.Thread(target=hammer) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_messageflux_s_door_still_builds_one(moto_store: s3.S3Store, moto_bucket: s3.S3Bucket) -> None:
+    """From boto3's summary, and from what its get() returned."""
+    moto_bucket.put_object("k", "text", {"a": "b"})
+    summary = moto_store.resource.ObjectSummary(moto_bucket.name, "k")
+    obj = s3.S3Object(object_summery=summary)
+    assert (obj.body, obj.metadata["a"], obj.size) == (b"text", "b", 4)
+    assert s3.S3Object(summary, summary.get()).body == b"text"
+
+
+def test_boto3_is_one_step_away(moto_bucket: s3.S3Bucket) -> None:
+    """obj.boto3 is boto3's own object for the same thing."""
+    moto_bucket.put_object("k", "text")
+    assert moto_bucket["k"].boto3.get()["Body"].read() == b"text"
+    assert moto_bucket.boto3.name == moto_bucket.name

@@ -1,0 +1,173 @@
+"""find() and ObjectQuery: lazy, immutable, asked as often as wanted."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from counting import Counted
+
+import messageflux_s3 as s3
+
+KEYS = ["2026/10/a.json", "2026/11/a.json", "2026/11/b.csv", "2026/a.json", "other/z.json", "top.json"]
+
+
+@pytest.fixture
+def filled(bucket: s3.S3Bucket) -> s3.S3Bucket:
+    for n, key in enumerate(KEYS):
+        bucket.put_object(key, "x" * n)
+    return bucket
+
+
+def keys(query: s3.ObjectQuery) -> list[str]:
+    return [obj.key for obj in query]
+
+
+def test_a_query_costs_nothing_until_it_is_iterated(counted: Counted) -> None:
+    """And then it asks again each time: nothing is cached (row 14)."""
+    query = counted.bucket.find("a").filter(lambda obj: True).limit(5)
+    assert counted.requests() == []
+    assert keys(query) == []
+    counted.bucket.put_object("a1", "x")
+    assert keys(query) == ["a1"]
+    assert keys(query) == ["a1"]
+    assert [request.method for request in counted.requests()] == ["GET", "PUT", "GET", "GET"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, KEYS),
+        ({"prefix": "2026/11/"}, ["2026/11/a.json", "2026/11/b.csv"]),
+        ({"glob": "2026/*.json"}, ["2026/a.json"]),
+        ({"glob": "2026/**/*.json"}, ["2026/10/a.json", "2026/11/a.json", "2026/a.json"]),
+        ({"glob": "**/*.json"}, ["2026/10/a.json", "2026/11/a.json", "2026/a.json", "other/z.json", "top.json"]),
+        ({"glob": "2026/1?/[!b]*"}, ["2026/10/a.json", "2026/11/a.json"]),
+        ({"glob": "top.json"}, ["top.json"]),
+        ({"prefix": "2026/", "glob": "other/*"}, []),
+        ({"prefix": "2026/11", "glob": "2026/*/a.json"}, ["2026/11/a.json"]),
+        ({"regex": r"\.csv$"}, ["2026/11/b.csv"]),
+        ({"regex": re.compile("Z", re.IGNORECASE)}, ["other/z.json"]),
+        ({"start_after": "2026/11/a.json"}, KEYS[2:]),
+        ({"min_size": 4}, KEYS[4:]),
+        ({"max_size": 1}, KEYS[:2]),
+        ({"min_size": 1, "max_size": 2, "glob": "**.csv"}, ["2026/11/b.csv"]),
+        ({"limit": 2}, KEYS[:2]),
+        ({"prefix": "2026/", "glob": "**a*", "limit": 2}, ["2026/10/a.json", "2026/11/a.json"]),
+    ],
+)
+def test_refinements_find_exactly_what_they_say(filled: s3.S3Bucket, arguments: dict[str, Any], expected: list[str]) -> None:
+    """On either server, in key order."""
+    query = filled.find(**arguments)
+    assert keys(query) == expected
+    assert query.count() == len(expected)
+    assert query.total_size() == sum(KEYS.index(key) for key in expected)
+    assert [obj.key for obj in query.collect()] == expected
+
+
+def test_time_windows(filled: s3.S3Bucket) -> None:
+    """A time without a zone is UTC."""
+    now = datetime.now(timezone.utc)
+    assert filled.find(modified_after=now - timedelta(hours=1), modified_before=now + timedelta(hours=1)).count() == 6
+    assert filled.find(modified_before=(now - timedelta(hours=1)).replace(tzinfo=None)).count() == 0
+    assert filled.find(modified_after=now + timedelta(hours=1)).first() is None
+
+
+def test_prefixes_and_entries_lose_nothing(filled: s3.S3Bucket) -> None:
+    """Row 17: common prefixes, alone or among the objects, in key order."""
+    query = filled.find("2026/", delimiter="/")
+    assert list(query.prefixes()) == ["2026/10/", "2026/11/"]
+    assert [entry if isinstance(entry, str) else entry.key for entry in query.entries()] == ["2026/10/", "2026/11/", "2026/a.json"]
+    assert keys(query) == ["2026/a.json"]
+    assert filled.list_common_prefixes() == ["2026/", "other/"]
+    with pytest.raises(ValueError, match="delimiter"):
+        filled.find().prefixes()
+
+
+def test_every_refinement_is_a_new_query(filled: s3.S3Bucket) -> None:
+    """The first one is not changed by the second."""
+    query = filled.find("2026/")
+    small = query.filter(lambda obj: obj.size < 2).limit(1)
+    assert (query.count(), small.count()) == (4, 1)
+    assert query.limit(3).limit(5).count() == 3
+
+
+def test_the_glob_s_stem_is_sent_as_prefix(counted: Counted) -> None:
+    """What the store can leave out is not fetched; and contradiction costs nothing."""
+    counted.bucket.find(glob="2026/11/**.json").first()
+    assert "prefix=2026%2F11%2F" in counted.requests()[-1].query
+    with counted.recording() as requests:
+        assert counted.bucket.find("a/", glob="b/*").count() == 0
+    assert requests == []
+
+
+def test_a_small_limit_asks_for_a_small_page(counted: Counted) -> None:
+    """first() fetches one key, not a thousand."""
+    counted.bucket.put_object("k", "x")
+    with counted.recording() as requests:
+        assert counted.bucket.find().first() == counted.bucket.object("k")
+    assert len(requests) == 1
+    assert "max-keys=1" in requests[0].query.split("&")
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, "3", True])
+def test_a_limit_without_meaning_is_refused_at_once(bucket: s3.S3Bucket, limit: Any) -> None:
+    """In find() and in limit()."""
+    with pytest.raises((TypeError, ValueError), match="limit"):
+        bucket.find(limit=limit)
+    with pytest.raises((TypeError, ValueError), match="limit"):
+        bucket.find().limit(limit)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"prefix": 7}, TypeError),
+        ({"glob": ""}, ValueError),
+        ({"regex": "("}, ValueError),
+        ({"regex": 7}, TypeError),
+        ({"modified_after": "2026"}, TypeError),
+        ({"min_size": -1}, ValueError),
+        ({"max_size": "1"}, TypeError),
+    ],
+)
+def test_bad_arguments_are_named(bucket: s3.S3Bucket, arguments: dict[str, Any], error: type[Exception]) -> None:
+    """Which argument, what was wrong."""
+    with pytest.raises(error, match=next(iter(arguments))):
+        bucket.find(**arguments)
+
+
+def test_messageflux_s_words_for_finding(filled: s3.S3Bucket) -> None:
+    """max_keys is the page size there, Marker goes on working."""
+    assert [obj.key for obj in filled.find_objects("2026/", max_keys=1)] == KEYS[:4]
+    assert [obj.key for obj in filled.find_objects(Marker="2026/a.json")] == KEYS[4:]
+    assert [obj.key for obj in filled.find_objects(prefix="2026/", delimiter="/")] == ["2026/a.json"]
+    assert [obj.key for obj in filled.list_objects()] == KEYS
+    with pytest.raises(ValueError, match="max_keys"):
+        filled.find_objects(max_keys=0)
+
+
+def test_a_query_pickles(filled: s3.S3Bucket) -> None:
+    """And asks for the same on the other side."""
+    query = filled.find("2026/", regex="json", min_size=1)
+    data = pickle.dumps(query)
+    assert len(data) < 1500
+    assert repr(pickle.loads(data)) == repr(query)
+
+
+def test_a_missing_bucket_is_said_when_asked(store: s3.S3Store) -> None:
+    """Not before."""
+    query = store.bucket("no-such-bucket-77").find()
+    with pytest.raises(s3.S3NoSuchBucket):
+        query.collect()
+
+
+def test_a_query_has_no_length(bucket: s3.S3Bucket) -> None:
+    """list() would call it and list twice; a bucket is not iterable at all."""
+    with pytest.raises(TypeError):
+        len(bucket.find())  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        iter(bucket)  # type: ignore[call-overload]

@@ -1,0 +1,224 @@
+"""S3Store and its connection: credentials, status, sharing, forks."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+from datetime import datetime, timedelta, timezone
+
+import boto3
+import pytest
+from servers import Server
+
+import messageflux_s3 as s3
+from messageflux_s3 import store as store_module
+
+
+def test_stores_of_one_config_share_a_client(server: Server) -> None:
+    """And closing one does not close the other's."""
+    one, two = server.connect(), server.connect()
+    assert one.client is two.client
+    one.close()
+    assert two.ping()
+    assert one.ping()
+
+
+def test_the_pool_follows_max_concurrency(moto: Server) -> None:
+    """Row 8: one knob."""
+    assert moto.connect(max_concurrency=77).client.meta.config.max_pool_connections == 77
+
+
+def test_checksums_are_only_sent_where_they_are_known_to_work(moto: Server) -> None:
+    """Row 1: not to an endpoint that is not AWS, unless the capabilities say so."""
+    careful = moto.connect().client.meta.config
+    assert (careful.request_checksum_calculation, careful.response_checksum_validation) == ("when_required", "when_required")
+    assert moto.connect(preset="aws").client.meta.config.request_checksum_calculation == "when_supported"
+    told = s3.S3Store(moto.connect().config.replace(capabilities=s3.Capabilities(checksums=True)))
+    assert told.client.meta.config.request_checksum_calculation == "when_supported"
+
+
+def test_an_endpoint_from_the_environment_counts_as_well(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3's own settings may point elsewhere; the checksum policy follows."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto.endpoint_url)
+    store = s3.connect(access_key=moto.access_key, secret_key=moto.secret_key, region="us-east-1")
+    assert store.client.meta.endpoint_url == moto.endpoint_url
+    assert store.client.meta.config.request_checksum_calculation == "when_required"
+    assert store.ping()
+
+
+def test_ping_and_is_online(rclone: Server) -> None:
+    """True when somebody answers who knows us; False for refused keys and for silence."""
+    assert rclone.connect().ping() is True
+    refused = rclone.connect(secret_key="wrong-secret-key-000")
+    assert refused.is_online is False
+    assert refused.ping() is False
+    silent = s3.connect("http://127.0.0.1:9", access_key="A" * 10, secret_key="S" * 10, max_attempts=1, connect_timeout=1)
+    assert silent.ping() is False
+    assert silent.is_online is False
+    store = rclone.connect()
+    with pytest.raises(s3.S3NoSuchBucket):
+        store.bucket("not-there-at-all").get_object("k")
+    assert store.is_online is True
+
+
+def test_wrong_credentials_and_missing_endpoints_have_their_errors(rclone: Server) -> None:
+    """By cause, with words that help."""
+    with pytest.raises(s3.S3AuthenticationError, match="SignatureDoesNotMatch|InvalidAccessKeyId|secret"):
+        list(rclone.connect(secret_key="wrong-secret-key-000").buckets())
+    with pytest.raises(s3.S3ConnectionError, match="nobody answers"):
+        list(s3.connect("http://127.0.0.1:9", access_key="A" * 10, secret_key="S" * 10, max_attempts=1).buckets())
+
+
+def test_no_credentials_at_all(moto: Server) -> None:
+    """The error says what to give."""
+    with pytest.raises(s3.S3AuthenticationError, match="access_key"):
+        list(s3.connect(moto.endpoint_url).buckets())
+    with pytest.raises(s3.S3AuthenticationError, match="profile"):
+        list(s3.connect(moto.endpoint_url, profile="no-such-profile").buckets())
+
+
+def test_a_callable_is_asked_at_first_use_before_expiry_and_on_reload(rclone: Server) -> None:
+    """Never at connect()."""
+    asked: list[int] = []
+    lifetime = timedelta(hours=1)
+
+    def credentials() -> dict[str, object]:
+        asked.append(1)
+        return {
+            "access_key": rclone.access_key,
+            "secret_key": rclone.secret_key,
+            "expires_at": datetime.now(timezone.utc) + lifetime,
+        }
+
+    store = s3.connect(rclone.endpoint_url, credentials=credentials)
+    assert asked == []
+    assert store.ping()
+    assert store.ping()
+    assert len(asked) == 1
+    lifetime = timedelta(seconds=30)
+    store.reload_credentials()
+    assert store.ping()
+    assert store.ping()
+    assert len(asked) >= 3
+
+
+def test_a_callable_that_returns_nonsense_is_told_so(moto: Server) -> None:
+    """Not a KeyError from below."""
+    with pytest.raises(s3.S3AuthenticationError, match="access_key"):
+        list(s3.connect(moto.endpoint_url, credentials=lambda: {"key": "x"}).buckets())
+
+
+def test_a_session_or_a_profile_of_the_user_s(rclone: Server, tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either brings the credentials."""
+    session = boto3.Session(rclone.access_key, rclone.secret_key, region_name="eu-west-3")
+    store = s3.connect(rclone.endpoint_url, boto3_session=session)
+    assert store.ping()
+    assert store.client.meta.region_name == "eu-west-3"
+    path = os.path.join(str(tmp_path), "credentials")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"[robot]\naws_access_key_id = {rclone.access_key}\naws_secret_access_key = {rclone.secret_key}\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", path)
+    assert s3.connect(rclone.endpoint_url, profile="robot").ping()
+
+
+def test_a_resource_of_the_user_s_is_used_as_it_is(moto: Server) -> None:
+    """Its client, not one like it."""
+    resource = boto3.resource(
+        "s3", endpoint_url=moto.endpoint_url, aws_access_key_id="A" * 12, aws_secret_access_key="S" * 12, region_name="us-east-1"
+    )
+    store = s3.S3Store.from_resource(resource)
+    assert store.client is resource.meta.client
+    assert store.resource is resource
+    bucket = s3.S3Bucket.create_bucket(resource, "users-own")
+    assert bucket.s3_resource is resource
+    assert bucket.store.client is resource.meta.client
+    bucket.put_object("k", "text")
+    assert resource.Object("users-own", "k").get()["Body"].read() == b"text"
+    with pytest.raises(s3.S3Unsupported, match="yours"):
+        store.reload_credentials()
+    with pytest.raises(TypeError, match="s3_resource"):
+        s3.S3Bucket("users-own", "not a resource")  # type: ignore[arg-type]
+
+
+def test_a_pickled_store_never_falls_back_to_another_account(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 12: without its secrets, only the same account's credentials will do."""
+    data = pickle.dumps(moto.connect())
+    assert moto.secret_key.encode() not in data
+    store = pickle.loads(data)
+    with pytest.raises(s3.S3AuthenticationError, match="pickle_secrets"):
+        list(store.buckets())
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "SOMEBODYELSE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    with pytest.raises(s3.S3AuthenticationError):
+        list(pickle.loads(data).buckets())
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", moto.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", moto.secret_key)
+    assert isinstance(list(pickle.loads(data).buckets()), list)
+
+
+def test_pickle_secrets_makes_a_store_that_works_elsewhere(moto: Server) -> None:
+    """Asked for, given."""
+    store = pickle.loads(pickle.dumps(moto.connect(pickle_secrets=True)))
+    assert store.ping()
+
+
+def _in_child(bucket: s3.S3Bucket, queue: multiprocessing.Queue[object]) -> None:
+    queue.put((bucket.get_object("k").body, bucket.find().count()))
+
+
+def test_a_forked_child_uses_a_client_of_its_own(bucket: s3.S3Bucket) -> None:
+    """Row 11: the parent was warm, both go on."""
+    bucket.put_object("k", b"from the parent")
+    before = bucket.store.client
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    children = [context.Process(target=_in_child, args=(bucket, queue)) for _ in range(3)]
+    for child in children:
+        child.start()
+    assert [queue.get(timeout=30) for _ in children] == [(b"from the parent", 1)] * 3
+    for child in children:
+        child.join(30)
+        assert child.exitcode == 0
+    assert bucket.store.client is before
+    assert bucket.get_object("k").body == b"from the parent"
+
+
+def test_objects_by_uri(moto_bucket: s3.S3Bucket) -> None:
+    """Nothing in the URI is unquoted."""
+    store = moto_bucket.store
+    moto_bucket.put_object("a b/%20", "x")
+    assert store.object(f"s3://{moto_bucket.name}/a b/%20").body == b"x"
+    for wrong in ("s3://bucket", "http://bucket/key", "s3://bucket/", "s3://B/key", "bucket/key"):
+        with pytest.raises(s3.S3InvalidName):
+            store.object(wrong)
+
+
+def test_a_default_store_is_set_once_for_the_process(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says so before."""
+    monkeypatch.setattr(store_module, "_default", None)
+    assert not s3.is_initialized()
+    with pytest.raises(s3.S3NotInitializedError, match="initialize"):
+        s3.default_store()
+    store = s3.initialize(moto.connect().config)
+    assert s3.default_store() is store
+    assert s3.is_initialized()
+
+
+def test_a_store_closes_as_a_context(moto: Server) -> None:
+    """And opens again at the next use."""
+    with moto.connect(read_timeout=7) as store:
+        assert store.ping()
+    assert store.ping()
+
+
+def test_no_secret_is_in_a_repr(moto: Server) -> None:
+    """Of the store, its config, or a bucket."""
+    store = moto.connect(secret_key="CANARY-canary-canary")
+    assert "CANARY" not in repr(store) + repr(store.config) + repr(store.bucket("abc")) + str(vars(store))
+
+
+def test_turning_verification_off_says_so(moto: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """TLS verification is on unless asked otherwise."""
+    s3.connect(moto.endpoint_url, access_key="A" * 10, secret_key="S" * 10, verify=False).ping()
+    assert "verification is off" in caplog.text
