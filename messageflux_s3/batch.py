@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import md5
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
@@ -104,8 +104,7 @@ class BatchResult:
 # -- reading
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """One object to read.
 
     Attributes:
@@ -155,7 +154,7 @@ def get_many(
     def from_lane(request: LaneRequest, response: LaneResponse) -> tuple[Head, bytes | None]:
         if response.status == 404:
             raise content.lane_error(response, "GetObject", bucket_name, request.key)
-        return Head.from_headers(response.headers), response.body
+        return content.head_and_body(response)
 
     def from_boto3(request: LaneRequest) -> tuple[Head, bytes | None]:
         one: Wanted = request.tag
@@ -179,8 +178,7 @@ def get_many(
 # -- writing
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """One object to write: its key, its content, its metadata and further parameters as for a single write."""
 
     key: str

@@ -5,6 +5,7 @@ This room knows a connection, a bucket's name and a key. What it returns is valu
 
 from __future__ import annotations
 
+import copy
 import io
 import mimetypes
 import re
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 from urllib.parse import quote, urlencode
 
 from . import metadata as user_metadata
@@ -128,6 +129,37 @@ class Head:
         return cls(size=size, etag=unquoted(etag), metadata=shown, version_id=version_id)
 
 
+class _LateHead:
+    """A Head that is made of the headers when somebody looks: most of a million objects are asked for their bytes alone."""
+
+    __slots__ = ("_head", "_response")
+
+    def __init__(self, response: LaneResponse) -> None:
+        self._response = response
+        self._head: Head | None = None
+
+    def _made(self) -> Head:
+        head = self._head
+        if head is None:
+            head = self._head = Head.from_headers(self._response.headers)  # two threads at once make two equal ones
+        return head
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._made(), name)
+
+    def __repr__(self) -> str:
+        return repr(self._made())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copy.copy, (self._made(),)
+
+
+def head_and_body(response: LaneResponse) -> tuple[Head, bytes]:
+    """What an answer of the lane says of an object, and its content."""
+    body, response.body = response.body, b""
+    return cast(Head, _LateHead(response)), body
+
+
 def unquoted(etag: str | None) -> str | None:
     """An etag without its quotes; None for none."""
     return etag.strip('"') or None if etag else None
@@ -241,7 +273,7 @@ def get(
     if answered is not None:
         with connection.translating("GetObject", bucket_name, key):
             whole = _success(answered, "GetObject", bucket_name, key)
-            return Head.from_headers(whole.headers), whole.body
+            return head_and_body(whole)
     found, stream = get_stream(connection, bucket_name, key, version_id=version_id, if_match=if_match)
     with stream:
         if at_most is not None and (found.size is None or found.size > at_most):
