@@ -576,6 +576,7 @@ def _current(bucket: S3Bucket, entry: Listed, new: Callable[[type[S3Object]], S3
     obj._listed = entry
     obj._head = None
     obj._body = None
+    obj._pinned_etag = None
     return obj
 
 

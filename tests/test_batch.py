@@ -1,0 +1,316 @@
+"""Many objects at once: read, written, deleted, prefetched; with the lane open and with it shut."""
+
+from __future__ import annotations
+
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from messageflux_s3 import S3AccessDenied, S3BatchError, S3Bucket, S3Error, S3NoSuchItem, S3Store
+from messageflux_s3.ahead import side_by_side
+from messageflux_s3.content import KEPT_BYTES
+from tests.servers import Server, run_moto, run_rclone
+from tests.test_lane import ScriptedServer
+
+WAYS = [(server, is_open) for server in ("rclone", "moto") for is_open in (True, False)]
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, Server]]:
+    with run_rclone() as rclone, run_moto() as moto:
+        yield {"rclone": rclone, "moto": moto}
+
+
+@pytest.fixture(params=WAYS, ids=[f"{server}-{'lane' if is_open else 'boto3'}" for server, is_open in WAYS])
+def bucket(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Iterator[S3Bucket]:
+    """A fresh bucket, reached through the lane or through boto3 alone."""
+    server, is_open = request.param
+    with servers[server].connect(max_concurrency=8 if is_open else 7) as store:
+        fresh = store.create_bucket(f"batch-{time.monotonic_ns()}")
+        if not is_open:
+            fresh._connection.lane.shut("this test wants boto3")
+        else:
+            fresh.put_object("opens", b"")
+            fresh.delete_object("opens")
+            assert store.lane.open
+        yield fresh
+
+
+def test_writes_and_reads_in_order(bucket: S3Bucket) -> None:
+    """What is written comes back under its key, in the order asked, with its metadata; each way the same."""
+    bodies = {f"k {number:03d}+é": bytes([number]) * number for number in range(60)}
+    result = bucket.put_objects((key, body, {"n": str(len(body))}) for key, body in bodies.items())
+    assert (result.succeeded, result.failures, result.ok) == ([*bodies], [], True)
+    asked = [*reversed(bodies)]
+    got = list(bucket.get_objects(asked))
+    assert [(obj.key, obj.body, obj.metadata["n"]) for obj in got] == [
+        (key, bodies[key], str(len(bodies[key]))) for key in asked
+    ]
+    ahead = list(bucket.find().prefetch(concurrency=4))
+    assert [(obj.key, obj.body) for obj in ahead] == sorted(bodies.items())
+    assert ahead[3].size == 3 and ahead[3].content_type is not None
+
+
+def test_a_missing_object_raises_when_its_body_is_read(bucket: S3Bucket) -> None:
+    """An error belongs to its key alone; the iteration itself never raises for one object."""
+    bucket.put_objects([("a", b"1"), ("c", b"3")])
+    first, missing, last = bucket.get_objects(["a", "b", "c"])
+    assert (first.body, last.body) == (b"1", b"3")
+    with pytest.raises(S3NoSuchItem) as caught:
+        _ = missing.body
+    assert (caught.value.key, caught.value.code, caught.value.status) == ("b", "NoSuchKey", 404)
+
+
+def test_a_larger_body_is_left_where_it_is(bucket: S3Bucket) -> None:
+    """Above 8 MiB the headers come, and the body when it is read."""
+    bucket.put_object("large", b"x" * (KEPT_BYTES + 1))
+    bucket.put_object("small", b"y")
+    for objects in (bucket.get_objects(["large", "small"]), bucket.find().prefetch()):
+        large, small = objects
+        assert large._body is None and large.size == KEPT_BYTES + 1
+        assert small._body == b"y"
+        assert len(large.body) == KEPT_BYTES + 1
+
+
+def test_deletes_and_says_what_is_gone(bucket: S3Bucket) -> None:
+    """Keys that were there and keys that were not are gone; others stay; more than one request's worth works."""
+    names = [f"d/{number:04d}" for number in range(30)]
+    bucket.put_objects([*((name, b"") for name in names), ("kept", b"1"), ("a&<b>", b"2")])
+    result = bucket.delete_objects([*names, "a&<b>", "was-never-there"])
+    assert result.succeeded == [*names, "a&<b>", "was-never-there"] and result.ok
+    assert [obj.key for obj in bucket.find()] == ["kept"]
+    with pytest.raises(ValueError, match="clear_objects"):
+        bucket.find().delete()
+    assert bucket.find(prefix="k").delete().succeeded == ["kept"]
+    assert bucket.find().first() is None
+
+
+def test_no_thread_is_left(bucket: S3Bucket) -> None:
+    """Neither a whole run, nor one left early, nor one whose consumer raises leaves a thread."""
+    bucket.put_objects((f"k{number}", b"x") for number in range(40))
+    before = threading.active_count()
+    list(bucket.get_objects(f"k{number}" for number in range(40)))
+    objects = bucket.find().prefetch()
+    next(iter(objects))
+    objects.close()  # type: ignore[attr-defined]  # an iterator that is a generator
+    with pytest.raises(ZeroDivisionError):
+        for _ in bucket.find().parallel(3):
+            raise ZeroDivisionError
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert threading.active_count() <= before
+
+
+def test_wrong_items_are_type_errors(bucket: S3Bucket) -> None:
+    """What cannot be written is said at once, with what would be right; what came before it is written."""
+    with pytest.raises(TypeError, match="key, data"):
+        bucket.put_objects([("first", b"1"), "second"])  # type: ignore[list-item]
+    assert bucket["first"].body == b"1"
+    with pytest.raises(TypeError, match="bytes or text"):
+        bucket.put_objects([("a", 5)])
+    with pytest.raises(TypeError, match="not one key"):
+        list(bucket.get_objects("a"))
+    with pytest.raises(TypeError, match="not one key"):
+        bucket.delete_objects("a")
+    for bounds in ({"concurrency": 0}, {"max_bytes": 0}):
+        with pytest.raises(ValueError, match="at least 1"):
+            bucket.find().prefetch(**bounds)
+
+
+def test_partitions_give_exactly_the_same_objects(bucket: S3Bucket) -> None:
+    """However the keys are spread, the parts one after the other are the whole, also with prefix, filter and glob."""
+    names = [f"logs/{number * number % 997:03d}/x" for number in range(50)] + ["logs", "logs/", "é", "zz"]
+    names = sorted({name for name in names if not name.endswith("/") and name != "logs"})
+    bucket.put_objects((name, name) for name in names)
+    for query in (
+        bucket.find(),
+        bucket.find(prefix="logs/"),
+        bucket.find(glob="logs/*/x"),
+        bucket.find(start_after=names[5]),
+        bucket.find(prefix="nothing"),
+        bucket.find(min_size=1).filter(lambda obj: obj.key != names[7]),
+    ):
+        expected = [obj.key for obj in query]
+        for n in (1, 3, 8):
+            parts = query.partitions(n)
+            assert 1 <= len(parts) <= n
+            assert [obj.key for part in parts for obj in part] == expected
+        assert [obj.key for obj in query.parallel(4)] == expected
+    assert len(bucket.find().partitions(4)) > 2
+    with pytest.raises(ValueError, match="limit"):
+        bucket.find(limit=3).partitions(2)
+
+
+# -- odd servers
+
+
+def connect(server: ScriptedServer, **settings: Any) -> S3Bucket:
+    store: S3Store = Server("scripted", server.url, "ACCESSKEY01", "SECRETKEY0123456").connect(**settings)
+    bucket = store.bucket("bkt")
+    bucket.get_object("first")
+    server.requests.clear()
+    return bucket
+
+
+def answer(body: bytes, status: bytes = b"200 OK", more: bytes = b"") -> bytes:
+    return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n%s\r\n%s" % (status, len(body), more, body)
+
+
+def test_failures_are_boto3s_errors_by_key() -> None:
+    """What the lane does not hand over is asked of boto3; its errors come back by key, in a batch error that has all of them."""
+    denied = answer(b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>", b"403 Forbidden")
+    server = ScriptedServer(
+        lambda head, body: denied if b"/secret" in head else answer(b"", more=b'ETag: "e"\r\n')
+    )
+    bucket = connect(server)
+    with pytest.raises(S3BatchError) as caught:
+        bucket.put_objects((key, b"x") for key in ("a", "secret1", "b", "secret2"))
+    error = caught.value
+    assert error.succeeded == ["a", "b"]
+    assert [(failure.key, type(failure.error)) for failure in error.failures] == [
+        ("secret1", S3AccessDenied),
+        ("secret2", S3AccessDenied),
+    ]
+    quiet = bucket.put_objects([("secret", b"x")], raise_errors=False)
+    assert not quiet.ok and isinstance(quiet.failures[0].error, S3AccessDenied)
+    server.close()
+
+
+def test_never_a_wrong_byte_from_a_server_that_breaks() -> None:
+    """A server that cuts, hangs up and fails at random gives each object right or an error, through lane and boto3 together."""
+    count = 0
+
+    def faulty(head: bytes, body: bytes) -> bytes | None:
+        nonlocal count
+        count += 1
+        name = head.split(b" ")[1].rpartition(b"/")[2]
+        whole = answer(name * 50)
+        if count % 7 == 0:
+            return None
+        if count % 7 == 2:
+            return whole[:-10] + ScriptedServer.CLOSE
+        if count % 7 == 4:
+            return answer(b"", b"503 Slow Down")
+        if count % 7 == 5:
+            return whole + ScriptedServer.CLOSE
+        return whole
+
+    server = ScriptedServer(lambda head, body: answer(b"hi") if b"/first" in head else faulty(head, body))
+    bucket = connect(server)
+    names = [f"object-{number}" for number in range(80)]
+    for obj, name in zip(bucket.get_objects(names), names, strict=True):
+        assert obj.key == name
+        try:
+            assert obj.body == name.encode() * 50
+        except S3Error as error:
+            assert error.retryable
+    server.close()
+
+
+@pytest.mark.parametrize("refusal", [b"NotImplemented", b"MissingContentMD5", b"MethodNotAllowed"])
+def test_a_store_without_bulk_delete_deletes_singly(refusal: bytes) -> None:
+    """Where DeleteObjects is refused each key is deleted by itself, and the store is not asked for it again."""
+    status = {b"NotImplemented": b"501 No", b"MissingContentMD5": b"400 Bad", b"MethodNotAllowed": b"405 No"}[
+        refusal
+    ]
+
+    def script(head: bytes, body: bytes) -> bytes:
+        if head.startswith(b"POST"):
+            return answer(b"<Error><Code>%s</Code></Error>" % refusal, status)
+        if head.startswith(b"DELETE"):
+            return b"HTTP/1.1 204 No Content\r\n\r\n"
+        return answer(b"hi")
+
+    server = ScriptedServer(script)
+    bucket = connect(server, max_attempts=1)
+    assert bucket.delete_objects(["a", "b", "c"]).succeeded == ["a", "b", "c"]
+    posts = sum(request.startswith(b"POST") for request in server.requests)
+    assert bucket.delete_objects(["d", "e"]).succeeded == ["d", "e"]
+    assert sum(request.startswith(b"POST") for request in server.requests) == posts
+    assert sum(request.startswith(b"DELETE") for request in server.requests) == 5
+    server.close()
+
+
+def test_what_bulk_delete_does_not_confirm_is_deleted_singly() -> None:
+    """Errors inside a 200 are errors by key; a key that the answer does not mention is deleted by itself; SlowDown is retried."""
+    tries = 0
+
+    def script(head: bytes, body: bytes) -> bytes:
+        nonlocal tries
+        if head.startswith(b"POST"):
+            assert b"content-md5: " in head.lower()
+            tries += 1
+            slow = (
+                b"<Error><Key>slow</Key><Code>SlowDown</Code></Error>"
+                if tries == 1
+                else b"<Deleted><Key>slow</Key></Deleted>"
+            )
+            return answer(
+                b"<DeleteResult><Deleted><Key>a</Key></Deleted>"
+                + slow
+                + b"<Error><Key>locked</Key><Code>AccessDenied</Code><Message>no</Message></Error></DeleteResult>"
+            )
+        return b"HTTP/1.1 204 No Content\r\n\r\n" if head.startswith(b"DELETE") else answer(b"hi")
+
+    server = ScriptedServer(script)
+    bucket = connect(server)
+    result = bucket.delete_objects(["a", "locked", "forgotten", "slow"], raise_errors=False)
+    assert result.succeeded == ["a", "forgotten", "slow"]
+    assert [(failure.key, failure.error.code) for failure in result.failures] == [("locked", "AccessDenied")]
+    assert sum(request.startswith(b"DELETE /bkt/forgotten") for request in server.requests) == 1
+    server.close()
+
+
+def test_memory_is_flat() -> None:
+    """Ten thousand objects of 20 KiB pass through a loop in a fraction of their size."""
+    body = answer(b"x" * 20_000)
+    server = ScriptedServer(lambda head, _: body)
+    bucket = connect(server)
+    tracemalloc.start()
+    total = sum(len(obj.body) for obj in bucket.get_objects(f"k{number}" for number in range(3000)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert total == 3000 * 20_000
+    assert peak < 15_000_000
+    server.close()
+
+
+# -- side by side
+
+
+def test_side_by_side_runs_ahead_in_order_and_stops() -> None:
+    """Iterators are advanced at the same time, at most so far ahead, and stopped when the consumer leaves."""
+    taken = [0, 0]
+
+    def counting(which: int) -> Iterator[int]:
+        for number in range(1000):
+            taken[which] += 1
+            yield which * 1000 + number
+
+    items = side_by_side([counting(0), counting(1)], room=5)
+    assert next(items) == 0
+    deadline = time.monotonic() + 5
+    while taken[1] < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    items.close()
+    assert taken[1] == 5 and taken[0] < 10
+    assert list(side_by_side([counting(0), counting(1)])) == list(range(2000))
+
+
+def test_side_by_side_raises_in_its_place() -> None:
+    """What the second iterator raises comes after everything of the first."""
+
+    def failing() -> Iterator[int]:
+        yield 3
+        raise LookupError("second")
+
+    got = []
+    with pytest.raises(LookupError, match="second"):
+        for item in side_by_side([iter([1, 2]), failing()]):
+            got.append(item)
+    assert got == [1, 2, 3]
