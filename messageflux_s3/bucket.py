@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import builtins
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from . import batch, content
+from . import batch, content, sync, transfer
 from .batch import BatchResult
 from .connection import Connection
 from .errors import Failure, S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket
 from .keys import check_bucket_name, check_key, quote_key
+from .multipart import MIN_PART_BYTES
 from .object import S3Object
+from .progress import Progress
 from .query import ObjectQuery, criteria
 from .subresources.cors import Cors
 from .subresources.encryption import BucketEncryption
@@ -29,6 +33,7 @@ from .subresources.policy import Policy
 from .subresources.public_access import PublicAccess
 from .subresources.tags import Tags
 from .subresources.versioning import Versioning
+from .sync import SyncPlan
 from .versions import abort_uploads, clear_versions
 
 if TYPE_CHECKING:
@@ -548,6 +553,353 @@ class S3Bucket:
             (key.key, key._version_id) if isinstance(key, S3Object) else (check_key(key, bucket=self._name), None) for key in keys
         )
         return batch.deleted(self._connection, self._name, entries, raise_errors=raise_errors)
+
+    # -- files and folders ------------------------------------------------------------------------------------------------------------
+
+    def upload_object(
+        self,
+        key: str,
+        stream: Any,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        part_size_bytes: int | None = None,
+        verify_checksum: bool = True,
+        progress: Progress = None,
+        ExtraArgs: Mapping[str, Any] | None = None,
+        Callback: Any = None,
+        Config: Any = None,
+        **extra: Any,
+    ) -> S3Object:
+        """Write whatever can be read, of any size, in bounded memory. A readable stays open.
+
+        Args:
+            key: The key.
+            stream: A readable (read from where it stands), an iterable of bytes, bytes, text, or a ``pathlib.Path``.
+            metadata: User metadata, text to text.
+            part_size_bytes: The size of a part; None for one that fits.
+            verify_checksum: Whether to compare the store's checksum with ours.
+            progress: True for a bar, a callable that is told of bytes, or None.
+            ExtraArgs: As in messageflux and boto3: S3's own parameters.
+            Callback: As in messageflux and boto3; the same as ``progress``.
+            Config: As in messageflux and boto3; its ``multipart_chunksize`` is the part size.
+            extra: Further parameters, as for ``put_object``.
+
+        Returns:
+            The handle, knowing size, etag and version.
+
+        Raises:
+            S3ChecksumError: The store received other bytes than were sent.
+            TypeError: ``stream`` is nothing that can be read.
+
+        Requests:
+            1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST; after a failure 1 DELETE, so that no parts are left
+
+        Example:
+            >>> bucket.upload_object("lines.txt", (f"{n}\\n".encode() for n in range(3))).text
+            '0\\n1\\n2\\n'
+        """
+        given = {**(ExtraArgs or {}), **extra}
+        metadata = given.pop("Metadata", None) if metadata is None else metadata
+        if part_size_bytes is None and Config is not None:
+            part_size_bytes = max(MIN_PART_BYTES, Config.multipart_chunksize)
+        written = transfer.upload(
+            self._connection, self._name, check_key(key, bucket=self._name), stream, metadata=metadata, part_size_bytes=part_size_bytes,
+            verify_checksum=verify_checksum, progress=Callback if progress is None else progress, **given,
+        )  # fmt: skip
+        return S3Object._of(self, key, head=written)
+
+    def download_object(
+        self,
+        key: str,
+        writable_stream: Any,
+        *,
+        version_id: str | None = None,
+        verify_checksum: bool | None = None,
+        progress: Progress = None,
+        ExtraArgs: Mapping[str, Any] | None = None,
+        Callback: Any = None,
+        Config: Any = None,
+    ) -> None:
+        """Write an object to anything with ``write``, in order, in bounded memory.
+
+        Args:
+            key: The key.
+            writable_stream: Where to; it stays open.
+            version_id: A version of the object.
+            verify_checksum: Whether to compare the object's MD5 with what arrived; None: up to 16 MiB.
+            progress: True for a bar, a callable that is told of bytes, or None.
+            ExtraArgs: As in messageflux and boto3: S3's own parameters.
+            Callback: As in messageflux and boto3; the same as ``progress``.
+            Config: As in messageflux and boto3; it changes nothing here.
+
+        Raises:
+            S3NoSuchItem: There is no such object.
+            S3ObjectChanged: It was replaced in the middle.
+
+        Requests:
+            1 GET
+
+        Example:
+            >>> import io
+            >>> _ = bucket.put_object("a", "hello")
+            >>> target = io.BytesIO()
+            >>> bucket.download_object("a", target)
+            >>> target.getvalue()
+            b'hello'
+        """
+        transfer.download_to_writable(
+            self._connection, self._name, check_key(key, bucket=self._name), writable_stream, version_id=version_id,
+            verify_checksum=verify_checksum, progress=Callback if progress is None else progress, **(ExtraArgs or {}),
+        )  # fmt: skip
+
+    def upload_file(
+        self,
+        path: str | os.PathLike[str],
+        key: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        part_size_bytes: int | None = None,
+        verify_checksum: bool = True,
+        progress: Progress = None,
+        **extra: Any,
+    ) -> S3Object:
+        """Upload a file.
+
+        Args:
+            path: The file.
+            key: The key.
+            metadata: User metadata, text to text.
+            part_size_bytes: The size of a part; None for one that fits.
+            verify_checksum: Whether to compare the store's checksum with ours.
+            progress: True for a bar, a callable that is told of bytes, or None.
+            extra: Further parameters, as for ``put_object``.
+
+        Returns:
+            The handle, knowing size, etag and version.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            S3ChecksumError: The store received other bytes than were sent.
+
+        Requests:
+            those of ``upload_object``
+
+        Example:
+            >>> import pathlib, tempfile
+            >>> path = pathlib.Path(tempfile.mkdtemp(), "a.txt")
+            >>> _ = path.write_text("hello")
+            >>> bucket.upload_file(path, "docs/a.txt").size
+            5
+        """
+        return self.upload_object(
+            key, Path(path), metadata, part_size_bytes=part_size_bytes, verify_checksum=verify_checksum, progress=progress, **extra
+        )
+
+    def download_file(
+        self,
+        key: str,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = True,
+        resume: bool = False,
+        version_id: str | None = None,
+        verify_checksum: bool | None = None,
+        progress: Progress = None,
+    ) -> S3Object:
+        """Download an object to a file, which is whole or not there.
+
+        Args:
+            key: The key.
+            path: The file; folders above it are made.
+            overwrite: Whether a file that is there is replaced.
+            resume: Whether to go on where a killed download with ``resume=True`` ended.
+            version_id: A version of the object.
+            verify_checksum: Whether to compare the object's MD5 with that of what arrived. None: up to 16 MiB, since MD5 is slower than
+                the network.
+            progress: True for a bar, a callable that is told of bytes, or None.
+
+        Returns:
+            The handle, knowing what a HEAD would tell.
+
+        Raises:
+            FileExistsError: The file is there, and ``overwrite`` is not set.
+            S3NoSuchItem: There is no such object.
+            S3ObjectChanged: It was replaced in the middle.
+            S3ChecksumError: What arrived is not the object.
+
+        Requests:
+            1 GET up to 16 MiB, else 1 more for each 16 MiB
+        """
+        found = transfer.download(
+            self._connection, self._name, check_key(key, bucket=self._name), path, version_id=version_id, overwrite=overwrite,
+            resume=resume, verify_checksum=verify_checksum, progress=progress,
+        )  # fmt: skip
+        return S3Object._of(self, key, version_id, head=found)
+
+    def upload_folder(
+        self,
+        folder: str | os.PathLike[str],
+        prefix: str,
+        *,
+        include: sync.Globs = None,
+        exclude: sync.Globs = None,
+        progress: Progress = None,
+        **extra: Any,
+    ) -> list[str]:
+        """Upload every file of a folder, below a prefix.
+
+        Args:
+            folder: The folder.
+            prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
+            include: Globs over the path; only these.
+            exclude: Globs over the path; not these.
+            progress: True for a bar, a callable that is told of bytes, or None.
+            extra: Further parameters of every upload, as for ``put_object``.
+
+        Returns:
+            The keys, in the order of the upload.
+
+        Raises:
+            FileNotFoundError: There is no such folder.
+            S3BatchError: Some files failed; the others are there.
+
+        Requests:
+            1 upload per file
+        """
+        return sync.upload_folder(
+            self._connection, self._name, folder, prefix, include=include, exclude=exclude, progress=progress, **extra
+        )
+
+    def download_folder(
+        self,
+        prefix: str,
+        folder: str | os.PathLike[str],
+        *,
+        overwrite: bool = True,
+        include: sync.Globs = None,
+        exclude: sync.Globs = None,
+        progress: Progress = None,
+    ) -> list[str]:
+        """Download every object below a prefix into a folder; nothing is written outside it.
+
+        Args:
+            prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
+            folder: The folder; made where it is missing.
+            overwrite: Whether files that are there are replaced.
+            include: Globs over what follows the prefix; only these.
+            exclude: Globs over what follows the prefix; not these.
+            progress: True for a bar, a callable that is told of bytes, or None.
+
+        Returns:
+            The files' paths, relative to the folder, in key order.
+
+        Raises:
+            S3InvalidName: Two keys would fall on one file; nothing was downloaded.
+            S3BatchError: Some objects failed; the others are there.
+
+        Requests:
+            1 per 1,000 keys, and 1 GET per object
+        """
+        plan = sync.plan_to_folder(self._connection, self._name, prefix, folder, compare=None, include=include, exclude=exclude)
+        return sync.download_objects(plan, overwrite=overwrite, progress=progress)
+
+    def sync_from_folder(
+        self,
+        folder: str | os.PathLike[str],
+        prefix: str,
+        *,
+        delete: bool = False,
+        dry_run: bool = False,
+        compare: sync.Compare = "etag",
+        include: sync.Globs = None,
+        exclude: sync.Globs = None,
+        progress: Progress = None,
+    ) -> SyncPlan:
+        """Make what is below a prefix like a folder.
+
+        Args:
+            folder: The folder.
+            prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
+            delete: Whether objects without a file are deleted, once everything else has arrived.
+            dry_run: Whether only to plan; ``plan.apply()`` does it.
+            compare: What tells a change, besides the size: ``"etag"`` (where it is an MD5, else the time), ``"mtime"``, or ``"size"`` for
+                nothing more.
+            include: Globs over the path; only these are copied or deleted.
+            exclude: Globs over the path; these are neither copied nor deleted.
+            progress: True for a bar, a callable that is told of bytes, or None.
+
+        Returns:
+            The plan: what is copied, skipped, deleted, and why; applied, unless ``dry_run`` is set.
+
+        Raises:
+            S3BatchError: Some files failed; the others are there, and nothing was deleted.
+
+        Requests:
+            1 per 1,000 keys, and 1 upload per file that changed
+        """
+        plan = sync.plan_to_store(
+            self._connection, self._name, folder, prefix, delete=delete, compare=compare, include=include, exclude=exclude
+        )
+        return plan if dry_run else plan.apply(progress=progress)
+
+    def sync_to_folder(
+        self,
+        prefix: str,
+        folder: str | os.PathLike[str],
+        *,
+        delete: bool = False,
+        dry_run: bool = False,
+        compare: sync.Compare = "etag",
+        include: sync.Globs = None,
+        exclude: sync.Globs = None,
+        progress: Progress = None,
+    ) -> SyncPlan:
+        """Make a folder like what is below a prefix; nothing is written or deleted outside it.
+
+        Args:
+            prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
+            folder: The folder; made where it is missing.
+            delete: Whether files without an object are deleted, once everything else has arrived.
+            dry_run: Whether only to plan; ``plan.apply()`` does it.
+            compare: As for ``sync_from_folder``.
+            include: Globs over what follows the prefix; only these are copied or deleted.
+            exclude: Globs over what follows the prefix; these are neither copied nor deleted.
+            progress: True for a bar, a callable that is told of bytes, or None.
+
+        Returns:
+            The plan: what is copied, skipped, deleted, and why; applied, unless ``dry_run`` is set.
+
+        Raises:
+            S3InvalidName: Two keys would fall on one file; nothing was downloaded.
+            S3BatchError: Some objects failed; the others are there, and nothing was deleted.
+
+        Requests:
+            1 per 1,000 keys, and 1 GET per object that changed
+        """
+        plan = sync.plan_to_folder(
+            self._connection, self._name, prefix, folder, delete=delete, compare=compare, include=include, exclude=exclude
+        )
+        return plan if dry_run else plan.apply(progress=progress)
+
+    def copy_object(self, source_key: str, dest_key: str, *, metadata: Mapping[str, str] | None = None, **extra: Any) -> S3Object:
+        """Copy an object within the bucket, on the server, at any size.
+
+        Args:
+            source_key: The key to copy from.
+            dest_key: The key to copy to.
+            metadata: User metadata in place of the source's; None keeps it.
+            extra: Further parameters in place of the source's, as for ``put_object``.
+
+        Returns:
+            The copy's handle.
+
+        Raises:
+            S3NoSuchItem: There is no such object.
+
+        Requests:
+            1 HEAD, 1 COPY
+        """
+        return self.object(source_key).copy_to(dest_key, metadata=metadata, **extra)
 
     # -- finding ------------------------------------------------------------------------------------------------------------------
 

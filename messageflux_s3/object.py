@@ -7,14 +7,17 @@ said. ``reload()`` forgets. The handle holds no connection and no open socket, s
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Mapping
-from datetime import datetime, timezone
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
-from . import content, fileio
+from . import content, copying, fileio, presigning, transfer, versions
 from .content import Head
 from .errors import S3AccessDenied, S3Error, S3NoSuchItem
 from .keys import check_key
+from .progress import Progress
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.service_resource import Object, ObjectSummary, ObjectVersion
@@ -357,6 +360,249 @@ class S3Object:
         self._head, self._body = found, body
         return self
 
+    # -- bytes of it, files, links, copies ----------------------------------------------------------------------------------------
+
+    def read_range(self, start: int, end: int | None = None) -> bytes:
+        """Bytes of the content, as a slice would give them: half-open, from zero, a negative index counts from the end.
+
+        Args:
+            start: The first byte.
+            end: The byte after the last one; None for all the rest.
+
+        Raises:
+            S3ObjectChanged: The object is another by now than the one this handle has met.
+
+        Requests:
+            1 GET (1 HEAD before it, remembered, where an index is negative)
+
+        Example:
+            >>> obj = bucket.put_object("digits", "0123456789")
+            >>> obj.read_range(2, 5), obj.read_range(-3)
+            (b'234', b'789')
+        """
+        for name, value in (("start", start), ("end", end)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+                raise TypeError(f"{name} must be a whole number of bytes, not {type(value).__name__}")
+        if start < 0 or (end is not None and end < 0):
+            start, end, _ = slice(start, end).indices(self.size)
+        return b"".join(self.iter_chunks(start=start, end=end))
+
+    def iter_chunks(self, chunk_size: int = 1024 * 1024, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The content, piece by piece.
+
+        Args:
+            chunk_size: Bytes a piece; the last one may be shorter.
+            start: The first byte.
+            end: The byte after the last one; None for all the rest.
+
+        Raises:
+            S3ObjectChanged: The object was replaced in the middle, or since this handle met it.
+            ValueError: An argument has no meaning.
+
+        Requests:
+            1 GET
+
+        Example:
+            >>> [*bucket.put_object("digits", "0123456789").iter_chunks(4)]
+            [b'0123', b'4567', b'89']
+        """
+        if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
+            raise ValueError(f"chunk_size must be a whole number of bytes, at least 1, not {chunk_size!r}")
+        transfer.check_range(start, end)
+        return self._chunks(chunk_size, start, end)
+
+    def _chunks(self, chunk_size: int, start: int, end: int | None) -> Iterator[bytes]:
+        if end is not None and end <= start:
+            return
+        try:
+            _, stream = content.get_stream(
+                self._bucket._connection, self._bucket.name, self._key, start=start, end=end, version_id=self._version_id,
+                if_match=self._seen_etag(),
+            )  # fmt: skip
+        except S3Error as error:
+            if error.status == 416:  # the range begins behind the end: nothing, as in a slice
+                return
+            raise
+        with stream:
+            while chunk := stream.read(chunk_size):
+                yield chunk
+
+    def iter_lines(self) -> Iterator[bytes]:
+        """The content, line by line, without the line ends.
+
+        Requests:
+            1 GET
+
+        Example:
+            >>> [*bucket.put_object("lines", "one\\ntwo\\n").iter_lines()]
+            [b'one', b'two']
+        """
+        rest = b""
+        for chunk in self.iter_chunks():
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield line[:-1] if line.endswith(b"\r") else line
+        if rest:
+            yield rest
+
+    def download_to(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        start: int = 0,
+        end: int | None = None,
+        overwrite: bool = True,
+        resume: bool = False,
+        verify_checksum: bool | None = None,
+        progress: Progress = None,
+    ) -> Path:
+        """Write the content, or bytes of it, to a file that is whole or not there.
+
+        Args:
+            path: The file; folders above it are made.
+            start: The first byte.
+            end: The byte after the last one; None for all the rest.
+            overwrite: Whether a file that is there is replaced.
+            resume: Whether to go on where a killed download with ``resume=True`` ended.
+            verify_checksum: Whether to compare the object's MD5 with that of what arrived; None: up to 16 MiB.
+            progress: True for a bar, a callable that is told of bytes, or None.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            FileExistsError: The file is there, and ``overwrite`` is not set.
+            S3ObjectChanged: The object was replaced in the middle, or since this handle met it.
+
+        Requests:
+            1 GET up to 16 MiB, else 1 more for each 16 MiB
+        """
+        transfer.download(
+            self._bucket._connection, self._bucket.name, self._key, path, version_id=self._version_id, start=start, end=end,
+            overwrite=overwrite, resume=resume, verify_checksum=verify_checksum, if_match=self._seen_etag(), progress=progress,
+        )  # fmt: skip
+        return Path(path)
+
+    def copy_to(self, target: str | S3Object, *, metadata: Mapping[str, str] | None = None, **extra: Any) -> S3Object:
+        """Copy the object: on the server where it can be, at any size, else streamed through here.
+
+        Args:
+            target: A key in the same bucket, or a handle: ``obj.copy_to(other[obj.key])``.
+            metadata: User metadata in place of this object's; None keeps it.
+            extra: Further parameters in place of this object's, as for ``put``.
+
+        Returns:
+            The copy's handle.
+
+        Raises:
+            S3NoSuchItem: There is no such object.
+
+        Requests:
+            1 HEAD, 1 COPY; above 5 GiB 1 per 512 MiB; between stores 1 GET and an upload
+
+        Example:
+            >>> obj = bucket.put_object("a.txt", "hello", {"by": "me"})
+            >>> copied = obj.copy_to("b.txt")
+            >>> copied.text, copied.metadata
+            ('hello', {'by': 'me'})
+        """
+        there = self._target(target)
+        return S3Object._of(there._bucket, there._key, head=copying.copy(self._place(), there._place(), metadata=metadata, **extra))
+
+    def move_to(self, target: str | S3Object, *, metadata: Mapping[str, str] | None = None, **extra: Any) -> S3Object:
+        """Copy the object, and delete it here once the copy is there.
+
+        Args:
+            target: A key in the same bucket, or a handle.
+            metadata: User metadata in place of this object's; None keeps it.
+            extra: Further parameters in place of this object's, as for ``put``.
+
+        Returns:
+            The handle of where it is now.
+
+        Requests:
+            those of ``copy_to``, 1 HEAD, 1 DELETE
+        """
+        there = self._target(target)
+        written = copying.move(self._place(), there._place(), metadata=metadata, **extra)
+        self.reload()
+        return S3Object._of(there._bucket, there._key, head=written)
+
+    def _target(self, target: str | S3Object) -> S3Object:
+        if isinstance(target, S3Object):
+            return target
+        if isinstance(target, str):
+            return self._bucket.object(target)
+        raise TypeError(f"target must be a key in the same bucket or an S3Object, not {type(target).__name__}")
+
+    def _place(self) -> copying.Place:
+        return copying.Place(self._bucket._connection, self._bucket.name, self._key, self._version_id)
+
+    def presigned_url(
+        self,
+        method: str = "GET",
+        expires_in: int | timedelta = 3600,
+        *,
+        response_content_disposition: str | None = None,
+        response_content_type: str | None = None,
+        content_type: str | None = None,
+    ) -> str:
+        """A link by which anybody may do one thing with this object, for a while. Always SigV4, always the bucket's own endpoint.
+
+        Args:
+            method: ``"GET"``, ``"HEAD"``, ``"PUT"`` or ``"DELETE"``.
+            expires_in: Seconds or a timedelta: 1 second to 7 days. A warning tells where the credentials end sooner.
+            response_content_disposition: What the answer to a GET says of the file's name.
+            response_content_type: What the answer to a GET says of its type.
+            content_type: The type that a PUT must be sent with.
+
+        Raises:
+            ValueError: An argument has no meaning, or would smuggle a header in.
+
+        Requests:
+            none (on AWS 1 HEAD for each bucket, remembered, for its region)
+
+        Example:
+            >>> bucket["a b.txt"].presigned_url(expires_in=60).split("?")[0].endswith("/a%20b.txt")
+            True
+        """
+        return presigning.presigned_url(
+            self._bucket._connection, self._bucket.name, self._key, method, expires_in, version_id=self._version_id,
+            response_content_disposition=response_content_disposition, response_content_type=response_content_type,
+            content_type=content_type,
+        )  # fmt: skip
+
+    def presigned_post(
+        self,
+        expires_in: int | timedelta = 3600,
+        *,
+        content_type: str | None = None,
+        min_size: int | None = None,
+        max_size: int | None = None,
+        fields: Mapping[str, str] | None = None,
+        conditions: Sequence[Any] = (),
+    ) -> presigning.PresignedPost:
+        """A form by which a browser stores this object.
+
+        Args:
+            expires_in: Seconds or a timedelta: 1 second to 7 days.
+            content_type: The type that the form must give.
+            min_size: The least number of bytes.
+            max_size: The largest number of bytes.
+            fields: Further fields that the form must have, exactly so.
+            conditions: Further conditions in S3's own form (``["starts-with", "$Content-Type", "image/"]``).
+
+        Returns:
+            The form's ``url`` and ``fields``.
+
+        Requests:
+            none (on AWS 1 HEAD for each bucket, remembered, for its region)
+        """
+        return presigning.presigned_post(
+            self._bucket._connection, self._bucket.name, self._key, expires_in, content_type=content_type, min_size=min_size,
+            max_size=max_size, fields=fields, conditions=conditions,
+        )  # fmt: skip
+
     # -- change it ----------------------------------------------------------------------------------------------------------------
 
     def put(self, data: Any, metadata: Mapping[str, str] | None = None, **extra: Any) -> S3Object:
@@ -384,6 +630,58 @@ class S3Object:
         except S3NoSuchItem:
             pass
         self.reload()
+
+    # -- tags and versions ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def tags(self) -> ObjectTags:
+        """The object's tags, a sub-resource. Requests: none; each word of it says its own."""
+        return ObjectTags(self._bucket._connection, self._bucket.name, self._key, self._version_id)
+
+    def versions(self) -> Iterator[S3Object]:
+        """The versions of the object, the newest first; each can be read, deleted, or made current.
+
+        Requests:
+            1 per 1,000 versions
+
+        Example:
+            >>> bucket.versioning.enable()
+            >>> obj = bucket.put_object("k", "one")
+            >>> _ = obj.put("two")
+            >>> [version.text for version in obj.versions()]
+            ['two', 'one']
+        """
+        for entry in versions.of_key(self._bucket._connection, self._bucket.name, self._key):
+            yield S3Object._of(self._bucket, self._key, entry.version_id, listed=Listed(*entry[:5]))
+
+    def make_current(self) -> S3Object:
+        """Make this version the current one, by a copy on the server; all versions stay.
+
+        Returns:
+            A handle on the object as it is now.
+
+        Raises:
+            ValueError: The handle is for no version in particular.
+
+        Requests:
+            1 COPY (more above 5 GiB)
+        """
+        if self._version_id is None:
+            raise ValueError(f"{self.uri} is a handle for no version in particular; take one from versions()")
+        return self.copy_to(self._key)
+
+    def undelete(self) -> bool:
+        """Take away the delete markers that hide the object, so that its newest version is current again.
+
+        Returns:
+            Whether there were any.
+
+        Requests:
+            1 per 1,000 versions, and 1 for the markers
+        """
+        taken = versions.undelete(self._bucket._connection, self._bucket.name, self._key)
+        self.reload()
+        return taken
 
     # -- Python's own -------------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ listing alone (key, size, time) is; a ``filter`` may look at more, and pays for 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from . import batch, listing, pipeline, versions
+from . import batch, listing, pipeline, sync, versions
 from .ahead import side_by_side
 from .batch import BatchResult
 from .content import KEPT_BYTES
@@ -399,6 +400,56 @@ class ObjectQuery:
             raise ValueError("this query has no refinement; to delete everything in the bucket, call bucket.clear_objects()")
         entries = ((obj.key, obj._version_id) for obj in self.objects())
         return batch.deleted(self._bucket._connection, self._bucket.name, entries, raise_errors=raise_errors)
+
+    def copy_to(self, bucket: S3Bucket, prefix: str = "") -> list[S3Object]:
+        """Copy every object of the query to a bucket, under the same keys behind a prefix.
+
+        Args:
+            bucket: To where.
+            prefix: What is put before each key, exactly as it stands.
+
+        Returns:
+            The copies' handles, in key order.
+
+        Raises:
+            S3BatchError: Some failed; the others were copied.
+
+        Requests:
+            1 per 1,000 keys, and 1 HEAD and 1 COPY per object
+        """
+        made: dict[str, S3Object] = {}
+
+        def job(obj: S3Object) -> Callable[[], object]:
+            def copy_one() -> None:
+                made[obj.key] = obj.copy_to(bucket.object(prefix + obj.key))
+
+            return copy_one
+
+        done = sync.run(((obj.key, obj.size, job(obj)) for obj in self.objects()), "copy_to")
+        return [made[key] for key in done]
+
+    def download_to(self, folder: str | os.PathLike[str], *, overwrite: bool = True) -> list[str]:
+        """Download every object of the query into a folder, each under its whole key; nothing is written outside it.
+
+        Args:
+            folder: The folder; made where it is missing.
+            overwrite: Whether files that are there are replaced.
+
+        Returns:
+            The files' paths, relative to the folder, in key order.
+
+        Raises:
+            S3InvalidName: Two keys would fall on one file; nothing was downloaded.
+            S3BatchError: Some failed; the others are there.
+
+        Requests:
+            1 per 1,000 keys, and 1 GET per object
+        """
+        found = (
+            sync.RemoteObject(obj.key, obj.size, obj.etag, obj.last_modified.timestamp(), obj.version_id) for obj in self.objects()
+        )
+        plan = sync.plan_to_folder(self._bucket._connection, self._bucket.name, "", folder, compare=None, objects=found)
+        return sync.download_objects(plan, overwrite=overwrite)
 
     # -- how --------------------------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Folders and prefixes: what is to be done to make one like the other, as a plan to look at, and the doing.
 
-This room knows a connection, a bucket's name, a prefix and a folder. Which file a key is, ``keys.py`` says; how one travels, ``transfer.py``.
-A download never leaves its folder: not through the key, and not through a link that stands in the folder.
+This room knows a connection, a bucket's name, a prefix and a folder. Which file a key is, ``keys.py`` says; how one travels,
+``transfer.py``. A download never leaves its folder: not through the key, and not through a link that stands in the folder.
 """
 
 from __future__ import annotations
@@ -150,14 +150,14 @@ class SyncPlan:
                 jobs = ((step.key, step.size, _up(connection, self.bucket_name, folder, step, report)) for step in self.copied)
             else:
                 jobs = ((step.key, step.size, _down(connection, self.bucket_name, folder, step, report)) for step in self.copied)
-            _run(jobs, "sync")
+            run(jobs, "sync")
         removals = (
             (step.key, 0, _remove_object(connection, self.bucket_name, step.key))
             if self.direction == "to_store"
             else (step.key, 0, _remove_file(folder, step.path))
             for step in self.deleted
         )
-        _run(removals, "sync")
+        run(removals, "sync")
         return replace(self, applied=True)
 
     def __str__(self) -> str:
@@ -264,13 +264,12 @@ def plan_to_folder(
     here = local_files(root) if root.is_dir() and (delete or compare is not None) else {}
     for path, entry in paths.items():
         local = here.get(path)
-        if compare is None:
-            reason = "wanted"
-        else:
-            reason = "new" if local is None else _difference(local, entry, compare, entry.modified > local.modified)
-        steps.append(
-            SyncStep("copy" if reason else "skip", entry.key, path, entry.size, reason or "the same", entry.etag, entry.modified, entry.version_id)
-        )
+        reason: str | None = "new"
+        if compare is not None and local is not None:
+            reason = _difference(local, entry, compare, entry.modified > local.modified)
+        action: Action = "copy" if reason else "skip"
+        why = reason or "the same"
+        steps.append(SyncStep(action, entry.key, path, entry.size, why, entry.etag, entry.modified, entry.version_id))
     if delete:
         for path, local in here.items():
             relative = path_to_key(path)
@@ -420,7 +419,9 @@ def _refuse_collisions(keys: dict[str, str], *, ignore_case: bool) -> None:
         while (at := above.rfind("/")) != -1:
             above = above[:at]
             if above in files:
-                raise S3InvalidName(f"the key {files[above]!r} is a file where {key!r} needs a folder; download them to two folders", key=key)
+                raise S3InvalidName(
+                    f"the key {files[above]!r} is a file where {key!r} needs a folder; download them to two folders", key=key
+                )
 
 
 def _ignores_case(folder: Path) -> bool:
@@ -440,7 +441,7 @@ def _ignores_case(folder: Path) -> bool:
 Job: TypeAlias = "tuple[str, int, Callable[[], object]]"
 
 
-def _run(jobs: Iterable[Job], operation: str) -> list[str]:
+def run(jobs: Iterable[Job], operation: str) -> list[str]:
     """Small ones side by side, large ones one by one (they are parallel in themselves); every error is kept to the end."""
     succeeded: list[str] = []
     failures: list[Failure] = []
@@ -508,7 +509,7 @@ def upload_folder(
         def job(key: str, local: LocalFile) -> Callable[[], object]:
             return lambda: transfer.upload(connection, bucket_name, key, local.path, progress=report, **extra)
 
-        return _run(((key, local.size, job(key, local)) for key, (_, local) in files.items()), "upload_folder")
+        return run(((key, local.size, job(key, local)) for key, (_, local) in files.items()), "upload_folder")
 
 
 def download_objects(plan: SyncPlan, *, overwrite: bool = True, progress: Progress = None) -> list[str]:
@@ -520,13 +521,13 @@ def download_objects(plan: SyncPlan, *, overwrite: bool = True, progress: Progre
     connection, folder = plan._connection, Path(plan.folder)
     assert connection is not None
     folder.mkdir(parents=True, exist_ok=True)
-    for step in plan.skipped:
+    for step in plan.skipped:  # with nothing to compare, only markers are skipped
         inside(folder, step.path).mkdir(parents=True, exist_ok=True)
     with reporting(progress, sum(step.size for step in plan.copied), plan.prefix or plan.bucket_name) as report:
         jobs = (
             (step.key, step.size, _down(connection, plan.bucket_name, folder, step, report, overwrite=overwrite)) for step in plan.copied
         )
-        _run(jobs, "download_folder")
+        run(jobs, "download_folder")
     return [step.path for step in plan.copied]
 
 

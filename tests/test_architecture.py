@@ -17,7 +17,7 @@ PACKAGE = Path(messageflux_s3.__file__).parent
 
 # Read upwards, import downwards: a module may import from a lower floor, or from a module listed before it on its own floor.
 FLOORS: dict[str, list[str]] = {
-    "ground": ["errors", "keys", "metadata", "events", "pointers", "render"],
+    "ground": ["errors", "keys", "metadata", "events", "pointers", "render", "progress"],
     "first": ["capabilities", "config", "translate", "signer", "gate", "wire", "lane", "connection", "probe"],
     "second": [
         "content",
@@ -28,6 +28,9 @@ FLOORS: dict[str, list[str]] = {
         "batch",
         "multipart",
         "transfer",
+        "copying",
+        "presigning",
+        "sync",
         "fileio",
         "pipeline",
         "ahead",
@@ -36,7 +39,7 @@ FLOORS: dict[str, list[str]] = {
         "table",
         "show",
     ],
-    "third": ["object", "query", "sync", "bucket", "store"],
+    "third": ["object", "query", "bucket", "store"],
 }
 # On the top floor each room is for guests of one kind, and none imports another; modules that share a room may import each other.
 ROOMS: dict[str, set[str]] = {
