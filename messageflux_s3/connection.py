@@ -175,7 +175,11 @@ class Connection:
             1
         """
         self._wire.received = b""
-        self.call(operation, **parameters)
+        self._wire.reading = True
+        try:
+            self.call(operation, **parameters)
+        finally:
+            self._wire.reading = False
         received: bytes = self._wire.received
         return received
 
@@ -276,9 +280,14 @@ class Connection:
                 self._live = _Live(resource, client, Lane(client))
             return self._live
 
-    def _note_document(self, response_dict: Mapping[str, Any], **_: Any) -> None:
+    def _note_document(self, response_dict: dict[str, Any], **_: Any) -> None:
         body = response_dict.get("body")
         self._wire.received = body if isinstance(body, bytes) else b""
+        if getattr(self._wire, "reading", False) and "etag" in {name.lower() for name in response_dict.get("headers", {})}:
+            # What has an ETag is an object: a gateway that knows no "?tagging" sends the object itself. Its text may look like
+            # tags, or like nothing, which botocore would take for a failure and ask again.
+            self._wire.received = response_dict["body"] = b""
+            response_dict["status_code"] = 200
 
     def _adjust_body(self, params: dict[str, Any], **_: Any) -> None:
         document = getattr(self._wire, "to_send", None)

@@ -17,13 +17,14 @@ from . import content, copying, fileio, presigning, transfer, versions
 from .content import Head
 from .errors import S3AccessDenied, S3Error, S3NoSuchItem
 from .keys import check_key
+from .listing import Listed
 from .progress import Progress
+from .subresources.tags import ObjectTags
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.service_resource import Object, ObjectSummary, ObjectVersion
 
     from .bucket import S3Bucket
-    from .listing import Listed
 
 
 class S3Object:

@@ -75,6 +75,44 @@ def _listed(found: Mapping[str, Any]) -> ListedVersion:
     )
 
 
+def of_key(connection: Connection, bucket_name: str, key: str) -> Iterator[ListedVersion]:
+    """The versions of one object, the newest first; delete markers are left out.
+
+    Requests:
+        1 per 1,000 versions
+    """
+    for page in pages(connection, bucket_name, prefix=key):
+        yield from (entry for entry in page.objects if entry.key == key)
+        if any(entry.key > key for entry in page.objects):
+            return
+
+
+def undelete(connection: Connection, bucket_name: str, key: str) -> bool:
+    """Take away the delete markers that stand on top of an object.
+
+    Returns:
+        Whether there were any.
+
+    Requests:
+        1 per 1,000 versions, and 1 a marker
+    """
+    newest = None
+    markers: list[ListedVersion] = []
+    for page in pages(connection, bucket_name, prefix=key):
+        newest = newest or next((entry for entry in page.objects if entry.key == key), None)
+        markers += [entry for entry in page.delete_markers if entry.key == key]
+    on_top = [marker for marker in markers if newest is None or _time(marker) >= _time(newest)]
+    if not any(marker.is_latest for marker in on_top):
+        return False
+    batch.deleted(connection, bucket_name, ((marker.key, marker.version_id) for marker in on_top))
+    return True
+
+
+def _time(entry: ListedVersion) -> str:
+    moment = entry.last_modified
+    return moment if isinstance(moment, str) else moment.isoformat()
+
+
 def clear_versions(connection: Connection, bucket_name: str) -> None:
     """Delete every version and every delete marker. On a store that keeps none there is nothing to do.
 

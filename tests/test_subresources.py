@@ -1,0 +1,289 @@
+"""Sub-resources: merged, looked at before they are made, and harmless on a store that does not know them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from counting import Counted
+from servers import Server
+
+import messageflux_s3 as s3
+from messageflux_s3.subresources import xml
+from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
+from messageflux_s3.subresources.public_access import SID
+from messageflux_s3.subresources.tags import TagSet
+from messageflux_s3.subresources.xml import Node
+
+
+def test_lifecycle_rules_are_merged_by_id(moto_bucket: s3.S3Bucket) -> None:
+    """Row 23: a second word does not replace the first; the same id does."""
+    lifecycle = moto_bucket.lifecycle
+    lifecycle.expire(days=7, prefix="tmp/")
+    lifecycle.abort_unfinished_uploads(days=3)
+    lifecycle.transition("GLACIER", days=90, prefix="old/")
+    lifecycle.expire_noncurrent(days=5)
+    lifecycle.expire(days=8, prefix="tmp/")
+    found = {rule.id: rule for rule in lifecycle.get().rules}
+    assert len(found) == 4
+    assert found["expire tmp/"].expire_days == 8
+    assert found["abort uploads"].abort_uploads_days == 3
+    assert found["to GLACIER old/"].transitions == ((90, "GLACIER"),)
+    assert found["expire old"].noncurrent_days == 5
+    lifecycle.remove("expire tmp/", "never there")
+    assert lifecycle.get().get("expire tmp/") is None
+
+
+def test_a_lifetime_leaves_other_rules_alone(moto: Server, moto_bucket: s3.S3Bucket) -> None:
+    """messageflux's own rule id is recognised as ours; a foreign rule of that name with a prefix is not."""
+    client = moto.client()
+    theirs: list[Any] = [
+        {"ID": "expire", "Status": "Enabled", "Prefix": "", "Expiration": {"Days": 9}},
+        {"ID": "keep", "Status": "Enabled", "Filter": {"Prefix": "x/"}, "Expiration": {"Days": 1}},
+    ]
+    client.put_bucket_lifecycle_configuration(Bucket=moto_bucket.name, LifecycleConfiguration={"Rules": theirs})
+    moto_bucket.set_lifetime_in_days(30)
+    rules = client.get_bucket_lifecycle_configuration(Bucket=moto_bucket.name)["Rules"]
+    assert sorted((rule["ID"], rule["Expiration"]["Days"]) for rule in rules) == [("expire", 30), ("keep", 1)]
+    moto_bucket.set_lifetime_in_days(-1)
+    assert [rule.id for rule in moto_bucket.lifecycle.get().rules] == ["keep"]
+
+
+@pytest.mark.parametrize("days", [0, -1])
+def test_a_lifetime_without_meaning_is_refused(moto_bucket: s3.S3Bucket, days: int) -> None:
+    """lifecycle.expire is strict where messageflux's word cancels."""
+    with pytest.raises(ValueError, match="at least 1"):
+        moto_bucket.lifecycle.expire(days=days)
+    with pytest.raises(TypeError, match="days"):
+        moto_bucket.lifecycle.expire(days="7")  # type: ignore[arg-type]
+
+
+def test_a_change_can_be_looked_at_before_it_is_made(counted: Counted) -> None:
+    """The plan prints a diff; nothing is written before apply()."""
+    plan = counted.bucket.lifecycle.ensure(s3.LifecycleRule("sweep", abort_uploads_days=3))
+    assert "+sweep: everything: unfinished uploads go after 3 days" in str(plan)
+    assert {request.method for request in counted.requests()} == {"GET"}
+    plan.apply()
+    again = counted.bucket.lifecycle.ensure(s3.LifecycleRule("sweep", abort_uploads_days=3))
+    assert again.is_empty
+    with counted.recording() as requests:
+        again.apply()
+    assert requests == []
+
+
+STRANGE = b"""<?xml version="1.0" encoding="UTF-8"?>
+<LifecycleConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Rule><ID>future</ID><Filter><Prefix>a/</Prefix></Filter>
+<Status>Enabled</Status><Teleport><Days>4</Days></Teleport><Expiration><Days>3</Days><Mood>blue</Mood></Expiration>
+<Transition><Days>1</Days><StorageClass>X</StorageClass><How>softly</How></Transition></Rule></LifecycleConfiguration>"""
+
+
+def test_what_nobody_has_heard_of_survives_a_merge() -> None:
+    """Fields that neither boto3 nor this library knows are sent back as they came."""
+    known = LifecycleConfiguration.from_api(xml.parse(STRANGE))
+    merged = xml.write(known.with_rule(s3.LifecycleRule("ours", expire_days=1)).to_api())
+    for part in (b"<Teleport><Days>4</Days></Teleport>", b"<Mood>blue</Mood>", b"<How>softly</How>", b"<ID>ours</ID>"):
+        assert part in merged
+    assert LifecycleConfiguration.from_api(xml.parse(merged)).rules[0] == known.rules[0]
+
+
+def test_unknown_fields_travel_through_boto3(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The document is sent as it stands, although boto3 has no name for half of it."""
+    sent: list[bytes] = []
+    events = counted.store.client.meta.events
+
+    def catch(request: Any, **_: Any) -> None:
+        if request.method == "PUT":
+            sent.append(request.body if isinstance(request.body, bytes) else request.body.read())
+
+    events.register("before-send.s3.PutBucketLifecycleConfiguration", catch)
+    value = LifecycleConfiguration.from_api(xml.parse(STRANGE))
+    with pytest.raises(s3.S3Error):  # moto keeps what it knows of it, which reads back as something else
+        counted.bucket.lifecycle.put(value)
+    events.unregister("before-send.s3.PutBucketLifecycleConfiguration", catch)
+    assert b"<Teleport><Days>4</Days></Teleport>" in sent[0]
+
+
+def test_a_configuration_stored_as_something_else_is_taken_back(moto_bucket: s3.S3Bucket) -> None:
+    """What stood before stands again; moto drops what it does not know, as radosgw drops size filters."""
+    moto_bucket.lifecycle.expire(days=7, prefix="tmp/")
+    before = moto_bucket.lifecycle.get()
+    strange = s3.LifecycleRule("odd", expire_days=1, unknown=(Node("Teleport", children=(xml.leaf("Days", 4),)),))
+    with pytest.raises(s3.S3Unsupported, match="stands again"):
+        moto_bucket.lifecycle.ensure(strange).apply()
+    assert moto_bucket.lifecycle.get() == before
+
+
+def test_public_access_is_given_and_taken_back(moto: Server, moto_bucket: s3.S3Bucket) -> None:
+    """Only our own statement comes and goes; the block is lifted first and set again."""
+    client = moto.client()
+    foreign = {
+        "Sid": "audit", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
+        "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{moto_bucket.name}/*",
+    }  # fmt: skip
+    moto_bucket.policy.ensure(foreign).apply()
+    client.put_public_access_block(
+        Bucket=moto_bucket.name,
+        PublicAccessBlockConfiguration={
+            "BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": True,
+        },
+    )  # fmt: skip
+    assert not moto_bucket.public_access.status().is_public
+    moto_bucket.public_access.allow()
+    moto_bucket.allow_public_access()
+    statements = json.loads(client.get_bucket_policy(Bucket=moto_bucket.name)["Policy"])["Statement"]
+    assert sorted(statement["Sid"] for statement in statements) == [SID, "audit"]
+    assert moto_bucket.public_access.status().is_public
+    block = client.get_public_access_block(Bucket=moto_bucket.name)["PublicAccessBlockConfiguration"]
+    assert (block["BlockPublicPolicy"], block["RestrictPublicBuckets"], block["BlockPublicAcls"]) == (False, False, True)
+    moto_bucket.public_access.block()
+    statements = json.loads(client.get_bucket_policy(Bucket=moto_bucket.name)["Policy"])["Statement"]
+    assert [statement["Sid"] for statement in statements] == ["audit"]
+    assert set(client.get_public_access_block(Bucket=moto_bucket.name)["PublicAccessBlockConfiguration"].values()) == {True}
+    assert not moto_bucket.public_access.status().is_public
+
+
+def test_messageflux_s_own_public_statement_is_recognised(moto: Server, moto_bucket: s3.S3Bucket) -> None:
+    """So that a bucket it made does not stay public."""
+    arn = f"arn:aws:s3:::{moto_bucket.name}"
+    statement = {"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": [arn, f"{arn}/*"]}
+    moto.client().put_bucket_policy(Bucket=moto_bucket.name, Policy=json.dumps({"Statement": [statement]}))
+    assert moto_bucket.public_access.status().is_public
+    moto_bucket.public_access.block()
+    assert not moto_bucket.public_access.status().is_public
+    assert moto_bucket.policy.get().statements == ()
+
+
+def test_tags_are_merged(moto_bucket: s3.S3Bucket) -> None:
+    """Of the bucket and of an object."""
+    obj = moto_bucket.put_object("k", "x", tags={"a": "1 + 2"})
+    for tags in (moto_bucket.tags, obj.tags):
+        tags.put({"a": "1 + 2"})
+        tags["b"] = "ü"
+        assert dict(tags.get()) == {"a": "1 + 2", "b": "ü"}
+        del tags["a"]
+        assert tags["b"] == "ü"
+        with pytest.raises(KeyError):
+            del tags["a"]
+        tags.remove("b", "never there")
+        assert tags.get() == TagSet()
+        tags.update({"c": "d"})
+        tags.delete()
+        assert len(tags.get()) == 0
+        with pytest.raises(TypeError, match="tags"):
+            tags.put({"a": 1})  # type: ignore[dict-item]
+    assert obj.reload().body == b"x"
+
+
+def test_versioning(moto_bucket: s3.S3Bucket) -> None:
+    """On, off, and never deleted."""
+    assert not moto_bucket.versioning.is_enabled()
+    moto_bucket.versioning.suspend()
+    assert moto_bucket.versioning.get().status is None
+    moto_bucket.versioning.enable()
+    assert moto_bucket.versioning.is_enabled()
+    moto_bucket.versioning.suspend()
+    assert moto_bucket.versioning.get().status == "Suspended"
+    with pytest.raises(s3.S3Unsupported, match="suspend"):
+        moto_bucket.versioning.delete()
+
+
+def test_cors_rules_are_merged_by_id(moto_bucket: s3.S3Bucket) -> None:
+    """And bad ones refused at once."""
+    moto_bucket.cors.ensure(s3.CorsRule("a", origins=("https://a.example",), methods=("GET", "PUT"), max_age_seconds=60)).apply()
+    moto_bucket.cors.ensure(s3.CorsRule("b", origins=("*",), headers=("x-*",), expose=("etag",))).apply()
+    found = moto_bucket.cors.get().rules
+    assert sorted(rule.origins[0] for rule in found) == ["*", "https://a.example"]
+    moto_bucket.cors.delete()
+    assert moto_bucket.cors.get().rules == ()
+    with pytest.raises(ValueError, match="methods"):
+        s3.CorsRule("a", origins=("*",), methods=("PATCH",))
+    with pytest.raises(TypeError, match="origins"):
+        s3.CorsRule("a", origins="*")  # type: ignore[arg-type]
+
+
+def test_encryption(moto_bucket: s3.S3Bucket) -> None:
+    """Set, seen, deleted."""
+    moto_bucket.encryption.ensure("aws:kms", kms_key_id="alias/key", bucket_key=True).apply()
+    found = moto_bucket.encryption.get()
+    assert (found.algorithm, found.kms_key_id, found.bucket_key) == ("aws:kms", "alias/key", True)
+    moto_bucket.encryption.delete()
+    with pytest.raises(ValueError, match="algorithm"):
+        moto_bucket.encryption.ensure("rot13")  # type: ignore[arg-type]
+
+
+def test_notifications_are_merged_by_id(moto: Server, moto_bucket: s3.S3Bucket) -> None:
+    """A target that was there stays."""
+    import boto3
+
+    sqs = boto3.client(
+        "sqs", endpoint_url=moto.endpoint_url, region_name="us-east-1", aws_access_key_id="A" * 10, aws_secret_access_key="S" * 10
+    )
+    for name in ("one", "two"):
+        sqs.create_queue(QueueName=name)
+        arn = f"arn:aws:sqs:us-east-1:123456789012:{name}"
+        moto_bucket.notifications.ensure(s3.Notification(name, arn, prefix="in/", suffix=".json")).apply()
+    known = moto.client().get_bucket_notification_configuration(Bucket=moto_bucket.name)["QueueConfigurations"]
+    assert sorted(target["Id"] for target in known) == ["one", "two"]
+    moto_bucket.notifications.remove("one")
+    assert [node.text_of("Id") for node in moto_bucket.notifications.get().targets] == ["two"]
+    with pytest.raises(ValueError, match="arn"):
+        s3.Notification("x", "arn:aws:ec2:::nothing")
+
+
+EVERY_CALL: dict[str, Callable[[s3.S3Bucket], object]] = {
+    "lifecycle.get": lambda bucket: bucket.lifecycle.get(),
+    "lifecycle.expire": lambda bucket: bucket.lifecycle.expire(days=1),
+    "lifecycle.put": lambda bucket: bucket.lifecycle.put(LifecycleConfiguration((s3.LifecycleRule("r", expire_days=1),))),
+    "lifecycle.delete": lambda bucket: bucket.lifecycle.delete(),
+    "set_lifetime": lambda bucket: bucket.set_lifetime_in_days(1),
+    "unset_lifetime": lambda bucket: bucket.set_lifetime_in_days(0),
+    "public.allow": lambda bucket: bucket.public_access.allow(),
+    "public.block": lambda bucket: bucket.public_access.block(),
+    "public.status": lambda bucket: bucket.public_access.status(),
+    "policy.get": lambda bucket: bucket.policy.get(),
+    "policy.ensure": lambda bucket: bucket.policy.ensure({"Sid": "a", "Effect": "Allow"}).apply(),
+    "policy.delete": lambda bucket: bucket.policy.delete(),
+    "versioning.enable": lambda bucket: bucket.versioning.enable(),
+    "tags.put": lambda bucket: bucket.tags.put({"a": "b"}),
+    "tags.delete": lambda bucket: bucket.tags.delete(),
+    "object tags.put": lambda bucket: bucket["kept.txt"].tags.put({"a": "b"}),
+    "object tags.delete": lambda bucket: bucket["kept.txt"].tags.delete(),
+    "cors.ensure": lambda bucket: bucket.cors.ensure(s3.CorsRule("a", origins=("*",))).apply(),
+    "cors.delete": lambda bucket: bucket.cors.delete(),
+    "encryption.ensure": lambda bucket: bucket.encryption.ensure("AES256").apply(),
+    "encryption.delete": lambda bucket: bucket.encryption.delete(),
+    "notifications.delete": lambda bucket: bucket.notifications.delete(),
+}
+
+
+@pytest.mark.parametrize("content", [b"kept", b'{"Statement": []}', b"<Tagging><TagSet/></Tagging>", b""], ids=["text", "json", "xml", "empty"])
+@pytest.mark.parametrize("name", EVERY_CALL)
+def test_nothing_is_overwritten_or_deleted_where_it_is_unknown(rclone: Server, rclone_bucket: s3.S3Bucket, name: str, content: bytes) -> None:
+    """On rclone a PUT of ?tagging overwrites the object, a DELETE of ?policy the bucket: S3Unsupported, and nothing is touched."""
+    rclone_bucket.put_object("kept.txt", content)
+    with pytest.raises(s3.S3Unsupported):
+        EVERY_CALL[name](rclone_bucket)
+    assert rclone.root is not None
+    folder = rclone.root / rclone_bucket.name
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("kept.txt", content)]
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY_CALL if not name.startswith("object")])
+def test_an_empty_bucket_survives_as_well(rclone: Server, rclone_bucket: s3.S3Bucket, name: str) -> None:
+    """DELETE bucket?policy would delete it there."""
+    with pytest.raises(s3.S3Unsupported):
+        EVERY_CALL[name](rclone_bucket)
+    assert rclone_bucket.exists()
+
+
+def test_documents_are_read_and_written_without_loss() -> None:
+    """Attributes, namespaces and special characters included; a DOCTYPE is refused."""
+    text = b'<A xmlns:xsi="http://w/x"><B xsi:type="Group">a &amp; b</B><C/></A>'
+    node = xml.parse(text)
+    assert xml.parse(xml.write(node)) == node
+    with pytest.raises(s3.S3Error, match="DOCTYPE"):
+        xml.parse(b'<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>')
+    with pytest.raises(s3.S3Error, match="no XML"):
+        xml.parse(b"nonsense")

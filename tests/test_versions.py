@@ -1,0 +1,79 @@
+"""Versions: found, read, brought back, and cleared away to the last."""
+
+from __future__ import annotations
+
+import pytest
+from servers import Server
+
+import messageflux_s3 as s3
+
+
+@pytest.fixture
+def versioned(moto_bucket: s3.S3Bucket) -> s3.S3Bucket:
+    moto_bucket.versioning.enable()
+    return moto_bucket
+
+
+def test_versions_are_listed_newest_first_and_read_each_by_itself(versioned: s3.S3Bucket) -> None:
+    """Only those of the key itself, not of its longer namesakes."""
+    for text in ("one", "two", "three"):
+        obj = versioned.put_object("k", text)
+    versioned.put_object("k2", "other")
+    found = [*obj.versions()]
+    assert [version.text for version in found] == ["three", "two", "one"]
+    assert len({version.version_id for version in found}) == 3
+    assert versioned.object("k", found[-1].version_id).body == b"one"
+    assert versioned.find(versions=True).count() == 4
+
+
+def test_a_version_is_made_current_again(versioned: s3.S3Bucket) -> None:
+    """By a copy; all others stay."""
+    obj = versioned.put_object("k", "one", {"a": "b"})
+    obj.put("two")
+    first = [*obj.versions()][-1]
+    assert first.make_current().reload().text == "one"
+    assert versioned.get_object("k").metadata["a"] == "b"
+    assert len([*obj.versions()]) == 3
+    with pytest.raises(ValueError, match="no version in particular"):
+        versioned.object("k").make_current()
+
+
+def test_a_deleted_object_comes_back(versioned: s3.S3Bucket) -> None:
+    """undelete() takes the markers away; deleting a version deletes that one alone."""
+    obj = versioned.put_object("k", "one")
+    assert obj.undelete() is False
+    versioned.delete_object("k")
+    versioned.delete_object("k")
+    assert not obj.exists()
+    assert obj.undelete() is True
+    assert obj.text == "one"
+    newest = obj.put("two")
+    next(newest.versions()).delete()
+    assert versioned.get_object("k").text == "one"
+
+
+def test_a_write_knows_its_version_and_still_means_the_object(versioned: s3.S3Bucket) -> None:
+    """version_id is known without a request; delete() then leaves a marker, it does not destroy the version."""
+    obj = versioned.put_object("k", "one")
+    assert obj.version_id
+    obj.delete()
+    assert versioned.find(versions=True).count() == 1
+
+
+def test_nothing_is_left_of_a_bucket_that_is_cleared(moto: Server, versioned: s3.S3Bucket) -> None:
+    """Versions, markers and unfinished uploads included; then the bucket goes."""
+    client = moto.client()
+    for n in range(3):
+        versioned.put_object("k", str(n))
+    versioned.delete_object("k")
+    client.create_multipart_upload(Bucket=versioned.name, Key="unfinished")
+    versioned.clear_objects()
+    assert versioned.find().count() == 0
+    assert versioned.find(versions=True).count() == 3
+    versioned.clear_objects(versions=True)
+    listed = client.list_object_versions(Bucket=versioned.name)
+    assert (listed.get("Versions", []), listed.get("DeleteMarkers", [])) == ([], [])
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=versioned.name)
+    versioned.put_object("k", "again")
+    versioned.delete_bucket(force=True)
+    assert not versioned.exists()
