@@ -224,8 +224,9 @@ class _Pieces:
 
     def read(self, size: int) -> memoryview:
         while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
+            try:
+                piece = next(self._pieces)
+            except StopIteration:
                 return memoryview(b"")
             if isinstance(piece, str):
                 piece = piece.encode("utf-8")

@@ -1,0 +1,294 @@
+"""Files and streams up and down: whole or not at all, on real servers."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from servers import Server
+
+from messageflux_s3 import S3Bucket, S3ChecksumError, S3Error, S3NoSuchItem, S3ObjectChanged, transfer
+
+MIB = 1024 * 1024
+LARGE = random.Random(7).randbytes(40 * MIB + 12345)  # three parts, the last one short
+
+
+def unfinished_uploads(bucket: S3Bucket) -> list[str]:
+    """The keys of uploads in parts that were neither completed nor aborted."""
+    answer = bucket._connection.call("ListMultipartUploads", Bucket=bucket.name)
+    return [upload["Key"] for upload in answer.get("Uploads", ())]
+
+
+@pytest.mark.parametrize("size", [0, 1, 5 * MIB, 16 * MIB, 16 * MIB + 1, len(LARGE)])
+def test_a_file_goes_up_and_comes_down(bucket: S3Bucket, tmp_path: Path, size: int) -> None:
+    """At, below and beyond the border to parts, what comes down is what went up."""
+    source = tmp_path / "source.bin"
+    source.write_bytes(LARGE[:size])
+    obj = bucket.upload_file(source, "dir/file.bin", metadata={"name": "Zoë"})
+    assert obj.size == size
+    assert obj.etag
+    found = bucket.download_file("dir/file.bin", tmp_path / "new" / "target.bin")
+    assert (tmp_path / "new" / "target.bin").read_bytes() == LARGE[:size]
+    assert found.metadata["name"] == "Zoë"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["target.bin"]
+
+
+def test_an_iterator_of_unknown_length_goes_up(bucket: S3Bucket) -> None:
+    """Pieces of any size, empty ones too, become one object."""
+    pieces = (LARGE[at : at + 999_983] for at in range(0, len(LARGE), 999_983))
+    obj = bucket.upload_object("stream", (piece for found in pieces for piece in (b"", found)))
+    assert hashlib.sha256(bucket["stream"].body).digest() == hashlib.sha256(LARGE).digest()
+    assert obj.size == len(LARGE)
+
+
+def test_the_callers_file_stays_open_and_is_read_from_where_it_stands(bucket: S3Bucket) -> None:
+    """The file is the caller's: neither rewound nor closed."""
+    stream = io.BytesIO(b"0123456789")
+    stream.seek(4)
+    bucket.upload_object("tail", stream)
+    assert bucket["tail"].body == b"456789"
+    assert not stream.closed
+
+
+def test_no_parts_are_left_by_an_upload_that_failed(moto_bucket: S3Bucket) -> None:
+    """Whatever the source raises comes up, the key is as before, and the parts are gone; Ctrl-C too."""
+    for error in (OSError("disk"), KeyboardInterrupt()):
+
+        def source(error: BaseException = error) -> object:
+            yield LARGE[: 35 * MIB]
+            raise error
+
+        with pytest.raises(type(error)):
+            moto_bucket.upload_object("broken", source())
+    assert unfinished_uploads(moto_bucket) == []
+    assert not moto_bucket["broken"].exists()
+
+
+@pytest.mark.parametrize("wrong", [42, None, object(), [1, 2], ["text", None]])
+def test_what_cannot_be_read_is_refused(moto_bucket: S3Bucket, wrong: object) -> None:
+    """A source that gives no bytes is a TypeError, and nothing is written."""
+    with pytest.raises(TypeError):
+        moto_bucket.upload_object("wrong", wrong)
+    assert not moto_bucket["wrong"].exists()
+
+
+def test_headers_are_named_arguments(moto_bucket: S3Bucket) -> None:
+    """Content type guessed or given, other headers, tags: for one request and for parts."""
+    for key, data in (("small.json", b"{}"), ("large.json", LARGE[: 17 * MIB])):
+        moto_bucket.upload_object(key, data, {"a": "ä"}, cache_control="no-store", tags={"t": "1 2"})
+        answer = moto_bucket._connection.call("HeadObject", Bucket=moto_bucket.name, Key=key)
+        assert (answer["ContentType"], answer["CacheControl"]) == ("application/json", "no-store")
+        tags = moto_bucket._connection.call("GetObjectTagging", Bucket=moto_bucket.name, Key=key)["TagSet"]
+        assert tags == [{"Key": "t", "Value": "1 2"}]
+        assert moto_bucket[key].metadata == {"a": "ä"}
+
+
+def test_messageflux_arguments_still_work(moto_bucket: S3Bucket) -> None:
+    """ExtraArgs, Callback and Config, as boto3's own upload_fileobj has them."""
+    from boto3.s3.transfer import TransferConfig
+
+    told: list[int] = []
+    extra = {"ContentType": "text/x", "Metadata": {"m": "1"}}
+    moto_bucket.upload_object("k", io.BytesIO(b"abc"), ExtraArgs=extra, Callback=told.append, Config=TransferConfig())
+    target = io.BytesIO()
+    moto_bucket.download_object("k", target, Callback=told.append, Config=TransferConfig(), ExtraArgs={})
+    assert (target.getvalue(), told) == (b"abc", [3, 3])
+    assert (moto_bucket["k"].content_type, moto_bucket["k"].metadata) == ("text/x", {"m": "1"})
+
+
+def test_overwrite_false_refuses(bucket: S3Bucket, tmp_path: Path) -> None:
+    """A file that is there stays, and so does one that appears in the middle."""
+    bucket.put_object("k", b"new")
+    target = tmp_path / "t"
+    target.write_bytes(b"old")
+    with pytest.raises(FileExistsError):
+        bucket.download_file("k", target, overwrite=False)
+    target.unlink()
+    with pytest.raises(FileExistsError):
+        transfer.download(
+            bucket._connection, bucket.name, "k", target, overwrite=False, progress=lambda count: target.write_bytes(b"racer")
+        )
+    assert target.read_bytes() == b"racer"
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
+def test_ranges_are_half_open(bucket: S3Bucket, tmp_path: Path) -> None:
+    """A range of a download, and of a read, is that of a slice."""
+    obj = bucket.put_object("digits", b"0123456789")
+    for start, end in [(0, None), (2, 5), (5, 5), (7, 99), (10, None), (50, None), (6, 2)]:
+        obj.download_to(tmp_path / "t", start=start, end=end)
+        assert (tmp_path / "t").read_bytes() == b"0123456789"[start:end]
+        assert obj.read_range(start, end) == b"0123456789"[start:end]
+    assert obj.read_range(-3, -1) == b"78"
+    assert [*obj.iter_chunks(4, start=1, end=8)] == [b"1234", b"567"]
+    with pytest.raises(ValueError, match="negative"):
+        obj.download_to(tmp_path / "t", start=-1)
+
+
+def test_a_changed_object_is_no_mixture(bucket: S3Bucket, tmp_path: Path) -> None:
+    """An object replaced while it is read is an error; the target is as before."""
+    bucket.upload_object("k", LARGE)
+    target = tmp_path / "t"
+    target.write_bytes(b"old")
+    replaced = []
+
+    def replace(count: int) -> None:
+        if not replaced:
+            replaced.append(bucket._connection.call("PutObject", Bucket=bucket.name, Key="k", Body=LARGE[::-1]))
+
+    connection = bucket.store.config.replace(max_concurrency=1)
+    slow = type(bucket._connection).open(connection)
+    with pytest.raises(S3ObjectChanged):
+        transfer.download(slow, bucket.name, "k", target, progress=replace)
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
+def test_a_missing_object_leaves_nothing(bucket: S3Bucket, tmp_path: Path) -> None:
+    """No file, no temporary file, and the error says what is missing."""
+    with pytest.raises(S3NoSuchItem):
+        bucket.download_file("missing", tmp_path / "t")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_wrong_bytes_are_an_error_that_names_both_checksums(
+    moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store whose etag is another MD5 than that of what arrived."""
+    moto_bucket.put_object("k", b"right")
+    theirs, ours = hashlib.md5(b"right").hexdigest(), hashlib.md5(b"wrong").hexdigest()
+    monkeypatch.setattr(transfer._Fetch, "pieces", lambda self, start, end: iter([b"wrong"]))
+    with pytest.raises(S3ChecksumError) as caught:
+        moto_bucket.download_file("k", tmp_path / "t")
+    assert theirs in str(caught.value)
+    assert ours in str(caught.value)
+    assert [*tmp_path.iterdir()] == []
+    moto_bucket.download_file("k", tmp_path / "t", verify_checksum=False)
+    assert (tmp_path / "t").read_bytes() == b"wrong"
+
+
+def test_a_download_goes_on_where_it_ended(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
+    """After a failure with resume=True only the rest is asked for, and nothing temporary stays."""
+    rclone_bucket.upload_object("k", LARGE)
+    target = tmp_path / "t"
+
+    class Stop(Exception):
+        pass
+
+    got = [0]
+
+    def stop(count: int) -> None:
+        got[0] += count
+        if got[0] > 34 * MIB:
+            raise Stop
+
+    with pytest.raises(Stop):
+        rclone_bucket.download_file("k", target, resume=True, progress=stop)
+    assert not target.exists()
+    told: list[int] = []
+    rclone_bucket.download_file("k", target, resume=True, progress=told.append)
+    assert target.read_bytes() == LARGE
+    assert sum(told) == len(LARGE)
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
+def test_a_resumed_download_of_another_object_begins_anew(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
+    """A journal about an etag that is gone counts for nothing."""
+    (tmp_path / ".t.mfs3-journal").write_text('{"etag": "other"}\n0\n1\n2\n')
+    (tmp_path / ".t.mfs3-partial").write_bytes(b"rubbish" * MIB)
+    rclone_bucket.upload_object("k", LARGE)
+    rclone_bucket.download_file("k", tmp_path / "t", resume=True)
+    assert (tmp_path / "t").read_bytes() == LARGE
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
+KILLED = """
+import sys
+import messageflux_s3 as s3
+endpoint, access, secret, bucket, target = sys.argv[1:]
+store = s3.connect(endpoint, access_key=access, secret_key=secret, region="us-east-1")
+print("go", flush=True)
+while True:
+    store.bucket(bucket).download_file("k", target, resume=True)
+"""
+
+
+def test_a_killed_download_leaves_the_old_or_the_new(rclone: Server, rclone_bucket: S3Bucket, tmp_path: Path) -> None:
+    """kill -9 at random moments: the target is whole every time, and a resumed run clears up."""
+    rclone_bucket.upload_object("k", LARGE)
+    target = tmp_path / "t"
+    target.write_bytes(b"old")
+    moments = random.Random(20)
+    for _ in range(4):
+        arguments = [rclone.endpoint_url, rclone.access_key, rclone.secret_key, rclone_bucket.name, str(target)]
+        root = str(Path(transfer.__file__).parent.parent)
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": root}
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"go\n"
+        time.sleep(moments.uniform(0.02, 0.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        assert target.read_bytes() in (b"old", LARGE)
+    rclone_bucket.download_file("k", target, resume=True)
+    assert target.read_bytes() == LARGE
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
+def test_progress_is_told_of_every_byte(moto_bucket: S3Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A callable gets the bytes; True draws a bar; anything else is refused."""
+    told: list[int] = []
+    moto_bucket.upload_object("k", LARGE[: 20 * MIB], progress=told.append)
+    assert sum(told) == 20 * MIB
+    moto_bucket.download_file("k", tmp_path / "t", progress=True)
+    assert "100%" in capsys.readouterr().err
+    with pytest.raises(TypeError, match="progress"):
+        moto_bucket.download_file("k", tmp_path / "t", progress="yes")  # type: ignore[arg-type]
+
+
+def test_parts_must_be_large_enough(moto_bucket: S3Bucket) -> None:
+    """S3's least part is 5 MiB."""
+    with pytest.raises(ValueError, match="at least"):
+        moto_bucket.upload_object("k", b"", part_size_bytes=1024)
+
+
+def test_memory_is_bounded(rclone: Server, rclone_bucket: S3Bucket, tmp_path: Path) -> None:
+    """256 MiB from an iterator and back: far less than 200 MiB more than at the start."""
+    program = """
+import resource, sys
+import messageflux_s3 as s3
+endpoint, access, secret, bucket, target = sys.argv[1:]
+bucket = s3.connect(endpoint, access_key=access, secret_key=secret, region="us-east-1").bucket(bucket)
+bucket.put_object("warm", b"x")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+piece = bytes(1 << 20)
+bucket.upload_object("big", (piece for _ in range(256)))
+bucket.download_file("big", target)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    arguments = [rclone.endpoint_url, rclone.access_key, rclone.secret_key, rclone_bucket.name, str(tmp_path / "t")]
+    root = str(Path(transfer.__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, check=True, env={**os.environ, "PYTHONPATH": root}
+    )
+    assert int(done.stdout) < 200
+    assert (tmp_path / "t").stat().st_size == 256 * MIB
+
+
+def test_errors_are_of_one_tree(moto_store: object, tmp_path: Path) -> None:
+    """A bucket that is missing fails both ways with our own error."""
+    bucket = moto_store.bucket("not-there-at-all")  # type: ignore[attr-defined]
+    with pytest.raises(S3Error):
+        bucket.upload_object("k", b"x")
+    with pytest.raises(S3Error):
+        bucket.download_file("k", tmp_path / "t")
