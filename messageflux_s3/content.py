@@ -435,8 +435,8 @@ class ObjectStream(io.RawIOBase):
         served_from = str(answer.get("ContentRange") or "")
         if self._at and not served_from:
             self._skip(self._at)  # the store ignored the range and sends the whole
-        if self._end is None and self.head.size is not None:
-            self._end = self.head.size
+        if self.head.size is not None:
+            self._end = self.head.size if self._end is None else min(self._end, self.head.size)
 
     def _skip(self, count: int) -> None:
         with self._connection.translating("GetObject", self._bucket_name, self._key):

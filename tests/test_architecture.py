@@ -17,7 +17,7 @@ PACKAGE = Path(messageflux_s3.__file__).parent
 
 # Read upwards, import downwards: a module may import from a lower floor, or from a module listed before it on its own floor.
 FLOORS: dict[str, list[str]] = {
-    "ground": ["errors", "keys", "metadata", "events", "pointers", "render", "progress"],
+    "ground": ["errors", "keys", "metadata", "events", "pointers", "render"],
     "first": ["capabilities", "config", "translate", "signer", "gate", "wire", "lane", "connection", "probe"],
     "second": [
         "content",
@@ -27,6 +27,7 @@ FLOORS: dict[str, list[str]] = {
         "listing",
         "batch",
         "multipart",
+        "progress",
         "transfer",
         "copying",
         "presigning",

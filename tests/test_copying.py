@@ -1,0 +1,82 @@
+"""Copies and moves: on the server, between stores, at any size."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from messageflux_s3 import S3Bucket, S3NoSuchItem, copying
+
+DATA = random.Random(8).randbytes(12 * 1024 * 1024)
+
+
+def test_a_copy_keeps_what_the_object_is(bucket: S3Bucket) -> None:
+    """Content, metadata and content type go along."""
+    source = bucket.put_object("a.json", b"{}", {"name": "Zoë"}, content_type="text/x")
+    copied = source.copy_to("b b+c.bin")
+    assert (copied.body, copied.metadata["name"]) == (b"{}", "Zoë")
+    assert source.exists()
+
+
+def test_metadata_may_be_replaced(moto_bucket: S3Bucket) -> None:
+    """The rest stays as it was."""
+    source = moto_bucket.put_object("a", b"x", {"old": "1"}, content_type="text/x", cache_control="no-store")
+    copied = source.copy_to("b", metadata={"new": "2"}).reload()
+    answer = moto_bucket._connection.call("HeadObject", Bucket=moto_bucket.name, Key="b")
+    assert (copied.metadata, answer["ContentType"], answer["CacheControl"]) == ({"new": "2"}, "text/x", "no-store")
+
+
+def test_storage_class_and_tags_are_kept(moto_bucket: S3Bucket) -> None:
+    """S3 would put the copy into STANDARD."""
+    moto_bucket.put_object("a", b"x", storage_class="STANDARD_IA", tags={"t": "1"})
+    assert moto_bucket.copy_object("a", "b").reload().storage_class == "STANDARD_IA"
+    tags = moto_bucket._connection.call("GetObjectTagging", Bucket=moto_bucket.name, Key="b")["TagSet"]
+    assert tags == [{"Key": "t", "Value": "1"}]
+
+
+def test_a_copy_in_parts(moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What CopyObject does not take is copied in parts, with metadata."""
+    moto_bucket.put_object("a", DATA, {"m": "é"}, content_type="text/x")
+    monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
+    copied = moto_bucket["a"].copy_to("b", part_size_bytes=5 * 1024 * 1024)
+    assert (copied.size, copied.reload().body == DATA) == (len(DATA), True)
+    assert (copied.metadata, copied.content_type) == ({"m": "é"}, "text/x")
+
+
+def test_between_stores(moto_bucket: S3Bucket, rclone_bucket: S3Bucket) -> None:
+    """Streamed through here, both ways."""
+    moto_bucket.put_object("a", DATA, {"m": "é"})
+    there = moto_bucket["a"].copy_to(rclone_bucket["x/a"])
+    assert (there.reload().body == DATA, there.metadata["m"]) == (True, "é")
+    assert there.move_to(moto_bucket["back"]).reload().body == DATA
+    assert not rclone_bucket["x/a"].exists()
+
+
+def test_a_move(bucket: S3Bucket) -> None:
+    """The object is there, and here no more; moved onto itself it stays."""
+    obj = bucket.put_object("a", b"x")
+    moved = obj.move_to("b")
+    assert (moved.body, bucket["a"].exists()) == (b"x", False)
+    assert moved.move_to("b").reload().body == b"x"
+
+
+def test_a_missing_source(bucket: S3Bucket) -> None:
+    """Nothing is made, nothing is deleted."""
+    with pytest.raises(S3NoSuchItem):
+        bucket["missing"].move_to("b")
+    assert not bucket["b"].exists()
+
+
+def test_a_target_is_a_key_or_a_handle(moto_bucket: S3Bucket) -> None:
+    """Anything else is refused at once."""
+    with pytest.raises(TypeError, match="target"):
+        moto_bucket["a"].copy_to(b"b")  # type: ignore[arg-type]
+
+
+def test_a_query_copies_all_it_finds(moto_bucket: S3Bucket) -> None:
+    """Under the same keys behind a prefix."""
+    moto_bucket.put_objects([("d/1", "1"), ("d/2", "2"), ("e", "3")])
+    copies = moto_bucket.find(prefix="d/").copy_to(moto_bucket, "backup/")
+    assert sorted(copy.key for copy in copies) == ["backup/d/1", "backup/d/2"]
+    assert moto_bucket["backup/d/2"].text == "2"

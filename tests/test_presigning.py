@@ -1,0 +1,116 @@
+"""Links, tried with a plain HTTP client."""
+
+from __future__ import annotations
+
+import datetime
+import urllib.error
+import urllib.parse
+import urllib.request
+import warnings
+
+import pytest
+
+import messageflux_s3 as s3
+from messageflux_s3 import S3Bucket
+
+
+def fetch(url: str, method: str = "GET", data: bytes | None = None, headers: dict[str, str] | None = None) -> tuple[int, bytes, dict[str, str]]:
+    """One request without any library of S3."""
+    request = urllib.request.Request(url, data, headers or {}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read(), {k.lower(): v for k, v in answer.headers.items()}
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(), {}
+
+
+@pytest.mark.parametrize("key", ["a.txt", "a b+c%20é.txt", "x/y~z='(1)'.txt"])
+def test_a_link_to_read(bucket: S3Bucket, key: str) -> None:
+    """A plain client reads the object; the strict server checks the signature."""
+    bucket.put_object(key, b"hello")
+    assert fetch(bucket[key].presigned_url())[:2] == (200, b"hello")
+
+
+def test_a_link_signed_wrong_is_refused(rclone_bucket: S3Bucket) -> None:
+    """The signature is worth something: the same link for another key is refused."""
+    rclone_bucket.put_objects([("a", "1"), ("b", "2")])
+    url = rclone_bucket["a"].presigned_url()
+    assert fetch(url.replace("/a?", "/b?"))[0] == 403
+
+
+def test_a_link_to_write(bucket: S3Bucket) -> None:
+    """A PUT with the content type that was signed."""
+    url = bucket["up.txt"].presigned_url("PUT", datetime.timedelta(minutes=5), content_type="text/x")
+    assert fetch(url, "PUT", b"data", {"Content-Type": "text/x"})[0] == 200
+    assert bucket["up.txt"].body == b"data"
+
+
+def test_what_the_answer_says_of_itself(moto_bucket: S3Bucket) -> None:
+    """Disposition and type of a GET's answer."""
+    moto_bucket.put_object("a", b"x")
+    url = moto_bucket["a"].presigned_url(response_content_disposition='attachment; filename="ä b.txt"', response_content_type="text/x")
+    query = urllib.parse.parse_qs(urllib.parse.urlsplit(url).query)
+    assert query["response-content-disposition"] == ['attachment; filename="ä b.txt"']
+    assert fetch(url)[2]["content-type"] == "text/x"
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 604_801, 1.5, datetime.timedelta(days=8)])
+def test_times_without_meaning(moto_bucket: S3Bucket, wrong: int) -> None:
+    """One second to seven days."""
+    with pytest.raises(ValueError, match="expires_in"):
+        moto_bucket["a"].presigned_url(expires_in=wrong)
+
+
+@pytest.mark.parametrize("name", ["response_content_disposition", "response_content_type"])
+def test_no_header_is_smuggled_in(moto_bucket: S3Bucket, name: str) -> None:
+    """A line end in a header's value is refused."""
+    with pytest.raises(ValueError, match=name):
+        moto_bucket["a"].presigned_url(**{name: "x\r\nSet-Cookie: a=b"})
+
+
+def test_arguments_that_do_not_go_together(moto_bucket: S3Bucket) -> None:
+    """The content type of a PUT is not that of a GET's answer."""
+    with pytest.raises(ValueError, match="PUT"):
+        moto_bucket["a"].presigned_url("GET", content_type="text/x")
+    with pytest.raises(ValueError, match="GET"):
+        moto_bucket["a"].presigned_url("PUT", response_content_type="text/x")
+    with pytest.raises(ValueError, match="method"):
+        moto_bucket["a"].presigned_url("PATCH")
+
+
+def test_a_form_to_post(moto_bucket: S3Bucket) -> None:
+    """A browser's form stores the object."""
+    form = moto_bucket["posted.txt"].presigned_post(content_type="text/x", max_size=100)
+    border = "x-border-x"
+    parts = [f'--{border}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in form.fields.items()]
+    parts.append(f'--{border}\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nhello\r\n--{border}--\r\n')
+    status, _, _ = fetch(form.url, "POST", "".join(parts).encode(), {"Content-Type": f"multipart/form-data; boundary={border}"})
+    assert status in (200, 201, 204)
+    assert moto_bucket["posted.txt"].body == b"hello"
+    assert form.fields["x-amz-signature"] not in repr(form)
+
+
+def test_a_warning_where_the_credentials_end_sooner() -> None:
+    """The link would die with them; without an expiry nothing is said."""
+    soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=30)
+    keys = {"access_key": "AK", "secret_key": "SK", "session_token": "T"}
+    store = s3.connect("http://127.0.0.1:9", credentials=lambda: {**keys, "expires_at": soon}, region="eu-x-1")
+    with pytest.warns(UserWarning, match="credentials"):
+        url = store.bucket("bucket")["k"].presigned_url(expires_in=3600)
+    assert "X-Amz-Security-Token=T" in url
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        store.bucket("bucket")["k"].presigned_url(expires_in=60)
+
+
+def test_on_aws_it_is_the_buckets_own_endpoint() -> None:
+    """Never the global one; a dot in the name goes into the path, since the certificate would not match."""
+    store = s3.connect(access_key="AK", secret_key="SK", region="eu-central-1")
+    for name, start in (
+        ("plain-name", "https://plain-name.s3.eu-north-1.amazonaws.com/k?"),
+        ("with.dot", "https://s3.eu-north-1.amazonaws.com/with.dot/k?"),
+    ):
+        store._connection.remember(f"region:{name}", "eu-north-1")
+        url = store.bucket(name)["k"].presigned_url()
+        assert url.startswith(start)
+        assert "%2Feu-north-1%2Fs3%2Faws4_request" in url

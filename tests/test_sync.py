@@ -1,0 +1,174 @@
+"""Folders and prefixes: the plan, the doing, and that nothing leaves the folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from messageflux_s3 import S3BatchError, S3Bucket, S3InvalidName, sync
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def fill(folder: Path, files: dict[str, bytes]) -> None:
+    """Write files into a folder."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+FILES = {"a.txt": b"1", "sub/b.json": b"22", "sub/deep/c": b"", "z 100%.txt": b"4"}
+
+
+def test_a_folder_goes_up_and_comes_down(bucket: S3Bucket, tmp_path: Path) -> None:
+    """Keys in upload order, POSIX separators; back again it is the same folder."""
+    fill(tmp_path / "here", FILES)
+    keys = bucket.upload_folder(tmp_path / "here", "docs")
+    assert keys == ["docs/a.txt", "docs/sub/b.json", "docs/sub/deep/c", "docs/z 100%.txt"]
+    paths = bucket.download_folder("docs", tmp_path / "there")
+    assert paths == ["a.txt", "sub/b.json", "sub/deep/c", "z 100%.txt"]
+    assert tree(tmp_path / "there") == FILES
+
+
+def test_a_missing_folder_is_named(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """No silent upload of nothing."""
+    with pytest.raises(FileNotFoundError, match="missing"):
+        moto_bucket.upload_folder(tmp_path / "missing", "x")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(NotADirectoryError):
+        moto_bucket.sync_from_folder(tmp_path / "file", "x")
+
+
+def test_a_prefix_is_a_folder(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """``photos`` is not ``photos2``."""
+    moto_bucket.put_objects([("photos/1", "1"), ("photos2/2", "2"), ("photos", "3")])
+    assert moto_bucket.download_folder("photos", tmp_path) == ["1"]
+
+
+def test_sync_up_and_down(bucket: S3Bucket, tmp_path: Path) -> None:
+    """Only what changed is copied; deletions only when asked for; a dry run does nothing."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    fill(here, FILES)
+    plan = bucket.sync_from_folder(here, "p", dry_run=True)
+    assert ([step.action for step in plan.steps], plan.applied) == (["copy"] * 4, False)
+    assert bucket.find(prefix="p/").count() == 0
+    assert plan.apply().applied
+    assert not bucket.sync_from_folder(here, "p").copied
+    (here / "a.txt").write_bytes(b"9")
+    (here / "sub/b.json").unlink()
+    plan = bucket.sync_from_folder(here, "p")
+    assert [(step.key, step.reason) for step in plan.copied] == [("p/a.txt", "another content")]
+    assert "p/sub/b.json" in bucket
+    assert [step.key for step in bucket.sync_from_folder(here, "p", delete=True).deleted] == ["p/sub/b.json"]
+    assert "p/sub/b.json" not in bucket
+    fill(there, {"extra": b"x", "a.txt": b"1"})
+    plan = bucket.sync_to_folder("p", there, delete=True)
+    assert [step.path for step in plan.deleted] == ["extra"]
+    assert tree(there) == tree(here)
+    assert not bucket.sync_to_folder("p", there).copied
+
+
+def test_include_and_exclude(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """What is excluded is neither copied nor deleted."""
+    fill(tmp_path, FILES)
+    moto_bucket.put_object("p/keep.log", b"")
+    plan = moto_bucket.sync_from_folder(tmp_path, "p", include="sub/**", exclude=["**/c"], delete=True)
+    assert [step.key for step in plan.steps] == ["p/sub/b.json"]
+    assert "p/keep.log" in moto_bucket
+
+
+def test_a_plan_prints_as_a_table(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """Action, size, key and why; HTML is escaped."""
+    fill(tmp_path, {"<b>.txt": b"123"})
+    plan = moto_bucket.sync_from_folder(tmp_path, "p", dry_run=True)
+    assert "copy" in str(plan)
+    assert "p/<b>.txt" in str(plan)
+    assert "1 to copy, 0 to skip, 0 to delete" in str(plan)
+    assert "<b>" not in plan._repr_html_()
+
+
+HOSTILE = ["../up", "/etc/x", "a//b", "./c", "b/..", "a/../../d", "trail/", "C:/w", "x\\y", "%2E./z"]
+
+
+def test_no_key_leaves_the_folder(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """Every odd key has a file inside, and goes back to its own key."""
+    for number, key in enumerate(HOSTILE):
+        moto_bucket.put_object(f"p/{key}", str(number))
+    folder = tmp_path / "in" / "folder"
+    paths = moto_bucket.download_folder("p", folder)
+    assert len(paths) == len(HOSTILE)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {folder / path for path in paths}
+    moto_bucket.upload_folder(folder, "q")
+    for number, key in enumerate(HOSTILE):
+        assert moto_bucket[f"q/{key}"].text == str(number)
+
+
+def test_no_link_is_followed_out(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """A link to a folder outside is refused; a link that is the file itself is replaced."""
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    outside.mkdir()
+    folder.mkdir()
+    (outside / "f").write_bytes(b"mine")
+    (folder / "link").symlink_to(outside)
+    (folder / "file").symlink_to(outside / "f")
+    moto_bucket.put_objects([("p/link/f", "evil"), ("p/file", "new")])
+    with pytest.raises(S3BatchError) as caught:
+        moto_bucket.download_folder("p", folder)
+    assert [failure.key for failure in caught.value.failures] == ["p/link/f"]
+    assert (outside / "f").read_bytes() == b"mine"
+    assert (folder / "file").read_bytes() == b"new"
+    assert not (folder / "file").is_symlink()
+
+
+def test_keys_that_fall_on_one_file_are_refused(moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are named, and nothing is written."""
+    moto_bucket.put_objects([("p/k", "1"), ("p/k/x", "2")])
+    with pytest.raises(S3InvalidName, match=r"'p/k'.*'p/k/x'"):
+        moto_bucket.download_folder("p", tmp_path / "t")
+    moto_bucket.put_objects([("q/A", "1"), ("q/a", "2")])
+    monkeypatch.setattr(sync, "_ignores_case", lambda folder: True)
+    with pytest.raises(S3InvalidName, match=r"'q/A'.*'q/a'"):
+        moto_bucket.download_folder("q", tmp_path / "t")
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_file_where_a_folder_must_be(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """It stays, the error names it, the other objects arrive."""
+    fill(tmp_path, {"k": b"mine"})
+    moto_bucket.put_objects([("p/k/x", "2"), ("p/other", "3")])
+    with pytest.raises(S3BatchError, match="folder must be"):
+        moto_bucket.download_folder("p", tmp_path)
+    assert tree(tmp_path) == {"k": b"mine", "other": b"3"}
+
+
+def test_markers_of_folders_are_folders(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """The empty objects by which consoles show folders become folders."""
+    moto_bucket.put_objects([("p/", ""), ("p/empty/", ""), ("p/f/", ""), ("p/f/x", "1")])
+    assert moto_bucket.download_folder("p", tmp_path) == ["f/x"]
+    assert (tmp_path / "empty").is_dir()
+
+
+def test_failed_copies_delete_nothing(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """Deletions come last, and only when every copy arrived."""
+    fill(tmp_path, {"good": b"1", "gone": b"2"})
+    moto_bucket.put_object("p/old", b"")
+    plan = moto_bucket.sync_from_folder(tmp_path, "p", delete=True, dry_run=True)
+    os.unlink(tmp_path / "gone")
+    with pytest.raises(S3BatchError) as caught:
+        plan.apply()
+    assert [failure.key for failure in caught.value.failures] == ["p/gone"]
+    assert caught.value.succeeded == ["p/good"]
+    assert "p/old" in moto_bucket
+
+
+def test_a_query_downloads_what_it_finds(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """Each object under its whole key."""
+    moto_bucket.put_objects([("d/1.txt", "1"), ("d/2.csv", "2")])
+    assert moto_bucket.find(glob="**/*.txt").download_to(tmp_path) == ["d/1.txt"]
+    assert tree(tmp_path) == {"d/1.txt": b"1"}
