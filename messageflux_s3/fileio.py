@@ -167,9 +167,8 @@ class _Source:
 
     def begin(self) -> bytes:
         """Learn size and etag; return the first bytes."""
-        first: bytes
         try:
-            head, first = self._ask(0, FIRST_BYTES, None)
+            head, first = self._begin()
         except S3Error as error:
             if error.status != 416:
                 raise
@@ -177,6 +176,20 @@ class _Source:
         self.etag = head.etag
         self.size = len(first) if head.size is None else head.size
         return first
+
+    def _begin(self) -> tuple[Head, bytes]:
+        answered = self._connection.lane.send(self._lane_request(0, FIRST_BYTES, None), body_limit=FIRST_BYTES)
+        if answered is not None:
+            if answered.status == 404:
+                with self._connection.translating("GetObject", self._bucket_name, self._key):
+                    raise content.lane_error(answered, "GetObject", self._bucket_name, self._key)
+            head = Head.from_headers(answered.headers)
+            if len(answered.body) == min(FIRST_BYTES, head.size or 0):
+                return head, answered.body
+        head, stream = self._ask(0, FIRST_BYTES, None)
+        with contextlib.closing(stream), self._connection.translating("GetObject", self._bucket_name, self._key):
+            first: bytes = stream.read(FIRST_BYTES)
+            return head, first
 
     def fetch(self, start: int, end: int) -> bytearray:
         """The bytes from start to end."""
@@ -191,6 +204,8 @@ class _Source:
             S3ObjectChanged: The object was replaced or deleted.
             S3ConnectionError: The bytes could not be had, after several attempts that brought nothing.
         """
+        if self._fetch_by_lane(start, view):
+            return
         done, attempts = 0, 0
         while done < len(view):
             before = done
@@ -203,6 +218,29 @@ class _Source:
                 if not error.retryable or self.etag is None or attempts >= self._connection.config.max_attempts:
                     raise
                 time.sleep(min(0.05 * 2**attempts, 2.0))
+
+    def _fetch_by_lane(self, start: int, view: memoryview) -> bool:
+        """Let the fast lane fill the view, straight from the socket; False: it is left to boto3."""
+        request = self._lane_request(start, start + len(view), self.etag)
+        answered = self._connection.lane.send(request, target=view)
+        if answered is None:
+            return False
+        if answered.status == 404:
+            raise self._changed("was deleted", content.lane_error(answered, "GetObject", self._bucket_name, self._key))
+        head = Head.from_headers(answered.headers)
+        self._check_same(head)
+        served = answered.headers.get("content-range", "")
+        return served.startswith(f"bytes {start}-") or (not served and len(view) == self.size)
+
+    def _lane_request(self, start: int, end: int, etag: str | None) -> LaneRequest:
+        headers = {"range": f"bytes={start}-{end - 1}"}
+        if etag is not None and self._trusts_condition:
+            headers["if-match"] = etag  # unquoted: radosgw knows no other, and nobody minds
+        return LaneRequest("GET", self._bucket_name, self._key, self._query, headers, b"")
+
+    def _check_same(self, head: Head) -> None:
+        if head.etag != self.etag or (head.size is not None and head.size != self.size):
+            raise self._changed("was replaced", None)
 
     def _pieces(self, start: int, end: int) -> Any:
         """Bytes of the range, in pieces as they come, never more than asked for."""
@@ -219,12 +257,8 @@ class _Source:
             if error.status == 416:
                 raise self._changed("was replaced by a shorter one", error) from error
             raise
-        with contextlib.closing(body) if not isinstance(body, bytes) else contextlib.nullcontext():
-            if head.etag != self.etag or (head.size is not None and head.size != self.size):
-                raise self._changed("was replaced", None)
-            if isinstance(body, bytes):
-                yield body
-                return
+        with contextlib.closing(body):
+            self._check_same(head)
             left = end - start
             while left:
                 with self._connection.translating("GetObject", self._bucket_name, self._key):
@@ -235,41 +269,20 @@ class _Source:
                 yield piece
 
     def _ask(self, start: int, end: int, etag: str | None) -> tuple[Head, Any]:
-        """One GET of a range; the body as bytes, or a stream that stands at its start."""
-        condition = etag if self._trusts_condition else None
-        if self.size or end <= PART_BYTES:
-            headers = {"range": f"bytes={start}-{end - 1}"}
-            if condition is not None:
-                headers["if-match"] = condition  # unquoted: radosgw knows no other, and nobody minds
-            answered = self._connection.lane.send(
-                LaneRequest("GET", self._bucket_name, self._key, self._query, headers, b""), body_limit=end - start
-            )
-            if answered is not None and answered.status == 404:
-                with self._connection.translating("GetObject", self._bucket_name, self._key):
-                    raise content.lane_error(answered, "GetObject", self._bucket_name, self._key)
-            if answered is not None and (answered.status == 206 or "content-range" in answered.headers or start == 0):
-                head = Head.from_headers(answered.headers)
-                wanted = min(end, head.size or 0) - start
-                if len(answered.body) == wanted:
-                    return head, answered.body
+        """One GET of a range through boto3; the body is a stream that stands at the range's start."""
         parameters: dict[str, Any] = {"Range": f"bytes={start}-{end - 1}"}
-        if condition is not None:
-            parameters["IfMatch"] = condition
+        if etag is not None and self._trusts_condition:
+            parameters["IfMatch"] = etag
         if self._version_id is not None:
             parameters["VersionId"] = self._version_id
         answer = self._connection.call("GetObject", Bucket=self._bucket_name, Key=self._key, **parameters)
         head, stream = Head.from_answer(answer), answer["Body"]
-        try:
-            if not answer.get("ContentRange"):
+        if not answer.get("ContentRange"):
+            try:
                 self._skip(stream, start)  # the store ignored the range and sends the whole
-            if etag is None:
-                with self._connection.translating("GetObject", self._bucket_name, self._key):
-                    first: bytes = stream.read(min(end, head.size if head.size is not None else end))
+            except BaseException:
                 stream.close()
-                return head, first
-        except BaseException:
-            stream.close()
-            raise
+                raise
         return head, stream
 
     def _skip(self, stream: Any, count: int) -> None:

@@ -38,6 +38,7 @@ __all__ = ["BODY_LIMIT", "Lane", "LaneRequest", "LaneResponse", "LaneStatus", "P
 logger = logging.getLogger("messageflux_s3")
 
 _RECEIVE_SIZE = 128 * 1024
+_HEADERS_SIZE = 8 * 1024
 _IDLE_SECONDS = 20.0
 _ADDRESSES_HOLD = 30.0
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -132,8 +133,8 @@ class Lane:
     def __init__(self, client: S3Client) -> None:
         self.gate = Gate(client)
         settings: Any = client.meta.config
-        self._connect_timeout = float(settings.connect_timeout)
-        self._read_timeout = float(settings.read_timeout)
+        self.connect_timeout = float(settings.connect_timeout)
+        self.read_timeout = float(settings.read_timeout)
         self._max_idle = max(64, settings.max_pool_connections)
         s3 = settings.s3 or {}
         self._sign_body_over_tls = s3.get("payload_signing_enabled") is not False
@@ -173,13 +174,19 @@ class Lane:
     # -- one request -------------------------------------------------------------------------------
 
     def send(
-        self, request: LaneRequest, *, body_limit: int = BODY_LIMIT, headers_if_larger: bool = False
+        self,
+        request: LaneRequest,
+        *,
+        body_limit: int = BODY_LIMIT,
+        headers_if_larger: bool = False,
+        target: memoryview | None = None,
     ) -> LaneResponse | None:
         """Send one request and wait for its answer.
 
         Args:
             request: The request.
             body_limit: The largest body to take into memory.
+            target: Where the body of a success goes, instead of into the answer; it must be as long as this.
             headers_if_larger: Return the headers of an answer with a larger body (``too_large``), rather than
                 None.
 
@@ -190,7 +197,7 @@ class Lane:
             1, or none where the lane is shut; a second one if a kept-alive connection turned out to be
             closed.
         """
-        prepared = self._prepare(request)
+        prepared = self.prepare(request)
         if prepared is None:
             return None
         endpoint, data = prepared
@@ -198,7 +205,7 @@ class Lane:
         if wire is not None:
             try:
                 return self._finish(
-                    self._exchange(wire, request, data, body_limit), endpoint, headers_if_larger
+                    self._exchange(wire, request, data, body_limit, target), endpoint, headers_if_larger
                 )
             except (OSError, Refused) as error:
                 wire.close()
@@ -206,7 +213,7 @@ class Lane:
                 # nothing done.
                 is_stale = not wire.reader.has_begun and not isinstance(error, TimeoutError)
                 if not is_stale or request.method not in _IDEMPOTENT:
-                    self._give_up(request, endpoint, error)
+                    self.give_up(request, endpoint, error)
                     return None
             except BaseException:
                 wire.close()
@@ -214,10 +221,10 @@ class Lane:
         wire = _Wire(endpoint.address)
         try:
             self._open(wire)
-            return self._finish(self._exchange(wire, request, data, body_limit), endpoint, headers_if_larger)
+            return self._finish(self._exchange(wire, request, data, body_limit, target), endpoint, headers_if_larger)
         except (OSError, Refused) as error:
             wire.close()
-            self._give_up(request, endpoint, error)
+            self.give_up(request, endpoint, error)
             return None
         except BaseException:
             wire.close()
@@ -236,7 +243,7 @@ class Lane:
         Requests:
             1, or none where the lane is shut
         """
-        prepared = self._prepare(request)
+        prepared = self.prepare(request)
         if prepared is None:
             return None
         endpoint, data = prepared
@@ -252,12 +259,12 @@ class Lane:
             if wire is not None:
                 wire.close()
             if is_fresh:
-                self._give_up(request, endpoint, error)
+                self.give_up(request, endpoint, error)
                 return None
             wire = None  # stale: result() sends it again
         return Pending(self, request, endpoint, wire, body_limit)
 
-    def _prepare(self, request: LaneRequest) -> tuple[Endpoint, bytes] | None:
+    def prepare(self, request: LaneRequest) -> tuple[Endpoint, bytes] | None:
         """Where the request goes, and its bytes; None where it does not go through the lane."""
         gate = self.gate
         endpoint = gate.endpoint(request.bucket)
@@ -279,24 +286,37 @@ class Lane:
             return None
         return endpoint, data
 
-    def _exchange(self, wire: _Wire, request: LaneRequest, data: bytes, body_limit: int) -> LaneResponse:
+    def _exchange(
+        self, wire: _Wire, request: LaneRequest, data: bytes, body_limit: int, target: memoryview | None
+    ) -> LaneResponse:
         """Send and receive on a connection of which nobody else knows."""
         assert wire.sock is not None
         wire.sock.sendall(data)
-        return self._receive(wire, request, body_limit)
+        return self._receive(wire, request, body_limit, target)
 
-    def _receive(self, wire: _Wire, request: LaneRequest, body_limit: int) -> LaneResponse:
+    def _receive(
+        self, wire: _Wire, request: LaneRequest, body_limit: int, target: memoryview | None = None
+    ) -> LaneResponse:
         sock, reader = wire.sock, wire.reader
         assert sock is not None
-        reader.begin(request, body_limit)
+        reader.begin(request, body_limit, target)
         while True:
-            received = sock.recv(max(_RECEIVE_SIZE, min(reader.remaining, 1 << 20)))
+            rest = reader.rest_of_target
+            if rest is not None:
+                count = sock.recv_into(rest)
+                if not count:
+                    raise Refused("the connection was closed")
+                if reader.filled(count):
+                    break
+                continue
+            size = _HEADERS_SIZE if target is not None else max(_RECEIVE_SIZE, min(reader.remaining, 1 << 20))
+            received = sock.recv(size)
             if not received:
                 raise Refused("the connection was closed")
             if reader.feed(received):
                 break
         response = reader.response()
-        self._check(response)
+        self.check(response)
         if reader.keeps_alive:
             wire.served += 1
             self._put_back(wire)
@@ -304,7 +324,8 @@ class Lane:
             wire.close()
         return response
 
-    def _check(self, response: LaneResponse) -> None:
+    def check(self, response: LaneResponse) -> None:
+        """Refuse a body that does not agree with the checksum that came with it."""
         if (
             self._verify_checksums
             and response.status == 200
@@ -319,7 +340,8 @@ class Lane:
         endpoint.succeeded()
         return response if headers_if_larger or not response.too_large else None
 
-    def _give_up(self, request: LaneRequest, endpoint: Endpoint, error: Exception) -> None:
+    def give_up(self, request: LaneRequest, endpoint: Endpoint, error: Exception) -> None:
+        """Note that boto3 has to be asked."""
         endpoint.refused()
         logger.debug("lane: %r is asked again through boto3: %s", request, error)
 
@@ -336,8 +358,8 @@ class Lane:
             if wire.idle_since < oldest:
                 wire.close()
             elif wire.address == address:
-                if wire.sock is not None and wire.sock.gettimeout() != self._read_timeout:
-                    wire.sock.settimeout(self._read_timeout)
+                if wire.sock is not None and wire.sock.gettimeout() != self.read_timeout:
+                    wire.sock.settimeout(self.read_timeout)
                 return wire
             else:
                 self._idle.appendleft(wire)
@@ -352,19 +374,19 @@ class Lane:
 
     def _open(self, wire: _Wire) -> None:
         secure, host, port = wire.address
-        sock = socket.create_connection((host, port), self._connect_timeout)
+        sock = socket.create_connection((host, port), self.connect_timeout)
         wire.sock = sock
         self._set_options(sock)
         if secure:
-            wire.sock = self._tls_context().wrap_socket(sock, server_hostname=host)
-        wire.sock.settimeout(self._read_timeout)
+            wire.sock = self.tls_context().wrap_socket(sock, server_hostname=host)
+        wire.sock.settimeout(self.read_timeout)
 
     def _set_options(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for option in self.gate.socket_options:
             sock.setsockopt(*option)
 
-    def _tls_context(self) -> ssl.SSLContext:
+    def tls_context(self) -> ssl.SSLContext:
         """A context that trusts whom the client trusts, made once."""
         with self._tls_lock:
             if self._tls is None:
@@ -452,7 +474,7 @@ class Pending:
             wire.close()
             if wire.served and not wire.reader.has_begun and not isinstance(error, TimeoutError):
                 return lane.send(request, body_limit=limit)
-            lane._give_up(request, self._endpoint, error)
+            lane.give_up(request, self._endpoint, error)
             return None
         except BaseException:
             wire.close()
@@ -536,7 +558,7 @@ class _Stream:
             slot = _Slot(request)
             self._held += slot.reserved
             window.append(slot)
-            prepared = self._lane._prepare(request)
+            prepared = self._lane.prepare(request)
             if prepared is None:
                 slot.is_done = True
                 continue
@@ -616,7 +638,7 @@ class _Stream:
                 return
             if wire.address[0]:
                 self._unwatch(wire)
-                wire.sock = sock = self._lane._tls_context().wrap_socket(
+                wire.sock = sock = self._lane.tls_context().wrap_socket(
                     sock, server_hostname=wire.address[1], do_handshake_on_connect=False
                 )
         if isinstance(sock, ssl.SSLSocket):
@@ -704,7 +726,7 @@ class _Stream:
         """The answer is whole: judge it, and free the connection."""
         reader = wire.reader
         response = reader.response()
-        self._lane._check(response)
+        self._lane.check(response)
         assert slot.endpoint is not None
         slot.endpoint.succeeded()
         if not response.too_large:
@@ -743,7 +765,7 @@ class _Stream:
             self._begin(slot)
             return
         assert slot.endpoint is not None
-        self._lane._give_up(slot.request, slot.endpoint, error)
+        self._lane.give_up(slot.request, slot.endpoint, error)
         self._done(slot)
 
     # -- waiting -----------------------------------------------------------------------------------
@@ -762,7 +784,7 @@ class _Stream:
             mark = (wire, wire.shaking, wire.reader.remaining, wire.outgoing and len(wire.outgoing))
             if mark != progress:
                 since, progress = now, mark
-            patience = lane._connect_timeout if wire.shaking else lane._read_timeout
+            patience = lane.connect_timeout if wire.shaking else lane.read_timeout
             left = since + patience - now
             if left <= 0:
                 self._broken(wire, TimeoutError("no answer in time"))

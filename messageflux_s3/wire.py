@@ -186,6 +186,7 @@ class Reader:
         "_received",
         "_request",
         "_status",
+        "_target",
         "announced",
         "has_begun",
         "is_whole",
@@ -198,13 +199,14 @@ class Reader:
         self.keeps_alive = True
         self.begin(LaneRequest("GET", ""), BODY_LIMIT)
 
-    def begin(self, request: LaneRequest, limit: int) -> None:
-        """Get ready for the answer to a request."""
+    def begin(self, request: LaneRequest, limit: int, target: memoryview | None = None) -> None:
+        """Get ready for the answer to a request; a success fills the target, if there is one, to the last byte."""
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
         self._request = request
         self._head_only = request.method == "HEAD"
         self._limit = limit
+        self._target = target
         self._fields: list[tuple[bytes, bytes]] = []
         self._chunks: list[bytes] = []
         self._received = 0
@@ -224,6 +226,21 @@ class Reader:
     def headers_are_in(self) -> bool:
         """Whether the body is being read."""
         return self._status >= 200
+
+    @property
+    def rest_of_target(self) -> memoryview | None:
+        """Where the rest of the body goes, past the parser; None while the parser has to see what comes."""
+        if self._target is None or self._status not in (200, 206):
+            return None
+        return self._target[self._received :]
+
+    def filled(self, count: int) -> bool:
+        """Note that so many bytes went straight into the target; return whether the answer is whole now."""
+        self._received += count
+        if self._received == self.announced:
+            self._parser = None  # it has not seen the end
+            self.is_whole = True
+        return self.is_whole
 
     def feed(self, data: bytes | memoryview) -> bool:
         """Take what came; return whether the answer is whole now.
@@ -251,13 +268,18 @@ class Reader:
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         if status != 404:
             if request.method in ("GET", "HEAD"):
-                if status != (206 if request.headers and "range" in request.headers else 200):
+                is_range = request.headers is not None and "range" in request.headers
+                if status != (206 if is_range else 200) and not (is_range and status == 200 and self._has_content_range()):
                     raise Refused(f"status {status}")
                 if self._chunked and request.key:
                     raise Refused("an object whose length was not announced")
             elif not 200 <= status <= 204 or (request.method == "PUT" and b"<Error" in body):
                 raise Refused(f"status {status}")
         return LaneResponse(status, self._fields, body, too_large=self.too_large)
+
+    def _has_content_range(self) -> bool:
+        """Whether a 200 is the range that was asked for, and only its status is wrong (rclone)."""
+        return any(name.lower() == b"content-range" for name, _ in self._fields)
 
     # -- called by httptools -----------------------------------------------------------------------
 
@@ -282,6 +304,9 @@ class Reader:
         if self._head_only:
             self._parser = None  # it would wait for the body that the length announces
             self.is_whole = True
+        elif self._target is not None and status in (200, 206):
+            if self.announced != len(self._target):
+                raise Refused("another length than was asked for")
         elif self.announced is not None:
             if self.announced > self._limit:
                 self.too_large = True
@@ -298,6 +323,9 @@ class Reader:
         self._received += len(chunk)
         if self._received > self._limit:
             raise Refused("a larger body than is taken")
+        if self._target is not None and self._status in (200, 206):
+            self._target[self._received - len(chunk) : self._received] = chunk
+            return
         self._chunks.append(chunk)
 
     def on_message_complete(self) -> None:
