@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .batch import BatchResult
 from .bucket import S3Bucket
 from .capabilities import Capabilities
 from .config import S3Config
@@ -41,6 +42,7 @@ from .query import ObjectQuery
 from .store import S3Store, connect, default_store, initialize, is_initialized
 
 if TYPE_CHECKING:
+    from .aio import AsyncObjectQuery, AsyncS3Bucket, AsyncS3Object, AsyncS3Store, async_connect
     from .claim_check import ClaimCheck
     from .events import ObjectEvent, parse_event
     from .local import LocalS3
@@ -53,6 +55,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LATE = {
+    "AsyncObjectQuery": "aio",
+    "AsyncS3Bucket": "aio",
+    "AsyncS3Object": "aio",
+    "AsyncS3Store": "aio",
+    "async_connect": "aio",
     "CorsRule": "subresources.cors",
     "LifecycleRule": "subresources.lifecycle",
     "Notification": "subresources.notifications",
@@ -70,6 +77,11 @@ _LATE = {
 
 __all__ = [
     "BUCKET_NAME_VALIDATOR",
+    "AsyncObjectQuery",
+    "AsyncS3Bucket",
+    "AsyncS3Object",
+    "AsyncS3Store",
+    "BatchResult",
     "Capabilities",
     "ClaimCheck",
     "CorsRule",
@@ -107,6 +119,7 @@ __all__ = [
     "S3Throttled",
     "S3Unsupported",
     "S3UploadMessageStore",
+    "async_connect",
     "connect",
     "default_store",
     "initialize",

@@ -222,13 +222,7 @@ def put_many(
         return request
 
     def from_lane(request: LaneRequest, response: LaneResponse) -> Head:
-        if response.status == 404:
-            raise content.lane_error(response, "PutObject", bucket_name, request.key)
-        headers = response.headers
-        encoded = request.tag[0]
-        return Head.from_write(
-            len(request.body), headers.get("etag"), headers.get("x-amz-version-id"), encoded
-        )
+        return content.head_of_put(response, request, request.tag[0])
 
     def from_boto3(request: LaneRequest) -> Head:
         encoded, parameters = request.tag

@@ -350,6 +350,16 @@ def put_request(
     return LaneRequest("PUT", bucket_name, key, "", headers, body)
 
 
+def head_of_put(response: LaneResponse, request: LaneRequest, encoded: Mapping[str, str]) -> Head:
+    """What the lane's answer to a PUT says of the new object.
+
+    Raises:
+        S3Error: It was no success.
+    """
+    headers = _success(response, "PutObject", request.bucket, request.key).headers
+    return Head.from_write(len(request.body), headers.get("etag"), headers.get("x-amz-version-id"), encoded)
+
+
 def lane_error(response: LaneResponse, operation: str, bucket_name: str, key: str | None) -> S3Error:
     """The error that an answer of the lane stands for, worded as boto3's would be."""
     code = _CODE.search(response.body)

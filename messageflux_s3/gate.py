@@ -189,6 +189,12 @@ class Gate:
         frozen = credentials.get_frozen_credentials()
         return Identity(frozen.access_key, frozen.secret_key, frozen.token)
 
+    def credentials_need_refresh(self) -> bool:
+        """Whether asking for the credentials now would ask somebody else for them."""
+        credentials = self._client._get_credentials()
+        needs = getattr(credentials, "refresh_needed", None)
+        return bool(needs()) if needs is not None else False
+
     def shut(self, reason: str) -> None:
         """Shut the gate for good."""
         self._fixed_reason = reason

@@ -18,8 +18,8 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Generator, Iterable
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -141,6 +141,7 @@ class Lane:
         self._verify_checksums = settings.response_checksum_validation == "when_supported"
         self._idle: deque[_Wire] = deque()
         self._addresses: dict[tuple[bool, str, int], tuple[float, list[_Address]]] = {}
+        self._aside = threading.local()
         self._tls: ssl.SSLContext | None = None
         self._tls_lock = threading.Lock()
         self._finalizer = weakref.finalize(self, _close_all, self._idle)
@@ -170,6 +171,15 @@ class Lane:
     def close(self) -> None:
         """Close the connections that wait for a next request. A later request opens others."""
         _close_all(self._idle)
+
+    @contextmanager
+    def left_aside(self) -> Iterator[None]:
+        """In this block and on this thread everything is left to boto3."""
+        self._aside.is_on = True
+        try:
+            yield
+        finally:
+            self._aside.is_on = False
 
     # -- one request -------------------------------------------------------------------------------
 
@@ -268,7 +278,7 @@ class Lane:
         """Where the request goes, and its bytes; None where it does not go through the lane."""
         gate = self.gate
         endpoint = gate.endpoint(request.bucket)
-        if endpoint is None:
+        if endpoint is None or getattr(self._aside, "is_on", False):
             return None
         try:
             identity = gate.identity()

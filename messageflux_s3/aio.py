@@ -1,0 +1,709 @@
+"""The same objects under asyncio: AsyncS3Store, AsyncS3Bucket, AsyncS3Object.
+
+Thin on purpose. Reading, writing, asking about and deleting one object run on the fast lane's own protocol in the event loop; whatever the
+lane leaves, and every verb that is about more than one small request, runs as its twin in the synchronous face on a few threads. Names,
+parameters and errors are those of the synchronous face, and a test holds them together. Attributes are properties that never make a
+request: ``await obj.load()`` asks, and before that they say so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_module
+import os
+import re
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import content
+from . import metadata as user_metadata
+from .async_lane import AsyncLane
+from .config import CONNECT_TIMEOUT, MAX_ATTEMPTS, MAX_CONCURRENCY, READ_TIMEOUT, S3Config
+from .keys import check_key
+from .lane import LaneRequest, LaneStatus
+from .object import S3Object
+from .query import Criteria, ObjectQuery, Predicate
+from .store import S3Store
+
+if TYPE_CHECKING:
+    import boto3
+    from typing_extensions import Self
+
+    from .batch import BatchResult
+    from .bucket import S3Bucket
+    from .capabilities import Preset
+    from .config import AddressingStyle, CredentialsFunction
+
+Result = TypeVar("Result")
+
+_OBJECTS_A_HOP = 256
+_BODIES_A_HOP = 16
+
+
+def async_connect(
+    endpoint_url: str | None = None,
+    *,
+    access_key: str | None = None,
+    secret_key: str | None = None,
+    session_token: str | None = None,
+    credentials: CredentialsFunction | None = None,
+    region: str | None = None,
+    profile: str | None = None,
+    boto3_session: boto3.Session | None = None,
+    preset: Preset = "auto",
+    addressing_style: AddressingStyle = "auto",
+    connect_timeout: float = CONNECT_TIMEOUT,
+    read_timeout: float = READ_TIMEOUT,
+    max_attempts: int = MAX_ATTEMPTS,
+    max_concurrency: int = MAX_CONCURRENCY,
+    verify: bool | str = True,
+    public_url: str | None = None,
+    pickle_secrets: bool = False,
+) -> AsyncS3Store:
+    """A store to be used under asyncio; the arguments are those of :func:`~messageflux_s3.connect`.
+
+    Returns:
+        The store. Use it in ``async with``, or ``await store.close()``, so that its threads end.
+
+    Requests:
+        none
+    """
+    config = S3Config(
+        endpoint_url=endpoint_url,
+        access_key=access_key,
+        secret_key=secret_key,
+        session_token=session_token,
+        credentials=credentials,
+        region=region,
+        profile=profile,
+        boto3_session=boto3_session,
+        preset=preset,
+        addressing_style=addressing_style,
+        connect_timeout=connect_timeout,
+        read_timeout=read_timeout,
+        max_attempts=max_attempts,
+        max_concurrency=max_concurrency,
+        verify=verify,
+        public_url=public_url,
+        pickle_secrets=pickle_secrets,
+    )
+    return AsyncS3Store(S3Store(config))
+
+
+class _Engine:
+    """What the handles of one store share: a lane for each event loop, and a few threads."""
+
+    def __init__(self, store: S3Store) -> None:
+        self.connection = store._connection
+        self._lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLane] = weakref.WeakKeyDictionary()
+        self._threads: ThreadPoolExecutor | None = None
+        self._open_sources: set[Callable[[], None]] = set()
+
+    @property
+    def lane(self) -> AsyncLane:
+        loop = asyncio.get_running_loop()
+        lane = self._lanes.get(loop)
+        if lane is None:
+            lane = self._lanes[loop] = AsyncLane(self.connection.lane)
+        return lane
+
+    async def run(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
+        """Call something on a thread; no more of them than the connection's ``max_concurrency``."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self.connection.config.max_concurrency, thread_name_prefix="messageflux-s3-aio")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: function(*arguments, **named))
+
+    async def run_through_boto3(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
+        """Call something on a thread that the lane has had its try at already."""
+
+        def call() -> Result:
+            with self.connection.lane.left_aside():
+                return function(*arguments, **named)
+
+        return await self.run(call)
+
+    async def pull(self, source: Iterator[Result], at_once: int) -> AsyncGenerator[Result, None]:
+        """Go through a synchronous iterator, advanced on a thread, several items a hop."""
+        lock = Lock()  # a cancelled hop may still be running when the iterator is closed
+
+        def take() -> list[Result]:
+            with lock:
+                return [*islice(source, at_once)]
+
+        def close() -> None:
+            with lock:
+                getattr(source, "close", lambda: None)()
+
+        self._open_sources.add(close)
+        try:
+            while items := await self.run(take):
+                for item in items:
+                    yield item
+        finally:
+            if close in self._open_sources:
+                self._open_sources.discard(close)
+                await self.run(close)
+
+    async def close(self) -> None:
+        while self._open_sources:  # loops that were left without being closed
+            await self.run(self._open_sources.pop())
+        for lane in self._lanes.values():
+            lane.close()
+        self._lanes.clear()
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            await asyncio.to_thread(threads.shutdown)
+
+
+class AsyncS3Store:
+    """A store under asyncio. Comes from :func:`async_connect`, or around an S3Store.
+
+    Args:
+        store: The synchronous store; it can be used beside this one.
+    """
+
+    def __init__(self, store: S3Store) -> None:
+        self._store = store
+        self._engine = _Engine(store)
+
+    @property
+    def config(self) -> S3Config:
+        """The configuration. Requests: none."""
+        return self._store.config
+
+    @property
+    def lane(self) -> LaneStatus:
+        """Which way small requests go, and why. Requests: none."""
+        return self._store.lane
+
+    @property
+    def is_online(self) -> bool:
+        """Whether the last operation got an answer. Requests: none."""
+        return self._store.is_online
+
+    def bucket(self, name: str) -> AsyncS3Bucket:
+        """A bucket's handle. Requests: none."""
+        return AsyncS3Bucket(self._store.bucket(name), self._engine)
+
+    def object(self, uri: str) -> AsyncS3Object:
+        """The handle of ``s3://bucket/key``. Requests: none."""
+        return AsyncS3Object(self._store.object(uri), self._engine)
+
+    async def create_bucket(
+        self,
+        name: str,
+        lifetime_in_days: int | None = None,
+        allow_public_access: bool = False,
+        exist_ok: bool = True,
+        region: str | None = None,
+    ) -> AsyncS3Bucket:
+        """Create a bucket. Requests: as the synchronous face."""
+        made = await self._engine.run(
+            self._store.create_bucket, name, lifetime_in_days, allow_public_access, exist_ok, region
+        )
+        return AsyncS3Bucket(made, self._engine)
+
+    async def buckets(self) -> AsyncIterator[AsyncS3Bucket]:
+        """The buckets of the account. Requests: 1 per 10,000."""
+        async with aclosing(self._engine.pull(iter(self._store.buckets()), _OBJECTS_A_HOP)) as found:
+            async for bucket in found:
+                yield AsyncS3Bucket(bucket, self._engine)
+
+    async def ping(self) -> bool:
+        """Whether anybody answers. Requests: 1."""
+        return await self._engine.run(self._store.ping)
+
+    async def close(self) -> None:
+        """Close the connections and end the threads. Requests: none."""
+        await self._engine.close()
+        self._store.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"Async{self._store!r}"
+
+
+class AsyncS3Bucket:
+    """A bucket under asyncio. Comes from ``store.bucket(name)``."""
+
+    def __init__(self, bucket: S3Bucket, engine: _Engine) -> None:
+        self._bucket = bucket
+        self._engine = engine
+
+    @property
+    def name(self) -> str:
+        """The bucket's name. Requests: none."""
+        return self._bucket.name
+
+    def object(self, key: str, version_id: str | None = None) -> AsyncS3Object:
+        """A handle on an object. Requests: none."""
+        return AsyncS3Object(self._bucket.object(key, version_id), self._engine)
+
+    def __getitem__(self, key: str) -> AsyncS3Object:
+        return self.object(key)
+
+    async def exists(self) -> bool:
+        """Ask whether the bucket is there. Requests: 1 HEAD."""
+        return await self._engine.run(self._bucket.exists)
+
+    async def get_object(self, key: str) -> AsyncS3Object:
+        """Get an object now. Requests: 1 GET."""
+        return await self.object(key).load()
+
+    async def put_object(
+        self,
+        key: str,
+        buf: Any,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        **extra: Any,
+    ) -> AsyncS3Object:
+        """Write an object. Requests: 1 PUT."""
+        check_key(key, bucket=self.name)
+        if not hasattr(buf, "read") and not if_absent and if_match is None:
+            body = content.body_bytes(buf, "buf")
+            encoded = user_metadata.encode(metadata)
+            request = content.put_request(self.name, key, body, encoded, content.s3_parameters(key, extra))
+            answered = await self._engine.lane.send(request) if request is not None else None
+            if request is not None and answered is not None:
+                head = content.head_of_put(answered, request, encoded)
+                return AsyncS3Object(S3Object._of(self._bucket, key, head=head), self._engine)
+        written = await self._engine.run_through_boto3(
+            self._bucket.put_object, key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra
+        )
+        return AsyncS3Object(written, self._engine)
+
+    async def put_json(
+        self, key: str, value: Any, *, if_absent: bool = False, if_match: str | None = None, **extra: Any
+    ) -> AsyncS3Object:
+        """Write a value as JSON. Requests: 1 PUT."""
+        text = json_module.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        typed = {"content_type": "application/json", **extra}
+        return await self.put_object(key, text, if_absent=if_absent, if_match=if_match, **typed)
+
+    async def get_json(self, key: str) -> Any:
+        """Read a JSON value. Requests: 1 GET."""
+        return await self.object(key).json()
+
+    async def delete_object(self, key: str) -> None:
+        """Delete an object. Requests: 1 DELETE."""
+        await self.object(key).delete()
+
+    async def copy_object(
+        self, source_key: str, dest_key: str, *, metadata: Mapping[str, str] | None = None, **extra: Any
+    ) -> AsyncS3Object:
+        """Copy an object within the bucket. Requests: as the synchronous face."""
+        copied = await self._engine.run(self._bucket.copy_object, source_key, dest_key, metadata=metadata, **extra)
+        return AsyncS3Object(copied, self._engine)
+
+    async def get_objects(self, keys: Iterable[str | S3Object]) -> AsyncIterator[AsyncS3Object]:
+        """Get many objects, in the order asked. Requests: 1 GET per object."""
+        async with aclosing(self._engine.pull(self._bucket.get_objects(keys), _BODIES_A_HOP)) as found:
+            async for obj in found:
+                yield AsyncS3Object(obj, self._engine)
+
+    async def put_objects(
+        self,
+        items: Iterable[tuple[str, Any] | tuple[str, Any, Mapping[str, str] | None]],
+        *,
+        raise_errors: bool = True,
+        **extra: Any,
+    ) -> BatchResult:
+        """Write many objects. Requests: 1 PUT per object."""
+        return await self._engine.run(self._bucket.put_objects, items, raise_errors=raise_errors, **extra)
+
+    async def delete_objects(self, keys: Iterable[str | S3Object], *, raise_errors: bool = True) -> BatchResult:
+        """Delete many objects. Requests: 1 per 1,000 keys."""
+        return await self._engine.run(self._bucket.delete_objects, keys, raise_errors=raise_errors)
+
+    async def upload_file(
+        self,
+        path: str | os.PathLike[str],
+        key: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        part_size_bytes: int | None = None,
+        verify_checksum: bool = True,
+        progress: Any = None,
+        **extra: Any,
+    ) -> AsyncS3Object:
+        """Upload a file. Requests: as the synchronous face."""
+        uploaded = await self._engine.run(
+            self._bucket.upload_file,
+            path,
+            key,
+            metadata=metadata,
+            part_size_bytes=part_size_bytes,
+            verify_checksum=verify_checksum,
+            progress=progress,
+            **extra,
+        )
+        return AsyncS3Object(uploaded, self._engine)
+
+    async def download_file(
+        self,
+        key: str,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = True,
+        resume: bool = False,
+        version_id: str | None = None,
+        verify_checksum: bool | None = None,
+        progress: Any = None,
+    ) -> AsyncS3Object:
+        """Download an object to a file. Requests: as the synchronous face."""
+        downloaded = await self._engine.run(
+            self._bucket.download_file,
+            key,
+            path,
+            overwrite=overwrite,
+            resume=resume,
+            version_id=version_id,
+            verify_checksum=verify_checksum,
+            progress=progress,
+        )
+        return AsyncS3Object(downloaded, self._engine)
+
+    def find(
+        self,
+        prefix: str | None = None,
+        *,
+        delimiter: str | None = None,
+        glob: str | None = None,
+        regex: str | re.Pattern[str] | None = None,
+        start_after: str | None = None,
+        modified_after: datetime | None = None,
+        modified_before: datetime | None = None,
+        min_size: int | None = None,
+        max_size: int | None = None,
+        limit: int | None = None,
+        versions: bool = False,
+    ) -> AsyncObjectQuery:
+        """Which objects: ``async for obj in bucket.find(…)``. Requests: none; iterating: 1 per 1,000 keys."""
+        query = self._bucket.find(
+            prefix,
+            delimiter=delimiter,
+            glob=glob,
+            regex=regex,
+            start_after=start_after,
+            modified_after=modified_after,
+            modified_before=modified_before,
+            min_size=min_size,
+            max_size=max_size,
+            limit=limit,
+            versions=versions,
+        )
+        return AsyncObjectQuery(query, self._engine)
+
+    async def list_common_prefixes(self, prefix: str = "", delimiter: str = "/") -> list[str]:
+        """The "folders" right below a prefix. Requests: 1 per 1,000 entries."""
+        return await self._engine.run(self._bucket.list_common_prefixes, prefix, delimiter)
+
+    def __repr__(self) -> str:
+        return f"Async{self._bucket!r}"
+
+
+class AsyncObjectQuery:
+    """Objects of one bucket, found lazily. Comes from ``bucket.find(…)``."""
+
+    def __init__(self, query: ObjectQuery, engine: _Engine) -> None:
+        self._query = query
+        self._engine = engine
+
+    def limit(self, n: int) -> AsyncObjectQuery:
+        """The same query, ending after ``n`` objects. Requests: none."""
+        return AsyncObjectQuery(self._query.limit(n), self._engine)
+
+    def filter(self, predicate: Predicate) -> AsyncObjectQuery:
+        """The same query, only with objects for which the predicate (called on a thread) is true. Requests: none."""
+        return AsyncObjectQuery(self._query.filter(predicate), self._engine)
+
+    def __aiter__(self) -> AsyncIterator[AsyncS3Object]:
+        return self.objects()
+
+    async def objects(self) -> AsyncIterator[AsyncS3Object]:
+        """The objects, in key order. Requests: 1 per 1,000 keys."""
+        async with aclosing(self._engine.pull(self._query.objects(), self._at_once(_OBJECTS_A_HOP))) as found:
+            async for obj in found:
+                yield AsyncS3Object(obj, self._engine)
+
+    async def prefixes(self) -> AsyncIterator[str]:
+        """The common prefixes. Requests: 1 per 1,000 entries."""
+        async with aclosing(self._engine.pull(self._query.prefixes(), self._at_once(_OBJECTS_A_HOP))) as found:
+            async for prefix in found:
+                yield prefix
+
+    async def prefetch(self, concurrency: int = 64, max_bytes: int = 256 * 1024 * 1024) -> AsyncIterator[AsyncS3Object]:
+        """The objects with their bodies, which arrive ahead. Requests: 1 per 1,000 keys, and 1 GET per object."""
+        objects = self._query.prefetch(concurrency, max_bytes)
+        async with aclosing(self._engine.pull(objects, self._at_once(_BODIES_A_HOP))) as found:
+            async for obj in found:
+                yield AsyncS3Object(obj, self._engine)
+
+    async def first(self) -> AsyncS3Object | None:
+        """The first object, or None. Requests: 1."""
+        found = await self._engine.run(self._query.first)
+        return None if found is None else AsyncS3Object(found, self._engine)
+
+    async def count(self) -> int:
+        """How many objects there are. Requests: 1 per 1,000 keys."""
+        return await self._engine.run(self._query.count)
+
+    async def total_size(self) -> int:
+        """The sum of the sizes. Requests: 1 per 1,000 keys."""
+        return await self._engine.run(self._query.total_size)
+
+    async def collect(self) -> list[AsyncS3Object]:
+        """All objects in a list. Requests: 1 per 1,000 keys."""
+        return [AsyncS3Object(obj, self._engine) for obj in await self._engine.run(self._query.collect)]
+
+    async def delete(self, *, raise_errors: bool = True) -> BatchResult:
+        """Delete all objects of the query. Requests: 2 per 1,000 keys."""
+        return await self._engine.run(self._query.delete, raise_errors=raise_errors)
+
+    def _at_once(self, usual: int) -> int:
+        criteria: Criteria = self._query._criteria
+        return usual if not criteria.predicates else 1
+
+    def __repr__(self) -> str:
+        return f"<Async{repr(self._query)[1:]}"
+
+
+class AsyncS3Object:
+    """One object under asyncio. Comes from ``bucket.object(key)``, ``bucket[key]``, or a query."""
+
+    def __init__(self, obj: S3Object, engine: _Engine) -> None:
+        self._object = obj
+        self._engine = engine
+
+    # -- who it is: no request
+
+    @property
+    def key(self) -> str:
+        """The key. Requests: none."""
+        return self._object.key
+
+    @property
+    def bucket_name(self) -> str:
+        """The bucket's name. Requests: none."""
+        return self._object.bucket_name
+
+    @property
+    def version_id(self) -> str | None:
+        """The version that this handle is for, or has met. Requests: none."""
+        return self._object.version_id
+
+    @property
+    def uri(self) -> str:
+        """``s3://bucket/key``. Requests: none."""
+        return self._object.uri
+
+    @property
+    def url(self) -> str:
+        """The object's address over HTTP. Requests: none."""
+        return self._object.url
+
+    # -- what it is: known after load(), or from a listing
+
+    @property
+    def size(self) -> int:
+        """The size in bytes. Requests: none; after ``await load()``, a listing or a write."""
+        self._check_known("size", listed=True)
+        return self._object.size
+
+    @property
+    def etag(self) -> str:
+        """The etag without quotes. Requests: none; after ``await load()``, a listing or a write."""
+        self._check_known("etag", listed=True)
+        return self._object.etag
+
+    @property
+    def last_modified(self) -> datetime:
+        """When the object was written. Requests: none; after ``await load()`` or a listing."""
+        self._check_known("last_modified", listed=True)
+        return self._object.last_modified
+
+    @property
+    def storage_class(self) -> str:
+        """The storage class. Requests: none; after ``await load()`` or a listing."""
+        self._check_known("storage_class", listed=True)
+        return self._object.storage_class
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The user's metadata. Requests: none; after ``await load()``."""
+        self._check_known("metadata")
+        return self._object.metadata
+
+    @property
+    def content_type(self) -> str:
+        """The content type. Requests: none; after ``await load()``."""
+        self._check_known("content_type")
+        return self._object.content_type
+
+    @property
+    def body(self) -> bytes:
+        """The content. Requests: none; after ``await load()``, up to 8 MiB (``iter_chunks`` reads any size)."""
+        if self._object._body is None:
+            raise RuntimeError(f"the body of {self.uri} is not here: await obj.load() brings up to 8 MiB, iter_chunks() any size")
+        return self._object.body
+
+    @property
+    def text(self) -> str:
+        """The content as UTF-8 text. Requests: none; after ``await load()``."""
+        return self.body.decode("utf-8")
+
+    def _check_known(self, name: str, *, listed: bool = False) -> None:
+        obj = self._object
+        if (listed and obj._listed is not None) or (obj._head is not None and getattr(obj._head, name) is not None):
+            return
+        raise RuntimeError(f"{name} of {self.uri} is not known yet: await obj.load() first")
+
+    async def load(self) -> AsyncS3Object:
+        """Get the object: the attributes, and the body up to 8 MiB.
+
+        Returns:
+            The handle itself.
+
+        Raises:
+            S3NoSuchItem: There is no such object.
+
+        Requests:
+            1 GET
+        """
+        obj = self._object
+        request = LaneRequest("GET", obj.bucket_name, obj.key, content.version_query(obj._version_id))
+        answered = await self._engine.lane.send(request) if obj._pinned_etag is None else None
+        if answered is None:
+            await self._engine.run_through_boto3(obj._fetch)
+        elif answered.status == 404:
+            raise content.lane_error(answered, "GetObject", obj.bucket_name, obj.key)
+        else:
+            obj._got(content.head_and_body(answered))
+        return self
+
+    async def exists(self) -> bool:
+        """Ask whether the object is there, now. Requests: 1 HEAD."""
+        obj = self._object
+        request = LaneRequest("HEAD", obj.bucket_name, obj.key, content.version_query(obj._version_id))
+        answered = await self._engine.lane.send(request)
+        if answered is None or answered.status == 404:
+            # boto3 tells a missing object from a missing bucket
+            return await self._engine.run_through_boto3(obj.exists) if answered is None else False
+        obj.reload()._head = content.Head.from_headers(answered.headers)
+        return True
+
+    def reload(self) -> AsyncS3Object:
+        """Forget what is known. Requests: none."""
+        self._object.reload()
+        return self
+
+    async def json(self) -> Any:
+        """The content as JSON. Requests: 1 GET, unless it is here."""
+        if self._object._body is None:
+            await self.load()
+        return json_module.loads(self.body)
+
+    async def read_range(self, start: int, end: int | None = None) -> bytes:
+        """Bytes of the content; arguments as for a slice. Requests: 1 GET."""
+        return await self._engine.run(self._object.read_range, start, end)
+
+    async def iter_chunks(
+        self, chunk_size: int = 1024 * 1024, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """The content in pieces, of any size in bounded memory. Requests: 1 GET."""
+        async with aclosing(self._engine.pull(self._object.iter_chunks(chunk_size, start, end), 1)) as found:
+            async for chunk in found:
+                yield chunk
+
+    async def iter_lines(self) -> AsyncIterator[bytes]:
+        """The content's lines. Requests: 1 GET."""
+        async with aclosing(self._engine.pull(iter(self._object.iter_lines()), _OBJECTS_A_HOP)) as found:
+            async for line in found:
+                yield line
+
+    async def put(self, data: Any, metadata: Mapping[str, str] | None = None, **extra: Any) -> AsyncS3Object:
+        """Write the object anew. Requests: 1 PUT."""
+        await self._engine.run(self._object.put, data, metadata, **extra)
+        return self
+
+    async def delete(self) -> None:
+        """Delete the object. Requests: 1 DELETE."""
+        obj = self._object
+        request = LaneRequest("DELETE", obj.bucket_name, obj.key, content.version_query(obj._version_id))
+        answered = await self._engine.lane.send(request)
+        if answered is None or answered.status == 404:
+            await self._engine.run_through_boto3(obj.delete)
+        obj.reload()
+
+    async def copy_to(
+        self, target: str | S3Object, *, metadata: Mapping[str, str] | None = None, **extra: Any
+    ) -> AsyncS3Object:
+        """Copy the object on the server. Requests: as the synchronous face."""
+        copied = await self._engine.run(self._object.copy_to, target, metadata=metadata, **extra)
+        return AsyncS3Object(copied, self._engine)
+
+    async def move_to(
+        self, target: str | S3Object, *, metadata: Mapping[str, str] | None = None, **extra: Any
+    ) -> AsyncS3Object:
+        """Copy the object on the server and delete it here. Requests: as the synchronous face."""
+        moved = await self._engine.run(self._object.move_to, target, metadata=metadata, **extra)
+        return AsyncS3Object(moved, self._engine)
+
+    async def download_to(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        start: int = 0,
+        end: int | None = None,
+        overwrite: bool = True,
+        resume: bool = False,
+        verify_checksum: bool | None = None,
+        progress: Any = None,
+    ) -> Path:
+        """Write the content to a file. Requests: as the synchronous face."""
+        return await self._engine.run(
+            self._object.download_to,
+            path,
+            start=start,
+            end=end,
+            overwrite=overwrite,
+            resume=resume,
+            verify_checksum=verify_checksum,
+            progress=progress,
+        )
+
+    def presigned_url(
+        self,
+        method: str = "GET",
+        expires_in: int | timedelta = 3600,
+        *,
+        response_content_disposition: str | None = None,
+        response_content_type: str | None = None,
+        content_type: str | None = None,
+    ) -> str:
+        """A link by which anybody may do one thing with this object. Requests: none."""
+        return self._object.presigned_url(
+            method,
+            expires_in,
+            response_content_disposition=response_content_disposition,
+            response_content_type=response_content_type,
+            content_type=content_type,
+        )
+
+    def __repr__(self) -> str:
+        return f"Async{self._object!r}"

@@ -1,0 +1,255 @@
+"""The asynchronous face: the same names, the same results, nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import messageflux_s3 as s3
+from messageflux_s3 import AsyncS3Bucket, S3NoSuchItem
+from tests.servers import Server, run_moto, run_rclone
+from tests.test_lane import ScriptedServer
+
+TWINS = [
+    (s3.AsyncS3Store, s3.S3Store),
+    (s3.AsyncS3Bucket, s3.S3Bucket),
+    (s3.AsyncS3Object, s3.S3Object),
+    (s3.AsyncObjectQuery, s3.ObjectQuery),
+]
+
+
+@pytest.fixture(scope="module", params=["rclone", "moto"])
+def server(request: pytest.FixtureRequest) -> Any:
+    with {"rclone": run_rclone, "moto": run_moto}[request.param]() as running:
+        yield running
+
+
+def run(server: Server, work: Callable[[AsyncS3Bucket], Awaitable[None]], **settings: Any) -> None:
+    """Run some work on a fresh bucket; no thread and no task may be left."""
+
+    async def main() -> None:
+        settings_of_store = {
+            "access_key": server.access_key,
+            "secret_key": server.secret_key,
+            "region": "us-east-1",
+            **settings,
+        }
+        async with s3.async_connect(server.endpoint_url, **settings_of_store) as store:
+            bucket = await store.create_bucket(f"aio-{time.monotonic_ns()}")
+            await bucket.put_object("opens", b"1")
+            await bucket.get_object("opens")
+            await bucket.delete_object("opens")
+            await work(bucket)
+        await asyncio.sleep(0.05)  # a loop that was left is closed by a task of the event loop
+        assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+    asyncio.run(main())
+    assert [thread.name for thread in threading.enumerate() if "messageflux-s3-aio" in thread.name] == []
+
+
+@pytest.mark.parametrize(("face", "twin"), TWINS, ids=[face.__name__ for face, _ in TWINS])
+def test_both_faces_have_the_same_names_and_parameters(face: type, twin: type) -> None:
+    """Every public name of the asynchronous face is one of the synchronous face, a property if that is one, with its parameters."""
+    public = [name for name in vars(face) if not name.startswith("_")]
+    assert len(public) > 8
+    for name in public:
+        if name == "load":  # where the synchronous face asks at the first look
+            continue
+        ours, theirs = inspect.getattr_static(face, name), inspect.getattr_static(twin, name)
+        assert isinstance(ours, property) == isinstance(theirs, property), name
+        if not isinstance(ours, property):
+            shapes = [
+                [
+                    (parameter.name, parameter.kind, parameter.default)
+                    for parameter in inspect.signature(verb).parameters.values()
+                ]
+                for verb in (ours, theirs)
+            ]
+            assert shapes[0] == shapes[1], name
+
+
+def test_connect_has_the_same_parameters() -> None:
+    """async_connect takes what connect takes, with the same defaults."""
+    ours, theirs = (inspect.signature(door).parameters for door in (s3.async_connect, s3.connect))
+    assert [(name, parameter.default) for name, parameter in ours.items()] == [
+        (name, parameter.default) for name, parameter in theirs.items()
+    ]
+
+
+def test_one_object(server: Server, tmp_path: Path) -> None:
+    """Write, load, look, range, chunks, copy, delete: each as the synchronous face does it."""
+
+    async def work(bucket: AsyncS3Bucket) -> None:
+        written = await bucket.put_object("a b/é", b"0123456789", {"source": "erp"})
+        assert (written.size, written.key) == (10, "a b/é")
+        obj = bucket["a b/é"]
+        for name in ("size", "etag", "last_modified", "storage_class", "metadata", "content_type", "body"):
+            with pytest.raises(RuntimeError, match=r"await obj\.load"):
+                getattr(obj, name)
+        assert await obj.load() is obj
+        assert (obj.size, obj.body, obj.text, obj.metadata["source"]) == (
+            10,
+            b"0123456789",
+            "0123456789",
+            "erp",
+        )
+        assert obj.etag and obj.last_modified.tzinfo
+        assert await obj.read_range(2, 5) == b"234"
+        assert b"".join([chunk async for chunk in obj.iter_chunks(4)]) == b"0123456789"
+        assert await obj.exists() and not await bucket["none"].exists()
+        await obj.copy_to("copy")
+        assert (await bucket.get_object("copy")).body == b"0123456789"
+        await bucket.put_json("j.json", {"n": 1})
+        assert await bucket.get_json("j.json") == {"n": 1}
+        await bucket["j.json"].delete()
+        with pytest.raises(S3NoSuchItem):
+            await bucket.get_object("j.json")
+        (tmp_path / "file").write_bytes(b"file")
+        await bucket.upload_file(tmp_path / "file", "up")
+        await bucket.download_file("up", tmp_path / "down")
+        assert (tmp_path / "down").read_bytes() == b"file"
+        assert "up" in bucket["up"].presigned_url()
+
+    run(server, work)
+
+
+def test_many_objects(server: Server) -> None:
+    """Batches, listings and prefetch in order; many single requests at the same time."""
+
+    async def work(bucket: AsyncS3Bucket) -> None:
+        names = [f"n/{number:03d}" for number in range(40)]
+        assert (await bucket.put_objects((name, name) for name in names)).succeeded == names
+        assert [obj.key async for obj in bucket.find(prefix="n/")] == names
+        assert [obj.size async for obj in bucket.find().limit(2)] == [5, 5]
+        assert [obj.text async for obj in bucket.find(prefix="n/").prefetch()] == names
+        assert [obj.text async for obj in bucket.get_objects(names[:5])] == names[:5]
+        at_once = await asyncio.gather(*(bucket.get_object(name) for name in names))
+        assert [obj.text for obj in at_once] == names
+        assert await bucket.list_common_prefixes() == ["n/"]
+        assert await bucket.find(prefix="n/").count() == 40
+        first = await bucket.find(prefix="n/").first()
+        assert first is not None and first.key == names[0]
+        assert (await bucket.delete_objects(names[:3])).succeeded == names[:3]
+        assert (await bucket.find(prefix="n/").delete()).ok
+        assert await bucket.find().first() is None
+
+    run(server, work)
+
+
+def test_leaving_a_loop_early(server: Server) -> None:
+    """An async for that is left, or whose body raises, ends at once and leaves no thread."""
+
+    async def work(bucket: AsyncS3Bucket) -> None:
+        await bucket.put_objects((f"n/{number:03d}", b"x") for number in range(50))
+        async for obj in bucket.find():
+            assert obj.key == "n/000"
+            break
+        with pytest.raises(ZeroDivisionError):
+            async for _ in bucket.find().prefetch():
+                raise ZeroDivisionError
+
+    run(server, work)
+
+
+# -- the lane under asyncio
+
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "e"\r\n\r\nhi'
+
+
+async def opened(server: ScriptedServer, **settings: Any) -> AsyncIterator[AsyncS3Bucket]:
+    store = s3.async_connect(
+        server.url,
+        access_key="ACCESSKEY01",
+        secret_key="SECRETKEY0123456",
+        region="us-east-1",
+        max_attempts=1,
+        **settings,
+    )
+    async with store:
+        bucket = store.bucket("bkt")
+        await bucket.get_object("first")
+        assert store.lane.open
+        yield bucket
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi" + ScriptedServer.CLOSE,
+        b"HTTP/1.1 200 OK\r\n\r\nhi" + ScriptedServer.CLOSE,
+        b"garbage\r\n\r\n" + ScriptedServer.CLOSE,
+        ScriptedServer.CLOSE,
+        b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+def test_what_the_lane_leaves_is_asked_of_boto3(broken: bytes) -> None:
+    """A broken answer on the event loop's connection is asked again through boto3, and that answer counts."""
+    tries: list[bytes] = []
+
+    def script(head: bytes, body: bytes) -> bytes:
+        if b"/bad" in head:
+            tries.append(head)
+            return broken if len(tries) == 1 else OK
+        return OK
+
+    server = ScriptedServer(script)
+
+    async def main() -> None:
+        async for bucket in opened(server):
+            assert (await bucket.get_object("bad")).body == b"hi"
+            assert (await bucket.get_object("good")).body == b"hi"
+
+    asyncio.run(main())
+    assert len(tries) == 2 and b"user-agent: messageflux-s3" in tries[0] and b"Boto3" in tries[1]
+    server.close()
+
+
+def test_a_stale_connection_and_a_silent_server() -> None:
+    """A connection closed while idle is replaced; a server that says nothing is given up after the read timeout."""
+
+    def script(head: bytes, body: bytes) -> bytes:
+        if b"/slow" in head and b"Boto3" not in head:
+            time.sleep(2)
+        return OK + ScriptedServer.CLOSE
+
+    server = ScriptedServer(script)
+
+    async def main() -> None:
+        async for bucket in opened(server, read_timeout=0.3):
+            for _ in range(3):
+                assert (await bucket.get_object("a")).body == b"hi"
+                await asyncio.sleep(0.05)
+            began = time.monotonic()
+            assert (await bucket.get_object("slow")).body == b"hi"
+            assert time.monotonic() - began < 1.5
+
+    asyncio.run(main())
+    server.close()
+
+
+def test_cancelling_closes_the_connection() -> None:
+    """A cancelled request is given up at once, and the next one gets its own answer."""
+
+    def script(head: bytes, body: bytes) -> bytes:
+        if b"/slow" in head:
+            time.sleep(0.5)
+            return OK.replace(b"hi", b"no")
+        return OK
+
+    server = ScriptedServer(script)
+
+    async def main() -> None:
+        async for bucket in opened(server):
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(bucket.get_object("slow"), 0.1)
+            assert (await bucket.get_object("fast")).body == b"hi"
+
+    asyncio.run(main())
+    server.close()
