@@ -16,12 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from . import batch, content, sync, transfer
+from . import batch, conditional, content, sync, transfer
 from .batch import BatchResult
 from .connection import Connection
 from .errors import Failure, S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket
 from .keys import check_bucket_name, check_key, quote_key
 from .multipart import MIN_PART_BYTES
+from .metadata import WRITE_ID
 from .object import S3Object
 from .progress import Progress
 from .query import ObjectQuery, criteria
@@ -404,13 +405,24 @@ class S3Bucket:
         """
         return self.object(key)._fetch()
 
-    def put_object(self, key: str, buf: Any, metadata: Mapping[str, str] | None = None, **extra: Any) -> S3Object:
+    def put_object(
+        self,
+        key: str,
+        buf: Any,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        **extra: Any,
+    ) -> S3Object:
         """Write an object.
 
         Args:
             key: The key.
             buf: Bytes, text (written as UTF-8), or a readable.
             metadata: User metadata, text to text.
+            if_absent: Only if there is no such object.
+            if_match: Only if the object has this etag.
             extra: Further parameters: ``content_type``, ``cache_control``, ``storage_class``, ``encryption``, ``tags`` …
                 (:class:`~messageflux_s3.content.PutParameters`), or S3's own names for them.
 
@@ -420,29 +432,44 @@ class S3Bucket:
         Raises:
             TypeError: ``buf`` is not what can be written, or the metadata no mapping of text to text.
             S3InvalidName: S3 does not take such a key.
+            S3ObjectExists: With ``if_absent``: the object is there already.
+            S3PreconditionFailed: With ``if_match``: the object has another etag; or ``outcome_unknown``.
+            S3Unsupported: The store does not honour conditions; nothing was written.
 
         Requests:
-            1 PUT
+            1 PUT (with a condition once a store those of a probe)
         """
         check_key(key, bucket=self._name)
         if hasattr(buf, "read"):
-            return self.upload_object(key, buf, metadata, **extra)
-        written = content.put(self._connection, self._name, key, content.body_bytes(buf, "buf"), metadata, **extra)
+            return self.upload_object(key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
+        body = content.body_bytes(buf, "buf")
+        if if_absent or if_match is not None:
+            written = conditional.put(
+                self._connection, self._name, key, body, if_absent=if_absent, if_match=if_match, metadata=metadata, **extra
+            )
+        else:
+            written = content.put(self._connection, self._name, key, body, metadata, **extra)
         return S3Object._of(self, key, head=written)
 
-    def put_json(self, key: str, value: Any, **extra: Any) -> S3Object:
+    def put_json(
+        self, key: str, value: Any, *, if_absent: bool = False, if_match: str | None = None, **extra: Any
+    ) -> S3Object:
         """Write a value as JSON, in UTF-8.
 
         Args:
             key: The key.
             value: Whatever ``json.dumps`` takes.
+            if_absent: Only if there is no such object.
+            if_match: Only if the object has this etag.
             extra: As for ``put_object``.
 
         Requests:
             1 PUT
         """
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        return self.put_object(key, text, **{"content_type": "application/json", **extra})
+        return self.put_object(
+            key, text, if_absent=if_absent, if_match=if_match, **{"content_type": "application/json", **extra}
+        )
 
     def get_json(self, key: str) -> Any:
         """Read a JSON value.
@@ -562,6 +589,8 @@ class S3Bucket:
         stream: Any,
         metadata: Mapping[str, str] | None = None,
         *,
+        if_absent: bool = False,
+        if_match: str | None = None,
         part_size_bytes: int | None = None,
         verify_checksum: bool = True,
         progress: Progress = None,
@@ -576,6 +605,8 @@ class S3Bucket:
             key: The key.
             stream: A readable (read from where it stands), an iterable of bytes, bytes, text, or a ``pathlib.Path``.
             metadata: User metadata, text to text.
+            if_absent: Only if there is no such object; in parts the condition stands on their completion.
+            if_match: Only if the object has this etag.
             part_size_bytes: The size of a part; None for one that fits.
             verify_checksum: Whether to compare the store's checksum with ours.
             progress: True for a bar, a callable that is told of bytes, or None.
@@ -602,8 +633,16 @@ class S3Bucket:
         metadata = given.pop("Metadata", None) if metadata is None else metadata
         if part_size_bytes is None and Config is not None:
             part_size_bytes = max(MIN_PART_BYTES, Config.multipart_chunksize)
+        check_key(key, bucket=self._name)
+        call = None
+        if if_absent or if_match is not None:
+            conditional.check(if_absent=if_absent, if_match=if_match)
+            conditional.require(self._connection, self._name, "put_if_absent" if if_absent else "put_if_match")
+            write_id = conditional.new_write_id()
+            metadata = {**(metadata or {}), WRITE_ID: write_id}
+            call = conditional.caller(self._connection, self._name, key, write_id, if_absent=if_absent, if_match=if_match)
         written = transfer.upload(
-            self._connection, self._name, check_key(key, bucket=self._name), stream, metadata=metadata, part_size_bytes=part_size_bytes,
+            self._connection, self._name, key, stream, metadata=metadata, call=call, part_size_bytes=part_size_bytes,
             verify_checksum=verify_checksum, progress=Callback if progress is None else progress, **given,
         )  # fmt: skip
         return S3Object._of(self, key, head=written)
@@ -658,6 +697,8 @@ class S3Bucket:
         key: str,
         *,
         metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
         part_size_bytes: int | None = None,
         verify_checksum: bool = True,
         progress: Progress = None,
@@ -669,6 +710,8 @@ class S3Bucket:
             path: The file.
             key: The key.
             metadata: User metadata, text to text.
+            if_absent: Only if there is no such object.
+            if_match: Only if the object has this etag.
             part_size_bytes: The size of a part; None for one that fits.
             verify_checksum: Whether to compare the store's checksum with ours.
             progress: True for a bar, a callable that is told of bytes, or None.
@@ -692,8 +735,9 @@ class S3Bucket:
             5
         """
         return self.upload_object(
-            key, Path(path), metadata, part_size_bytes=part_size_bytes, verify_checksum=verify_checksum, progress=progress, **extra
-        )
+            key, Path(path), metadata, if_absent=if_absent, if_match=if_match, part_size_bytes=part_size_bytes,
+            verify_checksum=verify_checksum, progress=progress, **extra,
+        )  # fmt: skip
 
     def download_file(
         self,

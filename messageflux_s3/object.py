@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json as json_module
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
-from . import content, copying, fileio, presigning, transfer, versions
+from . import conditional, content, copying, fileio, presigning, transfer, versions
 from .content import Head
 from .errors import S3AccessDenied, S3Error, S3NoSuchItem
 from .keys import check_key
@@ -619,12 +619,48 @@ class S3Object:
         self._listed, self._head, self._body = None, written._head, None
         return self
 
-    def delete(self) -> None:
+    def update(self, function: Callable[[bytes | None], bytes | str]) -> S3Object:
+        """Read, change, write only if nobody else has written meanwhile; again until it holds. The metadata stays.
+
+        Args:
+            function: Gets the content (None where there is no such object) and returns the new one. It may be called several times.
+
+        Returns:
+            The handle itself, knowing what was written.
+
+        Raises:
+            S3PreconditionFailed: Others were faster fifty times; or ``outcome_unknown``.
+            S3Unsupported: The store does not honour conditions; nothing was written.
+
+        Requests:
+            1 GET and 1 PUT an attempt (once a store those of a probe)
+
+        Example:
+            >>> counter = bucket.object("counter")
+            >>> counter.update(lambda body: str(int(body or b"0") + 1)).text
+            '1'
+        """
+        self._head, self._body = conditional.update(self._bucket._connection, self._bucket.name, self._key, function)
+        self._listed = None
+        return self
+
+    def delete(self, *, if_match: str | None = None) -> None:
         """Delete the object, or the version this handle was made for. That it is gone already is no error.
+
+        Args:
+            if_match: Only if the object has this etag.
+
+        Raises:
+            S3PreconditionFailed: With ``if_match``: the object has another etag.
+            S3Unsupported: With ``if_match``: the store does not honour it; nothing was deleted.
 
         Requests:
             1 DELETE
         """
+        if if_match is not None:
+            conditional.delete(self._bucket._connection, self._bucket.name, self._key, if_match=if_match)
+            self.reload()
+            return
         parameters = {} if self._version_id is None else {"VersionId": self._version_id}
         try:
             self._bucket._connection.call("DeleteObject", Bucket=self._bucket.name, Key=self._key, **parameters)

@@ -1,0 +1,368 @@
+"""Writes under a condition that tell the truth: done, not done, or (rarely, and said so) nobody can know.
+
+The hard part is not the header but the lost answer: the first attempt wrote, its answer was lost, the retry meets our own object and is
+refused. So every conditional write carries a random id in its metadata, which users never see:
+
+- refused without a retry before it: a conflict, final;
+- refused after a doubtful attempt: a HEAD that finds our id says that it was done;
+- a HEAD that finds an object from before our first attempt: a conflict, final;
+- anything else: ``S3PreconditionFailed`` with ``outcome_unknown`` set. It is not tried again blindly.
+
+Conditional writes never take the fast lane, which leaves no trace of its retries. Whether the store means it is for
+``condition_probe.py`` to find out first.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from . import condition_probe, content
+from . import metadata as user_metadata
+from .condition_probe import Ability
+from .connection import Connection
+from .content import Head
+from .errors import (
+    S3ConnectionError,
+    S3Error,
+    S3NoSuchItem,
+    S3ObjectExists,
+    S3PreconditionFailed,
+    S3ServerError,
+    S3Throttled,
+)
+from .metadata import WRITE_ID
+from .multipart import MultipartUpload
+
+CARRIED = 6
+"""How many former write-ids an update carries forward, so that a writer whose answer was lost finds its own."""
+
+_DOUBTFUL = (S3ConnectionError, S3ServerError, S3Throttled)
+
+
+def check(*, if_absent: bool, if_match: str | None) -> None:
+    """Refuse conditions without meaning.
+
+    Raises:
+        ValueError: Both are given, or the etag is empty.
+        TypeError: The etag is no text.
+    """
+    if if_match is not None and not isinstance(if_match, str):
+        raise TypeError(f"if_match must be an etag, not {type(if_match).__name__}")
+    if if_match is not None and not if_match.strip('"'):
+        raise ValueError("if_match is empty; an object's etag is obj.etag")
+    if if_absent and if_match is not None:
+        raise ValueError("if_absent and if_match exclude each other")
+
+
+def new_write_id() -> str:
+    """An id for one write; the same one for all its attempts."""
+    return secrets.token_hex(12)
+
+
+def put(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    body: bytes,
+    *,
+    if_absent: bool = False,
+    if_match: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    carried: str = "",
+    **extra: Any,
+) -> Head:
+    """Write bytes if the key is absent, or if it still has this etag.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        body: The content.
+        if_absent: Only if there is no such object.
+        if_match: Only if the object has this etag.
+        metadata: User metadata, text to text.
+        carried: Former write-ids to carry forward.
+        extra: Further parameters (:class:`~messageflux_s3.content.PutParameters`).
+
+    Raises:
+        S3ObjectExists: The object is there already.
+        S3PreconditionFailed: It has another etag, or none; or ``outcome_unknown``.
+        S3Unsupported: The store does not honour the condition; nothing was written.
+
+    Requests:
+        1 PUT, and 1 HEAD after a lost answer; once a store those of the probe
+    """
+    check(if_absent=if_absent, if_match=if_match)
+    require(connection, bucket_name, "put_if_absent" if if_absent else "put_if_match")
+    write_id = new_write_id()
+    encoded = {**user_metadata.encode(metadata), WRITE_ID: f"{write_id} {carried}".strip()}
+    call = caller(connection, bucket_name, key, write_id, if_absent=if_absent, if_match=if_match)
+    answer = call(
+        "PutObject", Bucket=bucket_name, Key=key, Body=body, Metadata=encoded, **content.s3_parameters(key, extra)
+    )
+    return Head.from_write(len(body), answer.get("ETag"), answer.get("VersionId"), encoded)
+
+
+def complete(
+    connection: Connection, bucket_name: str, key: str, upload: MultipartUpload, *, write_id: str, if_absent: bool = True
+) -> dict[str, Any]:
+    """Complete an upload in parts if the key is absent; its metadata carries ``write_id`` under :data:`WRITE_ID`.
+
+    Raises:
+        S3ObjectExists: The object is there already.
+        S3Unsupported: The store does not honour the condition; nothing was written.
+
+    Requests:
+        1 POST, and 1 HEAD after a lost answer
+    """
+    return upload.complete(caller(connection, bucket_name, key, write_id, if_absent=if_absent, if_match=None))
+
+
+def require(connection: Connection, bucket_name: str, kind: Ability) -> None:
+    """Go on only where the store honours the condition (see :mod:`~messageflux_s3.condition_probe`)."""
+    condition_probe.require(connection, bucket_name, kind)
+
+
+def caller(
+    connection: Connection, bucket_name: str, key: str, write_id: str, *, if_absent: bool, if_match: str | None
+) -> Callable[..., dict[str, Any]]:
+    """What makes the one call that creates the object, under the condition, and settles what a lost answer leaves open.
+
+    The result stands in for ``connection.call``: for PutObject, CompleteMultipartUpload and CopyObject alike.
+    """
+    condition = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": (if_match or "").strip('"')}
+    write = _Write(connection, bucket_name, key, write_id, if_absent, (if_match or "").strip('"'))
+
+    def call(operation: str, **parameters: Any) -> dict[str, Any]:
+        if operation == "CompleteMultipartUpload":
+            require(connection, bucket_name, "multipart_if_absent" if if_absent else "multipart_if_match")
+        return write.make(operation, {**parameters, **condition})
+
+    return call
+
+
+class _Write:
+    """One conditional write, through all its attempts."""
+
+    def __init__(
+        self, connection: Connection, bucket_name: str, key: str, write_id: str, if_absent: bool, if_match: str
+    ) -> None:
+        self._connection = connection
+        self._bucket_name = bucket_name
+        self._key = key
+        self._write_id = write_id
+        self._if_absent = if_absent
+        self._if_match = if_match
+        self._began = 0.0
+
+    def make(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        self._began = time.monotonic()
+        doubtful: S3Error | None = None
+        for attempt in range(self._connection.config.max_attempts):
+            if attempt:
+                time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
+            try:
+                return self._connection.call(operation, **parameters)
+            except S3PreconditionFailed as error:
+                if error.status == 409:  # two writers met: neither is known to have been refused for good
+                    doubtful = doubtful or (error if _was_retried(error) else None)
+                    last: S3Error = error
+                    continue
+                if doubtful is None and not _was_retried(error):
+                    raise self._conflict(error) from error
+                return self._settle(error)
+            except S3NoSuchItem as error:
+                # If-Match on an object that is gone answers 404; a completed upload is gone as well.
+                if doubtful is None and not _was_retried(error):
+                    raise self._conflict(error) from error
+                return self._settle(error)
+            except _DOUBTFUL as error:
+                doubtful = last = error
+                answer = self._look(error)
+                if answer is not None:
+                    return answer
+        if doubtful is None:
+            raise self._conflict(last) from last
+        raise self._unknown(last) from last
+
+    def _look(self, error: S3Error) -> dict[str, Any] | None:
+        """After a lost answer: ours, so it was done; still as the condition wants it, so the same again; else it is settled."""
+        try:
+            found = self._head()
+        except S3Error as unreachable:
+            raise self._unknown(error) from unreachable
+        if found is None:
+            if self._if_absent:
+                return None
+            raise self._unknown(error) from error
+        if self._is_ours(found):
+            return _answer(found)
+        if found.etag == self._if_match:
+            return None
+        raise self._refused(found, error) from error
+
+    def _settle(self, error: S3Error) -> dict[str, Any]:
+        """After a refusal that may be our own object's."""
+        try:
+            found = self._head()
+        except S3Error as unreachable:
+            raise self._unknown(error) from unreachable
+        if found is None:
+            raise self._unknown(error) from error
+        if self._is_ours(found):
+            return _answer(found)
+        raise self._refused(found, error) from error
+
+    def _refused(self, found: Head, error: S3Error) -> S3PreconditionFailed:
+        """What stands there was written before our first attempt: then ours never was. Else nobody can know."""
+        began = _server_time(error) - timedelta(seconds=time.monotonic() - self._began + 2)
+        if found.last_modified is not None and found.last_modified < began:
+            return self._conflict(error)
+        return self._unknown(error)
+
+    def _head(self) -> Head | None:
+        try:
+            answer = self._connection.call("HeadObject", Bucket=self._bucket_name, Key=self._key)
+        except S3NoSuchItem:
+            return None
+        return Head.from_answer(answer)
+
+    def _is_ours(self, found: Head) -> bool:
+        return self._write_id in (found.write_id or "").split()
+
+    def _conflict(self, error: S3Error) -> S3PreconditionFailed:
+        where = f"s3://{self._bucket_name}/{self._key}"
+        if self._if_absent:
+            return S3ObjectExists(f"{where} was not created: it is there already", **self._facts(error))
+        return S3PreconditionFailed(
+            f"{where} was not written: its etag is no longer {self._if_match}. Read it again and decide anew.", **self._facts(error)
+        )
+
+    def _unknown(self, error: S3Error) -> S3PreconditionFailed:
+        return S3PreconditionFailed(
+            f"nobody can know whether s3://{self._bucket_name}/{self._key} was written: an answer was lost, "
+            f"and what stands there now is not ours ({error})",
+            outcome_unknown=True,
+            **self._facts(error),
+        )
+
+    def _facts(self, error: S3Error) -> dict[str, Any]:
+        return {
+            "operation": error.operation,
+            "bucket": self._bucket_name,
+            "key": self._key,
+            "code": error.code,
+            "status": error.status,
+            "request_id": error.request_id,
+        }
+
+
+def _answer(found: Head) -> dict[str, Any]:
+    """What the lost answer would have said."""
+    return {"ETag": found.etag, "VersionId": found.version_id} if found.version_id else {"ETag": found.etag}
+
+
+def _was_retried(error: S3Error) -> bool:
+    """Whether boto3 had sent the request before: then the first one may have been done."""
+    response = getattr(error.__cause__, "response", None) or {}
+    return bool((response.get("ResponseMetadata") or {}).get("RetryAttempts"))
+
+
+def _server_time(error: S3Error) -> datetime:
+    """The server's clock when it answered; ours where it did not say."""
+    response = getattr(error.__cause__, "response", None) or {}
+    text = ((response.get("ResponseMetadata") or {}).get("HTTPHeaders") or {}).get("date")
+    try:
+        return parsedate_to_datetime(text) if text else datetime.now(timezone.utc)
+    except ValueError:
+        return datetime.now(timezone.utc)
+
+
+def delete(connection: Connection, bucket_name: str, key: str, *, if_match: str) -> None:
+    """Delete an object if it still has this etag.
+
+    Raises:
+        S3PreconditionFailed: It has another one.
+        S3Unsupported: The store does not honour the condition; nothing was deleted.
+
+    Requests:
+        1 DELETE; once a store those of the probe
+    """
+    check(if_absent=False, if_match=if_match)
+    require(connection, bucket_name, "delete_if_match")
+    try:
+        connection.call("DeleteObject", Bucket=bucket_name, Key=key, IfMatch=if_match.strip('"'))
+    except S3NoSuchItem:
+        return
+    except S3PreconditionFailed as error:
+        if _was_retried(error):
+            try:
+                connection.call("HeadObject", Bucket=bucket_name, Key=key)
+            except S3NoSuchItem:
+                return
+        raise
+
+
+def update(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    function: Callable[[bytes | None], bytes | str],
+    *,
+    attempts: int = 50,
+) -> tuple[Head, bytes]:
+    """Read, change, write only if unchanged; again until it holds.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        function: Gets the content (None where there is no such object) and returns the new one; it may be called several times.
+        attempts: How often at the most.
+
+    Returns:
+        What is known of the object now, and its content.
+
+    Raises:
+        S3PreconditionFailed: Others were faster every time; or ``outcome_unknown``.
+        S3Unsupported: The store does not honour conditions; nothing was written.
+
+    Requests:
+        1 GET and 1 PUT an attempt
+    """
+    conflict: S3PreconditionFailed | None = None
+    for attempt in range(attempts):
+        if attempt:
+            time.sleep(random.uniform(0, min(2.0, 0.02 * 2 ** min(attempt, 8))))
+        found, before = _read(connection, bucket_name, key)
+        after = content.body_bytes(function(before), "what the function returns")
+        if before is not None and after == before:
+            return found, before
+        carried = " ".join((found.write_id or "").split()[:CARRIED])
+        kept: dict[str, Any] = {} if before is None else {"metadata": found.metadata, "content_type": found.content_type or None}
+        try:
+            written = put(
+                connection, bucket_name, key, after, if_absent=before is None, if_match=found.etag, carried=carried, **kept
+            )
+        except S3PreconditionFailed as error:
+            if error.outcome_unknown:
+                raise
+            conflict = error
+            continue
+        return written, after
+    raise S3PreconditionFailed(
+        f"s3://{bucket_name}/{key} was not updated: others were faster {attempts} times", bucket=bucket_name, key=key
+    ) from conflict
+
+
+def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, bytes | None]:
+    try:
+        return content.get(connection, bucket_name, key)
+    except S3NoSuchItem:
+        return Head(), None
