@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import IO, Any, NamedTuple, cast
 from urllib.parse import quote
 
-from . import content
+from . import conditional, content
 from . import metadata as user_metadata
 from .connection import Connection
 from .content import Head
@@ -50,7 +50,9 @@ FIRST_BYTES = 64 * 1024
 PART_BYTES = 8 * 1024 * 1024
 """What is larger is written, and read at one go, in several requests side by side."""
 MAX_AHEAD_BYTES = 32 * 1024 * 1024
-BUFFER_BYTES = 16 * 1024
+BUFFER_BYTES = 64 * 1024
+SMALL_BYTES = 16 * 1024
+"""What a random read brings at the least."""
 
 _FIRST_AHEAD_BYTES = 256 * 1024
 _PIECE_BYTES = 256 * 1024
@@ -114,7 +116,7 @@ def open_object(
         raw = ObjectReader(connection, bucket_name, key, version_id)
         if buffering == 0:
             return cast("IO[Any]", raw)
-        buffered = io.BufferedReader(raw, buffering if buffering > 1 else BUFFER_BYTES)
+        buffered = BufferedObjectReader(raw, buffering if buffering > 1 else BUFFER_BYTES)
         if not is_text:
             return buffered
         text = io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline)
@@ -342,6 +344,26 @@ class _Segment:
             self._future.cancel()
 
 
+class BufferedObjectReader(io.BufferedReader):
+    """Python's own buffering, but for large reads: those go to the raw reader in one piece, not cut at the buffer's borders."""
+
+    raw: ObjectReader
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read ``size`` bytes, fewer only at the end; all the rest without a size. Requests: none to a few."""
+        raw = self.raw
+        if size is None or size < SMALL_BYTES or (size < BUFFER_BYTES and raw.reads_ahead):
+            return super().read(size)
+        position, stood_at = self.tell(), raw.tell()
+        try:
+            raw.seek(position)
+            data = raw.read_exactly(size)
+        finally:
+            raw.seek(stood_at)  # where the buffer believes it to be
+        self.seek(position + len(data))
+        return data
+
+
 class ObjectReader(io.RawIOBase):
     """The raw, seekable reader of one object. ``open_object`` puts Python's own buffering on top.
 
@@ -414,14 +436,27 @@ class ObjectReader(io.RawIOBase):
         """All the rest, in one piece."""
         self._check_open()
         with self._lock:
-            left = max(0, self.size - self._position)
-            # A BytesIO around bytes that nobody else holds lends them for writing and gives them back uncopied.
-            whole = io.BytesIO(bytes(left))
-            done = 0
-            with whole.getbuffer() as view:
-                while done < left:
-                    done += self.readinto(view[done:])
-            return whole.getvalue()
+            return self._read_whole(max(0, self.size - self._position))
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether reading goes on in a line."""
+        return self._ahead > 0
+
+    def read_exactly(self, size: int) -> bytes:
+        """So many bytes, fewer only at the end; one request where nothing of it is here."""
+        self._check_open()
+        with self._lock:
+            return self._read_whole(min(size, max(0, self.size - self._position)))
+
+    def _read_whole(self, size: int) -> bytes:
+        # A BytesIO around bytes that nobody else holds lends them for writing and gives them back uncopied.
+        whole = io.BytesIO(bytes(size))
+        done = 0
+        with whole.getbuffer() as view:
+            while done < size:
+                done += self.readinto(view[done:])
+        return whole.getvalue()
 
     def _read_into(self, view: memoryview) -> int:
         """Fill some of the view from the present position; at least one byte."""
@@ -436,11 +471,11 @@ class ObjectReader(io.RawIOBase):
                 self._ahead = min(max(2 * self._ahead, _FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES)
         elif not segments:
             self._ahead = min(max(2 * self._ahead, _FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES) if position == self._sequel else 0
-        while segments and segments[0].end <= position:
+        while segments and segments[0].end <= position - BUFFER_BYTES:  # a buffer above may come back for its own
             segments.popleft()
             self._ahead = min(2 * self._ahead, MAX_AHEAD_BYTES)
-        if segments:
-            found = segments[0]
+        found = next((segment for segment in segments if position < segment.end), None)
+        if found is not None:
             offset = position - found.start
             piece = memoryview(found.content())[offset : offset + len(view)]
             view[: len(piece)] = piece
@@ -452,6 +487,8 @@ class ObjectReader(io.RawIOBase):
             self._fetch_ahead(position)
             return self._read_into(view)
         else:
+            if len(view) == BUFFER_BYTES:
+                view = view[:SMALL_BYTES]  # the buffer above asks for all that it holds; nobody knows yet whether that is wanted
             self._source.fetch_into(position, view)
         if self._ahead:
             self._fetch_ahead(position + len(view))
@@ -578,6 +615,7 @@ class ObjectWriter(io.BufferedIOBase):
         self._is_given_up = False
         self._lock = threading.RLock()
         self._handled_at_open = id(sys.exc_info()[1])
+        self._write_id = conditional.new_write_id()
         if mode == "xb":
             self._refuse_if_there()
         elif mode == "ab":
@@ -588,9 +626,7 @@ class ObjectWriter(io.BufferedIOBase):
         try:
             content.head(self._connection, self._bucket_name, self.name)
         except S3NoSuchItem:
-            from . import conditional
-
-            conditional.require(self._connection, self._bucket_name, "if_absent")
+            conditional.require(self._connection, self._bucket_name, "put_if_absent")
             return
         raise S3ObjectExists(
             f"s3://{self._bucket_name}/{self.name} exists; mode 'x' only creates",
@@ -800,16 +836,12 @@ class ObjectWriter(io.BufferedIOBase):
         if self._buffer:
             upload.add_part(self._buffer)
         if self.mode == "xb":
-            from . import conditional
-
-            conditional.complete(self._connection, self._bucket_name, self.name, upload, if_absent=True)
+            conditional.complete(self._connection, self._bucket_name, self.name, upload, write_id=self._write_id)
         else:
             upload.complete()
 
     def _put(self, body: bytes) -> None:
         if self.mode == "xb":
-            from . import conditional
-
             conditional.put(self._connection, self._bucket_name, self.name, body, if_absent=True, **self._given)
         else:
             self._connection.call("PutObject", Bucket=self._bucket_name, Key=self.name, Body=body, **self._parameters)
@@ -823,7 +855,11 @@ class ObjectWriter(io.BufferedIOBase):
         return self._upload
 
     def _new_upload(self) -> MultipartUpload:
-        return MultipartUpload(self._connection, self._bucket_name, self.name, parameters=self._parameters)
+        parameters = self._parameters
+        if self.mode == "xb":
+            marked = {**parameters["Metadata"], user_metadata.WRITE_ID: self._write_id}
+            parameters = {**parameters, "Metadata": marked}
+        return MultipartUpload(self._connection, self._bucket_name, self.name, parameters=parameters)
 
     def _bring_base(self, base: _Base) -> None:
         """Put the former content in front: copied within the store, or read and sent again where the store cannot copy."""
