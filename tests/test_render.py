@@ -1,0 +1,140 @@
+"""Text and HTML of rows, facts, trees and bars."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from html.parser import HTMLParser
+
+import pytest
+
+from messageflux_s3 import render
+from messageflux_s3.render import Bar, Branch, Bytes
+
+NASTY = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "</style></div><b>",
+    "a\x1b[31mred",
+    "\u202egnp.exe",
+    "a\nb\r\tc\0",
+    "half \ud83d pair",
+    "&amp;",
+]
+
+
+class Reader(HTMLParser):
+    """The tags that a browser would see, and the text between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.append(tag)
+        if tag != "img":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(html: str) -> Reader:
+    """Read HTML as a browser does; tags that are not closed in order are an error."""
+    reader = Reader()
+    reader.feed(html)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+@pytest.mark.parametrize("nasty", NASTY)
+def test_nothing_from_outside_acts(nasty: str) -> None:
+    """Whatever stands in a name is shown as text, in every form there is."""
+    plain = [
+        render.table(["x"], [["x"]], title="x", note="x"),
+        render.facts("x", [("x", "x")], note="x"),
+        render.tree("x", [Branch("x", "x", (Branch("x", "x"),))], note="x"),
+        render.text_block("x", "x", note="x"),
+        render.image("x", "image/png", b"", note="x"),
+    ]
+    bad = [
+        render.table([nasty], [[nasty]], title=nasty, note=nasty),
+        render.facts(nasty, [(nasty, nasty)], note=nasty),
+        render.tree(nasty, [Branch(nasty, nasty, (Branch(nasty, nasty),))], note=nasty),
+        render.text_block(nasty, nasty, note=nasty),
+        render.image(nasty, "image/png", b"", note=nasty),
+    ]
+    for one, other in zip(plain, bad, strict=True):
+        assert read(one.html).tags == read(other.html).tags
+        assert render.visible(nasty.split("\n")[0]) in read(other.html).text
+        other.html.encode("utf-8")
+        assert all(character.isprintable() or character == "\n" for character in other.text)
+
+
+def test_the_html_needs_nobody() -> None:
+    """No script, no font, no image from elsewhere."""
+    html = render.table(["key"], [["a"]], title="t").html
+    assert not {"script", "link", "iframe", "img"} & {*read(html).tags}
+    assert "http" not in html and "url(" not in html and "@import" not in html
+    assert "prefers-color-scheme:dark" in html and "--jp-" in html
+
+
+def test_a_table_aligns_numbers_to_the_right() -> None:
+    """A column of numbers is read by its last digits."""
+    shown = render.table(["key", "size"], [["a", Bytes(1)], ["bbb", Bytes(2048)]], title="two", note="end")
+    assert shown.text.splitlines() == [
+        "two",
+        "key     size",
+        "---  -------",
+        "a        1 B",
+        "bbb  2.0 KiB",
+        "end",
+    ]
+    assert repr(shown) == shown.text and shown._repr_html_() == shown.html
+
+
+def test_cells_of_each_kind() -> None:
+    """Each kind of value is told in its own way."""
+    noon = datetime(2026, 1, 2, 12, tzinfo=timezone(timedelta(hours=2)))
+    cells = [True, 1234567, 0.5, noon, None, Bar(0.5), Bar(0.001), "text"]
+    row = render.table([str(n) for n in range(8)], [cells]).text.splitlines()[-1].split("  ")
+    assert [cell.strip() for cell in row if cell.strip()] == ["yes", "1,234,567", "0.5", "2026-01-02 10:00:00", "██████", "█", "text"]
+
+
+SIZES = [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1024**2 - 1, "1.0 MiB"), (2**60, "1,024.0 PiB")]
+
+
+@pytest.mark.parametrize(("count", "said"), SIZES)
+def test_sizes(count: int, said: str) -> None:
+    """The unit fits the number, at its borders too."""
+    assert render.size_text(count) == said
+
+
+def test_facts_leave_out_what_is_not_known() -> None:
+    """None is not a fact."""
+    assert render.facts("obj", [("size", Bytes(3)), ("etag", None)]).text == "obj\n  size  3 B"
+
+
+def test_a_tree_is_drawn() -> None:
+    """Lines lead from a branch to what hangs below it."""
+    shown = render.tree("root", [Branch("a/", "2", (Branch("b"), Branch("c"))), Branch("d")])
+    assert shown.text.splitlines() == ["root", "├── a/  2", "│   ├── b", "│   └── c", "└── d"]
+    assert read(shown.html).tags.count("details") == 1
+
+
+def test_a_stack_keeps_the_order() -> None:
+    """Several things stand one below the other."""
+    both = render.stack(render.facts("one", []), render.facts("two", []))
+    assert both.text == "one\n\ntwo"
+    assert both.html.index("one") < both.html.index("two")
+
+
+def test_long_text_is_shortened() -> None:
+    """A cell has an end."""
+    assert render.shortened("abcdef", 4) == "abc…"
+    assert render.shortened("abcd", 4) == "abcd"
