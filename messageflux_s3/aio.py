@@ -336,6 +336,8 @@ class AsyncS3Bucket:
         key: str,
         *,
         metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
         part_size_bytes: int | None = None,
         verify_checksum: bool = True,
         progress: Any = None,
@@ -347,6 +349,8 @@ class AsyncS3Bucket:
             path,
             key,
             metadata=metadata,
+            if_absent=if_absent,
+            if_match=if_match,
             part_size_bytes=part_size_bytes,
             verify_checksum=verify_checksum,
             progress=progress,
@@ -641,13 +645,13 @@ class AsyncS3Object:
         await self._engine.run(self._object.put, data, metadata, **extra)
         return self
 
-    async def delete(self) -> None:
+    async def delete(self, *, if_match: str | None = None) -> None:
         """Delete the object. Requests: 1 DELETE."""
         obj = self._object
         request = LaneRequest("DELETE", obj.bucket_name, obj.key, content.version_query(obj._version_id))
-        answered = await self._engine.lane.send(request)
+        answered = await self._engine.lane.send(request) if if_match is None else None
         if answered is None or answered.status == 404:
-            await self._engine.run_through_boto3(obj.delete)
+            await self._engine.run_through_boto3(obj.delete, if_match=if_match)
         obj.reload()
 
     async def copy_to(

@@ -17,7 +17,6 @@ from hashlib import md5
 from itertools import chain, islice
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
-from xml.sax.saxutils import escape
 
 from . import content
 from . import metadata as user_metadata
@@ -337,12 +336,16 @@ def _delete_once(
     return outcomes
 
 
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def _bulk_delete(
     connection: Connection, bucket_name: str, entries: Sequence[tuple[str, str | None]]
 ) -> _Outcomes | None:
     """One DeleteObjects: with Content-MD5, which every store takes, through the lane, else as boto3 sends it."""
     objects = "".join(
-        f"<Object><Key>{escape(key)}</Key>{f'<VersionId>{escape(version)}</VersionId>' if version else ''}</Object>"
+        f"<Object><Key>{_escaped(key)}</Key>{f'<VersionId>{_escaped(version)}</VersionId>' if version else ''}</Object>"
         for key, version in entries
     )
     body = f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{objects}</Delete>'.encode()

@@ -1,0 +1,225 @@
+"""The benchmark: ours and the peers on the same work, on one server, in alternation.
+
+    python benchmarks/run.py [--scale 1.0] [--rounds 3] [--only read list …] [--peers messageflux_s3 obstore_threads …]
+
+Each peer runs in an environment of its own (made on first use under ``~/.cache/messageflux-s3-benchmarks``), in a process of its own, so
+that pins do not clash and nothing is shared. The server is rclone's. Every task runs once with each peer in turn, then again; the median of
+the rounds counts. The result is a table of ratios and of client CPU, written to ``docs/explanation/`` with a chart and the raw figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.servers import run_rclone  # noqa: E402 (the checkout has to be found first)
+
+PEERS: dict[str, list[str]] = {
+    "messageflux_s3": ["boto3", "httptools", "cachetools"],
+    "boto3_resource": ["boto3"],
+    "boto3_threads": ["boto3"],
+    "obstore_threads": ["obstore"],
+    "obstore_async": ["obstore"],
+    "minio": ["minio"],
+    "s3fs": ["s3fs"],
+    "aioboto3": ["aioboto3"],
+    "smart_open": ["smart_open[s3]"],
+    "s5cmd": ["s5cmd"],
+}
+CACHE = Path.home() / ".cache" / "messageflux-s3-benchmarks"
+
+
+class Peer:
+    """A peer's process."""
+
+    def __init__(self, name: str, environment: dict[str, str]) -> None:
+        self.name = name
+        environment = {**os.environ, **environment, "PYTHONPATH": str(ROOT) if name == "messageflux_s3" else ""}
+        command = [str(python_of(name)), str(ROOT / "benchmarks" / "peers.py"), name]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.tasks: list[str] = self._answer()["tasks"]
+
+    def run(self, task: str, *arguments: Any) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([task, arguments]) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name} ended")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+
+def python_of(name: str) -> Path:
+    """The interpreter of a peer's environment, made if it is not there."""
+    folder = CACHE / "-".join(sorted(PEERS[name])).replace("[", "_").replace("]", "")
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    if not (folder / "ready").exists():
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *PEERS[name]], check=True)
+        (folder / "ready").touch()
+    return python
+
+
+def work(scale: float, large: str, target: str) -> list[tuple[str, str, tuple[Any, ...], int]]:
+    """The tasks: how each is called, what it is, with which arguments, and for how many objects it counts."""
+    many, fewer, one, listed = (max(50, int(n * scale)) for n in (10_000, 10_000, 2_000, 100_000))
+    return [
+        ("write 1 KiB", "write", (many, 1024), many),
+        ("read 1 KiB", "read", (many, 1024), many),
+        ("write 64 KiB", "write", (fewer // 2, 65536), fewer // 2),
+        ("read 64 KiB", "read", (fewer // 2, 65536), fewer // 2),
+        ("list", "list", (), listed),
+        ("put, one by one", "put one", (one, 1024), one),
+        ("get, one by one", "get one", (one, 1024), one),
+        ("head, one by one", "head one", (one, 1024), one),
+        ("find, read, write back", "etl", (many // 4, 1024), many // 4),
+        ("upload 1 GiB", "upload", (large,), 1),
+        ("download 1 GiB", "download", (target,), 1),
+    ]
+
+
+def import_time(name: str, statement: str) -> float:
+    """Seconds that an import takes in a fresh interpreter, the best of seven, without the interpreter's own start."""
+    python = str(python_of(name))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def once(code: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([python, "-c", code], check=True, env=environment)
+        return time.perf_counter() - began
+
+    return min(once(statement) for _ in range(7)) - min(once("pass") for _ in range(7))
+
+
+def chart(results: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Bars of each peer's speed relative to ours, task by task, as SVG."""
+    bar, gap, left, width = 14, 26, 190, 520
+    rows: list[str] = []
+    y = 10
+    for task, found in results.items():
+        rows.append(f'<text x="0" y="{y + 12}" font-weight="bold">{task}</text>')
+        best = max(entry["rate"] for entry in found.values())
+        y += 20
+        for peer, entry in sorted(found.items(), key=lambda item: -item[1]["rate"]):
+            length = max(1, round(width * entry["rate"] / best))
+            colour = "#1f77b4" if peer == "messageflux_s3" else "#bbbbbb"
+            rows.append(f'<text x="10" y="{y + 11}">{peer}</text>')
+            rows.append(f'<rect x="{left}" y="{y}" width="{length}" height="{bar - 2}" fill="{colour}"/>')
+            rows.append(f'<text x="{left + length + 6}" y="{y + 11}">{entry["rate"]:,.0f}/s</text>')
+            y += bar
+        y += gap
+    style = "font: 11px sans-serif; fill: #333"
+    return f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 90}" height="{y}" style="{style}">{"".join(rows)}</svg>\n'
+
+
+def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
+    """The figures as Markdown."""
+    lines = ["| task | peer | per second | ours is × faster | client CPU, µs each | memory, MiB |", "|---|---|--:|--:|--:|--:|"]
+    for task, found in results.items():
+        ours = found.get("messageflux_s3", {}).get("rate", 0.0)
+        for peer, entry in sorted(found.items(), key=lambda item: -item[1]["rate"]):
+            numbers = (f"{entry['rate']:,.1f}", f"{ours / entry['rate']:.2f}", f"{entry['cpu'] * 1e6:,.0f}", f"{entry['memory']:,.0f}")
+            lines.append(f"| {task} | {peer} | {' | '.join(numbers)} |")
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    model = "an unnamed processor"
+    if Path("/proc/cpuinfo").exists():
+        names = [line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        model = names[0] if names else model
+    return f"{os.cpu_count()} cores of {model}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", type=float, default=1.0, help="how much of the work, 1 being all of it")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="tasks by the beginning of their names")
+    parser.add_argument("--peers", nargs="*", default=[*PEERS], choices=[*PEERS])
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "explanation")
+    options = parser.parse_args()
+    figures: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    with run_rclone() as server, tempfile.TemporaryDirectory() as folder:
+        assert server.root is not None
+        (server.root / "bench").mkdir()
+        listed = server.root / "bench" / "listed"
+        listed.mkdir()
+        for number in range(max(50, int(100_000 * options.scale))):
+            (listed / f"{number:06d}").touch()
+        large = Path(folder, "large")
+        with large.open("wb") as file:
+            for _ in range(max(16, int(1024 * options.scale))):
+                file.write(os.urandom(1 << 20))
+        environment = {
+            "BENCH_URL": server.endpoint_url,
+            "BENCH_ACCESS": server.access_key,
+            "BENCH_SECRET": server.secret_key,
+            "BENCH_BUCKET": "bench",
+        }
+        peers = [Peer(name, environment) for name in options.peers]
+        for label, task, arguments, objects in work(options.scale, str(large), str(Path(folder, "down"))):
+            if options.only and not any(label.startswith(wanted) for wanted in options.only):
+                continue
+            for _ in range(options.rounds):
+                for peer in peers:
+                    if task not in peer.tasks:
+                        continue
+                    answer = peer.run(task, *arguments)
+                    if answer["problem"]:
+                        print(f"{label}: {peer.name}: {answer['problem']}", file=sys.stderr)
+                        continue
+                    answer["objects"] = objects
+                    figures.setdefault(label, {}).setdefault(peer.name, []).append(answer)
+        for peer in peers:
+            peer.close()
+    results = {
+        label: {
+            peer: {
+                "rate": statistics.median(one["objects"] / one["seconds"] for one in found),
+                "cpu": statistics.median(one["cpu"] / one["objects"] for one in found),
+                "memory": max(one["memory"] for one in found),
+            }
+            for peer, found in by_peer.items()
+        }
+        for label, by_peer in figures.items()
+    }
+    ours, theirs = import_time("messageflux_s3", "import messageflux_s3"), import_time("messageflux_s3", "import boto3")
+    text = (
+        f"Measured on {date.today()}, {machine()}; rclone's server on the same machine; "
+        f"scale {options.scale}, the median of {options.rounds} rounds in alternation.\n\n"
+        f"{table(results)}\n\n`import messageflux_s3` takes {ours * 1000:.0f} ms, {ours / theirs:.2f} × `import boto3`.\n"
+    )
+    print(text)
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "benchmark.md").write_text(text)
+    (options.output / "benchmark.svg").write_text(chart(results))
+    (options.output / "benchmark.json").write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
