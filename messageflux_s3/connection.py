@@ -356,7 +356,7 @@ class Connection:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._given is None:
-            return Connection.open, (self.config,)
+            return _open, (self.config,)
         signer = self._given.meta.client._get_credentials()  # type: ignore[attr-defined]
         return _open_withheld, (self.config, signer.access_key if signer is not None else None)
 
@@ -365,6 +365,11 @@ def root_name(document: bytes) -> str | None:
     """The name of an XML document's root; None where this is no XML."""
     found = _ROOT.match(document)
     return found[1].decode("ascii") if found else None
+
+
+def _open(config: S3Config) -> Connection:
+    """What a pickle calls. A function, since cloudpickle would take a classmethod along by value, with the locks of this module."""
+    return Connection.open(config)
 
 
 def _open_withheld(config: S3Config, access_key: str | None) -> Connection:
