@@ -579,8 +579,8 @@ class ObjectWriter(io.BufferedIOBase):
     on the exception's way out. Outside of one, ``close()`` commits, unless an exception that came up after the opening is being
     handled just then: that leaves nothing either, and says so in the log. A file that is dropped unclosed leaves nothing.
 
-    It is a stream, and not seekable. A library that asks for the end before it writes a byte (HDF5) gets a temporary file on the
-    disk instead, in which it may go to and fro; that is sent at the close.
+    It is a stream, and not seekable. A library that goes to and fro all the same before the first part is sent (HDF5 begins by
+    asking for the end) gets a temporary file on the disk, which is sent at the close.
 
     Requests:
         at the close 1 PUT up to 8 MiB; above that 1 POST, 1 PUT per 8 MiB, 1 POST. ``x`` has 1 HEAD before; ``a`` has 1 HEAD,
@@ -701,12 +701,23 @@ class ObjectWriter(io.BufferedIOBase):
         self._buffer += view[done:]
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Refused, unless the first thing asked for is the end, which makes it a file on the disk until the close."""
+        """Stay, or go elsewhere as long as nothing was sent; from then on it is a file on the disk until the close.
+
+        ``seek(0)`` at the very beginning is refused: with it ``zipfile`` asks whether it may come back later, and streams if not.
+
+        Raises:
+            io.UnsupportedOperation: What was written is on its way already.
+        """
         self._check_open()
-        if self._local is None and whence == io.SEEK_END and self._position == 0 and self._base is None:
-            self._local = tempfile.SpooledTemporaryFile(max_size=PART_BYTES)  # noqa: SIM115
         if self._local is None:
-            raise io.UnsupportedOperation("an object is written as a stream: not seekable")
+            target = offset if whence == io.SEEK_SET else self._position + offset
+            if target == self._position > 0:
+                return target
+            if self._upload is not None or self._base is not None or (self._position == 0 and whence != io.SEEK_END):
+                raise io.UnsupportedOperation("an object is written as a stream: not seekable")
+            self._local = tempfile.SpooledTemporaryFile(max_size=PART_BYTES)  # noqa: SIM115
+            self._local.write(self._buffer)
+            self._buffer = bytearray()
         return self._local.seek(offset, whence)
 
     def readinto(self, buffer: Any) -> int:

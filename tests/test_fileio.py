@@ -21,7 +21,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import messageflux_s3 as s3
-from messageflux_s3 import fileio
 
 MIB = 1024 * 1024
 BIG = random.Random(7).randbytes(21 * MIB + 13)
@@ -631,3 +630,28 @@ def test_whoever_asks_for_the_end_first_may_go_to_and_fro(obj: s3.S3Object) -> N
         assert (file.readinto(piece := bytearray(4)), bytes(piece)) == (4, b"01xx")
         assert file.truncate(12) == 12
     assert obj.body == b"01xx456789\0\0"
+
+
+def test_a_small_correction_is_taken(obj: s3.S3Object) -> None:
+    """Before anything was sent one may go back; afterwards that is refused, and nothing is written."""
+    with obj.open("wb") as file:
+        file.write(b"....body")
+        assert file.seek(8) == 8
+        file.seek(0)
+        file.write(b"head")
+    assert obj.body == b"headbody"
+    with pytest.raises(io.UnsupportedOperation), obj.open("wb") as file:
+        file.write(BIG[: 9 * MIB])
+        file.seek(0)
+    assert obj.body == b"headbody"
+
+
+def test_large_random_reads_take_one_request(odd: OddServer) -> None:
+    """Not one for each border of a buffer, and nothing ahead."""
+    odd.body = BIG
+    with odd.open() as file:
+        for offset in (3 * MIB, 11 * MIB + 1, 7 * MIB):
+            before = len(odd.requests)
+            file.seek(offset)
+            assert file.read(300_001) == BIG[offset : offset + 300_001]
+            assert len(odd.requests) == before + 1
