@@ -11,6 +11,7 @@ from counting import Counted
 from servers import Server
 
 import messageflux_s3 as s3
+from messageflux_s3.condition_probe import is_versioned
 from messageflux_s3.subresources import xml
 from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
 from messageflux_s3.subresources.public_access import SID
@@ -187,6 +188,14 @@ def test_versioning(moto_bucket: s3.S3Bucket) -> None:
     assert moto_bucket.versioning.get().status == "Suspended"
     with pytest.raises(s3.S3Unsupported, match="suspend"):
         moto_bucket.versioning.delete()
+
+
+def test_versioning_forgets_what_was_learned_of_the_bucket(moto_bucket: s3.S3Bucket) -> None:
+    """A condition that was honoured without versions is not taken for honoured with them."""
+    connection = moto_bucket._connection
+    assert not is_versioned(connection, moto_bucket.name)
+    moto_bucket.versioning.enable()
+    assert is_versioned(connection, moto_bucket.name)
 
 
 def test_cors_rules_are_merged_by_id(moto_bucket: s3.S3Bucket) -> None:

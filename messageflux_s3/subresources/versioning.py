@@ -67,6 +67,11 @@ class Versioning(SubResource[VersioningConfiguration]):
     def _nothing(self) -> VersioningConfiguration:
         return VersioningConfiguration()
 
+    def _send_document(self, document: bytes) -> None:
+        super()._send_document(document)
+        # What was learned of conditions in a bucket without versions says nothing of one with them: ask again which one this is.
+        self._connection.remember(f"versioned:{self._bucket_name}", None)
+
     def delete(self) -> None:
         """Versioning cannot be deleted; the nearest is ``suspend()``.
 
