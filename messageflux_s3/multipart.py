@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from .connection import Connection
-from .errors import S3Error
+from .errors import S3Error, S3Unsupported
 
 logger = logging.getLogger("messageflux_s3")
 
@@ -132,7 +132,9 @@ class MultipartUpload:
 
     def _send(self, operation: str, **parameters: Any) -> dict[str, Any]:
         answer = self._connection.call(operation, **parameters)
-        result = answer["CopyPartResult"] if operation == "UploadPartCopy" else answer
+        result = answer.get("CopyPartResult", {}) if operation == "UploadPartCopy" else answer
+        if "ETag" not in result:
+            raise S3Unsupported(f"{operation} on s3://{self._where['Bucket']}/{self._where['Key']}: the store took it for something else")
         if self.on_sent is not None and operation == "UploadPart":
             self.on_sent(parameters["Body"], answer)
         checksums = {name: value for name, value in result.items() if name.startswith("Checksum") and name != "ChecksumType"}

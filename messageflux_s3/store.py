@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .bucket import S3Bucket
-from .capabilities import Preset
+from .capabilities import Capabilities, Preset
 from .config import (
     CONNECT_TIMEOUT,
     MAX_ATTEMPTS,
@@ -27,6 +27,7 @@ from .events import parse_event
 from .keys import parse_uri
 from .lane import LaneStatus
 from .object import S3Object
+from .probe import probe
 
 if TYPE_CHECKING:
     import boto3
@@ -197,6 +198,29 @@ class S3Store:
         except S3Error as error:
             return error.status is not None
         return True
+
+    def probe(self, bucket_name: str | None = None) -> Capabilities:
+        """Find out what this store can do, by small experiments on scratch objects, in a scratch bucket, which are deleted.
+
+        Args:
+            bucket_name: A bucket of yours for the scratch objects, where you may not create one. Its settings are not touched;
+                what only they would tell stays unasked.
+
+        Returns:
+            A frozen, printable value; ``S3Store(store.config.replace(capabilities=…))`` relies on it.
+
+        Raises:
+            S3AccessDenied: No bucket can be created here, and none was named.
+            S3ConnectionError: Nobody answers.
+
+        Requests:
+            about 600, half of them racing writers
+
+        Example:
+            >>> store.probe().put_if_absent
+            'honoured'
+        """
+        return probe(self._connection, bucket_name)
 
     def reload_credentials(self) -> None:
         """Ask for the credentials again at the next request: the callable, the profile, or boto3's chain.

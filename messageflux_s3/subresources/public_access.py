@@ -58,7 +58,7 @@ class AccessBlock:
         return [line for node in self.to_api().children for line in node.lines()]
 
 
-class _Block(SubResource[AccessBlock]):
+class AccessBlockSubResource(SubResource[AccessBlock]):
     """The block itself."""
 
     name = "publicAccessBlock"
@@ -115,7 +115,7 @@ class PublicAccess:
     def __init__(self, connection: Connection, bucket_name: str) -> None:
         self._bucket_name = bucket_name
         self._policy = Policy(connection, bucket_name)
-        self._block = _Block(connection, bucket_name)
+        self._block = AccessBlockSubResource(connection, bucket_name)
 
     def allow(self) -> None:
         """Let everybody read and list the bucket: lift this bucket's own block, merge our statement into the policy.

@@ -1,0 +1,89 @@
+"""probe(): what each server really does, nothing left behind, and what was learned is relied on."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+from servers import Server
+
+import messageflux_s3 as s3
+
+
+def test_moto_can_nearly_everything(moto: Server) -> None:
+    """And forgets size filters of lifecycle rules or not: whatever it says, it was tried."""
+    found = moto.connect().probe()
+    assert (found.put_if_absent, found.put_if_match, found.put_if_absent_versioned) == ("honoured",) * 3
+    assert (found.versioning, found.policy, found.object_tagging, found.post, found.ranges) == (True,) * 5
+    assert found.bulk_delete == "checksum"
+    assert found.addressing_style == "path"
+
+
+def test_rclone_says_yes_and_does_not_mean_it(rclone: Server) -> None:
+    """Every silent non-support is found, and the store is as it was."""
+    assert rclone.root is not None
+    before = sorted(rclone.root.rglob("*"))
+    found = rclone.connect().probe()
+    assert {found.put_if_absent, found.put_if_match, found.multipart_if_absent, found.delete_if_match} == {"ignored"}
+    assert {found.policy, found.lifecycle, found.object_tagging, found.versioning, found.cors, found.multipart_copy} == {False}
+    assert (found.list_v2, found.ranges) == (True, True)
+    assert sorted(rclone.root.rglob("*")) == before
+
+
+def test_nothing_is_left_behind(server: Server) -> None:
+    """Neither a bucket nor an object, also in a bucket that was named."""
+    store = server.connect()
+    client = server.client()
+    before = {found["Name"] for found in client.list_buckets()["Buckets"]}
+    bucket = store.create_bucket("named-for-the-probe")
+    found = store.probe(bucket.name)
+    assert found.ranges is True
+    assert found.lifecycle is None
+    assert bucket.find().count() == 0
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket.name) if server.name == "moto" else True
+    bucket.delete_bucket()
+    store.probe()
+    assert {found["Name"] for found in client.list_buckets()["Buckets"]} == before
+
+
+def test_it_cleans_up_when_it_fails_half_way(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever breaks, the scratch bucket goes."""
+    from messageflux_s3 import probe as room
+
+    def broken(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(room, "_takes_posts", broken)
+    client = moto.client()
+    before = {found["Name"] for found in client.list_buckets()["Buckets"]}
+    with pytest.raises(KeyboardInterrupt):
+        moto.connect().probe()
+    assert {found["Name"] for found in client.list_buckets()["Buckets"]} == before
+
+
+def test_what_was_learned_is_relied_on(moto: Server) -> None:
+    """A config that says so is believed: no probe before a conditional write, no trust where it says no."""
+    config = moto.connect().config
+    believing = s3.S3Store(config.replace(capabilities=s3.Capabilities(put_if_absent="honoured", put_if_absent_versioned="honoured")))
+    bucket = believing.create_bucket("relies-on-what-it-knows")
+    assert bucket.put_object("k", "x", if_absent=True).size == 1
+    doubting = s3.S3Store(config.replace(capabilities=s3.Capabilities(put_if_absent="sequential")))
+    with pytest.raises(s3.S3Unsupported):
+        doubting.bucket(bucket.name).put_object("k2", "x", if_absent=True)
+    assert not bucket.object("k2").exists()
+    bucket.delete_bucket(force=True)
+
+
+def test_nobody_answering_is_an_error_not_a_no() -> None:
+    """A store that is away can do nothing, but that is not what was asked."""
+    store = s3.connect("http://127.0.0.1:9", access_key="A" * 10, secret_key="S" * 10, max_attempts=1)
+    with pytest.raises(s3.S3ConnectionError):
+        store.probe()
+
+
+def test_the_value_prints_every_ability() -> None:
+    """One line each, and what nobody has asked says so."""
+    text = str(s3.Capabilities(versioning=True, policy=False, put_if_absent="ignored"))
+    assert len(text.splitlines()) == len(fields(s3.Capabilities))
+    assert "versioning                yes" in text
+    assert "not asked" in text
