@@ -120,6 +120,10 @@ def next_token(body: bytes) -> str | None:
 
 def _by_pattern(text: str) -> Page | None:
     """Read a page that is written as usual; None for any other."""
+    if ">\n  <" in text and text.count("<") == text.count(
+        ">"
+    ):  # indented, and no key has a bracket that would look like it
+        text = text.replace(">\n    <", "><").replace(">\n  <", "><").replace(">\n<", "><")
     try:
         text, section = _cut(text, "Contents")
         entries = _entries(section) if section else []

@@ -87,12 +87,24 @@ def test_entries_as_servers_write_them(entry: str, expected: tuple[str, ...]) ->
         assert (*slow[:2], str(slow[2]).strip('"'), *slow[3:]) == expected
 
 
+def test_indented_pages_are_read_by_pattern() -> None:
+    """Pages as Go's servers indent them are usual too; a key that looks like an indentation is left as it is."""
+    entry = ENTRY.replace("><", ">\n    <").replace("    </Contents>", "  </Contents>")
+    body = page_of(entry.format(key="a", size=1), entry.format(key="b", size=2)).decode()
+    body = body.replace("><Name>", ">\n  <Name>").replace("><Contents>", ">\n  <Contents>")
+    page = _by_pattern(body.replace("></ListBucketResult>", ">\n</ListBucketResult>"))
+    assert page is not None
+    assert [(found[0], found[3]) for found in page.objects] == [("a", "1"), ("b", "2")]
+    odd = parse_page(page_of(entry.format(key="a>\n  ", size=1)).replace(b"<Name>", b"\n  <Name>"))
+    assert odd.objects[0][0] == "a>\n  "
+
+
 @pytest.mark.parametrize(
     "inside",
     [
         ENTRY.format(key="k", size=7).replace("<Size>", "<New>thing</New><Size>"),
         "<Contents><Size>7</Size><Key>k</Key><LastModified>2026-01-01T00:00:00Z</LastModified></Contents>",
-        ENTRY.format(key="k", size=7).replace("><", ">\n  <"),
+        ENTRY.format(key="k", size=7).replace("><", ">\t<"),
         "<Unknown/>" + ENTRY.format(key="k", size=7),
         ENTRY.format(key="k", size=7) + "<CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>" + ENTRY.format(key="l", size=8),
         "<EncodingType>url</EncodingType>" + ENTRY.format(key="%6B", size=7),
@@ -170,9 +182,7 @@ def test_all_keys_in_order_with_the_lane_open_and_shut(
     if not is_open:
         monkeypatch.setattr(Lane, "begin", lambda *_, **__: None)
     for start in ("", names[10], names[-1], "d1/", "d1/k 03"):
-        found = [
-            page for page in listing.pages(bucket._connection, bucket.name, page_size=7, start_after=start)
-        ]
+        found = list(listing.pages(bucket._connection, bucket.name, page_size=7, start_after=start))
         expected = [name for name in names if name > start]
         assert [entry[0] for page in found for entry in page.objects] == expected
     objects = list(bucket.find())
