@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .claim_check import ClaimCheck
     from .events import ObjectEvent, parse_event
     from .local import LocalS3
+    from .lock import S3Lock
     from .message_store import S3MessageStore, S3UploadMessageStore
     from .pointers import Pointer, make_pointer, parse_pointer
     from .subresources.cors import CorsRule
@@ -67,6 +68,7 @@ _LATE = {
     "LocalS3": "local",
     "ObjectEvent": "events",
     "Pointer": "pointers",
+    "S3Lock": "lock",
     "S3MessageStore": "message_store",
     "S3UploadMessageStore": "message_store",
     "make_pointer": "pointers",
@@ -104,6 +106,7 @@ __all__ = [
     "S3ConnectionError",
     "S3Error",
     "S3InvalidName",
+    "S3Lock",
     "S3LockError",
     "S3MessageStore",
     "S3NoSuchBucket",

@@ -16,16 +16,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from . import batch, conditional, content, sync, transfer
+from . import batch, conditional, content, show, sync, transfer
+from . import lock as locks
 from .batch import BatchResult
 from .connection import Connection
 from .errors import Failure, S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket
 from .keys import check_bucket_name, check_key, quote_key
 from .multipart import MIN_PART_BYTES
+from .lock import S3Lock
 from .metadata import WRITE_ID
 from .object import S3Object
 from .progress import Progress
 from .query import ObjectQuery, criteria
+from .render import Shown
 from .subresources.cors import Cors
 from .subresources.encryption import BucketEncryption
 from .subresources.lifecycle import Lifecycle
@@ -35,6 +38,7 @@ from .subresources.public_access import PublicAccess
 from .subresources.tags import Tags
 from .subresources.versioning import Versioning
 from .sync import SyncPlan
+from .usage import Usage
 from .versions import abort_uploads, clear_versions
 
 if TYPE_CHECKING:
@@ -945,6 +949,68 @@ class S3Bucket:
         """
         return self.object(source_key).copy_to(dest_key, metadata=metadata, **extra)
 
+    # -- locks ------------------------------------------------------------------------------------------------------------------------
+
+    def lock(
+        self,
+        key: str,
+        *,
+        ttl: float = 30,
+        owner: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        wait: float = 0,
+    ) -> S3Lock:
+        """A lease on a key, to be used in a ``with`` block: one holder at a time, taken over when it expires, with a fencing token.
+
+        Args:
+            key: The key of the lock's object; it stays.
+            ttl: For how many seconds the lease is ours after the last renewal; a thread renews it every third of that.
+            owner: Who we say we are; the machine and process where nothing is said.
+            data: A mapping that JSON can write, for others to read.
+            wait: For how many seconds to wait for it.
+
+        Raises:
+            ValueError: An argument has no meaning.
+
+        Requests:
+            none; entering the block: 1 GET, 1 PUT (more while it waits; once a store those of a probe)
+
+        Example:
+            >>> with bucket.lock("locks/nightly", owner="worker-7") as lock:
+            ...     lock.check()
+        """
+        return S3Lock(self._connection, self._name, key, ttl=ttl, owner=owner, data=data, wait=wait)
+
+    def acquire_lock(self, key: str, data: Mapping[str, Any] | None = None) -> S3Object:
+        """Create a plain lock file, if there is none. It never expires: ``lock()`` does.
+
+        Args:
+            key: The key of the lock file.
+            data: A mapping that JSON can write; ``user`` or ``owner`` in it says who has the lock.
+
+        Raises:
+            S3LockError: The lock is held; ``lock_holder`` says by whom.
+            S3Unsupported: The store does not honour conditional writes; nothing was written.
+
+        Requests:
+            1 PUT, and 1 GET where it is held
+
+        Example:
+            >>> _ = bucket.acquire_lock("job.lock", {"user": "ann"})
+            >>> bucket.check_lock("job.lock")
+            {'user': 'ann'}
+            >>> bucket.release_lock("job.lock")
+        """
+        return S3Object._of(self, key, head=locks.acquire_lock(self._connection, self._name, key, data))
+
+    def release_lock(self, key: str) -> None:
+        """Delete a plain lock file, or free a lease; that there is none is no error. Requests: 1 GET, and 1 DELETE or 1 PUT."""
+        locks.release_lock(self._connection, self._name, key)
+
+    def check_lock(self, key: str) -> dict[str, Any] | None:
+        """What a lock file says; None where there is none, or the lease is free. Requests: 1 GET."""
+        return locks.check_lock(self._connection, self._name, key)
+
     # -- finding ------------------------------------------------------------------------------------------------------------------
 
     def find(
@@ -1033,6 +1099,46 @@ class S3Bucket:
             1 per 1,000 entries
         """
         return [*self.find(prefix, delimiter=delimiter).prefixes()]
+
+    # -- looking ------------------------------------------------------------------------------------------------------------------
+
+    def show(self) -> Shown:
+        """The bucket's settings (versions, lifecycle, public or not, encryption) and its first entries.
+
+        Raises:
+            S3NoSuchBucket: There is no such bucket.
+
+        Requests:
+            1 for the entries, 1 for each setting (2 for public access)
+        """
+        return show.asked_bucket(self)
+
+    def usage(self, prefix: str = "", depth: int = 1) -> Usage:
+        """Where the bytes are, below a prefix: ``find(prefix).usage(depth)``.
+
+        Args:
+            prefix: What keys begin with.
+            depth: How many levels below the prefix are told apart.
+
+        Requests:
+            1 per 1,000 keys
+
+        Example:
+            >>> _ = bucket.put_objects([("a/1", "xx"), ("b/2", "x")])
+            >>> [*bucket.usage().by_prefix]
+            ['a/', 'b/']
+        """
+        return self.find(prefix).usage(depth)
+
+    def _repr_html_(self) -> str:
+        return show.known_bucket(self).html
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """Keys after ``bucket["``: those of the first page. 1 request."""
+        try:
+            return [entry[0] for entry in self.find().limit(1000)._listed()]
+        except S3Error:
+            return []  # whoever types sees no error
 
     # -- Python's own -------------------------------------------------------------------------------------------------------------
 

@@ -221,7 +221,7 @@ class _Write:
 
     def _refused(self, found: Head, error: S3Error) -> S3PreconditionFailed:
         """What stands there was written before our first attempt: then ours never was. Else nobody can know."""
-        began = _server_time(error) - timedelta(seconds=time.monotonic() - self._began + 2)
+        began = server_time(getattr(error.__cause__, "response", None)) - timedelta(seconds=time.monotonic() - self._began + 2)
         if found.last_modified is not None and found.last_modified < began:
             return self._conflict(error)
         return self._unknown(error)
@@ -274,10 +274,9 @@ def _was_retried(error: S3Error) -> bool:
     return bool((response.get("ResponseMetadata") or {}).get("RetryAttempts"))
 
 
-def _server_time(error: S3Error) -> datetime:
-    """The server's clock when it answered; ours where it did not say."""
-    response = getattr(error.__cause__, "response", None) or {}
-    text = ((response.get("ResponseMetadata") or {}).get("HTTPHeaders") or {}).get("date")
+def server_time(answer: Mapping[str, Any] | None) -> datetime:
+    """The server's clock when it gave an answer (as boto3 has it); ours where it did not say."""
+    text = (((answer or {}).get("ResponseMetadata") or {}).get("HTTPHeaders") or {}).get("date")
     try:
         return parsedate_to_datetime(text) if text else datetime.now(timezone.utc)
     except ValueError:

@@ -1,0 +1,464 @@
+"""Locks on S3: leases that end by themselves, are taken over safely and carry a fencing token; and plain lock files.
+
+A lease is an object of JSON that stays: the user's data at the top, and ``_lease`` with state, token, ttl, owner and a nonce that is new in
+every state, so that ETags never repeat. Every transition is one conditional write. docs/explanation/locks.md has the protocol and what
+can be proved of it.
+
+What is guaranteed: of two holders, at most one has a lease that has not expired, by clocks that may differ in what they show but not in
+how fast they go; and tokens only grow. What is not: a holder that was stalled may still act after its lease is over. ``check()`` just
+before acting makes that unlikely; only a sink that compares tokens, or ``put_object(if_match=…)``, makes it impossible.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Literal
+
+from . import conditional
+from .connection import Connection
+from .content import Head
+from .errors import S3Error, S3LockError, S3NoSuchItem, S3ObjectExists, S3PreconditionFailed
+from .keys import check_key
+
+logger = logging.getLogger("messageflux_s3")
+
+_TOKENS_PER_SECOND = 2**20
+_POLL = 0.25
+
+
+def clock() -> float:
+    """Seconds that go on while the machine is suspended: a lease does not wait for its holder."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    """What stands under ``_lease``."""
+
+    state: Literal["held", "free"]
+    token: int
+    ttl: float | None  # None: taken by acquire_lock, never expires
+    owner: str
+    nonce: str
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> _Lease | None:
+        """The lease in a document; None where it is a plain lock file."""
+        found = document.get("_lease")
+        if not isinstance(found, Mapping):
+            return None
+        ttl = found.get("ttl")
+        return cls(
+            state="free" if found.get("state") == "free" else "held",
+            token=int(found.get("token", 0)),
+            ttl=float(ttl) if isinstance(ttl, (int, float)) else None,
+            owner=str(found.get("owner", "")),
+            nonce=str(found.get("nonce", "")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The lock's object at one moment."""
+
+    document: dict[str, Any]
+    lease: _Lease | None
+    etag: str
+    age: float  # seconds since it was written, by the server's own clock
+    server_time: datetime
+
+
+class _File:
+    """The object under a lock's key: read, and replaced under a condition."""
+
+    def __init__(self, connection: Connection, bucket_name: str, key: str) -> None:
+        self.connection = connection
+        self.bucket_name = bucket_name
+        self.key = check_key(key, bucket=bucket_name)
+        self.absent_at: datetime | None = None
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket_name}/{self.key}"
+
+    def read(self) -> _Seen | None:
+        """What stands there now; None (and by the server's clock when) where nothing does."""
+        try:
+            answer = self.connection.call("GetObject", Bucket=self.bucket_name, Key=self.key)
+            with self.connection.translating("GetObject", self.bucket_name, self.key):
+                body: bytes = answer["Body"].read()
+        except S3NoSuchItem as error:
+            self.absent_at = conditional.server_time(getattr(error.__cause__, "response", None))
+            return None
+        try:
+            document = json.loads(body)
+        except ValueError:
+            document = {}
+        if not isinstance(document, dict):
+            document = {}
+        now = conditional.server_time(answer)
+        age = (now - answer["LastModified"]).total_seconds()
+        return _Seen(document, _Lease.of(document), str(answer["ETag"]).strip('"'), age, now)
+
+    def write(self, document: Mapping[str, Any], *, over: str | None) -> Head:
+        """Create it, or replace the state with this etag. Doubt is settled by the nonce in the document."""
+        body = json.dumps(document, ensure_ascii=False).encode()
+        try:
+            return conditional.put(
+                self.connection, self.bucket_name, self.key, body, if_absent=over is None, if_match=over,
+                content_type="application/json",
+            )  # fmt: skip
+        except S3PreconditionFailed:
+            lease = _Lease.of(document)
+            now = self.read()
+            if lease is None or now is None or now.lease != lease:
+                raise
+            return Head(etag=now.etag)  # ours after all: the answer was lost
+
+
+class S3Lock:
+    """A lease on a key. Comes from ``bucket.lock(…)``; used as a context manager, or with ``acquire()`` and ``release()``.
+
+    A daemon thread renews it every third of its ttl while it is held; it ends with the lock. A forked child does not own the lock.
+
+    Example:
+        >>> with bucket.lock("locks/report", ttl=30, owner="worker-7") as lock:
+        ...     lock.check()
+        ...     _ = bucket.put_json("report", {"by": lock.token > 0})
+        >>> bucket.check_lock("locks/report") is None
+        True
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        bucket_name: str,
+        key: str,
+        *,
+        ttl: float = 30,
+        owner: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        wait: float = 0,
+    ) -> None:
+        if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 1 <= ttl <= 86_400:
+            raise ValueError(f"ttl must be 1 to 86,400 seconds, not {ttl!r}")
+        if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not wait >= 0:
+            raise ValueError(f"wait must be a number of seconds, 0 or more, not {wait!r}")
+        if owner is not None and not isinstance(owner, str):
+            raise TypeError(f"owner must be text, not {type(owner).__name__}")
+        self._data = _checked_data(data)
+        self._file = _File(connection, bucket_name, key)
+        self._ttl = float(ttl)
+        self._wait = float(wait)
+        self._owner = owner if owner is not None else f"{os.uname().nodename if hasattr(os, 'uname') else 'host'}:{os.getpid()}"
+        self._lease: _Lease | None = None
+        self._etag = ""
+        self._deadline = 0.0
+        self._lost = False
+        self._pid = os.getpid()
+        self._turn = threading.Lock()
+        self._stop = threading.Event()
+        self._renewer: threading.Thread | None = None
+
+    @property
+    def key(self) -> str:
+        """The key. Requests: none."""
+        return self._file.key
+
+    @property
+    def owner(self) -> str:
+        """Who we say we are. Requests: none."""
+        return self._owner
+
+    @property
+    def token(self) -> int:
+        """The fencing token: larger for every later holder of this key. Requests: none.
+
+        Raises:
+            S3LockError: The lock was never acquired.
+        """
+        if self._lease is None:
+            raise S3LockError(f"the lock {self._file} was not acquired")
+        return self._lease.token
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease is over, or somebody else's; False only while it is ours for certain. Requests: none."""
+        return self._lost or self._lease is None or os.getpid() != self._pid or clock() >= self._deadline
+
+    def check(self) -> None:
+        """Go on only while the lease is ours for certain.
+
+        Raises:
+            S3LockError: It is over, taken over, released, or the parent process's.
+
+        Requests:
+            none
+        """
+        if self.lost:
+            raise S3LockError(f"the lock {self._file} is not held (any more) by {self._owner!r}", key=self.key)
+
+    # -- life -------------------------------------------------------------------------------------------------------------------------
+
+    def acquire(self) -> S3Lock:
+        """Take the lock; wait for it as long as was said.
+
+        Returns:
+            The lock itself.
+
+        Raises:
+            S3LockError: Somebody else has it; ``lock_holder`` says who.
+            S3Unsupported: The store does not honour conditional writes; nothing was written.
+
+        Requests:
+            1 GET, 1 PUT (more while it waits; once a store those of a probe)
+        """
+        if self._lease is not None and not self.lost:
+            raise S3LockError(f"the lock {self._file} is held already, by this very object")
+        for kind in ("put_if_absent", "put_if_match"):
+            conditional.require(self._file.connection, self._file.bucket_name, kind)
+        until = clock() + self._wait
+        watched, since = "", 0.0
+        while True:
+            asked = clock()
+            seen = self._file.read()
+            if seen is not None and seen.etag != watched:
+                watched, since = seen.etag, asked
+            if self._is_takeable(seen, since) and self._take(seen):
+                self._start_renewing()
+                return self
+            left = until - clock()
+            if left <= 0:
+                holder = None if seen is None else holder_of(seen.document)
+                raise S3LockError(
+                    f"the lock {self._file} is held by {holder!r}", lock_holder=holder, bucket=self._file.bucket_name, key=self.key
+                )
+            time.sleep(min(left, random.uniform(_POLL / 2, _POLL)))
+
+    def _is_takeable(self, seen: _Seen | None, since: float) -> bool:
+        """Absent, free, or expired: nobody renewed it for a whole ttl that we watched, or that the server's own times show."""
+        if seen is None:
+            return True
+        if seen.lease is None:
+            return False  # a plain lock file: never taken over
+        if seen.lease.state == "free":
+            return True
+        if seen.lease.ttl is None:
+            return False
+        return clock() - since >= seen.lease.ttl or seen.age >= seen.lease.ttl + 1
+
+    def _take(self, seen: _Seen | None) -> bool:
+        """One transition to held; False where somebody was faster."""
+        if seen is None:
+            assert self._file.absent_at is not None
+            token = int(self._file.absent_at.timestamp()) * _TOKENS_PER_SECOND
+        else:
+            assert seen.lease is not None
+            token = seen.lease.token + 1
+        lease = _Lease("held", token, self._ttl, self._owner, secrets.token_hex(12))
+        sent = clock()
+        try:
+            written = self._file.write(self._document(lease), over=None if seen is None else seen.etag)
+        except S3PreconditionFailed:
+            return False
+        if seen is None:
+            self._outlive_second(token // _TOKENS_PER_SECOND)
+        if clock() >= sent + self._ttl:
+            return False  # the answer took longer than the lease
+        self._pid = os.getpid()
+        self._lease, self._etag, self._deadline, self._lost = lease, written.etag or "", sent + self._ttl, False
+        return True
+
+    def _outlive_second(self, second: int) -> None:
+        """Wait until the server's clock has passed the second of the first token: who creates the object anew then has a larger one."""
+        while True:
+            seen = self._file.read()
+            now = self._file.absent_at if seen is None else seen.server_time
+            if now is None or now.timestamp() >= second + 1:
+                return
+            time.sleep(0.2)
+
+    def _document(self, lease: _Lease) -> dict[str, Any]:
+        return {
+            **self._data,
+            "_lease": {
+                "state": lease.state,
+                "token": lease.token,
+                "ttl": lease.ttl,
+                "owner": lease.owner,
+                "nonce": lease.nonce,
+            },
+        }
+
+    def renew(self) -> None:
+        """Renew the lease now; the daemon thread does it by itself.
+
+        Raises:
+            S3LockError: It is not ours any more.
+            S3Error: The store could not be reached; the lease is ours until its deadline all the same.
+
+        Requests:
+            1 PUT
+        """
+        with self._turn:
+            self.check()
+            assert self._lease is not None
+            lease = replace(self._lease, nonce=secrets.token_hex(12))
+            sent = clock()
+            try:
+                written = self._file.write(self._document(lease), over=self._etag)
+            except S3PreconditionFailed as error:
+                self._lost = True
+                raise S3LockError(f"the lock {self._file} was lost: somebody else has written it", key=self.key) from error
+            self._lease, self._etag, self._deadline = lease, written.etag or "", sent + self._ttl
+
+    def release(self) -> None:
+        """Give the lock back; that it is not ours any more is no error.
+
+        Raises:
+            S3Error: The store could not be reached; the lease then ends by itself.
+
+        Requests:
+            1 PUT where the lock is held, else none
+        """
+        self._stop.set()
+        renewer, self._renewer = self._renewer, None
+        if os.getpid() != self._pid:
+            return  # the parent's
+        if renewer is not None and renewer is not threading.current_thread():
+            renewer.join()
+        with self._turn:
+            if self._lease is None or self._lost:
+                return
+            free = replace(self._lease, state="free", nonce=secrets.token_hex(12))
+            self._lost = True
+            try:
+                self._file.write(self._document(free), over=self._etag)
+            except S3PreconditionFailed:
+                logger.warning("the lock %s was taken over before it was released", self._file)
+
+    def _start_renewing(self) -> None:
+        self._stop = threading.Event()
+        self._renewer = threading.Thread(target=self._renew_until_stopped, name=f"messageflux-s3-lock {self.key}", daemon=True)
+        self._renewer.start()
+
+    def _renew_until_stopped(self) -> None:
+        stop = self._stop
+        pause = self._ttl / 3
+        while not stop.wait(pause):
+            try:
+                self.renew()
+            except S3LockError:
+                return
+            except S3Error as error:
+                logger.warning("the lock %s could not be renewed yet: %s", self._file, error)
+                pause = min(1.0, self._ttl / 10)
+            else:
+                pause = self._ttl / 3
+
+    def __enter__(self) -> S3Lock:
+        return self if self._lease is not None and not self.lost else self.acquire()
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
+        self.release()
+
+    def __repr__(self) -> str:
+        state = "not held" if self.lost else f"held, token {self.token}"
+        return f"<S3Lock {self._file} by {self._owner!r}: {state}>"
+
+
+# -- plain lock files -------------------------------------------------------------------------------------------------------------
+
+
+def acquire_lock(connection: Connection, bucket_name: str, key: str, data: Mapping[str, Any] | None = None) -> Head:
+    """Create a lock file if there is none; a free lease is taken, without a ttl.
+
+    Raises:
+        S3LockError: The lock is held; ``lock_holder`` says by whom.
+        S3Unsupported: The store does not honour conditional writes; nothing was written.
+
+    Requests:
+        1 PUT, and 1 GET where there is something already
+    """
+    file = _File(connection, bucket_name, key)
+    document = _checked_data(data)
+    try:
+        return file.write(document, over=None)
+    except S3ObjectExists as error:
+        seen = file.read()
+        conflict: S3Error = error
+    if seen is not None and seen.lease is not None and seen.lease.state == "free":
+        lease = _Lease("held", seen.lease.token + 1, None, str(document.get("owner", "")), secrets.token_hex(12))
+        state = {"state": "held", "token": lease.token, "ttl": None, "owner": lease.owner, "nonce": lease.nonce}
+        try:
+            return file.write({**document, "_lease": state}, over=seen.etag)
+        except S3PreconditionFailed as error:
+            seen, conflict = file.read(), error
+    holder = None if seen is None else holder_of(seen.document)
+    raise S3LockError(f"the lock {file} is held by {holder!r}", lock_holder=holder, bucket=bucket_name, key=key) from conflict
+
+
+def release_lock(connection: Connection, bucket_name: str, key: str) -> None:
+    """Delete a lock file, free a lease; that there is none is no error.
+
+    Raises:
+        S3LockError: A lease changed hands meanwhile.
+
+    Requests:
+        1 GET, and 1 DELETE or 1 PUT
+    """
+    file = _File(connection, bucket_name, key)
+    seen = file.read()
+    if seen is None or (seen.lease is not None and seen.lease.state == "free"):
+        return
+    if seen.lease is None:
+        connection.call("DeleteObject", Bucket=bucket_name, Key=key)
+        return
+    free = {**seen.document["_lease"], "state": "free", "nonce": secrets.token_hex(12)}
+    try:
+        file.write({**seen.document, "_lease": free}, over=seen.etag)
+    except S3PreconditionFailed as error:
+        raise S3LockError(f"the lock {file} changed hands while it was being released", key=key) from error
+
+
+def check_lock(connection: Connection, bucket_name: str, key: str) -> dict[str, Any] | None:
+    """What the lock file says; None where there is none, or the lease is free.
+
+    Requests:
+        1 GET
+    """
+    seen = _File(connection, bucket_name, key).read()
+    if seen is None or (seen.lease is not None and seen.lease.state == "free"):
+        return None
+    return seen.document
+
+
+def holder_of(document: Mapping[str, Any]) -> Any:
+    """Who has a lock: its ``user``, its ``owner``, or all that the file says."""
+    lease = _Lease.of(document)
+    return document.get("user") or document.get("owner") or (lease.owner if lease else None) or dict(document)
+
+
+def _checked_data(data: Mapping[str, Any] | None) -> dict[str, Any]:
+    if data is None:
+        return {}
+    if not isinstance(data, Mapping):
+        raise TypeError(f"data must be a mapping that JSON can write, not {type(data).__name__}")
+    if "_lease" in data:
+        raise ValueError("data must not have an entry '_lease': the lock keeps its own there")
+    try:
+        json.dumps(dict(data))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"data must be a mapping that JSON can write: {error}") from error
+    return dict(data)
