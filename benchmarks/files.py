@@ -2,8 +2,8 @@
 
     python benchmarks/files.py [--rounds 3] [--server rclone] [--only messageflux_s3 s3fs …]
 
-The server is rclone's, or (since obstore refuses rclone's answers to ranges, which are 200 instead of 206) a plain one that sends files with
-``sendfile`` and checks nothing, which is also the faster of the two.
+The server is rclone's, or (since obstore refuses rclone's answers to ranges, which are 200 instead of 206) a plain one that sends
+files with ``sendfile`` and checks nothing, which is also the faster of the two.
 
 Every task runs once with each peer in turn, then again; the best of the rounds counts. A peer that is not installed is left out.
 """
@@ -27,7 +27,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent.parent / "tests")]
 
-from servers import Server, run_rclone
+from servers import Server, run_rclone  # noqa: E402
 
 MIB = 1024 * 1024
 LARGE = 256 * MIB
@@ -51,19 +51,19 @@ def serve(folder: str, connection: Any) -> None:
             self.do_GET()
 
         def do_GET(self) -> None:
-            path = folder + self.path.partition("?")[0]
-            if not os.path.isfile(path):
+            path = Path(folder + self.path.partition("?")[0])
+            if not path.is_file():
                 self.send_response(404)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            with open(path, "rb") as file:
+            with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
                 start, end = (int(asked[1]), min(int(asked[2] or size) + 1, size)) if asked else (0, size)
                 head = [
                     f"HTTP/1.1 {'206 Partial Content' if asked else '200 OK'}",
-                    f'ETag: "{md5(path.encode()).hexdigest()}"',
+                    f'ETag: "{md5(bytes(path)).hexdigest()}"',
                     "Last-Modified: Mon, 02 Nov 2026 10:00:00 GMT",
                     "Accept-Ranges: bytes",
                     f"Content-Length: {end - start}",

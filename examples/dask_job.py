@@ -41,9 +41,9 @@ def write_day(target: s3.S3Object, rows: list[Row]) -> str:
     for _, status, count, size in rows:
         requests[status] += count
         sent[status] += size
-    table = pyarrow.table(
-        {"status": sorted(requests), "requests": [requests[status] for status in sorted(requests)], "bytes": [sent[status] for status in sorted(requests)]}
-    )
+    statuses = sorted(requests)
+    columns = [statuses, [requests[status] for status in statuses], [sent[status] for status in statuses]]
+    table = pyarrow.table(columns, names=["status", "requests", "bytes"])
     with target.open("wb") as file:
         parquet.write_table(table, file)
     return target.key

@@ -193,10 +193,11 @@ class _Source:
             first: bytes = stream.read(FIRST_BYTES)
             return head, first
 
-    def fetch(self, start: int, end: int) -> bytearray:
-        """The bytes from start to end."""
-        data = bytearray(end - start)
-        self.fetch_into(start, memoryview(data))
+    def fetch(self, start: int, end: int, used: bytearray | None = None) -> bytearray:
+        """The bytes from start to end; in memory that was used before, if there is some of the right size."""
+        data = used if used is not None and len(used) == end - start else bytearray(end - start)
+        with memoryview(data) as view:
+            self.fetch_into(start, view)
         return data
 
     def fetch_into(self, start: int, view: memoryview) -> None:
@@ -324,20 +325,20 @@ class _Source:
 class _Segment:
     """Bytes of the object that are here, or on their way."""
 
-    __slots__ = ("_data", "_future", "end", "start")
+    __slots__ = ("_future", "data", "end", "start")
 
     def __init__(self, start: int, end: int, data: bytes | None, future: Future[bytearray] | None) -> None:
         self.start = start
         self.end = end
-        self._data: bytes | bytearray | None = data
+        self.data: bytes | bytearray | None = data
         self._future = future
 
     def content(self) -> bytes | bytearray:
         """The bytes; waits for them."""
-        if self._data is None:
+        if self.data is None:
             assert self._future is not None
-            self._data, self._future = self._future.result(), None
-        return self._data
+            self.data, self._future = self._future.result(), None
+        return self.data
 
     def cancel(self) -> None:
         if self._future is not None:
@@ -388,6 +389,7 @@ class ObjectReader(io.RawIOBase):
         self._position = 0
         self._sequel = 0  # where the next read begins if the reader goes on in a line
         self._ahead = 0
+        self._used: deque[bytearray] = deque(maxlen=2)  # fresh memory costs as much as filling it
         self._segments: deque[_Segment] = deque([_Segment(0, len(first), first, None)])
         self._executor: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
@@ -472,15 +474,19 @@ class ObjectReader(io.RawIOBase):
         elif not segments:
             self._ahead = min(max(2 * self._ahead, _FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES) if position == self._sequel else 0
         while segments and segments[0].end <= position - BUFFER_BYTES:  # a buffer above may come back for its own
-            segments.popleft()
+            passed = segments.popleft()
+            passed.cancel()
+            if isinstance(passed.data, bytearray):
+                self._used.append(passed.data)
             self._ahead = min(2 * self._ahead, MAX_AHEAD_BYTES)
         found = next((segment for segment in segments if position < segment.end), None)
         if found is not None:
             offset = position - found.start
-            piece = memoryview(found.content())[offset : offset + len(view)]
-            view[: len(piece)] = piece
-            self._fetch_ahead(position + len(piece))
-            return len(piece)
+            with memoryview(found.content()) as data:
+                count = min(len(data) - offset, len(view))
+                view[:count] = data[offset : offset + count]
+            self._fetch_ahead(position + count)
+            return count
         if len(view) >= 2 * _FIRST_AHEAD_BYTES:
             self._fetch_side_by_side(position, view)
         elif self._ahead:
@@ -518,10 +524,11 @@ class ObjectReader(io.RawIOBase):
         self._ahead = max(self._ahead, _FIRST_AHEAD_BYTES)
         segments = self._segments
         reach = segments[-1].end if segments else position
-        step = max(_FIRST_AHEAD_BYTES, min(self._ahead // 2, PART_BYTES))
+        step = max(_FIRST_AHEAD_BYTES, min(self._ahead // 4, PART_BYTES))
         while reach < self.size and reach - position < self._ahead:
             end = min(reach + step, self.size)
-            segments.append(_Segment(reach, end, None, self._pool().submit(self._source.fetch, reach, end)))
+            used = self._used.pop() if self._used else None
+            segments.append(_Segment(reach, end, None, self._pool().submit(self._source.fetch, reach, end, used)))
             reach = end
 
     def _pool(self) -> ThreadPoolExecutor:
@@ -531,6 +538,7 @@ class ObjectReader(io.RawIOBase):
 
     def _drop_segments(self) -> None:
         self._ahead = 0
+        self._used.clear()
         while self._segments:
             self._segments.pop().cancel()
 
@@ -549,7 +557,7 @@ class ObjectReader(io.RawIOBase):
         """Close the file and end its threads. What is under way ends unheard."""
         if not self.closed:
             super().close()
-            if self._pid == os.getpid() and "_segments" in self.__dict__:
+            if "_segments" in self.__dict__ and self._pid == os.getpid():
                 self._drop_segments()
                 executor, self._executor = self._executor, None
                 if executor is not None:
