@@ -22,9 +22,9 @@ from .batch import BatchResult
 from .connection import Connection
 from .errors import Failure, S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket
 from .keys import check_bucket_name, check_key, quote_key
-from .multipart import MIN_PART_BYTES
 from .lock import S3Lock
 from .metadata import WRITE_ID
+from .multipart import MIN_PART_BYTES
 from .object import S3Object
 from .progress import Progress
 from .query import ObjectQuery, criteria

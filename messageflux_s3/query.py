@@ -15,16 +15,21 @@ from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from . import batch, listing, pipeline, sync, versions
+from . import batch, listing, pipeline, show, sync, tables, versions
 from .ahead import side_by_side
 from .batch import BatchResult
 from .content import KEPT_BYTES
 from .keys import glob_to_pattern
 from .listing import Listed
 from .object import S3Object, parse_time
+from .render import Cell, Shown
+from .usage import Usage, check_depth, measure
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
+
+    import pandas
+    import pyarrow
 
     from .bucket import S3Bucket
 
@@ -451,6 +456,144 @@ class ObjectQuery:
         plan = sync.plan_to_folder(self._bucket._connection, self._bucket.name, "", folder, compare=None, objects=found)
         return sync.download_objects(plan, overwrite=overwrite)
 
+    # -- looking ------------------------------------------------------------------------------------------------------------------
+
+    def show(self, n: int = 20) -> Shown:
+        """The first entries as a table: key, size, time, storage class. A terminal shows it as text, a notebook as HTML.
+
+        Args:
+            n: How many.
+
+        Requests:
+            1 per 1,000 entries
+
+        Example:
+            >>> _ = bucket.put_object("a.txt", "hello")
+            >>> print(bucket.find().show().text.splitlines()[-1].split()[:3])
+            ['a.txt', '5', 'B']
+        """
+        return show.asked_query(self, check_limit(n))
+
+    def tree(self, depth: int = 2, *, entries: int = 20) -> Shown:
+        """The keys as a tree of prefixes, listed level by level, so that what is not shown is not listed.
+
+        Args:
+            depth: How many levels.
+            entries: How many entries of each prefix are shown.
+
+        Raises:
+            ValueError: ``depth`` or ``entries`` is less than 1, or the query is for versions.
+
+        Requests:
+            1 per prefix that is opened
+
+        Example:
+            >>> _ = bucket.put_objects([("a/1", "x"), ("a/b/2", "x"), ("c", "x")])
+            >>> print(bucket.find().tree())
+            s3://…/
+            ├── a/
+            │   ├── 1  1 B
+            │   └── b/
+            └── c  1 B
+        """
+        if self._criteria.versions:
+            raise ValueError("a tree shows objects, not versions: leave out versions=True")
+        return show.asked_tree(self, self._criteria.prefix, check_depth(depth, least=1), check_limit(entries))
+
+    def usage(self, depth: int = 1) -> Usage:
+        """Where the bytes are: one pass over the listing, in memory that does not grow with it.
+
+        Args:
+            depth: How many levels below the prefix are told apart.
+
+        Raises:
+            ValueError: ``depth`` is negative.
+
+        Requests:
+            1 per 1,000 keys
+
+        Example:
+            >>> _ = bucket.put_objects([("a/1.txt", "xx"), ("a/2.txt", "xx"), ("b/3.csv", "x")])
+            >>> usage = bucket.find().usage()
+            >>> usage.count, usage.bytes, {name: tally.bytes for name, tally in usage.by_prefix.items()}
+            (3, 5, {'a/': 4, 'b/': 1})
+        """
+        check_depth(depth, least=0)
+        prefix = self._criteria.prefix
+        return measure(self._listed(), where=f"s3://{self._bucket.name}/{prefix}", prefix=prefix, depth=depth)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The listing as a DataFrame with typed columns: key, size, last_modified, etag, storage_class (and of versions their ids).
+
+        Raises:
+            ImportError: The extra ``messageflux-s3[pandas]`` is not installed.
+
+        Requests:
+            1 per 1,000 keys
+
+        Example:
+            >>> _ = bucket.put_objects([("a", "x"), ("b", "xyz")])
+            >>> int(bucket.find().to_pandas()["size"].sum())
+            4
+        """
+        return tables.to_pandas(self._listed(), versions=self._criteria.versions)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """The listing as an Arrow table, columns as in ``to_pandas``.
+
+        Raises:
+            ImportError: The extra ``messageflux-s3[arrow]`` is not installed.
+
+        Requests:
+            1 per 1,000 keys
+        """
+        return self.arrow_batches().read_all()
+
+    def arrow_batches(self, rows: int = tables.ROWS_PER_BATCH) -> pyarrow.RecordBatchReader:
+        """The listing as Arrow's record batches, listed as they are asked for: for what does not fit into memory.
+
+        Args:
+            rows: Rows a batch.
+
+        Raises:
+            ImportError: The extra ``messageflux-s3[arrow]`` is not installed.
+
+        Requests:
+            1 per 1,000 keys
+
+        Example:
+            >>> _ = bucket.put_objects((f"{n}", b"") for n in range(5))
+            >>> [batch.num_rows for batch in bucket.find().arrow_batches(rows=2)]
+            [2, 2, 1]
+        """
+        return tables.arrow_batches(self._listed(), rows, versions=self._criteria.versions)
+
+    def _listed(self) -> Iterator[Any]:
+        """What the listing says of each object, without handles where nobody needs them."""
+        if self._criteria.predicates:
+            return (_entry_of(obj) for obj in self.objects())
+        test = self._test()
+        pages = self._pages()
+        listed: Iterator[Any] = (entry for page in pages for entry in page.objects)
+        found = listed if test is None else filter(test, listed)
+        return islice(found, self._criteria.limit) if self._criteria.limit is not None else found
+
+    def _below(self, prefix: str) -> ObjectQuery:
+        return self._refined(prefix=prefix, delimiter="/", limit=None)
+
+    def _described(self) -> list[tuple[str, Cell]]:
+        """What is asked for, in words of the arguments; what was left out is left out."""
+        wanted, plain = self._criteria, Criteria()
+        pairs: list[tuple[str, Cell]] = []
+        for name in Criteria.__slots__:
+            value = getattr(wanted, name)
+            if value != getattr(plain, name) and name not in ("predicates", "extra"):
+                pairs.append((name, value.pattern if isinstance(value, re.Pattern) else value))
+        return [*pairs, *([("filters", len(wanted.predicates))] if wanted.predicates else [])]
+
+    def _repr_html_(self) -> str:
+        return show.known_query(self).html
+
     # -- how --------------------------------------------------------------------------------------------------------------------------
 
     def _pages(self) -> Iterator[listing.Page | versions.VersionPage]:
@@ -591,6 +734,14 @@ class ObjectQuery:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ObjectQuery, (self._bucket, self._criteria)
+
+
+def _entry_of(obj: S3Object) -> Any:
+    """What a listing would say of an object, whatever a predicate has learned of it since."""
+    if obj._listed is not None and obj._version_id is None:
+        return obj._listed
+    plain = (obj.key, obj.last_modified, obj.etag, obj.size, obj.storage_class)
+    return Listed(*plain) if obj._version_id is None else versions.ListedVersion(*plain, obj._version_id, False)
 
 
 def _moment(entry: Listed) -> datetime:

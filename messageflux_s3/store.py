@@ -9,6 +9,7 @@ import builtins
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from . import show
 from .bucket import S3Bucket
 from .capabilities import Capabilities, Preset
 from .config import (
@@ -28,6 +29,7 @@ from .keys import parse_uri
 from .lane import LaneStatus
 from .object import S3Object
 from .probe import probe
+from .render import Shown
 
 if TYPE_CHECKING:
     import boto3
@@ -348,6 +350,20 @@ class S3Store:
             for event in parse_event(message)
             if event.kind not in ("removed", "expired", "lost") and (wanted is None or event.bucket in wanted)
         ]
+
+    def show(self) -> Shown:
+        """The buckets of the account, with their creation dates and regions.
+
+        Raises:
+            S3AccessDenied: Listing buckets is not for us.
+
+        Requests:
+            1
+        """
+        return show.asked_store(self)
+
+    def _repr_html_(self) -> str:
+        return show.known_store(self).html
 
     # -- Python's own -------------------------------------------------------------------------------------------------------------
 
