@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pickle
+import shutil
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 from fsspec.tests import abstract
+from servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3.fs import MessagefluxS3FileSystem, register_as_s3
@@ -52,6 +56,34 @@ class TestPipe(abstract.AbstractPipeTests, Fixtures):
 
 class TestOpen(abstract.AbstractOpenTests, Fixtures):
     """fsspec's own expectations of opening files."""
+
+
+class OnRclone:
+    """The same on rclone's server, whose buckets are folders."""
+
+    @pytest.fixture
+    def fs(self, rclone: Server) -> MessagefluxS3FileSystem:
+        return MessagefluxS3FileSystem(rclone.connect())
+
+    @pytest.fixture
+    def fs_path(self, rclone: Server) -> Iterator[str]:
+        name = f"test-{uuid.uuid4().hex[:16]}"
+        rclone.connect().create_bucket(name)
+        yield name
+        assert rclone.root is not None
+        shutil.rmtree(rclone.root / name)
+
+
+class TestCopyOnRclone(OnRclone, TestCopy):
+    """fsspec's own expectations of copying."""
+
+
+class TestGetOnRclone(OnRclone, TestGet):
+    """fsspec's own expectations of getting files."""
+
+
+class TestPutOnRclone(OnRclone, TestPut):
+    """fsspec's own expectations of putting files."""
 
 
 @pytest.fixture
