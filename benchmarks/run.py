@@ -2,15 +2,17 @@
 
     python benchmarks/run.py [--scale 1.0] [--rounds 3] [--only read list …] [--peers messageflux_s3 obstore_threads …]
 
-Each peer runs in an environment of its own (made on first use under ``~/.cache/messageflux-s3-benchmarks``), in a process of its own, so
-that pins do not clash and nothing is shared. The server is rclone's. Every task runs once with each peer in turn, then again; the median of
-the rounds counts. The result is a table of ratios and of client CPU, written to ``docs/explanation/`` with a chart and the raw figures.
+Each peer runs in an environment of its own (made on first use under ``~/.cache/messageflux-s3-benchmarks``), in a process of its
+own, so that pins do not clash and nothing is shared. The server is rclone's, for listings one with canned pages. Every task runs
+once with each peer in turn, then again; the median of the rounds counts. The result is a table of ratios and of client CPU,
+written to ``docs/explanation/`` with a chart and the raw figures.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import statistics
@@ -26,6 +28,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.pages import serve  # noqa: E402
 from tests.servers import run_rclone  # noqa: E402 (the checkout has to be found first)
 
 PEERS: dict[str, list[str]] = {
@@ -86,12 +89,12 @@ def python_of(name: str) -> Path:
 
 def work(scale: float, large: str, target: str) -> list[tuple[str, str, tuple[Any, ...], int]]:
     """The tasks: how each is called, what it is, with which arguments, and for how many objects it counts."""
-    many, fewer, one, listed = (max(50, int(n * scale)) for n in (10_000, 10_000, 2_000, 100_000))
+    many, one, listed = max(50, int(10_000 * scale)), max(50, int(2_000 * scale)), max(1, int(100 * scale)) * 1000
     return [
         ("write 1 KiB", "write", (many, 1024), many),
         ("read 1 KiB", "read", (many, 1024), many),
-        ("write 64 KiB", "write", (fewer // 2, 65536), fewer // 2),
-        ("read 64 KiB", "read", (fewer // 2, 65536), fewer // 2),
+        ("write 64 KiB", "write", (many, 65536), many),
+        ("read 64 KiB", "read", (many, 65536), many),
         ("list", "list", (), listed),
         ("put, one by one", "put one", (one, 1024), one),
         ("get, one by one", "get one", (one, 1024), one),
@@ -167,10 +170,9 @@ def main() -> None:
     with run_rclone() as server, tempfile.TemporaryDirectory() as folder:
         assert server.root is not None
         (server.root / "bench").mkdir()
-        listed = server.root / "bench" / "listed"
-        listed.mkdir()
-        for number in range(max(50, int(100_000 * options.scale))):
-            (listed / f"{number:06d}").touch()
+        pages, told = max(1, int(100 * options.scale)), multiprocessing.Pipe(duplex=False)
+        listing = multiprocessing.Process(target=serve, args=(pages, told[1]), daemon=True)
+        listing.start()
         large = Path(folder, "large")
         with large.open("wb") as file:
             for _ in range(max(16, int(1024 * options.scale))):
@@ -180,8 +182,13 @@ def main() -> None:
             "BENCH_ACCESS": server.access_key,
             "BENCH_SECRET": server.secret_key,
             "BENCH_BUCKET": "bench",
+            "BENCH_LIST_URL": f"http://127.0.0.1:{told[0].recv()}",
         }
         peers = [Peer(name, environment) for name in options.peers]
+        for peer in peers:  # connections made, modules loaded, code paths seen
+            for task in ("write", "read", "put one", "get one"):
+                if task in peer.tasks:
+                    peer.run(task, 50, 1024)
         for label, task, arguments, objects in work(options.scale, str(large), str(Path(folder, "down"))):
             if options.only and not any(label.startswith(wanted) for wanted in options.only):
                 continue
@@ -197,6 +204,7 @@ def main() -> None:
                     figures.setdefault(label, {}).setdefault(peer.name, []).append(answer)
         for peer in peers:
             peer.close()
+        listing.terminate()
     results = {
         label: {
             peer: {
@@ -210,7 +218,7 @@ def main() -> None:
     }
     ours, theirs = import_time("messageflux_s3", "import messageflux_s3"), import_time("messageflux_s3", "import boto3")
     text = (
-        f"Measured on {date.today()}, {machine()}; rclone's server on the same machine; "
+        f"Measured on {date.today()}, {machine()}, load {os.getloadavg()[0]:.1f}; rclone's server on the same machine; "
         f"scale {options.scale}, the median of {options.rounds} rounds in alternation.\n\n"
         f"{table(results)}\n\n`import messageflux_s3` takes {ours * 1000:.0f} ms, {ours / theirs:.2f} × `import boto3`.\n"
     )

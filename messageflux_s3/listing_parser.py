@@ -58,7 +58,7 @@ _PREFIX = re.compile(r"<CommonPrefixes><Prefix>([^<]+)</Prefix>")
 _FRAME = re.compile(
     r"\ufeff?(?:<\?xml [^<>]*\?>\s*)?<ListBucketResult(?: xmlns=[\"'][^\"'<>]*[\"'])?>"
     r"(?:<(?:Name|Prefix|KeyCount|MaxKeys|Delimiter|IsTruncated|StartAfter|ContinuationToken|NextContinuationToken"
-    r"|Marker|EncodingType)(?:>[^<]*</\w+>|\s*/>))*"
+    r"|Marker|NextMarker|EncodingType)(?:>[^<]*</\w+>|\s*/>))*"
     r"</ListBucketResult>\s*"
 )
 _FIELD = re.compile(r"<(\w+)>([^<]*)</(\w+)>")
