@@ -18,7 +18,7 @@ from itertools import chain, islice
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
-from . import content
+from . import content, render
 from . import metadata as user_metadata
 from .connection import Connection
 from .content import KEPT_BYTES, Head
@@ -33,6 +33,7 @@ MAX_BYTES = 256 * 1024 * 1024
 """How many bytes of bodies one batch holds."""
 
 KEYS_PER_DELETE = 1000
+_FAILURES_SHOWN = 20
 _TRIES_TO_OPEN = 3
 
 # What a store answers that does not know bulk delete, or wants it in a way of its own.
@@ -98,6 +99,15 @@ class BatchResult:
                 succeeded=self.succeeded,
             )
         return self
+
+    def _repr_html_(self) -> str:
+        done, failed = len(self.succeeded), len(self.failures)
+        if not failed:
+            return render.facts("batch", [("succeeded", done)]).html
+        first = self.failures[:_FAILURES_SHOWN]
+        rows = [(failure.key, failure.error.code or "", render.shortened(str(failure.error))) for failure in first]
+        note = f"{done:,} succeeded, {failed:,} failed" + (f"; the first {_FAILURES_SHOWN} of those" if failed > len(rows) else "")
+        return render.table(["failed", "code", "error"], rows, title="batch", note=note).html
 
 
 # -- reading

@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from typing import Literal
 from urllib.parse import urlsplit
 
+from . import render
+
 Preset = Literal["auto", "aws", "r2", "minio", "ceph", "gcs", "other"]
 PRESETS: tuple[str, ...] = ("auto", "aws", "r2", "minio", "ceph", "gcs", "other")
 
@@ -82,6 +84,10 @@ class Capabilities:
     def __str__(self) -> str:
         width = max(len(field.name) for field in fields(self))
         return "\n".join(f"{field.name:<{width}}  {_say(getattr(self, field.name))}" for field in fields(self))
+
+    def _repr_html_(self) -> str:
+        pairs = [(field.name, _say(getattr(self, field.name))) for field in fields(self)]
+        return render.facts("what the store can do", pairs).html
 
 
 def _say(value: object) -> str:

@@ -7,7 +7,6 @@ This room knows a connection, a bucket's name, a prefix and a folder. Which file
 from __future__ import annotations
 
 import hashlib
-import html
 import os
 import re
 import tempfile
@@ -20,7 +19,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from . import listing, transfer
+from . import listing, render, transfer
 from .connection import Connection
 from .content import unquoted
 from .errors import Failure, S3BatchError, S3Error, S3InvalidName, S3NoSuchItem
@@ -33,6 +32,7 @@ Action = Literal["copy", "skip", "delete"]
 Globs: TypeAlias = "str | Sequence[str] | None"
 
 WORKERS = 8
+_STEPS_SHOWN = 1000
 _OUR_OWN = (".mfs3-partial", ".mfs3-journal")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -173,12 +173,10 @@ class SyncPlan:
         return f"{len(self.copied)} to copy, {len(self.skipped)} to skip, {len(self.deleted)} to delete"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{step.action}</td><td>{step.size:,}</td><td>{html.escape(step.key)}</td><td>{html.escape(step.reason)}</td></tr>"
-            for step in self.steps[:1000]
-        )
-        head = "<tr><th>action</th><th>bytes</th><th>key</th><th>why</th></tr>"
-        return f"<table>{head}{rows}</table><p>{self._summary()}</p>"
+        rows = [(step.action, render.Bytes(step.size), step.key, step.reason) for step in self.steps[:_STEPS_SHOWN]]
+        note = self._summary() + (f"; the first {_STEPS_SHOWN:,} steps" if len(self.steps) > _STEPS_SHOWN else "")
+        title = f"s3://{self.bucket_name}/{self.prefix}{' (applied)' if self.applied else ''}"
+        return render.table(["action", "size", "key", "why"], rows, title=title, note=note).html
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = (self.steps, self.direction, self.bucket_name, self.prefix, self.folder, self.applied, self._connection)

@@ -18,15 +18,16 @@ PACKAGE = Path(messageflux_s3.__file__).parent
 # Read upwards, import downwards: a module may import from a lower floor, or from a module listed before it on its own floor.
 FLOORS: dict[str, list[str]] = {
     "ground": ["errors", "keys", "metadata", "events", "pointers", "render"],
-    "first": ["capabilities", "config", "translate", "signer", "gate", "wire", "lane", "async_lane", "connection", "probe"],
+    "first": ["capabilities", "config", "translate", "signer", "gate", "wire", "lane", "async_lane", "connection"],
     "second": [
         "content",
+        "multipart",
+        "condition_probe",
         "conditional",
         "subresources",
         "listing_parser",
         "listing",
         "batch",
-        "multipart",
         "progress",
         "transfer",
         "copying",
@@ -37,6 +38,7 @@ FLOORS: dict[str, list[str]] = {
         "pipeline",
         "ahead",
         "lock",
+        "probe",
         "usage",
         "preview",
         "tables",

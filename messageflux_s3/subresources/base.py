@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from .. import render
 from ..connection import Connection, root_name
 from ..errors import S3Error, S3Unsupported
 
@@ -66,6 +67,9 @@ class Change(Generic[V]):
 
     def __repr__(self) -> str:
         return f"<Change {self}>"
+
+    def _repr_html_(self) -> str:
+        return render.text_block("", str(self)).html
 
 
 class SubResource(ABC, Generic[V]):

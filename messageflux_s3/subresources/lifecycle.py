@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from .. import render
 from ..errors import S3Unsupported
 from . import xml
 from .base import Change, SubResource
@@ -214,6 +215,9 @@ class LifecycleConfiguration:
 
     def __str__(self) -> str:
         return "\n".join(self.lines()) or "no lifecycle rules"
+
+    def _repr_html_(self) -> str:
+        return render.text_block("lifecycle", str(self)).html
 
 
 class Lifecycle(SubResource[LifecycleConfiguration]):
