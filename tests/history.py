@@ -20,6 +20,7 @@ import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def work(url: str, access_key: str, secret_key: str, bucket_name: str, log_path:
         note("started", now())
         while True:
             try:
-                lock = bucket.lock(KEY, ttl=ttl, wait=5)
+                lock = bucket.lock(KEY, ttl=ttl, wait=5).__enter__()
             except s3.S3LockError:
                 continue
             except s3.S3Error as error:
@@ -133,7 +134,7 @@ def check(events: list[dict[str, Any]], ttl: float, final_count: int) -> Verdict
     events = sorted(events, key=lambda event: event["at"])
     acquired = [event for event in events if event["event"] == "acquired"]
     verdict.tokens = len({event["token"] for event in acquired})
-    for before, after in zip(acquired, acquired[1:], strict=False):
+    for before, after in pairwise(acquired):
         if after["token"] <= before["token"]:
             verdict.violations.append(f"tokens do not grow: {before['token']} then {after['token']}")
     began = {event["token"]: event["at"] for event in acquired}
@@ -152,7 +153,7 @@ def _check_counter(events: list[dict[str, Any]], final_count: int, verdict: Verd
     times = Counter(event["n"] for event in written)
     verdict.violations += [f"lost update: {n} was written {count} times" for n, count in times.items() if count > 1]
     by_number = sorted(written, key=lambda event: int(event["n"]))
-    for before, after in zip(by_number, by_number[1:], strict=False):
+    for before, after in pairwise(by_number):
         if after["token"] < before["token"]:
             verdict.violations.append(f"{after['n']} was written by {after['token']}, after {before['token']} had written {before['n']}")
     intended = {event["n"] for event in events if event["event"] == "writing"}
@@ -192,7 +193,8 @@ def run(url: str, access_key: str, secret_key: str, *, seconds: float, processes
         def start() -> None:
             log = Path(folder, f"{len(logs)}.jsonl")
             logs.append(log)
-            command = [sys.executable, __file__, "--worker", url, access_key, secret_key, bucket.name, str(log), str(ttl), str(len(logs) + seed * 1000)]
+            own_seed = str(len(logs) + seed * 1000)
+            command = [sys.executable, __file__, "--worker", url, access_key, secret_key, bucket.name, str(log), str(ttl), own_seed]
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path[1:2]])}
             process = subprocess.Popen(command, env=environment)
             running[process.pid] = (process, log)

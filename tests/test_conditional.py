@@ -255,7 +255,7 @@ def test_a_store_that_does_not_mean_it_is_refused(mode: str) -> None:
             lambda: bucket.put_object("new", b"x", if_absent=True),
             lambda: bucket.put_object("k", b"x", if_match=bucket["k"].etag),
             lambda: bucket["k"].update(lambda body: b"x"),
-            lambda: bucket.lock("lock"),
+            lambda: bucket.lock("lock").__enter__(),
             lambda: bucket.acquire_lock("plain", {"user": "me"}),
         ):
             with pytest.raises(s3.S3Unsupported):
@@ -280,7 +280,7 @@ def test_rclone_is_refused_and_untouched(rclone_bucket: S3Bucket, rclone: Any) -
         lambda: rclone_bucket.put_object("k", b"x", if_absent=True),
         lambda: rclone_bucket.put_object("k", b"x", if_match="0" * 32),
         lambda: rclone_bucket["k"].update(lambda body: b"x"),
-        lambda: rclone_bucket.lock("lock"),
+        lambda: rclone_bucket.lock("lock").__enter__(),
     ):
         with pytest.raises(s3.S3Unsupported):
             action()
