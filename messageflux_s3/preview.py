@@ -150,7 +150,7 @@ def _of_text(text: str, is_whole: bool, kinds: Sequence[str], lines: int, title:
 def _lines(text: str, is_whole: bool, lines: int, title: str, about: list[str]) -> Shown:
     split = text.splitlines()
     kept = "\n".join(render.shortened(line, _LONGEST_LINE) for line in split[:lines])
-    note = [*about, f"the first {min(lines, len(split))} lines"] if len(split) > lines or not is_whole else about
+    note = [*about, _first(min(lines, len(split)), "line")] if len(split) > lines or not is_whole else about
     return render.text_block(title, kept, note=_note(note))
 
 
@@ -215,7 +215,7 @@ def _complete(text: str, is_whole: bool) -> list[str]:
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[Cell]], is_cut: bool, title: str, about: list[str]) -> Shown:
-    said = [*about, *([f"the first {len(rows)} rows"] if is_cut else [])]
+    said = [*about, *([_first(len(rows), "row")] if is_cut else [])]
     if len(names) > _MOST_COLUMNS:
         said.append(f"{_MOST_COLUMNS} of {len(names)} columns")
     headers = [render.shortened(name) for name in names[:_MOST_COLUMNS]]
@@ -242,3 +242,7 @@ def _hex(data: bytes) -> str:
 
 def _note(parts: Sequence[str]) -> str:
     return " · ".join(part for part in parts if part)
+
+
+def _first(count: int, what: str) -> str:
+    return f"the first {what}" if count == 1 else f"the first {count} {what}s"

@@ -318,7 +318,7 @@ def _draw_treemap(axis: Any, groups: Mapping[str, Tally], total: int) -> None:
     axis.set_xlim(0, 1)
     axis.set_ylim(0, 1)
     left, bottom, width, height = 0.0, 0.0, 1.0, 1.0
-    remaining = sum(size for size, _ in boxes)
+    remaining, largest = sum(size for size, _ in boxes), max((size for size, _ in boxes), default=1)
     for number, (size, name) in enumerate(boxes):
         share = size / remaining
         remaining -= size
@@ -329,7 +329,7 @@ def _draw_treemap(axis: Any, groups: Mapping[str, Tally], total: int) -> None:
         else:
             box = (left, bottom, width, height * share)
             bottom, height = bottom + height * share, height * (1 - share)
-        tint = 0.85 - 0.55 * size / (boxes[0][0] or 1)
+        tint = 0.85 - 0.55 * size / largest
         x, y, wide, high = box
         axis.bar(x, high, wide, bottom=y, align="edge", color=(tint * 0.9, tint, 0.95), edgecolor="white", linewidth=2)
         if wide > 0.07 and high > 0.08:

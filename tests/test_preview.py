@@ -1,0 +1,164 @@
+"""The beginning of an object, as people want to see it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import struct
+import sys
+import zlib
+
+import pytest
+from counting import Counted
+
+from messageflux_s3 import S3Bucket, S3NoSuchItem
+
+
+def png(width: int = 2, noise: bytes = b"") -> bytes:
+    """A PNG, with something behind it that makes it as long as wanted."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, 1, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"\0" + b"\x40\x80\xc0" * width)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"teXt", noise) + chunk(b"IEND", b"")
+
+
+def body(bucket: S3Bucket, key: str, content: bytes | str, lines: int = 20) -> list[str]:
+    """The lines of a preview between its title and its note."""
+    return bucket.put_object(key, content).preview(lines).text.splitlines()[1:-1]
+
+
+def test_text(bucket: S3Bucket) -> None:
+    """Text is shown line by line; whatever would act is made visible."""
+    assert body(bucket, "a.txt", "one\ntwo\x1b[31m\n<script>\n") == ["one", "two\\x1b[31m", "<script>"]
+    shown = bucket["a.txt"].preview(1)
+    assert "the first line" in shown.text and "two" not in shown.text
+    assert "<script>" not in bucket["a.txt"].preview().html
+
+
+def test_a_large_text_costs_one_range(counted: Counted) -> None:
+    """However large the object is, one GET of 64 KiB tells how it begins."""
+    counted.bucket.put_object("big.log", "é" * 200_000 + "\n" + "x" * 200_000)
+    with counted.recording() as requests:
+        shown = counted.bucket["big.log"].preview()
+    assert [request.method for request in requests] == ["GET"]
+    assert "585.9 KiB" in shown.text and len(shown.text) < 2_000
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz", "A.JSON.GZ", "no-extension"])
+def test_json_is_made_pretty(name: str, bucket: S3Bucket) -> None:
+    """JSON stands on many lines, by extension or by its looks, packed or not."""
+    content = json.dumps({"total": 7, "who": "ü"}, ensure_ascii=False).encode()
+    packed = gzip.compress(content) if name.lower().endswith(".gz") else content
+    assert body(bucket, name, packed) == ["{", '  "total": 7,', '  "who": "ü"', "}"]
+
+
+def test_what_only_looks_like_json_is_text(bucket: S3Bucket) -> None:
+    """What is not JSON is shown as it stands, be it deep enough to break a parser."""
+    assert body(bucket, "a.json", "{nonsense") == ["{nonsense"]
+    assert len(body(bucket, "deep.json", "[" * 60_000)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "name,total\n\"Smith, J\",7\nx,8\n"),
+        ("a.tsv", "name\ttotal\nSmith, J\t7\nx\t8\n"),
+        ("semi.csv", "name;total\nSmith, J;7\nx;8\n"),
+        ("short.csv", "name,total\n\"Smith, J\",7,more\nx,8\n"),
+    ],
+)
+def test_separated_values_are_a_table(name: str, content: str, bucket: S3Bucket) -> None:
+    """Rows stand under their headers; quotes are understood."""
+    assert body(bucket, name, content) == ["name      total", "--------  -----", "Smith, J  7", "x         8"]
+
+
+def test_json_lines_are_a_table(bucket: S3Bucket) -> None:
+    """Each record is a row; columns are all names that occur."""
+    content = '{"a": 1, "b": "x"}\n\n{"a": 22, "c": [1, 2]}\n'
+    assert body(bucket, "a.jsonl", content) == [" a  b  c", "--  -  ------", " 1  x", "22     [1, 2]"]
+    assert body(bucket, "b.jsonl", "[1]\n[2]\n") == ["[1]", "[2]"]
+
+
+def test_a_record_cut_by_the_range_is_left_out(moto_bucket: S3Bucket) -> None:
+    """What the range cut in two is not shown as if it were whole."""
+    rows = "".join(f"{n},{'x' * 90}\n" for n in range(2_000))
+    shown = moto_bucket.put_object("a.csv", "n,x\n" + rows).preview(lines=5_000).text.splitlines()
+    assert all(line.endswith("x" * 90) for line in shown[3:-1])
+    assert "the first 6" in shown[-1]
+
+
+def test_parquet_is_a_table(bucket: S3Bucket) -> None:
+    """The first rows, how many there are, and no more read than needed."""
+    import pyarrow
+    from pyarrow import parquet
+
+    buffer = io.BytesIO()
+    parquet.write_table(pyarrow.table({"n": range(1000), "name": [f"<b>{n}" for n in range(1000)]}), buffer)
+    obj = bucket.put_object("a.parquet", buffer.getvalue())
+    shown = obj.preview(lines=2)
+    assert shown.text.splitlines()[1:-1] == ["n  name", "-  ----", "0  <b>0", "1  <b>1"]
+    assert "1,000 rows, 2 columns" in shown.text
+    assert "<b>" not in shown.html
+
+
+def test_parquet_without_pyarrow(moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who lacks pyarrow is told what it is and what to install."""
+    obj = moto_bucket.put_object("a.parquet", b"PAR1....PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "messageflux-s3[arrow]" in obj.preview().text
+
+
+def test_images(counted: Counted) -> None:
+    """An image is shown as one, whatever its name says; one GET if it is small, one more if not."""
+    for content, most in ((png(), 1), (png(noise=b"x" * 100_000), 2)):
+        counted.bucket.put_object("picture", content)
+        with counted.recording() as requests:
+            shown = counted.bucket["picture"].preview()
+        assert "data:image/png;base64,iVBOR" in shown.html
+        assert [request.method for request in requests] == ["GET"] * most
+        assert "image/png" in shown.text
+
+
+def test_an_image_that_is_too_large_is_not_fetched(counted: Counted) -> None:
+    """A preview never brings more than 8 MiB."""
+    counted.bucket.put_object("huge.png", png(noise=b"x" * (9 * 1024 * 1024)))
+    with counted.recording() as requests:
+        shown = counted.bucket["huge.png"].preview()
+    assert len(requests) == 1 and "too large" in shown.text and "<img" not in shown.html
+
+
+def test_an_svg_is_text(moto_bucket: S3Bucket) -> None:
+    """An SVG may hold a script: it is shown as what it says."""
+    shown = moto_bucket.put_object("a.svg", "<svg><script>alert(1)</script></svg>").preview()
+    assert "<script" not in shown.html and "<img" not in shown.html and "<svg><script>" in shown.text
+
+
+def test_a_bomb_unfolds_no_further(moto_bucket: S3Bucket) -> None:
+    """Much that is packed into little is unpacked as far as a preview shows."""
+    shown = moto_bucket.put_object("bomb.gz", gzip.compress(b"a" * 200_000_000, 1)).preview()
+    assert len(shown.text) < 2_000 and "gzip" in shown.text
+
+
+def test_other_bytes_are_shown_as_bytes(bucket: S3Bucket) -> None:
+    """What is no text is shown in hexadecimal."""
+    [row] = body(bucket, "a.bin", b"\0\x01AB\xff")
+    assert row.split() == ["00000000", "00", "01", "41", "42", "ff", "..AB."]
+    assert body(bucket, "fake.gz", b"\x1f\x8bnonsense")[0].startswith("00000000  1f 8b")
+
+
+def test_nothing_and_nobody(bucket: S3Bucket) -> None:
+    """An empty object is empty; one that is not there is an error."""
+    assert "empty" in bucket.put_object("empty", b"").preview().text
+    with pytest.raises(S3NoSuchItem):
+        bucket["missing"].preview()
+
+
+@pytest.mark.parametrize(("lines", "error"), [(0, ValueError), ("5", TypeError), (True, TypeError)])
+def test_bad_numbers_of_lines(lines: object, error: type[Exception], moto_bucket: S3Bucket) -> None:
+    """Bad input is named."""
+    with pytest.raises(error, match="lines"):
+        moto_bucket["k"].preview(lines)  # type: ignore[arg-type]

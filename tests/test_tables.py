@@ -1,0 +1,111 @@
+"""Listings as tables of typed columns."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime, timezone
+
+import pytest
+
+from messageflux_s3 import S3Bucket, tables
+from messageflux_s3.listing import Listed
+
+MIXED = [
+    Listed("a", "2026-01-02T03:04:05.678Z", '"e1"', "3", "STANDARD"),
+    Listed("b", datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc), "e2", 5_000_000_000, ""),
+    Listed("ü<script>", "2026-01-02T03:04:05Z", "", "0", "GLACIER"),
+]
+
+
+def test_pandas_columns_are_typed() -> None:
+    """Text as a listing gives it, and values as boto3 gives them, become the same columns."""
+    frame = tables.to_pandas(MIXED)
+    assert [*frame.columns] == ["key", "size", "last_modified", "etag", "storage_class"]
+    assert [str(dtype) for dtype in frame.dtypes] == ["string", "int64", "datetime64[us, UTC]", "string", "category"]
+    assert frame["key"].tolist() == ["a", "b", "ü<script>"]
+    assert frame["size"].tolist() == [3, 5_000_000_000, 0]
+    assert frame["last_modified"].iloc[0] == datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=timezone.utc)
+    assert frame["etag"].tolist() == ["e1", "e2", ""]
+    assert frame["storage_class"].tolist() == ["STANDARD", "STANDARD", "GLACIER"]
+
+
+def test_batches_make_one_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows keep their order and types over the borders of batches."""
+    monkeypatch.setattr(tables, "ROWS_PER_BATCH", 2)
+    frame = tables.to_pandas(MIXED)
+    assert frame["key"].tolist() == ["a", "b", "ü<script>"]
+    assert frame.index.tolist() == [0, 1, 2]
+    assert str(frame["storage_class"].dtype) == "category"
+
+
+def test_nothing_is_a_table_too() -> None:
+    """No rows, and the same columns of the same types."""
+    assert [str(dtype) for dtype in tables.to_pandas([]).dtypes] == [str(dtype) for dtype in tables.to_pandas(MIXED).dtypes]
+    assert tables.arrow_batches([]).read_all().schema == tables.arrow_batches(MIXED).read_all().schema
+
+
+def test_arrow_columns_are_typed() -> None:
+    """Arrow's columns say the same as pandas'."""
+    table = tables.arrow_batches(MIXED, 2).read_all()
+    assert {field.name: str(field.type) for field in table.schema} == {
+        "key": "string",
+        "size": "int64",
+        "last_modified": "timestamp[us, tz=UTC]",
+        "etag": "string",
+        "storage_class": "string",
+    }
+    frame = tables.to_pandas(MIXED)
+    for name in table.column_names:
+        assert table[name].to_pylist() == frame[name].tolist()
+
+
+def test_batches_are_read_as_they_are_asked_for() -> None:
+    """A reader takes no more rows than its batches so far."""
+    taken = []
+
+    def entries() -> object:
+        for n in range(10):
+            taken.append(n)
+            yield MIXED[0]
+
+    reader = tables.arrow_batches(entries(), 3)  # type: ignore[arg-type]
+    assert reader.read_next_batch().num_rows == 3
+    assert len(taken) == 3
+
+
+def test_versions_have_their_ids(moto_bucket: S3Bucket) -> None:
+    """A table of versions tells them apart."""
+    moto_bucket.versioning.enable()
+    moto_bucket.put_object("k", "one")
+    moto_bucket.put_object("k", "three")
+    frame = moto_bucket.find(versions=True).to_pandas()
+    assert frame["version_id"].nunique() == 2
+    assert dict(zip(frame["size"], frame["is_latest"], strict=True)) == {5: True, 3: False}
+    assert moto_bucket.find(versions=True).to_arrow()["version_id"].to_pylist() == frame["version_id"].tolist()
+
+
+def test_a_real_listing(bucket: S3Bucket) -> None:
+    """The tables of a bucket say what its objects say."""
+    bucket.put_objects((f"{n:03d}", "x" * n) for n in range(5))
+    objects = bucket.find().collect()
+    frame = bucket.find().to_pandas()
+    table = bucket.find(min_size=2).to_arrow()
+    assert frame["key"].tolist() == [obj.key for obj in objects]
+    assert frame["etag"].tolist() == [obj.etag for obj in objects]
+    assert [moment.to_pydatetime() for moment in frame["last_modified"]] == [obj.last_modified for obj in objects]
+    assert table["size"].to_pylist() == [2, 3, 4]
+
+
+@pytest.mark.parametrize(("module", "extra"), [("pandas", "pandas"), ("pyarrow", "arrow")])
+def test_a_missing_extra_is_named(module: str, extra: str, moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who lacks a library is told what to install."""
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf"pip install 'messageflux-s3\[{extra}\]'"):
+        moto_bucket.find().to_pandas() if module == "pandas" else moto_bucket.find().to_arrow()
+
+
+@pytest.mark.parametrize(("rows", "error"), [(0, ValueError), (1.5, TypeError), (True, TypeError)])
+def test_bad_batch_sizes(rows: object, error: type[Exception]) -> None:
+    """Bad input is named."""
+    with pytest.raises(error, match="rows"):
+        tables.arrow_batches([], rows)  # type: ignore[arg-type]

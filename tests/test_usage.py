@@ -1,0 +1,216 @@
+"""Where the bytes are, and what the nouns show of themselves."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from counting import Counted
+
+from messageflux_s3 import S3Bucket, S3NoSuchBucket, usage
+from messageflux_s3.listing import Listed
+from messageflux_s3.usage import Tally, measure
+
+NOW = datetime(2026, 11, 1, tzinfo=timezone.utc)
+
+
+def entry(key: str, size: int, moment: str | datetime = "2026-10-31T12:00:00.000Z", storage_class: str = "STANDARD") -> Listed:
+    """An entry as the listing gives it: text."""
+    return Listed(key, moment, "etag", str(size), storage_class)
+
+
+def test_it_adds_up_by_everything() -> None:
+    """Count, bytes, times; by prefix, extension, storage class, size and age."""
+    found = measure(
+        [
+            entry("a/1.JSON", 10, "2026-10-31T12:00:00.000Z"),
+            entry("a/b/2.json", 2000, "2020-01-01T00:00:00.000Z", "GLACIER"),
+            entry("c/.hidden", 0, "2026-09-01T00:00:00.000Z"),
+            entry("top", 5_000_000, datetime(2026, 1, 1, tzinfo=timezone.utc), ""),
+        ],
+        where="here",
+        now=NOW,
+    )
+    assert (found.count, found.bytes) == (4, 5_002_010)
+    assert (found.oldest, found.newest) == (
+        datetime(2020, 1, 1, tzinfo=timezone.utc),
+        datetime(2026, 10, 31, 12, tzinfo=timezone.utc),
+    )
+    assert {name: (tally.count, tally.bytes) for name, tally in found.by_prefix.items()} == {
+        "a/": (2, 2010),
+        "c/": (1, 0),
+        "": (1, 5_000_000),
+    }
+    assert {name: tally.count for name, tally in found.by_extension.items()} == {"": 2, ".json": 2}
+    assert {name: tally.count for name, tally in found.by_storage_class.items()} == {"STANDARD": 3, "GLACIER": 1}
+    assert {name: tally.count for name, tally in found.by_size.items() if tally.count} == {
+        "empty": 1,
+        "< 1 KiB": 1,
+        "< 32 KiB": 1,
+        "< 8 MiB": 1,
+    }
+    assert {name: tally.count for name, tally in found.by_age.items() if tally.count} == {
+        "< 1 day": 1,
+        "< 90 days": 1,
+        "< 1 year": 1,
+        "3 years and more": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("prefix", "depth", "groups"),
+    [
+        ("", 0, {""}),
+        ("", 1, {"2025/", "2026/"}),
+        ("", 2, {"2025/12/", "2026/01/"}),
+        ("", 9, {"2025/12/", "2026/01/"}),
+        ("20", 1, {"2025/", "2026/"}),
+        ("2026/", 1, {"2026/01/"}),
+        ("2026/01/", 1, {"2026/01/"}),
+    ],
+)
+def test_levels_begin_at_the_prefix(prefix: str, depth: int, groups: set[str]) -> None:
+    """A depth says how many levels below the prefix are told apart."""
+    keys = [key for key in ("2025/12/a", "2026/01/b", "2026/01/c") if key.startswith(prefix)]
+    assert {*measure([entry(key, 1) for key in keys], where="", prefix=prefix, depth=depth).by_prefix} == groups
+
+
+@pytest.mark.parametrize(("age", "name"), [(timedelta(0), "< 1 day"), (timedelta(days=2), "< 1 week"), (timedelta(days=400), "< 3 years")])
+def test_ages(age: timedelta, name: str) -> None:
+    """An age falls into its range."""
+    found = measure([entry("k", 1, NOW - age)], where="", now=NOW)
+    assert [group for group, tally in found.by_age.items() if tally.count] == [name]
+
+
+def test_memory_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes after so many prefixes is counted together, and nothing is lost."""
+    monkeypatch.setattr(usage, "MOST_GROUPS", 3)
+    found = measure((entry(f"{n}/x", 1) for n in range(10)), where="")
+    assert {name: tally.count for name, tally in found.by_prefix.items()} == {"0/": 1, "1/": 1, "2/": 1, usage.OTHERS: 7}
+
+
+def test_nothing_is_a_usage_too() -> None:
+    """An empty prefix has no oldest object."""
+    found = measure([], where="here")
+    assert (found.count, found.bytes, found.oldest, found.newest) == (0, 0, None, None)
+    assert found.by_size["empty"] == Tally(0, 0, None, None)
+    assert "objects  0" in repr(found)
+    assert found.plot() is not None
+    assert len(found.to_pandas()) == 0
+
+
+@pytest.mark.parametrize(("depth", "error"), [(-1, ValueError), (True, TypeError), ("1", TypeError)])
+def test_bad_depths(depth: object, error: type[Exception]) -> None:
+    """Bad input is named."""
+    with pytest.raises(error, match="depth"):
+        measure([], where="", depth=depth)  # type: ignore[arg-type]
+
+
+def test_usage_of_a_bucket(bucket: S3Bucket) -> None:
+    """A bucket's usage is that of what it holds, on real servers, filters included."""
+    bucket.put_objects([("a/1.txt", "xx"), ("a/2.csv", "xxx"), ("b/3.txt", "x")])
+    found = bucket.usage()
+    assert (found.count, found.bytes, [*found.by_prefix]) == (3, 6, ["a/", "b/"])
+    assert found.newest is not None and abs(datetime.now(timezone.utc) - found.newest) < timedelta(hours=1)
+    assert bucket.usage("a/").bytes == 5
+    assert bucket.find(glob="**/*.txt").usage().count == 2
+    assert bucket.find(limit=2).usage().count == 2
+    assert bucket.find().filter(lambda obj: obj.text == "x").usage().bytes == 1
+
+
+def test_a_table_for_pandas() -> None:
+    """Each table is a DataFrame with typed columns."""
+    found = measure([entry("a/1.txt", 2), entry("b/2.csv", 3)], where="")
+    frame = found.to_pandas()
+    assert frame["prefix"].tolist() == ["a/", "b/"] and frame["bytes"].tolist() == [2, 3]
+    assert str(frame["newest"].dtype).endswith("UTC]")
+    assert found.to_pandas("extension")["extension"].tolist() == [".csv", ".txt"]
+    with pytest.raises(ValueError, match="by must be"):
+        found.to_pandas("colour")  # type: ignore[arg-type]
+
+
+def test_it_is_drawn() -> None:
+    """The drawing is an image, dollar signs and control characters in names included."""
+    found = measure([entry(f"{n}$x^{{/{n}\x1b", 10 * n) for n in range(40)], where="$s3")
+    image = found.plot()._repr_png_()  # type: ignore[attr-defined]
+    assert image.startswith(b"\x89PNG") and len(image) > 10_000
+
+
+@pytest.mark.parametrize(("module", "call", "extra"), [("pandas", "to_pandas", "pandas"), ("matplotlib.figure", "plot", "plot")])
+def test_a_missing_extra_is_named(module: str, call: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who lacks a library is told what to install."""
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf"pip install 'messageflux-s3\[{extra}\]'"):
+        getattr(measure([], where=""), call)()
+
+
+# -- show -------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_known_is_shown_without_a_request(counted: Counted) -> None:
+    """Neither repr nor _repr_html_ asks anybody."""
+    obj = counted.bucket.put_object("<script>.txt", "hello", {"who": "<b>me</b>"})
+    listed = counted.bucket.find().first()
+    query = counted.bucket.find(prefix="<i>", glob="<i>*", min_size=3).filter(lambda _: True)
+    with counted.recording() as requests:
+        for thing in (counted.store, counted.bucket, obj, listed, counted.bucket["other"], query):
+            assert repr(thing)
+            html = thing._repr_html_()  # type: ignore[union-attr]
+            assert 'class="mfs3"' in html
+            assert "<script" not in html and "<i>*" not in html
+    assert requests == []
+    assert "5 B" in obj._repr_html_()
+
+
+def test_show_asks(counted: Counted) -> None:
+    """show() asks, and says how often it does."""
+    counted.bucket.put_objects([("a/1", "x"), ("b", "xyz")])
+    with counted.recording() as requests:
+        assert counted.bucket.name in counted.store.show().text
+    assert len(requests) == 1
+    with counted.recording() as requests:
+        shown = counted.bucket.show()
+    assert len(requests) <= 7
+    for word in ("versioning", "lifecycle", "public", "encryption", "a/", "3 B"):
+        assert word in shown.text
+    with counted.recording() as requests:
+        assert "there are more" in counted.bucket.find().show(1).text
+    assert len(requests) == 1
+    assert "nothing found" in counted.bucket.find("zzz").show().text
+
+
+def test_show_on_every_store(bucket: S3Bucket) -> None:
+    """A setting that a store does not know is no reason to show nothing; that there is no bucket is one."""
+    bucket.put_object("k", "v")
+    assert "k" in bucket.show().text
+    missing = bucket.store.bucket("no-such-bucket-anywhere")
+    with pytest.raises(S3NoSuchBucket):
+        missing.show()
+
+
+def test_a_tree_lists_only_what_it_shows(counted: Counted) -> None:
+    """One request for each prefix that is opened."""
+    counted.bucket.put_objects((f"{top}/{n}/x", "12") for top in "ab" for n in range(5))
+    with counted.recording() as requests:
+        shown = counted.bucket.find().tree(depth=1)
+    assert shown.text.splitlines()[1:] == ["├── a/", "└── b/"]
+    assert len(requests) == 1
+    with counted.recording() as requests:
+        shown = counted.bucket.find(prefix="a/").tree(depth=2, entries=2)
+    assert shown.text.splitlines()[1:] == ["├── 0/", "│   └── x  2 B", "├── 1/", "│   └── x  2 B", "└── …  there are more"]
+    assert len(requests) == 3
+    assert "<details open>" in shown.html
+    with pytest.raises(ValueError, match="versions"):
+        counted.bucket.find(versions=True).tree()
+    with pytest.raises(ValueError, match="depth"):
+        counted.bucket.find().tree(0)
+
+
+def test_completion_is_bounded(counted: Counted) -> None:
+    """Completion of bucket["… costs one page, and a missing bucket is silence."""
+    counted.bucket.put_objects((f"{n:04d}", b"") for n in range(1200))
+    with counted.recording() as requests:
+        assert counted.bucket._ipython_key_completions_() == [f"{n:04d}" for n in range(1000)]
+    assert len(requests) == 1
+    assert counted.store.bucket("no-such-bucket-here")._ipython_key_completions_() == []
