@@ -39,7 +39,7 @@ from .subresources.tags import Tags
 from .subresources.versioning import Versioning
 from .sync import SyncPlan
 from .usage import Usage
-from .versions import abort_uploads, clear_versions
+from .versions import abort_uploads, check_deletable, clear_versions
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3ServiceResource
@@ -580,9 +580,18 @@ class S3Bucket:
         """
         if isinstance(keys, (str, bytes)):
             raise TypeError("keys must be an iterable of keys, not one key")
-        entries = (
-            (key.key, key._version_id) if isinstance(key, S3Object) else (check_key(key, bucket=self._name), None) for key in keys
-        )
+        deletable = False
+
+        def entry_of(key: str | S3Object) -> tuple[str, str | None]:
+            nonlocal deletable
+            if not isinstance(key, S3Object):
+                return check_key(key, bucket=self._name), None
+            if key._version_id is not None and not deletable:
+                check_deletable(self._connection, self._name, key._version_id)
+                deletable = key._version_id != "null"
+            return key.key, key._version_id
+
+        entries = (entry_of(key) for key in keys)
         return batch.deleted(self._connection, self._name, entries, raise_errors=raise_errors)
 
     # -- files and folders ------------------------------------------------------------------------------------------------------------

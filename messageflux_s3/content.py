@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 
 from . import metadata as user_metadata
 from .connection import Connection
-from .errors import S3ConnectionError, S3Error, S3ObjectChanged, S3PreconditionFailed
+from .errors import S3ConnectionError, S3Error, S3ObjectChanged, S3PreconditionFailed, S3Unsupported
 from .lane import LaneRequest, LaneResponse
 from .translate import from_answer
 
@@ -238,8 +238,11 @@ def head(connection: Connection, bucket_name: str, key: str, version_id: str | N
     answered = connection.lane.send(LaneRequest("HEAD", bucket_name, key, version_query(version_id), {}, b""))
     if answered is not None:
         with connection.translating("HeadObject", bucket_name, key):
-            return Head.from_headers(_success(answered, "HeadObject", bucket_name, key).headers)
-    return Head.from_answer(connection.call("HeadObject", Bucket=bucket_name, Key=key, **_version(version_id)))
+            found = Head.from_headers(_success(answered, "HeadObject", bucket_name, key).headers)
+    else:
+        found = Head.from_answer(connection.call("HeadObject", Bucket=bucket_name, Key=key, **_version(version_id)))
+    check_version(connection, found, bucket_name, key, version_id)
+    return found
 
 
 def get(
@@ -273,7 +276,9 @@ def get(
     if answered is not None:
         with connection.translating("GetObject", bucket_name, key):
             whole = _success(answered, "GetObject", bucket_name, key)
-            return head_and_body(whole)
+            found_whole, body = head_and_body(whole)
+        check_version(connection, found_whole, bucket_name, key, version_id)
+        return found_whole, body
     found, stream = get_stream(connection, bucket_name, key, version_id=version_id, if_match=if_match)
     with stream:
         if at_most is not None and (found.size is None or found.size > at_most):
@@ -384,6 +389,22 @@ def _success(response: LaneResponse, operation: str, bucket_name: str, key: str)
     return response
 
 
+def check_version(connection: Connection, found: Head, bucket_name: str, key: str, version_id: str | None) -> None:
+    """Refuse an answer about another version: a store that keeps none may ignore the question and send what it has.
+
+    Raises:
+        S3Unsupported: The answer does not say that it is about this version.
+    """
+    if version_id in (None, "null", found.version_id) or connection.is_aws:
+        return
+    raise S3Unsupported(
+        f"s3://{bucket_name}/{key}: asked for version {version_id}, the store sent "
+        f"{f'version {found.version_id}' if found.version_id else 'an object without a version'}: it keeps no versions here",
+        bucket=bucket_name,
+        key=key,
+    )
+
+
 def _version(version_id: str | None) -> dict[str, str]:
     return {} if version_id is None else {"VersionId": version_id}
 
@@ -440,6 +461,11 @@ class ObjectStream(io.RawIOBase):
                 request_id=error.request_id,
             ) from error
         self.head = Head.from_answer(answer)
+        try:
+            check_version(self._connection, self.head, self._bucket_name, self._key, self._version_id)
+        except S3Unsupported:
+            answer["Body"].close()
+            raise
         self._etag = self._etag or self.head.etag
         self._raw = answer["Body"]
         served_from = str(answer.get("ContentRange") or "")

@@ -676,10 +676,11 @@ class S3Object:
 
         Raises:
             S3PreconditionFailed: With ``if_match``: the object has another etag.
-            S3Unsupported: With ``if_match``: the store does not honour it; nothing was deleted.
+            S3Unsupported: With ``if_match``: the store does not honour it. Of a version: the bucket keeps none, and the store might delete
+                the object itself. Nothing was deleted.
 
         Requests:
-            1 DELETE
+            1 DELETE (of a version, on a store that is not AWS, also 1 GET)
         """
         if if_match is not None:
             conditional.delete(self._bucket._connection, self._bucket.name, self._key, if_match=if_match)
@@ -687,6 +688,8 @@ class S3Object:
             return
         parameters = {} if self._version_id is None else {"VersionId": self._version_id}
         try:
+            if self._version_id is not None:
+                versions.check_deletable(self._bucket._connection, self._bucket.name, self._version_id)
             self._bucket._connection.call("DeleteObject", Bucket=self._bucket.name, Key=self._key, **parameters)
         except S3NoSuchItem:
             pass

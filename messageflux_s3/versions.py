@@ -145,6 +145,23 @@ def keeps_versions(connection: Connection, bucket_name: str) -> bool:
     return root in ("VersioningConfiguration", "GetBucketVersioningResponse") and bool(answer.get("Status"))
 
 
+def check_deletable(connection: Connection, bucket_name: str, version_id: str) -> None:
+    """Let the deletion of a version through only where versions are kept: elsewhere some stores delete the object itself.
+
+    Raises:
+        S3Unsupported: The bucket keeps no versions.
+
+    Requests:
+        none on AWS, else 1
+    """
+    if connection.is_aws or version_id == "null" or keeps_versions(connection, bucket_name):
+        return
+    raise S3Unsupported(
+        f"s3://{bucket_name}/ keeps no versions: to delete version {version_id} there might delete the object itself. Nothing was sent.",
+        bucket=bucket_name,
+    )
+
+
 def abort_uploads(connection: Connection, bucket_name: str) -> None:
     """Abort every unfinished multipart upload.
 
