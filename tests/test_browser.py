@@ -1,0 +1,99 @@
+"""What notebooks show, in a real browser: headless Chromium, light and dark, at 800 pixels."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from datetime import datetime, timezone
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from messageflux_s3 import Capabilities, S3Bucket, render
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--window-size=800,1200", "--hide-scrollbars",
+)  # fmt: skip
+DARK = "--blink-settings=preferredColorScheme=0"
+LIGHT = "--blink-settings=preferredColorScheme=1"
+NASTY = "<script>document.title='owned'</script>"
+LOOK = """
+<script>
+window.addEventListener('load', () => {
+  const first = document.querySelector('.mfs3'), style = getComputedStyle(first);
+  const seen = {
+    width: document.documentElement.scrollWidth,
+    wide: [...document.querySelectorAll('.mfs3')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText.slice(0, 60)),
+    ink: style.color, paper: style.backgroundColor, title: document.title, text: document.body.innerText,
+    scripts: document.querySelectorAll('.mfs3 script, .mfs3 iframe').length,
+  };
+  const told = document.createElement('pre');
+  told.id = 'seen'; told.textContent = JSON.stringify(seen);
+  document.body.replaceChildren(told);
+});
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """The browser: Debian's package."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    assert found is not None, "these tests need Chromium: apt-get install chromium"
+    return found
+
+
+def page_of(bucket: S3Bucket) -> str:
+    """A page of everything that shows itself, with bad names in it."""
+    bucket.put_objects([(NASTY, "x"), ("long/" + "k" * 400, "x"), (f"t/{NASTY}.csv", f"{NASTY},b\n1,{'w' * 300}\n")])
+    bucket.put_object("t/wide.csv", ",".join(f"column{n}" for n in range(40)) + "\n" + ",".join(map(str, range(40))))
+    obj = bucket.put_object("o", "x", {"note": NASTY})
+    shown: list[Any] = [
+        bucket.store, bucket, obj, bucket.find(prefix=NASTY), bucket.store.show(), bucket.show(), bucket.find().tree(), bucket.usage(),
+        bucket[f"t/{NASTY}.csv"].preview(), bucket["t/wide.csv"].preview(), Capabilities(),
+        render.table(["when"], [[datetime(2026, 1, 1, tzinfo=timezone.utc)]], title=NASTY),
+    ]  # fmt: skip
+    body = "".join(f"<div>{thing._repr_html_()}</div>" for thing in shown)
+    return f"<!doctype html><meta charset=utf-8><title>quiet</title><body>{body}</body>"
+
+
+def seen_by(chromium: str, page: str, theme: str, folder: Path) -> dict[str, Any]:
+    """What the browser makes of a page."""
+    file = folder / "page.html"
+    file.write_text(page + LOOK, encoding="utf-8")
+    command = [chromium, *FLAGS, theme, f"--user-data-dir={folder / theme[-1]}", "--virtual-time-budget=3000", "--dump-dom", file.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
+    told = re.search(r'<pre id="seen">(.*?)</pre>', dom, re.DOTALL)
+    assert told is not None, dom[:500]
+    seen: dict[str, Any] = json.loads(unescape(told[1]))
+    return seen
+
+
+def brightness(colour: str) -> int:
+    """From black, 0, to white, 255 * 3."""
+    return sum(map(int, re.findall(r"\d+", colour)[:3]))
+
+
+def test_light_and_dark_at_800_pixels(chromium: str, moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """Nothing sticks out, nothing runs, and ink stands out from paper in either theme."""
+    page = page_of(moto_bucket)
+    for theme in (LIGHT, DARK):
+        seen = seen_by(chromium, page, theme, tmp_path)
+        assert seen["width"] <= 800
+        assert [text for text in seen["wide"] if "wide.csv" not in text] == []  # twenty columns scroll inside their own frame
+        assert seen["title"] == "quiet" and seen["scripts"] == 0
+        assert NASTY in seen["text"]
+        contrast = brightness(seen["paper"]) - brightness(seen["ink"])
+        assert contrast > 400 if theme == LIGHT else contrast < -400
+
+
+def test_the_notebook_s_theme_comes_first(chromium: str, tmp_path: Path) -> None:
+    """Where Jupyter says which colours to use, these are used, whatever the browser prefers."""
+    page = "<!doctype html><body style='--jp-content-font-color1:rgb(1,2,3);--jp-layout-color0:rgb(250,251,252)'>"
+    seen = seen_by(chromium, page + render.facts("t", [("a", "b")]).html, DARK, tmp_path)
+    assert (seen["ink"], seen["paper"]) == ("rgb(1, 2, 3)", "rgb(250, 251, 252)")
