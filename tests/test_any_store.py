@@ -369,7 +369,7 @@ def _(p: Place) -> None:
     assert [obj.key for obj in p.bucket.find(start_after="kept/b.json")] == wanted[2:]
 
 
-@call("S3Bucket.usage", "ObjectQuery.usage", "ObjectQuery.tree", "ObjectQuery.to_pandas", "ObjectQuery.to_arrow", "ObjectQuery.arrow_batches")
+@call("S3Bucket.usage", *(f"ObjectQuery.{word}" for word in ("usage", "tree", "to_pandas", "to_arrow", "arrow_batches")))
 def _(p: Place) -> None:
     assert p.bucket.usage().count == p.bucket.find().usage().count == len(SEED)
     assert "a.txt" in str(p.bucket.find().tree())
@@ -401,7 +401,7 @@ def _(p: Place) -> None:
 # -- versions -----------------------------------------------------------------------------------------------------------------------
 
 
-@call("S3Object.versions", "S3Object.make_current", "S3Object.undelete", "Versioning.enable", "Versioning.is_enabled", "S3Bucket.versioning")
+@call("S3Object.versions", "S3Object.make_current", "S3Object.undelete", "Versioning.enable", "Versioning.is_enabled")
 def _(p: Place) -> None:
     p.empty.versioning.enable()
     assert p.empty.versioning.is_enabled()
@@ -458,7 +458,7 @@ def _(p: Place) -> None:
     assert p.empty.exists()
 
 
-@call("Versioning.suspend", "Versioning.get")
+@call("Versioning.suspend", "Versioning.get", "S3Bucket.versioning")
 def _(p: Place) -> None:
     p.empty.versioning.suspend()
     assert p.empty.versioning.get().status is None
