@@ -150,12 +150,12 @@ def test_a_young_lease_is_not_taken_over(faulty_bucket: S3Bucket, faulty: tuple[
 
 def test_a_lease_is_renewed_while_it_is_held(moto_bucket: S3Bucket) -> None:
     """Held for longer than its ttl, by a thread that ends with the lock."""
-    with moto_bucket.lock("k", ttl=1) as lock:
+    with moto_bucket.lock("k", ttl=2) as lock:
         first = moto_bucket["k"].etag
-        time.sleep(1.6)
+        time.sleep(2.6)
         lock.check()
         with pytest.raises(s3.S3LockError):
-            moto_bucket.lock("k", ttl=1).__enter__()
+            moto_bucket.lock("k", ttl=2).__enter__()
         assert moto_bucket["k"].etag != first
     deadline = time.monotonic() + 5
     while any("lock" in thread.name for thread in threading.enumerate()) and time.monotonic() < deadline:
