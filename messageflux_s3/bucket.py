@@ -969,7 +969,7 @@ class S3Bucket:
         data: Mapping[str, Any] | None = None,
         wait: float = 0,
     ) -> S3Lock:
-        """A lease on a key, to be used in a ``with`` block: one holder at a time, taken over when it expires, with a fencing token.
+        """Take a lease on a key: one holder at a time, taken over when it expires, with a fencing token. Release it, or use ``with``.
 
         Args:
             key: The key of the lock's object; it stays.
@@ -979,16 +979,18 @@ class S3Bucket:
             wait: For how many seconds to wait for it.
 
         Raises:
+            S3LockError: Somebody else has it; ``lock_holder`` says who.
+            S3Unsupported: The store does not honour conditional writes; nothing was written.
             ValueError: An argument has no meaning.
 
         Requests:
-            none; entering the block: 1 GET, 1 PUT (more while it waits; once a store those of a probe)
+            1 GET, 1 PUT (more while it waits; once a store those of a probe)
 
         Example:
             >>> with bucket.lock("locks/nightly", owner="worker-7") as lock:
             ...     lock.check()
         """
-        return S3Lock(self._connection, self._name, key, ttl=ttl, owner=owner, data=data, wait=wait)
+        return S3Lock(self._connection, self._name, key, ttl=ttl, owner=owner, data=data, wait=wait).acquire()
 
     def acquire_lock(self, key: str, data: Mapping[str, Any] | None = None) -> S3Object:
         """Create a plain lock file, if there is none. It never expires: ``lock()`` does.

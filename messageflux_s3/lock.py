@@ -18,6 +18,7 @@ import random
 import secrets
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -128,9 +129,10 @@ class _File:
 
 
 class S3Lock:
-    """A lease on a key. Comes from ``bucket.lock(…)``; used as a context manager, or with ``acquire()`` and ``release()``.
+    """A lease on a key. Comes from ``bucket.lock(…)``, held; leave its ``with`` block, or call ``release()``.
 
-    A daemon thread renews it every third of its ttl while it is held; it ends with the lock. A forked child does not own the lock.
+    A daemon thread renews it every third of its ttl while it is held; it ends with the lock, also when nobody has the lock any more. A
+    forked child does not own the lock.
 
     Example:
         >>> with bucket.lock("locks/report", ttl=30, owner="worker-7") as lock:
@@ -350,22 +352,13 @@ class S3Lock:
 
     def _start_renewing(self) -> None:
         self._stop = threading.Event()
-        self._renewer = threading.Thread(target=self._renew_until_stopped, name=f"messageflux-s3-lock {self.key}", daemon=True)
+        self._renewer = threading.Thread(
+            target=_renew_until_stopped,
+            args=(weakref.ref(self), self._stop, self._ttl / 3),
+            name=f"messageflux-s3-lock {self.key}",
+            daemon=True,
+        )
         self._renewer.start()
-
-    def _renew_until_stopped(self) -> None:
-        stop = self._stop
-        pause = self._ttl / 3
-        while not stop.wait(pause):
-            try:
-                self.renew()
-            except S3LockError:
-                return
-            except S3Error as error:
-                logger.warning("the lock %s could not be renewed yet: %s", self._file, error)
-                pause = min(1.0, self._ttl / 10)
-            else:
-                pause = self._ttl / 3
 
     def __enter__(self) -> S3Lock:
         return self if self._lease is not None and not self.lost else self.acquire()
@@ -376,6 +369,25 @@ class S3Lock:
     def __repr__(self) -> str:
         state = "not held" if self.lost else f"held, token {self.token}"
         return f"<S3Lock {self._file} by {self._owner!r}: {state}>"
+
+
+def _renew_until_stopped(lock: weakref.ref[S3Lock], stop: threading.Event, pause: float) -> None:
+    """The renewing thread: ends when the lock is released, lost, or forgotten."""
+    soon = min(1.0, pause / 3)
+    wait = pause
+    while not stop.wait(wait):
+        held = lock()
+        if held is None:
+            return
+        try:
+            held.renew()
+            wait = pause
+        except S3LockError:
+            return
+        except S3Error as error:
+            logger.warning("the lock %s could not be renewed yet: %s", held, error)
+            wait = soon
+        del held
 
 
 # -- plain lock files -------------------------------------------------------------------------------------------------------------
