@@ -97,6 +97,10 @@ class _Trial:
     def clean(self) -> None:
         try:
             batch.deleted(self.connection, self.bucket_name, ((key, None) for key in self.keys()))
+            if versions.keeps_versions(self.connection, self.bucket_name):
+                pages = versions.pages(self.connection, self.bucket_name, prefix=self.prefix)
+                left = [entry for page in pages for entry in (*page.objects, *page.delete_markers)]
+                batch.deleted(self.connection, self.bucket_name, ((entry.key, entry.version_id) for entry in left))
         except S3Error as error:
             logger.warning("scratch objects s3://%s/%s* could not be deleted: %s", self.bucket_name, self.prefix, error)
 
@@ -107,7 +111,7 @@ def _objects(trial: _Trial, found: Capabilities) -> Capabilities:
         trial.put("known")
         found = replace(
             found,
-            addressing_style=_addressing_style(trial.connection, trial.bucket_name),
+            addressing_style=_addressing_style(trial),
             checksums=_holds(lambda: _takes_checksums(trial)),
             list_v2=_holds(lambda: _lists(trial)),
             start_after_beyond_ascii=_holds(lambda: _lists_beyond_ascii(trial)),
@@ -120,7 +124,10 @@ def _objects(trial: _Trial, found: Capabilities) -> Capabilities:
         )
         kinds: tuple[Literal["put_if_absent", "put_if_match", "multipart_if_absent", "copy_if_absent", "delete_if_match"], ...]
         kinds = ("put_if_absent", "put_if_match", "multipart_if_absent", "copy_if_absent", "delete_if_match")
-        conditions: dict[str, Any] = {kind: _race(trial, kind) for kind in kinds}
+        versioned = condition_probe.is_versioned(trial.connection, trial.bucket_name)
+        conditions: dict[str, Any] = {
+            f"{kind}_versioned" if versioned and kind.startswith("put") else kind: _race(trial, kind) for kind in kinds
+        }
         return replace(found, **conditions)
     finally:
         trial.clean()
@@ -179,7 +186,8 @@ def _race(trial: _Trial, kind: Any) -> Condition:
         return "refused"
 
 
-def _addressing_style(connection: Connection, bucket_name: str) -> Literal["virtual", "path"]:
+def _addressing_style(trial: _Trial) -> Literal["virtual", "path"]:
+    connection = trial.connection
     host = urlsplit(connection.endpoint_url).hostname or ""
     if connection.is_aws:
         return "virtual"
@@ -190,20 +198,19 @@ def _addressing_style(connection: Connection, bucket_name: str) -> Literal["virt
     else:
         return "path"  # a bucket's name cannot stand before an IP address
     config = connection.config.replace(addressing_style="virtual", max_attempts=1, connect_timeout=3.0, read_timeout=5.0)
+    virtual = _Trial(Connection(config), trial.bucket_name)
+    virtual.prefix = trial.prefix
     try:
-        Connection(config).call("HeadBucket", Bucket=bucket_name)
+        # The object is looked at: a store that ignores the host's name answers 200 as well, from another place.
+        return "virtual" if virtual.get("known") == _BODY else "path"
     except S3Error:
         return "path"
-    return "virtual"
 
 
 def _takes_checksums(trial: _Trial) -> bool:
     """Sent as boto3 sends them by default, and looked at: some stores keep the trailer inside the object."""
-    config = trial.connection.config.replace(capabilities=Capabilities(checksums=True))
-    trial_with = _Trial(Connection(config), trial.bucket_name)
-    trial_with.prefix = trial.prefix
-    trial_with.put("checksummed")
-    return trial.get("checksummed") == _BODY and trial_with.get("checksummed") == _BODY
+    trial.put("checksummed", ChecksumAlgorithm="CRC32")
+    return trial.get("checksummed") == _BODY and trial.get("checksummed", ChecksumMode="ENABLED") == _BODY
 
 
 def _lists(trial: _Trial) -> bool:
@@ -271,13 +278,13 @@ def _takes_posts(trial: _Trial) -> bool:
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in form.fields.items()
     ]
     parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="probe"\r\n\r\n{_BODY.decode()}\r\n')
-    request = urllib.request.Request(  # noqa: S310 (the store's own endpoint)
+    request = urllib.request.Request(
         form.url,
         data=("".join(parts) + f"--{boundary}--\r\n").encode(),
         headers={"Content-Type": f"multipart/form-data; boundary={boundary}"},
     )
     try:
-        urllib.request.urlopen(request, timeout=trial.connection.config.read_timeout).close()  # noqa: S310
+        urllib.request.urlopen(request, timeout=trial.connection.config.read_timeout).close()
     except (urllib.error.URLError, OSError) as error:
         logger.debug("probe: a POST was not taken: %s", error)
         return False

@@ -87,3 +87,23 @@ def test_the_value_prints_every_ability() -> None:
     assert len(text.splitlines()) == len(fields(s3.Capabilities))
     assert "versioning                yes" in text
     assert "not asked" in text
+
+
+def test_a_bucket_of_ones_own_keeps_its_settings_and_its_versions(moto: Server, moto_bucket: s3.S3Bucket) -> None:
+    """In a versioned bucket the answers are about versioned buckets, and no scratch version stays behind."""
+    moto_bucket.versioning.enable()
+    moto_bucket.put_object("mine", "x")
+    found = moto_bucket.store.probe(moto_bucket.name)
+    assert (found.put_if_absent, found.put_if_absent_versioned) == (None, "honoured")
+    assert found.lifecycle is None
+    listed = moto.client().list_object_versions(Bucket=moto_bucket.name)
+    assert [one["Key"] for one in [*listed["Versions"], *listed.get("DeleteMarkers", ())]] == ["mine"]
+
+
+def test_a_boto3_resource_of_ones_own_is_asked_with_its_own_credentials(rclone: Server) -> None:
+    """rclone refuses everybody else."""
+    import boto3
+
+    session = boto3.Session(rclone.access_key, rclone.secret_key, region_name="us-east-1")
+    found = s3.S3Store.from_resource(session.resource("s3", endpoint_url=rclone.endpoint_url)).probe()
+    assert (found.checksums, found.list_v2) == (True, True)
