@@ -90,6 +90,7 @@ def python_of(name: str) -> Path:
 def work(scale: float, large: str, target: str) -> list[tuple[str, str, tuple[Any, ...], int]]:
     """The tasks: how each is called, what it is, with which arguments, and for how many objects it counts."""
     many, one, listed = max(50, int(10_000 * scale)), max(50, int(2_000 * scale)), max(1, int(100 * scale)) * 1000
+    mebibytes = Path(large).stat().st_size >> 20
     return [
         ("write 1 KiB", "write", (many, 1024), many),
         ("read 1 KiB", "read", (many, 1024), many),
@@ -100,8 +101,8 @@ def work(scale: float, large: str, target: str) -> list[tuple[str, str, tuple[An
         ("get, one by one", "get one", (one, 1024), one),
         ("head, one by one", "head one", (one, 1024), one),
         ("find, read, write back", "etl", (many // 4, 1024), many // 4),
-        ("upload 1 GiB", "upload", (large,), 1),
-        ("download 1 GiB", "download", (target,), 1),
+        (f"upload {mebibytes} MiB", "upload", (large,), 1),
+        (f"download {mebibytes} MiB", "download", (target,), 1),
     ]
 
 
@@ -189,6 +190,8 @@ def main() -> None:
             for task in ("write", "read", "put one", "get one"):
                 if task in peer.tasks:
                     peer.run(task, 50, 1024)
+            if "list" in peer.tasks:
+                peer.run("list")
         for label, task, arguments, objects in work(options.scale, str(large), str(Path(folder, "down"))):
             if options.only and not any(label.startswith(wanted) for wanted in options.only):
                 continue
