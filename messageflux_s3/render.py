@@ -29,25 +29,27 @@ def _theme(ink: str, faint: str, paper: str, line: str, bar: str) -> str:
     )
 
 
+# The name three times over, because a notebook's own rules for tables would win against it once.
 _STYLE = (
     f".mfs3{{{_theme('#1f2328', '#59636e', '#ffffff', '#d1d9e0', '#4c8fd6')};"
     "color:var(--mf-ink);background:var(--mf-paper);font:13px/1.5 system-ui,sans-serif;padding:.5em .75em;margin:0;"
     "max-width:100%;box-sizing:border-box;overflow-x:auto;color-scheme:light dark}"
     f"@media(prefers-color-scheme:dark){{.mfs3{{{_theme('#e6edf3', '#9198a1', '#0d1117', '#3d444d', '#3f7fc4')}}}}}"
-    ".mfs3 .mf-title{font-weight:600;overflow-wrap:anywhere}"
-    ".mfs3 .mf-note{color:var(--mf-faint);overflow-wrap:anywhere}"
-    ".mfs3 table{border-collapse:collapse;margin:.4em 0;width:auto;max-width:100%;font-size:13px;border:0;color:inherit}"
-    ".mfs3 th,.mfs3 td{padding:.2em .8em .2em 0;text-align:left;vertical-align:top;border:0;border-bottom:1px solid var(--mf-line);"
-    "background:none;color:inherit;white-space:normal;overflow-wrap:anywhere;max-width:32em;min-width:2em}"
-    ".mfs3 th{color:var(--mf-faint);font-weight:600;overflow-wrap:normal}"
-    ".mfs3 .mf-number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;overflow-wrap:normal}"
-    ".mfs3 .mf-bar{display:inline-block;width:8em;height:.7em;border-radius:2px;background:var(--mf-line);overflow:hidden}"
-    ".mfs3 .mf-bar i{display:block;height:100%;background:var(--mf-bar)}"
-    ".mfs3 pre{margin:.4em 0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere;font:12px/1.5 ui-monospace,monospace;"
+    ".mfs3.mfs3.mfs3 .mf-title{font-weight:600;overflow-wrap:anywhere}"
+    ".mfs3.mfs3.mfs3 .mf-note{color:var(--mf-faint);overflow-wrap:anywhere}"
+    ".mfs3.mfs3.mfs3 table{border-collapse:collapse;margin:.4em 0;width:auto;max-width:100%;font-size:13px;border:0;color:inherit}"
+    ".mfs3.mfs3.mfs3 th,.mfs3.mfs3.mfs3 td{padding:.2em .8em .2em 0;text-align:left;vertical-align:top;border:0;"
+    "border-bottom:1px solid var(--mf-line);background:none;color:inherit;white-space:normal;overflow-wrap:anywhere;max-width:32em;min-width:2em}"
+    ".mfs3.mfs3.mfs3 tr{background:none}"
+    ".mfs3.mfs3.mfs3 th{color:var(--mf-faint);font-weight:600;overflow-wrap:normal}"
+    ".mfs3.mfs3.mfs3 .mf-number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;overflow-wrap:normal}"
+    ".mfs3.mfs3.mfs3 .mf-bar{display:inline-block;width:8em;height:.7em;border-radius:2px;background:var(--mf-line);overflow:hidden}"
+    ".mfs3.mfs3.mfs3 .mf-bar i{display:block;height:100%;background:var(--mf-bar)}"
+    ".mfs3.mfs3.mfs3 pre{margin:.4em 0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere;font:12px/1.5 ui-monospace,monospace;"
     "background:none;color:inherit;border:0}"
-    ".mfs3 img{max-width:100%;height:auto;margin:.4em 0}"
-    ".mfs3 details{padding-left:1.2em}.mfs3 summary{margin-left:-1.2em;cursor:pointer}"
-    ".mfs3 .mf-leaf{overflow-wrap:anywhere}"
+    ".mfs3.mfs3.mfs3 img{max-width:100%;height:auto;margin:.4em 0}"
+    ".mfs3.mfs3.mfs3 details{padding-left:1.2em}.mfs3.mfs3.mfs3 summary{margin-left:-1.2em;cursor:pointer}"
+    ".mfs3.mfs3.mfs3 .mf-leaf{overflow-wrap:anywhere}"
 )
 
 

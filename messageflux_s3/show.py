@@ -101,7 +101,7 @@ def asked_store(store: S3Store) -> Shown:
 
 def asked_bucket(bucket: S3Bucket) -> Shown:
     """The bucket's settings and its first entries."""
-    entries = bucket.find(delimiter="/").show(ENTRIES)  # first: a bucket that is not there says so here
+    entries = asked_query(bucket.find(delimiter="/"), ENTRIES, "what is in it")  # first: a bucket that is not there says so here
     settings: list[tuple[str, Callable[[], str]]] = [
         ("versioning", lambda: bucket.versioning.get().status or "never enabled"),
         ("lifecycle", lambda: str(bucket.lifecycle.get())),
@@ -125,7 +125,7 @@ def _answer(ask: Callable[[], str]) -> str:
         return f"no answer ({error.code or type(error).__name__})"
 
 
-def asked_query(query: ObjectQuery, n: int) -> Shown:
+def asked_query(query: ObjectQuery, n: int, title: str = "") -> Shown:
     """The first entries of a query."""
     entries = query.limit(n + 1).entries()
     rows: list[list[Cell]] = []
@@ -139,7 +139,7 @@ def asked_query(query: ObjectQuery, n: int) -> Shown:
         else:
             rows.append([entry.key, Bytes(entry.size), entry.last_modified, entry.storage_class])
     headers = ["key", "size", "last modified", "storage class"]
-    return render.table(headers, rows, title=repr(query), note=more if rows else "nothing found")
+    return render.table(headers, rows, title=title or repr(query)[len("<ObjectQuery ") : -1], note=more if rows else "nothing found")
 
 
 def asked_tree(query: ObjectQuery, prefix: str, depth: int, entries: int) -> Shown:

@@ -31,6 +31,8 @@ _SIZE_NAMES = ("empty", "< 1 KiB", "< 32 KiB", "< 1 MiB", "< 8 MiB", "< 128 MiB"
 _AGE_DAYS = (1, 7, 30, 90, 365, 1095)
 _AGE_NAMES = ("< 1 day", "< 1 week", "< 30 days", "< 90 days", "< 1 year", "< 3 years", "3 years and more")
 
+_PALE, _DEEP = (0.83, 0.90, 0.96), (0.18, 0.40, 0.65)
+
 By = Literal["prefix", "extension", "storage_class", "size", "age"]
 
 
@@ -137,6 +139,7 @@ class Usage:
             axis.bar([*groups], [tally.bytes for tally in groups.values()], color="#4c8fd6")
             axis.set_title(title, fontsize=10)
             axis.tick_params(axis="x", labelrotation=40, labelsize=8)
+            axis.set_yticks([max(tally.bytes for tally in groups.values()) * quarter / 4 for quarter in range(5)])
             axis.yaxis.set_major_formatter(lambda value, _: render.size_text(int(value)))
             axis.spines[["top", "right"]].set_visible(False)
 
@@ -167,8 +170,8 @@ class Usage:
                 self._table("prefix", {name or "(no prefix)": tally for name, tally in largest.items()}),
                 self._table("extension", self.by_extension),
                 self._table("storage class", self.by_storage_class),
-                self._table("size", self.by_size),
-                self._table("age", self.by_age),
+                self._table("size", _from_first_to_last(self.by_size)),
+                self._table("age", _from_first_to_last(self.by_age)),
             ]
         return render.stack(*parts)
 
@@ -289,6 +292,12 @@ def _largest_first(groups: Mapping[str, _Count]) -> dict[str, Tally]:
     return {name: count.done() for name, count in sorted(groups.items(), key=lambda item: -item[1].bytes)}
 
 
+def _from_first_to_last(groups: Mapping[str, Tally]) -> dict[str, Tally]:
+    """The ranges of a histogram without the empty ones at its ends."""
+    filled = [number for number, tally in enumerate(groups.values()) if tally.count]
+    return dict([*groups.items()][filled[0] : filled[-1] + 1])
+
+
 def _text(moment: str | datetime) -> str:
     """A time in the form that is compared: UTC, without a zone."""
     if isinstance(moment, str):
@@ -329,10 +338,11 @@ def _draw_treemap(axis: Any, groups: Mapping[str, Tally], total: int) -> None:
         else:
             box = (left, bottom, width, height * share)
             bottom, height = bottom + height * share, height * (1 - share)
-        tint = 0.85 - 0.55 * size / largest
+        weight = size / largest
+        colour = [pale + (deep - pale) * weight for pale, deep in zip(_PALE, _DEEP, strict=True)]
         x, y, wide, high = box
-        axis.bar(x, high, wide, bottom=y, align="edge", color=(tint * 0.9, tint, 0.95), edgecolor="white", linewidth=2)
+        axis.bar(x, high, wide, bottom=y, align="edge", color=tuple(colour), edgecolor="white", linewidth=2)
         if wide > 0.07 and high > 0.08:
             label = f"{render.shortened(_plain(name), max(int(wide * 90), 4))}\n{render.size_text(size)} ({size / total:.0%})"
-            ink = "white" if tint < 0.5 else "black"
+            ink = "white" if weight > 0.5 else "black"
             axis.text(x + wide / 2, y + high / 2, label, ha="center", va="center", fontsize=9 if number < 8 else 7, color=ink)
