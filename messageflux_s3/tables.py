@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
-ROWS_PER_BATCH = 100_000
+ROWS_PER_BATCH = 20_000
 COLUMNS = ("key", "last_modified", "etag", "size", "storage_class", "version_id", "is_latest")
 """In the order of an entry; the last two only where versions were listed."""
 
