@@ -624,7 +624,7 @@ class S3Object:
             name  total
             ----  -----
             erp   7
-            19 B · text/csv
+            17 B · text/csv
         """
         return preview.preview(self._bucket._connection, self._bucket.name, self._key, version_id=self._version_id, lines=lines)
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from counting import Counted
 
-from messageflux_s3 import S3Bucket, S3NoSuchBucket, usage
+from messageflux_s3 import (
+    BatchResult,
+    Capabilities,
+    Failure,
+    LifecycleRule,
+    S3Bucket,
+    S3Error,
+    S3NoSuchBucket,
+    usage,
+)
 from messageflux_s3.listing import Listed
 from messageflux_s3.usage import Tally, measure
 
@@ -214,3 +224,21 @@ def test_completion_is_bounded(counted: Counted) -> None:
         assert counted.bucket._ipython_key_completions_() == [f"{n:04d}" for n in range(1000)]
     assert len(requests) == 1
     assert counted.store.bucket("no-such-bucket-here")._ipython_key_completions_() == []
+
+
+def test_values_show_themselves(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """Results, plans, rules, changes and capabilities are drawn, and bad names in them do nothing."""
+    nasty = "<script>alert(1)<"
+    (tmp_path / nasty).write_text("x")
+    error = S3Error(nasty, code="SlowDown", bucket="b", key=nasty)
+    change = moto_bucket.lifecycle.ensure(LifecycleRule(nasty, prefix=nasty, expire_days=3))
+    shown = [
+        BatchResult([], [Failure(nasty, None, error)])._repr_html_(),
+        moto_bucket.sync_from_folder(tmp_path, "docs", dry_run=True)._repr_html_(),
+        change._repr_html_(),
+        change.after._repr_html_(),
+    ]
+    for html in shown:
+        assert "<script" not in html and "&lt;script&gt;alert(1)&lt;" in html
+    assert "not asked" in Capabilities()._repr_html_()
+    assert "succeeded" in BatchResult(["a"], [])._repr_html_()
