@@ -231,9 +231,8 @@ class S3Bucket:
     def store(self) -> S3Store:
         """The store that the bucket is in. Requests: none."""
         if self._store is None:
-            from .store import (
-                S3Store,  # only messageflux's door has no parent to be handed; see docs/explanation/architecture.md
-            )
+            # Only messageflux's door has no parent to be handed; see docs/explanation/architecture.md.
+            from .store import S3Store
 
             self._store = S3Store.from_resource(self._connection.resource)
         return self._store

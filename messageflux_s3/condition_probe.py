@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 from .capabilities import Condition
@@ -298,14 +299,14 @@ def _round_holds(scratch: _Scratch, ability: Ability) -> bool:
     writers = WRITERS if ability.startswith("put") else WRITERS // 2
     writes = [scratch.writer(ability, key) for _ in range(writers)]
     bodies = [secrets.token_bytes(16) for _ in writes]
-    won = _at_once([lambda write=write, body=body: write(body, condition) for write, body in zip(writes, bodies)])
-    winners = [body for body, has_won in zip(bodies, won) if has_won]
+    won = _at_once([partial(write, body, condition) for write, body in zip(writes, bodies, strict=True)])
+    winners = [body for body, has_won in zip(bodies, won, strict=True) if has_won]
     if len(winners) > 1:
         return False
     return not winners or scratch.read(key) == winners[0]
 
 
-def _at_once(attempts: list[Callable[[], Any]]) -> list[bool]:
+def _at_once(attempts: Sequence[Callable[[], Any]]) -> list[bool]:
     """Make the attempts in one moment; tell which were told that they succeeded."""
     start = threading.Barrier(len(attempts))
 
@@ -349,7 +350,7 @@ def _race_deletes(scratch: _Scratch) -> Condition:
         etag = scratch.put(key, secrets.token_bytes(16))
         condition = {"IfMatch": quoted(connection, etag)}
         puts = [scratch.writer("put_if_match", key) for _ in range(WRITERS // 2)]
-        won = _at_once([lambda put=put: put(secrets.token_bytes(16), condition) for put in puts] + [lambda etag=etag: delete(etag)])
+        won = _at_once([*(partial(put, secrets.token_bytes(16), condition) for put in puts), partial(delete, etag)])
         if sum(won) > 1:
             return "sequential"
     return "honoured"

@@ -18,7 +18,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -42,6 +42,11 @@ from .multipart import MultipartUpload
 CARRIED = 6
 """How many former write-ids an update carries forward, so that a writer whose answer was lost finds its own."""
 
+_DESCRIBING = (
+    "ContentType", "ContentEncoding", "ContentLanguage", "ContentDisposition", "CacheControl", "Expires", "StorageClass",
+    "ServerSideEncryption", "SSEKMSKeyId",
+)  # fmt: skip
+
 _DOUBTFUL = (S3ConnectionError, S3ServerError, S3Throttled)
 
 
@@ -58,6 +63,8 @@ def check(*, if_absent: bool, if_match: str | None) -> None:
         raise ValueError("if_match is empty; an object's etag is obj.etag")
     if if_absent and if_match is not None:
         raise ValueError("if_absent and if_match exclude each other")
+    if not if_absent and if_match is None:
+        raise ValueError("a conditional write wants if_absent or if_match")
 
 
 def new_write_id() -> str:
@@ -102,7 +109,7 @@ def put(
     require(connection, bucket_name, "put_if_absent" if if_absent else "put_if_match")
     write_id = new_write_id()
     encoded = {**user_metadata.encode(metadata), WRITE_ID: f"{write_id} {carried}".strip()}
-    call = caller(connection, bucket_name, key, write_id, if_absent=if_absent, if_match=if_match)
+    call = caller(connection, bucket_name, key, write_id, if_absent=if_absent, if_match=if_match, carried=carried)
     answer = call(
         "PutObject", Bucket=bucket_name, Key=key, Body=body, Metadata=encoded, **content.s3_parameters(key, extra)
     )
@@ -130,14 +137,14 @@ def require(connection: Connection, bucket_name: str, kind: Ability) -> None:
 
 
 def caller(
-    connection: Connection, bucket_name: str, key: str, write_id: str, *, if_absent: bool, if_match: str | None
+    connection: Connection, bucket_name: str, key: str, write_id: str, *, if_absent: bool, if_match: str | None, carried: str = ""
 ) -> Callable[..., dict[str, Any]]:
     """What makes the one call that creates the object, under the condition, and settles what a lost answer leaves open.
 
     The result stands in for ``connection.call``: for PutObject, CompleteMultipartUpload and CopyObject alike.
     """
     condition = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": (if_match or "").strip('"')}
-    write = _Write(connection, bucket_name, key, write_id, if_absent, (if_match or "").strip('"'))
+    write = _Write(connection, bucket_name, key, write_id, if_absent, (if_match or "").strip('"'), carried)
 
     def call(operation: str, **parameters: Any) -> dict[str, Any]:
         if operation == "CompleteMultipartUpload":
@@ -151,7 +158,7 @@ class _Write:
     """One conditional write, through all its attempts."""
 
     def __init__(
-        self, connection: Connection, bucket_name: str, key: str, write_id: str, if_absent: bool, if_match: str
+        self, connection: Connection, bucket_name: str, key: str, write_id: str, if_absent: bool, if_match: str, carried: str
     ) -> None:
         self._connection = connection
         self._bucket_name = bucket_name
@@ -159,7 +166,9 @@ class _Write:
         self._write_id = write_id
         self._if_absent = if_absent
         self._if_match = if_match
+        self._replaces = carried.partition(" ")[0]
         self._began = 0.0
+        self._looked_at: datetime | None = None
 
     def make(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         self._began = time.monotonic()
@@ -168,7 +177,10 @@ class _Write:
             if attempt:
                 time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
             try:
-                return self._connection.call(operation, **parameters)
+                answer = self._connection.call(operation, **parameters)
+                if operation != "PutObject" or answer.get("ETag"):
+                    return answer
+                raise S3ConnectionError(f"the answer to {operation} was cut off within its headers", operation=operation, retryable=True)
             except S3PreconditionFailed as error:
                 if error.status == 409:  # two writers met: neither is known to have been refused for good
                     doubtful = doubtful or (error if _was_retried(error) else None)
@@ -180,13 +192,15 @@ class _Write:
             except S3NoSuchItem as error:
                 # If-Match on an object that is gone answers 404; a completed upload is gone as well.
                 if doubtful is None and not _was_retried(error):
+                    if self._if_absent or error.code == "NoSuchUpload":
+                        raise  # the bucket, the source or the upload is missing: no word about the condition
                     raise self._conflict(error) from error
                 return self._settle(error)
             except _DOUBTFUL as error:
                 doubtful = last = error
-                answer = self._look(error)
-                if answer is not None:
-                    return answer
+                found = self._look(error)
+                if found is not None:
+                    return found
         if doubtful is None:
             raise self._conflict(last) from last
         raise self._unknown(last) from last
@@ -221,8 +235,12 @@ class _Write:
 
     def _refused(self, found: Head, error: S3Error) -> S3PreconditionFailed:
         """What stands there was written before our first attempt: then ours never was. Else nobody can know."""
-        began = server_time(getattr(error.__cause__, "response", None)) - timedelta(seconds=time.monotonic() - self._began + 2)
-        if found.last_modified is not None and found.last_modified < began:
+        if self._replaces and self._replaces in (found.write_id or "").split():
+            return self._conflict(error)  # its line goes back to what we were to replace, and we are not in it
+        # The date of an object in parts is that of its beginning (on AWS): it proves nothing.
+        if self._looked_at is None or found.last_modified is None or "-" in (found.etag or "-"):
+            return self._unknown(error)
+        if found.last_modified < self._looked_at - timedelta(seconds=time.monotonic() - self._began + 2):
             return self._conflict(error)
         return self._unknown(error)
 
@@ -231,6 +249,7 @@ class _Write:
             answer = self._connection.call("HeadObject", Bucket=self._bucket_name, Key=self._key)
         except S3NoSuchItem:
             return None
+        self._looked_at = server_time(answer)
         return Head.from_answer(answer)
 
     def _is_ours(self, found: Head) -> bool:
@@ -274,13 +293,13 @@ def _was_retried(error: S3Error) -> bool:
     return bool((response.get("ResponseMetadata") or {}).get("RetryAttempts"))
 
 
-def server_time(answer: Mapping[str, Any] | None) -> datetime:
-    """The server's clock when it gave an answer (as boto3 has it); ours where it did not say."""
+def server_time(answer: Mapping[str, Any] | None) -> datetime | None:
+    """The server's clock when it gave an answer (as boto3 has it); None where it did not say: ours may be hours off."""
     text = (((answer or {}).get("ResponseMetadata") or {}).get("HTTPHeaders") or {}).get("date")
     try:
-        return parsedate_to_datetime(text) if text else datetime.now(timezone.utc)
+        return parsedate_to_datetime(text) if text else None
     except ValueError:
-        return datetime.now(timezone.utc)
+        return None
 
 
 def delete(connection: Connection, bucket_name: str, key: str, *, if_match: str) -> None:
@@ -339,12 +358,11 @@ def update(
     for attempt in range(attempts):
         if attempt:
             time.sleep(random.uniform(0, min(2.0, 0.02 * 2 ** min(attempt, 8))))
-        found, before = _read(connection, bucket_name, key)
+        found, before, kept = _read(connection, bucket_name, key)
         after = content.body_bytes(function(before), "what the function returns")
         if before is not None and after == before:
             return found, before
         carried = " ".join((found.write_id or "").split()[:CARRIED])
-        kept: dict[str, Any] = {} if before is None else {"metadata": found.metadata, "content_type": found.content_type or None}
         try:
             written = put(
                 connection, bucket_name, key, after, if_absent=before is None, if_match=found.etag, carried=carried, **kept
@@ -360,8 +378,19 @@ def update(
     ) from conflict
 
 
-def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, bytes | None]:
+def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, bytes | None, dict[str, Any]]:
+    """What stands there: its headers, its content, and what describes it, as parameters of the write that replaces it."""
     try:
-        return content.get(connection, bucket_name, key)
+        answer = connection.call("GetObject", Bucket=bucket_name, Key=key)
+        with connection.translating("GetObject", bucket_name, key):
+            before: bytes = answer["Body"].read()
     except S3NoSuchItem:
-        return Head(), None
+        return Head(), None, {}
+    found = Head.from_answer(answer)
+    if found.etag is None:  # cut off within its headers: without the etag a write would have no condition
+        raise S3ConnectionError(
+            f"GetObject on s3://{bucket_name}/{key}: the answer did not arrive whole", operation="GetObject", bucket=bucket_name, key=key,
+            retryable=True,
+        )  # fmt: skip
+    kept = {name: answer[name] for name in _DESCRIBING if answer.get(name)}
+    return found, before, {**kept, "metadata": found.metadata}

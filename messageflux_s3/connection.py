@@ -39,6 +39,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("messageflux_s3")
 
 _NEVER = "9999-12-31T23:59:59Z"
+# Headers without which an answer of success is one that broke off.
+_NEVER_WITHOUT = {
+    "HeadObject": {"etag", "last-modified", "content-length"},
+    "GetObject": {"etag", "last-modified"},
+    "PutObject": {"etag"},
+    "UploadPart": {"etag"},
+}
 _ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<([A-Za-z][\w.-]*)")
 
 
@@ -280,10 +287,16 @@ class Connection:
                 self._live = _Live(resource, client, Lane(client))
             return self._live
 
-    def _note_document(self, response_dict: dict[str, Any], **_: Any) -> None:
+    def _note_document(self, response_dict: dict[str, Any], operation_model: Any, **_: Any) -> None:
         body = response_dict.get("body")
+        headers = {name.lower() for name in response_dict.get("headers", {})}
         self._wire.received = body if isinstance(body, bytes) else b""
-        if getattr(self._wire, "reading", False) and "etag" in {name.lower() for name in response_dict.get("headers", {})}:
+        if response_dict.get("status_code") in (200, 206) and not _NEVER_WITHOUT.get(operation_model.name, headers) <= headers:
+            # urllib3 lets an answer pass that broke off among its headers: to boto3 it is a failure now, which it asks about again.
+            if body is not None and hasattr(body, "close"):
+                body.close()
+            response_dict["status_code"], response_dict["body"] = 500, b""
+        elif getattr(self._wire, "reading", False) and "etag" in headers:
             # What has an ETag is an object: a gateway that knows no "?tagging" sends the object itself. Its text may look like
             # tags, or like nothing, which botocore would take for a failure and ask again.
             self._wire.received = response_dict["body"] = b""

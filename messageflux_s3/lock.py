@@ -28,7 +28,15 @@ from typing import Any, Literal
 from . import conditional
 from .connection import Connection
 from .content import Head
-from .errors import S3Error, S3LockError, S3NoSuchItem, S3ObjectExists, S3PreconditionFailed
+from .errors import (
+    S3ConnectionError,
+    S3Error,
+    S3LockError,
+    S3NoSuchItem,
+    S3ObjectExists,
+    S3PreconditionFailed,
+    S3ServerError,
+)
 from .keys import check_key
 
 logger = logging.getLogger("messageflux_s3")
@@ -58,12 +66,12 @@ class _Lease:
     def of(cls, document: Mapping[str, Any]) -> _Lease | None:
         """The lease in a document; None where it is a plain lock file."""
         found = document.get("_lease")
-        if not isinstance(found, Mapping):
-            return None
+        if not isinstance(found, Mapping) or not isinstance(found.get("token"), int):
+            return None  # no lease of ours: never taken over
         ttl = found.get("ttl")
         return cls(
             state="free" if found.get("state") == "free" else "held",
-            token=int(found.get("token", 0)),
+            token=found["token"],
             ttl=float(ttl) if isinstance(ttl, (int, float)) else None,
             owner=str(found.get("owner", "")),
             nonce=str(found.get("nonce", "")),
@@ -77,8 +85,8 @@ class _Seen:
     document: dict[str, Any]
     lease: _Lease | None
     etag: str
-    age: float  # seconds since it was written, by the server's own clock
-    server_time: datetime
+    age: float | None  # seconds since it was written, by the server's own clock
+    server_time: datetime | None
 
 
 class _File:
@@ -99,6 +107,8 @@ class _File:
             answer = self.connection.call("GetObject", Bucket=self.bucket_name, Key=self.key)
             with self.connection.translating("GetObject", self.bucket_name, self.key):
                 body: bytes = answer["Body"].read()
+                if not answer.get("ETag"):
+                    raise ConnectionError("the answer was cut off within its headers")
         except S3NoSuchItem as error:
             self.absent_at = conditional.server_time(getattr(error.__cause__, "response", None))
             return None
@@ -109,7 +119,7 @@ class _File:
         if not isinstance(document, dict):
             document = {}
         now = conditional.server_time(answer)
-        age = (now - answer["LastModified"]).total_seconds()
+        age = (now - answer["LastModified"]).total_seconds() if now is not None and "LastModified" in answer else None
         return _Seen(document, _Lease.of(document), str(answer["ETag"]).strip('"'), age, now)
 
     def write(self, document: Mapping[str, Any], *, over: str | None) -> Head:
@@ -166,6 +176,7 @@ class S3Lock:
         self._owner = owner if owner is not None else f"{os.uname().nodename if hasattr(os, 'uname') else 'host'}:{os.getpid()}"
         self._lease: _Lease | None = None
         self._etag = ""
+        self._written: list[str] = []  # nonces of ours that may stand there
         self._deadline = 0.0
         self._lost = False
         self._pid = os.getpid()
@@ -233,10 +244,10 @@ class S3Lock:
         until = clock() + self._wait
         watched, since = "", 0.0
         while True:
-            asked = clock()
             seen = self._file.read()
             if seen is not None and seen.etag != watched:
-                watched, since = seen.etag, asked
+                # From the answer on, not from the question: on a slow GET the holder may have renewed in between.
+                watched, since = seen.etag, clock()
             if self._is_takeable(seen, since) and self._take(seen):
                 self._start_renewing()
                 return self
@@ -258,12 +269,13 @@ class S3Lock:
             return True
         if seen.lease.ttl is None:
             return False
-        return clock() - since >= seen.lease.ttl or seen.age >= seen.lease.ttl + 1
+        return clock() - since >= seen.lease.ttl or (seen.age is not None and seen.age >= seen.lease.ttl + 1)
 
     def _take(self, seen: _Seen | None) -> bool:
         """One transition to held; False where somebody was faster."""
         if seen is None:
-            assert self._file.absent_at is not None
+            if self._file.absent_at is None:
+                raise S3ConnectionError(f"the answer about the lock {self._file} carried no Date", key=self.key, retryable=True)
             token = int(self._file.absent_at.timestamp()) * _TOKENS_PER_SECOND
         else:
             assert seen.lease is not None
@@ -275,20 +287,31 @@ class S3Lock:
         except S3PreconditionFailed:
             return False
         if seen is None:
-            self._outlive_second(token // _TOKENS_PER_SECOND)
+            if not self._outlive_second(token // _TOKENS_PER_SECOND, lease.nonce):
+                return False
+            created, lease, sent = written.etag, replace(lease, nonce=secrets.token_hex(12)), clock()
+            try:  # the wait has eaten from the lease: begin with a whole one
+                written = self._file.write(self._document(lease), over=created)
+            except S3PreconditionFailed:
+                return False
         if clock() >= sent + self._ttl:
             return False  # the answer took longer than the lease
         self._pid = os.getpid()
         self._lease, self._etag, self._deadline, self._lost = lease, written.etag or "", sent + self._ttl, False
+        self._written = [lease.nonce]
         return True
 
-    def _outlive_second(self, second: int) -> None:
-        """Wait until the server's clock has passed the second of the first token: who creates the object anew then has a larger one."""
+    def _outlive_second(self, second: int, nonce: str) -> bool:
+        """Wait until the server's clock has passed the second of the first token: who creates the object anew then has a larger one.
+
+        False where ours is no longer there: somebody who created it anew within that second may have the same token.
+        """
         while True:
             seen = self._file.read()
-            now = self._file.absent_at if seen is None else seen.server_time
-            if now is None or now.timestamp() >= second + 1:
-                return
+            if seen is None or seen.lease is None or seen.lease.nonce != nonce:
+                return False
+            if seen.server_time is not None and seen.server_time.timestamp() >= second + 1:
+                return True
             time.sleep(0.2)
 
     def _document(self, lease: _Lease) -> dict[str, Any]:
@@ -317,13 +340,33 @@ class S3Lock:
             self.check()
             assert self._lease is not None
             lease = replace(self._lease, nonce=secrets.token_hex(12))
-            sent = clock()
+            sent, deadline = clock(), self._deadline
             try:
-                written = self._file.write(self._document(lease), over=self._etag)
+                self._replace(lease)
             except S3PreconditionFailed as error:
                 self._lost = True
                 raise S3LockError(f"the lock {self._file} was lost: somebody else has written it", key=self.key) from error
-            self._lease, self._etag, self._deadline = lease, written.etag or "", sent + self._ttl
+            if clock() >= deadline:
+                self._lost = True  # check() has raised, or would have: what is lost stays lost
+                self.check()
+            self._lease, self._deadline = lease, sent + self._ttl
+
+    def _replace(self, lease: _Lease) -> None:
+        """One transition from a state of ours; which one stands there may be unknown, where the answer of an earlier one was lost."""
+        self._written.append(lease.nonce)
+        for _ in range(3):
+            try:
+                written = self._file.write(self._document(lease), over=self._etag)
+            except S3PreconditionFailed:
+                seen = self._file.read()
+                if seen is None or seen.lease is None or seen.lease.state == "free" or seen.lease.nonce not in self._written:
+                    raise
+                self._etag = seen.etag
+            else:
+                self._etag = written.etag or ""
+                self._written = [lease.nonce]
+                return
+        raise S3ServerError(f"the lock {self._file} could not be written: the store refuses what it shows", key=self.key, retryable=True)
 
     def release(self) -> None:
         """Give the lock back; that it is not ours any more is no error.
@@ -346,18 +389,14 @@ class S3Lock:
             free = replace(self._lease, state="free", nonce=secrets.token_hex(12))
             self._lost = True
             try:
-                self._file.write(self._document(free), over=self._etag)
+                self._replace(free)
             except S3PreconditionFailed:
                 logger.warning("the lock %s was taken over before it was released", self._file)
 
     def _start_renewing(self) -> None:
         self._stop = threading.Event()
-        self._renewer = threading.Thread(
-            target=_renew_until_stopped,
-            args=(weakref.ref(self), self._stop, self._ttl / 3),
-            name=f"messageflux-s3-lock {self.key}",
-            daemon=True,
-        )
+        arguments = (weakref.ref(self), self._stop, self._ttl)
+        self._renewer = threading.Thread(target=_renew_until_stopped, args=arguments, name=f"messageflux-s3-lock {self.key}", daemon=True)
         self._renewer.start()
 
     def __enter__(self) -> S3Lock:
@@ -371,23 +410,23 @@ class S3Lock:
         return f"<S3Lock {self._file} by {self._owner!r}: {state}>"
 
 
-def _renew_until_stopped(lock: weakref.ref[S3Lock], stop: threading.Event, pause: float) -> None:
-    """The renewing thread: ends when the lock is released, lost, or forgotten."""
-    soon = min(1.0, pause / 3)
-    wait = pause
-    while not stop.wait(wait):
-        held = lock()
-        if held is None:
+def _renew_until_stopped(reference: weakref.ref[S3Lock], stop: threading.Event, ttl: float) -> None:
+    """The daemon thread of one held lock; it ends with the lock, also with one that was dropped without a release."""
+    pause = ttl / 3
+    while not stop.wait(pause):
+        lock = reference()
+        if lock is None:
             return
         try:
-            held.renew()
-            wait = pause
+            lock.renew()
         except S3LockError:
             return
         except S3Error as error:
-            logger.warning("the lock %s could not be renewed yet: %s", held, error)
-            wait = soon
-        del held
+            logger.warning("the lock %s could not be renewed yet: %s", lock, error)
+            pause = min(1.0, ttl / 10)
+        else:
+            pause = ttl / 3
+        del lock
 
 
 # -- plain lock files -------------------------------------------------------------------------------------------------------------

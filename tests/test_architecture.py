@@ -58,7 +58,7 @@ ORDER = [module for floor in FLOORS.values() for module in floor]
 TOP_FLOOR = set().union(*ROOMS.values())
 
 # The one door that has no parent to be handed: messageflux's S3Object(object_summary) makes its bucket itself.
-EXCEPTIONS = {("object", "bucket")}
+EXCEPTIONS = {("object", "bucket"), ("bucket", "store")}
 
 WIRE = {"boto3", "botocore", "httptools", "s3transfer", "urllib3"}
 WIRE_ROOMS = {*FLOORS["first"], "transfer"}
