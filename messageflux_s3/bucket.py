@@ -54,7 +54,7 @@ class S3Bucket:
 
     Example:
         >>> bucket.put_object("2026/a.json", b'{"total": 7}', {"source": "erp"})
-        S3Object('s3://…/2026/a.json')
+        S3Object('s3://.../2026/a.json')
         >>> [obj.size for obj in bucket.find(prefix="2026/")]
         [12]
     """

@@ -92,7 +92,7 @@ def parse_page(body: bytes) -> Page:
         >>> page = parse_page(b'<ListBucketResult><Contents><Key>a&amp;b</Key><LastModified>2026-01-01T00:00:00Z'
         ...     b'</LastModified><ETag>"e"</ETag><Size>3</Size></Contents></ListBucketResult>')
         >>> page.objects[0]
-        ('a&b', '2026-01-01T00:00:00Z', '"e"', '3', '')
+        ('a&b', '2026-01-01T00:00:00Z', 'e', '3', '')
     """
     try:
         text = body.decode("utf-8")

@@ -620,7 +620,7 @@ class S3Object:
 
         Example:
             >>> bucket.put_object("a.csv", "name,total\\nerp,7\\n").preview()
-            s3://…/a.csv
+            s3://.../a.csv
             name  total
             ----  -----
             erp   7

@@ -490,7 +490,7 @@ class ObjectQuery:
         Example:
             >>> _ = bucket.put_objects([("a/1", "x"), ("a/b/2", "x"), ("c", "x")])
             >>> print(bucket.find().tree())
-            s3://…/
+            s3://.../
             ├── a/
             │   ├── 1  1 B
             │   └── b/

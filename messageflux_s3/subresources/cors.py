@@ -123,7 +123,7 @@ class Cors(SubResource[CorsConfiguration]):
     Example:
         >>> plan = bucket.cors.ensure(s3.CorsRule("app", origins=("https://app.example",), methods=("GET", "PUT")))
         >>> print(plan)
-        cors of s3://…/:
+        cors of s3://.../:
         --- now
         +++ then
         @@ -0,0 +1 @@

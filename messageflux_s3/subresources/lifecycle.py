@@ -228,7 +228,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         >>> print(bucket.lifecycle.get())
         expire tmp/: keys that begin with 'tmp/': delete after 7 days
         >>> print(bucket.lifecycle.ensure(s3.LifecycleRule("sweep", abort_uploads_days=3)))
-        lifecycle of s3://…/:
+        lifecycle of s3://.../:
         --- now
         +++ then
         @@ -1 +1,2 @@

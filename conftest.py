@@ -1,0 +1,61 @@
+"""Every example runs: the Python blocks of README.md and docs/, and the ``>>>`` examples of the docstrings, on an S3 server of their own.
+
+Each document and each docstring finds ``s3`` (the package), ``store`` (on a fresh LocalS3 of this process) and ``bucket`` (new and empty).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
+from typing import Any
+
+from sybil import Document, Region, Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+from sybil.parsers.rest import DocTestParser
+
+import messageflux_s3
+
+
+def _begin(namespace: dict[str, Any]) -> None:
+    server = _server()
+    store = server.connect()
+    namespace.update(s3=messageflux_s3, store=store, bucket=store.create_bucket(f"examples-{uuid.uuid4().hex[:12]}"))
+
+
+class FreshBucketParser:
+    """Gives every docstring a bucket of its own, so that no example sees what another one wrote."""
+
+    def __call__(self, document: Document) -> Iterator[Region]:
+        if ">>>" in document.text:  # of a Python file, Sybil hands over one docstring after the other
+            yield Region(0, 1, document.text, lambda example: _begin(example.namespace))
+
+
+_started: list[messageflux_s3.LocalS3] = []
+
+
+def _server() -> messageflux_s3.LocalS3:
+    """Started at the first example, so that a run of other tests alone does not wait for it."""
+    if not _started:
+        _started.append(messageflux_s3.LocalS3())
+    return _started[0]
+
+
+def pytest_unconfigure() -> None:
+    """The examples' server ends with the run."""
+    while _started:
+        _started.pop().close()
+
+
+pytest_collect_file = (
+    Sybil(
+        parsers=[PythonCodeBlockParser(), SkipParser()],
+        patterns=["README.md", "docs/*.md", "docs/**/*.md"],
+        setup=_begin,
+    )
+    + Sybil(
+        parsers=[FreshBucketParser(), DocTestParser(optionflags=ELLIPSIS | NORMALIZE_WHITESPACE)],
+        patterns=["messageflux_s3/*.py", "messageflux_s3/**/*.py"],
+        setup=_begin,
+    )
+).pytest()
