@@ -37,7 +37,8 @@ _OTHER_KEYS = frozenset({"access_key", "credentials", "profile", "boto3_session"
 class LocalS3:
     """An S3 server of your own, empty at first, that ends with your process however that ends.
 
-    It starts when it is first used, or at ``with``, and takes a second. Any number can run side by side, each with its own buckets. It listens on this machine
+    It starts when it is first used, or at ``with``, and takes a second. Any number can run side by side, each with its own
+    buckets. It listens on this machine
     only, checks no credentials, and is meant for trying things out and for tests, not for speed.
 
     A forked child may go on using its parent's server; ``close()`` there leaves it running.

@@ -28,7 +28,13 @@ def test_plain_text_travels_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("as_sent", "meant"),
-    [("ZoÃ«", "Zoë"), ("=?UTF-8?Q?Zo=C3=AB?=", "Zoë"), ("=?UTF-8?B?Wm/Dqw==?=", "Zoë"), ("=?what?X?zz?=", "=?what?X?zz?="), ("Zo\xeb", "Zo\xeb")],
+    [
+        ("ZoÃ«", "Zoë"),
+        ("=?UTF-8?Q?Zo=C3=AB?=", "Zoë"),
+        ("=?UTF-8?B?Wm/Dqw==?=", "Zoë"),
+        ("=?what?X?zz?=", "=?what?X?zz?="),
+        ("Zo\xeb", "Zo\xeb"),
+    ],
 )
 def test_what_other_stores_send_is_understood(as_sent: str, meant: str) -> None:
     """Raw UTF-8 read as Latin-1, RFC 2047 of either kind; what is neither stays as it is."""

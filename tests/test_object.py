@@ -123,7 +123,14 @@ def test_metadata_survives_the_round_trip(bucket: s3.S3Bucket) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "error"), [("", s3.S3InvalidName), ("k" * 1025, s3.S3InvalidName), ("ü" * 513, s3.S3InvalidName), (7, TypeError), ("\ud800", s3.S3InvalidName)]
+    ("key", "error"),
+    [
+        ("", s3.S3InvalidName),
+        ("k" * 1025, s3.S3InvalidName),
+        ("ü" * 513, s3.S3InvalidName),
+        (7, TypeError),
+        ("\ud800", s3.S3InvalidName),
+    ],
 )
 def test_a_key_that_s3_does_not_take_is_refused_at_once(moto_store: s3.S3Store, key: Any, error: type[Exception]) -> None:
     """Before any request."""

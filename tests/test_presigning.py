@@ -14,7 +14,9 @@ import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
 
 
-def fetch(url: str, method: str = "GET", data: bytes | None = None, headers: dict[str, str] | None = None) -> tuple[int, bytes, dict[str, str]]:
+def fetch(
+    url: str, method: str = "GET", data: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, bytes, dict[str, str]]:
     """One request without any library of S3."""
     request = urllib.request.Request(url, data, headers or {}, method=method)
     try:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import boto3
 import pytest
@@ -64,7 +64,7 @@ def test_ping_and_is_online(rclone: Server) -> None:
 
 def test_wrong_credentials_and_missing_endpoints_have_their_errors(rclone: Server) -> None:
     """By cause, with words that help."""
-    with pytest.raises(s3.S3AuthenticationError, match="SignatureDoesNotMatch|InvalidAccessKeyId|secret"):
+    with pytest.raises(s3.S3AuthenticationError, match=r"SignatureDoesNotMatch|InvalidAccessKeyId|secret"):
         list(rclone.connect(secret_key="wrong-secret-key-000").buckets())
     with pytest.raises(s3.S3ConnectionError, match="nobody answers"):
         list(s3.connect("http://127.0.0.1:9", access_key="A" * 10, secret_key="S" * 10, max_attempts=1).buckets())
@@ -109,16 +109,15 @@ def test_a_callable_that_returns_nonsense_is_told_so(moto: Server) -> None:
         list(s3.connect(moto.endpoint_url, credentials=lambda: {"key": "x"}).buckets())
 
 
-def test_a_session_or_a_profile_of_the_user_s(rclone: Server, tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_or_a_profile_of_the_user_s(rclone: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Either brings the credentials."""
     session = boto3.Session(rclone.access_key, rclone.secret_key, region_name="eu-west-3")
     store = s3.connect(rclone.endpoint_url, boto3_session=session)
     assert store.ping()
     assert store.client.meta.region_name == "eu-west-3"
-    path = os.path.join(str(tmp_path), "credentials")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(f"[robot]\naws_access_key_id = {rclone.access_key}\naws_secret_access_key = {rclone.secret_key}\n")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", path)
+    path = tmp_path / "credentials"
+    path.write_text(f"[robot]\naws_access_key_id = {rclone.access_key}\naws_secret_access_key = {rclone.secret_key}\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(path))
     assert s3.connect(rclone.endpoint_url, profile="robot").ping()
 
 

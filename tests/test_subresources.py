@@ -267,9 +267,13 @@ EVERY_CALL: dict[str, Callable[[s3.S3Bucket], object]] = {
 }
 
 
-@pytest.mark.parametrize("content", [b"kept", b'{"Statement": []}', b"<Tagging><TagSet/></Tagging>", b""], ids=["text", "json", "xml", "empty"])
+@pytest.mark.parametrize(
+    "content", [b"kept", b'{"Statement": []}', b"<Tagging><TagSet/></Tagging>", b""], ids=["text", "json", "xml", "empty"]
+)
 @pytest.mark.parametrize("name", EVERY_CALL)
-def test_nothing_is_overwritten_or_deleted_where_it_is_unknown(rclone: Server, rclone_bucket: s3.S3Bucket, name: str, content: bytes) -> None:
+def test_nothing_is_overwritten_or_deleted_where_it_is_unknown(
+    rclone: Server, rclone_bucket: s3.S3Bucket, name: str, content: bytes
+) -> None:
     """On rclone a PUT of ?tagging overwrites the object, a DELETE of ?policy the bucket: S3Unsupported, and nothing is touched."""
     rclone_bucket.put_object("kept.txt", content)
     with pytest.raises(s3.S3Unsupported):

@@ -159,7 +159,7 @@ def test_failed_copies_delete_nothing(moto_bucket: S3Bucket, tmp_path: Path) -> 
     fill(tmp_path, {"good": b"1", "gone": b"2"})
     moto_bucket.put_object("p/old", b"")
     plan = moto_bucket.sync_from_folder(tmp_path, "p", delete=True, dry_run=True)
-    os.unlink(tmp_path / "gone")
+    (tmp_path / "gone").unlink()
     with pytest.raises(S3BatchError) as caught:
         plan.apply()
     assert [failure.key for failure in caught.value.failures] == ["p/gone"]

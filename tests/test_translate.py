@@ -44,7 +44,9 @@ def test_no_exception_of_botocore_reaches_the_user(cls: type[Exception]) -> None
     assert "GetObject" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["ConnectTimeoutError", "ReadTimeoutError", "EndpointConnectionError", "SSLError", "ConnectionClosedError"])
+@pytest.mark.parametrize(
+    "name", ["ConnectTimeoutError", "ReadTimeoutError", "EndpointConnectionError", "SSLError", "ConnectionClosedError"]
+)
 def test_trouble_on_the_way_is_a_connection_error(name: str) -> None:
     """Nobody answered: worth another try."""
     with pytest.raises(s3.S3ConnectionError) as caught, translating("HeadObject", "b", "k"):
