@@ -141,9 +141,10 @@ _NOT_YET_OVER = "%-"  # at the end of a folder's name: the key goes on without a
 def key_to_path(key: str, *, windows: bool = os.name == "nt") -> str:
     """The relative path of the file that a key is downloaded to: ``/`` between names, none that a file system takes for anything else.
 
-    Most keys are their own path. What a file system cannot hold travels as ``%XX``: NUL, the slashes of ``//``, ``/lead`` and
-    ``trail/``, the names ``.`` and ``..``, and on Windows its own forbidden characters, device names and trailing dots and blanks. A ``%`` that could be
-    taken for such an escape is escaped itself. Names longer than 255 bytes are continued in a folder.
+    Most keys are their own path. What a file system cannot hold travels as ``%XX``: NUL, the slashes of ``//``,
+    ``/lead`` and ``trail/``, the names ``.`` and ``..``, and on Windows its own forbidden characters, device names
+    and trailing dots and blanks. A ``%`` that could be taken for such an escape is escaped itself. Names longer than
+    255 bytes are continued in a folder.
 
     Args:
         key: The key, or what follows a prefix.
