@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .subresources.cors import CorsRule
     from .subresources.lifecycle import LifecycleRule
     from .subresources.notifications import Notification
+    from .sync import SyncPlan
 
 __version__ = "0.1.0"
 
@@ -72,6 +73,7 @@ _LATE = {
     "S3MessageStore": "message_store",
     "S3UploadMessageStore": "message_store",
     "make_pointer": "pointers",
+    "SyncPlan": "sync",
     "parse_event": "events",
     "parse_pointer": "pointers",
 }
@@ -122,6 +124,7 @@ __all__ = [
     "S3Throttled",
     "S3Unsupported",
     "S3UploadMessageStore",
+    "SyncPlan",
     "async_connect",
     "connect",
     "default_store",

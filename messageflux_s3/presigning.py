@@ -37,6 +37,12 @@ class PresignedPost:
     url: str
     fields: Mapping[str, str]
 
+    def __getitem__(self, name: str) -> Any:
+        """``form["url"]`` and ``form["fields"]``, as in boto3's answer."""
+        if name not in ("url", "fields"):
+            raise KeyError(name)
+        return getattr(self, name)
+
     def __repr__(self) -> str:
         return f"PresignedPost(url={self.url!r}, fields={{{', '.join(repr(name) for name in self.fields)}}})"
 
