@@ -160,6 +160,11 @@ def head_and_body(response: LaneResponse) -> tuple[Head, bytes]:
     return cast(Head, _LateHead(response)), body
 
 
+def etag_for(connection: Connection, etag: str) -> str:
+    """An etag as ``If-Match`` wants it: quoted, as HTTP says, where that is known to work; radosgw knows only the bare one."""
+    return f'"{etag}"' if connection.preset in ("aws", "r2", "gcs") else etag
+
+
 def unquoted(etag: str | None) -> str | None:
     """An etag without its quotes; None for none."""
     return etag.strip('"') or None if etag else None
@@ -271,7 +276,7 @@ def get(
     Requests:
         1 GET (more only after a broken connection)
     """
-    headers = {"if-match": f'"{if_match}"'} if if_match is not None else {}
+    headers = {"if-match": etag_for(connection, if_match)} if if_match is not None else {}
     answered = connection.lane.send(LaneRequest("GET", bucket_name, key, version_query(version_id), headers, b""))
     if answered is not None:
         with connection.translating("GetObject", bucket_name, key):
@@ -445,7 +450,7 @@ class ObjectStream(io.RawIOBase):
     def _open_at_offset(self) -> None:
         parameters: dict[str, Any] = _version(self._version_id)
         if self._etag is not None:
-            parameters["IfMatch"] = f'"{self._etag}"'
+            parameters["IfMatch"] = etag_for(self._connection, self._etag)
         if self._at or self._end is not None:
             parameters["Range"] = f"bytes={self._at}-{'' if self._end is None else self._end - 1}"
         try:
