@@ -163,11 +163,7 @@ def key_to_path(key: str, *, windows: bool = os.name == "nt") -> str:
     """
     if not key:
         raise S3InvalidName("key is empty; an object's key has at least one character", key=key)
-    return "/".join(
-        _protected(piece, windows) + (_NOT_YET_OVER if goes_on else "")
-        for segment in _segments(key)
-        for piece, goes_on in _pieces(segment, windows)
-    )
+    return "/".join(name for segment in _segments(key) for name in _names(segment, windows))
 
 
 def path_to_key(path: str, *, windows: bool = os.name == "nt") -> str:
@@ -200,36 +196,44 @@ def _segments(key: str) -> list[str]:
     return segments
 
 
-def _pieces(segment: str, windows: bool) -> list[tuple[str, bool]]:
-    """Cut a name that is too long; each piece with whether another follows."""
-    room = MAX_FILE_NAME_BYTES - len("%XX%XX") - len(_NOT_YET_OVER)
-    pieces, used = [""], 0
-    for character in segment:
-        size = 3 if character in _FORBIDDEN_ON_WINDOWS else len(character.encode("utf-8", "surrogatepass"))
-        if used + size > room:
-            pieces.append("")
-            used = 0
-        pieces[-1] += character
-        used += size
-    if len(_protected(segment, windows).encode("utf-8", "surrogatepass")) <= MAX_FILE_NAME_BYTES:
-        return [(segment, False)]
-    return [(piece, number < len(pieces)) for number, piece in enumerate(pieces, 1)]
+def _names(segment: str, windows: bool) -> list[str]:
+    """The file names of one segment: one, or several where one would be too long.
 
-
-def _protected(name: str, windows: bool) -> str:
-    """One name, with what a file system would not take for a name escaped."""
+    What has to be escaped is decided before the cut, so that the pieces put together again are the escaped segment.
+    """
     forbidden = _FORBIDDEN_ON_WINDOWS if windows else _FORBIDDEN
-    escaped = "".join(
-        _escape(character)
-        if character in forbidden and (character != "%" or _looks_escaped(name, at))
-        else character
-        for at, character in enumerate(name)
-    )
-    if escaped in (".", "..") or (windows and _WINDOWS_DEVICE.match(escaped)):
-        escaped = _escape(escaped[0]) + escaped[1:]
-    if windows and escaped.endswith((".", " ")):
-        escaped = escaped[:-1] + _escape(escaped[-1])
-    return escaped
+    units = [
+        _escape(character) if character in forbidden and (character != "%" or _looks_escaped(segment, at)) else character
+        for at, character in enumerate(segment)
+    ]
+    whole = _named(units, windows)
+    if len(_utf8(whole)) <= MAX_FILE_NAME_BYTES:
+        return [whole]
+    room = MAX_FILE_NAME_BYTES - len("%XX%XX") - len(_NOT_YET_OVER)  # _named may escape the first and the last of a piece
+    pieces: list[list[str]] = [[]]
+    used = 0
+    for unit in units:
+        size = len(_utf8(unit))
+        if used + size > room:
+            pieces.append([])
+            used = 0
+        pieces[-1].append(unit)
+        used += size
+    return [_named(piece, windows) + _NOT_YET_OVER for piece in pieces[:-1]] + [_named(pieces[-1], windows)]
+
+
+def _named(units: list[str], windows: bool) -> str:
+    """One name, its first or last character escaped where the whole would not be taken for a file's name."""
+    name = "".join(units)
+    if name in (".", "..") or (windows and _WINDOWS_DEVICE.match(name)):
+        name = _escape(name[0]) + name[1:]
+    if windows and name.endswith((".", " ")):
+        name = name[:-1] + _escape(name[-1])
+    return name
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _looks_escaped(name: str, at: int) -> bool:

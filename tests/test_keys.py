@@ -25,6 +25,8 @@ KEYS = st.one_of(
 @example("a" * 246 + ".", False)
 @example("x%-/y", False)
 @example("aux.txt. ", True)
+@example("a" * 243 + "%2F" + "b" * 20, False)
+@example("a" * 242 + "%2F" + "b" * 20, False)
 def test_every_key_comes_back_from_its_path(key: str, windows: bool) -> None:
     """The mapping is reversible: no key is lost, and so no two keys share a path."""
     assert path_to_key(key_to_path(key, windows=windows), windows=windows) == key
