@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..errors import S3Error, S3Unsupported
 from . import xml
 from .base import Change, SubResource
 from .xml import Node, leaf
@@ -111,9 +112,25 @@ class Notifications(SubResource[NotificationConfiguration]):
     def _nothing(self) -> NotificationConfiguration:
         return NotificationConfiguration()
 
+    def _send(self, value: NotificationConfiguration) -> None:
+        try:
+            super()._send(value)
+        except S3Error as error:
+            if value.targets or error.code != "MalformedXML":
+                raise
+            raise S3Unsupported(
+                f"{self._where()}: the store does not take an empty ?{self.name} configuration",
+                operation=self._put,
+                bucket=self._bucket_name,
+            ) from error
+
     def delete(self) -> None:
-        """Tell nobody any more. Requests: 1; on a store that is not AWS also 2 reads."""
-        self.put(NotificationConfiguration())
+        """Tell nobody any more; that nobody is told is no error. Requests: 1 read, and 1 write where there is somebody.
+
+        Raises:
+            S3Unsupported: The store does not know this setting, or (radosgw) does not take an empty one.
+        """
+        self.change(NotificationConfiguration()).apply()
 
     def ensure(self, target: Notification) -> Change[NotificationConfiguration]:
         """The change that tells this target as well: print it, then ``apply()`` it. Requests: 1; ``apply()`` on top."""
