@@ -1,0 +1,321 @@
+"""The proxy for faults: each kind really happens, and the same seed does the same again."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from proxy import DONE, KINDS, NOT_DONE, Fault, Proxy, name_of, run_proxy, scripted, seeded
+from servers import Server
+
+XML = b"<Result><Key>one</Key><Key>two</Key></Result>"
+
+
+class Upstream:
+    """A server that writes down what reaches it, and answers with a short document."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, str, bytes, str]] = []
+        got = self.got
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                while "Transfer-Encoding" in self.headers and (size := int(self.rfile.readline(), 16)):
+                    body += self.rfile.read(size + 2)[:-2]
+                got.append((self.command, self.path, body, self.headers.get("Host", "")))
+                self.send_response(200)
+                self.send_header("ETag", '"e"')
+                self.send_header("Content-Type", "application/xml")
+                self.send_header("Content-Length", str(len(XML)))
+                self.end_headers()
+                self.wfile.write(b"" if self.command == "HEAD" else XML)
+
+            do_GET = do_HEAD = do_PUT = do_POST = answer
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    """What stands behind the proxy."""
+    found = Upstream()
+    yield found
+    found.server.shutdown()
+    found.server.server_close()
+
+
+@pytest.fixture
+def proxy(upstream: Upstream) -> Iterator[Proxy]:
+    """A proxy in front of it."""
+    with run_proxy(upstream.url) as running:
+        yield running
+
+
+def client(proxy: Proxy, timeout: float = 5) -> http.client.HTTPConnection:
+    """A plain client, a connection of its own."""
+    return http.client.HTTPConnection("127.0.0.1", int(proxy.endpoint_url.rpartition(":")[2]), timeout=timeout)
+
+
+def ask(proxy: Proxy, method: str = "GET", target: str = "/b/k", body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+    """One request on a connection of its own: status and body."""
+    connection = client(proxy)
+    try:
+        connection.request(method, target, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def once(proxy: Proxy, fault: Fault | str, method: str = "GET", name: str = "k") -> None:
+    """The next request of this name meets the fault."""
+    proxy.restart(scripted({(method, name): [fault]}))
+
+
+def test_without_a_fault_everything_passes(proxy: Proxy, upstream: Upstream) -> None:
+    """Bytes up and down, the Host that the client sent, several requests on one connection."""
+    connection = client(proxy)
+    for number in range(3):
+        connection.request("PUT", f"/b/k{number}", b"body", {"Expect": "100-continue"} if number else {})
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, XML)
+    host = proxy.endpoint_url.removeprefix("http://")
+    assert upstream.got == [("PUT", f"/b/k{number}", b"body", host) for number in range(3)]
+    assert proxy.counts() == {"none": 3}
+    connection.close()
+
+
+def test_a_chunked_body_passes_whole(proxy: Proxy, upstream: Upstream) -> None:
+    """As boto3 sends a stream without a length."""
+    connection = client(proxy)
+    connection.request("PUT", "/b/k", iter([b"one", b"two"]), encode_chunked=True)
+    assert (connection.getresponse().status, upstream.got[0][2]) == (200, b"onetwo")
+    connection.close()
+
+
+def test_refused_is_really_refused(proxy: Proxy, upstream: Upstream) -> None:
+    """The connection breaks, the port refuses for a moment, and then serves again."""
+    once(proxy, Fault("refuse", seconds=1.5))
+    with pytest.raises(ConnectionResetError):
+        ask(proxy)
+    with pytest.raises(ConnectionRefusedError):
+        for _ in range(500):
+            socket.create_connection(("127.0.0.1", int(proxy.endpoint_url.rpartition(":")[2])), timeout=5).close()
+            time.sleep(0.002)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            assert ask(proxy)[0] == 200
+            break
+        except ConnectionError:
+            time.sleep(0.05)
+    assert [row[0] for row in upstream.got] == ["GET"]
+
+
+@pytest.mark.parametrize("kind", ["reset_before", "reset_in_request"])
+def test_a_reset_before_reaches_nobody(proxy: Proxy, upstream: Upstream, kind: str) -> None:
+    """The client gets a reset, the server nothing."""
+    once(proxy, kind, "PUT")
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        ask(proxy, "PUT", body=bytes(100_000))
+    assert upstream.got == []
+
+
+@pytest.mark.parametrize("kind", ["reset_after", "reset_in_response"])
+def test_a_reset_after_comes_when_the_server_has_acted(proxy: Proxy, upstream: Upstream, kind: str) -> None:
+    """The request was done; the client gets a reset, or less than the whole."""
+    once(proxy, kind)
+    with pytest.raises((ConnectionResetError, http.client.HTTPException)):
+        ask(proxy)
+    assert (len(upstream.got), [seen.status for seen in proxy.seen]) == (1, [200])
+
+
+def test_an_answer_cut_in_its_head(proxy: Proxy, upstream: Upstream) -> None:
+    """Closed in good order within the headers: Python's client takes what came for all of them."""
+    once(proxy, Fault("cut_head", 0.6))
+    connection = client(proxy)
+    connection.request("GET", "/b/k")
+    answer = connection.getresponse()
+    assert (answer.getheader("Content-Length"), len(upstream.got)) == (None, 1)
+    connection.close()
+
+
+def test_an_answer_cut_in_its_body(proxy: Proxy) -> None:
+    """With a Content-Length the client can tell."""
+    once(proxy, "cut_body")
+    with pytest.raises(http.client.IncompleteRead):
+        ask(proxy)
+
+
+def test_an_answer_cut_without_a_length(proxy: Proxy) -> None:
+    """Without one it cannot: half of the body arrives as if it were the whole."""
+    once(proxy, "cut_unframed")
+    assert ask(proxy) == (200, XML[: len(XML) // 2])
+
+
+def test_a_corrupted_byte(proxy: Proxy) -> None:
+    """One byte of the body is another."""
+    once(proxy, "corrupt")
+    status, body = ask(proxy)
+    differing = [number for number, (sent, came) in enumerate(zip(XML, body, strict=True)) if sent != came]
+    assert (status, differing) == (200, [len(XML) // 2])
+
+
+def test_a_duplicated_answer(proxy: Proxy, upstream: Upstream) -> None:
+    """It is sent twice, so that a careless client takes the second one for the answer to its next question."""
+    once(proxy, "duplicate")
+    with socket.create_connection(("127.0.0.1", int(proxy.endpoint_url.rpartition(":")[2])), timeout=5) as sock:
+        sock.sendall(b"GET /b/k HTTP/1.1\r\nHost: h\r\n\r\n")
+        came = b""
+        while came.count(XML) < 2:
+            came += sock.recv(65536)
+    assert (came.count(b"HTTP/1.1 200"), len(upstream.got)) == (2, 1)
+
+
+@pytest.mark.parametrize(("kind", "reached"), [("stall_before", 0), ("stall_after", 1)])
+def test_a_stall_outlasts_the_clients_patience(proxy: Proxy, upstream: Upstream, kind: str, reached: int) -> None:
+    """Nothing comes until the client gives up, whether the server has acted or not."""
+    once(proxy, Fault(kind, seconds=30))
+    connection = client(proxy, timeout=0.4)
+    connection.request("GET", "/b/k")
+    with pytest.raises(TimeoutError):
+        connection.getresponse()
+    connection.close()
+    assert len(upstream.got) == reached
+
+
+@pytest.mark.parametrize("kind", ["drip", "delay"])
+def test_a_late_answer_is_whole(proxy: Proxy, kind: str) -> None:
+    """Slowly or late, but every byte."""
+    once(proxy, Fault(kind, seconds=0.3))
+    began = time.monotonic()
+    assert (ask(proxy), time.monotonic() - began > 0.25) == ((200, XML), True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "said"),
+    [
+        ("500_before", 500, b"InternalError"), ("502_before", 502, b"Bad Gateway"), ("503_before", 503, b"ServiceUnavailable"),
+        ("slowdown_before", 503, b"SlowDown"), ("429_before", 429, b"TooManyRequests"), ("500_after", 500, b"InternalError"),
+        ("redirect_301", 301, b"PermanentRedirect"), ("redirect_307", 307, b"TemporaryRedirect"),
+    ],
+)  # fmt: skip
+def test_an_answer_of_the_proxys_own(proxy: Proxy, upstream: Upstream, kind: str, status: int, said: bytes) -> None:
+    """An error document with its status; on the same connection the next request is served."""
+    once(proxy, kind)
+    connection = client(proxy)
+    connection.request("GET", "/b/k")
+    answer = connection.getresponse()
+    assert (answer.status, said in answer.read()) == (status, True)
+    connection.request("GET", "/b/k")
+    assert connection.getresponse().read() == XML
+    assert len(upstream.got) == (2 if kind == "500_after" else 1)
+    connection.close()
+
+
+def test_an_error_to_a_head_has_no_body(proxy: Proxy) -> None:
+    """Else the client would take it for its next answer."""
+    once(proxy, "500_before", "HEAD")
+    connection = client(proxy)
+    connection.request("HEAD", "/b/k")
+    assert connection.getresponse().read() == b""
+    connection.request("GET", "/b/k")
+    assert connection.getresponse().read() == XML
+    connection.close()
+
+
+@pytest.mark.parametrize(("when", "reached"), [("before", 0), ("after", 1)])
+@pytest.mark.parametrize(
+    ("method", "target", "name", "headers"),
+    [
+        ("POST", "/b/k?uploadId=7", "k?uploadId", {}),
+        ("POST", "/b?delete", "?delete", {}),
+        ("PUT", "/b/k", "k", {"x_amz_copy_source": "b/s"}),
+    ],
+    ids=["complete", "delete many", "copy"],
+)
+def test_an_error_inside_a_200(
+    proxy: Proxy, upstream: Upstream, method: str, target: str, name: str, headers: dict[str, str], when: str, reached: int
+) -> None:
+    """The status says yes, the document says no; whether it was done is another matter."""
+    once(proxy, f"error_in_200_{when}", method, name)
+    status, body = ask(proxy, method, target, b"<Delete><Object><Key>one</Key></Object></Delete>", **headers)
+    assert (status, b"<Error>" in body, b"<Key>one</Key>" in body, len(upstream.got)) == (200, True, target == "/b?delete", reached)
+
+
+def test_a_missing_header(proxy: Proxy) -> None:
+    """One of those that S3's clients rely on."""
+    once(proxy, Fault("missing_header", 0.0))
+    connection = client(proxy)
+    connection.request("GET", "/b/k")
+    answer = connection.getresponse()
+    assert (answer.getheader("ETag"), answer.read()) == (None, XML)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_so"),
+    [
+        ("xml_cut", lambda body: body == XML[: len(XML) // 2]),
+        ("xml_huge", lambda body: len(body) > 8 << 20 and body.endswith(b"two</Key></Result>")),
+        ("xml_bomb", lambda body: b"<!ENTITY j" in body and b"&j;" in body),
+        ("xml_external", lambda body: b"file:///etc/passwd" in body and b"&x;" in body),
+    ],
+)
+def test_a_document_that_is_not_what_it_should_be(proxy: Proxy, kind: str, is_so: Any) -> None:
+    """Cut, huge, a bomb of entities, one that points at a file: framed as it should be all the same."""
+    once(proxy, kind)
+    status, body = ask(proxy)
+    assert (status, is_so(body)) == (200, True)
+
+
+def test_every_kind_is_listed_once() -> None:
+    """Before or after the server has acted, never both."""
+    assert len(set(KINDS)) == len(KINDS) == len(NOT_DONE) + len(DONE)
+
+
+def test_the_same_seed_does_the_same_again() -> None:
+    """The plan depends on the seed, the method, the target and the count; another seed is another plan."""
+    requests = [(method, f"k{number % 5}", number // 5) for method in ("GET", "PUT") for number in range(200)]
+    first, again, other = ([seeded(seed)(*request) for request in requests] for seed in (1, 1, 2))
+    assert (first == again, first == other) == (True, False)
+    assert {fault.kind for seed in range(40) for request in requests if (fault := seeded(seed)(*request))} == set(KINDS)
+
+
+def test_throttling_comes_in_bursts() -> None:
+    """The same answer several times in a row, to the same request."""
+    plan = seeded(3, kinds=["slowdown_before"], share=0.1, burst=4)
+    hit = [plan("GET", "k", number) is not None for number in range(2000)]
+    assert "1111" in "".join(str(int(one)) for one in hit)
+
+
+def test_a_target_is_named_without_what_changes() -> None:
+    """The bucket and the values of ids and signatures are left out."""
+    assert name_of("/t-123/a%20b/c?uploadId=77&partNumber=2") == "a b/c?partNumber=2&uploadId"
+    assert name_of("/t-123?list-type=2&prefix=p&continuation-token=zz") == "?continuation-token&list-type=2&prefix=p"
+
+
+def test_a_store_behind_it_works(server: Server) -> None:
+    """moto and rclone through the proxy, signatures and all."""
+    with run_proxy(server.endpoint_url) as proxy:
+        store = server.connect(endpoint_url=proxy.endpoint_url)
+        bucket = store.create_bucket("behind-a-proxy")
+        bucket.put_objects((f"k{number}", b"x" * number) for number in range(20))
+        assert [obj.body for obj in bucket.find().prefetch()] == [b"x" * obj.size for obj in bucket.find()]
+        bucket.delete_bucket(force=True)
+        assert set(proxy.counts()) == {"none"}
+        store.close()
