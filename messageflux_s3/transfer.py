@@ -660,10 +660,13 @@ class _Partial:
             known = self._journal_path.read_bytes()
         lines = known.split(b"\n")
         heading = json.dumps(description).encode()
-        if lines[0] == heading and description["etag"]:
+        # A journal without its file, or with one too short for it, counts for nothing: the parts it tells of are not there.
+        whole = os.fstat(self._fd).st_size == description["end"] - description["start"]
+        if lines[0] == heading and description["etag"] and whole:
             self.done = {int(line) for line in lines[1:-1] if line.isdigit()}  # what follows the last line end was cut
         else:
             os.ftruncate(self._fd, 0)
+            os.ftruncate(self._fd, description["end"] - description["start"])
             known = heading + b"\n"
         kept = known[: known.rfind(b"\n") + 1]
         self._journal_path.write_bytes(kept)
@@ -695,6 +698,7 @@ class _Partial:
             os.fchmod(self._fd, _usual_mode(self._target))
         os.close(self._fd)
         self._fd = -1
+        self._forget_journal()  # first: a journal that outlived its file would vouch for the parts of the next one
         if overwrite:
             self.path.replace(self._target)
         elif os.name == "nt":
@@ -709,11 +713,15 @@ class _Partial:
         if self._journal is not None:
             self._journal.close()
         if not keep:
+            self._forget_journal()
             with suppress(FileNotFoundError):
                 self.path.unlink()
-            if self._journal is not None:
-                with suppress(FileNotFoundError):
-                    self._journal_path.unlink()
+
+    def _forget_journal(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+            with suppress(FileNotFoundError):
+                self._journal_path.unlink()
 
 
 def _usual_mode(target: Path) -> int:

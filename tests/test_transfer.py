@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import random
 import signal
@@ -208,6 +209,19 @@ def test_a_resumed_download_of_another_object_begins_anew(rclone_bucket: S3Bucke
     rclone_bucket.download_file("k", tmp_path / "t", resume=True)
     assert (tmp_path / "t").read_bytes() == LARGE
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
+def test_a_journal_without_its_file_counts_for_nothing(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
+    """Killed between the rename and the journal's end, the next download fetches every part."""
+    rclone_bucket.upload_object("k", LARGE)
+    obj = rclone_bucket.object("k")
+    heading = {
+        "object": f"s3://{rclone_bucket.name}/k", "etag": obj.etag, "start": 0, "end": len(LARGE), "part": transfer.PART_BYTES,
+    }  # fmt: skip
+    parts = "".join(f"{number}\n" for number in range(-(-len(LARGE) // transfer.PART_BYTES)))
+    (tmp_path / ".t.mfs3-journal").write_text(f"{json.dumps(heading)}\n{parts}")
+    rclone_bucket.download_file("k", tmp_path / "t", resume=True)
+    assert (tmp_path / "t").read_bytes() == LARGE
 
 
 KILLED = """
