@@ -283,6 +283,8 @@ def get(
             whole = _success(answered, "GetObject", bucket_name, key)
             found_whole, body = head_and_body(whole)
         check_version(connection, found_whole, bucket_name, key, version_id)
+        if if_match is not None:
+            check_etag(found_whole.etag, if_match, bucket_name, key)
         return found_whole, body
     found, stream = get_stream(connection, bucket_name, key, version_id=version_id, if_match=if_match)
     with stream:
@@ -317,6 +319,68 @@ def get_stream(
     """
     stream = ObjectStream(connection, bucket_name, key, start, end, version_id, if_match)
     return stream.head, stream
+
+
+def get_pinned(connection: Connection, bucket_name: str, key: str, etag: str | None, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """One GET through boto3 of an object that must still have an etag.
+
+    The answer's own etag is compared as well, since some stores ignore the condition; one that misreads it is not sent it again.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        etag: The etag, without quotes; None for any.
+        parameters: Further parameters of GetObject.
+
+    Returns:
+        boto3's answer, its body not yet read.
+
+    Raises:
+        S3NoSuchItem: There is no such object.
+        S3ObjectChanged: It has another etag by now.
+
+    Requests:
+        1 GET (after a refusal also 1 HEAD, and 1 GET once a store that misreads conditions)
+    """
+    condition = {"IfMatch": etag_for(connection, etag)} if etag is not None and connection.recall(_MISREAD) is None else {}
+    try:
+        answer = connection.call("GetObject", Bucket=bucket_name, Key=key, **condition, **parameters)
+    except S3PreconditionFailed as error:
+        if not condition:
+            raise
+        now = head(connection, bucket_name, key, parameters.get("VersionId"))
+        check_etag(now.etag, etag, bucket_name, key, error)
+        connection.remember(_MISREAD, True)
+        return get_pinned(connection, bucket_name, key, etag, parameters)
+    try:
+        check_etag(unquoted(answer.get("ETag")), etag, bucket_name, key)
+    except S3ObjectChanged:
+        answer["Body"].close()
+        raise
+    return answer
+
+
+_MISREAD = "get_if_match_misread"
+
+
+def check_etag(found: str | None, wanted: str | None, bucket_name: str, key: str, cause: S3Error | None = None) -> None:
+    """Refuse an answer about another content than the one that is being read.
+
+    Raises:
+        S3ObjectChanged: The answer names another etag.
+    """
+    if wanted is None or found is None or found == wanted:
+        return
+    raise S3ObjectChanged(
+        f"s3://{bucket_name}/{key} was replaced while it was being read: its etag was {wanted}, now it is {found}",
+        operation="GetObject",
+        bucket=bucket_name,
+        key=key,
+        code=cause.code if cause else None,
+        status=cause.status if cause else None,
+        request_id=cause.request_id if cause else None,
+    ) from cause
 
 
 def put(
@@ -449,22 +513,9 @@ class ObjectStream(io.RawIOBase):
 
     def _open_at_offset(self) -> None:
         parameters: dict[str, Any] = _version(self._version_id)
-        if self._etag is not None:
-            parameters["IfMatch"] = etag_for(self._connection, self._etag)
         if self._at or self._end is not None:
             parameters["Range"] = f"bytes={self._at}-{'' if self._end is None else self._end - 1}"
-        try:
-            answer = self._connection.call("GetObject", Bucket=self._bucket_name, Key=self._key, **parameters)
-        except S3PreconditionFailed as error:
-            raise S3ObjectChanged(
-                f"s3://{self._bucket_name}/{self._key} was replaced while it was being read: its etag is no longer {self._etag}",
-                operation="GetObject",
-                bucket=self._bucket_name,
-                key=self._key,
-                code=error.code,
-                status=error.status,
-                request_id=error.request_id,
-            ) from error
+        answer = get_pinned(self._connection, self._bucket_name, self._key, self._etag, parameters)
         self.head = Head.from_answer(answer)
         try:
             check_version(self._connection, self.head, self._bucket_name, self._key, self._version_id)

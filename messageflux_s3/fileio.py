@@ -38,7 +38,6 @@ from .errors import (
     S3NoSuchItem,
     S3ObjectChanged,
     S3ObjectExists,
-    S3PreconditionFailed,
     S3Unsupported,
 )
 from .lane import LaneRequest
@@ -164,7 +163,6 @@ class _Source:
         self._version_id = version_id
         self._query = "" if version_id is None else f"versionId={quote(version_id, safe='-._~')}"
         self.etag: str | None = None
-        self._trusts_condition = True
         self.size = 0
 
     def begin(self) -> bytes:
@@ -237,8 +235,8 @@ class _Source:
 
     def _lane_request(self, start: int, end: int, etag: str | None) -> LaneRequest:
         headers = {"range": f"bytes={start}-{end - 1}"}
-        if etag is not None and self._trusts_condition:
-            headers["if-match"] = etag  # unquoted: radosgw knows no other, and nobody minds
+        if etag is not None:
+            headers["if-match"] = content.etag_for(self._connection, etag)
         return LaneRequest("GET", self._bucket_name, self._key, self._query, headers, b"")
 
     def _check_same(self, head: Head) -> None:
@@ -251,11 +249,6 @@ class _Source:
             head, body = self._ask(start, end, self.etag)
         except S3NoSuchItem as error:
             raise self._changed("was deleted", error) from error
-        except S3PreconditionFailed as error:
-            if self._is_unchanged():
-                self._trusts_condition = False  # the store compares etags in its own way; we compare them as well
-                return
-            raise self._changed("was replaced", error) from error
         except S3Error as error:
             if error.status == 416:
                 raise self._changed("was replaced by a shorter one", error) from error
@@ -274,11 +267,9 @@ class _Source:
     def _ask(self, start: int, end: int, etag: str | None) -> tuple[Head, Any]:
         """One GET of a range through boto3; the body is a stream that stands at the range's start."""
         parameters: dict[str, Any] = {"Range": f"bytes={start}-{end - 1}"}
-        if etag is not None and self._trusts_condition:
-            parameters["IfMatch"] = etag
         if self._version_id is not None:
             parameters["VersionId"] = self._version_id
-        answer = self._connection.call("GetObject", Bucket=self._bucket_name, Key=self._key, **parameters)
+        answer = content.get_pinned(self._connection, self._bucket_name, self._key, etag, parameters)
         head, stream = Head.from_answer(answer), answer["Body"]
         if not answer.get("ContentRange"):
             try:
@@ -292,14 +283,6 @@ class _Source:
         with self._connection.translating("GetObject", self._bucket_name, self._key):
             while count and (piece := stream.read(min(count, _PIECE_BYTES))):
                 count -= len(piece)
-
-    def _is_unchanged(self) -> bool:
-        if not self._trusts_condition:
-            return False
-        try:
-            return bool(content.head(self._connection, self._bucket_name, self._key, self._version_id).etag == self.etag)
-        except S3NoSuchItem:
-            return False
 
     def _changed(self, how: str, error: S3Error | None) -> S3ObjectChanged:
         return S3ObjectChanged(

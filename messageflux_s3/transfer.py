@@ -28,7 +28,6 @@ from .errors import (
     S3Error,
     S3NoSuchItem,
     S3ObjectChanged,
-    S3PreconditionFailed,
 )
 from .multipart import MAX_PARTS, MIN_PART_BYTES, MultipartUpload
 from .progress import Progress, reporting
@@ -484,37 +483,17 @@ class _Fetch:
         parameters = dict(self._parameters)
         if start or end is not None:
             parameters["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
-        if self._etag is not None and self.connection.recall("get_if_match") is not False:
-            # radosgw compares the header with the bare etag.
-            parameters["IfMatch"] = self._etag if self.connection.preset == "ceph" else f'"{self._etag}"'
         try:
-            answer = self.connection.call("GetObject", Bucket=self.bucket_name, Key=self.key, **parameters)
-        except S3PreconditionFailed as error:
-            if "IfMatch" not in parameters:
-                raise
-            now = content.head(self.connection, self.bucket_name, self.key, self._parameters.get("VersionId"))
-            if now.etag != self._etag:
-                raise self._changed(now.etag) from error
-            self.connection.remember("get_if_match", False)  # it misreads the condition: the answers' own etags decide
-            return self._get(start, end)
+            return content.get_pinned(self.connection, self.bucket_name, self.key, self._etag, parameters)
         except S3NoSuchItem as error:
             if self._first is None and self.head.etag is None:
                 raise
-            raise self._changed(None) from error
-        etag = content.unquoted(answer.get("ETag"))
-        if self._etag is not None and etag is not None and etag != self._etag:
-            answer["Body"].close()
-            raise self._changed(etag)
-        return answer
-
-    def _changed(self, etag: str | None) -> S3ObjectChanged:
-        now = "is gone" if etag is None else f"now has the etag {etag}"
-        return S3ObjectChanged(
-            f"s3://{self.bucket_name}/{self.key} changed while it was being read: its etag was {self._etag}, it {now}",
-            operation="GetObject",
-            bucket=self.bucket_name,
-            key=self.key,
-        )
+            raise S3ObjectChanged(
+                f"s3://{self.bucket_name}/{self.key} was deleted while it was being read: its etag was {self._etag}",
+                operation="GetObject",
+                bucket=self.bucket_name,
+                key=self.key,
+            ) from error
 
     def pieces(self, start: int, end: int) -> Iterator[bytes]:
         """The bytes of a range, piece by piece; goes on at its offset when the connection breaks."""
