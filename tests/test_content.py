@@ -86,7 +86,7 @@ def test_a_condition_that_is_ignored_is_compared_here(store_that: Store, read: R
     become("second")
     with pytest.raises(s3.S3ObjectChanged, match=r"first.*second"):
         read(obj, tmp_path / "new")
-    assert not [path for path in tmp_path.rglob("new/*")]
+    assert not list(tmp_path.rglob("new/*"))
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
