@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import re
+import secrets
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ from cachetools import LRUCache
 from . import capabilities as abilities
 from .capabilities import Capabilities, Preset
 from .config import S3Config
-from .errors import S3AuthenticationError, S3ConnectionError, S3Error, S3Unsupported
+from .errors import S3AccessDenied, S3AuthenticationError, S3ConnectionError, S3Error, S3Unsupported
 from .lane import Lane
 from .translate import translating
 
@@ -45,6 +46,7 @@ _NEVER_WITHOUT = {
     "PutObject": {"etag"},
     "UploadPart": {"etag"},
 }
+_WRITES_OF_OBJECTS = {"PutObject", "CopyObject", "CreateMultipartUpload"}
 _ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<([A-Za-z][\w.-]*)")
 
 
@@ -168,8 +170,13 @@ class Connection:
             ValueError: boto3 refuses a parameter.
 
         Requests:
-            1 (and the retries of boto3)
+            1 (and the retries of boto3); a write with tags once a store also 3, unless it is AWS or known by ``probe()``
         """
+        if parameters.get("Tagging") and operation in _WRITES_OF_OBJECTS:
+            self._require_tags(operation, parameters["Bucket"], parameters["Key"])
+        return self._send(operation, parameters)
+
+    def _send(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         with self.translating(operation, parameters.get("Bucket"), parameters.get("Key")):
             answer: dict[str, Any] = getattr(self.client, _method_name(operation))(**parameters)
             return answer
@@ -222,6 +229,39 @@ class Connection:
         self._wire.received = b""
         answer = self.call(operation, **parameters)
         return answer, root_name(self._wire.received)
+
+    def _require_tags(self, operation: str, bucket: str, key: str) -> None:
+        """Refuse to send tags along with an object to a store that would drop them without a word.
+
+        On a store of which it is not known, an object beside the key is written with a tag, its tags are read, and it is deleted.
+        """
+        keeps = True if self.is_aws else self.capabilities.object_tagging
+        if keeps is None:
+            keeps = self.recall("keeps_tags")
+        if keeps is None:
+            keeps = self._keeps_tags(bucket, key[: key.rfind("/") + 1][-512:] + f"mfs3-probe-{secrets.token_hex(6)}")
+            self.remember("keeps_tags", keeps)
+        if not keeps:
+            raise S3Unsupported(
+                f"{operation} on s3://{bucket}/{key}: this store does not keep tags; nothing was written",
+                operation=operation,
+                bucket=bucket,
+                key=key,
+            )
+
+    def _keeps_tags(self, bucket: str, key: str) -> bool:
+        written = self._send("PutObject", {"Bucket": bucket, "Key": key, "Body": b"", "Tagging": "mfs3=probe"})
+        version = {"VersionId": written["VersionId"]} if "VersionId" in written else {}
+        try:
+            return b"<Key>mfs3</Key>" in self.read_document("GetObjectTagging", Bucket=bucket, Key=key)
+        except S3AccessDenied:
+            return True  # a store that does not know the question would have answered it
+        except S3Error as error:
+            if error.retryable:
+                raise
+            return False
+        finally:
+            self._send("DeleteObject", {"Bucket": bucket, "Key": key, **version})
 
     @contextmanager
     def translating(self, operation: str | None, bucket: str | None = None, key: str | None = None) -> Iterator[None]:

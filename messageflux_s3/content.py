@@ -61,7 +61,6 @@ _LANE_HEADERS = {
     "ContentDisposition": "content-disposition",
     "CacheControl": "cache-control",
     "StorageClass": "x-amz-storage-class",
-    "Tagging": "x-amz-tagging",
 }
 
 _CODE = re.compile(rb"<Code>([^<]*)</Code>")

@@ -6,11 +6,13 @@ import gc
 import io
 import pickle
 import threading
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from counting import Counted
+from servers import Server
 
 import messageflux_s3 as s3
 
@@ -243,3 +245,27 @@ def test_boto3_is_one_step_away(moto_bucket: s3.S3Bucket) -> None:
     moto_bucket.put_object("k", "text")
     assert moto_bucket["k"].boto3.get()["Body"].read() == b"text"
     assert moto_bucket.boto3.name == moto_bucket.name
+
+
+TAGGED_WRITES: dict[str, Callable[[s3.S3Bucket], object]] = {
+    "put_object": lambda bucket: bucket.put_object("in/k", b"x", tags={"a": "1"}),
+    "put": lambda bucket: bucket.object("in/k").put(b"x", tags={"a": "1"}),
+    "upload_object": lambda bucket: bucket.upload_object("in/k", io.BytesIO(b"x"), tags={"a": "1"}),
+    "upload_object in parts": lambda bucket: bucket.upload_object("in/k", io.BytesIO(bytes(17 << 20)), tags={"a": "1"}),
+    "copy": lambda bucket: bucket.object("source").copy_to("in/k", tags={"a": "1"}),
+}
+
+
+@pytest.mark.parametrize("write", TAGGED_WRITES.values(), ids=TAGGED_WRITES)
+def test_tags_are_kept_or_refused(server: Server, bucket: s3.S3Bucket, write: Callable[[s3.S3Bucket], object]) -> None:
+    """A store that would drop the tags of a write without a word is found out first, and nothing is written."""
+    bucket.put_object("source", b"x")
+    try:
+        write(bucket)
+    except s3.S3Unsupported:
+        assert server.name == "rclone"
+        assert [obj.key for obj in bucket.find()] == ["source"]
+    else:
+        assert server.name == "moto"
+        assert dict(bucket.object("in/k").tags.get()) == {"a": "1"}
+        assert [obj.key for obj in bucket.find()] == ["in/k", "source"]
