@@ -294,7 +294,7 @@ def test_lost_answers_at_every_transition(faulty: tuple[str, State], faulty_buck
 
 def test_many_processes_killed_and_stalled(moto: Server) -> None:
     """A short slice of the long run: no two holders, no lost update, no token that falls, takeover in time."""
-    verdict = history.run(moto.endpoint_url, moto.access_key, moto.secret_key, seconds=25, processes=8, ttl=2.0, seed=7)
+    verdict = history.run(moto.endpoint_url, moto.access_key, moto.secret_key, seconds=12, processes=8, ttl=1.0, seed=7)
     assert (verdict.violations, verdict.counts["acquired"] > 3, verdict.counts["killed"] + verdict.counts["stopped"] > 1) == (
         [], True, True,
     ), str(verdict)  # fmt: skip

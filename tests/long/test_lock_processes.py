@@ -1,0 +1,33 @@
+"""Many processes on one lock for a long time: killed, stalled for longer than the lease; the history is checked by a program.
+
+    SECONDS=720 python -m pytest -s tests/long/test_lock_processes.py
+
+``SECONDS``, ``PROCESSES``, ``TTL`` and ``SEED`` come from the environment. Prints what was seen.
+"""
+
+from __future__ import annotations
+
+import os
+
+import history
+import pytest
+from servers import Server
+
+SECONDS = float(os.environ.get("SECONDS", "120"))
+PROCESSES = int(os.environ.get("PROCESSES", "8"))
+TTL = float(os.environ.get("TTL", "2"))
+SEED = int(os.environ.get("SEED", "1"))
+
+
+@pytest.mark.timeout(SECONDS + 120)
+def test_many_processes_killed_and_stalled_for_long(moto: Server) -> None:
+    """No two unexpired holders, no lost update, no token that falls, takeover within the ttl and three seconds."""
+    verdict = history.run(
+        moto.endpoint_url, moto.access_key, moto.secret_key, seconds=SECONDS, processes=PROCESSES, ttl=TTL, seed=SEED
+    )
+    print(f"\n{PROCESSES} processes, {SECONDS:.0f} s, ttl {TTL} s, seed {SEED}: {verdict}")
+    assert verdict.violations == []
+    # That the run was one: turns, writes, and holders that were hit.
+    assert verdict.tokens > SECONDS / 8
+    assert verdict.counts["written"] > SECONDS / 8
+    assert len(verdict.takeovers) > SECONDS / 30
