@@ -1,16 +1,20 @@
-"""Every example runs: the Python blocks of README.md and docs/, and the ``>>>`` examples of the docstrings, on an S3 server of their own.
+"""Every example runs, on an S3 server of its own: the Python blocks of README.md and docs/, the right column of the tables there that
+set new code beside old, and the ``>>>`` examples of the docstrings.
 
 Each document and each docstring finds ``s3`` (the package), ``store`` (on a fresh LocalS3 of this process) and ``bucket`` (new and empty).
 """
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import re
 import uuid
 from collections.abc import Iterator
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
 from typing import Any
 
-from sybil import Document, Region, Sybil
+from sybil import Document, Example, Region, Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
 
@@ -31,6 +35,30 @@ class FreshBucketParser:
             yield Region(0, 1, document.text, lambda example: _begin(example.namespace))
 
 
+class NewColumnParser:
+    """Runs the code in the right column of every table that is headed "old" and "new"."""
+
+    def __call__(self, document: Document) -> Iterator[Region]:
+        at, in_table = 0, False
+        for line in document.text.splitlines(keepends=True):
+            cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+            if cells == ["old", "new"]:
+                in_table = True
+            elif not line.startswith("|"):
+                in_table = False
+            elif in_table and (statements := re.findall(r"`([^`]+)`", cells[-1])):
+                yield Region(at, at + len(line), "\n".join(statements), self.evaluate)
+            at += len(line)
+
+    def evaluate(self, example: Example) -> None:
+        code = compile(example.parsed, example.document.path, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        awaited = eval(code, example.namespace)
+        if awaited is not None:  # one event loop for the whole document, as in the program that it is about
+            if "_loop" not in example.namespace:
+                example.namespace["_loop"] = asyncio.new_event_loop()
+            example.namespace["_loop"].run_until_complete(awaited)
+
+
 _started: list[messageflux_s3.LocalS3] = []
 
 
@@ -49,7 +77,7 @@ def pytest_unconfigure() -> None:
 
 pytest_collect_file = (
     Sybil(
-        parsers=[PythonCodeBlockParser(), SkipParser()],
+        parsers=[PythonCodeBlockParser(), NewColumnParser(), SkipParser()],
         patterns=["README.md", "docs/*.md", "docs/**/*.md"],
         setup=_begin,
     )

@@ -691,7 +691,7 @@ class AsyncS3Object:
             progress=progress,
         )
 
-    def presigned_url(
+    async def presigned_url(
         self,
         method: str = "GET",
         expires_in: int | timedelta = 3600,
@@ -700,8 +700,9 @@ class AsyncS3Object:
         response_content_type: str | None = None,
         content_type: str | None = None,
     ) -> str:
-        """A link by which anybody may do one thing with this object. Requests: none."""
-        return self._object.presigned_url(
+        """A link by which anybody may do one thing with this object. Requests: none (on AWS 1 HEAD a bucket, for its region)."""
+        return await self._engine.run(
+            self._object.presigned_url,
             method,
             expires_in,
             response_content_disposition=response_content_disposition,

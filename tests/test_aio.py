@@ -115,7 +115,7 @@ def test_one_object(server: Server, tmp_path: Path) -> None:
         await bucket.upload_file(tmp_path / "file", "up")
         await bucket.download_file("up", tmp_path / "down")
         assert (tmp_path / "down").read_bytes() == b"file"
-        assert "up" in bucket["up"].presigned_url()
+        assert "up" in await bucket["up"].presigned_url()
 
     run(server, work)
 
