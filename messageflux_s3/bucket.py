@@ -937,13 +937,24 @@ class S3Bucket:
         )
         return plan if dry_run else plan.apply(progress=progress)
 
-    def copy_object(self, source_key: str, dest_key: str, *, metadata: Mapping[str, str] | None = None, **extra: Any) -> S3Object:
+    def copy_object(
+        self,
+        source_key: str,
+        dest_key: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        **extra: Any,
+    ) -> S3Object:
         """Copy an object within the bucket, on the server, at any size.
 
         Args:
             source_key: The key to copy from.
             dest_key: The key to copy to.
             metadata: User metadata in place of the source's; None keeps it.
+            if_absent: Only if there is no object under the new key.
+            if_match: Only if the object under the new key has this etag.
             extra: Further parameters in place of the source's, as for ``put_object``.
 
         Returns:
@@ -951,11 +962,14 @@ class S3Bucket:
 
         Raises:
             S3NoSuchItem: There is no such object.
+            S3ObjectExists: With ``if_absent``: the new key is taken already.
+            S3PreconditionFailed: With ``if_match``: what is there has another etag; or ``outcome_unknown``.
+            S3Unsupported: The store does not honour conditions on copies; nothing was copied.
 
         Requests:
-            1 HEAD, 1 COPY
+            1 HEAD, 1 COPY (with a condition once a store those of a probe)
         """
-        return self.object(source_key).copy_to(dest_key, metadata=metadata, **extra)
+        return self.object(source_key).copy_to(dest_key, metadata=metadata, if_absent=if_absent, if_match=if_match, **extra)
 
     # -- locks ------------------------------------------------------------------------------------------------------------------------
 

@@ -51,9 +51,9 @@ def known(connection: Connection, bucket_name: str, ability: Ability) -> Conditi
     if connection.is_aws:
         return "honoured"
     versioned = is_versioned(connection, bucket_name)
-    told = connection.config.capabilities
-    field = f"{ability}_versioned" if versioned and ability.startswith("put_") else ability
-    answer: Condition | None = getattr(told, field, None) if told is not None else None
+    # What was told of other abilities than PUT was learned in a bucket without versions, and says nothing of one with them.
+    field = f"{ability}_versioned" if versioned else ability
+    answer: Condition | None = getattr(connection.config.capabilities, field, None)
     fact = f"condition:{ability}:{'versioned' if versioned else 'plain'}"
     if answer is None:
         answer = connection.recall(fact)

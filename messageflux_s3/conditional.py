@@ -14,7 +14,9 @@ Conditional writes never take the fast lane, which leaves no trace of its retrie
 
 from __future__ import annotations
 
+import hashlib
 import random
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +30,7 @@ from .condition_probe import Ability
 from .connection import Connection
 from .content import Head
 from .errors import (
+    S3ChecksumError,
     S3ConnectionError,
     S3Error,
     S3NoSuchItem,
@@ -47,7 +50,13 @@ _DESCRIBING = (
     "ServerSideEncryption", "SSEKMSKeyId",
 )  # fmt: skip
 
-_DOUBTFUL = (S3ConnectionError, S3ServerError, S3Throttled)
+_ABILITIES: dict[str, tuple[Ability, Ability]] = {
+    "PutObject": ("put_if_absent", "put_if_match"),
+    "CompleteMultipartUpload": ("multipart_if_absent", "multipart_if_match"),
+    "CopyObject": ("copy_if_absent", "copy_if_match"),
+}
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 def check(*, if_absent: bool, if_match: str | None) -> None:
@@ -106,7 +115,6 @@ def put(
         1 PUT, and 1 HEAD after a lost answer; once a store those of the probe
     """
     check(if_absent=if_absent, if_match=if_match)
-    require(connection, bucket_name, "put_if_absent" if if_absent else "put_if_match")
     write_id = new_write_id()
     encoded = {**user_metadata.encode(metadata), WRITE_ID: f"{write_id} {carried}".strip()}
     call = caller(connection, bucket_name, key, write_id, if_absent=if_absent, if_match=if_match, carried=carried)
@@ -143,12 +151,13 @@ def caller(
 
     The result stands in for ``connection.call``: for PutObject, CompleteMultipartUpload and CopyObject alike.
     """
-    condition = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": (if_match or "").strip('"')}
-    write = _Write(connection, bucket_name, key, write_id, if_absent, (if_match or "").strip('"'), carried)
+    etag = (if_match or "").strip('"')
+    write = _Write(connection, bucket_name, key, write_id, if_absent, etag, carried)
 
     def call(operation: str, **parameters: Any) -> dict[str, Any]:
-        if operation == "CompleteMultipartUpload":
-            require(connection, bucket_name, "multipart_if_absent" if if_absent else "multipart_if_match")
+        of_absent, of_match = _ABILITIES[operation]
+        require(connection, bucket_name, of_absent if if_absent else of_match)
+        condition = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": condition_probe.quoted(connection, etag)}
         return write.make(operation, {**parameters, **condition})
 
     return call
@@ -192,18 +201,58 @@ class _Write:
             except S3NoSuchItem as error:
                 # If-Match on an object that is gone answers 404; a completed upload is gone as well.
                 if doubtful is None and not _was_retried(error):
-                    if self._if_absent or error.code == "NoSuchUpload":
+                    if self._if_absent or error.code == "NoSuchUpload" or (operation == "CopyObject" and self._still_there()):
                         raise  # the bucket, the source or the upload is missing: no word about the condition
                     raise self._conflict(error) from error
                 return self._settle(error)
-            except _DOUBTFUL as error:
-                doubtful = last = error
-                found = self._look(error)
-                if found is not None:
-                    return found
+            except S3Error as error:
+                if _is_doubtful(error):
+                    doubtful = last = error
+                    found = self._look(error)
+                    if found is not None:
+                        return found
+                    continue
+                if doubtful is None and not _was_retried(error):
+                    raise
+                return self._settle(error)  # not allowed any more, say: that tells nothing of the attempt before
         if doubtful is None:
             raise self._conflict(last) from last
         raise self._unknown(last) from last
+
+    def remove(self) -> None:
+        """The same for a deletion. It leaves no id behind: what can be seen is that the object is gone, and that is all that was asked."""
+        condition = {"IfMatch": condition_probe.quoted(self._connection, self._if_match)}
+        self._began = time.monotonic()
+        is_doubtful = False
+        for attempt in range(self._connection.config.max_attempts):
+            if attempt:
+                time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
+            try:
+                self._connection.call("DeleteObject", Bucket=self._bucket_name, Key=self._key, **condition)
+                return
+            except S3NoSuchItem:
+                return
+            except S3Error as error:
+                last = error
+            is_doubtful = is_doubtful or _is_doubtful(last) or _was_retried(last)
+            if last.status == 409:
+                continue
+            if not is_doubtful:
+                raise self._conflict(last) if isinstance(last, S3PreconditionFailed) else last
+            try:
+                found = self._head()
+            except S3Error as unreachable:
+                raise self._unknown(last) from unreachable
+            if found is None:
+                return
+            if found.etag != self._if_match:
+                raise self._refused(found, last) from last
+        raise (self._unknown(last) if is_doubtful else self._conflict(last)) from last
+
+    def _still_there(self) -> bool:
+        """Whether the object is as the condition wants it."""
+        found = self._head()
+        return found is not None and found.etag == self._if_match
 
     def _look(self, error: S3Error) -> dict[str, Any] | None:
         """After a lost answer: ours, so it was done; still as the condition wants it, so the same again; else it is settled."""
@@ -237,6 +286,8 @@ class _Write:
         """What stands there was written before our first attempt: then ours never was. Else nobody can know."""
         if self._replaces and self._replaces in (found.write_id or "").split():
             return self._conflict(error)  # its line goes back to what we were to replace, and we are not in it
+        if found.etag == self._if_match:
+            return self._unknown(error)  # as it was to be: not replaced by others, nor by us so far
         # The date of an object in parts is that of its beginning (on AWS): it proves nothing.
         if self._looked_at is None or found.last_modified is None or "-" in (found.etag or "-"):
             return self._unknown(error)
@@ -260,13 +311,13 @@ class _Write:
         if self._if_absent:
             return S3ObjectExists(f"{where} was not created: it is there already", **self._facts(error))
         return S3PreconditionFailed(
-            f"{where} was not written: its etag is no longer {self._if_match}. Read it again and decide anew.", **self._facts(error)
+            f"{where} was not changed: its etag is no longer {self._if_match}. Read it again and decide anew.", **self._facts(error)
         )
 
     def _unknown(self, error: S3Error) -> S3PreconditionFailed:
         return S3PreconditionFailed(
-            f"nobody can know whether s3://{self._bucket_name}/{self._key} was written: an answer was lost, "
-            f"and what stands there now is not ours ({error})",
+            f"nobody can know whether s3://{self._bucket_name}/{self._key} was {'written' if self._write_id else 'deleted'}: "
+            f"an answer was lost, and what stands there now does not tell ({error})",
             outcome_unknown=True,
             **self._facts(error),
         )
@@ -287,6 +338,11 @@ def _answer(found: Head) -> dict[str, Any]:
     return {"ETag": found.etag, "VersionId": found.version_id} if found.version_id else {"ETag": found.etag}
 
 
+def _is_doubtful(error: S3Error) -> bool:
+    """Whether the request may have been done all the same: no answer, one of the server's failures, or one that cannot be understood."""
+    return isinstance(error, (S3ConnectionError, S3ServerError, S3Throttled)) or (type(error) is S3Error and error.status is None)
+
+
 def _was_retried(error: S3Error) -> bool:
     """Whether boto3 had sent the request before: then the first one may have been done."""
     response = getattr(error.__cause__, "response", None) or {}
@@ -303,28 +359,21 @@ def server_time(answer: Mapping[str, Any] | None) -> datetime | None:
 
 
 def delete(connection: Connection, bucket_name: str, key: str, *, if_match: str) -> None:
-    """Delete an object if it still has this etag.
+    """Delete an object if it still has this etag. That it is gone already is no error.
+
+    After a lost answer: an object that is gone is a success, one with this etag is deleted again, and another one that was written before
+    our first attempt is a conflict. One written later leaves open whether we deleted its predecessor: ``outcome_unknown``.
 
     Raises:
-        S3PreconditionFailed: It has another one.
+        S3PreconditionFailed: It has another one; or ``outcome_unknown``.
         S3Unsupported: The store does not honour the condition; nothing was deleted.
 
     Requests:
-        1 DELETE; once a store those of the probe
+        1 DELETE, and 1 HEAD after a lost answer; once a store those of the probe
     """
     check(if_absent=False, if_match=if_match)
     require(connection, bucket_name, "delete_if_match")
-    try:
-        connection.call("DeleteObject", Bucket=bucket_name, Key=key, IfMatch=if_match.strip('"'))
-    except S3NoSuchItem:
-        return
-    except S3PreconditionFailed as error:
-        if _was_retried(error):
-            try:
-                connection.call("HeadObject", Bucket=bucket_name, Key=key)
-            except S3NoSuchItem:
-                return
-        raise
+    _Write(connection, bucket_name, key, "", if_absent=False, if_match=if_match.strip('"'), carried="").remove()
 
 
 def update(
@@ -378,6 +427,21 @@ def update(
     ) from conflict
 
 
+def check_body(answer: Mapping[str, Any], body: bytes, bucket_name: str, key: str) -> None:
+    """Compare what arrived with the etag, where that is an MD5: what is written back must not rest on a byte that changed on its way.
+
+    Raises:
+        S3ChecksumError: They differ.
+    """
+    etag = str(answer.get("ETag") or "").strip('"')
+    is_encrypted = answer.get("SSECustomerAlgorithm") or answer.get("ServerSideEncryption") not in (None, "AES256")
+    if _MD5.fullmatch(etag) and not is_encrypted and hashlib.md5(body, usedforsecurity=False).hexdigest() != etag:
+        raise S3ChecksumError(
+            f"GetObject on s3://{bucket_name}/{key}: what arrived is not what its etag {etag} stands for",
+            operation="GetObject", bucket=bucket_name, key=key, retryable=True,
+        )  # fmt: skip
+
+
 def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, bytes | None, dict[str, Any]]:
     """What stands there: its headers, its content, and what describes it, as parameters of the write that replaces it."""
     try:
@@ -392,5 +456,6 @@ def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, byt
             f"GetObject on s3://{bucket_name}/{key}: the answer did not arrive whole", operation="GetObject", bucket=bucket_name, key=key,
             retryable=True,
         )  # fmt: skip
+    check_body(answer, before, bucket_name, key)
     kept = {name: answer[name] for name in _DESCRIBING if answer.get(name)}
     return found, before, {**kept, "metadata": found.metadata}

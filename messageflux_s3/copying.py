@@ -15,6 +15,7 @@ from .connection import Connection
 from .content import Head
 from .errors import S3Error, S3ObjectChanged, S3PreconditionFailed
 from .multipart import MAX_PARTS, MultipartUpload
+from .transfer import Call
 
 MAX_COPIED_AT_ONCE = 5 * 1024**3
 PART_BYTES = 512 * 1024 * 1024
@@ -42,7 +43,14 @@ class Place(NamedTuple):
 
 
 def copy(
-    source: Place, target: Place, *, metadata: Mapping[str, str] | None = None, part_size_bytes: int = PART_BYTES, **extra: Any
+    source: Place,
+    target: Place,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    call: Call | None = None,
+    write_id: str = "",
+    part_size_bytes: int = PART_BYTES,
+    **extra: Any,
 ) -> Head:
     """Copy an object.
 
@@ -50,6 +58,8 @@ def copy(
         source: From where.
         target: To where; its version means nothing.
         metadata: User metadata in place of that of the source; None keeps it.
+        call: Makes the request that makes the copy, in place of ``connection.call``, with the same arguments (under a condition).
+        write_id: Goes into the copy's metadata, so that ``call`` finds its own.
         part_size_bytes: What one request copies of an object above 5 GiB.
         extra: Further parameters (:class:`~messageflux_s3.content.PutParameters`) in place of the source's.
 
@@ -67,16 +77,16 @@ def copy(
     found = source.connection.call("HeadObject", Bucket=source.bucket_name, Key=source.key, **version)
     head = Head.from_answer(found)
     itself = source.connection is target.connection and source[1:3] == target[1:3]
-    if itself and source.version_id is None and metadata is None and not extra:
+    if itself and source.version_id is None and metadata is None and not extra and call is None:
         return head
     replaced = content.s3_parameters(target.key, extra) if extra else {}
     if "content_type" not in extra and "ContentType" not in extra:
         replaced.pop("ContentType", None)  # the source's own, not one guessed from the new name
     if not source.is_same_store(target):
-        return _stream(source, target, found, head, metadata, replaced)
+        return _stream(source, target, found, head, metadata, replaced, call, write_id)
     if (head.size or 0) > MAX_COPIED_AT_ONCE:
-        return _copy_in_parts(source, target, found, head, metadata, replaced, part_size_bytes)
-    return _copy_at_once(source, target, found, head, metadata, replaced)
+        return _copy_in_parts(source, target, found, head, metadata, replaced, call, write_id, part_size_bytes)
+    return _copy_at_once(source, target, found, head, metadata, replaced, call, write_id)
 
 
 def _copy_source(source: Place) -> dict[str, str]:
@@ -85,19 +95,25 @@ def _copy_source(source: Place) -> dict[str, str]:
 
 
 def _copy_at_once(
-    source: Place, target: Place, found: Mapping[str, Any], head: Head, metadata: Mapping[str, str] | None, replaced: dict[str, Any]
+    source: Place,
+    target: Place,
+    found: Mapping[str, Any],
+    head: Head,
+    metadata: Mapping[str, str] | None,
+    replaced: dict[str, Any],
+    call: Call | None,
+    write_id: str,
 ) -> Head:
     parameters = dict(replaced)
     if found.get("StorageClass"):
         parameters.setdefault("StorageClass", found["StorageClass"])
-    if metadata is not None or any(name in replaced for name in _HEADERS):
-        parameters = {**_described(found, metadata), **parameters, "MetadataDirective": "REPLACE"}
+    if metadata is not None or write_id or any(name in replaced for name in _HEADERS):
+        parameters = {**_described(found, metadata, write_id), **parameters, "MetadataDirective": "REPLACE"}
     if "Tagging" in replaced:
         parameters["TaggingDirective"] = "REPLACE"
-    answer = target.connection.call(
-        "CopyObject", Bucket=target.bucket_name, Key=target.key, CopySource=_copy_source(source), **parameters
-    )
-    result = answer.get("CopyObjectResult") or {}
+    make = call or target.connection.call
+    answer = make("CopyObject", Bucket=target.bucket_name, Key=target.key, CopySource=_copy_source(source), **parameters)
+    result = answer.get("CopyObjectResult") or answer
     written = user_metadata.encode(metadata) if metadata is not None else _raw_metadata(found)
     return Head.from_write(head.size, result.get("ETag"), answer.get("VersionId"), written)
 
@@ -109,10 +125,12 @@ def _copy_in_parts(
     head: Head,
     metadata: Mapping[str, str] | None,
     replaced: dict[str, Any],
+    call: Call | None,
+    write_id: str,
     part_size_bytes: int,
 ) -> Head:
     size = head.size or 0
-    parameters = {**_described(found, metadata), **_kept_tags(source), **replaced}
+    parameters = {**_described(found, metadata, write_id), **_kept_tags(source), **replaced}
     if found.get("StorageClass"):
         parameters.setdefault("StorageClass", found["StorageClass"])
     part_size = max(part_size_bytes, -(-size // MAX_PARTS))
@@ -122,7 +140,7 @@ def _copy_in_parts(
         try:
             for start in range(0, size, part_size):
                 multipart.copy_part(_copy_source(source), start, min(start + part_size, size), if_match=head.etag)
-            answer = multipart.complete()
+            multipart.settle()
         except S3PreconditionFailed as error:
             raise S3ObjectChanged(
                 f"s3://{source.bucket_name}/{source.key} changed while it was being copied: its etag is no longer {head.etag}",
@@ -130,11 +148,19 @@ def _copy_in_parts(
                 bucket=source.bucket_name,
                 key=source.key,
             ) from error
+        answer = multipart.complete(call)
     return Head.from_write(size, answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
 
 
 def _stream(
-    source: Place, target: Place, found: Mapping[str, Any], head: Head, metadata: Mapping[str, str] | None, replaced: dict[str, Any]
+    source: Place,
+    target: Place,
+    found: Mapping[str, Any],
+    head: Head,
+    metadata: Mapping[str, str] | None,
+    replaced: dict[str, Any],
+    call: Call | None,
+    write_id: str,
 ) -> Head:
     parameters = {**_described(found, metadata), **_kept_tags(source), **replaced}
     parameters.pop("Metadata")
@@ -143,20 +169,23 @@ def _stream(
     _, stream = content.get_stream(
         source.connection, source.bucket_name, source.key, version_id=source.version_id, if_match=head.etag
     )
-    kept = metadata if metadata is not None else user_metadata.decode(_raw_metadata(found))
+    kept = dict(metadata if metadata is not None else user_metadata.decode(_raw_metadata(found)) or {})
+    if write_id:
+        kept[user_metadata.WRITE_ID] = write_id
     with stream:
-        return transfer.upload(target.connection, target.bucket_name, target.key, stream, metadata=kept, **parameters)
+        return transfer.upload(target.connection, target.bucket_name, target.key, stream, metadata=kept, call=call, **parameters)
 
 
 def _raw_metadata(found: Mapping[str, Any]) -> dict[str, str]:
     return {name.lower(): value for name, value in (found.get("Metadata") or {}).items() if name.lower() != user_metadata.WRITE_ID}
 
 
-def _described(found: Mapping[str, Any], metadata: Mapping[str, str] | None) -> dict[str, Any]:
+def _described(found: Mapping[str, Any], metadata: Mapping[str, str] | None, write_id: str = "") -> dict[str, Any]:
     """What a HEAD said of the source, as parameters of a write."""
     kept = user_metadata.decode(_raw_metadata(found)) if metadata is None else metadata
     headers = {name: found[name] for name in _HEADERS if found.get(name)}
-    return {**headers, "Metadata": user_metadata.encode(kept)}
+    mark = {user_metadata.WRITE_ID: write_id} if write_id else {}
+    return {**headers, "Metadata": {**user_metadata.encode(kept), **mark}}
 
 
 def _kept_tags(source: Place) -> dict[str, str]:

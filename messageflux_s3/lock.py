@@ -20,7 +20,7 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal
@@ -33,7 +33,6 @@ from .errors import (
     S3Error,
     S3LockError,
     S3NoSuchItem,
-    S3ObjectExists,
     S3PreconditionFailed,
     S3ServerError,
 )
@@ -43,13 +42,15 @@ logger = logging.getLogger("messageflux_s3")
 
 _TOKENS_PER_SECOND = 2**20
 _POLL = 0.25
+_CLOCK_IS_STUCK = 10.0
+_RACES = 5
+# Linux; macOS, where time.monotonic() stands still during sleep and this one does not; Windows, whose time.monotonic() goes on.
+_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 
 
 def clock() -> float:
     """Seconds that go on while the machine is suspended: a lease does not wait for its holder."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class _Lease:
     """What stands under ``_lease``."""
 
     state: Literal["held", "free"]
-    token: int
+    token: int  # 0: nobody has had one yet
     ttl: float | None  # None: taken by acquire_lock, never expires
     owner: str
     nonce: str
@@ -76,6 +77,10 @@ class _Lease:
             owner=str(found.get("owner", "")),
             nonce=str(found.get("nonce", "")),
         )
+
+    def entry(self) -> dict[str, Any]:
+        """What stands of it in a document."""
+        return {"_lease": asdict(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +101,21 @@ class _File:
         self.connection = connection
         self.bucket_name = bucket_name
         self.key = check_key(key, bucket=bucket_name)
-        self.absent_at: datetime | None = None
 
     def __str__(self) -> str:
         return f"s3://{self.bucket_name}/{self.key}"
 
     def read(self) -> _Seen | None:
-        """What stands there now; None (and by the server's clock when) where nothing does."""
+        """What stands there now; None where nothing does."""
         try:
             answer = self.connection.call("GetObject", Bucket=self.bucket_name, Key=self.key)
             with self.connection.translating("GetObject", self.bucket_name, self.key):
                 body: bytes = answer["Body"].read()
                 if not answer.get("ETag"):
                     raise ConnectionError("the answer was cut off within its headers")
-        except S3NoSuchItem as error:
-            self.absent_at = conditional.server_time(getattr(error.__cause__, "response", None))
+        except S3NoSuchItem:
             return None
+        conditional.check_body(answer, body, self.bucket_name, self.key)
         try:
             document = json.loads(body)
         except ValueError:
@@ -241,6 +245,7 @@ class S3Lock:
             raise S3LockError(f"the lock {self._file} is held already, by this very object")
         for kind in ("put_if_absent", "put_if_match"):
             conditional.require(self._file.connection, self._file.bucket_name, kind)
+        self._stop_renewing()
         until = clock() + self._wait
         watched, since = "", 0.0
         while True:
@@ -248,15 +253,14 @@ class S3Lock:
             if seen is not None and seen.etag != watched:
                 # From the answer on, not from the question: on a slow GET the holder may have renewed in between.
                 watched, since = seen.etag, clock()
-            if self._is_takeable(seen, since) and self._take(seen):
-                self._start_renewing()
-                return self
+            if self._is_takeable(seen, since):
+                if self._take(seen):
+                    self._start_renewing()
+                    return self
+                seen = self._file.read()  # somebody was faster: who?
             left = until - clock()
             if left <= 0:
-                holder = None if seen is None else holder_of(seen.document)
-                raise S3LockError(
-                    f"the lock {self._file} is held by {holder!r}", lock_holder=holder, bucket=self._file.bucket_name, key=self.key
-                )
+                raise _held(self._file, seen)
             time.sleep(min(left, random.uniform(_POLL / 2, _POLL)))
 
     def _is_takeable(self, seen: _Seen | None, since: float) -> bool:
@@ -273,27 +277,17 @@ class S3Lock:
 
     def _take(self, seen: _Seen | None) -> bool:
         """One transition to held; False where somebody was faster."""
-        if seen is None:
-            if self._file.absent_at is None:
-                raise S3ConnectionError(f"the answer about the lock {self._file} carried no Date", key=self.key, retryable=True)
-            token = int(self._file.absent_at.timestamp()) * _TOKENS_PER_SECOND
-        else:
-            assert seen.lease is not None
-            token = seen.lease.token + 1
-        lease = _Lease("held", token, self._ttl, self._owner, secrets.token_hex(12))
-        sent = clock()
         try:
-            written = self._file.write(self._document(lease), over=None if seen is None else seen.etag)
+            if seen is None:
+                seen = self._create()
+            token = None if seen is None or seen.lease is None else self._next_token(seen, seen.lease)
+            if seen is None or token is None:
+                return False
+            lease = _Lease("held", token, self._ttl, self._owner, secrets.token_hex(12))
+            sent = clock()
+            written = self._file.write(self._document(lease), over=seen.etag)
         except S3PreconditionFailed:
             return False
-        if seen is None:
-            if not self._outlive_second(token // _TOKENS_PER_SECOND, lease.nonce):
-                return False
-            created, lease, sent = written.etag, replace(lease, nonce=secrets.token_hex(12)), clock()
-            try:  # the wait has eaten from the lease: begin with a whole one
-                written = self._file.write(self._document(lease), over=created)
-            except S3PreconditionFailed:
-                return False
         if clock() >= sent + self._ttl:
             return False  # the answer took longer than the lease
         self._pid = os.getpid()
@@ -301,30 +295,37 @@ class S3Lock:
         self._written = [lease.nonce]
         return True
 
-    def _outlive_second(self, second: int, nonce: str) -> bool:
-        """Wait until the server's clock has passed the second of the first token: who creates the object anew then has a larger one.
+    def _create(self) -> _Seen | None:
+        """The object, free and without a token as yet; None where it is not (or no longer) ours."""
+        lease = _Lease("free", 0, self._ttl, self._owner, secrets.token_hex(12))
+        self._file.write(self._document(lease), over=None)
+        seen = self._file.read()
+        return seen if seen is not None and seen.lease == lease else None
 
-        False where ours is no longer there: somebody who created it anew within that second may have the same token.
+    def _next_token(self, seen: _Seen, lease: _Lease) -> int | None:
+        """One more than the last; the first one of an object is the server's time, and is given out only once that second is over.
+
+        None where the object changed meanwhile. Who deletes it by hand and creates it anew so finds a later second than any that was
+        given out before, however long ago anybody had seen the key absent.
         """
-        while True:
-            seen = self._file.read()
-            if seen is None or seen.lease is None or seen.lease.nonce != nonce:
-                return False
-            if seen.server_time is not None and seen.server_time.timestamp() >= second + 1:
-                return True
+        if lease.token:
+            return lease.token + 1
+        now, until = seen, clock() + _CLOCK_IS_STUCK
+        while clock() < until:
+            if seen.server_time is None or now.server_time is None:
+                raise S3ConnectionError(f"the answer about the lock {self._file} carried no Date", key=self.key, retryable=True)
+            second = int(seen.server_time.timestamp())
+            if now.server_time.timestamp() >= second + 1:
+                return second * _TOKENS_PER_SECOND
             time.sleep(0.2)
+            found = self._file.read()
+            if found is None or found.etag != seen.etag:
+                return None
+            now = found
+        raise S3ServerError(f"the store's clock stands still: no token for the lock {self._file}", key=self.key, retryable=True)
 
     def _document(self, lease: _Lease) -> dict[str, Any]:
-        return {
-            **self._data,
-            "_lease": {
-                "state": lease.state,
-                "token": lease.token,
-                "ttl": lease.ttl,
-                "owner": lease.owner,
-                "nonce": lease.nonce,
-            },
-        }
+        return {**self._data, **lease.entry()}
 
     def renew(self) -> None:
         """Renew the lease now; the daemon thread does it by itself.
@@ -377,12 +378,9 @@ class S3Lock:
         Requests:
             1 PUT where the lock is held, else none
         """
-        self._stop.set()
-        renewer, self._renewer = self._renewer, None
+        self._stop_renewing()
         if os.getpid() != self._pid:
             return  # the parent's
-        if renewer is not None and renewer is not threading.current_thread():
-            renewer.join()
         with self._turn:
             if self._lease is None or self._lost:
                 return
@@ -392,6 +390,12 @@ class S3Lock:
                 self._replace(free)
             except S3PreconditionFailed:
                 logger.warning("the lock %s was taken over before it was released", self._file)
+
+    def _stop_renewing(self) -> None:
+        self._stop.set()
+        renewer, self._renewer = self._renewer, None
+        if renewer is not None and os.getpid() == self._pid and renewer is not threading.current_thread():
+            renewer.join()
 
     def _start_renewing(self) -> None:
         self._stop = threading.Event()
@@ -444,20 +448,24 @@ def acquire_lock(connection: Connection, bucket_name: str, key: str, data: Mappi
     """
     file = _File(connection, bucket_name, key)
     document = _checked_data(data)
-    try:
-        return file.write(document, over=None)
-    except S3ObjectExists as error:
-        seen = file.read()
-        conflict: S3Error = error
-    if seen is not None and seen.lease is not None and seen.lease.state == "free":
-        lease = _Lease("held", seen.lease.token + 1, None, str(document.get("owner", "")), secrets.token_hex(12))
-        state = {"state": "held", "token": lease.token, "ttl": None, "owner": lease.owner, "nonce": lease.nonce}
+    seen: _Seen | None = None
+    conflict: S3Error | None = None
+    for _ in range(_RACES):
         try:
-            return file.write({**document, "_lease": state}, over=seen.etag)
+            if seen is None:
+                return file.write(document, over=None)
+            if seen.lease is None or seen.lease.state != "free":
+                break
+            # Where nobody has had a token yet there is none to go on from: 0 stays 0.
+            token = seen.lease.token + 1 if seen.lease.token else 0
+            lease = _Lease("held", token, None, str(document.get("owner", "")), secrets.token_hex(12))
+            return file.write({**document, **lease.entry()}, over=seen.etag)
         except S3PreconditionFailed as error:
-            seen, conflict = file.read(), error
-    holder = None if seen is None else holder_of(seen.document)
-    raise S3LockError(f"the lock {file} is held by {holder!r}", lock_holder=holder, bucket=bucket_name, key=key) from conflict
+            if error.outcome_unknown and seen is None:
+                raise  # a plain file has no nonce by which to tell
+            conflict = error
+        seen = file.read()
+    raise _held(file, seen) from conflict
 
 
 def release_lock(connection: Connection, bucket_name: str, key: str) -> None:
@@ -493,6 +501,16 @@ def check_lock(connection: Connection, bucket_name: str, key: str) -> dict[str, 
     if seen is None or (seen.lease is not None and seen.lease.state == "free"):
         return None
     return seen.document
+
+
+def _held(file: _File, seen: _Seen | None) -> S3LockError:
+    holder = None if seen is None or (seen.lease is not None and seen.lease.state == "free") else holder_of(seen.document)
+    return S3LockError(
+        f"the lock {file} is held by {holder!r}" if holder is not None else f"the lock {file} was lost to others again and again",
+        lock_holder=holder,
+        bucket=file.bucket_name,
+        key=file.key,
+    )
 
 
 def holder_of(document: Mapping[str, Any]) -> Any:

@@ -485,12 +485,22 @@ class S3Object:
         )  # fmt: skip
         return Path(path)
 
-    def copy_to(self, target: str | S3Object, *, metadata: Mapping[str, str] | None = None, **extra: Any) -> S3Object:
+    def copy_to(
+        self,
+        target: str | S3Object,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        **extra: Any,
+    ) -> S3Object:
         """Copy the object: on the server where it can be, at any size, else streamed through here.
 
         Args:
             target: A key in the same bucket, or a handle: ``obj.copy_to(other[obj.key])``.
             metadata: User metadata in place of this object's; None keeps it.
+            if_absent: Only if there is no such object at the target.
+            if_match: Only if the object at the target has this etag.
             extra: Further parameters in place of this object's, as for ``put``.
 
         Returns:
@@ -498,9 +508,12 @@ class S3Object:
 
         Raises:
             S3NoSuchItem: There is no such object.
+            S3ObjectExists: With ``if_absent``: the target is there already.
+            S3PreconditionFailed: With ``if_match``: the target has another etag; or ``outcome_unknown``.
+            S3Unsupported: The store does not honour conditions on copies; nothing was copied.
 
         Requests:
-            1 HEAD, 1 COPY; above 5 GiB 1 per 512 MiB; between stores 1 GET and an upload
+            1 HEAD, 1 COPY (with a condition once a store those of a probe); above 5 GiB 1 per 512 MiB; between stores 1 GET and an upload
 
         Example:
             >>> obj = bucket.put_object("a.txt", "hello", {"by": "me"})
@@ -509,7 +522,15 @@ class S3Object:
             ('hello', {'by': 'me'})
         """
         there = self._target(target)
-        return S3Object._of(there._bucket, there._key, head=copying.copy(self._place(), there._place(), metadata=metadata, **extra))
+        call, write_id = None, ""
+        if if_absent or if_match is not None:
+            conditional.check(if_absent=if_absent, if_match=if_match)
+            write_id = conditional.new_write_id()
+            call = conditional.caller(
+                there._bucket._connection, there._bucket.name, there._key, write_id, if_absent=if_absent, if_match=if_match
+            )
+        copied = copying.copy(self._place(), there._place(), metadata=metadata, call=call, write_id=write_id, **extra)
+        return S3Object._of(there._bucket, there._key, head=copied)
 
     def move_to(self, target: str | S3Object, *, metadata: Mapping[str, str] | None = None, **extra: Any) -> S3Object:
         """Copy the object, and delete it here once the copy is there.
@@ -675,7 +696,7 @@ class S3Object:
             if_match: Only if the object has this etag.
 
         Raises:
-            S3PreconditionFailed: With ``if_match``: the object has another etag.
+            S3PreconditionFailed: With ``if_match``: the object has another etag; or ``outcome_unknown``.
             S3Unsupported: With ``if_match``: the store does not honour it. Of a version: the bucket keeps none, and the store might delete
                 the object itself. Nothing was deleted.
 

@@ -64,7 +64,7 @@ def error(status: int, code: str) -> Answer:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Path-style S3: PUT, GET, HEAD, DELETE, parts, a listing."""
+    """Path-style S3: PUT, GET, HEAD, DELETE, copies, parts, a listing."""
 
     protocol_version = "HTTP/1.1"
     state: State
@@ -179,6 +179,13 @@ class Handler(BaseHTTPRequestHandler):
             return 200, {}, f"<InitiateMultipartUploadResult><UploadId>{upload_id}</UploadId></InitiateMultipartUploadResult>".encode()
         if "uploadId" in query:
             return self._part(command, key, query, body)
+        if command == "PUT" and "x-amz-copy-source" in headers:
+            source = state.objects.get(urllib.parse.unquote(headers["x-amz-copy-source"]).lstrip("/").partition("/")[2])
+            if source is None:
+                return error(404, "NoSuchKey")
+            replaces = headers.get("x-amz-metadata-directive") == "REPLACE"
+            etag = self._write(key, source.body, metadata if replaces else source.metadata)
+            return 200, {}, f"<CopyObjectResult><ETag>&quot;{etag}&quot;</ETag></CopyObjectResult>".encode()
         if command == "PUT":
             etag = self._write(key, body, metadata)
             return 200, {"ETag": f'"{etag}"'}, b""
