@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
+import io
 import re
 import uuid
 from collections.abc import Iterator
-from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
+from doctest import ELLIPSIS, NORMALIZE_WHITESPACE, OutputChecker
+from doctest import Example as DoctestExample
 from typing import Any
 
 from sybil import Document, Example, Region, Sybil
-from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+from sybil.parsers.markdown import CodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
 
 import messageflux_s3
@@ -33,6 +36,25 @@ class FreshBucketParser:
     def __call__(self, document: Document) -> Iterator[Region]:
         if ">>>" in document.text:  # of a Python file, Sybil hands over one docstring after the other
             yield Region(0, 1, document.text, lambda example: _begin(example.namespace))
+
+
+def _run(example: Example) -> None:
+    """Runs a Python block, and keeps what it printed for the text block behind it."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(compile(example.parsed, example.document.path, "exec"), example.namespace)
+    example.namespace["_said"] = said.getvalue()
+
+
+def _compare(example: Example) -> None:
+    """What a text block directly behind a Python block shows is what that one printed; "..." stands for anything."""
+    before = example.document.text[: example.start].rstrip().removesuffix("```")
+    if example.document.text[: example.start].rstrip() == before or not before[before.rfind("```") :].startswith("```python"):
+        return
+    wanted, said = example.parsed, example.namespace["_said"]
+    flags = ELLIPSIS | NORMALIZE_WHITESPACE
+    if not OutputChecker().check_output(wanted, said, flags):
+        raise AssertionError(OutputChecker().output_difference(DoctestExample("", wanted), said, flags))
 
 
 class NewColumnParser:
@@ -77,7 +99,7 @@ def pytest_unconfigure() -> None:
 
 pytest_collect_file = (
     Sybil(
-        parsers=[PythonCodeBlockParser(), NewColumnParser(), SkipParser()],
+        parsers=[CodeBlockParser("python", _run), CodeBlockParser("text", _compare), NewColumnParser(), SkipParser()],
         patterns=["README.md", "docs/*.md", "docs/**/*.md"],
         setup=_begin,
     )
