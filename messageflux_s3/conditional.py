@@ -108,7 +108,7 @@ def put(
 
     Raises:
         S3ObjectExists: The object is there already.
-        S3PreconditionFailed: It has another etag, or none; or ``outcome_unknown``.
+        S3PreconditionFailed: It has another etag, or none; or others met us every time; or ``outcome_unknown``.
         S3Unsupported: The store does not honour the condition; nothing was written.
 
     Requests:
@@ -216,7 +216,7 @@ class _Write:
                     raise
                 return self._settle(error)  # not allowed any more, say: that tells nothing of the attempt before
         if doubtful is None:
-            raise self._conflict(last) from last
+            raise self._always_met(last) from last
         raise self._unknown(last) from last
 
     def remove(self) -> None:
@@ -247,7 +247,7 @@ class _Write:
                 return
             if found.etag != self._if_match:
                 raise self._refused(found, last) from last
-        raise (self._unknown(last) if is_doubtful else self._conflict(last)) from last
+        raise (self._unknown(last) if is_doubtful else self._always_met(last)) from last
 
     def _still_there(self) -> bool:
         """Whether the object is as the condition wants it."""
@@ -312,6 +312,11 @@ class _Write:
             return S3ObjectExists(f"{where} was not created: it is there already", **self._facts(error))
         return S3PreconditionFailed(
             f"{where} was not changed: its etag is no longer {self._if_match}. Read it again and decide anew.", **self._facts(error)
+        )
+
+    def _always_met(self, error: S3Error) -> S3PreconditionFailed:
+        return S3PreconditionFailed(
+            f"s3://{self._bucket_name}/{self._key} was not changed: each time others were writing it as well", **self._facts(error)
         )
 
     def _unknown(self, error: S3Error) -> S3PreconditionFailed:

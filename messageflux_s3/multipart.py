@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from .connection import Connection
-from .errors import S3Error, S3Unsupported
+from .errors import S3ConnectionError, S3Error, S3Unsupported
 
 logger = logging.getLogger("messageflux_s3")
 
@@ -83,6 +83,11 @@ class MultipartUpload:
         """
         if self._upload_id is None:
             answer = self._connection.call("CreateMultipartUpload", **self._where, **self._parameters)
+            if not answer.get("UploadId"):
+                raise S3ConnectionError(
+                    f"CreateMultipartUpload on s3://{self._where['Bucket']}/{self._where['Key']}: the answer did not arrive whole",
+                    operation="CreateMultipartUpload", bucket=self._where["Bucket"], key=self._where["Key"], retryable=True,
+                )  # fmt: skip
             self._upload_id = str(answer["UploadId"])
         return self._upload_id
 

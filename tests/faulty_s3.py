@@ -91,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._answer(error(500, "InternalError"))
         if fault == "503_before":
             return self._answer(error(503, "SlowDown"))
-        if fault == "409" and self.command in ("PUT", "POST"):
+        if fault == "409" and {"if-match", "if-none-match"} & headers.keys():
             return self._answer(error(409, "ConditionalRequestConflict"))
         command = self.command
 
