@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from counting import Counted
@@ -300,3 +303,163 @@ def test_documents_are_read_and_written_without_loss() -> None:
         xml.parse(b'<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>')
     with pytest.raises(s3.S3Error, match="no XML"):
         xml.parse(b"nonsense")
+
+
+# -- a store that keeps every document as it was sent ---------------------------------------------------------------------------------
+
+ABSENT = {"cors": "NoSuchCORSConfiguration", "lifecycle": "NoSuchLifecycleConfiguration", "tagging": "NoSuchTagSet"}
+
+
+class Keeper(ThreadingHTTPServer):
+    """Keeps documents by the name of their sub-resource, and writes down the headers that each came with."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.documents: dict[str, bytes] = {}
+        self.headers: dict[str, dict[str, str]] = {}
+        self.sent_along: dict[str, str] = {}
+        super().__init__(("127.0.0.1", 0), _Keeping)
+
+
+class _Keeping(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Keeper
+
+    def _name(self) -> str:
+        return urlsplit(self.path).query.partition("&")[0].removesuffix("=")
+
+    def do_GET(self) -> None:
+        document = self.server.documents.get(self._name())
+        if document is None:
+            self._answer(404, f"<Error><Code>{ABSENT.get(self._name(), 'NotFound')}</Code></Error>".encode())
+        else:
+            self._answer(200, document)
+
+    def do_PUT(self) -> None:
+        self.server.documents[self._name()] = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.headers[self._name()] = {name.lower(): value for name, value in self.headers.items()}
+        self._answer(200, b"")
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in self.server.sent_along.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def keeper() -> Iterator[Keeper]:
+    """A store that keeps every document as it was sent."""
+    server = Keeper()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def kept(keeper: Keeper) -> s3.S3Bucket:
+    """A bucket on it."""
+    url = f"http://127.0.0.1:{keeper.server_port}"
+    return s3.connect(url, access_key="ACCESSKEY01", secret_key="SECRETKEY0123456", region="us-east-1").bucket("bkt")
+
+
+STRANGERS: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]] = {
+    "lifecycle": (
+        b"<LifecycleConfiguration><Rule><ID>x</ID><Status>Enabled</Status><Filter><Prefix>a</Prefix><Hue>1</Hue></Filter>"
+        b"<Expiration><Days>1</Days><Softly>yes</Softly></Expiration><Mood>blue</Mood></Rule></LifecycleConfiguration>",
+        lambda bucket: bucket.lifecycle.expire(days=3, prefix="tmp/"),
+        [b"<Hue>1</Hue>", b"<Softly>yes</Softly>", b"<Mood>blue</Mood>"],
+    ),
+    "cors": (
+        b"<CORSConfiguration><CORSRule><ID>x</ID><AllowedMethod>GET</AllowedMethod><AllowedOrigin>*</AllowedOrigin><Mood>blue</Mood>"
+        b"</CORSRule></CORSConfiguration>",
+        lambda bucket: bucket.cors.ensure(s3.CorsRule("y", origins=("https://a.example",))).apply(),
+        [b"<Mood>blue</Mood>"],
+    ),
+    "notification": (
+        b"<NotificationConfiguration><EventBridgeConfiguration/><QueueConfiguration><Id>x</Id><Queue>arn:aws:sqs:r:1:q</Queue>"
+        b"<Event>s3:ObjectCreated:*</Event><Mood>blue</Mood></QueueConfiguration></NotificationConfiguration>",
+        lambda bucket: bucket.notifications.ensure(s3.Notification("y", "arn:aws:sqs:us-east-1:1:queue")).apply(),
+        [b"EventBridgeConfiguration", b"<Mood>blue</Mood>"],
+    ),
+    "encryption": (
+        b"<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm>"
+        b"</ApplyServerSideEncryptionByDefault><BlockedEncryptionTypes><EncryptionType>SSE-C</EncryptionType></BlockedEncryptionTypes>"
+        b"</Rule></ServerSideEncryptionConfiguration>",
+        lambda bucket: bucket.encryption.ensure("aws:kms", kms_key_id="k").apply(),
+        [b"<BlockedEncryptionTypes><EncryptionType>SSE-C</EncryptionType></BlockedEncryptionTypes>"],
+    ),
+    "policy": (
+        b'{"Version": "2012-10-17", "Id": "mine", "Mood": "blue", "Statement": [{"Sid": "x", "Effect": "Deny", "Principal": "*", '
+        b'"Action": "s3:*", "Resource": "*", "Hue": 1}]}',
+        lambda bucket: bucket.policy.ensure({"Sid": "y", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"}).apply(),
+        [b'"Id"', b'"Mood"', b'"Hue"'],
+    ),
+    "versioning": (
+        b"<VersioningConfiguration><Mood>blue</Mood></VersioningConfiguration>",
+        lambda bucket: bucket.versioning.enable(),
+        [b"<Mood>blue</Mood>", b"<Status>Enabled</Status>"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_unknown_fields_survive_every_merge(keeper: Keeper, kept: s3.S3Bucket, name: str) -> None:
+    """What stands in a configuration and has no name here is sent back with what is merged into it."""
+    document, merge, parts = STRANGERS[name]
+    keeper.documents[name] = document
+    merge(kept)
+    assert keeper.documents[name] != document
+    for part in parts:
+        assert part in keeper.documents[name]
+
+
+def test_what_a_header_says_of_lifecycle_rules_survives_a_merge(keeper: Keeper, kept: s3.S3Bucket) -> None:
+    """The smallest object that transitions move stands in no document: it is sent back in the header that it came in."""
+    name = "x-amz-transition-default-minimum-object-size"
+    keeper.documents["lifecycle"] = STRANGERS["lifecycle"][0]
+    keeper.sent_along[name] = "varies_by_storage_class"
+    kept.lifecycle.expire(days=3, prefix="tmp/")
+    assert keeper.headers["lifecycle"][name] == "varies_by_storage_class"
+    del keeper.sent_along[name]
+    kept.lifecycle.expire(days=4, prefix="tmp/")
+    assert name not in keeper.headers["lifecycle"]
+
+
+def test_a_plan_keeps_what_others_changed_meanwhile(moto_bucket: s3.S3Bucket) -> None:
+    """Applied late, a change is made to what stands then."""
+    plan = moto_bucket.lifecycle.ensure(s3.LifecycleRule("ours", prefix="a/", expire_days=1))
+    moto_bucket.lifecycle.expire(days=9, prefix="theirs/")
+    plan.apply()
+    assert [rule.id for rule in moto_bucket.lifecycle.get().rules] == ["expire theirs/", "ours"]
+
+
+def test_a_plan_for_what_others_changed_is_not_applied(moto_bucket: s3.S3Bucket) -> None:
+    """The same rule, changed by somebody else since the plan was looked at, stays as they wanted it."""
+    moto_bucket.lifecycle.put(LifecycleConfiguration((s3.LifecycleRule("shared", expire_days=1),)))
+    plan = moto_bucket.lifecycle.ensure(s3.LifecycleRule("shared", expire_days=2))
+    whole = moto_bucket.lifecycle.change(LifecycleConfiguration((s3.LifecycleRule("new", expire_days=5),)))
+    theirs = LifecycleConfiguration((s3.LifecycleRule("shared", expire_days=30),))
+    moto_bucket.lifecycle.put(theirs)
+    for late in (plan, whole):
+        with pytest.raises(s3.S3PreconditionFailed, match="anew"):
+            late.apply()
+    assert moto_bucket.lifecycle.get() == theirs
+
+
+def test_a_lifetime_does_not_replace_somebody_elses_rule_of_that_name(moto_bucket: s3.S3Bucket) -> None:
+    """A rule that happens to be called as ours is, and says something else, stays."""
+    theirs = s3.LifecycleRule("expire", prefix="logs/", expire_days=3)
+    moto_bucket.lifecycle.put(LifecycleConfiguration((theirs,)))
+    moto_bucket.set_lifetime_in_days(30)
+    assert theirs in moto_bucket.lifecycle.get().rules
+    assert [rule.expire_days for rule in moto_bucket.lifecycle.get().rules] == [3, 30]
+    moto_bucket.set_lifetime_in_days(0)
+    assert moto_bucket.lifecycle.get().rules == (theirs,)

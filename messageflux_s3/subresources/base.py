@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from .. import render
 from ..connection import Connection, root_name
-from ..errors import S3Error, S3Unsupported
+from ..errors import S3Error, S3PreconditionFailed, S3Unsupported
 
 
 class Value(Protocol):
@@ -43,6 +43,8 @@ class Change(Generic[V]):
     what: str
     before: V
     after: V
+    _merged: Callable[[V], V]
+    _read: Callable[[], V]
     _write: Callable[[V], None]
 
     @property
@@ -51,13 +53,23 @@ class Change(Generic[V]):
         return self.before.lines() == self.after.lines()
 
     def apply(self) -> None:
-        """Make the change; nothing is sent where nothing changes.
+        """Make the change that was shown, and no other; nothing is sent where nothing changes.
+
+        What stands is read again. What somebody else changed meanwhile stays, unless it is what this plan changes.
+
+        Raises:
+            S3PreconditionFailed: Somebody else changed the same meanwhile; nothing was written. Make the plan anew.
 
         Requests:
-            none or 1 write (on a store that is not AWS also 1 read)
+            none, or 1 read and 1 write (on a store that is not AWS also 2 reads)
         """
-        if not self.is_empty:
-            self._write(self.after)
+        if self.is_empty:
+            return
+        now = self._read()
+        wanted = self._merged(now)
+        if _changes(now, wanted) != _changes(self.before, self.after):
+            raise S3PreconditionFailed(f"{self.what} was changed since this plan was made; nothing was written. Make the plan anew.")
+        self._write(wanted)
 
     def __str__(self) -> str:
         if self.is_empty:
@@ -70,6 +82,12 @@ class Change(Generic[V]):
 
     def _repr_html_(self) -> str:
         return render.text_block("", str(self)).html
+
+
+def _changes(before: Value, after: Value) -> tuple[list[str], list[str]]:
+    """The lines that go and those that come."""
+    old, new = before.lines(), after.lines()
+    return [line for line in old if line not in new], [line for line in new if line not in old]
 
 
 class SubResource(ABC, Generic[V]):
@@ -167,14 +185,21 @@ class SubResource(ABC, Generic[V]):
         Requests:
             1
         """
-        return Change(f"{self.name} of {self._where()}", self.get(), value, self.put)
+        return self._merge(lambda _: value)
 
     # -- how ------------------------------------------------------------------------------------------------------------------------
 
     def _merge(self, merged: Callable[[V], V]) -> Change[V]:
-        """The change that a function of what stands now makes."""
+        """The change that a function of what stands now makes: to be looked at."""
         before = self.get()
-        return Change(f"{self.name} of {self._where()}", before, merged(before), self.put)
+        return Change(f"{self.name} of {self._where()}", before, merged(before), merged, self.get, self.put)
+
+    def _make(self, merged: Callable[[V], V]) -> None:
+        """Make such a change at once. Requests: 1 read, and those of ``put`` where it changes something."""
+        before = self.get()
+        after = merged(before)
+        if before.lines() != after.lines():
+            self.put(after)
 
     def _fetch(self) -> bytes | None:
         """The document as it stands; None where there is none. Shows on the way that the store knows the sub-resource."""

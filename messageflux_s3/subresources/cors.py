@@ -171,4 +171,4 @@ class Cors(SubResource[CorsConfiguration]):
 
     def remove(self, *ids: str) -> None:
         """Drop the rules of these ids; that there are none is no error. Requests: 1 read, and 1 write where something goes."""
-        self._merge(lambda known: known.without(*ids)).apply()
+        self._make(lambda known: known.without(*ids))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from .. import render
@@ -12,8 +12,11 @@ from . import xml
 from .base import Change, SubResource
 from .xml import Node, leaf
 
-MESSAGEFLUX_ID = "expire"
-"""The id of the rule that set_lifetime_in_days writes: messageflux's own, so that a bucket it made does not end up with two."""
+_LIFETIME_IDS = ("expire", "expire bucket", "expire whole bucket")
+# The id of the rule that set_lifetime writes: messageflux's own, so that a bucket it made does not end up with two lifetimes; the next
+# one where somebody else's rule is called so.
+
+_SMALLEST_TO_MOVE = "x-amz-transition-default-minimum-object-size"
 
 _KNOWN = (
     "ID", "Status", "Prefix", "Filter", "Expiration", "NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload", "Transition",
@@ -183,14 +186,16 @@ class LifecycleConfiguration:
 
     Attributes:
         rules: The rules.
+        smallest_to_move: What S3 calls the default minimum object size for transitions, which travels in a header; None: not said.
     """
 
     rules: tuple[LifecycleRule, ...] = ()
+    smallest_to_move: str | None = field(default=None, compare=False)
 
     @classmethod
-    def from_api(cls, node: Node) -> LifecycleConfiguration:
-        """From the document that S3 sends."""
-        return cls(tuple(LifecycleRule.from_api(rule) for rule in node.all("Rule")))
+    def from_api(cls, node: Node, smallest_to_move: str | None = None) -> LifecycleConfiguration:
+        """From the document that S3 sends, and its header."""
+        return cls(tuple(LifecycleRule.from_api(rule) for rule in node.all("Rule")), smallest_to_move)
 
     def to_api(self) -> Node:
         """The document that S3 takes."""
@@ -207,11 +212,11 @@ class LifecycleConfiguration:
     def with_rule(self, rule: LifecycleRule) -> LifecycleConfiguration:
         """These rules, and this one in place of the one with its id."""
         kept = tuple(known for known in self.rules if known.id != rule.id)
-        return LifecycleConfiguration((*kept, rule))
+        return replace(self, rules=(*kept, rule))
 
     def without(self, *ids: str) -> LifecycleConfiguration:
         """These rules but those."""
-        return LifecycleConfiguration(tuple(rule for rule in self.rules if rule.id not in ids))
+        return replace(self, rules=tuple(rule for rule in self.rules if rule.id not in ids))
 
     def __str__(self) -> str:
         return "\n".join(self.lines()) or "no lifecycle rules"
@@ -245,10 +250,14 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
     _put_parameters: ClassVar[dict[str, Any]] = {"LifecycleConfiguration": {"Rules": []}}
 
     def _read(self, document: bytes) -> LifecycleConfiguration:
-        return LifecycleConfiguration.from_api(xml.parse(document))
+        return LifecycleConfiguration.from_api(xml.parse(document), self._connection.received_header(_SMALLEST_TO_MOVE))
 
     def _written(self, value: LifecycleConfiguration) -> bytes:
         return xml.write(value.to_api())
+
+    def _send(self, value: LifecycleConfiguration) -> None:
+        size = {} if value.smallest_to_move is None else {"TransitionDefaultMinimumObjectSize": value.smallest_to_move}
+        self._connection.write_document(self._put, self._written(value), **self._target, **self._put_parameters, **size)
 
     def _nothing(self) -> LifecycleConfiguration:
         return LifecycleConfiguration()
@@ -304,25 +313,25 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         if days is None:
             raise TypeError("days must be a whole number of days, not None")
         wanted = tuple((tags or {}).items())
-        self.ensure(LifecycleRule(id or f"expire {prefix}".rstrip(), prefix=prefix, tags=wanted, expire_days=days)).apply()
+        self._put_rule(LifecycleRule(id or f"expire {prefix}".rstrip(), prefix=prefix, tags=wanted, expire_days=days))
 
     def abort_unfinished_uploads(self, *, days: int, prefix: str = "", id: str | None = None) -> None:
         """Abort multipart uploads that nobody finished within so many days. Requests: 1 read, 1 write."""
-        self.ensure(LifecycleRule(id or f"abort uploads {prefix}".rstrip(), prefix=prefix, abort_uploads_days=days)).apply()
+        self._put_rule(LifecycleRule(id or f"abort uploads {prefix}".rstrip(), prefix=prefix, abort_uploads_days=days))
 
     def transition(self, storage_class: str, *, days: int, prefix: str = "", id: str | None = None) -> None:
         """Move objects to another storage class after so many days. Requests: 1 read, 1 write."""
         _days("days", days)
         name = id or f"to {storage_class} {prefix}".rstrip()
-        self.ensure(LifecycleRule(name, prefix=prefix, transitions=((days, storage_class),))).apply()
+        self._put_rule(LifecycleRule(name, prefix=prefix, transitions=((days, storage_class),)))
 
     def expire_noncurrent(self, *, days: int, prefix: str = "", id: str | None = None) -> None:
         """Delete versions so many days after they were replaced. Requests: 1 read, 1 write."""
-        self.ensure(LifecycleRule(id or f"expire old {prefix}".rstrip(), prefix=prefix, noncurrent_days=days)).apply()
+        self._put_rule(LifecycleRule(id or f"expire old {prefix}".rstrip(), prefix=prefix, noncurrent_days=days))
 
     def remove(self, *ids: str) -> None:
         """Drop the rules of these ids; that there are none is no error. Requests: 1 read, and 1 write where something goes."""
-        self._merge(lambda known: known.without(*ids)).apply()
+        self._make(lambda known: known.without(*ids))
 
     def set_lifetime(self, days: int) -> None:
         """Let everything expire after so many days; 0 or less cancels that. The rule is messageflux's own.
@@ -334,15 +343,17 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
             raise TypeError(f"days must be a whole number of days, not {type(days).__name__}")
 
         def merged(known: LifecycleConfiguration) -> LifecycleConfiguration:
-            others = LifecycleConfiguration(
-                tuple(rule for rule in known.rules if not (rule.id == MESSAGEFLUX_ID and _is_ours(rule)))
-            )
-            return others if days <= 0 else others.with_rule(LifecycleRule(MESSAGEFLUX_ID, expire_days=days))
+            others = replace(known, rules=tuple(rule for rule in known.rules if not _is_ours(rule)))
+            id = next((id for id in _LIFETIME_IDS if others.get(id) is None), _LIFETIME_IDS[-1])
+            return others if days <= 0 else others.with_rule(LifecycleRule(id, expire_days=days))
 
-        self._merge(merged).apply()
+        self._make(merged)
+
+    def _put_rule(self, rule: LifecycleRule) -> None:
+        self._make(lambda known: known.with_rule(rule))
 
 
 def _is_ours(rule: LifecycleRule) -> bool:
-    """Whether a rule named as ours is ours: the lifetime of the whole bucket and nothing else."""
-    return rule.is_whole_bucket_lifetime
+    """Whether a rule is ours by its id, and by what it says: the lifetime of the whole bucket and nothing else."""
+    return rule.id in _LIFETIME_IDS and rule.is_whole_bucket_lifetime
 

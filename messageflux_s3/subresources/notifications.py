@@ -130,7 +130,7 @@ class Notifications(SubResource[NotificationConfiguration]):
         Raises:
             S3Unsupported: The store does not know this setting, or (radosgw) does not take an empty one.
         """
-        self.change(NotificationConfiguration()).apply()
+        self._make(lambda _: NotificationConfiguration())
 
     def ensure(self, target: Notification) -> Change[NotificationConfiguration]:
         """The change that tells this target as well: print it, then ``apply()`` it. Requests: 1; ``apply()`` on top."""
@@ -138,4 +138,4 @@ class Notifications(SubResource[NotificationConfiguration]):
 
     def remove(self, *ids: str) -> None:
         """Tell these no more; that there are none is no error. Requests: 1 read, and 1 write where something goes."""
-        self._merge(lambda known: known.without(*ids)).apply()
+        self._make(lambda known: known.without(*ids))

@@ -127,4 +127,4 @@ class Policy(SubResource[BucketPolicy]):
 
     def remove(self, *sids: str) -> None:
         """Drop the statements of these Sids. Requests: 1 read, and 1 write where something goes."""
-        self._merge(lambda known: known.without(*sids)).apply()
+        self._make(lambda known: known.without(*sids))

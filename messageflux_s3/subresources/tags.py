@@ -112,11 +112,12 @@ class Tags(SubResource[TagSet]):
 
     def update(self, tags: Mapping[str, str]) -> None:
         """Put these tags beside the others. Requests: 1 read, and 1 write where that changes something."""
-        self.ensure(tags).apply()
+        added = TagSet.of(tags)
+        self._make(lambda known: TagSet.of({**known, **added}))
 
     def remove(self, *names: str) -> None:
         """Drop the tags of these names; that there are none is no error. Requests: 1 read, and 1 write where something goes."""
-        self._merge(lambda known: TagSet.of({name: value for name, value in known.items() if name not in names})).apply()
+        self._make(lambda known: TagSet.of({name: value for name, value in known.items() if name not in names}))
 
     def __getitem__(self, name: str) -> str:
         """``tags["a"]``. Requests: 1."""

@@ -82,11 +82,11 @@ class Versioning(SubResource[VersioningConfiguration]):
 
     def enable(self) -> None:
         """Keep versions from now on. Requests: 1 read, and 1 write where that changes something."""
-        self._merge(lambda known: replace(known, status="Enabled")).apply()
+        self._make(lambda known: replace(known, status="Enabled"))
 
     def suspend(self) -> None:
         """Keep no new versions; those that are there stay. Requests: 1 read, and 1 write where that changes something."""
-        self._merge(lambda known: known if known.status is None else replace(known, status="Suspended")).apply()
+        self._make(lambda known: known if known.status is None else replace(known, status="Suspended"))
 
     def is_enabled(self) -> bool:
         """Whether new versions are kept. Requests: 1."""
