@@ -196,6 +196,11 @@ class Connection:
         received: bytes = self._wire.received
         return received
 
+    def received_header(self, name: str) -> str | None:
+        """A header of the answer that :meth:`read_document` was last given in this thread; None where it had none."""
+        value: str | None = getattr(self._wire, "headers", {}).get(name)
+        return value
+
     def write_document(self, operation: str, document: bytes, **parameters: Any) -> None:
         """Make one call whose body is this document, as it stands; boto3 signs it and adds whatever checksum the store wants.
 
@@ -330,6 +335,7 @@ class Connection:
         body = response_dict.get("body")
         headers = {name.lower() for name in response_dict.get("headers", {})}
         self._wire.received = body if isinstance(body, bytes) else b""
+        self._wire.headers = response_dict.get("headers", {})
         whole = _NEVER_WITHOUT.get(operation_model.name, headers) <= headers
         if operation_model.name == "CreateMultipartUpload":
             whole = bool(body)
