@@ -37,15 +37,11 @@ _FAILURES_SHOWN = 20
 _TRIES_TO_OPEN = 3
 
 # What a store answers that does not know bulk delete, or wants it in a way of its own.
-_NO_BULK_DELETE = {
-    "NotImplemented",
-    "MissingContentMD5",
-    "MethodNotAllowed",
-    "InvalidRequest",
-    "InvalidArgument",
-    "501",
-    "405",
-}
+# Refusals of a bulk delete as such: of a store that has none, and of one that wants it in another way, or does not like these keys.
+_NO_BULK_DELETE = {"NotImplemented", "MethodNotAllowed", "501", "405"}
+_NOT_THIS_WAY = {"MissingContentMD5", "InvalidDigest", "411"}
+_NOT_THESE_KEYS = {"InvalidRequest", "InvalidArgument", "MalformedXML"}
+_BULK_DELETE = "bulk delete"
 _RETRIED = {
     "SlowDown",
     "InternalError",
@@ -336,7 +332,7 @@ def _delete_once(
     if (
         len(plain) > 1
         and connection.capabilities.bulk_delete != "single"
-        and not connection.recall("bulk delete: no")
+        and connection.recall(_BULK_DELETE) != "single"
     ):
         outcomes = _bulk_delete(connection, bucket_name, plain)
     outcomes = outcomes or {}
@@ -353,7 +349,7 @@ def _escaped(text: str) -> str:
 def _bulk_delete(
     connection: Connection, bucket_name: str, entries: Sequence[tuple[str, str | None]]
 ) -> _Outcomes | None:
-    """One DeleteObjects: with Content-MD5, which every store takes, through the lane, else as boto3 sends it."""
+    """One DeleteObjects: with Content-MD5, which nearly every store takes, else with boto3's checksum. None: as yet nothing is deleted."""
     objects = "".join(
         f"<Object><Key>{_escaped(key)}</Key>{f'<VersionId>{_escaped(version)}</VersionId>' if version else ''}</Object>"
         for key, version in entries
@@ -368,16 +364,28 @@ def _bulk_delete(
         found = _deletions(answered.body, bucket_name)
         if found is not None:
             return found
-    objects_of_boto3 = [
-        {"Key": key, **({"VersionId": version} if version else {})} for key, version in entries
-    ]
-    try:
-        answer = connection.call("DeleteObjects", Bucket=bucket_name, Delete={"Objects": objects_of_boto3})
-    except S3Error as error:
-        if error.code in _NO_BULK_DELETE:
-            connection.remember("bulk delete: no", True)
-            return None
-        return dict.fromkeys(entries, error)
+    named = [{"Key": key, **({"VersionId": version} if version else {})} for key, version in entries]
+    answer: dict[str, Any] = {}
+    refused: str | None = None
+    way = connection.capabilities.bulk_delete or connection.recall(_BULK_DELETE)
+    for tried in ("md5", "checksum") if way is None else (way,):
+        call = connection.call if tried == "checksum" else connection.call_with_md5
+        try:
+            answer = call("DeleteObjects", Bucket=bucket_name, Delete={"Objects": named})
+        except S3Error as error:
+            refused = error.code
+            if refused in _NO_BULK_DELETE:
+                break
+            if refused not in _NOT_THIS_WAY | _NOT_THESE_KEYS:
+                return dict.fromkeys(entries, error)
+        else:
+            refused = None
+            connection.remember(_BULK_DELETE, tried)
+            break
+    if refused is not None:
+        if refused not in _NOT_THESE_KEYS:
+            connection.remember(_BULK_DELETE, "single")
+        return None
     outcomes: _Outcomes = {(one["Key"], one.get("VersionId")): None for one in answer.get("Deleted", ())}
     for one in answer.get("Errors", ()):
         outcomes[one["Key"], one.get("VersionId")] = _refusal(one, bucket_name)
