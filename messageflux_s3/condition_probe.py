@@ -8,6 +8,7 @@ wrote, whatever happens.
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,16 @@ WRITERS = 8
 ROUNDS = 8
 _QUOTING = "if_match_quoted"
 _Write = Callable[[bytes, dict[str, str]], Any]
+_turn = threading.Lock()
+
+
+def _begin_anew_in_child() -> None:
+    global _turn
+    _turn = threading.Lock()  # the parent's may have been taken by a thread that the child does not have
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew_in_child)
 
 
 def known(connection: Connection, bucket_name: str, ability: Ability) -> Condition:
@@ -58,9 +69,13 @@ def known(connection: Connection, bucket_name: str, ability: Ability) -> Conditi
     if answer is None:
         answer = connection.recall(fact)
     if answer is None:
-        answer = race(connection, bucket_name, ability)
-        connection.remember(fact, answer)
-        logger.info("%s: %s is %s in buckets %s versions", connection.endpoint_url, ability, answer, "with" if versioned else "without")
+        with _turn:  # a pool's first writes come all at once: one of them asks
+            answer = connection.recall(fact)
+            if answer is None:
+                answer = race(connection, bucket_name, ability)
+                connection.remember(fact, answer)
+                kind = "with" if versioned else "without"
+                logger.info("%s: %s is %s in buckets %s versions", connection.endpoint_url, ability, answer, kind)
     return answer
 
 

@@ -89,6 +89,8 @@ class Handler(BaseHTTPRequestHandler):
             return self._hang_up()
         if fault == "500_before":
             return self._answer(error(500, "InternalError"))
+        if fault == "403_before":
+            return self._answer(error(403, "AccessDenied"))
         if fault == "503_before":
             return self._answer(error(503, "SlowDown"))
         if fault == "409" and {"if-match", "if-none-match"} & headers.keys():

@@ -39,7 +39,9 @@ def work(url: str, access_key: str, secret_key: str, bucket_name: str, log_path:
     import messageflux_s3 as s3
 
     generator = random.Random(seed)
-    bucket = s3.connect(url, access_key=access_key, secret_key=secret_key, region="us-east-1", read_timeout=5).bucket(bucket_name)
+    known = s3.Capabilities(put_if_absent="honoured", put_if_match="honoured")  # a process just started need not probe again
+    config = s3.S3Config(url, access_key=access_key, secret_key=secret_key, region="us-east-1", read_timeout=5, capabilities=known)
+    bucket = s3.S3Store(config).bucket(bucket_name)
     with Path(log_path).open("a", buffering=1, encoding="utf-8") as log:
 
         def note(event: str, at: float, **more: Any) -> None:
@@ -199,6 +201,7 @@ def run(url: str, access_key: str, secret_key: str, *, seconds: float, processes
 
     bucket = s3.connect(url, access_key=access_key, secret_key=secret_key, region="us-east-1").create_bucket(f"h-{uuid.uuid4().hex[:12]}")
     bucket.put_json(COUNTER, {"n": 0, "token": 0})
+    bucket.lock(KEY, ttl=1).release()  # it probes: this store may be believed
     with tempfile.TemporaryDirectory() as folder, _Workers(Path(folder), [url, access_key, secret_key, bucket.name], ttl, seed) as workers:
         for _ in range(processes):
             workers.start()

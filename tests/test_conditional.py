@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import io
-import random
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from faulty_s3 import FAULTS, State, run_faulty_s3
+from proxy import Fault, run_proxy, scripted
+from runs import WRITES, Run, connected, outcome, run_seeds, upload_in_parts
+from servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
 
-SEEDS = 400
-"""Runs of each kind here; ``tests/long/`` runs thousands."""
+SEEDS = 40
+"""Runs of each kind here; ``tests/attacks/test_conditional_runs.py`` makes thousands."""
 
 
 @pytest.fixture(scope="module")
@@ -28,131 +30,20 @@ def faulty() -> Iterator[tuple[str, State]]:
         yield served
 
 
-def connected(url: str, *, max_attempts: int = 3) -> S3Bucket:
-    """A bucket on the faulty server, every wait short."""
-    store = s3.connect(
-        url, access_key="a-key", secret_key="a-secret", region="us-east-1", max_attempts=max_attempts, max_concurrency=64, read_timeout=5
-    )
-    return store.bucket("faults")
-
-
 @pytest.fixture
 def faulty_bucket(faulty: tuple[str, State]) -> S3Bucket:
     """A bucket on that server."""
     return connected(faulty[0])
 
 
-def outcome(action: Any) -> str:
-    """What a writer was told: done, refused, or that nobody can know."""
-    try:
-        action()
-    except s3.S3PreconditionFailed as error:
-        return "unknown" if error.outcome_unknown else "refused"
-    except (s3.S3ConnectionError, s3.S3ServerError, s3.S3Throttled):
-        return "unknown"
-    return "done"
-
-
-def run_seeds(run: Any, seeds: range) -> Counter[str]:
-    """Run them side by side: most of their time is back-off."""
-    told: Counter[str] = Counter()
-    with ThreadPoolExecutor(32) as executor:
-        for outcomes in executor.map(run, seeds):
-            told.update(outcomes)
-    return told
-
-
-def script(generator: random.Random, length: int = 6) -> deque[str | None]:
-    """Faults for the first requests to a key."""
-    return deque(generator.choice((None, *FAULTS)) if generator.random() < 0.6 else None for _ in range(length))
-
-
-def create_once(bucket: S3Bucket, state: State, seed: int) -> list[str]:
-    """Two writers create the same key, and every answer may be lost."""
-    generator = random.Random(seed)
-    key = f"create/{seed}-{time.monotonic_ns()}"
-    state.faults[key] = script(generator)
-    bodies = [b"one", b"two"][: generator.choice((1, 2))]
-    told: dict[bytes, str] = {}
-
-    def write(body: bytes) -> None:
-        told[body] = outcome(lambda: bucket.put_object(key, body, {"who": "me"}, if_absent=True))
-
-    threads = [threading.Thread(target=write, args=(body,)) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    applied = state.applied[key]
-    assert len(applied) <= 1, f"seed {seed}: created twice"
-    for body, said in told.items():
-        assert (said, body in applied) not in (("done", False), ("refused", True)), f"seed {seed}: {body!r} was told {said}; {applied}"
-    return [*told.values()]
-
-
-def append_each_once(bucket: S3Bucket, state: State, seed: int) -> list[str]:
-    """Three writers append their names by update(), two times each, and every answer may be lost."""
-    generator = random.Random(seed)
-    key = f"update/{seed}-{time.monotonic_ns()}"
-    if generator.random() < 0.5:
-        bucket.put_object(key, b"base;")
-    state.faults[key] = script(generator, 10)
-    told: dict[bytes, str] = {}
-
-    def write(writer: int) -> None:
-        for turn in range(2):
-            name = f"{writer}.{turn}".encode()
-            told[name] = outcome(lambda name=name: bucket[key].update(lambda body: (body or b"") + name + b";"))
-
-    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    final = state.objects[key].body if key in state.objects else b""
-    times = Counter(final.split(b";"))
-    for name, said in told.items():
-        assert times[name] <= 1, f"seed {seed}: {name!r} was applied {times[name]} times: {final!r}"
-        assert said != "done" or times[name] == 1, f"seed {seed}: {name!r} was told that it was done: {final!r}"
-        assert said != "refused" or times[name] == 0, f"seed {seed}: {name!r} was told that it was refused: {final!r}"
-    return [*told.values()]
-
-
-def replace_if_unchanged(bucket: S3Bucket, state: State, seed: int) -> list[str]:
-    """Two writers replace the same version of an object, and every answer may be lost."""
-    generator = random.Random(seed)
-    key = f"replace/{seed}-{time.monotonic_ns()}"
-    etag = bucket.put_object(key, b"before").etag
-    state.applied[key].clear()
-    state.faults[key] = script(generator)
-    told: dict[bytes, str] = {}
-
-    def write(body: bytes) -> None:
-        told[body] = outcome(lambda: bucket.put_object(key, body, if_match=etag))
-
-    threads = [threading.Thread(target=write, args=(body,)) for body in (b"one", b"two")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    applied = state.applied[key]
-    assert len(applied) <= 1, f"seed {seed}: replaced twice"
-    for body, said in told.items():
-        assert (said, body in applied) not in (("done", False), ("refused", True)), f"seed {seed}: {body!r} was told {said}; {applied}"
-    return [*told.values()]
-
-
-RUNS = (create_once, replace_if_unchanged, append_each_once)
-
-
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.__name__)
-def test_what_is_said_is_what_was_done(faulty: tuple[str, State], run: Any) -> None:
+@pytest.mark.parametrize("run", WRITES, ids=lambda run: run.__name__)
+def test_what_is_said_is_what_was_done(faulty: tuple[str, State], run: Run) -> None:
     """Answers lost at every step: never a conflict with ourselves, never a success that is none."""
     url, state = faulty
     bucket = connected(url)
     bucket.put_object(f"warm/{time.monotonic_ns()}", b"", if_absent=True)
-    told = run_seeds(lambda seed: run(bucket, state, seed), range(SEEDS if run is not append_each_once else SEEDS // 4))
-    assert told["done"] > told["unknown"], told
+    told = run_seeds(run, bucket, state, range(SEEDS if run is not upload_in_parts else SEEDS // 4))
+    assert told["done"] > SEEDS // 8, told
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "late"])
@@ -245,6 +136,127 @@ def test_in_parts_an_object_that_is_there_stays(faulty: tuple[str, State], fault
     assert (state.objects["there"].body, state.uploads) == (b"theirs", {})
 
 
+def test_met_every_time_is_no_conflict(faulty: tuple[str, State], faulty_bucket: S3Bucket) -> None:
+    """409 each time: nothing was written, and nobody claims that the object is there already."""
+    key = f"met/{time.monotonic_ns()}"
+    faulty[1].faults[key] = deque(["409"] * 3)
+    with pytest.raises(s3.S3PreconditionFailed) as caught:
+        faulty_bucket.put_object(key, b"x", if_absent=True)
+    assert (type(caught.value), caught.value.outcome_unknown, faulty[1].applied[key]) == (s3.S3PreconditionFailed, False, [])
+
+
+@pytest.mark.parametrize(("lost", "told"), [("drop_after", "done"), ("reset_before", "unknown")])
+def test_not_allowed_any_more_tells_nothing_of_the_attempt_before(
+    faulty: tuple[str, State], faulty_bucket: S3Bucket, lost: str, told: str
+) -> None:
+    """The first answer was lost, the second attempt is denied: whether the first one wrote is for a HEAD to say."""
+    key = f"denied/{lost}"
+    faulty[1].faults[key] = deque([lost, "403_before"])
+    assert outcome(lambda: faulty_bucket.put_object(key, b"x", if_absent=True)) == told
+    faulty[1].faults[key] = deque(["403_before"])
+    with pytest.raises(s3.S3AccessDenied):
+        faulty_bucket.put_object(key, b"x", if_absent=True)
+
+
+def test_a_byte_that_changed_on_its_way_is_not_written_back(moto: Server, moto_bucket: S3Bucket) -> None:
+    """update() rests on what it read: that is held against its etag."""
+    moto_bucket.put_object("k", b"before")
+    with run_proxy(moto.endpoint_url) as proxy:
+        behind = moto.connect(endpoint_url=proxy.endpoint_url).bucket(moto_bucket.name)
+        proxy.restart(scripted({("GET", "k"): ["corrupt"]}))
+        with pytest.raises(s3.S3ChecksumError):
+            behind["k"].update(lambda body: (body or b"") + b"!")
+        assert behind["k"].update(lambda body: (body or b"") + b"!").body == b"before!"
+
+
+# -- copies and deletions ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_under_a_condition(faulty: tuple[str, State], faulty_bucket: S3Bucket) -> None:
+    """If absent, if unchanged; the loser changes nothing, metadata goes along, no write-id is shown."""
+    source = faulty_bucket.put_object("from", b"new", {"who": "me"}, content_type="text/x-new")
+    copied = source.copy_to("to", if_absent=True)
+    with pytest.raises(s3.S3ObjectExists):
+        faulty_bucket.copy_object("from", "to", if_absent=True)
+    other = faulty_bucket.put_object("other", b"other")
+    other.copy_to("to", if_match=copied.etag)
+    with pytest.raises(s3.S3PreconditionFailed) as caught:
+        source.copy_to("to", if_match=copied.etag)
+    assert (copied.metadata, faulty_bucket["to"].body, caught.value.outcome_unknown) == ({"who": "me"}, b"other", False)
+    source.copy_to("third", if_absent=True)
+    assert (faulty_bucket["third"].metadata, faulty_bucket["third"].content_type) == ({"who": "me"}, "text/x-new")
+
+
+def test_a_copy_of_what_is_not_there(faulty_bucket: S3Bucket) -> None:
+    """A missing source is no conflict at the target."""
+    target = faulty_bucket.put_object("target", b"x")
+    source = faulty_bucket.put_object("gone-soon", b"y")
+    source.delete()
+    with pytest.raises(s3.S3NoSuchItem):
+        source.copy_to("target", if_match=target.etag)
+
+
+@pytest.mark.parametrize("fault", ["drop_after", "500_after", "truncate_after", "reset_before"])
+def test_a_doubtful_copy_is_settled(faulty: tuple[str, State], faulty_bucket: S3Bucket, fault: str) -> None:
+    """It met its own copy: that is a success."""
+    key = f"doubtful-copy/{fault}"
+    faulty_bucket.put_object("source", b"x")
+    faulty[1].faults[key] = deque([fault])
+    copied = faulty_bucket.copy_object("source", key, if_absent=True)
+    assert (faulty[1].applied[key], copied.etag) == ([b"x"], faulty[1].objects[key].etag)
+
+
+def test_a_store_that_ignores_the_condition_on_copies_is_refused(moto_bucket: S3Bucket, rclone_bucket: S3Bucket) -> None:
+    """moto and rclone overwrite: nothing is copied."""
+    for bucket in (moto_bucket, rclone_bucket):
+        source = bucket.put_object("a", b"new")
+        target = bucket.put_object("b", b"old")
+        for condition in ({"if_absent": True}, {"if_match": target.etag}):
+            with pytest.raises(s3.S3Unsupported):
+                source.copy_to("b", **condition)
+            with pytest.raises(s3.S3Unsupported):
+                bucket.copy_object("a", "c", **condition)
+        assert [(obj.key, obj.body) for obj in bucket.find()] == [("a", b"new"), ("b", b"old")]
+
+
+def test_delete_if_unchanged(moto_bucket: S3Bucket) -> None:
+    """Only what has this etag; that it is gone already is no error."""
+    obj = moto_bucket.put_object("k", b"old")
+    moto_bucket.put_object("k", b"new")
+    with pytest.raises(s3.S3PreconditionFailed) as caught:
+        moto_bucket["k"].delete(if_match=obj.etag)
+    assert (caught.value.outcome_unknown, moto_bucket["k"].body) == (False, b"new")
+    moto_bucket["k"].delete(if_match=moto_bucket["k"].etag)
+    assert moto_bucket["k"].exists() is False
+    moto_bucket["k"].delete(if_match=obj.etag)
+
+
+@pytest.mark.parametrize("fault", ["drop_after", "500_after", "truncate_after", "reset_before", "500_before"])
+def test_a_doubtful_deletion_is_settled(faulty: tuple[str, State], faulty_bucket: S3Bucket, fault: str) -> None:
+    """Gone is a success, still there is deleted again."""
+    key = f"doubtful-delete/{fault}"
+    etag = faulty_bucket.put_object(key, b"x").etag
+    faulty[1].faults[key] = deque([fault])
+    faulty_bucket[key].delete(if_match=etag)
+    assert faulty[1].applied[key] == [b"x", b"<deleted>"]
+
+
+@pytest.mark.parametrize(("age", "is_unknown"), [(0.0, True), (60.0, False)], ids=["young", "old"])
+def test_a_deletion_that_meets_another_object(faulty: tuple[str, State], faulty_bucket: S3Bucket, age: float, is_unknown: bool) -> None:
+    """Written before our first attempt: a conflict. Younger: we may have deleted its predecessor, nobody can know."""
+    key = f"met-another/{age}"
+    etag = faulty_bucket.put_object(key, b"old").etag
+    faulty_bucket.put_object(key, b"theirs")
+    faulty[1].objects[key].modified -= age
+    faulty[1].faults[key] = deque(["reset_before"])
+    with pytest.raises(s3.S3PreconditionFailed) as caught:
+        faulty_bucket[key].delete(if_match=etag)
+    assert (caught.value.outcome_unknown, faulty[1].objects[key].body) == (is_unknown, b"theirs")
+
+
+# -- stores that do not mean it -----------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("mode", ["ignored", "refused", "sequential"])
 def test_a_store_that_does_not_mean_it_is_refused(mode: str) -> None:
     """Nothing was written but scratch objects, and those are gone."""
@@ -257,6 +269,9 @@ def test_a_store_that_does_not_mean_it_is_refused(mode: str) -> None:
             lambda: bucket["k"].update(lambda body: b"x"),
             lambda: bucket.lock("lock").__enter__(),
             lambda: bucket.acquire_lock("plain", {"user": "me"}),
+            lambda: bucket.copy_object("k", "copy", if_absent=True),
+            lambda: bucket["k"].delete(if_match=bucket["k"].etag),
+            lambda: bucket.upload_object("k", io.BytesIO(bytes(6 << 20)), part_size_bytes=5 << 20, if_absent=True),
         ):
             with pytest.raises(s3.S3Unsupported):
                 action()
@@ -273,6 +288,16 @@ def test_the_store_is_asked_once(faulty: tuple[str, State]) -> None:
     assert sum(faulty[1].counts.values()) - before == 1
 
 
+def test_many_threads_ask_once() -> None:
+    """A pool's first conditional writes come all at once: one of them probes, the others wait for what it learns."""
+    with run_faulty_s3() as (url, state):
+        bucket = connected(url)
+        with ThreadPoolExecutor(16) as executor:
+            list(executor.map(lambda number: bucket.put_object(f"k{number}", b"", if_absent=True), range(16)))
+        probed = {key.split("/")[1] for key in state.applied if key.startswith(".mfs3-probe/")}
+        assert len(probed) == 1
+
+
 def test_rclone_is_refused_and_untouched(rclone_bucket: S3Bucket, rclone: Any) -> None:
     """A real gateway that ignores conditions: nothing was overwritten, nothing is left on its disk."""
     rclone_bucket.put_object("k", b"before")
@@ -281,11 +306,33 @@ def test_rclone_is_refused_and_untouched(rclone_bucket: S3Bucket, rclone: Any) -
         lambda: rclone_bucket.put_object("k", b"x", if_match="0" * 32),
         lambda: rclone_bucket["k"].update(lambda body: b"x"),
         lambda: rclone_bucket.lock("lock").__enter__(),
+        lambda: rclone_bucket.acquire_lock("plain", {"user": "me"}),
+        lambda: rclone_bucket["k"].delete(if_match="0" * 32),
+        lambda: rclone_bucket.upload_object("k", io.BytesIO(bytes(6 << 20)), part_size_bytes=5 << 20, if_absent=True),
     ):
         with pytest.raises(s3.S3Unsupported):
             action()
     files = [path for path in (rclone.root / rclone_bucket.name).rglob("*") if path.is_file()]
     assert [(path.name, path.read_bytes()) for path in files] == [("k", b"before")]
+
+
+@pytest.mark.parametrize("step", range(8))
+def test_a_probe_that_dies_half_way_leaves_nothing(rclone: Server, rclone_bucket: S3Bucket, step: int) -> None:
+    """The store fails at any step of the probe: an error, no verdict, no write, and the scratch objects go all the same."""
+    failing = ["reset_before"] * 2  # both attempts
+    counted = iter(range(10_000))
+    with run_proxy(rclone.endpoint_url) as proxy:
+        bucket = rclone.connect(endpoint_url=proxy.endpoint_url, max_attempts=2).bucket(rclone_bucket.name)
+
+        def plan(method: str, name: str, number: int) -> Fault | None:
+            if method == "DELETE" or next(counted) // len(failing) != step:
+                return None
+            return Fault("reset_before")
+
+        proxy.restart(plan)
+        with pytest.raises((s3.S3ConnectionError, s3.S3Unsupported)):
+            bucket.put_object("k", b"x", if_match="0" * 32)
+    assert [path for path in (rclone.root / rclone_bucket.name).rglob("*") if path.is_file()] == []  # type: ignore[operator]
 
 
 def test_conditions_on_a_real_server(moto_bucket: S3Bucket) -> None:
