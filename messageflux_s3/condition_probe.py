@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ PREFIX = ".mfs3-probe/"
 
 WRITERS = 8
 ROUNDS = 8
+_PLAIN_FOR_S = 10.0
 _QUOTING = "if_match_quoted"
 _Write = Callable[[bytes, dict[str, str]], Any]
 _turn = threading.Lock()
@@ -104,21 +106,30 @@ def require(connection: Connection, bucket_name: str, ability: Ability) -> None:
 
 
 def is_versioned(connection: Connection, bucket_name: str) -> bool:
-    """Whether the bucket keeps versions. A store that does not know the question is one that keeps none.
+    """Whether the bucket keeps versions, asked anew from time to time as long as it does not: somebody else may switch them on.
 
     Requests:
-        1 GET, remembered
+        1 GET, remembered: for good where it keeps versions, else for a few seconds
     """
     fact = f"versioned:{bucket_name}"
-    answer: bool | None = connection.recall(fact)
-    if answer is None:
-        try:
-            found, root = connection.call_with_root("GetBucketVersioning", Bucket=bucket_name)
-        except S3Unsupported:
-            found, root = {}, None
-        answer = root in ("VersioningConfiguration", "GetBucketVersioningResponse") and bool(found.get("Status"))
-        connection.remember(fact, answer)
-    return answer
+    learned: tuple[bool, float] | None = connection.recall(fact)
+    if learned is None or not (learned[0] or time.monotonic() - learned[1] < _PLAIN_FOR_S):
+        learned = (keeps_versions(connection, bucket_name), time.monotonic())
+        connection.remember(fact, learned)
+    return learned[0]
+
+
+def keeps_versions(connection: Connection, bucket_name: str) -> bool:
+    """Whether the bucket has or had versioning; a store that does not know ``?versioning`` has not.
+
+    Requests:
+        1
+    """
+    try:
+        answer, root = connection.call_with_root("GetBucketVersioning", Bucket=bucket_name)
+    except S3Unsupported:
+        return False
+    return root in ("VersioningConfiguration", "GetBucketVersioningResponse") and bool(answer.get("Status"))
 
 
 def quoted(connection: Connection, etag: str) -> str:

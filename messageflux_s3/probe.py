@@ -8,8 +8,6 @@ from __future__ import annotations
 import ipaddress
 import logging
 import secrets
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -97,7 +95,7 @@ class _Trial:
     def clean(self) -> None:
         try:
             batch.deleted(self.connection, self.bucket_name, ((key, None) for key in self.keys()))
-            if versions.keeps_versions(self.connection, self.bucket_name):
+            if condition_probe.keeps_versions(self.connection, self.bucket_name):
                 pages = versions.pages(self.connection, self.bucket_name, prefix=self.prefix)
                 left = [entry for page in pages for entry in (*page.objects, *page.delete_markers)]
                 batch.deleted(self.connection, self.bucket_name, ((entry.key, entry.version_id) for entry in left))
@@ -278,15 +276,14 @@ def _takes_posts(trial: _Trial) -> bool:
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in form.fields.items()
     ]
     parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="probe"\r\n\r\n{_BODY.decode()}\r\n')
-    request = urllib.request.Request(
-        form.url,
-        data=("".join(parts) + f"--{boundary}--\r\n").encode(),
-        headers={"Content-Type": f"multipart/form-data; boundary={boundary}"},
-    )
+    body = ("".join(parts) + f"--{boundary}--\r\n").encode()
     try:
-        urllib.request.urlopen(request, timeout=trial.connection.config.read_timeout).close()
-    except (urllib.error.URLError, OSError) as error:
+        status = trial.connection.send_form(form.url, f"multipart/form-data; boundary={boundary}", body)
+    except S3ConnectionError as error:  # it answers everything else: so it hung up on the form
         logger.debug("probe: a POST was not taken: %s", error)
+        return False
+    if status >= 300:
+        logger.debug("probe: a POST was not taken: %d", status)
         return False
     return trial.get("posted") == _BODY
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from . import batch
+from .condition_probe import keeps_versions
 from .connection import Connection
 from .errors import S3Error, S3NoSuchItem, S3Unsupported
 
@@ -130,19 +131,6 @@ def clear_versions(connection: Connection, bucket_name: str) -> None:
         for entry in (*page.objects, *page.delete_markers)
     )
     batch.deleted(connection, bucket_name, found)
-
-
-def keeps_versions(connection: Connection, bucket_name: str) -> bool:
-    """Whether the bucket has or had versioning; a store that does not know ``?versioning`` has not.
-
-    Requests:
-        1
-    """
-    try:
-        answer, root = connection.call_with_root("GetBucketVersioning", Bucket=bucket_name)
-    except S3Unsupported:
-        return False
-    return root in ("VersioningConfiguration", "GetBucketVersioningResponse") and bool(answer.get("Status"))
 
 
 def check_deletable(connection: Connection, bucket_name: str, version_id: str) -> None:

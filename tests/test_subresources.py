@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -198,6 +199,18 @@ def test_versioning_forgets_what_was_learned_of_the_bucket(moto_bucket: s3.S3Buc
     connection = moto_bucket._connection
     assert not is_versioned(connection, moto_bucket.name)
     moto_bucket.versioning.enable()
+    assert is_versioned(connection, moto_bucket.name)
+
+
+def test_versions_that_somebody_else_switched_on_are_noticed(
+    moto: Server, moto_bucket: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That a bucket keeps no versions is believed for seconds only: a condition that holds without them may not hold with them."""
+    connection = moto_bucket.store._connection
+    assert not is_versioned(connection, moto_bucket.name)
+    moto.client().put_bucket_versioning(Bucket=moto_bucket.name, VersioningConfiguration={"Status": "Enabled"})
+    later = time.monotonic() + 60
+    monkeypatch.setattr("time.monotonic", lambda: later)
     assert is_versioned(connection, moto_bucket.name)
 
 
