@@ -473,22 +473,32 @@ def release_lock(connection: Connection, bucket_name: str, key: str) -> None:
 
     Raises:
         S3LockError: A lease changed hands meanwhile.
+        S3PreconditionFailed: With ``outcome_unknown``: answers were lost, and nobody can know whether the lease is free.
 
     Requests:
         1 GET, and 1 DELETE or 1 PUT
     """
     file = _File(connection, bucket_name, key)
-    seen = file.read()
-    if seen is None or (seen.lease is not None and seen.lease.state == "free"):
-        return
-    if seen.lease is None:
-        connection.call("DeleteObject", Bucket=bucket_name, Key=key)
-        return
-    free = {**seen.document["_lease"], "state": "free", "nonce": secrets.token_hex(12)}
-    try:
-        file.write({**seen.document, "_lease": free}, over=seen.etag)
-    except S3PreconditionFailed as error:
-        raise S3LockError(f"the lock {file} changed hands while it was being released", key=key) from error
+    token: int | None = None
+    conflict: S3Error | None = None
+    for _ in range(_RACES):
+        seen = file.read()
+        if seen is None or (seen.lease is not None and seen.lease.state == "free"):
+            return
+        if seen.lease is None:
+            connection.call("DeleteObject", Bucket=bucket_name, Key=key)
+            return
+        if token is not None and seen.lease.token != token:
+            raise S3LockError(f"the lock {file} changed hands while it was being released", key=key) from conflict
+        token = seen.lease.token
+        free = {**seen.document["_lease"], "state": "free", "nonce": secrets.token_hex(12)}
+        try:
+            file.write({**seen.document, "_lease": free}, over=seen.etag)
+            return
+        except S3PreconditionFailed as error:
+            conflict = error  # its holder renewed it, or answers were lost
+    assert conflict is not None
+    raise conflict
 
 
 def check_lock(connection: Connection, bucket_name: str, key: str) -> dict[str, Any] | None:

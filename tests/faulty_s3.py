@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.parse
 import uuid
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -49,6 +49,7 @@ class State:
     late: dict[str, list[Callable[[], Any]]] = field(default_factory=lambda: defaultdict(list))
     uploads: dict[str, tuple[dict[str, str], dict[int, bytes]]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    befell: Counter[str] = field(default_factory=Counter)
     clock_offset: float = 0.0
     mutex: threading.RLock = field(default_factory=threading.RLock)
 
@@ -84,6 +85,7 @@ class Handler(BaseHTTPRequestHandler):
             state.counts[self.command] += 1
             waiting = state.faults.get(key)
             fault = waiting.popleft() if waiting else None
+            state.befell[fault or "none"] += 1
             due, state.late[key] = state.late[key], []
         if fault == "reset_before":
             return self._hang_up()

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import history
@@ -265,6 +266,26 @@ def test_release_lock_frees_a_lease(moto_bucket: S3Bucket) -> None:
     assert moto_bucket.check_lock("k") is None
     with moto_bucket.lock("k") as other:
         assert other.token == lock.token + 1
+    lock.release()
+
+
+def test_a_renewal_meanwhile_does_not_stop_release_lock(faulty: tuple[str, State], faulty_bucket: S3Bucket) -> None:
+    """The same holder under another etag: that is no change of hands."""
+    state = faulty[1]
+    lock = faulty_bucket.lock("renewed", ttl=30)
+    state.faults["renewed"] = deque([None, "409", "409", "409"])  # read; and by the time it is free to write:
+
+    def renew() -> None:
+        while state.faults["renewed"]:
+            time.sleep(0.001)
+        with suppress(s3.S3LockError):
+            lock.renew()
+
+    other = threading.Thread(target=renew)
+    other.start()
+    faulty_bucket.release_lock("renewed")
+    other.join()
+    assert faulty_bucket.check_lock("renewed") is None
     lock.release()
 
 

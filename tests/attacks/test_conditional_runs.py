@@ -1,0 +1,185 @@
+"""Thousands of seeded runs of every conditional write, answers lost at every step: what was told is held against what was done.
+
+    SEEDS=1000 python -m pytest -s tests/attacks/test_conditional_runs.py
+
+``SEEDS`` and ``FIRST_SEED`` come from the environment. In front of a server of its own, which knows what it did; and through the proxy in
+front of moto, with every kind of fault that the proxy knows. Prints what the writers were told, and how often each fault took place.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+from faulty_s3 import State, run_faulty_s3
+from proxy import KINDS, Proxy, run_proxy, seeded
+from runs import WRITES, Run, connected, run_seeds, upload_in_parts
+from servers import Server
+
+import messageflux_s3 as s3
+
+SEEDS = int(os.environ.get("SEEDS", "100"))
+FIRST_SEED = int(os.environ.get("FIRST_SEED", "0"))
+WORKERS = 4
+
+
+@pytest.fixture(scope="module")
+def faulty() -> Iterator[tuple[str, State]]:
+    """A server that honours conditions and loses answers on command."""
+    with run_faulty_s3() as served:
+        yield served
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("run", WRITES, ids=lambda run: run.__name__)
+def test_what_is_said_is_what_was_done(faulty: tuple[str, State], run: Run) -> None:
+    """Never a conflict with ourselves reported as one, never a success that is none."""
+    bucket = connected(faulty[0])
+    before = faulty[1].befell.copy()
+    few = run is upload_in_parts
+    told = run_seeds(run, bucket, faulty[1], range(FIRST_SEED, FIRST_SEED + (SEEDS // 4 if few else SEEDS)), workers=8 if few else 32)
+    print(f"\n{run.__name__}: {told.total()} writers were told {dict(told)}; faults {dict(faulty[1].befell - before)}")
+    assert told["done"] > 0
+
+
+# -- every kind of fault, before a real server ----------------------------------------------------------------------------------------
+
+
+class Behind:
+    """A proxy in front of moto, a bucket behind it, and the same bucket without it: the truth."""
+
+    def __init__(self, server: Server, proxy: Proxy, name: str) -> None:
+        self.proxy = proxy
+        self.truth = server.connect().bucket(name)
+        self.bucket = server.connect(endpoint_url=proxy.endpoint_url, max_attempts=3, read_timeout=0.5, connect_timeout=2).bucket(name)
+        for condition in ({"if_absent": True}, {"if_match": self.truth.put_object("warm", b"0").etag}):
+            self.bucket.put_object("warm2" if "if_absent" in condition else "warm", b"1", **condition)  # the probes, in good weather
+        self.bucket.upload_object("warm3", bytes(6 << 20), part_size_bytes=5 << 20, if_absent=True)
+        self.bucket["warm2"].delete(if_match=self.bucket["warm2"].etag)
+        self.truth["warm3"].delete()
+
+
+def told_by(action: Callable[[], Any]) -> str:
+    """What the caller was told; every error must be of the tree."""
+    try:
+        action()
+    except s3.S3PreconditionFailed as error:
+        return "unknown" if error.outcome_unknown else "refused"
+    except s3.S3Error:
+        return "failed"
+    return "done"
+
+
+def put(behind: Behind, key: str) -> tuple[str, bool]:
+    """Create, alone."""
+    said = told_by(lambda: behind.bucket.put_object(key, b"ours", {"who": "me"}, if_absent=True))
+    found = behind.truth[key]
+    return said, found.exists() and found.body == b"ours"
+
+
+def put_json(behind: Behind, key: str) -> tuple[str, bool]:
+    """Replace, alone."""
+    etag = behind.truth.put_object(key, b"before").etag
+    said = told_by(lambda: behind.bucket.put_json(key, 7, if_match=etag))
+    return said, behind.truth[key].body == b"7"
+
+
+def in_parts(behind: Behind, key: str) -> tuple[str, bool]:
+    """Create in parts, alone."""
+    body = b"p" * (5 << 20) + b"q"
+    said = told_by(lambda: behind.bucket.upload_object(key, body, part_size_bytes=5 << 20, if_absent=True))
+    found = behind.truth[key]
+    return said, found.exists() and found.body == body
+
+
+def a_file(behind: Behind, key: str) -> tuple[str, bool]:
+    """Create from a file, alone."""
+    said = told_by(lambda: behind.bucket.upload_file(__file__, key, if_absent=True))
+    found = behind.truth[key]
+    return said, found.exists() and found.body == Path(__file__).read_bytes()
+
+
+def update(behind: Behind, key: str) -> tuple[str, bool]:
+    """Read, change, write, alone."""
+    behind.truth.put_object(key, b"1")
+    said = told_by(lambda: behind.bucket[key].update(lambda body: str(int(body or b"0") + 1)))
+    now = behind.truth[key].body
+    assert now in (b"1", b"2"), f"{key}: it was applied more than once, or from what was never there: {now!r}"
+    return said, now == b"2"
+
+
+def delete(behind: Behind, key: str) -> tuple[str, bool]:
+    """Delete what is unchanged, alone."""
+    etag = behind.truth.put_object(key, b"x").etag
+    said = told_by(lambda: behind.bucket[key].delete(if_match=etag))
+    return said, not behind.truth[key].exists()
+
+
+def two_put(behind: Behind, key: str) -> tuple[str, bool]:
+    """Two create: of both at most one is told that it did."""
+    said: dict[bytes, str] = {}
+
+    def write(body: bytes) -> None:
+        said[body] = told_by(lambda: behind.bucket.put_object(key, body, if_absent=True))
+
+    threads = [threading.Thread(target=write, args=(body,)) for body in (b"one", b"two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    winners = [body for body in said if said[body] == "done"]
+    assert len(winners) <= 1, f"{key}: two were told that they created it"
+    found = behind.truth[key]
+    content = found.body if found.exists() else None
+    assert not winners or content == winners[0], f"{key}: {winners} was told a success that is none"
+    for body, told in said.items():
+        assert (told, content == body) != ("refused", True), f"{key}: {body!r} was told of a conflict with itself"
+    return ("two: done" if winners else "two: nobody knows"), bool(winners)
+
+
+SCENES: tuple[Callable[[Behind, str], tuple[str, bool]], ...] = (put, put_json, in_parts, a_file, update, delete, two_put)
+
+
+@pytest.mark.timeout(1800)
+def test_every_kind_of_fault_before_moto(moto: Server) -> None:
+    """Alone, a writer is never refused; done means done; failed says nothing that is not so."""
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    moto.connect().create_bucket(name)
+    told: Counter[str] = Counter()
+    faults: Counter[str] = Counter()
+    idle: SimpleQueue[Behind] = SimpleQueue()
+
+    def one(seed: int) -> tuple[str, Counter[str]]:
+        behind = idle.get()
+        try:
+            scene = SCENES[seed % len(SCENES)]
+            behind.proxy.restart(seeded(seed, share=random.Random(seed).choice((0.2, 0.5)), kinds=KINDS, seconds=0.02, stall=0.7))
+            said, is_done = scene(behind, f"{scene.__name__}/{seed}")
+            if not said.startswith("two"):
+                assert said != "refused", f"seed {seed}, {scene.__name__}: a conflict with nobody about"
+                assert said != "done" or is_done, f"seed {seed}, {scene.__name__}: a success that is none"
+            return f"{scene.__name__} {said}{' (but it was done)' if said == 'failed' and is_done else ''}", behind.proxy.counts()
+        finally:
+            idle.put(behind)
+
+    with (
+        run_proxy(moto.endpoint_url) as first, run_proxy(moto.endpoint_url) as second,
+        run_proxy(moto.endpoint_url) as third, run_proxy(moto.endpoint_url) as fourth,
+        ThreadPoolExecutor(WORKERS) as executor,
+    ):  # fmt: skip
+        for proxy in (first, second, third, fourth):
+            idle.put(Behind(moto, proxy, name))
+        for said, happened in executor.map(one, range(FIRST_SEED, FIRST_SEED + SEEDS)):
+            told[said] += 1
+            faults += happened
+    print(f"\n{SEEDS} seeds told {dict(sorted(told.items()))}\nfaults {dict(sorted(faults.items()))}")
+    assert sum(count for said, count in told.items() if said.endswith("done")) > SEEDS // 4

@@ -1,0 +1,35 @@
+"""Thousands of seeded runs of every lock transition, answers lost before and after the server acted.
+
+    SEEDS=1000 python -m pytest -s tests/attacks/test_lock_runs.py
+
+``SEEDS`` and ``FIRST_SEED`` come from the environment. Prints what the contenders were told, and how often each fault took place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from faulty_s3 import State, run_faulty_s3
+from runs import LOCKS, Run, connected, run_seeds
+
+SEEDS = int(os.environ.get("SEEDS", "100"))
+FIRST_SEED = int(os.environ.get("FIRST_SEED", "0"))
+
+
+@pytest.fixture(scope="module")
+def faulty() -> Iterator[tuple[str, State]]:
+    """A server that honours conditions and loses answers on command."""
+    with run_faulty_s3() as served:
+        yield served
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("run", LOCKS, ids=lambda run: run.__name__)
+def test_lost_answers_at_every_transition(faulty: tuple[str, State], run: Run) -> None:
+    """One holder at a time, tokens that grow, nobody locked out by itself, nobody told a success that is none."""
+    before = faulty[1].befell.copy()
+    told = run_seeds(run, connected(faulty[0]), faulty[1], range(FIRST_SEED, FIRST_SEED + SEEDS), workers=24)
+    print(f"\n{run.__name__}: {SEEDS} seeds, contenders were told {dict(told)}; faults {dict(faulty[1].befell - before)}")
+    assert told["held"] + told["done"] > SEEDS // 2
