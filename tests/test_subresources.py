@@ -320,7 +320,13 @@ def test_documents_are_read_and_written_without_loss() -> None:
 
 # -- a store that keeps every document as it was sent ---------------------------------------------------------------------------------
 
-ABSENT = {"cors": "NoSuchCORSConfiguration", "lifecycle": "NoSuchLifecycleConfiguration", "tagging": "NoSuchTagSet"}
+ABSENT = {
+    "cors": "NoSuchCORSConfiguration",
+    "lifecycle": "NoSuchLifecycleConfiguration",
+    "tagging": "NoSuchTagSet",
+    "policy": "NoSuchBucketPolicy",
+    "publicAccessBlock": "NoSuchPublicAccessBlockConfiguration",
+}
 
 
 class Keeper(ThreadingHTTPServer):
@@ -332,6 +338,7 @@ class Keeper(ThreadingHTTPServer):
         self.documents: dict[str, bytes] = {}
         self.headers: dict[str, dict[str, str]] = {}
         self.sent_along: dict[str, str] = {}
+        self.refusals: dict[str, int] = {}
         super().__init__(("127.0.0.1", 0), _Keeping)
 
 
@@ -350,6 +357,11 @@ class _Keeping(BaseHTTPRequestHandler):
             self._answer(200, document)
 
     def do_PUT(self) -> None:
+        if self._name() in self.server.refusals and self.server.refusals[self._name()] > 0:
+            self.server.refusals[self._name()] -= 1
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+            return
         self.server.documents[self._name()] = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.headers[self._name()] = {name.lower(): value for name, value in self.headers.items()}
         self._answer(200, b"")
@@ -476,3 +488,24 @@ def test_a_lifetime_does_not_replace_somebody_elses_rule_of_that_name(moto_bucke
     assert [rule.expire_days for rule in moto_bucket.lifecycle.get().rules] == [3, 30]
     moto_bucket.set_lifetime_in_days(0)
     assert moto_bucket.lifecycle.get().rules == (theirs,)
+
+
+def test_a_block_just_lifted_may_linger(keeper: Keeper, kept: s3.S3Bucket) -> None:
+    """A policy that is refused in the first moments after the block was lifted is sent again; radosgw's own name for the block is known."""
+    names = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+    flags = "".join(f"<{name}>true</{name}>" for name in names)
+    root = "BlockPublicAccessBlockConfiguration"
+    keeper.documents["publicAccessBlock"] = f"<{root}>{flags}</{root}>".encode()
+    keeper.refusals["policy"] = 2
+    kept.public_access.allow()
+    assert b"<BlockPublicPolicy>false</BlockPublicPolicy>" in keeper.documents["publicAccessBlock"]
+    assert SID.encode() in keeper.documents["policy"]
+    assert kept.public_access.status().is_public
+
+
+def test_a_refused_policy_is_not_sent_again_where_nothing_was_lifted(keeper: Keeper, kept: s3.S3Bucket) -> None:
+    """Access that is denied for another reason is denied at once."""
+    keeper.refusals["policy"] = 1
+    with pytest.raises(s3.S3AccessDenied):
+        kept.public_access.allow()
+    assert "policy" not in keeper.documents

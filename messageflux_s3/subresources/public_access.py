@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ..connection import Connection
-from ..errors import S3Unsupported
+from ..errors import S3AccessDenied, S3Unsupported
 from . import xml
 from .base import SubResource
 from .policy import BucketPolicy, Policy
 from .xml import Node, leaf
 
 SID = "MessagefluxS3PublicRead"
+_PAUSES_S = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 _FLAGS = {
     "block_public_acls": "BlockPublicAcls",
@@ -65,7 +67,7 @@ class AccessBlockSubResource(SubResource[AccessBlock]):
     _get = "GetPublicAccessBlock"
     _put = "PutPublicAccessBlock"
     _delete = "DeletePublicAccessBlock"
-    _roots = ("PublicAccessBlockConfiguration",)
+    _roots = ("PublicAccessBlockConfiguration", "BlockPublicAccessBlockConfiguration")  # the latter is radosgw's
     _absent = ("NoSuchPublicAccessBlockConfiguration",)
     _put_parameters: ClassVar[dict[str, Any]] = {"PublicAccessBlockConfiguration": {}}
 
@@ -129,12 +131,22 @@ class PublicAccess:
         """
         before = self._policy.get()
         block = self._known_block()
-        if block is not None and (block.block_public_policy or block.restrict_public_buckets):
+        lifted = block is not None and (block.block_public_policy or block.restrict_public_buckets)
+        if block is not None and lifted:
             self._block.put(replace(block, block_public_policy=False, restrict_public_buckets=False))
         without_ours = BucketPolicy(tuple(text for text in before.statements if not self._is_ours(text)), before.rest)
         wanted = without_ours.with_statement(self._statement())
-        if wanted != before:
-            self._policy.put(wanted)
+        if wanted == before:
+            return
+        pauses = [*_PAUSES_S] if lifted else []  # a block that was lifted just now may stop a policy for a few seconds more
+        while True:
+            try:
+                self._policy.put(wanted)
+                return
+            except S3AccessDenied:
+                if not pauses:
+                    raise
+                time.sleep(pauses.pop(0))
 
     def block(self) -> None:
         """Take it back: drop our statement (and messageflux's) from the policy, and set this bucket's block where the store has one.
