@@ -176,6 +176,7 @@ class _Scratch:
         self.prefix = f"{PREFIX}{secrets.token_hex(8)}/"
         self.keys: set[str] = set()
         self.uploads: set[tuple[str, str]] = set()
+        self.keeps_versions = is_versioned(connection, bucket_name)  # asked before anything is written: cleaning must not depend on it
         self._mutex = threading.Lock()
 
     def new_key(self) -> str:
@@ -252,7 +253,7 @@ def _clean(scratch: _Scratch) -> None:
         except S3Error:
             continue  # completed: there is nothing to abort any more
     entries: list[dict[str, str]] = [{"Key": key} for key in sorted(scratch.keys)]
-    if is_versioned(connection, bucket):
+    if scratch.keeps_versions:
         parameters: dict[str, Any] = {"Bucket": bucket, "Prefix": scratch.prefix}
         entries = []
         while True:

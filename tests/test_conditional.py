@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -17,9 +18,9 @@ from runs import WRITES, Run, connected, outcome, run_seeds, upload_in_parts
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3 import S3Bucket
+from messageflux_s3 import S3Bucket, condition_probe
 
-SEEDS = 40
+SEEDS = 24
 """Runs of each kind here; ``tests/attacks/test_conditional_runs.py`` makes thousands."""
 
 
@@ -333,6 +334,22 @@ def test_a_probe_that_dies_half_way_leaves_nothing(rclone: Server, rclone_bucket
         with pytest.raises((s3.S3ConnectionError, s3.S3Unsupported)):
             bucket.put_object("k", b"x", if_match="0" * 32)
     assert [path for path in (rclone.root / rclone_bucket.name).rglob("*") if path.is_file()] == []  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("step", [0, 3, 12, 60, 120])
+@pytest.mark.parametrize("ability", ["put_if_match", "multipart_if_absent", "copy_if_absent", "delete_if_match"])
+def test_a_probe_that_dies_in_its_race_leaves_nothing(ability: condition_probe.Ability, step: int) -> None:
+    """On a store that honours conditions: cut off for good at some request, but for the deletions. No object and no upload is left."""
+    counted = iter(range(10_000))
+
+    def plan(method: str, name: str, number: int) -> Fault | None:
+        return Fault("reset_before") if method != "DELETE" and next(counted) >= step else None
+
+    with run_faulty_s3() as (url, state), run_proxy(url, plan) as proxy:
+        bucket = connected(proxy.endpoint_url, max_attempts=1)
+        with suppress(s3.S3ConnectionError):
+            condition_probe.race(bucket._connection, bucket.name, ability)
+        assert (state.objects, state.uploads) == ({}, {})
 
 
 def test_conditions_on_a_real_server(moto_bucket: S3Bucket) -> None:

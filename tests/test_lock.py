@@ -22,7 +22,7 @@ import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
 from messageflux_s3.lock import S3Lock
 
-SEEDS = 50
+SEEDS = 24
 """Runs of each kind here; ``tests/attacks/test_lock_runs.py`` makes thousands."""
 
 
@@ -324,15 +324,7 @@ def test_lost_answers_at_every_transition(faulty: tuple[str, State], faulty_buck
     assert told["held"] + told["done"] > SEEDS // 2, told
 
 
-# -- many processes -----------------------------------------------------------------------------------------------------------------
-
-
-def test_many_processes_killed_and_stalled(moto: Server) -> None:
-    """A short slice of the long run: no two holders, no lost update, no token that falls, takeover in time."""
-    verdict = history.run(moto.endpoint_url, moto.access_key, moto.secret_key, seconds=10, processes=8, ttl=1.0, seed=7)
-    assert (verdict.violations, verdict.counts["acquired"] > 3, verdict.counts["killed"] + verdict.counts["stopped"] > 1) == (
-        [], True, True,
-    ), str(verdict)  # fmt: skip
+# -- the checker of the long run ----------------------------------------------------------------------------------------------------
 
 
 def told_by(**events: list[dict[str, Any]]) -> list[dict[str, Any]]:
