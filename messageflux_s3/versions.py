@@ -60,8 +60,7 @@ def pages(
         )
         if not answer.get("IsTruncated"):
             return
-        parameters["KeyMarker"] = answer["NextKeyMarker"]
-        parameters["VersionIdMarker"] = answer.get("NextVersionIdMarker", "")
+        _go_on(parameters, answer, "VersionIdMarker")
 
 
 def _listed(found: Mapping[str, Any]) -> ListedVersion:
@@ -172,4 +171,18 @@ def abort_uploads(connection: Connection, bucket_name: str) -> None:
                     raise
         if not answer.get("IsTruncated"):
             return
-        parameters |= {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+        _go_on(parameters, answer, "UploadIdMarker")
+
+
+def _go_on(parameters: dict[str, Any], answer: Mapping[str, Any], second: str) -> None:
+    """Set the markers for the next page.
+
+    Raises:
+        S3Error: The store says that there is more, and not where, or where this page began already: to ask on would never end.
+    """
+    markers = {"KeyMarker": answer.get("NextKeyMarker", ""), second: answer.get(f"Next{second}", "")}
+    known = {name: parameters.get(name, "") for name in markers}
+    if not markers["KeyMarker"] or markers == known:
+        raise S3Error(f"s3://{parameters['Bucket']}/: the store says that its listing goes on, and not where", bucket=parameters["Bucket"])
+    parameters.pop(second, None)
+    parameters.update({name: marker for name, marker in markers.items() if marker})  # AWS refuses an empty one

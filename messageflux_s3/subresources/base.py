@@ -8,6 +8,7 @@ document's own root or by its own "there is none", that the store knows what it 
 from __future__ import annotations
 
 import difflib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,9 +86,25 @@ class Change(Generic[V]):
 
 
 def _changes(before: Value, after: Value) -> tuple[list[str], list[str]]:
-    """The lines that go and those that come."""
-    old, new = before.lines(), after.lines()
-    return [line for line in old if line not in new], [line for line in new if line not in old]
+    """The entries that go and those that come."""
+    old, new = _entries(before), _entries(after)
+    return [entry for entry in old if entry not in new], [entry for entry in new if entry not in old]
+
+
+def _entries(value: Value) -> list[str]:
+    """A line with those that are indented below it is one entry: a target that is like another in some of its lines is another."""
+    lines = value.lines()
+    return re.split(r"\n(?! )", "\n".join(lines)) if lines else []
+
+
+T = TypeVar("T")
+
+
+def in_place(entries: tuple[T, ...], entry: T, is_same: Callable[[T], bool]) -> tuple[T, ...]:
+    """An entry put where the first that it replaces stood (order may matter, and a change of nothing is none), else at the end."""
+    at = next((number for number, known in enumerate(entries) if is_same(known)), len(entries))
+    after = tuple(known for known in entries[at:] if not is_same(known))
+    return (*entries[:at], entry, *after)
 
 
 class SubResource(ABC, Generic[V]):
@@ -150,7 +167,8 @@ class SubResource(ABC, Generic[V]):
         if self._connection.is_aws:
             self._send(value)
             return
-        before = self._fetch()
+        document = self._fetch()
+        before = None if document is None else self._read(document)
         self._send(value)
         stored = self._fetch()
         if (stored is None and self._same(value, self._nothing())) or (stored is not None and self._same(self._read(stored), value)):
@@ -158,7 +176,7 @@ class SubResource(ABC, Generic[V]):
         if before is None:
             self._remove()
         else:
-            self._send_document(before)
+            self._send(before)
         raise S3Unsupported(
             f"{self._where()}: the store keeps another {self.name} configuration than the one it was sent; the former one stands again",
             operation=self._put,

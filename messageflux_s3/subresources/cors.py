@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from . import xml
-from .base import Change, SubResource
+from .base import Change, SubResource, in_place
 from .xml import Node, leaf
 
 _METHODS = ("GET", "PUT", "POST", "DELETE", "HEAD")
@@ -91,30 +91,32 @@ class CorsConfiguration:
 
     Attributes:
         rules: The rules; the first that fits counts.
+        unknown: Whatever stands beside the rules; kept as it is.
     """
 
     rules: tuple[CorsRule, ...] = ()
+    unknown: tuple[Node, ...] = ()
 
     @classmethod
     def from_api(cls, node: Node) -> CorsConfiguration:
         """From the document that S3 sends."""
-        return cls(tuple(CorsRule.from_api(rule) for rule in node.all("CORSRule")))
+        return cls(tuple(CorsRule.from_api(rule) for rule in node.all("CORSRule")), node.without("CORSRule"))
 
     def to_api(self) -> Node:
         """The document that S3 takes."""
-        return Node("CORSConfiguration", children=tuple(rule.to_api() for rule in self.rules))
+        return Node("CORSConfiguration", children=(*(rule.to_api() for rule in self.rules), *self.unknown))
 
     def lines(self) -> list[str]:
         """One line a rule."""
-        return [str(rule) for rule in self.rules]
+        return [*(str(rule) for rule in self.rules), *(line for node in self.unknown for line in node.lines())]
 
     def with_rule(self, rule: CorsRule) -> CorsConfiguration:
         """These rules, and this one in place of the one with its id."""
-        return CorsConfiguration((*(known for known in self.rules if known.id != rule.id), rule))
+        return replace(self, rules=in_place(self.rules, rule, lambda known: known.id == rule.id))
 
     def without(self, *ids: str) -> CorsConfiguration:
         """These rules but those."""
-        return CorsConfiguration(tuple(rule for rule in self.rules if rule.id not in ids))
+        return replace(self, rules=tuple(rule for rule in self.rules if rule.id not in ids))
 
 
 class Cors(SubResource[CorsConfiguration]):

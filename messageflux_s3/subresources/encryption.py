@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from . import xml
@@ -21,12 +21,16 @@ class Encryption:
         kms_key_id: The key, where KMS has it.
         bucket_key: Whether one key a bucket saves calls to KMS.
         unknown: Whatever else the rule says; kept as it is.
+        unknown_by_default: Whatever else stands beside the algorithm; kept as it is.
+        unknown_beside: Whatever stands beside the rule; kept as it is.
     """
 
     algorithm: str | None = None
     kms_key_id: str | None = None
     bucket_key: bool = False
     unknown: tuple[Node, ...] = ()
+    unknown_by_default: tuple[Node, ...] = ()
+    unknown_beside: tuple[Node, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kms_key_id is not None and not (self.algorithm or "").startswith("aws:kms"):
@@ -40,17 +44,20 @@ class Encryption:
         return cls(
             default.text_of("SSEAlgorithm"),
             default.text_of("KMSMasterKeyID"),
-            rule.text_of("BucketKeyEnabled") == "true",
+            (rule.text_of("BucketKeyEnabled") or "").lower() == "true",
             rule.without("ApplyServerSideEncryptionByDefault", "BucketKeyEnabled"),
+            default.without("SSEAlgorithm", "KMSMasterKeyID"),
+            tuple(child for child in node.children if child is not rule),
         )
 
     def to_api(self) -> Node:
         """The document that S3 takes."""
         default = [leaf("SSEAlgorithm", self.algorithm or "AES256")]
         default += [leaf("KMSMasterKeyID", self.kms_key_id)] if self.kms_key_id else []
-        parts = [Node("ApplyServerSideEncryptionByDefault", children=tuple(default))]
+        parts = [Node("ApplyServerSideEncryptionByDefault", children=(*default, *self.unknown_by_default))]
         parts += [leaf("BucketKeyEnabled", True)] if self.bucket_key else []
-        return Node("ServerSideEncryptionConfiguration", children=(Node("Rule", children=(*parts, *self.unknown)),))
+        rule = Node("Rule", children=(*parts, *self.unknown))
+        return Node("ServerSideEncryptionConfiguration", children=(rule, *self.unknown_beside))
 
     def lines(self) -> list[str]:
         """One line a fact."""
@@ -59,7 +66,8 @@ class Encryption:
         said = [f"algorithm: {self.algorithm}"]
         said += [f"key: {self.kms_key_id}"] if self.kms_key_id else []
         said += ["bucket key: yes"] if self.bucket_key else []
-        return [*said, *(line for node in self.unknown for line in node.lines())]
+        unknown = (*self.unknown, *self.unknown_by_default, *self.unknown_beside)
+        return [*said, *(line for node in unknown for line in node.lines())]
 
 
 class BucketEncryption(SubResource[Encryption]):
@@ -101,4 +109,6 @@ class BucketEncryption(SubResource[Encryption]):
         """
         if algorithm not in ("AES256", "aws:kms", "aws:kms:dsse"):
             raise ValueError(f"algorithm must be 'AES256', 'aws:kms' or 'aws:kms:dsse', not {algorithm!r}")
-        return self._merge(lambda known: Encryption(algorithm, kms_key_id, bucket_key, known.unknown))
+        return self._merge(
+            lambda known: replace(known, algorithm=algorithm, kms_key_id=kms_key_id, bucket_key=bucket_key)
+        )

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from .. import render
 from ..errors import S3Unsupported
 from . import xml
-from .base import Change, SubResource
+from .base import Change, SubResource, in_place
 from .xml import Node, leaf
 
 _LIFETIME_IDS = ("expire", "expire bucket", "expire whole bucket")
@@ -187,23 +187,25 @@ class LifecycleConfiguration:
     Attributes:
         rules: The rules.
         smallest_to_move: What S3 calls the default minimum object size for transitions, which travels in a header; None: not said.
+        unknown: Whatever stands beside the rules; kept as it is.
     """
 
     rules: tuple[LifecycleRule, ...] = ()
     smallest_to_move: str | None = field(default=None, compare=False)
+    unknown: tuple[Node, ...] = ()
 
     @classmethod
     def from_api(cls, node: Node, smallest_to_move: str | None = None) -> LifecycleConfiguration:
         """From the document that S3 sends, and its header."""
-        return cls(tuple(LifecycleRule.from_api(rule) for rule in node.all("Rule")), smallest_to_move)
+        return cls(tuple(LifecycleRule.from_api(rule) for rule in node.all("Rule")), smallest_to_move, node.without("Rule"))
 
     def to_api(self) -> Node:
         """The document that S3 takes."""
-        return Node("LifecycleConfiguration", children=tuple(rule.to_api() for rule in self.rules))
+        return Node("LifecycleConfiguration", children=(*(rule.to_api() for rule in self.rules), *self.unknown))
 
     def lines(self) -> list[str]:
         """One line a rule."""
-        return [str(rule) for rule in self.rules]
+        return [*(str(rule) for rule in self.rules), *(line for node in self.unknown for line in node.lines())]
 
     def get(self, id: str) -> LifecycleRule | None:
         """The rule of this id, or None."""
@@ -211,8 +213,7 @@ class LifecycleConfiguration:
 
     def with_rule(self, rule: LifecycleRule) -> LifecycleConfiguration:
         """These rules, and this one in place of the one with its id."""
-        kept = tuple(known for known in self.rules if known.id != rule.id)
-        return replace(self, rules=(*kept, rule))
+        return replace(self, rules=in_place(self.rules, rule, lambda known: known.id == rule.id))
 
     def without(self, *ids: str) -> LifecycleConfiguration:
         """These rules but those."""
@@ -343,9 +344,12 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
             raise TypeError(f"days must be a whole number of days, not {type(days).__name__}")
 
         def merged(known: LifecycleConfiguration) -> LifecycleConfiguration:
-            others = replace(known, rules=tuple(rule for rule in known.rules if not _is_ours(rule)))
-            id = next((id for id in _LIFETIME_IDS if others.get(id) is None), _LIFETIME_IDS[-1])
-            return others if days <= 0 else others.with_rule(LifecycleRule(id, expire_days=days))
+            others = tuple(rule for rule in known.rules if not _is_ours(rule))
+            if days <= 0:
+                return replace(known, rules=others)
+            taken = {rule.id for rule in others}
+            id = next((id for id in _LIFETIME_IDS if id not in taken), _LIFETIME_IDS[-1])
+            return replace(known, rules=in_place(known.rules, LifecycleRule(id, expire_days=days), _is_ours))
 
         self._make(merged)
 

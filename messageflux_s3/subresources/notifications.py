@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ..errors import S3Error, S3Unsupported
 from . import xml
-from .base import Change, SubResource
+from .base import Change, SubResource, in_place
 from .xml import Node, leaf
 
 _KINDS = {
@@ -82,7 +82,7 @@ class NotificationConfiguration:
 
     def with_target(self, target: Notification) -> NotificationConfiguration:
         """These targets, and this one in place of the one with its id."""
-        return NotificationConfiguration((*self.without(target.id).targets, target.to_api()))
+        return NotificationConfiguration(in_place(self.targets, target.to_api(), lambda node: node.text_of("Id") == target.id))
 
     def without(self, *ids: str) -> NotificationConfiguration:
         """These targets but those."""

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Change, SubResource
+from .base import Change, SubResource, in_place
 
 VERSION = "2012-10-17"
+_USUAL = json.dumps({"Version": VERSION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class BucketPolicy:
     """
 
     statements: tuple[str, ...] = ()
-    rest: str = json.dumps({"Version": VERSION})
+    rest: str = _USUAL
 
     @classmethod
     def from_api(cls, document: Mapping[str, Any]) -> BucketPolicy:
@@ -37,8 +38,9 @@ class BucketPolicy:
         return {**json.loads(self.rest), "Statement": [json.loads(statement) for statement in self.statements]}
 
     def lines(self) -> list[str]:
-        """The statements, one a line, after what stands beside them."""
-        return [self.rest, *self.statements] if self.statements else []
+        """The statements, one a line, after what stands beside them and is not the usual."""
+        beside = [self.rest] if self.rest != _USUAL else []
+        return [*beside, *self.statements] if self.statements else []
 
     def get(self, sid: str) -> dict[str, Any] | None:
         """The statement of this Sid, or None."""
@@ -49,7 +51,8 @@ class BucketPolicy:
         """This policy, and this statement in place of the one with its Sid."""
         if not isinstance(statement, Mapping) or not statement.get("Sid"):
             raise ValueError("statement must be a mapping with a Sid: statements are merged by it")
-        return BucketPolicy((*self.without(str(statement["Sid"])).statements, canonical(statement)), self.rest)
+        sid = statement["Sid"]
+        return BucketPolicy(in_place(self.statements, canonical(statement), lambda text: json.loads(text).get("Sid") == sid), self.rest)
 
     def without(self, *sids: str) -> BucketPolicy:
         """This policy without the statements of these Sids."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from . import xml
@@ -17,9 +17,11 @@ class TagSet(Mapping[str, str]):
 
     Attributes:
         pairs: Name and value, sorted by name.
+        unknown: Whatever else the document says, and what a tag says beside name and value; kept as it is.
     """
 
     pairs: tuple[tuple[str, str], ...] = ()
+    unknown: tuple[Node, ...] = ()
 
     @classmethod
     def of(cls, tags: Mapping[str, str]) -> TagSet:
@@ -42,16 +44,29 @@ class TagSet(Mapping[str, str]):
     def from_api(cls, node: Node) -> TagSet:
         """From the document that S3 sends."""
         inside = node.get("TagSet") or Node("TagSet")
-        return cls(tuple(sorted((tag.text_of("Key") or "", tag.text_of("Value") or "") for tag in inside.all("Tag"))))
+        pairs = tuple(sorted((tag.text_of("Key") or "", tag.text_of("Value") or "") for tag in inside.all("Tag")))
+        say_more = tuple(tag for tag in inside.all("Tag") if tag.without("Key", "Value"))
+        return cls(pairs, (*say_more, *inside.without("Tag"), *node.without("TagSet")))
 
     def to_api(self) -> Node:
         """The document that S3 takes."""
-        tags = tuple(Node("Tag", children=(leaf("Key", name), leaf("Value", value))) for name, value in self.pairs)
-        return Node("Tagging", children=(Node("TagSet", children=tags),))
+        more = {tag.text_of("Key"): tag.without("Key", "Value") for tag in self.unknown if tag.name == "Tag"}
+        tags = tuple(
+            Node("Tag", children=(leaf("Key", name), leaf("Value", value), *more.get(name, ()))) for name, value in self.pairs
+        )
+        return Node("Tagging", children=(Node("TagSet", children=tags), *(node for node in self.unknown if node.name != "Tag")))
 
     def lines(self) -> list[str]:
         """One line a tag."""
         return [f"{name}={value}" for name, value in self.pairs]
+
+    def with_tags(self, tags: Mapping[str, str]) -> TagSet:
+        """These tags, and those in place of the ones with their names."""
+        return replace(TagSet.of({**self, **tags}), unknown=self.unknown)
+
+    def without(self, *names: str) -> TagSet:
+        """These tags but those."""
+        return replace(self, pairs=tuple(pair for pair in self.pairs if pair[0] not in names))
 
     def __getitem__(self, name: str) -> str:
         return dict(self.pairs)[name]
@@ -108,16 +123,16 @@ class Tags(SubResource[TagSet]):
     def ensure(self, tags: Mapping[str, str]) -> Change[TagSet]:
         """The change that puts these tags beside the others: print it, then ``apply()`` it. Requests: 1; ``apply()`` on top."""
         added = TagSet.of(tags)
-        return self._merge(lambda known: TagSet.of({**known, **added}))
+        return self._merge(lambda known: known.with_tags(added))
 
     def update(self, tags: Mapping[str, str]) -> None:
         """Put these tags beside the others. Requests: 1 read, and 1 write where that changes something."""
         added = TagSet.of(tags)
-        self._make(lambda known: TagSet.of({**known, **added}))
+        self._make(lambda known: known.with_tags(added))
 
     def remove(self, *names: str) -> None:
         """Drop the tags of these names; that there are none is no error. Requests: 1 read, and 1 write where something goes."""
-        self._make(lambda known: TagSet.of({name: value for name, value in known.items() if name not in names}))
+        self._make(lambda known: known.without(*names))
 
     def __getitem__(self, name: str) -> str:
         """``tags["a"]``. Requests: 1."""
@@ -136,7 +151,7 @@ class Tags(SubResource[TagSet]):
         known = self.get()
         if name not in known:
             raise KeyError(name)
-        self.put({other: value for other, value in known.items() if other != name})
+        self.put(known.without(name))
 
     __iter__ = None  # iterating would hide the request: get() gives a mapping
 

@@ -1,0 +1,324 @@
+"""A store that nobody here has met: what it may answer, canned; nothing is harmed, nothing is lost, nothing goes on for ever."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from test_subresources import EVERY_CALL
+
+import messageflux_s3 as s3
+from messageflux_s3 import versions
+from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class Store(ThreadingHTTPServer):
+    """Keeps each sub-resource's document as it was sent, and forgets or answers what a test tells it to.
+
+    Attributes:
+        documents: What stands, by the sub-resource's name.
+        stored: What a document becomes when it is kept.
+        answers: What is answered instead, by a function of method and query; None for "as usual".
+        writes: What came that was no GET: method, target, body.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.begin()
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    def begin(self) -> None:
+        """As it was made."""
+        self.documents: dict[str, bytes] = {}
+        self.stored: Callable[[bytes], bytes] = lambda document: document
+        self.answers: Callable[[str, str], Answer | None] = lambda method, query: None
+        self.writes: list[tuple[str, str, bytes]] = []
+        self.reads: list[str] = []
+
+    def bucket(self) -> s3.S3Bucket:
+        """A bucket on it; one that is asked once only."""
+        url = f"http://127.0.0.1:{self.server_port}"
+        store = s3.connect(url, access_key="ACCESSKEY01", secret_key="SECRETKEY0123456", region="us-east-1", max_attempts=1)
+        return store.bucket("bkt")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = 65536  # head and body in one piece: in two, each answer waits for an acknowledgement
+    server: Store
+
+    def _serve(self) -> None:
+        query = urlsplit(self.path).query
+        name = query.partition("&")[0].removesuffix("=")
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.command in ("GET", "HEAD"):
+            self.server.reads.append(query)
+        else:
+            self.server.writes.append((self.command, self.path, body))
+        canned = self.server.answers(self.command, query)
+        if canned is not None:
+            self._answer(*canned)
+        elif self.command == "PUT":
+            self.server.documents[name] = self.server.stored(body)
+            self._answer(200, {}, b"")
+        elif self.command == "DELETE":
+            self.server.documents.pop(name, None)
+            self._answer(204, {}, b"")
+        elif name in self.server.documents:
+            self._answer(200, {"Content-Type": "application/xml"}, self.server.documents[name])
+        else:
+            self._answer(404, {}, f"<Error><Code>{ABSENT.get(name, 'NoSuchThing')}</Code><Message/></Error>".encode())
+
+    do_GET = do_PUT = do_DELETE = do_HEAD = do_POST = _serve
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+ABSENT = {
+    "cors": "NoSuchCORSConfiguration", "lifecycle": "NoSuchLifecycleConfiguration", "tagging": "NoSuchTagSet",
+    "policy": "NoSuchBucketPolicy", "encryption": "ServerSideEncryptionConfigurationNotFoundError",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Store]:
+    """One for all tests of this file: to make a client takes longer than to ask it."""
+    server = Store()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def strange(running: Store) -> Store:
+    """The store, empty."""
+    running.begin()
+    return running
+
+
+LISTING = b'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>bkt</Name><MaxKeys>1000</MaxKeys></ListBucketResult>'
+WRONG: dict[str, Answer] = {
+    "a listing": (200, {"Content-Type": "application/xml"}, LISTING),
+    "the object": (200, {"ETag": '"abc"'}, b"<Tagging><TagSet></TagSet></Tagging>"),
+    "a page for people": (200, {"Content-Type": "text/html"}, b"<html><body>Welcome</body></html>"),
+    "another document": (200, {}, b"<AccessControlPolicy><Owner/></AccessControlPolicy>"),
+    "JSON": (200, {}, b'{"ok": true}'),
+    "nothing": (200, {}, b""),
+    "no content": (204, {}, b""),
+    "not implemented": (501, {}, b"<Error><Code>NotImplemented</Code><Message/></Error>"),
+    "not implemented, without a word": (501, {}, b""),
+    "not allowed": (405, {}, b"<Error><Code>MethodNotAllowed</Code></Error>"),
+    "a bad request, without a word": (400, {}, b""),
+    "a redirect to nowhere": (301, {}, b""),
+    "a redirect elsewhere": (307, {"Location": "http://127.0.0.1:9/elsewhere"}, b""),
+    "forbidden": (403, {}, b"<Error><Code>AccessDenied</Code><Message></Message></Error>"),
+    "a gateway's page": (502, {}, b"<html>Bad Gateway</html>"),
+}
+
+
+@pytest.mark.parametrize("answer", WRONG.values(), ids=WRONG.keys())
+def test_nothing_is_sent_to_a_store_that_did_not_understand_the_question(strange: Store, answer: Answer) -> None:
+    """Whatever it answers to a GET of the setting: an S3Error, and no PUT, no DELETE."""
+    strange.answers = lambda method, query: answer if method == "GET" else None
+    bucket = strange.bucket()
+    for name, call in EVERY_CALL.items():
+        with pytest.raises(s3.S3Error):
+            call(bucket)
+        assert strange.writes == [], name
+
+
+BESIDE: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]] = {
+    "lifecycle": (
+        b"<LifecycleConfiguration><Rule><ID>x</ID><Status>Enabled</Status><Filter><Prefix>a</Prefix></Filter>"
+        b"<Expiration><Days>1</Days></Expiration></Rule><Weather>fair</Weather></LifecycleConfiguration>",
+        lambda bucket: bucket.lifecycle.expire(days=3, prefix="tmp/"),
+        [b"<Weather>fair</Weather>", b"<ID>x</ID>", b"<ID>expire tmp/</ID>"],
+    ),
+    "cors": (
+        b"<CORSConfiguration><CORSRule><ID>x</ID><AllowedMethod>GET</AllowedMethod><AllowedOrigin>*</AllowedOrigin></CORSRule>"
+        b"<Weather>fair</Weather></CORSConfiguration>",
+        lambda bucket: bucket.cors.ensure(s3.CorsRule("y", origins=("https://a.example",))).apply(),
+        [b"<Weather>fair</Weather>", b"<ID>x</ID>", b"<ID>y</ID>"],
+    ),
+    "encryption": (
+        b"<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm>"
+        b"<Rounds>9</Rounds></ApplyServerSideEncryptionByDefault></Rule><Rule><Second>1</Second></Rule><Weather>fair</Weather>"
+        b"</ServerSideEncryptionConfiguration>",
+        lambda bucket: bucket.encryption.ensure("aws:kms", kms_key_id="k").apply(),
+        [b"<Rounds>9</Rounds>", b"<Rule><Second>1</Second></Rule>", b"<Weather>fair</Weather>", b"<SSEAlgorithm>aws:kms<"],
+    ),
+    "tagging": (
+        b"<Tagging><TagSet><Tag><Key>a</Key><Value>1</Value><Mood>blue</Mood></Tag><Hue>2</Hue></TagSet><Weather>fair</Weather></Tagging>",
+        lambda bucket: bucket.tags.update({"b": "2"}),
+        [b"<Mood>blue</Mood>", b"<Hue>2</Hue>", b"<Weather>fair</Weather>", b"<Key>b</Key>"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_stands_beside_the_known_survives_a_merge(strange: Store, name: str) -> None:
+    """Beside the rules, beside the algorithm, within a tag: what nobody here has heard of is sent back."""
+    document, merge, parts = BESIDE[name]
+    strange.documents[name] = document
+    merge(strange.bucket())
+    for part in parts:
+        assert part in strange.documents[name]
+
+
+def test_a_tag_that_goes_takes_what_it_said_along(strange: Store) -> None:
+    """And what the others say stays."""
+    strange.documents["tagging"] = BESIDE["tagging"][0]
+    strange.bucket().tags.update({"b": "2"})
+    strange.bucket().tags.remove("a")
+    assert b"Mood" not in strange.documents["tagging"]
+    assert b"<Hue>2</Hue>" in strange.documents["tagging"]
+
+
+def test_a_store_that_drops_size_filters_gets_the_former_rules_back(strange: Store) -> None:
+    """As radosgw: the rule would mean everything. What stood before stands again, and the error says so."""
+    bucket = strange.bucket()
+    bucket.lifecycle.expire(days=7, prefix="tmp/")
+    before = bucket.lifecycle.get()
+    strange.stored = lambda document: document.replace(b"<ObjectSizeGreaterThan>5</ObjectSizeGreaterThan>", b"")
+    with pytest.raises(s3.S3Unsupported, match="stands again"):
+        bucket.lifecycle.ensure(s3.LifecycleRule("big", min_size=5, expire_days=1)).apply()
+    assert bucket.lifecycle.get() == before
+
+
+def test_a_former_configuration_is_put_back_as_a_put_must_say_it(strange: Store) -> None:
+    """Some stores name the root after the question when they answer, and take only the document's own name."""
+    strange.documents["notification"] = b"<GetBucketNotificationResponse></GetBucketNotificationResponse>"
+    strange.stored = lambda document: b"<NotificationConfiguration><Other>1</Other></NotificationConfiguration>"
+    with pytest.raises(s3.S3Unsupported, match="stands again"):
+        strange.bucket().notifications.ensure(s3.Notification("n", "arn:aws:sqs:us-east-1:1:q")).apply()
+    method, _, last = strange.writes[-1]
+    assert method == "PUT"
+    assert b"<NotificationConfiguration xmlns" in last
+    assert b"arn:" not in last
+
+
+def test_a_late_plan_is_merged_into_the_first_policy_of_somebody_else(strange: Store) -> None:
+    """The plan saw no policy at all; what it adds is one statement, to whatever stands when it is applied."""
+    bucket = strange.bucket()
+    plan = bucket.policy.ensure({"Sid": "ours", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"})
+    strange.documents["policy"] = b'{"Version": "2008-10-17", "Id": "theirs", "Statement": [{"Sid": "x", "Effect": "Deny"}]}'
+    plan.apply()
+    policy = bucket.policy.get()
+    assert [policy.get("x") is not None, policy.get("ours") is not None, '"theirs"' in policy.rest] == [True] * 3
+
+
+def test_a_late_plan_does_not_mind_that_a_like_target_went(strange: Store) -> None:
+    """Two queues told the same events are two; that the other is gone is nothing to us."""
+    bucket = strange.bucket()
+    bucket_of = "arn:aws:sqs:us-east-1:1:"
+    strange.documents["notification"] = b"<NotificationConfiguration/>"
+    bucket.notifications.ensure(s3.Notification("theirs", f"{bucket_of}one")).apply()
+    plan = bucket.notifications.ensure(s3.Notification("ours", f"{bucket_of}two"))
+    bucket.notifications.remove("theirs")
+    plan.apply()
+    assert [node.text_of("Id") for node in bucket.notifications.get().targets] == ["ours"]
+
+
+def test_what_stands_already_is_no_change_wherever_it_stands(strange: Store) -> None:
+    """The order of the rules stays (of CORS rules the first that fits counts), and nothing is sent for nothing."""
+    bucket = strange.bucket()
+    strange.documents["notification"] = b"<NotificationConfiguration/>"
+    bucket.set_lifetime_in_days(30)
+    for name in ("a", "b"):
+        bucket.lifecycle.expire(days=3, prefix=name)
+        bucket.cors.ensure(s3.CorsRule(name, origins=("*",))).apply()
+        bucket.policy.ensure({"Sid": name, "Effect": "Deny"}).apply()
+        bucket.notifications.ensure(s3.Notification(name, f"arn:aws:sns:us-east-1:1:{name}")).apply()
+    strange.writes.clear()
+    bucket.set_lifetime_in_days(30)
+    bucket.lifecycle.expire(days=3, prefix="a")
+    assert bucket.cors.ensure(s3.CorsRule("a", origins=("*",))).is_empty
+    assert bucket.policy.ensure({"Sid": "a", "Effect": "Deny"}).is_empty
+    assert bucket.notifications.ensure(s3.Notification("a", "arn:aws:sns:us-east-1:1:a")).is_empty
+    assert strange.writes == []
+    bucket.cors.ensure(s3.CorsRule("a", origins=("https://a.example",))).apply()
+    assert [rule.id for rule in bucket.cors.get().rules] == ["a", "b"]
+    bucket.set_lifetime_in_days(31)
+    assert [rule.expire_days for rule in bucket.lifecycle.get().rules] == [31, 3, 3]
+
+
+# -- listings that do not end -------------------------------------------------------------------------------------------------------
+
+
+def _page(root: str, inside: str) -> Answer:
+    return 200, {}, f'<{root} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inside}</{root}>'.encode()
+
+
+def test_unfinished_uploads_are_aborted_page_by_page(strange: Store) -> None:
+    """And a store that says "there is more", for ever from the same place, is an error instead of an endless loop."""
+
+    def answers(method: str, query: str) -> Answer | None:
+        if method != "GET":
+            return 204, {}, b""
+        at = int(parse_qs(query).get("key-marker", ["0"])[0])
+        after = min(at + 1, last)
+        upload = f"<Upload><Key>k{at}</Key><UploadId>u{at}</UploadId></Upload>"
+        more = f"<IsTruncated>true</IsTruncated><NextKeyMarker>{after}</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>"
+        return _page("ListMultipartUploadsResult", upload + (more if after < last or stuck else "<IsTruncated>false</IsTruncated>"))
+
+    strange.answers, last, stuck = answers, 3, False
+    connection = strange.bucket()._connection
+    versions.abort_uploads(connection, "bkt")
+    assert [target for _, target, _ in strange.writes] == [f"/bkt/k{n}?uploadId=u{n}" for n in range(3)]
+    stuck = True
+    with pytest.raises(s3.S3Error, match="goes on"):
+        versions.abort_uploads(connection, "bkt")
+
+
+def test_versions_go_on_after_a_prefix_without_a_version(strange: Store) -> None:
+    """After a common prefix a page names no version to go on from, and AWS refuses an empty one."""
+
+    def answers(method: str, query: str) -> Answer | None:
+        if "key-marker" in query:
+            return _page("ListVersionsResult", "<IsTruncated>false</IsTruncated>")
+        said = "<CommonPrefixes><Prefix>a/</Prefix></CommonPrefixes><IsTruncated>true</IsTruncated><NextKeyMarker>a/</NextKeyMarker>"
+        return _page("ListVersionsResult", said)
+
+    strange.answers = answers
+    found = [prefix for page in versions.pages(strange.bucket()._connection, "bkt", delimiter="/") for prefix in page.prefixes]
+    assert found == ["a/"]
+    assert [query.count("version-id-marker") for query in strange.reads] == [0, 0]
+
+
+def test_versions_that_never_end_are_an_error(strange: Store) -> None:
+    """The same page again and again, or "more" without a place."""
+    for marker in ("<NextKeyMarker>k</NextKeyMarker>", ""):
+        said = f"<IsTruncated>true</IsTruncated>{marker}"
+        strange.answers = lambda method, query, said=said: _page("ListVersionsResult", said)  # type: ignore[misc]
+        with pytest.raises(s3.S3Error, match="goes on"):
+            [*versions.pages(strange.bucket()._connection, "bkt")]
+
+
+def test_a_rule_without_an_id_stays_without_one(strange: Store) -> None:
+    """What the store sent without a name goes back without one, and replacing ours leaves it."""
+    strange.documents["lifecycle"] = (
+        b"<LifecycleConfiguration><Rule><Status>Enabled</Status><Prefix>a</Prefix><Expiration><Days>1</Days></Expiration></Rule>"
+        b"</LifecycleConfiguration>"
+    )
+    bucket = strange.bucket()
+    bucket.lifecycle.expire(days=3, prefix="b")
+    bucket.lifecycle.remove("expire b")
+    assert b"<ID>" not in strange.documents["lifecycle"]
+    assert bucket.lifecycle.get() == LifecycleConfiguration((s3.LifecycleRule("(no id)", prefix="a", expire_days=1),))
