@@ -70,6 +70,7 @@ def open_object(
     errors: str | None = None,
     newline: str | None = None,
     version_id: str | None = None,
+    if_match: str | None = None,
     metadata: Mapping[str, str] | None = None,
     **extra: Any,
 ) -> IO[Any]:
@@ -85,6 +86,7 @@ def open_object(
         errors: What to do about text that cannot be decoded or encoded, as for the builtin.
         newline: As for the builtin.
         version_id: The version to read.
+        if_match: The etag that what is read must have.
         metadata: The metadata to write.
         extra: Further parameters of a write (:class:`~messageflux_s3.content.PutParameters`).
 
@@ -92,6 +94,7 @@ def open_object(
         ValueError: There is no such mode, or an argument does not go with it.
         io.UnsupportedOperation: The mode would read and write at once.
         S3NoSuchItem: To be read, and not there.
+        S3ObjectChanged: To be read, and with another etag.
         S3ObjectExists: To be created, and there already.
         S3Unsupported: ``x``, and the store would not keep two writers apart.
 
@@ -112,7 +115,7 @@ def open_object(
     if action == "r":
         if metadata is not None or extra:
             raise TypeError(f"{'metadata' if metadata is not None else next(iter(extra))} goes with writing, not with mode {mode!r}")
-        raw = ObjectReader(connection, bucket_name, key, version_id)
+        raw = ObjectReader(connection, bucket_name, key, version_id, if_match)
         if buffering == 0:
             return cast("IO[Any]", raw)
         buffered = BufferedObjectReader(raw, buffering if buffering > 1 else BUFFER_BYTES)
@@ -154,15 +157,15 @@ def _parse_mode(mode: str) -> tuple[str, bool]:
 
 
 class _Source:
-    """One object, pinned to the etag first met: brings ranges of it, safe to use from several threads."""
+    """One object, pinned to the etag that is wanted or first met: brings ranges of it, safe to use from several threads."""
 
-    def __init__(self, connection: Connection, bucket_name: str, key: str, version_id: str | None) -> None:
+    def __init__(self, connection: Connection, bucket_name: str, key: str, version_id: str | None, if_match: str | None) -> None:
         self._connection = connection
         self._bucket_name = bucket_name
         self._key = key
         self._version_id = version_id
         self._query = "" if version_id is None else f"versionId={quote(version_id, safe='-._~')}"
-        self.etag: str | None = None
+        self.etag = if_match
         self.size = 0
 
     def begin(self) -> bytes:
@@ -173,12 +176,13 @@ class _Source:
             if error.status != 416:
                 raise
             head, first = content.head(self._connection, self._bucket_name, self._key, self._version_id), b""  # empty
+        content.check_etag(head.etag, self.etag, self._bucket_name, self._key)
         self.etag = head.etag
         self.size = len(first) if head.size is None else head.size
         return first
 
     def _begin(self) -> tuple[Head, bytes]:
-        answered = self._connection.lane.send(self._lane_request(0, FIRST_BYTES, None), body_limit=FIRST_BYTES)
+        answered = self._connection.lane.send(self._lane_request(0, FIRST_BYTES, self.etag), body_limit=FIRST_BYTES)
         if answered is not None:
             if answered.status == 404:
                 with self._connection.translating("GetObject", self._bucket_name, self._key):
@@ -186,7 +190,7 @@ class _Source:
             head = Head.from_headers(answered.headers)
             if len(answered.body) == min(FIRST_BYTES, head.size or 0):
                 return head, answered.body
-        head, stream = self._ask(0, FIRST_BYTES, None)
+        head, stream = self._ask(0, FIRST_BYTES, self.etag)
         with contextlib.closing(stream), self._connection.translating("GetObject", self._bucket_name, self._key):
             first: bytes = stream.read(FIRST_BYTES)
             return head, first
@@ -362,10 +366,12 @@ class ObjectReader(io.RawIOBase):
 
     mode = "rb"
 
-    def __init__(self, connection: Connection, bucket_name: str, key: str, version_id: str | None = None) -> None:
+    def __init__(
+        self, connection: Connection, bucket_name: str, key: str, version_id: str | None = None, if_match: str | None = None
+    ) -> None:
         super().__init__()
         self.name = key
-        self._source = _Source(connection, bucket_name, key, version_id)
+        self._source = _Source(connection, bucket_name, key, version_id, if_match)
         self._threads = min(_THREADS, connection.config.max_concurrency)
         first = self._source.begin()
         self.size = self._source.size
@@ -889,7 +895,7 @@ class ObjectWriter(io.BufferedIOBase):
                 if not self._connection.is_aws and not self._is_there(base):  # others may ignore the condition of a copy
                     raise self._base_changed()
                 return
-        source_reader = _Source(self._connection, self._bucket_name, self.name, None)
+        source_reader = _Source(self._connection, self._bucket_name, self.name, None, None)
         source_reader.begin()
         if source_reader.etag != base.etag:
             raise self._base_changed()

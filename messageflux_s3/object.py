@@ -347,6 +347,7 @@ class S3Object:
             errors=errors,
             newline=newline,
             version_id=self._version_id,
+            if_match=None if writes else self._seen_etag(),
             metadata=metadata,
             **extra,
         )

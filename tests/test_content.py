@@ -68,6 +68,7 @@ def store_that() -> Iterator[Store]:
 READS: dict[str, Read] = {
     "body": lambda obj, folder: obj.body,
     "body_stream": lambda obj, folder: obj.body_stream.read(),
+    "open": lambda obj, folder: obj.open().read(),
     "read_range": lambda obj, folder: obj.read_range(0, None),
     "iter_chunks": lambda obj, folder: b"".join(obj.iter_chunks(64)),
     "download_to": lambda obj, folder: Path(obj.download_to(folder / "t") or folder / "t").read_bytes(),

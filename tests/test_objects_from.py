@@ -1,0 +1,109 @@
+"""store.objects_from: from any message to handles that read what the message is about, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from counting import Counted
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from servers import Server
+
+import messageflux_s3 as s3
+from messageflux_s3.claim_check import ClaimCheck
+
+SAMPLES = [json.loads(path.read_text())["message"] for path in sorted((Path(__file__).parent / "data/events").glob("*.json"))]
+
+
+def notification(bucket: str, key: str, **fields: Any) -> dict[str, Any]:
+    """A notification of a creation, with what an event says of the object."""
+    return {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": bucket}, "object": {"key": key, **fields}}}]}
+
+
+def test_size_and_etag_take_no_request_and_the_body_is_pinned(counted: Counted) -> None:
+    """What the message tells is not asked; the body is read under its etag, also after a journey through pickle."""
+    written = counted.bucket.put_object("a b.txt", b"first")
+    message = notification(counted.bucket.name, "a+b.txt", size=5, eTag=written.etag)
+    with counted.recording() as requests:
+        [obj] = counted.store.objects_from(message)
+        travelled = pickle.loads(pickle.dumps(obj))
+        assert (obj.key, obj.size, obj.etag) == ("a b.txt", 5, written.etag)
+        assert requests == []
+    assert obj.body == b"first"
+    counted.bucket.put_object("a b.txt", b"other")
+    assert obj.body == b"first"  # what a handle has read, it keeps
+    assert (travelled.size, travelled.etag) == (5, written.etag)
+    [late] = counted.store.objects_from(message)
+    with pytest.raises(s3.S3ObjectChanged):
+        _ = late.body
+    with pytest.raises(s3.S3ObjectChanged):
+        late.open().read()
+
+
+def test_a_version_is_read_whatever_came_after(moto_bucket: s3.S3Bucket) -> None:
+    """An event that names a version leads to that version."""
+    moto_bucket.versioning.enable()
+    first = moto_bucket.put_object("k", b"first")
+    moto_bucket.put_object("k", b"second")
+    message = notification(moto_bucket.name, "k", size=5, eTag=first.etag, versionId=first.version_id)
+    [obj] = moto_bucket.store.objects_from(json.dumps(message))
+    assert (obj.version_id, obj.body) == (first.version_id, b"first")
+
+
+def test_removals_and_foreign_buckets_give_no_handles(counted: Counted) -> None:
+    """What is gone is no object, and what was not named is not touched."""
+    gone = notification(counted.bucket.name, "k")
+    gone["Records"][0]["eventName"] = "ObjectRemoved:Delete"
+    assert counted.store.objects_from(gone) == []
+    foreign = notification("somebody-elses", "k", size=1, eTag="e")
+    assert counted.store.objects_from(foreign, buckets=[counted.bucket.name]) == []
+    with pytest.raises(TypeError, match="buckets"):
+        counted.store.objects_from(foreign, buckets="somebody-elses")
+    assert counted.requests() == []
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place of a JSON value, by the names and numbers that lead there."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for name, part in inside for place in _places(part, (*path, name)))]
+
+
+HOSTILE = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=True), st.text(max_size=20), st.lists(st.none(), max_size=2),
+    st.dictionaries(st.text(max_size=5), st.integers(), max_size=2),
+    st.sampled_from(["../../x", "a%00b", "%", "%zz", "+", "\r\nHost: evil", "somebody-elses", "s3://x/y", "[" * 50, "\ud800", 10**40]),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_mutated_message_is_an_error_or_a_handle_in_a_bucket_of_ours(moto: Server, data: st.DataObject) -> None:
+    """Whatever stands in a message: a ValueError, no handle, or one whose bucket was allowed and whose key can be one; never a request."""
+    message = copy.deepcopy(data.draw(st.sampled_from(SAMPLES)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.sampled_from(_places(message)))
+        if not place:
+            continue
+        inside: Any = message
+        for name in place[:-1]:
+            inside = inside[name]
+        inside[place[-1]] = data.draw(HOSTILE)
+    store = s3.connect("http://127.0.0.1:9", access_key="ACCESSKEY01", secret_key="SECRETKEY0123456")  # nobody answers there
+    bucket = store.bucket("inbox")
+    allowed = ["my-bucket", "images"]
+    try:
+        for obj in store.objects_from(message, buckets=allowed):
+            assert obj.bucket_name in allowed
+            assert obj.key
+            assert obj.uri.startswith(f"s3://{obj.bucket_name}/")
+    except ValueError:
+        pass
+    check = ClaimCheck(bucket)
+    with contextlib.suppress(ValueError, s3.S3AccessDenied):
+        check.check_out(message)
