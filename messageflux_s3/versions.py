@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar
 
 from . import batch
 from .condition_probe import keeps_versions
 from .connection import Connection
 from .errors import S3Error, S3NoSuchItem, S3Unsupported
+
+T = TypeVar("T")
 
 
 class ListedVersion(NamedTuple):
@@ -94,23 +97,16 @@ def undelete(connection: Connection, bucket_name: str, key: str) -> bool:
         Whether there were any.
 
     Requests:
-        1 per 1,000 versions, and 1 a marker
+        1, and 2 a marker
     """
-    newest = None
-    markers: list[ListedVersion] = []
-    for page in pages(connection, bucket_name, prefix=key):
-        newest = newest or next((entry for entry in page.objects if entry.key == key), None)
-        markers += [entry for entry in page.delete_markers if entry.key == key]
-    on_top = [marker for marker in markers if newest is None or _time(marker) >= _time(newest)]
-    if not any(marker.is_latest for marker in on_top):
-        return False
-    batch.deleted(connection, bucket_name, ((marker.key, marker.version_id) for marker in on_top))
-    return True
-
-
-def _time(entry: ListedVersion) -> str:
-    moment = entry.last_modified
-    return moment if isinstance(moment, str) else moment.isoformat()
+    taken: ListedVersion | None = None
+    while True:
+        newest = next(pages(connection, bucket_name, prefix=key, page_size=1))
+        marker = next((entry for entry in newest.delete_markers if entry.key == key and entry.is_latest), None)
+        if marker is None or marker == taken:
+            return taken is not None
+        batch.deleted(connection, bucket_name, [(marker.key, marker.version_id)])
+        taken = marker
 
 
 def clear_versions(connection: Connection, bucket_name: str) -> None:
@@ -120,16 +116,27 @@ def clear_versions(connection: Connection, bucket_name: str) -> None:
         S3BatchError: Some could not be deleted.
 
     Requests:
-        2 per 1,000 versions
+        2, and 2 per 1,000 versions
     """
-    if not keeps_versions(connection, bucket_name):
-        return
-    found = (
-        (entry.key, entry.version_id)
-        for page in pages(connection, bucket_name)
-        for entry in (*page.objects, *page.delete_markers)
-    )
-    batch.deleted(connection, bucket_name, found)
+
+    def found() -> Iterator[tuple[str, str | None]]:
+        for page in pages(connection, bucket_name):
+            yield from ((entry.key, entry.version_id) for entry in (*page.objects, *page.delete_markers))
+
+    if keeps_versions(connection, bucket_name):
+        _remove_all(found, lambda entries: batch.deleted(connection, bucket_name, entries))
+
+
+def _remove_all(found: Callable[[], Iterator[T]], remove: Callable[[Iterator[T]], object]) -> None:
+    """Remove what a listing finds, and list anew until it finds nothing: not every store can go on from an entry that is gone."""
+    last_first: T | None = None
+    while True:
+        listing = found()
+        first = next(listing, None)
+        if first is None or first == last_first:  # removed, and listed all the same: no use in going on
+            return
+        remove(chain([first], listing))
+        last_first = first
 
 
 def check_deletable(connection: Connection, bucket_name: str, version_id: str) -> None:
@@ -153,8 +160,22 @@ def abort_uploads(connection: Connection, bucket_name: str) -> None:
     """Abort every unfinished multipart upload.
 
     Requests:
-        1 per 1,000 uploads, and 1 an upload
+        1, 1 per 1,000 uploads, and 1 an upload
     """
+
+    def abort(uploads: Iterator[tuple[str, str]]) -> None:
+        for key, upload_id in uploads:
+            try:
+                connection.call("AbortMultipartUpload", Bucket=bucket_name, Key=key, UploadId=upload_id)
+            except S3Error as error:
+                if error.code != "NoSuchUpload":
+                    raise
+
+    _remove_all(lambda: _uploads(connection, bucket_name), abort)
+
+
+def _uploads(connection: Connection, bucket_name: str) -> Iterator[tuple[str, str]]:
+    """Key and id of every unfinished upload; none where the store has no such listing."""
     parameters: dict[str, Any] = {"Bucket": bucket_name}
     while True:
         try:
@@ -163,12 +184,7 @@ def abort_uploads(connection: Connection, bucket_name: str) -> None:
             return  # the store has no such listing, or says so when it is empty
         if root != "ListMultipartUploadsResult":
             return  # the store does not know ?uploads and sent something else
-        for found in answer.get("Uploads", ()):
-            try:
-                connection.call("AbortMultipartUpload", Bucket=bucket_name, Key=found["Key"], UploadId=found["UploadId"])
-            except S3Error as error:
-                if error.code != "NoSuchUpload":
-                    raise
+        yield from ((found["Key"], found["UploadId"]) for found in answer.get("Uploads", ()))
         if not answer.get("IsTruncated"):
             return
         _go_on(parameters, answer, "UploadIdMarker")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -285,6 +286,42 @@ def test_unfinished_uploads_are_aborted_page_by_page(strange: Store) -> None:
     stuck = True
     with pytest.raises(s3.S3Error, match="goes on"):
         versions.abort_uploads(connection, "bkt")
+
+
+@pytest.mark.parametrize(("kind", "count", "page_size"), [("versions", 2100, 1000), ("uploads", 7, 2)])
+def test_nothing_is_left_where_a_listing_cannot_go_on_from_what_is_gone(
+    strange: Store, kind: str, count: int, page_size: int
+) -> None:
+    """As moto's: asked to go on after an entry that was deleted, it says that there is nothing more."""
+    left = [f"k{n:04}" for n in range(count)]
+
+    def answers(method: str, query: str) -> Answer | None:
+        if method == "POST":
+            said = strange.writes[-1][2].decode()
+            gone = set(re.findall("<Key>(.*?)</Key>", said))
+            left[:] = [key for key in left if key not in gone]
+            return _page("DeleteResult", "".join(f"<Deleted><Key>{key}</Key><VersionId>1</VersionId></Deleted>" for key in gone))
+        if method == "DELETE":
+            left.remove(urlsplit(strange.writes[-1][1]).path.removeprefix("/bkt/"))
+            return 204, {}, b""
+        if query.startswith("versioning"):
+            return _page("VersioningConfiguration", "<Status>Enabled</Status>")
+        after = parse_qs(query).get("key-marker", [""])[0]
+        rest = [] if after and after not in left else [key for key in left if key > after]
+        moment = "<LastModified>2026-01-01T00:00:00Z</LastModified>"
+        entries = "".join(
+            f"<Upload><Key>{key}</Key><UploadId>1</UploadId></Upload>"
+            f"<Version><Key>{key}</Key><VersionId>1</VersionId>{moment}</Version>"
+            for key in rest[:page_size]
+        )
+        last = f"<NextKeyMarker>{rest[page_size - 1]}</NextKeyMarker>" if len(rest) > page_size else ""
+        more = f"<IsTruncated>true</IsTruncated>{last}" if last else ""
+        return _page("ListMultipartUploadsResult" if query.startswith("uploads") else "ListVersionsResult", entries + more)
+
+    strange.answers = answers
+    connection = strange.bucket()._connection
+    (versions.abort_uploads if kind == "uploads" else versions.clear_versions)(connection, "bkt")
+    assert left == []
 
 
 def test_versions_go_on_after_a_prefix_without_a_version(strange: Store) -> None:

@@ -52,6 +52,19 @@ def test_a_deleted_object_comes_back(versioned: s3.S3Bucket) -> None:
     assert versioned.get_object("k").text == "one"
 
 
+def test_undeleting_takes_away_no_marker_below_a_version(versioned: s3.S3Bucket) -> None:
+    """An earlier deletion stays in the history, also where all happened within a second; so do namesakes that are longer."""
+    obj = versioned.put_object("k", "one")
+    versioned.put_object("k2", "other").delete()
+    obj.delete()
+    obj.put("two").delete()
+    assert obj.undelete()
+    assert versioned.get_object("k").text == "two"
+    versioned.object("k", versioned.get_object("k").version_id).delete()
+    assert not versioned.object("k").exists()
+    assert not versioned.object("k2").exists()
+
+
 def test_a_write_knows_its_version_and_still_means_the_object(versioned: s3.S3Bucket) -> None:
     """version_id is known without a request; delete() then leaves a marker, it does not destroy the version."""
     obj = versioned.put_object("k", "one")
