@@ -148,6 +148,9 @@ class S3Lock:
     A daemon thread renews it every third of its ttl while it is held; it ends with the lock, also when nobody has the lock any more. A
     forked child does not own the lock.
 
+    Guaranteed: never two holders whose leases have not expired, and tokens that only grow. Not guaranteed: that a holder which was stalled
+    notices in time; let what it writes to compare tokens, or write with ``put_object(…, if_match=…)``, so that its late write is refused.
+
     Example:
         >>> with bucket.lock("locks/report", ttl=30, owner="worker-7") as lock:
         ...     lock.check()
