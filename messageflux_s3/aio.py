@@ -304,10 +304,19 @@ class AsyncS3Bucket:
         await self.object(key).delete()
 
     async def copy_object(
-        self, source_key: str, dest_key: str, *, metadata: Mapping[str, str] | None = None, **extra: Any
+        self,
+        source_key: str,
+        dest_key: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        **extra: Any,
     ) -> AsyncS3Object:
         """Copy an object within the bucket. Requests: as the synchronous face."""
-        copied = await self._engine.run(self._bucket.copy_object, source_key, dest_key, metadata=metadata, **extra)
+        copied = await self._engine.run(
+            self._bucket.copy_object, source_key, dest_key, metadata=metadata, if_absent=if_absent, if_match=if_match, **extra
+        )
         return AsyncS3Object(copied, self._engine)
 
     async def get_objects(self, keys: Iterable[str | S3Object]) -> AsyncIterator[AsyncS3Object]:
@@ -655,10 +664,18 @@ class AsyncS3Object:
         obj.reload()
 
     async def copy_to(
-        self, target: str | S3Object, *, metadata: Mapping[str, str] | None = None, **extra: Any
+        self,
+        target: str | S3Object,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        **extra: Any,
     ) -> AsyncS3Object:
         """Copy the object on the server. Requests: as the synchronous face."""
-        copied = await self._engine.run(self._object.copy_to, target, metadata=metadata, **extra)
+        copied = await self._engine.run(
+            self._object.copy_to, target, metadata=metadata, if_absent=if_absent, if_match=if_match, **extra
+        )
         return AsyncS3Object(copied, self._engine)
 
     async def move_to(
