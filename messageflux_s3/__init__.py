@@ -79,12 +79,12 @@ _LATE = {
 }
 """What loads on first use: the rooms of the top floor, and vocabulary that only message handlers need."""
 
-__all__ = [
-    "BUCKET_NAME_VALIDATOR",
+__all__ = [  # noqa: RUF022 (plainly sorted, as sorted() does)
     "AsyncObjectQuery",
     "AsyncS3Bucket",
     "AsyncS3Object",
     "AsyncS3Store",
+    "BUCKET_NAME_VALIDATOR",
     "BatchResult",
     "Capabilities",
     "ClaimCheck",
