@@ -1,0 +1,36 @@
+"""What the documentation says of the tests, and of the public names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import messageflux_s3 as s3
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_every_pain_names_tests_that_exist() -> None:
+    """25 rows, each with a test; each test is there."""
+    rows = re.findall(r"^\| (\d+) \|.*\| ([^|]+) \|$", (ROOT / "docs/explanation/pains.md").read_text(), re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 26))
+    for number, named in rows:
+        tests = re.findall(r"`(\w+)::(\w+)`", named)
+        assert tests, number
+        for file, test in tests:
+            assert re.search(rf"^(async )?def {test}\(", (ROOT / f"tests/{file}.py").read_text(), re.MULTILINE), (file, test)
+
+
+def test_every_page_is_in_the_site() -> None:
+    """A page that no menu leads to is one that nobody finds."""
+    menu = (ROOT / "mkdocs.yml").read_text()
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert f": {page.relative_to(ROOT / 'docs').as_posix()}\n" in menu + "\n", page
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    """What help() shows is never empty."""
+    for name in s3.__all__:
+        value = getattr(s3, name)
+        if callable(value):
+            assert (value.__doc__ or "").strip(), name
