@@ -105,18 +105,17 @@ def test_it_receives_and_we_delete(s3_bucket: S3Bucket, queue: Any, extended: An
     assert list(s3_bucket.find()) == []
 
 
-@pytest.mark.parametrize("through_sns", [False, True])
-def test_notifications_arrive_as_handles(
-    s3_store: S3Store, s3_bucket: S3Bucket, queue: Any, through_sns: bool
-) -> None:
-    """S3 to SQS, and S3 to SNS to SQS: the handle knows size and etag, and reads the very content that the event is about."""
+@pytest.mark.parametrize("way", ["SQS", "SNS", "SNS, raw"])
+def test_notifications_arrive_as_handles(s3_store: S3Store, s3_bucket: S3Bucket, queue: Any, way: str) -> None:
+    """Straight, and through SNS wrapped and raw: the handle knows size and etag, and reads the very content that the event is about."""
     sqs, url = queue
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     target: dict[str, Any] = {"QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}]}
-    if through_sns:
+    if way != "SQS":
         sns = boto3.client("sns", **arguments(s3_store))
         topic = sns.create_topic(Name=f"t-{uuid.uuid4().hex}")["TopicArn"]
-        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+        raw = {"RawMessageDelivery": "true"} if way == "SNS, raw" else {}
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=raw)
         target = {"TopicConfigurations": [{"TopicArn": topic, "Events": ["s3:ObjectCreated:*"]}]}
     s3_store.client.put_bucket_notification_configuration(
         Bucket=s3_bucket.name, NotificationConfiguration=target
