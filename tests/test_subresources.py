@@ -194,6 +194,19 @@ def test_versioning(moto_bucket: s3.S3Bucket) -> None:
         moto_bucket.versioning.delete()
 
 
+def test_versioning_without_a_status_is_not_sent(moto_bucket: s3.S3Bucket) -> None:
+    """S3 takes no such document: it is no change where versions never were kept, and cannot be had elsewhere."""
+    never = moto_bucket.versioning.get()
+    moto_bucket.versioning.put(never)
+    assert moto_bucket.versioning.change(never).is_empty
+    moto_bucket.versioning.enable()
+    with pytest.raises(s3.S3Unsupported, match="suspend"):
+        moto_bucket.versioning.put(never)
+    assert moto_bucket.versioning.is_enabled()
+    with pytest.raises(TypeError, match="VersioningConfiguration"):
+        moto_bucket.versioning.put("Enabled")  # type: ignore[arg-type]
+
+
 def test_versioning_forgets_what_was_learned_of_the_bucket(moto_bucket: s3.S3Bucket) -> None:
     """A condition that was honoured without versions is not taken for honoured with them."""
     connection = moto_bucket._connection

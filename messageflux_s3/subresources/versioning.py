@@ -72,6 +72,22 @@ class Versioning(SubResource[VersioningConfiguration]):
         # What was learned of conditions in a bucket without versions says nothing of one with them: ask again which one this is.
         self._connection.remember(f"versioned:{self._bucket_name}", None)
 
+    def put(self, value: VersioningConfiguration) -> None:
+        """Replace the configuration. One without a status is no change where versions never were kept, and cannot be had elsewhere.
+
+        Raises:
+            S3Unsupported: The store does not keep versions; or the value says that they never were kept, and they were.
+
+        Requests:
+            1; on a store that is not AWS also 2 reads
+        """
+        if not isinstance(value, VersioningConfiguration):
+            raise TypeError(f"value must be a VersioningConfiguration, not {type(value).__name__}")
+        if value.status is not None:
+            super().put(value)
+        elif self.get().status is not None:
+            self.delete()
+
     def delete(self) -> None:
         """Versioning cannot be deleted; the nearest is ``suspend()``.
 
