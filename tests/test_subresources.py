@@ -516,6 +516,29 @@ def test_a_block_just_lifted_may_linger(keeper: Keeper, kept: s3.S3Bucket) -> No
     assert kept.public_access.status().is_public
 
 
+def test_a_block_is_set_again_where_the_policy_is_refused(
+    keeper: Keeper, kept: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An account's own block stays in force, however long one waits: then nothing was given, and the bucket's block is as it was."""
+    monkeypatch.setattr("messageflux_s3.subresources.public_access._PAUSES_S", (0.01, 0.01))
+    block = b"<PublicAccessBlockConfiguration><BlockPublicPolicy>TRUE</BlockPublicPolicy></PublicAccessBlockConfiguration>"
+    keeper.documents["publicAccessBlock"] = block
+    keeper.refusals["policy"] = 1000
+    with pytest.raises(s3.S3AccessDenied):
+        kept.public_access.allow()
+    assert keeper.refusals["policy"] == 997
+    assert b"<BlockPublicPolicy>true</BlockPublicPolicy>" in keeper.documents["publicAccessBlock"]
+
+
+def test_public_access_that_is_given_is_not_given_again(keeper: Keeper, kept: s3.S3Bucket) -> None:
+    """Our statement stays where it stands, also before those of others, and nothing is sent."""
+    kept.public_access.allow()
+    kept.policy.ensure({"Sid": "z", "Effect": "Deny"}).apply()
+    keeper.headers.clear()
+    kept.public_access.allow()
+    assert keeper.headers == {}
+
+
 def test_a_refused_policy_is_not_sent_again_where_nothing_was_lifted(keeper: Keeper, kept: s3.S3Bucket) -> None:
     """Access that is denied for another reason is denied at once."""
     keeper.refusals["policy"] = 1

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ..connection import Connection
-from ..errors import S3AccessDenied, S3Unsupported
+from ..errors import S3AccessDenied, S3Error, S3Unsupported
 from . import xml
-from .base import SubResource
-from .policy import BucketPolicy, Policy
+from .base import SubResource, in_place
+from .policy import BucketPolicy, Policy, canonical
 from .xml import Node, leaf
 
 SID = "MessagefluxS3PublicRead"
@@ -47,7 +47,7 @@ class AccessBlock:
     @classmethod
     def from_api(cls, node: Node) -> AccessBlock:
         """From the document that S3 sends."""
-        flags = {ours: node.text_of(theirs) == "true" for ours, theirs in _FLAGS.items()}
+        flags = {ours: (node.text_of(theirs) or "").lower() == "true" for ours, theirs in _FLAGS.items()}
         return cls(**flags, unknown=node.without(*_FLAGS.values()))
 
     def to_api(self) -> Node:
@@ -122,31 +122,39 @@ class PublicAccess:
     def allow(self) -> None:
         """Let everybody read and list the bucket: lift this bucket's own block, merge our statement into the policy.
 
+        Where the policy is refused, the block is set again as it was.
+
         Raises:
             S3Unsupported: The store has no bucket policies; nothing was sent.
-            S3AccessDenied: The account's own block forbids it.
+            S3AccessDenied: The account's own block forbids it; said after some seconds, which a block just lifted may take.
 
         Requests:
             2 reads, up to 2 writes (on a store that is not AWS each write is read back)
         """
         before = self._policy.get()
         block = self._known_block()
-        lifted = block is not None and (block.block_public_policy or block.restrict_public_buckets)
-        if block is not None and lifted:
+        stands_in_the_way = block is not None and (block.block_public_policy or block.restrict_public_buckets)
+        if block is not None and stands_in_the_way:
             self._block.put(replace(block, block_public_policy=False, restrict_public_buckets=False))
-        without_ours = BucketPolicy(tuple(text for text in before.statements if not self._is_ours(text)), before.rest)
-        wanted = without_ours.with_statement(self._statement())
+        wanted = replace(before, statements=in_place(before.statements, canonical(self._statement()), self._is_ours))
         if wanted == before:
             return
-        pauses = [*_PAUSES_S] if lifted else []  # a block that was lifted just now may stop a policy for a few seconds more
-        while True:
+        try:
+            self._put_policy(wanted, _PAUSES_S if stands_in_the_way else ())
+        except S3Error:
+            if block is not None and stands_in_the_way:
+                self._block.put(block)
+            raise
+
+    def _put_policy(self, policy: BucketPolicy, pauses: Sequence[float]) -> None:
+        """Write it; a block that was lifted just now may stop it for a few seconds more."""
+        for pause in pauses:
             try:
-                self._policy.put(wanted)
+                self._policy.put(policy)
                 return
             except S3AccessDenied:
-                if not pauses:
-                    raise
-                time.sleep(pauses.pop(0))
+                time.sleep(pause)
+        self._policy.put(policy)
 
     def block(self) -> None:
         """Take it back: drop our statement (and messageflux's) from the policy, and set this bucket's block where the store has one.
