@@ -8,10 +8,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .batch import BatchResult
-from .bucket import S3Bucket
-from .capabilities import Capabilities
-from .config import S3Config
 from .errors import (
     Failure,
     S3AccessDenied,
@@ -36,19 +32,23 @@ from .errors import (
     S3Throttled,
     S3Unsupported,
 )
-from .keys import BUCKET_NAME_VALIDATOR
-from .object import S3Object
-from .query import ObjectQuery
-from .store import S3Store, connect, default_store, initialize, is_initialized
 
 if TYPE_CHECKING:
     from .aio import AsyncObjectQuery, AsyncS3Bucket, AsyncS3Object, AsyncS3Store, async_connect
+    from .batch import BatchResult
+    from .bucket import S3Bucket
+    from .capabilities import Capabilities
     from .claim_check import ClaimCheck
+    from .config import S3Config
     from .events import ObjectEvent, parse_event
+    from .keys import BUCKET_NAME_VALIDATOR
     from .local import LocalS3
     from .lock import S3Lock
     from .message_store import S3MessageStore, S3UploadMessageStore
+    from .object import S3Object
     from .pointers import Pointer, make_pointer, parse_pointer
+    from .query import ObjectQuery
+    from .store import S3Store, connect, default_store, initialize, is_initialized
     from .subresources.cors import CorsRule
     from .subresources.lifecycle import LifecycleRule
     from .subresources.notifications import Notification
@@ -56,28 +56,29 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_LATE = {
-    "AsyncObjectQuery": "aio",
-    "AsyncS3Bucket": "aio",
-    "AsyncS3Object": "aio",
-    "AsyncS3Store": "aio",
-    "async_connect": "aio",
-    "CorsRule": "subresources.cors",
-    "LifecycleRule": "subresources.lifecycle",
-    "Notification": "subresources.notifications",
-    "ClaimCheck": "claim_check",
-    "LocalS3": "local",
-    "ObjectEvent": "events",
-    "Pointer": "pointers",
-    "S3Lock": "lock",
-    "S3MessageStore": "message_store",
-    "S3UploadMessageStore": "message_store",
-    "make_pointer": "pointers",
-    "SyncPlan": "sync",
-    "parse_event": "events",
-    "parse_pointer": "pointers",
+# The room of each name. A room opens when one of its names is first used: whoever wants the errors or an event does not wait for boto3.
+_ROOMS = {
+    "aio": ("AsyncObjectQuery", "AsyncS3Bucket", "AsyncS3Object", "AsyncS3Store", "async_connect"),
+    "batch": ("BatchResult",),
+    "bucket": ("S3Bucket",),
+    "capabilities": ("Capabilities",),
+    "claim_check": ("ClaimCheck",),
+    "config": ("S3Config",),
+    "events": ("ObjectEvent", "parse_event"),
+    "keys": ("BUCKET_NAME_VALIDATOR",),
+    "local": ("LocalS3",),
+    "lock": ("S3Lock",),
+    "message_store": ("S3MessageStore", "S3UploadMessageStore"),
+    "object": ("S3Object",),
+    "pointers": ("Pointer", "make_pointer", "parse_pointer"),
+    "query": ("ObjectQuery",),
+    "store": ("S3Store", "connect", "default_store", "initialize", "is_initialized"),
+    "subresources.cors": ("CorsRule",),
+    "subresources.lifecycle": ("LifecycleRule",),
+    "subresources.notifications": ("Notification",),
+    "sync": ("SyncPlan",),
 }
-"""What loads on first use: the rooms of the top floor, and vocabulary that only message handlers need."""
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [  # noqa: RUF022 (plainly sorted, as sorted() does)
     "AsyncObjectQuery",
@@ -137,10 +138,10 @@ __all__ = [  # noqa: RUF022 (plainly sorted, as sorted() does)
 
 
 def __getattr__(name: str) -> Any:
-    module = _LATE.get(name)
-    if module is None:
+    room = _ROOM_OF.get(name)
+    if room is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{module}", __name__), name)
+    value = globals()[name] = getattr(import_module(f".{room}", __name__), name)
     return value
 
 

@@ -18,7 +18,7 @@ import messageflux_s3 as s3
 
 ROOT = Path(__file__).parent.parent
 # Nobody pays at import for what he may never use.
-LATE = ["IPython", "fsspec", "lxml", "matplotlib", "messageflux", "moto", "numpy", "pandas", "pyarrow", "pytest", "tqdm"]
+LATE = ["IPython", "boto3", "fsspec", "lxml", "matplotlib", "messageflux", "moto", "numpy", "pandas", "pyarrow", "pytest", "tqdm"]
 
 
 @pytest.fixture(scope="module")
