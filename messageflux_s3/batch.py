@@ -22,7 +22,7 @@ from . import content, render
 from . import metadata as user_metadata
 from .connection import Connection
 from .content import KEPT_BYTES, Head
-from .errors import Failure, S3BatchError, S3Error
+from .errors import Failure, S3AccessDenied, S3AuthenticationError, S3BatchError, S3Error
 from .lane import LaneRequest, LaneResponse
 from .translate import from_answer
 
@@ -36,11 +36,9 @@ KEYS_PER_DELETE = 1000
 _FAILURES_SHOWN = 20
 _TRIES_TO_OPEN = 3
 
-# What a store answers that does not know bulk delete, or wants it in a way of its own.
-# Refusals of a bulk delete as such: of a store that has none, and of one that wants it in another way, or does not like these keys.
+# Refusals of a bulk delete as such: of a store that has none, and of one that wants it in another way.
 _NO_BULK_DELETE = {"NotImplemented", "MethodNotAllowed", "501", "405"}
 _NOT_THIS_WAY = {"MissingContentMD5", "InvalidDigest", "411"}
-_NOT_THESE_KEYS = {"InvalidRequest", "InvalidArgument", "MalformedXML"}
 _BULK_DELETE = "bulk delete"
 _RETRIED = {
     "SlowDown",
@@ -365,31 +363,37 @@ def _bulk_delete(
         if found is not None:
             return found
     named = [{"Key": key, **({"VersionId": version} if version else {})} for key, version in entries]
-    answer: dict[str, Any] = {}
-    refused: str | None = None
-    way = connection.capabilities.bulk_delete or connection.recall(_BULK_DELETE)
-    for tried in ("md5", "checksum") if way is None else (way,):
-        call = connection.call if tried == "checksum" else connection.call_with_md5
+    known = connection.capabilities.bulk_delete or connection.recall(_BULK_DELETE)
+    refusals: set[str] = set()
+    for way in sorted(("md5", "checksum"), key=lambda way: way != known):
+        call = connection.call if way == "checksum" else connection.call_with_md5
         try:
             answer = call("DeleteObjects", Bucket=bucket_name, Delete={"Objects": named})
         except S3Error as error:
-            refused = error.code
-            if refused in _NO_BULK_DELETE:
-                break
-            if refused not in _NOT_THIS_WAY | _NOT_THESE_KEYS:
+            if error.code in _NO_BULK_DELETE:
+                connection.remember(_BULK_DELETE, "single")
+                return None
+            if not _is_about_the_request(error):
                 return dict.fromkeys(entries, error)
+            refusals.add(error.code or "")
         else:
-            refused = None
-            connection.remember(_BULK_DELETE, tried)
+            connection.remember(_BULK_DELETE, way)
             break
-    if refused is not None:
-        if refused not in _NOT_THESE_KEYS:
+    else:
+        if refusals <= _NOT_THIS_WAY:  # any other refusal may be of these keys alone
             connection.remember(_BULK_DELETE, "single")
         return None
     outcomes: _Outcomes = {(one["Key"], one.get("VersionId")): None for one in answer.get("Deleted", ())}
     for one in answer.get("Errors", ()):
         outcomes[one["Key"], one.get("VersionId")] = _refusal(one, bucket_name)
     return outcomes
+
+
+def _is_about_the_request(error: S3Error) -> bool:
+    """Whether another request for the same may do; not where the store is away or busy, or refuses who asks, or what is asked for."""
+    if error.retryable or error.code == "NoSuchBucket" or isinstance(error, S3AccessDenied | S3AuthenticationError):
+        return False
+    return error.status is not None and 400 <= error.status < 500
 
 
 def _deletions(body: bytes, bucket_name: str) -> _Outcomes | None:

@@ -260,6 +260,50 @@ def test_bulk_delete_with_the_lane_shut(wanted: bytes) -> None:
     server.close()
 
 
+@pytest.mark.parametrize("refusal", ["400 Bad", "415 Unsupported Media Type", "412 Precondition Failed"])
+def test_a_bulk_delete_refused_without_a_word_is_done_singly_and_not_held_against_the_store(refusal: str) -> None:
+    """A store that nobody here has met: whatever it says of the page, the keys go; the next page is asked for in bulk again."""
+    refused = True
+
+    def script(head: bytes, body: bytes) -> bytes:
+        if head.startswith(b"DELETE"):
+            return answer(b"", b"204 No Content")
+        if head.startswith(b"GET"):
+            return answer(b"hi")
+        if refused:
+            return answer(b"", refusal.encode())
+        keys = re.findall(rb"<Key>([^<]*)</Key>", body)
+        return answer(b"<DeleteResult>%s</DeleteResult>" % b"".join(b"<Deleted><Key>%s</Key></Deleted>" % key for key in keys))
+
+    server = ScriptedServer(script)
+    bucket = connect(server, max_attempts=1)
+    assert bucket.delete_objects(["a", "b"]).succeeded == ["a", "b"]
+    assert sorted(head.split()[1] for head in server.requests if head.startswith(b"DELETE")) == [b"/bkt/a", b"/bkt/b"]
+    refused, so_far = False, len(server.requests)
+    assert bucket.delete_objects(["c", "d"]).succeeded == ["c", "d"]
+    assert {head.split()[0] for head in server.requests[so_far:]} == {b"POST"}
+    server.close()
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "NoSuchBucket"])
+def test_who_may_not_delete_in_bulk_is_told_so(code: str) -> None:
+    """Each key fails with the store's own reason; nothing is sent singly, and nothing of it remembered."""
+
+    def script(head: bytes, body: bytes) -> bytes:
+        if head.startswith(b"GET"):
+            return answer(b"hi")
+        status = b"403 Forbidden" if code == "AccessDenied" else b"404 Not Found"
+        return answer(b"<Error><Code>%s</Code></Error>" % code.encode(), status)
+
+    server = ScriptedServer(script)
+    bucket = connect(server, max_attempts=1)
+    result = bucket.delete_objects(["a", "b"], raise_errors=False)
+    assert [(failure.key, failure.error.code) for failure in result.failures] == [("a", code), ("b", code)]
+    assert not [head for head in server.requests if head.startswith(b"DELETE")]
+    assert bucket._connection.recall("bulk delete") is None
+    server.close()
+
+
 def test_what_bulk_delete_does_not_confirm_is_deleted_singly() -> None:
     """Errors inside a 200 are errors by key; a key that the answer does not mention is deleted by itself; SlowDown is retried."""
     tries = 0
