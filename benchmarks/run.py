@@ -110,6 +110,7 @@ def import_time(name: str, statement: str) -> float:
     """Seconds that an import takes in a fresh interpreter, the best of seven, without the interpreter's own start."""
     python = str(python_of(name))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed: with bytecode
 
     def once(code: str) -> float:
         began = time.perf_counter()
@@ -220,10 +221,15 @@ def main() -> None:
         for label, by_peer in figures.items()
     }
     ours, theirs = import_time("messageflux_s3", "import messageflux_s3"), import_time("messageflux_s3", "import boto3")
+    settings = "'http://127.0.0.1:9', access_key='a', secret_key='b', region='us-east-1'"
+    first = import_time("messageflux_s3", f"import messageflux_s3; messageflux_s3.connect({settings}).client")
+    given = "'s3', 'us-east-1', endpoint_url='http://127.0.0.1:9', aws_access_key_id='a', aws_secret_access_key='b'"
+    their_first = import_time("messageflux_s3", f"import boto3; boto3.resource({given})")
     text = (
         f"Measured on {date.today()}, {machine()}, load {os.getloadavg()[0]:.1f}; rclone's server on the same machine; "
         f"scale {options.scale}, the median of {options.rounds} rounds in alternation.\n\n"
-        f"{table(results)}\n\n`import messageflux_s3` takes {ours * 1000:.0f} ms, {ours / theirs:.2f} × `import boto3`.\n"
+        f"{table(results)}\n\n`import messageflux_s3` takes {ours * 1000:.0f} ms, {ours / theirs:.2f} × `import boto3`; "
+        f"with the first store made {first * 1000:.0f} ms, {first / their_first:.2f} × boto3 with its first resource.\n"
     )
     print(text)
     options.output.mkdir(parents=True, exist_ok=True)
