@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
 from dataclasses import fields
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 from servers import Server
 
 import messageflux_s3 as s3
+
+TABLE = Path(__file__).parents[1] / "docs" / "explanation" / "servers.md"
+
+
+def documented(server: str) -> dict[str, str]:
+    """The column of a server in the table of the docs. Without conditions: what races find may take more than one race to find."""
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in TABLE.read_text("utf-8").splitlines() if line.startswith("|")]
+    column = next(number for number, title in enumerate(rows[0]) if title.startswith(server))
+    return {row[0]: row[column] for row in rows[2:] if row[0] in UNCONDITIONAL}
+
+
+UNCONDITIONAL = {field.name for field in fields(s3.Capabilities) if not str(field.type).startswith("Condition")}
+
+
+def said(found: s3.Capabilities) -> dict[str, str]:
+    """What a probe found, as it prints."""
+    pairs = (line.split(maxsplit=1) for line in str(found).splitlines())
+    return {name: value for name, value in pairs if name in UNCONDITIONAL}
 
 
 def test_moto_can_nearly_everything(moto: Server) -> None:
@@ -17,6 +42,7 @@ def test_moto_can_nearly_everything(moto: Server) -> None:
     assert (found.versioning, found.policy, found.object_tagging, found.post, found.ranges) == (True,) * 5
     assert found.bulk_delete == "checksum"
     assert found.addressing_style == "path"
+    assert said(found) == documented("moto")
 
 
 def test_rclone_says_yes_and_does_not_mean_it(rclone: Server) -> None:
@@ -28,6 +54,7 @@ def test_rclone_says_yes_and_does_not_mean_it(rclone: Server) -> None:
     assert {found.policy, found.lifecycle, found.object_tagging, found.versioning, found.cors, found.multipart_copy} == {False}
     assert (found.list_v2, found.ranges) == (True, True)
     assert sorted(rclone.root.rglob("*")) == before
+    assert said(found) == documented("rclone")
 
 
 def test_nothing_is_left_behind(server: Server) -> None:
@@ -107,3 +134,43 @@ def test_a_boto3_resource_of_ones_own_is_asked_with_its_own_credentials(rclone: 
     session = boto3.Session(rclone.access_key, rclone.secret_key, region_name="us-east-1")
     found = s3.S3Store.from_resource(session.resource("s3", endpoint_url=rclone.endpoint_url)).probe()
     assert (found.checksums, found.list_v2) == (True, True)
+
+
+# -- the form is sent as everything else is ------------------------------------------------------------------------------------------
+
+
+class _Taking(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A server with a certificate that nobody else trusts, and that certificate."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Taking)
+    server.daemon_threads = True
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"https://127.0.0.1:{server.server_port}", cert
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_form_is_posted_by_the_tls_settings_of_the_store(private: tuple[str, Path]) -> None:
+    """A private certificate is trusted where the store trusts it; elsewhere nothing is sent."""
+    url, cert = private
+    keys = {"access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "region": "us-east-1"}
+    assert s3.connect(url, verify=str(cert), **keys)._connection.send_form(url, "text/plain", b"x") == 204
+    with pytest.raises(s3.S3ConnectionError):
+        s3.connect(url, max_attempts=1, **keys)._connection.send_form(url, "text/plain", b"x")

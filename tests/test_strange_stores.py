@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from servers import Server
 from test_subresources import EVERY_CALL
 
 import messageflux_s3 as s3
@@ -42,6 +43,7 @@ class Store(ThreadingHTTPServer):
         self.answers: Callable[[str, str], Answer | None] = lambda method, query: None
         self.writes: list[tuple[str, str, bytes]] = []
         self.reads: list[str] = []
+        self.ranges: list[str | None] = []
 
     def bucket(self) -> s3.S3Bucket:
         """A bucket on it; one that is asked once only."""
@@ -61,6 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.command in ("GET", "HEAD"):
             self.server.reads.append(query)
+            self.server.ranges.append(self.headers.get("Range"))
         else:
             self.server.writes.append((self.command, self.path, body))
         canned = self.server.answers(self.command, query)
@@ -143,6 +146,31 @@ def test_nothing_is_sent_to_a_store_that_did_not_understand_the_question(strange
         with pytest.raises(s3.S3Error):
             call(bucket)
         assert strange.writes == [], name
+
+
+def test_a_setting_is_asked_for_with_a_bound(strange: Store) -> None:
+    """Where it is unknown the object itself would come, however large: no more of it is asked for than a document can have."""
+    strange.answers = lambda method, query: (206, {"ETag": '"abc"'}, b"x" * 1000)
+    bucket = strange.bucket()
+    with pytest.raises(s3.S3Unsupported):
+        bucket["huge"].tags.get()
+    assert strange.ranges == ["bytes=0-1048575"]
+    assert strange.writes == []
+
+
+def test_no_more_of_a_huge_object_is_read_than_a_document_can_have(rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
+    """A real gateway over files, that answers ?tagging with the object."""
+    rclone_bucket.put_object("huge", b"x" * 5_000_000)
+    sizes: list[int] = []
+
+    def note(response_dict: dict[str, Any], **_: Any) -> None:
+        sizes.append(int(response_dict["headers"]["Content-Length"]))
+
+    store = rclone.connect(max_attempts=2)  # a client of its own, that nobody else uses
+    store.client.meta.events.register_first("before-parse.s3.GetObjectTagging", note)
+    with pytest.raises(s3.S3Unsupported):
+        store.bucket(rclone_bucket.name)["huge"].tags.get()
+    assert sizes == [1 << 20]
 
 
 BESIDE: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]] = {
