@@ -367,6 +367,8 @@ class Connection:
             # tags, or like nothing, which botocore would take for a failure and ask again.
             self._wire.received = response_dict["body"] = b""
             response_dict["status_code"] = 200
+        elif getattr(self._wire, "reading", False) and response_dict.get("status_code") in (200, 206):
+            response_dict["body"] = b""  # it is read as it came; boto3 would stumble over a number that is none
 
     def _adjust_request(self, params: dict[str, Any], **_: Any) -> None:
         if getattr(self._wire, "reading", False) and not self.is_aws:

@@ -211,6 +211,53 @@ def test_what_stands_beside_the_known_survives_a_merge(strange: Store, name: str
         assert part in strange.documents[name]
 
 
+LOOSE: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]] = {
+    "lifecycle": (
+        b"<LifecycleConfiguration><Rule><ID>x</ID><Status>Enabled</Status><Filter><ObjectSizeLessThan>some</ObjectSizeLessThan></Filter>"
+        b"<Expiration><Days>0</Days></Expiration><NoncurrentVersionExpiration><NoncurrentDays/></NoncurrentVersionExpiration>"
+        b"<Transition><Days>soon</Days><StorageClass>COLD</StorageClass></Transition></Rule></LifecycleConfiguration>",
+        lambda bucket: bucket.lifecycle.expire(days=3, prefix="tmp/"),
+        [b"<Days>0</Days>", b"<Days>soon</Days>", b"<ObjectSizeLessThan>some</ObjectSizeLessThan>", b"<NoncurrentDays></NoncurrentDays>"],
+    ),
+    "cors": (
+        b"<CORSConfiguration><CORSRule><AllowedMethod>COPY</AllowedMethod><AllowedOrigin>*</AllowedOrigin>"
+        b"<MaxAgeSeconds>forever</MaxAgeSeconds></CORSRule></CORSConfiguration>",
+        lambda bucket: bucket.cors.ensure(s3.CorsRule("y", origins=("https://a.example",))).apply(),
+        [b"<AllowedMethod>COPY</AllowedMethod>", b"<MaxAgeSeconds>forever</MaxAgeSeconds>"],
+    ),
+    "encryption": (
+        b"<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>OWN</SSEAlgorithm>"
+        b"<KMSMasterKeyID>k</KMSMasterKeyID></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>",
+        lambda bucket: bucket.encryption.change(bucket.encryption.get()).apply(),
+        [b"<SSEAlgorithm>OWN</SSEAlgorithm><KMSMasterKeyID>k</KMSMasterKeyID>"],
+    ),
+    "tagging": (
+        b"<Tagging><TagSet><Tag><Key>" + b"long" * 99 + b"</Key><Value>1</Value></Tag></TagSet></Tagging>",
+        lambda bucket: bucket.tags.update({"b": "2"}),
+        [b"long" * 99, b"<Key>b</Key>"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOOSE)
+def test_what_a_store_takes_and_s3_would_not_is_kept_as_well(strange: Store, name: str) -> None:
+    """Days of 0, methods and algorithms of its own, texts where numbers belong: read without an error, sent back as they came."""
+    document, merge, parts = LOOSE[name]
+    strange.documents[name] = document
+    merge(strange.bucket())
+    for part in parts:
+        assert part in strange.documents[name]
+
+
+def test_an_empty_name_of_a_key_is_none(strange: Store) -> None:
+    """Some stores send the element also where there is no key."""
+    strange.documents["encryption"] = (
+        b"<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm>"
+        b"<KMSMasterKeyID/></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>"
+    )
+    assert strange.bucket().encryption.ensure("AES256").is_empty
+
+
 def test_a_tag_that_goes_takes_what_it_said_along(strange: Store) -> None:
     """And what the others say stays."""
     strange.documents["tagging"] = BESIDE["tagging"][0]

@@ -40,7 +40,7 @@ class CorsRule:
             if isinstance(values, str) or not all(isinstance(value, str) for value in values):
                 raise TypeError(f"{name} must be a tuple of texts")
             object.__setattr__(self, name, tuple(values))
-        if not self.origins or not self.methods:
+        if not self.unknown and not (self.origins and self.methods):
             raise ValueError("a CORS rule needs at least one origin and one method")
         if wrong := [method for method in self.methods if method not in _METHODS]:
             raise ValueError(f"methods must be of {', '.join(_METHODS)}, not {wrong[0]!r}")
@@ -52,15 +52,18 @@ class CorsRule:
         def texts(name: str) -> tuple[str, ...]:
             return tuple(child.text for child in node.all(name))
 
-        age = node.text_of("MaxAgeSeconds")
+        age = node.text_of("MaxAgeSeconds") or ""
+        names = ["ID", "AllowedOrigin", "AllowedMethod", "AllowedHeader", "ExposeHeader"]
+        # A method of the store's own (radosgw has COPY) is kept, as is an age that is no number.
+        own = tuple(child for child in node.all("AllowedMethod") if child.text not in _METHODS)
         return cls(
             node.text_of("ID") or "(no id)",
             texts("AllowedOrigin"),
-            texts("AllowedMethod"),
+            tuple(method for method in texts("AllowedMethod") if method in _METHODS),
             texts("AllowedHeader"),
             texts("ExposeHeader"),
-            int(age) if age else None,
-            node.without("ID", "AllowedOrigin", "AllowedMethod", "AllowedHeader", "ExposeHeader", "MaxAgeSeconds"),
+            int(age) if age.isdecimal() else None,
+            (*own, *node.without(*names, *(["MaxAgeSeconds"] if age.isdecimal() else []))),
         )
 
     def to_api(self) -> Node:

@@ -41,12 +41,14 @@ class Encryption:
         """From the document that S3 sends."""
         rule = node.get("Rule") or Node("Rule")
         default = rule.get("ApplyServerSideEncryptionByDefault") or Node("")
+        algorithm, key = default.text_of("SSEAlgorithm"), default.text_of("KMSMasterKeyID")
+        has_key = bool(key) and (algorithm or "").startswith("aws:kms")
         return cls(
-            default.text_of("SSEAlgorithm"),
-            default.text_of("KMSMasterKeyID"),
+            algorithm,
+            key if has_key else None,
             (rule.text_of("BucketKeyEnabled") or "").lower() == "true",
             rule.without("ApplyServerSideEncryptionByDefault", "BucketKeyEnabled"),
-            default.without("SSEAlgorithm", "KMSMasterKeyID"),
+            default.without("SSEAlgorithm", *(["KMSMasterKeyID"] if has_key or not key else [])),
             tuple(child for child in node.children if child is not rule),
         )
 

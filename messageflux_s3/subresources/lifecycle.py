@@ -88,13 +88,13 @@ class LifecycleRule:
             ("noncurrent_days", noncurrent, "NoncurrentDays"),
             ("abort_uploads_days", abort, "DaysAfterInitiation"),
         ):
-            plain[name] = element if element is not None and not element.without(inner) else None
+            plain[name] = element if element is not None and not element.without(inner) and _int_of(element, inner) else None
             if element is not None and plain[name] is None:
                 unknown.append(element)
         transitions = []
         for transition in node.all("Transition"):
             days, storage_class = transition.text_of("Days"), transition.text_of("StorageClass")
-            if days is not None and storage_class is not None and not transition.without("Days", "StorageClass"):
+            if days is not None and days.isdecimal() and storage_class and not transition.without("Days", "StorageClass"):
                 transitions.append((int(days), storage_class))
             else:
                 unknown.append(transition)
@@ -162,7 +162,7 @@ class LifecycleRule:
 
 def _int_of(element: Node | None, inner: str) -> int | None:
     text = element.text_of(inner) if element is not None else None
-    return int(text) if text else None
+    return int(text) if text is not None and text.isdecimal() else None
 
 
 def _filter_from(
@@ -175,8 +175,10 @@ def _filter_from(
     inside = filter_.get("And") or filter_
     if inside.without("Prefix", "Tag", "ObjectSizeGreaterThan", "ObjectSizeLessThan"):
         return "", (), (None, None), (filter_,)
-    tags = tuple((tag.text_of("Key") or "", tag.text_of("Value") or "") for tag in inside.all("Tag"))
     larger, smaller = inside.text_of("ObjectSizeGreaterThan"), inside.text_of("ObjectSizeLessThan")
+    if not all(size is None or size.isdecimal() for size in (larger, smaller)):
+        return "", (), (None, None), (filter_,)
+    tags = tuple((tag.text_of("Key") or "", tag.text_of("Value") or "") for tag in inside.all("Tag"))
     return inside.text_of("Prefix") or "", tags, (int(larger) if larger else None, int(smaller) if smaller else None), ()
 
 

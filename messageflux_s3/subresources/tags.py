@@ -62,7 +62,7 @@ class TagSet(Mapping[str, str]):
 
     def with_tags(self, tags: Mapping[str, str]) -> TagSet:
         """These tags, and those in place of the ones with their names."""
-        return replace(TagSet.of({**self, **tags}), unknown=self.unknown)
+        return replace(self, pairs=tuple(sorted({**self, **tags}.items())))
 
     def without(self, *names: str) -> TagSet:
         """These tags but those."""
