@@ -434,3 +434,18 @@ def test_a_rule_without_an_id_stays_without_one(strange: Store) -> None:
     bucket.lifecycle.remove("expire b")
     assert b"<ID>" not in strange.documents["lifecycle"]
     assert bucket.lifecycle.get() == LifecycleConfiguration((s3.LifecycleRule("(no id)", prefix="a", expire_days=1),))
+
+
+def test_aws_may_show_the_old_configuration_for_minutes(strange: Store) -> None:
+    """There nothing is read back, and nothing undone: one reading, to merge, and one write."""
+    url = f"http://127.0.0.1:{strange.server_port}"
+    keys = {"access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "region": "us-east-1"}
+    bucket = s3.connect(url, preset="aws", max_attempts=1, **keys).bucket("bkt")
+    rule = b"<ID>x</ID><Status>Enabled</Status><Expiration><Days>1</Days></Expiration>"
+    old = b"<LifecycleConfiguration><Rule>%s</Rule></LifecycleConfiguration>" % rule
+    strange.documents["lifecycle"] = old
+    strange.stored = lambda document: old
+    bucket.lifecycle.expire(days=3, prefix="tmp/")
+    assert (strange.reads, [method for method, _, _ in strange.writes]) == (["lifecycle"], ["PUT"])
+    assert b"<ID>x</ID>" in strange.writes[0][2]
+    assert b"<ID>expire tmp/</ID>" in strange.writes[0][2]
