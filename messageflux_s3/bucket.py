@@ -298,7 +298,7 @@ class S3Bucket:
             S3BatchError: Some could not be deleted; ``failures`` says which and why.
 
         Requests:
-            2 per 1,000 keys; with ``versions`` also 2 per 1,000 versions and 1 an unfinished upload
+            2 per 1,000 keys; with ``versions`` also 3, 2 per 1,000 versions and 1 an unfinished upload
         """
         self.delete_objects(obj.key for obj in self.find())
         if versions:

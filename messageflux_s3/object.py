@@ -763,7 +763,7 @@ class S3Object:
             Whether there were any.
 
         Requests:
-            1 per 1,000 versions, and 1 for the markers
+            1, and 2 for each marker on top
         """
         taken = versions.undelete(self._bucket._connection, self._bucket.name, self._key)
         self.reload()
