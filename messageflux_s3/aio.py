@@ -29,6 +29,7 @@ from .config import CONNECT_TIMEOUT, MAX_ATTEMPTS, MAX_CONCURRENCY, READ_TIMEOUT
 from .keys import check_key
 from .lane import LaneRequest, LaneStatus
 from .object import S3Object
+from .progress import Progress
 from .query import Criteria, ObjectQuery, Predicate
 from .store import S3Store
 
@@ -330,14 +331,17 @@ class AsyncS3Bucket:
         items: Iterable[tuple[str, Any] | tuple[str, Any, Mapping[str, str] | None]],
         *,
         raise_errors: bool = True,
+        progress: Progress = None,
         **extra: Any,
     ) -> BatchResult:
         """Write many objects. Requests: 1 PUT per object."""
-        return await self._engine.run(self._bucket.put_objects, items, raise_errors=raise_errors, **extra)
+        return await self._engine.run(self._bucket.put_objects, items, raise_errors=raise_errors, progress=progress, **extra)
 
-    async def delete_objects(self, keys: Iterable[str | S3Object], *, raise_errors: bool = True) -> BatchResult:
+    async def delete_objects(
+        self, keys: Iterable[str | S3Object], *, raise_errors: bool = True, progress: Progress = None
+    ) -> BatchResult:
         """Delete many objects. Requests: 1 per 1,000 keys."""
-        return await self._engine.run(self._bucket.delete_objects, keys, raise_errors=raise_errors)
+        return await self._engine.run(self._bucket.delete_objects, keys, raise_errors=raise_errors, progress=progress)
 
     async def upload_file(
         self,
@@ -484,9 +488,9 @@ class AsyncObjectQuery:
         """All objects in a list. Requests: 1 per 1,000 keys."""
         return [AsyncS3Object(obj, self._engine) for obj in await self._engine.run(self._query.collect)]
 
-    async def delete(self, *, raise_errors: bool = True) -> BatchResult:
+    async def delete(self, *, raise_errors: bool = True, progress: Progress = None) -> BatchResult:
         """Delete all objects of the query. Requests: 2 per 1,000 keys."""
-        return await self._engine.run(self._query.delete, raise_errors=raise_errors)
+        return await self._engine.run(self._query.delete, raise_errors=raise_errors, progress=progress)
 
     def _at_once(self, usual: int) -> int:
         criteria: Criteria = self._query._criteria

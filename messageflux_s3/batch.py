@@ -24,6 +24,7 @@ from .connection import Connection
 from .content import KEPT_BYTES, Head
 from .errors import Failure, S3AccessDenied, S3AuthenticationError, S3BatchError, S3Error
 from .lane import LaneRequest, LaneResponse
+from .progress import Progress, reporting, watched
 from .translate import from_answer
 
 CONCURRENCY = 64
@@ -283,6 +284,7 @@ def deleted(
     entries: Iterable[tuple[str, str | None]],
     *,
     raise_errors: bool = True,
+    progress: Progress = None,
 ) -> BatchResult:
     """Delete many objects or versions, and say what became of them.
 
@@ -294,11 +296,12 @@ def deleted(
     """
     succeeded: list[str] = []
     failures: list[Failure] = []
-    for key, version_id, error in delete_many(connection, bucket_name, entries):
-        if error is None:
-            succeeded.append(key)
-        else:
-            failures.append(Failure(key, version_id, error))
+    with reporting(progress, None, f"delete in {bucket_name}", unit="objects") as report:
+        for key, version_id, error in watched(delete_many(connection, bucket_name, entries), report):
+            if error is None:
+                succeeded.append(key)
+            else:
+                failures.append(Failure(key, version_id, error))
     result = BatchResult(succeeded, failures)
     return result.raise_for_failures("DeleteObjects") if raise_errors else result
 

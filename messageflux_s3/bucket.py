@@ -26,7 +26,7 @@ from .lock import S3Lock
 from .metadata import WRITE_ID
 from .multipart import MIN_PART_BYTES
 from .object import S3Object
-from .progress import Progress
+from .progress import Progress, reporting, watched
 from .query import ObjectQuery, criteria
 from .render import Shown
 from .subresources.cors import Cors
@@ -288,11 +288,12 @@ class S3Bucket:
             self.clear_objects(versions=True)
         self._connection.call("DeleteBucket", Bucket=self._name)
 
-    def clear_objects(self, *, versions: bool = False) -> None:
+    def clear_objects(self, *, versions: bool = False, progress: Progress = None) -> None:
         """Delete all objects; the bucket stays.
 
         Args:
             versions: Delete old versions, delete markers and unfinished multipart uploads as well.
+            progress: True for a bar, a callable that is told of objects, or None.
 
         Raises:
             S3BatchError: Some could not be deleted; ``failures`` says which and why.
@@ -300,7 +301,7 @@ class S3Bucket:
         Requests:
             2 per 1,000 keys; with ``versions`` also 3, 2 per 1,000 versions and 1 an unfinished upload
         """
-        self.delete_objects(obj.key for obj in self.find())
+        self.delete_objects((obj.key for obj in self.find()), progress=progress)
         if versions:
             clear_versions(self._connection, self._name)
             abort_uploads(self._connection, self._name)
@@ -522,13 +523,19 @@ class S3Bucket:
             yield S3Object._of(self, handle.key, handle._version_id)._got(outcome)
 
     def put_objects(
-        self, items: Iterable[tuple[str, Any] | tuple[str, Any, Mapping[str, str] | None]], *, raise_errors: bool = True, **extra: Any
+        self,
+        items: Iterable[tuple[str, Any] | tuple[str, Any, Mapping[str, str] | None]],
+        *,
+        raise_errors: bool = True,
+        progress: Progress = None,
+        **extra: Any,
     ) -> BatchResult:
         """Write many objects at once.
 
         Args:
             items: ``(key, data)`` or ``(key, data, metadata)``, data being bytes or text; any number, taken as there is room.
             raise_errors: Whether to raise when some failed, rather than leave it to the result.
+            progress: True for a bar, a callable that is told of objects, or None.
             extra: Further parameters of every write, as for ``put_object``.
 
         Returns:
@@ -548,20 +555,24 @@ class S3Bucket:
         succeeded: list[str] = []
         failures: list[Failure] = []
         written = (_written(item, self._name, extra) for item in items)
-        for key, outcome in batch.put_many(self._connection, self._name, written):
-            if isinstance(outcome, S3Error):
-                failures.append(Failure(key, None, outcome))
-            else:
-                succeeded.append(key)
+        with reporting(progress, None, f"write to {self._name}", unit="objects") as report:
+            for key, outcome in watched(batch.put_many(self._connection, self._name, written), report):
+                if isinstance(outcome, S3Error):
+                    failures.append(Failure(key, None, outcome))
+                else:
+                    succeeded.append(key)
         result = BatchResult(succeeded, failures)
         return result.raise_for_failures("PutObject") if raise_errors else result
 
-    def delete_objects(self, keys: Iterable[str | S3Object], *, raise_errors: bool = True) -> BatchResult:
+    def delete_objects(
+        self, keys: Iterable[str | S3Object], *, raise_errors: bool = True, progress: Progress = None
+    ) -> BatchResult:
         """Delete many objects at once; that one is not there is no error.
 
         Args:
             keys: Keys, or handles (with their versions); any number.
             raise_errors: Whether to raise when some failed, rather than leave it to the result.
+            progress: True for a bar, a callable that is told of objects, or None.
 
         Returns:
             Which keys are gone, and which are not, with their errors.
@@ -591,7 +602,7 @@ class S3Bucket:
             return key.key, key._version_id
 
         entries = (entry_of(key) for key in keys)
-        return batch.deleted(self._connection, self._name, entries, raise_errors=raise_errors)
+        return batch.deleted(self._connection, self._name, entries, raise_errors=raise_errors, progress=progress)
 
     # -- files and folders ------------------------------------------------------------------------------------------------------------
 
@@ -1137,12 +1148,13 @@ class S3Bucket:
         """
         return show.asked_bucket(self)
 
-    def usage(self, prefix: str = "", depth: int = 1) -> Usage:
+    def usage(self, prefix: str = "", depth: int = 1, *, progress: Progress = None) -> Usage:
         """Where the bytes are, below a prefix: ``find(prefix).usage(depth)``.
 
         Args:
             prefix: What keys begin with.
             depth: How many levels below the prefix are told apart.
+            progress: True for a bar, a callable that is told of objects, or None.
 
         Requests:
             1 per 1,000 keys
@@ -1152,7 +1164,7 @@ class S3Bucket:
             >>> [*bucket.usage().by_prefix]
             ['a/', 'b/']
         """
-        return self.find(prefix).usage(depth)
+        return self.find(prefix).usage(depth, progress=progress)
 
     def _repr_html_(self) -> str:
         return show.known_bucket(self).html

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from heapq import merge
@@ -22,6 +23,7 @@ from .content import KEPT_BYTES
 from .keys import glob_to_pattern
 from .listing import Listed
 from .object import S3Object, parse_time
+from .progress import Progress, reporting, watched
 from .render import Cell, Shown
 from .usage import Usage, check_depth, measure
 
@@ -380,11 +382,12 @@ class ObjectQuery:
         finally:
             pages.close()
 
-    def delete(self, *, raise_errors: bool = True) -> BatchResult:
+    def delete(self, *, raise_errors: bool = True, progress: Progress = None) -> BatchResult:
         """Delete all objects of the query (or, with ``versions=True``, all versions).
 
         Args:
             raise_errors: Whether to raise when some failed, rather than leave it to the result.
+            progress: True for a bar, a callable that is told of objects, or None.
 
         Returns:
             Which keys are gone, and which are not, with their errors.
@@ -404,14 +407,17 @@ class ObjectQuery:
         if replace(self._criteria, versions=False, page_size=1000) == Criteria():
             raise ValueError("this query has no refinement; to delete everything in the bucket, call bucket.clear_objects()")
         entries = ((obj.key, obj._version_id) for obj in self.objects())
-        return batch.deleted(self._bucket._connection, self._bucket.name, entries, raise_errors=raise_errors)
+        return batch.deleted(
+            self._bucket._connection, self._bucket.name, entries, raise_errors=raise_errors, progress=progress
+        )
 
-    def copy_to(self, bucket: S3Bucket, prefix: str = "") -> list[S3Object]:
+    def copy_to(self, bucket: S3Bucket, prefix: str = "", *, progress: Progress = None) -> list[S3Object]:
         """Copy every object of the query to a bucket, under the same keys behind a prefix.
 
         Args:
             bucket: To where.
             prefix: What is put before each key, exactly as it stands.
+            progress: True for a bar, a callable that is told of objects, or None.
 
         Returns:
             The copies' handles, in key order.
@@ -427,18 +433,23 @@ class ObjectQuery:
         def job(obj: S3Object) -> Callable[[], object]:
             def copy_one() -> None:
                 made[obj.key] = obj.copy_to(bucket.object(prefix + obj.key))
+                report(1)
 
             return copy_one
 
-        done = sync.run(((obj.key, obj.size, job(obj)) for obj in self.objects()), "copy_to")
+        with reporting(progress, None, f"copy to {bucket.name}", unit="objects") as report:
+            done = sync.run(((obj.key, obj.size, job(obj)) for obj in self.objects()), "copy_to")
         return [made[key] for key in done]
 
-    def download_to(self, folder: str | os.PathLike[str], *, overwrite: bool = True) -> list[str]:
+    def download_to(
+        self, folder: str | os.PathLike[str], *, overwrite: bool = True, progress: Progress = None
+    ) -> list[str]:
         """Download every object of the query into a folder, each under its whole key; nothing is written outside it.
 
         Args:
             folder: The folder; made where it is missing.
             overwrite: Whether files that are there are replaced.
+            progress: True for a bar, a callable that is told of bytes, or None.
 
         Returns:
             The files' paths, relative to the folder, in key order.
@@ -454,7 +465,7 @@ class ObjectQuery:
             sync.RemoteObject(obj.key, obj.size, obj.etag, obj.last_modified.timestamp(), obj.version_id) for obj in self.objects()
         )
         plan = sync.plan_to_folder(self._bucket._connection, self._bucket.name, "", folder, compare=None, objects=found)
-        return sync.download_objects(plan, overwrite=overwrite)
+        return sync.download_objects(plan, overwrite=overwrite, progress=progress)
 
     # -- looking ------------------------------------------------------------------------------------------------------------------
 
@@ -500,11 +511,12 @@ class ObjectQuery:
             raise ValueError("a tree shows objects, not versions: leave out versions=True")
         return show.asked_tree(self, self._criteria.prefix, check_depth(depth, least=1), check_limit(entries))
 
-    def usage(self, depth: int = 1) -> Usage:
+    def usage(self, depth: int = 1, *, progress: Progress = None) -> Usage:
         """Where the bytes are: one pass over the listing, in memory that does not grow with it.
 
         Args:
             depth: How many levels below the prefix are told apart.
+            progress: True for a bar, a callable that is told of objects, or None.
 
         Raises:
             ValueError: ``depth`` is negative.
@@ -520,10 +532,14 @@ class ObjectQuery:
         """
         check_depth(depth, least=0)
         prefix = self._criteria.prefix
-        return measure(self._listed(), where=f"s3://{self._bucket.name}/{prefix}", prefix=prefix, depth=depth)
+        with self._watched(progress) as listed:
+            return measure(listed, where=f"s3://{self._bucket.name}/{prefix}", prefix=prefix, depth=depth)
 
-    def to_pandas(self) -> pandas.DataFrame:
+    def to_pandas(self, *, progress: Progress = None) -> pandas.DataFrame:
         """The listing as a DataFrame with typed columns: key, size, last_modified, etag, storage_class (and of versions their ids).
+
+        Args:
+            progress: True for a bar, a callable that is told of objects, or None.
 
         Raises:
             ImportError: The extra ``messageflux-s3[pandas]`` is not installed.
@@ -536,10 +552,14 @@ class ObjectQuery:
             >>> int(bucket.find().to_pandas()["size"].sum())
             4
         """
-        return tables.to_pandas(self._listed(), versions=self._criteria.versions)
+        with self._watched(progress) as listed:
+            return tables.to_pandas(listed, versions=self._criteria.versions)
 
-    def to_arrow(self) -> pyarrow.Table:
+    def to_arrow(self, *, progress: Progress = None) -> pyarrow.Table:
         """The listing as an Arrow table, columns as in ``to_pandas``.
+
+        Args:
+            progress: True for a bar, a callable that is told of objects, or None.
 
         Raises:
             ImportError: The extra ``messageflux-s3[arrow]`` is not installed.
@@ -547,7 +567,8 @@ class ObjectQuery:
         Requests:
             1 per 1,000 keys
         """
-        return self.arrow_batches().read_all()
+        with self._watched(progress) as listed:
+            return tables.arrow_batches(listed, versions=self._criteria.versions).read_all()
 
     def arrow_batches(self, rows: int = tables.ROWS_PER_BATCH) -> pyarrow.RecordBatchReader:
         """The listing as Arrow's record batches, listed as they are asked for: for what does not fit into memory.
@@ -567,6 +588,13 @@ class ObjectQuery:
             [2, 2, 1]
         """
         return tables.arrow_batches(self._listed(), rows, versions=self._criteria.versions)
+
+    @contextmanager
+    def _watched(self, progress: Progress) -> Iterator[Iterator[Any]]:
+        """The listing, its objects reported as they go by."""
+        where = f"s3://{self._bucket.name}/{self._criteria.prefix}"
+        with reporting(progress, None, f"listing {where}", unit="objects") as report:
+            yield watched(self._listed(), report)
 
     def _listed(self) -> Iterator[Any]:
         """What the listing says of each object, without handles where nobody needs them."""

@@ -1,0 +1,114 @@
+"""progress=: everything that takes long tells how far it is, also to whoever interrupts it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from messageflux_s3 import S3Bucket
+from messageflux_s3.progress import reporting, watched
+
+KEYS = 2500
+
+Work = Callable[[S3Bucket, Any, Path], object]
+OBJECTS: dict[str, Work] = {
+    "put_objects": lambda bucket, progress, _: bucket.put_objects(((f"n/{n}", b"") for n in range(KEYS)), progress=progress),
+    "usage": lambda bucket, progress, _: bucket.usage(progress=progress),
+    "to_pandas": lambda bucket, progress, _: bucket.find().to_pandas(progress=progress),
+    "to_arrow": lambda bucket, progress, _: bucket.find().to_arrow(progress=progress),
+    "delete_objects": lambda bucket, progress, _: bucket.delete_objects([obj.key for obj in bucket.find()], progress=progress),
+}
+
+
+def test_objects_are_counted(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
+    """Every object is told of, once, by whatever goes over many of them."""
+    for name, work in OBJECTS.items():
+        told: list[int] = []
+        work(rclone_bucket, told.append, tmp_path)
+        assert sum(told) == KEYS, name
+        assert len(told) > 1, name
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda bucket, progress, folder: bucket.find("a/").copy_to(bucket, "b/", progress=progress),
+        lambda bucket, progress, folder: bucket.find("a/").delete(progress=progress),
+        lambda bucket, progress, folder: bucket.clear_objects(progress=progress),
+    ],
+    ids=["copy_to", "delete", "clear_objects"],
+)
+def test_a_query_s_own_work_is_counted(rclone_bucket: S3Bucket, tmp_path: Path, work: Work) -> None:
+    """Copies and deletions, object by object."""
+    rclone_bucket.put_objects((f"a/{n}", b"x") for n in range(7))
+    told: list[int] = []
+    work(rclone_bucket, told.append, tmp_path)
+    assert sum(told) == 7
+
+
+def test_downloads_of_a_query_count_bytes(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
+    """The listing knows how many there will be."""
+    rclone_bucket.put_objects((f"a/{n}", b"x" * 100) for n in range(5))
+    told: list[int] = []
+    rclone_bucket.find("a/").download_to(tmp_path, progress=told.append)
+    assert sum(told) == 500
+
+
+def test_an_interruption_says_how_far_it_came(rclone_bucket: S3Bucket, caplog: pytest.LogCaptureFixture) -> None:
+    """Ctrl-C goes through, and the log has what was done; nothing goes on in the background."""
+
+    def interrupted() -> Any:
+        for number in range(KEYS):
+            if number == 2000:
+                raise KeyboardInterrupt
+            yield f"n/{number}", b""
+
+    with caplog.at_level(logging.WARNING, "messageflux_s3"), pytest.raises(KeyboardInterrupt):
+        rclone_bucket.put_objects(interrupted())
+    [record] = caplog.records
+    assert "interrupted after" in record.getMessage()
+    there = rclone_bucket.find().count()
+    said = int(record.getMessage().split("after ")[1].split()[0].replace(",", ""))
+    assert 1000 <= said <= there <= 2000
+
+
+def test_totals_are_told_where_they_are_known(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a transfer the size is known."""
+    with pytest.raises(KeyboardInterrupt), reporting(None, 10, "report.pdf") as report:
+        report(4)
+        raise KeyboardInterrupt
+    assert caplog.records[0].getMessage() == "report.pdf: interrupted after 4 of 10 bytes"
+
+
+def test_a_bar_in_the_terminal(rclone_bucket: S3Bucket, capsys: pytest.CaptureFixture[str]) -> None:
+    """True is tqdm's."""
+    rclone_bucket.put_objects([("a", b""), ("b", b"")], progress=True)
+    assert "2.00 objects" in capsys.readouterr().err
+
+
+def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to install."""
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(ImportError, match=r"messageflux-s3\[progress\]"), reporting(True, None, "x"):
+        pass
+
+
+@pytest.mark.parametrize("wrong", [1, "yes", []])
+def test_what_progress_may_be(wrong: Any) -> None:
+    """Neither True, nor a callable, nor None."""
+    with pytest.raises(TypeError, match="progress"), reporting(wrong, None, "x"):
+        pass
+
+
+def test_watched_counts_what_went_by() -> None:
+    """Also where the items end early."""
+    told: list[int] = []
+    watching = watched(range(10), told.append)
+    assert [next(watching) for _ in range(3)] == [0, 1, 2]
+    watching.close()  # type: ignore[attr-defined]
+    assert sum(told) in (2, 3)
