@@ -40,6 +40,7 @@ CONCURRENCY = 6
 MAX_OBJECT_BYTES = 5 * 1024**4
 _PIECE_BYTES = 1024 * 1024
 _MD5 = re.compile(r"[0-9a-f]{32}")
+_MD5_OF_PARTS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]*")
 
 Source = Any
 """A path, bytes, text, a readable, or an iterable of bytes."""
@@ -266,12 +267,38 @@ def _check_etag(answer: Mapping[str, Any], body: Any, operation: str, bucket_nam
         raise _checksum_error(theirs, ours, operation, bucket_name, key, "arrived there")
 
 
-def _md5_in(answer: Mapping[str, Any]) -> str | None:
+def _md5_in(answer: Mapping[str, Any], pattern: re.Pattern[str] = _MD5) -> str | None:
     """The MD5 that an answer tells; None where its etag is something else, as that of parts or of what is encrypted by a key of its own."""
     etag = content.unquoted(answer.get("ETag"))
-    if etag is None or not _MD5.fullmatch(etag) or answer.get("SSECustomerAlgorithm"):
+    if etag is None or not pattern.fullmatch(etag) or answer.get("SSECustomerAlgorithm"):
         return None
     return etag if answer.get("ServerSideEncryption") in (None, "AES256") else None
+
+
+def _check_parts(fetch: _Fetch, partial: _Partial) -> None:
+    """Hold a file to an etag made of the MD5s of parts, where the store tells how long the parts are.
+
+    Raises:
+        S3ChecksumError: The parts are others.
+
+    Requests:
+        1 HEAD
+    """
+    wanted = fetch.md5_of_parts
+    if wanted is None or fetch.start or fetch.end != fetch.head.size:
+        return
+    first = fetch.length_of_first_part()
+    count = int(wanted.rpartition("-")[2])
+    if not first or -(-fetch.end // first) != count:
+        return  # parts of unequal length, or a store that does not know the question
+    digests = []
+    for start in range(0, fetch.end, first):
+        digest = hashlib.md5(usedforsecurity=False)
+        partial.hash_into(digest, start, min(start + first, fetch.end))
+        digests.append(digest.digest())
+    found = f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{count}"
+    if found != wanted:
+        raise _checksum_error(wanted, found, "GetObject", fetch.bucket_name, fetch.key, "arrived")
 
 
 def _checksum_error(theirs: str, ours: str, operation: str, bucket_name: str, key: str, what: str) -> S3ChecksumError:
@@ -317,8 +344,8 @@ def download(
         end: The byte after the last one; None for all the rest.
         overwrite: Whether a file that is there is replaced.
         resume: Whether to go on where a killed download with ``resume=True`` ended.
-        verify_checksum: Whether to compare the object's MD5, where the store tells one, with that of what arrived. None: up to 16 MiB;
-            MD5 is slower than the network, and a larger object is held to its length and to the transport's own checks.
+        verify_checksum: Whether to compare the object's MD5 (or its parts' MD5s), where the store tells them, with that of what arrived.
+            None: up to 16 MiB; MD5 is slower than the network, and a larger object is held to its length and to the transport's own checks.
         if_match: The etag that the object must have.
         progress: True, a callable or None.
         extra: Further parameters of GetObject.
@@ -333,7 +360,7 @@ def download(
         S3ChecksumError: The file is not what the object's etag says.
 
     Requests:
-        1 GET, and 1 more for each 16 MiB after the first
+        1 GET, and 1 more for each 16 MiB after the first; with ``verify_checksum=True`` 1 HEAD for an object written in parts
     """
     path = Path(target)
     check_range(start, end)
@@ -352,6 +379,8 @@ def download(
                 md5 = _fetch_into(fetch, partial, report, verify_checksum)
             if md5 is not None and md5 != fetch.head.etag:
                 raise _checksum_error(str(fetch.head.etag), md5, "GetObject", bucket_name, key, "arrived")
+            if verify_checksum:
+                _check_parts(fetch, partial)
             partial.publish(overwrite=overwrite)
         except BaseException as error:
             keep = resume and not isinstance(error, (S3ChecksumError, S3ObjectChanged))
@@ -438,6 +467,7 @@ class _Fetch:
         self._first_lock = threading.Lock()
         self.head = Head()
         self.md5: str | None = None
+        self.md5_of_parts: str | None = None
         self.stopped = threading.Event()
         self.ranges_work = True
 
@@ -459,6 +489,7 @@ class _Fetch:
         self.head = Head.from_answer(answer)
         self._etag = self.head.etag
         self.md5 = _md5_in(answer)
+        self.md5_of_parts = _md5_in(answer, _MD5_OF_PARTS)
         self._first = answer["Body"]
         total = self.head.size if self.head.size is not None else 0
         self.end = max(self.start, total if self.wanted_end is None else min(self.wanted_end, total))
@@ -494,6 +525,16 @@ class _Fetch:
                 bucket=self.bucket_name,
                 key=self.key,
             ) from error
+
+    def length_of_first_part(self) -> int | None:
+        """How long the first part is; None where the store does not tell parts apart."""
+        try:
+            # Without If-Match: some compare it with the part's own etag.
+            answer = self.connection.call("HeadObject", Bucket=self.bucket_name, Key=self.key, PartNumber=1, **self._parameters)
+        except S3Error:
+            return None  # it does not know the question
+        length: int | None = answer.get("ContentLength")
+        return length
 
     def pieces(self, start: int, end: int) -> Iterator[bytes]:
         """The bytes of a range, piece by piece; goes on at its offset when the connection breaks."""

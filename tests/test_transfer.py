@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from proxy import run_proxy, scripted
 from servers import Server
 
 from messageflux_s3 import S3Bucket, S3ChecksumError, S3Error, S3NoSuchItem, S3ObjectChanged, transfer
@@ -174,6 +175,20 @@ def test_wrong_bytes_are_an_error_that_names_both_checksums(
     assert [*tmp_path.iterdir()] == []
     moto_bucket.download_file("k", tmp_path / "t", verify_checksum=False)
     assert (tmp_path / "t").read_bytes() == b"wrong"
+
+
+def test_a_byte_that_changes_on_its_way_is_found_in_parts_too(moto: Server, moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """Asked to verify, a download holds the parts to the etag that is made of them: what arrives otherwise does not get the name."""
+    obj = moto_bucket.upload_object("k", LARGE, part_size_bytes=8 * MIB)
+    assert obj.etag.endswith("-6")
+    moto_bucket.download_file("k", tmp_path / "whole", verify_checksum=True)
+    assert (tmp_path / "whole").read_bytes() == LARGE
+    with run_proxy(moto.endpoint_url, scripted({("GET", "k"): [None, "corrupt"]})) as proxy:
+        bucket = moto.connect(endpoint_url=proxy.endpoint_url).bucket(moto_bucket.name)
+        with pytest.raises(S3ChecksumError, match=obj.etag):
+            bucket.download_file("k", tmp_path / "target", verify_checksum=True)
+        assert proxy.counts()["corrupt"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 
 
 def test_a_download_goes_on_where_it_ended(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
