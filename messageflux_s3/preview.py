@@ -27,6 +27,7 @@ LARGEST_IMAGE = content.KEPT_BYTES
 _MOST_COLUMNS = 20
 _LONGEST_LINE = 500
 _HEX_BYTES = 256
+_NO_TEXT = {*range(32)} - set(b"\t\n\r\f")
 
 _IMAGES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -77,22 +78,25 @@ def preview(connection: Connection, bucket_name: str, key: str, *, version_id: s
             _, body = content.get(connection, bucket_name, key, version_id, head.etag)
             whole = body or b""
         return render.image(title, media_type, whole, note=_note(about))
-    if first.startswith(b"PAR1"):
-        return _parquet(connection, bucket_name, key, version_id, lines, title, about)
+    if first.startswith(b"PAR1") and (shown := _parquet(connection, bucket_name, key, version_id, lines, title, about)):
+        return shown
 
     is_whole = len(first) >= size
     name = key.lower()
-    if first.startswith(b"\x1f\x8b"):
-        first, is_whole = _unzipped(first, is_whole)
+    if (unpacked := _unzipped(first, is_whole)) is not None:
+        first, is_whole = unpacked
         name = name.removesuffix(".gz").removesuffix(".gzip")
         about.append("gzip")
     if not first:
         return render.facts(title, [], note=_note(["empty", *about[1:]]))
+    kinds = _kinds(name, head)
     text = _decoded(first, is_whole)
+    if text is None and (text := _of_one_byte_each(first, kinds)) is not None:
+        about.append("not UTF-8, read as Windows-1252")
     if text is None:
         about += [f"the first {_HEX_BYTES} bytes"] if len(first) > _HEX_BYTES else []
         return render.text_block(title, _hex(first[:_HEX_BYTES]), note=_note(about))
-    return _of_text(text, is_whole, _kinds(name, head), lines, title, about)
+    return _of_text(text, is_whole, kinds, lines, title, about)
 
 
 def _beginning(connection: Connection, bucket_name: str, key: str, version_id: str | None) -> tuple[Head, bytes]:
@@ -106,14 +110,19 @@ def _beginning(connection: Connection, bucket_name: str, key: str, version_id: s
         return head, stream.read(FIRST_BYTES)
 
 
-def _unzipped(data: bytes, is_whole: bool) -> tuple[bytes, bool]:
-    """The beginning of what was packed, never more than a preview reads: a small file may unfold into a very large one."""
-    unpack = zlib.decompressobj(wbits=31)
-    try:
-        out = unpack.decompress(data, FIRST_BYTES)
-    except zlib.error:
-        return data, is_whole
-    return out, unpack.eof
+def _unzipped(data: bytes, is_whole: bool) -> tuple[bytes, bool] | None:
+    """The beginning of what was packed, never more than a preview reads: little may unfold into very much. None: it was not packed."""
+    out, left = b"", data
+    while left.startswith(b"\x1f\x8b") and len(out) < FIRST_BYTES:  # logs are often several such files, one behind the other
+        unpack = zlib.decompressobj(wbits=31)
+        try:
+            out += unpack.decompress(left, FIRST_BYTES - len(out))
+        except zlib.error:
+            return (out, False) if out else None
+        if not unpack.eof:
+            return out, False
+        left = unpack.unused_data
+    return None if left is data else (out, is_whole and not left)
 
 
 def _decoded(data: bytes, is_whole: bool) -> str | None:
@@ -127,6 +136,13 @@ def _decoded(data: bytes, is_whole: bool) -> str | None:
             return None
         text = data[: error.start].decode("utf-8-sig")
     return None if "\0" in text else text
+
+
+def _of_one_byte_each(data: bytes, kinds: Sequence[str]) -> str | None:
+    """Text of before UTF-8, as spreadsheets still write it: only where the object is said to be text, and nothing in it says otherwise."""
+    if not any(kind == ".txt" or kind.startswith("text/") or kind in _TABLES for kind in kinds) or set(data) & _NO_TEXT:
+        return None
+    return data.decode("cp1252", "replace")
 
 
 def _kinds(name: str, head: Head) -> list[str]:
@@ -183,28 +199,35 @@ def _separated(text: str, is_whole: bool, delimiter: str, lines: int, title: str
         rows = [row for row in islice(csv.reader(io.StringIO(source, newline=""), delimiter=delimiter), lines + 2) if row]
     except csv.Error:
         return None
-    if not rows:
+    if not rows or (len(rows) == 1 and not is_whole):
         return None
-    names, records = rows[0], rows[1 : lines + 1]
-    width = len(names)
-    cells: list[list[Cell]] = [[*map(render.shortened, row[:width]), *[None] * (width - len(row))] for row in records]
+    records = rows[1 : lines + 1]
+    width = max(map(len, rows[: lines + 1]))
+    names = [*rows[0], *[""] * (width - len(rows[0]))]
+    cells: list[list[Cell]] = [[*map(render.shortened, row), *[None] * (width - len(row))] for row in records]
     return _table(names, cells, len(rows) > lines + 1 or not is_whole, title, about)
 
 
 def _parquet(
     connection: Connection, bucket_name: str, key: str, version_id: str | None, lines: int, title: str, about: list[str]
-) -> Shown:
+) -> Shown | None:
     try:
+        import pyarrow
         from pyarrow import parquet
     except ImportError:
         note = "a Parquet file; its rows are shown with pyarrow: pip install 'messageflux-s3[arrow]'"
         return render.facts(title, [], note=_note([*about, note]))
-    with fileio.open_object(connection, bucket_name, key, "rb", version_id=version_id) as file:
-        opened: Any = parquet.ParquetFile(file, pre_buffer=False, buffer_size=FIRST_BYTES)
-        total, names = opened.metadata.num_rows, opened.schema_arrow.names[:_MOST_COLUMNS]
-        columns = len(opened.schema_arrow.names)
-        batch = next(opened.iter_batches(batch_size=lines, columns=names), None)
-        records = [] if batch is None else batch.to_pylist()
+    try:
+        with fileio.open_object(connection, bucket_name, key, "rb", version_id=version_id) as file:
+            opened: Any = parquet.ParquetFile(file, pre_buffer=False, buffer_size=FIRST_BYTES)
+            total, names = opened.metadata.num_rows, opened.schema_arrow.names[:_MOST_COLUMNS]
+            columns = len(opened.schema_arrow.names)
+            batch = next(opened.iter_batches(batch_size=lines, columns=names), None)
+            records = [] if batch is None else batch.to_pylist()
+    except S3Error:
+        raise
+    except (pyarrow.ArrowException, OSError):
+        return None  # it only begins like one
     rows = [[_cell(record[name]) for name in names] for record in records]
     return _table(names, rows, total > len(rows), title, [*about, "Parquet", f"{total:,} rows, {columns} columns"])
 
@@ -223,11 +246,14 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[Cell]], is_cut: bool, t
 
 
 def _cell(value: Any) -> Cell:
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
+    """A value as the data has it: a year is not 2,026, and no digit of a number is left out."""
+    if value is None:
+        return None
     if isinstance(value, str):
         return render.shortened(value)
-    if isinstance(value, (dict, list)):
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return render.Plain(str(value))
+    if isinstance(value, (bool, dict, list)):
         return render.shortened(json.dumps(value, ensure_ascii=False, default=str))
     return render.shortened(str(value))
 

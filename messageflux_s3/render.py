@@ -29,7 +29,8 @@ def _theme(ink: str, faint: str, paper: str, line: str, bar: str) -> str:
     )
 
 
-# The name three times over, because a notebook's own rules for tables would win against it once.
+# The name three times over, because a notebook's own rules for tables would win against it once. A table has a class of its own, and what
+# folds says how it looks, because sites (MkDocs Material's is one) draw tables without a class and everything that folds in their own way.
 _STYLE = (
     f".mfs3{{{_theme('#1f2328', '#59636e', '#ffffff', '#d1d9e0', '#4c8fd6')};"
     "color:var(--mf-ink);background:var(--mf-paper);font:13px/1.5 system-ui,sans-serif;padding:.5em .75em;margin:0;"
@@ -37,7 +38,8 @@ _STYLE = (
     f"@media(prefers-color-scheme:dark){{.mfs3{{{_theme('#e6edf3', '#9198a1', '#0d1117', '#3d444d', '#3f7fc4')}}}}}"
     ".mfs3.mfs3.mfs3 .mf-title{font-weight:600;overflow-wrap:anywhere}"
     ".mfs3.mfs3.mfs3 .mf-note{color:var(--mf-faint);overflow-wrap:anywhere}"
-    ".mfs3.mfs3.mfs3 table{border-collapse:collapse;margin:.4em 0;width:auto;max-width:100%;font-size:13px;border:0;color:inherit}"
+    ".mfs3.mfs3.mfs3 table{border-collapse:collapse;margin:.4em 0;width:auto;max-width:100%;font-size:13px;border:0;background:none;"
+    "color:inherit}"
     ".mfs3.mfs3.mfs3 th,.mfs3.mfs3.mfs3 td{padding:.2em .8em .2em 0;text-align:left;vertical-align:top;border:0;"
     "border-bottom:1px solid var(--mf-line);background:none;color:inherit;white-space:normal;"
     "overflow-wrap:anywhere;max-width:32em;min-width:2em}"
@@ -49,7 +51,12 @@ _STYLE = (
     ".mfs3.mfs3.mfs3 pre{margin:.4em 0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere;font:12px/1.5 ui-monospace,monospace;"
     "background:none;color:inherit;border:0}"
     ".mfs3.mfs3.mfs3 img{max-width:100%;height:auto;margin:.4em 0}"
-    ".mfs3.mfs3.mfs3 details{padding-left:1.2em}.mfs3.mfs3.mfs3 summary{margin-left:-1.2em;cursor:pointer}"
+    ".mfs3.mfs3.mfs3 details{margin:0;padding:0 0 0 1.2em;border:0;background:none;box-shadow:none;font-size:inherit}"
+    ".mfs3.mfs3.mfs3 summary{display:list-item;margin:0 0 0 -1.2em;padding:0;border:0;background:none;font-weight:inherit;"
+    "list-style:disclosure-closed inside;cursor:pointer}"
+    ".mfs3.mfs3.mfs3 details[open]>summary{list-style-type:disclosure-open}"
+    ".mfs3.mfs3.mfs3 summary::before,.mfs3.mfs3.mfs3 summary::after{content:none}"
+    ".mfs3.mfs3.mfs3 summary::marker{color:var(--mf-faint);font-size:.8em}"
     ".mfs3.mfs3.mfs3 .mf-leaf{overflow-wrap:anywhere}"
 )
 
@@ -88,6 +95,13 @@ class Bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class Plain:
+    """A number as it stands in somebody's data, without marks between the thousands."""
+
+    digits: str
+
+
+@dataclass(frozen=True, slots=True)
 class Branch:
     """A node of a tree.
 
@@ -102,7 +116,7 @@ class Branch:
     children: tuple[Branch, ...] | None = None
 
 
-Cell: TypeAlias = "str | int | float | bool | datetime | Bytes | Bar | None"
+Cell: TypeAlias = "str | int | float | bool | datetime | Bytes | Plain | Bar | None"
 
 
 def size_text(count: int) -> str:
@@ -178,7 +192,7 @@ def table(
     )
     return Shown(
         "\n".join(text),
-        _framed(_titled(title) + f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" + _noted(note)),
+        _framed(_titled(title) + f"<table class='mf-table'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" + _noted(note)),
     )
 
 
@@ -194,7 +208,8 @@ def facts(title: str, pairs: Iterable[tuple[str, Cell]], *, note: str = "") -> S
     width = max((len(name) for name, _ in known), default=0)
     text = [visible(title), *(f"  {name:<{width}}  {_say(cell)}" for name, cell in known), *([visible(note)] if note else [])]
     rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{_mark_up(cell)}</td></tr>" for name, cell in known)
-    return Shown("\n".join(text), _framed(_titled(title) + (f"<table><tbody>{rows}</tbody></table>" if rows else "") + _noted(note)))
+    table = f"<table class='mf-table'><tbody>{rows}</tbody></table>" if rows else ""
+    return Shown("\n".join(text), _framed(_titled(title) + table + _noted(note)))
 
 
 def tree(title: str, branches: Iterable[Branch], *, note: str = "") -> Shown:
@@ -240,7 +255,7 @@ def shortened(text: str, longest: int = _LONGEST_CELL) -> str:
 
 
 def _is_number(cell: Cell) -> bool:
-    return isinstance(cell, (int, float, Bytes)) and not isinstance(cell, bool)
+    return isinstance(cell, (int, float, Bytes, Plain)) and not isinstance(cell, bool)
 
 
 def _say(cell: Cell) -> str:
@@ -254,6 +269,8 @@ def _say(cell: Cell) -> str:
         return f"{cell:,g}"
     if isinstance(cell, Bytes):
         return size_text(cell.count)
+    if isinstance(cell, Plain):
+        return cell.digits
     if isinstance(cell, datetime):
         return time_text(cell)
     if isinstance(cell, Bar):

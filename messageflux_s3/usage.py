@@ -129,17 +129,20 @@ class Usage:
             from matplotlib.figure import Figure
         except ImportError as error:
             raise ImportError("plot() needs matplotlib: pip install 'messageflux-s3[plot]'") from error
-        figure: Any = Figure(figsize=(10, 6), layout="constrained")
+        figure: Any = Figure(figsize=(8, 5), layout="constrained")
         figure.patch.set_facecolor("white")
         figure.suptitle(f"{_plain(self.where)}: {self.count:,} objects, {render.size_text(self.bytes)}")
         axes = figure.subplot_mosaic([["map", "map"], ["sizes", "ages"]], height_ratios=[3, 2])
         _draw_treemap(axes["map"], self.by_prefix, self.bytes)
         for name, groups, title in (("sizes", self.by_size, "bytes by size"), ("ages", self.by_age, "bytes by age")):
             axis = axes[name]
-            axis.bar([*groups], [tally.bytes for tally in groups.values()], color="#4c8fd6")
+            filled = _from_first_to_last(groups)
+            axis.bar([*filled], [tally.bytes for tally in filled.values()], width=0.6, color="#4c8fd6")
             axis.set_title(title, fontsize=10)
-            axis.tick_params(axis="x", labelrotation=40, labelsize=8)
-            axis.set_yticks([max(tally.bytes for tally in groups.values()) * quarter / 4 for quarter in range(5)])
+            axis.set_xlim(-0.7, max(len(filled), 3) - 0.3)  # one range alone is a bar, not a wall
+            axis.tick_params(axis="x", labelrotation=25 if len(filled) > 3 else 0, labelsize=8)
+            axis.tick_params(axis="y", labelsize=8)
+            axis.set_yticks([max((tally.bytes for tally in filled.values()), default=0) * half / 2 for half in range(3)])
             axis.yaxis.set_major_formatter(lambda value, _: render.size_text(int(value)))
             axis.spines[["top", "right"]].set_visible(False)
 
@@ -295,7 +298,7 @@ def _largest_first(groups: Mapping[str, _Count]) -> dict[str, Tally]:
 def _from_first_to_last(groups: Mapping[str, Tally]) -> dict[str, Tally]:
     """The ranges of a histogram without the empty ones at its ends."""
     filled = [number for number, tally in enumerate(groups.values()) if tally.count]
-    return dict([*groups.items()][filled[0] : filled[-1] + 1])
+    return dict([*groups.items()][filled[0] : filled[-1] + 1]) if filled else {}
 
 
 def _text(moment: str | datetime) -> str:
@@ -328,21 +331,23 @@ def _draw_treemap(axis: Any, groups: Mapping[str, Tally], total: int) -> None:
     axis.set_ylim(0, 1)
     left, bottom, width, height = 0.0, 0.0, 1.0, 1.0
     remaining, largest = sum(size for size, _ in boxes), max((size for size, _ in boxes), default=1)
-    for number, (size, name) in enumerate(boxes):
-        share = size / remaining
+    for size, name in boxes:
+        part = size / remaining
         remaining -= size
         # Cut across the longer side; the figure is about three times as wide as high.
         if width * 3 >= height:
-            box = (left, bottom, width * share, height)
-            left, width = left + width * share, width * (1 - share)
+            box = (left, bottom, width * part, height)
+            left, width = left + width * part, width * (1 - part)
         else:
-            box = (left, bottom, width, height * share)
-            bottom, height = bottom + height * share, height * (1 - share)
+            box = (left, bottom, width, height * part)
+            bottom, height = bottom + height * part, height * (1 - part)
         weight = size / largest
         colour = [pale + (deep - pale) * weight for pale, deep in zip(_PALE, _DEEP, strict=True)]
         x, y, wide, high = box
         axis.bar(x, high, wide, bottom=y, align="edge", color=tuple(colour), edgecolor="white", linewidth=2)
-        if wide > 0.07 and high > 0.08:
-            label = f"{render.shortened(_plain(name), max(int(wide * 90), 4))}\n{render.size_text(size)} ({size / total:.0%})"
+        if wide > 0.08 and high > 0.12:
+            is_narrow = wide < 0.16
+            share = "" if is_narrow else f" ({size / total:.0%})"
+            label = f"{render.shortened(_plain(name), max(int(wide * 85), 4))}\n{render.size_text(size)}{share}"
             ink = "white" if weight > 0.5 else "black"
-            axis.text(x + wide / 2, y + high / 2, label, ha="center", va="center", fontsize=9 if number < 8 else 7, color=ink)
+            axis.text(x + wide / 2, y + high / 2, label, ha="center", va="center", fontsize=7 if is_narrow else 9, color=ink)

@@ -68,12 +68,52 @@ def test_what_only_looks_like_json_is_text(bucket: S3Bucket) -> None:
         ("a.csv", "name,total\n\"Smith, J\",7\nx,8\n"),
         ("a.tsv", "name\ttotal\nSmith, J\t7\nx\t8\n"),
         ("semi.csv", "name;total\nSmith, J;7\nx;8\n"),
-        ("short.csv", "name,total\n\"Smith, J\",7,more\nx,8\n"),
     ],
 )
 def test_separated_values_are_a_table(name: str, content: str, bucket: S3Bucket) -> None:
     """Rows stand under their headers; quotes are understood."""
     assert body(bucket, name, content) == ["name      total", "--------  -----", "Smith, J  7", "x         8"]
+
+
+def test_a_row_longer_than_the_headers_is_shown_whole(bucket: S3Bucket) -> None:
+    """No value is left out because nobody named its column."""
+    assert body(bucket, "a.csv", "a,b\n1\n1,2,3\n") == ["a  b", "-  -  -", "1", "1  2  3"]
+
+
+def test_a_row_that_never_ends_is_text(bucket: S3Bucket) -> None:
+    """Where the range holds not one whole row, its beginning is shown as it stands."""
+    assert body(bucket, "a.csv", f'a,b\n"{"z" * 200_000}",1\n')[:2] == ["a,b", f'"{"z" * 498}…']
+
+
+def test_text_of_before_utf_8(bucket: S3Bucket) -> None:
+    """What is said to be text, and is none of UTF-8, is read as spreadsheets write it, and the note says so."""
+    text = "name,größe\nmüller,3\n".encode("cp1252")
+    shown = bucket.put_object("a.csv", text).preview().text
+    assert "müller  3" in shown and "Windows-1252" in shown
+    assert body(bucket, "a.bin", text)[0].startswith("00000000  6e 61")
+    assert body(bucket, "b.csv", text + b"\0\xff")[0].startswith("00000000  6e 61")
+
+
+def test_numbers_are_shown_as_they_stand(bucket: S3Bucket) -> None:
+    """A year has no comma, no digit is rounded away, and true is not "yes"."""
+    content = '{"year": 2026, "sum": 1234567.891, "ok": true}\n'
+    assert body(bucket, "a.jsonl", content) == ["year          sum  ok", "----  -----------  ----", "2026  1234567.891  true"]
+
+
+def test_several_packed_files_one_behind_the_other(bucket: S3Bucket) -> None:
+    """Logs that were appended to, and packed in blocks, are unpacked to their end."""
+    packed = gzip.compress(b"one\n") + gzip.compress(b"two\n")
+    assert body(bucket, "a.log.gz", packed) == ["one", "two"]
+    assert body(bucket, "b.log.gz", packed[:-3]) == ["one", "two"]
+
+
+def test_a_character_cut_by_the_range_is_left_out(bucket: S3Bucket) -> None:
+    """The range may end inside a character of two, three or four bytes."""
+    for character in "ä€😀":
+        for shift in range(4):
+            text = "x" * shift + character * 40_000
+            [line] = body(bucket, "a.txt", text)
+            assert line == text[:499] + "…"
 
 
 def test_json_lines_are_a_table(bucket: S3Bucket) -> None:
@@ -103,6 +143,12 @@ def test_parquet_is_a_table(bucket: S3Bucket) -> None:
     assert shown.text.splitlines()[1:-1] == ["n  name", "-  ----", "0  <b>0", "1  <b>1"]
     assert "1,000 rows, 2 columns" in shown.text
     assert "<b>" not in shown.html
+
+
+def test_what_only_begins_like_parquet_is_shown_as_it_stands(bucket: S3Bucket) -> None:
+    """A file that was cut off in the middle of its upload is no reason to raise."""
+    assert body(bucket, "a.parquet", b"PAR1 garbage") == ["PAR1 garbage"]
+    assert body(bucket, "b.parquet", b"PAR1\0\xff")[0].startswith("00000000  50 41 52 31")
 
 
 def test_parquet_without_pyarrow(moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
