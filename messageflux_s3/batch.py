@@ -51,7 +51,7 @@ _RETRIED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class BatchResult:
     """What became of many keys.
 
@@ -61,6 +61,8 @@ class BatchResult:
 
     Example:
         >>> result = bucket.put_objects([("a", b"1"), ("b", b"2")])
+        >>> result
+        <BatchResult: 2 succeeded, 0 failed>
         >>> result.succeeded, result.failures
         (['a', 'b'], [])
     """
@@ -94,6 +96,10 @@ class BatchResult:
                 succeeded=self.succeeded,
             )
         return self
+
+    def __repr__(self) -> str:
+        first = f"; the first: {self.failures[0].error}" if self.failures else ""
+        return f"<BatchResult: {len(self.succeeded):,} succeeded, {len(self.failures):,} failed{first}>"
 
     def _repr_html_(self) -> str:
         done, failed = len(self.succeeded), len(self.failures)

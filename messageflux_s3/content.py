@@ -27,7 +27,20 @@ KEPT_BYTES = 8 * 1024 * 1024
 
 
 class PutParameters(TypedDict, total=False):
-    """What may be said of an object when it is written. S3's own names (``ContentType``) work as well."""
+    """What may be said of an object when it is written. S3's own names (``ContentType``) work as well.
+
+    Attributes:
+        content_type: The media type; guessed from the key's extension where nothing is said.
+        content_encoding: Such as ``"gzip"``.
+        content_language: Such as ``"en"``.
+        content_disposition: What a browser does with it, such as ``'attachment; filename="report.csv"'``.
+        cache_control: How long others may keep it, such as ``"max-age=3600"``.
+        expires: When caches forget it.
+        storage_class: Such as ``"STANDARD_IA"``.
+        encryption: Which encryption the store uses for it.
+        kms_key_id: Which key, with ``"aws:kms"``.
+        tags: Its tags.
+    """
 
     content_type: str
     content_encoding: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -34,3 +35,21 @@ def test_every_public_name_has_a_docstring() -> None:
         value = getattr(s3, name)
         if callable(value):
             assert (value.__doc__ or "").strip(), name
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """A name stands there itself, or with the whole of its module."""
+    shown = {name for page in (ROOT / "docs/reference").glob("*.md") for name in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)}
+    for name in s3.__all__:
+        home = f"{s3.__name__}.{s3._ROOM_OF.get(name, 'errors')}"
+        assert {home, f"{home}.{getattr(getattr(s3, name), '__name__', name)}"} & shown, name
+
+
+def test_every_public_member_says_what_it_costs() -> None:
+    """What help() says of each method and property of the nouns: a docstring, and in it the requests."""
+    for noun in (s3.S3Bucket, s3.S3Object, s3.ObjectQuery, s3.S3Store):
+        for name, member in vars(noun).items():
+            if name.startswith("_") or not (callable(member) or isinstance(member, (property, classmethod)) or hasattr(member, "func")):
+                continue
+            documented = inspect.getdoc(getattr(noun, name)) or inspect.getdoc(member) or ""
+            assert "Requests:" in documented, f"{noun.__name__}.{name}"

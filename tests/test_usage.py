@@ -242,3 +242,5 @@ def test_values_show_themselves(moto_bucket: S3Bucket, tmp_path: Path) -> None:
         assert "<script" not in html and "&lt;script&gt;alert(1)&lt;" in html
     assert "not asked" in Capabilities()._repr_html_()
     assert "succeeded" in BatchResult(["a"], [])._repr_html_()
+    many = BatchResult([f"{n}" for n in range(100_000)], [Failure("k", None, error)])
+    assert repr(many) == f"<BatchResult: 100,000 succeeded, 1 failed; the first: {error}>"
