@@ -57,7 +57,7 @@ _STYLE = (
     ".mfs3.mfs3.mfs3 details[open]>summary{list-style-type:disclosure-open}"
     ".mfs3.mfs3.mfs3 summary::before,.mfs3.mfs3.mfs3 summary::after{content:none}"
     ".mfs3.mfs3.mfs3 summary::marker{color:var(--mf-faint);font-size:.8em}"
-    ".mfs3.mfs3.mfs3 .mf-leaf{overflow-wrap:anywhere}"
+    ".mfs3.mfs3.mfs3 .mf-leaf{overflow-wrap:anywhere}.mfs3.mfs3.mfs3 div.mf-leaf{margin:0}"
 )
 
 
