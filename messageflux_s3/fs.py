@@ -32,6 +32,7 @@ except ImportError as error:
 __all__ = ["MessagefluxS3FileSystem", "register_as_s3"]
 
 _COPIED_BYTES = 512 * 1024 * 1024
+_SECRETS = ("secret_key", "session_token")
 
 
 class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec publishes no types
@@ -41,7 +42,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         store: The store; or, in its place, the arguments of :func:`~messageflux_s3.connect`.
         settings: ``endpoint_url``, ``access_key``, … as ``connect()`` has them.
 
-    Pickled, it leaves its secrets behind, as a store does; connect with ``pickle_secrets=True`` to send them to workers.
+    Pickled, or written by fsspec's ``to_json()``, it leaves its secrets behind, as a store does; connect with
+    ``pickle_secrets=True`` to send them to workers.
 
     Requests:
         none to make one
@@ -70,6 +72,18 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             raise TypeError(f"store must be an S3Store, not {type(store).__name__}")
         super().__init__()
         self.store = connect(**settings) if store is None else store
+
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        """The settings it was made of, without the secrets unless ``pickle_secrets=True``. Requests: none."""
+        return self._storage_options
+
+    @storage_options.setter
+    def storage_options(self, given: dict[str, Any]) -> None:
+        # fsspec sets this after __init__, and writes it into to_dict() and to_json(). The access key stays: alone it is refused,
+        # where settings without any would quietly mean the credentials of whoever reads them.
+        kept = given if given.get("pickle_secrets") else {name: value for name, value in given.items() if name not in _SECRETS}
+        self._storage_options = kept
 
     # -- paths ----------------------------------------------------------------------------------------------------------------------
 

@@ -202,6 +202,24 @@ def test_pickles_keep_the_place_and_leave_the_secrets() -> None:
     assert pickle.loads(pickled).store.config.endpoint_url == "http://127.0.0.1:9"
 
 
+def test_no_secret_in_what_fsspec_writes_down() -> None:
+    """fsspec's to_json(), to_dict() and storage_options hold no secret, and read back they take nobody else's credentials."""
+    settings = {"endpoint_url": "http://127.0.0.1:9", "access_key": "AKEY", "secret_key": "hush-hush", "session_token": "hush-token"}
+    fs = fsspec.filesystem("mfs3", **settings)
+    for shown in (fs.to_json(), repr(fs.to_dict()), repr(fs.storage_options), repr(fs.storage_args), repr(vars(fs))):
+        assert "hush" not in shown
+    assert fs.store.config.secret_key == "hush-hush"
+    with pytest.raises(ValueError, match="access_key and secret_key go together"):
+        fsspec.AbstractFileSystem.from_json(fs.to_json())
+
+
+def test_secrets_travel_on_request() -> None:
+    """With pickle_secrets=True what fsspec writes down makes the same file system again."""
+    settings = {"endpoint_url": "http://127.0.0.1:9", "access_key": "AKEY", "secret_key": "hush-hush", "pickle_secrets": True}
+    fs = fsspec.filesystem("mfs3", **settings)
+    assert fsspec.AbstractFileSystem.from_json(fs.to_json()).store.config.secret_key == "hush-hush"
+
+
 def test_s3_on_request(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket) -> None:
     """register_as_s3() makes s3:// ours, and paths with it are understood."""
     register_as_s3()
