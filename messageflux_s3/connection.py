@@ -357,6 +357,8 @@ class Connection:
         whole = _NEVER_WITHOUT.get(operation_model.name, headers) <= headers
         if operation_model.name == "CreateMultipartUpload":
             whole = bool(body)
+        elif operation_model.name == "GetObject":
+            whole = bool(headers & {"content-length", "transfer-encoding"})  # else nobody could tell where it was cut
         if response_dict.get("status_code") in (200, 206) and not whole:
             # urllib3 lets an answer pass that broke off among its headers: to boto3 it is a failure now, which it asks about again.
             if body is not None and hasattr(body, "close"):

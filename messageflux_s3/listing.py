@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .connection import Connection
+from .errors import S3ServerError
 from .lane import LaneRequest
 from .listing_parser import Listed, Page, Unreadable, next_token, parse_page
 
@@ -83,7 +84,7 @@ def pages(
                         ahead.close()
                         ahead = None
         if page is None:
-            page = _from_answer(connection.call("ListObjectsV2", **parameters))
+            page = _asked_of_boto3(connection, parameters)
         objects = page.objects
         if start_after and objects and objects[0][0] <= start_after:
             # A store may compare start-after in its own way: what it should have left out is left out here.
@@ -119,6 +120,21 @@ def _request(parameters: Mapping[str, Any]) -> LaneRequest:
             pairs.append((header, quote(parameters[name], safe="-._~")))
     return LaneRequest(
         "GET", parameters["Bucket"], "", "&".join([f"{name}={value}" for name, value in sorted(pairs)])
+    )
+
+
+def _asked_of_boto3(connection: Connection, parameters: Mapping[str, Any]) -> Page:
+    """A page through boto3, which makes an empty listing of any document: an empty one must be a listing by its root."""
+    for _ in range(connection.config.max_attempts):
+        answer, root = connection.call_with_root("ListObjectsV2", **parameters)
+        page = _from_answer(answer)
+        if page.objects or page.prefixes or root == "ListBucketResult":
+            return page
+    raise S3ServerError(
+        f"ListObjectsV2 on s3://{parameters['Bucket']}/: the store answered with something that is no listing",
+        operation="ListObjectsV2",
+        bucket=parameters["Bucket"],
+        retryable=True,
     )
 
 

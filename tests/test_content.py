@@ -35,6 +35,11 @@ def store_that() -> Iterator[Store]:
             def do_GET(self) -> None:
                 if manner == "misreads" and "If-Match" in self.headers:
                     self._send(412, 0)
+                elif "list-type" in self.path:
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n<Nothing/>")
+                elif manner == "cuts":
+                    self.wfile.write(b'HTTP/1.1 200 OK\r\nETag: "first"\r\nConnection: close\r\n\r\n' + BODY[:100])
+                    self.close_connection = True
                 else:
                     self._send(200, len(BODY))
                     self.wfile.write(BODY)
@@ -102,3 +107,19 @@ def test_a_condition_that_is_misread_is_not_sent_again(store_that: Store, read: 
     become("second")
     with pytest.raises(s3.S3ObjectChanged):
         read(obj, tmp_path)
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_body_without_a_length_is_no_body(store_that: Store, read: Read, tmp_path: Path) -> None:
+    """Where an answer says neither how long it is nor where it ends, nobody could tell that it was cut."""
+    store, _ = store_that("cuts")
+    with pytest.raises(s3.S3Error):
+        read(store.bucket("bkt").object("k"), tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.is_file()]
+
+
+def test_a_document_that_is_no_listing_is_no_empty_listing(store_that: Store) -> None:
+    """boto3 makes an empty listing of whatever comes; keys would be lost without a word."""
+    store, _ = store_that("ignores")
+    with pytest.raises(s3.S3ServerError, match="no listing"):
+        list(store.bucket("bkt").find())
