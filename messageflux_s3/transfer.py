@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO, cast
 
 from . import content
@@ -31,6 +32,12 @@ from .errors import (
 )
 from .multipart import MAX_PARTS, MIN_PART_BYTES, MultipartUpload
 from .progress import Progress, reporting
+
+_fcntl: ModuleType | None
+try:
+    import fcntl as _fcntl
+except ImportError:  # Windows: a file that is open for writing is not taken from under us there
+    _fcntl = None
 
 THRESHOLD_BYTES = 16 * 1024 * 1024
 """Up to here an object travels in one request, beyond in parts."""
@@ -652,11 +659,12 @@ class _Partial:
     def __init__(self, target: Path, fetch: _Fetch, *, resume: bool) -> None:
         self._target = target
         self._journal: BinaryIO | None = None
+        self._is_published = False
         self._lock = threading.Lock()
         self.done: set[int] = set()
         stem = f".{target.name}"[:200]
-        if resume:
-            self.path = target.with_name(f"{stem}.mfs3-partial")
+        self.path = target.with_name(f"{stem}.mfs3-partial")
+        if resume and self._open_alone():
             self._journal_path = target.with_name(f"{stem}.mfs3-journal")
             self._take_up(
                 {
@@ -671,10 +679,25 @@ class _Partial:
             self._fd, name = tempfile.mkstemp(prefix=f"{stem}.", suffix=".mfs3-partial", dir=target.parent)
             self.path = Path(name)
 
+    def _open_alone(self) -> bool:
+        """Open the file that a journal may be about; False while another download is at it, which then keeps it for itself."""
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        while True:
+            self._fd = os.open(self.path, flags, 0o600)
+            if _fcntl is None:
+                return True
+            try:
+                _fcntl.flock(self._fd, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+            except OSError:
+                os.close(self._fd)
+                return False
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(self._fd), self.path.stat()):
+                    return True
+            os.close(self._fd)  # the other one ended just now, and the file has the target's name
+
     def _take_up(self, description: dict[str, Any]) -> None:
         """Go on where the journal ends, if it is about the same bytes of the same object; else begin anew."""
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-        self._fd = os.open(self.path, flags, 0o600)
         known = b""
         with suppress(FileNotFoundError):
             known = self._journal_path.read_bytes()
@@ -716,8 +739,8 @@ class _Partial:
         """Give the file its name, at once and whole."""
         with suppress(AttributeError, PermissionError):
             os.fchmod(self._fd, _usual_mode(self._target))
-        os.close(self._fd)
-        self._fd = -1
+        if os.name == "nt":
+            self._close_file()  # an open file keeps its name there; elsewhere the lock on it is kept until it has the new one
         self._forget_journal()  # first: a journal that outlived its file would vouch for the parts of the next one
         if overwrite:
             self.path.replace(self._target)
@@ -725,17 +748,24 @@ class _Partial:
             self.path.rename(self._target)  # refuses there what exists
         else:
             os.link(self.path, self._target)  # unlike a rename, refuses what exists
+            self.path.unlink()
+        self._is_published = True
 
     def close(self, *, keep: bool) -> None:
-        if self._fd != -1:
-            os.close(self._fd)
-            self._fd = -1
-        if self._journal is not None:
-            self._journal.close()
-        if not keep:
+        if os.name == "nt":
+            self._close_file()
+        if not self._is_published and not (keep and self._journal is not None):
             self._forget_journal()
             with suppress(FileNotFoundError):
                 self.path.unlink()
+        if self._journal is not None:
+            self._journal.close()
+        self._close_file()  # last: nobody takes up a file that is about to go
+
+    def _close_file(self) -> None:
+        if self._fd != -1:
+            os.close(self._fd)
+            self._fd = -1
 
     def _forget_journal(self) -> None:
         if self._journal is not None:

@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -237,6 +238,28 @@ def test_a_journal_without_its_file_counts_for_nothing(rclone_bucket: S3Bucket, 
     (tmp_path / ".t.mfs3-journal").write_text(f"{json.dumps(heading)}\n{parts}")
     rclone_bucket.download_file("k", tmp_path / "t", resume=True)
     assert (tmp_path / "t").read_bytes() == LARGE
+
+
+def test_two_resumed_downloads_to_one_target_do_not_mix(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
+    """The second finds the journal's file taken and gathers its bytes elsewhere; both end with a whole file, and nothing stays."""
+    rclone_bucket.upload_object("k", LARGE)
+    target, begun, go_on = tmp_path / "t", threading.Event(), threading.Event()
+
+    def hold(count: int) -> None:
+        begun.set()
+        assert go_on.wait(60)
+
+    first = threading.Thread(target=rclone_bucket.download_file, args=("k", target), kwargs={"resume": True, "progress": hold})
+    first.start()
+    assert begun.wait(60)
+    other = LARGE[::-1]
+    rclone_bucket.upload_object("other", other)
+    rclone_bucket.download_file("other", target, resume=True)
+    assert target.read_bytes() == other
+    go_on.set()
+    first.join()
+    assert target.read_bytes() == LARGE
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]
 
 
 KILLED = """
