@@ -476,17 +476,17 @@ class AsyncObjectQuery:
         found = await self._engine.run(self._query.first)
         return None if found is None else AsyncS3Object(found, self._engine)
 
-    async def count(self) -> int:
+    async def count(self, *, progress: Progress = None) -> int:
         """How many objects there are. Requests: 1 per 1,000 keys."""
-        return await self._engine.run(self._query.count)
+        return await self._engine.run(self._query.count, progress=progress)
 
-    async def total_size(self) -> int:
+    async def total_size(self, *, progress: Progress = None) -> int:
         """The sum of the sizes. Requests: 1 per 1,000 keys."""
-        return await self._engine.run(self._query.total_size)
+        return await self._engine.run(self._query.total_size, progress=progress)
 
-    async def collect(self) -> list[AsyncS3Object]:
+    async def collect(self, *, progress: Progress = None) -> list[AsyncS3Object]:
         """All objects in a list. Requests: 1 per 1,000 keys."""
-        return [AsyncS3Object(obj, self._engine) for obj in await self._engine.run(self._query.collect)]
+        return [AsyncS3Object(obj, self._engine) for obj in await self._engine.run(self._query.collect, progress=progress)]
 
     async def delete(self, *, raise_errors: bool = True, progress: Progress = None) -> BatchResult:
         """Delete all objects of the query. Requests: 2 per 1,000 keys."""

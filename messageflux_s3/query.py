@@ -244,29 +244,41 @@ class ObjectQuery:
         """
         return next(self.limit(1).objects(), None)
 
-    def count(self) -> int:
+    def count(self, *, progress: Progress = None) -> int:
         """How many objects there are.
 
+        Args:
+            progress: True for a bar, a callable that is told of objects, or None.
+
         Requests:
             1 per 1,000 keys
         """
-        return sum(1 for _ in self.objects())
+        with self._watched(progress, self.objects()) as found:
+            return sum(1 for _ in found)
 
-    def total_size(self) -> int:
+    def total_size(self, *, progress: Progress = None) -> int:
         """The sum of the sizes, in bytes.
 
+        Args:
+            progress: True for a bar, a callable that is told of objects, or None.
+
         Requests:
             1 per 1,000 keys
         """
-        return sum(obj.size for obj in self.objects())
+        with self._watched(progress, self.objects()) as found:
+            return sum(obj.size for obj in found)
 
-    def collect(self) -> list[S3Object]:
+    def collect(self, *, progress: Progress = None) -> list[S3Object]:
         """All objects in a list.
 
+        Args:
+            progress: True for a bar, a callable that is told of objects, or None.
+
         Requests:
             1 per 1,000 keys
         """
-        return [*self.objects()]
+        with self._watched(progress, self.objects()) as found:
+            return [*found]
 
     def map(
         self,
@@ -532,7 +544,7 @@ class ObjectQuery:
         """
         check_depth(depth, least=0)
         prefix = self._criteria.prefix
-        with self._watched(progress) as listed:
+        with self._watched(progress, self._listed()) as listed:
             return measure(listed, where=f"s3://{self._bucket.name}/{prefix}", prefix=prefix, depth=depth)
 
     def to_pandas(self, *, progress: Progress = None) -> pandas.DataFrame:
@@ -552,7 +564,7 @@ class ObjectQuery:
             >>> int(bucket.find().to_pandas()["size"].sum())
             4
         """
-        with self._watched(progress) as listed:
+        with self._watched(progress, self._listed()) as listed:
             return tables.to_pandas(listed, versions=self._criteria.versions)
 
     def to_arrow(self, *, progress: Progress = None) -> pyarrow.Table:
@@ -567,7 +579,7 @@ class ObjectQuery:
         Requests:
             1 per 1,000 keys
         """
-        with self._watched(progress) as listed:
+        with self._watched(progress, self._listed()) as listed:
             return tables.arrow_batches(listed, versions=self._criteria.versions).read_all()
 
     def arrow_batches(self, rows: int = tables.ROWS_PER_BATCH) -> pyarrow.RecordBatchReader:
@@ -590,11 +602,11 @@ class ObjectQuery:
         return tables.arrow_batches(self._listed(), rows, versions=self._criteria.versions)
 
     @contextmanager
-    def _watched(self, progress: Progress) -> Iterator[Iterator[Any]]:
-        """The listing, its objects reported as they go by."""
+    def _watched(self, progress: Progress, found: Iterator[Result]) -> Iterator[Iterator[Result]]:
+        """What is found, reported as it goes by."""
         where = f"s3://{self._bucket.name}/{self._criteria.prefix}"
         with reporting(progress, None, f"listing {where}", unit="objects") as report:
-            yield watched(self._listed(), report)
+            yield watched(found, report)
 
     def _listed(self) -> Iterator[Any]:
         """What the listing says of each object, without handles where nobody needs them."""
