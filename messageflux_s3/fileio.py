@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -110,6 +111,8 @@ def open_object(
         for name, value in (("encoding", encoding), ("errors", errors), ("newline", newline)):
             if value is not None:
                 raise ValueError(f"binary mode doesn't take an {name} argument")
+    elif not (newline is None or isinstance(newline, str)):
+        raise TypeError(f"newline must be text or None, not {type(newline).__name__}")
     elif newline not in (None, "", "\n", "\r", "\r\n"):
         raise ValueError(f"illegal newline value: {newline!r}")  # before anything is asked of the store
     if action == "r":
@@ -610,6 +613,8 @@ class ObjectWriter(io.BufferedIOBase):
         self._base: _Base | None = None  # what is appended to
         self._blocks = 0 if autocommit else 1
         self._is_given_up = False
+        self._is_dropped = False
+        self._takes_text = False
         self._lock = threading.RLock()
         self._handled_at_open = id(sys.exc_info()[1])
         self._write_id = conditional.new_write_id()
@@ -662,14 +667,18 @@ class ObjectWriter(io.BufferedIOBase):
 
     def seekable(self) -> bool:
         self._check_open()
-        return self._local is not None
+        return self._local is not None or self._takes_text
 
     def tell(self) -> int:
         self._check_open()
         return self._position if self._local is None else self._local.tell()
 
     def write(self, data: Any) -> int:
-        """Take bytes. They are sent when there is a part's worth of them."""
+        """Take bytes. They are sent when there is a part's worth of them.
+
+        Raises:
+            S3Error: A part could not be sent; the file is closed, and nothing of it is there.
+        """
         self._check_open()
         if isinstance(data, str):
             raise TypeError("a bytes-like object is required, not 'str'")
@@ -679,8 +688,12 @@ class ObjectWriter(io.BufferedIOBase):
             if self._local is not None:
                 return self._local.write(given)
             with given.cast("B") if given.contiguous and given.nbytes else memoryview(given.tobytes()) as view:
+                try:
+                    self._take(view)
+                except BaseException:
+                    self.abort()  # some of it is lost: a close that comes all the same must not commit what is left
+                    raise
                 self._position += view.nbytes
-                self._take(view)
                 return view.nbytes
 
     def _take(self, view: memoryview) -> None:
@@ -771,6 +784,8 @@ class ObjectWriter(io.BufferedIOBase):
             super().close()
         elif self._blocks:
             super().close()  # from here on nothing can be written; the block's end knows whether it went well
+        elif self._is_dropped:
+            self.drop()
         else:
             handled = sys.exc_info()[1]
             if handled is not None and id(handled) != self._handled_at_open:
@@ -803,10 +818,20 @@ class ObjectWriter(io.BufferedIOBase):
 
     discard = abort
 
-    def __del__(self) -> None:
+    def drop(self) -> None:
+        """Give up, and say so, because nobody holds the file any more."""
         if not self._is_over:
-            logger.warning("s3://%s/%s was not written: the file was dropped without being closed", self._bucket_name, self.name)
+            told = f"s3://{self._bucket_name}/{self.name} was not written: the file was dropped without being closed"
+            logger.warning(told)
             self.abort()
+            warnings.warn(told, ResourceWarning, stacklevel=2, source=self)
+
+    def _dealloc_warn(self, source: object) -> None:
+        # So io's own wrappers announce, before they close us, that nobody holds them any more: half a text must not be the object.
+        self._is_dropped = True
+
+    def __del__(self) -> None:
+        self.drop()
 
     # -- the commit -----------------------------------------------------------------------------------------------------------------
 
@@ -927,7 +952,13 @@ class TextWriter(io.TextIOWrapper):
     def __init__(
         self, writer: ObjectWriter, encoding: str, errors: str | None, newline: str | None, line_buffering: bool, *, mode: str
     ) -> None:
-        super().__init__(cast("IO[bytes]", writer), encoding, errors, newline, line_buffering)
+        # Only of a file that can tell its position does TextIOWrapper know whether a byte order mark belongs in front: of UTF-16 it
+        # would leave it out altogether, and of utf-8-sig write it again in the middle of what is appended to.
+        writer._takes_text = True
+        try:
+            super().__init__(cast("IO[bytes]", writer), encoding, errors, newline, line_buffering)
+        finally:
+            writer._takes_text = False
         self._writer = writer
         self.mode = mode  # type: ignore[misc]  # as the builtin does
 

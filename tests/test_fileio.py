@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import logging
@@ -14,11 +15,14 @@ import weakref
 import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from proxy import Fault, run_proxy
+from servers import Server
 
 import messageflux_s3 as s3
 
@@ -150,6 +154,7 @@ def test_reading_and_writing_at_once_is_unsupported(obj: s3.S3Object, mode: str)
         ({"mode": "rb", "encoding": "utf-8"}, ValueError),
         ({"mode": "wb", "newline": ""}, ValueError),
         ({"mode": "w", "newline": "x"}, ValueError),
+        ({"mode": "r", "newline": 3}, TypeError),
         ({"mode": "r", "buffering": 0}, ValueError),
         ({"mode": "rb", "buffering": "0"}, TypeError),
         ({"mode": "rb", "metadata": {}}, TypeError),
@@ -518,14 +523,106 @@ def test_a_file_opened_in_a_handler_commits(obj: s3.S3Object) -> None:
     assert obj.body == b"whole"
 
 
-def test_a_dropped_file_writes_nothing(obj: s3.S3Object, caplog: pytest.LogCaptureFixture) -> None:
-    """And says so."""
-    file = obj.open("wb")
-    file.write(b"half")
-    with caplog.at_level(logging.WARNING):
+SIZES = (0, 1, 70_000, 3 * MIB, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 17 * MIB)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.tuples(st.sampled_from(SIZES), st.sampled_from([bytes, bytearray, memoryview])), max_size=4))
+def test_whatever_the_steps_the_bytes_are_those_written(obj: s3.S3Object, steps: list[tuple[int, Any]]) -> None:
+    """Writes of any sizes and kinds, against io.BytesIO; what was given may be changed as soon as write() is back."""
+    model = io.BytesIO()
+    with obj.open("wb") as file:
+        for size, kind in steps:
+            data = bytearray(BIG[:size])
+            assert file.write(kind(data)) == model.write(data) == size
+            assert file.tell() == model.tell()
+            data[:] = bytes(size)
+    with obj.open() as file:
+        assert file.read() == model.getvalue()
+
+
+@pytest.mark.parametrize(("mode", "half"), [("wb", b"half"), ("w", "half"), ("w", "half" * 20_000)])
+def test_a_dropped_file_writes_nothing(obj: s3.S3Object, caplog: pytest.LogCaptureFixture, mode: str, half: Any) -> None:
+    """And says so; text as well, also where some of it has gone to the writer below."""
+    file = obj.open(mode)
+    file.write(half)
+    with caplog.at_level(logging.WARNING), pytest.warns(ResourceWarning, match="without being closed"):
         del file
+        gc.collect()
     assert not obj.exists()
     assert "without being closed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("wrap", "half"),
+    [(io.TextIOWrapper, "half"), (io.BufferedWriter, b"half"), (lambda below: gzip.GzipFile(fileobj=below, mode="wb"), b"half")],
+    ids=["text", "buffered", "gzip"],
+)
+def test_a_dropped_wrapper_writes_nothing(obj: s3.S3Object, wrap: Callable[[Any], Any], half: Any) -> None:
+    """A wrapper that nobody closed takes the file below with it."""
+    below = obj.open("wb")
+    wrapper = wrap(below)
+    wrapper.write(half)
+    with pytest.warns(ResourceWarning, match="without being closed"):
+        del wrapper, below
+        gc.collect()
+    assert not obj.exists()
+
+
+def test_a_wrapper_dropped_within_the_block_is_the_blocks_affair(obj: s3.S3Object) -> None:
+    """The usual one-liner: nobody closes the wrapper, and the block ends well."""
+    with obj.open("wb") as file:
+        io.TextIOWrapper(file).write("whole")
+        gc.collect()
+    assert obj.body == b"whole"
+
+
+def test_a_function_that_raises_leaves_no_half_a_text(obj: s3.S3Object) -> None:
+    """Without a with block it is the file's end with its function that leaves nothing."""
+
+    def write() -> None:
+        file = obj.open("w")
+        file.write("half")
+        raise KeyError
+
+    with pytest.warns(ResourceWarning, match="without being closed"):
+        with pytest.raises(KeyError):
+            write()
+        gc.collect()
+    assert not obj.exists()
+
+
+def test_a_writer_may_leave_its_text(obj: s3.S3Object) -> None:
+    """What was detached is written on after the text around it is gone."""
+    text = cast(io.TextIOWrapper, obj.open("w"))
+    text.write("a")
+    writer = cast(io.BufferedIOBase, text.detach())
+    del text
+    gc.collect()
+    with writer:
+        writer.write(b"b")
+    assert obj.body == b"ab"
+
+
+@pytest.mark.parametrize("newline", [None, "", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "shift_jis"])
+def test_text_is_written_as_the_builtin_writes_it(obj: s3.S3Object, tmp_path: Path, encoding: str, newline: str | None) -> None:
+    """Byte order marks, newlines and positions: the same bytes, then the same text by lines, also where more is appended."""
+    path = tmp_path / "text"
+    for mode, text in [("w", "a\nb\r\nc"), ("a", "d\ne"), ("w", ""), ("a", "f\n" * 3)]:
+        with path.open(mode, encoding=encoding, newline=newline) as theirs, obj.open(mode, encoding=encoding, newline=newline) as ours:
+            assert ours.write(text) == theirs.write(text)
+            assert ours.tell() == theirs.tell()
+        obj.reload()
+        assert obj.body == path.read_bytes()
+        with path.open(encoding=encoding, newline=newline) as theirs, obj.open("r", encoding=encoding, newline=newline) as ours:
+            assert ours.readline() == theirs.readline()
+            cookie = theirs.tell()
+            assert ours.tell() == cookie
+            rest = theirs.read()
+            assert ours.read() == rest
+            ours.seek(cookie)
+            assert ours.read() == rest
 
 
 def test_a_closed_writer_is_closed(obj: s3.S3Object) -> None:
@@ -552,6 +649,25 @@ def test_a_write_that_fails_raises_and_leaves_nothing(s3_store: s3.S3Store) -> N
     with pytest.raises(s3.S3NoSuchBucket):
         file.close()
     assert file.closed
+
+
+@pytest.mark.parametrize("mode", ["wb", "w"])
+def test_a_part_that_fails_leaves_no_hole(moto: Server, moto_bucket: s3.S3Bucket, mode: str) -> None:
+    """Closing after a failed part, as a wrapper or a finally does, commits nothing of the rest."""
+    moto_bucket.put_object("k", b"former")
+
+    def second_part_fails(method: str, name: str, number: int) -> Fault | None:
+        return Fault("reset_before") if method == "PUT" and "partNumber=2" in name else None
+
+    with run_proxy(moto.endpoint_url, second_part_fails) as proxy:
+        file = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=1).object(f"s3://{moto_bucket.name}/k").open(mode)
+        piece: Any = "x" * MIB if mode == "w" else b"x" * MIB
+        with pytest.raises(s3.S3ConnectionError):
+            for _ in range(100):
+                file.write(piece)
+        file.close()
+        assert proxy.counts()["reset_before"] > 0
+    assert moto_bucket.get_object("k").body == b"former"
 
 
 def test_create_only(s3_bucket: s3.S3Bucket) -> None:
