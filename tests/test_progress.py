@@ -75,9 +75,10 @@ def test_an_interruption_says_how_far_it_came(rclone_bucket: S3Bucket, caplog: p
         rclone_bucket.put_objects(interrupted())
     [record] = caplog.records
     assert "interrupted after" in record.getMessage()
-    there = rclone_bucket.find().count()
+    # What was on its way when the connection closed may stand there half written, under a name of rclone's own (".partial").
+    there = {obj.key for obj in rclone_bucket.find()} & {f"n/{number}" for number in range(2000)}
     said = int(record.getMessage().split("after ")[1].split()[0].replace(",", ""))
-    assert 1000 <= said <= there <= 2000
+    assert 1000 <= said <= len(there)
 
 
 def test_totals_are_told_where_they_are_known(caplog: pytest.LogCaptureFixture) -> None:
