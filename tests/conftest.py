@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from messageflux_s3 import S3Bucket, S3Store
 
+LANE_IS_SHUT = os.environ.get("MFS3_LANE") == "shut"
+"""Everything of this run goes through boto3; tests of the lane itself (marked ``lane``) are left out."""
+
 
 @pytest.fixture(autouse=True)
 def no_credentials_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,6 +29,15 @@ def no_credentials_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def lane_as_asked() -> Iterator[None]:
+    """With ``MFS3_LANE=shut`` the fast lane of every store in this process is shut."""
+    with pytest.MonkeyPatch.context() as patch:
+        if LANE_IS_SHUT:
+            patch.setattr("messageflux_s3.gate.Gate.shut_reason", lambda gate: "shut for this run of the tests")
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -136,8 +148,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"{name:<10}{row['passed']:>8}{row['failed']:>8}{row['error']:>8}{row['skipped']:>9}")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Note for the table which server a test talks to."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is about the lane itself where it is shut, and note for the table which server a test talks to."""
+    if LANE_IS_SHUT:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("lane")])
+        items[:] = [item for item in items if not item.get_closest_marker("lane")]
     for item in items:
         names = set(getattr(item, "fixturenames", ()))
         parameter = getattr(getattr(item, "callspec", None), "params", {}).get("server")

@@ -179,6 +179,7 @@ async def opened(server: ScriptedServer, **settings: Any) -> AsyncIterator[Async
         yield bucket
 
 
+@pytest.mark.lane
 @pytest.mark.parametrize(
     "broken",
     [
@@ -211,6 +212,7 @@ def test_what_the_lane_leaves_is_asked_of_boto3(broken: bytes) -> None:
     server.close()
 
 
+@pytest.mark.lane
 def test_a_stale_connection_and_a_silent_server() -> None:
     """A connection closed while idle is replaced; a server that says nothing is given up after the read timeout."""
 
@@ -234,6 +236,7 @@ def test_a_stale_connection_and_a_silent_server() -> None:
     server.close()
 
 
+@pytest.mark.lane
 def test_cancelling_closes_the_connection() -> None:
     """A cancelled request is given up at once, and the next one gets its own answer."""
 

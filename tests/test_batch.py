@@ -17,7 +17,11 @@ from messageflux_s3.content import KEPT_BYTES
 from tests.servers import Server, run_moto, run_rclone
 from tests.test_lane import ScriptedServer
 
-WAYS = [(server, is_open) for server in ("rclone", "moto") for is_open in (True, False)]
+WAYS = [
+    pytest.param((server, is_open), id=f"{server}-{'lane' if is_open else 'boto3'}", marks=[pytest.mark.lane] if is_open else [])
+    for server in ("rclone", "moto")
+    for is_open in (True, False)
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +30,7 @@ def servers() -> Iterator[dict[str, Server]]:
         yield {"rclone": rclone, "moto": moto}
 
 
-@pytest.fixture(params=WAYS, ids=[f"{server}-{'lane' if is_open else 'boto3'}" for server, is_open in WAYS])
+@pytest.fixture(params=WAYS)
 def bucket(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Iterator[S3Bucket]:
     """A fresh bucket, reached through the lane or through boto3 alone."""
     server, is_open = request.param

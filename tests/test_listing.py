@@ -227,6 +227,7 @@ def connect(server: ScriptedServer) -> Any:
     return bucket
 
 
+@pytest.mark.lane
 def test_the_next_page_is_asked_while_this_one_is_consumed() -> None:
     """When a page is handed over, the next one has been asked; the last one asks nothing more."""
     server = scripted_listing(4)
