@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 URL, ACCESS, SECRET, BUCKET = (os.environ[f"BENCH_{name}"] for name in ("URL", "ACCESS", "SECRET", "BUCKET"))
+CERTIFICATE = os.environ.get("BENCH_CERTIFICATE")  # of the server at URL, where that speaks TLS
 LIST_URL = os.environ["BENCH_LIST_URL"]  # a server of canned listings
 THREADS = 16
 
@@ -35,7 +36,8 @@ def messageflux_s3() -> Tasks:
     import messageflux_s3 as s3
 
     bucket, canned = (
-        s3.connect(url, access_key=ACCESS, secret_key=SECRET, region="us-east-1").bucket(BUCKET) for url in (URL, LIST_URL)
+        s3.connect(url, access_key=ACCESS, secret_key=SECRET, region="us-east-1", verify=CERTIFICATE or True).bucket(BUCKET)
+        for url in (URL, LIST_URL)
     )
 
     def etl(count: int, size: int) -> None:
@@ -61,8 +63,9 @@ def boto3_client(url: str = URL) -> Any:
 
     config = Config(max_pool_connections=64, request_checksum_calculation="when_required", response_checksum_validation="when_required")
     return boto3.resource(
-        "s3", endpoint_url=url, aws_access_key_id=ACCESS, aws_secret_access_key=SECRET, region_name="us-east-1", config=config
-    )
+        "s3", endpoint_url=url, aws_access_key_id=ACCESS, aws_secret_access_key=SECRET, region_name="us-east-1", config=config,
+        verify=CERTIFICATE,
+    )  # fmt: skip
 
 
 def boto3_resource() -> Tasks:

@@ -3,9 +3,10 @@
     python benchmarks/run.py [--scale 1.0] [--rounds 3] [--only read list …] [--peers messageflux_s3 obstore_threads …]
 
 Each peer runs in an environment of its own (made on first use under ``~/.cache/messageflux-s3-benchmarks``), in a process of its
-own, so that pins do not clash and nothing is shared. The server is rclone's, for listings one with canned pages. Every task runs
-once with each peer in turn, then again; the median of the rounds counts. The result is a table of ratios and of client CPU,
-written to ``docs/explanation/`` with a chart and the raw figures.
+own, so that pins do not clash and nothing is shared. The server is rclone's, for listings one with canned pages; those who take a
+certificate of our own do some of it over TLS too. Every task runs once with each peer in turn, then again; the median of the rounds
+counts. The result is a table of ratios and of client CPU, written to ``docs/explanation/`` with a chart and the raw figures. A peer that
+fails or hangs at something says so under the table.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import venv
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -43,37 +46,66 @@ PEERS: dict[str, list[str]] = {
     "smart_open": ["smart_open[s3]"],
     "s5cmd": ["s5cmd"],
 }
+TAKES_A_CERTIFICATE = ("messageflux_s3", "boto3_threads", "obstore_threads", "obstore_async")
+LONGEST_TASK = 600.0
 CACHE = Path.home() / ".cache" / "messageflux-s3-benchmarks"
 
 
+Figures = dict[str, dict[str, list[dict[str, Any]]]]
+"""Task, peer -> what each round took."""
+
+
 class Peer:
-    """A peer's process."""
+    """A peer's process. Where it does not start, ends or hangs, it answers with that from then on."""
 
     def __init__(self, name: str, environment: dict[str, str]) -> None:
         self.name = name
+        self.tasks: list[str] = []
+        self._process: subprocess.Popen[str] | None = None
+        self._end = ""
         environment = {**os.environ, **environment, "PYTHONPATH": str(ROOT) if name == "messageflux_s3" else ""}
-        command = [str(python_of(name)), str(ROOT / "benchmarks" / "peers.py"), name]
+        try:
+            command = [str(python_of(name)), str(ROOT / "benchmarks" / "peers.py"), name]
+        except (OSError, subprocess.CalledProcessError) as error:
+            self._end = f"it cannot be installed: {error}"
+            return
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-        self.tasks: list[str] = self._answer()["tasks"]
+        self.tasks = self._answer().get("tasks", [])
 
     def run(self, task: str, *arguments: Any) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps([task, arguments]) + "\n")
-        self._process.stdin.flush()
+        """Have it do a task; the answer has seconds and CPU, or a problem."""
+        if self._process is not None and not self._end:
+            assert self._process.stdin is not None
+            with suppress(BrokenPipeError):
+                self._process.stdin.write(json.dumps([task, arguments]) + "\n")
+                self._process.stdin.flush()
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
+        if self._process is None or self._end:
+            return {"problem": self._end}
         assert self._process.stdout is not None
+        patience = threading.Timer(LONGEST_TASK, self._process.kill)
+        patience.start()
         line = self._process.stdout.readline()
+        patience.cancel()
         if not line:
-            raise RuntimeError(f"{self.name} ended")
+            self._end = f"it ended with {self._process.wait(30)}"
+            return {"problem": self._end}
         answer: dict[str, Any] = json.loads(line)
         return answer
 
     def close(self) -> None:
+        """Let the process end."""
+        if self._process is None:
+            return
         assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
 
 
 def python_of(name: str) -> Path:
@@ -87,8 +119,12 @@ def python_of(name: str) -> Path:
     return python
 
 
-def work(scale: float, large: str, target: str) -> list[tuple[str, str, tuple[Any, ...], int]]:
-    """The tasks: how each is called, what it is, with which arguments, and for how many objects it counts."""
+Work = tuple[str, str, tuple[Any, ...], int]
+"""How a task is called, what it is, with which arguments, and for how many objects it counts."""
+
+
+def work(scale: float, large: str, target: str) -> list[Work]:
+    """The tasks."""
     many, one, listed = max(50, int(10_000 * scale)), max(50, int(2_000 * scale)), max(1, int(100 * scale)) * 1000
     mebibytes = Path(large).stat().st_size >> 20
     return [
@@ -104,6 +140,54 @@ def work(scale: float, large: str, target: str) -> list[tuple[str, str, tuple[An
         (f"upload {mebibytes} MiB", "upload", (large,), 1),
         (f"download {mebibytes} MiB", "download", (target,), 1),
     ]
+
+
+def work_over_tls(scale: float) -> list[Work]:
+    """The tasks that are done over TLS as well."""
+    many, one = max(50, int(10_000 * scale)), max(50, int(2_000 * scale))
+    return [
+        ("write 1 KiB over TLS", "write", (many, 1024), many),
+        ("read 1 KiB over TLS", "read", (many, 1024), many),
+        ("put over TLS, one by one", "put one", (one, 1024), one),
+        ("get over TLS, one by one", "get one", (one, 1024), one),
+    ]
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for this machine that nobody vouches for, and its key."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(command, check=True, capture_output=True)
+    return cert, key
+
+
+def measure(
+    names: list[str], environment: dict[str, str], tasks: list[Work], rounds: int, figures: Figures, problems: dict[str, None]
+) -> None:
+    """Have the peers do the tasks, in alternation, round after round."""
+    peers = [Peer(name, environment) for name in names]
+    for peer in peers:  # connections made, modules loaded, code paths seen
+        for task in ("write", "read", "put one", "get one"):
+            if task in peer.tasks:
+                peer.run(task, 50, 1024)
+        if "list" in peer.tasks:
+            peer.run("list")
+        if not peer.tasks:
+            problems[f"{peer.name}: {peer.run('read')['problem']}"] = None
+    for label, task, arguments, objects in tasks:
+        for _ in range(rounds):
+            for peer in peers:
+                if task not in peer.tasks:
+                    continue
+                answer = peer.run(task, *arguments)
+                if answer["problem"]:
+                    problems[f"{label}: {peer.name}: {answer['problem']}"] = None
+                    continue
+                answer["objects"] = objects
+                figures.setdefault(label, {}).setdefault(peer.name, []).append(answer)
+    for peer in peers:
+        peer.close()
 
 
 def import_time(name: str, statement: str) -> float:
@@ -168,7 +252,8 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", default=[*PEERS], choices=[*PEERS])
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "explanation")
     options = parser.parse_args()
-    figures: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    figures: Figures = {}
+    problems: dict[str, None] = {}  # a set that keeps its order
     with run_rclone() as server, tempfile.TemporaryDirectory() as folder:
         assert server.root is not None
         (server.root / "bench").mkdir()
@@ -186,28 +271,19 @@ def main() -> None:
             "BENCH_BUCKET": "bench",
             "BENCH_LIST_URL": f"http://127.0.0.1:{told[0].recv()}",
         }
-        peers = [Peer(name, environment) for name in options.peers]
-        for peer in peers:  # connections made, modules loaded, code paths seen
-            for task in ("write", "read", "put one", "get one"):
-                if task in peer.tasks:
-                    peer.run(task, 50, 1024)
-            if "list" in peer.tasks:
-                peer.run("list")
-        for label, task, arguments, objects in work(options.scale, str(large), str(Path(folder, "down"))):
-            if options.only and not any(label.startswith(wanted) for wanted in options.only):
-                continue
-            for _ in range(options.rounds):
-                for peer in peers:
-                    if task not in peer.tasks:
-                        continue
-                    answer = peer.run(task, *arguments)
-                    if answer["problem"]:
-                        print(f"{label}: {peer.name}: {answer['problem']}", file=sys.stderr)
-                        continue
-                    answer["objects"] = objects
-                    figures.setdefault(label, {}).setdefault(peer.name, []).append(answer)
-        for peer in peers:
-            peer.close()
+        def wanted(tasks: list[Work]) -> list[Work]:
+            return [task for task in tasks if not options.only or any(task[0].startswith(begin) for begin in options.only)]
+
+        tasks = wanted(work(options.scale, str(large), str(Path(folder, "down"))))
+        measure(options.peers, environment, tasks, options.rounds, figures, problems)
+        if tasks_over_tls := wanted(work_over_tls(options.scale)):
+            paths = certificate(Path(folder))
+            with run_rclone(certificate=paths) as secure:
+                assert secure.root is not None
+                (secure.root / "bench").mkdir()
+                environment |= {"BENCH_URL": secure.endpoint_url, "BENCH_CERTIFICATE": str(paths[0])}
+                names = [name for name in options.peers if name in TAKES_A_CERTIFICATE]
+                measure(names, environment, tasks_over_tls, options.rounds, figures, problems)
         listing.terminate()
     results = {
         label: {
@@ -225,10 +301,11 @@ def main() -> None:
     first = import_time("messageflux_s3", f"import messageflux_s3; messageflux_s3.connect({settings}).client")
     given = "'s3', 'us-east-1', endpoint_url='http://127.0.0.1:9', aws_access_key_id='a', aws_secret_access_key='b'"
     their_first = import_time("messageflux_s3", f"import boto3; boto3.resource({given})")
+    failed = "".join(f"- Not done: {problem}\n" for problem in problems) + ("\n" if problems else "")
     text = (
         f"Measured on {date.today()}, {machine()}, load {os.getloadavg()[0]:.1f}; rclone's server on the same machine; "
         f"scale {options.scale}, the median of {options.rounds} rounds in alternation.\n\n"
-        f"{table(results)}\n\n`import messageflux_s3` takes {ours * 1000:.0f} ms, {ours / theirs:.2f} × `import boto3`; "
+        f"{table(results)}\n\n{failed}`import messageflux_s3` takes {ours * 1000:.0f} ms, {ours / theirs:.2f} × `import boto3`; "
         f"with the first store made {first * 1000:.0f} ms, {first / their_first:.2f} × boto3 with its first resource.\n"
     )
     print(text)

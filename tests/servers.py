@@ -76,8 +76,11 @@ def run_moto() -> Iterator[Server]:
 
 
 @contextmanager
-def run_rclone() -> Iterator[Server]:
-    """rclone's server over a folder: the truth on disk, a stricter opinion, and what it does not know is dangerous."""
+def run_rclone(*, certificate: tuple[Path, Path] | None = None) -> Iterator[Server]:
+    """rclone's server over a folder: the truth on disk, a stricter opinion, and what it does not know is dangerous.
+
+    With a certificate and its key it speaks TLS.
+    """
     with tempfile.TemporaryDirectory(prefix="mfs3-rclone-") as folder:
         root, log = Path(folder, "root"), Path(folder, "log")
         root.mkdir()
@@ -85,11 +88,14 @@ def run_rclone() -> Iterator[Server]:
             _rclone_binary(), "serve", "s3", str(root), "--addr", "127.0.0.1:0", "--auth-key", "ACCESSKEY01,SECRETKEY0123456",
             "--vfs-cache-mode", "off", "--config", "", "--log-file", str(log),
         ]  # fmt: skip
+        if certificate is not None:
+            command += ["--cert", str(certificate[0]), "--key", str(certificate[1])]
         # rclone does not notice that its parent is gone: a second process reads the pipe to us, and ends rclone at its end.
         watched = 'exec 3<&0; (cat <&3; kill -9 $$) >/dev/null 2>&1 & exec 3<&- </dev/null; exec "$@"'
         process = subprocess.Popen(["/bin/sh", "-c", watched, "sh", *command], stdin=subprocess.PIPE, start_new_session=True)
         try:
-            yield Server("rclone", _announced_url(process, log), "ACCESSKEY01", "SECRETKEY0123456", root)
+            url = _announced_url(process, log)
+            yield Server("rclone", url if certificate is None else url.replace("http:", "https:"), "ACCESSKEY01", "SECRETKEY0123456", root)
         finally:
             assert process.stdin is not None
             process.stdin.close()
@@ -108,7 +114,7 @@ def _announced_url(process: subprocess.Popen[bytes], log: Path) -> str:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         said = log.read_text() if log.exists() else ""
-        if found := re.search(r"Starting s3 server on \[(http://[\d.]+:\d+)/\]", said):
+        if found := re.search(r"Starting s3 server on \[(https?://[\d.]+:\d+)/\]", said):
             return found[1]
         time.sleep(0.02)
     raise RuntimeError(f"rclone did not start: {log.read_text() if log.exists() else 'it said nothing'}")
