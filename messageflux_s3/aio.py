@@ -281,8 +281,9 @@ class AsyncS3Bucket:
             request = content.put_request(self.name, key, body, encoded, content.s3_parameters(key, extra))
             answered = await self._engine.lane.send(request) if request is not None else None
             if request is not None and answered is not None:
-                head = content.head_of_put(answered, request, encoded)
-                return AsyncS3Object(S3Object._of(self._bucket, key, head=head), self._engine)
+                head = content.head_of_put(self._engine.connection, answered, request, encoded)
+                if head is not None:
+                    return AsyncS3Object(S3Object._of(self._bucket, key, head=head), self._engine)
         written = await self._engine.run_through_boto3(
             self._bucket.put_object, key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra
         )

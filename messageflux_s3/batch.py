@@ -137,7 +137,7 @@ def get_many(
     *,
     concurrency: int = CONCURRENCY,
     max_bytes: int = MAX_BYTES,
-) -> Iterator[tuple[Any, tuple[Head, bytes | None] | S3Error | None]]:
+) -> Generator[tuple[Any, tuple[Head, bytes | None] | S3Error | None], None, None]:
     """Read many objects, in order.
 
     Args:
@@ -204,7 +204,7 @@ def put_many(
     *,
     concurrency: int = CONCURRENCY,
     max_bytes: int = MAX_BYTES,
-) -> Iterator[tuple[str, Head | S3Error]]:
+) -> Generator[tuple[str, Head | S3Error], None, None]:
     """Write many objects; their outcomes come in order.
 
     Args:
@@ -232,19 +232,11 @@ def put_many(
         return request
 
     def from_lane(request: LaneRequest, response: LaneResponse) -> Head:
-        return content.head_of_put(response, request, request.tag[0])
+        made = content.head_of_put(connection, response, request, request.tag[0])
+        return made if made is not None else from_boto3(request)
 
     def from_boto3(request: LaneRequest) -> Head:
-        encoded, parameters = request.tag
-        answer = connection.call(
-            "PutObject",
-            Bucket=bucket_name,
-            Key=request.key,
-            Body=request.body,
-            Metadata=encoded,
-            **parameters,
-        )
-        return Head.from_write(len(request.body), answer.get("ETag"), answer.get("VersionId"), encoded)
+        return content.put_through_boto3(connection, bucket_name, request.key, request.body, *request.tag)
 
     outcomes = _run(
         connection,

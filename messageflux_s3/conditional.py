@@ -14,9 +14,7 @@ Conditional writes never take the fast lane, which leaves no trace of its retrie
 
 from __future__ import annotations
 
-import hashlib
 import random
-import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -24,13 +22,12 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from . import condition_probe, content
+from . import checksum, condition_probe, content
 from . import metadata as user_metadata
 from .condition_probe import Ability
 from .connection import Connection
 from .content import Head
 from .errors import (
-    S3ChecksumError,
     S3ConnectionError,
     S3Error,
     S3NoSuchItem,
@@ -55,8 +52,6 @@ _ABILITIES: dict[str, tuple[Ability, Ability]] = {
     "CompleteMultipartUpload": ("multipart_if_absent", "multipart_if_match"),
     "CopyObject": ("copy_if_absent", "copy_if_match"),
 }
-
-_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 def check(*, if_absent: bool, if_match: str | None) -> None:
@@ -118,9 +113,8 @@ def put(
     write_id = new_write_id()
     encoded = {**user_metadata.encode(metadata), WRITE_ID: f"{write_id} {carried}".strip()}
     call = caller(connection, bucket_name, key, write_id, if_absent=if_absent, if_match=if_match, carried=carried)
-    answer = call(
-        "PutObject", Bucket=bucket_name, Key=key, Body=body, Metadata=encoded, **content.s3_parameters(key, extra)
-    )
+    parameters = {"Bucket": bucket_name, "Key": key, "Body": body, "Metadata": encoded, **content.s3_parameters(key, extra)}
+    answer = checksum.call(connection, "PutObject", parameters, send=call)
     return Head.from_write(len(body), answer.get("ETag"), answer.get("VersionId"), encoded)
 
 
@@ -432,21 +426,6 @@ def update(
     ) from conflict
 
 
-def check_body(answer: Mapping[str, Any], body: bytes, bucket_name: str, key: str) -> None:
-    """Compare what arrived with the etag, where that is an MD5: what is written back must not rest on a byte that changed on its way.
-
-    Raises:
-        S3ChecksumError: They differ.
-    """
-    etag = str(answer.get("ETag") or "").strip('"')
-    is_encrypted = answer.get("SSECustomerAlgorithm") or answer.get("ServerSideEncryption") not in (None, "AES256")
-    if _MD5.fullmatch(etag) and not is_encrypted and hashlib.md5(body, usedforsecurity=False).hexdigest() != etag:
-        raise S3ChecksumError(
-            f"GetObject on s3://{bucket_name}/{key}: what arrived is not what its etag {etag} stands for",
-            operation="GetObject", bucket=bucket_name, key=key, retryable=True,
-        )  # fmt: skip
-
-
 def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, bytes | None, dict[str, Any]]:
     """What stands there: its headers, its content, and what describes it, as parameters of the write that replaces it."""
     try:
@@ -461,6 +440,6 @@ def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, byt
             f"GetObject on s3://{bucket_name}/{key}: the answer did not arrive whole", operation="GetObject", bucket=bucket_name, key=key,
             retryable=True,
         )  # fmt: skip
-    check_body(answer, before, bucket_name, key)
+    checksum.check_received(answer, before, bucket_name, key)
     kept = {name: answer[name] for name in _DESCRIBING if answer.get(name)}
     return found, before, {**kept, "metadata": found.metadata}

@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal, TypedDict, cast
 from urllib.parse import quote, urlencode
 
+from . import checksum
 from . import metadata as user_metadata
 from .connection import Connection
 from .errors import S3ConnectionError, S3Error, S3ObjectChanged, S3PreconditionFailed, S3Unsupported
@@ -415,11 +416,27 @@ def put(
     parameters = s3_parameters(key, extra)
     request = put_request(bucket_name, key, body, encoded, parameters)
     answered = connection.lane.send(request) if request is not None else None
-    if answered is not None:
+    if request is not None and answered is not None:
         with connection.translating("PutObject", bucket_name, key):
-            headers = _success(answered, "PutObject", bucket_name, key).headers
-        return Head.from_write(len(body), headers.get("etag"), headers.get("x-amz-version-id"), encoded)
-    answer = connection.call("PutObject", Bucket=bucket_name, Key=key, Body=body, Metadata=encoded, **parameters)
+            made = head_of_put(connection, answered, request, encoded)
+        if made is not None:
+            return made
+    return put_through_boto3(connection, bucket_name, key, body, encoded, parameters)
+
+
+def put_through_boto3(
+    connection: Connection, bucket_name: str, key: str, body: bytes, encoded: Mapping[str, str], parameters: Mapping[str, Any]
+) -> Head:
+    """One PUT of bytes the way that always works.
+
+    Raises:
+        S3ChecksumError: Something else arrived than was sent.
+
+    Requests:
+        1 PUT
+    """
+    whole = {"Bucket": bucket_name, "Key": key, "Body": body, "Metadata": encoded, **parameters}
+    answer = checksum.call(connection, "PutObject", whole)
     return Head.from_write(len(body), answer.get("ETag"), answer.get("VersionId"), encoded)
 
 
@@ -436,13 +453,17 @@ def put_request(
     return LaneRequest("PUT", bucket_name, key, "", headers, body)
 
 
-def head_of_put(response: LaneResponse, request: LaneRequest, encoded: Mapping[str, str]) -> Head:
-    """What the lane's answer to a PUT says of the new object.
+def head_of_put(
+    connection: Connection, response: LaneResponse, request: LaneRequest, encoded: Mapping[str, str]
+) -> Head | None:
+    """What the lane's answer to a PUT says of the new object; None where that is not what was sent: ask boto3.
 
     Raises:
         S3Error: It was no success.
     """
     headers = _success(response, "PutObject", request.bucket, request.key).headers
+    if checksum.is_other(connection, headers, request.body):
+        return None
     return Head.from_write(len(request.body), headers.get("etag"), headers.get("x-amz-version-id"), encoded)
 
 

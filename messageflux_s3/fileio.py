@@ -29,7 +29,7 @@ from types import TracebackType
 from typing import IO, Any, NamedTuple, cast
 from urllib.parse import quote
 
-from . import conditional, content
+from . import checksum, conditional, content
 from . import metadata as user_metadata
 from .connection import Connection
 from .content import Head
@@ -877,7 +877,8 @@ class ObjectWriter(io.BufferedIOBase):
         if self.mode == "xb":
             conditional.put(self._connection, self._bucket_name, self.name, body, if_absent=True, **self._given)
         else:
-            self._connection.call("PutObject", Bucket=self._bucket_name, Key=self.name, Body=body, **self._parameters)
+            whole = {"Bucket": self._bucket_name, "Key": self.name, "Body": body, **self._parameters}
+            checksum.call(self._connection, "PutObject", whole)
 
     def _begun_upload(self) -> MultipartUpload:
         """The upload under way; one that appends begins with the former content."""

@@ -25,7 +25,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal
 
-from . import conditional
+from . import checksum, conditional
 from .connection import Connection
 from .content import Head
 from .errors import (
@@ -115,7 +115,7 @@ class _File:
                     raise ConnectionError("the answer was cut off within its headers")
         except S3NoSuchItem:
             return None
-        conditional.check_body(answer, body, self.bucket_name, self.key)
+        checksum.check_received(answer, body, self.bucket_name, self.key)
         try:
             document = json.loads(body)
         except ValueError:

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
+from . import checksum
 from .connection import Connection
 from .errors import S3ConnectionError, S3Error, S3Unsupported
 
@@ -37,6 +38,7 @@ class MultipartUpload:
         key: The key.
         parameters: What CreateMultipartUpload takes, under S3's own names (``Metadata`` already encoded).
         concurrency: How many parts are under way at once at the most; that many are held in memory.
+        verify_checksum: Whether to send each part's MD5 along and to compare the store's, where boto3 sends no checksum itself.
 
     Requests:
         1 POST at the first part, 1 PUT per part, 1 POST to complete or 1 DELETE to abort.
@@ -50,10 +52,12 @@ class MultipartUpload:
         *,
         parameters: Mapping[str, Any] | None = None,
         concurrency: int = 4,
+        verify_checksum: bool = True,
     ) -> None:
         self._connection = connection
         self._where = {"Bucket": bucket_name, "Key": key}
         self._parameters = dict(parameters or {})
+        self._verify_checksum = verify_checksum
         self._concurrency = max(1, min(concurrency, connection.config.max_concurrency))
         self._executor: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
@@ -62,8 +66,8 @@ class MultipartUpload:
         self._next_number = 1
         self._upload_id: str | None = None
         self._is_over = False
-        self.on_sent: Callable[[Any, Mapping[str, Any]], None] | None = None
-        """Told of each part that arrived (its body, the store's answer), in the thread that sent it; what it raises fails the upload."""
+        self.on_sent: Callable[[int], None] | None = None
+        """Told the size of each part that arrived, in the thread that sent it; what it raises fails the upload."""
 
     @property
     def upload_id(self) -> str | None:
@@ -95,7 +99,7 @@ class MultipartUpload:
         """Send a part. Returns at once while there is room, else waits for the oldest one.
 
         Args:
-            body: Bytes, or whatever boto3 takes as a ``Body``; not to be changed until the upload is over.
+            body: Bytes, not to be changed until the upload is over.
             parameters: More of what UploadPart takes.
 
         Raises:
@@ -136,12 +140,16 @@ class MultipartUpload:
         )
 
     def _send(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        answer = self._connection.call(operation, **parameters)
+        if operation == "UploadPart" and self._verify_checksum:
+            encrypted = checksum.is_encrypted(self._parameters)
+            answer = checksum.call(self._connection, operation, parameters, encrypted=encrypted)
+        else:
+            answer = self._connection.call(operation, **parameters)
         result = answer.get("CopyPartResult", {}) if operation == "UploadPartCopy" else answer
         if "ETag" not in result:
             raise S3Unsupported(f"{operation} on s3://{self._where['Bucket']}/{self._where['Key']}: the store took it for something else")
         if self.on_sent is not None and operation == "UploadPart":
-            self.on_sent(parameters["Body"], answer)
+            self.on_sent(len(parameters["Body"]))
         checksums = {name: value for name, value in result.items() if name.startswith("Checksum") and name != "ChecksumType"}
         return {"PartNumber": parameters["PartNumber"], "ETag": result["ETag"], **checksums}
 

@@ -12,16 +12,17 @@ import re
 import tempfile
 import unicodedata
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from . import listing, render, transfer
+from . import batch, checksum, listing, render, transfer
 from .connection import Connection
-from .content import unquoted
+from .content import Head, unquoted
 from .errors import Failure, S3BatchError, S3Error, S3InvalidName, S3NoSuchItem
 from .keys import check_key, glob_to_pattern, key_to_path, path_to_key
 from .progress import Progress, reporting
@@ -32,6 +33,9 @@ Action = Literal["copy", "skip", "delete"]
 Globs: TypeAlias = "str | Sequence[str] | None"
 
 WORKERS = 8
+SMALL_BYTES = 1024 * 1024
+"""Up to here a file travels through the fast lane, many at a time; larger ones are handed to ``transfer.py``."""
+_HELD_BYTES = 64 * 1024 * 1024
 _STEPS_SHOWN = 1000
 _OUR_OWN = (".mfs3-partial", ".mfs3-journal")
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -147,10 +151,10 @@ class SyncPlan:
         total = sum(step.size for step in self.copied)
         with reporting(progress, total, self.prefix or self.bucket_name) as report:
             if self.direction == "to_store":
-                jobs = ((step.key, step.size, _up(connection, self.bucket_name, folder, step, report)) for step in self.copied)
+                files = [_File(step.key, folder.joinpath(*step.path.split("/")), step.size) for step in self.copied]
+                _send(connection, self.bucket_name, files, report, "sync")
             else:
-                jobs = ((step.key, step.size, _down(connection, self.bucket_name, folder, step, report)) for step in self.copied)
-            run(jobs, "sync")
+                _fetch(connection, self.bucket_name, folder, self.copied, report, "sync")
         removals = (
             (step.key, 0, _remove_object(connection, self.bucket_name, step.key))
             if self.direction == "to_store"
@@ -439,47 +443,178 @@ def _ignores_case(folder: Path) -> bool:
 Job: TypeAlias = "tuple[str, int, Callable[[], object]]"
 
 
-def run(jobs: Iterable[Job], operation: str) -> list[str]:
-    """Small ones side by side, large ones one by one (they are parallel in themselves); every error is kept to the end."""
-    succeeded: list[str] = []
-    failures: list[Failure] = []
-    waiting: deque[tuple[str, Future[object]]] = deque()
+class _Outcomes:
+    """What became of each key; every error is kept to the end."""
 
-    def collect() -> None:
-        key, future = waiting.popleft()
-        try:
-            future.result()
-        except S3Error as error:
-            failures.append(Failure(key, None, error))
-        except OSError as error:
-            wrapped = S3Error(f"{key!r}: {error}", operation=operation, key=key)
+    def __init__(self, operation: str) -> None:
+        self._operation = operation
+        self.succeeded: list[str] = []
+        self.failures: list[Failure] = []
+
+    def note(self, key: str, error: Exception | None = None) -> None:
+        """A key is done, or failed. What is neither the store's error nor the disk's is raised: it is about all of them."""
+        if error is None:
+            self.succeeded.append(key)
+        elif isinstance(error, S3Error):
+            self.failures.append(Failure(key, None, error))
+        elif isinstance(error, OSError):
+            wrapped = S3Error(f"{key!r}: {error}", operation=self._operation, key=key)
             wrapped.__cause__ = error
-            failures.append(Failure(key, None, wrapped))
+            self.failures.append(Failure(key, None, wrapped))
         else:
-            succeeded.append(key)
+            raise error
 
-    executor = ThreadPoolExecutor(WORKERS, "messageflux-s3-sync")
-    try:
-        for key, size, job in jobs:
-            if size > transfer.THRESHOLD_BYTES:
-                while waiting:
+    def run(self, jobs: Iterable[Job]) -> None:
+        """Do jobs: small ones side by side, large ones one by one (they are parallel in themselves)."""
+        waiting: deque[tuple[str, Future[object]]] = deque()
+
+        def collect() -> None:
+            key, future = waiting.popleft()
+            try:
+                future.result()
+            except Exception as error:
+                self.note(key, error)
+            else:
+                self.note(key)
+
+        executor = ThreadPoolExecutor(WORKERS, "messageflux-s3-sync")
+        try:
+            for key, size, job in jobs:
+                if size > transfer.THRESHOLD_BYTES:
+                    while waiting:
+                        collect()
+                waiting.append((key, executor.submit(job)))
+                if size > transfer.THRESHOLD_BYTES or len(waiting) >= WORKERS * 4:
                     collect()
-            waiting.append((key, executor.submit(job)))
-            if size > transfer.THRESHOLD_BYTES or len(waiting) >= WORKERS * 4:
+            while waiting:
                 collect()
-        while waiting:
-            collect()
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-    if failures:
-        first = failures[0]
-        raise S3BatchError(
-            f"{len(failures)} of {len(failures) + len(succeeded)} failed, first {first.key!r}: {first.error}",
-            operation=operation,
-            failures=failures,
-            succeeded=succeeded,
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+
+    def settle(self) -> None:
+        """Raise what failed.
+
+        Raises:
+            S3BatchError: Something did.
+        """
+        if self.failures:
+            first = self.failures[0]
+            raise S3BatchError(
+                f"{len(self.failures)} of {len(self.failures) + len(self.succeeded)} failed, first {first.key!r}: {first.error}",
+                operation=self._operation,
+                failures=self.failures,
+                succeeded=self.succeeded,
+            )
+
+
+def run(jobs: Iterable[Job], operation: str) -> list[str]:
+    """Do jobs side by side, and return the keys of those that were done.
+
+    Raises:
+        S3BatchError: Some failed; the others were done.
+    """
+    outcomes = _Outcomes(operation)
+    outcomes.run(jobs)
+    outcomes.settle()
+    return outcomes.succeeded
+
+
+class _File(NamedTuple):
+    """A file to send, and its key."""
+
+    key: str
+    path: Path
+    size: int
+
+
+def _send(
+    connection: Connection,
+    bucket_name: str,
+    files: Sequence[_File],
+    report: Callable[[int], None],
+    operation: str,
+    metadata: Mapping[str, str] | None = None,
+    **extra: Any,
+) -> None:
+    """Upload files: small ones through the fast lane, many at a time; then the others."""
+    outcomes = _Outcomes(operation)
+
+    def read() -> Iterator[batch.Written]:
+        for file in files:
+            if file.size <= SMALL_BYTES:
+                try:
+                    yield batch.Written(file.key, file.path.read_bytes(), metadata, extra)
+                except OSError as error:
+                    outcomes.note(file.key, error)
+
+    with closing(batch.put_many(connection, bucket_name, read(), max_bytes=_HELD_BYTES)) as written:
+        for key, outcome in written:
+            if isinstance(outcome, S3Error):
+                outcomes.note(key, outcome)
+            else:
+                outcomes.note(key)
+                report(outcome.size or 0)
+
+    def job(file: _File) -> Callable[[], object]:
+        return lambda: transfer.upload(connection, bucket_name, file.key, file.path, metadata=metadata, progress=report, **extra)
+
+    outcomes.run((file.key, file.size, job(file)) for file in files if file.size > SMALL_BYTES)
+    outcomes.settle()
+
+
+def _fetch(
+    connection: Connection,
+    bucket_name: str,
+    folder: Path,
+    steps: Sequence[SyncStep],
+    report: Callable[[int], None],
+    operation: str,
+    *,
+    overwrite: bool = True,
+) -> None:
+    """Download objects: small ones through the fast lane, many at a time; then the others."""
+    outcomes = _Outcomes(operation)
+
+    def fetch_one(step: SyncStep) -> None:
+        target = inside(folder, step.path)
+        head = transfer.download(
+            connection, bucket_name, step.key, target, version_id=step.version_id, overwrite=overwrite, progress=report
         )
-    return succeeded
+        _set_time(target, head, step)
+
+    def write(step: SyncStep, outcome: tuple[Head, bytes | None] | S3Error | None) -> None:
+        if isinstance(outcome, S3Error):
+            raise outcome
+        head, body = outcome or (Head(), None)
+        if body is None or checksum.is_refuted(head.etag, body):
+            fetch_one(step)  # it has grown, or is to be looked at more closely
+            return
+        target = inside(folder, step.path)
+        transfer.write_file(target, body, overwrite=overwrite)
+        _set_time(target, head, step)
+        report(len(body))
+
+    small = (batch.Wanted(step.key, step.version_id, tag=step) for step in steps if step.size <= SMALL_BYTES)
+    with closing(batch.get_many(connection, bucket_name, small, max_bytes=_HELD_BYTES)) as read:
+        for step, outcome in read:
+            try:
+                write(step, outcome)
+            except (S3Error, OSError) as error:
+                outcomes.note(step.key, error)
+            else:
+                outcomes.note(step.key)
+
+    def job(step: SyncStep) -> Callable[[], object]:
+        return lambda: fetch_one(step)
+
+    outcomes.run((step.key, step.size, job(step)) for step in steps if step.size > SMALL_BYTES)
+    outcomes.settle()
+
+
+def _set_time(target: Path, head: Head, step: SyncStep) -> None:
+    moment = head.last_modified.timestamp() if head.last_modified is not None else step.modified
+    if moment is not None:
+        os.utime(target, (moment, moment))  # so that the next plan can compare times
 
 
 def upload_folder(
@@ -496,18 +631,16 @@ def upload_folder(
     """Upload every file of a folder.
 
     Returns:
-        The keys, in the order of the upload.
+        The keys, in the order of the files' paths.
 
     Requests:
         1 upload per file
     """
-    files = keys_of_folder(folder, folder_prefix(prefix), _matcher(include, exclude))
-    with reporting(progress, sum(local.size for _, local in files.values()), Path(folder).name) as report:
-
-        def job(key: str, local: LocalFile) -> Callable[[], object]:
-            return lambda: transfer.upload(connection, bucket_name, key, local.path, progress=report, **extra)
-
-        return run(((key, local.size, job(key, local)) for key, (_, local) in files.items()), "upload_folder")
+    found = keys_of_folder(folder, folder_prefix(prefix), _matcher(include, exclude))
+    files = [_File(key, local.path, local.size) for key, (_, local) in found.items()]
+    with reporting(progress, sum(file.size for file in files), Path(folder).name) as report:
+        _send(connection, bucket_name, files, report, "upload_folder", **extra)
+    return [file.key for file in files]
 
 
 def download_objects(plan: SyncPlan, *, overwrite: bool = True, progress: Progress = None) -> list[str]:
@@ -522,10 +655,7 @@ def download_objects(plan: SyncPlan, *, overwrite: bool = True, progress: Progre
     for step in plan.skipped:  # with nothing to compare, only markers are skipped
         inside(folder, step.path).mkdir(parents=True, exist_ok=True)
     with reporting(progress, sum(step.size for step in plan.copied), plan.prefix or plan.bucket_name) as report:
-        jobs = (
-            (step.key, step.size, _down(connection, plan.bucket_name, folder, step, report, overwrite=overwrite)) for step in plan.copied
-        )
-        run(jobs, "download_folder")
+        _fetch(connection, plan.bucket_name, folder, plan.copied, report, "download_folder", overwrite=overwrite)
     return [step.path for step in plan.copied]
 
 
@@ -544,27 +674,6 @@ def inside(folder: Path, path: str) -> Path:
         if (folder / parent).exists() and not (folder / parent).is_dir():
             raise FileExistsError(17, "a file is where a folder must be", str(folder / parent))
     return target
-
-
-def _up(
-    connection: Connection, bucket_name: str, folder: Path, step: SyncStep, report: Callable[[int], None]
-) -> Callable[[], object]:
-    return lambda: transfer.upload(connection, bucket_name, step.key, folder.joinpath(*step.path.split("/")), progress=report)
-
-
-def _down(
-    connection: Connection, bucket_name: str, folder: Path, step: SyncStep, report: Callable[[int], None], *, overwrite: bool = True
-) -> Callable[[], object]:
-    def job() -> None:
-        target = inside(folder, step.path)
-        head = transfer.download(
-            connection, bucket_name, step.key, target, version_id=step.version_id, overwrite=overwrite, progress=report
-        )
-        moment = head.last_modified.timestamp() if head.last_modified is not None else step.modified
-        if moment is not None:
-            os.utime(target, (moment, moment))  # so that the next plan can compare times
-
-    return job
 
 
 def _remove_object(connection: Connection, bucket_name: str, key: str) -> Callable[[], object]:

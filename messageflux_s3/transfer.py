@@ -6,10 +6,10 @@ a target's name is whole: the bytes gather in a temporary file beside it. What i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, cast
 
-from . import content
+from . import checksum, content
 from . import metadata as user_metadata
 from .connection import Connection
 from .content import Head
@@ -46,8 +46,6 @@ CONCURRENCY = 6
 """How many parts are under way at once; with the part size, what a transfer holds in memory."""
 MAX_OBJECT_BYTES = 5 * 1024**4
 _PIECE_BYTES = 1024 * 1024
-_MD5 = re.compile(r"[0-9a-f]{32}")
-_MD5_OF_PARTS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]*")
 
 Source = Any
 """A path, bytes, text, a readable, or an iterable of bytes."""
@@ -84,7 +82,7 @@ def upload(
         condition: What must hold for the object to be made.
         call: Makes the request that makes the object, in place of ``connection.call``, with the same arguments.
         part_size_bytes: The size of a part, 5 MiB at least; None for one that fits.
-        verify_checksum: Whether to compare the store's checksum with ours.
+        verify_checksum: Whether to send an MD5 along and to compare the store's, where boto3 sends no checksum itself.
         progress: True, a callable or None.
         extra: Further parameters (:class:`~messageflux_s3.content.PutParameters`).
 
@@ -132,32 +130,24 @@ def _upload_pieces(
     progress: Progress,
 ) -> Head:
     make = call or connection.call
-    checked = verify_checksum and not connection.capabilities.checksums
-    checked = checked and not any(name.startswith("SSE") or name == "ServerSideEncryption" for name in parameters)
     part_sizes = _part_sizes(size, part_size_bytes)
     with reporting(progress, size, key.rpartition("/")[2]) as report:
         threshold = THRESHOLD_BYTES if part_size_bytes is None else part_size_bytes
         first = _read_exactly(reader, threshold)
         second = _read_exactly(reader, 1) if len(first) == threshold else b""
         if not second:
-            answer = make("PutObject", Bucket=bucket_name, Key=key, Body=first, **parameters, **(condition or {}))
-            if checked:
-                _check_etag(answer, first, "PutObject", bucket_name, key)
+            whole = {"Bucket": bucket_name, "Key": key, "Body": first, **parameters, **(condition or {})}
+            answer = checksum.call(connection, "PutObject", whole, send=make) if verify_checksum else make("PutObject", **whole)
             report(len(first))
             return Head.from_write(len(first), answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
 
-        checksum = {name: parameters[name] for name in ("ChecksumAlgorithm",) if name in parameters}
+        algorithm = {name: parameters[name] for name in ("ChecksumAlgorithm",) if name in parameters}
         customer_key = {name: value for name, value in parameters.items() if name.startswith("SSECustomer")}
         written = 0
-        with MultipartUpload(connection, bucket_name, key, parameters=parameters, concurrency=CONCURRENCY) as multipart:
-
-            def sent(body: Any, answer: Mapping[str, Any]) -> None:
-                # Without TLS the signature covers the part's SHA-256: the store has compared that already.
-                if checked and connection.endpoint_url.startswith("https"):
-                    _check_etag(answer, body, "UploadPart", bucket_name, key)
-                report(len(body))
-
-            multipart.on_sent = sent
+        with MultipartUpload(
+            connection, bucket_name, key, parameters=parameters, concurrency=CONCURRENCY, verify_checksum=verify_checksum
+        ) as multipart:
+            multipart.on_sent = report
             waiting = first + second
             del first
             for part_size in part_sizes:
@@ -169,7 +159,7 @@ def _upload_pieces(
                     waiting = b""
                 if not body:
                     break
-                multipart.add_part(body, **checksum, **customer_key)
+                multipart.add_part(body, **algorithm, **customer_key)
                 written += len(body)
             else:
                 if waiting or _read_exactly(reader, 1):
@@ -264,24 +254,6 @@ def _read_exactly(reader: Any, size: int, before: bytes = b"") -> bytes:
     return b"".join(pieces)
 
 
-def _check_etag(answer: Mapping[str, Any], body: Any, operation: str, bucket_name: str, key: str) -> None:
-    """Compare the MD5 that a store gives as etag with ours. An etag of another kind says nothing."""
-    theirs = _md5_in(answer)
-    if theirs is None:
-        return
-    ours = hashlib.md5(body, usedforsecurity=False).hexdigest()
-    if ours != theirs:
-        raise _checksum_error(theirs, ours, operation, bucket_name, key, "arrived there")
-
-
-def _md5_in(answer: Mapping[str, Any], pattern: re.Pattern[str] = _MD5) -> str | None:
-    """The MD5 that an answer tells; None where its etag is something else, as that of parts or of what is encrypted by a key of its own."""
-    etag = content.unquoted(answer.get("ETag"))
-    if etag is None or not pattern.fullmatch(etag) or answer.get("SSECustomerAlgorithm"):
-        return None
-    return etag if answer.get("ServerSideEncryption") in (None, "AES256") else None
-
-
 def _check_parts(fetch: _Fetch, partial: _Partial) -> None:
     """Hold a file to an etag made of the MD5s of parts, where the store tells how long the parts are.
 
@@ -304,20 +276,7 @@ def _check_parts(fetch: _Fetch, partial: _Partial) -> None:
         partial.hash_into(digest, start, min(start + first, fetch.end))
         digests.append(digest.digest())
     found = f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{count}"
-    if found != wanted:
-        raise _checksum_error(wanted, found, "GetObject", fetch.bucket_name, fetch.key, "arrived")
-
-
-def _checksum_error(theirs: str, ours: str, operation: str, bucket_name: str, key: str, what: str) -> S3ChecksumError:
-    return S3ChecksumError(
-        f"{operation} on s3://{bucket_name}/{key}: the MD5 of the object is {theirs}, that of what {what} is {ours}"
-        if operation == "GetObject"
-        else f"{operation} on s3://{bucket_name}/{key}: the MD5 of what was sent is {ours}, that of what {what} is {theirs}",
-        operation=operation,
-        bucket=bucket_name,
-        key=key,
-        retryable=True,
-    )
+    checksum.compare_received(wanted, found, fetch.bucket_name, fetch.key)
 
 
 # -- down -----------------------------------------------------------------------------------------------------------------------------
@@ -371,10 +330,7 @@ def download(
     """
     path = Path(target)
     check_range(start, end)
-    if not overwrite and os.path.lexists(path):
-        raise FileExistsError(17, "the file is there, and overwrite=False", str(path))
-    if path.is_dir():
-        raise IsADirectoryError(21, "a folder is in the way of the file", str(path))
+    _refuse_target(path, overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     fetch = _Fetch(connection, bucket_name, key, version_id, start, end, if_match, extra)
     with fetch:
@@ -384,17 +340,66 @@ def download(
             size = fetch.end - fetch.start
             with reporting(progress, size, path.name) as report:
                 md5 = _fetch_into(fetch, partial, report, verify_checksum)
-            if md5 is not None and md5 != fetch.head.etag:
-                raise _checksum_error(str(fetch.head.etag), md5, "GetObject", bucket_name, key, "arrived")
+            if md5 is not None:
+                checksum.compare_received(str(fetch.md5), md5, bucket_name, key)
             if verify_checksum:
                 _check_parts(fetch, partial)
             partial.publish(overwrite=overwrite)
         except BaseException as error:
-            keep = resume and not isinstance(error, (S3ChecksumError, S3ObjectChanged))
+            keep = resume and not isinstance(error, (S3ChecksumError, S3ObjectChanged, FileExistsError))
             raise
         finally:
             partial.close(keep=keep)
     return fetch.head
+
+
+def write_file(target: Path, body: bytes, *, overwrite: bool = True) -> None:
+    """Give a file its content: whole, or not at all.
+
+    Raises:
+        FileExistsError: The file is there, and ``overwrite`` is not set.
+        IsADirectoryError: A folder is in its way.
+    """
+    _refuse_target(target, overwrite=overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fd, name = tempfile.mkstemp(prefix=f".{target.name}"[:200] + ".", suffix=".mfs3-partial", dir=target.parent)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(body)
+            _set_usual_mode(fd, target)
+        _give_name(Path(name), target, overwrite=overwrite)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
+        raise
+
+
+def _refuse_target(path: Path, *, overwrite: bool) -> None:
+    if not overwrite and os.path.lexists(path):
+        raise FileExistsError(17, "the file is there, and overwrite=False", str(path))
+    if path.is_dir():
+        raise IsADirectoryError(21, "a folder is in the way of the file", str(path))
+
+
+def _give_name(partial: Path, target: Path, *, overwrite: bool) -> None:
+    """Give a whole file its name, at once."""
+    if overwrite:
+        partial.replace(target)
+    elif os.name == "nt":
+        partial.rename(target)  # refuses there what exists
+    else:
+        try:
+            os.link(partial, target)  # unlike a rename, refuses what exists
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            _refuse_target(target, overwrite=False)  # FAT has no links: the next best
+            partial.rename(target)
+        else:
+            partial.unlink()
+
+
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 def download_to_writable(
@@ -423,8 +428,8 @@ def download_to_writable(
             if digest is not None:
                 digest.update(piece)
             report(len(piece))
-        if digest is not None and digest.hexdigest() != fetch.head.etag:
-            raise _checksum_error(str(fetch.head.etag), digest.hexdigest(), "GetObject", bucket_name, key, "arrived")
+        if digest is not None:
+            checksum.compare_received(str(fetch.md5), digest.hexdigest(), bucket_name, key)
     return fetch.head
 
 
@@ -495,8 +500,8 @@ class _Fetch:
             return self
         self.head = Head.from_answer(answer)
         self._etag = self.head.etag
-        self.md5 = _md5_in(answer)
-        self.md5_of_parts = _md5_in(answer, _MD5_OF_PARTS)
+        self.md5 = checksum.md5_of(answer)
+        self.md5_of_parts = checksum.md5_of_parts(answer)
         self._first = answer["Body"]
         total = self.head.size if self.head.size is not None else 0
         self.end = max(self.start, total if self.wanted_end is None else min(self.wanted_end, total))
@@ -719,8 +724,9 @@ class _Partial:
         _write_at(self._fd, piece, at, self._lock)
 
     def note(self, number: int) -> None:
-        """A part is in the file, whole."""
+        """A part is in the file, whole; on the disk before the journal says so, since a machine that loses its power loses what is not."""
         if self._journal is not None:
+            os.fsync(self._fd)
             self._journal.write(b"%d\n" % number)
 
     def hash_into(self, digest: Any, start: int, end: int) -> None:
@@ -737,18 +743,11 @@ class _Partial:
 
     def publish(self, *, overwrite: bool) -> None:
         """Give the file its name, at once and whole."""
-        with suppress(AttributeError, PermissionError):
-            os.fchmod(self._fd, _usual_mode(self._target))
+        _set_usual_mode(self._fd, self._target)
         if os.name == "nt":
             self._close_file()  # an open file keeps its name there; elsewhere the lock on it is kept until it has the new one
         self._forget_journal()  # first: a journal that outlived its file would vouch for the parts of the next one
-        if overwrite:
-            self.path.replace(self._target)
-        elif os.name == "nt":
-            self.path.rename(self._target)  # refuses there what exists
-        else:
-            os.link(self.path, self._target)  # unlike a rename, refuses what exists
-            self.path.unlink()
+        _give_name(self.path, self._target, overwrite=overwrite)
         self._is_published = True
 
     def close(self, *, keep: bool) -> None:
@@ -774,11 +773,13 @@ class _Partial:
                 self._journal_path.unlink()
 
 
-def _usual_mode(target: Path) -> int:
-    """The mode of the file that is replaced, else what any new file here gets."""
+def _set_usual_mode(fd: int, target: Path) -> None:
+    """Give a new file the mode of the one that it replaces, else what any new file here gets."""
+    mode = 0o666 & ~_UMASK
     with suppress(OSError):
-        return target.stat().st_mode & 0o777
-    return 0o666 & ~_UMASK
+        mode = target.stat().st_mode & 0o777
+    with suppress(AttributeError, PermissionError):
+        os.fchmod(fd, mode)
 
 
 def _read_umask() -> int:

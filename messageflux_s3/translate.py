@@ -152,6 +152,9 @@ _WRONG_ARGUMENTS = (
 )
 
 _RETRYABLE = (S3ConnectionError, S3Throttled, S3ServerError)
+_RETRYABLE_CODES = (
+    "ConditionalRequestConflict", "OperationAborted", "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch",
+)  # fmt: skip
 
 _READS = ("GetObject", "HeadObject", "GetObjectTagging", "CopyObject")
 
@@ -207,7 +210,7 @@ def from_answer(
         code=code or None,
         status=status,
         request_id=str(request_id) if request_id else None,
-        retryable=cls in _RETRYABLE or code in ("ConditionalRequestConflict", "OperationAborted"),
+        retryable=cls in _RETRYABLE or code in _RETRYABLE_CODES,
     )
 
 

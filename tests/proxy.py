@@ -49,6 +49,9 @@ Content-Length, so HTTP itself cannot tell. ``corrupt``: one byte of the body is
 
 KINDS = (*NOT_DONE, *DONE)
 
+CORRUPT_REQUEST = "corrupt_request"
+"""One byte of the request's body is another when it reaches the server. For scripts only, and for writes: nobody can tell in a question."""
+
 _ERROR_IN_200 = ("CompleteMultipartUpload", "CopyObject", "DeleteObjects")
 _MISSABLE = ("ETag", "Content-Length", "Last-Modified", "Date", "Content-Type", "x-amz-request-id")
 _CHANGING = re.compile(r"(?i)^(uploadId|versionId|X-Amz-.*|continuation-token|marker|key-marker|version-id-marker|start-after)$")
@@ -73,7 +76,7 @@ class Fault:
     seconds: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if self.kind not in (*KINDS, CORRUPT_REQUEST):
             raise ValueError(f"kind must be one of {KINDS}, not {self.kind!r}")
 
 
@@ -395,6 +398,8 @@ class Proxy:
                 self._refuse_for(fault.seconds)
             return False
         request = _Request(head, self._body(line, head), method, target)
+        if fault is not None and kind == CORRUPT_REQUEST and request.body:
+            request = _Request(head, _with_another_byte(request.body, fault.at), method, target)
         if fault is not None and kind == "stall_before":
             note(0)
             self._over.wait(fault.seconds)
@@ -410,8 +415,8 @@ class Proxy:
             answer = instead
         if method == "HEAD":
             answer = _Answer(answer.head, b"")
-        if fault is None or not _applies(kind, request, answer, instead):
-            note(status, "none")
+        if fault is None or kind == CORRUPT_REQUEST or not _applies(kind, request, answer, instead):
+            note(status, kind if kind == CORRUPT_REQUEST and request.body else "none")
             line.sock.sendall(answer.bytes)
             return _stays_open(request, answer)
         note(status)
@@ -502,6 +507,11 @@ def _applies(kind: str, request: _Request, answer: _Answer, instead: _Answer | N
     return kind != "missing_header" or bool(_missing(answer, 0))
 
 
+def _with_another_byte(body: bytes, at: float) -> bytes:
+    where = min(int(at * len(body)), len(body) - 1)
+    return body[:where] + bytes([body[where] ^ 1]) + body[where + 1 :]
+
+
 def _missing(answer: _Answer, at: float) -> str:
     """Which of the headers that are there is left out."""
     there = [name for name in _MISSABLE if _header(answer.head, name) is not None]
@@ -511,8 +521,7 @@ def _missing(answer: _Answer, at: float) -> str:
 def _rewritten(kind: str, answer: _Answer, at: float) -> _Answer:
     body = answer.body
     if kind == "corrupt":
-        where = min(int(at * len(body)), len(body) - 1)
-        return _Answer(answer.head, body[:where] + bytes([body[where] ^ 1]) + body[where + 1 :])
+        return _Answer(answer.head, _with_another_byte(body, at))
     if kind == "xml_cut":
         return answer.with_body(body[: int(at * len(body))])
     root = re.search(rb"<[A-Za-z][^>]*?>", body)

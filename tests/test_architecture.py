@@ -20,6 +20,7 @@ FLOORS: dict[str, list[str]] = {
     "ground": ["errors", "keys", "metadata", "events", "pointers", "render"],
     "first": ["capabilities", "config", "translate", "signer", "gate", "wire", "lane", "async_lane", "connection"],
     "second": [
+        "checksum",
         "content",
         "multipart",
         "condition_probe",

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from proxy import DONE, KINDS, NOT_DONE, Fault, Proxy, name_of, run_proxy, scripted, seeded
+from proxy import CORRUPT_REQUEST, DONE, KINDS, NOT_DONE, Fault, Proxy, name_of, run_proxy, scripted, seeded
 from servers import Server
 
 XML = b"<Result><Key>one</Key><Key>two</Key></Result>"
@@ -133,6 +133,14 @@ def test_a_reset_before_reaches_nobody(proxy: Proxy, upstream: Upstream, kind: s
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         ask(proxy, "PUT", body=bytes(100_000))
     assert upstream.got == []
+
+
+def test_a_request_that_changes_on_its_way(proxy: Proxy, upstream: Upstream) -> None:
+    """The server gets one byte otherwise, and its answer comes as it gave it."""
+    once(proxy, Fault(CORRUPT_REQUEST, 1.0), "PUT")
+    assert ask(proxy, "PUT", body=b"abcd") == (200, XML)
+    assert [row[2] for row in upstream.got] == [b"abce"]
+    assert proxy.counts() == {CORRUPT_REQUEST: 1}
 
 
 @pytest.mark.parametrize("kind", ["reset_after", "reset_in_response"])

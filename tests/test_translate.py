@@ -102,6 +102,13 @@ def test_a_403_on_a_key_says_that_it_may_be_missing() -> None:
     assert "s3:ListBucket" in str(from_answer(answer, "HeadObject", "b", "k"))
 
 
+@pytest.mark.parametrize(("code", "retryable"), [("BadDigest", True), ("InvalidDigest", False), ("OperationAborted", True)])
+def test_what_was_damaged_on_its_way_may_be_sent_again(code: str, retryable: bool) -> None:
+    """Bytes that changed may arrive the next time; a digest that is none never does."""
+    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    assert from_answer(answer, "PutObject", "b", "k").retryable is retryable
+
+
 def test_our_own_errors_pass_through_untouched() -> None:
     """Nothing is translated twice."""
     error = s3.S3LockError("mine")
