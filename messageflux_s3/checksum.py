@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from .connection import Connection
@@ -53,21 +53,13 @@ def is_encrypted(parameters: Mapping[str, Any]) -> bool:
     return any(name.startswith(("SSE", "ServerSideEncryption")) for name in parameters)
 
 
-def call(
-    connection: Connection,
-    operation: str,
-    parameters: Mapping[str, Any],
-    *,
-    send: Callable[..., dict[str, Any]] | None = None,
-    encrypted: bool = False,
-) -> dict[str, Any]:
+def call(connection: Connection, operation: str, parameters: Mapping[str, Any], *, encrypted: bool = False) -> dict[str, Any]:
     """Send a body with its MD5, by which most stores refuse what changed on the way, and compare the MD5 that the store tells.
 
     Args:
         connection: The way to the store.
         operation: PutObject or UploadPart.
         parameters: Its parameters, a ``Body`` of bytes among them.
-        send: Makes the request in place of ``connection.call``, with the same arguments.
         encrypted: Whether the store was told earlier to encrypt (an upload in parts).
 
     Returns:
@@ -79,12 +71,11 @@ def call(
     Requests:
         1; after a PutObject whose etag is another MD5 also 1 GET, which finds out what the store's etags are
     """
-    send = send or connection.call
     body = parameters["Body"]
     if not is_wanted(connection, parameters):
-        return send(operation, **parameters)
+        return connection.call(operation, **parameters)
     digest = hashlib.md5(body, usedforsecurity=False)
-    answer = send(operation, **parameters, ContentMD5=base64.b64encode(digest.digest()).decode("ascii"))
+    answer = connection.call(operation, **parameters, ContentMD5=base64.b64encode(digest.digest()).decode("ascii"))
     ours, theirs = digest.hexdigest(), md5_of(answer)
     if theirs in (None, ours) or encrypted or is_encrypted(parameters) or connection.recall(_ETAGS_ARE_OTHERS):
         return answer

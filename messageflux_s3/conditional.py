@@ -28,6 +28,7 @@ from .condition_probe import Ability
 from .connection import Connection
 from .content import Head
 from .errors import (
+    S3ChecksumError,
     S3ConnectionError,
     S3Error,
     S3NoSuchItem,
@@ -113,8 +114,9 @@ def put(
     write_id = new_write_id()
     encoded = {**user_metadata.encode(metadata), WRITE_ID: f"{write_id} {carried}".strip()}
     call = caller(connection, bucket_name, key, write_id, if_absent=if_absent, if_match=if_match, carried=carried)
-    parameters = {"Bucket": bucket_name, "Key": key, "Body": body, "Metadata": encoded, **content.s3_parameters(key, extra)}
-    answer = checksum.call(connection, "PutObject", parameters, send=call)
+    answer = call(
+        "PutObject", Bucket=bucket_name, Key=key, Body=body, Metadata=encoded, **content.s3_parameters(key, extra)
+    )
     return Head.from_write(len(body), answer.get("ETag"), answer.get("VersionId"), encoded)
 
 
@@ -180,8 +182,10 @@ class _Write:
             if attempt:
                 time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
             try:
-                answer = self._connection.call(operation, **parameters)
-                if operation != "PutObject" or answer.get("ETag"):
+                if operation != "PutObject":
+                    return self._connection.call(operation, **parameters)
+                answer = checksum.call(self._connection, operation, parameters)
+                if answer.get("ETag"):
                     return answer
                 raise S3ConnectionError(f"the answer to {operation} was cut off within its headers", operation=operation, retryable=True)
             except S3PreconditionFailed as error:
@@ -200,6 +204,8 @@ class _Write:
                     raise self._conflict(error) from error
                 return self._settle(error)
             except S3Error as error:
+                if isinstance(error, S3ChecksumError) and error.status is None:
+                    raise  # it was written, with other bytes: no look at the write-id may make a success of that
                 if _is_doubtful(error):
                     doubtful = last = error
                     found = self._look(error)

@@ -129,7 +129,6 @@ def _upload_pieces(
     verify_checksum: bool,
     progress: Progress,
 ) -> Head:
-    make = call or connection.call
     part_sizes = _part_sizes(size, part_size_bytes)
     with reporting(progress, size, key.rpartition("/")[2]) as report:
         threshold = THRESHOLD_BYTES if part_size_bytes is None else part_size_bytes
@@ -137,7 +136,10 @@ def _upload_pieces(
         second = _read_exactly(reader, 1) if len(first) == threshold else b""
         if not second:
             whole = {"Bucket": bucket_name, "Key": key, "Body": first, **parameters, **(condition or {})}
-            answer = checksum.call(connection, "PutObject", whole, send=make) if verify_checksum else make("PutObject", **whole)
+            if call is None and verify_checksum:
+                answer = checksum.call(connection, "PutObject", whole)
+            else:
+                answer = (call or connection.call)("PutObject", **whole)  # under a condition it is checked there
             report(len(first))
             return Head.from_write(len(first), answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
 
