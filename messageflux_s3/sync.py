@@ -293,6 +293,9 @@ def folder_prefix(prefix: str | None) -> str:
 def local_files(folder: str | os.PathLike[str]) -> dict[str, LocalFile]:
     """The files of a folder by their relative paths, sorted. Linked files count as files; linked folders are not entered.
 
+    A link that leads nowhere counts as a file that cannot be read: passed over in silence it would take its object along in a sync
+    that deletes.
+
     Raises:
         FileNotFoundError: There is no such folder.
         NotADirectoryError: It is a file.
@@ -310,8 +313,10 @@ def local_files(folder: str | os.PathLike[str]) -> dict[str, LocalFile]:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append((entry.path, f"{above}{entry.name}/"))
-                elif entry.is_file() and not entry.name.endswith(_OUR_OWN):
-                    status = entry.stat()
+                    continue
+                dangles = entry.is_symlink() and not os.path.exists(entry.path)
+                if (entry.is_file() or dangles) and not entry.name.endswith(_OUR_OWN):
+                    status = entry.stat(follow_symlinks=not dangles)
                     found[f"{above}{entry.name}"] = LocalFile(Path(entry.path), status.st_size, status.st_mtime)
     return dict(sorted(found.items()))
 

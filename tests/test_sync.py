@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from counting import Counted
 
 from messageflux_s3 import S3BatchError, S3Bucket, S3InvalidName, sync
 
@@ -164,6 +166,82 @@ def test_failed_copies_delete_nothing(moto_bucket: S3Bucket, tmp_path: Path) -> 
     assert [failure.key for failure in caught.value.failures] == ["p/gone"]
     assert caught.value.succeeded == ["p/good"]
     assert "p/old" in moto_bucket
+
+
+def test_a_link_that_leads_nowhere_is_an_error_and_deletes_nothing(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """What cannot be read is not taken for deleted."""
+    moto_bucket.put_objects([("p/a", "content"), ("p/old", "old")])
+    (tmp_path / "a").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "b").write_bytes(b"new")
+    with pytest.raises(S3BatchError, match="p/a") as caught:
+        moto_bucket.sync_from_folder(tmp_path, "p", delete=True)
+    assert caught.value.succeeded == ["p/b"]
+    assert [obj.key for obj in moto_bucket.find(prefix="p/")] == ["p/a", "p/b", "p/old"]
+    assert moto_bucket["p/a"].body == b"content"
+
+
+def test_an_empty_folder_deletes_only_when_asked_and_a_missing_one_never(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """The mistake that costs most: syncing from a folder that is not there."""
+    moto_bucket.put_objects([("p/a", "1"), ("q/b", "2")])
+    with pytest.raises(FileNotFoundError):
+        moto_bucket.sync_from_folder(tmp_path / "missing", "p", delete=True)
+    (tmp_path / "empty").mkdir()
+    assert moto_bucket.sync_from_folder(tmp_path / "empty", "p").steps == ()
+    plan = moto_bucket.sync_from_folder(tmp_path / "empty", "p", delete=True)
+    assert [(step.action, step.key) for step in plan.steps] == [("delete", "p/a")]
+    assert [obj.key for obj in moto_bucket.find()] == ["q/b"]
+
+
+def test_times_decide_where_the_etag_is_no_md5(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """Of an upload in parts, and wherever compare says so; another size is always another file."""
+    path = tmp_path / "big"
+    path.write_bytes(bytes(6 * 1024 * 1024))
+    moto_bucket.upload_file(path, "p/big", part_size_bytes=5 * 1024 * 1024)
+    written = moto_bucket.get_object("p/big").last_modified.timestamp()
+
+    def reasons(age: float, compare: sync.Compare) -> list[tuple[str, str]]:
+        os.utime(path, (written + age, written + age))
+        plan = moto_bucket.sync_from_folder(tmp_path, "p", compare=compare, dry_run=True)
+        return [(step.action, step.reason) for step in plan.steps]
+
+    for compare in ("etag", "mtime"):
+        assert reasons(-10, compare) == [("skip", "the same")]
+        assert reasons(+10, compare) == [("copy", "newer")]
+    assert reasons(+10, "size") == [("skip", "the same")]
+    path.write_bytes(b"short")
+    assert reasons(-10, "size") == [("copy", "another size")]
+
+
+def test_small_files_travel_through_the_lane(counted: Counted, tmp_path: Path) -> None:
+    """One request for each, many at a time; what fails is named, the others are there."""
+    fill(tmp_path / "here", {f"{number:03}": b"x" * number for number in range(40)})
+    counted.bucket.put_objects([(f"w{number}", b"") for number in range(4)])
+    with counted.recording() as requests:
+        counted.bucket.upload_folder(tmp_path / "here", "p", metadata={"origin": "Zoë"})
+    assert [request.method for request in requests] == ["PUT"] * 40
+    with counted.recording() as requests:
+        counted.bucket.download_folder("p", tmp_path / "there")
+    assert [request.method for request in requests] == ["GET"] * 41
+    assert tree(tmp_path / "there") == tree(tmp_path / "here")
+    assert counted.bucket.get_object("p/007").metadata["origin"] == "Zoë"
+    (tmp_path / "there" / "007").unlink()
+    with pytest.raises(S3BatchError) as caught:
+        counted.bucket.download_folder("p", tmp_path / "there", overwrite=False)
+    assert len(caught.value.failures) == 39
+    assert (tmp_path / "there" / "007").read_bytes() == b"x" * 7
+
+
+def test_a_file_that_cannot_be_read_does_not_stop_the_others(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """Each failure with its key, its cause kept."""
+    fill(tmp_path, {"a": b"1", "b": b"2", "c": b"3"})
+    listed = sync.local_files(tmp_path)
+    (tmp_path / "b").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sync, "local_files", lambda folder: listed)
+        with pytest.raises(S3BatchError) as caught:
+            moto_bucket.upload_folder(tmp_path, "p")
+    assert [(failure.key, type(failure.error.__cause__)) for failure in caught.value.failures] == [("p/b", FileNotFoundError)]
+    assert [obj.key for obj in moto_bucket.find()] == ["p/a", "p/c"]
 
 
 def test_a_query_downloads_what_it_finds(moto_bucket: S3Bucket, tmp_path: Path) -> None:
