@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .connection import Connection
@@ -36,6 +36,14 @@ def _etag_like(pattern: re.Pattern[str], answer: Mapping[str, Any]) -> str | Non
     if not pattern.fullmatch(etag) or answer.get("SSECustomerAlgorithm"):
         return None
     return etag if answer.get("ServerSideEncryption") in (None, "AES256") else None
+
+
+def of_parts(etags: Sequence[str]) -> str | None:
+    """The etag of an object made of parts with these etags; None where they are no MD5s."""
+    bare = [etag.strip('"') for etag in etags]
+    if not all(map(_MD5.fullmatch, bare)):
+        return None
+    return f"{hashlib.md5(bytes.fromhex(''.join(bare)), usedforsecurity=False).hexdigest()}-{len(bare)}"
 
 
 def is_refuted(etag: str | None, body: bytes) -> bool:

@@ -39,6 +39,7 @@ from .errors import (
 )
 from .metadata import WRITE_ID
 from .multipart import MultipartUpload
+from .translate import was_retried
 
 CARRIED = 6
 """How many former write-ids an update carries forward, so that a writer whose answer was lost finds its own."""
@@ -190,15 +191,15 @@ class _Write:
                 raise S3ConnectionError(f"the answer to {operation} was cut off within its headers", operation=operation, retryable=True)
             except S3PreconditionFailed as error:
                 if error.status == 409:  # two writers met: neither is known to have been refused for good
-                    doubtful = doubtful or (error if _was_retried(error) else None)
+                    doubtful = doubtful or (error if was_retried(error) else None)
                     last: S3Error = error
                     continue
-                if doubtful is None and not _was_retried(error):
+                if doubtful is None and not was_retried(error):
                     raise self._conflict(error) from error
                 return self._settle(error)
             except S3NoSuchItem as error:
                 # If-Match on an object that is gone answers 404; a completed upload is gone as well.
-                if doubtful is None and not _was_retried(error):
+                if doubtful is None and not was_retried(error):
                     if self._if_absent or error.code == "NoSuchUpload" or (operation == "CopyObject" and self._still_there()):
                         raise  # the bucket, the source or the upload is missing: no word about the condition
                     raise self._conflict(error) from error
@@ -212,7 +213,7 @@ class _Write:
                     if found is not None:
                         return found
                     continue
-                if doubtful is None and not _was_retried(error):
+                if doubtful is None and not was_retried(error):
                     raise
                 return self._settle(error)  # not allowed any more, say: that tells nothing of the attempt before
         if doubtful is None:
@@ -234,7 +235,7 @@ class _Write:
                 return
             except S3Error as error:
                 last = error
-            is_doubtful = is_doubtful or _is_doubtful(last) or _was_retried(last)
+            is_doubtful = is_doubtful or _is_doubtful(last) or was_retried(last)
             if last.status == 409:
                 continue
             if not is_doubtful:
@@ -346,12 +347,6 @@ def _answer(found: Head) -> dict[str, Any]:
 def _is_doubtful(error: S3Error) -> bool:
     """Whether the request may have been done all the same: no answer, one of the server's failures, or one that cannot be understood."""
     return isinstance(error, (S3ConnectionError, S3ServerError, S3Throttled)) or (type(error) is S3Error and error.status is None)
-
-
-def _was_retried(error: S3Error) -> bool:
-    """Whether boto3 had sent the request before: then the first one may have been done."""
-    response = getattr(error.__cause__, "response", None) or {}
-    return bool((response.get("ResponseMetadata") or {}).get("RetryAttempts"))
 
 
 def server_time(answer: Mapping[str, Any] | None) -> datetime | None:

@@ -16,7 +16,8 @@ from typing import Any
 
 from . import checksum
 from .connection import Connection
-from .errors import S3ConnectionError, S3Error, S3Unsupported
+from .errors import S3ConnectionError, S3Error, S3NoSuchItem, S3Unsupported
+from .translate import was_retried
 
 logger = logging.getLogger("messageflux_s3")
 
@@ -177,19 +178,42 @@ class MultipartUpload:
 
         Raises:
             S3Error: A part, or the completion, failed; abort the upload.
+
+        Requests:
+            1 POST, and 1 HEAD where the store forgot the upload after a lost answer
         """
         upload_id = self.begin()
         self.settle()
         call = finish or self._connection.call
-        answer = call(
-            "CompleteMultipartUpload",
-            UploadId=upload_id,
-            MultipartUpload={"Parts": self._parts},
-            **self._where,
-            **parameters,
-        )
+        try:
+            answer = call(
+                "CompleteMultipartUpload",
+                UploadId=upload_id,
+                MultipartUpload={"Parts": self._parts},
+                **self._where,
+                **parameters,
+            )
+        except S3NoSuchItem as error:
+            if finish is not None or error.code != "NoSuchUpload" or not was_retried(error):
+                raise
+            answer = self._found_made(error)
         self._end()
         return answer
+
+    def _found_made(self, error: S3NoSuchItem) -> dict[str, Any]:
+        """The answer in place of one that was lost: asked again, the store no longer knew the upload, as after its completion.
+
+        Raises:
+            S3ConnectionError: What stands there does not tell whether it was made of these parts.
+        """
+        answer = self._connection.call("HeadObject", **self._where)
+        if checksum.md5_of_parts(answer) == checksum.of_parts([part["ETag"] for part in self._parts]) is not None:
+            return answer
+        raise S3ConnectionError(
+            f"CompleteMultipartUpload on s3://{self._where['Bucket']}/{self._where['Key']}: the answer was lost, and the store no longer "
+            "knows the upload: it was completed, or it was aborted by somebody else",
+            operation="CompleteMultipartUpload", bucket=self._where["Bucket"], key=self._where["Key"], retryable=True,
+        ) from error  # fmt: skip
 
     def abort(self) -> None:
         """Give the upload up: parts still waiting are not sent, those sent are deleted. No error if that fails: it is logged."""

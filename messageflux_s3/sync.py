@@ -314,7 +314,7 @@ def local_files(folder: str | os.PathLike[str]) -> dict[str, LocalFile]:
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append((entry.path, f"{above}{entry.name}/"))
                     continue
-                dangles = entry.is_symlink() and not os.path.exists(entry.path)
+                dangles = entry.is_symlink() and not Path(entry.path).exists()
                 if (entry.is_file() or dangles) and not entry.name.endswith(_OUR_OWN):
                     status = entry.stat(follow_symlinks=not dangles)
                     found[f"{above}{entry.name}"] = LocalFile(Path(entry.path), status.st_size, status.st_mtime)

@@ -214,6 +214,12 @@ def from_answer(
     )
 
 
+def was_retried(error: S3Error) -> bool:
+    """Whether boto3 had sent the request before this answer came: then the first one may have been done."""
+    response = getattr(error.__cause__, "response", None) or {}
+    return bool((response.get("ResponseMetadata") or {}).get("RetryAttempts"))
+
+
 def _by_status(status: int | None, key: str | None) -> type[S3Error]:
     if status == 404:
         return S3NoSuchItem if key else S3NoSuchBucket

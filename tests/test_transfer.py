@@ -18,7 +18,16 @@ import pytest
 from proxy import run_proxy, scripted
 from servers import Server
 
-from messageflux_s3 import S3Bucket, S3ChecksumError, S3Error, S3NoSuchItem, S3ObjectChanged, transfer
+from messageflux_s3 import (
+    S3Bucket,
+    S3ChecksumError,
+    S3ConnectionError,
+    S3Error,
+    S3NoSuchItem,
+    S3ObjectChanged,
+    checksum,
+    transfer,
+)
 
 MIB = 1024 * 1024
 LARGE = random.Random(7).randbytes(40 * MIB + 12345)  # three parts, the last one short
@@ -190,6 +199,27 @@ def test_a_byte_that_changes_on_its_way_is_found_in_parts_too(moto: Server, moto
             bucket.download_file("k", tmp_path / "target", verify_checksum=True)
         assert proxy.counts()["corrupt"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+
+
+def test_a_completion_whose_answer_was_lost_was_done(moto: Server, rclone: Server, moto_bucket: S3Bucket, rclone_bucket: S3Bucket) -> None:
+    """Asked again, rclone no longer knows the upload: never "no such item", and a success only where the etag shows it."""
+    lost = {("POST", "k?uploadId"): ["reset_after"]}
+    with run_proxy(moto.endpoint_url, scripted(lost)) as proxy:
+        bucket = moto.connect(endpoint_url=proxy.endpoint_url).bucket(moto_bucket.name)
+        assert bucket.upload_object("k", LARGE).etag == moto_bucket.get_object("k").etag
+        assert proxy.counts()["reset_after"] == 1
+    with run_proxy(rclone.endpoint_url, scripted(lost)) as proxy:
+        bucket = rclone.connect(endpoint_url=proxy.endpoint_url).bucket(rclone_bucket.name)
+        with pytest.raises(S3ConnectionError, match="the answer was lost") as caught:
+            bucket.upload_object("k", LARGE)
+        assert caught.value.retryable
+        proxy.restart(scripted(lost))
+        etag = checksum.of_parts([hashlib.md5(LARGE[at : at + 16 * MIB]).hexdigest() for at in range(0, len(LARGE), 16 * MIB)])
+        events = bucket._connection.client.meta.events
+        events.register("after-call.s3.HeadObject", lambda parsed, **_: parsed.update(ETag=f'"{etag}"'))  # as MinIO's would be
+        assert bucket.upload_object("k", LARGE).etag == etag
+        assert proxy.counts()["reset_after"] == 1
+    assert rclone_bucket.get_object("k").size == len(LARGE)
 
 
 def test_a_download_goes_on_where_it_ended(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
