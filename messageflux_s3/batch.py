@@ -172,7 +172,7 @@ def get_many(
         with stream:
             return found, stream.read() if found.size is not None and found.size <= KEPT_BYTES else None
 
-    outcomes = _run(
+    outcomes = send_many(
         connection,
         bucket_name,
         map(request_of, wanted),
@@ -238,7 +238,7 @@ def put_many(
     def from_boto3(request: LaneRequest) -> Head:
         return content.put_through_boto3(connection, bucket_name, request.key, request.body, *request.tag)
 
-    outcomes = _run(
+    outcomes = send_many(
         connection,
         bucket_name,
         map(request_of, items),
@@ -438,14 +438,14 @@ def _delete_singly(
         parameters = {"VersionId": version} if version else {}
         connection.call("DeleteObject", Bucket=bucket_name, Key=key, **parameters)
 
-    found = _run(connection, bucket_name, requests, from_lane, from_boto3)
+    found = send_many(connection, bucket_name, requests, from_lane, from_boto3)
     return {request.tag: outcome for request, outcome in found}
 
 
 # -- the engine
 
 
-def _run(
+def send_many(
     connection: Connection,
     bucket_name: str,
     requests: Iterator[LaneRequest],
@@ -456,7 +456,10 @@ def _run(
     concurrency: int = CONCURRENCY,
     max_bytes: int = MAX_BYTES,
 ) -> Generator[tuple[LaneRequest, Any], None, None]:
-    """Send requests through the lane, and what it leaves through boto3 on threads; hand the outcomes over in order."""
+    """Send requests through the lane, and what it leaves through boto3 on threads; hand the outcomes over in order.
+
+    A request to no bucket is not for the lane.
+    """
     lane = connection.lane
     workers = min(concurrency, connection.config.max_concurrency)
     # Both ways hold bodies: half of the memory for each.

@@ -40,7 +40,7 @@ _EVENTS = (
     "before-sign",
     "before-send",
 )
-_OPERATIONS = ("GetObject", "HeadObject", "PutObject", "DeleteObject", "DeleteObjects", "ListObjectsV2")
+_OPERATIONS = ("GetObject", "HeadObject", "PutObject", "CopyObject", "DeleteObject", "DeleteObjects", "ListObjectsV2")
 
 # What recorders and mocks replace: (where, name, home module of the real one).
 _PARTS: tuple[tuple[Any, str, str], ...] = (

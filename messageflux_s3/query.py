@@ -16,10 +16,11 @@ from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from . import batch, listing, pipeline, show, sync, tables, versions
+from . import batch, copying, listing, pipeline, show, sync, tables, versions
 from .ahead import side_by_side
 from .batch import BatchResult
 from .content import KEPT_BYTES
+from .errors import Failure, S3Error
 from .keys import glob_to_pattern
 from .listing import Listed
 from .object import S3Object, parse_time
@@ -438,20 +439,21 @@ class ObjectQuery:
             S3BatchError: Some failed; the others were copied.
 
         Requests:
-            1 per 1,000 keys, and 1 HEAD and 1 COPY per object
+            1 per 1,000 keys, and 1 COPY per object; above 8 MiB, or between stores, as ``obj.copy_to``
         """
-        made: dict[str, S3Object] = {}
-
-        def job(obj: S3Object) -> Callable[[], object]:
-            def copy_one() -> None:
-                made[obj.key] = obj.copy_to(bucket.object(prefix + obj.key))
-                report(1)
-
-            return copy_one
-
+        made: list[S3Object] = []
+        result = BatchResult([], [])
+        copies = (copying.Copy(obj._place(), obj.size, obj.storage_class, prefix + obj.key) for obj in self.objects())
         with reporting(progress, None, f"copy to {bucket.name}", unit="objects") as report:
-            done = sync.run(((obj.key, obj.size, job(obj)) for obj in self.objects()), "copy_to")
-        return [made[key] for key in done]
+            for copy, outcome in copying.copy_many(bucket._connection, bucket.name, copies):
+                if isinstance(outcome, S3Error):
+                    result.failures.append(Failure(copy.source.key, copy.source.version_id, outcome))
+                else:
+                    result.succeeded.append(copy.source.key)
+                    made.append(S3Object._of(bucket, copy.target_key, head=outcome))
+                    report(1)
+        result.raise_for_failures("copy_to")
+        return made
 
     def download_to(
         self, folder: str | os.PathLike[str], *, overwrite: bool = True, progress: Progress = None

@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from . import batch, checksum, listing, render, transfer
 from .connection import Connection
 from .content import Head, unquoted
-from .errors import Failure, S3BatchError, S3Error, S3InvalidName, S3NoSuchItem
+from .errors import Failure, S3BatchError, S3Error, S3InvalidName
 from .keys import check_key, glob_to_pattern, key_to_path, path_to_key
 from .progress import Progress, reporting
 
@@ -143,7 +143,7 @@ class SyncPlan:
             S3BatchError: Some steps failed, each with its error; the others were done.
 
         Requests:
-            1 GET or upload per file, 1 DELETE per object deleted
+            1 GET or upload per file, 1 per 1,000 objects deleted
         """
         if self.applied or self._connection is None:
             return replace(self, applied=True)
@@ -155,13 +155,10 @@ class SyncPlan:
                 _send(connection, self.bucket_name, files, report, "sync")
             else:
                 _fetch(connection, self.bucket_name, folder, self.copied, report, "sync")
-        removals = (
-            (step.key, 0, _remove_object(connection, self.bucket_name, step.key))
-            if self.direction == "to_store"
-            else (step.key, 0, _remove_file(folder, step.path))
-            for step in self.deleted
-        )
-        run(removals, "sync")
+        if self.direction == "to_store":
+            batch.deleted(connection, self.bucket_name, ((step.key, None) for step in self.deleted))
+        else:
+            _remove_files(folder, self.deleted)
         return replace(self, applied=True)
 
     def __str__(self) -> str:
@@ -512,18 +509,6 @@ class _Outcomes:
             )
 
 
-def run(jobs: Iterable[Job], operation: str) -> list[str]:
-    """Do jobs side by side, and return the keys of those that were done.
-
-    Raises:
-        S3BatchError: Some failed; the others were done.
-    """
-    outcomes = _Outcomes(operation)
-    outcomes.run(jobs)
-    outcomes.settle()
-    return outcomes.succeeded
-
-
 class _File(NamedTuple):
     """A file to send, and its key."""
 
@@ -681,15 +666,13 @@ def inside(folder: Path, path: str) -> Path:
     return target
 
 
-def _remove_object(connection: Connection, bucket_name: str, key: str) -> Callable[[], object]:
-    def job() -> None:
+def _remove_files(folder: Path, steps: Iterable[SyncStep]) -> None:
+    outcomes = _Outcomes("sync")
+    for step in steps:
         try:
-            connection.call("DeleteObject", Bucket=bucket_name, Key=key)
-        except S3NoSuchItem:
-            return
-
-    return job
-
-
-def _remove_file(folder: Path, path: str) -> Callable[[], object]:
-    return lambda: inside(folder, path).unlink(missing_ok=True)
+            inside(folder, step.path).unlink(missing_ok=True)
+        except OSError as error:
+            outcomes.note(step.key, error)
+        else:
+            outcomes.note(step.key)
+    outcomes.settle()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
+from counting import Counted
+from proxy import run_proxy, scripted
+from servers import Server
 
-from messageflux_s3 import S3Bucket, S3NoSuchItem, copying
+from messageflux_s3 import S3BatchError, S3Bucket, S3NoSuchItem, S3Unsupported, copying
 
 DATA = random.Random(8).randbytes(12 * 1024 * 1024)
 
@@ -44,6 +47,22 @@ def test_a_copy_in_parts(moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch)
     assert (copied.metadata, copied.content_type) == ({"m": "é"}, "text/x")
 
 
+def test_a_copy_in_parts_keeps_tags_or_says_that_it_cannot(
+    moto_bucket: S3Bucket, rclone_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a store that nobody probed, too; what goes to a store without tags goes only when they are given up."""
+    source = moto_bucket.put_object("a", DATA, tags={"t": "1"})
+    monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
+    copied = source.copy_to("b", part_size_bytes=5 * 1024 * 1024)
+    assert dict(copied.tags.get()) == {"t": "1"}
+    assert dict(source.copy_to("c", part_size_bytes=5 * 1024 * 1024, tags={"u": "2"}).tags.get()) == {"u": "2"}
+    with pytest.raises(S3Unsupported, match="does not keep tags"):
+        source.copy_to(rclone_bucket["a"])
+    assert not rclone_bucket["a"].exists()
+    assert source.copy_to(rclone_bucket["a"], tags={}).size == len(DATA)
+    assert rclone_bucket["a"].copy_to(moto_bucket["back"]).size == len(DATA)  # which has none to ask for
+
+
 def test_between_stores(moto_bucket: S3Bucket, rclone_bucket: S3Bucket) -> None:
     """Streamed through here, both ways."""
     moto_bucket.put_object("a", DATA, {"m": "é"})
@@ -78,5 +97,37 @@ def test_a_query_copies_all_it_finds(moto_bucket: S3Bucket) -> None:
     """Under the same keys behind a prefix."""
     moto_bucket.put_objects([("d/1", "1"), ("d/2", "2"), ("e", "3")])
     copies = moto_bucket.find(prefix="d/").copy_to(moto_bucket, "backup/")
-    assert sorted(copy.key for copy in copies) == ["backup/d/1", "backup/d/2"]
+    assert [copy.key for copy in copies] == ["backup/d/1", "backup/d/2"]
     assert moto_bucket["backup/d/2"].text == "2"
+
+
+def test_small_objects_are_copied_through_the_lane(counted: Counted) -> None:
+    """One request each, with metadata, storage class, odd keys and versions; the handles know what the answers said."""
+    bucket = counted.bucket
+    bucket.put_objects((f"d/{number:02}", f"{number}", {"n": str(number)}) for number in range(20))
+    bucket.put_object("d/ä+ %25&?=", "odd", {"m": "é"}, storage_class="STANDARD_IA")
+    other = counted.store.create_bucket(f"{bucket.name}-2")
+    other.put_object("first", b"")  # through boto3: that opens the lane
+    with counted.recording() as requests:
+        copies = bucket.find(prefix="d/").copy_to(other, "to/")
+    assert [request.method for request in requests] == ["GET", *["PUT"] * 21]
+    assert [copy.key for copy in copies] == [f"to/{obj.key}" for obj in bucket.find("d/")]
+    odd = other.get_object("to/d/ä+ %25&?=")
+    assert (odd.text, odd.metadata, odd.storage_class) == ("odd", {"m": "é"}, "STANDARD_IA")
+    assert (copies[7].size, copies[7].etag, copies[7].metadata) == (1, other.get_object("to/d/07").etag, {"n": "7"})
+
+
+def test_copies_that_fail_are_named(moto: Server, moto_bucket: S3Bucket) -> None:
+    """An error inside a success, and an object that is gone: asked again through boto3, and reported with its key."""
+    moto_bucket.put_objects([(f"d/{number}", b"x") for number in range(6)])
+    with run_proxy(moto.endpoint_url, scripted({("PUT", "to/d/4"): ["error_in_200_after"]})) as proxy:
+        bucket = moto.connect(endpoint_url=proxy.endpoint_url).bucket(moto_bucket.name)
+        query = bucket.find(prefix="d/")
+        listed = list(query.objects())
+        moto_bucket["d/5"].delete()
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(S3BatchError) as caught:
+            patch.setattr(type(query), "objects", lambda self: iter(listed))
+            query.copy_to(bucket, "to/")
+        assert [(failure.key, type(failure.error)) for failure in caught.value.failures] == [("d/5", S3NoSuchItem)]
+        assert caught.value.succeeded == [f"d/{number}" for number in range(5)]
+        assert proxy.counts()["error_in_200_after"] == 1
