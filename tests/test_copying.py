@@ -101,6 +101,7 @@ def test_a_query_copies_all_it_finds(moto_bucket: S3Bucket) -> None:
     assert moto_bucket["backup/d/2"].text == "2"
 
 
+@pytest.mark.lane
 def test_small_objects_are_copied_through_the_lane(counted: Counted) -> None:
     """One request each, with metadata, storage class, odd keys and versions; the handles know what the answers said."""
     bucket = counted.bucket
