@@ -13,7 +13,15 @@ import pytest
 from proxy import CORRUPT_REQUEST, Fault, Proxy, run_proxy, scripted
 from servers import Server
 
-from messageflux_s3 import AsyncS3Store, Capabilities, S3BatchError, S3Bucket, S3ChecksumError, S3Store, checksum
+from messageflux_s3 import (
+    AsyncS3Store,
+    Capabilities,
+    S3BatchError,
+    S3Bucket,
+    S3ChecksumError,
+    S3Store,
+    checksum,
+)
 
 MIB = 1024 * 1024
 LARGE = random.Random(11).randbytes(12 * MIB)  # three parts of 5 MiB, the last one short
