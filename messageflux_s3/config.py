@@ -8,6 +8,8 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -79,12 +81,13 @@ class S3Config:
     _withheld: bool = field(default=False)
 
     def __post_init__(self) -> None:
-        _check_url("endpoint_url", self.endpoint_url)
-        _check_url("public_url", self.public_url)
+        check_url("endpoint_url", self.endpoint_url)
+        check_url("public_url", self.public_url)
         for name in ("access_key", "secret_key", "session_token", "region", "profile"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):
                 raise TypeError(f"{name} must be text that is not empty, or None, not {type(value).__name__}")
+            check_one_line(name, value)
         if not self._withheld and (self.access_key is None) != (self.secret_key is None):
             raise ValueError("access_key and secret_key go together: give both, or neither")
         if self.session_token is not None and self.access_key is None:
@@ -110,6 +113,8 @@ class S3Config:
             object.__setattr__(self, "verify", str(self.verify))
         if not isinstance(self.verify, (bool, str)):
             raise TypeError(f"verify must be True, False or the path of a CA bundle, not {type(self.verify).__name__}")
+        if self.verify == "":
+            raise ValueError("verify must be True, False or the path of a CA bundle; it is empty text, which is none of them")
         if self.capabilities is not None and not isinstance(self.capabilities, Capabilities):
             raise TypeError(f"capabilities must be what probe() returns, not {type(self.capabilities).__name__}")
 
@@ -145,6 +150,8 @@ class S3Config:
                 shown.append(f"access_key='{value[:4]}…'")
             elif entry.name == "capabilities":
                 shown.append("capabilities=Capabilities(…)")
+            elif entry.name == "credentials":  # a partial or an object of the user's would show the keys it holds
+                shown.append(f"credentials={getattr(value, '__qualname__', type(value).__name__)}")
             else:
                 shown.append(f"{entry.name}={value!r}")
         return f"S3Config({', '.join(shown)})"
@@ -168,18 +175,33 @@ class S3Config:
                 frozen = live.get_frozen_credentials()
                 values.update(secret_key=frozen.secret_key, session_token=frozen.token, _withheld=False)
             values["region"] = self.region or session.region_name
-        elif self.credentials is not None and not _travels(self.credentials):
+        elif self.credentials is not None and not travels(self.credentials):
             values.update(credentials=None, _withheld=True)
+        elif self.credentials is not None and not self.pickle_secrets:
+            # Its name and no more: cloudpickle (Dask's) would take a function of a notebook along by value, with the keys it uses.
+            values["credentials"] = (self.credentials.__module__, self.credentials.__qualname__)
         elif self.secret_key is not None and not self.pickle_secrets:
             values.update(secret_key=None, session_token=None, _withheld=True)
         return values
 
 
 def _rebuild(values: dict[str, Any]) -> S3Config:
+    if isinstance(values["credentials"], tuple):
+        found = _named(*values["credentials"])
+        values = {**values, "credentials": found, "_withheld": found is None}
     return S3Config(**values)
 
 
-def _travels(function: CredentialsFunction) -> bool:
+def _named(module: str, name: str) -> CredentialsFunction | None:
+    """The function of this name, or None where this process has none."""
+    try:
+        found: CredentialsFunction = attrgetter(name)(import_module(module))
+    except (ImportError, AttributeError):
+        return None
+    return found
+
+
+def travels(function: CredentialsFunction) -> bool:
     """Whether a callable pickles by name alone: a partial or a bound method would carry secrets along."""
     if getattr(function, "__self__", None) is not None or not hasattr(function, "__qualname__"):
         return False
@@ -190,7 +212,14 @@ def _travels(function: CredentialsFunction) -> bool:
     return True
 
 
-def _check_url(name: str, url: str | None) -> None:
+def check_one_line(name: str, value: object) -> None:
+    """Refuse a key or token that would end the header it travels in; HTTP libraries would show it in their error."""
+    if isinstance(value, str) and not value.isprintable():
+        raise ValueError(f"{name} must be one line without control characters; was it read from a file together with its line end?")
+
+
+def check_url(name: str, url: str | None) -> None:
+    """Refuse what is no plain address; none of the errors shows it, for what it may hold."""
     if url is None:
         return
     if not isinstance(url, str):

@@ -30,7 +30,7 @@ from cachetools import LRUCache
 
 from . import capabilities as abilities
 from .capabilities import Capabilities, Preset
-from .config import S3Config
+from .config import S3Config, check_one_line, check_url
 from .errors import S3AccessDenied, S3AuthenticationError, S3ConnectionError, S3Error, S3Unsupported
 from .lane import Lane
 from .translate import translating
@@ -49,6 +49,7 @@ _NEVER_WITHOUT = {
 }
 _WRITES_OF_OBJECTS = {"PutObject", "CopyObject", "CreateMultipartUpload"}
 _DOCUMENT_BYTES = 1 << 20  # S3's own documents are smaller: policies end at 20 KB, a thousand lifecycle rules stay below
+_LINE_END = re.compile(r"[\r\n\0]")
 _ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<([A-Za-z][\w.-]*)")
 
 
@@ -343,6 +344,11 @@ class Connection:
                 with translating("connect"):
                     resource = self._given if self._given is not None else self._make_resource()
                 client = resource.meta.client
+                session = client._endpoint.http_session  # type: ignore[attr-defined]  # also of a client that the user made
+                if not getattr(session, "_verify", True):
+                    logger.warning(
+                        "TLS verification is off for %s: anybody on the way can read and change what is sent", client.meta.endpoint_url
+                    )
                 events = client.meta.events
                 events.register("before-parse.s3", self._note_document, unique_id=f"messageflux-s3-read-{id(self)}")
                 events.register("before-call.s3", self._adjust_request, unique_id=f"messageflux-s3-write-{id(self)}")
@@ -373,6 +379,10 @@ class Connection:
             response_dict["body"] = b""  # it is read as it came; boto3 would stumble over a number that is none
 
     def _adjust_request(self, params: dict[str, Any], **_: Any) -> None:
+        for name, value in params["headers"].items():
+            if isinstance(value, str) and _LINE_END.search(value):
+                # It would get no further than the HTTP library, whose error looks like one of the network: it would be tried again.
+                raise ValueError(f"{name} must be one line: a line end in it would end the header and begin another")
         if getattr(self._wire, "reading", False) and not self.is_aws:
             # Where the question is unknown, the whole object would come, however large.
             params["headers"]["Range"] = f"bytes=0-{_DOCUMENT_BYTES - 1}"
@@ -389,11 +399,10 @@ class Connection:
         session = config.boto3_session if config.boto3_session is not None else self._make_session()
         resource = self._resource_of(session, config.endpoint_url)
         effective = resource.meta.client.meta.endpoint_url
+        check_url("the endpoint in boto3's own settings", effective)
         if config.endpoint_url is None and abilities.preset_for(effective) != "aws":
             # The endpoint came from boto3's own settings, which only the finished client tells: the checksum policy depends on it.
             resource = self._resource_of(session, effective)
-        if config.verify is False:
-            logger.warning("TLS verification is off for %s: anybody on the way can read and change what is sent", effective)
         return resource
 
     def _resource_of(self, session: boto3.Session, endpoint_url: str | None) -> S3ServiceResource:
@@ -481,6 +490,8 @@ class _Asked(CredentialProvider):
             raise S3AuthenticationError(
                 "credentials must return a mapping with access_key and secret_key (and session_token, expires_at where they apply)"
             )
+        for name in ("access_key", "secret_key", "session_token"):
+            check_one_line(name, answer.get(name))
         expires = answer.get("expires_at") or _NEVER
         if isinstance(expires, datetime):
             expires = (expires if expires.tzinfo else expires.replace(tzinfo=timezone.utc)).isoformat()

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from . import content, fileio
+from .config import travels
 from .errors import S3BucketExists, S3Error, S3NoSuchBucket, S3NoSuchItem
 from .multipart import MAX_COPIED_PART_BYTES, MultipartUpload
 from .object import S3Object
@@ -83,6 +84,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         # fsspec sets this after __init__, and writes it into to_dict() and to_json(). The access key stays: alone it is refused,
         # where settings without any would quietly mean the credentials of whoever reads them.
         kept = given if given.get("pickle_secrets") else {name: value for name, value in given.items() if name not in _SECRETS}
+        if callable(kept.get("credentials")) and kept is not given and not travels(kept["credentials"]):
+            kept["credentials"] = "left behind"  # no callable, so refused as well
         self._storage_options = kept
 
     # -- paths ----------------------------------------------------------------------------------------------------------------------

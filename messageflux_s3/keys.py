@@ -25,10 +25,11 @@ def check_bucket_name(name: str) -> str:
     if not isinstance(name, str):
         raise TypeError(f"bucket_name must be text, not {type(name).__name__}")
     if not BUCKET_NAME_VALIDATOR.match(name) or ".." in name or _IP_ADDRESS.fullmatch(name):
+        shown = _without_query(name)
         raise S3InvalidName(
-            f"{name!r} is not a bucket name: it takes 3 to 63 lower-case letters, digits, '-' and single '.', "
+            f"{shown!r} is not a bucket name: it takes 3 to 63 lower-case letters, digits, '-' and single '.', "
             "begins and ends with a letter or digit, and is not an IP address",
-            bucket=name,
+            bucket=shown,
         )
     return name
 
@@ -52,6 +53,12 @@ def check_key(key: str, *, bucket: str | None = None) -> str:
     return key
 
 
+def _without_query(text: str) -> str:
+    """What may be shown of something that should be a name: a presigned link, given by mistake, has its signature in its query."""
+    start, mark, _ = text.partition("?")
+    return f"{start}?…" if mark and "://" in start else text
+
+
 def quote_key(key: str) -> str:
     """Quote a key for a URL's path, exactly as S3's signature wants it: all but letters, digits and ``-._~/``."""
     return quote(key, safe="-._~/")
@@ -68,7 +75,7 @@ def parse_uri(uri: str) -> tuple[str, str]:
     scheme, separator, rest = uri.partition("://")
     bucket, slash, key = rest.partition("/")
     if scheme != "s3" or not separator or not slash or not key:
-        raise S3InvalidName(f"{uri!r} is not of the form 's3://bucket/key'")
+        raise S3InvalidName(f"{_without_query(uri)!r} is not of the form 's3://bucket/key'")
     return check_bucket_name(bucket), check_key(key, bucket=bucket)
 
 

@@ -28,6 +28,9 @@ from messageflux_s3.capabilities import AWS, known_of, preset_for
         ({"session_token": "t"}, ValueError, "session_token"),
         ({"access_key": "a", "secret_key": "s", "profile": "p"}, ValueError, "profile"),
         ({"access_key": "", "secret_key": "s"}, TypeError, "access_key"),
+        ({"access_key": "a\n", "secret_key": "hush"}, ValueError, "access_key must be one line"),
+        ({"access_key": "a", "secret_key": "hush\n"}, ValueError, "secret_key must be one line"),
+        ({"access_key": "a", "secret_key": "s", "session_token": "hush\r\nX: y"}, ValueError, "session_token must be one line"),
         ({"credentials": "not callable"}, TypeError, "credentials"),
         ({"preset": "azure"}, ValueError, "preset"),
         ({"addressing_style": "sideways"}, ValueError, "addressing_style"),
@@ -36,6 +39,7 @@ from messageflux_s3.capabilities import AWS, known_of, preset_for
         ({"max_attempts": 0}, ValueError, "max_attempts"),
         ({"max_concurrency": 1.5}, ValueError, "max_concurrency"),
         ({"verify": 1.5}, TypeError, "verify"),
+        ({"verify": ""}, ValueError, "verify"),
         ({"capabilities": {}}, TypeError, "capabilities"),
     ],
 )
@@ -88,6 +92,25 @@ def test_a_callable_that_carries_secrets_does_not_travel() -> None:
     """A partial would pickle what it is bound to."""
     config = s3.S3Config(credentials=partial(dict, access_key="A", secret_key="CANARY"))
     assert b"CANARY" not in pickle.dumps(config)
+    assert repr(config) == "S3Config(credentials=partial)"
+
+
+def current_keys() -> dict[str, str]:
+    return {"access_key": "A", "secret_key": "CANARY"}
+
+
+def test_a_function_travels_by_its_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pickler can take its code along, and where there is no such function nobody else's credentials are used."""
+    config = s3.S3Config(credentials=current_keys)
+    assert repr(config) == "S3Config(credentials=current_keys)"
+    assert current_keys not in config.__reduce__()[1][0].values()
+    assert pickle.loads(pickle.dumps(config)) == config
+    pickled = pickle.dumps(s3.connect("http://127.0.0.1:9", credentials=current_keys, max_attempts=1))
+    monkeypatch.delitem(globals(), "current_keys")
+    elsewhere = pickle.loads(pickled)
+    assert elsewhere.config.credentials is None
+    with pytest.raises(s3.S3AuthenticationError):
+        elsewhere.bucket("bucket")["k"].exists()
 
 
 def test_a_session_s_secrets_stay_behind() -> None:

@@ -48,6 +48,15 @@ def test_an_error_survives_a_pickle_with_all_it_says(cls: type[s3.S3Error], agai
         assert (back.errno, back.filename) == (error.errno, "s3://b/k")
 
 
+def test_a_key_acts_in_no_log_and_on_no_terminal() -> None:
+    """Line ends and escapes in it are written out in the message; the attribute is the key itself."""
+    key = "a\nERROR forged\x1b[2J"
+    error = s3.S3NoSuchItem(f"GetObject on s3://bucket/{key}: gone", bucket="bucket", key=key)
+    assert str(error) == "GetObject on s3://bucket/a\\nERROR forged\\x1b[2J: gone"
+    assert (error.key, error.filename) == (key, f"s3://bucket/{key}")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
 def test_the_errors_with_more_to_say_keep_it_in_a_pickle() -> None:
     """Failures, lock holders and doubt cross process borders too."""
     failure = s3.Failure("k", None, s3.S3NoSuchItem("gone", key="k"))

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,15 @@ def test_no_secret_in_what_fsspec_writes_down() -> None:
         assert "hush" not in shown
     assert fs.store.config.secret_key == "hush-hush"
     with pytest.raises(ValueError, match="access_key and secret_key go together"):
+        fsspec.AbstractFileSystem.from_json(fs.to_json())
+
+
+def test_a_callable_that_holds_secrets_is_not_written_down() -> None:
+    """A partial would show what it is bound to; what takes its place is refused where it is read back."""
+    fs = MessagefluxS3FileSystem(endpoint_url="http://127.0.0.1:9", credentials=partial(dict, access_key="AKEY", secret_key="hush-hush"))
+    for shown in (fs.to_json(), repr(fs.to_dict()), repr(fs.storage_options), repr(vars(fs)), repr(fs)):
+        assert "hush" not in shown
+    with pytest.raises(TypeError, match="credentials must be a callable"):
         fsspec.AbstractFileSystem.from_json(fs.to_json())
 
 

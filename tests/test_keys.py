@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from messageflux_s3.errors import S3InvalidName
-from messageflux_s3.keys import key_to_path, path_to_key
+from messageflux_s3.keys import check_bucket_name, key_to_path, parse_uri, path_to_key
 
 HOSTILE = ["/", "//", ".", "..", "../", "%", "%2F", "%2E", "%-", "\0", ":", "\\", "C:", "con", "NUL.txt", " ", "a", "é", "字" * 40]
 KEYS = st.one_of(
@@ -90,6 +90,15 @@ def test_paths_of_particular_keys(key: str, path: str) -> None:
 def test_paths_of_particular_keys_on_windows(key: str, path: str) -> None:
     """What Windows would take for a drive, a folder or a device is escaped there."""
     assert key_to_path(key, windows=True) == path
+
+
+def test_no_signature_is_shown_where_a_link_is_taken_for_a_name() -> None:
+    """A presigned link given by mistake is shown without its query, and not kept with it either."""
+    link = "https://host/bucket/key?X-Amz-Signature=hush"
+    for door in (parse_uri, check_bucket_name):
+        with pytest.raises(S3InvalidName, match="host/bucket/key") as caught:
+            door(link)
+        assert "hush" not in f"{caught.value!r} {vars(caught.value)}"
 
 
 def test_an_empty_key_has_no_path() -> None:

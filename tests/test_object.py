@@ -147,6 +147,26 @@ def test_what_is_not_bytes_is_refused_at_once(moto_store: s3.S3Store, data: Any)
         moto_store.bucket("some-bucket").put_object("k", data)
 
 
+def test_no_header_is_smuggled_in(counted: Counted) -> None:
+    """A line end in anything that travels as a header is the caller's mistake at once, by every way of writing: nothing is sent."""
+    bucket, wrong = counted.bucket, "x\r\nX-Amz-Acl: public-read"
+    bucket.put_object("k", b"1")
+    for parameter in ("content_type", "content_disposition", "cache_control", "storage_class", "ACL", "WebsiteRedirectLocation"):
+        with counted.recording() as seen, pytest.raises(ValueError, match="must be one line"):
+            bucket.put_object("new", b"", **{parameter: wrong})
+        assert seen == []
+    for write in (
+        lambda: bucket.put_objects([("new", b"")], content_type=wrong),
+        lambda: bucket.upload_object("new", [b"x"], content_type=wrong),
+        lambda: bucket.put_object("new", b"", if_absent=True, content_type=wrong),
+        lambda: bucket["new"].open("wb", content_type=wrong).close(),
+        lambda: bucket["k"].copy_to("new", content_type=wrong),
+    ):
+        with pytest.raises(ValueError, match="must be one line"):
+            write()
+    assert "new" not in bucket
+
+
 def test_unknown_parameters_of_a_write_are_refused(moto_bucket: s3.S3Bucket) -> None:
     """In our spelling and in S3's."""
     with pytest.raises(TypeError, match="contenttype"):

@@ -47,6 +47,24 @@ def test_an_endpoint_from_the_environment_counts_as_well(moto: Server, monkeypat
     assert store.ping()
 
 
+def test_no_password_in_an_endpoint_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 would show it in every error; the refusal does not."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://user:hush@127.0.0.1:9")
+    with pytest.raises(ValueError, match="must not hold a user name or password") as caught:
+        s3.connect(access_key="A", secret_key="S", region="us-east-1").ping()
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["access_key", "session_token"])
+def test_a_callable_s_keys_are_one_line_each(name: str) -> None:
+    """A token read from a file with its line end would be shown by the HTTP library that refuses it."""
+    keys = {"access_key": "A", "secret_key": "S", "session_token": "T"}
+    store = s3.connect("http://127.0.0.1:9", credentials=lambda: keys | {name: "hush\n"}, region="us-east-1", max_attempts=1)
+    with pytest.raises(ValueError, match=f"{name} must be one line") as caught:
+        store.ping()
+    assert "hush" not in str(caught.value)
+
+
 def test_ping_and_is_online(rclone: Server) -> None:
     """True when somebody answers who knows us; False for refused keys and for silence."""
     assert rclone.connect().ping() is True
@@ -221,3 +239,10 @@ def test_turning_verification_off_says_so(moto: Server, caplog: pytest.LogCaptur
     """TLS verification is on unless asked otherwise."""
     s3.connect(moto.endpoint_url, access_key="A" * 10, secret_key="S" * 10, verify=False).ping()
     assert "verification is off" in caplog.text
+    caplog.clear()
+    resource = boto3.Session("A" * 10, "S" * 10, region_name="us-east-1").resource("s3", endpoint_url=moto.endpoint_url, verify=False)
+    s3.S3Store.from_resource(resource).ping()
+    assert "verification is off" in caplog.text
+    caplog.clear()
+    moto.connect(max_concurrency=3).ping()
+    assert "verification" not in caplog.text

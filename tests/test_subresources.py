@@ -327,6 +327,8 @@ def test_documents_are_read_and_written_without_loss() -> None:
     assert xml.parse(xml.write(node)) == node
     with pytest.raises(s3.S3Error, match="DOCTYPE"):
         xml.parse(b'<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>')
+    with pytest.raises(s3.S3Error, match="DOCTYPE"):
+        xml.parse('<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>'.encode("utf-16"))
     with pytest.raises(s3.S3Error, match="no XML"):
         xml.parse(b"nonsense")
 

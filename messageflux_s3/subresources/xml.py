@@ -67,7 +67,7 @@ def parse(document: bytes) -> Node:
     Raises:
         S3Error: It is no XML, or has a DOCTYPE, which no store has reason to send.
     """
-    if b"<!DOCTYPE" in document or b"<!ENTITY" in document:
+    if b"<!DOCTYPE" in document or b"<!ENTITY" in document or b"\0" in document:  # NUL: in UTF-16 the others would not be seen
         raise S3Error("the store sent an XML document with a DOCTYPE; it was not read")
     try:
         return _node(ElementTree.fromstring(document))
