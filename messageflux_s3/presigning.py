@@ -96,6 +96,11 @@ def presigned_url(
     answers = {"response-content-disposition": response_content_disposition, "response-content-type": response_content_type}
     for name, value in {**answers, "content-type": content_type}.items():
         _check_header(name.replace("-", "_"), value)
+        if value is not None and any(ord(character) > 255 for character in value):
+            raise ValueError(
+                f"{name.replace('-', '_')} must be ISO 8859-1, as a header's value is, not {value!r}; "
+                "a file's name may hold any letter in the form filename*=UTF-8''%E5%AD%97.csv (urllib.parse.quote makes it)"
+            )
     if method not in ("GET", "HEAD") and any(value is not None for value in answers.values()):
         raise ValueError(f"response_content_disposition and response_content_type are for GET, not {method}")
     if content_type is not None and method != "PUT":
@@ -150,6 +155,10 @@ def presigned_post(
         fields: Further fields that the form must have, exactly so.
         conditions: Further conditions in S3's own form (``["starts-with", "$Content-Type", "image/"]``).
 
+    Raises:
+        ValueError: An argument has no meaning, or would smuggle a header in.
+        S3AuthenticationError: There are no credentials to sign with.
+
     Requests:
         none (on AWS 1 HEAD, remembered, for the region of a bucket)
     """
@@ -160,6 +169,10 @@ def presigned_post(
     if max_size is not None and max_size < (min_size or 0):
         raise ValueError(f"max_size must be at least min_size, {min_size}; it is {max_size}")
     _check_header("content_type", content_type)
+    for name, value in (fields or {}).items():
+        _check_header("the name of a field", name)
+        if name.lower() != "tagging":  # a document; what stands in the others becomes headers
+            _check_header(f"the field {name}", value)
     identity = _identity(connection, seconds)
     region = _region(connection, bucket_name)
     now = datetime.now(timezone.utc)

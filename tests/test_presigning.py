@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
+import hmac
+import json
 import urllib.error
 import urllib.parse
 import urllib.request
 import warnings
 
 import pytest
+from servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
@@ -45,6 +49,37 @@ def test_a_link_to_write(bucket: S3Bucket) -> None:
     url = bucket["up.txt"].presigned_url("PUT", datetime.timedelta(minutes=5), content_type="text/x")
     assert fetch(url, "PUT", b"data", {"Content-Type": "text/x"})[0] == 200
     assert bucket["up.txt"].body == b"data"
+
+
+def test_a_link_to_write_holds_for_its_content_type_alone(rclone_bucket: S3Bucket) -> None:
+    """Another type than the signed one, or none, is refused, and nothing is stored."""
+    url = rclone_bucket["up.html"].presigned_url("PUT", content_type="text/plain")
+    for headers in ({"Content-Type": "text/html"}, {"Content-Type": "text/plain; charset=x"}, {"Content-Type": ""}):
+        assert fetch(url, "PUT", b"data", headers)[0] == 403
+    assert not rclone_bucket["up.html"].exists()
+    assert fetch(url, "PUT", b"data", {"Content-Type": "text/plain"})[0] == 200
+
+
+@pytest.mark.parametrize("name", ["Übersicht 字.csv", 'a"b\\c; filename=x', "%41+&=?#", "'*"])
+def test_a_file_may_be_given_any_name(bucket: S3Bucket, name: str) -> None:
+    """It travels in the query whole, and is part of what is signed: the strict server lets nobody change it."""
+    bucket.put_object("a", b"x")
+    disposition = f"attachment; filename*=UTF-8''{urllib.parse.quote(name, safe='')}; size=1 é"
+    url = bucket["a"].presigned_url(response_content_disposition=disposition)
+    assert url.isascii()
+    assert urllib.parse.parse_qs(urllib.parse.urlsplit(url).query)["response-content-disposition"] == [disposition]
+    status, body, headers = fetch(url)
+    assert (status, body) == (200, b"x")
+    if bucket.store.config.access_key == "ACCESSKEY01":
+        assert fetch(url.replace("attachment", "inline"))[0] == 403
+    else:
+        assert headers["content-disposition"] == disposition
+
+
+def test_a_name_that_no_header_can_hold_is_refused(moto_bucket: S3Bucket) -> None:
+    """S3 would answer such a link with an error; the form that it takes is in ours."""
+    with pytest.raises(ValueError, match=r"response_content_disposition.*filename\*=UTF-8''"):
+        moto_bucket["a"].presigned_url(response_content_disposition='attachment; filename="字.csv"')
 
 
 def test_what_the_answer_says_of_itself(moto_bucket: S3Bucket) -> None:
@@ -90,6 +125,37 @@ def test_a_form_to_post(moto_bucket: S3Bucket) -> None:
     assert status in (200, 201, 204)
     assert moto_bucket["posted.txt"].body == b"hello"
     assert form.fields["x-amz-signature"] not in repr(form)
+
+
+def test_a_form_s_conditions_are_in_its_signed_policy(moto: Server) -> None:
+    """All that was asked for, in S3's own words, under a signature that only the secret can make; any change of it breaks that."""
+    store = moto.connect(session_token="token")
+    conditions = [["starts-with", "$x-amz-meta-a", "b"], {"success_action_status": "201"}]
+    form = store.bucket("bucket")["in/k é"].presigned_post(
+        600, content_type="text/x", min_size=1, max_size=9, fields={"Cache-Control": "no-store"}, conditions=conditions
+    )
+    policy = json.loads(base64.b64decode(form.fields["policy"]))
+    wanted = [
+        {"bucket": "bucket"}, {"key": "in/k é"}, {"Content-Type": "text/x"}, {"Cache-Control": "no-store"},
+        {"x-amz-security-token": "token"}, ["content-length-range", 1, 9], *conditions,
+    ]  # fmt: skip
+    assert [condition for condition in wanted if condition not in policy["conditions"]] == []
+    # S3 refuses every field that no condition names; the file, the policy and its signature need none.
+    named = {name for condition in policy["conditions"] if isinstance(condition, dict) for name in condition}
+    assert form.fields.keys() - named == {"policy", "x-amz-signature"}
+    left = datetime.datetime.fromisoformat(policy["expiration"].replace("Z", "+00:00")) - datetime.datetime.now(datetime.timezone.utc)
+    assert 500 < left.total_seconds() <= 600
+    key = b"AWS4" + moto.secret_key.encode()
+    for part in form.fields["x-amz-credential"].split("/")[1:]:
+        key = hmac.new(key, part.encode(), "sha256").digest()
+    assert form.fields["x-amz-signature"] == hmac.new(key, form.fields["policy"].encode(), "sha256").hexdigest()
+
+
+@pytest.mark.parametrize("fields", [{"x-amz-meta-a": "b\r\nx: y"}, {"a\nb": "c"}, {"Content-Disposition": "a\0"}])
+def test_no_header_is_smuggled_in_by_a_form(moto_bucket: S3Bucket, fields: dict[str, str]) -> None:
+    """What stands in a form's fields becomes the object's headers."""
+    with pytest.raises(ValueError, match="control characters"):
+        moto_bucket["a"].presigned_post(fields=fields)
 
 
 def test_a_warning_where_the_credentials_end_sooner() -> None:
