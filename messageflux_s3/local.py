@@ -199,7 +199,7 @@ class LocalS3:
         if importlib.util.find_spec("moto") is None:
             raise _missing_extra("No module named 'moto'")
         self._log = tempfile.TemporaryFile(prefix="messageflux-s3-local-")  # noqa: SIM115  # lives as long as the server
-        self._process = process = subprocess.Popen(
+        self._process = process = subprocess.Popen(  # nosec B603  # this interpreter and a file of ours
             [sys.executable, str(_PROGRAM)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
