@@ -137,6 +137,8 @@ def glob_to_pattern(glob: str) -> tuple[str, re.Pattern[str]]:
 # -- keys as files ------------------------------------------------------------------------------------------------------------------
 
 MAX_FILE_NAME_BYTES = 255
+OUR_OWN_FILES = (".mfs3-partial", ".mfs3-journal")
+"""How the names of the files end in which a download gathers and keeps its journal: no key's file is called so."""
 
 _ESCAPE = re.compile(r"%([0-9A-F]{2})")
 _WINDOWS_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?=[ .]|$)")
@@ -148,10 +150,10 @@ _NOT_YET_OVER = "%-"  # at the end of a folder's name: the key goes on without a
 def key_to_path(key: str, *, windows: bool = os.name == "nt") -> str:
     """The relative path of the file that a key is downloaded to: ``/`` between names, none that a file system takes for anything else.
 
-    Most keys are their own path. What a file system cannot hold travels as ``%XX``: NUL, the slashes of ``//``,
-    ``/lead`` and ``trail/``, the names ``.`` and ``..``, and on Windows its own forbidden characters, device names
-    and trailing dots and blanks. A ``%`` that could be taken for such an escape is escaped itself. Names longer than
-    255 bytes are continued in a folder.
+    Most keys are their own path. What a file system cannot hold travels as ``%XX``: NUL, the slashes of ``//``, ``/lead`` and
+    ``trail/``, the names ``.`` and ``..``, names that end like our own unfinished downloads, and on Windows its own forbidden
+    characters, device names and trailing dots and blanks. A ``%`` that could be taken for such an escape is escaped itself. Names
+    longer than 255 bytes are continued in a folder.
 
     Args:
         key: The key, or what follows a prefix.
@@ -235,6 +237,8 @@ def _named(units: list[str], windows: bool) -> str:
     if name in (".", "..") or (windows and _WINDOWS_DEVICE.match(name)):
         name = _escape(name[0]) + name[1:]
     if windows and name.endswith((".", " ")):
+        name = name[:-1] + _escape(name[-1])
+    if name.lower().endswith(OUR_OWN_FILES):  # an object of such a name could pass for the journal of another's download
         name = name[:-1] + _escape(name[-1])
     return name
 

@@ -24,7 +24,7 @@ from . import batch, checksum, listing, render, transfer
 from .connection import Connection
 from .content import Head, unquoted
 from .errors import Failure, S3BatchError, S3Error, S3InvalidName
-from .keys import check_key, glob_to_pattern, key_to_path, path_to_key
+from .keys import OUR_OWN_FILES, check_key, glob_to_pattern, key_to_path, path_to_key
 from .progress import Progress, reporting
 
 Compare = Literal["etag", "mtime", "size"]
@@ -37,7 +37,6 @@ SMALL_BYTES = 1024 * 1024
 """Up to here a file travels through the fast lane, many at a time; larger ones are handed to ``transfer.py``."""
 _HELD_BYTES = 64 * 1024 * 1024
 _STEPS_SHOWN = 1000
-_OUR_OWN = (".mfs3-partial", ".mfs3-journal")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -312,7 +311,7 @@ def local_files(folder: str | os.PathLike[str]) -> dict[str, LocalFile]:
                     waiting.append((entry.path, f"{above}{entry.name}/"))
                     continue
                 dangles = entry.is_symlink() and not Path(entry.path).exists()
-                if (entry.is_file() or dangles) and not entry.name.endswith(_OUR_OWN):
+                if (entry.is_file() or dangles) and not entry.name.endswith(OUR_OWN_FILES):
                     status = entry.stat(follow_symlinks=not dangles)
                     found[f"{above}{entry.name}"] = LocalFile(Path(entry.path), status.st_size, status.st_mtime)
     return dict(sorted(found.items()))
@@ -434,7 +433,7 @@ def _ignores_case(folder: Path) -> bool:
     while not place.is_dir():
         place = place.parent
     try:
-        with tempfile.NamedTemporaryFile(prefix=".mfs3-Case", suffix=_OUR_OWN[0], dir=place) as probe:
+        with tempfile.NamedTemporaryFile(prefix=".mfs3-Case", suffix=OUR_OWN_FILES[0], dir=place) as probe:
             return Path(probe.name).with_name(Path(probe.name).name.swapcase()).exists()
     except OSError:
         return os.name == "nt"

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from messageflux_s3.errors import S3InvalidName
 from messageflux_s3.keys import check_bucket_name, key_to_path, parse_uri, path_to_key
 
-HOSTILE = ["/", "//", ".", "..", "../", "%", "%2F", "%2E", "%-", "\0", ":", "\\", "C:", "con", "NUL.txt", " ", "a", "é", "字" * 40]
+HOSTILE = [
+    "/", "//", ".", "..", "../", "%", "%2F", "%2E", "%-", "\0", ":", "\\", "C:", "con", "NUL.txt", ".mfs3-journal", " ", "a", "é",
+    "字" * 40,
+]  # fmt: skip
 KEYS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300),
     st.lists(st.sampled_from(HOSTILE), min_size=1, max_size=40).map("".join),
@@ -24,6 +27,8 @@ KEYS = st.one_of(
 @example("a" * 256 + "%-", False)
 @example("a" * 246 + ".", False)
 @example("x%-/y", False)
+@example(".k.mfs3-partial", False)
+@example("a" * 230 + ".MFS3-JOURNAL" + "b" * 20, True)
 @example("aux.txt. ", True)
 @example("a" * 243 + "%2F" + "b" * 20, False)
 @example("a" * 242 + "%2F" + "b" * 20, False)
@@ -76,6 +81,7 @@ def test_a_path_of_somebody_else_is_taken_as_it_stands(path: str) -> None:
         ("/", "%2F"),
         ("nul\0", "nul%00"),
         ("100%25", "100%2525"),
+        ("a/.b.mfs3-journal", "a/.b.mfs3-journa%6C"),
     ],
 )
 def test_paths_of_particular_keys(key: str, path: str) -> None:
