@@ -161,9 +161,9 @@ class SyncPlan:
         return replace(self, applied=True)
 
     def __str__(self) -> str:
-        ends = (self.folder, f"s3://{self.bucket_name}/{self.prefix}")
+        ends = (render.visible(self.folder), render.visible(f"s3://{self.bucket_name}/{self.prefix}"))
         source, target = ends if self.direction == "to_store" else ends[::-1]
-        rows = [(step.action, f"{step.size:,}", step.key, step.reason) for step in self.steps]
+        rows = [(step.action, f"{step.size:,}", render.visible(step.key), step.reason) for step in self.steps]
         widths = [max((len(row[at]) for row in rows), default=0) for at in range(3)]
         lines = [f"{source} -> {target}{' (applied)' if self.applied else ''}"]
         lines += [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:<{widths[2]}}  {d}" for a, b, c, d in rows]

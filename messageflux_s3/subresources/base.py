@@ -74,9 +74,9 @@ class Change(Generic[V]):
 
     def __str__(self) -> str:
         if self.is_empty:
-            return f"{self.what}: no change"
+            return render.visible(f"{self.what}: no change")
         diff = difflib.unified_diff(self.before.lines(), self.after.lines(), "now", "then", n=2, lineterm="")
-        return "\n".join([f"{self.what}:", *(line for line in diff)])
+        return "\n".join(render.visible(line) for line in [f"{self.what}:", *diff])
 
     def __repr__(self) -> str:
         return f"<Change {self}>"

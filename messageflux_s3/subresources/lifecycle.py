@@ -222,7 +222,7 @@ class LifecycleConfiguration:
         return replace(self, rules=tuple(rule for rule in self.rules if rule.id not in ids))
 
     def __str__(self) -> str:
-        return "\n".join(self.lines()) or "no lifecycle rules"
+        return "\n".join(map(render.visible, self.lines())) or "no lifecycle rules"
 
     def _repr_html_(self) -> str:
         return render.text_block("lifecycle", str(self)).html
