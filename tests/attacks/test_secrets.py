@@ -1,0 +1,616 @@
+"""Secrets: what they would be recognised by is planted, every public call is made in good weather and bad, and every output is searched.
+
+Outputs are the results of every public member of every public class (found by looking, not by a list), as ``repr``, ``str``, HTML and
+pickle; every exception with its whole chain; every log record of ours at DEBUG (of botocore's from INFO on: at DEBUG they show whole
+requests, and are not ours); and warnings. A minute or two: ``python -m pytest tests/attacks/test_secrets.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+import functools
+import html
+import inspect
+import io
+import json
+import logging
+import pickle
+import socket
+import subprocess
+import threading
+import traceback
+import types
+import urllib.parse
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import fsspec
+import pytest
+from proxy import Fault, run_proxy
+from servers import Server, run_moto, run_rclone
+from test_any_store import CALLS, CLASSES, FIRST_NAME, SEED, Place
+
+import messageflux_s3 as s3
+from messageflux_s3.fs import MessagefluxS3FileSystem
+from messageflux_s3.presigning import PresignedPost
+
+ACCESS, SECRET, TOKEN = "CANARYACCESSKEY1", "cAnArYsEcReT/+0123456789", "cAnArYtOkEn/+=="
+PASSWORD = "cAnArYpAsSwOrD"
+CUSTOMER_KEY = b"cAnArYcUsToMeR-0123456789abcdef!"
+# What a signature looks like, wherever it is: in a header, in a link, in S3's own account of why it did not match.
+SIGNATURES = ("Signature=", "X-Amz-Security-Token=", "SignatureProvided", "StringToSign")
+# Links are what these are asked for: they hold a signature and the token, and nothing else that is secret.
+LINKS = {"presigned_url", "presigned_post", "form"}
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def forms(secret: str | bytes) -> set[str]:
+    """Every way in which a secret may be written."""
+    raw = secret.encode() if isinstance(secret, str) else secret
+    text = raw.decode()
+    plain = {text, repr(text)[1:-1], html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, safe=""), raw.hex()}
+    # In base64 of something longer it may begin at any of three places: what is the same whatever stands around it.
+    shifted = {base64.b64encode(bytes(at) + raw)[(4 * at + 2) // 3 + (at > 0) : -4].decode() for at in range(3)}
+    return plain | shifted
+
+
+class Search:
+    """Collects what is put out and finds what must not be in it."""
+
+    def __init__(self, *secrets: str | bytes) -> None:
+        self.wanted = {form for secret in (SECRET, TOKEN, PASSWORD, CUSTOMER_KEY, *secrets) for form in forms(secret)}
+        self.found: list[str] = []
+        self.outputs = 0
+
+    def text(self, where: str, text: str, *, signed: bool = False) -> None:
+        """One output; ``signed`` where it is a link or form that was asked for."""
+        self.outputs += 1
+        for wanted in self.wanted - forms(TOKEN) if signed else {*self.wanted, *SIGNATURES}:
+            if wanted in text:
+                at = text.index(wanted)
+                self.found.append(f"{where}: {text[max(0, at - 80) : at + 60]!r}")
+
+    def value(self, where: str, value: Any, depth: int = 2) -> None:
+        """Everything that shows or keeps a value."""
+        signed = where.rpartition(".")[2] in LINKS
+        self.text(f"repr of {where}", repr(value), signed=signed and isinstance(value, str))  # a form hides what it holds
+        if isinstance(value, PresignedPost):
+            hidden = {"policy", "x-amz-signature", "x-amz-security-token"} & value.fields.keys()
+            self.found += [f"{name} of {where}" for name in hidden if value.fields[name] in repr(value)]
+        for name in ("__str__", "_repr_html_", "_repr_pretty_", "_repr_markdown_"):
+            method = getattr(value, name, None)
+            if method is not None and (name == "__str__" or type(value).__module__.startswith("messageflux_s3")):
+                self.text(f"{name} of {where}", str(method()), signed=signed and isinstance(value, str))
+        try:
+            pickled = pickle.dumps(value)
+        except (TypeError, AttributeError, pickle.PicklingError):
+            pickled = b""  # files, generators, clients: they do not travel
+        self.text(f"pickle of {where}", pickled.decode("latin-1"), signed=signed)
+        if depth and isinstance(value, (list, tuple, set, frozenset)):
+            for entry in [*value][:5]:
+                self.value(where, entry, depth - 1)
+        elif depth and isinstance(value, dict):
+            for entry in [*value.values()][:20]:
+                self.value(where, entry, depth - 1)
+
+    def error(self, where: str, error: BaseException) -> None:
+        """An exception as it is printed and as it is kept."""
+        lines = traceback.TracebackException.from_exception(error, lookup_lines=False)
+        for frame in self._frames(lines):
+            frame._line = ""  # the source of this file names the secrets
+        self.text(f"{type(error).__name__} of {where}", "".join(lines.format()))
+        seen: BaseException | None = error
+        while seen is not None:
+            self.text(f"repr of {type(seen).__name__} of {where}", repr(seen))
+            if isinstance(seen, s3.S3Error):
+                self.value(f"{type(seen).__name__} of {where}", vars(seen))
+                self.value(f"{type(seen).__name__} of {where}", seen)
+            seen = seen.__cause__ or seen.__context__
+
+    def _frames(self, lines: traceback.TracebackException | None) -> Iterator[Any]:
+        while lines is not None:
+            yield from lines.stack
+            if lines.__cause__ is not None and lines.__context__ is not None:
+                yield from self._frames(lines.__context__)
+            lines = lines.__cause__ or lines.__context__
+
+
+class _Records(logging.Handler):
+    def __init__(self, search: Search) -> None:
+        super().__init__(logging.DEBUG)
+        self.search = search
+        self.of_ours = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        ours = record.name.startswith("messageflux_s3")
+        self.of_ours += ours
+        if ours or record.levelno >= logging.INFO:
+            self.search.text(f"log of {record.name}", record.getMessage())
+            if record.exc_info and record.exc_info[1] is not None:
+                self.search.error(f"log of {record.name}", record.exc_info[1])
+
+
+@contextmanager
+def searching(*secrets: str | bytes) -> Iterator[Search]:
+    """Logs at DEBUG and warnings are searched as well; at the end nothing may have been found."""
+    search = Search(*secrets)
+    handler, root, ours = _Records(search), logging.getLogger(), logging.getLogger("messageflux_s3")
+    levels = root.level, ours.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    ours.setLevel(logging.DEBUG)
+    try:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            yield search
+        for warning in warned:
+            search.text("a warning", str(warning.message))
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(levels[0])
+        ours.setLevel(levels[1])
+    assert search.found == []
+    assert search.outputs
+
+
+@pytest.fixture
+def moto() -> Iterator[Server]:
+    """A server of each test's own: what is left on it is in nobody's way."""
+    with run_moto() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def rclone() -> Iterator[Server]:
+    """The same, of rclone."""
+    with run_rclone() as server:
+        yield server
+
+
+# -- every public member of every public class ----------------------------------------------------------------------------------------
+
+
+def public_classes() -> list[type]:
+    """The classes that users hold: those of the public names, those of settings, and what they inherit from us."""
+    named = []
+    for name in s3.__all__:
+        with suppress(ImportError):  # messageflux is not for every interpreter
+            named.append(getattr(s3, name))
+    return [*dict.fromkeys(cls for cls in (*named, *CLASSES) if inspect.isclass(cls))]
+
+
+def members(cls: type) -> dict[str, type]:
+    """The public methods and properties, each with the class that defines it."""
+    found: dict[str, type] = {}
+    for owner in cls.__mro__:
+        if owner.__module__.startswith("messageflux_s3"):
+            for name, value in vars(owner).items():
+                if not name.startswith("_") and isinstance(value, _MEMBERS):
+                    found.setdefault(name, owner)
+    return found
+
+
+_MEMBERS = (types.FunctionType, property, functools.cached_property, classmethod, staticmethod)
+
+
+@contextmanager
+def watched(search: Search, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """Whatever a public member gives or raises is searched; yields the names of those that were used."""
+    used: set[str] = set()
+    busy = threading.local()
+
+    def look(where: str, work: Callable[[], Any]) -> None:
+        if getattr(busy, "now", False):  # a repr may use a property
+            return
+        busy.now = True
+        try:
+            work()
+        finally:
+            busy.now = False
+
+    def wrapped(where: str, function: Any) -> Any:
+        if inspect.iscoroutinefunction(function):
+
+            async def awaited(*args: Any, **kwargs: Any) -> Any:
+                used.add(where)
+                try:
+                    result = await function(*args, **kwargs)
+                except Exception as error:
+                    caught = error
+                    look(where, lambda: search.error(where, caught))
+                    raise
+                look(where, lambda: search.value(where, result))
+                return result
+
+            return functools.wraps(function)(awaited)
+
+        @functools.wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            used.add(where)
+            try:
+                result = function(*args, **kwargs)
+            except Exception as error:
+                caught = error
+                look(where, lambda: search.error(where, caught))
+                raise
+            look(where, lambda: search.value(where, result))
+            return result
+
+        return called
+
+    for cls, name in {(owner, name) for each in public_classes() for name, owner in members(each).items()}:
+        where, value = f"{cls.__name__}.{name}", vars(cls)[name]
+        if isinstance(value, property):
+            monkeypatch.setattr(cls, name, property(wrapped(where, value.fget), value.fset, value.fdel, value.__doc__))
+        elif isinstance(value, functools.cached_property):
+            again = functools.cached_property(wrapped(where, value.func))
+            again.__set_name__(cls, name)
+            monkeypatch.setattr(cls, name, again)
+        elif isinstance(value, (classmethod, staticmethod)):
+            monkeypatch.setattr(cls, name, type(value)(wrapped(where, value.__func__)))
+        elif inspect.isfunction(value):
+            monkeypatch.setattr(cls, name, wrapped(where, value))
+    yield used
+
+
+def place(server: Server, store: s3.S3Store, folder: Path) -> Place:
+    """Fresh buckets with the usual objects, made by plain boto3."""
+    client, stem = server.client(), f"canary-{uuid.uuid4().hex[:12]}"
+    folder.mkdir(parents=True)
+    for end in ("-a", "-b", "-c"):
+        client.create_bucket(Bucket=stem + end)
+    for end in ("-a", "-b"):
+        for key, body in SEED.items():
+            client.put_object(Bucket=stem + end, Key=key, Body=body, Metadata={"m": "1"})
+    work, other, empty = (store.bucket(stem + end) for end in ("-a", "-b", "-c"))
+    return Place(server, store, work, other, empty, folder, client, stem)
+
+
+def more(p: Place) -> None:
+    """What has no call of its own in the list: values, keys of the customer's, sockets lent by others."""
+    with_key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": CUSTOMER_KEY}
+    p.bucket.put_object("new/c", b"x", **with_key)
+    p.bucket.put_objects([("new/d", b"x")], **with_key)
+    p.bucket.upload_object("new/e", io.BytesIO(b"x" * 9_000_000), **with_key)
+    with p.bucket["new/f"].open("wb", **with_key) as file:
+        file.write(b"x")
+    for wrong in (["cAnArYcUsToMeR"], 7, "cAnArYcUsToMeR"):
+        with pytest.raises((ValueError, TypeError, s3.S3Error)):
+            p.bucket.put_object("new/c", b"x", SSECustomerAlgorithm=["AES256"], SSECustomerKey=wrong)
+    p.store._repr_html_()
+    plan = p.bucket.sync_to_folder("kept", p.folder / "plan", dry_run=True)
+    events = s3.parse_event({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "bucket"}, "object": {"key": "k"}}}]})
+    events[0].is_newer_than(events[0])
+    for value in (plan, p.bucket.lifecycle.get(), events, copy.copy(p.store.config)):
+        str(value)
+    assert p.bucket.put_objects([("new/g", b"")]).raise_for_failures().ok
+    assert p.obj.bucket == p.bucket
+    s3.S3Config().replace(region="r")
+    p.bucket.find().show(1)
+    p.store.config.replace(region="x", pickle_secrets=False)
+
+
+EVERY_CALL = [*dict.fromkeys(CALLS.values()), more]
+
+# Members that no call above uses, each for a reason.
+NOT_USED = {
+    # made of moto's server, which has keys of its own: see test_the_local_server_has_no_secrets
+    "LocalS3.bucket", "LocalS3.close", "LocalS3.connect", "LocalS3.endpoint_url", "LocalS3.requests_served",
+    # messageflux is not installed everywhere: tests/interop/test_messageflux_stores.py has them
+    "S3MessageStore.delete_message", "S3MessageStore.magic", "S3MessageStore.put_message", "S3MessageStore.read_message",
+}  # fmt: skip
+
+
+def test_no_call_that_succeeds_shows_a_secret(moto: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every public member is used, and nothing it gives, logs or warns of holds one."""
+    store = moto.connect(access_key=ACCESS, secret_key=SECRET, session_token=TOKEN)
+    with searching() as search, watched(search, monkeypatch) as used:
+        for number, function in enumerate(EVERY_CALL):
+            with suppress(s3.S3Unsupported):
+                function(place(moto, store, tmp_path / str(number)))
+    there = {f"{owner.__name__}.{name}" for cls in public_classes() for name, owner in members(cls).items()}
+    assert there - used - NOT_USED == set()
+    assert search.outputs > 5000
+
+
+# -- bad weather -----------------------------------------------------------------------------------------------------------------------
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers every request by :meth:`answer`."""
+
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> tuple[int, dict[str, str], bytes]:
+        raise AssertionError
+
+    def _handle(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        status, headers, body = self.answer()
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _handle
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+class Echo(Answering):
+    """A store that refuses everybody, and tells in full what it was sent, as S3 does."""
+
+    def answer(self) -> tuple[int, dict[str, str], bytes]:
+        sent = f"{self.command} {self.path}\n{self.headers}"
+        parts = {
+            "Code": "SignatureDoesNotMatch",
+            "Message": "The request signature we calculated does not match the signature you provided.",
+            "AWSAccessKeyId": "A", "StringToSign": sent, "SignatureProvided": self.headers.get("Authorization", ""),
+            "CanonicalRequest": sent, "Token-0": self.headers.get("X-Amz-Security-Token", ""), "RequestId": "1",
+        }  # fmt: skip
+        body = "".join(f"<{name}>{html.escape(text)}</{name}>" for name, text in parts.items())
+        return 403, {"Content-Type": "application/xml"}, f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{body}</Error>'.encode()
+
+
+@contextmanager
+def serving(handler: type[Answering]) -> Iterator[str]:
+    """A server of this kind; yields its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@contextmanager
+def nobody() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+
+
+FAULTS = ("500_before", "cut_body", "cut_head", "reset_after", "xml_cut", "missing_header")
+
+
+def try_every_call(search: Search, p: Place) -> int:
+    """All of them, whatever comes of it; how many failed."""
+    failed = 0
+    for number, function in enumerate(EVERY_CALL):
+        folder = p.folder / str(number)
+        folder.mkdir()
+        try:
+            function(replace(p, folder=folder))
+        except (Exception, pytest.fail.Exception) as error:  # of the library, or an assertion in the call
+            failed += 1
+            search.error(FIRST_NAME.get(function, "more"), error)
+    return failed
+
+
+@pytest.mark.parametrize("weather", ["nobody", "echo", *FAULTS])
+def test_no_call_that_fails_shows_a_secret(moto: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weather: str) -> None:
+    """Nobody there, everything refused with an account of the request, failures of the store and of the wire at every answer."""
+
+    @contextmanager
+    def faults() -> Iterator[str]:
+        with run_proxy(moto.endpoint_url, lambda method, target, number: Fault(weather, 0.6)) as proxy:
+            yield proxy.endpoint_url
+
+    keys = {"access_key": ACCESS, "secret_key": SECRET, "session_token": TOKEN}
+    way = {"nobody": nobody, "echo": lambda: serving(Echo)}.get(weather, faults)
+    with way() as url, searching() as search, watched(search, monkeypatch):
+        store = moto.connect(endpoint_url=url, max_attempts=1, read_timeout=2, connect_timeout=2, **keys)
+        assert try_every_call(search, place(moto, store, tmp_path / "files")) > 20
+
+
+def test_no_answer_of_a_strict_server_shows_a_secret(rclone: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the right key, and with a wrong one, which is refused."""
+    for secret in (rclone.secret_key, SECRET):
+        with searching(secret) as search, watched(search, monkeypatch):
+            store = rclone.connect(secret_key=secret, max_attempts=1)
+            assert try_every_call(search, place(rclone, store, tmp_path / f"{secret:.4}")) > 20
+
+
+def test_the_search_finds_what_there_is_to_find() -> None:
+    """Each kind of output, with a secret in it, fails; else all of the above would say nothing."""
+    logger = logging.getLogger("messageflux_s3")
+    told: list[Callable[[Search], object]] = [
+        lambda search: search.value("a value", {"a": [SECRET]}),
+        lambda search: search.value("a form", base64.b64encode(CUSTOMER_KEY)),
+        lambda search: search.value("a link", "https://h/b/k?X-Amz-Signature=0"),
+        lambda search: search.value("S3Object.presigned_url", f"https://h/b/k?X-Amz-Signature=0&t={urllib.parse.quote(SECRET, safe='')}"),
+        lambda search: search.value("a policy", base64.b64encode(b"{}" + TOKEN.encode() + b"{}")),
+        lambda search: search.error("an error", _chained()),
+        lambda search: logger.debug("asked with %s", TOKEN),
+        lambda search: logging.getLogger("botocore").warning("asked with %s", TOKEN),
+        lambda search: logger.warning("failed", exc_info=_chained()),
+        lambda search: warnings.warn(PASSWORD, stacklevel=1),
+    ]
+    for tell in told:
+        with pytest.raises(AssertionError), searching() as search:
+            tell(search)
+        assert search.found
+    with searching() as search:
+        search.value("S3Object.presigned_url", "https://h/b/k?X-Amz-Signature=0")
+
+
+def _chained() -> Exception:
+    try:
+        try:
+            raise KeyError(SECRET)
+        except KeyError as error:
+            raise s3.S3Error("nothing to see here") from error
+    except s3.S3Error as error:
+        return error
+
+
+# -- whatever else holds a store -----------------------------------------------------------------------------------------------------
+
+
+def test_no_password_of_a_proxy_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP_PROXY may hold one: it is in no error, log or show of ours."""
+    with nobody() as url:
+        monkeypatch.setenv("HTTP_PROXY", url.replace("//", f"//user:{PASSWORD}@"))
+        store = s3.connect("http://store.invalid", access_key=ACCESS, secret_key=SECRET, region="us-east-1", max_attempts=1)
+        with searching() as search:
+            for ask in (store.bucket("bucket")["k"].exists, store.show, lambda: store.bucket("bucket").put_objects([("k", b"")])):
+                with pytest.raises(s3.S3Error) as caught:
+                    ask()
+                search.error("a proxy", caught.value)
+            search.value("the lane", store.lane)
+
+
+def test_no_secret_in_what_holds_a_store() -> None:
+    """Handles, queries, partitions, plans, errors, file systems, however the store got its keys; pickled, copied, replaced."""
+    keys = {"access_key": ACCESS, "secret_key": SECRET, "session_token": TOKEN}
+    session = boto3.Session(ACCESS, SECRET, TOKEN, region_name="us-east-1")
+    at = {"endpoint_url": "http://127.0.0.1:9", "region": "us-east-1"}
+    stores = [
+        s3.connect(**at, **keys),
+        s3.connect(**at, credentials=functools.partial(dict, **keys)),
+        s3.connect(**at, credentials=lambda: keys),
+        s3.connect(**at, boto3_session=session),
+        s3.S3Store.from_resource(session.resource("s3", endpoint_url=at["endpoint_url"])),
+    ]
+    with searching() as search:
+        for store in stores:
+            _ = store.client
+            bucket = store.bucket("bucket")
+            files = MessagefluxS3FileSystem(store)
+            again = pickle.loads(pickle.dumps(store))
+            held: dict[str, Any] = {
+                "store": store, "config": store.config, "replaced": store.config.replace(region="x", max_attempts=2),
+                "copied": copy.deepcopy(store.config), "lane": store.lane, "bucket": bucket, "object": bucket["k"],
+                "query": bucket.find(prefix="a/").limit(7), "tags": bucket.tags, "policy": bucket.policy, "check": s3.ClaimCheck(bucket),
+                "async store": s3.AsyncS3Store(store), "async bucket": s3.AsyncS3Store(store).bucket("bucket"), "files": files,
+                "file": files.open("bucket/k", "wb"), "opened": fsspec.core.OpenFile(files, "bucket/k"), "map": files.get_mapper("bucket"),
+                "options": files.storage_options, "vars": vars(files), "connection": store._connection,
+                "again": again, "form": bucket["k"].presigned_post(), "html": s3.S3Store._repr_html_(store), "url": bucket["k"].url,
+            }  # fmt: skip
+            for name, value in held.items():
+                search.value(name, value)
+            held["file"].discard()
+            if store.config.access_key or store.config.credentials:
+                given = {name: getattr(store.config, name) for name in ("access_key", "secret_key", "session_token", "credentials")}
+                made = MessagefluxS3FileSystem(**at, **{name: value for name, value in given.items() if value is not None})
+                for name, value in {"options": made.storage_options, "dict": made.to_dict(), "vars": vars(made), "self": made}.items():
+                    search.value(f"made {name}", value)
+                if not callable(store.config.credentials) or isinstance(store.config.credentials, functools.partial):
+                    search.text("json", made.to_json())
+
+
+def test_the_local_server_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its keys are its own, and the user's are kept from its process."""
+    for name, value in {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}.items():
+        monkeypatch.setenv(name, value)
+    with searching() as search, s3.LocalS3() as local:
+        search.value("LocalS3", local)
+        search.value("its store", local.connect())
+        search.value("its bucket", local.bucket("bucket"))
+        search.value("its count", local.requests_served())
+        assert local._process is not None
+        environment = Path(f"/proc/{local._process.pid}/environ")
+        if environment.exists():
+            search.text("its environment", environment.read_bytes().decode("latin-1"))
+            assert b"AWS_" not in environment.read_bytes()
+
+
+# -- where the keys go ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_takes_no_key_elsewhere(status: int) -> None:
+    """An answer that points at another host is an error: that host is asked nothing."""
+    asked: list[str] = []
+
+    class Stranger(Answering):
+        def answer(self) -> tuple[int, dict[str, str], bytes]:
+            asked.append(self.path)
+            return 200, {"ETag": '"0"', "Last-Modified": "Sat, 21 Nov 2026 01:00:00 GMT"}, b"stranger"
+
+    with serving(Stranger) as elsewhere:
+
+        class Moved(Answering):
+            def answer(self) -> tuple[int, dict[str, str], bytes]:
+                return status, {"Location": elsewhere + self.path, "x-amz-bucket-region": "eu-north-1"}, b""
+
+        with serving(Moved) as url, searching() as search:
+            store = s3.connect(url, access_key=ACCESS, secret_key=SECRET, session_token=TOKEN, region="us-east-1", max_attempts=2)
+            bucket = store.bucket("bucket")
+            for ask in (
+                lambda: bucket["k"].body,
+                lambda: bucket["k"].metadata,
+                lambda: bucket.put_object("k", b"x"),
+                lambda: bucket.put_objects([("k", b"x")]),
+                lambda: [obj.body for obj in bucket.get_objects(["k", "l"])],
+                lambda: [*bucket.find()],
+                bucket.tags.get,
+            ):
+                with pytest.raises(s3.S3Error) as caught:
+                    ask()
+                search.error("a redirect", caught.value)
+    assert asked == []
+
+
+def test_certificates_are_checked_unless_asked_otherwise(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A certificate that nobody vouches for: refused by every way, with nothing sent; let through where asked, and then it is said."""
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    with run_rclone(certificate=(tmp_path / "cert.pem", tmp_path / "key.pem")) as server:
+        careful = server.connect(max_attempts=1)
+        assert not careful.ping()
+        for ask in (lambda: [*careful.buckets()], lambda: careful.bucket("bucket").put_objects([("k", b"x")]), careful.show):
+            with pytest.raises(s3.S3Error):
+                ask()
+        with pytest.raises(s3.S3ConnectionError, match="verify="):
+            asyncio.run(s3.AsyncS3Store(careful).bucket("bucket").put_object("k", b"x"))
+        assert server.root is not None and [*server.root.iterdir()] == []
+        assert "verification is off" not in caplog.text
+        for verify, said in ((str(tmp_path / "cert.pem"), False), (False, True)):
+            caplog.clear()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # urllib3 has its own word for it
+                bucket = server.connect(verify=verify).create_bucket("bucket")
+                bucket.put_objects((f"k{n}", b"x") for n in range(30))
+                assert [obj.body for obj in bucket.get_objects(f"k{n}" for n in range(30))] == [b"x"] * 30
+            assert ("verification is off" in caplog.text) == said
+
+
+# -- public access -------------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_made_public_but_by_a_call_that_says_so(moto: Server, tmp_path: Path) -> None:
+    """Every other call: no policy, no access list and no block is written, and what there is afterwards is private."""
+    everybody = "http://acs.amazonaws.com/groups/global/AllUsers"
+    with run_proxy(moto.endpoint_url) as proxy:
+        for number, function in enumerate(EVERY_CALL):
+            name = FIRST_NAME.get(function, "more")
+            if "public" in name.lower() or "policy" in name.lower() or name == "S3Store.probe":
+                continue  # the probe tries a denial, and a block, on a scratch bucket
+            proxy.restart()
+            p = place(moto, moto.connect(endpoint_url=proxy.endpoint_url), tmp_path / str(number))
+            with suppress(s3.S3Unsupported):
+                function(p)
+            written = {seen.target for seen in proxy.seen if seen.method in ("PUT", "DELETE")}
+            assert not {target for target in written if target.rpartition("?")[2] in ("acl", "policy", "publicAccessBlock")}, name
+            for bucket in p.client.list_buckets()["Buckets"]:
+                if not bucket["Name"].startswith(p.stem):
+                    continue
+                owned: list[Any] = [p.client.get_bucket_acl(Bucket=bucket["Name"])]
+                for found in p.client.list_objects_v2(Bucket=bucket["Name"]).get("Contents", ()):
+                    owned.append(p.client.get_object_acl(Bucket=bucket["Name"], Key=found["Key"]))
+                assert everybody not in repr(owned), name
