@@ -5,10 +5,11 @@ This room knows iterators and threads; it knows neither queries nor S3. The thre
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Condition
+from threading import Condition, Thread
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -30,19 +31,27 @@ def side_by_side(sources: Sequence[Iterator[Item]], room: int = 8) -> Generator[
         ['a', 'b', 'c', 'd']
     """
     runners = [_Runner(source, room) for source in sources]
-    threads = ThreadPoolExecutor(max(1, len(runners)), thread_name_prefix="messageflux-s3-ahead")
+    # Daemons: a program that ends holding a half consumed iteration would else wait for threads that wait for their consumer.
+    threads = [Thread(target=runner.run, name="messageflux-s3-ahead", daemon=True) for runner in runners]
+    pid = os.getpid()
     try:
+        for thread in threads:
+            thread.start()
         for runner in runners:
-            threads.submit(runner.run)
-        for runner in runners:
-            yield from runner.items()
+            for item in runner.items():
+                yield item
+                if os.getpid() != pid:
+                    raise RuntimeError("this iteration was begun in the parent process, where its threads are; begin it anew in this one")
     finally:
-        for runner in runners:
-            runner.stop()
-        threads.shutdown(wait=True, cancel_futures=True)
-        for source in sources:
-            if isinstance(source, Generator):
-                source.close()
+        if os.getpid() == pid and not sys.is_finalizing():  # else the threads are not there any more, whatever they hold
+            for runner in runners:
+                runner.stop()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+            for source in sources:
+                if isinstance(source, Generator):
+                    source.close()
 
 
 class _Runner(Generic[Item]):

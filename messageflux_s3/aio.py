@@ -106,20 +106,37 @@ class _Engine:
         self._lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLane] = weakref.WeakKeyDictionary()
         self._threads: ThreadPoolExecutor | None = None
         self._open_sources: set[Callable[[], None]] = set()
+        self._lock = Lock()  # loops may run on several threads
+        self._pid = os.getpid()
 
     @property
     def lane(self) -> AsyncLane:
         loop = asyncio.get_running_loop()
         lane = self._lanes.get(loop)
-        if lane is None:
-            lane = self._lanes[loop] = AsyncLane(self.connection.lane)
+        if lane is None or self._pid != os.getpid():
+            self._forget_after_fork()
+            with self._lock:
+                # A lane holds its loop: what an ended loop left open is closed now.
+                for ended in [other for other in self._lanes if other.is_closed()]:
+                    self._lanes.pop(ended).forget()
+                lane = self._lanes[loop] = AsyncLane(self.connection.lane)
         return lane
 
     async def run(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
         """Call something on a thread; no more of them than the connection's ``max_concurrency``."""
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self.connection.config.max_concurrency, thread_name_prefix="messageflux-s3-aio")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: function(*arguments, **named))
+        self._forget_after_fork()
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self.connection.config.max_concurrency, thread_name_prefix="messageflux-s3-aio")
+            threads = self._threads
+        return await asyncio.get_running_loop().run_in_executor(threads, lambda: function(*arguments, **named))
+
+    def _forget_after_fork(self) -> None:
+        """In a forked child the threads and the loops are the parent's: whoever waited for them would wait for ever."""
+        if self._pid != os.getpid():
+            self._pid, self._lock, self._threads = os.getpid(), Lock(), None
+            self._lanes = weakref.WeakKeyDictionary()
+            self._open_sources = set()
 
     async def run_through_boto3(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
         """Call something on a thread that the lane has had its try at already."""
@@ -153,12 +170,19 @@ class _Engine:
                 await self.run(close)
 
     async def close(self) -> None:
+        self._forget_after_fork()
         while self._open_sources:  # loops that were left without being closed
             await self.run(self._open_sources.pop())
-        for lane in self._lanes.values():
-            lane.close()
-        self._lanes.clear()
-        threads, self._threads = self._threads, None
+        with self._lock:
+            lanes, self._lanes = dict(self._lanes), weakref.WeakKeyDictionary()
+            threads, self._threads = self._threads, None
+        for loop, lane in lanes.items():
+            if loop is asyncio.get_running_loop():
+                lane.close()
+            elif loop.is_closed():
+                lane.forget()
+            else:  # another thread's
+                loop.call_soon_threadsafe(lane.close)
         if threads is not None:
             await asyncio.to_thread(threads.shutdown)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import cast
+from typing import Any, cast
 
 from .gate import Endpoint
 from .lane import BODY_LIMIT, Lane, LaneRequest, LaneResponse
@@ -103,20 +103,43 @@ class AsyncLane:
 
     async def _open(self, address: _Address) -> _Conversation:
         secure, host, port = address
-        connecting = asyncio.get_running_loop().create_connection(
-            lambda: _Conversation(address),
-            host,
-            port,
-            ssl=self._lane.tls_context() if secure else None,
-            server_hostname=host if secure else None,
+        conversation = _Conversation(address)
+        connecting = asyncio.ensure_future(
+            asyncio.get_running_loop().create_connection(
+                lambda: conversation,
+                host,
+                port,
+                ssl=self._lane.tls_context() if secure else None,
+                server_hostname=host if secure else None,
+            )
         )
-        _, protocol = await asyncio.wait_for(connecting, self._lane.connect_timeout)
-        return protocol
+        # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the connection.
+        try:
+            done, _ = await asyncio.wait([connecting], timeout=self._lane.connect_timeout)
+            if not done:
+                raise TimeoutError("no connection in time")
+            connecting.result()
+        except BaseException:
+            connecting.cancel()
+            connecting.add_done_callback(_hear)
+            conversation.close()
+            raise
+        return conversation
 
     def close(self) -> None:
         """Close the connections that wait for a next request."""
         while self._idle:
             self._idle.pop().close()
+
+    def forget(self) -> None:
+        """Let the connections go whose event loop has ended: asyncio closes their sockets as they are collected."""
+        self._idle.clear()
+
+
+def _hear(abandoned: asyncio.Future[Any]) -> None:
+    """Take note of how something ended that nobody waits for any more, lest asyncio complain that nobody did."""
+    if not abandoned.cancelled():
+        abandoned.exception()
 
 
 class _Conversation(asyncio.Protocol):
@@ -149,6 +172,8 @@ class _Conversation(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        if self.is_closed:  # given up while it was being made
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._has_moved = True
@@ -170,7 +195,8 @@ class _Conversation(asyncio.Protocol):
     def close(self) -> None:
         """Close the connection, whatever is under way on it."""
         self.is_closed = True
-        if self._answer is not None and not self._answer.done():
+        if self._answer is not None:
             self._answer.cancel()
+            _hear(self._answer)  # it may have failed in the moment in which whoever waited for it was cancelled
         if self._transport is not None:
             self._transport.abort()

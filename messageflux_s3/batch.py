@@ -7,6 +7,7 @@ decides whether to raise.
 
 from __future__ import annotations
 
+import os
 import time
 from base64 import b64encode
 from collections import deque
@@ -467,11 +468,23 @@ def send_many(
     waiting: deque[tuple[LaneRequest, Any]] = deque()
     threads: ThreadPoolExecutor | None = None
 
+    pid = os.getpid()
+
     def asked(request: LaneRequest) -> Any:
         try:
             return from_boto3(request)
         except S3Error as error:
             return error
+
+    def settled(request: LaneRequest, outcome: Any) -> tuple[LaneRequest, Any]:
+        if not isinstance(outcome, Future):
+            return request, outcome
+        if os.getpid() != pid and not outcome.done():
+            return request, asked(request)
+        try:
+            return request, outcome.result()
+        except S3Error as error:
+            return request, error
 
     # The lane opens once boto3 has succeeded in this bucket: the first requests see to that.
     for tries, request in enumerate(requests):
@@ -500,14 +513,16 @@ def send_many(
                 waiting.append((request, outcome))
             elif is_skipped(request):
                 waiting.append((request, None))
+            elif os.getpid() != pid:  # forked in the middle: the threads are the parent's
+                waiting.append((request, asked(request)))
             else:
                 if threads is None:
                     threads = ThreadPoolExecutor(workers, thread_name_prefix="messageflux-s3")
                 waiting.append((request, threads.submit(from_boto3, request)))
             while waiting and (len(waiting) > room or _is_ready(waiting[0][1])):
-                yield _settled(*waiting.popleft())
+                yield settled(*waiting.popleft())
         while waiting:
-            yield _settled(*waiting.popleft())
+            yield settled(*waiting.popleft())
     finally:
         stream.close()
         if threads is not None:
@@ -516,15 +531,6 @@ def send_many(
 
 def _is_ready(outcome: Any) -> bool:
     return not isinstance(outcome, Future) or outcome.done()
-
-
-def _settled(request: LaneRequest, outcome: Any) -> tuple[LaneRequest, Any]:
-    if isinstance(outcome, Future):
-        try:
-            return request, outcome.result()
-        except S3Error as error:
-            return request, error
-    return request, outcome
 
 
 def check_bounds(concurrency: int, max_bytes: int) -> None:

@@ -332,7 +332,9 @@ class Connection:
 
     def _stop(self) -> None:
         with self._lock:
-            live, self._live = self._live, None
+            live = self._live
+            if self._given is None:  # a client of the user's lives on, and its lane with it
+                self._live = None
         if live is not None:
             live.lane.close()
             if self._given is None:

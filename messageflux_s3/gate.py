@@ -236,7 +236,7 @@ class Gate:
     @property
     def hosts(self) -> list[str]:
         """The hosts learned so far."""
-        return sorted({endpoint.authority for endpoint in self._endpoints.values()})
+        return sorted({endpoint.authority for endpoint in list(self._endpoints.values())})
 
     def _handlers(self) -> list[Any]:
         trie = self._emitter._handlers

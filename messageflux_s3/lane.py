@@ -424,8 +424,9 @@ class Lane:
             found = socket.getaddrinfo(address[1], address[2], type=socket.SOCK_STREAM)
             known = (now, [(family, where) for family, _, _, _, where in found])
             self._addresses[address] = known
-        known[1].append(known[1].pop(0))
-        return known[1][-1:] + known[1][:-1]
+        addresses = known[1]
+        self._addresses[address] = (known[0], addresses[1:] + addresses[:1])  # never changed in place: threads share it
+        return [*addresses]
 
     # -- many requests -----------------------------------------------------------------------------
 
@@ -845,6 +846,8 @@ class _Stream:
 
     def _close(self) -> None:
         """Give free connections back and close those with an answer under way."""
+        if os.getpid() != self._pid:
+            self._forget_after_fork()
         for wire in self._idle:
             self._unwatch(wire)
             self._wires.discard(wire)

@@ -112,9 +112,8 @@ class S3Object:
     @property
     def version_id(self) -> str | None:
         """The version this handle is for, or that it is known to have met; None where neither is known. Requests: none."""
-        if self._version_id is None and self._head is not None:
-            return self._head.version_id
-        return self._version_id
+        head = self._head
+        return head.version_id if self._version_id is None and head is not None else self._version_id
 
     @property
     def uri(self) -> str:
@@ -139,53 +138,41 @@ class S3Object:
     @property
     def size(self) -> int:
         """The size in bytes. Requests: none after a listing or a write, else 1 HEAD, remembered."""
-        if self._listed is not None:
-            return int(self._listed[3])
-        if self._head is None or self._head.size is None:
-            return cast(int, self._ask().size)
-        return self._head.size
+        if (listed := self._listed) is not None:
+            return int(listed[3])
+        return cast(int, self._known("size"))
 
     @property
     def etag(self) -> str:
         """The etag without quotes. Requests: none after a listing or a write, else 1 HEAD, remembered."""
-        if self._listed is not None and self._listed[2]:
-            return self._listed[2].strip('"')
-        if self._head is None or self._head.etag is None:
-            return self._ask().etag or ""
-        return self._head.etag
+        if (listed := self._listed) is not None and listed[2]:
+            return listed[2].strip('"')
+        return cast("str | None", self._known("etag")) or ""
 
     @property
     def last_modified(self) -> datetime:
         """When the object was written, in UTC. Requests: none after a listing, else 1 HEAD, remembered."""
-        if self._listed is not None:
-            moment = self._listed[1]
+        if (listed := self._listed) is not None:
+            moment = listed[1]
             return moment if isinstance(moment, datetime) else parse_time(moment)
-        if self._head is None or self._head.last_modified is None:
-            return cast(datetime, self._ask().last_modified)
-        return self._head.last_modified
+        return cast(datetime, self._known("last_modified"))
 
     @property
     def storage_class(self) -> str:
         """The storage class, ``"STANDARD"`` mostly. Requests: none after a listing, else 1 HEAD, remembered."""
-        if self._listed is not None:
-            return self._listed[4] or "STANDARD"
-        if self._head is None or self._head.storage_class is None:
-            return self._ask().storage_class or "STANDARD"
-        return self._head.storage_class
+        if (listed := self._listed) is not None:
+            return listed[4] or "STANDARD"
+        return cast("str | None", self._known("storage_class")) or "STANDARD"
 
     @property
     def metadata(self) -> dict[str, str]:
         """The user's metadata, names in lower case. Requests: none after a write or a GET, else 1 HEAD, remembered."""
-        if self._head is None or self._head.metadata is None:
-            return dict(self._ask().metadata or {})
-        return dict(self._head.metadata)
+        return dict(cast("Mapping[str, str] | None", self._known("metadata")) or {})
 
     @property
     def content_type(self) -> str:
         """The content type. Requests: 1 HEAD, remembered."""
-        if self._head is None or self._head.content_type is None:
-            return self._ask().content_type or ""
-        return self._head.content_type
+        return cast("str | None", self._known("content_type")) or ""
 
     def exists(self) -> bool:
         """Ask whether the object is there, now.
@@ -229,7 +216,14 @@ class S3Object:
         """The etag that a read must meet: the one that a message named, or that of the object as this handle has met it."""
         if self._pinned_etag is not None:
             return self._pinned_etag
-        return self._head.etag if self._head is not None and self._head.last_modified is not None else None
+        head = self._head
+        return head.etag if head is not None and head.last_modified is not None else None
+
+    def _known(self, name: str) -> object:
+        """What a HEAD tells under this name: remembered, else asked. Another thread may make the handle forget at any moment."""
+        head = self._head
+        known = None if head is None else getattr(head, name)
+        return getattr(self._ask(), name) if known is None else known
 
     def _ask(self) -> Head:
         """One HEAD, remembered."""

@@ -6,6 +6,7 @@ million objects are never held at once; whoever stops consuming stops the work.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
@@ -77,6 +78,7 @@ def _run(
     room = in_flight or 4 * int(getattr(workers, "_max_workers", THREADS))
     waiting: deque[tuple[Future[Result], Item]] = deque()
     source = iter(items)
+    pid = os.getpid()
     try:
         while True:
             while len(waiting) < room:
@@ -98,6 +100,8 @@ def _run(
                 assert callable(on_error)
                 result = on_error(item, error)
             yield result
+            if own is not None and os.getpid() != pid:
+                raise RuntimeError("this iteration was begun in the parent process, where its threads are; begin it anew in this one")
     finally:
         for future, _ in waiting:
             future.cancel()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
+import os
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,6 +17,7 @@ import pytest
 
 import messageflux_s3 as s3
 from messageflux_s3 import AsyncS3Bucket, S3NoSuchItem
+from tests.cancelling import MOMENTS, cancelled
 from tests.servers import Server, run_moto, run_rclone
 from tests.test_lane import ScriptedServer
 
@@ -255,4 +259,84 @@ def test_cancelling_closes_the_connection() -> None:
             assert (await bucket.get_object("fast")).body == b"hi"
 
     asyncio.run(main())
+    server.close()
+
+
+@pytest.mark.lane
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_cancellation_is_never_lost(moment: str) -> None:
+    """Whichever await it comes at, also together with the answer or the connection: the task ends, and asyncio complains of nothing."""
+    complaints: list[dict[str, Any]] = []
+
+    def script(head: bytes, body: bytes) -> bytes:
+        if b"/cut" in head and b"Boto3" not in head:
+            return OK[:-1] + ScriptedServer.CLOSE
+        return OK + (ScriptedServer.CLOSE if b"/last" in head else b"")
+
+    server = ScriptedServer(script)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
+        async for bucket in opened(server):
+            for key in ("a", "last", "cut"):
+                for at in range(1, 20):
+                    bucket._engine.lane.close()  # so that it has to connect
+                    told = await cancelled(bucket.get_object(key), at, moment)
+                    assert told != "lost", f"{key} at await {at}"
+                    if told == "ended":
+                        break
+                assert at > 2
+                assert (await bucket.get_object("a")).body == b"hi"
+        gc.collect()
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    gc.collect()
+    assert complaints == []
+    server.close()
+
+
+@pytest.mark.lane
+def test_one_store_in_one_event_loop_after_the_other() -> None:
+    """What an ended loop left open is closed; closing the store asks nothing of loops that have ended."""
+    server = ScriptedServer(lambda head, body: OK)
+    store = s3.async_connect(server.url, access_key="ACCESSKEY01", secret_key="SECRETKEY0123456", region="us-east-1")
+
+    async def use() -> None:
+        bucket = store.bucket("bkt")
+        await bucket.get_object("first")
+        found = await asyncio.gather(*(bucket.get_object(f"k{number}") for number in range(8)))
+        assert [obj.body for obj in found] == [b"hi"] * 8
+
+    asyncio.run(use())
+    gc.collect()
+    after_one = len([*Path("/proc/self/fd").iterdir()])
+    for _ in range(3):
+        asyncio.run(use())
+        gc.collect()
+    assert len([*Path("/proc/self/fd").iterdir()]) <= after_one + 8  # the server's own ends are closed as it notices
+    assert len(store._engine._lanes) == 1
+    asyncio.run(store.close())
+    server.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    """The parent's are not there, and whatever was left to them would never be done."""
+    server = ScriptedServer(lambda head, body: OK)
+    store = s3.async_connect(server.url, access_key="ACCESSKEY01", secret_key="SECRETKEY0123456", region="us-east-1")
+
+    async def use() -> bytes:
+        return await store.bucket("bkt").object("k").read_range(0, 2)
+
+    assert asyncio.run(use()) == b"hi"
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # it must not outlive a test that fails
+        try:
+            os._exit(0 if asyncio.run(asyncio.wait_for(use(), 30)) == b"hi" else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    asyncio.run(store.close())
     server.close()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -372,6 +377,56 @@ def test_side_by_side_runs_ahead_in_order_and_stops() -> None:
     items.close()
     assert taken[1] == 5 and taken[0] < 10
     assert list(side_by_side([counting(0), counting(1)])) == list(range(2000))
+
+
+def test_side_by_side_lets_the_interpreter_end() -> None:
+    """An iteration that is held when the program ends has threads that wait for it: they do not keep the program."""
+    code = (
+        "import sys, itertools; from messageflux_s3.ahead import side_by_side\n"
+        "held = side_by_side([itertools.count(), itertools.count()]); next(held); sys.exit(7)"
+    )
+    root = str(Path(__file__).parents[1])
+    ended = subprocess.run(
+        [sys.executable, "-c", code], timeout=60, capture_output=True, check=False, env={**os.environ, "PYTHONPATH": root}
+    )
+    assert (ended.returncode, ended.stderr) == (7, b"")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_side_by_side_goes_on_in_no_forked_child() -> None:
+    """Its threads are the parent's: a child that goes on is told so, at once."""
+    items = side_by_side([iter(range(100))], room=5)
+    assert next(items) == 0
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # it must not outlive a test that fails
+        try:
+            list(items)
+        except RuntimeError:
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert [*items] == [*range(1, 100)]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_batch_goes_on_in_a_forked_child(rclone_bucket: S3Bucket) -> None:
+    """Also where it had left the lane: what the parent's threads were about, the child asks for itself."""
+    keys = [f"n/{number}" for number in range(40)]
+    rclone_bucket.put_objects((key, key) for key in keys)
+    with rclone_bucket._connection.lane.left_aside():
+        found = rclone_bucket.get_objects(keys)
+        assert next(found).body == b"n/0"
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)  # it must not outlive a test that fails
+            try:
+                os._exit(0 if [obj.text for obj in found] == keys[1:] else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert [obj.text for obj in found] == keys[1:]
 
 
 def test_side_by_side_raises_in_its_place() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -716,6 +718,7 @@ def test_not_used_in_a_forked_child(opened: tuple[Any, Lane, str]) -> None:
     assert next(stream)[1] is not None
     child = os.fork()
     if child == 0:
+        signal.alarm(60)  # it must not outlive a test that fails
         try:
             rest = [response for _, response in stream]
             shut = lane.send(LaneRequest("GET", bucket, "first")) is None
@@ -745,6 +748,43 @@ def test_shared_between_threads(opened: tuple[Any, Lane, str]) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_the_addresses_of_a_host_are_shared_between_threads(opened: tuple[Any, Lane, str]) -> None:
+    """Streams that begin at the same time each find an address to connect to."""
+    _, lane, _ = opened
+    address = next(iter(lane.gate._endpoints.values())).address
+    found: list[int] = []
+
+    def work() -> None:
+        found.extend(len(lane._resolve(address)) for _ in range(3000))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(found) == 12_000 and set(found) == {1}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_stream_that_ends_in_a_forked_child_goes_on_in_its_parent(opened: tuple[Any, Lane, str]) -> None:
+    """The child has its copies of the sockets, but what watches them is shared with the parent."""
+    _, lane, bucket = opened
+    stream = lane.stream(LaneRequest("GET", bucket, "first") for _ in range(300))
+    assert next(stream)[1] is not None
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # it must not outlive a test that fails
+        stream.close()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert sum(1 for _, response in stream if response is not None) == 299
 
 
 def test_no_secret_is_shown(opened: tuple[Any, Lane, str], caplog: pytest.LogCaptureFixture) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import pickle
+import sys
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -231,6 +232,51 @@ def test_handles_pickle_small_and_with_what_they_know(moto_store: s3.S3Store, mo
     assert len(data) < 1500
     assert (back.key, back.size, back.etag, back.metadata) == ("k", 1, obj.etag, {"a": "b"})
     assert back == obj
+
+
+def test_a_handle_forgets_while_others_look_at_it(moto_bucket: s3.S3Bucket) -> None:
+    """reload() at any moment: who looks asks anew, and never sees a half of what was known."""
+    obj = moto_bucket.put_object("k", b"payload", {"a": "b"})
+    wrong: list[object] = []
+    head, ask = obj._ask(), lambda: obj.__setattr__("_head", head) or head
+    is_over = threading.Event()
+
+    def forget() -> None:
+        while not is_over.is_set():
+            obj.reload()
+
+    def look() -> None:
+        try:
+            for _ in range(1500):
+                seen = (obj.size, obj.etag, obj.metadata, obj.content_type, obj.storage_class, obj.last_modified, obj.version_id)
+                if seen[:3] != (7, head.etag, {"a": "b"}):
+                    wrong.append(seen)
+        except Exception as error:
+            wrong.append(error)
+
+    class Remembering(type(obj)):  # type: ignore[misc]
+        """Asks without a request: the moments between two looks are what matters."""
+
+        __slots__ = ()
+
+        def _ask(self) -> object:
+            return ask()
+
+    obj.__class__ = Remembering
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    forgetting = threading.Thread(target=forget)
+    try:
+        for thread in (forgetting, *threads):
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        is_over.set()
+        forgetting.join()
+        sys.setswitchinterval(interval)
+    assert wrong == []
 
 
 def test_a_handle_can_be_used_by_many_threads(moto_bucket: s3.S3Bucket) -> None:

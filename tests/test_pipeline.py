@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -83,6 +84,24 @@ def test_an_early_exit_leaves_no_threads() -> None:
     with pytest.raises(KeyError):
         list(pipeline.run(fails_at_three, range(1000)))
     assert own_threads() == []
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_no_forked_child_goes_on_with_its_parents_threads() -> None:
+    """It is told so at once, rather than wait for results that never come."""
+    results = pipeline.run(abs, range(100))
+    assert next(results) == 0
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # it must not outlive a test that fails
+        try:
+            list(results)
+        except RuntimeError:
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert [*results] == [*range(1, 100)]
 
 
 def test_an_error_is_raised_in_its_place() -> None:

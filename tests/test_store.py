@@ -158,6 +158,23 @@ def test_a_resource_of_the_user_s_is_used_as_it_is(moto: Server) -> None:
         s3.S3Bucket("users-own", "not a resource")  # type: ignore[arg-type]
 
 
+def test_closing_a_store_around_a_client_leaves_nothing_behind_on_it(moto: Server) -> None:
+    """The client is the user's and lives on: what listens to it is there once, however often a store around it is closed."""
+    resource = boto3.resource(
+        "s3", endpoint_url=moto.endpoint_url, aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1"
+    )
+
+    def listening() -> int:
+        return len(resource.meta.client.meta.events._emitter._handlers.prefix_search("before-send.s3.ListBuckets"))
+
+    counts = []
+    for _ in range(3):
+        with s3.S3Store.from_resource(resource) as store:
+            assert store.ping()
+            counts.append(listening())
+    assert counts == [counts[0]] * 3
+
+
 def test_a_pickled_store_never_falls_back_to_another_account(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Row 12: without its secrets, only the same account's credentials will do."""
     data = pickle.dumps(moto.connect())
