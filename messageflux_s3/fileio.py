@@ -13,6 +13,7 @@ nothing is left if the ``with`` block raises.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import logging
@@ -22,6 +23,7 @@ import tempfile
 import threading
 import time
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -623,6 +625,7 @@ class ObjectWriter(io.BufferedIOBase):
         elif mode == "ab":
             self._find_base()
         self._is_over = False
+        _unclosed.add(self)
 
     def _refuse_if_there(self) -> None:
         try:
@@ -942,6 +945,20 @@ class ObjectWriter(io.BufferedIOBase):
             bucket=self._bucket_name,
             key=self.name,
         )
+
+
+_unclosed: weakref.WeakSet[ObjectWriter] = weakref.WeakSet()
+
+
+def _drop_unclosed() -> None:
+    """Give up what is still open when the program ends, as long as there is an interpreter to do it with."""
+    for writer in list(_unclosed):
+        writer.drop()
+
+
+atexit.register(_drop_unclosed)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unclosed.clear)  # they are the parent's to close
 
 
 _KEPT = ("ContentType", "ContentEncoding", "ContentLanguage", "ContentDisposition", "CacheControl")

@@ -6,9 +6,12 @@ import gc
 import gzip
 import io
 import logging
+import os
 import pickle
 import random
 import re
+import subprocess
+import sys
 import tarfile
 import threading
 import weakref
@@ -567,6 +570,29 @@ def test_a_dropped_wrapper_writes_nothing(obj: s3.S3Object, wrap: Callable[[Any]
         del wrapper, below
         gc.collect()
     assert not obj.exists()
+
+
+def test_what_is_open_when_the_program_ends_is_given_up(moto: Server, moto_bucket: s3.S3Bucket) -> None:
+    """As long as there is an interpreter to do it with: no half object, no parts in the store, and a line that says so."""
+    program = """
+import gzip, sys
+import messageflux_s3 as s3
+endpoint, access, secret, name = sys.argv[1:]
+bucket = s3.connect(endpoint, access_key=access, secret_key=secret, region="us-east-1").bucket(name)
+large, text, zipped = (bucket.object(key).open(mode) for key, mode in (("large", "wb"), ("text", "wt"), ("zipped", "wb")))
+large.write(bytes(17_000_000))
+text.write("half")
+around = gzip.open(zipped, "wb")
+around.write(b"half")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program, moto.endpoint_url, moto.access_key, moto.secret_key, moto_bucket.name],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    told = sorted(line.partition(" was not written")[0].rpartition("/")[2] for line in ended.stderr.splitlines())
+    assert (ended.returncode, told) == (0, ["large", "text", "zipped"]), ended.stderr
+    assert moto_bucket.find().count() == 0
+    assert not moto_bucket._connection.call("ListMultipartUploads", Bucket=moto_bucket.name).get("Uploads")
 
 
 def test_a_wrapper_dropped_within_the_block_is_the_blocks_affair(obj: s3.S3Object) -> None:
