@@ -27,8 +27,8 @@ def page(number: int, count: int) -> bytes:
 
 
 def serve(count: int, told: Any) -> None:
-    """Serve ``count`` pages for good; the port is sent to ``told``."""
-    pages = [page(number, count) for number in range(count)]
+    """Serve ``count`` pages for good; the port is sent to ``told``. Those beyond the first thousand are made as they are asked for."""
+    pages = [page(number, count) for number in range(min(count, 1000))]
     listener = socket.create_server(("127.0.0.1", 0))
     told.send(listener.getsockname()[1])
 
@@ -41,7 +41,7 @@ def serve(count: int, told: Any) -> None:
             asked = parse_qs(urlsplit(line.split()[1].decode()).query)
             token = (asked.get("continuation-token") or asked.get("marker") or ["0"])[0]
             at = int(token) if token.isdigit() else int(token.partition("/")[2][:9] or 0) // 1000 + 1
-            connection.sendall(pages[at])
+            connection.sendall(pages[at] if at < len(pages) else page(at, count))
 
     while True:
         threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()

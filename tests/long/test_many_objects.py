@@ -1,6 +1,6 @@
 """Very many objects in flat memory: keys listed, objects written and read.
 
-By hand: ``MFS3_KEYS=1000000 MFS3_OBJECTS=100000 python -m pytest -q -s tests/long/test_many_objects.py``.
+By hand: ``MFS3_KEYS=10000000 MFS3_OBJECTS=100000 python -m pytest -q -s tests/long/test_many_objects.py``.
 """
 
 from __future__ import annotations
