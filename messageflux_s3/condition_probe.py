@@ -259,7 +259,8 @@ def _clean(scratch: _Scratch) -> None:
         while True:
             page = connection.call("ListObjectVersions", **parameters)
             for found in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
-                entries.append({"Key": found["Key"], "VersionId": found["VersionId"]})
+                if found["Key"].startswith(scratch.prefix):  # not every store takes a prefix as it stands
+                    entries.append({"Key": found["Key"], "VersionId": found["VersionId"]})
             if not page.get("IsTruncated"):
                 break
             parameters.update(KeyMarker=page["NextKeyMarker"], VersionIdMarker=page.get("NextVersionIdMarker", ""))

@@ -86,12 +86,9 @@ def pages(
         if page is None:
             page = _asked_of_boto3(connection, parameters)
         objects = page.objects
-        if start_after and objects and objects[0][0] <= start_after:
-            # A store may compare start-after in its own way: what it should have left out is left out here.
-            page = page._replace(objects=[entry for entry in objects if entry[0] > start_after])
         seen += len(objects) + len(page.prefixes)
         try:
-            yield page
+            yield _only_what_was_asked(page, prefix, start_after)
         except BaseException:
             if ahead is not None:
                 ahead.close()
@@ -106,6 +103,21 @@ def pages(
                 return
             parameters.pop("ContinuationToken", None)
             parameters["StartAfter"] = last
+
+
+def _only_what_was_asked(page: Page, prefix: str, start_after: str) -> Page:
+    """Leave out what the store should have left out: one compares start-after in its own way, another takes the prefix ``/`` for none.
+
+    Entries are in order: where the first and the last have the prefix, so have those between.
+    """
+    objects, prefixes = page.objects, page.prefixes
+    if start_after and objects and objects[0][0] <= start_after:
+        objects = [entry for entry in objects if entry[0] > start_after]
+    if objects and not (objects[0][0].startswith(prefix) and objects[-1][0].startswith(prefix)):
+        objects = [entry for entry in objects if entry[0].startswith(prefix)]
+    if prefixes and not (prefixes[0].startswith(prefix) and prefixes[-1].startswith(prefix)):
+        prefixes = [rolled_up for rolled_up in prefixes if rolled_up.startswith(prefix)]
+    return page._replace(objects=objects, prefixes=prefixes)
 
 
 def _request(parameters: Mapping[str, Any]) -> LaneRequest:

@@ -90,7 +90,7 @@ class _Trial:
 
     def keys(self, **parameters: Any) -> list[str]:
         answer = self.connection.call("ListObjectsV2", Bucket=self.bucket_name, Prefix=self.prefix, **parameters)
-        return [found["Key"] for found in answer.get("Contents", ())]
+        return [found["Key"] for found in answer.get("Contents", ()) if found["Key"].startswith(self.prefix)]
 
     def clean(self) -> None:
         try:

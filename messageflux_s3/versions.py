@@ -56,10 +56,11 @@ def pages(
             parameters[name] = value
     while True:
         answer = connection.call("ListObjectVersions", **parameters)
+        # Not every store takes a prefix as it stands: what does not begin with it was not asked for.
         yield VersionPage(
-            [_listed(found) for found in answer.get("Versions", ())],
-            [found["Prefix"] for found in answer.get("CommonPrefixes", ())],
-            [_listed(found) for found in answer.get("DeleteMarkers", ())],
+            [_listed(found) for found in answer.get("Versions", ()) if found["Key"].startswith(prefix)],
+            [found["Prefix"] for found in answer.get("CommonPrefixes", ()) if found["Prefix"].startswith(prefix)],
+            [_listed(found) for found in answer.get("DeleteMarkers", ()) if found["Key"].startswith(prefix)],
         )
         if not answer.get("IsTruncated"):
             return

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from messageflux_s3 import S3NoSuchBucket, S3Store, listing
+from messageflux_s3 import S3NoSuchBucket, S3Store, listing, versions
 from messageflux_s3.lane import Lane
 from messageflux_s3.listing_parser import Unreadable, _by_parser, _by_pattern, next_token, parse_page
 from tests.servers import Server, run_moto, run_rclone
@@ -192,6 +192,37 @@ def test_all_keys_in_order_with_the_lane_open_and_shut(
     assert len({obj.etag.strip('"') for obj in objects}) > 3 and all('"' not in obj.etag for obj in objects)
     assert all(obj.last_modified.year >= 2026 and obj.last_modified.tzinfo for obj in objects)
     assert list(bucket.find(delimiter="/").prefixes()) == ["d0/", "d1/", "d2/"]
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_what_has_another_prefix_is_left_out(
+    filled: tuple[Any, list[str]], is_open: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that takes ``/`` for no prefix at all, as rclone does, does not make a listing, or a deletion, of everything."""
+    bucket, names = filled
+    if not is_open:
+        monkeypatch.setattr(Lane, "begin", lambda *_, **__: None)
+    for prefix in ("/", "/d1"):
+        assert bucket.find(prefix).collect() == []
+        assert list(bucket.find(prefix, delimiter="/").entries()) == []
+        assert bucket.find(prefix).delete().succeeded == []
+    assert [obj.key for obj in bucket.find()] == names
+
+
+def test_versions_with_another_prefix_are_left_out() -> None:
+    """A store that lists versions of everything, whatever the prefix, gives those of other keys for none of ours."""
+    version = (
+        "<{0}><Key>{1}</Key><VersionId>{1}</VersionId><LastModified>2026-11-01T00:00:00Z</LastModified><IsLatest>true</IsLatest></{0}>"
+    )
+    inside = "".join(version.format(tag, key) for tag in ("Version", "DeleteMarker") for key in ("a", "b/c", "d"))
+    page = f"<ListVersionsResult><IsTruncated>false</IsTruncated>{inside}</ListVersionsResult>".encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page)
+    server = ScriptedServer(lambda head, body: answer)
+    bucket = Server("scripted", server.url, "ACCESSKEY01", "SECRETKEY0123456").connect().bucket("bkt")
+    assert [obj.key for obj in bucket.find("b/", versions=True)] == ["b/c"]
+    [found] = versions.pages(bucket._connection, "bkt", prefix="b/")
+    assert [marker.key for marker in found.delete_markers] == ["b/c"]
+    server.close()
 
 
 def test_a_missing_bucket_is_boto3s_error(store: S3Store, filled: Any) -> None:
