@@ -528,7 +528,7 @@ class S3Object:
         return S3Object._of(there._bucket, there._key, head=copied)
 
     def move_to(self, target: str | S3Object, *, metadata: Mapping[str, str] | None = None, **extra: Any) -> S3Object:
-        """Copy the object, and delete it here once the copy is there.
+        """Copy the object, and delete it here once the copy is there. Moved onto its own key, it stays.
 
         Args:
             target: A key in the same bucket, or a handle.
@@ -663,7 +663,8 @@ class S3Object:
         """Read, change, write only if nobody else has written meanwhile; again until it holds. The metadata stays.
 
         Args:
-            function: Gets the content (None where there is no such object) and returns the new one. It may be called several times.
+            function: Gets the content (None where there is no such object) and returns the new one; the same one is not written again. It
+                may be called several times.
 
         Returns:
             The handle itself, knowing what was written.
