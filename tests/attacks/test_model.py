@@ -15,7 +15,7 @@ import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -183,6 +183,7 @@ CONSUMERS: dict[str, Callable[[s3.ObjectQuery], list[s3.S3Object]]] = {
 
 
 def one_of(ways: dict[str, Any]) -> st.SearchStrategy[str]:
+    """The name of one of them."""
     return st.sampled_from(sorted(ways))
 
 
@@ -226,7 +227,8 @@ class Bucket(RuleBasedStateMachine):
             assert self.client.get_object(Bucket=self.bucket.name, Key=key)["Body"].read() == wanted.body
         self.bucket.clear_objects(versions=self.versioned)
         assert not self.client.list_objects_v2(Bucket=self.bucket.name).get("KeyCount")
-        self.bucket.delete_bucket()
+        with nullcontext() if self.is_moto else suppress(s3.S3BucketNotEmpty):
+            self.bucket.delete_bucket()  # rclone keeps the empty folder of an upload that was given up
         self.told["examples"] += 1
 
     # -- the model ----------------------------------------------------------------------------------------------------------------
@@ -286,9 +288,10 @@ class Bucket(RuleBasedStateMachine):
 
     @rule(number=NUMBER, more=SMALL)
     def append(self, number: int, more: bytes) -> None:
-        before = self.current(self.keys[number]) or Version()
+        before = self.current(self.keys[number])
         obj = write_as_file(self.bucket[self.keys[number]], "ab", more, None)
-        self.wrote(obj, before.body + more, before.metadata)
+        if before is None or more:  # else nothing is written
+            self.wrote(obj, (before or Version()).body + more, (before or Version()).metadata)
 
     @rule(number=NUMBER, body=BODY, mode=st.sampled_from(["wb", "ab"]))
     def a_file_whose_block_raises(self, number: int, body: bytes, mode: str) -> None:
