@@ -25,6 +25,7 @@ MAX_COPIED_AT_ONCE = 5 * 1024**3
 PART_BYTES = 512 * 1024 * 1024
 _AT_ONCE = 32
 _ETAG = re.compile(rb"<ETag>(?:&quot;|&#34;|\")?([0-9A-Za-z-]+)")
+_REPLACES = "metadata of copies is replaced"
 _HEADERS = ("ContentType", "ContentEncoding", "ContentLanguage", "ContentDisposition", "CacheControl", "Expires")
 
 
@@ -77,7 +78,8 @@ def copy(
         S3ObjectChanged: It was replaced in the middle.
 
     Requests:
-        1 HEAD, and 1 COPY on the server; above 5 GiB 1 per 512 MiB and 2; between stores 1 GET and an upload
+        1 HEAD, and 1 COPY on the server; above 5 GiB 1 per 512 MiB and 2; between stores 1 GET and an upload; where metadata is left out,
+        once a store that is not AWS 1 HEAD more
     """
     version = {} if source.version_id is None else {"VersionId": source.version_id}
     found = source.connection.call("HeadObject", Bucket=source.bucket_name, Key=source.key, **version)
@@ -92,7 +94,17 @@ def copy(
         return _stream(source, target, found, head, metadata, replaced, call, write_id)
     if (head.size or 0) > MAX_COPIED_AT_ONCE:
         return _copy_in_parts(source, target, found, head, metadata, replaced, call, write_id, part_size_bytes)
-    return _copy_at_once(source, target, found, head, metadata, replaced, call, write_id)
+    dropped = set() if metadata is None or itself else _raw_metadata(found).keys() - {name.lower() for name in metadata}
+    if not dropped or target.connection.is_aws or target.connection.recall(_REPLACES):
+        return _copy_at_once(source, target, found, head, metadata, replaced, call, write_id)
+    # Not every store replaces metadata: rclone adds the new to the old. Under a condition there is no second try, so that nothing is tried.
+    if call is None and target.connection.recall(_REPLACES) is None:
+        copied = _copy_at_once(source, target, found, head, metadata, replaced, call, write_id)
+        kept = dropped & (content.head(target.connection, target.bucket_name, target.key).metadata or {}).keys()
+        target.connection.remember(_REPLACES, not kept)
+        if not kept:
+            return copied
+    return _stream(source, target, found, head, metadata, replaced, call, write_id)
 
 
 class Copy(NamedTuple):

@@ -508,7 +508,8 @@ class S3Object:
             S3Unsupported: The store does not honour conditions on copies; nothing was copied.
 
         Requests:
-            1 HEAD, 1 COPY (with a condition once a store those of a probe); above 5 GiB 1 per 512 MiB; between stores 1 GET and an upload
+            1 HEAD, 1 COPY (with a condition once a store those of a probe, with other metadata where it is not AWS once 1 HEAD more); above
+            5 GiB 1 per 512 MiB; between stores, or where the store would keep the old metadata, 1 GET and an upload
 
         Example:
             >>> obj = bucket.put_object("a.txt", "hello", {"by": "me"})

@@ -30,6 +30,16 @@ def test_metadata_may_be_replaced(moto_bucket: S3Bucket) -> None:
     assert (copied.metadata, answer["ContentType"], answer["CacheControl"]) == ({"new": "2"}, "text/x", "no-store")
 
 
+def test_no_metadata_is_left_that_was_to_be_replaced(bucket: S3Bucket) -> None:
+    """Not on rclone either, which adds the new to the old; the first copy finds that out, and those after it know."""
+    source = bucket.put_object("a", b"x", {"old": "1", "same": "2"})
+    for number, metadata in enumerate([{"same": "3"}, {"new": "4"}, {}, {"old": "5", "same": "6"}]):
+        for copied in (source.copy_to(f"copy{number}", metadata=metadata), bucket["a"].copy_to("again", metadata=metadata)):
+            found = copied.reload().metadata
+            found.pop("mtime", None)  # rclone's own
+            assert (found, copied.body) == (metadata, b"x")
+
+
 def test_storage_class_and_tags_are_kept(moto_bucket: S3Bucket) -> None:
     """S3 would put the copy into STANDARD."""
     moto_bucket.put_object("a", b"x", storage_class="STANDARD_IA", tags={"t": "1"})
