@@ -1,0 +1,364 @@
+"""Every public call behind the fault proxy, with every kind of fault, the fast lane open and shut.
+
+    python -m pytest -s tests/attacks/test_wire.py                      # a slice: each call with a few kinds
+    SLICE=1 SEEDS=20 python -m pytest -s tests/attacks/test_wire.py     # each kind at request 1, 2, 3 of each call, and at all; seeds
+
+``SLICE`` says that every so many-th of the systematic runs is made, ``SEEDS`` how many seeded mixtures each call gets, ``FIRST_SEED``
+where they begin, ``ONLY`` a part of the names of the calls.
+
+What is right comes from the same call in good weather. Under faults a call gives just that, and leaves just that behind; or it raises
+an error of the tree, one that tells no untruth, and every object, file and setting is as it was or as it should become, whole. In time,
+either way; and afterwards the same store does it rightly.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from proxy import KINDS, Fault, Plan, Proxy, no_faults, run_proxy, seeded
+from servers import Server
+from wire_calls import NO_REQUEST, ROWS, Place, Row
+
+import messageflux_s3 as s3
+
+SEEDS = int(os.environ.get("SEEDS", "1"))
+FIRST_SEED = int(os.environ.get("FIRST_SEED", "0"))
+SLICE = int(os.environ.get("SLICE", "40"))
+ONLY = os.environ.get("ONLY", "")
+WORKERS = int(os.environ.get("WORKERS", "6"))
+READ_TIMEOUT = 1.0
+STALL = 1.3
+BOUND = 60.0
+"""Seconds that no call may take: far more than its attempts and their time-outs come to, also on a busy machine."""
+
+UNTRUE = (
+    s3.S3NoSuchItem, s3.S3NoSuchBucket, s3.S3ObjectExists, s3.S3BucketExists, s3.S3BucketNotEmpty, s3.S3InvalidName, s3.S3ObjectChanged,
+    s3.S3AccessDenied, s3.S3LockError,
+)  # fmt: skip
+"""What must not be said where it is not so: no call here meets any of these in good weather."""
+
+ROWS_HERE = [row for row in ROWS if ONLY in row.name]
+
+
+@dataclass
+class Good:
+    """What a call gives and leaves in good weather."""
+
+    value: Any
+    before: dict[str, Any]
+    after: dict[str, Any]
+    requests: int
+
+
+@dataclass
+class Told:
+    """What came of the runs."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    unnoticed: Counter[str] = field(default_factory=Counter)
+    findings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    slowest: tuple[float, str] = (0.0, "")
+    lock: Any = field(default_factory=threading.Lock)
+
+
+def at_request(number: int, fault: Fault) -> Plan:
+    """This fault at the n-th request of all, from 1; at every request if 0."""
+    count = 0
+
+    def plan(method: str, name: str, about: int) -> Fault | None:
+        nonlocal count
+        count += 1
+        return fault if number in (0, count) else None
+
+    return plan
+
+
+def fault_of(kind: str, at: float = 0.5) -> Fault:
+    """A fault that lasts as long as these runs want it to."""
+    return Fault(kind, at, STALL if kind.startswith("stall") else 0.05)
+
+
+def matches(got: Any, want: Any) -> bool:
+    """Whether what was given is right; an error in the place of one of many things is."""
+    if isinstance(got, s3.S3Error):
+        return not isinstance(got, UNTRUE)
+    if isinstance(want, s3.Capabilities):  # None: it was not found out
+        return all(getattr(got, each.name) in (None, getattr(want, each.name)) for each in fields(want))
+    if isinstance(want, dict):
+        return isinstance(got, dict) and got.keys() == want.keys() and all(matches(got[key], want[key]) for key in want)
+    if isinstance(want, list):
+        return isinstance(got, list) and len(got) == len(want) and all(map(matches, got, want))
+    return bool(got == want) or (is_dataclass(want) and got == want)
+
+
+def _nothing(**_: Any) -> None:
+    """A handler of the user's own: it shuts the lane."""
+
+
+class Runner:
+    """One place behind one proxy; of several, each works through its share of the runs."""
+
+    def __init__(self, server: Server, proxy: Proxy, folder: Path) -> None:
+        self.proxy = proxy
+        self.place = Place(server, server.client(), folder)
+        self.is_fresh = False
+        # A session of its own: what boto3 reads from its data files at each new client is most of what a run would take.
+        self.session = boto3.Session(server.access_key, server.secret_key, region_name="us-east-1")
+        self.stores = 0
+
+    def ready(self, row: Row, *, lane: str) -> None:
+        """A place as at first, a store that has learned nothing but the way to the buckets."""
+        place = self.place
+        if not self.is_fresh or row.prepare is not None:
+            place.renew()
+        else:
+            place.renew_folder()
+        self.is_fresh = row.prepare is None
+        place.state.clear()
+        self.proxy.restart(no_faults)
+        self.stores += 1
+        timeout = READ_TIMEOUT + self.stores * 1e-6  # another configuration is another connection, which has learned nothing
+        place.store = place.server.connect(
+            endpoint_url=self.proxy.endpoint_url, boto3_session=self.session, read_timeout=timeout, connect_timeout=2, max_attempts=2
+        )
+        if lane == "shut":
+            place.store.client.meta.events.register("before-send.s3", _nothing)
+        assert place.obj.exists()
+        if row.warm is not None:
+            row.warm(place)
+        if row.prepare is not None:
+            row.prepare(place)
+
+    def quiet(self) -> None:
+        """Wait for what is still under way to the server: an attempt that the client gave up may yet arrive."""
+        until = time.monotonic() + 2
+        while len(self.proxy.seen) < sum(self.proxy._numbers.values()) and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def call(self, row: Row) -> tuple[Any, float]:
+        """The call, in a thread that may be given up: what it gave or raised, and how long it took."""
+        given: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                given.put((True, row.call(self.place)))
+            except BaseException as error:
+                given.put((False, error))
+
+        began = time.monotonic()
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            fine, value = given.get(timeout=BOUND)
+        except queue.Empty:
+            stack = "".join(traceback.format_stack(sys._current_frames()[thread.ident or 0]))
+            return Hung(stack), time.monotonic() - began
+        return (value if fine else Raised(value)), time.monotonic() - began
+
+    def good(self, row: Row) -> Good:
+        """The call in good weather."""
+        self.ready(row, lane="open")
+        before = self.place.snapshot(settings=row.settings)
+        self.proxy.restart(no_faults)
+        value, _ = self.call(row)
+        assert not isinstance(value, (Raised, Hung)), f"{row.name}: {value}"
+        self.quiet()
+        requests = len(self.proxy.seen)
+        return self._noting(Good(value, before, self.place.snapshot(settings=row.settings), requests))
+
+    def _noting(self, good: Good) -> Good:
+        self.is_fresh = self.is_fresh and good.before == good.after
+        return good
+
+
+@dataclass
+class Raised:
+    """What a call raised."""
+
+    error: BaseException
+
+
+@dataclass
+class Hung:
+    """Where a call was when its time was over."""
+
+    stack: str
+
+
+def units_wrong(row: Row, found: dict[str, Any], good: Good, *, must_be_new: bool) -> list[str]:
+    """What is neither as it was nor as it should become."""
+    wrong = []
+    for unit in found.keys() | good.before.keys() | good.after.keys():
+        now, old, new = (state.get(unit, "nothing") for state in (found, good.before, good.after))
+        if now == new or (now == old and not must_be_new) or (unit not in good.after and unit.startswith(row.leaves)):
+            continue
+        wrong.append(f"{unit}: {now}, but was {old} and should become {new}")
+    return wrong
+
+
+def judge(row: Row, value: Any, found: dict[str, Any], good: Good, kinds: set[str]) -> tuple[str, list[str], bool]:
+    """The outcome in a word, what is wrong with it, and whether a corrupted byte went unnoticed."""
+    if isinstance(value, Hung):
+        return "hung", [f"it hung: {value.stack}"], False
+    blind = "corrupt" in kinds and not row.verified
+    if not isinstance(value, Raised):
+        right = matches(value, good.value) or value in row.also
+        wrong = [] if right else [f"it gave {str(value)[:300]}, not {str(good.value)[:300]}"]
+        wrong += units_wrong(row, found, good, must_be_new=value not in row.also)
+        return "done", [] if blind else wrong, bool(blind and wrong)
+    error = value.error
+    if not isinstance(error, s3.S3Error):
+        last = "".join(traceback.format_exception(error)[-12:])
+        return "astray", [f"it raised {type(error).__name__}, which is not of the tree: {last}"], False
+    if blind:
+        return "failed", [], False
+    wrong = units_wrong(row, found, good, must_be_new=False)
+    said = [failure.error for failure in error.failures] if isinstance(error, s3.S3BatchError) else [error]
+    wrong += [f"it said {one!r}, which is not so" for one in said if isinstance(one, UNTRUE) and "corrupt" not in kinds]
+    wrong += [
+        f"it said {one!r} with nobody about"
+        for one in said if isinstance(one, s3.S3PreconditionFailed) and not one.outcome_unknown and "corrupt" not in kinds
+    ]  # fmt: skip
+    if isinstance(error, s3.S3BatchError):
+        for key in error.succeeded:
+            unit = next((unit for unit in good.before.keys() | good.after.keys() if unit.endswith(f"/{key}")), "")
+            if found.get(unit) != good.after.get(unit):
+                wrong.append(f"{key} is said to have succeeded, and has not")
+    return f"failed: {type(error).__name__}", wrong, False
+
+
+def runs_of(row: Row, good: Good) -> Iterator[tuple[str, str, Plan]]:
+    """The name, the lane and the plan of each run that this call gets."""
+    number = sum(map(ord, row.name))  # not each call begins with the same kinds
+    wheres = [0] if row.is_long else [*range(1, min(3, good.requests) + 1), 0]
+    for kind in KINDS:
+        for where in wheres:
+            for lane in ("open", "shut"):
+                number += 1
+                if number % SLICE == 0 and not row.is_long:
+                    at = (number % 7) / 7
+                    yield f"{kind} at {where or 'every'}, at={at:.2f}", lane, at_request(where, fault_of(kind, at))
+    for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
+        lane = ("open", "shut")[seed % 2]
+        if row.is_long and seed % 10:
+            continue
+        share = (0.05, 0.2, 0.4)[seed % 3] if not row.is_long else 0.02
+        yield f"seed {seed}", lane, seeded(seed, share=share, kinds=KINDS, stall=STALL)
+
+
+def run_row(runner: Runner, row: Row, told: Told) -> None:
+    """All runs of one call."""
+    good = runner.good(row)
+    for name, lane, plan in runs_of(row, good):
+        runner.ready(row, lane=lane)
+        runner.proxy.restart(plan)
+        value, seconds = runner.call(row)
+        runner.quiet()
+        counts = runner.proxy.counts()
+        runner.proxy.restart(no_faults)
+        found = runner.place.snapshot(settings=row.settings)
+        runner.is_fresh = runner.is_fresh and found == good.before
+        kinds = counts.keys() - {"none"}
+        outcome, wrong, unnoticed = judge(row, value, found, good, set(kinds))
+        if "every" in name and outcome != "hung" and not runner.is_fresh:
+            wrong += after_the_storm(runner, row, good)
+        runner.place.store.close()
+        with told.lock:
+            told.outcomes[outcome] += 1
+            told.faults.update({kind: counts[kind] for kind in kinds})
+            told.slowest = max(told.slowest, (seconds, f"{row.name}, {name}, lane {lane}"))
+            if unnoticed:
+                told.unnoticed[row.name] += 1
+            if wrong:
+                told.findings[row.name].append(f"{name}, lane {lane}: {outcome}: " + "; ".join(wrong))
+                print(f"== {row.name}, {told.findings[row.name][-1]}", flush=True)
+
+
+def after_the_storm(runner: Runner, row: Row, good: Good) -> list[str]:
+    """The same store, in good weather again, does what it should: nothing wrong was learned."""
+    place, store = runner.place, runner.place.store
+    place.renew()
+    place.state.clear()
+    if row.prepare is not None:
+        row.prepare(place)
+    place.store = store
+    runner.is_fresh = False
+    value, _ = runner.call(row)
+    runner.quiet()
+    if isinstance(value, Raised):
+        return [f"afterwards, in good weather, it raised {value.error!r}"]
+    if isinstance(value, Hung):
+        return [f"afterwards, in good weather, it hung: {value.stack}"]
+    found = place.snapshot(settings=row.settings)
+    wrong = units_wrong(row, found, good, must_be_new=value not in row.also)
+    return [f"afterwards, in good weather: {what}" for what in ([] if matches(value, good.value) else [f"it gave {value}"]) + wrong]
+
+
+@pytest.mark.timeout(14_400)
+@pytest.mark.parametrize("name", ["moto", "rclone"])
+def test_every_call_under_every_fault(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Right, or an error of the tree that tells the truth; old or new, and whole; in time."""
+    server: Server = request.getfixturevalue(name)
+    told = Told()
+    rows: queue.SimpleQueue[Row] = queue.SimpleQueue()
+    for row in ROWS_HERE:
+        if row.server == name:
+            rows.put(row)
+
+    def work(worker: int) -> None:
+        with run_proxy(server.endpoint_url) as proxy:
+            runner = Runner(server, proxy, tmp_path / str(worker))
+            while True:
+                try:
+                    row = rows.get_nowait()
+                except queue.Empty:
+                    runner.place.clear()
+                    return
+                try:
+                    run_row(runner, row, told)
+                except Exception:
+                    told.findings[row.name].append(traceback.format_exc())
+
+    with ThreadPoolExecutor(WORKERS) as executor:
+        [*executor.map(work, range(WORKERS))]
+    print(f"\n{name}: {told.outcomes.total()} runs, {told.faults.total()} faults of {len(told.faults)} kinds")
+    print(f"faults {dict(sorted(told.faults.items()))}")
+    print(f"told {dict(sorted(told.outcomes.items()))}; slowest {told.slowest[0]:.1f} s: {told.slowest[1]}")
+    print(f"a corrupted byte went unnoticed (nothing to compare it with): {dict(told.unnoticed)}")
+    found = {call: len(findings) for call, findings in told.findings.items()}
+    assert not found, "\n".join(finding for findings in told.findings.values() for finding in findings)
+    assert not told.outcomes or told.outcomes["done"] > 0
+
+
+def test_every_public_call_has_a_row() -> None:
+    """A method that is added gets a row, or this fails."""
+    rooms = ("cors", "encryption", "lifecycle", "notifications", "policy", "public_access", "tags", "versioning")
+    settings = {
+        cls for room in rooms for cls in vars(importlib.import_module(f"messageflux_s3.subresources.{room}")).values()
+        if isinstance(cls, type) and cls.__module__.endswith(room) and hasattr(cls, "name") and hasattr(cls, "get")
+        and cls.__name__ != "AccessBlockSubResource"
+    }  # fmt: skip
+    public = importlib.import_module("messageflux_s3.subresources.public_access").PublicAccess
+    classes = settings | {
+        s3.S3Store, s3.S3Bucket, s3.S3Object, s3.ObjectQuery, s3.S3Lock, s3.SyncPlan, s3.ClaimCheck, public, s3.AsyncS3Store,
+        s3.AsyncS3Bucket, s3.AsyncS3Object, s3.AsyncObjectQuery,
+    }  # fmt: skip
+    members = {f"{cls.__name__}.{name}" for cls in classes for name in dir(cls) if not name.startswith("_")}
+    covered = {name for row in ROWS for name in row.covers} | NO_REQUEST
+    assert sorted(members - covered) == []
+    assert sorted(name for name in covered - members if "." in name) == []
