@@ -243,7 +243,7 @@ def translate(error: BaseException, operation: str | None, bucket: str | None, k
         inner = error.__cause__ or error.__context__
         if inner is not None and (known := translate(inner, operation, bucket, key)) is not None:
             return known
-    if isinstance(error, _WRONG_ARGUMENTS):
+    if isinstance(error, _WRONG_ARGUMENTS) and not _is_about_an_answer(error):
         return ValueError(f"{_what(operation, bucket, key)}: {error}")
     for cls, ours in BY_EXCEPTION:
         if isinstance(error, cls):
@@ -254,9 +254,32 @@ def translate(error: BaseException, operation: str | None, bucket: str | None, k
                 key=key,
                 retryable=ours in _RETRYABLE,
             )
+    if _is_about_an_answer(error):
+        return S3ConnectionError(
+            f"{_what(operation, bucket, key)}: nobody can make sense of the answer ({type(error).__name__}: {error})",
+            operation=operation,
+            bucket=bucket,
+            key=key,
+            retryable=True,
+        )
     if isinstance(error, (botocore.exceptions.BotoCoreError, boto3.exceptions.Boto3Error)):
         return S3Error(f"{_what(operation, bucket, key)}: {error}", operation=operation, bucket=bucket, key=key)
     return None
+
+
+def _is_about_an_answer(error: BaseException) -> bool:
+    """Whether botocore stumbled over what the store said: a date that is none, a redirect without a bucket, or back to itself.
+
+    What it lets through then is whatever Python raised, so where it was raised has to tell it from a wrong argument.
+    """
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        module = trace.tb_frame.f_globals.get("__name__")
+        if module == "botocore.parsers" or (module == "botocore.endpoint" and code.co_name == "_needs_retry"):
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def _explain(error: BaseException) -> str:

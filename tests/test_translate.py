@@ -8,6 +8,8 @@ import pickle
 import botocore.exceptions
 import pytest
 from botocore.exceptions import ClientError
+from proxy import Fault, run_proxy
+from servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3.translate import BY_CODE, from_answer, translating
@@ -121,3 +123,19 @@ def test_what_is_not_from_below_passes_through() -> None:
     """A bug in a callback of the user's stays his."""
     with pytest.raises(ZeroDivisionError), translating("GetObject", "b", "k"):
         _ = 1 / 0
+
+
+@pytest.mark.parametrize("call", ["buckets", "a loop", "a date"])
+def test_an_answer_that_botocore_stumbles_over_is_an_error_of_the_tree(call: str, moto: Server) -> None:
+    """A redirect without a bucket in it, one that leads back to itself, a date that is none: whatever Python raised there."""
+    with run_proxy(moto.endpoint_url, lambda *_: None if call == "a date" else Fault("redirect_307")) as proxy:
+        store = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=1)
+        if call == "a date":
+            answer = b"<R><Buckets><Bucket><Name>b</Name><CreationDate>never</CreationDate></Bucket></Buckets></R>"
+            client_events = store.client.meta.events
+            client_events.register("before-parse.s3.ListBuckets", lambda response_dict, **_: response_dict.update(body=answer))
+        with pytest.raises(s3.S3ConnectionError) as caught:
+            store.bucket("a-bucket").get_object("k") if call == "a loop" else list(store.buckets())
+        assert caught.value.retryable
+        assert caught.value.__cause__ is not None
+        store.close()

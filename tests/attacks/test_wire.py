@@ -291,12 +291,13 @@ def run_row(runner: Runner, row: Row, told: Told) -> None:
 
 def after_the_storm(runner: Runner, row: Row, good: Good) -> list[str]:
     """The same store, in good weather again, does what it should: nothing wrong was learned."""
-    place, store = runner.place, runner.place.store
+    place = runner.place
     place.renew()
     place.state.clear()
     if row.prepare is not None:
         row.prepare(place)
-    place.store = store
+    if row.warm is not None:
+        row.warm(place)
     runner.is_fresh = False
     value, _ = runner.call(row)
     runner.quiet()
