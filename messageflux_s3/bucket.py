@@ -38,6 +38,7 @@ from .subresources.public_access import PublicAccess
 from .subresources.tags import Tags
 from .subresources.versioning import Versioning
 from .sync import SyncPlan
+from .translate import was_retried
 from .usage import Usage
 from .versions import abort_uploads, check_deletable, clear_versions
 
@@ -286,7 +287,12 @@ class S3Bucket:
         """
         if force:
             self.clear_objects(versions=True)
-        self._connection.call("DeleteBucket", Bucket=self._name)
+        try:
+            self._connection.call("DeleteBucket", Bucket=self._name)
+        except S3NoSuchBucket as error:
+            if not was_retried(error):
+                raise
+            # Otherwise the attempt whose answer was lost has deleted it.
 
     def clear_objects(self, *, versions: bool = False, progress: Progress = None) -> None:
         """Delete all objects; the bucket stays.

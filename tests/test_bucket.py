@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from counting import Counted
+from proxy import Fault, run_proxy, scripted
 from servers import Server
 
 import messageflux_s3 as s3
@@ -155,3 +156,18 @@ def test_buckets_are_equal_by_name_and_place(moto: Server, rclone: Server) -> No
     """Not by identity."""
     assert moto.connect().bucket("abc") == moto.connect().bucket("abc")
     assert moto.connect().bucket("abc") != rclone.connect().bucket("abc")
+
+
+@pytest.mark.parametrize("kind", ["reset_after", "stall_after", "500_after"])
+def test_deleting_a_bucket_survives_a_lost_answer(kind: str, server: Server) -> None:
+    """The second attempt finds no bucket, since the first has deleted it; a bucket that was never there is still an error."""
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    server.connect().create_bucket(name)
+    with run_proxy(server.endpoint_url, scripted({("DELETE", ""): [Fault(kind, seconds=0.7)]})) as proxy:
+        store = server.connect(endpoint_url=proxy.endpoint_url, read_timeout=0.5, max_attempts=2)
+        store.bucket(name).delete_bucket()
+        assert proxy.counts()[kind] == 1
+        with pytest.raises(s3.S3NoSuchBucket):
+            store.bucket(name).delete_bucket()
+        store.close()
+    assert not server.connect().bucket(name).exists()

@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import os
 import queue
+import socket
 import sys
 import threading
 import time
@@ -131,6 +132,7 @@ class Runner:
         self.is_fresh = row.prepare is None
         place.state.clear()
         self.proxy.restart(no_faults)
+        self.wait_for_the_port()
         self.stores += 1
         timeout = READ_TIMEOUT + self.stores * 1e-6  # another configuration is another connection, which has learned nothing
         place.store = place.server.connect(
@@ -143,6 +145,19 @@ class Runner:
             row.warm(place)
         if row.prepare is not None:
             row.prepare(place)
+
+    def wait_for_the_port(self) -> None:
+        """It may still be refusing, after the last run's fault."""
+        host, _, port = self.proxy.endpoint_url.removeprefix("http://").partition(":")
+        until = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection((host, int(port)), timeout=5).close()
+                return
+            except OSError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
 
     def quiet(self) -> None:
         """Wait for what is still under way to the server: an attempt that the client gave up may yet arrive."""
@@ -296,6 +311,7 @@ def after_the_storm(runner: Runner, row: Row, good: Good) -> list[str]:
     place.state.clear()
     if row.prepare is not None:
         row.prepare(place)
+    runner.wait_for_the_port()
     if row.warm is not None:
         row.warm(place)
     runner.is_fresh = False
