@@ -29,11 +29,13 @@ THROTTLED = ("500_before", "502_before", "503_before", "slowdown_before", "429_b
 """The server answers so and does nothing. These come in bursts."""
 
 NOT_DONE = (
-    "refuse", "reset_before", "reset_in_request", "stall_before", "redirect_301", "redirect_307", "error_in_200_before", *THROTTLED,
+    "refuse", "reset_before", "reset_in_request", "stall_before", "redirect_301", "redirect_307", "wrong_region_before", "skewed_before",
+    "error_in_200_before", *THROTTLED,
 )  # fmt: skip
 """The request does not reach the server.
 
 ``refuse``: the connection breaks, and for a moment the port refuses new ones. ``reset_in_request``: after a share of its bytes.
+``wrong_region_before``, ``skewed_before``: it was signed for another region, or by a clock that is off.
 ``error_in_200_before``: 200, and the error is in the document (completing an upload, copying, deleting many).
 """
 
@@ -241,6 +243,8 @@ _INSTEAD: dict[str, _Answer] = {
     "slowdown_before": _error(503, "SlowDown", "Retry-After: 0"),
     "429_before": _error(429, "TooManyRequests"),
     "500_after": _error(500, "InternalError"),
+    "wrong_region_before": _error(400, "AuthorizationHeaderMalformed", "x-amz-bucket-region: eu-west-3"),
+    "skewed_before": _error(403, "RequestTimeTooSkewed", "Date: Wed, 01 Jan 2020 00:00:00 GMT"),
 }
 
 

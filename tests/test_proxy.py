@@ -220,6 +220,7 @@ def test_a_late_answer_is_whole(proxy: Proxy, kind: str) -> None:
         ("500_before", 500, b"InternalError"), ("502_before", 502, b"Bad Gateway"), ("503_before", 503, b"ServiceUnavailable"),
         ("slowdown_before", 503, b"SlowDown"), ("429_before", 429, b"TooManyRequests"), ("500_after", 500, b"InternalError"),
         ("redirect_301", 301, b"PermanentRedirect"), ("redirect_307", 307, b"TemporaryRedirect"),
+        ("wrong_region_before", 400, b"AuthorizationHeaderMalformed"), ("skewed_before", 403, b"RequestTimeTooSkewed"),
     ],
 )  # fmt: skip
 def test_an_answer_of_the_proxys_own(proxy: Proxy, upstream: Upstream, kind: str, status: int, said: bytes) -> None:

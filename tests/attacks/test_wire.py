@@ -4,7 +4,7 @@
     SLICE=1 SEEDS=20 python -m pytest -s tests/attacks/test_wire.py     # each kind at request 1, 2, 3 of each call, and at all; seeds
 
 ``SLICE`` says that every so many-th of the systematic runs is made, ``SEEDS`` how many seeded mixtures each call gets, ``FIRST_SEED``
-where they begin, ``ONLY`` a part of the names of the calls.
+where they begin, ``ONLY`` a part of the names of the calls, ``KIND`` of those of the faults.
 
 What is right comes from the same call in good weather. Under faults a call gives just that, and leaves just that behind; or it raises
 an error of the tree, one that tells no untruth, and every object, file and setting is as it was or as it should become, whole. In time,
@@ -40,6 +40,7 @@ SEEDS = int(os.environ.get("SEEDS", "1"))
 FIRST_SEED = int(os.environ.get("FIRST_SEED", "0"))
 SLICE = int(os.environ.get("SLICE", "40"))
 ONLY = os.environ.get("ONLY", "")
+KINDS_HERE = [kind for kind in KINDS if os.environ.get("KIND", "") in kind]
 WORKERS = int(os.environ.get("WORKERS", "6"))
 READ_TIMEOUT = 1.0
 STALL = 1.3
@@ -261,7 +262,7 @@ def runs_of(row: Row, good: Good) -> Iterator[tuple[str, str, Plan]]:
     """The name, the lane and the plan of each run that this call gets."""
     number = sum(map(ord, row.name))  # not each call begins with the same kinds
     wheres = [0] if row.is_long else [*range(1, min(3, good.requests) + 1), 0]
-    for kind in KINDS:
+    for kind in KINDS_HERE:
         for where in wheres:
             for lane in ("open", "shut"):
                 number += 1
@@ -273,7 +274,7 @@ def runs_of(row: Row, good: Good) -> Iterator[tuple[str, str, Plan]]:
         if row.is_long and seed % 10:
             continue
         share = (0.05, 0.2, 0.4)[seed % 3] if not row.is_long else 0.02
-        yield f"seed {seed}", lane, seeded(seed, share=share, kinds=KINDS, stall=STALL)
+        yield f"seed {seed}", lane, seeded(seed, share=share, kinds=KINDS_HERE, stall=STALL)
 
 
 def run_row(runner: Runner, row: Row, told: Told) -> None:
