@@ -257,7 +257,7 @@ def _write(file: Any, *pieces: Any) -> int:
 
 # -- the store --------------------------------------------------------------------------------------------------------------------
 
-row("S3Store.ping S3Store.is_online", lambda p: (p.store.ping(), p.store.is_online), also=((False, False), (True, True)))
+row("S3Store.ping S3Store.is_online", lambda p: (p.store.ping(), p.store.is_online), also=((False, False), (False, True)))
 row("S3Store.buckets", lambda p: [b.name[-2:] for b in p.store.buckets() if b.name.startswith(p.stem)])
 row("S3Bucket.list_buckets", lambda p: [b.name[-2:] for b in s3.S3Bucket.list_buckets(p.store) if b.name.startswith(p.stem)])
 for _server in ("rclone", "moto"):

@@ -4,7 +4,8 @@
     SLICE=1 SEEDS=20 python -m pytest -s tests/attacks/test_wire.py     # each kind at request 1, 2, 3 of each call, and at all; seeds
 
 ``SLICE`` says that every so many-th of the systematic runs is made, ``SEEDS`` how many seeded mixtures each call gets, ``FIRST_SEED``
-where they begin, ``ONLY`` a part of the names of the calls, ``KIND`` of those of the faults.
+where they begin, ``ONLY`` a part of the names of the calls, ``KIND`` of those of the faults; after ``SECONDS`` no
+further run is begun. They come in a shuffled order, so that those that were made are a sample of all.
 
 What is right comes from the same call in good weather. Under faults a call gives just that, and leaves just that behind; or it raises
 an error of the tree, one that tells no untruth, and every object, file and setting is as it was or as it should become, whole. In time,
@@ -16,6 +17,7 @@ from __future__ import annotations
 import importlib
 import os
 import queue
+import random
 import socket
 import sys
 import threading
@@ -24,6 +26,7 @@ import traceback
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +44,7 @@ FIRST_SEED = int(os.environ.get("FIRST_SEED", "0"))
 SLICE = int(os.environ.get("SLICE", "40"))
 ONLY = os.environ.get("ONLY", "")
 KINDS_HERE = [kind for kind in KINDS if os.environ.get("KIND", "") in kind]
+SECONDS = float(os.environ.get("SECONDS", "3600"))
 WORKERS = int(os.environ.get("WORKERS", "6"))
 READ_TIMEOUT = 1.0
 STALL = 1.3
@@ -52,8 +56,6 @@ UNTRUE = (
     s3.S3AccessDenied, s3.S3LockError,
 )  # fmt: skip
 """What must not be said where it is not so: no call here meets any of these in good weather."""
-
-ROWS_HERE = [row for row in ROWS if ONLY in row.name]
 
 
 @dataclass
@@ -73,7 +75,8 @@ class Told:
     outcomes: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     unnoticed: Counter[str] = field(default_factory=Counter)
-    findings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    calls: set[str] = field(default_factory=set)
+    findings: list[str] = field(default_factory=list)
     slowest: tuple[float, str] = (0.0, "")
     lock: Any = field(default_factory=threading.Lock)
 
@@ -258,51 +261,74 @@ def judge(row: Row, value: Any, found: dict[str, Any], good: Good, kinds: set[st
     return f"failed: {type(error).__name__}", wrong, False
 
 
-def runs_of(row: Row, good: Good) -> Iterator[tuple[str, str, Plan]]:
-    """The name, the lane and the plan of each run that this call gets."""
+@dataclass(frozen=True)
+class Run:
+    """One call under one plan. ``where``: the fault is at the n-th request, at each if 0; None for a seeded mixture."""
+
+    row: Row
+    name: str
+    lane: str
+    where: int | None
+    plan: Plan
+
+
+def runs_of(row: Row) -> Iterator[Run]:
+    """The runs that this call gets."""
     number = sum(map(ord, row.name))  # not each call begins with the same kinds
-    wheres = [0] if row.is_long else [*range(1, min(3, good.requests) + 1), 0]
     for kind in KINDS_HERE:
-        for where in wheres:
+        for where in (1, 2, 3, 0):
             for lane in ("open", "shut"):
                 number += 1
                 if number % SLICE == 0 and not row.is_long:
                     at = (number % 7) / 7
-                    yield f"{kind} at {where or 'every'}, at={at:.2f}", lane, at_request(where, fault_of(kind, at))
+                    name = f"{kind} at {where or 'every'}, at={at:.2f}"
+                    yield Run(row, name, lane, where, at_request(where, fault_of(kind, at)))
     for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
-        lane = ("open", "shut")[seed % 2]
-        if row.is_long and seed % 10:
-            continue
         share = (0.05, 0.2, 0.4)[seed % 3] if not row.is_long else 0.02
-        yield f"seed {seed}", lane, seeded(seed, share=share, kinds=KINDS_HERE, stall=STALL)
+        if seed % 10 == 0 or not row.is_long:
+            yield Run(row, f"seed {seed}", ("open", "shut")[seed % 2], None, seeded(seed, share=share, kinds=KINDS_HERE, stall=STALL))
 
 
-def run_row(runner: Runner, row: Row, told: Told) -> None:
-    """All runs of one call."""
-    good = runner.good(row)
-    for name, lane, plan in runs_of(row, good):
-        runner.ready(row, lane=lane)
-        runner.proxy.restart(plan)
-        value, seconds = runner.call(row)
-        runner.quiet()
-        counts = runner.proxy.counts()
-        runner.proxy.restart(no_faults)
-        found = runner.place.snapshot(settings=row.settings)
-        runner.is_fresh = runner.is_fresh and found == good.before
-        kinds = counts.keys() - {"none"}
-        outcome, wrong, unnoticed = judge(row, value, found, good, set(kinds))
-        if "every" in name and outcome != "hung" and not runner.is_fresh:
-            wrong += after_the_storm(runner, row, good)
-        runner.place.store.close()
-        with told.lock:
-            told.outcomes[outcome] += 1
-            told.faults.update({kind: counts[kind] for kind in kinds})
-            told.slowest = max(told.slowest, (seconds, f"{row.name}, {name}, lane {lane}"))
-            if unnoticed:
-                told.unnoticed[row.name] += 1
-            if wrong:
-                told.findings[row.name].append(f"{name}, lane {lane}: {outcome}: " + "; ".join(wrong))
-                print(f"== {row.name}, {told.findings[row.name][-1]}", flush=True)
+class Goods:
+    """What each call gives in good weather: found out once."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Good] = {}
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def of(self, row: Row, runner: Runner) -> Good:
+        with self._locks[row.name]:
+            if row.name not in self._found:
+                self._found[row.name] = runner.good(row)
+            return self._found[row.name]
+
+
+def make(run: Run, runner: Runner, good: Good, told: Told) -> None:
+    """One run, and what came of it."""
+    row = run.row
+    runner.ready(row, lane=run.lane)
+    runner.proxy.restart(run.plan)
+    value, seconds = runner.call(row)
+    runner.quiet()
+    counts = runner.proxy.counts()
+    runner.proxy.restart(no_faults)
+    found = runner.place.snapshot(settings=row.settings)
+    runner.is_fresh = runner.is_fresh and found == good.before
+    kinds = counts.keys() - {"none"}
+    outcome, wrong, unnoticed = judge(row, value, found, good, set(kinds))
+    if run.where == 0 and outcome != "hung":
+        wrong += after_the_storm(runner, row, good)
+    runner.place.store.close()
+    with told.lock:
+        told.outcomes[outcome] += 1
+        told.faults.update({kind: counts[kind] for kind in kinds})
+        told.calls.add(row.name)
+        told.slowest = max(told.slowest, (seconds, f"{row.name}, {run.name}, lane {run.lane}"))
+        if unnoticed:
+            told.unnoticed[row.name] += 1
+        if wrong:
+            told.findings.append(f"{row.name}, {run.name}, lane {run.lane}: {outcome}: " + "; ".join(wrong))
+            print(f"== {told.findings[-1]}", flush=True)
 
 
 def after_the_storm(runner: Runner, row: Row, good: Good) -> list[str]:
@@ -332,35 +358,31 @@ def after_the_storm(runner: Runner, row: Row, good: Good) -> list[str]:
 def test_every_call_under_every_fault(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Right, or an error of the tree that tells the truth; old or new, and whole; in time."""
     server: Server = request.getfixturevalue(name)
-    told = Told()
-    rows: queue.SimpleQueue[Row] = queue.SimpleQueue()
-    for row in ROWS_HERE:
-        if row.server == name:
-            rows.put(row)
+    told, goods, over = Told(), Goods(), time.monotonic() + SECONDS
+    runs = [run for row in ROWS if row.server == name and ONLY in row.name for run in runs_of(row)]
+    random.Random(FIRST_SEED).shuffle(runs)
+    waiting: queue.SimpleQueue[Run] = queue.SimpleQueue()
+    for run in runs:
+        waiting.put(run)
 
     def work(worker: int) -> None:
-        with run_proxy(server.endpoint_url) as proxy:
+        with run_proxy(server.endpoint_url) as proxy, suppress(queue.Empty):
             runner = Runner(server, proxy, tmp_path / str(worker))
-            while True:
-                try:
-                    row = rows.get_nowait()
-                except queue.Empty:
-                    runner.place.clear()
-                    return
-                try:
-                    run_row(runner, row, told)
-                except Exception:
-                    told.findings[row.name].append(traceback.format_exc())
+            while time.monotonic() < over:
+                run = waiting.get_nowait()
+                good = goods.of(run.row, runner)
+                if run.where is None or run.where <= good.requests:
+                    make(run, runner, good, told)
+        runner.place.clear()
 
     with ThreadPoolExecutor(WORKERS) as executor:
         [*executor.map(work, range(WORKERS))]
-    print(f"\n{name}: {told.outcomes.total()} runs, {told.faults.total()} faults of {len(told.faults)} kinds")
+    print(f"\n{name}: {told.outcomes.total()} runs of {len(told.calls)} calls, {told.faults.total()} faults of {len(told.faults)} kinds")
     print(f"faults {dict(sorted(told.faults.items()))}")
     print(f"told {dict(sorted(told.outcomes.items()))}; slowest {told.slowest[0]:.1f} s: {told.slowest[1]}")
-    print(f"a corrupted byte went unnoticed (nothing to compare it with): {dict(told.unnoticed)}")
-    found = {call: len(findings) for call, findings in told.findings.items()}
-    assert not found, "\n".join(finding for findings in told.findings.values() for finding in findings)
-    assert not told.outcomes or told.outcomes["done"] > 0
+    print(f"a corrupted byte went unnoticed (nothing to compare it with): {dict(told.unnoticed)}; not made {waiting.qsize()}")
+    assert not told.findings, "\n".join(told.findings)
+    assert told.outcomes["done"] > 0
 
 
 def test_every_public_call_has_a_row() -> None:
