@@ -7,11 +7,13 @@ wrote, whatever happens.
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import secrets
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -37,12 +39,24 @@ ROUNDS = 8
 _PLAIN_FOR_S = 10.0
 _QUOTING = "if_match_quoted"
 _Write = Callable[[bytes, dict[str, str]], Any]
-_turn = threading.Lock()
+
+
+class _Turn:
+    """Of those that would ask a store the same at the same time one asks, and what it meets all have met."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.failure: tuple[float, S3Error] | None = None  # when, and what
+
+
+_turns: weakref.WeakKeyDictionary[Connection, dict[str, _Turn]] = weakref.WeakKeyDictionary()
+_turns_lock = threading.Lock()
 
 
 def _begin_anew_in_child() -> None:
-    global _turn
-    _turn = threading.Lock()  # the parent's may have been taken by a thread that the child does not have
+    global _turns, _turns_lock
+    # The parent's may have been taken by a thread that the child does not have.
+    _turns, _turns_lock = weakref.WeakKeyDictionary(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -71,14 +85,28 @@ def known(connection: Connection, bucket_name: str, ability: Ability) -> Conditi
     if answer is None:
         answer = connection.recall(fact)
     if answer is None:
-        with _turn:  # a pool's first writes come all at once: one of them asks
-            answer = connection.recall(fact)
-            if answer is None:
-                answer = race(connection, bucket_name, ability)
-                connection.remember(fact, answer)
-                kind = "with" if versioned else "without"
-                logger.info("%s: %s is %s in buckets %s versions", connection.endpoint_url, ability, answer, kind)
+        answer = _ask_in_turn(connection, bucket_name, ability, fact)
     return answer
+
+
+def _ask_in_turn(connection: Connection, bucket_name: str, ability: Ability, fact: str) -> Condition:
+    """A pool's first writes come all at once: one of them asks, the others wait for its answer, or its failure."""
+    with _turns_lock:
+        turn = _turns.setdefault(connection, {}).setdefault(fact, _Turn())
+    arrived = time.monotonic()
+    with turn.lock:
+        answer: Condition | None = connection.recall(fact)
+        if answer is None:
+            if turn.failure is not None and turn.failure[0] >= arrived:
+                raise copy.copy(turn.failure[1]) from turn.failure[1]  # else each would wait for a time-out of its own, in a row
+            try:
+                answer = race(connection, bucket_name, ability)
+            except S3Error as error:
+                turn.failure = time.monotonic(), error
+                raise
+            connection.remember(fact, answer)
+            logger.info("%s: %s is %s", connection.endpoint_url, fact, answer)
+        return answer
 
 
 def require(connection: Connection, bucket_name: str, ability: Ability) -> None:

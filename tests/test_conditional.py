@@ -299,6 +299,53 @@ def test_many_threads_ask_once() -> None:
         assert len(probed) == 1
 
 
+def test_a_store_that_stalls_holds_up_no_other(moto: Server, moto_bucket: S3Bucket) -> None:
+    """Each store has a turn of its own: while one is asked in vain, another is written to."""
+    stalled = threading.Event()
+
+    def plan(method: str, name: str, number: int) -> Fault | None:
+        if ".mfs3-probe" in name:
+            stalled.set()
+            return Fault("stall_before", seconds=30)
+        return None
+
+    with run_proxy(moto.endpoint_url, plan) as proxy, ThreadPoolExecutor(1) as executor:
+        slow = moto.connect(endpoint_url=proxy.endpoint_url, read_timeout=30, max_attempts=1)
+        waiting = executor.submit(slow.bucket(moto_bucket.name).put_object, "slow", b"", if_absent=True)
+        assert stalled.wait(30)
+        assert moto_bucket.put_object("quick", b"", if_absent=True).exists()
+        assert not waiting.done()
+        proxy.close()
+        with pytest.raises(s3.S3ConnectionError):
+            waiting.result()
+
+
+def test_who_waits_for_a_question_that_fails_fails_with_it(moto: Server, moto_bucket: S3Bucket) -> None:
+    """Not each after a time-out of its own, one behind the other."""
+    writers, behind = 8, threading.Barrier(8)
+
+    def plan(method: str, name: str, number: int) -> Fault | None:
+        return Fault("stall_before", seconds=30) if ".mfs3-probe" in name else None
+
+    with run_proxy(moto.endpoint_url, plan) as proxy, ThreadPoolExecutor(writers) as executor:
+        store = moto.connect(endpoint_url=proxy.endpoint_url, read_timeout=1, max_attempts=1)
+        bucket = store.bucket(moto_bucket.name)
+        assert not condition_probe.is_versioned(bucket._connection, bucket.name)
+
+        def write(number: int) -> s3.S3Error:
+            behind.wait(30)
+            with pytest.raises(s3.S3ConnectionError) as caught:
+                bucket.put_object(f"k{number}", b"", if_absent=True)
+            return caught.value
+
+        errors = [*executor.map(write, range(writers))]
+        assert len({id(error) for error in errors}) == writers
+        probes = [seen for seen in proxy.seen if seen.method == "PUT" and ".mfs3-probe" in seen.target]
+        assert len(probes) <= 3
+        proxy.close()
+        store.close()
+
+
 def test_rclone_is_refused_and_untouched(rclone_bucket: S3Bucket, rclone: Any) -> None:
     """A real gateway that ignores conditions: nothing was overwritten, nothing is left on its disk."""
     rclone_bucket.put_object("k", b"before")
