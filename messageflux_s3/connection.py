@@ -372,6 +372,9 @@ class Connection:
             if body is not None and hasattr(body, "close"):
                 body.close()
             response_dict["status_code"], response_dict["body"] = 500, b""
+        elif response_dict.get("status_code", 0) // 100 == 4 and not operation_model.name.startswith("Head") and _broke_off(body, headers):
+            # Which of several things is missing, say, stood in what is lost: boto3 would go by the status, and guess.
+            response_dict["status_code"], response_dict["body"] = 500, b""
         elif getattr(self._wire, "reading", False) and "etag" in headers:
             # What has an ETag is an object: a gateway that knows no "?tagging" sends the object itself. Its text may look like
             # tags, or like nothing, which botocore would take for a failure and ask again.
@@ -526,6 +529,15 @@ class _Withheld(CredentialProvider):
             "this store was pickled without its secrets, and this process has no credentials with the same access key. "
             "Connect with pickle_secrets=True, set up the same credentials here, or connect anew."
         )
+
+
+def _broke_off(body: object, headers: set[str]) -> bool:
+    """Whether an error's document has no end, or there is none where nobody said that none would come."""
+    said = body.strip() if isinstance(body, bytes) else b""
+    root = root_name(said)
+    if root is not None:
+        return not said.endswith((f"</{root}>".encode(), b"/>"))
+    return said.startswith(b"<?xml") or not (said or headers & {"content-length", "transfer-encoding"})
 
 
 def _checksums_chosen(session: boto3.Session) -> bool:

@@ -41,6 +41,7 @@ FILES: dict[str, bytes] = {"in/f": b"file", "in/deep/g": b"another file", "there
 
 PARTS = b"p" * (5 << 20) + b"the rest"
 _MiB = 1 << 20
+_PROBES = ("object -b/", "object -a/.mfs3-probe/")
 _number = itertools.count()
 
 
@@ -198,7 +199,7 @@ class Row:
         also: What else it may truly say under faults.
         verified: Whether the documentation promises that a corrupted body is found.
         settings: Whether it is about the settings of a bucket.
-        leaves: Beginnings of units that an attempt may leave: a journal, a probe.
+        leaves: Beginnings of units that are not looked at: a journal, what a probe could not remove, names that are new each time.
         is_long: So many requests that it is tried by a few seeds alone.
         by_steps: Whether there is a state between the old one and the new one, that an attempt may end in.
     """
@@ -291,10 +292,10 @@ row("S3Bucket.put_object", lambda p: _wrote(p.bucket.put_object("n/new", b"new",
 row("S3Bucket.put_object", lambda p: _wrote(p.bucket.put_object("kept/a.txt", bytes(300_000))), "over another")
 for _name, _how in {"cold": {}, "warm": {"warm": lambda p: p.other.put_object("w", b"", if_absent=True)}}.items():
     row("S3Bucket.put_object", lambda p: _wrote(p.bucket.put_object("n/new", b"new", if_absent=True)), f"if_absent, {_name}",
-        server="moto", leaves=("object -a/n/mfs3-probe", "object -b/"), **_how)  # fmt: skip
+        server="moto", leaves=_PROBES, **_how)  # fmt: skip
 row("S3Bucket.put_object", lambda p: _wrote(p.bucket.put_object("kept/a.txt", b"new", if_match=p.state["etag"])), "if_match", server="moto",
     prepare=lambda p: p.state.update(etag=p.client.head_object(Bucket=p.name, Key="kept/a.txt")["ETag"]),
-    warm=lambda p: p.other.put_object("w", b"", if_match=p.put("w", b"0", p.other.name)["ETag"]), leaves=("object -b/",))  # fmt: skip
+    warm=lambda p: p.other.put_object("w", b"", if_match=p.put("w", b"0", p.other.name)["ETag"]), leaves=_PROBES)  # fmt: skip
 row("S3Bucket.put_json", lambda p: _wrote(p.bucket.put_json("n/new", [1, 2])))
 row("S3Bucket.delete_object", lambda p: p.bucket.delete_object("kept/a.txt"))
 row("S3Bucket.copy_object", lambda p: p.bucket.copy_object("kept/long.txt", "n/copy").key)
@@ -374,7 +375,7 @@ row("S3Bucket.show", lambda p: "kept/" in str(p.bucket.show()), also=(False,))
 
 # -- locks ------------------------------------------------------------------------------------------------------------------------
 
-_LOCKS = {"server": "moto", "leaves": ("object -b/", "object -a/n/mfs3-probe", "object -a/mfs3-probe")}
+_LOCKS = {"server": "moto", "leaves": _PROBES}
 
 
 def _warm_locks(p: Place) -> None:
@@ -448,9 +449,9 @@ row("S3Object.open", lambda p: _write(p.bucket["n/new"].open("wb"), b"one", b"tw
 row("S3Object.open", lambda p: _write(p.bucket["kept/a.txt"].open("w"), "one", "two"), "w")
 row("S3Object.open", lambda p: _write(p.bucket["n/new"].open("wb"), PARTS, PARTS), "wb, in parts")
 row("S3Object.open", lambda p: _write(p.bucket["n/new"].open("xb"), b"one"), "xb", server="moto",
-    warm=lambda p: p.other.put_object("w", b"", if_absent=True), leaves=("object -b/",))  # fmt: skip
+    warm=lambda p: p.other.put_object("w", b"", if_absent=True), leaves=_PROBES)  # fmt: skip
 row("S3Object.open", lambda p: _write(p.bucket["kept/a.txt"].open("ab"), b" and more"), "ab", server="moto",
-    warm=lambda p: p.other["w"].open("ab").close(), leaves=("object -b/", "object -a/kept/mfs3-probe", "object -a/mfs3-probe"))  # fmt: skip
+    warm=lambda p: p.other["w"].open("ab").close(), leaves=_PROBES)  # fmt: skip
 row("S3Object.download_to", lambda p: p.long.download_to(p.folder / "new").name, verified=True)
 row("S3Object.download_to", lambda p: p.long.download_to(p.folder / "there", start=5, end=50_000).name, "a range")
 row("S3Object.put", lambda p: _wrote(p.obj.put(b"new")))
@@ -461,11 +462,11 @@ def _count_up(p: Place) -> Any:
 
 
 row("S3Object.update", _count_up, server="moto", prepare=lambda p: p.put("n/number", b"7"),
-    warm=lambda p: p.other["w"].update(lambda _: b""), leaves=("object -b/",))  # fmt: skip
+    warm=lambda p: p.other["w"].update(lambda _: b""), leaves=_PROBES)  # fmt: skip
 row("S3Object.delete", lambda p: p.obj.delete())
 row("S3Object.delete", lambda p: p.obj.delete(if_match=p.state["etag"]), "if_match", server="moto",
     prepare=lambda p: p.state.update(etag=p.client.head_object(Bucket=p.name, Key="kept/a.txt")["ETag"]),
-    warm=lambda p: p.other["w"].delete(if_match=p.put("w", b"0", p.other.name)["ETag"]), leaves=("object -b/",))  # fmt: skip
+    warm=lambda p: p.other["w"].delete(if_match=p.put("w", b"0", p.other.name)["ETag"]), leaves=_PROBES)  # fmt: skip
 row("S3Object.copy_to", lambda p: p.obj.copy_to(p.other["n/copy"]).key)
 row("S3Object.move_to", lambda p: p.long.move_to("n/moved").key)
 row("S3Object.move_to", lambda p: p.obj.move_to("n/moved").key, "on moto", server="moto")
@@ -602,7 +603,7 @@ def _checked_in(p: Place) -> None:
 
 
 row("ClaimCheck.check_in ClaimCheck.check_out ClaimCheck.payload_object",
-    lambda p: _check(p).check_out(_check(p).check_in(b"more than ten bytes", {})).payload, "both", leaves=("object -b/",))  # fmt: skip
+    lambda p: _check(p).check_out(_check(p).check_in(b"more than ten bytes", {})).payload, "both", leaves=_PROBES)  # fmt: skip
 row("ClaimCheck.check_out", lambda p: _check(p).check_out(p.state["message"]).payload, prepare=_checked_in)
 row("ClaimCheck.discard", lambda p: _check(p).discard(p.state["message"]), prepare=_checked_in)
 
