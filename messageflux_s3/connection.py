@@ -372,7 +372,7 @@ class Connection:
             if body is not None and hasattr(body, "close"):
                 body.close()
             response_dict["status_code"], response_dict["body"] = 500, b""
-        elif response_dict.get("status_code", 0) // 100 == 4 and not operation_model.name.startswith("Head") and _broke_off(body, headers):
+        elif response_dict.get("status_code", 0) // 100 == 4 and not operation_model.name.startswith("Head") and _broke_off(response_dict):
             # Which of several things is missing, say, stood in what is lost: boto3 would go by the status, and guess.
             response_dict["status_code"], response_dict["body"] = 500, b""
         elif getattr(self._wire, "reading", False) and "etag" in headers:
@@ -531,13 +531,17 @@ class _Withheld(CredentialProvider):
         )
 
 
-def _broke_off(body: object, headers: set[str]) -> bool:
-    """Whether an error's document has no end, or there is none where nobody said that none would come."""
+def _broke_off(answer: Mapping[str, Any]) -> bool:
+    """Whether an error's document has no end, is shorter than was said, or is missing where nobody said that none would come."""
+    body, headers = answer.get("body"), answer.get("headers") or {}
     said = body.strip() if isinstance(body, bytes) else b""
+    length = str(headers.get("content-length", ""))
+    if length.isdigit() and isinstance(body, bytes) and len(body) < int(length):
+        return True
     root = root_name(said)
     if root is not None:
         return not said.endswith((f"</{root}>".encode(), b"/>"))
-    return said.startswith(b"<?xml") or not (said or headers & {"content-length", "transfer-encoding"})
+    return said.startswith(b"<?xml") or not (said or length or "transfer-encoding" in headers)
 
 
 def _checksums_chosen(session: boto3.Session) -> bool:
