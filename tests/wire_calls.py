@@ -13,6 +13,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,8 @@ class Place:
                 listed = self.client.list_object_versions(Bucket=name)
                 for found in [*listed.get("Versions", ()), *listed.get("DeleteMarkers", ())]:
                     self.client.delete_object(Bucket=name, Key=found["Key"], VersionId=found["VersionId"])
-            self.client.delete_bucket(Bucket=name)
+            with suppress(self.client.exceptions.ClientError):  # a request that came late may have left something again
+                self.client.delete_bucket(Bucket=name)
 
     # -- the truth ----------------------------------------------------------------------------------------------------------------
 
