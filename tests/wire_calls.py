@@ -159,7 +159,7 @@ class Place:
                 continue
             answer = self.client.get_object(Bucket=name, Key=key)
             body, metadata = answer["Body"].read(), {name: text for name, text in answer["Metadata"].items() if name != WRITE_ID}
-            lease = json.loads(body).get("_lease") if body[:1] == b"{" and b"_lease" in body else None
+            lease = _lease_in(body)
             if lease is not None:  # what differs each time: the token, the nonce, the clock
                 found[key] = ["lease", lease["state"], lease["owner"]]
             else:
@@ -181,6 +181,14 @@ class Place:
         answer = self.client.get_object_tagging(Bucket=self.name, Key="kept/a.txt")["TagSet"]
         found["setting object_tagging"] = json.dumps(answer, sort_keys=True)
         return found
+
+
+def _lease_in(body: bytes) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] | None = json.loads(body).get("_lease")
+    except (ValueError, AttributeError):
+        return None  # no lock, or one with a byte that was corrupted on its way
+    return found if isinstance(found, dict) and found.keys() >= {"state", "owner"} else None
 
 
 def _digest(body: bytes) -> str:
