@@ -47,6 +47,7 @@ _NEVER_WITHOUT = {
     "PutObject": {"etag"},
     "UploadPart": {"etag"},
 }
+_WITH_A_DOCUMENT = {"CreateMultipartUpload", "ListBuckets", "ListObjectVersions", "ListMultipartUploads"}
 _WRITES_OF_OBJECTS = {"PutObject", "CopyObject", "CreateMultipartUpload"}
 _DOCUMENT_BYTES = 1 << 20  # S3's own documents are smaller: policies end at 20 KB, a thousand lifecycle rules stay below
 _LINE_END = re.compile(r"[\r\n\0]")
@@ -363,7 +364,7 @@ class Connection:
         self._wire.received = body if isinstance(body, bytes) else b""
         self._wire.headers = response_dict.get("headers", {})
         whole = _NEVER_WITHOUT.get(operation_model.name, headers) <= headers
-        if operation_model.name == "CreateMultipartUpload":
+        if operation_model.name in _WITH_A_DOCUMENT:
             whole = bool(body)
         elif operation_model.name == "GetObject":
             whole = bool(headers & {"content-length", "transfer-encoding"})  # else nobody could tell where it was cut

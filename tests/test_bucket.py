@@ -171,3 +171,12 @@ def test_deleting_a_bucket_survives_a_lost_answer(kind: str, server: Server) -> 
             store.bucket(name).delete_bucket()
         store.close()
     assert not server.connect().bucket(name).exists()
+
+
+def test_an_answer_that_broke_off_is_no_account_without_buckets(server: Server, bucket: s3.S3Bucket) -> None:
+    """What ends among its headers has no document; it is asked again."""
+    with run_proxy(server.endpoint_url, scripted({("GET", ""): [Fault("cut_head", 0.4)]})) as proxy:
+        store = server.connect(endpoint_url=proxy.endpoint_url, max_attempts=2)
+        assert bucket.name in [found.name for found in store.buckets()]
+        assert proxy.counts()["cut_head"] == 1
+        store.close()
