@@ -1,4 +1,4 @@
-"""Names: keys as files. Whatever a key is called, its file is inside the folder, and tells the key."""
+"""Names: which ones are taken, what a glob finds, and keys as files: a key's file is inside the folder, and tells the key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from messageflux_s3.errors import S3InvalidName
-from messageflux_s3.keys import check_bucket_name, key_to_path, parse_uri, path_to_key
+from messageflux_s3.keys import (
+    check_bucket_name,
+    check_key,
+    glob_to_pattern,
+    key_to_path,
+    parse_uri,
+    path_to_key,
+    quote_key,
+)
 
 HOSTILE = [
     "/", "//", ".", "..", "../", "%", "%2F", "%2E", "%-", "\0", ":", "\\", "C:", "con", "NUL.txt", ".mfs3-journal", " ", "a", "é",
@@ -20,6 +28,136 @@ KEYS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300),
     st.lists(st.sampled_from(HOSTILE), min_size=1, max_size=40).map("".join),
 )
+
+
+@pytest.mark.parametrize("name", ["abc", "a" * 63, "0-9", "a.b.c", "1.2.3", "1.2.3.4.5", "1.2.3.x"])
+def test_bucket_names_that_s3_takes(name: str) -> None:
+    """Handed back as they are; nearly an IP address is none."""
+    assert check_bucket_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "ab", "a" * 64, "Abc", "-abc", "abc-", ".abc", "abc.", "a..b", "a_b", "abc\n", "1.2.3.4", "192.168.100.200", "b\u00fc-r"]
+)
+def test_bucket_names_that_s3_does_not_take(name: str) -> None:
+    """Refused before anything is sent, by an error that has the name."""
+    with pytest.raises(S3InvalidName, match="is not a bucket name") as caught:
+        check_bucket_name(name)
+    assert caught.value.bucket == name
+
+
+@pytest.mark.parametrize("key", ["k", "a" * 1024, "\u00fc" * 512, "a" * 257, "\u00fc", "..", "/", "\0"])
+def test_keys_that_s3_takes(key: str) -> None:
+    """Whatever fits into 1,024 bytes, unchanged."""
+    assert check_key(key, bucket="b") is key
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("", "key is empty"),
+        ("a" * 1025, "takes 1025 bytes .* at the most: '" + "a" * 40 + "'…$"),
+        ("\u00fc" * 513, "takes 1026 bytes"),
+        ("\ud800", "UTF-8"),
+    ],
+)
+def test_keys_that_s3_does_not_take(key: str, said: str) -> None:
+    """The error says why, and has bucket and key."""
+    with pytest.raises(S3InvalidName, match=said) as caught:
+        check_key(key, bucket="b")
+    assert (caught.value.bucket, caught.value.key) == ("b", key)
+
+
+def test_a_text_of_another_class_is_a_key_as_well() -> None:
+    """An enumeration's member, say: the quick way is for plain text only, the checks are for both."""
+
+    class Text(str):
+        __slots__ = ()
+
+    assert check_key(Text("k")) == "k"
+    with pytest.raises(S3InvalidName):
+        check_key(Text(""))
+
+
+def test_names_that_are_no_text() -> None:
+    """The error names the argument and what it got."""
+    with pytest.raises(TypeError, match="bucket_name must be text, not int"):
+        check_bucket_name(7)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="key must be text, not bytes"):
+        check_key(b"k")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"uri must be text .* not int"):
+        parse_uri(7)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="glob must be text, not int"):
+        glob_to_pattern(7)  # type: ignore[arg-type]
+
+
+def test_a_key_is_quoted_as_the_signature_wants_it() -> None:
+    """Slashes stay, ``+`` and blanks do not."""
+    assert quote_key("a/b c+d~e-f_g.h\u00fc%") == "a/b%20c%2Bd~e-f_g.h%C3%BC%25"
+
+
+@pytest.mark.parametrize("key", ["k", "a/b", "/lead", "a//b", "x?y#z", "s3://other/k"])
+def test_a_uri_is_split_at_its_first_slash(key: str) -> None:
+    """What follows is the key, whatever it is."""
+    assert parse_uri(f"s3://bucket/{key}") == ("bucket", key)
+
+
+@pytest.mark.parametrize(
+    "uri", ["", "s3", "bucket/k", "s3:/bucket/k", "s3://bucket", "s3://bucket/", "s3:///k", "s4://bucket/k", "s2://bucket/k", "s3://B/k"]
+)
+def test_what_is_no_uri(uri: str) -> None:
+    """Another scheme, no bucket, no key."""
+    with pytest.raises(S3InvalidName):
+        parse_uri(uri)
+
+
+@pytest.mark.parametrize(
+    ("glob", "stem", "matching", "others"),
+    [
+        ("a.json", "a.json", ["a.json"], ["a-json", "a.json5", "b/a.json"]),
+        ("a/*.json", "a/", ["a/b.json", "a/.json", "a/b\n.json"], ["a/b/c.json", "a/b-json", "x/a/b.json"]),
+        ("a?c", "a", ["abc", "a.c"], ["a/c", "ac", "abbc"]),
+        ("**", "", ["a", "a/b", "/", "a\nb"], []),
+        ("**/x", "", ["x", "a/x", "a/b/x", "/x"], ["ax", "a/bx"]),
+        ("a/**/x", "a/", ["a/x", "a/b/x", "a/b/c/x"], ["ax", "a/bx", "b/a/x"]),
+        ("a**/x", "a", ["ab/x", "a/b/x", "a/x"], ["ax", "x"]),
+        ("a/**", "a/", ["a/", "a/b", "a/b/c"], ["a", "ab"]),
+        ("**.csv", "", ["a.csv", "a/b.csv"], ["csv"]),
+        ("[abc]x", "", ["ax", "cx"], ["dx", "x", "[abc]x"]),
+        ("a[!bc]x", "a", ["adx", "a!x"], ["abx", "a/x", "ax"]),
+        ("a[b-d]", "a", ["ab", "ac", "ad"], ["ae", "a-", "a"]),
+        ("a[.-9]b", "a", ["a.b", "a0b"], ["a/b"]),
+        ("[*]", "", ["*"], ["a", "[*]"]),
+        ("[?]?", "", ["?a"], ["aa"]),
+        ("a[]b]", "a", ["a]", "ab"], ["a", "a[]b]"]),
+        ("a[!]b]", "a", ["ac", "a!"], ["a]", "ab", "a"]),
+        ("a[b", "a", ["a[b"], ["ab"]),
+        ("a[", "a", ["a["], ["a"]),
+        ("a[!]", "a", ["a[!]"], ["a]", "ab"]),
+        ("[]", "", ["[]"], ["]"]),
+        ("[[]x", "", ["[x"], ["x"]),
+        ("[a^]", "", ["a", "^"], ["b"]),
+        ("[^a]", "", ["a", "^"], ["b"]),
+        ("[a\\d]", "", ["a", "\\", "d"], ["7"]),
+        ("[&&||~~]x", "", ["&x", "|x", "~x"], ["x"]),
+        ("a+b(c)", "a+b(c)", ["a+b(c)"], ["aab(c)", "a+bc"]),
+    ],
+)
+def test_what_a_glob_finds(glob: str, stem: str, matching: list[str], others: list[str]) -> None:
+    """For the whole key; its beginning without wildcards is what S3 is asked for."""
+    found, pattern = glob_to_pattern(glob)
+    assert (found, [key for key in [*matching, *others] if pattern.fullmatch(key)]) == (stem, matching)
+
+
+def test_globs_that_are_not_understood() -> None:
+    """An empty one, and a range that runs backwards."""
+    with pytest.raises(ValueError, match="glob is empty"):
+        glob_to_pattern("")
+    with pytest.raises(ValueError, match=r"glob '\[z-a\]' is not understood"):
+        glob_to_pattern("[z-a]")
+
+
+# -- keys as files ------------------------------------------------------------------------------------------------------------------
 
 
 @given(KEYS, st.booleans())

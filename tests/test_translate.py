@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import http.client
 import inspect
 import pickle
+import ssl
 
+import boto3.exceptions
 import botocore.exceptions
 import pytest
+import urllib3.exceptions
 from botocore.exceptions import ClientError
 from proxy import Fault, run_proxy, scripted
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3.translate import BY_CODE, from_answer, translating
+from messageflux_s3.translate import BY_CODE, BY_EXCEPTION, from_answer, translate, translating
 
 BOTOCORE = [
     cls
@@ -80,6 +84,9 @@ def test_every_code_of_the_table_becomes_its_class(code: str, cls: type[s3.S3Err
         (404, "k", s3.S3NoSuchItem),
         (404, None, s3.S3NoSuchBucket),
         (403, "k", s3.S3AccessDenied),
+        (405, "k", s3.S3Unsupported),
+        (400, "k", s3.S3Error),
+        (499, "k", s3.S3Error),
         (401, "k", s3.S3AuthenticationError),
         (412, "k", s3.S3PreconditionFailed),
         (429, "k", s3.S3Throttled),
@@ -109,6 +116,170 @@ def test_what_was_damaged_on_its_way_may_be_sent_again(code: str, retryable: boo
     """Bytes that changed may arrive the next time; a digest that is none never does."""
     answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 400}}
     assert from_answer(answer, "PutObject", "b", "k").retryable is retryable
+
+
+@pytest.mark.parametrize("operation", ["PutObject", "DeleteObject", None])
+def test_a_403_on_what_is_no_read_says_nothing_of_that(operation: str | None) -> None:
+    """Whoever writes is not told that the key may be missing; and a bucket's 403 is just that."""
+    answer = {"Error": {"Code": "403"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+    assert "s3:ListBucket" not in str(from_answer(answer, operation, "b", "k"))
+    assert "s3:ListBucket" not in str(from_answer(answer, "HeadObject", "b", None))
+    assert "s3:ListBucket" not in str(from_answer({"Error": {"Code": "NoSuchKey"}}, "GetObject", "b", "k"))
+
+
+def test_a_heads_404_gets_the_code_that_a_get_would_have() -> None:
+    """And says that it cannot tell the bucket from the key; a code that was said is left alone, however odd."""
+    answer = {"Error": {"Code": "404", "Message": "Not Found"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
+    on_key, on_bucket = from_answer(answer, "HeadObject", "b", "k"), from_answer(answer, "HeadBucket", "b", None)
+    assert (on_key.code, on_bucket.code) == ("NoSuchKey", "NoSuchBucket")
+    assert str(on_key) == (
+        "HeadObject on s3://b/k: NoSuchKey (404): Not Found. The bucket may be missing as well: a HEAD does not tell them apart."
+    )
+    assert str(on_bucket) == "HeadBucket on s3://b/: NoSuchBucket (404): Not Found."
+    said = {"Error": {"Code": "NoSuchVersion"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
+    assert from_answer(said, "GetObject", "b", "k").code == "NoSuchVersion"
+    lost = from_answer({"Error": {"Code": "NoSuchKey"}}, "GetObject", "b", "k")
+    assert (str(lost), lost.status) == ("GetObject on s3://b/k: NoSuchKey: no explanation.", None)
+    odd = from_answer({"Error": {"Code": "NoSuchTagSet"}, "ResponseMetadata": {"HTTPStatusCode": 404}}, "GetBucketTagging", "b", None)
+    assert (type(odd), odd.code) == (s3.S3NoSuchBucket, "NoSuchTagSet")
+    assert from_answer({"Error": {"Code": "418"}}, "HeadObject", "b", "k").code == "418"
+
+
+@pytest.mark.parametrize(
+    ("answer", "cls", "code", "status", "said"),
+    [
+        ({}, s3.S3Error, None, None, "The request on the store: error: no explanation."),
+        ({"Error": None, "ResponseMetadata": None}, s3.S3Error, None, None, "The request on the store: error: no explanation."),
+        ({"ResponseMetadata": {"HTTPStatusCode": 200}}, s3.S3Error, None, 200, "The request on the store: error (200): OK."),
+        ({"ResponseMetadata": {"HTTPStatusCode": 503}}, s3.S3Throttled, None, 503, "error (503): Service Unavailable."),
+        ({"Error": {"Code": "412"}}, s3.S3PreconditionFailed, "412", 412, "412 (412): Precondition Failed."),
+        ({"Error": {"Code": "500"}, "ResponseMetadata": {"HTTPStatusCode": "x"}}, s3.S3ServerError, "500", 500, "500 (500): Internal Server Error."),
+        ({"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 200}}, s3.S3Throttled, "SlowDown", 200, "OK."),
+        ({"Error": {"Code": "Odd", "Message": "So."}, "ResponseMetadata": {"HTTPStatusCode": 499}}, s3.S3Error, "Odd", 499, "Odd (499): So."),
+        ({"ResponseMetadata": {"HTTPStatusCode": 499}}, s3.S3Error, None, 499, "no explanation."),
+    ],
+)
+def test_whatever_is_missing_from_an_answer(
+    answer: dict[str, object], cls: type[s3.S3Error], code: str | None, status: int | None, said: str
+) -> None:
+    """What is there decides, and the text is a sentence all the same."""
+    error = from_answer(answer, None, None, None)
+    assert (type(error), error.code, error.status) == (cls, code, status)
+    assert str(error).endswith(said)
+    assert ".." not in str(error)
+
+
+def test_what_the_store_said_comes_before_what_we_would_say() -> None:
+    """Its own words, else those of the cause, else the status in words."""
+
+    def said(message: str, cause_text: str) -> str:
+        answer = {"Error": {"Message": message}, "ResponseMetadata": {"HTTPStatusCode": 404}}
+        return str(from_answer(answer, "GetObject", "b", "k", cause_text=cause_text))
+
+    assert said("its words", "the cause") == "GetObject on s3://b/k: error (404): its words."
+    assert said("", "the cause") == "GetObject on s3://b/k: error (404): the cause."
+    assert said("", "") == "GetObject on s3://b/k: error (404): Not Found."
+
+
+def test_a_hint_follows_where_something_can_be_done() -> None:
+    """The code decides which."""
+    answer = {"Error": {"Code": "BucketNotEmpty", "Message": "Not empty"}, "ResponseMetadata": {"HTTPStatusCode": 409, "RequestId": 7}}
+    error = from_answer(answer, "DeleteBucket", "b", None)
+    assert str(error) == "DeleteBucket on s3://b/: BucketNotEmpty (409): Not empty. delete_bucket(force=True) deletes what is in it first."
+    assert (error.request_id, error.key, error.retryable) == ("7", None, False)
+    assert from_answer({}, "DeleteBucket", "b", None).request_id is None
+
+
+@pytest.mark.parametrize(
+    ("code", "retryable"),
+    [
+        ("SlowDown", True),
+        ("InternalError", True),
+        ("RequestTimeout", True),
+        ("ConditionalRequestConflict", True),
+        ("OperationAborted", True),
+        ("PreconditionFailed", False),
+        ("NoSuchKey", False),
+        ("AccessDenied", False),
+    ],
+)
+def test_which_answers_are_worth_another_try(code: str, retryable: bool) -> None:
+    """The store was busy, or two writers met; what was refused stays refused."""
+    assert from_answer({"Error": {"Code": code}}, "PutObject", "b", "k").retryable is retryable
+
+
+@pytest.mark.parametrize(("cls", "ours"), BY_EXCEPTION, ids=lambda cls: cls.__name__)
+def test_every_exception_of_the_table_becomes_its_class(cls: type[Exception], ours: type[s3.S3Error]) -> None:
+    """With everything that is known of the call; only what may go better next time is retryable."""
+    error = translate(_made(cls), "GetObject", "b", "k")
+    assert isinstance(error, s3.S3Error)
+    assert (type(error), error.operation, error.bucket, error.key) == (ours, "GetObject", "b", "k")
+    assert error.retryable is (ours is s3.S3ConnectionError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [urllib3.exceptions.ProtocolError("cut"), http.client.IncompleteRead(b""), ssl.SSLError("bad"), ConnectionResetError(), TimeoutError()],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_comes_from_below_botocore_is_a_connection_error(error: Exception) -> None:
+    """A body is read from urllib3's response, which knows nothing of botocore. What has no words is called by its name."""
+    ours = translate(error, "GetObject", "b", "k")
+    assert isinstance(ours, s3.S3ConnectionError)
+    assert str(ours) == f"GetObject on s3://b/k: {str(error) or type(error).__name__}"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (botocore.exceptions.EndpointConnectionError(endpoint_url="http://nowhere"), "Is the endpoint right, and is the store running"),
+        (botocore.exceptions.NoCredentialsError(), "no credentials were found"),
+        (botocore.exceptions.SSLError(endpoint_url="https://x", error="bad"), "verify="),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_went_wrong_on_the_way_is_explained(error: Exception, said: str) -> None:
+    """Each in a way that says what to do."""
+    assert said in str(translate(error, "GetObject", "b", "k"))
+
+
+@pytest.mark.parametrize("name", ["ParamValidationError", "ValidationError", "MissingParametersError", "UnknownParameterError"])
+def test_a_wrong_argument_is_a_value_error(name: str) -> None:
+    """botocore found it before anything was sent."""
+    error = translate(_made(getattr(botocore.exceptions, name)), "GetObject", "b", "k")
+    assert type(error) is ValueError
+    assert str(error) == "GetObject on s3://b/k: from below"
+
+
+def test_what_boto3_wraps_is_unwrapped() -> None:
+    """Its transfers hide the answer in a sentence: the cause, or the context, tells."""
+
+    def wrapped(inner: Exception, *, explicitly: bool) -> Exception:
+        try:
+            try:
+                raise inner
+            except Exception as error:
+                if explicitly:
+                    raise boto3.exceptions.S3UploadFailedError("wrapped") from error
+                raise boto3.exceptions.S3UploadFailedError("wrapped")  # noqa: B904
+        except boto3.exceptions.S3UploadFailedError as error:
+            return error
+
+    denied = ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject")
+    for explicitly in (True, False):
+        assert type(translate(wrapped(denied, explicitly=explicitly), "PutObject", "b", "k")) is s3.S3AccessDenied
+    for nothing_known in (wrapped(KeyError("x"), explicitly=True), boto3.exceptions.S3UploadFailedError("wrapped")):
+        error = translate(nothing_known, "PutObject", "b", "k")
+        assert (type(error), str(error)) == (s3.S3Error, "PutObject on s3://b/k: wrapped")
+        assert isinstance(error, s3.S3Error)
+        assert (error.operation, error.bucket, error.key) == ("PutObject", "b", "k")
+
+
+def test_the_operation_is_the_callers_name_of_it() -> None:
+    """botocore's is taken where the caller did not say."""
+    error = ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject")
+    told = [translate(error, operation, "b", "k") for operation in ("UploadPart", None)]
+    assert [one.operation for one in told if isinstance(one, s3.S3Error)] == ["UploadPart", "PutObject"]
 
 
 def test_our_own_errors_pass_through_untouched() -> None:
