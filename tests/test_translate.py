@@ -153,9 +153,9 @@ def test_a_heads_404_gets_the_code_that_a_get_would_have() -> None:
         ({"ResponseMetadata": {"HTTPStatusCode": 200}}, s3.S3Error, None, 200, "The request on the store: error (200): OK."),
         ({"ResponseMetadata": {"HTTPStatusCode": 503}}, s3.S3Throttled, None, 503, "error (503): Service Unavailable."),
         ({"Error": {"Code": "412"}}, s3.S3PreconditionFailed, "412", 412, "412 (412): Precondition Failed."),
-        ({"Error": {"Code": "500"}, "ResponseMetadata": {"HTTPStatusCode": "x"}}, s3.S3ServerError, "500", 500, "500 (500): Internal Server Error."),
+        ({"Error": {"Code": "500"}, "ResponseMetadata": {"HTTPStatusCode": "x"}}, s3.S3ServerError, "500", 500, ": Internal Server Error."),
         ({"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 200}}, s3.S3Throttled, "SlowDown", 200, "OK."),
-        ({"Error": {"Code": "Odd", "Message": "So."}, "ResponseMetadata": {"HTTPStatusCode": 499}}, s3.S3Error, "Odd", 499, "Odd (499): So."),
+        ({"Error": {"Code": "Odd", "Message": "x."}, "ResponseMetadata": {"HTTPStatusCode": 499}}, s3.S3Error, "Odd", 499, "(499): x."),
         ({"ResponseMetadata": {"HTTPStatusCode": 499}}, s3.S3Error, None, 499, "no explanation."),
     ],
 )
