@@ -9,19 +9,535 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from faulty_s3 import FAULTS, State, run_faulty_s3
+from memory_s3 import (
+    Happening,
+    Memory,
+    cut,
+    done_and_lost,
+    done_then,
+    in_memory,
+    lost,
+    meanwhile,
+    refusal,
+    refused,
+)
 from proxy import Fault, run_proxy, scripted
 from runs import WRITES, Run, connected, outcome, run_seeds, upload_in_parts
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3 import S3Bucket, condition_probe
+from messageflux_s3 import S3Bucket, condition_probe, conditional
+from messageflux_s3.metadata import WRITE_ID
 
 SEEDS = 12
 """Runs of each kind here; ``tests/attacks/test_conditional_runs.py`` makes thousands."""
+
+
+# -- what is decided, answer by answer ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
+    """A store in memory: what becomes of each request is the test's to say, and nothing waits."""
+    return in_memory(monkeypatch)
+
+
+def told(action: Any) -> str:
+    """What a writer was told, in a word."""
+    try:
+        action()
+    except s3.S3ObjectExists as error:
+        return "exists" if not error.outcome_unknown else "unknown"
+    except s3.S3PreconditionFailed as error:
+        return "unknown" if error.outcome_unknown else ("met" if "each time" in str(error) else "changed")
+    except s3.S3Error as error:
+        return f"{type(error).__name__} {error.code}"
+    return "done"
+
+
+def put_ours(memory: Memory, **condition: Any) -> Any:
+    return conditional.put(memory.connection, "b", "k", b"ours", **(condition or {"if_absent": True}))
+
+
+P, H = "PutObject", "HeadObject"
+
+
+@pytest.mark.parametrize(
+    ("puts", "heads", "said", "calls"),
+    [
+        ([], [], "done", [P]),
+        ([lost()], [], "done", [P, H, P]),
+        ([done_and_lost], [], "done", [P, H]),
+        ([cut], [], "done", [P, H]),
+        ([done_then(500)], [], "done", [P, H]),
+        ([refused(500)], [], "done", [P, H, P]),
+        ([refused(503)], [], "done", [P, H, P]),
+        ([lost(s3.S3Error("not understood"))], [], "done", [P, H, P]),
+        ([lost(), lost()], [], "done", [P, H, P, H, P]),
+        ([lost(), lost(), lost()], [], "unknown", [P, H] * 3),
+        ([lost()], [lost()], "unknown", [P, H]),
+        ([done_then(412, retried=1)], [], "done", [P, H]),
+        ([refused(412, retried=1)], [], "unknown", [P, H]),
+        ([done_then(412, retried=1)], [lost()], "unknown", [P, H]),
+        ([refused(412)], [], "exists", [P]),
+        ([lost(), refused(412)], [], "unknown", [P, H, P, H]),
+        ([refused(409)], [], "done", [P, P]),
+        ([refused(409)] * 3, [], "met", [P, P, P]),
+        ([refused(409, retried=1)] * 3, [], "unknown", [P, P, P]),
+        ([refused(409, retried=1), refused(409), refused(409)], [], "unknown", [P, P, P]),
+        ([refused(409), refused(412)], [], "exists", [P, P]),
+        ([refused(409, retried=1), refused(412)], [], "unknown", [P, P, H]),
+        ([lost(), refused(409), done_then(412)], [], "done", [P, H, P, P, H]),
+        ([refused(403)], [], "S3AccessDenied AccessDenied", [P]),
+        ([refused(403, retried=1)], [], "unknown", [P, H]),
+        ([lost(), refused(403)], [], "unknown", [P, H, P, H]),
+        ([refused(409), refused(403)], [], "S3AccessDenied AccessDenied", [P, P]),
+        ([refused(400)], [], "S3Error BadRequest", [P]),
+        ([refused(404)], [], "S3NoSuchItem NoSuchKey", [P]),
+        ([refused(404, retried=1)], [], "unknown", [P, H]),
+        ([done_then(404, retried=1)], [], "done", [P, H]),
+        ([lost(), refused(404)], [], "unknown", [P, H, P, H]),
+    ],
+)
+def test_every_way_to_create(memory: Memory, puts: list[Happening], heads: list[Happening], said: str, calls: list[str]) -> None:
+    """With nobody else about: what is told, and which requests it took."""
+    memory.happens = {P: deque(puts), H: deque(heads)}
+    assert (told(lambda: put_ours(memory)), memory.calls) == (said, calls)
+    assert all(sent["IfNoneMatch"] == "*" and "IfMatch" not in sent for sent in memory.sent if "Body" in sent)
+    assert len({sent["Metadata"][WRITE_ID] for sent in memory.sent if "Body" in sent}) == 1
+
+
+@pytest.mark.parametrize(
+    ("puts", "heads", "said", "calls"),
+    [
+        ([], [], "done", [P]),
+        ([lost()], [], "done", [P, H, P]),
+        ([done_and_lost], [], "done", [P, H]),
+        ([lost(), lost(), lost()], [], "unknown", [P, H] * 3),
+        ([done_then(412, retried=1)], [], "done", [P, H]),
+        ([refused(412, retried=1)], [], "unknown", [P, H]),
+        ([refused(412)], [], "changed", [P]),
+        ([refused(404)], [], "changed", [P]),
+        ([refused(404, retried=1)], [], "unknown", [P, H]),
+        ([refused(404, code="NoSuchUpload")], [], "S3NoSuchItem NoSuchUpload", [P]),
+        ([lost(), refused(403)], [], "unknown", [P, H, P, H]),
+        ([refused(409)] * 3, [], "met", [P, P, P]),
+    ],
+)
+def test_every_way_to_replace(memory: Memory, puts: list[Happening], heads: list[Happening], said: str, calls: list[str]) -> None:
+    """The same with an etag; what stands there in the end is ours only where that was told, or nobody could know."""
+    etag = memory.store("k", b"before", age=3600)
+    memory.happens = {P: deque(puts), H: deque(heads)}
+    assert (told(lambda: put_ours(memory, if_match=f'"{etag}"')), memory.calls) == (said, calls)
+    assert all(sent["IfMatch"] == f'"{etag}"' and "IfNoneMatch" not in sent for sent in memory.sent if "Body" in sent)
+    if said != "unknown":
+        assert memory.objects["k"].body == (b"ours" if said == "done" else b"before")
+
+
+@pytest.mark.parametrize("condition", ["if_absent", "if_match"])
+@pytest.mark.parametrize("put", [lost(), done_and_lost, refused(412, retried=1)], ids=["lost", "done and lost", "retried"])
+@pytest.mark.parametrize(
+    ("age", "etag", "date", "said"),
+    [
+        (3600, "", "", "conflict"),
+        (3, "", "", "conflict"),
+        (2.5, "", "", "conflict"),
+        (2, "", "", "unknown"),
+        (0, "", "", "unknown"),
+        (-3600, "", "", "unknown"),
+        (3600, "f" * 32 + "-2", "", "unknown"),
+        (3600, "", None, "unknown"),
+        (3600, "", "no date at all", "unknown"),
+    ],
+)
+def test_what_stands_there_tells_by_its_age(
+    memory: Memory, condition: str, put: Happening, age: float, etag: str, date: str | None, said: str
+) -> None:
+    """Another's object: a conflict where it was written before our first attempt, by the store's own clock; else nobody can know."""
+    before = memory.store("k", b"before", age=7200) if condition == "if_match" else None
+    memory.date = date
+    memory.happens = {P: deque([put]), H: deque([meanwhile(lambda: memory.store("k", b"theirs", age=age, etag=etag))])}
+    wanted = {"conflict": "exists" if before is None else "changed", "unknown": "unknown"}[said]
+    assert told(lambda: put_ours(memory, if_absent=before is None, if_match=before)) == wanted
+    assert memory.calls == [P, H]
+
+
+def test_what_was_written_while_we_waited_is_not_old(memory: Memory) -> None:
+    """Ten seconds passed between our first attempt and the look: what is five seconds old is younger than that."""
+    memory.happens = {P: deque([meanwhile(lambda: memory.wait(10), done_and_lost)])}
+    memory.happens[H] = deque([meanwhile(lambda: memory.store("k", b"theirs", age=11.5))])
+    assert told(lambda: put_ours(memory)) == "unknown"
+    memory.objects.clear()
+    memory.happens = {P: deque([meanwhile(lambda: memory.wait(10), done_and_lost)])}
+    memory.happens[H] = deque([meanwhile(lambda: memory.store("k", b"theirs", age=12.5))])
+    assert told(lambda: put_ours(memory)) == "exists"
+
+
+@pytest.mark.parametrize("last_modified", [None, 0])
+def test_an_object_without_a_date_tells_nothing(memory: Memory, last_modified: object) -> None:
+    """Nor does one without an etag."""
+    headers = {"LastModified": None} if last_modified is None else {"ETag": None}
+    memory.happens = {P: deque([lost()])}
+    memory.happens[H] = deque([meanwhile(lambda: memory.store("k", b"theirs", age=3600, headers=headers))])
+    assert told(lambda: put_ours(memory)) == "unknown"
+
+
+def test_what_we_were_to_replace_is_gone(memory: Memory) -> None:
+    """After a lost answer that may have been after ours: nobody can know."""
+    etag = memory.store("k", b"before")
+    memory.happens = {P: deque([meanwhile(lambda: memory.objects.clear(), lost())])}
+    assert (told(lambda: put_ours(memory, if_match=etag)), memory.calls) == ("unknown", [P, H])
+
+
+def test_a_successor_of_what_we_were_to_replace_is_a_conflict(memory: Memory) -> None:
+    """Its line of write-ids goes back to what we were to replace, and we are not in it: ours never was, however young it is."""
+    for line, said in (("theirs base older", "changed"), ("theirs", "unknown"), (None, "unknown"), ("theirs based", "unknown")):
+        etag = memory.store("k", b"before")
+        theirs = {} if line is None else {WRITE_ID: line}
+        memory.happens = {P: deque([meanwhile(lambda theirs=theirs: memory.store("k", b"theirs", metadata=theirs), lost())])}  # type: ignore[misc]
+        assert told(lambda etag=etag: put_ours(memory, if_match=etag, carried="base older")) == said  # type: ignore[misc]
+    memory.store("k", b"theirs", metadata={WRITE_ID: "theirs "})
+    assert told(lambda: put_ours(memory, if_match="f" * 32)) == "changed"
+
+
+def test_an_error_says_of_whom_it_speaks(memory: Memory) -> None:
+    """Operation, bucket, key, code, status and request id are those of the refusal; so is the cause."""
+    for condition, happens, said in (
+        ({"if_absent": True}, [refused(412)], "s3://b/k was not created: it is there already"),
+        ({"if_match": "0" * 32}, [refused(412)], f"s3://b/k was not changed: its etag is no longer {'0' * 32}"),
+        ({"if_absent": True}, [refused(409)] * 3, "s3://b/k was not changed: each time others were writing it as well"),
+        ({"if_absent": True}, [refused(412, retried=1)], "nobody can know whether s3://b/k was written: an answer was lost"),
+    ):
+        memory.happens = {P: deque(happens)}  # type: ignore[arg-type]
+        with pytest.raises(s3.S3PreconditionFailed) as caught:
+            put_ours(memory, **condition)  # type: ignore[arg-type]
+        error = caught.value
+        assert str(error).startswith(said)
+        assert (error.operation, error.bucket, error.key, error.request_id) == ("Op", "b", "k", "R1")
+        assert (error.code, error.status) == (getattr(error.__cause__, "code", 0), getattr(error.__cause__, "status", 0))
+
+
+def test_what_a_lost_answer_would_have_said(memory: Memory) -> None:
+    """Etag, size, version and metadata, as if it had arrived; without a version where the bucket keeps none."""
+    for version_id in (None, "v7"):
+        memory.version_id = version_id
+        for happening in (None, done_and_lost):
+            memory.objects.clear()
+            memory.happens = {P: deque([happening])}
+            head = put_ours(memory, if_absent=True, metadata={"who": "me"}, content_type="text/x-new")
+            assert (head.size, head.etag, head.version_id, head.metadata) == (4, memory.objects["k"].etag, version_id, {"who": "me"})
+            assert memory.sent[0]["ContentType"] == "text/x-new"
+    answer = conditional._answer(conditional.Head(etag="e"))
+    assert answer == {"ETag": "e"}
+
+
+def test_the_waits_between_attempts_are_short_and_grow(memory: Memory) -> None:
+    """None before the first; then random ones, below 0.1, 0.2, 0.4 seconds …, and never above 2."""
+    memory.config.max_attempts = 10
+    waits: list[list[float]] = [[] for _ in range(9)]
+    for _ in range(200):
+        memory.slept.clear()
+        memory.happens = {P: deque([refused(409)] * 10)}
+        assert told(lambda: put_ours(memory)) == "met"
+        for wait, waited in zip(waits, memory.slept, strict=True):
+            wait.append(waited)
+    for number, wait in enumerate(waits, 1):
+        most = min(2.0, 0.05 * 2**number)
+        assert 0 <= min(wait) < most / 4
+        assert most * 3 / 4 < max(wait) <= most
+
+
+@pytest.mark.parametrize(
+    ("operation", "of_absent", "of_match"),
+    [
+        ("PutObject", "put_if_absent", "put_if_match"),
+        ("CompleteMultipartUpload", "multipart_if_absent", "multipart_if_match"),
+        ("CopyObject", "copy_if_absent", "copy_if_match"),
+    ],
+)
+def test_each_request_asks_for_its_own_ability(memory: Memory, operation: str, of_absent: str, of_match: str) -> None:
+    """A store may honour the one and ignore the other: what it ignores is not sent."""
+    memory.is_aws = False
+    memory.facts["versioned:b"] = (True, 0.0)
+    for ability, condition in ((of_absent, {"if_absent": True, "if_match": None}), (of_match, {"if_absent": False, "if_match": "e"})):
+        others = {f"{name}_versioned": "ignored" for pair in conditional._ABILITIES.values() for name in pair}
+        memory.config.capabilities = SimpleNamespace(**others)
+        call = conditional.caller(memory.connection, "b", "k", "id", **condition)  # type: ignore[arg-type]
+        with pytest.raises(s3.S3Unsupported, match=ability):
+            call(operation, Bucket="b", Key="k")
+        assert memory.calls == []
+        memory.config.capabilities = SimpleNamespace(**{**others, f"{ability}_versioned": "honoured"})
+        memory.store("k", b"", etag="e")
+        if ability == of_absent:
+            memory.objects.clear()
+        assert call(operation, Bucket="b", Key="k")["ETag"]
+        memory.calls.clear()
+
+
+def test_a_completion_and_a_copy_may_lack_the_etag(memory: Memory) -> None:
+    """Some stores answer them without; only of a PUT it means that the answer was cut off."""
+    for operation in ("CompleteMultipartUpload", "CopyObject"):
+        memory.objects.clear()
+        memory.calls.clear()
+        memory.happens = {operation: deque([cut])}
+        call = conditional.caller(memory.connection, "b", "k", "id", if_absent=True, if_match=None)
+        assert (call(operation, Bucket="b", Key="k"), memory.calls) == ({}, [operation])
+
+
+@pytest.mark.parametrize(
+    ("operation", "target", "said"),
+    [
+        ("CopyObject", "as it was", "S3NoSuchItem NoSuchKey"),
+        ("CopyObject", "changed", "changed"),
+        ("CopyObject", "gone", "changed"),
+        ("PutObject", "as it was", "changed"),
+    ],
+)
+def test_a_404_of_a_copy_may_be_its_sources(memory: Memory, operation: str, target: str, said: str) -> None:
+    """The target is as the condition wants it: then it is the source that is missing, and that is no conflict."""
+    etag = memory.store("k", b"before")
+    if target == "changed":
+        memory.store("k", b"changed")
+    elif target == "gone":
+        memory.objects.clear()
+    memory.happens = {operation: deque([refused(404)])}
+    call = conditional.caller(memory.connection, "b", "k", "id", if_absent=False, if_match=etag)
+    assert told(lambda: call(operation, Bucket="b", Key="k")) == said
+
+
+D = "DeleteObject"
+
+
+@pytest.mark.parametrize(
+    ("deletes", "heads", "said", "calls"),
+    [
+        ([], [], "done", [D]),
+        ([refused(404)], [], "done", [D]),
+        ([refused(412)], [], "changed", [D]),
+        ([refused(403)], [], "S3AccessDenied AccessDenied", [D]),
+        ([refused(403, retried=1)] * 3, [], "unknown", [D, H] * 3),
+        ([refused(409)], [], "done", [D, D]),
+        ([refused(409)] * 3, [], "met", [D, D, D]),
+        ([refused(409, retried=1)] * 3, [], "unknown", [D, D, D]),
+        ([refused(409, retried=1), refused(412)], [], "done", [D, D, H, D]),
+        ([refused(409), refused(412)], [], "changed", [D, D]),
+        ([lost()], [], "done", [D, H, D]),
+        ([done_and_lost], [], "done", [D, H]),
+        ([done_then(500)], [], "done", [D, H]),
+        ([done_then(412, retried=1)], [], "done", [D, H]),
+        ([lost(), refused(403)], [], "done", [D, H, D, H, D]),
+        ([lost()] * 3, [], "unknown", [D, H] * 3),
+        ([lost()], [lost()], "unknown", [D, H]),
+        ([lost(), refused(409), refused(409)], [], "unknown", [D, H, D, D]),
+    ],
+)
+def test_every_way_to_delete(memory: Memory, deletes: list[Happening], heads: list[Happening], said: str, calls: list[str]) -> None:
+    """With nobody else about: what is told, and which requests it took."""
+    etag = memory.store("k", b"before", age=3600)
+    memory.happens = {D: deque(deletes), H: deque(heads)}
+    assert told(lambda: conditional.delete(memory.connection, "b", "k", if_match=f'"{etag}"')) == said
+    assert memory.calls == calls
+    assert [sent["IfMatch"] for sent in memory.sent if len(sent) == 3] == [f'"{etag}"'] * calls.count(D)
+    if said != "unknown":
+        assert ("k" in memory.objects) is (said != "done" or deletes == [refused(404)] or (calls == [D] and bool(deletes)))
+
+
+@pytest.mark.parametrize(("age", "said"), [(3600, "changed"), (0, "unknown")])
+def test_a_lost_deletion_that_meets_another_object(memory: Memory, age: float, said: str) -> None:
+    """Older than our first attempt: a conflict. The words speak of a deletion."""
+    etag = memory.store("k", b"before", age=7200)
+    memory.happens = {D: deque([meanwhile(lambda: memory.store("k", b"theirs", age=age), lost())])}
+    with pytest.raises(s3.S3PreconditionFailed) as caught:
+        conditional.delete(memory.connection, "b", "k", if_match=etag)
+    assert (told(lambda: (_ for _ in ()).throw(caught.value)), memory.calls, memory.objects["k"].body) == (said, [D, H], b"theirs")
+    assert said != "unknown" or "was deleted: an answer was lost" in str(caught.value)
+
+
+def test_the_waits_between_deletions_are_the_same(memory: Memory) -> None:
+    """None before the first; below 0.1 and 0.2 seconds, at most 2."""
+    memory.config.max_attempts = 9
+    etag = memory.store("k", b"before")
+    longest = [0.0] * 8
+    for _ in range(200):
+        memory.slept.clear()
+        memory.happens = {D: deque([refused(409)] * 9)}
+        assert told(lambda: conditional.delete(memory.connection, "b", "k", if_match=etag)) == "met"
+        longest = [max(pair) for pair in zip(longest, memory.slept, strict=True)]
+    for number, waited in enumerate(longest, 1):
+        most = min(2.0, 0.05 * 2**number)
+        assert most * 3 / 4 < waited <= most
+
+
+def test_a_deletion_wants_an_ability_of_its_own(memory: Memory) -> None:
+    """A store that honours conditions on writes may ignore them on deletions."""
+    memory.is_aws = False
+    memory.facts["versioned:b"] = (True, 0.0)
+    memory.config.capabilities = SimpleNamespace(put_if_match_versioned="honoured", delete_if_match_versioned="ignored")
+    with pytest.raises(s3.S3Unsupported, match="delete_if_match"):
+        conditional.delete(memory.connection, "b", "k", if_match="e")
+    assert memory.calls == []
+
+
+def test_the_servers_clock_is_read_from_its_answer() -> None:
+    """Where it says nothing, or nothing that can be read, nobody knows."""
+    def said(headers: Any) -> object:
+        return conditional.server_time({"ResponseMetadata": {"HTTPHeaders": headers}})
+
+    assert str(said({"date": "Sat, 21 Nov 2026 12:00:00 GMT"})) == "2026-11-21 12:00:00+00:00"
+    assert [said({}), said(None), said({"date": ""}), said({"date": "soon"})] == [None] * 4
+    assert [conditional.server_time(answer) for answer in (None, {}, {"ResponseMetadata": None})] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_checked"),
+    [
+        ({}, True),
+        ({"ServerSideEncryption": "AES256"}, True),
+        ({"ServerSideEncryption": "aws:kms"}, False),
+        ({"SSECustomerAlgorithm": "AES256"}, False),
+        ({"ETag": '"' + "0" * 32 + '-2"'}, False),
+        ({"ETag": '"' + "0" * 31 + '"'}, False),
+        ({"ETag": "0" * 32}, True),
+    ],
+)
+def test_a_body_is_held_against_its_etag_where_that_is_an_md5(headers: dict[str, str], is_checked: bool) -> None:
+    """Not in parts, and not where the store encrypts with a key that is not its own."""
+    conditional.check_body({"ETag": '"900150983cd24fb0d6963f7d28e17f72"'}, b"abc", "b", "k")
+    answer = {"ETag": '"' + "0" * 32 + '"', **headers}
+    if not is_checked:
+        conditional.check_body(answer, b"abc", "b", "k")
+        return
+    with pytest.raises(s3.S3ChecksumError, match="GetObject on s3://b/k") as caught:
+        conditional.check_body(answer, b"abc", "b", "k")
+    assert (caught.value.operation, caught.value.bucket, caught.value.key, caught.value.retryable) == ("GetObject", "b", "k", True)
+
+
+def append(memory: Memory, **options: Any) -> tuple[Any, bytes]:
+    return conditional.update(memory.connection, "b", "k", lambda body: (body or b"") + b"+", **options)
+
+
+G = "GetObject"
+
+
+def test_an_update_of_what_is_not_there_creates_it(memory: Memory) -> None:
+    """One GET, one PUT if absent; the next update is one under the etag."""
+    head, body = append(memory)
+    assert (head.etag, body, memory.calls, memory.sent[1]["IfNoneMatch"]) == (memory.objects["k"].etag, b"+", [G, P], "*")
+    first = head.etag
+    head, body = append(memory)
+    assert (head.etag, body, memory.sent[3]["IfMatch"]) == (memory.objects["k"].etag, b"++", f'"{first}"')
+    assert "IfNoneMatch" not in memory.sent[3]
+
+
+def test_an_update_that_changes_nothing_writes_nothing(memory: Memory) -> None:
+    """What was found comes back; an empty body is a body, also of an object that was not there."""
+    etag = memory.store("k", b"same")
+    head, body = conditional.update(memory.connection, "b", "k", lambda before: before or b"")
+    assert (head.etag, body, memory.calls) == (etag, b"same", [G])
+    memory.objects.clear()
+    assert conditional.update(memory.connection, "b", "k", lambda before: b"")[1] == b""
+    assert memory.objects["k"].body == b""
+
+
+def test_an_update_carries_the_last_few_write_ids(memory: Memory) -> None:
+    """Its own first, then those of six before it, so that a writer whose answer was lost finds its own."""
+    memory.store("k", b"", metadata={WRITE_ID: "f e d c b a 9 8"})
+    append(memory)
+    own, *carried = memory.objects["k"].metadata[WRITE_ID].split(" ")
+    assert (len(own), carried) == (24, ["f", "e", "d", "c", "b", "a"])
+    memory.store("k", b"")
+    append(memory)
+    assert len(memory.objects["k"].metadata[WRITE_ID]) == 24
+
+
+def test_an_update_keeps_what_describes_the_object(memory: Memory) -> None:
+    """Under S3's own names; what the answer did not say is not sent."""
+    kept = {"ContentType": "text/x-new", "CacheControl": "no-store", "StorageClass": "STANDARD_IA"}
+    memory.store("k", b"", metadata={"who": "me"}, headers={**kept, "ContentLanguage": "", "Expires": None})
+    append(memory)
+    sent = memory.sent[1]
+    assert {name: sent.get(name) for name in (*kept, "ContentLanguage", "Expires")} == {**kept, "ContentLanguage": None, "Expires": None}
+    assert sent["Metadata"]["who"] == "me"
+
+
+def test_an_update_tries_again_while_others_are_faster(memory: Memory) -> None:
+    """Each time on what stands there then; not where nobody can know, and not for ever."""
+    memory.store("k", b"before")
+    memory.happens = {P: deque([meanwhile(lambda: memory.store("k", b"theirs"))])}
+    assert (append(memory)[1], memory.calls) == (b"theirs+", [G, P, G, P])
+    memory.calls.clear()
+    memory.store("k", b"of somebody without write-ids")
+    memory.happens = {P: deque([refused(412, retried=1)])}
+    assert (told(lambda: append(memory)), memory.calls) == ("unknown", [G, P, H])
+    memory.calls.clear()
+    memory.happens = {P: deque([refused(412)] * 3)}
+    with pytest.raises(s3.S3PreconditionFailed, match="s3://b/k was not updated: others were faster 3 times") as caught:
+        append(memory, attempts=3)
+    assert (memory.calls, caught.value.outcome_unknown, caught.value.bucket, caught.value.key) == ([G, P] * 3, False, "b", "k")
+    assert isinstance(caught.value.__cause__, s3.S3PreconditionFailed)
+
+
+def test_an_update_waits_longer_the_longer_it_takes(memory: Memory) -> None:
+    """None before the first; random, below 0.04, 0.08, 0.16 seconds …, and never above 2. Fifty times, if nothing else was said."""
+    memory.store("k", b"before")
+    longest = [0.0] * 49
+    for _ in range(100):
+        memory.slept.clear()
+        memory.happens = {P: deque([refused(412)] * 60)}
+        with pytest.raises(s3.S3PreconditionFailed, match="50 times"):
+            append(memory)
+        longest = [max(pair) for pair in zip(longest, memory.slept, strict=True)]
+    for number, waited in enumerate(longest, 1):
+        most = min(2.0, 0.02 * 2**number)
+        assert most * 3 / 4 < waited <= most
+
+
+def test_an_update_does_not_rest_on_half_an_answer(memory: Memory) -> None:
+    """Without its etag a write would have no condition; a byte that changed on its way is found."""
+    memory.store("k", b"before")
+    for headers, error, said in (
+        ({"ETag": None}, s3.S3ConnectionError, "did not arrive whole"),
+        ({"ETag": "0" * 32}, s3.S3ChecksumError, "what arrived is not"),
+    ):
+        memory.objects["k"].headers = headers
+        with pytest.raises(error, match=said) as caught:
+            append(memory)
+        assert (caught.value.operation, caught.value.bucket, caught.value.key, caught.value.retryable) == (G, "b", "k", True)
+    assert P not in memory.calls
+
+
+@pytest.mark.parametrize(
+    ("condition", "error", "said"),
+    [
+        ({}, ValueError, "wants if_absent or if_match"),
+        ({"if_absent": False}, ValueError, "wants if_absent or if_match"),
+        ({"if_absent": True, "if_match": "e"}, ValueError, "exclude each other"),
+        ({"if_match": ""}, ValueError, "if_match is empty"),
+        ({"if_match": '""'}, ValueError, "if_match is empty"),
+        ({"if_match": 7}, TypeError, "if_match must be an etag, not int"),
+    ],
+)
+def test_conditions_without_meaning(memory: Memory, condition: dict[str, Any], error: type[Exception], said: str) -> None:
+    """Refused before anything is sent; what has a meaning is not."""
+    with pytest.raises(error, match=said):
+        conditional.put(memory.connection, "b", "k", b"", **condition)
+    assert memory.calls == []
+    conditional.check(if_absent=True, if_match=None)
+    conditional.check(if_absent=False, if_match="e")
+
+
+def test_only_what_boto3_says_counts_as_a_retry() -> None:
+    """An error without an answer behind it was not retried."""
+    assert [conditional._was_retried(refusal(412, retried=number)) for number in (0, 1, 2)] == [False, True, True]
+    assert conditional._was_retried(s3.S3Error("x")) is False
+
+
+# -- over HTTP, answers lost ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -220,6 +220,10 @@ def test_a_path_of_somebody_else_is_taken_as_it_stands(path: str) -> None:
         ("nul\0", "nul%00"),
         ("100%25", "100%2525"),
         ("a/.b.mfs3-journal", "a/.b.mfs3-journa%6C"),
+        ("a" * 255, "a" * 255),
+        ("a" * 256, "a" * 247 + "%-/" + "a" * 9),
+        ("a" * 600, "a" * 247 + "%-/" + "a" * 247 + "%-/" + "a" * 106),
+        ("字" * 86, "字" * 82 + "%-/" + "字" * 4),
     ],
 )
 def test_paths_of_particular_keys(key: str, path: str) -> None:
@@ -229,7 +233,15 @@ def test_paths_of_particular_keys(key: str, path: str) -> None:
 
 @pytest.mark.parametrize(
     ("key", "path"),
-    [("C:/x", "C%3A/x"), ("a\\b", "a%5Cb"), ("con", "%63on"), ("aux.txt", "%61ux.txt"), ("dot.", "dot%2E"), ("..", "%2E%2E")],
+    [
+        ("C:/x", "C%3A/x"),
+        ("a\\b", "a%5Cb"),
+        ("con", "%63on"),
+        ("aux.txt", "%61ux.txt"),
+        ("dot.", "dot%2E"),
+        ("..", "%2E%2E"),
+        ("a\0b\x01c\x1fd e!", "a%00b%01c%1Fd e!"),
+    ],
 )
 def test_paths_of_particular_keys_on_windows(key: str, path: str) -> None:
     """What Windows would take for a drive, a folder or a device is escaped there."""

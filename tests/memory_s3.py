@@ -1,0 +1,222 @@
+"""A connection to a store in memory: the decisions of conditional writes and locks, without a wire between.
+
+That the wire is read right is tested on servers. Here a test says what becomes of each request, and what the time is; nothing waits, so
+that a table of a hundred cases costs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from botocore.exceptions import ClientError
+
+import messageflux_s3 as s3
+from messageflux_s3 import conditional, lock
+from messageflux_s3.connection import Connection
+
+Answer = dict[str, Any]
+Happening = Callable[[Callable[[], Answer]], Answer]
+"""What becomes of one request; it gets what the store would do."""
+
+
+@dataclass
+class Stored:
+    """One object."""
+
+    body: bytes
+    modified: datetime
+    metadata: dict[str, str] = field(default_factory=dict)
+    etag: str = ""
+    headers: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.etag = self.etag or hashlib.md5(self.body, usedforsecurity=False).hexdigest()
+
+
+class Memory:
+    """Stands in for a :class:`Connection`; its clock moves only by what sleeps, and by :meth:`wait`."""
+
+    preset = "aws"
+
+    def __init__(self) -> None:
+        self.is_aws = True
+        self.config = SimpleNamespace(max_attempts=3, capabilities=None)
+        self.objects: dict[str, Stored] = {}
+        self.happens: dict[str, deque[Happening | None]] = {}
+        self.calls: list[str] = []
+        self.sent: list[Answer] = []
+        self.slept: list[float] = []
+        self.seconds = 1000.0
+        self.server_now = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
+        self.date: str | None = ""  # "": the server's clock
+        self.facts: dict[str, Any] = {}
+        self.version_id: str | None = None
+
+    @property
+    def connection(self) -> Connection:
+        return cast(Connection, self)
+
+    def store(self, key: str, body: bytes, *, age: float = 0, **what: Any) -> str:
+        """Put something there; its etag."""
+        self.objects[key] = Stored(body, self.server_now - timedelta(seconds=age), **what)
+        return self.objects[key].etag
+
+    def recall(self, fact: str) -> Any:
+        return self.facts.get(fact)
+
+    def remember(self, fact: str, value: Any) -> None:
+        self.facts[fact] = value
+
+    @contextmanager
+    def translating(self, operation: str, bucket: str | None = None, key: str | None = None) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionError as error:
+            raise s3.S3ConnectionError(str(error), retryable=True) from error
+
+    # -- the clock ------------------------------------------------------------------------------------------------------------------
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.wait(seconds)
+
+    def wait(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.server_now += timedelta(seconds=seconds)
+
+    # -- requests -------------------------------------------------------------------------------------------------------------------
+
+    def call(self, operation: str, **parameters: Any) -> Answer:
+        self.calls.append(operation)
+        self.sent.append(parameters)
+        waiting = self.happens.get(operation)
+        happening = waiting.popleft() if waiting else None
+
+        def act() -> Answer:
+            return self._act(operation, parameters)
+
+        return act() if happening is None else happening(act)
+
+    def _act(self, operation: str, parameters: Answer) -> Answer:
+        key = parameters["Key"]
+        found = self.objects.get(key)
+        if "IfNoneMatch" in parameters and found is not None:
+            raise refusal(412)
+        if "IfMatch" in parameters and found is None:
+            raise refusal(404)
+        if "IfMatch" in parameters and found is not None and parameters["IfMatch"] != f'"{found.etag}"':
+            raise refusal(412)
+        if operation in ("PutObject", "CopyObject", "CompleteMultipartUpload"):
+            stored = Stored(parameters.get("Body", b"made"), self.server_now.replace(microsecond=0), parameters.get("Metadata", {}))
+            self.objects[key] = stored
+            return {"ETag": f'"{stored.etag}"'} | ({"VersionId": self.version_id} if self.version_id else {})
+        if operation == "DeleteObject":
+            self.objects.pop(key, None)
+            return {}
+        if found is None:
+            raise refusal(404)
+        date = format_datetime(self.server_now.replace(microsecond=0), usegmt=True) if self.date == "" else self.date
+        return {
+            "ETag": f'"{found.etag}"',
+            "LastModified": found.modified,
+            "Metadata": found.metadata,
+            "Body": io.BytesIO(found.body),
+            "ContentLength": len(found.body),
+            "ResponseMetadata": {"HTTPHeaders": {"date": date} if date is not None else {}},
+            **({"VersionId": self.version_id} if self.version_id else {}),
+            **found.headers,
+        }
+
+
+def in_memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
+    """A store in memory, whose clock is also that of the modules."""
+    made = Memory()
+    monkeypatch.setattr(conditional, "time", made)
+    monkeypatch.setattr(lock, "time", made)
+    monkeypatch.setattr(lock, "clock", made.monotonic)
+    return made
+
+
+# -- what may befall a request --------------------------------------------------------------------------------------------------------
+
+_KINDS: dict[int, tuple[type[s3.S3Error], str]] = {
+    400: (s3.S3Error, "BadRequest"),
+    403: (s3.S3AccessDenied, "AccessDenied"),
+    404: (s3.S3NoSuchItem, "NoSuchKey"),
+    409: (s3.S3PreconditionFailed, "ConditionalRequestConflict"),
+    412: (s3.S3PreconditionFailed, "PreconditionFailed"),
+    500: (s3.S3ServerError, "InternalError"),
+    503: (s3.S3Throttled, "SlowDown"),
+}
+
+
+def refusal(status: int, *, code: str | None = None, retried: int = 0) -> s3.S3Error:
+    """An answer of the store's; ``retried``: boto3 had sent the request before."""
+    cls, usual = _KINDS[status]
+    answer: Any = {"Error": {"Code": code or usual}, "ResponseMetadata": {"HTTPStatusCode": status, "RetryAttempts": retried}}
+    error = cls(f"{status}", operation="Op", code=code or usual, status=status, request_id="R1")
+    error.__cause__ = ClientError(answer, "Op")
+    return error
+
+
+def refused(status: int, *, code: str | None = None, retried: int = 0) -> Happening:
+    """Nothing is done."""
+
+    def happen(act: Callable[[], Answer]) -> Answer:
+        raise refusal(status, code=code, retried=retried)
+
+    return happen
+
+
+def done_then(status: int, *, retried: int = 0) -> Happening:
+    """It is done, and the answer is an error."""
+
+    def happen(act: Callable[[], Answer]) -> Answer:
+        act()
+        raise refusal(status, retried=retried)
+
+    return happen
+
+
+def lost(error: s3.S3Error | None = None) -> Happening:
+    """The request never arrives."""
+
+    def happen(act: Callable[[], Answer]) -> Answer:
+        raise error or s3.S3ConnectionError("lost", operation="Op")
+
+    return happen
+
+
+def done_and_lost(act: Callable[[], Answer]) -> Answer:
+    """It is done, the answer never arrives."""
+    act()
+    raise s3.S3ConnectionError("lost", operation="Op")
+
+
+def cut(act: Callable[[], Answer]) -> Answer:
+    """It is done; of the answer's headers nothing arrives but the status."""
+    act()
+    return {}
+
+
+def meanwhile(change: Callable[[], object], then: Happening | None = None) -> Happening:
+    """Somebody else does something just before it."""
+
+    def happen(act: Callable[[], Answer]) -> Answer:
+        change()
+        return act() if then is None else then(act)
+
+    return happen
