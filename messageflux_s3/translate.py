@@ -188,13 +188,13 @@ def from_answer(
     code = str(error.get("Code") or "")
     status = metadata.get("HTTPStatusCode")
     if not isinstance(status, int):
-        status = int(code) if code.isdigit() else None
+        status = int(code) if code.isdigit() else 0
     cls = BY_CODE.get(code) or _by_status(status, key)
     if code.isdigit() and cls is S3NoSuchItem:
         code = "NoSuchKey"  # a HEAD has no body to say it in
     elif code.isdigit() and cls is S3NoSuchBucket:
         code = "NoSuchBucket"
-    said = str(error.get("Message") or cause_text or http.client.responses.get(status or 0, "no explanation"))
+    said = str(error.get("Message") or cause_text or http.client.responses.get(status, "no explanation"))
     hint = _HINTS.get(code, "")
     if cls is S3AccessDenied and key and operation in _READS:
         hint = "The key may also be missing: a store says so only to those who have s3:ListBucket."
@@ -208,7 +208,7 @@ def from_answer(
         bucket=bucket,
         key=key,
         code=code or None,
-        status=status,
+        status=status or None,
         request_id=str(request_id) if request_id else None,
         retryable=cls in _RETRYABLE or code in _RETRYABLE_CODES,
     )
@@ -220,12 +220,10 @@ def was_retried(error: S3Error) -> bool:
     return bool((response.get("ResponseMetadata") or {}).get("RetryAttempts"))
 
 
-def _by_status(status: int | None, key: str | None) -> type[S3Error]:
+def _by_status(status: int, key: str | None) -> type[S3Error]:
     if status == 404:
         return S3NoSuchItem if key else S3NoSuchBucket
-    if status is not None and status >= 500:
-        return _BY_STATUS.get(status, S3ServerError)
-    return _BY_STATUS.get(status or 0, S3Error)
+    return _BY_STATUS.get(status, S3ServerError if status >= 500 else S3Error)
 
 
 def _what(operation: str | None, bucket: str | None, key: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ntpath
+import os
 import posixpath
 
 import pytest
@@ -120,6 +121,8 @@ def test_what_is_no_uri(uri: str) -> None:
         ("**", "", ["a", "a/b", "/", "a\nb"], []),
         ("**/x", "", ["x", "a/x", "a/b/x", "/x"], ["ax", "a/bx"]),
         ("a/**/x", "a/", ["a/x", "a/b/x", "a/b/c/x"], ["ax", "a/bx", "b/a/x"]),
+        ("a-**/x", "a-", ["a-b/x", "a-/x"], ["a-x"]),
+        ("A1]", "A1]", ["A1]"], ["1", "A1"]),
         ("a**/x", "a", ["ab/x", "a/b/x", "a/x"], ["ax", "x"]),
         ("a/**", "a/", ["a/", "a/b", "a/b/c"], ["a", "ab"]),
         ("**.csv", "", ["a.csv", "a/b.csv"], ["csv"]),
@@ -220,6 +223,8 @@ def test_a_path_of_somebody_else_is_taken_as_it_stands(path: str) -> None:
         ("nul\0", "nul%00"),
         ("100%25", "100%2525"),
         ("a/.b.mfs3-journal", "a/.b.mfs3-journa%6C"),
+        ("100%", "100%"),
+        ("%-", "%25-"),
         ("a" * 255, "a" * 255),
         ("a" * 256, "a" * 247 + "%-/" + "a" * 9),
         ("a" * 600, "a" * 247 + "%-/" + "a" * 247 + "%-/" + "a" * 106),
@@ -255,6 +260,17 @@ def test_no_signature_is_shown_where_a_link_is_taken_for_a_name() -> None:
         with pytest.raises(S3InvalidName, match="host/bucket/key") as caught:
             door(link)
         assert "hush" not in f"{caught.value!r} {vars(caught.value)}"
+@pytest.mark.parametrize("path", ["x%2Fy", "%24", "%61", "%-/", "a%-/b", "a//b", "%2f"])
+def test_a_path_that_no_key_has_is_its_own_key(path: str) -> None:
+    """Somebody else wrote it: what looks like an escape is none."""
+    assert path_to_key(path, windows=False) == path
+
+
+def test_the_path_is_for_this_machine_if_nothing_else_is_said() -> None:
+    """A backslash is a character like any other, but on Windows."""
+    is_windows = os.name == "nt"
+    assert key_to_path("a\\b") == ("a%5Cb" if is_windows else "a\\b")
+    assert path_to_key("a%5Cb") == ("a\\b" if is_windows else "a%5Cb")
 
 
 def test_an_empty_key_has_no_path() -> None:

@@ -146,6 +146,15 @@ def test_a_heads_404_gets_the_code_that_a_get_would_have() -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "operation"),
+    [("SlowDown", "HeadObject"), ("InternalError", "HeadObject"), ("NoSuchKey", "GetObject"), ("NoSuchKey", "PutObject")],
+)
+def test_only_a_heads_404_speaks_of_the_bucket(code: str, operation: str) -> None:
+    """Whoever has a body to say it in has said which of them is missing."""
+    assert "bucket may be missing" not in str(from_answer({"Error": {"Code": code}}, operation, "b", "k"))
+
+
+@pytest.mark.parametrize(
     ("answer", "cls", "code", "status", "said"),
     [
         ({}, s3.S3Error, None, None, "The request on the store: error: no explanation."),
