@@ -136,8 +136,8 @@ class _File:
             )  # fmt: skip
         except S3PreconditionFailed:
             lease = _Lease.of(document)
-            now = self.read()
-            if lease is None or now is None or now.lease != lease:
+            now = self.read() if lease is not None else None
+            if now is None or now.lease != lease:
                 raise
             return Head(etag=now.etag)  # ours after all: the answer was lost
 

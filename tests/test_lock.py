@@ -3,27 +3,677 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import history
 import pytest
 from faulty_s3 import State, run_faulty_s3
+from memory_s3 import Happening, Memory, cut, done_and_lost, done_then, in_memory, lost, meanwhile, refused
 from proxy import run_proxy, scripted
 from runs import LOCKS, Run, connected, run_seeds
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3 import S3Bucket
-from messageflux_s3.lock import S3Lock
+from messageflux_s3 import S3Bucket, lock
+from messageflux_s3.lock import S3Lock, acquire_lock, check_lock, holder_of, release_lock
 
 SEEDS = 12
 """Runs of each kind here; ``tests/attacks/test_lock_runs.py`` makes thousands."""
+
+
+# -- what is decided, answer by answer ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
+    """A store in memory: what becomes of each request, and what the time is, is the test's to say."""
+    return in_memory(monkeypatch)
+
+
+G, P, D, H = "GetObject", "PutObject", "DeleteObject", "HeadObject"
+
+
+def made(memory: Memory, **options: Any) -> S3Lock:
+    """A lock that is not acquired yet."""
+    return S3Lock(memory.connection, "b", "k", **{"owner": "us", **options})
+
+
+def stand(memory: Memory, *, age: float = 0, document: Any = None, **lease: Any) -> None:
+    """Put a lease there, somebody else's if nothing else is said."""
+    entry = {"state": "held", "token": 5, "ttl": 30.0, "owner": "ann", "nonce": "n", **lease}
+    memory.store("k", json.dumps({"_lease": entry} if document is None else document).encode(), age=age)
+
+
+def stored(memory: Memory) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(memory.objects["k"].body)
+    return found
+
+
+def test_the_clock_goes_on_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's clock that does so; where there is none, the usual one."""
+    assert getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None)) == lock._CLOCK
+    monkeypatch.setattr(lock, "_CLOCK", time.CLOCK_REALTIME)
+    assert abs(lock.clock() - time.time()) < 60
+    monkeypatch.setattr(lock, "_CLOCK", None)
+    assert abs(lock.clock() - time.monotonic()) < 60
+
+
+@pytest.mark.parametrize(
+    ("entry", "lease"),
+    [
+        (None, None),
+        ([], None),
+        ({}, None),
+        ({"token": "7"}, None),
+        ({"token": 7}, ("held", 7, None, "", "")),
+        ({"token": 7, "state": "free", "ttl": 3, "owner": "ann", "nonce": "n"}, ("free", 7, 3.0, "ann", "n")),
+        ({"token": 7, "state": "held", "ttl": 3.5}, ("held", 7, 3.5, "", "")),
+        ({"token": 7, "state": "another", "ttl": "3"}, ("held", 7, None, "", "")),
+    ],
+)
+def test_what_is_a_lease(entry: Any, lease: Any) -> None:
+    """Only what has a token is one; whatever is not plainly free is held; without a number for a ttl it never ends."""
+    found = lock._Lease.of({"_lease": entry})
+    assert (None if found is None else (found.state, found.token, found.ttl, found.owner, found.nonce)) == lease
+    assert found is None or lock._Lease.of(found.entry()) == found
+    assert lock._Lease.of({}) is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"ttl": 0.99}, {"ttl": 86_401}, {"ttl": True}, {"ttl": "30"}, {"ttl": float("nan")}, {"ttl": None},
+        {"wait": -0.1}, {"wait": True}, {"wait": "1"}, {"wait": float("nan")},
+    ],
+)  # fmt: skip
+def test_numbers_without_meaning(memory: Memory, arguments: dict[str, Any]) -> None:
+    """The error names the argument and what it got."""
+    (name, value), = arguments.items()
+    with pytest.raises(ValueError, match=f"{name} must be .* not {value!r}"):
+        made(memory, **arguments)
+
+
+def test_arguments_that_have_a_meaning(memory: Memory) -> None:
+    """The bounds belong to it; nothing is sent until it is acquired."""
+    for ttl, wait, data in ((1, 0, None), (86_400, 0.5, {}), (1.5, float("inf"), {"a": [1]})):
+        made(memory, ttl=ttl, wait=wait, data=data)
+    assert memory.calls == []
+    assert (made(memory)._ttl, made(memory)._wait, made(memory).owner, made(memory).key) == (30.0, 0.0, "us", "k")
+    node = os.uname().nodename if hasattr(os, "uname") else "host"
+    assert (made(memory, owner=None).owner, made(memory, owner="").owner) == (f"{node}:{os.getpid()}", "")
+    with pytest.raises(TypeError, match="owner must be text, not int"):
+        made(memory, owner=7)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "said"),
+    [
+        ([1], TypeError, "data must be a mapping that JSON can write, not list"),
+        ({"_lease": 1}, ValueError, "data must not have an entry '_lease'"),
+        ({"a": {1, 2}}, TypeError, "data must be a mapping that JSON can write: "),
+    ],
+)
+def test_data_that_cannot_be_kept(memory: Memory, data: Any, error: type[Exception], said: str) -> None:
+    """Refused before anything is sent, by a lease and by a plain lock file alike."""
+    for action in (lambda: made(memory, data=data), lambda: acquire_lock(memory.connection, "b", "k", data)):
+        with pytest.raises(error, match=said):
+            action()
+    looped: dict[str, Any] = {}
+    looped["self"] = looped
+    with pytest.raises(TypeError, match="data must be"):
+        made(memory, data=looped)
+    assert memory.calls == []
+
+
+def test_before_it_is_acquired(memory: Memory) -> None:
+    """It has no token, counts as lost, and gives nothing back."""
+    one = made(memory)
+    assert (one.lost, repr(one)) == (True, "<S3Lock s3://b/k by 'us': not held>")
+    with pytest.raises(s3.S3LockError, match="was not acquired"):
+        _ = one.token
+    for action in (one.check, one.renew):
+        with pytest.raises(s3.S3LockError, match="is not held") as caught:
+            action()
+        assert caught.value.key == "k"
+    one.release()
+    assert memory.calls == []
+
+
+def test_a_lock_that_nobody_has_ever_had(memory: Memory) -> None:
+    """Created free, and held only once the second is over that its token is made of: from the answer's own Date."""
+    memory.wait(0.5)
+    second = int(memory.server_now.timestamp())
+    with made(memory, data={"job": 7}) as one:
+        assert (one.token, memory.server_now.timestamp() >= second + 1) == (second * 2**20, True)
+        assert memory.slept == [0.2] * 3
+        assert memory.calls == [G, P, G, G, G, G, P]
+        assert (memory.sent[1]["IfNoneMatch"], memory.sent[-1]["IfMatch"] != "") == ("*", True)
+        assert json.loads(memory.sent[1]["Body"])["_lease"]["state"] == "free"
+        assert {sent["ContentType"] for sent in memory.sent if "Body" in sent} == {"application/json"}
+        entry = stored(memory)["_lease"]
+        assert (stored(memory)["job"], entry["state"], entry["token"], entry["ttl"], entry["owner"]) == (7, "held", one.token, 30.0, "us")
+        assert repr(one) == f"<S3Lock s3://b/k by 'us': held, token {one.token}>"
+    assert (memory.calls[-1], stored(memory)["_lease"]["state"], stored(memory)["_lease"]["token"]) == (P, "free", one.token)
+
+
+def test_a_free_lease_is_taken_at_once(memory: Memory) -> None:
+    """One GET, one PUT, the next token; text beyond ASCII is written as it is."""
+    stand(memory, state="free")
+    one = made(memory, owner="jürgen").acquire()
+    assert (one.token, memory.calls, memory.slept) == (6, [G, P], [])
+    assert "jürgen".encode() in memory.objects["k"].body
+    one.release()
+
+
+@pytest.mark.parametrize(
+    ("lease", "age", "is_taken"),
+    [
+        ({"ttl": 30}, 31, True),
+        ({"ttl": 30}, 30.9, False),
+        ({"ttl": 30}, 0, False),
+        ({"ttl": None}, 10**7, False),
+        ({"state": "free", "ttl": None}, 0, True),
+        ({"token": "x"}, 10**7, False),
+    ],
+)
+def test_who_is_taken_over_at_once(memory: Memory, lease: dict[str, Any], age: float, is_taken: bool) -> None:
+    """Free, or older than its ttl and a second by the server's clock; a plain lock file and one without a ttl never."""
+    stand(memory, age=age, **lease)
+    if is_taken:
+        one = made(memory).acquire()
+        assert (one.token, memory.calls) == (6, [G, P])
+        return one.release()
+    with pytest.raises(s3.S3LockError, match="s3://b/k is held by") as caught:
+        made(memory).acquire()
+    assert (memory.calls, memory.slept, caught.value.bucket, caught.value.key) == ([G], [], "b", "k")
+    return None
+
+
+def test_without_a_date_nothing_is_old(memory: Memory) -> None:
+    """Neither the answer's nor the object's may be missing."""
+    stand(memory, age=3600)
+    memory.date = None
+    with pytest.raises(s3.S3LockError):
+        made(memory).acquire()
+    memory.date = ""
+    memory.happens = {G: deque([lambda act: {name: value for name, value in act().items() if name != "LastModified"}])}
+    with pytest.raises(s3.S3LockError):
+        made(memory).acquire()
+
+
+def test_who_waits_takes_over_what_nobody_renewed(memory: Memory) -> None:
+    """A whole ttl was watched, without any clock but our own; a renewal meanwhile begins it anew. It asks about every quarter second."""
+    memory.date = None
+    stand(memory, ttl=5.0)
+    began = memory.seconds
+    one = made(memory, wait=10).acquire()
+    assert (one.token, 5.0 <= memory.seconds - began <= 5.25) == (6, True)
+    assert all(0.125 <= slept <= 0.25 for slept in memory.slept)
+    one.release()
+    stand(memory, ttl=5.0)
+    began = memory.seconds
+    memory.happens = {G: deque([None] * 8 + [meanwhile(lambda: stand(memory, ttl=5.0, nonce="renewed"))])}
+    renewed = made(memory, wait=10).acquire()
+    assert 6.0 <= memory.seconds - began <= 7.25
+    renewed.release()
+
+
+def test_a_slow_answer_does_not_count_as_watching(memory: Memory) -> None:
+    """From the answer on, not from the question: on a slow GET the holder may have renewed in between."""
+    memory.date = None
+    stand(memory, ttl=5.0)
+    memory.happens = {G: deque([lambda act: (act(), memory.wait(4.9))[0]])}
+    began = memory.seconds
+    one = made(memory, wait=20).acquire()
+    assert memory.seconds - began >= 9.9
+    one.release()
+
+
+def test_who_waits_gives_up_in_time(memory: Memory) -> None:
+    """Neither sooner nor later than was said; who has it is said too."""
+    stand(memory)
+    began = memory.seconds
+    with pytest.raises(s3.S3LockError) as caught:
+        made(memory, wait=3).acquire()
+    assert (caught.value.lock_holder, memory.seconds - began) == ("ann", pytest.approx(3))
+
+
+def test_who_was_faster_is_named(memory: Memory) -> None:
+    """The write is refused; who has it now is asked."""
+    stand(memory, state="free")
+    memory.happens = {P: deque([meanwhile(lambda: stand(memory, owner="bob", token=6))])}
+    with pytest.raises(s3.S3LockError, match="is held by 'bob'") as caught:
+        made(memory).acquire()
+    assert caught.value.lock_holder == "bob"
+    stand(memory, state="free")
+    memory.happens = {P: deque([meanwhile(lambda: stand(memory, state="free", nonce="again"))])}
+    with pytest.raises(s3.S3LockError, match="was lost to others again and again") as caught:
+        made(memory).acquire()
+    assert caught.value.lock_holder is None
+    memory.happens = {P: deque([meanwhile(lambda: memory.objects.clear())])}
+    with pytest.raises(s3.S3LockError, match="was lost to others again and again"):
+        made(memory).acquire()
+
+
+def test_the_answer_took_longer_than_the_lease(memory: Memory) -> None:
+    """Then it is not ours; one moment less, and it is, until a ttl after the question."""
+    stand(memory, state="free")
+    memory.happens = {P: deque([meanwhile(lambda: memory.wait(30))])}
+    with pytest.raises(s3.S3LockError):
+        made(memory).acquire()
+    stand(memory, state="free")
+    memory.happens = {P: deque([meanwhile(lambda: memory.wait(29.75))])}
+    one = made(memory).acquire()
+    assert one.lost is False
+    memory.wait(0.25)
+    assert one.lost is True
+
+
+def test_a_lock_created_by_two_at_once(memory: Memory) -> None:
+    """By the time it is read, it is another's: no token is made of that."""
+    memory.happens = {G: deque([None, meanwhile(lambda: stand(memory, owner="bob"))])}
+    with pytest.raises(s3.S3LockError) as caught:
+        made(memory).acquire()
+    assert (caught.value.lock_holder, memory.calls) == ("bob", [G, P, G, G])
+    memory.objects.clear()
+    memory.happens = {G: deque([None, meanwhile(lambda: memory.objects.clear())])}
+    with pytest.raises(s3.S3LockError, match="again and again"):
+        made(memory).acquire()
+
+
+def test_a_first_token_is_not_made_of_what_changed(memory: Memory) -> None:
+    """While we wait for the second to be over, somebody writes or deletes it: no token."""
+    for change in (lambda: stand(memory, owner="bob"), lambda: memory.objects.clear()):
+        stand(memory, state="free", token=0)
+        memory.calls.clear()
+        memory.happens = {G: deque([None, meanwhile(change)])}
+        with pytest.raises(s3.S3LockError):
+            made(memory).acquire()
+        assert memory.calls == [G, G, G]
+
+
+def test_a_first_token_wants_the_servers_clock(memory: Memory) -> None:
+    """Without a Date, or with one that stands still, there is none; both may be tried again."""
+    stand(memory, state="free", token=0)
+    memory.date = None
+    with pytest.raises(s3.S3ConnectionError, match="the answer about the lock s3://b/k carried no Date") as silent:
+        made(memory).acquire()
+    memory.date = "Sat, 21 Nov 2026 12:00:00 GMT"
+    memory.happens = {G: deque([None, lambda act: {**act(), "ResponseMetadata": {}}])}
+    with pytest.raises(s3.S3ConnectionError, match="no Date"):
+        made(memory).acquire()
+    began = memory.seconds
+    with pytest.raises(s3.S3ServerError, match="clock stands still: no token for the lock s3://b/k") as stuck:
+        made(memory).acquire()
+    assert 10 <= memory.seconds - began < 10.3
+    assert [(error.value.key, error.value.retryable) for error in (silent, stuck)] == [("k", True)] * 2
+
+
+def test_a_lock_is_not_acquired_twice(memory: Memory) -> None:
+    """While it is held; entering it again is no acquiring. Lost, it may be."""
+    stand(memory, state="free")
+    one = made(memory).acquire()
+    memory.calls.clear()
+    with pytest.raises(s3.S3LockError, match="is held already, by this very object"):
+        one.acquire()
+    assert (one.__enter__() is one, memory.calls) == (True, [])
+    one.release()
+    with one as again:
+        assert (again is one, one.token, one.lost) == (True, 7, False)
+
+
+@pytest.mark.parametrize("ignored", ["put_if_absent", "put_if_match"])
+def test_both_conditions_are_wanted(memory: Memory, ignored: str) -> None:
+    """Creating and replacing: a store that ignores one of them gets nothing written."""
+    memory.is_aws = False
+    memory.facts["versioned:b"] = (True, 0.0)
+    abilities = {"put_if_absent_versioned": "honoured", "put_if_match_versioned": "honoured", f"{ignored}_versioned": "ignored"}
+    memory.config.capabilities = SimpleNamespace(**abilities)
+    with pytest.raises(s3.S3Unsupported, match=ignored):
+        made(memory).acquire()
+    assert memory.calls == []
+
+
+@pytest.mark.parametrize(
+    "put", [done_and_lost, done_then(412), done_then(500), cut], ids=["lost", "refused", "500", "cut"]
+)
+def test_a_transition_that_was_doubted_is_known_by_its_nonce(memory: Memory, put: Happening) -> None:
+    """Whatever the answer was: what stands there is ours."""
+    stand(memory, state="free")
+    memory.happens = {P: deque([put]), H: deque([lost()] * 9)}
+    one = made(memory).acquire()
+    assert (one.token, one.lost) == (6, False)
+    one.renew()
+    one.release()
+    assert stored(memory)["_lease"]["state"] == "free"
+
+
+def test_what_was_read_half_or_is_no_json(memory: Memory) -> None:
+    """Cut off within its headers: an error. Not ours to understand: a plain lock file that says nothing."""
+    for body in (b"not json", b"[1]", b"\xff"):
+        memory.store("k", body)
+        with pytest.raises(s3.S3LockError) as caught:
+            made(memory).acquire()
+        assert (caught.value.lock_holder, check_lock(memory.connection, "b", "k")) == ({}, {})
+    memory.objects["k"].headers = {"ETag": None}
+    with pytest.raises(s3.S3ConnectionError, match="cut off within its headers"):
+        made(memory).acquire()
+
+
+def held(memory: Memory, **options: Any) -> S3Lock:
+    """A lock of ours, and no calls yet."""
+    stand(memory, state="free")
+    one = made(memory, **options).acquire()
+    memory.calls.clear()
+    return one
+
+
+def test_a_renewal_moves_the_deadline(memory: Memory) -> None:
+    """One PUT, the same token under a new nonce; a ttl from the question on."""
+    one = held(memory)
+    before = stored(memory)["_lease"]
+    memory.wait(20)
+    memory.happens = {P: deque([meanwhile(lambda: memory.wait(5))])}
+    one.renew()
+    after = stored(memory)["_lease"]
+    assert (memory.calls, after["token"], after["nonce"] != before["nonce"], after["state"]) == ([P], 6, True, "held")
+    memory.wait(24.75)
+    one.check()
+    memory.wait(0.25)
+    with pytest.raises(s3.S3LockError):
+        one.check()
+
+
+def test_a_renewal_that_comes_back_too_late(memory: Memory) -> None:
+    """What is lost stays lost; a moment before the deadline it is not."""
+    one = held(memory)
+    memory.happens = {P: deque([meanwhile(lambda: memory.wait(29.75))])}
+    one.renew()
+    memory.happens = {P: deque([meanwhile(lambda: memory.wait(30))])}
+    with pytest.raises(s3.S3LockError):
+        one.renew()
+    assert one.lost is True
+
+
+@pytest.mark.parametrize("change", ["another's", "free", "gone", "no lease"])
+def test_a_renewal_of_what_is_not_ours_any_more(memory: Memory, change: str) -> None:
+    """Lost for good; giving it back writes nothing."""
+    one = held(memory)
+    if change == "another's":
+        stand(memory, token=7)
+    elif change == "free":
+        release_lock(memory.connection, "b", "k")
+    elif change == "gone":
+        memory.objects.clear()
+    else:
+        stand(memory, document={"user": "ann"})
+    with pytest.raises(s3.S3LockError, match="was lost: somebody else has written it") as caught:
+        one.renew()
+    assert (one.lost, caught.value.key) == (True, "k")
+    memory.calls.clear()
+    one.release()
+    assert memory.calls == []
+
+
+def test_a_renewal_that_is_freed_under_its_own_nonce_is_lost(memory: Memory) -> None:
+    """Somebody edited the file by hand: free is free, whoever's nonce stands there."""
+    one = held(memory)
+    entry = stored(memory)["_lease"]
+    stand(memory, **{**entry, "state": "free"})
+    with pytest.raises(s3.S3LockError, match="was lost"):
+        one.renew()
+
+
+def test_a_renewal_whose_answers_are_lost_is_tried_again_on_what_stands_there(memory: Memory) -> None:
+    """The write of the one before came through after all: it is ours, under another etag. After three times it is the store's fault."""
+    one = held(memory)
+    memory.happens = {P: deque([lost()] * 3), H: deque([lost()])}
+    memory.happens[G] = deque([lost()])
+    with pytest.raises(s3.S3ConnectionError):
+        one.renew()
+    assert one.lost is False
+    attempted = json.loads(memory.sent[-3]["Body"]) if "Body" in memory.sent[-3] else json.loads(memory.sent[-2]["Body"])
+    memory.happens.clear()
+    memory.store("k", json.dumps(attempted).encode())  # it arrives late
+    one.renew()
+    one.check()
+    memory.calls.clear()
+    memory.happens = {P: deque([refused(412)] * 9)}
+    with pytest.raises(s3.S3ServerError, match="s3://b/k could not be written: the store refuses what it shows") as caught:
+        one.renew()
+    assert (memory.calls.count(P), caught.value.key, caught.value.retryable, one.lost) == (3, "k", True, False)
+    memory.happens.clear()
+    one.release()
+    assert stored(memory)["_lease"]["state"] == "free"
+
+
+def test_once_a_write_is_settled_older_ones_are_not_ours(memory: Memory) -> None:
+    """A nonce of an earlier state cannot come back but by somebody's hand: that is not taken for ours."""
+    one = held(memory)
+    old = memory.objects["k"].body
+    one.renew()
+    memory.store("k", old)
+    with pytest.raises(s3.S3LockError, match="was lost"):
+        one.renew()
+
+
+def test_giving_back_what_was_taken_over_warns(memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
+    """It is no error; and it is said once."""
+    one = held(memory)
+    stand(memory, token=7)
+    with caplog.at_level(logging.WARNING, "messageflux_s3"):
+        one.release()
+        one.release()
+    assert [record.getMessage() for record in caplog.records] == ["the lock s3://b/k was taken over before it was released"]
+    assert stored(memory)["_lease"]["token"] == 7
+
+
+def test_after_its_deadline_it_is_given_back_all_the_same(memory: Memory) -> None:
+    """Nobody took it over: the next one need not wait."""
+    one = held(memory)
+    memory.wait(100)
+    assert one.lost is True
+    one.release()
+    assert (memory.calls, stored(memory)["_lease"]["state"]) == ([P], "free")
+
+
+def test_another_process_does_not_own_it(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lost there, and not given back by it, nor are its threads waited for."""
+    one = held(memory)
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert one.lost is True
+    one.release()
+    assert memory.calls == []
+    monkeypatch.undo()
+
+
+def test_the_thread_that_renews_ends_with_the_lock(memory: Memory) -> None:
+    """A daemon with a name; at the latest when release() comes back it is gone."""
+    one = held(memory)
+    thread = one._renewer
+    assert thread is not None
+    assert (thread.daemon, thread.name, thread.is_alive()) == (True, "messageflux-s3-lock k", True)
+    one.release()
+    assert (thread.is_alive(), one._renewer) == (False, None)
+
+
+class Stop:
+    """In place of the event that ends the thread: it writes down how long the thread would wait."""
+
+    def __init__(self, turns: int) -> None:
+        self.waits: list[float] = []
+        self.turns = turns
+
+    def wait(self, seconds: float) -> bool:
+        self.waits.append(seconds)
+        return len(self.waits) > self.turns
+
+
+class Renewed:
+    """In place of the lock: each renewal ends as was said."""
+
+    def __init__(self, *outcomes: Exception | None) -> None:
+        self.outcomes = deque(outcomes)
+
+    def renew(self) -> None:
+        outcome = self.outcomes.popleft()
+        if outcome is not None:
+            raise outcome
+
+
+def test_how_often_it_is_renewed(caplog: pytest.LogCaptureFixture) -> None:
+    """Every third of the ttl; after trouble sooner, at most a second later; it ends with the loss, and with the lock."""
+    trouble = s3.S3ConnectionError("nobody there")
+    with caplog.at_level(logging.WARNING, "messageflux_s3"):
+        for ttl, sooner in ((30.0, 1.0), (3.0, 0.3)):
+            stop, one = Stop(4), Renewed(None, trouble, trouble, None)
+            lock._renew_until_stopped(weakref.ref(one), stop, ttl)  # type: ignore[arg-type]
+            assert stop.waits == [ttl / 3, ttl / 3, sooner, sooner, ttl / 3]
+    assert [record.getMessage().rpartition(" could not ")[2] for record in caplog.records] == ["be renewed yet: nobody there"] * 4
+    stop, one = Stop(4), Renewed(None, s3.S3LockError("lost"))
+    lock._renew_until_stopped(weakref.ref(one), stop, 30.0)  # type: ignore[arg-type]
+    assert len(stop.waits) == 2
+    gone = weakref.ref(Renewed())
+    stop = Stop(4)
+    lock._renew_until_stopped(gone, stop, 30.0)  # type: ignore[arg-type]
+    assert len(stop.waits) == 1
+
+
+# -- the same for plain lock files
+
+
+@pytest.mark.parametrize(
+    ("document", "holder"),
+    [
+        ({"user": "ann", "owner": "bob"}, "ann"),
+        ({"owner": "bob", "_lease": {"token": 1, "owner": "cid"}}, "bob"),
+        ({"job": 7, "_lease": {"token": 1, "owner": "cid"}}, "cid"),
+        ({"job": 7}, {"job": 7}),
+        ({}, {}),
+    ],
+)
+def test_who_has_it(document: dict[str, Any], holder: object) -> None:
+    """Its user, its owner, the lease's owner, or all that the file says."""
+    assert holder_of(document) == holder
+
+
+def test_a_plain_file_is_created_in_one_request(memory: Memory) -> None:
+    """Its content is the data alone; the next one is told who has it."""
+    data = {"user": "ann"}
+    assert acquire_lock(memory.connection, "b", "k", data).etag == memory.objects["k"].etag
+    assert (memory.calls, stored(memory)) == ([P], data)
+    assert check_lock(memory.connection, "b", "k") == data
+    memory.calls.clear()
+    with pytest.raises(s3.S3LockError, match="is held by 'ann'") as caught:
+        acquire_lock(memory.connection, "b", "k")
+    assert (memory.calls, caught.value.lock_holder, caught.value.bucket, caught.value.key) == ([P, G], "ann", "b", "k")
+    assert isinstance(caught.value.__cause__, s3.S3PreconditionFailed)
+
+
+@pytest.mark.parametrize(("before", "after"), [(5, 6), (1, 2), (0, 0)])
+def test_a_plain_file_over_a_free_lease(memory: Memory, before: int, after: int) -> None:
+    """It holds without a ttl; the tokens go on, and where there was none yet there is none."""
+    stand(memory, state="free", token=before)
+    acquire_lock(memory.connection, "b", "k", {"owner": "bob", "job": 7})
+    entry = stored(memory)["_lease"]
+    assert (memory.calls, stored(memory)["job"], entry["token"], entry["ttl"], entry["owner"], entry["state"]) == (
+        [P, G, P], 7, after, None, "bob", "held",
+    )  # fmt: skip
+    stand(memory, state="free", token=before)
+    acquire_lock(memory.connection, "b", "k")
+    assert stored(memory)["_lease"]["owner"] == ""
+
+
+def test_a_plain_file_whose_answer_was_lost(memory: Memory) -> None:
+    """Where nobody can know it says so, on a file; on a lease the nonce tells."""
+    memory.happens = {P: deque([lost()] * 3)}
+    with pytest.raises(s3.S3PreconditionFailed) as caught:
+        acquire_lock(memory.connection, "b", "k")
+    assert caught.value.outcome_unknown is True
+    stand(memory, state="free")
+    memory.happens = {P: deque([refused(412), *[lost()] * 3])}
+    acquire_lock(memory.connection, "b", "k", {"user": "ann"})
+    assert stored(memory)["user"] == "ann"
+
+
+def test_a_plain_file_that_others_take_and_give_back_all_the_time(memory: Memory) -> None:
+    """Five times, and no longer."""
+    memory.happens = {P: deque([refused(412)] * 9)}
+    with pytest.raises(s3.S3LockError, match="lost to others again and again"):
+        acquire_lock(memory.connection, "b", "k")
+    assert memory.calls == [P, G] * 5
+
+
+def test_what_is_given_back(memory: Memory) -> None:
+    """Nothing where nothing is held; a file is deleted; a lease stays, free, its token and data with it."""
+    release_lock(memory.connection, "b", "k")
+    stand(memory, state="free")
+    release_lock(memory.connection, "b", "k")
+    assert memory.calls == [G, G]
+    stand(memory, document={"_lease": {"state": "held", "token": 5, "ttl": 3.0, "owner": "ann", "nonce": "n"}, "job": 7})
+    release_lock(memory.connection, "b", "k")
+    entry = stored(memory)["_lease"]
+    assert (stored(memory)["job"], entry["token"], entry["ttl"], entry["owner"], entry["state"]) == (7, 5, 3.0, "ann", "free")
+    assert (len(entry["nonce"]), check_lock(memory.connection, "b", "k")) == (24, None)
+    memory.calls.clear()
+    stand(memory, document={"user": "ann"})
+    release_lock(memory.connection, "b", "k")
+    assert (memory.calls, memory.objects) == ([G, D], {})
+    assert check_lock(memory.connection, "b", "k") is None
+
+
+def test_what_changes_hands_while_it_is_given_back(memory: Memory) -> None:
+    """Another token is another holder's: that is not broken. The same token is the same holder's, who renewed it."""
+    stand(memory)
+    memory.happens = {P: deque([meanwhile(lambda: stand(memory, token=6))])}
+    with pytest.raises(s3.S3LockError, match="s3://b/k changed hands while it was being released") as caught:
+        release_lock(memory.connection, "b", "k")
+    assert (memory.calls, caught.value.key, stored(memory)["_lease"]["state"]) == ([G, P, G, G], "k", "held")
+    stand(memory)
+    memory.happens = {P: deque([meanwhile(lambda: stand(memory, nonce="renewed"))])}
+    release_lock(memory.connection, "b", "k")
+    assert stored(memory)["_lease"]["state"] == "free"
+    stand(memory, token=4)
+    memory.happens = {P: deque([meanwhile(lambda: stand(memory, token=3))])}
+    with pytest.raises(s3.S3LockError, match="changed hands"):
+        release_lock(memory.connection, "b", "k")
+
+
+def test_what_cannot_be_given_back(memory: Memory) -> None:
+    """Five times, then the last refusal."""
+    stand(memory)
+    memory.happens = {P: deque([refused(412)] * 9)}
+    memory.calls.clear()
+    with pytest.raises(s3.S3PreconditionFailed):
+        release_lock(memory.connection, "b", "k")
+    assert memory.calls.count(P) == 5
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"user": "ann"}, {"user": "ann"}),
+        ({"_lease": {"token": 1, "state": "free"}}, None),
+        ({"_lease": {"token": 1, "state": "held"}}, {"_lease": {"token": 1, "state": "held"}}),
+        ({"_lease": {"state": "free"}}, {"_lease": {"state": "free"}}),
+    ],
+)
+def test_what_a_lock_says(memory: Memory, document: dict[str, Any], said: object) -> None:
+    """A free lease says nothing; what has no token is no lease of ours."""
+    stand(memory, document=document)
+    assert (check_lock(memory.connection, "b", "k"), memory.calls) == (said, [G])
+
+
+# -- over HTTP ----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
