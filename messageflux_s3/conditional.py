@@ -173,7 +173,7 @@ class _Write:
         self._if_absent = if_absent
         self._if_match = if_match
         self._replaces = carried.partition(" ")[0]
-        self._began = 0.0
+        self._began: float  # when the first attempt did
         self._looked_at: datetime | None = None
 
     def make(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -76,6 +76,10 @@ def parse_uri(uri: str) -> tuple[str, str]:
     bucket, slash, key = rest.partition("/")
     if scheme != "s3" or not separator or not slash or not key:
         raise S3InvalidName(f"{_without_query(uri)!r} is not of the form 's3://bucket/key'")
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not key:
+        raise S3InvalidName(f"{uri!r} is not of the form 's3://bucket/key'")
     return check_bucket_name(bucket), check_key(key, bucket=bucket)
 
 

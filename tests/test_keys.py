@@ -225,6 +225,7 @@ def test_a_path_of_somebody_else_is_taken_as_it_stands(path: str) -> None:
         ("a/.b.mfs3-journal", "a/.b.mfs3-journa%6C"),
         ("100%", "100%"),
         ("%-", "%25-"),
+        ("a" * 250, "a" * 250),
         ("a" * 255, "a" * 255),
         ("a" * 256, "a" * 247 + "%-/" + "a" * 9),
         ("a" * 600, "a" * 247 + "%-/" + "a" * 247 + "%-/" + "a" * 106),

@@ -1,0 +1,209 @@
+"""Mutation testing: one small change to a module at a time, and the tests that should notice.
+
+    python tests/mutation.py                                     # all four modules
+    python tests/mutation.py keys translate --share 0.5 --seed 1 # a half of their mutants, drawn by seed
+    python tests/mutation.py lock --save 1.json
+    python tests/mutation.py lock --again 1.json --save 2.json   # after a test was written: what was killed before is not run again
+
+The changes are those of cosmic-ray's operators (``pip install cosmic-ray``); of its eleven replacements for every binary operator and
+seven for every comparison one or a few are taken, since the others fall to the same tests. The driver is ours because cosmic-ray's own
+edits the working tree in place, and knows one test command only: here each worker has a copy of the tree, and each module the tests of its
+own, quick ones first. A mutant is killed where they fail or take three times as long; what is argued about the survivors stands in
+docs/explanation/mutants.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import queue
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
+
+ROOT = Path(__file__).parent.parent
+
+TESTS = {
+    "keys": ["tests/test_keys.py"],
+    "translate": ["tests/test_translate.py"],
+    "conditional": ["tests/test_conditional.py"],
+    "lock": ["tests/test_lock.py"],
+}
+"""What a mutant of each module has to get past."""
+
+TAKEN = re.compile(
+    r"core/(AddNot|NumberReplacer|ReplaceTrueWithFalse|ReplaceFalseWithTrue|ReplaceAndWithOr|ReplaceOrWithAnd|RemoveDecorator"
+    r"|ReplaceBreakWithContinue|ReplaceContinueWithBreak|ZeroIterationForLoop|ExceptionReplacer|ReplaceUnaryOperator_(Delete_Not|USub_UAdd)"
+    r"|ReplaceBinaryOperator_(Add_Sub|Sub_Add|Mul_Div|Div_Mul|Mod_Mul|Pow_Mul|FloorDiv_Mul)"
+    r"|ReplaceComparisonOperator_(Eq_(NotEq|LtE|GtE)|NotEq_(Eq|Lt|Gt)|Is_IsNot|IsNot_Is|(Lt|LtE|Gt|GtE)_(Lt|LtE|Gt|GtE|Eq|NotEq)))"
+)
+"""Operators taken. ``|`` stands in annotations only."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change: the n-th place of an operator in a module's text."""
+
+    module: str
+    operator: str
+    occurrence: int
+    line: int
+
+    @property
+    def path(self) -> Path:
+        return Path("messageflux_s3", f"{self.module}.py")
+
+
+def mutants_of(module: str) -> list[Mutant]:
+    """Every change that the operators taken can make."""
+    source = (ROOT / "messageflux_s3" / f"{module}.py").read_text()
+    tree = get_ast(source)
+    found: list[Mutant] = []
+    for name in sorted(operator_names()):
+        if TAKEN.fullmatch(name):
+            operator = get_operator(name)()
+            places = (start for node in ast_nodes(tree) for start, _ in operator.mutation_positions(node))
+            found += [Mutant(module, name, number, line) for number, (line, _) in enumerate(places)]
+    return found
+
+
+def copied_tree(folder: Path) -> Path:
+    """The tree as it is now, but for what git does not know and would not take."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    return folder
+
+
+def run_tests(module: str, folder: Path, limit: float) -> str:
+    """``passed``, ``failed`` or ``timeout``."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"--timeout={limit / 2:.0f}", *TESTS[module]]
+    environment = {**os.environ, "CI": "true", "PYTHONDONTWRITEBYTECODE": "1"}  # the same hypothesis examples for every mutant
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        return "passed" if process.wait(limit) == 0 else "failed"
+    except subprocess.TimeoutExpired:
+        return "timeout"
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def changed(mutant: Mutant) -> tuple[str, str]:
+    """The module's text with the change in it, and the change as a diff."""
+    source = (ROOT / mutant.path).read_text()
+    mutated = mutate_code(source, get_operator(mutant.operator)(), mutant.occurrence)
+    lines = difflib.unified_diff(source.splitlines(), mutated.splitlines(), lineterm="", n=0)
+    return mutated, "\n".join(line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---"))
+
+
+def tried(mutant: Mutant, mutated: str, folder: Path, limit: float) -> str:
+    """What became of it."""
+    target = folder / mutant.path
+    source = target.read_text()
+    target.write_text(mutated)
+    try:
+        return run_tests(mutant.module, folder, limit)
+    finally:
+        target.write_text(source)
+
+
+def killed_in(path: Path | None) -> dict[tuple[str, str, str], str]:
+    """What was killed in a former run: the same change of the same words. Tests only become more."""
+    entries = json.loads(path.read_text()) if path else []
+    known = {(entry["mutant"]["module"], entry["mutant"]["operator"], entry["diff"]): entry["said"] for entry in entries}
+    for entry in entries:
+        if entry["said"] == "passed":  # of several places that read the same, one survived
+            known.pop((entry["mutant"]["module"], entry["mutant"]["operator"], entry["diff"]), None)
+    return known
+
+
+def _is_a_change(mutated: str) -> bool:
+    """Some are no Python; and the ``*`` of a signature is no multiplication."""
+    try:
+        compile(mutated, "mutated", "exec")
+    except SyntaxError:
+        return False
+    return re.search(r"[ (]/,", mutated) is None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Mutation testing of the modules that decide.")
+    parser.add_argument("modules", nargs="*", default=[], help=f"of {', '.join(TESTS)}; all of them without")
+    parser.add_argument("--share", type=float, default=1.0, help="which share of the mutants, drawn by --seed")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--save", type=Path, help="write what became of each as JSON")
+    parser.add_argument("--again", type=Path, help="a file that --save wrote: what was killed there is not run again")
+    options = parser.parse_args()
+    modules = options.modules or list(TESTS)
+    chosen = [mutant for module in modules for mutant in drawn(mutants_of(module), options.share, options.seed)]
+    known = killed_in(options.again)
+    told: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory(prefix="mfs3-mutants-") as scratch, ThreadPoolExecutor(options.jobs) as executor:
+        folders: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        for number in range(options.jobs):
+            folders.put(copied_tree(Path(scratch, str(number))))
+        limits = dict(limits_of(modules, Path(scratch, "0")))
+
+        def test(mutant: Mutant) -> tuple[Mutant, str, str]:
+            mutated, diff = changed(mutant)
+            said = known.get((mutant.module, mutant.operator, diff)) or ("" if _is_a_change(mutated) else "none")
+            if not said:
+                folder = folders.get()
+                try:
+                    said = tried(mutant, mutated, folder, limits[mutant.module])
+                finally:
+                    folders.put(folder)
+            return mutant, said, diff
+
+        for mutant, said, diff in executor.map(test, chosen):
+            told.append({"mutant": asdict(mutant), "said": said, "diff": diff})
+            if said == "passed":
+                print(f"\n{mutant.path}:{mutant.line} survived {mutant.operator}\n{diff}", flush=True)
+            if options.save:
+                options.save.write_text(json.dumps(told, indent=1))
+    print(f"\n{'module':<14}{'mutants':>8}{'killed':>8}{'timeout':>8}{'survived':>9}")
+    for module in modules:
+        said = [entry["said"] for entry in told if entry["mutant"]["module"] == module and entry["said"] != "none"]  # type: ignore[index]
+        print(f"{module:<14}{len(said):>8}{said.count('failed'):>8}{said.count('timeout'):>8}{said.count('passed'):>9}")
+    return 0
+
+
+def drawn(mutants: list[Mutant], share: float, seed: int) -> list[Mutant]:
+    """A share of them, the same for the same seed, in their order."""
+    sample = random.Random(seed).sample(range(len(mutants)), round(len(mutants) * share))
+    return [mutants[number] for number in sorted(sample)]
+
+
+def limits_of(modules: list[str], folder: Path) -> Iterator[tuple[str, float]]:
+    """Three times what the tests take unchanged, and a bit for a busy machine; they have to pass first."""
+    for module in modules:
+        began = time.monotonic()
+        if run_tests(module, folder, 600) != "passed":
+            raise SystemExit(f"the tests of {module} fail without any change: {' '.join(TESTS[module])}")
+        yield module, 30 + 3 * (time.monotonic() - began)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
