@@ -85,6 +85,7 @@ P, H = "PutObject", "HeadObject"
         ([refused(412, retried=1)], [], "unknown", [P, H]),
         ([done_then(412, retried=1)], [lost()], "unknown", [P, H]),
         ([refused(412)], [], "exists", [P]),
+        ([lost(s3.S3PreconditionFailed("an error inside a 200", status=200))], [], "exists", [P]),
         ([lost(), refused(412)], [], "unknown", [P, H, P, H]),
         ([refused(409)], [], "done", [P, P]),
         ([refused(409)] * 3, [], "met", [P, P, P]),
@@ -125,6 +126,7 @@ def test_every_way_to_create(memory: Memory, puts: list[Happening], heads: list[
         ([refused(404)], [], "changed", [P]),
         ([refused(404, retried=1)], [], "unknown", [P, H]),
         ([refused(404, code="NoSuchUpload")], [], "S3NoSuchItem NoSuchUpload", [P]),
+        ([refused(404, code="NoSuchVersion")], [], "changed", [P]),
         ([lost(), refused(403)], [], "unknown", [P, H, P, H]),
         ([refused(409)] * 3, [], "met", [P, P, P]),
     ],
@@ -145,6 +147,8 @@ def test_every_way_to_replace(memory: Memory, puts: list[Happening], heads: list
     ("age", "etag", "date", "said"),
     [
         (3600, "", "", "conflict"),
+        (3600, "0" * 32, "", "conflict"),
+        (3600, "f" * 32, "", "conflict"),
         (3, "", "", "conflict"),
         (2.5, "", "", "conflict"),
         (2, "", "", "unknown"),
@@ -293,18 +297,20 @@ def test_a_completion_and_a_copy_may_lack_the_etag(memory: Memory) -> None:
     ("operation", "target", "said"),
     [
         ("CopyObject", "as it was", "S3NoSuchItem NoSuchKey"),
-        ("CopyObject", "changed", "changed"),
+        ("CopyObject", "0" * 32, "changed"),
+        ("CopyObject", "f" * 32, "changed"),
         ("CopyObject", "gone", "changed"),
         ("PutObject", "as it was", "changed"),
+        ("CompleteMultipartUpload", "as it was", "changed"),
     ],
 )
 def test_a_404_of_a_copy_may_be_its_sources(memory: Memory, operation: str, target: str, said: str) -> None:
     """The target is as the condition wants it: then it is the source that is missing, and that is no conflict."""
     etag = memory.store("k", b"before")
-    if target == "changed":
-        memory.store("k", b"changed")
-    elif target == "gone":
+    if target == "gone":
         memory.objects.clear()
+    elif target != "as it was":
+        memory.store("k", b"changed", etag=target)
     memory.happens = {operation: deque([refused(404)])}
     call = conditional.caller(memory.connection, "b", "k", "id", if_absent=False, if_match=etag)
     assert told(lambda: call(operation, Bucket="b", Key="k")) == said
@@ -347,11 +353,12 @@ def test_every_way_to_delete(memory: Memory, deletes: list[Happening], heads: li
         assert ("k" in memory.objects) is (said != "done" or deletes == [refused(404)] or (calls == [D] and bool(deletes)))
 
 
+@pytest.mark.parametrize("theirs", ["0" * 32, "f" * 32])
 @pytest.mark.parametrize(("age", "said"), [(3600, "changed"), (0, "unknown")])
-def test_a_lost_deletion_that_meets_another_object(memory: Memory, age: float, said: str) -> None:
+def test_a_lost_deletion_that_meets_another_object(memory: Memory, age: float, said: str, theirs: str) -> None:
     """Older than our first attempt: a conflict. The words speak of a deletion."""
     etag = memory.store("k", b"before", age=7200)
-    memory.happens = {D: deque([meanwhile(lambda: memory.store("k", b"theirs", age=age), lost())])}
+    memory.happens = {D: deque([meanwhile(lambda: memory.store("k", b"theirs", age=age, etag=theirs), lost())])}
     with pytest.raises(s3.S3PreconditionFailed) as caught:
         conditional.delete(memory.connection, "b", "k", if_match=etag)
     assert (told(lambda: (_ for _ in ()).throw(caught.value)), memory.calls, memory.objects["k"].body) == (said, [D, H], b"theirs")
@@ -440,6 +447,10 @@ def test_an_update_that_changes_nothing_writes_nothing(memory: Memory) -> None:
     etag = memory.store("k", b"same")
     head, body = conditional.update(memory.connection, "b", "k", lambda before: before or b"")
     assert (head.etag, body, memory.calls) == (etag, b"same", [G])
+    for other in (b"a", b"z"):
+        memory.store("k", b"same")
+        assert conditional.update(memory.connection, "b", "k", lambda before, other=other: other)[1] == other  # type: ignore[misc]
+        assert memory.objects["k"].body == other
     memory.objects.clear()
     assert conditional.update(memory.connection, "b", "k", lambda before: b"")[1] == b""
     assert memory.objects["k"].body == b""
