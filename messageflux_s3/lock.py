@@ -340,6 +340,7 @@ class S3Lock:
         Requests:
             1 PUT
         """
+        self.check()  # first of all: in a forked child the turn may be taken for ever
         with self._turn:
             self.check()
             assert self._lease is not None
@@ -381,9 +382,9 @@ class S3Lock:
         Requests:
             1 PUT where the lock is held, else none
         """
-        self._stop_renewing()
         if os.getpid() != self._pid:
             return  # the parent's
+        self._stop_renewing()
         with self._turn:
             if self._lease is None or self._lost:
                 return
@@ -395,9 +396,12 @@ class S3Lock:
                 logger.warning("the lock %s was taken over before it was released", self._file)
 
     def _stop_renewing(self) -> None:
-        self._stop.set()
         renewer, self._renewer = self._renewer, None
-        if renewer is not None and os.getpid() == self._pid and renewer is not threading.current_thread():
+        if os.getpid() != self._pid:  # the parent's thread is not here, and may have held these at the fork
+            self._turn, self._stop = threading.Lock(), threading.Event()
+            return
+        self._stop.set()
+        if renewer is not None and renewer is not threading.current_thread():
             renewer.join()
 
     def _start_renewing(self) -> None:

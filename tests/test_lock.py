@@ -219,12 +219,18 @@ def test_who_waits_takes_over_what_nobody_renewed(memory: Memory) -> None:
     assert (one.token, 5.0 <= memory.seconds - began <= 5.25) == (6, True)
     assert all(0.125 <= slept <= 0.25 for slept in memory.slept)
     one.release()
-    stand(memory, ttl=5.0)
-    began = memory.seconds
-    memory.happens = {G: deque([None] * 8 + [meanwhile(lambda: stand(memory, ttl=5.0, nonce="renewed"))])}
-    renewed = made(memory, wait=10).acquire()
-    assert 6.0 <= memory.seconds - began <= 7.25
-    renewed.release()
+    for etag in ("0-1", "z-1"):  # a smaller one and a larger one than before
+
+        def renew(etag: str = etag) -> None:
+            stand(memory, ttl=5.0, nonce="renewed")
+            memory.objects["k"].etag = etag
+
+        stand(memory, ttl=5.0)
+        began = memory.seconds
+        memory.happens = {G: deque([None] * 8 + [meanwhile(renew)])}
+        renewed = made(memory, wait=10).acquire()
+        assert 6.0 <= memory.seconds - began <= 7.25
+        renewed.release()
 
 
 def test_a_slow_answer_does_not_count_as_watching(memory: Memory) -> None:
@@ -292,7 +298,11 @@ def test_a_lock_created_by_two_at_once(memory: Memory) -> None:
 
 def test_a_first_token_is_not_made_of_what_changed(memory: Memory) -> None:
     """While we wait for the second to be over, somebody writes or deletes it: no token."""
-    for change in (lambda: stand(memory, owner="bob"), lambda: memory.objects.clear()):
+    def write(etag: str) -> None:
+        stand(memory, owner="bob")
+        memory.objects["k"].etag = etag
+
+    for change in (lambda: write("0-1"), lambda: write("z-1"), lambda: memory.objects.clear()):
         stand(memory, state="free", token=0)
         memory.calls.clear()
         memory.happens = {G: deque([None, meanwhile(change)])}
@@ -486,14 +496,28 @@ def test_after_its_deadline_it_is_given_back_all_the_same(memory: Memory) -> Non
     assert (memory.calls, stored(memory)["_lease"]["state"]) == ([P], "free")
 
 
-def test_another_process_does_not_own_it(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lost there, and not given back by it, nor are its threads waited for."""
+@pytest.mark.parametrize("pid", [-1, 2**40])
+def test_another_process_does_not_own_it(memory: Memory, monkeypatch: pytest.MonkeyPatch, pid: int) -> None:
+    """Lost there, and not given back by it; what the parent's thread had locked at the fork stops nobody, nor a lock of its own."""
     one = held(memory)
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert one.lost is True
-    one.release()
-    assert memory.calls == []
-    monkeypatch.undo()
+    one._turn.acquire()
+    parents = one._turn
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: pid)
+        assert one.lost is True
+        with pytest.raises(s3.S3LockError):
+            one.renew()
+        one.release()
+        assert (memory.calls, one._stop.is_set()) == ([], False)
+        parents_stop = one._stop
+        stand(memory, state="free", token=9)
+        one.acquire()
+        one.renew()
+        assert (one.token, parents_stop.is_set()) == (10, False)
+        one.release()
+        assert stored(memory)["_lease"]["state"] == "free"
+    parents_stop.set()
+    parents.release()
 
 
 def test_the_thread_that_renews_ends_with_the_lock(memory: Memory) -> None:
