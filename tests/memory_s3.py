@@ -51,6 +51,7 @@ class Memory:
     def __init__(self) -> None:
         self.is_aws = True
         self.config = SimpleNamespace(max_attempts=3, capabilities=None)
+        self.capabilities = SimpleNamespace(checksums=True)  # boto3 sends them: nothing is added here
         self.objects: dict[str, Stored] = {}
         self.happens: dict[str, deque[Happening | None]] = {}
         self.calls: list[str] = []

@@ -129,11 +129,11 @@ def tried(mutant: Mutant, mutated: str, folder: Path, limit: float) -> str:
 
 
 def killed_in(path: Path | None) -> dict[tuple[str, str, str], str]:
-    """What was killed in a former run: the same change of the same words. Tests only become more."""
+    """What failed in a former run: the same change of the same words. Tests only become more; a time-out may have been a busy machine's."""
     entries = json.loads(path.read_text()) if path else []
     known = {(entry["mutant"]["module"], entry["mutant"]["operator"], entry["diff"]): entry["said"] for entry in entries}
     for entry in entries:
-        if entry["said"] == "passed":  # of several places that read the same, one survived
+        if entry["said"] in ("passed", "timeout"):  # of several places that read the same, one survived
             known.pop((entry["mutant"]["module"], entry["mutant"]["operator"], entry["diff"]), None)
     return known
 

@@ -16,7 +16,7 @@ from proxy import Fault, run_proxy, scripted
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3.translate import BY_CODE, BY_EXCEPTION, from_answer, translate, translating
+from messageflux_s3.translate import BY_CODE, BY_EXCEPTION, from_answer, translate, translating, was_retried
 
 BOTOCORE = [
     cls
@@ -289,6 +289,18 @@ def test_the_operation_is_the_callers_name_of_it() -> None:
     error = ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject")
     told = [translate(error, operation, "b", "k") for operation in ("UploadPart", None)]
     assert [one.operation for one in told if isinstance(one, s3.S3Error)] == ["UploadPart", "PutObject"]
+
+
+def test_only_what_boto3_says_counts_as_a_retry() -> None:
+    """It counts the attempts in its answer; an error without an answer behind it was not retried."""
+
+    def told(answer: object) -> bool:
+        error = s3.S3Error("x")
+        error.__cause__ = ClientError(answer, "PutObject")  # type: ignore[arg-type]
+        return was_retried(error)
+
+    assert [told({"ResponseMetadata": {"RetryAttempts": number}}) for number in (0, 1, 2)] == [False, True, True]
+    assert [told({"ResponseMetadata": {}}), told({}), was_retried(s3.S3Error("x"))] == [False] * 3
 
 
 def test_our_own_errors_pass_through_untouched() -> None:
