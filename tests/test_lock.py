@@ -159,10 +159,12 @@ def test_a_lock_that_nobody_has_ever_had(memory: Memory) -> None:
         assert (memory.sent[1]["IfNoneMatch"], memory.sent[-1]["IfMatch"] != "") == ("*", True)
         assert json.loads(memory.sent[1]["Body"])["_lease"]["state"] == "free"
         assert {sent["ContentType"] for sent in memory.sent if "Body" in sent} == {"application/json"}
+        assert {len(json.loads(sent["Body"])["_lease"]["nonce"]) for sent in memory.sent if "Body" in sent} == {24}
         entry = stored(memory)["_lease"]
         assert (stored(memory)["job"], entry["state"], entry["token"], entry["ttl"], entry["owner"]) == (7, "held", one.token, 30.0, "us")
         assert repr(one) == f"<S3Lock s3://b/k by 'us': held, token {one.token}>"
     assert (memory.calls[-1], stored(memory)["_lease"]["state"], stored(memory)["_lease"]["token"]) == (P, "free", one.token)
+    assert len(stored(memory)["_lease"]["nonce"]) == 24
 
 
 def test_a_free_lease_is_taken_at_once(memory: Memory) -> None:
@@ -396,6 +398,7 @@ def test_a_renewal_moves_the_deadline(memory: Memory) -> None:
     one.renew()
     after = stored(memory)["_lease"]
     assert (memory.calls, after["token"], after["nonce"] != before["nonce"], after["state"]) == ([P], 6, True, "held")
+    assert (len(before["nonce"]), len(after["nonce"])) == (24, 24)
     memory.wait(24.75)
     one.check()
     memory.wait(0.25)
@@ -614,7 +617,7 @@ def test_a_plain_file_over_a_free_lease(memory: Memory, before: int, after: int)
     )  # fmt: skip
     stand(memory, state="free", token=before)
     acquire_lock(memory.connection, "b", "k")
-    assert stored(memory)["_lease"]["owner"] == ""
+    assert (stored(memory)["_lease"]["owner"], len(stored(memory)["_lease"]["nonce"])) == ("", 24)
 
 
 def test_a_plain_file_whose_answer_was_lost(memory: Memory) -> None:
