@@ -137,3 +137,47 @@ def test_a_marked_message_without_a_pointer_is_an_error(s3_bucket: S3Bucket) -> 
         ClaimCheck(s3_bucket).check_out(
             ("[]", {"ExtendedPayloadSize": {"DataType": "Number", "StringValue": "5"}})
         )
+
+
+@pytest.mark.parametrize("wire", ["sqs-extended", "messageflux"])
+def test_a_stream_that_memory_does_not_hold(s3_bucket: S3Bucket, wire: Any) -> None:
+    """Beyond eight megabytes it goes by a file, and comes back byte for byte."""
+    payload = bytes(range(256)) * (36 * 1024)
+    check = ClaimCheck(s3_bucket, threshold=4, wire=wire)
+    sent = check.check_in((payload[at : at + 1_000_003] for at in range(0, len(payload), 1_000_003)), {})
+    assert check.check_out(sent).payload == payload
+    assert [obj.size for obj in s3_bucket.find()] == [len(payload)]
+
+
+@pytest.mark.parametrize("payload", [7, iter(["text"]), io.StringIO("text")])
+def test_a_payload_that_gives_no_bytes_leaves_nothing(s3_bucket: S3Bucket, payload: Any) -> None:
+    """Refused, and nothing is in the bucket."""
+    with pytest.raises(TypeError, match="payload must"):
+        ClaimCheck(s3_bucket, threshold=0).check_in(payload, {})
+    assert list(s3_bucket.find()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ({"threshold": "1"}, TypeError, "threshold must be a number of bytes, not str"),
+        ({"threshold": True}, TypeError, "threshold must be a number of bytes, not bool"),
+        ({"threshold": -1}, ValueError, "threshold must not be negative, but is -1"),
+        ({"wire": "kafka"}, ValueError, "wire must be one of .* not 'kafka'"),
+        ({"allowed_buckets": "one"}, TypeError, "allowed_buckets must be several names"),
+    ],
+)
+def test_settings_without_meaning(s3_bucket: S3Bucket, arguments: dict[str, Any], error: type[Exception], said: str) -> None:
+    """Refused at once, by an error that names the argument."""
+    with pytest.raises(error, match=said):
+        ClaimCheck(s3_bucket, **arguments)
+
+
+def test_headers_that_would_be_taken_for_ours(s3_bucket: S3Bucket) -> None:
+    """What marks a claim check, and headers that alone are more than the broker carries."""
+    number = {"DataType": "Number", "StringValue": "5"}
+    for name in ("ExtendedPayloadSize", "SQSLargePayloadSize"):
+        with pytest.raises(ValueError, match=f"headers must not contain '{name}'"):
+            ClaimCheck(s3_bucket).check_in(b"x", {name: number})
+    with pytest.raises(ValueError, match="more than the threshold of 10"):
+        ClaimCheck(s3_bucket, threshold=10).check_in(b"x", {"name": {"DataType": "String", "StringValue": "y" * 20}})
