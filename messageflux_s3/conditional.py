@@ -121,9 +121,7 @@ def put(
     return Head.from_write(len(body), answer.get("ETag"), answer.get("VersionId"), encoded)
 
 
-def complete(
-    connection: Connection, bucket_name: str, key: str, upload: MultipartUpload, *, write_id: str, if_absent: bool = True
-) -> dict[str, Any]:
+def complete(connection: Connection, bucket_name: str, key: str, upload: MultipartUpload, *, write_id: str) -> dict[str, Any]:
     """Complete an upload in parts if the key is absent; its metadata carries ``write_id`` under :data:`WRITE_ID`.
 
     Raises:
@@ -133,7 +131,7 @@ def complete(
     Requests:
         1 POST, and 1 HEAD after a lost answer
     """
-    return upload.complete(caller(connection, bucket_name, key, write_id, if_absent=if_absent, if_match=None))
+    return upload.complete(caller(connection, bucket_name, key, write_id, if_absent=True, if_match=None))
 
 
 def require(connection: Connection, bucket_name: str, kind: Ability) -> None:

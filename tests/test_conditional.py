@@ -318,6 +318,13 @@ def test_a_404_of_a_copy_may_be_its_sources(memory: Memory, operation: str, targ
     assert told(lambda: call(operation, Bucket="b", Key="k", Body=b"x")) == said
 
 
+def test_a_completion_is_under_the_condition(memory: Memory) -> None:
+    """Only where nothing is there yet."""
+    upload: Any = SimpleNamespace(complete=lambda call: call("CompleteMultipartUpload", Bucket="b", Key="k"))
+    done = [told(lambda: conditional.complete(memory.connection, "b", "k", upload, write_id="id")) for _ in range(2)]
+    assert (done, [sent["IfNoneMatch"] for sent in memory.sent]) == (["done", "exists"], ["*", "*"])
+
+
 D = "DeleteObject"
 
 
