@@ -72,14 +72,10 @@ def parse_uri(uri: str) -> tuple[str, str]:
     """
     if not isinstance(uri, str):
         raise TypeError(f"uri must be text like 's3://bucket/key', not {type(uri).__name__}")
-    scheme, separator, rest = uri.partition("://")
-    bucket, slash, key = rest.partition("/")
-    if scheme != "s3" or not separator or not slash or not key:
-        raise S3InvalidName(f"{_without_query(uri)!r} is not of the form 's3://bucket/key'")
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme != "s3" or not key:
-        raise S3InvalidName(f"{uri!r} is not of the form 's3://bucket/key'")
+        raise S3InvalidName(f"{_without_query(uri)!r} is not of the form 's3://bucket/key'")
     return check_bucket_name(bucket), check_key(key, bucket=bucket)
 
 

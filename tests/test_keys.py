@@ -261,6 +261,8 @@ def test_no_signature_is_shown_where_a_link_is_taken_for_a_name() -> None:
         with pytest.raises(S3InvalidName, match="host/bucket/key") as caught:
             door(link)
         assert "hush" not in f"{caught.value!r} {vars(caught.value)}"
+
+
 @pytest.mark.parametrize("path", ["x%2Fy", "%24", "%61", "%-/", "a%-/b", "a//b", "%2f"])
 def test_a_path_that_no_key_has_is_its_own_key(path: str) -> None:
     """Somebody else wrote it: what looks like an escape is none."""
