@@ -421,7 +421,6 @@ def test_closing_a_stream_closes_what_is_under_way(scripted: Any) -> None:
         stream.close()
         gc.collect()
         assert connections_to(server) <= 4  # boto3's own, and those of the three that were answered
-    assert threading.active_count() < 200
     held.set()
     assert lane.send(LaneRequest("GET", "bkt", "a")) is not None
 
