@@ -4,8 +4,8 @@
 
 Each peer runs in an environment of its own (made on first use under ``~/.cache/messageflux-s3-benchmarks``), in a process of its
 own, so that pins do not clash and nothing is shared. The server is rclone's, for listings one with canned pages; those who take a
-certificate of our own do some of it over TLS too. Every task runs once with each peer in turn, then again; the median of the rounds
-counts. The result is a table of ratios and of client CPU, written to ``docs/explanation/`` with a chart and the raw figures. A peer that
+certificate of our own do some of it over TLS too. Every task runs once with each peer in turn, then again from another one on; the median of
+the rounds counts. The result is a table of ratios and of client CPU, written to ``docs/explanation/`` with a chart and the raw figures. A peer that
 fails or hangs at something says so under the table.
 """
 
@@ -176,10 +176,13 @@ def measure(
         if not peer.tasks:
             problems[f"{peer.name}: {peer.run('read')['problem']}"] = None
     for label, task, arguments, objects in tasks:
-        for _ in range(rounds):
-            for peer in peers:
+        for turn in range(rounds):
+            first = turn * len(peers) // rounds  # nobody always follows the same one
+            for peer in peers[first:] + peers[:first]:
                 if task not in peer.tasks:
                     continue
+                if hasattr(os, "sync"):
+                    os.sync()  # nobody waits for the disk on account of another
                 answer = peer.run(task, *arguments)
                 if answer["problem"]:
                     problems[f"{label}: {peer.name}: {answer['problem']}"] = None
