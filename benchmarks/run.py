@@ -4,9 +4,9 @@
 
 Each peer runs in an environment of its own (made on first use under ``~/.cache/messageflux-s3-benchmarks``), in a process of its
 own, so that pins do not clash and nothing is shared. The server is rclone's, for listings one with canned pages; those who take a
-certificate of our own do some of it over TLS too. Every task runs once with each peer in turn, then again from another one on; the median of
-the rounds counts. The result is a table of ratios and of client CPU, written to ``docs/explanation/`` with a chart and the raw figures. A peer that
-fails or hangs at something says so under the table.
+certificate of our own do some of it over TLS too. Every task runs once with each peer in turn, then again, from another peer on; the
+median of the rounds counts. The result is a table of ratios and of client CPU, written to ``docs/explanation/`` with a chart and the raw
+figures. A peer that fails or hangs at something says so under the table.
 """
 
 from __future__ import annotations
