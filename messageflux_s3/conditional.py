@@ -441,4 +441,4 @@ def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, byt
         )  # fmt: skip
     checksum.check_received(answer, before, bucket_name, key)
     kept = {name: answer[name] for name in _DESCRIBING if answer.get(name)}
-    return found, before, {**kept, "metadata": found.metadata}
+    return found, before, {**kept, **content.kept_tags(connection, bucket_name, key, answer), "metadata": found.metadata}

@@ -655,7 +655,8 @@ class ObjectWriter(io.BufferedIOBase):
         self._base = _Base(size, base.etag)
         self._position = size
         # It stays what it was, where nothing else is asked for.
-        kept = {name: answer[name] for name in _KEPT if answer.get(name)}
+        kept: dict[str, Any] = {name: answer[name] for name in _KEPT if answer.get(name)}
+        kept |= content.kept_tags(self._connection, self._bucket_name, self.name, answer)
         kept["Metadata"] = user_metadata.encode(base.metadata)
         asked = content.s3_parameters("", {name: value for name, value in self._given.items() if name != "metadata"})
         if self._given["metadata"] is not None:

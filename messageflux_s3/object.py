@@ -661,7 +661,7 @@ class S3Object:
         return self
 
     def update(self, function: Callable[[bytes | None], bytes | str]) -> S3Object:
-        """Read, change, write only if nobody else has written meanwhile; again until it holds. The metadata stays.
+        """Read, change, write only if nobody else has written meanwhile; again until it holds. Metadata and tags stay.
 
         Args:
             function: Gets the content (None where there is no such object) and returns the new one; the same one is not written again. It
@@ -675,7 +675,7 @@ class S3Object:
             S3Unsupported: The store does not honour conditions; nothing was written.
 
         Requests:
-            1 GET and 1 PUT an attempt (once a store those of a probe)
+            1 GET and 1 PUT an attempt, 1 GET more where there are tags (once a store those of a probe)
 
         Example:
             >>> counter = bucket.object("counter")

@@ -576,15 +576,20 @@ def _fetch(
             raise outcome
         head, body = outcome or (Head(), None)
         if body is None or checksum.is_refuted(head.etag, body):
-            fetch_one(step)  # it has grown, or is to be looked at more closely
+            fetch_one(step)  # its file is there, it has grown, or it is to be looked at more closely
             return
         target = inside(folder, step.path)
         transfer.write_file(target, body, overwrite=overwrite)
         _set_time(target, head, step)
         report(len(body))
 
-    small = (batch.Wanted(step.key, step.version_id, tag=step) for step in steps if step.size <= SMALL_BYTES)
-    with closing(batch.get_many(connection, bucket_name, small, max_bytes=_HELD_BYTES)) as read:
+    def small() -> Iterator[batch.Wanted]:
+        for step in steps:
+            if step.size <= SMALL_BYTES:
+                is_free = overwrite or not os.path.lexists(folder.joinpath(*step.path.split("/")))
+                yield batch.Wanted(step.key, step.version_id, is_free, step)
+
+    with closing(batch.get_many(connection, bucket_name, small(), max_bytes=_HELD_BYTES)) as read:
         for step, outcome in read:
             try:
                 write(step, outcome)

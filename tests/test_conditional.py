@@ -946,6 +946,12 @@ def test_update_reads_changes_and_writes(moto_bucket: S3Bucket) -> None:
     assert (found.text, found.metadata, found.content_type) == ("20", {"unit": "pieces"}, "text/x-number")
 
 
+def test_an_update_keeps_the_tags(moto_bucket: S3Bucket) -> None:
+    """S3 replaces an object whole; what nobody asked to change is written again."""
+    obj = moto_bucket.put_object("k", b"1", {"m": "é"}, tags={"a": "1", "ä b": "2"}).update(lambda data: (data or b"") + b"2")
+    assert (obj.reload().body, obj.metadata, dict(obj.tags.get())) == (b"12", {"m": "é"}, {"a": "1", "ä b": "2"})
+
+
 def test_update_of_what_is_not_there_gets_none(moto_bucket: S3Bucket) -> None:
     """The function learns that there is no object, and what it returns is created."""
     seen: list[bytes | None] = []

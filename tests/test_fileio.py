@@ -728,6 +728,16 @@ def test_appending(s3_bucket: s3.S3Bucket, before: int, more: int) -> None:
     assert (obj.metadata, obj.content_type) == ({"kept": "yes"}, "x/y")
 
 
+@pytest.mark.parametrize("before", [10, 5 * 1024 * 1024])
+def test_appending_keeps_metadata_and_tags(moto_bucket: s3.S3Bucket, before: int) -> None:
+    """Of a small object, which is written again, and of a larger one, which is copied into the new."""
+    obj = moto_bucket.put_object("k", bytes(before), {"m": "é"}, tags={"a": "1"})
+    with obj.open("ab") as file:
+        file.write(b"more")
+    obj.reload()
+    assert (obj.size, obj.metadata, dict(obj.tags.get())) == (before + 4, {"m": "é"}, {"a": "1"})
+
+
 def test_appending_to_nothing_creates(obj: s3.S3Object) -> None:
     """As the builtin does, for text as well."""
     with obj.open("a") as file:
