@@ -201,6 +201,31 @@ def test_a_byte_that_changes_on_its_way_is_found_in_parts_too(moto: Server, moto
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_nothing_is_replaced_that_came_meanwhile(
+    moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
+) -> None:
+    """With overwrite=False, also where the file system has no links; and nothing temporary stays."""
+
+    def no_links(source: object, target: object) -> None:
+        raise OSError(1, "no links here")
+
+    moto_bucket.put_object("k", b"new")
+    monkeypatch.setattr(os, "link", no_links)
+    moto_bucket.download_file("k", tmp_path / "t", overwrite=False, resume=resume)
+    assert (tmp_path / "t").read_bytes() == b"new"
+    pieces = transfer._Fetch.pieces
+
+    def meanwhile(self: transfer._Fetch, start: int, end: int) -> object:
+        (tmp_path / "u").write_bytes(b"theirs")
+        return pieces(self, start, end)
+
+    monkeypatch.setattr(transfer._Fetch, "pieces", meanwhile)
+    with pytest.raises(FileExistsError):
+        moto_bucket.download_file("k", tmp_path / "u", overwrite=False, resume=resume)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"t": b"new", "u": b"theirs"}
+
+
 def test_a_completion_whose_answer_was_lost_was_done(moto: Server, rclone: Server, moto_bucket: S3Bucket, rclone_bucket: S3Bucket) -> None:
     """Asked again, rclone no longer knows the upload: never "no such item", and a success only where the etag shows it."""
     lost = {("POST", "k?uploadId"): ["reset_after"]}
