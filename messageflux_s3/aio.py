@@ -26,6 +26,7 @@ from . import content
 from . import metadata as user_metadata
 from .async_lane import AsyncLane
 from .config import CONNECT_TIMEOUT, MAX_ATTEMPTS, MAX_CONCURRENCY, READ_TIMEOUT, S3Config
+from .errors import S3ServerError
 from .keys import check_key
 from .lane import LaneRequest, LaneStatus
 from .object import S3Object
@@ -611,8 +612,11 @@ class AsyncS3Object:
 
     def _check_known(self, name: str, *, listed: bool = False) -> None:
         obj = self._object
-        if (listed and obj._listed is not None) or (obj._head is not None and getattr(obj._head, name) is not None):
+        head = obj._head
+        if (listed and obj._listed is not None) or (head is not None and getattr(head, name) is not None):
             return
+        if head is not None and head.content_type is not None:  # it was read, so this should be known
+            raise S3ServerError(f"the store's answer does not say the {name} of {self.uri}", bucket=obj.bucket_name, key=obj.key)
         raise RuntimeError(f"{name} of {self.uri} is not known yet: await obj.load() first")
 
     async def load(self) -> AsyncS3Object:

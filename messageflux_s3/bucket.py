@@ -133,7 +133,8 @@ class S3Bucket:
             S3BucketExists: The name is taken: by somebody else, or (with ``exist_ok=False``) by us.
 
         Requests:
-            1 HEAD, 1 PUT where there is no such bucket; those of ``set_lifetime_in_days`` and ``allow_public_access`` where asked for
+            1 HEAD (and 1 GET where that is refused), 1 PUT where there is none; those of ``set_lifetime_in_days`` and
+            ``allow_public_access`` where asked for
 
         Example:
             >>> s3.S3Bucket.create_bucket(store, "scratch-1", lifetime_in_days=30)
@@ -170,19 +171,7 @@ class S3Bucket:
 
     def _create(self, *, exist_ok: bool) -> None:
         """Create the bucket unless it is there: creating it again would reset its ACL in us-east-1."""
-        try:
-            self._connection.call("HeadBucket", Bucket=self._name)
-        except S3NoSuchBucket:
-            pass
-        except S3AccessDenied as error:
-            raise S3BucketExists(
-                f"the bucket name {self._name!r} is taken, by somebody else or by us without leave to look at it: {error}",
-                operation="CreateBucket",
-                bucket=self._name,
-                code=error.code,
-                status=error.status,
-            ) from error
-        else:
+        if self._is_there():
             if exist_ok:
                 return
             raise S3BucketExists(
@@ -201,6 +190,33 @@ class S3Bucket:
             if error.code != "InvalidLocationConstraint" or self._connection.is_aws:
                 raise
             self._connection.call("CreateBucket", Bucket=self._name)  # a store with regions of its own, or none
+
+    def _is_there(self) -> bool:
+        """Whether the bucket is there and ours to look at.
+
+        Raises:
+            S3BucketExists: It is there, and not ours to look at.
+        """
+        try:
+            self._connection.call("HeadBucket", Bucket=self._name)
+            return True
+        except S3NoSuchBucket:
+            return False
+        except S3AccessDenied:
+            pass  # a HEAD is refused without a word: a wrong clock or a wrong signature looks the same
+        try:
+            self._connection.call("ListObjectsV2", Bucket=self._name, MaxKeys=1)
+            return True
+        except S3NoSuchBucket:
+            return False
+        except S3AccessDenied as error:
+            raise S3BucketExists(
+                f"the bucket name {self._name!r} is taken, by somebody else or by us without leave to look at it: {error}",
+                operation="CreateBucket",
+                bucket=self._name,
+                code=error.code,
+                status=error.status,
+            ) from error
 
     def _is_ours(self) -> bool:
         """Whether a bucket that some stores call "existing" without saying whose answers us."""

@@ -107,13 +107,15 @@ def _is_stored(connection: Connection, parameters: Mapping[str, Any], etag: str,
 
 
 def is_other(connection: Connection, headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether the fast lane's answer to a PUT tells of another content than was sent: then boto3 has to write it again.
+    """Whether the fast lane's answer to a PUT tells of another content than was sent, or of none: then boto3 has to write it again.
 
-    Looked at without TLS only, which lets no changed byte pass.
+    The content is looked at without TLS only, which lets no changed byte pass.
     """
+    if "etag" not in headers:
+        return True
     if connection.endpoint_url.startswith("https"):
         return False
-    etag = headers.get("etag", "").strip('"')
+    etag = headers["etag"].strip('"')
     if etag == hashlib.md5(body, usedforsecurity=False).hexdigest():
         return False  # as a rule; what follows is about stores whose etag is something else
     if connection.capabilities.checksums or connection.recall(_ETAGS_ARE_OTHERS):

@@ -50,6 +50,7 @@ _NEVER_WITHOUT = {
 _WITH_A_DOCUMENT = {"CreateMultipartUpload", "ListBuckets", "ListObjectVersions", "ListMultipartUploads"}
 _WRITES_OF_OBJECTS = {"PutObject", "CopyObject", "CreateMultipartUpload"}
 _DOCUMENT_BYTES = 1 << 20  # S3's own documents are smaller: policies end at 20 KB, a thousand lifecycle rules stay below
+_HTTP_DATE_LENGTH = len("Sat, 1 Nov 2026 11:29:39 GMT")
 _LINE_END = re.compile(r"[\r\n\0]")
 _ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<([A-Za-z][\w.-]*)")
 
@@ -363,7 +364,7 @@ class Connection:
         headers = {name.lower() for name in response_dict.get("headers", {})}
         self._wire.received = body if isinstance(body, bytes) else b""
         self._wire.headers = response_dict.get("headers", {})
-        whole = _NEVER_WITHOUT.get(operation_model.name, headers) <= headers
+        whole = _NEVER_WITHOUT.get(operation_model.name, headers) <= headers and not _is_cut(self._wire.headers)
         if operation_model.name in _WITH_A_DOCUMENT:
             whole = bool(body)
         elif operation_model.name == "GetObject":
@@ -530,6 +531,13 @@ class _Withheld(CredentialProvider):
             "this store was pickled without its secrets, and this process has no credentials with the same access key. "
             "Connect with pickle_secrets=True, set up the same credentials here, or connect anew."
         )
+
+
+def _is_cut(headers: Mapping[str, str]) -> bool:
+    """Whether an etag or a moment has no end: that is where the answer broke off."""
+    etag, moment = str(headers.get("etag", "")), str(headers.get("last-modified", "GMT"))
+    is_moment_cut = moment[3:4] in (",", "") and not moment.endswith("GMT") and len(moment) < _HTTP_DATE_LENGTH
+    return is_moment_cut or (etag.startswith('"') and not etag.endswith('"', 1))
 
 
 def _broke_off(answer: Mapping[str, Any]) -> bool:

@@ -266,10 +266,11 @@ def head(connection: Connection, bucket_name: str, key: str, version_id: str | N
         1 HEAD
     """
     answered = connection.lane.send(LaneRequest("HEAD", bucket_name, key, version_query(version_id), {}, b""))
+    found = None
     if answered is not None:
         with connection.translating("HeadObject", bucket_name, key):
             found = Head.from_headers(_success(answered, "HeadObject", bucket_name, key).headers)
-    else:
+    if found is None or found.size is None or found.etag is None or found.last_modified is None:
         found = Head.from_answer(connection.call("HeadObject", Bucket=bucket_name, Key=key, **_version(version_id)))
     check_version(connection, found, bucket_name, key, version_id)
     return found

@@ -182,7 +182,7 @@ class _Source:
                 raise
             head, first = content.head(self._connection, self._bucket_name, self._key, self._version_id), b""  # empty
         content.check_etag(head.etag, self.etag, self._bucket_name, self._key)
-        self.etag = head.etag
+        self.etag = head.etag or self.etag
         self.size = len(first) if head.size is None else head.size
         return first
 
@@ -249,7 +249,10 @@ class _Source:
         return LaneRequest("GET", self._bucket_name, self._key, self._query, headers, b"")
 
     def _check_same(self, head: Head) -> None:
-        if head.etag != self.etag or (head.size is not None and head.size != self.size):
+        if self.etag is None:
+            self.etag = head.etag  # the answers before did not say
+        is_other = head.etag is not None and head.etag != self.etag
+        if is_other or (head.size is not None and head.size != self.size):
             raise self._changed("was replaced", None)
 
     def _pieces(self, start: int, end: int) -> Any:

@@ -501,7 +501,7 @@ class _Fetch:
             self.end = self.start
             return self
         self.head = Head.from_answer(answer)
-        self._etag = self.head.etag
+        self._etag = self.head.etag or self._etag
         self.md5 = checksum.md5_of(answer)
         self.md5_of_parts = checksum.md5_of_parts(answer)
         self._first = answer["Body"]

@@ -18,6 +18,7 @@ import pytest
 import messageflux_s3 as s3
 from messageflux_s3 import AsyncS3Bucket, S3NoSuchItem
 from tests.cancelling import MOMENTS, cancelled
+from tests.proxy import Fault, run_proxy, scripted
 from tests.servers import Server, run_moto, run_rclone
 from tests.test_lane import ScriptedServer
 
@@ -340,3 +341,31 @@ def test_a_forked_child_has_threads_of_its_own() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     asyncio.run(store.close())
     server.close()
+
+
+async def _load_and_look(store: s3.AsyncS3Store, bucket_name: str) -> s3.AsyncS3Object:
+    async with store:
+        return await store.bucket(bucket_name)["k"].load()
+
+
+def test_what_an_answer_left_out_is_told_as_such(server: Server, bucket: s3.S3Bucket) -> None:
+    """After load() it is of no use to say that one should load()."""
+    bucket.put_object("k", b"five!")
+    with run_proxy(server.endpoint_url, lambda *_: Fault("missing_header", 0.4)) as proxy:
+        store = s3.AsyncS3Store(server.connect(endpoint_url=proxy.endpoint_url))
+        obj = asyncio.run(_load_and_look(store, bucket.name))
+        assert obj.body == b"five!"
+        with pytest.raises(s3.S3ServerError, match=f"the last_modified of s3://{bucket.name}/k"):
+            _ = obj.last_modified
+
+
+def test_a_write_whose_answer_names_no_etag_is_made_again(server: Server, bucket: s3.S3Bucket) -> None:
+    """The etag of what was written is known without a request, so it has to be in the answer."""
+
+    async def write(store: s3.AsyncS3Store) -> str:
+        async with store:
+            return (await store.bucket(bucket.name).put_object("k", b"five!")).etag
+
+    with run_proxy(server.endpoint_url, scripted({("PUT", "k"): [Fault("missing_header", 0.0)]})) as proxy:
+        assert asyncio.run(write(s3.AsyncS3Store(server.connect(endpoint_url=proxy.endpoint_url)))) == bucket["k"].etag
+        assert proxy.counts()["missing_header"] == 1

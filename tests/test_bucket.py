@@ -173,6 +173,21 @@ def test_deleting_a_bucket_survives_a_lost_answer(kind: str, server: Server) -> 
     assert not server.connect().bucket(name).exists()
 
 
+@pytest.mark.parametrize("faults", [1, 9])
+def test_a_wrong_clock_is_not_taken_for_somebody_elses_bucket(faults: int, server: Server, bucket: s3.S3Bucket) -> None:
+    """A HEAD is refused without a word, so the question is put once more in another way."""
+    with run_proxy(server.endpoint_url) as proxy:
+        left = [Fault("skewed_before")] * faults
+        proxy.restart(lambda *_: left.pop() if left else None)
+        store = server.connect(endpoint_url=proxy.endpoint_url, max_attempts=2)
+        if faults == 1:
+            assert store.create_bucket(bucket.name) == store.bucket(bucket.name)
+        else:
+            with pytest.raises(s3.S3AuthenticationError):
+                store.create_bucket(bucket.name)
+        store.close()
+
+
 def test_an_answer_that_broke_off_is_no_account_without_buckets(server: Server, bucket: s3.S3Bucket) -> None:
     """What ends among its headers has no document; it is asked again."""
     with run_proxy(server.endpoint_url, scripted({("GET", ""): [Fault("cut_head", 0.4)]})) as proxy:

@@ -24,7 +24,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from proxy import Fault, run_proxy
+from proxy import Fault, run_proxy, scripted
 from servers import Server
 
 import messageflux_s3 as s3
@@ -805,3 +805,22 @@ def test_large_random_reads_take_one_request(odd: OddServer) -> None:
             file.seek(offset)
             assert file.read(300_001) == BIG[offset : offset + 300_001]
             assert len(odd.requests) == before + 1
+
+
+@pytest.mark.parametrize("number", [0, 1, 2], ids=["first", "second", "third"])
+def test_an_answer_without_an_etag_is_not_another_object(number: int, server: Server, bucket: s3.S3Bucket) -> None:
+    """Nothing says that it was replaced; and what a later answer says of it still does."""
+    data = os.urandom(3 * 1024 * 1024)
+    bucket.put_object("k", data)
+    faults = [None] * number + [Fault("missing_header", 0.0)]
+    with run_proxy(server.endpoint_url, scripted({("GET", "k"): faults})) as proxy:
+        store = server.connect(endpoint_url=proxy.endpoint_url)
+        with store.bucket(bucket.name)["k"].open("rb") as file:
+            assert file.read(10) == data[:10]
+            file.seek(1024 * 1024)
+            assert file.read(300_000) == data[1024 * 1024 :][:300_000]
+            bucket.put_object("k", data[::-1])
+            file.seek(-100_000, os.SEEK_END)
+            with pytest.raises(s3.S3ObjectChanged):
+                file.read()
+        store.close()

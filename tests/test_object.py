@@ -7,12 +7,15 @@ import io
 import pickle
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 from counting import Counted
+from proxy import Fault, run_proxy, scripted
 from servers import Server
 
 import messageflux_s3 as s3
@@ -335,3 +338,43 @@ def test_tags_are_kept_or_refused(server: Server, bucket: s3.S3Bucket, write: Ca
         assert server.name == "moto"
         assert dict(bucket.object("in/k").tags.get()) == {"a": "1"}
         assert [obj.key for obj in bucket.find()] == ["in/k", "source"]
+
+
+HEADERS_AT = {"ETag": 0.0, "Content-Length": 0.2, "Last-Modified": 0.4}
+"""Where in the proxy's list of the headers that may be left out each of these stands."""
+
+
+@pytest.mark.parametrize("at", HEADERS_AT.values(), ids=HEADERS_AT)
+def test_an_answer_that_leaves_out_what_every_store_says_is_asked_again(at: float, server: Server, bucket: s3.S3Bucket) -> None:
+    """Once, it is asked again; for ever, that is an error, and neither None nor something guessed."""
+    whole = bucket.put_object("k", b"five!").reload()
+    with run_proxy(server.endpoint_url, scripted({("HEAD", "k"): [Fault("missing_header", at)]})) as proxy:
+        obj = server.connect(endpoint_url=proxy.endpoint_url, max_attempts=2).bucket(bucket.name)["k"]
+        assert (obj.size, obj.etag, obj.last_modified) == (5, whole.etag, whole.last_modified)
+        assert proxy.counts()["missing_header"] == 1
+        proxy.restart(lambda *_: Fault("missing_header", at))
+        obj.reload()
+        with pytest.raises(s3.S3ServerError):
+            _ = obj.size, obj.etag, obj.last_modified
+
+
+@pytest.mark.parametrize("how", ["stream", "download"])
+def test_half_an_etag_is_no_etag(how: str, server: Server, bucket: s3.S3Bucket, tmp_path: Path) -> None:
+    """Wherever an answer breaks off among its headers: it is asked again or told as broken off, but never for another object."""
+    data = b"five!" * 100
+    etag = bucket.put_object("k", data).etag
+    outcomes = Counter[str]()
+    with run_proxy(server.endpoint_url) as proxy:
+        obj = server.connect(endpoint_url=proxy.endpoint_url, max_attempts=2).bucket(bucket.name)["k"]
+        for cut in range(5, 100, 10):
+            fault = Fault("cut_head", cut / 100)
+            proxy.restart(scripted({("GET", "k"): [fault], ("HEAD", "k"): [fault]}))
+            obj.reload()
+            try:
+                with obj.body_stream as stream:
+                    assert (stream.read() if how == "stream" else obj.download_to(tmp_path / "k").read_bytes()) == data
+                outcomes["right"] += 1
+            except s3.S3ConnectionError:
+                outcomes["broken off"] += 1
+            assert obj.reload().etag == etag
+    assert outcomes["right"] >= 5
