@@ -434,13 +434,17 @@ class S3Object:
             >>> [*bucket.put_object("lines", "one\\ntwo\\n").iter_lines()]
             [b'one', b'two']
         """
-        rest = b""
+        begun: list[bytes] = []  # the pieces of a line whose end has not come
         for chunk in self.iter_chunks():
-            *lines, rest = (rest + chunk).split(b"\n")
+            *lines, rest = chunk.split(b"\n")
+            if lines:
+                lines[0] = b"".join([*begun, lines[0]])
+                begun = []
             for line in lines:
                 yield line[:-1] if line.endswith(b"\r") else line
-        if rest:
-            yield rest
+            begun.append(rest)
+        if last := b"".join(begun):
+            yield last
 
     def download_to(
         self,

@@ -378,3 +378,15 @@ def test_half_an_etag_is_no_etag(how: str, server: Server, bucket: s3.S3Bucket, 
                 outcomes["broken off"] += 1
             assert obj.reload().etag == etag
     assert outcomes["right"] >= 5
+
+
+def test_lines_are_found_wherever_the_pieces_end(moto_bucket: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Line ends at every place of a piece, within a piece and across two; one line of many pieces; with and without a last end."""
+    obj = moto_bucket["k"]
+    for text in (b"one\r\ntwo\n\nthree\r\r\nfour", b"\n\n", b"\r\n", b"a" * 50 + b"\n" + b"b" * 50, b"", b"end\n"):
+        wanted = [line[:-1] if line.endswith(b"\r") else line for line in text.split(b"\n")[:-1]]
+        wanted += [last] if (last := text.rpartition(b"\n")[2]) else []
+        for size in (1, 2, 3, 7, 100):
+            pieces = [text[at : at + size] for at in range(0, len(text), size)]
+            monkeypatch.setattr(s3.S3Object, "iter_chunks", lambda *_, pieces=pieces: iter(pieces))
+            assert [*obj.iter_lines()] == wanted
