@@ -272,6 +272,28 @@ def test_a_download_goes_on_where_it_ended(rclone_bucket: S3Bucket, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
 
 
+def test_the_journal_names_a_part_after_it_is_on_the_disk(
+    rclone_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that loses its power loses what was not; a line about that would leave a hole in the file."""
+    rclone_bucket.upload_object("k", LARGE)
+    parts = {at // transfer.PART_BYTES: LARGE[at : at + transfer.PART_BYTES] for at in range(0, len(LARGE), transfer.PART_BYTES)}
+    on_disk, too_early = set[int](), set[int]()
+    really = os.fsync
+
+    def fsync(file: int) -> None:
+        named = {int(line) for line in (tmp_path / ".t.mfs3-journal").read_text().splitlines()[1:]}
+        too_early.update(named - on_disk)
+        written = {number for number, part in parts.items() if os.pread(file, len(part), number * transfer.PART_BYTES) == part}
+        really(file)
+        on_disk.update(written)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    rclone_bucket.download_file("k", tmp_path / "t", resume=True)
+    assert on_disk == parts.keys()
+    assert not too_early
+
+
 def test_a_resumed_download_of_another_object_begins_anew(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
     """A journal about an etag that is gone counts for nothing."""
     (tmp_path / ".t.mfs3-journal").write_text('{"etag": "other"}\n0\n1\n2\n')
