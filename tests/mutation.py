@@ -1,6 +1,6 @@
 """Mutation testing: one small change to a module at a time, and the tests that should notice.
 
-    python tests/mutation.py                                     # all four modules
+    python tests/mutation.py                                     # all five modules
     python tests/mutation.py keys translate --share 0.5 --seed 1 # a half of their mutants, drawn by seed
     python tests/mutation.py lock --save 1.json
     python tests/mutation.py lock --again 1.json --save 2.json   # after a test was written: what was killed before is not run again
@@ -8,7 +8,8 @@
 The changes are those of cosmic-ray's operators (``pip install cosmic-ray``); of its eleven replacements for every binary operator and
 seven for every comparison one or a few are taken, since the others fall to the same tests. The driver is ours because cosmic-ray's own
 edits the working tree in place, and knows one test command only: here each worker has a copy of the tree, and each module the tests of its
-own, quick ones first. A mutant is killed where they fail or take three times as long; what is argued about the survivors stands in
+own, quick ones first. A mutant is killed where they fail, and --save says by which test; one that takes three times as long is counted by
+itself, since the machine may have been busy, and --again runs it anew. What is argued about the survivors stands in
 docs/explanation/mutants.md.
 """
 
@@ -43,6 +44,7 @@ TESTS = {
     "translate": ["tests/test_translate.py"],
     "conditional": ["tests/test_conditional.py"],
     "lock": ["tests/test_lock.py"],
+    "checksum": ["tests/test_checksum.py"],
 }
 """What a mutant of each module has to get past."""
 
@@ -92,21 +94,27 @@ def copied_tree(folder: Path) -> Path:
     return folder
 
 
-def run_tests(module: str, folder: Path, limit: float) -> str:
-    """``passed``, ``failed`` or ``timeout``."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"--timeout={limit / 2:.0f}", *TESTS[module]]
+def run_tests(module: str, folder: Path, limit: float) -> tuple[str, str]:
+    """``passed``, ``failed`` or ``timeout``, and what pytest says of the first test that did not pass."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-rfE", "--tb=no", "-p", "no:cacheprovider", f"--timeout={limit / 2:.0f}"]
     environment = {**os.environ, "CI": "true", "PYTHONDONTWRITEBYTECODE": "1"}  # the same hypothesis examples for every mutant
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        return "passed" if process.wait(limit) == 0 else "failed"
-    except subprocess.TimeoutExpired:
-        return "timeout"
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [*command, *TESTS[module]], cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            if process.wait(limit) == 0:
+                return "passed", ""
+        except subprocess.TimeoutExpired:
+            return "timeout", ""
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        output.seek(0)
+        lines = output.read().decode(errors="replace").splitlines()
+    noticed = next((line for line in lines if line.startswith(("FAILED ", "ERROR "))), lines[-1] if lines else "")
+    return "timeout" if any("Timeout (>" in line or "+ Timeout +" in line for line in lines) else "failed", noticed
 
 
 def changed(mutant: Mutant) -> tuple[str, str]:
@@ -117,8 +125,8 @@ def changed(mutant: Mutant) -> tuple[str, str]:
     return mutated, "\n".join(line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---"))
 
 
-def tried(mutant: Mutant, mutated: str, folder: Path, limit: float) -> str:
-    """What became of it."""
+def tried(mutant: Mutant, mutated: str, folder: Path, limit: float) -> tuple[str, str]:
+    """What became of it, and which test noticed."""
     target = folder / mutant.path
     source = target.read_text()
     target.write_text(mutated)
@@ -128,10 +136,10 @@ def tried(mutant: Mutant, mutated: str, folder: Path, limit: float) -> str:
         target.write_text(source)
 
 
-def killed_in(path: Path | None) -> dict[tuple[str, str, str], str]:
+def killed_in(path: Path | None) -> dict[tuple[str, str, str], tuple[str, str]]:
     """What failed in a former run: the same change of the same words. Tests only become more; a time-out may have been a busy machine's."""
     entries = json.loads(path.read_text()) if path else []
-    known = {(entry["mutant"]["module"], entry["mutant"]["operator"], entry["diff"]): entry["said"] for entry in entries}
+    known = {(entry["mutant"]["module"], entry["mutant"]["operator"], entry["diff"]): (entry["said"], entry["by"]) for entry in entries}
     for entry in entries:
         if entry["said"] in ("passed", "timeout"):  # of several places that read the same, one survived
             known.pop((entry["mutant"]["module"], entry["mutant"]["operator"], entry["diff"]), None)
@@ -166,21 +174,22 @@ def main() -> int:
             folders.put(copied_tree(Path(scratch, str(number))))
         limits = dict(limits_of(modules, Path(scratch, "0")))
 
-        def test(mutant: Mutant) -> tuple[Mutant, str, str]:
+        def test(mutant: Mutant) -> tuple[Mutant, str, str, str]:
             mutated, diff = changed(mutant)
-            said = known.get((mutant.module, mutant.operator, diff)) or ("" if _is_a_change(mutated) else "none")
+            said, by = known.get((mutant.module, mutant.operator, diff)) or ("" if _is_a_change(mutated) else "none", "")
             if not said:
                 folder = folders.get()
                 try:
-                    said = tried(mutant, mutated, folder, limits[mutant.module])
+                    said, by = tried(mutant, mutated, folder, limits[mutant.module])
                 finally:
                     folders.put(folder)
-            return mutant, said, diff
+            return mutant, said, by, diff
 
-        for mutant, said, diff in executor.map(test, chosen):
-            told.append({"mutant": asdict(mutant), "said": said, "diff": diff})
-            if said == "passed":
-                print(f"\n{mutant.path}:{mutant.line} survived {mutant.operator}\n{diff}", flush=True)
+        for mutant, said, by, diff in executor.map(test, chosen):
+            told.append({"mutant": asdict(mutant), "said": said, "by": by, "diff": diff})
+            if said in ("passed", "timeout"):
+                what = "survived" if said == "passed" else "took too long with"
+                print(f"\n{mutant.path}:{mutant.line} {what} {mutant.operator}\n{diff}", flush=True)
             if options.save:
                 options.save.write_text(json.dumps(told, indent=1))
     print(f"\n{'module':<14}{'mutants':>8}{'killed':>8}{'timeout':>8}{'survived':>9}")
@@ -200,8 +209,9 @@ def limits_of(modules: list[str], folder: Path) -> Iterator[tuple[str, float]]:
     """Three times what the tests take unchanged, and a bit for a busy machine; they have to pass first."""
     for module in modules:
         began = time.monotonic()
-        if run_tests(module, folder, 600) != "passed":
-            raise SystemExit(f"the tests of {module} fail without any change: {' '.join(TESTS[module])}")
+        said, by = run_tests(module, folder, 600)
+        if said != "passed":
+            raise SystemExit(f"the tests of {module} fail without any change: {by or said}")
         yield module, 30 + 3 * (time.monotonic() - began)
 
 
