@@ -50,6 +50,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.is_aws = True
+        self.endpoint_url = "http://s3.test"
         self.config = SimpleNamespace(max_attempts=3, capabilities=None)
         self.capabilities = SimpleNamespace(checksums=True)  # boto3 sends them: nothing is added here
         self.objects: dict[str, Stored] = {}

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import io
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from memory_s3 import Happening, Memory, in_memory
 from proxy import CORRUPT_REQUEST, Fault, Proxy, run_proxy, scripted
 from servers import Server
 
@@ -26,6 +32,191 @@ from messageflux_s3 import (
 MIB = 1024 * 1024
 LARGE = random.Random(11).randbytes(12 * MIB)  # three parts of 5 MiB, the last one short
 
+
+# -- what is decided, answer by answer ----------------------------------------------------------------------------------------------
+
+MD5 = hashlib.md5(b"data", usedforsecurity=False).hexdigest()
+OTHER = "a" * 32
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
+    """A store in memory that takes no checksums of boto3's, on a machine on which MD5 is for no security."""
+    real = hashlib.md5
+
+    def md5(data: bytes = b"", *, usedforsecurity: bool = True) -> Any:
+        if usedforsecurity:
+            raise ValueError("[digital envelope routines] unsupported")
+        return real(data, usedforsecurity=False)
+
+    monkeypatch.setattr(hashlib, "md5", md5)
+    made = in_memory(monkeypatch)
+    made.capabilities = SimpleNamespace(checksums=False)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("answer", "md5", "of_parts"),
+    [
+        ({"ETag": f'"{OTHER}"'}, OTHER, None),
+        ({"ETag": OTHER}, OTHER, None),
+        ({"ETag": f'"{OTHER}"', "ServerSideEncryption": "AES256"}, OTHER, None),
+        ({"ETag": f'"{OTHER}"', "ServerSideEncryption": None, "SSECustomerAlgorithm": None}, OTHER, None),
+        ({"ETag": f'"{OTHER}"', "ServerSideEncryption": "aws:kms"}, None, None),
+        ({"ETag": f'"{OTHER}"', "SSECustomerAlgorithm": "AES256"}, None, None),
+        ({"ETag": f'"{OTHER}-3"'}, None, f"{OTHER}-3"),
+        ({"ETag": f'"{OTHER}-3"', "ServerSideEncryption": "AES256"}, None, f"{OTHER}-3"),
+        ({"ETag": f'"{OTHER}-3"', "ServerSideEncryption": "aws:kms"}, None, None),
+        ({"ETag": f'"{OTHER}-3"', "SSECustomerAlgorithm": "AES256"}, None, None),
+        ({"ETag": f'"{OTHER}-0"'}, None, None),
+        ({"ETag": '"0x8DB"'}, None, None),
+        ({"ETag": None}, None, None),
+        ({}, None, None),
+    ],
+)
+def test_which_etags_are_md5s(answer: dict[str, Any], md5: str | None, of_parts: str | None) -> None:
+    """Those of objects written in one piece or in parts, not encrypted with a key of their own."""
+    assert (checksum.md5_of(answer), checksum.md5_of_parts(answer)) == (md5, of_parts)
+
+
+def test_the_etag_of_parts_is_known_beforehand(memory: Memory) -> None:
+    """The MD5 of their MD5s, and how many they are; of no MD5s there is none."""
+    both = hashlib.md5(bytes.fromhex(MD5 + OTHER), usedforsecurity=False).hexdigest()
+    assert checksum.of_parts([f'"{MD5}"', OTHER]) == f"{both}-2"
+    assert checksum.of_parts([MD5, "0x8DB"]) is None
+    assert checksum.of_parts([f"{MD5}-2"]) is None
+
+
+@pytest.mark.parametrize(
+    ("etag", "refuted"),
+    [(None, False), (MD5, False), ("f" * 32, True), ("0" * 32, True), ("0x8DB", False), (f"{OTHER}-2", False)],
+)
+def test_what_an_etag_refutes(memory: Memory, etag: str | None, refuted: bool) -> None:
+    """Only an MD5 does, and only one that is another."""
+    assert checksum.is_refuted(etag, b"data") is refuted
+
+
+@pytest.mark.parametrize("name", ["ServerSideEncryption", "SSECustomerAlgorithm", "SSEKMSKeyId"])
+def test_what_asks_for_encryption(name: str) -> None:
+    """Any parameter about it does."""
+    assert checksum.is_encrypted({"Key": "k", name: "x"})
+    assert not checksum.is_encrypted({"Key": "k", "StorageClass": "STANDARD"})
+
+
+def sent(memory: Memory, operation: str = "PutObject", *, encrypted: bool = False, **parameters: Any) -> Any:
+    """A write of b"data"."""
+    given = {"Bucket": "b", "Key": "k", "Body": b"data", **parameters}
+    return checksum.call(memory.connection, operation, given, encrypted=encrypted)
+
+
+def told(**answer: Any) -> Happening:
+    """It is done, and the answer tells this of it."""
+    return lambda act: {**act(), **answer}
+
+
+def test_an_md5_goes_along(memory: Memory) -> None:
+    """As S3 wants it; one request, where the store tells the same MD5 or none."""
+    assert sent(memory)["ETag"] == f'"{MD5}"'
+    assert memory.sent[0]["ContentMD5"] == base64.b64encode(bytes.fromhex(MD5)).decode()
+    memory.happens["PutObject"] = deque([told(ETag='"0x8DB"'), told(ETag=f'"{OTHER}"', ServerSideEncryption="aws:kms")])
+    for _ in range(2):
+        sent(memory)
+    assert memory.calls == ["PutObject"] * 3
+
+
+def test_no_md5_goes_along_where_something_else_does(memory: Memory) -> None:
+    """A checksum of the user's or of boto3's; nothing is compared then."""
+    memory.happens["PutObject"] = deque([told(ETag=f'"{OTHER}"') for _ in range(3)])
+    sent(memory, ChecksumCRC32="x")
+    sent(memory, ContentMD5="x")
+    memory.capabilities = SimpleNamespace(checksums=True)
+    sent(memory)
+    assert [parameters.get("ContentMD5") for parameters in memory.sent] == [None, "x", None]
+
+
+@pytest.mark.parametrize("told_md5", ["0" * 32, "f" * 32])
+def test_another_md5_is_looked_into(memory: Memory, told_md5: str) -> None:
+    """Unless it is encrypted: what stands there under that etag says whether it is right, and that is remembered."""
+    memory.happens["PutObject"] = deque([told(ETag=f'"{told_md5}"') for _ in range(5)])
+    sent(memory, encrypted=True)
+    sent(memory, ServerSideEncryption="AES256")
+    assert memory.calls == ["PutObject"] * 2
+    said = f"PutObject on s3://b/k: the MD5 of what was sent is {MD5}, that of what arrived there is {told_md5}"
+    with pytest.raises(S3ChecksumError, match=said):
+        sent(memory)  # what is read has another etag: somebody else's
+    memory.happens["GetObject"] = deque([told(ETag=f'"{told_md5}"', Body=io.BytesIO(b"dat\0")), told(ETag=f'"{told_md5}"')])
+    with pytest.raises(S3ChecksumError) as caught:
+        sent(memory)
+    error = caught.value
+    assert (error.operation, error.bucket, error.key, error.retryable) == ("PutObject", "b", "k", True)
+    assert memory.facts == {}
+    assert sent(memory)["ETag"] == f'"{told_md5}"'
+    assert (memory.calls[2:], memory.sent[-1]) == (["PutObject", "GetObject"] * 3, {"Bucket": "b", "Key": "k"})
+    memory.happens["PutObject"] = deque([told(ETag=f'"{told_md5}"')])
+    sent(memory)
+    assert memory.calls[-1] == "PutObject"
+
+
+def test_a_large_body_is_looked_into_piece_by_piece(memory: Memory) -> None:
+    """All of it counts; and it is closed in the end."""
+    body = random.Random(1).randbytes(2 * MIB + 7)
+    answered = io.BytesIO(body)
+    memory.happens = {"PutObject": deque([told(ETag=f'"{OTHER}"')]), "GetObject": deque([told(ETag=f'"{OTHER}"', Body=answered)])}
+    sent(memory, Body=body)
+    assert answered.closed
+
+
+def test_of_a_part_there_is_nothing_to_look_into(memory: Memory) -> None:
+    """It cannot be read before the object is made."""
+    memory.happens["UploadPart"] = deque([lambda act: {"ETag": f'"{OTHER}"'}])
+    with pytest.raises(S3ChecksumError, match="UploadPart on s3://b/k"):
+        sent(memory, "UploadPart")
+    assert memory.calls == ["UploadPart"]
+    memory.happens["UploadPart"] = deque([lambda act: {"ETag": f'"{OTHER}"'}])
+    sent(memory, "UploadPart", encrypted=True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "other"),
+    [
+        ({"etag": f'"{MD5}"'}, False),
+        ({"etag": f'"{OTHER}"'}, True),
+        ({"etag": "0" * 32}, True),
+        ({"etag": f'"{OTHER}"', "x-amz-server-side-encryption": "AES256"}, True),
+        ({"etag": f'"{OTHER}"', "x-amz-server-side-encryption": "aws:kms"}, False),
+        ({"etag": f'"{OTHER}-1"'}, False),
+        ({}, False),
+    ],
+)
+def test_what_the_lane_has_to_have_written_again(memory: Memory, headers: dict[str, str], other: bool) -> None:
+    """Another MD5, where no TLS and no checksum of boto3's looks after it, on a store whose etags are MD5s."""
+
+    def is_other() -> bool:
+        return checksum.is_other(memory.connection, headers, b"data")
+
+    assert is_other() is other
+    memory.endpoint_url = "https://s3.test"
+    assert is_other() is False
+    memory.endpoint_url = "http://s3.test"
+    memory.capabilities = SimpleNamespace(checksums=True)
+    assert is_other() is False
+    memory.capabilities = SimpleNamespace(checksums=False)
+    memory.remember("etags_are_no_md5", True)
+    assert is_other() is False
+
+
+def test_what_was_read_is_held_to_its_etag(memory: Memory) -> None:
+    """An MD5 above or below that of what arrived is another; an etag that is none says nothing."""
+    checksum.check_received({"ETag": f'"{MD5}"'}, b"data", "b", "k")
+    checksum.check_received({"ETag": '"0x8DB"'}, b"data", "b", "k")
+    for theirs in ("0" * 32, "f" * 32):
+        with pytest.raises(S3ChecksumError, match=f"GetObject on s3://b/k: the MD5 of the object is {theirs}, .* {MD5}") as caught:
+            checksum.check_received({"ETag": theirs}, b"data", "b", "k")
+        error = caught.value
+        assert (error.operation, error.bucket, error.key, error.retryable) == ("GetObject", "b", "k", True)
+
+
+# -- over HTTP ----------------------------------------------------------------------------------------------------------------------
 
 Faults = dict[tuple[str, str], list["Fault | str | None"]]
 
@@ -155,20 +346,3 @@ def test_a_store_whose_etags_are_something_else_is_found_out(moto: Server, moto_
     for number in range(3):
         bucket.upload_object(f"k{number}", b"data")
     assert gets == ["GET"]
-
-
-@pytest.mark.parametrize(
-    ("answer", "md5"),
-    [
-        ({"ETag": '"' + "a" * 32 + '"'}, "a" * 32),
-        ({"ETag": '"' + "a" * 32 + '"', "ServerSideEncryption": "AES256"}, "a" * 32),
-        ({"ETag": '"' + "a" * 32 + '"', "ServerSideEncryption": "aws:kms"}, None),
-        ({"ETag": '"' + "a" * 32 + '"', "SSECustomerAlgorithm": "AES256"}, None),
-        ({"ETag": '"' + "a" * 32 + '-3"'}, None),
-        ({"ETag": '"0x8DB"'}, None),
-        ({}, None),
-    ],
-)
-def test_which_etags_are_md5s(answer: dict[str, Any], md5: str | None) -> None:
-    """Those of objects written in one piece, not encrypted with a key of their own."""
-    assert checksum.md5_of(answer) == md5
