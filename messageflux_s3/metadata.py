@@ -78,7 +78,7 @@ def _decode_value(value: str) -> str:
     if value.isascii():
         if not _WORDS.fullmatch(value):
             return value
-        if value.startswith("=?utf-8?B?") and value.count("=?") == 1:  # our own form; the general one loses line ends
+        if value.startswith("=?utf-8?B?") and len(value.split()) == 1:  # our own form; the general way knows no lone surrogates
             try:
                 return base64.b64decode(value[10:-2], validate=True).decode("utf-8", "surrogatepass")
             except (binascii.Error, UnicodeDecodeError):
