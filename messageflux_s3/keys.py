@@ -36,8 +36,6 @@ def check_bucket_name(name: str) -> str:
 
 def check_key(key: str, *, bucket: str | None = None) -> str:
     """Return the key if S3 takes it; raise S3InvalidName (or TypeError) otherwise."""
-    if type(key) is str and key and len(key) <= 256 and key.isascii():
-        return key  # the usual case, at once: 256 characters are at most 1,024 bytes
     if not isinstance(key, str):
         raise TypeError(f"key must be text, not {type(key).__name__}")
     if not key:
@@ -143,7 +141,7 @@ OUR_OWN_FILES = (".mfs3-partial", ".mfs3-journal")
 _ESCAPE = re.compile(r"%([0-9A-F]{2})")
 _WINDOWS_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?=[ .]|$)")
 _FORBIDDEN = "\0/%"
-_FORBIDDEN_ON_WINDOWS = _FORBIDDEN + '\\:*?"<>|' + "".join(map(chr, range(1, 32)))
+_FORBIDDEN_ON_WINDOWS = _FORBIDDEN + '\\:*?"<>|' + "".join(map(chr, range(32)))
 _NOT_YET_OVER = "%-"  # at the end of a folder's name: the key goes on without a slash
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ntpath
 import os
 import posixpath
+import re
 
 import pytest
 from hypothesis import example, given
@@ -261,6 +262,10 @@ def test_no_signature_is_shown_where_a_link_is_taken_for_a_name() -> None:
         with pytest.raises(S3InvalidName, match="host/bucket/key") as caught:
             door(link)
         assert "hush" not in f"{caught.value!r} {vars(caught.value)}"
+    for whole in ("what?is", "https://host/bucket/key"):
+        for door in (parse_uri, check_bucket_name):
+            with pytest.raises(S3InvalidName, match=re.escape(repr(whole))):
+                door(whole)
 
 
 @pytest.mark.parametrize("path", ["x%2Fy", "%24", "%61", "%-/", "a%-/b", "a//b", "%2f"])
