@@ -93,6 +93,11 @@ class _Seen:
     age: float | None  # seconds since it was written, by the server's own clock
     server_time: datetime | None
 
+    @property
+    def is_free(self) -> bool:
+        """Whether it is a lease that nobody has; a plain lock file is never free."""
+        return self.lease is not None and self.lease.state == "free"
+
 
 class _File:
     """The object under a lock's key: read, and replaced under a condition."""
@@ -250,7 +255,7 @@ class S3Lock:
             conditional.require(self._file.connection, self._file.bucket_name, kind)
         self._stop_renewing()
         until = clock() + self._wait
-        watched, since = "", 0.0
+        watched, since = "", clock()
         while True:
             seen = self._file.read()
             if seen is not None and seen.etag != watched:
@@ -268,14 +273,10 @@ class S3Lock:
 
     def _is_takeable(self, seen: _Seen | None, since: float) -> bool:
         """Absent, free, or expired: nobody renewed it for a whole ttl that we watched, or that the server's own times show."""
-        if seen is None:
+        if seen is None or seen.is_free:
             return True
-        if seen.lease is None:
-            return False  # a plain lock file: never taken over
-        if seen.lease.state == "free":
-            return True
-        if seen.lease.ttl is None:
-            return False
+        if seen.lease is None or seen.lease.ttl is None:
+            return False  # lock files, plain or over a free lease: never taken over
         return clock() - since >= seen.lease.ttl or (seen.age is not None and seen.age >= seen.lease.ttl + 1)
 
     def _take(self, seen: _Seen | None) -> bool:
@@ -364,7 +365,7 @@ class S3Lock:
                 written = self._file.write(self._document(lease), over=self._etag)
             except S3PreconditionFailed:
                 seen = self._file.read()
-                if seen is None or seen.lease is None or seen.lease.state == "free" or seen.lease.nonce not in self._written:
+                if seen is None or seen.lease is None or seen.is_free or seen.lease.nonce not in self._written:
                     raise
                 self._etag = seen.etag
             else:
@@ -461,7 +462,7 @@ def acquire_lock(connection: Connection, bucket_name: str, key: str, data: Mappi
         try:
             if seen is None:
                 return file.write(document, over=None)
-            if seen.lease is None or seen.lease.state != "free":
+            if seen.lease is None or not seen.is_free:
                 break
             # Where nobody has had a token yet there is none to go on from: 0 stays 0.
             token = seen.lease.token + 1 if seen.lease.token else 0
@@ -490,7 +491,7 @@ def release_lock(connection: Connection, bucket_name: str, key: str) -> None:
     conflict: S3Error | None = None
     for _ in range(_RACES):
         seen = file.read()
-        if seen is None or (seen.lease is not None and seen.lease.state == "free"):
+        if seen is None or seen.is_free:
             return
         if seen.lease is None:
             connection.call("DeleteObject", Bucket=bucket_name, Key=key)
@@ -515,13 +516,13 @@ def check_lock(connection: Connection, bucket_name: str, key: str) -> dict[str, 
         1 GET
     """
     seen = _File(connection, bucket_name, key).read()
-    if seen is None or (seen.lease is not None and seen.lease.state == "free"):
+    if seen is None or seen.is_free:
         return None
     return seen.document
 
 
 def _held(file: _File, seen: _Seen | None) -> S3LockError:
-    holder = None if seen is None or (seen.lease is not None and seen.lease.state == "free") else holder_of(seen.document)
+    holder = None if seen is None or seen.is_free else holder_of(seen.document)
     return S3LockError(
         f"the lock {file} is held by {holder!r}" if holder is not None else f"the lock {file} was lost to others again and again",
         lock_holder=holder,

@@ -11,6 +11,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import FrozenInstanceError
 from types import SimpleNamespace
 from typing import Any
 
@@ -210,6 +211,25 @@ def test_without_a_date_nothing_is_old(memory: Memory) -> None:
     memory.happens = {G: deque([lambda act: {name: value for name, value in act().items() if name != "LastModified"}])}
     with pytest.raises(s3.S3LockError):
         made(memory).acquire()
+
+
+def test_what_is_seen_does_not_change() -> None:
+    """A lease and what was read are values: their fields are set once, and there are no others."""
+    lease = lock._Lease("free", 1, None, "", "")
+    for value, name in ((lease, "token"), (lock._Seen({}, lease, "e", None, None), "etag")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(value, name, None)
+        assert not hasattr(value, "__dict__")
+
+
+def test_a_whole_ttl_is_enough(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a moment more has to be watched."""
+    monkeypatch.setattr(lock, "random", SimpleNamespace(uniform=lambda least, most: most))
+    memory.date = None
+    stand(memory, ttl=5.0)
+    one = made(memory, wait=10).acquire()
+    assert memory.slept == [0.25] * 20
+    one.release()
 
 
 def test_who_waits_takes_over_what_nobody_renewed(memory: Memory) -> None:
