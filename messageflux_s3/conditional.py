@@ -404,7 +404,7 @@ def update(
     conflict: S3PreconditionFailed | None = None
     for attempt in range(attempts):
         if attempt:
-            time.sleep(random.uniform(0, min(2.0, 0.02 * 2 ** min(attempt, 8))))
+            time.sleep(random.uniform(0, 0.02 * 2 ** min(attempt, 7)))
         found, before, kept = _read(connection, bucket_name, key)
         after = content.body_bytes(function(before), "what the function returns")
         if before is not None and after == before:
