@@ -134,8 +134,8 @@ def test_no_md5_goes_along_where_something_else_does(memory: Memory) -> None:
     assert [parameters.get("ContentMD5") for parameters in memory.sent] == [None, "x", None]
 
 
-@pytest.mark.parametrize("told_md5", ["0" * 32, "f" * 32])
-def test_another_md5_is_looked_into(memory: Memory, told_md5: str) -> None:
+@pytest.mark.parametrize(("told_md5", "changed"), [("0" * 32, b"dat\0"), ("f" * 32, b"dat1")])
+def test_another_md5_is_looked_into(memory: Memory, told_md5: str, changed: bytes) -> None:
     """Unless it is encrypted: what stands there under that etag says whether it is right, and that is remembered."""
     memory.happens["PutObject"] = deque([told(ETag=f'"{told_md5}"') for _ in range(5)])
     sent(memory, encrypted=True)
@@ -144,7 +144,7 @@ def test_another_md5_is_looked_into(memory: Memory, told_md5: str) -> None:
     said = f"PutObject on s3://b/k: the MD5 of what was sent is {MD5}, that of what arrived there is {told_md5}"
     with pytest.raises(S3ChecksumError, match=said):
         sent(memory)  # what is read has another etag: somebody else's
-    memory.happens["GetObject"] = deque([told(ETag=f'"{told_md5}"', Body=io.BytesIO(b"dat\0")), told(ETag=f'"{told_md5}"')])
+    memory.happens["GetObject"] = deque([told(ETag=f'"{told_md5}"', Body=io.BytesIO(changed)), told(ETag=f'"{told_md5}"')])
     with pytest.raises(S3ChecksumError) as caught:
         sent(memory)
     error = caught.value
