@@ -6,6 +6,7 @@ import http.client
 import inspect
 import pickle
 import ssl
+from typing import Any
 
 import boto3.exceptions
 import botocore.exceptions
@@ -315,6 +316,31 @@ def test_what_is_not_from_below_passes_through() -> None:
     """A bug in a callback of the user's stays his."""
     with pytest.raises(ZeroDivisionError), translating("GetObject", "b", "k"):
         _ = 1 / 0
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "is_about_an_answer"),
+    [
+        ("botocore.parsers", "_parse", True),
+        ("botocore.a", "_parse", False),
+        ("botocore.z", "_parse", False),
+        ("botocore.endpoint", "_needs_retry", True),
+        ("botocore.endpoint", "_a", False),
+        ("botocore.endpoint", "_z", False),
+        ("botocore.a", "_needs_retry", False),
+        ("botocore.z", "_needs_retry", False),
+    ],
+)
+def test_where_it_was_raised_tells_what_it_is_about(module: str, function: str, is_about_an_answer: bool) -> None:
+    """In what reads the answer: about the answer, and worth another try; anywhere else it is a wrong argument, or somebody's bug."""
+    for raised, otherwise in (("RuntimeError()", type(None)), ("ParamValidationError(report='x')", ValueError)):
+        functions: dict[str, Any] = {"__name__": module, "ParamValidationError": botocore.exceptions.ParamValidationError}
+        exec(f"def {function}():\n    raise {raised}", functions)
+        with pytest.raises(Exception) as caught:
+            functions[function]()
+        ours = translate(caught.value, "GetObject", "b", "k")
+        assert type(ours) is (s3.S3ConnectionError if is_about_an_answer else otherwise)
+        assert getattr(ours, "retryable", None) is (True if is_about_an_answer else None)
 
 
 @pytest.mark.parametrize("call", ["buckets", "a loop", "a date"])
