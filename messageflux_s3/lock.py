@@ -189,7 +189,7 @@ class S3Lock:
         self._lease: _Lease | None = None
         self._etag = ""
         self._written: list[str] = []  # nonces of ours that may stand there
-        self._deadline = 0.0
+        self._deadline: float  # of the lease, as soon as there is one
         self._lost = False
         self._pid = os.getpid()
         self._turn = threading.Lock()
