@@ -639,7 +639,9 @@ class AsyncS3Object:
         elif answered.status == 404:
             raise content.lane_error(answered, "GetObject", obj.bucket_name, obj.key)
         else:
-            obj._got(content.head_and_body(answered))
+            found = content.head_and_body(answered)
+            content.check_version(obj._bucket._connection, found[0], obj.bucket_name, obj.key, obj._version_id)
+            obj._got(found)
         return self
 
     async def exists(self) -> bool:
@@ -650,7 +652,9 @@ class AsyncS3Object:
         if answered is None or answered.status == 404:
             # boto3 tells a missing object from a missing bucket
             return await self._engine.run_through_boto3(obj.exists) if answered is None else False
-        obj.reload()._head = content.Head.from_headers(answered.headers)
+        found = content.Head.from_headers(answered.headers)
+        content.check_version(obj._bucket._connection, found, obj.bucket_name, obj.key, obj._version_id)
+        obj.reload()._head = found
         return True
 
     def reload(self) -> AsyncS3Object:

@@ -165,7 +165,9 @@ def get_many(
     def from_lane(request: LaneRequest, response: LaneResponse) -> tuple[Head, bytes | None]:
         if response.status == 404:
             raise content.lane_error(response, "GetObject", bucket_name, request.key)
-        return content.head_and_body(response)
+        found, body = content.head_and_body(response)
+        content.check_version(connection, found, bucket_name, request.key, request.tag.version_id)
+        return found, body
 
     def from_boto3(request: LaneRequest) -> tuple[Head, bytes | None]:
         one: Wanted = request.tag

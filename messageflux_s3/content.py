@@ -365,6 +365,7 @@ def get_pinned(connection: Connection, bucket_name: str, key: str, etag: str | N
     Raises:
         S3NoSuchItem: There is no such object.
         S3ObjectChanged: It has another etag by now.
+        S3Unsupported: It is another version than the one that the parameters name.
 
     Requests:
         1 GET (after a refusal also 1 HEAD, and 1 GET once a store that misreads conditions)
@@ -381,7 +382,8 @@ def get_pinned(connection: Connection, bucket_name: str, key: str, etag: str | N
         return get_pinned(connection, bucket_name, key, etag, parameters)
     try:
         check_etag(unquoted(answer.get("ETag")), etag, bucket_name, key)
-    except S3ObjectChanged:
+        check_version(connection, Head.from_answer(answer), bucket_name, key, parameters.get("VersionId"))
+    except (S3ObjectChanged, S3Unsupported):
         answer["Body"].close()
         raise
     return answer
@@ -565,11 +567,6 @@ class ObjectStream(io.RawIOBase):
             parameters["Range"] = f"bytes={self._at}-{'' if self._end is None else self._end - 1}"
         answer = get_pinned(self._connection, self._bucket_name, self._key, self._etag, parameters)
         self.head = Head.from_answer(answer)
-        try:
-            check_version(self._connection, self.head, self._bucket_name, self._key, self._version_id)
-        except S3Unsupported:
-            answer["Body"].close()
-            raise
         self._etag = self._etag or self.head.etag
         self._raw = answer["Body"]
         served_from = str(answer.get("ContentRange") or "")

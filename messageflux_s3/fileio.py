@@ -182,6 +182,7 @@ class _Source:
                 raise
             head, first = content.head(self._connection, self._bucket_name, self._key, self._version_id), b""  # empty
         content.check_etag(head.etag, self.etag, self._bucket_name, self._key)
+        content.check_version(self._connection, head, self._bucket_name, self._key, self._version_id)
         self.etag = head.etag or self.etag
         self.size = len(first) if head.size is None else head.size
         return first

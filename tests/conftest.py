@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from canned import Canned, run_canned
 from servers import Server, run_moto, run_rclone
 
 if TYPE_CHECKING:
@@ -51,6 +52,13 @@ def moto() -> Iterator[Server]:
 def rclone() -> Iterator[Server]:
     """rclone's server, one for all tests of this process."""
     with run_rclone() as server:
+        yield server
+
+
+@pytest.fixture
+def canned() -> Iterator[Canned]:
+    """A store whose every answer is the test's own."""
+    with run_canned() as server:
         yield server
 
 

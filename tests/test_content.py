@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from canned import Answer, Asked, Canned, refusal
+from proxy import run_proxy, scripted
+from servers import Server
 
 import messageflux_s3 as s3
+from messageflux_s3 import batch, content
 
 BODY = b"0123456789" * 100
 
@@ -123,3 +130,156 @@ def test_a_document_that_is_no_listing_is_no_empty_listing(store_that: Store) ->
     store, _ = store_that("ignores")
     with pytest.raises(s3.S3ServerError, match="no listing"):
         list(store.bucket("bkt").find())
+
+
+# -- ranges and versions that a store does not know ---------------------------------------------------------------------------------
+
+RANGES: dict[str, Read] = {
+    "read_range": lambda obj, folder: obj.read_range(100, 200),
+    "iter_chunks": lambda obj, folder: b"".join(obj.iter_chunks(64, start=100, end=200)),
+    "open": lambda obj, folder: _from_100_to_200(obj),
+    "download_to": lambda obj, folder: Path(obj.download_to(folder / "t", start=100, end=200) or folder / "t").read_bytes(),
+}
+
+
+def _from_100_to_200(obj: s3.S3Object) -> bytes:
+    with obj.open() as file:
+        file.seek(100)
+        return bytes(file.read(100))
+
+
+@pytest.mark.parametrize("read", RANGES.values(), ids=RANGES)
+def test_a_range_that_is_ignored_is_cut_out_here(store_that: Store, read: Read, tmp_path: Path) -> None:
+    """A store that sends the whole object is given up on nothing: what was asked for is what comes."""
+    store, _ = store_that("ignores")
+    assert read(store.bucket("bkt").object("k"), tmp_path) == BODY[100:200]
+
+
+def _as_it_stands(asked: Asked) -> Answer:
+    headers = {"ETag": '"e"', "Last-Modified": "Sat, 21 Nov 2026 05:00:00 GMT", "x-amz-version-id": "v2"}
+    return 200, {**headers, **({"Content-Length": str(len(BODY))} if asked.method == "HEAD" else {})}, BODY
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_another_version_than_was_asked_for_is_an_error(canned: Canned, read: Read, tmp_path: Path) -> None:
+    """A store that ignores the version sends what it has; nobody takes it for what was asked for."""
+    canned.answer = _as_it_stands
+    with pytest.raises(s3.S3Unsupported, match="version v1"):
+        read(canned.bucket().object("k", version_id="v1"), tmp_path / "new")
+    assert not list(tmp_path.rglob("new/*"))
+
+
+@pytest.mark.lane
+def test_another_version_is_an_error_on_the_lane_as_well(canned: Canned) -> None:
+    """One by one, side by side and awaited: none takes what the store has for what was asked for."""
+    canned.answer = _as_it_stands
+    bucket = canned.bucket()
+    assert bucket["k"].body == BODY  # from here on the lane is open
+    connection = bucket._connection
+    [(_, outcome)] = batch.get_many(connection, "bkt", [batch.Wanted("k", "v1")])
+    assert isinstance(outcome, s3.S3Unsupported)
+    for read in (content.head, content.get):
+        with pytest.raises(s3.S3Unsupported, match="version v1"):
+            read(connection, "bkt", "k", "v1")
+        assert read(connection, "bkt", "k", "v2")
+
+    async def awaited() -> None:
+        obj = s3.AsyncS3Store(bucket.store).bucket("bkt").object("k", version_id="v1")
+        for act in (obj.load, obj.exists):
+            with pytest.raises(s3.S3Unsupported, match="version v1"):
+                await act()
+
+    asyncio.run(awaited())
+
+
+def test_a_date_that_is_none_is_none() -> None:
+    """What the store says of the time is all that is missing then."""
+    found = content.Head.from_headers({"etag": '"e"', "last-modified": "yesterday", "content-length": "7"})
+    assert (found.size, found.etag, found.last_modified) == (7, "e", None)
+
+
+def test_an_answer_in_chunks_has_an_end_as_well(canned: Canned, tmp_path: Path) -> None:
+    """No length is said; where the body ends is."""
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (BODY[:300], BODY[300:])) + b"0\r\n\r\n"
+    canned.answer = lambda asked: (200, {"ETag": '"e"', "Transfer-Encoding": "chunked"}, chunks)
+    connection = canned.bucket()._connection
+    assert content.get_stream(connection, "bkt", "k")[1].read() == BODY
+    assert content.get_stream(connection, "bkt", "k")[1].read(5000) == BODY
+
+
+def test_a_refusal_without_a_condition_is_passed_on(canned: Canned) -> None:
+    """412 to a plain GET is an answer nobody can do anything about, not the beginning of a loop."""
+    canned.answer = lambda asked: refusal(412, "PreconditionFailed") if asked.method == "GET" else _as_it_stands(asked)
+    with pytest.raises(s3.S3PreconditionFailed):
+        content.get_stream(canned.bucket()._connection, "bkt", "k")
+    assert canned.whats == ["GET k"]
+
+
+# -- the stream of one GET ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_is_a_raw_file(moto_bucket: s3.S3Bucket) -> None:
+    """Whatever reads from io.RawIOBase reads from it: by pieces, by buffers, to the end and not beyond."""
+    obj = moto_bucket.put_object("k", BODY)
+    with obj.body_stream as stream:
+        assert stream.readable()
+        assert stream.read(0) == b""
+        held = bytearray(7)
+        assert stream.readinto(held) == 7
+        assert bytes(held) + stream.read(3) + stream.readall() == BODY
+        assert (stream.read(), stream.read(5), stream.readinto(held)) == (b"", b"", 0)
+    with pytest.raises(ValueError, match="closed"):
+        stream.read()
+    with io.BufferedReader(content.get_stream(moto_bucket._connection, moto_bucket.name, "k", start=1)[1]) as buffered:
+        assert buffered.read() == BODY[1:]
+
+
+@pytest.mark.parametrize("size", [-1, 600])
+def test_a_stream_goes_on_where_the_connection_broke(moto: Server, moto_bucket: s3.S3Bucket, size: int) -> None:
+    """Asked for the rest alone, under If-Match; after as many attempts as are allowed it is an error that says how much is missing."""
+    moto_bucket.put_object("k", BODY)
+    for faults in (["cut_body"], ["cut_body", "reset_in_response"]):
+        with run_proxy(moto.endpoint_url, scripted({("GET", "k"): faults})) as proxy:
+            connection = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=3).bucket(moto_bucket.name)._connection
+            stream = content.get_stream(connection, moto_bucket.name, "k")[1]
+            assert stream.read(size) == BODY[: size if size > 0 else None]
+            assert len(proxy.seen) == len(faults) + 1
+    with run_proxy(moto.endpoint_url, scripted({("GET", "k"): ["cut_body"] * 9})) as proxy:
+        connection = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=2).bucket(moto_bucket.name)._connection
+        with pytest.raises(s3.S3ConnectionError):
+            content.get_stream(connection, moto_bucket.name, "k")[1].read()
+
+
+# -- what is said of an object when it is written -----------------------------------------------------------------------------------
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "a name of nothing": ({"content_typ": "text/x"}, "'content_typ' is no parameter"),
+    "twice": ({"content_type": "text/x", "ContentType": "text/y"}, "ContentType is given twice"),
+    "tags as a list": ({"tags": ["a"]}, "tags must be a mapping"),
+    "tags of numbers": ({"tags": {"a": 1}}, "tags must be a mapping of text to text"),
+}
+
+
+@pytest.mark.parametrize(("extra", "said"), WRONG.values(), ids=WRONG)
+def test_parameters_without_meaning_are_refused_before_anything_is_sent(canned: Canned, extra: dict[str, Any], said: str) -> None:
+    """Which one, and what is wrong with it."""
+    with pytest.raises(TypeError, match=said):
+        canned.bucket().put_object("k", b"x", **extra)
+    assert canned.asked == []
+
+
+def test_tags_may_be_given_as_the_header_has_them_and_none_is_nothing(moto_bucket: s3.S3Bucket) -> None:
+    """As boto3 takes them; None leaves a parameter to the store."""
+    obj = moto_bucket.put_object("k.txt", b"x", tags="a=1&b=%20", content_type=None)
+    assert dict(obj.tags.get()) == {"a": "1", "b": " "}
+    obj.reload()
+    assert obj.content_type == "text/plain"
+
+
+def test_what_the_lane_brought_pickles_and_shows_like_any_other(bucket: s3.S3Bucket) -> None:
+    """Headers that nobody has looked at yet travel as what they say."""
+    bucket.put_object("k", b"x", {"a": "b"})
+    [obj] = bucket.get_objects(["k"])
+    back = pickle.loads(pickle.dumps(obj))
+    assert (back.size, back.etag, back.metadata) == (1, obj.etag, {"a": "b"})
+    assert repr(obj._head) == repr(back._head)
