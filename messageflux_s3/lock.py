@@ -463,7 +463,7 @@ def acquire_lock(connection: Connection, bucket_name: str, key: str, data: Mappi
             if seen is None:
                 return file.write(document, over=None)
             if seen.lease is None or not seen.is_free:
-                break
+                raise _held(file, seen) from conflict
             # Where nobody has had a token yet there is none to go on from: 0 stays 0.
             token = seen.lease.token + 1 if seen.lease.token else 0
             lease = _Lease("held", token, None, str(document.get("owner", "")), secrets.token_hex(12))
