@@ -294,10 +294,11 @@ def test_who_was_faster_is_named(memory: Memory) -> None:
 
 def test_the_answer_took_longer_than_the_lease(memory: Memory) -> None:
     """Then it is not ours; one moment less, and it is, until a ttl after the question."""
-    stand(memory, state="free")
-    memory.happens = {P: deque([meanwhile(lambda: memory.wait(30))])}
-    with pytest.raises(s3.S3LockError):
-        made(memory).acquire()
+    for late in (30, 31):
+        stand(memory, state="free")
+        memory.happens = {P: deque([meanwhile(lambda seconds=late: memory.wait(seconds))])}
+        with pytest.raises(s3.S3LockError):
+            made(memory).acquire()
     stand(memory, state="free")
     memory.happens = {P: deque([meanwhile(lambda: memory.wait(29.75))])}
     one = made(memory).acquire()
@@ -435,6 +436,10 @@ def test_a_renewal_that_comes_back_too_late(memory: Memory) -> None:
     with pytest.raises(s3.S3LockError):
         one.renew()
     assert one.lost is True
+    later = held(memory)
+    memory.happens = {P: deque([meanwhile(lambda: memory.wait(31))])}
+    with pytest.raises(s3.S3LockError):
+        later.renew()
 
 
 @pytest.mark.parametrize("change", ["another's", "free", "gone", "no lease"])
