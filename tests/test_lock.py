@@ -168,6 +168,15 @@ def test_a_lock_that_nobody_has_ever_had(memory: Memory) -> None:
     assert len(stored(memory)["_lease"]["nonce"]) == 24
 
 
+def test_a_first_token_after_several_seconds(memory: Memory) -> None:
+    """The answer that was to show the next second was slow: a later one does as well."""
+    second = int(memory.server_now.timestamp())
+    memory.happens = {G: deque([None, None, meanwhile(lambda: memory.wait(3))])}
+    one = made(memory).acquire()
+    assert (one.token, memory.calls) == (second * 2**20, [G, P, G, G, P])
+    one.release()
+
+
 def test_a_free_lease_is_taken_at_once(memory: Memory) -> None:
     """One GET, one PUT, the next token; text beyond ASCII is written as it is."""
     stand(memory, state="free")
@@ -436,10 +445,10 @@ def test_a_renewal_that_comes_back_too_late(memory: Memory) -> None:
     with pytest.raises(s3.S3LockError):
         one.renew()
     assert one.lost is True
-    later = held(memory)
-    memory.happens = {P: deque([meanwhile(lambda: memory.wait(31))])}
+    another = held(memory)
+    memory.happens = {P: deque([meanwhile(lambda: memory.wait(30))])}
     with pytest.raises(s3.S3LockError):
-        later.renew()
+        another.renew()  # at its deadline, to the moment
 
 
 @pytest.mark.parametrize("change", ["another's", "free", "gone", "no lease"])
