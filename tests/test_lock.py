@@ -343,7 +343,7 @@ def test_a_first_token_is_not_made_of_what_changed(memory: Memory) -> None:
         assert memory.calls == [G, G, G]
 
 
-def test_a_first_token_wants_the_servers_clock(memory: Memory) -> None:
+def test_a_first_token_wants_the_servers_clock(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a Date, or with one that stands still, there is none; both may be tried again."""
     stand(memory, state="free", token=0)
     memory.date = None
@@ -358,6 +358,11 @@ def test_a_first_token_wants_the_servers_clock(memory: Memory) -> None:
         made(memory).acquire()
     assert 10 <= memory.seconds - began < 10.3
     assert [(error.value.key, error.value.retryable) for error in (silent, stuck)] == [("k", True)] * 2
+    monkeypatch.setattr(lock, "_CLOCK_IS_STUCK", 0.0)
+    memory.slept.clear()
+    with pytest.raises(s3.S3ServerError, match="clock stands still"):
+        made(memory).acquire()
+    assert memory.slept == []  # not a moment longer than that
 
 
 def test_a_lock_is_not_acquired_twice(memory: Memory) -> None:
