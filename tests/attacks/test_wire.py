@@ -136,7 +136,7 @@ class Runner:
             place.renew()
         else:
             place.renew_folder()
-        self.is_fresh = row.prepare is None
+        self.is_fresh = row.prepare is None and row.warm is None  # both write
         place.state.clear()
         self.proxy.restart(no_faults)
         self.wait_for_the_port()
