@@ -364,12 +364,12 @@ class Connection:
         headers = {name.lower() for name in response_dict.get("headers", {})}
         self._wire.received = body if isinstance(body, bytes) else b""
         self._wire.headers = response_dict.get("headers", {})
-        whole = _NEVER_WITHOUT.get(operation_model.name, headers) <= headers and not _is_cut(self._wire.headers)
+        whole = _NEVER_WITHOUT.get(operation_model.name, headers) <= headers
         if operation_model.name in _WITH_A_DOCUMENT:
             whole = bool(body)
         elif operation_model.name == "GetObject":
             whole = bool(headers & {"content-length", "transfer-encoding"})  # else nobody could tell where it was cut
-        if response_dict.get("status_code") in (200, 206) and not whole:
+        if response_dict.get("status_code") in (200, 206) and (not whole or _is_cut(self._wire.headers)):
             # urllib3 lets an answer pass that broke off among its headers: to boto3 it is a failure now, which it asks about again.
             if body is not None and hasattr(body, "close"):
                 body.close()
