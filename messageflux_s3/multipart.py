@@ -70,16 +70,6 @@ class MultipartUpload:
         self.on_sent: Callable[[int], None] | None = None
         """Told the size of each part that arrived, in the thread that sent it; what it raises fails the upload."""
 
-    @property
-    def upload_id(self) -> str | None:
-        """The store's name of the upload; None before the first part."""
-        return self._upload_id
-
-    @property
-    def part_count(self) -> int:
-        """How many parts were added."""
-        return self._next_number - 1
-
     def begin(self) -> str:
         """Begin the upload, if it is not begun.
 

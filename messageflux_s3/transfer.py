@@ -36,7 +36,7 @@ from .progress import Progress, reporting
 _fcntl: ModuleType | None
 try:
     import fcntl as _fcntl
-except ImportError:  # Windows: a file that is open for writing is not taken from under us there
+except ImportError:  # pragma: no cover - Windows, where a file that is open for writing is not taken from under us
     _fcntl = None
 
 THRESHOLD_BYTES = 16 * 1024 * 1024
@@ -387,7 +387,7 @@ def _give_name(partial: Path, target: Path, *, overwrite: bool) -> None:
     """Give a whole file its name, at once."""
     if overwrite:
         partial.replace(target)
-    elif os.name == "nt":
+    elif os.name == "nt":  # pragma: no cover - Windows only
         partial.rename(target)  # refuses there what exists
     else:
         try:
@@ -446,7 +446,7 @@ def check_range(start: int, end: int | None) -> None:
 
 def _write_all(writable: Any, piece: bytes) -> None:
     view = memoryview(piece)
-    while len(view):
+    while True:
         count = writable.write(view)
         if count is None or count >= len(view):  # None: a writable that does not say took it all
             return
@@ -691,7 +691,7 @@ class _Partial:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
         while True:
             self._fd = os.open(self.path, flags, 0o600)
-            if _fcntl is None:
+            if _fcntl is None:  # pragma: no cover - Windows only
                 return True
             try:
                 _fcntl.flock(self._fd, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
@@ -746,14 +746,14 @@ class _Partial:
     def publish(self, *, overwrite: bool) -> None:
         """Give the file its name, at once and whole."""
         _set_usual_mode(self._fd, self._target)
-        if os.name == "nt":
+        if os.name == "nt":  # pragma: no cover - Windows only
             self._close_file()  # an open file keeps its name there; elsewhere the lock on it is kept until it has the new one
         self._forget_journal()  # first: a journal that outlived its file would vouch for the parts of the next one
         _give_name(self.path, self._target, overwrite=overwrite)
         self._is_published = True
 
     def close(self, *, keep: bool) -> None:
-        if os.name == "nt":
+        if os.name == "nt":  # pragma: no cover - Windows only
             self._close_file()
         if not self._is_published and not (keep and self._journal is not None):
             self._forget_journal()
@@ -764,7 +764,7 @@ class _Partial:
         self._close_file()  # last: nobody takes up a file that is about to go
 
     def _close_file(self) -> None:
-        if self._fd != -1:
+        if self._fd != -1:  # pragma: no branch - closed twice on Windows only
             os.close(self._fd)
             self._fd = -1
 
@@ -802,7 +802,7 @@ if hasattr(os, "pwrite") and hasattr(os, "preadv"):
     def _read_at(fd: int, buffer: memoryview, at: int, lock: threading.Lock) -> int:
         return os.preadv(fd, [buffer], at)
 
-else:
+else:  # pragma: no cover - Windows only
 
     def _write_at(fd: int, piece: bytes, at: int, lock: threading.Lock) -> None:
         with lock:

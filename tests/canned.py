@@ -12,9 +12,11 @@ from typing import Any
 
 import messageflux_s3 as s3
 
-Answer = tuple[int, Mapping[str, str], bytes]
-"""Status, headers, body. A header ``Content-Length`` stands in place of the true one: a body that ends early; with ``Transfer-Encoding``
-the body is already in chunks."""
+Answer = tuple[int, Mapping[str, str], bytes] | None
+"""Status, headers and body; None: the connection is closed without an answer.
+
+A header ``Content-Length`` stands in place of the true one: a body that ends early. With ``Transfer-Encoding`` the body is in chunks.
+"""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(int(self.headers.get("Content-Length") or 0)),
         )
         self.server.asked.append(asked)
-        status, headers, body = self.server.answer(asked)
+        answer = self.server.answer(asked)
+        if answer is None:
+            self.close_connection = True
+            return
+        status, headers, body = answer
         self.send_response_only(status)
         if "Transfer-Encoding" not in headers:
             headers = {"Content-Length": str(len(body)), **headers}
@@ -112,6 +118,19 @@ def document(root: str, inside: str = "") -> Answer:
     """An XML answer."""
     text = f'<{root} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inside}</{root}>'
     return 200, {"Content-Type": "application/xml"}, text.encode()
+
+
+def content_of(asked: Asked, body: bytes, etag: str = "e") -> Answer:
+    """What a good store answers to a HEAD or a GET of an object, or of a range of it."""
+    headers = {"ETag": f'"{etag}"', "Last-Modified": "Sat, 21 Nov 2026 05:00:00 GMT"}
+    if asked.method == "HEAD":
+        return 200, {**headers, "Content-Length": str(len(body))}, b""
+    wanted = asked.headers.get("range", "").removeprefix("bytes=")
+    if not wanted:
+        return 200, headers, body
+    first, _, last = wanted.partition("-")
+    start, end = int(first), min(int(last or len(body)), len(body) - 1) + 1
+    return 206, {**headers, "Content-Range": f"bytes {start}-{end - 1}/{len(body)}"}, body[start:end]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canned import Answer, Asked, Canned, refusal
+from canned import Answer, Asked, Canned, content_of, refusal
 from proxy import run_proxy, scripted
 from servers import Server
 
@@ -153,6 +153,26 @@ def test_a_range_that_is_ignored_is_cut_out_here(store_that: Store, read: Read, 
     """A store that sends the whole object is given up on nothing: what was asked for is what comes."""
     store, _ = store_that("ignores")
     assert read(store.bucket("bkt").object("k"), tmp_path) == BODY[100:200]
+
+
+@pytest.mark.parametrize("read", RANGES.values(), ids=RANGES)
+def test_a_range_that_ends_early_is_asked_for_again(canned: Canned, read: Read, tmp_path: Path) -> None:
+    """A store may send less than it was asked for, and say so: the rest is fetched as well."""
+    short = [1]
+
+    def answer(asked: Asked) -> Answer:
+        whole = content_of(asked, BODY)
+        assert whole is not None
+        status, headers, body = whole
+        if status != 206 or not short[0]:
+            return whole
+        short[0] -= 1
+        first = headers["Content-Range"].removeprefix("bytes ").partition("-")[0]
+        return 206, {**headers, "Content-Range": f"bytes {first}-{int(first) + 29}/{len(BODY)}"}, body[:30]
+
+    canned.answer = answer
+    assert read(canned.bucket(max_attempts=2)["k"], tmp_path) == BODY[100:200]
+    assert short == [0]
 
 
 def _as_it_stands(asked: Asked) -> Answer:

@@ -5,11 +5,21 @@ from __future__ import annotations
 import random
 
 import pytest
+from canned import Answer, Asked, Canned, content_of, document, refusal
 from counting import Counted
 from proxy import run_proxy, scripted
 from servers import Server
 
-from messageflux_s3 import S3BatchError, S3Bucket, S3NoSuchItem, S3Unsupported, copying
+from messageflux_s3 import (
+    S3BatchError,
+    S3Bucket,
+    S3Error,
+    S3NoSuchItem,
+    S3ObjectChanged,
+    S3ObjectExists,
+    S3Unsupported,
+    copying,
+)
 
 DATA = random.Random(8).randbytes(12 * 1024 * 1024)
 
@@ -142,3 +152,58 @@ def test_copies_that_fail_are_named(moto: Server, moto_bucket: S3Bucket) -> None
         assert [(failure.key, type(failure.error)) for failure in caught.value.failures] == [("d/5", S3NoSuchItem)]
         assert caught.value.succeeded == [f"d/{number}" for number in range(5)]
         assert proxy.counts()["error_in_200_after"] == 1
+
+
+def test_a_copy_may_be_described_anew(moto_bucket: S3Bucket) -> None:
+    """Its type and its storage class; content, metadata and the other headers are those of the source."""
+    source = moto_bucket.put_object("a.json", b"{}", {"m": "1"}, cache_control="no-store")
+    copied = source.copy_to("b", content_type="text/y", storage_class="STANDARD_IA").reload()
+    answer = moto_bucket._connection.call("HeadObject", Bucket=moto_bucket.name, Key="b")
+    assert (copied.content_type, copied.storage_class, answer["CacheControl"], copied.metadata, copied.body) == (
+        "text/y", "STANDARD_IA", "no-store", {"m": "1"}, b"{}",
+    )  # fmt: skip
+
+
+def test_the_storage_class_is_kept_at_any_size_and_between_accounts(moto: Server, moto_bucket: S3Bucket) -> None:
+    """In parts, and streamed through here where the store is of the same kind."""
+    source = moto_bucket.put_object("a", DATA, {"m": "1"}, storage_class="STANDARD_IA")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
+        assert source.copy_to("parts", part_size_bytes=5 * 1024 * 1024).reload().storage_class == "STANDARD_IA"
+    theirs = moto.connect(access_key="SOMEBODYELSE", secret_key="SECRETKEY0123456").bucket(moto_bucket.name)
+    streamed = source.copy_to(theirs["streamed"], if_absent=True).reload()
+    assert (streamed.storage_class, streamed.metadata, streamed.body == DATA) == ("STANDARD_IA", {"m": "1"}, True)
+    with pytest.raises(S3ObjectExists):
+        source.copy_to(theirs["streamed"], if_absent=True)
+
+
+def test_a_source_that_changes_while_it_is_copied_makes_no_mixture(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part is copied under the etag of the first; what was begun is taken away."""
+    monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "HEAD":
+            return content_of(asked, b"x" * 100)
+        if asked.method == "POST":
+            return document("InitiateMultipartUploadResult", "<UploadId>U</UploadId>")
+        return (204, {}, b"") if asked.method == "DELETE" else refusal(412, "PreconditionFailed")
+
+    canned.answer = answer
+    with pytest.raises(S3ObjectChanged, match="changed while it was being copied: its etag is no longer e"):
+        canned.bucket()["a"].copy_to("b", tags={})
+    assert canned.whats[-1] == "DELETE b?uploadId"
+    assert "POST b?uploadId" not in canned.whats
+
+
+def test_a_source_is_not_deleted_for_a_copy_that_is_not_whole(canned: Canned) -> None:
+    """Whatever the store says of the copy: what stands there afterwards is looked at."""
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "PUT":
+            return document("CopyObjectResult", "<ETag>e</ETag>")
+        return content_of(asked, b"x" * (9 if asked.key == "a" else 5))
+
+    canned.answer = answer
+    with pytest.raises(S3Error, match="has 5 bytes, its source 9: the source was not deleted"):
+        canned.bucket()["a"].move_to("b")
+    assert [what for what in canned.whats if what.startswith("DELETE")] == []

@@ -12,9 +12,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from canned import Answer, Asked, Canned, content_of, refusal
 from proxy import run_proxy, scripted
 from servers import Server
 
@@ -26,6 +29,7 @@ from messageflux_s3 import (
     S3NoSuchItem,
     S3ObjectChanged,
     checksum,
+    content,
     transfer,
 )
 
@@ -421,3 +425,280 @@ def test_errors_are_of_one_tree(moto_store: object, tmp_path: Path) -> None:
         bucket.upload_object("k", b"x")
     with pytest.raises(S3Error):
         bucket.download_file("k", tmp_path / "t")
+
+
+# -- what cannot be meant, and what a source may do ----------------------------------------------------------------------------------
+
+WRONG: dict[str, tuple[Callable[[S3Bucket, Path], object], type[Exception], str]] = {
+    "a part size of text": (lambda b, p: b.upload_object("k", b"x", part_size_bytes="5"), TypeError, "part_size_bytes .*not str"),
+    "a part size of truth": (lambda b, p: b.upload_object("k", b"x", part_size_bytes=True), TypeError, "part_size_bytes .*not bool"),
+    "a start of text": (lambda b, p: b["k"].download_to(p / "t", start="1"), TypeError, "start must be a whole number .*not str"),
+    "an end of truth": (lambda b, p: b["k"].download_to(p / "t", end=True), TypeError, "end must be a whole number .*not bool"),
+    "a start from the end": (lambda b, p: b["k"].download_to(p / "t", start=-1), ValueError, "start=-1"),
+    "into nothing": (lambda b, p: b.download_object("k", object()), TypeError, r"must have write\(\), object has not"),
+    "onto a folder": (lambda b, p: b.download_file("k", p), IsADirectoryError, "a folder is in the way"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
+def test_what_has_no_meaning_is_refused_before_anything_is_sent(
+    canned: Canned, tmp_path: Path, act: Callable[[S3Bucket, Path], object], error: type[Exception], said: str
+) -> None:
+    """Which argument, and what is wrong with it."""
+    with pytest.raises(error, match=said):
+        act(canned.bucket(), tmp_path)
+    assert canned.asked == []
+
+
+class _Source:
+    """A readable that gives what it was told to, one thing a time."""
+
+    def __init__(self, *pieces: object) -> None:
+        self._pieces = iter(pieces)
+
+    def read(self, size: int) -> object:
+        return next(self._pieces, b"")
+
+
+def test_text_goes_up_as_utf_8(bucket: S3Bucket) -> None:
+    """As a whole, from an iterable and from a file that was opened for text."""
+    for source in ("zwölf", iter(["zw", "", "ölf".encode()]), _Source("zw", "ölf")):
+        bucket.upload_object("k", source)
+        assert bucket["k"].body == "zwölf".encode()
+
+
+@pytest.mark.parametrize(("piece", "error", "said"), [(None, BlockingIOError, "not blocking"), (5, TypeError, "gave int")])
+def test_a_source_that_gives_nothing_useful_is_told_so(canned: Canned, piece: object, error: type[Exception], said: str) -> None:
+    """And nothing is sent of it."""
+    with pytest.raises(error, match=said):
+        canned.bucket().upload_object("k", _Source(b"x", piece))
+    assert canned.asked == []
+
+
+def test_a_source_that_is_cut_while_it_is_read_makes_no_object(moto_bucket: S3Bucket) -> None:
+    """A file that shrinks: less comes than it said it has, and a shorter object would be no copy of it."""
+
+    class Shrinks(io.BytesIO):
+        def seek(self, at: int, whence: int = 0) -> int:
+            return super().seek(at, whence) + (1000 if whence == 2 else 0)
+
+    with pytest.raises(OSError, match=f"ended after {6 * MIB:,} of {6 * MIB + 1000:,} bytes"):
+        moto_bucket.upload_object("k", Shrinks(LARGE[: 6 * MIB]), part_size_bytes=5 * MIB)
+    assert unfinished_uploads(moto_bucket) == []
+    assert not moto_bucket["k"].exists()
+
+
+def test_no_more_parts_than_an_object_can_have(moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Just as many are an object; one byte more is an error that says what to do, and no object."""
+    monkeypatch.setattr(transfer, "MAX_PARTS", 2)
+    assert moto_bucket.upload_object("k", LARGE[: 10 * MIB], part_size_bytes=5 * MIB).size == 10 * MIB
+    for source in (LARGE[: 10 * MIB + 1], iter([LARGE[: 10 * MIB + 1]])):
+        with pytest.raises(ValueError, match="longer than 2 parts of this size; make them larger"):
+            moto_bucket.upload_object("k", source, part_size_bytes=5 * MIB)
+    assert unfinished_uploads(moto_bucket) == []
+
+
+# -- downloads that meet something --------------------------------------------------------------------------------------------------
+
+BODY = random.Random(9).randbytes(3000)
+MD5 = hashlib.md5(BODY).hexdigest()
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of a thousand bytes, so that three thousand are many."""
+    monkeypatch.setattr(transfer, "PART_BYTES", 1000)
+    monkeypatch.setattr(transfer, "_PIECE_BYTES", 100)
+
+
+class _Slow:
+    """Takes three bytes at a time, or does not say how many."""
+
+    def __init__(self, *, says: bool) -> None:
+        self.got = b""
+        self._says = says
+
+    def write(self, piece: memoryview) -> int | None:
+        taken = bytes(piece[:3]) if self._says else bytes(piece)
+        self.got += taken
+        return len(taken) if self._says else None
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_a_writable_may_take_a_little_at_a_time(canned: Canned, says: bool) -> None:
+    """As a raw file or a socket does: what it left is offered again."""
+    canned.answer = lambda asked: content_of(asked, BODY)
+    writable = _Slow(says=says)
+    canned.bucket().download_object("k", writable)
+    assert writable.got == BODY
+
+
+def test_what_is_written_to_a_stream_is_held_to_the_etag(canned: Canned) -> None:
+    """It is too late to take the bytes back, and not too late to say so."""
+    canned.answer = lambda asked: content_of(asked, BODY[1:] + b"x", MD5)
+    with pytest.raises(S3ChecksumError, match=MD5):
+        canned.bucket().download_object("k", io.BytesIO())
+    canned.bucket().download_object("k", io.BytesIO(), verify_checksum=False)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_version_comes_down_in_parts_of_it(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """Each part is asked of the version."""
+    moto_bucket.versioning.enable()
+    first = moto_bucket.put_object("k", BODY)
+    moto_bucket.put_object("k", b"newer")
+    moto_bucket.object("k", version_id=first.version_id).download_to(tmp_path / "t")
+    assert (tmp_path / "t").read_bytes() == BODY
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("etag", [MD5, "0" * 32, "0" * 32 + "-2", "0" * 32 + "-3"])
+def test_what_was_gathered_in_parts_is_held_to_the_etag(canned: Canned, tmp_path: Path, etag: str) -> None:
+    """As far as it tells: the MD5 of the whole, or that of parts whose length the store tells; others cannot be checked."""
+
+    def answer(asked: Asked) -> Answer:
+        if "partNumber" in asked.query:
+            return content_of(asked, BODY[:1000], etag) if etag.endswith("-3") else refusal(400, "InvalidArgument")
+        return content_of(asked, BODY, etag)
+
+    canned.answer = answer
+    if etag in (MD5, "0" * 32 + "-2"):
+        canned.bucket().download_file("k", tmp_path / "t", verify_checksum=True)
+        assert (tmp_path / "t").read_bytes() == BODY
+        return
+    with pytest.raises(S3ChecksumError, match=etag):
+        canned.bucket().download_file("k", tmp_path / "t", verify_checksum=True)
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_parts_of_unequal_length_are_not_checked(canned: Canned, tmp_path: Path) -> None:
+    """Where the first part's length does not give their number nobody knows where the others begin."""
+    canned.answer = lambda asked: content_of(asked, BODY[: 2000 if "partNumber" in asked.query else None], "0" * 32 + "-3")
+    canned.bucket().download_file("k", tmp_path / "t", verify_checksum=True)
+    assert (tmp_path / "t").read_bytes() == BODY
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_resumed_download_is_held_to_the_etag_as_well(canned: Canned, tmp_path: Path) -> None:
+    """With the parts that an earlier one left: of the right bytes a file, of wrong ones an error."""
+    missing = {"bytes=2000-2999"}
+    canned.answer = lambda asked: None if asked.headers.get("range") in missing else content_of(asked, BODY, MD5)
+    for spoiled in (False, True):
+        missing = {"bytes=2000-2999"}
+        with pytest.raises(S3ConnectionError):
+            canned.bucket().download_file("k", tmp_path / "t", resume=True)
+        missing = set()
+        canned.asked.clear()
+        if spoiled:
+            with (tmp_path / ".t.mfs3-partial").open("r+b") as file:
+                file.write(b"spoiled")
+            with pytest.raises(S3ChecksumError):
+                canned.bucket().download_file("k", tmp_path / "t", resume=True, verify_checksum=True)
+        else:
+            canned.bucket().download_file("k", tmp_path / "t", resume=True, verify_checksum=True)
+            assert (tmp_path / "t").read_bytes() == BODY
+            assert "bytes=2000-2999" in [asked.headers.get("range") for asked in canned.asked]
+            (tmp_path / "t").unlink()
+    assert [*tmp_path.iterdir()] == []
+
+
+def _cut(asked: Asked) -> Answer:
+    """The first 1,500 bytes of the object, and then the connection is closed."""
+    whole = content_of(asked, BODY, MD5)
+    assert whole is not None
+    return whole[0], {**whole[1], "Content-Length": str(len(BODY))}, BODY[:1500]
+
+
+@pytest.mark.parametrize(
+    "second", [lambda asked: content_of(asked, BODY, MD5), lambda asked: (200, {"ETag": f'"{MD5}"'}, BODY)], ids=["a range", "the whole"]
+)
+def test_a_download_goes_on_after_a_break(canned: Canned, tmp_path: Path, second: Callable[[Asked], Answer]) -> None:
+    """At its offset; also where the store knows no ranges and sends everything again."""
+    canned.answer = lambda asked: _cut(asked) if len(canned.asked) == 1 else second(asked)
+    canned.bucket(max_attempts=2).download_file("k", tmp_path / "t")
+    assert (tmp_path / "t").read_bytes() == BODY
+    assert canned.asked[1].headers["range"] == "bytes=1500-2999"
+
+
+def test_an_attempt_that_fails_at_once_is_one_of_them(canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store may be away for a moment when the download wants to go on."""
+    canned.answer = lambda asked: _cut(asked) if len(canned.asked) == 1 else content_of(asked, BODY, MD5)
+    get, away = content.get_pinned, [False, True, False]
+
+    def get_or_fail(*args: Any) -> Any:
+        if away.pop(0):
+            raise S3ConnectionError("away")
+        return get(*args)
+
+    monkeypatch.setattr(content, "get_pinned", get_or_fail)
+    canned.bucket(max_attempts=3).download_file("k", tmp_path / "t")
+    assert (tmp_path / "t").read_bytes() == BODY
+    assert away == []
+
+
+def test_an_object_that_is_deleted_in_the_middle_has_changed(canned: Canned, tmp_path: Path) -> None:
+    """Not merely missing: a part of it had come."""
+    canned.answer = lambda asked: _cut(asked) if len(canned.asked) == 1 else refusal(404, "NoSuchKey")
+    with pytest.raises(S3ObjectChanged, match="was deleted while it was being read"):
+        canned.bucket(max_attempts=3).download_file("k", tmp_path / "t")
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_when_one_part_fails_the_others_stop(canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of what they are reading; none of them is noted as whole."""
+    fetches: list[transfer._Fetch] = []
+
+    class Seen(transfer._Fetch):
+        def __enter__(self) -> transfer._Fetch:
+            fetches.append(self)
+            return super().__enter__()
+
+    monkeypatch.setattr(transfer, "_Fetch", Seen)
+    canned.answer = lambda asked: content_of(asked, BODY, MD5)
+    first = threading.Lock()
+
+    def progress(count: int) -> None:
+        if count and first.acquire(blocking=False):
+            raise RuntimeError("enough")
+        if count:
+            assert fetches[0].stopped.wait(60)
+
+    with pytest.raises(RuntimeError, match="enough"):
+        canned.bucket().download_file("k", tmp_path / "t", resume=True, progress=progress)
+    assert (tmp_path / ".t.mfs3-journal").read_bytes().count(b"\n") == 1  # the heading
+
+
+def test_the_system_may_write_a_little_at_a_time(canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a full disk or after a signal: what was left is written as well."""
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, piece, at: pwrite(fd, piece[:700], at))
+    canned.answer = lambda asked: content_of(asked, BODY, MD5)
+    canned.bucket().download_file("k", tmp_path / "t")
+    assert (tmp_path / "t").read_bytes() == BODY
+
+
+def test_a_partial_file_that_got_its_name_meanwhile_is_let_go(canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between opening it and locking it the other download may end: then its file is the target, and not ours to write to."""
+    import fcntl
+
+    flock = fcntl.flock
+    target, partial = tmp_path / "t", tmp_path / ".t.mfs3-partial"
+
+    def lock(fd: int, flags: int) -> None:
+        if not target.exists():
+            partial.rename(target)
+            target.write_bytes(b"whole")
+        flock(fd, flags)
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    canned.answer = lambda asked: content_of(asked, BODY, MD5)
+    with pytest.raises(S3ConnectionError):
+        transfer.download(canned.bucket()._connection, "bkt", "k", target, resume=True, if_match=MD5, progress=_lose)
+    assert target.read_bytes() == b"whole"
+
+
+def _lose(count: int) -> None:
+    if count:
+        raise S3ConnectionError("lost")
