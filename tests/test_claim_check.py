@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +14,15 @@ from hypothesis import strategies as st
 
 from messageflux_s3 import Pointer, S3AccessDenied, S3Bucket, make_pointer, parse_pointer
 from messageflux_s3.claim_check import ClaimCheck
-from messageflux_s3.pointers import join_receipt_handle, split_receipt_handle, wrap_store_key
+from messageflux_s3.pointers import (
+    headers_from_metadata,
+    headers_to_metadata,
+    join_receipt_handle,
+    make_store_key,
+    parse_store_key,
+    split_receipt_handle,
+    wrap_store_key,
+)
 
 
 def test_a_small_payload_is_sent_as_it_is(s3_bucket: S3Bucket) -> None:
@@ -181,3 +191,135 @@ def test_headers_that_would_be_taken_for_ours(s3_bucket: S3Bucket) -> None:
             ClaimCheck(s3_bucket).check_in(b"x", {name: number})
     with pytest.raises(ValueError, match="more than the threshold of 10"):
         ClaimCheck(s3_bucket, threshold=10).check_in(b"x", {"name": {"DataType": "String", "StringValue": "y" * 20}})
+
+
+NO_MESSAGE: dict[str, tuple[Any, type[Exception], str]] = {
+    "a number": (7, TypeError, "message must be one of SQS, .* not int"),
+    "a mapping without a body": ({"Records": []}, ValueError, "must have a 'Body' .* one message at a time"),
+    "a pair without a body": ((7, {}), TypeError, "message's body must be bytes or text, not int"),
+    "headers of a number": (("x", 7), ValueError, "message's headers must be a mapping or pairs, not int"),
+    "an envelope without a message": ({"Sns": {"Message": 5}}, ValueError, "an envelope of SNS without a 'Message'"),
+    "an envelope of nothing": ({"Sns": None}, ValueError, "an envelope of SNS without a 'Message'"),
+    "an envelope with a list": ({"Sns": {"Message": "x", "MessageAttributes": []}}, ValueError, "'MessageAttributes' are no mapping"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "error", "said"), NO_MESSAGE.values(), ids=NO_MESSAGE)
+def test_what_is_no_message_is_told_so(s3_bucket: S3Bucket, message: Any, error: type[Exception], said: str) -> None:
+    """Not read as a payload, and not as "no payload" either."""
+    for act in (ClaimCheck(s3_bucket).check_out, ClaimCheck(s3_bucket).discard):
+        with pytest.raises(error, match=said):
+            act(message)
+
+
+@pytest.mark.parametrize("body", ['{"TopicArn": broken', '{"TopicArn": 1, "Type": "Other"}', '["TopicArn"]'])
+def test_what_only_looks_like_an_envelope_is_a_payload(s3_bucket: S3Bucket, body: str) -> None:
+    """As it came."""
+    assert ClaimCheck(s3_bucket).check_out({"Body": body}) == (body.encode(), {})
+    assert ClaimCheck(s3_bucket).discard({"Body": body}) is False
+
+
+def test_receipt_handles_in_both_forms(s3_bucket: S3Bucket) -> None:
+    """boto3 takes the broker's own, AWS's extended clients the one that says where the payload is."""
+    check = ClaimCheck(s3_bucket)
+    body, attributes = make_pointer(s3_bucket.name, "k", 5)
+    marked = {"Body": body, "MessageAttributes": attributes, "ReceiptHandle": "r"}
+    extended = check.receipt_handle(marked, extended=True)
+    assert extended == join_receipt_handle(Pointer(s3_bucket.name, "k"), "r")
+    assert check.receipt_handle({**marked, "ReceiptHandle": extended}) == "r"
+    assert check.receipt_handle({"Body": "plain", "receiptHandle": "r"}, extended=True) == "r"
+    with pytest.raises(ValueError, match="no receipt handle"):
+        check.receipt_handle({"Body": "plain"})
+
+
+@pytest.mark.parametrize("headers", [{"__ORIGINAL_MESSAGE_SIZE_HEADER__": 9, "a": "1"}, [("a", b"1")]])
+def test_messageflux_headers_in_any_shape(s3_bucket: S3Bucket, headers: Any) -> None:
+    """What an earlier claim check left among them goes; pairs come back as pairs."""
+    check = ClaimCheck(s3_bucket, threshold=60, wire="messageflux")
+    back = check.check_out(check.check_in(b"x" * 99, headers))
+    assert back == (b"x" * 99, {"a": "1"} if isinstance(headers, dict) else [("a", b"1")])
+
+
+# -- the formats ----------------------------------------------------------------------------------------------------------------------
+
+NO_POINTER: dict[str, Any] = {
+    "a number": 7,
+    "a payload too long to be one": '["software.amazon.payloadoffloading.PayloadS3Pointer", {}]' + " " * 70_000,
+    "three things": "[1, 2, 3]",
+    "a class of somebody else": '["com.example.Pointer", {"s3BucketName": "bucket", "s3Key": "k"}]',
+    "no place": '["software.amazon.payloadoffloading.PayloadS3Pointer", "k"]',
+    "no key": '["software.amazon.payloadoffloading.PayloadS3Pointer", {"s3BucketName": "bucket"}]',
+    "no bucket's name": '["software.amazon.payloadoffloading.PayloadS3Pointer", {"s3BucketName": "B", "s3Key": "k"}]',
+    "messageflux's mark and no more": b"__MSGSTORE_WRAPPER__|__S3_MSGSTORE__",
+    "messageflux's mark and a list": wrap_store_key('[{"bucket_name": "bucket"}]'),
+    "messageflux's mark and a number for a key": wrap_store_key('{"bucket_name": "bucket", "key": 1}'),
+}
+
+
+@pytest.mark.parametrize("body", NO_POINTER.values(), ids=NO_POINTER)
+def test_what_is_no_pointer_is_none(body: Any) -> None:
+    """Whatever it resembles."""
+    assert parse_pointer(body) is None
+
+
+WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
+    "attributes of a number": (lambda: parse_pointer(b"", 7), TypeError, "attributes must be a mapping or .* pairs, not int"),  # type: ignore[arg-type]
+    "a size of text": (lambda: make_pointer("bucket", "k", "5"), TypeError, "size must be a number of bytes, not str"),  # type: ignore[arg-type]
+    "a negative size": (lambda: make_pointer("bucket", "k", -1), ValueError, "size must not be negative, but is -1"),
+    "a key that would end itself": (
+        lambda: join_receipt_handle(Pointer("bucket", "a-..s3Key..-b"), "r"), ValueError, "which ends a key in a receipt handle",
+    ),
+    "a store key of a list": (lambda: parse_store_key("[]"), ValueError, "must be an object with 'bucket_name' and 'key'"),
+    "a store key without one": (lambda: parse_store_key("{}"), ValueError, "must name its 'bucket_name' and 'key'"),
+    "headers of a list": (lambda: headers_from_metadata({"originalheaders": "[]"}), ValueError, "must be a JSON object, not a list"),
+    "headers without a bottom": (lambda: headers_from_metadata({"originalheaders": "[" * 100_000}), ValueError, "nested too deeply"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
+def test_formats_that_cannot_be_written_or_read_say_why(act: Callable[[], object], error: type[Exception], said: str) -> None:
+    """Which part, and what is wrong with it."""
+    with pytest.raises(error, match=said):
+        act()
+
+
+HALVES = ("-..s3BucketName..-bucket", "-..s3BucketName..-bucket-..s3BucketName..-k", "-..s3BucketName..-b-..s3BucketName..--..s3Key..-k")
+
+
+@pytest.mark.parametrize("handle", HALVES)
+def test_half_a_receipt_handle_is_the_broker_s_own(handle: str) -> None:
+    """What does not say a bucket and a key says nothing."""
+    assert split_receipt_handle(handle) == (None, handle)
+
+
+def test_headers_that_json_does_not_know_are_written_as_messageflux_does() -> None:
+    """Times, bytes, and whatever has a text."""
+    headers = {
+        "date": datetime.date(2026, 11, 21), "moment": datetime.datetime(2026, 11, 21, 12, 30), "time": datetime.time(12, 30),
+        "bytes": b"a\xff", "other": 1j, "word": "=?x",
+    }  # fmt: skip
+    metadata, whole = headers_to_metadata(headers)
+    assert whole
+    assert "=?" not in metadata["originalheaders"]
+    assert headers_from_metadata(metadata) == {
+        "date": "2026-11-21", "moment": "2026-11-21T12:30:00", "time": "12:30", "bytes": "a\\xff", "other": "1j", "word": "=?x",
+    }  # fmt: skip
+
+
+def test_headers_that_metadata_has_no_room_for_travel_in_the_key() -> None:
+    """As many as fit go into the metadata, and all of them into the key."""
+    headers = {"small": "1", "large": "x" * 3000, "last": "2"}
+    metadata, whole = headers_to_metadata(headers)
+    assert (headers_from_metadata(metadata), whole) == ({"small": "1", "last": "2"}, False)
+    pointer = parse_pointer(wrap_store_key(make_store_key("bucket", "k", headers)))
+    assert pointer is not None
+    assert (pointer.bucket, pointer.key, pointer.headers) == ("bucket", "k", headers)
+
+
+@pytest.mark.parametrize(
+    ("value", "size"), [({"stringValue": "5"}, 5), ({"Value": "5"}, 5), (b"5", 5), (5, 5), ("five", None), (True, None), (-1, None)]
+)
+def test_the_size_in_any_shape(value: Any, size: int | None) -> None:
+    """As SQS, Lambda, SNS, RabbitMQ and Kafka give it; what is no number is none."""
+    pointer = parse_pointer(make_pointer("bucket", "k", 5)[0], {"ExtendedPayloadSize": value})
+    assert pointer is not None and pointer.size == size

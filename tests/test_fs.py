@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from functools import partial
@@ -275,3 +276,117 @@ def test_wrong_settings_are_told_at_once(s3_store: s3.S3Store, call: Any) -> Non
     """Settings that contradict or do not exist are a TypeError."""
     with pytest.raises(TypeError):
         call(s3_store)
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "an event loop": (lambda fs: MessagefluxS3FileSystem(fs.store, asynchronous=True), "use messageflux_s3.async_connect"),
+    "a bucket for an object": (lambda fs: fs.cat_file("bucket"), "'bucket' names no object: a path is bucket/key"),
+    "no depth": (lambda fs: fs.find("bucket", maxdepth=0), "maxdepth must be at least 1"),
+    "ranges of two lengths": (lambda fs: fs.cat_ranges(["b/a"], [0, 1], [1]), "must be of one length"),
+}
+
+
+@pytest.mark.parametrize(("act", "said"), WRONG.values(), ids=WRONG)
+def test_arguments_without_meaning_are_named(fs: MessagefluxS3FileSystem, act: Any, said: str) -> None:
+    """A ValueError that says what would do."""
+    with pytest.raises(ValueError, match=said):
+        act(fs)
+
+
+def test_what_is_not_there_is_found_empty(fs: MessagefluxS3FileSystem, root: str) -> None:
+    """A missing bucket, a missing folder; all buckets are walked from the top."""
+    assert fs.find("no-such-bucket-here") == []
+    assert fs.find("no-such-bucket-here", detail=True) == {}
+    assert fs.find(f"{root}/nothing") == []
+    fs.pipe(f"{root}/a/b", b"x")
+    assert f"{root}/a/b" in fs.find("")
+    assert fs.find(f"{root}/a/b") == [f"{root}/a/b"]
+
+
+def test_folders_without_a_name_are_left_out(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, root: str) -> None:
+    """Their paths would be those of others; the marker of a folder is no file in it."""
+    s3_bucket.put_objects([("a/", b""), ("a//x", b"1"), ("a/b", b"2")])
+    assert [entry["name"] for entry in fs.ls(f"{root}/a")] == [f"{root}/a/b"]
+    s3_bucket.put_object("empty/", b"")
+    assert fs.ls(f"{root}/empty") == []
+
+
+def test_a_checksum_and_a_link(fs: MessagefluxS3FileSystem, root: str) -> None:
+    """The one changes with the content, the other reads it without credentials."""
+    fs.pipe(f"{root}/k", b"one")
+    before = fs.checksum(f"{root}/k")
+    assert fs.checksum(f"{root}/k") == before
+    with urllib.request.urlopen(fs.sign(f"{root}/k"), timeout=20) as answer:
+        assert answer.read() == b"one"
+    fs.pipe(f"{root}/k", b"two")
+    assert fs.checksum(f"{root}/k") != before
+
+
+def test_ranges_that_fail_are_errors_or_raised(fs: MessagefluxS3FileSystem, root: str) -> None:
+    """As fsspec has it: one for each range, or the first."""
+    fs.pipe(f"{root}/k", b"0123456789")
+    found = fs.cat_ranges([f"{root}/k", f"{root}/nothing"], 2, [5, None])
+    assert found[0] == b"234"
+    assert isinstance(found[1], FileNotFoundError)
+    with pytest.raises(FileNotFoundError):
+        fs.cat_ranges([f"{root}/nothing"], [0], [1], on_error="raise")
+
+
+def test_touching_leaves_what_is_there_when_asked(fs: MessagefluxS3FileSystem, root: str) -> None:
+    """And makes what is not."""
+    fs.pipe(f"{root}/k", b"x")
+    fs.touch(f"{root}/k", truncate=False)
+    assert fs.cat_file(f"{root}/k") == b"x"
+    fs.touch(f"{root}/new", truncate=False)
+    fs.touch(f"{root}/k")
+    assert (fs.cat_file(f"{root}/new"), fs.cat_file(f"{root}/k")) == (b"", b"")
+
+
+def test_what_is_too_large_for_one_copy_is_copied_in_parts(
+    fs: MessagefluxS3FileSystem, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its content, under the etag of the beginning."""
+    fs.pipe(f"{root}/a", b"x" * 1000)
+    monkeypatch.setattr("messageflux_s3.fs.MAX_COPIED_PART_BYTES", 999)
+    fs.cp_file(f"{root}/a", f"{root}/b")
+    assert fs.cat_file(f"{root}/b") == b"x" * 1000
+
+
+def test_buckets_are_made_and_removed_as_folders(fs: MessagefluxS3FileSystem) -> None:
+    """Once, unless twice will do; with what is in them only when asked."""
+    name = f"test-{uuid.uuid4().hex[:16]}"
+    fs.makedirs("")
+    fs.mkdir(f"{name}/folder")  # makes the bucket, as parents are made
+    fs.mkdir(f"{name}/folder")
+    fs.makedirs(f"{name}/folder/below")
+    fs.makedirs(name, exist_ok=True)
+    for make in (fs.mkdir, fs.makedirs):
+        with pytest.raises(FileExistsError):
+            make(name)
+    fs.pipe(f"{name}/k", b"x")
+    fs.rm_file(f"{name}/k")
+    fs.rm_file("")
+    assert fs.ls(name) == []
+    fs.rm_file(name)
+    assert not fs.exists(name)
+    fs.mkdir(name)
+    fs.pipe({f"{name}/a/b": b"x", f"{name}/c": b"y"})
+    fs.rm(name, recursive=True)
+    assert not fs.exists(name)
+
+
+def test_a_bucket_that_somebody_made_meanwhile_will_do_as_a_parent(fs: MessagefluxS3FileSystem, root: str) -> None:
+    """Of somebody's bucket a folder may be made, not the bucket."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MessagefluxS3FileSystem, "exists", lambda self, path: False)
+        fs.mkdir(f"{root}/folder")
+        with pytest.raises(FileExistsError):
+            fs.mkdir(root)
+
+
+def test_file_systems_of_one_store_are_one(fs: MessagefluxS3FileSystem, root: str) -> None:
+    """Equal, of one hash, and one to Dask; paths are stripped in lists as well."""
+    other = MessagefluxS3FileSystem(fs.store)
+    assert (fs == other, hash(fs) == hash(other), fs == 1) == (True, True, False)
+    assert fs.__dask_tokenize__() == other.__dask_tokenize__()
+    assert fs._strip_protocol([f"mfs3://{root}/a", f"s3://{root}/b/"]) == [f"{root}/a", f"{root}/b"]

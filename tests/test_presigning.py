@@ -10,12 +10,15 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from canned import Answer, Asked, Canned, refusal
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3 import S3Bucket
+from messageflux_s3 import S3Bucket, presigning
 
 
 def fetch(
@@ -182,3 +185,58 @@ def test_on_aws_it_is_the_buckets_own_endpoint() -> None:
         url = store.bucket(name)["k"].presigned_url()
         assert url.startswith(start)
         assert "%2Feu-north-1%2Fs3%2Faws4_request" in url
+
+
+WRONG: dict[str, tuple[Callable[[s3.S3Object], object], type[Exception], str]] = {
+    "text for seconds": (lambda obj: obj.presigned_url(expires_in="60"), TypeError, "expires_in must be seconds or a timedelta, not str"),
+    "a number for a type": (lambda obj: obj.presigned_post(content_type=5), TypeError, "content_type must be text, not int"),
+    "truth for a size": (lambda obj: obj.presigned_post(min_size=True), ValueError, "min_size must be a whole number of bytes, not True"),
+    "a negative size": (lambda obj: obj.presigned_post(max_size=-1), ValueError, "max_size must be a whole number of bytes, not -1"),
+    "no size at all": (lambda obj: obj.presigned_post(min_size=5, max_size=4), ValueError, "at least min_size, 5; it is 4"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
+def test_arguments_without_meaning_are_named(moto_bucket: S3Bucket, act: Any, error: type[Exception], said: str) -> None:
+    """Which one, and what it is."""
+    with pytest.raises(error, match=said):
+        act(moto_bucket["k"])
+
+
+def test_a_form_reads_like_boto3_s_answer(moto_bucket: S3Bucket) -> None:
+    """``form["url"]`` and ``form["fields"]``, and nothing else."""
+    form = moto_bucket["k"].presigned_post(max_size=9)
+    assert (form["url"], form["fields"]) == (form.url, form.fields)
+    with pytest.raises(KeyError, match="policy"):
+        form["policy"]
+    assert "SECRET" not in repr(presigning._Identity("AK", "SECRET", None))
+
+
+def test_without_credentials_there_is_no_link() -> None:
+    """Said before anything is sent, with what to give."""
+    with pytest.raises(s3.S3AuthenticationError, match="Give access_key and secret_key"):
+        s3.connect("http://127.0.0.1:9", region="eu-x-1").bucket("bucket")["k"].presigned_url()
+
+
+@pytest.mark.parametrize(("known", "region"), [(True, "eu-north-1"), (False, "us-east-1")])
+def test_the_bucket_s_region_is_asked_for_once_on_aws(canned: Canned, known: bool, region: str) -> None:
+    """And remembered; who may not ask signs for the client's own."""
+
+    def answer(asked: Asked) -> Answer:
+        return (200, {"x-amz-bucket-region": "eu-north-1"}, b"") if known else refusal(403, "AccessDenied")
+
+    canned.answer = answer
+    bucket = canned.bucket(preset="aws")
+    for key in ("a", "b"):
+        assert f"%2F{region}%2Fs3%2Faws4_request" in bucket[key].presigned_url()
+    assert canned.whats == ["HEAD "] if known else ["HEAD "] * 2
+
+
+def test_a_store_addressed_by_host_name_gets_such_a_link() -> None:
+    """As it was told, or as its probe found."""
+    keys = {"access_key": "AK", "secret_key": "SK", "region": "eu-x-1"}
+    for settings in ({"addressing_style": "virtual"}, {"capabilities": s3.Capabilities(addressing_style="virtual")}):
+        store = s3.S3Store(s3.S3Config("https://s3.example/base", **keys, **settings))
+        assert store.bucket("bucket")["k"].presigned_url().startswith("https://bucket.s3.example/base/k?")
+    store = s3.connect("https://s3.example", **keys)
+    assert store.bucket("bucket")["k"].presigned_url().startswith("https://s3.example/bucket/k?")

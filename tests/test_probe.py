@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 import subprocess
 import threading
@@ -12,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from canned import Answer, Asked, Canned, document, refusal
 from servers import Server
 
 import messageflux_s3 as s3
+from messageflux_s3 import condition_probe
+from messageflux_s3 import probe as room
 
 TABLE = Path(__file__).parents[1] / "docs" / "explanation" / "servers.md"
 
@@ -174,3 +178,84 @@ def test_a_form_is_posted_by_the_tls_settings_of_the_store(private: tuple[str, P
     assert s3.connect(url, verify=str(cert), **keys)._connection.send_form(url, "text/plain", b"x") == 204
     with pytest.raises(s3.S3ConnectionError):
         s3.connect(url, max_attempts=1, **keys)._connection.send_form(url, "text/plain", b"x")
+
+
+# -- answers that no test server gives ------------------------------------------------------------------------------------------------
+
+
+def test_who_may_create_no_bucket_is_told_to_name_one(canned: Canned) -> None:
+    """It was asked for where the client's region is."""
+    canned.answer = lambda asked: refusal(403, "AccessDenied")
+    with pytest.raises(s3.S3AccessDenied, match=r"Name a bucket for the scratch objects instead: probe\(bucket_name=…\)"):
+        canned.connect(region="eu-west-1").probe()
+    [asked] = canned.asked
+    assert b"<LocationConstraint>eu-west-1</LocationConstraint>" in asked.body
+
+
+def test_what_cannot_be_cleaned_up_is_logged(canned: Canned, caplog: pytest.LogCaptureFixture) -> None:
+    """The probe's own result, or its own error, is what the user gets."""
+    canned.answer = lambda asked: refusal(403, "AccessDenied")
+    connection = canned.connect()._connection
+    with caplog.at_level(logging.WARNING, "messageflux_s3"):
+        room._Trial(connection, "bkt").clean()
+        room._remove(connection, "bkt")
+    assert "could not be deleted" in caplog.messages[0]
+    assert "the scratch bucket bkt could not be deleted" in caplog.messages[1]
+
+
+def test_a_store_that_deletes_many_says_so_by_doing_it(canned: Canned) -> None:
+    """"200 OK", with the objects still there, is no bulk delete, with neither checksum."""
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "POST":
+            return document("DeleteResult")
+        kept = "".join(f"<Contents><Key>{other.key}</Key></Contents>" for other in canned.asked if other.method == "PUT")
+        return document("ListBucketResult", kept) if asked.method == "GET" else (200, {"ETag": '"e"'}, b"")
+
+    canned.answer = answer
+    assert room._bulk_delete(room._Trial(canned.connect()._connection, "bkt")) == "single"
+    asked = [asked.headers for asked in canned.asked if asked.method == "POST"]
+    assert ["content-md5" in headers for headers in asked] == [False, True]
+
+
+def test_a_listing_that_goes_round_is_none(canned: Canned) -> None:
+    """One that always has another page, and one that has the keys twice."""
+    canned.answer = lambda asked: (
+        document("ListBucketResult", "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>")
+        if asked.method == "GET"
+        else (200, {"ETag": '"e"'}, b"")
+    )
+    assert room._lists(room._Trial(canned.connect()._connection, "bkt")) is False
+    assert len([asked for asked in canned.asked if asked.method == "GET"]) == 4
+
+
+def test_a_store_that_hangs_up_on_a_form_takes_none(canned: Canned) -> None:
+    """Nobody learns more from it; everything else it answers."""
+    canned.answer = lambda asked: None
+    assert room._takes_posts(room._Trial(canned.connect()._connection, "bkt")) is False
+
+
+def test_a_race_that_the_store_refuses_is_refused(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not an error of the probe."""
+
+    def unsupported(*_: object) -> str:
+        raise s3.S3Unsupported("no")
+
+    monkeypatch.setattr(condition_probe, "race", unsupported)
+    assert room._race(room._Trial(moto.connect()._connection, "bkt"), "put_if_absent") == "refused"
+
+
+def test_an_answer_by_host_name_is_looked_at(canned: Canned) -> None:
+    """A store that knows buckets by their host's name sends the object; others send something else, or nothing."""
+    port = canned.server_port
+    keys = {"access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "region": "us-east-1"}
+    trial = room._Trial(s3.connect(f"http://localhost:{port}", **keys)._connection, "bkt")
+    # The names below it need not lead anywhere on this machine; what is asked there is what counts.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "Connection", lambda config: trial.connection)
+        for body, style in ((room._BODY, "virtual"), (b"another", "path")):
+            canned.answer = lambda asked, body=body: (200, {"ETag": '"e"'}, body)
+            assert room._addressing_style(trial) == style
+        canned.answer = lambda asked: refusal(404, "NoSuchKey")
+        assert room._addressing_style(trial) == "path"
+    assert room._addressing_style(room._Trial(s3.connect(**keys)._connection, "bkt")) == "virtual"

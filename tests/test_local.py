@@ -1,0 +1,98 @@
+"""LocalS3 where something is amiss: it says what, and leaves no process behind."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import messageflux_s3 as s3
+from messageflux_s3 import local
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, "60"])
+def test_a_time_to_start_is_a_positive_number(wrong: Any) -> None:
+    """Refused before anything is started."""
+    with pytest.raises(ValueError, match="start_timeout must be a positive number of seconds"):
+        s3.LocalS3(start_timeout=wrong)
+
+
+PROGRAMS = {
+    "ends": ("import sys; sys.exit('no room on this machine')", "did not start: no room on this machine"),
+    "ends without a word": ("", "did not start: it said nothing"),
+    "says nothing in time": ("import sys; sys.stdin.read()", "did not start within 0.3 s: it said nothing"),
+}
+
+
+@pytest.mark.parametrize(("program", "said"), PROGRAMS.values(), ids=PROGRAMS)
+def test_a_server_that_does_not_start_says_why(program: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last words are in the error, its process is gone, and another attempt is possible."""
+    path = tmp_path / "program.py"
+    path.write_text(program)
+    monkeypatch.setattr(local, "_PROGRAM", path)
+    server = s3.LocalS3(start_timeout=0.3 if "within" in said else 60)
+    for _ in range(2):
+        with pytest.raises(s3.S3ConnectionError, match=said):
+            server.endpoint_url  # noqa: B018  # starts it
+        assert server._process is None
+    server.close()
+    with pytest.raises(ValueError, match="closed"):
+        server.connect()
+    assert repr(server) == "<LocalS3 closed>"
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether moto is missing here, or something that it needs there."""
+    path = tmp_path / "program.py"
+    path.write_text("""import sys; sys.stdin.readline(); print('{"missing": "No module named flask"}')""")
+    monkeypatch.setattr(local, "_PROGRAM", path)
+    with pytest.raises(ImportError, match=r"pip install 'messageflux-s3\[local\]' \(No module named flask\)"):
+        s3.LocalS3().connect()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install 'messageflux-s3\[local\]' \(No module named 'moto'\)"):
+        s3.LocalS3().connect()
+
+
+def test_a_server_without_what_it_needs_tells_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It imports from where its parent does, and answers what is missing there."""
+    monkeypatch.setattr("sys.path", [os.path.dirname(os.__file__)])  # noqa: PTH120  # the standard library alone
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    with pytest.raises(ImportError, match="No module named 'moto'"):
+        s3.LocalS3().connect()
+
+
+def test_a_server_that_ended_by_itself_is_told_of() -> None:
+    """Not as a connection that was refused, wherever it is asked next."""
+    with s3.LocalS3() as server:
+        assert server.requests_served() == {}
+        assert server._process is not None
+        server._process.kill()
+        server._process.wait()
+        with pytest.raises(s3.S3ConnectionError, match="ended by itself"):
+            server.connect()
+        server._process = None
+        with pytest.raises(s3.S3ConnectionError, match="does not answer"):
+            server.requests_served()
+
+
+def test_a_server_that_does_not_end_is_killed() -> None:
+    """Closing it waits for a few seconds, and not for ever."""
+    did: list[str] = []
+
+    class Stubborn:
+        stdin = stdout = None
+
+        def wait(self, timeout: float | None = None) -> None:
+            did.append(f"wait {timeout}")
+            if timeout is not None:
+                raise subprocess.TimeoutExpired("server", timeout)
+
+        def kill(self) -> None:
+            did.append("kill")
+
+    local._end(Stubborn())  # type: ignore[arg-type]
+    assert did == ["wait 5", "kill", "wait None"]
