@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from canned import Answer, Asked, Canned, document, refusal
 from counting import Counted
 from proxy import Fault, run_proxy, scripted
 from servers import Server
@@ -195,3 +196,77 @@ def test_an_answer_that_broke_off_is_no_account_without_buckets(server: Server, 
         assert bucket.name in [found.name for found in store.buckets()]
         assert proxy.counts()["cut_head"] == 1
         store.close()
+
+
+def test_a_handle_is_not_equal_to_anything_else(moto_bucket: s3.S3Bucket) -> None:
+    """And asking whether something else than text is in it is a mistake."""
+    assert (moto_bucket == moto_bucket.name, moto_bucket["k"] == "k") == (False, False)
+    assert len({moto_bucket, moto_bucket.store.bucket(moto_bucket.name)}) == 1
+    assert len({moto_bucket["k"], moto_bucket["k"]}) == 1
+    with pytest.raises(TypeError, match="key must be text, not int"):
+        _ = 7 in moto_bucket
+
+
+def test_an_account_s_buckets_come_page_by_page(canned: Canned) -> None:
+    """Until the store names no further one."""
+
+    def answer(asked: Asked) -> Answer:
+        at = int(asked.query.get("continuation-token", "0"))
+        more = f"<ContinuationToken>{at + 1}</ContinuationToken>" if at < 2 else ""
+        return document("ListAllMyBucketsResult", f"<Buckets><Bucket><Name>bucket-{at}</Name></Bucket></Buckets>{more}")
+
+    canned.answer = answer
+    assert [bucket.name for bucket in canned.connect().buckets()] == ["bucket-0", "bucket-1", "bucket-2"]
+
+
+CREATIONS: dict[str, tuple[list[Answer], list[str], type[Exception] | None]] = {
+    "taken by somebody": ([refusal(403, "")], ["HEAD"], s3.S3BucketExists),
+    "ours, and said so": ([refusal(404, ""), refusal(409, "BucketAlreadyOwnedByYou")], ["HEAD", "PUT"], None),
+    "ours, and not said so": ([refusal(404, ""), refusal(409, "BucketAlreadyExists"), (200, {}, b"")], ["HEAD", "PUT", "HEAD"], None),
+    "theirs, and hidden": (
+        [refusal(404, ""), refusal(409, "BucketAlreadyExists"), refusal(403, "")], ["HEAD", "PUT", "HEAD"], s3.S3BucketExists,
+    ),
+    "theirs, and gone": (
+        [refusal(404, ""), refusal(409, "BucketAlreadyExists"), refusal(404, "")], ["HEAD", "PUT", "HEAD"], s3.S3BucketExists,
+    ),
+    "regions of its own": (
+        [refusal(404, ""), refusal(400, "InvalidLocationConstraint"), (200, {}, b"")], ["HEAD", "PUT", "PUT"], None,
+    ),
+    "no leave": ([refusal(404, ""), refusal(403, "AccessDenied")], ["HEAD", "PUT"], s3.S3AccessDenied),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("answers", "asked", "error"), CREATIONS.values(), ids=CREATIONS)
+def test_a_bucket_that_others_may_have_taken(
+    canned: Canned, answers: list[Answer], asked: list[str], error: type[Exception] | None
+) -> None:
+    """Whatever a store says to a name that is taken: ours is a success, somebody else's is told."""
+    canned.answer = lambda _: answers[len(canned.asked) - 1]
+    store = canned.connect(region="eu-x-1")
+    if error is None:
+        assert store.create_bucket("bucket").name == "bucket"
+    else:
+        with pytest.raises(error):
+            store.create_bucket("bucket")
+    assert [one.method for one in canned.asked] == asked
+    bodies = [one.body for one in canned.asked if one.method == "PUT"]
+    assert [b"eu-x-1" in body for body in bodies] == [True, False][: len(bodies)]
+
+
+def test_a_store_that_is_aws_says_whose_a_bucket_is(canned: Canned) -> None:
+    """There "exists" means somebody else's."""
+    answers = [refusal(404, ""), refusal(409, "BucketAlreadyExists")]
+    canned.answer = lambda _: answers[len(canned.asked) - 1]
+    with pytest.raises(s3.S3BucketExists):
+        canned.connect(preset="aws").create_bucket("bucket")
+    assert len(canned.asked) == 2
+
+
+def test_versions_are_deleted_among_keys(moto_bucket: s3.S3Bucket) -> None:
+    """A handle on a version takes that version alone away; the store is asked once whether it keeps them."""
+    moto_bucket.versioning.enable()
+    first = moto_bucket.put_object("k", "one")
+    moto_bucket.put_object("k", "two")
+    moto_bucket.put_object("gone", "x")
+    assert moto_bucket.delete_objects([moto_bucket.object("k", first.version_id), "gone"]).succeeded == ["k", "gone"]
+    assert [version.text for version in moto_bucket["k"].versions()] == ["two"]

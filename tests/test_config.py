@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+from datetime import datetime, timezone
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -23,6 +25,7 @@ from messageflux_s3.capabilities import AWS, known_of, preset_for
         ({"endpoint_url": "http://host:99999"}, ValueError, "endpoint_url"),
         ({"endpoint_url": "http://user:hush@host"}, ValueError, "access_key"),
         ({"endpoint_url": 7}, TypeError, "endpoint_url"),
+        ({"public_url": "http://host/?a=hush"}, ValueError, "public_url must end with its host, port or path"),
         ({"access_key": "a"}, ValueError, "secret_key"),
         ({"secret_key": "s"}, ValueError, "access_key"),
         ({"session_token": "t"}, ValueError, "session_token"),
@@ -150,3 +153,34 @@ def test_only_aws_is_trusted_unprobed() -> None:
     for preset in ("r2", "minio", "ceph", "gcs", "other"):
         assert known_of(preset).put_if_absent is None
         assert known_of(preset).checksums is False
+
+
+def test_a_path_will_do_for_a_bundle_and_what_was_probed_is_not_printed_whole(tmp_path: Path) -> None:
+    """A Path is text in the end; the capabilities have a print of their own."""
+    config = s3.S3Config(verify=tmp_path / "ca.pem", capabilities=s3.Capabilities())  # type: ignore[arg-type]
+    assert config.verify == str(tmp_path / "ca.pem")
+    assert repr(config).endswith("capabilities=Capabilities(…))")
+
+
+def test_a_session_s_secrets_travel_on_request() -> None:
+    """As its keys, since a session cannot."""
+    session = boto3.Session("AK", "hush", "token", "eu-x-1")
+    back = pickle.loads(pickle.dumps(s3.S3Config(boto3_session=session, pickle_secrets=True)))
+    assert (back.access_key, back.secret_key, back.session_token, back.region) == ("AK", "hush", "token", "eu-x-1")
+    assert back.boto3_session is None
+
+
+def test_a_function_without_a_name_that_can_be_found_does_not_travel() -> None:
+    """Nor what it holds."""
+    hush = {"access_key": "AK", "secret_key": "hush"}
+    assert b"hush" not in pickle.dumps(s3.S3Config(credentials=lambda: hush))
+
+
+@pytest.mark.parametrize("expires_at", [None, "2036-01-01T00:00:00Z", datetime(2036, 1, 1), datetime(2036, 1, 1, tzinfo=timezone.utc)])
+def test_when_keys_expire_in_any_form(expires_at: Any) -> None:
+    """A moment with or without a zone, text, or never."""
+    store = s3.connect("http://127.0.0.1:9", region="r", credentials=lambda: {
+        "access_key": "AK", "secret_key": "hush", "expires_at": expires_at,
+    })  # fmt: skip
+    found = store.client._get_credentials().get_frozen_credentials()  # type: ignore[attr-defined]
+    assert (found.access_key, found.secret_key, found.token) == ("AK", "hush", None)

@@ -365,3 +365,17 @@ def test_no_bytes_crash_it(message: bytes | str) -> None:
         assert parse_event(message) == []
     except ValueError as error:
         assert "JSON" in str(error)
+
+
+@pytest.mark.parametrize("time", ["2026-02-30T00:00:00.000Z", "0001-01-01T00:00:00.000+14:00", "yesterday", 1e300])
+def test_a_moment_that_is_none_is_none(time: Any) -> None:
+    """What is in S3 does not depend on it."""
+    place = {"bucket": {"name": "inbox"}, "object": {"key": "a"}}
+    [event] = parse_event({"Records": [{"eventName": "ObjectCreated:Put", "eventTime": time, "s3": place}]})
+    assert event.time is None
+
+
+def test_an_event_is_newer_than_an_event() -> None:
+    """And than nothing else."""
+    with pytest.raises(TypeError, match="other must be an ObjectEvent, not str"):
+        ObjectEvent("ObjectCreated:Put", "created", "inbox", "a").is_newer_than("yesterday")  # type: ignore[arg-type]

@@ -79,3 +79,9 @@ def test_what_cannot_be_metadata_is_refused_at_once(values: Any, error: type[Exc
     """The error names the entry."""
     with pytest.raises(error, match=words):
         metadata.encode(values)
+
+
+@pytest.mark.parametrize("value", ["=?utf-8?B?!!!?=", "=?utf-8?B?/w==?=", "=?no-such-charset?Q?x?=", "=?utf-8?Q?=ff?=", "ÿ\u0100"])
+def test_what_no_one_can_decode_is_given_as_it_stands(value: str) -> None:
+    """Somebody else's text may look like an encoded word."""
+    assert metadata.decode({"A": value}) == {"a": value}

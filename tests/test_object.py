@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from canned import Canned, content_of, refusal
 from counting import Counted
 from proxy import Fault, run_proxy, scripted
 from servers import Server
@@ -390,3 +391,50 @@ def test_lines_are_found_wherever_the_pieces_end(moto_bucket: s3.S3Bucket, monke
             pieces = [text[at : at + size] for at in range(0, len(text), size)]
             monkeypatch.setattr(s3.S3Object, "iter_chunks", lambda *_, pieces=pieces: iter(pieces))
             assert [*obj.iter_lines()] == wanted
+
+
+WRONG: dict[str, tuple[Callable[[s3.S3Object], object], type[Exception], str]] = {
+    "a start of text": (lambda obj: obj.read_range("1"), TypeError, "start must be a whole number of bytes, not str"),
+    "an end of truth": (lambda obj: obj.read_range(0, True), TypeError, "end must be a whole number of bytes, not bool"),
+    "pieces of nothing": (lambda obj: obj.iter_chunks(0), ValueError, "chunk_size must be a whole number of bytes, at least 1, not 0"),
+    "no version": (lambda obj: obj.make_current(), ValueError, "for no version in particular"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
+def test_arguments_without_meaning_are_named(moto_bucket: s3.S3Bucket, act: Any, error: type[Exception], said: str) -> None:
+    """At once, before anything is asked."""
+    with pytest.raises(error, match=said):
+        act(moto_bucket["k"])
+
+
+def test_who_may_not_look_is_not_told_that_there_is_nothing(canned: Canned) -> None:
+    """403 is no answer to "does it exist", and the error says so (row 10)."""
+    canned.answer = lambda asked: refusal(403, "AccessDenied")
+    with pytest.raises(s3.S3AccessDenied, match="cannot tell whether s3://bkt/k exists"):
+        canned.bucket()["k"].exists()
+
+
+def test_a_range_that_fails_is_an_error_and_one_behind_the_end_is_empty(canned: Canned) -> None:
+    """Only 416 is "nothing there"."""
+    canned.answer = lambda asked: refusal(416, "InvalidRange") if asked.method == "GET" else content_of(asked, b"x")
+    assert canned.bucket()["k"].read_range(5, 9) == b""
+    canned.answer = lambda asked: refusal(403, "AccessDenied")
+    with pytest.raises(s3.S3AccessDenied):
+        canned.bucket()["k"].read_range(5, 9)
+
+
+def test_a_version_s_handle_leads_to_its_bucket_and_to_boto3(moto_bucket: s3.S3Bucket) -> None:
+    """The same bucket, and boto3's handle of the same version."""
+    moto_bucket.versioning.enable()
+    obj = moto_bucket.put_object("k", "one")
+    version = moto_bucket.object("k", obj.version_id)
+    assert version.bucket is moto_bucket
+    assert version.boto3.id == obj.version_id  # type: ignore[union-attr]
+
+
+def test_deleting_where_there_is_not_even_a_bucket_is_deleting(canned: Canned) -> None:
+    """Some stores say 404 for what S3 calls done."""
+    canned.answer = lambda asked: refusal(404, "NoSuchKey")
+    canned.bucket()["k"].delete()
+    assert canned.whats == ["DELETE k"]

@@ -180,3 +180,15 @@ def test_handles_pickle_small(s3_bucket: s3.S3Bucket) -> None:
     assert len(pickle.dumps(s3_bucket.find(prefix="k"))) < 1500
     handles = [s3_bucket.object(f"k{n}") for n in range(1000)]
     assert len(pickle.dumps(handles)) < 60_000
+
+
+def test_an_executor_may_have_futures_of_its_own_kind() -> None:
+    """As Dask's: waiting for the first of them is waiting for one."""
+    asked: list[str] = []
+
+    class Future:
+        def exception(self) -> None:
+            asked.append("waited")
+
+    pipeline._wait_for_any([Future()])  # type: ignore[list-item]
+    assert asked == ["waited"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import io
 import json
@@ -208,3 +209,37 @@ def test_bad_numbers_of_lines(lines: object, error: type[Exception], moto_bucket
     """Bad input is named."""
     with pytest.raises(error, match="lines"):
         moto_bucket["k"].preview(lines)  # type: ignore[arg-type]
+
+
+def test_a_webp_image_is_one(bucket: S3Bucket) -> None:
+    """Its mark stands in two pieces."""
+    shown = bucket.put_object("a", b"RIFF\x00\x00\x00\x00WEBPVP8 " + b"x" * 20).preview()
+    assert "data:image/webp;base64," in shown.html
+
+
+def test_text_of_two_bytes_a_letter(bucket: S3Bucket) -> None:
+    """As some spreadsheets write it."""
+    assert body(bucket, "a.txt", "eins\nzwei".encode("utf-16")) == ["eins", "zwei"]
+
+
+def test_a_table_that_is_too_wide_is_cut_and_says_so(bucket: S3Bucket) -> None:
+    """A table for people has so many columns and no more."""
+    shown = bucket.put_object("a.csv", ",".join(f"c{n}" for n in range(80)) + "\n" + ",".join("1" * 80) + "\n").preview()
+    assert "of 80 columns" in shown.text
+    assert "c79" not in shown.text
+
+
+@pytest.mark.parametrize(("key", "content"), [("a.jsonl", "not json"), ("a.jsonl", "[" * 100_000), ("a.csv", 'a,b\n"' + "x" * 200_000)])
+def test_what_is_not_what_its_name_says_is_shown_as_text(bucket: S3Bucket, key: str, content: str) -> None:
+    """The name is a guess, the content decides."""
+    shown = bucket.put_object(key, content).preview(3)
+    assert content[:5] in shown.text
+
+
+def test_values_that_json_has_no_form_for(moto_bucket: S3Bucket) -> None:
+    """In a Parquet file there are days, too."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    out = io.BytesIO()
+    parquet.write_table(pyarrow.table({"day": [datetime.date(2026, 11, 21)], "many": [[1, 2]], "none": [None]}), out)
+    assert "2026-11-21" in moto_bucket.put_object("a.parquet", out.getvalue()).preview().text

@@ -171,3 +171,27 @@ def test_a_query_has_no_length(bucket: s3.S3Bucket) -> None:
         len(bucket.find())  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         iter(bucket)  # type: ignore[call-overload]
+
+
+WRONG: dict[str, tuple[Any, type[Exception], str]] = {
+    "a predicate of text": (lambda query: query.filter("x"), TypeError, "predicate must be callable, not str"),
+    "parts of text": (lambda query: query.partitions("4"), TypeError, "n must be a whole number, not str"),
+    "no parts": (lambda query: query.partitions(0), ValueError, "n must be at least 1, it is 0"),
+    "parts of a limited query": (lambda query: query.limit(5).partitions(2), ValueError, "a query with a limit cannot be split"),
+}
+
+
+@pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
+def test_refinements_without_meaning_are_named(moto_bucket: s3.S3Bucket, act: Any, error: type[Exception], said: str) -> None:
+    """Which argument, and what it is."""
+    with pytest.raises(error, match=said):
+        act(moto_bucket.find())
+
+
+def test_what_cannot_be_split_is_one_part(moto_bucket: s3.S3Bucket) -> None:
+    """Versions, folders, an empty bucket, one key: the parts together are always the whole."""
+    moto_bucket.put_object("k", "x")
+    for query in (moto_bucket.find(versions=True), moto_bucket.find(delimiter="/"), moto_bucket.find(), moto_bucket.find("none")):
+        parts = query.partitions(3)
+        assert [obj.key for part in parts for obj in part] == keys(query)
+    assert len(moto_bucket.find(versions=True).partitions(3)) == 1

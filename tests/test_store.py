@@ -9,6 +9,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from canned import Canned, refusal
 from servers import Server
 
 import messageflux_s3 as s3
@@ -263,3 +264,18 @@ def test_turning_verification_off_says_so(moto: Server, caplog: pytest.LogCaptur
     caplog.clear()
     moto.connect(max_concurrency=3).ping()
     assert "verification" not in caplog.text
+
+
+def test_a_store_is_made_of_a_config(moto: Server) -> None:
+    """The fields themselves are for connect()."""
+    with pytest.raises(TypeError, match="config must be an S3Config, not str; connect"):
+        s3.S3Store(moto.endpoint_url)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (500, "InternalError"), (501, "NotImplemented")])
+def test_a_store_that_answers_is_there(canned: Canned, status: int, code: str) -> None:
+    """Whatever it says, unless it does not know us."""
+    canned.answer = lambda asked: refusal(status, code)
+    assert canned.connect().ping() is True
+    canned.answer = lambda asked: refusal(403, "InvalidAccessKeyId")
+    assert canned.connect().ping() is False

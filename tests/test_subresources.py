@@ -11,12 +11,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from canned import Canned, document, refusal
 from counting import Counted
 from servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3.condition_probe import is_versioned
 from messageflux_s3.subresources import xml
+from messageflux_s3.subresources.encryption import Encryption
 from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
 from messageflux_s3.subresources.public_access import SID
 from messageflux_s3.subresources.tags import TagSet
@@ -547,3 +549,78 @@ def test_a_refused_policy_is_not_sent_again_where_nothing_was_lifted(keeper: Kee
     with pytest.raises(s3.S3AccessDenied):
         kept.public_access.allow()
     assert "policy" not in keeper.documents
+
+
+WRONG: dict[str, tuple[Callable[[s3.S3Bucket], object], type[Exception], str]] = {
+    "cors: a rule of nothing": (lambda b: s3.CorsRule("x", origins=()), ValueError, "at least one origin and one method"),
+    "cors: origins of text": (lambda b: s3.CorsRule("x", origins="*"), TypeError, "origins must be a tuple of texts"),
+    "cors: a method": (lambda b: s3.CorsRule("x", origins=("*",), methods=("COPY",)), ValueError, "methods must be of .* not 'COPY'"),
+    "cors: a list": (lambda b: b.cors.put([]), TypeError, "value must be a CorsConfiguration, not list"),
+    "encryption: a key alone": (lambda b: Encryption(kms_key_id="k"), ValueError, "kms_key_id goes with algorithm 'aws:kms'"),
+    "lifecycle: no id": (lambda b: s3.LifecycleRule(""), ValueError, "id must be text of 1 to 255 characters"),
+    "lifecycle: a prefix": (lambda b: s3.LifecycleRule("x", prefix=7), TypeError, "prefix must be text, not int"),
+    "lifecycle: a size": (lambda b: s3.LifecycleRule("x", min_size=-1), ValueError, "min_size must be a number of bytes, not -1"),
+    "lifecycle: a list": (lambda b: b.lifecycle.put([]), TypeError, "value must be a LifecycleConfiguration, not list"),
+    "lifecycle: no days": (lambda b: b.lifecycle.expire(days=None), TypeError, "days must be a whole number of days, not None"),
+    "lifecycle: days of text": (lambda b: b.set_lifetime_in_days("7"), TypeError, "days must be a whole number of days, not str"),
+    "notifications: events": (lambda b: s3.Notification("x", "arn:aws:sqs:r:1:q", events="a"), TypeError, "events must be a tuple"),
+    "notifications: an arn": (lambda b: s3.Notification("x", "arn:aws:s3:::b"), ValueError, "arn must be that of an SQS queue"),
+    "policy: no Sid": (lambda b: b.policy.ensure({"Effect": "Deny"}).apply(), ValueError, "statement must be a mapping with a Sid"),
+    "policy: a list": (lambda b: b.policy.put([]), TypeError, "value must be a BucketPolicy, not list"),
+    "tags: a list": (lambda b: b.tags.put(["a"]), TypeError, "tags must be a mapping of text to text, not list"),
+    "tags: a number": (lambda b: b.tags.put({"a": 1}), TypeError, "the entry 'a' is int"),
+    "tags: a long name": (lambda b: b.tags.put({"a" * 129: ""}), ValueError, "a name takes 1 to 128 characters"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
+def test_values_without_meaning_are_refused(moto_bucket: s3.S3Bucket, act: Any, error: type[Exception], said: str) -> None:
+    """Which part of which value, and what it is."""
+    with pytest.raises(error, match=said):
+        act(moto_bucket)
+
+
+def test_a_store_that_forgets_size_filters_is_sent_none(canned: Canned) -> None:
+    """Known from its probe: the rule would mean everything, and nothing is sent."""
+    store = s3.S3Store(canned.connect().config.replace(capabilities=s3.Capabilities(lifecycle_filters=False)))
+    rule = s3.LifecycleRule("big", max_size=5, expire_days=1)
+    with pytest.raises(s3.S3Unsupported, match="'big' would then mean everything"):
+        store.bucket("bkt").lifecycle.put(LifecycleConfiguration((rule,)))
+    assert canned.asked == []
+
+
+@pytest.mark.parametrize(("code", "error"), [("MalformedXML", s3.S3Unsupported), ("AccessDenied", s3.S3AccessDenied)])
+def test_a_store_that_takes_no_empty_notifications_says_so(canned: Canned, code: str, error: type[Exception]) -> None:
+    """As radosgw: what stands there stays."""
+    said = "<QueueConfiguration><Id>n</Id><Queue>arn:aws:sqs:us-east-1:1:q</Queue><Event>s3:ObjectCreated:*</Event></QueueConfiguration>"
+    canned.answer = lambda asked: document("NotificationConfiguration", said) if asked.method == "GET" else refusal(400, code)
+    with pytest.raises(error):
+        canned.bucket().notifications.delete()
+
+
+def test_what_they_print(moto_bucket: s3.S3Bucket) -> None:
+    """A word about each, and a change of nothing."""
+    assert repr(moto_bucket.lifecycle) == f"<lifecycle of s3://{moto_bucket.name}/>"
+    assert repr(moto_bucket.public_access) == f"<public access of s3://{moto_bucket.name}/>"
+    assert str(moto_bucket.policy.get()) == "no policy"
+    moto_bucket.policy.ensure({"Sid": "x", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"}).apply()
+    assert json.loads(str(moto_bucket.policy.get()))["Statement"][0]["Sid"] == "x"
+    assert str(moto_bucket.tags.change(moto_bucket.tags.get())).endswith("no change")
+
+
+def test_a_version_s_tags_are_its_own(moto_bucket: s3.S3Bucket) -> None:
+    """Asked for by its id."""
+    moto_bucket.versioning.enable()
+    first = moto_bucket.put_object("k", "one", tags={"a": "1"})
+    moto_bucket.put_object("k", "two")
+    assert dict(moto_bucket.object("k", first.version_id).tags.get()) == {"a": "1"}
+    assert dict(moto_bucket["k"].tags.get()) == {}
+
+
+def test_a_store_without_access_blocks_has_policies_alone(canned: Canned) -> None:
+    """Many have: their policy says all there is."""
+    canned.answer = lambda asked: refusal(404, "NoSuchBucketPolicy") if "policy" in asked.query else refusal(501, "NotImplemented")
+    status = canned.bucket().public_access.status()
+    assert (status.is_public, status.block) == (False, None)
+    canned.bucket().public_access.block()
+    assert {asked.method for asked in canned.asked} == {"GET"}

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from canned import Answer, Asked, Canned, content_of, document, refusal
 from counting import Counted
+from servers import Server
 
 from messageflux_s3 import S3BatchError, S3Bucket, S3InvalidName, sync
 
@@ -249,3 +253,73 @@ def test_a_query_downloads_what_it_finds(moto_bucket: S3Bucket, tmp_path: Path) 
     moto_bucket.put_objects([("d/1.txt", "1"), ("d/2.csv", "2")])
     assert moto_bucket.find(glob="**/*.txt").download_to(tmp_path) == ["d/1.txt"]
     assert tree(tmp_path) == {"d/1.txt": b"1"}
+
+
+WRONG: dict[str, tuple[Callable[[S3Bucket, Path], object], type[Exception], str]] = {
+    "a prefix of a number": (lambda b, p: b.sync_from_folder(p, 7), TypeError, "prefix must be text, not int"),
+    "a way to compare": (lambda b, p: b.sync_from_folder(p, "x", compare="md5"), ValueError, "compare must be 'etag', 'mtime' or 'size'"),
+    "globs of numbers": (lambda b, p: b.sync_from_folder(p, "x", include=[7]), TypeError, "include must be a glob or several, as text"),
+    "a file for a folder": (lambda b, p: b.sync_to_folder("x", p / "file"), FileExistsError, "a file is in the way of the folder"),
+    "a file to send": (lambda b, p: b.sync_from_folder(p / "file", "x"), NotADirectoryError, "this is a file, not a folder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
+def test_arguments_without_meaning_are_named(
+    canned: Canned, tmp_path: Path, act: Callable[[S3Bucket, Path], object], error: type[Exception], said: str
+) -> None:
+    """Before anything is asked or written."""
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(error, match=said):
+        act(canned.bucket(), tmp_path)
+    assert canned.asked == []
+
+
+def test_sizes_alone_may_decide(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """Then another content of the same length is the same."""
+    fill(tmp_path, {"a": b"1", "b": b"22"})
+    moto_bucket.put_objects([("p/a", b"9"), ("p/b", b"9")])
+    plan = moto_bucket.sync_from_folder(tmp_path, "p", compare="size", dry_run=True)
+    assert [(step.action, step.key) for step in plan.steps] == [("skip", "p/a"), ("copy", "p/b")]
+
+
+def test_a_plan_travels_and_is_applied_once(moto: Server, moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """Pickled it is the same plan; one that was applied is left alone."""
+    fill(tmp_path, {"a": b"1"})
+    bucket = moto.connect(pickle_secrets=True).bucket(moto_bucket.name)
+    plan = pickle.loads(pickle.dumps(bucket.sync_from_folder(tmp_path, "p", dry_run=True)))
+    done = plan.apply()
+    assert (moto_bucket["p/a"].body, done.applied, plan.applied) == (b"1", True, False)
+    moto_bucket["p/a"].delete()
+    assert done.apply().applied
+    assert not moto_bucket["p/a"].exists()
+
+
+def test_what_cannot_be_tried_is_taken_as_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether names that differ by case are one file: where nothing may be written, as on this kind of system."""
+    monkeypatch.setattr(sync.tempfile, "NamedTemporaryFile", lambda **_: (_ for _ in ()).throw(PermissionError(13, "no")))
+    assert sync._ignores_case(tmp_path / "not" / "there") is (os.name == "nt")
+
+
+def test_sockets_and_pipes_are_no_files(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """Whoever opened them would wait for ever."""
+    fill(tmp_path, {"a": b"1"})
+    os.mkfifo(tmp_path / "pipe")
+    assert moto_bucket.upload_folder(tmp_path, "p") == ["p/a"]
+
+
+def test_an_object_that_fails_does_not_stop_the_others(canned: Canned, tmp_path: Path) -> None:
+    """Each failure with its key; the others are there."""
+    names = [f"{number:02}" for number in range(20)]
+
+    def answer(asked: Asked) -> Answer:
+        if "list-type" in asked.query:
+            entry = "<Contents><Key>p/{}</Key><LastModified>2026-11-21T05:00:00Z</LastModified><ETag>e</ETag><Size>1</Size></Contents>"
+            return document("ListBucketResult", "".join(map(entry.format, names)) + "<IsTruncated>false</IsTruncated>")
+        return refusal(403, "AccessDenied") if asked.key == "p/07" else content_of(asked, b"x")
+
+    canned.answer = answer
+    with pytest.raises(S3BatchError) as caught:
+        canned.bucket().download_folder("p", tmp_path)
+    assert [failure.key for failure in caught.value.failures] == ["p/07"]
+    assert sorted(tree(tmp_path)) == [name for name in names if name != "07"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from canned import Answer, Asked, Canned, document, refusal
 from servers import Server
 
 import messageflux_s3 as s3
+from messageflux_s3 import versions
 
 
 @pytest.fixture
@@ -90,3 +92,29 @@ def test_nothing_is_left_of_a_bucket_that_is_cleared(moto: Server, versioned: s3
     versioned.put_object("k", "again")
     versioned.delete_bucket(force=True)
     assert not versioned.exists()
+
+
+@pytest.mark.parametrize(("code", "error"), [("NoSuchUpload", None), ("AccessDenied", s3.S3AccessDenied)])
+def test_an_upload_that_is_gone_meanwhile_is_aborted(canned: Canned, code: str, error: type[Exception] | None) -> None:
+    """Any other refusal is an error."""
+    upload = "<Upload><Key>k</Key><UploadId>u</UploadId></Upload>"
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "GET":
+            return document("ListMultipartUploadsResult", upload if len(canned.asked) == 1 else "")
+        return refusal(403 if error else 404, code)
+
+    canned.answer = answer
+    if error is None:
+        versions.abort_uploads(canned.bucket()._connection, "bkt")
+    else:
+        with pytest.raises(error):
+            versions.abort_uploads(canned.bucket()._connection, "bkt")
+
+
+@pytest.mark.parametrize("answer", [refusal(404, "NoSuchUpload"), refusal(501, "NotImplemented"), document("ListBucketResult")])
+def test_a_store_that_lists_no_uploads_has_none(canned: Canned, answer: Answer) -> None:
+    """Whatever it sends instead is not read as one."""
+    canned.answer = lambda asked: answer
+    versions.abort_uploads(canned.bucket()._connection, "bkt")
+    assert {asked.method for asked in canned.asked} == {"GET"}

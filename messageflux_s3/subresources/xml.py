@@ -45,10 +45,6 @@ class Node:
         """The children of other names: what we do not know, and keep."""
         return tuple(child for child in self.children if child.name not in names)
 
-    def meaning(self) -> tuple[object, ...]:
-        """What the element says, whatever the order: equal for documents that mean the same."""
-        return (self.name, self.text, tuple(sorted(repr(child.meaning()) for child in self.children)))
-
     def lines(self, indent: str = "") -> list[str]:
         """The element as indented text, for people."""
         if not self.children:
