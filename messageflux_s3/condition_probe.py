@@ -59,7 +59,7 @@ def _begin_anew_in_child() -> None:
     _turns, _turns_lock = weakref.WeakKeyDictionary(), threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
     os.register_at_fork(after_in_child=_begin_anew_in_child)
 
 

@@ -585,5 +585,5 @@ def _after_fork_in_child() -> None:
             connection._given.meta.client._endpoint.http_session.close()  # type: ignore[attr-defined]
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
     os.register_at_fork(after_in_child=_after_fork_in_child)

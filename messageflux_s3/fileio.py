@@ -874,7 +874,7 @@ class ObjectWriter(io.BufferedIOBase):
             self._put(bytes(self._buffer))
             return
         upload = self._begun_upload()
-        if self._buffer:
+        if self._buffer:  # pragma: no branch - as a rule: a full part leaves only when there is more
             upload.add_part(self._buffer)
         if self.mode == "xb":
             conditional.complete(self._connection, self._bucket_name, self.name, upload, write_id=self._write_id)
@@ -908,15 +908,13 @@ class ObjectWriter(io.BufferedIOBase):
         assert self._upload is not None
         if self._connection.capabilities.multipart_copy is not False and self._connection.preset != "r2":  # R2 wants equal parts
             try:
-                for start in range(0, base.size, _COPIED_PART_BYTES):
+                source, start = {"Bucket": self._bucket_name, "Key": self.name}, 0
+                while start < base.size:
                     end = min(start + _COPIED_PART_BYTES, base.size)
                     if base.size - end < MIN_PART_BYTES:
                         end = base.size  # no part but the last may be small, and this one will not be the last
-                    if start < end:
-                        source = {"Bucket": self._bucket_name, "Key": self.name}
-                        self._upload.copy_part(source, start, end, if_match=base.etag)
-                    if end == base.size:
-                        break
+                    self._upload.copy_part(source, start, end, if_match=base.etag)
+                    start = end
                 self._upload.settle()
             except S3Unsupported:
                 self._upload.abort()
@@ -962,7 +960,7 @@ def _drop_unclosed() -> None:
 
 
 atexit.register(_drop_unclosed)
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
     os.register_at_fork(after_in_child=_unclosed.clear)  # they are the parent's to close
 
 

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -369,3 +370,120 @@ def test_a_write_whose_answer_names_no_etag_is_made_again(server: Server, bucket
     with run_proxy(server.endpoint_url, scripted({("PUT", "k"): [Fault("missing_header", 0.0)]})) as proxy:
         assert asyncio.run(write(s3.AsyncS3Store(server.connect(endpoint_url=proxy.endpoint_url)))) == bucket["k"].etag
         assert proxy.counts()["missing_header"] == 1
+
+
+def test_they_print_as_their_twins_do() -> None:
+    """With Async in front; nothing is asked."""
+    store = s3.AsyncS3Store(s3.connect("http://127.0.0.1:9", access_key="AK", secret_key="SK", region="r"))
+    bucket = store.bucket("bucket")
+    assert repr(store).startswith("AsyncS3Store(")
+    assert repr(bucket) == "AsyncS3Bucket('bucket')"
+    assert repr(bucket["k"]) == "AsyncS3Object('s3://bucket/k')"
+    assert repr(bucket.find(prefix="p/")).startswith("<AsyncObjectQuery s3://bucket/")
+
+
+def test_json_that_is_here_is_not_asked_for(server: Server) -> None:
+    """And conditions go the sure way."""
+
+    async def work(bucket: AsyncS3Bucket) -> None:
+        await bucket.put_object("k", b"[1]")
+        obj = await bucket.get_object("k")
+        await bucket.delete_object("k")
+        assert await obj.json() == [1]
+        await bucket.put_object("k", b"[2]")
+        with pytest.raises(s3.S3Error):
+            await obj.delete(if_match="0" * 32)
+
+    run(server, work)
+
+
+@pytest.fixture
+def scripted_store() -> Any:
+    """A server that answers as a test says, and an asynchronous store on it whose lane is open (key ``first``)."""
+    servers: list[ScriptedServer] = []
+
+    def make(script: Callable[[bytes], bytes | None], **settings: Any) -> tuple[ScriptedServer, s3.AsyncS3Store]:
+        server = ScriptedServer(lambda head, body: OK if b"/first" in head else script(head))
+        servers.append(server)
+        keys = {"access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "region": "us-east-1", "max_attempts": 1}
+        store = s3.connect(server.url, **{**keys, **settings})
+        assert store.bucket("bkt").get_object("first").body == b"hi"
+        server.requests.clear()
+        return server, s3.AsyncS3Store(store)
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "e"\r\nLast-Modified: Sat, 21 Nov 2026 05:00:00 GMT\r\n\r\nhi'
+
+
+@pytest.mark.lane
+def test_a_stale_connection_is_opened_again(scripted_store: Any) -> None:
+    """The server closed it while nobody looked, or hangs up on the next request: asked once more, on another one."""
+    hang_up: list[bool] = []
+    server, store = scripted_store(lambda head: None if hang_up and hang_up.pop() else OK)
+
+    async def work() -> None:
+        async with store:
+            bucket = store.bucket("bkt")
+            assert (await bucket.get_object("k")).body == b"hi"
+            hang_up.append(True)
+            assert (await bucket.get_object("k")).body == b"hi"
+
+    asyncio.run(work())
+    assert len(server.requests) == 3
+
+
+@pytest.mark.lane
+def test_what_nobody_asked_for_closes_the_connection(scripted_store: Any) -> None:
+    """More than the answer: the next request goes out on another one, and is answered as itself."""
+    server, store = scripted_store(lambda head: OK + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
+
+    async def work() -> None:
+        async with store:
+            for _ in range(2):
+                assert (await store.bucket("bkt").get_object("k")).body in (b"hi",)
+
+    asyncio.run(work())
+    assert server.connections >= 2
+
+
+@pytest.mark.lane
+def test_silence_ends_with_the_read_timeout(scripted_store: Any) -> None:
+    """Asked again through boto3, which has the last word."""
+    silent = threading.Event()
+    _, store = scripted_store(lambda head: silent.wait(60) and None, read_timeout=0.2)
+
+    async def work() -> None:
+        async with store:
+            with pytest.raises(s3.S3ConnectionError):
+                await store.bucket("bkt").get_object("k")
+
+    asyncio.run(work())
+    silent.set()
+
+
+@pytest.mark.lane
+def test_credentials_are_renewed_beside_the_loop(scripted_store: Any) -> None:
+    """Whoever is asked for them may take his time; the event loop goes on."""
+    asked: list[str] = []
+    lasts = [60]  # so short that they are asked for again at each use
+
+    def credentials() -> dict[str, Any]:
+        asked.append(threading.current_thread().name)
+        end = datetime.now(timezone.utc) + timedelta(seconds=lasts[0])
+        return {"access_key": "AK", "secret_key": "SK", "expires_at": end}
+
+    _, store = scripted_store(lambda head: OK, access_key=None, secret_key=None, credentials=credentials)
+    asked.clear()
+    lasts[0] = 86_400
+
+    async def work() -> None:
+        async with store:
+            assert (await store.bucket("bkt").get_object("k")).body == b"hi"
+
+    asyncio.run(work())
+    assert len(asked) == 1
+    assert threading.main_thread().name not in asked

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from messageflux_s3 import S3AccessDenied, S3BatchError, S3Bucket, S3Error, S3NoSuchItem, S3Store
+from messageflux_s3 import S3AccessDenied, S3BatchError, S3Bucket, S3Error, S3NoSuchItem, S3Store, batch
 from messageflux_s3.ahead import side_by_side
 from messageflux_s3.content import KEPT_BYTES
 from tests.servers import Server, run_moto, run_rclone
@@ -441,3 +441,17 @@ def test_side_by_side_raises_in_its_place() -> None:
         for item in side_by_side([iter([1, 2]), failing()]):
             got.append(item)
     assert got == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["concurrency", "max_bytes"])
+@pytest.mark.parametrize(("value", "error"), [("4", TypeError), (True, TypeError), (0, ValueError)])
+def test_bounds_without_meaning_are_named(name: str, value: Any, error: type[Exception]) -> None:
+    """Which one, and what it is."""
+    with pytest.raises(error, match=name):
+        batch.check_bounds(**{"concurrency": 1, "max_bytes": 1, name: value})
+
+
+@pytest.mark.parametrize("body", [b"<!DOCTYPE x><DeleteResult/>", b"<DeleteResult>", b"<Other/>", b""])
+def test_what_is_no_answer_to_a_deletion_confirms_none(body: bytes) -> None:
+    """Then each key is deleted by itself."""
+    assert batch._deletions(body, "bkt") is None

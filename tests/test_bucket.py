@@ -270,3 +270,29 @@ def test_versions_are_deleted_among_keys(moto_bucket: s3.S3Bucket) -> None:
     moto_bucket.put_object("gone", "x")
     assert moto_bucket.delete_objects([moto_bucket.object("k", first.version_id), "gone"]).succeeded == ["k", "gone"]
     assert [version.text for version in moto_bucket["k"].versions()] == ["two"]
+
+
+def test_a_bucket_shows_what_it_may_say(canned: Canned) -> None:
+    """A setting that is not for us, or of which no answer comes, is no error of the whole."""
+    listing = document("ListBucketResult", "<IsTruncated>false</IsTruncated>")
+
+    def answer(asked: Asked) -> Answer:
+        if "list-type" in asked.query:
+            return listing
+        return refusal(403, "AccessDenied") if "lifecycle" in asked.query else refusal(500, "InternalError")
+
+    canned.answer = answer
+    said = canned.bucket().show().text
+    assert "access denied" in said
+    assert "no answer (InternalError)" in said
+    canned.answer = lambda asked: listing if "list-type" in asked.query else None
+    with pytest.raises(s3.S3ConnectionError):
+        canned.bucket().show()
+
+
+@pytest.mark.parametrize(("region", "said"), [("<BucketRegion>eu-x-1</BucketRegion>", "eu-x-1"), ("", "region us-east-1")])
+def test_a_store_shows_its_buckets_regions(canned: Canned, region: str, said: str) -> None:
+    """Those of the buckets where it tells them, else its own."""
+    canned.answer = lambda asked: document("ListAllMyBucketsResult", f"<Buckets><Bucket><Name>one</Name>{region}</Bucket></Buckets>")
+    shown = canned.connect().show().text
+    assert said in shown and "one" in shown

@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from canned import Answer, Asked, Canned, content_of, document, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from proxy import Fault, run_proxy, scripted
 from servers import Server
 
 import messageflux_s3 as s3
+from messageflux_s3 import fileio
 
 MIB = 1024 * 1024
 BIG = random.Random(7).randbytes(21 * MIB + 13)
@@ -824,3 +826,167 @@ def test_an_answer_without_an_etag_is_not_another_object(number: int, server: Se
             with pytest.raises(s3.S3ObjectChanged):
                 file.read()
         store.close()
+
+
+# -- what befalls a reader on the way -------------------------------------------------------------------------------------------------
+
+FAR = random.Random(5).randbytes(300_000)  # more than the opening brings
+
+BEFALLS: dict[str, tuple[Answer, type[Exception], str]] = {
+    "deleted": (refusal(404, "NoSuchKey"), s3.S3ObjectChanged, "was deleted while it was being read"),
+    "shorter by now": (refusal(416, "InvalidRange"), s3.S3ObjectChanged, "was replaced by a shorter one"),
+    "forbidden by now": (refusal(403, "AccessDenied"), s3.S3AccessDenied, "AccessDenied"),
+}
+
+
+@pytest.mark.parametrize(("answer", "error", "said"), BEFALLS.values(), ids=BEFALLS)
+def test_what_befalls_an_object_while_it_is_open(canned: Canned, answer: Answer, error: type[Exception], said: str) -> None:
+    """Said as what it is, by a file that had begun well."""
+    canned.answer = lambda asked: content_of(asked, FAR) if len(canned.asked) == 1 else answer
+    with canned.bucket()["k"].open() as file:
+        assert file.read(10) == FAR[:10]
+        file.seek(200_000)
+        with pytest.raises(error, match=said):
+            file.read(10)
+
+
+def test_a_store_that_ignores_ranges_may_break_off_as_well(canned: Canned) -> None:
+    """In the middle of what is left out: the next attempt begins anew."""
+    cut = (200, {"ETag": '"e"', "Content-Length": str(len(FAR))}, FAR[:100_000])
+    canned.answer = lambda asked: cut if len(canned.asked) == 2 else (200, {"ETag": '"e"'}, FAR)
+    with canned.bucket(max_attempts=3)["k"].open() as file:
+        file.seek(200_000)
+        assert file.read(10) == FAR[200_000:200_010]
+
+
+def test_a_large_read_fails_as_a_whole(canned: Canned) -> None:
+    """Of ranges that are fetched at the same time one is refused: no half of it is given."""
+    whole = bytes(5 * MIB)
+
+    def answer(asked: Asked) -> Answer:
+        first = int(asked.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        return refusal(403, "AccessDenied") if first >= 2 * MIB else content_of(asked, whole)
+
+    canned.answer = answer
+    with canned.bucket()["k"].open(buffering=0) as file:
+        file.seek(MIB)
+        with pytest.raises(s3.S3AccessDenied):
+            file.readinto(bytearray(4 * MIB))
+
+
+@pytest.mark.parametrize("action", [lambda file: file.seek(0, 3), lambda file: file.seek(0, -1)])
+def test_a_seek_knows_three_places_to_count_from(obj: s3.S3Object, action: Callable[[Any], object]) -> None:
+    """As everywhere."""
+    obj.put(b"0123")
+    with obj.open(buffering=0) as file, pytest.raises(ValueError, match="whence must be 0, 1 or 2"):
+        action(file)
+
+
+def test_closing_twice_is_closing(obj: s3.S3Object) -> None:
+    """And the file says that it is."""
+    obj.put(b"0123")
+    file = obj.open(buffering=0)
+    assert repr(file) == "<ObjectReader name='k'>".replace("'k'", repr(obj.key))
+    file.close()
+    file.close()
+    assert repr(file).endswith(" closed>")
+
+
+def test_a_forked_child_reads_on(rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
+    """With requests of its own: what was on its way was the parent's."""
+    rclone_bucket.put_object("k", BIG)
+    with rclone_bucket["k"].open() as file:
+        assert file.read(2 * MIB) + file.read(3 * MIB) == BIG[: 5 * MIB]  # in a line, so that it reads ahead
+        child = os.fork()
+        if not child:
+            ok = file.read(MIB) == BIG[5 * MIB : 6 * MIB]
+            file.close()
+            os._exit(0 if ok else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert file.read(MIB) == BIG[5 * MIB : 6 * MIB]
+
+
+# -- what befalls a writer ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_is_no_file_on_the_disk(obj: s3.S3Object) -> None:
+    """Nothing can be read back or cut off until somebody asked for the end first; then both work."""
+    with obj.open("wb", buffering=0) as file:
+        file.write(b"0123")
+        with pytest.raises(io.UnsupportedOperation, match="not readable"):
+            file.readinto(bytearray(2))
+        with pytest.raises(io.UnsupportedOperation, match="cannot be truncated"):
+            file.truncate(2)
+        file.seek(2)
+        file.truncate()
+        file.seek(0, io.SEEK_END)
+        file.write(b"9")
+    assert obj.reload().body == b"019"
+
+
+def test_what_a_wrapper_writes_after_the_end_is_let_go(obj: s3.S3Object) -> None:
+    """A block that raised has given the file up: whoever flushes into it afterwards is not told a second error."""
+    with pytest.raises(RuntimeError, match="enough"), obj.open("wb") as file:
+        buffered = io.BufferedWriter(file)  # type: ignore[arg-type]
+        buffered.write(b"half")
+        raise RuntimeError("enough")
+    with pytest.raises(ValueError, match="closed"):
+        buffered.flush()
+    assert not obj.exists()
+
+
+def test_a_text_whose_last_part_fails_is_an_error(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end of the block, and nothing is committed."""
+    monkeypatch.setattr(fileio, "PART_BYTES", 10)
+    canned.answer = lambda asked: refusal(403, "AccessDenied")
+    with pytest.raises(s3.S3AccessDenied), canned.bucket()["k"].open("w") as file:
+        file.write("more than a part")
+    assert "PUT k" not in canned.whats
+
+
+def test_appending_may_describe_anew(s3_bucket: s3.S3Bucket) -> None:
+    """Metadata that is given takes the place of that which was."""
+    obj = s3_bucket.put_object("k", "one", {"a": "1"})
+    with obj.open("ab", metadata={"b": "2"}) as file:
+        file.write(b" two")
+    found = s3_bucket.get_object("k")
+    assert (found.body, found.metadata) == (b"one two", {"b": "2"})
+
+
+def test_a_large_object_is_appended_to_by_copies(moto_bucket: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In several parts, none of them too small."""
+    monkeypatch.setattr(fileio, "_COPIED_PART_BYTES", 5 * MIB)
+    obj = moto_bucket.put_object("k", BIG[: 11 * MIB])
+    with obj.open("ab") as file:
+        file.write(b"tail")
+    assert obj.reload().body == BIG[: 11 * MIB] + b"tail"
+    assert obj.etag.endswith("-3")
+
+
+def test_a_store_that_copies_no_parts_is_sent_them_again(rclone_bucket: s3.S3Bucket) -> None:
+    """rclone takes the copy of a part for something else: what was there is read, and written with what is new."""
+    obj = rclone_bucket.put_object("k", BIG[: 9 * MIB])
+    with obj.open("ab") as file:
+        file.write(b"tail")
+    assert obj.reload().body == BIG[: 9 * MIB] + b"tail"
+    with pytest.raises(s3.S3ObjectChanged, match="replaced while it was open for appending"), obj.open("ab") as file:
+        file.write(b"late")
+        rclone_bucket.put_object("k", BIG[: 6 * MIB])
+    assert obj.reload().size == 6 * MIB
+
+
+@pytest.mark.parametrize(("is_there", "error"), [(True, s3.S3AccessDenied), (False, s3.S3ObjectChanged)])
+def test_a_copy_that_is_refused_is_told_by_what_is_there(canned: Canned, is_there: bool, error: type[Exception]) -> None:
+    """The same object: the refusal itself; none: it went while it was open."""
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "HEAD":
+            return content_of(asked, bytes(6 * MIB)) if is_there or canned.whats.count("HEAD k") == 1 else refusal(404, "")
+        if asked.method == "POST":
+            return document("InitiateMultipartUploadResult", "<UploadId>U</UploadId>")
+        return (204, {}, b"") if asked.method == "DELETE" else refusal(403, "AccessDenied")
+
+    canned.answer = answer
+    with pytest.raises(error), canned.bucket()["k"].open("ab") as file:
+        file.write(b"tail")
+    assert canned.whats[-1] == "DELETE k?uploadId"

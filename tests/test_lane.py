@@ -805,3 +805,136 @@ def test_shut_by_hand(opened: tuple[Any, Lane, str]) -> None:
     assert (lane.status.open, lane.status.reason) == (False, "a test wants boto3")
     assert lane.send(LaneRequest("GET", bucket, "first")) is None
     assert [response for _, response in lane.stream([LaneRequest("GET", bucket, "first")])] == [None]
+
+
+# -- what happens to connections ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["fresh", "kept", "begun"])
+def test_an_interrupt_leaves_no_connection_half_read(scripted: Any, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Ctrl-C in the middle of an answer: the next one is not begun on its connection."""
+    server, _, lane = scripted(lambda head, body: OK)
+    request = LaneRequest("GET", "bkt", "k")
+    if way == "kept":
+        assert lane.send(request) is not None
+
+    def interrupt(response: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(lane, "check", interrupt)
+        if way == "begun":
+            lane.begin(request).result()
+        else:
+            lane.send(request)
+    before = server.connections
+    answer = lane.send(request)
+    assert answer is not None and answer.body == b"hi"
+    assert server.connections == before + 1
+
+
+def test_an_answer_that_was_begun_survives_a_stale_connection(scripted: Any) -> None:
+    """Closed before it is sent, or while it waits: it is asked for once more."""
+    hang_up = [False]
+    _, _, lane = scripted(lambda head, body: None if hang_up.pop() else OK)
+    request = LaneRequest("GET", "bkt", "k")
+    assert lane.send(request) is not None
+    lane._idle[-1].sock.shutdown(socket.SHUT_RDWR)
+    hang_up[:] = [False]
+    answer = lane.begin(request).result()
+    assert answer is not None and answer.body == b"hi"
+    hang_up[:] = [False, True]
+    answer = lane.begin(request).result()
+    assert answer is not None and answer.body == b"hi"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_where_nobody_listens_any_more_it_is_left_to_boto3(scripted: Any, streamed: bool) -> None:
+    """Refused at once, however it is sent."""
+    server, _, lane = scripted(lambda head, body: OK)
+    server._listener.shutdown(socket.SHUT_RDWR)  # else the thread that accepts would take one more
+    for wire in [*lane._idle]:
+        lane._idle.remove(wire)
+        wire.close()
+    request = LaneRequest("GET", "bkt", "k")
+    if streamed:
+        assert bodies_of(lane, [request, request]) == [None, None]
+    else:
+        assert (lane.begin(request), lane.send(request)) == (None, None)
+
+
+def test_the_next_address_of_a_host_is_tried(scripted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody listens at the first one, as on a machine that has IPv6 in name only."""
+    server, _, lane = scripted(lambda head, body: OK)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = closed.getsockname()
+    there = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+    addresses = [(socket.AF_INET, ("255.255.255.255", 1)), (socket.AF_INET, nobody), (socket.AF_INET, there)]
+    monkeypatch.setattr(lane, "_resolve", lambda address: [*addresses])
+    assert bodies_of(lane, [LaneRequest("GET", "bkt", "k")] * 3) == [b"hi"] * 3
+    addresses[2:] = []
+    lane.close()
+    assert bodies_of(lane, [LaneRequest("GET", "bkt", "other")]) == [None]
+
+
+def test_no_more_connections_are_kept_than_are_useful(scripted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one to another host does not stand in the way of those to this."""
+    server, _, lane = scripted(lambda head, body: OK)
+    from messageflux_s3.lane import _Wire
+
+    request = LaneRequest("GET", "bkt", "k")
+    assert lane.send(request) is not None
+    other = _Wire((False, "elsewhere", 1))
+    other.idle_since = time.monotonic()
+    lane._idle.append(other)
+    before = server.connections
+    assert lane.send(request) is not None
+    assert bodies_of(lane, [request]) == [b"hi"]
+    assert server.connections == before
+    monkeypatch.setattr(lane, "_max_idle", 0)
+    assert lane.send(request) is not None
+    assert lane.send(request) is not None
+    assert server.connections == before + 1
+
+
+def test_a_head_with_a_body_and_chunks_without_end_are_refused(scripted: Any) -> None:
+    """What must not come is not taken for an answer."""
+    chunks = b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n" + b"100\r\n" + b"x" * 256 + b"\r\n0\r\n\r\n"
+    _, _, lane = scripted(lambda head, body: OK if head.startswith(b"HEAD") else chunks)
+    assert lane.send(LaneRequest("HEAD", "bkt", "k")) is None
+    assert lane.send(LaneRequest("GET", "bkt", "k"), body_limit=100) is None
+    found = lane.send(LaneRequest("GET", "bkt", "k"), body_limit=1000)
+    assert repr(found) == "LaneResponse(404, 256 bytes)"
+
+
+def test_without_credentials_it_is_left_to_boto3(scripted: Any) -> None:
+    """They may be gone: whoever signs nothing sends nothing."""
+    server, client, lane = scripted(lambda head, body: OK)
+    client._request_signer._credentials = None
+    assert lane.send(LaneRequest("GET", "bkt", "k")) is None
+    assert server.requests == []
+
+
+def test_a_client_that_cannot_be_looked_into_has_no_lane() -> None:
+    """Of another botocore, or with a certificate of its own, or with the HTTP of somebody else: it says why."""
+    client = client_of("http://127.0.0.1:9")
+    session = client._endpoint.http_session
+    assert "boto3 has not yet" in Lane(client).status.reason
+    session._cert_file = "client.pem"
+    assert "a TLS certificate of its own" in Lane(client).status.reason
+    session._cert_file = None
+    lane = Lane(client)
+    client._endpoint.http_session = type("Other", (), {})()
+    assert "HTTP session was replaced" in lane.status.reason
+    assert "cannot be looked into" in Lane(client).status.reason
+    client._endpoint.http_session = session
+
+
+def test_a_handler_of_boto3_s_own_that_is_taken_away_shuts_it(opened: tuple[Any, Lane, str]) -> None:
+    """What it did, the lane does not know."""
+    client, lane, bucket = opened
+    from botocore import handlers
+
+    client.meta.events.unregister("before-parameter-build.s3", handlers.validate_bucket_name)
+    answer = lane.send(LaneRequest("GET", bucket, "first"))
+    assert (answer is None) == (not lane.status.open)

@@ -323,3 +323,40 @@ def test_an_object_that_fails_does_not_stop_the_others(canned: Canned, tmp_path:
         canned.bucket().download_folder("p", tmp_path)
     assert [failure.key for failure in caught.value.failures] == ["p/07"]
     assert sorted(tree(tmp_path)) == [name for name in names if name != "07"]
+
+
+def test_large_files_travel_one_by_one(moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are parallel in themselves; small ones before and after them go side by side, and all arrive."""
+    monkeypatch.setattr(sync, "SMALL_BYTES", 3)
+    monkeypatch.setattr(sync.transfer, "THRESHOLD_BYTES", 5)
+    files = {f"{number:02}": b"x" * (number % 8) for number in range(40)}
+    fill(tmp_path / "here", files)
+    assert len(moto_bucket.upload_folder(tmp_path / "here", "p")) == 40
+    assert len(moto_bucket.download_folder("p", tmp_path / "there")) == 40
+    assert tree(tmp_path / "there") == files
+
+
+def test_a_large_file_that_fails_is_named_as_well(moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the disk refuses is an error of its key; a mistake of ours is none of the outcomes."""
+    monkeypatch.setattr(sync, "SMALL_BYTES", 0)
+    fill(tmp_path / "here", {"a": b"1", "b": b"2"})
+    moto_bucket.upload_folder(tmp_path / "here", "p")
+    fill(tmp_path / "there", {"a/x": b""})
+    with pytest.raises((S3BatchError, S3InvalidName, IsADirectoryError)):
+        moto_bucket.download_folder("p", tmp_path / "there")
+    outcomes = sync._Outcomes("sync")
+    with pytest.raises(ZeroDivisionError):
+        outcomes.run([("k", 0, lambda: 1 // 0)])
+
+
+def test_a_file_that_cannot_be_deleted_is_named(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """The others go."""
+    fill(tmp_path, {"a": b"1", "b": b"2"})
+    moto_bucket.put_object("p/c", b"3")
+    plan = moto_bucket.sync_to_folder("p", tmp_path, delete=True, dry_run=True)
+    (tmp_path / "a").unlink()
+    (tmp_path / "a").mkdir()
+    with pytest.raises(S3BatchError) as caught:
+        plan.apply()
+    assert [failure.key for failure in caught.value.failures] == ["p/a"]
+    assert not (tmp_path / "b").exists()

@@ -109,7 +109,7 @@ class Notifications(SubResource[NotificationConfiguration]):
     def _written(self, value: NotificationConfiguration) -> bytes:
         return xml.write(value.to_api())
 
-    def _nothing(self) -> NotificationConfiguration:
+    def _nothing(self) -> NotificationConfiguration:  # pragma: no cover - every bucket has this document
         return NotificationConfiguration()
 
     def _send(self, value: NotificationConfiguration) -> None:
