@@ -141,7 +141,10 @@ def _pytest(tests: list[str], folder: Path, output: str, is_changed: bool) -> No
 def changed(mutant: Mutant) -> tuple[str, str]:
     """The module's text with the change in it, and the change as a diff."""
     source = (ROOT / mutant.path).read_text()
-    mutated = mutate_code(source, get_operator(mutant.operator)(), mutant.occurrence)
+    try:
+        mutated = mutate_code(source, get_operator(mutant.operator)(), mutant.occurrence)
+    except AttributeError:  # cosmic-ray cannot replace an exception that is named with its module
+        mutated = source
     lines = difflib.unified_diff(source.splitlines(), mutated.splitlines(), lineterm="", n=0)
     return mutated, "\n".join(line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---"))
 
@@ -198,7 +201,7 @@ def main() -> int:
 
         def test(mutant: Mutant) -> tuple[Mutant, str, str, str]:
             mutated, diff = changed(mutant)
-            said, by = known.get((mutant.module, mutant.operator, diff)) or ("" if _is_a_change(mutated) else "none", "")
+            said, by = known.get((mutant.module, mutant.operator, diff)) or ("" if diff and _is_a_change(mutated) else "none", "")
             if not said:
                 folder = folders.get()
                 try:
