@@ -189,8 +189,8 @@ class S3Lock:
         self._lease: _Lease | None = None
         self._etag = ""
         self._written: list[str] = []  # nonces of ours that may stand there
-        self._deadline: float  # of the lease, as soon as there is one
-        self._lost = False
+        self._deadline: float  # these two are of the lease, as soon as there is one
+        self._lost: bool
         self._pid = os.getpid()
         self._turn = threading.Lock()
         self._stop = threading.Event()
@@ -220,7 +220,7 @@ class S3Lock:
     @property
     def lost(self) -> bool:
         """Whether the lease is over, or somebody else's; False only while it is ours for certain. Requests: none."""
-        return self._lost or self._lease is None or os.getpid() != self._pid or clock() >= self._deadline
+        return self._lease is None or self._lost or os.getpid() != self._pid or clock() >= self._deadline
 
     def check(self) -> None:
         """Go on only while the lease is ours for certain.
