@@ -189,8 +189,8 @@ class S3Lock:
         self._lease: _Lease | None = None
         self._etag = ""
         self._written: list[str] = []  # nonces of ours that may stand there
-        self._deadline: float  # these two are of the lease, as soon as there is one
-        self._lost: bool
+        self._deadline: float  # of the lease, as soon as there is one
+        self._lost = True  # until then
         self._pid = os.getpid()
         self._turn = threading.Lock()
         self._stop = threading.Event()
@@ -220,7 +220,7 @@ class S3Lock:
     @property
     def lost(self) -> bool:
         """Whether the lease is over, or somebody else's; False only while it is ours for certain. Requests: none."""
-        return self._lease is None or self._lost or os.getpid() != self._pid or clock() >= self._deadline
+        return self._lost or os.getpid() != self._pid or clock() >= self._deadline
 
     def check(self) -> None:
         """Go on only while the lease is ours for certain.
@@ -249,7 +249,7 @@ class S3Lock:
         Requests:
             1 GET, 1 PUT (more while it waits; once a store those of a probe)
         """
-        if self._lease is not None and not self.lost:
+        if not self.lost:
             raise S3LockError(f"the lock {self._file} is held already, by this very object")
         for kind in ("put_if_absent", "put_if_match"):
             conditional.require(self._file.connection, self._file.bucket_name, kind)
@@ -294,9 +294,9 @@ class S3Lock:
             return False
         if clock() >= sent + self._ttl:
             return False  # the answer took longer than the lease
-        self._pid = os.getpid()
-        self._lease, self._etag, self._deadline, self._lost = lease, written.etag or "", sent + self._ttl, False
         self._written = [lease.nonce]
+        self._lease, self._etag, self._deadline = lease, written.etag or "", sent + self._ttl
+        self._pid, self._lost = os.getpid(), False  # the last: from here on it counts as held
         return True
 
     def _create(self) -> _Seen | None:
@@ -353,8 +353,8 @@ class S3Lock:
                 self._lost = True
                 raise S3LockError(f"the lock {self._file} was lost: somebody else has written it", key=self.key) from error
             if clock() >= deadline:
-                self._lost = True  # check() has raised, or would have: what is lost stays lost
-                self.check()
+                # check() has raised meanwhile, or would have: what is lost stays lost. It is ours to give back all the same.
+                raise S3LockError(f"the lock {self._file} was lost: its renewal took longer than the lease", key=self.key)
             self._lease, self._deadline = lease, sent + self._ttl
 
     def _replace(self, lease: _Lease) -> None:
@@ -387,8 +387,9 @@ class S3Lock:
             return  # the parent's
         self._stop_renewing()
         with self._turn:
-            if self._lease is None or self._lost:
+            if self._lost:
                 return
+            assert self._lease is not None
             free = replace(self._lease, state="free", nonce=secrets.token_hex(12))
             self._lost = True
             try:
@@ -412,7 +413,7 @@ class S3Lock:
         self._renewer.start()
 
     def __enter__(self) -> S3Lock:
-        return self if self._lease is not None and not self.lost else self.acquire()
+        return self.acquire() if self.lost else self
 
     def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
         self.release()
