@@ -170,16 +170,15 @@ class Place:
         found: dict[str, Any] = {}
         for name in (
             "bucket_lifecycle_configuration", "bucket_policy", "public_access_block", "bucket_versioning", "bucket_tagging", "bucket_cors",
-            "bucket_encryption", "bucket_notification_configuration",
+            "bucket_encryption", "bucket_notification_configuration", "object_tagging",
         ):  # fmt: skip
+            of_object = {"Key": "kept/a.txt"} if name.startswith("object") else {}
             try:
-                answer = getattr(self.client, f"get_{name}")(Bucket=self.name)
+                answer = getattr(self.client, f"get_{name}")(Bucket=self.name, **of_object)
             except self.client.exceptions.ClientError as error:
                 answer = {"none": error.response["Error"]["Code"]}
             answer.pop("ResponseMetadata", None)
             found[f"setting {name}"] = json.dumps(answer, sort_keys=True, default=str).replace(self.stem, "…")
-        answer = self.client.get_object_tagging(Bucket=self.name, Key="kept/a.txt")["TagSet"]
-        found["setting object_tagging"] = json.dumps(answer, sort_keys=True)
         return found
 
 
