@@ -47,6 +47,9 @@ def pages(
     Returns:
         The pages; closing the iterator gives up the page that is on its way.
 
+    Raises:
+        S3ServerError: What came is no listing, or one that goes on and does not say where: keys would be lost without a word.
+
     Requests:
         1 per page; one page more if the iteration ends early
     """
@@ -100,7 +103,11 @@ def pages(
         else:  # a store that truncates without a token, as version 1 of the API did
             last = max([entry[0] for entry in objects[-1:]] + page.prefixes[-1:], default="")
             if last <= parameters.get("StartAfter", ""):
-                return
+                raise S3ServerError(
+                    f"s3://{bucket_name}/: the store says that its listing goes on, and not where",
+                    operation="ListObjectsV2",
+                    bucket=bucket_name,
+                )
             parameters.pop("ContinuationToken", None)
             parameters["StartAfter"] = last
 

@@ -11,10 +11,11 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
+from canned import Answer, Asked, Canned, document
 from hypothesis import given
 from hypothesis import strategies as some
 
-from messageflux_s3 import S3NoSuchBucket, S3Store, listing, versions
+from messageflux_s3 import S3NoSuchBucket, S3ServerError, S3Store, listing, versions
 from messageflux_s3.lane import Lane
 from messageflux_s3.listing_parser import Unreadable, _by_parser, _by_pattern, next_token, parse_page
 from tests.servers import Server, run_moto, run_rclone
@@ -320,3 +321,49 @@ def test_a_page_that_breaks_is_asked_of_boto3() -> None:
     keys_found = [obj.key for obj in connect(whole).find()]
     assert keys_found == [f"k{number:04d}" for number in range(5)] and broken
     whole.close()
+
+
+def _answered(*pages: str) -> Any:
+    """A store that answers a listing with these pages, in turn."""
+
+    def answer(canned: Canned, asked: Asked) -> Answer:
+        return document("ListBucketResult", pages[min(len(canned.asked), len(pages)) - 1])
+
+    return answer
+
+
+def test_a_store_that_truncates_without_a_token_is_asked_from_its_last_key(canned: Canned) -> None:
+    """As version 1 of the API did."""
+    more = "<IsTruncated>true</IsTruncated>"
+    pages = _answered(ENTRY.format(key="a", size=1) + ENTRY.format(key="b", size=1) + more, ENTRY.format(key="c", size=1))
+    canned.answer = lambda asked: pages(canned, asked)
+    assert [obj.key for obj in canned.bucket().find()] == ["a", "b", "c"]
+    assert canned.asked[1].query["start-after"] == "b"
+
+
+@pytest.mark.parametrize("keys", ["ab", ""])
+def test_a_listing_that_goes_on_and_does_not_say_where_is_an_error(canned: Canned, keys: str) -> None:
+    """The same page for ever, or an empty one: whoever took it for the end would lose keys without a word."""
+    page = "".join(ENTRY.format(key=key, size=1) for key in keys) + "<IsTruncated>true</IsTruncated>"
+    canned.answer = lambda asked: document("ListBucketResult", page)
+    with pytest.raises(S3ServerError, match="goes on, and not where"):
+        list(canned.bucket().find())
+    assert len(canned.asked) <= 2
+
+
+def test_what_comes_before_the_start_is_left_out(canned: Canned) -> None:
+    """Some stores compare start-after in their own way."""
+    canned.answer = lambda asked: document("ListBucketResult", "".join(ENTRY.format(key=key, size=1) for key in "abc"))
+    found = [one[0] for page in listing.pages(canned.bucket()._connection, "bkt", start_after="b") for one in page.objects]
+    assert found == ["c"]
+
+
+@pytest.mark.lane
+def test_a_page_that_cannot_be_read_is_asked_for_again(canned: Canned) -> None:
+    """Through boto3, and the next one, that was on its way already, is given up."""
+    torn = "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken><Contents><Key>a</Key></Contents>"
+    whole = ENTRY.format(key="a", size=1) + "<IsTruncated>false</IsTruncated>"
+    canned.answer = lambda asked: document("ListBucketResult", whole if len(canned.asked) != 2 or "list-type" not in asked.query else torn)
+    bucket = canned.bucket()
+    assert [obj.key for obj in bucket.find()] == ["a"]  # the lane opens
+    assert [obj.key for obj in bucket.find()] == ["a"]

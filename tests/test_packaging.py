@@ -104,3 +104,12 @@ def test_the_changelog_knows_this_version() -> None:
     """What is being built is the version that the changelog's newest entry is about, or one not yet released."""
     entries = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert entries[0] in ("Unreleased", f"[{s3.__version__}]", s3.__version__)
+
+
+@pytest.mark.parametrize(("missing", "module", "extra"), [("fsspec", "fs", "fsspec"), ("messageflux", "message_store", "messageflux")])
+def test_a_missing_extra_is_named(missing: str, module: str, extra: str) -> None:
+    """Where a whole module needs it, its import says what to install."""
+    program = f"import sys; sys.modules[{missing!r}] = None; import messageflux_s3.{module}"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
+    assert ended.returncode == 1
+    assert f"pip install 'messageflux-s3[{extra}]'" in ended.stderr.splitlines()[-1]
