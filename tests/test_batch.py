@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from canned import Canned, document, refusal
 
 from messageflux_s3 import S3AccessDenied, S3BatchError, S3Bucket, S3Error, S3NoSuchItem, S3Store, batch
 from messageflux_s3.ahead import side_by_side
@@ -455,3 +456,24 @@ def test_bounds_without_meaning_are_named(name: str, value: Any, error: type[Exc
 def test_what_is_no_answer_to_a_deletion_confirms_none(body: bytes) -> None:
     """Then each key is deleted by itself."""
     assert batch._deletions(body, "bkt") is None
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "SlowDown"])
+def test_a_refusal_inside_a_success_is_that_of_its_key(canned: Canned, code: str) -> None:
+    """Also where the store goes on saying that it is too busy."""
+    said = f"<Error><Key>a</Key><Code>{code}</Code><Message>m</Message></Error><Deleted><Key>b</Key></Deleted>"
+    canned.answer = lambda asked: document("DeleteResult", said)
+    found = canned.bucket().delete_objects(["a", "b"], raise_errors=False)
+    assert (found.succeeded, [(failure.key, failure.error.code) for failure in found.failures]) == (["b"], [("a", code)])
+
+
+@pytest.mark.parametrize("code", ["NoSuchBucket", "AccessDenied"])
+def test_a_bucket_that_is_gone_is_no_success_of_a_deletion(canned: Canned, code: str) -> None:
+    """For each of its keys, on the lane as through boto3."""
+    canned.answer = lambda asked: (204, {}, b"")
+    bucket = canned.bucket()
+    bucket["k"].delete()
+    canned.answer = lambda asked: refusal(404 if code == "NoSuchBucket" else 403, code)
+    for keys in (["a"], ["a", "b"]):
+        found = bucket.delete_objects(keys, raise_errors=False)
+        assert [(failure.key, failure.error.code) for failure in found.failures] == [(key, code) for key in keys]

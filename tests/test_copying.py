@@ -207,3 +207,10 @@ def test_a_source_is_not_deleted_for_a_copy_that_is_not_whole(canned: Canned) ->
     with pytest.raises(S3Error, match="has 5 bytes, its source 9: the source was not deleted"):
         canned.bucket()["a"].move_to("b")
     assert [what for what in canned.whats if what.startswith("DELETE")] == []
+
+
+def test_a_query_copied_onto_itself_stays(moto_bucket: S3Bucket) -> None:
+    """There is nothing to do, and nothing is lost."""
+    moto_bucket.put_objects([("a", "1"), ("b", "2")])
+    assert [copied.key for copied in moto_bucket.find().copy_to(moto_bucket)] == ["a", "b"]
+    assert [obj.text for obj in moto_bucket.find()] == ["1", "2"]

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -938,3 +939,13 @@ def test_a_handler_of_boto3_s_own_that_is_taken_away_shuts_it(opened: tuple[Any,
     client.meta.events.unregister("before-parameter-build.s3", handlers.validate_bucket_name)
     answer = lane.send(LaneRequest("GET", bucket, "first"))
     assert (answer is None) == (not lane.status.open)
+
+
+def test_a_client_outlives_its_lane(scripted: Any) -> None:
+    """It is the user's: what the lane listened with does nothing any more."""
+    _, client, lane = scripted(lambda head, body: OK)
+    watched = weakref.ref(lane.gate)
+    del lane
+    gc.collect()
+    assert watched() is None
+    assert client.get_object(Bucket="bkt", Key="k")["Body"].read() == b"hi"

@@ -367,3 +367,8 @@ def test_a_page_that_cannot_be_read_is_asked_for_again(canned: Canned) -> None:
     bucket = canned.bucket()
     assert [obj.key for obj in bucket.find()] == ["a"]  # the lane opens
     assert [obj.key for obj in bucket.find()] == ["a"]
+
+
+def test_a_token_that_is_no_text_is_none() -> None:
+    """The page is then read by whoever reads all of it."""
+    assert next_token(b"<NextContinuationToken>\xff</NextContinuationToken>") is None

@@ -96,3 +96,9 @@ def test_a_server_that_does_not_end_is_killed() -> None:
 
     local._end(Stubborn())  # type: ignore[arg-type]
     assert did == ["wait 5", "kill", "wait None"]
+
+
+def test_a_bucket_that_a_test_removed_is_no_error(s3_bucket: s3.S3Bucket) -> None:
+    """The fixture has nothing left to do."""
+    s3_bucket.delete_bucket(force=True)
+    assert not s3_bucket.exists()

@@ -113,3 +113,8 @@ def test_a_missing_extra_is_named(missing: str, module: str, extra: str) -> None
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
     assert ended.returncode == 1
     assert f"pip install 'messageflux-s3[{extra}]'" in ended.stderr.splitlines()[-1]
+
+
+def test_dir_names_what_is_loaded_late() -> None:
+    """Whoever completes names finds all of them."""
+    assert set(s3.__all__) <= set(dir(s3))

@@ -259,3 +259,11 @@ def test_an_answer_by_host_name_is_looked_at(canned: Canned) -> None:
         canned.answer = lambda asked: refusal(404, "NoSuchKey")
         assert room._addressing_style(trial) == "path"
     assert room._addressing_style(room._Trial(s3.connect(**keys)._connection, "bkt")) == "virtual"
+
+
+def test_a_store_that_knows_no_versioning_keeps_none(canned: Canned) -> None:
+    """It says so by an error; or by a listing."""
+    connection = canned.connect()._connection
+    for answer in (refusal(501, "NotImplemented"), document("ListBucketResult")):
+        canned.answer = lambda asked, answer=answer: answer
+        assert condition_probe.keeps_versions(connection, "bkt") is False

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from canned import Canned, refusal
+from canned import Answer, Asked, Canned, refusal
 from servers import Server
 
 import messageflux_s3 as s3
@@ -279,3 +279,45 @@ def test_a_store_that_answers_is_there(canned: Canned, status: int, code: str) -
     assert canned.connect().ping() is True
     canned.answer = lambda asked: refusal(403, "InvalidAccessKeyId")
     assert canned.connect().ping() is False
+
+
+@pytest.mark.parametrize(("status", "written"), [(403, True), (500, False), (501, False)])
+def test_tags_are_sent_where_they_are_kept(canned: Canned, status: int, written: bool) -> None:
+    """Who may not look at tags is on a store that has them; one that is away for a moment has said nothing, and none is asked twice."""
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "GET":
+            return refusal(status, {403: "AccessDenied", 500: "InternalError", 501: "NotImplemented"}[status])
+        return (204, {}, b"") if asked.method == "DELETE" else (200, {"ETag": '"e"'}, b"")
+
+    canned.answer = answer
+    bucket = canned.bucket()
+    for _ in range(2):
+        if written:
+            bucket.put_object("k", b"x", tags={"a": "1"})
+        else:
+            with pytest.raises(s3.S3Error):
+                bucket.put_object("k", b"x", tags={"a": "1"})
+    assert canned.whats.count("PUT k") == (2 if written else 0)
+    probes = [what for what in canned.whats if what.startswith("PUT mfs3-probe-")]
+    assert [what.replace("PUT", "DELETE") for what in probes] == [what for what in canned.whats if what.startswith("DELETE")]
+    assert len(probes) == (2 if status == 500 else 1)
+
+
+def test_a_store_around_a_resource_travels_without_its_secrets(moto: Server) -> None:
+    """It is the same place; who is not the same account there has none."""
+    resource = boto3.resource(
+        "s3", endpoint_url=moto.endpoint_url, region_name="us-east-1", aws_access_key_id="AK", aws_secret_access_key="hush"
+    )
+    data = pickle.dumps(s3.S3Store.from_resource(resource))
+    assert b"hush" not in data
+    back = pickle.loads(data)
+    assert back.config.access_key == "AK"
+    with pytest.raises(s3.S3AuthenticationError, match="pickled without its secrets"):
+        list(back.buckets())
+
+
+def test_what_the_user_says_of_checksums_holds(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it would not be our choice."""
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_supported")
+    assert moto.connect(max_attempts=7).client.meta.config.request_checksum_calculation == "when_supported"

@@ -245,3 +245,9 @@ def test_values_show_themselves(moto_bucket: S3Bucket, tmp_path: Path) -> None:
     assert "succeeded" in BatchResult(["a"], [])._repr_html_()
     many = BatchResult([f"{n}" for n in range(100_000)], [Failure("k", None, error)])
     assert repr(many) == f"<BatchResult: 100,000 succeeded, 1 failed; the first: {error}>"
+
+
+@pytest.mark.parametrize("moment", ["2026-01-01T01:00:00+01:00", "2026-01-01T00:00:00"])
+def test_a_moment_in_any_form_is_one_in_utc(moment: str) -> None:
+    """As it is compared."""
+    assert usage._text(moment) == "2026-01-01T00:00:00"
