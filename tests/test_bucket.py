@@ -220,7 +220,11 @@ def test_an_account_s_buckets_come_page_by_page(canned: Canned) -> None:
 
 
 CREATIONS: dict[str, tuple[list[Answer], list[str], type[Exception] | None]] = {
-    "taken by somebody": ([refusal(403, "")], ["HEAD"], s3.S3BucketExists),
+    "taken by somebody": ([refusal(403, ""), refusal(403, "AccessDenied")], ["HEAD", "GET"], s3.S3BucketExists),
+    "ours, and no HEAD for us": ([refusal(403, ""), document("ListBucketResult")], ["HEAD", "GET"], None),
+    "not there, and no HEAD for us": (
+        [refusal(403, ""), refusal(404, "NoSuchBucket"), (200, {}, b"")], ["HEAD", "GET", "PUT"], None,
+    ),
     "ours, and said so": ([refusal(404, ""), refusal(409, "BucketAlreadyOwnedByYou")], ["HEAD", "PUT"], None),
     "ours, and not said so": ([refusal(404, ""), refusal(409, "BucketAlreadyExists"), (200, {}, b"")], ["HEAD", "PUT", "HEAD"], None),
     "theirs, and hidden": (
