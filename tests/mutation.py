@@ -1,6 +1,6 @@
 """Mutation testing: one small change to a module at a time, and the tests that should notice.
 
-    python tests/mutation.py                                     # all six modules
+    python tests/mutation.py                                     # all eight modules
     python tests/mutation.py keys translate --share 0.5 --seed 1 # a half of their mutants, drawn by seed
     python tests/mutation.py lock --save 1.json
     python tests/mutation.py lock --again 1.json --save 2.json   # after a test was written: what was killed before is not run again
@@ -49,6 +49,8 @@ TESTS = {
     "lock": ["tests/test_lock.py"],
     "checksum": ["tests/test_checksum.py"],
     "metadata": ["tests/test_metadata.py"],
+    "errors": ["tests/test_errors.py"],
+    "signer": ["tests/test_signer.py"],
 }
 """What a mutant of each module has to get past."""
 

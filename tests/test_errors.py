@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import FrozenInstanceError
 
 import pytest
 
@@ -64,6 +65,22 @@ def test_the_errors_with_more_to_say_keep_it_in_a_pickle() -> None:
     assert (batch.failures[0].key, str(batch.failures[0].error), batch.succeeded) == ("k", "gone", ["j"])
     assert pickle.loads(pickle.dumps(s3.S3LockError("taken", lock_holder="ann"))).lock_holder == "ann"
     assert pickle.loads(pickle.dumps(s3.S3PreconditionFailed("?", outcome_unknown=True))).outcome_unknown is True
+
+
+def test_what_nobody_said_is_not_so() -> None:
+    """Not worth another try, and its outcome known; what is noted down later is not what it says."""
+    error = s3.S3PreconditionFailed("said")
+    assert (error.retryable, error.outcome_unknown) == (False, False)
+    error.args = ("said", "noted later")
+    assert str(error) == "said"
+
+
+def test_a_failure_does_not_change() -> None:
+    """It is a value: its fields are set once, and there are no others."""
+    failure = errors.Failure("k", None, s3.S3Error("said"))
+    with pytest.raises(FrozenInstanceError):
+        failure.key = "another"  # type: ignore[misc]
+    assert not hasattr(failure, "__dict__")
 
 
 def test_the_module_docstring_draws_every_class() -> None:

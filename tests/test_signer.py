@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+import time
+from types import SimpleNamespace
 from urllib.parse import quote
 
+import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from messageflux_s3 import signer
 from messageflux_s3.keys import quote_key
 from messageflux_s3.signer import Signer
 
@@ -64,15 +68,44 @@ def test_timestamp_is_of_this_second() -> None:
     assert abs((datetime.now(timezone.utc) - said).total_seconds()) < 2
 
 
+def test_the_timestamp_follows_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that is set back; it is written once a second."""
+    seconds = [1e9, 1e9 + 0.5, 1e9 + 1, 1e9 - 3600]
+    written: list[str] = []
+    clock = iter(seconds)
+
+    def strftime(form: str, moment: time.struct_time) -> str:
+        written.append(time.strftime(form, moment))
+        return written[-1]
+
+    monkeypatch.setattr(signer, "time", SimpleNamespace(time=lambda: next(clock), gmtime=time.gmtime, strftime=strftime))
+    one = Signer("r")
+    said = [one.timestamp() for _ in seconds]
+    assert said == ["20010909T014640Z", "20010909T014640Z", "20010909T014641Z", "20010909T004640Z"]
+    assert written == [said[0], *said[2:]]
+
+
+def test_a_key_that_is_kept_is_never_that_of_another_secret_or_day() -> None:
+    """Whichever comes first, each signature is that of a signer that has signed nothing before."""
+    headers = {"host": "h", "x-amz-date": "", "x-amz-content-sha256": "UNSIGNED-PAYLOAD"}
+
+    def signed(by: Signer, secret: str, day: str) -> str:
+        return by.authorization("A", secret, "GET", "/", "", {**headers, "x-amz-date": f"{day}T000000Z"})
+
+    kept = Signer("us-east-1")
+    for secret, day in (("a", "20260102"), ("b", "20260102"), ("a", "20260102"), ("a", "20260103"), ("a", "20260101")):
+        assert signed(kept, secret, day) == signed(Signer("us-east-1"), secret, day)
+
+
 def test_another_secret_or_day_makes_another_key() -> None:
     """The derived key that is kept is for one secret and one day: rotated credentials are not signed with the
     old one.
     """
-    signer = Signer("us-east-1")
+    one = Signer("us-east-1")
     headers = {"host": "h", "x-amz-date": "20260101T000000Z", "x-amz-content-sha256": "UNSIGNED-PAYLOAD"}
-    first = signer.authorization("A", "one", "GET", "/", "", headers)
-    other = signer.authorization("A", "two", "GET", "/", "", headers)
-    next_day = signer.authorization("A", "one", "GET", "/", "", {**headers, "x-amz-date": "20260102T000000Z"})
-    again = signer.authorization("A", "one", "GET", "/", "", headers)
+    first = one.authorization("A", "one", "GET", "/", "", headers)
+    other = one.authorization("A", "two", "GET", "/", "", headers)
+    next_day = one.authorization("A", "one", "GET", "/", "", {**headers, "x-amz-date": "20260102T000000Z"})
+    again = one.authorization("A", "one", "GET", "/", "", headers)
     assert first == again
     assert len({first, other, next_day}) == 3
