@@ -190,6 +190,7 @@ def test_a_free_lease_is_taken_at_once(memory: Memory) -> None:
     ("lease", "age", "is_taken"),
     [
         ({"ttl": 30}, 31, True),
+        ({"ttl": 30}, 3600, True),
         ({"ttl": 30}, 30.9, False),
         ({"ttl": 30}, 0, False),
         ({"ttl": None}, 10**7, False),
@@ -644,6 +645,14 @@ def test_a_plain_file_is_created_in_one_request(memory: Memory) -> None:
         acquire_lock(memory.connection, "b", "k")
     assert (memory.calls, caught.value.lock_holder, caught.value.bucket, caught.value.key) == ([P, G], "ann", "b", "k")
     assert isinstance(caught.value.__cause__, s3.S3PreconditionFailed)
+
+
+def test_a_plain_file_is_not_put_over_a_lease_that_is_held(memory: Memory) -> None:
+    """However old it is: that is for who wants a lease."""
+    stand(memory, age=3600)
+    with pytest.raises(s3.S3LockError, match="is held by 'ann'") as caught:
+        acquire_lock(memory.connection, "b", "k", {"owner": "bob"})
+    assert (memory.calls, caught.value.lock_holder, stored(memory)["_lease"]["token"]) == ([P, G], "ann", 5)
 
 
 @pytest.mark.parametrize(("before", "after"), [(5, 6), (1, 2), (0, 0)])
