@@ -88,7 +88,7 @@ class AsyncLane:
             else:
                 conversation.close()
             return response
-        return None
+        return None  # pragma: no cover - a new connection, the last in the row, always ends the loop
 
     def _take(self, address: _Address) -> _Conversation | None:
         oldest = time.monotonic() - _IDLE_SECONDS

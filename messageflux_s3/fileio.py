@@ -691,7 +691,7 @@ class ObjectWriter(io.BufferedIOBase):
         if isinstance(data, str):
             raise TypeError("a bytes-like object is required, not 'str'")
         with self._lock, memoryview(data) as given:
-            if self._is_given_up:
+            if self._is_given_up:  # pragma: no cover - another thread gave it up just now
                 return given.nbytes
             if self._local is not None:
                 return self._local.write(given)

@@ -224,7 +224,7 @@ class LocalS3:
         return f"http://127.0.0.1:{answer['port']}"
 
     def _last_words(self) -> str:
-        if self._log is None:
+        if self._log is None:  # pragma: no cover - another thread closes it just now
             return "it said nothing"
         self._log.seek(0)
         said = self._log.read().decode("utf-8", "replace").strip()
@@ -246,7 +246,7 @@ def _ask_port(process: subprocess.Popen[bytes], timeout: float) -> dict[str, Any
         try:
             stdin.write(json.dumps([str(place) for place in sys.path]).encode() + b"\n")
             answers.put(stdout.readline())
-        except OSError:  # it died before it listened
+        except OSError:  # pragma: no cover - it died before it listened, which is a matter of moments
             answers.put(b"")
 
     thread = threading.Thread(target=ask, daemon=True)

@@ -56,15 +56,18 @@ class Canned(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def connect(self, **changes: Any) -> s3.S3Store:
-        """A store on it that asks once, and keeps to boto3 unless told otherwise."""
+        """A store on it that asks once unless told otherwise."""
         settings: dict[str, Any] = {
             "access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "region": "us-east-1", "max_attempts": 1,
         }  # fmt: skip
         return s3.connect(self.endpoint_url, **{**settings, **changes})
 
-    def bucket(self, **changes: Any) -> s3.S3Bucket:
-        """A bucket on it."""
-        return self.connect(**changes).bucket("bkt")
+    def bucket(self, *, lane: bool = True, **changes: Any) -> s3.S3Bucket:
+        """A bucket on it; without the lane everything goes through boto3."""
+        store = self.connect(**changes)
+        if not lane:
+            store._connection.lane.gate.shut("shut for this test")
+        return store.bucket("bkt")
 
     @property
     def whats(self) -> list[str]:

@@ -7,6 +7,7 @@ import gc
 import inspect
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -487,3 +488,30 @@ def test_credentials_are_renewed_beside_the_loop(scripted_store: Any) -> None:
     asyncio.run(work())
     assert len(asked) == 1
     assert threading.main_thread().name not in asked
+
+
+def test_a_condition_goes_the_sure_way(server: Server) -> None:
+    """It is kept, or the store is known not to keep it; never is the object replaced."""
+
+    async def work(bucket: AsyncS3Bucket) -> None:
+        await bucket.put_object("k", b"one")
+        with pytest.raises((s3.S3ObjectExists, s3.S3Unsupported)):
+            await bucket.put_object("k", b"two", if_absent=True)
+        assert (await bucket.get_object("k")).body == b"one"
+
+    run(server, work)
+
+
+@pytest.mark.lane
+def test_where_nobody_listens_any_more_boto3_has_the_last_word(scripted_store: Any) -> None:
+    """The lane's new connection is refused; boto3 still has one."""
+    server, store = scripted_store(lambda head: OK)
+    server._listener.shutdown(socket.SHUT_RDWR)
+    server.close()
+
+    async def work() -> None:
+        async with store:
+            assert await store.bucket("bkt").object("k").exists()
+            assert (await store.bucket("bkt").get_object("k")).body == b"hi"
+
+    asyncio.run(work())

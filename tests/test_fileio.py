@@ -839,11 +839,14 @@ BEFALLS: dict[str, tuple[Answer, type[Exception], str]] = {
 }
 
 
+@pytest.mark.parametrize("lane", [True, False])
 @pytest.mark.parametrize(("answer", "error", "said"), BEFALLS.values(), ids=BEFALLS)
-def test_what_befalls_an_object_while_it_is_open(canned: Canned, answer: Answer, error: type[Exception], said: str) -> None:
+def test_what_befalls_an_object_while_it_is_open(
+    canned: Canned, answer: Answer, error: type[Exception], said: str, lane: bool
+) -> None:
     """Said as what it is, by a file that had begun well."""
     canned.answer = lambda asked: content_of(asked, FAR) if len(canned.asked) == 1 else answer
-    with canned.bucket()["k"].open() as file:
+    with canned.bucket(lane=lane)["k"].open() as file:
         assert file.read(10) == FAR[:10]
         file.seek(200_000)
         with pytest.raises(error, match=said):
@@ -854,7 +857,7 @@ def test_a_store_that_ignores_ranges_may_break_off_as_well(canned: Canned) -> No
     """In the middle of what is left out: the next attempt begins anew."""
     cut = (200, {"ETag": '"e"', "Content-Length": str(len(FAR))}, FAR[:100_000])
     canned.answer = lambda asked: cut if len(canned.asked) == 2 else (200, {"ETag": '"e"'}, FAR)
-    with canned.bucket(max_attempts=3)["k"].open() as file:
+    with canned.bucket(max_attempts=3, lane=False)["k"].open() as file:
         file.seek(200_000)
         assert file.read(10) == FAR[200_000:200_010]
 
@@ -990,3 +993,27 @@ def test_a_copy_that_is_refused_is_told_by_what_is_there(canned: Canned, is_ther
     with pytest.raises(error), canned.bucket()["k"].open("ab") as file:
         file.write(b"tail")
     assert canned.whats[-1] == "DELETE k?uploadId"
+
+
+def test_a_store_that_is_known_to_copy_no_parts_is_not_asked_to(moto: Server, moto_bucket: s3.S3Bucket) -> None:
+    """As its probe found."""
+    obj = moto_bucket.put_object("k", BIG[: 9 * MIB])
+    store = s3.S3Store(moto.connect().config.replace(capabilities=s3.Capabilities(multipart_copy=False)))
+    with store.bucket(moto_bucket.name)["k"].open("ab") as file:
+        file.write(b"tail")
+    assert obj.reload().body == BIG[: 9 * MIB] + b"tail"
+
+
+def test_middling_reads_in_a_line(big: s3.S3Object) -> None:
+    """Larger than a small one and smaller than the buffer: by whichever way, the bytes are those of the object."""
+    with big.open() as file:
+        assert b"".join(file.read(20_000) for _ in range(300)) == BIG[: 300 * 20_000]
+
+
+def test_a_commit_after_giving_up_writes_nothing(moto_bucket: s3.S3Bucket) -> None:
+    """Whoever was left the commit may come too late."""
+    writer = fileio.ObjectWriter(moto_bucket._connection, moto_bucket.name, "k", "wb", autocommit=False)
+    writer.write(b"x")
+    writer.abort()
+    writer.commit()
+    assert not moto_bucket["k"].exists()

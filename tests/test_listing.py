@@ -372,3 +372,10 @@ def test_a_page_that_cannot_be_read_is_asked_for_again(canned: Canned) -> None:
 def test_a_token_that_is_no_text_is_none() -> None:
     """The page is then read by whoever reads all of it."""
     assert next_token(b"<NextContinuationToken>\xff</NextContinuationToken>") is None
+
+
+def test_further_parameters_are_boto3_s_to_send(canned: Canned) -> None:
+    """The lane knows the usual ones alone."""
+    canned.answer = lambda asked: document("ListBucketResult", ENTRY.format(key="a", size=1))
+    [page] = listing.pages(canned.bucket()._connection, "bkt", extra={"FetchOwner": True})
+    assert ([one[0] for one in page.objects], canned.asked[0].query["fetch-owner"]) == (["a"], "true")

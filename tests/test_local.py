@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 import messageflux_s3 as s3
 from messageflux_s3 import local
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("wrong", [0, -1, True, "60"])
@@ -102,3 +105,22 @@ def test_a_bucket_that_a_test_removed_is_no_error(s3_bucket: s3.S3Bucket) -> Non
     """The fixture has nothing left to do."""
     s3_bucket.delete_bucket(force=True)
     assert not s3_bucket.exists()
+
+
+def test_keys_of_ones_own_will_do(s3_store: s3.S3Store) -> None:
+    """It checks none; and closing one that was never started is closing."""
+    with s3.LocalS3() as server:
+        store = server.connect(access_key="AK", secret_key="SK")
+        assert (store.config.access_key, store.ping()) == ("AK", True)
+    never = s3.LocalS3()
+    never.close()
+    never.close()
+    assert repr(never) == "<LocalS3 closed>"
+
+
+def test_a_program_that_ends_takes_its_server_along() -> None:
+    """Also one that closed nothing."""
+    program = "import messageflux_s3 as s3; print(s3.LocalS3().connect().config.endpoint_url)"
+    url = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()
+    keys = {"access_key": "AK", "secret_key": "SK", "region": "us-east-1"}
+    assert s3.connect(url, **keys, max_attempts=1, connect_timeout=2).ping() is False

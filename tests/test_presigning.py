@@ -240,3 +240,9 @@ def test_a_store_addressed_by_host_name_gets_such_a_link() -> None:
         assert store.bucket("bucket")["k"].presigned_url().startswith("https://bucket.s3.example/base/k?")
     store = s3.connect("https://s3.example", **keys)
     assert store.bucket("bucket")["k"].presigned_url().startswith("https://s3.example/bucket/k?")
+
+
+def test_tags_in_a_form_are_a_document(moto_bucket: S3Bucket) -> None:
+    """It may have line ends: it is no header."""
+    tags = "<Tagging>\n<TagSet/>\n</Tagging>"
+    assert moto_bucket["k"].presigned_post(fields={"tagging": tags}).fields["tagging"] == tags

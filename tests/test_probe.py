@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canned import Answer, Asked, Canned, document, refusal
+from canned import Answer, Asked, Canned, content_of, document, refusal
 from servers import Server
 
 import messageflux_s3 as s3
@@ -267,3 +267,25 @@ def test_a_store_that_knows_no_versioning_keeps_none(canned: Canned) -> None:
     for answer in (refusal(501, "NotImplemented"), document("ListBucketResult")):
         canned.answer = lambda asked, answer=answer: answer
         assert condition_probe.keeps_versions(connection, "bkt") is False
+
+
+@pytest.mark.parametrize("ability", ["put_if_absent", "put_if_match", "copy_if_absent", "delete_if_match"])
+def test_a_store_that_refuses_conditions_is_found_out_without_a_race(canned: Canned, ability: Any) -> None:
+    """It answers that it does not know them: nothing depends on chance then."""
+    stored: dict[str, bytes] = {}
+
+    def answer(asked: Asked) -> Answer:
+        if {"if-match", "if-none-match"} & asked.headers.keys():
+            return refusal(501, "NotImplemented")
+        if "list-type" in asked.query or "versioning" in asked.query or "uploads" in asked.query or asked.method == "POST":
+            return document("ListBucketResult", "<IsTruncated>false</IsTruncated>")
+        if asked.method == "PUT":
+            stored[asked.key] = asked.body
+            return document("CopyObjectResult", "<ETag>e</ETag>") if "x-amz-copy-source" in asked.headers else (200, {"ETag": '"e"'}, b"")
+        if asked.method == "DELETE":
+            stored.pop(asked.key, None)
+            return 204, {}, b""
+        return content_of(asked, stored[asked.key]) if asked.key in stored else refusal(404, "NoSuchKey")
+
+    canned.answer = answer
+    assert condition_probe.race(canned.connect()._connection, "bkt", ability) == "refused"

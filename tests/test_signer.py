@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import random
 import time
+import zlib
 from types import SimpleNamespace
 from urllib.parse import quote
 
@@ -12,7 +15,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from messageflux_s3 import signer
+from messageflux_s3 import signer, wire
 from messageflux_s3.keys import quote_key
 from messageflux_s3.signer import Signer
 
@@ -109,3 +112,13 @@ def test_another_secret_or_day_makes_another_key() -> None:
     again = one.authorization("A", "one", "GET", "/", "", headers)
     assert first == again
     assert len({first, other, next_day}) == 3
+
+
+@pytest.mark.parametrize(("name", "kind"), [("crc32", ""), ("sha1", "sha1"), ("sha256", "sha256")])
+def test_a_checksum_that_comes_along_is_held_to(name: str, kind: str) -> None:
+    """Where it is of the whole object, and can be computed here."""
+    right = hashlib.new(kind, b"hi").digest() if kind else zlib.crc32(b"hi").to_bytes(4, "big")
+    field = [(f"x-amz-checksum-{name}".encode(), base64.b64encode(right))]
+    assert wire.checksum_holds(wire.LaneResponse(200, field, b"hi"))
+    assert not wire.checksum_holds(wire.LaneResponse(200, field, b"ho"))
+    assert wire.checksum_holds(wire.LaneResponse(200, [(field[0][0], field[0][1] + b"-2")], b"ho"))  # of parts

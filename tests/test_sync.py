@@ -360,3 +360,10 @@ def test_a_file_that_cannot_be_deleted_is_named(moto_bucket: S3Bucket, tmp_path:
         plan.apply()
     assert [failure.key for failure in caught.value.failures] == ["p/a"]
     assert not (tmp_path / "b").exists()
+
+
+def test_no_prefix_is_the_whole_bucket(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """As an empty one."""
+    fill(tmp_path, {"a": b"1"})
+    plan = moto_bucket.sync_from_folder(tmp_path, None, dry_run=True)
+    assert [(step.action, step.key) for step in plan.steps] == [("copy", "a")]

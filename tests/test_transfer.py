@@ -702,3 +702,18 @@ def test_a_partial_file_that_got_its_name_meanwhile_is_let_go(canned: Canned, tm
 def _lose(count: int) -> None:
     if count:
         raise S3ConnectionError("lost")
+
+
+def test_what_cannot_get_its_name_leaves_nothing(tmp_path: Path) -> None:
+    """A small file as well: there is the old one or the new one, and nothing beside it."""
+    target = tmp_path / "t"
+
+    def link(*_: object) -> None:
+        target.write_bytes(b"racer")
+        raise FileExistsError(17, "it is there")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "link", link)
+        with pytest.raises(FileExistsError):
+            transfer.write_file(target, b"x", overwrite=False)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"t": b"racer"}

@@ -72,3 +72,18 @@ def test_a_broken_key_is_a_value_error(s3_store: S3Store, key: str) -> None:
     """Nothing is asked for with a key that is none."""
     with pytest.raises(ValueError):
         ours.S3MessageStore(s3_store).read_message(key)
+
+
+def test_a_store_of_messages_may_make_its_buckets(s3_store: S3Store) -> None:
+    """Once for each device, named by whoever is asked; without a resource it is AWS, and nothing is asked yet."""
+
+    class Formatter:
+        def format_name(self, device_name: str, message_bundle: MessageBundle) -> str:
+            return f"bucket-of-{device_name}"
+
+    store = ours.S3MessageStore(s3_store, auto_create_bucket=True, bucket_name_formatter=Formatter())
+    keys = [store.put_message("device", MessageBundle(Message(text))) for text in (b"one", b"two")]
+    assert [store.read_message(key).message.bytes for key in keys] == [b"one", b"two"]
+    assert s3_store.bucket("bucket-of-device").find().count() == 2
+    s3_store.bucket("bucket-of-device").delete_bucket(force=True)
+    assert ours.S3MessageStore()._store.config.endpoint_url is None
