@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import boto3
+
 import messageflux_s3 as s3
 
 Answer = tuple[int, Mapping[str, str], bytes] | None
@@ -17,6 +19,10 @@ Answer = tuple[int, Mapping[str, str], bytes] | None
 
 A header ``Content-Length`` stands in place of the true one: a body that ends early. With ``Transfer-Encoding`` the body is in chunks.
 """
+
+
+# One for all: each session of its own reads the description of S3 anew, which takes longer than most of the tests.
+_SESSION = boto3.Session("ACCESSKEY01", "SECRETKEY0123456", region_name="us-east-1")
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,7 @@ class Canned(ThreadingHTTPServer):
 
     def connect(self, **changes: Any) -> s3.S3Store:
         """A store on it that asks once unless told otherwise."""
-        settings: dict[str, Any] = {
-            "access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "region": "us-east-1", "max_attempts": 1,
-        }  # fmt: skip
+        settings: dict[str, Any] = {"boto3_session": _SESSION, "region": "us-east-1", "max_attempts": 1}
         return s3.connect(self.endpoint_url, **{**settings, **changes})
 
     def bucket(self, *, lane: bool = True, **changes: Any) -> s3.S3Bucket:
