@@ -406,7 +406,7 @@ def _deletions(body: bytes, bucket_name: str) -> _Outcomes | None:
         return None
     try:
         root = ElementTree.fromstring(body)  # nosec B314  # without a document type nothing in it can expand
-    except ElementTree.ParseError:
+    except (ElementTree.ParseError, LookupError, ValueError):  # the latter two: an encoding that Python does not know
         return None
     space = root.tag.rpartition("DeleteResult")[0]
     if root.tag != f"{space}DeleteResult":

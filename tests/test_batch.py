@@ -452,7 +452,12 @@ def test_bounds_without_meaning_are_named(name: str, value: Any, error: type[Exc
         batch.check_bounds(**{"concurrency": 1, "max_bytes": 1, name: value})
 
 
-@pytest.mark.parametrize("body", [b"<!DOCTYPE x><DeleteResult/>", b"<DeleteResult>", b"<Other/>", b""])
+@pytest.mark.parametrize(
+    "body",
+    [b"<!DOCTYPE x><DeleteResult/>", b"<DeleteResult>", b"<Other/>", b"", *(
+        b'<?xml version="1.0" encoding="%s"?><DeleteResult/>' % name for name in (b"utg-8", b"big5")
+    )],
+)  # fmt: skip
 def test_what_is_no_answer_to_a_deletion_confirms_none(body: bytes) -> None:
     """Then each key is deleted by itself."""
     assert batch._deletions(body, "bkt") is None

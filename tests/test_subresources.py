@@ -331,8 +331,9 @@ def test_documents_are_read_and_written_without_loss() -> None:
         xml.parse(b'<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>')
     with pytest.raises(s3.S3Error, match="DOCTYPE"):
         xml.parse('<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>'.encode("utf-16"))
-    with pytest.raises(s3.S3Error, match="no XML"):
-        xml.parse(b"nonsense")
+    for text in (b"nonsense", b'<?xml version="1.0" encoding="utg-8"?><x/>', b'<?xml version="1.0" encoding="big5"?><x/>'):
+        with pytest.raises(s3.S3Error, match="no XML"):
+            xml.parse(text)
 
 
 # -- a store that keeps every document as it was sent ---------------------------------------------------------------------------------

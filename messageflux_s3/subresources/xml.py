@@ -67,7 +67,7 @@ def parse(document: bytes) -> Node:
         raise S3Error("the store sent an XML document with a DOCTYPE; it was not read")
     try:
         return _node(ElementTree.fromstring(document))  # nosec B314  # nothing in it can expand, as was just seen
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the latter two: an encoding that Python does not know
         raise S3Error(f"the store sent a configuration that is no XML: {error}") from error
 
 

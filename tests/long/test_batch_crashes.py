@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from servers import Server
 
-from messageflux_s3 import ClaimCheck, S3Bucket, S3NoSuchItem, S3ObjectChanged
+from messageflux_s3 import ClaimCheck, S3Bucket, S3NoSuchItem, S3ObjectChanged, S3ServerError
 
 KILLS = int(os.environ.get("MFS3_KILLS", "5"))
 SEED = int(os.environ.get("MFS3_SEED", "1"))
@@ -126,8 +126,9 @@ def found(bucket: S3Bucket, wanted: list[str]) -> dict[str, bytes]:
         for _ in range(100):
             try:
                 there[obj.key] = obj.body
-            except S3ObjectChanged:
+            except (S3ObjectChanged, S3ServerError):  # rclone answers 500 of what it is just deleting
                 obj.reload()
+                time.sleep(0.1)
                 continue
             except S3NoSuchItem:
                 pass
