@@ -108,7 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-            self.close_connection = headers.get("Content-Length") != str(len(body))
+            is_whole = body.endswith(b"0\r\n\r\n") if "Transfer-Encoding" in headers else headers["Content-Length"] == str(len(body))
+            self.close_connection = not is_whole
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve
 
