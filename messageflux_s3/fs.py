@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from . import content, fileio
@@ -321,6 +322,16 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
         with ThreadPoolExecutor(min(16, self.store.config.max_concurrency), "messageflux-s3-ranges") as pool:
             return list(pool.map(one, paths, starts, ends))
+
+    def get_file(self, rpath: str, lpath: Any, *args: Any, **kwargs: Any) -> None:
+        """Write an object to a file; of many, fsspec makes the names of the files of those of the keys. Requests: 1 GET, 1 HEAD.
+
+        Raises:
+            ValueError: The key says ``..``, and with it the file would leave the folder that was given.
+        """
+        if isinstance(lpath, (str, os.PathLike)) and ".." in Path(self._split(rpath)[1]).parts and ".." in Path(lpath).parts:
+            raise ValueError(f"{rpath!r} would be written to {os.fspath(lpath)!r}; download_folder() has a safe name for every key")
+        super().get_file(rpath, lpath, *args, **kwargs)
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         """Write an object. Requests: 1 PUT; more above 8 MiB."""

@@ -390,3 +390,20 @@ def test_file_systems_of_one_store_are_one(fs: MessagefluxS3FileSystem, root: st
     assert (fs == other, hash(fs) == hash(other), fs == 1) == (True, True, False)
     assert fs.__dask_tokenize__() == other.__dask_tokenize__()
     assert fs._strip_protocol([f"mfs3://{root}/a", f"s3://{root}/b/"]) == [f"{root}/a", f"{root}/b"]
+
+
+@pytest.mark.parametrize("key", ["p/../victim", "p/../../../victim"])
+def test_no_key_leaves_the_folder_that_it_is_got_into(key: str, moto_bucket: s3.S3Bucket, tmp_path: Path) -> None:
+    """Its dots would lead to another file; under a name of one's own it is an object like any other."""
+    moto_bucket.put_object(key, b"evil")
+    folder = tmp_path / "deep" / "folder"
+    folder.mkdir(parents=True)
+    victims = [tmp_path / "victim", folder / "victim"]
+    for victim in victims:
+        victim.write_bytes(b"mine")
+    fs = MessagefluxS3FileSystem(moto_bucket.store)
+    with pytest.raises(ValueError, match=r"download_folder|outside"):
+        fs.get(f"{moto_bucket.name}/p", str(folder), recursive=True)
+    assert [victim.read_bytes() for victim in victims] == [b"mine"] * 2
+    fs.get_file(f"{moto_bucket.name}/{key}", str(folder / "own"))
+    assert (folder / "own").read_bytes() == b"evil"
