@@ -394,6 +394,7 @@ def test_iterations_dropped_at_any_item(lane: str, rclone: Server, rclone_bucket
 BEGIN = """
 import asyncio, operator, os, signal, sys, threading, time
 import messageflux_s3 as s3
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background ignores it
 endpoint, access, secret, name, ending = sys.argv[1:6]
 store = s3.connect(endpoint, access_key=access, secret_key=secret, region="us-east-1")
 bucket = store.bucket(name)
@@ -420,7 +421,7 @@ HELD = {
     "lines": "it = held(bucket.object('lines').iter_lines())",
     "a file": "file = bucket.object('lines').open('rb'); file.read(100)",
     "a file to write": "file = bucket.object('w').open('wb'); file.write(bytes(20_000_000))",
-    "a lock": "lock = bucket.lock('a.lock', ttl=30).__enter__()",
+    "a lock": "lock = bucket.lock(f'{ending}.lock', ttl=30).__enter__()",
     "daemon threads": """
 def work(number):
     while True:
