@@ -1,8 +1,9 @@
 """LocalStack 4.14, S3 only: the last release that runs without an account. It checks checksums as AWS does, and no credentials.
 
-    python tests/support/localstack.py --install    # into a virtual environment of its own, then serves until Ctrl-C
+    python tests/support/localstack.py install    # into a virtual environment of its own; needs Python 3.13
+    python tests/support/localstack.py serve      # until Ctrl-C; prints ENDPOINT ACCESS_KEY SECRET_KEY
 
-Prints ``ENDPOINT ACCESS_KEY SECRET_KEY``. It needs Python 3.13. The tests start one of their own where it is installed.
+The tests start one of their own where it is installed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +42,7 @@ runpy.run_module("localstack.runtime.main", run_name="__main__")
 
 def missing() -> str | None:
     """What is missing to run it here, in words; None: nothing."""
-    return None if (FOLDER / ".complete").exists() else "not installed (tests/support/localstack.py --install)"
+    return None if (FOLDER / ".complete").exists() else "not installed (python tests/support/localstack.py install)"
 
 
 def install() -> None:
@@ -99,14 +99,19 @@ def run() -> Iterator[tuple[str, str, str]]:
 
 
 def main() -> None:
-    if "--install" in sys.argv[1:]:
-        install()
-    if (reason := missing()) is not None:
-        sys.exit(reason)
-    began = time.monotonic()
-    with run() as (endpoint, access_key, secret_key):
-        print(f"LocalStack started in {time.monotonic() - began:.1f} s", file=sys.stderr)
-        processes.run_until_killed(endpoint, access_key, secret_key)
+    action = sys.argv[1] if len(sys.argv) == 2 else ""
+    if action == "install":
+        try:
+            install()
+        except RuntimeError as error:
+            sys.exit(str(error))
+    elif action == "serve":
+        if (reason := missing()) is not None:
+            sys.exit(f"LocalStack is {reason}")
+        with run() as (endpoint, access_key, secret_key):
+            processes.run_until_killed(endpoint, access_key, secret_key)
+    else:
+        sys.exit(f"usage: {sys.argv[0]} install | serve")
 
 
 if __name__ == "__main__":

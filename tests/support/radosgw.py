@@ -1,8 +1,9 @@
 """Ceph's object gateway (radosgw) over a cluster of one host that keeps its objects in memory.
 
-    python tests/support/radosgw.py --install    # as root on Debian: installs the packages, then serves until Ctrl-C
+    python tests/support/radosgw.py install    # Debian's packages, as root
+    python tests/support/radosgw.py serve      # until Ctrl-C; prints ENDPOINT ACCESS_KEY SECRET_KEY
 
-Prints ``ENDPOINT ACCESS_KEY SECRET_KEY``. The tests start one of their own where the programs are installed.
+The tests start one of their own where the programs are installed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -89,7 +89,7 @@ debug rgw = 0/0
 def missing() -> str | None:
     """What is missing to run it here, in words; None: nothing."""
     programs = [program for program in _PROGRAMS if shutil.which(program) is None]
-    return f"not installed: {', '.join(programs)} (tests/support/radosgw.py --install)" if programs else None
+    return f"not installed: {', '.join(programs)} (python tests/support/radosgw.py install)" if programs else None
 
 
 def install() -> None:
@@ -192,14 +192,19 @@ class _Cluster:
 
 
 def main() -> None:
-    if "--install" in sys.argv[1:]:
-        install()
-    if (reason := missing()) is not None:
-        sys.exit(reason)
-    began = time.monotonic()
-    with run() as (endpoint, access_key, secret_key):
-        print(f"radosgw started in {time.monotonic() - began:.1f} s", file=sys.stderr)
-        processes.run_until_killed(endpoint, access_key, secret_key)
+    action = sys.argv[1] if len(sys.argv) == 2 else ""
+    if action == "install":
+        try:
+            install()
+        except RuntimeError as error:
+            sys.exit(str(error))
+    elif action == "serve":
+        if (reason := missing()) is not None:
+            sys.exit(f"radosgw is {reason}")
+        with run() as (endpoint, access_key, secret_key):
+            processes.run_until_killed(endpoint, access_key, secret_key)
+    else:
+        sys.exit(f"usage: {sys.argv[0]} install | serve")
 
 
 if __name__ == "__main__":
