@@ -28,6 +28,7 @@ from .pointers import (
     headers_from_metadata,
     headers_to_metadata,
     join_receipt_handle,
+    make_payload_key,
     make_pointer,
     make_store_key,
     parse_pointer,
@@ -252,6 +253,9 @@ class ClaimCheck:
         is a little waste, a message
         without a payload is poison.
 
+        Every ``check_in()`` makes a payload of its own. Copies that the broker makes of one message (a
+        redelivery, SNS to several queues) share it: discard it once the last of them was read.
+
         Args:
             message: As for ``check_out()``; also a message, or only its receipt handle, as AWS's extended
                 clients show them.
@@ -324,7 +328,7 @@ class ClaimCheck:
             attribute = attributes[SIZE_ATTRIBUTE]
             return Outgoing(body, _with(headers, SIZE_ATTRIBUTE, attribute, attribute["StringValue"]))
         named = attributes_by_name(headers)
-        key = f"{named.get(KEY_HEADER) or uuid.uuid4().hex}.{_md5(data)}"
+        key = make_payload_key(named.get(KEY_HEADER), _md5(data))
         # The broker carries the headers in any case, so those that the metadata has no room for need no
         # second place.
         size = self._put(key, data, headers_to_metadata(named)[0])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import uuid
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from .pointers import (
     Pointer,
     headers_from_metadata,
     headers_to_metadata,
+    make_payload_key,
     make_store_key,
     parse_store_key,
 )
@@ -72,6 +72,8 @@ class S3MessageStore(MessageStoreBase):
         *,
         allowed_buckets: Iterable[str] | None = None,
     ) -> None:
+        if isinstance(allowed_buckets, (str, bytes)):
+            raise TypeError("allowed_buckets must be several names: for one, write [name]")
         if s3_resource is None:
             s3_resource = connect()
         self._store = s3_resource if isinstance(s3_resource, S3Store) else S3Store.from_resource(s3_resource)
@@ -102,11 +104,9 @@ class S3MessageStore(MessageStoreBase):
             self._store.create_bucket(name)
             self._created.add(name)
         message = message_bundle.message
-        # The order in which messageflux looks for a name, and its form: name, dot, MD5 of the body.
-        item = (
-            message.headers.get(KEY_HEADER) or message_bundle.device_headers.get(_ITEM_ID) or uuid.uuid4().hex
-        )
-        key = f"{item}.{_md5(message.stream)}"
+        # The order in which messageflux looks for a name.
+        item = message.headers.get(KEY_HEADER) or message_bundle.device_headers.get(_ITEM_ID)
+        key = make_payload_key(item, _md5(message.stream))
         metadata, whole = headers_to_metadata(message.headers)
         self._upload(bucket, key, message.stream, metadata)
         return make_store_key(name, key, None if whole else message.headers)

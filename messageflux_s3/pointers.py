@@ -8,6 +8,7 @@ and no broker, and trusts nothing that it reads.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 from .errors import S3InvalidName
 from .events import load_json
-from .keys import check_bucket_name, check_key
+from .keys import MAX_KEY_BYTES, check_bucket_name, check_key
 
 Wire = Literal["sqs-extended", "messageflux"]
 
@@ -212,6 +213,29 @@ def split_receipt_handle(receipt_handle: str) -> tuple[Pointer | None, str]:
 
 
 # -- messageflux ---------------------------------------------------------------------------------------------
+
+
+def make_payload_key(name: Any, md5_hex: str) -> str:
+    """Return a new key for a payload, in the form of messageflux's stores, that no other message has.
+
+    messageflux's own keys are ``<name>.<MD5>``: two messages with the same name and the same body share one
+    object there, and deleting one message deletes the payload of the other. So a name that was given gets a
+    random suffix. Readers follow the pointer and do not look at the form of the key.
+
+    Args:
+        name: The message's ``__KEY__`` or ``__ITEM_ID__``: text, bytes or a message attribute of SQS. Too long
+            a name is shortened. None or empty for a random name.
+        md5_hex: The MD5 of the payload, in hexadecimal.
+    """
+    if isinstance(name, Mapping):
+        name = name.get("StringValue", name.get("stringValue", name.get("Value")))
+    if isinstance(name, bytes):
+        name = name.decode("utf-8", "backslashreplace")
+    if name is None or name == "":
+        return f"{uuid.uuid4().hex}.{md5_hex}"
+    suffix = f".{md5_hex}.{uuid.uuid4().hex}"
+    encoded = str(name).encode("utf-8", "surrogatepass")[: MAX_KEY_BYTES - len(suffix)]
+    return encoded.decode("utf-8", "ignore") + suffix
 
 
 def wrap_store_key(store_key: str, magic: bytes = S3_MAGIC) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import messageflux_s3 as s3
 from messageflux_s3 import Pointer, S3AccessDenied, S3Bucket, make_pointer, parse_pointer
 from messageflux_s3.claim_check import ClaimCheck
 from messageflux_s3.pointers import (
@@ -323,3 +325,50 @@ def test_the_size_in_any_shape(value: Any, size: int | None) -> None:
     """As SQS, Lambda, SNS, RabbitMQ and Kafka give it; what is no number is none."""
     pointer = parse_pointer(make_pointer("bucket", "k", 5)[0], {"ExtendedPayloadSize": value})
     assert pointer is not None and pointer.size == size
+
+
+# -- no two messages share a payload ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wire", ["sqs-extended", "messageflux"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"__KEY__": "order-7"},
+        {"__KEY__": b"order-7"},
+        {"__KEY__": {"DataType": "String", "StringValue": "order-7"}},
+        [("__KEY__", b"order-7")],
+        {"__ITEM_ID__": "order-7"},
+    ],
+    ids=repr,
+)
+def test_discarding_one_of_two_equal_messages_leaves_the_other_readable(s3_bucket: S3Bucket, wire: Any, headers: Any) -> None:
+    """Same headers and same payload, sent twice (also by a producer that retries): each message has a payload of its own."""
+    check = s3.ClaimCheck(s3_bucket, threshold=100, wire=wire)
+    first, second = check.check_in(b"x" * 200, headers), check.check_in(b"x" * 200, headers)
+    assert len(list(s3_bucket.find())) == 2
+    assert check.discard(first) is True
+    assert check.check_out(second).payload == b"x" * 200
+    assert check.discard(second) is True
+    assert list(s3_bucket.find()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["order-7", b"order-7", {"DataType": "String", "StringValue": "order-7"}, {"stringValue": "order-7"}], ids=repr
+)
+def test_a_messageflux_payload_key_begins_with_the_name_and_the_md5(s3_bucket: S3Bucket, name: Any) -> None:
+    """The name given in the headers, whatever shape the broker gives it, then the MD5 as messageflux writes it."""
+    s3.ClaimCheck(s3_bucket, threshold=100, wire="messageflux").check_in(b"x" * 200, {"__KEY__": name})
+    [obj] = s3_bucket.find()
+    assert obj.key.startswith(f"order-7.{hashlib.md5(b'x' * 200).hexdigest()}.")
+
+
+@pytest.mark.parametrize("name", ["n" * 1024, "é" * 512, "n" * 992])
+def test_a_name_that_fills_a_whole_key_is_shortened(s3_bucket: S3Bucket, name: str) -> None:
+    """S3's limit of 1,024 bytes holds for the name and its suffixes together; the message is sent all the same."""
+    check = s3.ClaimCheck(s3_bucket, threshold=4000, wire="messageflux")
+    sent = check.check_in(b"x" * 9000, {"__KEY__": name})
+    [obj] = s3_bucket.find()
+    assert name.startswith(obj.key.split(".")[0]) and len(obj.key.encode()) <= 1024
+    assert check.check_out(sent).payload == b"x" * 9000

@@ -87,3 +87,26 @@ def test_a_store_of_messages_may_make_its_buckets(s3_store: S3Store) -> None:
     assert s3_store.bucket("bucket-of-device").find().count() == 2
     s3_store.bucket("bucket-of-device").delete_bucket(force=True)
     assert ours.S3MessageStore()._store.config.endpoint_url is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("headers", "device_headers"), [({"__KEY__": "order-7"}, {}), ({}, {"__ITEM_ID__": "order-7"})])
+def test_deleting_one_of_two_equal_messages_leaves_the_other_readable(
+    s3_store: S3Store, s3_bucket: S3Bucket, name: str, headers: dict[str, str], device_headers: dict[str, str]
+) -> None:
+    """Same name and same body, put twice: two payloads, readable by messageflux's own store as well."""
+    store = getattr(ours, name)(s3_store)
+    first, second = (
+        store.put_message(s3_bucket.name, MessageBundle(Message(b"payload", headers), device_headers)) for _ in range(2)
+    )
+    store.delete_message(first)
+    assert store.read_message(second).message.bytes == b"payload"
+    assert getattr(theirs, name)(s3_store.resource).read_message(second).message.bytes == b"payload"
+    store.delete_message(second)
+    assert list(s3_bucket.find()) == []
+
+
+def test_a_single_text_is_not_taken_for_several_allowed_buckets(s3_store: S3Store) -> None:
+    """frozenset("one") would be its letters, and every message would be refused."""
+    with pytest.raises(TypeError, match="allowed_buckets must be several names"):
+        ours.S3MessageStore(s3_store, allowed_buckets="one")
