@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote_plus
 
 from .keys import check_key
@@ -95,7 +95,8 @@ class ObjectEvent:
         size: Bytes, where the source says (not of deletions).
         etag: The ETag without quotes, where the source says.
         version_id: The version, in a versioned bucket.
-        sequencer: A hexadecimal number that orders the events of one key.
+        sequencer: A hexadecimal number that orders the events of one key. Text that is no such number is kept
+            as it came, and orders nothing.
         time: When it happened, in UTC; None where the message does not say it in a known form.
         raw: The record as it came, for everything else.
 
@@ -120,9 +121,8 @@ class ObjectEvent:
     def is_newer_than(self, other: ObjectEvent) -> bool:
         """Tell whether this event happened after another one of the same key.
 
-        S3 delivers events more than once and not in order. The sequencers decide; where one of the events has
-        none
-        (R2), the times do.
+        S3 delivers events more than once and not in order. The sequencers decide. Where one of the events has
+        none (R2), or one that is no hexadecimal number, the times do.
 
         Args:
             other: An event of the same bucket and key.
@@ -149,9 +149,13 @@ class ObjectEvent:
                 f"other is about s3://{other.bucket}/{other.key}, this event is about "
                 f"s3://{self.bucket}/{self.key}; S3 orders the events of one object only"
             )
-        if self.sequencer is not None and other.sequencer is not None:
-            width = max(len(self.sequencer), len(other.sequencer))
-            return self.sequencer.lower().ljust(width, "0") > other.sequencer.lower().ljust(width, "0")
+        ours, theirs = self.sequencer, other.sequencer
+        if ours is not None and theirs is not None:
+            if _SEQUENCER.fullmatch(ours) and _SEQUENCER.fullmatch(theirs):
+                width = max(len(ours), len(theirs))
+                return ours.lower().ljust(width, "0") > theirs.lower().ljust(width, "0")
+            if ours == theirs:
+                return False  # the same event, delivered twice
         return self.time is not None and other.time is not None and self.time > other.time
 
 
@@ -168,7 +172,7 @@ def parse_event(
 
     Args:
         message: JSON as bytes or text, or what it says as a dict: a Lambda event, a message of
-            ``receive_message()`` or its whole answer.
+            ``receive_message()`` or its whole answer, or a single record (``event.raw``).
         ceph_keys_encoded: Whether your Ceph encodes keys as AWS does. Ceph's own code does not.
 
     Returns:
@@ -177,7 +181,8 @@ def parse_event(
         test event.
 
     Raises:
-        ValueError: The message is not JSON, or says that it is an event and is broken.
+        UnreadableEvents: The message is not JSON, or a record of it says that it is an event and is broken. A
+            ValueError; it names the records, and ``events`` has the events of the others.
         TypeError: The message is neither bytes, text nor a mapping.
 
     Requests:
@@ -189,7 +194,37 @@ def parse_event(
     """
     if not isinstance(message, (bytes, bytearray, memoryview, str, Mapping)):
         raise TypeError(f"message must be bytes, text or a dict, not {type(message).__name__}")
-    return list(_events(message, ceph_keys_encoded, MAX_ENVELOPES))
+    reading = _Reading(ceph_keys_encoded)
+    try:
+        reading.read(message, "", MAX_ENVELOPES)
+    except ValueError as error:
+        raise UnreadableEvents(str(error), reading.events) from error
+    if reading.broken:
+        raise UnreadableEvents(reading.summary(), reading.events)
+    return reading.events
+
+
+class UnreadableEvents(ValueError):
+    """A message is not JSON, or records of it cannot be read.
+
+    Attributes:
+        events: The events of the records that could be read, so that one broken record costs no other.
+
+    Example:
+        >>> try:
+        ...     events = s3.parse_event("not JSON")
+        ... except ValueError as error:
+        ...     events = error.events
+        >>> events
+        []
+    """
+
+    def __init__(self, message: str, events: list[ObjectEvent]) -> None:
+        super().__init__(message)
+        self.events = events
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.events)
 
 
 def load_json(text: bytes | bytearray | memoryview | str, *, allow_nan: bool = False) -> Any:
@@ -217,39 +252,93 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def _events(message: Any, ceph_keys_encoded: bool, envelopes_left: int) -> Iterator[ObjectEvent]:
-    if envelopes_left == 0:
-        raise ValueError(f"message lies in more than {MAX_ENVELOPES} envelopes")
-    if isinstance(message, (bytes, bytearray, memoryview, str)):
-        message = load_json(message)
-    if not isinstance(message, Mapping):
-        return
-    contents = _envelope_contents(message)
-    if contents is not None:
-        for content in contents:
-            yield from _events(content, ceph_keys_encoded, envelopes_left - 1)
-    elif isinstance(message.get("Records"), list):
-        for record in message["Records"]:
-            if isinstance(record, Mapping) and "s3" in record:
-                yield from _notification(record, ceph_keys_encoded)
-            elif isinstance(record, Mapping):
-                yield from _events(record, ceph_keys_encoded, envelopes_left - 1)
-    elif message.get("source") == "aws.s3" and str(message.get("detail-type")).startswith("Object "):
-        yield _eventbridge(message)
-    elif "account" in message and "object" in message and isinstance(message.get("action"), str):
-        yield _r2(message)
+class _TooManyEnvelopes(ValueError):
+    """Ends the reading at once: a dict may contain itself, many times at each level."""
 
 
-def _envelope_contents(message: Mapping[str, Any]) -> list[Any] | None:
-    """What an envelope holds; None if this is not one."""
+class _Reading:
+    """What has been found in a message so far: events, and what is wrong with the records that gave none."""
+
+    def __init__(self, ceph_keys_encoded: bool) -> None:
+        self.ceph_keys_encoded = ceph_keys_encoded
+        self.events: list[ObjectEvent] = []
+        self.broken: list[str] = []
+
+    def summary(self) -> str:
+        """What is wrong, as the text of one error; the first three records in full."""
+        if len(self.broken) == 1:
+            return self.broken[0]
+        more = f"; and {len(self.broken) - 3} more" if len(self.broken) > 3 else ""
+        return f"{len(self.broken)} of the message's records cannot be read: {'; '.join(self.broken[:3])}{more}"
+
+    def read(self, message: Any, place: str, envelopes_left: int) -> None:
+        """Read a message or what an envelope holds.
+
+        Args:
+            message: JSON, or what it says.
+            place: Where in the whole message it stands: ``"Records[0]: "``.
+            envelopes_left: How many envelopes it may lie in.
+
+        Raises:
+            ValueError: It cannot be read. What is wrong with one of several is kept in ``broken`` instead.
+        """
+        if envelopes_left == 0:
+            raise _TooManyEnvelopes(f"message lies in more than {MAX_ENVELOPES} envelopes")
+        if isinstance(message, (bytes, bytearray, memoryview, str)):
+            message = load_json(message)
+        if not isinstance(message, Mapping):
+            return
+        if _is_record(message):
+            self.events.extend(_notification(message, self.ceph_keys_encoded))
+            return
+        contents = _envelope_contents(message)
+        if isinstance(contents, list):
+            self._read_several(contents, f"{place}Messages", envelopes_left)
+        elif contents is not None:
+            self.read(contents.content, place, envelopes_left - 1)
+        elif isinstance(message.get("Records"), list):
+            self._read_several(message["Records"], f"{place}Records", envelopes_left)
+        elif message.get("source") == "aws.s3" and str(message.get("detail-type")).startswith("Object "):
+            self.events.append(_eventbridge(message))
+        elif "account" in message and "object" in message and isinstance(message.get("action"), str):
+            self.events.append(_r2(message))
+
+    def _read_several(self, messages: list[Any], name: str, envelopes_left: int) -> None:
+        for number, message in enumerate(messages):
+            place = f"{name}[{number}]: "
+            try:
+                if isinstance(message, Mapping) and "s3" in message:
+                    self.events.extend(_notification(message, self.ceph_keys_encoded))
+                elif isinstance(message, Mapping) or name.endswith("Messages"):  # text in Records is no record
+                    self.read(message, place, envelopes_left - 1)
+            except _TooManyEnvelopes:
+                raise
+            except ValueError as error:
+                self.broken.append(f"{place}{error}")
+
+
+def _is_record(message: Mapping[str, Any]) -> bool:
+    """Return whether this is a record of an S3 notification by itself, such as ``event.raw``."""
+    content = message.get("s3")
+    return isinstance(content, Mapping) and "bucket" in content and ("object" in content or "eventName" in message)
+
+
+class _Content(NamedTuple):
+    """The one thing that an envelope holds."""
+
+    content: Any
+
+
+def _envelope_contents(message: Mapping[str, Any]) -> _Content | list[Any] | None:
+    """Return what an envelope holds, or the messages of a whole answer; None if this is no envelope."""
     if message.get("Type") == "Notification" and "Message" in message:  # SNS, over HTTP or in SQS
-        return [message["Message"]]
+        return _Content(message["Message"])
     if isinstance(message.get("Sns"), Mapping):  # a record of SNS in Lambda
-        return [message["Sns"].get("Message")]
+        return _Content(message["Sns"].get("Message"))
     if "Body" in message:  # a message of SQS
-        return [message["Body"]]
+        return _Content(message["Body"])
     if "body" in message and "messageId" in message:  # a record of SQS in Lambda
-        return [message["body"]]
+        return _Content(message["body"])
     if isinstance(message.get("Messages"), list):  # the answer of SQS's ReceiveMessage
         return list(message["Messages"])
     return None
@@ -377,10 +466,9 @@ def _etag(described: Mapping[str, Any]) -> str | None:
 
 
 def _sequencer(described: Mapping[str, Any]) -> str | None:
-    value = _text(described, "sequencer")
-    if value is not None and not _SEQUENCER.fullmatch(value):
-        raise ValueError(f"sequencer must be hexadecimal, not {_shown(value)}")
-    return value
+    # It only orders events, and is_newer_than() looks at its form: an odd one is no reason to lose an event.
+    value = described.get("sequencer")
+    return value if isinstance(value, str) and value else None
 
 
 def _time(value: Any) -> datetime | None:

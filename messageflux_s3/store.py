@@ -325,7 +325,8 @@ class S3Store:
 
         Raises:
             TypeError: The message is neither bytes, text nor a mapping, or ``buckets`` is one text.
-            ValueError: The message is not JSON, or is an event and broken.
+            ValueError: The message is not JSON, or a record of it is broken; its ``events`` are those of the other records
+                (``objects_from(event.raw)`` gives their handles).
 
         Requests:
             none

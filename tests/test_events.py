@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import messageflux_s3 as s3
 from messageflux_s3 import ObjectEvent, parse_event
 
 SAMPLES = Path(__file__).parent / "data" / "events"
@@ -279,7 +280,6 @@ def test_events_of_different_objects_have_no_order(bucket: str, key: str) -> Non
         {"Records": [notification("a", object={"size": "many"})]},
         {"Records": [notification("a", object={"eTag": 5})]},
         {"Records": [notification("a", object={"versionId": {}})]},
-        {"Records": [notification("a", object={"sequencer": "zz"})]},
         {"Records": [notification("a", eventTime=["now"])]},
         {"Records": [notification("a", eventVersion=2)]},
     ],
@@ -379,3 +379,111 @@ def test_an_event_is_newer_than_an_event() -> None:
     """And than nothing else."""
     with pytest.raises(TypeError, match="other must be an ObjectEvent, not str"):
         ObjectEvent("ObjectCreated:Put", "created", "inbox", "a").is_newer_than("yesterday")  # type: ignore[arg-type]
+
+
+# -- one odd record among good ones ----------------------------------------------------------------------------------------------------
+
+ODD_SEQUENCERS = ["Happy Sequencer", "zz", "0x1F", "55AED6 ", "-1", "\u0661", "", None, 7, 1.5, True, ["01"], {}]
+
+
+@pytest.mark.parametrize("sequencer", ODD_SEQUENCERS, ids=repr)
+def test_an_odd_sequencer_costs_no_event(sequencer: Any) -> None:
+    """aws-lambda-go's own sample has "Happy Sequencer": the event is read, text is kept as it came."""
+    records = [notification("a"), notification("b", object={"sequencer": sequencer}), notification("c")]
+    bridged = sample("eventbridge_created")
+    bridged["detail"]["object"]["sequencer"] = sequencer
+    kept = sequencer if isinstance(sequencer, str) and sequencer else None
+    assert [(event.key, event.sequencer) for event in parse_event({"Records": records})] == [("a", "01"), ("b", kept), ("c", "01")]
+    assert [event.sequencer for event in parse_event(bridged)] == [kept]
+
+
+@pytest.mark.parametrize("one", ["Happy Sequencer", "zz", "\u0661", None])
+@pytest.mark.parametrize("other", ["0055AED6", "Sad Sequencer", None])
+def test_events_with_an_odd_sequencer_are_ordered_by_time_or_not_at_all(one: str | None, other: str | None) -> None:
+    """Text that is no hexadecimal number orders nothing; where the times do not tell either, neither event is newer."""
+    early, late = datetime(2026, 1, 1, tzinfo=timezone.utc), datetime(2026, 1, 2, tzinfo=timezone.utc)
+
+    def event(sequencer: str | None, time: datetime | None) -> ObjectEvent:
+        return ObjectEvent("ObjectCreated:Put", "created", "inbox", "k", sequencer=sequencer, time=time)
+
+    for first, second in ((one, other), (other, one)):
+        assert event(first, late).is_newer_than(event(second, early))
+        assert not event(first, early).is_newer_than(event(second, late))
+        assert not event(first, early).is_newer_than(event(second, early))
+        assert not event(first, None).is_newer_than(event(second, None))
+    assert not event("same text", late).is_newer_than(event("same text", early)), "one event, delivered twice"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SAMPLES.glob("*.json")))
+def test_the_raw_record_of_an_event_is_read_as_the_same_event(name: str) -> None:
+    """``parse_event(event.raw)`` gives the event again, whatever its source, as a dict and as JSON."""
+    for event in parse_event(sample(name)):
+        for message in (event.raw, json.dumps(event.raw), json.dumps(event.raw).encode()):
+            assert parse_event(message) == [event]
+
+
+@given(keys, st.sampled_from(["Body", "Records", "Messages", "Type", "source", "account", "eventName"]), json_values)
+def test_a_record_by_itself_is_read_whatever_else_is_in_it(key: str, name: str, value: Any) -> None:
+    """What parse_event took for a record among Records it takes for one alone, too."""
+    record = {**notification(quote_plus(key)), name: value}
+    try:
+        [event] = parse_event({"Records": [record]})
+    except ValueError:
+        return
+    assert parse_event(record) == [event]
+
+
+BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+    "size": (notification("a", object={"size": "many"}), "size must be a number of bytes, not 'many'"),
+    "key": (notification("100%"), "key '100%' is not encoded"),
+    "no key": (notification("a", s3={"bucket": {"name": "inbox"}, "object": {}}), "key must be text, not None"),
+    "no object": (notification("a", s3={"bucket": {"name": "inbox"}}), "object must be an object, not None"),
+    "bucket": (notification("a", s3={"bucket": {"name": ".."}, "object": {"key": "a"}}), "bucket must be a bucket's name"),
+    "version": (notification("a", object={"versionId": {}}), "versionId must be text"),
+    "time": (notification("a", eventTime=["now"]), "time must be text like"),
+}
+
+
+@pytest.mark.parametrize(("record", "said"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_record_is_named_and_the_events_of_the_others_are_kept(record: dict[str, Any], said: str) -> None:
+    """The error says which record and why, and has the events of those that could be read; in every envelope."""
+    batch = {"Records": [notification("first"), record, notification("last")]}
+    in_sqs = {"Records": [{"messageId": str(number), "body": json.dumps(body)} for number, body in enumerate([batch, batch])]}
+    for message, place, found in (
+        (batch, "Records[1]: ", ["first", "last"]),
+        (json.dumps(batch), "Records[1]: ", ["first", "last"]),
+        ({"Body": json.dumps(batch)}, "Records[1]: ", ["first", "last"]),
+        (in_sqs, "Records[0]: Records[1]: ", ["first", "last"] * 2),
+        ({"Messages": [{"Body": json.dumps(batch)}, {"Body": "no JSON"}, "text"]}, "Messages[0]: Records[1]: ", ["first", "last"]),
+        (record, "", []),
+    ):
+        with pytest.raises(ValueError) as caught:
+            parse_event(message)
+        assert place + said in str(caught.value)
+        for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+            assert [event.key for event in error.events] == found  # type: ignore[attr-defined]
+            assert str(error) == str(caught.value)
+
+
+def test_objects_from_reads_the_records_that_are_not_broken(moto_store: s3.S3Store) -> None:
+    """The error of objects_from() has the events as well, and each record gives its handle."""
+    batch = {"Records": [notification("first"), notification("100%"), notification("last", object={"sequencer": "Happy Sequencer"})]}
+    with pytest.raises(ValueError, match=r"^Records\[1\]: key '100%'") as caught:
+        moto_store.objects_from(batch)
+    found = [obj for event in caught.value.events for obj in moto_store.objects_from(event.raw)]  # type: ignore[attr-defined]
+    assert [(obj.key, obj.size, obj.etag) for obj in found] == [("first", 3, "abc"), ("last", 3, "abc")]
+
+
+def test_a_message_of_many_broken_records_says_how_many() -> None:
+    """The first three are told, the others are counted: an error message stays short."""
+    with pytest.raises(ValueError, match=r"7 of the message's records cannot be read: .*Records\[2\].*; and 4 more") as caught:
+        parse_event({"Records": [notification("100%")] * 7})
+    assert "Records[3]" not in str(caught.value)
+
+
+def test_records_that_contain_themselves_end() -> None:
+    """Each level holds the list of all of them: the depth ends the reading at once, not after every combination."""
+    itself: dict[str, Any] = {}
+    itself["Records"] = [itself] * 100
+    with pytest.raises(ValueError, match="envelopes"):
+        parse_event(itself)
