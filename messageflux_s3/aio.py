@@ -26,6 +26,7 @@ from . import content
 from . import metadata as user_metadata
 from .async_lane import AsyncLane
 from .config import CONNECT_TIMEOUT, MAX_ATTEMPTS, MAX_CONCURRENCY, READ_TIMEOUT, S3Config
+from .decoding import as_json, as_text
 from .errors import S3ServerError
 from .keys import check_key
 from .lane import LaneRequest, LaneStatus
@@ -608,7 +609,7 @@ class AsyncS3Object:
     @property
     def text(self) -> str:
         """The content as UTF-8 text. Requests: none; after ``await load()``."""
-        return self.body.decode("utf-8")
+        return as_text(self.body, self.bucket_name, self.key)
 
     def _check_known(self, name: str, *, listed: bool = False) -> None:
         obj = self._object
@@ -666,7 +667,7 @@ class AsyncS3Object:
         """The content as JSON. Requests: 1 GET, unless it is here."""
         if self._object._body is None:
             await self.load()
-        return json_module.loads(self.body)
+        return as_json(self.body, self.bucket_name, self.key)
 
     async def read_range(self, start: int, end: int | None = None) -> bytes:
         """Bytes of the content; arguments as for a slice. Requests: 1 GET."""

@@ -502,7 +502,7 @@ class S3Bucket:
 
         Raises:
             S3NoSuchItem: There is no such object.
-            ValueError: It is no JSON.
+            S3InvalidContent: It is not JSON. Also a ValueError.
 
         Requests:
             1 GET

@@ -207,6 +207,7 @@ class ClaimCheck:
             S3AccessDenied: The message names a bucket that is not allowed; nothing was asked of it. Also a
             ValueError.
             S3NoSuchItem: The payload is gone.
+            S3InvalidContent: The headers in the payload's metadata are not JSON. Also a ValueError.
             ValueError: The message says that it is a claim check and is a broken one.
             TypeError: This is no message.
 
@@ -225,7 +226,9 @@ class ClaimCheck:
         payload = stored.body
         kept = _without(received.headers or {}, (SIZE_HEADER,))
         if isinstance(kept, Mapping):  # what the broker carried wins, as in messageflux
-            whole = pointer.headers if pointer.headers is not None else headers_from_metadata(stored.metadata)
+            whole = pointer.headers
+            if whole is None:
+                whole = headers_from_metadata(stored.metadata, pointer.bucket, pointer.key)
             kept = {**whole, **kept}
         return Incoming(payload, kept)
 

@@ -16,6 +16,7 @@ builtin that a Python programmer would catch for the same thing.
     │   └── S3ObjectExists       (FileExistsError)
     ├── S3LockError              somebody else has the lock; .lock_holder says who
     ├── S3ChecksumError          the bytes are not the bytes that were sent
+    ├── S3InvalidContent         (ValueError) the content is not the JSON or text that it was read as
     ├── S3ObjectChanged          the object changed while it was being read
     ├── S3ObjectArchived         the object lies in an archive and must be restored first
     ├── S3BatchError             some of many failed: .failures, .succeeded
@@ -178,6 +179,10 @@ class S3LockError(S3Error):
 
 class S3ChecksumError(S3Error):
     """The bytes that arrived are not the bytes that were sent."""
+
+
+class S3InvalidContent(S3Error, ValueError):
+    """The content is not what it was read as: JSON, text, or a document of S3. ``__cause__`` has the parser's own error."""
 
 
 class S3ObjectChanged(S3Error):

@@ -118,6 +118,7 @@ class S3MessageStore(MessageStoreBase):
             ValueError: This is no key of such a store, or its bucket is not allowed (then also
             S3AccessDenied).
             S3NoSuchItem: The message is gone.
+            S3InvalidContent: The headers in its metadata are not JSON. Also a ValueError.
 
         Requests:
             1 GET
@@ -125,9 +126,10 @@ class S3MessageStore(MessageStoreBase):
         pointer = self._pointer(key)
         found = self._store.bucket(pointer.bucket).get_object(pointer.key)
         body = found.body
-        headers = (
-            dict(pointer.headers) if pointer.headers is not None else headers_from_metadata(found.metadata)
-        )
+        if pointer.headers is not None:
+            headers = dict(pointer.headers)
+        else:
+            headers = headers_from_metadata(found.metadata, pointer.bucket, pointer.key)
         return MessageBundle(Message(io.BytesIO(body), headers), {KEY_HEADER: pointer.key})
 
     def delete_message(self, key: str) -> None:

@@ -6,7 +6,6 @@ said. ``reload()`` forgets. The handle holds no connection and no open socket, s
 
 from __future__ import annotations
 
-import json as json_module
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
@@ -15,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from . import conditional, content, copying, fileio, presigning, preview, show, transfer, versions
 from .content import Head
+from .decoding import as_json, as_text
 from .errors import S3AccessDenied, S3Error, S3NoSuchItem
 from .keys import check_key
 from .listing import Listed
@@ -260,14 +260,21 @@ class S3Object:
 
     @property
     def text(self) -> str:
-        """The content as UTF-8 text. Requests: those of ``body``."""
-        return self.body.decode("utf-8")
+        """The content as UTF-8 text.
+
+        Raises:
+            S3InvalidContent: It is not UTF-8. Also a ValueError.
+
+        Requests:
+            those of ``body``
+        """
+        return as_text(self.body, self._bucket.name, self._key)
 
     def json(self) -> Any:
         """The content as JSON.
 
         Raises:
-            ValueError: It is no JSON.
+            S3InvalidContent: It is not JSON. Also a ValueError.
 
         Requests:
             those of ``body``
@@ -276,7 +283,7 @@ class S3Object:
             >>> bucket.put_json("a.json", {"total": 7}).json()
             {'total': 7}
         """
-        return json_module.loads(self.body)
+        return as_json(self.body, self._bucket.name, self._key)
 
     @property
     def body_stream(self) -> BinaryIO:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Any, Literal
 
-from .errors import S3InvalidName
+from .errors import S3InvalidContent, S3InvalidName
 from .events import load_json
 from .keys import MAX_KEY_BYTES, check_bucket_name, check_key
 
@@ -307,21 +307,31 @@ def headers_to_metadata(headers: Mapping[str, Any]) -> tuple[dict[str, str], boo
     return {_HEADERS_ENTRY: _headers_as_json(fitting)}, False
 
 
-def headers_from_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
+def headers_from_metadata(metadata: Mapping[str, str], bucket: str | None = None, key: str | None = None) -> dict[str, Any]:
     """Read the headers that a messageflux store wrote into an object's metadata.
 
+    Args:
+        metadata: The object's user metadata.
+        bucket: The object's bucket, for the error.
+        key: The object's key, for the error.
+
     Raises:
-        ValueError: The entry is there and is not a JSON object.
+        S3InvalidContent: The entry is there and is not a JSON object. Also a ValueError.
     """
+    cause: Exception | None = None
     try:
         headers = json.loads(metadata.get(_HEADERS_ENTRY, "{}"))
-    except RecursionError:
-        raise ValueError(f"metadata entry {_HEADERS_ENTRY!r} is nested too deeply") from None
-    if not isinstance(headers, dict):
-        raise ValueError(
-            f"metadata entry {_HEADERS_ENTRY!r} must be a JSON object, not a {type(headers).__name__}"
-        )
-    return headers
+        if isinstance(headers, dict):
+            return headers
+        reason = f"must be a JSON object, not a {type(headers).__name__}"
+    except RecursionError as error:
+        cause, reason = error, "is nested too deeply"
+    except ValueError as error:
+        cause, reason = error, f"is not JSON: {error}"
+    where = "" if bucket is None else f" of s3://{bucket}/{key}"
+    raise S3InvalidContent(
+        f"metadata entry {_HEADERS_ENTRY!r}{where} {reason}", operation="GetObject", bucket=bucket, key=key
+    ) from cause
 
 
 def _headers_as_json(headers: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ BUILTINS = {
     s3.S3BucketExists: FileExistsError,
     s3.S3ObjectExists: FileExistsError,
     s3.S3InvalidName: ValueError,
+    s3.S3InvalidContent: ValueError,
 }
 
 ALL = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, s3.S3Error)]

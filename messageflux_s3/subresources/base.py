@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from .. import render
 from ..connection import Connection, root_name
-from ..errors import S3Error, S3PreconditionFailed, S3Unsupported
+from ..errors import S3Error, S3InvalidContent, S3PreconditionFailed, S3Unsupported
 
 
 class Value(Protocol):
@@ -145,12 +145,13 @@ class SubResource(ABC, Generic[V]):
 
         Raises:
             S3Unsupported: The store does not know this setting.
+            S3InvalidContent: The store sent a document that cannot be read.
 
         Requests:
             1
         """
         document = self._fetch()
-        return self._nothing() if document is None else self._read(document)
+        return self._nothing() if document is None else self._parse(document)
 
     def put(self, value: V) -> None:
         """Replace the whole configuration. The words of each sub-resource merge instead.
@@ -168,10 +169,10 @@ class SubResource(ABC, Generic[V]):
             self._send(value)
             return
         document = self._fetch()
-        before = None if document is None else self._read(document)
+        before = None if document is None else self._parse(document)
         self._send(value)
         stored = self._fetch()
-        if (stored is None and self._same(value, self._nothing())) or (stored is not None and self._same(self._read(stored), value)):
+        if (stored is None and self._same(value, self._nothing())) or (stored is not None and self._same(self._parse(stored), value)):
             return
         if before is None:
             self._remove()
@@ -237,6 +238,22 @@ class SubResource(ABC, Generic[V]):
                 key=self._key,
             )
         return document
+
+    def _parse(self, document: bytes) -> V:
+        """Return the value of a document that the store sent.
+
+        Raises:
+            S3InvalidContent: It has the right beginning, and is broken further on.
+        """
+        try:
+            return self._read(document)
+        except (S3InvalidContent, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise S3InvalidContent(
+                f"{self._where()}: the {self.name} configuration that the store sent cannot be read: {error}",
+                operation=self._get,
+                bucket=self._bucket_name,
+                key=self._key,
+            ) from error
 
     def _is_own(self, document: bytes) -> bool:
         return root_name(document) in self._roots

@@ -30,6 +30,8 @@ class BucketPolicy:
         """From the JSON document that S3 sends."""
         listed = document.get("Statement", [])
         statements = [listed] if isinstance(listed, Mapping) else listed
+        if not isinstance(statements, (list, tuple)) or not all(isinstance(statement, Mapping) for statement in statements):
+            raise ValueError("the policy's Statement must be a statement or a list of them, each a mapping")
         rest = {name: value for name, value in document.items() if name != "Statement"}
         return cls(tuple(canonical(statement) for statement in statements), canonical(rest))
 

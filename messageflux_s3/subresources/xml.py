@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from ..errors import S3Error
+from ..errors import S3InvalidContent
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
@@ -61,14 +61,14 @@ def parse(document: bytes) -> Node:
     """Read a document.
 
     Raises:
-        S3Error: It is no XML, or has a DOCTYPE, which no store has reason to send.
+        S3InvalidContent: It is no XML, or has a DOCTYPE, which no store has reason to send.
     """
     if b"<!DOCTYPE" in document or b"<!ENTITY" in document or b"\0" in document:  # NUL: in UTF-16 the others would not be seen
-        raise S3Error("the store sent an XML document with a DOCTYPE; it was not read")
+        raise S3InvalidContent("the store sent an XML document with a DOCTYPE; it was not read")
     try:
         return _node(ElementTree.fromstring(document))  # nosec B314  # nothing in it can expand, as was just seen
-    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the latter two: an encoding that Python does not know
-        raise S3Error(f"the store sent a configuration that is no XML: {error}") from error
+    except (ElementTree.ParseError, LookupError, ValueError, RecursionError) as error:  # Lookup, Value: an encoding unknown to Python
+        raise S3InvalidContent(f"the store sent a configuration that is no XML: {error}") from error
 
 
 def _node(element: ElementTree.Element) -> Node:
