@@ -19,7 +19,6 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from . import checksum, condition_probe, content
@@ -39,6 +38,7 @@ from .errors import (
 )
 from .metadata import WRITE_ID
 from .multipart import MultipartUpload
+from .times import parse_time
 from .translate import was_retried
 
 CARRIED = 6
@@ -351,7 +351,7 @@ def server_time(answer: Mapping[str, Any] | None) -> datetime | None:
     """The server's clock when it gave an answer (as boto3 has it); None where it did not say: ours may be hours off."""
     text = (((answer or {}).get("ResponseMetadata") or {}).get("HTTPHeaders") or {}).get("date")
     try:
-        return parsedate_to_datetime(text) if text else None
+        return parse_time(text) if text else None
     except ValueError:
         return None
 

@@ -11,8 +11,7 @@ import mimetypes
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Any, Literal, TypedDict, cast
 from urllib.parse import quote, urlencode
 
@@ -21,6 +20,7 @@ from . import metadata as user_metadata
 from .connection import Connection
 from .errors import S3ConnectionError, S3Error, S3ObjectChanged, S3PreconditionFailed, S3Unsupported
 from .lane import LaneRequest, LaneResponse
+from .times import as_utc, parse_time
 from .translate import from_answer
 
 KEPT_BYTES = 8 * 1024 * 1024
@@ -126,7 +126,7 @@ class Head:
         return cls(
             size=int(total) if total.isdigit() else answer.get("ContentLength"),
             etag=unquoted(answer.get("ETag")),
-            last_modified=answer.get("LastModified"),
+            last_modified=as_utc(answer["LastModified"]) if answer.get("LastModified") else None,
             storage_class=answer.get("StorageClass") or "STANDARD",
             metadata=user_metadata.decode(raw),
             content_type=answer.get("ContentType") or "",
@@ -185,10 +185,9 @@ def unquoted(etag: str | None) -> str | None:
 
 def _http_date(text: str) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(text)
+        return parse_time(text)
     except ValueError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def s3_parameters(key: str, extra: Mapping[str, Any]) -> dict[str, Any]:

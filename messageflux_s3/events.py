@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote_plus
 
 from .keys import check_key
+from .times import parse_time
 
 EventKind = Literal[
     "created",
@@ -76,7 +77,7 @@ _KINDS: dict[str, EventKind] = {
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _SEQUENCER = re.compile(r"[0-9A-Fa-f]+")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)", re.ASCII)
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)", re.ASCII)
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
 
@@ -477,13 +478,7 @@ def _time(value: Any) -> datetime | None:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
             return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=value)
         if value is None or isinstance(value, str):
-            match = _TIME.fullmatch(value or "")
-            if match is None:
-                return None
-            day, clock, fraction, zone = match.groups()
-            offset = "+00:00" if zone == "Z" else f"{zone[:3]}:{zone[-2:]}"
-            moment = datetime.fromisoformat(f"{day}T{clock}.{(fraction or '').ljust(6, '0')[:6]}{offset}")
-            return moment.astimezone(timezone.utc)
+            return parse_time(value) if value is not None and _TIME.fullmatch(value) else None
     except (ValueError, OverflowError):  # the thirtieth of February, or the year 9999 west of Greenwich
         return None
     raise ValueError(f"time must be text like '2026-11-21T12:00:00Z', not {_shown(value)}")

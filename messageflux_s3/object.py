@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -21,6 +21,7 @@ from .listing import Listed
 from .progress import Progress
 from .render import Shown
 from .subresources.tags import ObjectTags
+from .times import as_utc
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.service_resource import Object, ObjectSummary, ObjectVersion
@@ -153,8 +154,7 @@ class S3Object:
     def last_modified(self) -> datetime:
         """When the object was written, in UTC. Requests: none after a listing, else 1 HEAD, remembered."""
         if (listed := self._listed) is not None:
-            moment = listed[1]
-            return moment if isinstance(moment, datetime) else parse_time(moment)
+            return as_utc(listed[1])
         return cast(datetime, self._known("last_modified"))
 
     @property
@@ -809,11 +809,3 @@ def _rebuild(
     pinned_etag: str | None = None,
 ) -> S3Object:
     return cls._of(bucket, key, version_id, listed=listed, head=head, body=body, pinned_etag=pinned_etag)
-
-
-def parse_time(text: str) -> datetime:
-    """ISO 8601 as S3 writes it; Python 3.10's own parser refuses the "Z"."""
-    moment = datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith("Z") else text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-
-

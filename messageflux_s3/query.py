@@ -23,9 +23,10 @@ from .content import KEPT_BYTES
 from .errors import Failure, S3Error
 from .keys import glob_to_pattern
 from .listing import Listed
-from .object import S3Object, parse_time
+from .object import S3Object
 from .progress import Progress, reporting, watched
 from .render import Cell, Shown
+from .times import as_utc
 from .usage import Usage, check_depth, measure
 
 if TYPE_CHECKING:
@@ -787,8 +788,7 @@ def _entry_of(obj: S3Object) -> Any:
 
 
 def _moment(entry: Listed) -> datetime:
-    moment = entry[1]
-    return moment if isinstance(moment, datetime) else parse_time(moment)
+    return as_utc(entry[1])
 
 
 def _as_number(text: str) -> int:

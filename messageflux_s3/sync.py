@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -26,6 +26,7 @@ from .content import Head, unquoted
 from .errors import Failure, S3BatchError, S3Error, S3InvalidName
 from .keys import OUR_OWN_FILES, check_key, glob_to_pattern, key_to_path, path_to_key
 from .progress import Progress, reporting
+from .times import as_utc
 
 Compare = Literal["etag", "mtime", "size"]
 Direction = Literal["to_store", "to_folder"]
@@ -345,9 +346,7 @@ def objects_below(connection: Connection, bucket_name: str, prefix: str) -> Iter
 
 
 def _seconds(moment: str | datetime) -> float:
-    if isinstance(moment, str):
-        moment = datetime.fromisoformat(f"{moment[:-1]}+00:00" if moment.endswith("Z") else moment)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    return as_utc(moment).timestamp()
 
 
 def _is_marker(entry: RemoteObject) -> bool:

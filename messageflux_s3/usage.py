@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import render
 from .listing import Listed
 from .render import Bar, Bytes, Cell, Shown
+from .times import as_utc, parse_time
 
 if TYPE_CHECKING:
     import pandas
@@ -303,14 +304,11 @@ def _from_first_to_last(groups: Mapping[str, Tally]) -> dict[str, Tally]:
 
 def _text(moment: str | datetime) -> str:
     """A time in the form that is compared: UTC, without a zone."""
-    if isinstance(moment, str):
-        moment = datetime.fromisoformat(moment)
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-    return aware.astimezone(timezone.utc).replace(tzinfo=None).isoformat()
+    return as_utc(moment).astimezone(timezone.utc).replace(tzinfo=None).isoformat()
 
 
 def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(f"{text}+00:00")
+    return parse_time(text)
 
 
 # -- drawing ----------------------------------------------------------------------------------------------------------------------------
