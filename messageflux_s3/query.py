@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -697,9 +698,11 @@ class ObjectQuery:
         own = 0
         while own < _CHARACTERS_COMPARED:
             at = len(end)
-            if not own and at < len(first) and self._key_after(end + chr(ord(first[at]) + 1)) is None:
-                end += first[at]  # shared by all keys
-                continue
+            if not own and at < len(first):
+                beyond = _next_character(first[at])
+                if beyond is None or self._key_after(end + beyond) is None:
+                    end += first[at]  # shared by all keys
+                    continue
             low, high = 31, 126
             while low < high:
                 middle = (low + high + 1) // 2
@@ -789,6 +792,14 @@ def _entry_of(obj: S3Object) -> Any:
 
 def _moment(entry: Listed) -> datetime:
     return as_utc(entry[1])
+
+
+def _next_character(character: str) -> str | None:
+    """The next character in the order of UTF-8, which has no surrogates; None after U+10FFFF, the last one."""
+    number = ord(character) + 1
+    if 0xD800 <= number <= 0xDFFF:
+        number = 0xE000
+    return chr(number) if number <= sys.maxunicode else None
 
 
 def _as_number(text: str) -> int:

@@ -1,0 +1,56 @@
+"""Partitions of a listing: disjoint and complete for any keys, in the order of their UTF-8 bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as some
+from support.odd_server import OddServer, run_odd_server
+
+# Characters at the borders of what text can hold: before and behind the surrogates, the last one, those that XML cannot carry.
+BORDERS = "\x01\x7f\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010fffe\U0010ffff"
+characters = some.one_of(some.sampled_from(BORDERS), some.sampled_from("ab/~"), some.characters(exclude_categories=["Cs"]))
+texts = some.text(characters.filter(lambda character: character not in "\0\ufffd"), min_size=1, max_size=8)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[OddServer]:
+    with run_odd_server() as started:
+        yield started
+
+
+@pytest.mark.parametrize("lane", [True, False], ids=["lane", "boto3"])
+@given(shared=texts, endings=some.lists(texts, max_size=12, unique=True), n=some.integers(1, 5))
+@settings(max_examples=12, deadline=None)
+@example(shared="\ud7ff", endings=["a", "b", "\ud7ff"], n=3)
+@example(shared="\U0010ffff", endings=["a", "\U0010ffff", "\U0010ffff\U0010ffff"], n=3)
+@example(shared="\U0010ffff\ud7ff", endings=["\ud7ff", "\ue000", "\uffff", "\U00010000"], n=4)
+def test_partitions_are_disjoint_and_complete_in_the_order_of_utf8(
+    server: OddServer, lane: bool, shared: str, endings: list[str], n: int
+) -> None:
+    """Also where all keys share the last character before the surrogates, or the last one of all, which has no successor."""
+    server.objects.clear()
+    for ending in endings:
+        server.store(shared + ending, b"")
+    bucket = server.bucket(lane=lane)
+    if endings:
+        assert bucket.object(shared + endings[0]).exists()
+    in_order = sorted((shared + ending for ending in endings), key=str.encode)
+    parts = [[obj.key for obj in part] for part in bucket.find().partitions(n)]
+    assert len(parts) <= n
+    assert [key for part in parts for key in part] == in_order
+    assert [obj.key for obj in bucket.find().parallel(n)] == in_order
+    assert [obj.key for part in bucket.find(prefix=shared).partitions(n) for obj in part] == in_order
+
+
+def test_keys_that_share_a_character_beyond_ascii_are_still_cut_into_parts(server: OddServer) -> None:
+    """The shared beginning is found, so that the borders lie among the keys."""
+    for shared in ("\ud7ff", "\U0010ffff", "a\U0010ffff\ud7ff"):
+        server.objects.clear()
+        for number in range(100):
+            server.store(f"{shared}{number:02d}", b"")
+        counts = [len([*part]) for part in server.bucket().find().partitions(4)]
+        assert sum(counts) == 100
+        assert max(counts) < 50
