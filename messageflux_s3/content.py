@@ -491,7 +491,11 @@ def lane_error(response: LaneResponse, operation: str, bucket_name: str, key: st
                 "Code": code[1].decode("utf-8", "replace") if code else str(response.status),
                 "Message": message[1].decode("utf-8", "replace") if message else "",
             },
-            "ResponseMetadata": {"HTTPStatusCode": response.status, "RequestId": response.headers.get("x-amz-request-id")},
+            "ResponseMetadata": {
+                "HTTPStatusCode": response.status,
+                "HTTPHeaders": response.headers,
+                "RequestId": response.headers.get("x-amz-request-id"),
+            },
         },
         operation,
         bucket_name,

@@ -178,7 +178,7 @@ class S3Object:
         """Ask whether the object is there, now.
 
         Returns:
-            True or False; what was known before does not count.
+            True or False; what was known before does not count. False for a version that is a delete marker.
 
         Raises:
             S3AccessDenied: The store refuses to say: the object may be there or not.

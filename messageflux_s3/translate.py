@@ -194,6 +194,9 @@ def from_answer(
         code = "NoSuchKey"  # a HEAD has no body to say it in
     elif code.isdigit() and cls is S3NoSuchBucket:
         code = "NoSuchBucket"
+    if status == 405 and key and str((metadata.get("HTTPHeaders") or {}).get("x-amz-delete-marker", "")).lower() == "true":
+        # The version asked for is a delete marker. S3 allows nothing but DELETE on it: there is no object.
+        cls, code, error = S3NoSuchItem, "MethodNotAllowed", {"Message": "this version is a delete marker"}
     said = str(error.get("Message") or cause_text or http.client.responses.get(status, "no explanation"))
     hint = _HINTS.get(code, "")
     if cls is S3AccessDenied and key and operation in _READS:
