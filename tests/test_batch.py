@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canned import Canned, document, refusal
+from canned import Answer, Asked, Canned, content_of, document, refusal
 
 from messageflux_s3 import S3AccessDenied, S3BatchError, S3Bucket, S3Error, S3NoSuchItem, S3Store, batch
 from messageflux_s3.ahead import side_by_side
@@ -312,6 +313,31 @@ def test_who_may_not_delete_in_bulk_is_told_so(code: str) -> None:
     assert not [head for head in server.requests if head.startswith(b"DELETE")]
     assert bucket._connection.recall("bulk delete") is None
     server.close()
+
+
+@pytest.mark.parametrize("lane", [pytest.param(True, marks=pytest.mark.lane), False])
+@pytest.mark.parametrize(
+    "odd",
+    [" a", "a ", "\ta", "a\n", "a\r", "\ra", "\u00a0a", "a\u2003", "\u3000a", "a\u2028", "\x1ca", "\x85a", "a  b", " "],
+)
+def test_bulk_delete_of_a_key_with_blanks_leaves_the_key_without_them(canned: Canned, odd: str, lane: bool) -> None:
+    """A store that trims or collapses whitespace in the document would delete another key, and report success."""
+    similar = " ".join(odd.split()) or "x"
+    stored = {odd, similar, "b", "c"}
+
+    def serve(asked: Asked) -> Answer:
+        if asked.method == "POST":
+            keys = [html.unescape(key) for key in re.findall("<Key>(.*?)</Key>", asked.body.decode(), re.DOTALL)]
+            stored.difference_update(" ".join(key.split()) for key in keys)
+            return document("DeleteResult", "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys))
+        if asked.method == "DELETE":
+            stored.discard(asked.key)
+            return 204, {}, b""
+        return content_of(asked, b"")
+
+    canned.answer = serve
+    result = canned.bucket(lane=lane).delete_objects([odd, "b", "c"])
+    assert (result.succeeded, stored) == ([odd, "b", "c"], {similar})
 
 
 def test_what_bulk_delete_does_not_confirm_is_deleted_singly() -> None:
