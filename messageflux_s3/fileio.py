@@ -578,12 +578,47 @@ class _Base(NamedTuple):
     etag: str | None
 
 
+_dict_of = BaseException.__dict__["__dict__"].__get__
+
+
+class _Handled(NamedTuple):
+    """Identifies an exception that is being handled, without keeping its traceback, and with it the frames and their files, alive.
+
+    Builtin exceptions take no weak references, and an address may be used again. The attribute dictionary belongs to one exception alone,
+    and as long as it is held no other exception has the same one. Raising the exception again gives it another traceback.
+    """
+
+    attributes: dict[str, Any]
+    traceback_id: int
+
+    @classmethod
+    def of(cls, error: BaseException) -> _Handled:
+        return cls(_dict_of(error), id(error.__traceback__))
+
+    def is_same(self, other: _Handled) -> bool:
+        return self.attributes is other.attributes and self.traceback_id == other.traceback_id
+
+
+def _handled_now() -> list[_Handled]:
+    """The exceptions that are being handled in this thread, the innermost first."""
+    found: dict[int, _Handled] = {}
+    error = sys.exc_info()[1]
+    while error is not None and id(error) not in found:
+        found[id(error)] = _Handled.of(error)
+        error = error.__context__
+    return [*found.values()]
+
+
 class ObjectWriter(io.BufferedIOBase):
     """A file to write. The object appears when it is closed, whole, or not at all.
 
-    In a ``with`` block the block's end decides: an exception leaves nothing, also where a wrapper (TextIOWrapper, say) closed the file
-    on the exception's way out. Outside of one, ``close()`` commits, unless an exception that came up after the opening is being
-    handled just then: that leaves nothing either, and says so in the log. A file that is dropped unclosed leaves nothing.
+    In a ``with`` block the end of the (outermost) block decides: an exception leaves nothing, also where a wrapper (TextIOWrapper, say)
+    closed the file while the exception was passing. ``__exit__`` without ``__enter__``, as ``ExitStack.push`` calls it, decides in the
+    same way. Otherwise ``close()`` commits, unless it is called while an exception is being handled that was raised after the opening:
+    then nothing is written, and a warning is logged. A file that is dropped unclosed leaves nothing.
+
+    Where ``close()`` cannot see the exception: a file opened in an ``except`` block, outside of ``with``, and closed in a ``finally``
+    after a bare ``raise`` in the same function. Use ``with`` there.
 
     It is a stream, and not seekable. A library that goes to and fro all the same before the first part is sent (HDF5 begins by
     asking for the end) gets a temporary file on the disk, which is sent at the close.
@@ -617,12 +652,13 @@ class ObjectWriter(io.BufferedIOBase):
         self._upload: MultipartUpload | None = None
         self._local: IO[bytes] | None = None
         self._base: _Base | None = None  # what is appended to
-        self._blocks = 0 if autocommit else 1
+        self._blocks = 0
+        self._autocommit = autocommit
         self._is_given_up = False
         self._is_dropped = False
         self._takes_text = False
         self._lock = threading.RLock()
-        self._handled_at_open = id(sys.exc_info()[1])
+        self._handled_at_open = _handled_now()
         self._write_id = conditional.new_write_id()
         if mode == "xb":
             self._refuse_if_there()
@@ -774,16 +810,16 @@ class ObjectWriter(io.BufferedIOBase):
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
-        self._blocks -= 1
+        self._blocks = max(0, self._blocks - 1)  # ExitStack.push() and some wrappers call __exit__ without __enter__
         if exc_type is not None:
             self.abort()
-        elif self._blocks:
+        elif self._blocks or not self._autocommit:
             super().close()
         else:
             self._finish()
 
     def close(self) -> None:
-        """Commit; inside a ``with`` block, leave that to the block's end.
+        """Commit, unless an exception raised after the opening is being handled; inside a ``with`` block, leave that to the block's end.
 
         Raises:
             S3Error: The object could not be written; nothing of it is there.
@@ -792,20 +828,27 @@ class ObjectWriter(io.BufferedIOBase):
             super().close()
         elif self._blocks:
             super().close()  # from here on nothing can be written; the block's end knows whether it went well
+        elif (error := self._raised_since_opening()) is not None:
+            logger.warning(
+                "s3://%s/%s was not written: it was closed while a %s was being handled",
+                self._bucket_name,
+                self.name,
+                type(error).__name__,
+            )
+            self.abort()
+        elif not self._autocommit:
+            super().close()  # commit() or discard() will decide
         elif self._is_dropped:
             self.drop()
         else:
-            handled = sys.exc_info()[1]
-            if handled is not None and id(handled) != self._handled_at_open:
-                logger.warning(
-                    "s3://%s/%s was not written: it was closed while a %s was being handled",
-                    self._bucket_name,
-                    self.name,
-                    type(handled).__name__,
-                )
-                self.abort()
-            else:
-                self._finish()
+            self._finish()
+
+    def _raised_since_opening(self) -> BaseException | None:
+        """The exception that is being handled now, unless it was already being handled when the file was opened."""
+        error = sys.exc_info()[1]
+        if error is None or any(_Handled.of(error).is_same(former) for former in self._handled_at_open):
+            return None
+        return error
 
     def commit(self) -> None:
         """Let what was written appear, where that was left to somebody else (``autocommit=False``: a transaction of fsspec's)."""
@@ -818,6 +861,7 @@ class ObjectWriter(io.BufferedIOBase):
             upload, self._upload = self._upload, None
             is_first, self._is_over = not self._is_over, True
             self._is_given_up = True
+            self._handled_at_open.clear()
             self._buffer = bytearray()
             self._close_local()
             super().close()
@@ -854,6 +898,7 @@ class ObjectWriter(io.BufferedIOBase):
                 self.abort()
                 raise
             self._is_over = True
+            self._handled_at_open.clear()
             self._buffer = bytearray()
             self._close_local()
             super().close()

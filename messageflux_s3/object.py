@@ -307,7 +307,10 @@ class S3Object:
     ) -> IO[Any]:
         """Open the object like a file, to read (seekable) or to write (as a stream).
 
-        What is written appears when the file is closed, whole; if the ``with`` block raises, nothing does.
+        What is written appears when the file is closed, whole; if the ``with`` block raises, nothing does. Without ``with``, nothing is
+        written either where ``close()`` is called while an exception raised after the opening is being handled (``finally: f.close()``);
+        a warning is logged then. A bare ``raise`` within the ``except`` block in which the file was opened cannot be seen by ``close()``:
+        use ``with`` there.
 
         Args:
             mode: ``r``, ``w``, ``x`` (create only) or ``a`` (append), with ``b`` for bytes or ``t`` for text; bytes unless told.

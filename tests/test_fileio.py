@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import gzip
 import io
@@ -23,6 +24,7 @@ from typing import Any, cast
 
 import pytest
 from canned import Answer, Asked, Canned, content_of, document, refusal
+from http_store import HttpStore
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from proxy import Fault, run_proxy, scripted
@@ -526,6 +528,138 @@ def test_a_file_opened_in_a_handler_commits(obj: s3.S3Object) -> None:
         file.write(b"whole")
         file.close()
     assert obj.body == b"whole"
+
+
+# -- what decides whether the object appears ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(canned: Canned) -> HttpStore:
+    """A store in memory whose conditions are honoured; ``quick_object`` opens its one object."""
+    return HttpStore(canned)
+
+
+@pytest.fixture
+def quick_object(canned: Canned, quick: HttpStore) -> s3.S3Object:
+    return canned.bucket(preset="aws").object("k")
+
+
+def opened_while_handling(obj: s3.S3Object, mode: str = "wb") -> Any:
+    try:
+        raise KeyError("before the opening")
+    except KeyError:
+        return obj.open(mode)
+
+
+@pytest.mark.parametrize("mode", ["wb", "w"])
+def test_a_file_opened_in_a_handler_is_not_committed_by_a_later_exception(
+    quick: HttpStore, quick_object: s3.S3Object, mode: str
+) -> None:
+    """The address of the first exception is used again for the later one; what counts is that it is another exception."""
+    for _ in range(30):
+        file = opened_while_handling(quick_object, mode)
+        file.write("half" if mode == "w" else b"half")
+        with pytest.raises(KeyError):
+            try:
+                raise KeyError("after the opening")
+            finally:
+                file.close()
+    assert quick.objects == {}
+
+
+def test_a_file_opened_in_a_handler_is_not_committed_when_that_exception_is_raised_again_by_name(
+    quick: HttpStore, quick_object: s3.S3Object
+) -> None:
+    """It left the handler after the opening, with the file half written."""
+    with pytest.raises(KeyError):
+        try:
+            raise KeyError("before the opening")
+        except KeyError as error:
+            file = quick_object.open("wb")
+            try:
+                file.write(b"half")
+                raise error
+            finally:
+                file.close()
+    assert quick.objects == {}
+
+
+def test_a_file_opened_in_a_nested_handler_is_committed_in_the_outer_one(quick: HttpStore, quick_object: s3.S3Object) -> None:
+    """Both exceptions are older than the file."""
+    try:
+        raise KeyError("outer")
+    except KeyError:
+        try:
+            raise ValueError("inner")
+        except ValueError:
+            file = quick_object.open("wb")
+        file.write(b"whole")
+        file.close()
+    assert quick.body("k") == b"whole"
+
+
+def test_a_writer_does_not_keep_the_exception_or_its_frames_alive(quick_object: s3.S3Object) -> None:
+    """Neither while it is open nor afterwards: a local variable of the frame that raised is freed with that frame."""
+
+    class Local:
+        pass
+
+    def open_while_handling() -> tuple[Any, weakref.ref[Local]]:
+        local = Local()
+        try:
+            raise KeyError
+        except KeyError:
+            return quick_object.open("wb"), weakref.ref(local)
+
+    gc.disable()
+    try:
+        file, local = open_while_handling()
+        assert local() is None
+        with pytest.warns(ResourceWarning, match="without being closed"):
+            del file
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("mode", ["wb", "w"])
+@pytest.mark.parametrize("opened_in_handler", [False, True])
+@pytest.mark.parametrize("raises", [False, True])
+def test_exit_without_enter_commits_unless_an_exception_is_passed_to_it(
+    quick: HttpStore, quick_object: s3.S3Object, mode: str, opened_in_handler: bool, raises: bool
+) -> None:
+    """ExitStack.push() calls __exit__ alone, and so do wrappers that end the file below them (smart_open's)."""
+    with contextlib.suppress(LookupError), contextlib.ExitStack() as stack:
+        file = opened_while_handling(quick_object, mode) if opened_in_handler else quick_object.open(mode)
+        stack.push(file)
+        file.write("whole" if mode == "w" else b"whole")
+        if raises:
+            raise LookupError
+    assert file.closed
+    assert quick.body("k") == (None if raises else b"whole")
+
+
+def test_gzip_that_ends_the_file_below_by_its_exit_commits(quick: HttpStore, quick_object: s3.S3Object) -> None:
+    """smart_open ends the outer file, then calls __exit__ of the inner one."""
+    inner = quick_object.open("wb")
+    outer = gzip.GzipFile(fileobj=inner, mode="wb")
+    outer.write(b"whole")
+    outer.__exit__(None, None, None)
+    inner.__exit__(None, None, None)
+    body = quick.body("k")
+    assert body is not None and gzip.decompress(body) == b"whole"
+
+
+def test_blocks_within_blocks_are_committed_by_the_outermost(quick: HttpStore, quick_object: s3.S3Object) -> None:
+    """The inner one closes the file, as with the builtin; an exception after it leaves nothing."""
+    with contextlib.suppress(KeyError), quick_object.open("wb") as file:
+        with file:
+            file.write(b"half")
+        assert file.closed
+        raise KeyError
+    assert quick.objects == {}
+    with quick_object.open("wb") as file, file:
+        file.write(b"whole")
+    assert quick.body("k") == b"whole"
 
 
 SIZES = (0, 1, 70_000, 3 * MIB, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 17 * MIB)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import shutil
 import urllib.request
@@ -192,6 +193,38 @@ def test_a_transaction_shows_all_or_nothing(fs: MessagefluxS3FileSystem, root: s
             file.write(b"x")
         raise KeyError
     assert not fs.exists(f"{root}/c")
+
+
+@pytest.mark.parametrize("mode", ["wb", "w"])
+def test_a_transaction_does_not_commit_a_file_that_was_closed_by_an_exception(
+    fs: MessagefluxS3FileSystem, root: str, mode: str
+) -> None:
+    """Caught within the transaction, which itself ends well."""
+    half: Any = b"half" if mode == "wb" else "half"
+    with fs.transaction:
+        with contextlib.suppress(KeyError):
+            file = fs.open(f"{root}/half", mode)
+            try:
+                file.write(half)
+                raise KeyError
+            finally:
+                file.close()
+        with contextlib.suppress(KeyError), fs.open(f"{root}/half-in-a-block", mode) as file:
+            file.write(half)
+            raise KeyError
+        with fs.open(f"{root}/whole", mode) as file:
+            file.write(half)
+    assert fs.find(root) == [f"{root}/whole"]
+
+
+def test_exit_without_enter_leaves_the_commit_to_the_transaction(fs: MessagefluxS3FileSystem, root: str) -> None:
+    """ExitStack.push() ends the file before the transaction decides."""
+    with pytest.raises(KeyError), fs.transaction:
+        with contextlib.ExitStack() as stack:
+            stack.push(fs.open(f"{root}/k", "wb")).write(b"x")
+        assert not fs.exists(f"{root}/k")
+        raise KeyError
+    assert not fs.exists(f"{root}/k")
 
 
 def test_pickles_keep_the_place_and_leave_the_secrets() -> None:
