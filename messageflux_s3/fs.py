@@ -6,12 +6,14 @@ name and a slash, and ``mkdir`` makes buckets only. Listings are never cached: w
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from . import content, fileio
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 try:
     import fsspec
+    from fsspec.compression import compr
+    from fsspec.core import get_compression
     from fsspec.spec import AbstractFileSystem
 except ImportError as error:
     raise ImportError("the file system needs the extra: pip install 'messageflux-s3[fsspec]'") from error
@@ -273,6 +277,10 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Requests:
             those of :func:`~messageflux_s3.fileio.open_object`
         """
+        if compression is not None and "b" in mode and "r" not in mode:
+            name = get_compression(path, compression)
+            writer = cast(fileio.ObjectWriter, super().open(path, mode, block_size, cache_options, None, **kwargs))
+            return writer if name is None else _CompressedWriter(writer, compr[name](writer, mode=mode.replace("b", "")))
         if "b" in mode or compression is not None or self._intrans:
             return super().open(path, mode, block_size, cache_options, compression, **kwargs)
         return self._open(self._strip_protocol(path), mode, **kwargs)
@@ -436,6 +444,72 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.store,)
+
+
+class _CompressedWriter(io.BufferedIOBase):
+    """A compressor and the object that it writes to. Compressors leave the file below them open: this closes both."""
+
+    def __init__(self, writer: fileio.ObjectWriter, compressor: IO[bytes]) -> None:
+        super().__init__()
+        self._writer = writer
+        self._compressor = compressor
+
+    name = property(lambda self: self._writer.name)
+    mode = property(lambda self: self._writer.mode)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._compressor.write(data)
+
+    def flush(self) -> None:
+        if not self._compressor.closed:  # also called by close(), after the compressor's own
+            self._compressor.flush()
+
+    def tell(self) -> int:
+        """The position in what is compressed, as the compressor counts it."""
+        return self._compressor.tell()
+
+    def seekable(self) -> bool:
+        return self._compressor.seekable()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._compressor.seek(offset, whence)
+
+    def __enter__(self) -> _CompressedWriter:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
+        with contextlib.nullcontext() if exc_type is None else contextlib.suppress(Exception):
+            self._end_compressor()
+        self._writer.__exit__(exc_type, exc, traceback)
+        super().close()
+
+    def close(self) -> None:
+        """Write the end of the compressed data and commit, as :meth:`~messageflux_s3.fileio.ObjectWriter.close` does."""
+        if not self.closed:
+            self._end_compressor()
+            self._writer.close()
+            super().close()
+
+    def _end_compressor(self) -> None:
+        try:
+            self._compressor.close()
+        except BaseException:
+            self._writer.abort()
+            super().close()
+            raise
+
+    def _dealloc_warn(self, source: object) -> None:
+        self._writer._dealloc_warn(source)
+
+    def __del__(self) -> None:
+        if not self.closed:
+            with contextlib.suppress(Exception):
+                self._compressor.close()  # or its own finalizer writes to a closed file
+            self._writer.drop()
 
 
 def register_as_s3() -> None:

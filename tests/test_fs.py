@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import pickle
 import shutil
 import urllib.request
@@ -193,6 +194,49 @@ def test_a_transaction_shows_all_or_nothing(fs: MessagefluxS3FileSystem, root: s
             file.write(b"x")
         raise KeyError
     assert not fs.exists(f"{root}/c")
+
+
+@pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "zip", "infer"])
+@pytest.mark.parametrize("in_transaction", [False, True])
+@pytest.mark.parametrize("mode", ["wb", "w", "xb"])
+def test_a_compressed_file_is_written(
+    fs: MessagefluxS3FileSystem, root: str, mode: str, compression: str, in_transaction: bool
+) -> None:
+    """By its close() and by its block, whether or not the compressor closes the file below it."""
+    whole: Any = "whole" * 1000 if mode == "w" else b"whole" * 1000
+    path = f"{root}/k.gz" if compression == "infer" else f"{root}/k"
+    with fs.transaction if in_transaction else contextlib.nullcontext():
+        with fs.open(path, mode, compression=compression) as file:
+            file.write(whole)
+        file = fs.open(f"{path}2", mode, compression="gzip" if compression == "infer" else compression)
+        file.write(whole)
+        file.close()
+        assert file.closed
+        with contextlib.suppress(KeyError), fs.open(f"{path}3", mode, compression="gzip") as file:
+            file.write(whole)
+            raise KeyError
+        with contextlib.suppress(KeyError):
+            file = fs.open(f"{path}4", mode, compression="gzip")
+            try:
+                file.write(whole)
+                raise KeyError
+            finally:
+                file.close()
+    assert fs.find(root) == [path, f"{path}2"]
+    for name in (path, f"{path}2"):
+        with fs.open(name, "r" if mode == "w" else "rb", compression="gzip" if compression == "infer" else compression) as file:
+            assert file.read() == whole
+
+
+def test_a_compressed_file_that_is_dropped_writes_nothing(fs: MessagefluxS3FileSystem, root: str) -> None:
+    """As one that is not compressed; text as well."""
+    for mode, half in (("wb", b"half"), ("w", "half")):
+        file = fs.open(f"{root}/k", mode, compression="gzip")
+        file.write(half)
+        with pytest.warns(ResourceWarning, match="without being closed"):
+            del file
+            gc.collect()
+    assert fs.find(root) == []
 
 
 @pytest.mark.parametrize("mode", ["wb", "w"])
