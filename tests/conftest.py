@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from canned import Canned, run_canned
 from servers import Server, run_localstack, run_moto, run_radosgw, run_rclone
+from support import differences
 
 if TYPE_CHECKING:
     from counting import Counted
@@ -186,6 +187,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kept = [item for item in items if _servers_of(item) == {ONLY_SERVER}]
         config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
         items[:] = kept
+        for item in items:
+            module = item.path.stem
+            if (reason := differences.reason(ONLY_SERVER, module, item.name)) is not None:
+                item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
 
 
 def _servers_of(item: pytest.Item) -> set[str]:

@@ -336,7 +336,7 @@ def test_tags_are_kept_or_refused(server: Server, bucket: s3.S3Bucket, write: Ca
         assert server.name == "rclone"
         assert [obj.key for obj in bucket.find()] == ["source"]
     else:
-        assert server.name == "moto"
+        assert server.name != "rclone"
         assert dict(bucket.object("in/k").tags.get()) == {"a": "1"}
         assert [obj.key for obj in bucket.find()] == ["in/k", "source"]
 

@@ -143,7 +143,11 @@ def test_a_session_or_a_profile_of_the_user_s(rclone: Server, tmp_path: Path, mo
 def test_a_resource_of_the_user_s_is_used_as_it_is(moto: Server) -> None:
     """Its client, not one like it."""
     resource = boto3.resource(
-        "s3", endpoint_url=moto.endpoint_url, aws_access_key_id="A" * 12, aws_secret_access_key="S" * 12, region_name="us-east-1"
+        "s3",
+        endpoint_url=moto.endpoint_url,
+        aws_access_key_id=moto.access_key,
+        aws_secret_access_key=moto.secret_key,
+        region_name="us-east-1",
     )
     store = s3.S3Store.from_resource(resource)
     assert store.client is resource.meta.client
@@ -162,7 +166,11 @@ def test_a_resource_of_the_user_s_is_used_as_it_is(moto: Server) -> None:
 def test_closing_a_store_around_a_client_leaves_nothing_behind_on_it(moto: Server) -> None:
     """The client is the user's and lives on: what listens to it is there once, however often a store around it is closed."""
     resource = boto3.resource(
-        "s3", endpoint_url=moto.endpoint_url, aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1"
+        "s3",
+        endpoint_url=moto.endpoint_url,
+        aws_access_key_id=moto.access_key,
+        aws_secret_access_key=moto.secret_key,
+        region_name="us-east-1",
     )
 
     def listening() -> int:

@@ -23,7 +23,8 @@ import processes
 FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "localstack"
 """The virtual environment."""
 
-ACCESS_KEY = SECRET_KEY = "test"
+ACCESS_KEY = "LOCALSTACKACCESSKEY"
+SECRET_KEY = "localstack-secret-key"
 
 # 4.14 fails with later versions of cbor2, pyOpenSSL and cryptography.
 _REQUIREMENTS = [

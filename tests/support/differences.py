@@ -1,0 +1,60 @@
+"""Tests written for moto that fail on another server, each with what the server does differently.
+
+Used by runs with ``MFS3_SERVER``. Each entry is the beginning of a test's name, as ``module::test``. The test runs and has to fail there:
+one that passes is an error as well, so that the table stays true.
+"""
+
+from __future__ import annotations
+
+_NO_CONDITIONAL_DELETE = "the server does not know If-Match on DELETE: the library says S3Unsupported"
+_VERSIONED = "conditions do not hold in versioned buckets of this server, as the library's probe finds: S3Unsupported"
+_NO_STORAGE_CLASSES = "the server has the class STANDARD alone"
+_NO_SQS = "the test needs a queue of the same server, which has S3 alone"
+_DROPPED_TAGS = "the server drops the tags of an upload in parts and of a copy; the library does not find that out yet"
+_BROKEN_COPY = "a conditional copy that this server refuses with 412 has overwritten the object all the same, which cannot be read then"
+
+BY_SERVER: dict[str, dict[str, str]] = {
+    "radosgw": {
+        "test_bucket::test_a_bucket_is_created_in_its_region": "the server has one zone group, called default",
+        "test_conditional::test_delete_if_unchanged": _NO_CONDITIONAL_DELETE,
+        "test_conditional::test_in_a_versioned_bucket_the_probe_leaves_no_version": _VERSIONED,
+        "test_conditional::test_update_reads_changes_and_writes": (
+            "the loser of a race gets 500 here: what stands there then need not be told from a lost write of one's own (outcome_unknown)"
+        ),
+        "test_copying::test_storage_class_and_tags_are_kept": _NO_STORAGE_CLASSES,
+        "test_copying::test_small_objects_are_copied_through_the_lane": _NO_STORAGE_CLASSES,
+        "test_copying::test_a_copy_may_be_described_anew": _NO_STORAGE_CLASSES,
+        "test_copying::test_the_storage_class_is_kept_at_any_size_and_between_accounts": _NO_STORAGE_CLASSES,
+        "test_fileio::test_appending_keeps_metadata_and_tags[5242880]": _DROPPED_TAGS,
+        "test_object::test_tags_are_kept_or_refused[moto-upload_object in parts]": _DROPPED_TAGS,
+        "test_object::test_tags_are_kept_or_refused[moto-copy]": _DROPPED_TAGS,
+        "test_presigning::test_a_file_may_be_given_any_name": "the server sends response headers as UTF-8 that it was given as Latin-1",
+        "test_probe::test_moto_can_nearly_everything": "another server, other abilities",
+        "test_probe::test_a_bucket_of_ones_own_keeps_its_settings_and_its_versions": _VERSIONED,
+        "test_subresources::test_encryption": "the server does not know ?encryption: S3Unsupported",
+        "test_subresources::test_notifications_are_merged_by_id": _NO_SQS,
+        "test_subresources::test_what_they_print": "a policy that denies everything denies it to its owner here, reading the policy too",
+        "test_transfer::test_headers_are_named_arguments": _DROPPED_TAGS,
+        "test_transfer::test_a_byte_that_changes_on_its_way_is_found_in_parts_too": (
+            "the server does not tell the length of a part, by which the etag of an object written in parts could be compared"
+        ),
+    },
+    "localstack": {
+        "test_any_store::test_a_call_is_right_or_unsupported[moto-S3Store.probe]": _BROKEN_COPY,
+        "test_conditional::test_delete_if_unchanged": _NO_CONDITIONAL_DELETE,
+        "test_object::test_metadata_survives_the_round_trip": "the server decodes RFC 2047 in metadata, and strips blanks",
+        "test_probe::test_moto_can_nearly_everything": _BROKEN_COPY,
+        "test_probe::test_nothing_is_left_behind": _BROKEN_COPY,
+        "test_subresources::test_a_lifetime_leaves_other_rules_alone": "the server refuses rules with Prefix beside rules with Filter",
+        "test_subresources::test_messageflux_s_own_public_statement_is_recognised": (
+            "new buckets block public access here, as on AWS; the test, which sets a policy with plain boto3, does not lift the block"
+        ),
+        "test_subresources::test_notifications_are_merged_by_id": _NO_SQS,
+    },
+}
+
+
+def reason(server: str, module: str, test: str) -> str | None:
+    """Why a test of a module fails on a server; None where it has to pass."""
+    name = f"{module}::{test}"
+    return next((why for start, why in BY_SERVER.get(server, {}).items() if name.startswith(start)), None)
