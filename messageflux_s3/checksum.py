@@ -61,6 +61,38 @@ def is_encrypted(parameters: Mapping[str, Any]) -> bool:
     return any(name.startswith(("SSE", "ServerSideEncryption")) for name in parameters)
 
 
+def algorithm_of_parts(connection: Connection, parameters: Mapping[str, Any]) -> str | None:
+    """Return the checksum algorithm to name when an upload in parts is created, so that its parts may carry checksums.
+
+    A store that checks refuses the completion, or the parts, when they carry checksums that the upload was not created with. An upload
+    created with an algorithm needs the checksum of every part at its completion.
+
+    Args:
+        connection: The way to the store.
+        parameters: What the user asked of the upload, under S3's own names.
+
+    Returns:
+        That of ``ChecksumAlgorithm``, or of a checksum of the whole object (``ChecksumCRC32``), else what the client adds by itself.
+    """
+    if parameters.get("ChecksumAlgorithm"):
+        return str(parameters["ChecksumAlgorithm"])
+    for name in of_whole(parameters):
+        return name.removeprefix("Checksum")
+    return connection.default_checksum
+
+
+def of_whole(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Return the checksum of the whole object among the parameters of a write (``ChecksumCRC32``), where the user gave one."""
+    others = ("ChecksumType", "ChecksumAlgorithm")
+    return {name: value for name, value in parameters.items() if name.startswith("Checksum") and name not in others}
+
+
+def of_part(algorithm: str | None, answer: Mapping[str, Any]) -> dict[str, str]:
+    """Return the checksum of a part as the completion names it: the one that the upload was created with, where the store told it."""
+    member = f"Checksum{algorithm.upper()}" if algorithm else ""
+    return {member: answer[member]} if member in answer else {}
+
+
 def call(connection: Connection, operation: str, parameters: Mapping[str, Any], *, encrypted: bool = False) -> dict[str, Any]:
     """Send a body with its MD5, by which most stores refuse what changed on the way, and compare the MD5 that the store tells.
 

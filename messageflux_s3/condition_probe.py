@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
+from . import checksum
 from .capabilities import Condition
 from .connection import Connection
 from .errors import S3Error, S3NoSuchItem, S3PreconditionFailed, S3Unsupported
@@ -243,7 +244,9 @@ class _Scratch:
                 return self.connection.call("CopyObject", **where, CopySource={**where, "Key": source}, **condition)
 
             return copy
-        upload_id = str(self.connection.call("CreateMultipartUpload", **where)["UploadId"])
+        algorithm = checksum.algorithm_of_parts(self.connection, {})
+        created = {} if algorithm is None else {"ChecksumAlgorithm": algorithm}
+        upload_id = str(self.connection.call("CreateMultipartUpload", **where, **created)["UploadId"])
         with self._mutex:
             self.uploads.add((key, upload_id))
 
@@ -253,7 +256,7 @@ class _Scratch:
                 "CompleteMultipartUpload",
                 **where,
                 UploadId=upload_id,
-                MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]},
+                MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"], **checksum.of_part(algorithm, part)}]},
                 **condition,
             )
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import boto3
 import botocore
 import botocore.config
+import botocore.httpchecksum
 import botocore.session
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import CredentialProvider, Credentials, DeferredRefreshableCredentials
@@ -157,6 +158,12 @@ class Connection:
     def capabilities(self) -> Capabilities:
         """What is known of the store: from the configuration's probe, else from its preset."""
         return self.config.capabilities or abilities.known_of(self.preset)
+
+    @property
+    def default_checksum(self) -> str | None:
+        """The checksum algorithm that the client adds to uploads by itself; None where it adds none."""
+        adds = getattr(self.client.meta.config, "request_checksum_calculation", None) == "when_supported"
+        return botocore.httpchecksum.DEFAULT_CHECKSUM_ALGORITHM if adds else None
 
     # -- one request --------------------------------------------------------------------------------------------------------------
 

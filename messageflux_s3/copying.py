@@ -204,7 +204,7 @@ def _copy_in_parts(
         parameters.setdefault("StorageClass", found["StorageClass"])
     part_size = max(part_size_bytes, -(-size // MAX_PARTS))
     with MultipartUpload(
-        target.connection, target.bucket_name, target.key, parameters=parameters, concurrency=transfer.CONCURRENCY
+        target.connection, target.bucket_name, target.key, parameters=parameters, concurrency=transfer.CONCURRENCY, copies_only=True
     ) as multipart:
         try:
             for start in range(0, size, part_size):

@@ -362,7 +362,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         if source.size <= MAX_COPIED_PART_BYTES:
             self._connection.call("CopyObject", Bucket=target.bucket_name, Key=target.key, CopySource=where)
             return
-        with MultipartUpload(self._connection, target.bucket_name, target.key) as upload:
+        with MultipartUpload(self._connection, target.bucket_name, target.key, copies_only=True) as upload:
             for start in range(0, source.size, _COPIED_BYTES):
                 upload.copy_part(where, start, min(start + _COPIED_BYTES, source.size), if_match=source.etag)
             upload.complete()

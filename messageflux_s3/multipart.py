@@ -26,6 +26,11 @@ MIN_PART_BYTES = 5 * 1024 * 1024
 MAX_PARTS = 10_000
 MAX_COPIED_PART_BYTES = 5 * 1024**3
 
+_FOR_EVERY_REQUEST = ("SSECustomerAlgorithm", "SSECustomerKey", "SSECustomerKeyMD5", "RequestPayer", "ExpectedBucketOwner")
+"""What the user says once, and each of S3's operations of an upload in parts wants to hear."""
+ONLY_IN_PARTS = ("ChecksumType", "MpuObjectSize")
+"""What may be said of an upload in parts, and PutObject does not take."""
+
 
 class MultipartUpload:
     """An upload in parts under way. Begun at the first part; ends with :meth:`complete` or :meth:`abort`.
@@ -37,9 +42,11 @@ class MultipartUpload:
         connection: The way to the store.
         bucket_name: The bucket.
         key: The key.
-        parameters: What CreateMultipartUpload takes, under S3's own names (``Metadata`` already encoded).
+        parameters: What PutObject or CreateMultipartUpload takes, under S3's own names (``Metadata`` already encoded). The requests for
+            parts and the completion get of them what they need: a customer key, the checksum algorithm, a checksum of the whole object.
         concurrency: How many parts are under way at once at the most; that many are held in memory.
         verify_checksum: Whether to send each part's MD5 along and to compare the store's, where boto3 sends no checksum itself.
+        copies_only: Whether all parts will be copied by the store. Then no checksum algorithm is named unless the user asks for one.
 
     Requests:
         1 POST at the first part, 1 PUT per part, 1 POST to complete or 1 DELETE to abort.
@@ -54,10 +61,16 @@ class MultipartUpload:
         parameters: Mapping[str, Any] | None = None,
         concurrency: int = 4,
         verify_checksum: bool = True,
+        copies_only: bool = False,
     ) -> None:
         self._connection = connection
         self._where = {"Bucket": bucket_name, "Key": key}
         self._parameters = dict(parameters or {})
+        self._of_whole = checksum.of_whole(self._parameters)
+        if self._of_whole:
+            self._parameters["ChecksumType"] = "FULL_OBJECT"  # as boto3's own transfers say
+        self._copies_only = copies_only
+        self._algorithm: str | None = None  # of the checksums that the upload is created with
         self._verify_checksum = verify_checksum
         self._concurrency = max(1, min(concurrency, connection.config.max_concurrency))
         self._executor: ThreadPoolExecutor | None = None
@@ -77,7 +90,7 @@ class MultipartUpload:
             The store's name of the upload.
         """
         if self._upload_id is None:
-            answer = self._connection.call("CreateMultipartUpload", **self._where, **self._parameters)
+            answer = self._connection.call("CreateMultipartUpload", **self._where, **self._parameters_of_creation())
             if not answer.get("UploadId"):
                 raise S3ConnectionError(
                     f"CreateMultipartUpload on s3://{self._where['Bucket']}/{self._where['Key']}: the answer did not arrive whole",
@@ -85,6 +98,14 @@ class MultipartUpload:
                 )  # fmt: skip
             self._upload_id = str(answer["UploadId"])
         return self._upload_id
+
+    def _parameters_of_creation(self) -> dict[str, Any]:
+        created = {name: value for name, value in self._parameters.items() if name != "MpuObjectSize" and name not in self._of_whole}
+        if self._of_whole or "ChecksumAlgorithm" in self._parameters or not self._copies_only:
+            self._algorithm = checksum.algorithm_of_parts(self._connection, self._parameters)
+        if self._algorithm is not None:
+            created["ChecksumAlgorithm"] = self._algorithm
+        return created
 
     def add_part(self, body: Any, **parameters: Any) -> None:
         """Send a part. Returns at once while there is room, else waits for the oldest one.
@@ -96,6 +117,8 @@ class MultipartUpload:
         Raises:
             S3Error: An earlier part failed.
         """
+        if self._of_whole or "ChecksumAlgorithm" in self._parameters:
+            parameters = {"ChecksumAlgorithm": checksum.algorithm_of_parts(self._connection, self._parameters), **parameters}
         self._submit("UploadPart", Body=body, **parameters)
 
     def copy_part(self, source: Mapping[str, str], start: int, end: int, *, if_match: str | None = None) -> None:
@@ -121,6 +144,7 @@ class MultipartUpload:
         while len(self._waiting) >= self._concurrency:
             self._collect_oldest()
         upload_id = self.begin()
+        parameters = {**self._given(_FOR_EVERY_REQUEST), **parameters}
         number, self._next_number = self._next_number, self._next_number + 1
         if self._executor is None:
             self._executor = ThreadPoolExecutor(self._concurrency, "messageflux-s3-parts")
@@ -141,8 +165,10 @@ class MultipartUpload:
             raise S3Unsupported(f"{operation} on s3://{self._where['Bucket']}/{self._where['Key']}: the store took it for something else")
         if self.on_sent is not None and operation == "UploadPart":
             self.on_sent(len(parameters["Body"]))
-        checksums = {name: value for name, value in result.items() if name.startswith("Checksum") and name != "ChecksumType"}
-        return {"PartNumber": parameters["PartNumber"], "ETag": result["ETag"], **checksums}
+        return {"PartNumber": parameters["PartNumber"], "ETag": result["ETag"], **checksum.of_part(self._algorithm, result)}
+
+    def _given(self, names: tuple[str, ...]) -> dict[str, Any]:
+        return {name: self._parameters[name] for name in names if name in self._parameters}
 
     def _collect_oldest(self) -> None:
         self._parts.append(self._waiting.popleft().result())
@@ -181,7 +207,7 @@ class MultipartUpload:
                 UploadId=upload_id,
                 MultipartUpload={"Parts": self._parts},
                 **self._where,
-                **parameters,
+                **{**self._given(_FOR_EVERY_REQUEST + ONLY_IN_PARTS), **self._of_whole, **parameters},
             )
         except S3NoSuchItem as error:
             if finish is not None or error.code != "NoSuchUpload" or not was_retried(error):
@@ -196,7 +222,7 @@ class MultipartUpload:
         Raises:
             S3ConnectionError: What stands there does not tell whether it was made of these parts.
         """
-        answer = self._connection.call("HeadObject", **self._where)
+        answer = self._connection.call("HeadObject", **self._where, **self._given(_FOR_EVERY_REQUEST))
         if checksum.md5_of_parts(answer) == checksum.of_parts([part["ETag"] for part in self._parts]) is not None:
             return answer
         raise S3ConnectionError(
@@ -219,7 +245,8 @@ class MultipartUpload:
             if not sent.cancelled():
                 sent.exception()
         try:
-            self._connection.call("AbortMultipartUpload", UploadId=self._upload_id, **self._where)
+            given = self._given(("RequestPayer", "ExpectedBucketOwner"))
+            self._connection.call("AbortMultipartUpload", UploadId=self._upload_id, **self._where, **given)
         except S3Error as error:
             logger.warning("the unfinished upload of s3://%(Bucket)s/%(Key)s could not be aborted", self._where, exc_info=error)
 

@@ -30,7 +30,7 @@ from .errors import (
     S3NoSuchItem,
     S3ObjectChanged,
 )
-from .multipart import MAX_PARTS, MIN_PART_BYTES, MultipartUpload
+from .multipart import MAX_PARTS, MIN_PART_BYTES, ONLY_IN_PARTS, MultipartUpload
 from .progress import Progress, reporting
 
 _fcntl: ModuleType | None
@@ -135,7 +135,8 @@ def _upload_pieces(
         first = _read_exactly(reader, threshold)
         second = _read_exactly(reader, 1) if len(first) == threshold else b""
         if not second:
-            whole = {"Bucket": bucket_name, "Key": key, "Body": first, **parameters, **(condition or {})}
+            of_one = {name: value for name, value in parameters.items() if name not in ONLY_IN_PARTS}
+            whole = {"Bucket": bucket_name, "Key": key, "Body": first, **of_one, **(condition or {})}
             if call is None and verify_checksum:
                 answer = checksum.call(connection, "PutObject", whole)
             else:
@@ -143,8 +144,6 @@ def _upload_pieces(
             report(len(first))
             return Head.from_write(len(first), answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
 
-        algorithm = {name: parameters[name] for name in ("ChecksumAlgorithm",) if name in parameters}
-        customer_key = {name: value for name, value in parameters.items() if name.startswith("SSECustomer")}
         written = 0
         with MultipartUpload(
             connection, bucket_name, key, parameters=parameters, concurrency=CONCURRENCY, verify_checksum=verify_checksum
@@ -161,7 +160,7 @@ def _upload_pieces(
                     waiting = b""
                 if not body:
                     break
-                multipart.add_part(body, **algorithm, **customer_key)
+                multipart.add_part(body)
                 written += len(body)
             else:
                 if waiting or _read_exactly(reader, 1):
@@ -172,7 +171,7 @@ def _upload_pieces(
                 raise OSError(
                     f"the source of s3://{bucket_name}/{key} ended after {written:,} of {size:,} bytes: it was cut while it was read"
                 )
-            answer = multipart.complete(call, **customer_key, **(condition or {}))
+            answer = multipart.complete(call, **(condition or {}))
     return Head.from_write(written, answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
 
 

@@ -85,6 +85,12 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = 65536  # head and body in one piece
     server: Canned
 
+    def handle_expect_100(self) -> bool:
+        """Send ``100 Continue`` at once: it would stay in the write buffer, and the client waits a second for it."""
+        goes_on = super().handle_expect_100()
+        self.wfile.flush()
+        return goes_on
+
     def _serve(self) -> None:
         path, _, query = self.path.partition("?")
         asked = Asked(
