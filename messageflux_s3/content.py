@@ -20,6 +20,7 @@ from . import metadata as user_metadata
 from .connection import Connection
 from .errors import S3ConnectionError, S3Error, S3ObjectChanged, S3PreconditionFailed, S3Unsupported
 from .lane import LaneRequest, LaneResponse
+from .source import as_bytes
 from .times import as_utc, parse_time
 from .translate import from_answer
 
@@ -246,13 +247,7 @@ def body_bytes(data: object, argument: str) -> bytes:
     Raises:
         TypeError: It is neither.
     """
-    if isinstance(data, bytes):
-        return data
-    if isinstance(data, str):
-        return data.encode("utf-8")
-    if isinstance(data, (bytearray, memoryview)):
-        return bytes(data)
-    raise TypeError(f"{argument} must be bytes or text, not {type(data).__name__}")
+    return bytes(as_bytes(data, f"{argument} must be bytes or text"))
 
 
 def head(connection: Connection, bucket_name: str, key: str, version_id: str | None = None) -> Head:

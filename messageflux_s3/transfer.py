@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +32,7 @@ from .errors import (
 )
 from .multipart import MAX_PARTS, MIN_PART_BYTES, ONLY_IN_PARTS, MultipartUpload
 from .progress import Progress, reporting
+from .source import Source
 
 _fcntl: ModuleType | None
 try:
@@ -47,8 +48,6 @@ CONCURRENCY = 6
 MAX_OBJECT_BYTES = 5 * 1024**4
 _PIECE_BYTES = 1024 * 1024
 
-Source = Any
-"""A path, bytes, text, a readable, or an iterable of bytes."""
 Condition = Mapping[str, str]
 """``{"IfNoneMatch": "*"}`` or ``{"IfMatch": etag}``: stands on the request that makes the object."""
 Call = Callable[..., dict[str, Any]]
@@ -61,7 +60,7 @@ def upload(
     connection: Connection,
     bucket_name: str,
     key: str,
-    source: Source,
+    source: Any,
     *,
     metadata: Mapping[str, str] | None = None,
     condition: Condition | None = None,
@@ -104,24 +103,17 @@ def upload(
             raise TypeError(f"part_size_bytes must be a whole number, not {type(part_size_bytes).__name__}")
         if part_size_bytes < MIN_PART_BYTES:
             raise ValueError(f"part_size_bytes must be at least {MIN_PART_BYTES:,}, it is {part_size_bytes:,}")
-    if isinstance(source, os.PathLike):
-        with Path(source).open("rb", buffering=0) as file:
-            return _upload_pieces(
-                connection, bucket_name, key, file, os.fstat(file.fileno()).st_size, parameters, condition, call,
-                part_size_bytes, verify_checksum, progress,
-            )  # fmt: skip
-    reader, size = _reader_of(source)
-    return _upload_pieces(
-        connection, bucket_name, key, reader, size, parameters, condition, call, part_size_bytes, verify_checksum, progress
-    )
+    with Source(source) as given:
+        return _upload_pieces(
+            connection, bucket_name, key, given, parameters, condition, call, part_size_bytes, verify_checksum, progress
+        )
 
 
 def _upload_pieces(
     connection: Connection,
     bucket_name: str,
     key: str,
-    reader: Any,
-    size: int | None,
+    source: Source,
     parameters: dict[str, Any],
     condition: Condition | None,
     call: Call | None,
@@ -129,12 +121,9 @@ def _upload_pieces(
     verify_checksum: bool,
     progress: Progress,
 ) -> Head:
-    part_sizes = _part_sizes(size, part_size_bytes)
-    with reporting(progress, size, key.rpartition("/")[2]) as report:
-        threshold = THRESHOLD_BYTES if part_size_bytes is None else part_size_bytes
-        first = _read_exactly(reader, threshold)
-        second = _read_exactly(reader, 1) if len(first) == threshold else b""
-        if not second:
+    with reporting(progress, source.size, key.rpartition("/")[2]) as report:
+        first = source.take(THRESHOLD_BYTES if part_size_bytes is None else part_size_bytes)
+        if source.is_at_end():
             of_one = {name: value for name, value in parameters.items() if name not in ONLY_IN_PARTS}
             whole = {"Bucket": bucket_name, "Key": key, "Body": first, **of_one, **(condition or {})}
             if call is None and verify_checksum:
@@ -144,26 +133,20 @@ def _upload_pieces(
             report(len(first))
             return Head.from_write(len(first), answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
 
-        written = 0
+        size, written = source.size, 0
         with MultipartUpload(
             connection, bucket_name, key, parameters=parameters, concurrency=CONCURRENCY, verify_checksum=verify_checksum
         ) as multipart:
             multipart.on_sent = report
-            waiting = first + second
+            source.put_back(first)
             del first
-            for part_size in part_sizes:
-                # Joining costs a copy: only the first part, and that only where the threshold is not the part size.
-                if len(waiting) > part_size:
-                    body, waiting = waiting[:part_size], waiting[part_size:]
-                else:
-                    body = _read_exactly(reader, part_size - len(waiting), waiting)
-                    waiting = b""
-                if not body:
+            for part_size in _part_sizes(size, part_size_bytes):
+                if not (body := source.take(part_size)):
                     break
                 multipart.add_part(body)
                 written += len(body)
             else:
-                if waiting or _read_exactly(reader, 1):
+                if not source.is_at_end():
                     raise ValueError(
                         f"s3://{bucket_name}/{key}: the source is longer than {MAX_PARTS:,} parts of this size; make them larger"
                     )
@@ -184,75 +167,6 @@ def _part_sizes(size: int | None, wanted: int | None) -> Iterator[int]:
         return iter([max(PART_BYTES, mebibytes * _PIECE_BYTES)] * MAX_PARTS)
     # Nobody knows how much is coming: parts grow slowly, so that 10,000 of them hold 5 TiB and small streams stay small in memory.
     return (PART_BYTES * min(64, 2 ** (number // 1000)) for number in range(MAX_PARTS))
-
-
-def _reader_of(source: Source) -> tuple[Any, int | None]:
-    """Something with ``read(n)``, and how much is in it where that can be told."""
-    if isinstance(source, str):
-        source = source.encode("utf-8")
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        view = memoryview(source).cast("B")
-        return _Pieces(iter([view])), len(view)
-    if hasattr(source, "read"):
-        return source, _size_left(source)
-    if isinstance(source, Iterable):
-        return _Pieces(iter(source)), None
-    raise TypeError(
-        f"the source must be a path (pathlib.Path), bytes, text, a readable or an iterable of bytes, not {type(source).__name__}"
-    )
-
-
-def _size_left(readable: Any) -> int | None:
-    """How much a seekable readable still has. Only to choose the part size: what counts is what it gives."""
-    try:
-        at = readable.tell()
-        end = readable.seek(0, os.SEEK_END)
-        readable.seek(at)
-        return int(end) - int(at) if not hasattr(readable, "encoding") else None
-    except (AttributeError, OSError, ValueError, TypeError):
-        return None
-
-
-class _Pieces:
-    """Pieces of bytes from an iterator, as something with ``read``; never gathers more than is asked for."""
-
-    def __init__(self, pieces: Iterator[Any]) -> None:
-        self._pieces = pieces
-        self._rest = memoryview(b"")
-
-    def read(self, size: int) -> memoryview:
-        while not self._rest:
-            try:
-                piece = next(self._pieces)
-            except StopIteration:
-                return memoryview(b"")
-            if isinstance(piece, str):
-                piece = piece.encode("utf-8")
-            if not isinstance(piece, (bytes, bytearray, memoryview)):
-                raise TypeError(f"an iterable to upload must give bytes, not {type(piece).__name__}")
-            self._rest = memoryview(piece).cast("B")
-        taken, self._rest = self._rest[:size], self._rest[size:]
-        return taken
-
-
-def _read_exactly(reader: Any, size: int, before: bytes = b"") -> bytes:
-    """Up to ``size`` bytes more after ``before``; fewer only at the end."""
-    pieces: list[Any] = [before] if before else []
-    while size > 0:
-        piece = reader.read(size)
-        if piece is None:
-            raise BlockingIOError("the source is not blocking: it has nothing to read now; give one that waits")
-        if isinstance(piece, str):
-            piece = piece.encode("utf-8")
-        if not isinstance(piece, (bytes, bytearray, memoryview)):
-            raise TypeError(f"a source to upload must give bytes, its read() gave {type(piece).__name__}")
-        if not len(piece):
-            break
-        pieces.append(piece)
-        size -= len(piece)
-    if len(pieces) == 1 and isinstance(pieces[0], bytes):
-        return pieces[0]
-    return b"".join(pieces)
 
 
 def _check_parts(fetch: _Fetch, partial: _Partial) -> None:

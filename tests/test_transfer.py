@@ -467,7 +467,7 @@ def test_text_goes_up_as_utf_8(bucket: S3Bucket) -> None:
         assert bucket["k"].body == "zwölf".encode()
 
 
-@pytest.mark.parametrize(("piece", "error", "said"), [(None, BlockingIOError, "not blocking"), (5, TypeError, "gave int")])
+@pytest.mark.parametrize(("piece", "error", "said"), [(None, BlockingIOError, "non-blocking"), (5, TypeError, "not int")])
 def test_a_source_that_gives_nothing_useful_is_told_so(canned: Canned, piece: object, error: type[Exception], said: str) -> None:
     """And nothing is sent of it."""
     with pytest.raises(error, match=said):

@@ -1,0 +1,219 @@
+"""Read whatever a user hands in to be uploaded, in buffers of an exact size.
+
+Bytes, text, files, readables and iterators of pieces all become one :class:`Source`. This module knows no connection and no request.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+_TEXT_CHARACTERS = 256 * 1024
+"""How many characters are asked of a text readable at once: up to four times as many bytes."""
+
+
+def as_bytes(data: Any, message: str) -> bytes | memoryview:
+    """Return text as UTF-8 and bytes-like data as a flat view of its bytes, copied only where it is not contiguous.
+
+    Args:
+        data: ``bytes``, ``bytearray``, a ``memoryview`` of any format and shape, or ``str``.
+        message: Begins the message of the ``TypeError``; the name of the type that was given is added.
+
+    Raises:
+        TypeError: It is neither bytes nor text.
+        UnicodeEncodeError: The text holds a lone surrogate, which UTF-8 cannot represent.
+    """
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, str):
+        return data.encode("utf-8")
+    if isinstance(data, (bytearray, memoryview)):
+        view = memoryview(data)
+        try:
+            return view.cast("B")
+        except (TypeError, ValueError):  # not contiguous, a dimension of length 0, or a format that cast() does not know
+            return view.tobytes()
+    raise TypeError(f"{message}, not {type(data).__name__}")
+
+
+class Source:
+    """A source of bytes, read front to back in buffers of an exact size.
+
+    Memory is bounded by the buffer asked for and the largest piece that the source itself gives. As a context manager it closes
+    the file that it opened for a path; a readable of the user's stays open.
+
+    Args:
+        given: A path (``os.PathLike``), bytes, text (written as UTF-8), a binary or text readable (read from its current position), or
+            an iterable of bytes or text. A readable may return less or more than asked for; only an empty answer ends it.
+
+    Attributes:
+        size: How many bytes are left, or None where that cannot be told beforehand. What counts is what the source gives.
+
+    Raises:
+        TypeError: It is none of these.
+        OSError: The file of a path cannot be opened.
+    """
+
+    def __init__(self, given: Any) -> None:
+        self.size: int | None = None
+        self._given = given
+        self._pieces: Iterator[Any] | None = None
+        self._readable: Any = None
+        self._opened: Any = None
+        self._whole: bytes | memoryview | None = None
+        self._start: Any = None  # where a seekable readable stood
+        self._gives_text = False
+        self._is_at_end = False
+        self._ahead: deque[bytes | bytearray | memoryview] = deque()  # read from the source, and not yet taken
+        if isinstance(given, os.PathLike):
+            self._readable = self._opened = Path(given).open("rb", buffering=0)  # noqa: SIM115 - closed by close()
+            self.size, self._start = os.fstat(self._opened.fileno()).st_size, 0
+        elif isinstance(given, (bytes, bytearray, memoryview, str)):
+            self._whole = as_bytes(given, "")
+            self.size = len(self._whole)
+            self._ahead.append(self._whole)
+        elif hasattr(given, "read"):
+            self._readable = given
+            self._gives_text = hasattr(given, "encoding")
+            self._find_size()
+        elif isinstance(given, Iterable):
+            self._pieces = iter(given)
+        else:
+            raise TypeError(
+                "the source must be a path (pathlib.Path), bytes, text, a readable or an iterable of bytes, "
+                f"not {type(given).__name__}"
+            )
+
+    def _find_size(self) -> None:
+        """Note where a seekable readable stands, and how much it still has."""
+        readable = self._readable
+        try:
+            start = readable.tell()
+            end = readable.seek(0, os.SEEK_END)
+            end = readable.tell() if end is None else end  # mmap.seek() returns nothing before Python 3.13
+            readable.seek(start)
+            self._start = start
+            if not self._gives_text:  # the positions of a text file are not byte counts
+                self.size = max(0, int(end) - int(start))
+        except (AttributeError, OSError, ValueError, TypeError):
+            return  # a pipe, a socket, or something with read() alone
+
+    def take(self, size: int) -> bytes | bytearray:
+        """Return the next ``size`` bytes; fewer only at the end, and none after it.
+
+        Raises:
+            BlockingIOError: The readable is in non-blocking mode and has nothing to read now.
+            TypeError: The source gave neither bytes nor text.
+        """
+        if size <= 0:
+            return b""
+        first = self._next(size)
+        if len(first) >= size:  # without a copy where the source gave bytes of just this size
+            return self._cut(first, size)
+        buffer = bytearray(first)
+        while len(buffer) < size:
+            if self._pieces is not None and not self._ahead:
+                self._gather(buffer, size)
+                break
+            piece = self._next(size - len(buffer))
+            if not piece:
+                break
+            buffer += self._cut(piece, size - len(buffer))
+        # A piece other than bytes may be a view of a buffer that the source has filled anew by now.
+        return first if isinstance(first, bytes) and len(buffer) == len(first) else buffer
+
+    def is_at_end(self) -> bool:
+        """Return whether nothing is left; reads ahead a little to find out."""
+        if not self._ahead:
+            piece = self._next(1)
+            if piece:
+                self._ahead.appendleft(piece)
+        return not any(len(piece) for piece in self._ahead)
+
+    def put_back(self, taken: bytes | bytearray) -> None:
+        """Give back what was taken last; the next :meth:`take` begins with it."""
+        self._ahead.appendleft(taken)
+
+    def rewind(self) -> bool:
+        """Go back to where the source stood at first, so that all of it can be read again.
+
+        Returns:
+            Whether that was possible: of bytes, text, paths and seekable readables, not of iterators, pipes and sockets.
+        """
+        if self._whole is not None:
+            self._ahead = deque([self._whole])
+            return True
+        if self._readable is None or self._start is None:
+            return False
+        try:
+            self._readable.seek(self._start)
+        except (OSError, ValueError):
+            return False
+        self._ahead.clear()
+        self._is_at_end = False
+        return True
+
+    def close(self) -> None:
+        """Close the file that was opened for a path."""
+        if self._opened is not None:
+            self._opened.close()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def _next(self, wanted: int) -> bytes | bytearray | memoryview:
+        """Return the next piece, of any size; empty at the end alone."""
+        while self._ahead:
+            if piece := self._ahead.popleft():
+                return piece
+        if self._is_at_end:
+            return b""
+        if self._pieces is not None:
+            for given in self._pieces:
+                if found := _piece(given):
+                    return found
+        elif self._readable is not None:
+            given = self._readable.read(min(wanted, _TEXT_CHARACTERS) if self._gives_text else wanted)
+            if given is None:
+                raise BlockingIOError("the source is in non-blocking mode and has nothing to read now; give one that waits")
+            if isinstance(given, str):
+                self._gives_text, self.size = True, None
+            if found := as_bytes(given, "read() of a source to upload must return bytes or text"):
+                return found
+        self._is_at_end = True
+        return b""
+
+    def _gather(self, buffer: bytearray, size: int) -> None:
+        """Fill a buffer from an iterator, without a method call for each of the pieces, which may be tiny."""
+        if self._pieces is None or self._is_at_end:
+            return
+        left = size - len(buffer)
+        for given in self._pieces:
+            piece = given if type(given) is bytes else _piece(given)
+            count = len(piece)
+            if count >= left:
+                buffer += self._cut(piece, left)
+                return
+            buffer += piece
+            left -= count
+        self._is_at_end = True
+
+    def _cut(self, piece: bytes | bytearray | memoryview, size: int) -> bytes | bytearray:
+        """Return the first ``size`` bytes of a piece and keep the rest for later."""
+        if len(piece) > size:
+            view = memoryview(piece)
+            self._ahead.appendleft(view[size:])
+            piece = view[:size]
+        return bytes(piece) if isinstance(piece, memoryview) else piece
+
+
+def _piece(given: Any) -> bytes | memoryview:
+    """Return one piece of an iterator; a bytearray as a copy, since a view would keep the iterator from clearing it."""
+    return bytes(given) if isinstance(given, bytearray) else as_bytes(given, "an iterable to upload must give bytes or text")
