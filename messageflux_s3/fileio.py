@@ -450,13 +450,26 @@ class ObjectReader(io.RawIOBase):
             return self._read_whole(min(size, max(0, self.size - self._position)))
 
     def _read_whole(self, size: int) -> bytes:
-        # A BytesIO around bytes that nobody else holds lends them for writing and gives them back uncopied.
-        whole = io.BytesIO(bytes(size))
-        done = 0
-        with whole.getbuffer() as view:
-            while done < size:
-                done += self.readinto(view[done:])
+        if size <= MAX_AHEAD_BYTES:
+            data = bytearray(size)
+            self._fill(data, size)
+            return bytes(data)
+        # A second copy of a large object is avoided: BytesIO writes into these very bytes, since nothing else refers to them, and returns
+        # them uncopied. Its getbuffer() is not used: CPython 3.12.1 crashes where the garbage collector clears such a view.
+        whole, window = io.BytesIO(bytes(size)), bytearray(MAX_AHEAD_BYTES)
+        for start in range(0, size, MAX_AHEAD_BYTES):
+            count = min(MAX_AHEAD_BYTES, size - start)
+            self._fill(window, count)
+            with memoryview(window) as view:
+                whole.write(view[:count])
         return whole.getvalue()
+
+    def _fill(self, data: bytearray, count: int) -> None:
+        """Read so many bytes into the beginning of the buffer."""
+        done = 0
+        with memoryview(data) as view:
+            while done < count:
+                done += self.readinto(view[done:count])
 
     def _read_into(self, view: memoryview) -> int:
         """Fill some of the view from the present position; at least one byte."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import errno
 import gc
 import gzip
 import io
@@ -234,6 +236,30 @@ def test_reading_on_gives_the_bytes(big: s3.S3Object) -> None:
             while count := raw.readinto(view[done:]):
                 done += count
         assert bytes(target) == BIG
+
+
+def test_a_read_larger_than_what_is_fetched_ahead_is_whole(odd: OddServer) -> None:
+    """It is put together of several windows, from the beginning and from the middle."""
+    odd.body = BIG * 4
+    with odd.open(buffering=0) as file:
+        assert file.read() == odd.body
+    with odd.open() as file:
+        file.seek(5 * MIB + 1)
+        assert file.read(70 * MIB) == odd.body[5 * MIB + 1 : 75 * MIB + 1]
+        assert file.tell() == 75 * MIB + 1
+
+
+def test_no_module_calls_getbuffer() -> None:
+    """CPython 3.12.1 crashes where the garbage collector clears a view that BytesIO.getbuffer() returned."""
+    modules = [*Path(s3.__file__).parent.rglob("*.py")]
+    calls = [
+        f"{module.name}:{node.lineno}"
+        for module in modules
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr == "getbuffer"
+    ]
+    assert len(modules) > 40
+    assert calls == []
 
 
 def test_lines_are_those_of_bytesio(big: s3.S3Object) -> None:
