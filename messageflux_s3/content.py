@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import io
 import mimetypes
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -239,6 +240,11 @@ def kept_tags(connection: Connection, bucket_name: str, key: str, answer: Mappin
         return {}
     found = connection.call("GetObjectTagging", Bucket=bucket_name, Key=key)
     return {"Tagging": encode_tags({tag["Key"]: tag["Value"] for tag in found["TagSet"]})}
+
+
+def as_int(value: Any) -> Any:
+    """An object with ``__index__`` (a NumPy integer, say) as an int; anything else unchanged, for the caller to check."""
+    return operator.index(value) if hasattr(type(value), "__index__") and not isinstance(value, int) else value
 
 
 def body_bytes(data: object, argument: str) -> bytes:
@@ -600,6 +606,8 @@ class ObjectStream(io.RawIOBase):
         """
         if self.closed:
             raise ValueError("read of a closed stream")
+        if size is not None:
+            size = operator.index(size)
         wanted = None if size is None or size < 0 else size
         if self._end is not None:
             left = max(0, self._end - self._at)

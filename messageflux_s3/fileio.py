@@ -17,6 +17,7 @@ import atexit
 import contextlib
 import io
 import logging
+import operator
 import os
 import sys
 import tempfile
@@ -156,6 +157,19 @@ def _parse_mode(mode: str) -> tuple[str, bool]:
     if "+" in letters:
         raise io.UnsupportedOperation(f"mode {mode!r}: an object cannot be read and written at once; open it once for each")
     return actions.pop(), "b" not in letters
+
+
+def _checked_seek(offset: int, whence: int) -> tuple[int, int]:
+    """The arguments of a seek as ints.
+
+    Raises:
+        TypeError: One of them is no whole number (has no ``__index__``).
+        ValueError: ``whence`` is none of the three places.
+    """
+    offset, whence = operator.index(offset), operator.index(whence)
+    if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
+        raise ValueError(f"whence must be 0, 1 or 2, not {whence!r}")
+    return offset, whence
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------------------
@@ -349,6 +363,8 @@ class BufferedObjectReader(io.BufferedReader):
     def read(self, size: int | None = -1, /) -> bytes:
         """Read ``size`` bytes, fewer only at the end; all the rest without a size. Requests: none to a few."""
         raw = self.raw
+        if size is not None:
+            size = operator.index(size)
         if size is None or size < SMALL_BYTES or (size < BUFFER_BYTES and raw.reads_ahead):
             return super().read(size)
         position, stood_at = self.tell(), raw.tell()
@@ -412,8 +428,7 @@ class ObjectReader(io.RawIOBase):
             OSError: Before the beginning (``zipfile`` relies on this class of error).
         """
         self._check_open()
-        if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
-            raise ValueError(f"whence must be 0, 1 or 2, not {whence!r}")
+        offset, whence = _checked_seek(offset, whence)
         base = (0, self._position, self.size)[whence]
         if base + offset < 0:
             raise OSError(22, f"cannot seek to {base + offset}, before the beginning of {self.name!r}")
@@ -663,7 +678,7 @@ class ObjectWriter(io.BufferedIOBase):
         self._buffer = bytearray()
         self._position = 0
         self._upload: MultipartUpload | None = None
-        self._local: IO[bytes] | None = None
+        self._local: tempfile.SpooledTemporaryFile[bytes] | None = None
         self._base: _Base | None = None  # what is appended to
         self._blocks = 0
         self._autocommit = autocommit
@@ -742,15 +757,16 @@ class ObjectWriter(io.BufferedIOBase):
         with self._lock, memoryview(data) as given:
             if self._is_given_up:  # pragma: no cover - another thread gave it up just now
                 return given.nbytes
-            if self._local is not None:
-                return self._local.write(given)
             with given.cast("B") if given.contiguous and given.nbytes else memoryview(given.tobytes()) as view:
                 try:
-                    self._take(view)
+                    if self._local is not None:
+                        self._write_local(view)
+                    else:
+                        self._take(view)
+                        self._position += view.nbytes
                 except BaseException:
                     self.abort()  # some of it is lost: a close that comes all the same must not commit what is left
                     raise
-                self._position += view.nbytes
                 return view.nbytes
 
     def _take(self, view: memoryview) -> None:
@@ -767,6 +783,15 @@ class ObjectWriter(io.BufferedIOBase):
             self._begun_upload().add_part(part)
         self._buffer += view[done:]
 
+    def _write_local(self, view: memoryview) -> None:
+        """Write into the temporary file; one that grows beyond a part goes to the disk before, so that no gap is filled in memory."""
+        assert self._local is not None
+        if self.mode == "ab":
+            self._local.seek(0, io.SEEK_END)  # as with the builtin, every write appends
+        if self._local.tell() + view.nbytes > PART_BYTES:
+            self._local.rollover()
+        self._local.write(view)
+
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Stay, or go elsewhere as long as nothing was sent; from then on it is a file on the disk until the close.
 
@@ -774,18 +799,29 @@ class ObjectWriter(io.BufferedIOBase):
 
         Raises:
             io.UnsupportedOperation: What was written is on its way already.
+            ValueError: The target lies before the beginning.
         """
         self._check_open()
+        offset, whence = _checked_seek(offset, whence)
         if self._local is None:
             target = offset if whence == io.SEEK_SET else self._position + offset
             if target == self._position > 0:
                 return target
             if self._upload is not None or self._base is not None or (self._position == 0 and whence != io.SEEK_END):
                 raise io.UnsupportedOperation("an object is written as a stream: not seekable")
+            if target < 0:
+                raise ValueError(f"cannot seek to {target}, before the beginning of {self.name!r}")
             self._local = tempfile.SpooledTemporaryFile(max_size=PART_BYTES)  # noqa: SIM115
             self._local.write(self._buffer)
             self._buffer = bytearray()
-        return self._local.seek(offset, whence)
+        target = offset
+        if whence != io.SEEK_SET:
+            position = self._local.tell()
+            target += self._local.seek(0, io.SEEK_END) if whence == io.SEEK_END else position
+            self._local.seek(position)
+        if target < 0:
+            raise ValueError(f"cannot seek to {target}, before the beginning of {self.name!r}")
+        return self._local.seek(target)
 
     def readinto(self, buffer: Any) -> int:
         """Only in the file on the disk (see ``seek``)."""
@@ -797,15 +833,26 @@ class ObjectWriter(io.BufferedIOBase):
         return len(piece)
 
     def truncate(self, size: int | None = None) -> int:
+        """Cut off at ``size`` (at the position, unless told), or fill up with zeros to there. The position stays. Only after a ``seek``.
+
+        Raises:
+            io.UnsupportedOperation: The file is a stream (see ``seek``).
+            ValueError: The size is negative.
+        """
         self._check_open()
+        if size is not None and (size := operator.index(size)) < 0:
+            raise ValueError(f"cannot truncate to {size} bytes: the size must not be negative")
         if self._local is None:
             raise io.UnsupportedOperation("an object is written as a stream: it cannot be truncated")
-        size = self._local.tell() if size is None else size
-        end = self._local.seek(0, io.SEEK_END)
-        if size > end:
+        position = self._local.tell()
+        size = position if size is None else size
+        if size > PART_BYTES:
+            self._local.rollover()
+        self._local.truncate(size)
+        if size > self._local.seek(0, io.SEEK_END):  # in memory it does not grow by itself
             self._local.seek(size - 1)
             self._local.write(b"\0")
-        self._local.truncate(size)
+        self._local.seek(position)
         return size
 
     def _check_open(self) -> None:

@@ -387,6 +387,7 @@ class S3Object:
             >>> obj.read_range(2, 5), obj.read_range(-3)
             (b'234', b'789')
         """
+        start, end = content.as_int(start), content.as_int(end)
         for name, value in (("start", start), ("end", end)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
                 raise TypeError(f"{name} must be a whole number of bytes, not {type(value).__name__}")
@@ -413,6 +414,7 @@ class S3Object:
             >>> [*bucket.put_object("digits", "0123456789").iter_chunks(4)]
             [b'0123', b'4567', b'89']
         """
+        chunk_size, start, end = content.as_int(chunk_size), content.as_int(start), content.as_int(end)
         if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
             raise ValueError(f"chunk_size must be a whole number of bytes, at least 1, not {chunk_size!r}")
         transfer.check_range(start, end)

@@ -944,6 +944,123 @@ def test_whoever_asks_for_the_end_first_may_go_to_and_fro(obj: s3.S3Object) -> N
     assert obj.body == b"01xx456789\0\0"
 
 
+@pytest.mark.parametrize("mode", ["wb", "w"])
+def test_truncate_leaves_the_position_where_it_is(quick: HttpStore, quick_object: s3.S3Object, mode: str) -> None:
+    """As Python's files do: after seek(0) the next write begins at 0, whatever was cut off or added behind."""
+    text: Callable[[str], Any] = str if mode == "w" else str.encode
+    with quick_object.open(mode) as file:
+        file.write(text("draft draft"))
+        file.seek(0)
+        assert (file.truncate(), file.tell()) == (0, 0)
+        file.write(text("final"))
+        assert (file.truncate(20), file.tell()) == (20, 5)
+        file.write(text("."))
+        assert (file.truncate(2), file.tell()) == (2, 6)
+        file.write(text("!"))
+    assert quick.body("k") == b"fi\0\0\0\0!"
+
+
+@pytest.mark.parametrize("step", ["truncate", "seek"])
+def test_a_gap_that_is_larger_than_a_part_is_written_as_zeros(quick: HttpStore, quick_object: s3.S3Object, step: str) -> None:
+    """It lies on the disk, not in memory, until the close."""
+    with quick_object.open("wb") as file:
+        file.write(b"begin")
+        file.seek(1)
+        if step == "truncate":
+            assert file.truncate(9 * MIB) == 9 * MIB
+        else:
+            file.seek(9 * MIB - 1)
+            file.write(b"\0")
+    assert quick.body("k") == b"begin".ljust(9 * MIB, b"\0")
+
+
+def test_a_write_to_a_full_disk_leaves_nothing(
+    quick: HttpStore, quick_object: s3.S3Object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is raised at once, and a later close() does not commit what is left."""
+    file = quick_object.open("wb")
+    file.write(b"draft")
+    file.seek(0)
+
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile.write", full)
+    with pytest.raises(OSError, match="No space left"):
+        file.write(b"final")
+    file.close()
+    assert quick.objects == {}
+
+
+def test_a_write_in_place_takes_what_is_not_contiguous(quick: HttpStore, quick_object: s3.S3Object) -> None:
+    """As a write to the stream does."""
+    with quick_object.open("wb") as file:
+        file.write(b"....")
+        file.seek(1)
+        assert file.write(memoryview(b"axbx")[::2]) == 2
+    assert quick.body("k") == b".ab."
+
+
+class IntLike:
+    """A number in the sense of ``operator.index``, and no int."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+def test_sizes_and_offsets_may_be_any_object_with_index(quick: HttpStore, quick_object: s3.S3Object) -> None:
+    """As CPython's own tests of files ask; of a reader with and without a buffer, a text, a stream, and a writer."""
+    body = bytes(range(256)) * 400  # more than the opening brings
+    quick.put("k", body)
+    for size in (3, 20_000, 70_000):
+        with quick_object.open() as file:
+            assert file.read(IntLike(size)) == body[:size]
+            assert file.seek(IntLike(size), IntLike(io.SEEK_SET)) == size
+            assert file.read(IntLike(-1)) == body[size:]
+            assert file.seek(IntLike(-5), io.SEEK_END) == len(body) - 5
+            assert file.read1(IntLike(2)) == body[-5:-3]
+            assert file.readline(IntLike(1)) == body[-3:-2]
+            assert file.readlines(IntLike(1)) == [body[-2:]]
+        with quick_object.open(buffering=0) as raw:
+            assert raw.read(IntLike(size)) == body[: min(size, 65_536)]
+            assert raw.seek(IntLike(size), IntLike(io.SEEK_SET)) == size
+            assert raw.readline(IntLike(1)) == body[size : size + 1]
+        with quick_object.body_stream as stream:
+            assert stream.read(IntLike(size)) == body[:size]  # type: ignore[arg-type]
+        with quick_object.open("r", encoding="latin-1", newline="") as text:
+            assert text.read(IntLike(size)) == body[:size].decode("latin-1")
+        assert quick_object.read_range(IntLike(2), IntLike(size)) == body[2:size]  # type: ignore[arg-type]
+        assert next(quick_object.iter_chunks(IntLike(size), IntLike(1))) == body[1 : size + 1]  # type: ignore[arg-type]
+    with quick_object.open("wb") as file:
+        file.write(b"0123456789")
+        assert file.seek(IntLike(5), IntLike(io.SEEK_SET)) == 5
+        assert file.truncate(IntLike(4)) == 4
+    assert quick.body("k") == b"0123"
+
+
+@pytest.mark.parametrize("mode", ["rb", "wb"])
+@pytest.mark.parametrize("buffering", [-1, 0])
+def test_sizes_and_offsets_that_are_no_whole_numbers_are_refused(
+    quick: HttpStore, quick_object: s3.S3Object, mode: str, buffering: int
+) -> None:
+    """With a TypeError, and the position stays."""
+    quick.put("k", b"0123456789")
+    with quick_object.open(mode, buffering) as file:
+        if mode == "wb":
+            file.write(b"0123")
+            file.seek(1)
+        calls = [lambda: file.seek(1.5), lambda: file.seek("1"), lambda: file.seek(0, 1.5)]
+        calls += [lambda: file.truncate(1.5)] if mode == "wb" else [lambda: file.read(1.5), lambda: file.readline(1.5)]
+        for call in calls:
+            with pytest.raises(TypeError):
+                call()
+        assert file.tell() == (1 if mode == "wb" else 0)
+    assert quick.body("k") == (b"0123" if mode == "wb" else b"0123456789")
+
+
 def test_a_small_correction_is_taken(obj: s3.S3Object) -> None:
     """Before anything was sent one may go back; afterwards that is refused, and nothing is written."""
     with obj.open("wb") as file:
