@@ -27,6 +27,7 @@ from .condition_probe import Ability
 from .connection import Connection
 from .content import Head
 from .errors import (
+    S3AccessDenied,
     S3ChecksumError,
     S3ConnectionError,
     S3Error,
@@ -121,22 +122,46 @@ def put(
     return Head.from_write(len(body), answer.get("ETag"), answer.get("VersionId"), encoded)
 
 
-def complete(connection: Connection, bucket_name: str, key: str, upload: MultipartUpload, *, write_id: str) -> dict[str, Any]:
-    """Complete an upload in parts if the key is absent; its metadata carries ``write_id`` under :data:`WRITE_ID`.
+def complete(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    upload: MultipartUpload,
+    *,
+    write_id: str,
+    if_match: str | None = None,
+    carried: str = "",
+) -> dict[str, Any]:
+    """Complete an upload in parts if the object still has this etag, or without one if the key is absent.
+
+    The metadata of the upload carries ``write_id``, then ``carried``, under :data:`WRITE_ID`.
 
     Raises:
         S3ObjectExists: The object is there already.
+        S3PreconditionFailed: It has another etag, or is gone; or ``outcome_unknown``.
         S3Unsupported: The store does not honour the condition; nothing was written.
 
     Requests:
         1 POST, and 1 HEAD after a lost answer
     """
-    return upload.complete(caller(connection, bucket_name, key, write_id, if_absent=True, if_match=None))
+    call = caller(connection, bucket_name, key, write_id, if_absent=if_match is None, if_match=if_match, carried=carried)
+    return upload.complete(call)
 
 
 def require(connection: Connection, bucket_name: str, kind: Ability) -> None:
     """Go on only where the store honours the condition (see :mod:`~messageflux_s3.condition_probe`)."""
     condition_probe.require(connection, bucket_name, kind)
+
+
+def honours(connection: Connection, bucket_name: str, kind: Ability) -> bool:
+    """Whether the store honours the condition, also in a race; False where that cannot be found out because probing is not allowed.
+
+    For callers that go on without the condition, in some other way. Requests: those of :func:`condition_probe.known`.
+    """
+    try:
+        return condition_probe.known(connection, bucket_name, kind) == "honoured"
+    except S3AccessDenied:
+        return False
 
 
 def caller(

@@ -26,14 +26,15 @@ import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, Literal, NamedTuple, cast
 from urllib.parse import quote
 
 from . import checksum, conditional, content
 from . import metadata as user_metadata
+from .condition_probe import Ability
 from .connection import Connection
 from .content import Head
 from .errors import (
@@ -42,6 +43,7 @@ from .errors import (
     S3NoSuchItem,
     S3ObjectChanged,
     S3ObjectExists,
+    S3PreconditionFailed,
     S3Unsupported,
 )
 from .lane import LaneRequest
@@ -60,6 +62,7 @@ SMALL_BYTES = 16 * 1024
 _FIRST_AHEAD_BYTES = 256 * 1024
 _PIECE_BYTES = 256 * 1024
 _THREADS = 4
+_ATTEMPTS_TO_READ_BASE = 5
 _COPIED_PART_BYTES = 512 * 1024 * 1024
 
 
@@ -98,7 +101,8 @@ def open_object(
         ValueError: There is no such mode, or an argument does not go with it.
         io.UnsupportedOperation: The mode would read and write at once.
         S3NoSuchItem: To be read, and not there.
-        S3ObjectChanged: To be read, and with another etag.
+        S3ObjectChanged: To be read, and with another etag. To be appended to, and replaced each time it was read; at the close: changed
+            by others since the opening.
         S3ObjectExists: To be created, and there already.
         S3Unsupported: ``x``, and the store would not keep two writers apart.
 
@@ -140,6 +144,19 @@ def open_object(
     except BaseException:
         writer.abort()
         raise
+
+
+def write_action(mode: str) -> str:
+    """The letter of a mode that writes: ``w``, ``x`` or ``a``.
+
+    Raises:
+        ValueError: There is no such mode, or it reads.
+        io.UnsupportedOperation: The mode would read and write at once.
+    """
+    action, _ = _parse_mode(mode)
+    if action == "r":
+        raise ValueError(f"mode {mode!r} does not write")
+    return action
 
 
 def _parse_mode(mode: str) -> tuple[str, bool]:
@@ -600,10 +617,11 @@ class ObjectReader(io.RawIOBase):
 
 
 class _Base(NamedTuple):
-    """What is appended to."""
+    """What is appended to: its size, its etag, and the write-ids in its metadata, which are carried forward."""
 
     size: int
     etag: str | None
+    carried: str
 
 
 _dict_of = BaseException.__dict__["__dict__"].__get__
@@ -651,9 +669,15 @@ class ObjectWriter(io.BufferedIOBase):
     It is a stream, and not seekable. A library that goes to and fro all the same before the first part is sent (HDF5 begins by
     asking for the end) gets a temporary file on the disk, which is sent at the close.
 
+    Mode ``a`` writes the former content and what was added as one new object. If others created, replaced or deleted the object in
+    between, ``S3ObjectChanged`` is raised at the close and theirs stays. Where the store honours conditional writes this holds without
+    a gap. Elsewhere the etag is compared by HEAD right before the request that makes the object visible: a write by others between
+    these two requests is lost.
+
     Requests:
         at the close 1 PUT up to 8 MiB; above that 1 POST, 1 PUT per 8 MiB, 1 POST. ``x`` has 1 HEAD before; ``a`` has 1 HEAD,
-        and 1 GET below 5 MiB or a copy within the store above
+        and 1 GET below 5 MiB or a copy within the store above; at the close 1 HEAD more where conditions are not honoured. On a store
+        that is not AWS the first ``x`` or ``a`` probes whether they are: about 150 small requests, once for the store
     """
 
     def __init__(
@@ -709,18 +733,30 @@ class ObjectWriter(io.BufferedIOBase):
         )
 
     def _find_base(self) -> None:
-        """What is appended to: a small object is brought at once, of a larger one only the headers."""
-        try:
-            answer = self._connection.call("HeadObject", Bucket=self._bucket_name, Key=self.name)
-        except S3NoSuchItem:
-            return
-        base = Head.from_answer(answer)
-        size = base.size or 0
-        if 0 < size < MIN_PART_BYTES:
-            base, body = content.get(self._connection, self._bucket_name, self.name)
+        """Look up what is appended to: a small object is read at once, of a larger one only the headers."""
+        for _ in range(_ATTEMPTS_TO_READ_BASE):
+            try:
+                answer = self._connection.call("HeadObject", Bucket=self._bucket_name, Key=self.name)
+            except S3NoSuchItem:
+                return
+            base = Head.from_answer(answer)
+            size = base.size or 0
+            if not 0 < size < MIN_PART_BYTES:
+                break
+            try:
+                _, body = content.get(self._connection, self._bucket_name, self.name, if_match=base.etag)
+            except (S3NoSuchItem, S3ObjectChanged):
+                continue  # it was replaced since the HEAD: content and metadata must be of one object
             size = len(body or b"")
             self._buffer += body or b""
-        self._base = _Base(size, base.etag)
+            break
+        else:
+            raise S3ObjectChanged(
+                f"s3://{self._bucket_name}/{self.name} was replaced each time it was read, to append to it",
+                bucket=self._bucket_name,
+                key=self.name,
+            )
+        self._base = _Base(size, base.etag, " ".join((base.write_id or "").split()[: conditional.CARRIED]))
         self._position = size
         # It stays what it was, where nothing else is asked for.
         kept: dict[str, Any] = {name: answer[name] for name in _KEPT if answer.get(name)}
@@ -981,17 +1017,68 @@ class ObjectWriter(io.BufferedIOBase):
         upload = self._begun_upload()
         if self._buffer:  # pragma: no branch - as a rule: a full part leaves only when there is more
             upload.add_part(self._buffer)
-        if self.mode == "xb":
-            conditional.complete(self._connection, self._bucket_name, self.name, upload, write_id=self._write_id)
-        else:
-            upload.complete()
+        upload.settle()  # the last look at what is appended to comes after the last part
+        with self._base_changes():
+            where = self._connection, self._bucket_name, self.name
+            if self._is_conditional("multipart"):
+                conditional.complete(*where, upload, write_id=self._write_id, if_match=self._base_etag, carried=self._carried)
+            else:
+                upload.complete()
 
     def _put(self, body: bytes) -> None:
-        if self.mode == "xb":
-            conditional.put(self._connection, self._bucket_name, self.name, body, if_absent=True, **self._given)
-        else:
-            whole = {"Bucket": self._bucket_name, "Key": self.name, "Body": body, **self._parameters}
-            checksum.call(self._connection, "PutObject", whole)
+        whole = {"Bucket": self._bucket_name, "Key": self.name, "Body": body, **self._marked_parameters()}
+        with self._base_changes():
+            if self._is_conditional("put"):
+                where = self._connection, self._bucket_name, self.name, self._write_id
+                if_match = self._base_etag
+                call = conditional.caller(*where, if_absent=if_match is None, if_match=if_match, carried=self._carried)
+                call("PutObject", **whole)
+            else:
+                checksum.call(self._connection, "PutObject", whole)
+
+    @property
+    def _base_etag(self) -> str | None:
+        return None if self._base is None else self._base.etag
+
+    @property
+    def _carried(self) -> str:
+        return "" if self._base is None else self._base.carried
+
+    def _is_conditional(self, request: Literal["put", "multipart"]) -> bool:
+        """Whether the request that makes the object visible carries a condition: that it is absent, or the one that is appended to.
+
+        Where the store does not honour the condition of an append, the object is compared here, by HEAD, and False is returned.
+
+        Raises:
+            S3ObjectChanged: What is appended to is no longer there, or another object is.
+        """
+        if self.mode != "ab":
+            return self.mode == "xb"
+        base = self._base
+        ability = cast(Ability, f"{request}_if_absent" if base is None else f"{request}_if_match")
+        has_etag = base is None or base.etag is not None
+        if has_etag and conditional.honours(self._connection, self._bucket_name, ability):
+            return True
+        if not self._is_there(base):
+            raise self._base_changed(base)
+        return False
+
+    @contextlib.contextmanager
+    def _base_changes(self) -> Iterator[None]:
+        """Raise a failed condition of an append as what it means to the user."""
+        try:
+            yield
+        except S3PreconditionFailed as error:
+            if self.mode != "ab" or error.outcome_unknown:
+                raise
+            raise self._base_changed(self._base) from error
+
+    def _marked_parameters(self) -> dict[str, Any]:
+        """The parameters of the object; with the write-id that tells it from others where the write is under a condition."""
+        if self.mode == "wb":
+            return self._parameters
+        marked = {**self._parameters["Metadata"], user_metadata.WRITE_ID: f"{self._write_id} {self._carried}".strip()}
+        return {**self._parameters, "Metadata": marked}
 
     def _begun_upload(self) -> MultipartUpload:
         """The upload under way; one that appends begins with the former content."""
@@ -1002,11 +1089,7 @@ class ObjectWriter(io.BufferedIOBase):
         return self._upload
 
     def _new_upload(self) -> MultipartUpload:
-        parameters = self._parameters
-        if self.mode == "xb":
-            marked = {**parameters["Metadata"], user_metadata.WRITE_ID: self._write_id}
-            parameters = {**parameters, "Metadata": marked}
-        return MultipartUpload(self._connection, self._bucket_name, self.name, parameters=parameters)
+        return MultipartUpload(self._connection, self._bucket_name, self.name, parameters=self._marked_parameters())
 
     def _bring_base(self, base: _Base) -> None:
         """Put the former content in front: copied within the store, or read and sent again where the store cannot copy."""
@@ -1027,29 +1110,32 @@ class ObjectWriter(io.BufferedIOBase):
             except S3Error as error:
                 if self._is_there(base):
                     raise
-                raise self._base_changed() from error
+                raise self._base_changed(base) from error
             else:
                 if not self._connection.is_aws and not self._is_there(base):  # others may ignore the condition of a copy
-                    raise self._base_changed()
+                    raise self._base_changed(base)
                 return
         source_reader = _Source(self._connection, self._bucket_name, self.name, None, None)
         source_reader.begin()
         if source_reader.etag != base.etag:
-            raise self._base_changed()
+            raise self._base_changed(base)
         mine, self._buffer = self._buffer, bytearray()
         for start in range(0, base.size, PART_BYTES):
             self._take(memoryview(source_reader.fetch(start, min(start + PART_BYTES, base.size))))
         self._take(memoryview(mine))
 
-    def _is_there(self, base: _Base) -> bool:
+    def _is_there(self, base: _Base | None) -> bool:
+        """Whether the object is still the one that is appended to; without a base, whether there is still none."""
         try:
-            return content.head(self._connection, self._bucket_name, self.name).etag == base.etag
+            found = content.head(self._connection, self._bucket_name, self.name)
         except S3NoSuchItem:
-            return False
+            return base is None
+        return base is not None and (found.etag, found.size) == (base.etag, base.size)
 
-    def _base_changed(self) -> S3ObjectChanged:
+    def _base_changed(self, base: _Base | None) -> S3ObjectChanged:
+        how = "created" if base is None else "replaced or deleted"
         return S3ObjectChanged(
-            f"s3://{self._bucket_name}/{self.name} was replaced while it was open for appending; nothing was appended",
+            f"s3://{self._bucket_name}/{self.name} was {how} by others while it was open for appending; nothing was appended",
             bucket=self._bucket_name,
             key=self.name,
         )

@@ -292,6 +292,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             kwargs.pop(name, None)
         bucket_name, key = self._object(path).bucket_name, self._split(path)[1]
         if not autocommit and "r" not in mode:
+            mode = f"{fileio.write_action(mode)}b"  # "ba" is "ab"
             return cast("IO[Any]", fileio.ObjectWriter(self._connection, bucket_name, key, mode, autocommit=False, **kwargs))
         return fileio.open_object(self._connection, bucket_name, key, mode, **kwargs)
 

@@ -39,7 +39,7 @@ class HttpStore:
         uploads: Unfinished uploads in parts, by upload ID: the key, the headers and the parts.
         honours: Whether ``If-Match`` and ``If-None-Match`` on writes are honoured; otherwise they are ignored.
         before: Called with each request before it takes effect; what it returns, unless None, is the answer.
-        after: Called with each request after it took effect; what it returns, unless None, is the answer in place of the true one.
+        after: Called with each request after it took effect; where it returns True, the answer is lost.
     """
 
     def __init__(self, server: Canned) -> None:
@@ -47,7 +47,7 @@ class HttpStore:
         self.uploads: dict[str, tuple[str, dict[str, str], dict[int, bytes]]] = {}
         self.honours = True
         self.before: Callable[[Asked], Answer] | None = None
-        self.after: Callable[[Asked], Answer] | None = None
+        self.after: Callable[[Asked], bool] | None = None
         self._lock = threading.RLock()
         self._begun = 0
         server.answer = self._answer
@@ -67,8 +67,8 @@ class HttpStore:
             return answer
         with self._lock:
             answer = self._act(asked)
-        if self.after is not None and (instead := self.after(asked)) is not None:
-            return instead
+        if self.after is not None and self.after(asked):
+            return None
         return answer
 
     def _act(self, asked: Asked) -> Answer:

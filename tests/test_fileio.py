@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import uuid
 import weakref
 import zipfile
 from collections.abc import Callable, Iterator
@@ -919,6 +920,192 @@ def test_appending_to_what_was_replaced(s3_bucket: s3.S3Bucket) -> None:
     assert unfinished(s3_bucket) == []
 
 
+Change = Callable[[HttpStore], object]
+OTHERS: dict[str, tuple[int | None, Change]] = {
+    "created": (None, lambda store: store.put("k", b"theirs")),
+    "replaced": (3, lambda store: store.put("k", b"theirs")),
+    "replaced by one of the same size": (3, lambda store: store.put("k", b"abc")),
+    "deleted": (3, lambda store: store.objects.pop("k")),
+    "replaced (large)": (6 * MIB, lambda store: store.put("k", b"theirs")),
+    "deleted (large)": (6 * MIB, lambda store: store.objects.pop("k")),
+}
+
+
+@pytest.mark.parametrize("more", [4, 9 * MIB], ids=["little", "much"])
+@pytest.mark.parametrize("honoured", [True, False], ids=["honoured", "ignored"])
+@pytest.mark.parametrize(("before", "change"), OTHERS.values(), ids=OTHERS)
+def test_append_raises_object_changed_instead_of_overwriting(
+    canned: Canned, quick: HttpStore, honoured: bool, before: int | None, change: Change, more: int
+) -> None:
+    """What others wrote between the opening and the close stays; where conditions are ignored, a HEAD finds it."""
+    quick.honours = honoured
+    if before is not None:
+        quick.put("k", BIG[:before])
+    obj = canned.bucket(preset="aws" if honoured else "other")["k"]
+    with pytest.raises(s3.S3ObjectChanged, match="while it was open for appending") as raised, obj.open("ab") as file:
+        file.write(bytes(more))
+        change(quick)
+    assert raised.value.key == "k"
+    expected = HttpStore(canned)
+    if before is not None:
+        expected.put("k", BIG[:before])
+    change(expected)
+    assert quick.objects.keys() == expected.objects.keys()
+    assert quick.body("k") == expected.body("k")
+    assert quick.uploads == {}
+
+
+@pytest.mark.parametrize("more", [4, 9 * MIB], ids=["little", "much"])
+@pytest.mark.parametrize("before", [None, 3, 6 * MIB])
+def test_append_notices_a_write_in_the_last_moment_where_conditions_are_honoured(
+    canned: Canned, quick: HttpStore, before: int | None, more: int
+) -> None:
+    """Just before the request that makes the object visible."""
+    if before is not None:
+        quick.put("k", BIG[:before])
+
+    def replace(asked: Asked) -> Answer:
+        is_last = asked.what == "POST k?uploadId" or (asked.what == "PUT k" and not asked.query)
+        if is_last:
+            quick.put("k", b"theirs")
+        return None
+
+    quick.before = replace
+    with pytest.raises(s3.S3ObjectChanged), canned.bucket(preset="aws")["k"].open("ab") as file:
+        file.write(bytes(more))
+    assert quick.body("k") == b"theirs"
+
+
+@pytest.mark.parametrize("honoured", [True, False], ids=["honoured", "ignored"])
+@pytest.mark.parametrize("more", [0, 4, 9 * MIB])
+@pytest.mark.parametrize("before", [None, 0, 3, 6 * MIB])
+def test_append_adds_to_what_is_there(canned: Canned, quick: HttpStore, honoured: bool, before: int | None, more: int) -> None:
+    """Under the condition that the store understands; one append after the other, by the same and by other writers."""
+    quick.honours = honoured
+    if before is not None:
+        quick.put("k", BIG[:before], **{"x-amz-meta-who": "me", "content-type": "x/y"})
+    obj = canned.bucket(preset="aws" if honoured else "other")["k"]
+    for _ in range(2):
+        with obj.open("ab") as file:
+            file.write(bytes(more))
+    with obj.open("a") as text:
+        text.write("é")
+    assert quick.body("k") == BIG[: before or 0] + bytes(2 * more) + "é".encode()
+    obj.reload()
+    assert obj.metadata == ({"who": "me"} if before is not None else {})
+    assert quick.uploads == {}
+
+
+def test_append_probes_a_store_once_and_never_where_nothing_is_written(canned: Canned, quick: HttpStore) -> None:
+    """The probe's scratch objects are gone afterwards."""
+    obj = canned.bucket()["k"]
+    with obj.open("ab"):
+        pass
+    assert quick.body("k") == b""
+    for _ in range(2):
+        count = len(canned.asked)
+        with obj.open("ab") as file:
+            file.write(b"x")
+        with obj.open("ab"):
+            pass
+    assert len(canned.asked) - count <= 6
+    assert quick.body("k") == b"xx"
+    assert [*quick.objects] == ["k"]
+
+
+def test_append_compares_by_head_where_the_probe_is_not_allowed(canned: Canned, quick: HttpStore) -> None:
+    """Its scratch objects may be forbidden by a policy: appending goes on without it."""
+    quick.before = lambda asked: refusal(403, "AccessDenied") if asked.key.startswith(".mfs3-probe/") else None
+    obj = canned.bucket()["k"]
+    with obj.open("ab") as file:
+        file.write(b"one")
+    with pytest.raises(s3.S3ObjectChanged), obj.open("ab") as file:
+        file.write(b" two")
+        quick.put("k", b"theirs")
+    assert quick.body("k") == b"theirs"
+
+
+@pytest.mark.parametrize("more", [4, 9 * MIB], ids=["little", "much"])
+@pytest.mark.parametrize("before", [None, 3, 6 * MIB])
+def test_append_whose_answer_was_lost_finds_that_it_was_done(
+    canned: Canned, quick: HttpStore, before: int | None, more: int
+) -> None:
+    """The retry is refused by what the first attempt wrote: that is a success, and the content is there once."""
+    if before is not None:
+        quick.put("k", BIG[:before])
+    lost: list[str] = []
+
+    def lose_first(asked: Asked) -> bool:
+        is_last = asked.what in ("POST k?uploadId", "PUT k")
+        if is_last and not lost:
+            lost.append(asked.what)
+            return True
+        return False
+
+    quick.after = lose_first
+    with canned.bucket(preset="aws", max_attempts=3)["k"].open("ab") as file:
+        file.write(bytes(more))
+    assert lost
+    assert quick.body("k") == BIG[: before or 0] + bytes(more)
+
+
+def test_append_whose_answer_was_lost_and_whose_object_was_replaced_says_that_the_outcome_is_unknown(
+    canned: Canned, quick: HttpStore
+) -> None:
+    """It was written, and others may have replaced it knowing it or not: neither success nor failure is claimed."""
+    quick.put("k", b"one")
+
+    def lose_and_replace(asked: Asked) -> bool:
+        if asked.what != "PUT k":
+            return False
+        quick.put("k", b"theirs")
+        return True
+
+    quick.after = lose_and_replace
+    with pytest.raises(s3.S3PreconditionFailed) as raised, canned.bucket(preset="aws", max_attempts=2)["k"].open("ab") as file:
+        file.write(b" two")
+    assert raised.value.outcome_unknown
+
+
+def test_append_to_what_is_replaced_while_it_is_opened_takes_all_from_one_object(canned: Canned, quick: HttpStore) -> None:
+    """Content and metadata, although it is asked for them in two requests."""
+    quick.put("k", b"former", **{"x-amz-meta-of": "former"})
+
+    def replace_after_head(asked: Asked) -> bool:
+        if asked.what == "HEAD k":
+            quick.after = None
+            quick.put("k", b"latter", **{"x-amz-meta-of": "latter"})
+        return False
+
+    quick.after = replace_after_head
+    with canned.bucket(preset="aws")["k"].open("ab") as file:
+        file.write(b"+")
+    assert quick.body("k") == b"latter+"
+    assert canned.bucket(preset="aws")["k"].metadata == {"of": "latter"}
+
+
+@pytest.mark.parametrize("before", [10, 6 * MIB])
+@pytest.mark.parametrize("name", ["moto", "rclone", "localstack", "radosgw"])
+def test_append_to_what_was_replaced_is_refused_by_real_servers(
+    request: pytest.FixtureRequest, name: str, before: int
+) -> None:
+    """And then succeeds, when it is opened anew."""
+    server: Server = request.getfixturevalue(name)
+    bucket = server.connect().create_bucket(f"t-{uuid.uuid4().hex[:16]}")
+    obj = bucket.put_object("k", bytes(before), {"m": "1"})
+    with pytest.raises(s3.S3ObjectChanged), obj.open("ab") as file:
+        file.write(b"more")
+        bucket.put_object("k", b"theirs")
+    assert bucket.object("k").body == b"theirs"
+    obj = bucket.put_object("k", bytes(before), {"m": "1"})
+    with obj.open("ab") as file:
+        file.write(b"more")
+    obj = bucket.object("k")
+    assert obj.body == bytes(before) + b"more"
+    assert obj.metadata == {"m": "1"}
+    bucket.delete_bucket(force=True)
+
+
 def test_a_zip_is_streamed(obj: s3.S3Object) -> None:
     """Written member by member without seeking, read with it."""
     with obj.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -1249,7 +1436,7 @@ def test_a_store_that_copies_no_parts_is_sent_them_again(rclone_bucket: s3.S3Buc
     with obj.open("ab") as file:
         file.write(b"tail")
     assert obj.reload().body == BIG[: 9 * MIB] + b"tail"
-    with pytest.raises(s3.S3ObjectChanged, match="replaced while it was open for appending"), obj.open("ab") as file:
+    with pytest.raises(s3.S3ObjectChanged, match="while it was open for appending"), obj.open("ab") as file:
         file.write(b"late")
         rclone_bucket.put_object("k", BIG[: 6 * MIB])
     assert obj.reload().size == 6 * MIB

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import pickle
 import shutil
 import urllib.request
@@ -259,6 +260,32 @@ def test_a_transaction_does_not_commit_a_file_that_was_closed_by_an_exception(
         with fs.open(f"{root}/whole", mode) as file:
             file.write(half)
     assert fs.find(root) == [f"{root}/whole"]
+
+
+@pytest.mark.parametrize("mode", ["ab", "ba", "a"])
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_append_adds_or_raises_object_changed(fs: MessagefluxS3FileSystem, root: str, mode: str, in_transaction: bool) -> None:
+    """Where others wrote in between, theirs stays; in a transaction that shows at its end."""
+    more: Any = " more" if mode == "a" else b" more"
+    fs.pipe(f"{root}/k", b"first")
+    with fs.transaction if in_transaction else contextlib.nullcontext(), fs.open(f"{root}/k", mode) as file:
+        file.write(more)
+    assert fs.cat(f"{root}/k") == b"first more"
+    file = None
+    with pytest.raises(s3.S3ObjectChanged), fs.transaction if in_transaction else contextlib.nullcontext():  # noqa: SIM117
+        with fs.open(f"{root}/k", mode) as file:
+            file.write(more)
+            fs._object(f"{root}/k").put(b"theirs")
+    assert fs.cat(f"{root}/k") == b"theirs"
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_a_mode_to_read_and_write_at_once_is_refused(fs: MessagefluxS3FileSystem, root: str, in_transaction: bool) -> None:
+    """Within a transaction as outside of one."""
+    with fs.transaction if in_transaction else contextlib.nullcontext():
+        for mode in ("w+b", "a+b"):
+            with pytest.raises(io.UnsupportedOperation):
+                fs.open(f"{root}/k", mode)
 
 
 def test_exit_without_enter_leaves_the_commit_to_the_transaction(fs: MessagefluxS3FileSystem, root: str) -> None:
