@@ -75,6 +75,8 @@ class S3Bucket:
         Raises:
             S3InvalidName: This is no bucket name.
             S3NoSuchBucket: There is no such bucket, and ``auto_create`` is not set.
+            S3AccessDenied: The store refuses to say whether there is one, or to create it.
+            S3BucketExists: With ``auto_create``: the name is taken by another account.
 
         Requests:
             1 HEAD (and 1 PUT where the bucket is created)
@@ -130,7 +132,8 @@ class S3Bucket:
             The bucket; called on a subclass, one of that class.
 
         Raises:
-            S3BucketExists: The name is taken: by somebody else, or (with ``exist_ok=False``) by us.
+            S3BucketExists: The name is taken: by another account, or (with ``exist_ok=False``) by us.
+            S3AccessDenied: The store refuses to say whether the bucket exists, or to create it; also with ``exist_ok``.
 
         Requests:
             1 HEAD (and 1 GET where that is refused), 1 PUT where there is none; those of ``set_lifetime_in_days`` and
@@ -192,10 +195,11 @@ class S3Bucket:
             self._connection.call("CreateBucket", Bucket=self._name)  # a store with regions of its own, or none
 
     def _is_there(self) -> bool:
-        """Whether the bucket is there and ours to look at.
+        """Return whether the bucket is there and can be listed.
 
         Raises:
-            S3BucketExists: It is there, and not ours to look at.
+            S3AccessDenied: The store refuses to say. The bucket may be another account's or ours without s3:ListBucket; on some stores
+                it may not exist.
         """
         try:
             self._connection.call("HeadBucket", Bucket=self._name)
@@ -210,13 +214,11 @@ class S3Bucket:
         except S3NoSuchBucket:
             return False
         except S3AccessDenied as error:
-            raise S3BucketExists(
-                f"the bucket name {self._name!r} is taken, by somebody else or by us without leave to look at it: {error}",
-                operation="CreateBucket",
-                bucket=self._name,
-                code=error.code,
-                status=error.status,
-            ) from error
+            error.args = (
+                f"cannot tell whether the bucket {self._name!r} exists and is ours; nothing was created. {error} Where these credentials may "
+                f"write to it but not list it, store.bucket({self._name!r}) gives the bucket without a request.",
+            )
+            raise
 
     def _is_ours(self) -> bool:
         """Whether a bucket that some stores call "existing" without saying whose answers us."""

@@ -279,7 +279,8 @@ class S3Store:
             region: Where; None for the store's own region.
 
         Raises:
-            S3BucketExists: The name is taken: by somebody else, or (with ``exist_ok=False``) by us.
+            S3BucketExists: The name is taken: by another account, or (with ``exist_ok=False``) by us.
+            S3AccessDenied: The store refuses to say whether the bucket exists, or to create it; also with ``exist_ok``.
 
         Requests:
             1 HEAD, 1 PUT where there is no such bucket, and those of the settings asked for

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import pickle
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -220,7 +223,8 @@ def test_an_account_s_buckets_come_page_by_page(canned: Canned) -> None:
 
 
 CREATIONS: dict[str, tuple[list[Answer], list[str], type[Exception] | None]] = {
-    "taken by somebody": ([refusal(403, ""), refusal(403, "AccessDenied")], ["HEAD", "GET"], s3.S3BucketExists),
+    "refused": ([refusal(403, ""), refusal(403, "AccessDenied")], ["HEAD", "GET"], s3.S3AccessDenied),
+    "refused, and no HEAD for us": ([refusal(403, ""), refusal(403, "AllAccessDisabled")], ["HEAD", "GET"], s3.S3AccessDenied),
     "ours, and no HEAD for us": ([refusal(403, ""), document("ListBucketResult")], ["HEAD", "GET"], None),
     "not there, and no HEAD for us": (
         [refusal(403, ""), refusal(404, "NoSuchBucket"), (200, {}, b"")], ["HEAD", "GET", "PUT"], None,
@@ -255,6 +259,37 @@ def test_a_bucket_that_others_may_have_taken(
     assert [one.method for one in canned.asked] == asked
     bodies = [one.body for one in canned.asked if one.method == "PUT"]
     assert [b"eu-x-1" in body for body in bodies] == [True, False][: len(bodies)]
+
+
+ENSURING: dict[str, Callable[[s3.S3Store], object]] = {
+    "store.create_bucket()": lambda store: store.create_bucket("bucket"),
+    "store.create_bucket(exist_ok=True)": lambda store: store.create_bucket("bucket", exist_ok=True),
+    "store.create_bucket(exist_ok=False)": lambda store: store.create_bucket("bucket", exist_ok=False),
+    "store.create_bucket(region)": lambda store: store.create_bucket("bucket", region="eu-x-2"),
+    "S3Bucket.create_bucket()": lambda store: s3.S3Bucket.create_bucket(store, "bucket"),
+    "S3Bucket.create_bucket(resource)": lambda store: s3.S3Bucket.create_bucket(store.resource, "bucket"),
+    "S3Bucket(auto_create=True)": lambda store: s3.S3Bucket("bucket", store.resource, auto_create=True),
+    "S3Bucket()": lambda store: s3.S3Bucket("bucket", store.resource),
+    "exists()": lambda store: store.bucket("bucket").exists(),
+    "await store.create_bucket()": lambda store: asyncio.run(s3.AsyncS3Store(store).create_bucket("bucket")),
+}
+
+
+@pytest.mark.parametrize("preset", ["aws", "other"])
+@pytest.mark.parametrize("ensure", ENSURING.values(), ids=ENSURING)
+def test_a_refusal_while_ensuring_a_bucket_is_access_denied(
+    canned: Canned, preset: str, ensure: Callable[[s3.S3Store], object]
+) -> None:
+    """With exist_ok or without: a 403 says neither that the bucket exists nor that the name is free. Nothing is created."""
+    canned.answer = lambda asked: refusal(403, "AccessDenied")
+    with pytest.raises(s3.S3AccessDenied) as caught:
+        ensure(canned.connect(preset=preset))
+    error = caught.value
+    assert not isinstance(error, FileExistsError)
+    assert (error.bucket, error.status, error.key) == ("bucket", 403, None)
+    assert error.operation in ("HeadBucket", "ListObjectsV2")
+    assert "PUT" not in [asked.method for asked in canned.asked]
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 def test_a_store_that_is_aws_says_whose_a_bucket_is(canned: Canned) -> None:
