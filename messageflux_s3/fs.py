@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from . import content, fileio
 from .config import travels
-from .errors import S3BucketExists, S3Error, S3NoSuchBucket, S3NoSuchItem
+from .errors import S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket, S3NoSuchItem
 from .multipart import MAX_COPIED_PART_BYTES, MultipartUpload
 from .object import S3Object
 from .store import S3Store, connect
@@ -403,12 +403,13 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
         """Make a bucket; a folder needs no making. Requests: none, or 1 PUT."""
         bucket_name, key = self._split(path)
-        if bucket_name and (not key or (create_parents and not self.exists(bucket_name))):
-            try:
+        try:
+            if bucket_name and (not key or (create_parents and not self.exists(bucket_name))):
                 self.store.create_bucket(bucket_name, exist_ok=False)
-            except S3BucketExists:
-                if not key:
-                    raise
+        except (S3BucketExists, S3AccessDenied):
+            if not key:
+                raise
+            # Below a bucket that may only be written to, a folder needs no making either; a write that is refused says so itself.
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
         """Make a bucket, if need be. Requests: 1 HEAD, or 1 PUT."""

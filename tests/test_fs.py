@@ -16,6 +16,7 @@ from typing import Any
 
 import fsspec
 import pytest
+from canned import Canned, refusal
 from fsspec.tests import abstract
 from servers import Server
 
@@ -486,6 +487,18 @@ def test_a_bucket_that_somebody_made_meanwhile_will_do_as_a_parent(fs: Messagefl
         fs.mkdir(f"{root}/folder")
         with pytest.raises(FileExistsError):
             fs.mkdir(root)
+
+
+def test_a_folder_below_a_bucket_that_may_only_be_written_to_needs_no_making(canned: Canned) -> None:
+    """Libraries call makedirs() before they write; with rights on a prefix alone that must not fail. The bucket itself is refused."""
+    canned.answer = lambda asked: refusal(403, "AccessDenied")
+    fs = MessagefluxS3FileSystem(canned.connect())
+    fs.mkdir("bkt/folder")
+    fs.makedirs("bkt/folder/below", exist_ok=True)
+    for make in (lambda: fs.mkdir("bkt"), lambda: fs.makedirs("bkt"), lambda: fs.makedirs("bkt", exist_ok=True)):
+        with pytest.raises(s3.S3AccessDenied):
+            make()
+    assert {asked.method for asked in canned.asked} == {"HEAD", "GET"}
 
 
 def test_file_systems_of_one_store_are_one(fs: MessagefluxS3FileSystem, root: str) -> None:
