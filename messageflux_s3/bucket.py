@@ -215,8 +215,8 @@ class S3Bucket:
             return False
         except S3AccessDenied as error:
             error.args = (
-                f"cannot tell whether the bucket {self._name!r} exists and is ours; nothing was created. {error} Where these credentials may "
-                f"write to it but not list it, store.bucket({self._name!r}) gives the bucket without a request.",
+                f"cannot tell whether the bucket {self._name!r} exists and is ours; nothing was created. {error} Where these credentials "
+                f"may write to it but not list it, store.bucket({self._name!r}) gives the bucket without a request.",
             )
             raise
 
@@ -1027,7 +1027,8 @@ class S3Bucket:
             wait: For how many seconds to wait for it.
 
         Raises:
-            S3LockError: Somebody else has it; ``lock_holder`` says who.
+            S3LockError: Somebody else has it; ``lock_holder`` says who. Or the key holds something that is no lock file; nothing was
+                written.
             S3Unsupported: The store does not honour conditional writes; nothing was written.
             ValueError: An argument has no meaning.
 
@@ -1045,10 +1046,12 @@ class S3Bucket:
 
         Args:
             key: The key of the lock file.
-            data: A mapping that JSON can write; ``user`` or ``owner`` in it says who has the lock.
+            data: A mapping that JSON can write; ``user`` or ``owner`` in it says who has the lock. Without data the file names the
+                machine and process as ``owner``.
 
         Raises:
-            S3LockError: The lock is held; ``lock_holder`` says by whom.
+            S3LockError: The lock is held; ``lock_holder`` says by whom. Or the key holds something that is no lock file; nothing was
+                written.
             S3Unsupported: The store does not honour conditional writes; nothing was written.
 
         Requests:
@@ -1063,11 +1066,24 @@ class S3Bucket:
         return S3Object._of(self, key, head=locks.acquire_lock(self._connection, self._name, key, data))
 
     def release_lock(self, key: str) -> None:
-        """Delete a plain lock file, or free a lease; that there is none is no error. Requests: 1 GET, and 1 DELETE or 1 PUT."""
+        """Delete a plain lock file, also one that cannot be read, or free a lease; idempotent. Requests: 1 GET, and 1 DELETE or 1 PUT."""
         locks.release_lock(self._connection, self._name, key)
 
     def check_lock(self, key: str) -> dict[str, Any] | None:
-        """What a lock file says; None where there is none, or the lease is free. Requests: 1 GET."""
+        """Return what a lock file says.
+
+        Args:
+            key: The key of the lock.
+
+        Returns:
+            The data of a lock that is held, never empty; None where there is none, or the lease is free.
+
+        Raises:
+            S3LockError: The object is no lock file: empty, not JSON, or an object without entries. The lock may be held.
+
+        Requests:
+            1 GET
+        """
         return locks.check_lock(self._connection, self._name, key)
 
     # -- finding ------------------------------------------------------------------------------------------------------------------

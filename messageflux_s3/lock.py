@@ -28,9 +28,11 @@ from typing import Any, Literal
 from . import checksum, conditional
 from .connection import Connection
 from .content import Head
+from .decoding import as_json
 from .errors import (
     S3ConnectionError,
     S3Error,
+    S3InvalidContent,
     S3LockError,
     S3NoSuchItem,
     S3PreconditionFailed,
@@ -46,6 +48,10 @@ _CLOCK_IS_STUCK = 10.0
 _RACES = 5
 # Linux; macOS, where time.monotonic() stands still during sleep and this one does not; Windows, whose time.monotonic() goes on.
 _CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+
+
+def _default_owner() -> str:
+    return f"{os.uname().nodename if hasattr(os, 'uname') else 'host'}:{os.getpid()}"
 
 
 def clock() -> float:
@@ -92,6 +98,7 @@ class _Seen:
     etag: str
     age: float | None  # seconds since it was written, by the server's own clock
     server_time: datetime | None
+    unreadable: S3InvalidContent | None = None  # why this is no lock file: it may be held, so it is never taken over
 
     @property
     def is_free(self) -> bool:
@@ -121,15 +128,27 @@ class _File:
         except S3NoSuchItem:
             return None
         checksum.check_received(answer, body, self.bucket_name, self.key)
+        unreadable: S3InvalidContent | None = None
         try:
-            document = json.loads(body)
-        except ValueError:
-            document = {}
-        if not isinstance(document, dict):
-            document = {}
+            document = self._document(body)
+        except S3InvalidContent as error:
+            document, unreadable = {}, error
         now = conditional.server_time(answer)
         age = (now - answer["LastModified"]).total_seconds() if now is not None and "LastModified" in answer else None
-        return _Seen(document, _Lease.of(document), str(answer["ETag"]).strip('"'), age, now)
+        return _Seen(document, _Lease.of(document), str(answer["ETag"]).strip('"'), age, now, unreadable)
+
+    def _document(self, body: bytes) -> dict[str, Any]:
+        document = as_json(body, self.bucket_name, self.key)
+        if isinstance(document, dict) and document:
+            return document
+        found = f"a {type(document).__name__}, not an object" if not isinstance(document, dict) else "an object without any entry"
+        raise S3InvalidContent(
+            f"the content of {self} is not a lock file: it is {found}", operation="GetObject", bucket=self.bucket_name, key=self.key
+        )
+
+    def error(self, message: str, **attributes: Any) -> S3LockError:
+        """Return an S3LockError that names the bucket and the key."""
+        return S3LockError(message, bucket=self.bucket_name, key=self.key, **attributes)
 
     def write(self, document: Mapping[str, Any], *, over: str | None) -> Head:
         """Create it, or replace the state with this etag. Doubt is settled by the nonce in the document."""
@@ -181,11 +200,16 @@ class S3Lock:
             raise ValueError(f"wait must be a number of seconds, 0 or more, not {wait!r}")
         if owner is not None and not isinstance(owner, str):
             raise TypeError(f"owner must be text, not {type(owner).__name__}")
+        if owner is not None:
+            try:
+                owner.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise ValueError(f"owner cannot be written as UTF-8: {error.reason}") from None
         self._data = _checked_data(data)
         self._file = _File(connection, bucket_name, key)
         self._ttl = float(ttl)
         self._wait = float(wait)
-        self._owner = owner if owner is not None else f"{os.uname().nodename if hasattr(os, 'uname') else 'host'}:{os.getpid()}"
+        self._owner = owner if owner is not None else _default_owner()
         self._lease: _Lease | None = None
         self._etag = ""
         self._written: list[str] = []  # nonces of ours that may stand there
@@ -202,6 +226,10 @@ class S3Lock:
         return self._file.key
 
     @property
+    def _place(self) -> dict[str, Any]:
+        return {"bucket": self._file.bucket_name, "key": self._file.key}
+
+    @property
     def owner(self) -> str:
         """Who we say we are. Requests: none."""
         return self._owner
@@ -214,7 +242,7 @@ class S3Lock:
             S3LockError: The lock was never acquired.
         """
         if self._lease is None:
-            raise S3LockError(f"the lock {self._file} was not acquired")
+            raise self._file.error(f"the lock {self._file} was not acquired")
         return self._lease.token
 
     @property
@@ -232,7 +260,7 @@ class S3Lock:
             none
         """
         if self.lost:
-            raise S3LockError(f"the lock {self._file} is not held (any more) by {self._owner!r}", key=self.key)
+            raise self._file.error(f"the lock {self._file} is not held (any more) by {self._owner!r}")
 
     # -- life -------------------------------------------------------------------------------------------------------------------------
 
@@ -250,7 +278,7 @@ class S3Lock:
             1 GET, 1 PUT (more while it waits; once a store those of a probe)
         """
         if not self.lost:
-            raise S3LockError(f"the lock {self._file} is held already, by this very object")
+            raise self._file.error(f"the lock {self._file} is held already, by this very object")
         for kind in ("put_if_absent", "put_if_match"):
             conditional.require(self._file.connection, self._file.bucket_name, kind)
         self._stop_renewing()
@@ -268,7 +296,7 @@ class S3Lock:
                 seen = self._file.read()  # somebody was faster: who?
             left = until - clock()
             if left <= 0:
-                raise _held(self._file, seen)
+                raise _held(self._file, seen) from (None if seen is None else seen.unreadable)
             time.sleep(min(left, random.uniform(_POLL / 2, _POLL)))
 
     def _is_takeable(self, seen: _Seen | None, since: float) -> bool:
@@ -317,7 +345,7 @@ class S3Lock:
         now, until = seen, clock() + _CLOCK_IS_STUCK
         while clock() < until:
             if seen.server_time is None or now.server_time is None:
-                raise S3ConnectionError(f"the answer about the lock {self._file} carried no Date", key=self.key, retryable=True)
+                raise S3ConnectionError(f"the answer about the lock {self._file} carried no Date", **self._place, retryable=True)
             second = int(seen.server_time.timestamp())
             if now.server_time.timestamp() >= second + 1:
                 return second * _TOKENS_PER_SECOND
@@ -326,7 +354,7 @@ class S3Lock:
             if found is None or found.etag != seen.etag:
                 return None
             now = found
-        raise S3ServerError(f"the store's clock stands still: no token for the lock {self._file}", key=self.key, retryable=True)
+        raise S3ServerError(f"the store's clock stands still: no token for the lock {self._file}", **self._place, retryable=True)
 
     def _document(self, lease: _Lease) -> dict[str, Any]:
         return {**self._data, **lease.entry()}
@@ -351,10 +379,10 @@ class S3Lock:
                 self._replace(lease)
             except S3PreconditionFailed as error:
                 self._lost = True
-                raise S3LockError(f"the lock {self._file} was lost: somebody else has written it", key=self.key) from error
+                raise self._file.error(f"the lock {self._file} was lost: somebody else has written it") from error
             if clock() >= deadline:
                 # check() has raised meanwhile, or would have: what is lost stays lost. It is ours to give back all the same.
-                raise S3LockError(f"the lock {self._file} was lost: its renewal took longer than the lease", key=self.key)
+                raise self._file.error(f"the lock {self._file} was lost: its renewal took longer than the lease")
             self._lease, self._deadline = lease, sent + self._ttl
 
     def _replace(self, lease: _Lease) -> None:
@@ -372,7 +400,7 @@ class S3Lock:
                 self._etag = written.etag or ""
                 self._written = [lease.nonce]
                 return
-        raise S3ServerError(f"the lock {self._file} could not be written: the store refuses what it shows", key=self.key, retryable=True)
+        raise S3ServerError(f"the lock {self._file} could not be written: the store refuses what it shows", **self._place, retryable=True)
 
     def release(self) -> None:
         """Give the lock back; that it is not ours any more is no error.
@@ -462,9 +490,10 @@ def acquire_lock(connection: Connection, bucket_name: str, key: str, data: Mappi
     for _ in range(_RACES):
         try:
             if seen is None:
-                return file.write(document, over=None)
+                # A file without any entry would be false for "if bucket.check_lock(key)", though it is held.
+                return file.write(document or {"owner": _default_owner()}, over=None)
             if seen.lease is None or not seen.is_free:
-                raise _held(file, seen) from conflict
+                raise _held(file, seen) from (seen.unreadable or conflict)
             # Where nobody has had a token yet there is none to go on from: 0 stays 0.
             token = seen.lease.token + 1 if seen.lease.token else 0
             lease = _Lease("held", token, None, str(document.get("owner", "")), secrets.token_hex(12))
@@ -498,7 +527,7 @@ def release_lock(connection: Connection, bucket_name: str, key: str) -> None:
             connection.call("DeleteObject", Bucket=bucket_name, Key=key)
             return
         if token is not None and seen.lease.token != token:
-            raise S3LockError(f"the lock {file} changed hands while it was being released", key=key) from conflict
+            raise file.error(f"the lock {file} changed hands while it was being released") from conflict
         token = seen.lease.token
         free = {**seen.document["_lease"], "state": "free", "nonce": secrets.token_hex(12)}
         try:
@@ -513,22 +542,31 @@ def release_lock(connection: Connection, bucket_name: str, key: str) -> None:
 def check_lock(connection: Connection, bucket_name: str, key: str) -> dict[str, Any] | None:
     """What the lock file says; None where there is none, or the lease is free.
 
+    Raises:
+        S3LockError: It cannot be read.
+
     Requests:
         1 GET
     """
-    seen = _File(connection, bucket_name, key).read()
+    file = _File(connection, bucket_name, key)
+    seen = file.read()
     if seen is None or seen.is_free:
         return None
+    if seen.unreadable is not None:
+        raise _held(file, seen) from seen.unreadable
     return seen.document
 
 
 def _held(file: _File, seen: _Seen | None) -> S3LockError:
+    if seen is not None and seen.unreadable is not None:
+        return file.error(
+            f"the lock {file} cannot be read, so it may be held: {seen.unreadable}. Look at the object; if nobody holds the lock, "
+            f"release_lock({file.key!r}) deletes it"
+        )
     holder = None if seen is None or seen.is_free else holder_of(seen.document)
-    return S3LockError(
+    return file.error(
         f"the lock {file} is held by {holder!r}" if holder is not None else f"the lock {file} was lost to others again and again",
         lock_holder=holder,
-        bucket=file.bucket_name,
-        key=file.key,
     )
 
 
@@ -546,7 +584,7 @@ def _checked_data(data: Mapping[str, Any] | None) -> dict[str, Any]:
     if "_lease" in data:
         raise ValueError("data must not have an entry '_lease': the lock keeps its own there")
     try:
-        json.dumps(dict(data))
-    except (TypeError, ValueError) as error:
+        json.dumps(dict(data), ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"data must be a mapping that JSON can write: {error}") from error
     return dict(data)

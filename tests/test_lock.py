@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import threading
 import time
 import weakref
@@ -113,6 +114,8 @@ def test_arguments_that_have_a_meaning(memory: Memory) -> None:
     assert (made(memory, owner=None).owner, made(memory, owner="").owner) == (f"{node}:{os.getpid()}", "")
     with pytest.raises(TypeError, match="owner must be text, not int"):
         made(memory, owner=7)
+    with pytest.raises(ValueError, match="owner cannot be written as UTF-8"):
+        made(memory, owner="\ud800")
 
 
 @pytest.mark.parametrize(
@@ -121,6 +124,7 @@ def test_arguments_that_have_a_meaning(memory: Memory) -> None:
         ([1], TypeError, "data must be a mapping that JSON can write, not list"),
         ({"_lease": 1}, ValueError, "data must not have an entry '_lease'"),
         ({"a": {1, 2}}, TypeError, "data must be a mapping that JSON can write: "),
+        ({"a": "\ud800"}, TypeError, "data must be a mapping that JSON can write: "),
     ],
 )
 def test_data_that_cannot_be_kept(memory: Memory, data: Any, error: type[Exception], said: str) -> None:
@@ -133,6 +137,26 @@ def test_data_that_cannot_be_kept(memory: Memory, data: Any, error: type[Excepti
     with pytest.raises(TypeError, match="data must be"):
         made(memory, data=looped)
     assert memory.calls == []
+
+
+def test_every_lock_error_names_bucket_and_key(memory: Memory) -> None:
+    """Also those that are raised without a request."""
+    one = made(memory)
+    errors: list[s3.S3Error] = []
+    for act in (lambda: one.token, one.check, one.renew):
+        with pytest.raises(s3.S3LockError) as caught:
+            act()
+        errors.append(caught.value)
+    stand(memory, state="free")
+    one.acquire()
+    with pytest.raises(s3.S3LockError, match="held already") as caught:
+        one.acquire()
+    errors.append(caught.value)
+    memory.objects.clear()
+    with pytest.raises(s3.S3LockError, match="was lost") as caught:
+        one.renew()
+    errors.append(caught.value)
+    assert [(error.bucket, error.key) for error in errors] == [("b", "k")] * 5
 
 
 def test_before_it_is_acquired(memory: Memory) -> None:
@@ -406,12 +430,17 @@ def test_a_transition_that_was_doubted_is_known_by_its_nonce(memory: Memory, put
 
 
 def test_what_was_read_half_or_is_no_json(memory: Memory) -> None:
-    """Cut off within its headers: an error. Not ours to understand: a plain lock file that says nothing."""
+    """Cut off within its headers: an error. Not ours to understand: an error that says so, and nothing is written."""
     for body in (b"not json", b"[1]", b"\xff"):
         memory.store("k", body)
-        with pytest.raises(s3.S3LockError) as caught:
-            made(memory).acquire()
-        assert (caught.value.lock_holder, check_lock(memory.connection, "b", "k")) == ({}, {})
+        for act in (
+            lambda: made(memory).acquire(),
+            lambda: check_lock(memory.connection, "b", "k"),
+            lambda: acquire_lock(memory.connection, "b", "k"),
+        ):
+            with pytest.raises(s3.S3LockError, match="cannot be read") as caught:
+                act()
+            assert (caught.value.lock_holder, memory.objects["k"].body) == (None, body)
     memory.objects["k"].headers = {"ETag": None}
     with pytest.raises(s3.S3ConnectionError, match="cut off within its headers"):
         made(memory).acquire()
@@ -747,6 +776,86 @@ def test_what_a_lock_says(memory: Memory, document: dict[str, Any], said: object
     """A free lease says nothing; what has no token is no lease of ours."""
     stand(memory, document=document)
     assert (check_lock(memory.connection, "b", "k"), memory.calls) == (said, [G])
+
+
+# -- a lock file that cannot be read ------------------------------------------------------------------------------------------------
+
+UNREADABLE: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "it is empty"),
+    "blank": (b" \n", "is not JSON"),
+    "text": (b"locked by ann", "is not JSON"),
+    "half": (b'{"user": "ann', "is not JSON"),
+    "binary": (b"\xff\x00", "is not JSON"),
+    "deep": (b"[" * 200_000, "nested too deeply"),
+    "list": (b'["ann"]', "it is a list, not an object"),
+    "number": (b"7", "it is a int, not an object"),
+    "null": (b"null", "it is a NoneType, not an object"),
+    "text in JSON": (b'"ann"', "it is a str, not an object"),
+    "says nothing": (b"{}", "it is an object without any entry"),
+}
+
+
+@pytest.fixture(params=["lane", "boto3"])
+def conditional_bucket(request: pytest.FixtureRequest, moto_bucket: S3Bucket) -> S3Bucket:
+    """A bucket whose store honours conditions."""
+    if request.param == "boto3":
+        moto_bucket.store._connection.lane.gate.shut("shut for this test")
+    return moto_bucket
+
+
+@pytest.mark.parametrize(("body", "said"), UNREADABLE.values(), ids=UNREADABLE)
+def test_an_unreadable_lock_file_is_a_lock_error_that_says_so(conditional_bucket: S3Bucket, body: bytes, said: str) -> None:
+    """It may be held, so it is neither free nor taken over; the error says what to do, and release_lock() does it."""
+    bucket = conditional_bucket
+    bucket.put_object("job.lock", body)
+    for act in (
+        lambda: bucket.check_lock("job.lock"),
+        lambda: bucket.acquire_lock("job.lock", {"user": "ann"}),
+        lambda: bucket.lock("job.lock", ttl=1),
+        lambda: bucket.lock("job.lock", ttl=1, wait=0.3),
+    ):
+        with pytest.raises(s3.S3LockError, match=said) as caught:
+            act()
+        error = caught.value
+        assert (error.bucket, error.key, error.lock_holder) == (bucket.name, "job.lock", None)
+        assert f"s3://{bucket.name}/job.lock" in str(error)
+        assert "release_lock('job.lock')" in str(error)
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
+        assert bucket["job.lock"].body == body
+    bucket.release_lock("job.lock")
+    assert bucket.check_lock("job.lock") is None
+    bucket.acquire_lock("job.lock", {"user": "ann"})
+    assert bucket.check_lock("job.lock") == {"user": "ann"}
+
+
+def test_the_parsers_error_is_behind_the_lock_error(conditional_bucket: S3Bucket) -> None:
+    """S3InvalidContent, and behind that what JSON says."""
+    conditional_bucket.put_object("k", b"{")
+    with pytest.raises(s3.S3LockError) as caught:
+        conditional_bucket.check_lock("k")
+    cause = caught.value.__cause__
+    assert isinstance(cause, s3.S3InvalidContent) and isinstance(cause.__cause__, json.JSONDecodeError)
+
+
+@pytest.mark.parametrize("data", [None, {}])
+def test_a_held_lock_is_true_for_check_lock_also_without_data(conditional_bucket: S3Bucket, data: dict[str, Any] | None) -> None:
+    """Callers write ``if bucket.check_lock(key)``: a file that says nothing would look free. It says who made it."""
+    conditional_bucket.acquire_lock("k", data)
+    held = conditional_bucket.check_lock("k")
+    assert held == {"owner": f"{os.uname().nodename}:{os.getpid()}"}
+    with pytest.raises(s3.S3LockError) as caught:
+        conditional_bucket.acquire_lock("k", data)
+    assert caught.value.lock_holder == held["owner"]
+
+
+def test_a_lease_waits_for_an_unreadable_lock_file_to_be_released(moto_bucket: S3Bucket) -> None:
+    """Whoever waits may wait for that too."""
+    moto_bucket.put_object("k", b"not JSON")
+    releasing = threading.Timer(0.4, lambda: moto_bucket.release_lock("k"))
+    releasing.start()
+    with moto_bucket.lock("k", ttl=30, wait=20) as taken:
+        assert not taken.lost
+    releasing.join()
 
 
 # -- over HTTP ----------------------------------------------------------------------------------------------------------------------
