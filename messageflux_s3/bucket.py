@@ -667,10 +667,14 @@ class S3Bucket:
 
         Raises:
             S3ChecksumError: The store received other bytes than were sent.
+            S3ObjectExists: With ``if_absent``: the object is there already.
+            S3PreconditionFailed: With ``if_match``: the object has another etag; or ``outcome_unknown``. With ``retryable`` set, another
+                write was under way each time, or ``stream`` can be read once only: nothing was written.
             TypeError: ``stream`` is nothing that can be read.
 
         Requests:
-            1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST; after a failure 1 DELETE, so that no parts are left
+            1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST; after a failure 1 DELETE, so that no parts are left. With a
+            condition, all of it and 1 HEAD again when the completion meets another write (409) and the source can be read again
 
         Example:
             >>> bucket.upload_object("lines.txt", (f"{n}\\n".encode() for n in range(3))).text

@@ -19,7 +19,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from . import checksum, condition_probe, content
 from . import metadata as user_metadata
@@ -38,9 +38,11 @@ from .errors import (
     S3Throttled,
 )
 from .metadata import WRITE_ID
-from .multipart import MultipartUpload
+from .multipart import UPLOAD_IS_LEFT, MultipartUpload
 from .times import parse_time
 from .translate import was_retried
+
+Written = TypeVar("Written")
 
 CARRIED = 6
 """How many former write-ids an update carries forward, so that a writer whose answer was lost finds its own."""
@@ -138,7 +140,8 @@ def complete(
 
     Raises:
         S3ObjectExists: The object is there already.
-        S3PreconditionFailed: It has another etag, or is gone; or ``outcome_unknown``.
+        S3PreconditionFailed: It has another etag, or is gone; or ``outcome_unknown``. With ``retryable``: another write was under way (409),
+            nothing was written, and the whole upload may be sent again.
         S3Unsupported: The store does not honour the condition; nothing was written.
 
     Requests:
@@ -146,6 +149,34 @@ def complete(
     """
     call = caller(connection, bucket_name, key, write_id, if_absent=if_match is None, if_match=if_match, carried=carried)
     return upload.complete(call)
+
+
+def sending_again(connection: Connection, write: Callable[[], Written], can_repeat: Callable[[], bool]) -> Written:
+    """Run an upload in parts; run it again when its completion met another write.
+
+    On 409 ``ConditionalRequestConflict`` AWS forgets the upload, and asks for a new one and for each part again.
+
+    Args:
+        connection: The way to the store.
+        write: Creates an upload, sends its parts, and completes it.
+        can_repeat: Called before each repetition: makes the source ready to be read again, and returns whether that was possible.
+
+    Returns:
+        What ``write`` returns.
+
+    Raises:
+        S3PreconditionFailed: Each time another write was under way, or the source can be read once only: ``retryable`` is set, and
+            ``outcome_unknown`` too where the answer to an earlier completion was lost.
+    """
+    for attempt in range(1, connection.config.max_attempts):
+        try:
+            return write()
+        except S3PreconditionFailed as error:
+            is_met = error.operation == "CompleteMultipartUpload" and error.status == 409 and error.retryable
+            if not is_met or not can_repeat():
+                raise
+        _pause(attempt)
+    return write()
 
 
 def require(connection: Connection, bucket_name: str, kind: Ability) -> None:
@@ -197,14 +228,16 @@ class _Write:
         self._if_match = if_match
         self._replaces = carried.partition(" ")[0]
         self._began: float  # when the first attempt did
+        self._doubtful: S3Error | None = None  # an attempt that may have been done; kept when a whole upload is sent again
+        self._is_sent_again = False  # a whole upload, after a conflict
         self._looked_at: datetime | None = None
 
     def make(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        self._began = time.monotonic()
-        doubtful: S3Error | None = None
+        if self._doubtful is None:
+            self._began = time.monotonic()
         for attempt in range(self._connection.config.max_attempts):
             if attempt:
-                time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
+                _pause(attempt)
             try:
                 if operation != "PutObject":
                     return self._connection.call(operation, **parameters)
@@ -214,15 +247,17 @@ class _Write:
                 raise S3ConnectionError(f"the answer to {operation} was cut off within its headers", operation=operation, retryable=True)
             except S3PreconditionFailed as error:
                 if error.status == 409:  # two writers met: neither is known to have been refused for good
-                    doubtful = doubtful or (error if was_retried(error) else None)
+                    self._doubtful = self._doubtful or (error if was_retried(error) else None)
+                    if operation == "CompleteMultipartUpload":
+                        return self._after_conflict(error)
                     last: S3Error = error
                     continue
-                if doubtful is None and not was_retried(error):
+                if self._doubtful is None and not was_retried(error):
                     raise self._conflict(error) from error
                 return self._settle(error)
             except S3NoSuchItem as error:
                 # If-Match on an object that is gone answers 404; a completed upload is gone as well.
-                if doubtful is None and not was_retried(error):
+                if self._doubtful is None and not was_retried(error):
                     if self._if_absent or error.code == "NoSuchUpload" or (operation == "CopyObject" and self._still_there()):
                         raise  # the bucket, the source or the upload is missing: no word about the condition
                     raise self._conflict(error) from error
@@ -231,15 +266,15 @@ class _Write:
                 if isinstance(error, S3ChecksumError) and error.status is None:
                     raise  # it was written, with other bytes: no look at the write-id may make a success of that
                 if _is_doubtful(error):
-                    doubtful = last = error
+                    self._doubtful = last = error
                     found = self._look(error)
                     if found is not None:
                         return found
                     continue
-                if doubtful is None and not was_retried(error):
+                if self._doubtful is None and not was_retried(error):
                     raise
                 return self._settle(error)  # not allowed any more, say: that tells nothing of the attempt before
-        if doubtful is None:
+        if self._doubtful is None:
             raise self._always_met(last) from last
         raise self._unknown(last) from last
 
@@ -250,7 +285,7 @@ class _Write:
         is_doubtful = False
         for attempt in range(self._connection.config.max_attempts):
             if attempt:
-                time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
+                _pause(attempt)
             try:
                 self._connection.call("DeleteObject", Bucket=self._bucket_name, Key=self._key, **condition)
                 return
@@ -273,6 +308,36 @@ class _Write:
                 raise self._refused(found, last) from last
         raise (self._unknown(last) if is_doubtful else self._always_met(last)) from last
 
+    def _after_conflict(self, error: S3PreconditionFailed) -> dict[str, Any]:
+        """Settle a completion that met another write (409): ours is done after all, the condition fails, or all is to be sent again.
+
+        The same completion is not sent again: AWS has forgotten the upload, and would say that there is no such upload.
+        """
+        if self._doubtful is not None:
+            found = self._look(error)
+            if found is not None:
+                return found
+        else:
+            try:
+                there = self._head()
+            except S3Error:
+                raise self._met(error) from error  # it tells nothing; the upload that is sent again will
+            if there is not None if self._if_absent else there is None or there.etag != self._if_match:
+                raise self._conflict(error) from error
+        self._is_sent_again = True
+        raise self._met(error) from error
+
+    def _met(self, error: S3Error) -> S3PreconditionFailed:
+        where = f"s3://{self._bucket_name}/{self._key}"
+        said = f"{where} was not written" if self._doubtful is None else f"an answer was lost, so that {where} may have been written"
+        return S3PreconditionFailed(
+            f"{said}: another write to it was under way when the upload was completed (409). The whole upload has to be sent again, "
+            "from a source that can be read again.",
+            outcome_unknown=self._doubtful is not None,
+            **self._facts(error),
+            retryable=True,
+        )
+
     def _still_there(self) -> bool:
         """Whether the object is as the condition wants it."""
         found = self._head()
@@ -289,7 +354,7 @@ class _Write:
                 return None
             raise self._unknown(error) from error
         if self._is_ours(found):
-            return _answer(found)
+            return self._settled(found)
         if found.etag == self._if_match:
             return None
         raise self._refused(found, error) from error
@@ -303,7 +368,7 @@ class _Write:
         if found is None:
             raise self._unknown(error) from error
         if self._is_ours(found):
-            return _answer(found)
+            return self._settled(found)
         raise self._refused(found, error) from error
 
     def _refused(self, found: Head, error: S3Error) -> S3PreconditionFailed:
@@ -318,6 +383,9 @@ class _Write:
         if found.last_modified < self._looked_at - timedelta(seconds=time.monotonic() - self._began + 2):
             return self._conflict(error)
         return self._unknown(error)
+
+    def _settled(self, found: Head) -> dict[str, Any]:
+        return {**_answer(found), UPLOAD_IS_LEFT: True} if self._is_sent_again else _answer(found)
 
     def _head(self) -> Head | None:
         try:
@@ -340,8 +408,9 @@ class _Write:
 
     def _always_met(self, error: S3Error) -> S3PreconditionFailed:
         return S3PreconditionFailed(
-            f"s3://{self._bucket_name}/{self._key} was not changed: each time others were writing it as well", **self._facts(error)
-        )
+            f"s3://{self._bucket_name}/{self._key} was not changed: each time others were writing it as well", **self._facts(error),
+            retryable=True,
+        )  # fmt: skip
 
     def _unknown(self, error: S3Error) -> S3PreconditionFailed:
         return S3PreconditionFailed(
@@ -360,6 +429,11 @@ class _Write:
             "status": error.status,
             "request_id": error.request_id,
         }
+
+
+def _pause(attempt: int) -> None:
+    """Wait before a repetition, longer each time, with jitter."""
+    time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
 
 
 def _answer(found: Head) -> dict[str, Any]:

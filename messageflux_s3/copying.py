@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from . import batch, content, transfer
+from . import batch, conditional, content, transfer
 from . import metadata as user_metadata
 from .connection import Connection
 from .content import Head
@@ -93,7 +93,11 @@ def copy(
     if not source.is_same_store(target):
         return _stream(source, target, found, head, metadata, replaced, call, write_id)
     if (head.size or 0) > MAX_COPIED_AT_ONCE:
-        return _copy_in_parts(source, target, found, head, metadata, replaced, call, write_id, part_size_bytes)
+        return conditional.sending_again(
+            target.connection,
+            lambda: _copy_in_parts(source, target, found, head, metadata, replaced, call, write_id, part_size_bytes),
+            lambda: True,
+        )
     dropped = set() if metadata is None or itself else _raw_metadata(found).keys() - {name.lower() for name in metadata}
     if not dropped or target.connection.is_aws or target.connection.recall(_REPLACES):
         return _copy_at_once(source, target, found, head, metadata, replaced, call, write_id)
@@ -235,14 +239,18 @@ def _stream(
     parameters.pop("Metadata")
     if found.get("StorageClass") and source.connection.preset == target.connection.preset:
         parameters.setdefault("StorageClass", found["StorageClass"])
-    _, stream = content.get_stream(
-        source.connection, source.bucket_name, source.key, version_id=source.version_id, if_match=head.etag
-    )
     kept = dict(metadata if metadata is not None else user_metadata.decode(_raw_metadata(found)) or {})
     if write_id:
         kept[user_metadata.WRITE_ID] = write_id
-    with stream:
-        return transfer.upload(target.connection, target.bucket_name, target.key, stream, metadata=kept, call=call, **parameters)
+
+    def send() -> Head:
+        _, stream = content.get_stream(
+            source.connection, source.bucket_name, source.key, version_id=source.version_id, if_match=head.etag
+        )
+        with stream:
+            return transfer.upload(target.connection, target.bucket_name, target.key, stream, metadata=kept, call=call, **parameters)
+
+    return conditional.sending_again(target.connection, send, lambda: True)
 
 
 def _raw_metadata(found: Mapping[str, Any]) -> dict[str, str]:

@@ -31,6 +31,9 @@ _FOR_EVERY_REQUEST = ("SSECustomerAlgorithm", "SSECustomerKey", "SSECustomerKeyM
 ONLY_IN_PARTS = ("ChecksumType", "MpuObjectSize")
 """What may be said of an upload in parts, and PutObject does not take."""
 
+UPLOAD_IS_LEFT = "UploadIsLeft"
+"""In the answer of a conditional completion: an earlier upload with the same content made the object, so that this one is to be aborted."""
+
 
 class MultipartUpload:
     """An upload in parts under way. Begun at the first part; ends with :meth:`complete` or :meth:`abort`.
@@ -213,6 +216,8 @@ class MultipartUpload:
             if finish is not None or error.code != "NoSuchUpload" or not was_retried(error):
                 raise
             answer = self._found_made(error)
+        if answer.get(UPLOAD_IS_LEFT):
+            self.abort()
         self._end()
         return answer
 
@@ -247,6 +252,8 @@ class MultipartUpload:
         try:
             given = self._given(("RequestPayer", "ExpectedBucketOwner"))
             self._connection.call("AbortMultipartUpload", UploadId=self._upload_id, **self._where, **given)
+        except S3NoSuchItem:
+            return  # the store has forgotten it already, as AWS does when a conditional completion meets another write
         except S3Error as error:
             logger.warning("the unfinished upload of s3://%(Bucket)s/%(Key)s could not be aborted", self._where, exc_info=error)
 

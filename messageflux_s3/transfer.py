@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, cast
 
-from . import checksum, content
+from . import checksum, conditional, content
 from . import metadata as user_metadata
 from .connection import Connection
 from .content import Head
@@ -90,11 +90,13 @@ def upload(
 
     Raises:
         S3ChecksumError: The store received other bytes than were sent.
+        S3PreconditionFailed: Under a condition; with ``retryable`` where another write was under way and the source can be read once only.
         TypeError: The source is nothing that can be read.
         ValueError: The part size is too small, or the source too large for it.
 
     Requests:
-        1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST
+        1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST; all of those and 1 HEAD again each time that the completion under a
+        condition meets another write (409), where the source can be read again
     """
     encoded = user_metadata.encode(metadata)
     parameters = {**content.s3_parameters(key, extra), "Metadata": encoded}
@@ -103,10 +105,26 @@ def upload(
             raise TypeError(f"part_size_bytes must be a whole number, not {type(part_size_bytes).__name__}")
         if part_size_bytes < MIN_PART_BYTES:
             raise ValueError(f"part_size_bytes must be at least {MIN_PART_BYTES:,}, it is {part_size_bytes:,}")
-    with Source(source) as given:
-        return _upload_pieces(
-            connection, bucket_name, key, given, parameters, condition, call, part_size_bytes, verify_checksum, progress
-        )
+    with Source(source) as given, reporting(progress, given.size, key.rpartition("/")[2]) as report:
+        sent: list[int] = []
+
+        def note(count: int) -> None:
+            sent.append(count)
+            report(count)
+
+        def rewind() -> bool:
+            if not given.rewind():
+                return False
+            report(-sum(sent))
+            sent.clear()
+            return True
+
+        def send() -> Head:
+            return _upload_pieces(
+                connection, bucket_name, key, given, parameters, condition, call, part_size_bytes, verify_checksum, note
+            )
+
+        return conditional.sending_again(connection, send, rewind)
 
 
 def _upload_pieces(
@@ -119,42 +137,41 @@ def _upload_pieces(
     call: Call | None,
     part_size_bytes: int | None,
     verify_checksum: bool,
-    progress: Progress,
+    report: Callable[[int], None],
 ) -> Head:
-    with reporting(progress, source.size, key.rpartition("/")[2]) as report:
-        first = source.take(THRESHOLD_BYTES if part_size_bytes is None else part_size_bytes)
-        if source.is_at_end():
-            of_one = {name: value for name, value in parameters.items() if name not in ONLY_IN_PARTS}
-            whole = {"Bucket": bucket_name, "Key": key, "Body": first, **of_one, **(condition or {})}
-            if call is None and verify_checksum:
-                answer = checksum.call(connection, "PutObject", whole)
-            else:
-                answer = (call or connection.call)("PutObject", **whole)  # under a condition it is checked there
-            report(len(first))
-            return Head.from_write(len(first), answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
+    first = source.take(THRESHOLD_BYTES if part_size_bytes is None else part_size_bytes)
+    if source.is_at_end():
+        of_one = {name: value for name, value in parameters.items() if name not in ONLY_IN_PARTS}
+        whole = {"Bucket": bucket_name, "Key": key, "Body": first, **of_one, **(condition or {})}
+        if call is None and verify_checksum:
+            answer = checksum.call(connection, "PutObject", whole)
+        else:
+            answer = (call or connection.call)("PutObject", **whole)  # under a condition it is checked there
+        report(len(first))
+        return Head.from_write(len(first), answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
 
-        size, written = source.size, 0
-        with MultipartUpload(
-            connection, bucket_name, key, parameters=parameters, concurrency=CONCURRENCY, verify_checksum=verify_checksum
-        ) as multipart:
-            multipart.on_sent = report
-            source.put_back(first)
-            del first
-            for part_size in _part_sizes(size, part_size_bytes):
-                if not (body := source.take(part_size)):
-                    break
-                multipart.add_part(body)
-                written += len(body)
-            else:
-                if not source.is_at_end():
-                    raise ValueError(
-                        f"s3://{bucket_name}/{key}: the source is longer than {MAX_PARTS:,} parts of this size; make them larger"
-                    )
-            if size is not None and written < size:
-                raise OSError(
-                    f"the source of s3://{bucket_name}/{key} ended after {written:,} of {size:,} bytes: it was cut while it was read"
+    size, written = source.size, 0
+    with MultipartUpload(
+        connection, bucket_name, key, parameters=parameters, concurrency=CONCURRENCY, verify_checksum=verify_checksum
+    ) as multipart:
+        multipart.on_sent = report
+        source.put_back(first)
+        del first
+        for part_size in _part_sizes(size, part_size_bytes):
+            if not (body := source.take(part_size)):
+                break
+            multipart.add_part(body)
+            written += len(body)
+        else:
+            if not source.is_at_end():
+                raise ValueError(
+                    f"s3://{bucket_name}/{key}: the source is longer than {MAX_PARTS:,} parts of this size; make them larger"
                 )
-            answer = multipart.complete(call, **(condition or {}))
+        if size is not None and written < size:
+            raise OSError(
+                f"the source of s3://{bucket_name}/{key} ended after {written:,} of {size:,} bytes: it was cut while it was read"
+            )
+        answer = multipart.complete(call, **(condition or {}))
     return Head.from_write(written, answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import logging
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -15,12 +17,24 @@ import pytest
 from botocore.config import Config
 from canned import Answer, Asked, Canned, content_of, document, refusal
 from servers import Server
-from strict_s3 import StrictS3
+from strict_s3 import Kept, StrictS3
 
-from messageflux_s3 import S3AccessDenied, S3Bucket, S3ChecksumError, S3ConnectionError, S3Error, copying, multipart
+from messageflux_s3 import (
+    S3AccessDenied,
+    S3Bucket,
+    S3ChecksumError,
+    S3ConnectionError,
+    S3Error,
+    S3ObjectExists,
+    S3PreconditionFailed,
+    copying,
+    multipart,
+)
 from messageflux_s3.multipart import MultipartUpload
 
 PART = b"x" * 100
+LARGE = b"0123456789abcdef" * (640 * 1024) + b"end"
+PART_SIZE = multipart.MIN_PART_BYTES
 ETAG = hashlib.md5(PART).hexdigest()
 
 
@@ -115,13 +129,172 @@ def test_an_upload_without_parts_is_completed_or_nothing(bucket: S3Bucket) -> No
     assert not bucket["k"].exists()
 
 
+# -- a completion under a condition that meets another write ------------------------------------------------------------------------
+#
+# AWS answers 409 ConditionalRequestConflict, forgets the upload, and asks for a new one with every part sent again.
+
+
+def put_then(bucket: S3Bucket, condition: str) -> dict[str, Any]:
+    """The condition of a write that will hold."""
+    return {"if_absent": True} if condition == "if_absent" else {"if_match": bucket.put_object("k", b"before").etag}
+
+
+def file_after(start: bytes, folder: Path) -> Any:
+    path = folder / "source"
+    path.write_bytes(start + LARGE)
+    file = path.open("rb")
+    file.seek(len(start))
+    return file
+
+
+REPLAYABLE: dict[str, Callable[[Path], Any]] = {
+    "bytes": lambda folder: LARGE,
+    "text": lambda folder: LARGE.decode(),
+    "BytesIO": lambda folder: io.BytesIO(LARGE),
+    "StringIO": lambda folder: io.StringIO(LARGE.decode()),
+    "file not at its start": lambda folder: file_after(b"before", folder),
+    "path": lambda folder: Path(file_after(b"", folder).name),
+}
+
+
+@pytest.mark.parametrize("condition", ["if_absent", "if_match"])
+@pytest.mark.parametrize("source", REPLAYABLE)
+def test_a_conditional_upload_that_meets_another_write_is_sent_again_whole(
+    canned: Canned, tmp_path: Path, source: str, condition: str
+) -> None:
+    """From where the source stood; progress ends at its size."""
+    canned.answer = store = StrictS3()
+    bucket = canned.bucket(preset="aws", max_attempts=3)
+    holds = put_then(bucket, condition)
+    store.conflicts = 1
+    told: list[int] = []
+    bucket.upload_object("k", REPLAYABLE[source](tmp_path), part_size_bytes=PART_SIZE, progress=told.append, **holds)
+    assert store.objects["k"].body == LARGE
+    assert sum(told) == len(LARGE)
+    assert canned.whats.count("POST k?uploads") == 2
+    assert not store.uploads
+
+
+def test_a_conditional_copy_in_parts_that_meets_another_write_is_made_again(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its source is in the store."""
+    monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
+    monkeypatch.setattr("messageflux_s3.conditional._ABILITIES", {"CompleteMultipartUpload": ("multipart_if_absent",) * 2})
+    canned.answer = store = StrictS3()
+    bucket = canned.bucket(preset="aws", max_attempts=3)
+    bucket.upload_object("source", LARGE, part_size_bytes=PART_SIZE)
+    store.conflicts = 1
+    bucket["source"].copy_to("k", part_size_bytes=PART_SIZE, if_absent=True)
+    assert store.objects["k"].body == LARGE
+
+
+def write_exclusively(bucket: S3Bucket) -> None:
+    with bucket["k"].open("xb") as file:
+        file.write(LARGE)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda bucket: bucket.upload_object("k", iter([LARGE]), if_absent=True, part_size_bytes=PART_SIZE),
+        lambda bucket: bucket.put_object("k", io.BufferedReader(OnceOnly(LARGE)), if_absent=True, part_size_bytes=PART_SIZE),
+        write_exclusively,
+    ],
+    ids=["iterator", "unseekable readable", "open('xb')"],
+)
+def test_a_source_that_can_be_read_once_only_ends_in_a_retryable_precondition_failed(
+    canned: Canned, write: Callable[[S3Bucket], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither "no such upload" nor a success: nothing was written, and nothing is left."""
+    canned.answer = store = StrictS3()
+    store.conflicts = 1
+    with pytest.raises(S3PreconditionFailed, match="has to be sent again") as caught:
+        write(canned.bucket(preset="aws", max_attempts=3))
+    assert not isinstance(caught.value, S3ObjectExists)
+    assert (caught.value.status, caught.value.retryable, caught.value.outcome_unknown) == (409, True, False)
+    assert not store.objects
+    assert not store.uploads
+    assert "could not be aborted" not in caplog.text
+
+
+class OnceOnly(io.RawIOBase):
+    """A raw stream that cannot be sought."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = io.BytesIO(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._content.readinto(buffer)
+
+
+def test_a_conditional_upload_that_always_meets_another_write_gives_up_retryable(canned: Canned) -> None:
+    """After as many uploads as there are attempts."""
+    canned.answer = store = StrictS3()
+    store.conflicts = 99
+    with pytest.raises(S3PreconditionFailed, match="was not written") as caught:
+        canned.bucket(preset="aws", max_attempts=3).upload_object("k", LARGE, if_absent=True, part_size_bytes=PART_SIZE)
+    assert caught.value.retryable
+    assert canned.whats.count("POST k?uploads") == 3
+    assert not store.objects
+    assert not store.uploads
+
+
+def test_an_upload_whose_condition_fails_after_a_conflict_is_not_sent_again(canned: Canned) -> None:
+    """The other write has made the object: one HEAD tells, which is cheaper than every part."""
+
+    class OtherWins(StrictS3):
+        def _complete(self, asked: Asked, upload_id: str) -> Answer:
+            self.objects["k"] = Kept(b"other", "e", {})
+            return super()._complete(asked, upload_id)
+
+    canned.answer = store = OtherWins()
+    store.conflicts = 1
+    with pytest.raises(S3ObjectExists):
+        canned.bucket(preset="aws", max_attempts=3).upload_object("k", LARGE, if_absent=True, part_size_bytes=PART_SIZE)
+    assert canned.whats.count("POST k?uploads") == 1
+    assert store.objects["k"].body == b"other"
+
+
+@pytest.mark.parametrize("lands", [True, False])
+@pytest.mark.parametrize("replayable", [True, False])
+def test_a_conflict_with_a_completion_of_ours_whose_answer_was_lost_is_settled(canned: Canned, lands: bool, replayable: bool) -> None:
+    """The completion is under way, its answer is lost, boto3's second one meets it. It may land later, when all is on its way again."""
+
+    class Pending(StrictS3):
+        tries = 0
+
+        def _complete(self, asked: Asked, upload_id: str) -> Answer:
+            self.tries += 1
+            if self.tries == 1:
+                return None
+            if self.tries == 2:
+                self.first = self.uploads.pop(upload_id)
+                return refusal(409, "ConditionalRequestConflict")
+            if lands:
+                body = b"".join(part.body for _, part in sorted(self.first.parts.items()))
+                self.objects["k"] = Kept(body, "first", dict(self.first.headers))
+            return super()._complete(asked, upload_id)
+
+    canned.answer = store = Pending()
+    bucket = canned.bucket(preset="aws", max_attempts=3)
+    source = LARGE if replayable else iter([LARGE])
+    if replayable:
+        bucket.upload_object("k", source, if_absent=True, part_size_bytes=PART_SIZE)
+        assert store.objects["k"].body == LARGE
+    else:
+        with pytest.raises(S3PreconditionFailed) as caught:
+            bucket.upload_object("k", source, if_absent=True, part_size_bytes=PART_SIZE)
+        assert caught.value.outcome_unknown
+    assert not store.uploads
+
+
 # -- checksums ---------------------------------------------------------------------------------------------------------------------
 #
 # A store that checks refuses a completion that names checksums with which the upload was not created (InvalidPart), and one that leaves
 # out those with which it was (InvalidRequest).
 
-LARGE = b"0123456789abcdef" * (640 * 1024) + b"end"
-PART_SIZE = multipart.MIN_PART_BYTES
 
 
 def written_through_open(bucket: S3Bucket, **extra: Any) -> None:

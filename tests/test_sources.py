@@ -305,7 +305,9 @@ def test_sources_that_keep_to_no_size_are_written_whole_at_each_border(
     write_and_compare(canned, tmp_path, "upload_object", source, size)
 
 
-@pytest.mark.parametrize("verb", ["put_object", "put_object, if_absent", "put_object, if_match", "obj.put", "upload_object, its own part size"])
+@pytest.mark.parametrize(
+    "verb", ["put_object", "put_object, if_absent", "put_object, if_match", "obj.put", "upload_object, its own part size"]
+)
 def test_text_above_16_mib_is_not_cut_short(canned: Canned, tmp_path: Path, verb: str) -> None:
     """A text readable counts characters; what is stored is counted in bytes."""
     write_and_compare(canned, tmp_path, verb, "StringIO", 17 * MIB)
