@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from . import batch, conditional, content, show, sync, transfer
+from . import batch, conditional, content, file_target, show, sync, transfer
 from . import lock as locks
 from .batch import BatchResult
 from .connection import Connection
@@ -805,7 +805,9 @@ class S3Bucket:
 
         Args:
             key: The key.
-            path: The file; folders above it are made.
+            path: The file; folders above it are made. In a folder (one that exists, or a path that ends with ``/``) the file is named
+                after the last part of the key, as ``download_folder`` names it; ``obj.download_to(folder)`` returns its path. A link
+                to a file is kept, and the file replaced. Pipes and character devices are written through.
             overwrite: Whether a file that is there is replaced.
             resume: Whether to go on where a killed download with ``resume=True`` ended.
             version_id: A version of the object.
@@ -817,7 +819,8 @@ class S3Bucket:
             The handle, knowing what a HEAD would tell.
 
         Raises:
-            FileExistsError: The file is there, and ``overwrite`` is not set.
+            FileExistsError: The file is there, and ``overwrite`` is not set; or it is a socket or a block device.
+            IsADirectoryError: A folder of the file's name is in the way.
             S3NoSuchItem: There is no such object.
             S3ObjectChanged: It was replaced in the middle.
             S3ChecksumError: What arrived is not the object.
@@ -825,8 +828,9 @@ class S3Bucket:
         Requests:
             1 GET up to 16 MiB, else 1 more for each 16 MiB
         """
+        file = file_target.file_for(path, check_key(key, bucket=self._name))
         found = transfer.download(
-            self._connection, self._name, check_key(key, bucket=self._name), path, version_id=version_id, overwrite=overwrite,
+            self._connection, self._name, key, file, version_id=version_id, overwrite=overwrite,
             resume=resume, verify_checksum=verify_checksum, progress=progress,
         )  # fmt: skip
         return S3Object._of(self, key, version_id, head=found)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from . import content, fileio
+from . import content, fileio, transfer
 from .config import travels
 from .errors import S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket, S3NoSuchItem
 from .multipart import MAX_COPIED_PART_BYTES, MultipartUpload
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 try:
     import fsspec
+    from fsspec.callbacks import DEFAULT_CALLBACK
     from fsspec.compression import compr
     from fsspec.core import get_compression
     from fsspec.spec import AbstractFileSystem
@@ -333,14 +334,31 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             return list(pool.map(one, paths, starts, ends))
 
     def get_file(self, rpath: str, lpath: Any, *args: Any, **kwargs: Any) -> None:
-        """Write an object to a file; of many, fsspec makes the names of the files of those of the keys. Requests: 1 GET, 1 HEAD.
+        """Write an object to a file, which is whole or as it was before; fsspec makes the names of many files from the keys.
+
+        A link to a file is kept, and the file replaced. Pipes and character devices are written through.
 
         Raises:
+            FileExistsError: The file is a socket or a block device.
+            IsADirectoryError: A folder is in the way.
             ValueError: The key says ``..``, and with it the file would leave the folder that was given.
+
+        Requests:
+            1 GET (1 more for each 16 MiB after the first), 1 HEAD
         """
         if isinstance(lpath, (str, os.PathLike)) and ".." in Path(self._split(rpath)[1]).parts and ".." in Path(lpath).parts:
             raise ValueError(f"{rpath!r} would be written to {os.fspath(lpath)!r}; download_folder() has a safe name for every key")
-        super().get_file(rpath, lpath, *args, **kwargs)
+        if args or kwargs.keys() - {"callback"} or not isinstance(lpath, (str, os.PathLike)):
+            super().get_file(rpath, lpath, *args, **kwargs)  # into an open file
+            return
+        found = self.info(rpath)
+        if found["type"] == "directory":
+            Path(lpath).mkdir(parents=True, exist_ok=True)
+            return
+        callback = kwargs.get("callback", DEFAULT_CALLBACK)
+        callback.set_size(found["size"])
+        obj = self._object(rpath)
+        transfer.download(self._connection, obj.bucket_name, obj.key, lpath, progress=callback.relative_update)
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         """Write an object. Requests: 1 PUT; more above 8 MiB."""

@@ -173,6 +173,29 @@ def key_to_path(key: str, *, windows: bool = os.name == "nt") -> str:
     return "/".join(name for segment in _segments(key) for name in _names(segment, windows))
 
 
+def file_name(key: str, *, windows: bool = os.name == "nt") -> str:
+    """The file name that a key has in the folder of its file: the part of :func:`key_to_path` that stands for the key's last segment.
+
+    Args:
+        key: The key.
+        windows: Whether the name is for Windows.
+
+    Returns:
+        A name; for one longer than 255 bytes a relative path, continued in a folder.
+
+    Raises:
+        S3InvalidName: The key is empty.
+
+    Example:
+        >>> from messageflux_s3.keys import file_name
+        >>> [file_name(key) for key in ("a/b.txt", "a/..", "a/dir/")]
+        ['b.txt', '%2E.', 'dir%2F']
+    """
+    if not key:
+        raise S3InvalidName("key is empty; an object's key has at least one character", key=key)
+    return "/".join(_names(_segments(key)[-1], windows))
+
+
 def path_to_key(path: str, *, windows: bool = os.name == "nt") -> str:
     """The key of a file at a relative path: the reverse of :func:`key_to_path`.
 

@@ -12,7 +12,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
-from . import conditional, content, copying, fileio, presigning, preview, show, transfer, versions
+from . import (
+    conditional,
+    content,
+    copying,
+    file_target,
+    fileio,
+    presigning,
+    preview,
+    show,
+    transfer,
+    versions,
+)
 from .content import Head
 from .decoding import as_json, as_text
 from .errors import S3AccessDenied, S3Error, S3NoSuchItem
@@ -476,7 +487,9 @@ class S3Object:
         """Write the content, or bytes of it, to a file that is whole or not there.
 
         Args:
-            path: The file; folders above it are made.
+            path: The file; folders above it are made. In a folder (one that exists, or a path that ends with ``/``) the file is named
+                after the last part of the key, as ``download_folder`` names it. A link to a file is kept, and the file replaced. Pipes
+                and character devices are written through.
             start: The first byte.
             end: The byte after the last one; None for all the rest.
             overwrite: Whether a file that is there is replaced.
@@ -485,20 +498,22 @@ class S3Object:
             progress: True for a bar, a callable that is told of bytes, or None.
 
         Returns:
-            The file's path.
+            The file's path: that in the folder, where a folder was given.
 
         Raises:
-            FileExistsError: The file is there, and ``overwrite`` is not set.
+            FileExistsError: The file is there, and ``overwrite`` is not set; or it is a socket or a block device.
+            IsADirectoryError: A folder of the file's name is in the way.
             S3ObjectChanged: The object was replaced in the middle, or since this handle met it.
 
         Requests:
             1 GET up to 16 MiB, else 1 more for each 16 MiB
         """
+        file = file_target.file_for(path, self._key)
         transfer.download(
-            self._bucket._connection, self._bucket.name, self._key, path, version_id=self._version_id, start=start, end=end,
+            self._bucket._connection, self._bucket.name, self._key, file, version_id=self._version_id, start=start, end=end,
             overwrite=overwrite, resume=resume, verify_checksum=verify_checksum, if_match=self._seen_etag(), progress=progress,
         )  # fmt: skip
-        return Path(path)
+        return file
 
     def copy_to(
         self,

@@ -566,7 +566,7 @@ def _fetch(
     def fetch_one(step: SyncStep) -> None:
         target = inside(folder, step.path)
         head = transfer.download(
-            connection, bucket_name, step.key, target, version_id=step.version_id, overwrite=overwrite, progress=report
+            connection, bucket_name, step.key, target, version_id=step.version_id, overwrite=overwrite, progress=report, follow=False
         )
         _set_time(target, head, step)
 

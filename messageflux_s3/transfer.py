@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, cast
 
-from . import checksum, conditional, content
+from . import checksum, conditional, content, file_target
 from . import metadata as user_metadata
 from .connection import Connection
 from .content import Head
@@ -228,6 +228,7 @@ def download(
     verify_checksum: bool | None = None,
     if_match: str | None = None,
     progress: Progress = None,
+    follow: bool = True,
     **extra: Any,
 ) -> Head:
     """Write an object, or bytes of it, to a file that is whole or not there.
@@ -236,7 +237,8 @@ def download(
         connection: The way to the store.
         bucket_name: The bucket.
         key: The key.
-        target: The file; folders above it are made.
+        target: The file; folders above it are made. A link to a file is kept, and the file that it leads to is replaced. Pipes and
+            character devices (also behind a link) are written through: they get the bytes in order, and a failure may come late.
         version_id: A version of the object.
         start: The first byte, from zero.
         end: The byte after the last one; None for all the rest.
@@ -246,13 +248,18 @@ def download(
             None: up to 16 MiB; MD5 is slower than the network, and a larger object is held to its length and to the transport's own checks.
         if_match: The etag that the object must have.
         progress: True, a callable or None.
+        follow: Whether the target's path is the user's own; False for one that was made from a key. Then a link is replaced by the file,
+            and pipes and devices are refused.
         extra: Further parameters of GetObject.
 
     Returns:
         What the store said of the object.
 
     Raises:
-        FileExistsError: The file is there, and ``overwrite`` is not set.
+        FileExistsError: The file is there, and ``overwrite`` is not set; or it is a socket or a block device; or, with ``resume``, the
+            files of an interrupted download are links or belong to another user.
+        IsADirectoryError: A folder is in the way.
+        ValueError: With ``resume``: the target is no regular file.
         S3NoSuchItem: There is no such object.
         S3ObjectChanged: It was replaced in the middle.
         S3ChecksumError: The file is not what the object's etag says.
@@ -260,11 +267,15 @@ def download(
     Requests:
         1 GET, and 1 more for each 16 MiB after the first; with ``verify_checksum=True`` 1 HEAD for an object written in parts
     """
-    path = Path(target)
     check_range(start, end)
-    _refuse_target(path, overwrite=overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path, is_stream = file_target.check(Path(target), overwrite=overwrite, follow=follow)
+    if is_stream and resume:
+        raise ValueError(f"resume=True needs a regular file to go on with; {os.fspath(target)!r} is none")
     fetch = _Fetch(connection, bucket_name, key, version_id, start, end, if_match, extra)
+    if is_stream:
+        _write_through(fetch, path, verify_checksum, progress)
+        return fetch.head
+    path.parent.mkdir(parents=True, exist_ok=True)
     with fetch:
         partial = _Partial(path, fetch, resume=resume)
         keep = False
@@ -285,16 +296,22 @@ def download(
     return fetch.head
 
 
+def _write_through(fetch: _Fetch, path: Path, verify_checksum: bool | None, progress: Progress) -> None:
+    """Write the bytes to a pipe or a device in order. The object is asked for first: opening a pipe waits for its reader."""
+    with fetch, open(file_target.open_stream(path), "wb", buffering=0) as stream:  # noqa: PTH123 - a descriptor, not a path
+        _copy_to(fetch, stream, verify_checksum, progress, path.name)
+
+
 def write_file(target: Path, body: bytes, *, overwrite: bool = True) -> None:
-    """Give a file its content: whole, or not at all.
+    """Give a file of a folder its content: whole, or not at all. A link of its name is replaced.
 
     Raises:
-        FileExistsError: The file is there, and ``overwrite`` is not set.
+        FileExistsError: The file is there, and ``overwrite`` is not set; or it is no regular file.
         IsADirectoryError: A folder is in its way.
     """
-    _refuse_target(target, overwrite=overwrite)
+    file_target.check(target, overwrite=overwrite, follow=False)
     target.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(prefix=f".{target.name}"[:200] + ".", suffix=".mfs3-partial", dir=target.parent)
+    fd, name = tempfile.mkstemp(prefix=f"{file_target.temporary_stem(target)}.", suffix=".mfs3-partial", dir=target.parent)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(body)
@@ -306,16 +323,10 @@ def write_file(target: Path, body: bytes, *, overwrite: bool = True) -> None:
         raise
 
 
-def _refuse_target(path: Path, *, overwrite: bool) -> None:
-    if not overwrite and os.path.lexists(path):
-        raise FileExistsError(17, "the file is there, and overwrite=False", str(path))
-    if path.is_dir():
-        raise IsADirectoryError(21, "a folder is in the way of the file", str(path))
-
-
 def _give_name(partial: Path, target: Path, *, overwrite: bool) -> None:
     """Give a whole file its name, at once."""
     if overwrite:
+        file_target.check(target, overwrite=True, follow=False)  # once more: it may have become a pipe since
         partial.replace(target)
     elif os.name == "nt":  # pragma: no cover - Windows only
         partial.rename(target)  # refuses there what exists
@@ -325,7 +336,7 @@ def _give_name(partial: Path, target: Path, *, overwrite: bool) -> None:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            _refuse_target(target, overwrite=False)  # FAT has no links: the next best
+            file_target.check(target, overwrite=False, follow=False)  # FAT has no links: the next best
             partial.rename(target)
         else:
             partial.unlink()
@@ -353,7 +364,13 @@ def download_to_writable(
     if not hasattr(writable, "write"):
         raise TypeError(f"writable_stream must have write(), {type(writable).__name__} has not")
     fetch = _Fetch(connection, bucket_name, key, version_id, 0, None, None, extra)
-    with fetch, reporting(progress, fetch.end, key.rpartition("/")[2]) as report:
+    with fetch:
+        _copy_to(fetch, writable, verify_checksum, progress, key.rpartition("/")[2])
+    return fetch.head
+
+
+def _copy_to(fetch: _Fetch, writable: Any, verify_checksum: bool | None, progress: Progress, name: str) -> None:
+    with reporting(progress, fetch.end - fetch.start, name) as report:
         digest = _digest_for(fetch, verify_checksum)
         for piece in fetch.pieces_in_order():
             _write_all(writable, piece)
@@ -361,8 +378,7 @@ def download_to_writable(
                 digest.update(piece)
             report(len(piece))
         if digest is not None:
-            checksum.compare_received(str(fetch.md5), digest.hexdigest(), bucket_name, key)
-    return fetch.head
+            checksum.compare_received(str(fetch.md5), digest.hexdigest(), fetch.bucket_name, fetch.key)
 
 
 def check_range(start: int, end: int | None) -> None:
@@ -598,29 +614,34 @@ class _Partial:
         self._journal: BinaryIO | None = None
         self._is_published = False
         self._lock = threading.Lock()
+        self._fd = -1
         self.done: set[int] = set()
-        stem = f".{target.name}"[:200]
+        stem = file_target.temporary_stem(target)
         self.path = target.with_name(f"{stem}.mfs3-partial")
         if resume and self._open_alone():
             self._journal_path = target.with_name(f"{stem}.mfs3-journal")
-            self._take_up(
-                {
-                    "object": f"s3://{fetch.bucket_name}/{fetch.key}",
-                    "etag": fetch.head.etag,
-                    "start": fetch.start,
-                    "end": fetch.end,
-                    "part": PART_BYTES,
-                }
-            )
+            try:
+                file_target.check_single_name(self._fd, self.path)
+                self._take_up(
+                    {
+                        "object": f"s3://{fetch.bucket_name}/{fetch.key}",
+                        "etag": fetch.head.etag,
+                        "start": fetch.start,
+                        "end": fetch.end,
+                        "part": PART_BYTES,
+                    }
+                )
+            except BaseException:
+                self._close_file()
+                raise
         else:
             self._fd, name = tempfile.mkstemp(prefix=f"{stem}.", suffix=".mfs3-partial", dir=target.parent)
             self.path = Path(name)
 
     def _open_alone(self) -> bool:
         """Open the file that a journal may be about; False while another download is at it, which then keeps it for itself."""
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
         while True:
-            self._fd = os.open(self.path, flags, 0o600)
+            self._fd = file_target.open_own(self.path)
             if _fcntl is None:  # pragma: no cover - Windows only
                 return True
             try:
@@ -635,9 +656,14 @@ class _Partial:
 
     def _take_up(self, description: dict[str, Any]) -> None:
         """Go on where the journal ends, if it is about the same bytes of the same object; else begin anew."""
-        known = b""
-        with suppress(FileNotFoundError):
-            known = self._journal_path.read_bytes()
+        journal = cast(BinaryIO, os.fdopen(file_target.open_own(self._journal_path), "r+b", buffering=0))
+        try:
+            file_target.check_single_name(journal.fileno(), self._journal_path)
+            known = journal.read()
+        except BaseException:
+            journal.close()
+            raise
+        self._journal = journal
         lines = known.split(b"\n")
         heading = json.dumps(description).encode()
         # A journal without its file, or with one too short for it, counts for nothing: the parts it tells of are not there.
@@ -649,8 +675,9 @@ class _Partial:
             os.ftruncate(self._fd, description["end"] - description["start"])
             known = heading + b"\n"
         kept = known[: known.rfind(b"\n") + 1]
-        self._journal_path.write_bytes(kept)
-        self._journal = cast(BinaryIO, self._journal_path.open("ab", buffering=0))
+        journal.seek(0)
+        journal.write(kept)
+        journal.truncate()
 
     def write(self, piece: bytes, at: int) -> None:
         _write_at(self._fd, piece, at, self._lock)

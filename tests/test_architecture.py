@@ -30,6 +30,7 @@ FLOORS: dict[str, list[str]] = {
         "listing",
         "progress",
         "batch",
+        "file_target",
         "transfer",
         "copying",
         "presigning",

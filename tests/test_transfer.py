@@ -436,7 +436,7 @@ WRONG: dict[str, tuple[Callable[[S3Bucket, Path], object], type[Exception], str]
     "an end of truth": (lambda b, p: b["k"].download_to(p / "t", end=True), TypeError, "end must be a whole number .*not bool"),
     "a start from the end": (lambda b, p: b["k"].download_to(p / "t", start=-1), ValueError, "start=-1"),
     "into nothing": (lambda b, p: b.download_object("k", object()), TypeError, r"must have write\(\), object has not"),
-    "onto a folder": (lambda b, p: b.download_file("k", p), IsADirectoryError, "a folder is in the way"),
+    "onto a folder": (lambda b, p: ((p / "k").mkdir(), b.download_file("k", p)), IsADirectoryError, "a folder is in the way"),
 }  # fmt: skip
 
 

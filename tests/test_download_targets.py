@@ -1,0 +1,333 @@
+"""Where a download writes: existing folders, links, devices and pipes, long names, and the files of an interrupted download."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import fsspec
+import pytest
+from canned import Answer, Asked, Canned, content_of, document, refusal
+
+from messageflux_s3 import S3BatchError, S3Bucket, S3ChecksumError
+
+BODY = b"what the object holds"
+CUT: Answer = (200, {"ETag": '"e"', "Last-Modified": "Sat, 21 Nov 2026 05:00:00 GMT", "Content-Length": "1000"}, b"short")
+
+
+@pytest.fixture
+def bucket(canned: Canned) -> S3Bucket:
+    """A bucket in which every key but "missing" has the same content, and whose listing names p/a."""
+
+    def answer(asked: Asked) -> Answer:
+        if not asked.key or "list-type" in asked.query:
+            entry = f"<Key>p/a</Key><LastModified>2026-11-21T05:00:00Z</LastModified><ETag>e</ETag><Size>{len(BODY)}</Size>"
+            return document("ListBucketResult", f"<Contents>{entry}</Contents><IsTruncated>false</IsTruncated>")
+        return refusal(404, "NoSuchKey") if asked.key.endswith("missing") else content_of(asked, BODY)
+
+    canned.answer = answer
+    return canned.bucket()
+
+
+Download = Callable[[S3Bucket, str, "str | Path"], object]
+
+
+def get_through_fsspec(bucket: S3Bucket, key: str, path: str | Path) -> None:
+    fs = fsspec.filesystem("mfs3", store=bucket.store, skip_instance_cache=True)
+    fs.get_file(f"{bucket.name}/{key}", str(path))
+
+
+SINGLE: dict[str, Download] = {
+    "download_file": lambda bucket, key, path: bucket.download_file(key, path),
+    "download_to": lambda bucket, key, path: bucket[key].download_to(path),
+    "fsspec get_file": get_through_fsspec,
+}
+FOLDER: dict[str, Callable[[S3Bucket, Path], object]] = {
+    "download_folder": lambda bucket, folder: bucket.download_folder("p", folder),
+    "sync_to_folder": lambda bucket, folder: bucket.sync_to_folder("p", folder),
+    "query download_to": lambda bucket, folder: bucket.find(prefix="p/").download_to(folder.parent),
+}
+
+
+def names(folder: Path) -> list[str]:
+    """The names in a folder, hidden ones too."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+# -- devices, pipes, sockets --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("download", SINGLE.values(), ids=SINGLE)
+def test_download_to_a_pipe_writes_through_it(bucket: S3Bucket, tmp_path: Path, download: Download) -> None:
+    """The reader gets the content; the pipe stays a pipe, and no temporary file is left."""
+    os.mkfifo(tmp_path / "pipe")
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_bytes()), daemon=True)
+    reader.start()
+    try:
+        download(bucket, "k", tmp_path / "pipe")
+        reader.join(10)
+    finally:
+        if reader.is_alive():  # nobody wrote: let it end
+            with (tmp_path / "pipe").open("r+b", buffering=0):
+                pass
+    assert received == [BODY]
+    assert stat.S_ISFIFO((tmp_path / "pipe").lstat().st_mode)
+    assert names(tmp_path) == ["pipe"]
+
+
+@pytest.mark.parametrize("download", SINGLE.values(), ids=SINGLE)
+@pytest.mark.parametrize("through_link", [False, True])
+def test_download_to_a_device_leaves_the_device(
+    bucket: S3Bucket, tmp_path: Path, download: Download, through_link: bool
+) -> None:
+    """A node like /dev/null, made for this test, takes the bytes and stays."""
+    try:
+        os.mknod(tmp_path / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        (tmp_path / "null").write_bytes(b"x")
+    except OSError:
+        pytest.skip("UNTESTED: device nodes cannot be made or opened here")
+    target = tmp_path / "null"
+    if through_link:
+        target = tmp_path / "link"
+        target.symlink_to("null")
+    before = names(tmp_path)
+    download(bucket, "k", target)
+    assert stat.S_ISCHR((tmp_path / "null").lstat().st_mode)
+    assert target.is_symlink() is through_link
+    assert names(tmp_path) == before
+
+
+@pytest.mark.parametrize("download", SINGLE.values(), ids=SINGLE)
+def test_download_to_a_socket_is_refused(bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, download: Download) -> None:
+    """A socket cannot be opened as a file; it stays."""
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        with pytest.raises(FileExistsError, match="socket"):
+            download(bucket, "k", tmp_path / "socket")
+        assert stat.S_ISSOCK((tmp_path / "socket").lstat().st_mode)
+    assert names(tmp_path) == ["socket"]
+
+
+@pytest.mark.parametrize("download", FOLDER.values(), ids=FOLDER)
+def test_folder_download_refuses_a_pipe_in_place_of_a_file(
+    bucket: S3Bucket, tmp_path: Path, download: Callable[[S3Bucket, Path], object]
+) -> None:
+    """It is reported for its key; neither replaced nor waited for."""
+    folder = tmp_path / "p"
+    folder.mkdir()
+    os.mkfifo(folder / "a")
+    with pytest.raises(S3BatchError, match="pipe"):
+        download(bucket, folder)
+    assert stat.S_ISFIFO((folder / "a").lstat().st_mode)
+    assert names(folder) == ["a"]
+
+
+def test_resume_to_a_pipe_is_refused(bucket: S3Bucket, canned: Canned, tmp_path: Path) -> None:
+    """What was written to a pipe is gone; no request is made."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="resume=True needs a regular file"):
+        bucket.download_file("k", tmp_path / "pipe", resume=True)
+    assert canned.asked == []
+
+
+# -- links --------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("download", SINGLE.values(), ids=SINGLE)
+@pytest.mark.parametrize("exists", [True, False])
+def test_download_to_a_link_writes_the_linked_file_and_keeps_the_link(
+    bucket: S3Bucket, tmp_path: Path, download: Download, exists: bool
+) -> None:
+    """As open(path, "wb") does; a link to nothing makes the file that it names."""
+    (tmp_path / "real").mkdir()
+    if exists:
+        (tmp_path / "real" / "file").write_bytes(b"before")
+    (tmp_path / "link").symlink_to("real/file")
+    download(bucket, "k", tmp_path / "link")
+    assert (tmp_path / "link").readlink() == Path("real/file")
+    assert (tmp_path / "real" / "file").read_bytes() == BODY
+    assert (names(tmp_path), names(tmp_path / "real")) == (["link", "real"], ["file"])
+
+
+@pytest.mark.parametrize("download", SINGLE.values(), ids=SINGLE)
+def test_failed_download_leaves_the_file_that_was_there(bucket: S3Bucket, tmp_path: Path, download: Download) -> None:
+    """Also where a link leads to it."""
+    (tmp_path / "file").write_bytes(b"before")
+    (tmp_path / "link").symlink_to("file")
+    for target in ("file", "link"):
+        with pytest.raises(FileNotFoundError):
+            download(bucket, "missing", tmp_path / target)
+    assert (tmp_path / "file").read_bytes() == b"before"
+    assert names(tmp_path) == ["file", "link"]
+
+
+@pytest.mark.parametrize("download", SINGLE.values(), ids=SINGLE)
+def test_wrong_bytes_leave_the_file_that_was_there(canned: Canned, tmp_path: Path, download: Download) -> None:
+    """A body that ends early is no content of the file."""
+    canned.answer = lambda asked: content_of(asked, bytes(1000)) if asked.method == "HEAD" else CUT
+    (tmp_path / "file").write_bytes(b"before")
+    with pytest.raises(ConnectionError):
+        download(canned.bucket(), "k", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"before"
+
+
+def test_download_to_standard_output_goes_where_it_was_redirected_to(bucket: S3Bucket, tmp_path: Path) -> None:
+    """The open file gets the bytes after those it has; its name is not given to another file."""
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("UNTESTED: this system has no /proc/self/fd")
+    with (tmp_path / "out").open("w+b", buffering=0) as out:
+        out.write(b"before|")
+        bucket.download_file("k", f"/proc/self/fd/{out.fileno()}")
+        assert os.path.samestat(os.fstat(out.fileno()), (tmp_path / "out").stat())
+        assert (tmp_path / "out").read_bytes() == b"before|" + BODY
+    assert names(tmp_path) == ["out"]
+
+
+# -- folders as targets ---------------------------------------------------------------------------------------------------------------
+
+LAST_NAMES = {
+    "a/b.txt": "b.txt",
+    "k": "k",
+    "a/dir/": "dir%2F",
+    "a/..": "%2E.",
+    ".": "%2E",
+    "a//b": "%2Fb",
+    "x.mfs3-journal": "x.mfs3-journa%6C",
+    "a/" + "n" * 300: "n" * 247 + "%-/" + "n" * 53,
+}
+
+
+@pytest.mark.parametrize(("key", "name"), LAST_NAMES.items(), ids=range(len(LAST_NAMES)))
+@pytest.mark.parametrize("resume", [False, True])
+def test_download_to_a_folder_takes_the_last_name_of_the_key(
+    bucket: S3Bucket, tmp_path: Path, key: str, name: str, resume: bool
+) -> None:
+    """The name that download_folder would give it; download_to returns the path of the file."""
+    assert bucket[key].download_to(tmp_path, resume=resume) == tmp_path / name
+    assert (tmp_path / name).read_bytes() == BODY
+    bucket.download_file(key, tmp_path, resume=resume)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+
+
+def test_path_that_ends_with_a_slash_is_a_folder(bucket: S3Bucket, tmp_path: Path) -> None:
+    """It is made where it is missing."""
+    assert bucket["a/b.txt"].download_to(f"{tmp_path}/new/") == tmp_path / "new" / "b.txt"
+    assert names(tmp_path / "new") == ["b.txt"]
+
+
+def test_overwrite_false_is_about_the_file_in_the_folder(bucket: S3Bucket, tmp_path: Path) -> None:
+    """The folder itself is no obstacle; the file in it is, and so is a folder of its name."""
+    bucket.download_file("a/b.txt", tmp_path, overwrite=False)
+    with pytest.raises(FileExistsError, match=r"b\.txt"):
+        bucket.download_file("a/b.txt", tmp_path, overwrite=False)
+    (tmp_path / "c").mkdir()
+    with pytest.raises(IsADirectoryError, match="c'"):
+        bucket.download_file("c", tmp_path)
+
+
+def test_empty_path_is_refused(bucket: S3Bucket, canned: Canned) -> None:
+    """It would mean the current folder."""
+    with pytest.raises(ValueError, match="path is empty"):
+        bucket.download_file("k", "")
+    assert canned.asked == []
+
+
+# -- long names -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["あ" * 85, "x" * 255, "é" * 127, "\U0001f600" * 63, "あ" * 78 + "b"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_names_up_to_the_limit_of_the_file_system_can_be_downloaded(
+    bucket: S3Bucket, tmp_path: Path, name: str, resume: bool
+) -> None:
+    """255 bytes, however many characters these are."""
+    bucket.download_file("k", tmp_path / name, resume=resume)
+    assert (tmp_path / name).read_bytes() == BODY
+    assert names(tmp_path) == [name]
+
+
+def test_folder_download_of_a_long_name(canned: Canned, tmp_path: Path) -> None:
+    """Small objects of a folder are written another way than single files."""
+    name = "あ" * 85
+
+    def answer(asked: Asked) -> Answer:
+        if "list-type" in asked.query:
+            entry = f"<Key>p/{name}</Key><LastModified>2026-11-21T05:00:00Z</LastModified><ETag>e</ETag><Size>{len(BODY)}</Size>"
+            return document("ListBucketResult", f"<Contents>{entry}</Contents><IsTruncated>false</IsTruncated>")
+        return content_of(asked, BODY)
+
+    canned.answer = answer
+    assert canned.bucket().download_folder("p", tmp_path) == [name]
+    assert names(tmp_path) == [name]
+
+
+def test_long_names_that_begin_alike_have_different_temporary_files(canned: Canned, tmp_path: Path) -> None:
+    """Two interrupted downloads to such names keep what each of them has."""
+    canned.answer = lambda asked: CUT
+    for last in "ab":
+        with pytest.raises(ConnectionError):
+            canned.bucket().download_file("k", tmp_path / ("x" * 254 + last), resume=True)
+    assert len([name for name in names(tmp_path) if name.endswith(".mfs3-partial")]) == 2
+    assert len([name for name in names(tmp_path) if name.endswith(".mfs3-journal")]) == 2
+
+
+# -- the files of an interrupted download ---------------------------------------------------------------------------------------------
+
+
+def _symbolic_link(trap: Path, path: Path) -> None:
+    path.symlink_to(trap)
+
+
+def _hard_link(trap: Path, path: Path) -> None:
+    path.hardlink_to(trap)
+
+
+def _pipe(trap: Path, path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _folder(trap: Path, path: Path) -> None:
+    path.mkdir()
+
+
+def _somebody_elses(trap: Path, path: Path) -> None:
+    path.write_bytes(b"")
+    try:
+        os.chown(path, 12345, 12345)
+    except OSError:
+        pytest.skip("UNTESTED: only root can give a file away")
+
+
+@pytest.mark.parametrize("name", [".t.mfs3-journal", ".t.mfs3-partial"])
+@pytest.mark.parametrize("lay", [_symbolic_link, _hard_link, _pipe, _folder, _somebody_elses])
+def test_resume_refuses_files_that_are_not_plain_files_of_the_user(
+    bucket: S3Bucket, tmp_path: Path, name: str, lay: Callable[[Path, Path], None]
+) -> None:
+    """What a link leads to is not written; the error names the file to remove. Without resume none of them is touched."""
+    trap = tmp_path / "trap"
+    trap.write_bytes(b"mine")
+    lay(trap, tmp_path / name)
+    with pytest.raises(FileExistsError, match="remove it") as caught:
+        bucket.download_file("k", tmp_path / "t", resume=True)
+    assert caught.value.filename == str(tmp_path / name)
+    assert trap.read_bytes() == b"mine"
+    assert not (tmp_path / "t").exists()
+    bucket.download_file("k", tmp_path / "t")
+    assert (tmp_path / "t").read_bytes() == BODY
+    assert trap.read_bytes() == b"mine"
+
+
+def test_checksum_mismatch_into_a_pipe_is_reported(canned: Canned, tmp_path: Path) -> None:
+    """What was written through cannot be taken back, but the call fails."""
+    bodies = iter([BODY, b"something else", b"a third thing"])
+    canned.answer = lambda asked: content_of(asked, next(bodies), "0" * 32)
+    os.mkfifo(tmp_path / "pipe")
+    threading.Thread(target=(tmp_path / "pipe").read_bytes, daemon=True).start()
+    with pytest.raises(S3ChecksumError):
+        canned.bucket().download_file("k", tmp_path / "pipe")
