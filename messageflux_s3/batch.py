@@ -173,7 +173,7 @@ def get_many(
         one: Wanted = request.tag
         found, stream = content.get_stream(connection, bucket_name, one.key, version_id=one.version_id)
         with stream:
-            return found, stream.read() if found.size is not None and found.size <= KEPT_BYTES else None
+            return content.read_up_to(KEPT_BYTES, found, stream)
 
     outcomes = send_many(
         connection,

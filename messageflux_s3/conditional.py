@@ -528,6 +528,7 @@ def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, byt
     """What stands there: its headers, its content, and what describes it, as parameters of the write that replaces it."""
     try:
         answer = connection.call("GetObject", Bucket=bucket_name, Key=key)
+        content.check_whole(answer, bucket_name, key)
         with connection.translating("GetObject", bucket_name, key):
             before: bytes = answer["Body"].read()
     except S3NoSuchItem:

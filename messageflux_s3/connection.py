@@ -376,7 +376,16 @@ class Connection:
             whole = bool(body)
         elif operation_model.name == "GetObject":
             whole = bool(headers & {"content-length", "transfer-encoding"})  # else nobody could tell where it was cut
-        if response_dict.get("status_code") in (200, 206) and (not whole or _is_cut(self._wire.headers)):
+        if 100 <= response_dict.get("status_code", 0) < 200:
+            # http.client takes an interim answer (103 Early Hints) for the answer. The one that follows would be read as the answer to
+            # the next request on this connection, so the connections that wait for a next request are closed.
+            if body is not None and hasattr(body, "close"):
+                body.close()
+            live = self._live
+            if live is not None:
+                live.client._endpoint.http_session.close()  # type: ignore[attr-defined]  # as boto3's own close() does
+            response_dict["status_code"], response_dict["body"] = 500, b""
+        elif response_dict.get("status_code") in (200, 206) and (not whole or _is_cut(self._wire.headers)):
             # urllib3 lets an answer pass that broke off among its headers: to boto3 it is a failure now, which it asks about again.
             if body is not None and hasattr(body, "close"):
                 body.close()

@@ -11,7 +11,7 @@ import mimetypes
 import operator
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, TypedDict, cast
 from urllib.parse import quote, urlencode
@@ -19,7 +19,14 @@ from urllib.parse import quote, urlencode
 from . import checksum
 from . import metadata as user_metadata
 from .connection import Connection
-from .errors import S3ConnectionError, S3Error, S3ObjectChanged, S3PreconditionFailed, S3Unsupported
+from .errors import (
+    S3ConnectionError,
+    S3Error,
+    S3ObjectChanged,
+    S3PreconditionFailed,
+    S3ServerError,
+    S3Unsupported,
+)
 from .lane import LaneRequest, LaneResponse
 from .source import as_bytes
 from .times import as_utc, parse_time
@@ -314,9 +321,22 @@ def get(
         return found_whole, body
     found, stream = get_stream(connection, bucket_name, key, version_id=version_id, if_match=if_match)
     with stream:
-        if at_most is not None and (found.size is None or found.size > at_most):
+        return read_up_to(at_most, found, stream)
+
+
+def read_up_to(at_most: int | None, found: Head, stream: ObjectStream) -> tuple[Head, bytes | None]:
+    """Read the body of an answer unless it is larger than this; also of an answer in chunks, which does not say how large it is.
+
+    Returns:
+        The headers, with the size that was found, and the body, or None in place of a larger one.
+    """
+    if at_most is None or found.size is not None:
+        body = stream.read() if at_most is None or cast(int, found.size) <= at_most else None
+    else:
+        body = stream.read(at_most + 1)
+        if len(body) > at_most:
             return found, None
-        return found, stream.read()
+    return (found if body is None or found.size is not None else replace(found, size=len(body))), body
 
 
 def get_stream(
@@ -351,6 +371,7 @@ def get_pinned(connection: Connection, bucket_name: str, key: str, etag: str | N
     """One GET through boto3 of an object that must still have an etag.
 
     The answer's own etag is compared as well, since some stores ignore the condition; one that misreads it is not sent it again.
+    Content-Range is compared with the range that was asked for (:func:`offset_in_body`).
 
     Args:
         connection: The way to the store.
@@ -360,11 +381,13 @@ def get_pinned(connection: Connection, bucket_name: str, key: str, etag: str | N
         parameters: Further parameters of GetObject.
 
     Returns:
-        boto3's answer, its body not yet read.
+        boto3's answer. With a Content-Range its body stands at the first byte asked for, and may end before the last one; without, it
+        is the whole object from its beginning.
 
     Raises:
         S3NoSuchItem: There is no such object.
         S3ObjectChanged: It has another etag by now.
+        S3ServerError: The answer does not hold the first byte that was asked for.
         S3Unsupported: It is another version than the one that the parameters name.
 
     Requests:
@@ -383,10 +406,91 @@ def get_pinned(connection: Connection, bucket_name: str, key: str, etag: str | N
     try:
         check_etag(unquoted(answer.get("ETag")), etag, bucket_name, key)
         check_version(connection, Head.from_answer(answer), bucket_name, key, parameters.get("VersionId"))
-    except (S3ObjectChanged, S3Unsupported):
+        _go_to_first_byte(connection, answer, parameters.get("Range"), bucket_name, key)
+    except BaseException:
         answer["Body"].close()
         raise
     return answer
+
+
+_RANGE = re.compile(r"bytes=(\d+)-\d*", re.ASCII)
+_CONTENT_RANGE = re.compile(r"bytes[ =]+(\d+)-(\d+)/(\d+)", re.ASCII | re.IGNORECASE)
+
+
+def offset_in_body(answer: Mapping[str, Any], start: int, bucket_name: str, key: str) -> int:
+    """Return how many bytes of an answer's body come before the first byte that was asked for.
+
+    A cache may answer with more than was asked for, such as whole blocks around it; then there are bytes to skip, and more behind. It
+    may also answer with less, which is for the reader to go on from. An answer without Content-Range is the whole object.
+
+    Args:
+        answer: What boto3 gives for GetObject: its status, Content-Range and length are looked at.
+        start: The first byte asked for; 0 where no range was.
+        bucket_name: The bucket.
+        key: The key.
+
+    Raises:
+        S3ServerError: The body does not hold that byte, or the answer does not say what it holds.
+    """
+    status = (answer.get("ResponseMetadata") or {}).get("HTTPStatusCode")
+    said = str(answer.get("ContentRange") or "").strip()
+    if not said and status != 206:
+        return start
+    served = _CONTENT_RANGE.fullmatch(said)
+    if served is not None:
+        first, last, total = map(int, served.groups())
+        length = answer.get("ContentLength")
+        if first <= start <= last < total and length in (None, last + 1 - first):
+            return start - first
+    raise S3ServerError(
+        f"GetObject on s3://{bucket_name}/{key}: asked for the bytes from {start} on, the store sent "
+        f"{f'Content-Range {said!r}' if said else 'part of the object (206) without saying which (no Content-Range)'}"
+        f"{'' if served is None else f' with {length} bytes'}",
+        operation="GetObject",
+        bucket=bucket_name,
+        key=key,
+        status=status,
+        retryable=True,
+    )
+
+
+def check_whole(answer: Mapping[str, Any], bucket_name: str, key: str) -> None:
+    """Refuse an answer to a GET without a range that is not the whole object; its body is closed then.
+
+    Raises:
+        S3ServerError: It is a part of the object.
+    """
+    try:
+        offset_in_body(answer, 0, bucket_name, key)
+        size = Head.from_answer(answer).size
+        if answer.get("ContentRange") and size != answer.get("ContentLength", size):
+            raise S3ServerError(
+                f"GetObject on s3://{bucket_name}/{key}: asked for the whole object, the store sent {answer['ContentRange']!r}",
+                operation="GetObject",
+                bucket=bucket_name,
+                key=key,
+                retryable=True,
+            )
+    except S3ServerError:
+        answer["Body"].close()
+        raise
+
+
+def _go_to_first_byte(connection: Connection, answer: Mapping[str, Any], asked: str | None, bucket_name: str, key: str) -> None:
+    """Skip what comes before the first byte asked for, in an answer that names its range."""
+    wanted = _RANGE.fullmatch(asked or "bytes=0-")
+    if wanted is None:
+        return  # counted from the end, or in several pieces: asked by a caller who reads the answer's headers
+    count = offset_in_body(answer, int(wanted[1]), bucket_name, key)
+    if answer.get("ContentRange"):
+        skip(connection, answer["Body"], count, bucket_name, key)
+
+
+def skip(connection: Connection, body: Any, count: int, bucket_name: str, key: str) -> None:
+    """Read and drop bytes from the beginning of a body."""
+    with connection.translating("GetObject", bucket_name, key):
+        while count and (piece := body.read(min(count, 1 << 20))):
+            count -= len(piece)
 
 
 _MISREAD = "get_if_match_misread"
@@ -573,16 +677,11 @@ class ObjectStream(io.RawIOBase):
         self.head = Head.from_answer(answer)
         self._etag = self._etag or self.head.etag
         self._raw = answer["Body"]
-        served_from = str(answer.get("ContentRange") or "")
-        if self._at and not served_from:
-            self._skip(self._at)  # the store ignored the range and sends the whole
+        self._opened_at = self._at
+        if self._at and not answer.get("ContentRange"):  # the store ignored the range and sends the whole
+            skip(self._connection, self._raw, self._at, self._bucket_name, self._key)
         if self.head.size is not None:
             self._end = self.head.size if self._end is None else min(self._end, self.head.size)
-
-    def _skip(self, count: int) -> None:
-        with self._connection.translating("GetObject", self._bucket_name, self._key):
-            while count and (piece := self._raw.read(min(count, 1 << 20))):
-                count -= len(piece)
 
     def readable(self) -> bool:
         return True
@@ -629,7 +728,11 @@ class ObjectStream(io.RawIOBase):
                 self._open_at_offset()
                 continue
             if not piece:
-                break
+                if self._end is None or self._at >= self._end:
+                    break
+                self._raw.close()  # the answer held less than was asked for
+                self._open_at_offset()
+                continue
             pieces.append(piece)
             self._at += len(piece)
             if wanted is not None:
@@ -640,9 +743,10 @@ class ObjectStream(io.RawIOBase):
         with self._connection.translating("GetObject", self._bucket_name, self._key):
             # In bounded pieces, so that what came before a break is kept.
             piece: bytes = self._raw.read(1 << 20 if wanted is None else min(wanted, 1 << 20))
-        if not piece and self._end is not None and self._at < self._end:
+        left = 0 if self._end is None else self._end - self._at
+        if not piece and left > 0 and (self._at == self._opened_at or self._etag is None):
             raise S3ConnectionError(
-                f"GetObject on s3://{self._bucket_name}/{self._key}: the body ended {self._end - self._at} bytes early",
+                f"GetObject on s3://{self._bucket_name}/{self._key}: the body ended {left} bytes early",
                 operation="GetObject",
                 bucket=self._bucket_name,
                 key=self._key,

@@ -25,7 +25,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal
 
-from . import checksum, conditional
+from . import checksum, conditional, content
 from .connection import Connection
 from .content import Head
 from .decoding import as_json
@@ -121,6 +121,7 @@ class _File:
         """What stands there now; None where nothing does."""
         try:
             answer = self.connection.call("GetObject", Bucket=self.bucket_name, Key=self.key)
+            content.check_whole(answer, self.bucket_name, self.key)
             with self.connection.translating("GetObject", self.bucket_name, self.key):
                 body: bytes = answer["Body"].read()
                 if not answer.get("ETag"):

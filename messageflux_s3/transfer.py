@@ -451,7 +451,10 @@ class _Fetch:
         self.md5 = checksum.md5_of(answer)
         self.md5_of_parts = checksum.md5_of_parts(answer)
         self._first = answer["Body"]
-        total = self.head.size if self.head.size is not None else 0
+        if self.head.size is None:  # an answer in chunks, without a length
+            self.head = content.head(self.connection, self.bucket_name, self.key, self._parameters.get("VersionId"))
+            content.check_etag(self.head.etag, self._etag, self.bucket_name, self.key)
+        total = self.head.size or 0
         self.end = max(self.start, total if self.wanted_end is None else min(self.wanted_end, total))
         if self.start and not answer.get("ContentRange"):
             self.ranges_work = False
@@ -502,11 +505,14 @@ class _Fetch:
         attempts = self.connection.config.max_attempts
         while at < end:
             body = None
+            begun = at
             try:
                 body = self._body_from(at, end)
                 with self.connection.translating("GetObject", self.bucket_name, self.key):
                     while at < end and not self.stopped.is_set():
                         piece: bytes = body.read(min(_PIECE_BYTES, end - at))
+                        if not piece and at > begun and self._etag is not None:
+                            break  # the answer held less than was asked for: the rest is asked for next
                         if not piece:
                             raise S3ConnectionError(
                                 f"GetObject on s3://{self.bucket_name}/{self.key}: the body ended {end - at} bytes early",

@@ -117,6 +117,9 @@ class OddServer(Canned):
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: clients drop connections whose answer is not worth reading to its end."""
+
     def store(self, key: str, body: bytes, **headers: str) -> str:
         """Put an object there; return its etag without quotes."""
         digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
@@ -380,6 +383,7 @@ class _OddHandler(_Handler):
     """Writes an answer as the oddities say."""
 
     server: OddServer
+    wbufsize = 0  # 100 Continue goes out at once: botocore waits a second for it
 
     def _serve(self) -> None:
         path, _, query = self.path.partition("?")
