@@ -140,8 +140,8 @@ def complete(
 
     Raises:
         S3ObjectExists: The object is there already.
-        S3PreconditionFailed: It has another etag, or is gone; or ``outcome_unknown``. With ``retryable``: another write was under way (409),
-            nothing was written, and the whole upload may be sent again.
+        S3PreconditionFailed: It has another etag, or is gone; or ``outcome_unknown``. With ``retryable``: another write was under
+            way (409), nothing was written, and the whole upload may be sent again.
         S3Unsupported: The store does not honour the condition; nothing was written.
 
     Requests:

@@ -117,12 +117,6 @@ class _Handler(BaseHTTPRequestHandler):
             is_whole = body.endswith(b"0\r\n\r\n") if "Transfer-Encoding" in headers else headers["Content-Length"] == str(len(body))
             self.close_connection = not is_whole
 
-    def handle_expect_100(self) -> bool:
-        """Send ``100 Continue`` at once: left in the buffer, it costs the client a second of waiting for each PUT."""
-        go_on = super().handle_expect_100()
-        self.wfile.flush()
-        return go_on
-
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve
 
     def log_message(self, *_: Any) -> None:

@@ -98,6 +98,8 @@ class StrictS3:
         if asked.method == "DELETE":
             self.objects.pop(asked.key, None)
             return 204, {}, b""
+        if "versioning" in asked.query:
+            return document("VersioningConfiguration", "")
         found = self.objects.get(asked.key)
         if found is None:
             return refusal(404, "NoSuchKey")
