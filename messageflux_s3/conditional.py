@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from . import checksum, condition_probe, content
+from . import attributes, checksum, condition_probe, content
 from . import metadata as user_metadata
 from .condition_probe import Ability
 from .connection import Connection
@@ -46,11 +46,6 @@ Written = TypeVar("Written")
 
 CARRIED = 6
 """How many former write-ids an update carries forward, so that a writer whose answer was lost finds its own."""
-
-_DESCRIBING = (
-    "ContentType", "ContentEncoding", "ContentLanguage", "ContentDisposition", "CacheControl", "Expires", "StorageClass",
-    "ServerSideEncryption", "SSEKMSKeyId",
-)  # fmt: skip
 
 _ABILITIES: dict[str, tuple[Ability, Ability]] = {
     "PutObject": ("put_if_absent", "put_if_match"),
@@ -540,5 +535,5 @@ def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, byt
             retryable=True,
         )  # fmt: skip
     checksum.check_received(answer, before, bucket_name, key)
-    kept = {name: answer[name] for name in _DESCRIBING if answer.get(name)}
-    return found, before, {**kept, **content.kept_tags(connection, bucket_name, key, answer), "metadata": found.metadata}
+    kept = attributes.kept(answer, {}, bucket_name, key)
+    return found, before, {**kept, **attributes.kept_tags(connection, bucket_name, key, answer), "metadata": found.metadata}

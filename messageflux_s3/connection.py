@@ -140,6 +140,15 @@ class Connection:
         return self.client.meta.endpoint_url
 
     @property
+    def access_key(self) -> str | None:
+        """The access key that requests are signed with; None for none. May ask for credentials (a callable, a profile, boto3's chain)."""
+        if self.config.access_key is not None:
+            return self.config.access_key
+        with translating("connect"):
+            credentials = self.client._get_credentials()  # type: ignore[attr-defined]  # also of a client that the user made
+            return None if credentials is None else str(credentials.access_key)
+
+    @property
     def region(self) -> str:
         """The region that requests are signed for."""
         return self.client.meta.region_name

@@ -237,18 +237,6 @@ def encode_tags(tags: Mapping[str, str] | str) -> str:
     return urlencode(dict(tags), quote_via=quote)
 
 
-def kept_tags(connection: Connection, bucket_name: str, key: str, answer: Mapping[str, Any]) -> dict[str, str]:
-    """The tags of an object, as a parameter of the write that replaces it, where the answer to a GET or HEAD says that it has some.
-
-    Requests:
-        none, or 1 GET where there are tags
-    """
-    if not answer.get("TagCount"):
-        return {}
-    found = connection.call("GetObjectTagging", Bucket=bucket_name, Key=key)
-    return {"Tagging": encode_tags({tag["Key"]: tag["Value"] for tag in found["TagSet"]})}
-
-
 def as_int(value: Any) -> Any:
     """An object with ``__index__`` (a NumPy integer, say) as an int; anything else unchanged, for the caller to check."""
     return operator.index(value) if hasattr(type(value), "__index__") and not isinstance(value, int) else value

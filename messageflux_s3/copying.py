@@ -1,23 +1,32 @@
 """Copies: made by the store where it can, at any size; streamed through here between stores.
 
-This room knows connections, buckets' names and keys. A copy keeps content type and headers, metadata, tags and storage class unless told
-otherwise: S3 itself forgets the storage class always, and everything else for objects above 5 GiB.
+A copy keeps what the object has unless told otherwise: ``attributes.py`` lists what. S3 itself forgets the storage class and the encryption
+always, and everything else for objects above 5 GiB. A move deletes its source only where that is shown to be another place than the copy
+(``places.py``), and still what was copied.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from . import batch, conditional, content, transfer
+from . import attributes, batch, condition_probe, conditional, content, transfer
 from . import metadata as user_metadata
 from .connection import Connection
 from .content import Head
-from .errors import S3Error, S3ObjectChanged, S3PreconditionFailed, S3Unsupported
+from .errors import (
+    S3Error,
+    S3NoSuchBucket,
+    S3NoSuchItem,
+    S3ObjectChanged,
+    S3PreconditionFailed,
+    S3Unsupported,
+)
 from .lane import LaneRequest, LaneResponse
 from .multipart import MAX_PARTS, MultipartUpload
+from .places import Place, same_place
 from .subresources.tags import ObjectTags
 from .transfer import Call
 
@@ -26,27 +35,7 @@ PART_BYTES = 512 * 1024 * 1024
 _AT_ONCE = 32
 _ETAG = re.compile(rb"<ETag>(?:&quot;|&#34;|\")?([0-9A-Za-z-]+)")
 _REPLACES = "metadata of copies is replaced"
-_HEADERS = ("ContentType", "ContentEncoding", "ContentLanguage", "ContentDisposition", "CacheControl", "Expires")
-
-
-class Place(NamedTuple):
-    """Where an object is, or will be."""
-
-    connection: Connection
-    bucket_name: str
-    key: str
-    version_id: str | None = None
-
-    def is_same_store(self, other: Place) -> bool:
-        """Whether one request can name both."""
-        if self.connection is other.connection:
-            return True
-        mine, theirs = self.connection.config, other.connection.config
-        return (
-            self.connection.endpoint_url == other.connection.endpoint_url
-            and mine.access_key is not None
-            and mine.access_key == theirs.access_key
-        )
+_KEEPS_TAGS = "tags stay where metadata of copies is replaced"
 
 
 def copy(
@@ -81,34 +70,219 @@ def copy(
         1 HEAD, and 1 COPY on the server; above 5 GiB 1 per 512 MiB and 2; between stores 1 GET and an upload; where metadata is left out,
         once a store that is not AWS 1 HEAD more
     """
+    return _Copying(source, target, metadata, call, write_id, part_size_bytes, extra).make()
+
+
+class _Copying:
+    """One copy: what a HEAD showed of the source, and what is to be said of the copy."""
+
+    def __init__(
+        self,
+        source: Place,
+        target: Place,
+        metadata: Mapping[str, str] | None,
+        call: Call | None,
+        write_id: str,
+        part_size_bytes: int,
+        extra: Mapping[str, Any],
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._metadata = metadata
+        self._call = call
+        self._write_id = write_id
+        self._part_size_bytes = part_size_bytes
+        self._is_itself = same_place(source, target) is True
+        self._is_unchanged = source.version_id is None and metadata is None and not extra and call is None
+        self._given = content.s3_parameters(target.key, extra) if extra else {}
+        if "content_type" not in extra and "ContentType" not in extra:
+            self._given.pop("ContentType", None)  # the source's own, not one guessed from the new name
+        self.found: Mapping[str, Any] = {}
+        """boto3's answer to the HEAD of the source."""
+
+    def make(self) -> Head:
+        """Make the copy."""
+        source, target = self._source, self._target
+        self.found = _look(source)
+        self._head = Head.from_answer(self.found)
+        content.check_version(source.connection, self._head, source.bucket_name, source.key, source.version_id)
+        if self._is_itself and self._is_unchanged:
+            return self._head
+        self._parameters = attributes.kept(self.found, self._given, source.bucket_name, source.key, scope=_scope(source, target))
+        try:
+            return self._choose()()
+        except S3NoSuchBucket as error:
+            if error.operation not in ("CopyObject", "UploadPartCopy") or target.bucket_name == source.bucket_name:
+                raise
+            raise _missing_bucket(source, error) or error from error
+        except S3NoSuchItem as error:
+            if self._call is not None or error.operation not in ("CopyObject", "UploadPartCopy") or error.code == "NoSuchUpload":
+                raise
+            raise S3NoSuchItem(
+                f"s3://{source.bucket_name}/{source.key} was deleted while it was being copied", operation=error.operation,
+                bucket=source.bucket_name, key=source.key, code=error.code, status=error.status, request_id=error.request_id,
+            ) from error  # fmt: skip
+
+    def _choose(self) -> Callable[[], Head]:
+        """Choose how the copy is made."""
+        target = self._target
+        if not self._source.is_same_store(target):
+            return self._stream
+        if (self._head.size or 0) > MAX_COPIED_AT_ONCE:
+            return lambda: conditional.sending_again(target.connection, self._in_parts, lambda: True)
+        doubts = self._doubts()
+        if not doubts:
+            return self._at_once
+        # Without a second try nothing is tried: a condition allows none, and what is lost from the object itself cannot be read again.
+        may_try = self._call is None and not self._is_itself and all(target.connection.recall(doubt) is None for doubt in doubts)
+        return self._try_at_once if may_try else self._stream
+
+    def _doubts(self) -> list[str]:
+        """Name what a copy that replaces metadata may not do rightly on this store.
+
+        Not every store replaces metadata: rclone adds the new to the old. And not every store keeps tags then: radosgw drops them.
+        """
+        if not self._replaces_metadata or self._target.connection.is_aws:
+            return []
+        doubts = []
+        if self._dropped and not self._is_itself:
+            doubts.append(_REPLACES)
+        if self.found.get("TagCount") and "Tagging" not in self._given:
+            doubts.append(_KEEPS_TAGS)
+        return [doubt for doubt in doubts if not self._target.connection.recall(doubt)]
+
+    @property
+    def _replaces_metadata(self) -> bool:
+        return self._metadata is not None or bool(self._write_id) or any(name in self._given for name in attributes.CONTENT_HEADERS)
+
+    @property
+    def _dropped(self) -> set[str]:
+        """The names of the source's metadata that the copy is not to have."""
+        return set() if self._metadata is None else _raw_metadata(self.found).keys() - {name.lower() for name in self._metadata}
+
+    def _try_at_once(self) -> Head:
+        """Copy in one request, look whether the store did it rightly, and remember that."""
+        target, doubts = self._target, self._doubts()
+        copied = self._at_once()
+        made = target.connection.call("HeadObject", Bucket=target.bucket_name, Key=target.key)
+        rightly = {
+            _REPLACES: not self._dropped & _raw_metadata(made).keys(),
+            _KEEPS_TAGS: made.get("TagCount") == self.found.get("TagCount"),
+        }
+        for doubt in doubts:
+            target.connection.remember(doubt, rightly[doubt])
+        return copied if all(rightly[doubt] for doubt in doubts) else self._stream()
+
+    def _at_once(self) -> Head:
+        target = self._target
+        parameters = dict(self._parameters)
+        if self._replaces_metadata:
+            parameters |= {"Metadata": self._encoded_metadata(), "MetadataDirective": "REPLACE"}
+        else:
+            parameters = {name: value for name, value in parameters.items() if name not in attributes.CONTENT_HEADERS}
+        if "Tagging" in self._given:
+            parameters["TaggingDirective"] = "REPLACE"
+        make = self._call or target.connection.call
+        answer = make("CopyObject", Bucket=target.bucket_name, Key=target.key, CopySource=_copy_source(self._source), **parameters)
+        result = answer.get("CopyObjectResult") or answer
+        written = user_metadata.encode(self._metadata) if self._metadata is not None else _raw_metadata(self.found)
+        return Head.from_write(self._head.size, result.get("ETag"), answer.get("VersionId"), written)
+
+    def _in_parts(self) -> Head:
+        source, target, size, etag = self._source, self._target, self._head.size or 0, self._head.etag
+        parameters = {**self._parameters, **_kept_tags(source, self._given), "Metadata": self._encoded_metadata()}
+        part_size = max(self._part_size_bytes, -(-size // MAX_PARTS))
+        with MultipartUpload(
+            target.connection, target.bucket_name, target.key, parameters=parameters, concurrency=transfer.CONCURRENCY, copies_only=True
+        ) as multipart:
+            try:
+                for start in range(0, size, part_size):
+                    multipart.copy_part(_copy_source(source), start, min(start + part_size, size), if_match=etag)
+                multipart.settle()
+            except S3PreconditionFailed as error:
+                raise S3ObjectChanged(
+                    f"s3://{source.bucket_name}/{source.key} changed while it was being copied: its etag is no longer {etag}",
+                    operation="UploadPartCopy",
+                    bucket=source.bucket_name,
+                    key=source.key,
+                ) from error
+            answer = multipart.complete(self._call)
+        return Head.from_write(size, answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
+
+    def _stream(self) -> Head:
+        source, target = self._source, self._target
+        parameters = {**self._parameters, **_kept_tags(source, self._given)}
+        kept = dict(self._metadata if self._metadata is not None else user_metadata.decode(_raw_metadata(self.found)) or {})
+        if self._write_id:
+            kept[user_metadata.WRITE_ID] = self._write_id
+
+        def send() -> Head:
+            _, stream = content.get_stream(
+                source.connection, source.bucket_name, source.key, version_id=source.version_id, if_match=self._head.etag
+            )
+            with stream:
+                return transfer.upload(
+                    target.connection, target.bucket_name, target.key, stream, metadata=kept, call=self._call, **parameters
+                )
+
+        return conditional.sending_again(target.connection, send, lambda: True)
+
+    def _encoded_metadata(self) -> dict[str, str]:
+        kept = user_metadata.decode(_raw_metadata(self.found)) if self._metadata is None else self._metadata
+        mark = {user_metadata.WRITE_ID: self._write_id} if self._write_id else {}
+        return {**user_metadata.encode(kept), **mark}
+
+
+def _look(source: Place) -> dict[str, Any]:
+    """HEAD the source.
+
+    Raises:
+        S3NoSuchBucket: The bucket is missing, which a HEAD of an object does not tell.
+    """
     version = {} if source.version_id is None else {"VersionId": source.version_id}
-    found = source.connection.call("HeadObject", Bucket=source.bucket_name, Key=source.key, **version)
-    head = Head.from_answer(found)
-    itself = source.connection is target.connection and source[1:3] == target[1:3]
-    if itself and source.version_id is None and metadata is None and not extra and call is None:
-        return head
-    replaced = content.s3_parameters(target.key, extra) if extra else {}
-    if "content_type" not in extra and "ContentType" not in extra:
-        replaced.pop("ContentType", None)  # the source's own, not one guessed from the new name
-    if not source.is_same_store(target):
-        return _stream(source, target, found, head, metadata, replaced, call, write_id)
-    if (head.size or 0) > MAX_COPIED_AT_ONCE:
-        return conditional.sending_again(
-            target.connection,
-            lambda: _copy_in_parts(source, target, found, head, metadata, replaced, call, write_id, part_size_bytes),
-            lambda: True,
-        )
-    dropped = set() if metadata is None or itself else _raw_metadata(found).keys() - {name.lower() for name in metadata}
-    if not dropped or target.connection.is_aws or target.connection.recall(_REPLACES):
-        return _copy_at_once(source, target, found, head, metadata, replaced, call, write_id)
-    # Not every store replaces metadata: rclone adds the new to the old. Under a condition there is no second try, so that nothing is tried.
-    if call is None and target.connection.recall(_REPLACES) is None:
-        copied = _copy_at_once(source, target, found, head, metadata, replaced, call, write_id)
-        kept = dropped & (content.head(target.connection, target.bucket_name, target.key).metadata or {}).keys()
-        target.connection.remember(_REPLACES, not kept)
-        if not kept:
-            return copied
-    return _stream(source, target, found, head, metadata, replaced, call, write_id)
+    try:
+        return source.connection.call("HeadObject", Bucket=source.bucket_name, Key=source.key, **version)
+    except S3NoSuchItem as error:
+        missing = _missing_bucket(source, error)
+        if missing is None:
+            raise
+        raise missing from error
+
+
+def _missing_bucket(source: Place, error: S3Error) -> S3NoSuchBucket | None:
+    """The error to raise where the source's bucket is what is missing: stores name the target's bucket, or none. Requests: 1 HEAD."""
+    try:
+        source.connection.call("HeadBucket", Bucket=source.bucket_name)
+    except S3NoSuchBucket as missing:
+        return S3NoSuchBucket(
+            f"{error.operation} on s3://{source.bucket_name}/{source.key}: there is no bucket {source.bucket_name!r} to copy from",
+            operation=error.operation, bucket=source.bucket_name, key=source.key, code="NoSuchBucket", status=404,
+            request_id=missing.request_id,
+        )  # fmt: skip
+    except S3Error:
+        pass
+    return None
+
+
+def _scope(source: Place, target: Place) -> attributes.Scope:
+    """Say where the copy will be, seen from its source."""
+    if source.bucket_name == target.bucket_name and (source.is_same_store(target) or _is_likely_one_bucket(source, target)):
+        return "object" if source.key == target.key else "bucket"
+    if source.is_same_store(target):
+        return "store"
+    return "kind" if source.connection.preset == target.connection.preset else "elsewhere"
+
+
+def _is_likely_one_bucket(source: Place, target: Place) -> bool:
+    """Whether these are probably two addresses of one bucket, so that a copy onto itself must keep its encryption.
+
+    Where they are not, the other store refuses a KMS key that it does not have: nothing is lost.
+    """
+    try:
+        key = source.connection.access_key
+        return key is not None and key == target.connection.access_key and source.connection.preset == target.connection.preset
+    except S3Error:
+        return False
 
 
 class Copy(NamedTuple):
@@ -137,7 +311,7 @@ def copy_many(connection: Connection, bucket_name: str, copies: Iterable[Copy]) 
 
     def request_of(one: Copy) -> LaneRequest:
         target = Place(connection, bucket_name, one.target_key)
-        if one.size > content.KEPT_BYTES or not one.source.is_same_store(target) or one.source[1:3] == target[1:3]:
+        if one.size > content.KEPT_BYTES or not one.source.is_same_store(target) or same_place(one.source, target):
             return LaneRequest("PUT", "", tag=one)
         query = content.version_query(one.source.version_id)
         path = f"{one.source.bucket_name}/{quote(one.source.key, safe='/-._~')}"
@@ -167,102 +341,8 @@ def _copy_source(source: Place) -> dict[str, str]:
     return {"Bucket": source.bucket_name, "Key": source.key, **version}
 
 
-def _copy_at_once(
-    source: Place,
-    target: Place,
-    found: Mapping[str, Any],
-    head: Head,
-    metadata: Mapping[str, str] | None,
-    replaced: dict[str, Any],
-    call: Call | None,
-    write_id: str,
-) -> Head:
-    parameters = dict(replaced)
-    if found.get("StorageClass"):
-        parameters.setdefault("StorageClass", found["StorageClass"])
-    if metadata is not None or write_id or any(name in replaced for name in _HEADERS):
-        parameters = {**_described(found, metadata, write_id), **parameters, "MetadataDirective": "REPLACE"}
-    if "Tagging" in replaced:
-        parameters["TaggingDirective"] = "REPLACE"
-    make = call or target.connection.call
-    answer = make("CopyObject", Bucket=target.bucket_name, Key=target.key, CopySource=_copy_source(source), **parameters)
-    result = answer.get("CopyObjectResult") or answer
-    written = user_metadata.encode(metadata) if metadata is not None else _raw_metadata(found)
-    return Head.from_write(head.size, result.get("ETag"), answer.get("VersionId"), written)
-
-
-def _copy_in_parts(
-    source: Place,
-    target: Place,
-    found: Mapping[str, Any],
-    head: Head,
-    metadata: Mapping[str, str] | None,
-    replaced: dict[str, Any],
-    call: Call | None,
-    write_id: str,
-    part_size_bytes: int,
-) -> Head:
-    size = head.size or 0
-    parameters = {**_described(found, metadata, write_id), **_kept_tags(source, replaced), **replaced}
-    if found.get("StorageClass"):
-        parameters.setdefault("StorageClass", found["StorageClass"])
-    part_size = max(part_size_bytes, -(-size // MAX_PARTS))
-    with MultipartUpload(
-        target.connection, target.bucket_name, target.key, parameters=parameters, concurrency=transfer.CONCURRENCY, copies_only=True
-    ) as multipart:
-        try:
-            for start in range(0, size, part_size):
-                multipart.copy_part(_copy_source(source), start, min(start + part_size, size), if_match=head.etag)
-            multipart.settle()
-        except S3PreconditionFailed as error:
-            raise S3ObjectChanged(
-                f"s3://{source.bucket_name}/{source.key} changed while it was being copied: its etag is no longer {head.etag}",
-                operation="UploadPartCopy",
-                bucket=source.bucket_name,
-                key=source.key,
-            ) from error
-        answer = multipart.complete(call)
-    return Head.from_write(size, answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
-
-
-def _stream(
-    source: Place,
-    target: Place,
-    found: Mapping[str, Any],
-    head: Head,
-    metadata: Mapping[str, str] | None,
-    replaced: dict[str, Any],
-    call: Call | None,
-    write_id: str,
-) -> Head:
-    parameters = {**_described(found, metadata), **_kept_tags(source, replaced), **replaced}
-    parameters.pop("Metadata")
-    if found.get("StorageClass") and source.connection.preset == target.connection.preset:
-        parameters.setdefault("StorageClass", found["StorageClass"])
-    kept = dict(metadata if metadata is not None else user_metadata.decode(_raw_metadata(found)) or {})
-    if write_id:
-        kept[user_metadata.WRITE_ID] = write_id
-
-    def send() -> Head:
-        _, stream = content.get_stream(
-            source.connection, source.bucket_name, source.key, version_id=source.version_id, if_match=head.etag
-        )
-        with stream:
-            return transfer.upload(target.connection, target.bucket_name, target.key, stream, metadata=kept, call=call, **parameters)
-
-    return conditional.sending_again(target.connection, send, lambda: True)
-
-
 def _raw_metadata(found: Mapping[str, Any]) -> dict[str, str]:
     return {name.lower(): value for name, value in (found.get("Metadata") or {}).items() if name.lower() != user_metadata.WRITE_ID}
-
-
-def _described(found: Mapping[str, Any], metadata: Mapping[str, str] | None, write_id: str = "") -> dict[str, Any]:
-    """What a HEAD said of the source, as parameters of a write."""
-    kept = user_metadata.decode(_raw_metadata(found)) if metadata is None else metadata
-    headers = {name: found[name] for name in _HEADERS if found.get(name)}
-    mark = {user_metadata.WRITE_ID: write_id} if write_id else {}
-    return {**headers, "Metadata": {**user_metadata.encode(kept), **mark}}
 
 
 def _kept_tags(source: Place, replaced: Mapping[str, Any]) -> dict[str, str]:
@@ -279,26 +359,113 @@ def _kept_tags(source: Place, replaced: Mapping[str, Any]) -> dict[str, str]:
     return {"Tagging": content.encode_tags(tags)} if tags else {}
 
 
+class Move(NamedTuple):
+    """A move half done: the copy is there, the source is not deleted yet."""
+
+    source: Place
+    target: Place
+    found: Mapping[str, Any]
+    copied: Head
+    write_id: str
+    is_itself: bool
+
+
 def move(source: Place, target: Place, **changes: Any) -> Head:
-    """Copy an object and delete it where it was. Moved onto itself, nothing happens.
+    """Copy an object and delete it where it was. Moved onto itself, whatever its places are called, it stays.
 
     Raises:
+        S3ObjectChanged: The source was written meanwhile; it is still there, and so is the copy.
+        S3Unsupported: The store does not show whether the two places are one; nothing was deleted.
         S3Error: The copy did not arrive whole; the source is still there.
 
     Requests:
-        those of ``copy``, 1 HEAD and 1 DELETE
+        those of ``copy``, 2 HEAD (1 where the store honours If-Match on DELETE, and the places certainly differ) and 1 DELETE
     """
-    if source.connection is target.connection and source[1:3] == target[1:3]:
-        return copy(source, target, **changes)
-    written = copy(source, target, **changes)
+    return finish_move(begin_move(source, target, **changes))
+
+
+def begin_move(source: Place, target: Place, *, metadata: Mapping[str, str] | None = None, **extra: Any) -> Move:
+    """Make the copy of a move. Nothing is deleted yet.
+
+    Where names cannot show that the two places differ, the copy carries a random id in its metadata.
+
+    Requests:
+        those of ``copy``
+    """
+    same = same_place(source, target)
+    write_id = conditional.new_write_id() if same is None else ""
+    copying = _Copying(source, target, metadata, None, write_id, PART_BYTES, extra)
+    copied = copying.make()
+    return Move(source, target, copying.found, copied, write_id, same is True)
+
+
+def finish_move(begun: Move) -> Head:
+    """Delete the source of a move: only if the copy is there, the source is another place, and still what was copied.
+
+    Without If-Match on DELETE, a write that arrives between the last HEAD and the DELETE is lost; in a versioned bucket it is a version
+    below the delete marker.
+
+    Requests:
+        2 HEAD (1 where the store honours If-Match on DELETE, and the places certainly differ) and 1 DELETE
+    """
+    source, target, copied = begun.source, begun.target, begun.copied
+    if begun.is_itself:
+        return copied
     arrived = content.head(target.connection, target.bucket_name, target.key)
-    if arrived.size != written.size:
-        raise S3Error(
-            f"s3://{target.bucket_name}/{target.key} has {arrived.size} bytes, its source {written.size}: the source was not deleted",
-            operation="CopyObject",
-            bucket=target.bucket_name,
-            key=target.key,
-        )
+    if arrived.size != copied.size:
+        raise _not_deleted(begun, f"has {arrived.size} bytes, its source {copied.size}")
+    if begun.write_id and begun.write_id not in (arrived.write_id or "").split():
+        raise _not_deleted(begun, "does not show the id that was written with it, so that it may be the source itself", S3Unsupported)
     version = {} if source.version_id is None else {"VersionId": source.version_id}
-    source.connection.call("DeleteObject", Bucket=source.bucket_name, Key=source.key, **version)
-    return written
+    etag = content.unquoted(begun.found.get("ETag"))
+    is_conditional = source.version_id is None and etag is not None and _honours_if_match(source)
+    if begun.write_id or not is_conditional:
+        try:
+            now = source.connection.call("HeadObject", Bucket=source.bucket_name, Key=source.key, **version)
+        except S3NoSuchItem:
+            return copied  # deleted by others
+        if begun.write_id and begun.write_id in (Head.from_answer(now).write_id or "").split():
+            return copied  # the source is the copy
+        if any(begun.found.get(name) != now.get(name) for name in ("ETag", "ContentLength", "LastModified", "VersionId")):
+            raise _changed(begun)
+    if not is_conditional:
+        source.connection.call("DeleteObject", Bucket=source.bucket_name, Key=source.key, **version)
+        return copied
+    try:
+        conditional.delete(source.connection, source.bucket_name, source.key, if_match=str(etag))
+    except S3PreconditionFailed as error:
+        if error.outcome_unknown:
+            raise
+        raise _changed(begun) from error
+    return copied
+
+
+def _honours_if_match(source: Place) -> bool:
+    """Whether a DELETE under a condition is known to be honoured. It is not probed for: the probe costs more than most moves."""
+    connection = source.connection
+    if connection.is_aws:
+        return True
+    if connection.capabilities.delete_if_match != "honoured":
+        return False
+    return not condition_probe.is_versioned(connection, source.bucket_name)
+
+
+def _changed(begun: Move) -> S3ObjectChanged:
+    source, target = begun.source, begun.target
+    return S3ObjectChanged(
+        f"s3://{source.bucket_name}/{source.key} was written while it was being moved to s3://{target.bucket_name}/{target.key}: "
+        "it was not deleted. Move it again.",
+        operation="DeleteObject",
+        bucket=source.bucket_name,
+        key=source.key,
+    )
+
+
+def _not_deleted(begun: Move, why: str, error: type[S3Error] = S3Error) -> S3Error:
+    target = begun.target
+    return error(
+        f"s3://{target.bucket_name}/{target.key} {why}: the source was not deleted",
+        operation="CopyObject",
+        bucket=target.bucket_name,
+        key=target.key,
+    )

@@ -32,7 +32,7 @@ from types import TracebackType
 from typing import IO, Any, Literal, NamedTuple, cast
 from urllib.parse import quote
 
-from . import checksum, conditional, content
+from . import attributes, checksum, conditional, content
 from . import metadata as user_metadata
 from .condition_probe import Ability
 from .connection import Connection
@@ -776,13 +776,12 @@ class ObjectWriter(io.BufferedIOBase):
         self._base = _Base(size, base.etag, " ".join((base.write_id or "").split()[: conditional.CARRIED]))
         self._position = size
         # It stays what it was, where nothing else is asked for.
-        kept: dict[str, Any] = {name: answer[name] for name in _KEPT if answer.get(name)}
-        kept |= content.kept_tags(self._connection, self._bucket_name, self.name, answer)
-        kept["Metadata"] = user_metadata.encode(base.metadata)
         asked = content.s3_parameters("", {name: value for name, value in self._given.items() if name != "metadata"})
-        if self._given["metadata"] is not None:
-            asked["Metadata"] = self._parameters["Metadata"]
-        self._parameters = {**kept, **asked}
+        if "Tagging" not in asked:
+            asked |= attributes.kept_tags(self._connection, self._bucket_name, self.name, answer)
+        is_described = self._given["metadata"] is not None
+        asked["Metadata"] = self._parameters["Metadata"] if is_described else user_metadata.encode(base.metadata)
+        self._parameters = attributes.kept(answer, asked, self._bucket_name, self.name)
 
     # -- a file's own ---------------------------------------------------------------------------------------------------------------
 
@@ -1170,9 +1169,6 @@ def _drop_unclosed() -> None:
 atexit.register(_drop_unclosed)
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
     os.register_at_fork(after_in_child=_unclosed.clear)  # they are the parent's to close
-
-
-_KEPT = ("ContentType", "ContentEncoding", "ContentLanguage", "ContentDisposition", "CacheControl")
 
 
 class TextWriter(io.TextIOWrapper):

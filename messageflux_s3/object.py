@@ -18,6 +18,7 @@ from . import (
     copying,
     file_target,
     fileio,
+    places,
     presigning,
     preview,
     show,
@@ -538,6 +539,7 @@ class S3Object:
 
         Raises:
             S3NoSuchItem: There is no such object.
+            S3NoSuchBucket: One of the two buckets is missing; ``error.bucket`` says which.
             S3ObjectExists: With ``if_absent``: the target is there already.
             S3PreconditionFailed: With ``if_match``: the target has another etag; or ``outcome_unknown``.
             S3Unsupported: The store does not honour conditions on copies; nothing was copied.
@@ -564,7 +566,12 @@ class S3Object:
         return S3Object._of(there._bucket, there._key, head=copied)
 
     def move_to(self, target: str | S3Object, *, metadata: Mapping[str, str] | None = None, **extra: Any) -> S3Object:
-        """Copy the object, and delete it here once the copy is there. Moved onto its own key, it stays.
+        """Copy the object, and delete it here once the copy is there. Moved onto itself it stays, whatever its places are called.
+
+        Where names do not show that the two places differ (another address, another bucket), the copy carries a random id in its metadata,
+        hidden from ``metadata``; if the object here then shows it, both are one place, and nothing is deleted. In a versioned bucket a
+        delete marker hides what was here. Where the store is not known to honour ``If-Match`` on DELETE, a write that arrives between the
+        last look and the DELETE is lost.
 
         Args:
             target: A key in the same bucket, or a handle.
@@ -574,8 +581,12 @@ class S3Object:
         Returns:
             The handle of where it is now.
 
+        Raises:
+            S3ObjectChanged: The object was written while it was being moved: it is still here, and the copy is there.
+            S3Unsupported: The store does not show whether both places are one; the object is still here.
+
         Requests:
-            those of ``copy_to``, 1 HEAD, 1 DELETE
+            those of ``copy_to``, 2 HEAD (1 within a bucket of AWS), 1 DELETE
         """
         there = self._target(target)
         written = copying.move(self._place(), there._place(), metadata=metadata, **extra)
@@ -589,8 +600,8 @@ class S3Object:
             return self._bucket.object(target)
         raise TypeError(f"target must be a key in the same bucket or an S3Object, not {type(target).__name__}")
 
-    def _place(self) -> copying.Place:
-        return copying.Place(self._bucket._connection, self._bucket.name, self._key, self._version_id)
+    def _place(self) -> places.Place:
+        return places.Place(self._bucket._connection, self._bucket.name, self._key, self._version_id)
 
     def presigned_url(
         self,

@@ -22,6 +22,8 @@ FLOORS: dict[str, list[str]] = {
     "second": [
         "checksum",
         "content",
+        "attributes",
+        "places",
         "multipart",
         "condition_probe",
         "conditional",

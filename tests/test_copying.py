@@ -14,9 +14,12 @@ from messageflux_s3 import (
     S3BatchError,
     S3Bucket,
     S3Error,
+    S3NoSuchBucket,
     S3NoSuchItem,
+    S3Object,
     S3ObjectChanged,
     S3ObjectExists,
+    S3Store,
     S3Unsupported,
     copying,
 )
@@ -214,3 +217,65 @@ def test_a_query_copied_onto_itself_stays(moto_bucket: S3Bucket) -> None:
     moto_bucket.put_objects([("a", "1"), ("b", "2")])
     assert [copied.key for copied in moto_bucket.find().copy_to(moto_bucket)] == ["a", "b"]
     assert [obj.text for obj in moto_bucket.find()] == ["1", "2"]
+
+
+@pytest.mark.parametrize("way", ["at once", "in parts", "with metadata", "a query", "a move", "between stores"])
+def test_a_copy_names_the_bucket_that_is_missing(bucket: S3Bucket, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two, whichever it is; a HEAD of an object does not tell."""
+    obj, missing = bucket.put_object("k", b"x"), bucket.store.bucket(f"{bucket.name}-missing")
+    if way == "in parts":
+        monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 0)
+
+    def make(source: S3Object, target: S3Object) -> object:
+        if way == "between stores":
+            url = str(bucket.store.config.endpoint_url).replace("127.0.0.1", "localhost")
+            target = S3Bucket(target.bucket_name, S3Store(bucket.store.config.replace(endpoint_url=url)))[target.key]
+        if way == "a move":
+            return source.move_to(target)
+        return source.copy_to(target, metadata={"a": "1"} if way == "with metadata" else None)
+
+    if way != "a query":
+        with pytest.raises(S3NoSuchBucket) as caught:
+            make(missing["k"], obj)
+        assert (caught.value.bucket, caught.value.code) == (missing.name, "NoSuchBucket")
+        with pytest.raises(S3NoSuchBucket) as caught:
+            make(obj, missing["k"])
+        assert caught.value.bucket == missing.name
+    else:
+        with pytest.raises(S3BatchError) as failed:
+            bucket.find().copy_to(missing)
+        assert isinstance(failed.value.failures[0].error, S3NoSuchBucket)
+    assert obj.reload().body == b"x"
+
+
+@pytest.mark.parametrize("operation", ["CopyObject", "UploadPartCopy"])
+@pytest.mark.parametrize("missing", ["bkt", "target"])
+def test_a_bucket_that_goes_during_a_copy_is_named(
+    canned: Canned, operation: str, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the store's answer names the other one, or none; a HEAD of the source's bucket tells."""
+    if operation == "UploadPartCopy":
+        monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 0)
+
+    def serve(asked: Asked) -> Answer:
+        if asked.method == "HEAD" and not asked.key:
+            return (404, {}, b"") if missing == "bkt" else (200, {}, b"")
+        if asked.method == "HEAD":
+            return content_of(asked, b"x")
+        if asked.method == "POST":
+            return document("InitiateMultipartUploadResult", "<UploadId>U</UploadId>")
+        return (204, {}, b"") if asked.method == "DELETE" else refusal(404, "NoSuchBucket")
+
+    canned.answer = serve
+    store = canned.connect()
+    with pytest.raises(S3NoSuchBucket) as caught:
+        store.bucket("bkt")["k"].copy_to(store.bucket("target")["k"], tags={})
+    assert caught.value.bucket == missing
+
+
+def test_a_source_that_goes_during_a_copy_is_named(canned: Canned) -> None:
+    """By its own key, not by the target's."""
+    canned.answer = lambda asked: content_of(asked, b"x") if asked.method == "HEAD" else refusal(404, "NoSuchKey")
+    with pytest.raises(S3NoSuchItem, match="s3://bkt/k was deleted while it was being copied") as caught:
+        canned.bucket()["k"].copy_to("other")
+    assert caught.value.key == "k"

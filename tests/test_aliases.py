@@ -1,0 +1,234 @@
+"""Operations with two places, where both are one place under two names: the object is there afterwards, error or no error."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from canned import Answer, Asked, Canned, content_of, document, refusal
+from counting import Recorder
+from servers import Server
+
+import messageflux_s3
+from messageflux_s3 import (
+    S3Bucket,
+    S3Error,
+    S3Object,
+    S3ObjectChanged,
+    S3Store,
+    S3Unsupported,
+)
+
+BODY, METADATA, TAGS = b"worth keeping", {"name": "value", "zoe": "Zoë"}, {"t": "1"}
+
+
+# -- one place, written in every way -------------------------------------------------------------------------------------------------
+
+
+def _other_host(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:
+    return server.connect(endpoint_url=server.endpoint_url.replace("127.0.0.1", "localhost")).bucket(name)
+
+
+def _other_address(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:
+    return server.connect(endpoint_url=server.endpoint_url.replace("127.0.0.1", "127.1")).bucket(name)
+
+
+def _trailing_slash(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:
+    return server.connect(endpoint_url=server.endpoint_url + "/").bucket(name)
+
+
+def _upper_case(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:
+    return server.connect(endpoint_url=server.endpoint_url.replace("127.0.0.1", "LOCALHOST").replace("http", "HTTP")).bucket(name)
+
+
+def _other_timeout(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:
+    return server.connect(read_timeout=17).bucket(name)
+
+
+def _credentials_of_the_environment(server: Server, name: str, patch: pytest.MonkeyPatch) -> S3Bucket:
+    patch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
+    patch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
+    return messageflux_s3.connect(server.endpoint_url, region="us-east-1", read_timeout=18).bucket(name)
+
+
+def _credentials_of_a_callable(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:
+    return server.connect(credentials=lambda: {"access_key": server.access_key, "secret_key": server.secret_key}).bucket(name)
+
+
+def _boto3_resource(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:
+    session = boto3.Session(server.access_key, server.secret_key, region_name="us-east-1")
+    config = Config(request_checksum_calculation="when_required", response_checksum_validation="when_required")
+    return S3Bucket(name, session.resource("s3", endpoint_url=server.endpoint_url, config=config))
+
+
+def _addressing_style(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:
+    return server.connect(addressing_style="path").bucket(name)
+
+
+def _proxy(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:
+    return server.connect(endpoint_url=Recorder(server.endpoint_url).endpoint_url).bucket(name)  # its threads are daemons
+
+
+def _other_credentials(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:
+    if server.name != "moto":
+        pytest.skip("this server has one pair of keys")
+    return server.connect(access_key="another-access-key", secret_key=server.secret_key).bucket(name)
+
+
+ALIASES: list[Callable[[Server, str, pytest.MonkeyPatch], S3Bucket]] = [
+    _other_host, _other_address, _trailing_slash, _upper_case, _other_timeout, _credentials_of_the_environment, _credentials_of_a_callable,
+    _boto3_resource, _addressing_style, _proxy, _other_credentials,
+]  # fmt: skip
+
+
+@pytest.fixture(params=ALIASES, ids=lambda make: make.__name__.strip("_"))
+def alias(request: pytest.FixtureRequest, server: Server, bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> S3Bucket:
+    """The bucket under another name."""
+    found: S3Bucket = request.param(server, bucket.name, monkeypatch)
+    return found
+
+
+OPERATIONS: list[Callable[[S3Object, S3Bucket], object]] = [
+    lambda obj, alias: obj.move_to(alias[obj.key]),
+    lambda obj, alias: obj.move_to(alias[obj.key], metadata=METADATA),
+    lambda obj, alias: obj.move_to(alias[obj.key], cache_control="no-store"),
+    lambda obj, alias: alias[obj.key].move_to(obj),
+    lambda obj, alias: obj.copy_to(alias[obj.key]),
+    lambda obj, alias: obj.copy_to(alias[obj.key], metadata=METADATA),
+    lambda obj, alias: alias[obj.key].copy_to(obj, cache_control="no-store"),
+    lambda obj, alias: obj.bucket.find(prefix=obj.key).copy_to(alias),
+    lambda obj, alias: alias.find(prefix=obj.key).copy_to(obj.bucket),
+    lambda obj, alias: alias.copy_object(obj.key, obj.key),
+]
+
+
+def test_an_object_stays_whatever_its_place_is_called(bucket: S3Bucket, alias: S3Bucket, server: Server) -> None:
+    """Every operation with two places either succeeds or raises; the object is there afterwards, as it was."""
+    extra: dict[str, Any] = {"tags": TAGS} if server.name == "moto" else {}  # rclone keeps no tags
+    for number, operation in enumerate(OPERATIONS):
+        obj = bucket.put_object(f"d{number}/k", BODY, METADATA, content_type="text/x", **extra)
+        with contextlib.suppress(S3Error):
+            operation(obj, alias)
+        fresh = bucket.object(obj.key)
+        found = fresh.metadata
+        found.pop("mtime", None)  # rclone's own
+        assert (number, fresh.body, found, fresh.content_type) == (number, BODY, METADATA, "text/x")
+        if extra:
+            assert (number, dict(fresh.tags.get())) == (number, TAGS)
+
+
+# -- what the decision rests on ------------------------------------------------------------------------------------------------------
+
+
+class Gateway:
+    """A scripted store, all of whose names may stand for one place."""
+
+    def __init__(self, canned: Canned, names: Callable[[str], str] = lambda key: key) -> None:
+        self.objects: dict[str, tuple[bytes, dict[str, str]]] = {}
+        self.on_copied: Callable[[], object] = lambda: None
+        self.keeps_metadata = True
+        self._names = names
+        canned.answer = self._serve
+
+    def _serve(self, asked: Asked) -> Answer:
+        key = self._names(asked.key)
+        if asked.method == "DELETE":
+            self.objects.pop(key, None)
+            return 204, {}, b""
+        if asked.method == "PUT":
+            metadata = {name: value for name, value in asked.headers.items() if name.startswith("x-amz-meta")}
+            source = asked.headers.get("x-amz-copy-source")
+            if source is None:
+                self.objects[key] = asked.body, metadata
+                self.on_copied()
+                return 200, {"ETag": '"e"'}, b""
+            body, kept = self.objects[self._names(source.partition("/")[2])]
+            is_replaced = asked.headers.get("x-amz-metadata-directive") == "REPLACE" and self.keeps_metadata
+            self.objects[key] = body, metadata if is_replaced else kept
+            self.on_copied()
+            return document("CopyObjectResult", "<ETag>e</ETag>")
+        if key not in self.objects:
+            return refusal(404, "NoSuchKey")
+        body, metadata = self.objects[key]
+        status, headers, content = content_of(asked, body, hashlib.md5(body).hexdigest())  # type: ignore[misc]
+        return status, {**headers, **metadata}, content
+
+
+@pytest.mark.parametrize(
+    ("key", "other"), [("a", "a/"), ("a//b", "a/b"), ("A", "a"), ("./a", "a"), ("x/../a", "a"), ("caf\u00e9", "cafe\u0301"), ("a", "a.")]
+)
+def test_an_object_stays_where_a_store_normalizes_keys(canned: Canned, key: str, other: str) -> None:
+    """As a gateway over a file system does: two keys, one file."""
+    gateway = Gateway(canned, lambda _: "the one file")
+    bucket = canned.bucket()
+    for source, target in ((key, other), (other, key)):
+        gateway.objects["the one file"] = BODY, {}
+        bucket[source].move_to(target)
+        assert gateway.objects["the one file"][0] == BODY
+
+
+def test_a_bucket_may_have_two_names(canned: Canned) -> None:
+    """An access point, an alias, or a linked folder."""
+    gateway = Gateway(canned)
+    gateway.objects["k"] = BODY, {}
+    store = canned.connect()
+    store.bucket("bkt")["k"].move_to(store.bucket("bkt-alias")["k"])
+    assert gateway.objects["k"][0] == BODY
+
+
+def test_nothing_is_deleted_where_the_copy_does_not_show_its_id(canned: Canned) -> None:
+    """A store that drops metadata cannot show whether two places are one."""
+    gateway = Gateway(canned)
+    gateway.objects["k"], gateway.keeps_metadata = (BODY, {}), False
+    store = canned.connect()
+    with pytest.raises(S3Unsupported, match="the source was not deleted"):
+        store.bucket("bkt")["k"].move_to(store.bucket("bkt-alias")["k"])
+    assert gateway.objects["k"][0] == BODY
+
+
+@pytest.mark.parametrize("preset", ["other", "aws"])
+def test_what_was_written_during_a_move_is_not_deleted(canned: Canned, preset: Any) -> None:
+    """Between the copy and the deletion: the newer object stays, and the error says so."""
+    gateway = Gateway(canned)
+    gateway.objects["k"] = BODY, {}
+    serve = canned.answer
+
+    def compare(asked: Asked) -> Answer:
+        etag = asked.headers.get("if-match", "").strip('"')
+        if asked.method == "DELETE" and etag and etag != hashlib.md5(gateway.objects[asked.key][0]).hexdigest():
+            return refusal(412, "PreconditionFailed")
+        return serve(asked)
+
+    canned.answer = compare
+    gateway.on_copied = lambda: gateway.objects.update(k=(b"newer", {}))
+    with pytest.raises(S3ObjectChanged, match=r"bkt/k was written while it was being moved.*not deleted"):
+        canned.bucket(preset=preset)["k"].move_to("moved")
+    assert (gateway.objects["k"][0], gateway.objects["moved"][0]) == (b"newer", BODY)
+
+
+def test_a_move_between_places_that_differ_leaves_no_visible_id(moto_store: S3Store, moto_bucket: S3Bucket) -> None:
+    """The source is gone, the copy is whole; the id is hidden from its metadata."""
+    other = moto_store.create_bucket(f"{moto_bucket.name}-2")
+    moved = moto_bucket.put_object("k", BODY, METADATA, tags=TAGS).move_to(other["k"]).reload()
+    assert (moved.body, moved.metadata, dict(moved.tags.get()), moto_bucket["k"].exists()) == (BODY, METADATA, TAGS, False)
+
+
+@pytest.mark.parametrize("kind", ["moto", "localstack", "radosgw"])
+def test_moves_on_real_servers(request: pytest.FixtureRequest, kind: str) -> None:
+    """To another bucket, and onto itself by another address; metadata and tags stay, also on a store whose copies drop them."""
+    server: Server = request.getfixturevalue(kind)
+    one, two = (server.connect().create_bucket(f"t-{uuid.uuid4().hex[:16]}") for _ in range(2))
+    alias = server.connect(endpoint_url=server.endpoint_url.replace("127.0.0.1", "localhost")).bucket(two.name)
+    metadata = {"name": "value"}
+    moved = one.put_object("k", BODY, metadata, tags=TAGS).move_to(two["k"])
+    for target in (alias["k"], two["k"]):
+        moved = moved.move_to(target)
+        fresh = two.object("k")
+        assert (fresh.body, fresh.metadata, dict(fresh.tags.get()), one["k"].exists()) == (BODY, metadata, TAGS, False)
+    two["k"].delete()
