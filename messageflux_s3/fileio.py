@@ -469,6 +469,10 @@ class ObjectReader(io.RawIOBase):
         self._position = base + offset
         return self._position
 
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read up to ``size`` bytes, or all the rest (without a size, and with None as Python's own raw files do)."""
+        return cast(bytes, super().read(-1 if size is None else size))
+
     def readinto(self, buffer: Any) -> int:
         """Fill the buffer, or as much of it as there are bytes left; 0 at the end."""
         self._check_open()
@@ -838,7 +842,7 @@ class ObjectWriter(io.BufferedIOBase):
     def _write_local(self, view: memoryview) -> None:
         """Write into the temporary file; one that grows beyond a part goes to the disk before, so that no gap is filled in memory."""
         assert self._local is not None
-        if self.mode == "ab":
+        if self.mode == "ab" and view.nbytes:
             self._local.seek(0, io.SEEK_END)  # as with the builtin, every write appends
         if self._local.tell() + view.nbytes > PART_BYTES:
             self._local.rollover()

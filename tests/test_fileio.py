@@ -1214,6 +1214,8 @@ def test_sizes_and_offsets_may_be_any_object_with_index(quick: HttpStore, quick_
         with quick_object.open(buffering=0) as raw:
             assert raw.read(IntLike(size)) == body[: min(size, 65_536)]
             assert raw.seek(IntLike(size), IntLike(io.SEEK_SET)) == size
+            assert raw.read(None) == body[size:]
+            raw.seek(size)
             assert raw.readline(IntLike(1)) == body[size : size + 1]
         with quick_object.body_stream as stream:
             assert stream.read(IntLike(size)) == body[:size]  # type: ignore[arg-type]
