@@ -175,11 +175,12 @@ class Lane:
     @contextmanager
     def left_aside(self) -> Iterator[None]:
         """In this block and on this thread everything is left to boto3."""
-        self._aside.is_on = True
+        was_on = getattr(self._aside, "is_on", False)
         try:
+            self._aside.is_on = True
             yield
         finally:
-            self._aside.is_on = False
+            self._aside.is_on = was_on
 
     # -- one request -------------------------------------------------------------------------------
 
@@ -214,9 +215,7 @@ class Lane:
         wire = self._take(endpoint.address)
         if wire is not None:
             try:
-                return self._finish(
-                    self._exchange(wire, request, data, body_limit, target), endpoint, headers_if_larger
-                )
+                response = self._exchange(wire, request, data, body_limit, target)
             except (OSError, Refused) as error:
                 wire.close()
                 # A kept-alive connection may have been closed by the server while it waited; no answer,
@@ -228,10 +227,12 @@ class Lane:
             except BaseException:
                 wire.close()
                 raise
+            else:
+                return self._finish(wire, response, endpoint, headers_if_larger)
         wire = _Wire(endpoint.address)
         try:
             self._open(wire)
-            return self._finish(self._exchange(wire, request, data, body_limit, target), endpoint, headers_if_larger)
+            response = self._exchange(wire, request, data, body_limit, target)
         except (OSError, Refused) as error:
             wire.close()
             self.give_up(request, endpoint, error)
@@ -239,6 +240,7 @@ class Lane:
         except BaseException:
             wire.close()
             raise
+        return self._finish(wire, response, endpoint, headers_if_larger)
 
     def begin(self, request: LaneRequest, *, body_limit: int = BODY_LIMIT) -> Pending | None:
         """Send one request, and leave its answer for later.
@@ -327,11 +329,6 @@ class Lane:
                 break
         response = reader.response()
         self.check(response)
-        if reader.keeps_alive:
-            wire.served += 1
-            self._put_back(wire)
-        else:
-            wire.close()
         return response
 
     def check(self, response: LaneResponse) -> None:
@@ -345,8 +342,17 @@ class Lane:
             raise Refused("the body does not agree with its checksum")
 
     def _finish(
-        self, response: LaneResponse, endpoint: Endpoint, headers_if_larger: bool
+        self, wire: _Wire, response: LaneResponse, endpoint: Endpoint, headers_if_larger: bool
     ) -> LaneResponse | None:
+        """Free the connection and hand the answer over.
+
+        Not inside a ``try`` that closes the connection: once it is back among the idle ones it may be another thread's.
+        """
+        if wire.reader.keeps_alive:
+            wire.served += 1
+            self._put_back(wire)
+        else:
+            wire.close()
         endpoint.succeeded()
         return response if headers_if_larger or not response.too_large else None
 
@@ -365,7 +371,7 @@ class Lane:
                 wire = self._idle.pop()
             except IndexError:  # pragma: no cover - another thread took the last one just now
                 return None
-            if wire.idle_since < oldest:
+            if wire.idle_since < oldest or wire.sock is None:
                 wire.close()
             elif wire.address == address:
                 if wire.sock is not None and wire.sock.gettimeout() != self.read_timeout:
@@ -480,7 +486,7 @@ class Pending:
         if wire is None or lane.gate.is_forked():
             return lane.send(request, body_limit=limit)
         try:
-            return lane._finish(lane._receive(wire, request, limit), self._endpoint, headers_if_larger=False)
+            response = lane._receive(wire, request, limit)
         except (OSError, Refused) as error:
             wire.close()
             if wire.served and not wire.reader.has_begun and not isinstance(error, TimeoutError):
@@ -490,6 +496,7 @@ class Pending:
         except BaseException:
             wire.close()
             raise
+        return lane._finish(wire, response, self._endpoint, headers_if_larger=False)
 
     def close(self) -> None:
         """Give the answer up, unless it was taken."""
@@ -848,14 +855,16 @@ class _Stream:
         """Give free connections back and close those with an answer under way."""
         if os.getpid() != self._pid:
             self._forget_after_fork()
-        for wire in self._idle:
-            self._unwatch(wire)
+        # First, and as a whole: what is registered there need not agree with `watched`, if a signal handler raised between the two.
+        self._selector.close()
+        while self._idle:
+            wire = self._idle.pop()
+            wire.watched = 0
             self._wires.discard(wire)
             self._lane._put_back(wire)
-        self._idle.clear()
-        for wire in list(self._wires):
-            self._drop(wire)
-        self._selector.close()
+        for wire in self._wires:
+            wire.close()
+        self._wires.clear()
 
     def _forget_after_fork(self) -> None:
         """In a forked child the connections are the parent's: leave everything not yet handed over to boto3."""

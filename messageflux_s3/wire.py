@@ -255,6 +255,8 @@ class Reader:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             cause = error.__context__
+            if cause is not None and not isinstance(cause, Exception):
+                raise cause from None  # KeyboardInterrupt, raised by a signal handler while a callback ran
             raise Refused(str(cause if isinstance(cause, Refused) else error)) from None
         return self.is_whole
 

@@ -101,7 +101,7 @@ REWRITES: list[Callable[[S3Bucket, str, pytest.MonkeyPatch], str]] = [
 ]  # fmt: skip
 
 
-LOCKED_BY_MOTO = (_append, _update, _copy_onto_itself, _stream)
+LOCKED_BY_MOTO = (_append, _update, _stream)
 """moto forgets the lock of an upload in parts, and refuses one on a copy; what is sent to it then is tested below."""
 
 
