@@ -12,14 +12,14 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from glob import has_magic
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from . import content, fileio, transfer
+from . import content, copying, fileio, transfer
 from .config import travels
 from .errors import S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket, S3NoSuchItem
-from .multipart import MAX_COPIED_PART_BYTES, MultipartUpload
 from .object import S3Object
 from .store import S3Store, connect
 
@@ -33,12 +33,12 @@ try:
     from fsspec.compression import compr
     from fsspec.core import get_compression
     from fsspec.spec import AbstractFileSystem
+    from fsspec.utils import other_paths
 except ImportError as error:
     raise ImportError("the file system needs the extra: pip install 'messageflux-s3[fsspec]'") from error
 
 __all__ = ["MessagefluxS3FileSystem", "register_as_s3"]
 
-_COPIED_BYTES = 512 * 1024 * 1024
 _SECRETS = ("secret_key", "session_token")
 
 
@@ -373,18 +373,145 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     # -- changing ---------------------------------------------------------------------------------------------------------------------
 
     def cp_file(self, path1: str, path2: str, **_: Any) -> None:
-        """Copy an object within the store; a folder has nothing to copy. Requests: 1 HEAD, 1 COPY (more above 5 GiB)."""
-        if self.isdir(path1):
+        """Copy an object within the store, with everything that belongs to it; a folder has nothing to copy.
+
+        Requests:
+            1 HEAD, 1 COPY (more above 5 GiB); for a folder 2 HEAD and 1 listing
+        """
+        if not (self._split(path1)[1] and self._split(path2)[1]) and self.isdir(path1):
             return
         source, target = self._object(path1), self._object(path2)
-        where = {"Bucket": source.bucket_name, "Key": source.key}
-        if source.size <= MAX_COPIED_PART_BYTES:
-            self._connection.call("CopyObject", Bucket=target.bucket_name, Key=target.key, CopySource=where)
+        try:
+            copying.copy(source._place(), target._place())
+        except S3NoSuchItem:
+            if not self.isdir(path1):
+                raise
+
+    def copy(
+        self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, on_error: str | None = None, **kwargs: Any
+    ) -> None:
+        """Copy objects; arguments as fsspec has them. Onto itself, nothing happens.
+
+        Raises:
+            ValueError: A folder into itself, two objects onto one, or onto an object that is to be copied as well; nothing was copied.
+            FileNotFoundError: There is nothing.
+
+        Requests:
+            those of looking, and 1 HEAD and 1 COPY per object
+        """
+        for source, target in self._pairs(path1, path2, recursive, maxdepth):
+            try:
+                self.cp_file(source, target, **kwargs)
+            except FileNotFoundError:
+                if on_error == "raise" or (on_error is None and not recursive):
+                    raise
+
+    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:
+        """Move objects; arguments as fsspec has them. Onto itself, nothing happens.
+
+        First everything is copied, then what was copied is deleted where it was, object by object, as ``obj.move_to()`` does. A folder
+        takes its marker along (the empty object ``folder/`` that some programs write). A bucket moved as a whole is deleted in the end.
+
+        Raises:
+            ValueError: A folder into itself, two objects onto one, or onto an object that is to be moved as well; nothing was moved.
+            FileNotFoundError: There is nothing.
+            S3ObjectChanged: An object was written while it was being moved: it was not deleted.
+            S3BucketNotEmpty: A bucket moved as a whole has something left that no path names; it was not deleted.
+            S3Error: A copy failed: nothing was deleted. A deletion failed: the copies are there, and so is what was not deleted yet.
+
+        Requests:
+            those of looking, and per object those of ``obj.move_to()``
+        """
+        pairs = self._pairs(path1, path2, recursive, maxdepth)
+        if recursive and maxdepth is None:
+            pairs += self._markers_of(pairs)
+        moves = [begun for source, target in pairs if (begun := self._begin_move(source, target)) is not None]
+        for begun in moves:
+            copying.finish_move(begun)
+        if recursive and maxdepth is None:
+            for source, _target in pairs:
+                if not self._split(source)[1]:
+                    self.rmdir(source)
+
+    def _begin_move(self, source: str, target: str) -> copying.Move | None:
+        """Copy an object that is to be moved; None where the path names a folder, or a marker that a bucket does not take."""
+        (source_bucket, _, source_key), (target_bucket, _, target_key) = source.partition("/"), target.partition("/")
+        if not source_key:
+            return None
+        if not target_key:
+            if source_key.endswith("/") or self.isdir(source):
+                return None
+            raise ValueError(f"{target!r} names no object: a path is bucket/key")
+        try:
+            return copying.begin_move(
+                self.store.bucket(source_bucket).object(source_key)._place(), self.store.bucket(target_bucket).object(target_key)._place()
+            )
+        except S3NoSuchItem:
+            if not self.isdir(source):
+                raise
+            return None
+
+    def _pairs(self, path1: Any, path2: Any, recursive: bool, maxdepth: int | None) -> list[tuple[str, str]]:
+        """Return what is to be copied to where, by fsspec's own rules; folders are among it. What stays where it is, is left out.
+
+        Raises:
+            ValueError: A folder would go into itself, or a copy would replace another one, or what is yet to be copied.
+        """
+        if isinstance(path1, list) and isinstance(path2, list):
+            sources, targets = self._strip_protocol(path1), self._strip_protocol(path2)
+        else:
+            is_single = isinstance(path1, (str, os.PathLike))
+            given = os.fspath(path1) if is_single else ""
+            if is_single and not isinstance(path2, list) and self._strip_protocol(given) == self._strip_protocol(path2):
+                return []
+            sources = self.expand_path(path1, recursive=recursive, maxdepth=maxdepth)
+            if is_single and (not recursive or maxdepth is not None):
+                sources = [source for source in sources if not self.isdir(source)]
+            if not sources:
+                return []
+            if isinstance(path2, list):
+                targets = self._strip_protocol(path2)
+            else:
+                target = os.fspath(path2)
+                is_pattern = has_magic(given)
+                is_into = not is_pattern and not given.endswith("/") and (target.endswith("/") or self.isdir(target))
+                exists = is_single and (is_into or (is_pattern and len(sources) == 1))
+                targets = other_paths(sources, self._strip_protocol(target), exists=exists, flatten=not is_single)
+        if len(sources) != len(targets):
+            raise ValueError(f"{len(sources)} paths cannot go to {len(targets)} others: give as many, or a folder")
+        pairs = list(dict.fromkeys(zip(sources, targets, strict=True)))
+        self._check_apart(pairs, recursive)
+        return [(source, target) for source, target in pairs if source != target]
+
+    def _check_apart(self, pairs: list[tuple[str, str]], recursive: bool) -> None:
+        sources, seen = {source for source, _ in pairs}, dict[str, str]()
+        for source, target in pairs:
+            if recursive and target.startswith(f"{source}/") and (self.isdir(source) or not self._split(source)[1]):
+                raise ValueError(f"{source!r} cannot go into itself, to {target!r}; nothing was changed")
+            if target in sources and target != source and self.isfile(target) and self.isfile(source):
+                raise ValueError(f"{source!r} would replace {target!r}, which is to be copied or moved as well; nothing was changed")
+            other = seen.setdefault(target, source)
+            if other != source and self.isfile(source) and self.isfile(other):
+                raise ValueError(f"{other!r} and {source!r} would both go to {target!r}; nothing was changed")
+
+    def _markers_of(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return the markers of the folders among these pairs, with their targets."""
+        targets = dict(pairs)
+        found = []
+        for root in _roots(targets):
+            for marker in self._below(root):
+                if marker.endswith("/") and marker[:-1] in targets:
+                    found.append((marker, f"{targets[marker[:-1]]}/"))
+        return found
+
+    def _below(self, root: str) -> Iterator[str]:
+        """Every key under a folder as a path, the markers of folders among them. Requests: 1 per 1,000 keys."""
+        bucket_name, key = self._split(root)
+        try:
+            for obj in self.store.bucket(bucket_name).find(prefix=f"{key}/" if key else ""):
+                yield f"{bucket_name}/{obj.key}"
+        except S3NoSuchBucket:
             return
-        with MultipartUpload(self._connection, target.bucket_name, target.key, copies_only=True) as upload:
-            for start in range(0, source.size, _COPIED_BYTES):
-                upload.copy_part(where, start, min(start + _COPIED_BYTES, source.size), if_match=source.etag)
-            upload.complete()
 
     def _rm(self, path: str) -> None:
         bucket_name, key = self._split(path)
@@ -396,19 +523,25 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     rm_file = _rm
 
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
-        """Delete objects, folders, or empty buckets.
+        """Delete objects, folders with everything in them and their markers (``folder/``), or buckets.
 
         Raises:
             FileNotFoundError: There is nothing.
 
         Requests:
-            those of looking, and 1 per 1,000 objects (1 per object where the store has no bulk delete)
+            those of looking, with ``recursive`` 1 listing more per folder; and 1 per 1,000 objects (1 per object where the store has no
+            bulk delete)
         """
         expanded = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
-        keys: dict[str, list[str]] = {}
+        keys: dict[str, set[str]] = {}
         for bucket_name, key in map(self._split, expanded):
             if key:
-                keys.setdefault(bucket_name, []).append(key)
+                keys.setdefault(bucket_name, set()).add(key)
+        if recursive and maxdepth is None:
+            for root in _roots(expanded):
+                for found in self._below(root):
+                    bucket_name, _, key = found.partition("/")
+                    keys.setdefault(bucket_name, set()).add(key)
         if not recursive and len(expanded) == 1 and keys:
             self.info(expanded[0])  # S3 deletes what is not there without a word
         for bucket_name, its_keys in keys.items():
@@ -542,6 +675,15 @@ def register_as_s3() -> None:
         'MessagefluxS3FileSystem'
     """
     fsspec.register_implementation("s3", MessagefluxS3FileSystem, clobber=True)
+
+
+def _roots(paths: Iterable[str]) -> list[str]:
+    """The paths that lie below no other one of them."""
+    roots: list[str] = []
+    for path in sorted(paths, key=lambda path: path.split("/")):
+        if path and not (roots and path.startswith(f"{roots[-1]}/")):
+            roots.append(path)
+    return roots
 
 
 def _folder(name: str) -> dict[str, Any]:

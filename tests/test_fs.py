@@ -452,7 +452,7 @@ def test_what_is_too_large_for_one_copy_is_copied_in_parts(
 ) -> None:
     """With its content, under the etag of the beginning."""
     fs.pipe(f"{root}/a", b"x" * 1000)
-    monkeypatch.setattr("messageflux_s3.fs.MAX_COPIED_PART_BYTES", 999)
+    monkeypatch.setattr("messageflux_s3.copying.MAX_COPIED_AT_ONCE", 999)
     fs.cp_file(f"{root}/a", f"{root}/b")
     assert fs.cat_file(f"{root}/b") == b"x" * 1000
 
@@ -524,3 +524,133 @@ def test_no_key_leaves_the_folder_that_it_is_got_into(key: str, moto_bucket: s3.
     assert [victim.read_bytes() for victim in victims] == [b"mine"] * 2
     fs.get_file(f"{moto_bucket.name}/{key}", str(folder / "own"))
     assert (folder / "own").read_bytes() == b"evil"
+
+
+# -- moving and copying: nothing is lost ---------------------------------------------------------------------------------------------
+
+
+TREE = {"d/": "", "d/a": "1", "d/sub/": "", "d/sub/b": "2", "e/c": "3", "f": "4"}
+
+
+@pytest.fixture
+def tree(s3_bucket: s3.S3Bucket) -> dict[str, str]:
+    """Some objects, and the markers of folders."""
+    s3_bucket.put_objects(TREE.items())
+    return dict(TREE)
+
+
+def everything(bucket: s3.S3Bucket) -> dict[str, str]:
+    return {obj.key: obj.text for obj in bucket.find()}
+
+
+ONTO_THEMSELVES: list[tuple[Any, Any]] = [
+    ("d", "d"), ("d", "d/"), ("d/", "d"), ("d/", "d/"), ("mfs3://d", "d"), ("f", "f"), ("f", "f/"), ("d/a", "d/"), ("d/a", "d"),
+    ("d/sub", "d"), ("d/sub/b", "d/sub"), ("d", ""), ("", ""), (["d/a"], "d/"), (["d/a", "d/sub/b"], ["d/a", "d/sub/b"]),
+    ("d/a*", "d/"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("recursive", [True, False])
+@pytest.mark.parametrize("verb", ["mv", "rename", "copy"])
+def test_what_goes_onto_itself_stays(
+    fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, tree: dict[str, str], verb: str, recursive: bool
+) -> None:
+    """Whichever way the two ends are written."""
+
+    def path(text: str) -> str:
+        protocol, _, rest = text.rpartition("://")
+        return f"{protocol}://{s3_bucket.name}/{rest}" if protocol else f"{s3_bucket.name}/{text}"
+
+    for source, target in ONTO_THEMSELVES:
+        ends = [[path(each) for each in end] if isinstance(end, list) else path(end) for end in (source, target)]
+        getattr(fs, verb)(*ends, recursive=recursive)
+        assert (source, target, everything(s3_bucket)) == (source, target, tree)
+
+
+@pytest.mark.parametrize("verb", ["mv", "copy"])
+@pytest.mark.parametrize(
+    ("source", "target", "said"),
+    [
+        ("d", "d/sub", "cannot go into itself"), ("d", "d/new", "cannot go into itself"), ("d/", "d/sub/", "cannot go into itself"),
+        ("", "d", "cannot go into itself"), (["d/a", "x/a"], "e/", "would both go to"), (["d/a", "f"], ["f", "g"], "would replace"),
+        (["d/a", "f"], ["f", "d/a"], "would replace"), (["d/a", "f"], ["x"], "cannot go to 1 others"),
+    ],
+)  # fmt: skip
+def test_what_would_lose_an_object_is_refused(
+    fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, tree: dict[str, str], verb: str, source: Any, target: Any, said: str
+) -> None:
+    """A folder into itself, two objects onto one, or one onto another that is to go elsewhere: before anything is changed."""
+    tree["x/a"] = "other"
+    s3_bucket.put_object("x/a", "other")
+    root = s3_bucket.name
+    ends = [[f"{root}/{each}" for each in end] if isinstance(end, list) else f"{root}/{end}" for end in (source, target)]
+    with pytest.raises(ValueError, match=said):
+        getattr(fs, verb)(*ends, recursive=True)
+    assert everything(s3_bucket) == tree
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "moved"),
+    [
+        ("d", "n", {"n/": "", "n/a": "1", "n/sub/": "", "n/sub/b": "2"}),
+        ("d", "e", {"e/d/": "", "e/d/a": "1", "e/d/sub/": "", "e/d/sub/b": "2"}),
+        ("d", "n/", {"n/d/": "", "n/d/a": "1", "n/d/sub/": "", "n/d/sub/b": "2"}),
+        ("d/", "n", {"n/": "", "n/a": "1", "n/sub/": "", "n/sub/b": "2"}),
+        ("d/sub/", "d", {"d/": "", "d/a": "1", "d/b": "2"}),
+    ],
+)
+def test_a_folder_moves_with_its_markers(
+    fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, tree: dict[str, str], source: str, target: str, moved: dict[str, str]
+) -> None:
+    """Nothing of it stays where it was."""
+    fs.mv(f"{s3_bucket.name}/{source}", f"{s3_bucket.name}/{target}", recursive=True)
+    stays = {key: text for key, text in tree.items() if not key.startswith(f"{source.strip('/')}/")}
+    assert everything(s3_bucket) == {**stays, **moved}
+
+
+def test_a_folder_is_removed_with_its_markers(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, tree: dict[str, str]) -> None:
+    """Afterwards there is no such folder."""
+    s3_bucket.put_object("d/x//", "")
+    fs.rm(f"{s3_bucket.name}/d", recursive=True)
+    assert everything(s3_bucket) == {"e/c": "3", "f": "4"}
+    assert not fs.exists(f"{s3_bucket.name}/d")
+    with pytest.raises(FileNotFoundError):
+        fs.rm(f"{s3_bucket.name}/d", recursive=True)
+
+
+def test_a_bucket_moves_as_a_whole(fs: MessagefluxS3FileSystem, s3_store: s3.S3Store) -> None:
+    """And is gone then."""
+    one, two = (s3_store.create_bucket(f"t-{uuid.uuid4().hex[:16]}") for _ in range(2))
+    one.put_objects(TREE.items())
+    fs.mv(one.name, f"{two.name}/all", recursive=True)
+    assert everything(two) == {f"all/{key}": text for key, text in TREE.items() if key}
+    assert not one.exists()
+
+
+def test_a_move_that_fails_half_way_deletes_nothing(
+    fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, tree: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First everything is copied."""
+    call = s3_bucket._connection.call
+
+    def failing(operation: str, **parameters: Any) -> Any:
+        if operation == "CopyObject" and parameters["Key"] == "n/sub/b":
+            raise s3.S3AccessDenied("no", operation=operation)
+        return call(operation, **parameters)
+
+    monkeypatch.setattr(fs._connection, "call", failing)
+    with pytest.raises(PermissionError):
+        fs.mv(f"{s3_bucket.name}/d", f"{s3_bucket.name}/n", recursive=True)
+    assert tree.items() <= everything(s3_bucket).items()
+
+
+def test_a_copied_file_keeps_its_attributes(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket) -> None:
+    """Copied and moved, its storage class as well."""
+    s3_bucket.put_object("k", "x", {"m": "1"}, storage_class="STANDARD_IA", tags={"t": "1"}, content_type="text/x")
+    fs.cp(f"{s3_bucket.name}/k", f"{s3_bucket.name}/copy")
+    fs.mv(f"{s3_bucket.name}/k", f"{s3_bucket.name}/moved")
+    for key in ("copy", "moved"):
+        obj = s3_bucket[key]
+        head = (obj.content_type, obj.metadata, dict(obj.tags.get()), obj.reload().storage_class)
+        assert head == ("text/x", {"m": "1"}, {"t": "1"}, "STANDARD_IA")
+    assert not fs.exists(f"{s3_bucket.name}/k")
