@@ -338,6 +338,34 @@ class Connection:
             raise S3Unsupported("reload_credentials: this store uses a boto3 resource of yours; renew that one's credentials")
         self._stop()
 
+    def config_in(self, region: str) -> S3Config:
+        """Return the configuration for another region of the same store, with the same credentials.
+
+        The configuration made of a boto3 resource holds no credentials; without them boto3 would look for others, perhaps of another
+        account.
+
+        Raises:
+            S3AuthenticationError: The boto3 resource has no credentials.
+        """
+        if self._given is None:
+            return self.config.replace(region=region)
+        client = self._given.meta.client
+        live = client._get_credentials()  # type: ignore[attr-defined]
+        if live is None or getattr(client.meta.config, "signature_version", None) is botocore.UNSIGNED:
+            raise S3AuthenticationError("the boto3 resource has no credentials with which to act in another region")
+
+        def credentials() -> dict[str, Any]:
+            frozen = live.get_frozen_credentials()
+            return {
+                "access_key": frozen.access_key,
+                "secret_key": frozen.secret_key,
+                "session_token": frozen.token,
+                "expires_at": getattr(live, "_expiry_time", None),
+            }
+
+        verify = getattr(getattr(getattr(client, "_endpoint", None), "http_session", None), "_verify", True)
+        return self.config.replace(region=region, credentials=credentials, verify=verify if isinstance(verify, (bool, str)) else True)
+
     def attach(self, store: object) -> None:
         """Note that a store uses this connection."""
         self._stores.add(store)

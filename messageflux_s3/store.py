@@ -285,7 +285,7 @@ class S3Store:
         Requests:
             1 HEAD, 1 PUT where there is no such bucket, and those of the settings asked for
         """
-        there = self if region is None or region == self._connection.region else S3Store(self.config.replace(region=region))
+        there = self if region is None or region == self._connection.region else S3Store(self._connection.config_in(region))
         return S3Bucket.create_bucket(there, name, lifetime_in_days, allow_public_access, exist_ok)
 
     def buckets(self) -> Iterator[S3Bucket]:

@@ -8,7 +8,10 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import boto3
 import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from canned import Answer, Asked, Canned, document, refusal
 from counting import Counted
@@ -290,6 +293,32 @@ def test_a_refusal_while_ensuring_a_bucket_is_access_denied(
     assert error.operation in ("HeadBucket", "ListObjectsV2")
     assert "PUT" not in [asked.method for asked in canned.asked]
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@pytest.mark.parametrize("make", [lambda store, name: store.create_bucket(name, region="eu-x-2"),
+                                  lambda store, name: asyncio.run(s3.AsyncS3Store(store).create_bucket(name, region="eu-x-2"))],
+                         ids=["sync", "async"])  # fmt: skip
+def test_a_bucket_in_another_region_is_created_with_the_credentials_of_the_given_resource(
+    canned: Canned, monkeypatch: pytest.MonkeyPatch, make: Callable[[s3.S3Store, str], Any]
+) -> None:
+    """Those of the environment may be another account's; without credentials of its own it is an error, and nothing is sent."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ENVIRONMENT1")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    canned.answer = lambda asked: refusal(404, "") if asked.method == "HEAD" else (200, {}, b"")
+    resource = boto3.resource(
+        "s3", endpoint_url=canned.endpoint_url, region_name="us-east-1", aws_access_key_id="RESOURCE0001", aws_secret_access_key="secret"
+    )
+    bucket = make(s3.S3Store.from_resource(resource), "bucket")
+    assert bucket.name == "bucket"
+    assert [asked.method for asked in canned.asked] == ["HEAD", "PUT"]
+    assert all("Credential=RESOURCE0001/" in asked.headers["authorization"] for asked in canned.asked)
+    assert all("/eu-x-2/s3/" in asked.headers["authorization"] for asked in canned.asked)
+    assert b"eu-x-2" in canned.asked[-1].body
+    canned.asked.clear()
+    unsigned = boto3.resource("s3", endpoint_url=canned.endpoint_url, region_name="us-east-1", config=Config(signature_version=UNSIGNED))
+    with pytest.raises(s3.S3AuthenticationError, match="no credentials"):
+        s3.S3Store.from_resource(unsigned).create_bucket("bucket", region="eu-x-2")
+    assert canned.asked == []
 
 
 def test_a_store_that_is_aws_says_whose_a_bucket_is(canned: Canned) -> None:
