@@ -664,10 +664,13 @@ class AsyncS3Object:
         return self
 
     async def json(self) -> Any:
-        """The content as JSON. Requests: 1 GET, unless it is here."""
+        """The content as JSON, of any size. Requests: 1 GET, unless it is here (above 8 MiB also those of ``body``)."""
         if self._object._body is None:
             await self.load()
-        return as_json(self.body, self.bucket_name, self.key)
+        body = self._object._body
+        if body is None:  # larger than load() keeps: read under If-Match of what load() has seen
+            body = await self._engine.run(lambda: self._object.body)
+        return as_json(body if isinstance(body, bytes) else self.body, self.bucket_name, self.key)
 
     async def read_range(self, start: int, end: int | None = None) -> bytes:
         """Bytes of the content; arguments as for a slice. Requests: 1 GET."""

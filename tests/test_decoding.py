@@ -136,6 +136,15 @@ def test_the_async_classes_raise_the_same_errors(canned: Canned, bucket: s3.S3Bu
             check(caught, bucket)
 
 
+def test_json_above_what_load_keeps_is_read_under_asyncio_too(canned: Canned, bucket: s3.S3Bucket) -> None:
+    """get_json() and json() of 8 MiB and more; they raised RuntimeError "the body is not here"."""
+    body = json.dumps(["x" * (8 * 1024 * 1024)]).encode()
+    serve(canned, body)
+    assert awaited(bucket, lambda bucket: bucket.get_json("folder/k")) == json.loads(body)
+    first, *rest = (asked.headers.get("if-match", "none").strip('"') for asked in canned.asked)
+    assert (first, set(rest)) == ("none", {"e"})
+
+
 def test_a_text_file_raises_what_any_text_file_raises(canned: Canned, bucket: s3.S3Bucket) -> None:
     """open("r") raises UnicodeDecodeError and honours errors=; iter_lines() gives bytes; preview() shows whatever is there."""
     serve(canned, b"caf\xe9\n\xff")
