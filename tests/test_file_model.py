@@ -321,7 +321,7 @@ def test_text_writers_do_what_files_do(
         obj.reload()
         arguments: Any = {"encoding": encoding, "errors": "replace", "newline": newline}
         with obj.open("r", **arguments) as ours, path.open(**arguments) as theirs:
-            assert ours.readlines() == theirs.readlines()
+            assert outcome(ours, "readlines", ()) == outcome(theirs, "readlines", ())
 
 
 @settings(parent=at_random, max_examples=max(4, EXAMPLES // 15))
@@ -371,12 +371,12 @@ def content_of_lines(size: int) -> bytes:
 
 @at_random
 @given(size=st.sampled_from(SIZES), buffering=st.sampled_from([-1, -1, 0, 100]), steps=st.lists(READS, max_size=15))
-def test_binary_readers_do_what_bytesio_does(place: Place, size: int, buffering: int, steps: list[Step]) -> None:
+def test_binary_readers_do_what_files_do(place: Place, size: int, buffering: int, steps: list[Step]) -> None:
     """With Python's buffer, with a small one and without; where a read may be short it is never wrong, and empty at the end only."""
     obj, _ = fresh(place)
     body = content_of_lines(size)
     place.store.put(obj.key, body)
-    theirs = io.BytesIO(body)
+    theirs = io.BufferedReader(io.BytesIO(body))  # BytesIO itself reads one line less for some hints of readlines()
     with obj.open("rb", buffering) as ours:
         for name, arguments in steps:
             if name == "writable":
@@ -411,10 +411,10 @@ def test_binary_readers_do_what_bytesio_does(place: Place, size: int, buffering:
 
 
 def outcome(file: Any, name: str, arguments: tuple[Any, ...]) -> Any:
-    """What an operation returns, or the kind of exception: there is no next line, or no position to tell."""
+    """What an operation returns, or the kind of exception: no next line, no position to tell, or no text in this encoding."""
     try:
         return getattr(file, name)(*arguments)
-    except (StopIteration, OSError) as error:
+    except (StopIteration, OSError, UnicodeError) as error:
         return type(error)
 
 
