@@ -23,6 +23,7 @@ from . import content, render
 from . import metadata as user_metadata
 from .connection import Connection
 from .content import KEPT_BYTES, Head
+from .documents import keep_carriage_returns
 from .errors import Failure, S3AccessDenied, S3AuthenticationError, S3BatchError, S3Error
 from .lane import LaneRequest, LaneResponse
 from .progress import Progress, reporting, watched
@@ -414,6 +415,7 @@ def _deletions(body: bytes, bucket_name: str) -> _Outcomes | None:
     if b"<!" in body or b"\0" in body:  # NUL: in UTF-16 the other would not be seen
         return None
     try:
+        body = keep_carriage_returns(body)
         root = ElementTree.fromstring(body)  # nosec B314  # without a document type nothing in it can expand
     except (ElementTree.ParseError, LookupError, ValueError):  # the latter two: an encoding that Python does not know
         return None

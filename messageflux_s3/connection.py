@@ -32,7 +32,15 @@ from cachetools import LRUCache
 from . import capabilities as abilities
 from .capabilities import Capabilities, Preset
 from .config import S3Config, check_one_line, check_url
-from .errors import S3AccessDenied, S3AuthenticationError, S3ConnectionError, S3Error, S3Unsupported
+from .documents import keep_carriage_returns
+from .errors import (
+    S3AccessDenied,
+    S3AuthenticationError,
+    S3ConnectionError,
+    S3Error,
+    S3ServerError,
+    S3Unsupported,
+)
 from .lane import Lane
 from .translate import translating
 
@@ -405,6 +413,8 @@ class Connection:
 
     def _note_document(self, response_dict: dict[str, Any], operation_model: Any, **_: Any) -> None:
         body = response_dict.get("body")
+        if isinstance(body, bytes) and b"\r" in body:
+            body = response_dict["body"] = _with_carriage_returns(body, operation_model.name, response_dict.get("status_code", 0))
         headers = {name.lower() for name in response_dict.get("headers", {})}
         self._wire.received = body if isinstance(body, bytes) else b""
         self._wire.headers = response_dict.get("headers", {})
@@ -514,6 +524,16 @@ class Connection:
             return _open, (self.config,)
         signer = self._given.meta.client._get_credentials()  # type: ignore[attr-defined]
         return _open_withheld, (self.config, signer.access_key if signer is not None else None)
+
+
+def _with_carriage_returns(body: bytes, operation: str, status: int) -> bytes:
+    """The document as boto3's parser has to see it, so that no carriage return in a key becomes a line feed."""
+    try:
+        return keep_carriage_returns(body)
+    except ValueError as error:
+        if status >= 300:
+            return body  # an error's explanation may lose them
+        raise S3ServerError(f"{operation}: the store's answer cannot be read without changing it: {error}", operation=operation) from None
 
 
 def root_name(document: bytes) -> str | None:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, cast
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
+from .documents import keep_carriage_returns
+
 
 class Listed(NamedTuple):
     """What a listing says of one object. Text as the store sent it, or what boto3 made of it."""
@@ -95,9 +97,11 @@ def parse_page(body: bytes) -> Page:
         ('a&b', '2026-01-01T00:00:00Z', 'e', '3', '')
     """
     try:
-        text = body.decode("utf-8")
+        text = keep_carriage_returns(body).decode("utf-8")
     except UnicodeDecodeError:
         raise Unreadable("the page is not UTF-8") from None
+    except ValueError as error:
+        raise Unreadable(str(error)) from None
     if "!" in text and "<!" in text:
         raise Unreadable("the page has a document type or a section of its own")
     if "\ufffd" in text:

@@ -52,6 +52,10 @@ class Node:
         return [f"{indent}{self.name}:", *(line for child in self.children for line in child.lines(indent + "  "))]
 
 
+# Parsers turn these into a line feed or a blank unless they are written as references.
+_LINE_ENDS = {"\r": "&#13;", "\n": "&#10;", "\t": "&#9;"}
+
+
 def leaf(name: str, value: object) -> Node:
     """An element with a text; True and False as S3 writes them."""
     return Node(name, {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value))
@@ -86,7 +90,7 @@ def _written(node: Node, namespace: str = "") -> str:
     attributes = ""
     for number, (name, value) in enumerate(node.attributes):
         uri, _, local = name.rpartition("}")
-        quoted = escape(value, {'"': "&quot;"})
+        quoted = escape(value, {'"': "&quot;", **_LINE_ENDS})
         attributes += f' xmlns:a{number}="{uri[1:]}" a{number}:{local}="{quoted}"' if uri else f' {local}="{quoted}"'
-    inside = "".join(_written(child) for child in node.children) or escape(node.text)
+    inside = "".join(_written(child) for child in node.children) or escape(node.text, {"\r": "&#13;"})
     return f"<{node.name}{namespace}{attributes}>{inside}</{node.name}>"

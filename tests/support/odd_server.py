@@ -317,6 +317,8 @@ class OddServer(Canned):
             return self._document("DeleteResult", "".join(f"<Deleted>{self._field('Key', key)}</Deleted>" for key in keys))
         if asked.method == "HEAD":
             return Reply(200)
+        if asked.method == "DELETE" and not asked.query:
+            return Reply(204)
         if asked.method == "GET" and "versioning" in asked.query:
             return _xml("VersioningConfiguration", "")
         if asked.method == "GET" and "uploads" in asked.query:
