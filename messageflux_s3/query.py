@@ -17,7 +17,7 @@ from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from . import batch, copying, listing, pipeline, show, sync, tables, versions
+from . import batch, copying, listing, pipeline, places, show, sync, tables, versions
 from .ahead import side_by_side
 from .batch import BatchResult
 from .content import KEPT_BYTES
@@ -427,7 +427,10 @@ class ObjectQuery:
         )
 
     def copy_to(self, bucket: S3Bucket, prefix: str = "", *, progress: Progress = None) -> list[S3Object]:
-        """Copy every object of the query to a bucket, under the same keys behind a prefix.
+        """Copy every object of the query to a bucket, under the same keys behind a prefix. What would be copied onto itself stays.
+
+        Within a bucket the keys are listed to the end before anything is copied, so that no copy is copied again. A small object is copied
+        as the store copies it: encrypted by the target bucket's default.
 
         Args:
             bucket: To where.
@@ -438,6 +441,7 @@ class ObjectQuery:
             The copies' handles, in key order.
 
         Raises:
+            ValueError: An object would replace another one that is to be copied as well; nothing was copied.
             S3BatchError: Some failed; the others were copied.
 
         Requests:
@@ -445,7 +449,17 @@ class ObjectQuery:
         """
         made: list[S3Object] = []
         result = BatchResult([], [])
-        copies = (copying.Copy(obj._place(), obj.size, obj.storage_class, prefix + obj.key) for obj in self.objects())
+        copies: Iterable[copying.Copy] = (
+            copying.Copy(obj._place(), obj.size, obj.storage_class, prefix + obj.key) for obj in self.objects()
+        )
+        if prefix and places.same_place(self._bucket.object("x")._place(), bucket.object("x")._place()):
+            copies = [*copies]
+            keys = {copy.source.key for copy in copies}
+            for copy in copies:
+                if copy.target_key in keys:
+                    raise ValueError(
+                        f"{copy.source.key!r} would replace {copy.target_key!r}, which is to be copied as well; nothing was copied"
+                    )
         with reporting(progress, None, f"copy to {bucket.name}", unit="objects") as report:
             for copy, outcome in copying.copy_many(bucket._connection, bucket.name, copies):
                 if isinstance(outcome, S3Error):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -23,6 +25,7 @@ from messageflux_s3 import (
     S3ObjectChanged,
     S3Store,
     S3Unsupported,
+    async_connect,
 )
 
 BODY, METADATA, TAGS = b"worth keeping", {"name": "value", "zoe": "Zoë"}, {"t": "1"}
@@ -121,6 +124,52 @@ def test_an_object_stays_whatever_its_place_is_called(bucket: S3Bucket, alias: S
         assert (number, fresh.body, found, fresh.content_type) == (number, BODY, METADATA, "text/x")
         if extra:
             assert (number, dict(fresh.tags.get())) == (number, TAGS)
+
+
+FURTHER: list[Callable[[S3Object, S3Bucket, Path], object]] = [
+    lambda obj, alias, folder: obj.update(lambda body: alias[obj.key].move_to(obj).body),
+    lambda obj, alias, folder: obj.update(lambda body: obj.move_to(alias[obj.key]).reload().body),
+    lambda obj, alias, folder: alias.upload_object(obj.key, obj.body_stream, METADATA, content_type="text/x", tags=TAGS),
+    lambda obj, alias, folder: alias.upload_object(obj.key, obj.open(), METADATA, content_type="text/x", tags=TAGS),
+    lambda obj, alias, folder: [alias[obj.key].download_to(folder / "k") for _ in range(2)],
+    lambda obj, alias, folder: next(iter(obj.versions())).move_to(alias[obj.key]),
+    lambda obj, alias, folder: list(alias[obj.key].versions())[-1].make_current(),
+    lambda obj, alias, folder: list(obj.versions())[-1].move_to(obj.key),
+]
+
+
+@pytest.mark.parametrize("make", [_other_host, _other_timeout, _boto3_resource], ids=lambda make: make.__name__.strip("_"))
+def test_an_object_stays_that_is_read_while_it_is_written(
+    moto: Server, moto_bucket: S3Bucket, make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also versions of it, and where an update moves what it updates."""
+    alias = make(moto, moto_bucket.name, monkeypatch)
+    moto_bucket.versioning.enable()
+    for number, operation in enumerate(FURTHER):
+        obj = moto_bucket.put_object(f"d{number}/k", BODY, METADATA, content_type="text/x", tags=TAGS)
+        with contextlib.suppress(S3Error):
+            operation(obj, alias, tmp_path)
+        fresh = moto_bucket.object(obj.key)
+        assert (number, fresh.body, fresh.metadata, fresh.content_type) == (number, BODY, METADATA, "text/x")
+        assert (number, dict(fresh.tags.get())) == (number, TAGS)
+    assert (tmp_path / "k").read_bytes() == BODY
+
+
+async def _move_async(server: Server, bucket: S3Bucket) -> None:
+    async with async_connect(
+        server.endpoint_url, access_key=server.access_key, secret_key=server.secret_key, region="us-east-1"
+    ) as store:
+        alias = store.bucket(bucket.name)
+        await alias.object("k").move_to(bucket["k"])
+        await alias.copy_object("k", "k")
+
+
+def test_an_object_stays_with_the_async_interface(moto: Server, moto_bucket: S3Bucket) -> None:
+    """It has the same operations, and another connection."""
+    alias = _other_host(moto, moto_bucket.name, pytest.MonkeyPatch())
+    alias.put_object("k", BODY, METADATA)
+    asyncio.run(_move_async(moto, alias))
+    assert (moto_bucket["k"].body, moto_bucket["k"].metadata) == (BODY, METADATA)
 
 
 # -- what the decision rests on ------------------------------------------------------------------------------------------------------

@@ -279,3 +279,20 @@ def test_a_source_that_goes_during_a_copy_is_named(canned: Canned) -> None:
     with pytest.raises(S3NoSuchItem, match="s3://bkt/k was deleted while it was being copied") as caught:
         canned.bucket()["k"].copy_to("other")
     assert caught.value.key == "k"
+
+
+def test_a_query_copied_into_itself_copies_no_copy(moto_bucket: S3Bucket) -> None:
+    """The listing of one page would show what was copied from the page before, without end."""
+    bodies = {f"d/{name}": name for name in map(str, range(100, 200))}
+    moto_bucket.put_objects(bodies.items())
+    copies = moto_bucket.find(prefix="d/")._refined(page_size=2).copy_to(moto_bucket, "d/")
+    copied = {f"d/{key}": text for key, text in bodies.items()}
+    assert ({obj.key: obj.text for obj in moto_bucket.find()}, [copy.key for copy in copies]) == ({**bodies, **copied}, [*copied])
+
+
+def test_a_query_copied_onto_what_it_copies_is_refused(moto_bucket: S3Bucket) -> None:
+    """What was to be copied would be replaced before."""
+    moto_bucket.put_objects([("d/a", "1"), ("d/d/a", "2")])
+    with pytest.raises(ValueError, match=r"'d/a' would replace 'd/d/a'.*nothing was copied"):
+        moto_bucket.find(prefix="d/").copy_to(moto_bucket, "d/")
+    assert [obj.text for obj in moto_bucket.find()] == ["1", "2"]
