@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,8 +21,8 @@ from . import batch, conditional, content, file_target, show, sync, transfer
 from . import lock as locks
 from .batch import BatchResult
 from .connection import Connection
-from .errors import Failure, S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket
-from .keys import check_bucket_name, check_key, quote_key
+from .errors import Failure, S3AccessDenied, S3BucketExists, S3Error, S3InvalidName, S3NoSuchBucket
+from .keys import check_bucket_name, check_existing_bucket_name, check_key, quote_key
 from .lock import S3Lock
 from .metadata import WRITE_ID
 from .multipart import MIN_PART_BYTES
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .store import S3Store
+
+logger = logging.getLogger("messageflux_s3")
 
 
 class S3Bucket:
@@ -95,11 +98,18 @@ class S3Bucket:
         return self
 
     @classmethod
+    def _existing(cls, bucket_name: str, s3_resource: S3ServiceResource | S3Store) -> Self:
+        """Return the handle of a bucket that a store or an event named: it may be older than today's rules for names."""
+        self = cls.__new__(cls)
+        self._bind(check_existing_bucket_name(bucket_name), s3_resource)
+        return self
+
+    @classmethod
     def _around_client(cls, bucket_name: str, anything_of_boto3: Any) -> Self:
         """A handle from anything of boto3 that carries a client."""
         self = cls.__new__(cls)
         self._connection = Connection.around(anything_of_boto3)
-        self._name = check_bucket_name(bucket_name)
+        self._name = check_existing_bucket_name(bucket_name)
         self._store = None
         return self
 
@@ -153,7 +163,7 @@ class S3Bucket:
 
     @classmethod
     def list_buckets(cls, s3_resource: S3ServiceResource | S3Store) -> Iterator[Self]:
-        """The buckets of the account.
+        """The buckets of the account, also those whose names are older than today's rules (``Old_Bucket``).
 
         Args:
             s3_resource: A boto3 S3 resource or an S3Store.
@@ -166,7 +176,12 @@ class S3Bucket:
         while True:
             answer = connection.call("ListBuckets", **parameters)
             for found in answer.get("Buckets", ()):
-                yield cls._lazy(found["Name"], s3_resource)
+                try:
+                    bucket = cls._existing(found["Name"], s3_resource)
+                except S3InvalidName as error:
+                    logger.warning("a bucket is left out of the listing, since no S3 client can address it: %s", error)
+                    continue
+                yield bucket
             token = answer.get("ContinuationToken")
             if not token:
                 return
@@ -280,7 +295,7 @@ class S3Bucket:
         """Ask whether the bucket is there, now.
 
         Raises:
-            S3AccessDenied: There is such a bucket, but not for us.
+            S3AccessDenied: The store refuses to say. Wrong credentials look the same: the answer to a HEAD has no body.
 
         Requests:
             1 HEAD

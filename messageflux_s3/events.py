@@ -19,7 +19,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote_plus
 
-from .keys import check_key
+from .errors import S3InvalidName
+from .keys import check_existing_bucket_name, check_key
 from .times import parse_time
 
 EventKind = Literal[
@@ -73,8 +74,6 @@ _KINDS: dict[str, EventKind] = {
     "LifecycleDeletion": "expired",
 }
 
-# Wider than today's rules: buckets that are older than those still send events.
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _SEQUENCER = re.compile(r"[0-9A-Fa-f]+")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)", re.ASCII)
@@ -424,9 +423,10 @@ def _text(parent: Mapping[str, Any], name: str) -> str | None:
 
 
 def _bucket(value: Any) -> str:
-    if not isinstance(value, str) or not _BUCKET.fullmatch(value):
-        raise ValueError(f"bucket must be a bucket's name, not {_shown(value)}")
-    return value
+    try:
+        return check_existing_bucket_name(value)
+    except (TypeError, S3InvalidName):
+        raise ValueError(f"bucket must be a bucket's name, not {_shown(value)}") from None
 
 
 def _key(value: Any) -> str:

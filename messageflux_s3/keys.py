@@ -17,6 +17,7 @@ BUCKET_NAME_VALIDATOR = re.compile(r"^[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]\Z")
 
 MAX_KEY_BYTES = 1024
 
+_OLD_BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 
 
@@ -32,6 +33,15 @@ def check_bucket_name(name: str) -> str:
             bucket=shown,
         )
     return name
+
+
+def check_existing_bucket_name(name: str) -> str:
+    """Return the name of a bucket that a store or an event names; raise S3InvalidName (or TypeError) otherwise.
+
+    Buckets older than today's rules have capitals, underscores or up to 255 characters. None can be created any more, but they exist,
+    and boto3 reaches them.
+    """
+    return name if isinstance(name, str) and _OLD_BUCKET_NAME.fullmatch(name) else check_bucket_name(name)
 
 
 def check_key(key: str, *, bucket: str | None = None) -> str:

@@ -343,7 +343,7 @@ class S3Store:
         wanted = None if buckets is None else frozenset(buckets)
         return [
             S3Object._of(
-                self.bucket(event.bucket),
+                S3Bucket._existing(event.bucket, self),
                 event.key,
                 event.version_id,
                 head=Head(size=event.size, etag=event.etag, version_id=event.version_id),

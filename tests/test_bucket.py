@@ -13,7 +13,7 @@ import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from canned import Answer, Asked, Canned, document, refusal
+from canned import Answer, Asked, Canned, content_of, document, refusal
 from counting import Counted
 from proxy import Fault, run_proxy, scripted
 from servers import Server
@@ -223,6 +223,35 @@ def test_an_account_s_buckets_come_page_by_page(canned: Canned) -> None:
 
     canned.answer = answer
     assert [bucket.name for bucket in canned.connect().buckets()] == ["bucket-0", "bucket-1", "bucket-2"]
+
+
+@pytest.mark.parametrize("lane", [True, False], ids=["lane", "boto3"])
+def test_a_bucket_older_than_todays_rules_is_listed_and_read(
+    canned: Canned, lane: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One such name must not hide the other buckets, nor the events of one message; a new bucket of such a name is still refused."""
+    names = ["aaa", "Old_Bucket", "../x", "a/b", "zzz"]
+    listed = "".join(f"<Bucket><Name>{name}</Name></Bucket>" for name in names)
+
+    def answer(asked: Asked) -> Answer:
+        return content_of(asked, b"content") if asked.key else document("ListAllMyBucketsResult", f"<Buckets>{listed}</Buckets>")
+
+    canned.answer = answer
+    store = canned.connect()
+    if not lane:
+        store._connection.lane.gate.shut("shut for this test")
+    assert [found.name for found in store.buckets()] == ["aaa", "Old_Bucket", "zzz"]
+    assert [found.name for found in s3.S3Bucket.list_buckets(store.resource)] == ["aaa", "Old_Bucket", "zzz"]
+    assert sum("left out of the listing" in record.message for record in caplog.records) == 4
+    [old] = [found for found in store.buckets() if found.name == "Old_Bucket"]
+    assert (old["k"].body, old["k"].exists(), old["k"].uri) == (b"content", True, "s3://Old_Bucket/k")
+    assert pickle.loads(pickle.dumps(old)).name == "Old_Bucket"
+    places = [{"bucket": {"name": name}, "object": {"key": "k"}} for name in ("aaa", "Old_Bucket")]
+    records = [{"eventName": "ObjectCreated:Put", "s3": place} for place in places]
+    assert [obj.body for obj in store.objects_from({"Records": records})] == [b"content"] * 2
+    for act in (lambda: store.bucket("Old_Bucket"), lambda: store.create_bucket("Old_Bucket")):
+        with pytest.raises(s3.S3InvalidName):
+            act()
 
 
 CREATIONS: dict[str, tuple[list[Answer], list[str], type[Exception] | None]] = {
