@@ -14,7 +14,7 @@ builtin that a Python programmer would catch for the same thing.
     ├── S3InvalidName            (ValueError) a bucket name or key that S3 does not take
     ├── S3PreconditionFailed     a condition did not hold; .outcome_unknown where nobody can know
     │   └── S3ObjectExists       (FileExistsError)
-    ├── S3LockError              somebody else has the lock; .lock_holder says who
+    ├── S3LockError              the lock has another holder (.lock_holder), was lost, or its file cannot be read
     ├── S3ChecksumError          the bytes are not the bytes that were sent
     ├── S3InvalidContent         (ValueError) the content is not the JSON or text that it was read as
     ├── S3ObjectChanged          the object changed while it was being read
@@ -166,10 +166,10 @@ class S3ObjectExists(S3PreconditionFailed, FileExistsError):
 
 
 class S3LockError(S3Error):
-    """The lock is somebody else's, or was lost.
+    """The lock has another holder, was lost, or its file cannot be read.
 
     Attributes:
-        lock_holder: Who has it, as far as the lock file says.
+        lock_holder: Who has it, as far as the lock file says; None where it was lost or cannot be read.
     """
 
     def __init__(self, message: str = "", *, lock_holder: Any = None, **attributes: Any) -> None:

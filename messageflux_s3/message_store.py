@@ -146,7 +146,7 @@ class S3MessageStore(MessageStoreBase):
         pointer = parse_store_key(key)
         if self._allowed is not None and pointer.bucket not in self._allowed:
             raise _ForeignBucket(
-                f"message names the bucket {pointer.bucket!r}, which is not allowed", bucket=pointer.bucket
+                f"message names the bucket {pointer.bucket!r}, which is not allowed", bucket=pointer.bucket, key=pointer.key
             )
         return pointer
 
