@@ -94,6 +94,7 @@ class _Copying:
         self._part_size_bytes = part_size_bytes
         self._is_itself = same_place(source, target) is True
         self._is_unchanged = source.version_id is None and metadata is None and not extra and call is None
+        self._is_described_anew = False  # the store was asked to copy what describes the object, and refused
         self._given = content.s3_parameters(target.key, extra) if extra else {}
         if "content_type" not in extra and "ContentType" not in extra:
             self._given.pop("ContentType", None)  # the source's own, not one guessed from the new name
@@ -110,7 +111,7 @@ class _Copying:
             return self._head
         self._parameters = attributes.kept(self.found, self._given, source.bucket_name, source.key, scope=_scope(source, target))
         try:
-            return self._choose()()
+            return self._make_or_describe_anew()
         except S3NoSuchBucket as error:
             if error.operation not in ("CopyObject", "UploadPartCopy") or target.bucket_name == source.bucket_name:
                 raise
@@ -122,6 +123,17 @@ class _Copying:
                 f"s3://{source.bucket_name}/{source.key} was deleted while it was being copied", operation=error.operation,
                 bucket=source.bucket_name, key=source.key, code=error.code, status=error.status, request_id=error.request_id,
             ) from error  # fmt: skip
+
+    def _make_or_describe_anew(self) -> Head:
+        try:
+            return self._choose()()
+        except S3Error as error:
+            is_restored = self._is_itself and self._source.version_id is not None
+            if error.code != "InvalidRequest" or not is_restored or self._replaces_metadata:
+                raise
+            # AWS restores a version by a copy that changes nothing else. LocalStack and others refuse it: say everything again.
+            self._is_described_anew = True
+            return self._choose()()
 
     def _choose(self) -> Callable[[], Head]:
         """Choose how the copy is made."""
@@ -153,7 +165,8 @@ class _Copying:
 
     @property
     def _replaces_metadata(self) -> bool:
-        return self._metadata is not None or bool(self._write_id) or any(name in self._given for name in attributes.CONTENT_HEADERS)
+        is_described = self._is_described_anew or self._metadata is not None or bool(self._write_id)
+        return is_described or any(name in self._given for name in attributes.CONTENT_HEADERS)
 
     @property
     def _dropped(self) -> set[str]:

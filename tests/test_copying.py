@@ -296,3 +296,34 @@ def test_a_query_copied_onto_what_it_copies_is_refused(moto_bucket: S3Bucket) ->
     with pytest.raises(ValueError, match=r"'d/a' would replace 'd/d/a'.*nothing was copied"):
         moto_bucket.find(prefix="d/").copy_to(moto_bucket, "d/")
     assert [obj.text for obj in moto_bucket.find()] == ["1", "2"]
+
+
+def _refusing_restores(asked: Asked) -> Answer:
+    """A store that takes the restoring of a version for a copy that changes nothing, as LocalStack does."""
+    if asked.method == "HEAD":
+        described = {"x-amz-version-id": "v1", "x-amz-meta-by": "me", "Content-Type": "text/x", "Cache-Control": "no-store"}
+        answer = content_of(asked, b"old")
+        return (answer[0], {**answer[1], **described}, answer[2]) if answer is not None else None
+    if asked.headers.get("x-amz-metadata-directive") != "REPLACE":
+        return refusal(400, "InvalidRequest")
+    return document("CopyObjectResult", '<ETag>"e"</ETag>')
+
+
+def test_a_version_is_restored_where_the_store_refuses_a_copy_that_changes_nothing(canned: Canned) -> None:
+    """The copy is asked for once more, with everything that describes the version said again."""
+    canned.answer = _refusing_restores
+    canned.bucket().object("k", version_id="v1").make_current()
+    headers = canned.asked[-1].headers
+    assert headers["x-amz-copy-source"].endswith("/k?versionId=v1")
+    assert (headers["x-amz-meta-by"], headers["content-type"], headers["cache-control"]) == ("me", "text/x", "no-store")
+
+
+def test_a_version_is_restored_on_localstack(localstack: Server) -> None:
+    """It refuses the copy by which AWS restores a version."""
+    bucket = localstack.connect().create_bucket("restored-versions")
+    bucket.versioning.enable()
+    bucket.put_object("k", b"old", {"by": "me"}, content_type="text/x", tags={"t": "1"})
+    bucket.put_object("k", b"new")
+    current = list(bucket.object("k").versions())[-1].make_current().reload()
+    assert (current.body, current.metadata, current.content_type) == (b"old", {"by": "me"}, "text/x")
+    assert dict(current.tags.get()) == {"t": "1"}
