@@ -8,47 +8,206 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
+import os
 import re
-from collections.abc import Mapping, Sequence
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from . import etags
 from .connection import Connection
-from .errors import S3ChecksumError
+from .errors import S3ChecksumError, S3Error
+
+logger = logging.getLogger("messageflux_s3")
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _MD5_OF_PARTS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]*")
-_ETAGS_ARE_OTHERS = "etags_are_no_md5"
 _PIECE_BYTES = 1024 * 1024
+_WITHOUT_END = 1 << 62
+SCRATCH_PREFIX = ".mfs3-probe/"
+"""Below here lie the scratch objects by which a store is asked how it behaves, while it is being asked."""
+
+
+def known_md5(connection: Connection, bucket_name: str, answer: Mapping[str, Any]) -> str | None:
+    """Return the MD5 of an object's content that its ETag is, or None.
+
+    An ETag of 32 hexadecimal digits is an MD5 on most stores, unless the answer names an encryption with a key. Others look the same and
+    are none: of stores that encrypt without saying so, directory buckets, restored objects, stores with another hash. This is found out
+    where such an ETag does not match content that is known to be right, and is remembered for the bucket.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        answer: Headers of the object, under boto3's names; of a listing the ``ETag`` alone.
+    """
+    return None if are_no_md5s(connection, bucket_name) else md5_of(answer)
+
+
+def known_md5_of_parts(connection: Connection, bucket_name: str, answer: Mapping[str, Any]) -> str | None:
+    """Return the MD5 of the parts' MD5s, and their number, that the ETag of an object written in parts is, or None."""
+    return None if are_no_md5s(connection, bucket_name) else md5_of_parts(answer)
+
+
+def are_no_md5s(connection: Connection, bucket_name: str) -> bool:
+    """Return whether ETags in this bucket were found to be something else than MD5s."""
+    return bool(connection.recall(_fact(bucket_name)))
+
+
+def _learn(connection: Connection, bucket_name: str, key: str) -> None:
+    if not are_no_md5s(connection, bucket_name):
+        logger.warning(
+            "the ETag of s3://%s/%s is not the MD5 of its content; ETags of this bucket are not compared any more", bucket_name, key
+        )
+    connection.remember(_fact(bucket_name), True)
+
+
+def _fact(bucket_name: str) -> str:
+    return f"etags_are_no_md5:{bucket_name}"
 
 
 def md5_of(answer: Mapping[str, Any]) -> str | None:
-    """The MD5 that an answer tells of an object; None where its etag is none, as of parts or of what is encrypted with a key of its own."""
+    """Return the ETag of an answer if the answer alone does not rule out that it is an MD5. To rely on it, use :func:`known_md5`."""
     return _etag_like(_MD5, answer)
 
 
 def md5_of_parts(answer: Mapping[str, Any]) -> str | None:
-    """The MD5 of its parts' MD5s, and their number, that an answer tells of an object written in parts; else None."""
+    """Return the ETag of an answer if it has the form of one made of the MD5s of parts."""
     return _etag_like(_MD5_OF_PARTS, answer)
 
 
 def _etag_like(pattern: re.Pattern[str], answer: Mapping[str, Any]) -> str | None:
-    etag = str(answer.get("ETag") or "").strip('"')
+    etag = etags.unquoted(str(answer.get("ETag") or "")) or ""
     if not pattern.fullmatch(etag) or answer.get("SSECustomerAlgorithm"):
         return None
     return etag if answer.get("ServerSideEncryption") in (None, "AES256") else None
 
 
-def of_parts(etags: Sequence[str]) -> str | None:
+def hash_parts(pieces: Iterable[bytes], part_sizes: Sequence[int]) -> str:
+    """Return the etag of an object made of parts of these sizes, from its content in order."""
+    digests = []
+    waiting = iter(part_sizes)
+    left = next(waiting, _WITHOUT_END)  # what is too much makes one part more, and another etag
+    digest = hashlib.md5(usedforsecurity=False)
+    for piece in pieces:
+        view = memoryview(piece)
+        while view:
+            if not left:
+                digests.append(digest.digest())
+                digest, left = hashlib.md5(usedforsecurity=False), next(waiting, _WITHOUT_END)
+            digest.update(view[:left])
+            taken = min(left, len(view))
+            view, left = view[taken:], left - taken
+    digests.append(digest.digest())
+    return f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"
+
+
+def uniform_parts(size: int, part_size: int) -> list[int]:
+    """Return the sizes of the parts of an object, all of one size but the last."""
+    return [min(part_size, size - start) for start in range(0, size, part_size)] if size else [0]
+
+
+def first_part_size(connection: Connection, bucket_name: str, key: str, parameters: Mapping[str, Any] | None = None) -> int | None:
+    """Return how long the first part of an object is; None where the store does not say.
+
+    Requests:
+        1 HEAD
+    """
+    return _part_size(connection, bucket_name, key, 1, parameters)
+
+
+def part_sizes(
+    connection: Connection, bucket_name: str, key: str, size: int, count: int, parameters: Mapping[str, Any] | None = None
+) -> list[int] | None:
+    """Return the size of each part of an object whose parts may differ in size; None where the store does not say.
+
+    Requests:
+        1 HEAD for each part
+    """
+    sizes: list[int] = []
+    for number in range(1, count + 1):
+        found = _part_size(connection, bucket_name, key, number, parameters)
+        if not found or sum(sizes) + found > size:
+            return None
+        sizes.append(found)
+    return sizes if sum(sizes) == size else None
+
+
+def _part_size(
+    connection: Connection, bucket_name: str, key: str, number: int, parameters: Mapping[str, Any] | None
+) -> int | None:
+    try:
+        # Without If-Match: some stores compare it with the part's own etag.
+        answer = connection.call("HeadObject", Bucket=bucket_name, Key=key, PartNumber=number, **(parameters or {}))
+    except S3Error:
+        return None  # the store does not know part numbers
+    found: int | None = answer.get("ContentLength")
+    return found
+
+
+def compare_received_parts(
+    connection: Connection,
+    theirs: str,
+    pieces: Callable[[], Iterable[bytes]],
+    size: int,
+    bucket_name: str,
+    key: str,
+    parameters: Mapping[str, Any] | None = None,
+) -> None:
+    """Compare the etag of an object written in parts with what arrived, where the store says how long the parts are.
+
+    Args:
+        connection: The way to the store.
+        theirs: The etag, from :func:`known_md5_of_parts`.
+        pieces: Reads what arrived, from its beginning; it may be called several times.
+        size: The object's size.
+        bucket_name: The bucket.
+        key: The key.
+        parameters: What the GET had besides.
+
+    Raises:
+        S3ChecksumError: What arrived is not the object.
+
+    Requests:
+        1 HEAD; where they differ also 1 HEAD for each part whose length is not that of the first, and 1 GET
+    """
+    count = int(theirs.rpartition("-")[2])
+    first = first_part_size(connection, bucket_name, key, parameters)
+    if not first or -(-size // first) != count:
+        return  # parts of unequal length, or a store that does not know the question
+    sizes = uniform_parts(size, first)
+    ours = hash_parts(pieces(), sizes)
+    if ours == theirs:
+        return
+    if _part_size(connection, bucket_name, key, count, parameters) != sizes[-1]:
+        told = part_sizes(connection, bucket_name, key, size, count, parameters)
+        if told is None:
+            return
+        sizes = told
+        ours = hash_parts(pieces(), sizes)
+        if ours == theirs:
+            return
+    stored = connection.call("GetObject", Bucket=bucket_name, Key=key, **(parameters or {}))
+    with stored["Body"] as body, connection.translating("GetObject", bucket_name, key):
+        again = hash_parts(iter(lambda: body.read(_PIECE_BYTES), b""), sizes) if md5_of_parts(stored) == theirs else None
+    if again != ours:
+        raise mismatch(theirs, ours, bucket_name, key)
+    _learn(connection, bucket_name, key)
+
+
+def of_parts(part_etags: Sequence[str]) -> str | None:
     """The etag of an object made of parts with these etags; None where they are no MD5s."""
-    bare = [etag.strip('"') for etag in etags]
+    bare = [etags.unquoted(etag) or "" for etag in part_etags]
     if not all(map(_MD5.fullmatch, bare)):
         return None
     return f"{hashlib.md5(bytes.fromhex(''.join(bare)), usedforsecurity=False).hexdigest()}-{len(bare)}"
 
 
-def is_refuted(etag: str | None, body: bytes) -> bool:
-    """Whether an etag is an MD5, and not this content's. Of an object that is encrypted it may be so without any harm."""
-    return etag is not None and _MD5.fullmatch(etag) is not None and hashlib.md5(body, usedforsecurity=False).hexdigest() != etag
+def is_refuted(connection: Connection, bucket_name: str, etag: str | None, body: bytes) -> bool:
+    """Return whether an etag may be an MD5, and is not that of this content; of an encrypted object that proves nothing."""
+    md5 = known_md5(connection, bucket_name, {"ETag": etag})
+    return md5 is not None and hashlib.md5(body, usedforsecurity=False).hexdigest() != md5
 
 
 def is_wanted(connection: Connection, parameters: Mapping[str, Any]) -> bool:
@@ -109,36 +268,87 @@ def call(connection: Connection, operation: str, parameters: Mapping[str, Any], 
         S3ChecksumError: Something else arrived than was sent.
 
     Requests:
-        1; after a PutObject whose etag is another MD5 also 1 GET, which finds out what the store's etags are
+        1; where the etag is another MD5, once a bucket also 1 GET of what was written, or for a part 1 PUT, 1 GET and 1 DELETE of a
+        scratch object below ``.mfs3-probe/``, which find out what the bucket's etags are
     """
     body = parameters["Body"]
     if not is_wanted(connection, parameters):
         return connection.call(operation, **parameters)
     digest = hashlib.md5(body, usedforsecurity=False)
     answer = connection.call(operation, **parameters, ContentMD5=base64.b64encode(digest.digest()).decode("ascii"))
-    ours, theirs = digest.hexdigest(), md5_of(answer)
-    if theirs in (None, ours) or encrypted or is_encrypted(parameters) or connection.recall(_ETAGS_ARE_OTHERS):
+    bucket_name, key = parameters["Bucket"], parameters["Key"]
+    ours, theirs = digest.hexdigest(), known_md5(connection, bucket_name, answer)
+    if theirs is None or theirs == ours or encrypted or is_encrypted(parameters):
         return answer
-    if operation == "PutObject" and _is_stored(connection, parameters, str(theirs), ours):
-        connection.remember(_ETAGS_ARE_OTHERS, True)
+    if operation == "PutObject" and _is_stored(connection, bucket_name, key, theirs, ours):
+        _learn(connection, bucket_name, key)
+        return answer
+    if operation == "UploadPart" and _has_other_etags(connection, bucket_name):
         return answer
     raise _error(
-        operation, parameters["Bucket"], parameters["Key"],
+        operation, bucket_name, key,
         f"the MD5 of what was sent is {ours}, that of what arrived there is {theirs}",
     )  # fmt: skip
 
 
-def _is_stored(connection: Connection, parameters: Mapping[str, Any], etag: str, md5: str) -> bool:
-    """Whether under this very etag the content is what was sent: then the store's etags are something else than MD5s."""
-    stored = connection.call("GetObject", Bucket=parameters["Bucket"], Key=parameters["Key"])
-    with stored["Body"] as body, connection.translating("GetObject", parameters["Bucket"], parameters["Key"]):
+def _is_stored(
+    connection: Connection, bucket_name: str, key: str, etag: str, md5: str, parameters: Mapping[str, Any] | None = None
+) -> bool:
+    """Read an object; return whether its content has this MD5 under this very etag, which therefore is no MD5."""
+    stored = connection.call("GetObject", Bucket=bucket_name, Key=key, **(parameters or {}))
+    with stored["Body"] as body, connection.translating("GetObject", bucket_name, key):
         digest = hashlib.md5(usedforsecurity=False)
         while piece := body.read(_PIECE_BYTES):
             digest.update(piece)
     return md5_of(stored) == etag and digest.hexdigest() == md5
 
 
-def is_other(connection: Connection, headers: Mapping[str, str], body: bytes) -> bool:
+# Parts travel side by side: one of them finds out, the others wait for its answer.
+_finding_out = threading.Lock()
+
+
+def _begin_anew_in_child() -> None:
+    global _finding_out
+    _finding_out = threading.Lock()  # the parent's may have been held by a thread that the child does not have
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
+    os.register_at_fork(after_in_child=_begin_anew_in_child)
+
+
+def _has_other_etags(connection: Connection, bucket_name: str) -> bool:
+    """Find out whether the bucket's etags are no MD5s by writing a scratch object. A part cannot be read back before it is an object.
+
+    Requests:
+        1 PUT, 1 GET where the etag is no MD5, 1 DELETE
+    """
+    with _finding_out:
+        if are_no_md5s(connection, bucket_name):
+            return True
+        key = f"{SCRATCH_PREFIX}{secrets.token_hex(8)}"
+        body = secrets.token_bytes(32)
+        ours = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        try:
+            answer = connection.call("PutObject", Bucket=bucket_name, Key=key, Body=body)
+        except S3Error as error:
+            logger.info("s3://%s/%s could not be written to find out what the ETags of this bucket are: %s", bucket_name, key, error)
+            return False
+        try:
+            found = md5_of(answer)
+            if found is not None and found != ours and _is_stored(connection, bucket_name, key, found, ours):
+                _learn(connection, bucket_name, key)
+        except S3Error as error:
+            logger.info("s3://%s/%s could not be read back: %s", bucket_name, key, error)
+        finally:
+            version = {"VersionId": answer["VersionId"]} if answer.get("VersionId") else {}
+            try:
+                connection.call("DeleteObject", Bucket=bucket_name, Key=key, **version)
+            except S3Error as error:
+                logger.warning("a scratch object may be left at s3://%s/%s", bucket_name, key, exc_info=error)
+        return are_no_md5s(connection, bucket_name)
+
+
+def is_other(connection: Connection, bucket_name: str, headers: Mapping[str, str], body: bytes) -> bool:
     """Whether the fast lane's answer to a PUT tells of another content than was sent, or of none: then boto3 has to write it again.
 
     The content is looked at without TLS only, which lets no changed byte pass.
@@ -147,33 +357,60 @@ def is_other(connection: Connection, headers: Mapping[str, str], body: bytes) ->
         return True
     if connection.endpoint_url.startswith("https"):
         return False
-    etag = headers["etag"].strip('"')
+    etag = etags.unquoted(headers["etag"])
     if etag == hashlib.md5(body, usedforsecurity=False).hexdigest():
         return False  # as a rule; what follows is about stores whose etag is something else
-    if connection.capabilities.checksums or connection.recall(_ETAGS_ARE_OTHERS):
+    if connection.capabilities.checksums:
         return False
-    return md5_of({"ETag": etag, "ServerSideEncryption": headers.get("x-amz-server-side-encryption")}) is not None
+    answer = {"ETag": etag, "ServerSideEncryption": headers.get("x-amz-server-side-encryption")}
+    return known_md5(connection, bucket_name, answer) is not None
 
 
-def check_received(answer: Mapping[str, Any], body: bytes, bucket_name: str, key: str) -> None:
-    """Hold what was read to its etag, where that is an MD5.
+def check_received(connection: Connection, answer: Mapping[str, Any], body: bytes, bucket_name: str, key: str) -> None:
+    """Compare what was read with its etag, where that is an MD5.
 
     Raises:
-        S3ChecksumError: They differ.
+        S3ChecksumError: They differ, and so does what a second GET brings.
+
+    Requests:
+        none; 1 GET where they differ
     """
-    theirs = md5_of(answer)
+    theirs = known_md5(connection, bucket_name, answer)
     if theirs is not None:
-        compare_received(theirs, hashlib.md5(body, usedforsecurity=False).hexdigest(), bucket_name, key)
+        compare_received(connection, theirs, hashlib.md5(body, usedforsecurity=False).hexdigest(), bucket_name, key)
 
 
-def compare_received(theirs: str, ours: str, bucket_name: str, key: str) -> None:
-    """Compare the MD5 of an object with that of what arrived.
+def compare_received(
+    connection: Connection, theirs: str, ours: str, bucket_name: str, key: str, parameters: Mapping[str, Any] | None = None
+) -> None:
+    """Compare the etag of an object with the MD5 of what arrived. Where they differ, read once more.
+
+    Content that is the same twice was not changed on its way: then the etag is no MD5, which is remembered for the bucket.
+
+    Args:
+        connection: The way to the store.
+        theirs: The etag, from :func:`known_md5`.
+        ours: The MD5 of what arrived.
+        bucket_name: The bucket.
+        key: The key.
+        parameters: What the first GET had besides (version, customer key).
 
     Raises:
-        S3ChecksumError: They differ.
+        S3ChecksumError: What arrived is not the object.
+
+    Requests:
+        none; 1 GET where they differ
     """
-    if theirs != ours:
-        raise _error("GetObject", bucket_name, key, f"the MD5 of the object is {theirs}, that of what arrived is {ours}")
+    if theirs == ours:
+        return
+    if not _is_stored(connection, bucket_name, key, theirs, ours, parameters):
+        raise mismatch(theirs, ours, bucket_name, key)
+    _learn(connection, bucket_name, key)
+
+
+def mismatch(theirs: str, ours: str, bucket_name: str, key: str) -> S3ChecksumError:
+    """Return the error that says that something else arrived than the object."""
+    return _error("GetObject", bucket_name, key, f"the MD5 of the object is {theirs}, that of what arrived is {ours}")
 
 
 def _error(operation: str, bucket_name: str, key: str, message: str) -> S3ChecksumError:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
-from . import checksum
+from . import checksum, etags
 from .capabilities import Condition
 from .connection import Connection
 from .errors import S3Error, S3NoSuchItem, S3PreconditionFailed, S3Unsupported
@@ -32,8 +32,7 @@ Ability = Literal[
 ]
 """A request and the condition on it."""
 
-PREFIX = ".mfs3-probe/"
-"""Below here lie the scratch objects while a probe is running."""
+PREFIX = checksum.SCRATCH_PREFIX
 
 WRITERS = 8
 ROUNDS = 8
@@ -163,7 +162,7 @@ def keeps_versions(connection: Connection, bucket_name: str) -> bool:
 
 def quoted(connection: Connection, etag: str) -> str:
     """An etag as this store wants it in ``If-Match``: AWS takes it both ways, radosgw without quotes only."""
-    bare = etag.strip('"')
+    bare = etags.opaque(etag)
     learned = connection.recall(_QUOTING)
     with_quotes = learned if learned is not None else connection.preset in ("aws", "r2", "gcs")
     return f'"{bare}"' if with_quotes else bare
@@ -216,10 +215,10 @@ class _Scratch:
 
     def put(self, key: str, body: bytes, **condition: str) -> str:
         answer = self.connection.call("PutObject", Bucket=self.bucket_name, Key=key, Body=body, **condition)
-        return str(answer.get("ETag") or "").strip('"') or self.etag(key)
+        return etags.unquoted(answer.get("ETag")) or self.etag(key)
 
     def etag(self, key: str) -> str:
-        return str(self.connection.call("HeadObject", Bucket=self.bucket_name, Key=key).get("ETag") or "").strip('"')
+        return etags.unquoted(self.connection.call("HeadObject", Bucket=self.bucket_name, Key=key).get("ETag")) or ""
 
     def read(self, key: str) -> bytes | None:
         try:
@@ -317,6 +316,8 @@ def _in_sequence(scratch: _Scratch, ability: Ability) -> Condition:
     """One write that must fail, one that must succeed, nobody else about."""
     key = scratch.new_key()
     etag = scratch.put(key, b"before")
+    if not ability.endswith("absent") and etags.is_weak(etag):
+        return "refused"
     must_fail = _condition(scratch, ability, "0" * 32)
     try:
         scratch.writer(ability, key)(b"after", must_fail)
@@ -385,6 +386,8 @@ def _race_deletes(scratch: _Scratch) -> Condition:
     connection, bucket = scratch.connection, scratch.bucket_name
     key = scratch.new_key()
     etag = scratch.put(key, b"before")
+    if etags.is_weak(etag):
+        return "refused"
 
     def delete(etag: str) -> None:
         connection.call("DeleteObject", Bucket=bucket, Key=key, IfMatch=quoted(connection, etag))

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from . import attributes, checksum, condition_probe, content
+from . import attributes, checksum, condition_probe, content, etags
 from . import metadata as user_metadata
 from .condition_probe import Ability
 from .connection import Connection
@@ -36,6 +36,7 @@ from .errors import (
     S3PreconditionFailed,
     S3ServerError,
     S3Throttled,
+    S3Unsupported,
 )
 from .metadata import WRITE_ID
 from .multipart import UPLOAD_IS_LEFT, MultipartUpload
@@ -63,12 +64,27 @@ def check(*, if_absent: bool, if_match: str | None) -> None:
     """
     if if_match is not None and not isinstance(if_match, str):
         raise TypeError(f"if_match must be an etag, not {type(if_match).__name__}")
-    if if_match is not None and not if_match.strip('"'):
+    if if_match is not None and not etags.opaque(if_match):
         raise ValueError("if_match is empty; an object's etag is obj.etag")
     if if_absent and if_match is not None:
         raise ValueError("if_absent and if_match exclude each other")
     if not if_absent and if_match is None:
         raise ValueError("a conditional write wants if_absent or if_match")
+
+
+def strong(etag: str, bucket_name: str, key: str) -> str:
+    """Return an ETag without its quotes, for a condition on a write.
+
+    Raises:
+        S3Unsupported: It is a weak one, which no condition can name.
+    """
+    if etags.is_weak(etag):
+        raise S3Unsupported(
+            f"s3://{bucket_name}/{key} has the weak ETag {etag}, which If-Match never matches: something before the store (a CDN, a proxy "
+            "that compresses) changes its ETags. Connect to the store itself to write under a condition. Nothing was written.",
+            bucket=bucket_name, key=key,
+        )  # fmt: skip
+    return etags.opaque(etag)
 
 
 def new_write_id() -> str:
@@ -197,7 +213,7 @@ def caller(
 
     The result stands in for ``connection.call``: for PutObject, CompleteMultipartUpload and CopyObject alike.
     """
-    etag = (if_match or "").strip('"')
+    etag = strong(if_match, bucket_name, key) if if_match is not None else ""
     write = _Write(connection, bucket_name, key, write_id, if_absent, etag, carried)
 
     def call(operation: str, **parameters: Any) -> dict[str, Any]:
@@ -299,7 +315,7 @@ class _Write:
                 raise self._unknown(last) from unreachable
             if found is None:
                 return
-            if found.etag != self._if_match:
+            if not etags.same(found.etag, self._if_match):
                 raise self._refused(found, last) from last
         raise (self._unknown(last) if is_doubtful else self._always_met(last)) from last
 
@@ -336,7 +352,7 @@ class _Write:
     def _still_there(self) -> bool:
         """Whether the object is as the condition wants it."""
         found = self._head()
-        return found is not None and found.etag == self._if_match
+        return found is not None and etags.same(found.etag, self._if_match)
 
     def _look(self, error: S3Error) -> dict[str, Any] | None:
         """After a lost answer: ours, so it was done; still as the condition wants it, so the same again; else it is settled."""
@@ -350,7 +366,7 @@ class _Write:
             raise self._unknown(error) from error
         if self._is_ours(found):
             return self._settled(found)
-        if found.etag == self._if_match:
+        if etags.same(found.etag, self._if_match):
             return None
         raise self._refused(found, error) from error
 
@@ -370,7 +386,7 @@ class _Write:
         """What stands there was written before our first attempt: then ours never was. Else nobody can know."""
         if self._replaces and self._replaces in (found.write_id or "").split():
             return self._conflict(error)  # its line goes back to what we were to replace, and we are not in it
-        if found.etag == self._if_match:
+        if etags.same(found.etag, self._if_match):
             return self._unknown(error)  # as it was to be: not replaced by others, nor by us so far
         # The date of an object in parts is that of its beginning (on AWS): it proves nothing.
         if self._looked_at is None or found.last_modified is None or "-" in (found.etag or "-"):
@@ -464,8 +480,9 @@ def delete(connection: Connection, bucket_name: str, key: str, *, if_match: str)
         1 DELETE, and 1 HEAD after a lost answer; once a store those of the probe
     """
     check(if_absent=False, if_match=if_match)
+    etag = strong(if_match, bucket_name, key)
     require(connection, bucket_name, "delete_if_match")
-    _Write(connection, bucket_name, key, "", if_absent=False, if_match=if_match.strip('"'), carried="").remove()
+    _Write(connection, bucket_name, key, "", if_absent=False, if_match=etag, carried="").remove()
 
 
 def update(
@@ -534,6 +551,7 @@ def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, byt
             f"GetObject on s3://{bucket_name}/{key}: the answer did not arrive whole", operation="GetObject", bucket=bucket_name, key=key,
             retryable=True,
         )  # fmt: skip
-    checksum.check_received(answer, before, bucket_name, key)
+    strong(found.etag, bucket_name, key)  # before the function runs: its result could not be written
+    checksum.check_received(connection, answer, before, bucket_name, key)
     kept = attributes.kept(answer, {}, bucket_name, key)
     return found, before, {**kept, **attributes.kept_tags(connection, bucket_name, key, answer), "metadata": found.metadata}

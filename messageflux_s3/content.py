@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, Literal, TypedDict, cast
 from urllib.parse import quote, urlencode
 
-from . import checksum
+from . import checksum, etags
 from . import metadata as user_metadata
 from .connection import Connection
 from .errors import (
@@ -116,7 +116,7 @@ class Head:
         modified = headers.get("last-modified")
         return cls(
             size=int(total) if total.isdigit() else None,
-            etag=unquoted(headers.get("etag")),
+            etag=etags.unquoted(headers.get("etag")),
             last_modified=_http_date(modified) if modified else None,
             storage_class=headers.get("x-amz-storage-class", "STANDARD"),
             metadata=user_metadata.decode(raw),
@@ -134,7 +134,7 @@ class Head:
         total = content_range.rpartition("/")[2]
         return cls(
             size=int(total) if total.isdigit() else answer.get("ContentLength"),
-            etag=unquoted(answer.get("ETag")),
+            etag=etags.unquoted(answer.get("ETag")),
             last_modified=as_utc(answer["LastModified"]) if answer.get("LastModified") else None,
             storage_class=answer.get("StorageClass") or "STANDARD",
             metadata=user_metadata.decode(raw),
@@ -148,7 +148,7 @@ class Head:
     def from_write(cls, size: int | None, etag: str | None, version_id: str | None, metadata: Mapping[str, str]) -> Head:
         """From the answer to a write, and what was written."""
         shown = user_metadata.decode(metadata)
-        return cls(size=size, etag=unquoted(etag), metadata=shown, version_id=version_id)
+        return cls(size=size, etag=etags.unquoted(etag), metadata=shown, version_id=version_id)
 
 
 class _LateHead:
@@ -182,14 +182,14 @@ def head_and_body(response: LaneResponse) -> tuple[Head, bytes]:
     return cast(Head, _LateHead(response)), body
 
 
-def etag_for(connection: Connection, etag: str) -> str:
-    """An etag as ``If-Match`` wants it: quoted, as HTTP says, where that is known to work; radosgw knows only the bare one."""
+def etag_for(connection: Connection, etag: str | None) -> str | None:
+    """Return an ETag as If-Match takes it on a read: quoted, as HTTP says, where that is known to work; radosgw knows only the bare one.
+
+    None for a weak ETag, for which no condition can be sent: the answer's ETag is compared instead.
+    """
+    if etag is None or etags.is_weak(etag):
+        return None
     return f'"{etag}"' if connection.preset in ("aws", "r2", "gcs") else etag
-
-
-def unquoted(etag: str | None) -> str | None:
-    """An etag without its quotes; None for none."""
-    return etag.strip('"') or None if etag else None
 
 
 def _http_date(text: str) -> datetime | None:
@@ -297,7 +297,8 @@ def get(
     Requests:
         1 GET (more only after a broken connection)
     """
-    headers = {"if-match": etag_for(connection, if_match)} if if_match is not None else {}
+    condition = etag_for(connection, if_match)
+    headers = {"if-match": condition} if condition is not None else {}
     answered = connection.lane.send(LaneRequest("GET", bucket_name, key, version_query(version_id), headers, b""))
     if answered is not None:
         with connection.translating("GetObject", bucket_name, key):
@@ -381,7 +382,8 @@ def get_pinned(connection: Connection, bucket_name: str, key: str, etag: str | N
     Requests:
         1 GET (after a refusal also 1 HEAD, and 1 GET once a store that misreads conditions)
     """
-    condition = {"IfMatch": etag_for(connection, etag)} if etag is not None and connection.recall(_MISREAD) is None else {}
+    wanted = etag_for(connection, etag) if connection.recall(_MISREAD) is None else None
+    condition = {"IfMatch": wanted} if wanted is not None else {}
     try:
         answer = connection.call("GetObject", Bucket=bucket_name, Key=key, **condition, **parameters)
     except S3PreconditionFailed as error:
@@ -392,7 +394,7 @@ def get_pinned(connection: Connection, bucket_name: str, key: str, etag: str | N
         connection.remember(_MISREAD, True)
         return get_pinned(connection, bucket_name, key, etag, parameters)
     try:
-        check_etag(unquoted(answer.get("ETag")), etag, bucket_name, key)
+        check_etag(etags.unquoted(answer.get("ETag")), etag, bucket_name, key)
         check_version(connection, Head.from_answer(answer), bucket_name, key, parameters.get("VersionId"))
         _go_to_first_byte(connection, answer, parameters.get("Range"), bucket_name, key)
     except BaseException:
@@ -490,7 +492,7 @@ def check_etag(found: str | None, wanted: str | None, bucket_name: str, key: str
     Raises:
         S3ObjectChanged: The answer names another etag.
     """
-    if wanted is None or found is None or found == wanted:
+    if wanted is None or found is None or etags.same(found, wanted):
         return
     raise S3ObjectChanged(
         f"s3://{bucket_name}/{key} was replaced while it was being read: its etag was {wanted}, now it is {found}",
@@ -569,7 +571,7 @@ def head_of_put(
         S3Error: It was no success.
     """
     headers = _success(response, "PutObject", request.bucket, request.key).headers
-    if checksum.is_other(connection, headers, request.body):
+    if checksum.is_other(connection, request.bucket, headers, request.body):
         return None
     return Head.from_write(len(request.body), headers.get("etag"), headers.get("x-amz-version-id"), encoded)
 

@@ -7,12 +7,13 @@ always, and everything else for objects above 5 GiB. A move deletes its source o
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from . import attributes, batch, condition_probe, conditional, content, transfer
+from . import attributes, batch, condition_probe, conditional, content, etags, transfer
 from . import metadata as user_metadata
 from .connection import Connection
 from .content import Head
@@ -33,7 +34,7 @@ from .transfer import Call
 MAX_COPIED_AT_ONCE = 5 * 1024**3
 PART_BYTES = 512 * 1024 * 1024
 _AT_ONCE = 32
-_ETAG = re.compile(rb"<ETag>(?:&quot;|&#34;|\")?([0-9A-Za-z-]+)")
+_ETAG = re.compile(r"<ETag>([^<]+)</ETag>")
 _REPLACES = "metadata of copies is replaced"
 _KEEPS_TAGS = "tags stay where metadata of copies is replaced"
 
@@ -334,10 +335,10 @@ def copy_many(connection: Connection, bucket_name: str, copies: Iterable[Copy]) 
         return LaneRequest("PUT", bucket_name, one.target_key, "", headers, b"", tag=one)
 
     def from_lane(request: LaneRequest, response: LaneResponse) -> Head:
-        etag = _ETAG.search(response.body)
+        etag = _ETAG.search(response.body.decode("utf-8", "replace"))
         if etag is None or not response.body.rstrip().endswith(b"CopyObjectResult>"):  # an error may come inside a success
             return from_boto3(request)
-        return Head(size=request.tag.size, etag=etag[1].decode("ascii"), version_id=response.headers.get("x-amz-version-id"))
+        return Head(size=request.tag.size, etag=etags.unquoted(html.unescape(etag[1])), version_id=response.headers.get("x-amz-version-id"))
 
     def from_boto3(request: LaneRequest) -> Head:
         one: Copy = request.tag
@@ -430,8 +431,8 @@ def finish_move(begun: Move) -> Head:
     if begun.write_id and begun.write_id not in (arrived.write_id or "").split():
         raise _not_deleted(begun, "does not show the id that was written with it, so that it may be the source itself", S3Unsupported)
     version = {} if source.version_id is None else {"VersionId": source.version_id}
-    etag = content.unquoted(begun.found.get("ETag"))
-    is_conditional = source.version_id is None and etag is not None and _honours_if_match(source)
+    etag = etags.unquoted(begun.found.get("ETag"))
+    is_conditional = source.version_id is None and etag is not None and not etags.is_weak(etag) and _honours_if_match(source)
     if begun.write_id or not is_conditional:
         try:
             now = source.connection.call("HeadObject", Bucket=source.bucket_name, Key=source.key, **version)

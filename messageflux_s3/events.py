@@ -19,6 +19,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote_plus
 
+from . import etags
 from .errors import S3InvalidName
 from .keys import check_existing_bucket_name, check_key
 from .times import parse_time
@@ -463,7 +464,7 @@ def _size(value: Any) -> int | None:
 def _etag(described: Mapping[str, Any]) -> str | None:
     # Older Ceph spells it as EventBridge does, and moto's EventBridge as notifications do.
     etag = _text(described, "eTag") or _text(described, "etag")
-    return etag.strip('"') if etag else None
+    return etags.unquoted(etag)
 
 
 def _sequencer(described: Mapping[str, Any]) -> str | None:

@@ -32,7 +32,7 @@ from types import TracebackType
 from typing import IO, Any, Literal, NamedTuple, cast
 from urllib.parse import quote
 
-from . import attributes, checksum, conditional, content
+from . import attributes, checksum, conditional, content, etags
 from . import metadata as user_metadata
 from .condition_probe import Ability
 from .connection import Connection
@@ -291,14 +291,15 @@ class _Source:
 
     def _lane_request(self, start: int, end: int, etag: str | None) -> LaneRequest:
         headers = {"range": f"bytes={start}-{end - 1}"}
-        if etag is not None:
-            headers["if-match"] = content.etag_for(self._connection, etag)
+        condition = content.etag_for(self._connection, etag)
+        if condition is not None:
+            headers["if-match"] = condition
         return LaneRequest("GET", self._bucket_name, self._key, self._query, headers, b"")
 
     def _check_same(self, head: Head) -> None:
         if self.etag is None:
             self.etag = head.etag  # the answers before did not say
-        is_other = head.etag is not None and head.etag != self.etag
+        is_other = head.etag is not None and not etags.same(head.etag, self.etag)
         if is_other or (head.size is not None and head.size != self.size):
             raise self._changed("was replaced", None)
 
@@ -1137,7 +1138,7 @@ class ObjectWriter(io.BufferedIOBase):
                 return
         source_reader = _Source(self._connection, self._bucket_name, self.name, None, None)
         source_reader.begin()
-        if source_reader.etag != base.etag:
+        if not etags.same(source_reader.etag, base.etag):
             raise self._base_changed(base)
         mine, self._buffer = self._buffer, bytearray()
         for start in range(0, base.size, PART_BYTES):
@@ -1150,7 +1151,7 @@ class ObjectWriter(io.BufferedIOBase):
             found = content.head(self._connection, self._bucket_name, self.name)
         except S3NoSuchItem:
             return base is None
-        return base is not None and (found.etag, found.size) == (base.etag, base.size)
+        return base is not None and found.size == base.size and etags.same(found.etag, base.etag)
 
     def _base_changed(self, base: _Base | None) -> S3ObjectChanged:
         how = "created" if base is None else "replaced or deleted"

@@ -15,6 +15,7 @@ from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
 from .documents import keep_carriage_returns
+from .etags import unquoted
 
 
 class Listed(NamedTuple):
@@ -167,7 +168,7 @@ def _entries(section: str) -> list[tuple[str, ...]]:
     # Each match has as many tags as the pattern; if the section has no more, no tag stands outside of a match.
     if len(found) * tags != section.count("<"):
         found = [
-            (key, modified, _plain(etag).strip('"'), size, storage_class)
+            (key, modified, unquoted(_plain(etag)) or "", size, storage_class)
             for key, modified, etag, size, storage_class in _each(_ENTRY, section, "Contents")
         ]
     if "&" in section:

@@ -25,7 +25,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal
 
-from . import checksum, conditional, content
+from . import checksum, conditional, content, etags
 from .connection import Connection
 from .content import Head
 from .decoding import as_json
@@ -128,7 +128,7 @@ class _File:
                     raise ConnectionError("the answer was cut off within its headers")
         except S3NoSuchItem:
             return None
-        checksum.check_received(answer, body, self.bucket_name, self.key)
+        checksum.check_received(self.connection, answer, body, self.bucket_name, self.key)
         unreadable: S3InvalidContent | None = None
         try:
             document = self._document(body)
@@ -136,7 +136,7 @@ class _File:
             document, unreadable = {}, error
         now = conditional.server_time(answer)
         age = (now - answer["LastModified"]).total_seconds() if now is not None and "LastModified" in answer else None
-        return _Seen(document, _Lease.of(document), str(answer["ETag"]).strip('"'), age, now, unreadable)
+        return _Seen(document, _Lease.of(document), etags.unquoted(str(answer["ETag"])) or "", age, now, unreadable)
 
     def _document(self, body: bytes) -> dict[str, Any]:
         document = as_json(body, self.bucket_name, self.key)

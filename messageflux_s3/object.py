@@ -16,6 +16,7 @@ from . import (
     conditional,
     content,
     copying,
+    etags,
     file_target,
     fileio,
     places,
@@ -159,7 +160,7 @@ class S3Object:
     def etag(self) -> str:
         """The etag without quotes. Requests: none after a listing or a write, else 1 HEAD, remembered."""
         if (listed := self._listed) is not None and listed[2]:
-            return listed[2].strip('"')
+            return etags.unquoted(listed[2]) or ""
         return cast("str | None", self._known("etag")) or ""
 
     @property

@@ -22,8 +22,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from . import batch, checksum, listing, render, transfer
 from .connection import Connection
-from .content import Head, unquoted
+from .content import Head
 from .errors import Failure, S3BatchError, S3Error, S3InvalidName
+from .etags import unquoted
 from .keys import OUR_OWN_FILES, check_key, glob_to_pattern, key_to_path, path_to_key
 from .progress import Progress, reporting
 from .times import as_utc
@@ -574,7 +575,7 @@ def _fetch(
         if isinstance(outcome, S3Error):
             raise outcome
         head, body = outcome or (Head(), None)
-        if body is None or checksum.is_refuted(head.etag, body):
+        if body is None or checksum.is_refuted(connection, bucket_name, head.etag, body):
             fetch_one(step)  # its file is there, it has grown, or it is to be looked at more closely
             return
         target = inside(folder, step.path)

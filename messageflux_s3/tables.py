@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 ROWS_PER_BATCH = 20_000
+_QUOTED = '^"(.*)"$'  # a weak ETag, W/"…", stays as it is
 COLUMNS = ("key", "last_modified", "etag", "size", "storage_class", "version_id", "is_latest")
 """In the order of an entry; the last two only where versions were listed."""
 
@@ -38,7 +39,7 @@ def to_pandas(entries: Iterable[Listed], *, versions: bool = False) -> pandas.Da
             "key": pandas.array(columns["key"], dtype="string"),
             "size": pandas.array(columns["size"], dtype="string").astype("int64"),
             "last_modified": pandas.to_datetime(columns["last_modified"], utc=True, format="ISO8601").as_unit("us"),
-            "etag": pandas.Series(columns["etag"], dtype="string").str.strip('"'),
+            "etag": pandas.Series(columns["etag"], dtype="string").str.replace(_QUOTED, r"\1", regex=True),
             "storage_class": pandas.Series(columns["storage_class"], dtype="string").replace("", "STANDARD"),
         }
         if versions:
@@ -79,7 +80,7 @@ def arrow_batches(entries: Iterable[Listed], rows: int = ROWS_PER_BATCH, *, vers
             "key": pyarrow.array(columns["key"], text),
             "size": pyarrow.array(columns["size"], text).cast(pyarrow.int64()),
             "last_modified": pyarrow.array(columns["last_modified"], text).cast(when),
-            "etag": pyarrow.compute.utf8_trim(pyarrow.array(columns["etag"], text), '"'),
+            "etag": pyarrow.compute.replace_substring_regex(pyarrow.array(columns["etag"], text), _QUOTED, r"\1"),
             "storage_class": _standard(pyarrow.array(columns["storage_class"], text)),
         }
         if versions:

@@ -187,7 +187,7 @@ def _part_sizes(size: int | None, wanted: int | None) -> Iterator[int]:
 
 
 def _check_parts(fetch: _Fetch, partial: _Partial) -> None:
-    """Hold a file to an etag made of the MD5s of parts, where the store tells how long the parts are.
+    """Compare a file with an etag made of the MD5s of parts, where the store tells how long the parts are.
 
     Raises:
         S3ChecksumError: The parts are others.
@@ -195,20 +195,12 @@ def _check_parts(fetch: _Fetch, partial: _Partial) -> None:
     Requests:
         1 HEAD
     """
-    wanted = fetch.md5_of_parts
-    if wanted is None or fetch.start or fetch.end != fetch.head.size:
+    theirs = fetch.md5_of_parts
+    if theirs is None or fetch.start or fetch.end != fetch.head.size:
         return
-    first = fetch.length_of_first_part()
-    count = int(wanted.rpartition("-")[2])
-    if not first or -(-fetch.end // first) != count:
-        return  # parts of unequal length, or a store that does not know the question
-    digests = []
-    for start in range(0, fetch.end, first):
-        digest = hashlib.md5(usedforsecurity=False)
-        partial.hash_into(digest, start, min(start + first, fetch.end))
-        digests.append(digest.digest())
-    found = f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{count}"
-    checksum.compare_received(wanted, found, fetch.bucket_name, fetch.key)
+    checksum.compare_received_parts(
+        fetch.connection, theirs, lambda: partial.pieces(fetch.end), fetch.end, fetch.bucket_name, fetch.key, fetch.parameters
+    )
 
 
 # -- down -----------------------------------------------------------------------------------------------------------------------------
@@ -284,7 +276,7 @@ def download(
             with reporting(progress, size, path.name) as report:
                 md5 = _fetch_into(fetch, partial, report, verify_checksum)
             if md5 is not None:
-                checksum.compare_received(str(fetch.md5), md5, bucket_name, key)
+                checksum.compare_received(connection, str(fetch.md5), md5, bucket_name, key, fetch.parameters)
             if verify_checksum:
                 _check_parts(fetch, partial)
             partial.publish(overwrite=overwrite)
@@ -378,7 +370,9 @@ def _copy_to(fetch: _Fetch, writable: Any, verify_checksum: bool | None, progres
                 digest.update(piece)
             report(len(piece))
         if digest is not None:
-            checksum.compare_received(str(fetch.md5), digest.hexdigest(), fetch.bucket_name, fetch.key)
+            checksum.compare_received(
+                fetch.connection, str(fetch.md5), digest.hexdigest(), fetch.bucket_name, fetch.key, fetch.parameters
+            )
 
 
 def check_range(start: int, end: int | None) -> None:
@@ -420,9 +414,9 @@ class _Fetch:
         self.wanted_end = end
         self.end = 0
         self._etag = if_match
-        self._parameters: dict[str, Any] = dict(extra)
+        self.parameters: dict[str, Any] = dict(extra)
         if version_id is not None:
-            self._parameters["VersionId"] = version_id
+            self.parameters["VersionId"] = version_id
         self._first: Any = None
         self._first_lock = threading.Lock()
         self.head = Head()
@@ -434,7 +428,7 @@ class _Fetch:
     def __enter__(self) -> _Fetch:
         nothing_wanted = self.wanted_end is not None and self.wanted_end <= self.start
         if nothing_wanted:
-            self.head = content.head(self.connection, self.bucket_name, self.key, self._parameters.get("VersionId"))
+            self.head = content.head(self.connection, self.bucket_name, self.key, self.parameters.get("VersionId"))
             self.end = self.start
             return self
         try:
@@ -443,16 +437,16 @@ class _Fetch:
             if error.status != 416:
                 raise
             # The range begins behind the object's end: there is nothing to fetch, as in a slice.
-            self.head = content.head(self.connection, self.bucket_name, self.key, self._parameters.get("VersionId"))
+            self.head = content.head(self.connection, self.bucket_name, self.key, self.parameters.get("VersionId"))
             self.end = self.start
             return self
         self.head = Head.from_answer(answer)
         self._etag = self.head.etag or self._etag
-        self.md5 = checksum.md5_of(answer)
-        self.md5_of_parts = checksum.md5_of_parts(answer)
+        self.md5 = checksum.known_md5(self.connection, self.bucket_name, answer)
+        self.md5_of_parts = checksum.known_md5_of_parts(self.connection, self.bucket_name, answer)
         self._first = answer["Body"]
         if self.head.size is None:  # an answer in chunks, without a length
-            self.head = content.head(self.connection, self.bucket_name, self.key, self._parameters.get("VersionId"))
+            self.head = content.head(self.connection, self.bucket_name, self.key, self.parameters.get("VersionId"))
             content.check_etag(self.head.etag, self._etag, self.bucket_name, self.key)
         total = self.head.size or 0
         self.end = max(self.start, total if self.wanted_end is None else min(self.wanted_end, total))
@@ -474,7 +468,7 @@ class _Fetch:
 
     def _get(self, start: int, end: int | None) -> dict[str, Any]:
         """One GET from ``start``, under the etag that is known."""
-        parameters = dict(self._parameters)
+        parameters = dict(self.parameters)
         if start or end is not None:
             parameters["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
         try:
@@ -488,16 +482,6 @@ class _Fetch:
                 bucket=self.bucket_name,
                 key=self.key,
             ) from error
-
-    def length_of_first_part(self) -> int | None:
-        """How long the first part is; None where the store does not tell parts apart."""
-        try:
-            # Without If-Match: some compare it with the part's own etag.
-            answer = self.connection.call("HeadObject", Bucket=self.bucket_name, Key=self.key, PartNumber=1, **self._parameters)
-        except S3Error:
-            return None  # it does not know the question
-        length: int | None = answer.get("ContentLength")
-        return length
 
     def pieces(self, start: int, end: int) -> Iterator[bytes]:
         """The bytes of a range, piece by piece; goes on at its offset when the connection breaks."""
@@ -699,6 +683,14 @@ class _Partial:
         buffer = memoryview(bytearray(min(_PIECE_BYTES, max(1, end - start))))
         while at < end and (count := _read_at(self._fd, buffer[: end - at], at, self._lock)):
             digest.update(buffer[:count])
+            at += count
+
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """Read the file back from its beginning."""
+        at = 0
+        buffer = bytearray(_PIECE_BYTES)
+        while at < size and (count := _read_at(self._fd, memoryview(buffer)[: size - at], at, self._lock)):
+            yield bytes(memoryview(buffer)[:count])
             at += count
 
     def md5(self) -> str:

@@ -17,7 +17,7 @@ PACKAGE = Path(messageflux_s3.__file__).parent
 
 # Read upwards, import downwards: a module may import from a lower floor, or from a module listed before it on its own floor.
 FLOORS: dict[str, list[str]] = {
-    "ground": ["errors", "decoding", "keys", "metadata", "times", "documents", "events", "pointers", "render", "source"],
+    "ground": ["errors", "decoding", "etags", "keys", "metadata", "times", "documents", "events", "pointers", "render", "source"],
     "first": ["capabilities", "config", "translate", "signer", "gate", "wire", "lane", "async_lane", "connection"],
     "second": [
         "checksum",
