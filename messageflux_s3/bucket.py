@@ -934,10 +934,11 @@ class S3Bucket:
         Args:
             folder: The folder.
             prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
-            delete: Whether objects without a file are deleted, once everything else has arrived.
+            delete: Whether objects without a file are deleted, once everything else has arrived. Kept is what was written since the plan
+                was made (a failure says so), and what may have a file behind a link to a folder: such links are not followed.
             dry_run: Whether only to plan; ``plan.apply()`` does it.
-            compare: What tells a change, besides the size: ``"etag"`` (where it is an MD5, else the time), ``"mtime"``, or ``"size"`` for
-                nothing more.
+            compare: What tells a change, besides the size: ``"etag"`` (the content, by the object's etag or what else the store tells of
+                it; what cannot be compared is copied), ``"mtime"``, or ``"size"`` for nothing more.
             include: Globs over the path; only these are copied or deleted.
             exclude: Globs over the path; these are neither copied nor deleted.
             progress: True for a bar, a callable that is told of bytes, or None.
@@ -946,10 +947,12 @@ class S3Bucket:
             The plan: what is copied, skipped, deleted, and why; applied, unless ``dry_run`` is set.
 
         Raises:
-            S3BatchError: Some files failed; the others are there, and nothing was deleted.
+            S3BatchError: Some files failed; the others are there, and nothing was deleted. Or objects changed since the plan was made,
+                and were not deleted.
 
         Requests:
-            1 per 1,000 keys, and 1 upload per file that changed
+            1 per 1,000 keys, 1 upload per file that changed, and 1 or 2 HEADs for each file whose etag alone does not show that it is
+            the same; to delete, 1 per 1,000 keys that begin as the deleted ones do, and 1 per 1,000 objects
         """
         plan = sync.plan_to_store(
             self._connection, self._name, folder, prefix, delete=delete, compare=compare, include=include, exclude=exclude
@@ -973,7 +976,8 @@ class S3Bucket:
         Args:
             prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
             folder: The folder; made where it is missing.
-            delete: Whether files without an object are deleted, once everything else has arrived.
+            delete: Whether files without an object are deleted, once everything else has arrived. A file that was written since the plan
+                was made is kept, and a failure says so.
             dry_run: Whether only to plan; ``plan.apply()`` does it.
             compare: As for ``sync_from_folder``.
             include: Globs over what follows the prefix; only these are copied or deleted.
@@ -988,7 +992,8 @@ class S3Bucket:
             S3BatchError: Some objects failed; the others are there, and nothing was deleted.
 
         Requests:
-            1 per 1,000 keys, and 1 GET per object that changed
+            1 per 1,000 keys, 1 GET per object that changed, and 1 or 2 HEADs for each file whose etag alone does not show that it is the
+            same
         """
         plan = sync.plan_to_folder(
             self._connection, self._name, prefix, folder, delete=delete, compare=compare, include=include, exclude=exclude

@@ -18,6 +18,10 @@ from email.header import decode_header, make_header
 WRITE_ID = "mfs3-write-id"
 """The metadata entry in which a conditional write carries its random id. Users never see it."""
 
+CONTENT_MD5 = "mfs3-md5"
+"""The metadata entry in which a sync records the MD5 of a file's content, in buckets whose etags are none. Users never see it."""
+
+_OUR_OWN = (WRITE_ID, CONTENT_MD5)
 MAX_BYTES = 2048
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -64,8 +68,8 @@ def encode(metadata: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def decode(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Give metadata back as the user wrote it: names in lower case, our own entry left out."""
-    return {name.lower(): _decode_value(value) for name, value in metadata.items() if name.lower() != WRITE_ID}
+    """Give metadata back as the user wrote it: names in lower case, our own entries left out."""
+    return {name.lower(): _decode_value(value) for name, value in metadata.items() if name.lower() not in _OUR_OWN}
 
 
 def _encode_value(value: str) -> str:

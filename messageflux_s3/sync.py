@@ -6,24 +6,37 @@ This room knows a connection, a bucket's name, a prefix and a folder. Which file
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import re
+import stat
 import tempfile
 import unicodedata
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from . import batch, checksum, listing, render, transfer
+from . import batch, checksum, etags, listing, render, transfer
+from . import metadata as user_metadata
 from .connection import Connection
 from .content import Head
-from .errors import Failure, S3BatchError, S3Error, S3InvalidName
+from .errors import (
+    Failure,
+    S3AccessDenied,
+    S3BatchError,
+    S3Error,
+    S3InvalidName,
+    S3NoSuchItem,
+    S3ObjectChanged,
+)
 from .etags import unquoted
 from .keys import OUR_OWN_FILES, check_key, glob_to_pattern, key_to_path, path_to_key
 from .progress import Progress, reporting
@@ -39,7 +52,8 @@ SMALL_BYTES = 1024 * 1024
 """Up to here a file travels through the fast lane, many at a time; larger ones are handed to ``transfer.py``."""
 _HELD_BYTES = 64 * 1024 * 1024
 _STEPS_SHOWN = 1000
-_MD5 = re.compile(r"[0-9a-f]{32}")
+_MIB = 1024 * 1024
+_PART_SIZES_TRIED = 8
 
 
 class LocalFile(NamedTuple):
@@ -71,7 +85,7 @@ class SyncStep:
         size: Bytes of what is copied, kept or deleted.
         reason: Why.
         etag: What the object had when the plan was made.
-        modified: When the object was written, in seconds since 1970.
+        modified: When the object was written, in seconds since 1970; of a file that is to be deleted, when the file was.
         version_id: The version, where one was asked for.
     """
 
@@ -134,6 +148,8 @@ class SyncPlan:
     def apply(self, *, progress: Progress = None) -> SyncPlan:
         """Do it: first the copies; the deletions only once every copy has arrived.
 
+        What has changed since the plan was made is not deleted, but reported as a failure.
+
         Args:
             progress: True, a callable or None.
 
@@ -144,7 +160,7 @@ class SyncPlan:
             S3BatchError: Some steps failed, each with its error; the others were done.
 
         Requests:
-            1 GET or upload per file, 1 per 1,000 objects deleted
+            1 GET or upload per file; for deletions 1 listing of what the keys have in common, and 1 per 1,000 objects
         """
         if self.applied or self._connection is None:
             return replace(self, applied=True)
@@ -157,7 +173,7 @@ class SyncPlan:
             else:
                 _fetch(connection, self.bucket_name, folder, self.copied, report, "sync")
         if self.direction == "to_store":
-            batch.deleted(connection, self.bucket_name, ((step.key, None) for step in self.deleted))
+            _remove_objects(connection, self.bucket_name, self.deleted)
         else:
             _remove_files(folder, self.deleted)
         return replace(self, applied=True)
@@ -202,20 +218,27 @@ def plan_to_store(
     """What makes the prefix like the folder.
 
     Requests:
-        1 per 1,000 keys below the prefix
+        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose etag alone does not show that it is the same
     """
     _check_compare(compare)
     wanted = _matcher(include, exclude)
     prefix = folder_prefix(prefix)
-    files = keys_of_folder(folder, prefix, wanted)
+    passed_over: set[str] = set()
+    files = keys_of_folder(folder, prefix, wanted, passed_over)
     remote = {entry.key: entry for entry in objects_below(connection, bucket_name, prefix)}
+    pairs = [(local, remote[key], local.modified > remote[key].modified) for key, (_, local) in files.items() if key in remote]
+    reasons = _differences(connection, bucket_name, pairs, compare, is_download=False)
     steps = []
     for key, (path, local) in files.items():
-        there = remote.get(key)
-        reason = "new" if there is None else _difference(local, there, compare, local.modified > there.modified)
+        reason = reasons[key] if key in remote else "new"
         steps.append(SyncStep("copy" if reason else "skip", key, path, local.size, reason or "the same"))
     for key, there in remote.items():
-        if delete and key not in files and wanted(key[len(prefix) :]) and not _is_live_marker(there, prefix, Path(folder)):
+        if not delete or key in files or not wanted(key[len(prefix) :]) or _is_live_marker(there, prefix, Path(folder)):
+            continue
+        if _is_hidden(key[len(prefix) :], passed_over):
+            why = "not deleted: the folder has a link to a folder, or no regular file, of this name"
+            steps.append(SyncStep("skip", key, "", there.size, why, there.etag, there.modified))
+        else:
             steps.append(SyncStep("delete", key, "", there.size, "not in the folder", there.etag, there.modified))
     steps.sort(key=lambda step: step.key)
     return SyncPlan(tuple(steps), "to_store", bucket_name, prefix, os.fspath(folder), False, connection)
@@ -239,7 +262,7 @@ def plan_to_folder(
         S3InvalidName: Two keys would fall on one file, or one needs a folder where another is a file; both are named.
 
     Requests:
-        1 per 1,000 keys below the prefix
+        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose etag alone does not show that it is the same
     """
     if compare is not None:
         _check_compare(compare)
@@ -262,11 +285,12 @@ def plan_to_folder(
         paths[path] = entry
     _refuse_collisions({path: entry.key for path, entry in paths.items()}, ignore_case=_ignores_case(root))
     here = local_files(root) if root.is_dir() and (delete or compare is not None) else {}
+    reasons: dict[str, str | None] = {}
+    if compare is not None:
+        pairs = [(here[path], entry, entry.modified > here[path].modified) for path, entry in paths.items() if path in here]
+        reasons = _differences(connection, bucket_name, pairs, compare, is_download=True)
     for path, entry in paths.items():
-        local = here.get(path)
-        reason: str | None = "new"
-        if compare is not None and local is not None:
-            reason = _difference(local, entry, compare, entry.modified > local.modified)
+        reason = reasons.get(entry.key, "new")
         action: Action = "copy" if reason else "skip"
         why = reason or "the same"
         steps.append(SyncStep(action, entry.key, path, entry.size, why, entry.etag, entry.modified, entry.version_id))
@@ -274,7 +298,7 @@ def plan_to_folder(
         for path, local in here.items():
             relative = path_to_key(path)
             if path not in paths and wanted(relative):
-                steps.append(SyncStep("delete", prefix + relative, path, local.size, "not below the prefix"))
+                steps.append(SyncStep("delete", prefix + relative, path, local.size, "not below the prefix", modified=local.modified))
     steps.sort(key=lambda step: step.key)
     return SyncPlan(tuple(steps), "to_folder", bucket_name, prefix, os.fspath(folder), False, connection)
 
@@ -288,11 +312,16 @@ def folder_prefix(prefix: str | None) -> str:
     return prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
 
 
-def local_files(folder: str | os.PathLike[str]) -> dict[str, LocalFile]:
+def local_files(folder: str | os.PathLike[str], passed_over: set[str] | None = None) -> dict[str, LocalFile]:
     """The files of a folder by their relative paths, sorted. Linked files count as files; linked folders are not entered.
 
     A link that leads nowhere counts as a file that cannot be read: passed over in silence it would take its object along in a sync
     that deletes.
+
+    Args:
+        folder: The folder.
+        passed_over: Gets the relative paths of what may stand for more than is seen: links to folders, links that lead nowhere, and
+            what is no regular file.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -313,6 +342,8 @@ def local_files(folder: str | os.PathLike[str]) -> dict[str, LocalFile]:
                     waiting.append((entry.path, f"{above}{entry.name}/"))
                     continue
                 dangles = entry.is_symlink() and not Path(entry.path).exists()
+                if passed_over is not None and (dangles or not entry.is_file()):
+                    passed_over.add(f"{above}{entry.name}")
                 if (entry.is_file() or dangles) and not entry.name.endswith(OUR_OWN_FILES):
                     status = entry.stat(follow_symlinks=not dangles)
                     found[f"{above}{entry.name}"] = LocalFile(Path(entry.path), status.st_size, status.st_mtime)
@@ -320,7 +351,10 @@ def local_files(folder: str | os.PathLike[str]) -> dict[str, LocalFile]:
 
 
 def keys_of_folder(
-    folder: str | os.PathLike[str], prefix: str, wanted: Callable[[str], bool] = lambda _: True
+    folder: str | os.PathLike[str],
+    prefix: str,
+    wanted: Callable[[str], bool] = lambda _: True,
+    passed_over: set[str] | None = None,
 ) -> dict[str, tuple[str, LocalFile]]:
     """The keys of a folder's files below a prefix: relative path and file of each.
 
@@ -328,7 +362,7 @@ def keys_of_folder(
         S3InvalidName: S3 takes no such key, or two files have the same one.
     """
     keys: dict[str, tuple[str, LocalFile]] = {}
-    for path, local in local_files(folder).items():
+    for path, local in local_files(folder, passed_over).items():
         relative = path_to_key(path)
         if not wanted(relative):
             continue
@@ -350,6 +384,12 @@ def _seconds(moment: str | datetime) -> float:
     return as_utc(moment).timestamp()
 
 
+def _is_hidden(relative: str, passed_over: set[str]) -> bool:
+    """Return whether the file of a key may be there, behind a link that is not followed, or in a form that is not read."""
+    path = key_to_path(relative)
+    return bool(passed_over) and any("/".join(path.split("/")[:count]) in passed_over for count in range(1, path.count("/") + 2))
+
+
 def _is_marker(entry: RemoteObject) -> bool:
     """Whether this is the empty object by which consoles show a folder."""
     return entry.key.endswith("/") and entry.size == 0
@@ -365,23 +405,134 @@ def _check_compare(compare: str) -> None:
         raise ValueError(f"compare must be 'etag', 'mtime' or 'size', not {compare!r}")
 
 
-def _difference(local: LocalFile, remote: RemoteObject, compare: Compare, source_is_newer: bool) -> str | None:
-    """Why the two are not the same; None where they are."""
-    if local.size != remote.size:
-        return "another size"
-    if compare == "size":
+Pair: TypeAlias = "tuple[LocalFile, RemoteObject, bool]"
+"""A file, its object, and whether the source of the two is the newer one."""
+
+
+def _differences(
+    connection: Connection, bucket_name: str, pairs: Sequence[Pair], compare: Compare, *, is_download: bool
+) -> dict[str, str | None]:
+    """Return for each key why file and object are not the same; None where they are."""
+    found: dict[str, str | None] = {}
+    open_questions: list[Pair] = []
+    for pair in pairs:
+        local, remote, source_is_newer = pair
+        if local.size != remote.size:
+            found[remote.key] = "another size"
+        elif compare == "size":
+            found[remote.key] = None
+        elif compare == "mtime":
+            found[remote.key] = "newer" if source_is_newer else None
+        elif remote.etag is not None and checksum.md5_of({"ETag": remote.etag}) and _md5(local.path) == remote.etag:
+            found[remote.key] = None  # equal is equal, whatever the etags of other objects here are
+        else:
+            open_questions.append(pair)
+
+    def look(pair: Pair) -> str | None:
+        return _difference(connection, bucket_name, pair[0], pair[1], is_download=is_download)
+
+    with ThreadPoolExecutor(WORKERS, "messageflux-s3-sync") as executor:
+        for (_, remote, _), reason in zip(open_questions, executor.map(look, open_questions), strict=True):
+            found[remote.key] = reason
+    return found
+
+
+def _difference(
+    connection: Connection, bucket_name: str, local: LocalFile, remote: RemoteObject, *, is_download: bool
+) -> str | None:
+    """Why a file and an object of its size are not the same, where the listed etag alone does not say; None where they are.
+
+    They are the same if the file has the etag that its parts would make, the MD5 that an earlier sync recorded, or a checksum of the
+    whole object that the store tells; and, going to a folder, if the file has the time of the object, as a download leaves it, and the
+    etag is none that the file could be compared with. What cannot be compared is copied.
+    """
+    version = {} if remote.version_id is None else {"VersionId": remote.version_id}
+    if remote.etag is not None and checksum.md5_of_parts({"ETag": remote.etag}) and _has_etag_of_parts(
+        connection, bucket_name, local, remote, version
+    ):
         return None
-    if compare == "etag" and remote.etag is not None and _MD5.fullmatch(remote.etag):
-        return None if _md5(local.path) == remote.etag else "another content"
-    # The etag of an upload in parts is no checksum of the whole: the times decide.
-    return "newer" if source_is_newer else None
+    try:
+        head = connection.call("HeadObject", Bucket=bucket_name, Key=remote.key, ChecksumMode="ENABLED", **version)
+    except (S3AccessDenied, S3NoSuchItem):
+        return "cannot be compared"  # with the right to list and to write alone; or deleted meanwhile
+    if not etags.same(etags.unquoted(head.get("ETag")), remote.etag) or head.get("ContentLength") != remote.size:
+        return "changed meanwhile"
+    metadata = {name.lower(): value for name, value in (head.get("Metadata") or {}).items()}
+    for told, digest in _told_digests(head, metadata):
+        return None if digest(local.path) == told else "another content"
+    may_be_md5 = checksum.known_md5(connection, bucket_name, head) is not None
+    if may_be_md5:
+        return "another content"
+    if is_download and local.modified in (remote.modified, float(int(remote.modified))):
+        return None  # a download gave it this very time, to the second or as the listing has it; a write would have left a fraction
+    return "cannot be compared"
+
+
+def _told_digests(head: Mapping[str, Any], metadata: Mapping[str, str]) -> Iterator[tuple[str, Callable[[Path], str]]]:
+    """The digests of a whole object that its headers tell, best first."""
+    if head.get("ChecksumType") != "COMPOSITE":
+        for name, algorithm in (("ChecksumSHA256", "sha256"), ("ChecksumSHA1", "sha1")):
+            if (told := head.get(name)) and "-" not in told:
+                yield told, partial(_digest, algorithm)
+    if told := metadata.get(user_metadata.CONTENT_MD5):
+        yield told, _md5
+    if head.get("ChecksumType") != "COMPOSITE" and (told := head.get("ChecksumCRC32")) and "-" not in told:
+        yield told, _crc32
+
+
+def _has_etag_of_parts(
+    connection: Connection, bucket_name: str, local: LocalFile, remote: RemoteObject, version: Mapping[str, str]
+) -> bool:
+    """Return whether a file, cut into parts as the object was written, has the object's etag.
+
+    Requests:
+        1 HEAD
+    """
+    etag = str(remote.etag)
+    count = int(etag.rpartition("-")[2])
+    first = checksum.first_part_size(connection, bucket_name, remote.key, version)
+    sizes = [first] if first and -(-local.size // first) == count else _likely_part_sizes(local.size, count)
+    return any(checksum.hash_parts(_pieces(local.path), checksum.uniform_parts(local.size, size)) == etag for size in sizes)
+
+
+def _likely_part_sizes(size: int, count: int) -> list[int]:
+    """Part sizes that make so many parts: whole MiB, those that programs take by default first. A store may not tell which it was."""
+    smallest = -(-size // count)
+    largest = size if count == 1 else -(-size // (count - 1)) - 1
+    usual = [mebibytes * _MIB for mebibytes in (16, 8, 5, 10, 15, 32, 50, 64, 100)]
+    whole = range(-(-smallest // _MIB) * _MIB, min(largest, smallest + 64 * _MIB) + 1, _MIB)
+    found = [each for each in dict.fromkeys([*usual, *whole]) if smallest <= each <= largest]
+    return (found or [smallest] if count > 1 else [size])[:_PART_SIZES_TRIED]
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(_MIB):
+            yield piece
+
+
+def _digest(algorithm: str, path: Path) -> str:
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    for piece in _pieces(path):
+        digest.update(piece)
+    return base64.b64encode(digest.digest()).decode("ascii")
+
+
+def _crc32(path: Path) -> str:
+    value = 0
+    for piece in _pieces(path):
+        value = zlib.crc32(piece, value)
+    return base64.b64encode(value.to_bytes(4, "big")).decode("ascii")
 
 
 def _md5(path: Path) -> str:
+    return _hexadecimal_md5(_pieces(path))
+
+
+def _hexadecimal_md5(pieces: Iterable[bytes]) -> str:
     digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+    for piece in pieces:
+        digest.update(piece)
     return digest.hexdigest()
 
 
@@ -528,11 +679,18 @@ def _send(
     """Upload files: small ones through the fast lane, many at a time; then the others."""
     outcomes = _Outcomes(operation)
 
+    def with_md5(digest: Callable[[], str]) -> Mapping[str, str] | None:
+        """The metadata; and the MD5, for the next sync to compare, where etags are none."""
+        if operation != "sync" or not checksum.are_no_md5s(connection, bucket_name):
+            return metadata
+        return {**(metadata or {}), user_metadata.CONTENT_MD5: digest()}
+
     def read() -> Iterator[batch.Written]:
         for file in files:
             if file.size <= SMALL_BYTES:
                 try:
-                    yield batch.Written(file.key, file.path.read_bytes(), metadata, extra)
+                    body = file.path.read_bytes()
+                    yield batch.Written(file.key, body, with_md5(partial(_hexadecimal_md5, [body])), extra)
                 except OSError as error:
                     outcomes.note(file.key, error)
 
@@ -545,7 +703,16 @@ def _send(
                 report(outcome.size or 0)
 
     def job(file: _File) -> Callable[[], object]:
-        return lambda: transfer.upload(connection, bucket_name, file.key, file.path, metadata=metadata, progress=report, **extra)
+        return lambda: _upload(file)
+
+    def _upload(file: _File) -> None:
+        before = file.path.stat()
+        recorded = with_md5(partial(_md5, file.path))
+        transfer.upload(connection, bucket_name, file.key, file.path, metadata=recorded, progress=report, **extra)
+        after = file.path.stat()
+        if recorded is not metadata and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            # The recorded MD5 may be another content's.
+            transfer.upload(connection, bucket_name, file.key, file.path, metadata=metadata, **extra)
 
     outcomes.run((file.key, file.size, job(file)) for file in files if file.size > SMALL_BYTES)
     outcomes.settle()
@@ -670,13 +837,53 @@ def inside(folder: Path, path: str) -> Path:
     return target
 
 
+def _remove_objects(connection: Connection, bucket_name: str, steps: Sequence[SyncStep]) -> None:
+    """Delete objects that are still what the plan saw."""
+    if not steps:
+        return
+    outcomes = _Outcomes("sync")
+    common = os.path.commonprefix([step.key for step in steps])  # noqa: RUF071 - by characters, as prefixes of keys are
+    now = {entry.key: entry for entry in objects_below(connection, bucket_name, common)}
+    unchanged = []
+    for step in steps:
+        found = now.get(step.key)
+        if found is None:
+            outcomes.note(step.key)
+        elif (found.etag, found.size, found.modified) == (step.etag, step.size, step.modified):
+            unchanged.append(step.key)
+        else:
+            outcomes.note(step.key, _changed(f"s3://{bucket_name}/{step.key}", bucket_name, step.key))
+    batch.deleted(connection, bucket_name, ((key, None) for key in unchanged))
+    outcomes.settle()
+
+
+def _changed(what: str, bucket_name: str | None, key: str) -> S3ObjectChanged:
+    return S3ObjectChanged(f"{what} was written since the plan was made: it is not deleted", operation="sync", bucket=bucket_name, key=key)
+
+
 def _remove_files(folder: Path, steps: Iterable[SyncStep]) -> None:
+    """Delete files that are still what the plan saw."""
     outcomes = _Outcomes("sync")
     for step in steps:
         try:
-            inside(folder, step.path).unlink(missing_ok=True)
-        except OSError as error:
+            path = inside(folder, step.path)
+            found = _status(path)
+            if found is not None and not stat.S_ISDIR(found.st_mode) and (found.st_size, found.st_mtime) != (step.size, step.modified):
+                raise _changed(f"the file {path}", None, step.key)
+            path.unlink(missing_ok=True)
+        except (OSError, S3Error) as error:
             outcomes.note(step.key, error)
         else:
             outcomes.note(step.key)
     outcomes.settle()
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """What stands there, links followed as far as they lead; None for nothing."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        try:
+            return path.lstat()
+        except FileNotFoundError:
+            return None

@@ -121,12 +121,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve
 
-    def handle_expect_100(self) -> bool:
-        """Send "100 Continue" at once: left in the buffer, it would cost a second of waiting for each PUT by boto3."""
-        super().handle_expect_100()
-        self.wfile.flush()
-        return True
-
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import pickle
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from canned import Answer, Asked, Canned, content_of, document, refusal
 from counting import Counted
 from servers import Server
 
-from messageflux_s3 import S3BatchError, S3Bucket, S3InvalidName, sync
+from messageflux_s3 import S3BatchError, S3Bucket, S3InvalidName, S3ObjectChanged, sync
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -196,8 +199,8 @@ def test_an_empty_folder_deletes_only_when_asked_and_a_missing_one_never(moto_bu
     assert [obj.key for obj in moto_bucket.find()] == ["q/b"]
 
 
-def test_times_decide_where_the_etag_is_no_md5(moto_bucket: S3Bucket, tmp_path: Path) -> None:
-    """Of an upload in parts, and wherever compare says so; another size is always another file."""
+def test_compare_says_what_tells_a_change(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """By default the content, also of an upload in parts; the times or the sizes alone where asked for."""
     path = tmp_path / "big"
     path.write_bytes(bytes(6 * 1024 * 1024))
     moto_bucket.upload_file(path, "p/big", part_size_bytes=5 * 1024 * 1024)
@@ -208,10 +211,10 @@ def test_times_decide_where_the_etag_is_no_md5(moto_bucket: S3Bucket, tmp_path: 
         plan = moto_bucket.sync_from_folder(tmp_path, "p", compare=compare, dry_run=True)
         return [(step.action, step.reason) for step in plan.steps]
 
-    for compare in ("etag", "mtime"):
-        assert reasons(-10, compare) == [("skip", "the same")]
-        assert reasons(+10, compare) == [("copy", "newer")]
-    assert reasons(+10, "size") == [("skip", "the same")]
+    for age in (-10, +10):
+        assert reasons(age, "etag") == reasons(age, "size") == [("skip", "the same")]
+    assert reasons(-10, "mtime") == [("skip", "the same")]
+    assert reasons(+10, "mtime") == [("copy", "newer")]
     path.write_bytes(b"short")
     assert reasons(-10, "size") == [("copy", "another size")]
 
@@ -241,7 +244,7 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(moto_bucket: S3Buck
     listed = sync.local_files(tmp_path)
     (tmp_path / "b").unlink()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sync, "local_files", lambda folder: listed)
+        patch.setattr(sync, "local_files", lambda *_: listed)
         with pytest.raises(S3BatchError) as caught:
             moto_bucket.upload_folder(tmp_path, "p")
     assert [(failure.key, type(failure.error.__cause__)) for failure in caught.value.failures] == [("p/b", FileNotFoundError)]
@@ -367,3 +370,173 @@ def test_no_prefix_is_the_whole_bucket(moto_bucket: S3Bucket, tmp_path: Path) ->
     fill(tmp_path, {"a": b"1"})
     plan = moto_bucket.sync_from_folder(tmp_path, None, dry_run=True)
     assert [(step.action, step.key) for step in plan.steps] == [("copy", "a")]
+
+
+# -- what a sync must not miss, and must not delete -----------------------------------------------------------------------------------
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize("part_size", [5 * MIB, 6 * MIB + 17, 11 * MIB])
+def test_changed_file_of_the_same_size_and_an_older_time_is_copied_over_an_upload_in_parts(
+    bucket: S3Bucket, tmp_path: Path, part_size: int
+) -> None:
+    """The ETag of parts is made again from the file, with the part size that the store tells; in both directions."""
+    (tmp_path / "here").mkdir()
+    path = tmp_path / "here" / "big"
+    path.write_bytes(bytes(11 * MIB + 5))
+    bucket.upload_file(path, "p/big", part_size_bytes=part_size)
+    bucket.download_folder("p", tmp_path / "there")
+    if part_size == 5 * MIB:
+        assert not bucket.sync_from_folder(tmp_path / "here", "p", dry_run=True).copied
+        assert not bucket.sync_to_folder("p", tmp_path / "there", dry_run=True).copied
+    for folder in ("here", "there"):
+        with (tmp_path / folder / "big").open("r+b") as file:
+            file.seek(7 * MIB)
+            file.write(b"changed")
+    os.utime(path, (1e9, 1e9))
+    assert [step.key for step in bucket.sync_to_folder("p", tmp_path / "there", dry_run=True).copied] == ["p/big"]
+    assert [step.key for step in bucket.sync_from_folder(tmp_path / "here", "p").copied] == ["p/big"]
+    assert bucket["p/big"].read_range(7 * MIB, 7 * MIB + 7) == b"changed"
+
+
+def link_to_folder(folder: Path, elsewhere: Path) -> None:
+    elsewhere.mkdir()
+    (elsewhere / "x").write_bytes(b"1")
+    (folder / "sub").symlink_to(elsewhere)
+
+
+def link_to_nowhere(folder: Path, elsewhere: Path) -> None:
+    (folder / "sub").symlink_to(elsewhere)
+
+
+def pipe(folder: Path, elsewhere: Path) -> None:
+    os.mkfifo(folder / "sub")
+
+
+@pytest.mark.parametrize("lay", [link_to_folder, link_to_nowhere, pipe])
+def test_sync_from_folder_does_not_delete_what_may_be_behind_a_link(
+    moto_bucket: S3Bucket, tmp_path: Path, lay: Callable[[Path, Path], None]
+) -> None:
+    """Linked folders are not entered, so nothing is known of the files in them; what else is not in the folder goes."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    lay(folder, tmp_path / "elsewhere")
+    moto_bucket.put_objects([("p/sub/x", b"1"), ("p/sub/deep/y", b"2"), ("p/sub2", b"3")])
+    plan = moto_bucket.sync_from_folder(folder, "p", delete=True, exclude="sub", dry_run=True)
+    assert [(step.action, step.key) for step in plan.steps] == [
+        ("skip", "p/sub/deep/y"), ("skip", "p/sub/x"), ("delete", "p/sub2"),
+    ]  # fmt: skip
+    plan.apply()
+    assert [obj.key for obj in moto_bucket.find()] == ["p/sub/deep/y", "p/sub/x"]
+
+
+def test_apply_does_not_delete_an_object_that_was_written_since_the_plan(bucket: S3Bucket, tmp_path: Path) -> None:
+    """It is reported; the others go, and one that is gone already is none to report."""
+    bucket.put_objects([("p/changed", b"1"), ("p/old", b"2"), ("p/gone", b"3")])
+    plan = bucket.sync_from_folder(tmp_path, "p", delete=True, dry_run=True)
+    bucket.put_object("p/changed", b"9")
+    bucket["p/gone"].delete()
+    with pytest.raises(S3BatchError, match="since the plan was made") as caught:
+        plan.apply()
+    assert [failure.key for failure in caught.value.failures] == ["p/changed"]
+    assert isinstance(caught.value.failures[0].error, S3ObjectChanged)
+    assert [(obj.key, obj.body) for obj in bucket.find()] == [("p/changed", b"9")]
+
+
+def test_apply_does_not_delete_a_file_that_was_written_since_the_plan(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """Neither one of another size nor one of another time."""
+    fill(tmp_path, {"longer": b"1", "newer": b"2", "old": b"3", "gone": b"4"})
+    plan = moto_bucket.sync_to_folder("p", tmp_path, delete=True, dry_run=True)
+    times = (tmp_path / "longer").stat()
+    fill(tmp_path, {"longer": b"11", "newer": b"9"})
+    os.utime(tmp_path / "longer", ns=(times.st_atime_ns, times.st_mtime_ns))
+    os.utime(tmp_path / "newer", (2e9, 2e9))
+    (tmp_path / "gone").unlink()
+    with pytest.raises(S3BatchError, match="since the plan was made") as caught:
+        plan.apply()
+    assert [failure.key for failure in caught.value.failures] == ["p/longer", "p/newer"]
+    assert tree(tmp_path) == {"longer": b"11", "newer": b"9"}
+
+
+class _StrangeEtags:
+    """A store in memory whose ETags look like MD5s and are none. It tells of an object what ``told`` says."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, tuple[bytes, dict[str, str]]] = {}
+        self.told: dict[str, str] = {}
+
+    def __call__(self, asked: Asked) -> Answer:
+        if "list-type" in asked.query:
+            entry = (
+                "<Contents><Key>{}</Key><LastModified>2026-11-21T05:00:00Z</LastModified><ETag>{}</ETag><Size>{}</Size></Contents>"
+            )
+            prefix = asked.query["prefix"]
+            found = [
+                entry.format(key, _etag(body), len(body)) for key, (body, _) in sorted(self.objects.items()) if key.startswith(prefix)
+            ]
+            return document("ListBucketResult", "".join(found) + "<IsTruncated>false</IsTruncated>")
+        if asked.method == "PUT":
+            kept = {name: value for name, value in asked.headers.items() if name.startswith("x-amz-meta-")}
+            self.objects[asked.key] = asked.body, kept
+            return 200, {"ETag": f'"{_etag(asked.body)}"'}, b""
+        body, kept = self.objects[asked.key]
+        status, headers, sent = content_of(asked, body, _etag(body)) or (0, {}, b"")
+        return status, {**headers, **kept, **self.told}, sent
+
+
+def _etag(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()[:32]
+
+
+def test_sync_settles_where_etags_are_no_md5s(canned: Canned, tmp_path: Path) -> None:
+    """A sync records the MD5 of what it uploads, unseen by users, and compares it the next time; a download leaves the object's time."""
+    canned.answer = store = _StrangeEtags()
+    bucket = canned.bucket()
+    here, there = tmp_path / "here", tmp_path / "there"
+    fill(here, {f"{number}": b"content %d" % number for number in range(5)})
+    bucket.put_object("teacher", b"x")
+    for expected in (5, 0):
+        assert len(bucket.sync_from_folder(here, "p").copied) == expected
+    assert bucket.get_object("p/1").metadata == {}
+    (here / "1").write_bytes(b"CONTENT 1")
+    os.utime(here / "1", (1e9, 1e9))
+    assert [step.key for step in bucket.sync_from_folder(here, "p").copied] == ["p/1"]
+    assert store.objects["p/1"][0] == b"CONTENT 1"
+    store.objects = {key: (body, {}) for key, (body, _) in store.objects.items()}  # nothing recorded
+    for expected in (5, 0):
+        assert len(bucket.sync_to_folder("p", there).copied) == expected
+    (there / "2").write_bytes(b"CONTENT 2")
+    assert [step.key for step in bucket.sync_to_folder("p", there).copied] == ["p/2"]
+    assert (there / "2").read_bytes() == b"content 2"
+
+
+CHECKSUMS: dict[str, Callable[[bytes], bytes]] = {
+    "x-amz-checksum-sha256": lambda body: hashlib.sha256(body).digest(),
+    "x-amz-checksum-sha1": lambda body: hashlib.sha1(body).digest(),
+    "x-amz-checksum-crc32": lambda body: zlib.crc32(body).to_bytes(4, "big"),
+}
+
+
+@pytest.mark.parametrize(("header", "digest"), CHECKSUMS.items(), ids=CHECKSUMS)
+@pytest.mark.parametrize("etag", ["kms", "parts"])
+def test_checksum_of_the_store_decides_where_the_etag_cannot(
+    canned: Canned, tmp_path: Path, header: str, digest: Callable[[bytes], bytes], etag: str
+) -> None:
+    """Equal is skipped whatever the times say, another is copied."""
+    canned.answer = store = _StrangeEtags()
+    store.objects["p/k"] = b"content", {}
+    store.told = {header: base64.b64encode(digest(b"content")).decode()}
+    if etag == "kms":
+        store.told["x-amz-server-side-encryption"] = "aws:kms"
+    else:
+        store.told["x-amz-checksum-type"] = "FULL_OBJECT"
+    for body, actions in ((b"content", []), (b"CONTENT", ["p/k"])):
+        for time in (1e9, 2e9):
+            fill(tmp_path, {"k": body})
+            os.utime(tmp_path / "k", (time, time))
+            for plan in (
+                canned.bucket().sync_from_folder(tmp_path, "p", dry_run=True),
+                canned.bucket().sync_to_folder("p", tmp_path, dry_run=True),
+            ):
+                assert [step.key for step in plan.copied] == actions
