@@ -289,3 +289,51 @@ def test_a_store_that_refuses_conditions_is_found_out_without_a_race(canned: Can
 
     canned.answer = answer
     assert condition_probe.race(canned.connect()._connection, "bkt", ability) == "refused"
+
+
+class _OverwritesWhatItRefuses:
+    """A store whose conditional copy answers 412 after it has overwritten the content, which then ends early: LocalStack's fault."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.broken: set[str] = set()
+
+    def __call__(self, asked: Asked) -> Answer:
+        if "versioning" in asked.query:
+            return document("VersioningConfiguration")
+        if asked.method == "PUT" and "x-amz-copy-source" in asked.headers and asked.key in self.objects:
+            self.broken.add(asked.key)
+            return refusal(412, "PreconditionFailed")
+        if asked.method == "PUT":
+            self.objects[asked.key] = asked.body
+            return 200, {"ETag": '"e"'}, b""
+        if asked.method == "DELETE":
+            self.objects.pop(asked.key, None)
+            return 204, {}, b""
+        if asked.key not in self.objects:
+            return refusal(404, "NoSuchKey")
+        answer = content_of(asked, self.objects[asked.key])
+        if answer is not None and asked.method == "GET" and asked.key in self.broken:
+            return answer[0], {**answer[1], "Content-Length": str(len(answer[2]))}, answer[2][:-1]
+        return answer
+
+
+def test_a_condition_is_not_honoured_where_a_refused_copy_overwrites(canned: Canned) -> None:
+    """The object that the refused copy was to replace cannot be read: nothing but scratch objects is put at risk."""
+    canned.answer = _OverwritesWhatItRefuses()
+    bucket = canned.bucket()
+    source = bucket.put_object("source", b"new")
+    bucket.put_object("target", b"kept")
+    with pytest.raises(s3.S3Unsupported, match="copy_if_absent is 'ignored'"):
+        source.copy_to("target", if_absent=True)
+    assert bucket["target"].body == b"kept"
+
+
+def test_localstack_is_not_trusted_with_conditional_copies(localstack: Server) -> None:
+    """It overwrites what it refuses to overwrite."""
+    bucket = localstack.connect(read_timeout=2).create_bucket("conditional-copies")  # the body that ends early never comes
+    bucket.put_object("source", b"new")
+    bucket.put_object("target", b"kept")
+    with pytest.raises(s3.S3Unsupported, match="copy_if_absent"):
+        bucket["source"].copy_to("target", if_absent=True)
+    assert bucket["target"].body == b"kept"

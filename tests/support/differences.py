@@ -11,7 +11,7 @@ _VERSIONED = "conditions do not hold in versioned buckets of this server, as the
 _NO_STORAGE_CLASSES = "the server has the class STANDARD alone"
 _NO_SQS = "the test needs a queue of the same server, which has S3 alone"
 _DROPPED_TAGS = "the server drops the tags of an upload in parts and of a copy; the library does not find that out yet"
-_BROKEN_COPY = "a conditional copy that this server refuses with 412 has overwritten the object all the same, which cannot be read then"
+_OTHER_ABILITIES = "another server, other abilities"
 
 BY_SERVER: dict[str, dict[str, str]] = {
     "radosgw": {
@@ -29,7 +29,7 @@ BY_SERVER: dict[str, dict[str, str]] = {
         "test_object::test_tags_are_kept_or_refused[moto-upload_object in parts]": _DROPPED_TAGS,
         "test_object::test_tags_are_kept_or_refused[moto-copy]": _DROPPED_TAGS,
         "test_presigning::test_a_file_may_be_given_any_name": "the server sends response headers as UTF-8 that it was given as Latin-1",
-        "test_probe::test_moto_can_nearly_everything": "another server, other abilities",
+        "test_probe::test_moto_can_nearly_everything": _OTHER_ABILITIES,
         "test_probe::test_a_bucket_of_ones_own_keeps_its_settings_and_its_versions": _VERSIONED,
         "test_subresources::test_encryption": "the server does not know ?encryption: S3Unsupported",
         "test_subresources::test_notifications_are_merged_by_id": _NO_SQS,
@@ -40,11 +40,9 @@ BY_SERVER: dict[str, dict[str, str]] = {
         ),
     },
     "localstack": {
-        "test_any_store::test_a_call_is_right_or_unsupported[moto-S3Store.probe]": _BROKEN_COPY,
         "test_conditional::test_delete_if_unchanged": _NO_CONDITIONAL_DELETE,
         "test_object::test_metadata_survives_the_round_trip": "the server decodes RFC 2047 in metadata, and strips blanks",
-        "test_probe::test_moto_can_nearly_everything": _BROKEN_COPY,
-        "test_probe::test_nothing_is_left_behind": _BROKEN_COPY,
+        "test_probe::test_moto_can_nearly_everything": _OTHER_ABILITIES,
         "test_subresources::test_a_lifetime_leaves_other_rules_alone": "the server refuses rules with Prefix beside rules with Filter",
         "test_subresources::test_messageflux_s_own_public_statement_is_recognised": (
             "new buckets block public access here, as on AWS; the test, which sets a policy with plain boto3, does not lift the block"
