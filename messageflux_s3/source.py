@@ -5,7 +5,11 @@ Bytes, text, files, readables and iterators of pieces all become one :class:`Sou
 
 from __future__ import annotations
 
+import codecs
+import io
+import mmap
 import os
+import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,6 +18,11 @@ from typing import Any
 
 _TEXT_CHARACTERS = 256 * 1024
 """How many characters are asked of a text readable at once: up to four times as many bytes."""
+
+_READ_AHEAD = (codecs.StreamReader, codecs.StreamReaderWriter, codecs.StreamRecoder)
+"""Their tell() is that of the file below, which is ahead of what they gave; seeking there loses what they hold."""
+_NAMED_FILE = "tempfile", "_TemporaryFileWrapper"
+_HTTP_RESPONSE = "http.client", "HTTPResponse"
 
 
 def as_bytes(data: Any, message: str) -> bytes | memoryview:
@@ -51,7 +60,8 @@ class Source:
             an iterable of bytes or text. A readable may return less or more than asked for; only an empty answer ends it.
 
     Attributes:
-        size: How many bytes are left, or None where that cannot be told beforehand. What counts is what the source gives.
+        size: How many bytes are left, or None where that is not certain beforehand: it is known of bytes, regular files, ``io.BytesIO``,
+            ``mmap`` and HTTP responses with a length. More than that may come, of a file that grows.
 
     Raises:
         TypeError: It is none of these.
@@ -69,9 +79,10 @@ class Source:
         self._gives_text = False
         self._is_at_end = False
         self._ahead: deque[bytes | bytearray | memoryview] = deque()  # read from the source, and not yet taken
+        self._descriptor: int | None = None  # of the regular file whose size is known
         if isinstance(given, os.PathLike):
             self._readable = self._opened = Path(given).open("rb", buffering=0)  # noqa: SIM115 - closed by close()
-            self.size, self._start = os.fstat(self._opened.fileno()).st_size, 0
+            self._find_position()
         elif isinstance(given, (bytes, bytearray, memoryview, str)):
             self._whole = as_bytes(given, "")
             self.size = len(self._whole)
@@ -79,7 +90,7 @@ class Source:
         elif hasattr(given, "read"):
             self._readable = given
             self._gives_text = hasattr(given, "encoding")
-            self._find_size()
+            self._find_position()
         elif isinstance(given, Iterable):
             self._pieces = iter(given)
         else:
@@ -88,19 +99,52 @@ class Source:
                 f"not {type(given).__name__}"
             )
 
-    def _find_size(self) -> None:
-        """Note where a seekable readable stands, and how much it still has."""
+    def _find_position(self) -> None:
+        """Note how much a readable has, and where it stands, without moving it.
+
+        A seek to the end and back would cost gzip two decompressions, and fail half-way over a pipe, although GzipFile says it is seekable.
+        """
         readable = self._readable
+        self.size = self._bytes_left(readable.file if _name_of_type(readable) == _NAMED_FILE else readable)
+        if isinstance(readable, _READ_AHEAD):
+            return
         try:
-            start = readable.tell()
-            end = readable.seek(0, os.SEEK_END)
-            end = readable.tell() if end is None else end  # mmap.seek() returns nothing before Python 3.13
-            readable.seek(start)
-            self._start = start
-            if not self._gives_text:  # the positions of a text file are not byte counts
-                self.size = max(0, int(end) - int(start))
-        except (AttributeError, OSError, ValueError, TypeError):
-            return  # a pipe, a socket, or something with read() alone
+            if not hasattr(readable, "seekable") or readable.seekable():  # mmap has no seekable() before Python 3.13
+                self._start = readable.tell()
+        except Exception:  # whatever a readable raises: it can be read once only
+            return
+
+    def _bytes_left(self, readable: Any) -> int | None:
+        """Return how many bytes a readable has, if its type is one of which that is certain; a subclass may give something else."""
+        kind = type(readable)
+        try:
+            if kind is io.BytesIO:
+                return max(0, int(readable.getbuffer().nbytes) - int(readable.tell()))
+            if kind is mmap.mmap:
+                return max(0, len(readable) - int(readable.tell()))
+            if _name_of_type(readable) == _HTTP_RESPONSE:
+                return readable.length if isinstance(readable.length, int) else None
+            raw = readable.raw if kind in (io.BufferedReader, io.BufferedRandom) else readable
+            if type(raw) is io.FileIO:
+                found = os.fstat(raw.fileno())
+                if stat.S_ISREG(found.st_mode):
+                    self._descriptor = raw.fileno()
+                    return max(0, found.st_size - int(readable.tell()))
+        except (OSError, ValueError):  # closed, or without a position: reading will tell
+            pass
+        return None
+
+    def is_cut(self, count: int) -> bool:
+        """Return whether the source ended after fewer bytes than it had at first.
+
+        Files of /sys have a nominal size of a page, and no blocks; less than that is all that they have.
+        """
+        if self.size is None or count >= self.size:
+            return False
+        if self._descriptor is None or self._start is None or self.size > mmap.PAGESIZE:
+            return True
+        now = os.fstat(self._descriptor)
+        return now.st_size < self._start + self.size or getattr(now, "st_blocks", 1) != 0
 
     def take(self, size: int) -> bytes | bytearray:
         """Return the next ``size`` bytes; fewer only at the end, and none after it.
@@ -151,16 +195,20 @@ class Source:
             return False
         try:
             self._readable.seek(self._start)
-        except (OSError, ValueError):
+        except Exception:  # such as gzip over a pipe, which says that it is seekable
             return False
         self._ahead.clear()
         self._is_at_end = False
         return True
 
     def close(self) -> None:
-        """Close the file that was opened for a path."""
+        """Close the file that was opened for a path, and release the views of the user's buffer, which otherwise could not be resized."""
         if self._opened is not None:
             self._opened.close()
+        for view in (self._whole, *self._ahead):
+            if isinstance(view, memoryview):
+                view.release()
+        self._ahead.clear()
 
     def __enter__(self) -> Source:
         return self
@@ -185,7 +233,7 @@ class Source:
                 raise BlockingIOError("the source is in non-blocking mode and has nothing to read now; give one that waits")
             if isinstance(given, str):
                 self._gives_text, self.size = True, None
-            if found := as_bytes(given, "read() of a source to upload must return bytes or text"):
+            if found := _piece(given, "read() of a source to upload must return bytes or text"):
                 return found
         self._is_at_end = True
         return b""
@@ -214,6 +262,11 @@ class Source:
         return bytes(piece) if isinstance(piece, memoryview) else piece
 
 
-def _piece(given: Any) -> bytes | memoryview:
-    """Return one piece of an iterator; a bytearray as a copy, since a view would keep the iterator from clearing it."""
-    return bytes(given) if isinstance(given, bytearray) else as_bytes(given, "an iterable to upload must give bytes or text")
+def _name_of_type(given: Any) -> tuple[str, str]:
+    """Return the module and name of an object's type, for types whose module is not imported here."""
+    return type(given).__module__, type(given).__qualname__
+
+
+def _piece(given: Any, message: str = "an iterable to upload must give bytes or text") -> bytes | memoryview:
+    """Return one piece of an iterator or readable; a bytearray as a copy, since a view would keep its owner from clearing it."""
+    return bytes(given) if isinstance(given, bytearray) else as_bytes(given, message)

@@ -139,8 +139,15 @@ def _upload_pieces(
     verify_checksum: bool,
     report: Callable[[int], None],
 ) -> Head:
+    def check_end(count: int) -> None:
+        if source.is_cut(count):
+            raise OSError(
+                f"the source of s3://{bucket_name}/{key} ended after {count:,} of {source.size:,} bytes: it was cut while it was read"
+            )
+
     first = source.take(THRESHOLD_BYTES if part_size_bytes is None else part_size_bytes)
     if source.is_at_end():
+        check_end(len(first))
         of_one = {name: value for name, value in parameters.items() if name not in ONLY_IN_PARTS}
         whole = {"Bucket": bucket_name, "Key": key, "Body": first, **of_one, **(condition or {})}
         if call is None and verify_checksum:
@@ -167,10 +174,7 @@ def _upload_pieces(
                 raise ValueError(
                     f"s3://{bucket_name}/{key}: the source is longer than {MAX_PARTS:,} parts of this size; make them larger"
                 )
-        if size is not None and written < size:
-            raise OSError(
-                f"the source of s3://{bucket_name}/{key} ended after {written:,} of {size:,} bytes: it was cut while it was read"
-            )
+        check_end(written)
         answer = multipart.complete(call, **(condition or {}))
     return Head.from_write(written, answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
 
