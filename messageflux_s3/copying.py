@@ -389,6 +389,8 @@ def move(source: Place, target: Place, **changes: Any) -> Head:
 
     Raises:
         S3ObjectChanged: The source was written meanwhile; it is still there, and so is the copy.
+        S3PreconditionFailed: Whether the source was deleted is not known (``outcome_unknown``), or each deletion was refused because
+            another write was under way (``retryable``): the source is still there, and so is the copy.
         S3Unsupported: The store does not show whether the two places are one; nothing was deleted.
         S3Error: The copy did not arrive whole; the source is still there.
 
@@ -448,7 +450,7 @@ def finish_move(begun: Move) -> Head:
     try:
         conditional.delete(source.connection, source.bucket_name, source.key, if_match=str(etag))
     except S3PreconditionFailed as error:
-        if error.outcome_unknown:
+        if error.outcome_unknown or error.retryable:  # 409: another write was under way, the source need not have changed
             raise
         raise _changed(begun) from error
     return copied

@@ -105,6 +105,8 @@ def open_object(
         S3ObjectChanged: To be read, and with another etag. To be appended to, and replaced each time it was read; at the close: changed
             by others since the opening.
         S3ObjectExists: To be created, and there already.
+        S3PreconditionFailed: Raised at the close when creating or appending: ``retryable`` where other writes were under way (409) and
+            nothing was written, or ``outcome_unknown``.
         S3Unsupported: ``x``, and the store would not keep two writers apart.
 
     Requests:
@@ -693,8 +695,9 @@ class ObjectWriter(io.BufferedIOBase):
 
     Mode ``a`` writes the former content and what was added as one new object. If others created, replaced or deleted the object in
     between, ``S3ObjectChanged`` is raised at the close and theirs stays. Where the store honours conditional writes this holds without
-    a gap. Elsewhere the etag is compared by HEAD right before the request that makes the object visible: a write by others between
-    these two requests is lost.
+    a gap. If it refuses because another write is under way (409), ``S3PreconditionFailed`` is raised with ``retryable`` set: nothing was
+    appended, and the same can be tried again. Elsewhere the etag is compared by HEAD right before the request that makes the object
+    visible: a write by others between these two requests is lost.
 
     Requests:
         at the close 1 PUT up to 8 MiB; above that 1 POST, 1 PUT per 8 MiB, 1 POST. ``x`` has 1 HEAD before; ``a`` has 1 HEAD,
@@ -1086,11 +1089,14 @@ class ObjectWriter(io.BufferedIOBase):
 
     @contextlib.contextmanager
     def _base_changes(self) -> Iterator[None]:
-        """Raise a failed condition of an append as what it means to the user."""
+        """Raise a failed condition of an append as what it means to the user.
+
+        A retryable error (409: another write was under way) stays as it is: it does not say that the object was replaced.
+        """
         try:
             yield
         except S3PreconditionFailed as error:
-            if self.mode != "ab" or error.outcome_unknown:
+            if self.mode != "ab" or error.outcome_unknown or error.retryable:
                 raise
             raise self._base_changed(self._base) from error
 

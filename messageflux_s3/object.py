@@ -343,6 +343,8 @@ class S3Object:
             S3ObjectChanged: While it was being read, the object was replaced; with ``a``, at the close: others created, replaced or deleted
                 it since the opening, and nothing was appended. On a store that does not honour conditional writes the etag is compared
                 by HEAD right before the write; a write by others between these two requests is lost.
+            S3PreconditionFailed: At the close, with ``x`` or ``a``. With ``retryable``: another write was under way (409), and nothing was
+                written. With ``outcome_unknown``: an answer was lost, and what is there does not tell whether it was written.
             ValueError: There is no such mode.
 
         Requests:
@@ -584,6 +586,8 @@ class S3Object:
 
         Raises:
             S3ObjectChanged: The object was written while it was being moved: it is still here, and the copy is there.
+            S3PreconditionFailed: With ``retryable``: the deletion was refused each time because another write was under way (409); the
+                object is still here, and the copy is there. With ``outcome_unknown``: an answer to the deletion was lost.
             S3Unsupported: The store does not show whether both places are one; the object is still here.
 
         Requests:

@@ -7,6 +7,7 @@ import random
 import pytest
 from canned import Answer, Asked, Canned, content_of, document, refusal
 from counting import Counted
+from http_store import HttpStore
 from proxy import run_proxy, scripted
 from servers import Server
 
@@ -19,6 +20,7 @@ from messageflux_s3 import (
     S3Object,
     S3ObjectChanged,
     S3ObjectExists,
+    S3PreconditionFailed,
     S3Store,
     S3Unsupported,
     copying,
@@ -210,6 +212,26 @@ def test_a_source_is_not_deleted_for_a_copy_that_is_not_whole(canned: Canned) ->
     with pytest.raises(S3Error, match="has 5 bytes, its source 9: the source was not deleted"):
         canned.bucket()["a"].move_to("b")
     assert [what for what in canned.whats if what.startswith("DELETE")] == []
+
+
+def test_a_move_whose_deletion_always_meets_a_concurrent_write_raises_a_retryable_precondition_failed(canned: Canned) -> None:
+    """409 does not say that the source was replaced: it is still what was copied, and a repeated move may succeed."""
+    store = HttpStore(canned)
+    store.put("a", b"content")
+
+    def answer(asked: Asked) -> Answer:
+        if asked.what == "DELETE a":
+            return refusal(409, "ConditionalRequestConflict")
+        if asked.method == "PUT" and "x-amz-copy-source" in asked.headers:
+            copied = store.put(asked.key, store.objects["a"].body)
+            return document("CopyObjectResult", f"<ETag>&quot;{copied.etag}&quot;</ETag>")
+        return None
+
+    store.before = answer
+    with pytest.raises(S3PreconditionFailed) as raised:
+        canned.bucket(preset="aws", max_attempts=2)["a"].move_to("b")
+    assert (raised.value.status, raised.value.retryable, raised.value.outcome_unknown) == (409, True, False)
+    assert store.body("a") == store.body("b") == b"content"
 
 
 def test_a_query_copied_onto_itself_stays(moto_bucket: S3Bucket) -> None:

@@ -1067,6 +1067,37 @@ def test_append_whose_answer_was_lost_and_whose_object_was_replaced_says_that_th
     assert raised.value.outcome_unknown
 
 
+@pytest.mark.parametrize("more", [4, 9 * MIB], ids=["little", "much"])
+@pytest.mark.parametrize("before", [None, 3, 6 * MIB])
+def test_append_that_always_meets_a_concurrent_write_raises_a_retryable_precondition_failed(
+    canned: Canned, quick: HttpStore, before: int | None, more: int
+) -> None:
+    """409 says that another write was under way, not that the object was replaced; it is unchanged, and so the error must not say otherwise."""
+    if before is not None:
+        quick.put("k", BIG[:before])
+
+    def conflict(asked: Asked) -> Answer:
+        if asked.what == "PUT k":
+            return refusal(409, "ConditionalRequestConflict")
+        if asked.what == "POST k?uploadId":
+            quick.uploads.clear()  # as AWS does
+            return refusal(409, "ConditionalRequestConflict")
+        return None
+
+    quick.before = conflict
+    obj = canned.bucket(preset="aws", max_attempts=2)["k"]
+    with pytest.raises(s3.S3PreconditionFailed) as raised, obj.open("ab") as file:
+        file.write(bytes(more))
+    assert (raised.value.status, raised.value.retryable, raised.value.outcome_unknown) == (409, True, False)
+    assert not isinstance(raised.value, s3.S3ObjectExists)
+    assert quick.body("k") == (None if before is None else BIG[:before])
+    quick.before = None
+    with obj.open("ab") as file:
+        file.write(b"more")
+    assert quick.body("k") == BIG[: before or 0] + b"more"
+    assert quick.uploads == {}
+
+
 def test_append_to_what_is_replaced_while_it_is_opened_takes_all_from_one_object(canned: Canned, quick: HttpStore) -> None:
     """Content and metadata, although it is asked for them in two requests."""
     quick.put("k", b"former", **{"x-amz-meta-of": "former"})
