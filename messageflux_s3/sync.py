@@ -1,7 +1,8 @@
 """Folders and prefixes: what is to be done to make one like the other, as a plan to look at, and the doing.
 
 This room knows a connection, a bucket's name, a prefix and a folder. Which file a key is, ``keys.py`` says; how one travels,
-``transfer.py``. A download never leaves its folder: not through the key, and not through a link that stands in the folder.
+``transfer.py``. A download never leaves its folder: not through the key, and not through a link in the folder; none is
+followed there.
 """
 
 from __future__ import annotations
@@ -278,7 +279,7 @@ def plan_to_folder(
         relative = entry.key[len(prefix) :]
         if not relative or not wanted(relative):
             continue
-        path = key_to_path(relative[:-1] if _is_marker(entry) and relative != "/" and not relative.endswith("//") else relative)
+        path = _path_in(root, relative[:-1] if _is_marker(entry) and relative != "/" and not relative.endswith("//") else relative)
         if _is_marker(entry):
             steps.append(SyncStep("skip", entry.key, path, 0, "a folder's own marker"))
             continue
@@ -295,9 +296,10 @@ def plan_to_folder(
         why = reason or "the same"
         steps.append(SyncStep(action, entry.key, path, entry.size, why, entry.etag, entry.modified, entry.version_id))
     if delete:
+        kept = {path_to_key(path) for path in paths}
         for path, local in here.items():
             relative = path_to_key(path)
-            if path not in paths and wanted(relative):
+            if relative not in kept and wanted(relative):
                 steps.append(SyncStep("delete", prefix + relative, path, local.size, "not below the prefix", modified=local.modified))
     steps.sort(key=lambda step: step.key)
     return SyncPlan(tuple(steps), "to_folder", bucket_name, prefix, os.fspath(folder), False, connection)
@@ -386,8 +388,34 @@ def _seconds(moment: str | datetime) -> float:
 
 def _is_hidden(relative: str, passed_over: set[str]) -> bool:
     """Return whether the file of a key may be there, behind a link that is not followed, or in a form that is not read."""
+    return bool(passed_over) and any(
+        "/".join(path.split("/")[:count]) in passed_over
+        for path in (key_to_path(relative), relative)  # path_to_key() takes a name that no key is escaped to as it is
+        for count in range(1, path.count("/") + 2)
+    )
+
+
+def _path_in(folder: Path, relative: str) -> str:
+    """Return the relative path of the file that a key has in a folder.
+
+    :func:`~messageflux_s3.keys.path_to_key` takes names that no key is escaped to as they are, such as ``My%20Docs/a.txt``. A file of
+    such a name that is in the folder is the key's file. Otherwise the path is that of :func:`~messageflux_s3.keys.key_to_path`.
+    """
     path = key_to_path(relative)
-    return bool(passed_over) and any("/".join(path.split("/")[:count]) in passed_over for count in range(1, path.count("/") + 2))
+    if path == relative or os.path.lexists(folder.joinpath(*path.split("/"))) or not _is_plain_path(relative):
+        return path
+    is_there = path_to_key(relative) == relative and os.path.lexists(folder.joinpath(*relative.split("/")))
+    return relative if is_there else path
+
+
+def _is_plain_path(relative: str) -> bool:
+    """Return whether a key can be used as a relative path without leading elsewhere, or to a temporary file of a download."""
+    names = relative.split("/")
+    return (
+        all(name not in ("", ".", "..") and not name.lower().endswith(OUR_OWN_FILES) for name in names)
+        and "\0" not in relative
+        and not (os.name == "nt" and any(character in relative for character in "\\:"))
+    )
 
 
 def _is_marker(entry: RemoteObject) -> bool:
@@ -397,7 +425,7 @@ def _is_marker(entry: RemoteObject) -> bool:
 
 def _is_live_marker(entry: RemoteObject, prefix: str, folder: Path) -> bool:
     relative = entry.key[len(prefix) :].rstrip("/")
-    return _is_marker(entry) and (not relative or (folder / key_to_path(relative)).is_dir())
+    return _is_marker(entry) and (not relative or (folder / _path_in(folder, relative)).is_dir())
 
 
 def _check_compare(compare: str) -> None:
@@ -824,16 +852,20 @@ def inside(folder: Path, path: str) -> Path:
     """The place of a relative path in a folder.
 
     Raises:
-        FileExistsError: A link on the way leads out of the folder, or a file stands where a folder must be.
+        FileExistsError: A link or a file stands where a folder must be. A link within the folder is refused as well: through it two
+            keys would fall on one file.
     """
-    root = folder.resolve()
     target = folder.joinpath(*path.split("/"))
-    above = target.parent.resolve()
-    if above != root and root not in above.parents:
-        raise FileExistsError(17, f"a link in the folder leads out of it, to {above}; nothing is written there", str(target))
     for parent in (*reversed(target.relative_to(folder).parents[:-1]),):
-        if (folder / parent).exists() and not (folder / parent).is_dir():
-            raise FileExistsError(17, "a file is where a folder must be", str(folder / parent))
+        place = folder / parent
+        try:
+            mode = place.lstat().st_mode
+        except FileNotFoundError:
+            break
+        if stat.S_ISLNK(mode):
+            raise FileExistsError(17, "a link is where a folder must be; links in the folder are not followed", str(place))
+        if not stat.S_ISDIR(mode):
+            raise FileExistsError(17, "a file is where a folder must be", str(place))
     return target
 
 
