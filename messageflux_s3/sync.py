@@ -98,6 +98,7 @@ class SyncStep:
     etag: str | None = None
     modified: float | None = None
     version_id: str | None = None
+    _identity: tuple[int, ...] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,8 @@ class SyncPlan:
     def apply(self, *, progress: Progress = None) -> SyncPlan:
         """Do it: first the copies; the deletions only once every copy has arrived.
 
-        What has changed since the plan was made is not deleted, but reported as a failure.
+        What has changed since the plan was made is not deleted, but reported as a failure; so is what has got its file or its object
+        meanwhile.
 
         Args:
             progress: True, a callable or None.
@@ -174,9 +176,9 @@ class SyncPlan:
             else:
                 _fetch(connection, self.bucket_name, folder, self.copied, report, "sync")
         if self.direction == "to_store":
-            _remove_objects(connection, self.bucket_name, self.deleted)
+            _remove_objects(connection, self.bucket_name, self.prefix, folder, self.deleted)
         else:
-            _remove_files(folder, self.deleted)
+            _remove_files(connection, self.bucket_name, folder, self.deleted)
         return replace(self, applied=True)
 
     def __str__(self) -> str:
@@ -224,6 +226,7 @@ def plan_to_store(
     _check_compare(compare)
     wanted = _matcher(include, exclude)
     prefix = folder_prefix(prefix)
+    folder = Path(os.path.abspath(folder))  # the plan may be applied after a change of the current directory
     passed_over: set[str] = set()
     files = keys_of_folder(folder, prefix, wanted, passed_over)
     remote = {entry.key: entry for entry in objects_below(connection, bucket_name, prefix)}
@@ -234,15 +237,15 @@ def plan_to_store(
         reason = reasons[key] if key in remote else "new"
         steps.append(SyncStep("copy" if reason else "skip", key, path, local.size, reason or "the same"))
     for key, there in remote.items():
-        if not delete or key in files or not wanted(key[len(prefix) :]) or _is_live_marker(there, prefix, Path(folder)):
+        if not delete or key in files or not wanted(key[len(prefix) :]) or _is_live_marker(there, prefix, folder):
             continue
         if _is_hidden(key[len(prefix) :], passed_over):
-            why = "not deleted: the folder has a link to a folder, or no regular file, of this name"
+            why = "not deleted: the folder has a link, no regular file or an unfinished download of this name"
             steps.append(SyncStep("skip", key, "", there.size, why, there.etag, there.modified))
         else:
             steps.append(SyncStep("delete", key, "", there.size, "not in the folder", there.etag, there.modified))
     steps.sort(key=lambda step: step.key)
-    return SyncPlan(tuple(steps), "to_store", bucket_name, prefix, os.fspath(folder), False, connection)
+    return SyncPlan(tuple(steps), "to_store", bucket_name, prefix, str(folder), False, connection)
 
 
 def plan_to_folder(
@@ -269,7 +272,7 @@ def plan_to_folder(
         _check_compare(compare)
     wanted = _matcher(include, exclude)
     prefix = folder_prefix(prefix)
-    root = Path(folder)
+    root = Path(os.path.abspath(folder))  # the plan may be applied after a change of the current directory
     if root.exists() and not root.is_dir():
         raise FileExistsError(17, "a file is in the way of the folder", str(root))
     found = objects_below(connection, bucket_name, prefix) if objects is None else objects
@@ -300,9 +303,14 @@ def plan_to_folder(
         for path, local in here.items():
             relative = path_to_key(path)
             if relative not in kept and wanted(relative):
-                steps.append(SyncStep("delete", prefix + relative, path, local.size, "not below the prefix", modified=local.modified))
+                steps.append(
+                    SyncStep(
+                        "delete", prefix + relative, path, local.size, "not below the prefix",
+                        modified=local.modified, _identity=_identity(local.path),
+                    )
+                )  # fmt: skip
     steps.sort(key=lambda step: step.key)
-    return SyncPlan(tuple(steps), "to_folder", bucket_name, prefix, os.fspath(folder), False, connection)
+    return SyncPlan(tuple(steps), "to_folder", bucket_name, prefix, str(root), False, connection)
 
 
 def folder_prefix(prefix: str | None) -> str:
@@ -322,8 +330,8 @@ def local_files(folder: str | os.PathLike[str], passed_over: set[str] | None = N
 
     Args:
         folder: The folder.
-        passed_over: Gets the relative paths of what may stand for more than is seen: links to folders, links that lead nowhere, and
-            what is no regular file.
+        passed_over: Gets the relative paths of what may stand for more than is seen: links to folders, links that lead nowhere,
+            what is no regular file, and names that end like our own unfinished downloads.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -344,7 +352,7 @@ def local_files(folder: str | os.PathLike[str], passed_over: set[str] | None = N
                     waiting.append((entry.path, f"{above}{entry.name}/"))
                     continue
                 dangles = entry.is_symlink() and not Path(entry.path).exists()
-                if passed_over is not None and (dangles or not entry.is_file()):
+                if passed_over is not None and (dangles or not entry.is_file() or entry.name.endswith(OUR_OWN_FILES)):
                     passed_over.add(f"{above}{entry.name}")
                 if (entry.is_file() or dangles) and not entry.name.endswith(OUR_OWN_FILES):
                     status = entry.stat(follow_symlinks=not dangles)
@@ -869,23 +877,29 @@ def inside(folder: Path, path: str) -> Path:
     return target
 
 
-def _remove_objects(connection: Connection, bucket_name: str, steps: Sequence[SyncStep]) -> None:
-    """Delete objects that are still what the plan saw."""
+def _remove_objects(connection: Connection, bucket_name: str, prefix: str, folder: Path, steps: Sequence[SyncStep]) -> None:
+    """Delete objects that are still what the plan saw, and still have no file."""
     if not steps:
         return
     outcomes = _Outcomes("sync")
     common = os.path.commonprefix([step.key for step in steps])  # noqa: RUF071 - by characters, as prefixes of keys are
     now = {entry.key: entry for entry in objects_below(connection, bucket_name, common)}
+    passed_over: set[str] = set()
+    files = {prefix + path_to_key(path) for path in local_files(folder, passed_over)}
     unchanged = []
     for step in steps:
         found = now.get(step.key)
         if found is None:
             outcomes.note(step.key)
-        elif (found.etag, found.size, found.modified) == (step.etag, step.size, step.modified):
-            unchanged.append(step.key)
-        else:
+        elif (found.etag, found.size, found.modified) != (step.etag, step.size, step.modified):
             outcomes.note(step.key, _changed(f"s3://{bucket_name}/{step.key}", bucket_name, step.key))
-    batch.deleted(connection, bucket_name, ((key, None) for key in unchanged))
+        elif step.key in files or _is_hidden(step.key[len(prefix) :], passed_over) or _is_live_marker(found, prefix, folder):
+            outcomes.note(step.key, _changed(f"the file of s3://{bucket_name}/{step.key}", bucket_name, step.key))
+        else:
+            unchanged.append(step.key)
+    result = batch.deleted(connection, bucket_name, ((key, None) for key in unchanged), raise_errors=False)
+    outcomes.succeeded.extend(result.succeeded)
+    outcomes.failures.extend(result.failures)
     outcomes.settle()
 
 
@@ -893,15 +907,21 @@ def _changed(what: str, bucket_name: str | None, key: str) -> S3ObjectChanged:
     return S3ObjectChanged(f"{what} was written since the plan was made: it is not deleted", operation="sync", bucket=bucket_name, key=key)
 
 
-def _remove_files(folder: Path, steps: Iterable[SyncStep]) -> None:
-    """Delete files that are still what the plan saw."""
+def _remove_files(connection: Connection, bucket_name: str, folder: Path, steps: Sequence[SyncStep]) -> None:
+    """Delete files that are still what the plan saw, and still have no object."""
+    if not steps:
+        return
     outcomes = _Outcomes("sync")
+    common = os.path.commonprefix([step.key for step in steps])  # noqa: RUF071 - by characters, as prefixes of keys are
+    objects = {entry.key for entry in objects_below(connection, bucket_name, common)}
     for step in steps:
         try:
             path = inside(folder, step.path)
-            found = _status(path)
-            if found is not None and not stat.S_ISDIR(found.st_mode) and (found.st_size, found.st_mtime) != (step.size, step.modified):
+            found = _identity(path)
+            if found is not None and found != step._identity and not stat.S_ISDIR(found[0]):
                 raise _changed(f"the file {path}", None, step.key)
+            if found is not None and step.key in objects:
+                raise _changed(f"the object of the file {path}", bucket_name, step.key)
             path.unlink(missing_ok=True)
         except (OSError, S3Error) as error:
             outcomes.note(step.key, error)
@@ -910,12 +930,13 @@ def _remove_files(folder: Path, steps: Iterable[SyncStep]) -> None:
     outcomes.settle()
 
 
-def _status(path: Path) -> os.stat_result | None:
-    """What stands there, links followed as far as they lead; None for nothing."""
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Return what changes when a file is written or replaced, even under its old size and time; None where there is none.
+
+    A link is not followed: its own identity changes when it is made to lead elsewhere.
+    """
     try:
-        return path.stat()
+        found = path.lstat()
     except FileNotFoundError:
-        try:
-            return path.lstat()
-        except FileNotFoundError:
-            return None
+        return None
+    return stat.S_IFMT(found.st_mode), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
