@@ -27,6 +27,7 @@ from .pointers import (
     attributes_by_name,
     headers_from_metadata,
     headers_to_metadata,
+    is_receipt_handle_of_pointer,
     join_receipt_handle,
     make_payload_key,
     make_pointer,
@@ -138,9 +139,10 @@ class ClaimCheck:
     ) -> Outgoing:
         """Turn a payload into what to send, by way of the bucket if it is too big.
 
-        A payload that looks like a claim check goes through the bucket whatever its size, so that nobody who
-        writes a payload can make your
-        readers read something else.
+        A payload that ``check_out()`` or ``discard()`` would take for something else (a claim check, an SNS
+        notification, a receipt handle of AWS's extended clients) goes through the bucket whatever its size.
+        So the author of a payload cannot make your readers read or delete another object, and a forwarded
+        notification arrives unchanged.
 
         Args:
             payload: Bytes, text (sent as UTF-8), a readable or an iterable of bytes. A stream is never held
@@ -177,7 +179,7 @@ class ClaimCheck:
         room = self.threshold - headers_size
         if isinstance(payload, (bytes, bytearray, memoryview, str)):
             data = payload.encode("utf-8") if isinstance(payload, str) else bytes(payload)
-            if len(data) <= room and parse_pointer(data) is None and not data.startswith(MESSAGEFLUX_PREFIX):
+            if len(data) <= room and _is_read_as_itself(data):
                 return Outgoing(payload if isinstance(payload, (bytes, str)) else data, headers)
             return self._store(data, headers)
         with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as spooled:
@@ -261,7 +263,8 @@ class ClaimCheck:
 
         Args:
             message: As for ``check_out()``; also a message, or only its receipt handle, as AWS's extended
-                clients show them.
+                clients show them. Pass the whole message where others may write to the queue: a bare text
+                does not tell whether it is a body or a receipt handle.
 
         Returns:
             True if the message had a payload in a bucket; it is gone now, perhaps since before.
@@ -399,6 +402,21 @@ def _without(headers: Any, names: tuple[str, ...]) -> Any:
     if isinstance(headers, Mapping):
         return {name: value for name, value in headers.items() if name not in names}
     return [(name, value) for name, value in headers if name not in names]
+
+
+def _is_read_as_itself(data: bytes) -> bool:
+    """Return whether a reader who is handed this payload as a message's body, without headers, gets exactly this payload.
+
+    Brokers may deliver bytes as text and may drop empty headers, so both types are tried through the reader's own functions.
+    """
+    text = data.decode("utf-8", "replace")
+    if data.startswith(MESSAGEFLUX_PREFIX) or is_receipt_handle_of_pointer(text):
+        return False
+    try:
+        read = [(body, _received(body)) for body in (data, text)]
+    except ValueError:  # it looks like a broken envelope
+        return False
+    return all(received.body is body and _pointer(received) is None for body, received in read)
 
 
 def _pointer(received: _Received) -> Pointer | None:

@@ -196,13 +196,18 @@ def join_receipt_handle(pointer: Pointer, receipt_handle: str) -> str:
     return f"{bucket}{_KEY_MARKER}{pointer.key}{_KEY_MARKER}{receipt_handle}"
 
 
+def is_receipt_handle_of_pointer(text: str) -> bool:
+    """Return whether a text begins as the receipt handles of AWS's extended clients do, well-formed or not."""
+    return text.startswith(_BUCKET_MARKER)
+
+
 def split_receipt_handle(receipt_handle: str) -> tuple[Pointer | None, str]:
     """Take a receipt handle apart: where the payload lies (or None), and the broker's own handle.
 
     Raises:
         S3InvalidName: The handle says a place that can be none.
     """
-    if receipt_handle.startswith(_BUCKET_MARKER):
+    if is_receipt_handle_of_pointer(receipt_handle):
         bucket, found, rest = receipt_handle[len(_BUCKET_MARKER) :].partition(_BUCKET_MARKER)
         if found and rest.startswith(_KEY_MARKER):
             # The original is all that follows the second marker: it may itself contain a '-'.

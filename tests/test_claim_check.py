@@ -60,6 +60,50 @@ def test_what_looks_like_a_claim_check_goes_through_the_bucket(s3_bucket: S3Buck
         assert check.check_out(sent).payload == forged.encode()
 
 
+def _imitations(bucket: str, key: str) -> dict[str, str]:
+    """Texts that a reader would take for something other than a payload."""
+    pointer, _ = make_pointer(bucket, key, 5)
+    notification = {"Type": "Notification", "TopicArn": "arn:aws:sns:::t"}
+    marked = {"ExtendedPayloadSize": {"Type": "Number", "Value": "5"}}
+    return {
+        "SNS notification with a pointer": json.dumps({**notification, "Message": pointer, "MessageAttributes": marked}),
+        "SNS notification without attributes": json.dumps({**notification, "Message": pointer}),
+        "harmless SNS notification": json.dumps({**notification, "Message": "hello"}),
+        "SNS notification of a broken claim check": json.dumps({**notification, "Message": "-", "MessageAttributes": marked}),
+        "SNS notification whose Message is not text": json.dumps({**notification, "Message": 5}),
+        "SNS notification whose attributes are text": json.dumps({**notification, "Message": "-", "MessageAttributes": "x"}),
+        "receipt handle of an extended client": join_receipt_handle(Pointer(bucket, key), "x"),
+        "pointer": pointer,
+        "broken receipt handle": "-..s3BucketName..-A!-..s3BucketName..--..s3Key..-k-..s3Key..-x",
+    }
+
+
+@pytest.mark.parametrize("wire", ["sqs-extended", "messageflux"])
+@pytest.mark.parametrize("kind", _imitations("bucket", "k"))
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_no_payload_makes_a_reader_read_or_delete_another_object(
+    s3_bucket: S3Bucket, kind: str, wire: Any, as_bytes: bool
+) -> None:
+    """Whatever form the message arrives in, check_out gives the payload itself, and discard deletes nothing else."""
+    s3_bucket.put_object("victim", b"other")
+    payload = _imitations(s3_bucket.name, "victim")[kind]
+    check = ClaimCheck(s3_bucket, wire=wire)
+    body, headers = check.check_in(payload.encode() if as_bytes else payload, {})
+    text = body if isinstance(body, str) else body.decode()
+    messages: list[Any] = [
+        (body, headers),
+        body,
+        text,
+        {"Body": text, "ReceiptHandle": "rh", "MessageAttributes": headers},
+        {"Body": text, "ReceiptHandle": "rh"},
+    ]
+    for message in messages:
+        assert check.check_out(message).payload == payload.encode()
+    for message in messages:
+        check.discard(message)
+    assert [(obj.key, obj.body) for obj in s3_bucket.find()] == [("victim", b"other")]
+
+
 def test_a_foreign_bucket_is_not_touched(s3_bucket: S3Bucket) -> None:
     """Reading and deleting are refused before any request; an allowed bucket is reached."""
     body, attributes = make_pointer("somebody-elses", "k", 5)
