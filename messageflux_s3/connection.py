@@ -57,6 +57,8 @@ _NEVER_WITHOUT = {
     "UploadPart": {"etag"},
 }
 _WITH_A_DOCUMENT = {"CreateMultipartUpload", "ListBuckets", "ListObjectVersions", "ListMultipartUploads"}
+KNOWS_TAGGING = "knows ?tagging of objects"
+"""Name of the fact that the store has answered GetObjectTagging with a document of its own."""
 _WRITES_OF_OBJECTS = {"PutObject", "CopyObject", "CreateMultipartUpload"}
 _DOCUMENT_BYTES = 1 << 20  # S3's own documents are smaller: policies end at 20 KB, a thousand lifecycle rules stay below
 _HTTP_DATE_LENGTH = len("Sat, 1 Nov 2026 11:29:39 GMT")
@@ -287,7 +289,10 @@ class Connection:
         written = self._send("PutObject", {"Bucket": bucket, "Key": key, "Body": b"", "Tagging": "mfs3=probe"})
         version = {"VersionId": written["VersionId"]} if "VersionId" in written else {}
         try:
-            return b"<Key>mfs3</Key>" in self.read_document("GetObjectTagging", Bucket=bucket, Key=key)
+            keeps = b"<Key>mfs3</Key>" in self.read_document("GetObjectTagging", Bucket=bucket, Key=key)
+            if keeps:
+                self.remember(KNOWS_TAGGING, True)
+            return keeps
         except S3AccessDenied:
             return True  # a store that does not know the question would have answered it
         except S3Error as error:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from . import attributes, batch, condition_probe, conditional, content, etags, transfer
+from . import attributes, batch, condition_probe, conditional, content, etags, tagging, transfer
 from . import metadata as user_metadata
 from .connection import Connection
 from .content import Head
@@ -69,7 +69,8 @@ def copy(
 
     Requests:
         1 HEAD, and 1 COPY on the server; above 5 GiB 1 per 512 MiB and 2; between stores 1 GET and an upload; where metadata is left out,
-        once a store that is not AWS 1 HEAD more
+        once a store that is not AWS 1 HEAD more; where tags are given, on a store that is not AWS, 1 GET more, and 1 HEAD, 2 GET and 1 PUT
+        if it dropped them
     """
     return _Copying(source, target, metadata, call, write_id, part_size_bytes, extra).make()
 
@@ -198,6 +199,11 @@ class _Copying:
             parameters["TaggingDirective"] = "REPLACE"
         make = self._call or target.connection.call
         answer = make("CopyObject", Bucket=target.bucket_name, Key=target.key, CopySource=_copy_source(self._source), **parameters)
+        if "Tagging" in self._given:
+            tagging.ensure_after_copy(
+                target.connection, target.bucket_name, target.key, self._given["Tagging"], answer,
+                source_is_tagged=bool(self.found.get("TagCount")),
+            )  # fmt: skip
         result = answer.get("CopyObjectResult") or answer
         written = user_metadata.encode(self._metadata) if self._metadata is not None else _raw_metadata(self.found)
         return Head.from_write(self._head.size, result.get("ETag"), answer.get("VersionId"), written)

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
-from . import checksum, etags
+from . import checksum, etags, tagging
 from .connection import Connection
 from .errors import S3ConnectionError, S3Error, S3NoSuchItem, S3Unsupported
 from .translate import was_retried
@@ -197,10 +197,11 @@ class MultipartUpload:
             The store's answer.
 
         Raises:
-            S3Error: A part, or the completion, failed; abort the upload.
+            S3Error: A part, or the completion, failed; abort the upload. Or the object was made, and its tags could not be put.
 
         Requests:
-            1 POST, and 1 HEAD where the store forgot the upload after a lost answer
+            1 POST, and 1 HEAD where the store forgot the upload after a lost answer; with tags, on a store that is not AWS, those of
+            :func:`~messageflux_s3.tagging.ensure_after_upload`
         """
         upload_id = self.begin()
         self.settle()
@@ -220,6 +221,11 @@ class MultipartUpload:
         if answer.get(UPLOAD_IS_LEFT):
             self.abort()
         self._end()
+        # radosgw may complete an upload without telling the ETag.
+        etag = answer.get("ETag") or checksum.of_parts([part["ETag"] for part in self._parts])
+        tagging.ensure_after_upload(
+            self._connection, self._where["Bucket"], self._where["Key"], self._parameters.get("Tagging"), etag, answer.get("VersionId")
+        )
         return answer
 
     def _found_made(self, error: S3NoSuchItem) -> dict[str, Any]:

@@ -10,7 +10,6 @@ _NO_CONDITIONAL_DELETE = "the server does not know If-Match on DELETE: the libra
 _VERSIONED = "conditions do not hold in versioned buckets of this server, as the library's probe finds: S3Unsupported"
 _NO_STORAGE_CLASSES = "the server has the class STANDARD alone"
 _NO_SQS = "the test needs a queue of the same server, which has S3 alone"
-_DROPPED_TAGS = "the server drops the tags of an upload in parts and of a copy; the library does not find that out yet"
 _OTHER_ABILITIES = "another server, other abilities"
 
 BY_SERVER: dict[str, dict[str, str]] = {
@@ -25,16 +24,12 @@ BY_SERVER: dict[str, dict[str, str]] = {
         "test_copying::test_small_objects_are_copied_through_the_lane": _NO_STORAGE_CLASSES,
         "test_copying::test_a_copy_may_be_described_anew": _NO_STORAGE_CLASSES,
         "test_copying::test_the_storage_class_is_kept_at_any_size_and_between_accounts": _NO_STORAGE_CLASSES,
-        "test_fileio::test_appending_keeps_metadata_and_tags[5242880]": _DROPPED_TAGS,
-        "test_object::test_tags_are_kept_or_refused[moto-upload_object in parts]": _DROPPED_TAGS,
-        "test_object::test_tags_are_kept_or_refused[moto-copy]": _DROPPED_TAGS,
         "test_presigning::test_a_file_may_be_given_any_name": "the server sends response headers as UTF-8 that it was given as Latin-1",
         "test_probe::test_moto_can_nearly_everything": _OTHER_ABILITIES,
         "test_probe::test_a_bucket_of_ones_own_keeps_its_settings_and_its_versions": _VERSIONED,
         "test_subresources::test_encryption": "the server does not know ?encryption: S3Unsupported",
         "test_subresources::test_notifications_are_merged_by_id": _NO_SQS,
         "test_subresources::test_what_they_print": "a policy that denies everything denies it to its owner here, reading the policy too",
-        "test_transfer::test_headers_are_named_arguments": _DROPPED_TAGS,
         "test_transfer::test_a_byte_that_changes_on_its_way_is_found_in_parts_too": (
             "the server does not tell the length of a part, by which the etag of an object written in parts could be compared"
         ),
