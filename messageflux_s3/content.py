@@ -659,6 +659,8 @@ class ObjectStream(io.RawIOBase):
         self._version_id = version_id
         self._etag = if_match
         self._raw: Any = None
+        self._unread: list[bytes] = []  # what arrived before a read failed; the next read returns it first
+        self._is_broken = False  # whether the body's position is unknown, after a read that failed
         self._open_at_offset()
 
     def _open_at_offset(self) -> None:
@@ -691,45 +693,79 @@ class ObjectStream(io.RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         """Read up to ``size`` bytes, or all the rest.
 
+        A read that raises loses nothing: what had arrived is kept, and the next read returns it first, then asks for the rest.
+
         Raises:
             S3ConnectionError: The rest could not be had, after several attempts.
             S3ObjectChanged: The object was replaced in the middle.
+
+        Requests:
+            none (more only after a broken connection: 1 GET each time)
         """
         if self.closed:
             raise ValueError("read of a closed stream")
         if size is not None:
             size = operator.index(size)
         wanted = None if size is None or size < 0 else size
-        if self._end is not None:
-            left = max(0, self._end - self._at)
-            wanted = left if wanted is None else min(wanted, left)
-            if not left:
-                return b""
         if wanted == 0:
             return b""
-        pieces: list[bytes] = []
+        pieces = self._unread
+        begin = self._at - sum(map(len, pieces))
+        try:
+            self._read_pieces(pieces, None if wanted is None else begin + wanted)
+        except BaseException:
+            self._at = begin + sum(map(len, pieces))  # also where an interrupt came between reading a piece and counting it
+            self._is_broken = True
+            raise
+        whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if wanted is None or len(whole) <= wanted:
+            self._unread = []
+            return whole
+        self._unread = [whole[wanted:]]  # a read that failed had asked for more
+        return whole[:wanted]
+
+    def _read_pieces(self, pieces: list[bytes], stop: int | None) -> None:
+        """Add pieces of the body until the offset ``stop``, or until the end."""
         attempts = self._connection.config.max_attempts
-        while wanted is None or wanted > 0:
+        if self._end is not None:
+            stop = self._end if stop is None else min(stop, self._end)
+        while stop is None or self._at < stop:
             try:
-                piece = self._read_piece(wanted)
+                if self._is_broken:
+                    self._open_again()
+                piece = self._read_piece(None if stop is None else stop - self._at)
             except S3ConnectionError:
                 attempts -= 1
                 if attempts <= 0 or self._etag is None:
                     raise
-                self._raw.close()
-                self._open_at_offset()
+                self._is_broken = True
                 continue
             if not piece:
                 if self._end is None or self._at >= self._end:
                     break
-                self._raw.close()  # the answer held less than was asked for
-                self._open_at_offset()
+                self._is_broken = True  # the answer held less than was asked for
                 continue
             pieces.append(piece)
             self._at += len(piece)
-            if wanted is not None:
-                wanted -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _open_again(self) -> None:
+        """Ask for what is missing. Without an etag it could be of another object, so that is refused.
+
+        Raises:
+            S3ConnectionError: There is no etag to compare.
+        """
+        if self._etag is None:
+            raise S3ConnectionError(
+                f"GetObject on s3://{self._bucket_name}/{self._key}: reading failed at byte {self._at}, and cannot go on there: the store "
+                "sent no ETag to tell whether the object is still the same. Open it again.",
+                operation="GetObject",
+                bucket=self._bucket_name,
+                key=self._key,
+                retryable=False,
+            )
+        self._raw.close()
+        self._open_at_offset()
+        self._is_broken = False
 
     def _read_piece(self, wanted: int | None) -> bytes:
         with self._connection.translating("GetObject", self._bucket_name, self._key):

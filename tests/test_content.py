@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import pickle
 import threading
 from collections.abc import Callable, Iterator
@@ -303,3 +304,42 @@ def test_what_the_lane_brought_pickles_and_shows_like_any_other(bucket: s3.S3Buc
     back = pickle.loads(pickle.dumps(obj))
     assert (back.size, back.etag, back.metadata) == (1, obj.etag, {"a": "b"})
     assert repr(obj._head) == repr(back._head)
+
+
+@pytest.mark.parametrize("size", [-1, 3_000_000], ids=["all the rest", "a number of bytes"])
+@pytest.mark.parametrize("again", [-1, 1_000, 3_000_000])
+def test_a_stream_read_that_fails_returns_the_same_bytes_when_it_is_called_again(canned: Canned, size: int, again: int) -> None:
+    """What had arrived before the failure is kept, whatever size the next read asks for."""
+    body = os.urandom(3_000_000)
+    cut = 2_500_000
+    is_down = True
+
+    def answer(asked: Asked) -> Answer:
+        start = int(asked.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        if is_down and start >= cut:
+            return refusal(503, "SlowDown")
+        answered = content_of(asked, body)
+        assert answered is not None
+        if not is_down:
+            return answered
+        return answered[0], {**answered[1], "Content-Length": str(len(answered[2]))}, answered[2][: cut - start]
+
+    canned.answer = answer
+    with canned.bucket(max_attempts=3)["k"].body_stream as stream:
+        assert stream.read(10) == body[:10]
+        with pytest.raises(s3.S3Error) as raised:
+            stream.read(size)
+        assert raised.value.retryable
+        is_down = False
+        got = stream.read(again)
+        assert got == (body[10:] if again < 0 else body[10 : 10 + again])
+        assert got + stream.read() == body[10:]
+
+
+def test_a_stream_without_an_etag_refuses_to_go_on_after_a_failure(canned: Canned) -> None:
+    """Nothing tells whether the object is still the same."""
+    canned.answer = lambda asked: (200, {"Content-Length": "1000"}, b"x" * 600)
+    with canned.bucket(max_attempts=3)["k"].body_stream as stream:
+        for _ in range(3):
+            with pytest.raises(s3.S3ConnectionError):
+                stream.read()
