@@ -393,25 +393,73 @@ class _Segment:
 
 
 class BufferedObjectReader(io.BufferedReader):
-    """Python's own buffering, but for large reads: those go to the raw reader in one piece, not cut at the buffer's borders."""
+    """Python's own buffering, except for large reads: those are one read of the raw reader, not cut at the buffer's borders.
+
+    Threads may share it: every byte is returned to one of them. ``read`` and ``readinto`` that raise leave the position where it was, so
+    that the same call again returns the same bytes. ``readline`` that raises has passed the beginning of its line, as with the builtin's
+    files: seek before going on.
+
+    Attributes:
+        size: The object's size, as it was when it was opened.
+    """
 
     raw: ObjectReader
+
+    def __init__(self, raw: ObjectReader, buffer_size: int) -> None:
+        super().__init__(raw, buffer_size)
+        self._lock = threading.RLock()  # held while the position is moved, never during a request
+
+    @property
+    def size(self) -> int:
+        return self.raw.size
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read ``size`` bytes, fewer only at the end; all the rest without a size. Requests: none to a few."""
         raw = self.raw
         if size is not None:
             size = operator.index(size)
-        if size is None or size < SMALL_BYTES or (size < BUFFER_BYTES and raw.reads_ahead):
-            return super().read(size)
-        position, stood_at = self.tell(), raw.tell()
+        if size is None or size == -1:
+            size = max(0, raw.size - self.tell())
+        if size < SMALL_BYTES or (size < BUFFER_BYTES and raw.reads_ahead):
+            position = self.tell()
+            try:
+                return super().read(size)
+            except BaseException:
+                self._go_back(position, position + size)
+                raise
+        return self._read_large(size)
+
+    def _read_large(self, size: int) -> bytes:
+        """Move the position on first, in one step of the C code, so that no other thread reads the same bytes; then fetch them."""
+        raw = self.raw
+        start = self.tell()
+        end = start + size
         try:
-            raw.seek(position)
-            data = raw.read_exactly(size)
-        finally:
-            raw.seek(stood_at)  # where the buffer believes it to be
-        self.seek(position + len(data))
-        return data
+            with self._lock:
+                end = super().seek(size, io.SEEK_CUR)
+                start = end - size
+                if end > raw.size:
+                    end = super().seek(max(start, raw.size))
+            return raw.read_at(start, size)
+        except BaseException:
+            self._go_back(start, end)
+            raise
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill the buffer, or as much of it as there are bytes left; 0 at the end. Requests: none to a few."""
+        with memoryview(buffer) as view:
+            position, size = self.tell(), view.nbytes
+        try:
+            return super().readinto(buffer)
+        except BaseException:
+            self._go_back(position, position + size)
+            raise
+
+    def _go_back(self, start: int, end: int) -> None:
+        """Return to where a read that failed began: io's C code drops what its buffer held. Not if another thread has read on since."""
+        with self._lock, contextlib.suppress(ValueError):  # closed or detached
+            if start < self.tell() <= end:
+                self.seek(start)
 
 
 class ObjectReader(io.RawIOBase):
@@ -455,7 +503,8 @@ class ObjectReader(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        self._check_open()
+        if self.closed:
+            self._check_open()
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -480,58 +529,76 @@ class ObjectReader(io.RawIOBase):
         """Fill the buffer, or as much of it as there are bytes left; 0 at the end."""
         self._check_open()
         with self._lock, memoryview(buffer) as given, given.cast("B") as view:
-            wanted = min(len(view), self.size - self._position)
+            position = self._position
+            wanted = min(len(view), self.size - position)
             if wanted <= 0:
                 return 0
-            done = self._read_into(view[:wanted])
-            self._position += done
-            self._sequel = self._position
+            done = self._read_into(position, view[:wanted], is_private=False)
+            self._position = position + done
             return done
 
     def readall(self) -> bytes:
         """All the rest, in one piece."""
         self._check_open()
         with self._lock:
-            return self._read_whole(max(0, self.size - self._position))
+            position = self._position
+            data = self._read_whole(position, max(0, self.size - position))
+            self._position = position + len(data)
+            return data
 
     @property
     def reads_ahead(self) -> bool:
         """Whether reading goes on in a line."""
         return self._ahead > 0
 
-    def read_exactly(self, size: int) -> bytes:
-        """So many bytes, fewer only at the end; one request where nothing of it is here."""
+    def read_at(self, position: int, size: int) -> bytes:
+        """So many bytes from a position on, fewer only at the end. The reader's own position stays where it is.
+
+        Requests:
+            none where the bytes are here already; else 1, or several side by side for many bytes
+        """
         self._check_open()
         with self._lock:
-            return self._read_whole(min(size, max(0, self.size - self._position)))
+            return self._read_whole(position, min(size, max(0, self.size - position)))
 
-    def _read_whole(self, size: int) -> bytes:
+    def _read_whole(self, position: int, size: int) -> bytes:
         if size <= MAX_AHEAD_BYTES:
             data = bytearray(size)
-            self._fill(data, size)
+            self._fill(position, data, size)
             return bytes(data)
         # A second copy of a large object is avoided: BytesIO writes into these very bytes, since nothing else refers to them, and returns
         # them uncopied. Its getbuffer() is not used: CPython 3.12.1 crashes where the garbage collector clears such a view.
         whole, window = io.BytesIO(bytes(size)), bytearray(MAX_AHEAD_BYTES)
         for start in range(0, size, MAX_AHEAD_BYTES):
             count = min(MAX_AHEAD_BYTES, size - start)
-            self._fill(window, count)
+            self._fill(position + start, window, count)
             with memoryview(window) as view:
                 whole.write(view[:count])
         return whole.getvalue()
 
-    def _fill(self, data: bytearray, count: int) -> None:
-        """Read so many bytes into the beginning of the buffer."""
+    def _fill(self, position: int, data: bytearray, count: int) -> None:
+        """Read so many bytes into the beginning of a buffer that belongs to this call alone."""
         done = 0
         with memoryview(data) as view:
             while done < count:
-                done += self.readinto(view[done:count])
+                done += self._read_into(position + done, view[done:count], is_private=True)
 
-    def _read_into(self, view: memoryview) -> int:
-        """Fill some of the view from the present position; at least one byte."""
+    def _read_into(self, position: int, view: memoryview, *, is_private: bool) -> int:
+        """Fill some of the view with the bytes from a position on; at least one byte.
+
+        Args:
+            position: The first byte; not at or behind the end.
+            view: Where to put them.
+            is_private: Whether the memory belongs to this call alone, and is kept alive by the view. Only then may other threads write
+                into it: an interrupted call does not wait for them.
+        """
         if self._pid != os.getpid():
             self._forget_after_fork()
-        position = self._position
+        done = self._read_some(position, view, is_private)
+        self._sequel = position + done
+        return done
+
+    def _read_some(self, position: int, view: memoryview, is_private: bool) -> int:
         segments = self._segments
         if segments and not segments[0].start <= position < segments[-1].end:
             goes_on = position == self._sequel == segments[-1].end
@@ -549,16 +616,21 @@ class ObjectReader(io.RawIOBase):
         found = next((segment for segment in segments if position < segment.end), None)
         if found is not None:
             offset = position - found.start
-            with memoryview(found.content()) as data:
+            try:
+                content_of_segment = found.content()
+            except Exception:
+                self._drop_segments()  # a failure is raised once; the next read asks the store again
+                raise
+            with memoryview(content_of_segment) as data:
                 count = min(len(data) - offset, len(view))
                 view[:count] = data[offset : offset + count]
             self._fetch_ahead(position + count)
             return count
         if len(view) >= 2 * _FIRST_AHEAD_BYTES:
-            self._fetch_side_by_side(position, view)
+            self._fetch_side_by_side(position, view, is_private)
         elif self._ahead:
             self._fetch_ahead(position)
-            return self._read_into(view)
+            return self._read_some(position, view, is_private)
         else:
             if len(view) == BUFFER_BYTES:
                 view = view[:SMALL_BYTES]  # the buffer above asks for all that it holds; nobody knows yet whether that is wanted
@@ -567,19 +639,32 @@ class ObjectReader(io.RawIOBase):
             self._fetch_ahead(position + len(view))
         return len(view)
 
-    def _fetch_side_by_side(self, position: int, view: memoryview) -> None:
-        """A large read: its ranges at the same time, straight to where they belong."""
+    def _fetch_side_by_side(self, position: int, view: memoryview, is_private: bool) -> None:
+        """A large read: its ranges at the same time."""
         step = max(1 << 20, min(PART_BYTES, -(-len(view) // self._threads)))
         if len(view) <= step or self._threads == 1:
             self._source.fetch_into(position, view)
             return
-        pool = self._pool()
-        rest = [pool.submit(self._source.fetch_into, position + at, view[at : at + step]) for at in range(step, len(view), step)]
+        if not is_private:
+            # io's C code passes a view that does not keep its memory alive, and users pass buffers that they go on using. A thread that is
+            # still at work after this call was interrupted must not write there: it gets memory that belongs to nobody else.
+            for start in range(0, len(view), MAX_AHEAD_BYTES):
+                count = min(MAX_AHEAD_BYTES, len(view) - start)
+                own = bytearray(count)
+                with memoryview(own) as window:
+                    self._fetch_side_by_side(position + start, window, True)
+                    view[start : start + count] = window
+            return
+        pool, rest = self._pool(), list[Future[None]]()
         try:
+            for at in range(step, len(view), step):
+                rest.append(pool.submit(self._source.fetch_into, position + at, view[at : at + step]))
             self._source.fetch_into(position, view[:step])
-        finally:
-            # The view must outlive whoever writes into it, also when one of the ranges failed.
             failures = [waiting.exception() for waiting in rest]
+        except BaseException:
+            for waiting in rest:
+                waiting.cancel()
+            raise
         for failure in failures:
             if failure is not None:
                 raise failure

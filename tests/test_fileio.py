@@ -13,6 +13,7 @@ import os
 import pickle
 import random
 import re
+import signal
 import subprocess
 import sys
 import tarfile
@@ -1514,3 +1515,220 @@ def test_a_commit_after_giving_up_writes_nothing(moto_bucket: s3.S3Bucket) -> No
     writer.abort()
     writer.commit()
     assert not moto_bucket["k"].exists()
+
+
+# -- reads that fail, are interrupted, or share a reader ---------------------------------------------------------------------------------
+
+LONG = random.Random(11).randbytes(3_000_000)
+
+
+def _start_of(asked: Asked) -> int:
+    return int(asked.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+
+
+READS: dict[str, Callable[[Any, int], bytes]] = {
+    "read()": lambda file, size: file.read(),
+    "read(size)": lambda file, size: file.read(size),
+    "readinto()": lambda file, size: (lambda buffer: bytes(buffer[: file.readinto(buffer)]))(bytearray(size)),
+}
+
+
+@pytest.mark.parametrize("buffering", [-1, 0, 1_000_000], ids=["buffered", "unbuffered", "large buffer"])
+@pytest.mark.parametrize("size", [100, 20_000, 100_000, 2_000_000])
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_read_that_fails_leaves_the_position_and_returns_the_bytes_when_called_again(
+    canned: Canned, read: Callable[[Any, int], bytes], size: int, buffering: int
+) -> None:
+    is_down = False
+    canned.answer = lambda asked: refusal(503, "SlowDown") if is_down and _start_of(asked) > 0 else content_of(asked, LONG)
+    with canned.bucket()["k"].open(buffering=buffering) as file:
+        file.seek(900_000)
+        file.read(50)  # the buffer holds more than these
+        is_down, position = True, 900_050
+        for _ in range(100):  # what the buffer holds is returned first
+            try:
+                piece = read(file, size)
+            except s3.S3Throttled:
+                break
+            assert piece == LONG[position : position + len(piece)]
+            position += len(piece)
+        assert file.tell() == position
+        is_down = False
+        got = read(file, size)
+        assert got == LONG[position : position + len(got)]
+        assert len(got) >= (min(size, len(LONG) - position) if buffering else 1)
+
+
+def test_a_read_above_32_mib_that_fails_returns_everything_when_called_again(canned: Canned) -> None:
+    body = random.Random(12).randbytes(1000) * 36_000
+    is_down = True
+    canned.answer = lambda asked: refusal(503, "SlowDown") if is_down and _start_of(asked) > 34_000_000 else content_of(asked, body)
+    with canned.bucket()["k"].open() as file:
+        file.seek(100_000)
+        with pytest.raises(s3.S3Throttled):
+            file.read()
+        is_down = False
+        assert file.tell() == 100_000
+        assert file.read() == body[100_000:]
+
+
+@pytest.mark.parametrize("step", [10_000, 70_000])
+def test_a_read_ahead_that_failed_is_asked_for_again(canned: Canned, step: int) -> None:
+    """Its error is raised once, not for ever."""
+    is_down = False
+    canned.answer = lambda asked: refusal(503, "SlowDown") if is_down else content_of(asked, LONG)
+    with canned.bucket()["k"].open() as file:
+        got = file.read(100_000)
+        is_down = True
+        with pytest.raises(s3.S3Throttled):
+            while True:
+                got += file.read(step)
+        is_down = False
+        before = len(canned.asked)
+        got += file.read(step)
+        assert len(canned.asked) > before
+        assert got + file.read() == LONG
+
+
+class Interrupted(Exception):
+    """Raised by a signal's handler."""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
+@pytest.mark.parametrize("how", ["readinto", "raw readinto", "large buffer"])
+def test_a_read_that_a_signal_interrupts_leaves_the_memory_alone_afterwards(canned: Canned, how: str) -> None:
+    """Its threads are still at work then, and the memory has another use."""
+    body = b"\xaa" * 4_000_000
+    go_on = threading.Event()
+
+    def answer(asked: Asked) -> Answer:
+        if _start_of(asked) > 70_000:
+            go_on.wait(10)
+        return content_of(asked, body)
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    canned.answer = answer
+    buffering = {"readinto": -1, "raw readinto": 0, "large buffer": 3_900_000}[how]
+    file = canned.bucket()["k"].open(buffering=buffering)
+    file.seek(70_000)
+    mine = bytearray(3_900_000)
+    former = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(Interrupted):
+            file.read(1000) if how == "large buffer" else file.readinto(mine)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+    raw = file.detach() if buffering else file
+    del file  # frees its buffer
+    gc.collect()
+    before = mine.count(0)
+    fresh = bytearray(3_900_000)  # as a rule in the same place
+    threads = [thread for thread in threading.enumerate() if "read-ahead" in thread.name]
+    go_on.set()
+    raw.close()
+    for thread in threads:
+        thread.join(10)
+    assert mine.count(0) == before
+    assert not any(fresh)
+
+
+def test_a_read_whose_threads_cannot_be_started_leaves_the_memory_alone_afterwards(
+    canned: Canned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = b"\xaa" * 4_000_000
+    go_on = threading.Event()
+
+    def answer(asked: Asked) -> Answer:
+        if _start_of(asked) > 70_000:
+            go_on.wait(10)
+        return content_of(asked, body)
+
+    started: list[threading.Thread] = []
+    begin = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if "read-ahead" in thread.name:
+            if started:
+                raise RuntimeError("can't start new thread")
+            started.append(thread)
+        begin(thread)
+
+    canned.answer = answer
+    file = canned.bucket()["k"].open(buffering=3_900_000)
+    file.seek(70_000)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        file.read(1000)
+    monkeypatch.undo()
+    raw = file.detach()
+    del file  # frees its buffer
+    gc.collect()
+    fresh = bytearray(3_900_000)
+    go_on.set()
+    raw.close()
+    for thread in started:
+        thread.join(10)
+    assert not any(fresh)
+
+
+@pytest.mark.parametrize("sizes", [(100_000,) * 4, (20_000, 3_000, 100_000, 65_536)], ids=["equal", "mixed"])
+def test_threads_that_share_a_reader_get_every_byte_once(canned: Canned, sizes: tuple[int, ...]) -> None:
+    body = b"".join(number.to_bytes(4, "big") for number in range(500_000))
+    canned.answer = lambda asked: content_of(asked, body)
+    got: list[bytes] = []
+
+    with canned.bucket()["k"].open() as file:
+
+        def read(size: int) -> None:
+            while piece := file.read(size):
+                got.append(piece)
+
+        threads = [threading.Thread(target=read, args=(size,)) for size in sizes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert file.tell() == len(body)
+    assert b"".join(sorted(got)) == body
+
+
+def test_a_read_that_is_interrupted_at_any_line_does_not_move_what_is_read_next(canned: Canned) -> None:
+    """The position that tell() names is the one that the next read begins at."""
+    body = random.Random(13).randbytes(400_000)
+    canned.answer = lambda asked: content_of(asked, body)
+    obj = canned.bucket()["k"]
+    former = sys.gettrace()
+    for number in range(1, 400):
+        lines = 0
+
+        def trace(frame: Any, event: str, _: Any, number: int = number) -> Any:
+            nonlocal lines
+            if not frame.f_code.co_filename.endswith("fileio.py"):
+                return None
+            if event == "line":
+                lines += 1
+                if lines == number:
+                    raise Interrupted
+            return trace
+
+        with obj.open() as file:
+            file.read(50)
+            file.seek(200_000)
+            file.read(50)
+            is_interrupted = False
+            sys.settrace(trace)
+            try:
+                file.read(70_000)
+            except Interrupted:
+                is_interrupted = True
+            finally:
+                sys.settrace(former)
+            position = file.tell()
+            assert file.read(4_000) + file.read(100) == body[position : position + 4_100], number
+        if not is_interrupted:
+            return
+    raise AssertionError("the read has more lines than were tried")
