@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -17,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from . import content, copying, fileio, transfer
+from . import content, copying, fileio, sync, transfer
 from .config import travels
 from .errors import S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket, S3NoSuchItem
 from .object import S3Object
@@ -333,10 +334,66 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         with ThreadPoolExecutor(min(16, self.store.config.max_concurrency), "messageflux-s3-ranges") as pool:
             return list(pool.map(one, paths, starts, ends))
 
-    def get_file(self, rpath: str, lpath: Any, *args: Any, **kwargs: Any) -> None:
+    def get(
+        self,
+        rpath: Any,
+        lpath: Any,
+        recursive: bool = False,
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write objects to files. Each file is whole or as it was before.
+
+        Raises:
+            ValueError: Two objects would be written to one file (``a//b`` and ``a/b``); nothing was downloaded.
+
+        Requests:
+            1 per 1,000 keys below the paths, and those of :meth:`get_file` for each
+        """
+        pairs = _GetPairs(self)
+        AbstractFileSystem.get(pairs, rpath, lpath, recursive=recursive, maxdepth=maxdepth, **kwargs)
+        self._refuse_merged_files(pairs.found)
+        callback.set_size(len(pairs.found))
+        for source, target in callback.wrap(pairs.found):
+            with callback.branched(source, target) as child:
+                self.get_file(source, target, callback=child, **kwargs)
+
+    def _refuse_merged_files(self, pairs: list[tuple[str, Any]]) -> None:
+        sources: dict[str, list[str]] = {}
+        for source, target in pairs:
+            if isinstance(target, (str, os.PathLike)):
+                # Two names are one file through "//" and ".", through a link to a folder, and where the case of letters does not count.
+                path = unicodedata.normalize("NFC", os.path.realpath(target)).casefold()
+                sources.setdefault(path, []).append(source)
+        targets = dict(pairs)
+        for several in sources.values():
+            names = [*dict.fromkeys(several)]
+            if len(names) < 2:
+                continue
+            places = {os.path.realpath(targets[name]) for name in names}
+            if len(places) == len(names) and not sync.ignores_case(Path(targets[names[0]])):
+                continue
+            if all(self.isdir(name) for name in names):
+                continue
+            raise ValueError(
+                f"{names[0]!r} and {names[1]!r} would both be written to {os.fspath(targets[names[1]])!r}; "
+                "download_folder() has a file for every key"
+            )
+
+    def get_file(
+        self, rpath: str, lpath: Any = None, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **kwargs: Any
+    ) -> None:
         """Write an object to a file, which is whole or as it was before; fsspec makes the names of many files from the keys.
 
         A link to a file is kept, and the file replaced. Pipes and character devices are written through.
+
+        Args:
+            rpath: The object.
+            lpath: The file's path; or an open file, which is written to.
+            callback: Is told of the bytes.
+            outfile: An open file to write to instead.
+            kwargs: Parameters of :meth:`open`. Block sizes and caches do not matter here.
 
         Raises:
             FileExistsError: The file is a socket or a block device.
@@ -348,14 +405,19 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         """
         if isinstance(lpath, (str, os.PathLike)) and ".." in Path(self._split(rpath)[1]).parts and ".." in Path(lpath).parts:
             raise ValueError(f"{rpath!r} would be written to {os.fspath(lpath)!r}; download_folder() has a safe name for every key")
-        if args or kwargs.keys() - {"callback"} or not isinstance(lpath, (str, os.PathLike)):
-            super().get_file(rpath, lpath, *args, **kwargs)  # into an open file
+        if outfile is not None or not isinstance(lpath, (str, os.PathLike)):
+            super().get_file(rpath, lpath, callback=callback, outfile=outfile, **kwargs)
             return
         found = self.info(rpath)
         if found["type"] == "directory":
             Path(lpath).mkdir(parents=True, exist_ok=True)
             return
-        callback = kwargs.get("callback", DEFAULT_CALLBACK)
+        settings = {name: value for name, value in kwargs.items() if name not in _READER_SETTINGS and value is not None}
+        if settings:
+            # Never let fsspec open the target itself: it empties the file before the first byte has arrived.
+            read = super().get_file
+            transfer.write_target(lpath, lambda file: read(rpath, lpath, callback=callback, outfile=file, **settings))
+            return
         callback.set_size(found["size"])
         obj = self._object(rpath)
         transfer.download(self._connection, obj.bucket_name, obj.key, lpath, progress=callback.relative_update)
@@ -675,6 +737,23 @@ def register_as_s3() -> None:
         'MessagefluxS3FileSystem'
     """
     fsspec.register_implementation("s3", MessagefluxS3FileSystem, clobber=True)
+
+
+_READER_SETTINGS = ("block_size", "cache_type", "cache_options", "fill_cache", "size", "autocommit")
+
+
+class _GetPairs:
+    """Stands in for a file system in fsspec's ``get``, and gathers which object would be written to which file."""
+
+    def __init__(self, fs: MessagefluxS3FileSystem) -> None:
+        self._fs = fs
+        self.found: list[tuple[str, Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._fs, name)
+
+    def get_file(self, rpath: str, lpath: Any, **_: Any) -> None:
+        self.found.append((rpath, lpath))
 
 
 def _roots(paths: Iterable[str]) -> list[str]:

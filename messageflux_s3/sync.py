@@ -287,7 +287,7 @@ def plan_to_folder(
             steps.append(SyncStep("skip", entry.key, path, 0, "a folder's own marker"))
             continue
         paths[path] = entry
-    _refuse_collisions({path: entry.key for path, entry in paths.items()}, ignore_case=_ignores_case(root))
+    _refuse_collisions({path: entry.key for path, entry in paths.items()}, ignore_case=ignores_case(root))
     here = local_files(root) if root.is_dir() and (delete or compare is not None) else {}
     reasons: dict[str, str | None] = {}
     if compare is not None:
@@ -614,7 +614,7 @@ def _refuse_collisions(keys: dict[str, str], *, ignore_case: bool) -> None:
                 )
 
 
-def _ignores_case(folder: Path) -> bool:
+def ignores_case(folder: Path) -> bool:
     """Whether names that differ only by case are one file here: tried out, since one machine has both kinds."""
     place = folder
     while not place.is_dir():

@@ -306,11 +306,30 @@ def write_file(target: Path, body: bytes, *, overwrite: bool = True) -> None:
         IsADirectoryError: A folder is in its way.
     """
     file_target.check(target, overwrite=overwrite, follow=False)
+    _replace(target, lambda file: file.write(body), overwrite=overwrite)
+
+
+def write_target(target: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
+    """Let a function write a file, which is whole afterwards or as it was before. Links, pipes and devices are as in :func:`download`.
+
+    Raises:
+        FileExistsError: It is a socket or a block device.
+        IsADirectoryError: A folder is in the way.
+    """
+    path, is_stream = file_target.check(Path(target), overwrite=True, follow=True)
+    if is_stream:
+        with open(file_target.open_stream(path), "wb", buffering=0) as stream:  # noqa: PTH123 - a descriptor, not a path
+            write(cast(BinaryIO, stream))
+    else:
+        _replace(path, write, overwrite=True)
+
+
+def _replace(target: Path, write: Callable[[BinaryIO], object], *, overwrite: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(prefix=f"{file_target.temporary_stem(target)}.", suffix=".mfs3-partial", dir=target.parent)
     try:
         with os.fdopen(fd, "wb") as file:
-            file.write(body)
+            write(file)
             _set_usual_mode(fd, target)
         _give_name(Path(name), target, overwrite=overwrite)
     except BaseException:

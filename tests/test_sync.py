@@ -140,7 +140,7 @@ def test_keys_that_fall_on_one_file_are_refused(moto_bucket: S3Bucket, tmp_path:
     with pytest.raises(S3InvalidName, match=r"'p/k'.*'p/k/x'"):
         moto_bucket.download_folder("p", tmp_path / "t")
     moto_bucket.put_objects([("q/A", "1"), ("q/a", "2")])
-    monkeypatch.setattr(sync, "_ignores_case", lambda folder: True)
+    monkeypatch.setattr(sync, "ignores_case", lambda folder: True)
     with pytest.raises(S3InvalidName, match=r"'q/A'.*'q/a'"):
         moto_bucket.download_folder("q", tmp_path / "t")
     assert not (tmp_path / "t").exists()
@@ -301,7 +301,7 @@ def test_a_plan_travels_and_is_applied_once(moto: Server, moto_bucket: S3Bucket,
 def test_what_cannot_be_tried_is_taken_as_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether names that differ by case are one file: where nothing may be written, as on this kind of system."""
     monkeypatch.setattr(sync.tempfile, "NamedTemporaryFile", lambda **_: (_ for _ in ()).throw(PermissionError(13, "no")))
-    assert sync._ignores_case(tmp_path / "not" / "there") is (os.name == "nt")
+    assert sync.ignores_case(tmp_path / "not" / "there") is (os.name == "nt")
 
 
 def test_sockets_and_pipes_are_no_files(moto_bucket: S3Bucket, tmp_path: Path) -> None:

@@ -1,0 +1,75 @@
+"""fsspec's ``get``: a failed download leaves the file as it was, and no two objects become one file."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from canned import Answer, Asked, Canned, content_of, document, refusal
+from fsspec.callbacks import DEFAULT_CALLBACK
+from test_etags import Strange, md5
+
+from messageflux_s3 import S3Error
+from messageflux_s3.fs import MessagefluxS3FileSystem
+
+WAYS: dict[str, Callable[[Any, str], None]] = {
+    "get_file": lambda fs, target: fs.get_file("bkt/k", target),
+    "callback by position": lambda fs, target: fs.get_file("bkt/k", target, DEFAULT_CALLBACK),
+    "outfile=None": lambda fs, target: fs.get_file("bkt/k", target, outfile=None),
+    "block_size": lambda fs, target: fs.get("bkt/k", target, block_size=1 << 20),
+    "cache_type": lambda fs, target: fs.get_file("bkt/k", target, cache_type="none"),
+    "compression": lambda fs, target: fs.get_file("bkt/k", target, compression="gzip"),
+}
+
+
+@pytest.mark.parametrize("get", WAYS.values(), ids=WAYS)
+def test_failed_get_leaves_the_file_as_it_was(canned: Canned, tmp_path: Path, get: Callable[[Any, str], None]) -> None:
+    body = bytes(17 * 1024 * 1024)
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "GET" and asked.key and not asked.headers.get("range", "bytes=0-").startswith("bytes=0-"):
+            return refusal(403, "AccessDenied")
+        return content_of(asked, body, md5(body)) if asked.key else document("ListBucketResult", "<IsTruncated>false</IsTruncated>")
+
+    canned.answer = answer
+    target = tmp_path / "t"
+    target.write_bytes(b"what was there")
+    with pytest.raises((S3Error, OSError)):
+        get(MessagefluxS3FileSystem(canned.connect()), str(target))
+    assert target.read_bytes() == b"what was there"
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
+@pytest.mark.parametrize("get", WAYS.values(), ids=WAYS)
+def test_get_replaces_the_file_and_keeps_a_link(canned: Canned, tmp_path: Path, get: Callable[[Any, str], None]) -> None:
+    canned.answer = Strange(lambda body: f'"{md5(body)}"', {"k": gzip.compress(b"content")})
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    get(MessagefluxS3FileSystem(canned.connect()), str(tmp_path / "link"))
+    assert (tmp_path / "link").is_symlink()
+    found = (tmp_path / "real").read_bytes()
+    assert (found if found == b"content" else gzip.decompress(found)) == b"content"
+
+
+def test_get_file_writes_to_an_open_file(canned: Canned, tmp_path: Path) -> None:
+    canned.answer = Strange(lambda body: f'"{md5(body)}"', {"k": b"content"})
+    fs = MessagefluxS3FileSystem(canned.connect())
+    for number, place in enumerate(("lpath", "outfile")):
+        with (tmp_path / f"{number}").open("wb") as file:
+            fs.get_file("bkt/k", **{"lpath": str(tmp_path / "unused"), place: file})
+        assert (tmp_path / f"{number}").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("other", ["p/a//b", "p/./a/b", "p/link/b"])
+def test_recursive_get_refuses_two_objects_for_one_file(canned: Canned, tmp_path: Path, other: str) -> None:
+    canned.answer = Strange(lambda body: f'"{md5(body)}"', {"p/a/b": b"ONE", other: b"TWO", "p/c": b"3"})
+    out = tmp_path / "out"
+    (out / "p" / "a").mkdir(parents=True)
+    (out / "p" / "link").symlink_to("a")
+    fs = MessagefluxS3FileSystem(canned.connect())
+    with pytest.raises(ValueError, match="both be written"):
+        fs.get("bkt/p", str(out), recursive=True)
+    assert not [path for path in out.rglob("*") if path.is_file()]
