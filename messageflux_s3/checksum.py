@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from . import etags
@@ -26,6 +26,7 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 _MD5_OF_PARTS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]*")
 _PIECE_BYTES = 1024 * 1024
 _WITHOUT_END = 1 << 62
+_DOES_NOT_KNOW_PARTS = (400, 404, 405, 416, 501)
 SCRATCH_PREFIX = ".mfs3-probe/"
 """Below here lie the scratch objects by which a store is asked how it behaves, while it is being asked."""
 
@@ -134,14 +135,38 @@ def part_sizes(
     return sizes if sum(sizes) == size else None
 
 
+def told_part_sizes(
+    connection: Connection, bucket_name: str, key: str, size: int, count: int, parameters: Mapping[str, Any] | None = None
+) -> Iterator[list[int]]:
+    """Yield the sizes of an object's parts, as far as the store tells them: first as the first part suggests, all alike but the last;
+    then, if that was not right, those of all parts. Nothing where the store does not tell.
+
+    Requests:
+        1 HEAD; when asked to go on 1 HEAD, and 1 HEAD for each part where they are not alike
+    """
+    first = first_part_size(connection, bucket_name, key, parameters)
+    if not first:
+        return
+    if -(-size // first) == count:
+        alike = uniform_parts(size, first)
+        yield alike
+        if _part_size(connection, bucket_name, key, count, parameters) == alike[-1]:
+            return
+    told = part_sizes(connection, bucket_name, key, size, count, parameters)
+    if told is not None:
+        yield told
+
+
 def _part_size(
     connection: Connection, bucket_name: str, key: str, number: int, parameters: Mapping[str, Any] | None
 ) -> int | None:
     try:
         # Without If-Match: some stores compare it with the part's own etag.
         answer = connection.call("HeadObject", Bucket=bucket_name, Key=key, PartNumber=number, **(parameters or {}))
-    except S3Error:
-        return None  # the store does not know part numbers
+    except S3Error as error:
+        if error.status not in _DOES_NOT_KNOW_PARTS:
+            raise
+        return None
     found: int | None = answer.get("ContentLength")
     return found
 
@@ -170,24 +195,16 @@ def compare_received_parts(
         S3ChecksumError: What arrived is not the object.
 
     Requests:
-        1 HEAD; where they differ also 1 HEAD for each part whose length is not that of the first, and 1 GET
+        1 HEAD; where they differ or the parts are of unequal length also 1 HEAD for each part, and where they differ 1 GET
     """
     count = int(theirs.rpartition("-")[2])
-    first = first_part_size(connection, bucket_name, key, parameters)
-    if not first or -(-size // first) != count:
-        return  # parts of unequal length, or a store that does not know the question
-    sizes = uniform_parts(size, first)
-    ours = hash_parts(pieces(), sizes)
-    if ours == theirs:
-        return
-    if _part_size(connection, bucket_name, key, count, parameters) != sizes[-1]:
-        told = part_sizes(connection, bucket_name, key, size, count, parameters)
-        if told is None:
-            return
-        sizes = told
+    ours = None
+    for sizes in told_part_sizes(connection, bucket_name, key, size, count, parameters):
         ours = hash_parts(pieces(), sizes)
         if ours == theirs:
             return
+    if ours is None:
+        return  # the store does not tell
     stored = connection.call("GetObject", Bucket=bucket_name, Key=key, **(parameters or {}))
     with stored["Body"] as body, connection.translating("GetObject", bucket_name, key):
         again = hash_parts(iter(lambda: body.read(_PIECE_BYTES), b""), sizes) if md5_of_parts(stored) == theirs else None
@@ -301,6 +318,28 @@ def _is_stored(
         while piece := body.read(_PIECE_BYTES):
             digest.update(piece)
     return md5_of(stored) == etag and digest.hexdigest() == md5
+
+
+def is_content(
+    connection: Connection, bucket_name: str, key: str, etag: str, md5: str, parameters: Mapping[str, Any] | None = None
+) -> bool:
+    """Read an object whose ETag may be an MD5; return whether its content has another, given MD5. Then the ETags of the bucket are no MD5s,
+    which is remembered.
+
+    Requests:
+        1 GET; none once the ETags of the bucket are known to be no MD5s
+    """
+    with _finding_out:
+        if are_no_md5s(connection, bucket_name):
+            return True
+        try:
+            found = _is_stored(connection, bucket_name, key, etag, md5, parameters)
+        except S3Error as error:
+            logger.info("s3://%s/%s could not be read to compare it: %s", bucket_name, key, error)
+            return False
+        if found:
+            _learn(connection, bucket_name, key)
+        return found
 
 
 # Parts travel side by side: one of them finds out, the others wait for its answer.

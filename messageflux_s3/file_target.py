@@ -85,6 +85,10 @@ def check(path: Path, *, overwrite: bool, follow: bool) -> Target:
             if not real.parent.is_dir():
                 raise FileNotFoundError(errno.ENOENT, "the link leads to a folder that is missing", str(path)) from None
             return Target(real)
+        except OSError as error:
+            if error.errno != errno.ELOOP or follow:
+                raise
+            return Target(path)  # a loop of links in the place of a file
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, "a folder is in the way of the file", str(path))
     if stat.S_ISREG(found.st_mode):

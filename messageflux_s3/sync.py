@@ -8,6 +8,7 @@ followed there.
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import os
 import re
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias, cast
 
 from . import batch, checksum, etags, listing, render, transfer
 from . import metadata as user_metadata
@@ -63,6 +64,7 @@ class LocalFile(NamedTuple):
     path: Path
     size: int
     modified: float
+    dangles: bool = False
 
 
 class RemoteObject(NamedTuple):
@@ -343,20 +345,39 @@ def local_files(folder: str | os.PathLike[str], passed_over: set[str] | None = N
     if not root.is_dir():
         raise NotADirectoryError(20, "this is a file, not a folder", str(root))
     found: dict[str, LocalFile] = {}
+    passed_over = set() if passed_over is None else passed_over
     waiting = [(str(root), "")]
     while waiting:
         place, above = waiting.pop()
-        with os.scandir(place) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append((entry.path, f"{above}{entry.name}/"))
-                    continue
-                dangles = entry.is_symlink() and not Path(entry.path).exists()
-                if passed_over is not None and (dangles or not entry.is_file() or entry.name.endswith(OUR_OWN_FILES)):
-                    passed_over.add(f"{above}{entry.name}")
-                if (entry.is_file() or dangles) and not entry.name.endswith(OUR_OWN_FILES):
-                    status = entry.stat(follow_symlinks=not dangles)
-                    found[f"{above}{entry.name}"] = LocalFile(Path(entry.path), status.st_size, status.st_mtime)
+        try:
+            with os.scandir(place) as listed:
+                entries = [*listed]
+        except FileNotFoundError:
+            if not above:
+                raise
+            passed_over.add(above[:-1])  # deleted or moved while the folder was being read
+            continue
+        for entry in entries:
+            name = f"{above}{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append((entry.path, f"{name}/"))
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+                dangles = False
+                if stat.S_ISLNK(status.st_mode):
+                    try:
+                        status = Path(entry.path).stat()
+                    except OSError:  # it leads nowhere, to itself, or where this user may not look
+                        dangles = True
+            except FileNotFoundError:
+                passed_over.add(name)
+                continue
+            is_file = dangles or stat.S_ISREG(status.st_mode)
+            if dangles or not is_file or entry.name.endswith(OUR_OWN_FILES):
+                passed_over.add(name)
+            if is_file and not entry.name.endswith(OUR_OWN_FILES):
+                found[name] = LocalFile(Path(entry.path), status.st_size, status.st_mtime, dangles)
     return dict(sorted(found.items()))
 
 
@@ -453,19 +474,24 @@ def _differences(
     open_questions: list[Pair] = []
     for pair in pairs:
         local, remote, source_is_newer = pair
-        if local.size != remote.size:
+        if local.dangles:
+            found[remote.key] = "a link that leads nowhere"
+        elif local.size != remote.size:
             found[remote.key] = "another size"
         elif compare == "size":
             found[remote.key] = None
         elif compare == "mtime":
             found[remote.key] = "newer" if source_is_newer else None
-        elif remote.etag is not None and checksum.md5_of({"ETag": remote.etag}) and _md5(local.path) == remote.etag:
+        elif remote.etag is not None and checksum.md5_of({"ETag": remote.etag}) and _has_md5(local.path, remote.etag):
             found[remote.key] = None  # equal is equal, whatever the etags of other objects here are
         else:
             open_questions.append(pair)
 
     def look(pair: Pair) -> str | None:
-        return _difference(connection, bucket_name, pair[0], pair[1], is_download=is_download)
+        try:
+            return _difference(connection, bucket_name, pair[0], pair[1], is_download=is_download)
+        except OSError:
+            return "cannot be compared"  # what is wrong with the file is reported when it is copied
 
     with ThreadPoolExecutor(WORKERS, "messageflux-s3-sync") as executor:
         for (_, remote, _), reason in zip(open_questions, executor.map(look, open_questions), strict=True):
@@ -478,57 +504,77 @@ def _difference(
 ) -> str | None:
     """Why a file and an object of its size are not the same, where the listed etag alone does not say; None where they are.
 
-    They are the same if the file has the etag that its parts would make, the MD5 that an earlier sync recorded, or a checksum of the
-    whole object that the store tells; and, going to a folder, if the file has the time of the object, as a download leaves it, and the
-    etag is none that the file could be compared with. What cannot be compared is copied.
+    What the store tells decides, all of it: checksums of the whole object, else an etag that is the MD5, else an etag of parts together
+    with the lengths of the parts. Only where nothing of that can be compared, the MD5 counts that an earlier sync recorded (a program
+    that rewrites an object may keep its metadata); and, going to a folder, the time that a download gave the file. What cannot be
+    compared is copied.
     """
     version = {} if remote.version_id is None else {"VersionId": remote.version_id}
-    if remote.etag is not None and checksum.md5_of_parts({"ETag": remote.etag}) and _has_etag_of_parts(
-        connection, bucket_name, local, remote, version
-    ):
-        return None
+    has_etag_of_parts = None
     try:
+        if remote.etag is not None and checksum.md5_of_parts({"ETag": remote.etag}):
+            has_etag_of_parts = _has_etag_of_parts(connection, bucket_name, local, remote, version)
+            if has_etag_of_parts:
+                return None
         head = connection.call("HeadObject", Bucket=bucket_name, Key=remote.key, ChecksumMode="ENABLED", **version)
     except (S3AccessDenied, S3NoSuchItem):
         return "cannot be compared"  # with the right to list and to write alone; or deleted meanwhile
     if not etags.same(etags.unquoted(head.get("ETag")), remote.etag) or head.get("ContentLength") != remote.size:
         return "changed meanwhile"
-    metadata = {name.lower(): value for name, value in (head.get("Metadata") or {}).items()}
-    for told, digest in _told_digests(head, metadata):
-        return None if digest(local.path) == told else "another content"
-    may_be_md5 = checksum.known_md5(connection, bucket_name, head) is not None
-    if may_be_md5:
+    if told := [*_told_digests(head)]:
+        return None if all(digest(local.path) == value for value, digest in told) else "another content"
+    if has_etag_of_parts is False and checksum.known_md5_of_parts(connection, bucket_name, head) is not None:
         return "another content"
+    recorded = {name.lower(): value for name, value in (head.get("Metadata") or {}).items()}.get(user_metadata.CONTENT_MD5)
+    # A proxy may mark the etag of one answer as weak and not that of the other.
+    strong = next((etag for etag in (remote.etag, etags.unquoted(head.get("ETag"))) if etag and not etags.is_weak(etag)), None)
+    md5 = checksum.known_md5(connection, bucket_name, {**head, "ETag": strong})
+    if md5 is not None:
+        ours = _md5(local.path)
+        if ours == md5:
+            return None
+        # Either the object was rewritten under old metadata, or etags of this bucket are no MD5s: its content tells.
+        is_same = ours == recorded and checksum.is_content(connection, bucket_name, remote.key, md5, ours, version)
+        return None if is_same else "another content"
+    if recorded:
+        return None if _has_md5(local.path, recorded) else "another content"
     if is_download and local.modified in (remote.modified, float(int(remote.modified))):
         return None  # a download gave it this very time, to the second or as the listing has it; a write would have left a fraction
     return "cannot be compared"
 
 
-def _told_digests(head: Mapping[str, Any], metadata: Mapping[str, str]) -> Iterator[tuple[str, Callable[[Path], str]]]:
-    """The digests of a whole object that its headers tell, best first."""
-    if head.get("ChecksumType") != "COMPOSITE":
-        for name, algorithm in (("ChecksumSHA256", "sha256"), ("ChecksumSHA1", "sha1")):
-            if (told := head.get(name)) and "-" not in told:
-                yield told, partial(_digest, algorithm)
-    if told := metadata.get(user_metadata.CONTENT_MD5):
-        yield told, _md5
-    if head.get("ChecksumType") != "COMPOSITE" and (told := head.get("ChecksumCRC32")) and "-" not in told:
-        yield told, _crc32
+def _told_digests(head: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[Path], str]]]:
+    """The digests of a whole object that the store tells."""
+    if head.get("ChecksumType") == "COMPOSITE":
+        return
+    ways: tuple[tuple[str, Callable[[Path], str]], ...] = (
+        ("ChecksumSHA256", partial(_digest, "sha256")), ("ChecksumSHA1", partial(_digest, "sha1")), ("ChecksumCRC32", _crc32),
+    )  # fmt: skip
+    for name, digest in ways:
+        if (told := head.get(name)) and "-" not in told:
+            yield told, digest
 
 
 def _has_etag_of_parts(
     connection: Connection, bucket_name: str, local: LocalFile, remote: RemoteObject, version: Mapping[str, str]
-) -> bool:
-    """Return whether a file, cut into parts as the object was written, has the object's etag.
+) -> bool | None:
+    """Return whether a file, cut into parts as the object was written, has the object's etag; None where their sizes are not told.
 
     Requests:
-        1 HEAD
+        1 HEAD; where the etag is another 1 HEAD more, or for parts of unequal sizes 1 for each
     """
     etag = str(remote.etag)
     count = int(etag.rpartition("-")[2])
-    first = checksum.first_part_size(connection, bucket_name, remote.key, version)
-    sizes = [first] if first and -(-local.size // first) == count else _likely_part_sizes(local.size, count)
-    return any(checksum.hash_parts(_pieces(local.path), checksum.uniform_parts(local.size, size)) == etag for size in sizes)
+    told = checksum.told_part_sizes(connection, bucket_name, remote.key, local.size, count, version)
+    is_told = False
+    for sizes in told:
+        is_told = True
+        if checksum.hash_parts(_pieces(local.path), sizes) == etag:
+            return True
+    if is_told:
+        return False
+    likely = (checksum.uniform_parts(local.size, size) for size in _likely_part_sizes(local.size, count))
+    return True if any(checksum.hash_parts(_pieces(local.path), sizes) == etag for sizes in likely) else None
 
 
 def _likely_part_sizes(size: int, count: int) -> list[int]:
@@ -542,9 +588,25 @@ def _likely_part_sizes(size: int, count: int) -> list[int]:
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb", buffering=0) as file:
+    with _open_regular(path) as file:
         while piece := file.read(_MIB):
             yield piece
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file to read. Opening or reading a pipe would wait for ever, if one has been put in the file's place.
+
+    Raises:
+        OSError: It is no regular file.
+    """
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "this is no regular file any more", str(path))
+        return cast(BinaryIO, os.fdopen(fd, "rb", buffering=0))
+    except BaseException:
+        os.close(fd)
+        raise
 
 
 def _digest(algorithm: str, path: Path) -> str:
@@ -559,6 +621,13 @@ def _crc32(path: Path) -> str:
     for piece in _pieces(path):
         value = zlib.crc32(piece, value)
     return base64.b64encode(value.to_bytes(4, "big")).decode("ascii")
+
+
+def _has_md5(path: Path, md5: str) -> bool:
+    try:
+        return _md5(path) == md5
+    except OSError:
+        return False  # what is wrong with the file is reported when it is copied
 
 
 def _md5(path: Path) -> str:
@@ -725,7 +794,8 @@ def _send(
         for file in files:
             if file.size <= SMALL_BYTES:
                 try:
-                    body = file.path.read_bytes()
+                    with _open_regular(file.path) as opened:
+                        body = opened.read()
                     yield batch.Written(file.key, body, with_md5(partial(_hexadecimal_md5, [body])), extra)
                 except OSError as error:
                     outcomes.note(file.key, error)
@@ -743,6 +813,8 @@ def _send(
 
     def _upload(file: _File) -> None:
         before = file.path.stat()
+        if not stat.S_ISREG(before.st_mode):
+            raise OSError(errno.EINVAL, "this is no regular file any more", str(file.path))
         recorded = with_md5(partial(_md5, file.path))
         transfer.upload(connection, bucket_name, file.key, file.path, metadata=recorded, progress=report, **extra)
         after = file.path.stat()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import threading
+import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from canned import Answer, Asked, Canned, content_of, document, refusal
+from canned import Answer, Asked, Canned, content_of, document, refusal, run_canned
 from test_etags import Strange, md5, no_md5, weak
 
 from messageflux_s3 import S3BatchError, S3Bucket, S3Error, S3InvalidName, S3ObjectChanged
@@ -195,3 +198,164 @@ def test_relative_folder_is_the_same_folder_after_a_change_of_directory(
     monkeypatch.chdir(tmp_path / "two")
     plan.apply()
     assert tree(tmp_path) == {"one/f/k": b"new", "two/f/old": b"old"}
+
+
+# -- what is the same -------------------------------------------------------------------------------------------------------------------
+
+
+def _in_parts(body: bytes, sizes: list[int]) -> tuple[str, list[bytes]]:
+    parts, at = [], 0
+    for size in sizes:
+        parts.append(body[at : at + size])
+        at += size
+    return f"{md5(b''.join(hashlib.md5(part).digest() for part in parts))}-{len(parts)}", parts
+
+
+class Parts:
+    """A store with one object written in parts, whose sizes it tells."""
+
+    def __init__(self, body: bytes, sizes: list[int]) -> None:
+        self.body = body
+        self.etag, self.parts = _in_parts(body, sizes)
+        self.tell: Callable[[int], Answer | None] = lambda number: None
+
+    def __call__(self, asked: Asked) -> Answer:
+        if "versioning" in asked.query:
+            return document("VersioningConfiguration")
+        if not asked.key:
+            return document(
+                "ListBucketResult",
+                f"<Contents><Key>p/k</Key><LastModified>2026-11-21T05:00:00Z</LastModified><ETag>{self.etag}</ETag>"
+                f"<Size>{len(self.body)}</Size></Contents><IsTruncated>false</IsTruncated>",
+            )
+        if "partNumber" in asked.query:
+            number = int(asked.query["partNumber"])
+            told = {
+                "ETag": f'"{self.etag}"', "Content-Length": str(len(self.parts[number - 1])),
+                "Last-Modified": "Sat, 21 Nov 2026 05:00:00 GMT",
+            }  # fmt: skip
+            return self.tell(number) or (206, told, b"")
+        return content_of(asked, self.body, self.etag)
+
+
+@pytest.mark.parametrize("sizes", [[4, 4, 3], [4, 6, 1], [2, 9], [5, 6]])
+def test_other_content_of_the_same_size_and_time_is_copied_where_the_store_tells_part_sizes(
+    canned: Canned, tmp_path: Path, sizes: list[int]
+) -> None:
+    canned.answer = Parts(b"hello world", sizes)
+    bucket = canned.bucket()
+    bucket.sync_to_folder("p", tmp_path)
+    assert bucket.sync_to_folder("p", tmp_path).copied == []
+    times = (tmp_path / "k").stat()
+    (tmp_path / "k").write_bytes(b"HELLO world")
+    os.utime(tmp_path / "k", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert [step.key for step in bucket.sync_to_folder("p", tmp_path).copied] == ["p/k"]
+    assert (tmp_path / "k").read_bytes() == b"hello world"
+
+
+@pytest.mark.parametrize("weak_one", ["HEAD", "listing"])
+def test_other_content_of_the_same_size_and_time_is_copied_where_one_of_two_etags_is_weak(
+    canned: Canned, tmp_path: Path, weak_one: str
+) -> None:
+    heads, listings = (weak, strong) if weak_one == "HEAD" else (strong, weak)
+    store = Strange(heads, {"p/k": b"content"})
+    listed = Strange(listings, store.objects)
+    canned.answer = lambda asked: store(asked) if asked.key else listed(asked)
+    bucket = canned.bucket()
+    bucket.sync_to_folder("p", tmp_path)
+    assert bucket.sync_to_folder("p", tmp_path).copied == []
+    store.objects["p/k"] = b"CONTENT"
+    assert [step.key for step in bucket.sync_to_folder("p", tmp_path).copied] == ["p/k"]
+    assert (tmp_path / "k").read_bytes() == b"CONTENT"
+
+
+def _with_metadata(store: Strange, value: str) -> Callable[[Asked], Answer]:
+    def answer(asked: Asked) -> Answer:
+        found = store(asked)
+        if found is not None and asked.method in ("GET", "HEAD") and asked.key:
+            found[1]["x-amz-meta-mfs3-md5"] = value
+        return found
+
+    return answer
+
+
+def test_stale_recorded_md5_does_not_outrank_the_etag(canned: Canned, tmp_path: Path) -> None:
+    """Another program has written the object anew, and kept its metadata."""
+    store = Strange(strong, {"p/k": b"content B"})
+    canned.answer = _with_metadata(store, md5(b"content A"))
+    (tmp_path / "k").write_bytes(b"content A")
+    bucket = canned.bucket()
+    assert [step.key for step in bucket.sync_from_folder(tmp_path, "p", dry_run=True).copied] == ["p/k"]
+    assert [step.key for step in bucket.sync_to_folder("p", tmp_path).copied] == ["p/k"]
+    assert (tmp_path / "k").read_bytes() == b"content B"
+
+
+def test_recorded_md5_settles_where_etags_are_no_md5s_without_an_upload_before(canned: Canned, tmp_path: Path) -> None:
+    """A new process finds out what the etags are by reading one object; nothing is written for that."""
+    store = Strange(no_md5, {"p/j": b"content A", "p/k": b"content A"})
+    canned.answer = _with_metadata(store, md5(b"content A"))
+    for name in "jk":
+        (tmp_path / name).write_bytes(b"content A")
+    assert canned.bucket().sync_from_folder(tmp_path, "p", dry_run=True).copied == []
+    assert len(store.gets) == 1
+
+
+def test_every_checksum_that_the_store_tells_must_agree(canned: Canned, tmp_path: Path) -> None:
+    store = Strange(lambda body: '"opaque"', {"p/k": b"content"})
+
+    def answer(asked: Asked) -> Answer:
+        found = store(asked)
+        if found is not None and asked.method == "HEAD":
+            found[1]["x-amz-checksum-sha256"] = base64.b64encode(hashlib.sha256(b"content").digest()).decode()
+            found[1]["x-amz-checksum-crc32"] = base64.b64encode(zlib.crc32(b"another").to_bytes(4, "big")).decode()
+        return found
+
+    canned.answer = answer
+    (tmp_path / "k").write_bytes(b"content")
+    assert [step.key for step in canned.bucket().sync_from_folder(tmp_path, "p", dry_run=True).copied] == ["p/k"]
+
+
+@pytest.mark.parametrize("compare", ["etag", "size", "mtime"])
+@pytest.mark.parametrize("target", ["nowhere", "k"])
+def test_link_that_leads_nowhere_is_never_the_same_as_an_object(
+    canned: Canned, tmp_path: Path, compare: str, target: str
+) -> None:
+    """Going up it is one failure among the steps; going down it is replaced by the file."""
+    canned.answer = store = Strange(strong, {"p/k": b"x" * len(target)})
+    (tmp_path / "k").symlink_to(target)
+    os.utime(tmp_path / "k", (2e9, 2e9), follow_symlinks=False)
+    (tmp_path / "z").write_bytes(b"z")
+    bucket = canned.bucket()
+    with pytest.raises(S3BatchError) as caught:
+        bucket.sync_from_folder(tmp_path, "p", compare=compare, delete=True)  # type: ignore[arg-type]
+    assert [failure.key for failure in caught.value.failures] == ["p/k"]
+    assert store.objects == {"p/k": b"x" * len(target), "p/z": b"z"}
+    with pytest.raises(S3BatchError) as caught:
+        bucket.upload_folder(tmp_path, "u")
+    assert [failure.key for failure in caught.value.failures] == ["u/k"]
+    os.utime(tmp_path / "k", (1, 1), follow_symlinks=False)
+    bucket.sync_to_folder("p", tmp_path, compare=compare)  # type: ignore[arg-type]
+    assert tree(tmp_path) == {"k": b"x" * len(target), "z": b"z"}
+
+
+def test_file_that_becomes_a_pipe_after_the_plan_fails_alone(canned: Canned, tmp_path: Path) -> None:
+    canned.answer = store = Strange(strong)
+    for name in ("f", "g"):
+        (tmp_path / name).write_bytes(b"1")
+    plan = canned.bucket().sync_from_folder(tmp_path, "p", dry_run=True)
+    (tmp_path / "f").unlink()
+    os.mkfifo(tmp_path / "f")
+    errors: list[BaseException] = []
+
+    def apply() -> None:
+        try:
+            plan.apply()
+        except S3BatchError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=apply, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert [failure.key for error in errors for failure in error.failures] == ["p/f"]  # type: ignore[attr-defined]
+    assert store.objects == {"p/g": b"1"}
