@@ -176,7 +176,7 @@ class SyncPlan:
                 files = [_File(step.key, folder.joinpath(*step.path.split("/")), step.size) for step in self.copied]
                 _send(connection, self.bucket_name, files, report, "sync")
             else:
-                _fetch(connection, self.bucket_name, folder, self.copied, report, "sync")
+                _fetch(connection, self.bucket_name, folder, self.copied, report, _Outcomes("sync"))
         if self.direction == "to_store":
             _remove_objects(connection, self.bucket_name, self.prefix, folder, self.deleted)
         else:
@@ -288,7 +288,10 @@ def plan_to_folder(
         if _is_marker(entry):
             steps.append(SyncStep("skip", entry.key, path, 0, "a folder's own marker"))
             continue
-        paths[path] = entry
+        other = paths.setdefault(path, entry)
+        if other is not entry:
+            what = f"several versions of the key {entry.key!r}" if other.key == entry.key else f"the keys {other.key!r} and {entry.key!r}"
+            raise S3InvalidName(f"{what} would fall on one file here; download them one by one", key=entry.key)
     _refuse_collisions({path: entry.key for path, entry in paths.items()}, ignore_case=ignores_case(root))
     here = local_files(root) if root.is_dir() and (delete or compare is not None) else {}
     reasons: dict[str, str | None] = {}
@@ -832,12 +835,11 @@ def _fetch(
     folder: Path,
     steps: Sequence[SyncStep],
     report: Callable[[int], None],
-    operation: str,
+    outcomes: _Outcomes,
     *,
     overwrite: bool = True,
 ) -> None:
     """Download objects: small ones through the fast lane, many at a time; then the others."""
-    outcomes = _Outcomes(operation)
 
     def fetch_one(step: SyncStep) -> None:
         target = inside(folder, step.path)
@@ -921,10 +923,17 @@ def download_objects(plan: SyncPlan, *, overwrite: bool = True, progress: Progre
     connection, folder = plan._connection, Path(plan.folder)
     assert connection is not None
     folder.mkdir(parents=True, exist_ok=True)
+    files = {step.path for step in plan.copied}
+    outcomes = _Outcomes("download_folder")
     for step in plan.skipped:  # with nothing to compare, only markers are skipped
-        inside(folder, step.path).mkdir(parents=True, exist_ok=True)
+        if step.path in files:
+            continue  # the object "a" has the place of the folder that "a/" marks
+        try:
+            inside(folder, step.path).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            outcomes.note(step.key, error)
     with reporting(progress, sum(step.size for step in plan.copied), plan.prefix or plan.bucket_name) as report:
-        _fetch(connection, plan.bucket_name, folder, plan.copied, report, "download_folder", overwrite=overwrite)
+        _fetch(connection, plan.bucket_name, folder, plan.copied, report, outcomes, overwrite=overwrite)
     return [step.path for step in plan.copied]
 
 

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
 
 from . import checksum, conditional, content, file_target
 from . import metadata as user_metadata
@@ -619,6 +620,14 @@ def _fetch_into(fetch: _Fetch, partial: _Partial, report: Callable[[int], None],
     return partial.md5() if partial.done else str(digest.hexdigest())
 
 
+def _digest_of_endpoint(url: str) -> str:
+    """Return what tells one store from another in a journal. It shows nothing of the address, which may hold credentials."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    address = f"{parts.scheme}://{parts.hostname}:{port}{parts.path.rstrip('/')}"  # urlsplit lowers scheme and host
+    return hashlib.sha256(address.encode()).hexdigest()[:16]
+
+
 class _Partial:
     """The file beside the target in which the bytes gather, and the journal of the parts that are in it."""
 
@@ -637,7 +646,10 @@ class _Partial:
                 file_target.check_single_name(self._fd, self.path)
                 self._take_up(
                     {
+                        "store": _digest_of_endpoint(fetch.connection.endpoint_url),
                         "object": f"s3://{fetch.bucket_name}/{fetch.key}",
+                        "version": fetch.head.version_id,
+                        "modified": None if fetch.head.last_modified is None else fetch.head.last_modified.isoformat(),
                         "etag": fetch.head.etag,
                         "start": fetch.start,
                         "end": fetch.end,

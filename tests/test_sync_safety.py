@@ -153,7 +153,7 @@ def test_apply_does_not_delete_a_file_that_was_replaced_since_the_plan(
     replace(folder / "k")
     with pytest.raises(S3BatchError, match="since the plan was made"):
         plan.apply()
-    assert sorted(os.listdir(folder)) == ["k", "o"]
+    assert sorted(path.name for path in folder.iterdir()) == ["k", "o"]
 
 
 @pytest.mark.parametrize("name", ["x.mfs3-partial", ".x.mfs3-journal"])
@@ -359,3 +359,83 @@ def test_file_that_becomes_a_pipe_after_the_plan_fails_alone(canned: Canned, tmp
     assert not thread.is_alive()
     assert [failure.key for error in errors for failure in error.failures] == ["p/f"]  # type: ignore[attr-defined]
     assert store.objects == {"p/g": b"1"}
+
+
+# -- versions, markers ------------------------------------------------------------------------------------------------------------------
+
+
+def test_query_of_several_versions_of_a_key_is_not_downloaded_to_one_file(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    moto_bucket.versioning.enable()
+    moto_bucket.put_object("k", b"one")
+    moto_bucket.put_object("k", b"two")
+    with pytest.raises(S3InvalidName, match="version"):
+        moto_bucket.find(versions=True).download_to(tmp_path)
+    assert tree(tmp_path) == {}
+
+
+def test_marker_beside_a_file_of_the_same_name_does_not_stop_a_download(canned: Canned, tmp_path: Path) -> None:
+    canned.answer = Strange(strong, {"p/a": b"file", "p/a/": b"", "p/z": b"z"})
+    for _ in range(2):
+        assert sorted(canned.bucket().download_folder("p", tmp_path)) == ["a", "z"]
+    assert tree(tmp_path) == {"a": b"file", "z": b"z"}
+
+
+# -- checksums of downloads -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_verified_download_fails_where_the_parts_cannot_be_asked_for(canned: Canned, tmp_path: Path, failing: int) -> None:
+    """A HEAD that is refused for the moment is not taken for a store without part numbers."""
+    body = bytes(range(256)) * 4
+    store = Parts(body, [512, 512])
+    store.tell = lambda number: refusal(503, "SlowDown") if number == failing else None
+    wrong = b"X" + body[1:]
+    canned.answer = lambda asked: content_of(asked, wrong, store.etag) if asked.method == "GET" and asked.key else store(asked)
+    with pytest.raises(S3Error):
+        canned.bucket(max_attempts=1).download_file("p/k", tmp_path / "t", verify_checksum=True)
+    assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize("sizes", [[400, 624], [624, 400], [100, 824, 100]])
+def test_verified_download_compares_parts_of_unequal_length(canned: Canned, tmp_path: Path, sizes: list[int]) -> None:
+    body = bytes(range(256)) * 4
+    store = Parts(body, sizes)
+    right = [False]
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "GET" and asked.key:
+            first = sum(each.method == "GET" and bool(each.key) for each in canned.asked) == 1
+            return content_of(asked, b"X" + body[1:] if first and not right[0] else body, store.etag)
+        return store(asked)
+
+    canned.answer = answer
+    with pytest.raises(S3Error, match="MD5"):
+        canned.bucket().download_file("p/k", tmp_path / "t", verify_checksum=True)
+    assert tree(tmp_path) == {}
+    right[0] = True
+    canned.bucket().download_file("p/k", tmp_path / "t", verify_checksum=True)
+    assert tree(tmp_path) == {"t": body}
+
+
+def test_resumed_download_does_not_mix_the_bytes_of_two_stores(canned: Canned, tmp_path: Path) -> None:
+    """The other store has an object of the same bucket, key, size and etag."""
+    size = 40 * MIB
+
+    def serve(server: Canned, fill: bytes, cut: bool) -> None:
+        body = fill * size
+
+        def answer(asked: Asked) -> Answer:
+            if cut and asked.method == "GET" and asked.headers.get("range", "").startswith(f"bytes={32 * MIB}"):
+                time.sleep(0.7)  # until the other parts are there
+                return refusal(403, "AccessDenied")
+            return content_of(asked, body, "1") if asked.key else document("ListBucketResult", "<IsTruncated>false</IsTruncated>")
+
+        server.answer = answer
+
+    with run_canned() as other:
+        serve(canned, b"A", True)
+        serve(other, b"B", False)
+        with pytest.raises(S3Error):
+            canned.bucket().download_file("k", tmp_path / "t", resume=True)
+        other.bucket().download_file("k", tmp_path / "t", resume=True)
+    assert (tmp_path / "t").read_bytes() == b"B" * size
