@@ -43,11 +43,21 @@ from .keys import check_key
 logger = logging.getLogger("messageflux_s3")
 
 _TOKENS_PER_SECOND = 2**20
+_LARGEST_TOKEN = 2**63 - 1
+_LONGEST_TTL = 10**12  # seconds; far more than is ever written, and no trouble for a float
 _POLL = 0.25
 _CLOCK_IS_STUCK = 10.0
 _RACES = 5
 # Linux; macOS, where time.monotonic() stands still during sleep and this one does not; Windows, whose time.monotonic() goes on.
 _CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+
+
+def _shown(value: Any) -> str:
+    """Return a value out of another writer's JSON as JSON has it, short enough for an error message; not the content of texts."""
+    if isinstance(value, (str, Mapping, list)):
+        return {str: "text", list: "a list"}.get(type(value), "an object")
+    written = json.dumps(value)
+    return written if len(written) <= 40 else f"{written[:40]}..."
 
 
 def _default_owner() -> str:
@@ -71,18 +81,26 @@ class _Lease:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> _Lease | None:
-        """The lease in a document; None where it is a plain lock file."""
-        found = document.get("_lease")
-        if not isinstance(found, Mapping) or not isinstance(found.get("token"), int):
-            return None  # no lease of ours: never taken over
-        ttl = found.get("ttl")
-        return cls(
-            state="free" if found.get("state") == "free" else "held",
-            token=found["token"],
-            ttl=float(ttl) if isinstance(ttl, (int, float)) else None,
-            owner=str(found.get("owner", "")),
-            nonce=str(found.get("nonce", "")),
-        )
+        """Return the lease in a document; None where it is a plain lock file.
+
+        Raises:
+            ValueError: The entry ``_lease`` is none that this library writes: obeyed, it could make a held lock look expired.
+        """
+        if "_lease" not in document:
+            return None
+        found = document["_lease"]
+        if not isinstance(found, Mapping):
+            raise ValueError(f"its lease is a {type(found).__name__}, not an object")
+        state, token, ttl = found.get("state", "held"), found.get("token"), found.get("ttl")
+        if "token" not in found:
+            raise ValueError("the token of the lease is missing")
+        if not isinstance(token, int) or isinstance(token, bool) or not 0 <= token <= _LARGEST_TOKEN:
+            raise ValueError(f"the token of the lease is {_shown(token)}, not a whole number from 0 to 2**63 - 1")
+        if ttl is not None and (not isinstance(ttl, (int, float)) or isinstance(ttl, bool) or not 1 <= ttl <= _LONGEST_TTL):
+            raise ValueError(f"the ttl of the lease is {_shown(ttl)}, not null or a number of seconds from 1 to {_LONGEST_TTL:,}")
+        if state not in ("held", "free"):
+            raise ValueError(f"the state of the lease is {_shown(state)}, not 'held' or 'free'")
+        return cls(state, token, None if ttl is None else float(ttl), str(found.get("owner", "")), str(found.get("nonce", "")))
 
     def entry(self) -> dict[str, Any]:
         """What stands of it in a document."""
@@ -130,21 +148,29 @@ class _File:
             return None
         checksum.check_received(self.connection, answer, body, self.bucket_name, self.key)
         unreadable: S3InvalidContent | None = None
+        lease: _Lease | None = None
         try:
             document = self._document(body)
+            lease = _Lease.of(document)
         except S3InvalidContent as error:
             document, unreadable = {}, error
+        except ValueError as error:
+            document, unreadable = {}, self._invalid(f"{error}")
+            unreadable.__cause__ = error
         now = conditional.server_time(answer)
         age = (now - answer["LastModified"]).total_seconds() if now is not None and "LastModified" in answer else None
-        return _Seen(document, _Lease.of(document), etags.unquoted(str(answer["ETag"])) or "", age, now, unreadable)
+        return _Seen(document, lease, etags.unquoted(str(answer["ETag"])) or "", age, now, unreadable)
 
     def _document(self, body: bytes) -> dict[str, Any]:
         document = as_json(body, self.bucket_name, self.key)
         if isinstance(document, dict) and document:
             return document
         found = f"a {type(document).__name__}, not an object" if not isinstance(document, dict) else "an object without any entry"
-        raise S3InvalidContent(
-            f"the content of {self} is not a lock file: it is {found}", operation="GetObject", bucket=self.bucket_name, key=self.key
+        raise self._invalid(f"it is {found}")
+
+    def _invalid(self, why: str) -> S3InvalidContent:
+        return S3InvalidContent(
+            f"the content of {self} is not a lock file: {why}", operation="GetObject", bucket=self.bucket_name, key=self.key
         )
 
     def error(self, message: str, **attributes: Any) -> S3LockError:
@@ -153,7 +179,10 @@ class _File:
 
     def write(self, document: Mapping[str, Any], *, over: str | None) -> Head:
         """Create it, or replace the state with this etag. Doubt is settled by the nonce in the document."""
-        body = json.dumps(document, ensure_ascii=False).encode()
+        try:
+            body = json.dumps(document, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # release_lock() writes back what it read, and JSON can hold lone surrogates
+            body = json.dumps(document).encode()
         try:
             return conditional.put(
                 self.connection, self.bucket_name, self.key, body, if_absent=over is None, if_match=over,
@@ -573,7 +602,10 @@ def _held(file: _File, seen: _Seen | None) -> S3LockError:
 
 def holder_of(document: Mapping[str, Any]) -> Any:
     """Who has a lock: its ``user``, its ``owner``, or all that the file says."""
-    lease = _Lease.of(document)
+    try:
+        lease = _Lease.of(document)
+    except ValueError:
+        lease = None
     return document.get("user") or document.get("owner") or (lease.owner if lease else None) or dict(document)
 
 
