@@ -2,9 +2,10 @@
 
 Names can show that two places are the same, but never that they differ: one store answers under several addresses (``localhost`` and
 ``127.0.0.1``, a proxy, an access point), one bucket under several names (aliases, links in a file system behind a gateway), and some
-stores normalize keys (``a/`` is ``a``; on a file system that ignores case, ``A`` is ``a``). Two places with different etags or times are
-no proof either. So :func:`same_place` answers yes, no, or unknown; what destroys a source must treat unknown as yes until it is shown
-otherwise (``copying.py`` marks the copy with a random id, and looks whether the source shows it).
+stores normalize keys (``a/`` is ``a``; on a file system that ignores case, ``A`` is ``a``; others ignore
+invisible characters). Two places with different etags or times are no proof either. So :func:`same_place` answers yes, no, or unknown; what
+destroys a source must treat unknown as yes until it is shown otherwise (``copying.py`` marks the copy with a random id, and looks whether
+the source shows it).
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import re
 import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from .connection import Connection
 from .errors import S3Error
 
+_HANGUL_FILLERS = "\u115f\u1160\u3164\uffa0"
+"""Letters by their category, and shown as nothing: the only such ones."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -65,6 +68,8 @@ def same_place(one: Place, other: Place) -> bool | None:
         return True
     if one.connection.is_aws:
         return False
+    if _leads_up(one.key) or _leads_up(other.key):
+        return None
     return None if _folded(one.key) == _folded(other.key) else False
 
 
@@ -79,12 +84,21 @@ def normalized_endpoint(url: str) -> str:
 
 
 def _folded(key: str) -> str:
-    """Return what is left of a key in a store that normalizes as much as any file system does: keys that differ here differ everywhere."""
-    segments: list[str] = []
-    for raw in re.split(r"[/\\]", unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", key).casefold())):
-        segment = raw if raw in ("", ".", "..") else raw.strip().rstrip(". ")
-        if segment == "..":
-            del segments[-1:]
-        elif segment not in ("", "."):
-            segments.append(segment)
-    return "/".join(segments)
+    """Return what is left of a key after every normalization that stores and file systems are known to make, and more.
+
+    Too coarse a form costs a copy that carries an id; too fine a form costs the object. So all marks, blanks, control and format
+    characters are dropped, and characters that this Python does not know, and a key that looks percent-encoded is decoded.
+    """
+    plain = _visible(unquote_plus(_visible(key)))
+    return "/".join(segment for raw in re.split(r"[/\\]", plain) if (segment := raw.rstrip(".")))
+
+
+def _visible(key: str) -> str:
+    """Return a key without case, compatibility forms, accents and whatever is not shown."""
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", key).upper().casefold())
+    return "".join(char for char in folded if unicodedata.category(char)[0] not in "MZC" and char not in _HANGUL_FILLERS)
+
+
+def _leads_up(key: str) -> bool:
+    """Return whether a segment of a key may mean the folder above: then nothing is known of where it leads."""
+    return any(segment == ".." for segment in re.split(r"[/\\]", _visible(unquote_plus(_visible(key)))))

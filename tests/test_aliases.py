@@ -210,8 +210,11 @@ class Gateway:
 
 
 @pytest.mark.parametrize(
-    ("key", "other"), [("a", "a/"), ("a//b", "a/b"), ("A", "a"), ("./a", "a"), ("x/../a", "a"), ("caf\u00e9", "cafe\u0301"), ("a", "a.")]
-)
+    ("key", "other"), [("a", "a/"), ("a//b", "a/b"), ("A", "a"), ("./a", "a"), ("x/../a", "a"), ("caf\u00e9", "cafe\u0301"), ("a", "a."),
+     ("ab", "a\u00adb"), ("ab", "a\u200bb"), ("a", "a\ufe0f"), ("ab", "a\u200db"), ("ab", "a\u115fb"), ("ab", "a\u3164b"),
+     ("ab", "a\u034fb"), ("a", "a\U000e0100"), ("a", "a\u180b"), ("ab", "a\U000e0041b"), ("ab", "a\x01b"), ("ab", "a\ufffbb"),
+     ("x/.. /a", "x/a"), ("x/.. /a", "a"), ("a b", "a+b"), ("a/b", "a%2Fb"), ("\u0131", "I"), ("a", "a\u2065")],
+)  # fmt: skip
 def test_an_object_stays_where_a_store_normalizes_keys(canned: Canned, key: str, other: str) -> None:
     """As a gateway over a file system does: two keys, one file."""
     gateway = Gateway(canned, lambda _: "the one file")
