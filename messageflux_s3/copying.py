@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from . import attributes, batch, condition_probe, conditional, content, etags, tagging, transfer
+from . import attributes, batch, checksum, condition_probe, conditional, content, etags, tagging, transfer
 from . import metadata as user_metadata
 from .connection import Connection
 from .content import Head
@@ -35,7 +35,11 @@ MAX_COPIED_AT_ONCE = 5 * 1024**3
 PART_BYTES = 512 * 1024 * 1024
 _AT_ONCE = 32
 _ETAG = re.compile(r"<ETag>([^<]+)</ETag>")
+_IDENTITY = ("ETag", "ContentLength", "LastModified", "VersionId")
+_DESCRIPTION = ("Metadata", "TagCount", *attributes.CONTENT_HEADERS)
+"""What a write can change although content, and second of writing, stay the same."""
 _REPLACES = "metadata of copies is replaced"
+_COMPARES_SOURCE = "If-Match on the source of copies is compared rightly"
 _KEEPS_TAGS = "tags stay where metadata of copies is replaced"
 
 
@@ -65,7 +69,7 @@ def copy(
 
     Raises:
         S3NoSuchItem: There is no such object.
-        S3ObjectChanged: It was replaced in the middle.
+        S3ObjectChanged: It was replaced in the middle. Nothing was written where the store compares If-Match on the source of a copy.
 
     Requests:
         1 HEAD, and 1 COPY on the server; above 5 GiB 1 per 512 MiB and 2; between stores 1 GET and an upload; where metadata is left out,
@@ -117,7 +121,10 @@ class _Copying:
         except S3NoSuchBucket as error:
             if error.operation not in ("CopyObject", "UploadPartCopy") or target.bucket_name == source.bucket_name:
                 raise
-            raise _missing_bucket(source, error) or error from error
+            missing = _missing_bucket(source, error)
+            if missing is None:
+                raise
+            raise missing from error
         except S3NoSuchItem as error:
             if self._call is not None or error.operation not in ("CopyObject", "UploadPartCopy") or error.code == "NoSuchUpload":
                 raise
@@ -197,8 +204,9 @@ class _Copying:
             parameters = {name: value for name, value in parameters.items() if name not in attributes.CONTENT_HEADERS}
         if "Tagging" in self._given:
             parameters["TaggingDirective"] = "REPLACE"
-        make = self._call or target.connection.call
-        answer = make("CopyObject", Bucket=target.bucket_name, Key=target.key, CopySource=_copy_source(self._source), **parameters)
+        answer = self._copy_of_what_was_found(
+            {"Bucket": target.bucket_name, "Key": target.key, "CopySource": _copy_source(self._source), **parameters}
+        )
         if "Tagging" in self._given:
             tagging.ensure_after_copy(
                 target.connection, target.bucket_name, target.key, self._given["Tagging"], answer,
@@ -207,6 +215,61 @@ class _Copying:
         result = answer.get("CopyObjectResult") or answer
         written = user_metadata.encode(self._metadata) if self._metadata is not None else _raw_metadata(self.found)
         return Head.from_write(self._head.size, result.get("ETag"), answer.get("VersionId"), written)
+
+    def _copy_of_what_was_found(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Send CopyObject, on condition that the source is still what the HEAD showed: the headers of the copy are those of that version.
+
+        Raises:
+            S3ObjectChanged: The source was replaced. Where the store compares the condition, nothing was written.
+        """
+        source, connection = self._source, self._target.connection
+        if self._call is not None:  # a second condition could not be told from that on the target
+            answer = self._call("CopyObject", **parameters)
+            self._check_copied(answer)
+            return answer
+        etag = content.etag_for(connection, self._head.etag) if connection.recall(_COMPARES_SOURCE) is not False else None
+        condition = {} if etag is None or source.version_id is not None else {"CopySourceIfMatch": etag}
+        try:
+            answer = connection.call("CopyObject", **parameters, **condition)
+        except S3PreconditionFailed as error:
+            if not condition:
+                raise
+            if self._was_replaced():
+                raise self._replaced("nothing was written", error.operation) from error
+            connection.remember(_COMPARES_SOURCE, False)
+            answer = connection.call("CopyObject", **parameters)
+        if not (condition and connection.is_aws):
+            self._check_copied(answer)
+        return answer
+
+    def _check_copied(self, answer: Mapping[str, Any]) -> None:
+        """Compare the ETag of the copy where the condition on the source may have been ignored.
+
+        ETags may also differ because the store encrypts the copy, so a HEAD decides.
+
+        Raises:
+            S3ObjectChanged: The source was replaced.
+        """
+        result = {**answer, **(answer.get("CopyObjectResult") or {})}
+        before, after = checksum.md5_of(self.found), checksum.md5_of(result)
+        if self._is_itself or self._source.version_id is not None or None in (before, after) or before == after:
+            return
+        if self._was_replaced():
+            raise self._replaced("the copy has the content of the new one; copy it again", "CopyObject")
+
+    def _was_replaced(self) -> bool:
+        try:
+            now = _look(self._source)
+        except S3NoSuchItem:
+            return True
+        return any(self.found.get(name) != now.get(name) for name in _IDENTITY)
+
+    def _replaced(self, outcome: str, operation: str | None) -> S3ObjectChanged:
+        source = self._source
+        return S3ObjectChanged(
+            f"s3://{source.bucket_name}/{source.key} changed while it was being copied: its etag is no longer {self._head.etag}; {outcome}",
+            operation=operation, bucket=source.bucket_name, key=source.key,
+        )  # fmt: skip
 
     def _in_parts(self) -> Head:
         source, target, size, etag = self._source, self._target, self._head.size or 0, self._head.etag
@@ -425,7 +488,8 @@ def finish_move(begun: Move) -> Head:
     """Delete the source of a move: only if the copy is there, the source is another place, and still what was copied.
 
     Without If-Match on DELETE, a write that arrives between the last HEAD and the DELETE is lost; in a versioned bucket it is a version
-    below the delete marker.
+    below the delete marker. If-Match compares the ETag alone, so that with it other metadata or tags of the same content are not noticed;
+    the HEAD compares metadata and headers too, and the number of tags, not their values.
 
     Requests:
         2 HEAD (1 where the store honours If-Match on DELETE, and the places certainly differ) and 1 DELETE
@@ -448,7 +512,8 @@ def finish_move(begun: Move) -> Head:
             return copied  # deleted by others
         if begun.write_id and begun.write_id in (Head.from_answer(now).write_id or "").split():
             return copied  # the source is the copy
-        if any(begun.found.get(name) != now.get(name) for name in ("ETag", "ContentLength", "LastModified", "VersionId")):
+        # Stores leave out what there is none of, or say 0.
+        if any((begun.found.get(name) or None) != (now.get(name) or None) for name in (*_IDENTITY, *_DESCRIPTION)):
             raise _changed(begun)
     if not is_conditional:
         source.connection.call("DeleteObject", Bucket=source.bucket_name, Key=source.key, **version)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
+from typing import Any
 
 import pytest
 from canned import Answer, Asked, Canned, content_of, document, refusal
@@ -301,6 +303,121 @@ def test_a_source_that_goes_during_a_copy_is_named(canned: Canned) -> None:
     with pytest.raises(S3NoSuchItem, match="s3://bkt/k was deleted while it was being copied") as caught:
         canned.bucket()["k"].copy_to("other")
     assert caught.value.key == "k"
+
+
+class _Versions:
+    """A store with one object that is rewritten after the first HEAD.
+
+    Args:
+        canned: The scripted server.
+        honours: Whether the store compares If-Match of the source.
+        misreads: Whether it refuses each such condition.
+        is_rewritten: Whether the object is rewritten at all.
+    """
+
+    def __init__(self, canned: Canned, *, honours: bool = True, misreads: bool = False, is_rewritten: bool = True) -> None:
+        self.honours, self.misreads, self.is_rewritten = honours, misreads, is_rewritten
+        self.body = b"old"
+        self.copies: list[tuple[bytes, str]] = []
+        canned.answer = self
+
+    def __call__(self, asked: Asked) -> Answer:
+        etag = hashlib.md5(self.body).hexdigest()
+        if asked.method == "HEAD" and asked.key == "k":
+            status, headers, content = content_of(asked, self.body, etag)  # type: ignore[misc]
+            described = {"x-amz-meta-version": self.body.decode()}
+            if self.is_rewritten:
+                self.body = b"new"
+            return status, {**headers, **described}, content
+        if asked.method == "PUT":
+            condition = asked.headers.get("x-amz-copy-source-if-match")
+            if condition is not None and (self.misreads or (self.honours and condition.strip('"') != etag)):
+                return refusal(412, "PreconditionFailed")
+            self.copies.append((self.body, asked.headers.get("x-amz-meta-version", "")))
+            return document("CopyObjectResult", f"<ETag>&quot;{etag}&quot;</ETag><LastModified>2026-11-21T05:00:00Z</LastModified>")
+        return refusal(404, "NoSuchKey")
+
+
+@pytest.mark.parametrize("preset", ["aws", "other"])
+@pytest.mark.parametrize("honours", [True, False])
+def test_a_copy_never_mixes_the_content_of_one_version_with_the_headers_of_another(
+    canned: Canned, preset: Any, honours: bool
+) -> None:
+    """The source was rewritten between the HEAD that showed its headers and the copy."""
+    if preset == "aws" and not honours:
+        pytest.skip("AWS honours the condition")
+    versions = _Versions(canned, honours=honours)
+    with pytest.raises(S3ObjectChanged, match="s3://bkt/k changed while it was being copied") as caught:
+        canned.bucket(preset=preset)["k"].copy_to("copy", content_type="text/x")
+    assert (caught.value.key, len(versions.copies)) == ("k", 0 if honours else 1)
+    with pytest.raises(S3ObjectChanged):
+        versions.body = b"old"
+        canned.bucket(preset=preset)["k"].move_to("moved", content_type="text/x")
+    assert not any(asked.method == "DELETE" for asked in canned.asked)
+
+
+@pytest.mark.parametrize("preset", ["aws", "r2", "other"])
+def test_the_etag_of_the_source_is_sent_as_the_store_reads_it(canned: Canned, preset: Any) -> None:
+    """Quoted as HTTP says, bare where radosgw may be."""
+    _Versions(canned, is_rewritten=False)
+    canned.bucket(preset=preset)["k"].copy_to("copy")
+    bare = hashlib.md5(b"old").hexdigest()
+    sent = [asked.headers["x-amz-copy-source-if-match"] for asked in canned.asked if asked.method == "PUT"]
+    assert sent == [bare if preset == "other" else f'"{bare}"']
+
+
+def test_a_store_that_misreads_the_condition_on_the_source_still_copies(canned: Canned) -> None:
+    """A second HEAD shows that the source is unchanged; the next copy sends no condition."""
+    versions = _Versions(canned, misreads=True, is_rewritten=False)
+    bucket = canned.bucket(preset="minio")
+    bucket["k"].copy_to("copy", content_type="text/x")
+    assert versions.copies == [(b"old", "old")]
+    del canned.asked[:]
+    bucket["k"].copy_to("copy")
+    assert canned.whats == ["HEAD k", "PUT copy"]
+
+
+def test_a_missing_bucket_is_not_its_own_cause(canned: Canned) -> None:
+    """A program that walks the chain of causes comes to an end."""
+    canned.answer = lambda asked: content_of(asked, b"x") if asked.method == "HEAD" else refusal(404, "NoSuchBucket")
+    store = canned.connect()
+    with pytest.raises(S3NoSuchBucket) as caught:
+        store.bucket("bkt")["k"].copy_to(store.bucket("target")["k"], tags={})
+    error: BaseException | None = caught.value
+    seen: list[BaseException] = []
+    while error is not None:
+        assert error not in seen
+        seen.append(error)
+        error = error.__cause__
+
+
+DESCRIPTIONS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "metadata": ({"x-amz-meta-a": "1"}, {"x-amz-meta-a": "2"}),
+    "metadata removed": ({"x-amz-meta-a": "1"}, {}),
+    "content type": ({"Content-Type": "text/x"}, {"Content-Type": "text/y"}),
+    "cache control": ({}, {"Cache-Control": "no-store"}),
+    "tags": ({}, {"x-amz-tagging-count": "1"}),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), DESCRIPTIONS.values(), ids=DESCRIPTIONS)
+def test_a_move_does_not_delete_what_was_described_anew_meanwhile(
+    canned: Canned, before: dict[str, str], after: dict[str, str]
+) -> None:
+    """The same bytes in the same second: ETag, size and time are the same."""
+    heads: list[Asked] = []
+
+    def serve(asked: Asked) -> Answer:
+        if asked.method == "HEAD":
+            heads.append(asked)
+            status, headers, body = content_of(asked, b"x")  # type: ignore[misc]
+            return status, {**headers, **(before if asked.key != "k" or len(heads) == 1 else after)}, body
+        return (204, {}, b"") if asked.method == "DELETE" else document("CopyObjectResult", "<ETag>e</ETag>")
+
+    canned.answer = serve
+    with pytest.raises(S3ObjectChanged, match="was written while it was being moved"):
+        canned.bucket()["k"].move_to("moved")
+    assert not any(asked.method == "DELETE" for asked in canned.asked)
 
 
 def test_a_query_copied_into_itself_copies_no_copy(moto_bucket: S3Bucket) -> None:
