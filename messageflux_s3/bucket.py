@@ -684,7 +684,10 @@ class S3Bucket:
             S3ChecksumError: The store received other bytes than were sent.
             S3ObjectExists: With ``if_absent``: the object is there already.
             S3PreconditionFailed: With ``if_match``: the object has another etag; or ``outcome_unknown``. With ``retryable`` set, another
-                write was under way each time, or ``stream`` can be read once only: nothing was written.
+                write was under way each time, or ``stream`` can be read once only or gave other bytes when it was read again: nothing
+                was written.
+            S3Unsupported: The store does not honour the condition, of an upload in parts on its completion; no part was sent.
+            OSError: ``stream`` is a file that became shorter, or an HTTP response that broke off, while it was read; nothing was written.
             TypeError: ``stream`` is nothing that can be read.
 
         Requests:

@@ -162,6 +162,10 @@ def complete(
     return upload.complete(call)
 
 
+class SourceDiffers(Exception):
+    """A source gave other bytes when it was read again. Raised within :func:`sending_again`, before anything is completed."""
+
+
 def sending_again(connection: Connection, write: Callable[[], Written], can_repeat: Callable[[], bool]) -> Written:
     """Run an upload in parts; run it again when its completion met another write.
 
@@ -169,25 +173,36 @@ def sending_again(connection: Connection, write: Callable[[], Written], can_repe
 
     Args:
         connection: The way to the store.
-        write: Creates an upload, sends its parts, and completes it.
+        write: Creates an upload, sends its parts, and completes it; raises ``SourceDiffers`` in place of completing other bytes than the
+            first time.
         can_repeat: Called before each repetition: makes the source ready to be read again, and returns whether that was possible.
 
     Returns:
         What ``write`` returns.
 
     Raises:
-        S3PreconditionFailed: Each time another write was under way, or the source can be read once only: ``retryable`` is set, and
-            ``outcome_unknown`` too where the answer to an earlier completion was lost.
+        S3PreconditionFailed: Each time another write was under way, or the source can be read once only, or gave other bytes when it was
+            read again: ``retryable`` is set, and ``outcome_unknown`` too where the answer to an earlier completion was lost.
     """
-    for attempt in range(1, connection.config.max_attempts):
+    conflict: S3PreconditionFailed | None = None
+    for attempt in range(1, connection.config.max_attempts + 1):
         try:
             return write()
         except S3PreconditionFailed as error:
             is_met = error.operation == "CompleteMultipartUpload" and error.status == 409 and error.retryable
-            if not is_met or not can_repeat():
+            if not is_met or attempt == connection.config.max_attempts or not can_repeat():
                 raise
+            conflict = error
+        except SourceDiffers as differing:
+            if conflict is None:  # pragma: no cover - nothing to differ from
+                raise
+            raise S3PreconditionFailed(
+                f"{conflict} When the source was read again for that, it gave other bytes; they were not written.",
+                operation=conflict.operation, bucket=conflict.bucket, key=conflict.key, code=conflict.code, status=conflict.status,
+                request_id=conflict.request_id, outcome_unknown=conflict.outcome_unknown, retryable=True,
+            ) from differing  # fmt: skip
         _pause(attempt)
-    return write()
+    raise AssertionError("unreachable: the last attempt returns or raises")  # pragma: no cover
 
 
 def require(connection: Connection, bucket_name: str, kind: Ability) -> None:
@@ -206,23 +221,57 @@ def honours(connection: Connection, bucket_name: str, kind: Ability) -> bool:
         return False
 
 
+class ConditionalCall:
+    """Makes the one call that creates the object, under the condition, and settles what a lost answer leaves open.
+
+    Stands in for ``connection.call``: for PutObject, CompleteMultipartUpload and CopyObject alike. :func:`caller` makes one.
+    """
+
+    def __init__(self, connection: Connection, bucket_name: str, if_absent: bool, etag: str, write: _Write) -> None:
+        self._connection = connection
+        self._bucket_name = bucket_name
+        self._if_absent = if_absent
+        self._etag = etag
+        self._write = write
+
+    def require(self, operation: str) -> None:
+        """Go on only where the store honours the condition on this operation.
+
+        Raises:
+            S3Unsupported: It does not.
+        """
+        of_absent, of_match = _ABILITIES[operation]
+        require(self._connection, self._bucket_name, of_absent if self._if_absent else of_match)
+
+    def __call__(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        self.require(operation)
+        condition = {"IfNoneMatch": "*"} if self._if_absent else {"IfMatch": condition_probe.quoted(self._connection, self._etag)}
+        return self._write.make(operation, {**parameters, **condition})
+
+
+def require_parts(call: Callable[..., dict[str, Any]] | None) -> None:
+    """Go on with an upload in parts only where the store honours its condition; else that would show when all parts have been sent.
+
+    Args:
+        call: What :func:`caller` returned; anything else, or None, stands for an upload without a condition.
+
+    Raises:
+        S3Unsupported: It does not. Nothing was sent.
+    """
+    if isinstance(call, ConditionalCall):
+        call.require("CompleteMultipartUpload")
+
+
 def caller(
     connection: Connection, bucket_name: str, key: str, write_id: str, *, if_absent: bool, if_match: str | None, carried: str = ""
-) -> Callable[..., dict[str, Any]]:
+) -> ConditionalCall:
     """What makes the one call that creates the object, under the condition, and settles what a lost answer leaves open.
 
     The result stands in for ``connection.call``: for PutObject, CompleteMultipartUpload and CopyObject alike.
     """
     etag = strong(if_match, bucket_name, key) if if_match is not None else ""
     write = _Write(connection, bucket_name, key, write_id, if_absent, etag, carried)
-
-    def call(operation: str, **parameters: Any) -> dict[str, Any]:
-        of_absent, of_match = _ABILITIES[operation]
-        require(connection, bucket_name, of_absent if if_absent else of_match)
-        condition = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": condition_probe.quoted(connection, etag)}
-        return write.make(operation, {**parameters, **condition})
-
-    return call
+    return ConditionalCall(connection, bucket_name, if_absent, etag, write)
 
 
 class _Write:

@@ -275,6 +275,7 @@ class _Copying:
         source, target, size, etag = self._source, self._target, self._head.size or 0, self._head.etag
         parameters = {**self._parameters, **_kept_tags(source, self._given), "Metadata": self._encoded_metadata()}
         part_size = max(self._part_size_bytes, -(-size // MAX_PARTS))
+        conditional.require_parts(self._call)
         with MultipartUpload(
             target.connection, target.bucket_name, target.key, parameters=parameters, concurrency=transfer.CONCURRENCY, copies_only=True
         ) as multipart:

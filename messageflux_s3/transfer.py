@@ -91,7 +91,10 @@ def upload(
 
     Raises:
         S3ChecksumError: The store received other bytes than were sent.
-        S3PreconditionFailed: Under a condition; with ``retryable`` where another write was under way and the source can be read once only.
+        OSError: The source ended before the size that it had at first; nothing was written.
+        S3PreconditionFailed: Under a condition; with ``retryable`` where another write was under way, and the source can be read once only
+            or gave other bytes when it was read again.
+        S3Unsupported: The store does not honour the condition; of an upload in parts nothing was sent.
         TypeError: The source is nothing that can be read.
         ValueError: The part size is too small, or the source too large for it.
 
@@ -108,6 +111,7 @@ def upload(
             raise ValueError(f"part_size_bytes must be at least {MIN_PART_BYTES:,}, it is {part_size_bytes:,}")
     with Source(source) as given, reporting(progress, given.size, key.rpartition("/")[2]) as report:
         sent: list[int] = []
+        passes = None if call is None or isinstance(source, (bytes, str)) else _Passes()
 
         def note(count: int) -> None:
             sent.append(count)
@@ -118,11 +122,13 @@ def upload(
                 return False
             report(-sum(sent))
             sent.clear()
+            if passes is not None:
+                passes.begin()
             return True
 
         def send() -> Head:
             return _upload_pieces(
-                connection, bucket_name, key, given, parameters, condition, call, part_size_bytes, verify_checksum, note
+                connection, bucket_name, key, given, parameters, condition, call, part_size_bytes, verify_checksum, note, passes
             )
 
         return conditional.sending_again(connection, send, rewind)
@@ -139,8 +145,11 @@ def _upload_pieces(
     part_size_bytes: int | None,
     verify_checksum: bool,
     report: Callable[[int], None],
+    passes: _Passes | None,
 ) -> Head:
     def check_end(count: int) -> None:
+        if passes is not None:
+            passes.check()
         if source.is_cut(count):
             raise OSError(
                 f"the source of s3://{bucket_name}/{key} ended after {count:,} of {source.size:,} bytes: it was cut while it was read"
@@ -148,6 +157,8 @@ def _upload_pieces(
 
     first = source.take(THRESHOLD_BYTES if part_size_bytes is None else part_size_bytes)
     if source.is_at_end():
+        if passes is not None:
+            passes.add(first)
         check_end(len(first))
         of_one = {name: value for name, value in parameters.items() if name not in ONLY_IN_PARTS}
         whole = {"Bucket": bucket_name, "Key": key, "Body": first, **of_one, **(condition or {})}
@@ -158,6 +169,7 @@ def _upload_pieces(
         report(len(first))
         return Head.from_write(len(first), answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
 
+    conditional.require_parts(call)
     size, written = source.size, 0
     with MultipartUpload(
         connection, bucket_name, key, parameters=parameters, concurrency=CONCURRENCY, verify_checksum=verify_checksum
@@ -169,6 +181,8 @@ def _upload_pieces(
             if not (body := source.take(part_size)):
                 break
             multipart.add_part(body)
+            if passes is not None:
+                passes.add(body)
             written += len(body)
         else:
             if not source.is_at_end():
@@ -178,6 +192,36 @@ def _upload_pieces(
         check_end(written)
         answer = multipart.complete(call, **(condition or {}))
     return Head.from_write(written, answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
+
+
+class _Passes:
+    """Compares what a source gives for an upload that is sent again with what it gave the first time.
+
+    A readable may say that it is back where it was, and be elsewhere: one that has looked at its first bytes, or that decrypts.
+    """
+
+    def __init__(self) -> None:
+        self._first: bytes | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a pass."""
+        self._digest = hashlib.blake2b(digest_size=16)
+
+    def add(self, piece: bytes | bytearray) -> None:
+        """Take note of the next bytes."""
+        self._digest.update(piece)
+
+    def check(self) -> None:
+        """End a pass.
+
+        Raises:
+            SourceDiffers: It gave other bytes than the first one.
+        """
+        found = self._digest.digest()
+        self._first = self._first or found
+        if found != self._first:
+            raise conditional.SourceDiffers("the source gave other bytes when it was read again")
 
 
 def _part_sizes(size: int | None, wanted: int | None) -> Iterator[int]:

@@ -6,9 +6,11 @@ import base64
 import hashlib
 import io
 import logging
+import os
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from messageflux_s3 import (
     S3Error,
     S3ObjectExists,
     S3PreconditionFailed,
+    S3Unsupported,
     copying,
     multipart,
 )
@@ -287,6 +290,109 @@ def test_a_conflict_with_a_completion_of_ours_whose_answer_was_lost_is_settled(c
         with pytest.raises(S3PreconditionFailed) as caught:
             bucket.upload_object("k", source, if_absent=True, part_size_bytes=PART_SIZE)
         assert caught.value.outcome_unknown
+    assert not store.uploads
+
+
+class Elsewhere:
+    """A wrapper that gives what its file gives and something else, and hands out the tell() and seek() of its file."""
+
+    def __init__(self, content: bytes, *, sniffs: int = 0, counts: bool = False) -> None:
+        self._file = io.BytesIO(content)
+        self._before = self._file.read(sniffs)
+        self._counts = counts
+        self._read = 0
+
+    def read(self, size: int = -1) -> bytes:
+        piece, self._before = self._before + self._file.read(size - len(self._before)), b""
+        if self._counts and piece:  # as a decryption does whose key stream goes on
+            piece = bytes([self._read % 251]) + piece[1:]
+        self._read += len(piece)
+        return piece
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def truncated_at_conflict(store: StrictS3, path: Path, size: int) -> Callable[[Asked], Answer]:
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "POST" and "uploadId" in asked.query and store.conflicts:
+            os.truncate(path, size)
+        return store(asked)
+
+    return answer
+
+
+@pytest.mark.parametrize("size", [len(LARGE) - 1, 100, 0])
+@pytest.mark.parametrize("as_path", [True, False])
+def test_a_file_truncated_between_two_sends_of_a_conditional_upload_is_not_stored_short(
+    canned: Canned, tmp_path: Path, size: int, as_path: bool
+) -> None:
+    """What was whole the first time would be a part of it the second time."""
+    store = StrictS3()
+    path = tmp_path / "source"
+    path.write_bytes(LARGE)
+    canned.answer = truncated_at_conflict(store, path, size)
+    store.conflicts = 1
+    with path.open("rb") as file, pytest.raises(S3PreconditionFailed, match="it gave other bytes") as caught:
+        canned.bucket(preset="aws", max_attempts=3).upload_object(
+            "k", path if as_path else file, if_absent=True, part_size_bytes=PART_SIZE
+        )
+    assert (caught.value.status, caught.value.retryable, caught.value.outcome_unknown) == (409, True, False)
+    assert not store.objects
+    assert not store.uploads
+
+
+@pytest.mark.parametrize("condition", ["if_absent", "if_match"])
+@pytest.mark.parametrize("source", [{"sniffs": 4}, {"counts": True}, {"sniffs": PART_SIZE}], ids=["shorter", "other bytes", "much shorter"])
+def test_a_source_that_gives_other_bytes_when_it_is_read_again_is_not_stored(
+    canned: Canned, condition: str, source: dict[str, Any]
+) -> None:
+    """It says that it can be sought, and is then somewhere else than it was at first."""
+    canned.answer = store = StrictS3()
+    bucket = canned.bucket(preset="aws", max_attempts=3)
+    holds = put_then(bucket, condition)
+    before = dict(store.objects)
+    store.conflicts = 1
+    content = LARGE[: PART_SIZE + 9]
+    with pytest.raises(S3PreconditionFailed, match="it gave other bytes") as caught:
+        bucket.upload_object("k", Elsewhere(content, **source), part_size_bytes=PART_SIZE, **holds)
+    assert (caught.value.status, caught.value.retryable, caught.value.outcome_unknown) == (409, True, False)
+    assert store.objects == before
+    assert not store.uploads
+
+
+class IgnoresConditionsInParts(StrictS3):
+    """Honours a condition on PutObject, and ignores it on a completion, as radosgw does."""
+
+    def _complete(self, asked: Asked, upload_id: str) -> Answer:
+        headers = {name: value for name, value in asked.headers.items() if not name.startswith("if-")}
+        return super()._complete(replace(asked, headers=headers), upload_id)
+
+
+def copied_if_absent(bucket: S3Bucket) -> None:
+    bucket["source"].copy_to("k", if_absent=True)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda bucket: bucket.upload_object("k", LARGE, if_absent=True, part_size_bytes=PART_SIZE),
+        lambda bucket: bucket.upload_object("k", iter([LARGE]), if_match="e", part_size_bytes=PART_SIZE),
+        copied_if_absent,
+    ],
+    ids=["if_absent", "if_match", "copy_to"],
+)
+def test_no_part_is_sent_to_a_store_that_honours_conditions_on_small_objects_only(
+    canned: Canned, monkeypatch: pytest.MonkeyPatch, write: Callable[[S3Bucket], object]
+) -> None:
+    """Not all of them, to be refused at the completion."""
+    monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
+    canned.answer = store = IgnoresConditionsInParts()
+    store.objects["source"] = Kept(LARGE, "e", {})
+    with pytest.raises(S3Unsupported, match=r"multipart with .* Nothing was written"):
+        write(canned.bucket())
+    assert not [what for what in canned.whats if " k?" in what]
+    assert list(store.objects) == ["source"]
     assert not store.uploads
 
 
