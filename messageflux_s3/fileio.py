@@ -1201,6 +1201,8 @@ class ObjectWriter(io.BufferedIOBase):
         return self._upload
 
     def _new_upload(self) -> MultipartUpload:
+        if self.mode == "xb":  # before the parts are sent: where only PutObject honours the condition, none of them would be kept
+            conditional.require(self._connection, self._bucket_name, "multipart_if_absent")
         return MultipartUpload(self._connection, self._bucket_name, self.name, parameters=self._marked_parameters())
 
     def _bring_base(self, base: _Base) -> None:

@@ -378,9 +378,10 @@ def copied_if_absent(bucket: S3Bucket) -> None:
     [
         lambda bucket: bucket.upload_object("k", LARGE, if_absent=True, part_size_bytes=PART_SIZE),
         lambda bucket: bucket.upload_object("k", iter([LARGE]), if_match="e", part_size_bytes=PART_SIZE),
+        write_exclusively,
         copied_if_absent,
     ],
-    ids=["if_absent", "if_match", "copy_to"],
+    ids=["if_absent", "if_match", "open('xb')", "copy_to"],
 )
 def test_no_part_is_sent_to_a_store_that_honours_conditions_on_small_objects_only(
     canned: Canned, monkeypatch: pytest.MonkeyPatch, write: Callable[[S3Bucket], object]
