@@ -639,6 +639,33 @@ class ObjectQuery:
     def _below(self, prefix: str) -> ObjectQuery:
         return self._refined(prefix=prefix, delimiter="/", limit=None)
 
+    def _level(self, prefix: str, n: int) -> list[S3Object | str]:
+        """Return up to ``n`` entries directly below a prefix.
+
+        Where the query begins after a key or ends before one, as a part does, the common prefixes that these keys are in are looked into:
+        stores disagree about listing the first one, and the last one may have keys behind the end only.
+
+        Requests:
+            1; for the two prefixes at the ends 1 more each
+        """
+        level, found = self._below(prefix), list[S3Object | str]()
+        start, stop, sent = self._criteria.start_after, self._criteria.stop_before, level._sent_prefix()
+        first = ""
+        if sent is not None and start.startswith(sent) and "/" in start[len(sent) :]:
+            first = sent + start[len(sent) :].partition("/")[0] + "/"
+            if self._has_keys_below(first):
+                found.append(first)
+        for entry in level.limit(n + 2).entries():
+            if isinstance(entry, str) and (
+                entry == first or (stop is not None and stop.startswith(entry) and not self._has_keys_below(entry))
+            ):
+                continue
+            found.append(entry)
+        return found[:n]
+
+    def _has_keys_below(self, prefix: str) -> bool:
+        return self._refined(prefix=prefix, delimiter="")._key_after("") is not None
+
     def _described(self) -> list[tuple[str, Cell]]:
         """What is asked for, in words of the arguments; what was left out is left out."""
         wanted, plain = self._criteria, Criteria()
@@ -678,8 +705,9 @@ class ObjectQuery:
         )
         for page in found:
             stop = wanted.stop_before
-            if stop is not None and page.objects and page.objects[-1][0] >= stop:
-                yield listing.Page([cast(Listed, entry) for entry in page.objects if entry[0] < stop], [])
+            if stop is not None and ((page.objects and page.objects[-1][0] >= stop) or (page.prefixes and page.prefixes[-1] >= stop)):
+                before = [cast(Listed, entry) for entry in page.objects if entry[0] < stop]
+                yield listing.Page(before, [prefix for prefix in page.prefixes if prefix < stop])
                 return
             yield page
 

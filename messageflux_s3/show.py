@@ -6,7 +6,6 @@ A noun is passed in and never imported. How things are drawn is ``render``'s aff
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from . import render
@@ -148,8 +147,7 @@ def asked_tree(query: ObjectQuery, prefix: str, depth: int, entries: int) -> Sho
 
 
 def _branches(query: ObjectQuery, prefix: str, depth: int, entries: int) -> Iterator[Branch]:
-    level = query._below(prefix).limit(entries + 1)
-    found = [*islice(level.entries(), entries + 1)]
+    found = query._level(prefix, entries + 1)
     for entry in found[:entries]:
         if isinstance(entry, str):
             children: Iterable[Branch] = _branches(query, entry, depth - 1, entries) if depth > 1 else ()

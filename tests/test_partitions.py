@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from canned import Answer, Asked, Canned, document
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from support.odd_server import OddServer, run_odd_server
@@ -54,3 +55,36 @@ def test_keys_that_share_a_character_beyond_ascii_are_still_cut_into_parts(serve
         counts = [len([*part]) for part in server.bucket().find().partitions(4)]
         assert sum(counts) == 100
         assert max(counts) < 50
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 8])
+def test_the_trees_of_the_parts_show_every_prefix_that_has_keys_in_them(canned: Canned, n: int) -> None:
+    """On stores that list the prefix in which ``start_after`` lies, and on those that leave it out."""
+    keys = sorted(f"{top}/{number:02d}" for top in "abc" for number in range(12))
+
+    for is_first_listed in (True, False):
+
+        def answer(asked: Asked, is_first_listed: bool = is_first_listed) -> Answer:
+            prefix, start = asked.query.get("prefix", ""), asked.query.get("start-after", "")
+            delimiter, most = asked.query.get("delimiter", ""), int(asked.query.get("max-keys", "1000"))
+            found: list[str] = []
+            for key in keys:
+                rest = key[len(prefix) :]
+                name = prefix + rest.partition("/")[0] + "/" if delimiter and "/" in rest else key
+                if key.startswith(prefix) and (key if is_first_listed else name) > start and name not in found:
+                    found.append(name)
+            inside = "".join(
+                f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>"
+                if name.endswith("/")
+                else f"<Contents><Key>{name}</Key><LastModified>2026-11-21T05:00:00.000Z</LastModified>"
+                f"<ETag>e</ETag><Size>1</Size><StorageClass>STANDARD</StorageClass></Contents>"
+                for name in found[:most]
+            )
+            return document("ListBucketResult", f"<IsTruncated>false</IsTruncated>{inside}")
+
+        canned.answer = answer
+        for part in canned.bucket().find().partitions(n):
+            its_keys = [obj.key for obj in part]
+            text = part.tree(entries=50).text
+            assert [line.split()[-1] for line in text.splitlines() if line.endswith("/")][1:] == sorted({key[:2] for key in its_keys})
+            assert text.count(" 1 B") == len(its_keys)
