@@ -48,14 +48,16 @@ def parse_time(text: str) -> datetime:
 
 
 def as_utc(moment: str | datetime) -> datetime:
-    """A time from an answer, whether it is still text or was parsed by boto3, which leaves out the zone where the store does.
+    """Return a time from an answer, in UTC: it is still text, or was parsed by boto3.
+
+    boto3 leaves out the zone where the store does, keeps an offset that the store wrote, and uses the local zone for seconds since 1970.
 
     Raises:
         ValueError: The text is no time.
     """
     if isinstance(moment, str):
         return parse_time(moment)
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def _parse(text: str) -> datetime:

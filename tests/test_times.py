@@ -107,3 +107,14 @@ def test_an_event_with_any_form_of_iso_time_is_read() -> None:
             described = {"s3": {"bucket": {"name": "bkt"}, "object": {"key": "k"}}, "eventName": "ObjectCreated:Put", "eventTime": text}
             (event,) = s3.parse_event({"Records": [described]})
             assert event.time == moment, text
+
+
+@pytest.mark.parametrize(
+    "said", ["1795237200", "Sat, 21 Nov 2026 07:00:00 +0200", "2026-11-21T07:00:00+02:00", "Sat, 21 Nov 2026 05:00:00 GMT"]
+)
+@pytest.mark.parametrize("lane", [True, False])
+def test_last_modified_is_in_utc_however_the_header_is_written(canned: Canned, said: str, lane: bool) -> None:
+    canned.answer = lambda asked: (200, {"ETag": '"e"', "Last-Modified": said, "Content-Length": "1"}, b"x")
+    moment = canned.bucket(lane=lane)["k"].last_modified
+    assert moment.tzinfo is timezone.utc
+    assert moment == datetime(2026, 11, 21, 5, tzinfo=timezone.utc)
