@@ -65,6 +65,12 @@ _HTTP_DATE_LENGTH = len("Sat, 1 Nov 2026 11:29:39 GMT")
 _LINE_END = re.compile(r"[\r\n\0]")
 _ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<([A-Za-z][\w.-]*)")
 
+_NO_LENGTH = (
+    b"<Error><Code>IncompleteAnswer</Code><Message>the store answered 200 without Content-Length and without chunks: whether the body is "
+    b"whole cannot be told</Message></Error>"
+)
+
+
 
 class _Live(NamedTuple):
     """What exists once a connection was used in a process."""
@@ -441,7 +447,8 @@ class Connection:
             # urllib3 lets an answer pass that broke off among its headers: to boto3 it is a failure now, which it asks about again.
             if body is not None and hasattr(body, "close"):
                 body.close()
-            response_dict["status_code"], response_dict["body"] = 500, b""
+            told = _NO_LENGTH if operation_model.name == "GetObject" and not whole else b""
+            response_dict["status_code"], response_dict["body"] = 500, told
         elif response_dict.get("status_code", 0) // 100 == 4 and not operation_model.name.startswith("Head") and _broke_off(response_dict):
             # Which of several things is missing, say, stood in what is lost: boto3 would go by the status, and guess.
             response_dict["status_code"], response_dict["body"] = 500, b""
