@@ -26,7 +26,7 @@ import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import IO, Any, Literal, NamedTuple, cast
@@ -409,9 +409,26 @@ class BufferedObjectReader(io.BufferedReader):
         super().__init__(raw, buffer_size)
         self._lock = threading.RLock()  # held while the position is moved, never during a request
 
+    path: str
+
+    blocksize = 5 * 1024 * 1024
+    """The unit in which fsspec's block cache counts, as in fsspec's own files."""
+
     @property
     def size(self) -> int:
         return self.raw.size
+
+    @property
+    def closed(self) -> bool:
+        return super().closed
+
+    @closed.setter
+    def closed(self, value: bool) -> None:
+        """Take what fsspec's block cache sets after it has closed the file."""
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        """Fetch a range: the name under which fsspec's block cache looks for it."""
+        return self.raw.read_at(start, end - start)
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read ``size`` bytes, fewer only at the end; all the rest without a size. Requests: none to a few."""
@@ -744,14 +761,18 @@ class _Handled(NamedTuple):
     """
 
     attributes: dict[str, Any]
-    traceback_id: int
+    traceback: tuple[int, int, int] | None
 
     @classmethod
     def of(cls, error: BaseException) -> _Handled:
-        return cls(_dict_of(error), id(error.__traceback__))
+        traceback = error.__traceback__
+        # The instruction and the frame as well: the traceback is not held, so its address may be used again.
+        told = None if traceback is None else (id(traceback), traceback.tb_lasti, id(traceback.tb_frame))
+        return cls(_dict_of(error), told)
 
-    def is_same(self, other: _Handled) -> bool:
-        return self.attributes is other.attributes and self.traceback_id == other.traceback_id
+    def is_same(self, former: _Handled) -> bool:
+        """Whether this is the former exception, not raised again since: then its traceback is the former one, or was taken off."""
+        return self.attributes is former.attributes and self.traceback in (None, former.traceback)
 
 
 def _handled_now() -> list[_Handled]:
@@ -772,8 +793,16 @@ class ObjectWriter(io.BufferedIOBase):
     same way. Otherwise ``close()`` commits, unless it is called while an exception is being handled that was raised after the opening:
     then nothing is written, and a warning is logged. A file that is dropped unclosed leaves nothing.
 
-    Where ``close()`` cannot see the exception: a file opened in an ``except`` block, outside of ``with``, and closed in a ``finally``
-    after a bare ``raise`` in the same function. Use ``with`` there.
+    Where ``close()`` cannot see the exception, and commits what was written so far: a file opened in an ``except`` block, outside of
+    ``with``, and closed in a ``finally`` after a bare ``raise`` in the same function; a ``close`` that runs on another thread than the
+    exception, such as ``await asyncio.to_thread(file.close)`` in a ``finally``. Use ``with`` there, or call ``abort()``.
+
+    Where ``close()`` takes an exception for a new one, and gives up with a warning: a file opened in an ``except`` block and closed there
+    after the same exception was raised again and caught; or opened where its ``__context__`` had been set to None, and closed in the
+    outer handler. Use ``with`` there as well.
+
+    A TextIOWrapper around the file leaves out the byte order mark of UTF-16 and UTF-32, since the file is not seekable: open it in text
+    mode instead, with ``encoding``.
 
     It is a stream, and not seekable. A library that goes to and fro all the same before the first part is sent (HDF5 begins by
     asking for the end) gets a temporary file on the disk, which is sent at the close.
@@ -818,7 +847,9 @@ class ObjectWriter(io.BufferedIOBase):
         self._autocommit = autocommit
         self._is_given_up = False
         self._is_dropped = False
+        self.after_commit: Callable[[], object] = int  # called when the object may have changed; int() does nothing
         self._takes_text = False
+        self._pid = os.getpid()
         self._lock = threading.RLock()
         self._handled_at_open = _handled_now()
         self._write_id = conditional.new_write_id()
@@ -1027,7 +1058,9 @@ class ObjectWriter(io.BufferedIOBase):
         """Commit, unless an exception raised after the opening is being handled; inside a ``with`` block, leave that to the block's end.
 
         Raises:
-            S3Error: The object could not be written; nothing of it is there.
+            S3Error: The object could not be written. Nothing of it is there, except where the answer to the last request was lost
+                (``S3ConnectionError``, ``S3ServerError``, or ``outcome_unknown``): then the object may be there, whole, and a look at it
+                tells. There is never a part of it.
         """
         if self._is_over:
             super().close()
@@ -1076,8 +1109,8 @@ class ObjectWriter(io.BufferedIOBase):
     discard = abort
 
     def drop(self) -> None:
-        """Give up, and say so, because nobody holds the file any more."""
-        if not self._is_over:
+        """Give up, and say so, because nobody holds the file any more. In a forked child: nothing, the file is the parent's."""
+        if not self._is_over and self._pid == os.getpid():
             told = f"s3://{self._bucket_name}/{self.name} was not written: the file was dropped without being closed"
             logger.warning(told)
             self.abort()
@@ -1102,6 +1135,8 @@ class ObjectWriter(io.BufferedIOBase):
             except BaseException:
                 self.abort()
                 raise
+            finally:
+                self.after_commit()
             self._is_over = True
             self._handled_at_open.clear()
             self._buffer = bytearray()
@@ -1282,7 +1317,7 @@ class TextWriter(io.TextIOWrapper):
             super().__init__(cast("IO[bytes]", writer), encoding, errors, newline, line_buffering)
         finally:
             writer._takes_text = False
-        self._writer = writer
+        self._writer = self.writer = writer
         self.mode = mode  # type: ignore[misc]  # as the builtin does
 
     def __enter__(self) -> TextWriter:

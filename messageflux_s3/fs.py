@@ -283,8 +283,18 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             name = get_compression(path, compression)
             writer = cast(fileio.ObjectWriter, super().open(path, mode, block_size, cache_options, None, **kwargs))
             return writer if name is None else _CompressedWriter(writer, compr[name](writer, mode=mode.replace("b", "")))
-        if "b" in mode or compression is not None or self._intrans:
+        if "b" in mode or compression is not None:
             return super().open(path, mode, block_size, cache_options, compression, **kwargs)
+        if self._intrans and "r" not in mode:
+            action = fileio.write_action(mode)
+            told = {name: kwargs.pop(name, None) for name in ("encoding", "errors", "newline", "buffering")}
+            writer = cast(fileio.ObjectWriter, super().open(path, f"{action}b", block_size, cache_options, None, **kwargs))
+            try:
+                encoding = told["encoding"] or "utf-8"
+                return fileio.TextWriter(writer, encoding, told["errors"], told["newline"], told["buffering"] == 1, mode=mode)
+            except BaseException:
+                writer.abort()
+                raise
         return self._open(self._strip_protocol(path), mode, **kwargs)
 
     def _open(
@@ -296,13 +306,29 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         if not autocommit and "r" not in mode:
             mode = f"{fileio.write_action(mode)}b"  # "ba" is "ab"
             return cast("IO[Any]", fileio.ObjectWriter(self._connection, bucket_name, key, mode, autocommit=False, **kwargs))
-        return fileio.open_object(self._connection, bucket_name, key, mode, **kwargs)
+        file = fileio.open_object(self._connection, bucket_name, key, mode, **kwargs)
+        if isinstance(file, fileio.BufferedObjectReader):
+            file.path = path  # fsspec's caches look for it at the close
+        return file
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
-        """An object's content, or a range of it; negative numbers count from the end. Requests: 1 GET (1 HEAD more where they do)."""
+        """An object's content, or a range of it; negative numbers count from the end.
+
+        Requests:
+            1 GET (1 GET more where a number is negative)
+        """
         obj = self._object(path)
         if start is None and end is None:
             return cast(bytes, content.get(self._connection, obj.bucket_name, obj.key)[1])
+        first = start or 0
+        if first >= 0 and (end is None or end > first):
+            try:
+                with content.get_stream(self._connection, obj.bucket_name, obj.key, start=first, end=end)[1] as stream:
+                    return stream.read()
+            except S3Error as error:
+                if error.status == 416:
+                    return b""  # behind the end
+                raise
         with cast("io.RawIOBase", self.open(path, "rb", buffering=0)) as file:
             size = cast(fileio.ObjectReader, file).size
             first, last, _step = slice(start, end).indices(size)

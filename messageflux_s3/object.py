@@ -376,6 +376,8 @@ class S3Object:
         )
         if writes:
             self.reload()  # what is known is about to be wrong
+            writer = file.writer if isinstance(file, fileio.TextWriter) else cast(fileio.ObjectWriter, file)
+            writer.after_commit = self.reload  # what was read between the opening and the close is
         return file
 
     def _fetch(self) -> S3Object:

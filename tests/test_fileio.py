@@ -19,6 +19,7 @@ import sys
 import tarfile
 import threading
 import uuid
+import warnings
 import weakref
 import zipfile
 from collections.abc import Callable, Iterator
@@ -1732,3 +1733,60 @@ def test_a_read_that_is_interrupted_at_any_line_does_not_move_what_is_read_next(
         if not is_interrupted:
             return
     raise AssertionError("the read has more lines than were tried")
+
+
+@pytest.mark.parametrize("how", ["closed", "in a block", "text"])
+def test_a_file_opened_in_a_handler_is_written_after_the_traceback_was_taken_off(
+    quick: HttpStore, quick_object: s3.S3Object, how: str
+) -> None:
+    try:
+        raise ValueError("former")
+    except ValueError as error:
+        file = quick_object.open("w" if how == "text" else "wb")
+        error.__traceback__ = None
+        file.write("content" if how == "text" else b"content")
+        file.close()
+    assert quick_object.body == b"content"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_does_not_warn_of_a_file_that_its_parent_writes(quick_object: s3.S3Object) -> None:
+    file = quick_object.open("wb")
+    file.write(b"content")
+    child = os.fork()
+    if child == 0:  # pragma: no cover - in the child
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            del file
+            gc.collect()
+        os._exit(len([each for each in told if each.category is ResourceWarning]))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    file.close()
+    assert quick_object.reload().body == b"content"
+
+
+@pytest.mark.parametrize("mode", ["w", "wb"])
+def test_a_handle_read_while_its_file_is_open_shows_the_new_object_after_the_close(
+    quick: HttpStore, quick_object: s3.S3Object, mode: str
+) -> None:
+    quick_object.put(b"former")
+    with quick_object.open(mode) as file:
+        file.write("later" * 2 if mode == "w" else b"later" * 2)
+        assert (quick_object.size, quick_object.body) == (6, b"former")
+    assert (quick_object.size, quick_object.body) == (10, b"laterlater")
+
+
+def test_an_answer_without_a_length_says_so(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(asked: Asked) -> Answer:
+        return 200, {"ETag": '"e"', "Transfer-Encoding": "identity"}, b"content0\r\n\r\n"
+
+    canned.answer = answer
+    monkeypatch.setattr("canned._Handler.send_header", _without_transfer_encoding)
+    with pytest.raises(s3.S3ServerError, match="without Content-Length"):
+        canned.bucket(lane=False)["k"].body_stream.read()
+
+
+def _without_transfer_encoding(handler: Any, name: str, value: str) -> None:
+    if name != "Transfer-Encoding":
+        BaseHTTPRequestHandler.send_header(handler, name, value)

@@ -16,7 +16,7 @@ from typing import Any
 
 import fsspec
 import pytest
-from canned import Canned, refusal
+from canned import Answer, Asked, Canned, content_of, refusal
 from fsspec.tests import abstract
 from servers import Server
 
@@ -654,3 +654,57 @@ def test_a_copied_file_keeps_its_attributes(fs: MessagefluxS3FileSystem, s3_buck
         head = (obj.content_type, obj.metadata, dict(obj.tags.get()), obj.reload().storage_class)
         assert head == ("text/x", {"m": "1"}, {"t": "1"}, "STANDARD_IA")
     assert not fs.exists(f"{s3_bucket.name}/k")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("mode", ["w", "a"])
+def test_text_written_in_a_transaction_has_the_byte_order_mark_of_the_builtin(
+    moto_bucket: s3.S3Bucket, tmp_path: Path, mode: str, encoding: str
+) -> None:
+    fs = MessagefluxS3FileSystem(moto_bucket.store)
+    local = tmp_path / "f"
+    local.write_bytes("ab".encode(encoding))
+    moto_bucket.put_object("f", "ab".encode(encoding))
+    with local.open(mode, encoding=encoding) as file:
+        file.write("cd")
+    with fs.transaction:
+        with fs.open(f"{moto_bucket.name}/f", mode, encoding=encoding) as file:
+            file.write("cd")
+        assert moto_bucket["f"].body == "ab".encode(encoding)
+    assert moto_bucket["f"].body == local.read_bytes()
+    with pytest.raises(ZeroDivisionError), fs.transaction:
+        with fs.open(f"{moto_bucket.name}/f", "w") as file:
+            file.write("gone")
+        raise ZeroDivisionError
+    assert moto_bucket["f"].body == local.read_bytes()
+
+
+def test_read_block_and_the_block_cache_read_an_object(moto_bucket: s3.S3Bucket, tmp_path: Path) -> None:
+    lines = b"".join(b"%06d\n" % number for number in range(30_000))
+    moto_bucket.put_object("lines", lines)
+    fs = MessagefluxS3FileSystem(moto_bucket.store)
+    path = f"{moto_bucket.name}/lines"
+    assert fs.read_block(path, 70_001, 20, delimiter=b"\n") == lines[70_007:70_028]
+    assert fs.read_block(path, 209_990, 100) == lines[209_990:]
+    cached = fsspec.filesystem("blockcache", fs=fs, cache_storage=str(tmp_path))
+    with cached.open(path) as file:
+        assert file.size == len(lines)
+        file.seek(100_000)
+        assert file.read(100) == lines[100_000:100_100]
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(200_000, 200_100), (10, None), (None, 150_000), (299_000, 400_000), (400_000, None), (300_000, 300_001)],
+)
+def test_a_range_of_a_file_takes_one_get(canned: Canned, start: int | None, end: int | None) -> None:
+    body = bytes(range(250)) * 1200
+
+    def answer(asked: Asked) -> Answer:
+        first = int(asked.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        return refusal(416, "InvalidRange") if first >= len(body) else content_of(asked, body)
+
+    canned.answer = answer
+    fs = MessagefluxS3FileSystem(canned.connect())
+    assert fs.cat_file("bkt/k", start, end) == body[start:end]
+    assert len(canned.asked) == 1
