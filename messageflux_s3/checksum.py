@@ -18,7 +18,8 @@ from typing import Any
 
 from . import etags
 from .connection import Connection
-from .errors import S3ChecksumError, S3Error
+from .errors import S3AccessDenied, S3ChecksumError, S3Error
+from .keys import MAX_KEY_BYTES
 
 logger = logging.getLogger("messageflux_s3")
 
@@ -282,11 +283,12 @@ def call(connection: Connection, operation: str, parameters: Mapping[str, Any], 
         The store's answer.
 
     Raises:
-        S3ChecksumError: Something else arrived than was sent.
+        S3ChecksumError: Something else arrived than was sent. Where that cannot be looked up (for want of the right to read, say), a
+            warning is logged: the MD5 that was sent along is what the store had to compare.
 
     Requests:
         1; where the etag is another MD5, once a bucket also 1 GET of what was written, or for a part 1 PUT, 1 GET and 1 DELETE of a
-        scratch object below ``.mfs3-probe/``, which find out what the bucket's etags are
+        scratch object beside the key, which find out what the bucket's etags are
     """
     body = parameters["Body"]
     if not is_wanted(connection, parameters):
@@ -297,10 +299,14 @@ def call(connection: Connection, operation: str, parameters: Mapping[str, Any], 
     ours, theirs = digest.hexdigest(), known_md5(connection, bucket_name, answer)
     if theirs is None or theirs == ours or encrypted or is_encrypted(parameters):
         return answer
-    if operation == "PutObject" and _is_stored(connection, bucket_name, key, theirs, ours):
-        _learn(connection, bucket_name, key)
-        return answer
-    if operation == "UploadPart" and _has_other_etags(connection, bucket_name):
+    # The write is done. Never report it as failed for the reason that it may not, or cannot just now, be looked at.
+    if operation == "PutObject":
+        has_other_etags = _look_at_written(connection, bucket_name, key, theirs, ours)
+    else:
+        has_other_etags = _has_other_etags(connection, bucket_name, key)
+    if has_other_etags is None:
+        _warn_unchecked(connection, bucket_name, key)
+    if has_other_etags in (True, None):
         return answer
     raise _error(
         operation, bucket_name, key,
@@ -355,36 +361,77 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
     os.register_at_fork(after_in_child=_begin_anew_in_child)
 
 
-def _has_other_etags(connection: Connection, bucket_name: str) -> bool:
-    """Find out whether the bucket's etags are no MD5s by writing a scratch object. A part cannot be read back before it is an object.
+def _look_at_written(connection: Connection, bucket_name: str, key: str, theirs: str, ours: str) -> bool | None:
+    """Return whether the bucket's etags are no MD5s, from what was just written; None where it cannot be read."""
+    try:
+        if not _is_stored(connection, bucket_name, key, theirs, ours):
+            return False
+    except S3Error as error:
+        logger.info("s3://%s/%s could not be read back: %s", bucket_name, key, error)
+        return None
+    _learn(connection, bucket_name, key)
+    return True
+
+
+def _warn_unchecked(connection: Connection, bucket_name: str, key: str) -> None:
+    fact = f"etags_not_looked_up:{bucket_name}"
+    with _finding_out:
+        is_first = not connection.recall(fact)
+        connection.remember(fact, True)
+    if is_first:
+        logger.warning(
+            "the ETag of s3://%s/%s is not the MD5 of what was sent, and what was written could not be read back to compare it; "
+            "an MD5 was sent along for the store to compare",
+            bucket_name, key,
+        )  # fmt: skip
+
+
+def _has_other_etags(connection: Connection, bucket_name: str, key: str) -> bool | None:
+    """Find out whether the bucket's etags are no MD5s by writing a scratch object beside a key, where the same rights hold.
+
+    A part cannot be read back before it is an object.
+
+    Returns:
+        None where the scratch object cannot be written or read.
 
     Requests:
         1 PUT, 1 GET where the etag is no MD5, 1 DELETE
     """
+    prefix = key[: key.rfind("/") + 1].encode()[: MAX_KEY_BYTES - 32].decode("utf-8", "ignore")
+    denied = f"etags_may_not_be_looked_up:{bucket_name}/{prefix}"
     with _finding_out:
         if are_no_md5s(connection, bucket_name):
             return True
-        key = f"{SCRATCH_PREFIX}{secrets.token_hex(8)}"
+        if connection.recall(denied):
+            return None
+        scratch = f"{prefix}mfs3-probe-{secrets.token_hex(8)}"
         body = secrets.token_bytes(32)
         ours = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        found: bool | None = False
         try:
-            answer = connection.call("PutObject", Bucket=bucket_name, Key=key, Body=body)
+            answer = connection.call("PutObject", Bucket=bucket_name, Key=scratch, Body=body)
         except S3Error as error:
-            logger.info("s3://%s/%s could not be written to find out what the ETags of this bucket are: %s", bucket_name, key, error)
-            return False
+            logger.info("s3://%s/%s could not be written to find out what the ETags of this bucket are: %s", bucket_name, scratch, error)
+            if isinstance(error, S3AccessDenied):
+                connection.remember(denied, True)
+            return None
         try:
-            found = md5_of(answer)
-            if found is not None and found != ours and _is_stored(connection, bucket_name, key, found, ours):
-                _learn(connection, bucket_name, key)
+            theirs = md5_of(answer)
+            if theirs is not None and theirs != ours and _is_stored(connection, bucket_name, scratch, theirs, ours):
+                _learn(connection, bucket_name, scratch)
+                found = True
         except S3Error as error:
-            logger.info("s3://%s/%s could not be read back: %s", bucket_name, key, error)
+            logger.info("s3://%s/%s could not be read back: %s", bucket_name, scratch, error)
+            if isinstance(error, S3AccessDenied):
+                connection.remember(denied, True)
+            found = None
         finally:
             version = {"VersionId": answer["VersionId"]} if answer.get("VersionId") else {}
             try:
-                connection.call("DeleteObject", Bucket=bucket_name, Key=key, **version)
+                connection.call("DeleteObject", Bucket=bucket_name, Key=scratch, **version)
             except S3Error as error:
-                logger.warning("a scratch object may be left at s3://%s/%s", bucket_name, key, exc_info=error)
-        return are_no_md5s(connection, bucket_name)
+                logger.warning("a scratch object may be left at s3://%s/%s", bucket_name, scratch, exc_info=error)
+        return found
 
 
 def is_other(connection: Connection, bucket_name: str, headers: Mapping[str, str], body: bytes) -> bool:

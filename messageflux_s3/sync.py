@@ -228,7 +228,7 @@ def plan_to_store(
     _check_compare(compare)
     wanted = _matcher(include, exclude)
     prefix = folder_prefix(prefix)
-    folder = Path(os.path.abspath(folder))  # the plan may be applied after a change of the current directory
+    folder = Path(folder).absolute()  # the plan may be applied after a change of the current directory
     passed_over: set[str] = set()
     files = keys_of_folder(folder, prefix, wanted, passed_over)
     remote = {entry.key: entry for entry in objects_below(connection, bucket_name, prefix)}
@@ -274,7 +274,7 @@ def plan_to_folder(
         _check_compare(compare)
     wanted = _matcher(include, exclude)
     prefix = folder_prefix(prefix)
-    root = Path(os.path.abspath(folder))  # the plan may be applied after a change of the current directory
+    root = Path(folder).absolute()  # the plan may be applied after a change of the current directory
     if root.exists() and not root.is_dir():
         raise FileExistsError(17, "a file is in the way of the folder", str(root))
     found = objects_below(connection, bucket_name, prefix) if objects is None else objects
