@@ -39,7 +39,7 @@ def file_for(target: str | os.PathLike[str], key: str) -> Path:
     """Return the file that a download of a key to a target writes: in a folder, the file named after the key's last part.
 
     Args:
-        target: A file; or a folder, which exists or is written with a separator at its end.
+        target: A file; or a folder, which exists or is written with a separator (or ``.``) at its end.
         key: The key.
 
     Raises:
@@ -49,7 +49,7 @@ def file_for(target: str | os.PathLike[str], key: str) -> Path:
     if not text:
         raise ValueError("path is empty; give the path of a file, or of a folder ('.' is the current one)")
     path = Path(target)
-    if path.is_dir() or text.endswith(("/", os.sep)):
+    if path.is_dir() or text.endswith(("/", os.sep)) or os.path.split(text)[1] in (".", ".."):
         return path.joinpath(*file_name(key).split("/"))
     return path
 

@@ -292,7 +292,11 @@ def plan_to_folder(
         if other is not entry:
             what = f"several versions of the key {entry.key!r}" if other.key == entry.key else f"the keys {other.key!r} and {entry.key!r}"
             raise S3InvalidName(f"{what} would fall on one file here; download them one by one", key=entry.key)
-    _refuse_collisions({path: entry.key for path, entry in paths.items()}, ignore_case=ignores_case(root))
+    keys = {path: entry.key for path, entry in paths.items()}
+    try:
+        _refuse_collisions(keys, ignore_case=True)
+    except S3InvalidName:  # only now is it tried out with a file whether the case of letters counts: a plan should change nothing
+        _refuse_collisions(keys, ignore_case=ignores_case(root))
     here = local_files(root) if root.is_dir() and (delete or compare is not None) else {}
     reasons: dict[str, str | None] = {}
     if compare is not None:

@@ -439,3 +439,16 @@ def test_resumed_download_does_not_mix_the_bytes_of_two_stores(canned: Canned, t
             canned.bucket().download_file("k", tmp_path / "t", resume=True)
         other.bucket().download_file("k", tmp_path / "t", resume=True)
     assert (tmp_path / "t").read_bytes() == b"B" * size
+
+
+def test_download_to_a_path_that_ends_in_a_dot_goes_into_the_folder(canned: Canned, tmp_path: Path) -> None:
+    canned.answer = Strange(strong, {"a/k": b"1"})
+    canned.bucket().download_file("a/k", f"{tmp_path}/new/.")
+    assert tree(tmp_path) == {"new/k": b"1"}
+
+
+def test_dry_run_changes_nothing_in_the_folder(canned: Canned, tmp_path: Path) -> None:
+    canned.answer = Strange(strong, {"p/k": b"1"})
+    os.utime(tmp_path, (1e9, 1e9))
+    canned.bucket().sync_to_folder("p", tmp_path, delete=True, dry_run=True)
+    assert tmp_path.stat().st_mtime == 1e9
