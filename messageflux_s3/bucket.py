@@ -979,8 +979,8 @@ class S3Bucket:
         Args:
             prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
             folder: The folder; made where it is missing.
-            delete: Whether files without an object are deleted, once everything else has arrived. A file that was written since the plan
-                was made is kept, and a failure says so.
+            delete: Whether files without an object are deleted, once everything else has arrived. A file that was written, or has got an
+                object, since the plan was made is kept, and a failure says so.
             dry_run: Whether only to plan; ``plan.apply()`` does it.
             compare: As for ``sync_from_folder``.
             include: Globs over what follows the prefix; only these are copied or deleted.
@@ -996,7 +996,7 @@ class S3Bucket:
 
         Requests:
             1 per 1,000 keys, 1 GET per object that changed, and 1 or 2 HEADs for each file whose etag alone does not show that it is the
-            same
+            same (for parts of unequal sizes 1 HEAD per part); to delete, 1 per 1,000 keys that begin as those of the deleted files do
         """
         plan = sync.plan_to_folder(
             self._connection, self._name, prefix, folder, delete=delete, compare=compare, include=include, exclude=exclude

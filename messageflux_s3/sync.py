@@ -223,7 +223,8 @@ def plan_to_store(
     """What makes the prefix like the folder.
 
     Requests:
-        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose etag alone does not show that it is the same
+        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose etag alone does not show that it is the same (for parts of
+        unequal sizes 1 HEAD per part); once a bucket 1 GET where recorded MD5s and etags disagree
     """
     _check_compare(compare)
     wanted = _matcher(include, exclude)
@@ -268,7 +269,8 @@ def plan_to_folder(
         S3InvalidName: Two keys would fall on one file, or one needs a folder where another is a file; both are named.
 
     Requests:
-        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose etag alone does not show that it is the same
+        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose etag alone does not show that it is the same (for parts of
+        unequal sizes 1 HEAD per part); once a bucket 1 GET where recorded MD5s and etags disagree
     """
     if compare is not None:
         _check_compare(compare)
