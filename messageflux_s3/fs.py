@@ -471,8 +471,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         source, target = self._object(path1), self._object(path2)
         try:
             copying.copy(source._place(), target._place())
-        except S3NoSuchItem:
-            if not self.isdir(path1):
+        except S3NoSuchItem as error:
+            if error.operation != "HeadObject" or not self.isdir(path1):  # after the HEAD: an object that was deleted meanwhile
                 raise
 
     def copy(
@@ -482,7 +482,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
         Raises:
             ValueError: A folder into itself, two objects onto one, or onto an object that is to be copied as well; nothing was copied.
-            FileNotFoundError: There is nothing.
+            FileNotFoundError: There is nothing. What is deleted during a recursive copy is passed over unless ``on_error="raise"``.
+            S3NoSuchBucket: The bucket of the target is missing.
 
         Requests:
             those of looking, and 1 HEAD and 1 COPY per object
@@ -490,7 +491,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         for source, target in self._pairs(path1, path2, recursive, maxdepth):
             try:
                 self.cp_file(source, target, **kwargs)
-            except FileNotFoundError:
+            except S3NoSuchItem:  # a missing bucket is an error of the whole copy
                 if on_error == "raise" or (on_error is None and not recursive):
                     raise
 
@@ -534,8 +535,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             return copying.begin_move(
                 self.store.bucket(source_bucket).object(source_key)._place(), self.store.bucket(target_bucket).object(target_key)._place()
             )
-        except S3NoSuchItem:
-            if not self.isdir(source):
+        except S3NoSuchItem as error:
+            if error.operation != "HeadObject" or not self.isdir(source):
                 raise
             return None
 

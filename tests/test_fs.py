@@ -16,7 +16,7 @@ from typing import Any
 
 import fsspec
 import pytest
-from canned import Answer, Asked, Canned, content_of, refusal
+from canned import Answer, Asked, Canned, content_of, document, refusal
 from fsspec.tests import abstract
 from servers import Server
 
@@ -708,3 +708,28 @@ def test_a_range_of_a_file_takes_one_get(canned: Canned, start: int | None, end:
     fs = MessagefluxS3FileSystem(canned.connect())
     assert fs.cat_file("bkt/k", start, end) == body[start:end]
     assert len(canned.asked) == 1
+def test_a_recursive_copy_to_a_missing_bucket_is_an_error(s3_store: s3.S3Store, s3_bucket: s3.S3Bucket) -> None:
+    """Only objects that were deleted meanwhile may be passed over."""
+    s3_bucket.put_object("d/x", b"1")
+    fs = MessagefluxS3FileSystem(s3_store)
+    for on_error in (None, "ignore"):
+        with pytest.raises(s3.S3NoSuchBucket):
+            fs.copy(f"{s3_bucket.name}/d", "no-such-bucket-here/d", recursive=True, on_error=on_error)
+
+
+@pytest.mark.parametrize("way", ["cp_file", "mv"])
+def test_an_object_deleted_during_its_copy_is_missed_beside_a_folder_of_its_name(canned: Canned, way: str) -> None:
+    """The folder ``d`` does not stand for the object ``d``, which the HEAD has shown."""
+
+    def serve(asked: Asked) -> Answer:
+        if asked.method == "HEAD" and not any(earlier.method == "PUT" for earlier in canned.asked):
+            return content_of(asked, b"x") if asked.key in ("d", "") else refusal(404, "NoSuchKey")
+        if asked.method == "GET":
+            found = "<Key>d/x</Key><LastModified>2026-11-21T05:00:00Z</LastModified><ETag>e</ETag><Size>1</Size>"
+            return document("ListBucketResult", f"<Contents>{found}</Contents>")
+        return refusal(404, "NoSuchKey")
+
+    canned.answer = serve
+    fs = MessagefluxS3FileSystem(canned.connect())
+    with pytest.raises(s3.S3NoSuchItem):
+        getattr(fs, way)("bkt/d", "bkt/copy")
