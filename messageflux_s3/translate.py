@@ -7,6 +7,7 @@ manager in which every call that leaves the process stands. Nothing here knows w
 from __future__ import annotations
 
 import http.client
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -151,6 +152,9 @@ _WRONG_ARGUMENTS = (
     botocore.exceptions.UnknownParameterError,
 )
 
+_USER_INFO = re.compile(r"//[^\s'\"<>]*@")
+_HEADER = re.compile(r"(Invalid header (?:value|name)) b?(['\"]).*\2", re.DOTALL)  # as http.client words it
+
 _RETRYABLE = (S3ConnectionError, S3Throttled, S3ServerError)
 _RETRYABLE_CODES = (
     "ConditionalRequestConflict", "OperationAborted", "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch",
@@ -245,11 +249,11 @@ def translate(error: BaseException, operation: str | None, bucket: str | None, k
         if inner is not None and (known := translate(inner, operation, bucket, key)) is not None:
             return known
     if isinstance(error, _WRONG_ARGUMENTS) and not _is_about_an_answer(error):
-        return ValueError(f"{_what(operation, bucket, key)}: {error}")
+        return ValueError(f"{_what(operation, bucket, key)}: {_masked(str(error))}")
     for cls, ours in BY_EXCEPTION:
         if isinstance(error, cls):
             return ours(
-                f"{_what(operation, bucket, key)}: {_explain(error)}",
+                f"{_what(operation, bucket, key)}: {_masked(_explain(error))}",
                 operation=operation,
                 bucket=bucket,
                 key=key,
@@ -257,14 +261,14 @@ def translate(error: BaseException, operation: str | None, bucket: str | None, k
             )
     if _is_about_an_answer(error):
         return S3ConnectionError(
-            f"{_what(operation, bucket, key)}: nobody can make sense of the answer ({type(error).__name__}: {error})",
+            f"{_what(operation, bucket, key)}: nobody can make sense of the answer ({type(error).__name__}: {_masked(str(error))})",
             operation=operation,
             bucket=bucket,
             key=key,
             retryable=True,
         )
     if isinstance(error, (botocore.exceptions.BotoCoreError, boto3.exceptions.Boto3Error)):
-        return S3Error(f"{_what(operation, bucket, key)}: {error}", operation=operation, bucket=bucket, key=key)
+        return S3Error(f"{_what(operation, bucket, key)}: {_masked(str(error))}", operation=operation, bucket=bucket, key=key)
     return None
 
 
@@ -281,6 +285,11 @@ def _is_about_an_answer(error: BaseException) -> bool:
             return True
         trace = trace.tb_next
     return False
+
+
+def _masked(text: str) -> str:
+    """Return the text of an exception from below without what may be a secret: users and passwords in URLs, values of headers."""
+    return _HEADER.sub(r"\1 (not shown)", _USER_INFO.sub("//***@", text))
 
 
 def _explain(error: BaseException) -> str:

@@ -13,6 +13,7 @@ import botocore.exceptions
 import pytest
 import urllib3.exceptions
 from botocore.exceptions import ClientError
+from canned import Canned
 from proxy import Fault, run_proxy, scripted
 from servers import Server
 
@@ -376,3 +377,34 @@ def test_an_error_that_broke_off_is_not_guessed_from_its_status(fault: Fault, mo
         proxy.restart(scripted({("GET", "?lifecycle"): [fault]}))
         with pytest.raises((s3.S3ServerError, s3.S3ConnectionError)):
             moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=1).bucket(moto_bucket.name).lifecycle.get()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Invalid header value b'a\\nSEKRET'",
+        'Invalid header value b"a\\n\'SEKRET"',
+        'Failed to connect to proxy URL: "socks5://user:SEKRET@h:1"',
+        "Failed to connect to proxy URL: http://user:SEK/SEKRET@h:1",
+    ],
+)
+@pytest.mark.parametrize("kind", ["http", "proxy", "botocore"])
+def test_no_secret_of_a_lower_layer_is_shown(text: str, kind: str) -> None:
+    """What is masked are values of headers, and users with their passwords in URLs."""
+    error: Exception = {
+        "http": botocore.exceptions.HTTPClientError(error=ValueError(text)),
+        "proxy": botocore.exceptions.ProxyConnectionError(proxy_url=text, error=text),
+        "botocore": boto3.exceptions.Boto3Error(text),
+    }[kind]
+    translated = translate(error, "GetObject", "b", "k")
+    assert translated is not None and "SEKRET" not in str(translated) and "s3://b/k" in str(translated)
+
+
+def test_a_token_with_a_line_end_is_not_shown(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The HTTP library refuses the header, and quotes it."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ACCESSKEY01")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRETKEY0123456")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "a\nSEKRET")
+    with pytest.raises(s3.S3Error) as caught:
+        s3.connect(canned.endpoint_url, region="us-east-1", max_attempts=1).bucket("bkt").get_object("k")
+    assert "SEKRET" not in str(caught.value)
