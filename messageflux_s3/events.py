@@ -41,6 +41,9 @@ EventKind = Literal[
 MAX_ENVELOPES = 8
 """So many wrappings around one another are peeled; the deepest in use, SNS in SQS in Lambda, takes four."""
 
+_MOST_MESSAGES = 100_000
+"""Envelopes and messages that are looked at in one message; the largest in use, a Lambda batch of SQS, has 10,000 records."""
+
 # S3 notifications (AWS, MinIO, Ceph): the word before the first colon. EventBridge: detail-type. R2: action.
 _KINDS: dict[str, EventKind] = {
     "ObjectCreated": "created",
@@ -253,7 +256,7 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-class _TooManyEnvelopes(ValueError):
+class _TooLarge(ValueError):
     """Ends the reading at once: a dict may contain itself, many times at each level."""
 
 
@@ -264,6 +267,7 @@ class _Reading:
         self.ceph_keys_encoded = ceph_keys_encoded
         self.events: list[ObjectEvent] = []
         self.broken: list[str] = []
+        self._left = _MOST_MESSAGES
 
     def summary(self) -> str:
         """What is wrong, as the text of one error; the first three records in full."""
@@ -283,8 +287,11 @@ class _Reading:
         Raises:
             ValueError: It cannot be read. What is wrong with one of several is kept in ``broken`` instead.
         """
+        self._left -= 1
+        if self._left < 0:
+            raise _TooLarge(f"message contains more than {_MOST_MESSAGES:,} envelopes and messages")
         if envelopes_left == 0:
-            raise _TooManyEnvelopes(f"message lies in more than {MAX_ENVELOPES} envelopes")
+            raise ValueError(f"message lies in more than {MAX_ENVELOPES} envelopes")
         if isinstance(message, (bytes, bytearray, memoryview, str)):
             message = load_json(message)
         if not isinstance(message, Mapping):
@@ -312,7 +319,7 @@ class _Reading:
                     self.events.extend(_notification(message, self.ceph_keys_encoded))
                 elif isinstance(message, Mapping) or name.endswith("Messages"):  # text in Records is no record
                     self.read(message, place, envelopes_left - 1)
-            except _TooManyEnvelopes:
+            except _TooLarge:
                 raise
             except ValueError as error:
                 self.broken.append(f"{place}{error}")
@@ -320,6 +327,8 @@ class _Reading:
 
 def _is_record(message: Mapping[str, Any]) -> bool:
     """Return whether this is a record of an S3 notification by itself, such as ``event.raw``."""
+    if "s3" in message and "eventName" in message and "eventVersion" in message:
+        return True  # what is under "s3" is broken otherwise, and is to be named as such
     content = message.get("s3")
     return isinstance(content, Mapping) and "bucket" in content and ("object" in content or "eventName" in message)
 
@@ -489,5 +498,7 @@ def _shown(value: Any) -> str:
     """A value of a stranger, short enough for an error message."""
     if isinstance(value, (Mapping, list, tuple)):
         return f"a {type(value).__name__}"
+    if isinstance(value, str) and ("://" in value or "x-amz-" in value.lower()):
+        return "a URL or part of one"  # a presigned URL is a secret
     text = repr(value[:80] if isinstance(value, str) else value)
     return text if len(text) <= 100 else text[:100] + "…"

@@ -487,3 +487,42 @@ def test_records_that_contain_themselves_end() -> None:
     itself["Records"] = [itself] * 100
     with pytest.raises(ValueError, match="envelopes"):
         parse_event(itself)
+
+
+_GOOD = {"eventVersion": "2.1", "eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "inbox"}, "object": {"key": "k"}}}
+
+
+def test_a_record_in_too_many_envelopes_costs_no_other() -> None:
+    """It is named as broken; the record after it is read."""
+    deep = json.dumps({"Records": [_GOOD]})
+    for _ in range(9):
+        deep = json.dumps({"Type": "Notification", "Message": deep})
+    good = json.dumps({"Records": [_GOOD]})
+    with pytest.raises(ValueError, match=r"Records\[0\]: message lies in more than 8 envelopes") as caught:
+        s3.parse_event({"Records": [{"messageId": "0", "body": deep}, {"messageId": "1", "body": good}]})
+    assert [event.key for event in caught.value.events] == ["k"]  # type: ignore[attr-defined]
+
+
+def test_a_message_that_contains_itself_many_times_ends() -> None:
+    """Every level would multiply the work."""
+    records: list[Any] = [_GOOD]
+    message = {"Records": records}
+    records.extend([message] * 100)
+    with pytest.raises(ValueError, match="more than"):
+        s3.parse_event(message)
+
+
+@pytest.mark.parametrize("content", [None, [], "inbox", {"bucket": {"name": "inbox"}}])
+def test_a_single_broken_record_is_an_error_as_it_is_among_others(content: Any) -> None:
+    """An empty list would say that the message is about no object."""
+    for message in ({**_GOOD, "s3": content}, {"Records": [{**_GOOD, "s3": content}]}):
+        with pytest.raises(ValueError, match=r"s3 must be an object|object must be an object"):
+            s3.parse_event(message)
+
+
+def test_no_signature_of_a_url_is_shown() -> None:
+    """Somebody put a presigned URL where a bucket's name belongs."""
+    url = "https://h/?X-Amz-Signature=SEKRET"
+    with pytest.raises(ValueError) as caught:
+        s3.parse_event({"Records": [{**_GOOD, "s3": {"bucket": {"name": url}, "object": {"key": "k"}}}]})
+    assert "SEKRET" not in str(caught.value)
