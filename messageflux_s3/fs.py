@@ -478,7 +478,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def copy(
         self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, on_error: str | None = None, **kwargs: Any
     ) -> None:
-        """Copy objects; arguments as fsspec has them. Onto itself, nothing happens.
+        """Copy objects; arguments as fsspec has them. Onto itself, nothing happens; nor does a folder without ``recursive``, as in fsspec.
 
         Raises:
             ValueError: A folder into itself, two objects onto one, or onto an object that is to be copied as well; nothing was copied.
@@ -504,6 +504,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Raises:
             ValueError: A folder into itself, two objects onto one, or onto an object that is to be moved as well; nothing was moved.
             FileNotFoundError: There is nothing.
+            IsADirectoryError: The path is a folder or a bucket, and ``recursive`` is not set; nothing was moved.
             S3ObjectChanged: An object was written while it was being moved: it was not deleted.
             S3BucketNotEmpty: A bucket moved as a whole has something left that no path names; it was not deleted.
             S3Error: A copy failed: nothing was deleted. A deletion failed: the copies are there, and so is what was not deleted yet.
@@ -512,6 +513,11 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             those of looking, and per object those of ``obj.move_to()``
         """
         pairs = self._pairs(path1, path2, recursive, maxdepth)
+        if not pairs and not recursive and isinstance(path1, (str, os.PathLike)) and isinstance(path2, (str, os.PathLike)):
+            source, target = self._strip_protocol(path1), self._strip_protocol(path2)
+            is_itself = source in (target, f"{target}/{source.rpartition('/')[2]}")
+            if not is_itself and (not has_magic(source) or self._is_object(source)):
+                self._refuse_folder(source)
         if recursive and maxdepth is None:
             pairs += self._markers_of(pairs)
         moves = [begun for source, target in pairs if (begun := self._begin_move(source, target)) is not None]
@@ -553,7 +559,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             given = os.fspath(path1) if is_single else ""
             if is_single and not isinstance(path2, list) and self._strip_protocol(given) == self._strip_protocol(path2):
                 return []
-            sources = self.expand_path(path1, recursive=recursive, maxdepth=maxdepth)
+            sources = self._expanded(path1, recursive, maxdepth)
             if is_single and (not recursive or maxdepth is not None):
                 sources = [source for source in sources if not self.isdir(source)]
             if not sources:
@@ -562,7 +568,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 targets = self._strip_protocol(path2)
             else:
                 target = os.fspath(path2)
-                is_pattern = has_magic(given)
+                is_pattern = has_magic(given) and self._strip_protocol(given) not in sources
                 is_into = not is_pattern and not given.endswith("/") and (target.endswith("/") or self.isdir(target))
                 exists = is_single and (is_into or (is_pattern and len(sources) == 1))
                 targets = other_paths(sources, self._strip_protocol(target), exists=exists, flatten=not is_single)
@@ -571,6 +577,24 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         pairs = list(dict.fromkeys(zip(sources, targets, strict=True)))
         self._check_apart(pairs, recursive)
         return [(source, target) for source, target in pairs if source != target]
+
+    def _expanded(self, path: Any, recursive: bool, maxdepth: int | None) -> list[str]:
+        """Expand paths by fsspec's own rules, but take a path that names an object for that object, not for a pattern.
+
+        Requests:
+            those of ``expand_path``, and 1 HEAD per path that looks like a pattern
+        """
+        given = [self._strip_protocol(each) for each in ([path] if isinstance(path, (str, os.PathLike)) else path)]
+        literal = {each for each in given if has_magic(each) and self._is_object(each)}
+        others = [each for each in given if each not in literal]
+        found = set(self.expand_path(others, recursive=recursive, maxdepth=maxdepth)) if others or not literal else set()
+        for each in literal if recursive else ():
+            found.update(self.find(each, maxdepth=maxdepth, withdirs=True))
+        return sorted(found | literal)
+
+    def _is_object(self, path: str) -> bool:
+        bucket_name, key = self._split(path)
+        return bool(key) and self.store.bucket(bucket_name).object(key).exists()
 
     def _check_apart(self, pairs: list[tuple[str, str]], recursive: bool) -> None:
         sources, seen = {source for source, _ in pairs}, dict[str, str]()
@@ -593,6 +617,11 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                     found.append((marker, f"{targets[marker[:-1]]}/"))
         return found
 
+    def _refuse_folder(self, path: str) -> None:
+        """Raise an error for a folder or a bucket, and for a path where there is nothing."""
+        if self.info(path)["type"] == "directory":
+            raise IsADirectoryError(f"{path!r} is a folder: recursive=True takes it with everything in it; nothing was changed")
+
     def _below(self, root: str) -> Iterator[str]:
         """Every key under a folder as a path, the markers of folders among them. Requests: 1 per 1,000 keys."""
         bucket_name, key = self._split(root)
@@ -614,14 +643,19 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
         """Delete objects, folders with everything in them and their markers (``folder/``), or buckets.
 
+        A path that names an object is that object, though it looks like a pattern (``x[1].txt``).
+
         Raises:
             FileNotFoundError: There is nothing.
+            IsADirectoryError: The path is a folder or a bucket, and ``recursive`` is not set; nothing was deleted.
 
         Requests:
             those of looking, with ``recursive`` 1 listing more per folder; and 1 per 1,000 objects (1 per object where the store has no
             bulk delete)
         """
-        expanded = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
+        expanded = self._expanded(path, recursive, maxdepth)
+        if not recursive and isinstance(path, (str, os.PathLike)) and expanded == [self._strip_protocol(path)]:
+            self._refuse_folder(expanded[0])  # also where there is nothing: S3 deletes what is not there without a word
         keys: dict[str, set[str]] = {}
         for bucket_name, key in map(self._split, expanded):
             if key:
@@ -631,8 +665,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 for found in self._below(root):
                     bucket_name, _, key = found.partition("/")
                     keys.setdefault(bucket_name, set()).add(key)
-        if not recursive and len(expanded) == 1 and keys:
-            self.info(expanded[0])  # S3 deletes what is not there without a word
+        if not recursive and len(expanded) == 1 and keys and not isinstance(path, (str, os.PathLike)):
+            self.info(expanded[0])
         for bucket_name, its_keys in keys.items():
             self.store.bucket(bucket_name).delete_objects(sorted(its_keys, reverse=True))  # a folder's name after what is in it
         if recursive:

@@ -733,3 +733,31 @@ def test_an_object_deleted_during_its_copy_is_missed_beside_a_folder_of_its_name
     fs = MessagefluxS3FileSystem(canned.connect())
     with pytest.raises(s3.S3NoSuchItem):
         getattr(fs, way)("bkt/d", "bkt/copy")
+
+
+def test_a_path_that_names_an_object_is_no_pattern(s3_store: s3.S3Store, s3_bucket: s3.S3Bucket) -> None:
+    """``x[1].txt`` would match ``x1.txt``; where there is no object of that name, it does."""
+    fs, name = MessagefluxS3FileSystem(s3_store), s3_bucket.name
+    for delete in (fs.rm, lambda path: fs.rm([path]), lambda path: fs.rm(path, recursive=True)):
+        s3_bucket.put_objects([("x[1].txt", b"literal"), ("x1.txt", b"other")])
+        delete(f"{name}/x[1].txt")
+        assert [obj.key for obj in s3_bucket.find()] == ["x1.txt"]
+    s3_bucket.put_object("x[1].txt", b"literal")
+    fs.copy(f"{name}/x[1].txt", f"{name}/copy")
+    assert s3_bucket["copy"].body == b"literal"
+    fs.mv(f"{name}/x[1].txt", f"{name}/moved")
+    assert [(obj.key, obj.body) for obj in s3_bucket.find()] == [("copy", b"literal"), ("moved", b"literal"), ("x1.txt", b"other")]
+    fs.rm(f"{name}/x[1].txt")
+    assert not s3_bucket["x1.txt"].exists()
+
+
+def test_a_folder_is_deleted_or_moved_with_recursive_only(s3_store: s3.S3Store, s3_bucket: s3.S3Bucket) -> None:
+    """Without it nothing is done, and the caller is told."""
+    fs, folder = MessagefluxS3FileSystem(s3_store), f"{s3_bucket.name}/d"
+    s3_bucket.put_object("d/x", b"1")
+    for path in (folder, f"{folder}/", s3_bucket.name):
+        with pytest.raises(IsADirectoryError, match="recursive=True"):
+            fs.rm(path)
+        with pytest.raises(IsADirectoryError, match="recursive=True"):
+            fs.mv(path, f"{s3_bucket.name}/e")
+    assert [obj.key for obj in s3_bucket.find()] == ["d/x"]
