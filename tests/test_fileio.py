@@ -1074,7 +1074,7 @@ def test_append_whose_answer_was_lost_and_whose_object_was_replaced_says_that_th
 def test_append_that_always_meets_a_concurrent_write_raises_a_retryable_precondition_failed(
     canned: Canned, quick: HttpStore, before: int | None, more: int
 ) -> None:
-    """409 says that another write was under way, not that the object was replaced; it is unchanged, and so the error must not say otherwise."""
+    """409 says that another write was under way, not that the object was replaced: it is unchanged, and the same append succeeds later."""
     if before is not None:
         quick.put("k", BIG[:before])
 
