@@ -12,7 +12,7 @@ import time
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from hashlib import md5
 from itertools import chain, islice
@@ -218,6 +218,8 @@ def put_many(
         concurrency: How many requests are under way at once.
         max_bytes: How many bytes of bodies are held.
 
+    Items with the same key are written one after the other, so that the last one is what is stored; only those wait.
+
     Returns:
         For each its key with what is known of the new object, or with its error.
 
@@ -248,6 +250,7 @@ def put_many(
         map(request_of, items),
         from_lane,
         from_boto3,
+        is_ordered_by_key=True,
         concurrency=concurrency,
         max_bytes=max_bytes,
     )
@@ -467,12 +470,17 @@ def send_many(
     from_boto3: Callable[[LaneRequest], Any],
     *,
     is_skipped: Callable[[LaneRequest], bool] = lambda _: False,
+    is_ordered_by_key: bool = False,
     concurrency: int = CONCURRENCY,
     max_bytes: int = MAX_BYTES,
 ) -> Generator[tuple[LaneRequest, Any], None, None]:
     """Send requests through the lane, and what it leaves through boto3 on threads; hand the outcomes over in order.
 
     A request to no bucket is not for the lane.
+
+    With ``is_ordered_by_key`` a request is sent only after earlier ones with the same key are done. While one is under way, later ones are
+    withheld from the lane. The lane hands over its requests in order, so that by the time a withheld one reaches a thread, an earlier one
+    is done or on a thread itself, where it can be waited for.
     """
     lane = connection.lane
     workers = min(concurrency, connection.config.max_concurrency)
@@ -482,6 +490,16 @@ def send_many(
     threads: ThreadPoolExecutor | None = None
 
     pid = os.getpid()
+    under_way: dict[str, int] = {}  # how many requests with a key were taken and are not handed over yet
+    last_on_thread: dict[str, Future[Any]] = {}  # of the keys in under_way
+
+    def ordered(requests: Iterator[LaneRequest]) -> Iterator[LaneRequest]:
+        for request in requests:
+            count = under_way.get(request.key, 0)
+            under_way[request.key] = count + 1
+            if count:
+                request.bucket = ""
+            yield request
 
     def asked(request: LaneRequest) -> Any:
         try:
@@ -489,7 +507,33 @@ def send_many(
         except S3Error as error:
             return error
 
+    def asked_after(earlier: Future[Any], request: LaneRequest) -> Any:
+        wait([earlier])  # the pool starts its tasks in order: the earlier one is running or done
+        return from_boto3(request)
+
+    def submitted(request: LaneRequest, pool: ThreadPoolExecutor) -> Future[Any]:
+        if not is_ordered_by_key:
+            return pool.submit(from_boto3, request)
+        earlier = last_on_thread.get(request.key)
+        task = pool.submit(from_boto3, request) if earlier is None else pool.submit(asked_after, earlier, request)
+        last_on_thread[request.key] = task
+        return task
+
     def settled(request: LaneRequest, outcome: Any) -> tuple[LaneRequest, Any]:
+        result = outcome_of(request, outcome)
+        done(request)
+        return result
+
+    def done(request: LaneRequest) -> None:
+        if is_ordered_by_key:
+            left = under_way[request.key] - 1
+            if left:
+                under_way[request.key] = left
+            else:
+                del under_way[request.key]
+                last_on_thread.pop(request.key, None)
+
+    def outcome_of(request: LaneRequest, outcome: Any) -> tuple[LaneRequest, Any]:
         if not isinstance(outcome, Future):
             return request, outcome
         if os.getpid() != pid and not outcome.done():
@@ -510,6 +554,8 @@ def send_many(
             requests = chain([request], requests)
             break
         yield request, asked(request)
+    if is_ordered_by_key:
+        requests = ordered(requests)
     stream = lane.stream(
         requests, concurrency=concurrency, max_bytes=max(1, max_bytes // 2), body_limit=KEPT_BYTES
     )
@@ -521,17 +567,18 @@ def send_many(
                 except S3Error as error:
                     outcome = error
                 if not waiting:
+                    done(request)
                     yield request, outcome
                     continue
                 waiting.append((request, outcome))
             elif is_skipped(request):
                 waiting.append((request, None))
             elif os.getpid() != pid:  # forked in the middle: the threads are the parent's
-                waiting.append((request, asked(request)))
+                waiting.append((request, Future() if request.key in last_on_thread else asked(request)))
             else:
                 if threads is None:
                     threads = ThreadPoolExecutor(workers, thread_name_prefix="messageflux-s3")
-                waiting.append((request, threads.submit(from_boto3, request)))
+                waiting.append((request, submitted(request, threads)))
             while waiting and (len(waiting) > room or _is_ready(waiting[0][1])):
                 yield settled(*waiting.popleft())
         while waiting:

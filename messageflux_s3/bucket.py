@@ -572,7 +572,8 @@ class S3Bucket:
         """Write many objects at once.
 
         Args:
-            items: ``(key, data)`` or ``(key, data, metadata)``, data being bytes or text; any number, taken as there is room.
+            items: ``(key, data)`` or ``(key, data, metadata)``, data being bytes or text; any number, taken as there is room. Items with
+                the same key are written in this order, one after the other: the last one is what is stored.
             raise_errors: Whether to raise when some failed, rather than leave it to the result.
             progress: True for a bar, a callable that is told of objects, or None.
             extra: Further parameters of every write, as for ``put_object``.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import os
+import random
 import re
 import signal
 import subprocess
@@ -17,8 +19,18 @@ from typing import Any
 
 import pytest
 from canned import Answer, Asked, Canned, content_of, document, refusal
+from http_store import HttpStore
 
-from messageflux_s3 import S3AccessDenied, S3BatchError, S3Bucket, S3Error, S3NoSuchItem, S3Store, batch
+from messageflux_s3 import (
+    AsyncS3Store,
+    S3AccessDenied,
+    S3BatchError,
+    S3Bucket,
+    S3Error,
+    S3NoSuchItem,
+    S3Store,
+    batch,
+)
 from messageflux_s3.ahead import side_by_side
 from messageflux_s3.content import KEPT_BYTES
 from tests.servers import Server, run_moto, run_rclone
@@ -191,6 +203,125 @@ def test_failures_are_boto3s_errors_by_key() -> None:
     quiet = bucket.put_objects([("secret", b"x")], raise_errors=False)
     assert not quiet.ok and isinstance(quiet.failures[0].error, S3AccessDenied)
     server.close()
+
+
+class SlowStore(HttpStore):
+    """A store in memory that takes a few milliseconds for some writes, and refuses some that do not come from boto3.
+
+    Attributes:
+        most: How many writes were under way at once at the most.
+        order: The keys and bodies in the order in which the writes took effect.
+    """
+
+    def __init__(self, server: Canned, *, fails: bool) -> None:
+        super().__init__(server)
+        self.most = self.now = 0
+        self.order: list[tuple[str, bytes]] = []
+        self._fails = fails
+        self._random = random.Random(4)
+        self._count_lock = threading.Lock()
+        self.before = self.delay
+
+    def delay(self, asked: Asked) -> Answer:
+        if asked.method != "PUT":
+            return None
+        with self._count_lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            fails = self._fails and "amz-sdk-invocation-id" not in asked.headers and self._random.random() < 0.3
+            seconds = self._random.choice([0.0, 0.01])
+        time.sleep(seconds)
+        with self._count_lock:
+            self.now -= 1
+            if fails:
+                return refusal(500, "InternalError")
+            self.order.append((asked.key, asked.body))
+        return None
+
+
+def items_with_repeated_keys(count: int) -> list[tuple[str, bytes]]:
+    """Some keys stand once, some twice in a row, some over and over."""
+    keys = [name for number in range(count // 5) for name in ("often", f"once-{number}", f"twice-{number}", f"twice-{number}", "often")]
+    return [(key, b"%s %d" % (key.encode(), number)) for number, key in enumerate(keys)]
+
+
+REPEATED = {
+    "lane": {"lane": True},
+    "lane, some attempts fail": {"lane": True, "fails": True},
+    "lane, parameters for boto3": {"lane": True, "ACL": "private"},
+    "boto3": {"lane": False},
+    "async": {"lane": True, "call": "async"},
+}
+
+
+@pytest.mark.parametrize("case", REPEATED.values(), ids=REPEATED)
+def test_put_objects_with_repeated_keys_stores_the_last_item_of_each_key(canned: Canned, case: dict[str, Any]) -> None:
+    """Writes to one key take effect in the order of the items, whichever way they are sent; writes to different keys run side by side."""
+    extra = dict(case)
+    lane, fails, call = extra.pop("lane"), extra.pop("fails", False), extra.pop("call", "sync")
+    store = SlowStore(canned, fails=fails)
+    bucket = canned.bucket(lane=lane, max_concurrency=8)
+    items = items_with_repeated_keys(50)
+
+    async def put() -> Any:
+        return await AsyncS3Store(bucket.store).bucket(bucket.name).put_objects(items, **extra)
+
+    result = asyncio.run(put()) if call == "async" else bucket.put_objects(items, **extra)
+    assert result.succeeded == [key for key, _ in items]
+    assert {key: found.body for key, found in store.objects.items()} == dict(items)
+    for key in dict(items):
+        assert [body for written, body in store.order if written == key] == [body for item, body in items if item == key]
+    assert store.most > 2
+
+
+@pytest.mark.parametrize("name", ["moto", "rclone", "localstack", "radosgw"])
+def test_put_objects_with_a_repeated_key_stores_the_last_item_on_real_servers(request: pytest.FixtureRequest, name: str) -> None:
+    """A small item after a larger one of the same key, again and again: sent side by side, the larger one would often arrive last."""
+    server: Server = request.getfixturevalue(name)
+    with server.connect() as store:
+        bucket = store.create_bucket(f"t-{time.monotonic_ns()}")
+        for number in range(5):
+            key = f"k{number}"
+            bucket.put_objects([(key, bytes(262144)), (f"other{number}", b"x"), (key, b"last")])
+            assert bucket[key].body == b"last"
+        bucket.delete_bucket(force=True)
+
+
+def test_put_objects_with_repeated_keys_keeps_their_order_in_a_forked_child(canned: Canned) -> None:
+    """What the parent's thread had under way at the fork is sent again by the child, before the later item of the same key."""
+    store, is_under_way, is_child_done, seen = HttpStore(canned), threading.Event(), threading.Event(), list[bytes]()
+
+    def refuse_parents(asked: Asked) -> Answer:
+        if asked.key != "k":
+            return None
+        seen.append(asked.body)
+        is_under_way.set()
+        if len(seen) == 1:
+            is_child_done.wait(20)
+            return refusal(403, "AccessDenied")
+        return None
+
+    store.before = refuse_parents
+    bucket = canned.bucket(lane=False, max_concurrency=8)
+    child: list[int] = []
+
+    def items() -> Iterator[tuple[str, bytes]]:
+        yield "k", b"first"
+        for number in range(10):
+            yield f"other-{number}", b""
+        yield "k", b"second"
+        for number in range(2 * batch.CONCURRENCY - 6):  # items are taken ahead: then the first one is on its way, the second is not
+            yield f"another-{number}", b""
+        assert is_under_way.wait(20)
+        child.append(os.fork())
+        if child[0]:
+            os.waitpid(child[0], 0)
+            is_child_done.set()
+
+    bucket.put_objects(items(), raise_errors=False)
+    if not child[0]:
+        os._exit(0)
+    assert seen[:3] == [b"first", b"first", b"second"]
 
 
 def test_never_a_wrong_byte_from_a_server_that_breaks() -> None:
