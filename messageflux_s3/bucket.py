@@ -53,6 +53,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("messageflux_s3")
 
 
+_OF_FOLDERS = ("metadata", "part_size_bytes", "verify_checksum")
+"""Further parameters of ``upload_folder`` that are not S3's."""
+
+
 class S3Bucket:
     """One bucket. ``store.bucket(name)`` gives one without a request; this constructor is messageflux's door.
 
@@ -467,7 +471,8 @@ class S3Bucket:
             if_absent: Only if there is no such object.
             if_match: Only if the object has this etag.
             extra: Further parameters: ``content_type``, ``cache_control``, ``storage_class``, ``encryption``, ``tags`` …
-                (:class:`~messageflux_s3.content.PutParameters`), or S3's own names for them.
+                (:class:`~messageflux_s3.content.PutParameters`), or S3's own names for them, but for those that
+                have an argument of their own (``Body``, ``Key``, ``Metadata``, ``IfMatch`` …).
 
         Returns:
             The handle, knowing size, etag and version.
@@ -483,6 +488,7 @@ class S3Bucket:
             1 PUT (with a condition once a store those of a probe)
         """
         check_key(key, bucket=self._name)
+        content.check_parameters(extra)
         if hasattr(buf, "read"):
             return self.upload_object(key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
         body = content.body_bytes(buf, "buf")
@@ -704,6 +710,7 @@ class S3Bucket:
         if part_size_bytes is None and Config is not None:
             part_size_bytes = max(MIN_PART_BYTES, Config.multipart_chunksize)
         check_key(key, bucket=self._name)
+        content.check_parameters(given)
         call = None
         if if_absent or if_match is not None:
             conditional.check(if_absent=if_absent, if_match=if_match)
@@ -884,6 +891,7 @@ class S3Bucket:
         Requests:
             1 upload per file
         """
+        content.check_parameters({name: value for name, value in extra.items() if name not in _OF_FOLDERS})
         return sync.upload_folder(
             self._connection, self._name, folder, prefix, include=include, exclude=exclude, progress=progress, **extra
         )

@@ -199,11 +199,32 @@ def _http_date(text: str) -> datetime | None:
         return None
 
 
+_SAID_OTHERWISE = {
+    "Bucket": "an object is written where its handle and its key say",
+    "Key": "an object is written where its handle and its key say",
+    "Body": "the content has an argument of its own",
+    "ContentLength": "the length is that of the content",
+    "Metadata": "give metadata=, a mapping of text to text",
+    "IfMatch": "give if_match=, which also settles a lost answer",
+    "IfNoneMatch": "give if_absent=True, which also settles a lost answer",
+}
+"""S3's names that are no further parameters of a write: they would take the place of what this library sends."""
+
+
+def check_parameters(extra: Mapping[str, Any]) -> None:
+    """Refuse what is no further parameter of a write, before anything is sent.
+
+    Raises:
+        TypeError: There is no such parameter, it is given under both names, or it has an argument of its own.
+    """
+    s3_parameters("", extra)
+
+
 def s3_parameters(key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
     """Further parameters of a write, under S3's own names; the content type guessed from the key where none is given.
 
     Raises:
-        TypeError: There is no such parameter, or it is given under both names.
+        TypeError: There is no such parameter, it is given under both names, or it has an argument of its own.
     """
     parameters: dict[str, Any] = {}
     for name, value in extra.items():
@@ -212,6 +233,8 @@ def s3_parameters(key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
         official = _S3_NAMES.get(name, name)
         if official == name and not name[:1].isupper():
             raise TypeError(f"{name!r} is no parameter of a write; these are: {', '.join(_S3_NAMES)}, and S3's own names (ContentType …)")
+        if official in _SAID_OTHERWISE:
+            raise TypeError(f"{name} is no further parameter of a write: {_SAID_OTHERWISE[official]}")
         if official in parameters:
             raise TypeError(f"{official} is given twice")
         parameters[official] = encode_tags(value) if name == "tags" else value

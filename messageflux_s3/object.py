@@ -360,6 +360,8 @@ class S3Object:
             ['one', 'two']
         """
         writes = not isinstance(mode, str) or "r" not in mode
+        if writes:
+            content.check_parameters(extra)
         file = fileio.open_object(
             self._bucket._connection,
             self._bucket.name,
@@ -560,6 +562,7 @@ class S3Object:
             ('hello', {'by': 'me'})
         """
         there = self._target(target)
+        content.check_parameters({name: value for name, value in extra.items() if name != "part_size_bytes"})
         call, write_id = None, ""
         if if_absent or if_match is not None:
             conditional.check(if_absent=if_absent, if_match=if_match)
@@ -596,6 +599,7 @@ class S3Object:
             those of ``copy_to``, 2 HEAD (1 within a bucket of AWS), 1 DELETE
         """
         there = self._target(target)
+        content.check_parameters(extra)
         written = copying.move(self._place(), there._place(), metadata=metadata, **extra)
         self.reload()
         return S3Object._of(there._bucket, there._key, head=written)

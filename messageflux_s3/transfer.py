@@ -49,8 +49,6 @@ CONCURRENCY = 6
 MAX_OBJECT_BYTES = 5 * 1024**4
 _PIECE_BYTES = 1024 * 1024
 
-Condition = Mapping[str, str]
-"""``{"IfNoneMatch": "*"}`` or ``{"IfMatch": etag}``: stands on the request that makes the object."""
 Call = Callable[..., dict[str, Any]]
 
 
@@ -64,7 +62,6 @@ def upload(
     source: Any,
     *,
     metadata: Mapping[str, str] | None = None,
-    condition: Condition | None = None,
     call: Call | None = None,
     part_size_bytes: int | None = None,
     verify_checksum: bool = True,
@@ -79,8 +76,7 @@ def upload(
         key: The key.
         source: A path (``os.PathLike``), bytes, text, a readable (read from where it stands, and left open), or an iterable of bytes.
         metadata: User metadata, text to text.
-        condition: What must hold for the object to be made.
-        call: Makes the request that makes the object, in place of ``connection.call``, with the same arguments.
+        call: Makes the request that makes the object, in place of ``connection.call``, with the same arguments (under a condition).
         part_size_bytes: The size of a part, 5 MiB at least; None for one that fits.
         verify_checksum: Whether to send an MD5 along and to compare the store's, where boto3 sends no checksum itself.
         progress: True, a callable or None.
@@ -128,7 +124,7 @@ def upload(
 
         def send() -> Head:
             return _upload_pieces(
-                connection, bucket_name, key, given, parameters, condition, call, part_size_bytes, verify_checksum, note, passes
+                connection, bucket_name, key, given, parameters, call, part_size_bytes, verify_checksum, note, passes
             )
 
         return conditional.sending_again(connection, send, rewind)
@@ -140,7 +136,6 @@ def _upload_pieces(
     key: str,
     source: Source,
     parameters: dict[str, Any],
-    condition: Condition | None,
     call: Call | None,
     part_size_bytes: int | None,
     verify_checksum: bool,
@@ -161,7 +156,7 @@ def _upload_pieces(
             passes.add(first)
         check_end(len(first))
         of_one = {name: value for name, value in parameters.items() if name not in ONLY_IN_PARTS}
-        whole = {"Bucket": bucket_name, "Key": key, "Body": first, **of_one, **(condition or {})}
+        whole = {"Bucket": bucket_name, "Key": key, "Body": first, **of_one}
         if call is None and verify_checksum:
             answer = checksum.call(connection, "PutObject", whole)
         else:
@@ -190,7 +185,7 @@ def _upload_pieces(
                     f"s3://{bucket_name}/{key}: the source is longer than {MAX_PARTS:,} parts of this size; make them larger"
                 )
         check_end(written)
-        answer = multipart.complete(call, **(condition or {}))
+        answer = multipart.complete(call)
     return Head.from_write(written, answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
 
 

@@ -289,6 +289,56 @@ def test_parameters_without_meaning_are_refused_before_anything_is_sent(canned: 
     assert canned.asked == []
 
 
+async def _put_async(bucket: s3.S3Bucket, extra: dict[str, Any]) -> None:
+    async with s3.AsyncS3Store(bucket.store) as store:
+        await store.bucket(bucket.name).put_object("k", b"x", **extra)
+
+
+WRITES: dict[str, Callable[[s3.S3Bucket, dict[str, Any]], object]] = {
+    "put_object": lambda bucket, extra: bucket.put_object("k", b"x", **extra),
+    "put_object of a readable": lambda bucket, extra: bucket.put_object("k", io.BytesIO(b"x"), **extra),
+    "put_object, if_absent": lambda bucket, extra: bucket.put_object("k", b"x", if_absent=True, **extra),
+    "put_json": lambda bucket, extra: bucket.put_json("k", 1, **extra),
+    "put_objects": lambda bucket, extra: bucket.put_objects([("k", b"x")], **extra),
+    "obj.put": lambda bucket, extra: bucket["k"].put(b"x", **extra),
+    "upload_object": lambda bucket, extra: bucket.upload_object("k", b"x", **extra),
+    "upload_object, if_match": lambda bucket, extra: bucket.upload_object("k", b"x", if_match="e", **extra),
+    "upload_object, ExtraArgs": lambda bucket, extra: bucket.upload_object("k", b"x", ExtraArgs=extra),
+    "upload_file": lambda bucket, extra: bucket.upload_file(__file__, "k", **extra),
+    "upload_folder": lambda bucket, extra: bucket.upload_folder(Path(__file__).parent, "p/", include="conftest.py", **extra),
+    "open('wb')": lambda bucket, extra: bucket["k"].open("wb", **extra).close(),
+    "open('w')": lambda bucket, extra: bucket["k"].open("w", **extra).close(),
+    "copy_to": lambda bucket, extra: bucket["k"].copy_to("l", **extra),
+    "copy_object": lambda bucket, extra: bucket.copy_object("k", "l", **extra),
+    "move_to": lambda bucket, extra: bucket["k"].move_to("l", **extra),
+    "async put_object": lambda bucket, extra: asyncio.run(_put_async(bucket, extra)),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Body", "Bucket", "Key", "ContentLength", "IfMatch", "IfNoneMatch", "Metadata"),
+        *("condition", "call", "carried", "autocommit", "write_id", "body", "connection"),
+    ],
+)
+@pytest.mark.parametrize("write", WRITES)
+def test_names_that_would_take_the_place_of_what_is_written_are_refused(canned: Canned, write: str, name: str) -> None:
+    """Another content, another key, or a condition whose lost answer nothing would settle."""
+    if name == "Metadata" and write.startswith(("upload_object", "upload_file")):
+        pytest.skip("messageflux gives the metadata so")
+    with pytest.raises(TypeError, match=name):
+        WRITES[write](canned.bucket(), {name: "z"})
+    assert canned.asked == []
+
+
+@pytest.mark.parametrize(("name", "instead"), [("IfNoneMatch", "if_absent=True"), ("IfMatch", "if_match="), ("Metadata", "metadata=")])
+def test_the_error_names_the_argument_to_give_instead(canned: Canned, name: str, instead: str) -> None:
+    """The one that does what was meant."""
+    with pytest.raises(TypeError, match=instead):
+        canned.bucket().put_object("k", b"x", **{name: "*"})
+
+
 def test_tags_may_be_given_as_the_header_has_them_and_none_is_nothing(moto_bucket: s3.S3Bucket) -> None:
     """As boto3 takes them; None leaves a parameter to the store."""
     obj = moto_bucket.put_object("k.txt", b"x", tags="a=1&b=%20", content_type=None)
