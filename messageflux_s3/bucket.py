@@ -488,9 +488,9 @@ class S3Bucket:
             1 PUT (with a condition once a store those of a probe)
         """
         check_key(key, bucket=self._name)
-        content.check_parameters(extra)
         if hasattr(buf, "read"):
             return self.upload_object(key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
+        content.check_parameters(extra)
         body = content.body_bytes(buf, "buf")
         if if_absent or if_match is not None:
             written = conditional.put(
