@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from . import batch, conditional, content, file_target, show, sync, transfer
 from . import lock as locks
+from . import metadata as user_metadata
 from .batch import BatchResult
 from .connection import Connection
 from .errors import Failure, S3AccessDenied, S3BucketExists, S3Error, S3InvalidName, S3NoSuchBucket
@@ -714,8 +715,9 @@ class S3Bucket:
         call = None
         if if_absent or if_match is not None:
             conditional.check(if_absent=if_absent, if_match=if_match)
-            conditional.require(self._connection, self._name, "put_if_absent" if if_absent else "put_if_match")
             write_id = conditional.new_write_id()
+            user_metadata.marked(user_metadata.encode(metadata), write_id)  # what is too much is refused before anything is sent
+            conditional.require(self._connection, self._name, "put_if_absent" if if_absent else "put_if_match")
             metadata = {**(metadata or {}), WRITE_ID: write_id}
             call = conditional.caller(self._connection, self._name, key, write_id, if_absent=if_absent, if_match=if_match)
         written = transfer.upload(

@@ -38,7 +38,6 @@ from .errors import (
     S3Throttled,
     S3Unsupported,
 )
-from .metadata import WRITE_ID
 from .multipart import UPLOAD_IS_LEFT, MultipartUpload
 from .times import parse_time
 from .translate import was_retried
@@ -127,7 +126,7 @@ def put(
     """
     check(if_absent=if_absent, if_match=if_match)
     write_id = new_write_id()
-    encoded = {**user_metadata.encode(metadata), WRITE_ID: f"{write_id} {carried}".strip()}
+    encoded = user_metadata.marked(user_metadata.encode(metadata), write_id, carried)
     call = caller(connection, bucket_name, key, write_id, if_absent=if_absent, if_match=if_match, carried=carried)
     answer = call(
         "PutObject", Bucket=bucket_name, Key=key, Body=body, Metadata=encoded, **content.s3_parameters(key, extra)
@@ -147,7 +146,7 @@ def complete(
 ) -> dict[str, Any]:
     """Complete an upload in parts if the object still has this etag, or without one if the key is absent.
 
-    The metadata of the upload carries ``write_id``, then ``carried``, under :data:`WRITE_ID`.
+    The metadata of the upload carries ``write_id``, then ``carried``, under :data:`~messageflux_s3.metadata.WRITE_ID`.
 
     Raises:
         S3ObjectExists: The object is there already.

@@ -298,6 +298,7 @@ class _Copying:
         parameters = {**self._parameters, **_kept_tags(source, self._given)}
         kept = dict(self._metadata if self._metadata is not None else user_metadata.decode(_raw_metadata(self.found)) or {})
         if self._write_id:
+            user_metadata.marked(user_metadata.encode(kept), self._write_id)  # refused in the same words as in a copy within the store
             kept[user_metadata.WRITE_ID] = self._write_id
 
         def send() -> Head:
@@ -313,8 +314,8 @@ class _Copying:
 
     def _encoded_metadata(self) -> dict[str, str]:
         kept = user_metadata.decode(_raw_metadata(self.found)) if self._metadata is None else self._metadata
-        mark = {user_metadata.WRITE_ID: self._write_id} if self._write_id else {}
-        return {**user_metadata.encode(kept), **mark}
+        encoded = user_metadata.encode(kept)
+        return user_metadata.marked(encoded, self._write_id) if self._write_id else encoded
 
 
 def _look(source: Place) -> dict[str, Any]:

@@ -854,9 +854,11 @@ class ObjectWriter(io.BufferedIOBase):
         self._handled_at_open = _handled_now()
         self._write_id = conditional.new_write_id()
         if mode == "xb":
+            self._marked_parameters()  # metadata for which there is no room is refused before anything is sent
             self._refuse_if_there()
         elif mode == "ab":
             self._find_base()
+            self._marked_parameters()
         self._is_over = False
         _unclosed.add(self)
 
@@ -1224,8 +1226,7 @@ class ObjectWriter(io.BufferedIOBase):
         """The parameters of the object; with the write-id that tells it from others where the write is under a condition."""
         if self.mode == "wb":
             return self._parameters
-        marked = {**self._parameters["Metadata"], user_metadata.WRITE_ID: f"{self._write_id} {self._carried}".strip()}
-        return {**self._parameters, "Metadata": marked}
+        return {**self._parameters, "Metadata": user_metadata.marked(self._parameters["Metadata"], self._write_id, self._carried)}
 
     def _begun_upload(self) -> MultipartUpload:
         """The upload under way; one that appends begins with the former content."""

@@ -61,10 +61,37 @@ def encode(metadata: Mapping[str, str] | None) -> dict[str, str]:
         if lowered in encoded:
             raise ValueError(f"metadata name {name!r} is given twice; S3 does not tell upper from lower case")
         encoded[lowered] = _encode_value(value)
-    size = sum(len(name) + len(value) for name, value in encoded.items())
-    if size > MAX_BYTES:
+    if (size := _size(encoded)) > MAX_BYTES:
         raise ValueError(f"metadata takes {size} bytes as sent, names included; S3 takes {MAX_BYTES} at the most")
     return encoded
+
+
+def marked(encoded: Mapping[str, str], write_id: str, carried: str = "") -> dict[str, str]:
+    """Add the id of a conditional write to encoded metadata.
+
+    Args:
+        encoded: What :func:`encode` returned.
+        write_id: The id.
+        carried: Ids of former writes, the latest first, separated by blanks; those for which there is no room are left out.
+
+    Raises:
+        ValueError: There is no room for the id.
+    """
+    ids = [write_id, *carried.split()]
+    taken = _size(encoded) + len(WRITE_ID)
+    if taken + len(write_id) > MAX_BYTES:
+        raise ValueError(
+            f"metadata takes {_size(encoded)} bytes as sent, names included, and a conditional write adds {len(WRITE_ID) + len(write_id)} "
+            f"of its own; S3 takes {MAX_BYTES} at the most"
+        )
+    while taken + len(" ".join(ids)) > MAX_BYTES:
+        ids.pop()
+    return {**encoded, WRITE_ID: " ".join(ids)}
+
+
+def _size(encoded: Mapping[str, str]) -> int:
+    """Return how many bytes of S3's limit metadata takes."""
+    return sum(len(name) + len(value) for name, value in encoded.items())
 
 
 def decode(metadata: Mapping[str, str]) -> dict[str, str]:

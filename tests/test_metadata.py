@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from canned import Canned
 from hypothesis import example, given
 from hypothesis import strategies as st
+from strict_s3 import Kept, StrictS3
 
+import messageflux_s3 as s3
 from messageflux_s3 import metadata
 
 TEXT = st.text(st.characters(exclude_categories=[]), max_size=60)
@@ -85,3 +90,62 @@ def test_what_cannot_be_metadata_is_refused_at_once(values: Any, error: type[Exc
 def test_what_no_one_can_decode_is_given_as_it_stands(value: str) -> None:
     """Somebody else's text may look like an encoded word."""
     assert metadata.decode({"A": value}) == {"a": value}
+
+
+def _open_exclusively(bucket: s3.S3Bucket, metadata: dict[str, str]) -> None:
+    with bucket["new"].open("xb", metadata=metadata) as file:
+        file.write(b"x")
+
+
+def _append(bucket: s3.S3Bucket, metadata: dict[str, str]) -> None:
+    with bucket["k"].open("ab", metadata=metadata) as file:
+        file.write(b"x")
+
+
+CONDITIONAL: dict[str, Callable[[s3.S3Bucket, dict[str, str]], object]] = {
+    "put_object": lambda bucket, metadata: bucket.put_object("new", b"x", metadata, if_absent=True),
+    "put_object, if_match": lambda bucket, metadata: bucket.put_object("k", b"x", metadata, if_match=bucket["k"].etag),
+    "put_object of a readable": lambda bucket, metadata: bucket.put_object("new", io.BytesIO(b"x"), metadata, if_absent=True),
+    "upload_object": lambda bucket, metadata: bucket.upload_object("new", b"x", metadata, if_absent=True),
+    "open('xb')": _open_exclusively,
+    "open('ab')": _append,
+    "copy_to": lambda bucket, metadata: bucket["k"].copy_to("new", metadata=metadata, if_absent=True),
+}
+
+
+@pytest.mark.parametrize("preset", ["aws", "auto"])
+@pytest.mark.parametrize("write", CONDITIONAL)
+def test_metadata_that_leaves_no_room_for_the_id_of_a_conditional_write_is_refused_before_anything_is_written(
+    canned: Canned, write: str, preset: Any
+) -> None:
+    """The same error of all of them, which says how much of it is not the user's."""
+    canned.answer = store = StrictS3()
+    store.objects["k"] = Kept(b"before", "e", {})
+    with pytest.raises(ValueError, match="metadata takes 2020 bytes as sent, names included, and a conditional write adds 37 of its own"):
+        CONDITIONAL[write](canned.bucket(preset=preset), {"a": "x" * 2019})
+    assert not [asked for asked in canned.asked if asked.method not in ("GET", "HEAD")]
+
+
+@pytest.mark.parametrize("write", CONDITIONAL)
+def test_metadata_that_leaves_just_enough_room_is_written(canned: Canned, write: str) -> None:
+    """What S3 takes at the most, with the id."""
+    canned.answer = store = StrictS3()
+    bucket = canned.bucket(preset="aws")
+    bucket.put_object("k", b"before")
+    if write == "copy_to":
+        pytest.skip("this store does not copy")
+    CONDITIONAL[write](bucket, {"a": "x" * 2010})
+    written = store.objects["new" if "new" in store.objects else "k"]
+    assert sum(len(name) - len("x-amz-meta-") + len(value) for name, value in written.headers.items()) == 2048
+
+
+def test_ids_of_former_writes_are_left_out_where_metadata_leaves_no_room_for_them(canned: Canned) -> None:
+    """They help after a lost answer, and must not make an update fail."""
+    canned.answer = store = StrictS3()
+    bucket = canned.bucket(preset="aws")
+    bucket.put_object("k", b"0", {"a": "x" * 1950}, if_absent=True)
+    for number in range(1, 5):
+        bucket["k"].update(lambda before, number=number: f"{number}")
+    written = store.objects["k"]
+    assert (written.body, written.headers["x-amz-meta-a"]) == (b"4", "x" * 1950)
+    assert len(written.headers["x-amz-meta-mfs3-write-id"].split()) == 3
