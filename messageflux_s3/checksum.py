@@ -26,6 +26,8 @@ logger = logging.getLogger("messageflux_s3")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _MD5_OF_PARTS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]*")
 _PIECE_BYTES = 1024 * 1024
+ONLY_IN_PARTS = ("ChecksumType", "MpuObjectSize")
+"""What may be said of an upload in parts, and PutObject does not take."""
 _WITHOUT_END = 1 << 62
 _DOES_NOT_KNOW_PARTS = (400, 404, 405, 416, 501)
 SCRATCH_PREFIX = ".mfs3-probe/"
@@ -276,7 +278,7 @@ def call(connection: Connection, operation: str, parameters: Mapping[str, Any], 
     Args:
         connection: The way to the store.
         operation: PutObject or UploadPart.
-        parameters: Its parameters, a ``Body`` of bytes among them.
+        parameters: Its parameters, a ``Body`` of bytes among them. Those of an upload in parts are left out of a PutObject.
         encrypted: Whether the store was told earlier to encrypt (an upload in parts).
 
     Returns:
@@ -291,6 +293,8 @@ def call(connection: Connection, operation: str, parameters: Mapping[str, Any], 
         scratch object beside the key, which find out what the bucket's etags are
     """
     body = parameters["Body"]
+    if operation == "PutObject":
+        parameters = {name: value for name, value in parameters.items() if name not in ONLY_IN_PARTS}
     if not is_wanted(connection, parameters):
         return connection.call(operation, **parameters)
     digest = hashlib.md5(body, usedforsecurity=False)

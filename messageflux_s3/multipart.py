@@ -28,8 +28,6 @@ MAX_COPIED_PART_BYTES = 5 * 1024**3
 
 _FOR_EVERY_REQUEST = ("SSECustomerAlgorithm", "SSECustomerKey", "SSECustomerKeyMD5", "RequestPayer", "ExpectedBucketOwner")
 """What the user says once, and each of S3's operations of an upload in parts wants to hear."""
-ONLY_IN_PARTS = ("ChecksumType", "MpuObjectSize")
-"""What may be said of an upload in parts, and PutObject does not take."""
 
 UPLOAD_IS_LEFT = "UploadIsLeft"
 """In the answer of a conditional completion: an earlier upload with the same content made the object, so that this one is to be aborted."""
@@ -212,7 +210,7 @@ class MultipartUpload:
                 UploadId=upload_id,
                 MultipartUpload={"Parts": self._parts},
                 **self._where,
-                **{**self._given(_FOR_EVERY_REQUEST + ONLY_IN_PARTS), **self._of_whole, **parameters},
+                **{**self._given(_FOR_EVERY_REQUEST + checksum.ONLY_IN_PARTS), **self._of_whole, **parameters},
             )
         except S3NoSuchItem as error:
             if finish is not None or error.code != "NoSuchUpload" or not was_retried(error):

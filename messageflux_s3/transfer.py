@@ -31,7 +31,7 @@ from .errors import (
     S3NoSuchItem,
     S3ObjectChanged,
 )
-from .multipart import MAX_PARTS, MIN_PART_BYTES, ONLY_IN_PARTS, MultipartUpload
+from .multipart import MAX_PARTS, MIN_PART_BYTES, MultipartUpload
 from .progress import Progress, reporting
 from .source import Source
 
@@ -155,7 +155,7 @@ def _upload_pieces(
         if passes is not None:
             passes.add(first)
         check_end(len(first))
-        of_one = {name: value for name, value in parameters.items() if name not in ONLY_IN_PARTS}
+        of_one = {name: value for name, value in parameters.items() if name not in checksum.ONLY_IN_PARTS}
         whole = {"Bucket": bucket_name, "Key": key, "Body": first, **of_one}
         if call is None and verify_checksum:
             answer = checksum.call(connection, "PutObject", whole)

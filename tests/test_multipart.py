@@ -502,6 +502,40 @@ def test_a_checksum_of_the_whole_object_is_compared_when_the_upload_completes(ca
     assert not store.uploads
 
 
+def written_small(bucket: S3Bucket, **extra: Any) -> None:
+    with bucket["k"].open("wb", **extra) as file:
+        file.write(b"small")
+
+
+def unchecked(bucket: S3Bucket, **extra: Any) -> None:
+    bucket.upload_object("k", b"small", verify_checksum=False, **extra)
+
+
+@pytest.mark.parametrize("name", [{"ChecksumType": "FULL_OBJECT"}, {"MpuObjectSize": 5}], ids=["ChecksumType", "MpuObjectSize"])
+@pytest.mark.parametrize("preset", ["aws", "other"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda bucket, **extra: bucket.put_object("k", b"small", **extra),
+        lambda bucket, **extra: bucket.put_object("k", b"small", if_absent=True, **extra),
+        lambda bucket, **extra: bucket.put_objects([("k", b"small")], **extra),
+        lambda bucket, **extra: bucket.upload_object("k", b"small", **extra),
+        unchecked,
+        written_small,
+    ],
+    ids=["put_object", "put_object, if_absent", "put_objects", "upload_object", "upload_object, unchecked", "open('wb')"],
+)
+def test_what_concerns_uploads_in_parts_may_be_said_of_any_write(
+    canned: Canned, write: Callable[..., object], preset: Any, name: dict[str, Any]
+) -> None:
+    """Whoever writes need not know beforehand how long the content is. The MD5 goes along where boto3 sends no checksum."""
+    canned.answer = store = StrictS3()
+    write(canned.bucket(preset=preset), **name)
+    assert store.objects["k"].body == b"small"
+    [put] = [asked for asked in canned.asked if asked.what == "PUT k"]
+    assert ("content-md5" in put.headers) is (preset == "other" and write is not unchecked)
+
+
 @pytest.mark.parametrize("way", ["upload_object", "open('wb')"])
 def test_the_customer_key_and_the_payer_go_with_every_request_that_wants_them(canned: Canned, way: str) -> None:
     """A part without the customer key of its upload is refused."""
