@@ -679,7 +679,7 @@ class S3Bucket:
             if_match: Only if the object has this etag.
             part_size_bytes: The size of a part; None for one that fits.
             verify_checksum: Whether to compare the store's checksum with ours.
-            progress: True for a bar, a callable that is told of bytes, or None.
+            progress: True for a bar, a callable that is told of bytes, or None. What it raises ends the upload; nothing is written then.
             ExtraArgs: As in messageflux and boto3: S3's own parameters.
             Callback: As in messageflux and boto3; the same as ``progress``.
             Config: As in messageflux and boto3; its ``multipart_chunksize`` is the part size.
@@ -793,7 +793,7 @@ class S3Bucket:
             if_match: Only if the object has this etag.
             part_size_bytes: The size of a part; None for one that fits.
             verify_checksum: Whether to compare the store's checksum with ours.
-            progress: True for a bar, a callable that is told of bytes, or None.
+            progress: True for a bar, a callable that is told of bytes, or None. What it raises ends the upload; nothing is written then.
             extra: Further parameters, as for ``put_object``.
 
         Returns:

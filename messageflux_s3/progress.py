@@ -1,8 +1,9 @@
 """What ``progress=`` may be, and the one form in which the other rooms use it: a function of bytes, or of objects.
 
 It knows no request and no file. A callable gets the number of bytes (or objects) since its last call, never two calls at once; a negative
-number when a conditional upload met another write and is sent again. Whoever interrupts the work from the keyboard is told how far it
-had come.
+number when a conditional upload met another write and is sent again, or when the only request of an upload failed. What it raises ends
+the upload, and nothing is written: a source that is sent in one request is reported before that request. Whoever interrupts the work
+from the keyboard is told how far it had come.
 """
 
 from __future__ import annotations

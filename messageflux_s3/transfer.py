@@ -157,11 +157,16 @@ def _upload_pieces(
         check_end(len(first))
         of_one = {name: value for name, value in parameters.items() if name not in checksum.ONLY_IN_PARTS}
         whole = {"Bucket": bucket_name, "Key": key, "Body": first, **of_one}
-        if call is None and verify_checksum:
-            answer = checksum.call(connection, "PutObject", whole)
-        else:
-            answer = (call or connection.call)("PutObject", **whole)  # under a condition it is checked there
-        report(len(first))
+        report(len(first))  # before the request: what it raises, to cancel the upload, must not leave an object
+        try:
+            if call is None and verify_checksum:
+                answer = checksum.call(connection, "PutObject", whole)
+            else:
+                answer = (call or connection.call)("PutObject", **whole)  # under a condition it is checked there
+        except BaseException:
+            with suppress(Exception):  # the error of the request is the one to tell
+                report(-len(first))
+            raise
         return Head.from_write(len(first), answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
 
     conditional.require_parts(call)

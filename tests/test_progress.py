@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from canned import Canned
+from strict_s3 import StrictS3
 
+import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
 from messageflux_s3.progress import reporting, watched
 
@@ -60,6 +63,44 @@ def test_downloads_of_a_query_count_bytes(rclone_bucket: S3Bucket, tmp_path: Pat
     told: list[int] = []
     rclone_bucket.find("a/").download_to(tmp_path, progress=told.append)
     assert sum(told) == 500
+
+
+class Cancelled(Exception):
+    """Raised by a callback."""
+
+
+@pytest.mark.parametrize("size", [0, 5, 17 * 1024 * 1024])
+@pytest.mark.parametrize(
+    "upload",
+    [
+        lambda bucket, source, **extra: bucket.upload_object("k", source, **extra),
+        lambda bucket, source, **extra: bucket.upload_object("k", source, if_absent=True, **extra),
+    ],
+    ids=["upload_object", "if_absent"],
+)
+def test_a_callback_that_raises_ends_an_upload_and_nothing_is_written(canned: Canned, upload: Callable[..., object], size: int) -> None:
+    """In one request as in parts. Nothing is told of an empty source."""
+
+    def cancel(count: int) -> None:
+        raise Cancelled
+
+    canned.answer = store = StrictS3()
+    if not size:
+        upload(canned.bucket(preset="aws"), b"", progress=cancel)
+        assert store.objects["k"].body == b""
+        return
+    with pytest.raises(Cancelled):
+        upload(canned.bucket(preset="aws"), bytes(size), progress=cancel)
+    assert not store.objects
+    assert not store.uploads
+
+
+def test_what_an_upload_that_failed_was_told_is_taken_back(canned: Canned) -> None:
+    """Its one request was reported before it was sent."""
+    told: list[int] = []
+    with pytest.raises(s3.S3ServerError):
+        canned.bucket().upload_object("k", b"12345", progress=told.append)
+    assert told == [5, -5]
 
 
 def test_an_interruption_says_how_far_it_came(rclone_bucket: S3Bucket, caplog: pytest.LogCaptureFixture) -> None:
