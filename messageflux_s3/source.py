@@ -119,7 +119,10 @@ class Source:
         kind = type(readable)
         try:
             if kind is io.BytesIO:
-                return max(0, int(readable.getbuffer().nbytes) - int(readable.tell()))
+                start = readable.tell()
+                end = readable.seek(0, io.SEEK_END)
+                readable.seek(start)
+                return max(0, int(end) - int(start))
             if kind is mmap.mmap:
                 return max(0, len(readable) - int(readable.tell()))
             if _name_of_type(readable) == _HTTP_RESPONSE:
