@@ -190,6 +190,12 @@ class Connection:
         adds = getattr(self.client.meta.config, "request_checksum_calculation", None) == "when_supported"
         return botocore.httpchecksum.DEFAULT_CHECKSUM_ALGORITHM if adds else None
 
+    @staticmethod
+    def can_compute(algorithm: str) -> bool:
+        """Whether botocore, as it is installed here, can compute a checksum algorithm: some need ``botocore[crt]``."""
+        known = getattr(botocore.httpchecksum, "_SUPPORTED_CHECKSUM_ALGORITHMS", None)
+        return known is None or algorithm.lower() in known
+
     # -- one request --------------------------------------------------------------------------------------------------------------
 
     def call(self, operation: str, **parameters: Any) -> dict[str, Any]:

@@ -105,6 +105,11 @@ class MultipartUpload:
         if self._of_whole or "ChecksumAlgorithm" in self._parameters or not self._copies_only:
             self._algorithm = checksum.algorithm_of_parts(self._connection, self._parameters)
         if self._algorithm is not None:
+            if not self._copies_only and not self._connection.can_compute(self._algorithm):
+                raise ImportError(
+                    f"an upload in parts with {self._algorithm.upper()} needs the checksum of each part, which botocore computes with its "
+                    "extra crt only: pip install 'botocore[crt]', or give ChecksumCRC32 or ChecksumAlgorithm='SHA256'"
+                )
             created["ChecksumAlgorithm"] = self._algorithm
         return created
 

@@ -33,6 +33,7 @@ from messageflux_s3 import (
     copying,
     multipart,
 )
+from messageflux_s3 import connection as s3_connection
 from messageflux_s3.multipart import MultipartUpload
 
 PART = b"x" * 100
@@ -500,6 +501,22 @@ def test_a_checksum_of_the_whole_object_is_compared_when_the_upload_completes(ca
         bucket.upload_object("other", LARGE, part_size_bytes=PART_SIZE, ChecksumCRC32="AAAAAA==")
     assert list(store.objects) == ["k"]
     assert not store.uploads
+
+
+@pytest.mark.parametrize("way", ["upload_object", "open('wb')"])
+@pytest.mark.parametrize(
+    "asked_for", [{"ChecksumCRC64NVME": "AAAAAAAAAAA="}, {"ChecksumAlgorithm": "CRC64NVME"}], ids=["whole", "algorithm"]
+)
+def test_a_checksum_that_cannot_be_computed_for_parts_is_refused_before_anything_is_sent(
+    canned: Canned, way: str, asked_for: dict[str, str]
+) -> None:
+    """S3 wants it of each part; the error says what to install."""
+    if s3_connection.Connection.can_compute("CRC64NVME"):
+        pytest.skip("botocore can compute it here")
+    canned.answer = StrictS3()
+    with pytest.raises(ImportError, match=r"CRC64NVME .* pip install 'botocore\[crt\]'"):
+        IN_PARTS[way](canned.bucket(preset="aws"), **asked_for)
+    assert canned.asked == []
 
 
 def written_small(bucket: S3Bucket, **extra: Any) -> None:
