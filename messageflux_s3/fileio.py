@@ -788,6 +788,9 @@ def _handled_now() -> list[_Handled]:
 class ObjectWriter(io.BufferedIOBase):
     """A file to write. The object appears when it is closed, whole, or not at all.
 
+    A failed ``write()`` gives the file up. Its error is raised again at the end of the ``with`` block or by ``close()``, unless an
+    exception is passing already, so that a failure in another thread, or one that was caught, cannot pass for success.
+
     In a ``with`` block the end of the (outermost) block decides: an exception leaves nothing, also where a wrapper (TextIOWrapper, say)
     closed the file while the exception was passing. ``__exit__`` without ``__enter__``, as ``ExitStack.push`` calls it, decides in the
     same way. Otherwise ``close()`` commits, unless it is called while an exception is being handled that was raised after the opening:
@@ -831,6 +834,8 @@ class ObjectWriter(io.BufferedIOBase):
         **extra: Any,
     ) -> None:
         self._is_over = True  # until it is ready: __del__ must find an answer
+        self._failure: BaseException | None = None  # what a write or the commit failed with
+        self._is_failure_told = False
         super().__init__()
         self.name = key
         self.mode = mode
@@ -927,7 +932,8 @@ class ObjectWriter(io.BufferedIOBase):
         """Take bytes. They are sent when there is a part's worth of them.
 
         Raises:
-            S3Error: A part could not be sent; the file is closed, and nothing of it is there.
+            S3Error: A part could not be sent; the file is closed, and nothing of it is there. The end of the ``with`` block, or
+                ``close()``, raises the same error again, as another thread may have got this one; ``abort()`` discards it.
         """
         self._check_open()
         if isinstance(data, str):
@@ -942,8 +948,8 @@ class ObjectWriter(io.BufferedIOBase):
                     else:
                         self._take(view)
                         self._position += view.nbytes
-                except BaseException:
-                    self.abort()  # some of it is lost: a close that comes all the same must not commit what is left
+                except BaseException as error:
+                    self._fail(error)  # some of it is lost: a close that comes all the same must not commit what is left
                     raise
                 return view.nbytes
 
@@ -1035,7 +1041,7 @@ class ObjectWriter(io.BufferedIOBase):
 
     def _check_open(self) -> None:
         if self.closed:
-            raise ValueError("I/O operation on closed file.")
+            raise ValueError("I/O operation on closed file.") from self._failure
 
     def flush(self) -> None:
         """Nothing: parts are sent as they fill up, and the object appears at the close."""
@@ -1053,6 +1059,7 @@ class ObjectWriter(io.BufferedIOBase):
             self.abort()
         elif self._blocks or not self._autocommit:
             super().close()
+            self.raise_failure()
         else:
             self._finish()
 
@@ -1060,12 +1067,14 @@ class ObjectWriter(io.BufferedIOBase):
         """Commit, unless an exception raised after the opening is being handled; inside a ``with`` block, leave that to the block's end.
 
         Raises:
-            S3Error: The object could not be written. Nothing of it is there, except where the answer to the last request was lost
-                (``S3ConnectionError``, ``S3ServerError``, or ``outcome_unknown``): then the object may be there, whole, and a look at it
-                tells. There is never a part of it.
+            S3Error: The object could not be written, now or by an earlier ``write()``; raised once. Nothing of it is there, except where the
+                answer to the last request was lost (``S3ConnectionError``, ``S3ServerError``, or ``outcome_unknown``): then the object may
+                be there, whole, and a look at it tells. There is never a part of it.
         """
         if self._is_over:
             super().close()
+            if not self._is_failure_told and self._raised_since_opening() is None:
+                self.raise_failure()
         elif self._blocks:
             super().close()  # from here on nothing can be written; the block's end knows whether it went well
         elif (error := self._raised_since_opening()) is not None:
@@ -1098,10 +1107,28 @@ class ObjectWriter(io.BufferedIOBase):
     def abort(self) -> None:
         """Give up: nothing of what was written becomes visible, nothing stays behind. Requests: 1 DELETE if parts were sent."""
         with self._lock:
+            self._give_up()
+            self._failure = None
+            self._handled_at_open.clear()
+
+    def _fail(self, error: BaseException) -> None:
+        """Give up because of an error, which is raised again where the file is closed."""
+        with self._lock:
+            if not self._is_over:
+                self._failure = error
+            self._give_up()
+
+    def raise_failure(self) -> None:
+        """Raise what an earlier write or the commit failed with, if anything did."""
+        if self._failure is not None:
+            self._is_failure_told = True
+            raise self._failure
+
+    def _give_up(self) -> None:
+        with self._lock:
             upload, self._upload = self._upload, None
             is_first, self._is_over = not self._is_over, True
             self._is_given_up = True
-            self._handled_at_open.clear()
             self._buffer = bytearray()
             self._close_local()
             super().close()
@@ -1131,11 +1158,13 @@ class ObjectWriter(io.BufferedIOBase):
         with self._lock:
             if self._is_over:
                 super().close()
+                self.raise_failure()
                 return
             try:
                 self._commit()
-            except BaseException:
-                self.abort()
+            except BaseException as error:
+                self._is_failure_told = True
+                self._fail(error)
                 raise
             finally:
                 self.after_commit()
@@ -1313,13 +1342,18 @@ class TextWriter(io.TextIOWrapper):
     ) -> None:
         # Only of a file that can tell its position does TextIOWrapper know whether a byte order mark belongs in front: of UTF-16 it
         # would leave it out altogether, and of utf-8-sig write it again in the middle of what is appended to.
+        self._writer = self.writer = writer
         writer._takes_text = True
         try:
             super().__init__(cast("IO[bytes]", writer), encoding, errors, newline, line_buffering)
         finally:
             writer._takes_text = False
-        self._writer = self.writer = writer
         self.mode = mode  # type: ignore[misc]  # as the builtin does
+
+    def close(self) -> None:
+        """Write the rest of the text, and close the writer, also one that an earlier write closed: it raises that write's error."""
+        super().close()
+        self._writer.close()
 
     def __enter__(self) -> TextWriter:
         self._writer.__enter__()

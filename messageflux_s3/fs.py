@@ -774,8 +774,11 @@ class _CompressedWriter(io.BufferedIOBase):
         try:
             self._compressor.close()
         except BaseException:
-            self._writer.abort()
-            super().close()
+            try:
+                self._writer.raise_failure()  # what closed the writer, rather than that it is closed
+            finally:
+                self._writer.abort()
+                super().close()
             raise
 
     def _dealloc_warn(self, source: object) -> None:

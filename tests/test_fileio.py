@@ -854,7 +854,8 @@ def test_a_part_that_fails_leaves_no_hole(moto: Server, moto_bucket: s3.S3Bucket
         with pytest.raises(s3.S3ConnectionError):
             for _ in range(100):
                 file.write(piece)
-        file.close()
+        with pytest.raises(s3.S3ConnectionError):
+            file.close()
         assert proxy.counts()["reset_before"] > 0
     assert moto_bucket.get_object("k").body == b"former"
 
@@ -1139,6 +1140,126 @@ def test_append_to_what_was_replaced_is_refused_by_real_servers(
     bucket.delete_bucket(force=True)
 
 
+def in_thread(function: Callable[[], object]) -> BaseException | None:
+    """Run a function in a thread of its own; return the exception that it raised."""
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            function()
+        except BaseException as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return caught[0] if caught else None
+
+
+def end_with_block(file: Any, write: Callable[[Any], object]) -> None:
+    with file:
+        write(file)
+
+
+def end_with_close(file: Any, write: Callable[[Any], object]) -> None:
+    write(file)
+    file.close()
+
+
+def end_with_exit_stack(file: Any, write: Callable[[Any], object]) -> None:
+    with contextlib.ExitStack() as stack:
+        stack.push(file)
+        write(file)
+
+
+def end_with_nested_blocks(file: Any, write: Callable[[Any], object]) -> None:
+    with file, file:
+        write(file)
+
+
+ENDS = {"with": end_with_block, "close": end_with_close, "ExitStack.push": end_with_exit_stack, "nested with": end_with_nested_blocks}
+
+
+@pytest.mark.parametrize("where", ["in a thread", "in the same thread"])
+@pytest.mark.parametrize("mode", ["wb", "w", "xb", "ab", "a"])
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_the_error_of_a_failed_write_is_raised_again_when_the_file_is_closed(
+    canned: Canned, quick: HttpStore, end: Callable[..., None], mode: str, where: str
+) -> None:
+    """The write may have failed in a thread, or its error may have been caught: nothing is stored, and this must not pass for success."""
+    quick.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
+    failed: list[BaseException | None] = []
+
+    def write(file: Any) -> None:
+        data = bytes(9 * MIB) if "b" in mode else "x" * (9 * MIB)
+        if where == "in a thread":
+            failed.append(in_thread(lambda: file.write(data)))
+            return
+        try:
+            file.write(data)
+        except s3.S3AccessDenied as error:
+            failed.append(error)
+
+    with pytest.raises(s3.S3AccessDenied) as raised:
+        end(canned.bucket(preset="aws")["k"].open(mode), write)
+    assert raised.value is failed[0]
+    assert quick.objects == quick.uploads == {}
+
+
+def test_the_error_of_a_failed_write_is_raised_by_close_once_and_is_the_cause_of_later_errors(
+    canned: Canned, quick: HttpStore
+) -> None:
+    """A second close() has nothing to do, as with any file."""
+    quick.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
+    file = canned.bucket(preset="aws")["k"].open("wb")
+    error = in_thread(lambda: file.write(bytes(9 * MIB)))
+    with pytest.raises(ValueError, match="closed file") as raised:
+        file.write(b"more")
+    assert raised.value.__cause__ is error
+    with pytest.raises(s3.S3AccessDenied):
+        file.close()
+    file.close()
+
+
+@pytest.mark.parametrize("mode", ["wb", "w"])
+def test_a_failed_write_does_not_replace_the_exception_that_ends_the_block(canned: Canned, quick: HttpStore, mode: str) -> None:
+    """Neither in a block, nor where close() is called while the exception is being handled."""
+    quick.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
+    obj = canned.bucket(preset="aws")["k"]
+    data: Any = bytes(9 * MIB) if mode == "wb" else "x" * (9 * MIB)
+    with pytest.raises(KeyError), obj.open(mode) as file:
+        in_thread(lambda: file.write(data))
+        raise KeyError
+    file = obj.open(mode)
+    in_thread(lambda: file.write(data))
+    with pytest.raises(KeyError):
+        try:
+            raise KeyError
+        finally:
+            file.close()
+
+
+def test_a_file_opened_in_a_handler_raises_the_error_of_a_failed_write_there(canned: Canned, quick: HttpStore) -> None:
+    """The exception that was being handled at the opening is not a reason to be silent at the close."""
+    quick.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
+    try:
+        raise KeyError("before the opening")
+    except KeyError:
+        file = canned.bucket(preset="aws")["k"].open("wb")
+        in_thread(lambda: file.write(bytes(9 * MIB)))
+        with pytest.raises(s3.S3AccessDenied):
+            file.close()
+
+
+def test_abort_discards_the_error_of_a_failed_write(canned: Canned, quick: HttpStore) -> None:
+    """Who gives the file up does not expect it to be stored."""
+    quick.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
+    with canned.bucket(preset="aws")["k"].open("wb") as file:
+        in_thread(lambda: file.write(bytes(9 * MIB)))
+        cast(fileio.ObjectWriter, file).abort()
+    file.close()
+
+
 def test_a_zip_is_streamed(obj: s3.S3Object) -> None:
     """Written member by member without seeking, read with it."""
     with obj.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -1197,7 +1318,7 @@ def test_a_gap_that_is_larger_than_a_part_is_written_as_zeros(quick: HttpStore, 
 def test_a_write_to_a_full_disk_leaves_nothing(
     quick: HttpStore, quick_object: s3.S3Object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error is raised at once, and a later close() does not commit what is left."""
+    """The error is raised at once, and again by a later close(), which does not commit what is left."""
     file = quick_object.open("wb")
     file.write(b"draft")
     file.seek(0)
@@ -1208,7 +1329,8 @@ def test_a_write_to_a_full_disk_leaves_nothing(
     monkeypatch.setattr("tempfile.SpooledTemporaryFile.write", full)
     with pytest.raises(OSError, match="No space left"):
         file.write(b"final")
-    file.close()
+    with pytest.raises(OSError, match="No space left"):
+        file.close()
     assert quick.objects == {}
 
 
