@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from . import content, copying, fileio, sync, transfer
 from .config import travels
-from .errors import S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket, S3NoSuchItem
+from .errors import S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket, S3NoSuchItem, S3ObjectExists
 from .object import S3Object
 from .store import S3Store, connect
 
@@ -41,6 +41,8 @@ except ImportError as error:
 __all__ = ["MessagefluxS3FileSystem", "register_as_s3"]
 
 _SECRETS = ("secret_key", "session_token")
+_CACHE_OPTIONS = ("cache_type", "fill_cache", "size")
+"""Arguments that other file systems take for their read caches; without a meaning here."""
 
 
 class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec publishes no types
@@ -300,7 +302,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def _open(
         self, path: str, mode: str = "rb", block_size: Any = None, autocommit: bool = True, cache_options: Any = None, **kwargs: Any
     ) -> IO[Any]:
-        for name in ("cache_type", "fill_cache", "size"):
+        for name in _CACHE_OPTIONS:
             kwargs.pop(name, None)
         bucket_name, key = self._object(path).bucket_name, self._split(path)[1]
         if not autocommit and "r" not in mode:
@@ -448,15 +450,78 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         obj = self._object(rpath)
         transfer.download(self._connection, obj.bucket_name, obj.key, lpath, progress=callback.relative_update)
 
+    def put_file(self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any) -> None:
+        """Upload a file, also one that turns out shorter than its size says; of a folder, make the bucket that it goes to.
+
+        Within a transaction, or with ``compression``, it is written like a file that ``open()`` returned.
+
+        Args:
+            lpath: The file.
+            rpath: The path of the object.
+            callback: fsspec's callback; told of the bytes sent.
+            mode: ``"overwrite"``, or ``"create"`` to write only where there is no such object, also if others create it meanwhile.
+            kwargs: Further parameters of the write.
+
+        Raises:
+            FileExistsError: ``mode="create"``, and the object is there; it was not changed.
+            OSError: The file became shorter during an upload in parts; nothing was written.
+            S3Unsupported: ``mode="create"``, and the store does not honour conditional writes; nothing was written.
+
+        Requests:
+            1 to look for the bucket; 1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST; with ``mode="create"`` 1 HEAD more, and
+            those of the probe once for a store that is not AWS
+        """
+        is_new = _is_create(mode)
+        path = Path(lpath)
+        if path.is_dir():
+            self.makedirs(rpath, exist_ok=True)
+            return
+        for name in ("block_size", "cache_options", *_CACHE_OPTIONS):
+            kwargs.pop(name, None)
+        if self._intrans or kwargs.keys() & {"compression", "autocommit"}:
+            self._stream_file(path, rpath, callback, "xb" if is_new else "wb", kwargs)
+            return
+        callback.set_size(path.stat().st_size)  # before the bucket is made: there is such a file
+        self.makedirs(self._parent(rpath), exist_ok=True)
+        obj = self._object(rpath)
+        if is_new:
+            self._refuse_existing(obj)
+        self.store.bucket(obj.bucket_name).upload_file(path, obj.key, if_absent=is_new, progress=callback.relative_update, **kwargs)
+
+    def _stream_file(self, path: Path, rpath: str, callback: Any, mode: str, kwargs: dict[str, Any]) -> None:
+        with path.open("rb") as source:
+            callback.set_size(path.stat().st_size)
+            self.makedirs(self._parent(rpath), exist_ok=True)
+            with self.open(rpath, mode, **kwargs) as target:
+                while piece := source.read(fileio.PART_BYTES):
+                    target.write(piece)
+                    callback.relative_update(len(piece))
+
+    def _refuse_existing(self, obj: S3Object) -> None:
+        """Raise if there is an object, before a large body is sent in vain. The condition of the write sees to it that none is replaced."""
+        with contextlib.suppress(S3AccessDenied):  # it may be allowed to write and not to look
+            if obj.exists():
+                raise S3ObjectExists(f"{obj.uri} exists; mode='create' only creates", bucket=obj.bucket_name, key=obj.key)
+
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
-        """Write an object. Requests: 1 PUT; more above 8 MiB."""
-        with self.open(path, "xb" if mode == "create" else "wb", **kwargs) as file:
+        """Write an object; with ``mode="create"`` only where there is none. Requests: 1 PUT; more above 8 MiB."""
+        with self.open(path, "xb" if _is_create(mode) else "wb", **kwargs) as file:
             file.write(value)
 
     def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
-        """Make an empty object; with ``truncate=False`` one that is there stays as it is. Requests: 1 PUT."""
-        if truncate or not self.exists(path):
+        """Make an empty object; with ``truncate=False`` one that is there stays as it is, also one that others make meanwhile.
+
+        Raises:
+            S3Unsupported: ``truncate=False``, there is no such object, and the store does not honour conditional writes.
+
+        Requests:
+            1 PUT; with ``truncate=False`` those of ``info``, and those of ``open(path, "xb")`` where there is nothing
+        """
+        if truncate:
             self.pipe_file(path, b"", **kwargs)
+        elif not self.exists(path):
+            with contextlib.suppress(S3ObjectExists):
+                self.pipe_file(path, b"", mode="create", **kwargs)
 
     # -- changing ---------------------------------------------------------------------------------------------------------------------
 
@@ -827,6 +892,17 @@ def _roots(paths: Iterable[str]) -> list[str]:
         if path and not (roots and path.startswith(f"{roots[-1]}/")):
             roots.append(path)
     return roots
+
+
+def _is_create(mode: str) -> bool:
+    """Return whether fsspec's mode of a write is to create only.
+
+    Raises:
+        ValueError: There is no such mode.
+    """
+    if mode not in ("create", "overwrite"):
+        raise ValueError(f"mode must be 'create' or 'overwrite', not {mode!r}")
+    return mode == "create"
 
 
 def _folder(name: str) -> dict[str, Any]:

@@ -6,7 +6,9 @@ import contextlib
 import gc
 import io
 import pickle
+import random
 import shutil
+import threading
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ import fsspec
 import pytest
 from canned import Answer, Asked, Canned, content_of, document, refusal
 from fsspec.tests import abstract
+from http_store import HttpStore
 from servers import Server
 
 import messageflux_s3 as s3
@@ -367,6 +370,139 @@ def test_files_travel_to_the_disk_and_back(fs: MessagefluxS3FileSystem, root: st
     fs.put(str(tmp_path / "in"), f"{root}/copy", recursive=True)
     fs.get(f"{root}/copy", str(tmp_path / "out"), recursive=True)
     assert (tmp_path / "out" / "sub" / "a").read_bytes() + (tmp_path / "out" / "b").read_bytes() == b"122"
+
+
+def answer_for_bucket(asked: Asked) -> Answer:
+    """What an empty bucket answers to a HEAD and to a listing; None for requests to an object."""
+    if asked.key or "versioning" in asked.query:
+        return None
+    return (200, {}, b"") if asked.method == "HEAD" else document("ListBucketResult", "<IsTruncated>false</IsTruncated>")
+
+
+WRITES_NEW: dict[str, Any] = {
+    "put_file": lambda fs, local: fs.put_file(local, "bkt/k", mode="create"),
+    "put": lambda fs, local: fs.put(local, "bkt/k", mode="create"),
+    "put_file, compressed": lambda fs, local: fs.put_file(local, "bkt/k", mode="create", compression="gzip"),
+    "pipe_file": lambda fs, local: fs.pipe_file("bkt/k", b"ours", mode="create"),
+    "touch": lambda fs, local: fs.touch("bkt/k", truncate=False),
+}
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+@pytest.mark.parametrize("write", WRITES_NEW.values(), ids=WRITES_NEW)
+def test_create_only_does_not_replace_what_others_create_meanwhile(
+    canned: Canned, tmp_path: Path, write: Any, in_transaction: bool
+) -> None:
+    """They come between the look whether there is an object and the write of it."""
+    store = HttpStore(canned)
+
+    def create_before_put(asked: Asked) -> Answer:
+        if asked.what == "PUT k":
+            store.put("k", b"theirs")
+        return answer_for_bucket(asked)
+
+    store.before = create_before_put
+    local = tmp_path / "ours"
+    local.write_bytes(b"ours")
+    fs = MessagefluxS3FileSystem(canned.connect(preset="aws"))
+    is_silent = write is WRITES_NEW["touch"] and not in_transaction
+    with contextlib.nullcontext() if is_silent else pytest.raises(FileExistsError):  # noqa: SIM117
+        with fs.transaction if in_transaction else contextlib.nullcontext():
+            write(fs, str(local))
+    assert store.body("k") == b"theirs"
+
+
+def test_put_file_with_mode_create_refuses_what_is_there_before_it_sends_anything(canned: Canned, tmp_path: Path) -> None:
+    """The object stays, and no body is sent in vain."""
+    store = HttpStore(canned)
+    store.before = answer_for_bucket
+    store.put("k", b"theirs")
+    (tmp_path / "ours").write_bytes(b"ours")
+    with pytest.raises(FileExistsError):
+        MessagefluxS3FileSystem(canned.connect(preset="aws")).put_file(str(tmp_path / "ours"), "bkt/k", mode="create")
+    assert store.body("k") == b"theirs"
+    assert "PUT k" not in canned.whats
+
+
+@pytest.mark.parametrize("name", ["put_file", "pipe_file"])
+def test_a_mode_that_does_not_exist_is_refused_instead_of_overwriting(
+    fs: MessagefluxS3FileSystem, root: str, tmp_path: Path, name: str
+) -> None:
+    """A mistyped "create" must not replace the object."""
+    (tmp_path / "f").write_bytes(b"x")
+    fs.pipe(f"{root}/k", b"there")
+    with pytest.raises(ValueError, match="mode must be 'create' or 'overwrite', not 'creat'"):
+        if name == "put_file":
+            fs.put_file(str(tmp_path / "f"), f"{root}/k", mode="creat")
+        else:
+            fs.pipe_file(f"{root}/k", b"x", mode="creat")
+    assert fs.cat_file(f"{root}/k") == b"there"
+
+
+@pytest.mark.parametrize("how", [{}, {"compression": "gzip"}])
+@pytest.mark.skipif(not Path("/sys/class/net/lo/mtu").is_file(), reason="needs Linux")
+def test_put_file_of_a_file_shorter_than_its_size_ends(fs: MessagefluxS3FileSystem, root: str, how: dict[str, Any]) -> None:
+    """Files of /sys say 4096 bytes and give a few."""
+    path = Path("/sys/class/net/lo/mtu")
+    assert path.stat().st_size != len(path.read_bytes())
+    fs.put_file(str(path), f"{root}/mtu", **how)
+    with fs.open(f"{root}/mtu", compression=how.get("compression")) as file:
+        assert file.read() == path.read_bytes()
+
+
+def test_put_file_of_a_file_that_is_truncated_meanwhile_ends(canned: Canned, tmp_path: Path) -> None:
+    """It fails, and leaves nothing: neither an object nor parts."""
+    store, local = HttpStore(canned), tmp_path / "f"
+    local.write_bytes(bytes(49 * 1024 * 1024))
+
+    def truncate(asked: Asked) -> Answer:
+        if asked.what == "POST k?uploads":
+            local.write_bytes(b"")
+        return answer_for_bucket(asked)
+
+    store.before = truncate
+    with pytest.raises(OSError, match="cut while it was read"):
+        MessagefluxS3FileSystem(canned.connect(preset="aws")).put_file(str(local), "bkt/k")
+    assert store.objects == store.uploads == {}
+
+
+def test_put_file_tells_its_callback_of_size_and_bytes(fs: MessagefluxS3FileSystem, root: str, tmp_path: Path) -> None:
+    """And passes what describes the object on; fsspec's options of caches have no effect."""
+    (tmp_path / "f").write_bytes(b"12345")
+    callback = fsspec.callbacks.Callback()
+    fs.put_file(tmp_path / "f", f"{root}/a/f", callback=callback, block_size=1, metadata={"m": "1"}, content_type="x/y")
+    assert (callback.size, callback.value) == (5, 5)
+    found = fs.info(f"{root}/a/f")
+    assert (found["size"], found["metadata"], found["ContentType"]) == (5, {"m": "1"}, "x/y")
+    with pytest.raises(FileNotFoundError):
+        fs.put_file(tmp_path / "missing", f"{root}/a/missing")
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+@pytest.mark.parametrize("compression", [None, "gzip", "bz2"])
+def test_the_error_of_a_write_that_failed_in_a_thread_is_raised_at_the_end_of_the_block(
+    canned: Canned, compression: str | None, in_transaction: bool
+) -> None:
+    """Nothing is stored, and this must not pass for success."""
+    store = HttpStore(canned)
+    store.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
+    fs = MessagefluxS3FileSystem(canned.connect(preset="aws"))
+    data = random.Random(1).randbytes(9 * 1024 * 1024)
+    failed: list[BaseException] = []
+
+    def write(file: Any) -> None:
+        try:
+            file.write(data)
+        except s3.S3Error as error:
+            failed.append(error)
+
+    with pytest.raises(s3.S3AccessDenied), fs.transaction if in_transaction else contextlib.nullcontext():  # noqa: SIM117
+        with fs.open("bkt/k", "wb", compression=compression) as file:
+            thread = threading.Thread(target=write, args=(file,))
+            thread.start()
+            thread.join()
+            assert failed
+    assert store.objects == store.uploads == {}
 
 
 @pytest.mark.parametrize(
