@@ -105,13 +105,23 @@ def _lock(answer: Mapping[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-def kept_tags(connection: Connection, bucket_name: str, key: str, answer: Mapping[str, Any]) -> dict[str, str]:
+def kept_tags(
+    connection: Connection, bucket_name: str, key: str, answer: Mapping[str, Any], given: Mapping[str, Any] | None = None
+) -> dict[str, str]:
     """Return the tags of an object, as a parameter of the write that replaces it, where the answer to a GET or HEAD says that it has some.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The object's bucket.
+        key: The object's key.
+        answer: boto3's answer to the GET or HEAD.
+        given: Parameters of the write; the payer and the bucket's expected owner are passed on.
 
     Requests:
         none, or 1 GET where there are tags
     """
     if not answer.get("TagCount"):
         return {}
-    found = connection.call("GetObjectTagging", Bucket=bucket_name, Key=key)
+    passed_on = {name: value for name, value in (given or {}).items() if name in ("RequestPayer", "ExpectedBucketOwner")}
+    found = connection.call("GetObjectTagging", Bucket=bucket_name, Key=key, **passed_on)
     return {"Tagging": content.encode_tags({tag["Key"]: tag["Value"] for tag in found["TagSet"]})}

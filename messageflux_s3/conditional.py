@@ -290,8 +290,10 @@ class _Write:
         self._doubtful: S3Error | None = None  # an attempt that may have been done; kept when a whole upload is sent again
         self._is_sent_again = False  # a whole upload, after a conflict
         self._looked_at: datetime | None = None
+        self._given: dict[str, Any] = {}  # what a HEAD of the object needs of the write's parameters
 
     def make(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        self._given = content.for_every_request(parameters)
         if self._doubtful is None:
             self._began = time.monotonic()
         for attempt in range(self._connection.config.max_attempts):
@@ -448,7 +450,7 @@ class _Write:
 
     def _head(self) -> Head | None:
         try:
-            answer = self._connection.call("HeadObject", Bucket=self._bucket_name, Key=self._key)
+            answer = self._connection.call("HeadObject", Bucket=self._bucket_name, Key=self._key, **self._given)
         except S3NoSuchItem:
             return None
         self._looked_at = server_time(answer)

@@ -243,6 +243,15 @@ def s3_parameters(key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
     return parameters
 
 
+FOR_EVERY_REQUEST = ("SSECustomerAlgorithm", "SSECustomerKey", "SSECustomerKeyMD5", "RequestPayer", "ExpectedBucketOwner")
+"""Parameters that every request about an object needs, reads included, where a write needs them."""
+
+
+def for_every_request(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those parameters of a write, under S3's own names, that a HEAD or a GET of the object needs as well."""
+    return {name: parameters[name] for name in FOR_EVERY_REQUEST if name in parameters}
+
+
 def guess_content_type(name: str) -> str | None:
     """The content type that a name's ending stands for; a compressed file is a compressed file, not what is in it."""
     content_type, encoding = mimetypes.guess_type(name.rpartition("/")[2], strict=False)
@@ -274,8 +283,17 @@ def body_bytes(data: object, argument: str) -> bytes:
     return bytes(as_bytes(data, f"{argument} must be bytes or text"))
 
 
-def head(connection: Connection, bucket_name: str, key: str, version_id: str | None = None) -> Head:
+def head(
+    connection: Connection, bucket_name: str, key: str, version_id: str | None = None, given: Mapping[str, Any] | None = None
+) -> Head:
     """One HEAD.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        version_id: A version of it.
+        given: Further parameters of HeadObject (:func:`for_every_request`).
 
     Raises:
         S3NoSuchItem: There is no such object.
@@ -283,13 +301,13 @@ def head(connection: Connection, bucket_name: str, key: str, version_id: str | N
     Requests:
         1 HEAD
     """
-    answered = connection.lane.send(LaneRequest("HEAD", bucket_name, key, version_query(version_id), {}, b""))
+    answered = None if given else connection.lane.send(LaneRequest("HEAD", bucket_name, key, version_query(version_id), {}, b""))
     found = None
     if answered is not None:
         with connection.translating("HeadObject", bucket_name, key):
             found = Head.from_headers(_success(answered, "HeadObject", bucket_name, key).headers)
     if found is None or found.size is None or found.etag is None or found.last_modified is None:
-        found = Head.from_answer(connection.call("HeadObject", Bucket=bucket_name, Key=key, **_version(version_id)))
+        found = Head.from_answer(connection.call("HeadObject", Bucket=bucket_name, Key=key, **_version(version_id), **(given or {})))
     check_version(connection, found, bucket_name, key, version_id)
     return found
 
@@ -412,7 +430,7 @@ def get_pinned(connection: Connection, bucket_name: str, key: str, etag: str | N
     except S3PreconditionFailed as error:
         if not condition:
             raise
-        now = head(connection, bucket_name, key, parameters.get("VersionId"))
+        now = head(connection, bucket_name, key, parameters.get("VersionId"), for_every_request(parameters))
         check_etag(now.etag, etag, bucket_name, key, error)
         connection.remember(_MISREAD, True)
         return get_pinned(connection, bucket_name, key, etag, parameters)

@@ -186,7 +186,8 @@ class _Copying:
         """Copy in one request, look whether the store did it rightly, and remember that."""
         target, doubts = self._target, self._doubts()
         copied = self._at_once()
-        made = target.connection.call("HeadObject", Bucket=target.bucket_name, Key=target.key)
+        given = content.for_every_request(self._parameters)
+        made = target.connection.call("HeadObject", Bucket=target.bucket_name, Key=target.key, **given)
         rightly = {
             _REPLACES: not self._dropped & _raw_metadata(made).keys(),
             _KEEPS_TAGS: made.get("TagCount") == self.found.get("TagCount"),
@@ -453,6 +454,8 @@ class Move(NamedTuple):
     copied: Head
     write_id: str
     is_itself: bool
+    given: Mapping[str, Any]
+    """Parameters that a HEAD of the copy needs."""
 
 
 def move(source: Place, target: Place, **changes: Any) -> Head:
@@ -483,7 +486,7 @@ def begin_move(source: Place, target: Place, *, metadata: Mapping[str, str] | No
     write_id = conditional.new_write_id() if same is None else ""
     copying = _Copying(source, target, metadata, None, write_id, PART_BYTES, extra)
     copied = copying.make()
-    return Move(source, target, copying.found, copied, write_id, same is True)
+    return Move(source, target, copying.found, copied, write_id, same is True, content.for_every_request(copying._given))
 
 
 def finish_move(begun: Move) -> Head:
@@ -499,7 +502,7 @@ def finish_move(begun: Move) -> Head:
     source, target, copied = begun.source, begun.target, begun.copied
     if begun.is_itself:
         return copied
-    arrived = content.head(target.connection, target.bucket_name, target.key)
+    arrived = content.head(target.connection, target.bucket_name, target.key, given=begun.given)
     if arrived.size != copied.size:
         raise _not_deleted(begun, f"has {arrived.size} bytes, its source {copied.size}")
     if begun.write_id and begun.write_id not in (arrived.write_id or "").split():

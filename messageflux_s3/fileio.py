@@ -198,8 +198,17 @@ def _checked_seek(offset: int, whence: int) -> tuple[int, int]:
 class _Source:
     """One object, pinned to the etag that is wanted or first met: brings ranges of it, safe to use from several threads."""
 
-    def __init__(self, connection: Connection, bucket_name: str, key: str, version_id: str | None, if_match: str | None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        bucket_name: str,
+        key: str,
+        version_id: str | None,
+        if_match: str | None,
+        given: Mapping[str, Any] | None = None,
+    ) -> None:
         self._connection = connection
+        self._given = dict(given or {})  # of the requests: the lane does not know them
         self._bucket_name = bucket_name
         self._key = key
         self._version_id = version_id
@@ -214,18 +223,22 @@ class _Source:
         except S3Error as error:
             if error.status != 416:
                 raise
-            head, first = content.head(self._connection, self._bucket_name, self._key, self._version_id), b""  # empty
+            head, first = self._head(), b""  # empty
         content.check_etag(head.etag, self.etag, self._bucket_name, self._key)
         content.check_version(self._connection, head, self._bucket_name, self._key, self._version_id)
         self.etag = head.etag or self.etag
         if head.size is None:  # an answer without a length: there may be more than the first bytes
-            head = content.head(self._connection, self._bucket_name, self._key, self._version_id)
+            head = self._head()
             content.check_etag(head.etag, self.etag, self._bucket_name, self._key)
         self.size = head.size or 0
         return first
 
+    def _head(self) -> Head:
+        return content.head(self._connection, self._bucket_name, self._key, self._version_id, self._given)
+
     def _begin(self) -> tuple[Head, bytes]:
-        answered = self._connection.lane.send(self._lane_request(0, FIRST_BYTES, self.etag), body_limit=FIRST_BYTES)
+        request = self._lane_request(0, FIRST_BYTES, self.etag)
+        answered = None if self._given else self._connection.lane.send(request, body_limit=FIRST_BYTES)
         if answered is not None:
             if answered.status == 404:
                 with self._connection.translating("GetObject", self._bucket_name, self._key):
@@ -270,7 +283,7 @@ class _Source:
     def _fetch_by_lane(self, start: int, view: memoryview) -> bool:
         """Let the fast lane fill the view, straight from the socket; False: it is left to boto3."""
         request = self._lane_request(start, start + len(view), self.etag)
-        answered = self._connection.lane.send(request, target=view)
+        answered = None if self._given else self._connection.lane.send(request, target=view)
         if answered is None:
             return False
         if answered.status == 404:
@@ -330,7 +343,7 @@ class _Source:
 
     def _ask(self, start: int, end: int, etag: str | None) -> tuple[Head, Any]:
         """One GET of a range through boto3; the body is a stream that stands at the range's start."""
-        parameters: dict[str, Any] = {"Range": f"bytes={start}-{end - 1}"}
+        parameters: dict[str, Any] = {"Range": f"bytes={start}-{end - 1}", **self._given}
         if self._version_id is not None:
             parameters["VersionId"] = self._version_id
         answer = content.get_pinned(self._connection, self._bucket_name, self._key, etag, parameters)
@@ -869,7 +882,7 @@ class ObjectWriter(io.BufferedIOBase):
 
     def _refuse_if_there(self) -> None:
         try:
-            content.head(self._connection, self._bucket_name, self.name)
+            content.head(self._connection, self._bucket_name, self.name, given=self._for_every_request)
         except S3NoSuchItem:
             conditional.require(self._connection, self._bucket_name, "put_if_absent")
             return
@@ -884,7 +897,7 @@ class ObjectWriter(io.BufferedIOBase):
         """Look up what is appended to: a small object is read at once, of a larger one only the headers."""
         for _ in range(_ATTEMPTS_TO_READ_BASE):
             try:
-                answer = self._connection.call("HeadObject", Bucket=self._bucket_name, Key=self.name)
+                answer = self._connection.call("HeadObject", Bucket=self._bucket_name, Key=self.name, **self._for_every_request)
             except S3NoSuchItem:
                 return
             base = Head.from_answer(answer)
@@ -892,11 +905,11 @@ class ObjectWriter(io.BufferedIOBase):
             if not 0 < size < MIN_PART_BYTES:
                 break
             try:
-                _, body = content.get(self._connection, self._bucket_name, self.name, if_match=base.etag)
+                body = self._read_small_base(base.etag)
             except (S3NoSuchItem, S3ObjectChanged):
                 continue  # it was replaced since the HEAD: content and metadata must be of one object
-            size = len(body or b"")
-            self._buffer += body or b""
+            size = len(body)
+            self._buffer += body
             break
         else:
             raise S3ObjectChanged(
@@ -909,10 +922,24 @@ class ObjectWriter(io.BufferedIOBase):
         # It stays what it was, where nothing else is asked for.
         asked = content.s3_parameters("", {name: value for name, value in self._given.items() if name != "metadata"})
         if "Tagging" not in asked:
-            asked |= attributes.kept_tags(self._connection, self._bucket_name, self.name, answer)
+            asked |= attributes.kept_tags(self._connection, self._bucket_name, self.name, answer, self._parameters)
         is_described = self._given["metadata"] is not None
         asked["Metadata"] = self._parameters["Metadata"] if is_described else user_metadata.encode(base.metadata)
         self._parameters = attributes.kept(answer, asked, self._bucket_name, self.name)
+
+    @property
+    def _for_every_request(self) -> dict[str, Any]:
+        return content.for_every_request(self._parameters)
+
+    def _read_small_base(self, etag: str | None) -> bytes | bytearray:
+        if self._for_every_request:
+            source = self._base_source(etag)
+            source.begin()
+            return source.fetch(0, source.size)
+        return content.get(self._connection, self._bucket_name, self.name, if_match=etag)[1] or b""
+
+    def _base_source(self, etag: str | None) -> _Source:
+        return _Source(self._connection, self._bucket_name, self.name, None, etag, self._for_every_request)
 
     # -- a file's own ---------------------------------------------------------------------------------------------------------------
 
@@ -1276,11 +1303,14 @@ class ObjectWriter(io.BufferedIOBase):
         if self._connection.capabilities.multipart_copy is not False and self._connection.preset != "r2":  # R2 wants equal parts
             try:
                 source, start = {"Bucket": self._bucket_name, "Key": self.name}, 0
+                customer_key = {
+                    f"CopySource{name}": value for name, value in self._for_every_request.items() if name.startswith("SSECustomer")
+                }
                 while start < base.size:
                     end = min(start + _COPIED_PART_BYTES, base.size)
                     if base.size - end < MIN_PART_BYTES:
                         end = base.size  # no part but the last may be small, and this one will not be the last
-                    self._upload.copy_part(source, start, end, if_match=base.etag)
+                    self._upload.copy_part(source, start, end, if_match=base.etag, **customer_key)
                     start = end
                 self._upload.settle()
             except S3Unsupported:
@@ -1294,7 +1324,7 @@ class ObjectWriter(io.BufferedIOBase):
                 if not self._connection.is_aws and not self._is_there(base):  # others may ignore the condition of a copy
                     raise self._base_changed(base)
                 return
-        source_reader = _Source(self._connection, self._bucket_name, self.name, None, None)
+        source_reader = self._base_source(None)
         source_reader.begin()
         if not etags.same(source_reader.etag, base.etag):
             raise self._base_changed(base)
@@ -1306,7 +1336,7 @@ class ObjectWriter(io.BufferedIOBase):
     def _is_there(self, base: _Base | None) -> bool:
         """Whether the object is still the one that is appended to; without a base, whether there is still none."""
         try:
-            found = content.head(self._connection, self._bucket_name, self.name)
+            found = content.head(self._connection, self._bucket_name, self.name, given=self._for_every_request)
         except S3NoSuchItem:
             return base is None
         return base is not None and found.size == base.size and etags.same(found.etag, base.etag)

@@ -127,7 +127,7 @@ class MultipartUpload:
             parameters = {"ChecksumAlgorithm": checksum.algorithm_of_parts(self._connection, self._parameters), **parameters}
         self._submit("UploadPart", Body=body, **parameters)
 
-    def copy_part(self, source: Mapping[str, str], start: int, end: int, *, if_match: str | None = None) -> None:
+    def copy_part(self, source: Mapping[str, str], start: int, end: int, *, if_match: str | None = None, **parameters: Any) -> None:
         """Have the store copy bytes of an object into a part.
 
         Args:
@@ -135,13 +135,14 @@ class MultipartUpload:
             start: The first byte.
             end: The byte after the last one.
             if_match: The etag, without quotes, that the source must still have.
+            parameters: More of what UploadPartCopy takes.
 
         Raises:
             S3Error: An earlier part failed.
         """
         # Of a weak ETag (marked so by a proxy) the store knows what is between the quotes; if it does not, the copy is refused.
         condition = {} if if_match is None else {"CopySourceIfMatch": etags.opaque(if_match)}
-        self._submit("UploadPartCopy", CopySource=dict(source), CopySourceRange=f"bytes={start}-{end - 1}", **condition)
+        self._submit("UploadPartCopy", CopySource=dict(source), CopySourceRange=f"bytes={start}-{end - 1}", **condition, **parameters)
 
     def _submit(self, operation: str, **parameters: Any) -> None:
         if self._is_over:

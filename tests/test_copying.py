@@ -236,6 +236,24 @@ def test_a_move_whose_deletion_always_meets_a_concurrent_write_raises_a_retryabl
     assert store.body("a") == store.body("b") == b"content"
 
 
+def test_a_move_looks_at_the_copy_with_the_parameters_of_the_write(canned: Canned) -> None:
+    """Without the customer's key the HEAD of the copy is refused, and the source would stay."""
+    store = HttpStore(canned)
+    store.put("a", b"content")
+
+    def answer(asked: Asked) -> Answer:
+        if asked.key == "b" and "x-amz-server-side-encryption-customer-key" not in asked.headers:
+            return refusal(400, "InvalidRequest")
+        if asked.method == "PUT" and "x-amz-copy-source" in asked.headers:
+            copied = store.put(asked.key, store.objects["a"].body)
+            return document("CopyObjectResult", f"<ETag>&quot;{copied.etag}&quot;</ETag>")
+        return None
+
+    store.before = answer
+    canned.bucket(preset="aws")["a"].move_to("b", SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32)
+    assert (store.body("a"), store.body("b")) == (None, b"content")
+
+
 def test_a_query_copied_onto_itself_stays(moto_bucket: S3Bucket) -> None:
     """There is nothing to do, and nothing is lost."""
     moto_bucket.put_objects([("a", "1"), ("b", "2")])

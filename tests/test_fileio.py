@@ -1260,6 +1260,108 @@ def test_abort_discards_the_error_of_a_failed_write(canned: Canned, quick: HttpS
     file.close()
 
 
+CUSTOMER_KEY = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
+EVERYWHERE: dict[str, tuple[dict[str, str], str]] = {
+    "SSE-C": (CUSTOMER_KEY, "x-amz-server-side-encryption-customer-key"),
+    "RequestPayer": ({"RequestPayer": "requester"}, "x-amz-request-payer"),
+    "ExpectedBucketOwner": ({"ExpectedBucketOwner": "111122223333"}, "x-amz-expected-bucket-owner"),
+}
+
+
+class DemandingStore(HttpStore):
+    """A store in memory that refuses requests about the object "k" without a header, and loses the first answer to a write."""
+
+    def __init__(self, server: Canned, header: str) -> None:
+        super().__init__(server)
+        self.header = header
+        self.loses = False
+        self.before = self.check
+        self.after = self.lose
+
+    def check(self, asked: Asked) -> Answer:
+        is_customer_key = self.header.endswith("customer-key")
+        is_absent = asked.method in ("HEAD", "GET") and asked.key not in self.objects
+        if asked.key != "k" or asked.method == "DELETE" or (is_customer_key and is_absent):
+            return None
+        wanted = [self.header]
+        if is_customer_key and "x-amz-copy-source" in asked.headers:
+            wanted.append("x-amz-copy-source-server-side-encryption-customer-key")
+        if all(header in asked.headers for header in wanted):
+            return None
+        return refusal(400 if is_customer_key else 403, "InvalidRequest")
+
+    def lose(self, asked: Asked) -> bool:
+        loses = self.loses and asked.what in ("PUT k", "POST k?uploadId")
+        self.loses = self.loses and not loses
+        return loses
+
+
+LOST: dict[str, Callable[[s3.S3Bucket, dict[str, str]], object]] = {
+    "put_object": lambda bucket, given: bucket.put_object("k", b"ours", if_absent=True, **given),
+    "put_object(readable)": lambda bucket, given: bucket.put_object("k", io.BytesIO(b"ours"), if_absent=True, **given),
+    "upload_object in parts": lambda bucket, given: bucket.upload_object(
+        "k", BIG[: 6 * MIB], part_size_bytes=5 * MIB, if_absent=True, **given
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "header"), EVERYWHERE.values(), ids=EVERYWHERE)
+@pytest.mark.parametrize("write", LOST.values(), ids=LOST)
+def test_a_conditional_write_whose_answer_was_lost_looks_with_the_parameters_of_the_write(
+    canned: Canned, write: Callable[[s3.S3Bucket, dict[str, str]], object], given: dict[str, str], header: str
+) -> None:
+    """A HEAD without the customer's key is refused (400), one without the payer as well (403), and would leave the outcome unknown."""
+    store = DemandingStore(canned, header)
+    store.loses = True
+    write(canned.bucket(preset="aws", max_attempts=2), given)
+    assert store.body("k") is not None
+    assert not store.loses
+
+
+@pytest.mark.parametrize(("given", "header"), EVERYWHERE.values(), ids=EVERYWHERE)
+def test_exclusive_creation_looks_with_the_parameters_of_the_write(canned: Canned, given: dict[str, str], header: str) -> None:
+    """Absent, it is created; there, it is told so."""
+    store = DemandingStore(canned, header)
+    obj = canned.bucket(preset="aws")["k"]
+    with obj.open("xb", **given) as file:
+        file.write(b"first")
+    with pytest.raises(s3.S3ObjectExists):
+        obj.open("xb", **given)
+    assert store.body("k") == b"first"
+
+
+@pytest.mark.parametrize("preset", ["aws", "r2", "other"])
+@pytest.mark.parametrize("before", [None, 0, 3, 6 * MIB])
+@pytest.mark.parametrize(("given", "header"), EVERYWHERE.values(), ids=EVERYWHERE)
+def test_append_reads_and_copies_with_the_parameters_of_the_write(
+    canned: Canned, given: dict[str, str], header: str, before: int | None, preset: str
+) -> None:
+    """R2 is sent the former content again; another store is compared by HEAD."""
+    store = DemandingStore(canned, header)
+    store.honours = preset != "other"
+    if before is not None:
+        store.put("k", BIG[:before])
+    bucket = canned.bucket(preset=preset)
+    bucket.put_object("opens the lane", b"")
+    with bucket["k"].open("ab", **given) as file:
+        file.write(b"more")
+    assert store.body("k") == BIG[: before or 0] + b"more"
+
+
+def test_append_to_an_object_with_a_customers_key_on_localstack(localstack: Server) -> None:
+    """Small ones are read and written again, large ones are copied within the store."""
+    bucket = localstack.connect().create_bucket(f"t-{uuid.uuid4().hex[:16]}")
+    for size in (10, 6 * MIB):
+        obj = bucket.put_object("k", BIG[:size], **CUSTOMER_KEY)
+        with obj.open("ab", **CUSTOMER_KEY) as file:
+            file.write(b"more")
+        answer = bucket.store.client.get_object(Bucket=bucket.name, Key="k", **CUSTOMER_KEY)
+        assert answer["Body"].read() == BIG[:size] + b"more"
+    with pytest.raises(s3.S3ObjectExists):
+        bucket["k"].open("xb", **CUSTOMER_KEY)
+    bucket.delete_bucket(force=True)
+
+
 def test_a_zip_is_streamed(obj: s3.S3Object) -> None:
     """Written member by member without seeking, read with it."""
     with obj.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
