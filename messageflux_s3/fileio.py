@@ -49,6 +49,7 @@ from .errors import (
 )
 from .lane import LaneRequest, LaneResponse
 from .multipart import MIN_PART_BYTES, MultipartUpload
+from .source import as_bytes
 
 logger = logging.getLogger("messageflux_s3")
 
@@ -968,7 +969,7 @@ class ObjectWriter(io.BufferedIOBase):
         with self._lock, memoryview(data) as given:
             if self._is_given_up:  # pragma: no cover - another thread gave it up just now
                 return given.nbytes
-            with given.cast("B") if given.contiguous and given.nbytes else memoryview(given.tobytes()) as view:
+            with memoryview(as_bytes(given, "data must be bytes-like")) as view:
                 try:
                     if self._local is not None:
                         self._write_local(view)

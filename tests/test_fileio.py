@@ -1140,6 +1140,33 @@ def test_append_to_what_was_replaced_is_refused_by_real_servers(
     bucket.delete_bucket(force=True)
 
 
+BUFFERS: dict[str, Callable[[Any], Any]] = {
+    "C order": lambda numpy: memoryview(numpy.arange(6, dtype="uint8").reshape(2, 3)),
+    "Fortran order": lambda numpy: memoryview(numpy.asfortranarray(numpy.arange(6, dtype="uint8").reshape(2, 3))),
+    "Fortran order, larger numbers": lambda numpy: memoryview(numpy.asfortranarray(numpy.arange(6, dtype="uint32").reshape(2, 3))),
+    "every second byte": lambda numpy: memoryview(b"a.b.c.d.e.f")[::2],
+    "empty, of two dimensions": lambda numpy: memoryview(numpy.zeros((0, 3), dtype="uint8")),
+    "big-endian numbers": lambda numpy: memoryview(numpy.array([1, 2], dtype=">u2")),
+    "an array": lambda numpy: numpy.asfortranarray(numpy.arange(6, dtype="uint8").reshape(2, 3)),
+}
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("make", BUFFERS.values(), ids=BUFFERS)
+def test_write_takes_every_buffer_and_stores_what_tobytes_gives(
+    quick: HttpStore, quick_object: s3.S3Object, make: Callable[[Any], Any], in_place: bool
+) -> None:
+    """As put_object() does; also into the temporary file that a seek() makes."""
+    buffer = make(pytest.importorskip("numpy"))
+    with quick_object.open("wb") as file:
+        if in_place:
+            file.seek(0, io.SEEK_END)
+        assert file.write(buffer) == buffer.nbytes
+    assert quick.body("k") == buffer.tobytes()
+    quick_object.put(memoryview(buffer))
+    assert quick.body("k") == buffer.tobytes()
+
+
 def in_thread(function: Callable[[], object]) -> BaseException | None:
     """Run a function in a thread of its own; return the exception that it raised."""
     caught: list[BaseException] = []
