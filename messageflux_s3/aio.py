@@ -192,6 +192,9 @@ class _Engine:
 class AsyncS3Store:
     """A store under asyncio. Comes from :func:`async_connect`, or around an S3Store.
 
+    A cancelled task raises ``CancelledError`` at once. Work that it began on a thread (uploads, downloads, batches, copies, conditional
+    writes) runs on to its end all the same; ``close()`` waits for it.
+
     Args:
         store: The synchronous store; it can be used beside this one.
     """
@@ -248,7 +251,7 @@ class AsyncS3Store:
         return await self._engine.run(self._store.ping)
 
     async def close(self) -> None:
-        """Close the connections and end the threads. Requests: none."""
+        """Close the connections and end the threads, once the work on them is done, also that of cancelled tasks. Requests: none."""
         await self._engine.close()
         self._store.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import io
 import os
 import signal
 import socket
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from canned import Canned
+from http_store import HttpStore
 
 import messageflux_s3 as s3
 from messageflux_s3 import AsyncS3Bucket, S3NoSuchItem
@@ -263,6 +266,33 @@ def test_cancelling_closes_the_connection() -> None:
 
     asyncio.run(main())
     server.close()
+
+
+def test_cancelling_an_upload_on_a_thread_lets_it_run_to_its_end_and_close_waits_for_it(canned: Canned) -> None:
+    """As the documentation says: a cancelled upload may be stored. One that waited for a free thread is not begun."""
+    memory, is_reading, may_end = HttpStore(canned), threading.Event(), threading.Event()
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            is_reading.set()
+            assert may_end.wait(20)
+            return super().read(size)
+
+    async def main() -> None:
+        store = s3.AsyncS3Store(canned.connect(max_concurrency=1))
+        tasks = [asyncio.create_task(store.bucket("bkt").put_object(key, Slow(b"whole"))) for key in ("begun", "waiting")]
+        await asyncio.to_thread(is_reading.wait, 20)
+        for task in tasks:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert memory.objects == {}
+        may_end.set()
+        await store.close()
+
+    asyncio.run(main())
+    assert memory.body("begun") == b"whole"
+    assert "waiting" not in memory.objects
 
 
 @pytest.mark.lane
