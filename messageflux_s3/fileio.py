@@ -1096,8 +1096,8 @@ class ObjectWriter(io.BufferedIOBase):
 
         Raises:
             S3Error: The object could not be written, now or by an earlier ``write()``; raised once. Nothing of it is there, except where
-                the answer to the last request was lost (``S3ConnectionError``, ``S3ServerError``, or ``outcome_unknown``): then the object may
-                be there, whole, and a look at it tells. There is never a part of it.
+                the answer to the last request was lost (``S3ConnectionError``, ``S3ServerError``, or ``outcome_unknown``): then the object
+                may be there, whole, and a look at it tells. There is never a part of it.
         """
         if self._is_over:
             super().close()
