@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 # A second process reads the pipe to us and kills the server at its end: most servers do not notice that their parent is gone.
@@ -74,9 +75,25 @@ def answers_http(url: str) -> bool:
     return True
 
 
-def run_until_killed(endpoint: str, access_key: str, secret_key: str) -> None:
-    """Print a server's address and keys in one line, and sleep until Ctrl-C or a signal."""
-    print(endpoint, access_key, secret_key, flush=True)
-    with suppress(KeyboardInterrupt):
-        while True:
-            time.sleep(3600)
+def command_line(
+    name: str,
+    install: Callable[[], None],
+    missing: Callable[[], str | None],
+    run: Callable[[], AbstractContextManager[tuple[str, str, str]]],
+) -> None:
+    """The program of a server's module: install it, or serve and print its address and keys in one line, until Ctrl-C or a signal."""
+    action = sys.argv[1] if len(sys.argv) == 2 else ""
+    if action == "install":
+        try:
+            install()
+        except RuntimeError as error:
+            sys.exit(str(error))
+    elif action == "serve":
+        if (reason := missing()) is not None:
+            sys.exit(f"{name} is {reason}")
+        with run() as address, suppress(KeyboardInterrupt):
+            print(*address, flush=True)
+            while True:
+                time.sleep(3600)
+    else:
+        sys.exit(f"usage: {sys.argv[0]} install | serve")

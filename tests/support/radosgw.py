@@ -191,21 +191,5 @@ class _Cluster:
         self.run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", identity)
 
 
-def main() -> None:
-    action = sys.argv[1] if len(sys.argv) == 2 else ""
-    if action == "install":
-        try:
-            install()
-        except RuntimeError as error:
-            sys.exit(str(error))
-    elif action == "serve":
-        if (reason := missing()) is not None:
-            sys.exit(f"radosgw is {reason}")
-        with run() as (endpoint, access_key, secret_key):
-            processes.run_until_killed(endpoint, access_key, secret_key)
-    else:
-        sys.exit(f"usage: {sys.argv[0]} install | serve")
-
-
 if __name__ == "__main__":
-    main()
+    processes.command_line("radosgw", install, missing, run)
