@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
-from . import checksum, etags, tagging
+from . import checksum, content, etags, tagging
 from .connection import Connection
 from .errors import S3ConnectionError, S3Error, S3NoSuchItem, S3Unsupported
 from .translate import was_retried
@@ -25,9 +25,6 @@ MIN_PART_BYTES = 5 * 1024 * 1024
 """S3 takes no smaller part, but for the last one."""
 MAX_PARTS = 10_000
 MAX_COPIED_PART_BYTES = 5 * 1024**3
-
-_FOR_EVERY_REQUEST = ("SSECustomerAlgorithm", "SSECustomerKey", "SSECustomerKeyMD5", "RequestPayer", "ExpectedBucketOwner")
-"""What the user says once, and each of S3's operations of an upload in parts wants to hear."""
 
 UPLOAD_IS_LEFT = "UploadIsLeft"
 """In the answer of a conditional completion: an earlier upload with the same content made the object, so that this one is to be aborted."""
@@ -152,7 +149,7 @@ class MultipartUpload:
         while len(self._waiting) >= self._concurrency:
             self._collect_oldest()
         upload_id = self.begin()
-        parameters = {**self._given(_FOR_EVERY_REQUEST), **parameters}
+        parameters = {**self._given(content.FOR_EVERY_REQUEST), **parameters}
         number, self._next_number = self._next_number, self._next_number + 1
         if self._executor is None:
             self._executor = ThreadPoolExecutor(self._concurrency, "messageflux-s3-parts")
@@ -216,7 +213,7 @@ class MultipartUpload:
                 UploadId=upload_id,
                 MultipartUpload={"Parts": self._parts},
                 **self._where,
-                **{**self._given(_FOR_EVERY_REQUEST + checksum.ONLY_IN_PARTS), **self._of_whole, **parameters},
+                **{**self._given(content.FOR_EVERY_REQUEST + checksum.ONLY_IN_PARTS), **self._of_whole, **parameters},
             )
         except S3NoSuchItem as error:
             if finish is not None or error.code != "NoSuchUpload" or not was_retried(error):
@@ -238,7 +235,7 @@ class MultipartUpload:
         Raises:
             S3ConnectionError: What stands there does not tell whether it was made of these parts.
         """
-        answer = self._connection.call("HeadObject", **self._where, **self._given(_FOR_EVERY_REQUEST))
+        answer = self._connection.call("HeadObject", **self._where, **self._given(content.FOR_EVERY_REQUEST))
         if checksum.md5_of_parts(answer) == checksum.of_parts([part["ETag"] for part in self._parts]) is not None:
             return answer
         raise S3ConnectionError(

@@ -496,7 +496,7 @@ class _Fetch:
     def __enter__(self) -> _Fetch:
         nothing_wanted = self.wanted_end is not None and self.wanted_end <= self.start
         if nothing_wanted:
-            self.head = content.head(self.connection, self.bucket_name, self.key, self.parameters.get("VersionId"))
+            self.head = self._head()
             self.end = self.start
             return self
         try:
@@ -505,7 +505,7 @@ class _Fetch:
             if error.status != 416:
                 raise
             # The range begins behind the object's end: there is nothing to fetch, as in a slice.
-            self.head = content.head(self.connection, self.bucket_name, self.key, self.parameters.get("VersionId"))
+            self.head = self._head()
             self.end = self.start
             return self
         self.head = Head.from_answer(answer)
@@ -514,7 +514,7 @@ class _Fetch:
         self.md5_of_parts = checksum.known_md5_of_parts(self.connection, self.bucket_name, answer)
         self._first = answer["Body"]
         if self.head.size is None:  # an answer in chunks, without a length
-            self.head = content.head(self.connection, self.bucket_name, self.key, self.parameters.get("VersionId"))
+            self.head = self._head()
             content.check_etag(self.head.etag, self._etag, self.bucket_name, self.key)
         total = self.head.size or 0
         self.end = max(self.start, total if self.wanted_end is None else min(self.wanted_end, total))
@@ -533,6 +533,10 @@ class _Fetch:
         with self.connection.translating("GetObject", self.bucket_name, self.key):
             while count and (piece := self._first.read(min(count, _PIECE_BYTES))):
                 count -= len(piece)
+
+    def _head(self) -> Head:
+        given = content.for_every_request(self.parameters)
+        return content.head(self.connection, self.bucket_name, self.key, self.parameters.get("VersionId"), given)
 
     def _get(self, start: int, end: int | None) -> dict[str, Any]:
         """One GET from ``start``, under the etag that is known."""
