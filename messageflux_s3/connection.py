@@ -425,6 +425,7 @@ class Connection:
                 events = client.meta.events
                 events.register("before-parse.s3", self._note_document, unique_id=f"messageflux-s3-read-{id(self)}")
                 events.register("before-call.s3", self._adjust_request, unique_id=f"messageflux-s3-write-{id(self)}")
+                events.register("needs-retry.s3.HeadBucket", _look_for_region_once, unique_id="messageflux-s3-region")
                 self._live = _Live(resource, client, Lane(client))
             return self._live
 
@@ -542,6 +543,17 @@ class Connection:
             return _open, (self.config,)
         signer = self._given.meta.client._get_credentials()  # type: ignore[attr-defined]
         return _open_withheld, (self.config, signer.access_key if signer is not None else None)
+
+
+def _look_for_region_once(request_dict: dict[str, Any], response: tuple[Any, dict[str, Any]] | None, **_: Any) -> None:
+    """Keep botocore from following a redirect of HeadBucket that names no region.
+
+    botocore follows a redirect to the region that HeadBucket names. Where HeadBucket itself is redirected without one, it would send
+    HeadBucket again to find out, without end.
+    """
+    headers = {} if response is None else response[1].get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    if "x-amz-bucket-region" not in headers:
+        request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _with_carriage_returns(body: bytes, operation: str, status: int) -> bytes:

@@ -217,7 +217,7 @@ def from_answer(
         code=code or None,
         status=status or None,
         request_id=str(request_id) if request_id else None,
-        retryable=cls in _RETRYABLE or code in _RETRYABLE_CODES,
+        retryable=cls in _RETRYABLE or code in _RETRYABLE_CODES or status == http.HTTPStatus.TEMPORARY_REDIRECT,
     )
 
 
