@@ -49,7 +49,9 @@ def _run(example: Example) -> None:
 def _compare(example: Example) -> None:
     """What a text block directly behind a Python block shows is what that one printed; "..." stands for anything."""
     before = example.document.text[: example.start].rstrip().removesuffix("```")
-    if example.document.text[: example.start].rstrip() == before or not before[before.rfind("```") :].startswith("```python"):
+    if example.document.text[: example.start].rstrip() == before or not before[before.rfind("```") :].startswith(
+        "```python"
+    ):
         return
     wanted, said = example.parsed, example.namespace["_said"]
     flags = ELLIPSIS | NORMALIZE_WHITESPACE

@@ -241,7 +241,10 @@ def main() -> None:
                         continue
                     best[name] = min(best[name], time.perf_counter() - started)
                     least[name] = min(least[name], time.process_time() - used)
-            print(f"{label:<44}" + "".join(f"{f'{best[name]:.3f} ({least[name]:.3f})':>16}" for name in chosen), flush=True)
+            print(
+                f"{label:<44}" + "".join(f"{f'{best[name]:.3f} ({least[name]:.3f})':>16}" for name in chosen),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

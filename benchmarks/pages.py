@@ -20,7 +20,11 @@ HEAD = (
 def page(number: int, count: int) -> bytes:
     """One answer of a thousand keys, with its HTTP head."""
     is_last = number + 1 == count
-    more = "" if is_last else f"<NextContinuationToken>{number + 1}</NextContinuationToken><NextMarker>{number + 1}</NextMarker>"
+    more = (
+        ""
+        if is_last
+        else f"<NextContinuationToken>{number + 1}</NextContinuationToken><NextMarker>{number + 1}</NextMarker>"
+    )
     entries = "".join(ENTRY.format(number * 1000 + at) for at in range(1000))
     body = (HEAD.format("false" if is_last else "true", more) + entries + "</ListBucketResult>").encode()
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)

@@ -36,7 +36,9 @@ def messageflux_s3() -> Tasks:
     import messageflux_s3 as s3
 
     bucket, canned = (
-        s3.connect(url, access_key=ACCESS, secret_key=SECRET, region="us-east-1", verify=CERTIFICATE or True).bucket(BUCKET)
+        s3.connect(url, access_key=ACCESS, secret_key=SECRET, region="us-east-1", verify=CERTIFICATE or True).bucket(
+            BUCKET
+        )
         for url in (URL, LIST_URL)
     )
 
@@ -61,7 +63,11 @@ def boto3_client(url: str = URL) -> Any:
     import boto3
     from botocore.config import Config
 
-    config = Config(max_pool_connections=64, request_checksum_calculation="when_required", response_checksum_validation="when_required")
+    config = Config(
+        max_pool_connections=64,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
     return boto3.resource(
         "s3", endpoint_url=url, aws_access_key_id=ACCESS, aws_secret_access_key=SECRET, region_name="us-east-1", config=config,
         verify=CERTIFICATE,
@@ -73,7 +79,9 @@ def boto3_resource() -> Tasks:
     return {
         "read": lambda count, size: [bucket.Object(key).get()["Body"].read() for key in keys(count, size)],
         "write": lambda count, size: [bucket.Object(key).put(Body=b"x" * size) for key in keys(count, size)],
-        "list": lambda: sum(1 for summary in canned.objects.filter(Prefix="listed/") if summary.key and summary.size >= 0),
+        "list": lambda: sum(
+            1 for summary in canned.objects.filter(Prefix="listed/") if summary.key and summary.size >= 0
+        ),
         "get one": lambda count, size: [bucket.Object(key).get()["Body"].read() for key in keys(count, size)],
         "put one": lambda count, size: [bucket.Object(key).put(Body=b"x" * size) for key in keys(count, size)],
         "head one": lambda count, size: [bucket.Object(key).content_length for key in keys(count, size)],
@@ -96,7 +104,9 @@ def boto3_threads() -> Tasks:
         return body
 
     def etl(count: int, size: int) -> None:
-        on_threads(lambda key: client.put_object(Bucket=BUCKET, Key=f"out/{key}", Body=read(key)[::-1]), keys(count, size))
+        on_threads(
+            lambda key: client.put_object(Bucket=BUCKET, Key=f"out/{key}", Body=read(key)[::-1]), keys(count, size)
+        )
 
     return {
         "read": lambda count, size: on_threads(read, keys(count, size)),
@@ -234,7 +244,13 @@ def minio() -> Tasks:
     from minio import Minio
 
     client, canned = (
-        Minio(url.partition("://")[2], access_key=ACCESS, secret_key=SECRET, secure=url.startswith("https"), region="us-east-1")
+        Minio(
+            url.partition("://")[2],
+            access_key=ACCESS,
+            secret_key=SECRET,
+            secure=url.startswith("https"),
+            region="us-east-1",
+        )
         for url in (URL, LIST_URL)
     )
 
@@ -255,7 +271,9 @@ def minio() -> Tasks:
         "list": lambda: sum(1 for _ in canned.list_objects(bucket_name=BUCKET, prefix="listed/", recursive=True)),
         "get one": lambda count, size: [read(key) for key in keys(count, size)],
         "put one": lambda count, size: [write(key, size) for key in keys(count, size)],
-        "head one": lambda count, size: [client.stat_object(bucket_name=BUCKET, object_name=key) for key in keys(count, size)],
+        "head one": lambda count, size: [
+            client.stat_object(bucket_name=BUCKET, object_name=key) for key in keys(count, size)
+        ],
     }
 
 
@@ -273,10 +291,17 @@ def smart_open() -> Tasks:
 
 def s5cmd() -> Tasks:
     program = str(Path(sys.executable).parent / "s5cmd")
-    environment = {**os.environ, "AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
+    environment = {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": ACCESS,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+    }
 
     def run(*arguments: str, url: str = URL) -> None:
-        subprocess.run([program, "--endpoint-url", url, *arguments], env=environment, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [program, "--endpoint-url", url, *arguments], env=environment, check=True, stdout=subprocess.DEVNULL
+        )
 
     def read(count: int, size: int) -> None:
         with tempfile.TemporaryDirectory() as folder:

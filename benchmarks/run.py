@@ -69,7 +69,9 @@ class Peer:
         except (OSError, subprocess.CalledProcessError) as error:
             self._end = f"it cannot be installed: {error}"
             return
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         self.tasks = self._answer().get("tasks", [])
 
     def run(self, task: str, *arguments: Any) -> dict[str, Any]:
@@ -163,7 +165,12 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 def measure(
-    names: list[str], environment: dict[str, str], tasks: list[Work], rounds: int, figures: Figures, problems: dict[str, None]
+    names: list[str],
+    environment: dict[str, str],
+    tasks: list[Work],
+    rounds: int,
+    figures: Figures,
+    problems: dict[str, None],
 ) -> None:
     """Have the peers do the tasks, in alternation, round after round."""
     peers = [Peer(name, environment) for name in names]
@@ -230,11 +237,19 @@ def chart(results: dict[str, dict[str, dict[str, float]]]) -> str:
 
 def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
     """The figures as Markdown."""
-    lines = ["| task | peer | per second | ours is × faster | client CPU, µs each | memory, MiB |", "|---|---|--:|--:|--:|--:|"]
+    lines = [
+        "| task | peer | per second | ours is × faster | client CPU, µs each | memory, MiB |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
     for task, found in results.items():
         ours = found.get("messageflux_s3", {}).get("rate", 0.0)
         for peer, entry in sorted(found.items(), key=lambda item: -item[1]["rate"]):
-            numbers = (f"{entry['rate']:,.1f}", f"{ours / entry['rate']:.2f}", f"{entry['cpu'] * 1e6:,.0f}", f"{entry['memory']:,.0f}")
+            numbers = (
+                f"{entry['rate']:,.1f}",
+                f"{ours / entry['rate']:.2f}",
+                f"{entry['cpu'] * 1e6:,.0f}",
+                f"{entry['memory']:,.0f}",
+            )
             lines.append(f"| {task} | {peer} | {' | '.join(numbers)} |")
     return "\n".join(lines)
 
@@ -242,7 +257,11 @@ def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
 def machine() -> str:
     model = "an unnamed processor"
     if Path("/proc/cpuinfo").exists():
-        names = [line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.partition(": ")[2]
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ]
         model = names[0] if names else model
     return f"{os.cpu_count()} cores of {model}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
 
@@ -274,8 +293,11 @@ def main() -> None:
             "BENCH_BUCKET": "bench",
             "BENCH_LIST_URL": f"http://127.0.0.1:{told[0].recv()}",
         }
+
         def wanted(tasks: list[Work]) -> list[Work]:
-            return [task for task in tasks if not options.only or any(task[0].startswith(begin) for begin in options.only)]
+            return [
+                task for task in tasks if not options.only or any(task[0].startswith(begin) for begin in options.only)
+            ]
 
         tasks = wanted(work(options.scale, str(large), str(Path(folder, "down"))))
         measure(options.peers, environment, tasks, options.rounds, figures, problems)

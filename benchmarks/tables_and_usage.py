@@ -26,7 +26,11 @@ def entries() -> Iterator[Listed]:
     """A million entries, a thousand at a time as pages give them."""
     for n in range(KEYS):
         yield Listed(
-            f"data/{n % 500:03d}/{n:09d}.json", f"2026-{n % 12 + 1:02d}-01T00:00:00.000Z", f"{n:032x}", str(n % 100_000), "STANDARD"
+            f"data/{n % 500:03d}/{n:09d}.json",
+            f"2026-{n % 12 + 1:02d}-01T00:00:00.000Z",
+            f"{n:032x}",
+            str(n % 100_000),
+            "STANDARD",
         )
 
 

@@ -63,7 +63,9 @@ def main() -> None:
                 packages[package] += obj.size
                 files[package] += 1
             for package, size in packages.most_common(8):
-                print(f"   {package:<16} {files[package]:>6,} files {size / 1e6:>7.2f} MB  {'█' * (size * 40 // max(packages.values()))}")
+                print(
+                    f"   {package:<16} {files[package]:>6,} files {size / 1e6:>7.2f} MB  {'█' * (size * 40 // max(packages.values()))}"
+                )
 
         print("3. Read: which modules do the top-level modules import most?")
         with step(local, "read"):

@@ -41,9 +41,13 @@ def side_by_side(sources: Sequence[Iterator[Item]], room: int = 8) -> Generator[
             for item in runner.items():
                 yield item
                 if os.getpid() != pid:
-                    raise RuntimeError("this iteration was begun in the parent process, where its threads are; begin it anew in this one")
+                    raise RuntimeError(
+                        "this iteration was begun in the parent process, where its threads are; begin it anew in this one"
+                    )
     finally:
-        if os.getpid() == pid and not sys.is_finalizing():  # else the threads are not there any more, whatever they hold
+        if (
+            os.getpid() == pid and not sys.is_finalizing()
+        ):  # else the threads are not there any more, whatever they hold
             for runner in runners:
                 runner.stop()
             for thread in threads:

@@ -129,7 +129,9 @@ class _Engine:
         self._forget_after_fork()
         with self._lock:
             if self._threads is None:
-                self._threads = ThreadPoolExecutor(self.connection.config.max_concurrency, thread_name_prefix="messageflux-s3-aio")
+                self._threads = ThreadPoolExecutor(
+                    self.connection.config.max_concurrency, thread_name_prefix="messageflux-s3-aio"
+                )
             threads = self._threads
         return await asyncio.get_running_loop().run_in_executor(threads, lambda: function(*arguments, **named))
 
@@ -346,7 +348,13 @@ class AsyncS3Bucket:
     ) -> AsyncS3Object:
         """Copy an object within the bucket. Requests: as the synchronous face."""
         copied = await self._engine.run(
-            self._bucket.copy_object, source_key, dest_key, metadata=metadata, if_absent=if_absent, if_match=if_match, **extra
+            self._bucket.copy_object,
+            source_key,
+            dest_key,
+            metadata=metadata,
+            if_absent=if_absent,
+            if_match=if_match,
+            **extra,
         )
         return AsyncS3Object(copied, self._engine)
 
@@ -365,7 +373,9 @@ class AsyncS3Bucket:
         **extra: Any,
     ) -> BatchResult:
         """Write many objects. Requests: 1 PUT per object."""
-        return await self._engine.run(self._bucket.put_objects, items, raise_errors=raise_errors, progress=progress, **extra)
+        return await self._engine.run(
+            self._bucket.put_objects, items, raise_errors=raise_errors, progress=progress, **extra
+        )
 
     async def delete_objects(
         self, keys: Iterable[str | S3Object], *, raise_errors: bool = True, progress: Progress = None
@@ -516,7 +526,9 @@ class AsyncObjectQuery:
 
     async def collect(self, *, progress: Progress = None) -> list[AsyncS3Object]:
         """All objects in a list. Requests: 1 per 1,000 keys."""
-        return [AsyncS3Object(obj, self._engine) for obj in await self._engine.run(self._query.collect, progress=progress)]
+        return [
+            AsyncS3Object(obj, self._engine) for obj in await self._engine.run(self._query.collect, progress=progress)
+        ]
 
     async def delete(self, *, raise_errors: bool = True, progress: Progress = None) -> BatchResult:
         """Delete all objects of the query. Requests: 2 per 1,000 keys."""
@@ -606,7 +618,9 @@ class AsyncS3Object:
     def body(self) -> bytes:
         """The content. Requests: none; after ``await load()``, up to 8 MiB (``iter_chunks`` reads any size)."""
         if self._object._body is None:
-            raise RuntimeError(f"the body of {self.uri} is not here: await obj.load() brings up to 8 MiB, iter_chunks() any size")
+            raise RuntimeError(
+                f"the body of {self.uri} is not here: await obj.load() brings up to 8 MiB, iter_chunks() any size"
+            )
         return self._object.body
 
     @property
@@ -620,7 +634,9 @@ class AsyncS3Object:
         if (listed and obj._listed is not None) or (head is not None and getattr(head, name) is not None):
             return
         if head is not None and head.content_type is not None:  # it was read, so this should be known
-            raise S3ServerError(f"the store's answer does not say the {name} of {self.uri}", bucket=obj.bucket_name, key=obj.key)
+            raise S3ServerError(
+                f"the store's answer does not say the {name} of {self.uri}", bucket=obj.bucket_name, key=obj.key
+            )
         raise RuntimeError(f"{name} of {self.uri} is not known yet: await obj.load() first")
 
     async def load(self) -> AsyncS3Object:

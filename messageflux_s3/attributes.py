@@ -53,7 +53,9 @@ _CLASSES_OF_ONE_BUCKET = ("EXPRESS_ONEZONE", "OUTPOSTS", "SNOW", "FSX_OPENZFS", 
 _EPOCH = datetime.fromtimestamp(0, timezone.utc)
 
 
-def kept(answer: Mapping[str, Any], given: Mapping[str, Any], bucket_name: str, key: str, *, scope: Scope = "object") -> dict[str, Any]:
+def kept(
+    answer: Mapping[str, Any], given: Mapping[str, Any], bucket_name: str, key: str, *, scope: Scope = "object"
+) -> dict[str, Any]:
     """Return the parameters of a write that rewrites an object: what it had, and what the user gives in place of that.
 
     Args:
@@ -79,7 +81,9 @@ def kept(answer: Mapping[str, Any], given: Mapping[str, Any], bucket_name: str, 
         )
     parameters = {name: answer[name] for name in CONTENT_HEADERS if answer.get(name)}
     if "Expires" not in parameters and answer.get("ExpiresString"):
-        parameters["Expires"] = _EPOCH  # a date that cannot be parsed ("0", "-1") means: expired already (RFC 9111, 5.3)
+        parameters["Expires"] = (
+            _EPOCH  # a date that cannot be parsed ("0", "-1") means: expired already (RFC 9111, 5.3)
+        )
     is_same_bucket = scope in ("object", "bucket")
     storage_class = answer.get("StorageClass")
     if storage_class and scope != "elsewhere" and (is_same_bucket or storage_class not in _CLASSES_OF_ONE_BUCKET):
@@ -106,7 +110,11 @@ def _lock(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def kept_tags(
-    connection: Connection, bucket_name: str, key: str, answer: Mapping[str, Any], given: Mapping[str, Any] | None = None
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    answer: Mapping[str, Any],
+    given: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
     """Return the tags of an object, as a parameter of the write that replaces it, where the answer to a GET or HEAD says that it has some.
 
@@ -122,6 +130,8 @@ def kept_tags(
     """
     if not answer.get("TagCount"):
         return {}
-    passed_on = {name: value for name, value in (given or {}).items() if name in ("RequestPayer", "ExpectedBucketOwner")}
+    passed_on = {
+        name: value for name, value in (given or {}).items() if name in ("RequestPayer", "ExpectedBucketOwner")
+    }
     found = connection.call("GetObjectTagging", Bucket=bucket_name, Key=key, **passed_on)
     return {"Tagging": content.encode_tags({tag["Key"]: tag["Value"] for tag in found["TagSet"]})}

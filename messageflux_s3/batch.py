@@ -109,7 +109,9 @@ class BatchResult:
             return render.facts("batch", [("succeeded", done)]).html
         first = self.failures[:_FAILURES_SHOWN]
         rows = [(failure.key, failure.error.code or "", render.shortened(str(failure.error))) for failure in first]
-        note = f"{done:,} succeeded, {failed:,} failed" + (f"; the first {_FAILURES_SHOWN} of those" if failed > len(rows) else "")
+        note = f"{done:,} succeeded, {failed:,} failed" + (
+            f"; the first {_FAILURES_SHOWN} of those" if failed > len(rows) else ""
+        )
         return render.table(["failed", "code", "error"], rows, title="batch", note=note).html
 
 
@@ -314,9 +316,7 @@ def deleted(
 _Outcomes = dict[tuple[str, str | None], "S3Error | None"]
 
 
-def _delete_page(
-    connection: Connection, bucket_name: str, page: Sequence[tuple[str, str | None]]
-) -> _Outcomes:
+def _delete_page(connection: Connection, bucket_name: str, page: Sequence[tuple[str, str | None]]) -> _Outcomes:
     """Delete up to a thousand entries, those that the store asked to try again once more after a while."""
     outcomes: _Outcomes = {}
     left = [*dict.fromkeys(page)]
@@ -330,9 +330,7 @@ def _delete_page(
     return outcomes
 
 
-def _delete_once(
-    connection: Connection, bucket_name: str, entries: Sequence[tuple[str, str | None]]
-) -> _Outcomes:
+def _delete_once(connection: Connection, bucket_name: str, entries: Sequence[tuple[str, str | None]]) -> _Outcomes:
     plain = [entry for entry in entries if _is_safe_in_xml(entry[0])]
     outcomes: _Outcomes | None = None
     if (
@@ -438,9 +436,7 @@ def _refusal(said: Mapping[str, Any], bucket_name: str) -> S3Error:
     return from_answer({"Error": error}, "DeleteObjects", bucket_name, said.get("Key"))
 
 
-def _delete_singly(
-    connection: Connection, bucket_name: str, entries: Sequence[tuple[str, str | None]]
-) -> _Outcomes:
+def _delete_singly(connection: Connection, bucket_name: str, entries: Sequence[tuple[str, str | None]]) -> _Outcomes:
     requests = (
         LaneRequest("DELETE", bucket_name, key, content.version_query(version), tag=(key, version))
         for key, version in entries
@@ -545,20 +541,13 @@ def send_many(
 
     # The lane opens once boto3 has succeeded in this bucket: the first requests see to that.
     for tries, request in enumerate(requests):
-        if (
-            tries == _TRIES_TO_OPEN
-            or lane.is_open_for(bucket_name)
-            or not lane.gate.can_open()
-            or is_skipped(request)
-        ):
+        if tries == _TRIES_TO_OPEN or lane.is_open_for(bucket_name) or not lane.gate.can_open() or is_skipped(request):
             requests = chain([request], requests)
             break
         yield request, asked(request)
     if is_ordered_by_key:
         requests = ordered(requests)
-    stream = lane.stream(
-        requests, concurrency=concurrency, max_bytes=max(1, max_bytes // 2), body_limit=KEPT_BYTES
-    )
+    stream = lane.stream(requests, concurrency=concurrency, max_bytes=max(1, max_bytes // 2), body_limit=KEPT_BYTES)
     try:
         for request, response in stream:
             if response is not None:

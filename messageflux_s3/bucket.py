@@ -198,7 +198,9 @@ class S3Bucket:
             if exist_ok:
                 return
             raise S3BucketExists(
-                f"the bucket {self._name!r} exists already; exist_ok=True takes it as it is", operation="CreateBucket", bucket=self._name
+                f"the bucket {self._name!r} exists already; exist_ok=True takes it as it is",
+                operation="CreateBucket",
+                bucket=self._name,
             )
         region = self._connection.region
         parameters: dict[str, Any] = {"Bucket": self._name}
@@ -495,7 +497,14 @@ class S3Bucket:
         body = content.body_bytes(buf, "buf")
         if if_absent or if_match is not None:
             written = conditional.put(
-                self._connection, self._name, key, body, if_absent=if_absent, if_match=if_match, metadata=metadata, **extra
+                self._connection,
+                self._name,
+                key,
+                body,
+                if_absent=if_absent,
+                if_match=if_match,
+                metadata=metadata,
+                **extra,
             )
         else:
             written = content.put(self._connection, self._name, key, body, metadata, **extra)
@@ -716,10 +725,14 @@ class S3Bucket:
         if if_absent or if_match is not None:
             conditional.check(if_absent=if_absent, if_match=if_match)
             write_id = conditional.new_write_id()
-            user_metadata.marked(user_metadata.encode(metadata), write_id)  # what is too much is refused before anything is sent
+            user_metadata.marked(
+                user_metadata.encode(metadata), write_id
+            )  # what is too much is refused before anything is sent
             conditional.require(self._connection, self._name, "put_if_absent" if if_absent else "put_if_match")
             metadata = {**(metadata or {}), WRITE_ID: write_id}
-            call = conditional.caller(self._connection, self._name, key, write_id, if_absent=if_absent, if_match=if_match)
+            call = conditional.caller(
+                self._connection, self._name, key, write_id, if_absent=if_absent, if_match=if_match
+            )
         written = transfer.upload(
             self._connection, self._name, key, stream, metadata=metadata, call=call, part_size_bytes=part_size_bytes,
             verify_checksum=verify_checksum, progress=Callback if progress is None else progress, **given,
@@ -928,7 +941,9 @@ class S3Bucket:
         Requests:
             1 per 1,000 keys, and 1 GET per object
         """
-        plan = sync.plan_to_folder(self._connection, self._name, prefix, folder, compare=None, include=include, exclude=exclude)
+        plan = sync.plan_to_folder(
+            self._connection, self._name, prefix, folder, compare=None, include=include, exclude=exclude
+        )
         return sync.download_objects(plan, overwrite=overwrite, progress=progress)
 
     def sync_from_folder(
@@ -969,7 +984,14 @@ class S3Bucket:
             the same; to delete, 1 per 1,000 keys that begin as the deleted ones do, and 1 per 1,000 objects
         """
         plan = sync.plan_to_store(
-            self._connection, self._name, folder, prefix, delete=delete, compare=compare, include=include, exclude=exclude
+            self._connection,
+            self._name,
+            folder,
+            prefix,
+            delete=delete,
+            compare=compare,
+            include=include,
+            exclude=exclude,
         )
         return plan if dry_run else plan.apply(progress=progress)
 
@@ -1010,7 +1032,14 @@ class S3Bucket:
             same (for parts of unequal sizes 1 HEAD per part); to delete, 1 per 1,000 keys that begin as those of the deleted files do
         """
         plan = sync.plan_to_folder(
-            self._connection, self._name, prefix, folder, delete=delete, compare=compare, include=include, exclude=exclude
+            self._connection,
+            self._name,
+            prefix,
+            folder,
+            delete=delete,
+            compare=compare,
+            include=include,
+            exclude=exclude,
         )
         return plan if dry_run else plan.apply(progress=progress)
 
@@ -1046,7 +1075,9 @@ class S3Bucket:
         Requests:
             1 HEAD, 1 COPY (with a condition once a store those of a probe)
         """
-        return self.object(source_key).copy_to(dest_key, metadata=metadata, if_absent=if_absent, if_match=if_match, **extra)
+        return self.object(source_key).copy_to(
+            dest_key, metadata=metadata, if_absent=if_absent, if_match=if_match, **extra
+        )
 
     # -- locks ------------------------------------------------------------------------------------------------------------------------
 
@@ -1266,7 +1297,9 @@ class S3Bucket:
     def __eq__(self, other: builtins.object) -> bool:
         if not isinstance(other, S3Bucket):
             return NotImplemented
-        return self._name == other._name and self._connection.config.endpoint_url == other._connection.config.endpoint_url
+        return (
+            self._name == other._name and self._connection.config.endpoint_url == other._connection.config.endpoint_url
+        )
 
     def __hash__(self) -> int:
         return hash(self._name)

@@ -91,7 +91,13 @@ class Capabilities:
 
 
 def _say(value: object) -> str:
-    return "not asked" if value is None else {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    return (
+        "not asked"
+        if value is None
+        else {True: "yes", False: "no"}.get(value, str(value))
+        if isinstance(value, bool)
+        else str(value)
+    )
 
 
 AWS = Capabilities(
@@ -126,7 +132,9 @@ AWS = Capabilities(
 
 _AVOID: dict[str, Capabilities] = {
     "aws": AWS,
-    "r2": Capabilities(checksums=False, versioning=False, object_tagging=False, policy=False, public_access_block=False),
+    "r2": Capabilities(
+        checksums=False, versioning=False, object_tagging=False, policy=False, public_access_block=False
+    ),
     "minio": Capabilities(checksums=False, public_access_block=False),
     "ceph": Capabilities(checksums=False, lifecycle_filters=False),
     "gcs": Capabilities(checksums=False, bulk_delete="single"),

@@ -62,7 +62,9 @@ def are_no_md5s(connection: Connection, bucket_name: str) -> bool:
 def _learn(connection: Connection, bucket_name: str, key: str) -> None:
     if not are_no_md5s(connection, bucket_name):
         logger.warning(
-            "the ETag of s3://%s/%s is not the MD5 of its content; ETags of this bucket are not compared any more", bucket_name, key
+            "the ETag of s3://%s/%s is not the MD5 of its content; ETags of this bucket are not compared any more",
+            bucket_name,
+            key,
         )
     connection.remember(_fact(bucket_name), True)
 
@@ -112,7 +114,9 @@ def uniform_parts(size: int, part_size: int) -> list[int]:
     return [min(part_size, size - start) for start in range(0, size, part_size)] if size else [0]
 
 
-def first_part_size(connection: Connection, bucket_name: str, key: str, parameters: Mapping[str, Any] | None = None) -> int | None:
+def first_part_size(
+    connection: Connection, bucket_name: str, key: str, parameters: Mapping[str, Any] | None = None
+) -> int | None:
     """Return how long the first part of an object is; None where the store does not say.
 
     Requests:
@@ -122,7 +126,12 @@ def first_part_size(connection: Connection, bucket_name: str, key: str, paramete
 
 
 def part_sizes(
-    connection: Connection, bucket_name: str, key: str, size: int, count: int, parameters: Mapping[str, Any] | None = None
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    size: int,
+    count: int,
+    parameters: Mapping[str, Any] | None = None,
 ) -> list[int] | None:
     """Return the size of each part of an object whose parts may differ in size; None where the store does not say.
 
@@ -139,7 +148,12 @@ def part_sizes(
 
 
 def told_part_sizes(
-    connection: Connection, bucket_name: str, key: str, size: int, count: int, parameters: Mapping[str, Any] | None = None
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    size: int,
+    count: int,
+    parameters: Mapping[str, Any] | None = None,
 ) -> Iterator[list[int]]:
     """Yield the sizes of an object's parts, as far as the store tells them: first as the first part suggests, all alike but the last;
     then, if that was not right, those of all parts. Nothing where the store does not tell.
@@ -210,7 +224,9 @@ def compare_received_parts(
         return  # the store does not tell
     stored = connection.call("GetObject", Bucket=bucket_name, Key=key, **(parameters or {}))
     with stored["Body"] as body, connection.translating("GetObject", bucket_name, key):
-        again = hash_parts(iter(lambda: body.read(_PIECE_BYTES), b""), sizes) if md5_of_parts(stored) == theirs else None
+        again = (
+            hash_parts(iter(lambda: body.read(_PIECE_BYTES), b""), sizes) if md5_of_parts(stored) == theirs else None
+        )
     if again != ours:
         raise mismatch(theirs, ours, bucket_name, key)
     _learn(connection, bucket_name, key)
@@ -232,7 +248,9 @@ def is_refuted(connection: Connection, bucket_name: str, etag: str | None, body:
 
 def is_wanted(connection: Connection, parameters: Mapping[str, Any]) -> bool:
     """Whether a write has to be checked here: boto3 sends no checksum, and the user none."""
-    return not connection.capabilities.checksums and not any(name.startswith(("Checksum", "ContentMD5")) for name in parameters)
+    return not connection.capabilities.checksums and not any(
+        name.startswith(("Checksum", "ContentMD5")) for name in parameters
+    )
 
 
 def is_encrypted(parameters: Mapping[str, Any]) -> bool:
@@ -272,7 +290,9 @@ def of_part(algorithm: str | None, answer: Mapping[str, Any]) -> dict[str, str]:
     return {member: answer[member]} if member in answer else {}
 
 
-def call(connection: Connection, operation: str, parameters: Mapping[str, Any], *, encrypted: bool = False) -> dict[str, Any]:
+def call(
+    connection: Connection, operation: str, parameters: Mapping[str, Any], *, encrypted: bool = False
+) -> dict[str, Any]:
     """Send a body with its MD5, by which most stores refuse what changed on the way, and compare the MD5 that the store tells.
 
     Args:
@@ -415,7 +435,12 @@ def _has_other_etags(connection: Connection, bucket_name: str, key: str) -> bool
         try:
             answer = connection.call("PutObject", Bucket=bucket_name, Key=scratch, Body=body)
         except S3Error as error:
-            logger.info("s3://%s/%s could not be written to find out what the ETags of this bucket are: %s", bucket_name, scratch, error)
+            logger.info(
+                "s3://%s/%s could not be written to find out what the ETags of this bucket are: %s",
+                bucket_name,
+                scratch,
+                error,
+            )
             if isinstance(error, S3AccessDenied):
                 connection.remember(denied, True)
             return None
@@ -471,7 +496,12 @@ def check_received(connection: Connection, answer: Mapping[str, Any], body: byte
 
 
 def compare_received(
-    connection: Connection, theirs: str, ours: str, bucket_name: str, key: str, parameters: Mapping[str, Any] | None = None
+    connection: Connection,
+    theirs: str,
+    ours: str,
+    bucket_name: str,
+    key: str,
+    parameters: Mapping[str, Any] | None = None,
 ) -> None:
     """Compare the etag of an object with the MD5 of what arrived. Where they differ, read once more.
 
@@ -505,5 +535,9 @@ def mismatch(theirs: str, ours: str, bucket_name: str, key: str) -> S3ChecksumEr
 
 def _error(operation: str, bucket_name: str, key: str, message: str) -> S3ChecksumError:
     return S3ChecksumError(
-        f"{operation} on s3://{bucket_name}/{key}: {message}", operation=operation, bucket=bucket_name, key=key, retryable=True
+        f"{operation} on s3://{bucket_name}/{key}: {message}",
+        operation=operation,
+        bucket=bucket_name,
+        key=key,
+        retryable=True,
     )

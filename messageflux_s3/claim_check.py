@@ -119,9 +119,7 @@ class ClaimCheck:
         if not isinstance(threshold, int) or isinstance(threshold, bool):
             raise TypeError(f"threshold must be a number of bytes, not {type(threshold).__name__}")
         if threshold < 0:
-            raise ValueError(
-                f"threshold must not be negative, but is {threshold}; 0 sends all through the bucket"
-            )
+            raise ValueError(f"threshold must not be negative, but is {threshold}; 0 sends all through the bucket")
         if wire not in get_args(Wire):
             raise ValueError(f"wire must be one of {', '.join(get_args(Wire))}, not {wire!r}")
         if isinstance(allowed_buckets, (str, bytes)):
@@ -134,9 +132,7 @@ class ClaimCheck:
     def __repr__(self) -> str:
         return f"ClaimCheck({self.bucket!r}, threshold={self.threshold}, wire={self.wire!r})"
 
-    def check_in(
-        self, payload: bytes | str | IO[bytes] | Iterable[bytes], headers: Headers | None = None
-    ) -> Outgoing:
+    def check_in(self, payload: bytes | str | IO[bytes] | Iterable[bytes], headers: Headers | None = None) -> Outgoing:
         """Turn a payload into what to send, by way of the bucket if it is too big.
 
         A payload that ``check_out()`` or ``discard()`` would take for something else (a claim check, an SNS
@@ -425,9 +421,7 @@ def _pointer(received: _Received) -> Pointer | None:
     named = attributes_by_name(received.headers)
     pointer = parse_pointer(received.body, named)
     if pointer is None and (SIZE_ATTRIBUTE in named or LEGACY_SIZE_ATTRIBUTE in named):
-        raise ValueError(
-            "message has the attribute of a claim check, but its body does not say where the payload lies"
-        )
+        raise ValueError("message has the attribute of a claim check, but its body does not say where the payload lies")
     return pointer
 
 
@@ -451,13 +445,9 @@ def _received(message: Any) -> _Received:
             raise TypeError(f"message's body must be bytes or text, not {type(body).__name__}")
         received = _Received(body, headers)
     else:
-        raise TypeError(
-            f"message must be one of SQS, (body, headers) or a body, not {type(message).__name__}"
-        )
+        raise TypeError(f"message must be one of SQS, (body, headers) or a body, not {type(message).__name__}")
     if received.headers is not None and not isinstance(received.headers, (Mapping, Sequence)):
-        raise ValueError(
-            f"message's headers must be a mapping or pairs, not {type(received.headers).__name__}"
-        )
+        raise ValueError(f"message's headers must be a mapping or pairs, not {type(received.headers).__name__}")
     if not received.headers and isinstance(received.body, str) and '"TopicArn"' in received.body:
         try:
             envelope = load_json(received.body)

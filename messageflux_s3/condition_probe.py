@@ -28,7 +28,13 @@ from .errors import S3ConnectionError, S3Error, S3NoSuchItem, S3PreconditionFail
 logger = logging.getLogger("messageflux_s3")
 
 Ability = Literal[
-    "put_if_absent", "put_if_match", "multipart_if_absent", "multipart_if_match", "copy_if_absent", "copy_if_match", "delete_if_match"
+    "put_if_absent",
+    "put_if_match",
+    "multipart_if_absent",
+    "multipart_if_match",
+    "copy_if_absent",
+    "copy_if_match",
+    "delete_if_match",
 ]
 """A request and the condition on it."""
 
@@ -98,7 +104,9 @@ def _ask_in_turn(connection: Connection, bucket_name: str, ability: Ability, fac
         answer: Condition | None = connection.recall(fact)
         if answer is None:
             if turn.failure is not None and turn.failure[0] >= arrived:
-                raise copy.copy(turn.failure[1]) from turn.failure[1]  # else each would wait for a time-out of its own, in a row
+                raise copy.copy(turn.failure[1]) from turn.failure[
+                    1
+                ]  # else each would wait for a time-out of its own, in a row
             try:
                 answer = race(connection, bucket_name, ability)
             except S3Error as error:
@@ -204,7 +212,9 @@ class _Scratch:
         self.prefix = f"{PREFIX}{secrets.token_hex(8)}/"
         self.keys: set[str] = set()
         self.uploads: set[tuple[str, str]] = set()
-        self.keeps_versions = is_versioned(connection, bucket_name)  # asked before anything is written: cleaning must not depend on it
+        self.keeps_versions = is_versioned(
+            connection, bucket_name
+        )  # asked before anything is written: cleaning must not depend on it
         self._mutex = threading.Lock()
 
     def new_key(self) -> str:
@@ -255,7 +265,9 @@ class _Scratch:
                 "CompleteMultipartUpload",
                 **where,
                 UploadId=upload_id,
-                MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"], **checksum.of_part(algorithm, part)}]},
+                MultipartUpload={
+                    "Parts": [{"PartNumber": 1, "ETag": part["ETag"], **checksum.of_part(algorithm, part)}]
+                },
                 **condition,
             )
 

@@ -157,7 +157,9 @@ def complete(
     Requests:
         1 POST, and 1 HEAD after a lost answer
     """
-    call = caller(connection, bucket_name, key, write_id, if_absent=if_match is None, if_match=if_match, carried=carried)
+    call = caller(
+        connection, bucket_name, key, write_id, if_absent=if_match is None, if_match=if_match, carried=carried
+    )
     return upload.complete(call)
 
 
@@ -244,7 +246,11 @@ class ConditionalCall:
 
     def __call__(self, operation: str, **parameters: Any) -> dict[str, Any]:
         self.require(operation)
-        condition = {"IfNoneMatch": "*"} if self._if_absent else {"IfMatch": condition_probe.quoted(self._connection, self._etag)}
+        condition = (
+            {"IfNoneMatch": "*"}
+            if self._if_absent
+            else {"IfMatch": condition_probe.quoted(self._connection, self._etag)}
+        )
         return self._write.make(operation, {**parameters, **condition})
 
 
@@ -262,7 +268,14 @@ def require_parts(call: Callable[..., dict[str, Any]] | None) -> None:
 
 
 def caller(
-    connection: Connection, bucket_name: str, key: str, write_id: str, *, if_absent: bool, if_match: str | None, carried: str = ""
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    write_id: str,
+    *,
+    if_absent: bool,
+    if_match: str | None,
+    carried: str = "",
 ) -> ConditionalCall:
     """What makes the one call that creates the object, under the condition, and settles what a lost answer leaves open.
 
@@ -277,7 +290,14 @@ class _Write:
     """One conditional write, through all its attempts."""
 
     def __init__(
-        self, connection: Connection, bucket_name: str, key: str, write_id: str, if_absent: bool, if_match: str, carried: str
+        self,
+        connection: Connection,
+        bucket_name: str,
+        key: str,
+        write_id: str,
+        if_absent: bool,
+        if_match: str,
+        carried: str,
     ) -> None:
         self._connection = connection
         self._bucket_name = bucket_name
@@ -287,7 +307,9 @@ class _Write:
         self._if_match = if_match
         self._replaces = carried.partition(" ")[0]
         self._began: float  # when the first attempt did
-        self._doubtful: S3Error | None = None  # an attempt that may have been done; kept when a whole upload is sent again
+        self._doubtful: S3Error | None = (
+            None  # an attempt that may have been done; kept when a whole upload is sent again
+        )
         self._is_sent_again = False  # a whole upload, after a conflict
         self._looked_at: datetime | None = None
         self._given: dict[str, Any] = {}  # what a HEAD of the object needs of the write's parameters
@@ -305,7 +327,9 @@ class _Write:
                 answer = checksum.call(self._connection, operation, parameters)
                 if answer.get("ETag"):
                     return answer
-                raise S3ConnectionError(f"the answer to {operation} was cut off within its headers", operation=operation, retryable=True)
+                raise S3ConnectionError(
+                    f"the answer to {operation} was cut off within its headers", operation=operation, retryable=True
+                )
             except S3PreconditionFailed as error:
                 if error.status == 409:  # two writers met: neither is known to have been refused for good
                     self._doubtful = self._doubtful or (error if was_retried(error) else None)
@@ -319,7 +343,11 @@ class _Write:
             except S3NoSuchItem as error:
                 # If-Match on an object that is gone answers 404; a completed upload is gone as well.
                 if self._doubtful is None and not was_retried(error):
-                    if self._if_absent or error.code == "NoSuchUpload" or (operation == "CopyObject" and self._still_there()):
+                    if (
+                        self._if_absent
+                        or error.code == "NoSuchUpload"
+                        or (operation == "CopyObject" and self._still_there())
+                    ):
                         raise  # the bucket, the source or the upload is missing: no word about the condition
                     raise self._conflict(error) from error
                 return self._settle(error)
@@ -390,7 +418,11 @@ class _Write:
 
     def _met(self, error: S3Error) -> S3PreconditionFailed:
         where = f"s3://{self._bucket_name}/{self._key}"
-        said = f"{where} was not written" if self._doubtful is None else f"an answer was lost, so that {where} may have been written"
+        said = (
+            f"{where} was not written"
+            if self._doubtful is None
+            else f"an answer was lost, so that {where} may have been written"
+        )
         return S3PreconditionFailed(
             f"{said}: another write to it was under way when the upload was completed (409). The whole upload has to be sent again, "
             "from a source that can be read again.",
@@ -464,7 +496,8 @@ class _Write:
         if self._if_absent:
             return S3ObjectExists(f"{where} was not created: it is there already", **self._facts(error))
         return S3PreconditionFailed(
-            f"{where} was not changed: its etag is no longer {self._if_match}. Read it again and decide anew.", **self._facts(error)
+            f"{where} was not changed: its etag is no longer {self._if_match}. Read it again and decide anew.",
+            **self._facts(error),
         )
 
     def _always_met(self, error: S3Error) -> S3PreconditionFailed:
@@ -504,7 +537,9 @@ def _answer(found: Head) -> dict[str, Any]:
 
 def _is_doubtful(error: S3Error) -> bool:
     """Whether the request may have been done all the same: no answer, one of the server's failures, or one that cannot be understood."""
-    return isinstance(error, (S3ConnectionError, S3ServerError, S3Throttled)) or (type(error) is S3Error and error.status is None)
+    return isinstance(error, (S3ConnectionError, S3ServerError, S3Throttled)) or (
+        type(error) is S3Error and error.status is None
+    )
 
 
 def server_time(answer: Mapping[str, Any] | None) -> datetime | None:
@@ -573,7 +608,14 @@ def update(
         carried = " ".join((found.write_id or "").split()[:CARRIED])
         try:
             written = put(
-                connection, bucket_name, key, after, if_absent=before is None, if_match=found.etag, carried=carried, **kept
+                connection,
+                bucket_name,
+                key,
+                after,
+                if_absent=before is None,
+                if_match=found.etag,
+                carried=carried,
+                **kept,
             )
         except S3PreconditionFailed as error:
             if error.outcome_unknown:
@@ -604,4 +646,8 @@ def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, byt
     strong(found.etag, bucket_name, key)  # before the function runs: its result could not be written
     checksum.check_received(connection, answer, before, bucket_name, key)
     kept = attributes.kept(answer, {}, bucket_name, key)
-    return found, before, {**kept, **attributes.kept_tags(connection, bucket_name, key, answer), "metadata": found.metadata}
+    return (
+        found,
+        before,
+        {**kept, **attributes.kept_tags(connection, bucket_name, key, answer), "metadata": found.metadata},
+    )

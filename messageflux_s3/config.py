@@ -92,7 +92,11 @@ class S3Config:
             raise ValueError("access_key and secret_key go together: give both, or neither")
         if self.session_token is not None and self.access_key is None:
             raise ValueError("session_token goes with access_key and secret_key")
-        given = [name for name in ("access_key", "credentials", "profile", "boto3_session") if getattr(self, name) is not None]
+        given = [
+            name
+            for name in ("access_key", "credentials", "profile", "boto3_session")
+            if getattr(self, name) is not None
+        ]
         if len(given) > 1 and not self._withheld:
             raise ValueError(f"{' and '.join(given)} each say whose credentials to use; give one of them")
         if self.credentials is not None and not callable(self.credentials):
@@ -114,7 +118,9 @@ class S3Config:
         if not isinstance(self.verify, (bool, str)):
             raise TypeError(f"verify must be True, False or the path of a CA bundle, not {type(self.verify).__name__}")
         if self.verify == "":
-            raise ValueError("verify must be True, False or the path of a CA bundle; it is empty text, which is none of them")
+            raise ValueError(
+                "verify must be True, False or the path of a CA bundle; it is empty text, which is none of them"
+            )
         if self.capabilities is not None and not isinstance(self.capabilities, Capabilities):
             raise TypeError(f"capabilities must be what probe() returns, not {type(self.capabilities).__name__}")
 
@@ -215,7 +221,9 @@ def travels(function: CredentialsFunction) -> bool:
 def check_one_line(name: str, value: object) -> None:
     """Refuse a key or token that would end the header it travels in; HTTP libraries would show it in their error."""
     if isinstance(value, str) and not value.isprintable():
-        raise ValueError(f"{name} must be one line without control characters; was it read from a file together with its line end?")
+        raise ValueError(
+            f"{name} must be one line without control characters; was it read from a file together with its line end?"
+        )
 
 
 def check_url(name: str, url: str | None) -> None:
@@ -226,7 +234,9 @@ def check_url(name: str, url: str | None) -> None:
         raise TypeError(f"{name} must be text like 'https://host:port', not {type(url).__name__}")
     try:
         parts = urlsplit(url)
-        well_formed = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        well_formed = (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        )
     except ValueError:
         well_formed = False
     if not well_formed:

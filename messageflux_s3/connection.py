@@ -60,7 +60,9 @@ _WITH_A_DOCUMENT = {"CreateMultipartUpload", "ListBuckets", "ListObjectVersions"
 KNOWS_TAGGING = "knows ?tagging of objects"
 """Name of the fact that the store has answered GetObjectTagging with a document of its own."""
 _WRITES_OF_OBJECTS = {"PutObject", "CopyObject", "CreateMultipartUpload"}
-_DOCUMENT_BYTES = 1 << 20  # S3's own documents are smaller: policies end at 20 KB, a thousand lifecycle rules stay below
+_DOCUMENT_BYTES = (
+    1 << 20
+)  # S3's own documents are smaller: policies end at 20 KB, a thousand lifecycle rules stay below
 _HTTP_DATE_LENGTH = len("Sat, 1 Nov 2026 11:29:39 GMT")
 _LINE_END = re.compile(r"[\r\n\0]")
 _ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<([A-Za-z][\w.-]*)")
@@ -69,7 +71,6 @@ _NO_LENGTH = (
     b"<Error><Code>IncompleteAnswer</Code><Message>the store answered 200 without Content-Length and without chunks: whether the body is "
     b"whole cannot be told</Message></Error>"
 )
-
 
 
 class _Live(NamedTuple):
@@ -337,7 +338,9 @@ class Connection:
             with translating(operation, bucket, key):
                 yield
         except S3Error as error:
-            self.is_online = error.status is not None or not isinstance(error, S3ConnectionError | S3AuthenticationError)
+            self.is_online = error.status is not None or not isinstance(
+                error, S3ConnectionError | S3AuthenticationError
+            )
             raise
         self.is_online = True
 
@@ -360,7 +363,9 @@ class Connection:
             S3Unsupported: The client is the user's own.
         """
         if self._given is not None:
-            raise S3Unsupported("reload_credentials: this store uses a boto3 resource of yours; renew that one's credentials")
+            raise S3Unsupported(
+                "reload_credentials: this store uses a boto3 resource of yours; renew that one's credentials"
+            )
         self._stop()
 
     def config_in(self, region: str) -> S3Config:
@@ -389,7 +394,9 @@ class Connection:
             }
 
         verify = getattr(getattr(getattr(client, "_endpoint", None), "http_session", None), "_verify", True)
-        return self.config.replace(region=region, credentials=credentials, verify=verify if isinstance(verify, (bool, str)) else True)
+        return self.config.replace(
+            region=region, credentials=credentials, verify=verify if isinstance(verify, (bool, str)) else True
+        )
 
     def attach(self, store: object) -> None:
         """Note that a store uses this connection."""
@@ -420,7 +427,8 @@ class Connection:
                 session = client._endpoint.http_session  # type: ignore[attr-defined]  # also of a client that the user made
                 if not getattr(session, "_verify", True):
                     logger.warning(
-                        "TLS verification is off for %s: anybody on the way can read and change what is sent", client.meta.endpoint_url
+                        "TLS verification is off for %s: anybody on the way can read and change what is sent",
+                        client.meta.endpoint_url,
                     )
                 events = client.meta.events
                 events.register("before-parse.s3", self._note_document, unique_id=f"messageflux-s3-read-{id(self)}")
@@ -432,7 +440,9 @@ class Connection:
     def _note_document(self, response_dict: dict[str, Any], operation_model: Any, **_: Any) -> None:
         body = response_dict.get("body")
         if isinstance(body, bytes) and b"\r" in body:
-            body = response_dict["body"] = _with_carriage_returns(body, operation_model.name, response_dict.get("status_code", 0))
+            body = response_dict["body"] = _with_carriage_returns(
+                body, operation_model.name, response_dict.get("status_code", 0)
+            )
         headers = {name.lower() for name in response_dict.get("headers", {})}
         self._wire.received = body if isinstance(body, bytes) else b""
         self._wire.headers = response_dict.get("headers", {})
@@ -456,7 +466,11 @@ class Connection:
                 body.close()
             told = _NO_LENGTH if operation_model.name == "GetObject" and not whole else b""
             response_dict["status_code"], response_dict["body"] = 500, told
-        elif response_dict.get("status_code", 0) // 100 == 4 and not operation_model.name.startswith("Head") and _broke_off(response_dict):
+        elif (
+            response_dict.get("status_code", 0) // 100 == 4
+            and not operation_model.name.startswith("Head")
+            and _broke_off(response_dict)
+        ):
             # Which of several things is missing, say, stood in what is lost: boto3 would go by the status, and guess.
             response_dict["status_code"], response_dict["body"] = 500, b""
         elif getattr(self._wire, "reading", False) and "etag" in headers:
@@ -480,7 +494,9 @@ class Connection:
             params["body"] = document
         if getattr(self._wire, "md5", False):
             body = params["body"] if isinstance(params["body"], bytes) else str(params["body"]).encode()
-            params["headers"]["Content-MD5"] = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+            params["headers"]["Content-MD5"] = base64.b64encode(
+                hashlib.md5(body, usedforsecurity=False).digest()
+            ).decode()
             params["context"].pop("checksum", None)
 
     def _make_resource(self) -> S3ServiceResource:
@@ -500,9 +516,16 @@ class Connection:
         known = config.capabilities or abilities.known_of(preset)
         settings: dict[str, Any] = {}
         if not known.checksums and not _checksums_chosen(session):
-            settings = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
+            settings = {
+                "request_checksum_calculation": "when_required",
+                "response_checksum_validation": "when_required",
+            }
         addressing_style = config.addressing_style
-        if addressing_style == "auto" and config.capabilities is not None and config.capabilities.addressing_style is not None:
+        if (
+            addressing_style == "auto"
+            and config.capabilities is not None
+            and config.capabilities.addressing_style is not None
+        ):
             addressing_style = config.capabilities.addressing_style
         region = config.region
         if region is None and endpoint_url is not None and not session.region_name:
@@ -563,7 +586,9 @@ def _with_carriage_returns(body: bytes, operation: str, status: int) -> bytes:
     except ValueError as error:
         if status >= 300:
             return body  # an error's explanation may lose them
-        raise S3ServerError(f"{operation}: the store's answer cannot be read without changing it: {error}", operation=operation) from None
+        raise S3ServerError(
+            f"{operation}: the store's answer cannot be read without changing it: {error}", operation=operation
+        ) from None
 
 
 def root_name(document: bytes) -> str | None:

@@ -145,7 +145,9 @@ class Head:
         )
 
     @classmethod
-    def from_write(cls, size: int | None, etag: str | None, version_id: str | None, metadata: Mapping[str, str]) -> Head:
+    def from_write(
+        cls, size: int | None, etag: str | None, version_id: str | None, metadata: Mapping[str, str]
+    ) -> Head:
         """From the answer to a write, and what was written."""
         shown = user_metadata.decode(metadata)
         return cls(size=size, etag=etags.unquoted(etag), metadata=shown, version_id=version_id)
@@ -232,7 +234,9 @@ def s3_parameters(key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
             continue
         official = _S3_NAMES.get(name, name)
         if official == name and not name[:1].isupper():
-            raise TypeError(f"{name!r} is no parameter of a write; these are: {', '.join(_S3_NAMES)}, and S3's own names (ContentType …)")
+            raise TypeError(
+                f"{name!r} is no parameter of a write; these are: {', '.join(_S3_NAMES)}, and S3's own names (ContentType …)"
+            )
         if official in _SAID_OTHERWISE:
             raise TypeError(f"{name} is no further parameter of a write: {_SAID_OTHERWISE[official]}")
         if official in parameters:
@@ -243,7 +247,13 @@ def s3_parameters(key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-FOR_EVERY_REQUEST = ("SSECustomerAlgorithm", "SSECustomerKey", "SSECustomerKeyMD5", "RequestPayer", "ExpectedBucketOwner")
+FOR_EVERY_REQUEST = (
+    "SSECustomerAlgorithm",
+    "SSECustomerKey",
+    "SSECustomerKeyMD5",
+    "RequestPayer",
+    "ExpectedBucketOwner",
+)
 """Parameters that every request about an object needs, reads included, where a write needs them."""
 
 
@@ -284,7 +294,11 @@ def body_bytes(data: object, argument: str) -> bytes:
 
 
 def head(
-    connection: Connection, bucket_name: str, key: str, version_id: str | None = None, given: Mapping[str, Any] | None = None
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    version_id: str | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> Head:
     """One HEAD.
 
@@ -301,13 +315,19 @@ def head(
     Requests:
         1 HEAD
     """
-    answered = None if given else connection.lane.send(LaneRequest("HEAD", bucket_name, key, version_query(version_id), {}, b""))
+    answered = (
+        None
+        if given
+        else connection.lane.send(LaneRequest("HEAD", bucket_name, key, version_query(version_id), {}, b""))
+    )
     found = None
     if answered is not None:
         with connection.translating("HeadObject", bucket_name, key):
             found = Head.from_headers(_success(answered, "HeadObject", bucket_name, key).headers)
     if found is None or found.size is None or found.etag is None or found.last_modified is None:
-        found = Head.from_answer(connection.call("HeadObject", Bucket=bucket_name, Key=key, **_version(version_id), **(given or {})))
+        found = Head.from_answer(
+            connection.call("HeadObject", Bucket=bucket_name, Key=key, **_version(version_id), **(given or {}))
+        )
     check_version(connection, found, bucket_name, key, version_id)
     return found
 
@@ -397,7 +417,9 @@ def get_stream(
     return stream.head, stream
 
 
-def get_pinned(connection: Connection, bucket_name: str, key: str, etag: str | None, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def get_pinned(
+    connection: Connection, bucket_name: str, key: str, etag: str | None, parameters: Mapping[str, Any]
+) -> dict[str, Any]:
     """One GET through boto3 of an object that must still have an etag.
 
     The answer's own etag is compared as well, since some stores ignore the condition; one that misreads it is not sent it again.
@@ -509,7 +531,9 @@ def check_whole(answer: Mapping[str, Any], bucket_name: str, key: str) -> None:
         raise
 
 
-def _go_to_first_byte(connection: Connection, answer: Mapping[str, Any], asked: str | None, bucket_name: str, key: str) -> None:
+def _go_to_first_byte(
+    connection: Connection, answer: Mapping[str, Any], asked: str | None, bucket_name: str, key: str
+) -> None:
     """Skip what comes before the first byte asked for, in an answer that names its range."""
     wanted = _RANGE.fullmatch(asked or "bytes=0-")
     if wanted is None:
@@ -549,7 +573,12 @@ def check_etag(found: str | None, wanted: str | None, bucket_name: str, key: str
 
 
 def put(
-    connection: Connection, bucket_name: str, key: str, body: bytes, metadata: Mapping[str, str] | None = None, **extra: Any
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    body: bytes,
+    metadata: Mapping[str, str] | None = None,
+    **extra: Any,
 ) -> Head:
     """One PUT of bytes.
 
@@ -577,7 +606,12 @@ def put(
 
 
 def put_through_boto3(
-    connection: Connection, bucket_name: str, key: str, body: bytes, encoded: Mapping[str, str], parameters: Mapping[str, Any]
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    body: bytes,
+    encoded: Mapping[str, str],
+    parameters: Mapping[str, Any],
 ) -> Head:
     """One PUT of bytes the way that always works.
 
@@ -755,7 +789,9 @@ class ObjectStream(io.RawIOBase):
         try:
             self._read_pieces(pieces, None if wanted is None else begin + wanted)
         except BaseException:
-            self._at = begin + sum(map(len, pieces))  # also where an interrupt came between reading a piece and counting it
+            self._at = begin + sum(
+                map(len, pieces)
+            )  # also where an interrupt came between reading a piece and counting it
             self._is_broken = True
             raise
         whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)

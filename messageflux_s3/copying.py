@@ -115,7 +115,9 @@ class _Copying:
         content.check_version(source.connection, self._head, source.bucket_name, source.key, source.version_id)
         if self._is_itself and self._is_unchanged:
             return self._head
-        self._parameters = attributes.kept(self.found, self._given, source.bucket_name, source.key, scope=_scope(source, target))
+        self._parameters = attributes.kept(
+            self.found, self._given, source.bucket_name, source.key, scope=_scope(source, target)
+        )
         try:
             return self._make_or_describe_anew()
         except S3NoSuchBucket as error:
@@ -126,7 +128,11 @@ class _Copying:
                 raise
             raise missing from error
         except S3NoSuchItem as error:
-            if self._call is not None or error.operation not in ("CopyObject", "UploadPartCopy") or error.code == "NoSuchUpload":
+            if (
+                self._call is not None
+                or error.operation not in ("CopyObject", "UploadPartCopy")
+                or error.code == "NoSuchUpload"
+            ):
                 raise
             raise S3NoSuchItem(
                 f"s3://{source.bucket_name}/{source.key} was deleted while it was being copied", operation=error.operation,
@@ -155,7 +161,11 @@ class _Copying:
         if not doubts:
             return self._at_once
         # Without a second try nothing is tried: a condition allows none, and what is lost from the object itself cannot be read again.
-        may_try = self._call is None and not self._is_itself and all(target.connection.recall(doubt) is None for doubt in doubts)
+        may_try = (
+            self._call is None
+            and not self._is_itself
+            and all(target.connection.recall(doubt) is None for doubt in doubts)
+        )
         return self._try_at_once if may_try else self._stream
 
     def _doubts(self) -> list[str]:
@@ -180,7 +190,11 @@ class _Copying:
     @property
     def _dropped(self) -> set[str]:
         """The names of the source's metadata that the copy is not to have."""
-        return set() if self._metadata is None else _raw_metadata(self.found).keys() - {name.lower() for name in self._metadata}
+        return (
+            set()
+            if self._metadata is None
+            else _raw_metadata(self.found).keys() - {name.lower() for name in self._metadata}
+        )
 
     def _try_at_once(self) -> Head:
         """Copy in one request, look whether the store did it rightly, and remember that."""
@@ -228,7 +242,9 @@ class _Copying:
             answer = self._call("CopyObject", **parameters)
             self._check_copied(answer)
             return answer
-        etag = content.etag_for(connection, self._head.etag) if connection.recall(_COMPARES_SOURCE) is not False else None
+        etag = (
+            content.etag_for(connection, self._head.etag) if connection.recall(_COMPARES_SOURCE) is not False else None
+        )
         condition = {} if etag is None or source.version_id is not None else {"CopySourceIfMatch": etag}
         try:
             answer = connection.call("CopyObject", **parameters, **condition)
@@ -278,7 +294,12 @@ class _Copying:
         part_size = max(self._part_size_bytes, -(-size // MAX_PARTS))
         conditional.require_parts(self._call)
         with MultipartUpload(
-            target.connection, target.bucket_name, target.key, parameters=parameters, concurrency=transfer.CONCURRENCY, copies_only=True
+            target.connection,
+            target.bucket_name,
+            target.key,
+            parameters=parameters,
+            concurrency=transfer.CONCURRENCY,
+            copies_only=True,
         ) as multipart:
             try:
                 for start in range(0, size, part_size):
@@ -297,18 +318,32 @@ class _Copying:
     def _stream(self) -> Head:
         source, target = self._source, self._target
         parameters = {**self._parameters, **_kept_tags(source, self._given)}
-        kept = dict(self._metadata if self._metadata is not None else user_metadata.decode(_raw_metadata(self.found)) or {})
+        kept = dict(
+            self._metadata if self._metadata is not None else user_metadata.decode(_raw_metadata(self.found)) or {}
+        )
         if self._write_id:
-            user_metadata.marked(user_metadata.encode(kept), self._write_id)  # refused in the same words as in a copy within the store
+            user_metadata.marked(
+                user_metadata.encode(kept), self._write_id
+            )  # refused in the same words as in a copy within the store
             kept[user_metadata.WRITE_ID] = self._write_id
 
         def send() -> Head:
             _, stream = content.get_stream(
-                source.connection, source.bucket_name, source.key, version_id=source.version_id, if_match=self._head.etag
+                source.connection,
+                source.bucket_name,
+                source.key,
+                version_id=source.version_id,
+                if_match=self._head.etag,
             )
             with stream:
                 return transfer.upload(
-                    target.connection, target.bucket_name, target.key, stream, metadata=kept, call=self._call, **parameters
+                    target.connection,
+                    target.bucket_name,
+                    target.key,
+                    stream,
+                    metadata=kept,
+                    call=self._call,
+                    **parameters,
                 )
 
         return conditional.sending_again(target.connection, send, lambda: True)
@@ -352,7 +387,9 @@ def _missing_bucket(source: Place, error: S3Error) -> S3NoSuchBucket | None:
 
 def _scope(source: Place, target: Place) -> attributes.Scope:
     """Say where the copy will be, seen from its source."""
-    if source.bucket_name == target.bucket_name and (source.is_same_store(target) or _is_likely_one_bucket(source, target)):
+    if source.bucket_name == target.bucket_name and (
+        source.is_same_store(target) or _is_likely_one_bucket(source, target)
+    ):
         return "object" if source.key == target.key else "bucket"
     if source.is_same_store(target):
         return "store"
@@ -366,7 +403,11 @@ def _is_likely_one_bucket(source: Place, target: Place) -> bool:
     """
     try:
         key = source.connection.access_key
-        return key is not None and key == target.connection.access_key and source.connection.preset == target.connection.preset
+        return (
+            key is not None
+            and key == target.connection.access_key
+            and source.connection.preset == target.connection.preset
+        )
     except S3Error:
         return False
 
@@ -380,7 +421,9 @@ class Copy(NamedTuple):
     target_key: str
 
 
-def copy_many(connection: Connection, bucket_name: str, copies: Iterable[Copy]) -> Generator[tuple[Copy, Head | S3Error], None, None]:
+def copy_many(
+    connection: Connection, bucket_name: str, copies: Iterable[Copy]
+) -> Generator[tuple[Copy, Head | S3Error], None, None]:
     """Copy many objects into a bucket as they are; their outcomes come in order. Small ones go through the fast lane.
 
     Args:
@@ -408,9 +451,15 @@ def copy_many(connection: Connection, bucket_name: str, copies: Iterable[Copy]) 
 
     def from_lane(request: LaneRequest, response: LaneResponse) -> Head:
         etag = _ETAG.search(response.body.decode("utf-8", "replace"))
-        if etag is None or not response.body.rstrip().endswith(b"CopyObjectResult>"):  # an error may come inside a success
+        if etag is None or not response.body.rstrip().endswith(
+            b"CopyObjectResult>"
+        ):  # an error may come inside a success
             return from_boto3(request)
-        return Head(size=request.tag.size, etag=etags.unquoted(html.unescape(etag[1])), version_id=response.headers.get("x-amz-version-id"))
+        return Head(
+            size=request.tag.size,
+            etag=etags.unquoted(html.unescape(etag[1])),
+            version_id=response.headers.get("x-amz-version-id"),
+        )
 
     def from_boto3(request: LaneRequest) -> Head:
         one: Copy = request.tag
@@ -428,7 +477,11 @@ def _copy_source(source: Place) -> dict[str, str]:
 
 
 def _raw_metadata(found: Mapping[str, Any]) -> dict[str, str]:
-    return {name.lower(): value for name, value in (found.get("Metadata") or {}).items() if name.lower() != user_metadata.WRITE_ID}
+    return {
+        name.lower(): value
+        for name, value in (found.get("Metadata") or {}).items()
+        if name.lower() != user_metadata.WRITE_ID
+    }
 
 
 def _kept_tags(source: Place, replaced: Mapping[str, Any]) -> dict[str, str]:
@@ -486,7 +539,9 @@ def begin_move(source: Place, target: Place, *, metadata: Mapping[str, str] | No
     write_id = conditional.new_write_id() if same is None else ""
     copying = _Copying(source, target, metadata, None, write_id, PART_BYTES, extra)
     copied = copying.make()
-    return Move(source, target, copying.found, copied, write_id, same is True, content.for_every_request(copying._given))
+    return Move(
+        source, target, copying.found, copied, write_id, same is True, content.for_every_request(copying._given)
+    )
 
 
 def finish_move(begun: Move) -> Head:
@@ -506,10 +561,14 @@ def finish_move(begun: Move) -> Head:
     if arrived.size != copied.size:
         raise _not_deleted(begun, f"has {arrived.size} bytes, its source {copied.size}")
     if begun.write_id and begun.write_id not in (arrived.write_id or "").split():
-        raise _not_deleted(begun, "does not show the id that was written with it, so that it may be the source itself", S3Unsupported)
+        raise _not_deleted(
+            begun, "does not show the id that was written with it, so that it may be the source itself", S3Unsupported
+        )
     version = {} if source.version_id is None else {"VersionId": source.version_id}
     etag = etags.unquoted(begun.found.get("ETag"))
-    is_conditional = source.version_id is None and etag is not None and not etags.is_weak(etag) and _honours_if_match(source)
+    is_conditional = (
+        source.version_id is None and etag is not None and not etags.is_weak(etag) and _honours_if_match(source)
+    )
     if begun.write_id or not is_conditional:
         try:
             now = source.connection.call("HeadObject", Bucket=source.bucket_name, Key=source.key, **version)
@@ -526,7 +585,9 @@ def finish_move(begun: Move) -> Head:
     try:
         conditional.delete(source.connection, source.bucket_name, source.key, if_match=str(etag))
     except S3PreconditionFailed as error:
-        if error.outcome_unknown or error.retryable:  # 409: another write was under way, the source need not have changed
+        if (
+            error.outcome_unknown or error.retryable
+        ):  # 409: another write was under way, the source need not have changed
             raise
         raise _changed(begun) from error
     return copied

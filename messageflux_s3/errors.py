@@ -68,7 +68,9 @@ class S3Error(Exception):
         request_id: str | None = None,
         retryable: bool = False,
     ) -> None:
-        if isinstance(key, str) and not key.isprintable():  # a line end in a key begins no line of a log, an escape acts on no terminal
+        if (
+            isinstance(key, str) and not key.isprintable()
+        ):  # a line end in a key begins no line of a log, an escape acts on no terminal
             message = message.replace(key, repr(key)[1:-1])
         super().__init__(message)
         self.operation = operation

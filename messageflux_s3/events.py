@@ -163,9 +163,7 @@ class ObjectEvent:
         return self.time is not None and other.time is not None and self.time > other.time
 
 
-def parse_event(
-    message: bytes | str | Mapping[str, Any], *, ceph_keys_encoded: bool = False
-) -> list[ObjectEvent]:
+def parse_event(message: bytes | str | Mapping[str, Any], *, ceph_keys_encoded: bool = False) -> list[ObjectEvent]:
     """Read a message about objects in S3, whatever it is wrapped in.
 
     Understood are S3's event notifications (AWS, MinIO, Ceph and others that follow S3), EventBridge and

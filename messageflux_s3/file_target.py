@@ -95,7 +95,9 @@ def check(path: Path, *, overwrite: bool, follow: bool) -> Target:
         return Target(Path(os.path.realpath(path)) if is_link and follow else path)
     if follow and (stat.S_ISCHR(found.st_mode) or stat.S_ISFIFO(found.st_mode)):
         return Target(path, is_stream=True)
-    raise FileExistsError(errno.EEXIST, f"{_kind(found.st_mode)} is in the way of the file; it is left as it is", str(path))
+    raise FileExistsError(
+        errno.EEXIST, f"{_kind(found.st_mode)} is in the way of the file; it is left as it is", str(path)
+    )
 
 
 def _is_open_file(path: Path) -> bool:
@@ -111,7 +113,12 @@ def _is_open_file(path: Path) -> bool:
 
 
 def _kind(mode: int) -> str:
-    kinds = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISBLK, "a block device"), (stat.S_ISCHR, "a device"))
+    kinds = (
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISBLK, "a block device"),
+        (stat.S_ISCHR, "a device"),
+    )
     return next((name for is_kind, name in kinds if is_kind(mode)), "something that is no regular file")
 
 
@@ -182,4 +189,6 @@ def check_single_name(fd: int, path: Path) -> None:
 
 
 def _refused(path: Path, why: str) -> FileExistsError:
-    return FileExistsError(errno.EEXIST, f"an interrupted download cannot be continued from this file: {why}; remove it", str(path))
+    return FileExistsError(
+        errno.EEXIST, f"an interrupted download cannot be continued from this file: {why}; remove it", str(path)
+    )

@@ -128,7 +128,9 @@ def open_object(
         raise ValueError(f"illegal newline value: {newline!r}")  # before anything is asked of the store
     if action == "r":
         if metadata is not None or extra:
-            raise TypeError(f"{'metadata' if metadata is not None else next(iter(extra))} goes with writing, not with mode {mode!r}")
+            raise TypeError(
+                f"{'metadata' if metadata is not None else next(iter(extra))} goes with writing, not with mode {mode!r}"
+            )
         raw = ObjectReader(connection, bucket_name, key, version_id, if_match)
         if buffering == 0:
             return cast("IO[Any]", raw)
@@ -176,7 +178,9 @@ def _parse_mode(mode: str) -> tuple[str, bool]:
     if len(actions) != 1:
         raise ValueError("must have exactly one of create/read/write/append mode")
     if "+" in letters:
-        raise io.UnsupportedOperation(f"mode {mode!r}: an object cannot be read and written at once; open it once for each")
+        raise io.UnsupportedOperation(
+            f"mode {mode!r}: an object cannot be read and written at once; open it once for each"
+        )
     return actions.pop(), "b" not in letters
 
 
@@ -245,7 +249,9 @@ class _Source:
                 with self._connection.translating("GetObject", self._bucket_name, self._key):
                     raise content.lane_error(answered, "GetObject", self._bucket_name, self._key)
             head = Head.from_headers(answered.headers)
-            if len(answered.body) == min(FIRST_BYTES, head.size or 0) and self._begins_at(0, answered, len(answered.body)):
+            if len(answered.body) == min(FIRST_BYTES, head.size or 0) and self._begins_at(
+                0, answered, len(answered.body)
+            ):
                 return head, answered.body
         head, stream = self._ask(0, FIRST_BYTES, self.etag)
         with contextlib.closing(stream), self._connection.translating("GetObject", self._bucket_name, self._key):
@@ -508,7 +514,12 @@ class ObjectReader(io.RawIOBase):
     mode = "rb"
 
     def __init__(
-        self, connection: Connection, bucket_name: str, key: str, version_id: str | None = None, if_match: str | None = None
+        self,
+        connection: Connection,
+        bucket_name: str,
+        key: str,
+        version_id: str | None = None,
+        if_match: str | None = None,
     ) -> None:
         super().__init__()
         self.name = key
@@ -637,7 +648,9 @@ class ObjectReader(io.RawIOBase):
             if goes_on:
                 self._ahead = min(max(2 * self._ahead, _FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES)
         elif not segments:
-            self._ahead = min(max(2 * self._ahead, _FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES) if position == self._sequel else 0
+            self._ahead = (
+                min(max(2 * self._ahead, _FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES) if position == self._sequel else 0
+            )
         while segments and segments[0].end <= position - BUFFER_BYTES:  # a buffer above may come back for its own
             passed = segments.popleft()
             passed.cancel()
@@ -664,7 +677,9 @@ class ObjectReader(io.RawIOBase):
             return self._read_some(position, view, is_private)
         else:
             if len(view) == BUFFER_BYTES:
-                view = view[:SMALL_BYTES]  # the buffer above asks for all that it holds; nobody knows yet whether that is wanted
+                view = view[
+                    :SMALL_BYTES
+                ]  # the buffer above asks for all that it holds; nobody knows yet whether that is wanted
             self._source.fetch_into(position, view)
         if self._ahead:
             self._fetch_ahead(position + len(view))
@@ -898,7 +913,9 @@ class ObjectWriter(io.BufferedIOBase):
         """Look up what is appended to: a small object is read at once, of a larger one only the headers."""
         for _ in range(_ATTEMPTS_TO_READ_BASE):
             try:
-                answer = self._connection.call("HeadObject", Bucket=self._bucket_name, Key=self.name, **self._for_every_request)
+                answer = self._connection.call(
+                    "HeadObject", Bucket=self._bucket_name, Key=self.name, **self._for_every_request
+                )
             except S3NoSuchItem:
                 return
             base = Head.from_answer(answer)
@@ -977,7 +994,9 @@ class ObjectWriter(io.BufferedIOBase):
                         self._take(view)
                         self._position += view.nbytes
                 except BaseException as error:
-                    self._fail(error)  # some of it is lost: a close that comes all the same must not commit what is left
+                    self._fail(
+                        error
+                    )  # some of it is lost: a close that comes all the same must not commit what is left
                     raise
                 return view.nbytes
 
@@ -1081,7 +1100,9 @@ class ObjectWriter(io.BufferedIOBase):
         self._blocks += 1
         return self
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._blocks = max(0, self._blocks - 1)  # ExitStack.push() and some wrappers call __exit__ without __enter__
         if exc_type is not None:
             self.abort()
@@ -1224,7 +1245,9 @@ class ObjectWriter(io.BufferedIOBase):
         with self._base_changes():
             where = self._connection, self._bucket_name, self.name
             if self._is_conditional("multipart"):
-                conditional.complete(*where, upload, write_id=self._write_id, if_match=self._base_etag, carried=self._carried)
+                conditional.complete(
+                    *where, upload, write_id=self._write_id, if_match=self._base_etag, carried=self._carried
+                )
             else:
                 upload.complete()
 
@@ -1283,7 +1306,10 @@ class ObjectWriter(io.BufferedIOBase):
         """The parameters of the object; with the write-id that tells it from others where the write is under a condition."""
         if self.mode == "wb":
             return self._parameters
-        return {**self._parameters, "Metadata": user_metadata.marked(self._parameters["Metadata"], self._write_id, self._carried)}
+        return {
+            **self._parameters,
+            "Metadata": user_metadata.marked(self._parameters["Metadata"], self._write_id, self._carried),
+        }
 
     def _begun_upload(self) -> MultipartUpload:
         """The upload under way; one that appends begins with the former content."""
@@ -1294,18 +1320,24 @@ class ObjectWriter(io.BufferedIOBase):
         return self._upload
 
     def _new_upload(self) -> MultipartUpload:
-        if self.mode == "xb":  # before the parts are sent: where only PutObject honours the condition, none of them would be kept
+        if (
+            self.mode == "xb"
+        ):  # before the parts are sent: where only PutObject honours the condition, none of them would be kept
             conditional.require(self._connection, self._bucket_name, "multipart_if_absent")
         return MultipartUpload(self._connection, self._bucket_name, self.name, parameters=self._marked_parameters())
 
     def _bring_base(self, base: _Base) -> None:
         """Put the former content in front: copied within the store, or read and sent again where the store cannot copy."""
         assert self._upload is not None
-        if self._connection.capabilities.multipart_copy is not False and self._connection.preset != "r2":  # R2 wants equal parts
+        if (
+            self._connection.capabilities.multipart_copy is not False and self._connection.preset != "r2"
+        ):  # R2 wants equal parts
             try:
                 source, start = {"Bucket": self._bucket_name, "Key": self.name}, 0
                 customer_key = {
-                    f"CopySource{name}": value for name, value in self._for_every_request.items() if name.startswith("SSECustomer")
+                    f"CopySource{name}": value
+                    for name, value in self._for_every_request.items()
+                    if name.startswith("SSECustomer")
                 }
                 while start < base.size:
                     end = min(start + _COPIED_PART_BYTES, base.size)
@@ -1322,7 +1354,9 @@ class ObjectWriter(io.BufferedIOBase):
                     raise
                 raise self._base_changed(base) from error
             else:
-                if not self._connection.is_aws and not self._is_there(base):  # others may ignore the condition of a copy
+                if not self._connection.is_aws and not self._is_there(
+                    base
+                ):  # others may ignore the condition of a copy
                     raise self._base_changed(base)
                 return
         source_reader = self._base_source(None)
@@ -1369,7 +1403,14 @@ class TextWriter(io.TextIOWrapper):
     """Text into an :class:`ObjectWriter`; its ``with`` block decides as the writer's own does."""
 
     def __init__(
-        self, writer: ObjectWriter, encoding: str, errors: str | None, newline: str | None, line_buffering: bool, *, mode: str
+        self,
+        writer: ObjectWriter,
+        encoding: str,
+        errors: str | None,
+        newline: str | None,
+        line_buffering: bool,
+        *,
+        mode: str,
     ) -> None:
         # Only of a file that can tell its position does TextIOWrapper know whether a byte order mark belongs in front: of UTF-16 it
         # would leave it out altogether, and of utf-8-sig write it again in the middle of what is appended to.
@@ -1390,7 +1431,9 @@ class TextWriter(io.TextIOWrapper):
         self._writer.__enter__()
         return self
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         if exc_type is None:
             try:
                 self.close()  # the last of the text goes to the writer, which waits for its own end of the block

@@ -92,7 +92,11 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def storage_options(self, given: dict[str, Any]) -> None:
         # fsspec sets this after __init__, and writes it into to_dict() and to_json(). The access key stays: alone it is refused,
         # where settings without any would quietly mean the credentials of whoever reads them.
-        kept = given if given.get("pickle_secrets") else {name: value for name, value in given.items() if name not in _SECRETS}
+        kept = (
+            given
+            if given.get("pickle_secrets")
+            else {name: value for name, value in given.items() if name not in _SECRETS}
+        )
         if callable(kept.get("credentials")) and kept is not given and not travels(kept["credentials"]):
             kept["credentials"] = "left behind"  # no callable, so refused as well
         self._storage_options = kept
@@ -203,7 +207,13 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         return True
 
     def find(
-        self, path: str, maxdepth: int | None = None, withdirs: bool = False, detail: bool = False, prefix: str = "", **_: Any
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        withdirs: bool = False,
+        detail: bool = False,
+        prefix: str = "",
+        **_: Any,
     ) -> Any:
         """All objects under a path, in one flat listing.
 
@@ -284,30 +294,44 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         if compression is not None and "b" in mode and "r" not in mode:
             name = get_compression(path, compression)
             writer = cast(fileio.ObjectWriter, super().open(path, mode, block_size, cache_options, None, **kwargs))
-            return writer if name is None else _CompressedWriter(writer, compr[name](writer, mode=mode.replace("b", "")))
+            return (
+                writer if name is None else _CompressedWriter(writer, compr[name](writer, mode=mode.replace("b", "")))
+            )
         if "b" in mode or compression is not None:
             return super().open(path, mode, block_size, cache_options, compression, **kwargs)
         if self._intrans and "r" not in mode:
             action = fileio.write_action(mode)
             told = {name: kwargs.pop(name, None) for name in ("encoding", "errors", "newline", "buffering")}
-            writer = cast(fileio.ObjectWriter, super().open(path, f"{action}b", block_size, cache_options, None, **kwargs))
+            writer = cast(
+                fileio.ObjectWriter, super().open(path, f"{action}b", block_size, cache_options, None, **kwargs)
+            )
             try:
                 encoding = told["encoding"] or "utf-8"
-                return fileio.TextWriter(writer, encoding, told["errors"], told["newline"], told["buffering"] == 1, mode=mode)
+                return fileio.TextWriter(
+                    writer, encoding, told["errors"], told["newline"], told["buffering"] == 1, mode=mode
+                )
             except BaseException:
                 writer.abort()
                 raise
         return self._open(self._strip_protocol(path), mode, **kwargs)
 
     def _open(
-        self, path: str, mode: str = "rb", block_size: Any = None, autocommit: bool = True, cache_options: Any = None, **kwargs: Any
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: Any = None,
+        autocommit: bool = True,
+        cache_options: Any = None,
+        **kwargs: Any,
     ) -> IO[Any]:
         for name in _CACHE_OPTIONS:
             kwargs.pop(name, None)
         bucket_name, key = self._object(path).bucket_name, self._split(path)[1]
         if not autocommit and "r" not in mode:
             mode = f"{fileio.write_action(mode)}b"  # "ba" is "ab"
-            return cast("IO[Any]", fileio.ObjectWriter(self._connection, bucket_name, key, mode, autocommit=False, **kwargs))
+            return cast(
+                "IO[Any]", fileio.ObjectWriter(self._connection, bucket_name, key, mode, autocommit=False, **kwargs)
+            )
         file = fileio.open_object(self._connection, bucket_name, key, mode, **kwargs)
         if isinstance(file, fileio.BufferedObjectReader):
             file.path = path  # fsspec's caches look for it at the close
@@ -431,8 +455,14 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Requests:
             1 GET (1 more for each 16 MiB after the first), 1 HEAD
         """
-        if isinstance(lpath, (str, os.PathLike)) and ".." in Path(self._split(rpath)[1]).parts and ".." in Path(lpath).parts:
-            raise ValueError(f"{rpath!r} would be written to {os.fspath(lpath)!r}; download_folder() has a safe name for every key")
+        if (
+            isinstance(lpath, (str, os.PathLike))
+            and ".." in Path(self._split(rpath)[1]).parts
+            and ".." in Path(lpath).parts
+        ):
+            raise ValueError(
+                f"{rpath!r} would be written to {os.fspath(lpath)!r}; download_folder() has a safe name for every key"
+            )
         if outfile is not None or not isinstance(lpath, (str, os.PathLike)):
             super().get_file(rpath, lpath, callback=callback, outfile=outfile, **kwargs)
             return
@@ -450,7 +480,9 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         obj = self._object(rpath)
         transfer.download(self._connection, obj.bucket_name, obj.key, lpath, progress=callback.relative_update)
 
-    def put_file(self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any) -> None:
+    def put_file(
+        self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any
+    ) -> None:
         """Upload a file, also one that turns out shorter than its size says; of a folder, make the bucket that it goes to.
 
         Within a transaction, or with ``compression``, it is written like a file that ``open()`` returned.
@@ -486,7 +518,9 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         obj = self._object(rpath)
         if is_new:
             self._refuse_existing(obj)
-        self.store.bucket(obj.bucket_name).upload_file(path, obj.key, if_absent=is_new, progress=callback.relative_update, **kwargs)
+        self.store.bucket(obj.bucket_name).upload_file(
+            path, obj.key, if_absent=is_new, progress=callback.relative_update, **kwargs
+        )
 
     def _stream_file(self, path: Path, rpath: str, callback: Any, mode: str, kwargs: dict[str, Any]) -> None:
         with path.open("rb") as source:
@@ -501,7 +535,9 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         """Raise if there is an object, before a large body is sent in vain. The condition of the write sees to it that none is replaced."""
         with contextlib.suppress(S3AccessDenied):  # it may be allowed to write and not to look
             if obj.exists():
-                raise S3ObjectExists(f"{obj.uri} exists; mode='create' only creates", bucket=obj.bucket_name, key=obj.key)
+                raise S3ObjectExists(
+                    f"{obj.uri} exists; mode='create' only creates", bucket=obj.bucket_name, key=obj.key
+                )
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         """Write an object; with ``mode="create"`` only where there is none. Requests: 1 PUT; more above 8 MiB."""
@@ -537,11 +573,19 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         try:
             copying.copy(source._place(), target._place())
         except S3NoSuchItem as error:
-            if error.operation != "HeadObject" or not self.isdir(path1):  # after the HEAD: an object that was deleted meanwhile
+            if error.operation != "HeadObject" or not self.isdir(
+                path1
+            ):  # after the HEAD: an object that was deleted meanwhile
                 raise
 
     def copy(
-        self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, on_error: str | None = None, **kwargs: Any
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        on_error: str | None = None,
+        **kwargs: Any,
     ) -> None:
         """Copy objects; arguments as fsspec has them. Onto itself, nothing happens; nor does a folder without ``recursive``, as in fsspec.
 
@@ -578,7 +622,12 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             those of looking, and per object those of ``obj.move_to()``
         """
         pairs = self._pairs(path1, path2, recursive, maxdepth)
-        if not pairs and not recursive and isinstance(path1, (str, os.PathLike)) and isinstance(path2, (str, os.PathLike)):
+        if (
+            not pairs
+            and not recursive
+            and isinstance(path1, (str, os.PathLike))
+            and isinstance(path2, (str, os.PathLike))
+        ):
             source, target = self._strip_protocol(path1), self._strip_protocol(path2)
             is_itself = source in (target, f"{target}/{source.rpartition('/')[2]}")
             if not is_itself and (not has_magic(source) or self._is_object(source)):
@@ -604,7 +653,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             raise ValueError(f"{target!r} names no object: a path is bucket/key")
         try:
             return copying.begin_move(
-                self.store.bucket(source_bucket).object(source_key)._place(), self.store.bucket(target_bucket).object(target_key)._place()
+                self.store.bucket(source_bucket).object(source_key)._place(),
+                self.store.bucket(target_bucket).object(target_key)._place(),
             )
         except S3NoSuchItem as error:
             if error.operation != "HeadObject" or not self.isdir(source):
@@ -652,7 +702,9 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         given = [self._strip_protocol(each) for each in ([path] if isinstance(path, (str, os.PathLike)) else path)]
         literal = {each for each in given if has_magic(each) and self._is_object(each)}
         others = [each for each in given if each not in literal]
-        found = set(self.expand_path(others, recursive=recursive, maxdepth=maxdepth)) if others or not literal else set()
+        found = (
+            set(self.expand_path(others, recursive=recursive, maxdepth=maxdepth)) if others or not literal else set()
+        )
         for each in literal if recursive else ():
             found.update(self.find(each, maxdepth=maxdepth, withdirs=True))
         return sorted(found | literal)
@@ -667,7 +719,9 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             if recursive and target.startswith(f"{source}/") and (self.isdir(source) or not self._split(source)[1]):
                 raise ValueError(f"{source!r} cannot go into itself, to {target!r}; nothing was changed")
             if target in sources and target != source and self.isfile(target) and self.isfile(source):
-                raise ValueError(f"{source!r} would replace {target!r}, which is to be copied or moved as well; nothing was changed")
+                raise ValueError(
+                    f"{source!r} would replace {target!r}, which is to be copied or moved as well; nothing was changed"
+                )
             other = seen.setdefault(target, source)
             if other != source and self.isfile(source) and self.isfile(other):
                 raise ValueError(f"{other!r} and {source!r} would both go to {target!r}; nothing was changed")
@@ -685,7 +739,9 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def _refuse_folder(self, path: str) -> None:
         """Raise an error for a folder or a bucket, and for a path where there is nothing."""
         if self.info(path)["type"] == "directory":
-            raise IsADirectoryError(f"{path!r} is a folder: recursive=True takes it with everything in it; nothing was changed")
+            raise IsADirectoryError(
+                f"{path!r} is a folder: recursive=True takes it with everything in it; nothing was changed"
+            )
 
     def _below(self, root: str) -> Iterator[str]:
         """Every key under a folder as a path, the markers of folders among them. Requests: 1 per 1,000 keys."""
@@ -733,7 +789,9 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         if not recursive and len(expanded) == 1 and keys and not isinstance(path, (str, os.PathLike)):
             self.info(expanded[0])
         for bucket_name, its_keys in keys.items():
-            self.store.bucket(bucket_name).delete_objects(sorted(its_keys, reverse=True))  # a folder's name after what is in it
+            self.store.bucket(bucket_name).delete_objects(
+                sorted(its_keys, reverse=True)
+            )  # a folder's name after what is in it
         if recursive:
             for each in expanded:
                 if not self._split(each)[1]:
@@ -822,7 +880,9 @@ class _CompressedWriter(io.BufferedIOBase):
         self._writer.__enter__()
         return self
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         with contextlib.nullcontext() if exc_type is None else contextlib.suppress(Exception):
             self._end_compressor()
         self._writer.__exit__(exc_type, exc, traceback)

@@ -168,9 +168,7 @@ class Gate:
             ("before-send.s3", watcher.before_send),
             ("after-call.s3", watcher.after_call),
         ):
-            self._client.meta.events.register(
-                event, handler, unique_id=f"messageflux-s3-lane-{event}-{id(watcher)}"
-            )
+            self._client.meta.events.register(event, handler, unique_id=f"messageflux-s3-lane-{event}-{id(watcher)}")
 
     # -- may we? -----------------------------------------------------------------------------------
 
@@ -240,9 +238,7 @@ class Gate:
 
     def _handlers(self) -> list[Any]:
         trie = self._emitter._handlers
-        return [
-            trie.prefix_search(f"{event}.s3.{operation}") for event in _EVENTS for operation in _OPERATIONS
-        ]
+        return [trie.prefix_search(f"{event}.s3.{operation}") for event in _EVENTS for operation in _OPERATIONS]
 
     @staticmethod
     def _split(handlers: Any) -> tuple[list[Any], list[Any]]:
@@ -265,9 +261,7 @@ class Gate:
             switches += [handler for handler in handlers if hasattr(handler, "enabled")]
             own, others = self._split(handlers)
             if others:
-                foreign = (
-                    f"the client has an event handler of {_module_of(others[0]) or type(others[0]).__name__}"
-                )
+                foreign = f"the client has an event handler of {_module_of(others[0]) or type(others[0]).__name__}"
             elif own != expected:
                 foreign = "the client's event handlers were changed"
         self._foreign, self._switches, self._checked_cache = foreign, tuple(switches), cache
@@ -346,13 +340,9 @@ def _is_of(part: Any, home: str) -> bool:
     """
     package = f"{os.sep}{home.partition('.')[0]}{os.sep}"
     layer = part
-    while (
-        layer is not None
-    ):  # botocore wraps some of its own methods; a wrapper from elsewhere has its code elsewhere
+    while layer is not None:  # botocore wraps some of its own methods; a wrapper from elsewhere has its code elsewhere
         code = getattr(layer, "__code__", None)
-        if (code is None and not isinstance(layer, type)) or (
-            code is not None and package not in code.co_filename
-        ):
+        if (code is None and not isinstance(layer, type)) or (code is not None and package not in code.co_filename):
             return False
         layer = getattr(layer, "__wrapped__", None)
     return _module_of(part) == home

@@ -56,7 +56,9 @@ def check_key(key: str, *, bucket: str | None = None) -> str:
         raise S3InvalidName(f"key {key!r} cannot be written as UTF-8: {error.reason}", bucket=bucket, key=key) from None
     if size > MAX_KEY_BYTES:
         raise S3InvalidName(
-            f"key takes {size} bytes in UTF-8; S3 takes {MAX_KEY_BYTES} at the most: {key[:40]!r}…", bucket=bucket, key=key
+            f"key takes {size} bytes in UTF-8; S3 takes {MAX_KEY_BYTES} at the most: {key[:40]!r}…",
+            bucket=bucket,
+            key=key,
         )
     return key
 
@@ -243,13 +245,17 @@ def _names(segment: str, windows: bool) -> list[str]:
     """
     forbidden = _FORBIDDEN_ON_WINDOWS if windows else _FORBIDDEN
     units = [
-        _escape(character) if character in forbidden and (character != "%" or _looks_escaped(segment, at)) else character
+        _escape(character)
+        if character in forbidden and (character != "%" or _looks_escaped(segment, at))
+        else character
         for at, character in enumerate(segment)
     ]
     whole = _named(units, windows)
     if len(_utf8(whole)) <= MAX_FILE_NAME_BYTES:
         return [whole]
-    room = MAX_FILE_NAME_BYTES - len("%XX%XX") - len(_NOT_YET_OVER)  # _named may escape the first and the last of a piece
+    room = (
+        MAX_FILE_NAME_BYTES - len("%XX%XX") - len(_NOT_YET_OVER)
+    )  # _named may escape the first and the last of a piece
     pieces: list[list[str]] = [[]]
     used = 0
     for unit in units:
@@ -269,7 +275,9 @@ def _named(units: list[str], windows: bool) -> str:
         name = _escape(name[0]) + name[1:]
     if windows and name.endswith((".", " ")):
         name = name[:-1] + _escape(name[-1])
-    if name.lower().endswith(OUR_OWN_FILES):  # an object of such a name could pass for the journal of another's download
+    if name.lower().endswith(
+        OUR_OWN_FILES
+    ):  # an object of such a name could pass for the journal of another's download
         name = name[:-1] + _escape(name[-1])
     return name
 

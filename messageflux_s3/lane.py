@@ -333,12 +333,7 @@ class Lane:
 
     def check(self, response: LaneResponse) -> None:
         """Refuse a body that does not agree with the checksum that came with it."""
-        if (
-            self._verify_checksums
-            and response.status == 200
-            and response.body
-            and not checksum_holds(response)
-        ):
+        if self._verify_checksums and response.status == 200 and response.body and not checksum_holds(response):
             raise Refused("the body does not agree with its checksum")
 
     def _finish(
@@ -411,9 +406,7 @@ class Lane:
                 if verify:
                     trusted = str(get_cert_path(cast("bool", verify)))
                     is_folder = Path(trusted).is_dir()
-                    context.load_verify_locations(
-                        None if is_folder else trusted, trusted if is_folder else None
-                    )
+                    context.load_verify_locations(None if is_folder else trusted, trusted if is_folder else None)
                     context.verify_mode = ssl.CERT_REQUIRED
                     context.check_hostname = True
                 else:

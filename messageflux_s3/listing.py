@@ -66,9 +66,7 @@ def pages(
     while True:
         page: Page | None = None
         if not extra:
-            pending = (
-                ahead if ahead is not None else lane.begin(_request(parameters), body_limit=_LARGEST_PAGE)
-            )
+            pending = ahead if ahead is not None else lane.begin(_request(parameters), body_limit=_LARGEST_PAGE)
             ahead = None
             answer = None
             if pending is not None:
@@ -137,9 +135,7 @@ def _request(parameters: Mapping[str, Any]) -> LaneRequest:
     ):
         if name in parameters:
             pairs.append((header, quote(parameters[name], safe="-._~")))
-    return LaneRequest(
-        "GET", parameters["Bucket"], "", "&".join([f"{name}={value}" for name, value in sorted(pairs)])
-    )
+    return LaneRequest("GET", parameters["Bucket"], "", "&".join([f"{name}={value}" for name, value in sorted(pairs)]))
 
 
 def _asked_of_boto3(connection: Connection, parameters: Mapping[str, Any]) -> Page:

@@ -220,9 +220,7 @@ def _plain(text: str) -> str:
 def _character(reference: re.Match[str]) -> str:
     in_hex, in_decimal, name = reference.groups()
     try:
-        character = (
-            chr(int(in_hex, 16) if in_hex else int(in_decimal)) if in_hex or in_decimal else _NAMED[name]
-        )
+        character = chr(int(in_hex, 16) if in_hex else int(in_decimal)) if in_hex or in_decimal else _NAMED[name]
         character.encode("utf-8")
     except (KeyError, ValueError, OverflowError):
         raise Unreadable(f"the reference {reference[0]!r}") from None

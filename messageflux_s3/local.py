@@ -89,7 +89,9 @@ class LocalS3:
             if self._endpoint_url is None:
                 self._endpoint_url = self._start()
             elif self._owner == os.getpid() and self._process is not None and self._process.poll() is not None:
-                raise S3ConnectionError(f"The embedded S3 server ended by itself: {self._last_words()}", operation="LocalS3")
+                raise S3ConnectionError(
+                    f"The embedded S3 server ended by itself: {self._last_words()}", operation="LocalS3"
+                )
             return self._endpoint_url
 
     def connect(self, **overrides: Any) -> S3Store:
@@ -189,7 +191,9 @@ class LocalS3:
         self.endpoint_url  # noqa: B018  # starts it
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:

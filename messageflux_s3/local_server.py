@@ -34,7 +34,9 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C, or a notebook's interrupt, is meant for the parent alone
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what moto prints must neither be taken for our answer nor fill a pipe that nobody reads
-    with open(0, "rb", buffering=0, closefd=False) as told:  # unbuffered: what comes after the line is not for us to take
+    with open(
+        0, "rb", buffering=0, closefd=False
+    ) as told:  # unbuffered: what comes after the line is not for us to take
         sys.path[:] = json.loads(told.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

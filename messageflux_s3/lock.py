@@ -96,11 +96,17 @@ class _Lease:
             raise ValueError("the token of the lease is missing")
         if not isinstance(token, int) or isinstance(token, bool) or not 0 <= token <= _LARGEST_TOKEN:
             raise ValueError(f"the token of the lease is {_shown(token)}, not a whole number from 0 to 2**63 - 1")
-        if ttl is not None and (not isinstance(ttl, (int, float)) or isinstance(ttl, bool) or not 1 <= ttl <= _LONGEST_TTL):
-            raise ValueError(f"the ttl of the lease is {_shown(ttl)}, not null or a number of seconds from 1 to {_LONGEST_TTL:,}")
+        if ttl is not None and (
+            not isinstance(ttl, (int, float)) or isinstance(ttl, bool) or not 1 <= ttl <= _LONGEST_TTL
+        ):
+            raise ValueError(
+                f"the ttl of the lease is {_shown(ttl)}, not null or a number of seconds from 1 to {_LONGEST_TTL:,}"
+            )
         if state not in ("held", "free"):
             raise ValueError(f"the state of the lease is {_shown(state)}, not 'held' or 'free'")
-        return cls(state, token, None if ttl is None else float(ttl), str(found.get("owner", "")), str(found.get("nonce", "")))
+        return cls(
+            state, token, None if ttl is None else float(ttl), str(found.get("owner", "")), str(found.get("nonce", ""))
+        )
 
     def entry(self) -> dict[str, Any]:
         """What stands of it in a document."""
@@ -165,12 +171,19 @@ class _File:
         document = as_json(body, self.bucket_name, self.key)
         if isinstance(document, dict) and document:
             return document
-        found = f"a {type(document).__name__}, not an object" if not isinstance(document, dict) else "an object without any entry"
+        found = (
+            f"a {type(document).__name__}, not an object"
+            if not isinstance(document, dict)
+            else "an object without any entry"
+        )
         raise self._invalid(f"it is {found}")
 
     def _invalid(self, why: str) -> S3InvalidContent:
         return S3InvalidContent(
-            f"the content of {self} is not a lock file: {why}", operation="GetObject", bucket=self.bucket_name, key=self.key
+            f"the content of {self} is not a lock file: {why}",
+            operation="GetObject",
+            bucket=self.bucket_name,
+            key=self.key,
         )
 
     def error(self, message: str, **attributes: Any) -> S3LockError:
@@ -375,7 +388,9 @@ class S3Lock:
         now, until = seen, clock() + _CLOCK_IS_STUCK
         while clock() < until:
             if seen.server_time is None or now.server_time is None:
-                raise S3ConnectionError(f"the answer about the lock {self._file} carried no Date", **self._place, retryable=True)
+                raise S3ConnectionError(
+                    f"the answer about the lock {self._file} carried no Date", **self._place, retryable=True
+                )
             second = int(seen.server_time.timestamp())
             if now.server_time.timestamp() >= second + 1:
                 return second * _TOKENS_PER_SECOND
@@ -384,7 +399,9 @@ class S3Lock:
             if found is None or found.etag != seen.etag:
                 return None
             now = found
-        raise S3ServerError(f"the store's clock stands still: no token for the lock {self._file}", **self._place, retryable=True)
+        raise S3ServerError(
+            f"the store's clock stands still: no token for the lock {self._file}", **self._place, retryable=True
+        )
 
     def _document(self, lease: _Lease) -> dict[str, Any]:
         return {**self._data, **lease.entry()}
@@ -430,7 +447,11 @@ class S3Lock:
                 self._etag = written.etag or ""
                 self._written = [lease.nonce]
                 return
-        raise S3ServerError(f"the lock {self._file} could not be written: the store refuses what it shows", **self._place, retryable=True)
+        raise S3ServerError(
+            f"the lock {self._file} could not be written: the store refuses what it shows",
+            **self._place,
+            retryable=True,
+        )
 
     def release(self) -> None:
         """Give the lock back; that it is not ours any more is no error.
@@ -467,13 +488,17 @@ class S3Lock:
     def _start_renewing(self) -> None:
         self._stop = threading.Event()
         arguments = (weakref.ref(self), self._stop, self._ttl)
-        self._renewer = threading.Thread(target=_renew_until_stopped, args=arguments, name=f"messageflux-s3-lock {self.key}", daemon=True)
+        self._renewer = threading.Thread(
+            target=_renew_until_stopped, args=arguments, name=f"messageflux-s3-lock {self.key}", daemon=True
+        )
         self._renewer.start()
 
     def __enter__(self) -> S3Lock:
         return self.acquire() if self.lost else self
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.release()
 
     def __repr__(self) -> str:
@@ -595,7 +620,9 @@ def _held(file: _File, seen: _Seen | None) -> S3LockError:
         )
     holder = None if seen is None or seen.is_free else holder_of(seen.document)
     return file.error(
-        f"the lock {file} is held by {holder!r}" if holder is not None else f"the lock {file} was lost to others again and again",
+        f"the lock {file} is held by {holder!r}"
+        if holder is not None
+        else f"the lock {file} was lost to others again and again",
         lock_holder=holder,
     )
 

@@ -32,9 +32,7 @@ try:
     from messageflux.iodevices.base.common import Message, MessageBundle
     from messageflux.iodevices.message_store_device_wrapper.message_store_base import MessageStoreBase
 except ImportError as error:
-    raise ImportError(
-        "S3MessageStore needs messageflux: pip install 'messageflux-s3[messageflux]'"
-    ) from error
+    raise ImportError("S3MessageStore needs messageflux: pip install 'messageflux-s3[messageflux]'") from error
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3ServiceResource
@@ -146,7 +144,9 @@ class S3MessageStore(MessageStoreBase):
         pointer = parse_store_key(key)
         if self._allowed is not None and pointer.bucket not in self._allowed:
             raise _ForeignBucket(
-                f"message names the bucket {pointer.bucket!r}, which is not allowed", bucket=pointer.bucket, key=pointer.key
+                f"message names the bucket {pointer.bucket!r}, which is not allowed",
+                bucket=pointer.bucket,
+                key=pointer.key,
             )
         return pointer
 

@@ -56,7 +56,9 @@ def encode(metadata: Mapping[str, str] | None) -> dict[str, str]:
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"metadata must be a mapping of text to text; the entry {name!r} is {type(value).__name__}")
         if not _NAME.fullmatch(name):
-            raise ValueError(f"metadata name {name!r} is not an HTTP header name: use ASCII letters, digits, '-' and '_'")
+            raise ValueError(
+                f"metadata name {name!r} is not an HTTP header name: use ASCII letters, digits, '-' and '_'"
+            )
         lowered = name.lower()
         if lowered in encoded:
             raise ValueError(f"metadata name {name!r} is given twice; S3 does not tell upper from lower case")
@@ -109,7 +111,9 @@ def _decode_value(value: str) -> str:
     if value.isascii():
         if not _WORDS.fullmatch(value):
             return value
-        if value.startswith("=?utf-8?B?") and len(value.split()) == 1:  # our own form; the general way knows no lone surrogates
+        if (
+            value.startswith("=?utf-8?B?") and len(value.split()) == 1
+        ):  # our own form; the general way knows no lone surrogates
             try:
                 return base64.b64decode(value[10:-2], validate=True).decode("utf-8", "surrogatepass")
             except (binascii.Error, UnicodeDecodeError):

@@ -98,7 +98,11 @@ class MultipartUpload:
         return self._upload_id
 
     def _parameters_of_creation(self) -> dict[str, Any]:
-        created = {name: value for name, value in self._parameters.items() if name != "MpuObjectSize" and name not in self._of_whole}
+        created = {
+            name: value
+            for name, value in self._parameters.items()
+            if name != "MpuObjectSize" and name not in self._of_whole
+        }
         if self._of_whole or "ChecksumAlgorithm" in self._parameters or not self._copies_only:
             self._algorithm = checksum.algorithm_of_parts(self._connection, self._parameters)
         if self._algorithm is not None:
@@ -121,10 +125,15 @@ class MultipartUpload:
             S3Error: An earlier part failed.
         """
         if self._of_whole or "ChecksumAlgorithm" in self._parameters:
-            parameters = {"ChecksumAlgorithm": checksum.algorithm_of_parts(self._connection, self._parameters), **parameters}
+            parameters = {
+                "ChecksumAlgorithm": checksum.algorithm_of_parts(self._connection, self._parameters),
+                **parameters,
+            }
         self._submit("UploadPart", Body=body, **parameters)
 
-    def copy_part(self, source: Mapping[str, str], start: int, end: int, *, if_match: str | None = None, **parameters: Any) -> None:
+    def copy_part(
+        self, source: Mapping[str, str], start: int, end: int, *, if_match: str | None = None, **parameters: Any
+    ) -> None:
         """Have the store copy bytes of an object into a part.
 
         Args:
@@ -139,7 +148,13 @@ class MultipartUpload:
         """
         # Of a weak ETag (marked so by a proxy) the store knows what is between the quotes; if it does not, the copy is refused.
         condition = {} if if_match is None else {"CopySourceIfMatch": etags.opaque(if_match)}
-        self._submit("UploadPartCopy", CopySource=dict(source), CopySourceRange=f"bytes={start}-{end - 1}", **condition, **parameters)
+        self._submit(
+            "UploadPartCopy",
+            CopySource=dict(source),
+            CopySourceRange=f"bytes={start}-{end - 1}",
+            **condition,
+            **parameters,
+        )
 
     def _submit(self, operation: str, **parameters: Any) -> None:
         if self._is_over:
@@ -167,10 +182,16 @@ class MultipartUpload:
             answer = self._connection.call(operation, **parameters)
         result = answer.get("CopyPartResult", {}) if operation == "UploadPartCopy" else answer
         if "ETag" not in result:
-            raise S3Unsupported(f"{operation} on s3://{self._where['Bucket']}/{self._where['Key']}: the store took it for something else")
+            raise S3Unsupported(
+                f"{operation} on s3://{self._where['Bucket']}/{self._where['Key']}: the store took it for something else"
+            )
         if self.on_sent is not None and operation == "UploadPart":
             self.on_sent(len(parameters["Body"]))
-        return {"PartNumber": parameters["PartNumber"], "ETag": result["ETag"], **checksum.of_part(self._algorithm, result)}
+        return {
+            "PartNumber": parameters["PartNumber"],
+            "ETag": result["ETag"],
+            **checksum.of_part(self._algorithm, result),
+        }
 
     def _given(self, names: tuple[str, ...]) -> dict[str, Any]:
         return {name: self._parameters[name] for name in names if name in self._parameters}
@@ -225,7 +246,12 @@ class MultipartUpload:
         # radosgw may complete an upload without telling the ETag.
         etag = answer.get("ETag") or checksum.of_parts([part["ETag"] for part in self._parts])
         tagging.ensure_after_upload(
-            self._connection, self._where["Bucket"], self._where["Key"], self._parameters.get("Tagging"), etag, answer.get("VersionId")
+            self._connection,
+            self._where["Bucket"],
+            self._where["Key"],
+            self._parameters.get("Tagging"),
+            etag,
+            answer.get("VersionId"),
         )
         return answer
 
@@ -263,7 +289,9 @@ class MultipartUpload:
         except S3NoSuchItem:
             return  # the store has forgotten it already, as AWS does when a conditional completion meets another write
         except S3Error as error:
-            logger.warning("the unfinished upload of s3://%(Bucket)s/%(Key)s could not be aborted", self._where, exc_info=error)
+            logger.warning(
+                "the unfinished upload of s3://%(Bucket)s/%(Key)s could not be aborted", self._where, exc_info=error
+            )
 
     def _end(self) -> None:
         self._is_over = True
@@ -275,5 +303,7 @@ class MultipartUpload:
     def __enter__(self) -> MultipartUpload:
         return self
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.abort()

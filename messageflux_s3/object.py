@@ -568,7 +568,12 @@ class S3Object:
             conditional.check(if_absent=if_absent, if_match=if_match)
             write_id = conditional.new_write_id()
             call = conditional.caller(
-                there._bucket._connection, there._bucket.name, there._key, write_id, if_absent=if_absent, if_match=if_match
+                there._bucket._connection,
+                there._bucket.name,
+                there._key,
+                write_id,
+                if_absent=if_absent,
+                if_match=if_match,
             )
         copied = copying.copy(self._place(), there._place(), metadata=metadata, call=call, write_id=write_id, **extra)
         return S3Object._of(there._bucket, there._key, head=copied)
@@ -700,7 +705,9 @@ class S3Object:
             erp   7
             17 B · text/csv
         """
-        return preview.preview(self._bucket._connection, self._bucket.name, self._key, version_id=self._version_id, lines=lines)
+        return preview.preview(
+            self._bucket._connection, self._bucket.name, self._key, version_id=self._version_id, lines=lines
+        )
 
     # -- change it ----------------------------------------------------------------------------------------------------------------
 
@@ -841,7 +848,16 @@ class S3Object:
 
     def __reduce__(self) -> tuple[Any, ...]:
         known = self._body if isinstance(self._body, bytes) else None
-        return _rebuild, (type(self), self._bucket, self._key, self._version_id, self._listed, self._head, known, self._pinned_etag)
+        return _rebuild, (
+            type(self),
+            self._bucket,
+            self._key,
+            self._version_id,
+            self._listed,
+            self._head,
+            known,
+            self._pinned_etag,
+        )
 
 
 def _rebuild(

@@ -57,7 +57,9 @@ def run(
     if executor is not None and not callable(getattr(executor, "submit", None)):
         raise TypeError(f"executor must be a concurrent.futures.Executor, not {type(executor).__name__}")
     if on_error not in ("raise", "skip") and not callable(on_error):
-        raise ValueError(f"on_error must be 'raise', 'skip' or a function of the item and the exception, not {on_error!r}")
+        raise ValueError(
+            f"on_error must be 'raise', 'skip' or a function of the item and the exception, not {on_error!r}"
+        )
     if in_flight is not None and (isinstance(in_flight, bool) or not isinstance(in_flight, int)):
         raise TypeError(f"in_flight must be a whole number, not {type(in_flight).__name__}")
     if in_flight is not None and in_flight < 1:
@@ -101,7 +103,9 @@ def _run(
                 result = on_error(item, error)
             yield result
             if own is not None and os.getpid() != pid:
-                raise RuntimeError("this iteration was begun in the parent process, where its threads are; begin it anew in this one")
+                raise RuntimeError(
+                    "this iteration was begun in the parent process, where its threads are; begin it anew in this one"
+                )
     finally:
         for future, _ in waiting:
             future.cancel()

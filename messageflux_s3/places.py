@@ -96,7 +96,9 @@ def _folded(key: str) -> str:
 def _visible(key: str) -> str:
     """Return a key without case, compatibility forms, accents and whatever is not shown."""
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", key).upper().casefold())
-    return "".join(char for char in folded if unicodedata.category(char)[0] not in "MZC" and char not in _HANGUL_FILLERS)
+    return "".join(
+        char for char in folded if unicodedata.category(char)[0] not in "MZC" and char not in _HANGUL_FILLERS
+    )
 
 
 def _leads_up(key: str) -> bool:

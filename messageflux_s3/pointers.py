@@ -30,15 +30,11 @@ S3_UPLOAD_MAGIC = b"__S3_UPLOAD_MSGSTORE__"
 
 _POINTER_CLASS = "software.amazon.payloadoffloading.PayloadS3Pointer"
 _LEGACY_POINTER_CLASS = "com.amazon.sqs.javamessaging.MessageS3Pointer"
-_LONGEST_SQS_POINTER = (
-    65_536  # a pointer takes 8 KB at most: a longer body is a payload, not worth reading as JSON
-)
+_LONGEST_SQS_POINTER = 65_536  # a pointer takes 8 KB at most: a longer body is a payload, not worth reading as JSON
 _BUCKET_MARKER = "-..s3BucketName..-"
 _KEY_MARKER = "-..s3Key..-"
 _HEADERS_ENTRY = "originalheaders"
-_HEADERS_BUDGET = (
-    2048 - len(_HEADERS_ENTRY) - 128
-)  # of S3's 2 KB for names and values, some is left to others
+_HEADERS_BUDGET = 2048 - len(_HEADERS_ENTRY) - 128  # of S3's 2 KB for names and values, some is left to others
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +56,7 @@ class Pointer:
     headers: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
 
-def make_pointer(
-    bucket: str, key: str, size: int, legacy: bool = False
-) -> tuple[str, dict[str, dict[str, str]]]:
+def make_pointer(bucket: str, key: str, size: int, legacy: bool = False) -> tuple[str, dict[str, dict[str, str]]]:
     """Write a claim check as AWS's extended clients for SQS and SNS do.
 
     Args:
@@ -312,7 +306,9 @@ def headers_to_metadata(headers: Mapping[str, Any]) -> tuple[dict[str, str], boo
     return {_HEADERS_ENTRY: _headers_as_json(fitting)}, False
 
 
-def headers_from_metadata(metadata: Mapping[str, str], bucket: str | None = None, key: str | None = None) -> dict[str, Any]:
+def headers_from_metadata(
+    metadata: Mapping[str, str], bucket: str | None = None, key: str | None = None
+) -> dict[str, Any]:
     """Read the headers that a messageflux store wrote into an object's metadata.
 
     Args:

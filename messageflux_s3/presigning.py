@@ -93,7 +93,10 @@ def presigned_url(
         raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
     method = method.upper()
     seconds = _seconds(expires_in)
-    answers = {"response-content-disposition": response_content_disposition, "response-content-type": response_content_type}
+    answers = {
+        "response-content-disposition": response_content_disposition,
+        "response-content-type": response_content_type,
+    }
     for name, value in {**answers, "content-type": content_type}.items():
         _check_header(name.replace("-", "_"), value)
         if value is not None and any(ord(character) > 255 for character in value):
@@ -221,7 +224,9 @@ def _identity(connection: Connection, seconds: int) -> _Identity:
         live = connection.client._get_credentials()  # type: ignore[attr-defined]  # also of a client that the user made
         frozen = live.get_frozen_credentials() if live is not None else None
     if frozen is None:
-        raise S3AuthenticationError("no credentials were found, so a link cannot be signed. Give access_key and secret_key, or a profile.")
+        raise S3AuthenticationError(
+            "no credentials were found, so a link cannot be signed. Give access_key and secret_key, or a profile."
+        )
     expiry = getattr(live, "_expiry_time", None)
     if isinstance(expiry, datetime):
         left = (expiry - datetime.now(timezone.utc)).total_seconds()
@@ -251,7 +256,9 @@ def _base_url(connection: Connection, bucket_name: str, region: str) -> str:
     """The bucket's own address, without a slash at the end."""
     if connection.is_aws and connection.config.endpoint_url is None:
         domain = f"s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
-        by_path = "." in bucket_name or connection.config.addressing_style == "path"  # a dot would not match the certificate
+        by_path = (
+            "." in bucket_name or connection.config.addressing_style == "path"
+        )  # a dot would not match the certificate
         return f"https://{domain}/{bucket_name}" if by_path else f"https://{bucket_name}.{domain}"
     parts = urlsplit(connection.endpoint_url)
     style = connection.config.addressing_style

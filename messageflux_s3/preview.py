@@ -40,7 +40,9 @@ _JSON_LINES = {".jsonl", ".ndjson", "application/x-ndjson", "application/jsonl",
 _JSON = {".json", ".geojson", ".ipynb", "application/json", "application/geo+json"}
 
 
-def preview(connection: Connection, bucket_name: str, key: str, *, version_id: str | None = None, lines: int = 20) -> Shown:
+def preview(
+    connection: Connection, bucket_name: str, key: str, *, version_id: str | None = None, lines: int = 20
+) -> Shown:
     """Look at the beginning of an object.
 
     Args:
@@ -72,7 +74,9 @@ def preview(connection: Connection, bucket_name: str, key: str, *, version_id: s
         media_type = "image/webp"
     if media_type is not None:
         if size > LARGEST_IMAGE:
-            return render.facts(title, [("image", media_type), ("size", Bytes(size))], note="too large to be fetched for a preview")
+            return render.facts(
+                title, [("image", media_type), ("size", Bytes(size))], note="too large to be fetched for a preview"
+            )
         whole = first
         if size > len(first):
             _, body = content.get(connection, bucket_name, key, version_id, head.etag)
@@ -113,7 +117,9 @@ def _beginning(connection: Connection, bucket_name: str, key: str, version_id: s
 def _unzipped(data: bytes, is_whole: bool) -> tuple[bytes, bool] | None:
     """The beginning of what was packed, never more than a preview reads: little may unfold into very much. None: it was not packed."""
     out, left = b"", data
-    while left.startswith(b"\x1f\x8b") and len(out) < FIRST_BYTES:  # logs are often several such files, one behind the other
+    while (
+        left.startswith(b"\x1f\x8b") and len(out) < FIRST_BYTES
+    ):  # logs are often several such files, one behind the other
         unpack = zlib.decompressobj(wbits=31)
         try:
             out += unpack.decompress(left, FIRST_BYTES - len(out))
@@ -196,7 +202,9 @@ def _separated(text: str, is_whole: bool, delimiter: str, lines: int, title: str
         delimiter = ";"  # a spreadsheet's idea of CSV where the comma is taken
     source = text if is_whole else text[: text.rfind("\n") + 1]
     try:
-        rows = [row for row in islice(csv.reader(io.StringIO(source, newline=""), delimiter=delimiter), lines + 2) if row]
+        rows = [
+            row for row in islice(csv.reader(io.StringIO(source, newline=""), delimiter=delimiter), lines + 2) if row
+        ]
     except csv.Error:
         return None
     if not rows or (len(rows) == 1 and not is_whole):

@@ -120,7 +120,9 @@ def _objects(trial: _Trial, found: Capabilities) -> Capabilities:
             object_tagging=_holds(lambda: _takes_object_tags(trial)),
             post=_holds(lambda: _takes_posts(trial)),
         )
-        kinds: tuple[Literal["put_if_absent", "put_if_match", "multipart_if_absent", "copy_if_absent", "delete_if_match"], ...]
+        kinds: tuple[
+            Literal["put_if_absent", "put_if_match", "multipart_if_absent", "copy_if_absent", "delete_if_match"], ...
+        ]
         kinds = ("put_if_absent", "put_if_match", "multipart_if_absent", "copy_if_absent", "delete_if_match")
         versioned = condition_probe.is_versioned(trial.connection, trial.bucket_name)
         conditions: dict[str, Any] = {
@@ -195,7 +197,9 @@ def _addressing_style(trial: _Trial) -> Literal["virtual", "path"]:
         pass
     else:
         return "path"  # a bucket's name cannot stand before an IP address
-    config = connection.config.replace(addressing_style="virtual", max_attempts=1, connect_timeout=3.0, read_timeout=5.0)
+    config = connection.config.replace(
+        addressing_style="virtual", max_attempts=1, connect_timeout=3.0, read_timeout=5.0
+    )
     virtual = _Trial(Connection(config), trial.bucket_name)
     virtual.prefix = trial.prefix
     try:
@@ -273,9 +277,12 @@ def _takes_posts(trial: _Trial) -> bool:
     form = presigning.presigned_post(trial.connection, trial.bucket_name, key, expires_in=timedelta(minutes=5))
     boundary = secrets.token_hex(16)
     parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in form.fields.items()
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in form.fields.items()
     ]
-    parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="probe"\r\n\r\n{_BODY.decode()}\r\n')
+    parts.append(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="probe"\r\n\r\n{_BODY.decode()}\r\n'
+    )
     body = ("".join(parts) + f"--{boundary}--\r\n").encode()
     try:
         status = trial.connection.send_form(form.url, f"multipart/form-data; boundary={boundary}", body)
@@ -308,7 +315,10 @@ def _remove(connection: Connection, bucket_name: str) -> None:
         batch.deleted(
             connection,
             bucket_name,
-            ((found["Key"], None) for found in connection.call("ListObjectsV2", Bucket=bucket_name).get("Contents", ())),
+            (
+                (found["Key"], None)
+                for found in connection.call("ListObjectsV2", Bucket=bucket_name).get("Contents", ())
+            ),
         )
         versions.clear_versions(connection, bucket_name)
         versions.abort_uploads(connection, bucket_name)

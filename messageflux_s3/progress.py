@@ -77,7 +77,9 @@ def watched(items: Iterable[Item], report: Callable[[int], None]) -> Iterator[It
 
 
 @contextmanager
-def _shown(progress: Progress, total: int | None, description: str, unit: Unit) -> Iterator[Callable[[int], object] | None]:
+def _shown(
+    progress: Progress, total: int | None, description: str, unit: Unit
+) -> Iterator[Callable[[int], object] | None]:
     """Who is to be told, if anybody."""
     if progress is None or progress is False:
         yield None

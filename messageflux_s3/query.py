@@ -369,7 +369,9 @@ class ObjectQuery:
             raise ValueError(f"n must be at least 1, it is {n}")
         wanted = self._criteria
         if wanted.limit is not None:
-            raise ValueError("a query with a limit cannot be split: its parts would not know when to end; split first, then limit")
+            raise ValueError(
+                "a query with a limit cannot be split: its parts would not know when to end; split first, then limit"
+            )
         if wanted.versions or wanted.delimiter:
             return [self]
         borders = self._borders(n)
@@ -420,7 +422,9 @@ class ObjectQuery:
             ['tmp/a', 'tmp/b']
         """
         if replace(self._criteria, versions=False, page_size=1000) == Criteria():
-            raise ValueError("this query has no refinement; to delete everything in the bucket, call bucket.clear_objects()")
+            raise ValueError(
+                "this query has no refinement; to delete everything in the bucket, call bucket.clear_objects()"
+            )
         entries = ((obj.key, obj._version_id) for obj in self.objects())
         return batch.deleted(
             self._bucket._connection, self._bucket.name, entries, raise_errors=raise_errors, progress=progress
@@ -492,7 +496,8 @@ class ObjectQuery:
             1 per 1,000 keys, and 1 GET per object
         """
         found = (
-            sync.RemoteObject(obj.key, obj.size, obj.etag, obj.last_modified.timestamp(), obj.version_id) for obj in self.objects()
+            sync.RemoteObject(obj.key, obj.size, obj.etag, obj.last_modified.timestamp(), obj.version_id)
+            for obj in self.objects()
         )
         plan = sync.plan_to_folder(self._bucket._connection, self._bucket.name, "", folder, compare=None, objects=found)
         return sync.download_objects(plan, overwrite=overwrite, progress=progress)
@@ -705,7 +710,9 @@ class ObjectQuery:
         )
         for page in found:
             stop = wanted.stop_before
-            if stop is not None and ((page.objects and page.objects[-1][0] >= stop) or (page.prefixes and page.prefixes[-1] >= stop)):
+            if stop is not None and (
+                (page.objects and page.objects[-1][0] >= stop) or (page.prefixes and page.prefixes[-1] >= stop)
+            ):
                 before = [cast(Listed, entry) for entry in page.objects if entry[0] < stop]
                 yield listing.Page(before, [prefix for prefix in page.prefixes if prefix < stop])
                 return
@@ -721,7 +728,10 @@ class ObjectQuery:
         last = None if first is None else self._end_of_keys(first)
         if first is None or last is None or n == 1:
             return []
-        shared = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), min(len(first), len(last)))
+        shared = next(
+            (at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other),
+            min(len(first), len(last)),
+        )
         low, high = _as_number(first[shared:]), _as_number(last[shared:])
         found: list[str] = []
         for step in range(1, 4 * n):
@@ -759,7 +769,9 @@ class ObjectQuery:
         """The first key after a text that the query might have."""
         start = max(text, self._criteria.start_after)
         query = replace(self._criteria, start_after=start, limit=1, regex=None, min_size=None, max_size=None)
-        query = replace(query, modified_after=None, modified_before=None, predicates=(), glob=None, prefix=self._sent_prefix() or "")
+        query = replace(
+            query, modified_after=None, modified_before=None, predicates=(), glob=None, prefix=self._sent_prefix() or ""
+        )
         found = ObjectQuery(self._bucket, query).first()
         return None if found is None else found.key
 

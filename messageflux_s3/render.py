@@ -155,9 +155,7 @@ def visible(text: str) -> str:
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
-def table(
-    headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str = "", note: str = ""
-) -> Shown:
+def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str = "", note: str = "") -> Shown:
     """Rows under headers. Numbers stand to the right.
 
     Args:
@@ -176,7 +174,10 @@ def table(
     widths = [max([len(name), *(len(row[at]) for row in said)]) for at, name in enumerate(names)]
 
     def line(cells: Sequence[str]) -> str:
-        placed = (cell.rjust(width) if at_right else cell.ljust(width) for cell, width, at_right in zip(cells, widths, right, strict=True))
+        placed = (
+            cell.rjust(width) if at_right else cell.ljust(width)
+            for cell, width, at_right in zip(cells, widths, right, strict=True)
+        )
         return "  ".join(placed).rstrip()
 
     text = [visible(title)] if title else []
@@ -188,11 +189,18 @@ def table(
 
     head = "".join(tag("th", html.escape(name), is_right) for name, is_right in zip(names, right, strict=True))
     body = "".join(
-        "<tr>" + "".join(tag("td", _mark_up(cell), is_right) for cell, is_right in zip(row, right, strict=True)) + "</tr>" for row in kept
+        "<tr>"
+        + "".join(tag("td", _mark_up(cell), is_right) for cell, is_right in zip(row, right, strict=True))
+        + "</tr>"
+        for row in kept
     )
     return Shown(
         "\n".join(text),
-        _framed(_titled(title) + f"<table class='mf-table'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" + _noted(note)),
+        _framed(
+            _titled(title)
+            + f"<table class='mf-table'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            + _noted(note)
+        ),
     )
 
 
@@ -206,7 +214,11 @@ def facts(title: str, pairs: Iterable[tuple[str, Cell]], *, note: str = "") -> S
     """
     known = [(visible(name), cell) for name, cell in pairs if cell is not None]
     width = max((len(name) for name, _ in known), default=0)
-    text = [visible(title), *(f"  {name:<{width}}  {_say(cell)}" for name, cell in known), *([visible(note)] if note else [])]
+    text = [
+        visible(title),
+        *(f"  {name:<{width}}  {_say(cell)}" for name, cell in known),
+        *([visible(note)] if note else []),
+    ]
     rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{_mark_up(cell)}</td></tr>" for name, cell in known)
     table = f"<table class='mf-table'><tbody>{rows}</tbody></table>" if rows else ""
     return Shown("\n".join(text), _framed(_titled(title) + table + _noted(note)))

@@ -61,21 +61,34 @@ def known_object(obj: S3Object) -> Shown:
     is_described = listed is not None or head is not None
     pairs: list[tuple[str, Cell]] = [
         ("size", Bytes(obj.size) if listed is not None or (head is not None and head.size is not None) else None),
-        ("last modified", obj.last_modified if listed is not None or (head is not None and head.last_modified is not None) else None),
+        (
+            "last modified",
+            obj.last_modified if listed is not None or (head is not None and head.last_modified is not None) else None,
+        ),
         ("content type", (head.content_type or None) if head is not None else None),
-        ("storage class", obj.storage_class if listed is not None or (head is not None and head.storage_class is not None) else None),
-        ("etag", obj.etag if (listed is not None and listed[2]) or (head is not None and head.etag is not None) else None),
+        (
+            "storage class",
+            obj.storage_class if listed is not None or (head is not None and head.storage_class is not None) else None,
+        ),
+        (
+            "etag",
+            obj.etag if (listed is not None and listed[2]) or (head is not None and head.etag is not None) else None,
+        ),
         ("version", obj.version_id),
     ]
     metadata = head.metadata if head is not None and head.metadata else {}
     pairs += [(f"metadata: {name}", render.shortened(value)) for name, value in sorted(metadata.items())]
-    return render.facts(obj.uri, pairs, note="" if is_described else "nothing was asked yet; preview() shows its beginning")
+    return render.facts(
+        obj.uri, pairs, note="" if is_described else "nothing was asked yet; preview() shows its beginning"
+    )
 
 
 def known_query(query: ObjectQuery) -> Shown:
     """What the query asks for."""
     return render.facts(
-        f"objects of s3://{query.bucket.name}/", query._described(), note="nothing was asked; show(n) lists the first, iterating lists all"
+        f"objects of s3://{query.bucket.name}/",
+        query._described(),
+        note="nothing was asked; show(n) lists the first, iterating lists all",
     )
 
 
@@ -88,7 +101,8 @@ def asked_store(store: S3Store) -> Shown:
     found: list[Any] = [*answer.get("Buckets", ())]
     regions = any(bucket.get("BucketRegion") for bucket in found)
     rows: list[list[Cell]] = [
-        [bucket["Name"], bucket.get("CreationDate"), *([bucket.get("BucketRegion")] if regions else [])] for bucket in found[:MOST_BUCKETS]
+        [bucket["Name"], bucket.get("CreationDate"), *([bucket.get("BucketRegion")] if regions else [])]
+        for bucket in found[:MOST_BUCKETS]
     ]
     more = len(found) - len(rows)
     note = f"and {more:,} more" if more else f"{len(found):,} buckets" if len(found) != 1 else "1 bucket"
@@ -100,7 +114,9 @@ def asked_store(store: S3Store) -> Shown:
 
 def asked_bucket(bucket: S3Bucket) -> Shown:
     """The bucket's settings and its first entries."""
-    entries = asked_query(bucket.find(delimiter="/"), ENTRIES, "what is in it")  # first: a bucket that is not there says so here
+    entries = asked_query(
+        bucket.find(delimiter="/"), ENTRIES, "what is in it"
+    )  # first: a bucket that is not there says so here
     settings: list[tuple[str, Callable[[], str]]] = [
         ("versioning", lambda: bucket.versioning.get().status or "never enabled"),
         ("lifecycle", lambda: str(bucket.lifecycle.get())),
@@ -138,7 +154,9 @@ def asked_query(query: ObjectQuery, n: int, title: str = "") -> Shown:
         else:
             rows.append([entry.key, Bytes(entry.size), entry.last_modified, entry.storage_class])
     headers = ["key", "size", "last modified", "storage class"]
-    return render.table(headers, rows, title=title or repr(query)[len("<ObjectQuery ") : -1], note=more if rows else "nothing found")
+    return render.table(
+        headers, rows, title=title or repr(query)[len("<ObjectQuery ") : -1], note=more if rows else "nothing found"
+    )
 
 
 def asked_tree(query: ObjectQuery, prefix: str, depth: int, entries: int) -> Shown:

@@ -75,9 +75,7 @@ class Signer:
         canonical = f"{method}\n{path}\n{query}\n{lines}\n\n{signed}\n{headers['x-amz-content-sha256']}"
         to_sign = f"AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
         signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
-        return (
-            f"AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={signed}, Signature={signature}"
-        )
+        return f"AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={signed}, Signature={signature}"
 
     def _key(self, secret_key: str, day: str) -> tuple[str, bytes]:
         known_secret, known_day, scope, key = self._derived

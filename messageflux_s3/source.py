@@ -44,7 +44,10 @@ def as_bytes(data: Any, message: str) -> bytes | memoryview:
         view = memoryview(data)
         try:
             return view.cast("B")
-        except (TypeError, ValueError):  # not contiguous, a dimension of length 0, or a format that cast() does not know
+        except (
+            TypeError,
+            ValueError,
+        ):  # not contiguous, a dimension of length 0, or a format that cast() does not know
             return view.tobytes()
     raise TypeError(f"{message}, not {type(data).__name__}")
 
@@ -216,7 +219,9 @@ class Source:
     def __enter__(self) -> Source:
         return self
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
     def _next(self, wanted: int) -> bytes | bytearray | memoryview:
@@ -233,7 +238,9 @@ class Source:
         elif self._readable is not None:
             given = self._readable.read(min(wanted, _TEXT_CHARACTERS) if self._gives_text else wanted)
             if given is None:
-                raise BlockingIOError("the source is in non-blocking mode and has nothing to read now; give one that waits")
+                raise BlockingIOError(
+                    "the source is in non-blocking mode and has nothing to read now; give one that waits"
+                )
             if isinstance(given, str):
                 self._gives_text, self.size = True, None
             if found := _piece(given, "read() of a source to upload must return bytes or text"):

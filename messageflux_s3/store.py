@@ -135,7 +135,9 @@ class S3Store:
             config: How to reach it.
         """
         if not isinstance(config, S3Config):
-            raise TypeError(f"config must be an S3Config, not {type(config).__name__}; connect() takes the fields themselves")
+            raise TypeError(
+                f"config must be an S3Config, not {type(config).__name__}; connect() takes the fields themselves"
+            )
         self._connection = Connection.open(config)
         self._connection.attach(self)
 
@@ -285,7 +287,9 @@ class S3Store:
         Requests:
             1 HEAD, 1 PUT where there is no such bucket, and those of the settings asked for
         """
-        there = self if region is None or region == self._connection.region else S3Store(self._connection.config_in(region))
+        there = (
+            self if region is None or region == self._connection.region else S3Store(self._connection.config_in(region))
+        )
         return S3Bucket.create_bucket(there, name, lifetime_in_days, allow_public_access, exist_ok)
 
     def buckets(self) -> Iterator[S3Bucket]:
@@ -426,5 +430,3 @@ def default_store() -> S3Store:
 def is_initialized() -> bool:
     """Whether ``initialize()`` was called. Requests: none."""
     return _default is not None
-
-

@@ -233,7 +233,11 @@ def plan_to_store(
     passed_over: set[str] = set()
     files = keys_of_folder(folder, prefix, wanted, passed_over)
     remote = {entry.key: entry for entry in objects_below(connection, bucket_name, prefix)}
-    pairs = [(local, remote[key], local.modified > remote[key].modified) for key, (_, local) in files.items() if key in remote]
+    pairs = [
+        (local, remote[key], local.modified > remote[key].modified)
+        for key, (_, local) in files.items()
+        if key in remote
+    ]
     reasons = _differences(connection, bucket_name, pairs, compare, is_download=False)
     steps = []
     for key, (path, local) in files.items():
@@ -286,23 +290,33 @@ def plan_to_folder(
         relative = entry.key[len(prefix) :]
         if not relative or not wanted(relative):
             continue
-        path = _path_in(root, relative[:-1] if _is_marker(entry) and relative != "/" and not relative.endswith("//") else relative)
+        path = _path_in(
+            root, relative[:-1] if _is_marker(entry) and relative != "/" and not relative.endswith("//") else relative
+        )
         if _is_marker(entry):
             steps.append(SyncStep("skip", entry.key, path, 0, "a folder's own marker"))
             continue
         other = paths.setdefault(path, entry)
         if other is not entry:
-            what = f"several versions of the key {entry.key!r}" if other.key == entry.key else f"the keys {other.key!r} and {entry.key!r}"
+            what = (
+                f"several versions of the key {entry.key!r}"
+                if other.key == entry.key
+                else f"the keys {other.key!r} and {entry.key!r}"
+            )
             raise S3InvalidName(f"{what} would fall on one file here; download them one by one", key=entry.key)
     keys = {path: entry.key for path, entry in paths.items()}
     try:
         _refuse_collisions(keys, ignore_case=True)
-    except S3InvalidName:  # only now is it tried out with a file whether the case of letters counts: a plan should change nothing
+    except (
+        S3InvalidName
+    ):  # only now is it tried out with a file whether the case of letters counts: a plan should change nothing
         _refuse_collisions(keys, ignore_case=ignores_case(root))
     here = local_files(root) if root.is_dir() and (delete or compare is not None) else {}
     reasons: dict[str, str | None] = {}
     if compare is not None:
-        pairs = [(here[path], entry, entry.modified > here[path].modified) for path, entry in paths.items() if path in here]
+        pairs = [
+            (here[path], entry, entry.modified > here[path].modified) for path, entry in paths.items() if path in here
+        ]
         reasons = _differences(connection, bucket_name, pairs, compare, is_download=True)
     for path, entry in paths.items():
         reason = reasons.get(entry.key, "new")
@@ -534,9 +548,13 @@ def _difference(
         return None if all(digest(local.path) == value for value, digest in told) else "another content"
     if has_etag_of_parts is False and checksum.known_md5_of_parts(connection, bucket_name, head) is not None:
         return "another content"
-    recorded = {name.lower(): value for name, value in (head.get("Metadata") or {}).items()}.get(user_metadata.CONTENT_MD5)
+    recorded = {name.lower(): value for name, value in (head.get("Metadata") or {}).items()}.get(
+        user_metadata.CONTENT_MD5
+    )
     # A proxy may mark the etag of one answer as weak and not that of the other.
-    strong = next((etag for etag in (remote.etag, etags.unquoted(head.get("ETag"))) if etag and not etags.is_weak(etag)), None)
+    strong = next(
+        (etag for etag in (remote.etag, etags.unquoted(head.get("ETag"))) if etag and not etags.is_weak(etag)), None
+    )
     md5 = checksum.known_md5(connection, bucket_name, {**head, "ETag": strong})
     if md5 is not None:
         ours = _md5(local.path)
@@ -608,7 +626,9 @@ def _open_regular(path: Path) -> BinaryIO:
     Raises:
         OSError: It is no regular file.
     """
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    fd = os.open(
+        path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    )
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "this is no regular file any more", str(path))
@@ -681,14 +701,17 @@ def _refuse_collisions(keys: dict[str, str], *, ignore_case: bool) -> None:
     for path, key in keys.items():
         other = files.setdefault(folded(path), key)
         if other != key:
-            raise S3InvalidName(f"the keys {other!r} and {key!r} would fall on one file here; download them to two folders", key=key)
+            raise S3InvalidName(
+                f"the keys {other!r} and {key!r} would fall on one file here; download them to two folders", key=key
+            )
     for path, key in keys.items():
         above = folded(path)
         while (at := above.rfind("/")) != -1:
             above = above[:at]
             if above in files:
                 raise S3InvalidName(
-                    f"the key {files[above]!r} is a file where {key!r} needs a folder; download them to two folders", key=key
+                    f"the key {files[above]!r} is a file where {key!r} needs a folder; download them to two folders",
+                    key=key,
                 )
 
 
@@ -850,7 +873,14 @@ def _fetch(
     def fetch_one(step: SyncStep) -> None:
         target = inside(folder, step.path)
         head = transfer.download(
-            connection, bucket_name, step.key, target, version_id=step.version_id, overwrite=overwrite, progress=report, follow=False
+            connection,
+            bucket_name,
+            step.key,
+            target,
+            version_id=step.version_id,
+            overwrite=overwrite,
+            progress=report,
+            follow=False,
         )
         _set_time(target, head, step)
 
@@ -958,13 +988,17 @@ def inside(folder: Path, path: str) -> Path:
         except FileNotFoundError:
             break
         if stat.S_ISLNK(mode):
-            raise FileExistsError(17, "a link is where a folder must be; links in the folder are not followed", str(place))
+            raise FileExistsError(
+                17, "a link is where a folder must be; links in the folder are not followed", str(place)
+            )
         if not stat.S_ISDIR(mode):
             raise FileExistsError(17, "a file is where a folder must be", str(place))
     return target
 
 
-def _remove_objects(connection: Connection, bucket_name: str, prefix: str, folder: Path, steps: Sequence[SyncStep]) -> None:
+def _remove_objects(
+    connection: Connection, bucket_name: str, prefix: str, folder: Path, steps: Sequence[SyncStep]
+) -> None:
     """Delete objects that are still what the plan saw, and still have no file."""
     if not steps:
         return
@@ -980,7 +1014,11 @@ def _remove_objects(connection: Connection, bucket_name: str, prefix: str, folde
             outcomes.note(step.key)
         elif (found.etag, found.size, found.modified) != (step.etag, step.size, step.modified):
             outcomes.note(step.key, _changed(f"s3://{bucket_name}/{step.key}", bucket_name, step.key))
-        elif step.key in files or _is_hidden(step.key[len(prefix) :], passed_over) or _is_live_marker(found, prefix, folder):
+        elif (
+            step.key in files
+            or _is_hidden(step.key[len(prefix) :], passed_over)
+            or _is_live_marker(found, prefix, folder)
+        ):
             outcomes.note(step.key, _changed(f"the file of s3://{bucket_name}/{step.key}", bucket_name, step.key))
         else:
             unchanged.append(step.key)
@@ -991,7 +1029,9 @@ def _remove_objects(connection: Connection, bucket_name: str, prefix: str, folde
 
 
 def _changed(what: str, bucket_name: str | None, key: str) -> S3ObjectChanged:
-    return S3ObjectChanged(f"{what} was written since the plan was made: it is not deleted", operation="sync", bucket=bucket_name, key=key)
+    return S3ObjectChanged(
+        f"{what} was written since the plan was made: it is not deleted", operation="sync", bucket=bucket_name, key=key
+    )
 
 
 def _remove_files(connection: Connection, bucket_name: str, folder: Path, steps: Sequence[SyncStep]) -> None:

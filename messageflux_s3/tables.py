@@ -53,7 +53,9 @@ def to_pandas(entries: Iterable[Listed], *, versions: bool = False) -> pandas.Da
     return whole
 
 
-def arrow_batches(entries: Iterable[Listed], rows: int = ROWS_PER_BATCH, *, versions: bool = False) -> pyarrow.RecordBatchReader:
+def arrow_batches(
+    entries: Iterable[Listed], rows: int = ROWS_PER_BATCH, *, versions: bool = False
+) -> pyarrow.RecordBatchReader:
     """Arrow's record batches, one after the other as they are asked for.
 
     Raises:
@@ -72,7 +74,13 @@ def arrow_batches(entries: Iterable[Listed], rows: int = ROWS_PER_BATCH, *, vers
         raise ImportError("to_arrow() needs pyarrow: pip install 'messageflux-s3[arrow]'") from error
 
     text, when = pyarrow.string(), pyarrow.timestamp("us", tz="UTC")
-    fields = [("key", text), ("size", pyarrow.int64()), ("last_modified", when), ("etag", text), ("storage_class", text)]
+    fields = [
+        ("key", text),
+        ("size", pyarrow.int64()),
+        ("last_modified", when),
+        ("etag", text),
+        ("storage_class", text),
+    ]
     schema = pyarrow.schema(fields + ([("version_id", text), ("is_latest", pyarrow.bool_())] if versions else []))
 
     def batch(columns: dict[str, Sequence[Any]]) -> Any:
@@ -91,7 +99,9 @@ def arrow_batches(entries: Iterable[Listed], rows: int = ROWS_PER_BATCH, *, vers
     def _standard(classes: Any) -> Any:
         return pyarrow.compute.if_else(pyarrow.compute.equal(classes, ""), "STANDARD", classes)
 
-    return pyarrow.RecordBatchReader.from_batches(schema, (batch(columns) for columns in _batches(entries, versions, rows)))
+    return pyarrow.RecordBatchReader.from_batches(
+        schema, (batch(columns) for columns in _batches(entries, versions, rows))
+    )
 
 
 def _batches(entries: Iterable[Listed], versions: bool, rows: int) -> Iterator[dict[str, Sequence[Any]]]:

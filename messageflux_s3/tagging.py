@@ -48,7 +48,13 @@ def ensure_after_upload(
 
 
 def ensure_after_copy(
-    connection: Connection, bucket_name: str, key: str, tagging: str, answer: Mapping[str, Any], *, source_is_tagged: bool
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    tagging: str,
+    answer: Mapping[str, Any],
+    *,
+    source_is_tagged: bool,
 ) -> None:
     """Make sure that a copy has the tags that take the place of those of its source.
 

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 
 _ISO = re.compile(
-    r"(\d{4})-?(\d\d)-?(\d\d)[Tt ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)? ?(?:[Zz]|GMT|UTC|([+-])(\d\d):?(\d\d)?)?", re.ASCII
+    r"(\d{4})-?(\d\d)-?(\d\d)[Tt ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)? ?(?:[Zz]|GMT|UTC|([+-])(\d\d):?(\d\d)?)?",
+    re.ASCII,
 )
 _SECONDS = re.compile(r"-?\d{1,12}(?:\.\d+)?", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -43,7 +44,11 @@ def parse_time(text: str) -> datetime:
             pass
     try:
         return _parse(text.strip())
-    except (ValueError, OverflowError, TypeError):  # 30 February; the year 9999 west of Greenwich; a comma where a date should be
+    except (
+        ValueError,
+        OverflowError,
+        TypeError,
+    ):  # 30 February; the year 9999 west of Greenwich; a comma where a date should be
         raise ValueError(f"not a time: {text[:80]!r}") from None
 
 
@@ -65,7 +70,9 @@ def _parse(text: str) -> datetime:
     if match is not None:
         year, month, day, hour, minute, second, fraction, sign, zone_hours, zone_minutes = match.groups()
         microsecond = int((fraction or "").ljust(6, "0")[:6])
-        moment = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second or 0), microsecond, timezone.utc)
+        moment = datetime(
+            int(year), int(month), int(day), int(hour), int(minute), int(second or 0), microsecond, timezone.utc
+        )
         if sign is None:
             return moment
         offset = timedelta(hours=int(zone_hours), minutes=int(zone_minutes or 0))

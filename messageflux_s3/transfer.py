@@ -248,7 +248,13 @@ def _check_parts(fetch: _Fetch, partial: _Partial) -> None:
     if theirs is None or fetch.start or fetch.end != fetch.head.size:
         return
     checksum.compare_received_parts(
-        fetch.connection, theirs, lambda: partial.pieces(fetch.end), fetch.end, fetch.bucket_name, fetch.key, fetch.parameters
+        fetch.connection,
+        theirs,
+        lambda: partial.pieces(fetch.end),
+        fetch.end,
+        fetch.bucket_name,
+        fetch.key,
+        fetch.parameters,
     )
 
 
@@ -371,7 +377,9 @@ def write_target(target: str | os.PathLike[str], write: Callable[[BinaryIO], obj
 
 def _replace(target: Path, write: Callable[[BinaryIO], object], *, overwrite: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(prefix=f"{file_target.temporary_stem(target)}.", suffix=".mfs3-partial", dir=target.parent)
+    fd, name = tempfile.mkstemp(
+        prefix=f"{file_target.temporary_stem(target)}.", suffix=".mfs3-partial", dir=target.parent
+    )
     try:
         with os.fdopen(fd, "wb") as file:
             write(file)
@@ -449,7 +457,9 @@ def check_range(start: int, end: int | None) -> None:
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             raise TypeError(f"{name} must be a whole number of bytes, not {type(value).__name__}")
     if start < 0 or (end is not None and end < 0):
-        raise ValueError(f"a range to download is counted from the beginning: start={start}, end={end} must not be negative")
+        raise ValueError(
+            f"a range to download is counted from the beginning: start={start}, end={end} must not be negative"
+        )
 
 
 def _write_all(writable: Any, piece: bytes) -> None:
@@ -614,7 +624,9 @@ def _digest_for(fetch: _Fetch, verify_checksum: bool | None) -> Any:
     return hashlib.md5(usedforsecurity=False) if wanted and whole and fetch.md5 is not None else None
 
 
-def _fetch_into(fetch: _Fetch, partial: _Partial, report: Callable[[int], None], verify_checksum: bool | None) -> str | None:
+def _fetch_into(
+    fetch: _Fetch, partial: _Partial, report: Callable[[int], None], verify_checksum: bool | None
+) -> str | None:
     """Fill the partial file; return the MD5 of what is in it where the object's own is known."""
     size = fetch.end - fetch.start
     parts = [

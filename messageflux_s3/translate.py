@@ -198,7 +198,11 @@ def from_answer(
         code = "NoSuchKey"  # a HEAD has no body to say it in
     elif code.isdigit() and cls is S3NoSuchBucket:
         code = "NoSuchBucket"
-    if status == 405 and key and str((metadata.get("HTTPHeaders") or {}).get("x-amz-delete-marker", "")).lower() == "true":
+    if (
+        status == 405
+        and key
+        and str((metadata.get("HTTPHeaders") or {}).get("x-amz-delete-marker", "")).lower() == "true"
+    ):
         # The version asked for is a delete marker. S3 allows nothing but DELETE on it: there is no object.
         cls, code, error = S3NoSuchItem, "MethodNotAllowed", {"Message": "this version is a delete marker"}
     said = str(error.get("Message") or cause_text or http.client.responses.get(status, "no explanation"))
@@ -208,7 +212,9 @@ def from_answer(
     elif code == "NoSuchKey" and operation == "HeadObject":
         hint = "The bucket may be missing as well: a HEAD does not tell them apart."
     request_id = metadata.get("RequestId")
-    message = f"{_what(operation, bucket, key)}: {code or 'error'}{f' ({status})' if status else ''}: {said.rstrip('.')}."
+    message = (
+        f"{_what(operation, bucket, key)}: {code or 'error'}{f' ({status})' if status else ''}: {said.rstrip('.')}."
+    )
     return cls(
         f"{message} {hint}".rstrip(),
         operation=operation,
@@ -268,7 +274,9 @@ def translate(error: BaseException, operation: str | None, bucket: str | None, k
             retryable=True,
         )
     if isinstance(error, (botocore.exceptions.BotoCoreError, boto3.exceptions.Boto3Error)):
-        return S3Error(f"{_what(operation, bucket, key)}: {_masked(str(error))}", operation=operation, bucket=bucket, key=key)
+        return S3Error(
+            f"{_what(operation, bucket, key)}: {_masked(str(error))}", operation=operation, bucket=bucket, key=key
+        )
     return None
 
 

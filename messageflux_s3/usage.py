@@ -28,7 +28,17 @@ OTHERS = "(others)"
 _ROWS_SHOWN = 20
 
 _SIZE_BORDERS = (1, 2**10, 2**15, 2**20, 2**23, 2**27, 2**30, 2**35)
-_SIZE_NAMES = ("empty", "< 1 KiB", "< 32 KiB", "< 1 MiB", "< 8 MiB", "< 128 MiB", "< 1 GiB", "< 32 GiB", "32 GiB and more")
+_SIZE_NAMES = (
+    "empty",
+    "< 1 KiB",
+    "< 32 KiB",
+    "< 1 MiB",
+    "< 8 MiB",
+    "< 128 MiB",
+    "< 1 GiB",
+    "< 32 GiB",
+    "32 GiB and more",
+)
 _AGE_DAYS = (1, 7, 30, 90, 365, 1095)
 _AGE_NAMES = ("< 1 day", "< 1 week", "< 30 days", "< 90 days", "< 1 year", "< 3 years", "3 years and more")
 
@@ -143,7 +153,9 @@ class Usage:
             axis.set_xlim(-0.7, max(len(filled), 3) - 0.3)  # one range alone is a bar, not a wall
             axis.tick_params(axis="x", labelrotation=25 if len(filled) > 3 else 0, labelsize=8)
             axis.tick_params(axis="y", labelsize=8)
-            axis.set_yticks([max((tally.bytes for tally in filled.values()), default=0) * half / 2 for half in range(3)])
+            axis.set_yticks(
+                [max((tally.bytes for tally in filled.values()), default=0) * half / 2 for half in range(3)]
+            )
             axis.yaxis.set_major_formatter(lambda value, _: render.size_text(int(value)))
             axis.spines[["top", "right"]].set_visible(False)
 
@@ -165,7 +177,12 @@ class Usage:
         parts = [
             render.facts(
                 f"usage of {self.where}",
-                [("objects", self.count), ("bytes", Bytes(self.bytes)), ("oldest", self.oldest), ("newest", self.newest)],
+                [
+                    ("objects", self.count),
+                    ("bytes", Bytes(self.bytes)),
+                    ("oldest", self.oldest),
+                    ("newest", self.newest),
+                ],
             )
         ]
         if self.count:
@@ -181,12 +198,20 @@ class Usage:
 
     def _table(self, name: str, groups: Mapping[str, Tally]) -> Shown:
         rows: list[Sequence[Cell]] = [
-            (render.shortened(group) or "(none)", tally.count, Bytes(tally.bytes), Bar(tally.bytes / (self.bytes or 1)), tally.newest)
+            (
+                render.shortened(group) or "(none)",
+                tally.count,
+                Bytes(tally.bytes),
+                Bar(tally.bytes / (self.bytes or 1)),
+                tally.newest,
+            )
             for group, tally in [*groups.items()][:_ROWS_SHOWN]
         ]
         left = len(groups) - len(rows)
         return render.table(
-            [name, "objects", "bytes", "share", "newest"], rows, note=f"and {left:,} more, smaller ones" if left > 0 else ""
+            [name, "objects", "bytes", "share", "newest"],
+            rows,
+            note=f"and {left:,} more, smaller ones" if left > 0 else "",
         )
 
     def __repr__(self) -> str:
@@ -221,7 +246,9 @@ class _Count:
         return Tally(self.count, self.bytes, _moment(self.oldest), _moment(self.newest))
 
 
-def measure(entries: Iterable[Listed], *, where: str, prefix: str = "", depth: int = 1, now: datetime | None = None) -> Usage:
+def measure(
+    entries: Iterable[Listed], *, where: str, prefix: str = "", depth: int = 1, now: datetime | None = None
+) -> Usage:
     """Add up a listing.
 
     Args:
@@ -348,4 +375,6 @@ def _draw_treemap(axis: Any, groups: Mapping[str, Tally], total: int) -> None:
             share = "" if is_narrow else f" ({size / total:.0%})"
             label = f"{render.shortened(_plain(name), max(int(wide * 85), 4))}\n{render.size_text(size)}{share}"
             ink = "white" if weight > 0.5 else "black"
-            axis.text(x + wide / 2, y + high / 2, label, ha="center", va="center", fontsize=7 if is_narrow else 9, color=ink)
+            axis.text(
+                x + wide / 2, y + high / 2, label, ha="center", va="center", fontsize=7 if is_narrow else 9, color=ink
+            )

@@ -200,6 +200,9 @@ def _go_on(parameters: dict[str, Any], answer: Mapping[str, Any], second: str) -
     markers = {"KeyMarker": answer.get("NextKeyMarker", ""), second: answer.get(f"Next{second}", "")}
     known = {name: parameters.get(name, "") for name in markers}
     if not markers["KeyMarker"] or markers == known:
-        raise S3Error(f"s3://{parameters['Bucket']}/: the store says that its listing goes on, and not where", bucket=parameters["Bucket"])
+        raise S3Error(
+            f"s3://{parameters['Bucket']}/: the store says that its listing goes on, and not where",
+            bucket=parameters["Bucket"],
+        )
     parameters.pop(second, None)
     parameters.update({name: marker for name, marker in markers.items() if marker})  # AWS refuses an empty one

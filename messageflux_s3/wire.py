@@ -83,9 +83,7 @@ class LaneResponse:
 
     __slots__ = ("_fields", "_headers", "body", "status", "too_large")
 
-    def __init__(
-        self, status: int, fields: list[tuple[bytes, bytes]], body: bytes, *, too_large: bool = False
-    ) -> None:
+    def __init__(self, status: int, fields: list[tuple[bytes, bytes]], body: bytes, *, too_large: bool = False) -> None:
         self.status = status
         self.body = body
         self.too_large = too_large
@@ -137,9 +135,7 @@ def write_request(
     signer = endpoint.signer
     signed = {
         "host": endpoint.authority,
-        "x-amz-content-sha256": (sha256(body).hexdigest() if sign_body else UNSIGNED_PAYLOAD)
-        if body
-        else EMPTY_SHA256,
+        "x-amz-content-sha256": (sha256(body).hexdigest() if sign_body else UNSIGNED_PAYLOAD) if body else EMPTY_SHA256,
         "x-amz-date": signer.timestamp(),
     }
     if identity.token:
@@ -153,9 +149,7 @@ def write_request(
             if name in _CONDITIONS and method not in ("GET", "HEAD"):
                 raise Refused("a conditional write")
             signed[name] = value
-    authorization = signer.authorization(
-        identity.access_key, identity.secret_key, method, path, query, signed
-    )
+    authorization = signer.authorization(identity.access_key, identity.secret_key, method, path, query, signed)
     lines = "".join([f"{name}: {value}\r\n" for name, value in signed.items()])
     target = f"{path}?{query}" if query else path
     length = f"content-length: {len(body)}\r\n" if body or method in ("PUT", "POST") else ""

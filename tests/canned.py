@@ -114,7 +114,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-            is_whole = body.endswith(b"0\r\n\r\n") if "Transfer-Encoding" in headers else headers["Content-Length"] == str(len(body))
+            is_whole = (
+                body.endswith(b"0\r\n\r\n")
+                if "Transfer-Encoding" in headers
+                else headers["Content-Length"] == str(len(body))
+            )
             self.close_connection = not is_whole
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve
@@ -127,7 +131,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 def refusal(status: int, code: str) -> Answer:
     """An error as S3 words it."""
-    return status, {"Content-Type": "application/xml"}, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
+    return (
+        status,
+        {"Content-Type": "application/xml"},
+        f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode(),
+    )
 
 
 def document(root: str, inside: str = "") -> Answer:

@@ -148,7 +148,9 @@ def _fresh_bucket(server: Server) -> Iterator[S3Bucket]:
     yield server.connect().bucket(name)
     # A store may keep no versions, and a test may have removed its bucket: what is there goes, what is not does not matter.
     try:
-        listed = client.list_objects_v2(Bucket=name) if server.name == "rclone" else client.list_object_versions(Bucket=name)
+        listed = (
+            client.list_objects_v2(Bucket=name) if server.name == "rclone" else client.list_object_versions(Bucket=name)
+        )
     except client.exceptions.NoSuchBucket:
         return
     answer: Any = listed
@@ -173,7 +175,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.write_line(f"{'server':<10}{'passed':>8}{'failed':>8}{'errors':>8}{'skipped':>9}")
     for name in sorted(rows):
         row = rows[name]
-        terminalreporter.write_line(f"{name:<10}{row['passed']:>8}{row['failed']:>8}{row['error']:>8}{row['skipped']:>9}")
+        terminalreporter.write_line(
+            f"{name:<10}{row['passed']:>8}{row['failed']:>8}{row['error']:>8}{row['skipped']:>9}"
+        )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

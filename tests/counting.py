@@ -63,7 +63,11 @@ class Recorder:
                 path, _, query = target.partition("?")
                 self.requests.append(Request(method, path, query))
                 server.sendall(head + b"\r\n\r\n")
-                lengths = [value for name, _, value in (header.partition(":") for header in headers) if name.lower() == "content-length"]
+                lengths = [
+                    value
+                    for name, _, value in (header.partition(":") for header in headers)
+                    if name.lower() == "content-length"
+                ]
                 left = int(lengths[0]) if lengths else 0
                 while left:
                     piece, held = (held[:left], held[left:]) if held else (client.recv(min(left, 65536)), b"")

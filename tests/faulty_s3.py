@@ -61,7 +61,11 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 def error(status: int, code: str) -> Answer:
-    return status, {"Content-Type": "application/xml"}, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
+    return (
+        status,
+        {"Content-Type": "application/xml"},
+        f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode(),
+    )
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -176,11 +180,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def _store(self, command: str, key: str, query: dict[str, str], headers: dict[str, str], body: bytes) -> Answer:
         state = self.state
-        metadata = {name: value for name, value in headers.items() if name.startswith("x-amz-meta-") or name == "content-type"}
+        metadata = {
+            name: value for name, value in headers.items() if name.startswith("x-amz-meta-") or name == "content-type"
+        }
         if command == "POST" and "uploads" in query:
             upload_id = uuid.uuid4().hex
             state.uploads[upload_id] = (metadata, {})
-            return 200, {}, f"<InitiateMultipartUploadResult><UploadId>{upload_id}</UploadId></InitiateMultipartUploadResult>".encode()
+            return (
+                200,
+                {},
+                f"<InitiateMultipartUploadResult><UploadId>{upload_id}</UploadId></InitiateMultipartUploadResult>".encode(),
+            )
         if "uploadId" in query:
             return self._part(command, key, query, body)
         if command == "PUT" and "x-amz-copy-source" in headers:
@@ -223,7 +233,11 @@ class Handler(BaseHTTPRequestHandler):
             return 204, {}, b""
         whole = b"".join(found[1][int(number)] for number in re.findall(rb"<PartNumber>(\d+)<", body))
         etag = self._write(key, whole, found[0], f"{uuid.uuid4().hex}-{len(found[1])}")
-        return 200, {}, f"<CompleteMultipartUploadResult><ETag>&quot;{etag}&quot;</ETag></CompleteMultipartUploadResult>".encode()
+        return (
+            200,
+            {},
+            f"<CompleteMultipartUploadResult><ETag>&quot;{etag}&quot;</ETag></CompleteMultipartUploadResult>".encode(),
+        )
 
     def _listing(self, prefix: str) -> Answer:
         with self.state.mutex:

@@ -39,8 +39,12 @@ def work(url: str, access_key: str, secret_key: str, bucket_name: str, log_path:
     import messageflux_s3 as s3
 
     generator = random.Random(seed)
-    known = s3.Capabilities(put_if_absent="honoured", put_if_match="honoured")  # a process just started need not probe again
-    config = s3.S3Config(url, access_key=access_key, secret_key=secret_key, region="us-east-1", read_timeout=5, capabilities=known)
+    known = s3.Capabilities(
+        put_if_absent="honoured", put_if_match="honoured"
+    )  # a process just started need not probe again
+    config = s3.S3Config(
+        url, access_key=access_key, secret_key=secret_key, region="us-east-1", read_timeout=5, capabilities=known
+    )
     bucket = s3.S3Store(config).bucket(bucket_name)
     with Path(log_path).open("a", buffering=1, encoding="utf-8") as log:
 
@@ -152,7 +156,9 @@ def check(events: list[dict[str, Any]], ttl: float, final_count: int) -> Verdict
         if event["event"] == "holding":
             later = [token for token, at in began.items() if token > event["token"] and at < event["at"]]
             if later:
-                verdict.violations.append(f"two holders: {event['token']} still held after {min(later)} had been given out")
+                verdict.violations.append(
+                    f"two holders: {event['token']} still held after {min(later)} had been given out"
+                )
     _check_counter(events, final_count, verdict)
     _check_takeovers(events, acquired, ttl, verdict)
     return verdict
@@ -165,13 +171,19 @@ def _check_counter(events: list[dict[str, Any]], final_count: int, verdict: Verd
     by_number = sorted(written, key=lambda event: int(event["n"]))
     for before, after in pairwise(by_number):
         if after["token"] < before["token"]:
-            verdict.violations.append(f"{after['n']} was written by {after['token']}, after {before['token']} had written {before['n']}")
+            verdict.violations.append(
+                f"{after['n']} was written by {after['token']}, after {before['token']} had written {before['n']}"
+            )
     intended = {event["n"] for event in events if event["event"] == "writing"}
     if not len(times) <= final_count <= len(intended):
-        verdict.violations.append(f"the counter says {final_count}; {len(times)} writes were confirmed, {len(intended)} tried")
+        verdict.violations.append(
+            f"the counter says {final_count}; {len(times)} writes were confirmed, {len(intended)} tried"
+        )
 
 
-def _check_takeovers(events: list[dict[str, Any]], acquired: list[dict[str, Any]], ttl: float, verdict: Verdict) -> None:
+def _check_takeovers(
+    events: list[dict[str, Any]], acquired: list[dict[str, Any]], ttl: float, verdict: Verdict
+) -> None:
     stalls = [event for event in events if event["event"] == "machine stalled"]
     verdict.stalled = sum(event["seconds"] for event in stalls)
     hit: dict[float, dict[str, Any]] = {}
@@ -189,25 +201,40 @@ def _check_takeovers(events: list[dict[str, Any]], acquired: list[dict[str, Any]
         # Measured, not assumed: what the machine kept from everybody does not count against the lock.
         stalled = sum(stall["seconds"] for stall in stalls if event["at"] < stall["at"] < following + stall["seconds"])
         if seconds > ttl + 3 + stalled:
-            verdict.violations.append(f"takeover took {seconds:.2f} s with a ttl of {ttl} s ({stalled:.2f} s of them stalled)")
+            verdict.violations.append(
+                f"takeover took {seconds:.2f} s with a ttl of {ttl} s ({stalled:.2f} s of them stalled)"
+            )
 
 
 # -- the disturbed run --------------------------------------------------------------------------------------------------------------
 
 
-def run(url: str, access_key: str, secret_key: str, *, seconds: float, processes: int = 8, ttl: float = 2.0, seed: int = 1) -> Verdict:
+def run(
+    url: str, access_key: str, secret_key: str, *, seconds: float, processes: int = 8, ttl: float = 2.0, seed: int = 1
+) -> Verdict:
     """Let so many processes fight for a lock for so long, kill and stall holders (and others), and check the history."""
     import messageflux_s3 as s3
 
-    bucket = s3.connect(url, access_key=access_key, secret_key=secret_key, region="us-east-1").create_bucket(f"h-{uuid.uuid4().hex[:12]}")
+    bucket = s3.connect(url, access_key=access_key, secret_key=secret_key, region="us-east-1").create_bucket(
+        f"h-{uuid.uuid4().hex[:12]}"
+    )
     bucket.put_json(COUNTER, {"n": 0, "token": 0})
     bucket.lock(KEY, ttl=1).release()  # it probes: this store may be believed
-    with tempfile.TemporaryDirectory() as folder, _Workers(Path(folder), [url, access_key, secret_key, bucket.name], ttl, seed) as workers:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _Workers(Path(folder), [url, access_key, secret_key, bucket.name], ttl, seed) as workers,
+    ):
         for _ in range(processes):
             workers.start()
         workers.disturb(now() + seconds)
         workers.end()
-        events = [json.loads(line) for log in workers.logs if log.exists() for line in log.read_text().splitlines() if line.endswith("}")]
+        events = [
+            json.loads(line)
+            for log in workers.logs
+            if log.exists()
+            for line in log.read_text().splitlines()
+            if line.endswith("}")
+        ]
         final = bucket.get_json(COUNTER)["n"]
     bucket.delete_bucket(force=True)
     return check(events + workers.done, ttl, final)
@@ -263,7 +290,9 @@ class _Workers:
             if now() < at:
                 continue
             awake = [pid for pid in self._running if pid not in self._asleep]
-            pid = self._holder() if self._generator.random() < 0.75 else self._generator.choice(awake) if awake else None
+            pid = (
+                self._holder() if self._generator.random() < 0.75 else self._generator.choice(awake) if awake else None
+            )
             if pid is not None:
                 self._hit(pid)
                 at = now() + self._generator.uniform(0.3, 3) * self._ttl
@@ -272,7 +301,11 @@ class _Workers:
         # Stopped first, and looked at then: only so is it sure what was hit.
         os.kill(pid, signal.SIGSTOP)
         at, last = now(), _last(self._running[pid][1])
-        held = last["token"] if last is not None and last["event"] in ("acquired", "holding", "writing", "written") else None
+        held = (
+            last["token"]
+            if last is not None and last["event"] in ("acquired", "holding", "writing", "written")
+            else None
+        )
         if self._generator.random() < 0.5:
             os.kill(pid, signal.SIGKILL)
             self._running.pop(pid)[0].wait()

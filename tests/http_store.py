@@ -92,7 +92,9 @@ class HttpStore:
             return failed
         if asked.method == "POST" and upload_id is not None:
             _, headers, parts = self.uploads.pop(upload_id)
-            numbers = [int(found.text or "") for found in ET.fromstring(asked.body).iter() if found.tag.endswith("PartNumber")]
+            numbers = [
+                int(found.text or "") for found in ET.fromstring(asked.body).iter() if found.tag.endswith("PartNumber")
+            ]
             pieces = [parts[number] for number in numbers]
             digests = b"".join(hashlib.md5(piece, usedforsecurity=False).digest() for piece in pieces)
             etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(pieces)}"
@@ -147,11 +149,17 @@ class HttpStore:
         first, last = _range(asked.headers["range"], len(found.body))
         if first >= len(found.body):
             return refusal(416, "InvalidRange")
-        return 206, {**headers, "Content-Range": f"bytes {first}-{last}/{len(found.body)}"}, found.body[first : last + 1]
+        return (
+            206,
+            {**headers, "Content-Range": f"bytes {first}-{last}/{len(found.body)}"},
+            found.body[first : last + 1],
+        )
 
 
 def _described(asked: Asked) -> dict[str, str]:
-    return {name: value for name, value in asked.headers.items() if name.startswith("x-amz-meta-") or name == "content-type"}
+    return {
+        name: value for name, value in asked.headers.items() if name.startswith("x-amz-meta-") or name == "content-type"
+    }
 
 
 def _range(text: str, size: int) -> tuple[int, int]:

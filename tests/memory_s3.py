@@ -123,7 +123,9 @@ class Memory:
         if "IfMatch" in parameters and found is not None and parameters["IfMatch"] != f'"{found.etag}"':
             raise refusal(412)
         if operation in ("PutObject", "CopyObject", "CompleteMultipartUpload"):
-            stored = Stored(parameters.get("Body", b"made"), self.server_now.replace(microsecond=0), parameters.get("Metadata", {}))
+            stored = Stored(
+                parameters.get("Body", b"made"), self.server_now.replace(microsecond=0), parameters.get("Metadata", {})
+            )
             self.objects[key] = stored
             return {"ETag": f'"{stored.etag}"'} | ({"VersionId": self.version_id} if self.version_id else {})
         if operation == "DeleteObject":
@@ -169,7 +171,10 @@ _KINDS: dict[int, tuple[type[s3.S3Error], str]] = {
 def refusal(status: int, *, code: str | None = None, retried: int = 0) -> s3.S3Error:
     """An answer of the store's; ``retried``: boto3 had sent the request before."""
     cls, usual = _KINDS[status]
-    answer: Any = {"Error": {"Code": code or usual}, "ResponseMetadata": {"HTTPStatusCode": status, "RetryAttempts": retried}}
+    answer: Any = {
+        "Error": {"Code": code or usual},
+        "ResponseMetadata": {"HTTPStatusCode": status, "RetryAttempts": retried},
+    }
     error = cls(f"{status}", operation="Op", code=code or usual, status=status, request_id="R1")
     error.__cause__ = ClientError(answer, "Op")
     return error

@@ -95,7 +95,9 @@ def mutants_of(module: str) -> list[Mutant]:
 
 def copied_tree(folder: Path) -> Path:
     """The tree as it is now, but for what git does not know and would not take."""
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, check=True, capture_output=True
+    ).stdout
     for name in filter(None, listed.decode().split("\0")):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +127,9 @@ def run_tests(module: str, folder: Path, limit: float, *, is_changed: bool = Tru
 
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["cosmic_ray.mutating", "cosmic_ray.plugins", "pytest", "hypothesis.strategies", "boto3", "botocore.session"])
+FORKS.set_forkserver_preload(
+    ["cosmic_ray.mutating", "cosmic_ray.plugins", "pytest", "hypothesis.strategies", "boto3", "botocore.session"]
+)
 """Each run is a fork of a process that has loaded what does not change: half of the time it would take otherwise."""
 
 
@@ -165,7 +169,10 @@ def tried(mutant: Mutant, mutated: str, folder: Path, limit: float) -> tuple[str
 def killed_in(path: Path | None) -> dict[tuple[str, str, str], tuple[str, str]]:
     """What failed in a former run: the same change of the same words. Tests only become more; a time-out may have been a busy machine's."""
     entries = json.loads(path.read_text()) if path else []
-    known = {(entry["mutant"]["module"], entry["mutant"]["operator"], entry["diff"]): (entry["said"], entry["by"]) for entry in entries}
+    known = {
+        (entry["mutant"]["module"], entry["mutant"]["operator"], entry["diff"]): (entry["said"], entry["by"])
+        for entry in entries
+    }
     for entry in entries:
         if entry["said"] in ("passed", "timeout"):  # of several places that read the same, one survived
             known.pop((entry["mutant"]["module"], entry["mutant"]["operator"], entry["diff"]), None)
@@ -203,7 +210,10 @@ def main() -> int:
 
         def test(mutant: Mutant) -> tuple[Mutant, str, str, str]:
             mutated, diff = changed(mutant)
-            said, by = known.get((mutant.module, mutant.operator, diff)) or ("" if diff and _is_a_change(mutated) else "none", "")
+            said, by = known.get((mutant.module, mutant.operator, diff)) or (
+                "" if diff and _is_a_change(mutated) else "none",
+                "",
+            )
             if not said:
                 folder = folders.get()
                 try:

@@ -56,7 +56,9 @@ CORRUPT_REQUEST = "corrupt_request"
 
 _ERROR_IN_200 = ("CompleteMultipartUpload", "CopyObject", "DeleteObjects")
 _MISSABLE = ("ETag", "Content-Length", "Last-Modified", "Date", "Content-Type", "x-amz-request-id")
-_CHANGING = re.compile(r"(?i)^(uploadId|versionId|X-Amz-.*|continuation-token|marker|key-marker|version-id-marker|start-after)$")
+_CHANGING = re.compile(
+    r"(?i)^(uploadId|versionId|X-Amz-.*|continuation-token|marker|key-marker|version-id-marker|start-after)$"
+)
 _BOMB = b'<!DOCTYPE b [<!ENTITY a "' + b"lol" * 100 + b'">' + b"".join(
     b'<!ENTITY %c "%s">' % (98 + level, b"&%c;" % (97 + level) * 10) for level in range(9)
 ) + b"]>"  # fmt: skip
@@ -110,7 +112,13 @@ def no_faults(method: str, target: str, number: int) -> None:
 
 
 def seeded(
-    seed: int, *, share: float = 0.3, kinds: Iterable[str] = KINDS, burst: int = 3, seconds: float = 0.05, stall: float = 1.5
+    seed: int,
+    *,
+    share: float = 0.3,
+    kinds: Iterable[str] = KINDS,
+    burst: int = 3,
+    seconds: float = 0.05,
+    stall: float = 1.5,
 ) -> Plan:
     """A share of all requests gets a fault, by this seed.
 
@@ -144,7 +152,9 @@ def seeded(
 
 def scripted(script: Mapping[tuple[str, str], Iterable[Fault | str | None]]) -> Plan:
     """Exactly these faults: (method, target's name) -> one for each request, none after the last."""
-    faults = {about: [Fault(fault) if isinstance(fault, str) else fault for fault in row] for about, row in script.items()}
+    faults = {
+        about: [Fault(fault) if isinstance(fault, str) else fault for fault in row] for about, row in script.items()
+    }
 
     def plan(method: str, target: str, number: int) -> Fault | None:
         row = faults.get((method, target), [])
@@ -158,7 +168,9 @@ def name_of(target: str) -> str:
     path, _, query = target.partition("?")
     key = urllib.parse.unquote(path).lstrip("/").partition("/")[2]
     pairs = sorted(urllib.parse.parse_qsl(query, keep_blank_values=True))
-    shown = "&".join(name if not value or _CHANGING.match(name) else f"{name}={value}" for name, value in pairs if name != "x-id")
+    shown = "&".join(
+        name if not value or _CHANGING.match(name) else f"{name}={value}" for name, value in pairs if name != "x-id"
+    )
     return f"{key}?{shown}" if shown else key
 
 
@@ -187,7 +199,11 @@ class _Request:
             return "CompleteMultipartUpload"
         if self.method == "POST" and "delete" in query:
             return "DeleteObjects"
-        return "CopyObject" if self.method == "PUT" and self.header("x-amz-copy-source") and "uploadId" not in query else ""
+        return (
+            "CopyObject"
+            if self.method == "PUT" and self.header("x-amz-copy-source") and "uploadId" not in query
+            else ""
+        )
 
 
 @dataclass
@@ -232,13 +248,17 @@ def _error_in_200(request: _Request) -> _Answer:
     if request.operation != "DeleteObjects":
         return answer
     keys = re.findall(rb"<Key>(.*?)</Key>", request.body, re.DOTALL)
-    entries = b"".join(b"<Error><Key>%s</Key><Code>InternalError</Code><Message>by the proxy</Message></Error>" % key for key in keys)
+    entries = b"".join(
+        b"<Error><Key>%s</Key><Code>InternalError</Code><Message>by the proxy</Message></Error>" % key for key in keys
+    )
     return answer.with_body(b"<DeleteResult>" + entries + b"</DeleteResult>")
 
 
 _INSTEAD: dict[str, _Answer] = {
     "500_before": _error(500, "InternalError"),
-    "502_before": _Answer(b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\n\r\n", b"").with_body(b"<html>Bad Gateway</html>"),
+    "502_before": _Answer(b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\n\r\n", b"").with_body(
+        b"<html>Bad Gateway</html>"
+    ),
     "503_before": _error(503, "ServiceUnavailable"),
     "slowdown_before": _error(503, "SlowDown", "Retry-After: 0"),
     "429_before": _error(429, "TooManyRequests"),
@@ -478,7 +498,11 @@ class Proxy:
             line.reset()
             return False
         if kind in ("cut_head", "cut_body"):
-            passed = int(fault.at * (len(answer.head) - 4)) if kind == "cut_head" else len(answer.head) + int(fault.at * len(answer.body))
+            passed = (
+                int(fault.at * (len(answer.head) - 4))
+                if kind == "cut_head"
+                else len(answer.head) + int(fault.at * len(answer.body))
+            )
             sock.sendall(answer.bytes[:passed])
             return False
         if kind == "cut_unframed":
@@ -532,7 +556,9 @@ def _rewritten(kind: str, answer: _Answer, at: float) -> _Answer:
     if root is None:
         return answer
     if kind == "xml_huge":
-        return answer.with_body(body[: root.end()] + b"<Padding>" + b"x" * (8 << 20) + b"</Padding>" + body[root.end() :])
+        return answer.with_body(
+            body[: root.end()] + b"<Padding>" + b"x" * (8 << 20) + b"</Padding>" + body[root.end() :]
+        )
     doctype, entity = (_BOMB, b"&j;") if kind == "xml_bomb" else (_EXTERNAL, b"&x;")
     if kind in ("xml_bomb", "xml_external"):
         inner = body[: root.start()] + doctype + body[root.start() : root.end()] + b"<Name>" + entity + b"</Name>"
@@ -542,7 +568,9 @@ def _rewritten(kind: str, answer: _Answer, at: float) -> _Answer:
 
 def _stays_open(request: _Request, answer: _Answer) -> bool:
     """Only where the client can tell by itself that an answer is over."""
-    framed = request.method == "HEAD" or answer.status in (204, 304) or _header(answer.head, "Content-Length") is not None
+    framed = (
+        request.method == "HEAD" or answer.status in (204, 304) or _header(answer.head, "Content-Length") is not None
+    )
     chunked = "chunked" in (_header(answer.head, "Transfer-Encoding") or "").lower()
     asked_to_close = (request.header("Connection") or "").lower() == "close"
     return (framed or chunked) and answer.head.startswith(b"HTTP/1.1") and not asked_to_close

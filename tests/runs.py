@@ -29,7 +29,13 @@ PART = 5 * 1024 * 1024
 def connected(url: str, *, max_attempts: int = 3) -> S3Bucket:
     """A bucket on the faulty server, every wait short."""
     store = s3.connect(
-        url, access_key="a-key", secret_key="a-secret", region="us-east-1", max_attempts=max_attempts, max_concurrency=64, read_timeout=5
+        url,
+        access_key="a-key",
+        secret_key="a-secret",
+        region="us-east-1",
+        max_attempts=max_attempts,
+        max_concurrency=64,
+        read_timeout=5,
     )
     return store.bucket("faults")
 
@@ -70,7 +76,9 @@ def _at_once(actions: dict[bytes, Callable[[], Any]]) -> dict[bytes, str]:
 def _hold_to_the_truth(told: dict[bytes, str], applied: list[bytes], seed: int) -> list[str]:
     assert len(applied) <= 1, f"seed {seed}: done twice: {applied}"
     for name, said in told.items():
-        assert (said, name in applied) not in (("done", False), ("refused", True)), f"seed {seed}: {name!r} was told {said}; {applied}"
+        assert (said, name in applied) not in (("done", False), ("refused", True)), (
+            f"seed {seed}: {name!r} was told {said}; {applied}"
+        )
     if len(told) == 1:
         assert "refused" not in told.values(), f"seed {seed}: refused with nobody else about"
     return [*told.values()]
@@ -213,7 +221,9 @@ def lease_turns(bucket: S3Bucket, state: State, seed: int) -> list[str]:
         lease = {"state": "free" if begins == "free" else "held", "token": 5, "ttl": 30.0, "owner": "x", "nonce": "n"}
         bucket.put_json(key, {"_lease": lease})
         state.objects[key].modified -= 40
-    state.faults[key] = deque(generator.choice((None, *FAULTS)) if generator.random() < 0.3 else None for _ in range(14))
+    state.faults[key] = deque(
+        generator.choice((None, *FAULTS)) if generator.random() < 0.3 else None for _ in range(14)
+    )
     told: list[str] = [begins]
     holding: list[int] = []
     tokens: list[int] = []
@@ -230,7 +240,9 @@ def lease_turns(bucket: S3Bucket, state: State, seed: int) -> list[str]:
             tokens.append(lock.token)
             assert len(holding) == 1, f"seed {seed}: two holders {holding}"
         stored = json.loads(state.objects[key].body)["_lease"]
-        assert (stored["owner"], stored["token"]) == (name, lock.token), f"seed {seed}: {name} was told a success that is none"
+        assert (stored["owner"], stored["token"]) == (name, lock.token), (
+            f"seed {seed}: {name} was told a success that is none"
+        )
         try:
             lock.renew()
         except s3.S3LockError:
@@ -266,7 +278,9 @@ def plain_turns(bucket: S3Bucket, state: State, seed: int) -> list[str]:
             try:
                 bucket.acquire_lock(key, {"user": name.decode()})
             except s3.S3LockError as error:
-                assert error.lock_holder != name.decode(), f"seed {seed}: {name!r} was told that it is locked out by itself"
+                assert error.lock_holder != name.decode(), (
+                    f"seed {seed}: {name!r} was told that it is locked out by itself"
+                )
                 raise s3.S3PreconditionFailed("held") from error
 
         return take
@@ -275,7 +289,9 @@ def plain_turns(bucket: S3Bucket, state: State, seed: int) -> list[str]:
     winners = [name for name, said in told.items() if said == "done"]
     assert len(winners) <= 1, f"seed {seed}: two have it: {winners}"
     if winners:
-        assert json.loads(state.objects[key].body)["user"] == winners[0].decode(), f"seed {seed}: told a success that is none"
+        assert json.loads(state.objects[key].body)["user"] == winners[0].decode(), (
+            f"seed {seed}: told a success that is none"
+        )
         state.faults[key] = script(generator)
         if (said := outcome(lambda: bucket.release_lock(key))) == "done":
             state.faults[key].clear()

@@ -96,7 +96,13 @@ def run_rclone(*, certificate: tuple[Path, Path] | None = None) -> Iterator[Serv
         process = processes.start(command)
         try:
             url = _announced_url(process, log)
-            yield Server("rclone", url if certificate is None else url.replace("http:", "https:"), "ACCESSKEY01", "SECRETKEY0123456", root)
+            yield Server(
+                "rclone",
+                url if certificate is None else url.replace("http:", "https:"),
+                "ACCESSKEY01",
+                "SECRETKEY0123456",
+                root,
+            )
         finally:
             processes.stop(process)
 
@@ -129,7 +135,9 @@ def _rclone_binary() -> str:
 def _announced_url(process: subprocess.Popen[bytes], log: Path) -> str:
     """The address that rclone found for itself: it writes it into its log once it listens."""
     announced = re.compile(r"Starting s3 server on \[(https?://[\d.]+:\d+)/\]")
-    processes.wait_until(lambda: log.exists() and announced.search(log.read_text()) is not None, process, log, seconds=60)
+    processes.wait_until(
+        lambda: log.exists() and announced.search(log.read_text()) is not None, process, log, seconds=60
+    )
     found = announced.search(log.read_text())
     assert found is not None
     return found[1]

@@ -117,7 +117,11 @@ class StrictS3:
 
     def _part(self, asked: Asked, upload: Upload) -> Answer:
         source = asked.headers.get("x-amz-copy-source")
-        sent = {name: asked.headers[f"x-amz-checksum-{name}"] for name in CHECKSUMS if f"x-amz-checksum-{name}" in asked.headers}
+        sent = {
+            name: asked.headers[f"x-amz-checksum-{name}"]
+            for name in CHECKSUMS
+            if f"x-amz-checksum-{name}" in asked.headers
+        }
         body = asked.body
         if source is not None:
             body = self.objects[source.lstrip("/").partition("/")[2]].body
@@ -131,7 +135,9 @@ class StrictS3:
             sent = {upload.algorithm: base64.b64encode(CHECKSUMS[upload.algorithm](body)).decode()}
         part = upload.parts[int(asked.query["partNumber"])] = Part(body, sent if upload.algorithm else {})
         if source is not None:
-            inside = "".join(f"<Checksum{name.upper()}>{value}</Checksum{name.upper()}>" for name, value in sent.items())
+            inside = "".join(
+                f"<Checksum{name.upper()}>{value}</Checksum{name.upper()}>" for name, value in sent.items()
+            )
             return document("CopyPartResult", f"<ETag>&quot;{part.etag}&quot;</ETag>{inside}")
         return 200, {"ETag": f'"{part.etag}"', **{f"x-amz-checksum-{name}": value for name, value in sent.items()}}, b""
 
@@ -150,7 +156,11 @@ class StrictS3:
             checksums = {name[8:].lower(): value for name, value in given.items() if name.startswith("Checksum")}
             if part is None or given["ETag"].strip('"') != part.etag:
                 return refusal(400, "InvalidPart")
-            if upload.algorithm is not None and upload.checksum_type == "COMPOSITE" and upload.algorithm not in checksums:
+            if (
+                upload.algorithm is not None
+                and upload.checksum_type == "COMPOSITE"
+                and upload.algorithm not in checksums
+            ):
                 return refusal(400, "InvalidRequest")
             if any(part.checksums.get(name) != value for name, value in checksums.items()):
                 return refusal(400, "InvalidPart")

@@ -280,7 +280,9 @@ def test_cancelling_an_upload_on_a_thread_lets_it_run_to_its_end_and_close_waits
 
     async def main() -> None:
         store = s3.AsyncS3Store(canned.connect(max_concurrency=1))
-        tasks = [asyncio.create_task(store.bucket("bkt").put_object(key, Slow(b"whole"))) for key in ("begun", "waiting")]
+        tasks = [
+            asyncio.create_task(store.bucket("bkt").put_object(key, Slow(b"whole"))) for key in ("begun", "waiting")
+        ]
         await asyncio.to_thread(is_reading.wait, 20)
         for task in tasks:
             task.cancel()

@@ -47,7 +47,9 @@ def _trailing_slash(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucke
 
 
 def _upper_case(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:
-    return server.connect(endpoint_url=server.endpoint_url.replace("127.0.0.1", "LOCALHOST").replace("http", "HTTP")).bucket(name)
+    return server.connect(
+        endpoint_url=server.endpoint_url.replace("127.0.0.1", "LOCALHOST").replace("http", "HTTP")
+    ).bucket(name)
 
 
 def _other_timeout(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:
@@ -61,7 +63,9 @@ def _credentials_of_the_environment(server: Server, name: str, patch: pytest.Mon
 
 
 def _credentials_of_a_callable(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:
-    return server.connect(credentials=lambda: {"access_key": server.access_key, "secret_key": server.secret_key}).bucket(name)
+    return server.connect(
+        credentials=lambda: {"access_key": server.access_key, "secret_key": server.secret_key}
+    ).bucket(name)
 
 
 def _boto3_resource(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:
@@ -75,7 +79,9 @@ def _addressing_style(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Buc
 
 
 def _proxy(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:
-    return server.connect(endpoint_url=Recorder(server.endpoint_url).endpoint_url).bucket(name)  # its threads are daemons
+    return server.connect(endpoint_url=Recorder(server.endpoint_url).endpoint_url).bucket(
+        name
+    )  # its threads are daemons
 
 
 def _other_credentials(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:
@@ -91,7 +97,9 @@ ALIASES: list[Callable[[Server, str, pytest.MonkeyPatch], S3Bucket]] = [
 
 
 @pytest.fixture(params=ALIASES, ids=lambda make: make.__name__.strip("_"))
-def alias(request: pytest.FixtureRequest, server: Server, bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> S3Bucket:
+def alias(
+    request: pytest.FixtureRequest, server: Server, bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> S3Bucket:
     """The bucket under another name."""
     found: S3Bucket = request.param(server, bucket.name, monkeypatch)
     return found
@@ -129,7 +137,9 @@ def test_an_object_stays_whatever_its_place_is_called(bucket: S3Bucket, alias: S
 FURTHER: list[Callable[[S3Object, S3Bucket, Path], object]] = [
     lambda obj, alias, folder: obj.update(lambda body: alias[obj.key].move_to(obj).body),
     lambda obj, alias, folder: obj.update(lambda body: obj.move_to(alias[obj.key]).reload().body),
-    lambda obj, alias, folder: alias.upload_object(obj.key, obj.body_stream, METADATA, content_type="text/x", tags=TAGS),
+    lambda obj, alias, folder: alias.upload_object(
+        obj.key, obj.body_stream, METADATA, content_type="text/x", tags=TAGS
+    ),
     lambda obj, alias, folder: alias.upload_object(obj.key, obj.open(), METADATA, content_type="text/x", tags=TAGS),
     lambda obj, alias, folder: [alias[obj.key].download_to(folder / "k") for _ in range(2)],
     lambda obj, alias, folder: next(iter(obj.versions())).move_to(alias[obj.key]),
@@ -138,7 +148,9 @@ FURTHER: list[Callable[[S3Object, S3Bucket, Path], object]] = [
 ]
 
 
-@pytest.mark.parametrize("make", [_other_host, _other_timeout, _boto3_resource], ids=lambda make: make.__name__.strip("_"))
+@pytest.mark.parametrize(
+    "make", [_other_host, _other_timeout, _boto3_resource], ids=lambda make: make.__name__.strip("_")
+)
 def test_an_object_stays_that_is_read_while_it_is_written(
     moto: Server, moto_bucket: S3Bucket, make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,7 +280,12 @@ def test_a_move_between_places_that_differ_leaves_no_visible_id(moto_store: S3St
     """The source is gone, the copy is whole; the id is hidden from its metadata."""
     other = moto_store.create_bucket(f"{moto_bucket.name}-2")
     moved = moto_bucket.put_object("k", BODY, METADATA, tags=TAGS).move_to(other["k"]).reload()
-    assert (moved.body, moved.metadata, dict(moved.tags.get()), moto_bucket["k"].exists()) == (BODY, METADATA, TAGS, False)
+    assert (moved.body, moved.metadata, dict(moved.tags.get()), moto_bucket["k"].exists()) == (
+        BODY,
+        METADATA,
+        TAGS,
+        False,
+    )
 
 
 @pytest.mark.parametrize("kind", ["moto", "localstack", "radosgw"])

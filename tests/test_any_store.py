@@ -102,7 +102,9 @@ class Place:
             if self.server.root is not None:  # the truth, whatever the server says of it
                 folder = self.server.root / name
                 files = [path for path in folder.rglob("*") if path.is_file()]
-                found[f"{name} on disk"] = {path.relative_to(folder).as_posix(): (path.read_bytes(), ()) for path in files}
+                found[f"{name} on disk"] = {
+                    path.relative_to(folder).as_posix(): (path.read_bytes(), ()) for path in files
+                }
         return found
 
 
@@ -112,7 +114,10 @@ _clients: dict[str, Any] = {}  # to make one takes longer than most of the calls
 @pytest.fixture
 def place(server: Server, tmp_path: Path) -> Iterator[Place]:
     """Fresh buckets, made and removed by plain boto3."""
-    client, store = _clients.get(server.endpoint_url) or server.client(region_name=REGION), server.connect(region=REGION)
+    client, store = (
+        _clients.get(server.endpoint_url) or server.client(region_name=REGION),
+        server.connect(region=REGION),
+    )
     _clients[server.endpoint_url] = client
     stem = f"mfs3-any-{uuid.uuid4().hex[:12]}"
     where = {} if REGION == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
@@ -139,7 +144,9 @@ def _empty(client: Any, name: str) -> None:
 
 
 def _without_new(found: Snapshot) -> Snapshot:
-    return {bucket: {key: what for key, what in keys.items() if not key.startswith(NEW)} for bucket, keys in found.items()}
+    return {
+        bucket: {key: what for key, what in keys.items() if not key.startswith(NEW)} for bucket, keys in found.items()
+    }
 
 
 Call = Callable[[Place], object]
@@ -159,7 +166,9 @@ def call(*names: str) -> Callable[[Call], Call]:
 # -- the store --------------------------------------------------------------------------------------------------------------------
 
 
-@call("S3Store.ping", "S3Store.is_online", "S3Store.reload_credentials", "S3Store.close", "S3Store.lane", "S3Store.client")
+@call(
+    "S3Store.ping", "S3Store.is_online", "S3Store.reload_credentials", "S3Store.close", "S3Store.lane", "S3Store.client"
+)
 def _(p: Place) -> None:
     assert p.store.ping()
     assert p.store.is_online
@@ -177,7 +186,14 @@ def _(p: Place) -> None:
     assert pickle.loads(pickle.dumps(p.store.config)) == p.store.config or p.store.config.secret_key is not None
 
 
-@call("S3Store.buckets", "S3Store.bucket", "S3Bucket.list_buckets", "S3Bucket.name", "S3Bucket.store", "S3Bucket.s3_resource")
+@call(
+    "S3Store.buckets",
+    "S3Store.bucket",
+    "S3Bucket.list_buckets",
+    "S3Bucket.name",
+    "S3Bucket.store",
+    "S3Bucket.s3_resource",
+)
 def _(p: Place) -> None:
     assert {p.bucket.name, p.other.name, p.empty.name} <= {bucket.name for bucket in p.store.buckets()}
     assert p.bucket.name in {bucket.name for bucket in s3.S3Bucket.list_buckets(p.store)}
@@ -203,7 +219,10 @@ def _(p: Place) -> None:
 def _(p: Place) -> None:
     obj = p.store.object(p.obj.uri)
     assert (obj.bucket_name, obj.key, obj.body) == (p.bucket.name, "kept/a.txt", b"alpha")
-    record = {"s3": {"bucket": {"name": p.bucket.name}, "object": {"key": "kept/a.txt"}}, "eventName": "ObjectCreated:Put"}
+    record = {
+        "s3": {"bucket": {"name": p.bucket.name}, "object": {"key": "kept/a.txt"}},
+        "eventName": "ObjectCreated:Put",
+    }
     [found] = p.store.objects_from({"Records": [record]})
     assert found.body == b"alpha"
 
@@ -224,7 +243,15 @@ def _(p: Place) -> None:
 # -- the bucket and its objects -----------------------------------------------------------------------------------------------------
 
 
-@call("S3Bucket.object", "S3Bucket.get_object", "S3Object.body", "S3Object.text", "S3Object.body_stream", "S3Object.key", "S3Object.boto3")
+@call(
+    "S3Bucket.object",
+    "S3Bucket.get_object",
+    "S3Object.body",
+    "S3Object.text",
+    "S3Object.body_stream",
+    "S3Object.key",
+    "S3Object.boto3",
+)
 def _(p: Place) -> None:
     assert p.bucket.get_object("kept/a.txt").body == p.bucket["kept/a.txt"].body == b"alpha"
     assert (p.obj.text, p.obj.body_stream.read(), p.obj.boto3.key) == ("alpha", b"alpha", "kept/a.txt")
@@ -234,7 +261,14 @@ def _(p: Place) -> None:
         p.bucket.get_object("kept/none")
 
 
-@call("S3Object.metadata", "S3Object.content_type", "S3Object.size", "S3Object.etag", "S3Object.last_modified", "S3Object.storage_class")
+@call(
+    "S3Object.metadata",
+    "S3Object.content_type",
+    "S3Object.size",
+    "S3Object.etag",
+    "S3Object.last_modified",
+    "S3Object.storage_class",
+)
 def _(p: Place) -> None:
     obj = p.obj
     assert (obj.metadata["m"], obj.size, obj.last_modified.tzinfo is not None) == ("1", 5, True)
@@ -243,7 +277,14 @@ def _(p: Place) -> None:
     assert '"' not in obj.etag
 
 
-@call("S3Object.exists", "S3Object.reload", "S3Object.json", "S3Bucket.get_json", "S3Bucket.put_json", "S3Object.version_id")
+@call(
+    "S3Object.exists",
+    "S3Object.reload",
+    "S3Object.json",
+    "S3Bucket.get_json",
+    "S3Bucket.put_json",
+    "S3Object.version_id",
+)
 def _(p: Place) -> None:
     assert p.obj.exists()
     assert not p.bucket["kept/none"].exists()
@@ -270,7 +311,10 @@ def _(p: Place) -> None:
 @call("S3Bucket.put_object", "S3Object.put", "S3Bucket.delete_object", "S3Object.delete")
 def _(p: Place) -> None:
     obj = p.bucket.put_object(NEW + "x", "one", {"who": "me"})
-    assert (obj.reload().body, obj.metadata) == (b"one", {"who": "me"} | {k: v for k, v in obj.metadata.items() if k != "who"})
+    assert (obj.reload().body, obj.metadata) == (
+        b"one",
+        {"who": "me"} | {k: v for k, v in obj.metadata.items() if k != "who"},
+    )
     assert obj.put(b"two").reload().body == b"two"
     obj.delete()
     p.bucket.delete_object(NEW + "x")
@@ -336,7 +380,13 @@ def _(p: Place) -> None:
     assert p.bucket[NEW + "big"].metadata["who"] == "me"
 
 
-@call("S3Bucket.upload_file", "S3Bucket.download_file", "S3Object.download_to", "S3Bucket.upload_folder", "S3Bucket.download_folder")
+@call(
+    "S3Bucket.upload_file",
+    "S3Bucket.download_file",
+    "S3Object.download_to",
+    "S3Bucket.upload_folder",
+    "S3Bucket.download_folder",
+)
 def _(p: Place) -> None:
     source = p.folder / "in"
     source.mkdir()
@@ -362,9 +412,17 @@ def _(p: Place) -> None:
     (source / "f").write_bytes(b"file")
     p.bucket.put_object(NEW + "sync/gone", b"x")
     plan = p.bucket.sync_from_folder(source, NEW + "sync", delete=True, dry_run=True)
-    assert ([step.key for step in plan.copied], [step.key for step in plan.deleted]) == ([NEW + "sync/f"], [NEW + "sync/gone"])
+    assert ([step.key for step in plan.copied], [step.key for step in plan.deleted]) == (
+        [NEW + "sync/f"],
+        [NEW + "sync/gone"],
+    )
     assert [obj.key for obj in p.bucket.find(prefix=NEW)] == [NEW + "sync/gone"]
-    assert (plan.direction, plan.bucket_name, plan.applied, plan.apply().applied) == ("to_store", p.bucket.name, False, True)
+    assert (plan.direction, plan.bucket_name, plan.applied, plan.apply().applied) == (
+        "to_store",
+        p.bucket.name,
+        False,
+        True,
+    )
     assert len(p.bucket.sync_from_folder(source, NEW + "sync", delete=True).skipped) == 1
     assert [obj.key for obj in p.bucket.find(prefix=NEW)] == [NEW + "sync/f"]
     p.bucket.sync_to_folder("kept", p.folder / "back")
@@ -396,7 +454,9 @@ def _(p: Place) -> None:
     assert [obj.key for obj in p.bucket.find(start_after="kept/b.json")] == wanted[2:]
 
 
-@call("S3Bucket.usage", *(f"ObjectQuery.{word}" for word in ("usage", "tree", "to_pandas", "to_arrow", "arrow_batches")))
+@call(
+    "S3Bucket.usage", *(f"ObjectQuery.{word}" for word in ("usage", "tree", "to_pandas", "to_arrow", "arrow_batches"))
+)
 def _(p: Place) -> None:
     assert p.bucket.usage().count == p.bucket.find().usage().count == len(SEED)
     assert "a.txt" in str(p.bucket.find().tree())
@@ -412,7 +472,10 @@ def _(p: Place) -> None:
     assert p.bucket.check_lock(NEW + "lock") is None
 
 
-@call("S3Bucket.lock", *(f"S3Lock.{word}" for word in ("key", "owner", "token", "lost", "check", "acquire", "renew", "release")))
+@call(
+    "S3Bucket.lock",
+    *(f"S3Lock.{word}" for word in ("key", "owner", "token", "lost", "check", "acquire", "renew", "release")),
+)
 def _(p: Place) -> None:
     lock = p.bucket.lock(NEW + "lock", ttl=30, owner="me")
     assert (lock.key, lock.owner, lock.token > 0, lock.lost) == (NEW + "lock", "me", True, False)
@@ -431,7 +494,13 @@ def _(p: Place) -> None:
     assert p.bucket.boto3.name == p.bucket.name
 
 
-@call("ClaimCheck.check_in", "ClaimCheck.check_out", "ClaimCheck.discard", "ClaimCheck.payload_object", "ClaimCheck.receipt_handle")
+@call(
+    "ClaimCheck.check_in",
+    "ClaimCheck.check_out",
+    "ClaimCheck.discard",
+    "ClaimCheck.payload_object",
+    "ClaimCheck.receipt_handle",
+)
 def _(p: Place) -> None:
     for wire in ("sqs-extended", "messageflux"):
         check = s3.ClaimCheck(p.empty, threshold=10, wire=wire)
@@ -530,7 +599,11 @@ async def _(p: Place, store: s3.AsyncS3Store) -> None:
     assert {obj.key: obj.body async for obj in query.prefetch()} == SEED
     first = await query.first()
     assert first is not None
-    assert (first.key, await query.count(), await query.total_size()) == ("kept/a.txt", len(SEED), sum(map(len, SEED.values())))
+    assert (first.key, await query.count(), await query.total_size()) == (
+        "kept/a.txt",
+        len(SEED),
+        sum(map(len, SEED.values())),
+    )
     assert [prefix async for prefix in store.bucket(p.bucket.name).find(delimiter="/").prefixes()] == ["kept/"]
     await store.bucket(p.bucket.name).put_object(NEW + "x", b"")
     await store.bucket(p.bucket.name).find(prefix=NEW).delete()
@@ -545,7 +618,19 @@ async def _(p: Place, store: s3.AsyncS3Store) -> None:
 @in_async
 async def _(p: Place, store: s3.AsyncS3Store) -> None:
     obj, known = await store.object(p.obj.uri).load(), p.bucket.get_object("kept/a.txt")
-    for name in ("key", "bucket_name", "version_id", "uri", "url", "size", "etag", "last_modified", "storage_class", "metadata", "text"):
+    for name in (
+        "key",
+        "bucket_name",
+        "version_id",
+        "uri",
+        "url",
+        "size",
+        "etag",
+        "last_modified",
+        "storage_class",
+        "metadata",
+        "text",
+    ):
         assert getattr(obj, name) == getattr(known, name), name
     assert (obj.body, obj.content_type, await obj.read_range(1, 3)) == (b"alpha", known.content_type, b"lp")
     assert await obj.reload().exists()
@@ -606,7 +691,9 @@ def _(p: Place) -> None:
 
 @call("bulk delete of a version that is not there")
 def _(p: Place) -> None:
-    p.bucket.delete_objects([p.bucket.object("kept/a.txt", version_id="never-there"), p.bucket.object("kept/b.json", version_id="x")])
+    p.bucket.delete_objects(
+        [p.bucket.object("kept/a.txt", version_id="never-there"), p.bucket.object("kept/b.json", version_id="x")]
+    )
 
 
 @call("read of a version that is not there")
@@ -644,7 +731,14 @@ def _(p: Place) -> None:
 # -- sub-resources ------------------------------------------------------------------------------------------------------------------
 
 
-@call("S3Bucket.lifecycle", "Lifecycle.expire", "Lifecycle.get", "Lifecycle.remove", "Lifecycle.ensure", "Lifecycle.change")
+@call(
+    "S3Bucket.lifecycle",
+    "Lifecycle.expire",
+    "Lifecycle.get",
+    "Lifecycle.remove",
+    "Lifecycle.ensure",
+    "Lifecycle.change",
+)
 def _(p: Place) -> None:
     p.bucket.lifecycle.expire(days=7, prefix="tmp/", id="ours")
     p.bucket.lifecycle.ensure(s3.LifecycleRule("sweep", prefix="x/", expire_days=3)).apply()
@@ -694,7 +788,13 @@ def _(p: Place) -> None:
     assert p.bucket.lifecycle.get().rules == ()
 
 
-@call("S3Bucket.public_access", "PublicAccess.allow", "PublicAccess.status", "PublicAccess.block", "S3Bucket.allow_public_access")
+@call(
+    "S3Bucket.public_access",
+    "PublicAccess.allow",
+    "PublicAccess.status",
+    "PublicAccess.block",
+    "S3Bucket.allow_public_access",
+)
 def _(p: Place) -> None:
     p.bucket.allow_public_access()
     assert p.bucket.public_access.status().is_public
@@ -734,12 +834,17 @@ def _(p: Place) -> None:
     assert p.empty.exists()
 
 
-@call("S3Bucket.tags", "Tags.get", "Tags.put", "Tags.update", "Tags.remove", "Tags.ensure", "Tags.change", "Tags.delete")
+@call(
+    "S3Bucket.tags", "Tags.get", "Tags.put", "Tags.update", "Tags.remove", "Tags.ensure", "Tags.change", "Tags.delete"
+)
 def _(p: Place) -> None:
     _tags(p.bucket.tags)
 
 
-@call("S3Object.tags", *(f"ObjectTags.{word}" for word in ("get", "put", "update", "remove", "ensure", "change", "delete")))
+@call(
+    "S3Object.tags",
+    *(f"ObjectTags.{word}" for word in ("get", "put", "update", "remove", "ensure", "change", "delete")),
+)
 def _(p: Place) -> None:
     for key in SEED:
         _tags(p.bucket[key].tags)
@@ -774,7 +879,13 @@ def _(p: Place) -> None:
     assert p.bucket.cors.get().rules == ()
 
 
-@call("S3Bucket.encryption", "BucketEncryption.get", "BucketEncryption.ensure", "BucketEncryption.put", "BucketEncryption.change")
+@call(
+    "S3Bucket.encryption",
+    "BucketEncryption.get",
+    "BucketEncryption.ensure",
+    "BucketEncryption.put",
+    "BucketEncryption.change",
+)
 def _(p: Place) -> None:
     p.bucket.encryption.ensure("AES256").apply()
     p.bucket.encryption.put(Encryption("AES256"))
@@ -788,7 +899,9 @@ def _(p: Place) -> None:
     assert p.empty.exists()
 
 
-@call("S3Bucket.notifications", "Notifications.get", "Notifications.remove", "Notifications.put", "Notifications.change")
+@call(
+    "S3Bucket.notifications", "Notifications.get", "Notifications.remove", "Notifications.put", "Notifications.change"
+)
 def _(p: Place) -> None:
     assert p.bucket.notifications.get().targets == ()
     p.bucket.notifications.remove("never there")
@@ -811,7 +924,14 @@ def _(p: Place) -> None:
 # -- the query ----------------------------------------------------------------------------------------------------------------------
 
 
-@call("ObjectQuery.limit", "ObjectQuery.filter", "ObjectQuery.objects", "ObjectQuery.first", "ObjectQuery.collect", "ObjectQuery.bucket")
+@call(
+    "ObjectQuery.limit",
+    "ObjectQuery.filter",
+    "ObjectQuery.objects",
+    "ObjectQuery.first",
+    "ObjectQuery.collect",
+    "ObjectQuery.bucket",
+)
 def _(p: Place) -> None:
     query = p.bucket.find(glob="kept/*.txt")
     assert [obj.key for obj in query.objects()] == ["kept/a.txt", "kept/long.txt"]
@@ -844,7 +964,9 @@ def _(p: Place) -> None:
     copied.delete()
     assert not [*copied]
     p.bucket.find(prefix="kept/").download_to(p.folder / "down")
-    assert sorted(path.read_bytes() for path in (p.folder / "down").rglob("*") if path.is_file()) == sorted(SEED.values())
+    assert sorted(path.read_bytes() for path in (p.folder / "down").rglob("*") if path.is_file()) == sorted(
+        SEED.values()
+    )
 
 
 # -- the tests ----------------------------------------------------------------------------------------------------------------------
@@ -945,7 +1067,9 @@ WORDS: dict[str, Callable[[s3.S3Bucket], object]] = {
     "encryption.change": lambda bucket: bucket.encryption.change(Encryption("AES256")).apply(),
     "encryption.delete": lambda bucket: bucket.encryption.delete(),
     "notifications.get": lambda bucket: bucket.notifications.get(),
-    "notifications.ensure": lambda bucket: bucket.notifications.ensure(s3.Notification("n", "arn:aws:sqs:us-east-1:1:q")),
+    "notifications.ensure": lambda bucket: bucket.notifications.ensure(
+        s3.Notification("n", "arn:aws:sqs:us-east-1:1:q")
+    ),
     "notifications.change": lambda bucket: bucket.notifications.change(bucket.notifications.get()).apply(),
     "notifications.remove": lambda bucket: bucket.notifications.remove("n"),
     "notifications.delete": lambda bucket: bucket.notifications.delete(),
@@ -986,7 +1110,9 @@ def test_each_word_of_a_setting_by_itself(place: Place) -> None:
             assert place.snapshot() == before, name
     assert place.snapshot() == before
     if place.server.name == "rclone":
-        known = tuple(f"versioning.{word} of" for word in ("get", "is_enabled", "suspend", "put", "change"))  # "no", rightly
+        known = tuple(
+            f"versioning.{word} of" for word in ("get", "is_enabled", "suspend", "put", "change")
+        )  # "no", rightly
         assert refused == [name for name in tried if not name.startswith(known)]
     if place.server.name == "moto":
         assert refused == [f"versioning.delete of {bucket.name}" for bucket in (place.bucket, place.empty)]
@@ -1013,5 +1139,7 @@ CLASSES = (
 
 def test_every_public_call_is_tried() -> None:
     """A method that is added is tried here, or this fails."""
-    public = {f"{cls.__name__}.{name}" for cls in CLASSES for name in dir(cls) if not name.startswith("_") and name != "name"}
+    public = {
+        f"{cls.__name__}.{name}" for cls in CLASSES for name in dir(cls) if not name.startswith("_") and name != "name"
+    }
     assert public - CALLS.keys() == set()

@@ -17,7 +17,19 @@ PACKAGE = Path(messageflux_s3.__file__).parent
 
 # Read upwards, import downwards: a module may import from a lower floor, or from a module listed before it on its own floor.
 FLOORS: dict[str, list[str]] = {
-    "ground": ["errors", "decoding", "etags", "keys", "metadata", "times", "documents", "events", "pointers", "render", "source"],
+    "ground": [
+        "errors",
+        "decoding",
+        "etags",
+        "keys",
+        "metadata",
+        "times",
+        "documents",
+        "events",
+        "pointers",
+        "render",
+        "source",
+    ],
     "first": ["capabilities", "config", "translate", "signer", "gate", "wire", "lane", "async_lane", "connection"],
     "second": [
         "checksum",
@@ -139,9 +151,7 @@ def imports_of(path: Path) -> Iterator[Import]:
     def from_targets(node: ast.ImportFrom) -> list[str]:
         if node.level == 0:
             module = node.module or ""
-            return (
-                [f"{module}.{alias.name}" for alias in node.names] if module == "messageflux_s3" else [module]
-            )
+            return [f"{module}.{alias.name}" for alias in node.names] if module == "messageflux_s3" else [module]
         if node.level <= depth:  # within a sub-package
             return []
         if node.module:
@@ -178,11 +188,7 @@ def test_imports_go_downwards() -> None:
     """Nothing imports from above it, be it inside a function."""
     wrong = []
     for found in own_imports():
-        if (
-            (found.module, found.target) in EXCEPTIONS
-            or found.module in TOP_FLOOR
-            or found.module == found.target
-        ):
+        if (found.module, found.target) in EXCEPTIONS or found.module in TOP_FLOOR or found.module == found.target:
             continue
         if found.target in TOP_FLOOR or ORDER.index(found.target) > ORDER.index(found.module):
             wrong.append(at(found))
@@ -195,9 +201,7 @@ def test_no_room_of_the_top_floor_imports_another() -> None:
     wrong = [
         at(found)
         for found in own_imports()
-        if found.module in TOP_FLOOR
-        and found.target in TOP_FLOOR
-        and room_of[found.module] != room_of[found.target]
+        if found.module in TOP_FLOOR and found.target in TOP_FLOOR and room_of[found.module] != room_of[found.target]
     ]
     assert wrong == []
 
@@ -224,9 +228,7 @@ def test_the_front_door_imports_no_room_of_the_top_floor_at_once() -> None:
 def test_boto3_lives_on_the_first_floor() -> None:
     """boto3, botocore, httptools and what lies below them are imported on the first floor and in transfer.py only."""
     wrong = [
-        at(found)
-        for found in all_imports()
-        if found.target.split(".")[0] in WIRE and found.module not in WIRE_ROOMS
+        at(found) for found in all_imports() if found.target.split(".")[0] in WIRE and found.module not in WIRE_ROOMS
     ]
     assert wrong == []
 
@@ -234,9 +236,7 @@ def test_boto3_lives_on_the_first_floor() -> None:
 def test_the_ground_floor_does_no_io() -> None:
     """The vocabulary opens no socket, no file and no process."""
     doors = {"asyncio", "http", "socket", "ssl", "subprocess", "tempfile", "threading", "urllib.request"}
-    wrong = [
-        at(found) for found in all_imports() if found.module in FLOORS["ground"] and found.target in doors
-    ]
+    wrong = [at(found) for found in all_imports() if found.module in FLOORS["ground"] and found.target in doors]
     assert wrong == []
 
 
@@ -252,9 +252,7 @@ def test_extras_are_imported_where_they_are_needed() -> None:
 
 def test_moto_is_imported_in_its_own_process_only() -> None:
     """Importing moto.server hooks every later boto3 client of a process: only the program that LocalS3 starts may do it."""
-    assert {found.module for found in all_imports() if found.target.split(".")[0] == "moto"} <= {
-        "local_server"
-    }
+    assert {found.module for found in all_imports() if found.target.split(".")[0] == "moto"} <= {"local_server"}
 
 
 def calls_past_the_translation(path: Path) -> Iterator[int]:
@@ -272,8 +270,7 @@ def calls_past_the_translation(path: Path) -> Iterator[int]:
     def visit(node: ast.AST, translated: bool) -> Iterator[int]:
         if isinstance(node, (ast.With, ast.AsyncWith)):
             translated = translated or any(
-                isinstance(item.context_expr, ast.Call)
-                and reached(item.context_expr.func)[-1:] == ["translating"]
+                isinstance(item.context_expr, ast.Call) and reached(item.context_expr.func)[-1:] == ["translating"]
                 for item in node.items
             )
         if isinstance(node, ast.Call) and not translated:
@@ -295,16 +292,12 @@ def test_every_call_is_translated(path: Path) -> None:
 def test_the_check_for_translation_sees_a_bare_call(tmp_path: Path) -> None:
     """The test above can fail."""
     bare = tmp_path / "bare.py"
-    bare.write_text(
-        "with translating('HeadObject'):\n    c.client.head_object()\nself.client.head_object()\n"
-    )
+    bare.write_text("with translating('HeadObject'):\n    c.client.head_object()\nself.client.head_object()\n")
     assert list(calls_past_the_translation(bare)) == [3]
 
 
 def test_importing_the_library_imports_no_extra() -> None:
     """`import messageflux_s3` costs what boto3 costs, and brings in nothing that was not asked for."""
     program = "import sys, messageflux_s3; print(*sorted({name.split('.')[0] for name in sys.modules}))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout.split()
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert set(loaded) & (EXTRAS | {"asyncio", "numpy", "werkzeug"}) == set()

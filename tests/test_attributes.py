@@ -79,7 +79,9 @@ def _copy_with_metadata(bucket: S3Bucket, key: str, _: pytest.MonkeyPatch) -> st
 
 
 def _stream(bucket: S3Bucket, key: str, _: pytest.MonkeyPatch) -> str:
-    alias = bucket.store.config.replace(endpoint_url=str(bucket.store.config.endpoint_url).replace("127.0.0.1", "localhost"))
+    alias = bucket.store.config.replace(
+        endpoint_url=str(bucket.store.config.endpoint_url).replace("127.0.0.1", "localhost")
+    )
     bucket[key].copy_to(S3Bucket(bucket.name, type(bucket.store)(alias))[key], metadata=bucket[key].metadata)
     return key
 
@@ -106,7 +108,9 @@ LOCKED_BY_MOTO = (_append, _update, _stream)
 
 
 @pytest.mark.parametrize("rewrite", REWRITES, ids=lambda rewrite: rewrite.__name__.strip("_"))
-def test_a_rewrite_keeps_every_attribute(moto: Server, locked: S3Bucket, rewrite: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rewrite_keeps_every_attribute(
+    moto: Server, locked: S3Bucket, rewrite: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the same bucket everything stays that the operation was not asked to change."""
     wanted: dict[str, Any] = {**CONTENT, **OF_THE_STORE, **ENCRYPTION}
     if rewrite in LOCKED_BY_MOTO:
@@ -154,8 +158,10 @@ def _scripted(canned: Canned, headers: dict[str, str], body: bytes = b"x") -> S3
             return document("VersioningConfiguration")
         if asked.method == "POST":
             is_first = "uploads" in asked.query
-            return document("InitiateMultipartUploadResult", "<UploadId>U</UploadId>") if is_first else document(
-                "CompleteMultipartUploadResult", "<ETag>e</ETag>"
+            return (
+                document("InitiateMultipartUploadResult", "<UploadId>U</UploadId>")
+                if is_first
+                else document("CompleteMultipartUploadResult", "<ETag>e</ETag>")
             )
         if "x-amz-copy-source" in asked.headers:
             part = "partNumber" in asked.query
@@ -169,7 +175,9 @@ def _scripted(canned: Canned, headers: dict[str, str], body: bytes = b"x") -> S3
 def _sent(canned: Canned) -> dict[str, str]:
     """The headers of the request that described the new object."""
     [described] = [
-        asked for asked in canned.asked if "uploads" in asked.query or (asked.method == "PUT" and "partNumber" not in asked.query)
+        asked
+        for asked in canned.asked
+        if "uploads" in asked.query or (asked.method == "PUT" and "partNumber" not in asked.query)
     ]
     return dict(described.headers)
 
@@ -181,11 +189,22 @@ def _make_version_current(bucket: S3Bucket, key: str, _: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     "rewrite",
-    [_append, _update, _copy_onto_itself, _copy_in_parts_onto_itself, _copy, _copy_with_metadata, _copy_in_parts, _make_version_current],
+    [
+        _append,
+        _update,
+        _copy_onto_itself,
+        _copy_in_parts_onto_itself,
+        _copy,
+        _copy_with_metadata,
+        _copy_in_parts,
+        _make_version_current,
+    ],
     ids=lambda rewrite: rewrite.__name__.strip("_"),
 )
 @pytest.mark.parametrize("size", [1, 5 << 20], ids=["small", "large"])
-def test_a_rewrite_sends_every_attribute(canned: Canned, rewrite: Any, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rewrite_sends_every_attribute(
+    canned: Canned, rewrite: Any, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What S3 would drop is sent again, whether in one request or in parts; a lock only under the same key."""
     bucket = _scripted(canned, HEADERS, bytes(size))
     is_new_key = rewrite(bucket, "k", monkeypatch) != "k"
@@ -224,9 +243,13 @@ def test_an_encryption_that_is_asked_for_takes_the_place_of_the_former_one(canne
 
 
 @pytest.mark.parametrize(
-    "rewrite", [_append, _update, _copy_onto_itself, _copy, _copy_in_parts, _move], ids=lambda rewrite: rewrite.__name__.strip("_")
+    "rewrite",
+    [_append, _update, _copy_onto_itself, _copy, _copy_in_parts, _move],
+    ids=lambda rewrite: rewrite.__name__.strip("_"),
 )
-def test_an_object_with_a_customers_key_is_not_rewritten_without_it(canned: Canned, rewrite: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_with_a_customers_key_is_not_rewritten_without_it(
+    canned: Canned, rewrite: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Some stores show such an object without the key; rewritten, it would not be encrypted any more."""
     bucket = _scripted(canned, {"x-amz-server-side-encryption-customer-algorithm": "AES256"})
     with pytest.raises(S3Unsupported, match=r"bkt/k is encrypted with a customer's key \(SSE-C\).*Nothing was written"):
@@ -239,7 +262,9 @@ def test_a_kms_key_does_not_go_to_another_bucket(moto_store: S3Store, moto_bucke
     client = moto_store.client
     other = moto_store.create_bucket(f"{moto_bucket.name}-2")
     for metadata in (None, {"name": "other"}):
-        client.put_object(Bucket=moto_bucket.name, Key="k", Body=b"x", Tagging="t=1", **{**CONTENT, **OF_THE_STORE, **ENCRYPTION})
+        client.put_object(
+            Bucket=moto_bucket.name, Key="k", Body=b"x", Tagging="t=1", **{**CONTENT, **OF_THE_STORE, **ENCRYPTION}
+        )
         moto_bucket["k"].copy_to(other["k"], metadata=metadata)
         found: Any = client.head_object(Bucket=other.name, Key="k")
         assert found["Metadata"] == (metadata or CONTENT["Metadata"])

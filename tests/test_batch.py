@@ -37,7 +37,9 @@ from tests.servers import Server, run_moto, run_rclone
 from tests.test_lane import ScriptedServer
 
 WAYS = [
-    pytest.param((server, is_open), id=f"{server}-{'lane' if is_open else 'boto3'}", marks=[pytest.mark.lane] if is_open else [])
+    pytest.param(
+        (server, is_open), id=f"{server}-{'lane' if is_open else 'boto3'}", marks=[pytest.mark.lane] if is_open else []
+    )
     for server in ("rclone", "moto")
     for is_open in (True, False)
 ]
@@ -188,9 +190,7 @@ def answer(body: bytes, status: bytes = b"200 OK", more: bytes = b"") -> bytes:
 def test_failures_are_boto3s_errors_by_key() -> None:
     """What the lane does not hand over is asked of boto3; its errors come back by key, in a batch error that has all of them."""
     denied = answer(b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>", b"403 Forbidden")
-    server = ScriptedServer(
-        lambda head, body: denied if b"/secret" in head else answer(b"", more=b'ETag: "e"\r\n')
-    )
+    server = ScriptedServer(lambda head, body: denied if b"/secret" in head else answer(b"", more=b'ETag: "e"\r\n'))
     bucket = connect(server)
     with pytest.raises(S3BatchError) as caught:
         bucket.put_objects((key, b"x") for key in ("a", "secret1", "b", "secret2"))
@@ -241,7 +241,11 @@ class SlowStore(HttpStore):
 
 def items_with_repeated_keys(count: int) -> list[tuple[str, bytes]]:
     """Some keys stand once, some twice in a row, some over and over."""
-    keys = [name for number in range(count // 5) for name in ("often", f"once-{number}", f"twice-{number}", f"twice-{number}", "often")]
+    keys = [
+        name
+        for number in range(count // 5)
+        for name in ("often", f"once-{number}", f"twice-{number}", f"twice-{number}", "often")
+    ]
     return [(key, b"%s %d" % (key.encode(), number)) for number, key in enumerate(keys)]
 
 
@@ -270,12 +274,16 @@ def test_put_objects_with_repeated_keys_stores_the_last_item_of_each_key(canned:
     assert result.succeeded == [key for key, _ in items]
     assert {key: found.body for key, found in store.objects.items()} == dict(items)
     for key in dict(items):
-        assert [body for written, body in store.order if written == key] == [body for item, body in items if item == key]
+        assert [body for written, body in store.order if written == key] == [
+            body for item, body in items if item == key
+        ]
     assert store.most > 2
 
 
 @pytest.mark.parametrize("name", ["moto", "rclone", "localstack", "radosgw"])
-def test_put_objects_with_a_repeated_key_stores_the_last_item_on_real_servers(request: pytest.FixtureRequest, name: str) -> None:
+def test_put_objects_with_a_repeated_key_stores_the_last_item_on_real_servers(
+    request: pytest.FixtureRequest, name: str
+) -> None:
     """A small item after a larger one of the same key, again and again: sent side by side, the larger one would often arrive last."""
     server: Server = request.getfixturevalue(name)
     with server.connect() as store:
@@ -310,7 +318,9 @@ def test_put_objects_with_repeated_keys_keeps_their_order_in_a_forked_child(cann
         for number in range(10):
             yield f"other-{number}", b""
         yield "k", b"second"
-        for number in range(2 * batch.CONCURRENCY - 6):  # items are taken ahead: then the first one is on its way, the second is not
+        for number in range(
+            2 * batch.CONCURRENCY - 6
+        ):  # items are taken ahead: then the first one is on its way, the second is not
             yield f"another-{number}", b""
         assert is_under_way.wait(20)
         child.append(os.fork())
@@ -358,9 +368,7 @@ def test_never_a_wrong_byte_from_a_server_that_breaks() -> None:
 @pytest.mark.parametrize("refusal", [b"NotImplemented", b"MissingContentMD5", b"MethodNotAllowed"])
 def test_a_store_without_bulk_delete_deletes_singly(refusal: bytes) -> None:
     """Where DeleteObjects is refused each key is deleted by itself, and the store is not asked for it again."""
-    status = {b"NotImplemented": b"501 No", b"MissingContentMD5": b"400 Bad", b"MethodNotAllowed": b"405 No"}[
-        refusal
-    ]
+    status = {b"NotImplemented": b"501 No", b"MissingContentMD5": b"400 Bad", b"MethodNotAllowed": b"405 No"}[refusal]
 
     def script(head: bytes, body: bytes) -> bytes:
         if head.startswith(b"POST"):
@@ -389,7 +397,9 @@ def test_bulk_delete_with_the_lane_shut(wanted: bytes) -> None:
         if wanted + b": " not in head.lower():
             return answer(b"<Error><Code>InvalidRequest</Code></Error>", b"400 Bad")
         keys = re.findall(rb"<Key>([^<]*)</Key>", body)
-        return answer(b"<DeleteResult>%s</DeleteResult>" % b"".join(b"<Deleted><Key>%s</Key></Deleted>" % key for key in keys))
+        return answer(
+            b"<DeleteResult>%s</DeleteResult>" % b"".join(b"<Deleted><Key>%s</Key></Deleted>" % key for key in keys)
+        )
 
     server = ScriptedServer(script)
     bucket = connect(server, max_attempts=1)
@@ -415,7 +425,9 @@ def test_a_bulk_delete_refused_without_a_word_is_done_singly_and_not_held_agains
         if refused:
             return answer(b"", refusal.encode())
         keys = re.findall(rb"<Key>([^<]*)</Key>", body)
-        return answer(b"<DeleteResult>%s</DeleteResult>" % b"".join(b"<Deleted><Key>%s</Key></Deleted>" % key for key in keys))
+        return answer(
+            b"<DeleteResult>%s</DeleteResult>" % b"".join(b"<Deleted><Key>%s</Key></Deleted>" % key for key in keys)
+        )
 
     server = ScriptedServer(script)
     bucket = connect(server, max_attempts=1)
@@ -545,7 +557,11 @@ def test_side_by_side_lets_the_interpreter_end() -> None:
     )
     root = str(Path(__file__).parents[1])
     ended = subprocess.run(
-        [sys.executable, "-c", code], timeout=60, capture_output=True, check=False, env={**os.environ, "PYTHONPATH": root}
+        [sys.executable, "-c", code],
+        timeout=60,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": root},
     )
     assert (ended.returncode, ended.stderr) == (7, b"")
 
@@ -626,7 +642,10 @@ def test_a_refusal_inside_a_success_is_that_of_its_key(canned: Canned, code: str
     said = f"<Error><Key>a</Key><Code>{code}</Code><Message>m</Message></Error><Deleted><Key>b</Key></Deleted>"
     canned.answer = lambda asked: document("DeleteResult", said)
     found = canned.bucket().delete_objects(["a", "b"], raise_errors=False)
-    assert (found.succeeded, [(failure.key, failure.error.code) for failure in found.failures]) == (["b"], [("a", code)])
+    assert (found.succeeded, [(failure.key, failure.error.code) for failure in found.failures]) == (
+        ["b"],
+        [("a", code)],
+    )
 
 
 @pytest.mark.parametrize("code", ["NoSuchBucket", "AccessDenied"])

@@ -25,7 +25,9 @@ def fresh() -> str:
     return f"made-{uuid.uuid4().hex[:12]}"
 
 
-@pytest.mark.parametrize("name", ["", "ab", "A-b-c", "a_b", "-abc", "abc-", "a..b", "1.2.3.4", "x" * 64, "abc\n", "ünï"])
+@pytest.mark.parametrize(
+    "name", ["", "ab", "A-b-c", "a_b", "-abc", "abc-", "a..b", "1.2.3.4", "x" * 64, "abc\n", "ünï"]
+)
 def test_what_is_no_bucket_name_is_refused_at_once(moto_store: s3.S3Store, name: str) -> None:
     """By every door, before any request."""
     for door in (moto_store.bucket, moto_store.create_bucket, lambda it: s3.S3Bucket(it, moto_store)):
@@ -128,7 +130,9 @@ def test_urls_are_quoted(moto: Server, key: str) -> None:
 
 def test_public_url_stands_in_for_the_endpoint(moto: Server) -> None:
     """With and without the bucket's name in it."""
-    assert moto.connect(public_url="https://cdn.example/").bucket("abc").compute_url("a b") == "https://cdn.example/a%20b"
+    assert (
+        moto.connect(public_url="https://cdn.example/").bucket("abc").compute_url("a b") == "https://cdn.example/a%20b"
+    )
     named = moto.connect(public_url="https://{bucket}.cdn.example")
     assert named.bucket("abc").object("k").url == "https://abc.cdn.example/k"
 
@@ -234,7 +238,11 @@ def test_a_bucket_older_than_todays_rules_is_listed_and_read(
     listed = "".join(f"<Bucket><Name>{name}</Name></Bucket>" for name in names)
 
     def answer(asked: Asked) -> Answer:
-        return content_of(asked, b"content") if asked.key else document("ListAllMyBucketsResult", f"<Buckets>{listed}</Buckets>")
+        return (
+            content_of(asked, b"content")
+            if asked.key
+            else document("ListAllMyBucketsResult", f"<Buckets>{listed}</Buckets>")
+        )
 
     canned.answer = answer
     store = canned.connect()
@@ -335,7 +343,11 @@ def test_a_bucket_in_another_region_is_created_with_the_credentials_of_the_given
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     canned.answer = lambda asked: refusal(404, "") if asked.method == "HEAD" else (200, {}, b"")
     resource = boto3.resource(
-        "s3", endpoint_url=canned.endpoint_url, region_name="us-east-1", aws_access_key_id="RESOURCE0001", aws_secret_access_key="secret"
+        "s3",
+        endpoint_url=canned.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="RESOURCE0001",
+        aws_secret_access_key="secret",
     )
     bucket = make(s3.S3Store.from_resource(resource), "bucket")
     assert bucket.name == "bucket"
@@ -344,7 +356,9 @@ def test_a_bucket_in_another_region_is_created_with_the_credentials_of_the_given
     assert all("/eu-x-2/s3/" in asked.headers["authorization"] for asked in canned.asked)
     assert b"eu-x-2" in canned.asked[-1].body
     canned.asked.clear()
-    unsigned = boto3.resource("s3", endpoint_url=canned.endpoint_url, region_name="us-east-1", config=Config(signature_version=UNSIGNED))
+    unsigned = boto3.resource(
+        "s3", endpoint_url=canned.endpoint_url, region_name="us-east-1", config=Config(signature_version=UNSIGNED)
+    )
     with pytest.raises(s3.S3AuthenticationError, match="no credentials"):
         s3.S3Store.from_resource(unsigned).create_bucket("bucket", region="eu-x-2")
     assert canned.asked == []
@@ -387,9 +401,13 @@ def test_a_bucket_shows_what_it_may_say(canned: Canned) -> None:
         canned.bucket().show()
 
 
-@pytest.mark.parametrize(("region", "said"), [("<BucketRegion>eu-x-1</BucketRegion>", "eu-x-1"), ("", "region us-east-1")])
+@pytest.mark.parametrize(
+    ("region", "said"), [("<BucketRegion>eu-x-1</BucketRegion>", "eu-x-1"), ("", "region us-east-1")]
+)
 def test_a_store_shows_its_buckets_regions(canned: Canned, region: str, said: str) -> None:
     """Those of the buckets where it tells them, else its own."""
-    canned.answer = lambda asked: document("ListAllMyBucketsResult", f"<Buckets><Bucket><Name>one</Name>{region}</Bucket></Buckets>")
+    canned.answer = lambda asked: document(
+        "ListAllMyBucketsResult", f"<Buckets><Bucket><Name>one</Name>{region}</Bucket></Buckets>"
+    )
     shown = canned.connect().show().text
     assert said in shown and "one" in shown

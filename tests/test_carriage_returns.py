@@ -71,11 +71,20 @@ def test_unfinished_uploads_of_such_keys_are_aborted(bucket: s3.S3Bucket, odd: O
 def test_a_page_whose_carriage_returns_cannot_be_kept_is_a_server_error(canned: Canned, lane: bool, kind: str) -> None:
     """In a CDATA section there are no references; a parser would make a line feed of it."""
     name = "Key" if kind == "Contents" else "Prefix"
-    further = "<LastModified>2026-01-01T00:00:00Z</LastModified><ETag>e</ETag><Size>1</Size>" if kind == "Contents" else ""
-    page = document("ListBucketResult", f"<IsTruncated>false</IsTruncated><{kind}><{name}><![CDATA[a\rb]]></{name}>{further}</{kind}>")
+    further = (
+        "<LastModified>2026-01-01T00:00:00Z</LastModified><ETag>e</ETag><Size>1</Size>" if kind == "Contents" else ""
+    )
+    page = document(
+        "ListBucketResult",
+        f"<IsTruncated>false</IsTruncated><{kind}><{name}><![CDATA[a\rb]]></{name}>{further}</{kind}>",
+    )
 
     def answer(asked: Asked) -> Answer:
-        return (200, {"ETag": '"e"', "Last-Modified": "Sat, 21 Nov 2026 05:00:00 GMT"}, b"") if asked.method == "HEAD" else page
+        return (
+            (200, {"ETag": '"e"', "Last-Modified": "Sat, 21 Nov 2026 05:00:00 GMT"}, b"")
+            if asked.method == "HEAD"
+            else page
+        )
 
     canned.answer = answer
     bucket = canned.bucket(lane=lane)
@@ -92,7 +101,9 @@ def test_tags_keep_carriage_returns_both_ways(canned: Canned) -> None:
         if asked.method == "PUT":
             sent.append(asked.body)
             return 200, {}, b""
-        return document("Tagging", "\r\n<TagSet>\r\n<Tag><Key>k</Key><Value>one\rtwo\r\nthree</Value></Tag></TagSet>\r\n")
+        return document(
+            "Tagging", "\r\n<TagSet>\r\n<Tag><Key>k</Key><Value>one\rtwo\r\nthree</Value></Tag></TagSet>\r\n"
+        )
 
     canned.answer = answer
     tags = canned.bucket(preset="aws").object("k").tags
@@ -102,7 +113,9 @@ def test_tags_keep_carriage_returns_both_ways(canned: Canned) -> None:
 
 
 @given(
-    some.lists(some.text(some.sampled_from("\r\n\t ab&<>;#13"), min_size=1, max_size=6), min_size=1, max_size=5, unique=True),
+    some.lists(
+        some.text(some.sampled_from("\r\n\t ab&<>;#13"), min_size=1, max_size=6), min_size=1, max_size=5, unique=True
+    ),
     some.sampled_from(["", "\r\n", "\n", "\r\n\t"]),
 )
 def test_every_mixture_of_line_ends_in_keys_and_between_elements_is_read(keys: list[str], between: str) -> None:

@@ -144,7 +144,9 @@ def test_another_md5_is_looked_into(memory: Memory, told_md5: str, changed: byte
     said = f"PutObject on s3://b/k: the MD5 of what was sent is {MD5}, that of what arrived there is {told_md5}"
     with pytest.raises(S3ChecksumError, match=said):
         sent(memory)  # what is read has another etag: somebody else's
-    memory.happens["GetObject"] = deque([told(ETag=f'"{told_md5}"', Body=io.BytesIO(changed)), told(ETag=f'"{told_md5}"')])
+    memory.happens["GetObject"] = deque(
+        [told(ETag=f'"{told_md5}"', Body=io.BytesIO(changed)), told(ETag=f'"{told_md5}"')]
+    )
     with pytest.raises(S3ChecksumError) as caught:
         sent(memory)
     error = caught.value
@@ -161,7 +163,10 @@ def test_a_large_body_is_looked_into_piece_by_piece(memory: Memory) -> None:
     """All of it counts; and it is closed in the end."""
     body = random.Random(1).randbytes(2 * MIB + 7)
     answered = io.BytesIO(body)
-    memory.happens = {"PutObject": deque([told(ETag=f'"{OTHER}"')]), "GetObject": deque([told(ETag=f'"{OTHER}"', Body=answered)])}
+    memory.happens = {
+        "PutObject": deque([told(ETag=f'"{OTHER}"')]),
+        "GetObject": deque([told(ETag=f'"{OTHER}"', Body=answered)]),
+    }
     sent(memory, Body=body)
     assert answered.closed
 
@@ -171,7 +176,11 @@ def test_of_a_part_there_is_nothing_to_look_into(memory: Memory) -> None:
     memory.happens["UploadPart"] = deque([lambda act: {"ETag": f'"{OTHER}"'}])
     with pytest.raises(S3ChecksumError, match="UploadPart on s3://b/k"):
         sent(memory, "UploadPart")
-    assert memory.calls == ["UploadPart", "PutObject", "DeleteObject"]  # a scratch object shows that etags are MD5s here
+    assert memory.calls == [
+        "UploadPart",
+        "PutObject",
+        "DeleteObject",
+    ]  # a scratch object shows that etags are MD5s here
     memory.happens["UploadPart"] = deque([lambda act: {"ETag": f'"{OTHER}"'}])
     sent(memory, "UploadPart", encrypted=True)
 
@@ -213,7 +222,9 @@ def test_what_was_read_is_held_to_its_etag(memory: Memory) -> None:
     checksum.check_received(memory.connection, {"ETag": '"0x8DB"'}, b"data", "b", "k")
     memory.store("k", b"data2")
     for theirs in ("0" * 32, "f" * 32):
-        with pytest.raises(S3ChecksumError, match=f"GetObject on s3://b/k: the MD5 of the object is {theirs}, .* {MD5}") as caught:
+        with pytest.raises(
+            S3ChecksumError, match=f"GetObject on s3://b/k: the MD5 of the object is {theirs}, .* {MD5}"
+        ) as caught:
             checksum.check_received(memory.connection, {"ETag": theirs}, b"data", "b", "k")
         error = caught.value
         assert (error.operation, error.bucket, error.key, error.retryable) == ("GetObject", "b", "k", True)
@@ -251,7 +262,9 @@ def put_by_async(bucket: S3Bucket, data: bytes) -> None:
 
 SINGLE: dict[str, Callable[[S3Bucket, bytes], Any]] = {
     "put_object": lambda bucket, data: bucket.put_object("k", data),
-    "put_object with headers": lambda bucket, data: bucket.put_object("k", data, Expires="Sat, 21 Nov 2026 05:00:00 GMT"),
+    "put_object with headers": lambda bucket, data: bucket.put_object(
+        "k", data, Expires="Sat, 21 Nov 2026 05:00:00 GMT"
+    ),
     "put_objects": lambda bucket, data: bucket.put_objects([("k", data)]),
     "upload_object": lambda bucket, data: bucket.upload_object("k", data),
     "open": written_as_file,
@@ -260,7 +273,9 @@ SINGLE: dict[str, Callable[[S3Bucket, bytes], Any]] = {
 
 
 @pytest.mark.parametrize("write", SINGLE.values(), ids=SINGLE)
-def test_a_byte_that_changes_on_its_way_up(server: Server, bucket: S3Bucket, write: Callable[[S3Bucket, bytes], Any]) -> None:
+def test_a_byte_that_changes_on_its_way_up(
+    server: Server, bucket: S3Bucket, write: Callable[[S3Bucket, bytes], Any]
+) -> None:
     """Written again and right, or an error: never a success over other bytes."""
     data = b"all of this has to arrive"
     with behind_proxy(server, bucket, {("PUT", "k"): [Fault(CORRUPT_REQUEST, 0.5)]}) as (far, proxy):

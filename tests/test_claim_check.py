@@ -66,12 +66,18 @@ def _imitations(bucket: str, key: str) -> dict[str, str]:
     notification = {"Type": "Notification", "TopicArn": "arn:aws:sns:::t"}
     marked = {"ExtendedPayloadSize": {"Type": "Number", "Value": "5"}}
     return {
-        "SNS notification with a pointer": json.dumps({**notification, "Message": pointer, "MessageAttributes": marked}),
+        "SNS notification with a pointer": json.dumps(
+            {**notification, "Message": pointer, "MessageAttributes": marked}
+        ),
         "SNS notification without attributes": json.dumps({**notification, "Message": pointer}),
         "harmless SNS notification": json.dumps({**notification, "Message": "hello"}),
-        "SNS notification of a broken claim check": json.dumps({**notification, "Message": "-", "MessageAttributes": marked}),
+        "SNS notification of a broken claim check": json.dumps(
+            {**notification, "Message": "-", "MessageAttributes": marked}
+        ),
         "SNS notification whose Message is not text": json.dumps({**notification, "Message": 5}),
-        "SNS notification whose attributes are text": json.dumps({**notification, "Message": "-", "MessageAttributes": "x"}),
+        "SNS notification whose attributes are text": json.dumps(
+            {**notification, "Message": "-", "MessageAttributes": "x"}
+        ),
         "receipt handle of an extended client": join_receipt_handle(Pointer(bucket, key), "x"),
         "pointer": pointer,
         "broken receipt handle": "-..s3BucketName..-A!-..s3BucketName..--..s3Key..-k-..s3Key..-x",
@@ -148,9 +154,7 @@ def test_headers_decide_where_they_are_given() -> None:
     store_key = wrap_store_key('{"bucket_name": "bucket", "key": "k"}')
     assert parse_pointer(body) == parse_pointer(body, attributes) == Pointer("bucket", "k")
     assert parse_pointer(store_key) == Pointer("bucket", "k")
-    assert [parse_pointer(body, {}), parse_pointer(store_key, {"a": 1}), parse_pointer(body, [])] == [
-        None
-    ] * 3
+    assert [parse_pointer(body, {}), parse_pointer(store_key, {"a": 1}), parse_pointer(body, [])] == [None] * 3
 
 
 @given(
@@ -162,9 +166,7 @@ def test_whatever_the_bytes_a_pointer_or_none(body: bytes | str, attributes: dic
     assert parse_pointer(body) is None
     assert parse_pointer(body, attributes | {"ExtendedPayloadSize": 5}) is None
     assert (
-        parse_pointer(
-            b"__MSGSTORE_WRAPPER__|" + (body.encode("utf-8", "replace") if isinstance(body, str) else body)
-        )
+        parse_pointer(b"__MSGSTORE_WRAPPER__|" + (body.encode("utf-8", "replace") if isinstance(body, str) else body))
         is None
     )
 
@@ -190,9 +192,7 @@ def test_streams_and_iterables(s3_bucket: S3Bucket) -> None:
 def test_a_marked_message_without_a_pointer_is_an_error(s3_bucket: S3Bucket) -> None:
     """The attribute says claim check, the body does not say where: not a payload."""
     with pytest.raises(ValueError, match="does not say"):
-        ClaimCheck(s3_bucket).check_out(
-            ("[]", {"ExtendedPayloadSize": {"DataType": "Number", "StringValue": "5"}})
-        )
+        ClaimCheck(s3_bucket).check_out(("[]", {"ExtendedPayloadSize": {"DataType": "Number", "StringValue": "5"}}))
 
 
 @pytest.mark.parametrize("wire", ["sqs-extended", "messageflux"])
@@ -223,7 +223,9 @@ def test_a_payload_that_gives_no_bytes_leaves_nothing(s3_bucket: S3Bucket, paylo
         ({"allowed_buckets": "one"}, TypeError, "allowed_buckets must be several names"),
     ],
 )
-def test_settings_without_meaning(s3_bucket: S3Bucket, arguments: dict[str, Any], error: type[Exception], said: str) -> None:
+def test_settings_without_meaning(
+    s3_bucket: S3Bucket, arguments: dict[str, Any], error: type[Exception], said: str
+) -> None:
     """Refused at once, by an error that names the argument."""
     with pytest.raises(error, match=said):
         ClaimCheck(s3_bucket, **arguments)
@@ -323,13 +325,19 @@ WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
 
 
 @pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
-def test_formats_that_cannot_be_written_or_read_say_why(act: Callable[[], object], error: type[Exception], said: str) -> None:
+def test_formats_that_cannot_be_written_or_read_say_why(
+    act: Callable[[], object], error: type[Exception], said: str
+) -> None:
     """Which part, and what is wrong with it."""
     with pytest.raises(error, match=said):
         act()
 
 
-HALVES = ("-..s3BucketName..-bucket", "-..s3BucketName..-bucket-..s3BucketName..-k", "-..s3BucketName..-b-..s3BucketName..--..s3Key..-k")
+HALVES = (
+    "-..s3BucketName..-bucket",
+    "-..s3BucketName..-bucket-..s3BucketName..-k",
+    "-..s3BucketName..-b-..s3BucketName..--..s3Key..-k",
+)
 
 
 @pytest.mark.parametrize("handle", HALVES)
@@ -363,7 +371,8 @@ def test_headers_that_metadata_has_no_room_for_travel_in_the_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "size"), [({"stringValue": "5"}, 5), ({"Value": "5"}, 5), (b"5", 5), (5, 5), ("five", None), (True, None), (-1, None)]
+    ("value", "size"),
+    [({"stringValue": "5"}, 5), ({"Value": "5"}, 5), (b"5", 5), (5, 5), ("five", None), (True, None), (-1, None)],
 )
 def test_the_size_in_any_shape(value: Any, size: int | None) -> None:
     """As SQS, Lambda, SNS, RabbitMQ and Kafka give it; what is no number is none."""
@@ -387,7 +396,9 @@ def test_the_size_in_any_shape(value: Any, size: int | None) -> None:
     ],
     ids=repr,
 )
-def test_discarding_one_of_two_equal_messages_leaves_the_other_readable(s3_bucket: S3Bucket, wire: Any, headers: Any) -> None:
+def test_discarding_one_of_two_equal_messages_leaves_the_other_readable(
+    s3_bucket: S3Bucket, wire: Any, headers: Any
+) -> None:
     """Same headers and same payload, sent twice (also by a producer that retries): each message has a payload of its own."""
     check = s3.ClaimCheck(s3_bucket, threshold=100, wire=wire)
     first, second = check.check_in(b"x" * 200, headers), check.check_in(b"x" * 200, headers)
@@ -399,7 +410,9 @@ def test_discarding_one_of_two_equal_messages_leaves_the_other_readable(s3_bucke
 
 
 @pytest.mark.parametrize(
-    "name", ["order-7", b"order-7", {"DataType": "String", "StringValue": "order-7"}, {"stringValue": "order-7"}], ids=repr
+    "name",
+    ["order-7", b"order-7", {"DataType": "String", "StringValue": "order-7"}, {"stringValue": "order-7"}],
+    ids=repr,
 )
 def test_a_messageflux_payload_key_begins_with_the_name_and_the_md5(s3_bucket: S3Bucket, name: Any) -> None:
     """The name given in the headers, whatever shape the broker gives it, then the MD5 as messageflux writes it."""

@@ -107,7 +107,9 @@ P, H = "PutObject", "HeadObject"
         ([lost(), refused(404)], [], "unknown", [P, H, P, H]),
     ],
 )
-def test_every_way_to_create(memory: Memory, puts: list[Happening], heads: list[Happening], said: str, calls: list[str]) -> None:
+def test_every_way_to_create(
+    memory: Memory, puts: list[Happening], heads: list[Happening], said: str, calls: list[str]
+) -> None:
     """With nobody else about: what is told, and which requests it took."""
     memory.happens = {P: deque(puts), H: deque(heads)}
     assert (told(lambda: put_ours(memory)), memory.calls) == (said, calls)
@@ -133,7 +135,9 @@ def test_every_way_to_create(memory: Memory, puts: list[Happening], heads: list[
         ([refused(409)] * 3, [], "met", [P, P, P]),
     ],
 )
-def test_every_way_to_replace(memory: Memory, puts: list[Happening], heads: list[Happening], said: str, calls: list[str]) -> None:
+def test_every_way_to_replace(
+    memory: Memory, puts: list[Happening], heads: list[Happening], said: str, calls: list[str]
+) -> None:
     """The same with an etag; what stands there in the end is ours only where that was told, or nobody could know."""
     etag = memory.store("k", b"before", age=3600)
     memory.happens = {P: deque(puts), H: deque(heads)}
@@ -144,7 +148,9 @@ def test_every_way_to_replace(memory: Memory, puts: list[Happening], heads: list
 
 
 @pytest.mark.parametrize("condition", ["if_absent", "if_match"])
-@pytest.mark.parametrize("put", [lost(), done_and_lost, refused(412, retried=1)], ids=["lost", "done and lost", "retried"])
+@pytest.mark.parametrize(
+    "put", [lost(), done_and_lost, refused(412, retried=1)], ids=["lost", "done and lost", "retried"]
+)
 @pytest.mark.parametrize(
     ("age", "etag", "date", "said"),
     [
@@ -202,10 +208,17 @@ def test_what_we_were_to_replace_is_gone(memory: Memory) -> None:
 
 def test_a_successor_of_what_we_were_to_replace_is_a_conflict(memory: Memory) -> None:
     """Its line of write-ids goes back to what we were to replace, and we are not in it: ours never was, however young it is."""
-    for line, said in (("theirs base older", "changed"), ("theirs older", "unknown"), (None, "unknown"), ("theirs based", "unknown")):
+    for line, said in (
+        ("theirs base older", "changed"),
+        ("theirs older", "unknown"),
+        (None, "unknown"),
+        ("theirs based", "unknown"),
+    ):
         etag = memory.store("k", b"before")
         theirs = {} if line is None else {WRITE_ID: line}
-        memory.happens = {P: deque([meanwhile(lambda theirs=theirs: memory.store("k", b"theirs", metadata=theirs), lost())])}  # type: ignore[misc]
+        memory.happens = {
+            P: deque([meanwhile(lambda theirs=theirs: memory.store("k", b"theirs", metadata=theirs), lost())])
+        }  # type: ignore[misc]
         assert told(lambda etag=etag: put_ours(memory, if_match=etag, carried="base older")) == said  # type: ignore[misc]
     memory.store("k", b"theirs", metadata={WRITE_ID: "theirs "})
     assert told(lambda: put_ours(memory, if_match="f" * 32)) == "changed"
@@ -217,7 +230,11 @@ def test_an_error_says_of_whom_it_speaks(memory: Memory) -> None:
         ({"if_absent": True}, [refused(412)], "s3://b/k was not created: it is there already"),
         ({"if_match": "0" * 32}, [refused(412)], f"s3://b/k was not changed: its etag is no longer {'0' * 32}"),
         ({"if_absent": True}, [refused(409)] * 3, "s3://b/k was not changed: each time others were writing it as well"),
-        ({"if_absent": True}, [refused(412, retried=1)], "nobody can know whether s3://b/k was written: an answer was lost"),
+        (
+            {"if_absent": True},
+            [refused(412, retried=1)],
+            "nobody can know whether s3://b/k was written: an answer was lost",
+        ),
     ):
         memory.happens = {P: deque(happens)}  # type: ignore[arg-type]
         with pytest.raises(s3.S3PreconditionFailed) as caught:
@@ -225,7 +242,10 @@ def test_an_error_says_of_whom_it_speaks(memory: Memory) -> None:
         error = caught.value
         assert str(error).startswith(said)
         assert (error.operation, error.bucket, error.key, error.request_id) == ("Op", "b", "k", "R1")
-        assert (error.code, error.status) == (getattr(error.__cause__, "code", 0), getattr(error.__cause__, "status", 0))
+        assert (error.code, error.status) == (
+            getattr(error.__cause__, "code", 0),
+            getattr(error.__cause__, "status", 0),
+        )
 
 
 def test_an_answer_that_was_cut_off_is_the_cause(memory: Memory) -> None:
@@ -246,7 +266,12 @@ def test_what_a_lost_answer_would_have_said(memory: Memory) -> None:
             memory.objects.clear()
             memory.happens = {P: deque([happening])}
             head = put_ours(memory, if_absent=True, metadata={"who": "me"}, content_type="text/x-new")
-            assert (head.size, head.etag, head.version_id, head.metadata) == (4, memory.objects["k"].etag, version_id, {"who": "me"})
+            assert (head.size, head.etag, head.version_id, head.metadata) == (
+                4,
+                memory.objects["k"].etag,
+                version_id,
+                {"who": "me"},
+            )
             assert memory.sent[0]["ContentType"] == "text/x-new"
     answer = conditional._answer(conditional.Head(etag="e"))
     assert answer == {"ETag": "e"}
@@ -280,7 +305,10 @@ def test_each_request_asks_for_its_own_ability(memory: Memory, operation: str, o
     """A store may honour the one and ignore the other: what it ignores is not sent."""
     memory.is_aws = False
     memory.facts["versioned:b"] = (True, 0.0)
-    for ability, condition in ((of_absent, {"if_absent": True, "if_match": None}), (of_match, {"if_absent": False, "if_match": "e"})):
+    for ability, condition in (
+        (of_absent, {"if_absent": True, "if_match": None}),
+        (of_match, {"if_absent": False, "if_match": "e"}),
+    ):
         others = {f"{name}_versioned": "ignored" for pair in conditional._ABILITIES.values() for name in pair}
         memory.config.capabilities = SimpleNamespace(**others)
         call = conditional.caller(memory.connection, "b", "k", "id", **condition)  # type: ignore[arg-type]
@@ -361,7 +389,9 @@ D = "DeleteObject"
         ([lost(), refused(409), refused(409)], [], "unknown", [D, H, D, D]),
     ],
 )
-def test_every_way_to_delete(memory: Memory, deletes: list[Happening], heads: list[Happening], said: str, calls: list[str]) -> None:
+def test_every_way_to_delete(
+    memory: Memory, deletes: list[Happening], heads: list[Happening], said: str, calls: list[str]
+) -> None:
     """With nobody else about: what is told, and which requests it took."""
     etag = memory.store("k", b"before", age=3600)
     memory.happens = {D: deque(deletes), H: deque(heads)}
@@ -369,7 +399,9 @@ def test_every_way_to_delete(memory: Memory, deletes: list[Happening], heads: li
     assert memory.calls == calls
     assert [sent["IfMatch"] for sent in memory.sent if len(sent) == 3] == [f'"{etag}"'] * calls.count(D)
     if said != "unknown":
-        assert ("k" in memory.objects) is (said != "done" or deletes == [refused(404)] or (calls == [D] and bool(deletes)))
+        assert ("k" in memory.objects) is (
+            said != "done" or deletes == [refused(404)] or (calls == [D] and bool(deletes))
+        )
 
 
 @pytest.mark.parametrize("theirs", ["0" * 32, "f" * 32])
@@ -380,7 +412,11 @@ def test_a_lost_deletion_that_meets_another_object(memory: Memory, age: float, s
     memory.happens = {D: deque([meanwhile(lambda: memory.store("k", b"theirs", age=age, etag=theirs), lost())])}
     with pytest.raises(s3.S3PreconditionFailed) as caught:
         conditional.delete(memory.connection, "b", "k", if_match=etag)
-    assert (told(lambda: (_ for _ in ()).throw(caught.value)), memory.calls, memory.objects["k"].body) == (said, [D, H], b"theirs")
+    assert (told(lambda: (_ for _ in ()).throw(caught.value)), memory.calls, memory.objects["k"].body) == (
+        said,
+        [D, H],
+        b"theirs",
+    )
     assert said != "unknown" or "was deleted: an answer was lost" in str(caught.value)
 
 
@@ -412,6 +448,7 @@ def test_a_deletion_wants_an_ability_of_its_own(memory: Memory) -> None:
 
 def test_the_servers_clock_is_read_from_its_answer() -> None:
     """Where it says nothing, or nothing that can be read, nobody knows."""
+
     def said(headers: Any) -> object:
         return conditional.server_time({"ResponseMetadata": {"HTTPHeaders": headers}})
 
@@ -430,7 +467,12 @@ G = "GetObject"
 def test_an_update_of_what_is_not_there_creates_it(memory: Memory) -> None:
     """One GET, one PUT if absent; the next update is one under the etag."""
     head, body = append(memory)
-    assert (head.etag, body, memory.calls, memory.sent[1]["IfNoneMatch"]) == (memory.objects["k"].etag, b"+", [G, P], "*")
+    assert (head.etag, body, memory.calls, memory.sent[1]["IfNoneMatch"]) == (
+        memory.objects["k"].etag,
+        b"+",
+        [G, P],
+        "*",
+    )
     first = head.etag
     head, body = append(memory)
     assert (head.etag, body, memory.sent[3]["IfMatch"]) == (memory.objects["k"].etag, b"++", f'"{first}"')
@@ -468,7 +510,11 @@ def test_an_update_keeps_what_describes_the_object(memory: Memory) -> None:
     memory.store("k", b"", metadata={"who": "me"}, headers={**kept, "ContentLanguage": "", "Expires": None})
     append(memory)
     sent = memory.sent[1]
-    assert {name: sent.get(name) for name in (*kept, "ContentLanguage", "Expires")} == {**kept, "ContentLanguage": None, "Expires": None}
+    assert {name: sent.get(name) for name in (*kept, "ContentLanguage", "Expires")} == {
+        **kept,
+        "ContentLanguage": None,
+        "Expires": None,
+    }
     assert sent["Metadata"]["who"] == "me"
 
 
@@ -485,7 +531,12 @@ def test_an_update_tries_again_while_others_are_faster(memory: Memory) -> None:
     memory.happens = {P: deque([refused(412)] * 3)}
     with pytest.raises(s3.S3PreconditionFailed, match="s3://b/k was not updated: others were faster 3 times") as caught:
         append(memory, attempts=3)
-    assert (memory.calls, caught.value.outcome_unknown, caught.value.bucket, caught.value.key) == ([G, P] * 3, False, "b", "k")
+    assert (memory.calls, caught.value.outcome_unknown, caught.value.bucket, caught.value.key) == (
+        [G, P] * 3,
+        False,
+        "b",
+        "k",
+    )
     assert isinstance(caught.value.__cause__, s3.S3PreconditionFailed)
 
 
@@ -516,7 +567,12 @@ def test_an_update_does_not_rest_on_half_an_answer(memory: Memory) -> None:
         memory.happens[G] = deque([lambda act: {**act(), "Body": io.BytesIO(b"befoze")}])
         with pytest.raises(error, match=said) as caught:
             append(memory)
-        assert (caught.value.operation, caught.value.bucket, caught.value.key, caught.value.retryable) == (G, "b", "k", True)
+        assert (caught.value.operation, caught.value.bucket, caught.value.key, caught.value.retryable) == (
+            G,
+            "b",
+            "k",
+            True,
+        )
     assert P not in memory.calls
 
 
@@ -531,7 +587,9 @@ def test_an_update_does_not_rest_on_half_an_answer(memory: Memory) -> None:
         ({"if_match": 7}, TypeError, "if_match must be an etag, not int"),
     ],
 )
-def test_conditions_without_meaning(memory: Memory, condition: dict[str, Any], error: type[Exception], said: str) -> None:
+def test_conditions_without_meaning(
+    memory: Memory, condition: dict[str, Any], error: type[Exception], said: str
+) -> None:
     """Refused before anything is sent; what has a meaning is not."""
     with pytest.raises(error, match=said):
         conditional.put(memory.connection, "b", "k", b"", **condition)
@@ -652,7 +710,9 @@ def test_in_parts_an_object_that_is_there_stays(faulty: tuple[str, State], fault
     state = faulty[1]
     faulty_bucket.put_object("there", b"theirs")
     with pytest.raises(s3.S3ObjectExists):
-        faulty_bucket.upload_object("there", io.BytesIO(bytes(6 * 1024 * 1024)), part_size_bytes=5 * 1024 * 1024, if_absent=True)
+        faulty_bucket.upload_object(
+            "there", io.BytesIO(bytes(6 * 1024 * 1024)), part_size_bytes=5 * 1024 * 1024, if_absent=True
+        )
     assert (state.objects["there"].body, state.uploads) == (b"theirs", {})
 
 
@@ -662,7 +722,11 @@ def test_met_every_time_is_no_conflict(faulty: tuple[str, State], faulty_bucket:
     faulty[1].faults[key] = deque(["409"] * 3)
     with pytest.raises(s3.S3PreconditionFailed) as caught:
         faulty_bucket.put_object(key, b"x", if_absent=True)
-    assert (type(caught.value), caught.value.outcome_unknown, faulty[1].applied[key]) == (s3.S3PreconditionFailed, False, [])
+    assert (type(caught.value), caught.value.outcome_unknown, faulty[1].applied[key]) == (
+        s3.S3PreconditionFailed,
+        False,
+        [],
+    )
 
 
 @pytest.mark.parametrize(("lost", "told"), [("drop_after", "done"), ("reset_before", "unknown")])
@@ -726,7 +790,9 @@ def test_a_doubtful_copy_is_settled(faulty: tuple[str, State], faulty_bucket: S3
     assert (faulty[1].applied[key], copied.etag) == ([b"x"], faulty[1].objects[key].etag)
 
 
-def test_a_store_that_ignores_the_condition_on_copies_is_refused(moto_bucket: S3Bucket, rclone_bucket: S3Bucket) -> None:
+def test_a_store_that_ignores_the_condition_on_copies_is_refused(
+    moto_bucket: S3Bucket, rclone_bucket: S3Bucket
+) -> None:
     """moto and rclone overwrite: nothing is copied."""
     for bucket in (moto_bucket, rclone_bucket):
         source = bucket.put_object("a", b"new")
@@ -762,7 +828,9 @@ def test_a_doubtful_deletion_is_settled(faulty: tuple[str, State], faulty_bucket
 
 
 @pytest.mark.parametrize(("age", "is_unknown"), [(0.0, True), (60.0, False)], ids=["young", "old"])
-def test_a_deletion_that_meets_another_object(faulty: tuple[str, State], faulty_bucket: S3Bucket, age: float, is_unknown: bool) -> None:
+def test_a_deletion_that_meets_another_object(
+    faulty: tuple[str, State], faulty_bucket: S3Bucket, age: float, is_unknown: bool
+) -> None:
     """Written before our first attempt: a conflict. Younger: we may have deleted its predecessor, nobody can know."""
     key = f"met-another/{age}"
     etag = faulty_bucket.put_object(key, b"old").etag
@@ -959,7 +1027,9 @@ def test_update_reads_changes_and_writes(moto_bucket: S3Bucket) -> None:
 
 def test_an_update_keeps_the_tags(moto_bucket: S3Bucket) -> None:
     """S3 replaces an object whole; what nobody asked to change is written again."""
-    obj = moto_bucket.put_object("k", b"1", {"m": "é"}, tags={"a": "1", "ä b": "2"}).update(lambda data: (data or b"") + b"2")
+    obj = moto_bucket.put_object("k", b"1", {"m": "é"}, tags={"a": "1", "ä b": "2"}).update(
+        lambda data: (data or b"") + b"2"
+    )
     assert (obj.reload().body, obj.metadata, dict(obj.tags.get())) == (b"12", {"m": "é"}, {"a": "1", "ä b": "2"})
 
 

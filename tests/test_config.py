@@ -33,7 +33,11 @@ from messageflux_s3.capabilities import AWS, known_of, preset_for
         ({"access_key": "", "secret_key": "s"}, TypeError, "access_key"),
         ({"access_key": "a\n", "secret_key": "hush"}, ValueError, "access_key must be one line"),
         ({"access_key": "a", "secret_key": "hush\n"}, ValueError, "secret_key must be one line"),
-        ({"access_key": "a", "secret_key": "s", "session_token": "hush\r\nX: y"}, ValueError, "session_token must be one line"),
+        (
+            {"access_key": "a", "secret_key": "s", "session_token": "hush\r\nX: y"},
+            ValueError,
+            "session_token must be one line",
+        ),
         ({"credentials": "not callable"}, TypeError, "credentials"),
         ({"preset": "azure"}, ValueError, "preset"),
         ({"addressing_style": "sideways"}, ValueError, "addressing_style"),
@@ -55,7 +59,10 @@ def test_bad_input_is_refused_at_once(fields: dict[str, Any], error: type[Except
 
 def test_a_config_is_a_value() -> None:
     """Equal fields, equal config, equal hash; replace() gives a new one."""
-    one, two = s3.S3Config(region="r", access_key="a", secret_key="s"), s3.S3Config(region="r", access_key="a", secret_key="s")
+    one, two = (
+        s3.S3Config(region="r", access_key="a", secret_key="s"),
+        s3.S3Config(region="r", access_key="a", secret_key="s"),
+    )
     assert one == two
     assert hash(one) == hash(two)
     changed = one.replace(region="q")
@@ -176,7 +183,9 @@ def test_a_function_without_a_name_that_can_be_found_does_not_travel() -> None:
     assert b"hush" not in pickle.dumps(s3.S3Config(credentials=lambda: hush))
 
 
-@pytest.mark.parametrize("expires_at", [None, "2036-01-01T00:00:00Z", datetime(2036, 1, 1), datetime(2036, 1, 1, tzinfo=timezone.utc)])
+@pytest.mark.parametrize(
+    "expires_at", [None, "2036-01-01T00:00:00Z", datetime(2036, 1, 1), datetime(2036, 1, 1, tzinfo=timezone.utc)]
+)
 def test_when_keys_expire_in_any_form(expires_at: Any) -> None:
     """A moment with or without a zone, text, or never."""
     store = s3.connect("http://127.0.0.1:9", region="r", credentials=lambda: {

@@ -139,7 +139,9 @@ RANGES: dict[str, Read] = {
     "read_range": lambda obj, folder: obj.read_range(100, 200),
     "iter_chunks": lambda obj, folder: b"".join(obj.iter_chunks(64, start=100, end=200)),
     "open": lambda obj, folder: _from_100_to_200(obj),
-    "download_to": lambda obj, folder: Path(obj.download_to(folder / "t", start=100, end=200) or folder / "t").read_bytes(),
+    "download_to": lambda obj, folder: Path(
+        obj.download_to(folder / "t", start=100, end=200) or folder / "t"
+    ).read_bytes(),
 }
 
 
@@ -261,7 +263,9 @@ def test_a_stream_goes_on_where_the_connection_broke(moto: Server, moto_bucket: 
     moto_bucket.put_object("k", BODY)
     for faults in (["cut_body"], ["cut_body", "reset_in_response"]):
         with run_proxy(moto.endpoint_url, scripted({("GET", "k"): faults})) as proxy:
-            connection = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=3).bucket(moto_bucket.name)._connection
+            connection = (
+                moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=3).bucket(moto_bucket.name)._connection
+            )
             stream = content.get_stream(connection, moto_bucket.name, "k")[1]
             assert stream.read(size) == BODY[: size if size > 0 else None]
             assert len(proxy.seen) == len(faults) + 1
@@ -282,7 +286,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("extra", "said"), WRONG.values(), ids=WRONG)
-def test_parameters_without_meaning_are_refused_before_anything_is_sent(canned: Canned, extra: dict[str, Any], said: str) -> None:
+def test_parameters_without_meaning_are_refused_before_anything_is_sent(
+    canned: Canned, extra: dict[str, Any], said: str
+) -> None:
     """Which one, and what is wrong with it."""
     with pytest.raises(TypeError, match=said):
         canned.bucket().put_object("k", b"x", **extra)
@@ -305,7 +311,9 @@ WRITES: dict[str, Callable[[s3.S3Bucket, dict[str, Any]], object]] = {
     "upload_object, if_match": lambda bucket, extra: bucket.upload_object("k", b"x", if_match="e", **extra),
     "upload_object, ExtraArgs": lambda bucket, extra: bucket.upload_object("k", b"x", ExtraArgs=extra),
     "upload_file": lambda bucket, extra: bucket.upload_file(__file__, "k", **extra),
-    "upload_folder": lambda bucket, extra: bucket.upload_folder(Path(__file__).parent, "p/", include="conftest.py", **extra),
+    "upload_folder": lambda bucket, extra: bucket.upload_folder(
+        Path(__file__).parent, "p/", include="conftest.py", **extra
+    ),
     "open('wb')": lambda bucket, extra: bucket["k"].open("wb", **extra).close(),
     "open('w')": lambda bucket, extra: bucket["k"].open("w", **extra).close(),
     "copy_to": lambda bucket, extra: bucket["k"].copy_to("l", **extra),
@@ -325,7 +333,12 @@ MAY_BE_METADATA = ("upload_object", "upload_file", "put_object of a readable")
 
 @pytest.mark.parametrize(
     ("write", "name"),
-    [(write, name) for write in WRITES for name in TAKEN if name != "Metadata" or not write.startswith(MAY_BE_METADATA)],
+    [
+        (write, name)
+        for write in WRITES
+        for name in TAKEN
+        if name != "Metadata" or not write.startswith(MAY_BE_METADATA)
+    ],
 )
 def test_names_that_would_take_the_place_of_what_is_written_are_refused(canned: Canned, write: str, name: str) -> None:
     """Another content, another key, or a condition whose lost answer nothing would settle."""
@@ -334,7 +347,9 @@ def test_names_that_would_take_the_place_of_what_is_written_are_refused(canned: 
     assert canned.asked == []
 
 
-@pytest.mark.parametrize(("name", "instead"), [("IfNoneMatch", "if_absent=True"), ("IfMatch", "if_match="), ("Metadata", "metadata=")])
+@pytest.mark.parametrize(
+    ("name", "instead"), [("IfNoneMatch", "if_absent=True"), ("IfMatch", "if_match="), ("Metadata", "metadata=")]
+)
 def test_the_error_names_the_argument_to_give_instead(canned: Canned, name: str, instead: str) -> None:
     """The one that does what was meant."""
     with pytest.raises(TypeError, match=instead):
@@ -360,7 +375,9 @@ def test_what_the_lane_brought_pickles_and_shows_like_any_other(bucket: s3.S3Buc
 
 @pytest.mark.parametrize("size", [-1, 3_000_000], ids=["all the rest", "a number of bytes"])
 @pytest.mark.parametrize("again", [-1, 1_000, 3_000_000])
-def test_a_stream_read_that_fails_returns_the_same_bytes_when_it_is_called_again(canned: Canned, size: int, again: int) -> None:
+def test_a_stream_read_that_fails_returns_the_same_bytes_when_it_is_called_again(
+    canned: Canned, size: int, again: int
+) -> None:
     """What had arrived before the failure is kept, whatever size the next read asks for."""
     body = os.urandom(3_000_000)
     cut = 2_500_000

@@ -51,7 +51,10 @@ def test_no_metadata_is_left_that_was_to_be_replaced(bucket: S3Bucket) -> None:
     """Not on rclone either, which adds the new to the old; the first copy finds that out, and those after it know."""
     source = bucket.put_object("a", b"x", {"old": "1", "same": "2"})
     for number, metadata in enumerate([{"same": "3"}, {"new": "4"}, {}, {"old": "5", "same": "6"}]):
-        for copied in (source.copy_to(f"copy{number}", metadata=metadata), bucket["a"].copy_to("again", metadata=metadata)):
+        for copied in (
+            source.copy_to(f"copy{number}", metadata=metadata),
+            bucket["a"].copy_to("again", metadata=metadata),
+        ):
             found = copied.reload().metadata
             found.pop("mtime", None)  # rclone's own
             assert (found, copied.body) == (metadata, b"x")
@@ -184,7 +187,9 @@ def test_the_storage_class_is_kept_at_any_size_and_between_accounts(moto: Server
         source.copy_to(theirs["streamed"], if_absent=True)
 
 
-def test_a_source_that_changes_while_it_is_copied_makes_no_mixture(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_changes_while_it_is_copied_makes_no_mixture(
+    canned: Canned, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each part is copied under the etag of the first; what was begun is taken away."""
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
 
@@ -216,7 +221,9 @@ def test_a_source_is_not_deleted_for_a_copy_that_is_not_whole(canned: Canned) ->
     assert [what for what in canned.whats if what.startswith("DELETE")] == []
 
 
-def test_a_move_whose_deletion_always_meets_a_concurrent_write_raises_a_retryable_precondition_failed(canned: Canned) -> None:
+def test_a_move_whose_deletion_always_meets_a_concurrent_write_raises_a_retryable_precondition_failed(
+    canned: Canned,
+) -> None:
     """409 does not say that the source was replaced: it is still what was copied, and a repeated move may succeed."""
     store = HttpStore(canned)
     store.put("a", b"content")
@@ -333,7 +340,9 @@ class _Versions:
         is_rewritten: Whether the object is rewritten at all.
     """
 
-    def __init__(self, canned: Canned, *, honours: bool = True, misreads: bool = False, is_rewritten: bool = True) -> None:
+    def __init__(
+        self, canned: Canned, *, honours: bool = True, misreads: bool = False, is_rewritten: bool = True
+    ) -> None:
         self.honours, self.misreads, self.is_rewritten = honours, misreads, is_rewritten
         self.body = b"old"
         self.copies: list[tuple[bytes, str]] = []
@@ -352,7 +361,9 @@ class _Versions:
             if condition is not None and (self.misreads or (self.honours and condition.strip('"') != etag)):
                 return refusal(412, "PreconditionFailed")
             self.copies.append((self.body, asked.headers.get("x-amz-meta-version", "")))
-            return document("CopyObjectResult", f"<ETag>&quot;{etag}&quot;</ETag><LastModified>2026-11-21T05:00:00Z</LastModified>")
+            return document(
+                "CopyObjectResult", f"<ETag>&quot;{etag}&quot;</ETag><LastModified>2026-11-21T05:00:00Z</LastModified>"
+            )
         return refusal(404, "NoSuchKey")
 
 
@@ -444,7 +455,10 @@ def test_a_query_copied_into_itself_copies_no_copy(moto_bucket: S3Bucket) -> Non
     moto_bucket.put_objects(bodies.items())
     copies = moto_bucket.find(prefix="d/")._refined(page_size=2).copy_to(moto_bucket, "d/")
     copied = {f"d/{key}": text for key, text in bodies.items()}
-    assert ({obj.key: obj.text for obj in moto_bucket.find()}, [copy.key for copy in copies]) == ({**bodies, **copied}, [*copied])
+    assert ({obj.key: obj.text for obj in moto_bucket.find()}, [copy.key for copy in copies]) == (
+        {**bodies, **copied},
+        [*copied],
+    )
 
 
 def test_a_query_copied_onto_what_it_copies_is_refused(moto_bucket: S3Bucket) -> None:
@@ -458,7 +472,12 @@ def test_a_query_copied_onto_what_it_copies_is_refused(moto_bucket: S3Bucket) ->
 def _refusing_restores(asked: Asked) -> Answer:
     """A store that takes the restoring of a version for a copy that changes nothing, as LocalStack does."""
     if asked.method == "HEAD":
-        described = {"x-amz-version-id": "v1", "x-amz-meta-by": "me", "Content-Type": "text/x", "Cache-Control": "no-store"}
+        described = {
+            "x-amz-version-id": "v1",
+            "x-amz-meta-by": "me",
+            "Content-Type": "text/x",
+            "Cache-Control": "no-store",
+        }
         answer = content_of(asked, b"old")
         return (answer[0], {**answer[1], **described}, answer[2]) if answer is not None else None
     if asked.headers.get("x-amz-metadata-directive") != "REPLACE":

@@ -161,9 +161,15 @@ def test_a_text_file_raises_what_any_text_file_raises(canned: Canned, bucket: s3
 
 @pytest.mark.parametrize(
     ("headers", "said"),
-    [("{", "is not JSON: Expecting"), ("[]", "must be a JSON object, not a list"), ("7", "must be a JSON object, not a int")],
+    [
+        ("{", "is not JSON: Expecting"),
+        ("[]", "must be a JSON object, not a list"),
+        ("7", "must be a JSON object, not a int"),
+    ],
 )
-def test_unreadable_headers_of_a_claim_check_name_the_payload(canned: Canned, bucket: s3.S3Bucket, headers: str, said: str) -> None:
+def test_unreadable_headers_of_a_claim_check_name_the_payload(
+    canned: Canned, bucket: s3.S3Bucket, headers: str, said: str
+) -> None:
     """messageflux keeps a message's headers in the object's metadata."""
     pointer = '__MSGSTORE_WRAPPER__|__S3_MSGSTORE__{"bucket_name": "bkt", "key": "folder/k"}'
 
@@ -190,10 +196,14 @@ CONFIGURATIONS = {
 
 @pytest.mark.parametrize("preset", ["aws", "other"])
 @pytest.mark.parametrize(("name", "root"), CONFIGURATIONS.items(), ids=CONFIGURATIONS)
-def test_a_configuration_that_cannot_be_read_names_its_bucket(canned: Canned, preset: str, name: str, root: str) -> None:
+def test_a_configuration_that_cannot_be_read_names_its_bucket(
+    canned: Canned, preset: str, name: str, root: str
+) -> None:
     """Nested deeper than Python can read; it used to be a bare RecursionError."""
     canned.answer = lambda asked: document(root, "<a>" * 20_000 + "</a>" * 20_000)
-    with pytest.raises(s3.S3InvalidContent, match=r"s3://bkt/: the .* configuration that the store sent cannot be read") as caught:
+    with pytest.raises(
+        s3.S3InvalidContent, match=r"s3://bkt/: the .* configuration that the store sent cannot be read"
+    ) as caught:
         getattr(canned.bucket(preset=preset), name).get()
     assert (caught.value.bucket, caught.value.key, str(caught.value.operation)[:9]) == ("bkt", None, "GetBucket")
 
@@ -204,7 +214,9 @@ def test_a_policy_whose_statements_are_none_names_its_bucket(canned: Canned, pre
     """It used to be a TypeError or AttributeError, or a policy of single letters."""
     canned.answer = lambda asked: (200, {"Content-Type": "application/json"}, f'{{"Statement": {statement}}}'.encode())
     for act in (lambda b: b.policy.get(), lambda b: b.policy.ensure({"Sid": "a", "Effect": "Allow"})):
-        with pytest.raises(s3.S3InvalidContent, match="s3://bkt/: the policy configuration that the store sent cannot be read") as caught:
+        with pytest.raises(
+            s3.S3InvalidContent, match="s3://bkt/: the policy configuration that the store sent cannot be read"
+        ) as caught:
             act(canned.bucket(preset=preset))
         assert (caught.value.bucket, caught.value.operation) == ("bkt", "GetBucketPolicy")
     assert {asked.method for asked in canned.asked} == {"GET"}, "nothing was written"

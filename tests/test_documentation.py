@@ -11,7 +11,9 @@ import messageflux_s3 as s3
 
 ROOT = Path(__file__).parent.parent
 # The two stores for messageflux are there where messageflux is.
-HERE = [name for name in s3.__all__ if name not in s3._ROOMS["message_store"] or importlib.util.find_spec("messageflux")]
+HERE = [
+    name for name in s3.__all__ if name not in s3._ROOMS["message_store"] or importlib.util.find_spec("messageflux")
+]
 
 
 def test_every_pain_names_tests_that_exist() -> None:
@@ -22,7 +24,10 @@ def test_every_pain_names_tests_that_exist() -> None:
         tests = re.findall(r"`(\w+)::(\w+)`", named)
         assert tests, number
         for file, test in tests:
-            assert re.search(rf"^(async )?def {test}\(", (ROOT / f"tests/{file}.py").read_text(), re.MULTILINE), (file, test)
+            assert re.search(rf"^(async )?def {test}\(", (ROOT / f"tests/{file}.py").read_text(), re.MULTILINE), (
+                file,
+                test,
+            )
 
 
 def test_every_page_is_in_the_site() -> None:
@@ -42,7 +47,11 @@ def test_every_public_name_has_a_docstring() -> None:
 
 def test_every_public_name_is_in_the_reference() -> None:
     """A name stands there itself, or with the whole of its module."""
-    shown = {name for page in (ROOT / "docs/reference").glob("*.md") for name in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)}
+    shown = {
+        name
+        for page in (ROOT / "docs/reference").glob("*.md")
+        for name in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)
+    }
     for name in s3.__all__:
         home = f"{s3.__name__}.{s3._ROOM_OF.get(name, 'errors')}"
         known_as = getattr(getattr(s3, name), "__name__", name) if name in HERE else name
@@ -53,7 +62,9 @@ def test_every_public_member_says_what_it_costs() -> None:
     """What help() says of each method and property of the nouns: a docstring, and in it the requests."""
     for noun in (s3.S3Bucket, s3.S3Object, s3.ObjectQuery, s3.S3Store):
         for name, member in vars(noun).items():
-            if name.startswith("_") or not (callable(member) or isinstance(member, (property, classmethod)) or hasattr(member, "func")):
+            if name.startswith("_") or not (
+                callable(member) or isinstance(member, (property, classmethod)) or hasattr(member, "func")
+            ):
                 continue
             documented = inspect.getdoc(getattr(noun, name)) or inspect.getdoc(member) or ""
             assert "Requests:" in documented, f"{noun.__name__}.{name}"

@@ -16,7 +16,11 @@ from canned import Answer, Asked, Canned, content_of, document, refusal
 from messageflux_s3 import S3BatchError, S3Bucket, S3ChecksumError
 
 BODY = b"what the object holds"
-CUT: Answer = (200, {"ETag": '"e"', "Last-Modified": "Sat, 21 Nov 2026 05:00:00 GMT", "Content-Length": "1000"}, b"short")
+CUT: Answer = (
+    200,
+    {"ETag": '"e"', "Last-Modified": "Sat, 21 Nov 2026 05:00:00 GMT", "Content-Length": "1000"},
+    b"short",
+)
 
 
 @pytest.fixture
@@ -25,7 +29,9 @@ def bucket(canned: Canned) -> S3Bucket:
 
     def answer(asked: Asked) -> Answer:
         if not asked.key or "list-type" in asked.query:
-            entry = f"<Key>p/a</Key><LastModified>2026-11-21T05:00:00Z</LastModified><ETag>e</ETag><Size>{len(BODY)}</Size>"
+            entry = (
+                f"<Key>p/a</Key><LastModified>2026-11-21T05:00:00Z</LastModified><ETag>e</ETag><Size>{len(BODY)}</Size>"
+            )
             return document("ListBucketResult", f"<Contents>{entry}</Contents><IsTruncated>false</IsTruncated>")
         return refusal(404, "NoSuchKey") if asked.key.endswith("missing") else content_of(asked, BODY)
 
@@ -103,7 +109,9 @@ def test_download_to_a_device_leaves_the_device(
 
 
 @pytest.mark.parametrize("download", SINGLE.values(), ids=SINGLE)
-def test_download_to_a_socket_is_refused(bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, download: Download) -> None:
+def test_download_to_a_socket_is_refused(
+    bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, download: Download
+) -> None:
     """A socket cannot be opened as a file; it stays."""
     monkeypatch.chdir(tmp_path)  # a socket's path must be short
     with socket.socket(socket.AF_UNIX) as listening:

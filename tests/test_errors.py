@@ -41,7 +41,9 @@ def test_an_error_is_also_the_builtin_that_one_would_catch(cls: type[s3.S3Error]
 @pytest.mark.parametrize("again", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy], ids=["pickle", "copy"])
 def test_an_error_survives_a_pickle_with_all_it_says(cls: type[s3.S3Error], again: object) -> None:
     """What a worker raises is what the parent sees."""
-    error = cls("text", operation="GetObject", bucket="b", key="k", code="C", status=418, request_id="r", retryable=True)
+    error = cls(
+        "text", operation="GetObject", bucket="b", key="k", code="C", status=418, request_id="r", retryable=True
+    )
     back = again(error)  # type: ignore[operator]
     assert type(back) is cls
     assert str(back) == "text"

@@ -65,7 +65,9 @@ class Strange:
             return document("ListBucketResult", f"{entries}<IsTruncated>false</IsTruncated>")
         found = self.objects.get(key)
         wanted = headers.get("if-match")
-        if wanted is not None and (found is None or self.etag_of(found).strip('"') != wanted.strip('"') or wanted.startswith("W/")):
+        if wanted is not None and (
+            found is None or self.etag_of(found).strip('"') != wanted.strip('"') or wanted.startswith("W/")
+        ):
             return refusal(412, "PreconditionFailed")
         if headers.get("if-none-match") == "*" and found is not None:
             return refusal(412, "PreconditionFailed")
@@ -176,7 +178,15 @@ def in_one_piece(bucket: S3Bucket, tmp_path: Path) -> None:
 EVERYTHING: dict[str, Callable[[S3Bucket, Path], None]] = {
     function.__name__: function
     for function in (
-        updated, locked, to_file, to_file_resumed, to_folder, to_stream, in_parts, written_as_file, in_one_piece,
+        updated,
+        locked,
+        to_file,
+        to_file_resumed,
+        to_folder,
+        to_stream,
+        in_parts,
+        written_as_file,
+        in_one_piece,
     )
 }
 
@@ -203,7 +213,9 @@ def test_what_etags_are_is_learned_for_each_bucket(canned: Canned, tmp_path: Pat
     for _ in range(3):
         connected.bucket("odd-bucket")["k"].download_to(tmp_path / "t")
     assert len(store.gets) == 4
-    canned.answer = Strange(lambda body: f'"{md5(body)}"', {"k": b"content"}, corrupt=lambda body, number: body + bytes([number]))
+    canned.answer = Strange(
+        lambda body: f'"{md5(body)}"', {"k": b"content"}, corrupt=lambda body, number: body + bytes([number])
+    )
     with pytest.raises(S3ChecksumError):
         connected.bucket("plain-bucket")["k"].download_to(tmp_path / "u")
     assert not (tmp_path / "u").exists()
@@ -258,7 +270,9 @@ def read_everywhere(bucket: S3Bucket, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "act", [read_everywhere, to_file, to_file_resumed, to_folder, to_stream, in_one_piece, in_parts], ids=lambda act: act.__name__
+    "act",
+    [read_everywhere, to_file, to_file_resumed, to_folder, to_stream, in_one_piece, in_parts],
+    ids=lambda act: act.__name__,
 )
 def test_reads_and_plain_writes_work_with_weak_etags(
     canned: Canned, tmp_path: Path, lane: bool, act: Callable[[S3Bucket, Path], None]
@@ -275,7 +289,12 @@ def test_replaced_object_is_noticed_by_its_weak_etag(canned: Canned, tmp_path: P
     obj = canned.bucket(lane=lane)["k"]
     obj.exists()
     store.objects["k"] = b"CONTENT"
-    for read in (lambda: obj.body, lambda: obj.read_range(0, 2), lambda: obj.download_to(tmp_path / "t"), lambda: obj.open("rb").read()):
+    for read in (
+        lambda: obj.body,
+        lambda: obj.read_range(0, 2),
+        lambda: obj.download_to(tmp_path / "t"),
+        lambda: obj.open("rb").read(),
+    ):
         with pytest.raises(s3.S3ObjectChanged):
             read()
 

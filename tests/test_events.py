@@ -128,9 +128,7 @@ def test_the_test_event_says_that_nothing_happened() -> None:
 )
 def test_the_kind_is_one_word_for_all_sources(event_name: str, kind: str) -> None:
     """Names of AWS, MinIO and Ceph, known or not, have a kind."""
-    assert [event.kind for event in parse_event({"Records": [notification("a", eventName=event_name)]})] == [
-        kind
-    ]
+    assert [event.kind for event in parse_event({"Records": [notification("a", eventName=event_name)]})] == [kind]
 
 
 @pytest.mark.parametrize(
@@ -194,9 +192,7 @@ def test_the_encoding_of_ceph_is_selectable(key: str) -> None:
     assert parse_event(encoded, ceph_keys_encoded=True)[0].key == key
 
 
-@pytest.mark.parametrize(
-    "key", ["red flower.jpg", "a+b", "100%", "../../etc/passwd", "line\nend", "/lead//x/", "é"]
-)
+@pytest.mark.parametrize("key", ["red flower.jpg", "a+b", "100%", "../../etc/passwd", "line\nend", "/lead//x/", "é"])
 def test_odd_keys_pass_through_every_envelope(key: str) -> None:
     """SNS, SQS, Lambda and EventBridge's own way: the same key at the end of each."""
     bare = json.dumps({"Records": [notification(quote_plus(key))]})
@@ -306,11 +302,7 @@ def test_what_cannot_be_decoded_is_a_value_error(message: Any) -> None:
         {"source": "aws.ec2", "detail-type": "Object Created"},
         {"source": "aws.s3", "detail-type": "AWS API Call via CloudTrail", "detail": {}},
         {"Type": "SubscriptionConfirmation", "Message": "You have chosen to subscribe"},
-        {
-            "Records": [
-                {"eventName": "s3:BucketCreated:*", "s3": {"bucket": {"name": "b"}, "object": {"key": ""}}}
-            ]
-        },
+        {"Records": [{"eventName": "s3:BucketCreated:*", "s3": {"bucket": {"name": "b"}, "object": {"key": ""}}}]},
     ],
     ids=repr,
 )
@@ -393,7 +385,11 @@ def test_an_odd_sequencer_costs_no_event(sequencer: Any) -> None:
     bridged = sample("eventbridge_created")
     bridged["detail"]["object"]["sequencer"] = sequencer
     kept = sequencer if isinstance(sequencer, str) and sequencer else None
-    assert [(event.key, event.sequencer) for event in parse_event({"Records": records})] == [("a", "01"), ("b", kept), ("c", "01")]
+    assert [(event.key, event.sequencer) for event in parse_event({"Records": records})] == [
+        ("a", "01"),
+        ("b", kept),
+        ("c", "01"),
+    ]
     assert [event.sequencer for event in parse_event(bridged)] == [kept]
 
 
@@ -438,7 +434,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "key": (notification("100%"), "key '100%' is not encoded"),
     "no key": (notification("a", s3={"bucket": {"name": "inbox"}, "object": {}}), "key must be text, not None"),
     "no object": (notification("a", s3={"bucket": {"name": "inbox"}}), "object must be an object, not None"),
-    "bucket": (notification("a", s3={"bucket": {"name": ".."}, "object": {"key": "a"}}), "bucket must be a bucket's name"),
+    "bucket": (
+        notification("a", s3={"bucket": {"name": ".."}, "object": {"key": "a"}}),
+        "bucket must be a bucket's name",
+    ),
     "version": (notification("a", object={"versionId": {}}), "versionId must be text"),
     "time": (notification("a", eventTime=["now"]), "time must be text like"),
 }
@@ -448,13 +447,19 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_broken_record_is_named_and_the_events_of_the_others_are_kept(record: dict[str, Any], said: str) -> None:
     """The error says which record and why, and has the events of those that could be read; in every envelope."""
     batch = {"Records": [notification("first"), record, notification("last")]}
-    in_sqs = {"Records": [{"messageId": str(number), "body": json.dumps(body)} for number, body in enumerate([batch, batch])]}
+    in_sqs = {
+        "Records": [{"messageId": str(number), "body": json.dumps(body)} for number, body in enumerate([batch, batch])]
+    }
     for message, place, found in (
         (batch, "Records[1]: ", ["first", "last"]),
         (json.dumps(batch), "Records[1]: ", ["first", "last"]),
         ({"Body": json.dumps(batch)}, "Records[1]: ", ["first", "last"]),
         (in_sqs, "Records[0]: Records[1]: ", ["first", "last"] * 2),
-        ({"Messages": [{"Body": json.dumps(batch)}, {"Body": "no JSON"}, "text"]}, "Messages[0]: Records[1]: ", ["first", "last"]),
+        (
+            {"Messages": [{"Body": json.dumps(batch)}, {"Body": "no JSON"}, "text"]},
+            "Messages[0]: Records[1]: ",
+            ["first", "last"],
+        ),
         (record, "", []),
     ):
         with pytest.raises(ValueError) as caught:
@@ -467,7 +472,13 @@ def test_a_broken_record_is_named_and_the_events_of_the_others_are_kept(record: 
 
 def test_objects_from_reads_the_records_that_are_not_broken(moto_store: s3.S3Store) -> None:
     """The error of objects_from() has the events as well, and each record gives its handle."""
-    batch = {"Records": [notification("first"), notification("100%"), notification("last", object={"sequencer": "Happy Sequencer"})]}
+    batch = {
+        "Records": [
+            notification("first"),
+            notification("100%"),
+            notification("last", object={"sequencer": "Happy Sequencer"}),
+        ]
+    }
     with pytest.raises(ValueError, match=r"^Records\[1\]: key '100%'") as caught:
         moto_store.objects_from(batch)
     found = [obj for event in caught.value.events for obj in moto_store.objects_from(event.raw)]  # type: ignore[attr-defined]
@@ -476,7 +487,9 @@ def test_objects_from_reads_the_records_that_are_not_broken(moto_store: s3.S3Sto
 
 def test_a_message_of_many_broken_records_says_how_many() -> None:
     """The first three are told, the others are counted: an error message stays short."""
-    with pytest.raises(ValueError, match=r"7 of the message's records cannot be read: .*Records\[2\].*; and 4 more") as caught:
+    with pytest.raises(
+        ValueError, match=r"7 of the message's records cannot be read: .*Records\[2\].*; and 4 more"
+    ) as caught:
         parse_event({"Records": [notification("100%")] * 7})
     assert "Records[3]" not in str(caught.value)
 
@@ -489,7 +502,11 @@ def test_records_that_contain_themselves_end() -> None:
         parse_event(itself)
 
 
-_GOOD = {"eventVersion": "2.1", "eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "inbox"}, "object": {"key": "k"}}}
+_GOOD = {
+    "eventVersion": "2.1",
+    "eventName": "ObjectCreated:Put",
+    "s3": {"bucket": {"name": "inbox"}, "object": {"key": "k"}},
+}
 
 
 def test_a_record_in_too_many_envelopes_costs_no_other() -> None:

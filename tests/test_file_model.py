@@ -195,7 +195,9 @@ def opened_in_a_handler_and_closed_after_it(open_it: Callable[[], Any], write: C
     file.close()
 
 
-def opened_in_a_handler_and_closed_in_a_later_exception(open_it: Callable[[], Any], write: Callable[[Any], None]) -> None:
+def opened_in_a_handler_and_closed_in_a_later_exception(
+    open_it: Callable[[], Any], write: Callable[[Any], None]
+) -> None:
     try:
         raise Broken
     except Broken:
@@ -280,9 +282,15 @@ def write_both(
 
 
 @at_random
-@example(rounds=[("w", block, [("write", (b"draft draft",)), ("seek", (0,)), ("truncate", ()), ("write", (b"final",))])])
+@example(
+    rounds=[("w", block, [("write", (b"draft draft",)), ("seek", (0,)), ("truncate", ()), ("write", (b"final",))])]
+)
 @example(rounds=[("w", push, [("write", (b"whole",))])])
-@given(rounds=st.lists(st.tuples(st.sampled_from("wax"), ENDINGS, st.lists(BINARY_STEPS, max_size=10)), min_size=1, max_size=3))
+@given(
+    rounds=st.lists(
+        st.tuples(st.sampled_from("wax"), ENDINGS, st.lists(BINARY_STEPS, max_size=10)), min_size=1, max_size=3
+    )
+)
 def test_binary_writers_do_what_files_do(place: Place, rounds: list[tuple[str, Ending, list[Step]]]) -> None:
     """Written, written again or appended to, and closed in every way."""
     obj, path = fresh(place)
@@ -306,7 +314,9 @@ NEWLINES = st.sampled_from([None, "", "\n", "\r", "\r\n"])
 )
 @example(rounds=[("w", push, [("write", ("whole",))])], encoding="utf-8", newline=None)
 @given(
-    rounds=st.lists(st.tuples(st.sampled_from("wa"), ENDINGS, st.lists(TEXT_STEPS, max_size=10)), min_size=1, max_size=3),
+    rounds=st.lists(
+        st.tuples(st.sampled_from("wa"), ENDINGS, st.lists(TEXT_STEPS, max_size=10)), min_size=1, max_size=3
+    ),
     encoding=ENCODINGS,
     newline=NEWLINES,
 )
@@ -329,7 +339,9 @@ def test_text_writers_do_what_files_do(
     ending=ENDINGS,
     before=st.sampled_from([None, b"", b"former", LARGE[: 5 * MIB], LARGE]),
     mode=st.sampled_from(["wb", "ab"]),
-    sizes=st.lists(st.sampled_from([0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, len(LARGE)]), min_size=1, max_size=2),
+    sizes=st.lists(
+        st.sampled_from([0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, len(LARGE)]), min_size=1, max_size=2
+    ),
     step=st.sampled_from([("tell", ()), ("seek", (0,)), ("seek", (0, io.SEEK_END)), ("truncate", (PART_BYTES + 1,))]),
 )
 def test_writers_do_what_files_do_where_parts_begin(
@@ -351,10 +363,14 @@ NEAR = st.sampled_from([border + more for border in (0, SMALL_BYTES, FIRST_BYTES
 COUNTS = st.integers(-1, 200) | NEAR.filter(lambda count: count >= -1) | st.integers(0, 310_000)
 READS: st.SearchStrategy[Step] = st.one_of(
     st.tuples(st.sampled_from(["read", "readline"]), st.tuples(st.none() | COUNTS)),
-    st.tuples(st.sampled_from(["read1", "peek", "readinto", "readinto1"]), st.tuples(st.integers(0, 200) | st.just(100_000))),
+    st.tuples(
+        st.sampled_from(["read1", "peek", "readinto", "readinto1"]), st.tuples(st.integers(0, 200) | st.just(100_000))
+    ),
     st.tuples(st.just("readlines"), st.tuples(st.integers(1, 1000))),
     st.tuples(st.just("seek"), st.tuples(st.integers(0, 310_000) | NEAR, st.just(io.SEEK_SET))),
-    st.tuples(st.just("seek"), st.tuples(st.integers(-70_000, 70_000) | NEAR, st.sampled_from([io.SEEK_CUR, io.SEEK_END]))),
+    st.tuples(
+        st.just("seek"), st.tuples(st.integers(-70_000, 70_000) | NEAR, st.sampled_from([io.SEEK_CUR, io.SEEK_END]))
+    ),
     st.tuples(st.sampled_from(["tell", "__next__", "read", "readable", "seekable", "writable"]), st.just(())),
 )
 
@@ -428,14 +444,22 @@ TEXT_READS: st.SearchStrategy[Step] = st.one_of(
 
 @at_random
 @given(
-    size=st.sampled_from([0, 10, 3000, 40_000]), encoding=ENCODINGS, newline=NEWLINES, steps=st.lists(TEXT_READS, max_size=12)
+    size=st.sampled_from([0, 10, 3000, 40_000]),
+    encoding=ENCODINGS,
+    newline=NEWLINES,
+    steps=st.lists(TEXT_READS, max_size=12),
 )
-def test_text_readers_do_what_files_do(place: Place, size: int, encoding: str, newline: str | None, steps: list[Step]) -> None:
+def test_text_readers_do_what_files_do(
+    place: Place, size: int, encoding: str, newline: str | None, steps: list[Step]
+) -> None:
     """Positions that tell() gave are gone back to; the line ends are the builtin's."""
     obj, path = fresh(place)
     path.write_bytes((content_of_lines(size).decode() + "é日😀\rlast").encode(encoding))
     place.store.put(obj.key, path.read_bytes())
-    with obj.open("r", encoding=encoding, newline=newline) as ours, path.open(encoding=encoding, newline=newline) as theirs:
+    with (
+        obj.open("r", encoding=encoding, newline=newline) as ours,
+        path.open(encoding=encoding, newline=newline) as theirs,
+    ):
         cookies = [0]
         for name, arguments in steps:
             if name == "tell":

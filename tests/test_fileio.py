@@ -116,7 +116,9 @@ class OddServer:
         self.endpoint_url = f"http://127.0.0.1:{self._server.server_port}"
 
     def open(self, mode: str = "rb", **arguments: Any) -> Any:
-        store = s3.connect(self.endpoint_url, access_key="access", secret_key="secret", region="us-east-1", max_attempts=3)
+        store = s3.connect(
+            self.endpoint_url, access_key="access", secret_key="secret", region="us-east-1", max_attempts=3
+        )
         return store.bucket("odd-bucket").object("k").open(mode, **arguments)
 
     def close(self) -> None:
@@ -341,7 +343,9 @@ def test_random_reads_stay_small(odd: OddServer) -> None:
         for offset in random.Random(1).sample(range(MIB, len(BIG) - 5000), 50):
             file.seek(offset)
             assert file.read(4096) == BIG[offset : offset + 4096]
-    asked = sum(int(end) - int(start) + 1 for start, end in (request["range"][6:].split("-") for request in odd.requests))
+    asked = sum(
+        int(end) - int(start) + 1 for start, end in (request["range"][6:].split("-") for request in odd.requests)
+    )
     assert len(odd.requests) == 51
     assert asked <= 64 * 1024 + 50 * 16 * 1024
 
@@ -613,7 +617,9 @@ def test_a_file_opened_in_a_handler_is_not_committed_when_that_exception_is_rais
     assert quick.objects == {}
 
 
-def test_a_file_opened_in_a_nested_handler_is_committed_in_the_outer_one(quick: HttpStore, quick_object: s3.S3Object) -> None:
+def test_a_file_opened_in_a_nested_handler_is_committed_in_the_outer_one(
+    quick: HttpStore, quick_object: s3.S3Object
+) -> None:
     """Both exceptions are older than the file."""
     try:
         raise KeyError("outer")
@@ -710,7 +716,9 @@ def test_whatever_the_steps_the_bytes_are_those_written(obj: s3.S3Object, steps:
 
 
 @pytest.mark.parametrize(("mode", "half"), [("wb", b"half"), ("w", "half"), ("w", "half" * 20_000)])
-def test_a_dropped_file_writes_nothing(obj: s3.S3Object, caplog: pytest.LogCaptureFixture, mode: str, half: Any) -> None:
+def test_a_dropped_file_writes_nothing(
+    obj: s3.S3Object, caplog: pytest.LogCaptureFixture, mode: str, half: Any
+) -> None:
     """And says so; text as well, also where some of it has gone to the writer below."""
     file = obj.open(mode)
     file.write(half)
@@ -723,7 +731,11 @@ def test_a_dropped_file_writes_nothing(obj: s3.S3Object, caplog: pytest.LogCaptu
 
 @pytest.mark.parametrize(
     ("wrap", "half"),
-    [(io.TextIOWrapper, "half"), (io.BufferedWriter, b"half"), (lambda below: gzip.GzipFile(fileobj=below, mode="wb"), b"half")],
+    [
+        (io.TextIOWrapper, "half"),
+        (io.BufferedWriter, b"half"),
+        (lambda below: gzip.GzipFile(fileobj=below, mode="wb"), b"half"),
+    ],
     ids=["text", "buffered", "gzip"],
 )
 def test_a_dropped_wrapper_writes_nothing(obj: s3.S3Object, wrap: Callable[[Any], Any], half: Any) -> None:
@@ -795,16 +807,24 @@ def test_a_writer_may_leave_its_text(obj: s3.S3Object) -> None:
 
 @pytest.mark.parametrize("newline", [None, "", "\r\n"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "shift_jis"])
-def test_text_is_written_as_the_builtin_writes_it(obj: s3.S3Object, tmp_path: Path, encoding: str, newline: str | None) -> None:
+def test_text_is_written_as_the_builtin_writes_it(
+    obj: s3.S3Object, tmp_path: Path, encoding: str, newline: str | None
+) -> None:
     """Byte order marks, newlines and positions: the same bytes, then the same text by lines, also where more is appended."""
     path = tmp_path / "text"
     for mode, text in [("w", "a\nb\r\nc"), ("a", "d\ne"), ("w", ""), ("a", "f\n" * 3)]:
-        with path.open(mode, encoding=encoding, newline=newline) as theirs, obj.open(mode, encoding=encoding, newline=newline) as ours:
+        with (
+            path.open(mode, encoding=encoding, newline=newline) as theirs,
+            obj.open(mode, encoding=encoding, newline=newline) as ours,
+        ):
             assert ours.write(text) == theirs.write(text)
             assert ours.tell() == theirs.tell()
         obj.reload()
         assert obj.body == path.read_bytes()
-        with path.open(encoding=encoding, newline=newline) as theirs, obj.open("r", encoding=encoding, newline=newline) as ours:
+        with (
+            path.open(encoding=encoding, newline=newline) as theirs,
+            obj.open("r", encoding=encoding, newline=newline) as ours,
+        ):
             assert ours.readline() == theirs.readline()
             cookie = theirs.tell()
             assert ours.tell() == cookie
@@ -849,7 +869,11 @@ def test_a_part_that_fails_leaves_no_hole(moto: Server, moto_bucket: s3.S3Bucket
         return Fault("reset_before") if method == "PUT" and "partNumber=2" in name else None
 
     with run_proxy(moto.endpoint_url, second_part_fails) as proxy:
-        file = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=1).object(f"s3://{moto_bucket.name}/k").open(mode)
+        file = (
+            moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=1)
+            .object(f"s3://{moto_bucket.name}/k")
+            .open(mode)
+        )
         piece: Any = "x" * MIB if mode == "w" else b"x" * MIB
         with pytest.raises(s3.S3ConnectionError):
             for _ in range(100):
@@ -982,7 +1006,9 @@ def test_append_notices_a_write_in_the_last_moment_where_conditions_are_honoured
 @pytest.mark.parametrize("honoured", [True, False], ids=["honoured", "ignored"])
 @pytest.mark.parametrize("more", [0, 4, 9 * MIB])
 @pytest.mark.parametrize("before", [None, 0, 3, 6 * MIB])
-def test_append_adds_to_what_is_there(canned: Canned, quick: HttpStore, honoured: bool, before: int | None, more: int) -> None:
+def test_append_adds_to_what_is_there(
+    canned: Canned, quick: HttpStore, honoured: bool, before: int | None, more: int
+) -> None:
     """Under the condition that the store understands; one append after the other, by the same and by other writers."""
     quick.honours = honoured
     if before is not None:
@@ -1065,7 +1091,10 @@ def test_append_whose_answer_was_lost_and_whose_object_was_replaced_says_that_th
         return True
 
     quick.after = lose_and_replace
-    with pytest.raises(s3.S3PreconditionFailed) as raised, canned.bucket(preset="aws", max_attempts=2)["k"].open("ab") as file:
+    with (
+        pytest.raises(s3.S3PreconditionFailed) as raised,
+        canned.bucket(preset="aws", max_attempts=2)["k"].open("ab") as file,
+    ):
         file.write(b" two")
     assert raised.value.outcome_unknown
 
@@ -1101,7 +1130,9 @@ def test_append_that_always_meets_a_concurrent_write_raises_a_retryable_precondi
     assert quick.uploads == {}
 
 
-def test_append_to_what_is_replaced_while_it_is_opened_takes_all_from_one_object(canned: Canned, quick: HttpStore) -> None:
+def test_append_to_what_is_replaced_while_it_is_opened_takes_all_from_one_object(
+    canned: Canned, quick: HttpStore
+) -> None:
     """Content and metadata, although it is asked for them in two requests."""
     quick.put("k", b"former", **{"x-amz-meta-of": "former"})
 
@@ -1143,7 +1174,9 @@ def test_append_to_what_was_replaced_is_refused_by_real_servers(
 BUFFERS: dict[str, Callable[[Any], Any]] = {
     "C order": lambda numpy: memoryview(numpy.arange(6, dtype="uint8").reshape(2, 3)),
     "Fortran order": lambda numpy: memoryview(numpy.asfortranarray(numpy.arange(6, dtype="uint8").reshape(2, 3))),
-    "Fortran order, larger numbers": lambda numpy: memoryview(numpy.asfortranarray(numpy.arange(6, dtype="uint32").reshape(2, 3))),
+    "Fortran order, larger numbers": lambda numpy: memoryview(
+        numpy.asfortranarray(numpy.arange(6, dtype="uint32").reshape(2, 3))
+    ),
     "every second byte": lambda numpy: memoryview(b"a.b.c.d.e.f")[::2],
     "empty, of two dimensions": lambda numpy: memoryview(numpy.zeros((0, 3), dtype="uint8")),
     "big-endian numbers": lambda numpy: memoryview(numpy.array([1, 2], dtype=">u2")),
@@ -1204,7 +1237,12 @@ def end_with_nested_blocks(file: Any, write: Callable[[Any], object]) -> None:
         write(file)
 
 
-ENDS = {"with": end_with_block, "close": end_with_close, "ExitStack.push": end_with_exit_stack, "nested with": end_with_nested_blocks}
+ENDS = {
+    "with": end_with_block,
+    "close": end_with_close,
+    "ExitStack.push": end_with_exit_stack,
+    "nested with": end_with_nested_blocks,
+}
 
 
 @pytest.mark.parametrize("where", ["in a thread", "in the same thread"])
@@ -1249,7 +1287,9 @@ def test_the_error_of_a_failed_write_is_raised_by_close_once_and_is_the_cause_of
 
 
 @pytest.mark.parametrize("mode", ["wb", "w"])
-def test_a_failed_write_does_not_replace_the_exception_that_ends_the_block(canned: Canned, quick: HttpStore, mode: str) -> None:
+def test_a_failed_write_does_not_replace_the_exception_that_ends_the_block(
+    canned: Canned, quick: HttpStore, mode: str
+) -> None:
     """Neither in a block, nor where close() is called while the exception is being handled."""
     quick.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
     obj = canned.bucket(preset="aws")["k"]
@@ -1346,7 +1386,9 @@ def test_a_conditional_write_whose_answer_was_lost_looks_with_the_parameters_of_
 
 
 @pytest.mark.parametrize(("given", "header"), EVERYWHERE.values(), ids=EVERYWHERE)
-def test_exclusive_creation_looks_with_the_parameters_of_the_write(canned: Canned, given: dict[str, str], header: str) -> None:
+def test_exclusive_creation_looks_with_the_parameters_of_the_write(
+    canned: Canned, given: dict[str, str], header: str
+) -> None:
     """Absent, it is created; there, it is told so."""
     store = DemandingStore(canned, header)
     obj = canned.bucket(preset="aws")["k"]
@@ -1431,7 +1473,9 @@ def test_truncate_leaves_the_position_where_it_is(quick: HttpStore, quick_object
 
 
 @pytest.mark.parametrize("step", ["truncate", "seek"])
-def test_a_gap_that_is_larger_than_a_part_is_written_as_zeros(quick: HttpStore, quick_object: s3.S3Object, step: str) -> None:
+def test_a_gap_that_is_larger_than_a_part_is_written_as_zeros(
+    quick: HttpStore, quick_object: s3.S3Object, step: str
+) -> None:
     """It lies on the disk, not in memory, until the close."""
     with quick_object.open("wb") as file:
         file.write(b"begin")
@@ -1729,12 +1773,16 @@ def test_a_store_that_copies_no_parts_is_sent_them_again(rclone_bucket: s3.S3Buc
 
 
 @pytest.mark.parametrize(("is_there", "error"), [(True, s3.S3AccessDenied), (False, s3.S3ObjectChanged)])
-def test_a_copy_that_is_refused_is_told_by_what_is_there(canned: Canned, is_there: bool, error: type[Exception]) -> None:
+def test_a_copy_that_is_refused_is_told_by_what_is_there(
+    canned: Canned, is_there: bool, error: type[Exception]
+) -> None:
     """The same object: the refusal itself; none: it went while it was open."""
 
     def answer(asked: Asked) -> Answer:
         if asked.method == "HEAD":
-            return content_of(asked, bytes(6 * MIB)) if is_there or canned.whats.count("HEAD k") == 1 else refusal(404, "")
+            return (
+                content_of(asked, bytes(6 * MIB)) if is_there or canned.whats.count("HEAD k") == 1 else refusal(404, "")
+            )
         if asked.method == "POST":
             return document("InitiateMultipartUploadResult", "<UploadId>U</UploadId>")
         return (204, {}, b"") if asked.method == "DELETE" else refusal(403, "AccessDenied")
@@ -1792,7 +1840,9 @@ def test_a_read_that_fails_leaves_the_position_and_returns_the_bytes_when_called
     canned: Canned, read: Callable[[Any, int], bytes], size: int, buffering: int
 ) -> None:
     is_down = False
-    canned.answer = lambda asked: refusal(503, "SlowDown") if is_down and _start_of(asked) > 0 else content_of(asked, LONG)
+    canned.answer = lambda asked: (
+        refusal(503, "SlowDown") if is_down and _start_of(asked) > 0 else content_of(asked, LONG)
+    )
     with canned.bucket()["k"].open(buffering=buffering) as file:
         file.seek(900_000)
         file.read(50)  # the buffer holds more than these
@@ -1814,7 +1864,9 @@ def test_a_read_that_fails_leaves_the_position_and_returns_the_bytes_when_called
 def test_a_read_above_32_mib_that_fails_returns_everything_when_called_again(canned: Canned) -> None:
     body = random.Random(12).randbytes(1000) * 36_000
     is_down = True
-    canned.answer = lambda asked: refusal(503, "SlowDown") if is_down and _start_of(asked) > 34_000_000 else content_of(asked, body)
+    canned.answer = lambda asked: (
+        refusal(503, "SlowDown") if is_down and _start_of(asked) > 34_000_000 else content_of(asked, body)
+    )
     with canned.bucket()["k"].open() as file:
         file.seek(100_000)
         with pytest.raises(s3.S3Throttled):

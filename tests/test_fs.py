@@ -105,7 +105,9 @@ def root(s3_bucket: s3.S3Bucket) -> str:
     return s3_bucket.name
 
 
-def test_what_another_wrote_is_there_at_the_next_look(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, root: str) -> None:
+def test_what_another_wrote_is_there_at_the_next_look(
+    fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, root: str
+) -> None:
     """No listing is cached."""
     assert fs.ls(root) == []
     s3_bucket.put_object("a/b.txt", b"1")
@@ -144,7 +146,13 @@ def test_find_and_walk_see_the_same(fs: MessagefluxS3FileSystem, root: str) -> N
     walked = sorted(f"{folder}/{name}" for folder, _, names in fs.walk(root) for name in names)
     assert fs.find(root) == walked == sorted(f"{root}/{key}" for key in ("a/1", "a/b/2", "a/b/c/3", "d", "a.txt"))
     assert fs.find(f"{root}/a", maxdepth=1) == [f"{root}/a/1"]
-    assert fs.find(f"{root}/a", maxdepth=2, withdirs=True) == [f"{root}/a", f"{root}/a/1", f"{root}/a/b", f"{root}/a/b/2", f"{root}/a/b/c"]
+    assert fs.find(f"{root}/a", maxdepth=2, withdirs=True) == [
+        f"{root}/a",
+        f"{root}/a/1",
+        f"{root}/a/b",
+        f"{root}/a/b/2",
+        f"{root}/a/b/c",
+    ]
     assert fs.find(f"{root}/d") == [f"{root}/d"]
     assert fs.glob(f"{root}/**/2") == [f"{root}/a/b/2"]
     assert fs.du(root) == 5
@@ -174,7 +182,12 @@ def test_a_url_is_enough(local_url: dict[str, Any], s3_bucket: s3.S3Bucket) -> N
 @pytest.fixture
 def local_url(s3_store: s3.S3Store) -> dict[str, Any]:
     config = s3_store.config
-    return {"endpoint_url": config.endpoint_url, "access_key": config.access_key, "secret_key": config.secret_key, "region": "us-east-1"}
+    return {
+        "endpoint_url": config.endpoint_url,
+        "access_key": config.access_key,
+        "secret_key": config.secret_key,
+        "region": "us-east-1",
+    }
 
 
 def test_a_block_that_raises_writes_nothing(fs: MessagefluxS3FileSystem, root: str) -> None:
@@ -229,7 +242,9 @@ def test_a_compressed_file_is_written(
                 file.close()
     assert fs.find(root) == [path, f"{path}2"]
     for name in (path, f"{path}2"):
-        with fs.open(name, "r" if mode == "w" else "rb", compression="gzip" if compression == "infer" else compression) as file:
+        with fs.open(
+            name, "r" if mode == "w" else "rb", compression="gzip" if compression == "infer" else compression
+        ) as file:
             assert file.read() == whole
 
 
@@ -268,7 +283,9 @@ def test_a_transaction_does_not_commit_a_file_that_was_closed_by_an_exception(
 
 @pytest.mark.parametrize("mode", ["ab", "ba", "a"])
 @pytest.mark.parametrize("in_transaction", [False, True])
-def test_append_adds_or_raises_object_changed(fs: MessagefluxS3FileSystem, root: str, mode: str, in_transaction: bool) -> None:
+def test_append_adds_or_raises_object_changed(
+    fs: MessagefluxS3FileSystem, root: str, mode: str, in_transaction: bool
+) -> None:
     """Where others wrote in between, theirs stays; in a transaction that shows at its end."""
     more: Any = " more" if mode == "a" else b" more"
     fs.pipe(f"{root}/k", b"first")
@@ -284,7 +301,9 @@ def test_append_adds_or_raises_object_changed(fs: MessagefluxS3FileSystem, root:
 
 
 @pytest.mark.parametrize("in_transaction", [False, True])
-def test_a_mode_to_read_and_write_at_once_is_refused(fs: MessagefluxS3FileSystem, root: str, in_transaction: bool) -> None:
+def test_a_mode_to_read_and_write_at_once_is_refused(
+    fs: MessagefluxS3FileSystem, root: str, in_transaction: bool
+) -> None:
     """Within a transaction as outside of one."""
     with fs.transaction if in_transaction else contextlib.nullcontext():
         for mode in ("w+b", "a+b"):
@@ -304,7 +323,9 @@ def test_exit_without_enter_leaves_the_commit_to_the_transaction(fs: Messageflux
 
 def test_pickles_keep_the_place_and_leave_the_secrets() -> None:
     """A pickled file system knows its place, and its pickle holds no secret."""
-    fs = MessagefluxS3FileSystem(endpoint_url="http://127.0.0.1:9", access_key="AKEY", secret_key="hush-hush", region="us-east-1")
+    fs = MessagefluxS3FileSystem(
+        endpoint_url="http://127.0.0.1:9", access_key="AKEY", secret_key="hush-hush", region="us-east-1"
+    )
     pickled = pickle.dumps(fs)
     assert b"hush-hush" not in pickled
     assert "hush-hush" not in repr(fs)
@@ -314,7 +335,12 @@ def test_pickles_keep_the_place_and_leave_the_secrets() -> None:
 
 def test_no_secret_in_what_fsspec_writes_down() -> None:
     """fsspec's to_json(), to_dict() and storage_options hold no secret, and read back they take nobody else's credentials."""
-    settings = {"endpoint_url": "http://127.0.0.1:9", "access_key": "AKEY", "secret_key": "hush-hush", "session_token": "hush-token"}
+    settings = {
+        "endpoint_url": "http://127.0.0.1:9",
+        "access_key": "AKEY",
+        "secret_key": "hush-hush",
+        "session_token": "hush-token",
+    }
     fs = fsspec.filesystem("mfs3", **settings)
     for shown in (fs.to_json(), repr(fs.to_dict()), repr(fs.storage_options), repr(fs.storage_args), repr(vars(fs))):
         assert "hush" not in shown
@@ -325,7 +351,9 @@ def test_no_secret_in_what_fsspec_writes_down() -> None:
 
 def test_a_callable_that_holds_secrets_is_not_written_down() -> None:
     """A partial would show what it is bound to; what takes its place is refused where it is read back."""
-    fs = MessagefluxS3FileSystem(endpoint_url="http://127.0.0.1:9", credentials=partial(dict, access_key="AKEY", secret_key="hush-hush"))
+    fs = MessagefluxS3FileSystem(
+        endpoint_url="http://127.0.0.1:9", credentials=partial(dict, access_key="AKEY", secret_key="hush-hush")
+    )
     for shown in (fs.to_json(), repr(fs.to_dict()), repr(fs.storage_options), repr(vars(fs)), repr(fs)):
         assert "hush" not in shown
     with pytest.raises(TypeError, match="credentials must be a callable"):
@@ -334,7 +362,12 @@ def test_a_callable_that_holds_secrets_is_not_written_down() -> None:
 
 def test_secrets_travel_on_request() -> None:
     """With pickle_secrets=True what fsspec writes down makes the same file system again."""
-    settings = {"endpoint_url": "http://127.0.0.1:9", "access_key": "AKEY", "secret_key": "hush-hush", "pickle_secrets": True}
+    settings = {
+        "endpoint_url": "http://127.0.0.1:9",
+        "access_key": "AKEY",
+        "secret_key": "hush-hush",
+        "pickle_secrets": True,
+    }
     fs = fsspec.filesystem("mfs3", **settings)
     assert fsspec.AbstractFileSystem.from_json(fs.to_json()).store.config.secret_key == "hush-hush"
 
@@ -376,7 +409,9 @@ def answer_for_bucket(asked: Asked) -> Answer:
     """What an empty bucket answers to a HEAD and to a listing; None for requests to an object."""
     if asked.key or "versioning" in asked.query:
         return None
-    return (200, {}, b"") if asked.method == "HEAD" else document("ListBucketResult", "<IsTruncated>false</IsTruncated>")
+    return (
+        (200, {}, b"") if asked.method == "HEAD" else document("ListBucketResult", "<IsTruncated>false</IsTruncated>")
+    )
 
 
 WRITES_NEW: dict[str, Any] = {
@@ -412,7 +447,9 @@ def test_create_only_does_not_replace_what_others_create_meanwhile(
     assert store.body("k") == b"theirs"
 
 
-def test_put_file_with_mode_create_refuses_what_is_there_before_it_sends_anything(canned: Canned, tmp_path: Path) -> None:
+def test_put_file_with_mode_create_refuses_what_is_there_before_it_sends_anything(
+    canned: Canned, tmp_path: Path
+) -> None:
     """The object stays, and no body is sent in vain."""
     store = HttpStore(canned)
     store.before = answer_for_bucket
@@ -441,7 +478,9 @@ def test_a_mode_that_does_not_exist_is_refused_instead_of_overwriting(
 
 @pytest.mark.parametrize("how", [{}, {"compression": "gzip"}])
 @pytest.mark.skipif(not Path("/sys/class/net/lo/mtu").is_file(), reason="needs Linux")
-def test_put_file_of_a_file_shorter_than_its_size_ends(fs: MessagefluxS3FileSystem, root: str, how: dict[str, Any]) -> None:
+def test_put_file_of_a_file_shorter_than_its_size_ends(
+    fs: MessagefluxS3FileSystem, root: str, how: dict[str, Any]
+) -> None:
     """Files of /sys say 4096 bytes and give a few."""
     path = Path("/sys/class/net/lo/mtu")
     assert path.stat().st_size != len(path.read_bytes())
@@ -520,7 +559,10 @@ def test_wrong_settings_are_told_at_once(s3_store: s3.S3Store, call: Any) -> Non
 
 
 WRONG: dict[str, tuple[Any, str]] = {
-    "an event loop": (lambda fs: MessagefluxS3FileSystem(fs.store, asynchronous=True), "use messageflux_s3.async_connect"),
+    "an event loop": (
+        lambda fs: MessagefluxS3FileSystem(fs.store, asynchronous=True),
+        "use messageflux_s3.async_connect",
+    ),
     "a bucket for an object": (lambda fs: fs.cat_file("bucket"), "'bucket' names no object: a path is bucket/key"),
     "no depth": (lambda fs: fs.find("bucket", maxdepth=0), "maxdepth must be at least 1"),
     "ranges of two lengths": (lambda fs: fs.cat_ranges(["b/a"], [0, 1], [1]), "must be of one length"),
@@ -713,13 +755,21 @@ def test_what_goes_onto_itself_stays(
     ],
 )  # fmt: skip
 def test_what_would_lose_an_object_is_refused(
-    fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, tree: dict[str, str], verb: str, source: Any, target: Any, said: str
+    fs: MessagefluxS3FileSystem,
+    s3_bucket: s3.S3Bucket,
+    tree: dict[str, str],
+    verb: str,
+    source: Any,
+    target: Any,
+    said: str,
 ) -> None:
     """A folder into itself, two objects onto one, or one onto another that is to go elsewhere: before anything is changed."""
     tree["x/a"] = "other"
     s3_bucket.put_object("x/a", "other")
     root = s3_bucket.name
-    ends = [[f"{root}/{each}" for each in end] if isinstance(end, list) else f"{root}/{end}" for end in (source, target)]
+    ends = [
+        [f"{root}/{each}" for each in end] if isinstance(end, list) else f"{root}/{end}" for end in (source, target)
+    ]
     with pytest.raises(ValueError, match=said):
         getattr(fs, verb)(*ends, recursive=True)
     assert everything(s3_bucket) == tree
@@ -736,7 +786,12 @@ def test_what_would_lose_an_object_is_refused(
     ],
 )
 def test_a_folder_moves_with_its_markers(
-    fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, tree: dict[str, str], source: str, target: str, moved: dict[str, str]
+    fs: MessagefluxS3FileSystem,
+    s3_bucket: s3.S3Bucket,
+    tree: dict[str, str],
+    source: str,
+    target: str,
+    moved: dict[str, str],
 ) -> None:
     """Nothing of it stays where it was."""
     fs.mv(f"{s3_bucket.name}/{source}", f"{s3_bucket.name}/{target}", recursive=True)
@@ -744,7 +799,9 @@ def test_a_folder_moves_with_its_markers(
     assert everything(s3_bucket) == {**stays, **moved}
 
 
-def test_a_folder_is_removed_with_its_markers(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, tree: dict[str, str]) -> None:
+def test_a_folder_is_removed_with_its_markers(
+    fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, tree: dict[str, str]
+) -> None:
     """Afterwards there is no such folder."""
     s3_bucket.put_object("d/x//", "")
     fs.rm(f"{s3_bucket.name}/d", recursive=True)
@@ -844,6 +901,8 @@ def test_a_range_of_a_file_takes_one_get(canned: Canned, start: int | None, end:
     fs = MessagefluxS3FileSystem(canned.connect())
     assert fs.cat_file("bkt/k", start, end) == body[start:end]
     assert len(canned.asked) == 1
+
+
 def test_a_recursive_copy_to_a_missing_bucket_is_an_error(s3_store: s3.S3Store, s3_bucket: s3.S3Bucket) -> None:
     """Only objects that were deleted meanwhile may be passed over."""
     s3_bucket.put_object("d/x", b"1")
@@ -882,7 +941,11 @@ def test_a_path_that_names_an_object_is_no_pattern(s3_store: s3.S3Store, s3_buck
     fs.copy(f"{name}/x[1].txt", f"{name}/copy")
     assert s3_bucket["copy"].body == b"literal"
     fs.mv(f"{name}/x[1].txt", f"{name}/moved")
-    assert [(obj.key, obj.body) for obj in s3_bucket.find()] == [("copy", b"literal"), ("moved", b"literal"), ("x1.txt", b"other")]
+    assert [(obj.key, obj.body) for obj in s3_bucket.find()] == [
+        ("copy", b"literal"),
+        ("moved", b"literal"),
+        ("x1.txt", b"other"),
+    ]
     fs.rm(f"{name}/x[1].txt")
     assert not s3_bucket["x1.txt"].exists()
 

@@ -32,7 +32,11 @@ def test_failed_get_leaves_the_file_as_it_was(canned: Canned, tmp_path: Path, ge
     def answer(asked: Asked) -> Answer:
         if asked.method == "GET" and asked.key and not asked.headers.get("range", "bytes=0-").startswith("bytes=0-"):
             return refusal(403, "AccessDenied")
-        return content_of(asked, body, md5(body)) if asked.key else document("ListBucketResult", "<IsTruncated>false</IsTruncated>")
+        return (
+            content_of(asked, body, md5(body))
+            if asked.key
+            else document("ListBucketResult", "<IsTruncated>false</IsTruncated>")
+        )
 
     canned.answer = answer
     target = tmp_path / "t"
@@ -44,7 +48,9 @@ def test_failed_get_leaves_the_file_as_it_was(canned: Canned, tmp_path: Path, ge
 
 
 @pytest.mark.parametrize("get", WAYS.values(), ids=WAYS)
-def test_get_replaces_the_file_and_keeps_a_link(canned: Canned, tmp_path: Path, get: Callable[[Any, str], None]) -> None:
+def test_get_replaces_the_file_and_keeps_a_link(
+    canned: Canned, tmp_path: Path, get: Callable[[Any, str], None]
+) -> None:
     canned.answer = Strange(lambda body: f'"{md5(body)}"', {"k": gzip.compress(b"content")})
     (tmp_path / "real").write_bytes(b"old")
     (tmp_path / "link").symlink_to("real")

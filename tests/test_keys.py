@@ -39,7 +39,23 @@ def test_bucket_names_that_s3_takes(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "ab", "a" * 64, "Abc", "-abc", "abc-", ".abc", "abc.", "a..b", "a_b", "abc\n", "1.2.3.4", "192.168.100.200", "b\u00fc-r"]
+    "name",
+    [
+        "",
+        "ab",
+        "a" * 64,
+        "Abc",
+        "-abc",
+        "abc-",
+        ".abc",
+        "abc.",
+        "a..b",
+        "a_b",
+        "abc\n",
+        "1.2.3.4",
+        "192.168.100.200",
+        "b\u00fc-r",
+    ],
 )
 def test_bucket_names_that_s3_does_not_take(name: str) -> None:
     """Refused before anything is sent, by an error that has the name."""
@@ -105,7 +121,19 @@ def test_a_uri_is_split_at_its_first_slash(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["", "s3", "bucket/k", "s3:/bucket/k", "s3://bucket", "s3://bucket/", "s3:///k", "s4://bucket/k", "s2://bucket/k", "s3://B/k"]
+    "uri",
+    [
+        "",
+        "s3",
+        "bucket/k",
+        "s3:/bucket/k",
+        "s3://bucket",
+        "s3://bucket/",
+        "s3:///k",
+        "s4://bucket/k",
+        "s2://bucket/k",
+        "s3://B/k",
+    ],
 )
 def test_what_is_no_uri(uri: str) -> None:
     """Another scheme, no bucket, no key."""

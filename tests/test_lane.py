@@ -238,9 +238,7 @@ def test_stream_is_in_order_and_complete(opened: tuple[Any, Lane, str]) -> None:
     ],
 )
 @pytest.mark.parametrize("streamed", [False, True])
-def test_anything_but_a_whole_success_is_left_to_boto3(
-    scripted: Any, answer: bytes, why: str, streamed: bool
-) -> None:
+def test_anything_but_a_whole_success_is_left_to_boto3(scripted: Any, answer: bytes, why: str, streamed: bool) -> None:
     """An answer that is not a 2xx of announced length, arrived whole, is None; the next request still works."""
     _, _, lane = scripted(lambda head, body: answer if b"/bad" in head else OK)
     requests = [LaneRequest("GET", "bkt", key) for key in ("a", "bad", "b")]
@@ -697,9 +695,7 @@ def authorization(service: str = "s3", algorithm: str = "AWS4-HMAC-SHA256") -> b
         ("http://h/other/k", "bkt", "k", authorization()),
     ],
 )
-def test_learns_nothing_from_requests_that_are_not_plain(
-    url: str, bucket: str, key: str, signed: bytes
-) -> None:
+def test_learns_nothing_from_requests_that_are_not_plain(url: str, bucket: str, key: str, signed: bytes) -> None:
     """Anonymous, SigV2, S3 Express, Outposts, SigV4A, access points: boto3 alone."""
     lane = Lane(client_of("http://h"))
     lane.gate.note_request(mock.Mock(url=url, headers={"Authorization": signed}))
@@ -900,7 +896,9 @@ def test_no_more_connections_are_kept_than_are_useful(scripted: Any, monkeypatch
 
 def test_a_head_with_a_body_and_chunks_without_end_are_refused(scripted: Any) -> None:
     """What must not come is not taken for an answer."""
-    chunks = b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n" + b"100\r\n" + b"x" * 256 + b"\r\n0\r\n\r\n"
+    chunks = (
+        b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n" + b"100\r\n" + b"x" * 256 + b"\r\n0\r\n\r\n"
+    )
     _, _, lane = scripted(lambda head, body: OK if head.startswith(b"HEAD") else chunks)
     assert lane.send(LaneRequest("HEAD", "bkt", "k")) is None
     assert lane.send(LaneRequest("GET", "bkt", "k"), body_limit=100) is None

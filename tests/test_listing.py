@@ -36,9 +36,7 @@ keys = some.text(
 
 
 def page_of(*inside: str) -> bytes:
-    return (
-        HEAD + "<Name>b</Name><IsTruncated>false</IsTruncated>" + "".join(inside) + "</ListBucketResult>"
-    ).encode()
+    return (HEAD + "<Name>b</Name><IsTruncated>false</IsTruncated>" + "".join(inside) + "</ListBucketResult>").encode()
 
 
 def referenced(key: str) -> str:
@@ -50,9 +48,7 @@ def referenced(key: str) -> str:
 def test_every_key_comes_back_as_it_was(names: list[str], folders: list[str]) -> None:
     """Whatever characters keys and prefixes have, also such as XML cannot carry."""
     inside = [ENTRY.format(key=referenced(name), size=len(name)) for name in names]
-    inside += [
-        f"<CommonPrefixes><Prefix>{referenced(folder)}</Prefix></CommonPrefixes>" for folder in folders
-    ]
+    inside += [f"<CommonPrefixes><Prefix>{referenced(folder)}</Prefix></CommonPrefixes>" for folder in folders]
     page = parse_page(page_of(*inside))
     assert [(entry[0], entry[3]) for entry in page.objects] == [(name, str(len(name))) for name in names]
     assert page.prefixes == folders
@@ -212,9 +208,8 @@ def test_what_has_another_prefix_is_left_out(
 
 def test_versions_with_another_prefix_are_left_out() -> None:
     """A store that lists versions of everything, whatever the prefix, gives those of other keys for none of ours."""
-    version = (
-        "<{0}><Key>{1}</Key><VersionId>{1}</VersionId><LastModified>2026-11-01T00:00:00Z</LastModified><IsLatest>true</IsLatest></{0}>"
-    )
+    told = "<VersionId>{1}</VersionId><LastModified>2026-11-01T00:00:00Z</LastModified><IsLatest>true</IsLatest>"
+    version = "<{0}><Key>{1}</Key>" + told + "</{0}>"
     inside = "".join(version.format(tag, key) for tag in ("Version", "DeleteMarker") for key in ("a", "b/c", "d"))
     page = f"<ListVersionsResult><IsTruncated>false</IsTruncated>{inside}</ListVersionsResult>".encode()
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page)
@@ -243,9 +238,7 @@ def scripted_listing(count: int) -> ScriptedServer:
         number = int(asked[0]) if asked else 0
         page = page_of(ENTRY.format(key=f"k{number:04d}", size=number)).decode()
         if number + 1 < count:
-            more = (
-                f"<IsTruncated>true</IsTruncated><NextContinuationToken>{number + 1}</NextContinuationToken>"
-            )
+            more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{number + 1}</NextContinuationToken>"
             page = page.replace("<IsTruncated>false</IsTruncated>", more)
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(page.encode()), page.encode())
 
@@ -335,7 +328,9 @@ def _answered(*pages: str) -> Any:
 def test_a_store_that_truncates_without_a_token_is_asked_from_its_last_key(canned: Canned) -> None:
     """As version 1 of the API did."""
     more = "<IsTruncated>true</IsTruncated>"
-    pages = _answered(ENTRY.format(key="a", size=1) + ENTRY.format(key="b", size=1) + more, ENTRY.format(key="c", size=1))
+    pages = _answered(
+        ENTRY.format(key="a", size=1) + ENTRY.format(key="b", size=1) + more, ENTRY.format(key="c", size=1)
+    )
     canned.answer = lambda asked: pages(canned, asked)
     assert [obj.key for obj in canned.bucket().find()] == ["a", "b", "c"]
     assert canned.asked[1].query["start-after"] == "b"
@@ -354,7 +349,9 @@ def test_a_listing_that_goes_on_and_does_not_say_where_is_an_error(canned: Canne
 def test_what_comes_before_the_start_is_left_out(canned: Canned) -> None:
     """Some stores compare start-after in their own way."""
     canned.answer = lambda asked: document("ListBucketResult", "".join(ENTRY.format(key=key, size=1) for key in "abc"))
-    found = [one[0] for page in listing.pages(canned.bucket()._connection, "bkt", start_after="b") for one in page.objects]
+    found = [
+        one[0] for page in listing.pages(canned.bucket()._connection, "bkt", start_after="b") for one in page.objects
+    ]
     assert found == ["c"]
 
 
@@ -363,7 +360,9 @@ def test_a_page_that_cannot_be_read_is_asked_for_again(canned: Canned) -> None:
     """Through boto3, and the next one, that was on its way already, is given up."""
     torn = "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken><Contents><Key>a</Key></Contents>"
     whole = ENTRY.format(key="a", size=1) + "<IsTruncated>false</IsTruncated>"
-    canned.answer = lambda asked: document("ListBucketResult", whole if len(canned.asked) != 2 or "list-type" not in asked.query else torn)
+    canned.answer = lambda asked: document(
+        "ListBucketResult", whole if len(canned.asked) != 2 or "list-type" not in asked.query else torn
+    )
     bucket = canned.bucket()
     assert [obj.key for obj in bucket.find()] == ["a"]  # the lane opens
     assert [obj.key for obj in bucket.find()] == ["a"]

@@ -32,7 +32,9 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize(("program", "said"), PROGRAMS.values(), ids=PROGRAMS)
-def test_a_server_that_does_not_start_says_why(program: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_start_says_why(
+    program: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its last words are in the error, its process is gone, and another attempt is possible."""
     path = tmp_path / "program.py"
     path.write_text(program)
@@ -121,6 +123,8 @@ def test_keys_of_ones_own_will_do(s3_store: s3.S3Store) -> None:
 def test_a_program_that_ends_takes_its_server_along() -> None:
     """Also one that closed nothing."""
     program = "import messageflux_s3 as s3; print(s3.LocalS3().connect().config.endpoint_url)"
-    url = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()
+    url = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.strip()
     keys = {"access_key": "AK", "secret_key": "SK", "region": "us-east-1"}
     assert s3.connect(url, **keys, max_attempts=1, connect_timeout=2).ping() is False

@@ -95,7 +95,7 @@ def test_what_is_a_lease(entry: Any, lease: Any) -> None:
 )  # fmt: skip
 def test_numbers_without_meaning(memory: Memory, arguments: dict[str, Any]) -> None:
     """The error names the argument and what it got."""
-    (name, value), = arguments.items()
+    ((name, value),) = arguments.items()
     with pytest.raises(ValueError, match=f"{name} must be .* not {value!r}"):
         made(memory, **arguments)
 
@@ -182,9 +182,19 @@ def test_a_lock_that_nobody_has_ever_had(memory: Memory) -> None:
         assert {sent["ContentType"] for sent in memory.sent if "Body" in sent} == {"application/json"}
         assert {len(json.loads(sent["Body"])["_lease"]["nonce"]) for sent in memory.sent if "Body" in sent} == {24}
         entry = stored(memory)["_lease"]
-        assert (stored(memory)["job"], entry["state"], entry["token"], entry["ttl"], entry["owner"]) == (7, "held", one.token, 30.0, "us")
+        assert (stored(memory)["job"], entry["state"], entry["token"], entry["ttl"], entry["owner"]) == (
+            7,
+            "held",
+            one.token,
+            30.0,
+            "us",
+        )
         assert repr(one) == f"<S3Lock s3://b/k by 'us': held, token {one.token}>"
-    assert (memory.calls[-1], stored(memory)["_lease"]["state"], stored(memory)["_lease"]["token"]) == (P, "free", one.token)
+    assert (memory.calls[-1], stored(memory)["_lease"]["state"], stored(memory)["_lease"]["token"]) == (
+        P,
+        "free",
+        one.token,
+    )
     assert len(stored(memory)["_lease"]["nonce"]) == 24
 
 
@@ -350,6 +360,7 @@ def test_a_lock_created_by_two_at_once(memory: Memory) -> None:
 
 def test_a_first_token_is_not_made_of_what_changed(memory: Memory) -> None:
     """While we wait for the second to be over, somebody writes or deletes it: no token."""
+
     def write(etag: str) -> None:
         stand(memory, owner="bob")
         memory.objects["k"].etag = etag
@@ -403,7 +414,11 @@ def test_both_conditions_are_wanted(memory: Memory, ignored: str) -> None:
     """Creating and replacing: a store that ignores one of them gets nothing written."""
     memory.is_aws = False
     memory.facts["versioned:b"] = (True, 0.0)
-    abilities = {"put_if_absent_versioned": "honoured", "put_if_match_versioned": "honoured", f"{ignored}_versioned": "ignored"}
+    abilities = {
+        "put_if_absent_versioned": "honoured",
+        "put_if_match_versioned": "honoured",
+        f"{ignored}_versioned": "ignored",
+    }
     memory.config.capabilities = SimpleNamespace(**abilities)
     with pytest.raises(s3.S3Unsupported, match=ignored):
         made(memory).acquire()
@@ -519,14 +534,18 @@ def test_a_renewal_whose_answers_are_lost_is_tried_again_on_what_stands_there(me
     with pytest.raises(s3.S3ConnectionError):
         one.renew()
     assert one.lost is False
-    attempted = json.loads(memory.sent[-3]["Body"]) if "Body" in memory.sent[-3] else json.loads(memory.sent[-2]["Body"])
+    attempted = (
+        json.loads(memory.sent[-3]["Body"]) if "Body" in memory.sent[-3] else json.loads(memory.sent[-2]["Body"])
+    )
     memory.happens.clear()
     memory.store("k", json.dumps(attempted).encode())  # it arrives late
     one.renew()
     one.check()
     memory.calls.clear()
     memory.happens = {P: deque([refused(412)] * 9)}
-    with pytest.raises(s3.S3ServerError, match="s3://b/k could not be written: the store refuses what it shows") as caught:
+    with pytest.raises(
+        s3.S3ServerError, match="s3://b/k could not be written: the store refuses what it shows"
+    ) as caught:
         one.renew()
     assert (memory.calls.count(P), caught.value.key, caught.value.retryable, one.lost) == (3, "k", True, False)
     memory.happens.clear()
@@ -551,7 +570,9 @@ def test_giving_back_what_was_taken_over_warns(memory: Memory, caplog: pytest.Lo
     with caplog.at_level(logging.WARNING, "messageflux_s3"):
         one.release()
         one.release()
-    assert [record.getMessage() for record in caplog.records] == ["the lock s3://b/k was taken over before it was released"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "the lock s3://b/k was taken over before it was released"
+    ]
     assert stored(memory)["_lease"]["token"] == 7
 
 
@@ -630,7 +651,9 @@ def test_how_often_it_is_renewed(caplog: pytest.LogCaptureFixture) -> None:
             stop, one = Stop(4), Renewed(None, trouble, trouble, None)
             lock._renew_until_stopped(weakref.ref(one), stop, ttl)  # type: ignore[arg-type]
             assert stop.waits == [ttl / 3, ttl / 3, sooner, sooner, ttl / 3]
-    assert [record.getMessage().rpartition(" could not ")[2] for record in caplog.records] == ["be renewed yet: nobody there"] * 4
+    assert [record.getMessage().rpartition(" could not ")[2] for record in caplog.records] == [
+        "be renewed yet: nobody there"
+    ] * 4
     stop, one = Stop(4), Renewed(None, s3.S3LockError("lost"))
     lock._renew_until_stopped(weakref.ref(one), stop, 30.0)  # type: ignore[arg-type]
     assert len(stop.waits) == 2
@@ -719,10 +742,18 @@ def test_what_is_given_back(memory: Memory) -> None:
     stand(memory, state="free")
     release_lock(memory.connection, "b", "k")
     assert memory.calls == [G, G]
-    stand(memory, document={"_lease": {"state": "held", "token": 5, "ttl": 3.0, "owner": "ann", "nonce": "n"}, "job": 7})
+    stand(
+        memory, document={"_lease": {"state": "held", "token": 5, "ttl": 3.0, "owner": "ann", "nonce": "n"}, "job": 7}
+    )
     release_lock(memory.connection, "b", "k")
     entry = stored(memory)["_lease"]
-    assert (stored(memory)["job"], entry["token"], entry["ttl"], entry["owner"], entry["state"]) == (7, 5, 3.0, "ann", "free")
+    assert (stored(memory)["job"], entry["token"], entry["ttl"], entry["owner"], entry["state"]) == (
+        7,
+        5,
+        3.0,
+        "ann",
+        "free",
+    )
     assert (len(entry["nonce"]), check_lock(memory.connection, "b", "k")) == (24, None)
     memory.calls.clear()
     stand(memory, document={"user": "ann"})
@@ -787,17 +818,26 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "null": (b"null", "it is a NoneType, not an object"),
     "text in JSON": (b'"ann"', "it is a str, not an object"),
     "says nothing": (b"{}", "it is an object without any entry"),
-    "ttl is false": (b'{"user": "bob", "_lease": {"token": 5, "state": "held", "ttl": false}}', "ttl of the lease is false"),
+    "ttl is false": (
+        b'{"user": "bob", "_lease": {"token": 5, "state": "held", "ttl": false}}',
+        "ttl of the lease is false",
+    ),
     "ttl is true": (b'{"_lease": {"token": 5, "state": "held", "ttl": true}}', "ttl of the lease is true"),
     "ttl is negative": (b'{"_lease": {"token": 5, "state": "held", "ttl": -1}}', "ttl of the lease is -1"),
     "ttl is zero": (b'{"_lease": {"token": 5, "state": "held", "ttl": 0}}', "ttl of the lease is 0"),
     "ttl is text": (b'{"_lease": {"token": 5, "state": "held", "ttl": "30"}}', "ttl of the lease is text"),
     "ttl is NaN": (b'{"_lease": {"token": 5, "state": "held", "ttl": NaN}}', "ttl of the lease is NaN"),
     "ttl is infinite": (b'{"_lease": {"token": 5, "state": "held", "ttl": 1e999}}', "ttl of the lease is Infinity"),
-    "ttl has 400 digits": (b'{"_lease": {"token": 5, "state": "held", "ttl": 1%s}}' % (b"0" * 400), "ttl of the lease is 10{39}[.]{3}"),
+    "ttl has 400 digits": (
+        b'{"_lease": {"token": 5, "state": "held", "ttl": 1%s}}' % (b"0" * 400),
+        "ttl of the lease is 10{39}[.]{3}",
+    ),
     "token is true": (b'{"_lease": {"token": true, "state": "held", "ttl": 1}}', "token of the lease is true"),
     "token is negative": (b'{"_lease": {"token": -1, "state": "free", "ttl": 1}}', "token of the lease is -1"),
-    "token is huge": (b'{"_lease": {"token": 1%s, "state": "free", "ttl": 1}}' % (b"0" * 400), "token of the lease is 10{39}[.]{3}"),
+    "token is huge": (
+        b'{"_lease": {"token": 1%s, "state": "free", "ttl": 1}}' % (b"0" * 400),
+        "token of the lease is 10{39}[.]{3}",
+    ),
     "token is missing": (b'{"_lease": {"state": "free", "ttl": 1}}', "token of the lease is missing"),
     "state is unknown": (b'{"_lease": {"token": 5, "state": "lent", "ttl": 1}}', "state of the lease is text"),
     "lease says nothing": (b'{"_lease": {}}', "token of the lease is missing"),
@@ -814,7 +854,9 @@ def conditional_bucket(request: pytest.FixtureRequest, moto_bucket: S3Bucket) ->
 
 
 @pytest.mark.parametrize(("body", "said"), UNREADABLE.values(), ids=UNREADABLE)
-def test_an_unreadable_lock_file_is_a_lock_error_that_says_so(conditional_bucket: S3Bucket, body: bytes, said: str) -> None:
+def test_an_unreadable_lock_file_is_a_lock_error_that_says_so(
+    conditional_bucket: S3Bucket, body: bytes, said: str
+) -> None:
     """It may be held, so it is neither free nor taken over; the error says what to do, and release_lock() does it."""
     bucket = conditional_bucket
     bucket.put_object("job.lock", body)
@@ -848,7 +890,9 @@ def test_the_parsers_error_is_behind_the_lock_error(conditional_bucket: S3Bucket
 
 
 @pytest.mark.parametrize("data", [None, {}])
-def test_a_held_lock_is_true_for_check_lock_also_without_data(conditional_bucket: S3Bucket, data: dict[str, Any] | None) -> None:
+def test_a_held_lock_is_true_for_check_lock_also_without_data(
+    conditional_bucket: S3Bucket, data: dict[str, Any] | None
+) -> None:
     """Callers write ``if bucket.check_lock(key)``: a file that says nothing would look free. It says who made it."""
     conditional_bucket.acquire_lock("k", data)
     held = conditional_bucket.check_lock("k")
@@ -941,7 +985,11 @@ def test_a_lease_keeps_the_second_comer_out(moto_bucket: S3Bucket) -> None:
         with pytest.raises(s3.S3LockError) as caught:
             moto_bucket.lock("k").__enter__()
         assert (lock.lost, caught.value.lock_holder, stored["job"]) == (False, "ann", 7)
-        assert (stored["_lease"]["state"], stored["_lease"]["token"], stored["_lease"]["owner"]) == ("held", lock.token, "ann")
+        assert (stored["_lease"]["state"], stored["_lease"]["token"], stored["_lease"]["owner"]) == (
+            "held",
+            lock.token,
+            "ann",
+        )
     assert (moto_bucket.check_lock("k"), moto_bucket.get_json("k")["_lease"]["state"]) == (None, "free")
     with pytest.raises(s3.S3LockError):
         lock.check()
@@ -1140,7 +1188,9 @@ def test_a_renewal_meanwhile_does_not_stop_release_lock(faulty: tuple[str, State
     lock.release()
 
 
-@pytest.mark.parametrize("arguments", [{"ttl": 0}, {"ttl": -1}, {"ttl": "30"}, {"wait": -1}, {"data": [1]}, {"data": {"_lease": 1}}])
+@pytest.mark.parametrize(
+    "arguments", [{"ttl": 0}, {"ttl": -1}, {"ttl": "30"}, {"wait": -1}, {"data": [1]}, {"data": {"_lease": 1}}]
+)
 def test_arguments_without_meaning_are_refused_at_once(moto_bucket: S3Bucket, arguments: dict[str, Any]) -> None:
     """Before anything is sent."""
     with pytest.raises((TypeError, ValueError)):
@@ -1161,7 +1211,10 @@ def test_a_forked_child_does_not_own_the_lock(moto_bucket: S3Bucket) -> None:
             os._exit(1)
         _, status = os.waitpid(child, 0)
         lock.check()
-        assert (os.waitstatus_to_exitcode(status), (moto_bucket.check_lock("k") or {})["_lease"]["state"]) == (7, "held")
+        assert (os.waitstatus_to_exitcode(status), (moto_bucket.check_lock("k") or {})["_lease"]["state"]) == (
+            7,
+            "held",
+        )
 
 
 # -- lost answers at every step -------------------------------------------------------------------------------------------------------
@@ -1186,9 +1239,21 @@ def told_by(**events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ("events", "said"),
     [
         (told_by(acquired=[{"at": 1, "token": 7}, {"at": 2, "token": 7}]), "tokens do not grow"),
-        (told_by(acquired=[{"at": 1, "token": 7}, {"at": 2, "token": 8}], holding=[{"at": 3, "token": 7}]), "two holders"),
-        (told_by(writing=[{"at": 1, "n": 1, "token": 1}], written=[{"at": 2, "n": 1, "token": 1}, {"at": 3, "n": 1, "token": 2}]), "lost"),
-        (told_by(acquired=[{"at": 1, "token": 7}, {"at": 9, "token": 8}], killed=[{"at": 2, "token": 7}]), "takeover took"),
+        (
+            told_by(acquired=[{"at": 1, "token": 7}, {"at": 2, "token": 8}], holding=[{"at": 3, "token": 7}]),
+            "two holders",
+        ),
+        (
+            told_by(
+                writing=[{"at": 1, "n": 1, "token": 1}],
+                written=[{"at": 2, "n": 1, "token": 1}, {"at": 3, "n": 1, "token": 2}],
+            ),
+            "lost",
+        ),
+        (
+            told_by(acquired=[{"at": 1, "token": 7}, {"at": 9, "token": 8}], killed=[{"at": 2, "token": 7}]),
+            "takeover took",
+        ),
     ],
     ids=["token", "overlap", "lost update", "late takeover"],
 )

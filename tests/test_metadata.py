@@ -86,7 +86,9 @@ def test_what_cannot_be_metadata_is_refused_at_once(values: Any, error: type[Exc
         metadata.encode(values)
 
 
-@pytest.mark.parametrize("value", ["=?utf-8?B?!!!?=", "=?utf-8?B?/w==?=", "=?no-such-charset?Q?x?=", "=?utf-8?Q?=ff?=", "ÿ\u0100"])
+@pytest.mark.parametrize(
+    "value", ["=?utf-8?B?!!!?=", "=?utf-8?B?/w==?=", "=?no-such-charset?Q?x?=", "=?utf-8?Q?=ff?=", "ÿ\u0100"]
+)
 def test_what_no_one_can_decode_is_given_as_it_stands(value: str) -> None:
     """Somebody else's text may look like an encoded word."""
     assert metadata.decode({"A": value}) == {"a": value}
@@ -105,7 +107,9 @@ def _append(bucket: s3.S3Bucket, metadata: dict[str, str]) -> None:
 CONDITIONAL: dict[str, Callable[[s3.S3Bucket, dict[str, str]], object]] = {
     "put_object": lambda bucket, metadata: bucket.put_object("new", b"x", metadata, if_absent=True),
     "put_object, if_match": lambda bucket, metadata: bucket.put_object("k", b"x", metadata, if_match=bucket["k"].etag),
-    "put_object of a readable": lambda bucket, metadata: bucket.put_object("new", io.BytesIO(b"x"), metadata, if_absent=True),
+    "put_object of a readable": lambda bucket, metadata: bucket.put_object(
+        "new", io.BytesIO(b"x"), metadata, if_absent=True
+    ),
     "upload_object": lambda bucket, metadata: bucket.upload_object("new", b"x", metadata, if_absent=True),
     "open('xb')": _open_exclusively,
     "open('ab')": _append,
@@ -121,7 +125,10 @@ def test_metadata_that_leaves_no_room_for_the_id_of_a_conditional_write_is_refus
     """The same error of all of them, which says how much of it is not the user's."""
     canned.answer = store = StrictS3()
     store.objects["k"] = Kept(b"before", "e", {})
-    with pytest.raises(ValueError, match="metadata takes 2020 bytes as sent, names included, and a conditional write adds 37 of its own"):
+    with pytest.raises(
+        ValueError,
+        match="metadata takes 2020 bytes as sent, names included, and a conditional write adds 37 of its own",
+    ):
         CONDITIONAL[write](canned.bucket(preset=preset), {"a": "x" * 2019})
     assert not [asked for asked in canned.asked if asked.method not in ("GET", "HEAD")]
 

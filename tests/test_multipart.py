@@ -103,7 +103,11 @@ def test_a_part_without_an_etag_is_none(canned: Canned) -> None:
 def test_an_upload_that_cannot_be_aborted_is_logged(canned: Canned, caplog: pytest.LogCaptureFixture) -> None:
     """What the user is told is the first error; that parts stay behind is for the log."""
     canned.answer = lambda asked: refusal(403, "AccessDenied") if asked.method in ("PUT", "DELETE") else good(asked)
-    with caplog.at_level(logging.WARNING, "messageflux_s3"), pytest.raises(S3AccessDenied, match="UploadPart"), upload(canned) as parts:
+    with (
+        caplog.at_level(logging.WARNING, "messageflux_s3"),
+        pytest.raises(S3AccessDenied, match="UploadPart"),
+        upload(canned) as parts,
+    ):
         parts.add_part(PART)
         parts.complete()
     assert "the unfinished upload of s3://bkt/k could not be aborted" in caplog.text
@@ -121,7 +125,10 @@ def test_a_completion_of_which_nobody_knows_is_an_error(canned: Canned, etag: st
         return good(asked)
 
     canned.answer = answer
-    with pytest.raises(S3ConnectionError, match="completed, or it was aborted by somebody else"), upload(canned, max_attempts=2) as parts:
+    with (
+        pytest.raises(S3ConnectionError, match="completed, or it was aborted by somebody else"),
+        upload(canned, max_attempts=2) as parts,
+    ):
         parts.add_part(PART)
         parts.complete()
 
@@ -179,10 +186,14 @@ def test_a_conditional_upload_that_meets_another_write_is_sent_again_whole(
     assert not store.uploads
 
 
-def test_a_conditional_copy_in_parts_that_meets_another_write_is_made_again(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conditional_copy_in_parts_that_meets_another_write_is_made_again(
+    canned: Canned, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its source is in the store."""
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
-    monkeypatch.setattr("messageflux_s3.conditional._ABILITIES", {"CompleteMultipartUpload": ("multipart_if_absent",) * 2})
+    monkeypatch.setattr(
+        "messageflux_s3.conditional._ABILITIES", {"CompleteMultipartUpload": ("multipart_if_absent",) * 2}
+    )
     canned.answer = store = StrictS3()
     bucket = canned.bucket(preset="aws", max_attempts=3)
     bucket.upload_object("source", LARGE, part_size_bytes=PART_SIZE)
@@ -200,7 +211,9 @@ def write_exclusively(bucket: S3Bucket) -> None:
     "write",
     [
         lambda bucket: bucket.upload_object("k", iter([LARGE]), if_absent=True, part_size_bytes=PART_SIZE),
-        lambda bucket: bucket.put_object("k", io.BufferedReader(OnceOnly(LARGE)), if_absent=True, part_size_bytes=PART_SIZE),
+        lambda bucket: bucket.put_object(
+            "k", io.BufferedReader(OnceOnly(LARGE)), if_absent=True, part_size_bytes=PART_SIZE
+        ),
         write_exclusively,
     ],
     ids=["iterator", "unseekable readable", "open('xb')"],
@@ -263,7 +276,9 @@ def test_an_upload_whose_condition_fails_after_a_conflict_is_not_sent_again(cann
 
 @pytest.mark.parametrize("lands", [True, False])
 @pytest.mark.parametrize("replayable", [True, False])
-def test_a_conflict_with_a_completion_of_ours_whose_answer_was_lost_is_settled(canned: Canned, lands: bool, replayable: bool) -> None:
+def test_a_conflict_with_a_completion_of_ours_whose_answer_was_lost_is_settled(
+    canned: Canned, lands: bool, replayable: bool
+) -> None:
     """The completion is under way, its answer is lost, boto3's second one meets it. It may land later, when all is on its way again."""
 
     class Pending(StrictS3):
@@ -344,7 +359,9 @@ def test_a_file_truncated_between_two_sends_of_a_conditional_upload_is_not_store
 
 
 @pytest.mark.parametrize("condition", ["if_absent", "if_match"])
-@pytest.mark.parametrize("source", [{"sniffs": 4}, {"counts": True}, {"sniffs": PART_SIZE}], ids=["shorter", "other bytes", "much shorter"])
+@pytest.mark.parametrize(
+    "source", [{"sniffs": 4}, {"counts": True}, {"sniffs": PART_SIZE}], ids=["shorter", "other bytes", "much shorter"]
+)
 def test_a_source_that_gives_other_bytes_when_it_is_read_again_is_not_stored(
     canned: Canned, condition: str, source: dict[str, Any]
 ) -> None:
@@ -402,7 +419,6 @@ def test_no_part_is_sent_to_a_store_that_honours_conditions_on_small_objects_onl
 #
 # A store that checks refuses a completion that names checksums with which the upload was not created (InvalidPart), and one that leaves
 # out those with which it was (InvalidRequest).
-
 
 
 def written_through_open(bucket: S3Bucket, **extra: Any) -> None:
@@ -528,7 +544,9 @@ def unchecked(bucket: S3Bucket, **extra: Any) -> None:
     bucket.upload_object("k", b"small", verify_checksum=False, **extra)
 
 
-@pytest.mark.parametrize("name", [{"ChecksumType": "FULL_OBJECT"}, {"MpuObjectSize": 5}], ids=["ChecksumType", "MpuObjectSize"])
+@pytest.mark.parametrize(
+    "name", [{"ChecksumType": "FULL_OBJECT"}, {"MpuObjectSize": 5}], ids=["ChecksumType", "MpuObjectSize"]
+)
 @pytest.mark.parametrize("preset", ["aws", "other"])
 @pytest.mark.parametrize(
     "write",
@@ -540,7 +558,14 @@ def unchecked(bucket: S3Bucket, **extra: Any) -> None:
         unchecked,
         written_small,
     ],
-    ids=["put_object", "put_object, if_absent", "put_objects", "upload_object", "upload_object, unchecked", "open('wb')"],
+    ids=[
+        "put_object",
+        "put_object, if_absent",
+        "put_objects",
+        "upload_object",
+        "upload_object, unchecked",
+        "open('wb')",
+    ],
 )
 def test_what_concerns_uploads_in_parts_may_be_said_of_any_write(
     canned: Canned, write: Callable[..., object], preset: Any, name: dict[str, Any]

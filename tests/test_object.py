@@ -21,13 +21,32 @@ from servers import Server
 
 import messageflux_s3 as s3
 
-ODD_KEYS = ["a//b", "/lead", "trail/", "a/../b", ".", "a b+c%20d", "ünï/☃", "k" * 1024, "tab\there", "q?x=1&y#z", "%2F", "*", "~'()!"]
+ODD_KEYS = [
+    "a//b",
+    "/lead",
+    "trail/",
+    "a/../b",
+    ".",
+    "a b+c%20d",
+    "ünï/☃",
+    "k" * 1024,
+    "tab\there",
+    "q?x=1&y#z",
+    "%2F",
+    "*",
+    "~'()!",
+]
 
 
 def test_a_handle_is_free(counted: Counted) -> None:
     """Making one and asking who it is takes no request."""
     obj = counted.bucket.object("k")
-    assert (obj.key, obj.bucket_name, obj.version_id, obj.uri) == ("k", counted.bucket.name, None, f"s3://{counted.bucket.name}/k")
+    assert (obj.key, obj.bucket_name, obj.version_id, obj.uri) == (
+        "k",
+        counted.bucket.name,
+        None,
+        f"s3://{counted.bucket.name}/k",
+    )
     assert obj.url.endswith(f"{counted.bucket.name}/k")
     assert repr(counted.bucket["k"]) == repr(obj)
     assert counted.requests() == []
@@ -38,7 +57,10 @@ def test_what_a_listing_said_is_not_asked_again(counted: Counted) -> None:
     for n in range(7):
         counted.bucket.put_object(f"k{n}", "x" * n)
     with counted.recording() as requests:
-        seen = [(obj.key, obj.size, obj.etag, obj.last_modified, obj.storage_class) for obj in counted.bucket.find_objects(max_keys=3)]
+        seen = [
+            (obj.key, obj.size, obj.etag, obj.last_modified, obj.storage_class)
+            for obj in counted.bucket.find_objects(max_keys=3)
+        ]
     assert [(key, size) for key, size, *_ in seen] == [(f"k{n}", n) for n in range(7)]
     assert all(moment.tzinfo is not None for *_, moment, _ in seen)
     assert [request.method for request in requests] == ["GET"] * 3
@@ -139,7 +161,9 @@ def test_metadata_survives_the_round_trip(bucket: s3.S3Bucket) -> None:
         ("\ud800", s3.S3InvalidName),
     ],
 )
-def test_a_key_that_s3_does_not_take_is_refused_at_once(moto_store: s3.S3Store, key: Any, error: type[Exception]) -> None:
+def test_a_key_that_s3_does_not_take_is_refused_at_once(
+    moto_store: s3.S3Store, key: Any, error: type[Exception]
+) -> None:
     """Before any request."""
     with pytest.raises(error, match="key"):
         moto_store.bucket("some-bucket").object(key)
@@ -156,7 +180,14 @@ def test_no_header_is_smuggled_in(counted: Counted) -> None:
     """A line end in anything that travels as a header is the caller's mistake at once, by every way of writing: nothing is sent."""
     bucket, wrong = counted.bucket, "x\r\nX-Amz-Acl: public-read"
     bucket.put_object("k", b"1")
-    for parameter in ("content_type", "content_disposition", "cache_control", "storage_class", "ACL", "WebsiteRedirectLocation"):
+    for parameter in (
+        "content_type",
+        "content_disposition",
+        "cache_control",
+        "storage_class",
+        "ACL",
+        "WebsiteRedirectLocation",
+    ):
         with counted.recording() as seen, pytest.raises(ValueError, match="must be one line"):
             bucket.put_object("new", b"", **{parameter: wrong})
         assert seen == []
@@ -189,7 +220,9 @@ def test_bytes_like_text_and_readables_are_written(bucket: s3.S3Bucket) -> None:
 def test_json_goes_in_and_out(bucket: s3.S3Bucket) -> None:
     """As UTF-8, with its content type."""
     obj = bucket.put_json("k.json", {"name": "Zoë", "n": [1, 2]})
-    assert (bucket.get_json("k.json"), obj.reload().json(), obj.content_type) == ({"name": "Zoë", "n": [1, 2]},) * 2 + ("application/json",)
+    assert (bucket.get_json("k.json"), obj.reload().json(), obj.content_type) == ({"name": "Zoë", "n": [1, 2]},) * 2 + (
+        "application/json",
+    )
     bucket.put_object("bad", "{")
     with pytest.raises(ValueError, match="Expecting"):
         bucket.get_json("bad")
@@ -252,7 +285,15 @@ def test_a_handle_forgets_while_others_look_at_it(moto_bucket: s3.S3Bucket) -> N
     def look() -> None:
         try:
             for _ in range(1500):
-                seen = (obj.size, obj.etag, obj.metadata, obj.content_type, obj.storage_class, obj.last_modified, obj.version_id)
+                seen = (
+                    obj.size,
+                    obj.etag,
+                    obj.metadata,
+                    obj.content_type,
+                    obj.storage_class,
+                    obj.last_modified,
+                    obj.version_id,
+                )
                 if seen[:3] != (7, head.etag, {"a": "b"}):
                     wrong.append(seen)
         except Exception as error:
@@ -346,7 +387,9 @@ HEADERS_AT = {"ETag": 0.0, "Content-Length": 0.2, "Last-Modified": 0.4}
 
 
 @pytest.mark.parametrize("at", HEADERS_AT.values(), ids=HEADERS_AT)
-def test_an_answer_that_leaves_out_what_every_store_says_is_asked_again(at: float, server: Server, bucket: s3.S3Bucket) -> None:
+def test_an_answer_that_leaves_out_what_every_store_says_is_asked_again(
+    at: float, server: Server, bucket: s3.S3Bucket
+) -> None:
     """Once, it is asked again; for ever, that is an error, and neither None nor something guessed."""
     whole = bucket.put_object("k", b"five!").reload()
     with run_proxy(server.endpoint_url, scripted({("HEAD", "k"): [Fault("missing_header", at)]})) as proxy:
@@ -402,7 +445,9 @@ WRONG: dict[str, tuple[Callable[[s3.S3Object], object], type[Exception], str]] =
 
 
 @pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
-def test_arguments_without_meaning_are_named(moto_bucket: s3.S3Bucket, act: Any, error: type[Exception], said: str) -> None:
+def test_arguments_without_meaning_are_named(
+    moto_bucket: s3.S3Bucket, act: Any, error: type[Exception], said: str
+) -> None:
     """At once, before anything is asked."""
     with pytest.raises(error, match=said):
         act(moto_bucket["k"])

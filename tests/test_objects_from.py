@@ -18,12 +18,18 @@ from servers import Server
 import messageflux_s3 as s3
 from messageflux_s3.claim_check import ClaimCheck
 
-SAMPLES = [json.loads(path.read_text())["message"] for path in sorted((Path(__file__).parent / "data/events").glob("*.json"))]
+SAMPLES = [
+    json.loads(path.read_text())["message"] for path in sorted((Path(__file__).parent / "data/events").glob("*.json"))
+]
 
 
 def notification(bucket: str, key: str, **fields: Any) -> dict[str, Any]:
     """A notification of a creation, with what an event says of the object."""
-    return {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": bucket}, "object": {"key": key, **fields}}}]}
+    return {
+        "Records": [
+            {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": bucket}, "object": {"key": key, **fields}}}
+        ]
+    }
 
 
 def test_size_and_etag_take_no_request_and_the_body_is_pinned(counted: Counted) -> None:
@@ -94,7 +100,9 @@ def test_a_mutated_message_is_an_error_or_a_handle_in_a_bucket_of_ours(moto: Ser
         for name in place[:-1]:
             inside = inside[name]
         inside[place[-1]] = data.draw(HOSTILE)
-    store = s3.connect("http://127.0.0.1:9", access_key="ACCESSKEY01", secret_key="SECRETKEY0123456")  # nobody answers there
+    store = s3.connect(
+        "http://127.0.0.1:9", access_key="ACCESSKEY01", secret_key="SECRETKEY0123456"
+    )  # nobody answers there
     bucket = store.bucket("inbox")
     allowed = ["my-bucket", "images"]
     try:

@@ -141,8 +141,12 @@ WHOLE: dict[str, Read] = {
     "open": _open,
     "open, backwards": _open_unbuffered_backwards,
     "download_to": lambda bucket, key, folder: bucket.object(key).download_to(folder / "to").read_bytes(),
-    "download_file": lambda bucket, key, folder: bucket.download_file(key, folder / "file") and (folder / "file").read_bytes(),
-    "download_folder": lambda bucket, key, folder: bucket.download_folder("", folder / "all") and (folder / "all" / key).read_bytes(),
+    "download_file": lambda bucket, key, folder: (
+        bucket.download_file(key, folder / "file") and (folder / "file").read_bytes()
+    ),
+    "download_folder": lambda bucket, key, folder: (
+        bucket.download_folder("", folder / "all") and (folder / "all" / key).read_bytes()
+    ),
     "download_object": _download_object,
     "update": _update,
     "copy_to": lambda bucket, key, _: bucket.object(key).copy_to("copy") and bucket.object("copy").body,
@@ -159,7 +163,9 @@ WHOLE: dict[str, Read] = {
 }
 RANGES: dict[str, Read] = {
     "read_range": lambda bucket, key, _: bucket.object(key).read_range(START, END),
-    "read_range from the end": lambda bucket, key, _: bucket.object(key).read_range(START - bucket.object(key).size, END),
+    "read_range from the end": lambda bucket, key, _: bucket.object(key).read_range(
+        START - bucket.object(key).size, END
+    ),
     "iter_chunks of a range": lambda bucket, key, _: b"".join(bucket.object(key).iter_chunks(1000, START, END)),
     "open and seek": _open_and_seek,
     "download_to of a range": lambda bucket, key, folder: (
@@ -227,7 +233,9 @@ def outcomes(server: OddServer, lane: bool, folder: Path, *oddities: str) -> dic
 
 
 @pytest.mark.parametrize("oddity", ODDITIES)
-def test_every_reader_brings_the_right_bytes_or_an_s3_error(server: OddServer, tmp_path: Path, lane: bool, oddity: str) -> None:
+def test_every_reader_brings_the_right_bytes_or_an_s3_error(
+    server: OddServer, tmp_path: Path, lane: bool, oddity: str
+) -> None:
     """Over all readers, of a small object and of a larger one; an error only where the table expects one."""
     wrong = {}
     for name, said in outcomes(server, lane, tmp_path, oddity).items():
@@ -303,13 +311,22 @@ def test_every_writer_stores_the_right_bytes_or_raises_an_s3_error(server: OddSe
             is_right = found == body and ("k" in server.objects) == (name != "move_to")
             said = "right" if is_right else "wrong"
         except s3.S3Error as error:
-            is_kept = server.objects["k"].body == BODY and server.objects.get("new", server.objects["k"]).body in (BODY, body)
-            said = f"S3Error {type(error).__name__}: {error}" if is_kept and not server.uploads else f"left something: {error}"
+            is_kept = server.objects["k"].body == BODY and server.objects.get("new", server.objects["k"]).body in (
+                BODY,
+                body,
+            )
+            said = (
+                f"S3Error {type(error).__name__}: {error}"
+                if is_kept and not server.uploads
+                else f"left something: {error}"
+            )
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
         finally:
             server.asked.clear()
-        is_read_once = oddity == "write conflicts" and name == "upload in parts if absent"  # an iterator cannot be sent again
+        is_read_once = (
+            oddity == "write conflicts" and name == "upload in parts if absent"
+        )  # an iterator cannot be sent again
         is_excused = oddity == "errors in 200" or is_read_once
         if said != "right" and not (is_excused and said.startswith("S3Error ")):
             wrong[name] = said

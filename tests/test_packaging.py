@@ -18,7 +18,20 @@ import messageflux_s3 as s3
 
 ROOT = Path(__file__).parent.parent
 # Nobody pays at import for what he may never use.
-LATE = ["IPython", "boto3", "fsspec", "lxml", "matplotlib", "messageflux", "moto", "numpy", "pandas", "pyarrow", "pytest", "tqdm"]
+LATE = [
+    "IPython",
+    "boto3",
+    "fsspec",
+    "lxml",
+    "matplotlib",
+    "messageflux",
+    "moto",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pytest",
+    "tqdm",
+]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +60,11 @@ def test_the_wheel_has_the_package_and_nothing_else(built: Path) -> None:
     with zipfile.ZipFile(wheel_of(built)) as wheel:
         names = set(wheel.namelist())
     assert {name.split("/")[0].split("-")[0] for name in names} == {"messageflux_s3"}
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "messageflux_s3").rglob("*.py") if ".mypy_cache" not in path.parts}
+    modules = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "messageflux_s3").rglob("*.py")
+        if ".mypy_cache" not in path.parts
+    }
     assert modules | {"messageflux_s3/py.typed"} == {name for name in names if name.startswith("messageflux_s3/")}
     assert any(name.endswith("/LICENSE") for name in names)
 
@@ -59,7 +76,11 @@ def test_the_metadata_say_what_setup_cfg_says(built: Path) -> None:
         metadata = email.message_from_bytes(wheel.read(place))
         points = configparser.ConfigParser()
         points.read_string(wheel.read(place.replace("METADATA", "entry_points.txt")).decode())
-    assert (metadata["Name"], metadata["Version"], metadata["Requires-Python"]) == ("messageflux-s3", s3.__version__, ">=3.10")
+    assert (metadata["Name"], metadata["Version"], metadata["Requires-Python"]) == (
+        "messageflux-s3",
+        s3.__version__,
+        ">=3.10",
+    )
     extras = set(metadata.get_all("Provides-Extra") or ())
     assert {"local", "pandas", "arrow", "progress", "fsspec", "messageflux", "plot", "notebook", "dev"} <= extras
     needed = [line for line in metadata.get_all("Requires-Dist") or () if "extra ==" not in line]
@@ -85,7 +106,9 @@ def test_it_works_from_the_wheel_alone_and_imports_no_extra(built: Path, tmp_pat
         f"print([name for name in {LATE!r} if name in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(wheel_of(built))}
-    told = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    told = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    )
     assert told.stdout.strip() == "[]"
 
 
@@ -106,11 +129,15 @@ def test_the_changelog_knows_this_version() -> None:
     assert entries[0] in ("Unreleased", f"[{s3.__version__}]", s3.__version__)
 
 
-@pytest.mark.parametrize(("missing", "module", "extra"), [("fsspec", "fs", "fsspec"), ("messageflux", "message_store", "messageflux")])
+@pytest.mark.parametrize(
+    ("missing", "module", "extra"), [("fsspec", "fs", "fsspec"), ("messageflux", "message_store", "messageflux")]
+)
 def test_a_missing_extra_is_named(missing: str, module: str, extra: str) -> None:
     """Where a whole module needs it, its import says what to install."""
     program = f"import sys; sys.modules[{missing!r}] = None; import messageflux_s3.{module}"
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False
+    )
     assert ended.returncode == 1
     assert f"pip install 'messageflux-s3[{extra}]'" in ended.stderr.splitlines()[-1]
 

@@ -12,7 +12,9 @@ from support.odd_server import OddServer, run_odd_server
 
 # Characters at the borders of what text can hold: before and behind the surrogates, the last one, those that XML cannot carry.
 BORDERS = "\x01\x7f\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010fffe\U0010ffff"
-characters = some.one_of(some.sampled_from(BORDERS), some.sampled_from("ab/~"), some.characters(exclude_categories=["Cs"]))
+characters = some.one_of(
+    some.sampled_from(BORDERS), some.sampled_from("ab/~"), some.characters(exclude_categories=["Cs"])
+)
 texts = some.text(characters.filter(lambda character: character not in "\0\ufffd"), min_size=1, max_size=8)
 
 
@@ -86,5 +88,7 @@ def test_the_trees_of_the_parts_show_every_prefix_that_has_keys_in_them(canned: 
         for part in canned.bucket().find().partitions(n):
             its_keys = [obj.key for obj in part]
             text = part.tree(entries=50).text
-            assert [line.split()[-1] for line in text.splitlines() if line.endswith("/")][1:] == sorted({key[:2] for key in its_keys})
+            assert [line.split()[-1] for line in text.splitlines() if line.endswith("/")][1:] == sorted(
+                {key[:2] for key in its_keys}
+            )
             assert text.count(" 1 B") == len(its_keys)

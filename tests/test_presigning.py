@@ -88,7 +88,9 @@ def test_a_name_that_no_header_can_hold_is_refused(moto_bucket: S3Bucket) -> Non
 def test_what_the_answer_says_of_itself(moto_bucket: S3Bucket) -> None:
     """Disposition and type of a GET's answer."""
     moto_bucket.put_object("a", b"x")
-    url = moto_bucket["a"].presigned_url(response_content_disposition='attachment; filename="ä b.txt"', response_content_type="text/x")
+    url = moto_bucket["a"].presigned_url(
+        response_content_disposition='attachment; filename="ä b.txt"', response_content_type="text/x"
+    )
     query = urllib.parse.parse_qs(urllib.parse.urlsplit(url).query)
     assert query["response-content-disposition"] == ['attachment; filename="ä b.txt"']
     assert fetch(url)[2]["content-type"] == "text/x"
@@ -122,9 +124,16 @@ def test_a_form_to_post(moto_bucket: S3Bucket) -> None:
     """A browser's form stores the object."""
     form = moto_bucket["posted.txt"].presigned_post(content_type="text/x", max_size=100)
     border = "x-border-x"
-    parts = [f'--{border}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in form.fields.items()]
-    parts.append(f'--{border}\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nhello\r\n--{border}--\r\n')
-    status, _, _ = fetch(form.url, "POST", "".join(parts).encode(), {"Content-Type": f"multipart/form-data; boundary={border}"})
+    parts = [
+        f'--{border}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in form.fields.items()
+    ]
+    parts.append(
+        f'--{border}\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nhello\r\n--{border}--\r\n'
+    )
+    status, _, _ = fetch(
+        form.url, "POST", "".join(parts).encode(), {"Content-Type": f"multipart/form-data; boundary={border}"}
+    )
     assert status in (200, 201, 204)
     assert moto_bucket["posted.txt"].body == b"hello"
     assert form.fields["x-amz-signature"] not in repr(form)
@@ -146,7 +155,9 @@ def test_a_form_s_conditions_are_in_its_signed_policy(moto: Server) -> None:
     # S3 refuses every field that no condition names; the file, the policy and its signature need none.
     named = {name for condition in policy["conditions"] if isinstance(condition, dict) for name in condition}
     assert form.fields.keys() - named == {"policy", "x-amz-signature"}
-    left = datetime.datetime.fromisoformat(policy["expiration"].replace("Z", "+00:00")) - datetime.datetime.now(datetime.timezone.utc)
+    left = datetime.datetime.fromisoformat(policy["expiration"].replace("Z", "+00:00")) - datetime.datetime.now(
+        datetime.timezone.utc
+    )
     assert 500 < left.total_seconds() <= 600
     key = b"AWS4" + moto.secret_key.encode()
     for part in form.fields["x-amz-credential"].split("/")[1:]:
@@ -197,7 +208,9 @@ WRONG: dict[str, tuple[Callable[[s3.S3Object], object], type[Exception], str]] =
 
 
 @pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
-def test_arguments_without_meaning_are_named(moto_bucket: S3Bucket, act: Any, error: type[Exception], said: str) -> None:
+def test_arguments_without_meaning_are_named(
+    moto_bucket: S3Bucket, act: Any, error: type[Exception], said: str
+) -> None:
     """Which one, and what it is."""
     with pytest.raises(error, match=said):
         act(moto_bucket["k"])

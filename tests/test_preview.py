@@ -24,7 +24,13 @@ def png(width: int = 2, noise: bytes = b"") -> bytes:
 
     header = struct.pack(">IIBBBBB", width, 1, 8, 2, 0, 0, 0)
     pixels = zlib.compress(b"\0" + b"\x40\x80\xc0" * width)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"teXt", noise) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", pixels)
+        + chunk(b"teXt", noise)
+        + chunk(b"IEND", b"")
+    )
 
 
 def body(bucket: S3Bucket, key: str, content: bytes | str, lines: int = 20) -> list[str]:
@@ -66,7 +72,7 @@ def test_what_only_looks_like_json_is_text(bucket: S3Bucket) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("a.csv", "name,total\n\"Smith, J\",7\nx,8\n"),
+        ("a.csv", 'name,total\n"Smith, J",7\nx,8\n'),
         ("a.tsv", "name\ttotal\nSmith, J\t7\nx\t8\n"),
         ("semi.csv", "name;total\nSmith, J;7\nx;8\n"),
     ],
@@ -98,7 +104,11 @@ def test_text_of_before_utf_8(bucket: S3Bucket) -> None:
 def test_numbers_are_shown_as_they_stand(bucket: S3Bucket) -> None:
     """A year has no comma, no digit is rounded away, and true is not "yes"."""
     content = '{"year": 2026, "sum": 1234567.891, "ok": true}\n'
-    assert body(bucket, "a.jsonl", content) == ["year          sum  ok", "----  -----------  ----", "2026  1234567.891  true"]
+    assert body(bucket, "a.jsonl", content) == [
+        "year          sum  ok",
+        "----  -----------  ----",
+        "2026  1234567.891  true",
+    ]
 
 
 def test_several_packed_files_one_behind_the_other(bucket: S3Bucket) -> None:
@@ -224,12 +234,16 @@ def test_text_of_two_bytes_a_letter(bucket: S3Bucket) -> None:
 
 def test_a_table_that_is_too_wide_is_cut_and_says_so(bucket: S3Bucket) -> None:
     """A table for people has so many columns and no more."""
-    shown = bucket.put_object("a.csv", ",".join(f"c{n}" for n in range(80)) + "\n" + ",".join("1" * 80) + "\n").preview()
+    shown = bucket.put_object(
+        "a.csv", ",".join(f"c{n}" for n in range(80)) + "\n" + ",".join("1" * 80) + "\n"
+    ).preview()
     assert "of 80 columns" in shown.text
     assert "c79" not in shown.text
 
 
-@pytest.mark.parametrize(("key", "content"), [("a.jsonl", "not json"), ("a.jsonl", "[" * 100_000), ("a.csv", 'a,b\n"' + "x" * 200_000)])
+@pytest.mark.parametrize(
+    ("key", "content"), [("a.jsonl", "not json"), ("a.jsonl", "[" * 100_000), ("a.csv", 'a,b\n"' + "x" * 200_000)]
+)
 def test_what_is_not_what_its_name_says_is_shown_as_text(bucket: S3Bucket, key: str, content: str) -> None:
     """The name is a guess, the content decides."""
     shown = bucket.put_object(key, content).preview(3)

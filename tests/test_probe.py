@@ -25,7 +25,11 @@ TABLE = Path(__file__).parents[1] / "docs" / "explanation" / "servers.md"
 
 def documented(server: str) -> dict[str, str]:
     """The column of a server in the table of the docs. Without conditions: what races find may take more than one race to find."""
-    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in TABLE.read_text("utf-8").splitlines() if line.startswith("|")]
+    rows = [
+        [cell.strip(" `") for cell in line.split("|")[1:-1]]
+        for line in TABLE.read_text("utf-8").splitlines()
+        if line.startswith("|")
+    ]
     column = next(number for number, title in enumerate(rows[0]) if title.startswith(server))
     return {row[0]: row[column] for row in rows[2:] if row[0] in UNCONDITIONAL}
 
@@ -55,7 +59,14 @@ def test_rclone_says_yes_and_does_not_mean_it(rclone: Server) -> None:
     before = sorted(rclone.root.rglob("*"))
     found = rclone.connect().probe()
     assert {found.put_if_absent, found.put_if_match, found.multipart_if_absent, found.delete_if_match} == {"ignored"}
-    assert {found.policy, found.lifecycle, found.object_tagging, found.versioning, found.cors, found.multipart_copy} == {False}
+    assert {
+        found.policy,
+        found.lifecycle,
+        found.object_tagging,
+        found.versioning,
+        found.cors,
+        found.multipart_copy,
+    } == {False}
     assert (found.list_v2, found.ranges) == (True, True)
     assert sorted(rclone.root.rglob("*")) == before
     assert said(found) == documented("rclone")
@@ -95,7 +106,9 @@ def test_it_cleans_up_when_it_fails_half_way(moto: Server, monkeypatch: pytest.M
 def test_what_was_learned_is_relied_on(moto: Server) -> None:
     """A config that says so is believed: no probe before a conditional write, no trust where it says no."""
     config = moto.connect().config
-    believing = s3.S3Store(config.replace(capabilities=s3.Capabilities(put_if_absent="honoured", put_if_absent_versioned="honoured")))
+    believing = s3.S3Store(
+        config.replace(capabilities=s3.Capabilities(put_if_absent="honoured", put_if_absent_versioned="honoured"))
+    )
     bucket = believing.create_bucket("relies-on-what-it-knows")
     assert bucket.put_object("k", "x", if_absent=True).size == 1
     doubting = s3.S3Store(config.replace(capabilities=s3.Capabilities(put_if_absent="sequential")))
@@ -186,7 +199,9 @@ def test_a_form_is_posted_by_the_tls_settings_of_the_store(private: tuple[str, P
 def test_who_may_create_no_bucket_is_told_to_name_one(canned: Canned) -> None:
     """It was asked for where the client's region is."""
     canned.answer = lambda asked: refusal(403, "AccessDenied")
-    with pytest.raises(s3.S3AccessDenied, match=r"Name a bucket for the scratch objects instead: probe\(bucket_name=…\)"):
+    with pytest.raises(
+        s3.S3AccessDenied, match=r"Name a bucket for the scratch objects instead: probe\(bucket_name=…\)"
+    ):
         canned.connect(region="eu-west-1").probe()
     [asked] = canned.asked
     assert b"<LocationConstraint>eu-west-1</LocationConstraint>" in asked.body
@@ -204,12 +219,14 @@ def test_what_cannot_be_cleaned_up_is_logged(canned: Canned, caplog: pytest.LogC
 
 
 def test_a_store_that_deletes_many_says_so_by_doing_it(canned: Canned) -> None:
-    """"200 OK", with the objects still there, is no bulk delete, with neither checksum."""
+    """ "200 OK", with the objects still there, is no bulk delete, with neither checksum."""
 
     def answer(asked: Asked) -> Answer:
         if asked.method == "POST":
             return document("DeleteResult")
-        kept = "".join(f"<Contents><Key>{other.key}</Key></Contents>" for other in canned.asked if other.method == "PUT")
+        kept = "".join(
+            f"<Contents><Key>{other.key}</Key></Contents>" for other in canned.asked if other.method == "PUT"
+        )
         return document("ListBucketResult", kept) if asked.method == "GET" else (200, {"ETag": '"e"'}, b"")
 
     canned.answer = answer
@@ -277,11 +294,20 @@ def test_a_store_that_refuses_conditions_is_found_out_without_a_race(canned: Can
     def answer(asked: Asked) -> Answer:
         if {"if-match", "if-none-match"} & asked.headers.keys():
             return refusal(501, "NotImplemented")
-        if "list-type" in asked.query or "versioning" in asked.query or "uploads" in asked.query or asked.method == "POST":
+        if (
+            "list-type" in asked.query
+            or "versioning" in asked.query
+            or "uploads" in asked.query
+            or asked.method == "POST"
+        ):
             return document("ListBucketResult", "<IsTruncated>false</IsTruncated>")
         if asked.method == "PUT":
             stored[asked.key] = asked.body
-            return document("CopyObjectResult", "<ETag>e</ETag>") if "x-amz-copy-source" in asked.headers else (200, {"ETag": '"e"'}, b"")
+            return (
+                document("CopyObjectResult", "<ETag>e</ETag>")
+                if "x-amz-copy-source" in asked.headers
+                else (200, {"ETag": '"e"'}, b"")
+            )
         if asked.method == "DELETE":
             stored.pop(asked.key, None)
             return 204, {}, b""
@@ -331,7 +357,9 @@ def test_a_condition_is_not_honoured_where_a_refused_copy_overwrites(canned: Can
 
 def test_localstack_is_not_trusted_with_conditional_copies(localstack: Server) -> None:
     """It overwrites what it refuses to overwrite."""
-    bucket = localstack.connect(read_timeout=2).create_bucket("conditional-copies")  # the body that ends early never comes
+    bucket = localstack.connect(read_timeout=2).create_bucket(
+        "conditional-copies"
+    )  # the body that ends early never comes
     bucket.put_object("source", b"new")
     bucket.put_object("target", b"kept")
     with pytest.raises(s3.S3Unsupported, match="copy_if_absent"):

@@ -20,14 +20,18 @@ KEYS = 2500
 
 Work = Callable[[S3Bucket, Any, Path], object]
 OBJECTS: dict[str, Work] = {
-    "put_objects": lambda bucket, progress, _: bucket.put_objects(((f"n/{n}", b"") for n in range(KEYS)), progress=progress),
+    "put_objects": lambda bucket, progress, _: bucket.put_objects(
+        ((f"n/{n}", b"") for n in range(KEYS)), progress=progress
+    ),
     "count": lambda bucket, progress, _: bucket.find().count(progress=progress),
     "total_size": lambda bucket, progress, _: bucket.find().total_size(progress=progress),
     "collect": lambda bucket, progress, _: bucket.find().collect(progress=progress),
     "usage": lambda bucket, progress, _: bucket.usage(progress=progress),
     "to_pandas": lambda bucket, progress, _: bucket.find().to_pandas(progress=progress),
     "to_arrow": lambda bucket, progress, _: bucket.find().to_arrow(progress=progress),
-    "delete_objects": lambda bucket, progress, _: bucket.delete_objects([obj.key for obj in bucket.find()], progress=progress),
+    "delete_objects": lambda bucket, progress, _: bucket.delete_objects(
+        [obj.key for obj in bucket.find()], progress=progress
+    ),
 }
 
 
@@ -78,7 +82,9 @@ class Cancelled(Exception):
     ],
     ids=["upload_object", "if_absent"],
 )
-def test_a_callback_that_raises_ends_an_upload_and_nothing_is_written(canned: Canned, upload: Callable[..., object], size: int) -> None:
+def test_a_callback_that_raises_ends_an_upload_and_nothing_is_written(
+    canned: Canned, upload: Callable[..., object], size: int
+) -> None:
     """In one request as in parts. Nothing is told of an empty source."""
 
     def cancel(count: int) -> None:

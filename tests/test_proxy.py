@@ -70,7 +70,9 @@ def client(proxy: Proxy, timeout: float = 5) -> http.client.HTTPConnection:
     return http.client.HTTPConnection("127.0.0.1", int(proxy.endpoint_url.rpartition(":")[2]), timeout=timeout)
 
 
-def ask(proxy: Proxy, method: str = "GET", target: str = "/b/k", body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+def ask(
+    proxy: Proxy, method: str = "GET", target: str = "/b/k", body: bytes | None = None, **headers: str
+) -> tuple[int, bytes]:
     """One request on a connection of its own: status and body."""
     connection = client(proxy)
     try:
@@ -258,12 +260,24 @@ def test_an_error_to_a_head_has_no_body(proxy: Proxy) -> None:
     ids=["complete", "delete many", "copy"],
 )
 def test_an_error_inside_a_200(
-    proxy: Proxy, upstream: Upstream, method: str, target: str, name: str, headers: dict[str, str], when: str, reached: int
+    proxy: Proxy,
+    upstream: Upstream,
+    method: str,
+    target: str,
+    name: str,
+    headers: dict[str, str],
+    when: str,
+    reached: int,
 ) -> None:
     """The status says yes, the document says no; whether it was done is another matter."""
     once(proxy, f"error_in_200_{when}", method, name)
     status, body = ask(proxy, method, target, b"<Delete><Object><Key>one</Key></Object></Delete>", **headers)
-    assert (status, b"<Error>" in body, b"<Key>one</Key>" in body, len(upstream.got)) == (200, True, target == "/b?delete", reached)
+    assert (status, b"<Error>" in body, b"<Key>one</Key>" in body, len(upstream.got)) == (
+        200,
+        True,
+        target == "/b?delete",
+        reached,
+    )
 
 
 def test_a_missing_header(proxy: Proxy) -> None:

@@ -59,7 +59,9 @@ def test_a_query_costs_nothing_until_it_is_iterated(counted: Counted) -> None:
         ({"prefix": "2026/", "glob": "**a*", "limit": 2}, ["2026/10/a.json", "2026/11/a.json"]),
     ],
 )
-def test_refinements_find_exactly_what_they_say(filled: s3.S3Bucket, arguments: dict[str, Any], expected: list[str]) -> None:
+def test_refinements_find_exactly_what_they_say(
+    filled: s3.S3Bucket, arguments: dict[str, Any], expected: list[str]
+) -> None:
     """On either server, in key order."""
     query = filled.find(**arguments)
     assert keys(query) == expected
@@ -80,7 +82,11 @@ def test_prefixes_and_entries_lose_nothing(filled: s3.S3Bucket) -> None:
     """Row 17: common prefixes, alone or among the objects, in key order."""
     query = filled.find("2026/", delimiter="/")
     assert list(query.prefixes()) == ["2026/10/", "2026/11/"]
-    assert [entry if isinstance(entry, str) else entry.key for entry in query.entries()] == ["2026/10/", "2026/11/", "2026/a.json"]
+    assert [entry if isinstance(entry, str) else entry.key for entry in query.entries()] == [
+        "2026/10/",
+        "2026/11/",
+        "2026/a.json",
+    ]
     assert keys(query) == ["2026/a.json"]
     assert filled.list_common_prefixes() == ["2026/", "other/"]
     with pytest.raises(ValueError, match="delimiter"):
@@ -177,12 +183,18 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "a predicate of text": (lambda query: query.filter("x"), TypeError, "predicate must be callable, not str"),
     "parts of text": (lambda query: query.partitions("4"), TypeError, "n must be a whole number, not str"),
     "no parts": (lambda query: query.partitions(0), ValueError, "n must be at least 1, it is 0"),
-    "parts of a limited query": (lambda query: query.limit(5).partitions(2), ValueError, "a query with a limit cannot be split"),
+    "parts of a limited query": (
+        lambda query: query.limit(5).partitions(2),
+        ValueError,
+        "a query with a limit cannot be split",
+    ),
 }
 
 
 @pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
-def test_refinements_without_meaning_are_named(moto_bucket: s3.S3Bucket, act: Any, error: type[Exception], said: str) -> None:
+def test_refinements_without_meaning_are_named(
+    moto_bucket: s3.S3Bucket, act: Any, error: type[Exception], said: str
+) -> None:
     """Which argument, and what it is."""
     with pytest.raises(error, match=said):
         act(moto_bucket.find())
@@ -191,7 +203,12 @@ def test_refinements_without_meaning_are_named(moto_bucket: s3.S3Bucket, act: An
 def test_what_cannot_be_split_is_one_part(moto_bucket: s3.S3Bucket) -> None:
     """Versions, folders, an empty bucket, one key: the parts together are always the whole."""
     moto_bucket.put_object("k", "x")
-    for query in (moto_bucket.find(versions=True), moto_bucket.find(delimiter="/"), moto_bucket.find(), moto_bucket.find("none")):
+    for query in (
+        moto_bucket.find(versions=True),
+        moto_bucket.find(delimiter="/"),
+        moto_bucket.find(),
+        moto_bucket.find("none"),
+    ):
         parts = query.partitions(3)
         assert [obj.key for part in parts for obj in part] == keys(query)
     assert len(moto_bucket.find(versions=True).partitions(3)) == 1

@@ -103,7 +103,15 @@ def test_cells_of_each_kind() -> None:
     noon = datetime(2026, 1, 2, 12, tzinfo=timezone(timedelta(hours=2)))
     cells = [True, 1234567, 0.5, noon, None, Bar(0.5), Bar(0.001), "text"]
     row = render.table([str(n) for n in range(8)], [cells]).text.splitlines()[-1].split("  ")
-    assert [cell.strip() for cell in row if cell.strip()] == ["yes", "1,234,567", "0.5", "2026-01-02 10:00:00", "██████", "█", "text"]
+    assert [cell.strip() for cell in row if cell.strip()] == [
+        "yes",
+        "1,234,567",
+        "0.5",
+        "2026-01-02 10:00:00",
+        "██████",
+        "█",
+        "text",
+    ]
 
 
 SIZES = [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1024**2 - 1, "1.0 MiB"), (2**60, "1,024.0 PiB")]

@@ -81,7 +81,9 @@ def test_the_timestamp_follows_the_clock(monkeypatch: pytest.MonkeyPatch) -> Non
         written.append(time.strftime(form, moment))
         return written[-1]
 
-    monkeypatch.setattr(signer, "time", SimpleNamespace(time=lambda: next(clock), gmtime=time.gmtime, strftime=strftime))
+    monkeypatch.setattr(
+        signer, "time", SimpleNamespace(time=lambda: next(clock), gmtime=time.gmtime, strftime=strftime)
+    )
     one = Signer("r")
     said = [one.timestamp() for _ in seconds]
     assert said == ["20010909T014640Z", "20010909T014640Z", "20010909T014641Z", "20010909T004640Z"]

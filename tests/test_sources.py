@@ -88,7 +88,11 @@ def of_shorts(content: bytes) -> memoryview:
 
 
 def of_two_dimensions(content: bytes) -> memoryview:
-    return memoryview(content).cast("B", (len(content) // 2, 2)) if content and len(content) % 2 == 0 else memoryview(content)
+    return (
+        memoryview(content).cast("B", (len(content) // 2, 2))
+        if content and len(content) % 2 == 0
+        else memoryview(content)
+    )
 
 
 def refilled(content: bytes) -> Iterator[bytearray]:
@@ -251,9 +255,11 @@ READABLES: dict[str, Make] = {
     "reader of all at once": lambda content, folder: Reader(content, lambda size: len(content) + 1),
     "gzip file": lambda content, folder: opened(gzip, file_with(gzip.compress(content, 1), folder)),
     "gzip over a pipe": lambda content, folder: opened(gzip, pipe(gzip.compress(content, 1), folder)),
-    "gzip over a buffered pipe": lambda content, folder: opened(gzip, io.BufferedReader(pipe(gzip.compress(content, 1), folder))),
-    "gzip text over a pipe": lambda content, folder: opened(gzip,
-        pipe(gzip.compress(content, 1), folder), "rt", encoding="utf-8", newline=""
+    "gzip over a buffered pipe": lambda content, folder: opened(
+        gzip, io.BufferedReader(pipe(gzip.compress(content, 1), folder))
+    ),
+    "gzip text over a pipe": lambda content, folder: opened(
+        gzip, pipe(gzip.compress(content, 1), folder), "rt", encoding="utf-8", newline=""
     ),
     "gzip over a pipe, after a line": lambda content, folder: after_a_line(
         opened(gzip, pipe(gzip.compress(_BEFORE.encode() + content, 1), folder), "rt", encoding="utf-8", newline="")
@@ -319,7 +325,9 @@ def upload_if_match(bucket: S3Bucket, source: Any) -> None:
 
 
 def written(bucket: S3Bucket, source: Any) -> None:
-    with bucket["k"].open("w" if isinstance(source, str) else "wb", **({"newline": ""} if isinstance(source, str) else {})) as file:
+    with bucket["k"].open(
+        "w" if isinstance(source, str) else "wb", **({"newline": ""} if isinstance(source, str) else {})
+    ) as file:
         file.write(source)
 
 
@@ -434,7 +442,9 @@ def test_every_source_is_written_whole_across_the_border_of_a_part(canned: Canne
 
 
 @pytest.mark.parametrize("size", [PART - 1, PART, 2 * PART, 16 * MIB + 1])
-@pytest.mark.parametrize("source", ["text reader that returns more", "reader that returns more", "uneven pieces, some empty"])
+@pytest.mark.parametrize(
+    "source", ["text reader that returns more", "reader that returns more", "uneven pieces, some empty"]
+)
 def test_sources_that_keep_to_no_size_are_written_whole_at_each_border(
     canned: Canned, tmp_path: Path, source: str, size: int
 ) -> None:
@@ -443,14 +453,17 @@ def test_sources_that_keep_to_no_size_are_written_whole_at_each_border(
 
 
 @pytest.mark.parametrize(
-    "verb", ["put_object", "put_object, if_absent", "put_object, if_match", "obj.put", "upload_object, its own part size"]
+    "verb",
+    ["put_object", "put_object, if_absent", "put_object, if_match", "obj.put", "upload_object, its own part size"],
 )
 def test_text_above_16_mib_is_not_cut_short(canned: Canned, tmp_path: Path, verb: str) -> None:
     """A text readable counts characters; what is stored is counted in bytes."""
     write_and_compare(canned, tmp_path, verb, "StringIO", 17 * MIB)
 
 
-@pytest.mark.parametrize(("verb", "source", "size"), [(*pair, size) for pair in _CROSSED for size in BORDERS] if ALL else [])
+@pytest.mark.parametrize(
+    ("verb", "source", "size"), [(*pair, size) for pair in _CROSSED for size in BORDERS] if ALL else []
+)
 def test_every_verb_writes_every_source_at_every_border(
     canned: Canned, tmp_path: Path, verb: str, source: str, size: int
 ) -> None:
@@ -493,7 +506,9 @@ def test_a_single_large_piece_needs_no_second_read(canned: Canned, given: Any) -
         (Reader([1] * 9, lambda size: size), "read.. of a source to upload must return bytes or text, not list"),  # type: ignore[arg-type]
     ],
 )
-def test_a_source_that_gives_no_bytes_is_a_type_error_and_nothing_is_written(canned: Canned, source: Any, told: str) -> None:
+def test_a_source_that_gives_no_bytes_is_a_type_error_and_nothing_is_written(
+    canned: Canned, source: Any, told: str
+) -> None:
     """The error names the type that came."""
     canned.answer = store = StrictS3()
     with pytest.raises(TypeError, match=told):
@@ -536,10 +551,15 @@ def test_a_readable_that_has_nothing_to_read_now_is_refused(canned: Canned) -> N
 
 
 @pytest.mark.parametrize("size", [SMALL, PART + 1])
-def test_an_http_response_that_breaks_off_is_an_error_and_nothing_is_written(canned: Canned, tmp_path: Path, size: int) -> None:
+def test_an_http_response_that_breaks_off_is_an_error_and_nothing_is_written(
+    canned: Canned, tmp_path: Path, size: int
+) -> None:
     """http.client ends such a response as if it were whole."""
     canned.answer = store = StrictS3()
-    with from_server(bytes_of(size), tmp_path, missing=9) as source, pytest.raises(OSError, match=f"after {size:,} of {size + 9:,} bytes"):
+    with (
+        from_server(bytes_of(size), tmp_path, missing=9) as source,
+        pytest.raises(OSError, match=f"after {size:,} of {size + 9:,} bytes"),
+    ):
         canned.bucket().upload_object("k", source, part_size_bytes=PART)
     assert not store.objects
     assert not store.uploads
@@ -575,7 +595,8 @@ def test_a_readable_may_reuse_the_bytearray_that_its_read_returned(canned: Canne
 
 
 @pytest.mark.parametrize(
-    "write", [lambda bucket, buffer: bucket.upload_object("k", buffer), lambda bucket, buffer: bucket.put_object("k", buffer)]
+    "write",
+    [lambda bucket, buffer: bucket.upload_object("k", buffer), lambda bucket, buffer: bucket.put_object("k", buffer)],
 )
 @pytest.mark.parametrize("size", [9, 17 * MIB])
 def test_a_bytearray_can_be_cleared_when_its_upload_failed(canned: Canned, write: Write, size: int) -> None:

@@ -33,7 +33,10 @@ def test_the_pool_follows_max_concurrency(moto: Server) -> None:
 def test_checksums_are_only_sent_where_they_are_known_to_work(moto: Server) -> None:
     """Row 1: not to an endpoint that is not AWS, unless the capabilities say so."""
     careful = moto.connect().client.meta.config
-    assert (careful.request_checksum_calculation, careful.response_checksum_validation) == ("when_required", "when_required")
+    assert (careful.request_checksum_calculation, careful.response_checksum_validation) == (
+        "when_required",
+        "when_required",
+    )
     assert moto.connect(preset="aws").client.meta.config.request_checksum_calculation == "when_supported"
     told = s3.S3Store(moto.connect().config.replace(capabilities=s3.Capabilities(checksums=True)))
     assert told.client.meta.config.request_checksum_calculation == "when_supported"
@@ -60,7 +63,9 @@ def test_no_password_in_an_endpoint_from_the_environment(monkeypatch: pytest.Mon
 def test_a_callable_s_keys_are_one_line_each(name: str) -> None:
     """A token read from a file with its line end would be shown by the HTTP library that refuses it."""
     keys = {"access_key": "A", "secret_key": "S", "session_token": "T"}
-    store = s3.connect("http://127.0.0.1:9", credentials=lambda: keys | {name: "hush\n"}, region="us-east-1", max_attempts=1)
+    store = s3.connect(
+        "http://127.0.0.1:9", credentials=lambda: keys | {name: "hush\n"}, region="us-east-1", max_attempts=1
+    )
     with pytest.raises(ValueError, match=f"{name} must be one line") as caught:
         store.ping()
     assert "hush" not in str(caught.value)
@@ -72,7 +77,9 @@ def test_ping_and_is_online(rclone: Server) -> None:
     refused = rclone.connect(secret_key="wrong-secret-key-000")
     assert refused.is_online is False
     assert refused.ping() is False
-    silent = s3.connect("http://127.0.0.1:9", access_key="A" * 10, secret_key="S" * 10, max_attempts=1, connect_timeout=1)
+    silent = s3.connect(
+        "http://127.0.0.1:9", access_key="A" * 10, secret_key="S" * 10, max_attempts=1, connect_timeout=1
+    )
     assert silent.ping() is False
     assert silent.is_online is False
     store = rclone.connect()
@@ -266,7 +273,9 @@ def test_turning_verification_off_says_so(moto: Server, caplog: pytest.LogCaptur
     s3.connect(moto.endpoint_url, access_key="A" * 10, secret_key="S" * 10, verify=False).ping()
     assert "verification is off" in caplog.text
     caplog.clear()
-    resource = boto3.Session("A" * 10, "S" * 10, region_name="us-east-1").resource("s3", endpoint_url=moto.endpoint_url, verify=False)
+    resource = boto3.Session("A" * 10, "S" * 10, region_name="us-east-1").resource(
+        "s3", endpoint_url=moto.endpoint_url, verify=False
+    )
     s3.S3Store.from_resource(resource).ping()
     assert "verification is off" in caplog.text
     caplog.clear()
@@ -308,14 +317,20 @@ def test_tags_are_sent_where_they_are_kept(canned: Canned, status: int, written:
                 bucket.put_object("k", b"x", tags={"a": "1"})
     assert canned.whats.count("PUT k") == (2 if written else 0)
     probes = [what for what in canned.whats if what.startswith("PUT mfs3-probe-")]
-    assert [what.replace("PUT", "DELETE") for what in probes] == [what for what in canned.whats if what.startswith("DELETE")]
+    assert [what.replace("PUT", "DELETE") for what in probes] == [
+        what for what in canned.whats if what.startswith("DELETE")
+    ]
     assert len(probes) == (2 if status == 500 else 1)
 
 
 def test_a_store_around_a_resource_travels_without_its_secrets(moto: Server) -> None:
     """It is the same place; who is not the same account there has none."""
     resource = boto3.resource(
-        "s3", endpoint_url=moto.endpoint_url, region_name="us-east-1", aws_access_key_id="AK", aws_secret_access_key="hush"
+        "s3",
+        endpoint_url=moto.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="AK",
+        aws_secret_access_key="hush",
     )
     data = pickle.dumps(s3.S3Store.from_resource(resource))
     assert b"hush" not in data

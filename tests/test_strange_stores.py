@@ -48,7 +48,9 @@ class Store(ThreadingHTTPServer):
     def bucket(self) -> s3.S3Bucket:
         """A bucket on it; one that is asked once only."""
         url = f"http://127.0.0.1:{self.server_port}"
-        store = s3.connect(url, access_key="ACCESSKEY01", secret_key="SECRETKEY0123456", region="us-east-1", max_attempts=1)
+        store = s3.connect(
+            url, access_key="ACCESSKEY01", secret_key="SECRETKEY0123456", region="us-east-1", max_attempts=1
+        )
         return store.bucket("bkt")
 
 
@@ -294,7 +296,9 @@ def test_a_late_plan_is_merged_into_the_first_policy_of_somebody_else(strange: S
     """The plan saw no policy at all; what it adds is one statement, to whatever stands when it is applied."""
     bucket = strange.bucket()
     plan = bucket.policy.ensure({"Sid": "ours", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"})
-    strange.documents["policy"] = b'{"Version": "2008-10-17", "Id": "theirs", "Statement": [{"Sid": "x", "Effect": "Deny"}]}'
+    strange.documents["policy"] = (
+        b'{"Version": "2008-10-17", "Id": "theirs", "Statement": [{"Sid": "x", "Effect": "Deny"}]}'
+    )
     plan.apply()
     policy = bucket.policy.get()
     assert [policy.get("x") is not None, policy.get("ours") is not None, '"theirs"' in policy.rest] == [True] * 3
@@ -352,7 +356,10 @@ def test_unfinished_uploads_are_aborted_page_by_page(strange: Store) -> None:
         after = min(at + 1, last)
         upload = f"<Upload><Key>k{at}</Key><UploadId>u{at}</UploadId></Upload>"
         more = f"<IsTruncated>true</IsTruncated><NextKeyMarker>{after}</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>"
-        return _page("ListMultipartUploadsResult", upload + (more if after < last or stuck else "<IsTruncated>false</IsTruncated>"))
+        return _page(
+            "ListMultipartUploadsResult",
+            upload + (more if after < last or stuck else "<IsTruncated>false</IsTruncated>"),
+        )
 
     strange.answers, last, stuck = answers, 3, False
     connection = strange.bucket()._connection
@@ -375,7 +382,9 @@ def test_nothing_is_left_where_a_listing_cannot_go_on_from_what_is_gone(
             said = strange.writes[-1][2].decode()
             gone = set(re.findall("<Key>(.*?)</Key>", said))
             left[:] = [key for key in left if key not in gone]
-            return _page("DeleteResult", "".join(f"<Deleted><Key>{key}</Key><VersionId>1</VersionId></Deleted>" for key in gone))
+            return _page(
+                "DeleteResult", "".join(f"<Deleted><Key>{key}</Key><VersionId>1</VersionId></Deleted>" for key in gone)
+            )
         if method == "DELETE":
             left.remove(urlsplit(strange.writes[-1][1]).path.removeprefix("/bkt/"))
             return 204, {}, b""
@@ -391,7 +400,9 @@ def test_nothing_is_left_where_a_listing_cannot_go_on_from_what_is_gone(
         )
         last = f"<NextKeyMarker>{rest[page_size - 1]}</NextKeyMarker>" if len(rest) > page_size else ""
         more = f"<IsTruncated>true</IsTruncated>{last}" if last else ""
-        return _page("ListMultipartUploadsResult" if query.startswith("uploads") else "ListVersionsResult", entries + more)
+        return _page(
+            "ListMultipartUploadsResult" if query.startswith("uploads") else "ListVersionsResult", entries + more
+        )
 
     strange.answers = answers
     connection = strange.bucket()._connection
@@ -409,7 +420,11 @@ def test_versions_go_on_after_a_prefix_without_a_version(strange: Store) -> None
         return _page("ListVersionsResult", said)
 
     strange.answers = answers
-    found = [prefix for page in versions.pages(strange.bucket()._connection, "bkt", delimiter="/") for prefix in page.prefixes]
+    found = [
+        prefix
+        for page in versions.pages(strange.bucket()._connection, "bkt", delimiter="/")
+        for prefix in page.prefixes
+    ]
     assert found == ["a/"]
     assert [query.count("version-id-marker") for query in strange.reads] == [0, 0]
 

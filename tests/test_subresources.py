@@ -143,18 +143,29 @@ def test_public_access_is_given_and_taken_back(moto: Server, moto_bucket: s3.S3B
     assert sorted(statement["Sid"] for statement in statements) == [SID, "audit"]
     assert moto_bucket.public_access.status().is_public
     block = client.get_public_access_block(Bucket=moto_bucket.name)["PublicAccessBlockConfiguration"]
-    assert (block["BlockPublicPolicy"], block["RestrictPublicBuckets"], block["BlockPublicAcls"]) == (False, False, True)
+    assert (block["BlockPublicPolicy"], block["RestrictPublicBuckets"], block["BlockPublicAcls"]) == (
+        False,
+        False,
+        True,
+    )
     moto_bucket.public_access.block()
     statements = json.loads(client.get_bucket_policy(Bucket=moto_bucket.name)["Policy"])["Statement"]
     assert [statement["Sid"] for statement in statements] == ["audit"]
-    assert set(client.get_public_access_block(Bucket=moto_bucket.name)["PublicAccessBlockConfiguration"].values()) == {True}
+    assert set(client.get_public_access_block(Bucket=moto_bucket.name)["PublicAccessBlockConfiguration"].values()) == {
+        True
+    }
     assert not moto_bucket.public_access.status().is_public
 
 
 def test_messageflux_s_own_public_statement_is_recognised(moto: Server, moto_bucket: s3.S3Bucket) -> None:
     """So that a bucket it made does not stay public."""
     arn = f"arn:aws:s3:::{moto_bucket.name}"
-    statement = {"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": [arn, f"{arn}/*"]}
+    statement = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": ["s3:GetObject", "s3:ListBucket"],
+        "Resource": [arn, f"{arn}/*"],
+    }
     moto.client().put_bucket_policy(Bucket=moto_bucket.name, Policy=json.dumps({"Statement": [statement]}))
     assert moto_bucket.public_access.status().is_public
     moto_bucket.public_access.block()
@@ -231,7 +242,9 @@ def test_versions_that_somebody_else_switched_on_are_noticed(
 
 def test_cors_rules_are_merged_by_id(moto_bucket: s3.S3Bucket) -> None:
     """And bad ones refused at once."""
-    moto_bucket.cors.ensure(s3.CorsRule("a", origins=("https://a.example",), methods=("GET", "PUT"), max_age_seconds=60)).apply()
+    moto_bucket.cors.ensure(
+        s3.CorsRule("a", origins=("https://a.example",), methods=("GET", "PUT"), max_age_seconds=60)
+    ).apply()
     moto_bucket.cors.ensure(s3.CorsRule("b", origins=("*",), headers=("x-*",), expose=("etag",))).apply()
     found = moto_bucket.cors.get().rules
     assert sorted(rule.origins[0] for rule in found) == ["*", "https://a.example"]
@@ -258,7 +271,11 @@ def test_notifications_are_merged_by_id(moto: Server, moto_bucket: s3.S3Bucket) 
     import boto3
 
     sqs = boto3.client(
-        "sqs", endpoint_url=moto.endpoint_url, region_name="us-east-1", aws_access_key_id="A" * 10, aws_secret_access_key="S" * 10
+        "sqs",
+        endpoint_url=moto.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="A" * 10,
+        aws_secret_access_key="S" * 10,
     )
     for name in ("one", "two"):
         sqs.create_queue(QueueName=name)
@@ -275,7 +292,9 @@ def test_notifications_are_merged_by_id(moto: Server, moto_bucket: s3.S3Bucket) 
 EVERY_CALL: dict[str, Callable[[s3.S3Bucket], object]] = {
     "lifecycle.get": lambda bucket: bucket.lifecycle.get(),
     "lifecycle.expire": lambda bucket: bucket.lifecycle.expire(days=1),
-    "lifecycle.put": lambda bucket: bucket.lifecycle.put(LifecycleConfiguration((s3.LifecycleRule("r", expire_days=1),))),
+    "lifecycle.put": lambda bucket: bucket.lifecycle.put(
+        LifecycleConfiguration((s3.LifecycleRule("r", expire_days=1),))
+    ),
     "lifecycle.delete": lambda bucket: bucket.lifecycle.delete(),
     "set_lifetime": lambda bucket: bucket.set_lifetime_in_days(1),
     "unset_lifetime": lambda bucket: bucket.set_lifetime_in_days(0),
@@ -299,7 +318,9 @@ EVERY_CALL: dict[str, Callable[[s3.S3Bucket], object]] = {
 
 
 @pytest.mark.parametrize(
-    "content", [b"kept", b'{"Statement": []}', b"<Tagging><TagSet/></Tagging>", b""], ids=["text", "json", "xml", "empty"]
+    "content",
+    [b"kept", b'{"Statement": []}', b"<Tagging><TagSet/></Tagging>", b""],
+    ids=["text", "json", "xml", "empty"],
 )
 @pytest.mark.parametrize("name", EVERY_CALL)
 def test_nothing_is_overwritten_or_deleted_where_it_is_unknown(
@@ -331,7 +352,11 @@ def test_documents_are_read_and_written_without_loss() -> None:
         xml.parse(b'<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>')
     with pytest.raises(s3.S3Error, match="DOCTYPE"):
         xml.parse('<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>'.encode("utf-16"))
-    for text in (b"nonsense", b'<?xml version="1.0" encoding="utg-8"?><x/>', b'<?xml version="1.0" encoding="big5"?><x/>'):
+    for text in (
+        b"nonsense",
+        b'<?xml version="1.0" encoding="utg-8"?><x/>',
+        b'<?xml version="1.0" encoding="big5"?><x/>',
+    ):
         with pytest.raises(s3.S3Error, match="no XML"):
             xml.parse(text)
 
@@ -442,7 +467,9 @@ STRANGERS: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]]
     "policy": (
         b'{"Version": "2012-10-17", "Id": "mine", "Mood": "blue", "Statement": [{"Sid": "x", "Effect": "Deny", "Principal": "*", '
         b'"Action": "s3:*", "Resource": "*", "Hue": 1}]}',
-        lambda bucket: bucket.policy.ensure({"Sid": "y", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"}).apply(),
+        lambda bucket: bucket.policy.ensure(
+            {"Sid": "y", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"}
+        ).apply(),
         [b'"Id"', b'"Mood"', b'"Hue"'],
     ),
     "versioning": (
@@ -526,7 +553,9 @@ def test_a_block_is_set_again_where_the_policy_is_refused(
 ) -> None:
     """An account's own block stays in force, however long one waits: then nothing was given, and the bucket's block is as it was."""
     monkeypatch.setattr("messageflux_s3.subresources.public_access._PAUSES_S", (0.01, 0.01))
-    block = b"<PublicAccessBlockConfiguration><BlockPublicPolicy>TRUE</BlockPublicPolicy></PublicAccessBlockConfiguration>"
+    block = (
+        b"<PublicAccessBlockConfiguration><BlockPublicPolicy>TRUE</BlockPublicPolicy></PublicAccessBlockConfiguration>"
+    )
     keeper.documents["publicAccessBlock"] = block
     keeper.refusals["policy"] = 1000
     with pytest.raises(s3.S3AccessDenied):
@@ -575,7 +604,9 @@ WRONG: dict[str, tuple[Callable[[s3.S3Bucket], object], type[Exception], str]] =
 
 
 @pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
-def test_values_without_meaning_are_refused(moto_bucket: s3.S3Bucket, act: Any, error: type[Exception], said: str) -> None:
+def test_values_without_meaning_are_refused(
+    moto_bucket: s3.S3Bucket, act: Any, error: type[Exception], said: str
+) -> None:
     """Which part of which value, and what it is."""
     with pytest.raises(error, match=said):
         act(moto_bucket)
@@ -594,7 +625,9 @@ def test_a_store_that_forgets_size_filters_is_sent_none(canned: Canned) -> None:
 def test_a_store_that_takes_no_empty_notifications_says_so(canned: Canned, code: str, error: type[Exception]) -> None:
     """As radosgw: what stands there stays."""
     said = "<QueueConfiguration><Id>n</Id><Queue>arn:aws:sqs:us-east-1:1:q</Queue><Event>s3:ObjectCreated:*</Event></QueueConfiguration>"
-    canned.answer = lambda asked: document("NotificationConfiguration", said) if asked.method == "GET" else refusal(400, code)
+    canned.answer = lambda asked: (
+        document("NotificationConfiguration", said) if asked.method == "GET" else refusal(400, code)
+    )
     with pytest.raises(error):
         canned.bucket().notifications.delete()
 
@@ -604,7 +637,9 @@ def test_what_they_print(moto_bucket: s3.S3Bucket) -> None:
     assert repr(moto_bucket.lifecycle) == f"<lifecycle of s3://{moto_bucket.name}/>"
     assert repr(moto_bucket.public_access) == f"<public access of s3://{moto_bucket.name}/>"
     assert str(moto_bucket.policy.get()) == "no policy"
-    moto_bucket.policy.ensure({"Sid": "x", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"}).apply()
+    moto_bucket.policy.ensure(
+        {"Sid": "x", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"}
+    ).apply()
     assert json.loads(str(moto_bucket.policy.get()))["Statement"][0]["Sid"] == "x"
     assert str(moto_bucket.tags.change(moto_bucket.tags.get())).endswith("no change")
 
@@ -620,7 +655,9 @@ def test_a_version_s_tags_are_its_own(moto_bucket: s3.S3Bucket) -> None:
 
 def test_a_store_without_access_blocks_has_policies_alone(canned: Canned) -> None:
     """Many have: their policy says all there is."""
-    canned.answer = lambda asked: refusal(404, "NoSuchBucketPolicy") if "policy" in asked.query else refusal(501, "NotImplemented")
+    canned.answer = lambda asked: (
+        refusal(404, "NoSuchBucketPolicy") if "policy" in asked.query else refusal(501, "NotImplemented")
+    )
     status = canned.bucket().public_access.status()
     assert (status.is_public, status.block) == (False, None)
     canned.bucket().public_access.block()

@@ -134,7 +134,9 @@ def test_no_link_is_followed_out(moto_bucket: S3Bucket, tmp_path: Path) -> None:
     assert not (folder / "file").is_symlink()
 
 
-def test_keys_that_fall_on_one_file_are_refused(moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_that_fall_on_one_file_are_refused(
+    moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both are named, and nothing is written."""
     moto_bucket.put_objects([("p/k", "1"), ("p/k/x", "2")])
     with pytest.raises(S3InvalidName, match=r"'p/k'.*'p/k/x'"):
@@ -247,7 +249,9 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(moto_bucket: S3Buck
         patch.setattr(sync, "local_files", lambda *_: listed)
         with pytest.raises(S3BatchError) as caught:
             moto_bucket.upload_folder(tmp_path, "p")
-    assert [(failure.key, type(failure.error.__cause__)) for failure in caught.value.failures] == [("p/b", FileNotFoundError)]
+    assert [(failure.key, type(failure.error.__cause__)) for failure in caught.value.failures] == [
+        ("p/b", FileNotFoundError)
+    ]
     assert [obj.key for obj in moto_bucket.find()] == ["p/a", "p/c"]
 
 
@@ -300,7 +304,9 @@ def test_a_plan_travels_and_is_applied_once(moto: Server, moto_bucket: S3Bucket,
 
 def test_what_cannot_be_tried_is_taken_as_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether names that differ by case are one file: where nothing may be written, as on this kind of system."""
-    monkeypatch.setattr(sync.tempfile, "NamedTemporaryFile", lambda **_: (_ for _ in ()).throw(PermissionError(13, "no")))
+    monkeypatch.setattr(
+        sync.tempfile, "NamedTemporaryFile", lambda **_: (_ for _ in ()).throw(PermissionError(13, "no"))
+    )
     assert sync.ignores_case(tmp_path / "not" / "there") is (os.name == "nt")
 
 
@@ -339,7 +345,9 @@ def test_large_files_travel_one_by_one(moto_bucket: S3Bucket, tmp_path: Path, mo
     assert tree(tmp_path / "there") == files
 
 
-def test_a_large_file_that_fails_is_named_as_well(moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_that_fails_is_named_as_well(
+    moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the disk refuses is an error of its key; a mistake of ours is none of the outcomes."""
     monkeypatch.setattr(sync, "SMALL_BYTES", 0)
     fill(tmp_path / "here", {"a": b"1", "b": b"2"})
@@ -468,12 +476,12 @@ class _StrangeEtags:
 
     def __call__(self, asked: Asked) -> Answer:
         if "list-type" in asked.query:
-            entry = (
-                "<Contents><Key>{}</Key><LastModified>2026-11-21T05:00:00Z</LastModified><ETag>{}</ETag><Size>{}</Size></Contents>"
-            )
+            entry = "<Contents><Key>{}</Key><LastModified>2026-11-21T05:00:00Z</LastModified><ETag>{}</ETag><Size>{}</Size></Contents>"
             prefix = asked.query["prefix"]
             found = [
-                entry.format(key, _etag(body), len(body)) for key, (body, _) in sorted(self.objects.items()) if key.startswith(prefix)
+                entry.format(key, _etag(body), len(body))
+                for key, (body, _) in sorted(self.objects.items())
+                if key.startswith(prefix)
             ]
             return document("ListBucketResult", "".join(found) + "<IsTruncated>false</IsTruncated>")
         if asked.method == "PUT":

@@ -36,7 +36,9 @@ def strong(body: bytes) -> str:
 # -- names with percent signs ---------------------------------------------------------------------------------------------------------
 
 
-def test_sync_from_folder_keeps_objects_behind_a_linked_folder_with_an_escape_in_its_name(canned: Canned, tmp_path: Path) -> None:
+def test_sync_from_folder_keeps_objects_behind_a_linked_folder_with_an_escape_in_its_name(
+    canned: Canned, tmp_path: Path
+) -> None:
     canned.answer = store = Strange(strong)
     bucket, folder = canned.bucket(), tmp_path / "folder"
     (folder / "My%20Docs").mkdir(parents=True)
@@ -141,7 +143,9 @@ def rewritten_with_the_same_size_and_time(path: Path) -> None:
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-@pytest.mark.parametrize("replace", [replaced_by_link, replaced_with_the_same_size_and_time, rewritten_with_the_same_size_and_time])
+@pytest.mark.parametrize(
+    "replace", [replaced_by_link, replaced_with_the_same_size_and_time, rewritten_with_the_same_size_and_time]
+)
 def test_apply_does_not_delete_a_file_that_was_replaced_since_the_plan(
     canned: Canned, tmp_path: Path, replace: Callable[[Path], None]
 ) -> None:
@@ -157,7 +161,9 @@ def test_apply_does_not_delete_a_file_that_was_replaced_since_the_plan(
 
 
 @pytest.mark.parametrize("name", ["x.mfs3-partial", ".x.mfs3-journal"])
-def test_sync_from_folder_keeps_objects_named_like_our_unfinished_downloads(canned: Canned, tmp_path: Path, name: str) -> None:
+def test_sync_from_folder_keeps_objects_named_like_our_unfinished_downloads(
+    canned: Canned, tmp_path: Path, name: str
+) -> None:
     canned.answer = store = Strange(strong, {f"p/{name}": b"1"})
     (tmp_path / name).write_bytes(b"1")
     canned.bucket().sync_from_folder(tmp_path, "p", delete=True)
@@ -364,7 +370,9 @@ def test_file_that_becomes_a_pipe_after_the_plan_fails_alone(canned: Canned, tmp
 # -- versions, markers ------------------------------------------------------------------------------------------------------------------
 
 
-def test_query_of_several_versions_of_a_key_is_not_downloaded_to_one_file(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_query_of_several_versions_of_a_key_is_not_downloaded_to_one_file(
+    moto_bucket: S3Bucket, tmp_path: Path
+) -> None:
     moto_bucket.versioning.enable()
     moto_bucket.put_object("k", b"one")
     moto_bucket.put_object("k", b"two")
@@ -384,13 +392,17 @@ def test_marker_beside_a_file_of_the_same_name_does_not_stop_a_download(canned: 
 
 
 @pytest.mark.parametrize("failing", [1, 2])
-def test_verified_download_fails_where_the_parts_cannot_be_asked_for(canned: Canned, tmp_path: Path, failing: int) -> None:
+def test_verified_download_fails_where_the_parts_cannot_be_asked_for(
+    canned: Canned, tmp_path: Path, failing: int
+) -> None:
     """A HEAD that is refused for the moment is not taken for a store without part numbers."""
     body = bytes(range(256)) * 4
     store = Parts(body, [512, 512])
     store.tell = lambda number: refusal(503, "SlowDown") if number == failing else None
     wrong = b"X" + body[1:]
-    canned.answer = lambda asked: content_of(asked, wrong, store.etag) if asked.method == "GET" and asked.key else store(asked)
+    canned.answer = lambda asked: (
+        content_of(asked, wrong, store.etag) if asked.method == "GET" and asked.key else store(asked)
+    )
     with pytest.raises(S3Error):
         canned.bucket(max_attempts=1).download_file("p/k", tmp_path / "t", verify_checksum=True)
     assert tree(tmp_path) == {}
@@ -428,7 +440,11 @@ def test_resumed_download_does_not_mix_the_bytes_of_two_stores(canned: Canned, t
             if cut and asked.method == "GET" and asked.headers.get("range", "").startswith(f"bytes={32 * MIB}"):
                 time.sleep(0.7)  # until the other parts are there
                 return refusal(403, "AccessDenied")
-            return content_of(asked, body, "1") if asked.key else document("ListBucketResult", "<IsTruncated>false</IsTruncated>")
+            return (
+                content_of(asked, body, "1")
+                if asked.key
+                else document("ListBucketResult", "<IsTruncated>false</IsTruncated>")
+            )
 
         server.answer = answer
 

@@ -40,7 +40,9 @@ def test_batches_make_one_frame(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_is_a_table_too() -> None:
     """No rows, and the same columns of the same types."""
-    assert [str(dtype) for dtype in tables.to_pandas([]).dtypes] == [str(dtype) for dtype in tables.to_pandas(MIXED).dtypes]
+    assert [str(dtype) for dtype in tables.to_pandas([]).dtypes] == [
+        str(dtype) for dtype in tables.to_pandas(MIXED).dtypes
+    ]
     assert tables.arrow_batches([]).read_all().schema == tables.arrow_batches(MIXED).read_all().schema
 
 
@@ -97,7 +99,9 @@ def test_a_real_listing(bucket: S3Bucket) -> None:
 
 
 @pytest.mark.parametrize(("module", "extra"), [("pandas", "pandas"), ("pyarrow", "arrow")])
-def test_a_missing_extra_is_named(module: str, extra: str, moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named(
+    module: str, extra: str, moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who lacks a library is told what to install."""
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=rf"pip install 'messageflux-s3\[{extra}\]'"):

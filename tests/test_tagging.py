@@ -71,7 +71,11 @@ class _Dropping:
             return 204, {}, b""
         if found is None:
             return refusal(404, "NoSuchKey")
-        headers = {"ETag": f'"{found.etag}"', "Last-Modified": "Sat, 21 Nov 2026 05:00:00 GMT", "Content-Length": str(found.size)}
+        headers = {
+            "ETag": f'"{found.etag}"',
+            "Last-Modified": "Sat, 21 Nov 2026 05:00:00 GMT",
+            "Content-Length": str(found.size),
+        }
         if found.tags:
             headers["x-amz-tagging-count"] = str(len(found.tags))
         return 200, headers, b"" if asked.method == "HEAD" else bytes(found.size)
@@ -84,7 +88,9 @@ class _Dropping:
         if asked.method == "PUT":
             if not self.ignores_writes_of_tags:
                 parts = asked.body.decode().split("<Key>")[1:]
-                found.tags = {part.partition("</Key>")[0]: part.partition("<Value>")[2].partition("</Value>")[0] for part in parts}
+                found.tags = {
+                    part.partition("</Key>")[0]: part.partition("<Value>")[2].partition("</Value>")[0] for part in parts
+                }
             return 200, {}, b""
         if asked.method == "DELETE":
             found.tags = {}
@@ -100,7 +106,9 @@ WRITES: dict[str, Callable[[s3.S3Bucket], object]] = {
     "file in parts": lambda bucket: _write(bucket["k"].open("wb", tags={"a": "1", "b": "2"})),
     "append in parts": lambda bucket: _append(bucket),
     "copy": lambda bucket: bucket["source"].copy_to("k", tags={"a": "1", "b": "2"}),
-    "copy with other metadata": lambda bucket: bucket["source"].copy_to("k", metadata={"m": "1"}, tags={"a": "1", "b": "2"}),
+    "copy with other metadata": lambda bucket: bucket["source"].copy_to(
+        "k", metadata={"m": "1"}, tags={"a": "1", "b": "2"}
+    ),
     "copy of a tagged object": lambda bucket: bucket["tagged"].copy_to("k", tags={"a": "1", "b": "2"}),
     "copy that keeps tags": lambda bucket: bucket["tagged-twice"].copy_to("k", metadata={"m": "1"}),
     "move": lambda bucket: bucket["source"].move_to("k", tags={"a": "1", "b": "2"}),

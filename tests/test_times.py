@@ -43,7 +43,9 @@ def test_every_form_of_a_time_is_read_in_utc(text: str, moment: datetime) -> Non
     assert (found, found.utcoffset()) == (moment, timedelta(0))
 
 
-@pytest.mark.parametrize("text", ["", "Z", "yesterday", "2026-11-21", "2026-02-30T00:00:00Z", "2026-11-21T25:00:00Z", "9" * 40, "0,0"])
+@pytest.mark.parametrize(
+    "text", ["", "Z", "yesterday", "2026-11-21", "2026-02-30T00:00:00Z", "2026-11-21T25:00:00Z", "9" * 40, "0,0"]
+)
 def test_text_that_is_no_time_is_a_value_error_that_shows_it(text: str) -> None:
     """The message holds the text, shortened."""
     with pytest.raises(ValueError, match="not a time: '"):
@@ -62,12 +64,16 @@ def test_a_written_time_is_read_back(moment: datetime, digits: int, minutes: int
     fraction = f"{moment.microsecond:06d}000"[:digits]
     offset = f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
     kept = int(fraction.ljust(6, "0")[:6])
-    assert parse_time(f"{written}{'.' * bool(digits)}{fraction}{offset}") == moment.replace(microsecond=kept, tzinfo=zone)
+    assert parse_time(f"{written}{'.' * bool(digits)}{fraction}{offset}") == moment.replace(
+        microsecond=kept, tzinfo=zone
+    )
 
 
 @pytest.mark.parametrize("lane", [True, False], ids=["lane", "boto3"])
 @pytest.mark.parametrize("text", [text for text in FORMS if text[:4] == "2026"])
-def test_a_listing_with_this_form_of_time_works_for_all_that_reads_times(canned: Canned, tmp_path: Path, text: str, lane: bool) -> None:
+def test_a_listing_with_this_form_of_time_works_for_all_that_reads_times(
+    canned: Canned, tmp_path: Path, text: str, lane: bool
+) -> None:
     """``last_modified``, time windows, ``usage()`` and a plan to copy to a folder."""
     moment = FORMS[text]
 
@@ -104,13 +110,18 @@ def test_an_event_with_any_form_of_iso_time_is_read() -> None:
     """Events of stores have fractions of any length."""
     for text, moment in FORMS.items():
         if text.startswith("2026-11-21T") and text[19:] and text[-3:] != "+00":
-            described = {"s3": {"bucket": {"name": "bkt"}, "object": {"key": "k"}}, "eventName": "ObjectCreated:Put", "eventTime": text}
+            described = {
+                "s3": {"bucket": {"name": "bkt"}, "object": {"key": "k"}},
+                "eventName": "ObjectCreated:Put",
+                "eventTime": text,
+            }
             (event,) = s3.parse_event({"Records": [described]})
             assert event.time == moment, text
 
 
 @pytest.mark.parametrize(
-    "said", ["1795237200", "Sat, 21 Nov 2026 07:00:00 +0200", "2026-11-21T07:00:00+02:00", "Sat, 21 Nov 2026 05:00:00 GMT"]
+    "said",
+    ["1795237200", "Sat, 21 Nov 2026 07:00:00 +0200", "2026-11-21T07:00:00+02:00", "Sat, 21 Nov 2026 05:00:00 GMT"],
 )
 @pytest.mark.parametrize("lane", [True, False])
 def test_last_modified_is_in_utc_however_the_header_is_written(canned: Canned, said: str, lane: bool) -> None:

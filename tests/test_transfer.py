@@ -131,7 +131,12 @@ def test_overwrite_false_refuses(bucket: S3Bucket, tmp_path: Path) -> None:
     target.unlink()
     with pytest.raises(FileExistsError):
         transfer.download(
-            bucket._connection, bucket.name, "k", target, overwrite=False, progress=lambda count: target.write_bytes(b"racer")
+            bucket._connection,
+            bucket.name,
+            "k",
+            target,
+            overwrite=False,
+            progress=lambda count: target.write_bytes(b"racer"),
         )
     assert target.read_bytes() == b"racer"
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
@@ -192,7 +197,9 @@ def test_wrong_bytes_are_an_error_that_names_both_checksums(
     assert (tmp_path / "t").read_bytes() == b"wrong"
 
 
-def test_a_byte_that_changes_on_its_way_is_found_in_parts_too(moto: Server, moto_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_a_byte_that_changes_on_its_way_is_found_in_parts_too(
+    moto: Server, moto_bucket: S3Bucket, tmp_path: Path
+) -> None:
     """Asked to verify, a download holds the parts to the etag that is made of them: what arrives otherwise does not get the name."""
     obj = moto_bucket.upload_object("k", LARGE, part_size_bytes=8 * MIB)
     assert obj.etag.endswith("-6")
@@ -231,7 +238,9 @@ def test_nothing_is_replaced_that_came_meanwhile(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"t": b"new", "u": b"theirs"}
 
 
-def test_a_completion_whose_answer_was_lost_was_done(moto: Server, rclone: Server, moto_bucket: S3Bucket, rclone_bucket: S3Bucket) -> None:
+def test_a_completion_whose_answer_was_lost_was_done(
+    moto: Server, rclone: Server, moto_bucket: S3Bucket, rclone_bucket: S3Bucket
+) -> None:
     """Asked again, rclone no longer knows the upload: never "no such item", and a success only where the etag shows it."""
     lost = {("POST", "k?uploadId"): ["reset_after"]}
     with run_proxy(moto.endpoint_url, scripted(lost)) as proxy:
@@ -244,9 +253,13 @@ def test_a_completion_whose_answer_was_lost_was_done(moto: Server, rclone: Serve
             bucket.upload_object("k", LARGE)
         assert caught.value.retryable
         proxy.restart(scripted(lost))
-        etag = checksum.of_parts([hashlib.md5(LARGE[at : at + 16 * MIB]).hexdigest() for at in range(0, len(LARGE), 16 * MIB)])
+        etag = checksum.of_parts(
+            [hashlib.md5(LARGE[at : at + 16 * MIB]).hexdigest() for at in range(0, len(LARGE), 16 * MIB)]
+        )
         events = bucket._connection.client.meta.events
-        events.register("after-call.s3.HeadObject", lambda parsed, **_: parsed.update(ETag=f'"{etag}"'))  # as MinIO's would be
+        events.register(
+            "after-call.s3.HeadObject", lambda parsed, **_: parsed.update(ETag=f'"{etag}"')
+        )  # as MinIO's would be
         assert bucket.upload_object("k", LARGE).etag == etag
         assert proxy.counts()["reset_after"] == 1
     assert rclone_bucket.get_object("k").size == len(LARGE)
@@ -282,14 +295,19 @@ def test_the_journal_names_a_part_after_it_is_on_the_disk(
 ) -> None:
     """A machine that loses its power loses what was not; a line about that would leave a hole in the file."""
     rclone_bucket.upload_object("k", LARGE)
-    parts = {at // transfer.PART_BYTES: LARGE[at : at + transfer.PART_BYTES] for at in range(0, len(LARGE), transfer.PART_BYTES)}
+    parts = {
+        at // transfer.PART_BYTES: LARGE[at : at + transfer.PART_BYTES]
+        for at in range(0, len(LARGE), transfer.PART_BYTES)
+    }
     on_disk, too_early = set[int](), set[int]()
     really = os.fsync
 
     def fsync(file: int) -> None:
         named = {int(line) for line in (tmp_path / ".t.mfs3-journal").read_text().splitlines()[1:]}
         too_early.update(named - on_disk)
-        written = {number for number, part in parts.items() if os.pread(file, len(part), number * transfer.PART_BYTES) == part}
+        written = {
+            number for number, part in parts.items() if os.pread(file, len(part), number * transfer.PART_BYTES) == part
+        }
         really(file)
         on_disk.update(written)
 
@@ -331,7 +349,9 @@ def test_two_resumed_downloads_to_one_target_do_not_mix(rclone_bucket: S3Bucket,
         begun.set()
         assert go_on.wait(60)
 
-    first = threading.Thread(target=rclone_bucket.download_file, args=("k", target), kwargs={"resume": True, "progress": hold})
+    first = threading.Thread(
+        target=rclone_bucket.download_file, args=("k", target), kwargs={"resume": True, "progress": hold}
+    )
     first.start()
     assert begun.wait(60)
     other = LARGE[::-1]
@@ -379,7 +399,9 @@ def test_a_killed_download_leaves_the_old_or_the_new(rclone: Server, rclone_buck
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
 
 
-def test_progress_is_told_of_every_byte(moto_bucket: S3Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_told_of_every_byte(
+    moto_bucket: S3Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A callable gets the bytes; True draws a bar; anything else is refused."""
     told: list[int] = []
     moto_bucket.upload_object("k", LARGE[: 20 * MIB], progress=told.append)
@@ -413,7 +435,10 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
     arguments = [rclone.endpoint_url, rclone.access_key, rclone.secret_key, rclone_bucket.name, str(tmp_path / "t")]
     root = str(Path(transfer.__file__).parent.parent)
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, check=True, env={**os.environ, "PYTHONPATH": root}
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": root},
     )
     assert int(done.stdout) < 200
     assert (tmp_path / "t").stat().st_size == 256 * MIB
@@ -468,8 +493,12 @@ def test_text_goes_up_as_utf_8(bucket: S3Bucket) -> None:
         assert bucket["k"].body == "zwölf".encode()
 
 
-@pytest.mark.parametrize(("piece", "error", "said"), [(None, BlockingIOError, "non-blocking"), (5, TypeError, "not int")])
-def test_a_source_that_gives_nothing_useful_is_told_so(canned: Canned, piece: object, error: type[Exception], said: str) -> None:
+@pytest.mark.parametrize(
+    ("piece", "error", "said"), [(None, BlockingIOError, "non-blocking"), (5, TypeError, "not int")]
+)
+def test_a_source_that_gives_nothing_useful_is_told_so(
+    canned: Canned, piece: object, error: type[Exception], said: str
+) -> None:
     """And nothing is sent of it."""
     with pytest.raises(error, match=said):
         canned.bucket().upload_object("k", _Source(b"x", piece))
@@ -477,7 +506,9 @@ def test_a_source_that_gives_nothing_useful_is_told_so(canned: Canned, piece: ob
 
 
 @pytest.mark.parametrize("as_path", [True, False])
-def test_a_file_that_is_truncated_while_it_is_read_makes_no_object(canned: Canned, tmp_path: Path, as_path: bool) -> None:
+def test_a_file_that_is_truncated_while_it_is_read_makes_no_object(
+    canned: Canned, tmp_path: Path, as_path: bool
+) -> None:
     """A shorter object would be no copy of it."""
     path = tmp_path / "source"
     path.write_bytes(LARGE)
@@ -598,7 +629,9 @@ def test_what_was_gathered_in_parts_is_compared_with_the_etag(canned: Canned, tm
 @pytest.mark.usefixtures("small_parts")
 def test_parts_of_unequal_length_are_not_checked(canned: Canned, tmp_path: Path) -> None:
     """Where the first part's length does not give their number nobody knows where the others begin."""
-    canned.answer = lambda asked: content_of(asked, BODY[: 2000 if "partNumber" in asked.query else None], "0" * 32 + "-3")
+    canned.answer = lambda asked: content_of(
+        asked, BODY[: 2000 if "partNumber" in asked.query else None], "0" * 32 + "-3"
+    )
     canned.bucket().download_file("k", tmp_path / "t", verify_checksum=True)
     assert (tmp_path / "t").read_bytes() == BODY
 
@@ -635,7 +668,9 @@ def _cut(asked: Asked) -> Answer:
 
 
 @pytest.mark.parametrize(
-    "second", [lambda asked: content_of(asked, BODY, MD5), lambda asked: (200, {"ETag": f'"{MD5}"'}, BODY)], ids=["a range", "the whole"]
+    "second",
+    [lambda asked: content_of(asked, BODY, MD5), lambda asked: (200, {"ETag": f'"{MD5}"'}, BODY)],
+    ids=["a range", "the whole"],
 )
 def test_a_download_goes_on_after_a_break(canned: Canned, tmp_path: Path, second: Callable[[Asked], Answer]) -> None:
     """At its offset; also where the store knows no ranges and sends everything again."""
@@ -645,7 +680,9 @@ def test_a_download_goes_on_after_a_break(canned: Canned, tmp_path: Path, second
     assert canned.asked[1].headers["range"] == "bytes=1500-2999"
 
 
-def test_an_attempt_that_fails_at_once_is_one_of_them(canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attempt_that_fails_at_once_is_one_of_them(
+    canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The store may be away for a moment when the download wants to go on."""
     canned.answer = lambda asked: _cut(asked) if len(canned.asked) == 1 else content_of(asked, BODY, MD5)
     get, away = content.get_pinned, [False, True, False]
@@ -694,7 +731,9 @@ def test_when_one_part_fails_the_others_stop(canned: Canned, tmp_path: Path, mon
     assert (tmp_path / ".t.mfs3-journal").read_bytes().count(b"\n") == 1  # the heading
 
 
-def test_the_system_may_write_a_little_at_a_time(canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_system_may_write_a_little_at_a_time(
+    canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As on a full disk or after a signal: what was left is written as well."""
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, piece, at: pwrite(fd, piece[:700], at))
@@ -703,7 +742,9 @@ def test_the_system_may_write_a_little_at_a_time(canned: Canned, tmp_path: Path,
     assert (tmp_path / "t").read_bytes() == BODY
 
 
-def test_a_partial_file_that_got_its_name_meanwhile_is_let_go(canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partial_file_that_got_its_name_meanwhile_is_let_go(
+    canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between opening it and locking it the other download may end: then its file is the target, and not ours to write to."""
     import fcntl
 

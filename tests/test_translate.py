@@ -113,7 +113,9 @@ def test_a_403_on_a_key_says_that_it_may_be_missing() -> None:
     assert "s3:ListBucket" in str(from_answer(answer, "HeadObject", "b", "k"))
 
 
-@pytest.mark.parametrize(("code", "retryable"), [("BadDigest", True), ("InvalidDigest", False), ("OperationAborted", True)])
+@pytest.mark.parametrize(
+    ("code", "retryable"), [("BadDigest", True), ("InvalidDigest", False), ("OperationAborted", True)]
+)
 def test_what_was_damaged_on_its_way_may_be_sent_again(code: str, retryable: bool) -> None:
     """Bytes that changed may arrive the next time; a digest that is none never does."""
     answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 400}}
@@ -142,14 +144,21 @@ def test_a_heads_404_gets_the_code_that_a_get_would_have() -> None:
     assert from_answer(said, "GetObject", "b", "k").code == "NoSuchVersion"
     lost = from_answer({"Error": {"Code": "NoSuchKey"}}, "GetObject", "b", "k")
     assert (str(lost), lost.status) == ("GetObject on s3://b/k: NoSuchKey: no explanation.", None)
-    odd = from_answer({"Error": {"Code": "NoSuchTagSet"}, "ResponseMetadata": {"HTTPStatusCode": 404}}, "GetBucketTagging", "b", None)
+    odd = from_answer(
+        {"Error": {"Code": "NoSuchTagSet"}, "ResponseMetadata": {"HTTPStatusCode": 404}}, "GetBucketTagging", "b", None
+    )
     assert (type(odd), odd.code) == (s3.S3NoSuchBucket, "NoSuchTagSet")
     assert from_answer({"Error": {"Code": "418"}}, "HeadObject", "b", "k").code == "418"
 
 
 @pytest.mark.parametrize(
     ("code", "operation"),
-    [("SlowDown", "HeadObject"), ("InternalError", "HeadObject"), ("NoSuchKey", "GetObject"), ("NoSuchKey", "PutObject")],
+    [
+        ("SlowDown", "HeadObject"),
+        ("InternalError", "HeadObject"),
+        ("NoSuchKey", "GetObject"),
+        ("NoSuchKey", "PutObject"),
+    ],
 )
 def test_only_a_heads_404_speaks_of_the_bucket(code: str, operation: str) -> None:
     """Whoever has a body to say it in has said which of them is missing."""
@@ -160,13 +169,43 @@ def test_only_a_heads_404_speaks_of_the_bucket(code: str, operation: str) -> Non
     ("answer", "cls", "code", "status", "said"),
     [
         ({}, s3.S3Error, None, None, "The request on the store: error: no explanation."),
-        ({"Error": None, "ResponseMetadata": None}, s3.S3Error, None, None, "The request on the store: error: no explanation."),
-        ({"ResponseMetadata": {"HTTPStatusCode": 200}}, s3.S3Error, None, 200, "The request on the store: error (200): OK."),
+        (
+            {"Error": None, "ResponseMetadata": None},
+            s3.S3Error,
+            None,
+            None,
+            "The request on the store: error: no explanation.",
+        ),
+        (
+            {"ResponseMetadata": {"HTTPStatusCode": 200}},
+            s3.S3Error,
+            None,
+            200,
+            "The request on the store: error (200): OK.",
+        ),
         ({"ResponseMetadata": {"HTTPStatusCode": 503}}, s3.S3Throttled, None, 503, "error (503): Service Unavailable."),
         ({"Error": {"Code": "412"}}, s3.S3PreconditionFailed, "412", 412, "412 (412): Precondition Failed."),
-        ({"Error": {"Code": "500"}, "ResponseMetadata": {"HTTPStatusCode": "x"}}, s3.S3ServerError, "500", 500, ": Internal Server Error."),
-        ({"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 200}}, s3.S3Throttled, "SlowDown", 200, "OK."),
-        ({"Error": {"Code": "Odd", "Message": "x."}, "ResponseMetadata": {"HTTPStatusCode": 499}}, s3.S3Error, "Odd", 499, "(499): x."),
+        (
+            {"Error": {"Code": "500"}, "ResponseMetadata": {"HTTPStatusCode": "x"}},
+            s3.S3ServerError,
+            "500",
+            500,
+            ": Internal Server Error.",
+        ),
+        (
+            {"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 200}},
+            s3.S3Throttled,
+            "SlowDown",
+            200,
+            "OK.",
+        ),
+        (
+            {"Error": {"Code": "Odd", "Message": "x."}, "ResponseMetadata": {"HTTPStatusCode": 499}},
+            s3.S3Error,
+            "Odd",
+            499,
+            "(499): x.",
+        ),
         ({"ResponseMetadata": {"HTTPStatusCode": 499}}, s3.S3Error, None, 499, "no explanation."),
     ],
 )
@@ -194,9 +233,15 @@ def test_what_the_store_said_comes_before_what_we_would_say() -> None:
 
 def test_a_hint_follows_where_something_can_be_done() -> None:
     """The code decides which."""
-    answer = {"Error": {"Code": "BucketNotEmpty", "Message": "Not empty"}, "ResponseMetadata": {"HTTPStatusCode": 409, "RequestId": 7}}
+    answer = {
+        "Error": {"Code": "BucketNotEmpty", "Message": "Not empty"},
+        "ResponseMetadata": {"HTTPStatusCode": 409, "RequestId": 7},
+    }
     error = from_answer(answer, "DeleteBucket", "b", None)
-    assert str(error) == "DeleteBucket on s3://b/: BucketNotEmpty (409): Not empty. delete_bucket(force=True) deletes what is in it first."
+    assert (
+        str(error)
+        == "DeleteBucket on s3://b/: BucketNotEmpty (409): Not empty. delete_bucket(force=True) deletes what is in it first."
+    )
     assert (error.request_id, error.key, error.retryable) == ("7", None, False)
     assert from_answer({}, "DeleteBucket", "b", None).request_id is None
 
@@ -230,7 +275,13 @@ def test_every_exception_of_the_table_becomes_its_class(cls: type[Exception], ou
 
 @pytest.mark.parametrize(
     "error",
-    [urllib3.exceptions.ProtocolError("cut"), http.client.IncompleteRead(b""), ssl.SSLError("bad"), ConnectionResetError(), TimeoutError()],
+    [
+        urllib3.exceptions.ProtocolError("cut"),
+        http.client.IncompleteRead(b""),
+        ssl.SSLError("bad"),
+        ConnectionResetError(),
+        TimeoutError(),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_what_comes_from_below_botocore_is_a_connection_error(error: Exception) -> None:
@@ -243,7 +294,10 @@ def test_what_comes_from_below_botocore_is_a_connection_error(error: Exception) 
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (botocore.exceptions.EndpointConnectionError(endpoint_url="http://nowhere"), "Is the endpoint right, and is the store running"),
+        (
+            botocore.exceptions.EndpointConnectionError(endpoint_url="http://nowhere"),
+            "Is the endpoint right, and is the store running",
+        ),
         (botocore.exceptions.NoCredentialsError(), "no credentials were found"),
         (botocore.exceptions.SSLError(endpoint_url="https://x", error="bad"), "verify="),
     ],
@@ -254,7 +308,9 @@ def test_what_went_wrong_on_the_way_is_explained(error: Exception, said: str) ->
     assert said in str(translate(error, "GetObject", "b", "k"))
 
 
-@pytest.mark.parametrize("name", ["ParamValidationError", "ValidationError", "MissingParametersError", "UnknownParameterError"])
+@pytest.mark.parametrize(
+    "name", ["ParamValidationError", "ValidationError", "MissingParametersError", "UnknownParameterError"]
+)
 def test_a_wrong_argument_is_a_value_error(name: str) -> None:
     """botocore found it before anything was sent."""
     error = translate(_made(getattr(botocore.exceptions, name)), "GetObject", "b", "k")
@@ -335,7 +391,10 @@ def test_what_is_not_from_below_passes_through() -> None:
 def test_where_it_was_raised_tells_what_it_is_about(module: str, function: str, is_about_an_answer: bool) -> None:
     """In what reads the answer: about the answer, and worth another try; anywhere else it is a wrong argument, or somebody's bug."""
     for raised, otherwise in (("RuntimeError()", type(None)), ("ParamValidationError(report='x')", ValueError)):
-        functions: dict[str, Any] = {"__name__": module, "ParamValidationError": botocore.exceptions.ParamValidationError}
+        functions: dict[str, Any] = {
+            "__name__": module,
+            "ParamValidationError": botocore.exceptions.ParamValidationError,
+        }
         exec(f"def {function}():\n    raise {raised}", functions)
         with pytest.raises(Exception) as caught:
             functions[function]()
@@ -352,7 +411,9 @@ def test_an_answer_that_botocore_stumbles_over_is_an_error_of_the_tree(call: str
         if call == "a date":
             answer = b"<R><Buckets><Bucket><Name>b</Name><CreationDate>never</CreationDate></Bucket></Buckets></R>"
             client_events = store.client.meta.events
-            client_events.register("before-parse.s3.ListBuckets", lambda response_dict, **_: response_dict.update(body=answer))
+            client_events.register(
+                "before-parse.s3.ListBuckets", lambda response_dict, **_: response_dict.update(body=answer)
+            )
         with pytest.raises(s3.S3ConnectionError) as caught:
             list(store.buckets())
         assert caught.value.retryable
@@ -374,7 +435,9 @@ def test_a_redirect_back_to_itself_is_asked_about_once(operation: str, moto: Ser
                 "PutObject": lambda: bucket.put_object("k", b"body"),
             }[operation]()
         assert (caught.value.status, caught.value.retryable) == (307, True)
-        assert proxy.counts()["redirect_307"] <= 3, "the request, through the lane and through boto3, and one HeadBucket"
+        assert proxy.counts()["redirect_307"] <= 3, (
+            "the request, through the lane and through boto3, and one HeadBucket"
+        )
         store.close()
 
 
@@ -386,7 +449,9 @@ def test_a_redirect_back_to_itself_is_asked_about_once(operation: str, moto: Ser
     ],
     ids=str,
 )  # fmt: skip
-def test_an_error_that_broke_off_is_not_guessed_from_its_status(fault: Fault, moto: Server, moto_bucket: s3.S3Bucket) -> None:
+def test_an_error_that_broke_off_is_not_guessed_from_its_status(
+    fault: Fault, moto: Server, moto_bucket: s3.S3Bucket
+) -> None:
     """A 404 that was about the missing rules said nothing of the bucket: it is asked again."""
     with run_proxy(moto.endpoint_url, scripted({("GET", "?lifecycle"): [fault]})) as proxy:
         patient = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=2)

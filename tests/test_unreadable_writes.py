@@ -78,4 +78,8 @@ def test_write_that_cannot_be_read_back_is_done(
     assert store.objects == {"d/k": body}
     warnings = [record for record in caplog.records if "could not be read back" in record.message]
     assert len(warnings) == (limited is not may_write_below_one_prefix)
-    assert all("content-md5" in asked.headers for asked in canned.asked if asked.method == "PUT" and "partNumber" in asked.query)
+    assert all(
+        "content-md5" in asked.headers
+        for asked in canned.asked
+        if asked.method == "PUT" and "partNumber" in asked.query
+    )

@@ -25,7 +25,9 @@ from messageflux_s3.usage import Tally, measure
 NOW = datetime(2026, 11, 1, tzinfo=timezone.utc)
 
 
-def entry(key: str, size: int, moment: str | datetime = "2026-10-31T12:00:00.000Z", storage_class: str = "STANDARD") -> Listed:
+def entry(
+    key: str, size: int, moment: str | datetime = "2026-10-31T12:00:00.000Z", storage_class: str = "STANDARD"
+) -> Listed:
     """An entry as the listing gives it: text."""
     return Listed(key, moment, "etag", str(size), storage_class)
 
@@ -86,7 +88,9 @@ def test_levels_begin_at_the_prefix(prefix: str, depth: int, groups: set[str]) -
     assert {*measure([entry(key, 1) for key in keys], where="", prefix=prefix, depth=depth).by_prefix} == groups
 
 
-@pytest.mark.parametrize(("age", "name"), [(timedelta(0), "< 1 day"), (timedelta(days=2), "< 1 week"), (timedelta(days=400), "< 3 years")])
+@pytest.mark.parametrize(
+    ("age", "name"), [(timedelta(0), "< 1 day"), (timedelta(days=2), "< 1 week"), (timedelta(days=400), "< 3 years")]
+)
 def test_ages(age: timedelta, name: str) -> None:
     """An age falls into its range."""
     found = measure([entry("k", 1, NOW - age)], where="", now=NOW)
@@ -97,7 +101,12 @@ def test_memory_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes after so many prefixes is counted together, and nothing is lost."""
     monkeypatch.setattr(usage, "MOST_GROUPS", 3)
     found = measure((entry(f"{n}/x", 1) for n in range(10)), where="")
-    assert {name: tally.count for name, tally in found.by_prefix.items()} == {"0/": 1, "1/": 1, "2/": 1, usage.OTHERS: 7}
+    assert {name: tally.count for name, tally in found.by_prefix.items()} == {
+        "0/": 1,
+        "1/": 1,
+        "2/": 1,
+        usage.OTHERS: 7,
+    }
 
 
 def test_nothing_is_a_usage_too() -> None:
@@ -147,7 +156,9 @@ def test_it_is_drawn() -> None:
     assert image.startswith(b"\x89PNG") and len(image) > 10_000
 
 
-@pytest.mark.parametrize(("module", "call", "extra"), [("pandas", "to_pandas", "pandas"), ("matplotlib.figure", "plot", "plot")])
+@pytest.mark.parametrize(
+    ("module", "call", "extra"), [("pandas", "to_pandas", "pandas"), ("matplotlib.figure", "plot", "plot")]
+)
 def test_a_missing_extra_is_named(module: str, call: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who lacks a library is told what to install."""
     monkeypatch.setitem(sys.modules, module, None)
@@ -175,7 +186,9 @@ def test_what_is_known_is_shown_without_a_request(counted: Counted) -> None:
 
 def test_show_asks(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
     """show() asks, and says how often it does."""
-    monkeypatch.setattr("messageflux_s3.show.MOST_BUCKETS", 10**6)  # other tests' buckets are still there, hundreds by now
+    monkeypatch.setattr(
+        "messageflux_s3.show.MOST_BUCKETS", 10**6
+    )  # other tests' buckets are still there, hundreds by now
     counted.bucket.put_objects([("a/1", "x"), ("b", "xyz")])
     with counted.recording() as requests:
         assert counted.bucket.name in counted.store.show().text
@@ -209,7 +222,13 @@ def test_a_tree_lists_only_what_it_shows(counted: Counted) -> None:
     assert len(requests) == 1
     with counted.recording() as requests:
         shown = counted.bucket.find(prefix="a/").tree(depth=2, entries=2)
-    assert shown.text.splitlines()[1:] == ["├── 0/", "│   └── x  2 B", "├── 1/", "│   └── x  2 B", "└── …  there are more"]
+    assert shown.text.splitlines()[1:] == [
+        "├── 0/",
+        "│   └── x  2 B",
+        "├── 1/",
+        "│   └── x  2 B",
+        "└── …  there are more",
+    ]
     assert len(requests) == 3
     assert "<details open>" in shown.html
     with pytest.raises(ValueError, match="versions"):

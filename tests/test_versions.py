@@ -112,7 +112,9 @@ def test_an_upload_that_is_gone_meanwhile_is_aborted(canned: Canned, code: str, 
             versions.abort_uploads(canned.bucket()._connection, "bkt")
 
 
-@pytest.mark.parametrize("answer", [refusal(404, "NoSuchUpload"), refusal(501, "NotImplemented"), document("ListBucketResult")])
+@pytest.mark.parametrize(
+    "answer", [refusal(404, "NoSuchUpload"), refusal(501, "NotImplemented"), document("ListBucketResult")]
+)
 def test_a_store_that_lists_no_uploads_has_none(canned: Canned, answer: Answer) -> None:
     """Whatever it sends instead is not read as one."""
     canned.answer = lambda asked: answer

@@ -109,7 +109,11 @@ class Place:
 
     def names(self) -> list[str]:
         """The buckets of this place."""
-        return [bucket["Name"] for bucket in self.client.list_buckets()["Buckets"] if bucket["Name"].startswith(f"{self.stem}-")]
+        return [
+            bucket["Name"]
+            for bucket in self.client.list_buckets()["Buckets"]
+            if bucket["Name"].startswith(f"{self.stem}-")
+        ]
 
     def clear(self) -> None:
         """Remove the buckets, so that the server does not fill up."""
@@ -145,7 +149,11 @@ class Place:
     def _on_disk(self, name: str) -> dict[str, Any]:
         assert self.server.root is not None
         folder = self.server.root / name
-        return {path.relative_to(folder).as_posix(): _digest(path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+        return {
+            path.relative_to(folder).as_posix(): _digest(path.read_bytes())
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
 
     def _in_memory(self, name: str) -> dict[str, Any]:
         listed = self.client.list_object_versions(Bucket=name)
@@ -159,7 +167,10 @@ class Place:
             if found[key][0][0] == "marker":
                 continue
             answer = self.client.get_object(Bucket=name, Key=key)
-            body, metadata = answer["Body"].read(), {name: text for name, text in answer["Metadata"].items() if name != WRITE_ID}
+            body, metadata = (
+                answer["Body"].read(),
+                {name: text for name, text in answer["Metadata"].items() if name != WRITE_ID},
+            )
             lease = _lease_in(body)
             if lease is not None:  # what differs each time: the token, the nonce, the clock
                 found[key] = ["lease", lease["state"], lease["owner"]]
@@ -272,13 +283,34 @@ def _write(file: Any, *pieces: Any) -> int:
 
 # -- the store --------------------------------------------------------------------------------------------------------------------
 
-row("S3Store.ping S3Store.is_online", lambda p: (p.store.ping(), p.store.is_online), also=((False, False), (False, True)))
+row(
+    "S3Store.ping S3Store.is_online",
+    lambda p: (p.store.ping(), p.store.is_online),
+    also=((False, False), (False, True)),
+)
 row("S3Store.buckets", lambda p: [b.name[-2:] for b in p.store.buckets() if b.name.startswith(p.stem)])
-row("S3Bucket.list_buckets", lambda p: [b.name[-2:] for b in s3.S3Bucket.list_buckets(p.store) if b.name.startswith(p.stem)])
+row(
+    "S3Bucket.list_buckets",
+    lambda p: [b.name[-2:] for b in s3.S3Bucket.list_buckets(p.store) if b.name.startswith(p.stem)],
+)
 for _server in ("rclone", "moto"):
-    row("S3Store.create_bucket", lambda p: p.store.create_bucket(f"{p.stem}-new").name[-4:], f"on {_server}", server=_server)
-    row("S3Store.create_bucket", lambda p: p.store.create_bucket(p.name).name[-2:], f"again, on {_server}", server=_server)
-row("S3Bucket.create_bucket", lambda p: s3.S3Bucket.create_bucket(p.store, f"{p.stem}-new", exist_ok=False).name[-4:], server="moto")
+    row(
+        "S3Store.create_bucket",
+        lambda p: p.store.create_bucket(f"{p.stem}-new").name[-4:],
+        f"on {_server}",
+        server=_server,
+    )
+    row(
+        "S3Store.create_bucket",
+        lambda p: p.store.create_bucket(p.name).name[-2:],
+        f"again, on {_server}",
+        server=_server,
+    )
+row(
+    "S3Bucket.create_bucket",
+    lambda p: s3.S3Bucket.create_bucket(p.store, f"{p.stem}-new", exist_ok=False).name[-4:],
+    server="moto",
+)
 row("S3Bucket", lambda p: s3.S3Bucket(f"{p.stem}-new", p.store, auto_create=True).name[-4:], server="moto")
 row("S3Bucket", lambda p: s3.S3Bucket(p.name, p.store).name[-2:], "there")
 row("S3Store.probe", lambda p: p.store.probe(), server="moto", is_long=True)
@@ -309,9 +341,22 @@ row("S3Bucket.put_object", lambda p: _wrote(p.bucket.put_object("kept/a.txt", b"
 row("S3Bucket.put_json", lambda p: _wrote(p.bucket.put_json("n/new", [1, 2])))
 row("S3Bucket.delete_object", lambda p: p.bucket.delete_object("kept/a.txt"))
 row("S3Bucket.copy_object", lambda p: p.bucket.copy_object("kept/long.txt", "n/copy").key)
-row("S3Bucket.copy_object", lambda p: p.bucket.copy_object("kept/a.txt", "n/copy", metadata={"other": "2"}).key, "on moto", server="moto")
-row("S3Bucket.upload_object", lambda p: p.bucket.upload_object("n/new", io.BytesIO(SEED["kept/long.txt"])).key, verified=True)
-row("S3Bucket.upload_object", lambda p: p.bucket.upload_object("n/new", iter([PARTS, b"end"]), part_size_bytes=5 * _MiB).key, "in parts")
+row(
+    "S3Bucket.copy_object",
+    lambda p: p.bucket.copy_object("kept/a.txt", "n/copy", metadata={"other": "2"}).key,
+    "on moto",
+    server="moto",
+)
+row(
+    "S3Bucket.upload_object",
+    lambda p: p.bucket.upload_object("n/new", io.BytesIO(SEED["kept/long.txt"])).key,
+    verified=True,
+)
+row(
+    "S3Bucket.upload_object",
+    lambda p: p.bucket.upload_object("n/new", iter([PARTS, b"end"]), part_size_bytes=5 * _MiB).key,
+    "in parts",
+)
 row("S3Bucket.upload_object", lambda p: p.bucket.upload_object("n/new", PARTS, part_size_bytes=5 * _MiB).key, "in parts, on moto",
     server="moto")  # fmt: skip
 row("S3Bucket.upload_file", lambda p: p.bucket.upload_file(p.folder / "in/f", "n/new").key, verified=True)
@@ -331,7 +376,9 @@ row("S3Bucket.download_file", lambda p: p.bucket.download_file("big", p.folder /
     prepare=lambda p: p.put("big", bytes(range(256)) * (17 * 4096)))  # fmt: skip
 row("S3Bucket.upload_folder", lambda p: p.bucket.upload_folder(p.folder / "in", "n"))
 row("S3Bucket.download_folder", lambda p: sorted(p.bucket.download_folder("kept/", p.folder / "out")), verified=False)
-_PLAN = " ".join(f"SyncPlan.{name}" for name in ("apply", "applied", "copied", "skipped", "deleted", "steps", "direction"))
+_PLAN = " ".join(
+    f"SyncPlan.{name}" for name in ("apply", "applied", "copied", "skipped", "deleted", "steps", "direction")
+)
 
 
 def _gone_in_bucket(p: Place) -> None:
@@ -340,11 +387,19 @@ def _gone_in_bucket(p: Place) -> None:
 
 
 def _plan(plan: s3.SyncPlan) -> Any:
-    done = sorted(step.key for step in plan.copied), sorted(step.key for step in plan.deleted), sorted(s.key for s in plan.skipped)
+    done = (
+        sorted(step.key for step in plan.copied),
+        sorted(step.key for step in plan.deleted),
+        sorted(s.key for s in plan.skipped),
+    )
     return done, plan.applied
 
 
-row("S3Bucket.sync_from_folder", lambda p: _plan(p.bucket.sync_from_folder(p.folder / "in", "sync/", delete=True)), prepare=_gone_in_bucket)
+row(
+    "S3Bucket.sync_from_folder",
+    lambda p: _plan(p.bucket.sync_from_folder(p.folder / "in", "sync/", delete=True)),
+    prepare=_gone_in_bucket,
+)
 row(f"S3Bucket.sync_to_folder {_PLAN}",
     lambda p: _plan(p.bucket.sync_to_folder("kept/", p.folder / "in", delete=True, dry_run=True).apply()))  # fmt: skip
 row("S3Bucket.get_objects", lambda p: _bodies(p.bucket.get_objects([*SEED] * 3)))
@@ -375,7 +430,13 @@ row("S3Bucket.delete_bucket", lambda p: p.other.delete_bucket())
 row("S3Bucket.delete_bucket", lambda p: p.bucket.delete_bucket(force=True), "by force", server="moto")
 row("S3Bucket.find ObjectQuery.objects", lambda p: [(obj.key, obj.size, obj.etag) for obj in p.bucket.find()])
 row("S3Bucket.find", lambda p: _keys(p.bucket.find(glob="kept/*.txt")), "by glob")
-row("S3Bucket.find", lambda p: [(obj.key, obj.size) for obj in p.bucket.find(versions=True)], "versions", server="moto", prepare=_versions)
+row(
+    "S3Bucket.find",
+    lambda p: [(obj.key, obj.size) for obj in p.bucket.find(versions=True)],
+    "versions",
+    server="moto",
+    prepare=_versions,
+)
 row("S3Bucket.find_objects", lambda p: _keys(p.bucket.find_objects(max_keys=2)))
 row("S3Bucket.find_objects", lambda p: _keys(p.bucket.find_objects(max_keys=2)), "on moto", server="moto")
 row("S3Bucket.list_objects", lambda p: _keys(p.bucket.list_objects()))
@@ -443,7 +504,12 @@ row("S3Object.iter_chunks", lambda p: _digest(b"".join(p.long.iter_chunks(chunk_
 row("S3Object.iter_lines", lambda p: _digest(b"\n".join(p.long.iter_lines())))
 row("S3Object.open", lambda p: _digest(_read(p.long.open())), "rb")
 row("S3Object.open", lambda p: len(_read(p.long.open("r"))), "r")
-row("S3Object.open", lambda p: _digest(_read(p.bucket["big"].open())), "rb, in parts", prepare=lambda p: p.put("big", PARTS))
+row(
+    "S3Object.open",
+    lambda p: _digest(_read(p.bucket["big"].open())),
+    "rb, in parts",
+    prepare=lambda p: p.put("big", PARTS),
+)
 
 
 def _seeks(p: Place) -> Any:
@@ -507,7 +573,10 @@ row("ObjectQuery.count", lambda p: p.bucket.find().count())
 row("ObjectQuery.total_size", lambda p: p.bucket.find().total_size())
 row("ObjectQuery.collect", lambda p: _keys(p.bucket.find().collect()))
 row("ObjectQuery.prefixes", lambda p: [*p.bucket.find(delimiter="/").prefixes()])
-row("ObjectQuery.entries", lambda p: [entry if isinstance(entry, str) else entry.key for entry in p.bucket.find(delimiter="/").entries()])
+row(
+    "ObjectQuery.entries",
+    lambda p: [entry if isinstance(entry, str) else entry.key for entry in p.bucket.find(delimiter="/").entries()],
+)
 row("ObjectQuery.prefetch", lambda p: _bodies(p.bucket.find("kept/").prefetch()))
 row("ObjectQuery.map", lambda p: [*p.bucket.find("kept/").map(lambda obj: _digest(obj.body))])
 row("ObjectQuery.partitions", lambda p: sorted(obj.key for part in p.bucket.find().partitions(2) for obj in part))
@@ -518,7 +587,7 @@ row("ObjectQuery.download_to", lambda p: sorted(p.bucket.find("kept/").download_
 row("ObjectQuery.to_arrow", lambda p: p.bucket.find().to_arrow().column("key").to_pylist())
 row("ObjectQuery.to_pandas", lambda p: [*p.bucket.find().to_pandas()["key"]])
 row("ObjectQuery.arrow_batches", lambda p: p.bucket.find().arrow_batches().read_all().num_rows)
-row("ObjectQuery.usage", lambda p: (p.bucket.find("kept/").usage().count))
+row("ObjectQuery.usage", lambda p: p.bucket.find("kept/").usage().count)
 row("ObjectQuery.tree", lambda p: "a.txt" in str(p.bucket.find().tree()))
 row("ObjectQuery.show", lambda p: "kept/a.txt" in str(p.bucket.find().show()))
 

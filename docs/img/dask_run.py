@@ -1,6 +1,6 @@
 """Draws dask-run.svg: the job of examples/dask_job.py on three workers, one of them killed in the middle.
 
-    python docs/img/dask_run.py
+python docs/img/dask_run.py
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def draw(tasks: list[dict[str, Any]], killed_at: float) -> str:
         for span in task["startstops"]
         if span["action"] == "compute"
     ]
-    workers = sorted({worker for worker, *_ in bars}, key=lambda worker: min(start for name, start, *_ in bars if name == worker))
+    workers = sorted(
+        {worker for worker, *_ in bars}, key=lambda worker: min(start for name, start, *_ in bars if name == worker)
+    )
     first, last = min(start for _, start, *_ in bars), max(stop for _, _, stop, _ in bars)
     scale = WIDTH / (last - first)
     height = ROW * len(workers) + 70
@@ -48,7 +50,9 @@ def draw(tasks: list[dict[str, Any]], killed_at: float) -> str:
                 parts.append(f'<rect x="{x:.1f}" y="{y}" width="{wide:.1f}" height="{ROW - 10}" fill="{colour}"/>')
     x = LEFT + (killed_at - first) * scale
     y = 28 + len(workers) * ROW
-    parts.append(f'<line x1="{x:.1f}" y1="22" x2="{x:.1f}" y2="{y}" stroke="#c00000" stroke-width="2" stroke-dasharray="4 3"/>')
+    parts.append(
+        f'<line x1="{x:.1f}" y1="22" x2="{x:.1f}" y2="{y}" stroke="#c00000" stroke-width="2" stroke-dasharray="4 3"/>'
+    )
     parts.append(f'<text x="{x + 4:.1f}" y="{y + 14}" fill="#c00000">a worker is killed</text>')
     legend = '<tspan fill="#3070b0">■</tspan> parse a log   <tspan fill="#d08020">■</tspan> write a day'
     parts.append(f'<text x="{LEFT}" y="{y + 32}">{legend}</text>')
@@ -62,8 +66,13 @@ def main() -> None:
         bucket = local.connect(pickle_secrets=True).create_bucket("dask-picture")
         for day in range(6):
             for hour in range(24):
-                bucket.put_object(f"raw/2026-11-{day + 1:02}/{hour:02}.csv", "".join(f"{200 + n % 4},{n}\n" for n in range(20_000)))
-        with LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+                bucket.put_object(
+                    f"raw/2026-11-{day + 1:02}/{hour:02}.csv", "".join(f"{200 + n % 4},{n}\n" for n in range(20_000))
+                )
+        with (
+            LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster,
+            Client(cluster) as client,
+        ):
             killed: list[float] = []
 
             def kill_one(done: int) -> None:

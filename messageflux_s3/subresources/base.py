@@ -69,7 +69,9 @@ class Change(Generic[V]):
         now = self._read()
         wanted = self._merged(now)
         if _changes(now, wanted) != _changes(self.before, self.after):
-            raise S3PreconditionFailed(f"{self.what} was changed since this plan was made; nothing was written. Make the plan anew.")
+            raise S3PreconditionFailed(
+                f"{self.what} was changed since this plan was made; nothing was written. Make the plan anew."
+            )
         self._write(wanted)
 
     def __str__(self) -> str:
@@ -118,7 +120,9 @@ class SubResource(ABC, Generic[V]):
     _absent: ClassVar[tuple[str, ...]] = ()
     _put_parameters: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, connection: Connection, bucket_name: str, key: str | None = None, version_id: str | None = None) -> None:
+    def __init__(
+        self, connection: Connection, bucket_name: str, key: str | None = None, version_id: str | None = None
+    ) -> None:
         self._connection = connection
         self._bucket_name = bucket_name
         self._key = key
@@ -172,7 +176,9 @@ class SubResource(ABC, Generic[V]):
         before = None if document is None else self._parse(document)
         self._send(value)
         stored = self._fetch()
-        if (stored is None and self._same(value, self._nothing())) or (stored is not None and self._same(self._parse(stored), value)):
+        if (stored is None and self._same(value, self._nothing())) or (
+            stored is not None and self._same(self._parse(stored), value)
+        ):
             return
         if before is None:
             self._remove()

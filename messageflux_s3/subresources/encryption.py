@@ -98,7 +98,9 @@ class BucketEncryption(SubResource[Encryption]):
     def _nothing(self) -> Encryption:
         return Encryption()
 
-    def ensure(self, algorithm: Algorithm, *, kms_key_id: str | None = None, bucket_key: bool = False) -> Change[Encryption]:
+    def ensure(
+        self, algorithm: Algorithm, *, kms_key_id: str | None = None, bucket_key: bool = False
+    ) -> Change[Encryption]:
         """The change to this encryption: print it, then ``apply()`` it.
 
         Args:

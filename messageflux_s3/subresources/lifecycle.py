@@ -88,13 +88,20 @@ class LifecycleRule:
             ("noncurrent_days", noncurrent, "NoncurrentDays"),
             ("abort_uploads_days", abort, "DaysAfterInitiation"),
         ):
-            plain[name] = element if element is not None and not element.without(inner) and _int_of(element, inner) else None
+            plain[name] = (
+                element if element is not None and not element.without(inner) and _int_of(element, inner) else None
+            )
             if element is not None and plain[name] is None:
                 unknown.append(element)
         transitions = []
         for transition in node.all("Transition"):
             days, storage_class = transition.text_of("Days"), transition.text_of("StorageClass")
-            if days is not None and days.isdecimal() and storage_class and not transition.without("Days", "StorageClass"):
+            if (
+                days is not None
+                and days.isdecimal()
+                and storage_class
+                and not transition.without("Days", "StorageClass")
+            ):
                 transitions.append((int(days), storage_class))
             else:
                 unknown.append(transition)
@@ -144,13 +151,20 @@ class LifecycleRule:
     @property
     def is_whole_bucket_lifetime(self) -> bool:
         """Whether the rule says nothing but after how many days everything expires."""
-        return self == LifecycleRule(self.id, enabled=self.enabled, expire_days=self.expire_days) and self.expire_days is not None
+        return (
+            self == LifecycleRule(self.id, enabled=self.enabled, expire_days=self.expire_days)
+            and self.expire_days is not None
+        )
 
     def __str__(self) -> str:
         says = [f"delete after {self.expire_days} days"] if self.expire_days is not None else []
         says += [f"to {storage_class} after {days} days" for days, storage_class in self.transitions]
         says += [f"old versions go after {self.noncurrent_days} days"] if self.noncurrent_days is not None else []
-        says += [f"unfinished uploads go after {self.abort_uploads_days} days"] if self.abort_uploads_days is not None else []
+        says += (
+            [f"unfinished uploads go after {self.abort_uploads_days} days"]
+            if self.abort_uploads_days is not None
+            else []
+        )
         says += [" ".join(part.strip() for part in node.lines()) for node in self.unknown]
         scope = [f"keys that begin with {self.prefix!r}"] if self.prefix else []
         scope += [f"tag {name}={value}" for name, value in self.tags]
@@ -179,7 +193,12 @@ def _filter_from(
     if not all(size is None or size.isdecimal() for size in (larger, smaller)):
         return "", (), (None, None), (filter_,)
     tags = tuple((tag.text_of("Key") or "", tag.text_of("Value") or "") for tag in inside.all("Tag"))
-    return inside.text_of("Prefix") or "", tags, (int(larger) if larger else None, int(smaller) if smaller else None), ()
+    return (
+        inside.text_of("Prefix") or "",
+        tags,
+        (int(larger) if larger else None, int(smaller) if smaller else None),
+        (),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +218,9 @@ class LifecycleConfiguration:
     @classmethod
     def from_api(cls, node: Node, smallest_to_move: str | None = None) -> LifecycleConfiguration:
         """From the document that S3 sends, and its header."""
-        return cls(tuple(LifecycleRule.from_api(rule) for rule in node.all("Rule")), smallest_to_move, node.without("Rule"))
+        return cls(
+            tuple(LifecycleRule.from_api(rule) for rule in node.all("Rule")), smallest_to_move, node.without("Rule")
+        )
 
     def to_api(self) -> Node:
         """The document that S3 takes."""
@@ -362,4 +383,3 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
 def _is_ours(rule: LifecycleRule) -> bool:
     """Whether a rule is ours by its id, and by what it says: the lifetime of the whole bucket and nothing else."""
     return rule.id in _LIFETIME_IDS and rule.is_whole_bucket_lifetime
-

@@ -52,7 +52,9 @@ class Notification:
         rules = [("prefix", self.prefix)] if self.prefix else []
         rules += [("suffix", self.suffix)] if self.suffix else []
         if rules:
-            filters = tuple(Node("FilterRule", children=(leaf("Name", name), leaf("Value", value))) for name, value in rules)
+            filters = tuple(
+                Node("FilterRule", children=(leaf("Name", name), leaf("Value", value))) for name, value in rules
+            )
             parts.append(Node("Filter", children=(Node("S3Key", children=filters),)))
         return Node(outer, children=tuple(parts))
 
@@ -82,7 +84,9 @@ class NotificationConfiguration:
 
     def with_target(self, target: Notification) -> NotificationConfiguration:
         """These targets, and this one in place of the one with its id."""
-        return NotificationConfiguration(in_place(self.targets, target.to_api(), lambda node: node.text_of("Id") == target.id))
+        return NotificationConfiguration(
+            in_place(self.targets, target.to_api(), lambda node: node.text_of("Id") == target.id)
+        )
 
     def without(self, *ids: str) -> NotificationConfiguration:
         """These targets but those."""

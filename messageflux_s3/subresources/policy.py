@@ -30,7 +30,9 @@ class BucketPolicy:
         """From the JSON document that S3 sends."""
         listed = document.get("Statement", [])
         statements = [listed] if isinstance(listed, Mapping) else listed
-        if not isinstance(statements, (list, tuple)) or not all(isinstance(statement, Mapping) for statement in statements):
+        if not isinstance(statements, (list, tuple)) or not all(
+            isinstance(statement, Mapping) for statement in statements
+        ):
             raise ValueError("the policy's Statement must be a statement or a list of them, each a mapping")
         rest = {name: value for name, value in document.items() if name != "Statement"}
         return cls(tuple(canonical(statement) for statement in statements), canonical(rest))
@@ -54,11 +56,15 @@ class BucketPolicy:
         if not isinstance(statement, Mapping) or not statement.get("Sid"):
             raise ValueError("statement must be a mapping with a Sid: statements are merged by it")
         sid = statement["Sid"]
-        return BucketPolicy(in_place(self.statements, canonical(statement), lambda text: json.loads(text).get("Sid") == sid), self.rest)
+        return BucketPolicy(
+            in_place(self.statements, canonical(statement), lambda text: json.loads(text).get("Sid") == sid), self.rest
+        )
 
     def without(self, *sids: str) -> BucketPolicy:
         """This policy without the statements of these Sids."""
-        return BucketPolicy(tuple(text for text in self.statements if json.loads(text).get("Sid") not in sids), self.rest)
+        return BucketPolicy(
+            tuple(text for text in self.statements if json.loads(text).get("Sid") not in sids), self.rest
+        )
 
     def __str__(self) -> str:
         return json.dumps(self.to_api(), indent=2) if self.statements else "no policy"

@@ -53,9 +53,12 @@ class TagSet(Mapping[str, str]):
         """The document that S3 takes."""
         more = {tag.text_of("Key"): tag.without("Key", "Value") for tag in self.unknown if tag.name == "Tag"}
         tags = tuple(
-            Node("Tag", children=(leaf("Key", name), leaf("Value", value), *more.get(name, ()))) for name, value in self.pairs
+            Node("Tag", children=(leaf("Key", name), leaf("Value", value), *more.get(name, ())))
+            for name, value in self.pairs
         )
-        return Node("Tagging", children=(Node("TagSet", children=tags), *(node for node in self.unknown if node.name != "Tag")))
+        return Node(
+            "Tagging", children=(Node("TagSet", children=tags), *(node for node in self.unknown if node.name != "Tag"))
+        )
 
     def lines(self) -> list[str]:
         """One line a tag."""

@@ -94,7 +94,9 @@ class Versioning(SubResource[VersioningConfiguration]):
         Raises:
             S3Unsupported: Always.
         """
-        raise S3Unsupported(f"{self._where()}: versioning cannot be deleted once it was on; suspend() stops keeping new versions")
+        raise S3Unsupported(
+            f"{self._where()}: versioning cannot be deleted once it was on; suspend() stops keeping new versions"
+        )
 
     def enable(self) -> None:
         """Keep versions from now on. Requests: 1 read, and 1 write where that changes something."""

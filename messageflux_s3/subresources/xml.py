@@ -67,11 +67,18 @@ def parse(document: bytes) -> Node:
     Raises:
         S3InvalidContent: It is no XML, or has a DOCTYPE, which no store has reason to send.
     """
-    if b"<!DOCTYPE" in document or b"<!ENTITY" in document or b"\0" in document:  # NUL: in UTF-16 the others would not be seen
+    if (
+        b"<!DOCTYPE" in document or b"<!ENTITY" in document or b"\0" in document
+    ):  # NUL: in UTF-16 the others would not be seen
         raise S3InvalidContent("the store sent an XML document with a DOCTYPE; it was not read")
     try:
         return _node(ElementTree.fromstring(document))  # nosec B314  # nothing in it can expand, as was just seen
-    except (ElementTree.ParseError, LookupError, ValueError, RecursionError) as error:  # Lookup, Value: an encoding unknown to Python
+    except (
+        ElementTree.ParseError,
+        LookupError,
+        ValueError,
+        RecursionError,
+    ) as error:  # Lookup, Value: an encoding unknown to Python
         raise S3InvalidContent(f"the store sent a configuration that is no XML: {error}") from error
 
 

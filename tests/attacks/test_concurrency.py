@@ -79,7 +79,22 @@ def busy(bucket: s3.S3Bucket, shared: s3.S3Object, query: s3.ObjectQuery, seed: 
     is_there = False
     for turn in range(15 * ROUNDS):
         what = generator.choice(
-            ("put", "put", "read", "range", "delete", "shared", "shared", "forget", "list", "prefetch", "get", "copy", "close", "reload")
+            (
+                "put",
+                "put",
+                "read",
+                "range",
+                "delete",
+                "shared",
+                "shared",
+                "forget",
+                "list",
+                "prefetch",
+                "get",
+                "copy",
+                "close",
+                "reload",
+            )
         )
         told[what] += 1
         if what == "put" or not is_there:
@@ -125,7 +140,9 @@ def test_threads_on_one_store_bucket_object_and_query(server: Server, bucket: s3
     try:
         with ThreadPoolExecutor(8) as executor:
             shared, query = shared_bucket.object("lines"), shared_bucket.find("n/")
-            for done in [executor.submit(busy, shared_bucket, shared, query, SEED * 100 + number, told) for number in range(8)]:
+            for done in [
+                executor.submit(busy, shared_bucket, shared, query, SEED * 100 + number, told) for number in range(8)
+            ]:
                 done.result(600)
     finally:
         sys.setswitchinterval(interval)
@@ -193,7 +210,9 @@ def test_forks_in_the_midst_of_threads(whose: str, rclone: Server, rclone_bucket
         if child == 0:
             signal.alarm(120)
             try:
-                os._exit(0 if bucket.get_object("lines").body == LINES and bucket.find("n/").count() == len(KEYS) else 3)
+                os._exit(
+                    0 if bucket.get_object("lines").body == LINES and bucket.find("n/").count() == len(KEYS) else 3
+                )
             finally:
                 os._exit(4)
         codes[os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])] += 1
@@ -211,7 +230,9 @@ async def drained(found: Any) -> int:
     return len([item async for item in found])
 
 
-def verbs(store: s3.AsyncS3Store, bucket: s3.AsyncS3Bucket, folder: Path) -> dict[str, Callable[[], Coroutine[Any, Any, Any]]]:
+def verbs(
+    store: s3.AsyncS3Store, bucket: s3.AsyncS3Bucket, folder: Path
+) -> dict[str, Callable[[], Coroutine[Any, Any, Any]]]:
     """Every call of the asynchronous face that moves data."""
     obj = bucket.object("n/00")
     source = folder / "source"

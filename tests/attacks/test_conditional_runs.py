@@ -46,7 +46,9 @@ def test_what_is_said_is_what_was_done(faulty: tuple[str, State], run: Run) -> N
     bucket = connected(faulty[0])
     before = faulty[1].befell.copy()
     few = run is upload_in_parts
-    told = run_seeds(run, bucket, faulty[1], range(FIRST_SEED, FIRST_SEED + (SEEDS // 4 if few else SEEDS)), workers=8 if few else 32)
+    told = run_seeds(
+        run, bucket, faulty[1], range(FIRST_SEED, FIRST_SEED + (SEEDS // 4 if few else SEEDS)), workers=8 if few else 32
+    )
     print(f"\n{run.__name__}: {told.total()} writers were told {dict(told)}; faults {dict(faulty[1].befell - before)}")
     assert told["done"] > 0
 
@@ -60,9 +62,13 @@ class Behind:
     def __init__(self, server: Server, proxy: Proxy, name: str) -> None:
         self.proxy = proxy
         self.truth = server.connect().bucket(name)
-        self.bucket = server.connect(endpoint_url=proxy.endpoint_url, max_attempts=3, read_timeout=0.5, connect_timeout=2).bucket(name)
+        self.bucket = server.connect(
+            endpoint_url=proxy.endpoint_url, max_attempts=3, read_timeout=0.5, connect_timeout=2
+        ).bucket(name)
         for condition in ({"if_absent": True}, {"if_match": self.truth.put_object("warm", b"0").etag}):
-            self.bucket.put_object("warm2" if "if_absent" in condition else "warm", b"1", **condition)  # the probes, in good weather
+            self.bucket.put_object(
+                "warm2" if "if_absent" in condition else "warm", b"1", **condition
+            )  # the probes, in good weather
         self.bucket.upload_object("warm3", bytes(6 << 20), part_size_bytes=5 << 20, if_absent=True)
         self.bucket["warm2"].delete(if_match=self.bucket["warm2"].etag)
         self.truth["warm3"].delete()
@@ -146,7 +152,15 @@ def two_put(behind: Behind, key: str) -> tuple[str, bool]:
     return ("two: done" if winners else "two: nobody knows"), bool(winners)
 
 
-SCENES: tuple[Callable[[Behind, str], tuple[str, bool]], ...] = (put, put_json, in_parts, a_file, update, delete, two_put)
+SCENES: tuple[Callable[[Behind, str], tuple[str, bool]], ...] = (
+    put,
+    put_json,
+    in_parts,
+    a_file,
+    update,
+    delete,
+    two_put,
+)
 
 
 @pytest.mark.timeout(1800)
@@ -162,12 +176,17 @@ def test_every_kind_of_fault_before_moto(moto: Server) -> None:
         behind = idle.get()
         try:
             scene = SCENES[seed % len(SCENES)]
-            behind.proxy.restart(seeded(seed, share=random.Random(seed).choice((0.2, 0.5)), kinds=KINDS, seconds=0.02, stall=0.7))
+            behind.proxy.restart(
+                seeded(seed, share=random.Random(seed).choice((0.2, 0.5)), kinds=KINDS, seconds=0.02, stall=0.7)
+            )
             said, is_done = scene(behind, f"{scene.__name__}/{seed}")
             if not said.startswith("two"):
                 assert said != "refused", f"seed {seed}, {scene.__name__}: a conflict with nobody about"
                 assert said != "done" or is_done, f"seed {seed}, {scene.__name__}: a success that is none"
-            return f"{scene.__name__} {said}{' (but it was done)' if said == 'failed' and is_done else ''}", behind.proxy.counts()
+            return (
+                f"{scene.__name__} {said}{' (but it was done)' if said == 'failed' and is_done else ''}",
+                behind.proxy.counts(),
+            )
         finally:
             idle.put(behind)
 

@@ -31,7 +31,9 @@ from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
 
 pytestmark = pytest.mark.timeout(900)
 
-SEEDS = range(int(os.environ.get("FIRST_SEED", "0")), int(os.environ.get("FIRST_SEED", "0")) + int(os.environ.get("SEEDS", "20")))
+SEEDS = range(
+    int(os.environ.get("FIRST_SEED", "0")), int(os.environ.get("FIRST_SEED", "0")) + int(os.environ.get("SEEDS", "20"))
+)
 PIECES = (
     "..", ".", "", "a", "link", "file", "C:", "\\", "..\\..", "%2e%2e", "%2F", "nul", "CON", "x" * 200, "é", "e\u0301", " ", "~", "$HOME",
     "*", "?a=b", "#", "&", "+", ";", "<b>", "\"'", "\n", "\r\nX: y", "\x1b[2J", "\u202e", ".mfs3-journal", ".x.mfs3-partial",
@@ -59,7 +61,12 @@ class Sandbox:
         self.folder.mkdir(parents=True)
         (self.outside / "file").write_bytes(b"mine")
         (self.outside / "a").mkdir()
-        traps = {"link": self.outside, "a": self.outside / "a", "file": self.outside / "file", "é": self.place / "dangling"}
+        traps = {
+            "link": self.outside,
+            "a": self.outside / "a",
+            "file": self.outside / "file",
+            "é": self.place / "dangling",
+        }
         for path, trap in traps.items():
             if chance.random() < 0.6:
                 (self.folder / path).symlink_to(trap)
@@ -144,13 +151,21 @@ def test_a_forged_journal_is_believed_by_nobody(moto_bucket: s3.S3Bucket, tmp_pa
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_key_is_one_object_of_its_own_bucket_to_every_verb(moto_store: s3.S3Store, moto_bucket: s3.S3Bucket, seed: int) -> None:
+def test_a_key_is_one_object_of_its_own_bucket_to_every_verb(
+    moto_store: s3.S3Store, moto_bucket: s3.S3Bucket, seed: int
+) -> None:
     """Written, read, copied, linked to, tagged, listed and deleted, by boto3 and the lane: nothing else is touched, here or next door."""
     neighbour = moto_store.create_bucket(f"neighbour-{uuid.uuid4().hex[:12]}")
     for bucket in (moto_bucket, neighbour):
         bucket.put_objects([(name, b"victim") for name in ("a", "link", "file", "b", "victim")])
     keys = [key for key in hostile_keys(seed, 8) if key not in ("a", "link", "file")]
-    keys += [f"../{neighbour.name}/victim", "x</Key></Object><Object><Key>victim", "victim?versionId=null", "victim%00", "victim?tagging"]
+    keys += [
+        f"../{neighbour.name}/victim",
+        "x</Key></Object><Object><Key>victim",
+        "victim?versionId=null",
+        "victim%00",
+        "victim?tagging",
+    ]
     # What moto itself cannot keep apart from others is nobody's here: it is told by plain boto3.
     keys = [key for key in dict.fromkeys(keys) if _is_kept(moto_store.client, moto_bucket.name, key)]
     content = {key: f"{seed}:{number}".encode() for number, key in enumerate(keys)}
@@ -228,7 +243,9 @@ def test_nothing_that_a_store_says_acts_in_a_notebook(moto: Server, moto_bucket:
     """Hostile keys, metadata, content, rules, tags and errors, in every ``_repr_html_`` and ``show()`` there is."""
     nasty = moto_bucket.put_object(f"p/{NASTY}", NASTY, {"n": NASTY}, content_type="text/html")
     moto_bucket.put_object(f"p/{NASTY}.json", json.dumps({NASTY: [NASTY]}))
-    moto_bucket.put_object(f"p/{NASTY}.csv", f'"{NASTY.replace(chr(34), chr(34) * 2)}",b\n1,{NASTY.replace(chr(34), "")}\n')
+    moto_bucket.put_object(
+        f"p/{NASTY}.csv", f'"{NASTY.replace(chr(34), chr(34) * 2)}",b\n1,{NASTY.replace(chr(34), "")}\n'
+    )
     moto_bucket.put_object(f"{NASTY}/x", b"\0\1<script>")
     rule = s3.LifecycleRule(NASTY[:80], prefix=NASTY, expire_days=3)
     with suppress(s3.S3Error, ValueError):
@@ -255,8 +272,22 @@ def test_nothing_that_a_store_says_acts_in_a_notebook(moto: Server, moto_bucket:
         seen = Seen()
         seen.feed(value._repr_html_())
         seen.close()
-        assert not seen.tags & {"script", "img", "iframe", "a", "link", "object", "b", "input", "svg", "base", "form"}, name
-        assert not {attribute for attribute in seen.attributes if attribute.startswith("on") or attribute in ("src", "href")}, name
+        assert not seen.tags & {
+            "script",
+            "img",
+            "iframe",
+            "a",
+            "link",
+            "object",
+            "b",
+            "input",
+            "svg",
+            "base",
+            "form",
+        }, name
+        assert not {
+            attribute for attribute in seen.attributes if attribute.startswith("on") or attribute in ("src", "href")
+        }, name
         assert not {"\x1b", "\u202e"} & {*f"{value}{value!r}"}, name
     assert tried >= 15
 
@@ -270,5 +301,17 @@ def every_place_that_draws() -> Iterator[str]:
 
 def test_no_room_that_draws_is_forgotten() -> None:
     """A new ``_repr_html_`` is tried above, or this fails."""
-    known = {"sync", "usage", "render", "query", "batch", "base", "lifecycle", "object", "store", "bucket", "capabilities"}
+    known = {
+        "sync",
+        "usage",
+        "render",
+        "query",
+        "batch",
+        "base",
+        "lifecycle",
+        "object",
+        "store",
+        "bucket",
+        "capabilities",
+    }
     assert {*every_place_that_draws()} == known

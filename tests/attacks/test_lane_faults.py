@@ -91,7 +91,9 @@ def test_faults_change_no_result(lane: str, rclone: Server, rclone_bucket: s3.S3
     """Right, or an error of ours; what was said to be deleted is gone."""
     told, befell = Counter[str](), Counter[str]()
     direct = rclone_bucket
-    session = boto3.Session(rclone.access_key, rclone.secret_key)  # it keeps what boto3 reads from its files for each client
+    session = boto3.Session(
+        rclone.access_key, rclone.secret_key
+    )  # it keeps what boto3 reads from its files for each client
     with run_proxy(rclone.endpoint_url, plan_of(0)) as proxy:
         for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
             proxy.restart(plan_of(seed))

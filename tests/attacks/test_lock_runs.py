@@ -31,5 +31,7 @@ def test_lost_answers_at_every_transition(faulty: tuple[str, State], run: Run) -
     """One holder at a time, tokens that grow, nobody locked out by itself, nobody told a success that is none."""
     before = faulty[1].befell.copy()
     told = run_seeds(run, connected(faulty[0]), faulty[1], range(FIRST_SEED, FIRST_SEED + SEEDS), workers=24)
-    print(f"\n{run.__name__}: {SEEDS} seeds, contenders were told {dict(told)}; faults {dict(faulty[1].befell - before)}")
+    print(
+        f"\n{run.__name__}: {SEEDS} seeds, contenders were told {dict(told)}; faults {dict(faulty[1].befell - before)}"
+    )
     assert told["held"] + told["done"] > SEEDS // 2

@@ -57,7 +57,20 @@ LARGE_THRESHOLDS = [multipart.MIN_PART_BYTES, content.KEPT_BYTES, transfer.THRES
 SMALL_SIZES = [0, 1, 7, 1000, *(size + more for size in THRESHOLDS for more in (-1, 0, 1))]
 LARGE_SIZES = [size + more for size in LARGE_THRESHOLDS for more in (-1, 0, 1)]
 
-VALUES = ["", "v", "Zoë", "two\nlines", "cr\r\nlf: x", " blank ", "=?utf-8?B?eA==?=", "=?", "日本", "\x00", "a" * 300, "ÿ"]
+VALUES = [
+    "",
+    "v",
+    "Zoë",
+    "two\nlines",
+    "cr\r\nlf: x",
+    " blank ",
+    "=?utf-8?B?eA==?=",
+    "=?",
+    "日本",
+    "\x00",
+    "a" * 300,
+    "ÿ",
+]
 GLOBS = {  # the same told a second time
     "**": r".*", "*": r"[^/]*", "*.txt": r"[^/]*\.txt", "d/*": r"d/[^/]*", "d/**": r"d/.*", "**/*.txt": r"(.*/)?[^/]*\.txt",
     "d/**/a.txt": r"d/(.*/)?a\.txt", "?": r"[^/]", "[!a]*": r"[^a/][^/]*", "[ad]/*": r"[ad]/[^/]*", "**/ü*": r"(.*/)?ü[^/]*",
@@ -88,7 +101,9 @@ REFINED_BY: dict[str, st.SearchStrategy[Any]] = {
 REFINEMENTS = st.lists(st.sampled_from(sorted(REFINED_BY)), max_size=3, unique=True).flatmap(
     lambda names: st.fixed_dictionaries({name: REFINED_BY[name] for name in names})
 )
-OFFSET = st.integers(-70_000, 70_000) | st.sampled_from([size + more for size in (0, *THRESHOLDS) for more in (-1, 0, 1)])
+OFFSET = st.integers(-70_000, 70_000) | st.sampled_from(
+    [size + more for size in (0, *THRESHOLDS) for more in (-1, 0, 1)]
+)
 
 
 def body_of(size: int, salt: int) -> bytes:
@@ -218,7 +233,9 @@ class Bucket(RuleBasedStateMachine):
     @initialize(data=st.data(), bodies=st.lists(BODY, min_size=2, max_size=KEYS_PER_EXAMPLE))
     def choose_keys(self, data: st.DataObject, bodies: list[bytes]) -> None:
         keys = [*FILE_KEYS, *ODD_KEYS] if self.is_moto else FILE_KEYS
-        self.keys = data.draw(st.lists(st.sampled_from(keys), min_size=KEYS_PER_EXAMPLE, max_size=KEYS_PER_EXAMPLE, unique=True))
+        self.keys = data.draw(
+            st.lists(st.sampled_from(keys), min_size=KEYS_PER_EXAMPLE, max_size=KEYS_PER_EXAMPLE, unique=True)
+        )
         for number, body in enumerate(bodies):
             self.write(number, body, {}, "put_object")
 
@@ -241,7 +258,9 @@ class Bucket(RuleBasedStateMachine):
     def live(self) -> dict[str, Version]:
         return {key: there for key in sorted(self.history) if (there := self.current(key)) is not None}
 
-    def wrote(self, obj: s3.S3Object, body: bytes, metadata: dict[str, str], tags: dict[str, str] | None = None) -> None:
+    def wrote(
+        self, obj: s3.S3Object, body: bytes, metadata: dict[str, str], tags: dict[str, str] | None = None
+    ) -> None:
         """Note a write, and compare what the handle says of it."""
         self.told["writes"] += 1
         assert obj.size == len(body)
@@ -270,7 +289,9 @@ class Bucket(RuleBasedStateMachine):
     def refusal(self, error: type[s3.S3Error] | None, *, conditional: bool = True) -> AbstractContextManager[Any]:
         """Expect this error, or none; a condition is always refused by rclone, which would ignore it."""
         if conditional and not self.is_moto:
-            return pytest.raises((s3.S3Unsupported, s3.S3ObjectExists))  # a file opened with "x" may ask before the store is probed
+            return pytest.raises(
+                (s3.S3Unsupported, s3.S3ObjectExists)
+            )  # a file opened with "x" may ask before the store is probed
         return nullcontext() if error is None else pytest.raises(error)
 
     # -- writes -------------------------------------------------------------------------------------------------------------------
@@ -535,7 +556,9 @@ class Bucket(RuleBasedStateMachine):
 
     # -- listings -----------------------------------------------------------------------------------------------------------------
 
-    @rule(searches=st.lists(st.tuples(REFINEMENTS, one_of(CONSUMERS)), min_size=1, max_size=4), is_filtered=st.booleans())
+    @rule(
+        searches=st.lists(st.tuples(REFINEMENTS, one_of(CONSUMERS)), min_size=1, max_size=4), is_filtered=st.booleans()
+    )
     def find(self, searches: list[tuple[dict[str, Any], str]], is_filtered: bool) -> None:
         for refinements, way in searches:
             query = self.bucket.find(**refinements)
@@ -562,7 +585,11 @@ class Bucket(RuleBasedStateMachine):
 
     # moto rolls up keys that are deleted as well
     @precondition(lambda self: not any(known and known[-1].is_marker for known in self.history.values()))
-    @rule(prefix=st.sampled_from(["", "d/", "d", "d/e/", "/", "日"]), delimiter=st.sampled_from(["/", "a", "//", "本"]), limit=LIMIT)
+    @rule(
+        prefix=st.sampled_from(["", "d/", "d", "d/e/", "/", "日"]),
+        delimiter=st.sampled_from(["/", "a", "//", "本"]),
+        limit=LIMIT,
+    )
     def find_prefixes(self, prefix: str, delimiter: str, limit: int | None) -> None:
         if not self.is_moto:
             delimiter = "/"  # rclone takes any other for it
@@ -585,13 +612,19 @@ class Bucket(RuleBasedStateMachine):
         self.told["steps"] += 1
         if not self.versioned:
             listed = self.client.list_objects_v2(Bucket=self.bucket.name).get("Contents", [])
-            assert {found["Key"]: found["Size"] for found in listed} == {key: len(there.body) for key, there in self.live().items()}
+            assert {found["Key"]: found["Size"] for found in listed} == {
+                key: len(there.body) for key, there in self.live().items()
+            }
             return
         answer = self.client.list_object_versions(Bucket=self.bucket.name)
-        versions = {(found["Key"], found["VersionId"], found["Size"], found["IsLatest"]) for found in answer.get("Versions", [])}
+        versions = {
+            (found["Key"], found["VersionId"], found["Size"], found["IsLatest"]) for found in answer.get("Versions", [])
+        }
         markers = Counter((found["Key"], found["IsLatest"]) for found in answer.get("DeleteMarkers", []))
         told = [(key, there, there is known[-1]) for key, known in self.history.items() for there in known]
-        assert versions == {(key, there.version_id, len(there.body), last) for key, there, last in told if not there.is_marker}
+        assert versions == {
+            (key, there.version_id, len(there.body), last) for key, there, last in told if not there.is_marker
+        }
         assert markers == Counter((key, last) for key, there, last in told if there.is_marker)
 
 

@@ -58,7 +58,14 @@ def forms(secret: str | bytes) -> set[str]:
     """Every way in which a secret may be written."""
     raw = secret.encode() if isinstance(secret, str) else secret
     text = raw.decode()
-    plain = {text, repr(text)[1:-1], html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, safe=""), raw.hex()}
+    plain = {
+        text,
+        repr(text)[1:-1],
+        html.escape(text),
+        json.dumps(text)[1:-1],
+        urllib.parse.quote(text, safe=""),
+        raw.hex(),
+    }
     # In base64 of something longer it may begin at any of three places: what is the same whatever stands around it.
     shifted = {base64.b64encode(bytes(at) + raw)[(4 * at + 2) // 3 + (at > 0) : -4].decode() for at in range(3)}
     return plain | shifted
@@ -83,7 +90,9 @@ class Search:
     def value(self, where: str, value: Any, depth: int = 2) -> None:
         """Everything that shows or keeps a value."""
         signed = where.rpartition(".")[2] in LINKS
-        self.text(f"repr of {where}", repr(value), signed=signed and isinstance(value, str))  # a form hides what it holds
+        self.text(
+            f"repr of {where}", repr(value), signed=signed and isinstance(value, str)
+        )  # a form hides what it holds
         if isinstance(value, PresignedPost):
             hidden = {"policy", "x-amz-signature", "x-amz-security-token"} & value.fields.keys()
             self.found += [f"{name} of {where}" for name in hidden if value.fields[name] in repr(value)]
@@ -289,7 +298,9 @@ def more(p: Place) -> None:
             p.bucket.put_object("new/c", b"x", SSECustomerAlgorithm=["AES256"], SSECustomerKey=wrong)
     p.store._repr_html_()
     plan = p.bucket.sync_to_folder("kept", p.folder / "plan", dry_run=True)
-    events = s3.parse_event({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "bucket"}, "object": {"key": "k"}}}]})
+    events = s3.parse_event(
+        {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "bucket"}, "object": {"key": "k"}}}]}
+    )
     events[0].is_newer_than(events[0])
     for value in (plan, p.bucket.lifecycle.get(), events, copy.copy(p.store.config)):
         str(value)
@@ -362,7 +373,11 @@ class Echo(Answering):
             "CanonicalRequest": sent, "Token-0": self.headers.get("X-Amz-Security-Token", ""), "RequestId": "1",
         }  # fmt: skip
         body = "".join(f"<{name}>{html.escape(text)}</{name}>" for name, text in parts.items())
-        return 403, {"Content-Type": "application/xml"}, f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{body}</Error>'.encode()
+        return (
+            403,
+            {"Content-Type": "application/xml"},
+            f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{body}</Error>'.encode(),
+        )
 
 
 @contextmanager
@@ -401,7 +416,9 @@ def try_every_call(search: Search, p: Place) -> int:
 
 
 @pytest.mark.parametrize("weather", ["nobody", "echo", *FAULTS])
-def test_no_call_that_fails_shows_a_secret(moto: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weather: str) -> None:
+def test_no_call_that_fails_shows_a_secret(
+    moto: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weather: str
+) -> None:
     """Nobody there, everything refused with an account of the request, failures of the store and of the wire at every answer."""
 
     @contextmanager
@@ -416,7 +433,9 @@ def test_no_call_that_fails_shows_a_secret(moto: Server, tmp_path: Path, monkeyp
         assert try_every_call(search, place(moto, store, tmp_path / "files")) > 20
 
 
-def test_no_answer_of_a_strict_server_shows_a_secret(rclone: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_answer_of_a_strict_server_shows_a_secret(
+    rclone: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the right key, and with a wrong one, which is refused."""
     for secret in (rclone.secret_key, SECRET):
         with searching(secret) as search, watched(search, monkeypatch):
@@ -431,7 +450,9 @@ def test_the_search_finds_what_there_is_to_find() -> None:
         lambda search: search.value("a value", {"a": [SECRET]}),
         lambda search: search.value("a form", base64.b64encode(CUSTOMER_KEY)),
         lambda search: search.value("a link", "https://h/b/k?X-Amz-Signature=0"),
-        lambda search: search.value("S3Object.presigned_url", f"https://h/b/k?X-Amz-Signature=0&t={urllib.parse.quote(SECRET, safe='')}"),
+        lambda search: search.value(
+            "S3Object.presigned_url", f"https://h/b/k?X-Amz-Signature=0&t={urllib.parse.quote(SECRET, safe='')}"
+        ),
         lambda search: search.value("a policy", base64.b64encode(b"{}" + TOKEN.encode() + b"{}")),
         lambda search: search.error("an error", _chained()),
         lambda search: logger.debug("asked with %s", TOKEN),
@@ -464,9 +485,15 @@ def test_no_password_of_a_proxy_is_shown(monkeypatch: pytest.MonkeyPatch) -> Non
     """HTTP_PROXY may hold one: it is in no error, log or show of ours."""
     with nobody() as url:
         monkeypatch.setenv("HTTP_PROXY", url.replace("//", f"//user:{PASSWORD}@"))
-        store = s3.connect("http://store.invalid", access_key=ACCESS, secret_key=SECRET, region="us-east-1", max_attempts=1)
+        store = s3.connect(
+            "http://store.invalid", access_key=ACCESS, secret_key=SECRET, region="us-east-1", max_attempts=1
+        )
         with searching() as search:
-            for ask in (store.bucket("bucket")["k"].exists, store.show, lambda: store.bucket("bucket").put_objects([("k", b"")])):
+            for ask in (
+                store.bucket("bucket")["k"].exists,
+                store.show,
+                lambda: store.bucket("bucket").put_objects([("k", b"")]),
+            ):
                 with pytest.raises(s3.S3Error) as caught:
                     ask()
                 search.error("a proxy", caught.value)
@@ -504,9 +531,19 @@ def test_no_secret_in_what_holds_a_store() -> None:
                 search.value(name, value)
             held["file"].discard()
             if store.config.access_key or store.config.credentials:
-                given = {name: getattr(store.config, name) for name in ("access_key", "secret_key", "session_token", "credentials")}
-                made = MessagefluxS3FileSystem(**at, **{name: value for name, value in given.items() if value is not None})
-                for name, value in {"options": made.storage_options, "dict": made.to_dict(), "vars": vars(made), "self": made}.items():
+                given = {
+                    name: getattr(store.config, name)
+                    for name in ("access_key", "secret_key", "session_token", "credentials")
+                }
+                made = MessagefluxS3FileSystem(
+                    **at, **{name: value for name, value in given.items() if value is not None}
+                )
+                for name, value in {
+                    "options": made.storage_options,
+                    "dict": made.to_dict(),
+                    "vars": vars(made),
+                    "self": made,
+                }.items():
                     search.value(f"made {name}", value)
                 if not callable(store.config.credentials) or isinstance(store.config.credentials, functools.partial):
                     search.text("json", made.to_json())
@@ -514,7 +551,11 @@ def test_no_secret_in_what_holds_a_store() -> None:
 
 def test_the_local_server_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its keys are its own, and the user's are kept from its process."""
-    for name, value in {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}.items():
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": ACCESS,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_SESSION_TOKEN": TOKEN,
+    }.items():
         monkeypatch.setenv(name, value)
     with searching() as search, s3.LocalS3() as local:
         search.value("LocalS3", local)
@@ -548,7 +589,9 @@ def test_a_redirect_takes_no_key_elsewhere(status: int) -> None:
                 return status, {"Location": elsewhere + self.path, "x-amz-bucket-region": "eu-north-1"}, b""
 
         with serving(Moved) as url, searching() as search:
-            store = s3.connect(url, access_key=ACCESS, secret_key=SECRET, session_token=TOKEN, region="us-east-1", max_attempts=2)
+            store = s3.connect(
+                url, access_key=ACCESS, secret_key=SECRET, session_token=TOKEN, region="us-east-1", max_attempts=2
+            )
             bucket = store.bucket("bucket")
             for ask in (
                 lambda: bucket["k"].body,
@@ -568,12 +611,23 @@ def test_a_redirect_takes_no_key_elsewhere(status: int) -> None:
 def test_certificates_are_checked_unless_asked_otherwise(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A certificate that nobody vouches for: refused by every way, with nothing sent; let through where asked, and then it is said."""
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")]
+    command += [
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        str(tmp_path / "key.pem"),
+        "-out",
+        str(tmp_path / "cert.pem"),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     with run_rclone(certificate=(tmp_path / "cert.pem", tmp_path / "key.pem")) as server:
         careful = server.connect(max_attempts=1)
         assert not careful.ping()
-        for ask in (lambda: [*careful.buckets()], lambda: careful.bucket("bucket").put_objects([("k", b"x")]), careful.show):
+        for ask in (
+            lambda: [*careful.buckets()],
+            lambda: careful.bucket("bucket").put_objects([("k", b"x")]),
+            careful.show,
+        ):
             with pytest.raises(s3.S3Error):
                 ask()
         with pytest.raises(s3.S3ConnectionError, match="verify="):
@@ -606,7 +660,9 @@ def test_nothing_is_made_public_but_by_a_call_that_says_so(moto: Server, tmp_pat
             with suppress(s3.S3Unsupported):
                 function(p)
             written = {seen.target for seen in proxy.seen if seen.method in ("PUT", "DELETE")}
-            assert not {target for target in written if target.rpartition("?")[2] in ("acl", "policy", "publicAccessBlock")}, name
+            assert not {
+                target for target in written if target.rpartition("?")[2] in ("acl", "policy", "publicAccessBlock")
+            }, name
             for bucket in p.client.list_buckets()["Buckets"]:
                 if not bucket["Name"].startswith(p.stem):
                     continue

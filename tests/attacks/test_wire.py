@@ -141,9 +141,15 @@ class Runner:
         self.proxy.restart(no_faults)
         self.wait_for_the_port()
         self.stores += 1
-        timeout = patience + self.stores * 1e-6  # another configuration is another connection, which has learned nothing
+        timeout = (
+            patience + self.stores * 1e-6
+        )  # another configuration is another connection, which has learned nothing
         place.store = place.server.connect(
-            endpoint_url=self.proxy.endpoint_url, boto3_session=self.session, read_timeout=timeout, connect_timeout=2, max_attempts=2
+            endpoint_url=self.proxy.endpoint_url,
+            boto3_session=self.session,
+            read_timeout=timeout,
+            connect_timeout=2,
+            max_attempts=2,
         )
         if lane == "shut":
             place.store.client.meta.events.register("before-send.s3", _nothing)
@@ -204,7 +210,6 @@ class Runner:
         return Good(value, before, self.place.snapshot(settings=row.settings), len(self.proxy.seen))
 
 
-
 @dataclass
 class Raised:
     """What a call raised."""
@@ -250,7 +255,9 @@ def judge(row: Row, value: Any, found: dict[str, Any], good: Good, kinds: set[st
     if blind:
         return "failed", [], False
     wrong = [] if between else units_wrong(row, found, good, must_be_new=False)
-    untrue = tuple(cls for cls in UNTRUE if not (cls is s3.S3AccessDenied and "skewed_before" in kinds))  # a HEAD's 403 says no more
+    untrue = tuple(
+        cls for cls in UNTRUE if not (cls is s3.S3AccessDenied and "skewed_before" in kinds)
+    )  # a HEAD's 403 says no more
     said = [failure.error for failure in error.failures] if isinstance(error, s3.S3BatchError) else [error]
     wrong += [f"it said {one!r}, which is not so" for one in said if isinstance(one, untrue) and "corrupt" not in kinds]
     wrong += [
@@ -290,7 +297,13 @@ def runs_of(row: Row) -> Iterator[Run]:
     for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
         share = (0.05, 0.2, 0.4)[seed % 3] if not row.is_long else 0.02
         if seed % 10 == 0 or not row.is_long:
-            yield Run(row, f"seed {seed}", ("open", "shut")[seed % 2], None, seeded(seed, share=share, kinds=SEEDED, stall=STALL))
+            yield Run(
+                row,
+                f"seed {seed}",
+                ("open", "shut")[seed % 2],
+                None,
+                seeded(seed, share=share, kinds=SEEDED, stall=STALL),
+            )
 
 
 class Goods:
@@ -321,7 +334,9 @@ def make(run: Run, runner: Runner, good: Good, told: Told) -> None:
     is_read = all(seen.method in ("GET", "HEAD") for seen in [*runner.proxy.seen])
     runner.proxy.restart(no_faults)
     found = runner.place.snapshot(settings=row.settings)
-    runner.is_fresh = runner.is_fresh and is_read and found == good.before  # a folder of rclone's may outlive its object
+    runner.is_fresh = (
+        runner.is_fresh and is_read and found == good.before
+    )  # a folder of rclone's may outlive its object
     kinds = counts.keys() - {"none"}
     outcome, wrong, unnoticed = judge(row, value, found, good, set(kinds))
     # A probe whose every byte came wrong, up or down, rightly trusts that store no more.
@@ -398,10 +413,14 @@ def test_every_call_under_every_fault(name: str, request: pytest.FixtureRequest,
 
     with ThreadPoolExecutor(WORKERS) as executor:
         [*executor.map(work, range(WORKERS))]
-    print(f"\n{name}: {told.outcomes.total()} runs of {len(told.calls)} calls, {told.faults.total()} faults of {len(told.faults)} kinds")
+    print(
+        f"\n{name}: {told.outcomes.total()} runs of {len(told.calls)} calls, {told.faults.total()} faults of {len(told.faults)} kinds"
+    )
     print(f"faults {dict(sorted(told.faults.items()))}")
     print(f"told {dict(sorted(told.outcomes.items()))}; slowest {told.slowest[0]:.1f} s: {told.slowest[1]}")
-    print(f"a corrupted byte went unnoticed (nothing to compare it with): {dict(told.unnoticed)}; not made {waiting.qsize()}")
+    print(
+        f"a corrupted byte went unnoticed (nothing to compare it with): {dict(told.unnoticed)}; not made {waiting.qsize()}"
+    )
     assert not told.findings, "\n".join(told.findings)
     assert told.outcomes["done"] > 0
 

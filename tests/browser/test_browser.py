@@ -66,7 +66,15 @@ def seen_by(chromium: str, page: str, theme: str, folder: Path) -> dict[str, Any
     """What the browser makes of a page."""
     file = folder / "page.html"
     file.write_text(page + LOOK, encoding="utf-8")
-    command = [chromium, *FLAGS, theme, f"--user-data-dir={folder / theme[-1]}", "--virtual-time-budget=3000", "--dump-dom", file.as_uri()]
+    command = [
+        chromium,
+        *FLAGS,
+        theme,
+        f"--user-data-dir={folder / theme[-1]}",
+        "--virtual-time-budget=3000",
+        "--dump-dom",
+        file.as_uri(),
+    ]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
     told = re.search(r'<pre id="seen">(.*?)</pre>', dom, re.DOTALL)
     assert told is not None, dom[:500]
@@ -85,7 +93,9 @@ def test_light_and_dark_at_800_pixels(chromium: str, moto_bucket: S3Bucket, tmp_
     for theme in (LIGHT, DARK):
         seen = seen_by(chromium, page, theme, tmp_path)
         assert seen["width"] <= 800
-        assert [text for text in seen["wide"] if "wide.csv" not in text] == []  # twenty columns scroll inside their own frame
+        assert [
+            text for text in seen["wide"] if "wide.csv" not in text
+        ] == []  # twenty columns scroll inside their own frame
         assert seen["title"] == "quiet" and seen["scripts"] == 0
         assert NASTY in seen["text"]
         contrast = brightness(seen["paper"]) - brightness(seen["ink"])

@@ -44,7 +44,10 @@ def bucket(store: s3.S3Store) -> s3.S3Bucket:
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     """A cluster of three worker processes."""
-    with LocalCluster(n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None) as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
         yield client
 
 

@@ -21,7 +21,9 @@ from pyarrow import parquet
 import messageflux_s3 as s3
 from messageflux_s3.fs import MessagefluxS3FileSystem
 
-FRAME = pandas.DataFrame({"n": range(1000), "text": [f"row {n}" for n in range(1000)], "half": [n / 2 for n in range(1000)]})
+FRAME = pandas.DataFrame(
+    {"n": range(1000), "text": [f"row {n}" for n in range(1000)], "half": [n / 2 for n in range(1000)]}
+)
 
 
 @pytest.fixture
@@ -43,8 +45,14 @@ def test_pandas_json_lines_parquet_feather_pickle(obj: s3.S3Object) -> None:
     with obj.open("w") as file:
         FRAME.to_json(file, orient="records", lines=True)
     with obj.open("r") as file:
-        pandas.testing.assert_frame_equal(pandas.read_json(file, orient="records", lines=True), FRAME, check_dtype=False)
-    for write, read in (("to_parquet", pandas.read_parquet), ("to_feather", pandas.read_feather), ("to_pickle", pandas.read_pickle)):
+        pandas.testing.assert_frame_equal(
+            pandas.read_json(file, orient="records", lines=True), FRAME, check_dtype=False
+        )
+    for write, read in (
+        ("to_parquet", pandas.read_parquet),
+        ("to_feather", pandas.read_feather),
+        ("to_pickle", pandas.read_pickle),
+    ):
         with obj.open("wb") as file:
             getattr(FRAME, write)(file)
         with obj.open() as file:
@@ -88,7 +96,12 @@ def test_parquet_datasets_by_url(s3_bucket: s3.S3Bucket, s3_store: s3.S3Store) -
 def test_pandas_by_url(s3_bucket: s3.S3Bucket, s3_store: s3.S3Store) -> None:
     """mfs3:// with storage options."""
     config = s3_store.config
-    options = {"endpoint_url": config.endpoint_url, "access_key": config.access_key, "secret_key": config.secret_key, "region": "us-east-1"}
+    options = {
+        "endpoint_url": config.endpoint_url,
+        "access_key": config.access_key,
+        "secret_key": config.secret_key,
+        "region": "us-east-1",
+    }
     url = f"mfs3://{s3_bucket.name}/by/url.csv.gz"
     FRAME.to_csv(url, index=False, storage_options=options)
     pandas.testing.assert_frame_equal(pandas.read_csv(url, storage_options=options), FRAME)

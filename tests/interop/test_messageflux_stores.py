@@ -90,7 +90,9 @@ def test_a_store_of_messages_may_make_its_buckets(s3_store: S3Store) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("headers", "device_headers"), [({"__KEY__": "order-7"}, {}), ({}, {"__ITEM_ID__": "order-7"})])
+@pytest.mark.parametrize(
+    ("headers", "device_headers"), [({"__KEY__": "order-7"}, {}), ({}, {"__ITEM_ID__": "order-7"})]
+)
 def test_deleting_one_of_two_equal_messages_leaves_the_other_readable(
     s3_store: S3Store, s3_bucket: S3Bucket, name: str, headers: dict[str, str], device_headers: dict[str, str]
 ) -> None:

@@ -117,9 +117,7 @@ def test_notifications_arrive_as_handles(s3_store: S3Store, s3_bucket: S3Bucket,
         raw = {"RawMessageDelivery": "true"} if way == "SNS, raw" else {}
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=raw)
         target = {"TopicConfigurations": [{"TopicArn": topic, "Events": ["s3:ObjectCreated:*"]}]}
-    s3_store.client.put_bucket_notification_configuration(
-        Bucket=s3_bucket.name, NotificationConfiguration=target
-    )
+    s3_store.client.put_bucket_notification_configuration(Bucket=s3_bucket.name, NotificationConfiguration=target)
     s3_bucket.put_object("red flower+1%.txt", b"hello")
     messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
     [message] = [one for one in messages if parse_event(one)]

@@ -15,7 +15,9 @@ import pytest
 import messageflux_s3 as s3
 from messageflux_s3.fs import MessagefluxS3FileSystem
 
-FRAME = pandas.DataFrame({"n": range(1000), "text": [f"row {n}" for n in range(1000)], "half": [n / 2 for n in range(1000)]})
+FRAME = pandas.DataFrame(
+    {"n": range(1000), "text": [f"row {n}" for n in range(1000)], "half": [n / 2 for n in range(1000)]}
+)
 
 
 @pytest.fixture
@@ -25,7 +27,12 @@ def url(s3_bucket: s3.S3Bucket) -> str:
 
 @pytest.fixture
 def options(s3_store: s3.S3Store) -> dict[str, Any]:
-    return {"endpoint_url": s3_store.config.endpoint_url, "access_key": "me", "secret_key": "hush", "region": "us-east-1"}
+    return {
+        "endpoint_url": s3_store.config.endpoint_url,
+        "access_key": "me",
+        "secret_key": "hush",
+        "region": "us-east-1",
+    }
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t.feather", "t.json", "t.csv.gz", "folder/of a/ü%.parquet"])
@@ -63,13 +70,18 @@ def test_duckdb(s3_store: s3.S3Store, url: str) -> None:
     connection.register("frame", FRAME)
     connection.execute(f"COPY (SELECT * FROM frame WHERE n < 500) TO '{url}/parts/a.parquet' (FORMAT parquet)")
     connection.execute(f"COPY (SELECT * FROM frame WHERE n >= 500) TO '{url}/parts/b.parquet' (FORMAT parquet)")
-    assert connection.execute(f"SELECT count(*), sum(half) FROM '{url}/parts/*.parquet'").fetchone() == (1000, FRAME["half"].sum())
+    assert connection.execute(f"SELECT count(*), sum(half) FROM '{url}/parts/*.parquet'").fetchone() == (
+        1000,
+        FRAME["half"].sum(),
+    )
 
 
 def test_pyarrow_dataset(s3_store: s3.S3Store, s3_bucket: s3.S3Bucket) -> None:
     """A partitioned data set, read back with a filter."""
     fs = MessagefluxS3FileSystem(s3_store)
     table = pyarrow.Table.from_pandas(FRAME.assign(half_of=FRAME["n"] % 2))
-    pyarrow.dataset.write_dataset(table, f"{s3_bucket.name}/set", format="parquet", partitioning=["half_of"], filesystem=fs)
+    pyarrow.dataset.write_dataset(
+        table, f"{s3_bucket.name}/set", format="parquet", partitioning=["half_of"], filesystem=fs
+    )
     found = pyarrow.dataset.dataset(f"{s3_bucket.name}/set", format="parquet", partitioning=["half_of"], filesystem=fs)
     assert found.count_rows(filter=pyarrow.dataset.field("half_of") == 1) == 500

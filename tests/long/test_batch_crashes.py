@@ -109,7 +109,9 @@ def end(process: subprocess.Popen[bytes], program: str) -> None:
     process.stdout.close()
 
 
-def killed(program: str, server: Server, bucket: S3Bucket, folder: Path, after: float, shows: str | None = None) -> None:
+def killed(
+    program: str, server: Server, bucket: S3Bucket, folder: Path, after: float, shows: str | None = None
+) -> None:
     """Let a program run for a while, from where its first object shows, and kill it."""
     process = started(program, server, bucket, folder)
     deadline = time.monotonic() + 120

@@ -60,7 +60,13 @@ def run(program: str, arguments: list[str], count: int) -> None:
     """Run it in a process of its own; its memory does not grow after the first tenth."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     code = f"{BEGIN}\nbegan = time.perf_counter()\n{PROGRAMS[program]}\nprint(seen, early, peak(), time.perf_counter() - began)"
-    told = subprocess.run([sys.executable, "-c", code, *arguments, str(count)], env=environment, check=True, capture_output=True, text=True)
+    told = subprocess.run(
+        [sys.executable, "-c", code, *arguments, str(count)],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     seen, early, late, seconds = told.stdout.split()
     print(f"\n{program} {count:,}: {float(seconds):.1f} s, {early} MiB after a tenth, {late} MiB at the end")
     assert int(seen) == count

@@ -1,6 +1,6 @@
 """Mixed small work at full concurrency for a long time: memory, descriptors, threads and the price of a request as at the start.
 
-    MFS3_WRITES=1000000 python -m pytest -s tests/long/test_soak.py
+MFS3_WRITES=1000000 python -m pytest -s tests/long/test_soak.py
 """
 
 from __future__ import annotations
@@ -61,7 +61,14 @@ for tenth in range(tenths):
 @pytest.mark.timeout(36_000)
 def test_mixed_small_work(rclone: Server, rclone_bucket: S3Bucket) -> None:
     """Four threads that write, list, read and delete, in bulk and one by one."""
-    arguments = [rclone.endpoint_url, rclone.access_key, rclone.secret_key, rclone_bucket.name, str(WRITES), str(TENTHS)]
+    arguments = [
+        rclone.endpoint_url,
+        rclone.access_key,
+        rclone.secret_key,
+        rclone_bucket.name,
+        str(WRITES),
+        str(TENTHS),
+    ]
     told = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, check=True, stdout=subprocess.PIPE, text=True,
@@ -69,7 +76,9 @@ def test_mixed_small_work(rclone: Server, rclone_bucket: S3Bucket) -> None:
     rows = [[float(cell) for cell in line.split()] for line in told.stdout.splitlines()]
     print(f"\n{'tenth':>5}{'writes':>9}{'seconds':>9}{'CPU':>8}{'KiB':>9}{'fds':>5}{'objects':>9}{'threads':>9}")
     for tenth, count, seconds, cpu, resident, fds, objects, threads in rows:
-        print(f"{tenth:5.0f}{count:9,.0f}{seconds:9.1f}{cpu:8.2f}{resident:9,.0f}{fds:5.0f}{objects:9,.0f}{threads:9.0f}")
+        print(
+            f"{tenth:5.0f}{count:9,.0f}{seconds:9.1f}{cpu:8.2f}{resident:9,.0f}{fds:5.0f}{objects:9,.0f}{threads:9.0f}"
+        )
     assert len(rows) == TENTHS
     early, late = rows[1], rows[-1]
     assert late[4] - early[4] < 30_000  # KiB

@@ -139,5 +139,7 @@ def test_killed_syncs(rclone: Server, rclone_bucket: S3Bucket, tmp_path: Path) -
             assert path.read_bytes() == bodies[path.name]
         seen[len(there)] += 1
     rclone_bucket.sync_to_folder("tree", tmp_path / "tree")
-    assert {path.name: path.read_bytes() for path in (tmp_path / "tree").iterdir() if not path.name.startswith(".")} == bodies
+    assert {
+        path.name: path.read_bytes() for path in (tmp_path / "tree").iterdir() if not path.name.startswith(".")
+    } == bodies
     print(f"\nsync to a folder: {KILLS} kills, with {min(seen)} to {max(seen)} of {len(bodies)} files there")

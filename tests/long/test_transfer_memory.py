@@ -53,7 +53,14 @@ def test_memory_is_bounded(rclone: Server, rclone_bucket: S3Bucket, tmp_path: Pa
         for number in range(SIZE_MIB):
             file.write(number.to_bytes(4, "big") * (1 << 18))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    arguments = [rclone.endpoint_url, rclone.access_key, rclone.secret_key, rclone_bucket.name, str(tmp_path), str(SIZE_MIB)]
+    arguments = [
+        rclone.endpoint_url,
+        rclone.access_key,
+        rclone.secret_key,
+        rclone_bucket.name,
+        str(tmp_path),
+        str(SIZE_MIB),
+    ]
     for name, program in PROGRAMS.items():
         command = [sys.executable, "-c", f"{BEGIN}\n{program}\nprint(peak() - before)", *arguments]
         grown = int(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)

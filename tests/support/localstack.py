@@ -68,7 +68,9 @@ def _python313() -> str:
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     for python in ("python3.13", *sorted(map(str, pyenv.glob("versions/3.13.*/bin/python")))):
         try:
-            finished = subprocess.run([python, "-c", "import sys; print(sys.version_info[:2] == (3, 13))"], capture_output=True)
+            finished = subprocess.run(
+                [python, "-c", "import sys; print(sys.version_info[:2] == (3, 13))"], capture_output=True
+            )
         except OSError:
             continue
         if finished.stdout.strip() == b"True":

@@ -230,7 +230,11 @@ class OddServer(Canned):
             return _error(412, "PreconditionFailed")
         if "if-match" in asked.headers and found is None:
             return _error(404, "NoSuchKey")
-        if found is not None and "if-match" in asked.headers and not self._matches(asked.headers["if-match"], found.etag):
+        if (
+            found is not None
+            and "if-match" in asked.headers
+            and not self._matches(asked.headers["if-match"], found.etag)
+        ):
             return _error(412, "PreconditionFailed")
         return None
 
@@ -305,16 +309,23 @@ class OddServer(Canned):
         parts = b"".join(hashlib.md5(upload.parts[number], usedforsecurity=False).digest() for number, _ in named)
         etag = f"{hashlib.md5(parts, usedforsecurity=False).hexdigest()}-{len(named)}"
         self.objects[asked.key].etag = etag
-        return _xml("CompleteMultipartUploadResult", f"<Key>{escape(asked.key)}</Key><ETag>{escape(self._etag(etag))}</ETag>")
+        return _xml(
+            "CompleteMultipartUploadResult", f"<Key>{escape(asked.key)}</Key><ETag>{escape(self._etag(etag))}</ETag>"
+        )
 
     # -- the bucket ---------------------------------------------------------------------------------------------------------------------
 
     def _bucket(self, asked: Asked) -> Reply:
         if asked.method == "POST" and "delete" in asked.query:
-            keys = [found.findtext(f"{_NAMESPACE}Key") or "" for found in ElementTree.fromstring(asked.body).iter(f"{_NAMESPACE}Object")]
+            keys = [
+                found.findtext(f"{_NAMESPACE}Key") or ""
+                for found in ElementTree.fromstring(asked.body).iter(f"{_NAMESPACE}Object")
+            ]
             for key in keys:
                 self.objects.pop(key, None)
-            return self._document("DeleteResult", "".join(f"<Deleted>{self._field('Key', key)}</Deleted>" for key in keys))
+            return self._document(
+                "DeleteResult", "".join(f"<Deleted>{self._field('Key', key)}</Deleted>" for key in keys)
+            )
         if asked.method == "HEAD":
             return Reply(200)
         if asked.method == "DELETE" and not asked.query:
@@ -323,11 +334,14 @@ class OddServer(Canned):
             return _xml("VersioningConfiguration", "")
         if asked.method == "GET" and "uploads" in asked.query:
             found = "".join(
-                f"<Upload>{self._field('Key', upload.key)}<UploadId>{name}</UploadId></Upload>" for name, upload in self.uploads.items()
+                f"<Upload>{self._field('Key', upload.key)}<UploadId>{name}</UploadId></Upload>"
+                for name, upload in self.uploads.items()
             )
             return self._document("ListMultipartUploadsResult", f"<IsTruncated>false</IsTruncated>{found}")
         if asked.method == "GET" and "versions" in asked.query:
-            return self._list(asked, "ListVersionsResult", "Version", "<VersionId>null</VersionId><IsLatest>true</IsLatest>")
+            return self._list(
+                asked, "ListVersionsResult", "Version", "<VersionId>null</VersionId><IsLatest>true</IsLatest>"
+            )
         if asked.method == "GET" and asked.query.get("list-type") == "2":
             return self._list(asked, "ListBucketResult", "Contents", "")
         return _error(405, "MethodNotAllowed")
@@ -335,7 +349,11 @@ class OddServer(Canned):
     def _list(self, asked: Asked, root: str, element: str, further: str) -> Reply:
         url = asked.query.get("encoding-type") == "url" and "raw carriage returns, no encoding" not in self.oddities
         prefix, delimiter = asked.query.get("prefix", ""), asked.query.get("delimiter", "")
-        after = unquote(asked.query.get("continuation-token") or "") or asked.query.get("start-after") or asked.query.get("key-marker", "")
+        after = (
+            unquote(asked.query.get("continuation-token") or "")
+            or asked.query.get("start-after")
+            or asked.query.get("key-marker", "")
+        )
         at_most = int(asked.query.get("max-keys", "1000"))
         keys = [key for key in sorted(self.objects, key=lambda key: key.encode()) if key.startswith(prefix)]
         entries: dict[str, str] = {}
@@ -418,10 +436,19 @@ class _OddHandler(_Handler):
         if "connections closed unsaid" in odd:
             self.close_connection = True
         if "header names in odd case" in odd:
-            headers = {"".join(c.upper() if at % 2 else c.lower() for at, c in enumerate(name)): value for name, value in headers.items()}
+            headers = {
+                "".join(c.upper() if at % 2 else c.lower() for at, c in enumerate(name)): value
+                for name, value in headers.items()
+            }
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        before = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" if "interim answers" in odd else ""
-        data = f"{before}{version} {reply.status} {'Whatever' if reply.status != 200 else 'OK'}\r\n{lines}\r\n".encode("latin-1")
+        before = (
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+            if "interim answers" in odd
+            else ""
+        )
+        data = f"{before}{version} {reply.status} {'Whatever' if reply.status != 200 else 'OK'}\r\n{lines}\r\n".encode(
+            "latin-1"
+        )
         data += body if has_body else b""
         if "pieces" in odd and len(data) < 1 << 16:
             for at in range(0, len(data), 97):

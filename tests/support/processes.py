@@ -16,7 +16,9 @@ from pathlib import Path
 _WATCHED = 'exec 3<&0; (cat <&3; kill -9 $$) >/dev/null 2>&1 & exec 3<&- </dev/null; exec "$@"'
 
 
-def start(command: Sequence[str], *, log: Path | None = None, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+def start(
+    command: Sequence[str], *, log: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """Start a server in a session of its own. It is killed when this process ends.
 
     Args:

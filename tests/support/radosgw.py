@@ -122,7 +122,10 @@ def install() -> None:
 @contextmanager
 def run() -> Iterator[tuple[str, str, str]]:
     """A fresh gateway; gives its endpoint, access key and secret key."""
-    with tempfile.TemporaryDirectory(prefix="mfs3-radosgw-", ignore_cleanup_errors=True) as folder, ExitStack() as started:
+    with (
+        tempfile.TemporaryDirectory(prefix="mfs3-radosgw-", ignore_cleanup_errors=True) as folder,
+        ExitStack() as started,
+    ):
         cluster = _Cluster(Path(folder))
         cluster.prepare_monitor()
         cluster.start(started, "ceph-mon", "-f", "-i", "a")
