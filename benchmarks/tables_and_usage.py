@@ -15,9 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from messageflux_s3 import tables
-from messageflux_s3.listing import Listed
-from messageflux_s3.usage import measure
+from messageflux_s3._bulk.listing import Listed
+from messageflux_s3._display import tables
+from messageflux_s3._display.usage import measure
 
 KEYS = 1_000_000
 

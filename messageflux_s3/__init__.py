@@ -35,51 +35,51 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from ._bulk.batch import BatchResult
+    from ._client.capabilities import Capabilities
+    from ._client.config import S3Config
+    from ._files.sync import SyncPlan
+    from ._formats.events import ObjectEvent, parse_event
+    from ._formats.keys import BUCKET_NAME_VALIDATOR
+    from ._formats.pointers import Pointer, make_pointer, parse_pointer
+    from ._objects.lock import S3Lock
     from .aio import AsyncObjectQuery, AsyncS3Bucket, AsyncS3Object, AsyncS3Store, async_connect
-    from .batch import BatchResult
     from .bucket import S3Bucket
-    from .capabilities import Capabilities
-    from .claim_check import ClaimCheck
-    from .config import S3Config
-    from .events import ObjectEvent, parse_event
-    from .keys import BUCKET_NAME_VALIDATOR
-    from .local import LocalS3
-    from .lock import S3Lock
-    from .message_store import S3MessageStore, S3UploadMessageStore
+    from .local.embedded import LocalS3
+    from .messaging.claim_check import ClaimCheck
+    from .messaging.message_store import S3MessageStore, S3UploadMessageStore
     from .object import S3Object
-    from .pointers import Pointer, make_pointer, parse_pointer
     from .query import ObjectQuery
     from .store import S3Store, connect, default_store, initialize, is_initialized
     from .subresources.cors import CorsRule
     from .subresources.lifecycle import LifecycleRule
     from .subresources.notifications import Notification
-    from .sync import SyncPlan
 
 __version__ = "0.1.0"
 
-# The room of each name. A room opens when one of its names is first used: whoever wants the errors or an event does not wait for boto3.
-_ROOMS = {
+# Lazy exports (PEP 562), by module: `import messageflux_s3` does not import boto3.
+_EXPORTS = {
     "aio": ("AsyncObjectQuery", "AsyncS3Bucket", "AsyncS3Object", "AsyncS3Store", "async_connect"),
-    "batch": ("BatchResult",),
+    "_bulk.batch": ("BatchResult",),
     "bucket": ("S3Bucket",),
-    "capabilities": ("Capabilities",),
-    "claim_check": ("ClaimCheck",),
-    "config": ("S3Config",),
-    "events": ("ObjectEvent", "parse_event"),
-    "keys": ("BUCKET_NAME_VALIDATOR",),
+    "_client.capabilities": ("Capabilities",),
+    "messaging.claim_check": ("ClaimCheck",),
+    "_client.config": ("S3Config",),
+    "_formats.events": ("ObjectEvent", "parse_event"),
+    "_formats.keys": ("BUCKET_NAME_VALIDATOR",),
     "local": ("LocalS3",),
-    "lock": ("S3Lock",),
-    "message_store": ("S3MessageStore", "S3UploadMessageStore"),
+    "_objects.lock": ("S3Lock",),
+    "messaging.message_store": ("S3MessageStore", "S3UploadMessageStore"),
     "object": ("S3Object",),
-    "pointers": ("Pointer", "make_pointer", "parse_pointer"),
+    "_formats.pointers": ("Pointer", "make_pointer", "parse_pointer"),
     "query": ("ObjectQuery",),
     "store": ("S3Store", "connect", "default_store", "initialize", "is_initialized"),
     "subresources.cors": ("CorsRule",),
     "subresources.lifecycle": ("LifecycleRule",),
     "subresources.notifications": ("Notification",),
-    "sync": ("SyncPlan",),
+    "_files.sync": ("SyncPlan",),
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = [  # noqa: RUF022 (plainly sorted, as sorted() does)
     "AsyncObjectQuery",
@@ -140,10 +140,10 @@ __all__ = [  # noqa: RUF022 (plainly sorted, as sorted() does)
 
 
 def __getattr__(name: str) -> Any:
-    room = _ROOM_OF.get(name)
-    if room is None:
+    module = _MODULE_OF.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{room}", __name__), name)
+    value = globals()[name] = getattr(import_module(f".{module}", __name__), name)
     return value
 
 

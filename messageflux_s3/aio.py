@@ -22,16 +22,16 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import content
-from . import metadata as user_metadata
-from .async_lane import AsyncLane
-from .config import CONNECT_TIMEOUT, MAX_ATTEMPTS, MAX_CONCURRENCY, READ_TIMEOUT, S3Config
-from .decoding import as_json, as_text
+from ._bulk.progress import Progress
+from ._client.config import CONNECT_TIMEOUT, MAX_ATTEMPTS, MAX_CONCURRENCY, READ_TIMEOUT, S3Config
+from ._formats import metadata as user_metadata
+from ._formats.decoding import as_json, as_text
+from ._formats.keys import check_key
+from ._http.async_lane import AsyncLane
+from ._http.lane import LaneRequest, LaneStatus
+from ._objects import operations
 from .errors import S3ServerError
-from .keys import check_key
-from .lane import LaneRequest, LaneStatus
 from .object import S3Object
-from .progress import Progress
 from .query import Criteria, ObjectQuery, Predicate
 from .store import S3Store
 
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     import boto3
     from typing_extensions import Self
 
-    from .batch import BatchResult
+    from ._bulk.batch import BatchResult
+    from ._client.capabilities import Preset
+    from ._client.config import AddressingStyle, CredentialsFunction
     from .bucket import S3Bucket
-    from .capabilities import Preset
-    from .config import AddressingStyle, CredentialsFunction
 
 Result = TypeVar("Result")
 
@@ -307,12 +307,12 @@ class AsyncS3Bucket:
         """Write an object. Requests: 1 PUT."""
         check_key(key, bucket=self.name)
         if not hasattr(buf, "read") and not if_absent and if_match is None:
-            body = content.body_bytes(buf, "buf")
+            body = operations.body_bytes(buf, "buf")
             encoded = user_metadata.encode(metadata)
-            request = content.put_request(self.name, key, body, encoded, content.s3_parameters(key, extra))
+            request = operations.put_request(self.name, key, body, encoded, operations.s3_parameters(key, extra))
             answered = await self._engine.lane.send(request) if request is not None else None
             if request is not None and answered is not None:
-                head = content.head_of_put(self._engine.connection, answered, request, encoded)
+                head = operations.head_of_put(self._engine.connection, answered, request, encoded)
                 if head is not None:
                     return AsyncS3Object(S3Object._of(self._bucket, key, head=head), self._engine)
         written = await self._engine.run_through_boto3(
@@ -652,28 +652,28 @@ class AsyncS3Object:
             1 GET
         """
         obj = self._object
-        request = LaneRequest("GET", obj.bucket_name, obj.key, content.version_query(obj._version_id))
+        request = LaneRequest("GET", obj.bucket_name, obj.key, operations.version_query(obj._version_id))
         answered = await self._engine.lane.send(request) if obj._pinned_etag is None else None
         if answered is None:
             await self._engine.run_through_boto3(obj._fetch)
         elif answered.status == 404:
-            raise content.lane_error(answered, "GetObject", obj.bucket_name, obj.key)
+            raise operations.lane_error(answered, "GetObject", obj.bucket_name, obj.key)
         else:
-            found = content.head_and_body(answered)
-            content.check_version(obj._bucket._connection, found[0], obj.bucket_name, obj.key, obj._version_id)
+            found = operations.head_and_body(answered)
+            operations.check_version(obj._bucket._connection, found[0], obj.bucket_name, obj.key, obj._version_id)
             obj._got(found)
         return self
 
     async def exists(self) -> bool:
         """Ask whether the object is there, now. Requests: 1 HEAD."""
         obj = self._object
-        request = LaneRequest("HEAD", obj.bucket_name, obj.key, content.version_query(obj._version_id))
+        request = LaneRequest("HEAD", obj.bucket_name, obj.key, operations.version_query(obj._version_id))
         answered = await self._engine.lane.send(request)
         if answered is None or answered.status == 404:
             # boto3 tells a missing object from a missing bucket
             return await self._engine.run_through_boto3(obj.exists) if answered is None else False
-        found = content.Head.from_headers(answered.headers)
-        content.check_version(obj._bucket._connection, found, obj.bucket_name, obj.key, obj._version_id)
+        found = operations.Head.from_headers(answered.headers)
+        operations.check_version(obj._bucket._connection, found, obj.bucket_name, obj.key, obj._version_id)
         obj.reload()._head = found
         return True
 
@@ -717,7 +717,7 @@ class AsyncS3Object:
     async def delete(self, *, if_match: str | None = None) -> None:
         """Delete the object. Requests: 1 DELETE."""
         obj = self._object
-        request = LaneRequest("DELETE", obj.bucket_name, obj.key, content.version_query(obj._version_id))
+        request = LaneRequest("DELETE", obj.bucket_name, obj.key, operations.version_query(obj._version_id))
         answered = await self._engine.lane.send(request) if if_match is None else None
         if answered is None or answered.status == 404:
             await self._engine.run_through_boto3(obj.delete, if_match=if_match)

@@ -17,20 +17,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from . import batch, conditional, content, file_target, show, sync, transfer
-from . import lock as locks
-from . import metadata as user_metadata
-from .batch import BatchResult
-from .connection import Connection
+from ._bulk import batch
+from ._bulk.batch import BatchResult
+from ._bulk.progress import Progress, reporting, watched
+from ._bulk.versions import abort_uploads, check_deletable, clear_versions
+from ._client.connection import Connection
+from ._client.translate import was_retried
+from ._display import show
+from ._display.usage import Usage
+from ._files import file_target, sync, transfer
+from ._files.sync import SyncPlan
+from ._formats import metadata as user_metadata
+from ._formats.keys import check_bucket_name, check_existing_bucket_name, check_key, quote_key
+from ._formats.metadata import WRITE_ID
+from ._formats.render import Rendered
+from ._objects import conditional, operations
+from ._objects import lock as locks
+from ._objects.lock import S3Lock
+from ._objects.multipart import MIN_PART_BYTES
 from .errors import Failure, S3AccessDenied, S3BucketExists, S3Error, S3InvalidName, S3NoSuchBucket
-from .keys import check_bucket_name, check_existing_bucket_name, check_key, quote_key
-from .lock import S3Lock
-from .metadata import WRITE_ID
-from .multipart import MIN_PART_BYTES
 from .object import S3Object
-from .progress import Progress, reporting, watched
 from .query import ObjectQuery, criteria
-from .render import Shown
 from .subresources.cors import Cors
 from .subresources.encryption import BucketEncryption
 from .subresources.lifecycle import Lifecycle
@@ -39,10 +46,6 @@ from .subresources.policy import Policy
 from .subresources.public_access import PublicAccess
 from .subresources.tags import Tags
 from .subresources.versioning import Versioning
-from .sync import SyncPlan
-from .translate import was_retried
-from .usage import Usage
-from .versions import abort_uploads, check_deletable, clear_versions
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3ServiceResource
@@ -474,7 +477,7 @@ class S3Bucket:
             if_absent: Only if there is no such object.
             if_match: Only if the object has this etag.
             extra: Further parameters: ``content_type``, ``cache_control``, ``storage_class``, ``encryption``, ``tags`` …
-                (:class:`~messageflux_s3.content.PutParameters`), or S3's own names for them, but for those that
+                (:class:`~messageflux_s3._objects.operations.PutParameters`), or S3's own names for them, but for those that
                 have an argument of their own (``Body``, ``Key``, ``Metadata``, ``IfMatch`` …).
 
         Returns:
@@ -493,8 +496,8 @@ class S3Bucket:
         check_key(key, bucket=self._name)
         if hasattr(buf, "read"):
             return self.upload_object(key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
-        content.check_parameters(extra)
-        body = content.body_bytes(buf, "buf")
+        operations.check_parameters(extra)
+        body = operations.body_bytes(buf, "buf")
         if if_absent or if_match is not None:
             written = conditional.put(
                 self._connection,
@@ -507,7 +510,7 @@ class S3Bucket:
                 **extra,
             )
         else:
-            written = content.put(self._connection, self._name, key, body, metadata, **extra)
+            written = operations.put(self._connection, self._name, key, body, metadata, **extra)
         return S3Object._of(self, key, head=written)
 
     def put_json(
@@ -720,7 +723,7 @@ class S3Bucket:
         if part_size_bytes is None and Config is not None:
             part_size_bytes = max(MIN_PART_BYTES, Config.multipart_chunksize)
         check_key(key, bucket=self._name)
-        content.check_parameters(given)
+        operations.check_parameters(given)
         call = None
         if if_absent or if_match is not None:
             conditional.check(if_absent=if_absent, if_match=if_match)
@@ -906,7 +909,7 @@ class S3Bucket:
         Requests:
             1 upload per file
         """
-        content.check_parameters({name: value for name, value in extra.items() if name not in _OF_FOLDERS})
+        operations.check_parameters({name: value for name, value in extra.items() if name not in _OF_FOLDERS})
         return sync.upload_folder(
             self._connection, self._name, folder, prefix, include=include, exclude=exclude, progress=progress, **extra
         )
@@ -1250,7 +1253,7 @@ class S3Bucket:
 
     # -- looking ------------------------------------------------------------------------------------------------------------------
 
-    def show(self) -> Shown:
+    def show(self) -> Rendered:
         """The bucket's settings (versions, lifecycle, public or not, encryption) and its first entries.
 
         Raises:
@@ -1259,7 +1262,18 @@ class S3Bucket:
         Requests:
             1 for the entries, 1 for each setting (2 for public access)
         """
-        return show.asked_bucket(self)
+        entries = self.find(delimiter="/").limit(show.ENTRIES + 1).entries()
+        listed = show.tabulate_entries(entries, show.ENTRIES, "what is in it")  # first: a missing bucket raises here
+        return show.describe_bucket(
+            self.name,
+            {
+                "versioning": lambda: self.versioning.get().status or "never enabled",
+                "lifecycle": lambda: str(self.lifecycle.get()),
+                "public": lambda: str(self.public_access.status()),
+                "encryption": lambda: "; ".join(self.encryption.get().lines()) or "none by default",
+            },
+            listed,
+        )
 
     def usage(self, prefix: str = "", depth: int = 1, *, progress: Progress = None) -> Usage:
         """Where the bytes are, below a prefix: ``find(prefix).usage(depth)``.
@@ -1280,7 +1294,7 @@ class S3Bucket:
         return self.find(prefix).usage(depth, progress=progress)
 
     def _repr_html_(self) -> str:
-        return show.known_bucket(self).html
+        return show.summarize_bucket(self.name, self._connection.config).html
 
     def _ipython_key_completions_(self) -> list[str]:
         """Keys after ``bucket["``: those of the first page. 1 request."""
@@ -1318,7 +1332,7 @@ def _written(item: Any, bucket_name: str, extra: Mapping[str, Any]) -> batch.Wri
     if not isinstance(item, (tuple, list)) or not 2 <= len(item) <= 3:
         raise TypeError(f"items must give (key, data) or (key, data, metadata), not {type(item).__name__}")
     key, data, *rest = item
-    body = content.body_bytes(data, f"the data of {key!r}")
+    body = operations.body_bytes(data, f"the data of {key!r}")
     return batch.Written(check_key(key, bucket=bucket_name), body, rest[0] if rest else None, extra)
 
 

@@ -18,15 +18,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from . import content, copying, fileio, sync, transfer
-from .config import travels
+from ._client.config import travels
+from ._files import copying, fileio, sync, transfer
+from ._objects import operations
 from .errors import S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket, S3NoSuchItem, S3ObjectExists
 from .object import S3Object
 from .store import S3Store, connect
 
 if TYPE_CHECKING:
+    from ._client.connection import Connection
     from .bucket import S3Bucket
-    from .connection import Connection
 
 try:
     import fsspec
@@ -181,7 +182,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 raise FileNotFoundError(path)
             return _folder(bucket_name)
         try:
-            head = content.head(self._connection, bucket_name, key)
+            head = operations.head(self._connection, bucket_name, key)
         except S3NoSuchItem:
             if bucket.find(prefix=f"{key}/").first() is None:
                 raise FileNotFoundError(path) from None
@@ -289,7 +290,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Block sizes and caches are the reader's own affair.
 
         Requests:
-            those of :func:`~messageflux_s3.fileio.open_object`
+            those of :func:`~messageflux_s3._files.fileio.open_object`
         """
         if compression is not None and "b" in mode and "r" not in mode:
             name = get_compression(path, compression)
@@ -345,11 +346,13 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         """
         obj = self._object(path)
         if start is None and end is None:
-            return cast(bytes, content.get(self._connection, obj.bucket_name, obj.key)[1])
+            return cast(bytes, operations.get(self._connection, obj.bucket_name, obj.key)[1])
         first = start or 0
         if first >= 0 and (end is None or end > first):
             try:
-                with content.get_stream(self._connection, obj.bucket_name, obj.key, start=first, end=end)[1] as stream:
+                with operations.get_stream(self._connection, obj.bucket_name, obj.key, start=first, end=end)[
+                    1
+                ] as stream:
                     return stream.read()
             except S3Error as error:
                 if error.status == 416:
@@ -889,7 +892,7 @@ class _CompressedWriter(io.BufferedIOBase):
         super().close()
 
     def close(self) -> None:
-        """Write the end of the compressed data and commit, as :meth:`~messageflux_s3.fileio.ObjectWriter.close` does."""
+        """Write the end of the compressed data and commit, as :meth:`~messageflux_s3._files.fileio.ObjectWriter.close` does."""
         if not self.closed:
             self._end_compressor()
             self._writer.close()

@@ -12,29 +12,20 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
-from . import (
-    conditional,
-    content,
-    copying,
-    etags,
-    file_target,
-    fileio,
-    places,
-    presigning,
-    preview,
-    show,
-    transfer,
-    versions,
-)
-from .content import Head
-from .decoding import as_json, as_text
+from ._bulk import versions
+from ._bulk.listing import Listed
+from ._bulk.progress import Progress
+from ._display import preview, show
+from ._files import copying, file_target, fileio, transfer
+from ._formats import etags
+from ._formats.decoding import as_json, as_text
+from ._formats.keys import check_key
+from ._formats.render import Bytes, Cell, Rendered
+from ._formats.times import as_utc
+from ._objects import address, conditional, operations, presigning
+from ._objects.operations import Head
 from .errors import S3AccessDenied, S3Error, S3NoSuchItem
-from .keys import check_key
-from .listing import Listed
-from .progress import Progress
-from .render import Shown
 from .subresources.tags import ObjectTags
-from .times import as_utc
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.service_resource import Object, ObjectSummary, ObjectVersion
@@ -68,9 +59,7 @@ class S3Object:
             object_summery: boto3's summary (spelt as in messageflux).
             object_cache: What ``object_summery.get()`` returned, if that was asked already.
         """
-        from .bucket import (
-            S3Bucket,  # only this door has no parent to be handed; see docs/explanation/architecture.md
-        )
+        from .bucket import S3Bucket
 
         self._bucket = S3Bucket._around_client(object_summery.bucket_name, object_summery)
         self._key = check_key(object_summery.key, bucket=object_summery.bucket_name)
@@ -240,7 +229,7 @@ class S3Object:
 
     def _ask(self) -> Head:
         """One HEAD, remembered."""
-        found = content.head(self._bucket._connection, self._bucket.name, self._key, self._version_id)
+        found = operations.head(self._bucket._connection, self._bucket.name, self._key, self._version_id)
         self._head = found
         return found
 
@@ -256,7 +245,7 @@ class S3Object:
             raise known
         # A handle that has met the object reads that very one; nothing mixes two versions.
         seen = self._seen_etag()
-        found, body = content.get(self._bucket._connection, self._bucket.name, self._key, self._version_id, seen)
+        found, body = operations.get(self._bucket._connection, self._bucket.name, self._key, self._version_id, seen)
         self._head = found
         self._listed = None
         self._body = body
@@ -302,7 +291,7 @@ class S3Object:
     def body_stream(self) -> BinaryIO:
         """A readable over the content, fresh at each access; close it. Requests: 1 GET at each access, not remembered."""
         seen = self._seen_etag()
-        _, stream = content.get_stream(
+        _, stream = operations.get_stream(
             self._bucket._connection, self._bucket.name, self._key, version_id=self._version_id, if_match=seen
         )
         return cast(BinaryIO, stream)
@@ -361,7 +350,7 @@ class S3Object:
         """
         writes = not isinstance(mode, str) or "r" not in mode
         if writes:
-            content.check_parameters(extra)
+            operations.check_parameters(extra)
         file = fileio.open_object(
             self._bucket._connection,
             self._bucket.name,
@@ -384,8 +373,8 @@ class S3Object:
 
     def _fetch(self) -> S3Object:
         """GET at once; keep a small body, only the headers of a large one."""
-        found, body = content.get(
-            self._bucket._connection, self._bucket.name, self._key, self._version_id, at_most=content.KEPT_BYTES
+        found, body = operations.get(
+            self._bucket._connection, self._bucket.name, self._key, self._version_id, at_most=operations.KEPT_BYTES
         )
         self._head, self._body = found, body
         return self
@@ -410,7 +399,7 @@ class S3Object:
             >>> obj.read_range(2, 5), obj.read_range(-3)
             (b'234', b'789')
         """
-        start, end = content.as_int(start), content.as_int(end)
+        start, end = operations.as_int(start), operations.as_int(end)
         for name, value in (("start", start), ("end", end)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
                 raise TypeError(f"{name} must be a whole number of bytes, not {type(value).__name__}")
@@ -437,7 +426,7 @@ class S3Object:
             >>> [*bucket.put_object("digits", "0123456789").iter_chunks(4)]
             [b'0123', b'4567', b'89']
         """
-        chunk_size, start, end = content.as_int(chunk_size), content.as_int(start), content.as_int(end)
+        chunk_size, start, end = operations.as_int(chunk_size), operations.as_int(start), operations.as_int(end)
         if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
             raise ValueError(f"chunk_size must be a whole number of bytes, at least 1, not {chunk_size!r}")
         transfer.check_range(start, end)
@@ -447,7 +436,7 @@ class S3Object:
         if end is not None and end <= start:
             return
         try:
-            _, stream = content.get_stream(
+            _, stream = operations.get_stream(
                 self._bucket._connection, self._bucket.name, self._key, start=start, end=end, version_id=self._version_id,
                 if_match=self._seen_etag(),
             )  # fmt: skip
@@ -562,7 +551,7 @@ class S3Object:
             ('hello', {'by': 'me'})
         """
         there = self._target(target)
-        content.check_parameters({name: value for name, value in extra.items() if name != "part_size_bytes"})
+        operations.check_parameters({name: value for name, value in extra.items() if name != "part_size_bytes"})
         call, write_id = None, ""
         if if_absent or if_match is not None:
             conditional.check(if_absent=if_absent, if_match=if_match)
@@ -604,7 +593,7 @@ class S3Object:
             those of ``copy_to``, 2 HEAD (1 within a bucket of AWS), 1 DELETE
         """
         there = self._target(target)
-        content.check_parameters(extra)
+        operations.check_parameters(extra)
         written = copying.move(self._place(), there._place(), metadata=metadata, **extra)
         self.reload()
         return S3Object._of(there._bucket, there._key, head=written)
@@ -616,8 +605,8 @@ class S3Object:
             return self._bucket.object(target)
         raise TypeError(f"target must be a key in the same bucket or an S3Object, not {type(target).__name__}")
 
-    def _place(self) -> places.Place:
-        return places.Place(self._bucket._connection, self._bucket.name, self._key, self._version_id)
+    def _place(self) -> address.Place:
+        return address.Place(self._bucket._connection, self._bucket.name, self._key, self._version_id)
 
     def presigned_url(
         self,
@@ -684,7 +673,7 @@ class S3Object:
             max_size=max_size, fields=fields, conditions=conditions,
         )  # fmt: skip
 
-    def preview(self, lines: int = 20) -> Shown:
+    def preview(self, lines: int = 20) -> Rendered:
         """The beginning of the object as people want to see it: text, JSON, CSV, JSON lines and Parquet as tables, images; through gzip.
 
         Args:
@@ -836,7 +825,23 @@ class S3Object:
         return f"S3Object({self.uri!r}{version})"
 
     def _repr_html_(self) -> str:
-        return show.known_object(self).html
+        listed, head = self._listed, self._head
+
+        def knows(attribute: str) -> bool:
+            return listed is not None or (head is not None and getattr(head, attribute) is not None)
+
+        learned: dict[str, Cell] = {
+            "size": Bytes(self.size) if knows("size") else None,
+            "last modified": self.last_modified if knows("last_modified") else None,
+            "content type": (head.content_type or None) if head is not None else None,
+            "storage class": self.storage_class if knows("storage_class") else None,
+            "etag": self.etag
+            if (listed is not None and listed[2]) or (head is not None and head.etag is not None)
+            else None,
+            "version": self.version_id,
+        }
+        metadata = head.metadata if head is not None and head.metadata else {}
+        return show.summarize_object(self.uri, learned, metadata, listed is not None or head is not None).html
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, S3Object):

@@ -17,18 +17,21 @@ from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from . import batch, copying, listing, pipeline, places, show, sync, tables, versions
-from .ahead import side_by_side
-from .batch import BatchResult
-from .content import KEPT_BYTES
+from ._bulk import batch, listing, pipeline, versions
+from ._bulk.batch import BatchResult
+from ._bulk.listing import Listed
+from ._bulk.progress import Progress, reporting, watched
+from ._bulk.read_ahead import side_by_side
+from ._display import show, tables
+from ._display.usage import Usage, check_depth, measure
+from ._files import copying, sync
+from ._formats.keys import glob_to_pattern
+from ._formats.render import Cell, Rendered
+from ._formats.times import as_utc
+from ._objects import address
+from ._objects.operations import KEPT_BYTES
 from .errors import Failure, S3Error
-from .keys import glob_to_pattern
-from .listing import Listed
 from .object import S3Object
-from .progress import Progress, reporting, watched
-from .render import Cell, Shown
-from .times import as_utc
-from .usage import Usage, check_depth, measure
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -456,7 +459,7 @@ class ObjectQuery:
         copies: Iterable[copying.Copy] = (
             copying.Copy(obj._place(), obj.size, obj.storage_class, prefix + obj.key) for obj in self.objects()
         )
-        if prefix and places.same_place(self._bucket.object("x")._place(), bucket.object("x")._place()):
+        if prefix and address.same_place(self._bucket.object("x")._place(), bucket.object("x")._place()):
             copies = [*copies]
             keys = {copy.source.key for copy in copies}
             for copy in copies:
@@ -504,7 +507,7 @@ class ObjectQuery:
 
     # -- looking ------------------------------------------------------------------------------------------------------------------
 
-    def show(self, n: int = 20) -> Shown:
+    def show(self, n: int = 20) -> Rendered:
         """The first entries as a table: key, size, time, storage class. A terminal shows it as text, a notebook as HTML.
 
         Args:
@@ -518,9 +521,10 @@ class ObjectQuery:
             >>> print(bucket.find().show().text.splitlines()[-1].split()[:3])
             ['a.txt', '5', 'B']
         """
-        return show.asked_query(self, check_limit(n))
+        count = check_limit(n)
+        return show.tabulate_entries(self.limit(count + 1).entries(), count, self._title)
 
-    def tree(self, depth: int = 2, *, entries: int = 20) -> Shown:
+    def tree(self, depth: int = 2, *, entries: int = 20) -> Rendered:
         """The keys as a tree of prefixes, listed level by level, so that what is not shown is not listed.
 
         Args:
@@ -544,7 +548,9 @@ class ObjectQuery:
         """
         if self._criteria.versions:
             raise ValueError("a tree shows objects, not versions: leave out versions=True")
-        return show.asked_tree(self, self._criteria.prefix, check_depth(depth, least=1), check_limit(entries))
+        return show.draw_tree(
+            self._bucket.name, self._level, self._criteria.prefix, check_depth(depth, least=1), check_limit(entries)
+        )
 
     def usage(self, depth: int = 1, *, progress: Progress = None) -> Usage:
         """Where the bytes are: one pass over the listing, in memory that does not grow with it.
@@ -682,7 +688,7 @@ class ObjectQuery:
         return [*pairs, *([("filters", len(wanted.predicates))] if wanted.predicates else [])]
 
     def _repr_html_(self) -> str:
-        return show.known_query(self).html
+        return show.summarize_query(self._bucket.name, self._described()).html
 
     # -- how --------------------------------------------------------------------------------------------------------------------------
 
@@ -823,6 +829,10 @@ class ObjectQuery:
     # -- Python's own -------------------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
+        return f"<ObjectQuery {self._title}>"
+
+    @property
+    def _title(self) -> str:
         wanted, plain = self._criteria, Criteria()
         shown = [
             f"{name}={getattr(wanted, name).pattern if name == 'regex' else getattr(wanted, name)!r}"
@@ -830,7 +840,7 @@ class ObjectQuery:
             if getattr(wanted, name) != getattr(plain, name) and name not in ("predicates", "extra")
         ]
         filters = f".filter(…)×{len(wanted.predicates)}" if wanted.predicates else ""
-        return f"<ObjectQuery s3://{self._bucket.name}/ find({', '.join(shown)}){filters}>"
+        return f"s3://{self._bucket.name}/ find({', '.join(shown)}){filters}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ObjectQuery, (self._bucket, self._criteria)

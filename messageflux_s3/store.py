@@ -9,10 +9,8 @@ import builtins
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import show
-from .bucket import S3Bucket
-from .capabilities import Capabilities, Preset
-from .config import (
+from ._client.capabilities import Capabilities, Preset
+from ._client.config import (
     CONNECT_TIMEOUT,
     MAX_ATTEMPTS,
     MAX_CONCURRENCY,
@@ -21,15 +19,17 @@ from .config import (
     CredentialsFunction,
     S3Config,
 )
-from .connection import Connection
-from .content import Head
+from ._client.connection import Connection
+from ._display import show
+from ._formats.events import parse_event
+from ._formats.keys import parse_uri
+from ._formats.render import Rendered
+from ._http.lane import LaneStatus
+from ._objects.operations import Head
+from ._probe.probe import probe
+from .bucket import S3Bucket
 from .errors import S3AuthenticationError, S3ConnectionError, S3Error, S3NotInitializedError
-from .events import parse_event
-from .keys import parse_uri
-from .lane import LaneStatus
 from .object import S3Object
-from .probe import probe
-from .render import Shown
 
 if TYPE_CHECKING:
     import boto3
@@ -357,7 +357,7 @@ class S3Store:
             if event.kind not in ("removed", "expired", "lost") and (wanted is None or event.bucket in wanted)
         ]
 
-    def show(self) -> Shown:
+    def show(self) -> Rendered:
         """The buckets of the account, with their creation dates and regions.
 
         Raises:
@@ -366,10 +366,13 @@ class S3Store:
         Requests:
             1
         """
-        return show.asked_store(self)
+        connection = self._connection
+        return show.tabulate_buckets(
+            connection.call("ListBuckets").get("Buckets", []), connection.endpoint_url, connection.region
+        )
 
     def _repr_html_(self) -> str:
-        return show.known_store(self).html
+        return show.summarize_store(self.config, self.is_online).html
 
     # -- Python's own -------------------------------------------------------------------------------------------------------------
 

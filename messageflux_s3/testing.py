@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def s3_store() -> Iterator[S3Store]:
     """A store on an embedded S3 server that lives as long as the test session (with pytest-xdist: one for each worker)."""
-    from .local import LocalS3
+    from .local.embedded import LocalS3
 
     with LocalS3() as local:
         yield local.connect()

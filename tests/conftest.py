@@ -42,7 +42,9 @@ def lane_as_asked() -> Iterator[None]:
     """With ``MFS3_LANE=shut`` the fast lane of every store in this process is shut."""
     with pytest.MonkeyPatch.context() as patch:
         if LANE_IS_SHUT:
-            patch.setattr("messageflux_s3.gate.Gate.shut_reason", lambda gate: "shut for this run of the tests")
+            patch.setattr(
+                "messageflux_s3._http.eligibility.Gate.shut_reason", lambda gate: "shut for this run of the tests"
+            )
         yield
 
 

@@ -21,8 +21,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 import messageflux_s3 as s3
-from messageflux_s3 import conditional, lock
-from messageflux_s3.connection import Connection
+from messageflux_s3._client.connection import Connection
+from messageflux_s3._objects import conditional, lock
 
 Answer = dict[str, Any]
 Happening = Callable[[Callable[[], Answer]], Answer]

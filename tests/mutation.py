@@ -50,7 +50,7 @@ TESTS = {
     "checksum": ["tests/test_checksum.py"],
     "metadata": ["tests/test_metadata.py"],
     "errors": ["tests/test_errors.py"],
-    "signer": ["tests/test_signer.py"],
+    "signing": ["tests/test_signing.py"],
 }
 """What a mutant of each module has to get past."""
 
@@ -66,6 +66,12 @@ TAKEN = re.compile(
 """Operators taken. ``|`` stands in annotations only."""
 
 
+def path_of(module: str) -> Path:
+    """Return the file of a module, whichever package it is in."""
+    [found] = (ROOT / "messageflux_s3").rglob(f"{module}.py")
+    return found
+
+
 @dataclass(frozen=True)
 class Mutant:
     """One change: the n-th place of an operator in a module's text."""
@@ -77,12 +83,12 @@ class Mutant:
 
     @property
     def path(self) -> Path:
-        return Path("messageflux_s3", f"{self.module}.py")
+        return path_of(self.module).relative_to(ROOT)
 
 
 def mutants_of(module: str) -> list[Mutant]:
     """Every change that the operators taken can make."""
-    source = (ROOT / "messageflux_s3" / f"{module}.py").read_text()
+    source = path_of(module).read_text()
     tree = get_ast(source)
     found: list[Mutant] = []
     for name in sorted(operator_names()):

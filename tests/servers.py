@@ -72,7 +72,7 @@ class Server:
 @contextmanager
 def run_moto() -> Iterator[Server]:
     """moto's server: the breadth of the API, versions, policies, conditions."""
-    from messageflux_s3.local import LocalS3
+    from messageflux_s3.local.embedded import LocalS3
 
     with LocalS3() as local:
         yield Server("moto", local.endpoint_url, "moto-access-key", "moto-secret-key")

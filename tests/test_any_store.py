@@ -26,6 +26,7 @@ import pytest
 from servers import Server
 
 import messageflux_s3 as s3
+from messageflux_s3._files.sync import SyncPlan
 from messageflux_s3.subresources.cors import Cors, CorsConfiguration
 from messageflux_s3.subresources.encryption import BucketEncryption, Encryption
 from messageflux_s3.subresources.lifecycle import Lifecycle, LifecycleConfiguration
@@ -34,7 +35,6 @@ from messageflux_s3.subresources.policy import BucketPolicy, Policy
 from messageflux_s3.subresources.public_access import PublicAccess
 from messageflux_s3.subresources.tags import ObjectTags, Tags
 from messageflux_s3.subresources.versioning import Versioning
-from messageflux_s3.sync import SyncPlan
 
 REGION = os.environ.get("MFS3_REGION", "us-east-1")
 SEED: dict[str, bytes] = {

@@ -1,4 +1,4 @@
-"""Holds rules 1 to 3 of the house (docs/explanation/architecture.md): who may import whom, where boto3 lives, what is translated."""
+"""Hold the rules of docs/explanation/architecture.md: who imports whom, where boto3 is used, and that errors are translated."""
 
 from __future__ import annotations
 
@@ -15,84 +15,40 @@ import messageflux_s3
 
 PACKAGE = Path(messageflux_s3.__file__).parent
 
-# Read upwards, import downwards: a module may import from a lower floor, or from a module listed before it on its own floor.
-FLOORS: dict[str, list[str]] = {
-    "ground": [
-        "errors",
-        "decoding",
-        "etags",
-        "keys",
-        "metadata",
-        "times",
-        "documents",
-        "events",
-        "pointers",
-        "render",
-        "source",
-    ],
-    "first": ["capabilities", "config", "translate", "signer", "gate", "wire", "lane", "async_lane", "connection"],
-    "second": [
-        "checksum",
-        "content",
-        "attributes",
-        "places",
-        "subresources",
-        "tagging",
-        "multipart",
-        "condition_probe",
-        "conditional",
-        "listing_parser",
-        "listing",
-        "progress",
-        "batch",
-        "file_target",
-        "transfer",
-        "copying",
-        "presigning",
-        "versions",
-        "sync",
-        "fileio",
-        "pipeline",
-        "ahead",
-        "lock",
-        "probe",
-        "usage",
-        "preview",
-        "tables",
-        "show",
-    ],
-    "third": ["object", "query", "bucket", "store"],
-}
-# On the top floor each room is for guests of one kind, and none imports another; modules that share a room may import each other.
-ROOMS: dict[str, set[str]] = {
-    "claim check": {"claim_check"},
-    "message stores": {"message_store"},
-    "async": {"aio"},
-    "fsspec": {"fs"},
-    "local": {"local", "local_server", "testing"},
-}
-ORDER = [module for floor in FLOORS.values() for module in floor]
-TOP_FLOOR = set().union(*ROOMS.values())
+# From the lowest to the highest: a package imports from itself and from those listed before it.
+LAYERS = [
+    "errors",
+    "_formats",
+    "_http",
+    "_client",
+    "subresources",
+    "_objects",
+    "_bulk",
+    "_files",
+    "_probe",
+    "_display",
+    "object",
+    "query",
+    "bucket",
+    "store",
+]
+# Built on the model, and not on each other; only testing imports local. The last three only make names importable from a second place.
+TOP = {"aio", "fs", "local", "messaging", "testing", "events", "claim_check", "message_store"}
+TOP_IMPORTS = {("testing", "local"), ("claim_check", "messaging"), ("message_store", "messaging")}
 
-# The one door that has no parent to be handed: messageflux's S3Object(object_summary) makes its bucket itself.
-EXCEPTIONS = {("object", "bucket"), ("bucket", "store")}
+# messageflux's constructors S3Object(object_summery) and S3Bucket(bucket_name, s3_resource) are given no parent to work with.
+UPWARDS_INSIDE_FUNCTIONS = {("object", "bucket"), ("bucket", "store")}
+# A handle names the type of the handle that it came from.
+UPWARDS_FOR_TYPES = {("object", "bucket"), ("query", "bucket"), ("bucket", "store")}
 
-WIRE = {"boto3", "botocore", "httptools", "s3transfer", "urllib3"}
-WIRE_ROOMS = {*FLOORS["first"], "transfer"}
-EXTRAS = {
-    "IPython",
-    "fsspec",
-    "lxml",
-    "matplotlib",
-    "messageflux",
-    "moto",
-    "pandas",
-    "pyarrow",
-    "pytest",
-    "tqdm",
+HTTP_LIBRARIES = {"boto3", "botocore", "httptools", "s3transfer", "urllib3"}
+EXTRAS = {"IPython", "fsspec", "lxml", "matplotlib", "messageflux", "moto", "pandas", "pyarrow", "pytest", "tqdm"}
+# Modules that exist for the sake of one extra.
+MODULES_FOR_EXTRAS = {
+    "messageflux_s3.fs": "fsspec",
+    "messageflux_s3.messaging.message_store": "messageflux",
+    "messageflux_s3.testing": "pytest",
 }
-# These rooms exist for the sake of one extra: nobody imports them who does not have it.
-GUEST_ROOMS = {"fs": "fsspec", "message_store": "messageflux", "testing": "pytest"}
 
 # Calls on a boto3 client that build or describe something and send nothing.
 SENDS_NOTHING = {
@@ -106,19 +62,35 @@ SENDS_NOTHING = {
 
 
 class Import(NamedTuple):
-    module: str  # of ours, without the package's name: "object", "subresources"
-    target: str  # "boto3" for theirs, "messageflux_s3.keys" for ours
+    importer: str  # "messageflux_s3.object"
+    target: str  # "messageflux_s3._formats.keys", or "boto3"
     line: int
-    inside_function: bool
+    is_inside_function: bool
+    is_for_types: bool  # under TYPE_CHECKING
+
+    @property
+    def is_own(self) -> bool:
+        return self.target.split(".")[0] == "messageflux_s3"
+
+    def __str__(self) -> str:
+        return f"{self.importer}:{self.line} imports {self.target}"
 
 
 def source_files() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
-def module_of(path: Path) -> str:
-    first = path.relative_to(PACKAGE).parts[0]
-    return first.removesuffix(".py")
+def name_of(path: Path) -> str:
+    parts = ["messageflux_s3", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path) for path in source_files()}
+
+
+def layer_of(module: str) -> str:
+    """Return "object" for messageflux_s3.object, "_formats" for messageflux_s3._formats.keys."""
+    return [*module.split("."), ""][1]
 
 
 def parse(path: Path) -> ast.Module:
@@ -131,128 +103,153 @@ def is_type_checking(test: ast.expr) -> bool:
 
 
 def imports_of(path: Path) -> Iterator[Import]:
-    depth = len(path.relative_to(PACKAGE).parts) - 1
+    importer = name_of(path)
+    package = importer if path.name == "__init__.py" else importer.rpartition(".")[0]
 
-    def visit(node: ast.AST, inside_function: bool) -> Iterator[Import]:
+    def targets(node: ast.ImportFrom) -> list[str]:
+        base = node.module or ""
+        if node.level:
+            parent = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*parent, *([node.module] if node.module else [])])
+        found = [f"{base}.{alias.name}" for alias in node.names]
+        return [name if name in MODULES else base for name in found]
+
+    def visit(node: ast.AST, inside: bool, for_types: bool) -> Iterator[Import]:
         if isinstance(node, ast.If) and is_type_checking(node.test):
+            for child in node.body:
+                yield from visit(child, inside, True)
             for child in node.orelse:
-                yield from visit(child, inside_function)
+                yield from visit(child, inside, for_types)
             return
+        names: list[str] = []
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield Import(module_of(path), alias.name, node.lineno, inside_function)
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            for target in from_targets(node):
-                yield Import(module_of(path), target, node.lineno, inside_function)
-        within = inside_function or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            names = targets(node)
+        for name in dict.fromkeys(names):
+            yield Import(importer, name, node.lineno, inside, for_types)  # type: ignore[attr-defined]
+        within = inside or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
         for child in ast.iter_child_nodes(node):
-            yield from visit(child, within)
+            yield from visit(child, within, for_types)
 
-    def from_targets(node: ast.ImportFrom) -> list[str]:
-        if node.level == 0:
-            module = node.module or ""
-            return [f"{module}.{alias.name}" for alias in node.names] if module == "messageflux_s3" else [module]
-        if node.level <= depth:  # within a sub-package
-            return []
-        if node.module:
-            return [f"messageflux_s3.{node.module}"]
-        return [f"messageflux_s3.{alias.name}" for alias in node.names]
-
-    yield from visit(parse(path), False)
+    yield from visit(parse(path), False, False)
 
 
-def all_imports() -> list[Import]:
-    return [found for path in source_files() for found in imports_of(path)]
+ALL_IMPORTS = [found for path in source_files() for found in imports_of(path)]
+OWN_IMPORTS = [found for found in ALL_IMPORTS if found.is_own and found.importer != "messageflux_s3"]
 
 
-def own_imports() -> list[Import]:
-    """Imports of our own modules, by others than the package's front door."""
-    return [
-        found._replace(target=found.target.split(".")[1])
-        for found in all_imports()
-        if found.target.startswith("messageflux_s3.") and found.module != "__init__"
-    ]
+def is_allowed(importer: str, target: str) -> bool:
+    here, there = layer_of(importer), layer_of(target)
+    if here == there or (here, there) in TOP_IMPORTS:
+        return True
+    return there in LAYERS and (here in TOP or LAYERS.index(there) < LAYERS.index(here))
 
 
-def at(found: Import) -> str:
-    return f"{found.module}.py:{found.line} imports {found.target}"
+def goes_up_by_design(found: Import) -> bool:
+    pair = (layer_of(found.importer), layer_of(found.target))
+    if found.is_for_types:
+        return pair in UPWARDS_FOR_TYPES
+    return found.is_inside_function and pair in UPWARDS_INSIDE_FUNCTIONS
 
 
-def test_every_module_has_a_floor() -> None:
-    """A module that is in no table would be held to no rule."""
-    present = {module_of(path) for path in source_files()} - {"__init__"}
-    assert present - set(ORDER) - TOP_FLOOR == set()
+def test_every_module_is_in_a_layer() -> None:
+    """A module that is in none would be held to no rule."""
+    assert {layer_of(module) for module in MODULES} - {""} == {*LAYERS, *TOP}
 
 
 def test_imports_go_downwards() -> None:
-    """Nothing imports from above it, be it inside a function."""
-    wrong = []
-    for found in own_imports():
-        if (found.module, found.target) in EXCEPTIONS or found.module in TOP_FLOOR or found.module == found.target:
-            continue
-        if found.target in TOP_FLOOR or ORDER.index(found.target) > ORDER.index(found.module):
-            wrong.append(at(found))
-    assert wrong == []
-
-
-def test_no_room_of_the_top_floor_imports_another() -> None:
-    """A guest of one room needs nothing that another room is for."""
-    room_of = {module: room for room, modules in ROOMS.items() for module in modules}
+    """Neither a module nor a function imports from above, for types or to use; but for two constructors of messageflux's."""
     wrong = [
-        at(found)
-        for found in own_imports()
-        if found.module in TOP_FLOOR and found.target in TOP_FLOOR and room_of[found.module] != room_of[found.target]
+        str(found)
+        for found in OWN_IMPORTS
+        if not is_allowed(found.importer, found.target) and not goes_up_by_design(found)
     ]
     assert wrong == []
+
+
+def test_the_check_of_imports_sees_one_that_goes_up() -> None:
+    """The test above can fail."""
+    assert not is_allowed("messageflux_s3._formats.keys", "messageflux_s3._client.config")
+    assert not is_allowed("messageflux_s3.store", "messageflux_s3.aio")
+    assert not is_allowed("messageflux_s3.fs", "messageflux_s3.local")
 
 
 def test_exceptions_are_still_needed() -> None:
-    """An exception that nobody uses any more is taken off the list."""
-    pairs = {(found.module, found.target) for found in own_imports()}
-    unused = {pair for pair in EXCEPTIONS if pair not in pairs and (PACKAGE / f"{pair[1]}.py").exists()}
-    assert unused == set()
+    """An exception that no import uses any more is taken off the list."""
+    used = {(layer_of(found.importer), layer_of(found.target), found.is_for_types) for found in OWN_IMPORTS}
+    assert {(*pair, False) for pair in UPWARDS_INSIDE_FUNCTIONS | TOP_IMPORTS} <= used
+    assert {(*pair, True) for pair in UPWARDS_FOR_TYPES} <= used
 
 
-def test_the_front_door_imports_no_room_of_the_top_floor_at_once() -> None:
-    """The names of the top floor load on first use."""
+def test_no_circle_of_imports() -> None:
+    """No module imports, over however many others, itself; imports inside functions and for types included."""
+    graph: dict[str, set[str]] = {module: set() for module in MODULES}
+    for found in OWN_IMPORTS:
+        if found.target in MODULES and found.target != found.importer and not goes_up_by_design(found):
+            graph[found.importer].add(found.target)
+    done: set[str] = set()
+
+    def visit(module: str, above: tuple[str, ...]) -> list[str]:
+        if module in above:
+            return [*above[above.index(module) :], module]
+        if module in done:
+            return []
+        for target in sorted(graph[module]):
+            if circle := visit(target, (*above, module)):
+                return circle
+        done.add(module)
+        return []
+
+    assert [circle for module in sorted(MODULES) if (circle := visit(module, ()))] == []
+
+
+def test_the_package_imports_the_rest_on_first_use() -> None:
+    """`import messageflux_s3` imports the errors only."""
     eager = [
-        at(found)
-        for found in all_imports()
-        if found.module == "__init__"
-        and not found.inside_function
-        and found.target.removeprefix("messageflux_s3.") in TOP_FLOOR
+        str(found)
+        for found in ALL_IMPORTS
+        if found.importer == "messageflux_s3"
+        and found.is_own
+        and not found.is_inside_function
+        and not found.is_for_types
     ]
-    assert eager == []
+    assert [each for each in eager if not each.endswith(".errors")] == []
 
 
-def test_boto3_lives_on_the_first_floor() -> None:
-    """boto3, botocore, httptools and what lies below them are imported on the first floor and in transfer.py only."""
+def test_boto3_is_imported_below_the_operations_only() -> None:
+    """boto3, botocore, httptools and urllib3 are imported in _client and _http; types of boto3's may be named anywhere."""
     wrong = [
-        at(found) for found in all_imports() if found.target.split(".")[0] in WIRE and found.module not in WIRE_ROOMS
+        str(found)
+        for found in ALL_IMPORTS
+        if found.target.split(".")[0] in HTTP_LIBRARIES
+        and not found.is_for_types
+        and layer_of(found.importer) not in ("_client", "_http")
     ]
     assert wrong == []
 
 
-def test_the_ground_floor_does_no_io() -> None:
-    """The vocabulary opens no socket, no file and no process."""
-    doors = {"asyncio", "http", "socket", "ssl", "subprocess", "tempfile", "threading", "urllib.request"}
-    wrong = [at(found) for found in all_imports() if found.module in FLOORS["ground"] and found.target in doors]
-    assert wrong == []
+def test_formats_do_no_io() -> None:
+    """The formats open no socket, no file and no process."""
+    io = {"asyncio", "http", "socket", "ssl", "subprocess", "tempfile", "threading", "urllib.request"}
+    assert [str(found) for found in ALL_IMPORTS if layer_of(found.importer) == "_formats" and found.target in io] == []
 
 
 def test_extras_are_imported_where_they_are_needed() -> None:
-    """An extra is imported inside the function that needs it, or in the room that exists for its sake."""
+    """An extra is imported inside the function that needs it, or in the module that exists for its sake."""
     wrong = []
-    for found in all_imports():
+    for found in ALL_IMPORTS:
         extra = found.target.split(".")[0]
-        if extra in EXTRAS and not found.inside_function and GUEST_ROOMS.get(found.module) != extra:
-            wrong.append(at(found))
+        is_deferred = found.is_inside_function or found.is_for_types
+        if extra in EXTRAS and not is_deferred and MODULES_FOR_EXTRAS.get(found.importer) != extra:
+            wrong.append(str(found))
     assert wrong == []
 
 
 def test_moto_is_imported_in_its_own_process_only() -> None:
     """Importing moto.server hooks every later boto3 client of a process: only the program that LocalS3 starts may do it."""
-    assert {found.module for found in all_imports() if found.target.split(".")[0] == "moto"} <= {"local_server"}
+    importers = {found.importer for found in ALL_IMPORTS if found.target.split(".")[0] == "moto"}
+    assert importers <= {"messageflux_s3.local.server"}
 
 
 def calls_past_the_translation(path: Path) -> Iterator[int]:

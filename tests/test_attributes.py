@@ -13,7 +13,8 @@ import pytest
 from canned import Answer, Asked, Canned, content_of, document
 from servers import Server
 
-from messageflux_s3 import S3Bucket, S3Object, S3Store, S3Unsupported, copying
+from messageflux_s3 import S3Bucket, S3Object, S3Store, S3Unsupported
+from messageflux_s3._files import copying
 
 KMS_KEY = "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012"
 CONTENT = {

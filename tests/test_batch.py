@@ -21,18 +21,10 @@ import pytest
 from canned import Answer, Asked, Canned, content_of, document, refusal
 from http_store import HttpStore
 
-from messageflux_s3 import (
-    AsyncS3Store,
-    S3AccessDenied,
-    S3BatchError,
-    S3Bucket,
-    S3Error,
-    S3NoSuchItem,
-    S3Store,
-    batch,
-)
-from messageflux_s3.ahead import side_by_side
-from messageflux_s3.content import KEPT_BYTES
+from messageflux_s3 import AsyncS3Store, S3AccessDenied, S3BatchError, S3Bucket, S3Error, S3NoSuchItem, S3Store
+from messageflux_s3._bulk import batch
+from messageflux_s3._bulk.read_ahead import side_by_side
+from messageflux_s3._objects.operations import KEPT_BYTES
 from tests.servers import Server, run_moto, run_rclone
 from tests.test_lane import ScriptedServer
 
@@ -552,7 +544,7 @@ def test_side_by_side_runs_ahead_in_order_and_stops() -> None:
 def test_side_by_side_lets_the_interpreter_end() -> None:
     """An iteration that is held when the program ends has threads that wait for it: they do not keep the program."""
     code = (
-        "import sys, itertools; from messageflux_s3.ahead import side_by_side\n"
+        "import sys, itertools; from messageflux_s3._bulk.read_ahead import side_by_side\n"
         "held = side_by_side([itertools.count(), itertools.count()]); next(held); sys.exit(7)"
     )
     root = str(Path(__file__).parents[1])

@@ -122,7 +122,7 @@ def test_every_mixture_of_line_ends_in_keys_and_between_elements_is_read(keys: l
     """White space between elements is none of a key's."""
     from xml.sax.saxutils import escape
 
-    from messageflux_s3.listing_parser import parse_page
+    from messageflux_s3._formats.listing_pages import parse_page
 
     page = between.join(
         ["<ListBucketResult>", "<IsTruncated>false</IsTruncated>"]

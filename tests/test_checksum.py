@@ -19,15 +19,8 @@ from memory_s3 import Happening, Memory, in_memory
 from proxy import CORRUPT_REQUEST, Fault, Proxy, run_proxy, scripted
 from servers import Server
 
-from messageflux_s3 import (
-    AsyncS3Store,
-    Capabilities,
-    S3BatchError,
-    S3Bucket,
-    S3ChecksumError,
-    S3Store,
-    checksum,
-)
+from messageflux_s3 import AsyncS3Store, Capabilities, S3BatchError, S3Bucket, S3ChecksumError, S3Store
+from messageflux_s3._objects import checksum
 
 MIB = 1024 * 1024
 LARGE = random.Random(11).randbytes(12 * MIB)  # three parts of 5 MiB, the last one short

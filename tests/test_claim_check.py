@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 import messageflux_s3 as s3
 from messageflux_s3 import Pointer, S3AccessDenied, S3Bucket, make_pointer, parse_pointer
-from messageflux_s3.claim_check import ClaimCheck
-from messageflux_s3.pointers import (
+from messageflux_s3._formats.pointers import (
     headers_from_metadata,
     headers_to_metadata,
     join_receipt_handle,
@@ -25,6 +24,7 @@ from messageflux_s3.pointers import (
     split_receipt_handle,
     wrap_store_key,
 )
+from messageflux_s3.messaging.claim_check import ClaimCheck
 
 
 def test_a_small_payload_is_sent_as_it_is(s3_bucket: S3Bucket) -> None:

@@ -30,8 +30,9 @@ from runs import WRITES, Run, connected, outcome, run_seeds, upload_in_parts
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3 import S3Bucket, condition_probe, conditional
-from messageflux_s3.metadata import WRITE_ID
+from messageflux_s3 import S3Bucket
+from messageflux_s3._formats.metadata import WRITE_ID
+from messageflux_s3._objects import condition_probe, conditional
 
 SEEDS = 12
 """Runs of each kind here; ``tests/attacks/test_conditional_runs.py`` makes thousands."""

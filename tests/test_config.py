@@ -13,7 +13,7 @@ import boto3
 import pytest
 
 import messageflux_s3 as s3
-from messageflux_s3.capabilities import AWS, known_of, preset_for
+from messageflux_s3._client.capabilities import AWS, known_of, preset_for
 
 
 @pytest.mark.parametrize(

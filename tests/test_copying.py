@@ -25,8 +25,8 @@ from messageflux_s3 import (
     S3PreconditionFailed,
     S3Store,
     S3Unsupported,
-    copying,
 )
+from messageflux_s3._files import copying
 
 DATA = random.Random(8).randbytes(12 * 1024 * 1024)
 

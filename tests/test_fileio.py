@@ -36,7 +36,7 @@ from proxy import Fault, run_proxy, scripted
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3 import fileio
+from messageflux_s3._files import fileio
 
 MIB = 1024 * 1024
 BIG = random.Random(7).randbytes(21 * MIB + 13)

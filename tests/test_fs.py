@@ -630,7 +630,7 @@ def test_what_is_too_large_for_one_copy_is_copied_in_parts(
 ) -> None:
     """With its content, under the etag of the beginning."""
     fs.pipe(f"{root}/a", b"x" * 1000)
-    monkeypatch.setattr("messageflux_s3.copying.MAX_COPIED_AT_ONCE", 999)
+    monkeypatch.setattr("messageflux_s3._files.copying.MAX_COPIED_AT_ONCE", 999)
     fs.cp_file(f"{root}/a", f"{root}/b")
     assert fs.cat_file(f"{root}/b") == b"x" * 1000
 

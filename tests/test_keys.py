@@ -11,8 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from messageflux_s3.errors import S3InvalidName
-from messageflux_s3.keys import (
+from messageflux_s3._formats.keys import (
     check_bucket_name,
     check_key,
     glob_to_pattern,
@@ -21,6 +20,7 @@ from messageflux_s3.keys import (
     path_to_key,
     quote_key,
 )
+from messageflux_s3.errors import S3InvalidName
 
 HOSTILE = [
     "/", "//", ".", "..", "../", "%", "%2F", "%2E", "%-", "\0", ":", "\\", "C:", "con", "NUL.txt", ".mfs3-journal", " ", "a", "é",

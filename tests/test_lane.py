@@ -29,7 +29,7 @@ from botocore.credentials import RefreshableCredentials
 from botocore.session import get_session
 from botocore.stub import Stubber
 
-from messageflux_s3.lane import Lane, LaneRequest
+from messageflux_s3._http.lane import Lane, LaneRequest
 from tests.servers import Server, run_rclone
 
 pytestmark = pytest.mark.lane
@@ -465,7 +465,7 @@ def test_stream_holds_no_more_bytes_than_allowed(scripted: Any) -> None:
     size = 300_000
     body = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * size
     _, _, lane = scripted(lambda head, _: body)
-    from messageflux_s3.lane import _Stream
+    from messageflux_s3._http.lane import _Stream
 
     requests = [LaneRequest("GET", "bkt", f"k{number}") for number in range(60)]
     stream = _Stream(lane, requests, 16, 3 * size, 8 << 20)
@@ -877,7 +877,7 @@ def test_the_next_address_of_a_host_is_tried(scripted: Any, monkeypatch: pytest.
 def test_no_more_connections_are_kept_than_are_useful(scripted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """And one to another host does not stand in the way of those to this."""
     server, _, lane = scripted(lambda head, body: OK)
-    from messageflux_s3.lane import _Wire
+    from messageflux_s3._http.lane import _Wire
 
     request = LaneRequest("GET", "bkt", "k")
     assert lane.send(request) is not None

@@ -15,9 +15,10 @@ from canned import Answer, Asked, Canned, document
 from hypothesis import given
 from hypothesis import strategies as some
 
-from messageflux_s3 import S3NoSuchBucket, S3ServerError, S3Store, listing, versions
-from messageflux_s3.lane import Lane
-from messageflux_s3.listing_parser import Unreadable, _by_parser, _by_pattern, next_token, parse_page
+from messageflux_s3 import S3NoSuchBucket, S3ServerError, S3Store
+from messageflux_s3._bulk import listing, versions
+from messageflux_s3._formats.listing_pages import Unreadable, _by_parser, _by_pattern, next_token, parse_page
+from messageflux_s3._http.lane import Lane
 from tests.servers import Server, run_moto, run_rclone
 from tests.test_lane import ScriptedServer
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import messageflux_s3 as s3
-from messageflux_s3 import local
+from messageflux_s3.local import embedded
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,7 +38,7 @@ def test_a_server_that_does_not_start_says_why(
     """Its last words are in the error, its process is gone, and another attempt is possible."""
     path = tmp_path / "program.py"
     path.write_text(program)
-    monkeypatch.setattr(local, "_PROGRAM", path)
+    monkeypatch.setattr(embedded, "_PROGRAM", path)
     server = s3.LocalS3(start_timeout=0.3 if "within" in said else 60)
     for _ in range(2):
         with pytest.raises(s3.S3ConnectionError, match=said):
@@ -54,7 +54,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Whether moto is missing here, or something that it needs there."""
     path = tmp_path / "program.py"
     path.write_text("""import sys; sys.stdin.readline(); print('{"missing": "No module named flask"}')""")
-    monkeypatch.setattr(local, "_PROGRAM", path)
+    monkeypatch.setattr(embedded, "_PROGRAM", path)
     with pytest.raises(ImportError, match=r"pip install 'messageflux-s3\[local\]' \(No module named flask\)"):
         s3.LocalS3().connect()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -99,7 +99,7 @@ def test_a_server_that_does_not_end_is_killed() -> None:
         def kill(self) -> None:
             did.append("kill")
 
-    local._end(Stubborn())  # type: ignore[arg-type]
+    embedded._end(Stubborn())  # type: ignore[arg-type]
     assert did == ["wait 5", "kill", "wait None"]
 
 

@@ -25,8 +25,9 @@ from runs import LOCKS, Run, connected, run_seeds
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3 import S3Bucket, lock
-from messageflux_s3.lock import S3Lock, acquire_lock, check_lock, holder_of, release_lock
+from messageflux_s3 import S3Bucket
+from messageflux_s3._objects import lock
+from messageflux_s3._objects.lock import S3Lock, acquire_lock, check_lock, holder_of, release_lock
 
 SEEDS = 12
 """Runs of each kind here; ``tests/attacks/test_lock_runs.py`` makes thousands."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from strict_s3 import Kept, StrictS3
 
 import messageflux_s3 as s3
-from messageflux_s3 import metadata
+from messageflux_s3._formats import metadata
 
 TEXT = st.text(st.characters(exclude_categories=[]), max_size=60)
 

@@ -30,11 +30,11 @@ from messageflux_s3 import (
     S3ObjectExists,
     S3PreconditionFailed,
     S3Unsupported,
-    copying,
-    multipart,
 )
-from messageflux_s3 import connection as s3_connection
-from messageflux_s3.multipart import MultipartUpload
+from messageflux_s3._client import connection as s3_connection
+from messageflux_s3._files import copying
+from messageflux_s3._objects import multipart
+from messageflux_s3._objects.multipart import MultipartUpload
 
 PART = b"x" * 100
 LARGE = b"0123456789abcdef" * (640 * 1024) + b"end"
@@ -192,7 +192,7 @@ def test_a_conditional_copy_in_parts_that_meets_another_write_is_made_again(
     """Its source is in the store."""
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
     monkeypatch.setattr(
-        "messageflux_s3.conditional._ABILITIES", {"CompleteMultipartUpload": ("multipart_if_absent",) * 2}
+        "messageflux_s3._objects.conditional._ABILITIES", {"CompleteMultipartUpload": ("multipart_if_absent",) * 2}
     )
     canned.answer = store = StrictS3()
     bucket = canned.bucket(preset="aws", max_attempts=3)

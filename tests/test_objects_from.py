@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3.claim_check import ClaimCheck
+from messageflux_s3.messaging.claim_check import ClaimCheck
 
 SAMPLES = [
     json.loads(path.read_text())["message"] for path in sorted((Path(__file__).parent / "data/events").glob("*.json"))

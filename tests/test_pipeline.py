@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import messageflux_s3 as s3
-from messageflux_s3 import pipeline
+from messageflux_s3._bulk import pipeline
 
 
 def own_threads() -> list[threading.Thread]:

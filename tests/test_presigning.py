@@ -18,7 +18,8 @@ from canned import Answer, Asked, Canned, refusal
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3 import S3Bucket, presigning
+from messageflux_s3 import S3Bucket
+from messageflux_s3._objects import presigning
 
 
 def fetch(

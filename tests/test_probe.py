@@ -17,8 +17,8 @@ from canned import Answer, Asked, Canned, content_of, document, refusal
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3 import condition_probe
-from messageflux_s3 import probe as room
+from messageflux_s3._objects import condition_probe
+from messageflux_s3._probe import probe as room
 
 TABLE = Path(__file__).parents[1] / "docs" / "explanation" / "servers.md"
 
@@ -90,7 +90,7 @@ def test_nothing_is_left_behind(server: Server) -> None:
 
 def test_it_cleans_up_when_it_fails_half_way(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever breaks, the scratch bucket goes."""
-    from messageflux_s3 import probe as room
+    from messageflux_s3._probe import probe as room
 
     def broken(*_: object) -> bool:
         raise KeyboardInterrupt

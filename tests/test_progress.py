@@ -14,7 +14,7 @@ from strict_s3 import StrictS3
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
-from messageflux_s3.progress import reporting, watched
+from messageflux_s3._bulk.progress import reporting, watched
 
 KEYS = 2500
 

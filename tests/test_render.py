@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from messageflux_s3 import render
-from messageflux_s3.render import Bar, Branch, Bytes
+from messageflux_s3._formats import render
+from messageflux_s3._formats.render import Bar, Branch, Bytes
 
 NASTY = [
     "<script>alert(1)</script>",

@@ -33,7 +33,7 @@ from strict_s3 import StrictS3
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
-from messageflux_s3.source import Source
+from messageflux_s3._objects.source import Source
 
 MIB = 1024 * 1024
 PART = 5 * MIB
@@ -345,7 +345,7 @@ def sent_as_message(bucket: S3Bucket, source: Any) -> None:
     pytest.importorskip("messageflux")
     from messageflux.iodevices.base.common import Message, MessageBundle
 
-    from messageflux_s3.message_store import S3UploadMessageStore
+    from messageflux_s3.messaging.message_store import S3UploadMessageStore
 
     key = S3UploadMessageStore(bucket.store).put_message(bucket.name, MessageBundle(Message(source), {}))
     bucket["k"].put(S3UploadMessageStore(bucket.store).read_message(key).message.stream.read())

@@ -14,7 +14,7 @@ from servers import Server
 from test_subresources import EVERY_CALL
 
 import messageflux_s3 as s3
-from messageflux_s3 import versions
+from messageflux_s3._bulk import versions
 from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
 
 Answer = tuple[int, dict[str, str], bytes]

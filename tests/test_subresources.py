@@ -16,7 +16,7 @@ from counting import Counted
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3.condition_probe import is_versioned
+from messageflux_s3._objects.condition_probe import is_versioned
 from messageflux_s3.subresources import xml
 from messageflux_s3.subresources.encryption import Encryption
 from messageflux_s3.subresources.lifecycle import LifecycleConfiguration

@@ -15,7 +15,8 @@ from canned import Answer, Asked, Canned, content_of, document, refusal
 from counting import Counted
 from servers import Server
 
-from messageflux_s3 import S3BatchError, S3Bucket, S3InvalidName, S3ObjectChanged, sync
+from messageflux_s3 import S3BatchError, S3Bucket, S3InvalidName, S3ObjectChanged
+from messageflux_s3._files import sync
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -7,8 +7,9 @@ from datetime import datetime, timezone
 
 import pytest
 
-from messageflux_s3 import S3Bucket, tables
-from messageflux_s3.listing import Listed
+from messageflux_s3 import S3Bucket
+from messageflux_s3._bulk.listing import Listed
+from messageflux_s3._display import tables
 
 MIXED = [
     Listed("a", "2026-01-02T03:04:05.678Z", '"e1"', "3", "STANDARD"),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 import messageflux_s3 as s3
-from messageflux_s3.times import parse_time
+from messageflux_s3._formats.times import parse_time
 
 MOMENT = datetime(2026, 11, 21, 16, 42, 26, tzinfo=timezone.utc)
 FORMS = {

@@ -22,17 +22,9 @@ from proxy import run_proxy, scripted
 from servers import Server
 from strict_s3 import StrictS3
 
-from messageflux_s3 import (
-    S3Bucket,
-    S3ChecksumError,
-    S3ConnectionError,
-    S3Error,
-    S3NoSuchItem,
-    S3ObjectChanged,
-    checksum,
-    content,
-    transfer,
-)
+from messageflux_s3 import S3Bucket, S3ChecksumError, S3ConnectionError, S3Error, S3NoSuchItem, S3ObjectChanged
+from messageflux_s3._files import transfer
+from messageflux_s3._objects import checksum, operations
 
 MIB = 1024 * 1024
 LARGE = random.Random(7).randbytes(40 * MIB + 12345)  # three parts, the last one short
@@ -685,14 +677,14 @@ def test_an_attempt_that_fails_at_once_is_one_of_them(
 ) -> None:
     """The store may be away for a moment when the download wants to go on."""
     canned.answer = lambda asked: _cut(asked) if len(canned.asked) == 1 else content_of(asked, BODY, MD5)
-    get, away = content.get_pinned, [False, True, False]
+    get, away = operations.get_pinned, [False, True, False]
 
     def get_or_fail(*args: Any) -> Any:
         if away.pop(0):
             raise S3ConnectionError("away")
         return get(*args)
 
-    monkeypatch.setattr(content, "get_pinned", get_or_fail)
+    monkeypatch.setattr(operations, "get_pinned", get_or_fail)
     canned.bucket(max_attempts=3).download_file("k", tmp_path / "t")
     assert (tmp_path / "t").read_bytes() == BODY
     assert away == []

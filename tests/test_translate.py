@@ -18,7 +18,7 @@ from proxy import Fault, run_proxy, scripted
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3.translate import BY_CODE, BY_EXCEPTION, from_answer, translate, translating, was_retried
+from messageflux_s3._client.translate import BY_CODE, BY_EXCEPTION, from_answer, translate, translating, was_retried
 
 BOTOCORE = [
     cls

@@ -9,18 +9,10 @@ from pathlib import Path
 import pytest
 from counting import Counted
 
-from messageflux_s3 import (
-    BatchResult,
-    Capabilities,
-    Failure,
-    LifecycleRule,
-    S3Bucket,
-    S3Error,
-    S3NoSuchBucket,
-    usage,
-)
-from messageflux_s3.listing import Listed
-from messageflux_s3.usage import Tally, measure
+from messageflux_s3 import BatchResult, Capabilities, Failure, LifecycleRule, S3Bucket, S3Error, S3NoSuchBucket
+from messageflux_s3._bulk.listing import Listed
+from messageflux_s3._display import usage
+from messageflux_s3._display.usage import Tally, measure
 
 NOW = datetime(2026, 11, 1, tzinfo=timezone.utc)
 
@@ -187,7 +179,7 @@ def test_what_is_known_is_shown_without_a_request(counted: Counted) -> None:
 def test_show_asks(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
     """show() asks, and says how often it does."""
     monkeypatch.setattr(
-        "messageflux_s3.show.MOST_BUCKETS", 10**6
+        "messageflux_s3._display.show.MOST_BUCKETS", 10**6
     )  # other tests' buckets are still there, hundreds by now
     counted.bucket.put_objects([("a/1", "x"), ("b", "xyz")])
     with counted.recording() as requests:

@@ -7,7 +7,7 @@ from canned import Answer, Asked, Canned, document, refusal
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3 import versions
+from messageflux_s3._bulk import versions
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from typing import Any
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3.metadata import WRITE_ID
+from messageflux_s3._formats.metadata import WRITE_ID
 from messageflux_s3.subresources.cors import CorsConfiguration
 from messageflux_s3.subresources.encryption import Encryption
 from messageflux_s3.subresources.lifecycle import LifecycleConfiguration

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from .. import render
+from .._formats import render
 from ..errors import S3Unsupported
 from . import xml
 from .base import Change, SubResource, in_place

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from ..connection import Connection
+from .._client.connection import Connection
 from ..errors import S3AccessDenied, S3Error, S3Unsupported
 from . import xml
 from .base import SubResource, in_place

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from ..connection import KNOWS_TAGGING
+from .._client.connection import KNOWS_TAGGING
 from . import xml
 from .base import Change, SubResource
 from .xml import Node, leaf

@@ -24,9 +24,9 @@ import pytest
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3 import transfer
+from messageflux_s3._files import transfer
+from messageflux_s3._formats.keys import key_to_path, path_to_key
 from messageflux_s3.fs import MessagefluxS3FileSystem
-from messageflux_s3.keys import key_to_path, path_to_key
 from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
 
 pytestmark = pytest.mark.timeout(900)

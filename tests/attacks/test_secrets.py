@@ -40,8 +40,8 @@ from servers import Server, run_moto, run_rclone
 from test_any_store import CALLS, CLASSES, FIRST_NAME, SEED, Place
 
 import messageflux_s3 as s3
+from messageflux_s3._objects.presigning import PresignedPost
 from messageflux_s3.fs import MessagefluxS3FileSystem
-from messageflux_s3.presigning import PresignedPost
 
 ACCESS, SECRET, TOKEN = "CANARYACCESSKEY1", "cAnArYsEcReT/+0123456789", "cAnArYtOkEn/+=="
 PASSWORD = "cAnArYpAsSwOrD"

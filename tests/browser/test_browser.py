@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from messageflux_s3 import Capabilities, S3Bucket, render
+from messageflux_s3 import Capabilities, S3Bucket
+from messageflux_s3._formats import render
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

@@ -17,7 +17,7 @@ from messageflux.iodevices.message_store_device_wrapper.message_store_output_dev
 from messageflux.iodevices.objectstorage import s3_message_store as theirs
 
 from messageflux_s3 import S3Bucket, S3Store
-from messageflux_s3 import message_store as ours
+from messageflux_s3.messaging import message_store as ours
 
 NAMES = ("S3MessageStore", "S3UploadMessageStore")
 

@@ -16,7 +16,7 @@ import pytest
 from sqs_extended_client import SQSExtendedClientSession
 
 from messageflux_s3 import S3Bucket, S3Store, connect, parse_event
-from messageflux_s3.claim_check import ClaimCheck
+from messageflux_s3.messaging.claim_check import ClaimCheck
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""Work on many objects: listings, batches, requests side by side."""

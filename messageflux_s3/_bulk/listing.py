@@ -1,0 +1,171 @@
+"""Pages of keys and prefixes, in key order, by ListObjectsV2: the next page is on its way while this one is consumed.
+
+This room knows a connection and a bucket's name. An entry stays the tuple of what the store said; nothing is decoded before
+somebody looks. Pages come through the fast lane where it is open; whatever the lane or the parser does not take is asked of boto3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import Any
+from urllib.parse import quote
+
+from .._client.connection import Connection
+from .._formats.listing_pages import Listed, Page, Unreadable, next_token, parse_page
+from .._http.lane import LaneRequest
+from ..errors import S3ServerError
+
+__all__ = ["Listed", "Page", "pages"]
+
+_LARGEST_PAGE = 64 * 1024 * 1024
+
+
+def pages(
+    connection: Connection,
+    bucket_name: str,
+    *,
+    prefix: str = "",
+    delimiter: str = "",
+    start_after: str = "",
+    page_size: int = 1000,
+    limit: int | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Iterator[Page]:
+    """The pages of a listing, one after the other.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        prefix: What every key begins with.
+        delimiter: Keys that have it after the prefix are rolled up into common prefixes.
+        start_after: Only keys after this one.
+        page_size: Entries a page, 1,000 at the most.
+        limit: How many entries are wanted; no page beyond them is asked ahead.
+        extra: Further parameters of ListObjectsV2; with any, boto3 is asked.
+
+    Returns:
+        The pages; closing the iterator gives up the page that is on its way.
+
+    Raises:
+        S3ServerError: What came is no listing, or one that goes on and does not say where: keys would be lost without a word.
+
+    Requests:
+        1 per page; one page more if the iteration ends early
+    """
+    parameters: dict[str, Any] = {"Bucket": bucket_name, "MaxKeys": page_size, **(extra or {})}
+    if prefix:
+        parameters["Prefix"] = prefix
+    if delimiter:
+        parameters["Delimiter"] = delimiter
+    if start_after:
+        parameters["StartAfter"] = start_after
+    lane = connection.lane
+    seen = 0
+    ahead = None
+    while True:
+        page: Page | None = None
+        if not extra:
+            pending = ahead if ahead is not None else lane.begin(_request(parameters), body_limit=_LARGEST_PAGE)
+            ahead = None
+            answer = None
+            if pending is not None:
+                with closing(pending):
+                    answer = pending.result()
+            if answer is not None and answer.status == 200:
+                token = next_token(answer.body)
+                if token is not None and (limit is None or seen + page_size < limit):
+                    further = _request({**parameters, "ContinuationToken": token})
+                    ahead = lane.begin(further, body_limit=_LARGEST_PAGE)
+                try:
+                    page = parse_page(answer.body)
+                    connection.is_online = True
+                except Unreadable:
+                    if ahead is not None:
+                        ahead.close()
+                        ahead = None
+        if page is None:
+            page = _asked_of_boto3(connection, parameters)
+        objects = page.objects
+        seen += len(objects) + len(page.prefixes)
+        try:
+            yield _only_what_was_asked(page, prefix, start_after)
+        except BaseException:
+            if ahead is not None:
+                ahead.close()
+            raise
+        if not page.is_truncated:
+            return
+        if page.token:
+            parameters["ContinuationToken"] = page.token
+        else:  # a store that truncates without a token, as version 1 of the API did
+            last = max([entry[0] for entry in objects[-1:]] + page.prefixes[-1:], default="")
+            if last <= parameters.get("StartAfter", ""):
+                raise S3ServerError(
+                    f"s3://{bucket_name}/: the store says that its listing goes on, and not where",
+                    operation="ListObjectsV2",
+                    bucket=bucket_name,
+                )
+            parameters.pop("ContinuationToken", None)
+            parameters["StartAfter"] = last
+
+
+def _only_what_was_asked(page: Page, prefix: str, start_after: str) -> Page:
+    """Leave out what the store should have left out: one compares start-after in its own way, another takes the prefix ``/`` for none.
+
+    Entries are in order: where the first and the last have the prefix, so have those between.
+    """
+    objects, prefixes = page.objects, page.prefixes
+    if start_after and objects and objects[0][0] <= start_after:
+        objects = [entry for entry in objects if entry[0] > start_after]
+    if objects and not (objects[0][0].startswith(prefix) and objects[-1][0].startswith(prefix)):
+        objects = [entry for entry in objects if entry[0].startswith(prefix)]
+    if prefixes and not (prefixes[0].startswith(prefix) and prefixes[-1].startswith(prefix)):
+        prefixes = [rolled_up for rolled_up in prefixes if rolled_up.startswith(prefix)]
+    return page._replace(objects=objects, prefixes=prefixes)
+
+
+def _request(parameters: Mapping[str, Any]) -> LaneRequest:
+    pairs = [("list-type", "2"), ("max-keys", str(parameters["MaxKeys"]))]
+    for header, name in (
+        ("continuation-token", "ContinuationToken"),
+        ("delimiter", "Delimiter"),
+        ("prefix", "Prefix"),
+        ("start-after", "StartAfter"),
+    ):
+        if name in parameters:
+            pairs.append((header, quote(parameters[name], safe="-._~")))
+    return LaneRequest("GET", parameters["Bucket"], "", "&".join([f"{name}={value}" for name, value in sorted(pairs)]))
+
+
+def _asked_of_boto3(connection: Connection, parameters: Mapping[str, Any]) -> Page:
+    """A page through boto3, which makes an empty listing of any document: an empty one must be a listing by its root."""
+    for _ in range(connection.config.max_attempts):
+        answer, root = connection.call_with_root("ListObjectsV2", **parameters)
+        page = _from_answer(answer)
+        if page.objects or page.prefixes or root == "ListBucketResult":
+            return page
+    raise S3ServerError(
+        f"ListObjectsV2 on s3://{parameters['Bucket']}/: the store answered with something that is no listing",
+        operation="ListObjectsV2",
+        bucket=parameters["Bucket"],
+        retryable=True,
+    )
+
+
+def _from_answer(answer: Mapping[str, Any]) -> Page:
+    return Page(
+        [
+            Listed(
+                found["Key"],
+                found["LastModified"],
+                found.get("ETag", ""),
+                found["Size"],
+                found.get("StorageClass", "STANDARD"),
+            )
+            for found in answer.get("Contents", ())
+        ],
+        [found["Prefix"] for found in answer.get("CommonPrefixes", ())],
+        answer.get("NextContinuationToken") or None,
+        bool(answer.get("IsTruncated")),
+    )

@@ -1,0 +1,130 @@
+"""The engine behind ``query.map``: one function over many things, on threads or on any executor, with little of it in flight.
+
+This room knows a function, an iterable and an executor; it knows neither queries nor S3. What is taken from the iterable is bounded, so a
+million objects are never held at once; whoever stops consuming stops the work.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from typing import Any, Literal, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+OnError = Literal["raise", "skip"] | Callable[[Any, Exception], Any]
+
+THREADS = 16
+
+
+def run(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    executor: Executor | None = None,
+    *,
+    ordered: bool = True,
+    on_error: OnError = "raise",
+    in_flight: int | None = None,
+) -> Iterator[Result]:
+    """Apply a function to every item, several at a time.
+
+    Args:
+        function: Gets one item. For processes and clusters it and the items must pickle.
+        items: What to work on; taken as there is room.
+        executor: Any ``concurrent.futures.Executor`` (processes, Dask's ``client.get_executor()``, Ray's, MPI's), left open;
+            None for threads of its own, which end with the iteration.
+        ordered: Whether results come in the order of the items, or as they are ready.
+        on_error: What to do where the function raises: ``"raise"``; ``"skip"`` the item; or call this with the item and the
+            exception, and take what it returns as the result.
+        in_flight: How many items are under way, or done and waiting, at the most; four per worker unless told.
+
+    Returns:
+        The results. Closing the iterator cancels what has not begun, and waits for the rest of its own threads.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument has no meaning.
+
+    Example:
+        >>> from messageflux_s3._bulk import pipeline
+        >>> list(pipeline.run(abs, [-1, 2, -3]))
+        [1, 2, 3]
+    """
+    if not callable(function):
+        raise TypeError(f"function must be callable, not {type(function).__name__}")
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise TypeError(f"executor must be a concurrent.futures.Executor, not {type(executor).__name__}")
+    if on_error not in ("raise", "skip") and not callable(on_error):
+        raise ValueError(
+            f"on_error must be 'raise', 'skip' or a function of the item and the exception, not {on_error!r}"
+        )
+    if in_flight is not None and (isinstance(in_flight, bool) or not isinstance(in_flight, int)):
+        raise TypeError(f"in_flight must be a whole number, not {type(in_flight).__name__}")
+    if in_flight is not None and in_flight < 1:
+        raise ValueError(f"in_flight must be at least 1, it is {in_flight}")
+    return _run(function, items, executor, ordered, on_error, in_flight)
+
+
+def _run(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    executor: Executor | None,
+    ordered: bool,
+    on_error: OnError,
+    in_flight: int | None,
+) -> Iterator[Result]:
+    own = ThreadPoolExecutor(min(THREADS, in_flight or THREADS), "messageflux-s3-map") if executor is None else None
+    workers: Executor = own if own is not None else executor  # type: ignore[assignment]  # one of them is there
+    room = in_flight or 4 * int(getattr(workers, "_max_workers", THREADS))
+    waiting: deque[tuple[Future[Result], Item]] = deque()
+    source = iter(items)
+    pid = os.getpid()
+    try:
+        while True:
+            while len(waiting) < room:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    break
+                waiting.append((workers.submit(function, item), item))
+            if not waiting:
+                return
+            future, item = waiting.popleft() if ordered else _take_first_done(waiting)
+            try:
+                result = future.result()
+            except Exception as error:
+                if on_error == "raise":
+                    raise
+                if on_error == "skip":
+                    continue
+                assert callable(on_error)
+                result = on_error(item, error)
+            yield result
+            if own is not None and os.getpid() != pid:
+                raise RuntimeError(
+                    "this iteration was begun in the parent process, where its threads are; begin it anew in this one"
+                )
+    finally:
+        for future, _ in waiting:
+            future.cancel()
+        if own is not None:
+            own.shutdown(wait=True, cancel_futures=True)
+
+
+def _take_first_done(waiting: deque[tuple[Future[Result], Item]]) -> tuple[Future[Result], Item]:
+    """Take out one that is done, the one that has waited longest if there are several."""
+    while True:
+        for position, (future, item) in enumerate(waiting):
+            if future.done():
+                del waiting[position]
+                return future, item
+        _wait_for_any([future for future, _ in waiting])
+
+
+def _wait_for_any(futures: list[Future[Any]]) -> None:
+    if all(isinstance(future, Future) for future in futures):
+        wait(futures, return_when=FIRST_COMPLETED)
+        return
+    futures[0].exception()  # an executor with futures of its own kind: the first one is as good as any

@@ -1,0 +1,208 @@
+"""Versions of objects, and what else a bucket keeps out of sight. This room knows a connection and a bucket's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar
+
+from .._client.connection import Connection
+from .._objects.condition_probe import keeps_versions
+from ..errors import S3Error, S3NoSuchItem, S3Unsupported
+from . import batch
+
+T = TypeVar("T")
+
+
+class ListedVersion(NamedTuple):
+    """What a listing says of one version; begins as an entry of a plain listing does."""
+
+    key: str
+    last_modified: str | datetime
+    etag: str
+    size: str | int
+    storage_class: str
+    version_id: str
+    is_latest: bool
+
+
+class VersionPage(NamedTuple):
+    """One answer of the store."""
+
+    objects: list[ListedVersion]
+    prefixes: list[str]
+    delete_markers: list[ListedVersion]
+
+
+def pages(
+    connection: Connection,
+    bucket_name: str,
+    *,
+    prefix: str = "",
+    delimiter: str = "",
+    start_after: str = "",
+    page_size: int = 1000,
+    extra: Mapping[str, Any] | None = None,
+) -> Iterator[VersionPage]:
+    """The pages of a listing of versions: arguments as for a plain listing.
+
+    Requests:
+        1 per page
+    """
+    parameters: dict[str, Any] = {"Bucket": bucket_name, "MaxKeys": page_size, **(extra or {})}
+    for name, value in (("Prefix", prefix), ("Delimiter", delimiter), ("KeyMarker", start_after)):
+        if value:
+            parameters[name] = value
+    while True:
+        answer = connection.call("ListObjectVersions", **parameters)
+        # Not every store takes a prefix as it stands: what does not begin with it was not asked for.
+        yield VersionPage(
+            [_listed(found) for found in answer.get("Versions", ()) if found["Key"].startswith(prefix)],
+            [found["Prefix"] for found in answer.get("CommonPrefixes", ()) if found["Prefix"].startswith(prefix)],
+            [_listed(found) for found in answer.get("DeleteMarkers", ()) if found["Key"].startswith(prefix)],
+        )
+        if not answer.get("IsTruncated"):
+            return
+        _go_on(parameters, answer, "VersionIdMarker")
+
+
+def _listed(found: Mapping[str, Any]) -> ListedVersion:
+    return ListedVersion(
+        found["Key"],
+        found["LastModified"],
+        found.get("ETag", ""),
+        found.get("Size", 0),
+        found.get("StorageClass", "STANDARD"),
+        found["VersionId"],
+        bool(found.get("IsLatest")),
+    )
+
+
+def of_key(connection: Connection, bucket_name: str, key: str) -> Iterator[ListedVersion]:
+    """The versions of one object, the newest first; delete markers are left out.
+
+    Requests:
+        1 per 1,000 versions
+    """
+    for page in pages(connection, bucket_name, prefix=key):
+        yield from (entry for entry in page.objects if entry.key == key)
+        if any(entry.key > key for entry in page.objects):
+            return
+
+
+def undelete(connection: Connection, bucket_name: str, key: str) -> bool:
+    """Take away the delete markers that stand on top of an object.
+
+    Returns:
+        Whether there were any.
+
+    Requests:
+        1, and 2 a marker
+    """
+    taken: ListedVersion | None = None
+    while True:
+        newest = next(pages(connection, bucket_name, prefix=key, page_size=1))
+        marker = next((entry for entry in newest.delete_markers if entry.key == key and entry.is_latest), None)
+        if marker is None or marker == taken:
+            return taken is not None
+        batch.deleted(connection, bucket_name, [(marker.key, marker.version_id)])
+        taken = marker
+
+
+def clear_versions(connection: Connection, bucket_name: str) -> None:
+    """Delete every version and every delete marker. On a store that keeps none there is nothing to do.
+
+    Raises:
+        S3BatchError: Some could not be deleted.
+
+    Requests:
+        2, and 2 per 1,000 versions
+    """
+
+    def found() -> Iterator[tuple[str, str | None]]:
+        for page in pages(connection, bucket_name):
+            yield from ((entry.key, entry.version_id) for entry in (*page.objects, *page.delete_markers))
+
+    if keeps_versions(connection, bucket_name):
+        _remove_all(found, lambda entries: batch.deleted(connection, bucket_name, entries))
+
+
+def _remove_all(found: Callable[[], Iterator[T]], remove: Callable[[Iterator[T]], object]) -> None:
+    """Remove what a listing finds, and list anew until it finds nothing: not every store can go on from an entry that is gone."""
+    last_first: T | None = None
+    while True:
+        listing = found()
+        first = next(listing, None)
+        if first is None or first == last_first:  # removed, and listed all the same: no use in going on
+            return
+        remove(chain([first], listing))
+        last_first = first
+
+
+def check_deletable(connection: Connection, bucket_name: str, version_id: str) -> None:
+    """Let the deletion of a version through only where versions are kept: elsewhere some stores delete the object itself.
+
+    Raises:
+        S3Unsupported: The bucket keeps no versions.
+
+    Requests:
+        none on AWS, else 1
+    """
+    if connection.is_aws or version_id == "null" or keeps_versions(connection, bucket_name):
+        return
+    raise S3Unsupported(
+        f"s3://{bucket_name}/ keeps no versions: to delete version {version_id} there might delete the object itself. Nothing was sent.",
+        bucket=bucket_name,
+    )
+
+
+def abort_uploads(connection: Connection, bucket_name: str) -> None:
+    """Abort every unfinished multipart upload.
+
+    Requests:
+        1, 1 per 1,000 uploads, and 1 an upload
+    """
+
+    def abort(uploads: Iterator[tuple[str, str]]) -> None:
+        for key, upload_id in uploads:
+            try:
+                connection.call("AbortMultipartUpload", Bucket=bucket_name, Key=key, UploadId=upload_id)
+            except S3Error as error:
+                if error.code != "NoSuchUpload":
+                    raise
+
+    _remove_all(lambda: _uploads(connection, bucket_name), abort)
+
+
+def _uploads(connection: Connection, bucket_name: str) -> Iterator[tuple[str, str]]:
+    """Key and id of every unfinished upload; none where the store has no such listing."""
+    parameters: dict[str, Any] = {"Bucket": bucket_name}
+    while True:
+        try:
+            answer, root = connection.call_with_root("ListMultipartUploads", **parameters)
+        except (S3Unsupported, S3NoSuchItem):
+            return  # the store has no such listing, or says so when it is empty
+        if root != "ListMultipartUploadsResult":
+            return  # the store does not know ?uploads and sent something else
+        yield from ((found["Key"], found["UploadId"]) for found in answer.get("Uploads", ()))
+        if not answer.get("IsTruncated"):
+            return
+        _go_on(parameters, answer, "UploadIdMarker")
+
+
+def _go_on(parameters: dict[str, Any], answer: Mapping[str, Any], second: str) -> None:
+    """Set the markers for the next page.
+
+    Raises:
+        S3Error: The store says that there is more, and not where, or where this page began already: to ask on would never end.
+    """
+    markers = {"KeyMarker": answer.get("NextKeyMarker", ""), second: answer.get(f"Next{second}", "")}
+    known = {name: parameters.get(name, "") for name in markers}
+    if not markers["KeyMarker"] or markers == known:
+        raise S3Error(
+            f"s3://{parameters['Bucket']}/: the store says that its listing goes on, and not where",
+            bucket=parameters["Bucket"],
+        )
+    parameters.pop(second, None)
+    parameters.update({name: marker for name, marker in markers.items() if marker})  # AWS refuses an empty one

@@ -1,0 +1,1 @@
+"""The way to a store: configuration, the boto3 client, errors."""

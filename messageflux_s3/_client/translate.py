@@ -1,0 +1,322 @@
+"""The one place where what botocore raises becomes what this library raises.
+
+A table from S3's error codes, one from HTTP statuses for the codes that nobody knows, one from botocore's own exceptions, and the context
+manager in which every call that leaves the process stands. Nothing here knows what the call was for.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import boto3.exceptions
+import botocore.exceptions
+import urllib3.exceptions
+
+from ..errors import (
+    S3AccessDenied,
+    S3AuthenticationError,
+    S3BucketExists,
+    S3BucketNotEmpty,
+    S3ChecksumError,
+    S3ConnectionError,
+    S3Error,
+    S3InvalidName,
+    S3NoSuchBucket,
+    S3NoSuchItem,
+    S3ObjectArchived,
+    S3PreconditionFailed,
+    S3ServerError,
+    S3Throttled,
+    S3Unsupported,
+)
+
+BY_CODE: dict[str, type[S3Error]] = {
+    "NoSuchBucket": S3NoSuchBucket,
+    "NoSuchKey": S3NoSuchItem,
+    "NoSuchVersion": S3NoSuchItem,
+    "NoSuchUpload": S3NoSuchItem,
+    "AccessDenied": S3AccessDenied,
+    "AllAccessDisabled": S3AccessDenied,
+    "AccountProblem": S3AccessDenied,
+    "AccessForbidden": S3AccessDenied,
+    "UnauthorizedAccess": S3AccessDenied,
+    "CrossLocationLoggingProhibited": S3AccessDenied,
+    "NotSignedUp": S3AccessDenied,
+    "InvalidPayer": S3AccessDenied,
+    "InvalidObjectState": S3ObjectArchived,
+    "InvalidAccessKeyId": S3AuthenticationError,
+    "SignatureDoesNotMatch": S3AuthenticationError,
+    "ExpiredToken": S3AuthenticationError,
+    "ExpiredTokenException": S3AuthenticationError,
+    "InvalidToken": S3AuthenticationError,
+    "InvalidClientTokenId": S3AuthenticationError,
+    "UnrecognizedClientException": S3AuthenticationError,
+    "TokenRefreshRequired": S3AuthenticationError,
+    "InvalidSecurity": S3AuthenticationError,
+    "CredentialsNotSupported": S3AuthenticationError,
+    "MissingSecurityHeader": S3AuthenticationError,
+    "MissingAuthenticationToken": S3AuthenticationError,
+    "AuthorizationHeaderMalformed": S3AuthenticationError,
+    "AuthorizationQueryParametersError": S3AuthenticationError,
+    "RequestTimeTooSkewed": S3AuthenticationError,
+    "RequestExpired": S3AuthenticationError,
+    "BucketAlreadyExists": S3BucketExists,
+    "BucketAlreadyOwnedByYou": S3BucketExists,
+    "BucketNotEmpty": S3BucketNotEmpty,
+    "InvalidBucketName": S3InvalidName,
+    "KeyTooLongError": S3InvalidName,
+    "InvalidURI": S3InvalidName,
+    "XMinioInvalidObjectName": S3InvalidName,
+    "XMinioParentIsObject": S3InvalidName,
+    "PreconditionFailed": S3PreconditionFailed,
+    "ConditionalRequestConflict": S3PreconditionFailed,
+    "BadDigest": S3ChecksumError,
+    "InvalidDigest": S3ChecksumError,
+    "XAmzContentSHA256Mismatch": S3ChecksumError,
+    "XAmzContentChecksumMismatch": S3ChecksumError,
+    "SlowDown": S3Throttled,
+    "SlowDownRead": S3Throttled,
+    "SlowDownWrite": S3Throttled,
+    "Throttling": S3Throttled,
+    "ThrottlingException": S3Throttled,
+    "RequestThrottled": S3Throttled,
+    "RequestLimitExceeded": S3Throttled,
+    "RequestThrottledException": S3Throttled,
+    "TooManyRequests": S3Throttled,
+    "TooManyRequestsException": S3Throttled,
+    "BandwidthLimitExceeded": S3Throttled,
+    "InternalError": S3ServerError,
+    "InternalServerError": S3ServerError,
+    "ServiceUnavailable": S3ServerError,
+    "BadGateway": S3ServerError,
+    "GatewayTimeout": S3ServerError,
+    "RequestTimeout": S3ConnectionError,
+    "RequestTimeoutException": S3ConnectionError,
+    "IncompleteBody": S3ConnectionError,
+    "NotImplemented": S3Unsupported,
+    "XNotImplemented": S3Unsupported,
+    "UnsupportedOperation": S3Unsupported,
+    "MethodNotAllowed": S3Unsupported,
+    "UnsupportedArgument": S3Unsupported,
+}
+"""S3's error codes, and those of the stores that speak its language."""
+
+_BY_STATUS: dict[int, type[S3Error]] = {
+    401: S3AuthenticationError,
+    403: S3AccessDenied,
+    405: S3Unsupported,
+    412: S3PreconditionFailed,
+    429: S3Throttled,
+    501: S3Unsupported,
+    503: S3Throttled,
+}
+
+BY_EXCEPTION: tuple[tuple[type[Exception], type[S3Error]], ...] = (
+    # botocore's tree is flat in places: the narrow ones first.
+    (botocore.exceptions.FlexibleChecksumError, S3ChecksumError),
+    (botocore.exceptions.ChecksumError, S3ChecksumError),
+    (botocore.exceptions.HTTPClientError, S3ConnectionError),
+    (botocore.exceptions.ConnectionError, S3ConnectionError),
+    (botocore.exceptions.IncompleteReadError, S3ConnectionError),
+    (botocore.exceptions.NoCredentialsError, S3AuthenticationError),
+    (botocore.exceptions.PartialCredentialsError, S3AuthenticationError),
+    (botocore.exceptions.CredentialRetrievalError, S3AuthenticationError),
+    (botocore.exceptions.UnknownCredentialError, S3AuthenticationError),
+    (botocore.exceptions.RefreshWithMFAUnsupportedError, S3AuthenticationError),
+    (botocore.exceptions.ProfileNotFound, S3AuthenticationError),
+    (botocore.exceptions.NoAuthTokenError, S3AuthenticationError),
+    (botocore.exceptions.TokenRetrievalError, S3AuthenticationError),
+    (botocore.exceptions.SSOError, S3AuthenticationError),
+    (botocore.exceptions.MetadataRetrievalError, S3AuthenticationError),
+    (botocore.exceptions.InfiniteLoopConfigError, S3AuthenticationError),
+    (botocore.exceptions.UnsupportedS3ConfigurationError, S3Unsupported),
+    (botocore.exceptions.UnsupportedS3ArnError, S3Unsupported),
+    (botocore.exceptions.UnsupportedS3AccesspointConfigurationError, S3Unsupported),
+    (boto3.exceptions.RetriesExceededError, S3ConnectionError),
+    (urllib3.exceptions.HTTPError, S3ConnectionError),
+    (http.client.HTTPException, S3ConnectionError),
+    (ssl.SSLError, S3ConnectionError),
+    (ConnectionError, S3ConnectionError),
+    (TimeoutError, S3ConnectionError),
+)
+
+_WRONG_ARGUMENTS = (
+    botocore.exceptions.ParamValidationError,
+    botocore.exceptions.ValidationError,
+    botocore.exceptions.MissingParametersError,
+    botocore.exceptions.UnknownParameterError,
+)
+
+_USER_INFO = re.compile(r"//[^\s'\"<>]*@")
+_HEADER = re.compile(r"(Invalid header (?:value|name)) b?(['\"]).*\2", re.DOTALL)  # as http.client words it
+
+_RETRYABLE = (S3ConnectionError, S3Throttled, S3ServerError)
+_RETRYABLE_CODES = (
+    "ConditionalRequestConflict", "OperationAborted", "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch",
+)  # fmt: skip
+
+_READS = ("GetObject", "HeadObject", "GetObjectTagging", "CopyObject")
+
+_HINTS: dict[str, str] = {
+    "InvalidAccessKeyId": "The store does not know this access key: is it the key of another store or account?",
+    "SignatureDoesNotMatch": "The secret key does not belong to the access key, or something on the way changed the request.",
+    "ExpiredToken": "The temporary credentials have expired: reload_credentials() asks for new ones.",
+    "RequestTimeTooSkewed": "This machine's clock is off; set it.",
+    "AuthorizationHeaderMalformed": "The bucket is probably in another region: connect(region=…).",
+    "PermanentRedirect": "The bucket is in another region: connect(region=…).",
+    "BucketNotEmpty": "delete_bucket(force=True) deletes what is in it first.",
+    "InvalidObjectState": "Restore it first; the object lies in an archive class.",
+    "BucketAlreadyExists": "The name is taken by somebody else; bucket names are shared by all accounts of a store.",
+}
+
+
+def from_answer(
+    response: Mapping[str, Any], operation: str | None, bucket: str | None, key: str | None, *, cause_text: str = ""
+) -> S3Error:
+    """The error that a store's error answer stands for.
+
+    Args:
+        response: What botocore parsed: ``Error`` and ``ResponseMetadata``.
+        operation: S3's name of the operation.
+        bucket: The bucket asked about.
+        key: The key asked about.
+        cause_text: What to say where the store said nothing.
+    """
+    error = response.get("Error") or {}
+    metadata = response.get("ResponseMetadata") or {}
+    code = str(error.get("Code") or "")
+    status = metadata.get("HTTPStatusCode")
+    if not isinstance(status, int):
+        status = int(code) if code.isdigit() else 0
+    cls = BY_CODE.get(code) or _by_status(status, key)
+    if code.isdigit() and cls is S3NoSuchItem:
+        code = "NoSuchKey"  # a HEAD has no body to say it in
+    elif code.isdigit() and cls is S3NoSuchBucket:
+        code = "NoSuchBucket"
+    if (
+        status == 405
+        and key
+        and str((metadata.get("HTTPHeaders") or {}).get("x-amz-delete-marker", "")).lower() == "true"
+    ):
+        # The version asked for is a delete marker. S3 allows nothing but DELETE on it: there is no object.
+        cls, code, error = S3NoSuchItem, "MethodNotAllowed", {"Message": "this version is a delete marker"}
+    said = str(error.get("Message") or cause_text or http.client.responses.get(status, "no explanation"))
+    hint = _HINTS.get(code, "")
+    if cls is S3AccessDenied and key and operation in _READS:
+        hint = "The key may also be missing: a store says so only to those who have s3:ListBucket."
+    elif code == "NoSuchKey" and operation == "HeadObject":
+        hint = "The bucket may be missing as well: a HEAD does not tell them apart."
+    request_id = metadata.get("RequestId")
+    message = (
+        f"{_what(operation, bucket, key)}: {code or 'error'}{f' ({status})' if status else ''}: {said.rstrip('.')}."
+    )
+    return cls(
+        f"{message} {hint}".rstrip(),
+        operation=operation,
+        bucket=bucket,
+        key=key,
+        code=code or None,
+        status=status or None,
+        request_id=str(request_id) if request_id else None,
+        retryable=cls in _RETRYABLE or code in _RETRYABLE_CODES or status == http.HTTPStatus.TEMPORARY_REDIRECT,
+    )
+
+
+def was_retried(error: S3Error) -> bool:
+    """Whether boto3 had sent the request before this answer came: then the first one may have been done."""
+    response = getattr(error.__cause__, "response", None) or {}
+    return bool((response.get("ResponseMetadata") or {}).get("RetryAttempts"))
+
+
+def _by_status(status: int, key: str | None) -> type[S3Error]:
+    if status == 404:
+        return S3NoSuchItem if key else S3NoSuchBucket
+    return _BY_STATUS.get(status, S3ServerError if status >= 500 else S3Error)
+
+
+def _what(operation: str | None, bucket: str | None, key: str | None) -> str:
+    where = f"s3://{bucket}/{key or ''}" if bucket else "the store"
+    return f"{operation or 'The request'} on {where}"
+
+
+def translate(error: BaseException, operation: str | None, bucket: str | None, key: str | None) -> Exception | None:
+    """What to raise in place of an exception from below; None where it is not from below."""
+    if isinstance(error, S3Error):
+        return None
+    if isinstance(error, botocore.exceptions.ClientError):
+        return from_answer(error.response, operation or error.operation_name, bucket, key)
+    if isinstance(error, (boto3.exceptions.S3UploadFailedError, boto3.exceptions.S3TransferFailedError)):
+        inner = error.__cause__ or error.__context__
+        if inner is not None and (known := translate(inner, operation, bucket, key)) is not None:
+            return known
+    if isinstance(error, _WRONG_ARGUMENTS) and not _is_about_an_answer(error):
+        return ValueError(f"{_what(operation, bucket, key)}: {_masked(str(error))}")
+    for cls, ours in BY_EXCEPTION:
+        if isinstance(error, cls):
+            return ours(
+                f"{_what(operation, bucket, key)}: {_masked(_explain(error))}",
+                operation=operation,
+                bucket=bucket,
+                key=key,
+                retryable=ours in _RETRYABLE,
+            )
+    if _is_about_an_answer(error):
+        return S3ConnectionError(
+            f"{_what(operation, bucket, key)}: nobody can make sense of the answer ({type(error).__name__}: {_masked(str(error))})",
+            operation=operation,
+            bucket=bucket,
+            key=key,
+            retryable=True,
+        )
+    if isinstance(error, (botocore.exceptions.BotoCoreError, boto3.exceptions.Boto3Error)):
+        return S3Error(
+            f"{_what(operation, bucket, key)}: {_masked(str(error))}", operation=operation, bucket=bucket, key=key
+        )
+    return None
+
+
+def _is_about_an_answer(error: BaseException) -> bool:
+    """Whether botocore stumbled over what the store said: a date that is none, a redirect without a bucket, or back to itself.
+
+    What it lets through then is whatever Python raised, so where it was raised has to tell it from a wrong argument.
+    """
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        module = trace.tb_frame.f_globals.get("__name__")
+        if module == "botocore.parsers" or (module == "botocore.endpoint" and code.co_name == "_needs_retry"):
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _masked(text: str) -> str:
+    """Return the text of an exception from below without what may be a secret: users and passwords in URLs, values of headers."""
+    return _HEADER.sub(r"\1 (not shown)", _USER_INFO.sub("//***@", text))
+
+
+def _explain(error: BaseException) -> str:
+    if isinstance(error, botocore.exceptions.EndpointConnectionError):
+        return f"nobody answers there. Is the endpoint right, and is the store running? ({error})"
+    if isinstance(error, botocore.exceptions.NoCredentialsError):
+        return "no credentials were found. Give access_key and secret_key, a profile, or set up boto3's own chain."
+    if isinstance(error, botocore.exceptions.SSLError):
+        return f"the TLS connection failed. verify= takes the path of the store's own CA. ({error})"
+    return str(error) or type(error).__name__
+
+
+@contextmanager
+def translating(operation: str | None, bucket: str | None = None, key: str | None = None) -> Iterator[None]:
+    """Every call that leaves the process stands in here: what comes up from below leaves as an S3Error, its cause kept."""
+    try:
+        yield
+    except Exception as error:
+        ours = translate(error, operation, bucket, key)
+        if ours is None:
+            raise
+        raise ours from error

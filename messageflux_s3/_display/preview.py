@@ -1,0 +1,288 @@
+"""The beginning of an object, as people want to see it: text, JSON, tables, images; gzip is looked through.
+
+It reads one range of the object, whatever its size (an image that is not small is not fetched, a Parquet file is read where its rows are).
+This room knows a connection, a bucket's name and a key.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zlib
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from .._client.connection import Connection
+from .._files import fileio
+from .._formats import render
+from .._formats.render import Bytes, Cell, Rendered
+from .._objects import operations
+from .._objects.operations import Head
+from ..errors import S3Error
+
+FIRST_BYTES = 64 * 1024
+"""How much of an object is read."""
+
+LARGEST_IMAGE = operations.KEPT_BYTES
+_MOST_COLUMNS = 20
+_LONGEST_LINE = 500
+_HEX_BYTES = 256
+_NO_TEXT = {*range(32)} - set(b"\t\n\r\f")
+
+_IMAGES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+)
+_TABLES = {".csv": ",", ".tsv": "\t", ".tab": "\t", "text/csv": ",", "text/tab-separated-values": "\t"}
+_JSON_LINES = {".jsonl", ".ndjson", "application/x-ndjson", "application/jsonl", "application/x-jsonlines"}
+_JSON = {".json", ".geojson", ".ipynb", "application/json", "application/geo+json"}
+
+
+def preview(
+    connection: Connection, bucket_name: str, key: str, *, version_id: str | None = None, lines: int = 20
+) -> Rendered:
+    """Look at the beginning of an object.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The object's key.
+        version_id: A version of it.
+        lines: How many lines or rows are shown.
+
+    Raises:
+        TypeError: ``lines`` is no whole number.
+        ValueError: ``lines`` is less than 1.
+        S3NoSuchItem: There is no such object.
+
+    Requests:
+        1 GET of 64 KiB; for an image 1 GET more, up to 8 MiB; for Parquet those of reading its first rows
+    """
+    if isinstance(lines, bool) or not isinstance(lines, int):
+        raise TypeError(f"lines must be a whole number, not {type(lines).__name__}")
+    if lines < 1:
+        raise ValueError(f"lines must be at least 1, it is {lines}")
+    head, first = _beginning(connection, bucket_name, key, version_id)
+    size = head.size if head.size is not None else len(first)
+    title = f"s3://{bucket_name}/{key}"
+    about = [render.size_text(size), head.content_type or ""]
+
+    media_type = next((found for magic, found in _IMAGES if first.startswith(magic)), None)
+    if first[:4] == b"RIFF" and first[8:12] == b"WEBP":
+        media_type = "image/webp"
+    if media_type is not None:
+        if size > LARGEST_IMAGE:
+            return render.facts(
+                title, [("image", media_type), ("size", Bytes(size))], note="too large to be fetched for a preview"
+            )
+        whole = first
+        if size > len(first):
+            _, body = operations.get(connection, bucket_name, key, version_id, head.etag)
+            whole = body or b""
+        return render.image(title, media_type, whole, note=_note(about))
+    if first.startswith(b"PAR1") and (shown := _parquet(connection, bucket_name, key, version_id, lines, title, about)):
+        return shown
+
+    is_whole = len(first) >= size
+    name = key.lower()
+    if (unpacked := _unzipped(first, is_whole)) is not None:
+        first, is_whole = unpacked
+        name = name.removesuffix(".gz").removesuffix(".gzip")
+        about.append("gzip")
+    if not first:
+        return render.facts(title, [], note=_note(["empty", *about[1:]]))
+    kinds = _kinds(name, head)
+    text = _decoded(first, is_whole)
+    if text is None and (text := _of_one_byte_each(first, kinds)) is not None:
+        about.append("not UTF-8, read as Windows-1252")
+    if text is None:
+        about += [f"the first {_HEX_BYTES} bytes"] if len(first) > _HEX_BYTES else []
+        return render.text_block(title, _hex(first[:_HEX_BYTES]), note=_note(about))
+    return _of_text(text, is_whole, kinds, lines, title, about)
+
+
+def _beginning(connection: Connection, bucket_name: str, key: str, version_id: str | None) -> tuple[Head, bytes]:
+    try:
+        head, stream = operations.get_stream(
+            connection, bucket_name, key, start=0, end=FIRST_BYTES, version_id=version_id
+        )
+    except S3Error as error:
+        if error.status != 416:  # an empty object has no first byte
+            raise
+        return operations.head(connection, bucket_name, key, version_id), b""
+    with stream:
+        return head, stream.read(FIRST_BYTES)
+
+
+def _unzipped(data: bytes, is_whole: bool) -> tuple[bytes, bool] | None:
+    """The beginning of what was packed, never more than a preview reads: little may unfold into very much. None: it was not packed."""
+    out, left = b"", data
+    while (
+        left.startswith(b"\x1f\x8b") and len(out) < FIRST_BYTES
+    ):  # logs are often several such files, one behind the other
+        unpack = zlib.decompressobj(wbits=31)
+        try:
+            out += unpack.decompress(left, FIRST_BYTES - len(out))
+        except zlib.error:
+            return (out, False) if out else None
+        if not unpack.eof:
+            return out, False
+        left = unpack.unused_data
+    return None if left is data else (out, is_whole and not left)
+
+
+def _decoded(data: bytes, is_whole: bool) -> str | None:
+    """The text of bytes; None where they are no text. A character that the range cut in two is left out."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if is_whole or error.start < len(data) - 3:
+            return None
+        text = data[: error.start].decode("utf-8-sig")
+    return None if "\0" in text else text
+
+
+def _of_one_byte_each(data: bytes, kinds: Sequence[str]) -> str | None:
+    """Text of before UTF-8, as spreadsheets still write it: only where the object is said to be text, and nothing in it says otherwise."""
+    if not any(kind == ".txt" or kind.startswith("text/") or kind in _TABLES for kind in kinds) or set(data) & _NO_TEXT:
+        return None
+    return data.decode("cp1252", "replace")
+
+
+def _kinds(name: str, head: Head) -> list[str]:
+    """What says of which kind it is: the key's extension first, then the content type."""
+    last = name.rpartition("/")[2]
+    extension = f".{last.rpartition('.')[2]}" if "." in last else ""
+    return [extension, (head.content_type or "").partition(";")[0].strip().lower()]
+
+
+def _of_text(text: str, is_whole: bool, kinds: Sequence[str], lines: int, title: str, about: list[str]) -> Rendered:
+    shown = None
+    if any(kind in _JSON_LINES for kind in kinds):
+        shown = _json_lines(text, is_whole, lines, title, about)
+    elif delimiter := next((_TABLES[kind] for kind in kinds if kind in _TABLES), None):
+        shown = _separated(text, is_whole, delimiter, lines, title, about)
+    elif is_whole and (any(kind in _JSON for kind in kinds) or text.lstrip()[:1] in ("{", "[")):
+        shown = _json(text, lines, title, about)
+    return shown or _lines(text, is_whole, lines, title, about)
+
+
+def _lines(text: str, is_whole: bool, lines: int, title: str, about: list[str]) -> Rendered:
+    split = text.splitlines()
+    kept = "\n".join(render.shortened(line, _LONGEST_LINE) for line in split[:lines])
+    note = [*about, _first(min(lines, len(split)), "line")] if len(split) > lines or not is_whole else about
+    return render.text_block(title, kept, note=_note(note))
+
+
+def _json(text: str, lines: int, title: str, about: list[str]) -> Rendered | None:
+    try:
+        pretty = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return None
+    return _lines(pretty, True, lines, title, [*about, "JSON"])
+
+
+def _json_lines(text: str, is_whole: bool, lines: int, title: str, about: list[str]) -> Rendered | None:
+    split = [line for line in _complete(text, is_whole) if line.strip()]
+    try:
+        records = [json.loads(line) for line in split[:lines]]
+    except (ValueError, RecursionError):
+        return None
+    if not records or not all(isinstance(record, dict) for record in records):
+        return None
+    names = [*dict.fromkeys(name for record in records for name in record)]
+    rows = [[_cell(record.get(name)) for name in names] for record in records]
+    return _table(names, rows, len(split) > len(rows) or not is_whole, title, [*about, "JSON lines"])
+
+
+def _separated(text: str, is_whole: bool, delimiter: str, lines: int, title: str, about: list[str]) -> Rendered | None:
+    if delimiter == "," and text.partition("\n")[0].count(";") > text.partition("\n")[0].count(","):
+        delimiter = ";"  # a spreadsheet's idea of CSV where the comma is taken
+    source = text if is_whole else text[: text.rfind("\n") + 1]
+    try:
+        rows = [
+            row for row in islice(csv.reader(io.StringIO(source, newline=""), delimiter=delimiter), lines + 2) if row
+        ]
+    except csv.Error:
+        return None
+    if not rows or (len(rows) == 1 and not is_whole):
+        return None
+    records = rows[1 : lines + 1]
+    width = max(map(len, rows[: lines + 1]))
+    names = [*rows[0], *[""] * (width - len(rows[0]))]
+    cells: list[list[Cell]] = [[*map(render.shortened, row), *[None] * (width - len(row))] for row in records]
+    return _table(names, cells, len(rows) > lines + 1 or not is_whole, title, about)
+
+
+def _parquet(
+    connection: Connection, bucket_name: str, key: str, version_id: str | None, lines: int, title: str, about: list[str]
+) -> Rendered | None:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        note = "a Parquet file; its rows are shown with pyarrow: pip install 'messageflux-s3[arrow]'"
+        return render.facts(title, [], note=_note([*about, note]))
+    try:
+        with fileio.open_object(connection, bucket_name, key, "rb", version_id=version_id) as file:
+            opened: Any = parquet.ParquetFile(file, pre_buffer=False, buffer_size=FIRST_BYTES)
+            total, names = opened.metadata.num_rows, opened.schema_arrow.names[:_MOST_COLUMNS]
+            columns = len(opened.schema_arrow.names)
+            batch = next(opened.iter_batches(batch_size=lines, columns=names), None)
+            records = [] if batch is None else batch.to_pylist()
+    except S3Error:
+        raise
+    except (pyarrow.ArrowException, OSError):
+        return None  # it only begins like one
+    rows = [[_cell(record[name]) for name in names] for record in records]
+    return _table(names, rows, total > len(rows), title, [*about, "Parquet", f"{total:,} rows, {columns} columns"])
+
+
+def _complete(text: str, is_whole: bool) -> list[str]:
+    """The lines, without one that the range cut in two."""
+    return text.split("\n") if is_whole else text.split("\n")[:-1]
+
+
+def _table(
+    names: Sequence[str], rows: Sequence[Sequence[Cell]], is_cut: bool, title: str, about: list[str]
+) -> Rendered:
+    said = [*about, *([_first(len(rows), "row")] if is_cut else [])]
+    if len(names) > _MOST_COLUMNS:
+        said.append(f"{_MOST_COLUMNS} of {len(names)} columns")
+    headers = [render.shortened(name) for name in names[:_MOST_COLUMNS]]
+    return render.table(headers, [row[:_MOST_COLUMNS] for row in rows], title=title, note=_note(said))
+
+
+def _cell(value: Any) -> Cell:
+    """A value as the data has it: a year is not 2,026, and no digit of a number is left out."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return render.shortened(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return render.Plain(str(value))
+    if isinstance(value, (bool, dict, list)):
+        return render.shortened(json.dumps(value, ensure_ascii=False, default=str))
+    return render.shortened(str(value))
+
+
+def _hex(data: bytes) -> str:
+    rows = (data[at : at + 16] for at in range(0, len(data), 16))
+    return "\n".join(
+        f"{number * 16:08x}  {row.hex(' '):<47}  {''.join(chr(byte) if 32 <= byte < 127 else '.' for byte in row)}"
+        for number, row in enumerate(rows)
+    )
+
+
+def _note(parts: Sequence[str]) -> str:
+    return " · ".join(part for part in parts if part)
+
+
+def _first(count: int, what: str) -> str:
+    return f"the first {what}" if count == 1 else f"the first {count} {what}s"

@@ -1,0 +1,380 @@
+"""Where the bytes are: one pass over a listing, in memory that does not grow with it.
+
+This room knows entries of a listing, and nothing of where they come from. Times stay text while they are compared.
+"""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, Literal
+
+from .._bulk.listing import Listed
+from .._formats import render
+from .._formats.render import Bar, Bytes, Cell, Rendered
+from .._formats.times import as_utc, parse_time
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+MOST_GROUPS = 10_000
+"""So many prefixes or extensions are told apart; what comes after them is counted together."""
+
+OTHERS = "(others)"
+_ROWS_SHOWN = 20
+
+_SIZE_BORDERS = (1, 2**10, 2**15, 2**20, 2**23, 2**27, 2**30, 2**35)
+_SIZE_NAMES = (
+    "empty",
+    "< 1 KiB",
+    "< 32 KiB",
+    "< 1 MiB",
+    "< 8 MiB",
+    "< 128 MiB",
+    "< 1 GiB",
+    "< 32 GiB",
+    "32 GiB and more",
+)
+_AGE_DAYS = (1, 7, 30, 90, 365, 1095)
+_AGE_NAMES = ("< 1 day", "< 1 week", "< 30 days", "< 90 days", "< 1 year", "< 3 years", "3 years and more")
+
+_PALE, _DEEP = (0.83, 0.90, 0.96), (0.18, 0.40, 0.65)
+
+By = Literal["prefix", "extension", "storage_class", "size", "age"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How much there is of one kind.
+
+    Attributes:
+        count: How many objects.
+        bytes: How many bytes they hold.
+        oldest: When the first of them was written; None where there is none.
+        newest: When the last of them was written.
+    """
+
+    count: int
+    bytes: int
+    oldest: datetime | None
+    newest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a bucket, a prefix or a query holds. Shows itself as a table; ``plot()`` draws it.
+
+    Attributes:
+        where: What was looked at.
+        count: How many objects.
+        bytes: How many bytes.
+        oldest: When the first of them was written; None where there is none.
+        newest: When the last of them was written.
+        by_prefix: The same for each prefix, in key order.
+        by_extension: The same for each extension (``".json"``; empty for none), the largest first.
+        by_storage_class: The same for each storage class, the largest first.
+        by_size: The same for each range of sizes.
+        by_age: The same for each range of ages.
+    """
+
+    where: str
+    count: int
+    bytes: int
+    oldest: datetime | None
+    newest: datetime | None
+    by_prefix: Mapping[str, Tally]
+    by_extension: Mapping[str, Tally]
+    by_storage_class: Mapping[str, Tally]
+    by_size: Mapping[str, Tally]
+    by_age: Mapping[str, Tally]
+
+    def to_pandas(self, by: By = "prefix") -> pandas.DataFrame:
+        """One of the tables as a DataFrame.
+
+        Args:
+            by: ``"prefix"``, ``"extension"``, ``"storage_class"``, ``"size"`` or ``"age"``.
+
+        Returns:
+            Columns: what it is by, ``count``, ``bytes``, ``oldest``, ``newest``.
+
+        Raises:
+            ValueError: There is no such table.
+            ImportError: The extra ``messageflux-s3[pandas]`` is not installed.
+
+        Requests:
+            none
+        """
+        groups = self._groups(by)
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_pandas() needs pandas: pip install 'messageflux-s3[pandas]'") from error
+        frame = pandas.DataFrame(
+            {
+                by: pandas.Series([*groups], dtype="string"),
+                "count": pandas.Series([tally.count for tally in groups.values()], dtype="int64"),
+                "bytes": pandas.Series([tally.bytes for tally in groups.values()], dtype="int64"),
+            }
+        )
+        for name in ("oldest", "newest"):
+            frame[name] = pandas.to_datetime([getattr(tally, name) for tally in groups.values()], utc=True)
+        return frame
+
+    def plot(self) -> Figure:
+        """Draw it: the prefixes by their bytes as a treemap, and histograms of sizes and ages.
+
+        Returns:
+            A matplotlib figure, which a notebook shows; ``figure.savefig(path)`` keeps it.
+
+        Raises:
+            ImportError: The extra ``messageflux-s3[plot]`` is not installed.
+
+        Requests:
+            none
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise ImportError("plot() needs matplotlib: pip install 'messageflux-s3[plot]'") from error
+        figure: Any = Figure(figsize=(8, 5), layout="constrained")
+        figure.patch.set_facecolor("white")
+        figure.suptitle(f"{_plain(self.where)}: {self.count:,} objects, {render.size_text(self.bytes)}")
+        axes = figure.subplot_mosaic([["map", "map"], ["sizes", "ages"]], height_ratios=[3, 2])
+        _draw_treemap(axes["map"], self.by_prefix, self.bytes)
+        for name, groups, title in (("sizes", self.by_size, "bytes by size"), ("ages", self.by_age, "bytes by age")):
+            axis = axes[name]
+            filled = _from_first_to_last(groups)
+            axis.bar([*filled], [tally.bytes for tally in filled.values()], width=0.6, color="#4c8fd6")
+            axis.set_title(title, fontsize=10)
+            axis.set_xlim(-0.7, max(len(filled), 3) - 0.3)  # one range alone is a bar, not a wall
+            axis.tick_params(axis="x", labelrotation=25 if len(filled) > 3 else 0, labelsize=8)
+            axis.tick_params(axis="y", labelsize=8)
+            axis.set_yticks(
+                [max((tally.bytes for tally in filled.values()), default=0) * half / 2 for half in range(3)]
+            )
+            axis.yaxis.set_major_formatter(lambda value, _: render.size_text(int(value)))
+            axis.spines[["top", "right"]].set_visible(False)
+
+        def as_png() -> Any:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=100)
+            return buffer.getvalue()
+
+        figure._repr_png_ = as_png  # a notebook shows it, whether or not pyplot was imported
+        return figure  # type: ignore[no-any-return,unused-ignore]  # untyped where matplotlib is not installed
+
+    def _groups(self, by: str) -> Mapping[str, Tally]:
+        if by not in ("prefix", "extension", "storage_class", "size", "age"):
+            raise ValueError(f"by must be 'prefix', 'extension', 'storage_class', 'size' or 'age', not {by!r}")
+        found: Mapping[str, Tally] = getattr(self, f"by_{by}")
+        return found
+
+    def _shown(self) -> Rendered:
+        parts = [
+            render.facts(
+                f"usage of {self.where}",
+                [
+                    ("objects", self.count),
+                    ("bytes", Bytes(self.bytes)),
+                    ("oldest", self.oldest),
+                    ("newest", self.newest),
+                ],
+            )
+        ]
+        if self.count:
+            largest = dict(sorted(self.by_prefix.items(), key=lambda item: -item[1].bytes))
+            parts += [
+                self._table("prefix", {name or "(no prefix)": tally for name, tally in largest.items()}),
+                self._table("extension", self.by_extension),
+                self._table("storage class", self.by_storage_class),
+                self._table("size", _from_first_to_last(self.by_size)),
+                self._table("age", _from_first_to_last(self.by_age)),
+            ]
+        return render.stack(*parts)
+
+    def _table(self, name: str, groups: Mapping[str, Tally]) -> Rendered:
+        rows: list[Sequence[Cell]] = [
+            (
+                render.shortened(group) or "(none)",
+                tally.count,
+                Bytes(tally.bytes),
+                Bar(tally.bytes / (self.bytes or 1)),
+                tally.newest,
+            )
+            for group, tally in [*groups.items()][:_ROWS_SHOWN]
+        ]
+        left = len(groups) - len(rows)
+        return render.table(
+            [name, "objects", "bytes", "share", "newest"],
+            rows,
+            note=f"and {left:,} more, smaller ones" if left > 0 else "",
+        )
+
+    def __repr__(self) -> str:
+        return self._shown().text
+
+    def _repr_html_(self) -> str:
+        return self._shown().html
+
+
+class _Count:
+    """A tally while it is being made."""
+
+    __slots__ = ("bytes", "count", "newest", "oldest")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.bytes = 0
+        self.oldest = "~"
+        self.newest = ""
+
+    def add(self, size: int, moment: str) -> None:
+        self.count += 1
+        self.bytes += size
+        if moment < self.oldest:
+            self.oldest = moment
+        if moment > self.newest:
+            self.newest = moment
+
+    def done(self) -> Tally:
+        if not self.count:
+            return Tally(0, 0, None, None)
+        return Tally(self.count, self.bytes, _moment(self.oldest), _moment(self.newest))
+
+
+def measure(
+    entries: Iterable[Listed], *, where: str, prefix: str = "", depth: int = 1, now: datetime | None = None
+) -> Usage:
+    """Add up a listing.
+
+    Args:
+        entries: What a listing said.
+        where: What they are the listing of, for people.
+        prefix: Where the levels begin.
+        depth: How many levels below the prefix are told apart.
+        now: What ages are counted from.
+
+    Raises:
+        TypeError: ``depth`` is no whole number.
+        ValueError: ``depth`` is negative.
+
+    Requests:
+        none but those of the entries
+    """
+    check_depth(depth, least=0)
+    present = now or datetime.now(timezone.utc)
+    # The oldest border first: a time falls behind as many borders as it is younger than.
+    age_borders = [_text(present - timedelta(days=days)) for days in reversed(_AGE_DAYS)]
+    prefixes: dict[str, _Count] = {}
+    extensions: dict[str, _Count] = {}
+    classes: dict[str, _Count] = {}
+    sizes = [_Count() for _ in _SIZE_NAMES]
+    ages = [_Count() for _ in _AGE_NAMES]
+    begin = len(prefix)
+    for entry in entries:
+        key, size, said = entry[0], int(entry[3]), entry[1]
+        moment = said[:-1] if isinstance(said, str) and said[-1] == "Z" else _text(said)
+        *folders, _ = key[begin:].split("/", depth) if depth else ("",)
+        name = key[key.rfind("/") + 1 :]
+        dot = name.rfind(".")
+        _of(prefixes, f"{prefix}{'/'.join(folders)}/" if folders else prefix).add(size, moment)
+        _of(extensions, name[dot:].lower() if dot > 0 else "").add(size, moment)
+        _of(classes, entry[4] or "STANDARD").add(size, moment)
+        sizes[bisect_right(_SIZE_BORDERS, size)].add(size, moment)
+        ages[bisect_right(age_borders, moment)].add(size, moment)
+    whole = [count.done() for count in sizes]
+    ages.reverse()
+    return Usage(
+        where=where,
+        count=sum(tally.count for tally in whole),
+        bytes=sum(tally.bytes for tally in whole),
+        oldest=min((tally.oldest for tally in whole if tally.oldest), default=None),
+        newest=max((tally.newest for tally in whole if tally.newest), default=None),
+        by_prefix={name: count.done() for name, count in prefixes.items()},
+        by_extension=_largest_first(extensions),
+        by_storage_class=_largest_first(classes),
+        by_size=dict(zip(_SIZE_NAMES, whole, strict=True)),
+        by_age={name: count.done() for name, count in zip(_AGE_NAMES, ages, strict=True)},
+    )
+
+
+def check_depth(depth: int, *, least: int) -> int:
+    """Return a depth that makes sense; raise TypeError or ValueError otherwise."""
+    if isinstance(depth, bool) or not isinstance(depth, int):
+        raise TypeError(f"depth must be a whole number, not {type(depth).__name__}")
+    if depth < least:
+        raise ValueError(f"depth must be at least {least}, it is {depth}")
+    return depth
+
+
+def _of(groups: dict[str, _Count], name: str) -> _Count:
+    count = groups.get(name)
+    if count is None:
+        name = name if len(groups) < MOST_GROUPS else OTHERS
+        count = groups.setdefault(name, _Count())
+    return count
+
+
+def _largest_first(groups: Mapping[str, _Count]) -> dict[str, Tally]:
+    return {name: count.done() for name, count in sorted(groups.items(), key=lambda item: -item[1].bytes)}
+
+
+def _from_first_to_last(groups: Mapping[str, Tally]) -> dict[str, Tally]:
+    """The ranges of a histogram without the empty ones at its ends."""
+    filled = [number for number, tally in enumerate(groups.values()) if tally.count]
+    return dict([*groups.items()][filled[0] : filled[-1] + 1]) if filled else {}
+
+
+def _text(moment: str | datetime) -> str:
+    """A time in the form that is compared: UTC, without a zone."""
+    return as_utc(moment).astimezone(timezone.utc).replace(tzinfo=None).isoformat()
+
+
+def _moment(text: str) -> datetime:
+    return parse_time(text)
+
+
+# -- drawing ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib takes as it stands: a dollar sign would begin a formula."""
+    return render.visible(text).replace("$", r"\$")
+
+
+def _draw_treemap(axis: Any, groups: Mapping[str, Tally], total: int) -> None:
+    """Rectangles as large as the prefixes, the largest first; small ones are drawn together."""
+    ranked = sorted(((tally.bytes, name or "(top)") for name, tally in groups.items() if tally.bytes), reverse=True)
+    shown, rest = ranked[:24], sum(size for size, _ in ranked[24:])
+    boxes = [*shown, *([(rest, "others")] if rest else [])]
+    axis.set_axis_off()
+    axis.set_xlim(0, 1)
+    axis.set_ylim(0, 1)
+    left, bottom, width, height = 0.0, 0.0, 1.0, 1.0
+    remaining, largest = sum(size for size, _ in boxes), max((size for size, _ in boxes), default=1)
+    for size, name in boxes:
+        part = size / remaining
+        remaining -= size
+        # Cut across the longer side; the figure is about three times as wide as high.
+        if width * 3 >= height:
+            box = (left, bottom, width * part, height)
+            left, width = left + width * part, width * (1 - part)
+        else:
+            box = (left, bottom, width, height * part)
+            bottom, height = bottom + height * part, height * (1 - part)
+        weight = size / largest
+        colour = [pale + (deep - pale) * weight for pale, deep in zip(_PALE, _DEEP, strict=True)]
+        x, y, wide, high = box
+        axis.bar(x, high, wide, bottom=y, align="edge", color=tuple(colour), edgecolor="white", linewidth=2)
+        if wide > 0.08 and high > 0.12:
+            is_narrow = wide < 0.16
+            share = "" if is_narrow else f" ({size / total:.0%})"
+            label = f"{render.shortened(_plain(name), max(int(wide * 85), 4))}\n{render.size_text(size)}{share}"
+            ink = "white" if weight > 0.5 else "black"
+            axis.text(
+                x + wide / 2, y + high / 2, label, ha="center", va="center", fontsize=7 if is_narrow else 9, color=ink
+            )

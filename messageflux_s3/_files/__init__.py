@@ -1,0 +1,1 @@
+"""Files, local and in S3: uploads, downloads, open(), copies, folders."""

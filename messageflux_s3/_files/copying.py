@@ -1,0 +1,622 @@
+"""Copies: made by the store where it can, at any size; streamed through here between stores.
+
+A copy keeps what the object has unless told otherwise: ``attributes.py`` lists what. S3 itself forgets the storage class and the encryption
+always, and everything else for objects above 5 GiB. A move deletes its source only where that is shown to be another place than the copy
+(``places.py``), and still what was copied.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from .._bulk import batch
+from .._client.connection import Connection
+from .._formats import etags
+from .._formats import metadata as user_metadata
+from .._http.lane import LaneRequest, LaneResponse
+from .._objects import attributes, checksum, condition_probe, conditional, operations, tagging
+from .._objects.address import Place, same_place
+from .._objects.multipart import MAX_PARTS, MultipartUpload
+from .._objects.operations import Head
+from ..errors import S3Error, S3NoSuchBucket, S3NoSuchItem, S3ObjectChanged, S3PreconditionFailed, S3Unsupported
+from ..subresources.tags import ObjectTags
+from . import transfer
+from .transfer import Call
+
+MAX_COPIED_AT_ONCE = 5 * 1024**3
+PART_BYTES = 512 * 1024 * 1024
+_AT_ONCE = 32
+_ETAG = re.compile(r"<ETag>([^<]+)</ETag>")
+_IDENTITY = ("ETag", "ContentLength", "LastModified", "VersionId")
+_DESCRIPTION = ("Metadata", "TagCount", *attributes.CONTENT_HEADERS)
+"""What a write can change although content, and second of writing, stay the same."""
+_REPLACES = "metadata of copies is replaced"
+_COMPARES_SOURCE = "If-Match on the source of copies is compared rightly"
+_KEEPS_TAGS = "tags stay where metadata of copies is replaced"
+
+
+def copy(
+    source: Place,
+    target: Place,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    call: Call | None = None,
+    write_id: str = "",
+    part_size_bytes: int = PART_BYTES,
+    **extra: Any,
+) -> Head:
+    """Copy an object.
+
+    Args:
+        source: From where.
+        target: To where; its version means nothing.
+        metadata: User metadata in place of that of the source; None keeps it.
+        call: Makes the request that makes the copy, in place of ``connection.call``, with the same arguments (under a condition).
+        write_id: Goes into the copy's metadata, so that ``call`` finds its own.
+        part_size_bytes: What one request copies of an object above 5 GiB.
+        extra: Further parameters (:class:`~messageflux_s3._objects.operations.PutParameters`) in place of the source's.
+
+    Returns:
+        Size, etag and version of the copy.
+
+    Raises:
+        S3NoSuchItem: There is no such object.
+        S3ObjectChanged: It was replaced in the middle. Nothing was written where the store compares If-Match on the source of a copy.
+
+    Requests:
+        1 HEAD, and 1 COPY on the server; above 5 GiB 1 per 512 MiB and 2; between stores 1 GET and an upload; where metadata is left out,
+        once a store that is not AWS 1 HEAD more; where tags are given, on a store that is not AWS, 1 GET more, and 1 HEAD, 2 GET and 1 PUT
+        if it dropped them
+    """
+    return _Copying(source, target, metadata, call, write_id, part_size_bytes, extra).make()
+
+
+class _Copying:
+    """One copy: what a HEAD showed of the source, and what is to be said of the copy."""
+
+    def __init__(
+        self,
+        source: Place,
+        target: Place,
+        metadata: Mapping[str, str] | None,
+        call: Call | None,
+        write_id: str,
+        part_size_bytes: int,
+        extra: Mapping[str, Any],
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._metadata = metadata
+        self._call = call
+        self._write_id = write_id
+        self._part_size_bytes = part_size_bytes
+        self._is_itself = same_place(source, target) is True
+        self._is_unchanged = source.version_id is None and metadata is None and not extra and call is None
+        self._is_described_anew = False  # the store was asked to copy what describes the object, and refused
+        self._given = operations.s3_parameters(target.key, extra) if extra else {}
+        if "content_type" not in extra and "ContentType" not in extra:
+            self._given.pop("ContentType", None)  # the source's own, not one guessed from the new name
+        self.found: Mapping[str, Any] = {}
+        """boto3's answer to the HEAD of the source."""
+
+    def make(self) -> Head:
+        """Make the copy."""
+        source, target = self._source, self._target
+        self.found = _look(source)
+        self._head = Head.from_answer(self.found)
+        operations.check_version(source.connection, self._head, source.bucket_name, source.key, source.version_id)
+        if self._is_itself and self._is_unchanged:
+            return self._head
+        self._parameters = attributes.kept(
+            self.found, self._given, source.bucket_name, source.key, scope=_scope(source, target)
+        )
+        try:
+            return self._make_or_describe_anew()
+        except S3NoSuchBucket as error:
+            if error.operation not in ("CopyObject", "UploadPartCopy") or target.bucket_name == source.bucket_name:
+                raise
+            missing = _missing_bucket(source, error)
+            if missing is None:
+                raise
+            raise missing from error
+        except S3NoSuchItem as error:
+            if (
+                self._call is not None
+                or error.operation not in ("CopyObject", "UploadPartCopy")
+                or error.code == "NoSuchUpload"
+            ):
+                raise
+            raise S3NoSuchItem(
+                f"s3://{source.bucket_name}/{source.key} was deleted while it was being copied", operation=error.operation,
+                bucket=source.bucket_name, key=source.key, code=error.code, status=error.status, request_id=error.request_id,
+            ) from error  # fmt: skip
+
+    def _make_or_describe_anew(self) -> Head:
+        try:
+            return self._choose()()
+        except S3Error as error:
+            is_restored = self._is_itself and self._source.version_id is not None
+            if error.code != "InvalidRequest" or not is_restored or self._replaces_metadata:
+                raise
+            # AWS restores a version by a copy that changes nothing else. LocalStack and others refuse it: say everything again.
+            self._is_described_anew = True
+            return self._choose()()
+
+    def _choose(self) -> Callable[[], Head]:
+        """Choose how the copy is made."""
+        target = self._target
+        if not self._source.is_same_store(target):
+            return self._stream
+        if (self._head.size or 0) > MAX_COPIED_AT_ONCE:
+            return lambda: conditional.sending_again(target.connection, self._in_parts, lambda: True)
+        doubts = self._doubts()
+        if not doubts:
+            return self._at_once
+        # Without a second try nothing is tried: a condition allows none, and what is lost from the object itself cannot be read again.
+        may_try = (
+            self._call is None
+            and not self._is_itself
+            and all(target.connection.recall(doubt) is None for doubt in doubts)
+        )
+        return self._try_at_once if may_try else self._stream
+
+    def _doubts(self) -> list[str]:
+        """Name what a copy that replaces metadata may not do rightly on this store.
+
+        Not every store replaces metadata: rclone adds the new to the old. And not every store keeps tags then: radosgw drops them.
+        """
+        if not self._replaces_metadata or self._target.connection.is_aws:
+            return []
+        doubts = []
+        if self._dropped and not self._is_itself:
+            doubts.append(_REPLACES)
+        if self.found.get("TagCount") and "Tagging" not in self._given:
+            doubts.append(_KEEPS_TAGS)
+        return [doubt for doubt in doubts if not self._target.connection.recall(doubt)]
+
+    @property
+    def _replaces_metadata(self) -> bool:
+        is_described = self._is_described_anew or self._metadata is not None or bool(self._write_id)
+        return is_described or any(name in self._given for name in attributes.CONTENT_HEADERS)
+
+    @property
+    def _dropped(self) -> set[str]:
+        """The names of the source's metadata that the copy is not to have."""
+        return (
+            set()
+            if self._metadata is None
+            else _raw_metadata(self.found).keys() - {name.lower() for name in self._metadata}
+        )
+
+    def _try_at_once(self) -> Head:
+        """Copy in one request, look whether the store did it rightly, and remember that."""
+        target, doubts = self._target, self._doubts()
+        copied = self._at_once()
+        given = operations.for_every_request(self._parameters)
+        made = target.connection.call("HeadObject", Bucket=target.bucket_name, Key=target.key, **given)
+        rightly = {
+            _REPLACES: not self._dropped & _raw_metadata(made).keys(),
+            _KEEPS_TAGS: made.get("TagCount") == self.found.get("TagCount"),
+        }
+        for doubt in doubts:
+            target.connection.remember(doubt, rightly[doubt])
+        return copied if all(rightly[doubt] for doubt in doubts) else self._stream()
+
+    def _at_once(self) -> Head:
+        target = self._target
+        parameters = dict(self._parameters)
+        if self._replaces_metadata:
+            parameters |= {"Metadata": self._encoded_metadata(), "MetadataDirective": "REPLACE"}
+        else:
+            parameters = {name: value for name, value in parameters.items() if name not in attributes.CONTENT_HEADERS}
+        if "Tagging" in self._given:
+            parameters["TaggingDirective"] = "REPLACE"
+        answer = self._copy_of_what_was_found(
+            {"Bucket": target.bucket_name, "Key": target.key, "CopySource": _copy_source(self._source), **parameters}
+        )
+        if "Tagging" in self._given:
+            tagging.ensure_after_copy(
+                target.connection, target.bucket_name, target.key, self._given["Tagging"], answer,
+                source_is_tagged=bool(self.found.get("TagCount")),
+            )  # fmt: skip
+        result = answer.get("CopyObjectResult") or answer
+        written = user_metadata.encode(self._metadata) if self._metadata is not None else _raw_metadata(self.found)
+        return Head.from_write(self._head.size, result.get("ETag"), answer.get("VersionId"), written)
+
+    def _copy_of_what_was_found(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Send CopyObject, on condition that the source is still what the HEAD showed: the headers of the copy are those of that version.
+
+        Raises:
+            S3ObjectChanged: The source was replaced. Where the store compares the condition, nothing was written.
+        """
+        source, connection = self._source, self._target.connection
+        if self._call is not None:  # a second condition could not be told from that on the target
+            answer = self._call("CopyObject", **parameters)
+            self._check_copied(answer)
+            return answer
+        etag = (
+            operations.etag_for(connection, self._head.etag)
+            if connection.recall(_COMPARES_SOURCE) is not False
+            else None
+        )
+        condition = {} if etag is None or source.version_id is not None else {"CopySourceIfMatch": etag}
+        try:
+            answer = connection.call("CopyObject", **parameters, **condition)
+        except S3PreconditionFailed as error:
+            if not condition:
+                raise
+            if self._was_replaced():
+                raise self._replaced("nothing was written", error.operation) from error
+            connection.remember(_COMPARES_SOURCE, False)
+            answer = connection.call("CopyObject", **parameters)
+        if not (condition and connection.is_aws):
+            self._check_copied(answer)
+        return answer
+
+    def _check_copied(self, answer: Mapping[str, Any]) -> None:
+        """Compare the ETag of the copy where the condition on the source may have been ignored.
+
+        ETags may also differ because the store encrypts the copy, so a HEAD decides.
+
+        Raises:
+            S3ObjectChanged: The source was replaced.
+        """
+        result = {**answer, **(answer.get("CopyObjectResult") or {})}
+        before, after = checksum.md5_of(self.found), checksum.md5_of(result)
+        if self._is_itself or self._source.version_id is not None or None in (before, after) or before == after:
+            return
+        if self._was_replaced():
+            raise self._replaced("the copy has the content of the new one; copy it again", "CopyObject")
+
+    def _was_replaced(self) -> bool:
+        try:
+            now = _look(self._source)
+        except S3NoSuchItem:
+            return True
+        return any(self.found.get(name) != now.get(name) for name in _IDENTITY)
+
+    def _replaced(self, outcome: str, operation: str | None) -> S3ObjectChanged:
+        source = self._source
+        return S3ObjectChanged(
+            f"s3://{source.bucket_name}/{source.key} changed while it was being copied: its etag is no longer {self._head.etag}; {outcome}",
+            operation=operation, bucket=source.bucket_name, key=source.key,
+        )  # fmt: skip
+
+    def _in_parts(self) -> Head:
+        source, target, size, etag = self._source, self._target, self._head.size or 0, self._head.etag
+        parameters = {**self._parameters, **_kept_tags(source, self._given), "Metadata": self._encoded_metadata()}
+        part_size = max(self._part_size_bytes, -(-size // MAX_PARTS))
+        conditional.require_parts(self._call)
+        with MultipartUpload(
+            target.connection,
+            target.bucket_name,
+            target.key,
+            parameters=parameters,
+            concurrency=transfer.CONCURRENCY,
+            copies_only=True,
+        ) as multipart:
+            try:
+                for start in range(0, size, part_size):
+                    multipart.copy_part(_copy_source(source), start, min(start + part_size, size), if_match=etag)
+                multipart.settle()
+            except S3PreconditionFailed as error:
+                raise S3ObjectChanged(
+                    f"s3://{source.bucket_name}/{source.key} changed while it was being copied: its etag is no longer {etag}",
+                    operation="UploadPartCopy",
+                    bucket=source.bucket_name,
+                    key=source.key,
+                ) from error
+            answer = multipart.complete(self._call)
+        return Head.from_write(size, answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
+
+    def _stream(self) -> Head:
+        source, target = self._source, self._target
+        parameters = {**self._parameters, **_kept_tags(source, self._given)}
+        kept = dict(
+            self._metadata if self._metadata is not None else user_metadata.decode(_raw_metadata(self.found)) or {}
+        )
+        if self._write_id:
+            user_metadata.marked(
+                user_metadata.encode(kept), self._write_id
+            )  # refused in the same words as in a copy within the store
+            kept[user_metadata.WRITE_ID] = self._write_id
+
+        def send() -> Head:
+            _, stream = operations.get_stream(
+                source.connection,
+                source.bucket_name,
+                source.key,
+                version_id=source.version_id,
+                if_match=self._head.etag,
+            )
+            with stream:
+                return transfer.upload(
+                    target.connection,
+                    target.bucket_name,
+                    target.key,
+                    stream,
+                    metadata=kept,
+                    call=self._call,
+                    **parameters,
+                )
+
+        return conditional.sending_again(target.connection, send, lambda: True)
+
+    def _encoded_metadata(self) -> dict[str, str]:
+        kept = user_metadata.decode(_raw_metadata(self.found)) if self._metadata is None else self._metadata
+        encoded = user_metadata.encode(kept)
+        return user_metadata.marked(encoded, self._write_id) if self._write_id else encoded
+
+
+def _look(source: Place) -> dict[str, Any]:
+    """HEAD the source.
+
+    Raises:
+        S3NoSuchBucket: The bucket is missing, which a HEAD of an object does not tell.
+    """
+    version = {} if source.version_id is None else {"VersionId": source.version_id}
+    try:
+        return source.connection.call("HeadObject", Bucket=source.bucket_name, Key=source.key, **version)
+    except S3NoSuchItem as error:
+        missing = _missing_bucket(source, error)
+        if missing is None:
+            raise
+        raise missing from error
+
+
+def _missing_bucket(source: Place, error: S3Error) -> S3NoSuchBucket | None:
+    """The error to raise where the source's bucket is what is missing: stores name the target's bucket, or none. Requests: 1 HEAD."""
+    try:
+        source.connection.call("HeadBucket", Bucket=source.bucket_name)
+    except S3NoSuchBucket as missing:
+        return S3NoSuchBucket(
+            f"{error.operation} on s3://{source.bucket_name}/{source.key}: there is no bucket {source.bucket_name!r} to copy from",
+            operation=error.operation, bucket=source.bucket_name, key=source.key, code="NoSuchBucket", status=404,
+            request_id=missing.request_id,
+        )  # fmt: skip
+    except S3Error:
+        pass
+    return None
+
+
+def _scope(source: Place, target: Place) -> attributes.Scope:
+    """Say where the copy will be, seen from its source."""
+    if source.bucket_name == target.bucket_name and (
+        source.is_same_store(target) or _is_likely_one_bucket(source, target)
+    ):
+        return "object" if source.key == target.key else "bucket"
+    if source.is_same_store(target):
+        return "store"
+    return "kind" if source.connection.preset == target.connection.preset else "elsewhere"
+
+
+def _is_likely_one_bucket(source: Place, target: Place) -> bool:
+    """Whether these are probably two addresses of one bucket, so that a copy onto itself must keep its encryption.
+
+    Where they are not, the other store refuses a KMS key that it does not have: nothing is lost.
+    """
+    try:
+        key = source.connection.access_key
+        return (
+            key is not None
+            and key == target.connection.access_key
+            and source.connection.preset == target.connection.preset
+        )
+    except S3Error:
+        return False
+
+
+class Copy(NamedTuple):
+    """One of many copies: what a listing said of the source, and the new key."""
+
+    source: Place
+    size: int
+    storage_class: str
+    target_key: str
+
+
+def copy_many(
+    connection: Connection, bucket_name: str, copies: Iterable[Copy]
+) -> Generator[tuple[Copy, Head | S3Error], None, None]:
+    """Copy many objects into a bucket as they are; their outcomes come in order. Small ones go through the fast lane.
+
+    Args:
+        connection: The way to the store that takes the copies.
+        bucket_name: The bucket that takes them.
+        copies: The copies, any number, taken as there is room.
+
+    Returns:
+        For each what is known of the copy, or its error.
+
+    Requests:
+        1 COPY for a small object, else as :func:`copy`
+    """
+
+    def request_of(one: Copy) -> LaneRequest:
+        target = Place(connection, bucket_name, one.target_key)
+        if one.size > operations.KEPT_BYTES or not one.source.is_same_store(target) or same_place(one.source, target):
+            return LaneRequest("PUT", "", tag=one)
+        query = operations.version_query(one.source.version_id)
+        path = f"{one.source.bucket_name}/{quote(one.source.key, safe='/-._~')}"
+        headers = {"x-amz-copy-source": f"{path}?{query}" if query else path}
+        if one.storage_class != "STANDARD":
+            headers["x-amz-storage-class"] = one.storage_class
+        return LaneRequest("PUT", bucket_name, one.target_key, "", headers, b"", tag=one)
+
+    def from_lane(request: LaneRequest, response: LaneResponse) -> Head:
+        etag = _ETAG.search(response.body.decode("utf-8", "replace"))
+        if etag is None or not response.body.rstrip().endswith(
+            b"CopyObjectResult>"
+        ):  # an error may come inside a success
+            return from_boto3(request)
+        return Head(
+            size=request.tag.size,
+            etag=etags.unquoted(html.unescape(etag[1])),
+            version_id=response.headers.get("x-amz-version-id"),
+        )
+
+    def from_boto3(request: LaneRequest) -> Head:
+        one: Copy = request.tag
+        return copy(one.source, Place(connection, bucket_name, one.target_key))
+
+    outcomes = batch.send_many(
+        connection, bucket_name, map(request_of, copies), from_lane, from_boto3, concurrency=_AT_ONCE
+    )
+    return ((request.tag, outcome) for request, outcome in outcomes)
+
+
+def _copy_source(source: Place) -> dict[str, str]:
+    version = {} if source.version_id is None else {"VersionId": source.version_id}
+    return {"Bucket": source.bucket_name, "Key": source.key, **version}
+
+
+def _raw_metadata(found: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name.lower(): value
+        for name, value in (found.get("Metadata") or {}).items()
+        if name.lower() != user_metadata.WRITE_ID
+    }
+
+
+def _kept_tags(source: Place, replaced: Mapping[str, Any]) -> dict[str, str]:
+    """The source's tags, as a parameter of a write; none where others take their place, or the store knows no tags.
+
+    The write refuses them on a store that would drop them without a word.
+    """
+    if "Tagging" in replaced or source.connection.capabilities.object_tagging is False:
+        return {}
+    try:
+        tags = ObjectTags(source.connection, source.bucket_name, source.key, source.version_id).get()
+    except S3Unsupported:
+        return {}
+    return {"Tagging": operations.encode_tags(tags)} if tags else {}
+
+
+class Move(NamedTuple):
+    """A move half done: the copy is there, the source is not deleted yet."""
+
+    source: Place
+    target: Place
+    found: Mapping[str, Any]
+    copied: Head
+    write_id: str
+    is_itself: bool
+    given: Mapping[str, Any]
+    """Parameters that a HEAD of the copy needs."""
+
+
+def move(source: Place, target: Place, **changes: Any) -> Head:
+    """Copy an object and delete it where it was. Moved onto itself, whatever its places are called, it stays.
+
+    Raises:
+        S3ObjectChanged: The source was written meanwhile; it is still there, and so is the copy.
+        S3PreconditionFailed: Whether the source was deleted is not known (``outcome_unknown``), or each deletion was refused because
+            another write was under way (``retryable``): the source is still there, and so is the copy.
+        S3Unsupported: The store does not show whether the two places are one; nothing was deleted.
+        S3Error: The copy did not arrive whole; the source is still there.
+
+    Requests:
+        those of ``copy``, 2 HEAD (1 where the store honours If-Match on DELETE, and the places certainly differ) and 1 DELETE
+    """
+    return finish_move(begin_move(source, target, **changes))
+
+
+def begin_move(source: Place, target: Place, *, metadata: Mapping[str, str] | None = None, **extra: Any) -> Move:
+    """Make the copy of a move. Nothing is deleted yet.
+
+    Where names cannot show that the two places differ, the copy carries a random id in its metadata.
+
+    Requests:
+        those of ``copy``
+    """
+    same = same_place(source, target)
+    write_id = conditional.new_write_id() if same is None else ""
+    copying = _Copying(source, target, metadata, None, write_id, PART_BYTES, extra)
+    copied = copying.make()
+    return Move(
+        source, target, copying.found, copied, write_id, same is True, operations.for_every_request(copying._given)
+    )
+
+
+def finish_move(begun: Move) -> Head:
+    """Delete the source of a move: only if the copy is there, the source is another place, and still what was copied.
+
+    Without If-Match on DELETE, a write that arrives between the last HEAD and the DELETE is lost; in a versioned bucket it is a version
+    below the delete marker. If-Match compares the ETag alone, so that with it other metadata or tags of the same content are not noticed;
+    the HEAD compares metadata and headers too, and the number of tags, not their values.
+
+    Requests:
+        2 HEAD (1 where the store honours If-Match on DELETE, and the places certainly differ) and 1 DELETE
+    """
+    source, target, copied = begun.source, begun.target, begun.copied
+    if begun.is_itself:
+        return copied
+    arrived = operations.head(target.connection, target.bucket_name, target.key, given=begun.given)
+    if arrived.size != copied.size:
+        raise _not_deleted(begun, f"has {arrived.size} bytes, its source {copied.size}")
+    if begun.write_id and begun.write_id not in (arrived.write_id or "").split():
+        raise _not_deleted(
+            begun, "does not show the id that was written with it, so that it may be the source itself", S3Unsupported
+        )
+    version = {} if source.version_id is None else {"VersionId": source.version_id}
+    etag = etags.unquoted(begun.found.get("ETag"))
+    is_conditional = (
+        source.version_id is None and etag is not None and not etags.is_weak(etag) and _honours_if_match(source)
+    )
+    if begun.write_id or not is_conditional:
+        try:
+            now = source.connection.call("HeadObject", Bucket=source.bucket_name, Key=source.key, **version)
+        except S3NoSuchItem:
+            return copied  # deleted by others
+        if begun.write_id and begun.write_id in (Head.from_answer(now).write_id or "").split():
+            return copied  # the source is the copy
+        # Stores leave out what there is none of, or say 0.
+        if any((begun.found.get(name) or None) != (now.get(name) or None) for name in (*_IDENTITY, *_DESCRIPTION)):
+            raise _changed(begun)
+    if not is_conditional:
+        source.connection.call("DeleteObject", Bucket=source.bucket_name, Key=source.key, **version)
+        return copied
+    try:
+        conditional.delete(source.connection, source.bucket_name, source.key, if_match=str(etag))
+    except S3PreconditionFailed as error:
+        if (
+            error.outcome_unknown or error.retryable
+        ):  # 409: another write was under way, the source need not have changed
+            raise
+        raise _changed(begun) from error
+    return copied
+
+
+def _honours_if_match(source: Place) -> bool:
+    """Whether a DELETE under a condition is known to be honoured. It is not probed for: the probe costs more than most moves."""
+    connection = source.connection
+    if connection.is_aws:
+        return True
+    if connection.capabilities.delete_if_match != "honoured":
+        return False
+    return not condition_probe.is_versioned(connection, source.bucket_name)
+
+
+def _changed(begun: Move) -> S3ObjectChanged:
+    source, target = begun.source, begun.target
+    return S3ObjectChanged(
+        f"s3://{source.bucket_name}/{source.key} was written while it was being moved to s3://{target.bucket_name}/{target.key}: "
+        "it was not deleted. Move it again.",
+        operation="DeleteObject",
+        bucket=source.bucket_name,
+        key=source.key,
+    )
+
+
+def _not_deleted(begun: Move, why: str, error: type[S3Error] = S3Error) -> S3Error:
+    target = begun.target
+    return error(
+        f"s3://{target.bucket_name}/{target.key} {why}: the source was not deleted",
+        operation="CopyObject",
+        bucket=target.bucket_name,
+        key=target.key,
+    )

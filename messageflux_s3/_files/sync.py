@@ -1,0 +1,1065 @@
+"""Folders and prefixes: what is to be done to make one like the other, as a plan to look at, and the doing.
+
+This room knows a connection, a bucket's name, a prefix and a folder. Which file a key is, ``keys.py`` says; how one travels,
+``transfer.py``. A download never leaves its folder: not through the key, and not through a link in the folder; none is
+followed there.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import os
+import re
+import stat
+import tempfile
+import unicodedata
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias, cast
+
+from .._bulk import batch, listing
+from .._bulk.progress import Progress, reporting
+from .._client.connection import Connection
+from .._formats import etags, render
+from .._formats import metadata as user_metadata
+from .._formats.etags import unquoted
+from .._formats.keys import OUR_OWN_FILES, check_key, glob_to_pattern, key_to_path, path_to_key
+from .._formats.times import as_utc
+from .._objects import checksum
+from .._objects.operations import Head
+from ..errors import Failure, S3AccessDenied, S3BatchError, S3Error, S3InvalidName, S3NoSuchItem, S3ObjectChanged
+from . import transfer
+
+Compare = Literal["etag", "mtime", "size"]
+Direction = Literal["to_store", "to_folder"]
+Action = Literal["copy", "skip", "delete"]
+Globs: TypeAlias = "str | Sequence[str] | None"
+
+WORKERS = 8
+SMALL_BYTES = 1024 * 1024
+"""Up to here a file travels through the fast lane, many at a time; larger ones are handed to ``transfer.py``."""
+_HELD_BYTES = 64 * 1024 * 1024
+_STEPS_SHOWN = 1000
+_MIB = 1024 * 1024
+_PART_SIZES_TRIED = 8
+
+
+class LocalFile(NamedTuple):
+    """A file of a folder."""
+
+    path: Path
+    size: int
+    modified: float
+    dangles: bool = False
+
+
+class RemoteObject(NamedTuple):
+    """An object below a prefix."""
+
+    key: str
+    size: int
+    etag: str | None
+    modified: float
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncStep:
+    """One file or object of a plan.
+
+    Attributes:
+        action: ``"copy"``, ``"skip"`` or ``"delete"``.
+        key: The key in the bucket.
+        path: The file's path, relative to the folder, with ``/``.
+        size: Bytes of what is copied, kept or deleted.
+        reason: Why.
+        etag: What the object had when the plan was made.
+        modified: When the object was written, in seconds since 1970; of a file that is to be deleted, when the file was.
+        version_id: The version, where one was asked for.
+    """
+
+    action: Action
+    key: str
+    path: str
+    size: int
+    reason: str
+    etag: str | None = None
+    modified: float | None = None
+    version_id: str | None = None
+    _identity: tuple[int, ...] | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncPlan:
+    """What makes a prefix like a folder, or a folder like a prefix. Print it, then ``apply()`` it.
+
+    Attributes:
+        steps: Every file and object concerned, in order of their keys.
+        direction: ``"to_store"`` or ``"to_folder"``.
+        bucket_name: The bucket.
+        prefix: The prefix in it.
+        folder: The folder.
+        applied: Whether this was done.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "a.txt").write_text("hello")
+        >>> plan = bucket.sync_from_folder(folder, "docs", dry_run=True)
+        >>> [(step.action, step.key) for step in plan.steps]
+        [('copy', 'docs/a.txt')]
+        >>> plan.apply().applied
+        True
+    """
+
+    steps: tuple[SyncStep, ...]
+    direction: Direction
+    bucket_name: str
+    prefix: str
+    folder: str
+    applied: bool = False
+    _connection: Connection | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def copied(self) -> list[SyncStep]:
+        """What is copied. Requests: none."""
+        return [step for step in self.steps if step.action == "copy"]
+
+    @property
+    def skipped(self) -> list[SyncStep]:
+        """What stays as it is. Requests: none."""
+        return [step for step in self.steps if step.action == "skip"]
+
+    @property
+    def deleted(self) -> list[SyncStep]:
+        """What is deleted. Requests: none."""
+        return [step for step in self.steps if step.action == "delete"]
+
+    def apply(self, *, progress: Progress = None) -> SyncPlan:
+        """Do it: first the copies; the deletions only once every copy has arrived.
+
+        What has changed since the plan was made is not deleted, but reported as a failure; so is what has got its file or its object
+        meanwhile.
+
+        Args:
+            progress: True, a callable or None.
+
+        Returns:
+            The same plan, applied.
+
+        Raises:
+            S3BatchError: Some steps failed, each with its error; the others were done.
+
+        Requests:
+            1 GET or upload per file; for deletions 1 listing of what the keys have in common, and 1 per 1,000 objects
+        """
+        if self.applied or self._connection is None:
+            return replace(self, applied=True)
+        connection, folder = self._connection, Path(self.folder)
+        total = sum(step.size for step in self.copied)
+        with reporting(progress, total, self.prefix or self.bucket_name) as report:
+            if self.direction == "to_store":
+                files = [_File(step.key, folder.joinpath(*step.path.split("/")), step.size) for step in self.copied]
+                _send(connection, self.bucket_name, files, report, "sync")
+            else:
+                _fetch(connection, self.bucket_name, folder, self.copied, report, _Outcomes("sync"))
+        if self.direction == "to_store":
+            _remove_objects(connection, self.bucket_name, self.prefix, folder, self.deleted)
+        else:
+            _remove_files(connection, self.bucket_name, folder, self.deleted)
+        return replace(self, applied=True)
+
+    def __str__(self) -> str:
+        ends = (render.visible(self.folder), render.visible(f"s3://{self.bucket_name}/{self.prefix}"))
+        source, target = ends if self.direction == "to_store" else ends[::-1]
+        rows = [(step.action, f"{step.size:,}", render.visible(step.key), step.reason) for step in self.steps]
+        widths = [max((len(row[at]) for row in rows), default=0) for at in range(3)]
+        lines = [f"{source} -> {target}{' (applied)' if self.applied else ''}"]
+        lines += [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:<{widths[2]}}  {d}" for a, b, c, d in rows]
+        return "\n".join([*lines, self._summary()])
+
+    def _summary(self) -> str:
+        return f"{len(self.copied)} to copy, {len(self.skipped)} to skip, {len(self.deleted)} to delete"
+
+    def _repr_html_(self) -> str:
+        rows = [(step.action, render.Bytes(step.size), step.key, step.reason) for step in self.steps[:_STEPS_SHOWN]]
+        note = self._summary() + (f"; the first {_STEPS_SHOWN:,} steps" if len(self.steps) > _STEPS_SHOWN else "")
+        title = f"s3://{self.bucket_name}/{self.prefix}{' (applied)' if self.applied else ''}"
+        return render.table(["action", "size", "key", "why"], rows, title=title, note=note).html
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = (self.steps, self.direction, self.bucket_name, self.prefix, self.folder, self.applied, self._connection)
+        return SyncPlan, state
+
+
+# -- planning -------------------------------------------------------------------------------------------------------------------------
+
+
+def plan_to_store(
+    connection: Connection,
+    bucket_name: str,
+    folder: str | os.PathLike[str],
+    prefix: str,
+    *,
+    delete: bool = False,
+    compare: Compare = "etag",
+    include: Globs = None,
+    exclude: Globs = None,
+) -> SyncPlan:
+    """What makes the prefix like the folder.
+
+    Requests:
+        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose etag alone does not show that it is the same (for parts of
+        unequal sizes 1 HEAD per part); once a bucket 1 GET where recorded MD5s and etags disagree
+    """
+    _check_compare(compare)
+    wanted = _matcher(include, exclude)
+    prefix = folder_prefix(prefix)
+    folder = Path(folder).absolute()  # the plan may be applied after a change of the current directory
+    passed_over: set[str] = set()
+    files = keys_of_folder(folder, prefix, wanted, passed_over)
+    remote = {entry.key: entry for entry in objects_below(connection, bucket_name, prefix)}
+    pairs = [
+        (local, remote[key], local.modified > remote[key].modified)
+        for key, (_, local) in files.items()
+        if key in remote
+    ]
+    reasons = _differences(connection, bucket_name, pairs, compare, is_download=False)
+    steps = []
+    for key, (path, local) in files.items():
+        reason = reasons[key] if key in remote else "new"
+        steps.append(SyncStep("copy" if reason else "skip", key, path, local.size, reason or "the same"))
+    for key, there in remote.items():
+        if not delete or key in files or not wanted(key[len(prefix) :]) or _is_live_marker(there, prefix, folder):
+            continue
+        if _is_hidden(key[len(prefix) :], passed_over):
+            why = "not deleted: the folder has a link, no regular file or an unfinished download of this name"
+            steps.append(SyncStep("skip", key, "", there.size, why, there.etag, there.modified))
+        else:
+            steps.append(SyncStep("delete", key, "", there.size, "not in the folder", there.etag, there.modified))
+    steps.sort(key=lambda step: step.key)
+    return SyncPlan(tuple(steps), "to_store", bucket_name, prefix, str(folder), False, connection)
+
+
+def plan_to_folder(
+    connection: Connection,
+    bucket_name: str,
+    prefix: str,
+    folder: str | os.PathLike[str],
+    *,
+    delete: bool = False,
+    compare: Compare | None = "etag",
+    include: Globs = None,
+    exclude: Globs = None,
+    objects: Iterable[RemoteObject] | None = None,
+) -> SyncPlan:
+    """What makes the folder like the prefix; with ``compare=None`` everything is copied.
+
+    Raises:
+        S3InvalidName: Two keys would fall on one file, or one needs a folder where another is a file; both are named.
+
+    Requests:
+        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose etag alone does not show that it is the same (for parts of
+        unequal sizes 1 HEAD per part); once a bucket 1 GET where recorded MD5s and etags disagree
+    """
+    if compare is not None:
+        _check_compare(compare)
+    wanted = _matcher(include, exclude)
+    prefix = folder_prefix(prefix)
+    root = Path(folder).absolute()  # the plan may be applied after a change of the current directory
+    if root.exists() and not root.is_dir():
+        raise FileExistsError(17, "a file is in the way of the folder", str(root))
+    found = objects_below(connection, bucket_name, prefix) if objects is None else objects
+    paths: dict[str, RemoteObject] = {}
+    steps = []
+    for entry in found:
+        relative = entry.key[len(prefix) :]
+        if not relative or not wanted(relative):
+            continue
+        path = _path_in(
+            root, relative[:-1] if _is_marker(entry) and relative != "/" and not relative.endswith("//") else relative
+        )
+        if _is_marker(entry):
+            steps.append(SyncStep("skip", entry.key, path, 0, "a folder's own marker"))
+            continue
+        other = paths.setdefault(path, entry)
+        if other is not entry:
+            what = (
+                f"several versions of the key {entry.key!r}"
+                if other.key == entry.key
+                else f"the keys {other.key!r} and {entry.key!r}"
+            )
+            raise S3InvalidName(f"{what} would fall on one file here; download them one by one", key=entry.key)
+    keys = {path: entry.key for path, entry in paths.items()}
+    try:
+        _refuse_collisions(keys, ignore_case=True)
+    except (
+        S3InvalidName
+    ):  # only now is it tried out with a file whether the case of letters counts: a plan should change nothing
+        _refuse_collisions(keys, ignore_case=ignores_case(root))
+    here = local_files(root) if root.is_dir() and (delete or compare is not None) else {}
+    reasons: dict[str, str | None] = {}
+    if compare is not None:
+        pairs = [
+            (here[path], entry, entry.modified > here[path].modified) for path, entry in paths.items() if path in here
+        ]
+        reasons = _differences(connection, bucket_name, pairs, compare, is_download=True)
+    for path, entry in paths.items():
+        reason = reasons.get(entry.key, "new")
+        action: Action = "copy" if reason else "skip"
+        why = reason or "the same"
+        steps.append(SyncStep(action, entry.key, path, entry.size, why, entry.etag, entry.modified, entry.version_id))
+    if delete:
+        kept = {path_to_key(path) for path in paths}
+        for path, local in here.items():
+            relative = path_to_key(path)
+            if relative not in kept and wanted(relative):
+                steps.append(
+                    SyncStep(
+                        "delete", prefix + relative, path, local.size, "not below the prefix",
+                        modified=local.modified, _identity=_identity(local.path),
+                    )
+                )  # fmt: skip
+    steps.sort(key=lambda step: step.key)
+    return SyncPlan(tuple(steps), "to_folder", bucket_name, prefix, str(root), False, connection)
+
+
+def folder_prefix(prefix: str | None) -> str:
+    """A prefix as that of a folder: ``photos`` means ``photos/``, and not ``photos2/``."""
+    if prefix is None:
+        return ""
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix must be text, not {type(prefix).__name__}")
+    return prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
+
+
+def local_files(folder: str | os.PathLike[str], passed_over: set[str] | None = None) -> dict[str, LocalFile]:
+    """The files of a folder by their relative paths, sorted. Linked files count as files; linked folders are not entered.
+
+    A link that leads nowhere counts as a file that cannot be read: passed over in silence it would take its object along in a sync
+    that deletes.
+
+    Args:
+        folder: The folder.
+        passed_over: Gets the relative paths of what may stand for more than is seen: links to folders, links that lead nowhere,
+            what is no regular file, and names that end like our own unfinished downloads.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        NotADirectoryError: It is a file.
+    """
+    root = Path(folder)
+    if not root.exists():
+        raise FileNotFoundError(2, "there is no such folder", str(root))
+    if not root.is_dir():
+        raise NotADirectoryError(20, "this is a file, not a folder", str(root))
+    found: dict[str, LocalFile] = {}
+    passed_over = set() if passed_over is None else passed_over
+    waiting = [(str(root), "")]
+    while waiting:
+        place, above = waiting.pop()
+        try:
+            with os.scandir(place) as listed:
+                entries = [*listed]
+        except FileNotFoundError:
+            if not above:
+                raise
+            passed_over.add(above[:-1])  # deleted or moved while the folder was being read
+            continue
+        for entry in entries:
+            name = f"{above}{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append((entry.path, f"{name}/"))
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+                dangles = False
+                if stat.S_ISLNK(status.st_mode):
+                    try:
+                        status = Path(entry.path).stat()
+                    except OSError:  # it leads nowhere, to itself, or where this user may not look
+                        dangles = True
+            except FileNotFoundError:
+                passed_over.add(name)
+                continue
+            is_file = dangles or stat.S_ISREG(status.st_mode)
+            if dangles or not is_file or entry.name.endswith(OUR_OWN_FILES):
+                passed_over.add(name)
+            if is_file and not entry.name.endswith(OUR_OWN_FILES):
+                found[name] = LocalFile(Path(entry.path), status.st_size, status.st_mtime, dangles)
+    return dict(sorted(found.items()))
+
+
+def keys_of_folder(
+    folder: str | os.PathLike[str],
+    prefix: str,
+    wanted: Callable[[str], bool] = lambda _: True,
+    passed_over: set[str] | None = None,
+) -> dict[str, tuple[str, LocalFile]]:
+    """The keys of a folder's files below a prefix: relative path and file of each.
+
+    Raises:
+        S3InvalidName: S3 takes no such key, or two files have the same one.
+    """
+    keys: dict[str, tuple[str, LocalFile]] = {}
+    for path, local in local_files(folder, passed_over).items():
+        relative = path_to_key(path)
+        if not wanted(relative):
+            continue
+        key = check_key(prefix + relative)
+        if key in keys:
+            raise S3InvalidName(f"the files {keys[key][0]!r} and {path!r} would both become the key {key!r}", key=key)
+        keys[key] = (path, local)
+    return keys
+
+
+def objects_below(connection: Connection, bucket_name: str, prefix: str) -> Iterator[RemoteObject]:
+    """What a listing says of the objects below a prefix."""
+    for page in listing.pages(connection, bucket_name, prefix=prefix):
+        for entry in page.objects:
+            yield RemoteObject(entry[0], int(entry[3]), unquoted(entry[2]), _seconds(entry[1]))
+
+
+def _seconds(moment: str | datetime) -> float:
+    return as_utc(moment).timestamp()
+
+
+def _is_hidden(relative: str, passed_over: set[str]) -> bool:
+    """Return whether the file of a key may be there, behind a link that is not followed, or in a form that is not read."""
+    return bool(passed_over) and any(
+        "/".join(path.split("/")[:count]) in passed_over
+        for path in (key_to_path(relative), relative)  # path_to_key() takes a name that no key is escaped to as it is
+        for count in range(1, path.count("/") + 2)
+    )
+
+
+def _path_in(folder: Path, relative: str) -> str:
+    """Return the relative path of the file that a key has in a folder.
+
+    :func:`~messageflux_s3._formats.keys.path_to_key` takes names that no key is escaped to as they are, such as
+    ``My%20Docs/a.txt``. A file of such a name that is in the folder is the key's file. Otherwise the path is that of
+    :func:`~messageflux_s3._formats.keys.key_to_path`.
+    """
+    path = key_to_path(relative)
+    if path == relative or os.path.lexists(folder.joinpath(*path.split("/"))) or not _is_plain_path(relative):
+        return path
+    is_there = path_to_key(relative) == relative and os.path.lexists(folder.joinpath(*relative.split("/")))
+    return relative if is_there else path
+
+
+def _is_plain_path(relative: str) -> bool:
+    """Return whether a key can be used as a relative path without leading elsewhere, or to a temporary file of a download."""
+    names = relative.split("/")
+    return (
+        all(name not in ("", ".", "..") and not name.lower().endswith(OUR_OWN_FILES) for name in names)
+        and "\0" not in relative
+        and not (os.name == "nt" and any(character in relative for character in "\\:"))
+    )
+
+
+def _is_marker(entry: RemoteObject) -> bool:
+    """Whether this is the empty object by which consoles show a folder."""
+    return entry.key.endswith("/") and entry.size == 0
+
+
+def _is_live_marker(entry: RemoteObject, prefix: str, folder: Path) -> bool:
+    relative = entry.key[len(prefix) :].rstrip("/")
+    return _is_marker(entry) and (not relative or (folder / _path_in(folder, relative)).is_dir())
+
+
+def _check_compare(compare: str) -> None:
+    if compare not in ("etag", "mtime", "size"):
+        raise ValueError(f"compare must be 'etag', 'mtime' or 'size', not {compare!r}")
+
+
+Pair: TypeAlias = "tuple[LocalFile, RemoteObject, bool]"
+"""A file, its object, and whether the source of the two is the newer one."""
+
+
+def _differences(
+    connection: Connection, bucket_name: str, pairs: Sequence[Pair], compare: Compare, *, is_download: bool
+) -> dict[str, str | None]:
+    """Return for each key why file and object are not the same; None where they are."""
+    found: dict[str, str | None] = {}
+    open_questions: list[Pair] = []
+    for pair in pairs:
+        local, remote, source_is_newer = pair
+        if local.dangles:
+            found[remote.key] = "a link that leads nowhere"
+        elif local.size != remote.size:
+            found[remote.key] = "another size"
+        elif compare == "size":
+            found[remote.key] = None
+        elif compare == "mtime":
+            found[remote.key] = "newer" if source_is_newer else None
+        elif remote.etag is not None and checksum.md5_of({"ETag": remote.etag}) and _has_md5(local.path, remote.etag):
+            found[remote.key] = None  # equal is equal, whatever the etags of other objects here are
+        else:
+            open_questions.append(pair)
+
+    def look(pair: Pair) -> str | None:
+        try:
+            return _difference(connection, bucket_name, pair[0], pair[1], is_download=is_download)
+        except OSError:
+            return "cannot be compared"  # what is wrong with the file is reported when it is copied
+
+    with ThreadPoolExecutor(WORKERS, "messageflux-s3-sync") as executor:
+        for (_, remote, _), reason in zip(open_questions, executor.map(look, open_questions), strict=True):
+            found[remote.key] = reason
+    return found
+
+
+def _difference(
+    connection: Connection, bucket_name: str, local: LocalFile, remote: RemoteObject, *, is_download: bool
+) -> str | None:
+    """Why a file and an object of its size are not the same, where the listed etag alone does not say; None where they are.
+
+    What the store tells decides, all of it: checksums of the whole object, else an etag that is the MD5, else an etag of parts together
+    with the lengths of the parts. Only where nothing of that can be compared, the MD5 counts that an earlier sync recorded (a program
+    that rewrites an object may keep its metadata); and, going to a folder, the time that a download gave the file. What cannot be
+    compared is copied.
+    """
+    version = {} if remote.version_id is None else {"VersionId": remote.version_id}
+    has_etag_of_parts = None
+    try:
+        if remote.etag is not None and checksum.md5_of_parts({"ETag": remote.etag}):
+            has_etag_of_parts = _has_etag_of_parts(connection, bucket_name, local, remote, version)
+            if has_etag_of_parts:
+                return None
+        head = connection.call("HeadObject", Bucket=bucket_name, Key=remote.key, ChecksumMode="ENABLED", **version)
+    except (S3AccessDenied, S3NoSuchItem):
+        return "cannot be compared"  # with the right to list and to write alone; or deleted meanwhile
+    if not etags.same(etags.unquoted(head.get("ETag")), remote.etag) or head.get("ContentLength") != remote.size:
+        return "changed meanwhile"
+    if told := [*_told_digests(head)]:
+        return None if all(digest(local.path) == value for value, digest in told) else "another content"
+    if has_etag_of_parts is False and checksum.known_md5_of_parts(connection, bucket_name, head) is not None:
+        return "another content"
+    recorded = {name.lower(): value for name, value in (head.get("Metadata") or {}).items()}.get(
+        user_metadata.CONTENT_MD5
+    )
+    # A proxy may mark the etag of one answer as weak and not that of the other.
+    strong = next(
+        (etag for etag in (remote.etag, etags.unquoted(head.get("ETag"))) if etag and not etags.is_weak(etag)), None
+    )
+    md5 = checksum.known_md5(connection, bucket_name, {**head, "ETag": strong})
+    if md5 is not None:
+        ours = _md5(local.path)
+        if ours == md5:
+            return None
+        # Either the object was rewritten under old metadata, or etags of this bucket are no MD5s: its content tells.
+        is_same = ours == recorded and checksum.is_content(connection, bucket_name, remote.key, md5, ours, version)
+        return None if is_same else "another content"
+    if recorded:
+        return None if _has_md5(local.path, recorded) else "another content"
+    if is_download and local.modified in (remote.modified, float(int(remote.modified))):
+        return None  # a download gave it this very time, to the second or as the listing has it; a write would have left a fraction
+    return "cannot be compared"
+
+
+def _told_digests(head: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[Path], str]]]:
+    """The digests of a whole object that the store tells."""
+    if head.get("ChecksumType") == "COMPOSITE":
+        return
+    ways: tuple[tuple[str, Callable[[Path], str]], ...] = (
+        ("ChecksumSHA256", partial(_digest, "sha256")), ("ChecksumSHA1", partial(_digest, "sha1")), ("ChecksumCRC32", _crc32),
+    )  # fmt: skip
+    for name, digest in ways:
+        if (told := head.get(name)) and "-" not in told:
+            yield told, digest
+
+
+def _has_etag_of_parts(
+    connection: Connection, bucket_name: str, local: LocalFile, remote: RemoteObject, version: Mapping[str, str]
+) -> bool | None:
+    """Return whether a file, cut into parts as the object was written, has the object's etag; None where their sizes are not told.
+
+    Requests:
+        1 HEAD; where the etag is another 1 HEAD more, or for parts of unequal sizes 1 for each
+    """
+    etag = str(remote.etag)
+    count = int(etag.rpartition("-")[2])
+    told = checksum.told_part_sizes(connection, bucket_name, remote.key, local.size, count, version)
+    is_told = False
+    for sizes in told:
+        is_told = True
+        if checksum.hash_parts(_pieces(local.path), sizes) == etag:
+            return True
+    if is_told:
+        return False
+    likely = (checksum.uniform_parts(local.size, size) for size in _likely_part_sizes(local.size, count))
+    return True if any(checksum.hash_parts(_pieces(local.path), sizes) == etag for sizes in likely) else None
+
+
+def _likely_part_sizes(size: int, count: int) -> list[int]:
+    """Part sizes that make so many parts: whole MiB, those that programs take by default first. A store may not tell which it was."""
+    smallest = -(-size // count)
+    largest = size if count == 1 else -(-size // (count - 1)) - 1
+    usual = [mebibytes * _MIB for mebibytes in (16, 8, 5, 10, 15, 32, 50, 64, 100)]
+    whole = range(-(-smallest // _MIB) * _MIB, min(largest, smallest + 64 * _MIB) + 1, _MIB)
+    found = [each for each in dict.fromkeys([*usual, *whole]) if smallest <= each <= largest]
+    return (found or [smallest] if count > 1 else [size])[:_PART_SIZES_TRIED]
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with _open_regular(path) as file:
+        while piece := file.read(_MIB):
+            yield piece
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file to read. Opening or reading a pipe would wait for ever, if one has been put in the file's place.
+
+    Raises:
+        OSError: It is no regular file.
+    """
+    fd = os.open(
+        path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    )
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "this is no regular file any more", str(path))
+        return cast(BinaryIO, os.fdopen(fd, "rb", buffering=0))
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _digest(algorithm: str, path: Path) -> str:
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    for piece in _pieces(path):
+        digest.update(piece)
+    return base64.b64encode(digest.digest()).decode("ascii")
+
+
+def _crc32(path: Path) -> str:
+    value = 0
+    for piece in _pieces(path):
+        value = zlib.crc32(piece, value)
+    return base64.b64encode(value.to_bytes(4, "big")).decode("ascii")
+
+
+def _has_md5(path: Path, md5: str) -> bool:
+    try:
+        return _md5(path) == md5
+    except OSError:
+        return False  # what is wrong with the file is reported when it is copied
+
+
+def _md5(path: Path) -> str:
+    return _hexadecimal_md5(_pieces(path))
+
+
+def _hexadecimal_md5(pieces: Iterable[bytes]) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _matcher(include: Globs, exclude: Globs) -> Callable[[str], bool]:
+    """Whether a relative key is concerned at all."""
+    included, excluded = _patterns("include", include), _patterns("exclude", exclude)
+
+    def matches(relative: str) -> bool:
+        if included and not any(pattern.fullmatch(relative) for pattern in included):
+            return False
+        return not any(pattern.fullmatch(relative) for pattern in excluded)
+
+    return matches
+
+
+def _patterns(name: str, globs: Globs) -> list[re.Pattern[str]]:
+    if globs is None:
+        return []
+    given = [globs] if isinstance(globs, str) else [*globs]
+    if not all(isinstance(glob, str) for glob in given):
+        raise TypeError(f"{name} must be a glob or several, as text")
+    return [glob_to_pattern(glob)[1] for glob in given]
+
+
+def _refuse_collisions(keys: dict[str, str], *, ignore_case: bool) -> None:
+    """Two keys on one file, or a file where a folder must be: refused, both named, before anything is written."""
+
+    def folded(path: str) -> str:
+        return unicodedata.normalize("NFC", path).casefold() if ignore_case else path
+
+    files: dict[str, str] = {}
+    for path, key in keys.items():
+        other = files.setdefault(folded(path), key)
+        if other != key:
+            raise S3InvalidName(
+                f"the keys {other!r} and {key!r} would fall on one file here; download them to two folders", key=key
+            )
+    for path, key in keys.items():
+        above = folded(path)
+        while (at := above.rfind("/")) != -1:
+            above = above[:at]
+            if above in files:
+                raise S3InvalidName(
+                    f"the key {files[above]!r} is a file where {key!r} needs a folder; download them to two folders",
+                    key=key,
+                )
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether names that differ only by case are one file here: tried out, since one machine has both kinds."""
+    place = folder
+    while not place.is_dir():
+        place = place.parent
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".mfs3-Case", suffix=OUR_OWN_FILES[0], dir=place) as probe:
+            return Path(probe.name).with_name(Path(probe.name).name.swapcase()).exists()
+    except OSError:
+        return os.name == "nt"
+
+
+# -- doing ----------------------------------------------------------------------------------------------------------------------------
+
+Job: TypeAlias = "tuple[str, int, Callable[[], object]]"
+
+
+class _Outcomes:
+    """What became of each key; every error is kept to the end."""
+
+    def __init__(self, operation: str) -> None:
+        self._operation = operation
+        self.succeeded: list[str] = []
+        self.failures: list[Failure] = []
+
+    def note(self, key: str, error: Exception | None = None) -> None:
+        """A key is done, or failed. What is neither the store's error nor the disk's is raised: it is about all of them."""
+        if error is None:
+            self.succeeded.append(key)
+        elif isinstance(error, S3Error):
+            self.failures.append(Failure(key, None, error))
+        elif isinstance(error, OSError):
+            wrapped = S3Error(f"{key!r}: {error}", operation=self._operation, key=key)
+            wrapped.__cause__ = error
+            self.failures.append(Failure(key, None, wrapped))
+        else:
+            raise error
+
+    def run(self, jobs: Iterable[Job]) -> None:
+        """Do jobs: small ones side by side, large ones one by one (they are parallel in themselves)."""
+        waiting: deque[tuple[str, Future[object]]] = deque()
+
+        def collect() -> None:
+            key, future = waiting.popleft()
+            try:
+                future.result()
+            except Exception as error:
+                self.note(key, error)
+            else:
+                self.note(key)
+
+        executor = ThreadPoolExecutor(WORKERS, "messageflux-s3-sync")
+        try:
+            for key, size, job in jobs:
+                if size > transfer.THRESHOLD_BYTES:
+                    while waiting:
+                        collect()
+                waiting.append((key, executor.submit(job)))
+                if size > transfer.THRESHOLD_BYTES or len(waiting) >= WORKERS * 4:
+                    collect()
+            while waiting:
+                collect()
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+
+    def settle(self) -> None:
+        """Raise what failed.
+
+        Raises:
+            S3BatchError: Something did.
+        """
+        if self.failures:
+            first = self.failures[0]
+            raise S3BatchError(
+                f"{len(self.failures)} of {len(self.failures) + len(self.succeeded)} failed, first {first.key!r}: {first.error}",
+                operation=self._operation,
+                failures=self.failures,
+                succeeded=self.succeeded,
+            )
+
+
+class _File(NamedTuple):
+    """A file to send, and its key."""
+
+    key: str
+    path: Path
+    size: int
+
+
+def _send(
+    connection: Connection,
+    bucket_name: str,
+    files: Sequence[_File],
+    report: Callable[[int], None],
+    operation: str,
+    metadata: Mapping[str, str] | None = None,
+    **extra: Any,
+) -> None:
+    """Upload files: small ones through the fast lane, many at a time; then the others."""
+    outcomes = _Outcomes(operation)
+
+    def with_md5(digest: Callable[[], str]) -> Mapping[str, str] | None:
+        """The metadata; and the MD5, for the next sync to compare, where etags are none."""
+        if operation != "sync" or not checksum.are_no_md5s(connection, bucket_name):
+            return metadata
+        return {**(metadata or {}), user_metadata.CONTENT_MD5: digest()}
+
+    def read() -> Iterator[batch.Written]:
+        for file in files:
+            if file.size <= SMALL_BYTES:
+                try:
+                    with _open_regular(file.path) as opened:
+                        body = opened.read()
+                    yield batch.Written(file.key, body, with_md5(partial(_hexadecimal_md5, [body])), extra)
+                except OSError as error:
+                    outcomes.note(file.key, error)
+
+    with closing(batch.put_many(connection, bucket_name, read(), max_bytes=_HELD_BYTES)) as written:
+        for key, outcome in written:
+            if isinstance(outcome, S3Error):
+                outcomes.note(key, outcome)
+            else:
+                outcomes.note(key)
+                report(outcome.size or 0)
+
+    def job(file: _File) -> Callable[[], object]:
+        return lambda: _upload(file)
+
+    def _upload(file: _File) -> None:
+        before = file.path.stat()
+        if not stat.S_ISREG(before.st_mode):
+            raise OSError(errno.EINVAL, "this is no regular file any more", str(file.path))
+        recorded = with_md5(partial(_md5, file.path))
+        transfer.upload(connection, bucket_name, file.key, file.path, metadata=recorded, progress=report, **extra)
+        after = file.path.stat()
+        if recorded is not metadata and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            # The recorded MD5 may be another content's.
+            transfer.upload(connection, bucket_name, file.key, file.path, metadata=metadata, **extra)
+
+    outcomes.run((file.key, file.size, job(file)) for file in files if file.size > SMALL_BYTES)
+    outcomes.settle()
+
+
+def _fetch(
+    connection: Connection,
+    bucket_name: str,
+    folder: Path,
+    steps: Sequence[SyncStep],
+    report: Callable[[int], None],
+    outcomes: _Outcomes,
+    *,
+    overwrite: bool = True,
+) -> None:
+    """Download objects: small ones through the fast lane, many at a time; then the others."""
+
+    def fetch_one(step: SyncStep) -> None:
+        target = inside(folder, step.path)
+        head = transfer.download(
+            connection,
+            bucket_name,
+            step.key,
+            target,
+            version_id=step.version_id,
+            overwrite=overwrite,
+            progress=report,
+            follow=False,
+        )
+        _set_time(target, head, step)
+
+    def write(step: SyncStep, outcome: tuple[Head, bytes | None] | S3Error | None) -> None:
+        if isinstance(outcome, S3Error):
+            raise outcome
+        head, body = outcome or (Head(), None)
+        if body is None or checksum.is_refuted(connection, bucket_name, head.etag, body):
+            fetch_one(step)  # its file is there, it has grown, or it is to be looked at more closely
+            return
+        target = inside(folder, step.path)
+        transfer.write_file(target, body, overwrite=overwrite)
+        _set_time(target, head, step)
+        report(len(body))
+
+    def small() -> Iterator[batch.Wanted]:
+        for step in steps:
+            if step.size <= SMALL_BYTES:
+                is_free = overwrite or not os.path.lexists(folder.joinpath(*step.path.split("/")))
+                yield batch.Wanted(step.key, step.version_id, is_free, step)
+
+    with closing(batch.get_many(connection, bucket_name, small(), max_bytes=_HELD_BYTES)) as read:
+        for step, outcome in read:
+            try:
+                write(step, outcome)
+            except (S3Error, OSError) as error:
+                outcomes.note(step.key, error)
+            else:
+                outcomes.note(step.key)
+
+    def job(step: SyncStep) -> Callable[[], object]:
+        return lambda: fetch_one(step)
+
+    outcomes.run((step.key, step.size, job(step)) for step in steps if step.size > SMALL_BYTES)
+    outcomes.settle()
+
+
+def _set_time(target: Path, head: Head, step: SyncStep) -> None:
+    moment = head.last_modified.timestamp() if head.last_modified is not None else step.modified
+    if moment is not None:
+        os.utime(target, (moment, moment))  # so that the next plan can compare times
+
+
+def upload_folder(
+    connection: Connection,
+    bucket_name: str,
+    folder: str | os.PathLike[str],
+    prefix: str,
+    *,
+    include: Globs = None,
+    exclude: Globs = None,
+    progress: Progress = None,
+    **extra: Any,
+) -> list[str]:
+    """Upload every file of a folder.
+
+    Returns:
+        The keys, in the order of the files' paths.
+
+    Requests:
+        1 upload per file
+    """
+    found = keys_of_folder(folder, folder_prefix(prefix), _matcher(include, exclude))
+    files = [_File(key, local.path, local.size) for key, (_, local) in found.items()]
+    with reporting(progress, sum(file.size for file in files), Path(folder).name) as report:
+        _send(connection, bucket_name, files, report, "upload_folder", **extra)
+    return [file.key for file in files]
+
+
+def download_objects(plan: SyncPlan, *, overwrite: bool = True, progress: Progress = None) -> list[str]:
+    """Download what a plan copies, and make the folders that stand below the prefix by a marker.
+
+    Returns:
+        The files' paths, relative to the folder, in key order.
+    """
+    connection, folder = plan._connection, Path(plan.folder)
+    assert connection is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {step.path for step in plan.copied}
+    outcomes = _Outcomes("download_folder")
+    for step in plan.skipped:  # with nothing to compare, only markers are skipped
+        if step.path in files:
+            continue  # the object "a" has the place of the folder that "a/" marks
+        try:
+            inside(folder, step.path).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            outcomes.note(step.key, error)
+    with reporting(progress, sum(step.size for step in plan.copied), plan.prefix or plan.bucket_name) as report:
+        _fetch(connection, plan.bucket_name, folder, plan.copied, report, outcomes, overwrite=overwrite)
+    return [step.path for step in plan.copied]
+
+
+def inside(folder: Path, path: str) -> Path:
+    """The place of a relative path in a folder.
+
+    Raises:
+        FileExistsError: A link or a file stands where a folder must be. A link within the folder is refused as well: through it two
+            keys would fall on one file.
+    """
+    target = folder.joinpath(*path.split("/"))
+    for parent in (*reversed(target.relative_to(folder).parents[:-1]),):
+        place = folder / parent
+        try:
+            mode = place.lstat().st_mode
+        except FileNotFoundError:
+            break
+        if stat.S_ISLNK(mode):
+            raise FileExistsError(
+                17, "a link is where a folder must be; links in the folder are not followed", str(place)
+            )
+        if not stat.S_ISDIR(mode):
+            raise FileExistsError(17, "a file is where a folder must be", str(place))
+    return target
+
+
+def _remove_objects(
+    connection: Connection, bucket_name: str, prefix: str, folder: Path, steps: Sequence[SyncStep]
+) -> None:
+    """Delete objects that are still what the plan saw, and still have no file."""
+    if not steps:
+        return
+    outcomes = _Outcomes("sync")
+    common = os.path.commonprefix([step.key for step in steps])  # noqa: RUF071 - by characters, as prefixes of keys are
+    now = {entry.key: entry for entry in objects_below(connection, bucket_name, common)}
+    passed_over: set[str] = set()
+    files = {prefix + path_to_key(path) for path in local_files(folder, passed_over)}
+    unchanged = []
+    for step in steps:
+        found = now.get(step.key)
+        if found is None:
+            outcomes.note(step.key)
+        elif (found.etag, found.size, found.modified) != (step.etag, step.size, step.modified):
+            outcomes.note(step.key, _changed(f"s3://{bucket_name}/{step.key}", bucket_name, step.key))
+        elif (
+            step.key in files
+            or _is_hidden(step.key[len(prefix) :], passed_over)
+            or _is_live_marker(found, prefix, folder)
+        ):
+            outcomes.note(step.key, _changed(f"the file of s3://{bucket_name}/{step.key}", bucket_name, step.key))
+        else:
+            unchanged.append(step.key)
+    result = batch.deleted(connection, bucket_name, ((key, None) for key in unchanged), raise_errors=False)
+    outcomes.succeeded.extend(result.succeeded)
+    outcomes.failures.extend(result.failures)
+    outcomes.settle()
+
+
+def _changed(what: str, bucket_name: str | None, key: str) -> S3ObjectChanged:
+    return S3ObjectChanged(
+        f"{what} was written since the plan was made: it is not deleted", operation="sync", bucket=bucket_name, key=key
+    )
+
+
+def _remove_files(connection: Connection, bucket_name: str, folder: Path, steps: Sequence[SyncStep]) -> None:
+    """Delete files that are still what the plan saw, and still have no object."""
+    if not steps:
+        return
+    outcomes = _Outcomes("sync")
+    common = os.path.commonprefix([step.key for step in steps])  # noqa: RUF071 - by characters, as prefixes of keys are
+    objects = {entry.key for entry in objects_below(connection, bucket_name, common)}
+    for step in steps:
+        try:
+            path = inside(folder, step.path)
+            found = _identity(path)
+            if found is not None and found != step._identity and not stat.S_ISDIR(found[0]):
+                raise _changed(f"the file {path}", None, step.key)
+            if found is not None and step.key in objects:
+                raise _changed(f"the object of the file {path}", bucket_name, step.key)
+            path.unlink(missing_ok=True)
+        except (OSError, S3Error) as error:
+            outcomes.note(step.key, error)
+        else:
+            outcomes.note(step.key)
+    outcomes.settle()
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Return what changes when a file is written or replaced, even under its old size and time; None where there is none.
+
+    A link is not followed: its own identity changes when it is made to lead elsewhere.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return stat.S_IFMT(found.st_mode), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

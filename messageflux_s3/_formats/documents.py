@@ -1,0 +1,43 @@
+"""XML as stores write it, made safe for XML parsers. Pure: no boto3, no I/O."""
+
+from __future__ import annotations
+
+import re
+
+_SECTION_WITH_RETURN = re.compile(rb"<![^>]*\r")
+_TEXT_WITH_RETURN = re.compile(rb"(<[^<>]*>)([^<]*\r[^<]*)(?=<(/?))")
+
+
+def keep_carriage_returns(document: bytes) -> bytes:
+    """Write carriage returns that are part of a value as references, which XML parsers keep.
+
+    Some stores write a carriage return in a key as it is. Every XML parser turns it into a line feed, as XML demands, which makes another
+    key of it. White space between elements, also with carriage returns, stays as it is.
+
+    Args:
+        document: An XML document. Anything else, such as JSON, is returned unchanged.
+
+    Raises:
+        ValueError: A carriage return stands where a reference would not be read as one, such as in a CDATA section.
+
+    Example:
+        >>> from messageflux_s3._formats.documents import keep_carriage_returns
+        >>> keep_carriage_returns(b"<Key>a\\rb</Key>")
+        b'<Key>a&#13;b</Key>'
+    """
+    if b"\r" not in document or not document.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return document
+    if b"\0" in document:  # UTF-16
+        raise ValueError("a carriage return in a document that is not UTF-8")
+    kept = _TEXT_WITH_RETURN.sub(_with_references, document)
+    if b"<!" in document and (kept != document or _SECTION_WITH_RETURN.search(document)):
+        raise ValueError("a carriage return in a document with a CDATA section, a comment or a document type")
+    return kept
+
+
+def _with_references(found: re.Match[bytes]) -> bytes:
+    tag, text, slash = found.groups()
+    is_value = slash and not tag.startswith((b"</", b"<?")) and not tag.endswith(b"/>")
+    if not text.strip(b" \t\r\n") and not is_value:
+        return tag + text
+    return tag + text.replace(b"\r", b"&#13;")

@@ -1,0 +1,294 @@
+"""Names: which ones S3 takes, how they are quoted in a URL, how a glob finds them.
+
+Keys are opaque. Nothing here (or anywhere in the library) normalises one: ``a//b``, ``/lead``, ``.`` and ``a/../b`` are names like any
+other. This room does no I/O.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import quote
+
+from ..errors import S3InvalidName
+
+BUCKET_NAME_VALIDATOR = re.compile(r"^[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]\Z")
+"""The shape of a bucket name; messageflux's message stores call its ``.match``."""
+
+MAX_KEY_BYTES = 1024
+
+_OLD_BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
+
+
+def check_bucket_name(name: str) -> str:
+    """Return the name if S3 takes it as a bucket's; raise S3InvalidName (or TypeError) otherwise."""
+    if not isinstance(name, str):
+        raise TypeError(f"bucket_name must be text, not {type(name).__name__}")
+    if not BUCKET_NAME_VALIDATOR.match(name) or ".." in name or _IP_ADDRESS.fullmatch(name):
+        shown = _without_query(name)
+        raise S3InvalidName(
+            f"{shown!r} is not a bucket name: it takes 3 to 63 lower-case letters, digits, '-' and single '.', "
+            "begins and ends with a letter or digit, and is not an IP address",
+            bucket=shown,
+        )
+    return name
+
+
+def check_existing_bucket_name(name: str) -> str:
+    """Return the name of a bucket that a store or an event names; raise S3InvalidName (or TypeError) otherwise.
+
+    Buckets older than today's rules have capitals, underscores or up to 255 characters. None can be created any more, but they exist,
+    and boto3 reaches them.
+    """
+    return name if isinstance(name, str) and _OLD_BUCKET_NAME.fullmatch(name) else check_bucket_name(name)
+
+
+def check_key(key: str, *, bucket: str | None = None) -> str:
+    """Return the key if S3 takes it; raise S3InvalidName (or TypeError) otherwise."""
+    if not isinstance(key, str):
+        raise TypeError(f"key must be text, not {type(key).__name__}")
+    if not key:
+        raise S3InvalidName("key is empty; an object's key has at least one character", bucket=bucket, key=key)
+    try:
+        size = len(key.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise S3InvalidName(f"key {key!r} cannot be written as UTF-8: {error.reason}", bucket=bucket, key=key) from None
+    if size > MAX_KEY_BYTES:
+        raise S3InvalidName(
+            f"key takes {size} bytes in UTF-8; S3 takes {MAX_KEY_BYTES} at the most: {key[:40]!r}…",
+            bucket=bucket,
+            key=key,
+        )
+    return key
+
+
+def _without_query(text: str) -> str:
+    """What may be shown of something that should be a name: a presigned link, given by mistake, has its signature in its query."""
+    start, mark, _ = text.partition("?")
+    return f"{start}?…" if mark and "://" in start else text
+
+
+def quote_key(key: str) -> str:
+    """Quote a key for a URL's path, exactly as S3's signature wants it: all but letters, digits and ``-._~/``."""
+    return quote(key, safe="-._~/")
+
+
+def parse_uri(uri: str) -> tuple[str, str]:
+    """Split ``s3://bucket/key`` at its first slash; nothing is unquoted, the key may be anything.
+
+    Raises:
+        S3InvalidName: This is not an S3 URI, or its bucket or key is missing or malformed.
+    """
+    if not isinstance(uri, str):
+        raise TypeError(f"uri must be text like 's3://bucket/key', not {type(uri).__name__}")
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not key:
+        raise S3InvalidName(f"{_without_query(uri)!r} is not of the form 's3://bucket/key'")
+    return check_bucket_name(bucket), check_key(key, bucket=bucket)
+
+
+def glob_to_pattern(glob: str) -> tuple[str, re.Pattern[str]]:
+    """Turn a glob into its literal beginning and a pattern for the whole key.
+
+    ``*`` and ``?`` stop at ``/``; ``**`` does not, and ``**/`` also stands for no folder at all. ``[abc]`` and ``[!abc]`` work as
+    in the shell; ``[*]`` is a star.
+
+    Args:
+        glob: The glob, for the whole key.
+
+    Returns:
+        The part before the first wildcard (to be asked of S3 as prefix), and the pattern.
+
+    Example:
+        >>> from messageflux_s3._formats.keys import glob_to_pattern
+        >>> stem, pattern = glob_to_pattern("2026/**/*.json")
+        >>> stem, bool(pattern.fullmatch("2026/11/a.json")), bool(pattern.fullmatch("2026/a.json"))
+        ('2026/', True, True)
+    """
+    if not isinstance(glob, str):
+        raise TypeError(f"glob must be text, not {type(glob).__name__}")
+    if not glob:
+        raise ValueError("glob is empty; '**' matches every key")
+    wildcard = re.search(r"[*?\[]", glob)
+    stem = glob[: wildcard.start()] if wildcard else glob
+    parts: list[str] = []
+    at = 0
+    while at < len(glob):
+        if glob.startswith("**/", at) and (at == 0 or glob[at - 1] == "/"):
+            parts.append("(?:.*/)?")
+            at += 3
+        elif glob.startswith("**", at):
+            parts.append(".*")
+            at += 2
+        elif glob[at] == "*":
+            parts.append("[^/]*")
+            at += 1
+        elif glob[at] == "?":
+            parts.append("[^/]")
+            at += 1
+        elif glob[at] == "[" and (end := glob.find("]", at + 2 + glob.startswith("[!", at))) != -1:
+            body = glob[at + 1 : end]
+            negated = body.startswith("!")
+            escaped = re.sub(r"([\\\]\[^&~|])", r"\\\1", body[1:] if negated else body)
+            parts.append(f"(?!/)[{'^' if negated else ''}{escaped}]")
+            at = end + 1
+        else:
+            parts.append(re.escape(glob[at]))
+            at += 1
+    try:
+        pattern = re.compile("".join(parts), re.DOTALL)
+    except re.error as error:
+        raise ValueError(f"glob {glob!r} is not understood: {error}") from None
+    return stem, pattern
+
+
+# -- keys as files ------------------------------------------------------------------------------------------------------------------
+
+MAX_FILE_NAME_BYTES = 255
+OUR_OWN_FILES = (".mfs3-partial", ".mfs3-journal")
+"""How the names of the files end in which a download gathers and keeps its journal: no key's file is called so."""
+
+_ESCAPE = re.compile(r"%([0-9A-F]{2})")
+_WINDOWS_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?=[ .]|$)")
+_FORBIDDEN = "\0/%"
+_FORBIDDEN_ON_WINDOWS = _FORBIDDEN + '\\:*?"<>|' + "".join(map(chr, range(32)))
+_NOT_YET_OVER = "%-"  # at the end of a folder's name: the key goes on without a slash
+
+
+def key_to_path(key: str, *, windows: bool = os.name == "nt") -> str:
+    """The relative path of the file that a key is downloaded to: ``/`` between names, none that a file system takes for anything else.
+
+    Most keys are their own path. What a file system cannot hold travels as ``%XX``: NUL, the slashes of ``//``, ``/lead`` and
+    ``trail/``, the names ``.`` and ``..``, names that end like our own unfinished downloads, and on Windows its own forbidden
+    characters, device names and trailing dots and blanks. A ``%`` that could be taken for such an escape is escaped itself. Names
+    longer than 255 bytes are continued in a folder.
+
+    Args:
+        key: The key, or what follows a prefix.
+        windows: Whether the path is for Windows.
+
+    Returns:
+        A relative path that :func:`path_to_key` turns back into the key.
+
+    Raises:
+        S3InvalidName: The key is empty.
+
+    Example:
+        >>> from messageflux_s3._formats.keys import key_to_path
+        >>> [key_to_path(key) for key in ("a/b.txt", "../up", "/etc/passwd", "a//b", "trail/", "100%")]
+        ['a/b.txt', '%2E./up', '%2Fetc/passwd', 'a/%2Fb', 'trail%2F', '100%']
+    """
+    if not key:
+        raise S3InvalidName("key is empty; an object's key has at least one character", key=key)
+    return "/".join(name for segment in _segments(key) for name in _names(segment, windows))
+
+
+def file_name(key: str, *, windows: bool = os.name == "nt") -> str:
+    """The file name that a key has in the folder of its file: the part of :func:`key_to_path` that stands for the key's last segment.
+
+    Args:
+        key: The key.
+        windows: Whether the name is for Windows.
+
+    Returns:
+        A name; for one longer than 255 bytes a relative path, continued in a folder.
+
+    Raises:
+        S3InvalidName: The key is empty.
+
+    Example:
+        >>> from messageflux_s3._formats.keys import file_name
+        >>> [file_name(key) for key in ("a/b.txt", "a/..", "a/dir/")]
+        ['b.txt', '%2E.', 'dir%2F']
+    """
+    if not key:
+        raise S3InvalidName("key is empty; an object's key has at least one character", key=key)
+    return "/".join(_names(_segments(key)[-1], windows))
+
+
+def path_to_key(path: str, *, windows: bool = os.name == "nt") -> str:
+    """The key of a file at a relative path: the reverse of :func:`key_to_path`.
+
+    Args:
+        path: Relative, with ``/`` between names.
+        windows: Whether the path is from Windows.
+
+    Returns:
+        The key. A path that no key has (``x%2Fy``, written by somebody else) is taken as it stands.
+
+    Example:
+        >>> from messageflux_s3._formats.keys import path_to_key
+        >>> [path_to_key(path) for path in ("a/b.txt", "%2E./up", "trail%2F")]
+        ['a/b.txt', '../up', 'trail/']
+    """
+    key = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), path.replace(f"{_NOT_YET_OVER}/", ""))
+    return key if key and key_to_path(key, windows=windows) == path else path
+
+
+def _segments(key: str) -> list[str]:
+    """Cut a key at the slashes that can stand between two names; the others stay in the name that follows, or the last one."""
+    segments = [""]
+    for at, character in enumerate(key):
+        if character == "/" and segments[-1] and at < len(key) - 1:
+            segments.append("")
+        else:
+            segments[-1] += character
+    return segments
+
+
+def _names(segment: str, windows: bool) -> list[str]:
+    """The file names of one segment: one, or several where one would be too long.
+
+    What has to be escaped is decided before the cut, so that the pieces put together again are the escaped segment.
+    """
+    forbidden = _FORBIDDEN_ON_WINDOWS if windows else _FORBIDDEN
+    units = [
+        _escape(character)
+        if character in forbidden and (character != "%" or _looks_escaped(segment, at))
+        else character
+        for at, character in enumerate(segment)
+    ]
+    whole = _named(units, windows)
+    if len(_utf8(whole)) <= MAX_FILE_NAME_BYTES:
+        return [whole]
+    room = (
+        MAX_FILE_NAME_BYTES - len("%XX%XX") - len(_NOT_YET_OVER)
+    )  # _named may escape the first and the last of a piece
+    pieces: list[list[str]] = [[]]
+    used = 0
+    for unit in units:
+        size = len(_utf8(unit))
+        if used + size > room:
+            pieces.append([])
+            used = 0
+        pieces[-1].append(unit)
+        used += size
+    return [_named(piece, windows) + _NOT_YET_OVER for piece in pieces[:-1]] + [_named(pieces[-1], windows)]
+
+
+def _named(units: list[str], windows: bool) -> str:
+    """One name, its first or last character escaped where the whole would not be taken for a file's name."""
+    name = "".join(units)
+    if name in (".", "..") or (windows and _WINDOWS_DEVICE.match(name)):
+        name = _escape(name[0]) + name[1:]
+    if windows and name.endswith((".", " ")):
+        name = name[:-1] + _escape(name[-1])
+    if name.lower().endswith(
+        OUR_OWN_FILES
+    ):  # an object of such a name could pass for the journal of another's download
+        name = name[:-1] + _escape(name[-1])
+    return name
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _looks_escaped(name: str, at: int) -> bool:
+    return _ESCAPE.match(name, at) is not None or name[at:] == _NOT_YET_OVER
+
+
+def _escape(character: str) -> str:
+    return f"%{ord(character):02X}"

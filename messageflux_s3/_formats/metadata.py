@@ -1,0 +1,128 @@
+"""User metadata as S3 carries it: a few short headers, ASCII only.
+
+This room turns a mapping of text to text into what can travel as headers, and back, without loss. It knows no request.
+
+What is plain travels as it is. Anything a header would damage (letters beyond ASCII, line ends, blanks at the border) travels as an
+RFC 2047 word, the form in which S3 itself returns such values. Some stores give raw UTF-8 back instead: that is understood as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+
+WRITE_ID = "mfs3-write-id"
+"""The metadata entry in which a conditional write carries its random id. Users never see it."""
+
+CONTENT_MD5 = "mfs3-md5"
+"""The metadata entry in which a sync records the MD5 of a file's content, in buckets whose etags are none. Users never see it."""
+
+_OUR_OWN = (WRITE_ID, CONTENT_MD5)
+MAX_BYTES = 2048
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PLAIN = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
+_WORDS = re.compile(r"=\?[\w.-]+\?[bBqQ]\?[^?\s]*\?=(?:\s+=\?[\w.-]+\?[bBqQ]\?[^?\s]*\?=)*")
+
+
+def encode(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """Check user metadata and put it into the form in which it travels.
+
+    Args:
+        metadata: Names and values. Names are those of HTTP headers (letters, digits, ``-``, ``_`` …); S3 ignores their case.
+
+    Returns:
+        Names in lower case and values in ASCII.
+
+    Raises:
+        TypeError: The metadata is not a mapping of text to text.
+        ValueError: A name is not a header's name, is given twice, or all together exceed 2,048 bytes.
+
+    Example:
+        >>> from messageflux_s3._formats import metadata
+        >>> metadata.encode({"Name": "Zoë"})
+        {'name': '=?utf-8?B?Wm/Dqw==?='}
+    """
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata must be a mapping of text to text, not {type(metadata).__name__}")
+    encoded: dict[str, str] = {}
+    for name, value in metadata.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"metadata must be a mapping of text to text; the entry {name!r} is {type(value).__name__}")
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"metadata name {name!r} is not an HTTP header name: use ASCII letters, digits, '-' and '_'"
+            )
+        lowered = name.lower()
+        if lowered in encoded:
+            raise ValueError(f"metadata name {name!r} is given twice; S3 does not tell upper from lower case")
+        encoded[lowered] = _encode_value(value)
+    if (size := _size(encoded)) > MAX_BYTES:
+        raise ValueError(f"metadata takes {size} bytes as sent, names included; S3 takes {MAX_BYTES} at the most")
+    return encoded
+
+
+def marked(encoded: Mapping[str, str], write_id: str, carried: str = "") -> dict[str, str]:
+    """Add the id of a conditional write to encoded metadata.
+
+    Args:
+        encoded: What :func:`encode` returned.
+        write_id: The id.
+        carried: Ids of former writes, the latest first, separated by blanks; those for which there is no room are left out.
+
+    Raises:
+        ValueError: There is no room for the id.
+    """
+    ids = [write_id, *carried.split()]
+    taken = _size(encoded) + len(WRITE_ID)
+    if taken + len(write_id) > MAX_BYTES:
+        raise ValueError(
+            f"metadata takes {_size(encoded)} bytes as sent, names included, and a conditional write adds {len(WRITE_ID) + len(write_id)} "
+            f"of its own; S3 takes {MAX_BYTES} at the most"
+        )
+    while taken + len(" ".join(ids)) > MAX_BYTES:
+        ids.pop()
+    return {**encoded, WRITE_ID: " ".join(ids)}
+
+
+def _size(encoded: Mapping[str, str]) -> int:
+    """Return how many bytes of S3's limit metadata takes."""
+    return sum(len(name) + len(value) for name, value in encoded.items())
+
+
+def decode(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Give metadata back as the user wrote it: names in lower case, our own entries left out."""
+    return {name.lower(): _decode_value(value) for name, value in metadata.items() if name.lower() not in _OUR_OWN}
+
+
+def _encode_value(value: str) -> str:
+    if _PLAIN.fullmatch(value) and "=?" not in value:
+        return value
+    return f"=?utf-8?B?{base64.b64encode(value.encode('utf-8', 'surrogatepass')).decode('ascii')}?="
+
+
+def _decode_value(value: str) -> str:
+    if value.isascii():
+        if not _WORDS.fullmatch(value):
+            return value
+        if (
+            value.startswith("=?utf-8?B?") and len(value.split()) == 1
+        ):  # our own form; the general way knows no lone surrogates
+            try:
+                return base64.b64decode(value[10:-2], validate=True).decode("utf-8", "surrogatepass")
+            except (binascii.Error, UnicodeDecodeError):
+                return value
+        try:
+            return str(make_header(decode_header(value)))
+        except (HeaderParseError, LookupError, UnicodeDecodeError):
+            return value
+    try:
+        return value.encode("latin-1").decode("utf-8")  # raw UTF-8, read as the Latin-1 that headers are
+    except (UnicodeEncodeError, UnicodeDecodeError):
+        return value

@@ -1,0 +1,359 @@
+"""Claim checks: what a message says whose payload lies in S3.
+
+Two families of formats are read and written here: that of AWS's extended clients for SQS and SNS (its old
+names and its new ones), and that of messageflux's message stores. Formats only: this room knows no request
+and no broker, and trusts nothing that it reads.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from typing import Any, Literal
+
+from ..errors import S3InvalidContent, S3InvalidName
+from .events import load_json
+from .keys import MAX_KEY_BYTES, check_bucket_name, check_key
+
+Wire = Literal["sqs-extended", "messageflux"]
+
+SIZE_ATTRIBUTE = "ExtendedPayloadSize"
+LEGACY_SIZE_ATTRIBUTE = "SQSLargePayloadSize"
+SIZE_HEADER = "__ORIGINAL_MESSAGE_SIZE_HEADER__"
+KEY_HEADER = "__KEY__"
+MESSAGEFLUX_PREFIX = b"__MSGSTORE_WRAPPER__|"
+S3_MAGIC = b"__S3_MSGSTORE__"
+S3_UPLOAD_MAGIC = b"__S3_UPLOAD_MSGSTORE__"
+
+_POINTER_CLASS = "software.amazon.payloadoffloading.PayloadS3Pointer"
+_LEGACY_POINTER_CLASS = "com.amazon.sqs.javamessaging.MessageS3Pointer"
+_LONGEST_SQS_POINTER = 65_536  # a pointer takes 8 KB at most: a longer body is a payload, not worth reading as JSON
+_BUCKET_MARKER = "-..s3BucketName..-"
+_KEY_MARKER = "-..s3Key..-"
+_HEADERS_ENTRY = "originalheaders"
+_HEADERS_BUDGET = 2048 - len(_HEADERS_ENTRY) - 128  # of S3's 2 KB for names and values, some is left to others
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """Where a payload lies.
+
+    Attributes:
+        bucket: The bucket, as the message names it: untrusted.
+        key: The key.
+        size: The payload's bytes, where the message says.
+        wire: Which family of formats it came in.
+        headers: The message's headers, where they did not fit into the object's metadata (S3MessageStore).
+    """
+
+    bucket: str
+    key: str
+    size: int | None = field(default=None, compare=False)
+    wire: Wire = field(default="sqs-extended", compare=False)
+    headers: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+
+
+def make_pointer(bucket: str, key: str, size: int, legacy: bool = False) -> tuple[str, dict[str, dict[str, str]]]:
+    """Write a claim check as AWS's extended clients for SQS and SNS do.
+
+    Args:
+        bucket: The bucket that holds the payload.
+        key: The payload's key.
+        size: The payload's size in bytes.
+        legacy: Use the older names of class and attribute, for readers from before 2021.
+
+    Returns:
+        The body to send, and the message attribute to send with it.
+
+    Raises:
+        ValueError: The size is negative, or S3 takes no such bucket name or key.
+        TypeError: An argument is of another type.
+
+    Requests:
+        none
+
+    Example:
+        >>> body, attributes = s3.make_pointer("payloads", "a", 300_000)
+        >>> body
+        '["software.amazon.payloadoffloading.PayloadS3Pointer", {"s3BucketName": "payloads", "s3Key": "a"}]'
+        >>> attributes
+        {'ExtendedPayloadSize': {'DataType': 'Number', 'StringValue': '300000'}}
+    """
+    _check_size(size)
+    place = {"s3BucketName": check_bucket_name(bucket), "s3Key": check_key(key)}
+    body = json.dumps([_LEGACY_POINTER_CLASS if legacy else _POINTER_CLASS, place])
+    name = LEGACY_SIZE_ATTRIBUTE if legacy else SIZE_ATTRIBUTE
+    return body, {name: {"DataType": "Number", "StringValue": str(size)}}
+
+
+def parse_pointer(
+    body: object, attributes: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None
+) -> Pointer | None:
+    """Read a claim check of any known format.
+
+    Args:
+        body: The message's body: bytes or text.
+        attributes: The message's attributes or headers: a mapping (SQS's, SNS's or Lambda's shape, or plain
+            values)
+            or pairs (Kafka). If given, they decide whether the message is a claim check; without them the
+            body does.
+
+    Returns:
+        The pointer, or None if this is none, whatever the bytes.
+
+    Raises:
+        TypeError: The attributes are neither a mapping nor pairs.
+
+    Requests:
+        none
+
+    Example:
+        >>> body, attributes = s3.make_pointer("payloads", "a", 300_000)
+        >>> s3.parse_pointer(body, attributes).size
+        300000
+        >>> s3.parse_pointer(body, {"colour": {"DataType": "String", "StringValue": "red"}}) is None
+        True
+    """
+    named = None if attributes is None else attributes_by_name(attributes)
+    try:
+        if isinstance(body, str):
+            body = body.encode("utf-8")
+        if not isinstance(body, (bytes, bytearray, memoryview)):
+            return None
+        body = bytes(body)
+        if body.startswith(MESSAGEFLUX_PREFIX):
+            return _messageflux_pointer(body, named)
+        return _sqs_pointer(body, named)
+    except ValueError:  # S3InvalidName among them
+        return None
+
+
+def attributes_by_name(attributes: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Mapping[str, Any]:
+    """Attributes as a mapping, whichever shape the broker gave them; of a name given twice, the last."""
+    if isinstance(attributes, Mapping):
+        return attributes
+    try:
+        return dict(attributes)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"attributes must be a mapping or (name, value) pairs, not {type(attributes).__name__}"
+        ) from None
+
+
+def _sqs_pointer(body: bytes, named: Mapping[str, Any] | None) -> Pointer | None:
+    size = None
+    if named is not None:
+        present = [name for name in (SIZE_ATTRIBUTE, LEGACY_SIZE_ATTRIBUTE) if name in named]
+        if not present:
+            return None
+        size = _attribute_number(named[present[0]])
+    if len(body) > _LONGEST_SQS_POINTER:
+        return None
+    content = load_json(body)
+    if not isinstance(content, list) or len(content) != 2:
+        return None
+    pointer_class, place = content
+    if pointer_class not in (_POINTER_CLASS, _LEGACY_POINTER_CLASS) or not isinstance(place, Mapping):
+        return None
+    bucket, key = place.get("s3BucketName"), place.get("s3Key")
+    if not isinstance(bucket, str) or not isinstance(key, str):
+        return None
+    return Pointer(check_bucket_name(bucket), check_key(key), size=size)
+
+
+def _attribute_number(value: Any) -> int | None:
+    """The number in an attribute: SQS's, Lambda's or SNS's mapping, or a plain value of another broker."""
+    if isinstance(value, Mapping):
+        value = value.get("StringValue", value.get("stringValue", value.get("Value")))
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace")
+    if isinstance(value, str):
+        value = int(value) if value.isdecimal() and value.isascii() and len(value) <= 18 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+# -- receipt handles -----------------------------------------------------------------------------------------
+
+
+def join_receipt_handle(pointer: Pointer, receipt_handle: str) -> str:
+    """Write the receipt handle that AWS's extended clients show: it says where the payload lies."""
+    if _KEY_MARKER in pointer.key:
+        raise S3InvalidName(
+            f"key {pointer.key!r} contains {_KEY_MARKER!r}, which ends a key in a receipt handle",
+            bucket=pointer.bucket,
+            key=pointer.key,
+        )
+    bucket = f"{_BUCKET_MARKER}{pointer.bucket}{_BUCKET_MARKER}"
+    return f"{bucket}{_KEY_MARKER}{pointer.key}{_KEY_MARKER}{receipt_handle}"
+
+
+def is_receipt_handle_of_pointer(text: str) -> bool:
+    """Return whether a text begins as the receipt handles of AWS's extended clients do, well-formed or not."""
+    return text.startswith(_BUCKET_MARKER)
+
+
+def split_receipt_handle(receipt_handle: str) -> tuple[Pointer | None, str]:
+    """Take a receipt handle apart: where the payload lies (or None), and the broker's own handle.
+
+    Raises:
+        S3InvalidName: The handle says a place that can be none.
+    """
+    if is_receipt_handle_of_pointer(receipt_handle):
+        bucket, found, rest = receipt_handle[len(_BUCKET_MARKER) :].partition(_BUCKET_MARKER)
+        if found and rest.startswith(_KEY_MARKER):
+            # The original is all that follows the second marker: it may itself contain a '-'.
+            key, found, original = rest[len(_KEY_MARKER) :].partition(_KEY_MARKER)
+            if found:
+                return Pointer(check_bucket_name(bucket), check_key(key)), original
+    return None, receipt_handle
+
+
+# -- messageflux ---------------------------------------------------------------------------------------------
+
+
+def make_payload_key(name: Any, md5_hex: str) -> str:
+    """Return a new key for a payload, in the form of messageflux's stores, that no other message has.
+
+    messageflux's own keys are ``<name>.<MD5>``: two messages with the same name and the same body share one
+    object there, and deleting one message deletes the payload of the other. So a name that was given gets a
+    random suffix. Readers follow the pointer and do not look at the form of the key.
+
+    Args:
+        name: The message's ``__KEY__`` or ``__ITEM_ID__``: text, bytes or a message attribute of SQS. Too long
+            a name is shortened. None or empty for a random name.
+        md5_hex: The MD5 of the payload, in hexadecimal.
+    """
+    if isinstance(name, Mapping):
+        name = name.get("StringValue", name.get("stringValue", name.get("Value")))
+    if isinstance(name, bytes):
+        name = name.decode("utf-8", "backslashreplace")
+    if name is None or name == "":
+        return f"{uuid.uuid4().hex}.{md5_hex}"
+    suffix = f".{md5_hex}.{uuid.uuid4().hex}"
+    encoded = str(name).encode("utf-8", "surrogatepass")[: MAX_KEY_BYTES - len(suffix)]
+    return encoded.decode("utf-8", "ignore") + suffix
+
+
+def wrap_store_key(store_key: str, magic: bytes = S3_MAGIC) -> bytes:
+    """Write the body that messageflux's store transformers send in place of the payload."""
+    return MESSAGEFLUX_PREFIX + magic + store_key.encode("utf-8")
+
+
+def make_store_key(bucket: str, key: str, headers: Mapping[str, Any] | None = None) -> str:
+    """Write the key of messageflux's S3 stores.
+
+    messageflux reads two of its entries and passes over others. So the headers that the object's metadata has
+    no
+    room for travel here: no second object that somebody would have to delete, and no second request.
+    """
+    entries: dict[str, Any] = {"bucket_name": bucket, "key": key}
+    if headers is not None:
+        entries["headers"] = headers
+    return json.dumps(entries, default=_as_text)
+
+
+def parse_store_key(store_key: str) -> Pointer:
+    """Read the key of messageflux's S3 stores.
+
+    Raises:
+        ValueError: This is not such a key, or it names what can be no bucket or object.
+    """
+    entries = load_json(store_key, allow_nan=True)  # messageflux writes what Python's json writes
+    if not isinstance(entries, Mapping):
+        raise ValueError("store key must be an object with 'bucket_name' and 'key'")
+    bucket, key, headers = entries.get("bucket_name"), entries.get("key"), entries.get("headers")
+    if not isinstance(bucket, str) or not isinstance(key, str):
+        raise ValueError("store key must name its 'bucket_name' and 'key' as text")
+    return Pointer(
+        check_bucket_name(bucket),
+        check_key(key),
+        wire="messageflux",
+        headers=headers if isinstance(headers, Mapping) else None,
+    )
+
+
+def _messageflux_pointer(body: bytes, named: Mapping[str, Any] | None) -> Pointer | None:
+    if named is not None and SIZE_HEADER not in named:
+        return None
+    # A store may have a magic of its own; what follows it is always JSON.
+    start = body.find(b"{", len(MESSAGEFLUX_PREFIX))
+    if start < 0:
+        return None
+    pointer = parse_store_key(body[start:].decode("utf-8"))
+    size = _attribute_number(named[SIZE_HEADER]) if named is not None else None
+    return Pointer(pointer.bucket, pointer.key, size=size, wire="messageflux", headers=pointer.headers)
+
+
+def headers_to_metadata(headers: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
+    """Write headers into an object's metadata as messageflux does, as many as S3 has room for.
+
+    Returns:
+        The metadata, and whether all headers are in it.
+    """
+    whole = _headers_as_json(headers)
+    if len(whole) <= _HEADERS_BUDGET:
+        return {_HEADERS_ENTRY: whole}, True
+    fitting: dict[str, Any] = {}
+    used = len("{}")
+    for name, value in headers.items():
+        cost = len(_headers_as_json({name: value})) - len("{}") + len(", ")
+        if used + cost <= _HEADERS_BUDGET:
+            fitting[name] = value
+            used += cost
+    return {_HEADERS_ENTRY: _headers_as_json(fitting)}, False
+
+
+def headers_from_metadata(
+    metadata: Mapping[str, str], bucket: str | None = None, key: str | None = None
+) -> dict[str, Any]:
+    """Read the headers that a messageflux store wrote into an object's metadata.
+
+    Args:
+        metadata: The object's user metadata.
+        bucket: The object's bucket, for the error.
+        key: The object's key, for the error.
+
+    Raises:
+        S3InvalidContent: The entry is there and is not a JSON object. Also a ValueError.
+    """
+    cause: Exception | None = None
+    try:
+        headers = json.loads(metadata.get(_HEADERS_ENTRY, "{}"))
+        if isinstance(headers, dict):
+            return headers
+        reason = f"must be a JSON object, not a {type(headers).__name__}"
+    except RecursionError as error:
+        cause, reason = error, "is nested too deeply"
+    except ValueError as error:
+        cause, reason = error, f"is not JSON: {error}"
+    where = "" if bucket is None else f" of s3://{bucket}/{key}"
+    raise S3InvalidContent(
+        f"metadata entry {_HEADERS_ENTRY!r}{where} {reason}", operation="GetObject", bucket=bucket, key=key
+    ) from cause
+
+
+def _headers_as_json(headers: Mapping[str, Any]) -> str:
+    # "=?" would look like an encoded word of RFC 2047 to whoever reads a header; "=\u003f" is the same to
+    # JSON.
+    return json.dumps(headers, default=_as_text).replace("=?", "=\\u003f")
+
+
+def _as_text(value: Any) -> str:
+    """What JSON has no form for, in the forms in which messageflux writes it."""
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, time):
+        return value.strftime("%H:%M")
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return str(value)
+
+
+def _check_size(size: int) -> None:
+    if not isinstance(size, int) or isinstance(size, bool):
+        raise TypeError(f"size must be a number of bytes, not {type(size).__name__}")
+    if size < 0:
+        raise ValueError(f"size must not be negative, but is {size}")

@@ -1,0 +1,329 @@
+"""Rows, facts, trees and bars, as text for a terminal and as HTML for a notebook.
+
+Pure: it knows nothing of S3 and asks nobody. Everything that comes from outside is escaped: markup in HTML, and control characters (a key
+may hold an escape sequence, or turn the direction of writing) in both. The HTML needs no network and follows the notebook's theme, or the
+browser's wish for light or dark.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TypeAlias
+
+_BAR_CELLS = 12
+_LONGEST_CELL = 200
+
+
+def _theme(ink: str, faint: str, paper: str, line: str, bar: str) -> str:
+    """Colours: Jupyter's own where it sets them, else VS Code's, else these."""
+    return (
+        f"--mf-ink:var(--jp-content-font-color1,var(--vscode-editor-foreground,{ink}));"
+        f"--mf-faint:var(--jp-content-font-color2,var(--vscode-descriptionForeground,{faint}));"
+        f"--mf-paper:var(--jp-layout-color0,var(--vscode-editor-background,{paper}));"
+        f"--mf-line:var(--jp-border-color2,var(--vscode-widget-border,{line}));"
+        f"--mf-bar:var(--jp-brand-color2,{bar})"
+    )
+
+
+# The name three times over, because a notebook's own rules for tables would win against it once. A table has a class of its own, and what
+# folds says how it looks, because sites (MkDocs Material's is one) draw tables without a class and everything that folds in their own way.
+_STYLE = (
+    f".mfs3{{{_theme('#1f2328', '#59636e', '#ffffff', '#d1d9e0', '#4c8fd6')};"
+    "color:var(--mf-ink);background:var(--mf-paper);font:13px/1.5 system-ui,sans-serif;padding:.5em .75em;margin:0;"
+    "max-width:100%;box-sizing:border-box;overflow-x:auto;color-scheme:light dark}"
+    f"@media(prefers-color-scheme:dark){{.mfs3{{{_theme('#e6edf3', '#9198a1', '#0d1117', '#3d444d', '#3f7fc4')}}}}}"
+    ".mfs3.mfs3.mfs3 .mf-title{font-weight:600;overflow-wrap:anywhere}"
+    ".mfs3.mfs3.mfs3 .mf-note{color:var(--mf-faint);overflow-wrap:anywhere}"
+    ".mfs3.mfs3.mfs3 table{border-collapse:collapse;margin:.4em 0;width:auto;max-width:100%;font-size:13px;border:0;background:none;"
+    "color:inherit}"
+    ".mfs3.mfs3.mfs3 th,.mfs3.mfs3.mfs3 td{padding:.2em .8em .2em 0;text-align:left;vertical-align:top;border:0;"
+    "border-bottom:1px solid var(--mf-line);background:none;color:inherit;white-space:normal;"
+    "overflow-wrap:anywhere;max-width:32em;min-width:2em}"
+    ".mfs3.mfs3.mfs3 tr{background:none}"
+    ".mfs3.mfs3.mfs3 th{color:var(--mf-faint);font-weight:600;overflow-wrap:normal}"
+    ".mfs3.mfs3.mfs3 .mf-number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;overflow-wrap:normal}"
+    ".mfs3.mfs3.mfs3 .mf-bar{display:inline-block;width:8em;height:.7em;border-radius:2px;background:var(--mf-line);overflow:hidden}"
+    ".mfs3.mfs3.mfs3 .mf-bar i{display:block;height:100%;background:var(--mf-bar)}"
+    ".mfs3.mfs3.mfs3 pre{margin:.4em 0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere;font:12px/1.5 ui-monospace,monospace;"
+    "background:none;color:inherit;border:0}"
+    ".mfs3.mfs3.mfs3 img{max-width:100%;height:auto;margin:.4em 0}"
+    ".mfs3.mfs3.mfs3 details{margin:0;padding:0 0 0 1.2em;border:0;background:none;box-shadow:none;font-size:inherit}"
+    ".mfs3.mfs3.mfs3 summary{display:list-item;margin:0 0 0 -1.2em;padding:0;border:0;background:none;font-weight:inherit;"
+    "list-style:disclosure-closed inside;cursor:pointer}"
+    ".mfs3.mfs3.mfs3 details[open]>summary{list-style-type:disclosure-open}"
+    ".mfs3.mfs3.mfs3 summary::before,.mfs3.mfs3.mfs3 summary::after{content:none}"
+    ".mfs3.mfs3.mfs3 summary::marker{color:var(--mf-faint);font-size:.8em}"
+    ".mfs3.mfs3.mfs3 .mf-leaf{overflow-wrap:anywhere}.mfs3.mfs3.mfs3 div.mf-leaf{margin:0}"
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Rendered:
+    """Something to look at: its ``repr`` is text, and a notebook shows the HTML.
+
+    Attributes:
+        text: For a terminal.
+        html: For a notebook, complete in itself.
+    """
+
+    text: str
+    html: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A share of the whole, from 0 to 1, drawn as a bar."""
+
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """A number of bytes, told in the unit that fits."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A number as it stands in somebody's data, without marks between the thousands."""
+
+    digits: str
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A node of a tree.
+
+    Attributes:
+        label: What it is called.
+        detail: What is said beside it.
+        children: What hangs below it; None for a leaf.
+    """
+
+    label: str
+    detail: str = ""
+    children: tuple[Branch, ...] | None = None
+
+
+Cell: TypeAlias = "str | int | float | bool | datetime | Bytes | Plain | Bar | None"
+
+
+def size_text(count: int) -> str:
+    """A number of bytes for people.
+
+    Example:
+        >>> from messageflux_s3._formats.render import size_text
+        >>> size_text(512), size_text(1536), size_text(5 * 1024**3)
+        ('512 B', '1.5 KiB', '5.0 GiB')
+    """
+    if count < 1024:
+        return f"{count} B"
+    size, units = count / 1024, ["PiB", "TiB", "GiB", "MiB", "KiB"]
+    while round(size, 1) >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop()
+    return f"{size:,.1f} {units[-1]}"
+
+
+def time_text(moment: datetime) -> str:
+    """A time for people, in UTC, to the second."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return aware.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def visible(text: str) -> str:
+    """Text without anything that would act instead of being seen: control characters, marks that turn the direction, half pairs.
+
+    Example:
+        >>> from messageflux_s3._formats.render import visible
+        >>> visible("a\\x1b[31m")
+        'a\\\\x1b[31m'
+    """
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str = "", note: str = "") -> Rendered:
+    """Rows under headers. Numbers stand to the right.
+
+    Args:
+        headers: One for each column.
+        rows: The cells.
+        title: What stands above.
+        note: What stands below.
+    """
+    kept = [[*row] for row in rows]
+    right = [
+        any(_is_number(row[at]) for row in kept) and all(row[at] is None or _is_number(row[at]) for row in kept)
+        for at in range(len(headers))
+    ]
+    said = [[_say(cell) for cell in row] for row in kept]
+    names = [visible(name) for name in headers]
+    widths = [max([len(name), *(len(row[at]) for row in said)]) for at, name in enumerate(names)]
+
+    def line(cells: Sequence[str]) -> str:
+        placed = (
+            cell.rjust(width) if at_right else cell.ljust(width)
+            for cell, width, at_right in zip(cells, widths, right, strict=True)
+        )
+        return "  ".join(placed).rstrip()
+
+    text = [visible(title)] if title else []
+    text += [line(names), "  ".join("-" * width for width in widths), *(line(row) for row in said)]
+    text += [visible(note)] if note else []
+
+    def tag(name: str, content: str, is_right: bool) -> str:
+        return f'<{name} class="mf-number">{content}</{name}>' if is_right else f"<{name}>{content}</{name}>"
+
+    head = "".join(tag("th", html.escape(name), is_right) for name, is_right in zip(names, right, strict=True))
+    body = "".join(
+        "<tr>"
+        + "".join(tag("td", _mark_up(cell), is_right) for cell, is_right in zip(row, right, strict=True))
+        + "</tr>"
+        for row in kept
+    )
+    return Rendered(
+        "\n".join(text),
+        _framed(
+            _titled(title)
+            + f"<table class='mf-table'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            + _noted(note)
+        ),
+    )
+
+
+def facts(title: str, pairs: Iterable[tuple[str, Cell]], *, note: str = "") -> Rendered:
+    """Names and what is known of them; what is None is left out.
+
+    Args:
+        title: What stands above.
+        pairs: Names and values.
+        note: What stands below.
+    """
+    known = [(visible(name), cell) for name, cell in pairs if cell is not None]
+    width = max((len(name) for name, _ in known), default=0)
+    text = [
+        visible(title),
+        *(f"  {name:<{width}}  {_say(cell)}" for name, cell in known),
+        *([visible(note)] if note else []),
+    ]
+    rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{_mark_up(cell)}</td></tr>" for name, cell in known)
+    table = f"<table class='mf-table'><tbody>{rows}</tbody></table>" if rows else ""
+    return Rendered("\n".join(text), _framed(_titled(title) + table + _noted(note)))
+
+
+def tree(title: str, branches: Iterable[Branch], *, note: str = "") -> Rendered:
+    """Branches below a root; in HTML they fold.
+
+    Args:
+        title: The root.
+        branches: What hangs below it.
+        note: What stands below the whole.
+    """
+    roots = [*branches]
+    text = [visible(title), *_tree_lines(roots, ""), *([visible(note)] if note else [])]
+    return Rendered("\n".join(text), _framed(_titled(title) + "".join(map(_tree_html, roots)) + _noted(note)))
+
+
+def text_block(title: str, text: str, *, note: str = "") -> Rendered:
+    """Text as it stands, line by line."""
+    clean = "\n".join(visible(line.replace("\t", "    ")) for line in text.split("\n"))
+    parts = [visible(title), clean, *([visible(note)] if note else [])]
+    return Rendered("\n".join(parts), _framed(f"{_titled(title)}<pre>{html.escape(clean)}</pre>{_noted(note)}"))
+
+
+def image(title: str, media_type: str, content: bytes, *, note: str = "") -> Rendered:
+    """An image, carried in the HTML itself; a terminal is told what it is."""
+    data = base64.b64encode(content).decode("ascii")
+    source = f"data:{html.escape(media_type)};base64,{data}"
+    text = [visible(title), f"({visible(media_type)}, {size_text(len(content))})", *([visible(note)] if note else [])]
+    alt = html.escape(visible(title))
+    return Rendered("\n".join(text), _framed(f'{_titled(title)}<img alt="{alt}" src="{source}">{_noted(note)}'))
+
+
+def stack(*parts: Rendered) -> Rendered:
+    """Several things, one below the other."""
+    return Rendered("\n\n".join(part.text for part in parts), "".join(part.html for part in parts))
+
+
+def shortened(text: str, longest: int = _LONGEST_CELL) -> str:
+    """Text that fits into a cell."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+# -- cells ------------------------------------------------------------------------------------------------------------------------------
+
+
+def _is_number(cell: Cell) -> bool:
+    return isinstance(cell, (int, float, Bytes, Plain)) and not isinstance(cell, bool)
+
+
+def _say(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    if isinstance(cell, float):
+        return f"{cell:,g}"
+    if isinstance(cell, Bytes):
+        return size_text(cell.count)
+    if isinstance(cell, Plain):
+        return cell.digits
+    if isinstance(cell, datetime):
+        return time_text(cell)
+    if isinstance(cell, Bar):
+        return "█" * max(round(_BAR_CELLS * cell.share), int(cell.share > 0))
+    return visible(cell)
+
+
+def _mark_up(cell: Cell) -> str:
+    if isinstance(cell, Bar):
+        percent = f"{min(max(cell.share, 0.0), 1.0):.1%}"
+        return f'<span class="mf-bar" title="{percent}"><i style="width:{percent}"></i></span>'
+    if isinstance(cell, Bytes):
+        return f'<span title="{cell.count:,} bytes">{size_text(cell.count)}</span>'
+    return html.escape(_say(cell))
+
+
+def _framed(inside: str) -> str:
+    return f'<div class="mfs3"><style>{_STYLE}</style>{inside}</div>'
+
+
+def _titled(title: str) -> str:
+    return f'<div class="mf-title">{html.escape(visible(title))}</div>' if title else ""
+
+
+def _noted(note: str) -> str:
+    return f'<div class="mf-note">{html.escape(visible(note))}</div>' if note else ""
+
+
+def _tree_lines(branches: Sequence[Branch], indent: str) -> Iterable[str]:
+    for at, branch in enumerate(branches):
+        is_last = at == len(branches) - 1
+        detail = f"  {visible(branch.detail)}" if branch.detail else ""
+        yield f"{indent}{'└── ' if is_last else '├── '}{visible(branch.label)}{detail}"
+        yield from _tree_lines(branch.children or (), indent + ("    " if is_last else "│   "))
+
+
+def _tree_html(branch: Branch) -> str:
+    label = html.escape(visible(branch.label))
+    if branch.detail:
+        label += f' <span class="mf-note">{html.escape(visible(branch.detail))}</span>'
+    if branch.children is None:
+        return f'<div class="mf-leaf">{label}</div>'
+    inside = "".join(map(_tree_html, branch.children))
+    return f'<details open><summary class="mf-leaf">{label}</summary>{inside}</details>'

@@ -1,0 +1,83 @@
+"""The times that S3 stores write, as aware datetimes. Pure: no boto3, no I/O.
+
+Listings carry ISO 8601, headers carry HTTP dates, and some gateways write either one, or seconds since 1970, in both places.
+``datetime.fromisoformat`` alone does not do: on Python 3.10 it refuses ``Z``, and a fraction of other than three or six digits.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+
+_ISO = re.compile(
+    r"(\d{4})-?(\d\d)-?(\d\d)[Tt ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)? ?(?:[Zz]|GMT|UTC|([+-])(\d\d):?(\d\d)?)?",
+    re.ASCII,
+)
+_SECONDS = re.compile(r"-?\d{1,12}(?:\.\d+)?", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def parse_time(text: str) -> datetime:
+    """Read a time as S3 stores write it.
+
+    Args:
+        text: ISO 8601 with any number of digits in the fraction, an HTTP date, or seconds since 1970. No time zone means UTC.
+
+    Returns:
+        The moment, in UTC. Digits beyond microseconds are cut off.
+
+    Raises:
+        ValueError: The text is no such time.
+
+    Example:
+        >>> from messageflux_s3._formats.times import parse_time
+        >>> parse_time("2026-11-21T16:42:26.38+00:00")
+        datetime.datetime(2026, 11, 21, 16, 42, 26, 380000, tzinfo=datetime.timezone.utc)
+        >>> parse_time("2026-11-21T16:42:26Z") == parse_time("Sat, 21 Nov 2026 16:42:26 GMT")
+        True
+    """
+    if text[-1:] == "Z" and text[10:11] == "T":  # the usual form, ten times as fast
+        try:
+            return datetime.fromisoformat(f"{text[:-1]}+00:00")
+        except ValueError:  # on Python 3.10 a fraction of other than three or six digits, or no time at all
+            pass
+    try:
+        return _parse(text.strip())
+    except (
+        ValueError,
+        OverflowError,
+        TypeError,
+    ):  # 30 February; the year 9999 west of Greenwich; a comma where a date should be
+        raise ValueError(f"not a time: {text[:80]!r}") from None
+
+
+def as_utc(moment: str | datetime) -> datetime:
+    """Return a time from an answer, in UTC: it is still text, or was parsed by boto3.
+
+    boto3 leaves out the zone where the store does, keeps an offset that the store wrote, and uses the local zone for seconds since 1970.
+
+    Raises:
+        ValueError: The text is no time.
+    """
+    if isinstance(moment, str):
+        return parse_time(moment)
+    return moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def _parse(text: str) -> datetime:
+    match = _ISO.fullmatch(text)
+    if match is not None:
+        year, month, day, hour, minute, second, fraction, sign, zone_hours, zone_minutes = match.groups()
+        microsecond = int((fraction or "").ljust(6, "0")[:6])
+        moment = datetime(
+            int(year), int(month), int(day), int(hour), int(minute), int(second or 0), microsecond, timezone.utc
+        )
+        if sign is None:
+            return moment
+        offset = timedelta(hours=int(zone_hours), minutes=int(zone_minutes or 0))
+        return moment - offset if sign == "+" else moment + offset
+    if _SECONDS.fullmatch(text):
+        return _EPOCH + timedelta(seconds=float(text))
+    moment = parsedate_to_datetime(text)
+    return moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

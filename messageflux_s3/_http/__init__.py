@@ -1,0 +1,1 @@
+"""The fast lane: signing, HTTP/1.1 and connections of our own, beside boto3."""

@@ -1,0 +1,88 @@
+"""AWS Signature Version 4, header style, for requests whose bytes are all known.
+
+The room of one algorithm: a request in, an ``Authorization`` value out. It knows no socket, no client and no
+boto3; ``tests/test_signing.py`` holds it to botocore's own signer over thousands of random requests. It never
+logs, and no object here shows a secret in its ``repr``.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Mapping
+from hashlib import sha256
+
+EMPTY_SHA256 = sha256(b"").hexdigest()
+UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+
+
+class Signer:
+    """Signs requests for one region and service.
+
+    The key derived from the secret holds for a day, so it is kept, and published as one tuple: threads that
+    race to replace it each see a whole one.
+
+    Args:
+        region: The signing region, such as ``us-east-1``.
+        service: The signing name of the service.
+    """
+
+    __slots__ = ("_derived", "_moment", "_region", "_service")
+
+    def __init__(self, region: str, service: str = "s3") -> None:
+        self._region = region
+        self._service = service
+        self._derived: tuple[str, str, str, bytes] = ("", "", "", b"")
+        self._moment: tuple[int, str] = (0, "")
+
+    def timestamp(self) -> str:
+        """Return the present second as ``x-amz-date`` wants it, such as ``20261121T014215Z``."""
+        now = int(time.time())
+        moment = self._moment
+        if moment[0] != now:
+            moment = (now, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)))
+            self._moment = moment
+        return moment[1]
+
+    def authorization(
+        self,
+        access_key: str,
+        secret_key: str,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+    ) -> str:
+        """Return the value of the ``Authorization`` header.
+
+        Args:
+            access_key: The access key id.
+            secret_key: The secret key.
+            method: The HTTP method, in capitals.
+            path: The path as it goes on the wire, percent-encoded.
+            query: The query as it goes on the wire: percent-encoded, sorted, each name with its ``=``.
+            headers: Every header to sign, under lower-case names, with ``host``, ``x-amz-date`` and
+                ``x-amz-content-sha256`` among them.
+
+        Returns:
+            The header's value.
+        """
+        timestamp = headers["x-amz-date"]
+        scope, key = self._key(secret_key, timestamp[:8])
+        names = sorted(headers)
+        signed = ";".join(names)
+        lines = "\n".join([f"{name}:{' '.join(headers[name].split())}" for name in names])
+        canonical = f"{method}\n{path}\n{query}\n{lines}\n\n{signed}\n{headers['x-amz-content-sha256']}"
+        to_sign = f"AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
+        signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
+        return f"AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={signed}, Signature={signature}"
+
+    def _key(self, secret_key: str, day: str) -> tuple[str, bytes]:
+        known_secret, known_day, scope, key = self._derived
+        if known_secret != secret_key or known_day != day:
+            scope = f"{day}/{self._region}/{self._service}/aws4_request"
+            key = f"AWS4{secret_key}".encode()
+            for part in scope.split("/"):
+                key = hmac.digest(key, part.encode(), "sha256")
+            self._derived = (secret_key, day, scope, key)
+        return scope, key

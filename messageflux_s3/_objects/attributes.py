@@ -1,0 +1,137 @@
+"""What stays when an object is rewritten: one list, for every operation that replaces an object or copies it.
+
+S3 replaces an object as a whole. Whatever a write does not send again is gone, or falls back to the bucket's default. Every rewrite
+(``update()``, appending, copies in one request, in parts or through this machine, new metadata, ``make_current()``) therefore starts from
+what a HEAD or GET showed, and :func:`kept` says which of it is sent again:
+
+=========================================================  =======================================================================
+attribute                                                  kept
+=========================================================  =======================================================================
+content type, encoding, language, disposition,             always
+cache control, expires
+user metadata, tags                                        always (by the callers: they can be replaced by the user)
+storage class                                              in the same store; in another store of the same kind. A class that only
+                                                           exists in one bucket (``EXPRESS_ONEZONE``, …) in the same bucket only
+website redirect                                           in the same store
+encryption, KMS key, bucket key                            in the same bucket: another bucket has a default of its own, and a KMS key
+                                                           belongs to one region and account
+object lock: mode, retain-until date, holds                under the same key (a date in the past is left out: S3 refuses it). A copy
+                                                           under another key is not locked, as with S3's own copies
+=========================================================  =======================================================================
+
+Not kept, since no HEAD shows them: the ACL (the new object has the default one) and an encryption context. The checksum algorithm is
+chosen anew. An object encrypted with a customer's key (SSE-C) cannot be rewritten without that key: :func:`kept` raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from .._client.connection import Connection
+from ..errors import S3Unsupported
+from . import operations
+
+Scope = Literal["object", "bucket", "store", "kind", "elsewhere"]
+"""Where the rewritten object will be, seen from where it is: under the same key, under another key of the same bucket, in another bucket of
+the same store, in another store of the same kind (preset), or anywhere else."""
+
+CONTENT_HEADERS = ("ContentType", "ContentEncoding", "ContentLanguage", "ContentDisposition", "CacheControl", "Expires")
+"""The attributes that CopyObject copies unless metadata is replaced; then all of them have to be sent again."""
+
+_ENCRYPTION = ("ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled")
+_LOCK_PERIOD = ("ObjectLockMode", "ObjectLockRetainUntilDate")
+_LOCK = (
+    *_LOCK_PERIOD,
+    "ObjectLockLegalHoldStatus",
+    "ObjectLockEventHold",
+    "ObjectLockEventHoldDurationDays",
+    "ObjectLockEventHoldDurationYears",
+)
+_CLASSES_OF_ONE_BUCKET = ("EXPRESS_ONEZONE", "OUTPOSTS", "SNOW", "FSX_OPENZFS", "FSX_ONTAP")
+_EPOCH = datetime.fromtimestamp(0, timezone.utc)
+
+
+def kept(
+    answer: Mapping[str, Any], given: Mapping[str, Any], bucket_name: str, key: str, *, scope: Scope = "object"
+) -> dict[str, Any]:
+    """Return the parameters of a write that rewrites an object: what it had, and what the user gives in place of that.
+
+    Args:
+        answer: boto3's answer to a HEAD or GET of the object.
+        given: Parameters under S3's own names that take the place of the object's.
+        bucket_name: The object's bucket, for the error.
+        key: The object's key, for the error.
+        scope: Where the rewritten object will be.
+
+    Returns:
+        Parameters of PutObject, CopyObject or CreateMultipartUpload. Metadata and tags are left to the caller.
+
+    Raises:
+        S3Unsupported: The object is encrypted with a customer's key, and ``given`` does not say how to encrypt it now.
+    """
+    is_encrypted_anew = any(name == "ServerSideEncryption" or name.startswith("SSECustomer") for name in given)
+    if answer.get("SSECustomerAlgorithm") and not is_encrypted_anew:
+        raise S3Unsupported(
+            f"s3://{bucket_name}/{key} is encrypted with a customer's key (SSE-C), which the store does not keep: rewritten, it would "
+            "lose that encryption. Nothing was written. Say how to encrypt it: encryption=…, or SSECustomerAlgorithm and SSECustomerKey.",
+            bucket=bucket_name,
+            key=key,
+        )
+    parameters = {name: answer[name] for name in CONTENT_HEADERS if answer.get(name)}
+    if "Expires" not in parameters and answer.get("ExpiresString"):
+        parameters["Expires"] = (
+            _EPOCH  # a date that cannot be parsed ("0", "-1") means: expired already (RFC 9111, 5.3)
+        )
+    is_same_bucket = scope in ("object", "bucket")
+    storage_class = answer.get("StorageClass")
+    if storage_class and scope != "elsewhere" and (is_same_bucket or storage_class not in _CLASSES_OF_ONE_BUCKET):
+        parameters["StorageClass"] = storage_class
+    if (is_same_bucket or scope == "store") and answer.get("WebsiteRedirectLocation"):
+        parameters["WebsiteRedirectLocation"] = answer["WebsiteRedirectLocation"]
+    if is_same_bucket and not is_encrypted_anew:
+        parameters |= {name: answer[name] for name in _ENCRYPTION if answer.get(name)}
+    if scope == "object":
+        parameters |= _lock(answer)
+    return {**parameters, **given}
+
+
+def _lock(answer: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = {name: answer[name] for name in _LOCK if answer.get(name)}
+    until = parameters.get("ObjectLockRetainUntilDate")
+    is_over = isinstance(until, datetime) and until <= datetime.now(timezone.utc)
+    if is_over or not all(name in parameters for name in _LOCK_PERIOD):
+        for name in _LOCK_PERIOD:
+            parameters.pop(name, None)
+    if parameters.get("ObjectLockLegalHoldStatus") != "ON":
+        parameters.pop("ObjectLockLegalHoldStatus", None)
+    return parameters
+
+
+def kept_tags(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    answer: Mapping[str, Any],
+    given: Mapping[str, Any] | None = None,
+) -> dict[str, str]:
+    """Return the tags of an object, as a parameter of the write that replaces it, where the answer to a GET or HEAD says that it has some.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The object's bucket.
+        key: The object's key.
+        answer: boto3's answer to the GET or HEAD.
+        given: Parameters of the write; the payer and the bucket's expected owner are passed on.
+
+    Requests:
+        none, or 1 GET where there are tags
+    """
+    if not answer.get("TagCount"):
+        return {}
+    passed_on = {
+        name: value for name, value in (given or {}).items() if name in ("RequestPayer", "ExpectedBucketOwner")
+    }
+    found = connection.call("GetObjectTagging", Bucket=bucket_name, Key=key, **passed_on)
+    return {"Tagging": operations.encode_tags({tag["Key"]: tag["Value"] for tag in found["TagSet"]})}

@@ -1,0 +1,654 @@
+"""Writes under a condition that tell the truth: done, not done, or (rarely, and said so) nobody can know.
+
+The hard part is not the header but the lost answer: the first attempt wrote, its answer was lost, the retry meets our own object and is
+refused. So every conditional write carries a random id in its metadata, which users never see:
+
+- refused without a retry before it: a conflict, final;
+- refused after a doubtful attempt: a HEAD that finds our id says that it was done;
+- a HEAD that finds an object from before our first attempt: a conflict, final;
+- anything else: ``S3PreconditionFailed`` with ``outcome_unknown`` set. It is not tried again blindly.
+
+Conditional writes never take the fast lane, which leaves no trace of its retries. Whether the store means it is for
+``condition_probe.py`` to find out first.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from .._client.connection import Connection
+from .._client.translate import was_retried
+from .._formats import etags
+from .._formats import metadata as user_metadata
+from .._formats.times import parse_time
+from ..errors import (
+    S3AccessDenied,
+    S3ChecksumError,
+    S3ConnectionError,
+    S3Error,
+    S3NoSuchItem,
+    S3ObjectExists,
+    S3PreconditionFailed,
+    S3ServerError,
+    S3Throttled,
+    S3Unsupported,
+)
+from . import attributes, checksum, condition_probe, operations
+from .condition_probe import Ability
+from .multipart import UPLOAD_IS_LEFT, MultipartUpload
+from .operations import Head
+
+Written = TypeVar("Written")
+
+CARRIED = 6
+"""How many former write-ids an update carries forward, so that a writer whose answer was lost finds its own."""
+
+_ABILITIES: dict[str, tuple[Ability, Ability]] = {
+    "PutObject": ("put_if_absent", "put_if_match"),
+    "CompleteMultipartUpload": ("multipart_if_absent", "multipart_if_match"),
+    "CopyObject": ("copy_if_absent", "copy_if_match"),
+}
+
+
+def check(*, if_absent: bool, if_match: str | None) -> None:
+    """Refuse conditions without meaning.
+
+    Raises:
+        ValueError: Both are given, or the etag is empty.
+        TypeError: The etag is no text.
+    """
+    if if_match is not None and not isinstance(if_match, str):
+        raise TypeError(f"if_match must be an etag, not {type(if_match).__name__}")
+    if if_match is not None and not etags.opaque(if_match):
+        raise ValueError("if_match is empty; an object's etag is obj.etag")
+    if if_absent and if_match is not None:
+        raise ValueError("if_absent and if_match exclude each other")
+    if not if_absent and if_match is None:
+        raise ValueError("a conditional write wants if_absent or if_match")
+
+
+def strong(etag: str, bucket_name: str, key: str) -> str:
+    """Return an ETag without its quotes, for a condition on a write.
+
+    Raises:
+        S3Unsupported: It is a weak one, which no condition can name.
+    """
+    if etags.is_weak(etag):
+        raise S3Unsupported(
+            f"s3://{bucket_name}/{key} has the weak ETag {etag}, which If-Match never matches: something before the store (a CDN, a proxy "
+            "that compresses) changes its ETags. Connect to the store itself to write under a condition. Nothing was written.",
+            bucket=bucket_name, key=key,
+        )  # fmt: skip
+    return etags.opaque(etag)
+
+
+def new_write_id() -> str:
+    """An id for one write; the same one for all its attempts."""
+    return secrets.token_hex(12)
+
+
+def put(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    body: bytes,
+    *,
+    if_absent: bool = False,
+    if_match: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    carried: str = "",
+    **extra: Any,
+) -> Head:
+    """Write bytes if the key is absent, or if it still has this etag.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        body: The content.
+        if_absent: Only if there is no such object.
+        if_match: Only if the object has this etag.
+        metadata: User metadata, text to text.
+        carried: Former write-ids to carry forward.
+        extra: Further parameters (:class:`~messageflux_s3._objects.operations.PutParameters`).
+
+    Raises:
+        S3ObjectExists: The object is there already.
+        S3PreconditionFailed: It has another etag, or none; or others met us every time; or ``outcome_unknown``.
+        S3Unsupported: The store does not honour the condition; nothing was written.
+
+    Requests:
+        1 PUT, and 1 HEAD after a lost answer; once a store those of the probe
+    """
+    check(if_absent=if_absent, if_match=if_match)
+    write_id = new_write_id()
+    encoded = user_metadata.marked(user_metadata.encode(metadata), write_id, carried)
+    call = caller(connection, bucket_name, key, write_id, if_absent=if_absent, if_match=if_match, carried=carried)
+    answer = call(
+        "PutObject", Bucket=bucket_name, Key=key, Body=body, Metadata=encoded, **operations.s3_parameters(key, extra)
+    )
+    return Head.from_write(len(body), answer.get("ETag"), answer.get("VersionId"), encoded)
+
+
+def complete(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    upload: MultipartUpload,
+    *,
+    write_id: str,
+    if_match: str | None = None,
+    carried: str = "",
+) -> dict[str, Any]:
+    """Complete an upload in parts if the object still has this etag, or without one if the key is absent.
+
+    The metadata of the upload carries ``write_id``, then ``carried``, under :data:`~messageflux_s3._formats.metadata.WRITE_ID`.
+
+    Raises:
+        S3ObjectExists: The object is there already.
+        S3PreconditionFailed: It has another etag, or is gone; or ``outcome_unknown``. With ``retryable``: another write was under
+            way (409), nothing was written, and the whole upload may be sent again.
+        S3Unsupported: The store does not honour the condition; nothing was written.
+
+    Requests:
+        1 POST, and 1 HEAD after a lost answer
+    """
+    call = caller(
+        connection, bucket_name, key, write_id, if_absent=if_match is None, if_match=if_match, carried=carried
+    )
+    return upload.complete(call)
+
+
+class SourceDiffers(Exception):
+    """A source gave other bytes when it was read again. Raised within :func:`sending_again`, before anything is completed."""
+
+
+def sending_again(connection: Connection, write: Callable[[], Written], can_repeat: Callable[[], bool]) -> Written:
+    """Run an upload in parts; run it again when its completion met another write.
+
+    On 409 ``ConditionalRequestConflict`` AWS forgets the upload, and asks for a new one and for each part again.
+
+    Args:
+        connection: The way to the store.
+        write: Creates an upload, sends its parts, and completes it; raises ``SourceDiffers`` in place of completing other bytes than the
+            first time.
+        can_repeat: Called before each repetition: makes the source ready to be read again, and returns whether that was possible.
+
+    Returns:
+        What ``write`` returns.
+
+    Raises:
+        S3PreconditionFailed: Each time another write was under way, or the source can be read once only, or gave other bytes when it was
+            read again: ``retryable`` is set, and ``outcome_unknown`` too where the answer to an earlier completion was lost.
+    """
+    conflict: S3PreconditionFailed | None = None
+    for attempt in range(1, connection.config.max_attempts + 1):
+        try:
+            return write()
+        except S3PreconditionFailed as error:
+            is_met = error.operation == "CompleteMultipartUpload" and error.status == 409 and error.retryable
+            if not is_met or attempt == connection.config.max_attempts or not can_repeat():
+                raise
+            conflict = error
+        except SourceDiffers as differing:
+            if conflict is None:  # pragma: no cover - nothing to differ from
+                raise
+            raise S3PreconditionFailed(
+                f"{conflict} When the source was read again for that, it gave other bytes; they were not written.",
+                operation=conflict.operation, bucket=conflict.bucket, key=conflict.key, code=conflict.code, status=conflict.status,
+                request_id=conflict.request_id, outcome_unknown=conflict.outcome_unknown, retryable=True,
+            ) from differing  # fmt: skip
+        _pause(attempt)
+    raise AssertionError("unreachable: the last attempt returns or raises")  # pragma: no cover
+
+
+def require(connection: Connection, bucket_name: str, kind: Ability) -> None:
+    """Go on only where the store honours the condition (see :mod:`~messageflux_s3._objects.condition_probe`)."""
+    condition_probe.require(connection, bucket_name, kind)
+
+
+def honours(connection: Connection, bucket_name: str, kind: Ability) -> bool:
+    """Whether the store honours the condition, also in a race; False where that cannot be found out because probing is not allowed.
+
+    For callers that go on without the condition, in some other way. Requests: those of :func:`condition_probe.known`.
+    """
+    try:
+        return condition_probe.known(connection, bucket_name, kind) == "honoured"
+    except S3AccessDenied:
+        return False
+
+
+class ConditionalCall:
+    """Makes the one call that creates the object, under the condition, and settles what a lost answer leaves open.
+
+    Stands in for ``connection.call``: for PutObject, CompleteMultipartUpload and CopyObject alike. :func:`caller` makes one.
+    """
+
+    def __init__(self, connection: Connection, bucket_name: str, if_absent: bool, etag: str, write: _Write) -> None:
+        self._connection = connection
+        self._bucket_name = bucket_name
+        self._if_absent = if_absent
+        self._etag = etag
+        self._write = write
+
+    def require(self, operation: str) -> None:
+        """Go on only where the store honours the condition on this operation.
+
+        Raises:
+            S3Unsupported: It does not.
+        """
+        of_absent, of_match = _ABILITIES[operation]
+        require(self._connection, self._bucket_name, of_absent if self._if_absent else of_match)
+
+    def __call__(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        self.require(operation)
+        condition = (
+            {"IfNoneMatch": "*"}
+            if self._if_absent
+            else {"IfMatch": condition_probe.quoted(self._connection, self._etag)}
+        )
+        return self._write.make(operation, {**parameters, **condition})
+
+
+def require_parts(call: Callable[..., dict[str, Any]] | None) -> None:
+    """Go on with an upload in parts only where the store honours its condition; else that would show when all parts have been sent.
+
+    Args:
+        call: What :func:`caller` returned; anything else, or None, stands for an upload without a condition.
+
+    Raises:
+        S3Unsupported: It does not. Nothing was sent.
+    """
+    if isinstance(call, ConditionalCall):
+        call.require("CompleteMultipartUpload")
+
+
+def caller(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    write_id: str,
+    *,
+    if_absent: bool,
+    if_match: str | None,
+    carried: str = "",
+) -> ConditionalCall:
+    """What makes the one call that creates the object, under the condition, and settles what a lost answer leaves open.
+
+    The result stands in for ``connection.call``: for PutObject, CompleteMultipartUpload and CopyObject alike.
+    """
+    etag = strong(if_match, bucket_name, key) if if_match is not None else ""
+    write = _Write(connection, bucket_name, key, write_id, if_absent, etag, carried)
+    return ConditionalCall(connection, bucket_name, if_absent, etag, write)
+
+
+class _Write:
+    """One conditional write, through all its attempts."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        bucket_name: str,
+        key: str,
+        write_id: str,
+        if_absent: bool,
+        if_match: str,
+        carried: str,
+    ) -> None:
+        self._connection = connection
+        self._bucket_name = bucket_name
+        self._key = key
+        self._write_id = write_id
+        self._if_absent = if_absent
+        self._if_match = if_match
+        self._replaces = carried.partition(" ")[0]
+        self._began: float  # when the first attempt did
+        self._doubtful: S3Error | None = (
+            None  # an attempt that may have been done; kept when a whole upload is sent again
+        )
+        self._is_sent_again = False  # a whole upload, after a conflict
+        self._looked_at: datetime | None = None
+        self._given: dict[str, Any] = {}  # what a HEAD of the object needs of the write's parameters
+
+    def make(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        self._given = operations.for_every_request(parameters)
+        if self._doubtful is None:
+            self._began = time.monotonic()
+        for attempt in range(self._connection.config.max_attempts):
+            if attempt:
+                _pause(attempt)
+            try:
+                if operation != "PutObject":
+                    return self._connection.call(operation, **parameters)
+                answer = checksum.call(self._connection, operation, parameters)
+                if answer.get("ETag"):
+                    return answer
+                raise S3ConnectionError(
+                    f"the answer to {operation} was cut off within its headers", operation=operation, retryable=True
+                )
+            except S3PreconditionFailed as error:
+                if error.status == 409:  # two writers met: neither is known to have been refused for good
+                    self._doubtful = self._doubtful or (error if was_retried(error) else None)
+                    if operation == "CompleteMultipartUpload":
+                        return self._after_conflict(error)
+                    last: S3Error = error
+                    continue
+                if self._doubtful is None and not was_retried(error):
+                    raise self._conflict(error) from error
+                return self._settle(error)
+            except S3NoSuchItem as error:
+                # If-Match on an object that is gone answers 404; a completed upload is gone as well.
+                if self._doubtful is None and not was_retried(error):
+                    if (
+                        self._if_absent
+                        or error.code == "NoSuchUpload"
+                        or (operation == "CopyObject" and self._still_there())
+                    ):
+                        raise  # the bucket, the source or the upload is missing: no word about the condition
+                    raise self._conflict(error) from error
+                return self._settle(error)
+            except S3Error as error:
+                if isinstance(error, S3ChecksumError) and error.status is None:
+                    raise  # it was written, with other bytes: no look at the write-id may make a success of that
+                if _is_doubtful(error):
+                    self._doubtful = last = error
+                    found = self._look(error)
+                    if found is not None:
+                        return found
+                    continue
+                if self._doubtful is None and not was_retried(error):
+                    raise
+                return self._settle(error)  # not allowed any more, say: that tells nothing of the attempt before
+        if self._doubtful is None:
+            raise self._always_met(last) from last
+        raise self._unknown(last) from last
+
+    def remove(self) -> None:
+        """The same for a deletion. It leaves no id behind: what can be seen is that the object is gone, and that is all that was asked."""
+        condition = {"IfMatch": condition_probe.quoted(self._connection, self._if_match)}
+        self._began = time.monotonic()
+        is_doubtful = False
+        for attempt in range(self._connection.config.max_attempts):
+            if attempt:
+                _pause(attempt)
+            try:
+                self._connection.call("DeleteObject", Bucket=self._bucket_name, Key=self._key, **condition)
+                return
+            except S3NoSuchItem:
+                return
+            except S3Error as error:
+                last = error
+            is_doubtful = is_doubtful or _is_doubtful(last) or was_retried(last)
+            if last.status == 409:
+                continue
+            if not is_doubtful:
+                raise self._conflict(last) if isinstance(last, S3PreconditionFailed) else last
+            try:
+                found = self._head()
+            except S3Error as unreachable:
+                raise self._unknown(last) from unreachable
+            if found is None:
+                return
+            if not etags.same(found.etag, self._if_match):
+                raise self._refused(found, last) from last
+        raise (self._unknown(last) if is_doubtful else self._always_met(last)) from last
+
+    def _after_conflict(self, error: S3PreconditionFailed) -> dict[str, Any]:
+        """Settle a completion that met another write (409): ours is done after all, the condition fails, or all is to be sent again.
+
+        The same completion is not sent again: AWS has forgotten the upload, and would say that there is no such upload.
+        """
+        if self._doubtful is not None:
+            found = self._look(error)
+            if found is not None:
+                return found
+        else:
+            try:
+                there = self._head()
+            except S3Error:
+                raise self._met(error) from error  # it tells nothing; the upload that is sent again will
+            if there is not None if self._if_absent else there is None or there.etag != self._if_match:
+                raise self._conflict(error) from error
+        self._is_sent_again = True
+        raise self._met(error) from error
+
+    def _met(self, error: S3Error) -> S3PreconditionFailed:
+        where = f"s3://{self._bucket_name}/{self._key}"
+        said = (
+            f"{where} was not written"
+            if self._doubtful is None
+            else f"an answer was lost, so that {where} may have been written"
+        )
+        return S3PreconditionFailed(
+            f"{said}: another write to it was under way when the upload was completed (409). The whole upload has to be sent again, "
+            "from a source that can be read again.",
+            outcome_unknown=self._doubtful is not None,
+            **self._facts(error),
+            retryable=True,
+        )
+
+    def _still_there(self) -> bool:
+        """Whether the object is as the condition wants it."""
+        found = self._head()
+        return found is not None and etags.same(found.etag, self._if_match)
+
+    def _look(self, error: S3Error) -> dict[str, Any] | None:
+        """After a lost answer: ours, so it was done; still as the condition wants it, so the same again; else it is settled."""
+        try:
+            found = self._head()
+        except S3Error as unreachable:
+            raise self._unknown(error) from unreachable
+        if found is None:
+            if self._if_absent:
+                return None
+            raise self._unknown(error) from error
+        if self._is_ours(found):
+            return self._settled(found)
+        if etags.same(found.etag, self._if_match):
+            return None
+        raise self._refused(found, error) from error
+
+    def _settle(self, error: S3Error) -> dict[str, Any]:
+        """After a refusal that may be our own object's."""
+        try:
+            found = self._head()
+        except S3Error as unreachable:
+            raise self._unknown(error) from unreachable
+        if found is None:
+            raise self._unknown(error) from error
+        if self._is_ours(found):
+            return self._settled(found)
+        raise self._refused(found, error) from error
+
+    def _refused(self, found: Head, error: S3Error) -> S3PreconditionFailed:
+        """What stands there was written before our first attempt: then ours never was. Else nobody can know."""
+        if self._replaces and self._replaces in (found.write_id or "").split():
+            return self._conflict(error)  # its line goes back to what we were to replace, and we are not in it
+        if etags.same(found.etag, self._if_match):
+            return self._unknown(error)  # as it was to be: not replaced by others, nor by us so far
+        # The date of an object in parts is that of its beginning (on AWS): it proves nothing.
+        if self._looked_at is None or found.last_modified is None or "-" in (found.etag or "-"):
+            return self._unknown(error)
+        if found.last_modified < self._looked_at - timedelta(seconds=time.monotonic() - self._began + 2):
+            return self._conflict(error)
+        return self._unknown(error)
+
+    def _settled(self, found: Head) -> dict[str, Any]:
+        return {**_answer(found), UPLOAD_IS_LEFT: True} if self._is_sent_again else _answer(found)
+
+    def _head(self) -> Head | None:
+        try:
+            answer = self._connection.call("HeadObject", Bucket=self._bucket_name, Key=self._key, **self._given)
+        except S3NoSuchItem:
+            return None
+        self._looked_at = server_time(answer)
+        return Head.from_answer(answer)
+
+    def _is_ours(self, found: Head) -> bool:
+        return self._write_id in (found.write_id or "").split()
+
+    def _conflict(self, error: S3Error) -> S3PreconditionFailed:
+        where = f"s3://{self._bucket_name}/{self._key}"
+        if self._if_absent:
+            return S3ObjectExists(f"{where} was not created: it is there already", **self._facts(error))
+        return S3PreconditionFailed(
+            f"{where} was not changed: its etag is no longer {self._if_match}. Read it again and decide anew.",
+            **self._facts(error),
+        )
+
+    def _always_met(self, error: S3Error) -> S3PreconditionFailed:
+        return S3PreconditionFailed(
+            f"s3://{self._bucket_name}/{self._key} was not changed: each time others were writing it as well", **self._facts(error),
+            retryable=True,
+        )  # fmt: skip
+
+    def _unknown(self, error: S3Error) -> S3PreconditionFailed:
+        return S3PreconditionFailed(
+            f"nobody can know whether s3://{self._bucket_name}/{self._key} was {'written' if self._write_id else 'deleted'}: "
+            f"an answer was lost, and what stands there now does not tell ({error})",
+            outcome_unknown=True,
+            **self._facts(error),
+        )
+
+    def _facts(self, error: S3Error) -> dict[str, Any]:
+        return {
+            "operation": error.operation,
+            "bucket": self._bucket_name,
+            "key": self._key,
+            "code": error.code,
+            "status": error.status,
+            "request_id": error.request_id,
+        }
+
+
+def _pause(attempt: int) -> None:
+    """Wait before a repetition, longer each time, with jitter."""
+    time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
+
+
+def _answer(found: Head) -> dict[str, Any]:
+    """What the lost answer would have said."""
+    return {"ETag": found.etag, "VersionId": found.version_id} if found.version_id else {"ETag": found.etag}
+
+
+def _is_doubtful(error: S3Error) -> bool:
+    """Whether the request may have been done all the same: no answer, one of the server's failures, or one that cannot be understood."""
+    return isinstance(error, (S3ConnectionError, S3ServerError, S3Throttled)) or (
+        type(error) is S3Error and error.status is None
+    )
+
+
+def server_time(answer: Mapping[str, Any] | None) -> datetime | None:
+    """The server's clock when it gave an answer (as boto3 has it); None where it did not say: ours may be hours off."""
+    text = (((answer or {}).get("ResponseMetadata") or {}).get("HTTPHeaders") or {}).get("date")
+    try:
+        return parse_time(text) if text else None
+    except ValueError:
+        return None
+
+
+def delete(connection: Connection, bucket_name: str, key: str, *, if_match: str) -> None:
+    """Delete an object if it still has this etag. That it is gone already is no error.
+
+    After a lost answer: an object that is gone is a success, one with this etag is deleted again, and another one that was written before
+    our first attempt is a conflict. One written later leaves open whether we deleted its predecessor: ``outcome_unknown``.
+
+    Raises:
+        S3PreconditionFailed: It has another one; or ``outcome_unknown``.
+        S3Unsupported: The store does not honour the condition; nothing was deleted.
+
+    Requests:
+        1 DELETE, and 1 HEAD after a lost answer; once a store those of the probe
+    """
+    check(if_absent=False, if_match=if_match)
+    etag = strong(if_match, bucket_name, key)
+    require(connection, bucket_name, "delete_if_match")
+    _Write(connection, bucket_name, key, "", if_absent=False, if_match=etag, carried="").remove()
+
+
+def update(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    function: Callable[[bytes | None], bytes | str],
+    *,
+    attempts: int = 50,
+) -> tuple[Head, bytes]:
+    """Read, change, write only if unchanged; again until it holds.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        function: Gets the content (None where there is no such object) and returns the new one; it may be called several times.
+        attempts: How often at the most.
+
+    Returns:
+        What is known of the object now, and its content.
+
+    Raises:
+        S3PreconditionFailed: Others were faster every time; or ``outcome_unknown``.
+        S3Unsupported: The store does not honour conditions; nothing was written.
+
+    Requests:
+        1 GET and 1 PUT an attempt
+    """
+    conflict: S3PreconditionFailed | None = None
+    for attempt in range(attempts):
+        if attempt:
+            time.sleep(random.uniform(0, 0.02 * 2 ** min(attempt, 7)))
+        found, before, kept = _read(connection, bucket_name, key)
+        after = operations.body_bytes(function(before), "what the function returns")
+        if before is not None and after == before:
+            return found, before
+        carried = " ".join((found.write_id or "").split()[:CARRIED])
+        try:
+            written = put(
+                connection,
+                bucket_name,
+                key,
+                after,
+                if_absent=before is None,
+                if_match=found.etag,
+                carried=carried,
+                **kept,
+            )
+        except S3PreconditionFailed as error:
+            if error.outcome_unknown:
+                raise
+            conflict = error
+            continue
+        return written, after
+    raise S3PreconditionFailed(
+        f"s3://{bucket_name}/{key} was not updated: others were faster {attempts} times", bucket=bucket_name, key=key
+    ) from conflict
+
+
+def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, bytes | None, dict[str, Any]]:
+    """What stands there: its headers, its content, and what describes it, as parameters of the write that replaces it."""
+    try:
+        answer = connection.call("GetObject", Bucket=bucket_name, Key=key)
+        operations.check_whole(answer, bucket_name, key)
+        with connection.translating("GetObject", bucket_name, key):
+            before: bytes = answer["Body"].read()
+    except S3NoSuchItem:
+        return Head(), None, {}
+    found = Head.from_answer(answer)
+    if found.etag is None:  # cut off within its headers: without the etag a write would have no condition
+        raise S3ConnectionError(
+            f"GetObject on s3://{bucket_name}/{key}: the answer did not arrive whole", operation="GetObject", bucket=bucket_name, key=key,
+            retryable=True,
+        )  # fmt: skip
+    strong(found.etag, bucket_name, key)  # before the function runs: its result could not be written
+    checksum.check_received(connection, answer, before, bucket_name, key)
+    kept = attributes.kept(answer, {}, bucket_name, key)
+    return (
+        found,
+        before,
+        {**kept, **attributes.kept_tags(connection, bucket_name, key, answer), "metadata": found.metadata},
+    )

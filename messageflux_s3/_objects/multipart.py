@@ -1,0 +1,314 @@
+"""One upload in parts: the parts travel side by side, the object appears whole or not at all.
+
+This room knows a connection, a bucket's name and a key. Where the bytes come from, and how they are cut into parts, is for the rooms
+above to say (``transfer.py`` and ``fileio.py``).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+from .._client.connection import Connection
+from .._client.translate import was_retried
+from .._formats import etags
+from ..errors import S3ConnectionError, S3Error, S3NoSuchItem, S3Unsupported
+from . import checksum, operations, tagging
+
+logger = logging.getLogger("messageflux_s3")
+
+MIN_PART_BYTES = 5 * 1024 * 1024
+"""S3 takes no smaller part, but for the last one."""
+MAX_PARTS = 10_000
+MAX_COPIED_PART_BYTES = 5 * 1024**3
+
+UPLOAD_IS_LEFT = "UploadIsLeft"
+"""In the answer of a conditional completion: an earlier upload with the same content made the object, so that this one is to be aborted."""
+
+
+class MultipartUpload:
+    """An upload in parts under way. Begun at the first part; ends with :meth:`complete` or :meth:`abort`.
+
+    Parts are numbered in the order in which they are added. As a context manager it aborts itself where the block did not complete it,
+    so that nothing invisible stays behind and is paid for.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        parameters: What PutObject or CreateMultipartUpload takes, under S3's own names (``Metadata`` already encoded). The requests for
+            parts and the completion get of them what they need: a customer key, the checksum algorithm, a checksum of the whole object.
+        concurrency: How many parts are under way at once at the most; that many are held in memory.
+        verify_checksum: Whether to send each part's MD5 along and to compare the store's, where boto3 sends no checksum itself.
+        copies_only: Whether all parts will be copied by the store. Then no checksum algorithm is named unless the user asks for one.
+
+    Requests:
+        1 POST at the first part, 1 PUT per part, 1 POST to complete or 1 DELETE to abort.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        bucket_name: str,
+        key: str,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        concurrency: int = 4,
+        verify_checksum: bool = True,
+        copies_only: bool = False,
+    ) -> None:
+        self._connection = connection
+        self._where = {"Bucket": bucket_name, "Key": key}
+        self._parameters = dict(parameters or {})
+        self._of_whole = checksum.of_whole(self._parameters)
+        if self._of_whole:
+            self._parameters["ChecksumType"] = "FULL_OBJECT"  # as boto3's own transfers say
+        self._copies_only = copies_only
+        self._algorithm: str | None = None  # of the checksums that the upload is created with
+        self._verify_checksum = verify_checksum
+        self._concurrency = max(1, min(concurrency, connection.config.max_concurrency))
+        self._executor: ThreadPoolExecutor | None = None
+        self._pid = os.getpid()
+        self._waiting: deque[Future[dict[str, Any]]] = deque()
+        self._parts: list[dict[str, Any]] = []
+        self._next_number = 1
+        self._upload_id: str | None = None
+        self._is_over = False
+        self.on_sent: Callable[[int], None] | None = None
+        """Told the size of each part that arrived, in the thread that sent it; what it raises fails the upload."""
+
+    def begin(self) -> str:
+        """Begin the upload, if it is not begun.
+
+        Returns:
+            The store's name of the upload.
+        """
+        if self._upload_id is None:
+            answer = self._connection.call("CreateMultipartUpload", **self._where, **self._parameters_of_creation())
+            if not answer.get("UploadId"):
+                raise S3ConnectionError(
+                    f"CreateMultipartUpload on s3://{self._where['Bucket']}/{self._where['Key']}: the answer did not arrive whole",
+                    operation="CreateMultipartUpload", bucket=self._where["Bucket"], key=self._where["Key"], retryable=True,
+                )  # fmt: skip
+            self._upload_id = str(answer["UploadId"])
+        return self._upload_id
+
+    def _parameters_of_creation(self) -> dict[str, Any]:
+        created = {
+            name: value
+            for name, value in self._parameters.items()
+            if name != "MpuObjectSize" and name not in self._of_whole
+        }
+        if self._of_whole or "ChecksumAlgorithm" in self._parameters or not self._copies_only:
+            self._algorithm = checksum.algorithm_of_parts(self._connection, self._parameters)
+        if self._algorithm is not None:
+            if not self._copies_only and not self._connection.can_compute(self._algorithm):
+                raise ImportError(
+                    f"an upload in parts with {self._algorithm.upper()} needs the checksum of each part, which botocore computes with its "
+                    "extra crt only: pip install 'botocore[crt]', or give ChecksumCRC32 or ChecksumAlgorithm='SHA256'"
+                )
+            created["ChecksumAlgorithm"] = self._algorithm
+        return created
+
+    def add_part(self, body: Any, **parameters: Any) -> None:
+        """Send a part. Returns at once while there is room, else waits for the oldest one.
+
+        Args:
+            body: Bytes, not to be changed until the upload is over.
+            parameters: More of what UploadPart takes.
+
+        Raises:
+            S3Error: An earlier part failed.
+        """
+        if self._of_whole or "ChecksumAlgorithm" in self._parameters:
+            parameters = {
+                "ChecksumAlgorithm": checksum.algorithm_of_parts(self._connection, self._parameters),
+                **parameters,
+            }
+        self._submit("UploadPart", Body=body, **parameters)
+
+    def copy_part(
+        self, source: Mapping[str, str], start: int, end: int, *, if_match: str | None = None, **parameters: Any
+    ) -> None:
+        """Have the store copy bytes of an object into a part.
+
+        Args:
+            source: boto3's ``CopySource``.
+            start: The first byte.
+            end: The byte after the last one.
+            if_match: The etag, without quotes, that the source must still have.
+            parameters: More of what UploadPartCopy takes.
+
+        Raises:
+            S3Error: An earlier part failed.
+        """
+        # Of a weak ETag (marked so by a proxy) the store knows what is between the quotes; if it does not, the copy is refused.
+        condition = {} if if_match is None else {"CopySourceIfMatch": etags.opaque(if_match)}
+        self._submit(
+            "UploadPartCopy",
+            CopySource=dict(source),
+            CopySourceRange=f"bytes={start}-{end - 1}",
+            **condition,
+            **parameters,
+        )
+
+    def _submit(self, operation: str, **parameters: Any) -> None:
+        if self._is_over:
+            raise ValueError("this upload is over; parts cannot be added")
+        if self._next_number > MAX_PARTS:
+            raise ValueError(f"an object has at most {MAX_PARTS:,} parts; larger parts are needed")
+        while len(self._waiting) >= self._concurrency:
+            self._collect_oldest()
+        upload_id = self.begin()
+        parameters = {**self._given(operations.FOR_EVERY_REQUEST), **parameters}
+        number, self._next_number = self._next_number, self._next_number + 1
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(self._concurrency, "messageflux-s3-parts")
+        self._waiting.append(
+            self._executor.submit(
+                self._send, operation, UploadId=upload_id, PartNumber=number, **self._where, **parameters
+            )
+        )
+
+    def _send(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        if operation == "UploadPart" and self._verify_checksum:
+            encrypted = checksum.is_encrypted(self._parameters)
+            answer = checksum.call(self._connection, operation, parameters, encrypted=encrypted)
+        else:
+            answer = self._connection.call(operation, **parameters)
+        result = answer.get("CopyPartResult", {}) if operation == "UploadPartCopy" else answer
+        if "ETag" not in result:
+            raise S3Unsupported(
+                f"{operation} on s3://{self._where['Bucket']}/{self._where['Key']}: the store took it for something else"
+            )
+        if self.on_sent is not None and operation == "UploadPart":
+            self.on_sent(len(parameters["Body"]))
+        return {
+            "PartNumber": parameters["PartNumber"],
+            "ETag": result["ETag"],
+            **checksum.of_part(self._algorithm, result),
+        }
+
+    def _given(self, names: tuple[str, ...]) -> dict[str, Any]:
+        return {name: self._parameters[name] for name in names if name in self._parameters}
+
+    def _collect_oldest(self) -> None:
+        self._parts.append(self._waiting.popleft().result())
+
+    def settle(self) -> None:
+        """Wait until every part added so far has arrived.
+
+        Raises:
+            S3Error: One of them failed.
+        """
+        while self._waiting:
+            self._collect_oldest()
+
+    def complete(self, finish: Callable[..., dict[str, Any]] | None = None, **parameters: Any) -> dict[str, Any]:
+        """Wait for the parts and make the object of them.
+
+        Args:
+            finish: Makes the call in place of ``connection.call``, with the same arguments (a conditional completion).
+            parameters: More of what CompleteMultipartUpload takes.
+
+        Returns:
+            The store's answer.
+
+        Raises:
+            S3Error: A part, or the completion, failed; abort the upload. Or the object was made, and its tags could not be put.
+
+        Requests:
+            1 POST, and 1 HEAD where the store forgot the upload after a lost answer; with tags, on a store that is not AWS, those of
+            :func:`~messageflux_s3._objects.tagging.ensure_after_upload`
+        """
+        upload_id = self.begin()
+        self.settle()
+        call = finish or self._connection.call
+        try:
+            answer = call(
+                "CompleteMultipartUpload",
+                UploadId=upload_id,
+                MultipartUpload={"Parts": self._parts},
+                **self._where,
+                **{
+                    **self._given(operations.FOR_EVERY_REQUEST + checksum.ONLY_IN_PARTS),
+                    **self._of_whole,
+                    **parameters,
+                },
+            )
+        except S3NoSuchItem as error:
+            if finish is not None or error.code != "NoSuchUpload" or not was_retried(error):
+                raise
+            answer = self._found_made(error)
+        if answer.get(UPLOAD_IS_LEFT):
+            self.abort()
+        self._end()
+        # radosgw may complete an upload without telling the ETag.
+        etag = answer.get("ETag") or checksum.of_parts([part["ETag"] for part in self._parts])
+        tagging.ensure_after_upload(
+            self._connection,
+            self._where["Bucket"],
+            self._where["Key"],
+            self._parameters.get("Tagging"),
+            etag,
+            answer.get("VersionId"),
+        )
+        return answer
+
+    def _found_made(self, error: S3NoSuchItem) -> dict[str, Any]:
+        """The answer in place of one that was lost: asked again, the store no longer knew the upload, as after its completion.
+
+        Raises:
+            S3ConnectionError: What stands there does not tell whether it was made of these parts.
+        """
+        answer = self._connection.call("HeadObject", **self._where, **self._given(operations.FOR_EVERY_REQUEST))
+        if checksum.md5_of_parts(answer) == checksum.of_parts([part["ETag"] for part in self._parts]) is not None:
+            return answer
+        raise S3ConnectionError(
+            f"CompleteMultipartUpload on s3://{self._where['Bucket']}/{self._where['Key']}: the answer was lost, and the store no longer "
+            "knows the upload: it was completed, or it was aborted by somebody else",
+            operation="CompleteMultipartUpload", bucket=self._where["Bucket"], key=self._where["Key"], retryable=True,
+        ) from error  # fmt: skip
+
+    def abort(self) -> None:
+        """Give the upload up: parts still waiting are not sent, those sent are deleted. No error if that fails: it is logged."""
+        if self._is_over:
+            return
+        for waiting in self._waiting:
+            waiting.cancel()
+        pending, pid = list(self._waiting), self._pid
+        self._end()
+        if self._upload_id is None or pid != os.getpid():
+            return  # nothing was sent, or the upload is the parent's
+        for sent in pending:  # a part that lands after the abort would stay behind
+            if not sent.cancelled():
+                sent.exception()
+        try:
+            given = self._given(("RequestPayer", "ExpectedBucketOwner"))
+            self._connection.call("AbortMultipartUpload", UploadId=self._upload_id, **self._where, **given)
+        except S3NoSuchItem:
+            return  # the store has forgotten it already, as AWS does when a conditional completion meets another write
+        except S3Error as error:
+            logger.warning(
+                "the unfinished upload of s3://%(Bucket)s/%(Key)s could not be aborted", self._where, exc_info=error
+            )
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._waiting.clear()
+        executor, self._executor = self._executor, None
+        if executor is not None and self._pid == os.getpid():
+            executor.shutdown(wait=False)
+
+    def __enter__(self) -> MultipartUpload:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.abort()

@@ -1,0 +1,113 @@
+"""Tags sent along with an object by operations whose tags some stores drop.
+
+Ceph's radosgw keeps the tags of PutObject, and drops those of an upload in parts and of a copy with a tagging directive, without an error.
+So on a store that is not AWS the tags are compared after such a write, and put on their own where they are missing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from .._client.connection import Connection
+from .._formats import etags
+from ..errors import S3AccessDenied, S3Error, S3NoSuchItem
+from ..subresources.tags import ObjectTags, TagSet
+
+logger = logging.getLogger("messageflux_s3")
+
+_PARTS_KEEP_TAGS = "uploads in parts keep tags"
+
+
+def ensure_after_upload(
+    connection: Connection, bucket_name: str, key: str, tagging: str | None, etag: str | None, version_id: str | None
+) -> None:
+    """Make sure that an object has the tags that its upload in parts was created with.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        tagging: The tags as CreateMultipartUpload took them; None for none.
+        etag: The object's ETag; None where the store did not tell it.
+        version_id: The object's version, in a versioned bucket.
+
+    Raises:
+        S3Error: The tags are missing, and cannot be put; the object was written.
+
+    Requests:
+        none on AWS, without tags, and where an earlier upload has kept them; else 1 GET, and where they are missing 1 HEAD, 2 GET and 1 PUT
+    """
+    if not tagging or connection.is_aws or connection.recall(_PARTS_KEEP_TAGS):
+        return
+    is_kept = _ensure(connection, bucket_name, key, tagging, etag, version_id)
+    if is_kept is not None:
+        connection.remember(_PARTS_KEEP_TAGS, is_kept)
+
+
+def ensure_after_copy(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    tagging: str,
+    answer: Mapping[str, Any],
+    *,
+    source_is_tagged: bool,
+) -> None:
+    """Make sure that a copy has the tags that take the place of those of its source.
+
+    That one copy is right proves nothing about the next, since a store may depend on the directives and on the tags of the source.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        tagging: The tags as CopyObject took them; empty for none.
+        answer: The answer to CopyObject.
+        source_is_tagged: Whether the source has tags, which may have been copied in spite of the directive.
+
+    Raises:
+        S3Error: The copy has other tags, and they cannot be put; the copy was made.
+
+    Requests:
+        none on AWS, else 1 GET, and where the tags are others 1 HEAD, 2 GET and 1 PUT
+    """
+    if (tagging or source_is_tagged) and not connection.is_aws:
+        result = answer.get("CopyObjectResult") or answer
+        _ensure(connection, bucket_name, key, tagging, result.get("ETag"), answer.get("VersionId"))
+
+
+def _ensure(
+    connection: Connection, bucket_name: str, key: str, tagging: str, etag: str | None, version_id: str | None
+) -> bool | None:
+    """Return whether the tags were there already; None where that cannot be told."""
+    wanted = TagSet.of(dict(parse_qsl(tagging, keep_blank_values=True)))
+    tags = ObjectTags(connection, bucket_name, key, version_id)
+    try:
+        if tags.get().pairs == wanted.pairs:
+            return True
+        version = {} if version_id is None else {"VersionId": version_id}
+        now = connection.call("HeadObject", Bucket=bucket_name, Key=key, **version)
+        if etag and not etags.same(etags.unquoted(now.get("ETag")), etags.unquoted(etag)):
+            return None  # replaced by another writer, whose tags these are
+        tags.put(wanted)
+    except S3AccessDenied as error:
+        if error.operation == "PutObjectTagging":
+            raise _missing(bucket_name, key, error) from error
+        logger.warning("the tags of s3://%s/%s were not compared with what was sent: %s", bucket_name, key, error)
+        return None
+    except S3NoSuchItem:
+        return None  # deleted by others
+    except S3Error as error:
+        raise _missing(bucket_name, key, error) from error
+    return False
+
+
+def _missing(bucket_name: str, key: str, error: S3Error) -> S3Error:
+    return type(error)(
+        f"s3://{bucket_name}/{key} was written, but not its tags, which the store dropped: {error}",
+        operation=error.operation, bucket=bucket_name, key=key, code=error.code, status=error.status, request_id=error.request_id,
+        retryable=error.retryable,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Asks a store what it can do."""

@@ -1,0 +1,467 @@
+"""ClaimCheck: a payload too big for a broker travels through S3, and the broker carries where it lies.
+
+This room puts the formats of ``pointers.py`` and a bucket together. It knows no broker: what is to be sent is
+returned, what was received is handed in. A message is written by others, so the bucket that it names is
+looked up among those allowed before anything is read or deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
+
+from .._formats.events import load_json
+from .._formats.keys import check_bucket_name
+from .._formats.pointers import (
+    KEY_HEADER,
+    LEGACY_SIZE_ATTRIBUTE,
+    MESSAGEFLUX_PREFIX,
+    SIZE_ATTRIBUTE,
+    SIZE_HEADER,
+    Pointer,
+    Wire,
+    attributes_by_name,
+    headers_from_metadata,
+    headers_to_metadata,
+    is_receipt_handle_of_pointer,
+    join_receipt_handle,
+    make_payload_key,
+    make_pointer,
+    make_store_key,
+    parse_pointer,
+    split_receipt_handle,
+    wrap_store_key,
+)
+from ..errors import S3AccessDenied
+
+if TYPE_CHECKING:
+    from ..bucket import S3Bucket
+    from ..object import S3Object
+
+    Headers = Mapping[str, Any] | Sequence[tuple[str, Any]]
+
+_SPOOLED_BYTES = 8 * 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
+
+
+class Outgoing(NamedTuple):
+    """What to send: ``body, headers = check.check_in(...)``.
+
+    Attributes:
+        body: The payload itself, or where it lies.
+        headers: The headers to send with it, in the shape in which they were given.
+    """
+
+    body: bytes | str
+    headers: Any
+
+
+class Incoming(NamedTuple):
+    """What was sent: ``payload, headers = check.check_out(...)``.
+
+    Attributes:
+        payload: The payload.
+        headers: The message's headers, in the shape in which the broker gave them, without those of the claim
+            check.
+    """
+
+    payload: bytes
+    headers: Any
+
+
+class _Received(NamedTuple):
+    """A message without its envelopes."""
+
+    body: Any
+    headers: Any  # None where the message says nothing of headers
+
+
+class ClaimCheck:
+    """Sends big payloads through a bucket, small ones as they are.
+
+    Args:
+        bucket: Where payloads are put.
+        threshold: A message of more bytes than this goes through the bucket. Counted are body and headers:
+            names, types and values.
+        wire: The format to write: ``"sqs-extended"`` as AWS's extended clients for SQS and SNS,
+            ``"messageflux"`` as messageflux's message
+            stores. Both are read.
+        allowed_buckets: Further buckets out of which messages may be read; that of ``bucket`` always is.
+
+    Example:
+        >>> check = s3.ClaimCheck(bucket, threshold=10)
+        >>> check.check_in(b"small", {}).body
+        b'small'
+        >>> message = check.check_in(b"too big for this broker", {})
+        >>> check.check_out(message).payload
+        b'too big for this broker'
+        >>> check.discard(message)
+        True
+    """
+
+    def __init__(
+        self,
+        bucket: S3Bucket,
+        *,
+        threshold: int = 262_144,
+        wire: Wire = "sqs-extended",
+        allowed_buckets: Iterable[str] = (),
+    ) -> None:
+        """Set up; no request is made.
+
+        Raises:
+            TypeError: An argument is of another type.
+            ValueError: The threshold is negative, the wire unknown, or an allowed bucket's name is none.
+        """
+        if not isinstance(threshold, int) or isinstance(threshold, bool):
+            raise TypeError(f"threshold must be a number of bytes, not {type(threshold).__name__}")
+        if threshold < 0:
+            raise ValueError(f"threshold must not be negative, but is {threshold}; 0 sends all through the bucket")
+        if wire not in get_args(Wire):
+            raise ValueError(f"wire must be one of {', '.join(get_args(Wire))}, not {wire!r}")
+        if isinstance(allowed_buckets, (str, bytes)):
+            raise TypeError("allowed_buckets must be several names: for one, write [name]")
+        self.bucket = bucket
+        self.threshold = threshold
+        self.wire: Literal["sqs-extended", "messageflux"] = wire
+        self.allowed_buckets = frozenset(check_bucket_name(name) for name in allowed_buckets) | {bucket.name}
+
+    def __repr__(self) -> str:
+        return f"ClaimCheck({self.bucket!r}, threshold={self.threshold}, wire={self.wire!r})"
+
+    def check_in(self, payload: bytes | str | IO[bytes] | Iterable[bytes], headers: Headers | None = None) -> Outgoing:
+        """Turn a payload into what to send, by way of the bucket if it is too big.
+
+        A payload that ``check_out()`` or ``discard()`` would take for something else (a claim check, an SNS
+        notification, a receipt handle of AWS's extended clients) goes through the bucket whatever its size.
+        So the author of a payload cannot make your readers read or delete another object, and a forwarded
+        notification arrives unchanged.
+
+        Args:
+            payload: Bytes, text (sent as UTF-8), a readable or an iterable of bytes. A stream is never held
+                in memory whole.
+            headers: What goes with it. The answer has the same shape: SQS's message attributes, a mapping of
+                plain values (RabbitMQ), or pairs
+                (Kafka). None is an empty mapping.
+
+        Returns:
+            The body and headers to send. If sending fails, ``discard()`` takes the payload away again.
+
+        Raises:
+            TypeError: The payload or the headers are of another type.
+            ValueError: The headers use a name of the claim check, or take more than the threshold by
+            themselves.
+
+        Requests:
+            none, or those of one upload
+        """
+        headers = {} if headers is None else headers
+        named = attributes_by_name(headers)
+        taken = [name for name in (SIZE_ATTRIBUTE, LEGACY_SIZE_ATTRIBUTE) if name in named]
+        if taken:
+            raise ValueError(f"headers must not contain {taken[0]!r}: it marks a claim check")
+        if SIZE_HEADER in named:  # left over from a message that messageflux read
+            headers = _without(headers, (SIZE_HEADER,))
+            named = attributes_by_name(headers)
+        headers_size = _size_of_headers(named)
+        if headers_size > self.threshold > 0:
+            raise ValueError(
+                f"headers take {headers_size} bytes, more than the threshold of {self.threshold}; "
+                "only the payload can travel through the bucket"
+            )
+        room = self.threshold - headers_size
+        if isinstance(payload, (bytes, bytearray, memoryview, str)):
+            data = payload.encode("utf-8") if isinstance(payload, str) else bytes(payload)
+            if len(data) <= room and _is_read_as_itself(data):
+                return Outgoing(payload if isinstance(payload, (bytes, str)) else data, headers)
+            return self._store(data, headers)
+        with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as spooled:
+            # The size is known only at the end, and messageflux's keys contain the payload's MD5: one pass
+            # over the stream, one over the file.
+            for piece in _pieces(payload):
+                spooled.write(piece)
+            size = spooled.tell()
+            spooled.seek(0)
+            if size <= max(room, _SPOOLED_BYTES):
+                return self.check_in(spooled.read(), headers)
+            return self._store(cast("IO[bytes]", spooled), headers)
+
+    def check_out(self, message: Any) -> Incoming:
+        """Give the payload and headers of a message, whoever wrote it.
+
+        Args:
+            message: A message of SQS as ``receive_message()`` or Lambda gives it (with or without SNS's
+                envelope), ``(body, headers)``, or a bare
+                body. Where headers are given, they decide whether it is a claim check; otherwise the body
+                does.
+
+        Returns:
+            The payload as bytes, and the headers.
+
+        Raises:
+            S3AccessDenied: The message names a bucket that is not allowed; nothing was asked of it. Also a
+            ValueError.
+            S3NoSuchItem: The payload is gone.
+            S3InvalidContent: The headers in the payload's metadata are not JSON. Also a ValueError.
+            ValueError: The message says that it is a claim check and is a broken one.
+            TypeError: This is no message.
+
+        Requests:
+            none, or 1 GET
+        """
+        received = _received(message)
+        pointer = _pointer(received)
+        if pointer is None:
+            return Incoming(_as_bytes(received.body), {} if received.headers is None else received.headers)
+        if pointer.wire == "sqs-extended":
+            payload = self._object(pointer).body
+            kept = _without(received.headers or {}, (SIZE_ATTRIBUTE, LEGACY_SIZE_ATTRIBUTE))
+            return Incoming(payload, kept)
+        stored = self._object(pointer)
+        payload = stored.body
+        kept = _without(received.headers or {}, (SIZE_HEADER,))
+        if isinstance(kept, Mapping):  # what the broker carried wins, as in messageflux
+            whole = pointer.headers
+            if whole is None:
+                whole = headers_from_metadata(stored.metadata, pointer.bucket, pointer.key)
+            kept = {**whole, **kept}
+        return Incoming(payload, kept)
+
+    def payload_object(self, message: Any) -> S3Object | None:
+        """Give a handle on the payload instead of the payload, to read it in pieces.
+
+        Args:
+            message: As for ``check_out()``.
+
+        Returns:
+            The handle, or None if the message carries its payload itself.
+
+        Raises:
+            S3AccessDenied: The message names a bucket that is not allowed. Also a ValueError.
+            ValueError: The message says that it is a claim check and is a broken one.
+
+        Requests:
+            none
+        """
+        pointer = _pointer(_received(message))
+        return None if pointer is None else self._object(pointer)
+
+    def discard(self, message: Any) -> bool:
+        """Delete a message's payload from the bucket. Delete the message first: a payload without a message
+        is a little waste, a message
+        without a payload is poison.
+
+        Every ``check_in()`` makes a payload of its own. Copies that the broker makes of one message (a
+        redelivery, SNS to several queues) share it: discard it once the last of them was read.
+
+        Args:
+            message: As for ``check_out()``; also a message, or only its receipt handle, as AWS's extended
+                clients show them. Pass the whole message where others may write to the queue: a bare text
+                does not tell whether it is a body or a receipt handle.
+
+        Returns:
+            True if the message had a payload in a bucket; it is gone now, perhaps since before.
+
+        Raises:
+            S3AccessDenied: The message names a bucket that is not allowed; nothing was asked of it. Also a
+            ValueError.
+            ValueError: The message says that it is a claim check and is a broken one.
+
+        Requests:
+            none, or 1 DELETE
+        """
+        handle = message if isinstance(message, str) else None
+        if isinstance(message, Mapping):
+            handle = message.get("ReceiptHandle", message.get("receiptHandle"))
+        pointer = split_receipt_handle(handle)[0] if isinstance(handle, str) else None
+        if pointer is None:
+            pointer = _pointer(_received(message))
+        if pointer is None:
+            return False
+        self._object(pointer).delete()
+        return True
+
+    def receipt_handle(self, message: Mapping[str, Any], *, extended: bool = False) -> str:
+        """Give the receipt handle of a message of SQS, in the form that the deleting side wants.
+
+        Args:
+            message: The message, as any client received it.
+            extended: False for the broker's own handle, which boto3 takes; True for the form in which AWS's
+                extended clients take it and find the
+                payload.
+
+        Returns:
+            The handle.
+
+        Raises:
+            ValueError: The message has none.
+
+        Requests:
+            none
+        """
+        handle = message.get("ReceiptHandle", message.get("receiptHandle"))
+        if not isinstance(handle, str):
+            raise ValueError("message has no receipt handle: is it one that SQS delivered?")
+        pointer, original = split_receipt_handle(handle)
+        if not extended:
+            return original
+        pointer = pointer or _pointer(_received(message))
+        return original if pointer is None else join_receipt_handle(pointer, original)
+
+    def _object(self, pointer: Pointer) -> S3Object:
+        if pointer.bucket not in self.allowed_buckets:
+            allowed = ", ".join(sorted(self.allowed_buckets))
+            raise _ForeignBucket(
+                f"message names the bucket {pointer.bucket!r}; allowed: {allowed}",
+                bucket=pointer.bucket,
+                key=pointer.key,
+            )
+        ours = pointer.bucket == self.bucket.name
+        return (self.bucket if ours else self.bucket.store.bucket(pointer.bucket)).object(pointer.key)
+
+    def _store(self, data: bytes | IO[bytes], headers: Any) -> Outgoing:
+        if self.wire == "sqs-extended":
+            key = str(uuid.uuid4())
+            size = self._put(key, data, None)
+            body, attributes = make_pointer(self.bucket.name, key, size)
+            attribute = attributes[SIZE_ATTRIBUTE]
+            return Outgoing(body, _with(headers, SIZE_ATTRIBUTE, attribute, attribute["StringValue"]))
+        named = attributes_by_name(headers)
+        key = make_payload_key(named.get(KEY_HEADER), _md5(data))
+        # The broker carries the headers in any case, so those that the metadata has no room for need no
+        # second place.
+        size = self._put(key, data, headers_to_metadata(named)[0])
+        wrapped = wrap_store_key(make_store_key(self.bucket.name, key))
+        return Outgoing(wrapped, _with(headers, SIZE_HEADER, size, size))
+
+    def _put(self, key: str, data: bytes | IO[bytes], metadata: Mapping[str, str] | None) -> int:
+        if isinstance(data, bytes):
+            self.bucket.put_object(key, data, metadata)
+            return len(data)
+        size = data.seek(0, 2)
+        data.seek(0)
+        self.bucket.upload_object(key, data, metadata)
+        return size
+
+
+class _ForeignBucket(S3AccessDenied, ValueError):
+    """A message names a bucket that it must not: refused before anything was asked."""
+
+
+def _pieces(payload: Any) -> Iterator[bytes]:
+    read = getattr(payload, "read", None)
+    pieces = iter(lambda: read(_PIECE_BYTES), b"") if read is not None else payload
+    if not isinstance(pieces, Iterable) or isinstance(payload, Mapping):
+        raise TypeError(
+            f"payload must be bytes, text, a readable or an iterable of bytes, not {type(payload).__name__}"
+        )
+    for piece in pieces:
+        if not isinstance(piece, (bytes, bytearray, memoryview)):
+            raise TypeError(f"payload must give bytes, not {type(piece).__name__}; open files with mode 'rb'")
+        yield bytes(piece)
+
+
+def _md5(data: bytes | IO[bytes]) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    for piece in [data] if isinstance(data, bytes) else iter(lambda: data.read(_PIECE_BYTES), b""):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _as_bytes(body: Any) -> bytes:
+    return body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
+
+
+def _size_of_headers(named: Mapping[str, Any]) -> int:
+    """Bytes of names, types and values, as SQS counts them."""
+    return sum(_size_of_value(name) + _size_of_value(value) for name, value in named.items())
+
+
+def _size_of_value(value: Any) -> int:
+    if isinstance(value, Mapping):
+        return sum(_size_of_value(part) for part in value.values())
+    return len(value) if isinstance(value, (bytes, bytearray)) else len(_as_bytes(str(value)))
+
+
+def _with(headers: Any, name: str, attribute: Any, value: Any) -> Any:
+    """The headers and one more, in the shape in which they are: SQS's attributes, plain values, or Kafka's pairs."""
+    if not isinstance(headers, Mapping):
+        return [*headers, (name, str(value).encode("ascii"))]
+    plain = any(not isinstance(other, Mapping) for other in headers.values())
+    return {**headers, name: value if plain else attribute}
+
+
+def _without(headers: Any, names: tuple[str, ...]) -> Any:
+    if isinstance(headers, Mapping):
+        return {name: value for name, value in headers.items() if name not in names}
+    return [(name, value) for name, value in headers if name not in names]
+
+
+def _is_read_as_itself(data: bytes) -> bool:
+    """Return whether a reader who is handed this payload as a message's body, without headers, gets exactly this payload.
+
+    Brokers may deliver bytes as text and may drop empty headers, so both types are tried through the reader's own functions.
+    """
+    text = data.decode("utf-8", "replace")
+    if data.startswith(MESSAGEFLUX_PREFIX) or is_receipt_handle_of_pointer(text):
+        return False
+    try:
+        read = [(body, _received(body)) for body in (data, text)]
+    except ValueError:  # it looks like a broken envelope
+        return False
+    return all(received.body is body and _pointer(received) is None for body, received in read)
+
+
+def _pointer(received: _Received) -> Pointer | None:
+    if received.headers is None:
+        return parse_pointer(received.body)
+    named = attributes_by_name(received.headers)
+    pointer = parse_pointer(received.body, named)
+    if pointer is None and (SIZE_ATTRIBUTE in named or LEGACY_SIZE_ATTRIBUTE in named):
+        raise ValueError("message has the attribute of a claim check, but its body does not say where the payload lies")
+    return pointer
+
+
+def _received(message: Any) -> _Received:
+    """Take a message out of the envelopes of SQS, Lambda and SNS."""
+    if isinstance(message, (bytes, bytearray, memoryview, str)):
+        received = _Received(message, None)
+    elif isinstance(message, Mapping):
+        if "Sns" in message:
+            return _of_sns(message["Sns"])
+        body = message.get("Body", message.get("body"))
+        if not isinstance(body, (bytes, str)):
+            raise ValueError(
+                "message must have a 'Body' (SQS) or 'body' (Lambda) of text; hand in one message at a time"
+            )
+        headers = message.get("MessageAttributes", message.get("messageAttributes"))
+        received = _Received(body, headers)
+    elif isinstance(message, Sequence) and len(message) == 2:
+        body, headers = message
+        if not isinstance(body, (bytes, bytearray, memoryview, str)):
+            raise TypeError(f"message's body must be bytes or text, not {type(body).__name__}")
+        received = _Received(body, headers)
+    else:
+        raise TypeError(f"message must be one of SQS, (body, headers) or a body, not {type(message).__name__}")
+    if received.headers is not None and not isinstance(received.headers, (Mapping, Sequence)):
+        raise ValueError(f"message's headers must be a mapping or pairs, not {type(received.headers).__name__}")
+    if not received.headers and isinstance(received.body, str) and '"TopicArn"' in received.body:
+        try:
+            envelope = load_json(received.body)
+        except ValueError:
+            return received
+        if isinstance(envelope, Mapping) and envelope.get("Type") == "Notification":
+            return _of_sns(envelope)
+    return received
+
+
+def _of_sns(envelope: Any) -> _Received:
+    if not isinstance(envelope, Mapping) or not isinstance(envelope.get("Message"), str):
+        raise ValueError("message is an envelope of SNS without a 'Message' of text")
+    headers = envelope.get("MessageAttributes")
+    if headers is not None and not isinstance(headers, Mapping):
+        raise ValueError("message is an envelope of SNS whose 'MessageAttributes' are no mapping")
+    return _Received(envelope["Message"], headers)

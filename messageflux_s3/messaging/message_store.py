@@ -1,0 +1,204 @@
+"""Message stores for messageflux: its devices put big messages into S3 and send where they lie.
+
+They write what messageflux's own S3 stores read, and read what those wrote, and take a message with headers
+of any size: those that an object's metadata has no room for travel in the store's key. This room needs the
+extra ``messageflux``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .._formats.keys import check_bucket_name
+from .._formats.pointers import (
+    KEY_HEADER,
+    S3_MAGIC,
+    S3_UPLOAD_MAGIC,
+    Pointer,
+    headers_from_metadata,
+    headers_to_metadata,
+    make_payload_key,
+    make_store_key,
+    parse_store_key,
+)
+from ..errors import S3AccessDenied
+from ..store import S3Store, connect
+
+try:
+    from messageflux.iodevices.base.common import Message, MessageBundle
+    from messageflux.iodevices.message_store_device_wrapper.message_store_base import MessageStoreBase
+except ImportError as error:
+    raise ImportError("S3MessageStore needs messageflux: pip install 'messageflux-s3[messageflux]'") from error
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3ServiceResource
+
+    from ..bucket import S3Bucket
+
+_ITEM_ID = "__ITEM_ID__"
+_NOT_IN_A_BUCKET_NAME = re.compile(r"[^a-z0-9.\-]")
+_PIECE_BYTES = 1024 * 1024
+
+
+class S3MessageStore(MessageStoreBase):
+    """A message store of messageflux in S3, in place of ``messageflux.iodevices.objectstorage``'s class of
+    this name.
+
+    Args:
+        s3_resource: An S3Store or a boto3 resource; None for boto3's own settings.
+        magic: What marks this store's messages on the broker.
+        auto_create_bucket: Whether a device's bucket is created when it is missing.
+        bucket_name_formatter: An object whose ``format_name(device_name, message_bundle)`` gives the bucket's
+            name; None for the device's name, in lower
+            case, with ``-`` for what a bucket's name cannot hold.
+        put_object_extra_args: Further parameters of each upload, such as ``{"StorageClass": "STANDARD_IA"}``.
+        allowed_buckets: The buckets that messages may name. None for any, as in messageflux: set it where
+            others can write to your broker.
+    """
+
+    def __init__(
+        self,
+        s3_resource: S3ServiceResource | S3Store | None = None,
+        magic: bytes = S3_MAGIC,
+        auto_create_bucket: bool = False,
+        bucket_name_formatter: Any = None,
+        put_object_extra_args: Mapping[str, Any] | None = None,
+        *,
+        allowed_buckets: Iterable[str] | None = None,
+    ) -> None:
+        if isinstance(allowed_buckets, (str, bytes)):
+            raise TypeError("allowed_buckets must be several names: for one, write [name]")
+        if s3_resource is None:
+            s3_resource = connect()
+        self._store = s3_resource if isinstance(s3_resource, S3Store) else S3Store.from_resource(s3_resource)
+        self._magic = magic
+        self._auto_create_bucket = auto_create_bucket
+        self._formatter = bucket_name_formatter
+        self._extra = dict(put_object_extra_args or {})
+        self._allowed = None if allowed_buckets is None else frozenset(allowed_buckets)
+        self._created: set[str] = set()
+
+    @property
+    def magic(self) -> bytes:
+        """What marks this store's messages on the broker. Requests: none."""
+        return self._magic
+
+    def put_message(self, device_name: str, message_bundle: MessageBundle) -> str:
+        """Put a message into the device's bucket.
+
+        Returns:
+            The store's key, to be sent in place of the message.
+
+        Requests:
+            1 upload; at a bucket's first message also those of creating it
+        """
+        name = self._bucket_name(device_name, message_bundle)
+        bucket = self._store.bucket(name)
+        if self._auto_create_bucket and name not in self._created:
+            self._store.create_bucket(name)
+            self._created.add(name)
+        message = message_bundle.message
+        # The order in which messageflux looks for a name.
+        item = message.headers.get(KEY_HEADER) or message_bundle.device_headers.get(_ITEM_ID)
+        key = make_payload_key(item, _md5(message.stream))
+        metadata, whole = headers_to_metadata(message.headers)
+        self._upload(bucket, key, message.stream, metadata)
+        return make_store_key(name, key, None if whole else message.headers)
+
+    def read_message(self, key: str) -> MessageBundle:
+        """Read a message that this store, or one of messageflux's own, has put.
+
+        Raises:
+            ValueError: This is no key of such a store, or its bucket is not allowed (then also
+            S3AccessDenied).
+            S3NoSuchItem: The message is gone.
+            S3InvalidContent: The headers in its metadata are not JSON. Also a ValueError.
+
+        Requests:
+            1 GET
+        """
+        pointer = self._pointer(key)
+        found = self._store.bucket(pointer.bucket).get_object(pointer.key)
+        body = found.body
+        if pointer.headers is not None:
+            headers = dict(pointer.headers)
+        else:
+            headers = headers_from_metadata(found.metadata, pointer.bucket, pointer.key)
+        return MessageBundle(Message(io.BytesIO(body), headers), {KEY_HEADER: pointer.key})
+
+    def delete_message(self, key: str) -> None:
+        """Delete a message. That it is gone already is no error. Requests: 1 DELETE."""
+        pointer = self._pointer(key)
+        self._store.bucket(pointer.bucket).delete_object(pointer.key)
+
+    def _bucket_name(self, device_name: str, message_bundle: MessageBundle) -> str:
+        if self._formatter is not None:
+            return check_bucket_name(self._formatter.format_name(device_name, message_bundle))
+        return check_bucket_name(_NOT_IN_A_BUCKET_NAME.sub("-", device_name.lower()))
+
+    def _pointer(self, key: str) -> Pointer:
+        pointer = parse_store_key(key)
+        if self._allowed is not None and pointer.bucket not in self._allowed:
+            raise _ForeignBucket(
+                f"message names the bucket {pointer.bucket!r}, which is not allowed",
+                bucket=pointer.bucket,
+                key=pointer.key,
+            )
+        return pointer
+
+    def _upload(self, bucket: S3Bucket, key: str, stream: Any, metadata: Mapping[str, str]) -> None:
+        bucket.put_object(key, stream.read(), metadata, **self._extra)
+        stream.seek(0)
+
+
+class S3UploadMessageStore(S3MessageStore):
+    """The same for messages of any size: they are uploaded in parts, never held in memory whole on the way
+    up.
+
+    Args:
+        s3_resource: As for S3MessageStore.
+        magic: As for S3MessageStore.
+        auto_create_bucket: As for S3MessageStore.
+        bucket_name_formatter: As for S3MessageStore.
+        upload_extra_args: What messageflux's own class passes on: ``ExtraArgs``, ``Callback``, ``Config``.
+        allowed_buckets: As for S3MessageStore.
+    """
+
+    def __init__(
+        self,
+        s3_resource: S3ServiceResource | S3Store | None = None,
+        magic: bytes = S3_UPLOAD_MAGIC,
+        auto_create_bucket: bool = False,
+        bucket_name_formatter: Any = None,
+        upload_extra_args: Mapping[str, Any] | None = None,
+        *,
+        allowed_buckets: Iterable[str] | None = None,
+    ) -> None:
+        super().__init__(
+            s3_resource,
+            magic,
+            auto_create_bucket,
+            bucket_name_formatter,
+            upload_extra_args,
+            allowed_buckets=allowed_buckets,
+        )
+
+    def _upload(self, bucket: S3Bucket, key: str, stream: Any, metadata: Mapping[str, str]) -> None:
+        bucket.upload_object(key, stream, metadata, **self._extra)
+
+
+class _ForeignBucket(S3AccessDenied, ValueError):
+    """A message names a bucket that it must not: refused before anything was asked."""
+
+
+def _md5(stream: Any) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    stream.seek(0)
+    while piece := stream.read(_PIECE_BYTES):
+        digest.update(piece)
+    stream.seek(0)
+    return digest.hexdigest()

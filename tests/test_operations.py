@@ -1,0 +1,417 @@
+"""One object's bytes, on stores that do not take If-Match as HTTP means it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from canned import Answer, Asked, Canned, content_of, refusal
+from proxy import run_proxy, scripted
+from servers import Server
+
+import messageflux_s3 as s3
+from messageflux_s3._bulk import batch
+from messageflux_s3._objects import operations
+
+BODY = b"0123456789" * 100
+
+Store = Callable[[str], tuple[s3.S3Store, Callable[[str], None]]]
+Read = Callable[[s3.S3Object, Path], bytes]
+
+
+@pytest.fixture
+def store_that() -> Iterator[Store]:
+    """A store with one object under every key, whose GETs treat If-Match in a way of their own; and what gives the object another etag."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(manner: str) -> tuple[s3.S3Store, Callable[[str], None]]:
+        etag = ["first"]
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_HEAD(self) -> None:
+                self._send(200, len(BODY))
+
+            def do_GET(self) -> None:
+                if manner == "misreads" and "If-Match" in self.headers:
+                    self._send(412, 0)
+                elif "list-type" in self.path:
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n<Nothing/>")
+                elif manner == "cuts":
+                    self.wfile.write(b'HTTP/1.1 200 OK\r\nETag: "first"\r\nConnection: close\r\n\r\n' + BODY[:100])
+                    self.close_connection = True
+                else:
+                    self._send(200, len(BODY))
+                    self.wfile.write(BODY)
+
+            def _send(self, status: int, length: int) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(length))
+                self.send_header("ETag", f'"{etag[0]}"')
+                self.send_header("Content-Type", "text/plain")
+                self.send_header("Last-Modified", "Sat, 21 Nov 2026 05:00:00 GMT")
+                self.end_headers()
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        store = s3.connect(
+            f"http://127.0.0.1:{server.server_port}", access_key="ACCESSKEY01", secret_key="SECRETKEY0123456",
+            region="us-east-1", max_attempts=1,
+        )  # fmt: skip
+        return store, lambda new: etag.__setitem__(0, new)
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+READS: dict[str, Read] = {
+    "body": lambda obj, folder: obj.body,
+    "body_stream": lambda obj, folder: obj.body_stream.read(),
+    "open": lambda obj, folder: obj.open().read(),
+    "read_range": lambda obj, folder: obj.read_range(0, None),
+    "iter_chunks": lambda obj, folder: b"".join(obj.iter_chunks(64)),
+    "download_to": lambda obj, folder: Path(obj.download_to(folder / "t") or folder / "t").read_bytes(),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_condition_that_is_ignored_is_compared_here(store_that: Store, read: Read, tmp_path: Path) -> None:
+    """What was replaced since the handle met it is an error on any store, and no file is left."""
+    store, become = store_that("ignores")
+    obj = store.bucket("bkt").object("k")
+    assert obj.content_type == "text/plain"
+    assert read(obj, tmp_path) == BODY
+    obj.reload()
+    assert obj.content_type == "text/plain"
+    become("second")
+    with pytest.raises(s3.S3ObjectChanged, match=r"first.*second"):
+        read(obj, tmp_path / "new")
+    assert not list(tmp_path.rglob("new/*"))
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_condition_that_is_misread_is_not_sent_again(store_that: Store, read: Read, tmp_path: Path) -> None:
+    """A refusal of the very etag that HEAD tells is the store's mistake, not a change of the object."""
+    store, become = store_that("misreads")
+    obj = store.bucket("bkt").object("k")
+    assert obj.content_type == "text/plain"
+    assert read(obj, tmp_path) == BODY
+    obj.reload()
+    assert obj.content_type == "text/plain"
+    become("second")
+    with pytest.raises(s3.S3ObjectChanged):
+        read(obj, tmp_path)
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_body_without_a_length_is_no_body(store_that: Store, read: Read, tmp_path: Path) -> None:
+    """Where an answer says neither how long it is nor where it ends, nobody could tell that it was cut."""
+    store, _ = store_that("cuts")
+    with pytest.raises(s3.S3Error):
+        read(store.bucket("bkt").object("k"), tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.is_file()]
+
+
+def test_a_document_that_is_no_listing_is_no_empty_listing(store_that: Store) -> None:
+    """boto3 makes an empty listing of whatever comes; keys would be lost without a word."""
+    store, _ = store_that("ignores")
+    with pytest.raises(s3.S3ServerError, match="no listing"):
+        list(store.bucket("bkt").find())
+
+
+# -- ranges and versions that a store does not know ---------------------------------------------------------------------------------
+
+RANGES: dict[str, Read] = {
+    "read_range": lambda obj, folder: obj.read_range(100, 200),
+    "iter_chunks": lambda obj, folder: b"".join(obj.iter_chunks(64, start=100, end=200)),
+    "open": lambda obj, folder: _from_100_to_200(obj),
+    "download_to": lambda obj, folder: Path(
+        obj.download_to(folder / "t", start=100, end=200) or folder / "t"
+    ).read_bytes(),
+}
+
+
+def _from_100_to_200(obj: s3.S3Object) -> bytes:
+    with obj.open() as file:
+        file.seek(100)
+        return bytes(file.read(100))
+
+
+@pytest.mark.parametrize("read", RANGES.values(), ids=RANGES)
+def test_a_range_that_is_ignored_is_cut_out_here(store_that: Store, read: Read, tmp_path: Path) -> None:
+    """A store that sends the whole object is given up on nothing: what was asked for is what comes."""
+    store, _ = store_that("ignores")
+    assert read(store.bucket("bkt").object("k"), tmp_path) == BODY[100:200]
+
+
+@pytest.mark.parametrize("read", RANGES.values(), ids=RANGES)
+def test_a_range_that_ends_early_is_asked_for_again(canned: Canned, read: Read, tmp_path: Path) -> None:
+    """A store may send less than it was asked for, and say so: the rest is fetched as well."""
+    short = [1]
+
+    def answer(asked: Asked) -> Answer:
+        whole = content_of(asked, BODY)
+        assert whole is not None
+        status, headers, body = whole
+        if status != 206 or not short[0]:
+            return whole
+        short[0] -= 1
+        first = headers["Content-Range"].removeprefix("bytes ").partition("-")[0]
+        return 206, {**headers, "Content-Range": f"bytes {first}-{int(first) + 29}/{len(BODY)}"}, body[:30]
+
+    canned.answer = answer
+    assert read(canned.bucket(max_attempts=2, lane=False)["k"], tmp_path) == BODY[100:200]
+    assert short == [0]
+
+
+def _as_it_stands(asked: Asked) -> Answer:
+    headers = {"ETag": '"e"', "Last-Modified": "Sat, 21 Nov 2026 05:00:00 GMT", "x-amz-version-id": "v2"}
+    return 200, {**headers, **({"Content-Length": str(len(BODY))} if asked.method == "HEAD" else {})}, BODY
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_another_version_than_was_asked_for_is_an_error(canned: Canned, read: Read, tmp_path: Path) -> None:
+    """A store that ignores the version sends what it has; nobody takes it for what was asked for."""
+    canned.answer = _as_it_stands
+    with pytest.raises(s3.S3Unsupported, match="version v1"):
+        read(canned.bucket().object("k", version_id="v1"), tmp_path / "new")
+    assert not list(tmp_path.rglob("new/*"))
+
+
+@pytest.mark.lane
+def test_another_version_is_an_error_on_the_lane_as_well(canned: Canned) -> None:
+    """One by one, side by side and awaited: none takes what the store has for what was asked for."""
+    canned.answer = _as_it_stands
+    bucket = canned.bucket()
+    assert bucket["k"].body == BODY  # from here on the lane is open
+    connection = bucket._connection
+    [(_, outcome)] = batch.get_many(connection, "bkt", [batch.Wanted("k", "v1")])
+    assert isinstance(outcome, s3.S3Unsupported)
+    for read in (operations.head, operations.get):
+        with pytest.raises(s3.S3Unsupported, match="version v1"):
+            read(connection, "bkt", "k", "v1")
+        assert read(connection, "bkt", "k", "v2")
+
+    async def awaited() -> None:
+        obj = s3.AsyncS3Store(bucket.store).bucket("bkt").object("k", version_id="v1")
+        for act in (obj.load, obj.exists):
+            with pytest.raises(s3.S3Unsupported, match="version v1"):
+                await act()
+
+    asyncio.run(awaited())
+
+
+def test_a_date_that_is_none_is_none() -> None:
+    """What the store says of the time is all that is missing then."""
+    found = operations.Head.from_headers({"etag": '"e"', "last-modified": "yesterday", "content-length": "7"})
+    assert (found.size, found.etag, found.last_modified) == (7, "e", None)
+
+
+def test_an_answer_in_chunks_has_an_end_as_well(canned: Canned, tmp_path: Path) -> None:
+    """No length is said; where the body ends is."""
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (BODY[:300], BODY[300:])) + b"0\r\n\r\n"
+    canned.answer = lambda asked: (200, {"ETag": '"e"', "Transfer-Encoding": "chunked"}, chunks)
+    connection = canned.bucket()._connection
+    assert operations.get_stream(connection, "bkt", "k")[1].read() == BODY
+    assert operations.get_stream(connection, "bkt", "k")[1].read(5000) == BODY
+
+
+def test_a_refusal_without_a_condition_is_passed_on(canned: Canned) -> None:
+    """412 to a plain GET is an answer nobody can do anything about, not the beginning of a loop."""
+    canned.answer = lambda asked: refusal(412, "PreconditionFailed") if asked.method == "GET" else _as_it_stands(asked)
+    with pytest.raises(s3.S3PreconditionFailed):
+        operations.get_stream(canned.bucket()._connection, "bkt", "k")
+    assert canned.whats == ["GET k"]
+
+
+# -- the stream of one GET ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_is_a_raw_file(moto_bucket: s3.S3Bucket) -> None:
+    """Whatever reads from io.RawIOBase reads from it: by pieces, by buffers, to the end and not beyond."""
+    obj = moto_bucket.put_object("k", BODY)
+    with obj.body_stream as stream:
+        assert stream.readable()
+        assert stream.read(0) == b""
+        held = bytearray(7)
+        assert stream.readinto(held) == 7
+        assert bytes(held) + stream.read(3) + stream.readall() == BODY
+        assert (stream.read(), stream.read(5), stream.readinto(held)) == (b"", b"", 0)
+    with pytest.raises(ValueError, match="closed"):
+        stream.read()
+    with io.BufferedReader(
+        operations.get_stream(moto_bucket._connection, moto_bucket.name, "k", start=1)[1]
+    ) as buffered:
+        assert buffered.read() == BODY[1:]
+
+
+@pytest.mark.parametrize("size", [-1, 600])
+def test_a_stream_goes_on_where_the_connection_broke(moto: Server, moto_bucket: s3.S3Bucket, size: int) -> None:
+    """Asked for the rest alone, under If-Match; after as many attempts as are allowed it is an error that says how much is missing."""
+    moto_bucket.put_object("k", BODY)
+    for faults in (["cut_body"], ["cut_body", "reset_in_response"]):
+        with run_proxy(moto.endpoint_url, scripted({("GET", "k"): faults})) as proxy:
+            connection = (
+                moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=3).bucket(moto_bucket.name)._connection
+            )
+            stream = operations.get_stream(connection, moto_bucket.name, "k")[1]
+            assert stream.read(size) == BODY[: size if size > 0 else None]
+            assert len(proxy.seen) == len(faults) + 1
+    with run_proxy(moto.endpoint_url, scripted({("GET", "k"): ["cut_body"] * 9})) as proxy:
+        connection = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=2).bucket(moto_bucket.name)._connection
+        with pytest.raises(s3.S3ConnectionError):
+            operations.get_stream(connection, moto_bucket.name, "k")[1].read()
+
+
+# -- what is said of an object when it is written -----------------------------------------------------------------------------------
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "a name of nothing": ({"content_typ": "text/x"}, "'content_typ' is no parameter"),
+    "twice": ({"content_type": "text/x", "ContentType": "text/y"}, "ContentType is given twice"),
+    "tags as a list": ({"tags": ["a"]}, "tags must be a mapping"),
+    "tags of numbers": ({"tags": {"a": 1}}, "tags must be a mapping of text to text"),
+}
+
+
+@pytest.mark.parametrize(("extra", "said"), WRONG.values(), ids=WRONG)
+def test_parameters_without_meaning_are_refused_before_anything_is_sent(
+    canned: Canned, extra: dict[str, Any], said: str
+) -> None:
+    """Which one, and what is wrong with it."""
+    with pytest.raises(TypeError, match=said):
+        canned.bucket().put_object("k", b"x", **extra)
+    assert canned.asked == []
+
+
+async def _put_async(bucket: s3.S3Bucket, extra: dict[str, Any]) -> None:
+    async with s3.AsyncS3Store(bucket.store) as store:
+        await store.bucket(bucket.name).put_object("k", b"x", **extra)
+
+
+WRITES: dict[str, Callable[[s3.S3Bucket, dict[str, Any]], object]] = {
+    "put_object": lambda bucket, extra: bucket.put_object("k", b"x", **extra),
+    "put_object of a readable": lambda bucket, extra: bucket.put_object("k", io.BytesIO(b"x"), **extra),
+    "put_object, if_absent": lambda bucket, extra: bucket.put_object("k", b"x", if_absent=True, **extra),
+    "put_json": lambda bucket, extra: bucket.put_json("k", 1, **extra),
+    "put_objects": lambda bucket, extra: bucket.put_objects([("k", b"x")], **extra),
+    "obj.put": lambda bucket, extra: bucket["k"].put(b"x", **extra),
+    "upload_object": lambda bucket, extra: bucket.upload_object("k", b"x", **extra),
+    "upload_object, if_match": lambda bucket, extra: bucket.upload_object("k", b"x", if_match="e", **extra),
+    "upload_object, ExtraArgs": lambda bucket, extra: bucket.upload_object("k", b"x", ExtraArgs=extra),
+    "upload_file": lambda bucket, extra: bucket.upload_file(__file__, "k", **extra),
+    "upload_folder": lambda bucket, extra: bucket.upload_folder(
+        Path(__file__).parent, "p/", include="conftest.py", **extra
+    ),
+    "open('wb')": lambda bucket, extra: bucket["k"].open("wb", **extra).close(),
+    "open('w')": lambda bucket, extra: bucket["k"].open("w", **extra).close(),
+    "copy_to": lambda bucket, extra: bucket["k"].copy_to("l", **extra),
+    "copy_object": lambda bucket, extra: bucket.copy_object("k", "l", **extra),
+    "move_to": lambda bucket, extra: bucket["k"].move_to("l", **extra),
+    "async put_object": lambda bucket, extra: asyncio.run(_put_async(bucket, extra)),
+}
+
+
+TAKEN = (
+    *("Body", "Bucket", "Key", "ContentLength", "IfMatch", "IfNoneMatch", "Metadata"),
+    *("condition", "call", "carried", "autocommit", "write_id", "body", "connection"),
+)
+MAY_BE_METADATA = ("upload_object", "upload_file", "put_object of a readable")
+"""As messageflux gives the metadata in its ExtraArgs."""
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (write, name)
+        for write in WRITES
+        for name in TAKEN
+        if name != "Metadata" or not write.startswith(MAY_BE_METADATA)
+    ],
+)
+def test_names_that_would_take_the_place_of_what_is_written_are_refused(canned: Canned, write: str, name: str) -> None:
+    """Another content, another key, or a condition whose lost answer nothing would settle."""
+    with pytest.raises(TypeError, match=name):
+        WRITES[write](canned.bucket(), {name: "z"})
+    assert canned.asked == []
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"), [("IfNoneMatch", "if_absent=True"), ("IfMatch", "if_match="), ("Metadata", "metadata=")]
+)
+def test_the_error_names_the_argument_to_give_instead(canned: Canned, name: str, instead: str) -> None:
+    """The one that does what was meant."""
+    with pytest.raises(TypeError, match=instead):
+        canned.bucket().put_object("k", b"x", **{name: "*"})
+
+
+def test_tags_may_be_given_as_the_header_has_them_and_none_is_nothing(moto_bucket: s3.S3Bucket) -> None:
+    """As boto3 takes them; None leaves a parameter to the store."""
+    obj = moto_bucket.put_object("k.txt", b"x", tags="a=1&b=%20", content_type=None)
+    assert dict(obj.tags.get()) == {"a": "1", "b": " "}
+    obj.reload()
+    assert obj.content_type == "text/plain"
+
+
+def test_what_the_lane_brought_pickles_and_shows_like_any_other(bucket: s3.S3Bucket) -> None:
+    """Headers that nobody has looked at yet travel as what they say."""
+    bucket.put_object("k", b"x", {"a": "b"})
+    [obj] = bucket.get_objects(["k"])
+    back = pickle.loads(pickle.dumps(obj))
+    assert (back.size, back.etag, back.metadata) == (1, obj.etag, {"a": "b"})
+    assert repr(obj._head) == repr(back._head)
+
+
+@pytest.mark.parametrize("size", [-1, 3_000_000], ids=["all the rest", "a number of bytes"])
+@pytest.mark.parametrize("again", [-1, 1_000, 3_000_000])
+def test_a_stream_read_that_fails_returns_the_same_bytes_when_it_is_called_again(
+    canned: Canned, size: int, again: int
+) -> None:
+    """What had arrived before the failure is kept, whatever size the next read asks for."""
+    body = os.urandom(3_000_000)
+    cut = 2_500_000
+    is_down = True
+
+    def answer(asked: Asked) -> Answer:
+        start = int(asked.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        if is_down and start >= cut:
+            return refusal(503, "SlowDown")
+        answered = content_of(asked, body)
+        assert answered is not None
+        if not is_down:
+            return answered
+        return answered[0], {**answered[1], "Content-Length": str(len(answered[2]))}, answered[2][: cut - start]
+
+    canned.answer = answer
+    with canned.bucket(max_attempts=3)["k"].body_stream as stream:
+        assert stream.read(10) == body[:10]
+        with pytest.raises(s3.S3Error) as raised:
+            stream.read(size)
+        assert raised.value.retryable
+        is_down = False
+        got = stream.read(again)
+        assert got == (body[10:] if again < 0 else body[10 : 10 + again])
+        assert got + stream.read() == body[10:]
+
+
+def test_a_stream_without_an_etag_refuses_to_go_on_after_a_failure(canned: Canned) -> None:
+    """Nothing tells whether the object is still the same."""
+    canned.answer = lambda asked: (200, {"Content-Length": "1000"}, b"x" * 600)
+    with canned.bucket(max_attempts=3)["k"].body_stream as stream:
+        for _ in range(3):
+            with pytest.raises(s3.S3ConnectionError):
+                stream.read()
