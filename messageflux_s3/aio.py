@@ -26,10 +26,11 @@ from ._bulk.progress import Progress
 from ._client.config import CONNECT_TIMEOUT, MAX_ATTEMPTS, MAX_CONCURRENCY, READ_TIMEOUT, S3Config
 from ._formats import metadata as user_metadata
 from ._formats.decoding import as_json, as_text
+from ._formats.head import Head
 from ._formats.keys import check_key
 from ._http.async_lane import AsyncLane
 from ._http.lane import LaneRequest, LaneStatus
-from ._objects import operations
+from ._objects import operations, put_parameters
 from .errors import S3ServerError
 from .object import S3Object
 from .query import Criteria, ObjectQuery, Predicate
@@ -309,7 +310,7 @@ class AsyncS3Bucket:
         if not hasattr(buf, "read") and not if_absent and if_match is None:
             body = operations.body_bytes(buf, "buf")
             encoded = user_metadata.encode(metadata)
-            request = operations.put_request(self.name, key, body, encoded, operations.s3_parameters(key, extra))
+            request = operations.put_request(self.name, key, body, encoded, put_parameters.s3_parameters(key, extra))
             answered = await self._engine.lane.send(request) if request is not None else None
             if request is not None and answered is not None:
                 head = operations.head_of_put(self._engine.connection, answered, request, encoded)
@@ -672,7 +673,7 @@ class AsyncS3Object:
         if answered is None or answered.status == 404:
             # boto3 tells a missing object from a missing bucket
             return await self._engine.run_through_boto3(obj.exists) if answered is None else False
-        found = operations.Head.from_headers(answered.headers)
+        found = Head.from_headers(answered.headers)
         operations.check_version(obj._bucket._connection, found, obj.bucket_name, obj.key, obj._version_id)
         obj.reload()._head = found
         return True

@@ -31,7 +31,7 @@ from ._formats import metadata as user_metadata
 from ._formats.keys import check_bucket_name, check_existing_bucket_name, check_key, quote_key
 from ._formats.metadata import WRITE_ID
 from ._formats.render import Rendered
-from ._objects import conditional, operations
+from ._objects import conditional, operations, put_parameters
 from ._objects import lock as locks
 from ._objects.lock import S3Lock
 from ._objects.multipart import MIN_PART_BYTES
@@ -477,7 +477,7 @@ class S3Bucket:
             if_absent: Only if there is no such object.
             if_match: Only if the object has this etag.
             extra: Further parameters: ``content_type``, ``cache_control``, ``storage_class``, ``encryption``, ``tags`` …
-                (:class:`~messageflux_s3._objects.operations.PutParameters`), or S3's own names for them, but for those that
+                (:class:`~messageflux_s3._objects.put_parameters.PutParameters`), or S3's own names for them, but for those that
                 have an argument of their own (``Body``, ``Key``, ``Metadata``, ``IfMatch`` …).
 
         Returns:
@@ -496,7 +496,7 @@ class S3Bucket:
         check_key(key, bucket=self._name)
         if hasattr(buf, "read"):
             return self.upload_object(key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
-        operations.check_parameters(extra)
+        put_parameters.check_parameters(extra)
         body = operations.body_bytes(buf, "buf")
         if if_absent or if_match is not None:
             written = conditional.put(
@@ -723,7 +723,7 @@ class S3Bucket:
         if part_size_bytes is None and Config is not None:
             part_size_bytes = max(MIN_PART_BYTES, Config.multipart_chunksize)
         check_key(key, bucket=self._name)
-        operations.check_parameters(given)
+        put_parameters.check_parameters(given)
         call = None
         if if_absent or if_match is not None:
             conditional.check(if_absent=if_absent, if_match=if_match)
@@ -909,7 +909,7 @@ class S3Bucket:
         Requests:
             1 upload per file
         """
-        operations.check_parameters({name: value for name, value in extra.items() if name not in _OF_FOLDERS})
+        put_parameters.check_parameters({name: value for name, value in extra.items() if name not in _OF_FOLDERS})
         return sync.upload_folder(
             self._connection, self._name, folder, prefix, include=include, exclude=exclude, progress=progress, **extra
         )

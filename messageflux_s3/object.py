@@ -19,11 +19,11 @@ from ._display import preview, show
 from ._files import copying, file_target, fileio, transfer
 from ._formats import etags
 from ._formats.decoding import as_json, as_text
+from ._formats.head import Head
 from ._formats.keys import check_key
 from ._formats.render import Bytes, Cell, Rendered
 from ._formats.times import as_utc
-from ._objects import address, conditional, operations, presigning
-from ._objects.operations import Head
+from ._objects import address, conditional, operations, presigning, put_parameters
 from .errors import S3AccessDenied, S3Error, S3NoSuchItem
 from .subresources.tags import ObjectTags
 
@@ -350,7 +350,7 @@ class S3Object:
         """
         writes = not isinstance(mode, str) or "r" not in mode
         if writes:
-            operations.check_parameters(extra)
+            put_parameters.check_parameters(extra)
         file = fileio.open_object(
             self._bucket._connection,
             self._bucket.name,
@@ -551,7 +551,7 @@ class S3Object:
             ('hello', {'by': 'me'})
         """
         there = self._target(target)
-        operations.check_parameters({name: value for name, value in extra.items() if name != "part_size_bytes"})
+        put_parameters.check_parameters({name: value for name, value in extra.items() if name != "part_size_bytes"})
         call, write_id = None, ""
         if if_absent or if_match is not None:
             conditional.check(if_absent=if_absent, if_match=if_match)
@@ -593,7 +593,7 @@ class S3Object:
             those of ``copy_to``, 2 HEAD (1 within a bucket of AWS), 1 DELETE
         """
         there = self._target(target)
-        operations.check_parameters(extra)
+        put_parameters.check_parameters(extra)
         written = copying.move(self._place(), there._place(), metadata=metadata, **extra)
         self.reload()
         return S3Object._of(there._bucket, there._key, head=written)

@@ -22,10 +22,10 @@ from ._client.config import (
 from ._client.connection import Connection
 from ._display import show
 from ._formats.events import parse_event
+from ._formats.head import Head
 from ._formats.keys import parse_uri
 from ._formats.render import Rendered
 from ._http.lane import LaneStatus
-from ._objects.operations import Head
 from ._probe.probe import probe
 from .bucket import S3Bucket
 from .errors import S3AuthenticationError, S3ConnectionError, S3Error, S3NotInitializedError

@@ -19,6 +19,7 @@ from servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3._bulk import batch
+from messageflux_s3._formats.head import Head
 from messageflux_s3._objects import operations
 
 BODY = b"0123456789" * 100
@@ -218,7 +219,7 @@ def test_another_version_is_an_error_on_the_lane_as_well(canned: Canned) -> None
 
 def test_a_date_that_is_none_is_none() -> None:
     """What the store says of the time is all that is missing then."""
-    found = operations.Head.from_headers({"etag": '"e"', "last-modified": "yesterday", "content-length": "7"})
+    found = Head.from_headers({"etag": '"e"', "last-modified": "yesterday", "content-length": "7"})
     assert (found.size, found.etag, found.last_modified) == (7, "e", None)
 
 

@@ -24,9 +24,10 @@ from .._client.translate import from_answer
 from .._formats import metadata as user_metadata
 from .._formats import render
 from .._formats.documents import keep_carriage_returns
+from .._formats.head import Head
 from .._http.lane import LaneRequest, LaneResponse
-from .._objects import operations
-from .._objects.operations import KEPT_BYTES, Head
+from .._objects import operations, put_parameters
+from .._objects.operations import KEPT_BYTES
 from ..errors import Failure, S3AccessDenied, S3AuthenticationError, S3BatchError, S3Error
 from .progress import Progress, reporting, watched
 
@@ -233,7 +234,7 @@ def put_many(
 
     def request_of(item: Written) -> LaneRequest:
         encoded = user_metadata.encode(item.metadata)
-        parameters = operations.s3_parameters(item.key, item.parameters or {})
+        parameters = put_parameters.s3_parameters(item.key, item.parameters or {})
         request = operations.put_request(bucket_name, item.key, item.body, encoded, parameters)
         if request is None:
             request = LaneRequest("PUT", "", item.key, body=item.body)

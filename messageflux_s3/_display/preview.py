@@ -17,9 +17,9 @@ from typing import Any
 from .._client.connection import Connection
 from .._files import fileio
 from .._formats import render
+from .._formats.head import Head
 from .._formats.render import Bytes, Cell, Rendered
 from .._objects import operations
-from .._objects.operations import Head
 from ..errors import S3Error
 
 FIRST_BYTES = 64 * 1024

@@ -17,11 +17,11 @@ from .._bulk import batch
 from .._client.connection import Connection
 from .._formats import etags
 from .._formats import metadata as user_metadata
+from .._formats.head import Head
 from .._http.lane import LaneRequest, LaneResponse
-from .._objects import attributes, checksum, condition_probe, conditional, operations, tagging
+from .._objects import attributes, checksum, condition_probe, conditional, operations, put_parameters, tagging
 from .._objects.address import Place, same_place
 from .._objects.multipart import MAX_PARTS, MultipartUpload
-from .._objects.operations import Head
 from ..errors import S3Error, S3NoSuchBucket, S3NoSuchItem, S3ObjectChanged, S3PreconditionFailed, S3Unsupported
 from ..subresources.tags import ObjectTags
 from . import transfer
@@ -58,7 +58,7 @@ def copy(
         call: Makes the request that makes the copy, in place of ``connection.call``, with the same arguments (under a condition).
         write_id: Goes into the copy's metadata, so that ``call`` finds its own.
         part_size_bytes: What one request copies of an object above 5 GiB.
-        extra: Further parameters (:class:`~messageflux_s3._objects.operations.PutParameters`) in place of the source's.
+        extra: Further parameters (:class:`~messageflux_s3._objects.put_parameters.PutParameters`) in place of the source's.
 
     Returns:
         Size, etag and version of the copy.
@@ -97,7 +97,7 @@ class _Copying:
         self._is_itself = same_place(source, target) is True
         self._is_unchanged = source.version_id is None and metadata is None and not extra and call is None
         self._is_described_anew = False  # the store was asked to copy what describes the object, and refused
-        self._given = operations.s3_parameters(target.key, extra) if extra else {}
+        self._given = put_parameters.s3_parameters(target.key, extra) if extra else {}
         if "content_type" not in extra and "ContentType" not in extra:
             self._given.pop("ContentType", None)  # the source's own, not one guessed from the new name
         self.found: Mapping[str, Any] = {}
@@ -196,7 +196,7 @@ class _Copying:
         """Copy in one request, look whether the store did it rightly, and remember that."""
         target, doubts = self._target, self._doubts()
         copied = self._at_once()
-        given = operations.for_every_request(self._parameters)
+        given = put_parameters.for_every_request(self._parameters)
         made = target.connection.call("HeadObject", Bucket=target.bucket_name, Key=target.key, **given)
         rightly = {
             _REPLACES: not self._dropped & _raw_metadata(made).keys(),
@@ -493,7 +493,7 @@ def _kept_tags(source: Place, replaced: Mapping[str, Any]) -> dict[str, str]:
         tags = ObjectTags(source.connection, source.bucket_name, source.key, source.version_id).get()
     except S3Unsupported:
         return {}
-    return {"Tagging": operations.encode_tags(tags)} if tags else {}
+    return {"Tagging": put_parameters.encode_tags(tags)} if tags else {}
 
 
 class Move(NamedTuple):
@@ -538,7 +538,7 @@ def begin_move(source: Place, target: Place, *, metadata: Mapping[str, str] | No
     copying = _Copying(source, target, metadata, None, write_id, PART_BYTES, extra)
     copied = copying.make()
     return Move(
-        source, target, copying.found, copied, write_id, same is True, operations.for_every_request(copying._given)
+        source, target, copying.found, copied, write_id, same is True, put_parameters.for_every_request(copying._given)
     )
 
 

@@ -35,11 +35,11 @@ from urllib.parse import quote
 from .._client.connection import Connection
 from .._formats import etags
 from .._formats import metadata as user_metadata
+from .._formats.head import Head
 from .._http.lane import LaneRequest, LaneResponse
-from .._objects import attributes, checksum, conditional, operations
+from .._objects import attributes, checksum, conditional, operations, put_parameters
 from .._objects.condition_probe import Ability
 from .._objects.multipart import MIN_PART_BYTES, MultipartUpload
-from .._objects.operations import Head
 from .._objects.source import as_bytes
 from ..errors import (
     S3ConnectionError,
@@ -98,7 +98,7 @@ def open_object(
         version_id: The version to read.
         if_match: The etag that what is read must have.
         metadata: The metadata to write.
-        extra: Further parameters of a write (:class:`~messageflux_s3._objects.operations.PutParameters`).
+        extra: Further parameters of a write (:class:`~messageflux_s3._objects.put_parameters.PutParameters`).
 
     Raises:
         ValueError: There is no such mode, or an argument does not go with it.
@@ -873,7 +873,7 @@ class ObjectWriter(io.BufferedIOBase):
         self.mode = mode
         self._connection = connection
         self._bucket_name = bucket_name
-        self._parameters = {"Metadata": user_metadata.encode(metadata), **operations.s3_parameters(key, extra)}
+        self._parameters = {"Metadata": user_metadata.encode(metadata), **put_parameters.s3_parameters(key, extra)}
         self._given = {"metadata": metadata, **extra}
         self._buffer = bytearray()
         self._position = 0
@@ -941,7 +941,9 @@ class ObjectWriter(io.BufferedIOBase):
         self._base = _Base(size, base.etag, " ".join((base.write_id or "").split()[: conditional.CARRIED]))
         self._position = size
         # It stays what it was, where nothing else is asked for.
-        asked = operations.s3_parameters("", {name: value for name, value in self._given.items() if name != "metadata"})
+        asked = put_parameters.s3_parameters(
+            "", {name: value for name, value in self._given.items() if name != "metadata"}
+        )
         if "Tagging" not in asked:
             asked |= attributes.kept_tags(self._connection, self._bucket_name, self.name, answer, self._parameters)
         is_described = self._given["metadata"] is not None
@@ -950,7 +952,7 @@ class ObjectWriter(io.BufferedIOBase):
 
     @property
     def _for_every_request(self) -> dict[str, Any]:
-        return operations.for_every_request(self._parameters)
+        return put_parameters.for_every_request(self._parameters)
 
     def _read_small_base(self, etag: str | None) -> bytes | bytearray:
         if self._for_every_request:

@@ -32,10 +32,10 @@ from .._client.connection import Connection
 from .._formats import etags, render
 from .._formats import metadata as user_metadata
 from .._formats.etags import unquoted
+from .._formats.head import Head
 from .._formats.keys import OUR_OWN_FILES, check_key, glob_to_pattern, key_to_path, path_to_key
 from .._formats.times import as_utc
 from .._objects import checksum
-from .._objects.operations import Head
 from ..errors import Failure, S3AccessDenied, S3BatchError, S3Error, S3InvalidName, S3NoSuchItem, S3ObjectChanged
 from . import transfer
 

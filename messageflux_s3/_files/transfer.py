@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 from .._bulk.progress import Progress, reporting
 from .._client.connection import Connection
 from .._formats import metadata as user_metadata
-from .._objects import checksum, conditional, operations
+from .._formats.head import Head
+from .._objects import checksum, conditional, operations, put_parameters
 from .._objects.multipart import MAX_PARTS, MIN_PART_BYTES, MultipartUpload
-from .._objects.operations import Head
 from .._objects.source import Source
 from ..errors import S3ChecksumError, S3ConnectionError, S3Error, S3NoSuchItem, S3ObjectChanged
 from . import file_target
@@ -75,7 +75,7 @@ def upload(
         part_size_bytes: The size of a part, 5 MiB at least; None for one that fits.
         verify_checksum: Whether to send an MD5 along and to compare the store's, where boto3 sends no checksum itself.
         progress: True, a callable or None.
-        extra: Further parameters (:class:`~messageflux_s3._objects.operations.PutParameters`).
+        extra: Further parameters (:class:`~messageflux_s3._objects.put_parameters.PutParameters`).
 
     Returns:
         Size, etag and version of what was written.
@@ -94,7 +94,7 @@ def upload(
         condition meets another write (409), where the source can be read again
     """
     encoded = user_metadata.encode(metadata)
-    parameters = {**operations.s3_parameters(key, extra), "Metadata": encoded}
+    parameters = {**put_parameters.s3_parameters(key, extra), "Metadata": encoded}
     if part_size_bytes is not None:
         if isinstance(part_size_bytes, bool) or not isinstance(part_size_bytes, int):
             raise TypeError(f"part_size_bytes must be a whole number, not {type(part_size_bytes).__name__}")
@@ -540,7 +540,7 @@ class _Fetch:
                 count -= len(piece)
 
     def _head(self) -> Head:
-        given = operations.for_every_request(self.parameters)
+        given = put_parameters.for_every_request(self.parameters)
         return operations.head(self.connection, self.bucket_name, self.key, self.parameters.get("VersionId"), given)
 
     def _get(self, start: int, end: int | None) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from typing import Any, Literal
 
 from .._client.connection import Connection
 from ..errors import S3Unsupported
-from . import operations
+from . import put_parameters
 
 Scope = Literal["object", "bucket", "store", "kind", "elsewhere"]
 """Where the rewritten object will be, seen from where it is: under the same key, under another key of the same bucket, in another bucket of
@@ -134,4 +134,4 @@ def kept_tags(
         name: value for name, value in (given or {}).items() if name in ("RequestPayer", "ExpectedBucketOwner")
     }
     found = connection.call("GetObjectTagging", Bucket=bucket_name, Key=key, **passed_on)
-    return {"Tagging": operations.encode_tags({tag["Key"]: tag["Value"] for tag in found["TagSet"]})}
+    return {"Tagging": put_parameters.encode_tags({tag["Key"]: tag["Value"] for tag in found["TagSet"]})}

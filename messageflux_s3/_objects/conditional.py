@@ -25,6 +25,7 @@ from .._client.connection import Connection
 from .._client.translate import was_retried
 from .._formats import etags
 from .._formats import metadata as user_metadata
+from .._formats.head import Head
 from .._formats.times import parse_time
 from ..errors import (
     S3AccessDenied,
@@ -38,10 +39,9 @@ from ..errors import (
     S3Throttled,
     S3Unsupported,
 )
-from . import attributes, checksum, condition_probe, operations
+from . import attributes, checksum, condition_probe, operations, put_parameters
 from .condition_probe import Ability
 from .multipart import UPLOAD_IS_LEFT, MultipartUpload
-from .operations import Head
 
 Written = TypeVar("Written")
 
@@ -115,7 +115,7 @@ def put(
         if_match: Only if the object has this etag.
         metadata: User metadata, text to text.
         carried: Former write-ids to carry forward.
-        extra: Further parameters (:class:`~messageflux_s3._objects.operations.PutParameters`).
+        extra: Further parameters (:class:`~messageflux_s3._objects.put_parameters.PutParameters`).
 
     Raises:
         S3ObjectExists: The object is there already.
@@ -130,7 +130,12 @@ def put(
     encoded = user_metadata.marked(user_metadata.encode(metadata), write_id, carried)
     call = caller(connection, bucket_name, key, write_id, if_absent=if_absent, if_match=if_match, carried=carried)
     answer = call(
-        "PutObject", Bucket=bucket_name, Key=key, Body=body, Metadata=encoded, **operations.s3_parameters(key, extra)
+        "PutObject",
+        Bucket=bucket_name,
+        Key=key,
+        Body=body,
+        Metadata=encoded,
+        **put_parameters.s3_parameters(key, extra),
     )
     return Head.from_write(len(body), answer.get("ETag"), answer.get("VersionId"), encoded)
 
@@ -316,7 +321,7 @@ class _Write:
         self._given: dict[str, Any] = {}  # what a HEAD of the object needs of the write's parameters
 
     def make(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        self._given = operations.for_every_request(parameters)
+        self._given = put_parameters.for_every_request(parameters)
         if self._doubtful is None:
             self._began = time.monotonic()
         for attempt in range(self._connection.config.max_attempts):

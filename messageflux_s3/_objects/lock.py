@@ -28,6 +28,7 @@ from typing import Any, Literal
 from .._client.connection import Connection
 from .._formats import etags
 from .._formats.decoding import as_json
+from .._formats.head import Head
 from .._formats.keys import check_key
 from ..errors import (
     S3ConnectionError,
@@ -39,7 +40,6 @@ from ..errors import (
     S3ServerError,
 )
 from . import checksum, conditional, operations
-from .operations import Head
 
 logger = logging.getLogger("messageflux_s3")
 

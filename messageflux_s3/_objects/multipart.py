@@ -18,7 +18,7 @@ from .._client.connection import Connection
 from .._client.translate import was_retried
 from .._formats import etags
 from ..errors import S3ConnectionError, S3Error, S3NoSuchItem, S3Unsupported
-from . import checksum, operations, tagging
+from . import checksum, put_parameters, tagging
 
 logger = logging.getLogger("messageflux_s3")
 
@@ -165,7 +165,7 @@ class MultipartUpload:
         while len(self._waiting) >= self._concurrency:
             self._collect_oldest()
         upload_id = self.begin()
-        parameters = {**self._given(operations.FOR_EVERY_REQUEST), **parameters}
+        parameters = {**self._given(put_parameters.FOR_EVERY_REQUEST), **parameters}
         number, self._next_number = self._next_number, self._next_number + 1
         if self._executor is None:
             self._executor = ThreadPoolExecutor(self._concurrency, "messageflux-s3-parts")
@@ -236,7 +236,7 @@ class MultipartUpload:
                 MultipartUpload={"Parts": self._parts},
                 **self._where,
                 **{
-                    **self._given(operations.FOR_EVERY_REQUEST + checksum.ONLY_IN_PARTS),
+                    **self._given(put_parameters.FOR_EVERY_REQUEST + checksum.ONLY_IN_PARTS),
                     **self._of_whole,
                     **parameters,
                 },
@@ -266,7 +266,7 @@ class MultipartUpload:
         Raises:
             S3ConnectionError: What stands there does not tell whether it was made of these parts.
         """
-        answer = self._connection.call("HeadObject", **self._where, **self._given(operations.FOR_EVERY_REQUEST))
+        answer = self._connection.call("HeadObject", **self._where, **self._given(put_parameters.FOR_EVERY_REQUEST))
         if checksum.md5_of_parts(answer) == checksum.of_parts([part["ETag"] for part in self._parts]) is not None:
             return answer
         raise S3ConnectionError(

@@ -5,71 +5,28 @@ This room knows a connection, a bucket's name and a key. What it returns is valu
 
 from __future__ import annotations
 
-import copy
 import io
-import mimetypes
 import operator
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any, Literal, TypedDict, cast
-from urllib.parse import quote, urlencode
+from dataclasses import replace
+from typing import Any, cast
+from urllib.parse import quote
 
 from .._client.connection import Connection
 from .._client.translate import from_answer
 from .._formats import etags
 from .._formats import metadata as user_metadata
-from .._formats.times import as_utc, parse_time
+from .._formats.head import Head, lazy_head
 from .._http.lane import LaneRequest, LaneResponse
 from ..errors import S3ConnectionError, S3Error, S3ObjectChanged, S3PreconditionFailed, S3ServerError, S3Unsupported
 from . import checksum
+from .put_parameters import for_every_request, s3_parameters
 from .source import as_bytes
 
 KEPT_BYTES = 8 * 1024 * 1024
 """A body up to this size is read at once and kept; a larger one is left where it is until somebody reads it."""
 
-
-class PutParameters(TypedDict, total=False):
-    """What may be said of an object when it is written. S3's own names (``ContentType``) work as well.
-
-    Attributes:
-        content_type: The media type; guessed from the key's extension where nothing is said.
-        content_encoding: Such as ``"gzip"``.
-        content_language: Such as ``"en"``.
-        content_disposition: What a browser does with it, such as ``'attachment; filename="report.csv"'``.
-        cache_control: How long others may keep it, such as ``"max-age=3600"``.
-        expires: When caches forget it.
-        storage_class: Such as ``"STANDARD_IA"``.
-        encryption: Which encryption the store uses for it.
-        kms_key_id: Which key, with ``"aws:kms"``.
-        tags: Its tags.
-    """
-
-    content_type: str
-    content_encoding: str
-    content_language: str
-    content_disposition: str
-    cache_control: str
-    expires: datetime
-    storage_class: str
-    encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"]
-    kms_key_id: str
-    tags: Mapping[str, str]
-
-
-_S3_NAMES = {
-    "content_type": "ContentType",
-    "content_encoding": "ContentEncoding",
-    "content_language": "ContentLanguage",
-    "content_disposition": "ContentDisposition",
-    "cache_control": "CacheControl",
-    "expires": "Expires",
-    "storage_class": "StorageClass",
-    "encryption": "ServerSideEncryption",
-    "kms_key_id": "SSEKMSKeyId",
-    "tags": "Tagging",
-}
 
 _LANE_HEADERS = {
     "ContentType": "content-type",
@@ -84,98 +41,10 @@ _CODE = re.compile(rb"<Code>([^<]*)</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]*)</Message>")
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What the headers of an answer say of an object. None: the answer did not say.
-
-    A HEAD or a GET says everything but perhaps the version; a PUT says size, etag and version.
-    """
-
-    size: int | None = None
-    etag: str | None = None
-    last_modified: datetime | None = None
-    storage_class: str | None = None
-    metadata: Mapping[str, str] | None = None
-    content_type: str | None = None
-    content_encoding: str | None = None
-    version_id: str | None = None
-    write_id: str | None = None
-
-    @classmethod
-    def from_headers(cls, headers: Mapping[str, str]) -> Head:
-        """From HTTP headers, names in lower case."""
-        raw = {name[11:]: value for name, value in headers.items() if name.startswith("x-amz-meta-")}
-        content_range = headers.get("content-range", "")
-        total = content_range.rpartition("/")[2] if content_range else headers.get("content-length", "")
-        modified = headers.get("last-modified")
-        return cls(
-            size=int(total) if total.isdigit() else None,
-            etag=etags.unquoted(headers.get("etag")),
-            last_modified=_http_date(modified) if modified else None,
-            storage_class=headers.get("x-amz-storage-class", "STANDARD"),
-            metadata=user_metadata.decode(raw),
-            content_type=headers.get("content-type", ""),
-            content_encoding=headers.get("content-encoding", ""),
-            version_id=headers.get("x-amz-version-id"),
-            write_id=raw.get(user_metadata.WRITE_ID),
-        )
-
-    @classmethod
-    def from_answer(cls, answer: Mapping[str, Any]) -> Head:
-        """From what boto3 gives for HeadObject and GetObject."""
-        raw = {name.lower(): value for name, value in (answer.get("Metadata") or {}).items()}
-        content_range = str(answer.get("ContentRange") or "")
-        total = content_range.rpartition("/")[2]
-        return cls(
-            size=int(total) if total.isdigit() else answer.get("ContentLength"),
-            etag=etags.unquoted(answer.get("ETag")),
-            last_modified=as_utc(answer["LastModified"]) if answer.get("LastModified") else None,
-            storage_class=answer.get("StorageClass") or "STANDARD",
-            metadata=user_metadata.decode(raw),
-            content_type=answer.get("ContentType") or "",
-            content_encoding=answer.get("ContentEncoding") or "",
-            version_id=answer.get("VersionId"),
-            write_id=raw.get(user_metadata.WRITE_ID),
-        )
-
-    @classmethod
-    def from_write(
-        cls, size: int | None, etag: str | None, version_id: str | None, metadata: Mapping[str, str]
-    ) -> Head:
-        """From the answer to a write, and what was written."""
-        shown = user_metadata.decode(metadata)
-        return cls(size=size, etag=etags.unquoted(etag), metadata=shown, version_id=version_id)
-
-
-class _LateHead:
-    """A Head that is made of the headers when somebody looks: most of a million objects are asked for their bytes alone."""
-
-    __slots__ = ("_head", "_response")
-
-    def __init__(self, response: LaneResponse) -> None:
-        self._response = response
-        self._head: Head | None = None
-
-    def _made(self) -> Head:
-        head = self._head
-        if head is None:
-            head = self._head = Head.from_headers(self._response.headers)  # two threads at once make two equal ones
-        return head
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._made(), name)
-
-    def __repr__(self) -> str:
-        return repr(self._made())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return copy.copy, (self._made(),)
-
-
 def head_and_body(response: LaneResponse) -> tuple[Head, bytes]:
-    """What an answer of the lane says of an object, and its content."""
+    """Return what an answer of the lane says of an object, and its content."""
     body, response.body = response.body, b""
-    return cast(Head, _LateHead(response)), body
+    return lazy_head(response.headers), body
 
 
 def etag_for(connection: Connection, etag: str | None) -> str | None:
@@ -186,91 +55,6 @@ def etag_for(connection: Connection, etag: str | None) -> str | None:
     if etag is None or etags.is_weak(etag):
         return None
     return f'"{etag}"' if connection.preset in ("aws", "r2", "gcs") else etag
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        return parse_time(text)
-    except ValueError:
-        return None
-
-
-_SAID_OTHERWISE = {
-    "Bucket": "an object is written where its handle and its key say",
-    "Key": "an object is written where its handle and its key say",
-    "Body": "the content has an argument of its own",
-    "ContentLength": "the length is that of the content",
-    "Metadata": "give metadata=, a mapping of text to text",
-    "IfMatch": "give if_match=, which also settles a lost answer",
-    "IfNoneMatch": "give if_absent=True, which also settles a lost answer",
-}
-"""S3's names that are no further parameters of a write: they would take the place of what this library sends."""
-
-
-def check_parameters(extra: Mapping[str, Any]) -> None:
-    """Refuse what is no further parameter of a write, before anything is sent.
-
-    Raises:
-        TypeError: There is no such parameter, it is given under both names, or it has an argument of its own.
-    """
-    s3_parameters("", extra)
-
-
-def s3_parameters(key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Further parameters of a write, under S3's own names; the content type guessed from the key where none is given.
-
-    Raises:
-        TypeError: There is no such parameter, it is given under both names, or it has an argument of its own.
-    """
-    parameters: dict[str, Any] = {}
-    for name, value in extra.items():
-        if value is None:
-            continue
-        official = _S3_NAMES.get(name, name)
-        if official == name and not name[:1].isupper():
-            raise TypeError(
-                f"{name!r} is no parameter of a write; these are: {', '.join(_S3_NAMES)}, and S3's own names (ContentType …)"
-            )
-        if official in _SAID_OTHERWISE:
-            raise TypeError(f"{name} is no further parameter of a write: {_SAID_OTHERWISE[official]}")
-        if official in parameters:
-            raise TypeError(f"{official} is given twice")
-        parameters[official] = encode_tags(value) if name == "tags" else value
-    if "ContentType" not in parameters and (guessed := guess_content_type(key)) is not None:
-        parameters["ContentType"] = guessed
-    return parameters
-
-
-FOR_EVERY_REQUEST = (
-    "SSECustomerAlgorithm",
-    "SSECustomerKey",
-    "SSECustomerKeyMD5",
-    "RequestPayer",
-    "ExpectedBucketOwner",
-)
-"""Parameters that every request about an object needs, reads included, where a write needs them."""
-
-
-def for_every_request(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those parameters of a write, under S3's own names, that a HEAD or a GET of the object needs as well."""
-    return {name: parameters[name] for name in FOR_EVERY_REQUEST if name in parameters}
-
-
-def guess_content_type(name: str) -> str | None:
-    """The content type that a name's ending stands for; a compressed file is a compressed file, not what is in it."""
-    content_type, encoding = mimetypes.guess_type(name.rpartition("/")[2], strict=False)
-    if encoding is not None:
-        return {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}.get(encoding)
-    return content_type
-
-
-def encode_tags(tags: Mapping[str, str] | str) -> str:
-    """Tags as the header of a write has them."""
-    if isinstance(tags, str):
-        return tags
-    if not isinstance(tags, Mapping) or not all(isinstance(part, str) for pair in tags.items() for part in pair):
-        raise TypeError("tags must be a mapping of text to text")
-    return urlencode(dict(tags), quote_via=quote)
 
 
 def as_int(value: Any) -> Any:

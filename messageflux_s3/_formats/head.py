@@ -1,0 +1,113 @@
+"""What an answer's headers say of an object."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from . import etags
+from . import metadata as user_metadata
+from .times import as_utc, parse_time
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the headers of an answer say of an object. None: the answer did not say.
+
+    A HEAD or a GET says everything but perhaps the version; a PUT says size, etag and version.
+    """
+
+    size: int | None = None
+    etag: str | None = None
+    last_modified: datetime | None = None
+    storage_class: str | None = None
+    metadata: Mapping[str, str] | None = None
+    content_type: str | None = None
+    content_encoding: str | None = None
+    version_id: str | None = None
+    write_id: str | None = None
+
+    @classmethod
+    def from_headers(cls, headers: Mapping[str, str]) -> Head:
+        """From HTTP headers, names in lower case."""
+        raw = {name[11:]: value for name, value in headers.items() if name.startswith("x-amz-meta-")}
+        content_range = headers.get("content-range", "")
+        total = content_range.rpartition("/")[2] if content_range else headers.get("content-length", "")
+        modified = headers.get("last-modified")
+        return cls(
+            size=int(total) if total.isdigit() else None,
+            etag=etags.unquoted(headers.get("etag")),
+            last_modified=_http_date(modified) if modified else None,
+            storage_class=headers.get("x-amz-storage-class", "STANDARD"),
+            metadata=user_metadata.decode(raw),
+            content_type=headers.get("content-type", ""),
+            content_encoding=headers.get("content-encoding", ""),
+            version_id=headers.get("x-amz-version-id"),
+            write_id=raw.get(user_metadata.WRITE_ID),
+        )
+
+    @classmethod
+    def from_answer(cls, answer: Mapping[str, Any]) -> Head:
+        """From what boto3 gives for HeadObject and GetObject."""
+        raw = {name.lower(): value for name, value in (answer.get("Metadata") or {}).items()}
+        content_range = str(answer.get("ContentRange") or "")
+        total = content_range.rpartition("/")[2]
+        return cls(
+            size=int(total) if total.isdigit() else answer.get("ContentLength"),
+            etag=etags.unquoted(answer.get("ETag")),
+            last_modified=as_utc(answer["LastModified"]) if answer.get("LastModified") else None,
+            storage_class=answer.get("StorageClass") or "STANDARD",
+            metadata=user_metadata.decode(raw),
+            content_type=answer.get("ContentType") or "",
+            content_encoding=answer.get("ContentEncoding") or "",
+            version_id=answer.get("VersionId"),
+            write_id=raw.get(user_metadata.WRITE_ID),
+        )
+
+    @classmethod
+    def from_write(
+        cls, size: int | None, etag: str | None, version_id: str | None, metadata: Mapping[str, str]
+    ) -> Head:
+        """From the answer to a write, and what was written."""
+        shown = user_metadata.decode(metadata)
+        return cls(size=size, etag=etags.unquoted(etag), metadata=shown, version_id=version_id)
+
+
+class _LazyHead:
+    """A Head that is made of the headers at the first access. Most bulk reads use the bodies alone."""
+
+    __slots__ = ("_head", "_headers")
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
+        self._head: Head | None = None
+
+    def _made(self) -> Head:
+        head = self._head
+        if head is None:
+            head = self._head = Head.from_headers(self._headers)  # two threads at once make two equal ones
+        return head
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._made(), name)
+
+    def __repr__(self) -> str:
+        return repr(self._made())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copy.copy, (self._made(),)
+
+
+def lazy_head(headers: Mapping[str, str]) -> Head:
+    """Return a :class:`Head` that is decoded at the first access."""
+    return cast(Head, _LazyHead(headers))
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        return parse_time(text)
+    except ValueError:
+        return None
