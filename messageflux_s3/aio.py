@@ -30,7 +30,7 @@ from ._formats.head import Head
 from ._formats.keys import check_key
 from ._http.async_lane import AsyncLane
 from ._http.lane import LaneRequest, LaneStatus
-from ._objects import operations, put_parameters
+from ._objects import operations, put_parameters, ranged_reader
 from .errors import S3ServerError
 from .object import S3Object
 from .query import Criteria, ObjectQuery, Predicate
@@ -661,7 +661,7 @@ class AsyncS3Object:
             raise operations.lane_error(answered, "GetObject", obj.bucket_name, obj.key)
         else:
             found = operations.head_and_body(answered)
-            operations.check_version(obj._bucket._connection, found[0], obj.bucket_name, obj.key, obj._version_id)
+            ranged_reader.check_version(obj._bucket._connection, found[0], obj.bucket_name, obj.key, obj._version_id)
             obj._got(found)
         return self
 
@@ -674,7 +674,7 @@ class AsyncS3Object:
             # boto3 tells a missing object from a missing bucket
             return await self._engine.run_through_boto3(obj.exists) if answered is None else False
         found = Head.from_headers(answered.headers)
-        operations.check_version(obj._bucket._connection, found, obj.bucket_name, obj.key, obj._version_id)
+        ranged_reader.check_version(obj._bucket._connection, found, obj.bucket_name, obj.key, obj._version_id)
         obj.reload()._head = found
         return True
 

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from ._client.config import travels
 from ._files import copying, fileio, sync, transfer
-from ._objects import operations
+from ._objects import operations, ranged_reader
 from .errors import S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket, S3NoSuchItem, S3ObjectExists
 from .object import S3Object
 from .store import S3Store, connect
@@ -350,7 +350,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         first = start or 0
         if first >= 0 and (end is None or end > first):
             try:
-                with operations.get_stream(self._connection, obj.bucket_name, obj.key, start=first, end=end)[
+                with ranged_reader.get_stream(self._connection, obj.bucket_name, obj.key, start=first, end=end)[
                     1
                 ] as stream:
                     return stream.read()

@@ -23,7 +23,7 @@ from ._formats.head import Head
 from ._formats.keys import check_key
 from ._formats.render import Bytes, Cell, Rendered
 from ._formats.times import as_utc
-from ._objects import address, conditional, operations, presigning, put_parameters
+from ._objects import address, conditional, operations, presigning, put_parameters, ranged_reader
 from .errors import S3AccessDenied, S3Error, S3NoSuchItem
 from .subresources.tags import ObjectTags
 
@@ -291,7 +291,7 @@ class S3Object:
     def body_stream(self) -> BinaryIO:
         """A readable over the content, fresh at each access; close it. Requests: 1 GET at each access, not remembered."""
         seen = self._seen_etag()
-        _, stream = operations.get_stream(
+        _, stream = ranged_reader.get_stream(
             self._bucket._connection, self._bucket.name, self._key, version_id=self._version_id, if_match=seen
         )
         return cast(BinaryIO, stream)
@@ -436,7 +436,7 @@ class S3Object:
         if end is not None and end <= start:
             return
         try:
-            _, stream = operations.get_stream(
+            _, stream = ranged_reader.get_stream(
                 self._bucket._connection, self._bucket.name, self._key, start=start, end=end, version_id=self._version_id,
                 if_match=self._seen_etag(),
             )  # fmt: skip

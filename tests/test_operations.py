@@ -20,7 +20,7 @@ from servers import Server
 import messageflux_s3 as s3
 from messageflux_s3._bulk import batch
 from messageflux_s3._formats.head import Head
-from messageflux_s3._objects import operations
+from messageflux_s3._objects import operations, ranged_reader
 
 BODY = b"0123456789" * 100
 
@@ -228,15 +228,15 @@ def test_an_answer_in_chunks_has_an_end_as_well(canned: Canned, tmp_path: Path) 
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (BODY[:300], BODY[300:])) + b"0\r\n\r\n"
     canned.answer = lambda asked: (200, {"ETag": '"e"', "Transfer-Encoding": "chunked"}, chunks)
     connection = canned.bucket()._connection
-    assert operations.get_stream(connection, "bkt", "k")[1].read() == BODY
-    assert operations.get_stream(connection, "bkt", "k")[1].read(5000) == BODY
+    assert ranged_reader.get_stream(connection, "bkt", "k")[1].read() == BODY
+    assert ranged_reader.get_stream(connection, "bkt", "k")[1].read(5000) == BODY
 
 
 def test_a_refusal_without_a_condition_is_passed_on(canned: Canned) -> None:
     """412 to a plain GET is an answer nobody can do anything about, not the beginning of a loop."""
     canned.answer = lambda asked: refusal(412, "PreconditionFailed") if asked.method == "GET" else _as_it_stands(asked)
     with pytest.raises(s3.S3PreconditionFailed):
-        operations.get_stream(canned.bucket()._connection, "bkt", "k")
+        ranged_reader.get_stream(canned.bucket()._connection, "bkt", "k")
     assert canned.whats == ["GET k"]
 
 
@@ -256,7 +256,7 @@ def test_a_stream_is_a_raw_file(moto_bucket: s3.S3Bucket) -> None:
     with pytest.raises(ValueError, match="closed"):
         stream.read()
     with io.BufferedReader(
-        operations.get_stream(moto_bucket._connection, moto_bucket.name, "k", start=1)[1]
+        ranged_reader.get_stream(moto_bucket._connection, moto_bucket.name, "k", start=1)[1]
     ) as buffered:
         assert buffered.read() == BODY[1:]
 
@@ -270,13 +270,13 @@ def test_a_stream_goes_on_where_the_connection_broke(moto: Server, moto_bucket: 
             connection = (
                 moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=3).bucket(moto_bucket.name)._connection
             )
-            stream = operations.get_stream(connection, moto_bucket.name, "k")[1]
+            stream = ranged_reader.get_stream(connection, moto_bucket.name, "k")[1]
             assert stream.read(size) == BODY[: size if size > 0 else None]
             assert len(proxy.seen) == len(faults) + 1
     with run_proxy(moto.endpoint_url, scripted({("GET", "k"): ["cut_body"] * 9})) as proxy:
         connection = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=2).bucket(moto_bucket.name)._connection
         with pytest.raises(s3.S3ConnectionError):
-            operations.get_stream(connection, moto_bucket.name, "k")[1].read()
+            ranged_reader.get_stream(connection, moto_bucket.name, "k")[1].read()
 
 
 # -- what is said of an object when it is written -----------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from strict_s3 import StrictS3
 
 from messageflux_s3 import S3Bucket, S3ChecksumError, S3ConnectionError, S3Error, S3NoSuchItem, S3ObjectChanged
 from messageflux_s3._files import transfer
-from messageflux_s3._objects import checksum, operations
+from messageflux_s3._objects import checksum, ranged_reader
 
 MIB = 1024 * 1024
 LARGE = random.Random(7).randbytes(40 * MIB + 12345)  # three parts, the last one short
@@ -677,14 +677,14 @@ def test_an_attempt_that_fails_at_once_is_one_of_them(
 ) -> None:
     """The store may be away for a moment when the download wants to go on."""
     canned.answer = lambda asked: _cut(asked) if len(canned.asked) == 1 else content_of(asked, BODY, MD5)
-    get, away = operations.get_pinned, [False, True, False]
+    get, away = ranged_reader.get_pinned, [False, True, False]
 
     def get_or_fail(*args: Any) -> Any:
         if away.pop(0):
             raise S3ConnectionError("away")
         return get(*args)
 
-    monkeypatch.setattr(operations, "get_pinned", get_or_fail)
+    monkeypatch.setattr(ranged_reader, "get_pinned", get_or_fail)
     canned.bucket(max_attempts=3).download_file("k", tmp_path / "t")
     assert (tmp_path / "t").read_bytes() == BODY
     assert away == []

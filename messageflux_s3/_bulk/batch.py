@@ -26,7 +26,7 @@ from .._formats import render
 from .._formats.documents import keep_carriage_returns
 from .._formats.head import Head
 from .._http.lane import LaneRequest, LaneResponse
-from .._objects import operations, put_parameters
+from .._objects import operations, put_parameters, ranged_reader
 from .._objects.operations import KEPT_BYTES
 from ..errors import Failure, S3AccessDenied, S3AuthenticationError, S3BatchError, S3Error
 from .progress import Progress, reporting, watched
@@ -171,14 +171,14 @@ def get_many(
         if response.status == 404:
             raise operations.lane_error(response, "GetObject", bucket_name, request.key)
         found, body = operations.head_and_body(response)
-        operations.check_version(connection, found, bucket_name, request.key, request.tag.version_id)
+        ranged_reader.check_version(connection, found, bucket_name, request.key, request.tag.version_id)
         return found, body
 
     def from_boto3(request: LaneRequest) -> tuple[Head, bytes | None]:
         one: Wanted = request.tag
-        found, stream = operations.get_stream(connection, bucket_name, one.key, version_id=one.version_id)
+        found, stream = ranged_reader.get_stream(connection, bucket_name, one.key, version_id=one.version_id)
         with stream:
-            return operations.read_up_to(KEPT_BYTES, found, stream)
+            return ranged_reader.read_up_to(KEPT_BYTES, found, stream)
 
     outcomes = send_many(
         connection,

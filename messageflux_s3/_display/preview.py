@@ -19,7 +19,7 @@ from .._files import fileio
 from .._formats import render
 from .._formats.head import Head
 from .._formats.render import Bytes, Cell, Rendered
-from .._objects import operations
+from .._objects import operations, ranged_reader
 from ..errors import S3Error
 
 FIRST_BYTES = 64 * 1024
@@ -107,7 +107,7 @@ def preview(
 
 def _beginning(connection: Connection, bucket_name: str, key: str, version_id: str | None) -> tuple[Head, bytes]:
     try:
-        head, stream = operations.get_stream(
+        head, stream = ranged_reader.get_stream(
             connection, bucket_name, key, start=0, end=FIRST_BYTES, version_id=version_id
         )
     except S3Error as error:

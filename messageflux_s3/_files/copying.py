@@ -19,7 +19,16 @@ from .._formats import etags
 from .._formats import metadata as user_metadata
 from .._formats.head import Head
 from .._http.lane import LaneRequest, LaneResponse
-from .._objects import attributes, checksum, condition_probe, conditional, operations, put_parameters, tagging
+from .._objects import (
+    attributes,
+    checksum,
+    condition_probe,
+    conditional,
+    operations,
+    put_parameters,
+    ranged_reader,
+    tagging,
+)
 from .._objects.address import Place, same_place
 from .._objects.multipart import MAX_PARTS, MultipartUpload
 from ..errors import S3Error, S3NoSuchBucket, S3NoSuchItem, S3ObjectChanged, S3PreconditionFailed, S3Unsupported
@@ -108,7 +117,7 @@ class _Copying:
         source, target = self._source, self._target
         self.found = _look(source)
         self._head = Head.from_answer(self.found)
-        operations.check_version(source.connection, self._head, source.bucket_name, source.key, source.version_id)
+        ranged_reader.check_version(source.connection, self._head, source.bucket_name, source.key, source.version_id)
         if self._is_itself and self._is_unchanged:
             return self._head
         self._parameters = attributes.kept(
@@ -239,7 +248,7 @@ class _Copying:
             self._check_copied(answer)
             return answer
         etag = (
-            operations.etag_for(connection, self._head.etag)
+            ranged_reader.etag_for(connection, self._head.etag)
             if connection.recall(_COMPARES_SOURCE) is not False
             else None
         )
@@ -326,7 +335,7 @@ class _Copying:
             kept[user_metadata.WRITE_ID] = self._write_id
 
         def send() -> Head:
-            _, stream = operations.get_stream(
+            _, stream = ranged_reader.get_stream(
                 source.connection,
                 source.bucket_name,
                 source.key,

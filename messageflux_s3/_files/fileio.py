@@ -37,7 +37,7 @@ from .._formats import etags
 from .._formats import metadata as user_metadata
 from .._formats.head import Head
 from .._http.lane import LaneRequest, LaneResponse
-from .._objects import attributes, checksum, conditional, operations, put_parameters
+from .._objects import attributes, checksum, conditional, operations, put_parameters, ranged_reader
 from .._objects.condition_probe import Ability
 from .._objects.multipart import MIN_PART_BYTES, MultipartUpload
 from .._objects.source import as_bytes
@@ -230,12 +230,12 @@ class _Source:
             if error.status != 416:
                 raise
             head, first = self._head(), b""  # empty
-        operations.check_etag(head.etag, self.etag, self._bucket_name, self._key)
-        operations.check_version(self._connection, head, self._bucket_name, self._key, self._version_id)
+        ranged_reader.check_etag(head.etag, self.etag, self._bucket_name, self._key)
+        ranged_reader.check_version(self._connection, head, self._bucket_name, self._key, self._version_id)
         self.etag = head.etag or self.etag
         if head.size is None:  # an answer without a length: there may be more than the first bytes
             head = self._head()
-            operations.check_etag(head.etag, self.etag, self._bucket_name, self._key)
+            ranged_reader.check_etag(head.etag, self.etag, self._bucket_name, self._key)
         self.size = head.size or 0
         return first
 
@@ -310,13 +310,13 @@ class _Source:
             "ContentLength": length,
         }
         try:
-            return operations.offset_in_body(said, start, self._bucket_name, self._key) == 0
+            return ranged_reader.offset_in_body(said, start, self._bucket_name, self._key) == 0
         except S3ServerError:
             return False
 
     def _lane_request(self, start: int, end: int, etag: str | None) -> LaneRequest:
         headers = {"range": f"bytes={start}-{end - 1}"}
-        condition = operations.etag_for(self._connection, etag)
+        condition = ranged_reader.etag_for(self._connection, etag)
         if condition is not None:
             headers["if-match"] = condition
         return LaneRequest("GET", self._bucket_name, self._key, self._query, headers, b"")
@@ -356,7 +356,7 @@ class _Source:
         parameters: dict[str, Any] = {"Range": f"bytes={start}-{end - 1}", **self._given}
         if self._version_id is not None:
             parameters["VersionId"] = self._version_id
-        answer = operations.get_pinned(self._connection, self._bucket_name, self._key, etag, parameters)
+        answer = ranged_reader.get_pinned(self._connection, self._bucket_name, self._key, etag, parameters)
         head, stream = Head.from_answer(answer), answer["Body"]
         if not answer.get("ContentRange"):
             try:

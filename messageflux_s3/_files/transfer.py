@@ -24,7 +24,7 @@ from .._bulk.progress import Progress, reporting
 from .._client.connection import Connection
 from .._formats import metadata as user_metadata
 from .._formats.head import Head
-from .._objects import checksum, conditional, operations, put_parameters
+from .._objects import checksum, conditional, operations, put_parameters, ranged_reader
 from .._objects.multipart import MAX_PARTS, MIN_PART_BYTES, MultipartUpload
 from .._objects.source import Source
 from ..errors import S3ChecksumError, S3ConnectionError, S3Error, S3NoSuchItem, S3ObjectChanged
@@ -520,7 +520,7 @@ class _Fetch:
         self._first = answer["Body"]
         if self.head.size is None:  # an answer in chunks, without a length
             self.head = self._head()
-            operations.check_etag(self.head.etag, self._etag, self.bucket_name, self.key)
+            ranged_reader.check_etag(self.head.etag, self._etag, self.bucket_name, self.key)
         total = self.head.size or 0
         self.end = max(self.start, total if self.wanted_end is None else min(self.wanted_end, total))
         if self.start and not answer.get("ContentRange"):
@@ -549,7 +549,7 @@ class _Fetch:
         if start or end is not None:
             parameters["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
         try:
-            return operations.get_pinned(self.connection, self.bucket_name, self.key, self._etag, parameters)
+            return ranged_reader.get_pinned(self.connection, self.bucket_name, self.key, self._etag, parameters)
         except S3NoSuchItem as error:
             if self._first is None and self.head.etag is None:
                 raise

@@ -39,7 +39,7 @@ from ..errors import (
     S3Throttled,
     S3Unsupported,
 )
-from . import attributes, checksum, condition_probe, operations, put_parameters
+from . import attributes, checksum, condition_probe, operations, put_parameters, ranged_reader
 from .condition_probe import Ability
 from .multipart import UPLOAD_IS_LEFT, MultipartUpload
 
@@ -638,7 +638,7 @@ def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, byt
     """What stands there: its headers, its content, and what describes it, as parameters of the write that replaces it."""
     try:
         answer = connection.call("GetObject", Bucket=bucket_name, Key=key)
-        operations.check_whole(answer, bucket_name, key)
+        ranged_reader.check_whole(answer, bucket_name, key)
         with connection.translating("GetObject", bucket_name, key):
             before: bytes = answer["Body"].read()
     except S3NoSuchItem:

@@ -39,7 +39,7 @@ from ..errors import (
     S3PreconditionFailed,
     S3ServerError,
 )
-from . import checksum, conditional, operations
+from . import checksum, conditional, ranged_reader
 
 logger = logging.getLogger("messageflux_s3")
 
@@ -146,7 +146,7 @@ class _File:
         """What stands there now; None where nothing does."""
         try:
             answer = self.connection.call("GetObject", Bucket=self.bucket_name, Key=self.key)
-            operations.check_whole(answer, self.bucket_name, self.key)
+            ranged_reader.check_whole(answer, self.bucket_name, self.key)
             with self.connection.translating("GetObject", self.bucket_name, self.key):
                 body: bytes = answer["Body"].read()
                 if not answer.get("ETag"):
