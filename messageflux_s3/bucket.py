@@ -25,7 +25,7 @@ from ._client.connection import Connection
 from ._client.translate import was_retried
 from ._display import show
 from ._display.usage import Usage
-from ._files import file_target, sync, transfer
+from ._files import download, file_target, sync, upload
 from ._files.sync import SyncPlan
 from ._formats import metadata as user_metadata
 from ._formats.keys import check_bucket_name, check_existing_bucket_name, check_key, quote_key
@@ -736,7 +736,7 @@ class S3Bucket:
             call = conditional.caller(
                 self._connection, self._name, key, write_id, if_absent=if_absent, if_match=if_match
             )
-        written = transfer.upload(
+        written = upload.upload(
             self._connection, self._name, key, stream, metadata=metadata, call=call, part_size_bytes=part_size_bytes,
             verify_checksum=verify_checksum, progress=Callback if progress is None else progress, **given,
         )  # fmt: skip
@@ -781,7 +781,7 @@ class S3Bucket:
             >>> target.getvalue()
             b'hello'
         """
-        transfer.download_to_writable(
+        download.download_to_writable(
             self._connection, self._name, check_key(key, bucket=self._name), writable_stream, version_id=version_id,
             verify_checksum=verify_checksum, progress=Callback if progress is None else progress, **(ExtraArgs or {}),
         )  # fmt: skip
@@ -873,7 +873,7 @@ class S3Bucket:
             1 GET up to 16 MiB, else 1 more for each 16 MiB
         """
         file = file_target.file_for(path, check_key(key, bucket=self._name))
-        found = transfer.download(
+        found = download.download(
             self._connection, self._name, key, file, version_id=version_id, overwrite=overwrite,
             resume=resume, verify_checksum=verify_checksum, progress=progress,
         )  # fmt: skip

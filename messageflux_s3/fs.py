@@ -19,7 +19,9 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from ._client.config import travels
-from ._files import copying, fileio, sync, transfer
+from ._files import copying, download, opening, partial_file, sync
+from ._files.reader import BufferedObjectReader, ObjectReader
+from ._files.writer import PART_BYTES, ObjectWriter, TextWriter
 from ._objects import operations, ranged_reader
 from .errors import S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket, S3NoSuchItem, S3ObjectExists
 from .object import S3Object
@@ -290,27 +292,23 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Block sizes and caches are the reader's own affair.
 
         Requests:
-            those of :func:`~messageflux_s3._files.fileio.open_object`
+            those of :func:`~messageflux_s3._files.opening.open_object`
         """
         if compression is not None and "b" in mode and "r" not in mode:
             name = get_compression(path, compression)
-            writer = cast(fileio.ObjectWriter, super().open(path, mode, block_size, cache_options, None, **kwargs))
+            writer = cast(ObjectWriter, super().open(path, mode, block_size, cache_options, None, **kwargs))
             return (
                 writer if name is None else _CompressedWriter(writer, compr[name](writer, mode=mode.replace("b", "")))
             )
         if "b" in mode or compression is not None:
             return super().open(path, mode, block_size, cache_options, compression, **kwargs)
         if self._intrans and "r" not in mode:
-            action = fileio.write_action(mode)
+            action = opening.write_action(mode)
             told = {name: kwargs.pop(name, None) for name in ("encoding", "errors", "newline", "buffering")}
-            writer = cast(
-                fileio.ObjectWriter, super().open(path, f"{action}b", block_size, cache_options, None, **kwargs)
-            )
+            writer = cast(ObjectWriter, super().open(path, f"{action}b", block_size, cache_options, None, **kwargs))
             try:
                 encoding = told["encoding"] or "utf-8"
-                return fileio.TextWriter(
-                    writer, encoding, told["errors"], told["newline"], told["buffering"] == 1, mode=mode
-                )
+                return TextWriter(writer, encoding, told["errors"], told["newline"], told["buffering"] == 1, mode=mode)
             except BaseException:
                 writer.abort()
                 raise
@@ -329,12 +327,10 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             kwargs.pop(name, None)
         bucket_name, key = self._object(path).bucket_name, self._split(path)[1]
         if not autocommit and "r" not in mode:
-            mode = f"{fileio.write_action(mode)}b"  # "ba" is "ab"
-            return cast(
-                "IO[Any]", fileio.ObjectWriter(self._connection, bucket_name, key, mode, autocommit=False, **kwargs)
-            )
-        file = fileio.open_object(self._connection, bucket_name, key, mode, **kwargs)
-        if isinstance(file, fileio.BufferedObjectReader):
+            mode = f"{opening.write_action(mode)}b"  # "ba" is "ab"
+            return cast("IO[Any]", ObjectWriter(self._connection, bucket_name, key, mode, autocommit=False, **kwargs))
+        file = opening.open_object(self._connection, bucket_name, key, mode, **kwargs)
+        if isinstance(file, BufferedObjectReader):
             file.path = path  # fsspec's caches look for it at the close
         return file
 
@@ -359,7 +355,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                     return b""  # behind the end
                 raise
         with cast("io.RawIOBase", self.open(path, "rb", buffering=0)) as file:
-            size = cast(fileio.ObjectReader, file).size
+            size = cast(ObjectReader, file).size
             first, last, _step = slice(start, end).indices(size)
             file.seek(first)
             wanted = bytearray(max(0, last - first))
@@ -477,11 +473,13 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         if settings:
             # Never let fsspec open the target itself: it empties the file before the first byte has arrived.
             read = super().get_file
-            transfer.write_target(lpath, lambda file: read(rpath, lpath, callback=callback, outfile=file, **settings))
+            partial_file.write_target(
+                lpath, lambda file: read(rpath, lpath, callback=callback, outfile=file, **settings)
+            )
             return
         callback.set_size(found["size"])
         obj = self._object(rpath)
-        transfer.download(self._connection, obj.bucket_name, obj.key, lpath, progress=callback.relative_update)
+        download.download(self._connection, obj.bucket_name, obj.key, lpath, progress=callback.relative_update)
 
     def put_file(
         self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any
@@ -530,7 +528,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             callback.set_size(path.stat().st_size)
             self.makedirs(self._parent(rpath), exist_ok=True)
             with self.open(rpath, mode, **kwargs) as target:
-                while piece := source.read(fileio.PART_BYTES):
+                while piece := source.read(PART_BYTES):
                     target.write(piece)
                     callback.relative_update(len(piece))
 
@@ -851,7 +849,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 class _CompressedWriter(io.BufferedIOBase):
     """A compressor and the object that it writes to. Compressors leave the file below them open: this closes both."""
 
-    def __init__(self, writer: fileio.ObjectWriter, compressor: IO[bytes]) -> None:
+    def __init__(self, writer: ObjectWriter, compressor: IO[bytes]) -> None:
         super().__init__()
         self._writer = writer
         self._compressor = compressor
@@ -892,7 +890,7 @@ class _CompressedWriter(io.BufferedIOBase):
         super().close()
 
     def close(self) -> None:
-        """Write the end of the compressed data and commit, as :meth:`~messageflux_s3._files.fileio.ObjectWriter.close` does."""
+        """Write the end of the compressed data and commit, as :meth:`~messageflux_s3._files.writer.ObjectWriter.close` does."""
         if not self.closed:
             self._end_compressor()
             self._writer.close()

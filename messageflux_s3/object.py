@@ -16,7 +16,8 @@ from ._bulk import versions
 from ._bulk.listing import Listed
 from ._bulk.progress import Progress
 from ._display import preview, show
-from ._files import copying, file_target, fileio, transfer
+from ._files import copying, download, file_target, opening
+from ._files.writer import ObjectWriter, TextWriter
 from ._formats import etags
 from ._formats.decoding import as_json, as_text
 from ._formats.head import Head
@@ -351,7 +352,7 @@ class S3Object:
         writes = not isinstance(mode, str) or "r" not in mode
         if writes:
             put_parameters.check_parameters(extra)
-        file = fileio.open_object(
+        file = opening.open_object(
             self._bucket._connection,
             self._bucket.name,
             self._key,
@@ -367,7 +368,7 @@ class S3Object:
         )
         if writes:
             self.reload()  # what is known is about to be wrong
-            writer = file.writer if isinstance(file, fileio.TextWriter) else cast(fileio.ObjectWriter, file)
+            writer = file.writer if isinstance(file, TextWriter) else cast(ObjectWriter, file)
             writer.after_commit = self.reload  # what was read between the opening and the close is
         return file
 
@@ -429,7 +430,7 @@ class S3Object:
         chunk_size, start, end = operations.as_int(chunk_size), operations.as_int(start), operations.as_int(end)
         if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
             raise ValueError(f"chunk_size must be a whole number of bytes, at least 1, not {chunk_size!r}")
-        transfer.check_range(start, end)
+        download.check_range(start, end)
         return self._chunks(chunk_size, start, end)
 
     def _chunks(self, chunk_size: int, start: int, end: int | None) -> Iterator[bytes]:
@@ -506,7 +507,7 @@ class S3Object:
             1 GET up to 16 MiB, else 1 more for each 16 MiB
         """
         file = file_target.file_for(path, self._key)
-        transfer.download(
+        download.download(
             self._bucket._connection, self._bucket.name, self._key, file, version_id=self._version_id, start=start, end=end,
             overwrite=overwrite, resume=resume, verify_checksum=verify_checksum, if_match=self._seen_etag(), progress=progress,
         )  # fmt: skip

@@ -36,7 +36,7 @@ from proxy import Fault, run_proxy, scripted
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3._files import fileio
+from messageflux_s3._files import writer as object_writer
 
 MIB = 1024 * 1024
 BIG = random.Random(7).randbytes(21 * MIB + 13)
@@ -1323,7 +1323,7 @@ def test_abort_discards_the_error_of_a_failed_write(canned: Canned, quick: HttpS
     quick.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
     with canned.bucket(preset="aws")["k"].open("wb") as file:
         in_thread(lambda: file.write(bytes(9 * MIB)))
-        cast(fileio.ObjectWriter, file).abort()
+        cast(object_writer.ObjectWriter, file).abort()
     file.close()
 
 
@@ -1734,7 +1734,7 @@ def test_what_a_wrapper_writes_after_the_end_is_let_go(obj: s3.S3Object) -> None
 
 def test_a_text_whose_last_part_fails_is_an_error(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the end of the block, and nothing is committed."""
-    monkeypatch.setattr(fileio, "PART_BYTES", 10)
+    monkeypatch.setattr(object_writer, "PART_BYTES", 10)
     canned.answer = lambda asked: refusal(403, "AccessDenied")
     with pytest.raises(s3.S3AccessDenied), canned.bucket()["k"].open("w") as file:
         file.write("more than a part")
@@ -1752,7 +1752,7 @@ def test_appending_may_describe_anew(s3_bucket: s3.S3Bucket) -> None:
 
 def test_a_large_object_is_appended_to_by_copies(moto_bucket: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """In several parts, none of them too small."""
-    monkeypatch.setattr(fileio, "_COPIED_PART_BYTES", 5 * MIB)
+    monkeypatch.setattr(object_writer, "_COPIED_PART_BYTES", 5 * MIB)
     obj = moto_bucket.put_object("k", BIG[: 11 * MIB])
     with obj.open("ab") as file:
         file.write(b"tail")
@@ -1810,7 +1810,7 @@ def test_middling_reads_in_a_line(big: s3.S3Object) -> None:
 
 def test_a_commit_after_giving_up_writes_nothing(moto_bucket: s3.S3Bucket) -> None:
     """Whoever was left the commit may come too late."""
-    writer = fileio.ObjectWriter(moto_bucket._connection, moto_bucket.name, "k", "wb", autocommit=False)
+    writer = object_writer.ObjectWriter(moto_bucket._connection, moto_bucket.name, "k", "wb", autocommit=False)
     writer.write(b"x")
     writer.abort()
     writer.commit()
@@ -2011,7 +2011,7 @@ def test_a_read_that_is_interrupted_at_any_line_does_not_move_what_is_read_next(
 
         def trace(frame: Any, event: str, _: Any, number: int = number) -> Any:
             nonlocal lines
-            if not frame.f_code.co_filename.endswith("fileio.py"):
+            if not frame.f_code.co_filename.endswith("_files/reader.py"):
                 return None
             if event == "line":
                 lines += 1

@@ -23,7 +23,7 @@ from servers import Server
 from strict_s3 import StrictS3
 
 from messageflux_s3 import S3Bucket, S3ChecksumError, S3ConnectionError, S3Error, S3NoSuchItem, S3ObjectChanged
-from messageflux_s3._files import transfer
+from messageflux_s3._files import download, partial_file, upload
 from messageflux_s3._objects import checksum, ranged_reader
 
 MIB = 1024 * 1024
@@ -122,7 +122,7 @@ def test_overwrite_false_refuses(bucket: S3Bucket, tmp_path: Path) -> None:
         bucket.download_file("k", target, overwrite=False)
     target.unlink()
     with pytest.raises(FileExistsError):
-        transfer.download(
+        download.download(
             bucket._connection,
             bucket.name,
             "k",
@@ -161,7 +161,7 @@ def test_a_changed_object_is_no_mixture(bucket: S3Bucket, tmp_path: Path) -> Non
     connection = bucket.store.config.replace(max_concurrency=1)
     slow = type(bucket._connection).open(connection)
     with pytest.raises(S3ObjectChanged):
-        transfer.download(slow, bucket.name, "k", target, progress=replace)
+        download.download(slow, bucket.name, "k", target, progress=replace)
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
 
@@ -179,7 +179,7 @@ def test_wrong_bytes_are_an_error_that_names_both_checksums(
     """A store whose etag is another MD5 than that of what arrived."""
     moto_bucket.put_object("k", b"right")
     theirs, ours = hashlib.md5(b"right").hexdigest(), hashlib.md5(b"wrong").hexdigest()
-    monkeypatch.setattr(transfer._Fetch, "pieces", lambda self, start, end: iter([b"wrong"]))
+    monkeypatch.setattr(download._Fetch, "pieces", lambda self, start, end: iter([b"wrong"]))
     with pytest.raises(S3ChecksumError) as caught:
         moto_bucket.download_file("k", tmp_path / "t")
     assert theirs in str(caught.value)
@@ -218,13 +218,13 @@ def test_nothing_is_replaced_that_came_meanwhile(
     monkeypatch.setattr(os, "link", no_links)
     moto_bucket.download_file("k", tmp_path / "t", overwrite=False, resume=resume)
     assert (tmp_path / "t").read_bytes() == b"new"
-    pieces = transfer._Fetch.pieces
+    pieces = download._Fetch.pieces
 
-    def meanwhile(self: transfer._Fetch, start: int, end: int) -> object:
+    def meanwhile(self: download._Fetch, start: int, end: int) -> object:
         (tmp_path / "u").write_bytes(b"theirs")
         return pieces(self, start, end)
 
-    monkeypatch.setattr(transfer._Fetch, "pieces", meanwhile)
+    monkeypatch.setattr(download._Fetch, "pieces", meanwhile)
     with pytest.raises(FileExistsError):
         moto_bucket.download_file("k", tmp_path / "u", overwrite=False, resume=resume)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"t": b"new", "u": b"theirs"}
@@ -288,8 +288,8 @@ def test_the_journal_names_a_part_after_it_is_on_the_disk(
     """A machine that loses its power loses what was not; a line about that would leave a hole in the file."""
     rclone_bucket.upload_object("k", LARGE)
     parts = {
-        at // transfer.PART_BYTES: LARGE[at : at + transfer.PART_BYTES]
-        for at in range(0, len(LARGE), transfer.PART_BYTES)
+        at // download.PART_BYTES: LARGE[at : at + download.PART_BYTES]
+        for at in range(0, len(LARGE), download.PART_BYTES)
     }
     on_disk, too_early = set[int](), set[int]()
     really = os.fsync
@@ -298,7 +298,7 @@ def test_the_journal_names_a_part_after_it_is_on_the_disk(
         named = {int(line) for line in (tmp_path / ".t.mfs3-journal").read_text().splitlines()[1:]}
         too_early.update(named - on_disk)
         written = {
-            number for number, part in parts.items() if os.pread(file, len(part), number * transfer.PART_BYTES) == part
+            number for number, part in parts.items() if os.pread(file, len(part), number * download.PART_BYTES) == part
         }
         really(file)
         on_disk.update(written)
@@ -324,9 +324,9 @@ def test_a_journal_without_its_file_counts_for_nothing(rclone_bucket: S3Bucket, 
     rclone_bucket.upload_object("k", LARGE)
     obj = rclone_bucket.object("k")
     heading = {
-        "object": f"s3://{rclone_bucket.name}/k", "etag": obj.etag, "start": 0, "end": len(LARGE), "part": transfer.PART_BYTES,
+        "object": f"s3://{rclone_bucket.name}/k", "etag": obj.etag, "start": 0, "end": len(LARGE), "part": download.PART_BYTES,
     }  # fmt: skip
-    parts = "".join(f"{number}\n" for number in range(-(-len(LARGE) // transfer.PART_BYTES)))
+    parts = "".join(f"{number}\n" for number in range(-(-len(LARGE) // download.PART_BYTES)))
     (tmp_path / ".t.mfs3-journal").write_text(f"{json.dumps(heading)}\n{parts}")
     rclone_bucket.download_file("k", tmp_path / "t", resume=True)
     assert (tmp_path / "t").read_bytes() == LARGE
@@ -375,7 +375,7 @@ def test_a_killed_download_leaves_the_old_or_the_new(rclone: Server, rclone_buck
     moments = random.Random(20)
     for _ in range(4):
         arguments = [rclone.endpoint_url, rclone.access_key, rclone.secret_key, rclone_bucket.name, str(target)]
-        root = str(Path(transfer.__file__).parent.parent)
+        root = str(Path(download.__file__).parents[2])
         process = subprocess.Popen(
             [sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": root}
         )
@@ -425,7 +425,7 @@ bucket.download_file("big", target)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
     arguments = [rclone.endpoint_url, rclone.access_key, rclone.secret_key, rclone_bucket.name, str(tmp_path / "t")]
-    root = str(Path(transfer.__file__).parent.parent)
+    root = str(Path(download.__file__).parents[2])
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
@@ -520,7 +520,7 @@ def test_a_file_that_is_truncated_while_it_is_read_makes_no_object(
 
 def test_no_more_parts_than_an_object_can_have(moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """Just as many are an object; one byte more is an error that says what to do, and no object."""
-    monkeypatch.setattr(transfer, "MAX_PARTS", 2)
+    monkeypatch.setattr(upload, "MAX_PARTS", 2)
     assert moto_bucket.upload_object("k", LARGE[: 10 * MIB], part_size_bytes=5 * MIB).size == 10 * MIB
     for source in (LARGE[: 10 * MIB + 1], iter([LARGE[: 10 * MIB + 1]])):
         with pytest.raises(ValueError, match="longer than 2 parts of this size; make them larger"):
@@ -537,8 +537,8 @@ MD5 = hashlib.md5(BODY).hexdigest()
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of a thousand bytes, so that three thousand are many."""
-    monkeypatch.setattr(transfer, "PART_BYTES", 1000)
-    monkeypatch.setattr(transfer, "_PIECE_BYTES", 100)
+    monkeypatch.setattr(download, "PART_BYTES", 1000)
+    monkeypatch.setattr(download, "_PIECE_BYTES", 100)
 
 
 class _Slow:
@@ -701,14 +701,14 @@ def test_an_object_that_is_deleted_in_the_middle_has_changed(canned: Canned, tmp
 @pytest.mark.usefixtures("small_parts")
 def test_when_one_part_fails_the_others_stop(canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of what they are reading; none of them is noted as whole."""
-    fetches: list[transfer._Fetch] = []
+    fetches: list[download._Fetch] = []
 
-    class Seen(transfer._Fetch):
-        def __enter__(self) -> transfer._Fetch:
+    class Seen(download._Fetch):
+        def __enter__(self) -> download._Fetch:
             fetches.append(self)
             return super().__enter__()
 
-    monkeypatch.setattr(transfer, "_Fetch", Seen)
+    monkeypatch.setattr(download, "_Fetch", Seen)
     canned.answer = lambda asked: content_of(asked, BODY, MD5)
     first = threading.Lock()
 
@@ -752,7 +752,7 @@ def test_a_partial_file_that_got_its_name_meanwhile_is_let_go(
     monkeypatch.setattr(fcntl, "flock", lock)
     canned.answer = lambda asked: content_of(asked, BODY, MD5)
     with pytest.raises(S3ConnectionError):
-        transfer.download(canned.bucket()._connection, "bkt", "k", target, resume=True, if_match=MD5, progress=_lose)
+        download.download(canned.bucket()._connection, "bkt", "k", target, resume=True, if_match=MD5, progress=_lose)
     assert target.read_bytes() == b"whole"
 
 
@@ -772,5 +772,5 @@ def test_what_cannot_get_its_name_leaves_nothing(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "link", link)
         with pytest.raises(FileExistsError):
-            transfer.write_file(target, b"x", overwrite=False)
+            partial_file.write_file(target, b"x", overwrite=False)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"t": b"racer"}

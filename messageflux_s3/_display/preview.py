@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 
 from .._client.connection import Connection
-from .._files import fileio
+from .._files import opening
 from .._formats import render
 from .._formats.head import Head
 from .._formats.render import Bytes, Cell, Rendered
@@ -230,7 +230,7 @@ def _parquet(
         note = "a Parquet file; its rows are shown with pyarrow: pip install 'messageflux-s3[arrow]'"
         return render.facts(title, [], note=_note([*about, note]))
     try:
-        with fileio.open_object(connection, bucket_name, key, "rb", version_id=version_id) as file:
+        with opening.open_object(connection, bucket_name, key, "rb", version_id=version_id) as file:
             opened: Any = parquet.ParquetFile(file, pre_buffer=False, buffer_size=FIRST_BYTES)
             total, names = opened.metadata.num_rows, opened.schema_arrow.names[:_MOST_COLUMNS]
             columns = len(opened.schema_arrow.names)

@@ -33,8 +33,8 @@ from .._objects.address import Place, same_place
 from .._objects.multipart import MAX_PARTS, MultipartUpload
 from ..errors import S3Error, S3NoSuchBucket, S3NoSuchItem, S3ObjectChanged, S3PreconditionFailed, S3Unsupported
 from ..subresources.tags import ObjectTags
-from . import transfer
-from .transfer import Call
+from . import upload
+from .upload import Call
 
 MAX_COPIED_AT_ONCE = 5 * 1024**3
 PART_BYTES = 512 * 1024 * 1024
@@ -305,7 +305,7 @@ class _Copying:
             target.bucket_name,
             target.key,
             parameters=parameters,
-            concurrency=transfer.CONCURRENCY,
+            concurrency=upload.CONCURRENCY,
             copies_only=True,
         ) as multipart:
             try:
@@ -343,7 +343,7 @@ class _Copying:
                 if_match=self._head.etag,
             )
             with stream:
-                return transfer.upload(
+                return upload.upload(
                     target.connection,
                     target.bucket_name,
                     target.key,

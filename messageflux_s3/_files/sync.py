@@ -1,7 +1,7 @@
 """Folders and prefixes: what is to be done to make one like the other, as a plan to look at, and the doing.
 
 This room knows a connection, a bucket's name, a prefix and a folder. Which file a key is, ``keys.py`` says; how one travels,
-``transfer.py``. A download never leaves its folder: not through the key, and not through a link in the folder; none is
+``upload.py`` and ``download.py``. A download never leaves its folder: not through the key, and not through a link in the folder; none is
 followed there.
 """
 
@@ -37,7 +37,7 @@ from .._formats.keys import OUR_OWN_FILES, check_key, glob_to_pattern, key_to_pa
 from .._formats.times import as_utc
 from .._objects import checksum
 from ..errors import Failure, S3AccessDenied, S3BatchError, S3Error, S3InvalidName, S3NoSuchItem, S3ObjectChanged
-from . import transfer
+from . import download, partial_file, upload
 
 Compare = Literal["etag", "mtime", "size"]
 Direction = Literal["to_store", "to_folder"]
@@ -46,7 +46,7 @@ Globs: TypeAlias = "str | Sequence[str] | None"
 
 WORKERS = 8
 SMALL_BYTES = 1024 * 1024
-"""Up to here a file travels through the fast lane, many at a time; larger ones are handed to ``transfer.py``."""
+"""Up to here a file travels through the fast lane, many at a time; larger ones are handed to ``upload.py`` or ``download.py``."""
 _HELD_BYTES = 64 * 1024 * 1024
 _STEPS_SHOWN = 1000
 _MIB = 1024 * 1024
@@ -765,11 +765,11 @@ class _Outcomes:
         executor = ThreadPoolExecutor(WORKERS, "messageflux-s3-sync")
         try:
             for key, size, job in jobs:
-                if size > transfer.THRESHOLD_BYTES:
+                if size > upload.THRESHOLD_BYTES:
                     while waiting:
                         collect()
                 waiting.append((key, executor.submit(job)))
-                if size > transfer.THRESHOLD_BYTES or len(waiting) >= WORKERS * 4:
+                if size > upload.THRESHOLD_BYTES or len(waiting) >= WORKERS * 4:
                     collect()
             while waiting:
                 collect()
@@ -844,11 +844,11 @@ def _send(
         if not stat.S_ISREG(before.st_mode):
             raise OSError(errno.EINVAL, "this is no regular file any more", str(file.path))
         recorded = with_md5(partial(_md5, file.path))
-        transfer.upload(connection, bucket_name, file.key, file.path, metadata=recorded, progress=report, **extra)
+        upload.upload(connection, bucket_name, file.key, file.path, metadata=recorded, progress=report, **extra)
         after = file.path.stat()
         if recorded is not metadata and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             # The recorded MD5 may be another content's.
-            transfer.upload(connection, bucket_name, file.key, file.path, metadata=metadata, **extra)
+            upload.upload(connection, bucket_name, file.key, file.path, metadata=metadata, **extra)
 
     outcomes.run((file.key, file.size, job(file)) for file in files if file.size > SMALL_BYTES)
     outcomes.settle()
@@ -868,7 +868,7 @@ def _fetch(
 
     def fetch_one(step: SyncStep) -> None:
         target = inside(folder, step.path)
-        head = transfer.download(
+        head = download.download(
             connection,
             bucket_name,
             step.key,
@@ -888,7 +888,7 @@ def _fetch(
             fetch_one(step)  # its file is there, it has grown, or it is to be looked at more closely
             return
         target = inside(folder, step.path)
-        transfer.write_file(target, body, overwrite=overwrite)
+        partial_file.write_file(target, body, overwrite=overwrite)
         _set_time(target, head, step)
         report(len(body))
 

@@ -1,7 +1,7 @@
 """One upload in parts: the parts travel side by side, the object appears whole or not at all.
 
 This room knows a connection, a bucket's name and a key. Where the bytes come from, and how they are cut into parts, is for the rooms
-above to say (``transfer.py`` and ``fileio.py``).
+above to say (``upload.py`` and ``writer.py``).
 """
 
 from __future__ import annotations

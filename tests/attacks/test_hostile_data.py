@@ -24,7 +24,7 @@ import pytest
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3._files import transfer
+from messageflux_s3._files import download
 from messageflux_s3._formats.keys import key_to_path, path_to_key
 from messageflux_s3.fs import MessagefluxS3FileSystem
 from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
@@ -136,7 +136,7 @@ def test_a_forged_journal_is_believed_by_nobody(moto_bucket: s3.S3Bucket, tmp_pa
     """Objects called as a large one's unfinished download, and full of lies, change nothing in what it becomes."""
     body = os.urandom(17 << 20)
     large = moto_bucket.put_object("p/x", body)
-    heading = {"object": large.uri, "etag": large.etag, "start": 0, "end": len(body), "part": transfer.PART_BYTES}
+    heading = {"object": large.uri, "etag": large.etag, "start": 0, "end": len(body), "part": download.PART_BYTES}
     moto_bucket.put_object("p/.x.mfs3-journal", json.dumps(heading).encode() + b"\n0\n1\n2\n3\n")
     moto_bucket.put_object("p/.x.mfs3-partial", bytes(len(body)))
     for _ in range(2):

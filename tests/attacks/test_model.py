@@ -35,7 +35,7 @@ from hypothesis.stateful import (
 from servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3._files import fileio, transfer
+from messageflux_s3._files import reader, upload
 from messageflux_s3._objects import multipart, operations
 
 EXAMPLES = int(os.environ.get("MFS3_EXAMPLES") or os.environ.get("SEEDS") or 12)
@@ -53,8 +53,8 @@ ODD_KEYS = [
 ]  # fmt: skip
 KEYS_PER_EXAMPLE = 6
 
-THRESHOLDS = [fileio.SMALL_BYTES, fileio.FIRST_BYTES]
-LARGE_THRESHOLDS = [multipart.MIN_PART_BYTES, operations.KEPT_BYTES, transfer.THRESHOLD_BYTES]
+THRESHOLDS = [reader.SMALL_BYTES, reader.FIRST_BYTES]
+LARGE_THRESHOLDS = [multipart.MIN_PART_BYTES, operations.KEPT_BYTES, upload.THRESHOLD_BYTES]
 SMALL_SIZES = [0, 1, 7, 1000, *(size + more for size in THRESHOLDS for more in (-1, 0, 1))]
 LARGE_SIZES = [size + more for size in LARGE_THRESHOLDS for more in (-1, 0, 1)]
 

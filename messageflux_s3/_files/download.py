@@ -1,0 +1,426 @@
+"""Download objects to files and streams: checked, in parallel parts where that pays, and under the target's name only when complete."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from .._bulk.progress import Progress, reporting
+from .._client.connection import Connection
+from .._formats.head import Head
+from .._objects import checksum, operations, put_parameters, ranged_reader
+from ..errors import S3ChecksumError, S3ConnectionError, S3Error, S3NoSuchItem, S3ObjectChanged
+from . import file_target
+from .partial_file import PartialFile
+
+PART_BYTES = 16 * 1024 * 1024
+CONCURRENCY = 6
+"""How many parts are received in parallel."""
+_PIECE_BYTES = 1024 * 1024
+
+
+def download(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    target: str | os.PathLike[str],
+    *,
+    version_id: str | None = None,
+    start: int = 0,
+    end: int | None = None,
+    overwrite: bool = True,
+    resume: bool = False,
+    verify_checksum: bool | None = None,
+    if_match: str | None = None,
+    progress: Progress = None,
+    follow: bool = True,
+    **extra: Any,
+) -> Head:
+    """Write an object, or bytes of it, to a file that is whole or not there.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        target: The file; folders above it are made. A link to a file is kept, and the file that it leads to is replaced. Pipes and
+            character devices (also behind a link) are written through: they get the bytes in order, and a failure may come late.
+        version_id: A version of the object.
+        start: The first byte, from zero.
+        end: The byte after the last one; None for all the rest.
+        overwrite: Whether a file that is there is replaced.
+        resume: Whether to go on where a killed download with ``resume=True`` ended.
+        verify_checksum: Whether to compare the object's MD5 (or its parts' MD5s), where the store tells them, with that of what arrived.
+            None: up to 16 MiB; MD5 is slower than the network, and a larger object is held to its length and to the transport's own checks.
+        if_match: The etag that the object must have.
+        progress: True, a callable or None.
+        follow: Whether the target's path is the user's own; False for one that was made from a key. Then a link is replaced by the file,
+            and pipes and devices are refused.
+        extra: Further parameters of GetObject.
+
+    Returns:
+        What the store said of the object.
+
+    Raises:
+        FileExistsError: The file is there, and ``overwrite`` is not set; or it is a socket or a block device; or, with ``resume``, the
+            files of an interrupted download are links or belong to another user.
+        IsADirectoryError: A folder is in the way.
+        ValueError: With ``resume``: the target is no regular file.
+        S3NoSuchItem: There is no such object.
+        S3ObjectChanged: It was replaced in the middle.
+        S3ChecksumError: The file is not what the object's etag says.
+
+    Requests:
+        1 GET, and 1 more for each 16 MiB after the first; with ``verify_checksum=True`` 1 HEAD for an object written in parts
+    """
+    check_range(start, end)
+    path, is_stream = file_target.check(Path(target), overwrite=overwrite, follow=follow)
+    if is_stream and resume:
+        raise ValueError(f"resume=True needs a regular file to go on with; {os.fspath(target)!r} is none")
+    fetch = _Fetch(connection, bucket_name, key, version_id, start, end, if_match, extra)
+    if is_stream:
+        _write_through(fetch, path, verify_checksum, progress)
+        return fetch.head
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with fetch:
+        partial = PartialFile(path, _journal_heading(fetch) if resume else None)
+        keep = False
+        try:
+            size = fetch.end - fetch.start
+            with reporting(progress, size, path.name) as report:
+                md5 = _fetch_into(fetch, partial, report, verify_checksum)
+            if md5 is not None:
+                checksum.compare_received(connection, str(fetch.md5), md5, bucket_name, key, fetch.parameters)
+            if verify_checksum:
+                _check_parts(fetch, partial)
+            partial.publish(overwrite=overwrite)
+        except BaseException as error:
+            keep = resume and not isinstance(error, (S3ChecksumError, S3ObjectChanged, FileExistsError))
+            raise
+        finally:
+            partial.close(keep=keep)
+    return fetch.head
+
+
+def _write_through(fetch: _Fetch, path: Path, verify_checksum: bool | None, progress: Progress) -> None:
+    """Write the bytes to a pipe or a device in order. The object is asked for first: opening a pipe waits for its reader."""
+    with fetch, open(file_target.open_stream(path), "wb", buffering=0) as stream:  # noqa: PTH123 - a descriptor, not a path
+        _copy_to(fetch, stream, verify_checksum, progress, path.name)
+
+
+def download_to_writable(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    writable: Any,
+    *,
+    version_id: str | None = None,
+    verify_checksum: bool | None = None,
+    progress: Progress = None,
+    **extra: Any,
+) -> Head:
+    """Write an object to anything with ``write``, in order; parts of a large one are read ahead.
+
+    Requests:
+        1 GET
+    """
+    if not hasattr(writable, "write"):
+        raise TypeError(f"writable_stream must have write(), {type(writable).__name__} has not")
+    fetch = _Fetch(connection, bucket_name, key, version_id, 0, None, None, extra)
+    with fetch:
+        _copy_to(fetch, writable, verify_checksum, progress, key.rpartition("/")[2])
+    return fetch.head
+
+
+def _copy_to(fetch: _Fetch, writable: Any, verify_checksum: bool | None, progress: Progress, name: str) -> None:
+    with reporting(progress, fetch.end - fetch.start, name) as report:
+        digest = _digest_for(fetch, verify_checksum)
+        for piece in fetch.pieces_in_order():
+            _write_all(writable, piece)
+            if digest is not None:
+                digest.update(piece)
+            report(len(piece))
+        if digest is not None:
+            checksum.compare_received(
+                fetch.connection, str(fetch.md5), digest.hexdigest(), fetch.bucket_name, fetch.key, fetch.parameters
+            )
+
+
+def check_range(start: int, end: int | None) -> None:
+    """Refuse what is no half-open range."""
+    for name, value in (("start", start), ("end", end)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise TypeError(f"{name} must be a whole number of bytes, not {type(value).__name__}")
+    if start < 0 or (end is not None and end < 0):
+        raise ValueError(
+            f"a range to download is counted from the beginning: start={start}, end={end} must not be negative"
+        )
+
+
+def _write_all(writable: Any, piece: bytes) -> None:
+    view = memoryview(piece)
+    while True:
+        count = writable.write(view)
+        if count is None or count >= len(view):  # None: a writable that does not say took it all
+            return
+        view = view[count:]
+
+
+class _Fetch:
+    """One object to be read in parts, all of one etag. Entered, the first answer is there: its head, its size, its body."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        bucket_name: str,
+        key: str,
+        version_id: str | None,
+        start: int,
+        end: int | None,
+        if_match: str | None,
+        extra: Mapping[str, Any],
+    ) -> None:
+        self.connection = connection
+        self.bucket_name = bucket_name
+        self.key = key
+        self.start = start
+        self.wanted_end = end
+        self.end = 0
+        self._etag = if_match
+        self.parameters: dict[str, Any] = dict(extra)
+        if version_id is not None:
+            self.parameters["VersionId"] = version_id
+        self._first: Any = None
+        self._first_lock = threading.Lock()
+        self.head = Head()
+        self.md5: str | None = None
+        self.md5_of_parts: str | None = None
+        self.stopped = threading.Event()
+        self.ranges_work = True
+
+    def __enter__(self) -> _Fetch:
+        nothing_wanted = self.wanted_end is not None and self.wanted_end <= self.start
+        if nothing_wanted:
+            self.head = self._head()
+            self.end = self.start
+            return self
+        try:
+            answer = self._get(self.start, self.wanted_end)
+        except S3Error as error:
+            if error.status != 416:
+                raise
+            # The range begins behind the object's end: there is nothing to fetch, as in a slice.
+            self.head = self._head()
+            self.end = self.start
+            return self
+        self.head = Head.from_answer(answer)
+        self._etag = self.head.etag or self._etag
+        self.md5 = checksum.known_md5(self.connection, self.bucket_name, answer)
+        self.md5_of_parts = checksum.known_md5_of_parts(self.connection, self.bucket_name, answer)
+        self._first = answer["Body"]
+        if self.head.size is None:  # an answer in chunks, without a length
+            self.head = self._head()
+            ranged_reader.check_etag(self.head.etag, self._etag, self.bucket_name, self.key)
+        total = self.head.size or 0
+        self.end = max(self.start, total if self.wanted_end is None else min(self.wanted_end, total))
+        if self.start and not answer.get("ContentRange"):
+            self.ranges_work = False
+            self._skip(self.start)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stopped.set()
+        first, self._first = self._first, None
+        if first is not None:
+            first.close()
+
+    def _skip(self, count: int) -> None:
+        with self.connection.translating("GetObject", self.bucket_name, self.key):
+            while count and (piece := self._first.read(min(count, _PIECE_BYTES))):
+                count -= len(piece)
+
+    def _head(self) -> Head:
+        given = put_parameters.for_every_request(self.parameters)
+        return operations.head(self.connection, self.bucket_name, self.key, self.parameters.get("VersionId"), given)
+
+    def _get(self, start: int, end: int | None) -> dict[str, Any]:
+        """One GET from ``start``, under the etag that is known."""
+        parameters = dict(self.parameters)
+        if start or end is not None:
+            parameters["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+        try:
+            return ranged_reader.get_pinned(self.connection, self.bucket_name, self.key, self._etag, parameters)
+        except S3NoSuchItem as error:
+            if self._first is None and self.head.etag is None:
+                raise
+            raise S3ObjectChanged(
+                f"s3://{self.bucket_name}/{self.key} was deleted while it was being read: its etag was {self._etag}",
+                operation="GetObject",
+                bucket=self.bucket_name,
+                key=self.key,
+            ) from error
+
+    def pieces(self, start: int, end: int) -> Iterator[bytes]:
+        """The bytes of a range, piece by piece; goes on at its offset when the connection breaks."""
+        at = start
+        attempts = self.connection.config.max_attempts
+        while at < end:
+            body = None
+            begun = at
+            try:
+                body = self._body_from(at, end)
+                with self.connection.translating("GetObject", self.bucket_name, self.key):
+                    while at < end and not self.stopped.is_set():
+                        piece: bytes = body.read(min(_PIECE_BYTES, end - at))
+                        if not piece and at > begun and self._etag is not None:
+                            break  # the answer held less than was asked for: the rest is asked for next
+                        if not piece:
+                            raise S3ConnectionError(
+                                f"GetObject on s3://{self.bucket_name}/{self.key}: the body ended {end - at} bytes early",
+                                operation="GetObject", bucket=self.bucket_name, key=self.key, retryable=True,
+                            )  # fmt: skip
+                        at += len(piece)
+                        yield piece
+                if self.stopped.is_set():
+                    return
+            except S3ConnectionError as error:
+                attempts -= 1
+                if attempts <= 0 or self._etag is None or error.status is not None:
+                    raise
+            finally:
+                if body is not None:
+                    body.close()
+
+    def _body_from(self, at: int, end: int) -> Any:
+        """A body that begins at a byte: that of the first answer where it fits, else one of its own."""
+        with self._first_lock:
+            if at == self.start and self._first is not None:
+                first, self._first = self._first, None
+                return first
+        answer = self._get(at, end)
+        if at and not answer.get("ContentRange"):  # the range was ignored: the whole object comes
+            body = answer["Body"]
+            left = at
+            with self.connection.translating("GetObject", self.bucket_name, self.key):
+                while left and (piece := body.read(min(left, _PIECE_BYTES))):
+                    left -= len(piece)
+            return body
+        return answer["Body"]
+
+    def pieces_in_order(self) -> Iterator[bytes]:
+        """All the bytes, from the first to the last."""
+        return self.pieces(self.start, self.end)
+
+
+def _digest_for(fetch: _Fetch, verify_checksum: bool | None) -> Any:
+    """An MD5 to be fed, where the etag is one and the whole object is read."""
+    whole = fetch.start == 0 and fetch.end == fetch.head.size
+    wanted = fetch.end <= PART_BYTES if verify_checksum is None else verify_checksum
+    return hashlib.md5(usedforsecurity=False) if wanted and whole and fetch.md5 is not None else None
+
+
+def _fetch_into(
+    fetch: _Fetch, partial: PartialFile, report: Callable[[int], None], verify_checksum: bool | None
+) -> str | None:
+    """Fill the partial file; return the MD5 of what is in it where the object's own is known."""
+    size = fetch.end - fetch.start
+    parts = [
+        (number, fetch.start + at, min(fetch.start + at + PART_BYTES, fetch.end))
+        for number, at in enumerate(range(0, size, PART_BYTES))
+        if number not in partial.done
+    ]
+    report(size - sum(end - start for _, start, end in parts))
+    digest = _digest_for(fetch, verify_checksum)
+    if len(parts) <= 1 or not fetch.ranges_work:
+        straight = digest if not partial.done else None
+        for number, start, end in parts if fetch.ranges_work else [(0, fetch.start, fetch.end)]:
+            at = start
+            for piece in fetch.pieces(start, end):
+                partial.write(piece, at - fetch.start)
+                if straight is not None:
+                    straight.update(piece)
+                at += len(piece)
+                report(len(piece))
+            partial.note(number)
+        if straight is not None:
+            return str(straight.hexdigest())
+        return partial.md5() if digest is not None else None
+
+    def fetch_part(number: int, start: int, end: int) -> None:
+        at = start
+        for piece in fetch.pieces(start, end):
+            partial.write(piece, at - fetch.start)
+            at += len(piece)
+            report(len(piece))
+        if at == end:
+            partial.note(number)
+
+    concurrency = max(1, min(CONCURRENCY, fetch.connection.config.max_concurrency))
+    executor = ThreadPoolExecutor(concurrency, "messageflux-s3-parts")
+    try:
+        waiting = [executor.submit(fetch_part, *part) for part in parts]
+        if digest is not None:
+            # Hashed in order, right behind the parts as they come in: the bytes are still in the page cache.
+            for future, (_, start, end) in () if partial.done else zip(waiting, parts, strict=True):
+                future.result()
+                partial.hash_into(digest, start - fetch.start, end - fetch.start)
+        done, _ = wait(waiting, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+    finally:
+        fetch.stopped.set()
+        executor.shutdown(wait=True, cancel_futures=True)
+    if digest is None:
+        return None
+    return partial.md5() if partial.done else str(digest.hexdigest())
+
+
+def _check_parts(fetch: _Fetch, partial: PartialFile) -> None:
+    """Compare a file with an etag made of the MD5s of parts, where the store tells how long the parts are.
+
+    Raises:
+        S3ChecksumError: The parts are others.
+
+    Requests:
+        1 HEAD
+    """
+    theirs = fetch.md5_of_parts
+    if theirs is None or fetch.start or fetch.end != fetch.head.size:
+        return
+    checksum.compare_received_parts(
+        fetch.connection,
+        theirs,
+        lambda: partial.pieces(fetch.end),
+        fetch.end,
+        fetch.bucket_name,
+        fetch.key,
+        fetch.parameters,
+    )
+
+
+def _journal_heading(fetch: _Fetch) -> dict[str, Any]:
+    """Return what a journal must name for its file to be continued: the same bytes of the same object."""
+    head = fetch.head
+    return {
+        "store": _digest_of_endpoint(fetch.connection.endpoint_url),
+        "object": f"s3://{fetch.bucket_name}/{fetch.key}",
+        "version": head.version_id,
+        "modified": None if head.last_modified is None else head.last_modified.isoformat(),
+        "etag": head.etag,
+        "start": fetch.start,
+        "end": fetch.end,
+        "part": PART_BYTES,
+    }
+
+
+def _digest_of_endpoint(url: str) -> str:
+    """Return what tells one store from another in a journal. It shows nothing of the address, which may hold credentials."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    address = f"{parts.scheme}://{parts.hostname}:{port}{parts.path.rstrip('/')}"  # urlsplit lowers scheme and host
+    return hashlib.sha256(address.encode()).hexdigest()[:16]

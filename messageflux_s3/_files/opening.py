@@ -1,0 +1,127 @@
+"""Open an object as the builtin ``open`` opens a file: check the mode, and choose the reader or writer for it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import IO, Any, cast
+
+from .._client.connection import Connection
+from .reader import BUFFER_BYTES, BufferedObjectReader, ObjectReader
+from .writer import ObjectWriter, TextWriter
+
+
+def open_object(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    mode: str = "rb",
+    *,
+    buffering: int = -1,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+    version_id: str | None = None,
+    if_match: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    **extra: Any,
+) -> IO[Any]:
+    """Open an object like a file; arguments as for the builtin ``open``.
+
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        mode: ``r``, ``w``, ``x`` (create only) or ``a``, with ``b`` for bytes or ``t`` for text.
+        buffering: 0 for none (bytes only), 1 for lines (text only), else the size of the reader's buffer.
+        encoding: Of text; UTF-8 unless told.
+        errors: What to do about text that cannot be decoded or encoded, as for the builtin.
+        newline: As for the builtin.
+        version_id: The version to read.
+        if_match: The etag that what is read must have.
+        metadata: The metadata to write.
+        extra: Further parameters of a write (:class:`~messageflux_s3._objects.put_parameters.PutParameters`).
+
+    Raises:
+        ValueError: There is no such mode, or an argument does not go with it.
+        io.UnsupportedOperation: The mode would read and write at once.
+        S3NoSuchItem: To be read, and not there.
+        S3ObjectChanged: To be read, and with another etag. To be appended to, and replaced each time it was read; at the close: changed
+            by others since the opening.
+        S3ObjectExists: To be created, and there already.
+        S3PreconditionFailed: Raised at the close when creating or appending: ``retryable`` where other writes were under way (409) and
+            nothing was written, or ``outcome_unknown``.
+        S3Unsupported: ``x``, and the store would not keep two writers apart.
+
+    Requests:
+        1 GET to read (then one per range); see :class:`ObjectWriter` for writing
+    """
+    action, is_text = _parse_mode(mode)
+    if isinstance(buffering, bool) or not isinstance(buffering, int):
+        raise TypeError(f"buffering must be a whole number, not {type(buffering).__name__}")
+    if is_text and buffering == 0:
+        raise ValueError("can't have unbuffered text I/O")
+    if not is_text:
+        for name, value in (("encoding", encoding), ("errors", errors), ("newline", newline)):
+            if value is not None:
+                raise ValueError(f"binary mode doesn't take an {name} argument")
+    elif not (newline is None or isinstance(newline, str)):
+        raise TypeError(f"newline must be text or None, not {type(newline).__name__}")
+    elif newline not in (None, "", "\n", "\r", "\r\n"):
+        raise ValueError(f"illegal newline value: {newline!r}")  # before anything is asked of the store
+    if action == "r":
+        if metadata is not None or extra:
+            raise TypeError(
+                f"{'metadata' if metadata is not None else next(iter(extra))} goes with writing, not with mode {mode!r}"
+            )
+        raw = ObjectReader(connection, bucket_name, key, version_id, if_match)
+        if buffering == 0:
+            return cast("IO[Any]", raw)
+        buffered = BufferedObjectReader(raw, buffering if buffering > 1 else BUFFER_BYTES)
+        if not is_text:
+            return buffered
+        text = io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline)
+        text.mode = mode  # type: ignore[misc]  # as the builtin does
+        return text
+    if version_id is not None:
+        raise ValueError(f"version_id goes with reading, not with mode {mode!r}: a write makes a new version")
+    writer = ObjectWriter(connection, bucket_name, key, action + "b", metadata=metadata, **extra)
+    if not is_text:
+        return cast("IO[Any]", writer)
+    try:
+        return TextWriter(writer, encoding or "utf-8", errors, newline, buffering == 1, mode=mode)
+    except BaseException:
+        writer.abort()
+        raise
+
+
+def write_action(mode: str) -> str:
+    """The letter of a mode that writes: ``w``, ``x`` or ``a``.
+
+    Raises:
+        ValueError: There is no such mode, or it reads.
+        io.UnsupportedOperation: The mode would read and write at once.
+    """
+    action, _ = _parse_mode(mode)
+    if action == "r":
+        raise ValueError(f"mode {mode!r} does not write")
+    return action
+
+
+def _parse_mode(mode: str) -> tuple[str, bool]:
+    """What to do, and whether with text."""
+    if not isinstance(mode, str):
+        raise TypeError(f"mode must be text, not {type(mode).__name__}")
+    letters = set(mode)
+    actions = letters & set("rwxa")
+    if letters - set("rwxabt+") or len(letters) != len(mode) or not mode:
+        raise ValueError(f"invalid mode: {mode!r}")
+    if {"b", "t"} <= letters:
+        raise ValueError("can't have text and binary mode at once")
+    if len(actions) != 1:
+        raise ValueError("must have exactly one of create/read/write/append mode")
+    if "+" in letters:
+        raise io.UnsupportedOperation(
+            f"mode {mode!r}: an object cannot be read and written at once; open it once for each"
+        )
+    return actions.pop(), "b" not in letters

@@ -1,0 +1,721 @@
+"""The file object behind ``open("wb")``, ``"xb"`` and ``"ab"``: a stream whose object appears when it is closed, whole or not at all.
+
+Content up to 8 MiB is one PUT; more of it is sent in parts as they fill up. A ``with`` block that raises leaves nothing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import logging
+import operator
+import os
+import sys
+import tempfile
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import IO, Any, Literal, NamedTuple, cast
+
+from .._client.connection import Connection
+from .._formats import etags
+from .._formats import metadata as user_metadata
+from .._formats.head import Head
+from .._objects import attributes, checksum, conditional, operations, put_parameters
+from .._objects.condition_probe import Ability
+from .._objects.multipart import MIN_PART_BYTES, MultipartUpload
+from .._objects.source import as_bytes
+from ..errors import (
+    S3Error,
+    S3NoSuchItem,
+    S3ObjectChanged,
+    S3ObjectExists,
+    S3PreconditionFailed,
+    S3Unsupported,
+)
+from .reader import _Source, checked_seek
+
+logger = logging.getLogger("messageflux_s3")
+
+PART_BYTES = 8 * 1024 * 1024
+"""The size of a part; content up to this size is one PUT."""
+
+_ATTEMPTS_TO_READ_BASE = 5
+_COPIED_PART_BYTES = 512 * 1024 * 1024
+
+
+class _Base(NamedTuple):
+    """What is appended to: its size, its etag, and the write-ids in its metadata, which are carried forward."""
+
+    size: int
+    etag: str | None
+    carried: str
+
+
+_dict_of = BaseException.__dict__["__dict__"].__get__
+
+
+class _Handled(NamedTuple):
+    """Identifies an exception that is being handled, without keeping its traceback, and with it the frames and their files, alive.
+
+    Builtin exceptions take no weak references, and an address may be used again. The attribute dictionary belongs to one exception alone,
+    and as long as it is held no other exception has the same one. Raising the exception again gives it another traceback.
+    """
+
+    attributes: dict[str, Any]
+    traceback: tuple[int, int, int] | None
+
+    @classmethod
+    def of(cls, error: BaseException) -> _Handled:
+        traceback = error.__traceback__
+        # The instruction and the frame as well: the traceback is not held, so its address may be used again.
+        told = None if traceback is None else (id(traceback), traceback.tb_lasti, id(traceback.tb_frame))
+        return cls(_dict_of(error), told)
+
+    def is_same(self, former: _Handled) -> bool:
+        """Whether this is the former exception, not raised again since: then its traceback is the former one, or was taken off."""
+        return self.attributes is former.attributes and self.traceback in (None, former.traceback)
+
+
+def _handled_now() -> list[_Handled]:
+    """The exceptions that are being handled in this thread, the innermost first."""
+    found: dict[int, _Handled] = {}
+    error = sys.exc_info()[1]
+    while error is not None and id(error) not in found:
+        found[id(error)] = _Handled.of(error)
+        error = error.__context__
+    return [*found.values()]
+
+
+class ObjectWriter(io.BufferedIOBase):
+    """A file to write. The object appears when it is closed, whole, or not at all.
+
+    A failed ``write()`` gives the file up. Its error is raised again at the end of the ``with`` block or by ``close()``, unless an
+    exception is passing already, so that a failure in another thread, or one that was caught, cannot pass for success.
+
+    In a ``with`` block the end of the (outermost) block decides: an exception leaves nothing, also where a wrapper (TextIOWrapper, say)
+    closed the file while the exception was passing. ``__exit__`` without ``__enter__``, as ``ExitStack.push`` calls it, decides in the
+    same way. Otherwise ``close()`` commits, unless it is called while an exception is being handled that was raised after the opening:
+    then nothing is written, and a warning is logged. A file that is dropped unclosed leaves nothing.
+
+    Where ``close()`` cannot see the exception, and commits what was written so far: a file opened in an ``except`` block, outside of
+    ``with``, and closed in a ``finally`` after a bare ``raise`` in the same function; a ``close`` that runs on another thread than the
+    exception, such as ``await asyncio.to_thread(file.close)`` in a ``finally``. Use ``with`` there, or call ``abort()``.
+
+    Where ``close()`` takes an exception for a new one, and gives up with a warning: a file opened in an ``except`` block and closed there
+    after the same exception was raised again and caught; or opened where its ``__context__`` had been set to None, and closed in the
+    outer handler. Use ``with`` there as well.
+
+    A TextIOWrapper around the file leaves out the byte order mark of UTF-16 and UTF-32, since the file is not seekable: open it in text
+    mode instead, with ``encoding``.
+
+    It is a stream, and not seekable. A library that goes to and fro all the same before the first part is sent (HDF5 begins by
+    asking for the end) gets a temporary file on the disk, which is sent at the close.
+
+    Mode ``a`` writes the former content and what was added as one new object. If others created, replaced or deleted the object in
+    between, ``S3ObjectChanged`` is raised at the close and theirs stays. Where the store honours conditional writes this holds without
+    a gap. If it refuses because another write is under way (409), ``S3PreconditionFailed`` is raised with ``retryable`` set: nothing was
+    appended, and the same can be tried again. Elsewhere the etag is compared by HEAD right before the request that makes the object
+    visible: a write by others between these two requests is lost.
+
+    Requests:
+        at the close 1 PUT up to 8 MiB; above that 1 POST, 1 PUT per 8 MiB, 1 POST. ``x`` has 1 HEAD before; ``a`` has 1 HEAD,
+        and 1 GET below 5 MiB or a copy within the store above; at the close 1 HEAD more where conditions are not honoured. On a store
+        that is not AWS the first ``x`` or ``a`` probes whether they are: about 150 small requests, once for the store
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        bucket_name: str,
+        key: str,
+        mode: str = "wb",
+        *,
+        metadata: Mapping[str, str] | None = None,
+        autocommit: bool = True,
+        **extra: Any,
+    ) -> None:
+        self._is_over = True  # until it is ready: __del__ must find an answer
+        self._failure: BaseException | None = None  # what a write or the commit failed with
+        self._is_failure_told = False
+        super().__init__()
+        self.name = key
+        self.mode = mode
+        self._connection = connection
+        self._bucket_name = bucket_name
+        self._parameters = {"Metadata": user_metadata.encode(metadata), **put_parameters.s3_parameters(key, extra)}
+        self._given = {"metadata": metadata, **extra}
+        self._buffer = bytearray()
+        self._position = 0
+        self._upload: MultipartUpload | None = None
+        self._local: tempfile.SpooledTemporaryFile[bytes] | None = None
+        self._base: _Base | None = None  # what is appended to
+        self._blocks = 0
+        self._autocommit = autocommit
+        self._is_given_up = False
+        self._is_dropped = False
+        self.after_commit: Callable[[], object] = int  # called when the object may have changed; int() does nothing
+        self._takes_text = False
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._handled_at_open = _handled_now()
+        self._write_id = conditional.new_write_id()
+        if mode == "xb":
+            self._marked_parameters()  # metadata for which there is no room is refused before anything is sent
+            self._refuse_if_there()
+        elif mode == "ab":
+            self._find_base()
+            self._marked_parameters()
+        self._is_over = False
+        _unclosed.add(self)
+
+    def _refuse_if_there(self) -> None:
+        try:
+            operations.head(self._connection, self._bucket_name, self.name, given=self._for_every_request)
+        except S3NoSuchItem:
+            conditional.require(self._connection, self._bucket_name, "put_if_absent")
+            return
+        raise S3ObjectExists(
+            f"s3://{self._bucket_name}/{self.name} exists; mode 'x' only creates",
+            operation="HeadObject",
+            bucket=self._bucket_name,
+            key=self.name,
+        )
+
+    def _find_base(self) -> None:
+        """Look up what is appended to: a small object is read at once, of a larger one only the headers."""
+        for _ in range(_ATTEMPTS_TO_READ_BASE):
+            try:
+                answer = self._connection.call(
+                    "HeadObject", Bucket=self._bucket_name, Key=self.name, **self._for_every_request
+                )
+            except S3NoSuchItem:
+                return
+            base = Head.from_answer(answer)
+            size = base.size or 0
+            if not 0 < size < MIN_PART_BYTES:
+                break
+            try:
+                body = self._read_small_base(base.etag)
+            except (S3NoSuchItem, S3ObjectChanged):
+                continue  # it was replaced since the HEAD: content and metadata must be of one object
+            size = len(body)
+            self._buffer += body
+            break
+        else:
+            raise S3ObjectChanged(
+                f"s3://{self._bucket_name}/{self.name} was replaced each time it was read, to append to it",
+                bucket=self._bucket_name,
+                key=self.name,
+            )
+        self._base = _Base(size, base.etag, " ".join((base.write_id or "").split()[: conditional.CARRIED]))
+        self._position = size
+        # It stays what it was, where nothing else is asked for.
+        asked = put_parameters.s3_parameters(
+            "", {name: value for name, value in self._given.items() if name != "metadata"}
+        )
+        if "Tagging" not in asked:
+            asked |= attributes.kept_tags(self._connection, self._bucket_name, self.name, answer, self._parameters)
+        is_described = self._given["metadata"] is not None
+        asked["Metadata"] = self._parameters["Metadata"] if is_described else user_metadata.encode(base.metadata)
+        self._parameters = attributes.kept(answer, asked, self._bucket_name, self.name)
+
+    @property
+    def _for_every_request(self) -> dict[str, Any]:
+        return put_parameters.for_every_request(self._parameters)
+
+    def _read_small_base(self, etag: str | None) -> bytes | bytearray:
+        if self._for_every_request:
+            source = self._base_source(etag)
+            source.begin()
+            return source.fetch(0, source.size)
+        return operations.get(self._connection, self._bucket_name, self.name, if_match=etag)[1] or b""
+
+    def _base_source(self, etag: str | None) -> _Source:
+        return _Source(self._connection, self._bucket_name, self.name, None, etag, self._for_every_request)
+
+    # -- a file's own ---------------------------------------------------------------------------------------------------------------
+
+    def writable(self) -> bool:
+        self._check_open()
+        return True
+
+    def seekable(self) -> bool:
+        self._check_open()
+        return self._local is not None or self._takes_text
+
+    def tell(self) -> int:
+        self._check_open()
+        return self._position if self._local is None else self._local.tell()
+
+    def write(self, data: Any) -> int:
+        """Take bytes. They are sent when there is a part's worth of them.
+
+        Raises:
+            S3Error: A part could not be sent; the file is closed, and nothing of it is there. The end of the ``with`` block, or
+                ``close()``, raises the same error again, as another thread may have got this one; ``abort()`` discards it.
+        """
+        self._check_open()
+        if isinstance(data, str):
+            raise TypeError("a bytes-like object is required, not 'str'")
+        with self._lock, memoryview(data) as given:
+            if self._is_given_up:  # pragma: no cover - another thread gave it up just now
+                return given.nbytes
+            with memoryview(as_bytes(given, "data must be bytes-like")) as view:
+                try:
+                    if self._local is not None:
+                        self._write_local(view)
+                    else:
+                        self._take(view)
+                        self._position += view.nbytes
+                except BaseException as error:
+                    self._fail(
+                        error
+                    )  # some of it is lost: a close that comes all the same must not commit what is left
+                    raise
+                return view.nbytes
+
+    def _take(self, view: memoryview) -> None:
+        """Into the buffer; parts leave it as they are full."""
+        done = 0
+        while len(self._buffer) + view.nbytes - done > PART_BYTES:
+            room = PART_BYTES - len(self._buffer)
+            if not self._buffer:
+                part: Any = bytes(view[done : done + room])
+            else:
+                self._buffer += view[done : done + room]
+                part, self._buffer = self._buffer, bytearray()
+            done += room
+            self._begun_upload().add_part(part)
+        self._buffer += view[done:]
+
+    def _write_local(self, view: memoryview) -> None:
+        """Write into the temporary file; one that grows beyond a part goes to the disk before, so that no gap is filled in memory."""
+        assert self._local is not None
+        if self.mode == "ab" and view.nbytes:
+            self._local.seek(0, io.SEEK_END)  # as with the builtin, every write appends
+        if self._local.tell() + view.nbytes > PART_BYTES:
+            self._local.rollover()
+        self._local.write(view)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Stay, or go elsewhere as long as nothing was sent; from then on it is a file on the disk until the close.
+
+        ``seek(0)`` at the very beginning is refused: with it ``zipfile`` asks whether it may come back later, and streams if not.
+
+        Raises:
+            io.UnsupportedOperation: What was written is on its way already.
+            ValueError: The target lies before the beginning.
+        """
+        self._check_open()
+        offset, whence = checked_seek(offset, whence)
+        if self._local is None:
+            target = offset if whence == io.SEEK_SET else self._position + offset
+            if target == self._position > 0:
+                return target
+            if self._upload is not None or self._base is not None or (self._position == 0 and whence != io.SEEK_END):
+                raise io.UnsupportedOperation("an object is written as a stream: not seekable")
+            if target < 0:
+                raise ValueError(f"cannot seek to {target}, before the beginning of {self.name!r}")
+            self._local = tempfile.SpooledTemporaryFile(max_size=PART_BYTES)  # noqa: SIM115
+            self._local.write(self._buffer)
+            self._buffer = bytearray()
+        target = offset
+        if whence != io.SEEK_SET:
+            position = self._local.tell()
+            target += self._local.seek(0, io.SEEK_END) if whence == io.SEEK_END else position
+            self._local.seek(position)
+        if target < 0:
+            raise ValueError(f"cannot seek to {target}, before the beginning of {self.name!r}")
+        return self._local.seek(target)
+
+    def readinto(self, buffer: Any) -> int:
+        """Only in the file on the disk (see ``seek``)."""
+        self._check_open()
+        if self._local is None:
+            raise io.UnsupportedOperation("not readable")
+        piece = self._local.read(len(memoryview(buffer).cast("B")))
+        memoryview(buffer).cast("B")[: len(piece)] = piece
+        return len(piece)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Cut off at ``size`` (at the position, unless told), or fill up with zeros to there. The position stays. Only after a ``seek``.
+
+        Raises:
+            io.UnsupportedOperation: The file is a stream (see ``seek``).
+            ValueError: The size is negative.
+        """
+        self._check_open()
+        if size is not None and (size := operator.index(size)) < 0:
+            raise ValueError(f"cannot truncate to {size} bytes: the size must not be negative")
+        if self._local is None:
+            raise io.UnsupportedOperation("an object is written as a stream: it cannot be truncated")
+        position = self._local.tell()
+        size = position if size is None else size
+        if size > PART_BYTES:
+            self._local.rollover()
+        self._local.truncate(size)
+        if size > self._local.seek(0, io.SEEK_END):  # in memory it does not grow by itself
+            self._local.seek(size - 1)
+            self._local.write(b"\0")
+        self._local.seek(position)
+        return size
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file.") from self._failure
+
+    def flush(self) -> None:
+        """Nothing: parts are sent as they fill up, and the object appears at the close."""
+        if not self._is_given_up:
+            self._check_open()
+
+    def __enter__(self) -> ObjectWriter:
+        self._check_open()
+        self._blocks += 1
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._blocks = max(0, self._blocks - 1)  # ExitStack.push() and some wrappers call __exit__ without __enter__
+        if exc_type is not None:
+            self.abort()
+        elif self._blocks or not self._autocommit:
+            super().close()
+            self.raise_failure()
+        else:
+            self._finish()
+
+    def close(self) -> None:
+        """Commit, unless an exception raised after the opening is being handled; inside a ``with`` block, leave that to the block's end.
+
+        Raises:
+            S3Error: The object could not be written, now or by an earlier ``write()``; raised once. Nothing of it is there, except where
+                the answer to the last request was lost (``S3ConnectionError``, ``S3ServerError``, or ``outcome_unknown``): then the object
+                may be there, whole, and a look at it tells. There is never a part of it.
+        """
+        if self._is_over:
+            super().close()
+            if not self._is_failure_told and self._raised_since_opening() is None:
+                self.raise_failure()
+        elif self._blocks:
+            super().close()  # from here on nothing can be written; the block's end knows whether it went well
+        elif (error := self._raised_since_opening()) is not None:
+            logger.warning(
+                "s3://%s/%s was not written: it was closed while a %s was being handled",
+                self._bucket_name,
+                self.name,
+                type(error).__name__,
+            )
+            self.abort()
+        elif not self._autocommit:
+            super().close()  # commit() or discard() will decide
+        elif self._is_dropped:
+            self.drop()
+        else:
+            self._finish()
+
+    def _raised_since_opening(self) -> BaseException | None:
+        """The exception that is being handled now, unless it was already being handled when the file was opened."""
+        error = sys.exc_info()[1]
+        if error is None or any(_Handled.of(error).is_same(former) for former in self._handled_at_open):
+            return None
+        return error
+
+    def commit(self) -> None:
+        """Let what was written appear, where that was left to somebody else (``autocommit=False``: a transaction of fsspec's)."""
+        self._blocks = 0
+        self._finish()
+
+    def abort(self) -> None:
+        """Give up: nothing of what was written becomes visible, nothing stays behind. Requests: 1 DELETE if parts were sent."""
+        with self._lock:
+            self._give_up()
+            self._failure = None
+            self._handled_at_open.clear()
+
+    def _fail(self, error: BaseException) -> None:
+        """Give up because of an error, which is raised again where the file is closed."""
+        with self._lock:
+            if not self._is_over:
+                self._failure = error
+            self._give_up()
+
+    def raise_failure(self) -> None:
+        """Raise what an earlier write or the commit failed with, if anything did."""
+        if self._failure is not None:
+            self._is_failure_told = True
+            raise self._failure
+
+    def _give_up(self) -> None:
+        with self._lock:
+            upload, self._upload = self._upload, None
+            is_first, self._is_over = not self._is_over, True
+            self._is_given_up = True
+            self._buffer = bytearray()
+            self._close_local()
+            super().close()
+            if is_first and upload is not None:
+                upload.abort()
+
+    discard = abort
+
+    def drop(self) -> None:
+        """Give up, and say so, because nobody holds the file any more. In a forked child: nothing, the file is the parent's."""
+        if not self._is_over and self._pid == os.getpid():
+            told = f"s3://{self._bucket_name}/{self.name} was not written: the file was dropped without being closed"
+            logger.warning(told)
+            self.abort()
+            warnings.warn(told, ResourceWarning, stacklevel=2, source=self)
+
+    def _dealloc_warn(self, source: object) -> None:
+        # So io's own wrappers announce, before they close us, that nobody holds them any more: half a text must not be the object.
+        self._is_dropped = True
+
+    def __del__(self) -> None:
+        self.drop()
+
+    # -- the commit -----------------------------------------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        with self._lock:
+            if self._is_over:
+                super().close()
+                self.raise_failure()
+                return
+            try:
+                self._commit()
+            except BaseException as error:
+                self._is_failure_told = True
+                self._fail(error)
+                raise
+            finally:
+                self.after_commit()
+            self._is_over = True
+            self._handled_at_open.clear()
+            self._buffer = bytearray()
+            self._close_local()
+            super().close()
+
+    def _close_local(self) -> None:
+        local, self._local = self._local, None
+        if local is not None:
+            local.close()
+
+    def _commit(self) -> None:
+        if self._local is not None:
+            self._local.seek(0)
+            while piece := self._local.read(PART_BYTES):
+                self._take(memoryview(piece))
+        if self._base is not None and self._position == self._base.size:
+            return  # nothing was appended
+        if self._upload is None and (self._base is None or self._base.size < MIN_PART_BYTES):
+            self._put(bytes(self._buffer))
+            return
+        upload = self._begun_upload()
+        if self._buffer:  # pragma: no branch - as a rule: a full part leaves only when there is more
+            upload.add_part(self._buffer)
+        upload.settle()  # the last look at what is appended to comes after the last part
+        with self._base_changes():
+            where = self._connection, self._bucket_name, self.name
+            if self._is_conditional("multipart"):
+                conditional.complete(
+                    *where, upload, write_id=self._write_id, if_match=self._base_etag, carried=self._carried
+                )
+            else:
+                upload.complete()
+
+    def _put(self, body: bytes) -> None:
+        whole = {"Bucket": self._bucket_name, "Key": self.name, "Body": body, **self._marked_parameters()}
+        with self._base_changes():
+            if self._is_conditional("put"):
+                where = self._connection, self._bucket_name, self.name, self._write_id
+                if_match = self._base_etag
+                call = conditional.caller(*where, if_absent=if_match is None, if_match=if_match, carried=self._carried)
+                call("PutObject", **whole)
+            else:
+                checksum.call(self._connection, "PutObject", whole)
+
+    @property
+    def _base_etag(self) -> str | None:
+        return None if self._base is None else self._base.etag
+
+    @property
+    def _carried(self) -> str:
+        return "" if self._base is None else self._base.carried
+
+    def _is_conditional(self, request: Literal["put", "multipart"]) -> bool:
+        """Whether the request that makes the object visible carries a condition: that it is absent, or the one that is appended to.
+
+        Where the store does not honour the condition of an append, the object is compared here, by HEAD, and False is returned.
+
+        Raises:
+            S3ObjectChanged: What is appended to is no longer there, or another object is.
+        """
+        if self.mode != "ab":
+            return self.mode == "xb"
+        base = self._base
+        ability = cast(Ability, f"{request}_if_absent" if base is None else f"{request}_if_match")
+        has_etag = base is None or base.etag is not None
+        if has_etag and conditional.honours(self._connection, self._bucket_name, ability):
+            return True
+        if not self._is_there(base):
+            raise self._base_changed(base)
+        return False
+
+    @contextlib.contextmanager
+    def _base_changes(self) -> Iterator[None]:
+        """Raise a failed condition of an append as what it means to the user.
+
+        A retryable error (409: another write was under way) stays as it is: it does not say that the object was replaced.
+        """
+        try:
+            yield
+        except S3PreconditionFailed as error:
+            if self.mode != "ab" or error.outcome_unknown or error.retryable:
+                raise
+            raise self._base_changed(self._base) from error
+
+    def _marked_parameters(self) -> dict[str, Any]:
+        """The parameters of the object; with the write-id that tells it from others where the write is under a condition."""
+        if self.mode == "wb":
+            return self._parameters
+        return {
+            **self._parameters,
+            "Metadata": user_metadata.marked(self._parameters["Metadata"], self._write_id, self._carried),
+        }
+
+    def _begun_upload(self) -> MultipartUpload:
+        """The upload under way; one that appends begins with the former content."""
+        if self._upload is None:
+            self._upload = self._new_upload()
+            if self._base is not None and self._base.size >= MIN_PART_BYTES:
+                self._bring_base(self._base)
+        return self._upload
+
+    def _new_upload(self) -> MultipartUpload:
+        if (
+            self.mode == "xb"
+        ):  # before the parts are sent: where only PutObject honours the condition, none of them would be kept
+            conditional.require(self._connection, self._bucket_name, "multipart_if_absent")
+        return MultipartUpload(self._connection, self._bucket_name, self.name, parameters=self._marked_parameters())
+
+    def _bring_base(self, base: _Base) -> None:
+        """Put the former content in front: copied within the store, or read and sent again where the store cannot copy."""
+        assert self._upload is not None
+        if (
+            self._connection.capabilities.multipart_copy is not False and self._connection.preset != "r2"
+        ):  # R2 wants equal parts
+            try:
+                source, start = {"Bucket": self._bucket_name, "Key": self.name}, 0
+                customer_key = {
+                    f"CopySource{name}": value
+                    for name, value in self._for_every_request.items()
+                    if name.startswith("SSECustomer")
+                }
+                while start < base.size:
+                    end = min(start + _COPIED_PART_BYTES, base.size)
+                    if base.size - end < MIN_PART_BYTES:
+                        end = base.size  # no part but the last may be small, and this one will not be the last
+                    self._upload.copy_part(source, start, end, if_match=base.etag, **customer_key)
+                    start = end
+                self._upload.settle()
+            except S3Unsupported:
+                self._upload.abort()
+                self._upload = self._new_upload()
+            except S3Error as error:
+                if self._is_there(base):
+                    raise
+                raise self._base_changed(base) from error
+            else:
+                if not self._connection.is_aws and not self._is_there(
+                    base
+                ):  # others may ignore the condition of a copy
+                    raise self._base_changed(base)
+                return
+        source_reader = self._base_source(None)
+        source_reader.begin()
+        if not etags.same(source_reader.etag, base.etag):
+            raise self._base_changed(base)
+        mine, self._buffer = self._buffer, bytearray()
+        for start in range(0, base.size, PART_BYTES):
+            self._take(memoryview(source_reader.fetch(start, min(start + PART_BYTES, base.size))))
+        self._take(memoryview(mine))
+
+    def _is_there(self, base: _Base | None) -> bool:
+        """Whether the object is still the one that is appended to; without a base, whether there is still none."""
+        try:
+            found = operations.head(self._connection, self._bucket_name, self.name, given=self._for_every_request)
+        except S3NoSuchItem:
+            return base is None
+        return base is not None and found.size == base.size and etags.same(found.etag, base.etag)
+
+    def _base_changed(self, base: _Base | None) -> S3ObjectChanged:
+        how = "created" if base is None else "replaced or deleted"
+        return S3ObjectChanged(
+            f"s3://{self._bucket_name}/{self.name} was {how} by others while it was open for appending; nothing was appended",
+            bucket=self._bucket_name,
+            key=self.name,
+        )
+
+
+_unclosed: weakref.WeakSet[ObjectWriter] = weakref.WeakSet()
+
+
+def _drop_unclosed() -> None:
+    """Give up what is still open when the program ends, as long as there is an interpreter to do it with."""
+    for writer in list(_unclosed):
+        writer.drop()
+
+
+atexit.register(_drop_unclosed)
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
+    os.register_at_fork(after_in_child=_unclosed.clear)  # they are the parent's to close
+
+
+class TextWriter(io.TextIOWrapper):
+    """Text into an :class:`ObjectWriter`; its ``with`` block decides as the writer's own does."""
+
+    def __init__(
+        self,
+        writer: ObjectWriter,
+        encoding: str,
+        errors: str | None,
+        newline: str | None,
+        line_buffering: bool,
+        *,
+        mode: str,
+    ) -> None:
+        # Only of a file that can tell its position does TextIOWrapper know whether a byte order mark belongs in front: of UTF-16 it
+        # would leave it out altogether, and of utf-8-sig write it again in the middle of what is appended to.
+        self._writer = self.writer = writer
+        writer._takes_text = True
+        try:
+            super().__init__(cast("IO[bytes]", writer), encoding, errors, newline, line_buffering)
+        finally:
+            writer._takes_text = False
+        self.mode = mode  # type: ignore[misc]  # as the builtin does
+
+    def close(self) -> None:
+        """Write the rest of the text, and close the writer, also one that an earlier write closed: it raises that write's error."""
+        super().close()
+        self._writer.close()
+
+    def __enter__(self) -> TextWriter:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if exc_type is None:
+            try:
+                self.close()  # the last of the text goes to the writer, which waits for its own end of the block
+            except BaseException:
+                self._writer.abort()
+                raise
+        self._writer.__exit__(exc_type, exc, traceback)
