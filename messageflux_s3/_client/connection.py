@@ -17,24 +17,22 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 import botocore
 import botocore.config
 import botocore.httpchecksum
-import botocore.session
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import CredentialProvider, Credentials, DeferredRefreshableCredentials
 from cachetools import LRUCache
 
 from .._formats.documents import keep_carriage_returns
 from .._http.lane import Lane
 from ..errors import S3AccessDenied, S3AuthenticationError, S3ConnectionError, S3Error, S3ServerError, S3Unsupported
 from . import capabilities as abilities
+from . import credentials
 from .capabilities import Capabilities, Preset
-from .config import S3Config, check_one_line, check_url
+from .config import S3Config, check_url
 from .translate import translating
 
 if TYPE_CHECKING:
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("messageflux_s3")
 
-_NEVER = "9999-12-31T23:59:59Z"
 # Headers without which an answer of success is one that broke off.
 _NEVER_WITHOUT = {
     "HeadObject": {"etag", "last-modified", "content-length"},
@@ -155,8 +152,8 @@ class Connection:
         if self.config.access_key is not None:
             return self.config.access_key
         with translating("connect"):
-            credentials = self.client._get_credentials()  # type: ignore[attr-defined]  # also of a client that the user made
-            return None if credentials is None else str(credentials.access_key)
+            found = self.client._get_credentials()  # type: ignore[attr-defined]  # also of a client that the user made
+            return None if found is None else str(found.access_key)
 
     @property
     def region(self) -> str:
@@ -373,22 +370,11 @@ class Connection:
         if self._given is None:
             return self.config.replace(region=region)
         client = self._given.meta.client
-        live = client._get_credentials()  # type: ignore[attr-defined]
-        if live is None or getattr(client.meta.config, "signature_version", None) is botocore.UNSIGNED:
-            raise S3AuthenticationError("the boto3 resource has no credentials with which to act in another region")
-
-        def credentials() -> dict[str, Any]:
-            frozen = live.get_frozen_credentials()
-            return {
-                "access_key": frozen.access_key,
-                "secret_key": frozen.secret_key,
-                "session_token": frozen.token,
-                "expires_at": getattr(live, "_expiry_time", None),
-            }
-
         verify = getattr(getattr(getattr(client, "_endpoint", None), "http_session", None), "_verify", True)
         return self.config.replace(
-            region=region, credentials=credentials, verify=verify if isinstance(verify, (bool, str)) else True
+            region=region,
+            credentials=credentials.function_for(client),
+            verify=verify if isinstance(verify, (bool, str)) else True,
         )
 
     def attach(self, store: object) -> None:
@@ -494,7 +480,7 @@ class Connection:
 
     def _make_resource(self) -> S3ServiceResource:
         config = self.config
-        session = config.boto3_session if config.boto3_session is not None else self._make_session()
+        session = credentials.make_session(config)
         resource = self._resource_of(session, config.endpoint_url)
         effective = resource.meta.client.meta.endpoint_url
         check_url("the endpoint in boto3's own settings", effective)
@@ -540,20 +526,6 @@ class Connection:
             ),
         )
 
-    def _make_session(self) -> boto3.Session:
-        config = self.config
-        if config.access_key is not None and config.secret_key is not None:
-            return boto3.Session(config.access_key, config.secret_key, config.session_token, config.region)
-        core = botocore.session.Session(profile=config.profile)
-        if config._withheld:
-            provider: CredentialProvider = _Withheld(config.access_key, core)
-        elif config.credentials is not None:
-            provider = _Asked(config.credentials)
-        else:
-            return boto3.Session(botocore_session=core)
-        core.get_component("credential_provider").providers.insert(0, provider)
-        return boto3.Session(botocore_session=core)
-
     def __reduce__(self) -> tuple[Any, ...]:
         if self._given is None:
             return _open, (self.config,)
@@ -598,60 +570,6 @@ def _open(config: S3Config) -> Connection:
 def _open_withheld(config: S3Config, access_key: str | None) -> Connection:
     """The connection that a user's own resource becomes in another process: the same place, and the same account or none."""
     return Connection.open(config.replace(access_key=access_key, _withheld=True))
-
-
-class _Asked(CredentialProvider):
-    """Credentials from the user's callable."""
-
-    METHOD = "messageflux-s3-callable"
-    CANONICAL_NAME = "messageflux-s3-callable"
-
-    def __init__(self, ask: Any) -> None:
-        self._ask = ask
-
-    def load(self) -> DeferredRefreshableCredentials:
-        return DeferredRefreshableCredentials(self._fetch, self.METHOD)
-
-    def _fetch(self) -> dict[str, Any]:
-        answer = self._ask()
-        if not isinstance(answer, Mapping) or not answer.get("access_key") or not answer.get("secret_key"):
-            raise S3AuthenticationError(
-                "credentials must return a mapping with access_key and secret_key (and session_token, expires_at where they apply)"
-            )
-        for name in ("access_key", "secret_key", "session_token"):
-            check_one_line(name, answer.get(name))
-        expires = answer.get("expires_at") or _NEVER
-        if isinstance(expires, datetime):
-            expires = (expires if expires.tzinfo else expires.replace(tzinfo=timezone.utc)).isoformat()
-        return {
-            "access_key": answer["access_key"],
-            "secret_key": answer["secret_key"],
-            "token": answer.get("session_token"),
-            "expiry_time": expires,
-        }
-
-
-class _Withheld(CredentialProvider):
-    """Stands for secrets that stayed behind when a store was pickled: this process's own credentials, if they are the same account's."""
-
-    METHOD = "messageflux-s3-withheld"
-    CANONICAL_NAME = "messageflux-s3-withheld"
-
-    def __init__(self, access_key: str | None, core: botocore.session.Session) -> None:
-        self._access_key = access_key
-        self._core = core
-
-    def load(self) -> Credentials:
-        for provider in self._core.get_component("credential_provider").providers:
-            found = None if provider is self else provider.load()
-            if found is not None and self._access_key is not None and found.access_key == self._access_key:
-                return found  # type: ignore[no-any-return]
-            if found is not None:
-                break
-        raise S3AuthenticationError(
-            "this store was pickled without its secrets, and this process has no credentials with the same access key. "
-            "Connect with pickle_secrets=True, set up the same credentials here, or connect anew."
-        )
 
 
 def _is_cut(headers: Mapping[str, str]) -> bool:
