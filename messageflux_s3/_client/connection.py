@@ -7,11 +7,8 @@ secrets stay behind) and used from threads and after a fork: a forked child open
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import logging
 import os
-import re
 import secrets
 import threading
 import weakref
@@ -26,13 +23,13 @@ import botocore.httpchecksum
 from botocore.awsrequest import AWSRequest
 from cachetools import LRUCache
 
-from .._formats.documents import keep_carriage_returns
 from .._http.lane import Lane
-from ..errors import S3AccessDenied, S3AuthenticationError, S3ConnectionError, S3Error, S3ServerError, S3Unsupported
+from ..errors import S3AccessDenied, S3AuthenticationError, S3ConnectionError, S3Error, S3Unsupported
 from . import capabilities as abilities
 from . import credentials
 from .capabilities import Capabilities, Preset
 from .config import S3Config, check_url
+from .hooks import Hooks, root_name
 from .translate import translating
 
 if TYPE_CHECKING:
@@ -40,27 +37,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("messageflux_s3")
 
-# Headers without which an answer of success is one that broke off.
-_NEVER_WITHOUT = {
-    "HeadObject": {"etag", "last-modified", "content-length"},
-    "PutObject": {"etag"},
-    "UploadPart": {"etag"},
-}
-_WITH_A_DOCUMENT = {"CreateMultipartUpload", "ListBuckets", "ListObjectVersions", "ListMultipartUploads"}
 KNOWS_TAGGING = "knows ?tagging of objects"
-"""Name of the fact that the store has answered GetObjectTagging with a document of its own."""
-_WRITES_OF_OBJECTS = {"PutObject", "CopyObject", "CreateMultipartUpload"}
-_DOCUMENT_BYTES = (
-    1 << 20
-)  # S3's own documents are smaller: policies end at 20 KB, a thousand lifecycle rules stay below
-_HTTP_DATE_LENGTH = len("Sat, 1 Nov 2026 11:29:39 GMT")
-_LINE_END = re.compile(r"[\r\n\0]")
-_ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<([A-Za-z][\w.-]*)")
+"""Name of the fact that the store has answered GetObjectTagging with a tag document, not with the object."""
 
-_NO_LENGTH = (
-    b"<Error><Code>IncompleteAnswer</Code><Message>the store answered 200 without Content-Length and without chunks: whether the body is "
-    b"whole cannot be told</Message></Error>"
-)
+_WRITES_WITH_TAGS = frozenset({"PutObject", "CopyObject", "CreateMultipartUpload"})
 
 
 class _Live(NamedTuple):
@@ -87,7 +67,7 @@ class Connection:
         self._learned: dict[str, Any] = {}
         self._stores: weakref.WeakSet[Any] = weakref.WeakSet()
         self._lock = threading.RLock()
-        self._wire = threading.local()
+        self._hooks = Hooks(lambda: self.is_aws, self._close_idle_connections)
         _connections.add(self)
 
     # -- made ---------------------------------------------------------------------------------------------------------------------
@@ -206,7 +186,7 @@ class Connection:
         Requests:
             1 (and the retries of boto3); a write with tags once a store also 3, unless it is AWS or known by ``probe()``
         """
-        if parameters.get("Tagging") and operation in _WRITES_OF_OBJECTS:
+        if parameters.get("Tagging") and operation in _WRITES_WITH_TAGS:
             self._require_tags(operation, parameters["Bucket"], parameters["Key"])
         return self._send(operation, parameters)
 
@@ -216,36 +196,27 @@ class Connection:
             return answer
 
     def read_document(self, operation: str, **parameters: Any) -> bytes:
-        """Make one call and return the answer's body as it came: with every field, known to boto3 or not.
+        """Make one call and return the answer's body unparsed: with every element, known to boto3 or not.
 
         Requests:
             1
         """
-        self._wire.received = b""
-        self._wire.reading = True
-        try:
+        with self._hooks.capturing_document():
             self.call(operation, **parameters)
-        finally:
-            self._wire.reading = False
-        received: bytes = self._wire.received
-        return received
+        return self._hooks.document
 
     def received_header(self, name: str) -> str | None:
-        """A header of the answer that :meth:`read_document` was last given in this thread; None where it had none."""
-        value: str | None = getattr(self._wire, "headers", {}).get(name)
-        return value
+        """Return a header of the answer that :meth:`read_document` last received in this thread; None where it has none."""
+        return self._hooks.header(name)
 
     def write_document(self, operation: str, document: bytes, **parameters: Any) -> None:
-        """Make one call whose body is this document, as it stands; boto3 signs it and adds whatever checksum the store wants.
+        """Make one call with this document as its body, unchanged; boto3 signs it and adds the checksum that S3 requires.
 
         Requests:
             1
         """
-        self._wire.to_send = document
-        try:
+        with self._hooks.sending(document):
             self.call(operation, **parameters)
-        finally:
-            self._wire.to_send = None
 
     def call_with_md5(self, operation: str, **parameters: Any) -> dict[str, Any]:
         """Make one call whose body carries Content-MD5 in place of the checksum that boto3 would choose.
@@ -253,26 +224,23 @@ class Connection:
         Requests:
             1
         """
-        self._wire.md5 = True
-        try:
+        with self._hooks.sending_md5():
             return self.call(operation, **parameters)
-        finally:
-            self._wire.md5 = False
 
     def call_with_root(self, operation: str, **parameters: Any) -> tuple[dict[str, Any], str | None]:
-        """Make one call and also tell the name of the answer's XML root: what the store itself took the request for.
+        """Make one call, and also return the name of the document's root element: it says which operation the store carried out.
 
         Returns:
-            The answer, and the root's name (None where the body was no XML).
+            The answer, and the root's name (None where the body is not XML).
         """
-        self._wire.received = b""
+        self._hooks.clear_document()
         answer = self.call(operation, **parameters)
-        return answer, root_name(self._wire.received)
+        return answer, root_name(self._hooks.document)
 
     def _require_tags(self, operation: str, bucket: str, key: str) -> None:
-        """Refuse to send tags along with an object to a store that would drop them without a word.
+        """Refuse to send tags along with an object to a store that drops them without an error.
 
-        On a store of which it is not known, an object beside the key is written with a tag, its tags are read, and it is deleted.
+        Where it is not known whether the store keeps tags, write a scratch object with a tag beside the key, read its tags, and delete it.
         """
         keeps = True if self.is_aws else self.capabilities.object_tagging
         if keeps is None:
@@ -297,7 +265,7 @@ class Connection:
                 self.remember(KNOWS_TAGGING, True)
             return keeps
         except S3AccessDenied:
-            return True  # a store that does not know the question would have answered it
+            return True  # a store that ignores ?tagging would have returned the object
         except S3Error as error:
             if error.retryable:
                 raise
@@ -397,6 +365,11 @@ class Connection:
             if self._given is None:
                 live.client.close()
 
+    def _close_idle_connections(self) -> None:
+        live = self._live
+        if live is not None:
+            live.client._endpoint.http_session.close()  # type: ignore[attr-defined]  # as boto3's own close() does
+
     def _start(self) -> _Live:
         with self._lock:
             if self._live is None:
@@ -409,74 +382,9 @@ class Connection:
                         "TLS verification is off for %s: anybody on the way can read and change what is sent",
                         client.meta.endpoint_url,
                     )
-                events = client.meta.events
-                events.register("before-parse.s3", self._note_document, unique_id=f"messageflux-s3-read-{id(self)}")
-                events.register("before-call.s3", self._adjust_request, unique_id=f"messageflux-s3-write-{id(self)}")
-                events.register("needs-retry.s3.HeadBucket", _look_for_region_once, unique_id="messageflux-s3-region")
+                self._hooks.register(client)
                 self._live = _Live(resource, client, Lane(client))
             return self._live
-
-    def _note_document(self, response_dict: dict[str, Any], operation_model: Any, **_: Any) -> None:
-        body = response_dict.get("body")
-        if isinstance(body, bytes) and b"\r" in body:
-            body = response_dict["body"] = _with_carriage_returns(
-                body, operation_model.name, response_dict.get("status_code", 0)
-            )
-        headers = {name.lower() for name in response_dict.get("headers", {})}
-        self._wire.received = body if isinstance(body, bytes) else b""
-        self._wire.headers = response_dict.get("headers", {})
-        whole = _NEVER_WITHOUT.get(operation_model.name, headers) <= headers
-        if operation_model.name in _WITH_A_DOCUMENT:
-            whole = bool(body)
-        elif operation_model.name == "GetObject":
-            whole = bool(headers & {"content-length", "transfer-encoding"})  # else nobody could tell where it was cut
-        if 100 <= response_dict.get("status_code", 0) < 200:
-            # http.client takes an interim answer (103 Early Hints) for the answer. The one that follows would be read as the answer to
-            # the next request on this connection, so the connections that wait for a next request are closed.
-            if body is not None and hasattr(body, "close"):
-                body.close()
-            live = self._live
-            if live is not None:
-                live.client._endpoint.http_session.close()  # type: ignore[attr-defined]  # as boto3's own close() does
-            response_dict["status_code"], response_dict["body"] = 500, b""
-        elif response_dict.get("status_code") in (200, 206) and (not whole or _is_cut(self._wire.headers)):
-            # urllib3 lets an answer pass that broke off among its headers: to boto3 it is a failure now, which it asks about again.
-            if body is not None and hasattr(body, "close"):
-                body.close()
-            told = _NO_LENGTH if operation_model.name == "GetObject" and not whole else b""
-            response_dict["status_code"], response_dict["body"] = 500, told
-        elif (
-            response_dict.get("status_code", 0) // 100 == 4
-            and not operation_model.name.startswith("Head")
-            and _broke_off(response_dict)
-        ):
-            # Which of several things is missing, say, stood in what is lost: boto3 would go by the status, and guess.
-            response_dict["status_code"], response_dict["body"] = 500, b""
-        elif getattr(self._wire, "reading", False) and "etag" in headers:
-            # What has an ETag is an object: a gateway that knows no "?tagging" sends the object itself. Its text may look like
-            # tags, or like nothing, which botocore would take for a failure and ask again.
-            self._wire.received = response_dict["body"] = b""
-            response_dict["status_code"] = 200
-        elif getattr(self._wire, "reading", False) and response_dict.get("status_code") in (200, 206):
-            response_dict["body"] = b""  # it is read as it came; boto3 would stumble over a number that is none
-
-    def _adjust_request(self, params: dict[str, Any], **_: Any) -> None:
-        for name, value in params["headers"].items():
-            if isinstance(value, str) and _LINE_END.search(value):
-                # It would get no further than the HTTP library, whose error looks like one of the network: it would be tried again.
-                raise ValueError(f"{name} must be one line: a line end in it would end the header and begin another")
-        if getattr(self._wire, "reading", False) and not self.is_aws:
-            # Where the question is unknown, the whole object would come, however large.
-            params["headers"]["Range"] = f"bytes=0-{_DOCUMENT_BYTES - 1}"
-        document = getattr(self._wire, "to_send", None)
-        if document is not None:
-            params["body"] = document
-        if getattr(self._wire, "md5", False):
-            body = params["body"] if isinstance(params["body"], bytes) else str(params["body"]).encode()
-            params["headers"]["Content-MD5"] = base64.b64encode(
-                hashlib.md5(body, usedforsecurity=False).digest()
-            ).decode()
-            params["context"].pop("checksum", None)
 
     def _make_resource(self) -> S3ServiceResource:
         config = self.config
@@ -533,35 +441,6 @@ class Connection:
         return _open_withheld, (self.config, signer.access_key if signer is not None else None)
 
 
-def _look_for_region_once(request_dict: dict[str, Any], response: tuple[Any, dict[str, Any]] | None, **_: Any) -> None:
-    """Keep botocore from following a redirect of HeadBucket that names no region.
-
-    botocore follows a redirect to the region that HeadBucket names. Where HeadBucket itself is redirected without one, it would send
-    HeadBucket again to find out, without end.
-    """
-    headers = {} if response is None else response[1].get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    if "x-amz-bucket-region" not in headers:
-        request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True
-
-
-def _with_carriage_returns(body: bytes, operation: str, status: int) -> bytes:
-    """The document as boto3's parser has to see it, so that no carriage return in a key becomes a line feed."""
-    try:
-        return keep_carriage_returns(body)
-    except ValueError as error:
-        if status >= 300:
-            return body  # an error's explanation may lose them
-        raise S3ServerError(
-            f"{operation}: the store's answer cannot be read without changing it: {error}", operation=operation
-        ) from None
-
-
-def root_name(document: bytes) -> str | None:
-    """The name of an XML document's root; None where this is no XML."""
-    found = _ROOT.match(document)
-    return found[1].decode("ascii") if found else None
-
-
 def _open(config: S3Config) -> Connection:
     """What a pickle calls. A function, since cloudpickle would take a classmethod along by value, with the locks of this module."""
     return Connection.open(config)
@@ -570,26 +449,6 @@ def _open(config: S3Config) -> Connection:
 def _open_withheld(config: S3Config, access_key: str | None) -> Connection:
     """The connection that a user's own resource becomes in another process: the same place, and the same account or none."""
     return Connection.open(config.replace(access_key=access_key, _withheld=True))
-
-
-def _is_cut(headers: Mapping[str, str]) -> bool:
-    """Whether an etag or a moment has no end: that is where the answer broke off."""
-    etag, moment = str(headers.get("etag", "")), str(headers.get("last-modified", "GMT"))
-    is_moment_cut = moment[3:4] in (",", "") and not moment.endswith("GMT") and len(moment) < _HTTP_DATE_LENGTH
-    return is_moment_cut or (etag.startswith('"') and not etag.endswith('"', 1))
-
-
-def _broke_off(answer: Mapping[str, Any]) -> bool:
-    """Whether an error's document has no end, is shorter than was said, or is missing where nobody said that none would come."""
-    body, headers = answer.get("body"), answer.get("headers") or {}
-    said = body.strip() if isinstance(body, bytes) else b""
-    length = str(headers.get("content-length", ""))
-    if length.isdigit() and isinstance(body, bytes) and len(body) < int(length):
-        return True
-    root = root_name(said)
-    if root is not None:
-        return not said.endswith((f"</{root}>".encode(), b"/>"))
-    return said.startswith(b"<?xml") or not (said or length or "transfer-encoding" in headers)
 
 
 def _checksums_chosen(session: boto3.Session) -> bool:
@@ -618,7 +477,7 @@ def _after_fork_in_child() -> None:
     _cache_lock = threading.RLock()
     for connection in list(_connections):
         connection._lock = threading.RLock()
-        connection._wire = threading.local()
+        connection._hooks.reset()
         connection._live = None
         if connection._given is not None:
             connection._given.meta.client._endpoint.http_session.close()  # type: ignore[attr-defined]

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from .._client.connection import Connection, root_name
+from .._client.connection import Connection
+from .._client.hooks import root_name
 from .._formats import render
 from ..errors import S3Error, S3InvalidContent, S3PreconditionFailed, S3Unsupported
 
