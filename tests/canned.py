@@ -70,7 +70,7 @@ class Canned(ThreadingHTTPServer):
         """A bucket on it; without the lane everything goes through boto3."""
         store = self.connect(**changes)
         if not lane:
-            store._connection.lane.gate.shut("shut for this test")
+            store._connection.lane.shut("shut for this test")
         return store.bucket("bkt")
 
     @property

@@ -43,7 +43,8 @@ def lane_as_asked() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if LANE_IS_SHUT:
             patch.setattr(
-                "messageflux_s3._http.eligibility.Gate.shut_reason", lambda gate: "shut for this run of the tests"
+                "messageflux_s3._http.eligibility.Eligibility.shut_reason",
+                lambda self: "shut for this run of the tests",
             )
         yield
 

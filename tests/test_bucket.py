@@ -247,7 +247,7 @@ def test_a_bucket_older_than_todays_rules_is_listed_and_read(
     canned.answer = answer
     store = canned.connect()
     if not lane:
-        store._connection.lane.gate.shut("shut for this test")
+        store._connection.lane.shut("shut for this test")
     assert [found.name for found in store.buckets()] == ["aaa", "Old_Bucket", "zzz"]
     assert [found.name for found in s3.S3Bucket.list_buckets(store.resource)] == ["aaa", "Old_Bucket", "zzz"]
     assert sum("left out of the listing" in record.message for record in caplog.records) == 4

@@ -72,7 +72,7 @@ def test_async_handles_see_no_object_behind_a_delete_marker(server: OddServer) -
         for lane in (True, False):
             store = s3.AsyncS3Store(server.connect())
             if not lane:
-                store._engine.connection.lane.gate.shut("shut for this test")
+                store._engine.connection.lane.shut("shut for this test")
             assert await store.bucket("bkt").object("k").exists()
             marker = store.bucket("bkt").object("k", MARKER_VERSION)
             assert not await marker.exists()

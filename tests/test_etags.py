@@ -110,7 +110,7 @@ def able(canned: Canned, *, lane: bool) -> S3Bucket:
     """A bucket of a store that is known to honour conditions."""
     bucket = s3.S3Store(canned.connect().config.replace(capabilities=_HONOURED)).bucket("bkt")
     if not lane:
-        bucket._connection.lane.gate.shut("shut for this test")
+        bucket._connection.lane.shut("shut for this test")
     return bucket
 
 

@@ -1,4 +1,4 @@
-"""The fast lane: what it hands over, what it leaves to boto3, and when it is shut."""
+"""The fast lane: which responses it returns, what it leaves to boto3, and when it is shut."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -29,6 +30,8 @@ from botocore.credentials import RefreshableCredentials
 from botocore.session import get_session
 from botocore.stub import Stubber
 
+from messageflux_s3._http import eligibility
+from messageflux_s3._http.eligibility import Endpoint
 from messageflux_s3._http.lane import Lane, LaneRequest
 from tests.servers import Server, run_rclone
 
@@ -40,9 +43,7 @@ Script = Callable[[bytes, bytes], "bytes | None"]
 
 
 class ScriptedServer:
-    """Answers each request with what a script says: bytes (followed by a hang-up if they end in CLOSE), or
-    None to hang up.
-    """
+    """Answer each request with the bytes that a function returns, and close the connection after bytes that end in CLOSE, or for None."""
 
     CLOSE = b"\0close"
 
@@ -113,7 +114,7 @@ def client_of(url: str, *, path_style: bool = True, session: Any = None, **setti
 
 @pytest.fixture
 def scripted() -> Iterator[Callable[..., tuple[ScriptedServer, Any, Lane]]]:
-    """Makes a scripted server, a client of it and a lane that has seen one success there (key ``first``)."""
+    """Return a function that makes a scripted server, a client of it, and a lane that is open after one GET of the key ``first``."""
     servers: list[ScriptedServer] = []
 
     def make(script: Script, *, tls: Any = None, family: int = socket.AF_INET, **settings: Any) -> Any:
@@ -142,7 +143,7 @@ def rclone() -> Iterator[Server]:
 
 @pytest.fixture
 def opened(rclone: Server) -> tuple[Any, Lane, str]:
-    """A client of rclone, its open lane, and a bucket."""
+    """A client of rclone, its open lane, and a bucket's name."""
     client = rclone.client()
     lane = Lane(client)
     bucket = f"lane-{os.urandom(4).hex()}"
@@ -155,10 +156,8 @@ def opened(rclone: Server) -> tuple[Any, Lane, str]:
 # -- against a real server
 
 
-def test_opens_only_after_a_success_of_boto3(rclone: Server) -> None:
-    """A new lane is shut, says why, and opens with the first call that boto3 made successfully in that
-    bucket.
-    """
+def test_lane_opens_for_a_bucket_after_the_first_successful_boto3_call(rclone: Server) -> None:
+    """Before, its status gives the reason."""
     client = rclone.client()
     lane = Lane(client)
     assert lane.send(LaneRequest("GET", "open-later", "k")) is None
@@ -171,8 +170,10 @@ def test_opens_only_after_a_success_of_boto3(rclone: Server) -> None:
 
 
 @pytest.mark.parametrize("key", ["plain", "a b/+%&=?#", "é/漢😀", "~-._", "q'\"<>;:@!$*(),", "tab\tkey"])
-def test_writes_and_reads_odd_keys(opened: tuple[Any, Lane, str], key: str) -> None:
-    """What the lane writes boto3 reads under the same key, with metadata and type, and the other way round."""
+def test_lane_and_boto3_read_each_others_objects_with_special_characters_in_keys(
+    opened: tuple[Any, Lane, str], key: str
+) -> None:
+    """With metadata and content type."""
     client, lane, bucket = opened
     headers = {"x-amz-meta-a": "two  spaces", "content-type": "text/x-odd"}
     written = lane.send(LaneRequest("PUT", bucket, key, "", headers, b"lane"))
@@ -185,16 +186,16 @@ def test_writes_and_reads_odd_keys(opened: tuple[Any, Lane, str], key: str) -> N
     assert read is not None and read.body == b"boto3"
     head = lane.send(LaneRequest("HEAD", bucket, key))
     assert head is not None and (head.body, head.headers["content-length"]) == (b"", "5")
-    # The connection is still in order after a HEAD.
+    # The connection can still be used after a HEAD.
     assert lane.send(LaneRequest("GET", bucket, key)) is not None
     gone = lane.send(LaneRequest("DELETE", bucket, key))
     assert gone is not None and gone.status == 204
 
 
-def test_stream_is_in_order_and_complete(opened: tuple[Any, Lane, str]) -> None:
-    """Many writes and many reads come back in the order asked, each with its own bytes, a missing one as 404."""
+def test_stream_yields_every_response_in_request_order(opened: tuple[Any, Lane, str]) -> None:
+    """400 writes and 402 reads, each with its own bytes, and a 404 for a missing key."""
     _, lane, bucket = opened
-    # rclone refuses some of several writes that race to make a folder
+    # rclone answers some of several concurrent writes into a new folder with an error: create it first.
     lane.send(LaneRequest("PUT", bucket, "s/folder"))
     bodies = {f"s/{number:04d}": os.urandom(number % 40 * 500) for number in range(400)}
     puts = (LaneRequest("PUT", bucket, key, body=body) for key, body in bodies.items())
@@ -208,7 +209,7 @@ def test_stream_is_in_order_and_complete(opened: tuple[Any, Lane, str]) -> None:
     assert found == [bodies.get(key) for key in keys]
 
 
-# -- what is handed over
+# -- which responses are returned
 
 
 @pytest.mark.parametrize(
@@ -216,30 +217,32 @@ def test_stream_is_in_order_and_complete(opened: tuple[Any, Lane, str]) -> None:
     [
         (b"HTTP/1.1 200 OK\r\n\r\nhi" + ScriptedServer.CLOSE, "no length"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi" + ScriptedServer.CLOSE, "cut short"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", "an object in chunks"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", "object in chunks"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhix", "two lengths"),
         (
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
-            "both",
+            "length and chunks",
         ),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiMORE", "too many bytes"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiMORE", "more bytes than Content-Length"),
         (
             b"HTTP/1.1 206 Partial\r\nContent-Length: 2\r\nContent-Range: bytes 0-1/9\r\n\r\nhi",
-            "a part, unasked",
+            "range not requested",
         ),
-        (b"HTTP/1.1 204 No Content\r\n\r\n", "nothing"),
-        (b"HTTP/1.1 301 Moved\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", "elsewhere"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", "no content"),
+        (b"HTTP/1.1 301 Moved\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", "redirect"),
         (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "denied"),
         (b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", "server error"),
         (b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n", "throttled"),
         (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "upgrade"),
-        (b"garbage\r\n\r\n", "no HTTP"),
-        (ScriptedServer.CLOSE, "nothing at all"),
+        (b"garbage\r\n\r\n", "not HTTP"),
+        (ScriptedServer.CLOSE, "connection closed"),
     ],
 )
 @pytest.mark.parametrize("streamed", [False, True])
-def test_anything_but_a_whole_success_is_left_to_boto3(scripted: Any, answer: bytes, why: str, streamed: bool) -> None:
-    """An answer that is not a 2xx of announced length, arrived whole, is None; the next request still works."""
+def test_incomplete_or_unsuccessful_responses_are_left_to_boto3(
+    scripted: Any, answer: bytes, why: str, streamed: bool
+) -> None:
+    """send() and stream() return None for it, and the next request succeeds."""
     _, _, lane = scripted(lambda head, body: answer if b"/bad" in head else OK)
     requests = [LaneRequest("GET", "bkt", key) for key in ("a", "bad", "b")]
     if streamed:
@@ -249,8 +252,8 @@ def test_anything_but_a_whole_success_is_left_to_boto3(scripted: Any, answer: by
     assert got == [b"hi", None, b"hi"], why
 
 
-def test_head_has_a_length_and_no_body(scripted: Any) -> None:
-    """The length of a HEAD announces nothing that would come; the connection goes on with the next request."""
+def test_head_response_has_content_length_and_no_body(scripted: Any) -> None:
+    """The connection can be used for the next request."""
     long = b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"
     server, _, lane = scripted(lambda head, body: long if head.startswith(b"HEAD") else OK)
     before = server.connections
@@ -262,8 +265,8 @@ def test_head_has_a_length_and_no_body(scripted: Any) -> None:
     assert server.connections == before + 1
 
 
-def test_interim_answers_are_skipped(scripted: Any) -> None:
-    """1xx answers precede the answer, with headers of their own."""
+def test_1xx_responses_are_skipped(scripted: Any) -> None:
+    """With their headers."""
     interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\n"
     _, _, lane = scripted(lambda head, body: interim + OK)
     answer = lane.send(LaneRequest("PUT", "bkt", "a", body=b"x"))
@@ -271,18 +274,15 @@ def test_interim_answers_are_skipped(scripted: Any) -> None:
     assert (answer.status, answer.body, answer.headers.get("link")) == (200, b"hi", None)
 
 
-def test_not_found_is_final_also_in_chunks(scripted: Any) -> None:
-    """A 404 is handed over with its body, however it is framed."""
+def test_404_is_returned_with_its_body_also_if_chunked(scripted: Any) -> None:
     missing = b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
     _, _, lane = scripted(lambda head, body: missing)
     answer = lane.send(LaneRequest("GET", "bkt", "a"))
     assert answer is not None and (answer.status, answer.body) == (404, b"abc")
 
 
-def test_a_larger_body_is_not_taken(scripted: Any) -> None:
-    """Above the limit only the headers are taken, and only where they were asked for; no memory is spent on
-    the body.
-    """
+def test_body_above_the_limit_is_not_read(scripted: Any) -> None:
+    """With headers_if_larger the headers are returned, else None."""
     large = b'HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\nETag: "x"\r\n\r\n' + b"x" * 5000
     _, _, lane = scripted(lambda head, body: large)
     assert lane.send(LaneRequest("GET", "bkt", "a")) is None
@@ -291,15 +291,14 @@ def test_a_larger_body_is_not_taken(scripted: Any) -> None:
     assert [response for _, response in lane.stream([LaneRequest("GET", "bkt", "a")])] == [None]
 
 
-def test_ranges_want_206(scripted: Any) -> None:
-    """A range answered with the whole object is left to boto3."""
+def test_range_answered_with_the_whole_object_is_left_to_boto3(scripted: Any) -> None:
     _, _, lane = scripted(lambda head, body: OK)
     assert lane.send(LaneRequest("GET", "bkt", "a", headers={"range": "bytes=0-0"})) is None
 
 
 @pytest.mark.parametrize("header", ["if-match", "if-none-match"])
-def test_conditional_writes_do_not_take_the_lane(scripted: Any, header: str) -> None:
-    """A conditional write sends nothing; a conditional read does."""
+def test_conditional_writes_are_left_to_boto3(scripted: Any, header: str) -> None:
+    """The lane sends nothing. It does send conditional reads."""
     server, _, lane = scripted(lambda head, body: OK)
     assert lane.send(LaneRequest("PUT", "bkt", "a", headers={header: "*"}, body=b"x")) is None
     assert server.requests == []
@@ -307,17 +306,15 @@ def test_conditional_writes_do_not_take_the_lane(scripted: Any, header: str) -> 
 
 
 @pytest.mark.parametrize("value", ["a\r\nx-injected: 1", "é", "a\0b"])
-def test_headers_that_are_not_plain_are_left_to_boto3(scripted: Any, value: str) -> None:
-    """Nothing that could end a header line, or needs an encoding, is written."""
+def test_headers_with_control_or_non_ascii_characters_are_left_to_boto3(scripted: Any, value: str) -> None:
+    """The lane sends nothing."""
     server, _, lane = scripted(lambda head, body: OK)
     assert lane.send(LaneRequest("PUT", "bkt", "a", headers={"x-amz-meta-a": value}, body=b"x")) is None
     assert server.requests == []
 
 
-def test_checksums_of_aws_are_verified(scripted: Any) -> None:
-    """Where the client validates response checksums, the lane asks for them and refuses a body that
-    disagrees.
-    """
+def test_body_that_differs_from_its_checksum_is_left_to_boto3(scripted: Any) -> None:
+    """Where the client validates response checksums, the lane requests them."""
     good = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nx-amz-checksum-crc32: 2Ds5qA==\r\n\r\nhi"
     crc = b64encode(zlib.crc32(b"hi").to_bytes(4, "big"))
     script = lambda head, body: good.replace(b"2Ds5qA==", crc) if b"/good" in head else good  # noqa: E731
@@ -331,8 +328,7 @@ def test_checksums_of_aws_are_verified(scripted: Any) -> None:
 # -- connections
 
 
-def test_connections_are_kept(scripted: Any) -> None:
-    """Requests one after another share a connection."""
+def test_consecutive_requests_share_a_connection(scripted: Any) -> None:
     server, _, lane = scripted(lambda head, body: OK)
     before = server.connections
     for _ in range(5):
@@ -341,9 +337,8 @@ def test_connections_are_kept(scripted: Any) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_stale_connection_is_opened_again(scripted: Any, streamed: bool) -> None:
-    """A connection that the server closed while it was idle costs nothing but a new one."""
-    server, _, lane = scripted(lambda head, body: OK + ScriptedServer.CLOSE)  # no "Connection: close" said
+def test_request_on_a_connection_closed_while_idle_is_sent_again_on_a_new_one(scripted: Any, streamed: bool) -> None:
+    server, _, lane = scripted(lambda head, body: OK + ScriptedServer.CLOSE)  # without "Connection: close"
     for _ in range(4):
         if streamed:
             assert bodies_of(lane, [LaneRequest("GET", "bkt", "a")]) == [b"hi"]
@@ -354,8 +349,7 @@ def test_a_stale_connection_is_opened_again(scripted: Any, streamed: bool) -> No
     assert len(server.requests) == 4
 
 
-def test_a_post_is_not_sent_twice(scripted: Any) -> None:
-    """A POST on a connection that turns out stale is left to boto3."""
+def test_post_on_a_connection_closed_while_idle_is_left_to_boto3(scripted: Any) -> None:
     _, _, lane = scripted(lambda head, body: OK + ScriptedServer.CLOSE)
     assert lane.send(LaneRequest("GET", "bkt", "a")) is not None
     time.sleep(0.1)
@@ -363,8 +357,8 @@ def test_a_post_is_not_sent_twice(scripted: Any) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_silence_ends_with_the_read_timeout(scripted: Any, streamed: bool) -> None:
-    """A server that never answers is given up after the client's read timeout, once."""
+def test_request_without_response_ends_after_the_read_timeout(scripted: Any, streamed: bool) -> None:
+    """The lane sends it once."""
 
     def silent(head: bytes, body: bytes) -> bytes:
         if b"/slow" in head:
@@ -383,16 +377,40 @@ def test_silence_ends_with_the_read_timeout(scripted: Any, streamed: bool) -> No
     assert sum(b"/slow" in request for request in server.requests) == 1
 
 
-def test_refusals_in_a_row_make_it_rest(scripted: Any) -> None:
-    """A server that refuses everything is not asked everything twice."""
+def test_three_failures_in_a_row_open_the_circuit(scripted: Any) -> None:
+    """The lane sends nothing while the circuit is open."""
     server, _, lane = scripted(lambda head, body: b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
     for _ in range(20):
         assert lane.send(LaneRequest("GET", "bkt", "a")) is None
     assert len(server.requests) == 3
 
 
+def test_circuit_closes_after_a_success_and_stays_open_longer_after_each_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Open for half a second, then for one; half-open in between: one success closes it."""
+    now = 1000.0
+    monkeypatch.setattr(eligibility, "time", SimpleNamespace(monotonic=lambda: now))
+    endpoint = Endpoint(False, "h", 80, "h", "/bkt", "us-east-1")
+    for _ in range(3):
+        assert not endpoint.is_circuit_open()
+        endpoint.record_failure()
+    assert endpoint.is_circuit_open()
+    now += 0.5
+    assert not endpoint.is_circuit_open()
+    endpoint.record_failure()
+    now += 0.75
+    assert endpoint.is_circuit_open()
+    now += 0.25
+    assert not endpoint.is_circuit_open()
+    endpoint.record_success()
+    for _ in range(2):
+        endpoint.record_failure()
+    assert not endpoint.is_circuit_open()
+
+
 def connections_to(server: ScriptedServer) -> int:
-    """How many sockets of this process are connected to it; its own ends, which it opens and closes in its time, do not count."""
+    """Return how many sockets of this process are connected to the server, without the server's own ends."""
     port = int(server.url.rpartition(":")[2])
     count = 0
     for found in gc.get_objects():
@@ -402,8 +420,8 @@ def connections_to(server: ScriptedServer) -> int:
     return count
 
 
-def test_closing_a_stream_closes_what_is_under_way(scripted: Any) -> None:
-    """An abandoned iterator leaves no socket open and no warning, and the lane goes on."""
+def test_closing_a_stream_closes_its_connections_in_use(scripted: Any) -> None:
+    """There is no ResourceWarning, and the lane can be used afterwards."""
     held = threading.Event()
 
     def script(head: bytes, body: bytes) -> bytes:
@@ -419,13 +437,13 @@ def test_closing_a_stream_closes_what_is_under_way(scripted: Any) -> None:
         assert connections_to(server) > 10
         stream.close()
         gc.collect()
-        assert connections_to(server) <= 4  # boto3's own, and those of the three that were answered
+        assert connections_to(server) <= 4  # boto3's own, and those of the three completed requests
     held.set()
     assert lane.send(LaneRequest("GET", "bkt", "a")) is not None
 
 
-def test_stream_takes_requests_as_it_goes(scripted: Any) -> None:
-    """No more requests are taken than the window holds, and an endless iterable is no problem."""
+def test_stream_reads_ahead_in_its_requests_no_further_than_its_window(scripted: Any) -> None:
+    """The iterable may be endless."""
     taken = 0
 
     def endless() -> Iterator[LaneRequest]:
@@ -442,9 +460,7 @@ def test_stream_takes_requests_as_it_goes(scripted: Any) -> None:
     stream.close()
 
 
-def test_stream_hands_over_what_is_under_way_before_the_requests_fail(scripted: Any) -> None:
-    """An exception of the iterable comes after the answers to the requests it had given."""
-
+def test_stream_yields_outstanding_responses_before_an_exception_of_its_requests(scripted: Any) -> None:
     def failing() -> Iterator[LaneRequest]:
         yield LaneRequest("GET", "bkt", "a")
         yield LaneRequest("GET", "bkt", "b")
@@ -458,29 +474,25 @@ def test_stream_hands_over_what_is_under_way_before_the_requests_fail(scripted: 
     assert got == [("a", True), ("b", True)]
 
 
-def test_stream_holds_no_more_bytes_than_allowed(scripted: Any) -> None:
-    """However many answers are ready, what is held stays under max_bytes and one body, and everything arrives
-    in the end.
-    """
+def test_stream_holds_at_most_max_bytes_and_one_body(scripted: Any) -> None:
+    """Also while complete responses wait to be yielded; every response arrives."""
     size = 300_000
     body = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * size
     _, _, lane = scripted(lambda head, _: body)
-    from messageflux_s3._http.lane import _Stream
+    from messageflux_s3._http.stream import Stream
 
     requests = [LaneRequest("GET", "bkt", f"k{number}") for number in range(60)]
-    stream = _Stream(lane, requests, 16, 3 * size, 8 << 20)
+    stream = Stream(lane, requests, 16, 3 * size, 8 << 20)
     most = 0
     for number, (_, response) in enumerate(stream.run()):
         assert response is not None and len(response.body) == size
-        most = max(most, stream._held)
+        most = max(most, stream._held_bytes)
         if number == 5:
             time.sleep(0.2)
     assert size < most <= 4 * size
 
 
-def test_large_uploads_go_out_in_pieces(scripted: Any) -> None:
-    """Bodies larger than the socket's buffer go out as the server takes them, while other answers come in."""
-
+def test_bodies_larger_than_the_socket_buffer_are_sent_while_responses_arrive(scripted: Any) -> None:
     def measured(head: bytes, body: bytes) -> bytes:
         size = str(len(body)).encode()
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(size), size)
@@ -503,10 +515,8 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("trust", ["ca", False, "other"])
-def test_tls_follows_the_clients_verify(scripted: Any, tmp_path: Path, trust: str | bool) -> None:
-    """A private certificate works where the client trusts it or trusts anybody, and is refused where it does
-    not.
-    """
+def test_tls_uses_the_verify_setting_of_the_client(scripted: Any, tmp_path: Path, trust: str | bool) -> None:
+    """A private certificate is accepted with its CA or with verify=False, and refused with another CA."""
     cert, key = certificate(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(cert, key)
@@ -514,23 +524,23 @@ def test_tls_follows_the_clients_verify(scripted: Any, tmp_path: Path, trust: st
     _, _, lane = scripted(lambda head, body: OK, tls=context, verify=verify)
     if trust == "other":
         (tmp_path / "b").mkdir()
-        lane.gate.verify = str(certificate(tmp_path / "b")[0])
+        lane.eligibility.verify = str(certificate(tmp_path / "b")[0])
     expected = None if trust == "other" else b"hi"
     assert [(lane.send(LaneRequest("GET", "bkt", "a")) or mock.Mock(body=None)).body] == [expected]
     if trust != "other":
         assert bodies_of(lane, (LaneRequest("GET", "bkt", "a") for _ in range(40))) == [b"hi"] * 40
 
 
-def test_ipv6(scripted: Any) -> None:
-    """An IPv6 address in the endpoint works, signed with its brackets."""
+def test_ipv6_endpoint(scripted: Any) -> None:
+    """The signed Host header has the address in brackets."""
     server, _, lane = scripted(lambda head, body: OK, family=socket.AF_INET6)
     assert lane.send(LaneRequest("GET", "bkt", "a")) is not None
     assert bodies_of(lane, [LaneRequest("GET", "bkt", "a")]) == [b"hi"]
     assert b"host: [::1]:" in server.requests[-1]
 
 
-def test_virtual_hosted_style(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the bucket in the host's name the path has the key alone."""
+def test_virtual_hosted_style_path_has_no_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bucket is in the host name."""
     resolve = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", lambda _, *rest, **more: resolve("127.0.0.1", *rest, **more))
     server = ScriptedServer(lambda head, body: OK)
@@ -546,8 +556,8 @@ def test_virtual_hosted_style(monkeypatch: pytest.MonkeyPatch) -> None:
     server.close()
 
 
-def test_a_session_token_is_sent_and_refreshed(scripted: Any) -> None:
-    """Credentials are asked for each request, so that those that expire in the middle of a run are renewed."""
+def test_credentials_are_refreshed_before_a_request_when_they_expire(scripted: Any) -> None:
+    """The session token is sent."""
     server = ScriptedServer(lambda head, body: OK)
     asked = 0
 
@@ -577,8 +587,7 @@ def test_a_session_token_is_sent_and_refreshed(scripted: Any) -> None:
 # -- when it is shut
 
 
-def test_shut_while_a_stubber_is_active(opened: tuple[Any, Lane, str]) -> None:
-    """botocore's Stubber shuts the lane as long as it is active."""
+def test_lane_is_shut_while_a_stubber_is_active(opened: tuple[Any, Lane, str]) -> None:
     client, lane, bucket = opened
     with Stubber(client):
         assert not lane.status.open
@@ -589,8 +598,8 @@ def test_shut_while_a_stubber_is_active(opened: tuple[Any, Lane, str]) -> None:
 @pytest.mark.parametrize(
     "event", ["before-parameter-build", "before-call", "request-created", "before-sign", "before-send"]
 )
-def test_shut_while_the_client_has_a_handler_of_the_users(opened: tuple[Any, Lane, str], event: str) -> None:
-    """A handler that might change requests, for S3 or for everything, shuts the lane until it is gone."""
+def test_lane_is_shut_while_the_client_has_a_foreign_event_handler(opened: tuple[Any, Lane, str], event: str) -> None:
+    """Whether it is registered for one operation, for S3 or for all services; the lane opens again when it is unregistered."""
     client, lane, _ = opened
 
     def handler(**_: Any) -> None: ...
@@ -602,8 +611,7 @@ def test_shut_while_the_client_has_a_handler_of_the_users(opened: tuple[Any, Lan
         assert lane.status.open, name
 
 
-def test_shut_on_a_client_that_has_a_users_handler_already(rclone: Server) -> None:
-    """It does not matter whether the handler or the lane came first."""
+def test_lane_is_shut_by_an_event_handler_registered_before_it_was_made(rclone: Server) -> None:
     client = rclone.client()
     client.meta.events.register("before-call.s3", lambda **_: None)
     lane = Lane(client)
@@ -613,7 +621,7 @@ def test_shut_on_a_client_that_has_a_users_handler_already(rclone: Server) -> No
 
 
 class Switched:
-    """A handler like moto's, which every client has from the import of moto on, enabled or not."""
+    """A handler like moto's, which every client has once moto is imported, whether a mock is active or not."""
 
     enabled = False
 
@@ -621,8 +629,8 @@ class Switched:
         return None
 
 
-def test_a_handler_with_a_switch_counts_while_it_is_on(opened: tuple[Any, Lane, str]) -> None:
-    """moto's handler on the client shuts the lane while a mock is active, not before and not after."""
+def test_lane_is_shut_while_a_handler_that_can_be_enabled_is_enabled(opened: tuple[Any, Lane, str]) -> None:
+    """As moto's is while a mock is active."""
     client, lane, _ = opened
     switched = Switched()
     client.meta.events.register("before-send", switched)
@@ -633,8 +641,8 @@ def test_a_handler_with_a_switch_counts_while_it_is_on(opened: tuple[Any, Lane, 
     assert lane.status.open
 
 
-def test_shut_while_the_clients_calls_are_wrapped(opened: tuple[Any, Lane, str]) -> None:
-    """Tracers and mocks that wrap _make_api_call see every request, because the lane is shut."""
+def test_lane_is_shut_while_make_api_call_is_wrapped(opened: tuple[Any, Lane, str]) -> None:
+    """Tracers and mocks wrap it to see every request."""
     client, lane, _ = opened
     original = botocore.client.BaseClient._make_api_call
 
@@ -651,8 +659,9 @@ def test_shut_while_the_clients_calls_are_wrapped(opened: tuple[Any, Lane, str])
 
 
 @pytest.mark.parametrize("part", ["AWSHTTPConnection", "AWSHTTPSConnection"])
-def test_shut_while_a_recorder_replaces_the_connection(opened: tuple[Any, Lane, str], part: str) -> None:
-    """Recorders replace botocore's connection class."""
+def test_lane_is_shut_while_a_recorder_replaces_botocores_http_classes(
+    opened: tuple[Any, Lane, str], part: str
+) -> None:
     import botocore.awsrequest
 
     _, lane, _ = opened
@@ -668,13 +677,12 @@ def test_shut_while_a_recorder_replaces_the_connection(opened: tuple[Any, Lane, 
     assert lane.status.open
 
 
-def test_shut_for_proxies(rclone: Server) -> None:
-    """A client that goes through a proxy keeps going through it."""
+def test_lane_is_shut_for_a_client_with_a_proxy(rclone: Server) -> None:
     client = client_of("http://store.invalid", proxies={"http": rclone.endpoint_url})
     lane = Lane(client)
     seen = {"Authorization": authorization()}
-    lane.gate.note_request(mock.Mock(url="http://store.invalid/bkt/k", headers=seen))
-    lane.gate.note_answer(200, "GetObject", {"input_params": {"Bucket": "bkt", "Key": "k"}})
+    lane.eligibility.record_request(mock.Mock(url="http://store.invalid/bkt/k", headers=seen))
+    lane.eligibility.record_answer(200, "GetObject", {"input_params": {"Bucket": "bkt", "Key": "k"}})
     assert not lane.is_open_for("bkt") and "proxy" in lane.status.reason
 
 
@@ -695,20 +703,18 @@ def authorization(service: str = "s3", algorithm: str = "AWS4-HMAC-SHA256") -> b
         ("http://h/other/k", "bkt", "k", authorization()),
     ],
 )
-def test_learns_nothing_from_requests_that_are_not_plain(url: str, bucket: str, key: str, signed: bytes) -> None:
-    """Anonymous, SigV2, S3 Express, Outposts, SigV4A, access points: boto3 alone."""
+def test_endpoint_is_learned_only_from_plain_sigv4_requests(url: str, bucket: str, key: str, signed: bytes) -> None:
+    """Anonymous, SigV2, S3 Express, Outposts, SigV4A, access points."""
     lane = Lane(client_of("http://h"))
-    lane.gate.note_request(mock.Mock(url=url, headers={"Authorization": signed}))
-    lane.gate.note_answer(200, "GetObject", {"input_params": {"Bucket": bucket, "Key": key}})
+    lane.eligibility.record_request(mock.Mock(url=url, headers={"Authorization": signed}))
+    lane.eligibility.record_answer(200, "GetObject", {"input_params": {"Bucket": bucket, "Key": key}})
     assert not lane.is_open_for(bucket)
     assert "boto3" in lane.status.reason or "signed" in lane.status.reason
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_not_used_in_a_forked_child(opened: tuple[Any, Lane, str]) -> None:
-    """A child forked after the lane was made leaves everything to boto3, also the rest of an iterator it
-    inherited.
-    """
+def test_forked_child_leaves_everything_to_boto3(opened: tuple[Any, Lane, str]) -> None:
+    """Also the rest of a stream that the parent began."""
     _, lane, bucket = opened
     stream = lane.stream(LaneRequest("GET", bucket, "first") for _ in range(300))
     assert next(stream)[1] is not None
@@ -725,8 +731,7 @@ def test_not_used_in_a_forked_child(opened: tuple[Any, Lane, str]) -> None:
     assert all(response is not None for _, response in stream)
 
 
-def test_shared_between_threads(opened: tuple[Any, Lane, str]) -> None:
-    """Threads that send at the same time each get their own answer."""
+def test_threads_that_share_a_lane_get_their_own_responses(opened: tuple[Any, Lane, str]) -> None:
     _, lane, bucket = opened
     bodies = {f"t{number}": os.urandom(50) for number in range(16)}
     wrong: list[str] = []
@@ -746,14 +751,13 @@ def test_shared_between_threads(opened: tuple[Any, Lane, str]) -> None:
     assert wrong == []
 
 
-def test_the_addresses_of_a_host_are_shared_between_threads(opened: tuple[Any, Lane, str]) -> None:
-    """Streams that begin at the same time each find an address to connect to."""
+def test_resolve_returns_all_addresses_in_concurrent_threads(opened: tuple[Any, Lane, str]) -> None:
     _, lane, _ = opened
-    address = next(iter(lane.gate._endpoints.values())).address
+    address = next(iter(lane.eligibility._endpoints.values())).address
     found: list[int] = []
 
     def work() -> None:
-        found.extend(len(lane._resolve(address)) for _ in range(3000))
+        found.extend(len(lane.pool.resolve(address)) for _ in range(3000))
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -769,8 +773,8 @@ def test_the_addresses_of_a_host_are_shared_between_threads(opened: tuple[Any, L
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_stream_that_ends_in_a_forked_child_goes_on_in_its_parent(opened: tuple[Any, Lane, str]) -> None:
-    """The child has its copies of the sockets, but what watches them is shared with the parent."""
+def test_stream_closed_in_a_forked_child_continues_in_the_parent(opened: tuple[Any, Lane, str]) -> None:
+    """The sockets are copies, but the epoll registration is shared between parent and child."""
     _, lane, bucket = opened
     stream = lane.stream(LaneRequest("GET", bucket, "first") for _ in range(300))
     assert next(stream)[1] is not None
@@ -783,20 +787,19 @@ def test_a_stream_that_ends_in_a_forked_child_goes_on_in_its_parent(opened: tupl
     assert sum(1 for _, response in stream if response is not None) == 299
 
 
-def test_no_secret_is_shown(opened: tuple[Any, Lane, str], caplog: pytest.LogCaptureFixture) -> None:
-    """Neither logs nor representations of the lane's values have the secret or the signature."""
+def test_logs_and_reprs_contain_no_secret(opened: tuple[Any, Lane, str], caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the secret key nor a signature."""
     _, lane, bucket = opened
     caplog.set_level("DEBUG", logger="messageflux_s3")
     request = LaneRequest("PUT", bucket, "k", headers={"if-match": "x"})
     lane.send(request)
-    identity = lane.gate.identity()
-    shown = caplog.text + repr(request) + repr(identity) + repr(lane.status)
+    credentials = lane.eligibility.credentials()
+    shown = caplog.text + repr(request) + repr(credentials) + repr(lane.status)
     assert "left to boto3" in caplog.text
     assert "SECRETKEY" not in shown and "Signature" not in shown
 
 
-def test_shut_by_hand(opened: tuple[Any, Lane, str]) -> None:
-    """A lane shut for good says why and stays shut."""
+def test_shut_is_permanent_and_reports_its_reason(opened: tuple[Any, Lane, str]) -> None:
     _, lane, bucket = opened
     lane.shut("a test wants boto3")
     assert (lane.status.open, lane.status.reason) == (False, "a test wants boto3")
@@ -808,8 +811,10 @@ def test_shut_by_hand(opened: tuple[Any, Lane, str]) -> None:
 
 
 @pytest.mark.parametrize("way", ["fresh", "kept", "begun"])
-def test_an_interrupt_leaves_no_connection_half_read(scripted: Any, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
-    """Ctrl-C in the middle of an answer: the next one is not begun on its connection."""
+def test_connection_interrupted_by_ctrl_c_is_not_used_again(
+    scripted: Any, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """The next request opens a new one."""
     server, _, lane = scripted(lambda head, body: OK)
     request = LaneRequest("GET", "bkt", "k")
     if way == "kept":
@@ -830,13 +835,13 @@ def test_an_interrupt_leaves_no_connection_half_read(scripted: Any, monkeypatch:
     assert server.connections == before + 1
 
 
-def test_an_answer_that_was_begun_survives_a_stale_connection(scripted: Any) -> None:
-    """Closed before it is sent, or while it waits: it is asked for once more."""
+def test_begun_request_is_sent_again_if_its_connection_was_closed_while_idle(scripted: Any) -> None:
+    """Closed before the request was sent, or before its response was read."""
     hang_up = [False]
     _, _, lane = scripted(lambda head, body: None if hang_up.pop() else OK)
     request = LaneRequest("GET", "bkt", "k")
     assert lane.send(request) is not None
-    lane._idle[-1].sock.shutdown(socket.SHUT_RDWR)
+    lane.pool._idle[-1].sock.shutdown(socket.SHUT_RDWR)
     hang_up[:] = [False]
     answer = lane.begin(request).result()
     assert answer is not None and answer.body == b"hi"
@@ -846,13 +851,12 @@ def test_an_answer_that_was_begun_survives_a_stale_connection(scripted: Any) -> 
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_where_nobody_listens_any_more_it_is_left_to_boto3(scripted: Any, streamed: bool) -> None:
-    """Refused at once, however it is sent."""
+def test_request_is_left_to_boto3_if_the_connection_is_refused(scripted: Any, streamed: bool) -> None:
     server, _, lane = scripted(lambda head, body: OK)
-    server._listener.shutdown(socket.SHUT_RDWR)  # else the thread that accepts would take one more
-    for wire in [*lane._idle]:
-        lane._idle.remove(wire)
-        wire.close()
+    server._listener.shutdown(socket.SHUT_RDWR)  # or the accepting thread would accept one more connection
+    for connection in [*lane.pool._idle]:
+        lane.pool._idle.remove(connection)
+        connection.close()
     request = LaneRequest("GET", "bkt", "k")
     if streamed:
         assert bodies_of(lane, [request, request]) == [None, None]
@@ -860,42 +864,42 @@ def test_where_nobody_listens_any_more_it_is_left_to_boto3(scripted: Any, stream
         assert (lane.begin(request), lane.send(request)) == (None, None)
 
 
-def test_the_next_address_of_a_host_is_tried(scripted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody listens at the first one, as on a machine that has IPv6 in name only."""
+def test_stream_tries_the_next_address_of_a_host_if_one_refuses(scripted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine whose IPv6 has no route; without a further address the request is left to boto3."""
     server, _, lane = scripted(lambda head, body: OK)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         nobody = closed.getsockname()
     there = ("127.0.0.1", int(server.url.rpartition(":")[2]))
     addresses = [(socket.AF_INET, ("255.255.255.255", 1)), (socket.AF_INET, nobody), (socket.AF_INET, there)]
-    monkeypatch.setattr(lane, "_resolve", lambda address: [*addresses])
+    monkeypatch.setattr(lane.pool, "resolve", lambda address: [*addresses])
     assert bodies_of(lane, [LaneRequest("GET", "bkt", "k")] * 3) == [b"hi"] * 3
     addresses[2:] = []
     lane.close()
     assert bodies_of(lane, [LaneRequest("GET", "bkt", "other")]) == [None]
 
 
-def test_no_more_connections_are_kept_than_are_useful(scripted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And one to another host does not stand in the way of those to this."""
+def test_pool_keeps_at_most_max_idle_connections_and_uses_those_to_the_same_host(
+    scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server, _, lane = scripted(lambda head, body: OK)
-    from messageflux_s3._http.lane import _Wire
+    from messageflux_s3._http.connections import LaneConnection
 
     request = LaneRequest("GET", "bkt", "k")
     assert lane.send(request) is not None
-    other = _Wire((False, "elsewhere", 1))
+    other = LaneConnection((False, "elsewhere", 1))
     other.idle_since = time.monotonic()
-    lane._idle.append(other)
+    lane.pool._idle.append(other)
     before = server.connections
     assert lane.send(request) is not None
     assert bodies_of(lane, [request]) == [b"hi"]
     assert server.connections == before
-    monkeypatch.setattr(lane, "_max_idle", 0)
+    monkeypatch.setattr(lane.pool, "_max_idle", 0)
     assert lane.send(request) is not None
     assert lane.send(request) is not None
     assert server.connections == before + 1
 
 
-def test_a_head_with_a_body_and_chunks_without_end_are_refused(scripted: Any) -> None:
-    """What must not come is not taken for an answer."""
+def test_head_with_a_body_and_chunks_above_the_limit_are_left_to_boto3(scripted: Any) -> None:
     chunks = (
         b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n" + b"100\r\n" + b"x" * 256 + b"\r\n0\r\n\r\n"
     )
@@ -906,31 +910,29 @@ def test_a_head_with_a_body_and_chunks_without_end_are_refused(scripted: Any) ->
     assert repr(found) == "LaneResponse(404, 256 bytes)"
 
 
-def test_without_credentials_it_is_left_to_boto3(scripted: Any) -> None:
-    """They may be gone: whoever signs nothing sends nothing."""
+def test_request_is_left_to_boto3_without_credentials(scripted: Any) -> None:
     server, client, lane = scripted(lambda head, body: OK)
     client._request_signer._credentials = None
     assert lane.send(LaneRequest("GET", "bkt", "k")) is None
     assert server.requests == []
 
 
-def test_a_client_that_cannot_be_looked_into_has_no_lane() -> None:
-    """Of another botocore, or with a certificate of its own, or with the HTTP of somebody else: it says why."""
+def test_lane_is_shut_for_clients_with_unsupported_internals_or_a_client_certificate() -> None:
+    """Its status gives the reason."""
     client = client_of("http://127.0.0.1:9")
     session = client._endpoint.http_session
     assert "boto3 has not yet" in Lane(client).status.reason
     session._cert_file = "client.pem"
-    assert "a TLS certificate of its own" in Lane(client).status.reason
+    assert "uses a TLS client certificate" in Lane(client).status.reason
     session._cert_file = None
     lane = Lane(client)
     client._endpoint.http_session = type("Other", (), {})()
     assert "HTTP session was replaced" in lane.status.reason
-    assert "cannot be looked into" in Lane(client).status.reason
+    assert "is not supported" in Lane(client).status.reason
     client._endpoint.http_session = session
 
 
-def test_a_handler_of_boto3_s_own_that_is_taken_away_shuts_it(opened: tuple[Any, Lane, str]) -> None:
-    """What it did, the lane does not know."""
+def test_lane_is_shut_when_a_botocore_handler_is_unregistered(opened: tuple[Any, Lane, str]) -> None:
     client, lane, bucket = opened
     from botocore import handlers
 
@@ -939,10 +941,10 @@ def test_a_handler_of_boto3_s_own_that_is_taken_away_shuts_it(opened: tuple[Any,
     assert (answer is None) == (not lane.status.open)
 
 
-def test_a_client_outlives_its_lane(scripted: Any) -> None:
-    """It is the user's: what the lane listened with does nothing any more."""
+def test_client_keeps_no_reference_to_its_lane(scripted: Any) -> None:
+    """The lane's event handlers then do nothing."""
     _, client, lane = scripted(lambda head, body: OK)
-    watched = weakref.ref(lane.gate)
+    watched = weakref.ref(lane.eligibility)
     del lane
     gc.collect()
     assert watched() is None

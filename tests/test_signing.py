@@ -1,4 +1,4 @@
-"""The lane's signer against botocore's own."""
+"""The lane's signer, compared with botocore's."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def words(source: random.Random, most: int, alphabet: str = ODD) -> str:
     return "".join(source.choice(alphabet) for _ in range(source.randint(1, most)))
 
 
-def test_agrees_with_botocore_on_random_requests() -> None:
-    """Whatever the key, query, headers, token, region and secret, the signature is the one botocore computes."""
+def test_signature_equals_botocores_for_random_requests() -> None:
+    """3000 requests with random keys, queries, headers, tokens, regions and secrets."""
     source = random.Random(20261121)
     for _ in range(3000):
         access, secret = words(source, 20, "ABCDEF0123"), words(source, 40, "abc/+DEF0189")
@@ -61,18 +61,16 @@ def test_agrees_with_botocore_on_random_requests() -> None:
         assert ours == request.headers["Authorization"]
 
 
-def test_timestamp_is_of_this_second() -> None:
-    """The timestamp is UTC in the basic ISO form, so that botocore's own at the same moment is never further
-    than a second.
-    """
+def test_timestamp_is_the_current_time_in_utc() -> None:
+    """In the basic form of ISO 8601."""
     from datetime import datetime, timezone
 
     said = datetime.strptime(Signer("r").timestamp(), "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
     assert abs((datetime.now(timezone.utc) - said).total_seconds()) < 2
 
 
-def test_the_timestamp_follows_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also one that is set back; it is written once a second."""
+def test_timestamp_follows_the_clock_also_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is formatted once a second."""
     seconds = [1e9, 1e9 + 0.5, 1e9 + 1, 1e9 - 3600]
     written: list[str] = []
     clock = iter(seconds)
@@ -90,8 +88,8 @@ def test_the_timestamp_follows_the_clock(monkeypatch: pytest.MonkeyPatch) -> Non
     assert written == [said[0], *said[2:]]
 
 
-def test_a_key_that_is_kept_is_never_that_of_another_secret_or_day() -> None:
-    """Whichever comes first, each signature is that of a signer that has signed nothing before."""
+def test_cached_key_is_not_used_for_another_secret_or_day() -> None:
+    """Each signature equals that of a new signer."""
     headers = {"host": "h", "x-amz-date": "", "x-amz-content-sha256": "UNSIGNED-PAYLOAD"}
 
     def signed(by: Signer, secret: str, day: str) -> str:
@@ -102,10 +100,8 @@ def test_a_key_that_is_kept_is_never_that_of_another_secret_or_day() -> None:
         assert signed(kept, secret, day) == signed(Signer("us-east-1"), secret, day)
 
 
-def test_another_secret_or_day_makes_another_key() -> None:
-    """The derived key that is kept is for one secret and one day: rotated credentials are not signed with the
-    old one.
-    """
+def test_signatures_differ_by_secret_and_by_day() -> None:
+    """Rotated credentials are not signed with the key of the old ones."""
     one = Signer("us-east-1")
     headers = {"host": "h", "x-amz-date": "20260101T000000Z", "x-amz-content-sha256": "UNSIGNED-PAYLOAD"}
     first = one.authorization("A", "one", "GET", "/", "", headers)
@@ -117,10 +113,10 @@ def test_another_secret_or_day_makes_another_key() -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), [("crc32", ""), ("sha1", "sha1"), ("sha256", "sha256")])
-def test_a_checksum_that_comes_along_is_held_to(name: str, kind: str) -> None:
-    """Where it is of the whole object, and can be computed here."""
+def test_checksum_of_the_whole_object_is_compared_with_the_body(name: str, kind: str) -> None:
+    """A checksum of parts (with a dash) is not."""
     right = hashlib.new(kind, b"hi").digest() if kind else zlib.crc32(b"hi").to_bytes(4, "big")
     field = [(f"x-amz-checksum-{name}".encode(), base64.b64encode(right))]
-    assert http1.checksum_holds(http1.LaneResponse(200, field, b"hi"))
-    assert not http1.checksum_holds(http1.LaneResponse(200, field, b"ho"))
-    assert http1.checksum_holds(http1.LaneResponse(200, [(field[0][0], field[0][1] + b"-2")], b"ho"))  # of parts
+    assert http1.checksum_matches(http1.LaneResponse(200, field, b"hi"))
+    assert not http1.checksum_matches(http1.LaneResponse(200, field, b"ho"))
+    assert http1.checksum_matches(http1.LaneResponse(200, [(field[0][0], field[0][1] + b"-2")], b"ho"))

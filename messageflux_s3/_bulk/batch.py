@@ -543,7 +543,12 @@ def send_many(
 
     # The lane opens once boto3 has succeeded in this bucket: the first requests see to that.
     for tries, request in enumerate(requests):
-        if tries == _TRIES_TO_OPEN or lane.is_open_for(bucket_name) or not lane.gate.can_open() or is_skipped(request):
+        if (
+            tries == _TRIES_TO_OPEN
+            or lane.is_open_for(bucket_name)
+            or not lane.eligibility.can_open()
+            or is_skipped(request)
+        ):
             requests = chain([request], requests)
             break
         yield request, asked(request)

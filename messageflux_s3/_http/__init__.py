@@ -1,1 +1,1 @@
-"""The fast lane: signing, HTTP/1.1 and connections of our own, beside boto3."""
+"""The fast lane: request signing, HTTP/1.1 and a connection pool of its own, beside boto3."""

@@ -1,8 +1,4 @@
-"""The fast lane under asyncio: the same requests, the same judgement, the same gate; only the waiting is the event loop's.
-
-One lives in one event loop. It returns what :class:`~messageflux_s3._http.lane.Lane` would return; None means: ask boto3,
-on a thread.
-"""
+"""The fast lane under asyncio: a :class:`~messageflux_s3._http.lane.Lane` whose waiting is left to the event loop."""
 
 from __future__ import annotations
 
@@ -10,194 +6,199 @@ import asyncio
 import time
 from typing import Any, cast
 
+from .connections import IDLE_SECONDS, Address
 from .eligibility import Endpoint
-from .http1 import Reader, Refused
-from .lane import BODY_LIMIT, Lane, LaneRequest, LaneResponse
-
-_IDLE_SECONDS = 20.0
-_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
-
-_Address = tuple[bool, str, int]
+from .http1 import BODY_LIMIT, IDEMPOTENT_METHODS, LaneRequest, LaneResponse, NotForLane, Reader
+from .lane import Lane
 
 
 class AsyncLane:
-    """A lane's face to one event loop.
+    """The fast lane for one event loop.
 
     Args:
-        lane: The lane, whose gate and settings hold here too.
-        concurrency: How many requests are under way at once; more of them wait for their turn.
+        lane: The lane that prepares the requests and checks the responses; its timeouts apply.
+        concurrency: The largest number of requests in flight; further ones wait.
     """
 
     def __init__(self, lane: Lane, concurrency: int = 64) -> None:
         self._lane = lane
         self._turns = asyncio.Semaphore(concurrency)
-        self._idle: list[_Conversation] = []
+        self._idle: list[AsyncConnection] = []
 
     async def send(
         self, request: LaneRequest, *, body_limit: int = BODY_LIMIT, headers_if_larger: bool = False
     ) -> LaneResponse | None:
-        """Send one request and wait for its answer.
+        """Send one request and wait for its response.
 
         Args:
             request: The request.
-            body_limit: The largest body to take into memory.
-            headers_if_larger: Return the headers of an answer with a larger body, rather than None.
+            body_limit: The largest body to hold in memory.
+            headers_if_larger: Return the headers of a response whose body is larger (``too_large``), rather than None.
 
         Returns:
-            A success, a 404, or None: ask boto3.
+            A success, a 404, or None: send it through boto3, on a thread.
 
         Requests:
             1, or none where the lane is shut
         """
         async with self._turns:
-            if self._lane.gate.credentials_need_refresh():
-                await asyncio.to_thread(self._lane.gate.identity)  # that asks somebody, and takes its time
+            eligibility = self._lane.eligibility
+            if eligibility.credentials_need_refresh():
+                await asyncio.to_thread(
+                    eligibility.credentials
+                )  # a refresh can make a request, which would block the event loop
             prepared = self._lane.prepare(request)
             if prepared is None:
                 return None
-            response = await self._answered(request, *prepared, body_limit)
+            response = await self._exchange(request, *prepared, body_limit)
             return response if response is None or headers_if_larger or not response.too_large else None
 
-    async def _answered(
+    async def _exchange(
         self, request: LaneRequest, endpoint: Endpoint, data: bytes, body_limit: int
     ) -> LaneResponse | None:
         idle = self._take(endpoint.address)
-        for conversation in (idle, None) if idle is not None else (None,):
+        for connection in (idle, None) if idle is not None else (None,):
             try:
-                if conversation is None:
-                    conversation = await self._open(endpoint.address)
-                reader = await conversation.ask(request, data, body_limit, self._lane.read_timeout)
+                if connection is None:
+                    connection = await self._open(endpoint.address)
+                reader = await connection.exchange(request, data, body_limit, self._lane.pool.read_timeout)
                 response = reader.response()
                 self._lane.check(response)
-            except (OSError, Refused, asyncio.TimeoutError) as error:
+            except (OSError, NotForLane, asyncio.TimeoutError) as error:
                 is_stale = False
-                if conversation is not None:
-                    conversation.close()
-                    is_stale = conversation is idle and not conversation.reader.has_begun
-                if is_stale and not isinstance(error, TimeoutError) and request.method in _IDEMPOTENT:
+                if connection is not None:
+                    connection.close()
+                    is_stale = connection is idle and not connection.reader.has_begun
+                if is_stale and not isinstance(error, TimeoutError) and request.method in IDEMPOTENT_METHODS:
                     continue
                 self._lane.give_up(request, endpoint, error)
                 return None
             except BaseException:
-                if conversation is not None:
-                    conversation.close()
+                if connection is not None:
+                    connection.close()
                 raise
-            endpoint.succeeded()
+            endpoint.record_success()
             if reader.keeps_alive:
-                conversation.idle_since = time.monotonic()
-                self._idle.append(conversation)
+                connection.idle_since = time.monotonic()
+                self._idle.append(connection)
             else:
-                conversation.close()
+                connection.close()
             return response
-        return None  # pragma: no cover - a new connection, the last in the row, always ends the loop
+        return None  # pragma: no cover - the last turn of the loop, with a new connection, always returns
 
-    def _take(self, address: _Address) -> _Conversation | None:
-        oldest = time.monotonic() - _IDLE_SECONDS
+    def _take(self, address: Address) -> AsyncConnection | None:
+        oldest = time.monotonic() - IDLE_SECONDS
         for at in range(len(self._idle) - 1, -1, -1):
-            conversation = self._idle[at]
-            if conversation.is_closed or conversation.idle_since < oldest:
+            connection = self._idle[at]
+            if connection.is_closed or connection.idle_since < oldest:
                 del self._idle[at]
-                conversation.close()
-            elif conversation.address == address:
+                connection.close()
+            elif connection.address == address:
                 return self._idle.pop(at)
         return None
 
-    async def _open(self, address: _Address) -> _Conversation:
+    async def _open(self, address: Address) -> AsyncConnection:
         secure, host, port = address
-        conversation = _Conversation(address)
+        connection = AsyncConnection(address)
         connecting = asyncio.ensure_future(
             asyncio.get_running_loop().create_connection(
-                lambda: conversation,
+                lambda: connection,
                 host,
                 port,
-                ssl=self._lane.tls_context() if secure else None,
+                ssl=self._lane.pool.tls_context() if secure else None,
                 server_hostname=host if secure else None,
             )
         )
-        # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the connection.
+        # Not wait_for: before Python 3.12 it loses a cancellation that arrives together with the connection.
         try:
-            done, _ = await asyncio.wait([connecting], timeout=self._lane.connect_timeout)
+            done, _ = await asyncio.wait([connecting], timeout=self._lane.pool.connect_timeout)
             if not done:
                 raise TimeoutError("no connection in time")
             connecting.result()
         except BaseException:
             connecting.cancel()
-            connecting.add_done_callback(_hear)
-            conversation.close()
+            connecting.add_done_callback(_retrieve_exception)
+            connection.close()
             raise
-        return conversation
+        return connection
 
     def close(self) -> None:
-        """Close the connections that wait for a next request."""
+        """Close the idle connections."""
         while self._idle:
             self._idle.pop().close()
 
     def forget(self) -> None:
-        """Let the connections go whose event loop has ended: asyncio closes their sockets as they are collected."""
+        """Drop the connections of an event loop that has ended: asyncio closes their sockets when they are collected."""
         self._idle.clear()
 
 
-def _hear(abandoned: asyncio.Future[Any]) -> None:
-    """Take note of how something ended that nobody waits for any more, lest asyncio complain that nobody did."""
+def _retrieve_exception(abandoned: asyncio.Future[Any]) -> None:
+    """Retrieve the exception of a future that is no longer awaited, or asyncio logs "never retrieved"."""
     if not abandoned.cancelled():
         abandoned.exception()
 
 
-class _Conversation(asyncio.Protocol):
-    """One connection, and the answer that is being read on it."""
+class AsyncConnection(asyncio.Protocol):
+    """One connection and the parser of the responses that arrive on it."""
 
-    def __init__(self, address: _Address) -> None:
+    def __init__(self, address: Address) -> None:
         self.address = address
         self.reader = Reader()
         self.is_closed = False
         self.idle_since = 0.0
         self._transport: asyncio.Transport | None = None
-        self._answer: asyncio.Future[None] | None = None
-        self._has_moved = False
+        self._response_complete: asyncio.Future[None] | None = None
+        self._has_received = False
 
-    async def ask(self, request: LaneRequest, data: bytes, body_limit: int, read_timeout: float) -> Reader:
-        """Send a request and wait until its answer is whole, as long as bytes keep coming."""
+    async def exchange(self, request: LaneRequest, data: bytes, body_limit: int, read_timeout: float) -> Reader:
+        """Send a request and wait until its response is complete.
+
+        Raises:
+            TimeoutError: No byte arrived for ``read_timeout`` seconds.
+        """
         if self._transport is None or self.is_closed:
             raise ConnectionError("the connection was closed")
         self.reader.begin(request, body_limit)
-        self._answer = asyncio.get_running_loop().create_future()
+        self._response_complete = asyncio.get_running_loop().create_future()
         self._transport.write(data)
         while True:
-            self._has_moved = False
-            done, _ = await asyncio.wait([self._answer], timeout=read_timeout)
+            self._has_received = False
+            done, _ = await asyncio.wait([self._response_complete], timeout=read_timeout)
             if done:
-                self._answer.result()
+                self._response_complete.result()
                 return self.reader
-            if not self._has_moved:
+            if not self._has_received:
                 raise TimeoutError("no answer in time")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if self.is_closed:  # given up while it was being made
+        if self.is_closed:  # abandoned before it was connected
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        self._has_moved = True
-        if self._answer is None or self._answer.done():
-            self.close()  # nobody asked for that
+        self._has_received = True
+        if self._response_complete is None or self._response_complete.done():
+            self.close()  # bytes that belong to no request
             return
         try:
             if self.reader.feed(data):
-                self._answer.set_result(None)
-        except Refused as error:
-            self._answer.set_exception(error)
+                self._response_complete.set_result(None)
+        except NotForLane as error:
+            self._response_complete.set_exception(error)
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_closed = True
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(ConnectionError(str(exc or "the connection was closed")))
+        if self._response_complete is not None and not self._response_complete.done():
+            self._response_complete.set_exception(ConnectionError(str(exc or "the connection was closed")))
 
     def close(self) -> None:
-        """Close the connection, whatever is under way on it."""
+        """Close the connection; a response in progress is abandoned."""
         self.is_closed = True
-        if self._answer is not None:
-            self._answer.cancel()
-            _hear(self._answer)  # it may have failed in the moment in which whoever waited for it was cancelled
+        if self._response_complete is not None:
+            self._response_complete.cancel()
+            _retrieve_exception(
+                self._response_complete
+            )  # it may have failed just as the task that awaits it was cancelled
         if self._transport is not None:
             self._transport.abort()

@@ -1,9 +1,7 @@
-"""Requests and responses as bytes: what goes out is signed here, what comes in is judged here. No sockets, no
-waiting.
+"""HTTP/1.1 without I/O: requests are signed and serialized, responses are parsed and checked.
 
-The lane only ever does the easy case. :class:`Reader` calls an answer whole when it was framed without doubt
-(a length that was announced, or chunks that came to their end) and every byte arrived; whatever else comes is
-a :class:`Refused`, and boto3 is asked.
+The lane handles plain cases only. :class:`Reader` accepts a response if its end is certain (Content-Length, or chunks with their
+terminator) and every byte arrived; otherwise it raises :class:`NotForLane`, and the request is sent again through boto3.
 """
 
 from __future__ import annotations
@@ -20,10 +18,13 @@ from .._formats.keys import quote_key
 from .signing import EMPTY_SHA256, UNSIGNED_PAYLOAD
 
 if TYPE_CHECKING:
-    from .eligibility import Endpoint, Identity
+    from .eligibility import Endpoint, SigningCredentials
 
 BODY_LIMIT = 8 * 1024 * 1024
-"""The largest body that is taken into memory unless the caller says otherwise."""
+"""The largest body that is held in memory, by default."""
+
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+"""Methods of which a request may be sent a second time where the first one may have arrived."""
 
 _PLAIN_VALUE = re.compile(r"[\x20-\x7e\t]*")
 _PLAIN_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
@@ -31,8 +32,8 @@ _CONDITIONS = frozenset({"if-match", "if-none-match", "if-modified-since", "if-u
 _DIGESTS = {"x-amz-checksum-sha256": sha256, "x-amz-checksum-sha1": sha1}
 
 
-class Refused(Exception):
-    """Not for the lane: boto3 has to be asked."""
+class NotForLane(Exception):
+    """The lane does not handle this request or response: send the request through boto3."""
 
 
 class LaneRequest:
@@ -41,11 +42,11 @@ class LaneRequest:
     Args:
         method: ``GET``, ``HEAD``, ``PUT``, ``DELETE`` or ``POST`` (for ``?delete``).
         bucket: The bucket's name.
-        key: The object's key, as it is; empty for the bucket itself.
-        query: The query as it goes on the wire: percent-encoded, sorted, each name with its ``=``.
+        key: The object's key, not quoted; empty for the bucket itself.
+        query: The query string: percent-encoded, sorted, each name with its ``=``.
         headers: Further headers under lower-case names.
         body: The body.
-        tag: Whatever the caller wants to find again beside the answer.
+        tag: Any value of the caller's, to recognise the response by.
     """
 
     __slots__ = ("body", "bucket", "headers", "key", "method", "query", "tag")
@@ -73,12 +74,12 @@ class LaneRequest:
 
 
 class LaneResponse:
-    """A whole answer: a success, or a 404.
+    """A complete response: a success, or a 404.
 
     Attributes:
         status: The HTTP status.
         body: The body's bytes.
-        too_large: Whether the body was larger than the caller takes, so that only the headers are here.
+        too_large: Whether the body exceeded the limit and was not read; only the headers are present.
     """
 
     __slots__ = ("_fields", "_headers", "body", "status", "too_large")
@@ -92,7 +93,7 @@ class LaneResponse:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers under lower-case names; decoded when first looked at, as Latin-1, as boto3 does."""
+        """The headers under lower-case names, decoded at first use as Latin-1, as boto3 does."""
         if self._headers is None:
             headers: dict[str, str] = {}
             for raw_name, raw_value in self._fields:
@@ -108,29 +109,29 @@ class LaneResponse:
 def write_request(
     request: LaneRequest,
     endpoint: Endpoint,
-    identity: Identity,
+    credentials: SigningCredentials,
     *,
     sign_body: bool = True,
     verify_checksum: bool = False,
 ) -> bytes:
-    """Return the signed request as it goes on the wire.
+    """Return the signed request, serialized.
 
     Args:
         request: The request.
         endpoint: Where it goes.
-        identity: Who asks.
-        sign_body: Whether the body's hash is signed, rather than ``UNSIGNED-PAYLOAD`` said.
-        verify_checksum: Whether the store is asked for the stored checksum of an object.
+        credentials: Signs the request.
+        sign_body: Whether to sign the body's hash, rather than send ``UNSIGNED-PAYLOAD``.
+        verify_checksum: Whether to request an object's stored checksum (``x-amz-checksum-mode``).
 
     Returns:
-        Head and body.
+        Request line, headers and body.
 
     Raises:
-        Refused: This request is for boto3: a conditional write, or a header that is not plain ASCII.
+        NotForLane: It is a conditional write, or a header is not plain ASCII.
     """
     method = request.method
     body = request.body
-    path = f"{endpoint.base}/{quote_key(request.key)}" if request.key else endpoint.base or "/"
+    path = f"{endpoint.base_path}/{quote_key(request.key)}" if request.key else endpoint.base_path or "/"
     query = request.query
     signer = endpoint.signer
     signed = {
@@ -138,18 +139,18 @@ def write_request(
         "x-amz-content-sha256": (sha256(body).hexdigest() if sign_body else UNSIGNED_PAYLOAD) if body else EMPTY_SHA256,
         "x-amz-date": signer.timestamp(),
     }
-    if identity.token:
-        signed["x-amz-security-token"] = identity.token
+    if credentials.token:
+        signed["x-amz-security-token"] = credentials.token
     if verify_checksum and method == "GET" and request.key:
         signed["x-amz-checksum-mode"] = "ENABLED"
     if request.headers:
         for name, value in request.headers.items():
             if not _PLAIN_VALUE.fullmatch(value) or not _PLAIN_NAME.fullmatch(name):
-                raise Refused("a header that is not plain ASCII")
+                raise NotForLane("a header that is not plain ASCII")
             if name in _CONDITIONS and method not in ("GET", "HEAD"):
-                raise Refused("a conditional write")
+                raise NotForLane("a conditional write")
             signed[name] = value
-    authorization = signer.authorization(identity.access_key, identity.secret_key, method, path, query, signed)
+    authorization = signer.authorization(credentials.access_key, credentials.secret_key, method, path, query, signed)
     lines = "".join([f"{name}: {value}\r\n" for name, value in signed.items()])
     target = f"{path}?{query}" if query else path
     length = f"content-length: {len(body)}\r\n" if body or method in ("PUT", "POST") else ""
@@ -161,13 +162,14 @@ def write_request(
 
 
 class Reader:
-    """Reads the answers that come over one connection, one after the other.
+    """Parses the responses on one connection, one after the other.
 
     Attributes:
-        has_begun: Whether a byte of the present answer has come.
-        is_whole: Whether the present answer is complete.
-        announced: The length announced for the body, or None; known once the headers are in.
-        keeps_alive: Whether the connection may carry another request, once the answer is whole.
+        has_begun: Whether a byte of the present response has arrived.
+        is_complete: Whether the present response is complete.
+        content_length: Its Content-Length; None without one, or while the headers have not arrived.
+        too_large: Whether Content-Length exceeds the limit; the body is then not read.
+        keeps_alive: Whether the connection can carry another request once the response is complete.
     """
 
     __slots__ = (
@@ -182,9 +184,9 @@ class Reader:
         "_request",
         "_status",
         "_target",
-        "announced",
+        "content_length",
         "has_begun",
-        "is_whole",
+        "is_complete",
         "keeps_alive",
         "too_large",
     )
@@ -195,7 +197,13 @@ class Reader:
         self.begin(LaneRequest("GET", ""), BODY_LIMIT)
 
     def begin(self, request: LaneRequest, limit: int, target: memoryview | None = None) -> None:
-        """Get ready for the answer to a request; a success fills the target, if there is one, to the last byte."""
+        """Prepare for the response to a request.
+
+        Args:
+            request: The request.
+            limit: The largest body to hold in memory.
+            target: Buffer for the body of a success; exactly as long as the body.
+        """
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
         self._request = request
@@ -208,41 +216,41 @@ class Reader:
         self._status = 0
         self._chunked = False
         self._has_content_range = False
-        self.announced: int | None = None
+        self.content_length: int | None = None
         self.has_begun = False
-        self.is_whole = False
+        self.is_complete = False
         self.too_large = False
 
     @property
     def remaining(self) -> int:
-        """How many bytes of the body are announced and have not come."""
-        return max(0, (self.announced or 0) - self._received)
+        """How many bytes of Content-Length have not arrived yet."""
+        return max(0, (self.content_length or 0) - self._received)
 
     @property
-    def headers_are_in(self) -> bool:
-        """Whether the body is being read."""
+    def has_headers(self) -> bool:
+        """Whether the headers of the final response have arrived."""
         return self._status >= 200
 
     @property
     def rest_of_target(self) -> memoryview | None:
-        """Where the rest of the body goes, past the parser; None while the parser has to see what comes."""
+        """The part of the target that is not filled yet, to be read into without the parser; None while headers are expected."""
         if self._target is None or self._status not in (200, 206):
             return None
         return self._target[self._received :]
 
-    def filled(self, count: int) -> bool:
-        """Note that so many bytes went straight into the target; return whether the answer is whole now."""
+    def advance(self, count: int) -> bool:
+        """Count bytes that were read straight into the target; return whether the response is complete."""
         self._received += count
-        if self._received == self.announced:
-            self._parser = None  # it has not seen the end
-            self.is_whole = True
-        return self.is_whole
+        if self._received == self.content_length:
+            self._parser = None  # it did not see the end of this response: use a new one for the next
+            self.is_complete = True
+        return self.is_complete
 
     def feed(self, data: bytes | memoryview) -> bool:
-        """Take what came; return whether the answer is whole now.
+        """Parse what has arrived; return whether the response is complete.
 
         Raises:
-            Refused: This is no answer that the lane may hand over.
+            NotForLane: It is not HTTP, or not a response that the lane returns.
         """
         self.has_begun = True
         try:
@@ -251,14 +259,14 @@ class Reader:
             cause = error.__context__
             if cause is not None and not isinstance(cause, Exception):
                 raise cause from None  # KeyboardInterrupt, raised by a signal handler while a callback ran
-            raise Refused(str(cause if isinstance(cause, Refused) else error)) from None
-        return self.is_whole
+            raise NotForLane(str(cause if isinstance(cause, NotForLane) else error)) from None
+        return self.is_complete
 
     def response(self) -> LaneResponse:
-        """Return the whole answer.
+        """Return the complete response.
 
         Raises:
-            Refused: It is neither a success nor a 404, or it is not what was asked for.
+            NotForLane: It is neither a success nor a 404, or does not fit the request.
         """
         status = self._status
         request = self._request
@@ -267,27 +275,29 @@ class Reader:
         if status != 404:
             if request.method in ("GET", "HEAD"):
                 is_range = request.headers is not None and "range" in request.headers
-                # rclone's ranges have status 200; a part that was not asked for is no body.
+                # rclone answers a range with status 200. Content-Range without a range in the request: not the whole body.
                 is_part = self._has_content_range and request.method == "GET"
                 if not (status == 200 or (status == 206 and is_range)) or is_part is not is_range:
-                    raise Refused(f"status {status}, {'with' if self._has_content_range else 'without'} Content-Range")
+                    raise NotForLane(
+                        f"status {status}, {'with' if self._has_content_range else 'without'} Content-Range"
+                    )
                 if self._chunked and request.key:
-                    raise Refused("an object whose length was not announced")
+                    raise NotForLane("an object without Content-Length")
             elif not 200 <= status <= 204 or (request.method == "PUT" and b"<Error" in body):
-                raise Refused(f"status {status}")
+                raise NotForLane(f"status {status}")
         return LaneResponse(status, self._fields, body, too_large=self.too_large)
 
     # -- called by httptools -----------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        if self.is_whole:
-            raise Refused("more bytes than the answer has")
+        if self.is_complete:
+            raise NotForLane("more bytes than Content-Length")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._fields.append((name, value))
         size = len(name)
         if size == 14 and name.lower() == b"content-length":
-            self.announced = int(value)
+            self.content_length = int(value)
         elif size == 13 and name.lower() == b"content-range":
             self._has_content_range = True
         elif size == 17 and name.lower() == b"transfer-encoding":
@@ -300,27 +310,27 @@ class Reader:
         self._status = status
         self.keeps_alive = self._parser.should_keep_alive()
         if self._head_only:
-            self._parser = None  # it would wait for the body that the length announces
-            self.is_whole = True
+            self._parser = None  # it would wait for a body as long as Content-Length
+            self.is_complete = True
         elif self._target is not None and status in (200, 206):
-            if self.announced != len(self._target):
-                raise Refused("another length than was asked for")
-        elif self.announced is not None:
-            if self.announced > self._limit:
+            if self.content_length != len(self._target):
+                raise NotForLane("not as long as the requested range")
+        elif self.content_length is not None:
+            if self.content_length > self._limit:
                 self.too_large = True
-                self.is_whole = True
+                self.is_complete = True
                 self.keeps_alive = False
         elif not self._chunked and status not in (204, 304):
-            raise Refused("an answer without a length")
+            raise NotForLane("a response without Content-Length")
 
     def on_body(self, chunk: bytes) -> None:
         if self.too_large:
             return
         if self._head_only:
-            raise Refused("an answer to HEAD with a body")
+            raise NotForLane("a response to HEAD with a body")
         self._received += len(chunk)
         if self._received > self._limit:
-            raise Refused("a larger body than is taken")
+            raise NotForLane("the body is larger than the limit")
         if self._target is not None and self._status in (200, 206):
             self._target[self._received - len(chunk) : self._received] = chunk
             return
@@ -328,18 +338,16 @@ class Reader:
 
     def on_message_complete(self) -> None:
         if self._status >= 200:
-            self.is_whole = True
-        else:  # 100 Continue and its kind come before the answer
+            self.is_complete = True
+        else:  # an interim response, such as 100 Continue: the final one follows
             self._fields = []
-            self.announced = None
+            self.content_length = None
             self._chunked = False
             self._has_content_range = False
 
 
-def checksum_holds(response: LaneResponse) -> bool:
-    """Whether a body agrees with the whole-object checksum that came with it, where one came that can be
-    computed here.
-    """
+def checksum_matches(response: LaneResponse) -> bool:
+    """Return whether a body matches the checksum in its headers; True without one that covers the whole object and can be computed."""
     headers = response.headers
     stored = headers.get("x-amz-checksum-crc32")
     if stored is not None and "-" not in stored:

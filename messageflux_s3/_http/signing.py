@@ -1,8 +1,7 @@
-"""AWS Signature Version 4, header style, for requests whose bytes are all known.
+"""AWS Signature Version 4 in the Authorization header, for requests whose body is in memory.
 
-The room of one algorithm: a request in, an ``Authorization`` value out. It knows no socket, no client and no
-boto3; ``tests/test_signing.py`` holds it to botocore's own signer over thousands of random requests. It never
-logs, and no object here shows a secret in its ``repr``.
+``tests/test_signing.py`` compares it with botocore's signer over thousands of random requests. Nothing here logs, and no ``repr`` shows
+a secret.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 class Signer:
     """Signs requests for one region and service.
 
-    The key derived from the secret holds for a day, so it is kept, and published as one tuple: threads that
-    race to replace it each see a whole one.
+    The key derived from the secret is valid for a day and cached. The cache is replaced as one tuple, so that threads never see half an
+    update.
 
     Args:
         region: The signing region, such as ``us-east-1``.
@@ -36,7 +35,7 @@ class Signer:
         self._moment: tuple[int, str] = (0, "")
 
     def timestamp(self) -> str:
-        """Return the present second as ``x-amz-date`` wants it, such as ``20261121T014215Z``."""
+        """Return the current time in the format of ``x-amz-date``, such as ``20261121T014215Z``."""
         now = int(time.time())
         moment = self._moment
         if moment[0] != now:
@@ -59,10 +58,9 @@ class Signer:
             access_key: The access key id.
             secret_key: The secret key.
             method: The HTTP method, in capitals.
-            path: The path as it goes on the wire, percent-encoded.
-            query: The query as it goes on the wire: percent-encoded, sorted, each name with its ``=``.
-            headers: Every header to sign, under lower-case names, with ``host``, ``x-amz-date`` and
-                ``x-amz-content-sha256`` among them.
+            path: The path, percent-encoded as it is sent.
+            query: The query string: percent-encoded, sorted, each name with its ``=``.
+            headers: The headers to sign, under lower-case names; ``host``, ``x-amz-date`` and ``x-amz-content-sha256`` are required.
 
         Returns:
             The header's value.

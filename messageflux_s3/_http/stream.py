@@ -1,0 +1,496 @@
+"""Many requests in flight on non-blocking sockets, driven by the caller who takes the responses; no thread."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Generator, Iterable
+from contextlib import suppress
+from typing import Protocol
+
+from .connections import Address, ConnectionPool, LaneConnection, SocketAddress
+from .eligibility import Endpoint
+from .http1 import IDEMPOTENT_METHODS, LaneRequest, LaneResponse, NotForLane
+
+_RECEIVE_SIZE = 128 * 1024
+
+
+class RequestHandling(Protocol):
+    """What a stream uses of its :class:`~messageflux_s3._http.lane.Lane`."""
+
+    pool: ConnectionPool
+
+    def prepare(self, request: LaneRequest) -> tuple[Endpoint, bytes] | None: ...
+
+    def check(self, response: LaneResponse) -> None: ...
+
+    def give_up(self, request: LaneRequest, endpoint: Endpoint, error: Exception) -> None: ...
+
+
+class _Entry:
+    """One request of a stream, from the moment it is taken from the iterable until its response is yielded.
+
+    Attributes:
+        request: The request.
+        response: The response; None until it is complete, and where boto3 has to send the request.
+        endpoint: Where it goes; None where it is not sent.
+        data: The signed request; emptied once the response is complete.
+        channel: What it is sent on.
+        is_done: Whether the response can be yielded.
+        is_paused: Whether reading its body waits for memory.
+        was_retried: Whether it was sent again because the server had closed an idle connection.
+        reserved_bytes: Its share of the stream's memory limit.
+    """
+
+    __slots__ = (
+        "channel",
+        "data",
+        "endpoint",
+        "is_done",
+        "is_paused",
+        "request",
+        "reserved_bytes",
+        "response",
+        "was_retried",
+    )
+
+    def __init__(self, request: LaneRequest) -> None:
+        self.request = request
+        self.response: LaneResponse | None = None
+        self.endpoint: Endpoint | None = None
+        self.data = b""
+        self.channel: _Channel | None = None
+        self.is_done = False
+        self.is_paused = False
+        self.was_retried = False
+        self.reserved_bytes = len(request.body)
+
+
+class _Channel:
+    """A connection while a stream uses it.
+
+    Attributes:
+        connection: The connection.
+        reader: Its parser.
+        entry: The request in flight; None while it is idle.
+        outgoing: What is left to send of the request.
+        candidates: Addresses to try if the present one refuses.
+        is_connecting: Whether TCP or TLS is still being set up.
+        watched_events: The events that the selector reports for it; 0 while it is not registered.
+    """
+
+    __slots__ = ("candidates", "connection", "entry", "is_connecting", "outgoing", "reader", "watched_events")
+
+    def __init__(self, connection: LaneConnection) -> None:
+        self.connection = connection
+        self.reader = connection.reader
+        self.entry: _Entry | None = None
+        self.outgoing: memoryview | None = None
+        self.candidates: list[SocketAddress] = []
+        self.is_connecting = False
+        self.watched_events = 0
+
+
+class Stream:
+    """The state of one :meth:`Lane.stream <messageflux_s3._http.lane.Lane.stream>`.
+
+    Args:
+        lane: Signs the requests and judges the responses.
+        requests: The requests.
+        concurrency: The largest number of requests in flight.
+        max_bytes: Limit for the bodies held in memory.
+        body_limit: The largest body to hold in memory.
+    """
+
+    def __init__(
+        self,
+        lane: RequestHandling,
+        requests: Iterable[LaneRequest],
+        concurrency: int,
+        max_bytes: int,
+        body_limit: int,
+    ) -> None:
+        self._lane = lane
+        self._pool = lane.pool
+        self._requests = iter(requests)
+        self._concurrency = concurrency
+        self._max_bytes = max_bytes
+        self._body_limit = body_limit
+        self._selector = selectors.DefaultSelector()
+        self._channels: set[_Channel] = set()
+        self._idle: list[_Channel] = []
+        self._window: deque[_Entry] = deque()  # in the order of the requests; the first one is yielded next
+        self._max_window = 2 * concurrency
+        self._in_flight = 0
+        self._held_bytes = 0
+        self._expected_bytes = 0  # what a response in flight will probably need
+        self._paused: deque[_Entry] = deque()
+        self._is_exhausted = False
+        self._failure: Exception | None = None
+        self._buffer = memoryview(bytearray(_RECEIVE_SIZE))
+        self._pid = os.getpid()
+
+    def run(self) -> Generator[tuple[LaneRequest, LaneResponse | None], None, None]:
+        """Yield each request with its response, in the order of the requests."""
+        window = self._window
+        try:
+            while True:
+                self._start_requests()
+                if not window:
+                    break
+                first = window[0]
+                if not first.is_done:
+                    self._wait_for(first)
+                window.popleft()
+                # Its bytes count until the caller comes back: until then the caller still holds the response.
+                yield first.request, first.response
+                self._held_bytes -= first.reserved_bytes
+                if os.getpid() != self._pid:
+                    self._abandon_after_fork()
+        finally:
+            self._close()
+        if self._failure is not None:
+            raise self._failure
+
+    # -- starting requests -------------------------------------------------------------------------
+
+    def _start_requests(self) -> None:
+        """Take requests from the iterable and send them, as far as concurrency and memory allow."""
+        window = self._window
+        if self._paused:
+            self._resume_paused()
+        while (
+            not self._is_exhausted
+            and self._in_flight < self._concurrency
+            and len(window) < self._max_window
+            and (self._held_bytes + self._in_flight * self._expected_bytes < self._max_bytes or not window)
+        ):
+            try:
+                request = next(self._requests)
+            except StopIteration:
+                self._is_exhausted = True
+                return
+            except Exception as failure:  # run() raises it after the responses to the requests before it
+                self._is_exhausted = True
+                self._failure = failure
+                return
+            entry = _Entry(request)
+            self._held_bytes += entry.reserved_bytes
+            window.append(entry)
+            prepared = self._lane.prepare(request)
+            if prepared is None:
+                entry.is_done = True
+                continue
+            entry.endpoint, entry.data = prepared
+            self._in_flight += 1
+            self._start(entry)
+
+    def _start(self, entry: _Entry) -> None:
+        """Send the request on an idle connection or a new one."""
+        assert entry.endpoint is not None
+        address = entry.endpoint.address
+        channel = None if entry.was_retried else self._take(address)
+        if channel is None:
+            channel = _Channel(LaneConnection(address))
+        entry.channel = channel
+        channel.entry = entry
+        channel.reader.begin(entry.request, self._body_limit)
+        channel.outgoing = memoryview(entry.data)
+        try:
+            if channel.connection.sock is None:
+                channel.candidates = self._pool.resolve(address)
+                self._connect(channel)
+            else:
+                self._send(channel)
+        except OSError as error:
+            self._fail(channel, error)
+
+    def _take(self, address: Address) -> _Channel | None:
+        """Return an idle connection of this stream or of the pool; None if there is none."""
+        for at in range(len(self._idle) - 1, -1, -1):
+            if self._idle[at].connection.address == address:
+                return self._idle.pop(at)
+        connection = self._pool.take(address)
+        if connection is not None:
+            assert connection.sock is not None
+            connection.sock.settimeout(0)
+            channel = _Channel(connection)
+            self._channels.add(channel)
+            self._watch(channel, selectors.EVENT_READ)
+            return channel
+        if self._idle and len(self._channels) >= self._concurrency:
+            self._discard(self._idle.pop(0))  # it goes to another host
+        return None
+
+    # -- one connection ----------------------------------------------------------------------------
+
+    def _connect(self, channel: _Channel) -> None:
+        """Begin to connect to the next of the host's addresses."""
+        connection = channel.connection
+        while True:
+            family, where = channel.candidates.pop(0)
+            try:
+                sock = socket.socket(family, socket.SOCK_STREAM)
+                connection.sock = sock
+                sock.settimeout(0)
+                self._pool.set_options(sock)
+                with suppress(BlockingIOError):
+                    sock.connect(where)
+                break
+            except OSError:
+                connection.close()
+                if not channel.candidates:
+                    raise
+        self._channels.add(channel)
+        channel.is_connecting = True
+        self._watch(channel, selectors.EVENT_WRITE)
+
+    def _continue_connecting(self, channel: _Channel) -> None:
+        """Go on once TCP is connected or refused, or the TLS handshake can move on."""
+        connection = channel.connection
+        sock = connection.sock
+        assert sock is not None
+        if not isinstance(sock, ssl.SSLSocket):
+            problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if problem:
+                self._unwatch(channel)
+                connection.close()
+                if not channel.candidates:
+                    raise ConnectionError(problem, os.strerror(problem))
+                self._connect(channel)
+                return
+            secure, host, _ = connection.address
+            if secure:
+                self._unwatch(channel)
+                connection.sock = sock = self._pool.tls_context().wrap_socket(
+                    sock, server_hostname=host, do_handshake_on_connect=False
+                )
+        if isinstance(sock, ssl.SSLSocket):
+            try:
+                sock.do_handshake()
+            except ssl.SSLWantReadError:
+                self._watch(channel, selectors.EVENT_READ)
+                return
+            except ssl.SSLWantWriteError:  # pragma: no cover - a handshake is smaller than the socket's buffer
+                self._watch(channel, selectors.EVENT_WRITE)
+                return
+        channel.is_connecting = False
+        channel.candidates = []
+        self._send(channel)
+
+    def _send(self, channel: _Channel) -> None:
+        """Send as much of the request as the socket takes."""
+        sock = channel.connection.sock
+        assert sock is not None and channel.outgoing is not None
+        try:
+            while channel.outgoing:
+                channel.outgoing = channel.outgoing[sock.send(channel.outgoing) :]
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            self._watch(channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            return
+        channel.outgoing = None
+        self._watch(channel, selectors.EVENT_READ)
+
+    def _receive(self, channel: _Channel) -> None:
+        """Read what has arrived."""
+        sock = channel.connection.sock
+        entry = channel.entry
+        assert sock is not None
+        if entry is None:  # idle: the server closed it, or sent bytes that belong to no request
+            self._idle.remove(channel)
+            self._discard(channel)
+            return
+        reader = channel.reader
+        while True:
+            try:
+                size = sock.recv_into(self._buffer)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                return
+            if not size:
+                raise NotForLane("the connection was closed")
+            if reader.feed(self._buffer[:size]):
+                self._finish(channel, entry)
+                return
+            if reader.has_headers and not entry.is_paused and not self._reserve(channel, entry):
+                return
+            if size < _RECEIVE_SIZE and not isinstance(sock, ssl.SSLSocket):
+                return
+
+    def _reserve(self, channel: _Channel, entry: _Entry) -> bool:
+        """Reserve memory for the body that is being read, or stop reading until there is enough."""
+        wanted = channel.reader.content_length or 0
+        if entry.reserved_bytes >= wanted + len(entry.request.body):
+            return True
+        if self._held_bytes + wanted > self._max_bytes and entry is not self._window[0]:
+            entry.is_paused = True
+            self._paused.append(entry)
+            self._unwatch(channel)
+            return False
+        entry.reserved_bytes += wanted
+        self._held_bytes += wanted
+        return True
+
+    def _resume_paused(self) -> None:
+        """Go on reading paused bodies: that of the first request in any case, others as far as memory allows."""
+        while self._paused:
+            entry = self._window[0] if self._window and self._window[0].is_paused else self._paused[0]
+            channel = entry.channel
+            assert channel is not None
+            wanted = channel.reader.content_length or 0
+            if self._held_bytes + wanted > self._max_bytes and entry is not self._window[0]:
+                return
+            self._paused.remove(entry)
+            entry.is_paused = False
+            entry.reserved_bytes += wanted
+            self._held_bytes += wanted
+            self._watch(channel, selectors.EVENT_READ)
+            sock = channel.connection.sock
+            if isinstance(sock, ssl.SSLSocket) and sock.pending():
+                self._handle_events(channel, selectors.EVENT_READ)
+
+    def _finish(self, channel: _Channel, entry: _Entry) -> None:
+        """Check the complete response, and make the connection available."""
+        reader = channel.reader
+        response = reader.response()
+        self._lane.check(response)
+        assert entry.endpoint is not None
+        entry.endpoint.record_success()
+        if not response.too_large:
+            entry.response = response
+            self._expected_bytes = max(len(response.body), self._expected_bytes - (self._expected_bytes >> 3) - 1, 0)
+            more = len(entry.request.body) + len(response.body) - entry.reserved_bytes
+            entry.reserved_bytes += more
+            self._held_bytes += more
+        self._mark_done(entry)
+        channel.entry = None
+        if reader.keeps_alive and channel.outgoing is None:
+            channel.connection.served += 1
+            self._idle.append(channel)
+        else:
+            self._discard(channel)
+
+    def _mark_done(self, entry: _Entry) -> None:
+        entry.is_done = True
+        entry.channel = None
+        entry.data = b""
+        self._in_flight -= 1
+
+    def _fail(self, channel: _Channel, error: Exception) -> None:
+        """Discard the connection; send its request again if the server had closed it while idle, else leave the request to boto3."""
+        entry = channel.entry
+        assert entry is not None
+        is_stale = (
+            channel.connection.served > 0 and not channel.reader.has_begun and not isinstance(error, TimeoutError)
+        )
+        self._discard(channel)
+        if entry.is_paused:
+            entry.is_paused = False
+            self._paused.remove(entry)
+        if is_stale and not entry.was_retried and entry.request.method in IDEMPOTENT_METHODS:
+            entry.was_retried = True
+            self._start(entry)
+            return
+        assert entry.endpoint is not None
+        self._lane.give_up(entry.request, entry.endpoint, error)
+        self._mark_done(entry)
+
+    # -- waiting -----------------------------------------------------------------------------------
+
+    def _wait_for(self, first: _Entry) -> None:
+        """Move all requests forward until this one has its response."""
+        pool = self._pool
+        since = time.monotonic()
+        progress: object = None
+        while not first.is_done:
+            channel = first.channel
+            assert channel is not None
+            if first.is_paused:
+                self._resume_paused()
+            now = time.monotonic()
+            mark = (
+                channel,
+                channel.is_connecting,
+                channel.reader.remaining,
+                channel.outgoing and len(channel.outgoing),
+            )
+            if mark != progress:
+                since, progress = now, mark
+            timeout = pool.connect_timeout if channel.is_connecting else pool.read_timeout
+            left = since + timeout - now
+            if left <= 0:
+                self._fail(channel, TimeoutError("no answer in time"))
+                continue
+            for key, events in self._selector.select(left):
+                self._handle_events(key.data, events)
+            self._start_requests()
+
+    def _handle_events(self, channel: _Channel, events: int) -> None:
+        if channel.connection.sock is None:
+            return  # closed while earlier events of this round were handled
+        try:
+            if channel.is_connecting:
+                self._continue_connecting(channel)
+                return
+            if events & selectors.EVENT_READ:
+                self._receive(channel)
+            if channel.outgoing is not None and channel.connection.sock is not None and events & selectors.EVENT_WRITE:
+                self._send(channel)
+        except (OSError, NotForLane) as error:
+            if channel.entry is not None:
+                self._fail(channel, error)
+            else:
+                self._discard(channel)
+
+    # -- the selector ------------------------------------------------------------------------------
+
+    def _watch(self, channel: _Channel, events: int) -> None:
+        if channel.watched_events == events:
+            return
+        sock = channel.connection.sock
+        assert sock is not None
+        if channel.watched_events:
+            self._selector.modify(sock, events, channel)
+        else:
+            self._selector.register(sock, events, channel)
+        channel.watched_events = events
+
+    def _unwatch(self, channel: _Channel) -> None:
+        if channel.watched_events and channel.connection.sock is not None:
+            self._selector.unregister(channel.connection.sock)
+        channel.watched_events = 0
+
+    def _discard(self, channel: _Channel) -> None:
+        self._unwatch(channel)
+        self._channels.discard(channel)
+        channel.entry = None
+        channel.connection.close()
+
+    def _close(self) -> None:
+        """Put idle connections back into the pool, and close those on which a response is outstanding."""
+        if os.getpid() != self._pid:
+            self._abandon_after_fork()
+        # The selector first, and as a whole: if a signal handler raised between a registration and `watched_events`, the two differ.
+        self._selector.close()
+        while self._idle:
+            channel = self._idle.pop()
+            self._channels.discard(channel)
+            self._pool.put_back(channel.connection)
+        for channel in self._channels:
+            channel.connection.close()
+        self._channels.clear()
+
+    def _abandon_after_fork(self) -> None:
+        """Leave the remaining requests to boto3: in a forked child the connections belong to the parent."""
+        for channel in self._channels:
+            channel.watched_events = 0  # not unregistered: parent and child share the selector
+            channel.connection.close()
+        self._channels.clear()
+        self._idle.clear()
+        self._paused.clear()
+        for entry in self._window:
+            if not entry.is_done:
+                self._mark_done(entry)
