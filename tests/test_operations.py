@@ -282,7 +282,16 @@ def test_a_stream_goes_on_where_the_connection_broke(moto: Server, moto_bucket: 
 # -- what is said of an object when it is written -----------------------------------------------------------------------------------
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "a name of nothing": ({"content_typ": "text/x"}, "'content_typ' is no parameter"),
+    "a name of nothing": ({"nonsense": "x"}, "'nonsense' is not a parameter of a write; these are: content_type, "),
+    "misspelt": (
+        {"content_tpye": "text/x"},
+        "'content_tpye' is not a parameter of a write; did you mean 'content_type'?",
+    ),
+    "misspelt, without a value": ({"content_tpye": None}, "did you mean 'content_type'?"),
+    "S3's name misspelt": ({"ContentTpye": "text/x"}, "did you mean 'ContentType'?"),
+    "S3's name in lower case": ({"acl": "private"}, "did you mean 'ACL'?"),
+    "an argument misspelt": ({"if_abscent": True}, "did you mean 'if_absent'?"),
+    "an argument of its own": ({"Metadata": {}}, "Metadata is not a further parameter of a write: give metadata="),
     "twice": ({"content_type": "text/x", "ContentType": "text/y"}, "ContentType is given twice"),
     "tags as a list": ({"tags": ["a"]}, "tags must be a mapping"),
     "tags of numbers": ({"tags": {"a": 1}}, "tags must be a mapping of text to text"),

@@ -1,40 +1,99 @@
-"""Further parameters of a write: our names, S3's own, and what each is called in a request."""
+"""Further parameters of a write: this library's names, S3's own, and the checks of both."""
 
 from __future__ import annotations
 
+import difflib
 import mimetypes
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 from urllib.parse import quote, urlencode
+
+Encryption: TypeAlias = Literal["AES256", "aws:kms", "aws:kms:dsse"]
+CannedAcl: TypeAlias = Literal[
+    "private",
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "aws-exec-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+]
 
 
 class PutParameters(TypedDict, total=False):
-    """What may be said of an object when it is written. S3's own names (``ContentType``) work as well.
+    """Further parameters of a write, under this library's names or S3's own; None counts as not given.
+
+    The names below are this library's. S3's own are those of its PutObject (``ContentType``, ``ACL``, ``ObjectLockMode`` …), except for
+    those that have an argument of their own: ``Bucket``, ``Key``, ``Body``, ``ContentLength``, ``Metadata``, ``IfMatch`` and
+    ``IfNoneMatch``. A parameter is given under one of its two names, not under both.
 
     Attributes:
-        content_type: The media type; guessed from the key's extension where nothing is said.
-        content_encoding: Such as ``"gzip"``.
-        content_language: Such as ``"en"``.
-        content_disposition: What a browser does with it, such as ``'attachment; filename="report.csv"'``.
-        cache_control: How long others may keep it, such as ``"max-age=3600"``.
-        expires: When caches forget it.
-        storage_class: Such as ``"STANDARD_IA"``.
-        encryption: Which encryption the store uses for it.
-        kms_key_id: Which key, with ``"aws:kms"``.
-        tags: Its tags.
+        content_type: The media type (``ContentType``); without it, guessed from the key's extension.
+        content_encoding: Such as ``"gzip"`` (``ContentEncoding``).
+        content_language: Such as ``"en"`` (``ContentLanguage``).
+        content_disposition: What a browser does with it, such as ``'attachment; filename="report.csv"'`` (``ContentDisposition``).
+        cache_control: How long caches keep it, such as ``"max-age=3600"`` (``CacheControl``).
+        expires: When caches drop it (``Expires``).
+        storage_class: Such as ``"STANDARD_IA"`` (``StorageClass``).
+        encryption: The server-side encryption (``ServerSideEncryption``).
+        kms_key_id: The KMS key's ID, with ``"aws:kms"`` (``SSEKMSKeyId``).
+        tags: Tags, as a mapping or as the text of the header (``Tagging``).
     """
 
-    content_type: str
-    content_encoding: str
-    content_language: str
-    content_disposition: str
-    cache_control: str
-    expires: datetime
-    storage_class: str
-    encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"]
-    kms_key_id: str
-    tags: Mapping[str, str]
+    content_type: str | None
+    content_encoding: str | None
+    content_language: str | None
+    content_disposition: str | None
+    cache_control: str | None
+    expires: datetime | None
+    storage_class: str | None
+    encryption: Encryption | None
+    kms_key_id: str | None
+    tags: Mapping[str, str] | str | None
+
+    ACL: CannedAcl | None
+    BucketKeyEnabled: bool | None
+    CacheControl: str | None
+    ChecksumAlgorithm: str | None
+    ChecksumCRC32: str | None
+    ChecksumCRC32C: str | None
+    ChecksumCRC64NVME: str | None
+    ChecksumMD5: str | None
+    ChecksumSHA1: str | None
+    ChecksumSHA256: str | None
+    ChecksumSHA512: str | None
+    ChecksumXXHASH128: str | None
+    ChecksumXXHASH3: str | None
+    ChecksumXXHASH64: str | None
+    ContentDisposition: str | None
+    ContentEncoding: str | None
+    ContentLanguage: str | None
+    ContentMD5: str | None
+    ContentType: str | None
+    ExpectedBucketOwner: str | None
+    Expires: datetime | str | None
+    GrantFullControl: str | None
+    GrantRead: str | None
+    GrantReadACP: str | None
+    GrantWriteACP: str | None
+    ObjectLockEventHold: Literal["ON", "OFF"] | None
+    ObjectLockEventHoldDurationDays: int | None
+    ObjectLockEventHoldDurationYears: int | None
+    ObjectLockLegalHoldStatus: Literal["ON", "OFF"] | None
+    ObjectLockMode: Literal["GOVERNANCE", "COMPLIANCE"] | None
+    ObjectLockRetainUntilDate: datetime | str | None
+    RequestPayer: Literal["requester"] | None
+    SSECustomerAlgorithm: str | None
+    SSECustomerKey: str | bytes | None
+    SSECustomerKeyMD5: str | None
+    SSEKMSEncryptionContext: str | None
+    SSEKMSKeyId: str | None
+    ServerSideEncryption: str | None
+    StorageClass: str | None
+    Tagging: str | None
+    WebsiteRedirectLocation: str | None
+    WriteOffsetBytes: int | None
 
 
 _S3_NAMES = {
@@ -50,20 +109,24 @@ _S3_NAMES = {
     "tags": "Tagging",
 }
 
-_SAID_OTHERWISE = {
-    "Bucket": "an object is written where its handle and its key say",
-    "Key": "an object is written where its handle and its key say",
+_OWN_ARGUMENTS = {
+    "Bucket": "the handle says where the object is written",
+    "Key": "the handle and the key say where the object is written",
     "Body": "the content has an argument of its own",
     "ContentLength": "the length is that of the content",
     "Metadata": "give metadata=, a mapping of text to text",
     "IfMatch": "give if_match=, which also settles a lost answer",
     "IfNoneMatch": "give if_absent=True, which also settles a lost answer",
 }
-"""S3's names that are no further parameters of a write: they would take the place of what this library sends."""
+"""S3's names that cannot be given as further parameters: they would replace what this library sends."""
+
+_NAMES = frozenset(PutParameters.__annotations__) | frozenset(_OWN_ARGUMENTS)
+_ARGUMENTS = ("metadata", "if_absent", "if_match")
+"""Arguments that most writes have, for the suggestions."""
 
 
 def check_parameters(extra: Mapping[str, Any]) -> None:
-    """Refuse what is no further parameter of a write, before anything is sent.
+    """Check the further parameters of a write before anything is sent.
 
     Raises:
         TypeError: There is no such parameter, it is given under both names, or it has an argument of its own.
@@ -72,28 +135,53 @@ def check_parameters(extra: Mapping[str, Any]) -> None:
 
 
 def s3_parameters(key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Further parameters of a write, under S3's own names; the content type guessed from the key where none is given.
+    """Return the further parameters of a write under S3's names, with a content type guessed from the key where none is given.
 
     Raises:
         TypeError: There is no such parameter, it is given under both names, or it has an argument of its own.
     """
     parameters: dict[str, Any] = {}
     for name, value in extra.items():
+        if name not in _NAMES:
+            _check_unknown(name)
         if value is None:
             continue
-        official = _S3_NAMES.get(name, name)
-        if official == name and not name[:1].isupper():
-            raise TypeError(
-                f"{name!r} is no parameter of a write; these are: {', '.join(_S3_NAMES)}, and S3's own names (ContentType …)"
-            )
-        if official in _SAID_OTHERWISE:
-            raise TypeError(f"{name} is no further parameter of a write: {_SAID_OTHERWISE[official]}")
-        if official in parameters:
-            raise TypeError(f"{official} is given twice")
-        parameters[official] = encode_tags(value) if name == "tags" else value
+        s3_name = _S3_NAMES.get(name, name)
+        if s3_name in _OWN_ARGUMENTS:
+            raise TypeError(f"{name} is not a further parameter of a write: {_OWN_ARGUMENTS[s3_name]}")
+        if s3_name in parameters:
+            raise TypeError(f"{s3_name} is given twice")
+        parameters[s3_name] = encode_tags(value) if name == "tags" else value
     if "ContentType" not in parameters and (guessed := guess_content_type(key)) is not None:
         parameters["ContentType"] = guessed
     return parameters
+
+
+def _check_unknown(name: str) -> None:
+    """Refuse a name that is not listed, unless it may be a parameter of S3 that only a newer boto3 knows: boto3 checks that.
+
+    Raises:
+        TypeError: It is misspelt.
+    """
+    may_be_new = name[:1].isupper()
+    # Of content_type and ContentType, which have the same letters, the later one stays: that in the style of the name.
+    known = sorted({*PutParameters.__annotations__, *_ARGUMENTS} - {name}, reverse=may_be_new)
+    by_letters = {_letters(other): other for other in known if not may_be_new or _digits(other) == _digits(name)}
+    nearest = difflib.get_close_matches(_letters(name), by_letters, 1, 0.9 if may_be_new else 0.6)
+    if nearest:
+        raise TypeError(f"{name!r} is not a parameter of a write; did you mean {by_letters[nearest[0]]!r}?")
+    if not may_be_new:
+        raise TypeError(
+            f"{name!r} is not a parameter of a write; these are: {', '.join(_S3_NAMES)}, and S3's own names (ContentType …)"
+        )
+
+
+def _letters(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def _digits(name: str) -> str:
+    return "".join(filter(str.isdigit, name))
 
 
 FOR_EVERY_REQUEST = (
@@ -112,7 +200,7 @@ def for_every_request(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def guess_content_type(name: str) -> str | None:
-    """The content type that a name's ending stands for; a compressed file is a compressed file, not what is in it."""
+    """Return the content type for a name's extension; that of a compressed file is the compression's, not the content's."""
     content_type, encoding = mimetypes.guess_type(name.rpartition("/")[2], strict=False)
     if encoding is not None:
         return {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}.get(encoding)
@@ -120,7 +208,7 @@ def guess_content_type(name: str) -> str | None:
 
 
 def encode_tags(tags: Mapping[str, str] | str) -> str:
-    """Tags as the header of a write has them."""
+    """Return tags in the form of the header x-amz-tagging."""
     if isinstance(tags, str):
         return tags
     if not isinstance(tags, Mapping) or not all(isinstance(part, str) for pair in tags.items() for part in pair):
