@@ -36,13 +36,19 @@ from .errors import (
 
 if TYPE_CHECKING:
     from ._bulk.batch import BatchResult
+    from ._bulk.progress import Progress
     from ._client.capabilities import Capabilities
     from ._client.config import S3Config
-    from ._files.sync import SyncPlan
+    from ._display.usage import Usage
+    from ._files.sync import SyncPlan, SyncStep
     from ._formats.events import ObjectEvent, parse_event
     from ._formats.keys import BUCKET_NAME_VALIDATOR
     from ._formats.pointers import Pointer, make_pointer, parse_pointer
+    from ._formats.render import Rendered
+    from ._http.lane import LaneStatus
     from ._objects.lock import S3Lock
+    from ._objects.presigning import PresignedPost
+    from ._objects.put_parameters import PutParameters
     from .aio import AsyncObjectQuery, AsyncS3Bucket, AsyncS3Object, AsyncS3Store, async_connect
     from .bucket import S3Bucket
     from .local.embedded import LocalS3
@@ -51,6 +57,7 @@ if TYPE_CHECKING:
     from .object import S3Object
     from .query import ObjectQuery
     from .store import S3Store, connect, default_store, initialize, is_initialized
+    from .subresources.base import Change
     from .subresources.cors import CorsRule
     from .subresources.lifecycle import LifecycleRule
     from .subresources.notifications import Notification
@@ -77,7 +84,14 @@ _EXPORTS = {
     "subresources.cors": ("CorsRule",),
     "subresources.lifecycle": ("LifecycleRule",),
     "subresources.notifications": ("Notification",),
-    "_files.sync": ("SyncPlan",),
+    "_files.sync": ("SyncPlan", "SyncStep"),
+    "_bulk.progress": ("Progress",),
+    "_display.usage": ("Usage",),
+    "_formats.render": ("Rendered",),
+    "_http.lane": ("LaneStatus",),
+    "_objects.presigning": ("PresignedPost",),
+    "_objects.put_parameters": ("PutParameters",),
+    "subresources.base": ("Change",),
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
@@ -89,15 +103,21 @@ __all__ = [  # noqa: RUF022 (plainly sorted, as sorted() does)
     "BUCKET_NAME_VALIDATOR",
     "BatchResult",
     "Capabilities",
+    "Change",
     "ClaimCheck",
     "CorsRule",
     "Failure",
+    "LaneStatus",
     "LifecycleRule",
     "LocalS3",
     "Notification",
     "ObjectEvent",
     "ObjectQuery",
     "Pointer",
+    "PresignedPost",
+    "Progress",
+    "PutParameters",
+    "Rendered",
     "S3AccessDenied",
     "S3AuthenticationError",
     "S3BatchError",
@@ -128,6 +148,8 @@ __all__ = [  # noqa: RUF022 (plainly sorted, as sorted() does)
     "S3Unsupported",
     "S3UploadMessageStore",
     "SyncPlan",
+    "SyncStep",
+    "Usage",
     "async_connect",
     "connect",
     "default_store",

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 logger = logging.getLogger("messageflux_s3")
 
-Progress: TypeAlias = "bool | Callable[[int], Any] | None"
+Progress: TypeAlias = bool | Callable[[int], object] | None
 """True for a bar (the extra ``progress``), a callable that is told how many more bytes or objects went over, or nothing."""
 
 Unit = Literal["bytes", "objects"]
