@@ -31,6 +31,7 @@ from ._formats.keys import check_key
 from ._http.async_lane import AsyncLane
 from ._http.lane import LaneRequest, LaneStatus
 from ._objects import operations, put_parameters, ranged_reader
+from ._objects.bodies import check_body
 from .errors import S3ServerError
 from .object import S3Object
 from .query import Criteria, ObjectQuery, Predicate
@@ -38,11 +39,13 @@ from .store import S3Store
 
 if TYPE_CHECKING:
     import boto3
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from ._bulk.batch import BatchResult
     from ._client.capabilities import Preset
     from ._client.config import AddressingStyle, CredentialsFunction
+    from ._objects.bodies import Body, Data
+    from ._objects.put_parameters import PutParameters
     from .bucket import S3Bucket
 
 Result = TypeVar("Result")
@@ -298,15 +301,16 @@ class AsyncS3Bucket:
     async def put_object(
         self,
         key: str,
-        buf: Any,
+        buf: Body,
         metadata: Mapping[str, str] | None = None,
         *,
         if_absent: bool = False,
         if_match: str | None = None,
-        **extra: Any,
+        **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
         """Write an object. Requests: 1 PUT."""
         check_key(key, bucket=self.name)
+        check_body(buf, "buf")
         if not hasattr(buf, "read") and not if_absent and if_match is None:
             body = operations.body_bytes(buf, "buf")
             encoded = user_metadata.encode(metadata)
@@ -322,11 +326,17 @@ class AsyncS3Bucket:
         return AsyncS3Object(written, self._engine)
 
     async def put_json(
-        self, key: str, value: Any, *, if_absent: bool = False, if_match: str | None = None, **extra: Any
+        self,
+        key: str,
+        value: Any,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
         """Write a value as JSON. Requests: 1 PUT."""
         text = json_module.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        typed = {"content_type": "application/json", **extra}
+        typed: PutParameters = {"content_type": "application/json", **extra}
         return await self.put_object(key, text, if_absent=if_absent, if_match=if_match, **typed)
 
     async def get_json(self, key: str) -> Any:
@@ -345,7 +355,8 @@ class AsyncS3Bucket:
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
         if_match: str | None = None,
-        **extra: Any,
+        part_size_bytes: int | None = None,
+        **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
         """Copy an object within the bucket. Requests: as the synchronous face."""
         copied = await self._engine.run(
@@ -355,6 +366,7 @@ class AsyncS3Bucket:
             metadata=metadata,
             if_absent=if_absent,
             if_match=if_match,
+            part_size_bytes=part_size_bytes,
             **extra,
         )
         return AsyncS3Object(copied, self._engine)
@@ -367,11 +379,11 @@ class AsyncS3Bucket:
 
     async def put_objects(
         self,
-        items: Iterable[tuple[str, Any] | tuple[str, Any, Mapping[str, str] | None]],
+        items: Iterable[tuple[str, Data] | tuple[str, Data, Mapping[str, str] | None]],
         *,
         raise_errors: bool = True,
         progress: Progress = None,
-        **extra: Any,
+        **extra: Unpack[PutParameters],
     ) -> BatchResult:
         """Write many objects. Requests: 1 PUT per object."""
         return await self._engine.run(
@@ -394,8 +406,8 @@ class AsyncS3Bucket:
         if_match: str | None = None,
         part_size_bytes: int | None = None,
         verify_checksum: bool = True,
-        progress: Any = None,
-        **extra: Any,
+        progress: Progress = None,
+        **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
         """Upload a file. Requests: as the synchronous face."""
         uploaded = await self._engine.run(
@@ -421,7 +433,7 @@ class AsyncS3Bucket:
         resume: bool = False,
         version_id: str | None = None,
         verify_checksum: bool | None = None,
-        progress: Any = None,
+        progress: Progress = None,
     ) -> AsyncS3Object:
         """Download an object to a file. Requests: as the synchronous face."""
         downloaded = await self._engine.run(
@@ -710,9 +722,17 @@ class AsyncS3Object:
             async for line in found:
                 yield line
 
-    async def put(self, data: Any, metadata: Mapping[str, str] | None = None, **extra: Any) -> AsyncS3Object:
+    async def put(
+        self,
+        data: Body,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        **extra: Unpack[PutParameters],
+    ) -> AsyncS3Object:
         """Write the object anew. Requests: 1 PUT."""
-        await self._engine.run(self._object.put, data, metadata, **extra)
+        await self._engine.run(self._object.put, data, metadata, if_absent=if_absent, if_match=if_match, **extra)
         return self
 
     async def delete(self, *, if_match: str | None = None) -> None:
@@ -731,16 +751,23 @@ class AsyncS3Object:
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
         if_match: str | None = None,
-        **extra: Any,
+        part_size_bytes: int | None = None,
+        **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
         """Copy the object on the server. Requests: as the synchronous face."""
         copied = await self._engine.run(
-            self._object.copy_to, target, metadata=metadata, if_absent=if_absent, if_match=if_match, **extra
+            self._object.copy_to,
+            target,
+            metadata=metadata,
+            if_absent=if_absent,
+            if_match=if_match,
+            part_size_bytes=part_size_bytes,
+            **extra,
         )
         return AsyncS3Object(copied, self._engine)
 
     async def move_to(
-        self, target: str | S3Object, *, metadata: Mapping[str, str] | None = None, **extra: Any
+        self, target: str | S3Object, *, metadata: Mapping[str, str] | None = None, **extra: Unpack[PutParameters]
     ) -> AsyncS3Object:
         """Copy the object on the server and delete it here. Requests: as the synchronous face."""
         moved = await self._engine.run(self._object.move_to, target, metadata=metadata, **extra)
@@ -755,7 +782,7 @@ class AsyncS3Object:
         overwrite: bool = True,
         resume: bool = False,
         verify_checksum: bool | None = None,
-        progress: Any = None,
+        progress: Progress = None,
     ) -> Path:
         """Write the content to a file. Requests: as the synchronous face."""
         return await self._engine.run(

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,7 @@ from ._formats.metadata import WRITE_ID
 from ._formats.render import Rendered
 from ._objects import conditional, operations, put_parameters
 from ._objects import lock as locks
+from ._objects.bodies import check_body
 from ._objects.lock import S3Lock
 from ._objects.multipart import MIN_PART_BYTES
 from .errors import Failure, S3AccessDenied, S3BucketExists, S3Error, S3InvalidName, S3NoSuchBucket
@@ -48,17 +49,16 @@ from .subresources.tags import Tags
 from .subresources.versioning import Versioning
 
 if TYPE_CHECKING:
+    from boto3.s3.transfer import TransferConfig
     from mypy_boto3_s3 import S3ServiceResource
     from mypy_boto3_s3.service_resource import Bucket
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
+    from ._objects.bodies import Body, Data, UploadSource, Writable
+    from ._objects.put_parameters import PutParameters
     from .store import S3Store
 
 logger = logging.getLogger("messageflux_s3")
-
-
-_OF_FOLDERS = ("metadata", "part_size_bytes", "verify_checksum")
-"""Further parameters of ``upload_folder`` that are not S3's."""
 
 
 class S3Bucket:
@@ -461,12 +461,12 @@ class S3Bucket:
     def put_object(
         self,
         key: str,
-        buf: Any,
+        buf: Body,
         metadata: Mapping[str, str] | None = None,
         *,
         if_absent: bool = False,
         if_match: str | None = None,
-        **extra: Any,
+        **extra: Unpack[PutParameters],
     ) -> S3Object:
         """Write an object.
 
@@ -494,6 +494,7 @@ class S3Bucket:
             1 PUT (with a condition once a store those of a probe)
         """
         check_key(key, bucket=self._name)
+        check_body(buf, "buf")
         if hasattr(buf, "read"):
             return self.upload_object(key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
         put_parameters.check_parameters(extra)
@@ -514,7 +515,13 @@ class S3Bucket:
         return S3Object._of(self, key, head=written)
 
     def put_json(
-        self, key: str, value: Any, *, if_absent: bool = False, if_match: str | None = None, **extra: Any
+        self,
+        key: str,
+        value: Any,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        **extra: Unpack[PutParameters],
     ) -> S3Object:
         """Write a value as JSON, in UTF-8.
 
@@ -529,9 +536,8 @@ class S3Bucket:
             1 PUT
         """
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        return self.put_object(
-            key, text, if_absent=if_absent, if_match=if_match, **{"content_type": "application/json", **extra}
-        )
+        typed: PutParameters = {"content_type": "application/json", **extra}
+        return self.put_object(key, text, if_absent=if_absent, if_match=if_match, **typed)
 
     def get_json(self, key: str) -> Any:
         """Read a JSON value.
@@ -582,11 +588,11 @@ class S3Bucket:
 
     def put_objects(
         self,
-        items: Iterable[tuple[str, Any] | tuple[str, Any, Mapping[str, str] | None]],
+        items: Iterable[tuple[str, Data] | tuple[str, Data, Mapping[str, str] | None]],
         *,
         raise_errors: bool = True,
         progress: Progress = None,
-        **extra: Any,
+        **extra: Unpack[PutParameters],
     ) -> BatchResult:
         """Write many objects at once.
 
@@ -611,6 +617,7 @@ class S3Bucket:
             >>> bucket.put_objects((f"n/{n}", str(n)) for n in range(3)).succeeded
             ['n/0', 'n/1', 'n/2']
         """
+        put_parameters.check_parameters(extra)
         succeeded: list[str] = []
         failures: list[Failure] = []
         written = (_written(item, self._name, extra) for item in items)
@@ -668,7 +675,7 @@ class S3Bucket:
     def upload_object(
         self,
         key: str,
-        stream: Any,
+        stream: UploadSource,
         metadata: Mapping[str, str] | None = None,
         *,
         if_absent: bool = False,
@@ -677,9 +684,9 @@ class S3Bucket:
         verify_checksum: bool = True,
         progress: Progress = None,
         ExtraArgs: Mapping[str, Any] | None = None,
-        Callback: Any = None,
-        Config: Any = None,
-        **extra: Any,
+        Callback: Callable[[int], builtins.object] | None = None,
+        Config: TransferConfig | None = None,
+        **extra: Unpack[PutParameters],
     ) -> S3Object:
         """Write whatever can be read, of any size, in bounded memory. A readable stays open.
 
@@ -718,7 +725,7 @@ class S3Bucket:
             >>> bucket.upload_object("lines.txt", (f"{n}\\n".encode() for n in range(3))).text
             '0\\n1\\n2\\n'
         """
-        given = {**(ExtraArgs or {}), **extra}
+        given: dict[str, Any] = {**(ExtraArgs or {}), **extra}
         metadata = given.pop("Metadata", None) if metadata is None else metadata
         if part_size_bytes is None and Config is not None:
             part_size_bytes = max(MIN_PART_BYTES, Config.multipart_chunksize)
@@ -745,14 +752,14 @@ class S3Bucket:
     def download_object(
         self,
         key: str,
-        writable_stream: Any,
+        writable_stream: Writable,
         *,
         version_id: str | None = None,
         verify_checksum: bool | None = None,
         progress: Progress = None,
         ExtraArgs: Mapping[str, Any] | None = None,
-        Callback: Any = None,
-        Config: Any = None,
+        Callback: Callable[[int], builtins.object] | None = None,
+        Config: TransferConfig | None = None,
     ) -> None:
         """Write an object to anything with ``write``, in order, in bounded memory.
 
@@ -797,7 +804,7 @@ class S3Bucket:
         part_size_bytes: int | None = None,
         verify_checksum: bool = True,
         progress: Progress = None,
-        **extra: Any,
+        **extra: Unpack[PutParameters],
     ) -> S3Object:
         """Upload a file.
 
@@ -829,6 +836,8 @@ class S3Bucket:
             >>> bucket.upload_file(path, "docs/a.txt").size
             5
         """
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"path must be text or a path (os.PathLike), not {type(path).__name__}")
         return self.upload_object(
             key, Path(path), metadata, if_absent=if_absent, if_match=if_match, part_size_bytes=part_size_bytes,
             verify_checksum=verify_checksum, progress=progress, **extra,
@@ -886,8 +895,11 @@ class S3Bucket:
         *,
         include: sync.Globs = None,
         exclude: sync.Globs = None,
+        metadata: Mapping[str, str] | None = None,
+        part_size_bytes: int | None = None,
+        verify_checksum: bool = True,
         progress: Progress = None,
-        **extra: Any,
+        **extra: Unpack[PutParameters],
     ) -> list[str]:
         """Upload every file of a folder, below a prefix.
 
@@ -896,6 +908,9 @@ class S3Bucket:
             prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
             include: Globs over the path; only these.
             exclude: Globs over the path; not these.
+            metadata: User metadata of every object, text to text.
+            part_size_bytes: The size of a part of a large file; None for one that fits.
+            verify_checksum: Whether to compare the store's checksum of a large file with ours.
             progress: True for a bar, a callable that is told of bytes, or None.
             extra: Further parameters of every upload, as for ``put_object``.
 
@@ -909,9 +924,19 @@ class S3Bucket:
         Requests:
             1 upload per file
         """
-        put_parameters.check_parameters({name: value for name, value in extra.items() if name not in _OF_FOLDERS})
+        put_parameters.check_parameters(extra)
         return sync.upload_folder(
-            self._connection, self._name, folder, prefix, include=include, exclude=exclude, progress=progress, **extra
+            self._connection,
+            self._name,
+            folder,
+            prefix,
+            include=include,
+            exclude=exclude,
+            metadata=metadata,
+            part_size_bytes=part_size_bytes,
+            verify_checksum=verify_checksum,
+            progress=progress,
+            **extra,
         )
 
     def download_folder(
@@ -1054,7 +1079,8 @@ class S3Bucket:
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
         if_match: str | None = None,
-        **extra: Any,
+        part_size_bytes: int | None = None,
+        **extra: Unpack[PutParameters],
     ) -> S3Object:
         """Copy an object within the bucket, on the server, at any size.
 
@@ -1064,6 +1090,7 @@ class S3Bucket:
             metadata: User metadata in place of the source's; None keeps it.
             if_absent: Only if there is no object under the new key.
             if_match: Only if the object under the new key has this etag.
+            part_size_bytes: How much one request copies of an object above 5 GiB; None for 512 MiB.
             extra: Further parameters in place of the source's, as for ``put_object``.
 
         Returns:
@@ -1079,7 +1106,12 @@ class S3Bucket:
             1 HEAD, 1 COPY (with a condition once a store those of a probe)
         """
         return self.object(source_key).copy_to(
-            dest_key, metadata=metadata, if_absent=if_absent, if_match=if_match, **extra
+            dest_key,
+            metadata=metadata,
+            if_absent=if_absent,
+            if_match=if_match,
+            part_size_bytes=part_size_bytes,
+            **extra,
         )
 
     # -- locks ------------------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, cast, overload
 
 from ._bulk import versions
 from ._bulk.listing import Listed
@@ -25,12 +25,19 @@ from ._formats.keys import check_key
 from ._formats.render import Bytes, Cell, Rendered
 from ._formats.times import as_utc
 from ._objects import address, conditional, operations, presigning, put_parameters, ranged_reader
+from ._objects.bodies import check_body
 from .errors import S3AccessDenied, S3Error, S3NoSuchItem
 from .subresources.tags import ObjectTags
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3.service_resource import Object, ObjectSummary, ObjectVersion
+    from io import BufferedReader, TextIOWrapper
 
+    from mypy_boto3_s3.service_resource import Object, ObjectSummary, ObjectVersion
+    from typing_extensions import Unpack
+
+    from ._files.open_modes import BinaryReadMode, BinaryWriteMode, TextReadMode, TextWriteMode
+    from ._objects.bodies import Body, Data
+    from ._objects.put_parameters import PutParameters
     from .bucket import S3Bucket
 
 
@@ -297,6 +304,81 @@ class S3Object:
         )
         return cast(BinaryIO, stream)
 
+    @overload
+    def open(
+        self,
+        mode: BinaryReadMode = "rb",
+        buffering: Literal[-1, 1] = -1,
+        encoding: None = None,
+        errors: None = None,
+        newline: None = None,
+        *,
+        metadata: None = None,
+    ) -> BufferedReader: ...
+
+    @overload
+    def open(
+        self,
+        mode: BinaryReadMode = "rb",
+        buffering: int = -1,
+        encoding: None = None,
+        errors: None = None,
+        newline: None = None,
+        *,
+        metadata: None = None,
+    ) -> BinaryIO: ...
+
+    @overload
+    def open(
+        self,
+        mode: BinaryWriteMode,
+        buffering: int = -1,
+        encoding: None = None,
+        errors: None = None,
+        newline: None = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        **extra: Unpack[PutParameters],
+    ) -> BinaryIO: ...
+
+    @overload
+    def open(
+        self,
+        mode: TextReadMode,
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        *,
+        metadata: None = None,
+    ) -> TextIOWrapper: ...
+
+    @overload
+    def open(
+        self,
+        mode: TextWriteMode,
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        **extra: Unpack[PutParameters],
+    ) -> TextIOWrapper: ...
+
+    @overload
+    def open(
+        self,
+        mode: str,
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        **extra: Unpack[PutParameters],
+    ) -> IO[Any]: ...
+
     def open(
         self,
         mode: str = "rb",
@@ -306,7 +388,7 @@ class S3Object:
         newline: str | None = None,
         *,
         metadata: Mapping[str, str] | None = None,
-        **extra: Any,
+        **extra: Unpack[PutParameters],
     ) -> IO[Any]:
         """Open the object like a file, to read (seekable) or to write (as a stream).
 
@@ -520,7 +602,8 @@ class S3Object:
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
         if_match: str | None = None,
-        **extra: Any,
+        part_size_bytes: int | None = None,
+        **extra: Unpack[PutParameters],
     ) -> S3Object:
         """Copy the object: on the server where it can be, at any size, else streamed through here.
 
@@ -529,6 +612,7 @@ class S3Object:
             metadata: User metadata in place of this object's; None keeps it.
             if_absent: Only if there is no such object at the target.
             if_match: Only if the object at the target has this etag.
+            part_size_bytes: How much one request copies of an object above 5 GiB; None for 512 MiB.
             extra: Further parameters in place of this object's, as for ``put``.
 
         Returns:
@@ -552,7 +636,7 @@ class S3Object:
             ('hello', {'by': 'me'})
         """
         there = self._target(target)
-        put_parameters.check_parameters({name: value for name, value in extra.items() if name != "part_size_bytes"})
+        put_parameters.check_parameters(extra)
         call, write_id = None, ""
         if if_absent or if_match is not None:
             conditional.check(if_absent=if_absent, if_match=if_match)
@@ -565,10 +649,20 @@ class S3Object:
                 if_absent=if_absent,
                 if_match=if_match,
             )
-        copied = copying.copy(self._place(), there._place(), metadata=metadata, call=call, write_id=write_id, **extra)
+        copied = copying.copy(
+            self._place(),
+            there._place(),
+            metadata=metadata,
+            call=call,
+            write_id=write_id,
+            part_size_bytes=copying.PART_BYTES if part_size_bytes is None else part_size_bytes,
+            **extra,
+        )
         return S3Object._of(there._bucket, there._key, head=copied)
 
-    def move_to(self, target: str | S3Object, *, metadata: Mapping[str, str] | None = None, **extra: Any) -> S3Object:
+    def move_to(
+        self, target: str | S3Object, *, metadata: Mapping[str, str] | None = None, **extra: Unpack[PutParameters]
+    ) -> S3Object:
         """Copy the object, and delete it here once the copy is there. Moved onto itself it stays, whatever its places are called.
 
         Where names do not show that the two places differ (another address, another bucket), the copy carries a random id in its metadata,
@@ -701,7 +795,15 @@ class S3Object:
 
     # -- change it ----------------------------------------------------------------------------------------------------------------
 
-    def put(self, data: Any, metadata: Mapping[str, str] | None = None, **extra: Any) -> S3Object:
+    def put(
+        self,
+        data: Body,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        **extra: Unpack[PutParameters],
+    ) -> S3Object:
         """Write the object anew; arguments as for ``bucket.put_object``.
 
         Returns:
@@ -710,11 +812,12 @@ class S3Object:
         Requests:
             1 PUT
         """
-        written = self._bucket.put_object(self._key, data, metadata, **extra)
+        check_body(data, "data")
+        written = self._bucket.put_object(self._key, data, metadata, if_absent=if_absent, if_match=if_match, **extra)
         self._listed, self._head, self._body = None, written._head, None
         return self
 
-    def update(self, function: Callable[[bytes | None], bytes | str]) -> S3Object:
+    def update(self, function: Callable[[bytes | None], Data]) -> S3Object:
         """Read, change, write only if nobody else has written meanwhile; again until it holds. Metadata and tags stay.
 
         Args:

@@ -45,6 +45,15 @@ def test_a_folder_goes_up_and_comes_down(bucket: S3Bucket, tmp_path: Path) -> No
     assert tree(tmp_path / "there") == FILES
 
 
+def test_upload_folder_takes_a_part_size_for_small_and_large_files(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+    """The part size and the checksum are about large files; small files are uploaded all the same."""
+    large = bytes(6 * 1024 * 1024)
+    fill(tmp_path, {"small": b"x", "large": large})
+    keys = moto_bucket.upload_folder(tmp_path, "p", part_size_bytes=5 * 1024 * 1024, verify_checksum=False)
+    assert keys == ["p/large", "p/small"]
+    assert (moto_bucket["p/small"].body, moto_bucket["p/large"].size) == (b"x", len(large))
+
+
 def test_a_missing_folder_is_named(moto_bucket: S3Bucket, tmp_path: Path) -> None:
     """No silent upload of nothing."""
     with pytest.raises(FileNotFoundError, match="missing"):

@@ -807,6 +807,8 @@ def _send(
     report: Callable[[int], None],
     operation: str,
     metadata: Mapping[str, str] | None = None,
+    part_size_bytes: int | None = None,
+    verify_checksum: bool = True,
     **extra: Any,
 ) -> None:
     """Upload files: small ones through the fast lane, many at a time; then the others."""
@@ -836,6 +838,8 @@ def _send(
                 outcomes.note(key)
                 report(outcome.size or 0)
 
+    of_large: dict[str, Any] = {"part_size_bytes": part_size_bytes, "verify_checksum": verify_checksum, **extra}
+
     def job(file: _File) -> Callable[[], object]:
         return lambda: _upload(file)
 
@@ -844,11 +848,11 @@ def _send(
         if not stat.S_ISREG(before.st_mode):
             raise OSError(errno.EINVAL, "this is no regular file any more", str(file.path))
         recorded = with_md5(partial(_md5, file.path))
-        upload.upload(connection, bucket_name, file.key, file.path, metadata=recorded, progress=report, **extra)
+        upload.upload(connection, bucket_name, file.key, file.path, metadata=recorded, progress=report, **of_large)
         after = file.path.stat()
         if recorded is not metadata and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             # The recorded MD5 may be another content's.
-            upload.upload(connection, bucket_name, file.key, file.path, metadata=metadata, **extra)
+            upload.upload(connection, bucket_name, file.key, file.path, metadata=metadata, **of_large)
 
     outcomes.run((file.key, file.size, job(file)) for file in files if file.size > SMALL_BYTES)
     outcomes.settle()

@@ -40,6 +40,7 @@ from ..errors import (
     S3Unsupported,
 )
 from . import attributes, checksum, condition_probe, operations, put_parameters, ranged_reader
+from .bodies import Data
 from .condition_probe import Ability
 from .multipart import UPLOAD_IS_LEFT, MultipartUpload
 
@@ -580,7 +581,7 @@ def update(
     connection: Connection,
     bucket_name: str,
     key: str,
-    function: Callable[[bytes | None], bytes | str],
+    function: Callable[[bytes | None], Data],
     *,
     attempts: int = 50,
 ) -> tuple[Head, bytes]:

@@ -98,7 +98,7 @@ class Source:
             self._pieces = iter(given)
         else:
             raise TypeError(
-                "the source must be a path (pathlib.Path), bytes, text, a readable or an iterable of bytes, "
+                "stream must be a path (pathlib.Path), bytes, text, a readable or an iterable of bytes, "
                 f"not {type(given).__name__}"
             )
 

@@ -1,0 +1,140 @@
+"""Writes with wrong arguments raise TypeError, name the argument, and send nothing: sync and async."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import messageflux_s3 as s3
+
+ENDPOINT = "http://127.0.0.1:9"  # no server there: a request would raise S3ConnectionError
+MISSPELT = "'content_tpye' is not a parameter of a write; did you mean 'content_type'\\?"
+
+Extra = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[s3.S3Bucket]:
+    with s3.connect(ENDPOINT, access_key="a", secret_key="b", max_attempts=1) as store:
+        yield store.bucket("bucket")
+
+
+# Every write of the bucket and of the object. The path is that of a folder with one file, "file".
+WRITES: dict[str, Callable[[s3.S3Bucket, Path, Extra], object]] = {
+    "put_object": lambda bucket, path, extra: bucket.put_object("k", b"x", **extra),
+    "put_object, if_absent": lambda bucket, path, extra: bucket.put_object("k", b"x", if_absent=True, **extra),
+    "put_object of a readable": lambda bucket, path, extra: bucket.put_object("k", (path / "file").open("rb"), **extra),
+    "put_json": lambda bucket, path, extra: bucket.put_json("k", {}, **extra),
+    "put_objects": lambda bucket, path, extra: bucket.put_objects([("k", b"x")], **extra),
+    "put_objects of nothing": lambda bucket, path, extra: bucket.put_objects([], **extra),
+    "upload_object": lambda bucket, path, extra: bucket.upload_object("k", b"x", **extra),
+    "upload_object, ExtraArgs": lambda bucket, path, extra: bucket.upload_object("k", b"x", ExtraArgs=extra),
+    "upload_file": lambda bucket, path, extra: bucket.upload_file(path / "file", "k", **extra),
+    "upload_folder": lambda bucket, path, extra: bucket.upload_folder(path, "p", **extra),
+    "copy_object": lambda bucket, path, extra: bucket.copy_object("a", "b", **extra),
+    "put": lambda bucket, path, extra: bucket["k"].put(b"x", **extra),
+    "open('wb')": lambda bucket, path, extra: bucket["k"].open("wb", **extra),
+    "open('a')": lambda bucket, path, extra: bucket["k"].open("a", **extra),
+    "copy_to": lambda bucket, path, extra: bucket["k"].copy_to("b", **extra),
+    "move_to": lambda bucket, path, extra: bucket["k"].move_to("b", **extra),
+}
+ASYNC_WRITES: dict[str, Callable[[s3.AsyncS3Bucket, Path, Extra], Awaitable[object]]] = {
+    "put_object": lambda bucket, path, extra: bucket.put_object("k", b"x", **extra),
+    "put_object, if_absent": lambda bucket, path, extra: bucket.put_object("k", b"x", if_absent=True, **extra),
+    "put_object of a readable": lambda bucket, path, extra: bucket.put_object("k", (path / "file").open("rb"), **extra),
+    "put_json": lambda bucket, path, extra: bucket.put_json("k", {}, **extra),
+    "put_objects": lambda bucket, path, extra: bucket.put_objects([("k", b"x")], **extra),
+    "put_objects of nothing": lambda bucket, path, extra: bucket.put_objects([], **extra),
+    "upload_file": lambda bucket, path, extra: bucket.upload_file(path / "file", "k", **extra),
+    "copy_object": lambda bucket, path, extra: bucket.copy_object("a", "b", **extra),
+    "put": lambda bucket, path, extra: bucket["k"].put(b"x", **extra),
+    "copy_to": lambda bucket, path, extra: bucket["k"].copy_to("b", **extra),
+    "move_to": lambda bucket, path, extra: bucket["k"].move_to("b", **extra),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "file").write_bytes(b"x")
+    return tmp_path
+
+
+def in_loop(call: Callable[[s3.AsyncS3Bucket], Awaitable[object]]) -> None:
+    async def run() -> None:
+        async with s3.async_connect(ENDPOINT, access_key="a", secret_key="b", max_attempts=1) as store:
+            await call(store.bucket("bucket"))
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_misspelt_parameter_raises_type_error_naming_the_nearest(
+    bucket: s3.S3Bucket, folder: Path, write: Callable[[s3.S3Bucket, Path, Extra], object]
+) -> None:
+    """Also where the value is None, and where there is nothing to write."""
+    for value in ("text/plain", None):
+        with pytest.raises(TypeError, match=MISSPELT):
+            write(bucket, folder, {"content_tpye": value})
+
+
+@pytest.mark.parametrize("write", ASYNC_WRITES.values(), ids=ASYNC_WRITES)
+def test_a_misspelt_parameter_raises_type_error_naming_the_nearest_async(
+    folder: Path, write: Callable[[s3.AsyncS3Bucket, Path, Extra], Awaitable[object]]
+) -> None:
+    """As the sync methods do."""
+    with pytest.raises(TypeError, match=MISSPELT):
+        in_loop(lambda bucket: write(bucket, folder, {"content_tpye": "text/plain"}))
+
+
+BAD_CONTENTS: dict[str, tuple[Callable[[s3.S3Bucket], object], str]] = {
+    "put_object": (lambda bucket: bucket.put_object("k", 42), "buf must be .*, not int"),
+    "put_object, if_absent": (lambda bucket: bucket.put_object("k", 42, if_absent=True), "buf must be .*, not int"),
+    "put_object of a path": (lambda bucket: bucket.put_object("k", Path("x")), "buf must be .*, not PosixPath"),
+    "put_object of a list": (lambda bucket: bucket.put_object("k", [b"x"]), "buf must be .*, not list"),
+    "put_objects": (lambda bucket: bucket.put_objects([("k", 42)]), "the data of 'k' must be bytes or text, not int"),
+    "upload_object": (lambda bucket: bucket.upload_object("k", 42), "stream must be .*, not int"),
+    "upload_file": (lambda bucket: bucket.upload_file(42, "k"), "path must be .*, not int"),
+    "put": (lambda bucket: bucket["k"].put(42), "data must be .*, not int"),
+    "metadata of numbers": (lambda bucket: bucket.put_object("k", b"x", {"a": 1}), "metadata"),
+    "tags of numbers": (lambda bucket: bucket.put_object("k", b"x", tags={"a": 1}), "tags must be"),
+}
+ASYNC_BAD_CONTENTS: dict[str, tuple[Callable[[s3.AsyncS3Bucket], Awaitable[object]], str]] = {
+    "put_object": (lambda bucket: bucket.put_object("k", 42), "buf must be .*, not int"),
+    "put_object, if_absent": (lambda bucket: bucket.put_object("k", 42, if_absent=True), "buf must be .*, not int"),
+    "put_object of a path": (lambda bucket: bucket.put_object("k", Path("x")), "buf must be .*, not PosixPath"),
+    "put_objects": (lambda bucket: bucket.put_objects([("k", 42)]), "the data of 'k' must be bytes or text, not int"),
+    "upload_file": (lambda bucket: bucket.upload_file(42, "k"), "path must be .*, not int"),
+    "put": (lambda bucket: bucket["k"].put(42), "data must be .*, not int"),
+    "metadata of numbers": (lambda bucket: bucket.put_object("k", b"x", {"a": 1}), "metadata"),
+    "tags of numbers": (lambda bucket: bucket.put_object("k", b"x", tags={"a": 1}), "tags must be"),
+}
+
+
+@pytest.mark.parametrize(("write", "message"), BAD_CONTENTS.values(), ids=BAD_CONTENTS)
+def test_content_of_another_type_raises_type_error_naming_the_argument(
+    bucket: s3.S3Bucket, write: Callable[[s3.S3Bucket], object], message: str
+) -> None:
+    """Before anything is sent."""
+    with pytest.raises(TypeError, match=message):
+        write(bucket)
+
+
+@pytest.mark.parametrize(("write", "message"), ASYNC_BAD_CONTENTS.values(), ids=ASYNC_BAD_CONTENTS)
+def test_content_of_another_type_raises_type_error_naming_the_argument_async(
+    write: Callable[[s3.AsyncS3Bucket], Awaitable[object]], message: str
+) -> None:
+    """As the sync methods do."""
+    with pytest.raises(TypeError, match=message):
+        in_loop(write)
+
+
+def test_update_names_what_the_function_returned(moto_bucket: s3.S3Bucket) -> None:
+    """Nothing is written."""
+    wrong: Any = lambda before: 42  # noqa: E731 - as a user might
+    with pytest.raises(TypeError, match="the function returns must be bytes or text, not int"):
+        moto_bucket["k"].update(wrong)
+    assert "k" not in moto_bucket
