@@ -16,7 +16,7 @@ from datetime import datetime
 from glob import has_magic
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast, overload
 
 from ._client.config import travels
 from ._files import copying, download, opening, partial_file, sync
@@ -29,6 +29,7 @@ from .store import S3Store, connect
 
 if TYPE_CHECKING:
     from ._client.connection import Connection
+    from ._files.open_modes import BinaryReadMode, BinaryWriteMode, TextReadMode, TextWriteMode
     from .bucket import S3Bucket
 
 try:
@@ -278,13 +279,46 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
     # -- reading and writing ----------------------------------------------------------------------------------------------------------
 
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: BinaryReadMode | BinaryWriteMode = "rb",
+        block_size: Any = None,
+        cache_options: Any = None,
+        compression: str | None = None,
+        **kwargs: Any,
+    ) -> BinaryIO: ...
+
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: TextReadMode | TextWriteMode,
+        block_size: Any = None,
+        cache_options: Any = None,
+        compression: str | None = None,
+        **kwargs: Any,
+    ) -> io.TextIOWrapper: ...
+
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: str,
+        block_size: Any = None,
+        cache_options: Any = None,
+        compression: str | None = None,
+        **kwargs: Any,
+    ) -> IO[Any]: ...
+
     def open(
         self,
         path: str,
         mode: str = "rb",
         block_size: Any = None,
         cache_options: Any = None,
-        compression: Any = None,
+        compression: str | None = None,
         **kwargs: Any,
     ) -> Any:
         """A file; arguments as fsspec has them, and the further parameters of a write.

@@ -38,10 +38,13 @@ from .._formats.pointers import (
 from ..errors import S3AccessDenied
 
 if TYPE_CHECKING:
+    from .._objects.bodies import BinaryReadable, BytesLike
     from ..bucket import S3Bucket
     from ..object import S3Object
 
     Headers = Mapping[str, Any] | Sequence[tuple[str, Any]]
+    # One of SQS or Lambda, (body, headers), or a bare body.
+    Message = Mapping[str, Any] | tuple[BytesLike | str, Headers | None] | BytesLike | str
 
 _SPOOLED_BYTES = 8 * 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
@@ -132,7 +135,9 @@ class ClaimCheck:
     def __repr__(self) -> str:
         return f"ClaimCheck({self.bucket!r}, threshold={self.threshold}, wire={self.wire!r})"
 
-    def check_in(self, payload: bytes | str | IO[bytes] | Iterable[bytes], headers: Headers | None = None) -> Outgoing:
+    def check_in(
+        self, payload: BytesLike | str | BinaryReadable | Iterable[BytesLike], headers: Headers | None = None
+    ) -> Outgoing:
         """Turn a payload into what to send, by way of the bucket if it is too big.
 
         A payload that ``check_out()`` or ``discard()`` would take for something else (a claim check, an SNS
@@ -189,7 +194,7 @@ class ClaimCheck:
                 return self.check_in(spooled.read(), headers)
             return self._store(cast("IO[bytes]", spooled), headers)
 
-    def check_out(self, message: Any) -> Incoming:
+    def check_out(self, message: Message) -> Incoming:
         """Give the payload and headers of a message, whoever wrote it.
 
         Args:
@@ -230,7 +235,7 @@ class ClaimCheck:
             kept = {**whole, **kept}
         return Incoming(payload, kept)
 
-    def payload_object(self, message: Any) -> S3Object | None:
+    def payload_object(self, message: Message) -> S3Object | None:
         """Give a handle on the payload instead of the payload, to read it in pieces.
 
         Args:
@@ -249,7 +254,7 @@ class ClaimCheck:
         pointer = _pointer(_received(message))
         return None if pointer is None else self._object(pointer)
 
-    def discard(self, message: Any) -> bool:
+    def discard(self, message: Message) -> bool:
         """Delete a message's payload from the bucket. Delete the message first: a payload without a message
         is a little waste, a message
         without a payload is poison.

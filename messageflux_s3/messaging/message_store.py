@@ -11,7 +11,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._formats.keys import check_bucket_name
 from .._formats.pointers import (
@@ -44,6 +44,13 @@ _NOT_IN_A_BUCKET_NAME = re.compile(r"[^a-z0-9.\-]")
 _PIECE_BYTES = 1024 * 1024
 
 
+class BucketNameFormatter(Protocol):
+    """Anything that names a device's bucket."""
+
+    def format_name(self, device_name: str, message_bundle: MessageBundle, /) -> str:
+        """Return the bucket's name."""
+
+
 class S3MessageStore(MessageStoreBase):
     """A message store of messageflux in S3, in place of ``messageflux.iodevices.objectstorage``'s class of
     this name.
@@ -65,7 +72,7 @@ class S3MessageStore(MessageStoreBase):
         s3_resource: S3ServiceResource | S3Store | None = None,
         magic: bytes = S3_MAGIC,
         auto_create_bucket: bool = False,
-        bucket_name_formatter: Any = None,
+        bucket_name_formatter: BucketNameFormatter | None = None,
         put_object_extra_args: Mapping[str, Any] | None = None,
         *,
         allowed_buckets: Iterable[str] | None = None,
@@ -173,7 +180,7 @@ class S3UploadMessageStore(S3MessageStore):
         s3_resource: S3ServiceResource | S3Store | None = None,
         magic: bytes = S3_UPLOAD_MAGIC,
         auto_create_bucket: bool = False,
-        bucket_name_formatter: Any = None,
+        bucket_name_formatter: BucketNameFormatter | None = None,
         upload_extra_args: Mapping[str, Any] | None = None,
         *,
         allowed_buckets: Iterable[str] | None = None,
