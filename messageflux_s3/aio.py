@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ._bulk.batch import BatchResult
     from ._client.capabilities import Preset
     from ._client.config import AddressingStyle, CredentialsFunction
+    from ._client.connection import Connection
     from ._objects.bodies import Body, Data
     from ._objects.put_parameters import PutParameters
     from .bucket import S3Bucket
@@ -108,7 +109,7 @@ class _Engine:
     """What the handles of one store share: a lane for each event loop, and a few threads."""
 
     def __init__(self, store: S3Store) -> None:
-        self.connection = store._connection
+        self.connection: Connection = store._connection
         self._lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLane] = weakref.WeakKeyDictionary()
         self._threads: ThreadPoolExecutor | None = None
         self._open_sources: set[Callable[[], None]] = set()

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from ._objects.put_parameters import PutParameters
     from .store import S3Store
 
-logger = logging.getLogger("messageflux_s3")
+logger: logging.Logger = logging.getLogger("messageflux_s3")
 
 
 class S3Bucket:

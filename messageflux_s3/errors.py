@@ -222,8 +222,8 @@ class S3BatchError(S3Error):
         self, message: str = "", *, failures: Sequence[Failure] = (), succeeded: Sequence[str] = (), **attributes: Any
     ) -> None:
         super().__init__(message, **attributes)
-        self.failures = list(failures)
-        self.succeeded = list(succeeded)
+        self.failures: list[Failure] = list(failures)
+        self.succeeded: list[str] = list(succeeded)
 
 
 class S3Throttled(S3Error):

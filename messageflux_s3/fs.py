@@ -71,7 +71,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         ['a/b.txt']
     """
 
-    protocol = ("mfs3", "s3")
+    protocol: tuple[str, str] = ("mfs3", "s3")
     root_marker = ""
     cachable = False  # connections are shared already, and fsspec would tell accounts apart by their repr
 
@@ -85,7 +85,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         if store is not None and not isinstance(store, S3Store):
             raise TypeError(f"store must be an S3Store, not {type(store).__name__}")
         super().__init__()
-        self.store = connect(**settings) if store is None else store
+        self.store: S3Store = connect(**settings) if store is None else store
 
     @property
     def storage_options(self) -> dict[str, Any]:

@@ -130,7 +130,9 @@ class ClaimCheck:
         self.bucket = bucket
         self.threshold = threshold
         self.wire: Literal["sqs-extended", "messageflux"] = wire
-        self.allowed_buckets = frozenset(check_bucket_name(name) for name in allowed_buckets) | {bucket.name}
+        self.allowed_buckets: frozenset[str] = frozenset(check_bucket_name(name) for name in allowed_buckets) | {
+            bucket.name
+        }
 
     def __repr__(self) -> str:
         return f"ClaimCheck({self.bucket!r}, threshold={self.threshold}, wire={self.wire!r})"
