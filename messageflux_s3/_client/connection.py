@@ -61,7 +61,7 @@ class Connection:
 
     def __init__(self, config: S3Config, given: S3ServiceResource | None = None) -> None:
         self.config = config
-        self.is_online = False
+        self.is_online: bool = False
         self._given = given
         self._live: _Live | None = None
         self._learned: dict[str, Any] = {}
