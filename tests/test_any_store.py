@@ -741,7 +741,7 @@ def _(p: Place) -> None:
 )
 def _(p: Place) -> None:
     p.bucket.lifecycle.expire(days=7, prefix="tmp/", id="ours")
-    p.bucket.lifecycle.ensure(s3.LifecycleRule("sweep", prefix="x/", expire_days=3)).apply()
+    p.bucket.lifecycle.ensure(s3.LifecycleRule("sweep", prefix="x/", expire_days=3))
     assert {rule.id: rule.expire_days for rule in p.bucket.lifecycle.get().rules} == {"ours": 7, "sweep": 3}
     p.bucket.lifecycle.remove("ours")
     assert [rule.id for rule in p.bucket.lifecycle.get().rules] == ["sweep"]
@@ -776,7 +776,7 @@ def _(p: Place) -> None:
 
 @call("a lifecycle filter by size")
 def _(p: Place) -> None:
-    p.bucket.lifecycle.ensure(s3.LifecycleRule("r", prefix="x/", min_size=10, expire_days=5)).apply()
+    p.bucket.lifecycle.ensure(s3.LifecycleRule("r", prefix="x/", min_size=10, expire_days=5))
     assert p.bucket.lifecycle.get().rules[0].min_size == 10
 
 
@@ -819,7 +819,7 @@ STATEMENT = {"Sid": "us", "Effect": "Deny", "Principal": "*", "Action": ["s3:Del
 @call("S3Bucket.policy", "Policy.get", "Policy.ensure", "Policy.remove", "Policy.put", "Policy.change", "Policy.delete")
 def _(p: Place) -> None:
     statement = STATEMENT | {"Resource": [f"arn:aws:s3:::{p.bucket.name}"]}
-    p.bucket.policy.ensure(statement).apply()
+    p.bucket.policy.ensure(statement)
     assert p.bucket.policy.get().get("us") is not None
     assert p.bucket.policy.change(p.bucket.policy.get()).is_empty
     p.bucket.policy.remove("us")
@@ -860,7 +860,7 @@ def _tags(tags: Tags) -> None:
     tags.put({"a": "1"})
     tags.update({"b": "2"})
     tags["c"] = "3"
-    tags.ensure({"d": "4"}).apply()
+    tags.ensure({"d": "4"})
     tags.remove("a")
     assert dict(tags.get()) == {"b": "2", "c": "3", "d": "4"}
     assert tags.change(tags.get()).is_empty
@@ -870,7 +870,7 @@ def _tags(tags: Tags) -> None:
 
 @call("S3Bucket.cors", "Cors.get", "Cors.ensure", "Cors.remove", "Cors.put", "Cors.change", "Cors.delete")
 def _(p: Place) -> None:
-    p.bucket.cors.ensure(s3.CorsRule("a", origins=("https://a.example",))).apply()
+    p.bucket.cors.ensure(s3.CorsRule("a", origins=("https://a.example",)))
     assert [rule.origins for rule in p.bucket.cors.get().rules] == [("https://a.example",)]
     assert p.bucket.cors.change(p.bucket.cors.get()).is_empty
     p.bucket.cors.put(CorsConfiguration((s3.CorsRule("b", origins=("*",)),)))
@@ -887,7 +887,7 @@ def _(p: Place) -> None:
     "BucketEncryption.change",
 )
 def _(p: Place) -> None:
-    p.bucket.encryption.ensure("AES256").apply()
+    p.bucket.encryption.ensure("AES256")
     p.bucket.encryption.put(Encryption("AES256"))
     assert p.bucket.encryption.get().algorithm == "AES256"
     assert p.bucket.encryption.change(p.bucket.encryption.get()).is_empty
@@ -911,7 +911,9 @@ def _(p: Place) -> None:
 
 @call("Notifications.ensure")
 def _(p: Place) -> None:
-    plan = p.bucket.notifications.ensure(s3.Notification("n", "arn:aws:sqs:us-east-1:123456789012:none", prefix="in/"))
+    plan = p.bucket.notifications.ensure(
+        s3.Notification("n", "arn:aws:sqs:us-east-1:123456789012:none", prefix="in/"), dry_run=True
+    )
     assert not plan.is_empty
 
 
@@ -1025,7 +1027,7 @@ def _denial(bucket: s3.S3Bucket) -> dict[str, Any]:
 WORDS: dict[str, Callable[[s3.S3Bucket], object]] = {
     "lifecycle.get": lambda bucket: bucket.lifecycle.get(),
     "lifecycle.put": lambda bucket: bucket.lifecycle.put(LifecycleConfiguration((RULE,))),
-    "lifecycle.ensure": lambda bucket: bucket.lifecycle.ensure(RULE).apply(),
+    "lifecycle.ensure": lambda bucket: bucket.lifecycle.ensure(RULE),
     "lifecycle.change": lambda bucket: bucket.lifecycle.change(LifecycleConfiguration()).apply(),
     "lifecycle.expire": lambda bucket: bucket.lifecycle.expire(days=3650, prefix="never/"),
     "lifecycle.set_lifetime": lambda bucket: bucket.lifecycle.set_lifetime(3650),
@@ -1035,7 +1037,7 @@ WORDS: dict[str, Callable[[s3.S3Bucket], object]] = {
     "lifecycle.delete": lambda bucket: bucket.lifecycle.delete(),
     "policy.get": lambda bucket: bucket.policy.get(),
     "policy.put": lambda bucket: bucket.policy.put(BucketPolicy().with_statement(_denial(bucket))),
-    "policy.ensure": lambda bucket: bucket.policy.ensure(_denial(bucket)).apply(),
+    "policy.ensure": lambda bucket: bucket.policy.ensure(_denial(bucket)),
     "policy.change": lambda bucket: bucket.policy.change(BucketPolicy()).apply(),
     "policy.remove": lambda bucket: bucket.policy.remove("alone"),
     "policy.put of nothing": lambda bucket: bucket.policy.put(BucketPolicy()),
@@ -1046,7 +1048,7 @@ WORDS: dict[str, Callable[[s3.S3Bucket], object]] = {
     "tags.get": lambda bucket: bucket.tags.get(),
     "tags.put": lambda bucket: bucket.tags.put({"a": "1"}),
     "tags.update": lambda bucket: bucket.tags.update({"a": "2"}),
-    "tags.ensure": lambda bucket: bucket.tags.ensure({"b": "2"}).apply(),
+    "tags.ensure": lambda bucket: bucket.tags.ensure({"b": "2"}),
     'tags["a"]': lambda bucket: bucket.tags["a"],
     'tags["c"] =': lambda bucket: bucket.tags.__setitem__("c", "3"),
     'del tags["c"]': lambda bucket: bucket.tags.__delitem__("c"),
@@ -1056,14 +1058,14 @@ WORDS: dict[str, Callable[[s3.S3Bucket], object]] = {
     "tags.delete": lambda bucket: bucket.tags.delete(),
     "cors.get": lambda bucket: bucket.cors.get(),
     "cors.put": lambda bucket: bucket.cors.put(CorsConfiguration((CORS,))),
-    "cors.ensure": lambda bucket: bucket.cors.ensure(CORS).apply(),
+    "cors.ensure": lambda bucket: bucket.cors.ensure(CORS),
     "cors.change": lambda bucket: bucket.cors.change(CorsConfiguration()).apply(),
     "cors.remove": lambda bucket: bucket.cors.remove("alone"),
     "cors.put of nothing": lambda bucket: bucket.cors.put(CorsConfiguration()),
     "cors.delete": lambda bucket: bucket.cors.delete(),
     "encryption.get": lambda bucket: bucket.encryption.get(),
     "encryption.put": lambda bucket: bucket.encryption.put(Encryption("AES256")),
-    "encryption.ensure": lambda bucket: bucket.encryption.ensure("AES256").apply(),
+    "encryption.ensure": lambda bucket: bucket.encryption.ensure("AES256"),
     "encryption.change": lambda bucket: bucket.encryption.change(Encryption("AES256")).apply(),
     "encryption.delete": lambda bucket: bucket.encryption.delete(),
     "notifications.get": lambda bucket: bucket.notifications.get(),
@@ -1084,7 +1086,7 @@ TAG_WORDS: dict[str, Callable[[Tags], object]] = {
     "get": lambda tags: tags.get(),
     "put": lambda tags: tags.put({"a": "1"}),
     "update": lambda tags: tags.update({"a": "2"}),
-    "ensure": lambda tags: tags.ensure({"b": "2"}).apply(),
+    "ensure": lambda tags: tags.ensure({"b": "2"}),
     "set one": lambda tags: tags.__setitem__("c", "3"),
     "delete one": lambda tags: tags.__delitem__("c"),
     "remove": lambda tags: tags.remove("b"),

@@ -185,14 +185,14 @@ BESIDE: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]] = 
     "cors": (
         b"<CORSConfiguration><CORSRule><ID>x</ID><AllowedMethod>GET</AllowedMethod><AllowedOrigin>*</AllowedOrigin></CORSRule>"
         b"<Weather>fair</Weather></CORSConfiguration>",
-        lambda bucket: bucket.cors.ensure(s3.CorsRule("y", origins=("https://a.example",))).apply(),
+        lambda bucket: bucket.cors.ensure(s3.CorsRule("y", origins=("https://a.example",))),
         [b"<Weather>fair</Weather>", b"<ID>x</ID>", b"<ID>y</ID>"],
     ),
     "encryption": (
         b"<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm>"
         b"<Rounds>9</Rounds></ApplyServerSideEncryptionByDefault></Rule><Rule><Second>1</Second></Rule><Weather>fair</Weather>"
         b"</ServerSideEncryptionConfiguration>",
-        lambda bucket: bucket.encryption.ensure("aws:kms", kms_key_id="k").apply(),
+        lambda bucket: bucket.encryption.ensure("aws:kms", kms_key_id="k"),
         [b"<Rounds>9</Rounds>", b"<Rule><Second>1</Second></Rule>", b"<Weather>fair</Weather>", b"<SSEAlgorithm>aws:kms<"],
     ),
     "tagging": (
@@ -224,7 +224,7 @@ LOOSE: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]] = {
     "cors": (
         b"<CORSConfiguration><CORSRule><AllowedMethod>COPY</AllowedMethod><AllowedOrigin>*</AllowedOrigin>"
         b"<MaxAgeSeconds>forever</MaxAgeSeconds></CORSRule></CORSConfiguration>",
-        lambda bucket: bucket.cors.ensure(s3.CorsRule("y", origins=("https://a.example",))).apply(),
+        lambda bucket: bucket.cors.ensure(s3.CorsRule("y", origins=("https://a.example",))),
         [b"<AllowedMethod>COPY</AllowedMethod>", b"<MaxAgeSeconds>forever</MaxAgeSeconds>"],
     ),
     "encryption": (
@@ -276,7 +276,7 @@ def test_a_store_that_drops_size_filters_gets_the_former_rules_back(strange: Sto
     before = bucket.lifecycle.get()
     strange.stored = lambda document: document.replace(b"<ObjectSizeGreaterThan>5</ObjectSizeGreaterThan>", b"")
     with pytest.raises(s3.S3Unsupported, match="stands again"):
-        bucket.lifecycle.ensure(s3.LifecycleRule("big", min_size=5, expire_days=1)).apply()
+        bucket.lifecycle.ensure(s3.LifecycleRule("big", min_size=5, expire_days=1))
     assert bucket.lifecycle.get() == before
 
 
@@ -285,7 +285,7 @@ def test_a_former_configuration_is_put_back_as_a_put_must_say_it(strange: Store)
     strange.documents["notification"] = b"<GetBucketNotificationResponse></GetBucketNotificationResponse>"
     strange.stored = lambda document: b"<NotificationConfiguration><Other>1</Other></NotificationConfiguration>"
     with pytest.raises(s3.S3Unsupported, match="stands again"):
-        strange.bucket().notifications.ensure(s3.Notification("n", "arn:aws:sqs:us-east-1:1:q")).apply()
+        strange.bucket().notifications.ensure(s3.Notification("n", "arn:aws:sqs:us-east-1:1:q"))
     method, _, last = strange.writes[-1]
     assert method == "PUT"
     assert b"<NotificationConfiguration xmlns" in last
@@ -295,7 +295,9 @@ def test_a_former_configuration_is_put_back_as_a_put_must_say_it(strange: Store)
 def test_a_late_plan_is_merged_into_the_first_policy_of_somebody_else(strange: Store) -> None:
     """The plan saw no policy at all; what it adds is one statement, to whatever stands when it is applied."""
     bucket = strange.bucket()
-    plan = bucket.policy.ensure({"Sid": "ours", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"})
+    plan = bucket.policy.ensure(
+        {"Sid": "ours", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"}, dry_run=True
+    )
     strange.documents["policy"] = (
         b'{"Version": "2008-10-17", "Id": "theirs", "Statement": [{"Sid": "x", "Effect": "Deny"}]}'
     )
@@ -309,8 +311,8 @@ def test_a_late_plan_does_not_mind_that_a_like_target_went(strange: Store) -> No
     bucket = strange.bucket()
     bucket_of = "arn:aws:sqs:us-east-1:1:"
     strange.documents["notification"] = b"<NotificationConfiguration/>"
-    bucket.notifications.ensure(s3.Notification("theirs", f"{bucket_of}one")).apply()
-    plan = bucket.notifications.ensure(s3.Notification("ours", f"{bucket_of}two"))
+    bucket.notifications.ensure(s3.Notification("theirs", f"{bucket_of}one"))
+    plan = bucket.notifications.ensure(s3.Notification("ours", f"{bucket_of}two"), dry_run=True)
     bucket.notifications.remove("theirs")
     plan.apply()
     assert [node.text_of("Id") for node in bucket.notifications.get().targets] == ["ours"]
@@ -323,9 +325,9 @@ def test_what_stands_already_is_no_change_wherever_it_stands(strange: Store) -> 
     bucket.set_lifetime_in_days(30)
     for name in ("a", "b"):
         bucket.lifecycle.expire(days=3, prefix=name)
-        bucket.cors.ensure(s3.CorsRule(name, origins=("*",))).apply()
-        bucket.policy.ensure({"Sid": name, "Effect": "Deny"}).apply()
-        bucket.notifications.ensure(s3.Notification(name, f"arn:aws:sns:us-east-1:1:{name}")).apply()
+        bucket.cors.ensure(s3.CorsRule(name, origins=("*",)))
+        bucket.policy.ensure({"Sid": name, "Effect": "Deny"})
+        bucket.notifications.ensure(s3.Notification(name, f"arn:aws:sns:us-east-1:1:{name}"))
     strange.writes.clear()
     bucket.set_lifetime_in_days(30)
     bucket.lifecycle.expire(days=3, prefix="a")
@@ -333,7 +335,7 @@ def test_what_stands_already_is_no_change_wherever_it_stands(strange: Store) -> 
     assert bucket.policy.ensure({"Sid": "a", "Effect": "Deny"}).is_empty
     assert bucket.notifications.ensure(s3.Notification("a", "arn:aws:sns:us-east-1:1:a")).is_empty
     assert strange.writes == []
-    bucket.cors.ensure(s3.CorsRule("a", origins=("https://a.example",))).apply()
+    bucket.cors.ensure(s3.CorsRule("a", origins=("https://a.example",)))
     assert [rule.id for rule in bucket.cors.get().rules] == ["a", "b"]
     bucket.set_lifetime_in_days(31)
     assert [rule.expire_days for rule in bucket.lifecycle.get().rules] == [31, 3, 3]

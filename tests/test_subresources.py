@@ -18,6 +18,7 @@ from servers import Server
 import messageflux_s3 as s3
 from messageflux_s3._objects.condition_probe import is_versioned
 from messageflux_s3.subresources import xml
+from messageflux_s3.subresources.base import Change
 from messageflux_s3.subresources.encryption import Encryption
 from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
 from messageflux_s3.subresources.public_access import SID
@@ -69,14 +70,51 @@ def test_a_lifetime_without_meaning_is_refused(moto_bucket: s3.S3Bucket, days: i
 
 def test_a_change_can_be_looked_at_before_it_is_made(counted: Counted) -> None:
     """The plan prints a diff; nothing is written before apply()."""
-    plan = counted.bucket.lifecycle.ensure(s3.LifecycleRule("sweep", abort_uploads_days=3))
+    plan = counted.bucket.lifecycle.ensure(s3.LifecycleRule("sweep", abort_uploads_days=3), dry_run=True)
+    assert not plan.applied
     assert "+sweep: everything: unfinished uploads go after 3 days" in str(plan)
     assert {request.method for request in counted.requests()} == {"GET"}
-    plan.apply()
+    assert plan.apply().applied
     again = counted.bucket.lifecycle.ensure(s3.LifecycleRule("sweep", abort_uploads_days=3))
     assert again.is_empty
     with counted.recording() as requests:
         again.apply()
+    assert requests == []
+
+
+ENSURE: dict[str, Callable[[s3.S3Bucket, bool], Change[Any]]] = {
+    "lifecycle": lambda b, dry_run: b.lifecycle.ensure(s3.LifecycleRule("a", expire_days=3), dry_run=dry_run),
+    "policy": lambda b, dry_run: b.policy.ensure(
+        {"Sid": "a", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": f"arn:aws:s3:::{b.name}/x"},
+        dry_run=dry_run,
+    ),
+    "tags": lambda b, dry_run: b.tags.ensure({"a": "1"}, dry_run=dry_run),
+    "object tags": lambda b, dry_run: b["k"].tags.ensure({"a": "1"}, dry_run=dry_run),
+    "cors": lambda b, dry_run: b.cors.ensure(s3.CorsRule("a", origins=("*",)), dry_run=dry_run),
+    "encryption": lambda b, dry_run: b.encryption.ensure("AES256", dry_run=dry_run),
+}
+
+
+@pytest.mark.parametrize("name", ENSURE)
+def test_ensure_makes_the_change_and_returns_it(counted: Counted, name: str) -> None:
+    """A second call reads once and writes nothing; with dry_run nothing is written before apply()."""
+    ensure = ENSURE[name]
+    counted.bucket.put_object("k", "x")
+    before = len(counted.requests())
+    planned = ensure(counted.bucket, True)
+    assert [request.method for request in counted.requests()[before:]] == ["GET"]
+    assert (planned.applied, planned.is_empty) == (False, False)
+
+    made = ensure(counted.bucket, False)
+    assert (made.applied, made.is_empty, str(made)) == (True, False, str(planned))
+    assert counted.requests()[-1].method == "GET", "what was written is read back"
+    assert "PUT" in [request.method for request in counted.requests()[before:]]
+
+    with counted.recording() as requests:
+        again = ensure(counted.bucket, False)
+    assert (again.applied, again.is_empty, [request.method for request in requests]) == (True, True, ["GET"])
+    with counted.recording() as requests:
+        made.apply()  # what code written for the former ensure() does
     assert requests == []
 
 
@@ -118,7 +156,7 @@ def test_a_configuration_stored_as_something_else_is_taken_back(moto_bucket: s3.
     before = moto_bucket.lifecycle.get()
     strange = s3.LifecycleRule("odd", expire_days=1, unknown=(Node("Teleport", children=(xml.leaf("Days", 4),)),))
     with pytest.raises(s3.S3Unsupported, match="stands again"):
-        moto_bucket.lifecycle.ensure(strange).apply()
+        moto_bucket.lifecycle.ensure(strange)
     assert moto_bucket.lifecycle.get() == before
 
 
@@ -129,7 +167,7 @@ def test_public_access_is_given_and_taken_back(moto: Server, moto_bucket: s3.S3B
         "Sid": "audit", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
         "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{moto_bucket.name}/*",
     }  # fmt: skip
-    moto_bucket.policy.ensure(foreign).apply()
+    moto_bucket.policy.ensure(foreign)
     client.put_public_access_block(
         Bucket=moto_bucket.name,
         PublicAccessBlockConfiguration={
@@ -244,8 +282,8 @@ def test_cors_rules_are_merged_by_id(moto_bucket: s3.S3Bucket) -> None:
     """And bad ones refused at once."""
     moto_bucket.cors.ensure(
         s3.CorsRule("a", origins=("https://a.example",), methods=("GET", "PUT"), max_age_seconds=60)
-    ).apply()
-    moto_bucket.cors.ensure(s3.CorsRule("b", origins=("*",), headers=("x-*",), expose=("etag",))).apply()
+    )
+    moto_bucket.cors.ensure(s3.CorsRule("b", origins=("*",), headers=("x-*",), expose=("etag",)))
     found = moto_bucket.cors.get().rules
     assert sorted(rule.origins[0] for rule in found) == ["*", "https://a.example"]
     moto_bucket.cors.delete()
@@ -258,7 +296,7 @@ def test_cors_rules_are_merged_by_id(moto_bucket: s3.S3Bucket) -> None:
 
 def test_encryption(moto_bucket: s3.S3Bucket) -> None:
     """Set, seen, deleted."""
-    moto_bucket.encryption.ensure("aws:kms", kms_key_id="alias/key", bucket_key=True).apply()
+    moto_bucket.encryption.ensure("aws:kms", kms_key_id="alias/key", bucket_key=True)
     found = moto_bucket.encryption.get()
     assert (found.algorithm, found.kms_key_id, found.bucket_key) == ("aws:kms", "alias/key", True)
     moto_bucket.encryption.delete()
@@ -280,7 +318,7 @@ def test_notifications_are_merged_by_id(moto: Server, moto_bucket: s3.S3Bucket) 
     for name in ("one", "two"):
         sqs.create_queue(QueueName=name)
         arn = f"arn:aws:sqs:us-east-1:123456789012:{name}"
-        moto_bucket.notifications.ensure(s3.Notification(name, arn, prefix="in/", suffix=".json")).apply()
+        moto_bucket.notifications.ensure(s3.Notification(name, arn, prefix="in/", suffix=".json"))
     known = moto.client().get_bucket_notification_configuration(Bucket=moto_bucket.name)["QueueConfigurations"]
     assert sorted(target["Id"] for target in known) == ["one", "two"]
     moto_bucket.notifications.remove("one")
@@ -302,16 +340,16 @@ EVERY_CALL: dict[str, Callable[[s3.S3Bucket], object]] = {
     "public.block": lambda bucket: bucket.public_access.block(),
     "public.status": lambda bucket: bucket.public_access.status(),
     "policy.get": lambda bucket: bucket.policy.get(),
-    "policy.ensure": lambda bucket: bucket.policy.ensure({"Sid": "a", "Effect": "Allow"}).apply(),
+    "policy.ensure": lambda bucket: bucket.policy.ensure({"Sid": "a", "Effect": "Allow"}),
     "policy.delete": lambda bucket: bucket.policy.delete(),
     "versioning.enable": lambda bucket: bucket.versioning.enable(),
     "tags.put": lambda bucket: bucket.tags.put({"a": "b"}),
     "tags.delete": lambda bucket: bucket.tags.delete(),
     "object tags.put": lambda bucket: bucket["kept.txt"].tags.put({"a": "b"}),
     "object tags.delete": lambda bucket: bucket["kept.txt"].tags.delete(),
-    "cors.ensure": lambda bucket: bucket.cors.ensure(s3.CorsRule("a", origins=("*",))).apply(),
+    "cors.ensure": lambda bucket: bucket.cors.ensure(s3.CorsRule("a", origins=("*",))),
     "cors.delete": lambda bucket: bucket.cors.delete(),
-    "encryption.ensure": lambda bucket: bucket.encryption.ensure("AES256").apply(),
+    "encryption.ensure": lambda bucket: bucket.encryption.ensure("AES256"),
     "encryption.delete": lambda bucket: bucket.encryption.delete(),
     "notifications.delete": lambda bucket: bucket.notifications.delete(),
 }
@@ -448,20 +486,20 @@ STRANGERS: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]]
     "cors": (
         b"<CORSConfiguration><CORSRule><ID>x</ID><AllowedMethod>GET</AllowedMethod><AllowedOrigin>*</AllowedOrigin><Mood>blue</Mood>"
         b"</CORSRule></CORSConfiguration>",
-        lambda bucket: bucket.cors.ensure(s3.CorsRule("y", origins=("https://a.example",))).apply(),
+        lambda bucket: bucket.cors.ensure(s3.CorsRule("y", origins=("https://a.example",))),
         [b"<Mood>blue</Mood>"],
     ),
     "notification": (
         b"<NotificationConfiguration><EventBridgeConfiguration/><QueueConfiguration><Id>x</Id><Queue>arn:aws:sqs:r:1:q</Queue>"
         b"<Event>s3:ObjectCreated:*</Event><Mood>blue</Mood></QueueConfiguration></NotificationConfiguration>",
-        lambda bucket: bucket.notifications.ensure(s3.Notification("y", "arn:aws:sqs:us-east-1:1:queue")).apply(),
+        lambda bucket: bucket.notifications.ensure(s3.Notification("y", "arn:aws:sqs:us-east-1:1:queue")),
         [b"EventBridgeConfiguration", b"<Mood>blue</Mood>"],
     ),
     "encryption": (
         b"<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm>"
         b"</ApplyServerSideEncryptionByDefault><BlockedEncryptionTypes><EncryptionType>SSE-C</EncryptionType></BlockedEncryptionTypes>"
         b"</Rule></ServerSideEncryptionConfiguration>",
-        lambda bucket: bucket.encryption.ensure("aws:kms", kms_key_id="k").apply(),
+        lambda bucket: bucket.encryption.ensure("aws:kms", kms_key_id="k"),
         [b"<BlockedEncryptionTypes><EncryptionType>SSE-C</EncryptionType></BlockedEncryptionTypes>"],
     ),
     "policy": (
@@ -469,7 +507,7 @@ STRANGERS: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]]
         b'"Action": "s3:*", "Resource": "*", "Hue": 1}]}',
         lambda bucket: bucket.policy.ensure(
             {"Sid": "y", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"}
-        ).apply(),
+        ),
         [b'"Id"', b'"Mood"', b'"Hue"'],
     ),
     "versioning": (
@@ -505,7 +543,7 @@ def test_what_a_header_says_of_lifecycle_rules_survives_a_merge(keeper: Keeper, 
 
 def test_a_plan_keeps_what_others_changed_meanwhile(moto_bucket: s3.S3Bucket) -> None:
     """Applied late, a change is made to what stands then."""
-    plan = moto_bucket.lifecycle.ensure(s3.LifecycleRule("ours", prefix="a/", expire_days=1))
+    plan = moto_bucket.lifecycle.ensure(s3.LifecycleRule("ours", prefix="a/", expire_days=1), dry_run=True)
     moto_bucket.lifecycle.expire(days=9, prefix="theirs/")
     plan.apply()
     assert [rule.id for rule in moto_bucket.lifecycle.get().rules] == ["expire theirs/", "ours"]
@@ -514,7 +552,7 @@ def test_a_plan_keeps_what_others_changed_meanwhile(moto_bucket: s3.S3Bucket) ->
 def test_a_plan_for_what_others_changed_is_not_applied(moto_bucket: s3.S3Bucket) -> None:
     """The same rule, changed by somebody else since the plan was looked at, stays as they wanted it."""
     moto_bucket.lifecycle.put(LifecycleConfiguration((s3.LifecycleRule("shared", expire_days=1),)))
-    plan = moto_bucket.lifecycle.ensure(s3.LifecycleRule("shared", expire_days=2))
+    plan = moto_bucket.lifecycle.ensure(s3.LifecycleRule("shared", expire_days=2), dry_run=True)
     whole = moto_bucket.lifecycle.change(LifecycleConfiguration((s3.LifecycleRule("new", expire_days=5),)))
     theirs = LifecycleConfiguration((s3.LifecycleRule("shared", expire_days=30),))
     moto_bucket.lifecycle.put(theirs)
@@ -567,7 +605,7 @@ def test_a_block_is_set_again_where_the_policy_is_refused(
 def test_public_access_that_is_given_is_not_given_again(keeper: Keeper, kept: s3.S3Bucket) -> None:
     """Our statement stays where it stands, also before those of others, and nothing is sent."""
     kept.public_access.allow()
-    kept.policy.ensure({"Sid": "z", "Effect": "Deny"}).apply()
+    kept.policy.ensure({"Sid": "z", "Effect": "Deny"})
     keeper.headers.clear()
     kept.public_access.allow()
     assert keeper.headers == {}
@@ -595,7 +633,7 @@ WRONG: dict[str, tuple[Callable[[s3.S3Bucket], object], type[Exception], str]] =
     "lifecycle: days of text": (lambda b: b.set_lifetime_in_days("7"), TypeError, "days must be a whole number of days, not str"),
     "notifications: events": (lambda b: s3.Notification("x", "arn:aws:sqs:r:1:q", events="a"), TypeError, "events must be a tuple"),
     "notifications: an arn": (lambda b: s3.Notification("x", "arn:aws:s3:::b"), ValueError, "arn must be that of an SQS queue"),
-    "policy: no Sid": (lambda b: b.policy.ensure({"Effect": "Deny"}).apply(), ValueError, "statement must be a mapping with a Sid"),
+    "policy: no Sid": (lambda b: b.policy.ensure({"Effect": "Deny"}), ValueError, "statement must be a mapping with a Sid"),
     "policy: a list": (lambda b: b.policy.put([]), TypeError, "value must be a BucketPolicy, not list"),
     "tags: a list": (lambda b: b.tags.put(["a"]), TypeError, "tags must be a mapping of text to text, not list"),
     "tags: a number": (lambda b: b.tags.put({"a": 1}), TypeError, "the entry 'a' is int"),
@@ -637,9 +675,7 @@ def test_what_they_print(moto_bucket: s3.S3Bucket) -> None:
     assert repr(moto_bucket.lifecycle) == f"<lifecycle of s3://{moto_bucket.name}/>"
     assert repr(moto_bucket.public_access) == f"<public access of s3://{moto_bucket.name}/>"
     assert str(moto_bucket.policy.get()) == "no policy"
-    moto_bucket.policy.ensure(
-        {"Sid": "x", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"}
-    ).apply()
+    moto_bucket.policy.ensure({"Sid": "x", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"})
     assert json.loads(str(moto_bucket.policy.get()))["Statement"][0]["Sid"] == "x"
     assert str(moto_bucket.tags.change(moto_bucket.tags.get())).endswith("no change")
 

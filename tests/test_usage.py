@@ -243,7 +243,7 @@ def test_values_show_themselves(moto_bucket: S3Bucket, tmp_path: Path) -> None:
     nasty = "<script>alert(1)<"
     (tmp_path / nasty).write_text("x")
     error = S3Error(nasty, code="SlowDown", bucket="b", key=nasty)
-    change = moto_bucket.lifecycle.ensure(LifecycleRule(nasty, prefix=nasty, expire_days=3))
+    change = moto_bucket.lifecycle.ensure(LifecycleRule(nasty, prefix=nasty, expire_days=3), dry_run=True)
     shown = [
         BatchResult([], [Failure(nasty, None, error)])._repr_html_(),
         moto_bucket.sync_from_folder(tmp_path, "docs", dry_run=True)._repr_html_(),

@@ -11,7 +11,7 @@ import difflib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from .._client.connection import Connection
@@ -35,11 +35,13 @@ V = TypeVar("V", bound=Value)
 
 @dataclass(frozen=True)
 class Change(Generic[V]):
-    """A change of a configuration, to be looked at before it is made.
+    """A change to a configuration. Print it to see it as a diff.
 
     Attributes:
-        before: What stands now.
-        after: What would stand.
+        what: The setting and the bucket or object that it belongs to.
+        before: The configuration that was read.
+        after: The configuration with the change.
+        applied: Whether the change was made.
     """
 
     what: str
@@ -48,32 +50,37 @@ class Change(Generic[V]):
     _merged: Callable[[V], V]
     _read: Callable[[], V]
     _write: Callable[[V], None]
+    applied: bool = False
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing would change."""
+        """Whether ``before`` and ``after`` are the same."""
         return self.before.lines() == self.after.lines()
 
-    def apply(self) -> None:
-        """Make the change that was shown, and no other; nothing is sent where nothing changes.
+    def apply(self) -> Change[V]:
+        """Make exactly this change. Does nothing if the change is empty or applied already.
 
-        What stands is read again. What somebody else changed meanwhile stays, unless it is what this plan changes.
+        The configuration is read again first, so that entries which other clients have changed in the meantime are kept.
+
+        Returns:
+            The same change, applied.
 
         Raises:
-            S3PreconditionFailed: Somebody else changed the same meanwhile; nothing was written. Make the plan anew.
+            S3PreconditionFailed: Another client has changed the same entries since ``before`` was read. Nothing was written.
 
         Requests:
-            none, or 1 read and 1 write (on a store that is not AWS also 2 reads)
+            none, or 1 read and 1 write (on a store that is not AWS 2 more reads)
         """
-        if self.is_empty:
-            return
+        if self.applied or self.is_empty:
+            return replace(self, applied=True)
         now = self._read()
         wanted = self._merged(now)
         if _changes(now, wanted) != _changes(self.before, self.after):
             raise S3PreconditionFailed(
-                f"{self.what} was changed since this plan was made; nothing was written. Make the plan anew."
+                f"{self.what} was changed since this change was planned; nothing was written. Plan it anew."
             )
         self._write(wanted)
+        return replace(self, applied=True)
 
     def __str__(self) -> str:
         if self.is_empty:
@@ -206,26 +213,34 @@ class SubResource(ABC, Generic[V]):
         self._remove()
 
     def change(self, value: V) -> Change[V]:
-        """The change from what stands now to this value: print it, then ``apply()`` it.
+        """Plan the replacement of the whole configuration, without making it.
+
+        Args:
+            value: The new configuration.
+
+        Returns:
+            The change; ``apply()`` makes it.
 
         Requests:
-            1
+            1 read
         """
-        return self._merge(lambda _: value)
+        return self._plan(lambda _: value)
 
     # -- how ------------------------------------------------------------------------------------------------------------------------
 
-    def _merge(self, merged: Callable[[V], V]) -> Change[V]:
-        """The change that a function of what stands now makes: to be looked at."""
+    def _plan(self, merged: Callable[[V], V]) -> Change[V]:
+        """Return the change that a function makes to the current configuration. Requests: 1 read."""
         before = self.get()
         return Change(f"{self.name} of {self._where()}", before, merged(before), merged, self.get, self.put)
 
-    def _make(self, merged: Callable[[V], V]) -> None:
-        """Make such a change at once. Requests: 1 read, and those of ``put`` where it changes something."""
-        before = self.get()
-        after = merged(before)
-        if before.lines() != after.lines():
-            self.put(after)
+    def _make(self, merged: Callable[[V], V], *, dry_run: bool = False) -> Change[V]:
+        """Plan a change and, unless ``dry_run`` is set, make it. Requests: 1 read, and those of ``put`` if it changes something."""
+        change = self._plan(merged)
+        if dry_run:
+            return change
+        if not change.is_empty:
+            self.put(change.after)
+        return replace(change, applied=True)
 
     def _fetch(self) -> bytes | None:
         """The document as it stands; None where there is none. Shows on the way that the store knows the sub-resource."""

@@ -126,14 +126,12 @@ class Cors(SubResource[CorsConfiguration]):
     """``bucket.cors``: which web pages may read and write the bucket, merged by rule id.
 
     Example:
-        >>> plan = bucket.cors.ensure(s3.CorsRule("app", origins=("https://app.example",), methods=("GET", "PUT")))
-        >>> print(plan)
+        >>> print(bucket.cors.ensure(s3.CorsRule("app", origins=("https://app.example",), methods=("GET", "PUT"))))
         cors of s3://.../:
         --- now
         +++ then
         @@ -0,0 +1 @@
         +app: GET PUT from https://app.example
-        >>> plan.apply()
     """
 
     name = "cors"
@@ -166,13 +164,20 @@ class Cors(SubResource[CorsConfiguration]):
         else:
             self.delete()
 
-    def ensure(self, rule: CorsRule) -> Change[CorsConfiguration]:
-        """The change that puts a rule beside the others, in place of one with its id: print it, then ``apply()`` it.
+    def ensure(self, rule: CorsRule, *, dry_run: bool = False) -> Change[CorsConfiguration]:
+        """Add a rule, or replace the rule with the same ID.
+
+        Args:
+            rule: The rule.
+            dry_run: Whether only to plan the change; its ``apply()`` makes it.
+
+        Returns:
+            The change, applied unless ``dry_run`` is set.
 
         Requests:
-            1; those of ``apply()`` come on top
+            1 read; if something changes 1 write (on a store that is not AWS 2 more reads)
         """
-        return self._merge(lambda known: known.with_rule(rule))
+        return self._make(lambda known: known.with_rule(rule), dry_run=dry_run)
 
     def remove(self, *ids: str) -> None:
         """Drop the rules of these ids; that there are none is no error. Requests: 1 read, and 1 write where something goes."""

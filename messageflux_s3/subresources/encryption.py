@@ -76,7 +76,7 @@ class BucketEncryption(SubResource[Encryption]):
     """``bucket.encryption``: the bucket's default encryption.
 
     Example:
-        >>> bucket.encryption.ensure("AES256").apply()
+        >>> _ = bucket.encryption.ensure("AES256")
         >>> bucket.encryption.get().algorithm
         'AES256'
     """
@@ -99,20 +99,34 @@ class BucketEncryption(SubResource[Encryption]):
         return Encryption()
 
     def ensure(
-        self, algorithm: Algorithm, *, kms_key_id: str | None = None, bucket_key: bool = False
+        self,
+        algorithm: Algorithm,
+        *,
+        kms_key_id: str | None = None,
+        bucket_key: bool = False,
+        dry_run: bool = False,
     ) -> Change[Encryption]:
-        """The change to this encryption: print it, then ``apply()`` it.
+        """Set the default encryption.
 
         Args:
             algorithm: ``"AES256"``, ``"aws:kms"`` or ``"aws:kms:dsse"``.
-            kms_key_id: The key, where KMS has it.
-            bucket_key: Whether one key a bucket saves calls to KMS.
+            kms_key_id: ID, ARN or alias of the KMS key; None for the account's default key.
+            bucket_key: Whether S3 uses one data key for the bucket, which saves calls to KMS.
+            dry_run: Whether only to plan the change; its ``apply()`` makes it.
+
+        Returns:
+            The change, applied unless ``dry_run`` is set.
+
+        Raises:
+            ValueError: The algorithm is unknown, or ``kms_key_id`` is given without KMS.
+            S3Unsupported: The store does not support this setting, or stored something else.
 
         Requests:
-            1; those of ``apply()`` come on top
+            1 read; if something changes 1 write (on a store that is not AWS 2 more reads)
         """
         if algorithm not in ("AES256", "aws:kms", "aws:kms:dsse"):
             raise ValueError(f"algorithm must be 'AES256', 'aws:kms' or 'aws:kms:dsse', not {algorithm!r}")
-        return self._merge(
-            lambda known: replace(known, algorithm=algorithm, kms_key_id=kms_key_id, bucket_key=bucket_key)
+        return self._make(
+            lambda known: replace(known, algorithm=algorithm, kms_key_id=kms_key_id, bucket_key=bucket_key),
+            dry_run=dry_run,
         )

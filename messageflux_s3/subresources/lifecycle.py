@@ -256,7 +256,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         >>> bucket.lifecycle.expire(days=7, prefix="tmp/")
         >>> print(bucket.lifecycle.get())
         expire tmp/: keys that begin with 'tmp/': delete after 7 days
-        >>> print(bucket.lifecycle.ensure(s3.LifecycleRule("sweep", abort_uploads_days=3)))
+        >>> print(bucket.lifecycle.ensure(s3.LifecycleRule("sweep", abort_uploads_days=3), dry_run=True))
         lifecycle of s3://.../:
         --- now
         +++ then
@@ -305,16 +305,32 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
                     )
         super().put(value)
 
-    def ensure(self, rule: LifecycleRule) -> Change[LifecycleConfiguration]:
-        """The change that puts a rule beside the others, in place of one with its id: print it, then ``apply()`` it.
+    def ensure(self, rule: LifecycleRule, *, dry_run: bool = False) -> Change[LifecycleConfiguration]:
+        """Add a rule, or replace the rule with the same ID.
 
         Args:
             rule: The rule.
+            dry_run: Whether only to plan the change; its ``apply()`` makes it.
+
+        Returns:
+            The change, applied unless ``dry_run`` is set.
+
+        Raises:
+            S3Unsupported: The store does not support lifecycle rules, or stored something else.
 
         Requests:
-            1; those of ``apply()`` come on top
+            1 read; if something changes 1 write (on a store that is not AWS 2 more reads)
+
+        Example:
+            >>> change = bucket.lifecycle.ensure(s3.LifecycleRule("sweep", abort_uploads_days=3), dry_run=True)
+            >>> change.is_empty, change.applied
+            (False, False)
+            >>> change.apply().applied
+            True
+            >>> bucket.lifecycle.ensure(s3.LifecycleRule("sweep", abort_uploads_days=3)).is_empty
+            True
         """
-        return self._merge(lambda known: known.with_rule(rule))
+        return self._make(lambda known: known.with_rule(rule), dry_run=dry_run)
 
     def expire(
         self, *, days: int, prefix: str = "", tags: Mapping[str, str] | None = None, id: str | None = None

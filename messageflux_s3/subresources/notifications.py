@@ -136,9 +136,20 @@ class Notifications(SubResource[NotificationConfiguration]):
         """
         self._make(lambda _: NotificationConfiguration())
 
-    def ensure(self, target: Notification) -> Change[NotificationConfiguration]:
-        """The change that tells this target as well: print it, then ``apply()`` it. Requests: 1; ``apply()`` on top."""
-        return self._merge(lambda known: known.with_target(target))
+    def ensure(self, target: Notification, *, dry_run: bool = False) -> Change[NotificationConfiguration]:
+        """Add a target, or replace the target with the same ID.
+
+        Args:
+            target: The target.
+            dry_run: Whether only to plan the change; its ``apply()`` makes it.
+
+        Returns:
+            The change, applied unless ``dry_run`` is set.
+
+        Requests:
+            1 read; if something changes 1 write (on a store that is not AWS 2 more reads)
+        """
+        return self._make(lambda known: known.with_target(target), dry_run=dry_run)
 
     def remove(self, *ids: str) -> None:
         """Tell these no more; that there are none is no error. Requests: 1 read, and 1 write where something goes."""

@@ -81,7 +81,7 @@ class Policy(SubResource[BucketPolicy]):
     Example:
         >>> statement = {"Sid": "audit", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
         ...              "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket.name}/*"}
-        >>> bucket.policy.ensure(statement).apply()
+        >>> _ = bucket.policy.ensure(statement)
         >>> bucket.policy.get().get("audit")["Action"]
         's3:GetObject'
     """
@@ -125,16 +125,23 @@ class Policy(SubResource[BucketPolicy]):
         else:
             self.delete()
 
-    def ensure(self, statement: Mapping[str, Any]) -> Change[BucketPolicy]:
-        """The change that puts a statement beside the others, in place of one with its Sid: print it, then ``apply()`` it.
+    def ensure(self, statement: Mapping[str, Any], *, dry_run: bool = False) -> Change[BucketPolicy]:
+        """Add a statement, or replace the statement with the same Sid.
 
         Args:
-            statement: The statement, as S3 has it; it needs a ``Sid``.
+            statement: The statement, as in S3's JSON; it needs a ``Sid``.
+            dry_run: Whether only to plan the change; its ``apply()`` makes it.
+
+        Returns:
+            The change, applied unless ``dry_run`` is set.
+
+        Raises:
+            ValueError: The statement has no ``Sid``.
 
         Requests:
-            1; those of ``apply()`` come on top
+            1 read; if something changes 1 write (on a store that is not AWS 2 more reads)
         """
-        return self._merge(lambda known: known.with_statement(statement))
+        return self._make(lambda known: known.with_statement(statement), dry_run=dry_run)
 
     def remove(self, *sids: str) -> None:
         """Drop the statements of these Sids. Requests: 1 read, and 1 write where something goes."""

@@ -124,15 +124,33 @@ class Tags(SubResource[TagSet]):
         else:
             self.delete()
 
-    def ensure(self, tags: Mapping[str, str]) -> Change[TagSet]:
-        """The change that puts these tags beside the others: print it, then ``apply()`` it. Requests: 1; ``apply()`` on top."""
+    def ensure(self, tags: Mapping[str, str], *, dry_run: bool = False) -> Change[TagSet]:
+        """Add tags, or replace the values of those that exist. Other tags stay.
+
+        Args:
+            tags: Values by name.
+            dry_run: Whether only to plan the change; its ``apply()`` makes it.
+
+        Returns:
+            The change, applied unless ``dry_run`` is set.
+
+        Raises:
+            TypeError: ``tags`` is not a mapping of text to text.
+            ValueError: A name or a value is longer than S3 allows, or a name is empty.
+
+        Requests:
+            1 read; if something changes 1 write (on a store that is not AWS 2 more reads)
+
+        Example:
+            >>> bucket.tags.ensure({"team": "erp"}).applied
+            True
+        """
         added = TagSet.of(tags)
-        return self._merge(lambda known: known.with_tags(added))
+        return self._make(lambda known: known.with_tags(added), dry_run=dry_run)
 
     def update(self, tags: Mapping[str, str]) -> None:
-        """Put these tags beside the others. Requests: 1 read, and 1 write where that changes something."""
-        added = TagSet.of(tags)
-        self._make(lambda known: known.with_tags(added))
+        """Add tags, or replace the values of those that exist, as ``ensure()`` does. Requests: as there."""
+        self.ensure(tags)
 
     def remove(self, *names: str) -> None:
         """Drop the tags of these names; that there are none is no error. Requests: 1 read, and 1 write where something goes."""

@@ -257,9 +257,10 @@ def test_nothing_that_a_store_says_acts_in_a_notebook(moto: Server, moto_bucket:
         "query asked": moto_bucket.find(delimiter="/").show(), "tree": moto_bucket.find().tree(), "usage": moto_bucket.usage(depth=3),
         "store": moto.connect(public_url="http://h/<script>", region="us-east-1"), "store asked": moto_bucket.store.show(),
         "plan": moto_bucket.sync_to_folder("p", tmp_path / NASTY.replace("/", "_"), dry_run=True),
-        "rules": LifecycleConfiguration((rule,)), "change": moto_bucket.lifecycle.ensure(rule),
-        "tags": moto_bucket.tags.ensure({NASTY[:60]: NASTY[:60]}), "policy": moto_bucket.policy.ensure({"Sid": NASTY, "Effect": "Deny",
-        "Principal": "*", "Action": NASTY, "Resource": NASTY}), "result": moto_bucket.put_objects([(f"q/{NASTY}", b"")]),
+        "rules": LifecycleConfiguration((rule,)), "change": moto_bucket.lifecycle.ensure(rule, dry_run=True),
+        "tags": moto_bucket.tags.ensure({NASTY[:60]: NASTY[:60]}, dry_run=True),
+        "policy": moto_bucket.policy.ensure({"Sid": NASTY, "Effect": "Deny",
+        "Principal": "*", "Action": NASTY, "Resource": NASTY}, dry_run=True), "result": moto_bucket.put_objects([(f"q/{NASTY}", b"")]),
         "failed": s3.BatchResult([NASTY], [s3.Failure(NASTY, NASTY, s3.S3Error(f"about {NASTY}", key=NASTY))]),
         "capabilities": s3.Capabilities(),
     }  # fmt: skip
