@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from itertools import islice
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -784,9 +783,9 @@ class AsyncS3Object:
         resume: bool = False,
         verify_checksum: bool | None = None,
         progress: Progress = None,
-    ) -> Path:
-        """Write the content to a file. Requests: as the synchronous face."""
-        return await self._engine.run(
+    ) -> AsyncS3Object:
+        """Download the content, or a range of it, to a file. Requests: as the synchronous face."""
+        downloaded = await self._engine.run(
             self._object.download_to,
             path,
             start=start,
@@ -796,6 +795,7 @@ class AsyncS3Object:
             verify_checksum=verify_checksum,
             progress=progress,
         )
+        return AsyncS3Object(downloaded, self._engine)
 
     async def presigned_url(
         self,

@@ -859,8 +859,8 @@ class S3Bucket:
         Args:
             key: The key.
             path: The file; folders above it are made. In a folder (one that exists, or a path that ends with ``/``) the file is named
-                after the last part of the key, as ``download_folder`` names it; ``obj.download_to(folder)`` returns its path. A link
-                to a file is kept, and the file replaced. Pipes and character devices are written through.
+                after the last part of the key, as ``download_folder`` names it. A link to a file is kept, and the file replaced. Pipes
+                and character devices are written through.
             overwrite: Whether a file that is there is replaced.
             resume: Whether to go on where a killed download with ``resume=True`` ended.
             version_id: A version of the object.
@@ -869,7 +869,7 @@ class S3Bucket:
             progress: True for a bar, a callable that is told of bytes, or None.
 
         Returns:
-            The handle, knowing what a HEAD would tell.
+            A handle for the object that was downloaded: its etag, size, version and metadata are known.
 
         Raises:
             FileExistsError: The file is there, and ``overwrite`` is not set; or it is a socket or a block device.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, cast, overload
 
 from ._bulk import versions
@@ -563,8 +562,8 @@ class S3Object:
         resume: bool = False,
         verify_checksum: bool | None = None,
         progress: Progress = None,
-    ) -> Path:
-        """Write the content, or bytes of it, to a file that is whole or not there.
+    ) -> S3Object:
+        """Download the content, or a range of it, to a file. The file appears under its name once it is complete.
 
         Args:
             path: The file; folders above it are made. In a folder (one that exists, or a path that ends with ``/``) the file is named
@@ -578,22 +577,29 @@ class S3Object:
             progress: True for a bar, a callable that is told of bytes, or None.
 
         Returns:
-            The file's path: that in the folder, where a folder was given.
+            A handle for the object that was downloaded: its etag, size, version and metadata are known.
 
         Raises:
             FileExistsError: The file is there, and ``overwrite`` is not set; or it is a socket or a block device.
             IsADirectoryError: A folder of the file's name is in the way.
-            S3ObjectChanged: The object was replaced in the middle, or since this handle met it.
+            S3ObjectChanged: The object was replaced during the download, or since this handle last read it.
 
         Requests:
             1 GET up to 16 MiB, else 1 more for each 16 MiB
+
+        Example:
+            >>> import pathlib, tempfile
+            >>> path = pathlib.Path(tempfile.mkdtemp(), "a.txt")
+            >>> written = bucket.put_object("a.txt", "hello")
+            >>> bucket["a.txt"].download_to(path).etag == written.etag, path.read_text()
+            (True, 'hello')
         """
         file = file_target.file_for(path, self._key)
-        download.download(
+        found = download.download(
             self._bucket._connection, self._bucket.name, self._key, file, version_id=self._version_id, start=start, end=end,
             overwrite=overwrite, resume=resume, verify_checksum=verify_checksum, if_match=self._seen_etag(), progress=progress,
         )  # fmt: skip
-        return file
+        return S3Object._of(self._bucket, self._key, self._version_id, head=found, pinned_etag=self._pinned_etag)
 
     def copy_to(
         self,

@@ -123,8 +123,9 @@ def test_one_object(server: Server, tmp_path: Path) -> None:
             await bucket.get_object("j.json")
         (tmp_path / "file").write_bytes(b"file")
         await bucket.upload_file(tmp_path / "file", "up")
-        await bucket.download_file("up", tmp_path / "down")
+        downloaded = await bucket.download_file("up", tmp_path / "down")
         assert (tmp_path / "down").read_bytes() == b"file"
+        assert (await bucket["up"].download_to(tmp_path / "down")).etag == downloaded.etag
         assert "up" in await bucket["up"].presigned_url()
 
     run(server, work)

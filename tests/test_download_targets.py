@@ -13,7 +13,7 @@ import fsspec
 import pytest
 from canned import Answer, Asked, Canned, content_of, document, refusal
 
-from messageflux_s3 import S3BatchError, S3Bucket, S3ChecksumError
+from messageflux_s3 import S3BatchError, S3Bucket, S3ChecksumError, S3Object
 
 BODY = b"what the object holds"
 CUT: Answer = (
@@ -216,16 +216,34 @@ LAST_NAMES = {
 def test_download_to_a_folder_takes_the_last_name_of_the_key(
     bucket: S3Bucket, tmp_path: Path, key: str, name: str, resume: bool
 ) -> None:
-    """The name that download_folder would give it; download_to returns the path of the file."""
-    assert bucket[key].download_to(tmp_path, resume=resume) == tmp_path / name
+    """The name is the one that download_folder would give the file."""
+    bucket[key].download_to(tmp_path, resume=resume)
     assert (tmp_path / name).read_bytes() == BODY
     bucket.download_file(key, tmp_path, resume=resume)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
 
 
+@pytest.mark.parametrize("download", ["download_file", "download_to", "a range", "a version"])
+def test_a_download_returns_a_handle_with_the_facts(moto_bucket: S3Bucket, tmp_path: Path, download: str) -> None:
+    """Etag, size, version and metadata are known without another request."""
+    moto_bucket.versioning.enable()
+    written = moto_bucket.put_object("k", BODY, {"source": "erp"})
+    downloads: dict[str, Callable[[Path], S3Object]] = {
+        "download_file": lambda path: moto_bucket.download_file("k", path),
+        "download_to": lambda path: moto_bucket["k"].download_to(path),
+        "a range": lambda path: moto_bucket["k"].download_to(path, start=1, end=3),
+        "a version": lambda path: moto_bucket.object("k", written.version_id).download_to(path),
+    }
+    found = downloads[download](tmp_path / "file")
+    moto_bucket.object("k").delete()  # a HEAD would be answered 404 from here on
+    assert (found.key, found.etag, found.size, found.version_id) == ("k", written.etag, len(BODY), written.version_id)
+    assert found.metadata == {"source": "erp"}
+    assert found == moto_bucket.object("k", written.version_id if download == "a version" else None)
+
+
 def test_path_that_ends_with_a_slash_is_a_folder(bucket: S3Bucket, tmp_path: Path) -> None:
     """It is made where it is missing."""
-    assert bucket["a/b.txt"].download_to(f"{tmp_path}/new/") == tmp_path / "new" / "b.txt"
+    bucket["a/b.txt"].download_to(f"{tmp_path}/new/")
     assert names(tmp_path / "new") == ["b.txt"]
 
 

@@ -80,13 +80,18 @@ def store_that() -> Iterator[Store]:
         server.server_close()
 
 
+def _downloaded(obj: s3.S3Object, path: Path, **options: int) -> bytes:
+    obj.download_to(path, **options)
+    return path.read_bytes()
+
+
 READS: dict[str, Read] = {
     "body": lambda obj, folder: obj.body,
     "body_stream": lambda obj, folder: obj.body_stream.read(),
     "open": lambda obj, folder: obj.open().read(),
     "read_range": lambda obj, folder: obj.read_range(0, None),
     "iter_chunks": lambda obj, folder: b"".join(obj.iter_chunks(64)),
-    "download_to": lambda obj, folder: Path(obj.download_to(folder / "t") or folder / "t").read_bytes(),
+    "download_to": lambda obj, folder: _downloaded(obj, folder / "t"),
 }
 
 
@@ -141,9 +146,7 @@ RANGES: dict[str, Read] = {
     "read_range": lambda obj, folder: obj.read_range(100, 200),
     "iter_chunks": lambda obj, folder: b"".join(obj.iter_chunks(64, start=100, end=200)),
     "open": lambda obj, folder: _from_100_to_200(obj),
-    "download_to": lambda obj, folder: Path(
-        obj.download_to(folder / "t", start=100, end=200) or folder / "t"
-    ).read_bytes(),
+    "download_to": lambda obj, folder: _downloaded(obj, folder / "t", start=100, end=200),
 }
 
 

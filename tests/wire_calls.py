@@ -529,8 +529,8 @@ row("S3Object.open", lambda p: _write(p.bucket["n/new"].open("xb"), b"one"), "xb
     warm=lambda p: p.other.put_object("w", b"", if_absent=True), leaves=_PROBES)  # fmt: skip
 row("S3Object.open", lambda p: _write(p.bucket["kept/a.txt"].open("ab"), b" and more"), "ab", server="moto",
     warm=lambda p: p.other["w"].open("ab").close(), leaves=_PROBES)  # fmt: skip
-row("S3Object.download_to", lambda p: p.long.download_to(p.folder / "new").name, verified=True)
-row("S3Object.download_to", lambda p: p.long.download_to(p.folder / "there", start=5, end=50_000).name, "a range")
+row("S3Object.download_to", lambda p: p.long.download_to(p.folder / "new").key, verified=True)
+row("S3Object.download_to", lambda p: p.long.download_to(p.folder / "there", start=5, end=50_000).key, "a range")
 row("S3Object.put", lambda p: _wrote(p.obj.put(b"new")))
 
 
@@ -789,7 +789,7 @@ async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
 
 @on_bucket("AsyncS3Object.download_to", verified=True)
 async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
-    return (await bucket["kept/long.txt"].download_to(p.folder / "there")).name
+    return (await bucket["kept/long.txt"].download_to(p.folder / "there")).key
 
 
 @on_bucket("AsyncS3Bucket.download_file", verified=True)

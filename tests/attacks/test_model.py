@@ -144,7 +144,8 @@ def pieces_of(body: bytes) -> Any:
 def downloaded(obj: s3.S3Object) -> bytes:
     """Through a file on the disk."""
     with tempfile.TemporaryDirectory() as folder:
-        return obj.download_to(Path(folder, "file")).read_bytes()
+        obj.download_to(Path(folder, "file"))
+        return Path(folder, "file").read_bytes()
 
 
 def read_stream(obj: s3.S3Object) -> bytes:
