@@ -21,8 +21,8 @@ from ._bulk import batch
 from ._bulk.batch import BatchResult
 from ._bulk.progress import Progress, reporting, watched
 from ._bulk.versions import abort_uploads, check_deletable, clear_versions
+from ._client import buckets
 from ._client.connection import Connection
-from ._client.translate import was_retried
 from ._display import show
 from ._display.usage import Usage
 from ._files import download, file_target, sync, upload
@@ -179,21 +179,13 @@ class S3Bucket:
         Requests:
             1 per 10,000 buckets
         """
-        connection = _connection_of(s3_resource)
-        parameters: dict[str, Any] = {}
-        while True:
-            answer = connection.call("ListBuckets", **parameters)
-            for found in answer.get("Buckets", ()):
-                try:
-                    bucket = cls._existing(found["Name"], s3_resource)
-                except S3InvalidName as error:
-                    logger.warning("a bucket is left out of the listing, since no S3 client can address it: %s", error)
-                    continue
-                yield bucket
-            token = answer.get("ContinuationToken")
-            if not token:
-                return
-            parameters = {"ContinuationToken": token}
+        for found in buckets.list_all(_connection_of(s3_resource)):
+            try:
+                bucket = cls._existing(found["Name"], s3_resource)
+            except S3InvalidName as error:
+                logger.warning("a bucket is left out of the listing, since no S3 client can address it: %s", error)
+                continue
+            yield bucket
 
     def _create(self, *, exist_ok: bool) -> None:
         """Create the bucket unless it is there: creating it again would reset its ACL in us-east-1."""
@@ -205,19 +197,11 @@ class S3Bucket:
                 operation="CreateBucket",
                 bucket=self._name,
             )
-        region = self._connection.region
-        parameters: dict[str, Any] = {"Bucket": self._name}
-        if region not in ("us-east-1", "aws-global", "auto", "", None):
-            parameters["CreateBucketConfiguration"] = {"LocationConstraint": region}
         try:
-            self._connection.call("CreateBucket", **parameters)
+            buckets.create(self._connection, self._name)
         except S3BucketExists as error:
             if not (exist_ok and (error.code == "BucketAlreadyOwnedByYou" or self._is_ours())):
                 raise
-        except S3Error as error:
-            if error.code != "InvalidLocationConstraint" or self._connection.is_aws:
-                raise
-            self._connection.call("CreateBucket", Bucket=self._name)  # a store with regions of its own, or none
 
     def _is_there(self) -> bool:
         """Return whether the bucket is there and can be listed.
@@ -330,12 +314,7 @@ class S3Bucket:
         """
         if force:
             self.clear_objects(versions=True)
-        try:
-            self._connection.call("DeleteBucket", Bucket=self._name)
-        except S3NoSuchBucket as error:
-            if not was_retried(error):
-                raise
-            # Otherwise the attempt whose answer was lost has deleted it.
+        buckets.delete(self._connection, self._name)
 
     def clear_objects(self, *, versions: bool = False, progress: Progress = None) -> None:
         """Delete all objects; the bucket stays.

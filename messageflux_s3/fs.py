@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast, overload
 
+from ._client import buckets
 from ._client.config import travels
 from ._files import copying, download, opening, partial_file, sync
 from ._files.reader import BufferedObjectReader, ObjectReader
@@ -857,7 +858,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         """Delete an empty bucket; a folder is gone with its last object. Requests: none, or 1 DELETE."""
         bucket_name, key = self._split(path)
         if bucket_name and not key:
-            self._connection.call("DeleteBucket", Bucket=bucket_name)
+            buckets.delete(self._connection, bucket_name)
 
     def invalidate_cache(self, path: str | None = None) -> None:
         """Nothing: no listing is cached. Requests: none."""

@@ -9,6 +9,7 @@ import builtins
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ._client import buckets
 from ._client.capabilities import Capabilities, Preset
 from ._client.config import (
     CONNECT_TIMEOUT,
@@ -361,15 +362,13 @@ class S3Store:
         """The buckets of the account, with their creation dates and regions.
 
         Raises:
-            S3AccessDenied: Listing buckets is not for us.
+            S3AccessDenied: These credentials may not list buckets.
 
         Requests:
-            1
+            1 per 10,000 buckets
         """
         connection = self._connection
-        return show.tabulate_buckets(
-            connection.call("ListBuckets").get("Buckets", []), connection.endpoint_url, connection.region
-        )
+        return show.tabulate_buckets([*buckets.list_all(connection)], connection.endpoint_url, connection.region)
 
     def _repr_html_(self) -> str:
         return show.summarize_store(self.config, self.is_online).html

@@ -50,8 +50,9 @@ MODULES_FOR_EXTRAS = {
     "messageflux_s3.testing": "pytest",
 }
 
-# Calls on a boto3 client that build or describe something and send nothing.
+# Calls on a boto3 client or resource that build or describe something and send nothing.
 SENDS_NOTHING = {
+    "pages",  # a generator: each next() sends a request
     "_get_credentials",
     "can_paginate",
     "get_paginator",
@@ -257,9 +258,10 @@ def calls_past_the_translation(path: Path) -> Iterator[int]:
 
     def reached(node: ast.expr) -> list[str]:
         names: list[str] = []
-        while isinstance(node, ast.Attribute):
-            names.append(node.attr)
-            node = node.value
+        while isinstance(node, (ast.Attribute, ast.Call)):
+            if isinstance(node, ast.Attribute):
+                names.append(node.attr)
+            node = node.value if isinstance(node, ast.Attribute) else node.func
         if isinstance(node, ast.Name):
             names.append(node.id)
         return names[::-1]
@@ -272,7 +274,11 @@ def calls_past_the_translation(path: Path) -> Iterator[int]:
             )
         if isinstance(node, ast.Call) and not translated:
             names = reached(node.func)
-            if len(names) > 1 and names[-2] == "client" and names[-1] not in SENDS_NOTHING:
+            is_of_client = len(names) > 1 and names[-2] == "client"
+            is_action = (
+                "resource" in names[:-2]
+            )  # resource.Bucket(name).delete(); resource.Bucket(name) alone sends nothing
+            if (is_of_client or is_action) and names[-1] not in SENDS_NOTHING:
                 yield node.lineno
         for child in ast.iter_child_nodes(node):
             yield from visit(child, translated)
@@ -289,8 +295,11 @@ def test_every_call_is_translated(path: Path) -> None:
 def test_the_check_for_translation_sees_a_bare_call(tmp_path: Path) -> None:
     """The test above can fail."""
     bare = tmp_path / "bare.py"
-    bare.write_text("with translating('HeadObject'):\n    c.client.head_object()\nself.client.head_object()\n")
-    assert list(calls_past_the_translation(bare)) == [3]
+    bare.write_text(
+        "with translating('HeadObject'):\n    c.client.head_object()\nself.client.head_object()\n"
+        "with translating('DeleteBucket'):\n    c.resource.Bucket(name).delete()\nc.resource.Bucket(name).delete()\n"
+    )
+    assert list(calls_past_the_translation(bare)) == [3, 6]
 
 
 def test_importing_the_library_imports_no_extra() -> None:

@@ -226,7 +226,67 @@ def test_an_account_s_buckets_come_page_by_page(canned: Canned) -> None:
         return document("ListAllMyBucketsResult", f"<Buckets><Bucket><Name>bucket-{at}</Name></Bucket></Buckets>{more}")
 
     canned.answer = answer
-    assert [bucket.name for bucket in canned.connect().buckets()] == ["bucket-0", "bucket-1", "bucket-2"]
+    store = canned.connect()
+    assert [bucket.name for bucket in store.buckets()] == ["bucket-0", "bucket-1", "bucket-2"]
+    assert len(canned.asked) == 3
+    assert "3 buckets" in store.show().text
+
+
+def test_a_listing_of_buckets_that_never_ends_is_an_error(canned: Canned) -> None:
+    """A store that answers every page with the same token would be asked for ever."""
+    page = "<Buckets><Bucket><Name>abc</Name></Bucket></Buckets><ContinuationToken>again</ContinuationToken>"
+    canned.answer = lambda asked: document("ListAllMyBucketsResult", page)
+    with pytest.raises(s3.S3Error, match="same next token") as caught:
+        list(canned.connect().buckets())
+    assert (caught.value.operation, len(canned.asked)) == ("ListBuckets", 2)
+
+
+def test_the_end_of_a_listing_of_buckets_does_not_change_is_online(canned: Canned) -> None:
+    """No request is sent to find that there is no further page."""
+    canned.answer = lambda asked: (
+        document("ListAllMyBucketsResult", "<Buckets><Bucket><Name>abc</Name></Bucket></Buckets>")
+        if not asked.key
+        else refusal(403, "InvalidAccessKeyId")
+    )
+    store = canned.connect()
+    for bucket in store.buckets():
+        assert store.is_online
+        with pytest.raises(s3.S3AuthenticationError):
+            bucket["k"].body  # noqa: B018
+        is_online = store.is_online
+    assert store.is_online is is_online
+
+
+class RecordedResource:
+    """A boto3 resource that records which of its attributes are used."""
+
+    def __init__(self, resource: Any) -> None:
+        self._resource = resource
+        self.used: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("Bucket", "buckets", "create_bucket"):
+            self.used.append(name)
+        return getattr(self._resource, name)
+
+
+def test_buckets_are_created_listed_and_deleted_through_the_given_resource(canned: Canned) -> None:
+    """By its actions; the objects in them go through its client."""
+    answers: dict[str, Answer] = {"HEAD": refusal(404, ""), "GET": document("ListAllMyBucketsResult")}
+    canned.answer = lambda asked: answers.get(asked.method, (200, {}, b""))
+    resource = boto3.resource(
+        "s3",
+        endpoint_url=canned.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+    )
+    recorded: Any = RecordedResource(resource)
+    bucket = s3.S3Bucket.create_bucket(recorded, "abc")
+    bucket.delete_object("k")
+    list(s3.S3Bucket.list_buckets(recorded))
+    bucket.delete_bucket()
+    assert recorded.used == ["Bucket", "buckets", "Bucket"]
 
 
 @pytest.mark.parametrize("lane", [True, False], ids=["lane", "boto3"])

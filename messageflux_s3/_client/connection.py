@@ -30,6 +30,7 @@ from . import credentials
 from .capabilities import Capabilities, Preset
 from .config import S3Config, check_url
 from .hooks import Hooks, root_name
+from .service_resource import service_resource_of
 from .translate import translating
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Connection:
                 read_timeout=settings.read_timeout,
                 max_attempts=max(1, (settings.retries or {}).get("total_max_attempts") or 5),
             )
-            return cls(config, resource)
+            return cls(config, service_resource_of(resource))
 
     # -- what it hands out --------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from .._bulk import batch, versions
+from .._client import buckets
 from .._client.capabilities import BulkDelete, Capabilities, Condition
 from .._client.connection import Connection
 from .._objects import condition_probe, presigning
@@ -51,12 +52,8 @@ def probe(connection: Connection, bucket_name: str | None = None) -> Capabilitie
     if bucket_name is not None:
         return _objects(_Trial(connection, bucket_name), Capabilities())
     scratch_bucket = f"mfs3-probe-{secrets.token_hex(8)}"
-    region = connection.region
-    constraint: dict[str, Any] = {}
-    if region not in ("us-east-1", "aws-global", "auto", ""):
-        constraint = {"CreateBucketConfiguration": {"LocationConstraint": region}}
     try:
-        connection.call("CreateBucket", Bucket=scratch_bucket, **constraint)
+        buckets.create(connection, scratch_bucket)
     except S3AccessDenied as error:
         error.args = (f"{error} Name a bucket for the scratch objects instead: probe(bucket_name=…).",)
         raise
@@ -323,6 +320,6 @@ def _remove(connection: Connection, bucket_name: str) -> None:
         )
         versions.clear_versions(connection, bucket_name)
         versions.abort_uploads(connection, bucket_name)
-        connection.call("DeleteBucket", Bucket=bucket_name)
+        buckets.delete(connection, bucket_name)
     except S3Error as error:
         logger.warning("the scratch bucket %s could not be deleted: %s", bucket_name, error)

@@ -1,0 +1,81 @@
+"""Create, delete and list buckets, through the actions of boto3's resource.
+
+Data goes through the resource's client, because boto3's resources must not be shared between threads. These three are rare, so each call
+makes a boto3 ``Bucket`` of its own, which no other thread uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..errors import S3BucketExists, S3Error, S3NoSuchBucket
+from .connection import Connection
+from .translate import was_retried
+
+_REGIONS_WITHOUT_CONSTRAINT = ("us-east-1", "aws-global", "auto", "", None)
+
+
+def create(connection: Connection, name: str) -> None:
+    """Create a bucket in the connection's region.
+
+    Raises:
+        S3BucketExists: The name is taken.
+
+    Requests:
+        1; 1 more on a store that is not AWS and has no region of this name
+    """
+    region: Any = connection.region
+    if region in _REGIONS_WITHOUT_CONSTRAINT:
+        _create(connection, name)
+        return
+    try:
+        _create(connection, name, CreateBucketConfiguration={"LocationConstraint": region})
+    except S3BucketExists:
+        raise
+    except S3Error as error:
+        if error.code != "InvalidLocationConstraint" or connection.is_aws:
+            raise
+        _create(connection, name)  # the store has its own region names, or none
+
+
+def _create(connection: Connection, name: str, **parameters: Any) -> None:
+    with connection.translating("CreateBucket", name):
+        connection.resource.Bucket(name).create(**parameters)
+
+
+def delete(connection: Connection, name: str) -> None:
+    """Delete an empty bucket.
+
+    Raises:
+        S3NoSuchBucket: The bucket does not exist.
+        S3BucketNotEmpty: The bucket holds objects, versions or unfinished uploads.
+
+    Requests:
+        1
+    """
+    try:
+        with connection.translating("DeleteBucket", name):
+            connection.resource.Bucket(name).delete()
+    except S3NoSuchBucket as error:
+        if not was_retried(error):
+            raise
+        # Otherwise an attempt whose answer was lost has deleted the bucket.
+
+
+def list_all(connection: Connection) -> Iterator[dict[str, Any]]:
+    """List the buckets of the account, each as ListBuckets describes it (``Name``, ``CreationDate`` …).
+
+    Requests:
+        1 per 10,000 buckets
+    """
+    pages = connection.resource.buckets.pages()
+    while True:
+        was_online = connection.is_online
+        with connection.translating("ListBuckets"):
+            page = next(pages, None)
+        if page is None:
+            connection.is_online = was_online  # no request was sent to find that there are no more pages
+            return
+        for bucket in page:
+            yield {**(bucket.meta.data or {}), "Name": bucket.name}

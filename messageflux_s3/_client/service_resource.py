@@ -1,0 +1,54 @@
+"""boto3's S3 service resource for a client of which only a bucket, an object or another part of a resource was given."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
+
+import boto3
+import botocore.session
+from boto3.utils import LazyLoadedWaiterModel, ServiceContext
+
+if TYPE_CHECKING:
+    from botocore.model import ServiceModel
+    from mypy_boto3_s3 import S3ServiceResource
+
+
+def resource_type(boto3_object: Any) -> str | None:
+    """Return boto3's name for the kind of a resource: ``"Bucket"``, ``"ObjectSummary"``, ``"s3"`` for the service resource itself.
+
+    Returns:
+        The name; None for anything that is not a resource of boto3.
+    """
+    model = getattr(getattr(boto3_object, "meta", None), "resource_model", None)
+    return getattr(model, "name", None)
+
+
+def service_resource_of(boto3_object: Any) -> S3ServiceResource:
+    """Return the service resource with the client of a boto3 resource: the object itself, if it is the service resource.
+
+    A bucket or an object of boto3 holds the client but not the resource that it came from. boto3 has no public function that makes a
+    service resource for an existing client, so this follows ``boto3.Session.resource`` without its creation of a client.
+    """
+    if resource_type(boto3_object) == "s3":
+        return cast("S3ServiceResource", boto3_object)
+    client = boto3_object.meta.client
+    return cast("S3ServiceResource", _service_resource_class(client.meta.service_model)(client=client))
+
+
+@cache
+def _service_resource_class(service_model: ServiceModel) -> Any:
+    core = botocore.session.Session()
+    session: Any = boto3.Session(
+        botocore_session=core
+    )  # registers upload_file and the like, and where boto3's data lies
+    definition = core.get_component("data_loader").load_service_model("s3", "resources-1")
+    context = ServiceContext(
+        service_name="s3",
+        service_model=service_model,
+        resource_json_definitions=definition["resources"],
+        service_waiter_model=LazyLoadedWaiterModel(core, "s3", service_model.api_version),
+    )
+    return session.resource_factory.load_from_definition(
+        resource_name="s3", single_resource_json_definition=definition["service"], service_context=context
+    )
