@@ -23,6 +23,7 @@ from ._bulk.progress import Progress, reporting, watched
 from ._bulk.versions import abort_uploads, check_deletable, clear_versions
 from ._client import buckets
 from ._client.connection import Connection
+from ._client.service_resource import resource_type
 from ._display import show
 from ._display.usage import Usage
 from ._files import download, file_target, sync, upload
@@ -62,7 +63,7 @@ logger: logging.Logger = logging.getLogger("messageflux_s3")
 
 
 class S3Bucket:
-    """One bucket. ``store.bucket(name)`` gives one without a request; this constructor is messageflux's door.
+    """One bucket. ``store.bucket(name)`` gives one without a request; the constructor is messageflux's and checks that it exists.
 
     Example:
         >>> bucket.put_object("2026/a.json", b'{"total": 7}', {"source": "erp"})
@@ -76,7 +77,7 @@ class S3Bucket:
     _store: S3Store | None
 
     def __init__(self, bucket_name: str, s3_resource: S3ServiceResource | S3Store, auto_create: bool = False) -> None:
-        """Check that the bucket is there.
+        """Make a handle as messageflux does: check that the bucket exists, or create it.
 
         Args:
             bucket_name: The bucket's name.
@@ -99,24 +100,48 @@ class S3Bucket:
             self._connection.call("HeadBucket", Bucket=bucket_name)
 
     @classmethod
-    def _lazy(cls, bucket_name: str, s3_resource: S3ServiceResource | S3Store) -> Self:
-        """A handle, without a request."""
+    def from_boto3(cls, bucket: Bucket) -> Self:
+        """Return the handle of a boto3 bucket, around the same client.
+
+        Args:
+            bucket: boto3's ``Bucket``, from any S3 resource.
+
+        Returns:
+            The handle; its ``store`` uses the client of the boto3 bucket as it is.
+
+        Raises:
+            TypeError: ``bucket`` is not a boto3 ``Bucket``.
+
+        Requests:
+            none
+
+        Example:
+            >>> s3.S3Bucket.from_boto3(store.resource.Bucket("invoices"))
+            S3Bucket('invoices')
+        """
+        if resource_type(bucket) != "Bucket":
+            raise TypeError(f"bucket must be a boto3 Bucket, not {type(bucket).__name__}")
+        return cls._from_client(bucket.name, bucket)
+
+    @classmethod
+    def _unchecked(cls, bucket_name: str, s3_resource: S3ServiceResource | S3Store) -> Self:
+        """Return a handle without asking whether the bucket exists."""
         self = cls.__new__(cls)
         self._bind(check_bucket_name(bucket_name), s3_resource)
         return self
 
     @classmethod
     def _existing(cls, bucket_name: str, s3_resource: S3ServiceResource | S3Store) -> Self:
-        """Return the handle of a bucket that a store or an event named: it may be older than today's rules for names."""
+        """Return the handle of a bucket that a store or an event named. Its name may be older than today's rules for names."""
         self = cls.__new__(cls)
         self._bind(check_existing_bucket_name(bucket_name), s3_resource)
         return self
 
     @classmethod
-    def _around_client(cls, bucket_name: str, anything_of_boto3: Any) -> Self:
-        """A handle from anything of boto3 that carries a client."""
+    def _from_client(cls, bucket_name: str, boto3_object: Any) -> Self:
+        """Return a handle that uses the client of a boto3 resource: of the service, a bucket or an object."""
         self = cls.__new__(cls)
-        self._connection = Connection.around(anything_of_boto3)
+        self._connection = Connection.around(boto3_object)
         self._name = check_existing_bucket_name(bucket_name)
         self._store = None
         return self
@@ -161,7 +186,7 @@ class S3Bucket:
             >>> s3.S3Bucket.create_bucket(store, "scratch-1", lifetime_in_days=30)
             S3Bucket('scratch-1')
         """
-        bucket = cls._lazy(bucket_name, s3_resource)
+        bucket = cls._unchecked(bucket_name, s3_resource)
         bucket._create(exist_ok=exist_ok)
         if lifetime_in_days is not None:
             bucket.set_lifetime_in_days(lifetime_in_days)
@@ -259,7 +284,7 @@ class S3Bucket:
     def store(self) -> S3Store:
         """The store that the bucket is in. Requests: none."""
         if self._store is None:
-            # Only messageflux's door has no parent to be handed; see docs/explanation/architecture.md.
+            # Made from boto3's objects, by messageflux's constructor or from_boto3(): there was no store to be handed.
             from .store import S3Store
 
             self._store = S3Store.from_resource(self._connection.resource)

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, cast, overload
 from ._bulk import versions
 from ._bulk.listing import Listed
 from ._bulk.progress import Progress
+from ._client.service_resource import resource_type
 from ._display import preview, show
 from ._files import copying, download, file_target, opening
 from ._files.writer import ObjectWriter, TextWriter
@@ -60,15 +61,18 @@ class S3Object:
     _pinned_etag: str | None  # of a handle out of a message: it reads this content or none
 
     def __init__(self, object_summery: ObjectSummary, object_cache: Mapping[str, Any] | None = None) -> None:
-        """messageflux's door: a handle from boto3's ObjectSummary, and perhaps the answer of its ``get()``.
+        """Make a handle from boto3's ObjectSummary, as messageflux does; ``from_boto3()`` takes more kinds and keeps what is loaded.
 
         Args:
             object_summery: boto3's summary (spelt as in messageflux).
-            object_cache: What ``object_summery.get()`` returned, if that was asked already.
+            object_cache: The result of ``object_summery.get()``, if there is one: its headers and body are kept.
+
+        Requests:
+            none
         """
         from .bucket import S3Bucket
 
-        self._bucket = S3Bucket._around_client(object_summery.bucket_name, object_summery)
+        self._bucket = S3Bucket._from_client(object_summery.bucket_name, object_summery)
         self._key = check_key(object_summery.key, bucket=object_summery.bucket_name)
         self._version_id = None
         self._pinned_etag = None
@@ -78,6 +82,45 @@ class S3Object:
         if object_cache is not None:
             self._head = Head.from_answer(object_cache)
             self._body = object_cache["Body"].read() if "Body" in object_cache else None
+
+    @classmethod
+    def from_boto3(cls, boto3_object: Object | ObjectSummary | ObjectVersion) -> S3Object:
+        """Return the handle of an object of boto3, around the same client.
+
+        Args:
+            boto3_object: boto3's ``Object``, ``ObjectSummary`` or ``ObjectVersion``. What a listing of boto3 has loaded into a summary or a
+                version (size, etag, time, storage class) is kept.
+
+        Returns:
+            The handle; that of an ``ObjectVersion`` is for this version.
+
+        Raises:
+            TypeError: ``boto3_object`` is none of these.
+
+        Requests:
+            none
+
+        Example:
+            >>> _ = bucket.put_object("a.txt", "hello")
+            >>> [s3.S3Object.from_boto3(summary).size for summary in bucket.boto3.objects.all()]
+            [5]
+        """
+        from .bucket import S3Bucket
+
+        kind, source = resource_type(boto3_object), cast(Any, boto3_object)
+        if kind not in ("Object", "ObjectSummary", "ObjectVersion"):
+            raise TypeError(
+                f"boto3_object must be an Object, ObjectSummary or ObjectVersion of boto3, not {type(boto3_object).__name__}"
+            )
+        key, version_id = (source.object_key, source.id) if kind == "ObjectVersion" else (source.key, None)
+        bucket = S3Bucket._from_client(source.bucket_name, source)
+        loaded = {} if kind == "Object" else source.meta.data or {}
+        listed = None
+        if loaded.keys() >= {"LastModified", "ETag", "Size"}:
+            listed = Listed(
+                key, loaded["LastModified"], loaded["ETag"], loaded["Size"], loaded.get("StorageClass") or "STANDARD"
+            )
+        return cls._of(bucket, check_key(key, bucket=bucket.name), version_id, listed=listed)
 
     @classmethod
     def _of(

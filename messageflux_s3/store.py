@@ -262,7 +262,7 @@ class S3Store:
         Requests:
             none
         """
-        return S3Bucket._lazy(name, self)
+        return S3Bucket._unchecked(name, self)
 
     def create_bucket(
         self,

@@ -251,8 +251,10 @@ def _(p: Place) -> None:
     "S3Object.body_stream",
     "S3Object.key",
     "S3Object.boto3",
+    "S3Object.from_boto3",
 )
 def _(p: Place) -> None:
+    assert s3.S3Object.from_boto3(p.obj.boto3).body == b"alpha"
     assert p.bucket.get_object("kept/a.txt").body == p.bucket["kept/a.txt"].body == b"alpha"
     assert (p.obj.text, p.obj.body_stream.read(), p.obj.boto3.key) == ("alpha", b"alpha", "kept/a.txt")
     assert "kept/a.txt" in p.bucket
@@ -489,8 +491,9 @@ def _(p: Place) -> None:
         assert after.token > lock.token
 
 
-@call("S3Bucket.boto3")
+@call("S3Bucket.boto3", "S3Bucket.from_boto3")
 def _(p: Place) -> None:
+    assert s3.S3Bucket.from_boto3(p.bucket.boto3).exists()
     assert p.bucket.boto3.name == p.bucket.name
 
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from canned import Canned, content_of, refusal
 from counting import Counted
@@ -349,6 +350,76 @@ def test_messageflux_s_door_still_builds_one(moto_store: s3.S3Store, moto_bucket
     obj = s3.S3Object(object_summery=summary)
     assert (obj.body, obj.metadata["a"], obj.size) == (b"text", "b", 4)
     assert s3.S3Object(summary, summary.get()).body == b"text"
+
+
+def test_a_handle_of_boto3_s_objects_needs_no_request(counted: Counted) -> None:
+    """What a listing has loaded into a summary or a version is known; the client is that of the boto3 object."""
+    bucket = counted.bucket
+    bucket.versioning.enable()
+    first, second = bucket.put_object("k", "first"), bucket.put_object("k", "second one")
+    boto3_bucket = boto3.resource(
+        "s3",
+        endpoint_url=counted.store.config.endpoint_url,
+        aws_access_key_id=counted.store.config.access_key,
+        aws_secret_access_key=counted.store.config.secret_key,
+        region_name="us-east-1",
+    ).Bucket(bucket.name)
+    [summary] = boto3_bucket.objects.all()
+    listed_versions = {version.id: version for version in boto3_bucket.object_versions.all()}
+    with counted.recording() as requests:
+        made = s3.S3Bucket.from_boto3(boto3_bucket)
+        from_object = s3.S3Object.from_boto3(boto3_bucket.Object("k"))
+        from_summary = s3.S3Object.from_boto3(summary)
+        versions = [s3.S3Object.from_boto3(listed_versions[written.version_id]) for written in (first, second)]
+        unloaded = s3.S3Object.from_boto3(boto3_bucket.Object("k").Version(first.version_id))
+        assert (from_summary.etag, from_summary.size, from_summary.storage_class) == (second.etag, 10, "STANDARD")
+        assert from_summary.last_modified == summary.last_modified
+        assert [(obj.version_id, obj.size, obj.etag) for obj in versions] == [
+            (first.version_id, 5, first.etag),
+            (second.version_id, 10, second.etag),
+        ]
+        assert made.store.client is made.s3_resource.meta.client is boto3_bucket.meta.client
+        assert (made.name, made.boto3, from_object.boto3) == (bucket.name, boto3_bucket, boto3_bucket.Object("k"))
+        assert from_object == made["k"]
+    assert requests == []
+    assert (from_object.text, from_summary.text, unloaded.text) == ("second one", "second one", "first")
+    assert [obj.text for obj in versions] == ["first", "second one"]
+    assert pickle.loads(pickle.dumps(from_summary)).size == 10
+    assert made.name in [each.name for each in made.store.buckets()]
+
+
+@pytest.mark.parametrize("wrong", ["text", None, 7, "Bucket", "MultipartUpload", "s3"])
+def test_what_is_no_object_of_boto3_is_a_type_error(moto_bucket: s3.S3Bucket, wrong: Any) -> None:
+    """The message names the type that was given."""
+    resource = moto_bucket.s3_resource
+    things: dict[Any, Any] = {
+        "Bucket": moto_bucket.boto3,
+        "MultipartUpload": resource.MultipartUpload(moto_bucket.name, "k", "id"),
+        "s3": resource,
+    }
+    thing = things.get(wrong, wrong)
+    with pytest.raises(TypeError, match=rf"of boto3, not .*{type(thing).__name__}"):
+        s3.S3Object.from_boto3(thing)
+    if wrong != "Bucket":
+        with pytest.raises(TypeError, match=rf"a boto3 Bucket, not .*{type(thing).__name__}"):
+            s3.S3Bucket.from_boto3(thing)
+
+
+def test_messageflux_s_constructor_leads_to_a_whole_store(moto: Server, moto_bucket: s3.S3Bucket) -> None:
+    """ObjectSummary carries a client and no resource: bucket.store, s3_resource and boto3 work all the same."""
+    resource = boto3.resource(
+        "s3",
+        endpoint_url=moto.endpoint_url,
+        aws_access_key_id=moto.access_key,
+        aws_secret_access_key=moto.secret_key,
+        region_name="us-east-1",
+    )
+    moto_bucket.put_object("k", "text")
+    bucket = s3.S3Object(resource.ObjectSummary(moto_bucket.name, "k")).bucket
+    assert bucket.store.bucket(bucket.name)["k"].text == "text"
+    assert bucket.boto3 == resource.Bucket(bucket.name)
+    assert bucket["k"].boto3.get()["Body"].read() == b"text"
+    assert bucket.s3_resource.meta.client is resource.meta.client
 
 
 def test_boto3_is_one_step_away(moto_bucket: s3.S3Bucket) -> None:
