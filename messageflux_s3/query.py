@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ._bulk import batch, listing, pipeline, versions
+from ._bulk import batch, listing, partitions, pipeline, versions
 from ._bulk.batch import BatchResult
 from ._bulk.listing import Listed
 from ._bulk.progress import Progress, reporting, watched
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     import pyarrow
 
     from .bucket import S3Bucket
-
-_CHARACTERS_COMPARED = 4  # after what all keys share: enough to tell some thousand parts apart
 
 Predicate = Callable[[S3Object], bool]
 Result = TypeVar("Result")
@@ -377,11 +374,14 @@ class ObjectQuery:
             )
         if wanted.versions or wanted.delimiter:
             return [self]
-        borders = self._borders(n)
-        # A part begins after a border; the part before it ends with it: nothing sorts between a key and the key with a NUL added.
-        starts = [wanted.start_after, *borders]
-        stops = [*[border + "\0" for border in borders], wanted.stop_before]
-        return [self._refined(start_after=start, stop_before=stop) for start, stop in zip(starts, stops, strict=True)]
+        ranges = partitions.key_ranges(
+            self._key_after,
+            n,
+            prefix=self._sent_prefix() or "",
+            start_after=wanted.start_after,
+            stop_before=wanted.stop_before,
+        )
+        return [self._refined(start_after=start, stop_before=stop) for start, stop in ranges]
 
     def parallel(self, n: int = 4) -> Iterator[S3Object]:
         """The objects in key order, listed in ``n`` parts side by side.
@@ -728,51 +728,8 @@ class ObjectQuery:
         for page in self._pages():
             yield [*self._objects_of(page)]
 
-    def _borders(self, n: int) -> list[str]:
-        """Up to n - 1 keys that cut the key space into parts of about the same size, as far as a few questions tell."""
-        first = self._key_after(self._criteria.start_after)
-        last = None if first is None else self._end_of_keys(first)
-        if first is None or last is None or n == 1:
-            return []
-        shared = next(
-            (at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other),
-            min(len(first), len(last)),
-        )
-        low, high = _as_number(first[shared:]), _as_number(last[shared:])
-        found: list[str] = []
-        for step in range(1, 4 * n):
-            guess = first[:shared] + _as_text(low + (high - low) * step // (4 * n))
-            key = self._key_after(guess)
-            if key is None:
-                break
-            if key > first and (not found or key > found[-1]):
-                found.append(key)
-        step_size = max(1.0, (len(found) + 1) / n)
-        return [found[int(number * step_size) - 1] for number in range(1, n) if int(number * step_size) <= len(found)]
-
-    def _end_of_keys(self, first: str) -> str:
-        """Text close to the last key: a few characters that no key goes beyond."""
-        end = self._sent_prefix() or ""
-        own = 0
-        while own < _CHARACTERS_COMPARED:
-            at = len(end)
-            if not own and at < len(first):
-                beyond = _next_character(first[at])
-                if beyond is None or self._key_after(end + beyond) is None:
-                    end += first[at]  # shared by all keys
-                    continue
-            low, high = 31, 126
-            while low < high:
-                middle = (low + high + 1) // 2
-                low, high = (middle, high) if self._key_after(end + chr(middle)) is not None else (low, middle - 1)
-            if low < 32:
-                break
-            end += chr(low)
-            own += 1
-        return end
-
     def _key_after(self, text: str) -> str | None:
-        """The first key after a text that the query might have."""
+        """Return the first key after a text, in the prefix and range of the query; its filters are left out."""
         start = max(text, self._criteria.start_after)
         query = replace(self._criteria, start_after=start, limit=1, regex=None, min_size=None, max_size=None)
         query = replace(
@@ -856,30 +813,6 @@ def _entry_of(obj: S3Object) -> Any:
 
 def _moment(entry: Listed) -> datetime:
     return as_utc(entry[1])
-
-
-def _next_character(character: str) -> str | None:
-    """The next character in the order of UTF-8, which has no surrogates; None after U+10FFFF, the last one."""
-    number = ord(character) + 1
-    if 0xD800 <= number <= 0xDFFF:
-        number = 0xE000
-    return chr(number) if number <= sys.maxunicode else None
-
-
-def _as_number(text: str) -> int:
-    """The first characters as digits of a number, so that one can go half the way between two texts."""
-    number = 0
-    for at in range(_CHARACTERS_COMPARED):
-        number = number * 128 + (min(ord(text[at]), 127) if at < len(text) else 0)
-    return number
-
-
-def _as_text(number: int) -> str:
-    characters = []
-    for _ in range(_CHARACTERS_COMPARED):
-        number, digit = divmod(number, 128)
-        characters.append(chr(min(max(digit, 32), 126)))  # some stores refuse control characters in a query
-    return "".join(reversed(characters))
 
 
 def _sort_key(entry: S3Object | str) -> str:

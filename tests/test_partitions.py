@@ -10,6 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from support.odd_server import OddServer, run_odd_server
 
+from messageflux_s3._bulk.partitions import key_ranges
+
 # Characters at the borders of what text can hold: before and behind the surrogates, the last one, those that XML cannot carry.
 BORDERS = "\x01\x7f\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010fffe\U0010ffff"
 characters = some.one_of(
@@ -22,6 +24,29 @@ texts = some.text(characters.filter(lambda character: character not in "\0\ufffd
 def server() -> Iterator[OddServer]:
     with run_odd_server() as started:
         yield started
+
+
+@given(
+    names=some.lists(some.text(some.sampled_from("ab/~é"), max_size=6), max_size=40, unique=True), n=some.integers(1, 9)
+)
+def test_ranges_hold_every_key_once_and_take_few_requests(names: list[str], n: int) -> None:
+    """About 4 samples per range and 20 to find the last key, besides one for each character that all keys share."""
+    keys, asked = sorted(names, key=str.encode), 0
+
+    def first_key_after(text: str) -> str | None:
+        nonlocal asked
+        asked += 1
+        return next((key for key in keys if key > text), None)
+
+    ranges = key_ranges(first_key_after, n)
+    parts = [
+        [key for key in keys if key > start and (stop is None or key < stop)] if start else
+        [key for key in keys if stop is None or key < stop]
+        for start, stop in ranges
+    ]  # fmt: skip
+    assert 1 <= len(ranges) <= n
+    assert [key for part in parts for key in part] == keys
+    assert asked <= 4 * n + 4 * 7 + 8
 
 
 @pytest.mark.parametrize("lane", [True, False], ids=["lane", "boto3"])
