@@ -271,11 +271,6 @@ class S3Bucket:
         return self._name
 
     @property
-    def s3_resource(self) -> S3ServiceResource:
-        """The boto3 resource: the one that was given, or the store's. Requests: none."""
-        return self._connection.resource
-
-    @property
     def boto3(self) -> Bucket:
         """boto3's resource object for the same bucket, made anew at each access. Requests: none."""
         return self._connection.resource.Bucket(self._name)
@@ -289,24 +284,6 @@ class S3Bucket:
 
             self._store = S3Store.from_resource(self._connection.resource)
         return self._store
-
-    def compute_url(self, key: str) -> str:
-        """The address of a key over HTTP, quoted; it works for everybody only where the bucket is public.
-
-        Args:
-            key: The key.
-
-        Returns:
-            Below ``public_url`` where the store has one (``{bucket}`` in it stands for the name), else below the endpoint.
-
-        Requests:
-            none
-        """
-        quoted = quote_key(check_key(key, bucket=self._name))
-        public_url = self._connection.config.public_url
-        if public_url is not None:
-            return f"{public_url.replace('{bucket}', self._name).rstrip('/')}/{quoted}"
-        return f"{self._connection.endpoint_url.rstrip('/')}/{self._name}/{quoted}"
 
     # -- its own existence ------------------------------------------------------------------------------------------------------------
 
@@ -358,21 +335,6 @@ class S3Bucket:
         if versions:
             clear_versions(self._connection, self._name)
             abort_uploads(self._connection, self._name)
-
-    def set_lifetime_in_days(self, days: int) -> None:
-        """Let everything expire after so many days; 0 or less cancels that. Other lifecycle rules stay.
-
-        Raises:
-            S3Unsupported: The store has no lifecycle rules.
-
-        Requests:
-            1 read, and 1 write where something changes (on a store that is not AWS 2 reads more)
-        """
-        self.lifecycle.set_lifetime(days)
-
-    def allow_public_access(self) -> None:
-        """Let everybody read and list the bucket: messageflux's word for ``public_access.allow()``. Requests: as there."""
-        self.public_access.allow()
 
     # -- what is ?something in its URL ------------------------------------------------------------------------------------------------
 
@@ -1254,31 +1216,6 @@ class S3Bucket:
             ),
         )
 
-    def find_objects(
-        self, prefix: str | None = None, delimiter: str | None = None, max_keys: int = 1000, **kwargs: Any
-    ) -> Iterator[S3Object]:
-        """messageflux's word for ``find``.
-
-        Args:
-            prefix: What the key begins with.
-            delimiter: Keys that have it after the prefix are left out.
-            max_keys: The page size, not a limit, as in messageflux.
-            kwargs: Further parameters of the listing; ``Marker`` goes on working.
-
-        Requests:
-            1 per ``max_keys`` keys
-        """
-        if isinstance(max_keys, bool) or not isinstance(max_keys, int) or max_keys < 1:
-            raise ValueError(f"max_keys must be a whole number of at least 1, not {max_keys!r}")
-        marker = kwargs.pop("Marker", None)
-        kwargs.pop("EncodingType", None)  # keys are decoded here in any case
-        query = self.find(prefix, delimiter=delimiter, start_after=marker)
-        return query._refined(page_size=min(max_keys, 1000), extra=tuple(kwargs.items())).objects()
-
-    def list_objects(self) -> Iterator[S3Object]:
-        """messageflux's word for ``find()``. Requests: 1 per 1,000 keys."""
-        return self.find().objects()
-
     def list_common_prefixes(self, prefix: str = "", delimiter: str = "/") -> list[str]:
         """The "folders" right below a prefix.
 
@@ -1338,6 +1275,64 @@ class S3Bucket:
             return [entry[0] for entry in self.find().limit(1000)._listed()]
         except S3Error:
             return []  # whoever types sees no error
+
+    # -- messageflux's names ------------------------------------------------------------------------------------------------------
+
+    @property
+    def s3_resource(self) -> S3ServiceResource:
+        """boto3's resource: the one that was given, or the store's. Requests: none."""
+        return self._connection.resource
+
+    def compute_url(self, key: str) -> str:
+        """Return the quoted HTTP address of a key. Without a signature it works only if the bucket is public.
+
+        Args:
+            key: The key.
+
+        Returns:
+            An address below ``public_url`` if the store has one (``{bucket}`` in it stands for the name), else below the endpoint.
+
+        Requests:
+            none
+        """
+        quoted = quote_key(check_key(key, bucket=self._name))
+        public_url = self._connection.config.public_url
+        if public_url is not None:
+            return f"{public_url.replace('{bucket}', self._name).rstrip('/')}/{quoted}"
+        return f"{self._connection.endpoint_url.rstrip('/')}/{self._name}/{quoted}"
+
+    def set_lifetime_in_days(self, days: int) -> None:
+        """Let all objects expire after some days; 0 or less cancels that. Calls ``lifecycle.set_lifetime(days)``. Requests: as there."""
+        self.lifecycle.set_lifetime(days)
+
+    def allow_public_access(self) -> None:
+        """Let everybody read and list the bucket. Calls ``public_access.allow()``. Requests: as there."""
+        self.public_access.allow()
+
+    def find_objects(
+        self, prefix: str | None = None, delimiter: str | None = None, max_keys: int = 1000, **kwargs: Any
+    ) -> Iterator[S3Object]:
+        """Find objects; ``find()`` can do more.
+
+        Args:
+            prefix: Beginning of the key.
+            delimiter: Keys that contain it after the prefix are left out.
+            max_keys: The page size, not a limit, as in messageflux.
+            kwargs: Further parameters of the listing; ``Marker`` goes on working.
+
+        Requests:
+            1 per ``max_keys`` keys
+        """
+        if isinstance(max_keys, bool) or not isinstance(max_keys, int) or max_keys < 1:
+            raise ValueError(f"max_keys must be a whole number of at least 1, not {max_keys!r}")
+        marker = kwargs.pop("Marker", None)
+        kwargs.pop("EncodingType", None)  # keys are decoded here in any case
+        query = self.find(prefix, delimiter=delimiter, start_after=marker)
+        return query._refined(page_size=min(max_keys, 1000), extra=tuple(kwargs.items())).objects()
+
+    def list_objects(self) -> Iterator[S3Object]:
+        """List all objects. Calls ``find().objects()``. Requests: 1 per 1,000 keys."""
+        return self.find().objects()
 
     # -- Python's own -------------------------------------------------------------------------------------------------------------
 

@@ -43,11 +43,12 @@ def _service_resource_class(service_model: ServiceModel) -> Any:
         botocore_session=core
     )  # registers upload_file and the like, and where boto3's data lies
     definition = core.get_component("data_loader").load_service_model("s3", "resources-1")
+    waiters: Any = LazyLoadedWaiterModel(core, "s3", service_model.api_version)  # behaves as a WaiterModel
     context = ServiceContext(
         service_name="s3",
         service_model=service_model,
         resource_json_definitions=definition["resources"],
-        service_waiter_model=LazyLoadedWaiterModel(core, "s3", service_model.api_version),
+        service_waiter_model=waiters,
     )
     return session.resource_factory.load_from_definition(
         resource_name="s3", single_resource_json_definition=definition["service"], service_context=context
