@@ -323,7 +323,7 @@ class S3Bucket:
 
         Args:
             versions: Delete old versions, delete markers and unfinished multipart uploads as well.
-            progress: True for a bar, a callable that is told of objects, or None.
+            progress: How to report progress in objects, see ``Progress``.
 
         Raises:
             S3BatchError: Some could not be deleted; ``failures`` says which and why.
@@ -566,7 +566,7 @@ class S3Bucket:
             items: ``(key, data)`` or ``(key, data, metadata)``, data being bytes or text; any number, taken as there is room. Items with
                 the same key are written in this order, one after the other: the last one is what is stored.
             raise_errors: Whether to raise when some failed, rather than leave it to the result.
-            progress: True for a bar, a callable that is told of objects, or None.
+            progress: How to report progress in objects, see ``Progress``.
             extra: Further parameters of every write, as for ``put_object``.
 
         Returns:
@@ -604,7 +604,7 @@ class S3Bucket:
         Args:
             keys: Keys, or handles (with their versions); any number.
             raise_errors: Whether to raise when some failed, rather than leave it to the result.
-            progress: True for a bar, a callable that is told of objects, or None.
+            progress: How to report progress in objects, see ``Progress``.
 
         Returns:
             Which keys are gone, and which are not, with their errors.
@@ -664,7 +664,7 @@ class S3Bucket:
             if_match: Only if the object has this etag.
             part_size_bytes: The size of a part; None for one that fits.
             verify_checksum: Whether to compare the store's checksum with ours.
-            progress: True for a bar, a callable that is told of bytes, or None. What it raises ends the upload; nothing is written then.
+            progress: How to report progress in bytes, see ``Progress``.
             ExtraArgs: As in messageflux and boto3: S3's own parameters.
             Callback: As in messageflux and boto3; the same as ``progress``.
             Config: As in messageflux and boto3; its ``multipart_chunksize`` is the part size.
@@ -734,7 +734,7 @@ class S3Bucket:
             writable_stream: Where to; it stays open.
             version_id: A version of the object.
             verify_checksum: Whether to compare the object's MD5 with what arrived; None: up to 16 MiB.
-            progress: True for a bar, a callable that is told of bytes, or None.
+            progress: How to report progress in bytes, see ``Progress``.
             ExtraArgs: As in messageflux and boto3: S3's own parameters.
             Callback: As in messageflux and boto3; the same as ``progress``.
             Config: As in messageflux and boto3; it changes nothing here.
@@ -782,7 +782,7 @@ class S3Bucket:
             if_match: Only if the object has this etag.
             part_size_bytes: The size of a part; None for one that fits.
             verify_checksum: Whether to compare the store's checksum with ours.
-            progress: True for a bar, a callable that is told of bytes, or None. What it raises ends the upload; nothing is written then.
+            progress: How to report progress in bytes, see ``Progress``.
             extra: Further parameters, as for ``put_object``.
 
         Returns:
@@ -832,7 +832,7 @@ class S3Bucket:
             version_id: A version of the object.
             verify_checksum: Whether to compare the object's MD5 with that of what arrived. None: up to 16 MiB, since MD5 is slower than
                 the network.
-            progress: True for a bar, a callable that is told of bytes, or None.
+            progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
             A handle for the object that was downloaded: its etag, size, version and metadata are known.
@@ -877,7 +877,7 @@ class S3Bucket:
             metadata: User metadata of every object, text to text.
             part_size_bytes: The size of a part of a large file; None for one that fits.
             verify_checksum: Whether to compare the store's checksum of a large file with ours.
-            progress: True for a bar, a callable that is told of bytes, or None.
+            progress: How to report progress in bytes, see ``Progress``.
             extra: Further parameters of every upload, as for ``put_object``.
 
         Returns:
@@ -923,7 +923,7 @@ class S3Bucket:
             overwrite: Whether files that are there are replaced.
             include: Globs over what follows the prefix; only these.
             exclude: Globs over what follows the prefix; not these.
-            progress: True for a bar, a callable that is told of bytes, or None.
+            progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
             The files' paths, relative to the folder, in key order.
@@ -964,7 +964,7 @@ class S3Bucket:
                 it; what cannot be compared is copied), ``"mtime"``, or ``"size"`` for nothing more.
             include: Globs over the path; only these are copied or deleted.
             exclude: Globs over the path; these are neither copied nor deleted.
-            progress: True for a bar, a callable that is told of bytes, or None.
+            progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
             The plan: what is copied, skipped, deleted, and why; applied, unless ``dry_run`` is set.
@@ -1012,7 +1012,7 @@ class S3Bucket:
             compare: As for ``sync_from_folder``.
             include: Globs over what follows the prefix; only these are copied or deleted.
             exclude: Globs over what follows the prefix; these are neither copied nor deleted.
-            progress: True for a bar, a callable that is told of bytes, or None.
+            progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
             The plan: what is copied, skipped, deleted, and why; applied, unless ``dry_run`` is set.
@@ -1254,7 +1254,7 @@ class S3Bucket:
         Args:
             prefix: What keys begin with.
             depth: How many levels below the prefix are told apart.
-            progress: True for a bar, a callable that is told of objects, or None.
+            progress: How to report progress in objects, see ``Progress``.
 
         Requests:
             1 per 1,000 keys

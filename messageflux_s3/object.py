@@ -617,7 +617,7 @@ class S3Object:
             overwrite: Whether a file that is there is replaced.
             resume: Whether to go on where a killed download with ``resume=True`` ended.
             verify_checksum: Whether to compare the object's MD5 with that of what arrived; None: up to 16 MiB.
-            progress: True for a bar, a callable that is told of bytes, or None.
+            progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
             A handle for the object that was downloaded: its etag, size, version and metadata are known.

@@ -251,7 +251,7 @@ class ObjectQuery:
         """How many objects there are.
 
         Args:
-            progress: True for a bar, a callable that is told of objects, or None.
+            progress: How to report progress in objects, see ``Progress``.
 
         Requests:
             1 per 1,000 keys
@@ -263,7 +263,7 @@ class ObjectQuery:
         """The sum of the sizes, in bytes.
 
         Args:
-            progress: True for a bar, a callable that is told of objects, or None.
+            progress: How to report progress in objects, see ``Progress``.
 
         Requests:
             1 per 1,000 keys
@@ -275,7 +275,7 @@ class ObjectQuery:
         """All objects in a list.
 
         Args:
-            progress: True for a bar, a callable that is told of objects, or None.
+            progress: How to report progress in objects, see ``Progress``.
 
         Requests:
             1 per 1,000 keys
@@ -407,7 +407,7 @@ class ObjectQuery:
 
         Args:
             raise_errors: Whether to raise when some failed, rather than leave it to the result.
-            progress: True for a bar, a callable that is told of objects, or None.
+            progress: How to report progress in objects, see ``Progress``.
 
         Returns:
             Which keys are gone, and which are not, with their errors.
@@ -442,7 +442,7 @@ class ObjectQuery:
         Args:
             bucket: To where.
             prefix: What is put before each key, exactly as it stands.
-            progress: True for a bar, a callable that is told of objects, or None.
+            progress: How to report progress in objects, see ``Progress``.
 
         Returns:
             The copies' handles, in key order.
@@ -486,7 +486,7 @@ class ObjectQuery:
         Args:
             folder: The folder; made where it is missing.
             overwrite: Whether files that are there are replaced.
-            progress: True for a bar, a callable that is told of bytes, or None.
+            progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
             The files' paths, relative to the folder, in key order.
@@ -557,7 +557,7 @@ class ObjectQuery:
 
         Args:
             depth: How many levels below the prefix are told apart.
-            progress: True for a bar, a callable that is told of objects, or None.
+            progress: How to report progress in objects, see ``Progress``.
 
         Raises:
             ValueError: ``depth`` is negative.
@@ -580,7 +580,7 @@ class ObjectQuery:
         """The listing as a DataFrame with typed columns: key, size, last_modified, etag, storage_class (and of versions their ids).
 
         Args:
-            progress: True for a bar, a callable that is told of objects, or None.
+            progress: How to report progress in objects, see ``Progress``.
 
         Raises:
             ImportError: The extra ``messageflux-s3[pandas]`` is not installed.
@@ -600,7 +600,7 @@ class ObjectQuery:
         """The listing as an Arrow table, columns as in ``to_pandas``.
 
         Args:
-            progress: True for a bar, a callable that is told of objects, or None.
+            progress: How to report progress in objects, see ``Progress``.
 
         Raises:
             ImportError: The extra ``messageflux-s3[arrow]`` is not installed.

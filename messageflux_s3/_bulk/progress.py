@@ -16,8 +16,12 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 logger = logging.getLogger("messageflux_s3")
 
-Progress: TypeAlias = bool | Callable[[int], object] | None
-"""True for a bar (the extra ``progress``), a callable that is told how many more bytes or objects went over, or nothing."""
+Progress: TypeAlias = "bool | Callable[[int], object] | None"
+"""How a method reports its progress: True for a progress bar (needs the extra ``progress``), a callable, or None for no report.
+
+A callable receives the number of bytes or objects since its last call; two calls never overlap. The number is negative if an upload is
+sent again. An exception that the callable raises ends the operation, and an upload then writes nothing.
+"""
 
 Unit = Literal["bytes", "objects"]
 Item = TypeVar("Item")
