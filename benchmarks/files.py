@@ -28,7 +28,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent.parent / "tests")]
 
-from servers import Server, run_rclone  # noqa: E402
+from support.servers import Server, run_rclone  # noqa: E402
 
 MIB = 1024 * 1024
 LARGE = 256 * MIB

@@ -29,10 +29,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from support.servers import run_rclone  # noqa: E402 (the checkout has to be found first)
 
 from benchmarks.pages import serve  # noqa: E402
-from tests.servers import run_rclone  # noqa: E402 (the checkout has to be found first)
 
 PEERS: dict[str, list[str]] = {
     "messageflux_s3": ["boto3", "httptools", "cachetools"],

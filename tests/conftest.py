@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from canned import Canned, run_canned
-from servers import Server, run_localstack, run_moto, run_radosgw, run_rclone
 from support import differences
+from support.scripted_server import ScriptedServer, run_scripted_server
+from support.servers import Server, run_localstack, run_moto, run_radosgw, run_rclone
 
 if TYPE_CHECKING:
-    from counting import Counted
+    from support.counting import Counted
 
     from messageflux_s3 import S3Bucket, S3Store
 
@@ -79,9 +79,9 @@ def radosgw() -> Iterator[Server]:
 
 
 @pytest.fixture
-def canned() -> Iterator[Canned]:
+def scripted_server() -> Iterator[ScriptedServer]:
     """A store whose every answer is the test's own."""
-    with run_canned() as server:
+    with run_scripted_server() as server:
         yield server
 
 
@@ -131,7 +131,7 @@ def rclone_bucket(rclone: Server) -> Iterator[S3Bucket]:
 @pytest.fixture
 def counted(moto: Server) -> Iterator[Counted]:
     """A store and a fresh bucket on moto's server, every request written down on its way."""
-    from counting import Counted, Recorder
+    from support.counting import Counted, Recorder
 
     with_bucket = _fresh_bucket(moto)
     name = next(with_bucket).name

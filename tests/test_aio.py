@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canned import Canned
-from http_store import HttpStore
+from support.cancelling import MOMENTS, cancelled
+from support.http_store import HttpStore
+from support.proxy import Fault, run_proxy, scripted
+from support.scripted_server import ScriptedServer
+from support.servers import Server, run_moto, run_rclone
 
 import messageflux_s3 as s3
 from messageflux_s3 import AsyncS3Bucket, S3NoSuchItem
-from tests.cancelling import MOMENTS, cancelled
-from tests.proxy import Fault, run_proxy, scripted
-from tests.servers import Server, run_moto, run_rclone
-from tests.test_lane import ScriptedServer
+from tests.test_lane import RawServer
 
 TWINS = [
     (s3.AsyncS3Store, s3.S3Store),
@@ -174,7 +174,7 @@ def test_leaving_a_loop_early(server: Server) -> None:
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "e"\r\n\r\nhi'
 
 
-async def opened(server: ScriptedServer, **settings: Any) -> AsyncIterator[AsyncS3Bucket]:
+async def opened(server: RawServer, **settings: Any) -> AsyncIterator[AsyncS3Bucket]:
     store = s3.async_connect(
         server.url,
         access_key="ACCESSKEY01",
@@ -194,10 +194,10 @@ async def opened(server: ScriptedServer, **settings: Any) -> AsyncIterator[Async
 @pytest.mark.parametrize(
     "broken",
     [
-        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi" + ScriptedServer.CLOSE,
-        b"HTTP/1.1 200 OK\r\n\r\nhi" + ScriptedServer.CLOSE,
-        b"garbage\r\n\r\n" + ScriptedServer.CLOSE,
-        ScriptedServer.CLOSE,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi" + RawServer.CLOSE,
+        b"HTTP/1.1 200 OK\r\n\r\nhi" + RawServer.CLOSE,
+        b"garbage\r\n\r\n" + RawServer.CLOSE,
+        RawServer.CLOSE,
         b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n",
     ],
 )
@@ -211,7 +211,7 @@ def test_what_the_lane_leaves_is_asked_of_boto3(broken: bytes) -> None:
             return broken if len(tries) == 1 else OK
         return OK
 
-    server = ScriptedServer(script)
+    server = RawServer(script)
 
     async def main() -> None:
         async for bucket in opened(server):
@@ -230,9 +230,9 @@ def test_a_stale_connection_and_a_silent_server() -> None:
     def script(head: bytes, body: bytes) -> bytes:
         if b"/slow" in head and b"Boto3" not in head:
             time.sleep(2)
-        return OK + ScriptedServer.CLOSE
+        return OK + RawServer.CLOSE
 
-    server = ScriptedServer(script)
+    server = RawServer(script)
 
     async def main() -> None:
         async for bucket in opened(server, read_timeout=0.3):
@@ -257,7 +257,7 @@ def test_cancelling_closes_the_connection() -> None:
             return OK.replace(b"hi", b"no")
         return OK
 
-    server = ScriptedServer(script)
+    server = RawServer(script)
 
     async def main() -> None:
         async for bucket in opened(server):
@@ -269,9 +269,11 @@ def test_cancelling_closes_the_connection() -> None:
     server.close()
 
 
-def test_cancelling_an_upload_on_a_thread_lets_it_run_to_its_end_and_close_waits_for_it(canned: Canned) -> None:
+def test_cancelling_an_upload_on_a_thread_lets_it_run_to_its_end_and_close_waits_for_it(
+    scripted_server: ScriptedServer,
+) -> None:
     """As the documentation says: a cancelled upload may be stored. One that waited for a free thread is not begun."""
-    memory, is_reading, may_end = HttpStore(canned), threading.Event(), threading.Event()
+    memory, is_reading, may_end = HttpStore(scripted_server), threading.Event(), threading.Event()
 
     class Slow(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
@@ -280,7 +282,7 @@ def test_cancelling_an_upload_on_a_thread_lets_it_run_to_its_end_and_close_waits
             return super().read(size)
 
     async def main() -> None:
-        store = s3.AsyncS3Store(canned.connect(max_concurrency=1))
+        store = s3.AsyncS3Store(scripted_server.connect(max_concurrency=1))
         tasks = [
             asyncio.create_task(store.bucket("bkt").put_object(key, Slow(b"whole"))) for key in ("begun", "waiting")
         ]
@@ -306,10 +308,10 @@ def test_a_cancellation_is_never_lost(moment: str) -> None:
 
     def script(head: bytes, body: bytes) -> bytes:
         if b"/cut" in head and b"Boto3" not in head:
-            return OK[:-1] + ScriptedServer.CLOSE
-        return OK + (ScriptedServer.CLOSE if b"/last" in head else b"")
+            return OK[:-1] + RawServer.CLOSE
+        return OK + (RawServer.CLOSE if b"/last" in head else b"")
 
-    server = ScriptedServer(script)
+    server = RawServer(script)
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
@@ -335,7 +337,7 @@ def test_a_cancellation_is_never_lost(moment: str) -> None:
 @pytest.mark.lane
 def test_one_store_in_one_event_loop_after_the_other() -> None:
     """What an ended loop left open is closed; closing the store asks nothing of loops that have ended."""
-    server = ScriptedServer(lambda head, body: OK)
+    server = RawServer(lambda head, body: OK)
     store = s3.async_connect(server.url, access_key="ACCESSKEY01", secret_key="SECRETKEY0123456", region="us-east-1")
 
     async def use() -> None:
@@ -359,7 +361,7 @@ def test_one_store_in_one_event_loop_after_the_other() -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_has_threads_of_its_own() -> None:
     """The parent's are not there, and whatever was left to them would never be done."""
-    server = ScriptedServer(lambda head, body: OK)
+    server = RawServer(lambda head, body: OK)
     store = s3.async_connect(server.url, access_key="ACCESSKEY01", secret_key="SECRETKEY0123456", region="us-east-1")
 
     async def use() -> bytes:
@@ -434,10 +436,10 @@ def test_json_that_is_here_is_not_asked_for(server: Server) -> None:
 @pytest.fixture
 def scripted_store() -> Any:
     """A server that answers as a test says, and an asynchronous store on it whose lane is open (key ``first``)."""
-    servers: list[ScriptedServer] = []
+    servers: list[RawServer] = []
 
-    def make(script: Callable[[bytes], bytes | None], **settings: Any) -> tuple[ScriptedServer, s3.AsyncS3Store]:
-        server = ScriptedServer(lambda head, body: OK if b"/first" in head else script(head))
+    def make(script: Callable[[bytes], bytes | None], **settings: Any) -> tuple[RawServer, s3.AsyncS3Store]:
+        server = RawServer(lambda head, body: OK if b"/first" in head else script(head))
         servers.append(server)
         keys = {"access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "region": "us-east-1", "max_attempts": 1}
         store = s3.connect(server.url, **{**keys, **settings})

@@ -13,9 +13,9 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from canned import Answer, Asked, Canned, content_of, document, refusal
-from counting import Recorder
-from servers import Server
+from support.counting import Recorder
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
+from support.servers import Server
 
 import messageflux_s3
 from messageflux_s3 import (
@@ -190,12 +190,12 @@ def test_an_object_stays_with_the_async_interface(moto: Server, moto_bucket: S3B
 class Gateway:
     """A scripted store, all of whose names may stand for one place."""
 
-    def __init__(self, canned: Canned, names: Callable[[str], str] = lambda key: key) -> None:
+    def __init__(self, scripted_server: ScriptedServer, names: Callable[[str], str] = lambda key: key) -> None:
         self.objects: dict[str, tuple[bytes, dict[str, str]]] = {}
         self.on_copied: Callable[[], object] = lambda: None
         self.keeps_metadata = True
         self._names = names
-        canned.answer = self._serve
+        scripted_server.answer = self._serve
 
     def _serve(self, asked: Asked) -> Answer:
         key = self._names(asked.key)
@@ -227,41 +227,41 @@ class Gateway:
      ("ab", "a\u034fb"), ("a", "a\U000e0100"), ("a", "a\u180b"), ("ab", "a\U000e0041b"), ("ab", "a\x01b"), ("ab", "a\ufffbb"),
      ("x/.. /a", "x/a"), ("x/.. /a", "a"), ("a b", "a+b"), ("a/b", "a%2Fb"), ("\u0131", "I"), ("a", "a\u2065")],
 )  # fmt: skip
-def test_an_object_stays_where_a_store_normalizes_keys(canned: Canned, key: str, other: str) -> None:
+def test_an_object_stays_where_a_store_normalizes_keys(scripted_server: ScriptedServer, key: str, other: str) -> None:
     """As a gateway over a file system does: two keys, one file."""
-    gateway = Gateway(canned, lambda _: "the one file")
-    bucket = canned.bucket()
+    gateway = Gateway(scripted_server, lambda _: "the one file")
+    bucket = scripted_server.bucket()
     for source, target in ((key, other), (other, key)):
         gateway.objects["the one file"] = BODY, {}
         bucket[source].move_to(target)
         assert gateway.objects["the one file"][0] == BODY
 
 
-def test_a_bucket_may_have_two_names(canned: Canned) -> None:
+def test_a_bucket_may_have_two_names(scripted_server: ScriptedServer) -> None:
     """An access point, an alias, or a linked folder."""
-    gateway = Gateway(canned)
+    gateway = Gateway(scripted_server)
     gateway.objects["k"] = BODY, {}
-    store = canned.connect()
+    store = scripted_server.connect()
     store.bucket("bkt")["k"].move_to(store.bucket("bkt-alias")["k"])
     assert gateway.objects["k"][0] == BODY
 
 
-def test_nothing_is_deleted_where_the_copy_does_not_show_its_id(canned: Canned) -> None:
+def test_nothing_is_deleted_where_the_copy_does_not_show_its_id(scripted_server: ScriptedServer) -> None:
     """A store that drops metadata cannot show whether two places are one."""
-    gateway = Gateway(canned)
+    gateway = Gateway(scripted_server)
     gateway.objects["k"], gateway.keeps_metadata = (BODY, {}), False
-    store = canned.connect()
+    store = scripted_server.connect()
     with pytest.raises(S3Unsupported, match="the source was not deleted"):
         store.bucket("bkt")["k"].move_to(store.bucket("bkt-alias")["k"])
     assert gateway.objects["k"][0] == BODY
 
 
 @pytest.mark.parametrize("preset", ["other", "aws"])
-def test_what_was_written_during_a_move_is_not_deleted(canned: Canned, preset: Any) -> None:
+def test_what_was_written_during_a_move_is_not_deleted(scripted_server: ScriptedServer, preset: Any) -> None:
     """Between the copy and the deletion: the newer object stays, and the error says so."""
-    gateway = Gateway(canned)
+    gateway = Gateway(scripted_server)
     gateway.objects["k"] = BODY, {}
-    serve = canned.answer
+    serve = scripted_server.answer
 
     def compare(asked: Asked) -> Answer:
         etag = asked.headers.get("if-match", "").strip('"')
@@ -269,10 +269,10 @@ def test_what_was_written_during_a_move_is_not_deleted(canned: Canned, preset: A
             return refusal(412, "PreconditionFailed")
         return serve(asked)
 
-    canned.answer = compare
+    scripted_server.answer = compare
     gateway.on_copied = lambda: gateway.objects.update(k=(b"newer", {}))
     with pytest.raises(S3ObjectChanged, match=r"bkt/k was written while it was being moved.*not deleted"):
-        canned.bucket(preset=preset)["k"].move_to("moved")
+        scripted_server.bucket(preset=preset)["k"].move_to("moved")
     assert (gateway.objects["k"][0], gateway.objects["moved"][0]) == (b"newer", BODY)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import Server
+from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3._files.sync import SyncPlan

@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from canned import Answer, Asked, Canned, content_of, document
-from servers import Server
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document
+from support.servers import Server
 
 from messageflux_s3 import S3Bucket, S3Object, S3Store, S3Unsupported
 from messageflux_s3._files import copying
@@ -147,7 +147,7 @@ HEADERS = {
 }
 
 
-def _scripted(canned: Canned, headers: dict[str, str], body: bytes = b"x") -> S3Bucket:
+def _scripted(scripted_server: ScriptedServer, headers: dict[str, str], body: bytes = b"x") -> S3Bucket:
     """A bucket in which every object has these headers, and that takes every write."""
 
     def serve(asked: Asked) -> Answer:
@@ -169,15 +169,15 @@ def _scripted(canned: Canned, headers: dict[str, str], body: bytes = b"x") -> S3
             return document("CopyPartResult" if part else "CopyObjectResult", "<ETag>e</ETag>")
         return 204 if asked.method == "DELETE" else 200, {"ETag": '"e"'}, b""
 
-    canned.answer = serve
-    return canned.bucket(preset="aws")
+    scripted_server.answer = serve
+    return scripted_server.bucket(preset="aws")
 
 
-def _sent(canned: Canned) -> dict[str, str]:
+def _sent(scripted_server: ScriptedServer) -> dict[str, str]:
     """The headers of the request that described the new object."""
     [described] = [
         asked
-        for asked in canned.asked
+        for asked in scripted_server.asked
         if "uploads" in asked.query or (asked.method == "PUT" and "partNumber" not in asked.query)
     ]
     return dict(described.headers)
@@ -204,12 +204,12 @@ def _make_version_current(bucket: S3Bucket, key: str, _: pytest.MonkeyPatch) -> 
 )
 @pytest.mark.parametrize("size", [1, 5 << 20], ids=["small", "large"])
 def test_a_rewrite_sends_every_attribute(
-    canned: Canned, rewrite: Any, size: int, monkeypatch: pytest.MonkeyPatch
+    scripted_server: ScriptedServer, rewrite: Any, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What S3 would drop is sent again, whether in one request or in parts; a lock only under the same key."""
-    bucket = _scripted(canned, HEADERS, bytes(size))
+    bucket = _scripted(scripted_server, HEADERS, bytes(size))
     is_new_key = rewrite(bucket, "k", monkeypatch) != "k"
-    sent, is_plain_copy = _sent(canned), rewrite in (_copy, _make_version_current)
+    sent, is_plain_copy = _sent(scripted_server), rewrite in (_copy, _make_version_current)
     for name, value in HEADERS.items():
         if is_plain_copy and not name.startswith(("x-amz-server", "x-amz-storage", "x-amz-website", "x-amz-object")):
             assert name not in sent or name == "content-type"  # the store copies it
@@ -219,26 +219,28 @@ def test_a_rewrite_sends_every_attribute(
             assert sent.get(name) == value, name
 
 
-def test_a_lock_that_is_over_is_not_sent_again(canned: Canned) -> None:
+def test_a_lock_that_is_over_is_not_sent_again(scripted_server: ScriptedServer) -> None:
     """S3 refuses a date in the past, and with it the whole write."""
     past = {"x-amz-object-lock-retain-until-date": "2020-01-01T00:00:00Z", "x-amz-object-lock-legal-hold": "OFF"}
-    _scripted(canned, HEADERS | past)["k"].update(lambda body: b"y")
-    assert not [name for name in _sent(canned) if name.startswith("x-amz-object-lock")]
+    _scripted(scripted_server, HEADERS | past)["k"].update(lambda body: b"y")
+    assert not [name for name in _sent(scripted_server) if name.startswith("x-amz-object-lock")]
 
 
 @pytest.mark.parametrize("unparsable", ["0", "-1", "never"])
-def test_an_expiry_that_is_no_date_stays_expired(canned: Canned, unparsable: str) -> None:
+def test_an_expiry_that_is_no_date_stays_expired(scripted_server: ScriptedServer, unparsable: str) -> None:
     """HTTP takes such a value for a moment in the past."""
-    _scripted(canned, HEADERS | {"expires": unparsable})["k"].update(lambda body: b"y")
-    assert "1970" in _sent(canned)["expires"] or "1969" in _sent(canned)["expires"]
+    _scripted(scripted_server, HEADERS | {"expires": unparsable})["k"].update(lambda body: b"y")
+    assert "1970" in _sent(scripted_server)["expires"] or "1969" in _sent(scripted_server)["expires"]
 
 
 @pytest.mark.parametrize("encryption", ["AES256", "aws:kms"])
-def test_an_encryption_that_is_asked_for_takes_the_place_of_the_former_one(canned: Canned, encryption: str) -> None:
+def test_an_encryption_that_is_asked_for_takes_the_place_of_the_former_one(
+    scripted_server: ScriptedServer, encryption: str
+) -> None:
     """The former key does not go with it: S3 refuses AES256 with a KMS key."""
-    bucket = _scripted(canned, HEADERS)
+    bucket = _scripted(scripted_server, HEADERS)
     bucket["k"].copy_to("k", encryption=encryption)
-    sent = _sent(canned)
+    sent = _sent(scripted_server)
     assert sent["x-amz-server-side-encryption"] == encryption
     assert "x-amz-server-side-encryption-aws-kms-key-id" not in sent
 
@@ -249,13 +251,13 @@ def test_an_encryption_that_is_asked_for_takes_the_place_of_the_former_one(canne
     ids=lambda rewrite: rewrite.__name__.strip("_"),
 )
 def test_an_object_with_a_customers_key_is_not_rewritten_without_it(
-    canned: Canned, rewrite: Any, monkeypatch: pytest.MonkeyPatch
+    scripted_server: ScriptedServer, rewrite: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some stores show such an object without the key; rewritten, it would not be encrypted any more."""
-    bucket = _scripted(canned, {"x-amz-server-side-encryption-customer-algorithm": "AES256"})
+    bucket = _scripted(scripted_server, {"x-amz-server-side-encryption-customer-algorithm": "AES256"})
     with pytest.raises(S3Unsupported, match=r"bkt/k is encrypted with a customer's key \(SSE-C\).*Nothing was written"):
         rewrite(bucket, "k", monkeypatch)
-    assert {asked.method for asked in canned.asked} <= {"GET", "HEAD"}
+    assert {asked.method for asked in scripted_server.asked} <= {"GET", "HEAD"}
 
 
 def test_a_kms_key_does_not_go_to_another_bucket(moto_store: S3Store, moto_bucket: S3Bucket) -> None:
@@ -275,7 +277,7 @@ def test_a_kms_key_does_not_go_to_another_bucket(moto_store: S3Store, moto_bucke
         assert client.get_object_tagging(Bucket=other.name, Key="k")["TagSet"] == TAGS
 
 
-def test_tags_stay_where_a_store_drops_them_from_copies_with_new_metadata(canned: Canned) -> None:
+def test_tags_stay_where_a_store_drops_them_from_copies_with_new_metadata(scripted_server: ScriptedServer) -> None:
     """Ceph's radosgw does: the object is read and written again instead, with its tags."""
     objects: dict[str, tuple[dict[str, str], str]] = {"k": ({"x-amz-meta-a": "1"}, "t=1")}
 
@@ -296,8 +298,8 @@ def test_tags_stay_where_a_store_drops_them_from_copies_with_new_metadata(canned
         status, headers, body = content_of(asked, b"x")  # type: ignore[misc]
         return status, {**headers, **metadata, **({"x-amz-tagging-count": "1"} if tags else {})}, body
 
-    canned.answer = serve
-    bucket = canned.bucket()
+    scripted_server.answer = serve
+    bucket = scripted_server.bucket()
     for target in ("k", "copy", "again", "k"):
         bucket["k"].copy_to(target, metadata={"a": "2"})
         assert objects[target] == ({"x-amz-meta-a": "2"}, "t=1")

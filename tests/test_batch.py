@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canned import Answer, Asked, Canned, content_of, document, refusal
-from http_store import HttpStore
+from support.http_store import HttpStore
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
+from support.servers import Server, run_moto, run_rclone
 
 from messageflux_s3 import AsyncS3Store, S3AccessDenied, S3BatchError, S3Bucket, S3Error, S3NoSuchItem, S3Store
 from messageflux_s3._bulk import batch
 from messageflux_s3._bulk.read_ahead import side_by_side
 from messageflux_s3._objects.operations import KEPT_BYTES
-from tests.servers import Server, run_moto, run_rclone
-from tests.test_lane import ScriptedServer
+from tests.test_lane import RawServer
 
 WAYS = [
     pytest.param(
@@ -167,7 +167,7 @@ def test_partitions_give_exactly_the_same_objects(bucket: S3Bucket) -> None:
 # -- odd servers
 
 
-def connect(server: ScriptedServer, **settings: Any) -> S3Bucket:
+def connect(server: RawServer, **settings: Any) -> S3Bucket:
     store: S3Store = Server("scripted", server.url, "ACCESSKEY01", "SECRETKEY0123456").connect(**settings)
     bucket = store.bucket("bkt")
     bucket.get_object("first")
@@ -182,7 +182,7 @@ def answer(body: bytes, status: bytes = b"200 OK", more: bytes = b"") -> bytes:
 def test_failures_are_boto3s_errors_by_key() -> None:
     """What the lane does not hand over is asked of boto3; its errors come back by key, in a batch error that has all of them."""
     denied = answer(b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>", b"403 Forbidden")
-    server = ScriptedServer(lambda head, body: denied if b"/secret" in head else answer(b"", more=b'ETag: "e"\r\n'))
+    server = RawServer(lambda head, body: denied if b"/secret" in head else answer(b"", more=b'ETag: "e"\r\n'))
     bucket = connect(server)
     with pytest.raises(S3BatchError) as caught:
         bucket.put_objects((key, b"x") for key in ("a", "secret1", "b", "secret2"))
@@ -205,7 +205,7 @@ class SlowStore(HttpStore):
         order: The keys and bodies in the order in which the writes took effect.
     """
 
-    def __init__(self, server: Canned, *, fails: bool) -> None:
+    def __init__(self, server: ScriptedServer, *, fails: bool) -> None:
         super().__init__(server)
         self.most = self.now = 0
         self.order: list[tuple[str, bytes]] = []
@@ -251,12 +251,14 @@ REPEATED = {
 
 
 @pytest.mark.parametrize("case", REPEATED.values(), ids=REPEATED)
-def test_put_objects_with_repeated_keys_stores_the_last_item_of_each_key(canned: Canned, case: dict[str, Any]) -> None:
+def test_put_objects_with_repeated_keys_stores_the_last_item_of_each_key(
+    scripted_server: ScriptedServer, case: dict[str, Any]
+) -> None:
     """Writes to one key take effect in the order of the items, whichever way they are sent; writes to different keys run side by side."""
     extra = dict(case)
     lane, fails, call = extra.pop("lane"), extra.pop("fails", False), extra.pop("call", "sync")
-    store = SlowStore(canned, fails=fails)
-    bucket = canned.bucket(lane=lane, max_concurrency=8)
+    store = SlowStore(scripted_server, fails=fails)
+    bucket = scripted_server.bucket(lane=lane, max_concurrency=8)
     items = items_with_repeated_keys(50)
 
     async def put() -> Any:
@@ -287,9 +289,14 @@ def test_put_objects_with_a_repeated_key_stores_the_last_item_on_real_servers(
         bucket.delete_bucket(force=True)
 
 
-def test_put_objects_with_repeated_keys_keeps_their_order_in_a_forked_child(canned: Canned) -> None:
+def test_put_objects_with_repeated_keys_keeps_their_order_in_a_forked_child(scripted_server: ScriptedServer) -> None:
     """What the parent's thread had under way at the fork is sent again by the child, before the later item of the same key."""
-    store, is_under_way, is_child_done, seen = HttpStore(canned), threading.Event(), threading.Event(), list[bytes]()
+    store, is_under_way, is_child_done, seen = (
+        HttpStore(scripted_server),
+        threading.Event(),
+        threading.Event(),
+        list[bytes](),
+    )
 
     def refuse_parents(asked: Asked) -> Answer:
         if asked.key != "k":
@@ -302,7 +309,7 @@ def test_put_objects_with_repeated_keys_keeps_their_order_in_a_forked_child(cann
         return None
 
     store.before = refuse_parents
-    bucket = canned.bucket(lane=False, max_concurrency=8)
+    bucket = scripted_server.bucket(lane=False, max_concurrency=8)
     child: list[int] = []
 
     def items() -> Iterator[tuple[str, bytes]]:
@@ -338,14 +345,14 @@ def test_never_a_wrong_byte_from_a_server_that_breaks() -> None:
         if count % 7 == 0:
             return None
         if count % 7 == 2:
-            return whole[:-10] + ScriptedServer.CLOSE
+            return whole[:-10] + RawServer.CLOSE
         if count % 7 == 4:
             return answer(b"", b"503 Slow Down")
         if count % 7 == 5:
-            return whole + ScriptedServer.CLOSE
+            return whole + RawServer.CLOSE
         return whole
 
-    server = ScriptedServer(lambda head, body: answer(b"hi") if b"/first" in head else faulty(head, body))
+    server = RawServer(lambda head, body: answer(b"hi") if b"/first" in head else faulty(head, body))
     bucket = connect(server)
     names = [f"object-{number}" for number in range(80)]
     for obj, name in zip(bucket.get_objects(names), names, strict=True):
@@ -369,7 +376,7 @@ def test_a_store_without_bulk_delete_deletes_singly(refusal: bytes) -> None:
             return b"HTTP/1.1 204 No Content\r\n\r\n"
         return answer(b"hi")
 
-    server = ScriptedServer(script)
+    server = RawServer(script)
     bucket = connect(server, max_attempts=1)
     assert bucket.delete_objects(["a", "b", "c"]).succeeded == ["a", "b", "c"]
     posts = sum(request.startswith(b"POST") for request in server.requests)
@@ -393,7 +400,7 @@ def test_bulk_delete_with_the_lane_shut(wanted: bytes) -> None:
             b"<DeleteResult>%s</DeleteResult>" % b"".join(b"<Deleted><Key>%s</Key></Deleted>" % key for key in keys)
         )
 
-    server = ScriptedServer(script)
+    server = RawServer(script)
     bucket = connect(server, max_attempts=1)
     bucket.store.client.meta.events.register("before-send.s3", lambda **_: None)  # a stranger's handler shuts the lane
     assert bucket.delete_objects(["a", "b"]).succeeded == ["a", "b"]
@@ -421,7 +428,7 @@ def test_a_bulk_delete_refused_without_a_word_is_done_singly_and_not_held_agains
             b"<DeleteResult>%s</DeleteResult>" % b"".join(b"<Deleted><Key>%s</Key></Deleted>" % key for key in keys)
         )
 
-    server = ScriptedServer(script)
+    server = RawServer(script)
     bucket = connect(server, max_attempts=1)
     assert bucket.delete_objects(["a", "b"]).succeeded == ["a", "b"]
     assert sorted(head.split()[1] for head in server.requests if head.startswith(b"DELETE")) == [b"/bkt/a", b"/bkt/b"]
@@ -441,7 +448,7 @@ def test_who_may_not_delete_in_bulk_is_told_so(code: str) -> None:
         status = b"403 Forbidden" if code == "AccessDenied" else b"404 Not Found"
         return answer(b"<Error><Code>%s</Code></Error>" % code.encode(), status)
 
-    server = ScriptedServer(script)
+    server = RawServer(script)
     bucket = connect(server, max_attempts=1)
     result = bucket.delete_objects(["a", "b"], raise_errors=False)
     assert [(failure.key, failure.error.code) for failure in result.failures] == [("a", code), ("b", code)]
@@ -455,7 +462,9 @@ def test_who_may_not_delete_in_bulk_is_told_so(code: str) -> None:
     "odd",
     [" a", "a ", "\ta", "a\n", "a\r", "\ra", "\u00a0a", "a\u2003", "\u3000a", "a\u2028", "\x1ca", "\x85a", "a  b", " "],
 )
-def test_bulk_delete_of_a_key_with_blanks_leaves_the_key_without_them(canned: Canned, odd: str, lane: bool) -> None:
+def test_bulk_delete_of_a_key_with_blanks_leaves_the_key_without_them(
+    scripted_server: ScriptedServer, odd: str, lane: bool
+) -> None:
     """A store that trims or collapses whitespace in the document would delete another key, and report success."""
     similar = " ".join(odd.split()) or "x"
     stored = {odd, similar, "b", "c"}
@@ -470,8 +479,8 @@ def test_bulk_delete_of_a_key_with_blanks_leaves_the_key_without_them(canned: Ca
             return 204, {}, b""
         return content_of(asked, b"")
 
-    canned.answer = serve
-    result = canned.bucket(lane=lane).delete_objects([odd, "b", "c"])
+    scripted_server.answer = serve
+    result = scripted_server.bucket(lane=lane).delete_objects([odd, "b", "c"])
     assert (result.succeeded, stored) == ([odd, "b", "c"], {similar})
 
 
@@ -496,7 +505,7 @@ def test_what_bulk_delete_does_not_confirm_is_deleted_singly() -> None:
             )
         return b"HTTP/1.1 204 No Content\r\n\r\n" if head.startswith(b"DELETE") else answer(b"hi")
 
-    server = ScriptedServer(script)
+    server = RawServer(script)
     bucket = connect(server)
     result = bucket.delete_objects(["a", "locked", "forgotten", "slow"], raise_errors=False)
     assert result.succeeded == ["a", "forgotten", "slow"]
@@ -508,7 +517,7 @@ def test_what_bulk_delete_does_not_confirm_is_deleted_singly() -> None:
 def test_memory_is_flat() -> None:
     """Ten thousand objects of 20 KiB pass through a loop in a fraction of their size."""
     body = answer(b"x" * 20_000)
-    server = ScriptedServer(lambda head, _: body)
+    server = RawServer(lambda head, _: body)
     bucket = connect(server)
     tracemalloc.start()
     total = sum(len(obj.body) for obj in bucket.get_objects(f"k{number}" for number in range(3000)))
@@ -629,11 +638,11 @@ def test_what_is_no_answer_to_a_deletion_confirms_none(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "SlowDown"])
-def test_a_refusal_inside_a_success_is_that_of_its_key(canned: Canned, code: str) -> None:
+def test_a_refusal_inside_a_success_is_that_of_its_key(scripted_server: ScriptedServer, code: str) -> None:
     """Also where the store goes on saying that it is too busy."""
     said = f"<Error><Key>a</Key><Code>{code}</Code><Message>m</Message></Error><Deleted><Key>b</Key></Deleted>"
-    canned.answer = lambda asked: document("DeleteResult", said)
-    found = canned.bucket().delete_objects(["a", "b"], raise_errors=False)
+    scripted_server.answer = lambda asked: document("DeleteResult", said)
+    found = scripted_server.bucket().delete_objects(["a", "b"], raise_errors=False)
     assert (found.succeeded, [(failure.key, failure.error.code) for failure in found.failures]) == (
         ["b"],
         [("a", code)],
@@ -641,12 +650,12 @@ def test_a_refusal_inside_a_success_is_that_of_its_key(canned: Canned, code: str
 
 
 @pytest.mark.parametrize("code", ["NoSuchBucket", "AccessDenied"])
-def test_a_bucket_that_is_gone_is_no_success_of_a_deletion(canned: Canned, code: str) -> None:
+def test_a_bucket_that_is_gone_is_no_success_of_a_deletion(scripted_server: ScriptedServer, code: str) -> None:
     """For each of its keys, on the lane as through boto3."""
-    canned.answer = lambda asked: (204, {}, b"")
-    bucket = canned.bucket()
+    scripted_server.answer = lambda asked: (204, {}, b"")
+    bucket = scripted_server.bucket()
     bucket["k"].delete()
-    canned.answer = lambda asked: refusal(404 if code == "NoSuchBucket" else 403, code)
+    scripted_server.answer = lambda asked: refusal(404 if code == "NoSuchBucket" else 403, code)
     for keys in (["a"], ["a", "b"]):
         found = bucket.delete_objects(keys, raise_errors=False)
         assert [(failure.key, failure.error.code) for failure in found.failures] == [(key, code) for key in keys]

@@ -13,10 +13,10 @@ import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from canned import Answer, Asked, Canned, content_of, document, refusal
-from counting import Counted
-from proxy import Fault, run_proxy, scripted
-from servers import Server
+from support.counting import Counted
+from support.proxy import Fault, run_proxy, scripted
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
+from support.servers import Server
 
 import messageflux_s3 as s3
 
@@ -217,7 +217,7 @@ def test_a_handle_is_not_equal_to_anything_else(moto_bucket: s3.S3Bucket) -> Non
         _ = 7 in moto_bucket
 
 
-def test_an_account_s_buckets_come_page_by_page(canned: Canned) -> None:
+def test_an_account_s_buckets_come_page_by_page(scripted_server: ScriptedServer) -> None:
     """Until the store names no further one."""
 
     def answer(asked: Asked) -> Answer:
@@ -225,30 +225,30 @@ def test_an_account_s_buckets_come_page_by_page(canned: Canned) -> None:
         more = f"<ContinuationToken>{at + 1}</ContinuationToken>" if at < 2 else ""
         return document("ListAllMyBucketsResult", f"<Buckets><Bucket><Name>bucket-{at}</Name></Bucket></Buckets>{more}")
 
-    canned.answer = answer
-    store = canned.connect()
+    scripted_server.answer = answer
+    store = scripted_server.connect()
     assert [bucket.name for bucket in store.buckets()] == ["bucket-0", "bucket-1", "bucket-2"]
-    assert len(canned.asked) == 3
+    assert len(scripted_server.asked) == 3
     assert "3 buckets" in store.show().text
 
 
-def test_a_listing_of_buckets_that_never_ends_is_an_error(canned: Canned) -> None:
+def test_a_listing_of_buckets_that_never_ends_is_an_error(scripted_server: ScriptedServer) -> None:
     """A store that answers every page with the same token would be asked for ever."""
     page = "<Buckets><Bucket><Name>abc</Name></Bucket></Buckets><ContinuationToken>again</ContinuationToken>"
-    canned.answer = lambda asked: document("ListAllMyBucketsResult", page)
+    scripted_server.answer = lambda asked: document("ListAllMyBucketsResult", page)
     with pytest.raises(s3.S3Error, match="same next token") as caught:
-        list(canned.connect().buckets())
-    assert (caught.value.operation, len(canned.asked)) == ("ListBuckets", 2)
+        list(scripted_server.connect().buckets())
+    assert (caught.value.operation, len(scripted_server.asked)) == ("ListBuckets", 2)
 
 
-def test_the_end_of_a_listing_of_buckets_does_not_change_is_online(canned: Canned) -> None:
+def test_the_end_of_a_listing_of_buckets_does_not_change_is_online(scripted_server: ScriptedServer) -> None:
     """No request is sent to find that there is no further page."""
-    canned.answer = lambda asked: (
+    scripted_server.answer = lambda asked: (
         document("ListAllMyBucketsResult", "<Buckets><Bucket><Name>abc</Name></Bucket></Buckets>")
         if not asked.key
         else refusal(403, "InvalidAccessKeyId")
     )
-    store = canned.connect()
+    store = scripted_server.connect()
     for bucket in store.buckets():
         assert store.is_online
         with pytest.raises(s3.S3AuthenticationError):
@@ -270,13 +270,13 @@ class RecordedResource:
         return getattr(self._resource, name)
 
 
-def test_buckets_are_created_listed_and_deleted_through_the_given_resource(canned: Canned) -> None:
+def test_buckets_are_created_listed_and_deleted_through_the_given_resource(scripted_server: ScriptedServer) -> None:
     """By its actions; the objects in them go through its client."""
     answers: dict[str, Answer] = {"HEAD": refusal(404, ""), "GET": document("ListAllMyBucketsResult")}
-    canned.answer = lambda asked: answers.get(asked.method, (200, {}, b""))
+    scripted_server.answer = lambda asked: answers.get(asked.method, (200, {}, b""))
     resource = boto3.resource(
         "s3",
-        endpoint_url=canned.endpoint_url,
+        endpoint_url=scripted_server.endpoint_url,
         region_name="us-east-1",
         aws_access_key_id="key",
         aws_secret_access_key="secret",
@@ -291,7 +291,7 @@ def test_buckets_are_created_listed_and_deleted_through_the_given_resource(canne
 
 @pytest.mark.parametrize("lane", [True, False], ids=["lane", "boto3"])
 def test_a_bucket_older_than_todays_rules_is_listed_and_read(
-    canned: Canned, lane: bool, caplog: pytest.LogCaptureFixture
+    scripted_server: ScriptedServer, lane: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One such name must not hide the other buckets, nor the events of one message; a new bucket of such a name is still refused."""
     names = ["aaa", "Old_Bucket", "../x", "a/b", "zzz"]
@@ -304,8 +304,8 @@ def test_a_bucket_older_than_todays_rules_is_listed_and_read(
             else document("ListAllMyBucketsResult", f"<Buckets>{listed}</Buckets>")
         )
 
-    canned.answer = answer
-    store = canned.connect()
+    scripted_server.answer = answer
+    store = scripted_server.connect()
     if not lane:
         store._connection.lane.shut("shut for this test")
     assert [found.name for found in store.buckets()] == ["aaa", "Old_Bucket", "zzz"]
@@ -346,18 +346,18 @@ CREATIONS: dict[str, tuple[list[Answer], list[str], type[Exception] | None]] = {
 
 @pytest.mark.parametrize(("answers", "asked", "error"), CREATIONS.values(), ids=CREATIONS)
 def test_a_bucket_that_others_may_have_taken(
-    canned: Canned, answers: list[Answer], asked: list[str], error: type[Exception] | None
+    scripted_server: ScriptedServer, answers: list[Answer], asked: list[str], error: type[Exception] | None
 ) -> None:
     """Whatever a store says to a name that is taken: ours is a success, somebody else's is told."""
-    canned.answer = lambda _: answers[len(canned.asked) - 1]
-    store = canned.connect(region="eu-x-1")
+    scripted_server.answer = lambda _: answers[len(scripted_server.asked) - 1]
+    store = scripted_server.connect(region="eu-x-1")
     if error is None:
         assert store.create_bucket("bucket").name == "bucket"
     else:
         with pytest.raises(error):
             store.create_bucket("bucket")
-    assert [one.method for one in canned.asked] == asked
-    bodies = [one.body for one in canned.asked if one.method == "PUT"]
+    assert [one.method for one in scripted_server.asked] == asked
+    bodies = [one.body for one in scripted_server.asked if one.method == "PUT"]
     assert [b"eu-x-1" in body for body in bodies] == [True, False][: len(bodies)]
 
 
@@ -378,17 +378,17 @@ ENSURING: dict[str, Callable[[s3.S3Store], object]] = {
 @pytest.mark.parametrize("preset", ["aws", "other"])
 @pytest.mark.parametrize("ensure", ENSURING.values(), ids=ENSURING)
 def test_a_refusal_while_ensuring_a_bucket_is_access_denied(
-    canned: Canned, preset: str, ensure: Callable[[s3.S3Store], object]
+    scripted_server: ScriptedServer, preset: str, ensure: Callable[[s3.S3Store], object]
 ) -> None:
     """With exist_ok or without: a 403 says neither that the bucket exists nor that the name is free. Nothing is created."""
-    canned.answer = lambda asked: refusal(403, "AccessDenied")
+    scripted_server.answer = lambda asked: refusal(403, "AccessDenied")
     with pytest.raises(s3.S3AccessDenied) as caught:
-        ensure(canned.connect(preset=preset))
+        ensure(scripted_server.connect(preset=preset))
     error = caught.value
     assert not isinstance(error, FileExistsError)
     assert (error.bucket, error.status, error.key) == ("bucket", 403, None)
     assert error.operation in ("HeadBucket", "ListObjectsV2")
-    assert "PUT" not in [asked.method for asked in canned.asked]
+    assert "PUT" not in [asked.method for asked in scripted_server.asked]
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
@@ -396,41 +396,44 @@ def test_a_refusal_while_ensuring_a_bucket_is_access_denied(
                                   lambda store, name: asyncio.run(s3.AsyncS3Store(store).create_bucket(name, region="eu-x-2"))],
                          ids=["sync", "async"])  # fmt: skip
 def test_a_bucket_in_another_region_is_created_with_the_credentials_of_the_given_resource(
-    canned: Canned, monkeypatch: pytest.MonkeyPatch, make: Callable[[s3.S3Store, str], Any]
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, make: Callable[[s3.S3Store, str], Any]
 ) -> None:
     """Those of the environment may be another account's; without credentials of its own it is an error, and nothing is sent."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ENVIRONMENT1")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    canned.answer = lambda asked: refusal(404, "") if asked.method == "HEAD" else (200, {}, b"")
+    scripted_server.answer = lambda asked: refusal(404, "") if asked.method == "HEAD" else (200, {}, b"")
     resource = boto3.resource(
         "s3",
-        endpoint_url=canned.endpoint_url,
+        endpoint_url=scripted_server.endpoint_url,
         region_name="us-east-1",
         aws_access_key_id="RESOURCE0001",
         aws_secret_access_key="secret",
     )
     bucket = make(s3.S3Store.from_resource(resource), "bucket")
     assert bucket.name == "bucket"
-    assert [asked.method for asked in canned.asked] == ["HEAD", "PUT"]
-    assert all("Credential=RESOURCE0001/" in asked.headers["authorization"] for asked in canned.asked)
-    assert all("/eu-x-2/s3/" in asked.headers["authorization"] for asked in canned.asked)
-    assert b"eu-x-2" in canned.asked[-1].body
-    canned.asked.clear()
+    assert [asked.method for asked in scripted_server.asked] == ["HEAD", "PUT"]
+    assert all("Credential=RESOURCE0001/" in asked.headers["authorization"] for asked in scripted_server.asked)
+    assert all("/eu-x-2/s3/" in asked.headers["authorization"] for asked in scripted_server.asked)
+    assert b"eu-x-2" in scripted_server.asked[-1].body
+    scripted_server.asked.clear()
     unsigned = boto3.resource(
-        "s3", endpoint_url=canned.endpoint_url, region_name="us-east-1", config=Config(signature_version=UNSIGNED)
+        "s3",
+        endpoint_url=scripted_server.endpoint_url,
+        region_name="us-east-1",
+        config=Config(signature_version=UNSIGNED),
     )
     with pytest.raises(s3.S3AuthenticationError, match="no credentials"):
         s3.S3Store.from_resource(unsigned).create_bucket("bucket", region="eu-x-2")
-    assert canned.asked == []
+    assert scripted_server.asked == []
 
 
-def test_a_store_that_is_aws_says_whose_a_bucket_is(canned: Canned) -> None:
+def test_a_store_that_is_aws_says_whose_a_bucket_is(scripted_server: ScriptedServer) -> None:
     """There "exists" means somebody else's."""
     answers = [refusal(404, ""), refusal(409, "BucketAlreadyExists")]
-    canned.answer = lambda _: answers[len(canned.asked) - 1]
+    scripted_server.answer = lambda _: answers[len(scripted_server.asked) - 1]
     with pytest.raises(s3.S3BucketExists):
-        canned.connect(preset="aws").create_bucket("bucket")
-    assert len(canned.asked) == 2
+        scripted_server.connect(preset="aws").create_bucket("bucket")
+    assert len(scripted_server.asked) == 2
 
 
 def test_versions_are_deleted_among_keys(moto_bucket: s3.S3Bucket) -> None:
@@ -443,7 +446,7 @@ def test_versions_are_deleted_among_keys(moto_bucket: s3.S3Bucket) -> None:
     assert [version.text for version in moto_bucket["k"].versions()] == ["two"]
 
 
-def test_a_bucket_shows_what_it_may_say(canned: Canned) -> None:
+def test_a_bucket_shows_what_it_may_say(scripted_server: ScriptedServer) -> None:
     """A setting that is not for us, or of which no answer comes, is no error of the whole."""
     listing = document("ListBucketResult", "<IsTruncated>false</IsTruncated>")
 
@@ -452,22 +455,22 @@ def test_a_bucket_shows_what_it_may_say(canned: Canned) -> None:
             return listing
         return refusal(403, "AccessDenied") if "lifecycle" in asked.query else refusal(500, "InternalError")
 
-    canned.answer = answer
-    said = canned.bucket().show().text
+    scripted_server.answer = answer
+    said = scripted_server.bucket().show().text
     assert "access denied" in said
     assert "no answer (InternalError)" in said
-    canned.answer = lambda asked: listing if "list-type" in asked.query else None
+    scripted_server.answer = lambda asked: listing if "list-type" in asked.query else None
     with pytest.raises(s3.S3ConnectionError):
-        canned.bucket().show()
+        scripted_server.bucket().show()
 
 
 @pytest.mark.parametrize(
     ("region", "said"), [("<BucketRegion>eu-x-1</BucketRegion>", "eu-x-1"), ("", "region us-east-1")]
 )
-def test_a_store_shows_its_buckets_regions(canned: Canned, region: str, said: str) -> None:
+def test_a_store_shows_its_buckets_regions(scripted_server: ScriptedServer, region: str, said: str) -> None:
     """Those of the buckets where it tells them, else its own."""
-    canned.answer = lambda asked: document(
+    scripted_server.answer = lambda asked: document(
         "ListAllMyBucketsResult", f"<Buckets><Bucket><Name>one</Name>{region}</Bucket></Buckets>"
     )
-    shown = canned.connect().show().text
+    shown = scripted_server.connect().show().text
     assert said in shown and "one" in shown

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from canned import Answer, Asked, Canned, document
 from hypothesis import given
 from hypothesis import strategies as some
 from support.odd_server import OddServer, Upload, run_odd_server
+from support.scripted_server import Answer, Asked, ScriptedServer, document
 
 import messageflux_s3 as s3
 
@@ -68,7 +68,9 @@ def test_unfinished_uploads_of_such_keys_are_aborted(bucket: s3.S3Bucket, odd: O
 
 @pytest.mark.parametrize("lane", [True, False], ids=["lane", "boto3"])
 @pytest.mark.parametrize("kind", ["Contents", "CommonPrefixes"])
-def test_a_page_whose_carriage_returns_cannot_be_kept_is_a_server_error(canned: Canned, lane: bool, kind: str) -> None:
+def test_a_page_whose_carriage_returns_cannot_be_kept_is_a_server_error(
+    scripted_server: ScriptedServer, lane: bool, kind: str
+) -> None:
     """In a CDATA section there are no references; a parser would make a line feed of it."""
     name = "Key" if kind == "Contents" else "Prefix"
     further = (
@@ -86,14 +88,14 @@ def test_a_page_whose_carriage_returns_cannot_be_kept_is_a_server_error(canned: 
             else page
         )
 
-    canned.answer = answer
-    bucket = canned.bucket(lane=lane)
+    scripted_server.answer = answer
+    bucket = scripted_server.bucket(lane=lane)
     assert bucket.object("k").exists()
     with pytest.raises(s3.S3ServerError, match="carriage return"):
         [*bucket.find().entries()]
 
 
-def test_tags_keep_carriage_returns_both_ways(canned: Canned) -> None:
+def test_tags_keep_carriage_returns_both_ways(scripted_server: ScriptedServer) -> None:
     """What is read is what the store wrote, what is written is what a parser reads as it was meant."""
     sent: list[bytes] = []
 
@@ -105,8 +107,8 @@ def test_tags_keep_carriage_returns_both_ways(canned: Canned) -> None:
             "Tagging", "\r\n<TagSet>\r\n<Tag><Key>k</Key><Value>one\rtwo\r\nthree</Value></Tag></TagSet>\r\n"
         )
 
-    canned.answer = answer
-    tags = canned.bucket(preset="aws").object("k").tags
+    scripted_server.answer = answer
+    tags = scripted_server.bucket(preset="aws").object("k").tags
     assert dict(tags.get()) == {"k": "one\rtwo\r\nthree"}
     tags.put({"k": "one\rtwo"})
     assert b"one&#13;two" in sent[0] or b"one&#xD;two" in sent[0]

@@ -15,9 +15,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from memory_s3 import Happening, Memory, in_memory
-from proxy import CORRUPT_REQUEST, Fault, Proxy, run_proxy, scripted
-from servers import Server
+from support.memory_connection import Happening, Memory, in_memory
+from support.proxy import CORRUPT_REQUEST, Fault, Proxy, run_proxy, scripted
+from support.servers import Server
 
 from messageflux_s3 import AsyncS3Store, Capabilities, S3BatchError, S3Bucket, S3ChecksumError, S3Store
 from messageflux_s3._objects import checksum

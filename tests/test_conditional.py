@@ -13,8 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from faulty_s3 import FAULTS, State, run_faulty_s3
-from memory_s3 import (
+from support.faulty_s3 import FAULTS, State, run_faulty_s3
+from support.memory_connection import (
     Happening,
     Memory,
     cut,
@@ -25,9 +25,9 @@ from memory_s3 import (
     meanwhile,
     refused,
 )
-from proxy import Fault, run_proxy, scripted
-from runs import WRITES, Run, connected, outcome, run_seeds, upload_in_parts
-from servers import Server
+from support.proxy import Fault, run_proxy, scripted
+from support.runs import WRITES, Run, connected, outcome, run_seeds, upload_in_parts
+from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket

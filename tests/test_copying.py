@@ -7,11 +7,11 @@ import random
 from typing import Any
 
 import pytest
-from canned import Answer, Asked, Canned, content_of, document, refusal
-from counting import Counted
-from http_store import HttpStore
-from proxy import run_proxy, scripted
-from servers import Server
+from support.counting import Counted
+from support.http_store import HttpStore
+from support.proxy import run_proxy, scripted
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
+from support.servers import Server
 
 from messageflux_s3 import (
     S3BatchError,
@@ -188,7 +188,7 @@ def test_the_storage_class_is_kept_at_any_size_and_between_accounts(moto: Server
 
 
 def test_a_source_that_changes_while_it_is_copied_makes_no_mixture(
-    canned: Canned, monkeypatch: pytest.MonkeyPatch
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each part is copied under the etag of the first; what was begun is taken away."""
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
@@ -200,14 +200,14 @@ def test_a_source_that_changes_while_it_is_copied_makes_no_mixture(
             return document("InitiateMultipartUploadResult", "<UploadId>U</UploadId>")
         return (204, {}, b"") if asked.method == "DELETE" else refusal(412, "PreconditionFailed")
 
-    canned.answer = answer
+    scripted_server.answer = answer
     with pytest.raises(S3ObjectChanged, match="changed while it was being copied: its etag is no longer e"):
-        canned.bucket()["a"].copy_to("b", tags={})
-    assert canned.whats[-1] == "DELETE b?uploadId"
-    assert "POST b?uploadId" not in canned.whats
+        scripted_server.bucket()["a"].copy_to("b", tags={})
+    assert scripted_server.whats[-1] == "DELETE b?uploadId"
+    assert "POST b?uploadId" not in scripted_server.whats
 
 
-def test_a_source_is_not_deleted_for_a_copy_that_is_not_whole(canned: Canned) -> None:
+def test_a_source_is_not_deleted_for_a_copy_that_is_not_whole(scripted_server: ScriptedServer) -> None:
     """Whatever the store says of the copy: what stands there afterwards is looked at."""
 
     def answer(asked: Asked) -> Answer:
@@ -215,17 +215,17 @@ def test_a_source_is_not_deleted_for_a_copy_that_is_not_whole(canned: Canned) ->
             return document("CopyObjectResult", "<ETag>e</ETag>")
         return content_of(asked, b"x" * (9 if asked.key == "a" else 5))
 
-    canned.answer = answer
+    scripted_server.answer = answer
     with pytest.raises(S3Error, match="has 5 bytes, its source 9: the source was not deleted"):
-        canned.bucket()["a"].move_to("b")
-    assert [what for what in canned.whats if what.startswith("DELETE")] == []
+        scripted_server.bucket()["a"].move_to("b")
+    assert [what for what in scripted_server.whats if what.startswith("DELETE")] == []
 
 
 def test_a_move_whose_deletion_always_meets_a_concurrent_write_raises_a_retryable_precondition_failed(
-    canned: Canned,
+    scripted_server: ScriptedServer,
 ) -> None:
     """409 does not say that the source was replaced: it is still what was copied, and a repeated move may succeed."""
-    store = HttpStore(canned)
+    store = HttpStore(scripted_server)
     store.put("a", b"content")
 
     def answer(asked: Asked) -> Answer:
@@ -238,14 +238,14 @@ def test_a_move_whose_deletion_always_meets_a_concurrent_write_raises_a_retryabl
 
     store.before = answer
     with pytest.raises(S3PreconditionFailed) as raised:
-        canned.bucket(preset="aws", max_attempts=2)["a"].move_to("b")
+        scripted_server.bucket(preset="aws", max_attempts=2)["a"].move_to("b")
     assert (raised.value.status, raised.value.retryable, raised.value.outcome_unknown) == (409, True, False)
     assert store.body("a") == store.body("b") == b"content"
 
 
-def test_a_move_looks_at_the_copy_with_the_parameters_of_the_write(canned: Canned) -> None:
+def test_a_move_looks_at_the_copy_with_the_parameters_of_the_write(scripted_server: ScriptedServer) -> None:
     """Without the customer's key the HEAD of the copy is refused, and the source would stay."""
-    store = HttpStore(canned)
+    store = HttpStore(scripted_server)
     store.put("a", b"content")
 
     def answer(asked: Asked) -> Answer:
@@ -257,7 +257,7 @@ def test_a_move_looks_at_the_copy_with_the_parameters_of_the_write(canned: Canne
         return None
 
     store.before = answer
-    canned.bucket(preset="aws")["a"].move_to("b", SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32)
+    scripted_server.bucket(preset="aws")["a"].move_to("b", SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32)
     assert (store.body("a"), store.body("b")) == (None, b"content")
 
 
@@ -300,7 +300,7 @@ def test_a_copy_names_the_bucket_that_is_missing(bucket: S3Bucket, way: str, mon
 @pytest.mark.parametrize("operation", ["CopyObject", "UploadPartCopy"])
 @pytest.mark.parametrize("missing", ["bkt", "target"])
 def test_a_bucket_that_goes_during_a_copy_is_named(
-    canned: Canned, operation: str, missing: str, monkeypatch: pytest.MonkeyPatch
+    scripted_server: ScriptedServer, operation: str, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the store's answer names the other one, or none; a HEAD of the source's bucket tells."""
     if operation == "UploadPartCopy":
@@ -315,18 +315,20 @@ def test_a_bucket_that_goes_during_a_copy_is_named(
             return document("InitiateMultipartUploadResult", "<UploadId>U</UploadId>")
         return (204, {}, b"") if asked.method == "DELETE" else refusal(404, "NoSuchBucket")
 
-    canned.answer = serve
-    store = canned.connect()
+    scripted_server.answer = serve
+    store = scripted_server.connect()
     with pytest.raises(S3NoSuchBucket) as caught:
         store.bucket("bkt")["k"].copy_to(store.bucket("target")["k"], tags={})
     assert caught.value.bucket == missing
 
 
-def test_a_source_that_goes_during_a_copy_is_named(canned: Canned) -> None:
+def test_a_source_that_goes_during_a_copy_is_named(scripted_server: ScriptedServer) -> None:
     """By its own key, not by the target's."""
-    canned.answer = lambda asked: content_of(asked, b"x") if asked.method == "HEAD" else refusal(404, "NoSuchKey")
+    scripted_server.answer = lambda asked: (
+        content_of(asked, b"x") if asked.method == "HEAD" else refusal(404, "NoSuchKey")
+    )
     with pytest.raises(S3NoSuchItem, match="s3://bkt/k was deleted while it was being copied") as caught:
-        canned.bucket()["k"].copy_to("other")
+        scripted_server.bucket()["k"].copy_to("other")
     assert caught.value.key == "k"
 
 
@@ -334,19 +336,24 @@ class _Versions:
     """A store with one object that is rewritten after the first HEAD.
 
     Args:
-        canned: The scripted server.
+        scripted_server: The scripted server.
         honours: Whether the store compares If-Match of the source.
         misreads: Whether it refuses each such condition.
         is_rewritten: Whether the object is rewritten at all.
     """
 
     def __init__(
-        self, canned: Canned, *, honours: bool = True, misreads: bool = False, is_rewritten: bool = True
+        self,
+        scripted_server: ScriptedServer,
+        *,
+        honours: bool = True,
+        misreads: bool = False,
+        is_rewritten: bool = True,
     ) -> None:
         self.honours, self.misreads, self.is_rewritten = honours, misreads, is_rewritten
         self.body = b"old"
         self.copies: list[tuple[bytes, str]] = []
-        canned.answer = self
+        scripted_server.answer = self
 
     def __call__(self, asked: Asked) -> Answer:
         etag = hashlib.md5(self.body).hexdigest()
@@ -370,46 +377,48 @@ class _Versions:
 @pytest.mark.parametrize("preset", ["aws", "other"])
 @pytest.mark.parametrize("honours", [True, False])
 def test_a_copy_never_mixes_the_content_of_one_version_with_the_headers_of_another(
-    canned: Canned, preset: Any, honours: bool
+    scripted_server: ScriptedServer, preset: Any, honours: bool
 ) -> None:
     """The source was rewritten between the HEAD that showed its headers and the copy."""
     if preset == "aws" and not honours:
         pytest.skip("AWS honours the condition")
-    versions = _Versions(canned, honours=honours)
+    versions = _Versions(scripted_server, honours=honours)
     with pytest.raises(S3ObjectChanged, match="s3://bkt/k changed while it was being copied") as caught:
-        canned.bucket(preset=preset)["k"].copy_to("copy", content_type="text/x")
+        scripted_server.bucket(preset=preset)["k"].copy_to("copy", content_type="text/x")
     assert (caught.value.key, len(versions.copies)) == ("k", 0 if honours else 1)
     with pytest.raises(S3ObjectChanged):
         versions.body = b"old"
-        canned.bucket(preset=preset)["k"].move_to("moved", content_type="text/x")
-    assert not any(asked.method == "DELETE" for asked in canned.asked)
+        scripted_server.bucket(preset=preset)["k"].move_to("moved", content_type="text/x")
+    assert not any(asked.method == "DELETE" for asked in scripted_server.asked)
 
 
 @pytest.mark.parametrize("preset", ["aws", "r2", "other"])
-def test_the_etag_of_the_source_is_sent_as_the_store_reads_it(canned: Canned, preset: Any) -> None:
+def test_the_etag_of_the_source_is_sent_as_the_store_reads_it(scripted_server: ScriptedServer, preset: Any) -> None:
     """Quoted as HTTP says, bare where radosgw may be."""
-    _Versions(canned, is_rewritten=False)
-    canned.bucket(preset=preset)["k"].copy_to("copy")
+    _Versions(scripted_server, is_rewritten=False)
+    scripted_server.bucket(preset=preset)["k"].copy_to("copy")
     bare = hashlib.md5(b"old").hexdigest()
-    sent = [asked.headers["x-amz-copy-source-if-match"] for asked in canned.asked if asked.method == "PUT"]
+    sent = [asked.headers["x-amz-copy-source-if-match"] for asked in scripted_server.asked if asked.method == "PUT"]
     assert sent == [bare if preset == "other" else f'"{bare}"']
 
 
-def test_a_store_that_misreads_the_condition_on_the_source_still_copies(canned: Canned) -> None:
+def test_a_store_that_misreads_the_condition_on_the_source_still_copies(scripted_server: ScriptedServer) -> None:
     """A second HEAD shows that the source is unchanged; the next copy sends no condition."""
-    versions = _Versions(canned, misreads=True, is_rewritten=False)
-    bucket = canned.bucket(preset="minio")
+    versions = _Versions(scripted_server, misreads=True, is_rewritten=False)
+    bucket = scripted_server.bucket(preset="minio")
     bucket["k"].copy_to("copy", content_type="text/x")
     assert versions.copies == [(b"old", "old")]
-    del canned.asked[:]
+    del scripted_server.asked[:]
     bucket["k"].copy_to("copy")
-    assert canned.whats == ["HEAD k", "PUT copy"]
+    assert scripted_server.whats == ["HEAD k", "PUT copy"]
 
 
-def test_a_missing_bucket_is_not_its_own_cause(canned: Canned) -> None:
+def test_a_missing_bucket_is_not_its_own_cause(scripted_server: ScriptedServer) -> None:
     """A program that walks the chain of causes comes to an end."""
-    canned.answer = lambda asked: content_of(asked, b"x") if asked.method == "HEAD" else refusal(404, "NoSuchBucket")
-    store = canned.connect()
+    scripted_server.answer = lambda asked: (
+        content_of(asked, b"x") if asked.method == "HEAD" else refusal(404, "NoSuchBucket")
+    )
+    store = scripted_server.connect()
     with pytest.raises(S3NoSuchBucket) as caught:
         store.bucket("bkt")["k"].copy_to(store.bucket("target")["k"], tags={})
     error: BaseException | None = caught.value
@@ -431,7 +440,7 @@ DESCRIPTIONS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 
 @pytest.mark.parametrize(("before", "after"), DESCRIPTIONS.values(), ids=DESCRIPTIONS)
 def test_a_move_does_not_delete_what_was_described_anew_meanwhile(
-    canned: Canned, before: dict[str, str], after: dict[str, str]
+    scripted_server: ScriptedServer, before: dict[str, str], after: dict[str, str]
 ) -> None:
     """The same bytes in the same second: ETag, size and time are the same."""
     heads: list[Asked] = []
@@ -443,10 +452,10 @@ def test_a_move_does_not_delete_what_was_described_anew_meanwhile(
             return status, {**headers, **(before if asked.key != "k" or len(heads) == 1 else after)}, body
         return (204, {}, b"") if asked.method == "DELETE" else document("CopyObjectResult", "<ETag>e</ETag>")
 
-    canned.answer = serve
+    scripted_server.answer = serve
     with pytest.raises(S3ObjectChanged, match="was written while it was being moved"):
-        canned.bucket()["k"].move_to("moved")
-    assert not any(asked.method == "DELETE" for asked in canned.asked)
+        scripted_server.bucket()["k"].move_to("moved")
+    assert not any(asked.method == "DELETE" for asked in scripted_server.asked)
 
 
 def test_a_query_copied_into_itself_copies_no_copy(moto_bucket: S3Bucket) -> None:
@@ -485,11 +494,13 @@ def _refusing_restores(asked: Asked) -> Answer:
     return document("CopyObjectResult", '<ETag>"e"</ETag>')
 
 
-def test_a_version_is_restored_where_the_store_refuses_a_copy_that_changes_nothing(canned: Canned) -> None:
+def test_a_version_is_restored_where_the_store_refuses_a_copy_that_changes_nothing(
+    scripted_server: ScriptedServer,
+) -> None:
     """The copy is asked for once more, with everything that describes the version said again."""
-    canned.answer = _refusing_restores
-    canned.bucket().object("k", version_id="v1").make_current()
-    headers = canned.asked[-1].headers
+    scripted_server.answer = _refusing_restores
+    scripted_server.bucket().object("k", version_id="v1").make_current()
+    headers = scripted_server.asked[-1].headers
     assert headers["x-amz-copy-source"].endswith("/k?versionId=v1")
     assert (headers["x-amz-meta-by"], headers["content-type"], headers["cache-control"]) == ("me", "text/x", "no-store")
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
-from canned import Asked, Canned, content_of, document
+from support.scripted_server import Asked, ScriptedServer, content_of, document
 
 import messageflux_s3 as s3
 
@@ -63,13 +63,13 @@ ASYNC_TEXT_WAYS: dict[str, Callable[[s3.AsyncS3Bucket], Awaitable[Any]]] = {"loa
 
 
 @pytest.fixture(params=[True, False], ids=["lane", "boto3"])
-def bucket(request: pytest.FixtureRequest, canned: Canned) -> Iterator[s3.S3Bucket]:
+def bucket(request: pytest.FixtureRequest, scripted_server: ScriptedServer) -> Iterator[s3.S3Bucket]:
     """A bucket whose objects all have the body that the test names."""
-    yield canned.bucket(lane=request.param)
+    yield scripted_server.bucket(lane=request.param)
 
 
-def serve(canned: Canned, body: bytes) -> None:
-    canned.answer = lambda asked: content_of(asked, body)
+def serve(scripted_server: ScriptedServer, body: bytes) -> None:
+    scripted_server.answer = lambda asked: content_of(asked, body)
 
 
 def check(caught: pytest.ExceptionInfo[s3.S3InvalidContent], bucket: s3.S3Bucket) -> None:
@@ -97,10 +97,10 @@ def awaited(bucket: s3.S3Bucket, read: Callable[[s3.AsyncS3Bucket], Awaitable[An
 @pytest.mark.parametrize("way", JSON_WAYS.values(), ids=JSON_WAYS)
 @pytest.mark.parametrize(("body", "said"), NOT_JSON.values(), ids=NOT_JSON)
 def test_content_that_is_no_json_is_an_error_that_names_the_object(
-    canned: Canned, bucket: s3.S3Bucket, way: Callable[[s3.S3Bucket], Any], body: bytes, said: str
+    scripted_server: ScriptedServer, bucket: s3.S3Bucket, way: Callable[[s3.S3Bucket], Any], body: bytes, said: str
 ) -> None:
     """S3InvalidContent, also a ValueError; the parser's own error is its cause."""
-    serve(canned, body)
+    serve(scripted_server, body)
     with pytest.raises(s3.S3InvalidContent, match=said) as caught:
         way(bucket)
     check(caught, bucket)
@@ -111,10 +111,10 @@ def test_content_that_is_no_json_is_an_error_that_names_the_object(
 @pytest.mark.parametrize("way", TEXT_WAYS.values(), ids=TEXT_WAYS)
 @pytest.mark.parametrize(("body", "said"), NOT_TEXT.values(), ids=NOT_TEXT)
 def test_content_that_is_no_text_is_an_error_that_names_the_object(
-    canned: Canned, bucket: s3.S3Bucket, way: Callable[[s3.S3Bucket], Any], body: bytes, said: str
+    scripted_server: ScriptedServer, bucket: s3.S3Bucket, way: Callable[[s3.S3Bucket], Any], body: bytes, said: str
 ) -> None:
     """The same for text; UnicodeDecodeError is the cause."""
-    serve(canned, body)
+    serve(scripted_server, body)
     with pytest.raises(s3.S3InvalidContent, match=said) as caught:
         way(bucket)
     check(caught, bucket)
@@ -123,38 +123,42 @@ def test_content_that_is_no_text_is_an_error_that_names_the_object(
 
 
 @pytest.mark.parametrize("name", [*NOT_JSON, *(name for name in NOT_TEXT if name != "a surrogate")])
-def test_the_async_classes_raise_the_same_errors(canned: Canned, bucket: s3.S3Bucket, name: str) -> None:
+def test_the_async_classes_raise_the_same_errors(
+    scripted_server: ScriptedServer, bucket: s3.S3Bucket, name: str
+) -> None:
     """json(), get_json() and text under asyncio."""
     for table, ways in ((NOT_JSON, ASYNC_JSON_WAYS), (NOT_TEXT, ASYNC_TEXT_WAYS)):
         if name not in table:
             continue
         body, said = table[name]
-        serve(canned, body)
+        serve(scripted_server, body)
         for way in ways.values():
             with pytest.raises(s3.S3InvalidContent, match=said) as caught:
                 awaited(bucket, way)
             check(caught, bucket)
 
 
-def test_json_above_what_load_keeps_is_read_under_asyncio_too(canned: Canned, bucket: s3.S3Bucket) -> None:
+def test_json_above_what_load_keeps_is_read_under_asyncio_too(
+    scripted_server: ScriptedServer, bucket: s3.S3Bucket
+) -> None:
     """get_json() and json() of 8 MiB and more; they raised RuntimeError "the body is not here"."""
     body = json.dumps(["x" * (8 * 1024 * 1024)]).encode()
-    serve(canned, body)
+    serve(scripted_server, body)
     assert awaited(bucket, lambda bucket: bucket.get_json("folder/k")) == json.loads(body)
-    first, *rest = (asked.headers.get("if-match", "none").strip('"') for asked in canned.asked)
+    first, *rest = (asked.headers.get("if-match", "none").strip('"') for asked in scripted_server.asked)
     assert (first, set(rest)) == ("none", {"e"})
 
 
-def test_a_text_file_raises_what_any_text_file_raises(canned: Canned, bucket: s3.S3Bucket) -> None:
+def test_a_text_file_raises_what_any_text_file_raises(scripted_server: ScriptedServer, bucket: s3.S3Bucket) -> None:
     """open("r") raises UnicodeDecodeError and honours errors=; iter_lines() gives bytes; preview() shows whatever is there."""
-    serve(canned, b"caf\xe9\n\xff")
+    serve(scripted_server, b"caf\xe9\n\xff")
     with pytest.raises(UnicodeDecodeError), bucket["k"].open("r") as file:
         file.read()
     with bucket["k"].open("r", errors="replace") as file:
         assert file.read() == "caf\ufffd\n\ufffd"
     assert [*bucket["k"].iter_lines()] == [b"caf\xe9", b"\xff"]
     for body, _ in (*NOT_JSON.values(), *NOT_TEXT.values()):
-        serve(canned, body)
+        serve(scripted_server, body)
         for key in ("k.json", "k.jsonl", "k.txt", "k.csv"):
             str(bucket[key].preview())
 
@@ -168,7 +172,7 @@ def test_a_text_file_raises_what_any_text_file_raises(canned: Canned, bucket: s3
     ],
 )
 def test_unreadable_headers_of_a_claim_check_name_the_payload(
-    canned: Canned, bucket: s3.S3Bucket, headers: str, said: str
+    scripted_server: ScriptedServer, bucket: s3.S3Bucket, headers: str, said: str
 ) -> None:
     """messageflux keeps a message's headers in the object's metadata."""
     pointer = '__MSGSTORE_WRAPPER__|__S3_MSGSTORE__{"bucket_name": "bkt", "key": "folder/k"}'
@@ -177,7 +181,7 @@ def test_unreadable_headers_of_a_claim_check_name_the_payload(
         status, known, body = content_of(asked, b"payload") or (500, {}, b"")
         return status, {**known, "x-amz-meta-originalheaders": headers}, body
 
-    canned.answer = answer
+    scripted_server.answer = answer
     with pytest.raises(s3.S3InvalidContent, match=said) as caught:
         s3.ClaimCheck(bucket).check_out((pointer, {"__ORIGINAL_MESSAGE_SIZE_HEADER__": 7}))
     assert (caught.value.bucket, caught.value.key, caught.value.operation) == ("bkt", "folder/k", "GetObject")
@@ -197,26 +201,32 @@ CONFIGURATIONS = {
 @pytest.mark.parametrize("preset", ["aws", "other"])
 @pytest.mark.parametrize(("name", "root"), CONFIGURATIONS.items(), ids=CONFIGURATIONS)
 def test_a_configuration_that_cannot_be_read_names_its_bucket(
-    canned: Canned, preset: str, name: str, root: str
+    scripted_server: ScriptedServer, preset: str, name: str, root: str
 ) -> None:
     """Nested deeper than Python can read; it used to be a bare RecursionError."""
-    canned.answer = lambda asked: document(root, "<a>" * 20_000 + "</a>" * 20_000)
+    scripted_server.answer = lambda asked: document(root, "<a>" * 20_000 + "</a>" * 20_000)
     with pytest.raises(
         s3.S3InvalidContent, match=r"s3://bkt/: the .* configuration that the store sent cannot be read"
     ) as caught:
-        getattr(canned.bucket(preset=preset), name).get()
+        getattr(scripted_server.bucket(preset=preset), name).get()
     assert (caught.value.bucket, caught.value.key, str(caught.value.operation)[:9]) == ("bkt", None, "GetBucket")
 
 
 @pytest.mark.parametrize("preset", ["aws", "other"])
 @pytest.mark.parametrize("statement", ["5", '"x"', "[5]", "null", '["x"]', "true"])
-def test_a_policy_whose_statements_are_none_names_its_bucket(canned: Canned, preset: str, statement: str) -> None:
+def test_a_policy_whose_statements_are_none_names_its_bucket(
+    scripted_server: ScriptedServer, preset: str, statement: str
+) -> None:
     """It used to be a TypeError or AttributeError, or a policy of single letters."""
-    canned.answer = lambda asked: (200, {"Content-Type": "application/json"}, f'{{"Statement": {statement}}}'.encode())
+    scripted_server.answer = lambda asked: (
+        200,
+        {"Content-Type": "application/json"},
+        f'{{"Statement": {statement}}}'.encode(),
+    )
     for act in (lambda b: b.policy.get(), lambda b: b.policy.ensure({"Sid": "a", "Effect": "Allow"})):
         with pytest.raises(
             s3.S3InvalidContent, match="s3://bkt/: the policy configuration that the store sent cannot be read"
         ) as caught:
-            act(canned.bucket(preset=preset))
+            act(scripted_server.bucket(preset=preset))
         assert (caught.value.bucket, caught.value.operation) == ("bkt", "GetBucketPolicy")
-    assert {asked.method for asked in canned.asked} == {"GET"}, "nothing was written"
+    assert {asked.method for asked in scripted_server.asked} == {"GET"}, "nothing was written"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canned import Canned
 from support.odd_server import MARKER_VERSION, OddServer, run_odd_server
+from support.scripted_server import ScriptedServer
 
 import messageflux_s3 as s3
 
@@ -94,15 +94,15 @@ def test_fsspec_opens_no_delete_marker(server: OddServer) -> None:
 @pytest.mark.parametrize("header", [{}, {"x-amz-delete-marker": "false"}])
 @pytest.mark.parametrize("lane", [True, False], ids=["lane", "boto3"])
 def test_method_not_allowed_for_another_reason_stays_unsupported(
-    canned: Canned, lane: bool, header: dict[str, str]
+    scripted_server: ScriptedServer, lane: bool, header: dict[str, str]
 ) -> None:
     """Without the header the store merely refuses the method."""
-    canned.answer = lambda asked: (
+    scripted_server.answer = lambda asked: (
         405,
         header,
         b"" if asked.method == "HEAD" else b"<Error><Code>MethodNotAllowed</Code></Error>",
     )
-    obj = canned.bucket(lane=lane).object("k")
+    obj = scripted_server.bucket(lane=lane).object("k")
     for ask in (obj.exists, lambda: obj.body):
         with pytest.raises(s3.S3Unsupported):
             ask()

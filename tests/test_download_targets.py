@@ -11,7 +11,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from canned import Answer, Asked, Canned, content_of, document, refusal
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
 
 from messageflux_s3 import S3BatchError, S3Bucket, S3ChecksumError, S3Object
 
@@ -24,7 +24,7 @@ CUT: Answer = (
 
 
 @pytest.fixture
-def bucket(canned: Canned) -> S3Bucket:
+def bucket(scripted_server: ScriptedServer) -> S3Bucket:
     """A bucket in which every key but "missing" has the same content, and whose listing names p/a."""
 
     def answer(asked: Asked) -> Answer:
@@ -35,8 +35,8 @@ def bucket(canned: Canned) -> S3Bucket:
             return document("ListBucketResult", f"<Contents>{entry}</Contents><IsTruncated>false</IsTruncated>")
         return refusal(404, "NoSuchKey") if asked.key.endswith("missing") else content_of(asked, BODY)
 
-    canned.answer = answer
-    return canned.bucket()
+    scripted_server.answer = answer
+    return scripted_server.bucket()
 
 
 Download = Callable[[S3Bucket, str, "str | Path"], object]
@@ -136,12 +136,12 @@ def test_folder_download_refuses_a_pipe_in_place_of_a_file(
     assert names(folder) == ["a"]
 
 
-def test_resume_to_a_pipe_is_refused(bucket: S3Bucket, canned: Canned, tmp_path: Path) -> None:
+def test_resume_to_a_pipe_is_refused(bucket: S3Bucket, scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """What was written to a pipe is gone; no request is made."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match="resume=True needs a regular file"):
         bucket.download_file("k", tmp_path / "pipe", resume=True)
-    assert canned.asked == []
+    assert scripted_server.asked == []
 
 
 # -- links --------------------------------------------------------------------------------------------------------------------------
@@ -176,12 +176,14 @@ def test_failed_download_leaves_the_file_that_was_there(bucket: S3Bucket, tmp_pa
 
 
 @pytest.mark.parametrize("download", SINGLE.values(), ids=SINGLE)
-def test_wrong_bytes_leave_the_file_that_was_there(canned: Canned, tmp_path: Path, download: Download) -> None:
+def test_wrong_bytes_leave_the_file_that_was_there(
+    scripted_server: ScriptedServer, tmp_path: Path, download: Download
+) -> None:
     """A body that ends early is no content of the file."""
-    canned.answer = lambda asked: content_of(asked, bytes(1000)) if asked.method == "HEAD" else CUT
+    scripted_server.answer = lambda asked: content_of(asked, bytes(1000)) if asked.method == "HEAD" else CUT
     (tmp_path / "file").write_bytes(b"before")
     with pytest.raises(ConnectionError):
-        download(canned.bucket(), "k", tmp_path / "file")
+        download(scripted_server.bucket(), "k", tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == b"before"
 
 
@@ -257,11 +259,11 @@ def test_overwrite_false_is_about_the_file_in_the_folder(bucket: S3Bucket, tmp_p
         bucket.download_file("c", tmp_path)
 
 
-def test_empty_path_is_refused(bucket: S3Bucket, canned: Canned) -> None:
+def test_empty_path_is_refused(bucket: S3Bucket, scripted_server: ScriptedServer) -> None:
     """It would mean the current folder."""
     with pytest.raises(ValueError, match="path is empty"):
         bucket.download_file("k", "")
-    assert canned.asked == []
+    assert scripted_server.asked == []
 
 
 # -- long names -----------------------------------------------------------------------------------------------------------------------
@@ -278,7 +280,7 @@ def test_names_up_to_the_limit_of_the_file_system_can_be_downloaded(
     assert names(tmp_path) == [name]
 
 
-def test_folder_download_of_a_long_name(canned: Canned, tmp_path: Path) -> None:
+def test_folder_download_of_a_long_name(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """Small objects of a folder are written another way than single files."""
     name = "あ" * 85
 
@@ -288,17 +290,19 @@ def test_folder_download_of_a_long_name(canned: Canned, tmp_path: Path) -> None:
             return document("ListBucketResult", f"<Contents>{entry}</Contents><IsTruncated>false</IsTruncated>")
         return content_of(asked, BODY)
 
-    canned.answer = answer
-    assert canned.bucket().download_folder("p", tmp_path) == [name]
+    scripted_server.answer = answer
+    assert scripted_server.bucket().download_folder("p", tmp_path) == [name]
     assert names(tmp_path) == [name]
 
 
-def test_long_names_that_begin_alike_have_different_temporary_files(canned: Canned, tmp_path: Path) -> None:
+def test_long_names_that_begin_alike_have_different_temporary_files(
+    scripted_server: ScriptedServer, tmp_path: Path
+) -> None:
     """Two interrupted downloads to such names keep what each of them has."""
-    canned.answer = lambda asked: CUT
+    scripted_server.answer = lambda asked: CUT
     for last in "ab":
         with pytest.raises(ConnectionError):
-            canned.bucket().download_file("k", tmp_path / ("x" * 254 + last), resume=True)
+            scripted_server.bucket().download_file("k", tmp_path / ("x" * 254 + last), resume=True)
     assert len([name for name in names(tmp_path) if name.endswith(".mfs3-partial")]) == 2
     assert len([name for name in names(tmp_path) if name.endswith(".mfs3-journal")]) == 2
 
@@ -349,11 +353,11 @@ def test_resume_refuses_files_that_are_not_plain_files_of_the_user(
     assert trap.read_bytes() == b"mine"
 
 
-def test_checksum_mismatch_into_a_pipe_is_reported(canned: Canned, tmp_path: Path) -> None:
+def test_checksum_mismatch_into_a_pipe_is_reported(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """What was written through cannot be taken back, but the call fails."""
     bodies = iter([BODY, b"something else", b"a third thing"])
-    canned.answer = lambda asked: content_of(asked, next(bodies), "0" * 32)
+    scripted_server.answer = lambda asked: content_of(asked, next(bodies), "0" * 32)
     os.mkfifo(tmp_path / "pipe")
     threading.Thread(target=(tmp_path / "pipe").read_bytes, daemon=True).start()
     with pytest.raises(S3ChecksumError):
-        canned.bucket().download_file("k", tmp_path / "pipe")
+        scripted_server.bucket().download_file("k", tmp_path / "pipe")

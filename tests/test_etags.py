@@ -12,7 +12,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from canned import Answer, Asked, Canned, document, refusal
+from support.scripted_server import Answer, Asked, ScriptedServer, document, refusal
 
 import messageflux_s3 as s3
 from messageflux_s3 import Capabilities, S3Bucket, S3ChecksumError, S3Unsupported
@@ -106,9 +106,9 @@ def weak(body: bytes) -> str:
     return f'W/"{md5(body)}"'
 
 
-def able(canned: Canned, *, lane: bool) -> S3Bucket:
+def able(scripted_server: ScriptedServer, *, lane: bool) -> S3Bucket:
     """A bucket of a store that is known to honour conditions."""
-    bucket = s3.S3Store(canned.connect().config.replace(capabilities=_HONOURED)).bucket("bkt")
+    bucket = s3.S3Store(scripted_server.connect().config.replace(capabilities=_HONOURED)).bucket("bkt")
     if not lane:
         bucket._connection.lane.shut("shut for this test")
     return bucket
@@ -194,11 +194,11 @@ EVERYTHING: dict[str, Callable[[S3Bucket, Path], None]] = {
 @pytest.mark.parametrize("act", EVERYTHING.values(), ids=EVERYTHING)
 @pytest.mark.parametrize("taught", [False, True], ids=["first of all", "after an upload"])
 def test_everything_works_where_etags_only_look_like_md5s(
-    canned: Canned, tmp_path: Path, lane: bool, act: Callable[[S3Bucket, Path], None], taught: bool
+    scripted_server: ScriptedServer, tmp_path: Path, lane: bool, act: Callable[[S3Bucket, Path], None], taught: bool
 ) -> None:
     """As the first operation on the bucket, and after an upload has shown what its ETags are; nothing of ours is left in the bucket."""
-    canned.answer = store = Strange(no_md5, {"k": b"content"})
-    bucket = able(canned, lane=lane)
+    scripted_server.answer = store = Strange(no_md5, {"k": b"content"})
+    bucket = able(scripted_server, lane=lane)
     if taught:
         bucket.upload_object("teacher", b"x")
         del store.objects["teacher"]
@@ -206,14 +206,14 @@ def test_everything_works_where_etags_only_look_like_md5s(
     assert not [key for key in store.objects if key.startswith(".mfs3")]
 
 
-def test_what_etags_are_is_learned_for_each_bucket(canned: Canned, tmp_path: Path) -> None:
+def test_what_etags_are_is_learned_for_each_bucket(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """One second GET a bucket; in another bucket of the same connection a wrong byte is still found."""
-    canned.answer = store = Strange(no_md5, {"k": b"content"})
-    connected = canned.connect()
+    scripted_server.answer = store = Strange(no_md5, {"k": b"content"})
+    connected = scripted_server.connect()
     for _ in range(3):
         connected.bucket("odd-bucket")["k"].download_to(tmp_path / "t")
     assert len(store.gets) == 4
-    canned.answer = Strange(
+    scripted_server.answer = Strange(
         lambda body: f'"{md5(body)}"', {"k": b"content"}, corrupt=lambda body, number: body + bytes([number])
     )
     with pytest.raises(S3ChecksumError):
@@ -223,19 +223,19 @@ def test_what_etags_are_is_learned_for_each_bucket(canned: Canned, tmp_path: Pat
 
 @pytest.mark.parametrize("act", [to_file, to_file_resumed, to_folder, to_stream, updated], ids=lambda act: act.__name__)
 def test_content_that_differs_each_time_is_not_taken_for_a_strange_etag(
-    canned: Canned, tmp_path: Path, lane: bool, act: Callable[[S3Bucket, Path], None]
+    scripted_server: ScriptedServer, tmp_path: Path, lane: bool, act: Callable[[S3Bucket, Path], None]
 ) -> None:
     """Bytes that change on their way are an error, and teach nothing about the bucket."""
-    canned.answer = Strange(
+    scripted_server.answer = Strange(
         lambda body: f'"{md5(body)}"', {"k": b"content"}, corrupt=lambda body, number: body[:-1] + bytes([number])
     )
-    bucket = able(canned, lane=lane)
+    bucket = able(scripted_server, lane=lane)
     for _ in range(2):
         with pytest.raises((S3ChecksumError, s3.S3BatchError), match="the MD5 of the object is"):
             act(bucket, tmp_path)
 
 
-def test_part_that_changes_on_its_way_is_an_error_where_etags_are_md5s(canned: Canned) -> None:
+def test_part_that_changes_on_its_way_is_an_error_where_etags_are_md5s(scripted_server: ScriptedServer) -> None:
     """The scratch object shows that this bucket's ETags are MD5s; it is removed, the upload aborted."""
     store = Strange(lambda body: f'"{md5(body)}"')
 
@@ -244,11 +244,11 @@ def test_part_that_changes_on_its_way_is_an_error_where_etags_are_md5s(canned: C
             return 200, {"ETag": f'"{md5(asked.body + b"changed")}"'}, b""
         return store(asked)
 
-    canned.answer = answer
+    scripted_server.answer = answer
     with pytest.raises(S3ChecksumError):
-        canned.bucket().upload_object("large", LARGE, part_size_bytes=5 * MIB)
+        scripted_server.bucket().upload_object("large", LARGE, part_size_bytes=5 * MIB)
     assert store.objects == {}
-    assert "DELETE large?uploadId" in canned.whats
+    assert "DELETE large?uploadId" in scripted_server.whats
 
 
 # -- weak ETags -----------------------------------------------------------------------------------------------------------------------
@@ -275,18 +275,20 @@ def read_everywhere(bucket: S3Bucket, tmp_path: Path) -> None:
     ids=lambda act: act.__name__,
 )
 def test_reads_and_plain_writes_work_with_weak_etags(
-    canned: Canned, tmp_path: Path, lane: bool, act: Callable[[S3Bucket, Path], None]
+    scripted_server: ScriptedServer, tmp_path: Path, lane: bool, act: Callable[[S3Bucket, Path], None]
 ) -> None:
     """A weak ETag is shown as it is and never sent in If-Match, which it could not satisfy."""
-    canned.answer = Strange(weak, {"k": b"content"})
-    act(able(canned, lane=lane), tmp_path)
-    assert not [asked.headers["if-match"] for asked in canned.asked if "if-match" in asked.headers]
+    scripted_server.answer = Strange(weak, {"k": b"content"})
+    act(able(scripted_server, lane=lane), tmp_path)
+    assert not [asked.headers["if-match"] for asked in scripted_server.asked if "if-match" in asked.headers]
 
 
-def test_replaced_object_is_noticed_by_its_weak_etag(canned: Canned, tmp_path: Path, lane: bool) -> None:
+def test_replaced_object_is_noticed_by_its_weak_etag(
+    scripted_server: ScriptedServer, tmp_path: Path, lane: bool
+) -> None:
     """The answers' ETags are compared here, since no condition can be sent."""
-    canned.answer = store = Strange(weak, {"k": b"content"})
-    obj = canned.bucket(lane=lane)["k"]
+    scripted_server.answer = store = Strange(weak, {"k": b"content"})
+    obj = scripted_server.bucket(lane=lane)["k"]
     obj.exists()
     store.objects["k"] = b"CONTENT"
     for read in (
@@ -299,7 +301,9 @@ def test_replaced_object_is_noticed_by_its_weak_etag(canned: Canned, tmp_path: P
             read()
 
 
-def test_listed_strong_etag_and_weak_one_of_the_answer_are_the_same(canned: Canned, lane: bool) -> None:
+def test_listed_strong_etag_and_weak_one_of_the_answer_are_the_same(
+    scripted_server: ScriptedServer, lane: bool
+) -> None:
     """A proxy marks the header as weak; the listing is XML, in which it changes nothing."""
     store = Strange(weak, {"k": b"content"})
 
@@ -309,8 +313,8 @@ def test_listed_strong_etag_and_weak_one_of_the_answer_are_the_same(canned: Cann
         strong = Strange(lambda body: f'"{md5(body)}"', store.objects)
         return strong(asked)
 
-    canned.answer = answer
-    [listed] = canned.bucket(lane=lane).find()
+    scripted_server.answer = answer
+    [listed] = scripted_server.bucket(lane=lane).find()
     assert (listed.etag, listed.body, listed.read_range(0, 3)) == (md5(b"content"), b"content", b"con")
 
 
@@ -325,30 +329,32 @@ REFUSED: dict[str, Callable[[S3Bucket], object]] = {
 
 
 @pytest.mark.parametrize("write", REFUSED.values(), ids=REFUSED)
-def test_conditional_writes_on_weak_etags_are_refused(canned: Canned, write: Callable[[S3Bucket], object]) -> None:
+def test_conditional_writes_on_weak_etags_are_refused(
+    scripted_server: ScriptedServer, write: Callable[[S3Bucket], object]
+) -> None:
     """Clearly, and before anything is written."""
-    canned.answer = store = Strange(weak, {"k": b"content", "other": b"x"})
+    scripted_server.answer = store = Strange(weak, {"k": b"content", "other": b"x"})
     with pytest.raises(S3Unsupported, match="weak ETag W/"):
-        write(able(canned, lane=True))
+        write(able(scripted_server, lane=True))
     assert store.objects == {"k": b"content", "other": b"x"}
-    assert {asked.method for asked in canned.asked} <= {"GET", "HEAD"}
+    assert {asked.method for asked in scripted_server.asked} <= {"GET", "HEAD"}
 
 
-def test_locks_on_weak_etags_are_refused(canned: Canned) -> None:
+def test_locks_on_weak_etags_are_refused(scripted_server: ScriptedServer) -> None:
     """By the probe, before the lock file is written."""
-    canned.answer = store = Strange(weak)
+    scripted_server.answer = store = Strange(weak)
     with pytest.raises(S3Unsupported):
-        canned.bucket().lock("lock", ttl=5)
+        scripted_server.bucket().lock("lock", ttl=5)
     assert store.objects == {}
 
 
-def test_tables_show_weak_etags_as_they_are(canned: Canned) -> None:
+def test_tables_show_weak_etags_as_they_are(scripted_server: ScriptedServer) -> None:
     """Quotes are removed, of strong ETags alone."""
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
     for etag, shown in ((weak, weak(b"content")), (no_md5, no_md5(b"content").strip('"'))):
-        canned.answer = Strange(etag, {"k": b"content"})
-        frame = canned.bucket().find().to_pandas()
+        scripted_server.answer = Strange(etag, {"k": b"content"})
+        frame = scripted_server.bucket().find().to_pandas()
         assert isinstance(frame, pandas.DataFrame)
         assert list(frame["etag"]) == [shown]
-        assert canned.bucket().find().to_arrow()["etag"].to_pylist() == [shown]
+        assert scripted_server.bucket().find().to_arrow()["etag"].to_pylist() == [shown]

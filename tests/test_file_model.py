@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from canned import run_canned
-from http_store import HttpStore
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from support.http_store import HttpStore
+from support.scripted_server import run_scripted_server
 
 import messageflux_s3 as s3
 
@@ -47,7 +47,7 @@ class Place(NamedTuple):
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Place]:
-    with run_canned() as server, tempfile.TemporaryDirectory() as folder:
+    with run_scripted_server() as server, tempfile.TemporaryDirectory() as folder:
         bucket = server.bucket(preset="aws")
         yield Place(HttpStore(server), bucket, Path(folder))
         bucket.store.close()

@@ -28,12 +28,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from canned import Answer, Asked, Canned, content_of, document, refusal
-from http_store import HttpStore
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from proxy import Fault, run_proxy, scripted
-from servers import Server
+from support.http_store import HttpStore
+from support.proxy import Fault, run_proxy, scripted
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
+from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3._files import writer as object_writer
@@ -567,14 +567,14 @@ def test_a_file_opened_in_a_handler_commits(obj: s3.S3Object) -> None:
 
 
 @pytest.fixture
-def quick(canned: Canned) -> HttpStore:
+def quick(scripted_server: ScriptedServer) -> HttpStore:
     """A store in memory whose conditions are honoured; ``quick_object`` opens its one object."""
-    return HttpStore(canned)
+    return HttpStore(scripted_server)
 
 
 @pytest.fixture
-def quick_object(canned: Canned, quick: HttpStore) -> s3.S3Object:
-    return canned.bucket(preset="aws").object("k")
+def quick_object(scripted_server: ScriptedServer, quick: HttpStore) -> s3.S3Object:
+    return scripted_server.bucket(preset="aws").object("k")
 
 
 def opened_while_handling(obj: s3.S3Object, mode: str = "wb") -> Any:
@@ -962,18 +962,18 @@ OTHERS: dict[str, tuple[int | None, Change]] = {
 @pytest.mark.parametrize("honoured", [True, False], ids=["honoured", "ignored"])
 @pytest.mark.parametrize(("before", "change"), OTHERS.values(), ids=OTHERS)
 def test_append_raises_object_changed_instead_of_overwriting(
-    canned: Canned, quick: HttpStore, honoured: bool, before: int | None, change: Change, more: int
+    scripted_server: ScriptedServer, quick: HttpStore, honoured: bool, before: int | None, change: Change, more: int
 ) -> None:
     """What others wrote between the opening and the close stays; where conditions are ignored, a HEAD finds it."""
     quick.honours = honoured
     if before is not None:
         quick.put("k", BIG[:before])
-    obj = canned.bucket(preset="aws" if honoured else "other")["k"]
+    obj = scripted_server.bucket(preset="aws" if honoured else "other")["k"]
     with pytest.raises(s3.S3ObjectChanged, match="while it was open for appending") as raised, obj.open("ab") as file:
         file.write(bytes(more))
         change(quick)
     assert raised.value.key == "k"
-    expected = HttpStore(canned)
+    expected = HttpStore(scripted_server)
     if before is not None:
         expected.put("k", BIG[:before])
     change(expected)
@@ -985,7 +985,7 @@ def test_append_raises_object_changed_instead_of_overwriting(
 @pytest.mark.parametrize("more", [4, 9 * MIB], ids=["little", "much"])
 @pytest.mark.parametrize("before", [None, 3, 6 * MIB])
 def test_append_notices_a_write_in_the_last_moment_where_conditions_are_honoured(
-    canned: Canned, quick: HttpStore, before: int | None, more: int
+    scripted_server: ScriptedServer, quick: HttpStore, before: int | None, more: int
 ) -> None:
     """Just before the request that makes the object visible."""
     if before is not None:
@@ -998,7 +998,7 @@ def test_append_notices_a_write_in_the_last_moment_where_conditions_are_honoured
         return None
 
     quick.before = replace
-    with pytest.raises(s3.S3ObjectChanged), canned.bucket(preset="aws")["k"].open("ab") as file:
+    with pytest.raises(s3.S3ObjectChanged), scripted_server.bucket(preset="aws")["k"].open("ab") as file:
         file.write(bytes(more))
     assert quick.body("k") == b"theirs"
 
@@ -1007,13 +1007,13 @@ def test_append_notices_a_write_in_the_last_moment_where_conditions_are_honoured
 @pytest.mark.parametrize("more", [0, 4, 9 * MIB])
 @pytest.mark.parametrize("before", [None, 0, 3, 6 * MIB])
 def test_append_adds_to_what_is_there(
-    canned: Canned, quick: HttpStore, honoured: bool, before: int | None, more: int
+    scripted_server: ScriptedServer, quick: HttpStore, honoured: bool, before: int | None, more: int
 ) -> None:
     """Under the condition that the store understands; one append after the other, by the same and by other writers."""
     quick.honours = honoured
     if before is not None:
         quick.put("k", BIG[:before], **{"x-amz-meta-who": "me", "content-type": "x/y"})
-    obj = canned.bucket(preset="aws" if honoured else "other")["k"]
+    obj = scripted_server.bucket(preset="aws" if honoured else "other")["k"]
     for _ in range(2):
         with obj.open("ab") as file:
             file.write(bytes(more))
@@ -1025,27 +1025,31 @@ def test_append_adds_to_what_is_there(
     assert quick.uploads == {}
 
 
-def test_append_probes_a_store_once_and_never_where_nothing_is_written(canned: Canned, quick: HttpStore) -> None:
+def test_append_probes_a_store_once_and_never_where_nothing_is_written(
+    scripted_server: ScriptedServer, quick: HttpStore
+) -> None:
     """The probe's scratch objects are gone afterwards."""
-    obj = canned.bucket()["k"]
+    obj = scripted_server.bucket()["k"]
     with obj.open("ab"):
         pass
     assert quick.body("k") == b""
     for _ in range(2):
-        count = len(canned.asked)
+        count = len(scripted_server.asked)
         with obj.open("ab") as file:
             file.write(b"x")
         with obj.open("ab"):
             pass
-    assert len(canned.asked) - count <= 6
+    assert len(scripted_server.asked) - count <= 6
     assert quick.body("k") == b"xx"
     assert [*quick.objects] == ["k"]
 
 
-def test_append_compares_by_head_where_the_probe_is_not_allowed(canned: Canned, quick: HttpStore) -> None:
+def test_append_compares_by_head_where_the_probe_is_not_allowed(
+    scripted_server: ScriptedServer, quick: HttpStore
+) -> None:
     """Its scratch objects may be forbidden by a policy: appending goes on without it."""
     quick.before = lambda asked: refusal(403, "AccessDenied") if asked.key.startswith(".mfs3-probe/") else None
-    obj = canned.bucket()["k"]
+    obj = scripted_server.bucket()["k"]
     with obj.open("ab") as file:
         file.write(b"one")
     with pytest.raises(s3.S3ObjectChanged), obj.open("ab") as file:
@@ -1057,7 +1061,7 @@ def test_append_compares_by_head_where_the_probe_is_not_allowed(canned: Canned, 
 @pytest.mark.parametrize("more", [4, 9 * MIB], ids=["little", "much"])
 @pytest.mark.parametrize("before", [None, 3, 6 * MIB])
 def test_append_whose_answer_was_lost_finds_that_it_was_done(
-    canned: Canned, quick: HttpStore, before: int | None, more: int
+    scripted_server: ScriptedServer, quick: HttpStore, before: int | None, more: int
 ) -> None:
     """The retry is refused by what the first attempt wrote: that is a success, and the content is there once."""
     if before is not None:
@@ -1072,14 +1076,14 @@ def test_append_whose_answer_was_lost_finds_that_it_was_done(
         return False
 
     quick.after = lose_first
-    with canned.bucket(preset="aws", max_attempts=3)["k"].open("ab") as file:
+    with scripted_server.bucket(preset="aws", max_attempts=3)["k"].open("ab") as file:
         file.write(bytes(more))
     assert lost
     assert quick.body("k") == BIG[: before or 0] + bytes(more)
 
 
 def test_append_whose_answer_was_lost_and_whose_object_was_replaced_says_that_the_outcome_is_unknown(
-    canned: Canned, quick: HttpStore
+    scripted_server: ScriptedServer, quick: HttpStore
 ) -> None:
     """It was written, and others may have replaced it knowing it or not: neither success nor failure is claimed."""
     quick.put("k", b"one")
@@ -1093,7 +1097,7 @@ def test_append_whose_answer_was_lost_and_whose_object_was_replaced_says_that_th
     quick.after = lose_and_replace
     with (
         pytest.raises(s3.S3PreconditionFailed) as raised,
-        canned.bucket(preset="aws", max_attempts=2)["k"].open("ab") as file,
+        scripted_server.bucket(preset="aws", max_attempts=2)["k"].open("ab") as file,
     ):
         file.write(b" two")
     assert raised.value.outcome_unknown
@@ -1102,7 +1106,7 @@ def test_append_whose_answer_was_lost_and_whose_object_was_replaced_says_that_th
 @pytest.mark.parametrize("more", [4, 9 * MIB], ids=["little", "much"])
 @pytest.mark.parametrize("before", [None, 3, 6 * MIB])
 def test_append_that_always_meets_a_concurrent_write_raises_a_retryable_precondition_failed(
-    canned: Canned, quick: HttpStore, before: int | None, more: int
+    scripted_server: ScriptedServer, quick: HttpStore, before: int | None, more: int
 ) -> None:
     """409 says that another write was under way, not that the object was replaced: it is unchanged, and the same append succeeds later."""
     if before is not None:
@@ -1117,7 +1121,7 @@ def test_append_that_always_meets_a_concurrent_write_raises_a_retryable_precondi
         return None
 
     quick.before = conflict
-    obj = canned.bucket(preset="aws", max_attempts=2)["k"]
+    obj = scripted_server.bucket(preset="aws", max_attempts=2)["k"]
     with pytest.raises(s3.S3PreconditionFailed) as raised, obj.open("ab") as file:
         file.write(bytes(more))
     assert (raised.value.status, raised.value.retryable, raised.value.outcome_unknown) == (409, True, False)
@@ -1131,7 +1135,7 @@ def test_append_that_always_meets_a_concurrent_write_raises_a_retryable_precondi
 
 
 def test_append_to_what_is_replaced_while_it_is_opened_takes_all_from_one_object(
-    canned: Canned, quick: HttpStore
+    scripted_server: ScriptedServer, quick: HttpStore
 ) -> None:
     """Content and metadata, although it is asked for them in two requests."""
     quick.put("k", b"former", **{"x-amz-meta-of": "former"})
@@ -1143,10 +1147,10 @@ def test_append_to_what_is_replaced_while_it_is_opened_takes_all_from_one_object
         return False
 
     quick.after = replace_after_head
-    with canned.bucket(preset="aws")["k"].open("ab") as file:
+    with scripted_server.bucket(preset="aws")["k"].open("ab") as file:
         file.write(b"+")
     assert quick.body("k") == b"latter+"
-    assert canned.bucket(preset="aws")["k"].metadata == {"of": "latter"}
+    assert scripted_server.bucket(preset="aws")["k"].metadata == {"of": "latter"}
 
 
 @pytest.mark.parametrize("before", [10, 6 * MIB])
@@ -1249,7 +1253,7 @@ ENDS = {
 @pytest.mark.parametrize("mode", ["wb", "w", "xb", "ab", "a"])
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 def test_the_error_of_a_failed_write_is_raised_again_when_the_file_is_closed(
-    canned: Canned, quick: HttpStore, end: Callable[..., None], mode: str, where: str
+    scripted_server: ScriptedServer, quick: HttpStore, end: Callable[..., None], mode: str, where: str
 ) -> None:
     """The write may have failed in a thread, or its error may have been caught: nothing is stored, and this must not pass for success."""
     quick.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
@@ -1266,17 +1270,17 @@ def test_the_error_of_a_failed_write_is_raised_again_when_the_file_is_closed(
             failed.append(error)
 
     with pytest.raises(s3.S3AccessDenied) as raised:
-        end(canned.bucket(preset="aws")["k"].open(mode), write)
+        end(scripted_server.bucket(preset="aws")["k"].open(mode), write)
     assert raised.value is failed[0]
     assert quick.objects == quick.uploads == {}
 
 
 def test_the_error_of_a_failed_write_is_raised_by_close_once_and_is_the_cause_of_later_errors(
-    canned: Canned, quick: HttpStore
+    scripted_server: ScriptedServer, quick: HttpStore
 ) -> None:
     """A second close() has nothing to do, as with any file."""
     quick.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
-    file = canned.bucket(preset="aws")["k"].open("wb")
+    file = scripted_server.bucket(preset="aws")["k"].open("wb")
     error = in_thread(lambda: file.write(bytes(9 * MIB)))
     with pytest.raises(ValueError, match="closed file") as raised:
         file.write(b"more")
@@ -1288,11 +1292,11 @@ def test_the_error_of_a_failed_write_is_raised_by_close_once_and_is_the_cause_of
 
 @pytest.mark.parametrize("mode", ["wb", "w"])
 def test_a_failed_write_does_not_replace_the_exception_that_ends_the_block(
-    canned: Canned, quick: HttpStore, mode: str
+    scripted_server: ScriptedServer, quick: HttpStore, mode: str
 ) -> None:
     """Neither in a block, nor where close() is called while the exception is being handled."""
     quick.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
-    obj = canned.bucket(preset="aws")["k"]
+    obj = scripted_server.bucket(preset="aws")["k"]
     data: Any = bytes(9 * MIB) if mode == "wb" else "x" * (9 * MIB)
     with pytest.raises(KeyError), obj.open(mode) as file:
         in_thread(lambda: file.write(data))
@@ -1306,22 +1310,24 @@ def test_a_failed_write_does_not_replace_the_exception_that_ends_the_block(
             file.close()
 
 
-def test_a_file_opened_in_a_handler_raises_the_error_of_a_failed_write_there(canned: Canned, quick: HttpStore) -> None:
+def test_a_file_opened_in_a_handler_raises_the_error_of_a_failed_write_there(
+    scripted_server: ScriptedServer, quick: HttpStore
+) -> None:
     """The exception that was being handled at the opening is not a reason to be silent at the close."""
     quick.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
     try:
         raise KeyError("before the opening")
     except KeyError:
-        file = canned.bucket(preset="aws")["k"].open("wb")
+        file = scripted_server.bucket(preset="aws")["k"].open("wb")
         in_thread(lambda: file.write(bytes(9 * MIB)))
         with pytest.raises(s3.S3AccessDenied):
             file.close()
 
 
-def test_abort_discards_the_error_of_a_failed_write(canned: Canned, quick: HttpStore) -> None:
+def test_abort_discards_the_error_of_a_failed_write(scripted_server: ScriptedServer, quick: HttpStore) -> None:
     """Who gives the file up does not expect it to be stored."""
     quick.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
-    with canned.bucket(preset="aws")["k"].open("wb") as file:
+    with scripted_server.bucket(preset="aws")["k"].open("wb") as file:
         in_thread(lambda: file.write(bytes(9 * MIB)))
         cast(object_writer.ObjectWriter, file).abort()
     file.close()
@@ -1338,7 +1344,7 @@ EVERYWHERE: dict[str, tuple[dict[str, str], str]] = {
 class DemandingStore(HttpStore):
     """A store in memory that refuses requests about the object "k" without a header, and loses the first answer to a write."""
 
-    def __init__(self, server: Canned, header: str) -> None:
+    def __init__(self, server: ScriptedServer, header: str) -> None:
         super().__init__(server)
         self.header = header
         self.loses = False
@@ -1375,23 +1381,26 @@ LOST: dict[str, Callable[[s3.S3Bucket, dict[str, str]], object]] = {
 @pytest.mark.parametrize(("given", "header"), EVERYWHERE.values(), ids=EVERYWHERE)
 @pytest.mark.parametrize("write", LOST.values(), ids=LOST)
 def test_a_conditional_write_whose_answer_was_lost_looks_with_the_parameters_of_the_write(
-    canned: Canned, write: Callable[[s3.S3Bucket, dict[str, str]], object], given: dict[str, str], header: str
+    scripted_server: ScriptedServer,
+    write: Callable[[s3.S3Bucket, dict[str, str]], object],
+    given: dict[str, str],
+    header: str,
 ) -> None:
     """A HEAD without the customer's key is refused (400), one without the payer as well (403), and would leave the outcome unknown."""
-    store = DemandingStore(canned, header)
+    store = DemandingStore(scripted_server, header)
     store.loses = True
-    write(canned.bucket(preset="aws", max_attempts=2), given)
+    write(scripted_server.bucket(preset="aws", max_attempts=2), given)
     assert store.body("k") is not None
     assert not store.loses
 
 
 @pytest.mark.parametrize(("given", "header"), EVERYWHERE.values(), ids=EVERYWHERE)
 def test_exclusive_creation_looks_with_the_parameters_of_the_write(
-    canned: Canned, given: dict[str, str], header: str
+    scripted_server: ScriptedServer, given: dict[str, str], header: str
 ) -> None:
     """Absent, it is created; there, it is told so."""
-    store = DemandingStore(canned, header)
-    obj = canned.bucket(preset="aws")["k"]
+    store = DemandingStore(scripted_server, header)
+    obj = scripted_server.bucket(preset="aws")["k"]
     with obj.open("xb", **given) as file:
         file.write(b"first")
     with pytest.raises(s3.S3ObjectExists):
@@ -1403,14 +1412,14 @@ def test_exclusive_creation_looks_with_the_parameters_of_the_write(
 @pytest.mark.parametrize("before", [None, 0, 3, 6 * MIB])
 @pytest.mark.parametrize(("given", "header"), EVERYWHERE.values(), ids=EVERYWHERE)
 def test_append_reads_and_copies_with_the_parameters_of_the_write(
-    canned: Canned, given: dict[str, str], header: str, before: int | None, preset: str
+    scripted_server: ScriptedServer, given: dict[str, str], header: str, before: int | None, preset: str
 ) -> None:
     """R2 is sent the former content again; another store is compared by HEAD."""
-    store = DemandingStore(canned, header)
+    store = DemandingStore(scripted_server, header)
     store.honours = preset != "other"
     if before is not None:
         store.put("k", BIG[:before])
-    bucket = canned.bucket(preset=preset)
+    bucket = scripted_server.bucket(preset=preset)
     bucket.put_object("opens the lane", b"")
     with bucket["k"].open("ab", **given) as file:
         file.write(b"more")
@@ -1636,27 +1645,27 @@ BEFALLS: dict[str, tuple[Answer, type[Exception], str]] = {
 @pytest.mark.parametrize("lane", [True, False])
 @pytest.mark.parametrize(("answer", "error", "said"), BEFALLS.values(), ids=BEFALLS)
 def test_what_befalls_an_object_while_it_is_open(
-    canned: Canned, answer: Answer, error: type[Exception], said: str, lane: bool
+    scripted_server: ScriptedServer, answer: Answer, error: type[Exception], said: str, lane: bool
 ) -> None:
     """Said as what it is, by a file that had begun well."""
-    canned.answer = lambda asked: content_of(asked, FAR) if len(canned.asked) == 1 else answer
-    with canned.bucket(lane=lane)["k"].open() as file:
+    scripted_server.answer = lambda asked: content_of(asked, FAR) if len(scripted_server.asked) == 1 else answer
+    with scripted_server.bucket(lane=lane)["k"].open() as file:
         assert file.read(10) == FAR[:10]
         file.seek(200_000)
         with pytest.raises(error, match=said):
             file.read(10)
 
 
-def test_a_store_that_ignores_ranges_may_break_off_as_well(canned: Canned) -> None:
+def test_a_store_that_ignores_ranges_may_break_off_as_well(scripted_server: ScriptedServer) -> None:
     """In the middle of what is left out: the next attempt begins anew."""
     cut = (200, {"ETag": '"e"', "Content-Length": str(len(FAR))}, FAR[:100_000])
-    canned.answer = lambda asked: cut if len(canned.asked) == 2 else (200, {"ETag": '"e"'}, FAR)
-    with canned.bucket(max_attempts=3, lane=False)["k"].open() as file:
+    scripted_server.answer = lambda asked: cut if len(scripted_server.asked) == 2 else (200, {"ETag": '"e"'}, FAR)
+    with scripted_server.bucket(max_attempts=3, lane=False)["k"].open() as file:
         file.seek(200_000)
         assert file.read(10) == FAR[200_000:200_010]
 
 
-def test_a_large_read_fails_as_a_whole(canned: Canned) -> None:
+def test_a_large_read_fails_as_a_whole(scripted_server: ScriptedServer) -> None:
     """Of ranges that are fetched at the same time one is refused: no half of it is given."""
     whole = bytes(5 * MIB)
 
@@ -1664,8 +1673,8 @@ def test_a_large_read_fails_as_a_whole(canned: Canned) -> None:
         first = int(asked.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
         return refusal(403, "AccessDenied") if first >= 2 * MIB else content_of(asked, whole)
 
-    canned.answer = answer
-    with canned.bucket()["k"].open(buffering=0) as file:
+    scripted_server.answer = answer
+    with scripted_server.bucket()["k"].open(buffering=0) as file:
         file.seek(MIB)
         with pytest.raises(s3.S3AccessDenied):
             file.readinto(bytearray(4 * MIB))
@@ -1732,13 +1741,15 @@ def test_what_a_wrapper_writes_after_the_end_is_let_go(obj: s3.S3Object) -> None
     assert not obj.exists()
 
 
-def test_a_text_whose_last_part_fails_is_an_error(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_whose_last_part_fails_is_an_error(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At the end of the block, and nothing is committed."""
     monkeypatch.setattr(object_writer, "PART_BYTES", 10)
-    canned.answer = lambda asked: refusal(403, "AccessDenied")
-    with pytest.raises(s3.S3AccessDenied), canned.bucket()["k"].open("w") as file:
+    scripted_server.answer = lambda asked: refusal(403, "AccessDenied")
+    with pytest.raises(s3.S3AccessDenied), scripted_server.bucket()["k"].open("w") as file:
         file.write("more than a part")
-    assert "PUT k" not in canned.whats
+    assert "PUT k" not in scripted_server.whats
 
 
 def test_appending_may_describe_anew(s3_bucket: s3.S3Bucket) -> None:
@@ -1774,23 +1785,25 @@ def test_a_store_that_copies_no_parts_is_sent_them_again(rclone_bucket: s3.S3Buc
 
 @pytest.mark.parametrize(("is_there", "error"), [(True, s3.S3AccessDenied), (False, s3.S3ObjectChanged)])
 def test_a_copy_that_is_refused_is_told_by_what_is_there(
-    canned: Canned, is_there: bool, error: type[Exception]
+    scripted_server: ScriptedServer, is_there: bool, error: type[Exception]
 ) -> None:
     """The same object: the refusal itself; none: it went while it was open."""
 
     def answer(asked: Asked) -> Answer:
         if asked.method == "HEAD":
             return (
-                content_of(asked, bytes(6 * MIB)) if is_there or canned.whats.count("HEAD k") == 1 else refusal(404, "")
+                content_of(asked, bytes(6 * MIB))
+                if is_there or scripted_server.whats.count("HEAD k") == 1
+                else refusal(404, "")
             )
         if asked.method == "POST":
             return document("InitiateMultipartUploadResult", "<UploadId>U</UploadId>")
         return (204, {}, b"") if asked.method == "DELETE" else refusal(403, "AccessDenied")
 
-    canned.answer = answer
-    with pytest.raises(error), canned.bucket()["k"].open("ab") as file:
+    scripted_server.answer = answer
+    with pytest.raises(error), scripted_server.bucket()["k"].open("ab") as file:
         file.write(b"tail")
-    assert canned.whats[-1] == "DELETE k?uploadId"
+    assert scripted_server.whats[-1] == "DELETE k?uploadId"
 
 
 def test_a_store_that_is_known_to_copy_no_parts_is_not_asked_to(moto: Server, moto_bucket: s3.S3Bucket) -> None:
@@ -1837,13 +1850,13 @@ READS: dict[str, Callable[[Any, int], bytes]] = {
 @pytest.mark.parametrize("size", [100, 20_000, 100_000, 2_000_000])
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_a_read_that_fails_leaves_the_position_and_returns_the_bytes_when_called_again(
-    canned: Canned, read: Callable[[Any, int], bytes], size: int, buffering: int
+    scripted_server: ScriptedServer, read: Callable[[Any, int], bytes], size: int, buffering: int
 ) -> None:
     is_down = False
-    canned.answer = lambda asked: (
+    scripted_server.answer = lambda asked: (
         refusal(503, "SlowDown") if is_down and _start_of(asked) > 0 else content_of(asked, LONG)
     )
-    with canned.bucket()["k"].open(buffering=buffering) as file:
+    with scripted_server.bucket()["k"].open(buffering=buffering) as file:
         file.seek(900_000)
         file.read(50)  # the buffer holds more than these
         is_down, position = True, 900_050
@@ -1861,13 +1874,13 @@ def test_a_read_that_fails_leaves_the_position_and_returns_the_bytes_when_called
         assert len(got) >= (min(size, len(LONG) - position) if buffering else 1)
 
 
-def test_a_read_above_32_mib_that_fails_returns_everything_when_called_again(canned: Canned) -> None:
+def test_a_read_above_32_mib_that_fails_returns_everything_when_called_again(scripted_server: ScriptedServer) -> None:
     body = random.Random(12).randbytes(1000) * 36_000
     is_down = True
-    canned.answer = lambda asked: (
+    scripted_server.answer = lambda asked: (
         refusal(503, "SlowDown") if is_down and _start_of(asked) > 34_000_000 else content_of(asked, body)
     )
-    with canned.bucket()["k"].open() as file:
+    with scripted_server.bucket()["k"].open() as file:
         file.seek(100_000)
         with pytest.raises(s3.S3Throttled):
             file.read()
@@ -1877,20 +1890,20 @@ def test_a_read_above_32_mib_that_fails_returns_everything_when_called_again(can
 
 
 @pytest.mark.parametrize("step", [10_000, 70_000])
-def test_a_read_ahead_that_failed_is_asked_for_again(canned: Canned, step: int) -> None:
+def test_a_read_ahead_that_failed_is_asked_for_again(scripted_server: ScriptedServer, step: int) -> None:
     """Its error is raised once, not for ever."""
     is_down = False
-    canned.answer = lambda asked: refusal(503, "SlowDown") if is_down else content_of(asked, LONG)
-    with canned.bucket()["k"].open() as file:
+    scripted_server.answer = lambda asked: refusal(503, "SlowDown") if is_down else content_of(asked, LONG)
+    with scripted_server.bucket()["k"].open() as file:
         got = file.read(100_000)
         is_down = True
         with pytest.raises(s3.S3Throttled):
             while True:
                 got += file.read(step)
         is_down = False
-        before = len(canned.asked)
+        before = len(scripted_server.asked)
         got += file.read(step)
-        assert len(canned.asked) > before
+        assert len(scripted_server.asked) > before
         assert got + file.read() == LONG
 
 
@@ -1900,7 +1913,9 @@ class Interrupted(Exception):
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
 @pytest.mark.parametrize("how", ["readinto", "raw readinto", "large buffer"])
-def test_a_read_that_a_signal_interrupts_leaves_the_memory_alone_afterwards(canned: Canned, how: str) -> None:
+def test_a_read_that_a_signal_interrupts_leaves_the_memory_alone_afterwards(
+    scripted_server: ScriptedServer, how: str
+) -> None:
     """Its threads are still at work then, and the memory has another use."""
     body = b"\xaa" * 4_000_000
     go_on = threading.Event()
@@ -1913,9 +1928,9 @@ def test_a_read_that_a_signal_interrupts_leaves_the_memory_alone_afterwards(cann
     def interrupt(*_: object) -> None:
         raise Interrupted
 
-    canned.answer = answer
+    scripted_server.answer = answer
     buffering = {"readinto": -1, "raw readinto": 0, "large buffer": 3_900_000}[how]
-    file = canned.bucket()["k"].open(buffering=buffering)
+    file = scripted_server.bucket()["k"].open(buffering=buffering)
     file.seek(70_000)
     mine = bytearray(3_900_000)
     former = signal.signal(signal.SIGALRM, interrupt)
@@ -1941,7 +1956,7 @@ def test_a_read_that_a_signal_interrupts_leaves_the_memory_alone_afterwards(cann
 
 
 def test_a_read_whose_threads_cannot_be_started_leaves_the_memory_alone_afterwards(
-    canned: Canned, monkeypatch: pytest.MonkeyPatch
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = b"\xaa" * 4_000_000
     go_on = threading.Event()
@@ -1961,8 +1976,8 @@ def test_a_read_whose_threads_cannot_be_started_leaves_the_memory_alone_afterwar
             started.append(thread)
         begin(thread)
 
-    canned.answer = answer
-    file = canned.bucket()["k"].open(buffering=3_900_000)
+    scripted_server.answer = answer
+    file = scripted_server.bucket()["k"].open(buffering=3_900_000)
     file.seek(70_000)
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(RuntimeError, match="can't start new thread"):
@@ -1980,12 +1995,14 @@ def test_a_read_whose_threads_cannot_be_started_leaves_the_memory_alone_afterwar
 
 
 @pytest.mark.parametrize("sizes", [(100_000,) * 4, (20_000, 3_000, 100_000, 65_536)], ids=["equal", "mixed"])
-def test_threads_that_share_a_reader_get_every_byte_once(canned: Canned, sizes: tuple[int, ...]) -> None:
+def test_threads_that_share_a_reader_get_every_byte_once(
+    scripted_server: ScriptedServer, sizes: tuple[int, ...]
+) -> None:
     body = b"".join(number.to_bytes(4, "big") for number in range(500_000))
-    canned.answer = lambda asked: content_of(asked, body)
+    scripted_server.answer = lambda asked: content_of(asked, body)
     got: list[bytes] = []
 
-    with canned.bucket()["k"].open() as file:
+    with scripted_server.bucket()["k"].open() as file:
 
         def read(size: int) -> None:
             while piece := file.read(size):
@@ -2000,11 +2017,13 @@ def test_threads_that_share_a_reader_get_every_byte_once(canned: Canned, sizes: 
     assert b"".join(sorted(got)) == body
 
 
-def test_a_read_that_is_interrupted_at_any_line_does_not_move_what_is_read_next(canned: Canned) -> None:
+def test_a_read_that_is_interrupted_at_any_line_does_not_move_what_is_read_next(
+    scripted_server: ScriptedServer,
+) -> None:
     """The position that tell() names is the one that the next read begins at."""
     body = random.Random(13).randbytes(400_000)
-    canned.answer = lambda asked: content_of(asked, body)
-    obj = canned.bucket()["k"]
+    scripted_server.answer = lambda asked: content_of(asked, body)
+    obj = scripted_server.bucket()["k"]
     former = sys.gettrace()
     for number in range(1, 400):
         lines = 0
@@ -2080,14 +2099,14 @@ def test_a_handle_read_while_its_file_is_open_shows_the_new_object_after_the_clo
     assert (quick_object.size, quick_object.body) == (10, b"laterlater")
 
 
-def test_an_answer_without_a_length_says_so(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_without_a_length_says_so(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(asked: Asked) -> Answer:
         return 200, {"ETag": '"e"', "Transfer-Encoding": "identity"}, b"content0\r\n\r\n"
 
-    canned.answer = answer
-    monkeypatch.setattr("canned._Handler.send_header", _without_transfer_encoding)
+    scripted_server.answer = answer
+    monkeypatch.setattr("support.scripted_server._Handler.send_header", _without_transfer_encoding)
     with pytest.raises(s3.S3ServerError, match="without Content-Length"):
-        canned.bucket(lane=False)["k"].body_stream.read()
+        scripted_server.bucket(lane=False)["k"].body_stream.read()
 
 
 def _without_transfer_encoding(handler: Any, name: str, value: str) -> None:

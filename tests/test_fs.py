@@ -18,10 +18,10 @@ from typing import Any
 
 import fsspec
 import pytest
-from canned import Answer, Asked, Canned, content_of, document, refusal
 from fsspec.tests import abstract
-from http_store import HttpStore
-from servers import Server
+from support.http_store import HttpStore
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
+from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3.fs import MessagefluxS3FileSystem, register_as_s3
@@ -426,10 +426,10 @@ WRITES_NEW: dict[str, Any] = {
 @pytest.mark.parametrize("in_transaction", [False, True])
 @pytest.mark.parametrize("write", WRITES_NEW.values(), ids=WRITES_NEW)
 def test_create_only_does_not_replace_what_others_create_meanwhile(
-    canned: Canned, tmp_path: Path, write: Any, in_transaction: bool
+    scripted_server: ScriptedServer, tmp_path: Path, write: Any, in_transaction: bool
 ) -> None:
     """They come between the look whether there is an object and the write of it."""
-    store = HttpStore(canned)
+    store = HttpStore(scripted_server)
 
     def create_before_put(asked: Asked) -> Answer:
         if asked.what == "PUT k":
@@ -439,7 +439,7 @@ def test_create_only_does_not_replace_what_others_create_meanwhile(
     store.before = create_before_put
     local = tmp_path / "ours"
     local.write_bytes(b"ours")
-    fs = MessagefluxS3FileSystem(canned.connect(preset="aws"))
+    fs = MessagefluxS3FileSystem(scripted_server.connect(preset="aws"))
     is_silent = write is WRITES_NEW["touch"] and not in_transaction
     with contextlib.nullcontext() if is_silent else pytest.raises(FileExistsError):  # noqa: SIM117
         with fs.transaction if in_transaction else contextlib.nullcontext():
@@ -448,17 +448,19 @@ def test_create_only_does_not_replace_what_others_create_meanwhile(
 
 
 def test_put_file_with_mode_create_refuses_what_is_there_before_it_sends_anything(
-    canned: Canned, tmp_path: Path
+    scripted_server: ScriptedServer, tmp_path: Path
 ) -> None:
     """The object stays, and no body is sent in vain."""
-    store = HttpStore(canned)
+    store = HttpStore(scripted_server)
     store.before = answer_for_bucket
     store.put("k", b"theirs")
     (tmp_path / "ours").write_bytes(b"ours")
     with pytest.raises(FileExistsError):
-        MessagefluxS3FileSystem(canned.connect(preset="aws")).put_file(str(tmp_path / "ours"), "bkt/k", mode="create")
+        MessagefluxS3FileSystem(scripted_server.connect(preset="aws")).put_file(
+            str(tmp_path / "ours"), "bkt/k", mode="create"
+        )
     assert store.body("k") == b"theirs"
-    assert "PUT k" not in canned.whats
+    assert "PUT k" not in scripted_server.whats
 
 
 @pytest.mark.parametrize("name", ["put_file", "pipe_file"])
@@ -489,9 +491,9 @@ def test_put_file_of_a_file_shorter_than_its_size_ends(
         assert file.read() == path.read_bytes()
 
 
-def test_put_file_of_a_file_that_is_truncated_meanwhile_ends(canned: Canned, tmp_path: Path) -> None:
+def test_put_file_of_a_file_that_is_truncated_meanwhile_ends(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """It fails, and leaves nothing: neither an object nor parts."""
-    store, local = HttpStore(canned), tmp_path / "f"
+    store, local = HttpStore(scripted_server), tmp_path / "f"
     local.write_bytes(bytes(49 * 1024 * 1024))
 
     def truncate(asked: Asked) -> Answer:
@@ -501,7 +503,7 @@ def test_put_file_of_a_file_that_is_truncated_meanwhile_ends(canned: Canned, tmp
 
     store.before = truncate
     with pytest.raises(OSError, match="cut while it was read"):
-        MessagefluxS3FileSystem(canned.connect(preset="aws")).put_file(str(local), "bkt/k")
+        MessagefluxS3FileSystem(scripted_server.connect(preset="aws")).put_file(str(local), "bkt/k")
     assert store.objects == store.uploads == {}
 
 
@@ -520,12 +522,12 @@ def test_put_file_tells_its_callback_of_size_and_bytes(fs: MessagefluxS3FileSyst
 @pytest.mark.parametrize("in_transaction", [False, True])
 @pytest.mark.parametrize("compression", [None, "gzip", "bz2"])
 def test_the_error_of_a_write_that_failed_in_a_thread_is_raised_at_the_end_of_the_block(
-    canned: Canned, compression: str | None, in_transaction: bool
+    scripted_server: ScriptedServer, compression: str | None, in_transaction: bool
 ) -> None:
     """Nothing is stored, and this must not pass for success."""
-    store = HttpStore(canned)
+    store = HttpStore(scripted_server)
     store.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
-    fs = MessagefluxS3FileSystem(canned.connect(preset="aws"))
+    fs = MessagefluxS3FileSystem(scripted_server.connect(preset="aws"))
     data = random.Random(1).randbytes(9 * 1024 * 1024)
     failed: list[BaseException] = []
 
@@ -667,16 +669,16 @@ def test_a_bucket_that_somebody_made_meanwhile_will_do_as_a_parent(fs: Messagefl
             fs.mkdir(root)
 
 
-def test_a_folder_below_a_bucket_that_may_only_be_written_to_needs_no_making(canned: Canned) -> None:
+def test_a_folder_below_a_bucket_that_may_only_be_written_to_needs_no_making(scripted_server: ScriptedServer) -> None:
     """Libraries call makedirs() before they write; with rights on a prefix alone that must not fail. The bucket itself is refused."""
-    canned.answer = lambda asked: refusal(403, "AccessDenied")
-    fs = MessagefluxS3FileSystem(canned.connect())
+    scripted_server.answer = lambda asked: refusal(403, "AccessDenied")
+    fs = MessagefluxS3FileSystem(scripted_server.connect())
     fs.mkdir("bkt/folder")
     fs.makedirs("bkt/folder/below", exist_ok=True)
     for make in (lambda: fs.mkdir("bkt"), lambda: fs.makedirs("bkt"), lambda: fs.makedirs("bkt", exist_ok=True)):
         with pytest.raises(s3.S3AccessDenied):
             make()
-    assert {asked.method for asked in canned.asked} == {"HEAD", "GET"}
+    assert {asked.method for asked in scripted_server.asked} == {"HEAD", "GET"}
 
 
 def test_file_systems_of_one_store_are_one(fs: MessagefluxS3FileSystem, root: str) -> None:
@@ -890,17 +892,17 @@ def test_read_block_and_the_block_cache_read_an_object(moto_bucket: s3.S3Bucket,
     ("start", "end"),
     [(200_000, 200_100), (10, None), (None, 150_000), (299_000, 400_000), (400_000, None), (300_000, 300_001)],
 )
-def test_a_range_of_a_file_takes_one_get(canned: Canned, start: int | None, end: int | None) -> None:
+def test_a_range_of_a_file_takes_one_get(scripted_server: ScriptedServer, start: int | None, end: int | None) -> None:
     body = bytes(range(250)) * 1200
 
     def answer(asked: Asked) -> Answer:
         first = int(asked.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
         return refusal(416, "InvalidRange") if first >= len(body) else content_of(asked, body)
 
-    canned.answer = answer
-    fs = MessagefluxS3FileSystem(canned.connect())
+    scripted_server.answer = answer
+    fs = MessagefluxS3FileSystem(scripted_server.connect())
     assert fs.cat_file("bkt/k", start, end) == body[start:end]
-    assert len(canned.asked) == 1
+    assert len(scripted_server.asked) == 1
 
 
 def test_a_recursive_copy_to_a_missing_bucket_is_an_error(s3_store: s3.S3Store, s3_bucket: s3.S3Bucket) -> None:
@@ -913,19 +915,21 @@ def test_a_recursive_copy_to_a_missing_bucket_is_an_error(s3_store: s3.S3Store, 
 
 
 @pytest.mark.parametrize("way", ["cp_file", "mv"])
-def test_an_object_deleted_during_its_copy_is_missed_beside_a_folder_of_its_name(canned: Canned, way: str) -> None:
+def test_an_object_deleted_during_its_copy_is_missed_beside_a_folder_of_its_name(
+    scripted_server: ScriptedServer, way: str
+) -> None:
     """The folder ``d`` does not stand for the object ``d``, which the HEAD has shown."""
 
     def serve(asked: Asked) -> Answer:
-        if asked.method == "HEAD" and not any(earlier.method == "PUT" for earlier in canned.asked):
+        if asked.method == "HEAD" and not any(earlier.method == "PUT" for earlier in scripted_server.asked):
             return content_of(asked, b"x") if asked.key in ("d", "") else refusal(404, "NoSuchKey")
         if asked.method == "GET":
             found = "<Key>d/x</Key><LastModified>2026-11-21T05:00:00Z</LastModified><ETag>e</ETag><Size>1</Size>"
             return document("ListBucketResult", f"<Contents>{found}</Contents>")
         return refusal(404, "NoSuchKey")
 
-    canned.answer = serve
-    fs = MessagefluxS3FileSystem(canned.connect())
+    scripted_server.answer = serve
+    fs = MessagefluxS3FileSystem(scripted_server.connect())
     with pytest.raises(s3.S3NoSuchItem):
         getattr(fs, way)("bkt/d", "bkt/copy")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canned import Answer, Asked, Canned, content_of, document, refusal
 from fsspec.callbacks import DEFAULT_CALLBACK
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
 from test_etags import Strange, md5
 
 from messageflux_s3 import S3Error
@@ -26,7 +26,9 @@ WAYS: dict[str, Callable[[Any, str], None]] = {
 
 
 @pytest.mark.parametrize("get", WAYS.values(), ids=WAYS)
-def test_failed_get_leaves_the_file_as_it_was(canned: Canned, tmp_path: Path, get: Callable[[Any, str], None]) -> None:
+def test_failed_get_leaves_the_file_as_it_was(
+    scripted_server: ScriptedServer, tmp_path: Path, get: Callable[[Any, str], None]
+) -> None:
     body = bytes(17 * 1024 * 1024)
 
     def answer(asked: Asked) -> Answer:
@@ -38,31 +40,31 @@ def test_failed_get_leaves_the_file_as_it_was(canned: Canned, tmp_path: Path, ge
             else document("ListBucketResult", "<IsTruncated>false</IsTruncated>")
         )
 
-    canned.answer = answer
+    scripted_server.answer = answer
     target = tmp_path / "t"
     target.write_bytes(b"what was there")
     with pytest.raises((S3Error, OSError)):
-        get(MessagefluxS3FileSystem(canned.connect()), str(target))
+        get(MessagefluxS3FileSystem(scripted_server.connect()), str(target))
     assert target.read_bytes() == b"what was there"
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
 
 
 @pytest.mark.parametrize("get", WAYS.values(), ids=WAYS)
 def test_get_replaces_the_file_and_keeps_a_link(
-    canned: Canned, tmp_path: Path, get: Callable[[Any, str], None]
+    scripted_server: ScriptedServer, tmp_path: Path, get: Callable[[Any, str], None]
 ) -> None:
-    canned.answer = Strange(lambda body: f'"{md5(body)}"', {"k": gzip.compress(b"content")})
+    scripted_server.answer = Strange(lambda body: f'"{md5(body)}"', {"k": gzip.compress(b"content")})
     (tmp_path / "real").write_bytes(b"old")
     (tmp_path / "link").symlink_to("real")
-    get(MessagefluxS3FileSystem(canned.connect()), str(tmp_path / "link"))
+    get(MessagefluxS3FileSystem(scripted_server.connect()), str(tmp_path / "link"))
     assert (tmp_path / "link").is_symlink()
     found = (tmp_path / "real").read_bytes()
     assert (found if found == b"content" else gzip.decompress(found)) == b"content"
 
 
-def test_get_file_writes_to_an_open_file(canned: Canned, tmp_path: Path) -> None:
-    canned.answer = Strange(lambda body: f'"{md5(body)}"', {"k": b"content"})
-    fs = MessagefluxS3FileSystem(canned.connect())
+def test_get_file_writes_to_an_open_file(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+    scripted_server.answer = Strange(lambda body: f'"{md5(body)}"', {"k": b"content"})
+    fs = MessagefluxS3FileSystem(scripted_server.connect())
     for number, place in enumerate(("lpath", "outfile")):
         with (tmp_path / f"{number}").open("wb") as file:
             fs.get_file("bkt/k", **{"lpath": str(tmp_path / "unused"), place: file})
@@ -70,12 +72,14 @@ def test_get_file_writes_to_an_open_file(canned: Canned, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("other", ["p/a//b", "p/./a/b", "p/link/b"])
-def test_recursive_get_refuses_two_objects_for_one_file(canned: Canned, tmp_path: Path, other: str) -> None:
-    canned.answer = Strange(lambda body: f'"{md5(body)}"', {"p/a/b": b"ONE", other: b"TWO", "p/c": b"3"})
+def test_recursive_get_refuses_two_objects_for_one_file(
+    scripted_server: ScriptedServer, tmp_path: Path, other: str
+) -> None:
+    scripted_server.answer = Strange(lambda body: f'"{md5(body)}"', {"p/a/b": b"ONE", other: b"TWO", "p/c": b"3"})
     out = tmp_path / "out"
     (out / "p" / "a").mkdir(parents=True)
     (out / "p" / "link").symlink_to("a")
-    fs = MessagefluxS3FileSystem(canned.connect())
+    fs = MessagefluxS3FileSystem(scripted_server.connect())
     with pytest.raises(ValueError, match="both be written"):
         fs.get("bkt/p", str(out), recursive=True)
     assert not [path for path in out.rglob("*") if path.is_file()]

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from cancelling import MOMENTS, cancelled
+from support.cancelling import MOMENTS, cancelled
 from support.odd_server import OddServer, run_odd_server
 
 import messageflux_s3 as s3

@@ -29,11 +29,11 @@ from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 from botocore.session import get_session
 from botocore.stub import Stubber
+from support.servers import Server, run_rclone
 
 from messageflux_s3._http import eligibility
 from messageflux_s3._http.eligibility import Endpoint
 from messageflux_s3._http.lane import Lane, LaneRequest
-from tests.servers import Server, run_rclone
 
 pytestmark = pytest.mark.lane
 
@@ -42,7 +42,7 @@ OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "e"\r\n\r\nhi'
 Script = Callable[[bytes, bytes], "bytes | None"]
 
 
-class ScriptedServer:
+class RawServer:
     """Answer each request with the bytes that a function returns, and close the connection after bytes that end in CLOSE, or for None."""
 
     CLOSE = b"\0close"
@@ -113,15 +113,15 @@ def client_of(url: str, *, path_style: bool = True, session: Any = None, **setti
 
 
 @pytest.fixture
-def scripted() -> Iterator[Callable[..., tuple[ScriptedServer, Any, Lane]]]:
+def scripted() -> Iterator[Callable[..., tuple[RawServer, Any, Lane]]]:
     """Return a function that makes a scripted server, a client of it, and a lane that is open after one GET of the key ``first``."""
-    servers: list[ScriptedServer] = []
+    servers: list[RawServer] = []
 
     def make(script: Script, *, tls: Any = None, family: int = socket.AF_INET, **settings: Any) -> Any:
         def first_or(head: bytes, body: bytes) -> bytes | None:
             return OK if b"/first" in head else script(head, body)
 
-        server = ScriptedServer(first_or, family, tls)
+        server = RawServer(first_or, family, tls)
         servers.append(server)
         client = client_of(server.url, **settings)
         lane = Lane(client)
@@ -215,8 +215,8 @@ def test_stream_yields_every_response_in_request_order(opened: tuple[Any, Lane, 
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (b"HTTP/1.1 200 OK\r\n\r\nhi" + ScriptedServer.CLOSE, "no length"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi" + ScriptedServer.CLOSE, "cut short"),
+        (b"HTTP/1.1 200 OK\r\n\r\nhi" + RawServer.CLOSE, "no length"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi" + RawServer.CLOSE, "cut short"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", "object in chunks"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhix", "two lengths"),
         (
@@ -235,7 +235,7 @@ def test_stream_yields_every_response_in_request_order(opened: tuple[Any, Lane, 
         (b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n", "throttled"),
         (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "upgrade"),
         (b"garbage\r\n\r\n", "not HTTP"),
-        (ScriptedServer.CLOSE, "connection closed"),
+        (RawServer.CLOSE, "connection closed"),
     ],
 )
 @pytest.mark.parametrize("streamed", [False, True])
@@ -338,7 +338,7 @@ def test_consecutive_requests_share_a_connection(scripted: Any) -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_request_on_a_connection_closed_while_idle_is_sent_again_on_a_new_one(scripted: Any, streamed: bool) -> None:
-    server, _, lane = scripted(lambda head, body: OK + ScriptedServer.CLOSE)  # without "Connection: close"
+    server, _, lane = scripted(lambda head, body: OK + RawServer.CLOSE)  # without "Connection: close"
     for _ in range(4):
         if streamed:
             assert bodies_of(lane, [LaneRequest("GET", "bkt", "a")]) == [b"hi"]
@@ -350,7 +350,7 @@ def test_request_on_a_connection_closed_while_idle_is_sent_again_on_a_new_one(sc
 
 
 def test_post_on_a_connection_closed_while_idle_is_left_to_boto3(scripted: Any) -> None:
-    _, _, lane = scripted(lambda head, body: OK + ScriptedServer.CLOSE)
+    _, _, lane = scripted(lambda head, body: OK + RawServer.CLOSE)
     assert lane.send(LaneRequest("GET", "bkt", "a")) is not None
     time.sleep(0.1)
     assert lane.send(LaneRequest("POST", "bkt", "", "delete=", body=b"<x/>")) is None
@@ -409,7 +409,7 @@ def test_circuit_closes_after_a_success_and_stays_open_longer_after_each_failure
     assert not endpoint.is_circuit_open()
 
 
-def connections_to(server: ScriptedServer) -> int:
+def connections_to(server: RawServer) -> int:
     """Return how many sockets of this process are connected to the server, without the server's own ends."""
     port = int(server.url.rpartition(":")[2])
     count = 0
@@ -543,7 +543,7 @@ def test_virtual_hosted_style_path_has_no_bucket(monkeypatch: pytest.MonkeyPatch
     """The bucket is in the host name."""
     resolve = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", lambda _, *rest, **more: resolve("127.0.0.1", *rest, **more))
-    server = ScriptedServer(lambda head, body: OK)
+    server = RawServer(lambda head, body: OK)
     port = server.url.rpartition(":")[2]
     client = client_of(f"http://localhost:{port}", path_style=False)
     lane = Lane(client)
@@ -558,7 +558,7 @@ def test_virtual_hosted_style_path_has_no_bucket(monkeypatch: pytest.MonkeyPatch
 
 def test_credentials_are_refreshed_before_a_request_when_they_expire(scripted: Any) -> None:
     """The session token is sent."""
-    server = ScriptedServer(lambda head, body: OK)
+    server = RawServer(lambda head, body: OK)
     asked = 0
 
     def refresh() -> dict[str, str]:

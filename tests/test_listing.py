@@ -11,16 +11,16 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
-from canned import Answer, Asked, Canned, document
 from hypothesis import given
 from hypothesis import strategies as some
+from support.scripted_server import Answer, Asked, ScriptedServer, document
+from support.servers import Server, run_moto, run_rclone
 
 from messageflux_s3 import S3NoSuchBucket, S3ServerError, S3Store
 from messageflux_s3._bulk import listing, versions
 from messageflux_s3._formats.listing_pages import Unreadable, _by_parser, _by_pattern, next_token, parse_page
 from messageflux_s3._http.lane import Lane
-from tests.servers import Server, run_moto, run_rclone
-from tests.test_lane import ScriptedServer
+from tests.test_lane import RawServer
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
 ENTRY = (
@@ -214,7 +214,7 @@ def test_versions_with_another_prefix_are_left_out() -> None:
     inside = "".join(version.format(tag, key) for tag in ("Version", "DeleteMarker") for key in ("a", "b/c", "d"))
     page = f"<ListVersionsResult><IsTruncated>false</IsTruncated>{inside}</ListVersionsResult>".encode()
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page)
-    server = ScriptedServer(lambda head, body: answer)
+    server = RawServer(lambda head, body: answer)
     bucket = Server("scripted", server.url, "ACCESSKEY01", "SECRETKEY0123456").connect().bucket("bkt")
     assert [obj.key for obj in bucket.find("b/", versions=True)] == ["b/c"]
     [found] = versions.pages(bucket._connection, "bkt", prefix="b/")
@@ -228,7 +228,7 @@ def test_a_missing_bucket_is_boto3s_error(store: S3Store, filled: Any) -> None:
         list(store.bucket("not-there-at-all").find())
 
 
-def scripted_listing(count: int) -> ScriptedServer:
+def scripted_listing(count: int) -> RawServer:
     """A server with ``count`` pages of one key, whose tokens are the pages' numbers."""
 
     def script(head: bytes, body: bytes) -> bytes:
@@ -243,10 +243,10 @@ def scripted_listing(count: int) -> ScriptedServer:
             page = page.replace("<IsTruncated>false</IsTruncated>", more)
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(page.encode()), page.encode())
 
-    return ScriptedServer(script)
+    return RawServer(script)
 
 
-def connect(server: ScriptedServer) -> Any:
+def connect(server: RawServer) -> Any:
     bucket = Server("scripted", server.url, "ACCESSKEY01", "SECRETKEY0123456").connect().bucket("bkt")
     bucket.get_object("first")
     server.requests.clear()
@@ -308,7 +308,7 @@ def test_a_page_that_breaks_is_asked_of_boto3() -> None:
         assert answer is not None
         if b"continuation-token=2" in head and not broken:
             broken.append(True)
-            return answer[:-40] + ScriptedServer.CLOSE
+            return answer[:-40] + RawServer.CLOSE
         return answer
 
     whole.script = breaking
@@ -320,51 +320,55 @@ def test_a_page_that_breaks_is_asked_of_boto3() -> None:
 def _answered(*pages: str) -> Any:
     """A store that answers a listing with these pages, in turn."""
 
-    def answer(canned: Canned, asked: Asked) -> Answer:
-        return document("ListBucketResult", pages[min(len(canned.asked), len(pages)) - 1])
+    def answer(scripted_server: ScriptedServer, asked: Asked) -> Answer:
+        return document("ListBucketResult", pages[min(len(scripted_server.asked), len(pages)) - 1])
 
     return answer
 
 
-def test_a_store_that_truncates_without_a_token_is_asked_from_its_last_key(canned: Canned) -> None:
+def test_a_store_that_truncates_without_a_token_is_asked_from_its_last_key(scripted_server: ScriptedServer) -> None:
     """As version 1 of the API did."""
     more = "<IsTruncated>true</IsTruncated>"
     pages = _answered(
         ENTRY.format(key="a", size=1) + ENTRY.format(key="b", size=1) + more, ENTRY.format(key="c", size=1)
     )
-    canned.answer = lambda asked: pages(canned, asked)
-    assert [obj.key for obj in canned.bucket().find()] == ["a", "b", "c"]
-    assert canned.asked[1].query["start-after"] == "b"
+    scripted_server.answer = lambda asked: pages(scripted_server, asked)
+    assert [obj.key for obj in scripted_server.bucket().find()] == ["a", "b", "c"]
+    assert scripted_server.asked[1].query["start-after"] == "b"
 
 
 @pytest.mark.parametrize("keys", ["ab", ""])
-def test_a_listing_that_goes_on_and_does_not_say_where_is_an_error(canned: Canned, keys: str) -> None:
+def test_a_listing_that_goes_on_and_does_not_say_where_is_an_error(scripted_server: ScriptedServer, keys: str) -> None:
     """The same page for ever, or an empty one: whoever took it for the end would lose keys without a word."""
     page = "".join(ENTRY.format(key=key, size=1) for key in keys) + "<IsTruncated>true</IsTruncated>"
-    canned.answer = lambda asked: document("ListBucketResult", page)
+    scripted_server.answer = lambda asked: document("ListBucketResult", page)
     with pytest.raises(S3ServerError, match="goes on, and not where"):
-        list(canned.bucket().find())
-    assert len(canned.asked) <= 2
+        list(scripted_server.bucket().find())
+    assert len(scripted_server.asked) <= 2
 
 
-def test_what_comes_before_the_start_is_left_out(canned: Canned) -> None:
+def test_what_comes_before_the_start_is_left_out(scripted_server: ScriptedServer) -> None:
     """Some stores compare start-after in their own way."""
-    canned.answer = lambda asked: document("ListBucketResult", "".join(ENTRY.format(key=key, size=1) for key in "abc"))
+    scripted_server.answer = lambda asked: document(
+        "ListBucketResult", "".join(ENTRY.format(key=key, size=1) for key in "abc")
+    )
     found = [
-        one[0] for page in listing.pages(canned.bucket()._connection, "bkt", start_after="b") for one in page.objects
+        one[0]
+        for page in listing.pages(scripted_server.bucket()._connection, "bkt", start_after="b")
+        for one in page.objects
     ]
     assert found == ["c"]
 
 
 @pytest.mark.lane
-def test_a_page_that_cannot_be_read_is_asked_for_again(canned: Canned) -> None:
+def test_a_page_that_cannot_be_read_is_asked_for_again(scripted_server: ScriptedServer) -> None:
     """Through boto3, and the next one, that was on its way already, is given up."""
     torn = "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken><Contents><Key>a</Key></Contents>"
     whole = ENTRY.format(key="a", size=1) + "<IsTruncated>false</IsTruncated>"
-    canned.answer = lambda asked: document(
-        "ListBucketResult", whole if len(canned.asked) != 2 or "list-type" not in asked.query else torn
+    scripted_server.answer = lambda asked: document(
+        "ListBucketResult", whole if len(scripted_server.asked) != 2 or "list-type" not in asked.query else torn
     )
-    bucket = canned.bucket()
+    bucket = scripted_server.bucket()
     assert [obj.key for obj in bucket.find()] == ["a"]  # the lane opens
     assert [obj.key for obj in bucket.find()] == ["a"]
 
@@ -374,8 +378,8 @@ def test_a_token_that_is_no_text_is_none() -> None:
     assert next_token(b"<NextContinuationToken>\xff</NextContinuationToken>") is None
 
 
-def test_further_parameters_are_boto3_s_to_send(canned: Canned) -> None:
+def test_further_parameters_are_boto3_s_to_send(scripted_server: ScriptedServer) -> None:
     """The lane knows the usual ones alone."""
-    canned.answer = lambda asked: document("ListBucketResult", ENTRY.format(key="a", size=1))
-    [page] = listing.pages(canned.bucket()._connection, "bkt", extra={"FetchOwner": True})
-    assert ([one[0] for one in page.objects], canned.asked[0].query["fetch-owner"]) == (["a"], "true")
+    scripted_server.answer = lambda asked: document("ListBucketResult", ENTRY.format(key="a", size=1))
+    [page] = listing.pages(scripted_server.bucket()._connection, "bkt", extra={"FetchOwner": True})
+    assert ([one[0] for one in page.objects], scripted_server.asked[0].query["fetch-owner"]) == (["a"], "true")

@@ -16,13 +16,23 @@ from dataclasses import FrozenInstanceError
 from types import SimpleNamespace
 from typing import Any
 
-import history
 import pytest
-from faulty_s3 import State, run_faulty_s3
-from memory_s3 import Happening, Memory, cut, done_and_lost, done_then, in_memory, lost, meanwhile, refused
-from proxy import run_proxy, scripted
-from runs import LOCKS, Run, connected, run_seeds
-from servers import Server
+from support import history
+from support.faulty_s3 import State, run_faulty_s3
+from support.memory_connection import (
+    Happening,
+    Memory,
+    cut,
+    done_and_lost,
+    done_then,
+    in_memory,
+    lost,
+    meanwhile,
+    refused,
+)
+from support.proxy import run_proxy, scripted
+from support.runs import LOCKS, Run, connected, run_seeds
+from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket

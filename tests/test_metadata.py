@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from canned import Canned
 from hypothesis import example, given
 from hypothesis import strategies as st
-from strict_s3 import Kept, StrictS3
+from support.scripted_server import ScriptedServer
+from support.strict_s3 import Kept, StrictS3
 
 import messageflux_s3 as s3
 from messageflux_s3._formats import metadata
@@ -120,24 +120,24 @@ CONDITIONAL: dict[str, Callable[[s3.S3Bucket, dict[str, str]], object]] = {
 @pytest.mark.parametrize("preset", ["aws", "auto"])
 @pytest.mark.parametrize("write", CONDITIONAL)
 def test_metadata_that_leaves_no_room_for_the_id_of_a_conditional_write_is_refused_before_anything_is_written(
-    canned: Canned, write: str, preset: Any
+    scripted_server: ScriptedServer, write: str, preset: Any
 ) -> None:
     """The same error of all of them, which says how much of it is not the user's."""
-    canned.answer = store = StrictS3()
+    scripted_server.answer = store = StrictS3()
     store.objects["k"] = Kept(b"before", "e", {})
     with pytest.raises(
         ValueError,
         match="metadata takes 2020 bytes as sent, names included, and a conditional write adds 37 of its own",
     ):
-        CONDITIONAL[write](canned.bucket(preset=preset), {"a": "x" * 2019})
-    assert not [asked for asked in canned.asked if asked.method not in ("GET", "HEAD")]
+        CONDITIONAL[write](scripted_server.bucket(preset=preset), {"a": "x" * 2019})
+    assert not [asked for asked in scripted_server.asked if asked.method not in ("GET", "HEAD")]
 
 
 @pytest.mark.parametrize("write", CONDITIONAL)
-def test_metadata_that_leaves_just_enough_room_is_written(canned: Canned, write: str) -> None:
+def test_metadata_that_leaves_just_enough_room_is_written(scripted_server: ScriptedServer, write: str) -> None:
     """What S3 takes at the most, with the id."""
-    canned.answer = store = StrictS3()
-    bucket = canned.bucket(preset="aws")
+    scripted_server.answer = store = StrictS3()
+    bucket = scripted_server.bucket(preset="aws")
     bucket.put_object("k", b"before")
     if write == "copy_to":
         pytest.skip("this store does not copy")
@@ -146,10 +146,12 @@ def test_metadata_that_leaves_just_enough_room_is_written(canned: Canned, write:
     assert sum(len(name) - len("x-amz-meta-") + len(value) for name, value in written.headers.items()) == 2048
 
 
-def test_ids_of_former_writes_are_left_out_where_metadata_leaves_no_room_for_them(canned: Canned) -> None:
+def test_ids_of_former_writes_are_left_out_where_metadata_leaves_no_room_for_them(
+    scripted_server: ScriptedServer,
+) -> None:
     """They help after a lost answer, and must not make an update fail."""
-    canned.answer = store = StrictS3()
-    bucket = canned.bucket(preset="aws")
+    scripted_server.answer = store = StrictS3()
+    bucket = scripted_server.bucket(preset="aws")
     bucket.put_object("k", b"0", {"a": "x" * 1950}, if_absent=True)
     for number in range(1, 5):
         bucket["k"].update(lambda before, number=number: f"{number}")

@@ -17,9 +17,9 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from canned import Answer, Asked, Canned, content_of, document, refusal
-from servers import Server
-from strict_s3 import Kept, StrictS3
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
+from support.servers import Server
+from support.strict_s3 import Kept, StrictS3
 
 from messageflux_s3 import (
     S3AccessDenied,
@@ -51,62 +51,68 @@ def good(asked: Asked) -> Answer:
     return (204, {}, b"") if asked.method == "DELETE" else (200, {"ETag": f'"{ETAG}"'}, b"")
 
 
-def upload(canned: Canned, **settings: int) -> MultipartUpload:
-    return MultipartUpload(canned.bucket(**settings)._connection, "bkt", "k")
+def upload(scripted_server: ScriptedServer, **settings: int) -> MultipartUpload:
+    return MultipartUpload(scripted_server.bucket(**settings)._connection, "bkt", "k")
 
 
-def test_parts_become_an_object(canned: Canned) -> None:
+def test_parts_become_an_object(scripted_server: ScriptedServer) -> None:
     """Numbered in the order in which they were added, and no abort after the completion."""
-    canned.answer = good
-    with upload(canned) as parts:
+    scripted_server.answer = good
+    with upload(scripted_server) as parts:
         for _ in range(3):
             parts.add_part(PART)
         assert parts.complete()["ETag"] == "whole"
-    assert canned.whats[0] == "POST k?uploads"
-    assert sorted(asked.query["partNumber"] for asked in canned.asked[1:4]) == ["1", "2", "3"]
-    assert canned.whats[4:] == ["POST k?uploadId"]
+    assert scripted_server.whats[0] == "POST k?uploads"
+    assert sorted(asked.query["partNumber"] for asked in scripted_server.asked[1:4]) == ["1", "2", "3"]
+    assert scripted_server.whats[4:] == ["POST k?uploadId"]
     with pytest.raises(ValueError, match="this upload is over"):
         parts.add_part(PART)
 
 
-def test_no_more_parts_than_an_object_can_have(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_parts_than_an_object_can_have(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The error says what to do, and what was sent is taken away."""
-    canned.answer = good
+    scripted_server.answer = good
     monkeypatch.setattr(multipart, "MAX_PARTS", 1)
-    with pytest.raises(ValueError, match="larger parts are needed"), upload(canned) as parts:
+    with pytest.raises(ValueError, match="larger parts are needed"), upload(scripted_server) as parts:
         for _ in range(2):
             parts.add_part(PART)
-    assert canned.whats[-1] == "DELETE k?uploadId"
+    assert scripted_server.whats[-1] == "DELETE k?uploadId"
 
 
-def test_a_beginning_without_a_name_is_none(canned: Canned) -> None:
+def test_a_beginning_without_a_name_is_none(scripted_server: ScriptedServer) -> None:
     """An answer that was cut would give the parts to an upload called None."""
-    canned.answer = lambda asked: document("InitiateMultipartUploadResult")
-    with pytest.raises(S3ConnectionError, match="did not arrive whole"), upload(canned) as parts:
+    scripted_server.answer = lambda asked: document("InitiateMultipartUploadResult")
+    with pytest.raises(S3ConnectionError, match="did not arrive whole"), upload(scripted_server) as parts:
         parts.add_part(PART)
-    assert canned.whats == ["POST k?uploads"]
+    assert scripted_server.whats == ["POST k?uploads"]
 
 
-def test_a_part_without_an_etag_is_none(canned: Canned) -> None:
+def test_a_part_without_an_etag_is_none(scripted_server: ScriptedServer) -> None:
     """A store that knows no parts may have taken it for the whole object, or the answer was cut."""
-    canned.answer = lambda asked: document("Something") if asked.method == "PUT" else good(asked)
-    with pytest.raises(S3Error, match="took it for something else"), upload(canned) as parts:
+    scripted_server.answer = lambda asked: document("Something") if asked.method == "PUT" else good(asked)
+    with pytest.raises(S3Error, match="took it for something else"), upload(scripted_server) as parts:
         parts.copy_part({"Bucket": "bkt", "Key": "a"}, 0, 9)
         parts.complete()
-    assert canned.whats[-1] == "DELETE k?uploadId"
-    with pytest.raises(S3Error), upload(canned) as parts:
+    assert scripted_server.whats[-1] == "DELETE k?uploadId"
+    with pytest.raises(S3Error), upload(scripted_server) as parts:
         parts.add_part(PART)
         parts.complete()
-    assert canned.whats[-1] == "DELETE k?uploadId"
+    assert scripted_server.whats[-1] == "DELETE k?uploadId"
 
 
-def test_an_upload_that_cannot_be_aborted_is_logged(canned: Canned, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_upload_that_cannot_be_aborted_is_logged(
+    scripted_server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
     """What the user is told is the first error; that parts stay behind is for the log."""
-    canned.answer = lambda asked: refusal(403, "AccessDenied") if asked.method in ("PUT", "DELETE") else good(asked)
+    scripted_server.answer = lambda asked: (
+        refusal(403, "AccessDenied") if asked.method in ("PUT", "DELETE") else good(asked)
+    )
     with (
         caplog.at_level(logging.WARNING, "messageflux_s3"),
         pytest.raises(S3AccessDenied, match="UploadPart"),
-        upload(canned) as parts,
+        upload(scripted_server) as parts,
     ):
         parts.add_part(PART)
         parts.complete()
@@ -114,20 +120,20 @@ def test_an_upload_that_cannot_be_aborted_is_logged(canned: Canned, caplog: pyte
 
 
 @pytest.mark.parametrize("etag", ["another", ""])
-def test_a_completion_of_which_nobody_knows_is_an_error(canned: Canned, etag: str) -> None:
+def test_a_completion_of_which_nobody_knows_is_an_error(scripted_server: ScriptedServer, etag: str) -> None:
     """The answer was lost, the store knows the upload no more, and what stands there is not made of these parts."""
 
     def answer(asked: Asked) -> Answer:
         if asked.method == "HEAD":
             return content_of(asked, PART, etag)
         if asked.method == "POST" and "uploads" not in asked.query:
-            return None if canned.whats.count("POST k?uploadId") == 1 else refusal(404, "NoSuchUpload")
+            return None if scripted_server.whats.count("POST k?uploadId") == 1 else refusal(404, "NoSuchUpload")
         return good(asked)
 
-    canned.answer = answer
+    scripted_server.answer = answer
     with (
         pytest.raises(S3ConnectionError, match="completed, or it was aborted by somebody else"),
-        upload(canned, max_attempts=2) as parts,
+        upload(scripted_server, max_attempts=2) as parts,
     ):
         parts.add_part(PART)
         parts.complete()
@@ -171,31 +177,31 @@ REPLAYABLE: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("condition", ["if_absent", "if_match"])
 @pytest.mark.parametrize("source", REPLAYABLE)
 def test_a_conditional_upload_that_meets_another_write_is_sent_again_whole(
-    canned: Canned, tmp_path: Path, source: str, condition: str
+    scripted_server: ScriptedServer, tmp_path: Path, source: str, condition: str
 ) -> None:
     """From where the source stood; progress ends at its size."""
-    canned.answer = store = StrictS3()
-    bucket = canned.bucket(preset="aws", max_attempts=3)
+    scripted_server.answer = store = StrictS3()
+    bucket = scripted_server.bucket(preset="aws", max_attempts=3)
     holds = put_then(bucket, condition)
     store.conflicts = 1
     told: list[int] = []
     bucket.upload_object("k", REPLAYABLE[source](tmp_path), part_size_bytes=PART_SIZE, progress=told.append, **holds)
     assert store.objects["k"].body == LARGE
     assert sum(told) == len(LARGE)
-    assert canned.whats.count("POST k?uploads") == 2
+    assert scripted_server.whats.count("POST k?uploads") == 2
     assert not store.uploads
 
 
 def test_a_conditional_copy_in_parts_that_meets_another_write_is_made_again(
-    canned: Canned, monkeypatch: pytest.MonkeyPatch
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its source is in the store."""
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
     monkeypatch.setattr(
         "messageflux_s3._objects.conditional._ABILITIES", {"CompleteMultipartUpload": ("multipart_if_absent",) * 2}
     )
-    canned.answer = store = StrictS3()
-    bucket = canned.bucket(preset="aws", max_attempts=3)
+    scripted_server.answer = store = StrictS3()
+    bucket = scripted_server.bucket(preset="aws", max_attempts=3)
     bucket.upload_object("source", LARGE, part_size_bytes=PART_SIZE)
     store.conflicts = 1
     bucket["source"].copy_to("k", part_size_bytes=PART_SIZE, if_absent=True)
@@ -219,13 +225,13 @@ def write_exclusively(bucket: S3Bucket) -> None:
     ids=["iterator", "unseekable readable", "open('xb')"],
 )
 def test_a_source_that_can_be_read_once_only_ends_in_a_retryable_precondition_failed(
-    canned: Canned, write: Callable[[S3Bucket], object], caplog: pytest.LogCaptureFixture
+    scripted_server: ScriptedServer, write: Callable[[S3Bucket], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither "no such upload" nor a success: nothing was written, and nothing is left."""
-    canned.answer = store = StrictS3()
+    scripted_server.answer = store = StrictS3()
     store.conflicts = 1
     with pytest.raises(S3PreconditionFailed, match="has to be sent again") as caught:
-        write(canned.bucket(preset="aws", max_attempts=3))
+        write(scripted_server.bucket(preset="aws", max_attempts=3))
     assert not isinstance(caught.value, S3ObjectExists)
     assert (caught.value.status, caught.value.retryable, caught.value.outcome_unknown) == (409, True, False)
     assert not store.objects
@@ -246,19 +252,23 @@ class OnceOnly(io.RawIOBase):
         return self._content.readinto(buffer)
 
 
-def test_a_conditional_upload_that_always_meets_another_write_gives_up_retryable(canned: Canned) -> None:
+def test_a_conditional_upload_that_always_meets_another_write_gives_up_retryable(
+    scripted_server: ScriptedServer,
+) -> None:
     """After as many uploads as there are attempts."""
-    canned.answer = store = StrictS3()
+    scripted_server.answer = store = StrictS3()
     store.conflicts = 99
     with pytest.raises(S3PreconditionFailed, match="was not written") as caught:
-        canned.bucket(preset="aws", max_attempts=3).upload_object("k", LARGE, if_absent=True, part_size_bytes=PART_SIZE)
+        scripted_server.bucket(preset="aws", max_attempts=3).upload_object(
+            "k", LARGE, if_absent=True, part_size_bytes=PART_SIZE
+        )
     assert caught.value.retryable
-    assert canned.whats.count("POST k?uploads") == 3
+    assert scripted_server.whats.count("POST k?uploads") == 3
     assert not store.objects
     assert not store.uploads
 
 
-def test_an_upload_whose_condition_fails_after_a_conflict_is_not_sent_again(canned: Canned) -> None:
+def test_an_upload_whose_condition_fails_after_a_conflict_is_not_sent_again(scripted_server: ScriptedServer) -> None:
     """The other write has made the object: one HEAD tells, which is cheaper than every part."""
 
     class OtherWins(StrictS3):
@@ -266,18 +276,20 @@ def test_an_upload_whose_condition_fails_after_a_conflict_is_not_sent_again(cann
             self.objects["k"] = Kept(b"other", "e", {})
             return super()._complete(asked, upload_id)
 
-    canned.answer = store = OtherWins()
+    scripted_server.answer = store = OtherWins()
     store.conflicts = 1
     with pytest.raises(S3ObjectExists):
-        canned.bucket(preset="aws", max_attempts=3).upload_object("k", LARGE, if_absent=True, part_size_bytes=PART_SIZE)
-    assert canned.whats.count("POST k?uploads") == 1
+        scripted_server.bucket(preset="aws", max_attempts=3).upload_object(
+            "k", LARGE, if_absent=True, part_size_bytes=PART_SIZE
+        )
+    assert scripted_server.whats.count("POST k?uploads") == 1
     assert store.objects["k"].body == b"other"
 
 
 @pytest.mark.parametrize("lands", [True, False])
 @pytest.mark.parametrize("replayable", [True, False])
 def test_a_conflict_with_a_completion_of_ours_whose_answer_was_lost_is_settled(
-    canned: Canned, lands: bool, replayable: bool
+    scripted_server: ScriptedServer, lands: bool, replayable: bool
 ) -> None:
     """The completion is under way, its answer is lost, boto3's second one meets it. It may land later, when all is on its way again."""
 
@@ -296,8 +308,8 @@ def test_a_conflict_with_a_completion_of_ours_whose_answer_was_lost_is_settled(
                 self.objects["k"] = Kept(body, "first", dict(self.first.headers))
             return super()._complete(asked, upload_id)
 
-    canned.answer = store = Pending()
-    bucket = canned.bucket(preset="aws", max_attempts=3)
+    scripted_server.answer = store = Pending()
+    bucket = scripted_server.bucket(preset="aws", max_attempts=3)
     source = LARGE if replayable else iter([LARGE])
     if replayable:
         bucket.upload_object("k", source, if_absent=True, part_size_bytes=PART_SIZE)
@@ -341,16 +353,16 @@ def truncated_at_conflict(store: StrictS3, path: Path, size: int) -> Callable[[A
 @pytest.mark.parametrize("size", [len(LARGE) - 1, 100, 0])
 @pytest.mark.parametrize("as_path", [True, False])
 def test_a_file_truncated_between_two_sends_of_a_conditional_upload_is_not_stored_short(
-    canned: Canned, tmp_path: Path, size: int, as_path: bool
+    scripted_server: ScriptedServer, tmp_path: Path, size: int, as_path: bool
 ) -> None:
     """What was whole the first time would be a part of it the second time."""
     store = StrictS3()
     path = tmp_path / "source"
     path.write_bytes(LARGE)
-    canned.answer = truncated_at_conflict(store, path, size)
+    scripted_server.answer = truncated_at_conflict(store, path, size)
     store.conflicts = 1
     with path.open("rb") as file, pytest.raises(S3PreconditionFailed, match="it gave other bytes") as caught:
-        canned.bucket(preset="aws", max_attempts=3).upload_object(
+        scripted_server.bucket(preset="aws", max_attempts=3).upload_object(
             "k", path if as_path else file, if_absent=True, part_size_bytes=PART_SIZE
         )
     assert (caught.value.status, caught.value.retryable, caught.value.outcome_unknown) == (409, True, False)
@@ -363,11 +375,11 @@ def test_a_file_truncated_between_two_sends_of_a_conditional_upload_is_not_store
     "source", [{"sniffs": 4}, {"counts": True}, {"sniffs": PART_SIZE}], ids=["shorter", "other bytes", "much shorter"]
 )
 def test_a_source_that_gives_other_bytes_when_it_is_read_again_is_not_stored(
-    canned: Canned, condition: str, source: dict[str, Any]
+    scripted_server: ScriptedServer, condition: str, source: dict[str, Any]
 ) -> None:
     """It says that it can be sought, and is then somewhere else than it was at first."""
-    canned.answer = store = StrictS3()
-    bucket = canned.bucket(preset="aws", max_attempts=3)
+    scripted_server.answer = store = StrictS3()
+    bucket = scripted_server.bucket(preset="aws", max_attempts=3)
     holds = put_then(bucket, condition)
     before = dict(store.objects)
     store.conflicts = 1
@@ -402,15 +414,15 @@ def copied_if_absent(bucket: S3Bucket) -> None:
     ids=["if_absent", "if_match", "open('xb')", "copy_to"],
 )
 def test_no_part_is_sent_to_a_store_that_honours_conditions_on_small_objects_only(
-    canned: Canned, monkeypatch: pytest.MonkeyPatch, write: Callable[[S3Bucket], object]
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, write: Callable[[S3Bucket], object]
 ) -> None:
     """Not all of them, to be refused at the completion."""
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
-    canned.answer = store = IgnoresConditionsInParts()
+    scripted_server.answer = store = IgnoresConditionsInParts()
     store.objects["source"] = Kept(LARGE, "e", {})
     with pytest.raises(S3Unsupported, match=r"multipart with .* Nothing was written"):
-        write(canned.bucket())
-    assert not [what for what in canned.whats if " k?" in what]
+        write(scripted_server.bucket())
+    assert not [what for what in scripted_server.whats if " k?" in what]
     assert list(store.objects) == ["source"]
     assert not store.uploads
 
@@ -462,12 +474,12 @@ def with_resource(endpoint_url: str, **settings: Any) -> S3Bucket:
     return S3Bucket("bkt", session.resource("s3", endpoint_url=endpoint_url, config=config))
 
 
-CLIENTS: dict[str, Callable[[Canned], S3Bucket]] = {
-    "connect(preset='aws')": lambda canned: canned.bucket(preset="aws"),
-    "connect()": lambda canned: canned.bucket(),
-    "a resource of the user's": lambda canned: with_resource(canned.endpoint_url),
-    "a resource that sends no checksums": lambda canned: with_resource(
-        canned.endpoint_url, request_checksum_calculation="when_required"
+CLIENTS: dict[str, Callable[[ScriptedServer], S3Bucket]] = {
+    "connect(preset='aws')": lambda scripted_server: scripted_server.bucket(preset="aws"),
+    "connect()": lambda scripted_server: scripted_server.bucket(),
+    "a resource of the user's": lambda scripted_server: with_resource(scripted_server.endpoint_url),
+    "a resource that sends no checksums": lambda scripted_server: with_resource(
+        scripted_server.endpoint_url, request_checksum_calculation="when_required"
     ),
 }
 
@@ -482,34 +494,34 @@ class AlwaysThere(StrictS3):
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("way", IN_PARTS)
 def test_every_upload_in_parts_completes_on_a_store_that_checks_checksums(
-    canned: Canned, monkeypatch: pytest.MonkeyPatch, way: str, client: str
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, way: str, client: str
 ) -> None:
     """Whichever client sends it, and whether or not that one adds checksums."""
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
     if "if_" in way and client != "connect(preset='aws')":
         pytest.skip("a conditional write begins with a probe there, which this store does not answer")
-    canned.answer = store = AlwaysThere()
-    IN_PARTS[way](CLIENTS[client](canned))
+    scripted_server.answer = store = AlwaysThere()
+    IN_PARTS[way](CLIENTS[client](scripted_server))
     assert store.objects["k"].body == LARGE
     assert not store.uploads
 
 
 @pytest.mark.parametrize("way", IN_PARTS)
 def test_the_checksum_algorithm_that_a_user_asks_for_is_used_for_every_part(
-    canned: Canned, monkeypatch: pytest.MonkeyPatch, way: str
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """Not the one that boto3 would choose; the object has it in the end."""
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
-    canned.answer = store = AlwaysThere()
-    IN_PARTS[way](canned.bucket(preset="aws"), ChecksumAlgorithm="SHA256")
+    scripted_server.answer = store = AlwaysThere()
+    IN_PARTS[way](scripted_server.bucket(preset="aws"), ChecksumAlgorithm="SHA256")
     assert store.objects["k"].body == LARGE
     assert store.objects["k"].checksum == "sha256"
 
 
-def test_a_checksum_of_the_whole_object_is_compared_when_the_upload_completes(canned: Canned) -> None:
+def test_a_checksum_of_the_whole_object_is_compared_when_the_upload_completes(scripted_server: ScriptedServer) -> None:
     """As in boto3's own transfers; a wrong one leaves no object and no parts."""
-    canned.answer = store = StrictS3()
-    bucket = canned.bucket(preset="aws")
+    scripted_server.answer = store = StrictS3()
+    bucket = scripted_server.bucket(preset="aws")
     right = base64.b64encode(zlib.crc32(LARGE).to_bytes(4, "big")).decode()
     bucket.upload_object("k", LARGE, part_size_bytes=PART_SIZE, ChecksumCRC32=right)
     assert store.objects["k"].body == LARGE
@@ -524,15 +536,15 @@ def test_a_checksum_of_the_whole_object_is_compared_when_the_upload_completes(ca
     "asked_for", [{"ChecksumCRC64NVME": "AAAAAAAAAAA="}, {"ChecksumAlgorithm": "CRC64NVME"}], ids=["whole", "algorithm"]
 )
 def test_a_checksum_that_cannot_be_computed_for_parts_is_refused_before_anything_is_sent(
-    canned: Canned, way: str, asked_for: dict[str, str]
+    scripted_server: ScriptedServer, way: str, asked_for: dict[str, str]
 ) -> None:
     """S3 wants it of each part; the error says what to install."""
     if s3_connection.Connection.can_compute("CRC64NVME"):
         pytest.skip("botocore can compute it here")
-    canned.answer = StrictS3()
+    scripted_server.answer = StrictS3()
     with pytest.raises(ImportError, match=r"CRC64NVME .* pip install 'botocore\[crt\]'"):
-        IN_PARTS[way](canned.bucket(preset="aws"), **asked_for)
-    assert canned.asked == []
+        IN_PARTS[way](scripted_server.bucket(preset="aws"), **asked_for)
+    assert scripted_server.asked == []
 
 
 def written_small(bucket: S3Bucket, **extra: Any) -> None:
@@ -568,23 +580,25 @@ def unchecked(bucket: S3Bucket, **extra: Any) -> None:
     ],
 )
 def test_what_concerns_uploads_in_parts_may_be_said_of_any_write(
-    canned: Canned, write: Callable[..., object], preset: Any, name: dict[str, Any]
+    scripted_server: ScriptedServer, write: Callable[..., object], preset: Any, name: dict[str, Any]
 ) -> None:
     """Whoever writes need not know beforehand how long the content is. The MD5 goes along where boto3 sends no checksum."""
-    canned.answer = store = StrictS3()
-    write(canned.bucket(preset=preset), **name)
+    scripted_server.answer = store = StrictS3()
+    write(scripted_server.bucket(preset=preset), **name)
     assert store.objects["k"].body == b"small"
-    [put] = [asked for asked in canned.asked if asked.what == "PUT k"]
+    [put] = [asked for asked in scripted_server.asked if asked.what == "PUT k"]
     assert ("content-md5" in put.headers) is (preset == "other" and write is not unchecked)
 
 
 @pytest.mark.parametrize("way", ["upload_object", "open('wb')"])
-def test_the_customer_key_and_the_payer_go_with_every_request_that_wants_them(canned: Canned, way: str) -> None:
+def test_the_customer_key_and_the_payer_go_with_every_request_that_wants_them(
+    scripted_server: ScriptedServer, way: str
+) -> None:
     """A part without the customer key of its upload is refused."""
-    canned.answer = StrictS3()
+    scripted_server.answer = StrictS3()
     key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
-    IN_PARTS[way](canned.bucket(preset="aws"), RequestPayer="requester", **key)
-    for asked in canned.asked:
+    IN_PARTS[way](scripted_server.bucket(preset="aws"), RequestPayer="requester", **key)
+    for asked in scripted_server.asked:
         assert asked.headers["x-amz-request-payer"] == "requester", asked.what
         assert asked.headers["x-amz-server-side-encryption-customer-algorithm"] == "AES256", asked.what
 

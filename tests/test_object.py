@@ -15,10 +15,10 @@ from typing import Any
 
 import boto3
 import pytest
-from canned import Canned, content_of, refusal
-from counting import Counted
-from proxy import Fault, run_proxy, scripted
-from servers import Server
+from support.counting import Counted
+from support.proxy import Fault, run_proxy, scripted
+from support.scripted_server import ScriptedServer, content_of, refusal
+from support.servers import Server
 
 import messageflux_s3 as s3
 
@@ -528,20 +528,22 @@ def test_arguments_without_meaning_are_named(
         act(moto_bucket["k"])
 
 
-def test_who_may_not_look_is_not_told_that_there_is_nothing(canned: Canned) -> None:
+def test_who_may_not_look_is_not_told_that_there_is_nothing(scripted_server: ScriptedServer) -> None:
     """403 is no answer to "does it exist", and the error says so (row 10)."""
-    canned.answer = lambda asked: refusal(403, "AccessDenied")
+    scripted_server.answer = lambda asked: refusal(403, "AccessDenied")
     with pytest.raises(s3.S3AccessDenied, match="cannot tell whether s3://bkt/k exists"):
-        canned.bucket()["k"].exists()
+        scripted_server.bucket()["k"].exists()
 
 
-def test_a_range_that_fails_is_an_error_and_one_behind_the_end_is_empty(canned: Canned) -> None:
+def test_a_range_that_fails_is_an_error_and_one_behind_the_end_is_empty(scripted_server: ScriptedServer) -> None:
     """Only 416 is "nothing there"."""
-    canned.answer = lambda asked: refusal(416, "InvalidRange") if asked.method == "GET" else content_of(asked, b"x")
-    assert canned.bucket()["k"].read_range(5, 9) == b""
-    canned.answer = lambda asked: refusal(403, "AccessDenied")
+    scripted_server.answer = lambda asked: (
+        refusal(416, "InvalidRange") if asked.method == "GET" else content_of(asked, b"x")
+    )
+    assert scripted_server.bucket()["k"].read_range(5, 9) == b""
+    scripted_server.answer = lambda asked: refusal(403, "AccessDenied")
     with pytest.raises(s3.S3AccessDenied):
-        canned.bucket()["k"].read_range(5, 9)
+        scripted_server.bucket()["k"].read_range(5, 9)
 
 
 def test_a_version_s_handle_leads_to_its_bucket_and_to_boto3(moto_bucket: s3.S3Bucket) -> None:
@@ -553,8 +555,8 @@ def test_a_version_s_handle_leads_to_its_bucket_and_to_boto3(moto_bucket: s3.S3B
     assert version.boto3.id == obj.version_id  # type: ignore[union-attr]
 
 
-def test_deleting_where_there_is_not_even_a_bucket_is_deleting(canned: Canned) -> None:
+def test_deleting_where_there_is_not_even_a_bucket_is_deleting(scripted_server: ScriptedServer) -> None:
     """Some stores say 404 for what S3 calls done."""
-    canned.answer = lambda asked: refusal(404, "NoSuchKey")
-    canned.bucket()["k"].delete()
-    assert canned.whats == ["DELETE k"]
+    scripted_server.answer = lambda asked: refusal(404, "NoSuchKey")
+    scripted_server.bucket()["k"].delete()
+    assert scripted_server.whats == ["DELETE k"]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from counting import Counted
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from servers import Server
+from support.counting import Counted
+from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3.messaging.claim_check import ClaimCheck

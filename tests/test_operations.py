@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canned import Answer, Asked, Canned, content_of, refusal
-from proxy import run_proxy, scripted
-from servers import Server
+from support.proxy import run_proxy, scripted
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, refusal
+from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3._bulk import batch
@@ -164,7 +164,9 @@ def test_a_range_that_is_ignored_is_cut_out_here(store_that: Store, read: Read, 
 
 
 @pytest.mark.parametrize("read", RANGES.values(), ids=RANGES)
-def test_a_range_that_ends_early_is_asked_for_again(canned: Canned, read: Read, tmp_path: Path) -> None:
+def test_a_range_that_ends_early_is_asked_for_again(
+    scripted_server: ScriptedServer, read: Read, tmp_path: Path
+) -> None:
     """A store may send less than it was asked for, and say so: the rest is fetched as well."""
     short = [1]
 
@@ -178,8 +180,8 @@ def test_a_range_that_ends_early_is_asked_for_again(canned: Canned, read: Read, 
         first = headers["Content-Range"].removeprefix("bytes ").partition("-")[0]
         return 206, {**headers, "Content-Range": f"bytes {first}-{int(first) + 29}/{len(BODY)}"}, body[:30]
 
-    canned.answer = answer
-    assert read(canned.bucket(max_attempts=2, lane=False)["k"], tmp_path) == BODY[100:200]
+    scripted_server.answer = answer
+    assert read(scripted_server.bucket(max_attempts=2, lane=False)["k"], tmp_path) == BODY[100:200]
     assert short == [0]
 
 
@@ -189,19 +191,21 @@ def _as_it_stands(asked: Asked) -> Answer:
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
-def test_another_version_than_was_asked_for_is_an_error(canned: Canned, read: Read, tmp_path: Path) -> None:
+def test_another_version_than_was_asked_for_is_an_error(
+    scripted_server: ScriptedServer, read: Read, tmp_path: Path
+) -> None:
     """A store that ignores the version sends what it has; nobody takes it for what was asked for."""
-    canned.answer = _as_it_stands
+    scripted_server.answer = _as_it_stands
     with pytest.raises(s3.S3Unsupported, match="version v1"):
-        read(canned.bucket().object("k", version_id="v1"), tmp_path / "new")
+        read(scripted_server.bucket().object("k", version_id="v1"), tmp_path / "new")
     assert not list(tmp_path.rglob("new/*"))
 
 
 @pytest.mark.lane
-def test_another_version_is_an_error_on_the_lane_as_well(canned: Canned) -> None:
+def test_another_version_is_an_error_on_the_lane_as_well(scripted_server: ScriptedServer) -> None:
     """One by one, side by side and awaited: none takes what the store has for what was asked for."""
-    canned.answer = _as_it_stands
-    bucket = canned.bucket()
+    scripted_server.answer = _as_it_stands
+    bucket = scripted_server.bucket()
     assert bucket["k"].body == BODY  # from here on the lane is open
     connection = bucket._connection
     [(_, outcome)] = batch.get_many(connection, "bkt", [batch.Wanted("k", "v1")])
@@ -226,21 +230,23 @@ def test_a_date_that_is_none_is_none() -> None:
     assert (found.size, found.etag, found.last_modified) == (7, "e", None)
 
 
-def test_an_answer_in_chunks_has_an_end_as_well(canned: Canned, tmp_path: Path) -> None:
+def test_an_answer_in_chunks_has_an_end_as_well(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """No length is said; where the body ends is."""
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (BODY[:300], BODY[300:])) + b"0\r\n\r\n"
-    canned.answer = lambda asked: (200, {"ETag": '"e"', "Transfer-Encoding": "chunked"}, chunks)
-    connection = canned.bucket()._connection
+    scripted_server.answer = lambda asked: (200, {"ETag": '"e"', "Transfer-Encoding": "chunked"}, chunks)
+    connection = scripted_server.bucket()._connection
     assert ranged_reader.get_stream(connection, "bkt", "k")[1].read() == BODY
     assert ranged_reader.get_stream(connection, "bkt", "k")[1].read(5000) == BODY
 
 
-def test_a_refusal_without_a_condition_is_passed_on(canned: Canned) -> None:
+def test_a_refusal_without_a_condition_is_passed_on(scripted_server: ScriptedServer) -> None:
     """412 to a plain GET is an answer nobody can do anything about, not the beginning of a loop."""
-    canned.answer = lambda asked: refusal(412, "PreconditionFailed") if asked.method == "GET" else _as_it_stands(asked)
+    scripted_server.answer = lambda asked: (
+        refusal(412, "PreconditionFailed") if asked.method == "GET" else _as_it_stands(asked)
+    )
     with pytest.raises(s3.S3PreconditionFailed):
-        ranged_reader.get_stream(canned.bucket()._connection, "bkt", "k")
-    assert canned.whats == ["GET k"]
+        ranged_reader.get_stream(scripted_server.bucket()._connection, "bkt", "k")
+    assert scripted_server.whats == ["GET k"]
 
 
 # -- the stream of one GET ----------------------------------------------------------------------------------------------------------
@@ -303,12 +309,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("extra", "said"), WRONG.values(), ids=WRONG)
 def test_parameters_without_meaning_are_refused_before_anything_is_sent(
-    canned: Canned, extra: dict[str, Any], said: str
+    scripted_server: ScriptedServer, extra: dict[str, Any], said: str
 ) -> None:
     """Which one, and what is wrong with it."""
     with pytest.raises(TypeError, match=said):
-        canned.bucket().put_object("k", b"x", **extra)
-    assert canned.asked == []
+        scripted_server.bucket().put_object("k", b"x", **extra)
+    assert scripted_server.asked == []
 
 
 async def _put_async(bucket: s3.S3Bucket, extra: dict[str, Any]) -> None:
@@ -356,20 +362,22 @@ MAY_BE_METADATA = ("upload_object", "upload_file", "put_object of a readable")
         if name != "Metadata" or not write.startswith(MAY_BE_METADATA)
     ],
 )
-def test_names_that_would_take_the_place_of_what_is_written_are_refused(canned: Canned, write: str, name: str) -> None:
+def test_names_that_would_take_the_place_of_what_is_written_are_refused(
+    scripted_server: ScriptedServer, write: str, name: str
+) -> None:
     """Another content, another key, or a condition whose lost answer nothing would settle."""
     with pytest.raises(TypeError, match=name):
-        WRITES[write](canned.bucket(), {name: "z"})
-    assert canned.asked == []
+        WRITES[write](scripted_server.bucket(), {name: "z"})
+    assert scripted_server.asked == []
 
 
 @pytest.mark.parametrize(
     ("name", "instead"), [("IfNoneMatch", "if_absent=True"), ("IfMatch", "if_match="), ("Metadata", "metadata=")]
 )
-def test_the_error_names_the_argument_to_give_instead(canned: Canned, name: str, instead: str) -> None:
+def test_the_error_names_the_argument_to_give_instead(scripted_server: ScriptedServer, name: str, instead: str) -> None:
     """The one that does what was meant."""
     with pytest.raises(TypeError, match=instead):
-        canned.bucket().put_object("k", b"x", **{name: "*"})
+        scripted_server.bucket().put_object("k", b"x", **{name: "*"})
 
 
 def test_tags_may_be_given_as_the_header_has_them_and_none_is_nothing(moto_bucket: s3.S3Bucket) -> None:
@@ -392,7 +400,7 @@ def test_what_the_lane_brought_pickles_and_shows_like_any_other(bucket: s3.S3Buc
 @pytest.mark.parametrize("size", [-1, 3_000_000], ids=["all the rest", "a number of bytes"])
 @pytest.mark.parametrize("again", [-1, 1_000, 3_000_000])
 def test_a_stream_read_that_fails_returns_the_same_bytes_when_it_is_called_again(
-    canned: Canned, size: int, again: int
+    scripted_server: ScriptedServer, size: int, again: int
 ) -> None:
     """What had arrived before the failure is kept, whatever size the next read asks for."""
     body = os.urandom(3_000_000)
@@ -409,8 +417,8 @@ def test_a_stream_read_that_fails_returns_the_same_bytes_when_it_is_called_again
             return answered
         return answered[0], {**answered[1], "Content-Length": str(len(answered[2]))}, answered[2][: cut - start]
 
-    canned.answer = answer
-    with canned.bucket(max_attempts=3)["k"].body_stream as stream:
+    scripted_server.answer = answer
+    with scripted_server.bucket(max_attempts=3)["k"].body_stream as stream:
         assert stream.read(10) == body[:10]
         with pytest.raises(s3.S3Error) as raised:
             stream.read(size)
@@ -421,10 +429,10 @@ def test_a_stream_read_that_fails_returns_the_same_bytes_when_it_is_called_again
         assert got + stream.read() == body[10:]
 
 
-def test_a_stream_without_an_etag_refuses_to_go_on_after_a_failure(canned: Canned) -> None:
+def test_a_stream_without_an_etag_refuses_to_go_on_after_a_failure(scripted_server: ScriptedServer) -> None:
     """Nothing tells whether the object is still the same."""
-    canned.answer = lambda asked: (200, {"Content-Length": "1000"}, b"x" * 600)
-    with canned.bucket(max_attempts=3)["k"].body_stream as stream:
+    scripted_server.answer = lambda asked: (200, {"Content-Length": "1000"}, b"x" * 600)
+    with scripted_server.bucket(max_attempts=3)["k"].body_stream as stream:
         for _ in range(3):
             with pytest.raises(s3.S3ConnectionError):
                 stream.read()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from canned import Answer, Asked, Canned, document
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from support.odd_server import OddServer, run_odd_server
+from support.scripted_server import Answer, Asked, ScriptedServer, document
 
 from messageflux_s3._bulk.partitions import key_ranges
 
@@ -85,7 +85,9 @@ def test_keys_that_share_a_character_beyond_ascii_are_still_cut_into_parts(serve
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8])
-def test_the_trees_of_the_parts_show_every_prefix_that_has_keys_in_them(canned: Canned, n: int) -> None:
+def test_the_trees_of_the_parts_show_every_prefix_that_has_keys_in_them(
+    scripted_server: ScriptedServer, n: int
+) -> None:
     """On stores that list the prefix in which ``start_after`` lies, and on those that leave it out."""
     keys = sorted(f"{top}/{number:02d}" for top in "abc" for number in range(12))
 
@@ -109,8 +111,8 @@ def test_the_trees_of_the_parts_show_every_prefix_that_has_keys_in_them(canned: 
             )
             return document("ListBucketResult", f"<IsTruncated>false</IsTruncated>{inside}")
 
-        canned.answer = answer
-        for part in canned.bucket().find().partitions(n):
+        scripted_server.answer = answer
+        for part in scripted_server.bucket().find().partitions(n):
             its_keys = [obj.key for obj in part]
             text = part.tree(entries=50).text
             assert [line.split()[-1] for line in text.splitlines() if line.endswith("/")][1:] == sorted(

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from canned import Answer, Asked, Canned, refusal
-from servers import Server
+from support.scripted_server import Answer, Asked, ScriptedServer, refusal
+from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
@@ -233,17 +233,19 @@ def test_without_credentials_there_is_no_link() -> None:
 
 
 @pytest.mark.parametrize(("known", "region"), [(True, "eu-north-1"), (False, "us-east-1")])
-def test_the_bucket_s_region_is_asked_for_once_on_aws(canned: Canned, known: bool, region: str) -> None:
+def test_the_bucket_s_region_is_asked_for_once_on_aws(
+    scripted_server: ScriptedServer, known: bool, region: str
+) -> None:
     """And remembered; who may not ask signs for the client's own."""
 
     def answer(asked: Asked) -> Answer:
         return (200, {"x-amz-bucket-region": "eu-north-1"}, b"") if known else refusal(403, "AccessDenied")
 
-    canned.answer = answer
-    bucket = canned.bucket(preset="aws")
+    scripted_server.answer = answer
+    bucket = scripted_server.bucket(preset="aws")
     for key in ("a", "b"):
         assert f"%2F{region}%2Fs3%2Faws4_request" in bucket[key].presigned_url()
-    assert canned.whats == ["HEAD "] if known else ["HEAD "] * 2
+    assert scripted_server.whats == ["HEAD "] if known else ["HEAD "] * 2
 
 
 def test_a_store_addressed_by_host_name_gets_such_a_link() -> None:

@@ -11,7 +11,7 @@ import sys
 import zlib
 
 import pytest
-from counting import Counted
+from support.counting import Counted
 
 from messageflux_s3 import S3Bucket, S3NoSuchItem
 

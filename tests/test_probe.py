@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canned import Answer, Asked, Canned, content_of, document, refusal
-from servers import Server
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
+from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3._objects import condition_probe
@@ -196,21 +196,21 @@ def test_a_form_is_posted_by_the_tls_settings_of_the_store(private: tuple[str, P
 # -- answers that no test server gives ------------------------------------------------------------------------------------------------
 
 
-def test_who_may_create_no_bucket_is_told_to_name_one(canned: Canned) -> None:
+def test_who_may_create_no_bucket_is_told_to_name_one(scripted_server: ScriptedServer) -> None:
     """It was asked for where the client's region is."""
-    canned.answer = lambda asked: refusal(403, "AccessDenied")
+    scripted_server.answer = lambda asked: refusal(403, "AccessDenied")
     with pytest.raises(
         s3.S3AccessDenied, match=r"Name a bucket for the scratch objects instead: probe\(bucket_name=…\)"
     ):
-        canned.connect(region="eu-west-1").probe()
-    [asked] = canned.asked
+        scripted_server.connect(region="eu-west-1").probe()
+    [asked] = scripted_server.asked
     assert b"<LocationConstraint>eu-west-1</LocationConstraint>" in asked.body
 
 
-def test_what_cannot_be_cleaned_up_is_logged(canned: Canned, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_cleaned_up_is_logged(scripted_server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
     """The probe's own result, or its own error, is what the user gets."""
-    canned.answer = lambda asked: refusal(403, "AccessDenied")
-    connection = canned.connect()._connection
+    scripted_server.answer = lambda asked: refusal(403, "AccessDenied")
+    connection = scripted_server.connect()._connection
     with caplog.at_level(logging.WARNING, "messageflux_s3"):
         room._Trial(connection, "bkt").clean()
         room._remove(connection, "bkt")
@@ -218,38 +218,38 @@ def test_what_cannot_be_cleaned_up_is_logged(canned: Canned, caplog: pytest.LogC
     assert "the scratch bucket bkt could not be deleted" in caplog.messages[1]
 
 
-def test_a_store_that_deletes_many_says_so_by_doing_it(canned: Canned) -> None:
+def test_a_store_that_deletes_many_says_so_by_doing_it(scripted_server: ScriptedServer) -> None:
     """ "200 OK", with the objects still there, is no bulk delete, with neither checksum."""
 
     def answer(asked: Asked) -> Answer:
         if asked.method == "POST":
             return document("DeleteResult")
         kept = "".join(
-            f"<Contents><Key>{other.key}</Key></Contents>" for other in canned.asked if other.method == "PUT"
+            f"<Contents><Key>{other.key}</Key></Contents>" for other in scripted_server.asked if other.method == "PUT"
         )
         return document("ListBucketResult", kept) if asked.method == "GET" else (200, {"ETag": '"e"'}, b"")
 
-    canned.answer = answer
-    assert room._bulk_delete(room._Trial(canned.connect()._connection, "bkt")) == "single"
-    asked = [asked.headers for asked in canned.asked if asked.method == "POST"]
+    scripted_server.answer = answer
+    assert room._bulk_delete(room._Trial(scripted_server.connect()._connection, "bkt")) == "single"
+    asked = [asked.headers for asked in scripted_server.asked if asked.method == "POST"]
     assert ["content-md5" in headers for headers in asked] == [False, True]
 
 
-def test_a_listing_that_goes_round_is_none(canned: Canned) -> None:
+def test_a_listing_that_goes_round_is_none(scripted_server: ScriptedServer) -> None:
     """One that always has another page, and one that has the keys twice."""
-    canned.answer = lambda asked: (
+    scripted_server.answer = lambda asked: (
         document("ListBucketResult", "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>")
         if asked.method == "GET"
         else (200, {"ETag": '"e"'}, b"")
     )
-    assert room._lists(room._Trial(canned.connect()._connection, "bkt")) is False
-    assert len([asked for asked in canned.asked if asked.method == "GET"]) == 4
+    assert room._lists(room._Trial(scripted_server.connect()._connection, "bkt")) is False
+    assert len([asked for asked in scripted_server.asked if asked.method == "GET"]) == 4
 
 
-def test_a_store_that_hangs_up_on_a_form_takes_none(canned: Canned) -> None:
+def test_a_store_that_hangs_up_on_a_form_takes_none(scripted_server: ScriptedServer) -> None:
     """Nobody learns more from it; everything else it answers."""
-    canned.answer = lambda asked: None
-    assert room._takes_posts(room._Trial(canned.connect()._connection, "bkt")) is False
+    scripted_server.answer = lambda asked: None
+    assert room._takes_posts(room._Trial(scripted_server.connect()._connection, "bkt")) is False
 
 
 def test_a_race_that_the_store_refuses_is_refused(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,32 +262,34 @@ def test_a_race_that_the_store_refuses_is_refused(moto: Server, monkeypatch: pyt
     assert room._race(room._Trial(moto.connect()._connection, "bkt"), "put_if_absent") == "refused"
 
 
-def test_an_answer_by_host_name_is_looked_at(canned: Canned) -> None:
+def test_an_answer_by_host_name_is_looked_at(scripted_server: ScriptedServer) -> None:
     """A store that knows buckets by their host's name sends the object; others send something else, or nothing."""
-    port = canned.server_port
+    port = scripted_server.server_port
     keys = {"access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "region": "us-east-1"}
     trial = room._Trial(s3.connect(f"http://localhost:{port}", **keys)._connection, "bkt")
     # The names below it need not lead anywhere on this machine; what is asked there is what counts.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(room, "Connection", lambda config: trial.connection)
         for body, style in ((room._BODY, "virtual"), (b"another", "path")):
-            canned.answer = lambda asked, body=body: (200, {"ETag": '"e"'}, body)
+            scripted_server.answer = lambda asked, body=body: (200, {"ETag": '"e"'}, body)
             assert room._addressing_style(trial) == style
-        canned.answer = lambda asked: refusal(404, "NoSuchKey")
+        scripted_server.answer = lambda asked: refusal(404, "NoSuchKey")
         assert room._addressing_style(trial) == "path"
     assert room._addressing_style(room._Trial(s3.connect(**keys)._connection, "bkt")) == "virtual"
 
 
-def test_a_store_that_knows_no_versioning_keeps_none(canned: Canned) -> None:
+def test_a_store_that_knows_no_versioning_keeps_none(scripted_server: ScriptedServer) -> None:
     """It says so by an error; or by a listing."""
-    connection = canned.connect()._connection
+    connection = scripted_server.connect()._connection
     for answer in (refusal(501, "NotImplemented"), document("ListBucketResult")):
-        canned.answer = lambda asked, answer=answer: answer
+        scripted_server.answer = lambda asked, answer=answer: answer
         assert condition_probe.keeps_versions(connection, "bkt") is False
 
 
 @pytest.mark.parametrize("ability", ["put_if_absent", "put_if_match", "copy_if_absent", "delete_if_match"])
-def test_a_store_that_refuses_conditions_is_found_out_without_a_race(canned: Canned, ability: Any) -> None:
+def test_a_store_that_refuses_conditions_is_found_out_without_a_race(
+    scripted_server: ScriptedServer, ability: Any
+) -> None:
     """It answers that it does not know them: nothing depends on chance then."""
     stored: dict[str, bytes] = {}
 
@@ -313,8 +315,8 @@ def test_a_store_that_refuses_conditions_is_found_out_without_a_race(canned: Can
             return 204, {}, b""
         return content_of(asked, stored[asked.key]) if asked.key in stored else refusal(404, "NoSuchKey")
 
-    canned.answer = answer
-    assert condition_probe.race(canned.connect()._connection, "bkt", ability) == "refused"
+    scripted_server.answer = answer
+    assert condition_probe.race(scripted_server.connect()._connection, "bkt", ability) == "refused"
 
 
 class _OverwritesWhatItRefuses:
@@ -344,10 +346,10 @@ class _OverwritesWhatItRefuses:
         return answer
 
 
-def test_a_condition_is_not_honoured_where_a_refused_copy_overwrites(canned: Canned) -> None:
+def test_a_condition_is_not_honoured_where_a_refused_copy_overwrites(scripted_server: ScriptedServer) -> None:
     """The object that the refused copy was to replace cannot be read: nothing but scratch objects is put at risk."""
-    canned.answer = _OverwritesWhatItRefuses()
-    bucket = canned.bucket()
+    scripted_server.answer = _OverwritesWhatItRefuses()
+    bucket = scripted_server.bucket()
     source = bucket.put_object("source", b"new")
     bucket.put_object("target", b"kept")
     with pytest.raises(s3.S3Unsupported, match="copy_if_absent is 'ignored'"):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canned import Canned
-from strict_s3 import StrictS3
+from support.scripted_server import ScriptedServer
+from support.strict_s3 import StrictS3
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
@@ -83,29 +83,29 @@ class Cancelled(Exception):
     ids=["upload_object", "if_absent"],
 )
 def test_a_callback_that_raises_ends_an_upload_and_nothing_is_written(
-    canned: Canned, upload: Callable[..., object], size: int
+    scripted_server: ScriptedServer, upload: Callable[..., object], size: int
 ) -> None:
     """In one request as in parts. Nothing is told of an empty source."""
 
     def cancel(count: int) -> None:
         raise Cancelled
 
-    canned.answer = store = StrictS3()
+    scripted_server.answer = store = StrictS3()
     if not size:
-        upload(canned.bucket(preset="aws"), b"", progress=cancel)
+        upload(scripted_server.bucket(preset="aws"), b"", progress=cancel)
         assert store.objects["k"].body == b""
         return
     with pytest.raises(Cancelled):
-        upload(canned.bucket(preset="aws"), bytes(size), progress=cancel)
+        upload(scripted_server.bucket(preset="aws"), bytes(size), progress=cancel)
     assert not store.objects
     assert not store.uploads
 
 
-def test_what_an_upload_that_failed_was_told_is_taken_back(canned: Canned) -> None:
+def test_what_an_upload_that_failed_was_told_is_taken_back(scripted_server: ScriptedServer) -> None:
     """Its one request was reported before it was sent."""
     told: list[int] = []
     with pytest.raises(s3.S3ServerError):
-        canned.bucket().upload_object("k", b"12345", progress=told.append)
+        scripted_server.bucket().upload_object("k", b"12345", progress=told.append)
     assert told == [5, -5]
 
 

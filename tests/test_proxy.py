@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from proxy import CORRUPT_REQUEST, DONE, KINDS, NOT_DONE, Fault, Proxy, name_of, run_proxy, scripted, seeded
-from servers import Server
+from support.proxy import CORRUPT_REQUEST, DONE, KINDS, NOT_DONE, Fault, Proxy, name_of, run_proxy, scripted, seeded
+from support.servers import Server
 
 XML = b"<Result><Key>one</Key><Key>two</Key></Result>"
 

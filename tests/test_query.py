@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from counting import Counted
+from support.counting import Counted
 
 import messageflux_s3 as s3
 

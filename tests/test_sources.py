@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canned import Canned
-from strict_s3 import StrictS3
+from support.scripted_server import ScriptedServer
+from support.strict_s3 import StrictS3
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
@@ -405,14 +405,14 @@ WRITES: dict[str, tuple[Write, dict[str, Make]]] = {
 _CROSSED = [(verb, source) for verb, (_, sources) in WRITES.items() for source in sources]
 
 
-def write_and_compare(canned: Canned, folder: Path, verb: str, source: str, size: int) -> None:
+def write_and_compare(scripted_server: ScriptedServer, folder: Path, verb: str, source: str, size: int) -> None:
     """Write one source with one verb, and compare what the store keeps with what was given."""
     write, sources = WRITES[verb]
-    canned.answer = store = StrictS3()
+    scripted_server.answer = store = StrictS3()
     content = bytes_of(size)
     given = sources[source](content, folder)
     try:
-        write(canned.bucket(preset="aws"), given)
+        write(scripted_server.bucket(preset="aws"), given)
     finally:
         if hasattr(given, "close"):
             given.close()
@@ -423,22 +423,28 @@ def write_and_compare(canned: Canned, folder: Path, verb: str, source: str, size
 
 
 @pytest.mark.parametrize(("verb", "source"), _CROSSED)
-def test_every_verb_writes_every_source_byte_for_byte(canned: Canned, tmp_path: Path, verb: str, source: str) -> None:
+def test_every_verb_writes_every_source_byte_for_byte(
+    scripted_server: ScriptedServer, tmp_path: Path, verb: str, source: str
+) -> None:
     """One size for all, with text among them whose characters are of two bytes."""
-    write_and_compare(canned, tmp_path, verb, source, SMALL)
+    write_and_compare(scripted_server, tmp_path, verb, source, SMALL)
 
 
 @pytest.mark.parametrize("size", [0, 1])
 @pytest.mark.parametrize("source", sorted(WRITES["upload_object"][1]))
-def test_the_smallest_sources_are_written_whole(canned: Canned, tmp_path: Path, source: str, size: int) -> None:
+def test_the_smallest_sources_are_written_whole(
+    scripted_server: ScriptedServer, tmp_path: Path, source: str, size: int
+) -> None:
     """Nothing at all, and one byte."""
-    write_and_compare(canned, tmp_path, "upload_object", source, size)
+    write_and_compare(scripted_server, tmp_path, "upload_object", source, size)
 
 
 @pytest.mark.parametrize("source", sorted({*WRITES["upload_object"][1]} - SLOW))
-def test_every_source_is_written_whole_across_the_border_of_a_part(canned: Canned, tmp_path: Path, source: str) -> None:
+def test_every_source_is_written_whole_across_the_border_of_a_part(
+    scripted_server: ScriptedServer, tmp_path: Path, source: str
+) -> None:
     """The last part has one byte."""
-    write_and_compare(canned, tmp_path, "upload_object", source, PART + 1)
+    write_and_compare(scripted_server, tmp_path, "upload_object", source, PART + 1)
 
 
 @pytest.mark.parametrize("size", [PART - 1, PART, 2 * PART, 16 * MIB + 1])
@@ -446,40 +452,40 @@ def test_every_source_is_written_whole_across_the_border_of_a_part(canned: Canne
     "source", ["text reader that returns more", "reader that returns more", "uneven pieces, some empty"]
 )
 def test_sources_that_keep_to_no_size_are_written_whole_at_each_border(
-    canned: Canned, tmp_path: Path, source: str, size: int
+    scripted_server: ScriptedServer, tmp_path: Path, source: str, size: int
 ) -> None:
     """Part borders that fall inside a piece, inside a character, and at the end of both."""
-    write_and_compare(canned, tmp_path, "upload_object", source, size)
+    write_and_compare(scripted_server, tmp_path, "upload_object", source, size)
 
 
 @pytest.mark.parametrize(
     "verb",
     ["put_object", "put_object, if_absent", "put_object, if_match", "obj.put", "upload_object, its own part size"],
 )
-def test_text_above_16_mib_is_not_cut_short(canned: Canned, tmp_path: Path, verb: str) -> None:
+def test_text_above_16_mib_is_not_cut_short(scripted_server: ScriptedServer, tmp_path: Path, verb: str) -> None:
     """A text readable counts characters; what is stored is counted in bytes."""
-    write_and_compare(canned, tmp_path, verb, "StringIO", 17 * MIB)
+    write_and_compare(scripted_server, tmp_path, verb, "StringIO", 17 * MIB)
 
 
 @pytest.mark.parametrize(
     ("verb", "source", "size"), [(*pair, size) for pair in _CROSSED for size in BORDERS] if ALL else []
 )
 def test_every_verb_writes_every_source_at_every_border(
-    canned: Canned, tmp_path: Path, verb: str, source: str, size: int
+    scripted_server: ScriptedServer, tmp_path: Path, verb: str, source: str, size: int
 ) -> None:
     """The whole table."""
-    write_and_compare(canned, tmp_path, verb, source, size)
+    write_and_compare(scripted_server, tmp_path, verb, source, size)
 
 
 # -- memory and time ---------------------------------------------------------------------------------------------------------------
 
 
-def test_tiny_pieces_are_held_as_their_bytes_not_as_objects(canned: Canned) -> None:
+def test_tiny_pieces_are_held_as_their_bytes_not_as_objects(scripted_server: ScriptedServer) -> None:
     """A list of a million pieces of one byte would take 33 times their size, and a join of it as long again."""
-    canned.answer = store = StrictS3()
+    scripted_server.answer = store = StrictS3()
     tracemalloc.start()
     try:
-        canned.bucket().upload_object("k", (b"x" for _ in range(MIB)))
+        scripted_server.bucket().upload_object("k", (b"x" for _ in range(MIB)))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -488,10 +494,10 @@ def test_tiny_pieces_are_held_as_their_bytes_not_as_objects(canned: Canned) -> N
 
 
 @pytest.mark.parametrize("given", [iter([b"x" * 300 * 1024]), Reader(b"x" * 300 * 1024, lambda size: 10**9)])
-def test_a_single_large_piece_needs_no_second_read(canned: Canned, given: Any) -> None:
+def test_a_single_large_piece_needs_no_second_read(scripted_server: ScriptedServer, given: Any) -> None:
     """What came in one piece is written as it came."""
-    canned.answer = store = StrictS3()
-    canned.bucket().upload_object("k", given)
+    scripted_server.answer = store = StrictS3()
+    scripted_server.bucket().upload_object("k", given)
     assert len(store.objects["k"].body) == 300 * 1024
 
 
@@ -507,76 +513,78 @@ def test_a_single_large_piece_needs_no_second_read(canned: Canned, given: Any) -
     ],
 )
 def test_a_source_that_gives_no_bytes_is_a_type_error_and_nothing_is_written(
-    canned: Canned, source: Any, told: str
+    scripted_server: ScriptedServer, source: Any, told: str
 ) -> None:
     """The error names the type that came."""
-    canned.answer = store = StrictS3()
+    scripted_server.answer = store = StrictS3()
     with pytest.raises(TypeError, match=told):
-        canned.bucket().upload_object("k", source)
+        scripted_server.bucket().upload_object("k", source)
     assert not store.objects
     assert not store.uploads
 
 
-def test_a_source_that_fails_in_the_middle_leaves_no_object_and_no_parts(canned: Canned) -> None:
+def test_a_source_that_fails_in_the_middle_leaves_no_object_and_no_parts(scripted_server: ScriptedServer) -> None:
     """Also when parts of it were sent."""
 
     def failing() -> Iterator[bytes]:
         yield bytes(2 * PART + 1)
         raise RuntimeError("the source broke")
 
-    canned.answer = store = StrictS3()
+    scripted_server.answer = store = StrictS3()
     with pytest.raises(RuntimeError, match="the source broke"):
-        canned.bucket().upload_object("k", failing(), part_size_bytes=PART)
+        scripted_server.bucket().upload_object("k", failing(), part_size_bytes=PART)
     assert not store.objects
     assert not store.uploads
 
 
-def test_text_with_a_lone_surrogate_is_refused_and_nothing_is_written(canned: Canned) -> None:
+def test_text_with_a_lone_surrogate_is_refused_and_nothing_is_written(scripted_server: ScriptedServer) -> None:
     """It has no form in UTF-8."""
-    canned.answer = store = StrictS3()
+    scripted_server.answer = store = StrictS3()
     with pytest.raises(UnicodeEncodeError):
-        canned.bucket().upload_object("k", io.StringIO("a" * PART + "\ud800"), part_size_bytes=PART)
+        scripted_server.bucket().upload_object("k", io.StringIO("a" * PART + "\ud800"), part_size_bytes=PART)
     assert not store.objects
     assert not store.uploads
 
 
-def test_a_readable_that_has_nothing_to_read_now_is_refused(canned: Canned) -> None:
+def test_a_readable_that_has_nothing_to_read_now_is_refused(scripted_server: ScriptedServer) -> None:
     """A file in non-blocking mode gives None: that is not its end."""
-    canned.answer = store = StrictS3()
+    scripted_server.answer = store = StrictS3()
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     with os.fdopen(read_end, "rb", buffering=0) as source, os.fdopen(write_end, "wb"), pytest.raises(BlockingIOError):
-        canned.bucket().upload_object("k", source)
+        scripted_server.bucket().upload_object("k", source)
     assert not store.objects
 
 
 @pytest.mark.parametrize("size", [SMALL, PART + 1])
 def test_an_http_response_that_breaks_off_is_an_error_and_nothing_is_written(
-    canned: Canned, tmp_path: Path, size: int
+    scripted_server: ScriptedServer, tmp_path: Path, size: int
 ) -> None:
     """http.client ends such a response as if it were whole."""
-    canned.answer = store = StrictS3()
+    scripted_server.answer = store = StrictS3()
     with (
         from_server(bytes_of(size), tmp_path, missing=9) as source,
         pytest.raises(OSError, match=f"after {size:,} of {size + 9:,} bytes"),
     ):
-        canned.bucket().upload_object("k", source, part_size_bytes=PART)
+        scripted_server.bucket().upload_object("k", source, part_size_bytes=PART)
     assert not store.objects
     assert not store.uploads
 
 
 @pytest.mark.parametrize("make", [lambda path: path, lambda path: path.open("rb")], ids=["path", "file"])
-def test_a_file_of_sys_whose_size_is_nominal_is_written(canned: Canned, make: Callable[[Path], Any]) -> None:
+def test_a_file_of_sys_whose_size_is_nominal_is_written(
+    scripted_server: ScriptedServer, make: Callable[[Path], Any]
+) -> None:
     """Its size is that of a page, its content is shorter."""
     path = Path("/sys/class/net/lo/mtu")
     if not path.exists():
         pytest.skip("UNTESTED: no /sys here")
-    canned.answer = store = StrictS3()
-    canned.bucket().upload_object("k", make(path))
+    scripted_server.answer = store = StrictS3()
+    scripted_server.bucket().upload_object("k", make(path))
     assert store.objects["k"].body == path.read_bytes()
 
 
-def test_a_readable_may_reuse_the_bytearray_that_its_read_returned(canned: Canned) -> None:
+def test_a_readable_may_reuse_the_bytearray_that_its_read_returned(scripted_server: ScriptedServer) -> None:
     """It is copied: a view of it would make clear() a BufferError."""
 
     class OneBuffer:
@@ -589,8 +597,8 @@ def test_a_readable_may_reuse_the_bytearray_that_its_read_returned(canned: Canne
             self._buffer += next(self._pieces, b"")
             return self._buffer
 
-    canned.answer = store = StrictS3()
-    canned.bucket().upload_object("k", OneBuffer())
+    scripted_server.answer = store = StrictS3()
+    scripted_server.bucket().upload_object("k", OneBuffer())
     assert store.objects["k"].body == bytes_of(SMALL)
 
 
@@ -599,25 +607,27 @@ def test_a_readable_may_reuse_the_bytearray_that_its_read_returned(canned: Canne
     [lambda bucket, buffer: bucket.upload_object("k", buffer), lambda bucket, buffer: bucket.put_object("k", buffer)],
 )
 @pytest.mark.parametrize("size", [9, 17 * MIB])
-def test_a_bytearray_can_be_cleared_when_its_upload_failed(canned: Canned, write: Write, size: int) -> None:
+def test_a_bytearray_can_be_cleared_when_its_upload_failed(
+    scripted_server: ScriptedServer, write: Write, size: int
+) -> None:
     """Also while the error is handled, whose traceback keeps what the upload held."""
     buffer = bytearray(size)
     with pytest.raises(s3.S3Error):
         try:
-            write(canned.bucket(), buffer)
+            write(scripted_server.bucket(), buffer)
         except s3.S3Error:
             buffer.clear()
             raise
 
 
 @pytest.mark.parametrize("through", ["path", "opened"])
-def test_a_pipe_given_as_a_path_has_no_size(canned: Canned, tmp_path: Path, through: str) -> None:
+def test_a_pipe_given_as_a_path_has_no_size(scripted_server: ScriptedServer, tmp_path: Path, through: str) -> None:
     """A size of 0 would make its parts too small for more than 156 GiB; and progress has no total."""
-    canned.answer = store = StrictS3()
+    scripted_server.answer = store = StrictS3()
     path = tmp_path / "fifo"
     os.mkfifo(path)
     threading.Thread(target=path.write_bytes, args=(bytes_of(SMALL),), daemon=True).start()
     with Source(path if through == "path" else path.open("rb")) as source:
         assert source.size is None
-        canned.bucket().upload_object("k", iter(lambda: source.take(MIB), b""))
+        scripted_server.bucket().upload_object("k", iter(lambda: source.take(MIB), b""))
     assert store.objects["k"].body == bytes_of(SMALL)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import boto3
 import pytest
-from canned import Answer, Asked, Canned, refusal
-from servers import Server
+from support.scripted_server import Answer, Asked, ScriptedServer, refusal
+from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3 import store as store_module
@@ -290,16 +290,16 @@ def test_a_store_is_made_of_a_config(moto: Server) -> None:
 
 
 @pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (500, "InternalError"), (501, "NotImplemented")])
-def test_a_store_that_answers_is_there(canned: Canned, status: int, code: str) -> None:
+def test_a_store_that_answers_is_there(scripted_server: ScriptedServer, status: int, code: str) -> None:
     """Whatever it says, unless it does not know us."""
-    canned.answer = lambda asked: refusal(status, code)
-    assert canned.connect().ping() is True
-    canned.answer = lambda asked: refusal(403, "InvalidAccessKeyId")
-    assert canned.connect().ping() is False
+    scripted_server.answer = lambda asked: refusal(status, code)
+    assert scripted_server.connect().ping() is True
+    scripted_server.answer = lambda asked: refusal(403, "InvalidAccessKeyId")
+    assert scripted_server.connect().ping() is False
 
 
 @pytest.mark.parametrize(("status", "written"), [(403, True), (500, False), (501, False)])
-def test_tags_are_sent_where_they_are_kept(canned: Canned, status: int, written: bool) -> None:
+def test_tags_are_sent_where_they_are_kept(scripted_server: ScriptedServer, status: int, written: bool) -> None:
     """Who may not look at tags is on a store that has them; one that is away for a moment has said nothing, and none is asked twice."""
 
     def answer(asked: Asked) -> Answer:
@@ -307,18 +307,18 @@ def test_tags_are_sent_where_they_are_kept(canned: Canned, status: int, written:
             return refusal(status, {403: "AccessDenied", 500: "InternalError", 501: "NotImplemented"}[status])
         return (204, {}, b"") if asked.method == "DELETE" else (200, {"ETag": '"e"'}, b"")
 
-    canned.answer = answer
-    bucket = canned.bucket()
+    scripted_server.answer = answer
+    bucket = scripted_server.bucket()
     for _ in range(2):
         if written:
             bucket.put_object("k", b"x", tags={"a": "1"})
         else:
             with pytest.raises(s3.S3Error):
                 bucket.put_object("k", b"x", tags={"a": "1"})
-    assert canned.whats.count("PUT k") == (2 if written else 0)
-    probes = [what for what in canned.whats if what.startswith("PUT mfs3-probe-")]
+    assert scripted_server.whats.count("PUT k") == (2 if written else 0)
+    probes = [what for what in scripted_server.whats if what.startswith("PUT mfs3-probe-")]
     assert [what.replace("PUT", "DELETE") for what in probes] == [
-        what for what in canned.whats if what.startswith("DELETE")
+        what for what in scripted_server.whats if what.startswith("DELETE")
     ]
     assert len(probes) == (2 if status == 500 else 1)
 

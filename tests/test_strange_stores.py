@@ -1,4 +1,4 @@
-"""A store that nobody here has met: what it may answer, canned; nothing is harmed, nothing is lost, nothing goes on for ever."""
+"""A store that nobody here has met: what it may answer, scripted; nothing is harmed, nothing is lost, nothing goes on for ever."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from servers import Server
+from support.servers import Server
 from test_subresources import EVERY_CALL
 
 import messageflux_s3 as s3
@@ -68,9 +68,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.ranges.append(self.headers.get("Range"))
         else:
             self.server.writes.append((self.command, self.path, body))
-        canned = self.server.answers(self.command, query)
-        if canned is not None:
-            self._answer(*canned)
+        scripted = self.server.answers(self.command, query)
+        if scripted is not None:
+            self._answer(*scripted)
         elif self.command == "PUT":
             self.server.documents[name] = self.server.stored(body)
             self._answer(200, {}, b"")

@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from canned import Canned, document, refusal
-from counting import Counted
-from servers import Server
+from support.counting import Counted
+from support.scripted_server import ScriptedServer, document, refusal
+from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3._objects.condition_probe import is_versioned
@@ -650,24 +650,26 @@ def test_values_without_meaning_are_refused(
         act(moto_bucket)
 
 
-def test_a_store_that_forgets_size_filters_is_sent_none(canned: Canned) -> None:
+def test_a_store_that_forgets_size_filters_is_sent_none(scripted_server: ScriptedServer) -> None:
     """Known from its probe: the rule would mean everything, and nothing is sent."""
-    store = s3.S3Store(canned.connect().config.replace(capabilities=s3.Capabilities(lifecycle_filters=False)))
+    store = s3.S3Store(scripted_server.connect().config.replace(capabilities=s3.Capabilities(lifecycle_filters=False)))
     rule = s3.LifecycleRule("big", max_size=5, expire_days=1)
     with pytest.raises(s3.S3Unsupported, match="'big' would then mean everything"):
         store.bucket("bkt").lifecycle.put(LifecycleConfiguration((rule,)))
-    assert canned.asked == []
+    assert scripted_server.asked == []
 
 
 @pytest.mark.parametrize(("code", "error"), [("MalformedXML", s3.S3Unsupported), ("AccessDenied", s3.S3AccessDenied)])
-def test_a_store_that_takes_no_empty_notifications_says_so(canned: Canned, code: str, error: type[Exception]) -> None:
+def test_a_store_that_takes_no_empty_notifications_says_so(
+    scripted_server: ScriptedServer, code: str, error: type[Exception]
+) -> None:
     """As radosgw: what stands there stays."""
     said = "<QueueConfiguration><Id>n</Id><Queue>arn:aws:sqs:us-east-1:1:q</Queue><Event>s3:ObjectCreated:*</Event></QueueConfiguration>"
-    canned.answer = lambda asked: (
+    scripted_server.answer = lambda asked: (
         document("NotificationConfiguration", said) if asked.method == "GET" else refusal(400, code)
     )
     with pytest.raises(error):
-        canned.bucket().notifications.delete()
+        scripted_server.bucket().notifications.delete()
 
 
 def test_what_they_print(moto_bucket: s3.S3Bucket) -> None:
@@ -689,12 +691,12 @@ def test_a_version_s_tags_are_its_own(moto_bucket: s3.S3Bucket) -> None:
     assert dict(moto_bucket["k"].tags.get()) == {}
 
 
-def test_a_store_without_access_blocks_has_policies_alone(canned: Canned) -> None:
+def test_a_store_without_access_blocks_has_policies_alone(scripted_server: ScriptedServer) -> None:
     """Many have: their policy says all there is."""
-    canned.answer = lambda asked: (
+    scripted_server.answer = lambda asked: (
         refusal(404, "NoSuchBucketPolicy") if "policy" in asked.query else refusal(501, "NotImplemented")
     )
-    status = canned.bucket().public_access.status()
+    status = scripted_server.bucket().public_access.status()
     assert (status.is_public, status.block) == (False, None)
-    canned.bucket().public_access.block()
-    assert {asked.method for asked in canned.asked} == {"GET"}
+    scripted_server.bucket().public_access.block()
+    assert {asked.method for asked in scripted_server.asked} == {"GET"}

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from canned import Answer, Asked, Canned, content_of, document, refusal
-from counting import Counted
-from servers import Server
+from support.counting import Counted
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
+from support.servers import Server
 
 from messageflux_s3 import S3BatchError, S3Bucket, S3InvalidName, S3ObjectChanged
 from messageflux_s3._files import sync
@@ -283,13 +283,17 @@ WRONG: dict[str, tuple[Callable[[S3Bucket, Path], object], type[Exception], str]
 
 @pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
 def test_arguments_without_meaning_are_named(
-    canned: Canned, tmp_path: Path, act: Callable[[S3Bucket, Path], object], error: type[Exception], said: str
+    scripted_server: ScriptedServer,
+    tmp_path: Path,
+    act: Callable[[S3Bucket, Path], object],
+    error: type[Exception],
+    said: str,
 ) -> None:
     """Before anything is asked or written."""
     (tmp_path / "file").write_bytes(b"x")
     with pytest.raises(error, match=said):
-        act(canned.bucket(), tmp_path)
-    assert canned.asked == []
+        act(scripted_server.bucket(), tmp_path)
+    assert scripted_server.asked == []
 
 
 def test_sizes_alone_may_decide(moto_bucket: S3Bucket, tmp_path: Path) -> None:
@@ -327,7 +331,7 @@ def test_sockets_and_pipes_are_no_files(moto_bucket: S3Bucket, tmp_path: Path) -
     assert moto_bucket.upload_folder(tmp_path, "p") == ["p/a"]
 
 
-def test_an_object_that_fails_does_not_stop_the_others(canned: Canned, tmp_path: Path) -> None:
+def test_an_object_that_fails_does_not_stop_the_others(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """Each failure with its key; the others are there."""
     names = [f"{number:02}" for number in range(20)]
 
@@ -337,9 +341,9 @@ def test_an_object_that_fails_does_not_stop_the_others(canned: Canned, tmp_path:
             return document("ListBucketResult", "".join(map(entry.format, names)) + "<IsTruncated>false</IsTruncated>")
         return refusal(403, "AccessDenied") if asked.key == "p/07" else content_of(asked, b"x")
 
-    canned.answer = answer
+    scripted_server.answer = answer
     with pytest.raises(S3BatchError) as caught:
-        canned.bucket().download_folder("p", tmp_path)
+        scripted_server.bucket().download_folder("p", tmp_path)
     assert [failure.key for failure in caught.value.failures] == ["p/07"]
     assert sorted(tree(tmp_path)) == [name for name in names if name != "07"]
 
@@ -507,10 +511,10 @@ def _etag(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()[:32]
 
 
-def test_sync_settles_where_etags_are_no_md5s(canned: Canned, tmp_path: Path) -> None:
+def test_sync_settles_where_etags_are_no_md5s(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """A sync records the MD5 of what it uploads, unseen by users, and compares it the next time; a download leaves the object's time."""
-    canned.answer = store = _StrangeEtags()
-    bucket = canned.bucket()
+    scripted_server.answer = store = _StrangeEtags()
+    bucket = scripted_server.bucket()
     here, there = tmp_path / "here", tmp_path / "there"
     fill(here, {f"{number}": b"content %d" % number for number in range(5)})
     bucket.put_object("teacher", b"x")
@@ -539,10 +543,10 @@ CHECKSUMS: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize(("header", "digest"), CHECKSUMS.items(), ids=CHECKSUMS)
 @pytest.mark.parametrize("etag", ["kms", "parts"])
 def test_checksum_of_the_store_decides_where_the_etag_cannot(
-    canned: Canned, tmp_path: Path, header: str, digest: Callable[[bytes], bytes], etag: str
+    scripted_server: ScriptedServer, tmp_path: Path, header: str, digest: Callable[[bytes], bytes], etag: str
 ) -> None:
     """Equal is skipped whatever the times say, another is copied."""
-    canned.answer = store = _StrangeEtags()
+    scripted_server.answer = store = _StrangeEtags()
     store.objects["p/k"] = b"content", {}
     store.told = {header: base64.b64encode(digest(b"content")).decode()}
     if etag == "kms":
@@ -554,7 +558,7 @@ def test_checksum_of_the_store_decides_where_the_etag_cannot(
             fill(tmp_path, {"k": body})
             os.utime(tmp_path / "k", (time, time))
             for plan in (
-                canned.bucket().sync_from_folder(tmp_path, "p", dry_run=True),
-                canned.bucket().sync_to_folder("p", tmp_path, dry_run=True),
+                scripted_server.bucket().sync_from_folder(tmp_path, "p", dry_run=True),
+                scripted_server.bucket().sync_to_folder("p", tmp_path, dry_run=True),
             ):
                 assert [step.key for step in plan.copied] == actions

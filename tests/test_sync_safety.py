@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from canned import Answer, Asked, Canned, content_of, document, refusal, run_canned
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal, run_scripted_server
 from test_etags import Strange, md5, no_md5, weak
 
 from messageflux_s3 import S3BatchError, S3Bucket, S3Error, S3InvalidName, S3ObjectChanged
@@ -37,10 +37,10 @@ def strong(body: bytes) -> str:
 
 
 def test_sync_from_folder_keeps_objects_behind_a_linked_folder_with_an_escape_in_its_name(
-    canned: Canned, tmp_path: Path
+    scripted_server: ScriptedServer, tmp_path: Path
 ) -> None:
-    canned.answer = store = Strange(strong)
-    bucket, folder = canned.bucket(), tmp_path / "folder"
+    scripted_server.answer = store = Strange(strong)
+    bucket, folder = scripted_server.bucket(), tmp_path / "folder"
     (folder / "My%20Docs").mkdir(parents=True)
     (folder / "My%20Docs" / "a.txt").write_bytes(b"a")
     bucket.sync_from_folder(folder, "p", delete=True)
@@ -52,9 +52,11 @@ def test_sync_from_folder_keeps_objects_behind_a_linked_folder_with_an_escape_in
     assert sorted(store.objects) == ["p/My%20Docs/", "p/My%20Docs/a.txt"]
 
 
-def test_sync_up_and_down_again_leaves_file_names_with_escapes_as_they_are(canned: Canned, tmp_path: Path) -> None:
-    canned.answer = Strange(strong)
-    bucket = canned.bucket()
+def test_sync_up_and_down_again_leaves_file_names_with_escapes_as_they_are(
+    scripted_server: ScriptedServer, tmp_path: Path
+) -> None:
+    scripted_server.answer = Strange(strong)
+    bucket = scripted_server.bucket()
     (tmp_path / "My%20Docs").mkdir()
     (tmp_path / "My%20Docs" / "a.txt").write_bytes(b"a")
     bucket.sync_from_folder(tmp_path, "p")
@@ -67,10 +69,12 @@ def test_sync_up_and_down_again_leaves_file_names_with_escapes_as_they_are(canne
 
 
 @pytest.mark.parametrize("target", ["b", "."])
-def test_downloads_to_a_folder_follow_no_link_inside_it(canned: Canned, tmp_path: Path, target: str) -> None:
+def test_downloads_to_a_folder_follow_no_link_inside_it(
+    scripted_server: ScriptedServer, tmp_path: Path, target: str
+) -> None:
     """Two keys would fall on one file. The object behind the link is reported, the other arrives."""
-    canned.answer = Strange(strong, {"p/a/x": b"AAAA", "p/b/x": b"BBBB", "p/x": b"CCCC"})
-    bucket = canned.bucket()
+    scripted_server.answer = Strange(strong, {"p/a/x": b"AAAA", "p/b/x": b"BBBB", "p/x": b"CCCC"})
+    bucket = scripted_server.bucket()
     (tmp_path / "b").mkdir()
     (tmp_path / "a").symlink_to(target)
     for act in (
@@ -85,11 +89,13 @@ def test_downloads_to_a_folder_follow_no_link_inside_it(canned: Canned, tmp_path
         assert (tmp_path / "x").read_bytes() == b"CCCC"
 
 
-def test_loop_of_links_where_a_key_needs_a_folder_fails_for_that_key_alone(canned: Canned, tmp_path: Path) -> None:
-    canned.answer = Strange(strong, {"p/a/x": b"1", "p/b": b"2"})
+def test_loop_of_links_where_a_key_needs_a_folder_fails_for_that_key_alone(
+    scripted_server: ScriptedServer, tmp_path: Path
+) -> None:
+    scripted_server.answer = Strange(strong, {"p/a/x": b"1", "p/b": b"2"})
     (tmp_path / "a").symlink_to("a")
     with pytest.raises(S3BatchError) as caught:
-        canned.bucket().download_folder("p", tmp_path)
+        scripted_server.bucket().download_folder("p", tmp_path)
     assert [failure.key for failure in caught.value.failures] == ["p/a/x"]
     assert (tmp_path / "b").read_bytes() == b"2"
 
@@ -97,10 +103,12 @@ def test_loop_of_links_where_a_key_needs_a_folder_fails_for_that_key_alone(canne
 # -- deletions --------------------------------------------------------------------------------------------------------------------------
 
 
-def test_apply_keeps_an_object_whose_file_was_created_since_the_plan(canned: Canned, tmp_path: Path) -> None:
-    canned.answer = store = Strange(strong, {"p/k": b"old", "p/My%20Docs/a": b"old", "p/gone": b""})
+def test_apply_keeps_an_object_whose_file_was_created_since_the_plan(
+    scripted_server: ScriptedServer, tmp_path: Path
+) -> None:
+    scripted_server.answer = store = Strange(strong, {"p/k": b"old", "p/My%20Docs/a": b"old", "p/gone": b""})
     (tmp_path / "other").write_bytes(b"x")
-    plan = canned.bucket().sync_from_folder(tmp_path, "p", delete=True, dry_run=True)
+    plan = scripted_server.bucket().sync_from_folder(tmp_path, "p", delete=True, dry_run=True)
     (tmp_path / "k").write_bytes(b"old")
     (tmp_path / "My%20Docs").mkdir()
     (tmp_path / "My%20Docs" / "a").write_bytes(b"old")
@@ -111,11 +119,13 @@ def test_apply_keeps_an_object_whose_file_was_created_since_the_plan(canned: Can
     assert sorted(store.objects) == ["p/My%20Docs/a", "p/k", "p/other"]
 
 
-def test_apply_keeps_a_file_whose_object_was_created_since_the_plan(canned: Canned, tmp_path: Path) -> None:
-    canned.answer = store = Strange(strong, {"p/o": b"o"})
+def test_apply_keeps_a_file_whose_object_was_created_since_the_plan(
+    scripted_server: ScriptedServer, tmp_path: Path
+) -> None:
+    scripted_server.answer = store = Strange(strong, {"p/o": b"o"})
     for name in ("k", "old"):
         (tmp_path / name).write_bytes(b"mine")
-    plan = canned.bucket().sync_to_folder("p", tmp_path, delete=True, dry_run=True)
+    plan = scripted_server.bucket().sync_to_folder("p", tmp_path, delete=True, dry_run=True)
     store.objects["p/k"] = b"mine"
     with pytest.raises(S3BatchError, match="since the plan was made") as caught:
         plan.apply()
@@ -147,13 +157,13 @@ def rewritten_with_the_same_size_and_time(path: Path) -> None:
     "replace", [replaced_by_link, replaced_with_the_same_size_and_time, rewritten_with_the_same_size_and_time]
 )
 def test_apply_does_not_delete_a_file_that_was_replaced_since_the_plan(
-    canned: Canned, tmp_path: Path, replace: Callable[[Path], None]
+    scripted_server: ScriptedServer, tmp_path: Path, replace: Callable[[Path], None]
 ) -> None:
-    canned.answer = Strange(strong, {"p/o": b"o"})
+    scripted_server.answer = Strange(strong, {"p/o": b"o"})
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "k").write_bytes(b"mine")
-    plan = canned.bucket().sync_to_folder("p", folder, delete=True, dry_run=True)
+    plan = scripted_server.bucket().sync_to_folder("p", folder, delete=True, dry_run=True)
     replace(folder / "k")
     with pytest.raises(S3BatchError, match="since the plan was made"):
         plan.apply()
@@ -162,17 +172,19 @@ def test_apply_does_not_delete_a_file_that_was_replaced_since_the_plan(
 
 @pytest.mark.parametrize("name", ["x.mfs3-partial", ".x.mfs3-journal"])
 def test_sync_from_folder_keeps_objects_named_like_our_unfinished_downloads(
-    canned: Canned, tmp_path: Path, name: str
+    scripted_server: ScriptedServer, tmp_path: Path, name: str
 ) -> None:
-    canned.answer = store = Strange(strong, {f"p/{name}": b"1"})
+    scripted_server.answer = store = Strange(strong, {f"p/{name}": b"1"})
     (tmp_path / name).write_bytes(b"1")
-    canned.bucket().sync_from_folder(tmp_path, "p", delete=True)
+    scripted_server.bucket().sync_from_folder(tmp_path, "p", delete=True)
     assert sorted(store.objects) == [f"p/{name}"]
-    canned.bucket().sync_to_folder("p", tmp_path, delete=True)
+    scripted_server.bucket().sync_to_folder("p", tmp_path, delete=True)
     assert (tmp_path / name).read_bytes() == b"1"
 
 
-def test_batch_error_names_changed_objects_and_refused_deletions_alike(canned: Canned, tmp_path: Path) -> None:
+def test_batch_error_names_changed_objects_and_refused_deletions_alike(
+    scripted_server: ScriptedServer, tmp_path: Path
+) -> None:
     store = Strange(strong, {"p/a": b"a", "p/b": b"b", "p/c": b"c"})
 
     def answer(asked: Asked) -> Answer:
@@ -182,8 +194,8 @@ def test_batch_error_names_changed_objects_and_refused_deletions_alike(canned: C
             return refusal(501, "NotImplemented")
         return store(asked)
 
-    canned.answer = answer
-    plan = canned.bucket().sync_from_folder(tmp_path, "p", delete=True, dry_run=True)
+    scripted_server.answer = answer
+    plan = scripted_server.bucket().sync_from_folder(tmp_path, "p", delete=True, dry_run=True)
     store.objects["p/c"] = b"changed"
     with pytest.raises(S3BatchError) as caught:
         plan.apply()
@@ -193,14 +205,14 @@ def test_batch_error_names_changed_objects_and_refused_deletions_alike(canned: C
 
 
 def test_relative_folder_is_the_same_folder_after_a_change_of_directory(
-    canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scripted_server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    canned.answer = Strange(strong, {"p/k": b"new"})
+    scripted_server.answer = Strange(strong, {"p/k": b"new"})
     for place in ("one", "two"):
         (tmp_path / place / "f").mkdir(parents=True)
         (tmp_path / place / "f" / "old").write_bytes(b"old")
     monkeypatch.chdir(tmp_path / "one")
-    plan = canned.bucket().sync_to_folder("p", "f", delete=True, dry_run=True)
+    plan = scripted_server.bucket().sync_to_folder("p", "f", delete=True, dry_run=True)
     monkeypatch.chdir(tmp_path / "two")
     plan.apply()
     assert tree(tmp_path) == {"one/f/k": b"new", "two/f/old": b"old"}
@@ -246,10 +258,10 @@ class Parts:
 
 @pytest.mark.parametrize("sizes", [[4, 4, 3], [4, 6, 1], [2, 9], [5, 6]])
 def test_other_content_of_the_same_size_and_time_is_copied_where_the_store_tells_part_sizes(
-    canned: Canned, tmp_path: Path, sizes: list[int]
+    scripted_server: ScriptedServer, tmp_path: Path, sizes: list[int]
 ) -> None:
-    canned.answer = Parts(b"hello world", sizes)
-    bucket = canned.bucket()
+    scripted_server.answer = Parts(b"hello world", sizes)
+    bucket = scripted_server.bucket()
     bucket.sync_to_folder("p", tmp_path)
     assert bucket.sync_to_folder("p", tmp_path).copied == []
     times = (tmp_path / "k").stat()
@@ -261,13 +273,13 @@ def test_other_content_of_the_same_size_and_time_is_copied_where_the_store_tells
 
 @pytest.mark.parametrize("weak_one", ["HEAD", "listing"])
 def test_other_content_of_the_same_size_and_time_is_copied_where_one_of_two_etags_is_weak(
-    canned: Canned, tmp_path: Path, weak_one: str
+    scripted_server: ScriptedServer, tmp_path: Path, weak_one: str
 ) -> None:
     heads, listings = (weak, strong) if weak_one == "HEAD" else (strong, weak)
     store = Strange(heads, {"p/k": b"content"})
     listed = Strange(listings, store.objects)
-    canned.answer = lambda asked: store(asked) if asked.key else listed(asked)
-    bucket = canned.bucket()
+    scripted_server.answer = lambda asked: store(asked) if asked.key else listed(asked)
+    bucket = scripted_server.bucket()
     bucket.sync_to_folder("p", tmp_path)
     assert bucket.sync_to_folder("p", tmp_path).copied == []
     store.objects["p/k"] = b"CONTENT"
@@ -285,28 +297,30 @@ def _with_metadata(store: Strange, value: str) -> Callable[[Asked], Answer]:
     return answer
 
 
-def test_stale_recorded_md5_does_not_outrank_the_etag(canned: Canned, tmp_path: Path) -> None:
+def test_stale_recorded_md5_does_not_outrank_the_etag(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """Another program has written the object anew, and kept its metadata."""
     store = Strange(strong, {"p/k": b"content B"})
-    canned.answer = _with_metadata(store, md5(b"content A"))
+    scripted_server.answer = _with_metadata(store, md5(b"content A"))
     (tmp_path / "k").write_bytes(b"content A")
-    bucket = canned.bucket()
+    bucket = scripted_server.bucket()
     assert [step.key for step in bucket.sync_from_folder(tmp_path, "p", dry_run=True).copied] == ["p/k"]
     assert [step.key for step in bucket.sync_to_folder("p", tmp_path).copied] == ["p/k"]
     assert (tmp_path / "k").read_bytes() == b"content B"
 
 
-def test_recorded_md5_settles_where_etags_are_no_md5s_without_an_upload_before(canned: Canned, tmp_path: Path) -> None:
+def test_recorded_md5_settles_where_etags_are_no_md5s_without_an_upload_before(
+    scripted_server: ScriptedServer, tmp_path: Path
+) -> None:
     """A new process finds out what the etags are by reading one object; nothing is written for that."""
     store = Strange(no_md5, {"p/j": b"content A", "p/k": b"content A"})
-    canned.answer = _with_metadata(store, md5(b"content A"))
+    scripted_server.answer = _with_metadata(store, md5(b"content A"))
     for name in "jk":
         (tmp_path / name).write_bytes(b"content A")
-    assert canned.bucket().sync_from_folder(tmp_path, "p", dry_run=True).copied == []
+    assert scripted_server.bucket().sync_from_folder(tmp_path, "p", dry_run=True).copied == []
     assert len(store.gets) == 1
 
 
-def test_every_checksum_that_the_store_tells_must_agree(canned: Canned, tmp_path: Path) -> None:
+def test_every_checksum_that_the_store_tells_must_agree(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     store = Strange(lambda body: '"opaque"', {"p/k": b"content"})
 
     def answer(asked: Asked) -> Answer:
@@ -316,22 +330,24 @@ def test_every_checksum_that_the_store_tells_must_agree(canned: Canned, tmp_path
             found[1]["x-amz-checksum-crc32"] = base64.b64encode(zlib.crc32(b"another").to_bytes(4, "big")).decode()
         return found
 
-    canned.answer = answer
+    scripted_server.answer = answer
     (tmp_path / "k").write_bytes(b"content")
-    assert [step.key for step in canned.bucket().sync_from_folder(tmp_path, "p", dry_run=True).copied] == ["p/k"]
+    assert [step.key for step in scripted_server.bucket().sync_from_folder(tmp_path, "p", dry_run=True).copied] == [
+        "p/k"
+    ]
 
 
 @pytest.mark.parametrize("compare", ["etag", "size", "mtime"])
 @pytest.mark.parametrize("target", ["nowhere", "k"])
 def test_link_that_leads_nowhere_is_never_the_same_as_an_object(
-    canned: Canned, tmp_path: Path, compare: str, target: str
+    scripted_server: ScriptedServer, tmp_path: Path, compare: str, target: str
 ) -> None:
     """Going up it is one failure among the steps; going down it is replaced by the file."""
-    canned.answer = store = Strange(strong, {"p/k": b"x" * len(target)})
+    scripted_server.answer = store = Strange(strong, {"p/k": b"x" * len(target)})
     (tmp_path / "k").symlink_to(target)
     os.utime(tmp_path / "k", (2e9, 2e9), follow_symlinks=False)
     (tmp_path / "z").write_bytes(b"z")
-    bucket = canned.bucket()
+    bucket = scripted_server.bucket()
     with pytest.raises(S3BatchError) as caught:
         bucket.sync_from_folder(tmp_path, "p", compare=compare, delete=True)  # type: ignore[arg-type]
     assert [failure.key for failure in caught.value.failures] == ["p/k"]
@@ -344,11 +360,11 @@ def test_link_that_leads_nowhere_is_never_the_same_as_an_object(
     assert tree(tmp_path) == {"k": b"x" * len(target), "z": b"z"}
 
 
-def test_file_that_becomes_a_pipe_after_the_plan_fails_alone(canned: Canned, tmp_path: Path) -> None:
-    canned.answer = store = Strange(strong)
+def test_file_that_becomes_a_pipe_after_the_plan_fails_alone(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+    scripted_server.answer = store = Strange(strong)
     for name in ("f", "g"):
         (tmp_path / name).write_bytes(b"1")
-    plan = canned.bucket().sync_from_folder(tmp_path, "p", dry_run=True)
+    plan = scripted_server.bucket().sync_from_folder(tmp_path, "p", dry_run=True)
     (tmp_path / "f").unlink()
     os.mkfifo(tmp_path / "f")
     errors: list[BaseException] = []
@@ -381,10 +397,12 @@ def test_query_of_several_versions_of_a_key_is_not_downloaded_to_one_file(
     assert tree(tmp_path) == {}
 
 
-def test_marker_beside_a_file_of_the_same_name_does_not_stop_a_download(canned: Canned, tmp_path: Path) -> None:
-    canned.answer = Strange(strong, {"p/a": b"file", "p/a/": b"", "p/z": b"z"})
+def test_marker_beside_a_file_of_the_same_name_does_not_stop_a_download(
+    scripted_server: ScriptedServer, tmp_path: Path
+) -> None:
+    scripted_server.answer = Strange(strong, {"p/a": b"file", "p/a/": b"", "p/z": b"z"})
     for _ in range(2):
-        assert sorted(canned.bucket().download_folder("p", tmp_path)) == ["a", "z"]
+        assert sorted(scripted_server.bucket().download_folder("p", tmp_path)) == ["a", "z"]
     assert tree(tmp_path) == {"a": b"file", "z": b"z"}
 
 
@@ -393,47 +411,49 @@ def test_marker_beside_a_file_of_the_same_name_does_not_stop_a_download(canned: 
 
 @pytest.mark.parametrize("failing", [1, 2])
 def test_verified_download_fails_where_the_parts_cannot_be_asked_for(
-    canned: Canned, tmp_path: Path, failing: int
+    scripted_server: ScriptedServer, tmp_path: Path, failing: int
 ) -> None:
     """A HEAD that is refused for the moment is not taken for a store without part numbers."""
     body = bytes(range(256)) * 4
     store = Parts(body, [512, 512])
     store.tell = lambda number: refusal(503, "SlowDown") if number == failing else None
     wrong = b"X" + body[1:]
-    canned.answer = lambda asked: (
+    scripted_server.answer = lambda asked: (
         content_of(asked, wrong, store.etag) if asked.method == "GET" and asked.key else store(asked)
     )
     with pytest.raises(S3Error):
-        canned.bucket(max_attempts=1).download_file("p/k", tmp_path / "t", verify_checksum=True)
+        scripted_server.bucket(max_attempts=1).download_file("p/k", tmp_path / "t", verify_checksum=True)
     assert tree(tmp_path) == {}
 
 
 @pytest.mark.parametrize("sizes", [[400, 624], [624, 400], [100, 824, 100]])
-def test_verified_download_compares_parts_of_unequal_length(canned: Canned, tmp_path: Path, sizes: list[int]) -> None:
+def test_verified_download_compares_parts_of_unequal_length(
+    scripted_server: ScriptedServer, tmp_path: Path, sizes: list[int]
+) -> None:
     body = bytes(range(256)) * 4
     store = Parts(body, sizes)
     right = [False]
 
     def answer(asked: Asked) -> Answer:
         if asked.method == "GET" and asked.key:
-            first = sum(each.method == "GET" and bool(each.key) for each in canned.asked) == 1
+            first = sum(each.method == "GET" and bool(each.key) for each in scripted_server.asked) == 1
             return content_of(asked, b"X" + body[1:] if first and not right[0] else body, store.etag)
         return store(asked)
 
-    canned.answer = answer
+    scripted_server.answer = answer
     with pytest.raises(S3Error, match="MD5"):
-        canned.bucket().download_file("p/k", tmp_path / "t", verify_checksum=True)
+        scripted_server.bucket().download_file("p/k", tmp_path / "t", verify_checksum=True)
     assert tree(tmp_path) == {}
     right[0] = True
-    canned.bucket().download_file("p/k", tmp_path / "t", verify_checksum=True)
+    scripted_server.bucket().download_file("p/k", tmp_path / "t", verify_checksum=True)
     assert tree(tmp_path) == {"t": body}
 
 
-def test_resumed_download_does_not_mix_the_bytes_of_two_stores(canned: Canned, tmp_path: Path) -> None:
+def test_resumed_download_does_not_mix_the_bytes_of_two_stores(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """The other store has an object of the same bucket, key, size and etag."""
     size = 40 * MIB
 
-    def serve(server: Canned, fill: bytes, cut: bool) -> None:
+    def serve(server: ScriptedServer, fill: bytes, cut: bool) -> None:
         body = fill * size
 
         def answer(asked: Asked) -> Answer:
@@ -448,23 +468,25 @@ def test_resumed_download_does_not_mix_the_bytes_of_two_stores(canned: Canned, t
 
         server.answer = answer
 
-    with run_canned() as other:
-        serve(canned, b"A", True)
+    with run_scripted_server() as other:
+        serve(scripted_server, b"A", True)
         serve(other, b"B", False)
         with pytest.raises(S3Error):
-            canned.bucket().download_file("k", tmp_path / "t", resume=True)
+            scripted_server.bucket().download_file("k", tmp_path / "t", resume=True)
         other.bucket().download_file("k", tmp_path / "t", resume=True)
     assert (tmp_path / "t").read_bytes() == b"B" * size
 
 
-def test_download_to_a_path_that_ends_in_a_dot_goes_into_the_folder(canned: Canned, tmp_path: Path) -> None:
-    canned.answer = Strange(strong, {"a/k": b"1"})
-    canned.bucket().download_file("a/k", f"{tmp_path}/new/.")
+def test_download_to_a_path_that_ends_in_a_dot_goes_into_the_folder(
+    scripted_server: ScriptedServer, tmp_path: Path
+) -> None:
+    scripted_server.answer = Strange(strong, {"a/k": b"1"})
+    scripted_server.bucket().download_file("a/k", f"{tmp_path}/new/.")
     assert tree(tmp_path) == {"new/k": b"1"}
 
 
-def test_dry_run_changes_nothing_in_the_folder(canned: Canned, tmp_path: Path) -> None:
-    canned.answer = Strange(strong, {"p/k": b"1"})
+def test_dry_run_changes_nothing_in_the_folder(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+    scripted_server.answer = Strange(strong, {"p/k": b"1"})
     os.utime(tmp_path, (1e9, 1e9))
-    canned.bucket().sync_to_folder("p", tmp_path, delete=True, dry_run=True)
+    scripted_server.bucket().sync_to_folder("p", tmp_path, delete=True, dry_run=True)
     assert tmp_path.stat().st_mtime == 1e9

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
-from canned import Answer, Asked, Canned, document, refusal
-from servers import Server
+from support.scripted_server import Answer, Asked, ScriptedServer, document, refusal
+from support.servers import Server
 
 import messageflux_s3 as s3
 
@@ -134,10 +134,12 @@ def _tagged(bucket: s3.S3Bucket) -> s3.S3Bucket:
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_tags_arrive_where_the_store_drops_them(canned: Canned, write: Callable[[s3.S3Bucket], object]) -> None:
+def test_tags_arrive_where_the_store_drops_them(
+    scripted_server: ScriptedServer, write: Callable[[s3.S3Bucket], object]
+) -> None:
     """What the operation dropped is put afterwards; a second write on the same store has its tags too."""
-    canned.answer = store = _Dropping()
-    bucket = _tagged(canned.bucket())
+    scripted_server.answer = store = _Dropping()
+    bucket = _tagged(scripted_server.bucket())
     for _ in range(2):
         write(bucket)
         assert store.objects["k"].tags == {"a": "1", "b": "2"}
@@ -146,18 +148,18 @@ def test_tags_arrive_where_the_store_drops_them(canned: Canned, write: Callable[
     assert sorted(store.objects) == ["k", "source", "tagged", "tagged-twice"]
 
 
-def test_tags_given_up_in_a_copy_do_not_stay(canned: Canned) -> None:
+def test_tags_given_up_in_a_copy_do_not_stay(scripted_server: ScriptedServer) -> None:
     """A store that ignores the tagging directive keeps the tags of the source."""
-    canned.answer = store = _Dropping()
-    bucket = _tagged(canned.bucket())
+    scripted_server.answer = store = _Dropping()
+    bucket = _tagged(scripted_server.bucket())
     bucket["tagged"].copy_to("k", tags={})
     assert store.objects["k"].tags == {}
 
 
-def test_no_tags_are_put_on_an_object_of_another_writer(canned: Canned) -> None:
+def test_no_tags_are_put_on_an_object_of_another_writer(scripted_server: ScriptedServer) -> None:
     """The object was replaced before its tags could be put."""
-    canned.answer = store = _Dropping()
-    bucket = _tagged(canned.bucket())
+    scripted_server.answer = store = _Dropping()
+    bucket = _tagged(scripted_server.bucket())
     answer = store.__call__
 
     def replaced(asked: Asked) -> Answer:
@@ -166,27 +168,27 @@ def test_no_tags_are_put_on_an_object_of_another_writer(canned: Canned) -> None:
             store.store("k", 3, {"theirs": "1"})
         return said
 
-    canned.answer = replaced
+    scripted_server.answer = replaced
     bucket.upload_object("k", io.BytesIO(bytes(BIG)), tags={"a": "1"})
     assert store.objects["k"].tags == {"theirs": "1"}
 
 
-def test_tags_that_cannot_be_put_are_an_error(canned: Canned) -> None:
+def test_tags_that_cannot_be_put_are_an_error(scripted_server: ScriptedServer) -> None:
     """The error says that the object was written, and that its tags are missing."""
-    canned.answer = store = _Dropping(ignores_writes_of_tags=True)
-    bucket = _tagged(canned.bucket())
+    scripted_server.answer = store = _Dropping(ignores_writes_of_tags=True)
+    bucket = _tagged(scripted_server.bucket())
     with pytest.raises(s3.S3Unsupported, match="was written, but not its tags"):
         bucket.upload_object("k", io.BytesIO(bytes(BIG)), tags={"a": "1"})
     assert store.objects["k"].size == BIG
 
 
-def test_an_empty_answer_means_no_tags_where_the_store_knows_tags(canned: Canned) -> None:
+def test_an_empty_answer_means_no_tags_where_the_store_knows_tags(scripted_server: ScriptedServer) -> None:
     """radosgw answers so for an object whose copy lost its tags; of a store that was never seen to know tags it is no answer."""
-    canned.answer = store = _Dropping()
+    scripted_server.answer = store = _Dropping()
     store.store("k", 1, None)
     with pytest.raises(s3.S3Unsupported):
-        canned.bucket()["k"].tags.get()
-    bucket = canned.bucket(access_key="OTHER0123456", secret_key="SECRETKEY0123456", boto3_session=None)
+        scripted_server.bucket()["k"].tags.get()
+    bucket = scripted_server.bucket(access_key="OTHER0123456", secret_key="SECRETKEY0123456", boto3_session=None)
     bucket.put_object("tagged", b"", tags={"a": "1"})
     assert dict(bucket["k"].tags.get()) == {}
     bucket["k"].tags["b"] = "2"

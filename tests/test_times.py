@@ -6,9 +6,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from canned import Answer, Asked, Canned, document
 from hypothesis import given
 from hypothesis import strategies as some
+from support.scripted_server import Answer, Asked, ScriptedServer, document
 
 import messageflux_s3 as s3
 from messageflux_s3._formats.times import parse_time
@@ -72,7 +72,7 @@ def test_a_written_time_is_read_back(moment: datetime, digits: int, minutes: int
 @pytest.mark.parametrize("lane", [True, False], ids=["lane", "boto3"])
 @pytest.mark.parametrize("text", [text for text in FORMS if text[:4] == "2026"])
 def test_a_listing_with_this_form_of_time_works_for_all_that_reads_times(
-    canned: Canned, tmp_path: Path, text: str, lane: bool
+    scripted_server: ScriptedServer, tmp_path: Path, text: str, lane: bool
 ) -> None:
     """``last_modified``, time windows, ``usage()`` and a plan to copy to a folder."""
     moment = FORMS[text]
@@ -83,8 +83,8 @@ def test_a_listing_with_this_form_of_time_works_for_all_that_reads_times(
         entry = f"<Contents><Key>k</Key><LastModified>{text}</LastModified><ETag>&quot;e&quot;</ETag><Size>3</Size></Contents>"
         return document("ListBucketResult", f"<IsTruncated>false</IsTruncated>{entry}")
 
-    canned.answer = answer
-    bucket = canned.bucket(lane=lane)
+    scripted_server.answer = answer
+    bucket = scripted_server.bucket(lane=lane)
     assert bucket.object("k").exists()
     second = timedelta(seconds=1)
     (found,) = bucket.find()
@@ -97,10 +97,10 @@ def test_a_listing_with_this_form_of_time_works_for_all_that_reads_times(
 
 @pytest.mark.parametrize("lane", [True, False], ids=["lane", "boto3"])
 @pytest.mark.parametrize("text", FORMS)
-def test_a_last_modified_header_in_this_form_is_read(canned: Canned, text: str, lane: bool) -> None:
+def test_a_last_modified_header_in_this_form_is_read(scripted_server: ScriptedServer, text: str, lane: bool) -> None:
     """The moment, to the second at least, by HEAD and by GET."""
-    canned.answer = lambda asked: (200, {"ETag": '"e"', "Last-Modified": text}, b"")
-    bucket = canned.bucket(lane=lane)
+    scripted_server.answer = lambda asked: (200, {"ETag": '"e"', "Last-Modified": text}, b"")
+    bucket = scripted_server.bucket(lane=lane)
     for _ in range(2):
         assert abs(bucket.object("k").last_modified - FORMS[text]) <= timedelta(milliseconds=1)
         assert abs(bucket.get_object("k").last_modified - FORMS[text]) <= timedelta(milliseconds=1)
@@ -124,8 +124,10 @@ def test_an_event_with_any_form_of_iso_time_is_read() -> None:
     ["1795237200", "Sat, 21 Nov 2026 07:00:00 +0200", "2026-11-21T07:00:00+02:00", "Sat, 21 Nov 2026 05:00:00 GMT"],
 )
 @pytest.mark.parametrize("lane", [True, False])
-def test_last_modified_is_in_utc_however_the_header_is_written(canned: Canned, said: str, lane: bool) -> None:
-    canned.answer = lambda asked: (200, {"ETag": '"e"', "Last-Modified": said, "Content-Length": "1"}, b"x")
-    moment = canned.bucket(lane=lane)["k"].last_modified
+def test_last_modified_is_in_utc_however_the_header_is_written(
+    scripted_server: ScriptedServer, said: str, lane: bool
+) -> None:
+    scripted_server.answer = lambda asked: (200, {"ETag": '"e"', "Last-Modified": said, "Content-Length": "1"}, b"x")
+    moment = scripted_server.bucket(lane=lane)["k"].last_modified
     assert moment.tzinfo is timezone.utc
     assert moment == datetime(2026, 11, 21, 5, tzinfo=timezone.utc)

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canned import Answer, Asked, Canned, content_of, refusal
-from proxy import run_proxy, scripted
-from servers import Server
-from strict_s3 import StrictS3
+from support.proxy import run_proxy, scripted
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, refusal
+from support.servers import Server
+from support.strict_s3 import StrictS3
 
 from messageflux_s3 import S3Bucket, S3ChecksumError, S3ConnectionError, S3Error, S3NoSuchItem, S3ObjectChanged
 from messageflux_s3._files import download, partial_file, upload
@@ -460,12 +460,16 @@ WRONG: dict[str, tuple[Callable[[S3Bucket, Path], object], type[Exception], str]
 
 @pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
 def test_what_has_no_meaning_is_refused_before_anything_is_sent(
-    canned: Canned, tmp_path: Path, act: Callable[[S3Bucket, Path], object], error: type[Exception], said: str
+    scripted_server: ScriptedServer,
+    tmp_path: Path,
+    act: Callable[[S3Bucket, Path], object],
+    error: type[Exception],
+    said: str,
 ) -> None:
     """Which argument, and what is wrong with it."""
     with pytest.raises(error, match=said):
-        act(canned.bucket(), tmp_path)
-    assert canned.asked == []
+        act(scripted_server.bucket(), tmp_path)
+    assert scripted_server.asked == []
 
 
 class _Source:
@@ -489,17 +493,17 @@ def test_text_goes_up_as_utf_8(bucket: S3Bucket) -> None:
     ("piece", "error", "said"), [(None, BlockingIOError, "non-blocking"), (5, TypeError, "not int")]
 )
 def test_a_source_that_gives_nothing_useful_is_told_so(
-    canned: Canned, piece: object, error: type[Exception], said: str
+    scripted_server: ScriptedServer, piece: object, error: type[Exception], said: str
 ) -> None:
     """And nothing is sent of it."""
     with pytest.raises(error, match=said):
-        canned.bucket().upload_object("k", _Source(b"x", piece))
-    assert canned.asked == []
+        scripted_server.bucket().upload_object("k", _Source(b"x", piece))
+    assert scripted_server.asked == []
 
 
 @pytest.mark.parametrize("as_path", [True, False])
 def test_a_file_that_is_truncated_while_it_is_read_makes_no_object(
-    canned: Canned, tmp_path: Path, as_path: bool
+    scripted_server: ScriptedServer, tmp_path: Path, as_path: bool
 ) -> None:
     """A shorter object would be no copy of it."""
     path = tmp_path / "source"
@@ -511,9 +515,9 @@ def test_a_file_that_is_truncated_while_it_is_read_makes_no_object(
         return store(asked)
 
     store = StrictS3()
-    canned.answer = answer
+    scripted_server.answer = answer
     with path.open("rb") as file, pytest.raises(OSError, match=f"ended after {6 * MIB:,} of {len(LARGE):,} bytes"):
-        canned.bucket().upload_object("k", path if as_path else file, part_size_bytes=5 * MIB)
+        scripted_server.bucket().upload_object("k", path if as_path else file, part_size_bytes=5 * MIB)
     assert not store.objects
     assert not store.uploads
 
@@ -555,11 +559,11 @@ class _Slow:
 
 
 @pytest.mark.parametrize("says", [True, False])
-def test_a_writable_may_take_a_little_at_a_time(canned: Canned, says: bool) -> None:
+def test_a_writable_may_take_a_little_at_a_time(scripted_server: ScriptedServer, says: bool) -> None:
     """As a raw file or a socket does: what it left is offered again."""
-    canned.answer = lambda asked: content_of(asked, BODY)
+    scripted_server.answer = lambda asked: content_of(asked, BODY)
     writable = _Slow(says=says)
-    canned.bucket().download_object("k", writable)
+    scripted_server.bucket().download_object("k", writable)
     assert writable.got == BODY
 
 
@@ -575,13 +579,13 @@ def changed_at_first(etag: str) -> Callable[[Asked], Answer]:
     return answer
 
 
-def test_what_is_written_to_a_stream_is_compared_with_the_etag(canned: Canned) -> None:
+def test_what_is_written_to_a_stream_is_compared_with_the_etag(scripted_server: ScriptedServer) -> None:
     """The bytes cannot be taken back; the error says that they are wrong."""
-    canned.answer = changed_at_first(MD5)
+    scripted_server.answer = changed_at_first(MD5)
     with pytest.raises(S3ChecksumError, match=MD5):
-        canned.bucket().download_object("k", io.BytesIO())
-    canned.answer = changed_at_first(MD5)
-    canned.bucket().download_object("k", io.BytesIO(), verify_checksum=False)
+        scripted_server.bucket().download_object("k", io.BytesIO())
+    scripted_server.answer = changed_at_first(MD5)
+    scripted_server.bucket().download_object("k", io.BytesIO(), verify_checksum=False)
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -596,7 +600,9 @@ def test_a_version_comes_down_in_parts_of_it(moto_bucket: S3Bucket, tmp_path: Pa
 
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("etag", [MD5, "0" * 32, "0" * 32 + "-2", "0" * 32 + "-3"])
-def test_what_reads_the_same_twice_is_what_is_stored(canned: Canned, tmp_path: Path, etag: str) -> None:
+def test_what_reads_the_same_twice_is_what_is_stored(
+    scripted_server: ScriptedServer, tmp_path: Path, etag: str
+) -> None:
     """An ETag that is not the MD5 of it, nor that of its parts, is none: the download succeeds."""
 
     def answer(asked: Asked) -> Answer:
@@ -604,50 +610,52 @@ def test_what_reads_the_same_twice_is_what_is_stored(canned: Canned, tmp_path: P
             return content_of(asked, BODY[:1000], etag) if etag.endswith("-3") else refusal(400, "InvalidArgument")
         return content_of(asked, BODY, etag)
 
-    canned.answer = answer
-    canned.bucket().download_file("k", tmp_path / "t", verify_checksum=True)
+    scripted_server.answer = answer
+    scripted_server.bucket().download_file("k", tmp_path / "t", verify_checksum=True)
     assert (tmp_path / "t").read_bytes() == BODY
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_what_was_gathered_in_parts_is_compared_with_the_etag(canned: Canned, tmp_path: Path) -> None:
+def test_what_was_gathered_in_parts_is_compared_with_the_etag(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """A changed byte leaves no file."""
-    canned.answer = changed_at_first(MD5)
+    scripted_server.answer = changed_at_first(MD5)
     with pytest.raises(S3ChecksumError, match=MD5):
-        canned.bucket().download_file("k", tmp_path / "t", verify_checksum=True)
+        scripted_server.bucket().download_file("k", tmp_path / "t", verify_checksum=True)
     assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_parts_of_unequal_length_are_not_checked(canned: Canned, tmp_path: Path) -> None:
+def test_parts_of_unequal_length_are_not_checked(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """Where the first part's length does not give their number nobody knows where the others begin."""
-    canned.answer = lambda asked: content_of(
+    scripted_server.answer = lambda asked: content_of(
         asked, BODY[: 2000 if "partNumber" in asked.query else None], "0" * 32 + "-3"
     )
-    canned.bucket().download_file("k", tmp_path / "t", verify_checksum=True)
+    scripted_server.bucket().download_file("k", tmp_path / "t", verify_checksum=True)
     assert (tmp_path / "t").read_bytes() == BODY
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_a_resumed_download_is_held_to_the_etag_as_well(canned: Canned, tmp_path: Path) -> None:
+def test_a_resumed_download_is_held_to_the_etag_as_well(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """With the parts that an earlier one left: of the right bytes a file, of wrong ones an error."""
     missing = {"bytes=2000-2999"}
-    canned.answer = lambda asked: None if asked.headers.get("range") in missing else content_of(asked, BODY, MD5)
+    scripted_server.answer = lambda asked: (
+        None if asked.headers.get("range") in missing else content_of(asked, BODY, MD5)
+    )
     for spoiled in (False, True):
         missing = {"bytes=2000-2999"}
         with pytest.raises(S3ConnectionError):
-            canned.bucket().download_file("k", tmp_path / "t", resume=True)
+            scripted_server.bucket().download_file("k", tmp_path / "t", resume=True)
         missing = set()
-        canned.asked.clear()
+        scripted_server.asked.clear()
         if spoiled:
             with (tmp_path / ".t.mfs3-partial").open("r+b") as file:
                 file.write(b"spoiled")
             with pytest.raises(S3ChecksumError):
-                canned.bucket().download_file("k", tmp_path / "t", resume=True, verify_checksum=True)
+                scripted_server.bucket().download_file("k", tmp_path / "t", resume=True, verify_checksum=True)
         else:
-            canned.bucket().download_file("k", tmp_path / "t", resume=True, verify_checksum=True)
+            scripted_server.bucket().download_file("k", tmp_path / "t", resume=True, verify_checksum=True)
             assert (tmp_path / "t").read_bytes() == BODY
-            assert "bytes=2000-2999" in [asked.headers.get("range") for asked in canned.asked]
+            assert "bytes=2000-2999" in [asked.headers.get("range") for asked in scripted_server.asked]
             (tmp_path / "t").unlink()
     assert [*tmp_path.iterdir()] == []
 
@@ -664,19 +672,23 @@ def _cut(asked: Asked) -> Answer:
     [lambda asked: content_of(asked, BODY, MD5), lambda asked: (200, {"ETag": f'"{MD5}"'}, BODY)],
     ids=["a range", "the whole"],
 )
-def test_a_download_goes_on_after_a_break(canned: Canned, tmp_path: Path, second: Callable[[Asked], Answer]) -> None:
+def test_a_download_goes_on_after_a_break(
+    scripted_server: ScriptedServer, tmp_path: Path, second: Callable[[Asked], Answer]
+) -> None:
     """At its offset; also where the store knows no ranges and sends everything again."""
-    canned.answer = lambda asked: _cut(asked) if len(canned.asked) == 1 else second(asked)
-    canned.bucket(max_attempts=2).download_file("k", tmp_path / "t")
+    scripted_server.answer = lambda asked: _cut(asked) if len(scripted_server.asked) == 1 else second(asked)
+    scripted_server.bucket(max_attempts=2).download_file("k", tmp_path / "t")
     assert (tmp_path / "t").read_bytes() == BODY
-    assert canned.asked[1].headers["range"] == "bytes=1500-2999"
+    assert scripted_server.asked[1].headers["range"] == "bytes=1500-2999"
 
 
 def test_an_attempt_that_fails_at_once_is_one_of_them(
-    canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scripted_server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store may be away for a moment when the download wants to go on."""
-    canned.answer = lambda asked: _cut(asked) if len(canned.asked) == 1 else content_of(asked, BODY, MD5)
+    scripted_server.answer = lambda asked: (
+        _cut(asked) if len(scripted_server.asked) == 1 else content_of(asked, BODY, MD5)
+    )
     get, away = ranged_reader.get_pinned, [False, True, False]
 
     def get_or_fail(*args: Any) -> Any:
@@ -685,21 +697,23 @@ def test_an_attempt_that_fails_at_once_is_one_of_them(
         return get(*args)
 
     monkeypatch.setattr(ranged_reader, "get_pinned", get_or_fail)
-    canned.bucket(max_attempts=3).download_file("k", tmp_path / "t")
+    scripted_server.bucket(max_attempts=3).download_file("k", tmp_path / "t")
     assert (tmp_path / "t").read_bytes() == BODY
     assert away == []
 
 
-def test_an_object_that_is_deleted_in_the_middle_has_changed(canned: Canned, tmp_path: Path) -> None:
+def test_an_object_that_is_deleted_in_the_middle_has_changed(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """Not merely missing: a part of it had come."""
-    canned.answer = lambda asked: _cut(asked) if len(canned.asked) == 1 else refusal(404, "NoSuchKey")
+    scripted_server.answer = lambda asked: _cut(asked) if len(scripted_server.asked) == 1 else refusal(404, "NoSuchKey")
     with pytest.raises(S3ObjectChanged, match="was deleted while it was being read"):
-        canned.bucket(max_attempts=3).download_file("k", tmp_path / "t")
+        scripted_server.bucket(max_attempts=3).download_file("k", tmp_path / "t")
     assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_when_one_part_fails_the_others_stop(canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_one_part_fails_the_others_stop(
+    scripted_server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the middle of what they are reading; none of them is noted as whole."""
     fetches: list[download._Fetch] = []
 
@@ -709,7 +723,7 @@ def test_when_one_part_fails_the_others_stop(canned: Canned, tmp_path: Path, mon
             return super().__enter__()
 
     monkeypatch.setattr(download, "_Fetch", Seen)
-    canned.answer = lambda asked: content_of(asked, BODY, MD5)
+    scripted_server.answer = lambda asked: content_of(asked, BODY, MD5)
     first = threading.Lock()
 
     def progress(count: int) -> None:
@@ -719,23 +733,23 @@ def test_when_one_part_fails_the_others_stop(canned: Canned, tmp_path: Path, mon
             assert fetches[0].stopped.wait(60)
 
     with pytest.raises(RuntimeError, match="enough"):
-        canned.bucket().download_file("k", tmp_path / "t", resume=True, progress=progress)
+        scripted_server.bucket().download_file("k", tmp_path / "t", resume=True, progress=progress)
     assert (tmp_path / ".t.mfs3-journal").read_bytes().count(b"\n") == 1  # the heading
 
 
 def test_the_system_may_write_a_little_at_a_time(
-    canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scripted_server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a full disk or after a signal: what was left is written as well."""
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, piece, at: pwrite(fd, piece[:700], at))
-    canned.answer = lambda asked: content_of(asked, BODY, MD5)
-    canned.bucket().download_file("k", tmp_path / "t")
+    scripted_server.answer = lambda asked: content_of(asked, BODY, MD5)
+    scripted_server.bucket().download_file("k", tmp_path / "t")
     assert (tmp_path / "t").read_bytes() == BODY
 
 
 def test_a_partial_file_that_got_its_name_meanwhile_is_let_go(
-    canned: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scripted_server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between opening it and locking it the other download may end: then its file is the target, and not ours to write to."""
     import fcntl
@@ -750,9 +764,11 @@ def test_a_partial_file_that_got_its_name_meanwhile_is_let_go(
         flock(fd, flags)
 
     monkeypatch.setattr(fcntl, "flock", lock)
-    canned.answer = lambda asked: content_of(asked, BODY, MD5)
+    scripted_server.answer = lambda asked: content_of(asked, BODY, MD5)
     with pytest.raises(S3ConnectionError):
-        download.download(canned.bucket()._connection, "bkt", "k", target, resume=True, if_match=MD5, progress=_lose)
+        download.download(
+            scripted_server.bucket()._connection, "bkt", "k", target, resume=True, if_match=MD5, progress=_lose
+        )
     assert target.read_bytes() == b"whole"
 
 

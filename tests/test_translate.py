@@ -13,9 +13,9 @@ import botocore.exceptions
 import pytest
 import urllib3.exceptions
 from botocore.exceptions import ClientError
-from canned import Canned
-from proxy import Fault, run_proxy, scripted
-from servers import Server
+from support.proxy import Fault, run_proxy, scripted
+from support.scripted_server import ScriptedServer
+from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3._client.translate import BY_CODE, BY_EXCEPTION, from_answer, translate, translating, was_retried
@@ -483,11 +483,11 @@ def test_no_secret_of_a_lower_layer_is_shown(text: str, kind: str) -> None:
     assert translated is not None and "SEKRET" not in str(translated) and "s3://b/k" in str(translated)
 
 
-def test_a_token_with_a_line_end_is_not_shown(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_with_a_line_end_is_not_shown(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The HTTP library refuses the header, and quotes it."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ACCESSKEY01")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRETKEY0123456")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a\nSEKRET")
     with pytest.raises(s3.S3Error) as caught:
-        s3.connect(canned.endpoint_url, region="us-east-1", max_attempts=1).bucket("bkt").get_object("k")
+        s3.connect(scripted_server.endpoint_url, region="us-east-1", max_attempts=1).bucket("bkt").get_object("k")
     assert "SEKRET" not in str(caught.value)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from canned import Answer, Asked, Canned, refusal
+from support.scripted_server import Answer, Asked, ScriptedServer, refusal
 from test_etags import Strange, able, no_md5
 
 from messageflux_s3 import S3Bucket
@@ -68,18 +68,18 @@ def may_write_below_one_prefix(store: Strange, asked: Asked) -> Answer:
 @pytest.mark.parametrize("limited", [may_not_read, cut_off, may_write_below_one_prefix])
 @pytest.mark.parametrize("act", ACTS)
 def test_write_that_cannot_be_read_back_is_done(
-    canned: Canned, tmp_path: Path, caplog: pytest.LogCaptureFixture, lane: bool, act: Callable[[S3Bucket, Path], bytes],
+    scripted_server: ScriptedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, lane: bool, act: Callable[[S3Bucket, Path], bytes],
     limited: Callable[[Strange, Asked], Answer],
 ) -> None:  # fmt: skip
     store = Strange(no_md5)
-    canned.answer = lambda asked: limited(store, asked)
+    scripted_server.answer = lambda asked: limited(store, asked)
     with caplog.at_level(logging.WARNING, "messageflux_s3"):
-        body = act(able(canned, lane=lane), tmp_path)
+        body = act(able(scripted_server, lane=lane), tmp_path)
     assert store.objects == {"d/k": body}
     warnings = [record for record in caplog.records if "could not be read back" in record.message]
     assert len(warnings) == (limited is not may_write_below_one_prefix)
     assert all(
         "content-md5" in asked.headers
-        for asked in canned.asked
+        for asked in scripted_server.asked
         if asked.method == "PUT" and "partNumber" in asked.query
     )

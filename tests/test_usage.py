@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from counting import Counted
+from support.counting import Counted
 
 from messageflux_s3 import BatchResult, Capabilities, Failure, LifecycleRule, S3Bucket, S3Error, S3NoSuchBucket
 from messageflux_s3._bulk.listing import Listed

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from canned import Answer, Asked, Canned, document, refusal
-from servers import Server
+from support.scripted_server import Answer, Asked, ScriptedServer, document, refusal
+from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3._bulk import versions
@@ -95,28 +95,30 @@ def test_nothing_is_left_of_a_bucket_that_is_cleared(moto: Server, versioned: s3
 
 
 @pytest.mark.parametrize(("code", "error"), [("NoSuchUpload", None), ("AccessDenied", s3.S3AccessDenied)])
-def test_an_upload_that_is_gone_meanwhile_is_aborted(canned: Canned, code: str, error: type[Exception] | None) -> None:
+def test_an_upload_that_is_gone_meanwhile_is_aborted(
+    scripted_server: ScriptedServer, code: str, error: type[Exception] | None
+) -> None:
     """Any other refusal is an error."""
     upload = "<Upload><Key>k</Key><UploadId>u</UploadId></Upload>"
 
     def answer(asked: Asked) -> Answer:
         if asked.method == "GET":
-            return document("ListMultipartUploadsResult", upload if len(canned.asked) == 1 else "")
+            return document("ListMultipartUploadsResult", upload if len(scripted_server.asked) == 1 else "")
         return refusal(403 if error else 404, code)
 
-    canned.answer = answer
+    scripted_server.answer = answer
     if error is None:
-        versions.abort_uploads(canned.bucket()._connection, "bkt")
+        versions.abort_uploads(scripted_server.bucket()._connection, "bkt")
     else:
         with pytest.raises(error):
-            versions.abort_uploads(canned.bucket()._connection, "bkt")
+            versions.abort_uploads(scripted_server.bucket()._connection, "bkt")
 
 
 @pytest.mark.parametrize(
     "answer", [refusal(404, "NoSuchUpload"), refusal(501, "NotImplemented"), document("ListBucketResult")]
 )
-def test_a_store_that_lists_no_uploads_has_none(canned: Canned, answer: Answer) -> None:
+def test_a_store_that_lists_no_uploads_has_none(scripted_server: ScriptedServer, answer: Answer) -> None:
     """Whatever it sends instead is not read as one."""
-    canned.answer = lambda asked: answer
-    versions.abort_uploads(canned.bucket()._connection, "bkt")
-    assert {asked.method for asked in canned.asked} == {"GET"}
+    scripted_server.answer = lambda asked: answer
+    versions.abort_uploads(scripted_server.bucket()._connection, "bkt")
+    assert {asked.method for asked in scripted_server.asked} == {"GET"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / "tests")]
 
-from servers import Server, run_moto, run_rclone  # noqa: E402
+from support.servers import Server, run_moto, run_rclone  # noqa: E402
 
 from messageflux_s3 import Capabilities  # noqa: E402
 

@@ -28,8 +28,8 @@ from typing import Any
 
 import boto3
 import pytest
-from cancelling import MOMENTS, cancelled
-from servers import Server
+from support.cancelling import MOMENTS, cancelled
+from support.servers import Server
 
 import messageflux_s3 as s3
 

@@ -20,10 +20,10 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
-from faulty_s3 import State, run_faulty_s3
-from proxy import KINDS, Proxy, run_proxy, seeded
-from runs import WRITES, Run, connected, run_seeds, upload_in_parts
-from servers import Server
+from support.faulty_s3 import State, run_faulty_s3
+from support.proxy import KINDS, Proxy, run_proxy, seeded
+from support.runs import WRITES, Run, connected, run_seeds, upload_in_parts
+from support.servers import Server
 
 import messageflux_s3 as s3
 

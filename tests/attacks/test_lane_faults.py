@@ -13,8 +13,8 @@ from typing import Any
 
 import boto3
 import pytest
-from proxy import KINDS, Plan, Proxy, run_proxy, seeded
-from servers import Server
+from support.proxy import KINDS, Plan, Proxy, run_proxy, seeded
+from support.servers import Server
 
 import messageflux_s3 as s3
 

@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from faulty_s3 import State, run_faulty_s3
-from runs import LOCKS, Run, connected, run_seeds
+from support.faulty_s3 import State, run_faulty_s3
+from support.runs import LOCKS, Run, connected, run_seeds
 
 SEEDS = int(os.environ.get("SEEDS", "100"))
 FIRST_SEED = int(os.environ.get("FIRST_SEED", "0"))

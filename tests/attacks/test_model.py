@@ -32,7 +32,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from servers import Server
+from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3._files import reader, upload

@@ -35,8 +35,8 @@ from typing import Any
 import boto3
 import fsspec
 import pytest
-from proxy import Fault, run_proxy
-from servers import Server, run_moto, run_rclone
+from support.proxy import Fault, run_proxy
+from support.servers import Server, run_moto, run_rclone
 from test_any_store import CALLS, CLASSES, FIRST_NAME, SEED, Place
 
 import messageflux_s3 as s3

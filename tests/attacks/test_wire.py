@@ -33,9 +33,9 @@ from typing import Any
 
 import boto3
 import pytest
-from proxy import CORRUPT_REQUEST, KINDS, Fault, Plan, Proxy, no_faults, run_proxy, seeded
-from servers import Server
-from wire_calls import NO_REQUEST, ROWS, Place, Row
+from support.proxy import CORRUPT_REQUEST, KINDS, Fault, Plan, Proxy, no_faults, run_proxy, seeded
+from support.servers import Server
+from support.wire_calls import NO_REQUEST, ROWS, Place, Row
 
 import messageflux_s3 as s3
 

@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from servers import Server
+from support.servers import Server
 
 from messageflux_s3 import ClaimCheck, S3Bucket, S3NoSuchItem, S3ObjectChanged, S3ServerError
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 
-import history
 import pytest
-from servers import Server
+from support import history
+from support.servers import Server
 
 SECONDS = float(os.environ.get("SECONDS", "120"))
 PROCESSES = int(os.environ.get("PROCESSES", "8"))

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from servers import Server
+from support.servers import Server
 
 from benchmarks.pages import serve
 from messageflux_s3 import S3Bucket

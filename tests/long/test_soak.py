@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from servers import Server
+from support.servers import Server
 
 from messageflux_s3 import S3Bucket
 

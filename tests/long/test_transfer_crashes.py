@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from servers import Server
+from support.servers import Server
 
 from messageflux_s3 import S3Bucket, S3ObjectChanged
 

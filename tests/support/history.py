@@ -274,7 +274,7 @@ class _Workers:
         self.logs.append(log)
         own_seed = str(len(self.logs) + self._seed * 1000)
         command = [sys.executable, __file__, "--worker", *self._arguments, str(log), str(self._ttl), own_seed]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path[1:2]])}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path[1:2]])}
         process = subprocess.Popen(command, env=environment)
         self._running[process.pid] = (process, log)
 

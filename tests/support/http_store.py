@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from canned import Answer, Asked, Canned, document, refusal
+from support.scripted_server import Answer, Asked, ScriptedServer, document, refusal
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Stored:
 
 
 class HttpStore:
-    """Answers the requests of a :class:`~canned.Canned` server as S3 documents them.
+    """Answers the requests of a :class:`~support.scripted_server.ScriptedServer` server as S3 documents them.
 
     Args:
         server: The server whose answers it takes over.
@@ -42,7 +42,7 @@ class HttpStore:
         after: Called with each request after it took effect; where it returns True, the answer is lost.
     """
 
-    def __init__(self, server: Canned) -> None:
+    def __init__(self, server: ScriptedServer) -> None:
         self.objects: dict[str, Stored] = {}
         self.uploads: dict[str, tuple[str, dict[str, str], dict[int, bytes]]] = {}
         self.honours = True

@@ -1,9 +1,9 @@
 """Mutation testing: one small change to a module at a time, and the tests that should notice.
 
-    python tests/mutation.py                                     # all eight modules
-    python tests/mutation.py keys translate --share 0.5 --seed 1 # a half of their mutants, drawn by seed
-    python tests/mutation.py lock --save 1.json
-    python tests/mutation.py lock --again 1.json --save 2.json   # after a test was written: what was killed before is not run again
+    python tests/support/mutation.py                                     # all eight modules
+    python tests/support/mutation.py keys translate --share 0.5 --seed 1 # a half of their mutants, drawn by seed
+    python tests/support/mutation.py lock --save 1.json
+    python tests/support/mutation.py lock --again 1.json --save 2.json   # after a test was written: what was killed before is not run again
 
 The changes are those of cosmic-ray's operators (``pip install cosmic-ray``); of its eleven replacements for every binary operator and
 seven for every comparison one or a few are taken, since the others fall to the same tests. The driver is ours because cosmic-ray's own
@@ -40,7 +40,7 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 TESTS = {
     "keys": ["tests/test_keys.py"],

@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from canned import Asked, Canned, _Handler
+from support.scripted_server import Asked, ScriptedServer, _Handler
 
 ODDITIES = {
     "aligned ranges": "a range is answered with the whole blocks of 256 bytes around it",
@@ -94,7 +94,7 @@ class Reply:
     body: bytes = b""
 
 
-class OddServer(Canned):
+class OddServer(ScriptedServer):
     """The server; :func:`run_odd_server` makes one.
 
     Attributes:

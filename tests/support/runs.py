@@ -1,6 +1,6 @@
 """Seeded runs of conditional writes and locks over a server that loses answers: what was told is held against what was done.
 
-Each run takes a bucket on such a server (``faulty_s3.py``), the server's state, which is the truth, and a seed; it returns what the
+Each run takes a bucket on such a server (``support/faulty_s3.py``), the server's state, which is the truth, and a seed; it returns what the
 writers were told. The normal tests make a few of each, ``tests/attacks/`` thousands.
 """
 
@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from faulty_s3 import FAULTS, State
+from support.faulty_s3 import FAULTS, State
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket

@@ -42,8 +42,8 @@ class Asked:
         return f"{self.method} {self.key}{'?' if names else ''}{names}"
 
 
-class Canned(ThreadingHTTPServer):
-    """The store; :func:`run_canned` makes one.
+class ScriptedServer(ThreadingHTTPServer):
+    """The store; :func:`run_scripted_server` makes one.
 
     Attributes:
         answer: What becomes of a request; to be set by the test.
@@ -83,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = 65536  # head and body in one piece
-    server: Canned
+    server: ScriptedServer
 
     def handle_expect_100(self) -> bool:
         """Send ``100 Continue`` at once: it would stay in the write buffer, and the client waits a second for it."""
@@ -158,9 +158,9 @@ def content_of(asked: Asked, body: bytes, etag: str = "e") -> Answer:
 
 
 @contextmanager
-def run_canned() -> Iterator[Canned]:
+def run_scripted_server() -> Iterator[ScriptedServer]:
     """A store on a port of its own."""
-    server = Canned()
+    server = ScriptedServer()
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server
     server.shutdown()

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
-from canned import Answer, Asked, content_of, document, refusal
+from support.scripted_server import Answer, Asked, content_of, document, refusal
 
 MIN_PART_BYTES = 5 * 1024 * 1024
 
@@ -61,7 +61,7 @@ class Kept:
 
 
 class StrictS3:
-    """Answers the requests of one bucket; set ``canned.answer = StrictS3()``.
+    """Answers the requests of one bucket; set ``scripted_server.answer = StrictS3()``.
 
     Attributes:
         objects: What is there, by key.

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from servers import Server
+from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3._formats.metadata import WRITE_ID
