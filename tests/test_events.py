@@ -431,7 +431,7 @@ def test_a_record_by_itself_is_read_whatever_else_is_in_it(key: str, name: str, 
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "size": (notification("a", object={"size": "many"}), "size must be a number of bytes, not 'many'"),
-    "key": (notification("100%"), "key '100%' is not encoded"),
+    "key": (notification("100%"), "key '100%' is not URL-encoded"),
     "no key": (notification("a", s3={"bucket": {"name": "inbox"}, "object": {}}), "key must be text, not None"),
     "no object": (notification("a", s3={"bucket": {"name": "inbox"}}), "object must be an object, not None"),
     "bucket": (
@@ -515,7 +515,7 @@ def test_a_record_in_too_many_envelopes_costs_no_other() -> None:
     for _ in range(9):
         deep = json.dumps({"Type": "Notification", "Message": deep})
     good = json.dumps({"Records": [_GOOD]})
-    with pytest.raises(ValueError, match=r"Records\[0\]: message lies in more than 8 envelopes") as caught:
+    with pytest.raises(ValueError, match=r"Records\[0\]: message is nested in more than 8 envelopes") as caught:
         s3.parse_event({"Records": [{"messageId": "0", "body": deep}, {"messageId": "1", "body": good}]})
     assert [event.key for event in caught.value.events] == ["k"]  # type: ignore[attr-defined]
 

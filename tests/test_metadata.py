@@ -77,7 +77,7 @@ def test_our_own_entry_is_never_shown() -> None:
         ({"": "c"}, ValueError, "header name"),
         ({"a\r\nx": "c"}, ValueError, "header name"),
         ({"A": "1", "a": "2"}, ValueError, "twice"),
-        ({"a": "x" * 2048}, ValueError, "metadata takes 2049 bytes as sent, names included; S3 takes 2048 at the most"),
+        ({"a": "x" * 2048}, ValueError, "metadata takes 2049 bytes as sent, names included; S3 allows at most 2048"),
     ],
 )
 def test_what_cannot_be_metadata_is_refused_at_once(values: Any, error: type[Exception], words: str) -> None:
@@ -135,7 +135,7 @@ def test_metadata_that_leaves_no_room_for_the_id_of_a_conditional_write_is_refus
 
 @pytest.mark.parametrize("write", CONDITIONAL)
 def test_metadata_that_leaves_just_enough_room_is_written(scripted_server: ScriptedServer, write: str) -> None:
-    """What S3 takes at the most, with the id."""
+    """The most that S3 allows, with the ID."""
     scripted_server.answer = store = StrictS3()
     bucket = scripted_server.bucket(preset="aws")
     bucket.put_object("k", b"before")

@@ -1,1 +1,1 @@
-"""What travels and what is shown, as values: pure functions, no boto3, no I/O."""
+"""Parsers, encoders and renderers: pure functions without boto3 and without I/O."""

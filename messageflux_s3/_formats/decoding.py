@@ -1,4 +1,4 @@
-"""An object's content read as text or as JSON, with errors that name the object."""
+"""Decoding of an object's content as text or JSON, with errors that name the object."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def as_text(body: bytes, bucket: str, key: str) -> str:
     """Decode an object's content as UTF-8.
 
     Raises:
-        S3InvalidContent: It is not UTF-8.
+        S3InvalidContent: The content is not UTF-8.
     """
     try:
         return body.decode("utf-8")
@@ -24,7 +24,7 @@ def as_json(body: bytes, bucket: str, key: str) -> Any:
     """Parse an object's content as JSON, in the encodings that JSON allows.
 
     Raises:
-        S3InvalidContent: It is not JSON, or nested deeper than Python can read.
+        S3InvalidContent: The content is not JSON, or is nested too deeply for Python's parser.
     """
     try:
         return json.loads(body)

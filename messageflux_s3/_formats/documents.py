@@ -1,4 +1,4 @@
-"""XML as stores write it, made safe for XML parsers. Pure: no boto3, no I/O."""
+"""Repair of the XML that S3 servers send, before an XML parser reads it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ _TEXT_WITH_RETURN = re.compile(rb"(<[^<>]*>)([^<]*\r[^<]*)(?=<(/?))")
 
 
 def keep_carriage_returns(document: bytes) -> bytes:
-    """Write carriage returns that are part of a value as references, which XML parsers keep.
+    """Replace carriage returns inside values by character references, which XML parsers preserve.
 
-    Some stores write a carriage return in a key as it is. Every XML parser turns it into a line feed, as XML demands, which makes another
-    key of it. White space between elements, also with carriage returns, stays as it is.
+    Some servers write a carriage return in a key unescaped. XML requires every parser to turn it into a line feed, which changes the key.
+    White space between elements is left unchanged.
 
     Args:
         document: An XML document. Anything else, such as JSON, is returned unchanged.
 
     Raises:
-        ValueError: A carriage return stands where a reference would not be read as one, such as in a CDATA section.
+        ValueError: The document is not UTF-8, or has a carriage return where a reference has no effect, such as in a CDATA section.
 
     Example:
         >>> from messageflux_s3._formats.documents import keep_carriage_returns

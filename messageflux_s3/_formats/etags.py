@@ -1,7 +1,7 @@
-"""ETags as HTTP writes them: without their quotes, compared, and told apart from weak ones.
+"""ETags: removal of quotes, comparison, and recognition of weak ones.
 
-A proxy that may change a body (by compressing it, say) marks its ETags as weak: ``W/"…"``. A weak ETag never satisfies If-Match
-(RFC 9110, 13.1.1), and is no MD5 of anything.
+A proxy that may change a body (by compressing it, for example) marks the ETag as weak: ``W/"…"``. A weak ETag never satisfies If-Match
+(RFC 9110, 13.1.1), and is never an MD5.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ _WEAK = 'W/"'
 
 
 def unquoted(etag: str | None) -> str | None:
-    """Return an ETag without its quotes, a weak one as it is (``W/"…"``), None for none."""
+    """Return an ETag without its quotes. A weak one (``W/"…"``) is returned unchanged; an empty one becomes None."""
     if not etag:
         return None
     if etag.startswith(_WEAK):
@@ -19,17 +19,17 @@ def unquoted(etag: str | None) -> str | None:
 
 
 def is_weak(etag: str | None) -> bool:
-    """Return whether this is a weak ETag. Never send it in If-Match: the condition could not hold."""
+    """Return whether this is a weak ETag. Never send a weak ETag as If-Match: the condition is always false."""
     return etag is not None and etag.startswith(_WEAK)
 
 
 def opaque(etag: str) -> str:
-    """Return what is between the quotes, of a weak ETag too."""
+    """Return the opaque tag: what is between the quotes of a strong or weak ETag."""
     return etag.removeprefix("W/").strip('"')
 
 
 def same(one: str | None, other: str | None) -> bool:
-    """Return whether two ETags name the same content, by HTTP's weak comparison: a proxy may mark one answer as weak, not the other."""
+    """Return whether two ETags are equal by HTTP's weak comparison: a proxy may mark only one of two responses as weak."""
     if one is None or other is None:
         return one is other
     return one == other or opaque(one) == opaque(other)

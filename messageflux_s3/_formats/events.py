@@ -1,11 +1,10 @@
-"""Any message that says "something happened to an object in S3", read into ObjectEvent.
+"""Parsing of S3 event notifications, in all known formats and envelopes, into ObjectEvent.
 
-This room knows formats and nothing else: no request, no handle, no broker's client. Messages are written by
-others, so nothing in one is believed before it was looked at: what is not an event about an object is left
-out, what claims to be one and is broken is a ValueError.
+Messages are untrusted input and every field is validated: a part that is not an event about an object is left out; a record that
+claims to be one and is malformed raises ValueError.
 
-Where the formats are told: AWS's "Event message structure" and "EventBridge event message structure", MinIO's
-and Ceph's pages on bucket notifications, Cloudflare's on R2 event notifications (samples: tests/data/events).
+The formats are documented in AWS's "Event message structure" and "EventBridge event message structure", in MinIO's and Ceph's pages on
+bucket notifications, and in Cloudflare's on R2 event notifications (samples: tests/data/events).
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ EventKind = Literal[
 ]
 
 MAX_ENVELOPES = 8
-"""So many wrappings around one another are peeled; the deepest in use, SNS in SQS in Lambda, takes four."""
+"""How many nested envelopes are unwrapped; the deepest in use, SNS in SQS in Lambda, needs four."""
 
 _MOST_MESSAGES = 100_000
-"""Envelopes and messages that are looked at in one message; the largest in use, a Lambda batch of SQS, has 10,000 records."""
+"""How many envelopes and messages are read in one message; the largest in use, a Lambda batch of SQS, has 10,000 records."""
 
-# S3 notifications (AWS, MinIO, Ceph): the word before the first colon. EventBridge: detail-type. R2: action.
+# Keys: for S3 notifications (AWS, MinIO, Ceph) the word before the first colon; for EventBridge detail-type; for R2 action.
 _KINDS: dict[str, EventKind] = {
     "ObjectCreated": "created",
     "ObjectRemoved": "removed",
@@ -86,27 +85,26 @@ _DIGITS = re.compile(r"[0-9]{1,18}")
 
 @dataclass(frozen=True, slots=True)
 class ObjectEvent:
-    """Something that happened to one object.
+    """An event that happened to one object.
 
     Attributes:
-        event_name: What the source calls it, without MinIO's ``s3:`` prefix: ``"ObjectCreated:Put"``,
+        event_name: The source's name for the event, without MinIO's ``s3:`` prefix: ``"ObjectCreated:Put"``,
             ``"Object Created"``, ``"PutObject"``.
-        kind: The same in one word for all sources. ``"removed"`` includes a delete marker on top;
-            ``"restored"`` is
-            the whole family of restores (asked for, completed, its copy expired): ``event_name`` says which.
-        bucket: The bucket, as the message names it: written by others, so compare before you touch it.
+        kind: The kind of event, the same word for all sources. ``"removed"`` includes the creation of a delete marker;
+            ``"restored"`` covers requested, completed and expired restores, which ``event_name`` distinguishes.
+        bucket: The bucket that the message names. The message is untrusted: compare the name before you use it.
         key: The key, decoded.
-        size: Bytes, where the source says (not of deletions).
-        etag: The ETag without quotes, where the source says.
-        version_id: The version, in a versioned bucket.
-        sequencer: A hexadecimal number that orders the events of one key. Text that is no such number is kept
-            as it came, and orders nothing.
-        time: When it happened, in UTC; None where the message does not say it in a known form.
-        raw: The record as it came, for everything else.
+        size: The object's size in bytes, if the source gives it (deletions have none).
+        etag: The ETag without quotes, if the source gives it.
+        version_id: The version ID, in a versioned bucket.
+        sequencer: A hexadecimal number that orders the events of one key. Other text is kept unchanged, and is
+            not used for ordering.
+        time: When the event happened, in UTC; None if the message has no time in a known form.
+        raw: The record, unchanged, for all other fields.
 
     Example:
-        >>> place = {"bucket": {"name": "inbox"}, "object": {"key": "red+flower.jpg", "size": 3}}
-        >>> [event] = s3.parse_event({"Records": [{"eventName": "ObjectCreated:Put", "s3": place}]})
+        >>> content = {"bucket": {"name": "inbox"}, "object": {"key": "red+flower.jpg", "size": 3}}
+        >>> [event] = s3.parse_event({"Records": [{"eventName": "ObjectCreated:Put", "s3": content}]})
         >>> event.kind, event.bucket, event.key, event.size
         ('created', 'inbox', 'red flower.jpg', 3)
     """
@@ -123,19 +121,19 @@ class ObjectEvent:
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def is_newer_than(self, other: ObjectEvent) -> bool:
-        """Tell whether this event happened after another one of the same key.
+        """Return whether this event happened after another one of the same key.
 
-        S3 delivers events more than once and not in order. The sequencers decide. Where one of the events has
-        none (R2), or one that is no hexadecimal number, the times do.
+        S3 delivers events more than once and out of order. The sequencers are compared. If one of the events has no
+        sequencer (R2), or one that is not a hexadecimal number, the times are compared.
 
         Args:
             other: An event of the same bucket and key.
 
         Returns:
-            True if this one is known to be newer; False if it is older, the same, or nobody can know.
+            True if this event is known to be newer; False if it is older, the same, or if the order is unknown.
 
         Raises:
-            ValueError: The events are about different objects, whose order S3 does not tell.
+            ValueError: The events are about different objects, which S3 does not order.
 
         Requests:
             none
@@ -164,27 +162,24 @@ class ObjectEvent:
 
 
 def parse_event(message: bytes | str | Mapping[str, Any], *, ceph_keys_encoded: bool = False) -> list[ObjectEvent]:
-    """Read a message about objects in S3, whatever it is wrapped in.
+    """Parse a notification about objects in S3.
 
-    Understood are S3's event notifications (AWS, MinIO, Ceph and others that follow S3), EventBridge and
-    Cloudflare
-    R2; as they are, or inside SNS, SQS and Lambda envelopes, one in another. A key is decoded once, and only
-    where
-    the source encodes it: S3 notifications do, EventBridge and R2 do not.
+    Supported are S3's event notifications (AWS, MinIO, Ceph and other compatible servers), EventBridge and
+    Cloudflare R2, each by itself or inside SNS, SQS and Lambda envelopes, also nested. A key is decoded once, and
+    only if the source encodes it: S3 notifications do, EventBridge and R2 do not.
 
     Args:
-        message: JSON as bytes or text, or what it says as a dict: a Lambda event, a message of
-            ``receive_message()`` or its whole answer, or a single record (``event.raw``).
+        message: JSON as bytes or text, or the parsed dict: a Lambda event, a message of ``receive_message()`` or its
+            whole response, or a single record (``event.raw``).
         ceph_keys_encoded: Whether your Ceph encodes keys as AWS does. Ceph's own code does not.
 
     Returns:
-        One event for each object; an empty list for a message that is readable and about no object, such as
-        S3's
-        test event.
+        One event for each object; an empty list for a valid message that is not about an object, such as S3's test
+        event.
 
     Raises:
-        UnreadableEvents: The message is not JSON, or a record of it says that it is an event and is broken. A
-            ValueError; it names the records, and ``events`` has the events of the others.
+        UnreadableEvents: The message is not JSON, or an event record in it is malformed. It is a ValueError, names
+            the malformed records, and has the events of the other records in ``events``.
         TypeError: The message is neither bytes, text nor a mapping.
 
     Requests:
@@ -210,7 +205,7 @@ class UnreadableEvents(ValueError):
     """A message is not JSON, or records of it cannot be read.
 
     Attributes:
-        events: The events of the records that could be read, so that one broken record costs no other.
+        events: The events of the records that could be read, so that one malformed record does not lose the others.
 
     Example:
         >>> try:
@@ -230,23 +225,23 @@ class UnreadableEvents(ValueError):
 
 
 def load_json(text: bytes | bytearray | memoryview | str, *, allow_nan: bool = False) -> Any:
-    """Read a stranger's JSON: no NaN, no name twice in an object, no depth that breaks the interpreter."""
+    """Parse untrusted JSON. NaN, duplicate names in an object and excessive nesting raise ValueError."""
     try:
         if not isinstance(text, str):
             text = bytes(text).decode("utf-8")
         constants = None if allow_nan else _refuse_constant
         return json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=constants)
     except RecursionError:
-        raise ValueError("message is nested too deeply to be one of S3's") from None
+        raise ValueError("message is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"message is not JSON: {error}") from None
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Two readers may take two different ones: one checks this bucket's name, the other reads from that.
+    # Parsers differ in which duplicate wins: a check might see one bucket name, and the code that reads from it another.
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise ValueError("a name stands twice in one object")
+        raise ValueError("an object has two members of the same name")
     return result
 
 
@@ -255,11 +250,11 @@ def _refuse_constant(name: str) -> Any:
 
 
 class _TooLarge(ValueError):
-    """Ends the reading at once: a dict may contain itself, many times at each level."""
+    """Stops the parsing at once: a dict may contain itself, many times at each level."""
 
 
 class _Reading:
-    """What has been found in a message so far: events, and what is wrong with the records that gave none."""
+    """State while one message is parsed: the events found, and the errors of malformed records."""
 
     def __init__(self, ceph_keys_encoded: bool) -> None:
         self.ceph_keys_encoded = ceph_keys_encoded
@@ -268,28 +263,28 @@ class _Reading:
         self._left = _MOST_MESSAGES
 
     def summary(self) -> str:
-        """What is wrong, as the text of one error; the first three records in full."""
+        """Return the text of one error for all malformed records; it quotes the first three."""
         if len(self.broken) == 1:
             return self.broken[0]
         more = f"; and {len(self.broken) - 3} more" if len(self.broken) > 3 else ""
         return f"{len(self.broken)} of the message's records cannot be read: {'; '.join(self.broken[:3])}{more}"
 
-    def read(self, message: Any, place: str, envelopes_left: int) -> None:
-        """Read a message or what an envelope holds.
+    def read(self, message: Any, path: str, envelopes_left: int) -> None:
+        """Parse a message or the content of an envelope, and add its events to ``events``.
 
         Args:
-            message: JSON, or what it says.
-            place: Where in the whole message it stands: ``"Records[0]: "``.
-            envelopes_left: How many envelopes it may lie in.
+            message: JSON, or the parsed value.
+            path: Its path in the whole message, for errors: ``"Records[0]: "``.
+            envelopes_left: How many more nested envelopes to unwrap.
 
         Raises:
-            ValueError: It cannot be read. What is wrong with one of several is kept in ``broken`` instead.
+            ValueError: The message is malformed. Errors of single records in a list are added to ``broken`` instead.
         """
         self._left -= 1
         if self._left < 0:
             raise _TooLarge(f"message contains more than {_MOST_MESSAGES:,} envelopes and messages")
         if envelopes_left == 0:
-            raise ValueError(f"message lies in more than {MAX_ENVELOPES} envelopes")
+            raise ValueError(f"message is nested in more than {MAX_ENVELOPES} envelopes")
         if isinstance(message, (bytes, bytearray, memoryview, str)):
             message = load_json(message)
         if not isinstance(message, Mapping):
@@ -299,11 +294,11 @@ class _Reading:
             return
         contents = _envelope_contents(message)
         if isinstance(contents, list):
-            self._read_several(contents, f"{place}Messages", envelopes_left)
+            self._read_several(contents, f"{path}Messages", envelopes_left)
         elif contents is not None:
-            self.read(contents.content, place, envelopes_left - 1)
+            self.read(contents.content, path, envelopes_left - 1)
         elif isinstance(message.get("Records"), list):
-            self._read_several(message["Records"], f"{place}Records", envelopes_left)
+            self._read_several(message["Records"], f"{path}Records", envelopes_left)
         elif message.get("source") == "aws.s3" and str(message.get("detail-type")).startswith("Object "):
             self.events.append(_eventbridge(message))
         elif "account" in message and "object" in message and isinstance(message.get("action"), str):
@@ -311,34 +306,34 @@ class _Reading:
 
     def _read_several(self, messages: list[Any], name: str, envelopes_left: int) -> None:
         for number, message in enumerate(messages):
-            place = f"{name}[{number}]: "
+            path = f"{name}[{number}]: "
             try:
                 if isinstance(message, Mapping) and "s3" in message:
                     self.events.extend(_notification(message, self.ceph_keys_encoded))
-                elif isinstance(message, Mapping) or name.endswith("Messages"):  # text in Records is no record
-                    self.read(message, place, envelopes_left - 1)
+                elif isinstance(message, Mapping) or name.endswith("Messages"):  # text in Records is not a record
+                    self.read(message, path, envelopes_left - 1)
             except _TooLarge:
                 raise
             except ValueError as error:
-                self.broken.append(f"{place}{error}")
+                self.broken.append(f"{path}{error}")
 
 
 def _is_record(message: Mapping[str, Any]) -> bool:
-    """Return whether this is a record of an S3 notification by itself, such as ``event.raw``."""
+    """Return whether this is a single record of an S3 notification, such as ``event.raw``."""
     if "s3" in message and "eventName" in message and "eventVersion" in message:
-        return True  # what is under "s3" is broken otherwise, and is to be named as such
+        return True  # if "s3" is malformed, parsing it raises an error that names it
     content = message.get("s3")
     return isinstance(content, Mapping) and "bucket" in content and ("object" in content or "eventName" in message)
 
 
 class _Content(NamedTuple):
-    """The one thing that an envelope holds."""
+    """The content of an envelope; wrapped, because the content itself may be None or a list."""
 
     content: Any
 
 
 def _envelope_contents(message: Mapping[str, Any]) -> _Content | list[Any] | None:
-    """Return what an envelope holds, or the messages of a whole answer; None if this is no envelope."""
+    """Return the content of an envelope, or the messages of a whole response; None if this is not an envelope."""
     if message.get("Type") == "Notification" and "Message" in message:  # SNS, over HTTP or in SQS
         return _Content(message["Message"])
     if isinstance(message.get("Sns"), Mapping):  # a record of SNS in Lambda
@@ -347,7 +342,7 @@ def _envelope_contents(message: Mapping[str, Any]) -> _Content | list[Any] | Non
         return _Content(message["Body"])
     if "body" in message and "messageId" in message:  # a record of SQS in Lambda
         return _Content(message["body"])
-    if isinstance(message.get("Messages"), list):  # the answer of SQS's ReceiveMessage
+    if isinstance(message.get("Messages"), list):  # the response of SQS's ReceiveMessage
         return list(message["Messages"])
     return None
 
@@ -355,9 +350,9 @@ def _envelope_contents(message: Mapping[str, Any]) -> _Content | list[Any] | Non
 def _notification(record: Mapping[str, Any], ceph_keys_encoded: bool) -> Iterator[ObjectEvent]:
     version = _text(record, "eventVersion")
     if version is not None and version.partition(".")[0] != "2":
-        raise ValueError(f"eventVersion is {version!r}; versions 2.x are known")
+        raise ValueError(f"eventVersion is {version!r}; only versions 2.x are supported")
     name = (_text(record, "eventName") or "").removeprefix("s3:")
-    if name.startswith("Bucket"):  # MinIO tells of buckets as well
+    if name.startswith("Bucket"):  # MinIO sends events about buckets too
         return
     content = _mapping(record, "s3")
     described = _mapping(content, "object")
@@ -448,8 +443,8 @@ def _decoded_key(value: Any) -> str:
         broken = _BROKEN_ESCAPE.search(value)
         if broken:
             raise ValueError(
-                f"key {_shown(value)} is not encoded as S3 encodes keys: no hexadecimal follows the '%' "
-                f"at {broken.start()}"
+                f"key {_shown(value)} is not URL-encoded as S3 encodes keys: the '%' at {broken.start()} "
+                "is not followed by two hexadecimal digits"
             )
         try:
             value = unquote_plus(value, errors="strict")
@@ -469,31 +464,31 @@ def _size(value: Any) -> int | None:
 
 
 def _etag(described: Mapping[str, Any]) -> str | None:
-    # Older Ceph spells it as EventBridge does, and moto's EventBridge as notifications do.
+    # Older Ceph versions spell it "etag", as EventBridge does; moto's EventBridge spells it "eTag", as notifications do.
     etag = _text(described, "eTag") or _text(described, "etag")
     return etags.unquoted(etag)
 
 
 def _sequencer(described: Mapping[str, Any]) -> str | None:
-    # It only orders events, and is_newer_than() looks at its form: an odd one is no reason to lose an event.
+    # The sequencer only orders events, and is_newer_than() checks its form: an unusual one must not lose the event.
     value = described.get("sequencer")
     return value if isinstance(value, str) and value else None
 
 
 def _time(value: Any) -> datetime | None:
-    """The moment, in UTC; None for text that is no moment: what is in S3 does not depend on it."""
+    """Return the time in UTC; None for text that is not a time, since an event without a time is still useful."""
     try:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
             return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=value)
         if value is None or isinstance(value, str):
             return parse_time(value) if value is not None and _TIME.fullmatch(value) else None
-    except (ValueError, OverflowError):  # the thirtieth of February, or the year 9999 west of Greenwich
+    except (ValueError, OverflowError):  # such as 30 February, or the last day of 9999 west of Greenwich
         return None
     raise ValueError(f"time must be text like '2026-11-21T12:00:00Z', not {_shown(value)}")
 
 
 def _shown(value: Any) -> str:
-    """A value of a stranger, short enough for an error message."""
+    """Return an untrusted value, shortened for an error message."""
     if isinstance(value, (Mapping, list, tuple)):
         return f"a {type(value).__name__}"
     if isinstance(value, str) and ("://" in value or "x-amz-" in value.lower()):

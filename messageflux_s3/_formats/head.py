@@ -1,4 +1,4 @@
-"""What an answer's headers say of an object."""
+"""The attributes of an object that a response's headers carry."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .times import as_utc, parse_time
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the headers of an answer say of an object. None: the answer did not say.
+    """The attributes of an object, from the headers of a response. None: not in the response.
 
-    A HEAD or a GET says everything but perhaps the version; a PUT says size, etag and version.
+    A HEAD or GET response has all of them (the version ID in versioned buckets only); a PUT gives size, etag, metadata and version ID.
     """
 
     size: int | None = None
@@ -32,7 +32,7 @@ class Head:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> Head:
-        """From HTTP headers, names in lower case."""
+        """Make a Head from HTTP headers with lower-case names."""
         raw = {name[11:]: value for name, value in headers.items() if name.startswith("x-amz-meta-")}
         content_range = headers.get("content-range", "")
         total = content_range.rpartition("/")[2] if content_range else headers.get("content-length", "")
@@ -51,7 +51,7 @@ class Head:
 
     @classmethod
     def from_answer(cls, answer: Mapping[str, Any]) -> Head:
-        """From what boto3 gives for HeadObject and GetObject."""
+        """Make a Head from boto3's response to HeadObject or GetObject."""
         raw = {name.lower(): value for name, value in (answer.get("Metadata") or {}).items()}
         content_range = str(answer.get("ContentRange") or "")
         total = content_range.rpartition("/")[2]
@@ -71,13 +71,13 @@ class Head:
     def from_write(
         cls, size: int | None, etag: str | None, version_id: str | None, metadata: Mapping[str, str]
     ) -> Head:
-        """From the answer to a write, and what was written."""
+        """Make a Head from the response to a write, and from what was sent."""
         shown = user_metadata.decode(metadata)
         return cls(size=size, etag=etags.unquoted(etag), metadata=shown, version_id=version_id)
 
 
 class _LazyHead:
-    """A Head that is made of the headers at the first access. Most bulk reads use the bodies alone."""
+    """A Head that is decoded at the first access. Most bulk reads use the bodies alone."""
 
     __slots__ = ("_head", "_headers")
 
@@ -88,7 +88,7 @@ class _LazyHead:
     def _made(self) -> Head:
         head = self._head
         if head is None:
-            head = self._head = Head.from_headers(self._headers)  # two threads at once make two equal ones
+            head = self._head = Head.from_headers(self._headers)  # two threads may both decode; the results are equal
         return head
 
     def __getattr__(self, name: str) -> Any:

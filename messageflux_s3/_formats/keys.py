@@ -1,7 +1,6 @@
-"""Names: which ones S3 takes, how they are quoted in a URL, how a glob finds them.
+"""Bucket names and keys: validation, quoting for URLs, S3 URIs, globs, and the mapping of keys to file paths.
 
-Keys are opaque. Nothing here (or anywhere in the library) normalises one: ``a//b``, ``/lead``, ``.`` and ``a/../b`` are names like any
-other. This room does no I/O.
+Keys are opaque. The library never normalises one: ``a//b``, ``/lead``, ``.`` and ``a/../b`` are four ordinary keys.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from urllib.parse import quote
 from ..errors import S3InvalidName
 
 BUCKET_NAME_VALIDATOR = re.compile(r"^[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]\Z")
-"""The shape of a bucket name; messageflux's message stores call its ``.match``."""
+"""Pattern of a valid bucket name; messageflux's message stores call its ``.match``."""
 
 MAX_KEY_BYTES = 1024
 
@@ -22,13 +21,13 @@ _IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 
 
 def check_bucket_name(name: str) -> str:
-    """Return the name if S3 takes it as a bucket's; raise S3InvalidName (or TypeError) otherwise."""
+    """Return the name if it is a valid bucket name; raise S3InvalidName (or TypeError) otherwise."""
     if not isinstance(name, str):
         raise TypeError(f"bucket_name must be text, not {type(name).__name__}")
     if not BUCKET_NAME_VALIDATOR.match(name) or ".." in name or _IP_ADDRESS.fullmatch(name):
         shown = _without_query(name)
         raise S3InvalidName(
-            f"{shown!r} is not a bucket name: it takes 3 to 63 lower-case letters, digits, '-' and single '.', "
+            f"{shown!r} is not a bucket name: a name has 3 to 63 lower-case letters, digits, '-' and single '.', "
             "begins and ends with a letter or digit, and is not an IP address",
             bucket=shown,
         )
@@ -36,16 +35,16 @@ def check_bucket_name(name: str) -> str:
 
 
 def check_existing_bucket_name(name: str) -> str:
-    """Return the name of a bucket that a store or an event names; raise S3InvalidName (or TypeError) otherwise.
+    """Return the name if an existing bucket may have it; raise S3InvalidName (or TypeError) otherwise.
 
-    Buckets older than today's rules have capitals, underscores or up to 255 characters. None can be created any more, but they exist,
-    and boto3 reaches them.
+    Buckets created before today's rules may have capitals, underscores or up to 255 characters. Such names are accepted where a server
+    or an event gives them; boto3 can address these buckets.
     """
     return name if isinstance(name, str) and _OLD_BUCKET_NAME.fullmatch(name) else check_bucket_name(name)
 
 
 def check_key(key: str, *, bucket: str | None = None) -> str:
-    """Return the key if S3 takes it; raise S3InvalidName (or TypeError) otherwise."""
+    """Return the key if it is valid in S3; raise S3InvalidName (or TypeError) otherwise."""
     if not isinstance(key, str):
         raise TypeError(f"key must be text, not {type(key).__name__}")
     if not key:
@@ -56,7 +55,7 @@ def check_key(key: str, *, bucket: str | None = None) -> str:
         raise S3InvalidName(f"key {key!r} cannot be written as UTF-8: {error.reason}", bucket=bucket, key=key) from None
     if size > MAX_KEY_BYTES:
         raise S3InvalidName(
-            f"key takes {size} bytes in UTF-8; S3 takes {MAX_KEY_BYTES} at the most: {key[:40]!r}…",
+            f"key takes {size} bytes in UTF-8; S3 allows at most {MAX_KEY_BYTES}: {key[:40]!r}…",
             bucket=bucket,
             key=key,
         )
@@ -64,21 +63,21 @@ def check_key(key: str, *, bucket: str | None = None) -> str:
 
 
 def _without_query(text: str) -> str:
-    """What may be shown of something that should be a name: a presigned link, given by mistake, has its signature in its query."""
+    """Return the text without a URL's query, for error messages: a presigned URL passed by mistake has its signature there."""
     start, mark, _ = text.partition("?")
     return f"{start}?…" if mark and "://" in start else text
 
 
 def quote_key(key: str) -> str:
-    """Quote a key for a URL's path, exactly as S3's signature wants it: all but letters, digits and ``-._~/``."""
+    """Quote a key for a URL's path as Signature Version 4 requires: everything but letters, digits and ``-._~/``."""
     return quote(key, safe="-._~/")
 
 
 def parse_uri(uri: str) -> tuple[str, str]:
-    """Split ``s3://bucket/key`` at its first slash; nothing is unquoted, the key may be anything.
+    """Split ``s3://bucket/key`` into bucket and key. Nothing is unquoted: the key is everything after the first slash.
 
     Raises:
-        S3InvalidName: This is not an S3 URI, or its bucket or key is missing or malformed.
+        S3InvalidName: This is not an S3 URI, or its bucket or key is missing or invalid.
     """
     if not isinstance(uri, str):
         raise TypeError(f"uri must be text like 's3://bucket/key', not {type(uri).__name__}")
@@ -90,16 +89,16 @@ def parse_uri(uri: str) -> tuple[str, str]:
 
 
 def glob_to_pattern(glob: str) -> tuple[str, re.Pattern[str]]:
-    """Turn a glob into its literal beginning and a pattern for the whole key.
+    """Compile a glob into a literal prefix and a pattern for the whole key.
 
-    ``*`` and ``?`` stop at ``/``; ``**`` does not, and ``**/`` also stands for no folder at all. ``[abc]`` and ``[!abc]`` work as
-    in the shell; ``[*]`` is a star.
+    ``*`` and ``?`` stop at ``/``; ``**`` does not, and ``**/`` also matches no folder at all. ``[abc]`` and ``[!abc]`` work as
+    in the shell; ``[*]`` is a literal star.
 
     Args:
         glob: The glob, for the whole key.
 
     Returns:
-        The part before the first wildcard (to be asked of S3 as prefix), and the pattern.
+        The part before the first wildcard (to list with as prefix), and the pattern.
 
     Example:
         >>> from messageflux_s3._formats.keys import glob_to_pattern
@@ -140,7 +139,7 @@ def glob_to_pattern(glob: str) -> tuple[str, re.Pattern[str]]:
     try:
         pattern = re.compile("".join(parts), re.DOTALL)
     except re.error as error:
-        raise ValueError(f"glob {glob!r} is not understood: {error}") from None
+        raise ValueError(f"glob {glob!r} is not valid: {error}") from None
     return stem, pattern
 
 
@@ -148,29 +147,29 @@ def glob_to_pattern(glob: str) -> tuple[str, re.Pattern[str]]:
 
 MAX_FILE_NAME_BYTES = 255
 OUR_OWN_FILES = (".mfs3-partial", ".mfs3-journal")
-"""How the names of the files end in which a download gathers and keeps its journal: no key's file is called so."""
+"""Suffixes of a download's partial file and of its journal. No key is mapped to a path that ends in one of them."""
 
 _ESCAPE = re.compile(r"%([0-9A-F]{2})")
 _WINDOWS_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?=[ .]|$)")
 _FORBIDDEN = "\0/%"
 _FORBIDDEN_ON_WINDOWS = _FORBIDDEN + '\\:*?"<>|' + "".join(map(chr, range(32)))
-_NOT_YET_OVER = "%-"  # at the end of a folder's name: the key goes on without a slash
+_CONTINUED = "%-"  # suffix of a folder's name: the key continues without a slash
 
 
 def key_to_path(key: str, *, windows: bool = os.name == "nt") -> str:
-    """The relative path of the file that a key is downloaded to: ``/`` between names, none that a file system takes for anything else.
+    """Return the relative path of the file that a key is downloaded to. It never leaves the folder, and keys never share a path.
 
-    Most keys are their own path. What a file system cannot hold travels as ``%XX``: NUL, the slashes of ``//``, ``/lead`` and
-    ``trail/``, the names ``.`` and ``..``, names that end like our own unfinished downloads, and on Windows its own forbidden
-    characters, device names and trailing dots and blanks. A ``%`` that could be taken for such an escape is escaped itself. Names
-    longer than 255 bytes are continued in a folder.
+    Most keys are their own path. What a file system cannot represent is escaped as ``%XX``: NUL, the slashes of ``//``, ``/lead`` and
+    ``trail/``, the names ``.`` and ``..``, names that end like the library's partial downloads, and on Windows its forbidden
+    characters, device names and trailing dots and blanks. A ``%`` that could be mistaken for such an escape is escaped itself. A name
+    longer than 255 bytes is split into folders.
 
     Args:
         key: The key, or what follows a prefix.
         windows: Whether the path is for Windows.
 
     Returns:
-        A relative path that :func:`path_to_key` turns back into the key.
+        A relative path with ``/`` between names. :func:`path_to_key` returns the key for it.
 
     Raises:
         S3InvalidName: The key is empty.
@@ -186,14 +185,14 @@ def key_to_path(key: str, *, windows: bool = os.name == "nt") -> str:
 
 
 def file_name(key: str, *, windows: bool = os.name == "nt") -> str:
-    """The file name that a key has in the folder of its file: the part of :func:`key_to_path` that stands for the key's last segment.
+    """Return the file name for the last segment of a key: the last part of :func:`key_to_path`.
 
     Args:
         key: The key.
         windows: Whether the name is for Windows.
 
     Returns:
-        A name; for one longer than 255 bytes a relative path, continued in a folder.
+        A name; for one longer than 255 bytes a relative path of several.
 
     Raises:
         S3InvalidName: The key is empty.
@@ -209,26 +208,26 @@ def file_name(key: str, *, windows: bool = os.name == "nt") -> str:
 
 
 def path_to_key(path: str, *, windows: bool = os.name == "nt") -> str:
-    """The key of a file at a relative path: the reverse of :func:`key_to_path`.
+    """Return the key of a file at a relative path: the inverse of :func:`key_to_path`.
 
     Args:
         path: Relative, with ``/`` between names.
         windows: Whether the path is from Windows.
 
     Returns:
-        The key. A path that no key has (``x%2Fy``, written by somebody else) is taken as it stands.
+        The key. A path that :func:`key_to_path` never returns (such as ``x%2Fy``) is itself the key.
 
     Example:
         >>> from messageflux_s3._formats.keys import path_to_key
         >>> [path_to_key(path) for path in ("a/b.txt", "%2E./up", "trail%2F")]
         ['a/b.txt', '../up', 'trail/']
     """
-    key = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), path.replace(f"{_NOT_YET_OVER}/", ""))
+    key = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), path.replace(f"{_CONTINUED}/", ""))
     return key if key and key_to_path(key, windows=windows) == path else path
 
 
 def _segments(key: str) -> list[str]:
-    """Cut a key at the slashes that can stand between two names; the others stay in the name that follows, or the last one."""
+    """Split a key at the slashes that separate two non-empty names. Any other slash stays in the segment after it, or in the last one."""
     segments = [""]
     for at, character in enumerate(key):
         if character == "/" and segments[-1] and at < len(key) - 1:
@@ -239,9 +238,9 @@ def _segments(key: str) -> list[str]:
 
 
 def _names(segment: str, windows: bool) -> list[str]:
-    """The file names of one segment: one, or several where one would be too long.
+    """Return the file names of one segment: one, or several if one would be too long.
 
-    What has to be escaped is decided before the cut, so that the pieces put together again are the escaped segment.
+    The segment is escaped before it is split, so that the joined pieces are the escaped segment.
     """
     forbidden = _FORBIDDEN_ON_WINDOWS if windows else _FORBIDDEN
     units = [
@@ -253,31 +252,28 @@ def _names(segment: str, windows: bool) -> list[str]:
     whole = _named(units, windows)
     if len(_utf8(whole)) <= MAX_FILE_NAME_BYTES:
         return [whole]
-    room = (
-        MAX_FILE_NAME_BYTES - len("%XX%XX") - len(_NOT_YET_OVER)
-    )  # _named may escape the first and the last of a piece
+    # _named may escape the first and the last character of a piece.
+    piece_bytes = MAX_FILE_NAME_BYTES - len("%XX%XX") - len(_CONTINUED)
     pieces: list[list[str]] = [[]]
     used = 0
     for unit in units:
         size = len(_utf8(unit))
-        if used + size > room:
+        if used + size > piece_bytes:
             pieces.append([])
             used = 0
         pieces[-1].append(unit)
         used += size
-    return [_named(piece, windows) + _NOT_YET_OVER for piece in pieces[:-1]] + [_named(pieces[-1], windows)]
+    return [_named(piece, windows) + _CONTINUED for piece in pieces[:-1]] + [_named(pieces[-1], windows)]
 
 
 def _named(units: list[str], windows: bool) -> str:
-    """One name, its first or last character escaped where the whole would not be taken for a file's name."""
+    """Join a name, with its first or last character escaped if the file system or the library would treat the name specially."""
     name = "".join(units)
     if name in (".", "..") or (windows and _WINDOWS_DEVICE.match(name)):
         name = _escape(name[0]) + name[1:]
     if windows and name.endswith((".", " ")):
         name = name[:-1] + _escape(name[-1])
-    if name.lower().endswith(
-        OUR_OWN_FILES
-    ):  # an object of such a name could pass for the journal of another's download
+    if name.lower().endswith(OUR_OWN_FILES):  # or it could be mistaken for the journal of another key's download
         name = name[:-1] + _escape(name[-1])
     return name
 
@@ -287,7 +283,7 @@ def _utf8(text: str) -> bytes:
 
 
 def _looks_escaped(name: str, at: int) -> bool:
-    return _ESCAPE.match(name, at) is not None or name[at:] == _NOT_YET_OVER
+    return _ESCAPE.match(name, at) is not None or name[at:] == _CONTINUED
 
 
 def _escape(character: str) -> str:

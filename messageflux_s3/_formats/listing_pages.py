@@ -1,8 +1,8 @@
-"""A page of ListObjectsV2, from bytes to values, without looking at what nobody asked for.
+"""A fast parser for pages of ListObjectsV2.
 
-The usual page is split at its entries' borders and each entry is matched in full against one strict pattern; its fields stay
-text. A page that is not exactly as expected goes to an XML parser, and what that parser does not take, or what might mislead
-it (a document type), is :class:`Unreadable`: boto3 has to be asked. Pure: no boto3, no I/O.
+A page of the usual form is read by one strict pattern that must match each entry in full; its fields stay text. Any other page goes to
+an XML parser. A page that the XML parser rejects, or that might mislead it (a document type), raises :class:`Unreadable`; the caller
+then lists through boto3.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .etags import unquoted
 
 
 class Listed(NamedTuple):
-    """What a listing says of one object. Text as the store sent it, or what boto3 made of it."""
+    """An object's entry in a listing. Fields are text as the server sent it, or values parsed by boto3."""
 
     key: str
     last_modified: str | datetime
@@ -29,13 +29,13 @@ class Listed(NamedTuple):
 
 
 class Page(NamedTuple):
-    """One answer of the store.
+    """One page of a listing.
 
     Attributes:
         objects: The objects, in key order; each a :class:`Listed`, or a plain tuple of the same fields.
         prefixes: The common prefixes, in order.
-        token: What continues the listing; None on the last page.
-        is_truncated: Whether the store says that there is more.
+        token: The continuation token; None on the last page.
+        is_truncated: Whether the server reports more pages.
     """
 
     objects: list[Listed]
@@ -45,7 +45,7 @@ class Page(NamedTuple):
 
 
 class Unreadable(ValueError):
-    """The page is not what it should be."""
+    """The page is not a listing, or not one that this parser reads safely."""
 
 
 _OWNER = r"(?:<Owner>(?:<ID>[^<]*</ID>|<ID/>)?(?:<DisplayName>[^<]*</DisplayName>|<DisplayName/>)?</Owner>)?"
@@ -79,16 +79,16 @@ _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 
 
 def parse_page(body: bytes) -> Page:
-    """Read a page.
+    """Parse a page.
 
     Args:
-        body: The answer's body.
+        body: The body of the response.
 
     Returns:
         The page.
 
     Raises:
-        Unreadable: It is no listing, or one that has to be asked for in another way.
+        Unreadable: The body is not a listing, or not one that this parser reads safely.
 
     Example:
         >>> from messageflux_s3._formats.listing_pages import parse_page
@@ -104,15 +104,15 @@ def parse_page(body: bytes) -> Page:
     except ValueError as error:
         raise Unreadable(str(error)) from None
     if "!" in text and "<!" in text:
-        raise Unreadable("the page has a document type or a section of its own")
+        raise Unreadable("the page has a document type, a comment or a CDATA section")
     if "\ufffd" in text:
-        raise Unreadable("the store replaced characters that XML cannot carry")
+        raise Unreadable("the server replaced characters that XML cannot represent")
     page = _by_pattern(text)
     return page if page is not None else _by_parser(text)
 
 
 def next_token(body: bytes) -> str | None:
-    """Find the continuation token without reading the page; None where there is none."""
+    """Return the continuation token without parsing the page; None if there is none."""
     start = body.find(b"<NextContinuationToken>")
     if start < 0:
         return None
@@ -124,10 +124,8 @@ def next_token(body: bytes) -> str | None:
 
 
 def _by_pattern(text: str) -> Page | None:
-    """Read a page that is written as usual; None for any other."""
-    if ">\n  <" in text and text.count("<") == text.count(
-        ">"
-    ):  # indented, and no key has a bracket that would look like it
+    """Parse a page of the usual form; return None for any other."""
+    if ">\n  <" in text and text.count("<") == text.count(">"):  # indented; and no key contains a '>'
         text = text.replace(">\n    <", "><").replace(">\n  <", "><").replace(">\n<", "><")
     try:
         text, section = _cut(text, "Contents")
@@ -150,22 +148,22 @@ def _by_pattern(text: str) -> Page | None:
 
 
 def _cut(text: str, name: str) -> tuple[str, str]:
-    """Take the run of elements of one name out of the text."""
+    """Return the text without the elements of one name, and those elements."""
     start = text.find(f"<{name}>")
     if start < 0:
         return text, ""
     end = text.rfind(f"</{name}>") + len(name) + 3
     if end < start:
-        raise Unreadable(f"a {name} without an end")
+        raise Unreadable(f"a {name} without a closing tag")
     return text[:start] + text[end:], text[start:end]
 
 
 def _entries(section: str) -> list[tuple[str, ...]]:
-    """The fields of each entry. Entries are mostly alike: a pattern made after the first one reads them all at once."""
+    """Return the fields of each entry. Entries mostly have the same form: a pattern made from the first one matches all of them."""
     first = section[: section.index("</Contents>")]
     pattern, tags = _pattern_like(_CONTENT.sub(_blank, first))
     found: list[tuple[str, ...]] = pattern.findall(section)
-    # Each match has as many tags as the pattern; if the section has no more, no tag stands outside of a match.
+    # Each match has as many tags as the pattern; if the section has no more, every tag belongs to a match.
     if len(found) * tags != section.count("<"):
         found = [
             (key, modified, unquoted(_plain(etag)) or "", size, storage_class)
@@ -177,30 +175,30 @@ def _entries(section: str) -> list[tuple[str, ...]]:
 
 
 def _each(pattern: re.Pattern[str], section: str, name: str) -> list[Any]:
-    """What the pattern finds in elements that stand side by side, each matched in full."""
+    """Return the groups of the pattern for each of several adjacent elements, each matched in full."""
     matches = [*map(pattern.fullmatch, section.removesuffix(f"</{name}>").split(f"</{name}>"))]
     if None in matches:
-        raise Unreadable(f"a {name} of another kind")
+        raise Unreadable(f"a {name} of unusual form")
     found = [match.groups("") for match in cast("list[re.Match[str]]", matches)]
     return [groups[0] for groups in found] if pattern.groups == 1 else found
 
 
 def _blank(content: re.Match[str]) -> str:
-    """An element's content left out, but for the quotes of an etag."""
+    """Return an element without its content, but with the quotes of an etag."""
     quote = content[1] or ""
     return f">{quote}{quote}<"
 
 
 @lru_cache(maxsize=256)
 def _pattern_like(skeleton: str) -> tuple[re.Pattern[str], int]:
-    """A pattern for entries like this one, and the number of its tags.
+    """Return a pattern for entries of this form, and the number of its tags.
 
     Raises:
-        Unreadable: Such an entry is not known.
+        Unreadable: The form is not one that this parser reads.
     """
     sample = skeleton.replace("<Key><", "<Key>k<").replace("<LastModified><", "<LastModified>0<")
     if not _ENTRY.fullmatch(sample.replace("<Size><", "<Size>0<")):
-        raise Unreadable("an entry of another kind")
+        raise Unreadable("an entry of unusual form")
     source = _ELEMENT.sub(_captured, skeleton)
     if "<StorageClass>" not in skeleton:
         source += "()"
@@ -213,7 +211,7 @@ def _captured(element: re.Match[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Undo references ourselves: stores write ``&#x01;`` in keys, which XML parsers refuse."""
+    """Resolve character references by hand: servers write ``&#x01;`` in keys, which XML parsers reject."""
     return _REFERENCE.sub(_character, text) if "&" in text else text
 
 
@@ -228,14 +226,14 @@ def _character(reference: re.Match[str]) -> str:
 
 
 def _by_parser(text: str) -> Page:
-    """Read any other page; it has no document type, so nothing in it can expand."""
+    """Parse a page of any form with an XML parser. The page has no document type, so no entity can expand."""
     try:
-        root = ElementTree.fromstring(text)  # nosec B314  # without a document type nothing in it can expand
+        root = ElementTree.fromstring(text)  # nosec B314  # without a document type no entity can expand
     except ElementTree.ParseError as error:
-        raise Unreadable(f"the page is no XML: {error}") from None
+        raise Unreadable(f"the page is not XML: {error}") from None
     space = root.tag[: -len("ListBucketResult")]
     if root.tag != f"{space}ListBucketResult":
-        raise Unreadable(f"the answer is a {root.tag}")
+        raise Unreadable(f"the document is a {root.tag}")
 
     def value(element: ElementTree.Element, name: str) -> str:
         return element.findtext(f"{space}{name}") or ""

@@ -1,9 +1,8 @@
-"""User metadata as S3 carries it: a few short headers, ASCII only.
+"""Encoding of user metadata as HTTP headers, and decoding, without loss.
 
-This room turns a mapping of text to text into what can travel as headers, and back, without loss. It knows no request.
-
-What is plain travels as it is. Anything a header would damage (letters beyond ASCII, line ends, blanks at the border) travels as an
-RFC 2047 word, the form in which S3 itself returns such values. Some stores give raw UTF-8 back instead: that is understood as well.
+Plain ASCII values are sent unchanged. A value that a header would damage (non-ASCII characters, line ends, leading or trailing blanks)
+is sent as an RFC 2047 encoded word, the form in which S3 itself returns such values. Some servers return raw UTF-8 instead; that is
+decoded too.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 
 WRITE_ID = "mfs3-write-id"
-"""The metadata entry in which a conditional write carries its random id. Users never see it."""
+"""Metadata entry that holds the random ID of a conditional write. It is hidden from users."""
 
 CONTENT_MD5 = "mfs3-md5"
-"""The metadata entry in which a sync records the MD5 of a file's content, in buckets whose etags are none. Users never see it."""
+"""Metadata entry in which a sync records a file's MD5, in buckets whose etags are not MD5s. It is hidden from users."""
 
 _OUR_OWN = (WRITE_ID, CONTENT_MD5)
 MAX_BYTES = 2048
@@ -30,17 +29,17 @@ _WORDS = re.compile(r"=\?[\w.-]+\?[bBqQ]\?[^?\s]*\?=(?:\s+=\?[\w.-]+\?[bBqQ]\?[^
 
 
 def encode(metadata: Mapping[str, str] | None) -> dict[str, str]:
-    """Check user metadata and put it into the form in which it travels.
+    """Check user metadata and encode it for HTTP headers.
 
     Args:
-        metadata: Names and values. Names are those of HTTP headers (letters, digits, ``-``, ``_`` …); S3 ignores their case.
+        metadata: Names and values. Names must be valid in HTTP headers (letters, digits, ``-``, ``_`` …); S3 ignores their case.
 
     Returns:
         Names in lower case and values in ASCII.
 
     Raises:
         TypeError: The metadata is not a mapping of text to text.
-        ValueError: A name is not a header's name, is given twice, or all together exceed 2,048 bytes.
+        ValueError: A name is not valid in a header, a name is given twice, or all entries together exceed 2,048 bytes.
 
     Example:
         >>> from messageflux_s3._formats import metadata
@@ -61,30 +60,30 @@ def encode(metadata: Mapping[str, str] | None) -> dict[str, str]:
             )
         lowered = name.lower()
         if lowered in encoded:
-            raise ValueError(f"metadata name {name!r} is given twice; S3 does not tell upper from lower case")
+            raise ValueError(f"metadata name {name!r} is given twice; S3 ignores upper and lower case")
         encoded[lowered] = _encode_value(value)
     if (size := _size(encoded)) > MAX_BYTES:
-        raise ValueError(f"metadata takes {size} bytes as sent, names included; S3 takes {MAX_BYTES} at the most")
+        raise ValueError(f"metadata takes {size} bytes as sent, names included; S3 allows at most {MAX_BYTES}")
     return encoded
 
 
 def marked(encoded: Mapping[str, str], write_id: str, carried: str = "") -> dict[str, str]:
-    """Add the id of a conditional write to encoded metadata.
+    """Add the ID of a conditional write to encoded metadata.
 
     Args:
         encoded: What :func:`encode` returned.
-        write_id: The id.
-        carried: Ids of former writes, the latest first, separated by blanks; those for which there is no room are left out.
+        write_id: The ID.
+        carried: IDs of earlier writes, the latest first, separated by blanks; those that do not fit into S3's limit are left out.
 
     Raises:
-        ValueError: There is no room for the id.
+        ValueError: The ID does not fit into S3's limit for metadata.
     """
     ids = [write_id, *carried.split()]
     taken = _size(encoded) + len(WRITE_ID)
     if taken + len(write_id) > MAX_BYTES:
         raise ValueError(
             f"metadata takes {_size(encoded)} bytes as sent, names included, and a conditional write adds {len(WRITE_ID) + len(write_id)} "
-            f"of its own; S3 takes {MAX_BYTES} at the most"
+            f"of its own; S3 allows at most {MAX_BYTES}"
         )
     while taken + len(" ".join(ids)) > MAX_BYTES:
         ids.pop()
@@ -92,12 +91,12 @@ def marked(encoded: Mapping[str, str], write_id: str, carried: str = "") -> dict
 
 
 def _size(encoded: Mapping[str, str]) -> int:
-    """Return how many bytes of S3's limit metadata takes."""
+    """Return how many bytes the entries count against S3's limit for metadata."""
     return sum(len(name) + len(value) for name, value in encoded.items())
 
 
 def decode(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Give metadata back as the user wrote it: names in lower case, our own entries left out."""
+    """Decode metadata from a response: names in lower case, without the library's own entries."""
     return {name.lower(): _decode_value(value) for name, value in metadata.items() if name.lower() not in _OUR_OWN}
 
 
@@ -111,10 +110,8 @@ def _decode_value(value: str) -> str:
     if value.isascii():
         if not _WORDS.fullmatch(value):
             return value
-        if (
-            value.startswith("=?utf-8?B?") and len(value.split()) == 1
-        ):  # our own form; the general way knows no lone surrogates
-            try:
+        if value.startswith("=?utf-8?B?") and len(value.split()) == 1:
+            try:  # our own form, decoded by hand: email.header rejects lone surrogates
                 return base64.b64decode(value[10:-2], validate=True).decode("utf-8", "surrogatepass")
             except (binascii.Error, UnicodeDecodeError):
                 return value
@@ -123,6 +120,6 @@ def _decode_value(value: str) -> str:
         except (HeaderParseError, LookupError, UnicodeDecodeError):
             return value
     try:
-        return value.encode("latin-1").decode("utf-8")  # raw UTF-8, read as the Latin-1 that headers are
+        return value.encode("latin-1").decode("utf-8")  # raw UTF-8, which HTTP libraries decode as Latin-1
     except (UnicodeEncodeError, UnicodeDecodeError):
         return value

@@ -1,8 +1,7 @@
-"""Claim checks: what a message says whose payload lies in S3.
+"""The formats of claim checks: messages that point to a payload in S3.
 
-Two families of formats are read and written here: that of AWS's extended clients for SQS and SNS (its old
-names and its new ones), and that of messageflux's message stores. Formats only: this room knows no request
-and no broker, and trusts nothing that it reads.
+Two formats are read and written: that of AWS's extended clients for SQS and SNS (with its older and its newer names), and that of
+messageflux's message stores. Messages are untrusted input and every field is validated.
 """
 
 from __future__ import annotations
@@ -30,23 +29,23 @@ S3_UPLOAD_MAGIC = b"__S3_UPLOAD_MSGSTORE__"
 
 _POINTER_CLASS = "software.amazon.payloadoffloading.PayloadS3Pointer"
 _LEGACY_POINTER_CLASS = "com.amazon.sqs.javamessaging.MessageS3Pointer"
-_LONGEST_SQS_POINTER = 65_536  # a pointer takes 8 KB at most: a longer body is a payload, not worth reading as JSON
+_LONGEST_SQS_POINTER = 65_536  # a pointer has at most 8 KB: a longer body is a payload and is not parsed
 _BUCKET_MARKER = "-..s3BucketName..-"
 _KEY_MARKER = "-..s3Key..-"
 _HEADERS_ENTRY = "originalheaders"
-_HEADERS_BUDGET = 2048 - len(_HEADERS_ENTRY) - 128  # of S3's 2 KB for names and values, some is left to others
+_HEADERS_BUDGET = 2048 - len(_HEADERS_ENTRY) - 128  # S3 allows 2 KB of names and values; leave some for other entries
 
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """Where a payload lies.
+    """The location of a payload in S3, read from a claim check.
 
     Attributes:
-        bucket: The bucket, as the message names it: untrusted.
+        bucket: The bucket that the message names: untrusted.
         key: The key.
-        size: The payload's bytes, where the message says.
-        wire: Which family of formats it came in.
-        headers: The message's headers, where they did not fit into the object's metadata (S3MessageStore).
+        size: The payload's size in bytes, if the message gives it.
+        wire: The format of the message.
+        headers: The message's headers, if they did not fit into the object's metadata (S3MessageStore).
     """
 
     bucket: str
@@ -57,19 +56,19 @@ class Pointer:
 
 
 def make_pointer(bucket: str, key: str, size: int, legacy: bool = False) -> tuple[str, dict[str, dict[str, str]]]:
-    """Write a claim check as AWS's extended clients for SQS and SNS do.
+    """Return a claim check in the format of AWS's extended clients for SQS and SNS.
 
     Args:
         bucket: The bucket that holds the payload.
         key: The payload's key.
         size: The payload's size in bytes.
-        legacy: Use the older names of class and attribute, for readers from before 2021.
+        legacy: Use the older names of class and attribute, for consumers from before 2021.
 
     Returns:
         The body to send, and the message attribute to send with it.
 
     Raises:
-        ValueError: The size is negative, or S3 takes no such bucket name or key.
+        ValueError: The size is negative, or the bucket name or key is invalid.
         TypeError: An argument is of another type.
 
     Requests:
@@ -83,8 +82,8 @@ def make_pointer(bucket: str, key: str, size: int, legacy: bool = False) -> tupl
         {'ExtendedPayloadSize': {'DataType': 'Number', 'StringValue': '300000'}}
     """
     _check_size(size)
-    place = {"s3BucketName": check_bucket_name(bucket), "s3Key": check_key(key)}
-    body = json.dumps([_LEGACY_POINTER_CLASS if legacy else _POINTER_CLASS, place])
+    location = {"s3BucketName": check_bucket_name(bucket), "s3Key": check_key(key)}
+    body = json.dumps([_LEGACY_POINTER_CLASS if legacy else _POINTER_CLASS, location])
     name = LEGACY_SIZE_ATTRIBUTE if legacy else SIZE_ATTRIBUTE
     return body, {name: {"DataType": "Number", "StringValue": str(size)}}
 
@@ -92,17 +91,16 @@ def make_pointer(bucket: str, key: str, size: int, legacy: bool = False) -> tupl
 def parse_pointer(
     body: object, attributes: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None
 ) -> Pointer | None:
-    """Read a claim check of any known format.
+    """Parse a claim check of any known format.
 
     Args:
         body: The message's body: bytes or text.
-        attributes: The message's attributes or headers: a mapping (SQS's, SNS's or Lambda's shape, or plain
-            values)
-            or pairs (Kafka). If given, they decide whether the message is a claim check; without them the
-            body does.
+        attributes: The message's attributes or headers: a mapping (in the form of SQS, SNS or Lambda, or with plain
+            values) or pairs (Kafka). If given, they decide whether the message is a claim check; otherwise the body
+            does.
 
     Returns:
-        The pointer, or None if this is none, whatever the bytes.
+        The pointer; None if the message is not a claim check.
 
     Raises:
         TypeError: The attributes are neither a mapping nor pairs.
@@ -132,7 +130,7 @@ def parse_pointer(
 
 
 def attributes_by_name(attributes: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Mapping[str, Any]:
-    """Attributes as a mapping, whichever shape the broker gave them; of a name given twice, the last."""
+    """Return message attributes as a mapping. Of duplicate names the last one wins."""
     if isinstance(attributes, Mapping):
         return attributes
     try:
@@ -155,17 +153,17 @@ def _sqs_pointer(body: bytes, named: Mapping[str, Any] | None) -> Pointer | None
     content = load_json(body)
     if not isinstance(content, list) or len(content) != 2:
         return None
-    pointer_class, place = content
-    if pointer_class not in (_POINTER_CLASS, _LEGACY_POINTER_CLASS) or not isinstance(place, Mapping):
+    pointer_class, location = content
+    if pointer_class not in (_POINTER_CLASS, _LEGACY_POINTER_CLASS) or not isinstance(location, Mapping):
         return None
-    bucket, key = place.get("s3BucketName"), place.get("s3Key")
+    bucket, key = location.get("s3BucketName"), location.get("s3Key")
     if not isinstance(bucket, str) or not isinstance(key, str):
         return None
     return Pointer(check_bucket_name(bucket), check_key(key), size=size)
 
 
 def _attribute_number(value: Any) -> int | None:
-    """The number in an attribute: SQS's, Lambda's or SNS's mapping, or a plain value of another broker."""
+    """Return the number in an attribute: a mapping of SQS, Lambda or SNS, or a plain value of another broker."""
     if isinstance(value, Mapping):
         value = value.get("StringValue", value.get("stringValue", value.get("Value")))
     if isinstance(value, bytes):
@@ -179,7 +177,7 @@ def _attribute_number(value: Any) -> int | None:
 
 
 def join_receipt_handle(pointer: Pointer, receipt_handle: str) -> str:
-    """Write the receipt handle that AWS's extended clients show: it says where the payload lies."""
+    """Return a receipt handle in the format of AWS's extended clients, which includes the payload's bucket and key."""
     if _KEY_MARKER in pointer.key:
         raise S3InvalidName(
             f"key {pointer.key!r} contains {_KEY_MARKER!r}, which ends a key in a receipt handle",
@@ -191,20 +189,20 @@ def join_receipt_handle(pointer: Pointer, receipt_handle: str) -> str:
 
 
 def is_receipt_handle_of_pointer(text: str) -> bool:
-    """Return whether a text begins as the receipt handles of AWS's extended clients do, well-formed or not."""
+    """Return whether a receipt handle begins like those of AWS's extended clients, well-formed or not."""
     return text.startswith(_BUCKET_MARKER)
 
 
 def split_receipt_handle(receipt_handle: str) -> tuple[Pointer | None, str]:
-    """Take a receipt handle apart: where the payload lies (or None), and the broker's own handle.
+    """Split a receipt handle into the payload's location (or None) and the broker's own handle.
 
     Raises:
-        S3InvalidName: The handle says a place that can be none.
+        S3InvalidName: The bucket name or key in the handle is invalid.
     """
     if is_receipt_handle_of_pointer(receipt_handle):
         bucket, found, rest = receipt_handle[len(_BUCKET_MARKER) :].partition(_BUCKET_MARKER)
         if found and rest.startswith(_KEY_MARKER):
-            # The original is all that follows the second marker: it may itself contain a '-'.
+            # The broker's handle is everything after the second marker: it may itself contain a '-'.
             key, found, original = rest[len(_KEY_MARKER) :].partition(_KEY_MARKER)
             if found:
                 return Pointer(check_bucket_name(bucket), check_key(key)), original
@@ -215,15 +213,15 @@ def split_receipt_handle(receipt_handle: str) -> tuple[Pointer | None, str]:
 
 
 def make_payload_key(name: Any, md5_hex: str) -> str:
-    """Return a new key for a payload, in the form of messageflux's stores, that no other message has.
+    """Return a new, unique key for a payload, in the form that messageflux's stores use.
 
     messageflux's own keys are ``<name>.<MD5>``: two messages with the same name and the same body share one
-    object there, and deleting one message deletes the payload of the other. So a name that was given gets a
-    random suffix. Readers follow the pointer and do not look at the form of the key.
+    object, and deleting one message deletes the payload of the other. So a given name gets a random suffix.
+    Consumers follow the pointer and do not depend on the form of the key.
 
     Args:
-        name: The message's ``__KEY__`` or ``__ITEM_ID__``: text, bytes or a message attribute of SQS. Too long
-            a name is shortened. None or empty for a random name.
+        name: The message's ``__KEY__`` or ``__ITEM_ID__``: text, bytes or a message attribute of SQS. A name that is
+            too long is shortened. None or empty for a random name.
         md5_hex: The MD5 of the payload, in hexadecimal.
     """
     if isinstance(name, Mapping):
@@ -238,16 +236,15 @@ def make_payload_key(name: Any, md5_hex: str) -> str:
 
 
 def wrap_store_key(store_key: str, magic: bytes = S3_MAGIC) -> bytes:
-    """Write the body that messageflux's store transformers send in place of the payload."""
+    """Return the body that messageflux's store transformers send in place of the payload."""
     return MESSAGEFLUX_PREFIX + magic + store_key.encode("utf-8")
 
 
 def make_store_key(bucket: str, key: str, headers: Mapping[str, Any] | None = None) -> str:
-    """Write the key of messageflux's S3 stores.
+    """Return a store key in the format of messageflux's S3 stores.
 
-    messageflux reads two of its entries and passes over others. So the headers that the object's metadata has
-    no
-    room for travel here: no second object that somebody would have to delete, and no second request.
+    messageflux reads ``bucket_name`` and ``key`` and ignores other entries. So headers that do not fit into the
+    object's metadata are stored in the key: no second object to clean up, and no second request.
     """
     entries: dict[str, Any] = {"bucket_name": bucket, "key": key}
     if headers is not None:
@@ -256,12 +253,12 @@ def make_store_key(bucket: str, key: str, headers: Mapping[str, Any] | None = No
 
 
 def parse_store_key(store_key: str) -> Pointer:
-    """Read the key of messageflux's S3 stores.
+    """Parse a store key of messageflux's S3 stores.
 
     Raises:
-        ValueError: This is not such a key, or it names what can be no bucket or object.
+        ValueError: This is not a store key, or its bucket name or key is invalid.
     """
-    entries = load_json(store_key, allow_nan=True)  # messageflux writes what Python's json writes
+    entries = load_json(store_key, allow_nan=True)  # messageflux writes NaN as Python's json does
     if not isinstance(entries, Mapping):
         raise ValueError("store key must be an object with 'bucket_name' and 'key'")
     bucket, key, headers = entries.get("bucket_name"), entries.get("key"), entries.get("headers")
@@ -278,7 +275,7 @@ def parse_store_key(store_key: str) -> Pointer:
 def _messageflux_pointer(body: bytes, named: Mapping[str, Any] | None) -> Pointer | None:
     if named is not None and SIZE_HEADER not in named:
         return None
-    # A store may have a magic of its own; what follows it is always JSON.
+    # Each store class may have its own magic; JSON always follows it.
     start = body.find(b"{", len(MESSAGEFLUX_PREFIX))
     if start < 0:
         return None
@@ -288,7 +285,7 @@ def _messageflux_pointer(body: bytes, named: Mapping[str, Any] | None) -> Pointe
 
 
 def headers_to_metadata(headers: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
-    """Write headers into an object's metadata as messageflux does, as many as S3 has room for.
+    """Encode headers as an object's metadata as messageflux does, as many as fit into S3's limit.
 
     Returns:
         The metadata, and whether all headers are in it.
@@ -309,7 +306,7 @@ def headers_to_metadata(headers: Mapping[str, Any]) -> tuple[dict[str, str], boo
 def headers_from_metadata(
     metadata: Mapping[str, str], bucket: str | None = None, key: str | None = None
 ) -> dict[str, Any]:
-    """Read the headers that a messageflux store wrote into an object's metadata.
+    """Decode the headers that a messageflux store wrote into an object's metadata.
 
     Args:
         metadata: The object's user metadata.
@@ -317,7 +314,7 @@ def headers_from_metadata(
         key: The object's key, for the error.
 
     Raises:
-        S3InvalidContent: The entry is there and is not a JSON object. Also a ValueError.
+        S3InvalidContent: The entry exists and is not a JSON object. Also a ValueError.
     """
     cause: Exception | None = None
     try:
@@ -336,13 +333,12 @@ def headers_from_metadata(
 
 
 def _headers_as_json(headers: Mapping[str, Any]) -> str:
-    # "=?" would look like an encoded word of RFC 2047 to whoever reads a header; "=\u003f" is the same to
-    # JSON.
+    # "=?" looks like an RFC 2047 encoded word to readers of the header; "=\u003f" means the same in JSON.
     return json.dumps(headers, default=_as_text).replace("=?", "=\\u003f")
 
 
 def _as_text(value: Any) -> str:
-    """What JSON has no form for, in the forms in which messageflux writes it."""
+    """Return a value that JSON cannot represent as text, as messageflux does."""
     if isinstance(value, (datetime, date)):
         return value.isoformat()
     if isinstance(value, time):

@@ -1,8 +1,7 @@
-"""Rows, facts, trees and bars, as text for a terminal and as HTML for a notebook.
+"""Rendering of tables, name-value lists, trees and bars, as text for a terminal and as HTML for a notebook.
 
-Pure: it knows nothing of S3 and asks nobody. Everything that comes from outside is escaped: markup in HTML, and control characters (a key
-may hold an escape sequence, or turn the direction of writing) in both. The HTML needs no network and follows the notebook's theme, or the
-browser's wish for light or dark.
+All values are escaped: markup in HTML, and in both forms control characters, since a key may contain terminal escape sequences or
+bidirectional overrides. The HTML loads nothing from the network and follows the notebook's theme, or the browser's light or dark mode.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _LONGEST_CELL = 200
 
 
 def _theme(ink: str, faint: str, paper: str, line: str, bar: str) -> str:
-    """Colours: Jupyter's own where it sets them, else VS Code's, else these."""
+    """Return CSS variables for the colours: Jupyter's if it sets them, else VS Code's, else the given ones."""
     return (
         f"--mf-ink:var(--jp-content-font-color1,var(--vscode-editor-foreground,{ink}));"
         f"--mf-faint:var(--jp-content-font-color2,var(--vscode-descriptionForeground,{faint}));"
@@ -29,8 +28,8 @@ def _theme(ink: str, faint: str, paper: str, line: str, bar: str) -> str:
     )
 
 
-# The name three times over, because a notebook's own rules for tables would win against it once. A table has a class of its own, and what
-# folds says how it looks, because sites (MkDocs Material's is one) draw tables without a class and everything that folds in their own way.
+# The class is repeated three times so that the rules are more specific than a notebook's own rules for tables. Tables have a class, and
+# <details> is styled in full, because sites (such as MkDocs Material) style tables without a class and all <details>.
 _STYLE = (
     f".mfs3{{{_theme('#1f2328', '#59636e', '#ffffff', '#d1d9e0', '#4c8fd6')};"
     "color:var(--mf-ink);background:var(--mf-paper);font:13px/1.5 system-ui,sans-serif;padding:.5em .75em;margin:0;"
@@ -63,11 +62,11 @@ _STYLE = (
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Rendered:
-    """Something to look at: its ``repr`` is text, and a notebook shows the HTML.
+    """A rendered table, tree or preview: its ``repr`` is the text, and notebooks display the HTML.
 
     Attributes:
-        text: For a terminal.
-        html: For a notebook, complete in itself.
+        text: Text for a terminal.
+        html: Self-contained HTML for a notebook.
     """
 
     text: str
@@ -89,14 +88,14 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """A number of bytes, told in the unit that fits."""
+    """A number of bytes, shown with a suitable unit."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """A number as it stands in somebody's data, without marks between the thousands."""
+    """A number from the user's data, shown unchanged, without thousands separators."""
 
     digits: str
 
@@ -106,9 +105,9 @@ class Branch:
     """A node of a tree.
 
     Attributes:
-        label: What it is called.
-        detail: What is said beside it.
-        children: What hangs below it; None for a leaf.
+        label: Its name.
+        detail: Text beside the name.
+        children: The nodes below it; None for a leaf.
     """
 
     label: str
@@ -120,7 +119,7 @@ Cell: TypeAlias = "str | int | float | bool | datetime | Bytes | Plain | Bar | N
 
 
 def size_text(count: int) -> str:
-    """A number of bytes for people.
+    """Format a number of bytes for display.
 
     Example:
         >>> from messageflux_s3._formats.render import size_text
@@ -137,13 +136,13 @@ def size_text(count: int) -> str:
 
 
 def time_text(moment: datetime) -> str:
-    """A time for people, in UTC, to the second."""
+    """Format a time for display, in UTC, to the second."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
     return aware.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def visible(text: str) -> str:
-    """Text without anything that would act instead of being seen: control characters, marks that turn the direction, half pairs.
+    """Escape characters that do not print: control characters, bidirectional marks, lone surrogates.
 
     Example:
         >>> from messageflux_s3._formats.render import visible
@@ -156,22 +155,22 @@ def visible(text: str) -> str:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str = "", note: str = "") -> Rendered:
-    """Rows under headers. Numbers stand to the right.
+    """Render a table. Columns of numbers are right-aligned.
 
     Args:
         headers: One for each column.
         rows: The cells.
-        title: What stands above.
-        note: What stands below.
+        title: Text above the table.
+        note: Text below the table.
     """
     kept = [[*row] for row in rows]
     right = [
         any(_is_number(row[at]) for row in kept) and all(row[at] is None or _is_number(row[at]) for row in kept)
         for at in range(len(headers))
     ]
-    said = [[_say(cell) for cell in row] for row in kept]
+    texts = [[_cell_text(cell) for cell in row] for row in kept]
     names = [visible(name) for name in headers]
-    widths = [max([len(name), *(len(row[at]) for row in said)]) for at, name in enumerate(names)]
+    widths = [max([len(name), *(len(row[at]) for row in texts)]) for at, name in enumerate(names)]
 
     def line(cells: Sequence[str]) -> str:
         placed = (
@@ -181,7 +180,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str 
         return "  ".join(placed).rstrip()
 
     text = [visible(title)] if title else []
-    text += [line(names), "  ".join("-" * width for width in widths), *(line(row) for row in said)]
+    text += [line(names), "  ".join("-" * width for width in widths), *(line(row) for row in texts)]
     text += [visible(note)] if note else []
 
     def tag(name: str, content: str, is_right: bool) -> str:
@@ -190,7 +189,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str 
     head = "".join(tag("th", html.escape(name), is_right) for name, is_right in zip(names, right, strict=True))
     body = "".join(
         "<tr>"
-        + "".join(tag("td", _mark_up(cell), is_right) for cell, is_right in zip(row, right, strict=True))
+        + "".join(tag("td", _cell_html(cell), is_right) for cell, is_right in zip(row, right, strict=True))
         + "</tr>"
         for row in kept
     )
@@ -205,32 +204,32 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str 
 
 
 def facts(title: str, pairs: Iterable[tuple[str, Cell]], *, note: str = "") -> Rendered:
-    """Names and what is known of them; what is None is left out.
+    """Render a list of names and values; values that are None are left out.
 
     Args:
-        title: What stands above.
+        title: Text above the list.
         pairs: Names and values.
-        note: What stands below.
+        note: Text below the list.
     """
     known = [(visible(name), cell) for name, cell in pairs if cell is not None]
     width = max((len(name) for name, _ in known), default=0)
     text = [
         visible(title),
-        *(f"  {name:<{width}}  {_say(cell)}" for name, cell in known),
+        *(f"  {name:<{width}}  {_cell_text(cell)}" for name, cell in known),
         *([visible(note)] if note else []),
     ]
-    rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{_mark_up(cell)}</td></tr>" for name, cell in known)
+    rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{_cell_html(cell)}</td></tr>" for name, cell in known)
     table = f"<table class='mf-table'><tbody>{rows}</tbody></table>" if rows else ""
     return Rendered("\n".join(text), _framed(_titled(title) + table + _noted(note)))
 
 
 def tree(title: str, branches: Iterable[Branch], *, note: str = "") -> Rendered:
-    """Branches below a root; in HTML they fold.
+    """Render a tree; in HTML its branches can be folded.
 
     Args:
         title: The root.
-        branches: What hangs below it.
-        note: What stands below the whole.
+        branches: The branches below it.
+        note: Text below the tree.
     """
     roots = [*branches]
     text = [visible(title), *_tree_lines(roots, ""), *([visible(note)] if note else [])]
@@ -238,14 +237,14 @@ def tree(title: str, branches: Iterable[Branch], *, note: str = "") -> Rendered:
 
 
 def text_block(title: str, text: str, *, note: str = "") -> Rendered:
-    """Text as it stands, line by line."""
+    """Render preformatted text."""
     clean = "\n".join(visible(line.replace("\t", "    ")) for line in text.split("\n"))
     parts = [visible(title), clean, *([visible(note)] if note else [])]
     return Rendered("\n".join(parts), _framed(f"{_titled(title)}<pre>{html.escape(clean)}</pre>{_noted(note)}"))
 
 
 def image(title: str, media_type: str, content: bytes, *, note: str = "") -> Rendered:
-    """An image, carried in the HTML itself; a terminal is told what it is."""
+    """Render an image: embedded in the HTML; in text its type and size."""
     data = base64.b64encode(content).decode("ascii")
     source = f"data:{html.escape(media_type)};base64,{data}"
     text = [visible(title), f"({visible(media_type)}, {size_text(len(content))})", *([visible(note)] if note else [])]
@@ -254,12 +253,12 @@ def image(title: str, media_type: str, content: bytes, *, note: str = "") -> Ren
 
 
 def stack(*parts: Rendered) -> Rendered:
-    """Several things, one below the other."""
+    """Join several rendered parts, one below the other."""
     return Rendered("\n\n".join(part.text for part in parts), "".join(part.html for part in parts))
 
 
 def shortened(text: str, longest: int = _LONGEST_CELL) -> str:
-    """Text that fits into a cell."""
+    """Shorten text to the length of a cell."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
@@ -270,7 +269,7 @@ def _is_number(cell: Cell) -> bool:
     return isinstance(cell, (int, float, Bytes, Plain)) and not isinstance(cell, bool)
 
 
-def _say(cell: Cell) -> str:
+def _cell_text(cell: Cell) -> str:
     if cell is None:
         return ""
     if isinstance(cell, bool):
@@ -290,13 +289,13 @@ def _say(cell: Cell) -> str:
     return visible(cell)
 
 
-def _mark_up(cell: Cell) -> str:
+def _cell_html(cell: Cell) -> str:
     if isinstance(cell, Bar):
         percent = f"{min(max(cell.share, 0.0), 1.0):.1%}"
         return f'<span class="mf-bar" title="{percent}"><i style="width:{percent}"></i></span>'
     if isinstance(cell, Bytes):
         return f'<span title="{cell.count:,} bytes">{size_text(cell.count)}</span>'
-    return html.escape(_say(cell))
+    return html.escape(_cell_text(cell))
 
 
 def _framed(inside: str) -> str:

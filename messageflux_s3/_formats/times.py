@@ -1,7 +1,7 @@
-"""The times that S3 stores write, as aware datetimes. Pure: no boto3, no I/O.
+"""Parsing of the times in S3 responses to aware datetimes.
 
-Listings carry ISO 8601, headers carry HTTP dates, and some gateways write either one, or seconds since 1970, in both places.
-``datetime.fromisoformat`` alone does not do: on Python 3.10 it refuses ``Z``, and a fraction of other than three or six digits.
+Listings carry ISO 8601 and headers carry HTTP dates; some gateways write either form, or seconds since 1970, in both places.
+``datetime.fromisoformat`` is not enough: on Python 3.10 it rejects ``Z``, and fractions of other than three or six digits.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def parse_time(text: str) -> datetime:
-    """Read a time as S3 stores write it.
+    """Parse a time in any form that S3 servers write.
 
     Args:
         text: ISO 8601 with any number of digits in the fraction, an HTTP date, or seconds since 1970. No time zone means UTC.
 
     Returns:
-        The moment, in UTC. Digits beyond microseconds are cut off.
+        The time in UTC, truncated to microseconds.
 
     Raises:
-        ValueError: The text is no such time.
+        ValueError: The text is not a time in one of these forms.
 
     Example:
         >>> from messageflux_s3._formats.times import parse_time
@@ -40,25 +40,22 @@ def parse_time(text: str) -> datetime:
     if text[-1:] == "Z" and text[10:11] == "T":  # the usual form, ten times as fast
         try:
             return datetime.fromisoformat(f"{text[:-1]}+00:00")
-        except ValueError:  # on Python 3.10 a fraction of other than three or six digits, or no time at all
+        except ValueError:  # not a time, or on Python 3.10 a fraction of other than three or six digits
             pass
     try:
         return _parse(text.strip())
-    except (
-        ValueError,
-        OverflowError,
-        TypeError,
-    ):  # 30 February; the year 9999 west of Greenwich; a comma where a date should be
+    except (ValueError, OverflowError, TypeError):  # such as 30 February, or the last day of 9999 west of Greenwich
         raise ValueError(f"not a time: {text[:80]!r}") from None
 
 
 def as_utc(moment: str | datetime) -> datetime:
-    """Return a time from an answer, in UTC: it is still text, or was parsed by boto3.
+    """Return the time of a response, as text or as parsed by boto3, in UTC.
 
-    boto3 leaves out the zone where the store does, keeps an offset that the store wrote, and uses the local zone for seconds since 1970.
+    boto3 returns a naive datetime if the server gave no zone, keeps an offset from the server, and uses the local zone for seconds since
+    1970.
 
     Raises:
-        ValueError: The text is no time.
+        ValueError: The text is not a time.
     """
     if isinstance(moment, str):
         return parse_time(moment)
