@@ -1,6 +1,6 @@
-"""S3 as Python objects: lazy handles on buckets and objects, on boto3.
+"""S3 as Python objects: lazy handles to buckets and objects, on top of boto3.
 
-A handle is free, a property costs at most one request and remembers it, a method says what it costs.
+Making a handle sends no request. A property sends at most one and caches the result. Each method documents the requests it sends.
 """
 
 from __future__ import annotations

@@ -1,28 +1,28 @@
-"""What can go wrong, one class a cause.
+"""The exceptions of the library, one class for each cause.
 
-This room holds names only: it knows neither boto3 nor how an error is recognised (that is ``translate.py``). Each class is also the
-builtin that a Python programmer would catch for the same thing.
+Each class also derives from the builtin exception for the same cause, if there is one. How an error of boto3 is mapped to a class is in
+``_client/translate.py``.
 
-    S3Error                      anything S3 or the way to it answered; also called S3BucketException
+    S3Error                      root of all; messageflux calls it S3BucketException
     ├── S3NoSuchBucket           (FileNotFoundError)
     ├── S3NoSuchItem             (FileNotFoundError)
     ├── S3AccessDenied           (PermissionError)
     ├── S3AuthenticationError    the credentials are missing, wrong or expired
-    ├── S3ConnectionError        (ConnectionError) nobody answered, or not to the end
+    ├── S3ConnectionError        (ConnectionError) no response, or an incomplete one
     ├── S3BucketExists           (FileExistsError)
     ├── S3BucketNotEmpty
-    ├── S3InvalidName            (ValueError) a bucket name or key that S3 does not take
-    ├── S3PreconditionFailed     a condition did not hold; .outcome_unknown where nobody can know
+    ├── S3InvalidName            (ValueError) an invalid bucket name or key
+    ├── S3PreconditionFailed     a condition did not hold; .outcome_unknown if a response was lost
     │   └── S3ObjectExists       (FileExistsError)
     ├── S3LockError              the lock has another holder (.lock_holder), was lost, or its file cannot be read
-    ├── S3ChecksumError          the bytes are not the bytes that were sent
-    ├── S3InvalidContent         (ValueError) the content is not the JSON or text that it was read as
+    ├── S3ChecksumError          the bytes received are not the bytes that were sent
+    ├── S3InvalidContent         (ValueError) the content is not valid JSON, text or XML
     ├── S3ObjectChanged          the object changed while it was being read
-    ├── S3ObjectArchived         the object lies in an archive and must be restored first
-    ├── S3BatchError             some of many failed: .failures, .succeeded
-    ├── S3Throttled              the store asks for fewer requests
-    ├── S3ServerError            the store failed
-    ├── S3Unsupported            this store cannot do that
+    ├── S3ObjectArchived         the object is archived and must be restored first
+    ├── S3BatchError             some of many operations failed: .failures, .succeeded
+    ├── S3Throttled              the store limits the rate of requests
+    ├── S3ServerError            the store failed (HTTP status 5xx)
+    ├── S3Unsupported            the store does not support the operation
     └── S3NotInitializedError    default_store() before initialize()
 """
 
@@ -38,12 +38,12 @@ class S3Error(Exception):
     """The root of every error of this library.
 
     Attributes:
-        operation: S3's own name of what was attempted (``"GetObject"``), if one request stood behind it.
+        operation: S3's name of the operation (``"GetObject"``), if a single request failed.
         bucket: The bucket concerned.
         key: The key concerned.
         code: S3's error code (``"NoSuchKey"``).
         status: The HTTP status.
-        request_id: What the store's operators ask for.
+        request_id: The request's ID, for the store's support.
         retryable: Whether the same call may succeed later without any change.
 
     Example:
@@ -68,9 +68,7 @@ class S3Error(Exception):
         request_id: str | None = None,
         retryable: bool = False,
     ) -> None:
-        if (
-            isinstance(key, str) and not key.isprintable()
-        ):  # a line end in a key begins no line of a log, an escape acts on no terminal
+        if isinstance(key, str) and not key.isprintable():  # escape keys against log and terminal injection
             message = message.replace(key, repr(key)[1:-1])
         super().__init__(message)
         self.operation = operation
@@ -83,7 +81,7 @@ class S3Error(Exception):
         self._fill_in_builtin()
 
     def _fill_in_builtin(self) -> None:
-        """Give the builtin's own attributes their values, where this is also an OSError."""
+        """Set ``errno`` and ``filename`` if this is also an OSError."""
         if isinstance(self, OSError):
             where = None if self.bucket is None else f"s3://{self.bucket}/{self.key or ''}"
             for name, value in (("errno", self._errno), ("filename", where)):
@@ -108,52 +106,55 @@ S3BucketException = S3Error
 
 
 class S3NoSuchBucket(S3Error, FileNotFoundError):
-    """There is no bucket of this name."""
+    """The bucket does not exist."""
 
     _errno = errno.ENOENT
 
 
 class S3NoSuchItem(S3Error, FileNotFoundError):
-    """There is no object (or no such version of it) under this key."""
+    """The object, or this version of it, does not exist."""
 
     _errno = errno.ENOENT
 
 
 class S3AccessDenied(S3Error, PermissionError):
-    """The store knows who asks and refuses. A missing key looks the same where ``s3:ListBucket`` is not granted."""
+    """The credentials are valid, but do not permit the operation.
+
+    S3 also answers so for a missing key if ``s3:ListBucket`` is not granted.
+    """
 
     _errno = errno.EACCES
 
 
 class S3AuthenticationError(S3Error):
-    """The credentials are missing, wrong, expired, or not those of the process that pickled the handle."""
+    """The credentials are missing, wrong or expired, or differ from those with which the handle was pickled."""
 
 
 class S3ConnectionError(S3Error, ConnectionError):
-    """Nobody answered, or the answer did not arrive whole."""
+    """The store did not respond, or the response was incomplete."""
 
     _errno = errno.ECONNABORTED
 
 
 class S3BucketExists(S3Error, FileExistsError):
-    """A bucket of this name exists: ours (with ``exist_ok=False``) or somebody else's."""
+    """A bucket of this name exists: your own (with ``exist_ok=False``), or one of another account."""
 
     _errno = errno.EEXIST
 
 
 class S3BucketNotEmpty(S3Error):
-    """The bucket still holds objects, versions or unfinished uploads."""
+    """The bucket still contains objects, versions or incomplete multipart uploads."""
 
 
 class S3InvalidName(S3Error, ValueError):
-    """S3 does not take this bucket name or key."""
+    """The bucket name or key is not valid in S3."""
 
 
 class S3PreconditionFailed(S3Error):
     """A condition of the request did not hold; nothing was written.
 
     Attributes:
-        outcome_unknown: True where an answer was lost and nobody can know whether the write took place before it was overwritten.
+        outcome_unknown: True if a response was lost and it cannot be determined whether the write took place.
     """
 
     def __init__(self, message: str = "", *, outcome_unknown: bool = False, **attributes: Any) -> None:
@@ -162,7 +163,7 @@ class S3PreconditionFailed(S3Error):
 
 
 class S3ObjectExists(S3PreconditionFailed, FileExistsError):
-    """The object was to be created and is there already."""
+    """The object was to be created and exists already."""
 
     _errno = errno.EEXIST
 
@@ -171,7 +172,7 @@ class S3LockError(S3Error):
     """The lock has another holder, was lost, or its file cannot be read.
 
     Attributes:
-        lock_holder: Who has it, as far as the lock file says; None where it was lost or cannot be read.
+        lock_holder: The holder that the lock file names; None if the lock was lost or its file cannot be read.
     """
 
     def __init__(self, message: str = "", *, lock_holder: Any = None, **attributes: Any) -> None:
@@ -180,11 +181,11 @@ class S3LockError(S3Error):
 
 
 class S3ChecksumError(S3Error):
-    """The bytes that arrived are not the bytes that were sent."""
+    """The bytes received are not the bytes that were sent."""
 
 
 class S3InvalidContent(S3Error, ValueError):
-    """The content is not what it was read as: JSON, text, or a document of S3. ``__cause__`` has the parser's own error."""
+    """The content is not valid JSON, text or XML. ``__cause__`` is the parser's error."""
 
 
 class S3ObjectChanged(S3Error):
@@ -192,17 +193,17 @@ class S3ObjectChanged(S3Error):
 
 
 class S3ObjectArchived(S3Error):
-    """The object lies in an archive class and must be restored before it can be read."""
+    """The object is in an archive storage class and must be restored before it can be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One key of many that failed.
+    """A key for which one of many operations failed.
 
     Attributes:
         key: The key.
-        version_id: The version, where one was named.
-        error: What went wrong.
+        version_id: The version ID, if one was given.
+        error: The error.
     """
 
     key: str
@@ -211,11 +212,11 @@ class Failure:
 
 
 class S3BatchError(S3Error):
-    """Some of many operations failed; the others took place.
+    """Some of many operations failed; the others were carried out.
 
     Attributes:
         failures: The keys that failed, each with its error.
-        succeeded: The keys that were done.
+        succeeded: The keys that succeeded.
     """
 
     def __init__(
@@ -227,16 +228,16 @@ class S3BatchError(S3Error):
 
 
 class S3Throttled(S3Error):
-    """The store asks for fewer requests, and went on asking after the retries."""
+    """The store limits the rate of requests, and still did after all retries."""
 
 
 class S3ServerError(S3Error):
-    """The store failed, and went on failing after the retries."""
+    """The store failed with a status of 5xx, and still did after all retries."""
 
 
 class S3Unsupported(S3Error):
-    """This store cannot do that, or cannot be trusted to; nothing was sent that could do harm."""
+    """The store does not support the operation, or not safely. Nothing that could do harm was sent."""
 
 
 class S3NotInitializedError(S3Error):
-    """default_store() was asked for before initialize()."""
+    """default_store() was called before initialize()."""

@@ -1,7 +1,6 @@
 """pytest fixtures for the tests of programs that use S3: ``s3_store`` and ``s3_bucket``.
 
-Installed together with the library, pytest finds them by itself. This room knows pytest and LocalS3; until a test asks for a fixture, it
-imports nothing else and starts nothing.
+pytest loads them through an entry point of the installed library. The server is imported and started only when a test uses a fixture.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def s3_store() -> Iterator[S3Store]:
-    """A store on an embedded S3 server that lives as long as the test session (with pytest-xdist: one for each worker)."""
+    """A store on an embedded S3 server that runs for the whole test session (with pytest-xdist, one for each worker)."""
     from .local.embedded import LocalS3
 
     with LocalS3() as local:
@@ -28,7 +27,7 @@ def s3_store() -> Iterator[S3Store]:
 
 @pytest.fixture
 def s3_bucket(s3_store: S3Store) -> Iterator[S3Bucket]:
-    """An empty bucket of this test's own, gone afterwards with all that is in it."""
+    """A new, empty bucket for one test; deleted with its objects afterwards."""
     bucket = s3_store.create_bucket(f"test-{uuid.uuid4().hex[:16]}")
     yield bucket
     if bucket.exists():

@@ -1,1 +1,1 @@
-"""What a notebook shows: tables, previews, usage."""
+"""Tables, previews and usage reports for notebooks and terminals."""

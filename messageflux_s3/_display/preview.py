@@ -1,7 +1,7 @@
-"""The beginning of an object, as people want to see it: text, JSON, tables, images; gzip is looked through.
+"""Previews of the beginning of an object: text, JSON, tables, images; also inside gzip.
 
-It reads one range of the object, whatever its size (an image that is not small is not fetched, a Parquet file is read where its rows are).
-This room knows a connection, a bucket's name and a key.
+A preview reads one range of the object, whatever its size. Large images are not fetched; of a Parquet file the ranges of its first rows
+are read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .._objects import operations, ranged_reader
 from ..errors import S3Error
 
 FIRST_BYTES = 64 * 1024
-"""How much of an object is read."""
+"""How many bytes of an object are read."""
 
 LARGEST_IMAGE = operations.KEPT_BYTES
 _MOST_COLUMNS = 20
@@ -45,22 +45,22 @@ _JSON = {".json", ".geojson", ".ipynb", "application/json", "application/geo+jso
 def preview(
     connection: Connection, bucket_name: str, key: str, *, version_id: str | None = None, lines: int = 20
 ) -> Rendered:
-    """Look at the beginning of an object.
+    """Render the beginning of an object.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
         key: The object's key.
-        version_id: A version of it.
-        lines: How many lines or rows are shown.
+        version_id: The version to preview; None for the current one.
+        lines: How many lines or rows to show.
 
     Raises:
-        TypeError: ``lines`` is no whole number.
+        TypeError: ``lines`` is not a whole number.
         ValueError: ``lines`` is less than 1.
         S3NoSuchItem: There is no such object.
 
     Requests:
-        1 GET of 64 KiB; for an image 1 GET more, up to 8 MiB; for Parquet those of reading its first rows
+        1 GET of 64 KiB; for an image 1 more GET, up to 8 MiB; for Parquet the GETs for its first rows
     """
     if isinstance(lines, bool) or not isinstance(lines, int):
         raise TypeError(f"lines must be a whole number, not {type(lines).__name__}")
@@ -119,11 +119,9 @@ def _beginning(connection: Connection, bucket_name: str, key: str, version_id: s
 
 
 def _unzipped(data: bytes, is_whole: bool) -> tuple[bytes, bool] | None:
-    """The beginning of what was packed, never more than a preview reads: little may unfold into very much. None: it was not packed."""
+    """Return the beginning of gzipped data, at most FIRST_BYTES since gzip may expand a thousandfold; None if it is not gzip."""
     out, left = b"", data
-    while (
-        left.startswith(b"\x1f\x8b") and len(out) < FIRST_BYTES
-    ):  # logs are often several such files, one behind the other
+    while left.startswith(b"\x1f\x8b") and len(out) < FIRST_BYTES:  # logs are often several gzip files, concatenated
         unpack = zlib.decompressobj(wbits=31)
         try:
             out += unpack.decompress(left, FIRST_BYTES - len(out))
@@ -136,7 +134,7 @@ def _unzipped(data: bytes, is_whole: bool) -> tuple[bytes, bool] | None:
 
 
 def _decoded(data: bytes, is_whole: bool) -> str | None:
-    """The text of bytes; None where they are no text. A character that the range cut in two is left out."""
+    """Decode bytes as text; return None if they are not text. An incomplete character at the end of the range is left out."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
     try:
@@ -149,14 +147,14 @@ def _decoded(data: bytes, is_whole: bool) -> str | None:
 
 
 def _of_one_byte_each(data: bytes, kinds: Sequence[str]) -> str | None:
-    """Text of before UTF-8, as spreadsheets still write it: only where the object is said to be text, and nothing in it says otherwise."""
+    """Decode Windows-1252 text, which spreadsheets still write; only if extension or content type is text and no byte is a control."""
     if not any(kind == ".txt" or kind.startswith("text/") or kind in _TABLES for kind in kinds) or set(data) & _NO_TEXT:
         return None
     return data.decode("cp1252", "replace")
 
 
 def _kinds(name: str, head: Head) -> list[str]:
-    """What says of which kind it is: the key's extension first, then the content type."""
+    """Return what the format is guessed from: the key's extension, then the content type."""
     last = name.rpartition("/")[2]
     extension = f".{last.rpartition('.')[2]}" if "." in last else ""
     return [extension, (head.content_type or "").partition(";")[0].strip().lower()]
@@ -203,7 +201,7 @@ def _json_lines(text: str, is_whole: bool, lines: int, title: str, about: list[s
 
 def _separated(text: str, is_whole: bool, delimiter: str, lines: int, title: str, about: list[str]) -> Rendered | None:
     if delimiter == "," and text.partition("\n")[0].count(";") > text.partition("\n")[0].count(","):
-        delimiter = ";"  # a spreadsheet's idea of CSV where the comma is taken
+        delimiter = ";"  # spreadsheets write it where the comma is the decimal separator
     source = text if is_whole else text[: text.rfind("\n") + 1]
     try:
         rows = [
@@ -239,28 +237,28 @@ def _parquet(
     except S3Error:
         raise
     except (pyarrow.ArrowException, OSError):
-        return None  # it only begins like one
+        return None  # begins with Parquet's magic, but is not a Parquet file
     rows = [[_cell(record[name]) for name in names] for record in records]
     return _table(names, rows, total > len(rows), title, [*about, "Parquet", f"{total:,} rows, {columns} columns"])
 
 
 def _complete(text: str, is_whole: bool) -> list[str]:
-    """The lines, without one that the range cut in two."""
+    """Return the lines, without an incomplete one at the end of the range."""
     return text.split("\n") if is_whole else text.split("\n")[:-1]
 
 
 def _table(
     names: Sequence[str], rows: Sequence[Sequence[Cell]], is_cut: bool, title: str, about: list[str]
 ) -> Rendered:
-    said = [*about, *([_first(len(rows), "row")] if is_cut else [])]
+    notes = [*about, *([_first(len(rows), "row")] if is_cut else [])]
     if len(names) > _MOST_COLUMNS:
-        said.append(f"{_MOST_COLUMNS} of {len(names)} columns")
+        notes.append(f"{_MOST_COLUMNS} of {len(names)} columns")
     headers = [render.shortened(name) for name in names[:_MOST_COLUMNS]]
-    return render.table(headers, [row[:_MOST_COLUMNS] for row in rows], title=title, note=_note(said))
+    return render.table(headers, [row[:_MOST_COLUMNS] for row in rows], title=title, note=_note(notes))
 
 
 def _cell(value: Any) -> Cell:
-    """A value as the data has it: a year is not 2,026, and no digit of a number is left out."""
+    """Return a value as a cell. Numbers are not formatted: the year 2026 must not become 2,026, and no digit is rounded away."""
     if value is None:
         return None
     if isinstance(value, str):

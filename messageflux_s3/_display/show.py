@@ -1,6 +1,6 @@
-"""What stores, buckets, objects and queries show of themselves: what is known without a request, and what ``show()`` asked for.
+"""Representations of stores, buckets, objects and queries: of their cached state for ``repr``, and of responses for ``show()``.
 
-The functions are given values, never handles. ``render`` draws them.
+The functions take values, never handles.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ENTRIES = 20
 
 
 class Entry(Protocol):
-    """What a table or tree tells of an object."""
+    """The attributes of an object that a table or tree shows."""
 
     @property
     def key(self) -> str: ...
@@ -35,47 +35,47 @@ class Entry(Protocol):
 
 
 def summarize_store(config: S3Config, is_online: bool) -> Rendered:
-    """Show how the store was configured."""
+    """Render a store's configuration."""
     return render.facts(
         "S3 store",
         [
-            ("endpoint", config.endpoint_url or "as boto3 is set up (AWS)"),
+            ("endpoint", config.endpoint_url or "from boto3's configuration (AWS)"),
             ("region", config.region),
             ("profile", config.profile),
             ("kind", config.preset),
             ("online", is_online or None),
         ],
-        note="show() asks for its buckets",
+        note="show() lists its buckets",
     )
 
 
 def summarize_bucket(name: str, config: S3Config) -> Rendered:
-    """Show the bucket's name and where it is."""
+    """Render a bucket's name and URLs."""
     pairs: list[tuple[str, Cell]] = [("endpoint", config.endpoint_url), ("public URL", config.public_url)]
-    return render.facts(f"s3://{name}/", pairs, note="show() asks for its settings and first entries")
+    return render.facts(f"s3://{name}/", pairs, note="show() requests its settings and first entries")
 
 
 def summarize_object(
     uri: str, learned: Mapping[str, Cell], metadata: Mapping[str, str], is_described: bool
 ) -> Rendered:
-    """Show what a handle has learned so far.
+    """Render an object's cached attributes.
 
     Args:
         uri: The object's URI.
-        learned: Attributes by name; None for what is not known.
+        learned: Attributes by name; None if not yet requested.
         metadata: User metadata.
-        is_described: Whether the object was listed or asked for.
+        is_described: Whether a listing or a request has filled the attributes.
     """
     pairs = [
         *learned.items(),
         *((f"metadata: {name}", render.shortened(value)) for name, value in sorted(metadata.items())),
     ]
-    return render.facts(uri, pairs, note="" if is_described else "nothing was asked yet; preview() shows its beginning")
+    return render.facts(uri, pairs, note="" if is_described else "not requested yet; preview() shows its beginning")
 
 
 def summarize_query(bucket_name: str, criteria: Sequence[tuple[str, Cell]]) -> Rendered:
-    """Show what a query asks for."""
-    note = "nothing was asked; show(n) lists the first, iterating lists all"
+    """Render the criteria of a query."""
+    note = "not requested yet; show(n) lists the first objects, iterating lists all"
     return render.facts(f"objects of s3://{bucket_name}/", criteria, note=note)
 
 
@@ -83,7 +83,7 @@ def summarize_query(bucket_name: str, criteria: Sequence[tuple[str, Cell]]) -> R
 
 
 def tabulate_buckets(buckets: Sequence[Mapping[str, Any]], endpoint_url: str, region: str | None) -> Rendered:
-    """Show the buckets of an account as ListBuckets described them."""
+    """Render the buckets in the response of ListBuckets."""
     regions = any(bucket.get("BucketRegion") for bucket in buckets)
     rows: list[list[Cell]] = [
         [bucket["Name"], bucket.get("CreationDate"), *([bucket.get("BucketRegion")] if regions else [])]
@@ -98,28 +98,28 @@ def tabulate_buckets(buckets: Sequence[Mapping[str, Any]], endpoint_url: str, re
 
 
 def describe_bucket(name: str, settings: Mapping[str, Callable[[], str]], entries: Rendered) -> Rendered:
-    """Show a bucket's settings, each read by a call, above its first entries."""
+    """Render a bucket's settings, each read by a call, above its first entries."""
     return render.stack(
         render.facts(f"s3://{name}/", [(each, _answer(ask)) for each, ask in settings.items()]), entries
     )
 
 
 def _answer(ask: Callable[[], str]) -> str:
-    """Return a setting's text, or why it is not known where the store does not support it or denies access to it."""
+    """Return a setting's text, or the reason if the store does not support it or denies access to it."""
     try:
         return ask().replace("\n", "; ")
     except (S3NoSuchBucket, S3ConnectionError, S3AuthenticationError):
         raise
     except S3Unsupported:
-        return "not known to this store"
+        return "not supported by this store"
     except S3AccessDenied:
         return "access denied"
     except S3Error as error:
-        return f"no answer ({error.code or type(error).__name__})"
+        return f"failed ({error.code or type(error).__name__})"
 
 
 def tabulate_entries(entries: Iterable[Entry | str], n: int, title: str) -> Rendered:
-    """Show the first n objects and prefixes. One more is taken, to say whether there are more."""
+    """Render the first n objects and prefixes. One more entry is read, to note whether there are more."""
     rows: list[list[Cell]] = []
     more = ""
     for number, entry in enumerate(entries):
@@ -135,11 +135,11 @@ def tabulate_entries(entries: Iterable[Entry | str], n: int, title: str) -> Rend
 
 
 Level = Callable[[str, int], Sequence[Entry | str]]
-"""Returns up to so many entries directly below a prefix."""
+"""A function of a prefix and a number n that returns up to n entries directly below the prefix."""
 
 
 def draw_tree(bucket_name: str, level: Level, prefix: str, depth: int, entries: int) -> Rendered:
-    """Show keys as a tree, level by level."""
+    """Render keys as a tree, level by level."""
     return render.tree(f"s3://{bucket_name}/{prefix}", _branches(level, prefix, depth, entries))
 
 

@@ -1,7 +1,7 @@
-"""A listing as a table of typed columns: pandas or Arrow, batch by batch.
+"""Conversion of a listing to a pandas DataFrame or to Arrow record batches.
 
-The texts of a listing go into columns as they are; numbers and times are made of them by the column, never one Python object for each. This
-room knows entries of a listing, and nothing of where they come from.
+The text fields of a listing are put into columns unparsed; pandas and pyarrow parse numbers and times for a whole column at once, which is
+much faster than one Python object for each value.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import pyarrow
 
 ROWS_PER_BATCH = 20_000
-_QUOTED = '^"(.*)"$'  # a weak ETag, W/"…", stays as it is
+_QUOTED = '^"(.*)"$'  # does not match a weak ETag, W/"…", which is kept unchanged
 COLUMNS = ("key", "last_modified", "etag", "size", "storage_class", "version_id", "is_latest")
-"""In the order of an entry; the last two only where versions were listed."""
+"""Column names in the order of an entry's fields; the last two only for listings of versions."""
 
 
 def to_pandas(entries: Iterable[Listed], *, versions: bool = False) -> pandas.DataFrame:
-    """A DataFrame: key and etag as strings, size as int64, last_modified as UTC times, storage_class as a category.
+    """Return a DataFrame: key and etag as strings, size as int64, last_modified as UTC times, storage_class as a category.
 
     Raises:
         ImportError: The extra ``messageflux-s3[pandas]`` is not installed.
@@ -56,10 +56,10 @@ def to_pandas(entries: Iterable[Listed], *, versions: bool = False) -> pandas.Da
 def arrow_batches(
     entries: Iterable[Listed], rows: int = ROWS_PER_BATCH, *, versions: bool = False
 ) -> pyarrow.RecordBatchReader:
-    """Arrow's record batches, one after the other as they are asked for.
+    """Return a reader of Arrow record batches, each made when it is read.
 
     Raises:
-        TypeError: ``rows`` is no whole number.
+        TypeError: ``rows`` is not a whole number.
         ValueError: ``rows`` is less than 1.
         ImportError: The extra ``messageflux-s3[arrow]`` is not installed.
     """
@@ -105,12 +105,12 @@ def arrow_batches(
 
 
 def _batches(entries: Iterable[Listed], versions: bool, rows: int) -> Iterator[dict[str, Sequence[Any]]]:
-    """So many rows at a time, by columns of texts."""
+    """Yield columns of text, each batch with up to ``rows`` rows."""
     waiting = iter(entries)
     names = COLUMNS if versions else COLUMNS[:5]
     while taken := [*islice(waiting, rows)]:
         columns: dict[str, Sequence[Any]] = dict(zip(names, zip(*taken, strict=True), strict=True))
-        # Entries that boto3 read hold numbers and times already.
+        # Entries parsed by boto3 hold numbers and times already.
         columns["size"] = _texts(columns["size"], str)
         columns["last_modified"] = _texts(columns["last_modified"], datetime.isoformat)
         yield columns

@@ -1,6 +1,6 @@
-"""Where the bytes are: one pass over a listing, in memory that does not grow with it.
+"""Usage reports: counts and bytes by prefix, extension, storage class, size and age, from one pass over a listing.
 
-This room knows entries of a listing, and nothing of where they come from. Times stay text while they are compared.
+Memory does not grow with the listing. Times are compared as text, which is faster than parsing each.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_GROUPS = 10_000
-"""So many prefixes or extensions are told apart; what comes after them is counted together."""
+"""How many prefixes or extensions are counted separately; all further ones are counted together as OTHERS."""
 
 OTHERS = "(others)"
 _ROWS_SHOWN = 20
@@ -49,13 +49,13 @@ By = Literal["prefix", "extension", "storage_class", "size", "age"]
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How much there is of one kind.
+    """Number and size of a group of objects.
 
     Attributes:
-        count: How many objects.
-        bytes: How many bytes they hold.
-        oldest: When the first of them was written; None where there is none.
-        newest: When the last of them was written.
+        count: The number of objects.
+        bytes: Their total size.
+        oldest: The earliest time of last modification; None if there are no objects.
+        newest: The latest time of last modification; None if there are no objects.
     """
 
     count: int
@@ -66,19 +66,19 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a bucket, a prefix or a query holds. Shows itself as a table; ``plot()`` draws it.
+    """The usage of a bucket, a prefix or a query. Notebooks display it as tables; ``plot()`` draws it.
 
     Attributes:
-        where: What was looked at.
-        count: How many objects.
-        bytes: How many bytes.
-        oldest: When the first of them was written; None where there is none.
-        newest: When the last of them was written.
-        by_prefix: The same for each prefix, in key order.
-        by_extension: The same for each extension (``".json"``; empty for none), the largest first.
-        by_storage_class: The same for each storage class, the largest first.
-        by_size: The same for each range of sizes.
-        by_age: The same for each range of ages.
+        where: The bucket, prefix or query that was measured.
+        count: The number of objects.
+        bytes: Their total size.
+        oldest: The earliest time of last modification; None if there are no objects.
+        newest: The latest time of last modification; None if there are no objects.
+        by_prefix: A tally for each prefix, in key order.
+        by_extension: A tally for each extension (``".json"``; empty for none), the largest first.
+        by_storage_class: A tally for each storage class, the largest first.
+        by_size: A tally for each range of sizes.
+        by_age: A tally for each range of ages.
     """
 
     where: str
@@ -93,16 +93,16 @@ class Usage:
     by_age: Mapping[str, Tally]
 
     def to_pandas(self, by: By = "prefix") -> pandas.DataFrame:
-        """One of the tables as a DataFrame.
+        """Return one of the tables as a DataFrame.
 
         Args:
             by: ``"prefix"``, ``"extension"``, ``"storage_class"``, ``"size"`` or ``"age"``.
 
         Returns:
-            Columns: what it is by, ``count``, ``bytes``, ``oldest``, ``newest``.
+            A DataFrame with the columns ``by``'s value, ``count``, ``bytes``, ``oldest``, ``newest``.
 
         Raises:
-            ValueError: There is no such table.
+            ValueError: ``by`` is none of these.
             ImportError: The extra ``messageflux-s3[pandas]`` is not installed.
 
         Requests:
@@ -125,10 +125,10 @@ class Usage:
         return frame
 
     def plot(self) -> Figure:
-        """Draw it: the prefixes by their bytes as a treemap, and histograms of sizes and ages.
+        """Draw a treemap of the prefixes by bytes, and histograms of sizes and ages.
 
         Returns:
-            A matplotlib figure, which a notebook shows; ``figure.savefig(path)`` keeps it.
+            A matplotlib figure, which a notebook displays; ``figure.savefig(path)`` saves it.
 
         Raises:
             ImportError: The extra ``messageflux-s3[plot]`` is not installed.
@@ -150,7 +150,7 @@ class Usage:
             filled = _from_first_to_last(groups)
             axis.bar([*filled], [tally.bytes for tally in filled.values()], width=0.6, color="#4c8fd6")
             axis.set_title(title, fontsize=10)
-            axis.set_xlim(-0.7, max(len(filled), 3) - 0.3)  # one range alone is a bar, not a wall
+            axis.set_xlim(-0.7, max(len(filled), 3) - 0.3)  # keep a single bar narrow
             axis.tick_params(axis="x", labelrotation=25 if len(filled) > 3 else 0, labelsize=8)
             axis.tick_params(axis="y", labelsize=8)
             axis.set_yticks(
@@ -164,8 +164,8 @@ class Usage:
             figure.savefig(buffer, format="png", dpi=100)
             return buffer.getvalue()
 
-        figure._repr_png_ = as_png  # a notebook shows it, whether or not pyplot was imported
-        return figure  # type: ignore[no-any-return,unused-ignore]  # untyped where matplotlib is not installed
+        figure._repr_png_ = as_png  # notebooks display it, whether or not pyplot was imported
+        return figure  # type: ignore[no-any-return,unused-ignore]  # untyped if matplotlib is not installed
 
     def _groups(self, by: str) -> Mapping[str, Tally]:
         if by not in ("prefix", "extension", "storage_class", "size", "age"):
@@ -222,7 +222,7 @@ class Usage:
 
 
 class _Count:
-    """A tally while it is being made."""
+    """A tally that is being counted."""
 
     __slots__ = ("bytes", "count", "newest", "oldest")
 
@@ -249,25 +249,25 @@ class _Count:
 def measure(
     entries: Iterable[Listed], *, where: str, prefix: str = "", depth: int = 1, now: datetime | None = None
 ) -> Usage:
-    """Add up a listing.
+    """Return the usage that a listing shows.
 
     Args:
-        entries: What a listing said.
-        where: What they are the listing of, for people.
-        prefix: Where the levels begin.
-        depth: How many levels below the prefix are told apart.
-        now: What ages are counted from.
+        entries: The entries of a listing.
+        where: A title: the bucket, prefix or query that was listed.
+        prefix: The prefix below which levels are counted.
+        depth: How many levels below the prefix are counted separately.
+        now: The time from which ages are counted; None for the present.
 
     Raises:
-        TypeError: ``depth`` is no whole number.
+        TypeError: ``depth`` is not a whole number.
         ValueError: ``depth`` is negative.
 
     Requests:
-        none but those of the entries
+        only those made by iterating ``entries``
     """
     check_depth(depth, least=0)
     present = now or datetime.now(timezone.utc)
-    # The oldest border first: a time falls behind as many borders as it is younger than.
+    # Limits in ascending order, for bisect: a time's position is the number of limits that it is younger than.
     age_borders = [_text(present - timedelta(days=days)) for days in reversed(_AGE_DAYS)]
     prefixes: dict[str, _Count] = {}
     extensions: dict[str, _Count] = {}
@@ -276,8 +276,8 @@ def measure(
     ages = [_Count() for _ in _AGE_NAMES]
     begin = len(prefix)
     for entry in entries:
-        key, size, said = entry[0], int(entry[3]), entry[1]
-        moment = said[:-1] if isinstance(said, str) and said[-1] == "Z" else _text(said)
+        key, size, modified = entry[0], int(entry[3]), entry[1]
+        moment = modified[:-1] if isinstance(modified, str) and modified[-1] == "Z" else _text(modified)
         *folders, _ = key[begin:].split("/", depth) if depth else ("",)
         name = key[key.rfind("/") + 1 :]
         dot = name.rfind(".")
@@ -303,7 +303,7 @@ def measure(
 
 
 def check_depth(depth: int, *, least: int) -> int:
-    """Return a depth that makes sense; raise TypeError or ValueError otherwise."""
+    """Return the depth if it is a whole number of at least ``least``; raise TypeError or ValueError otherwise."""
     if isinstance(depth, bool) or not isinstance(depth, int):
         raise TypeError(f"depth must be a whole number, not {type(depth).__name__}")
     if depth < least:
@@ -324,13 +324,13 @@ def _largest_first(groups: Mapping[str, _Count]) -> dict[str, Tally]:
 
 
 def _from_first_to_last(groups: Mapping[str, Tally]) -> dict[str, Tally]:
-    """The ranges of a histogram without the empty ones at its ends."""
+    """Return the ranges of a histogram without the empty ones at its ends."""
     filled = [number for number, tally in enumerate(groups.values()) if tally.count]
     return dict([*groups.items()][filled[0] : filled[-1] + 1]) if filled else {}
 
 
 def _text(moment: str | datetime) -> str:
-    """A time in the form that is compared: UTC, without a zone."""
+    """Return a time as text that sorts by time: ISO 8601 in UTC, without a zone."""
     return as_utc(moment).astimezone(timezone.utc).replace(tzinfo=None).isoformat()
 
 
@@ -342,12 +342,12 @@ def _moment(text: str) -> datetime:
 
 
 def _plain(text: str) -> str:
-    """Text that matplotlib takes as it stands: a dollar sign would begin a formula."""
+    """Escape text for matplotlib, where a dollar sign begins a formula."""
     return render.visible(text).replace("$", r"\$")
 
 
 def _draw_treemap(axis: Any, groups: Mapping[str, Tally], total: int) -> None:
-    """Rectangles as large as the prefixes, the largest first; small ones are drawn together."""
+    """Draw rectangles in proportion to the prefixes' bytes, the largest first; small prefixes share one."""
     ranked = sorted(((tally.bytes, name or "(top)") for name, tally in groups.items() if tally.bytes), reverse=True)
     shown, rest = ranked[:24], sum(size for size, _ in ranked[24:])
     boxes = [*shown, *([(rest, "others")] if rest else [])]
@@ -359,7 +359,7 @@ def _draw_treemap(axis: Any, groups: Mapping[str, Tally], total: int) -> None:
     for size, name in boxes:
         part = size / remaining
         remaining -= size
-        # Cut across the longer side; the figure is about three times as wide as high.
+        # Split the longer side; the figure is about three times as wide as high.
         if width * 3 >= height:
             box = (left, bottom, width * part, height)
             left, width = left + width * part, width * (1 - part)

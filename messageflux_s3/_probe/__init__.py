@@ -1,1 +1,1 @@
-"""Asks a store what it can do."""
+"""Detection of what a store supports."""

@@ -1,6 +1,6 @@
-"""What can this store do? Asked of the store itself, on scratch objects in a scratch bucket that are gone afterwards.
+"""Detection of what a store supports, by experiments on scratch objects in a scratch bucket, which is deleted afterwards.
 
-Every question is a small experiment whose result is looked at: that a store answers "200 OK" proves nothing. This room knows a connection.
+Each experiment checks its effect and not only the status: some stores answer "200 OK" to requests that they ignore.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _BODY = b"messageflux-s3 probe"
 
 
 def probe(connection: Connection, bucket_name: str | None = None) -> Capabilities:
-    """Find out what the store can do.
+    """Detect what the store supports.
 
     Args:
-        connection: The way to the store.
-        bucket_name: A bucket for the scratch objects, where buckets cannot be created; its settings are not touched, and what only they
-            would tell stays unasked.
+        connection: The connection to the store.
+        bucket_name: An existing bucket for the scratch objects, if you may not create buckets. Its settings are not changed, so
+            capabilities that need a change of settings are not tested.
 
     Raises:
-        S3AccessDenied: No bucket can be created here, and none was named.
-        S3ConnectionError: Nobody answers.
+        S3AccessDenied: No bucket may be created, and ``bucket_name`` is None.
+        S3ConnectionError: The store does not respond.
 
     Requests:
-        about 600, half of them racing writers; the scratch objects, and the scratch bucket, are deleted
+        about 600, half of them racing writers; the scratch objects and the scratch bucket are deleted
     """
     if bucket_name is not None:
         return _objects(_Trial(connection, bucket_name), Capabilities())
@@ -65,7 +65,7 @@ def probe(connection: Connection, bucket_name: str | None = None) -> Capabilitie
 
 
 class _Trial:
-    """A bucket to try things in, and keys that nobody else has."""
+    """A bucket for experiments, and a random prefix for their keys."""
 
     def __init__(self, connection: Connection, bucket_name: str) -> None:
         self.connection = connection
@@ -102,7 +102,7 @@ class _Trial:
 
 
 def _objects(trial: _Trial, found: Capabilities) -> Capabilities:
-    """Whatever can be asked with objects alone."""
+    """Test the capabilities that need objects only."""
     try:
         trial.put("known")
         found = replace(
@@ -132,7 +132,7 @@ def _objects(trial: _Trial, found: Capabilities) -> Capabilities:
 
 
 def _bucket(trial: _Trial, found: Capabilities) -> Capabilities:
-    """Whatever needs a bucket of one's own; versioning last, since it cannot be undone."""
+    """Test the capabilities that need a scratch bucket; versioning last, since it cannot be undone."""
     connection, name = trial.connection, trial.bucket_name
     statement = {
         "Sid": "probe",
@@ -166,10 +166,10 @@ def _bucket(trial: _Trial, found: Capabilities) -> Capabilities:
     return found
 
 
-def _holds(question: Callable[[], bool]) -> bool:
-    """Whether an experiment came out well; any answer of the store but the right one means no. No answer at all is an error."""
+def _holds(experiment: Callable[[], bool]) -> bool:
+    """Return whether an experiment succeeds; an error response means no. Connection and authentication errors are raised."""
     try:
-        return question()
+        return experiment()
     except (S3ConnectionError, S3AuthenticationError):
         raise
     except S3Error as error:
@@ -201,14 +201,14 @@ def _addressing_style(trial: _Trial) -> Literal["virtual", "path"]:
     virtual = _Trial(Connection(config), trial.bucket_name)
     virtual.prefix = trial.prefix
     try:
-        # The object is looked at: a store that ignores the host's name answers 200 as well, from another place.
+        # Compare the body: a store that ignores the host name answers 200 too, with another resource.
         return "virtual" if virtual.get("known") == _BODY else "path"
     except S3Error:
         return "path"
 
 
 def _takes_checksums(trial: _Trial) -> bool:
-    """Sent as boto3 sends them by default, and looked at: some stores keep the trailer inside the object."""
+    """Return whether an upload with boto3's default checksum keeps its content: some stores store the trailer in the object."""
     trial.put("checksummed", ChecksumAlgorithm="CRC32")
     return trial.get("checksummed") == _BODY and trial.get("checksummed", ChecksumMode="ENABLED") == _BODY
 
@@ -255,7 +255,7 @@ def _copies_parts(trial: _Trial) -> bool:
         source = {"Bucket": trial.bucket_name, "Key": trial.key("known")}
         part = call("UploadPartCopy", **upload, PartNumber=1, CopySource=source).get("CopyPartResult", {})
         if "ETag" not in part:
-            raise S3Unsupported("the store took UploadPartCopy for something else")
+            raise S3Unsupported("the store answered UploadPartCopy without a copy result")
         call("CompleteMultipartUpload", **upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]})
     except S3Error:
         call("AbortMultipartUpload", **upload)
@@ -284,17 +284,19 @@ def _takes_posts(trial: _Trial) -> bool:
     body = ("".join(parts) + f"--{boundary}--\r\n").encode()
     try:
         status = trial.connection.send_form(form.url, f"multipart/form-data; boundary={boundary}", body)
-    except S3ConnectionError as error:  # it answers everything else: so it hung up on the form
-        logger.debug("probe: a POST was not taken: %s", error)
+    except (
+        S3ConnectionError
+    ) as error:  # all other requests were answered: the store closed the connection because of the form
+        logger.debug("probe: a POST upload failed: %s", error)
         return False
     if status >= 300:
-        logger.debug("probe: a POST was not taken: %d", status)
+        logger.debug("probe: a POST upload failed with status %d", status)
         return False
     return trial.get("posted") == _BODY
 
 
 def _keeps(sub_resource: Any, value: Any) -> bool:
-    """Put, read back, delete."""
+    """Put a configuration, read it back, delete it; return whether it came back equal."""
     sub_resource.put(value)
     kept = sorted(sub_resource.get().lines()) == sorted(value.lines())
     sub_resource.delete()

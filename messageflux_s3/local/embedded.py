@@ -1,8 +1,7 @@
-"""LocalS3: an S3 server that comes with the library, for notebooks, first steps and tests.
+"""LocalS3: an embedded S3 server for notebooks, first steps and tests.
 
-It is moto's server, started as a process of its own: moto is never imported here, since that would hook every boto3 client of the
-user's process. What the server keeps is gone when it ends. This room starts and stops that process and knows how to connect to
-it; what runs inside is ``server.py``.
+It is moto's server in a subprocess (``server.py``). moto is never imported into the user's process, where it would patch every boto3
+client. The server holds its data in memory.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ _OTHER_KEYS = frozenset({"access_key", "credentials", "profile", "boto3_session"
 
 
 class LocalS3:
-    """An S3 server of your own, empty at first, that ends with your process however that ends.
+    """An embedded S3 server, empty at first, that ends with your process, even if the process is killed.
 
-    It starts when it is first used, or at ``with``, and takes a second. Any number can run side by side, each with its own
-    buckets. It listens on this machine
-    only, checks no credentials, and is meant for trying things out and for tests, not for speed.
+    It starts at its first use, or on entering ``with``, in about a second. Several servers can run at the same time, each with its
+    own buckets. It listens on the loopback interface only, does not check credentials, and is meant for experiments and tests, not for
+    speed.
 
-    A forked child may go on using its parent's server; ``close()`` there leaves it running.
+    A forked child can use its parent's server; ``close()`` in the child does not stop it.
 
     Args:
         start_timeout: Seconds to wait for the server to start.
@@ -73,35 +72,33 @@ class LocalS3:
 
     @property
     def endpoint_url(self) -> str:
-        """Where the server listens: ``http://127.0.0.1:port``. Starts it if need be.
+        """The server's URL: ``http://127.0.0.1:port``. Starts the server if it is not running.
 
         Raises:
             ImportError: The extra ``messageflux-s3[local]`` is not installed.
-            S3ConnectionError: The server did not start, or ended by itself; its last words are in the message.
-            ValueError: It was closed.
+            S3ConnectionError: The server did not start, or exited; the message includes the end of its error output.
+            ValueError: The server was closed.
 
         Requests:
             none
         """
         with self._lock:
             if self._closed:
-                raise ValueError("this LocalS3 is closed, and what it kept is gone; make a new one")
+                raise ValueError("this LocalS3 is closed and its data is lost; create a new one")
             if self._endpoint_url is None:
                 self._endpoint_url = self._start()
             elif self._owner == os.getpid() and self._process is not None and self._process.poll() is not None:
-                raise S3ConnectionError(
-                    f"The embedded S3 server ended by itself: {self._last_words()}", operation="LocalS3"
-                )
+                raise S3ConnectionError(f"the embedded S3 server exited: {self._error_output()}", operation="LocalS3")
             return self._endpoint_url
 
     def connect(self, **overrides: Any) -> S3Store:
-        """Connect to the server, starting it if need be. Your AWS profile and credentials play no part.
+        """Connect to the server; start it if it is not running. Your AWS profile and credentials are not used.
 
         Args:
-            overrides: Whatever :func:`connect` takes, to differ from the ordinary.
+            overrides: Arguments of :func:`connect` that replace the defaults.
 
         Returns:
-            A store; nothing was sent.
+            A store. No request was sent.
 
         Raises:
             ImportError: The extra ``messageflux-s3[local]`` is not installed.
@@ -118,14 +115,14 @@ class LocalS3:
         """
         from ..store import connect
 
-        # The keys are no secret: stores and buckets pickle with them, so that the workers of a pool can use the server as well.
+        # The keys are not secret: stores and buckets pickle with them, so that the workers of a pool can use the server too.
         settings: dict[str, Any] = {"endpoint_url": self.endpoint_url, "region": "us-east-1", "pickle_secrets": True}
         if not _OTHER_KEYS & overrides.keys():
             settings |= _KEYS
         return connect(**(settings | overrides))
 
     def bucket(self, name: str) -> S3Bucket:
-        """Create a bucket, or take the one that is there.
+        """Create a bucket, or return the existing one.
 
         Args:
             name: The bucket's name.
@@ -134,7 +131,7 @@ class LocalS3:
             The bucket.
 
         Raises:
-            S3InvalidName: No bucket may have this name.
+            S3InvalidName: The name is not a valid bucket name.
 
         Requests:
             1 PUT
@@ -147,16 +144,16 @@ class LocalS3:
         return self.connect().create_bucket(name)
 
     def requests_served(self) -> dict[str, int]:
-        """Count the requests that the server has answered since it started, by whomever, over any way; this question is not counted.
+        """Return how many requests the server has answered since it started, from all clients.
 
         Returns:
             The number of requests by HTTP method.
 
         Raises:
-            S3ConnectionError: The server ended by itself.
+            S3ConnectionError: The server exited.
 
         Requests:
-            none that is counted
+            1 GET, which is not counted
 
         Example:
             >>> with s3.LocalS3() as local:
@@ -168,11 +165,11 @@ class LocalS3:
             with _no_proxy.open(f"{self.endpoint_url}/_served", timeout=10) as answer:
                 counts: dict[str, int] = json.load(answer)
         except OSError as error:
-            raise S3ConnectionError(f"The embedded S3 server does not answer: {error}", operation="LocalS3") from error
+            raise S3ConnectionError(f"the embedded S3 server does not respond: {error}", operation="LocalS3") from error
         return counts
 
     def close(self) -> None:
-        """End the server; what it kept is gone. Closing it again does nothing.
+        """Stop the server; its data is lost. Idempotent.
 
         Requests:
             none
@@ -188,7 +185,7 @@ class LocalS3:
             _end(process)
 
     def __enter__(self) -> LocalS3:
-        self.endpoint_url  # noqa: B018  # starts it
+        self.endpoint_url  # noqa: B018  # starts the server
         return self
 
     def __exit__(
@@ -202,8 +199,8 @@ class LocalS3:
     def _start(self) -> str:
         if importlib.util.find_spec("moto") is None:
             raise _missing_extra("No module named 'moto'")
-        self._log = tempfile.TemporaryFile(prefix="messageflux-s3-local-")  # noqa: SIM115  # lives as long as the server
-        self._process = process = subprocess.Popen(  # nosec B603  # this interpreter and a file of ours
+        self._log = tempfile.TemporaryFile(prefix="messageflux-s3-local-")  # noqa: SIM115  # open as long as the server runs
+        self._process = process = subprocess.Popen(  # nosec B603  # this interpreter, and a file of this package
             [sys.executable, str(_PROGRAM)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -219,7 +216,7 @@ class LocalS3:
                 raise _missing_extra(answer["missing"])
             if "port" not in answer:
                 why = "did not start" if process.poll() is not None else f"did not start within {self._start_timeout} s"
-                raise S3ConnectionError(f"The embedded S3 server {why}: {self._last_words()}", operation="LocalS3")
+                raise S3ConnectionError(f"the embedded S3 server {why}: {self._error_output()}", operation="LocalS3")
         except BaseException:
             self._process = None
             _end(process)
@@ -227,30 +224,30 @@ class LocalS3:
         _running.add(self)
         return f"http://127.0.0.1:{answer['port']}"
 
-    def _last_words(self) -> str:
-        if self._log is None:  # pragma: no cover - another thread closes it just now
-            return "it said nothing"
+    def _error_output(self) -> str:
+        if self._log is None:  # pragma: no cover - another thread is closing it
+            return "no error output"
         self._log.seek(0)
-        said = self._log.read().decode("utf-8", "replace").strip()
-        return said[-4000:] or "it said nothing"
+        text = self._log.read().decode("utf-8", "replace").strip()
+        return text[-4000:] or "no error output"
 
     def _after_fork_in_child(self) -> None:
         self._lock = threading.Lock()
         if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()  # our copy of the sign of life: the server lives and dies with the parent
+            self._process.stdin.close()  # the child's copy of the pipe: the server must exit when the parent does
 
 
 def _ask_port(process: subprocess.Popen[bytes], timeout: float) -> dict[str, Any]:
-    """Tell the server where to import from, and wait for its one answer; empty when there is none in time."""
+    """Send the server our ``sys.path``, and return its one message; an empty dict if none comes in time."""
     answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     stdin, stdout = process.stdin, process.stdout
     assert stdin is not None and stdout is not None
 
     def ask() -> None:
         try:
-            stdin.write(json.dumps([str(place) for place in sys.path]).encode() + b"\n")
+            stdin.write(json.dumps([str(folder) for folder in sys.path]).encode() + b"\n")
             answers.put(stdout.readline())
-        except OSError:  # pragma: no cover - it died before it listened, which is a matter of moments
+        except OSError:  # pragma: no cover - the server exited before it read its input, a matter of timing
             answers.put(b"")
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -282,7 +279,7 @@ def _missing_extra(what: str) -> ImportError:
 
 
 _servers: weakref.WeakSet[LocalS3] = weakref.WeakSet()
-# A server that runs is held here: one that was made just for `LocalS3().connect()` must not end while that store is in use.
+# References to running servers: one made only for `LocalS3().connect()` must not be collected while that store is in use.
 _running: set[LocalS3] = set()
 
 

@@ -1,15 +1,14 @@
-"""The program that LocalS3 runs in a process of its own: moto's S3 server, on a free port of this machine, for as long as its parent lives.
+"""The program that LocalS3 runs in a subprocess: moto's S3 server on a free port of the loopback interface.
 
-``embedded.py`` starts this file by its path and never imports it; nothing here is for users. The two talk over pipes: the parent writes its
-``sys.path`` as one line of JSON to our standard input and keeps that pipe open as a sign of life; we answer with one line of JSON,
-the port or what is missing.
+``embedded.py`` starts this file by its path and never imports it. The parent writes its ``sys.path`` as one line of JSON to standard input
+and keeps that pipe open; the server writes one line of JSON, with its port or the missing package, and exits when the pipe is closed.
 """
 
 from __future__ import annotations
 
 import sys
 
-del sys.path[0]  # this file's own folder: its modules must not stand in front of the standard library's
+del sys.path[0]  # this file's folder: its modules must not shadow those of the standard library
 
 import io  # noqa: E402
 import json  # noqa: E402
@@ -30,14 +29,12 @@ def _end_with_parent() -> None:
 
 
 def serve() -> None:
-    """Bind a free port, tell the parent which, and serve until the parent's end of the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C, or a notebook's interrupt, is meant for the parent alone
+    """Bind a free port, write it to the parent, and serve until the parent's end of the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C, or a notebook's interrupt, must interrupt the parent only
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what moto prints must neither be taken for our answer nor fill a pipe that nobody reads
-    with open(
-        0, "rb", buffering=0, closefd=False
-    ) as told:  # unbuffered: what comes after the line is not for us to take
-        sys.path[:] = json.loads(told.readline())
+    os.dup2(2, 1)  # moto's own output must neither be parsed as our answer nor fill a pipe that is not read
+    with open(0, "rb", buffering=0, closefd=False) as stdin:  # unbuffered: read no further than the line
+        sys.path[:] = json.loads(stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     try:
@@ -60,7 +57,8 @@ def serve() -> None:
             served[environ["REQUEST_METHOD"]] += 1
         if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
             return moto(environ, start_response)
-        # moto looks at a condition and then writes: of racing writers two might win. A slow body is read before the turn, not in it.
+        # moto checks a condition and then writes, so two racing writers could both succeed: serialise the writes. The body is read before
+        # taking the lock, since a client may send it slowly.
         length = None if environ.get("wsgi.input_terminated") else int(environ.get("CONTENT_LENGTH") or 0)
         environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(length))
         with writing:
@@ -68,7 +66,7 @@ def serve() -> None:
 
     class QuietHandler(MotoRequestHandler):
         def log(self, type: str, message: str, *args: Any) -> None:
-            """Say nothing of single requests; what goes wrong inside moto still shows on standard error."""
+            """Do not log single requests; moto's own errors still go to standard error."""
 
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=QuietHandler)
     print(json.dumps({"port": server.server_port}), file=answer, flush=True)
