@@ -1,4 +1,4 @@
-"""Claim checks, importable from here too."""
+"""Re-export of the claim check classes."""
 
 from .messaging.claim_check import ClaimCheck, Incoming, Outgoing
 

@@ -1,4 +1,4 @@
-"""Event notifications of S3, importable from here too."""
+"""Re-export of the event notification types."""
 
 from ._formats.events import EventKind, ObjectEvent, UnreadableEvents, parse_event
 

@@ -1,4 +1,4 @@
-"""messageflux's message stores, importable from here too."""
+"""Re-export of messageflux's message stores."""
 
 from .messaging.message_store import S3MessageStore, S3UploadMessageStore
 

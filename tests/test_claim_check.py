@@ -220,7 +220,7 @@ def test_a_payload_that_gives_no_bytes_leaves_nothing(s3_bucket: S3Bucket, paylo
         ({"threshold": True}, TypeError, "threshold must be a number of bytes, not bool"),
         ({"threshold": -1}, ValueError, "threshold must not be negative, but is -1"),
         ({"wire": "kafka"}, ValueError, "wire must be one of .* not 'kafka'"),
-        ({"allowed_buckets": "one"}, TypeError, "allowed_buckets must be several names"),
+        ({"allowed_buckets": "one"}, TypeError, "allowed_buckets must be an iterable of names"),
     ],
 )
 def test_settings_without_meaning(
@@ -248,7 +248,7 @@ NO_MESSAGE: dict[str, tuple[Any, type[Exception], str]] = {
     "headers of a number": (("x", 7), ValueError, "message's headers must be a mapping or pairs, not int"),
     "an envelope without a message": ({"Sns": {"Message": 5}}, ValueError, "an envelope of SNS without a 'Message'"),
     "an envelope of nothing": ({"Sns": None}, ValueError, "an envelope of SNS without a 'Message'"),
-    "an envelope with a list": ({"Sns": {"Message": "x", "MessageAttributes": []}}, ValueError, "'MessageAttributes' are no mapping"),
+    "an envelope with a list": ({"Sns": {"Message": "x", "MessageAttributes": []}}, ValueError, "'MessageAttributes' are not a mapping"),
 }  # fmt: skip
 
 

@@ -1,8 +1,7 @@
-"""ClaimCheck: a payload too big for a broker travels through S3, and the broker carries where it lies.
+"""ClaimCheck: payloads too large for a message broker are stored in S3, and the message carries a pointer.
 
-This room puts the formats of ``pointers.py`` and a bucket together. It knows no broker: what is to be sent is
-returned, what was received is handed in. A message is written by others, so the bucket that it names is
-looked up among those allowed before anything is read or deleted.
+It does not talk to a broker: callers send what it returns and pass in what they received. Messages are untrusted input, so the bucket that
+a message names must be among the allowed ones before anything is read or deleted.
 """
 
 from __future__ import annotations
@@ -51,11 +50,11 @@ _PIECE_BYTES = 1024 * 1024
 
 
 class Outgoing(NamedTuple):
-    """What to send: ``body, headers = check.check_in(...)``.
+    """The message to send: ``body, headers = check.check_in(...)``.
 
     Attributes:
-        body: The payload itself, or where it lies.
-        headers: The headers to send with it, in the shape in which they were given.
+        body: The payload itself, or a pointer to it.
+        headers: The headers to send with it, in the form in which they were given.
     """
 
     body: bytes | str
@@ -63,11 +62,11 @@ class Outgoing(NamedTuple):
 
 
 class Incoming(NamedTuple):
-    """What was sent: ``payload, headers = check.check_out(...)``.
+    """A received message with its payload: ``payload, headers = check.check_out(...)``.
 
     Attributes:
         payload: The payload.
-        headers: The message's headers, in the shape in which the broker gave them, without those of the claim
+        headers: The message's headers, in the form in which the broker gave them, without those of the claim
             check.
     """
 
@@ -79,20 +78,19 @@ class _Received(NamedTuple):
     """A message without its envelopes."""
 
     body: Any
-    headers: Any  # None where the message says nothing of headers
+    headers: Any  # None if the message has no headers
 
 
 class ClaimCheck:
-    """Sends big payloads through a bucket, small ones as they are.
+    """Stores large payloads in a bucket and sends a pointer; small payloads are sent unchanged.
 
     Args:
-        bucket: Where payloads are put.
-        threshold: A message of more bytes than this goes through the bucket. Counted are body and headers:
-            names, types and values.
-        wire: The format to write: ``"sqs-extended"`` as AWS's extended clients for SQS and SNS,
-            ``"messageflux"`` as messageflux's message
-            stores. Both are read.
-        allowed_buckets: Further buckets out of which messages may be read; that of ``bucket`` always is.
+        bucket: The bucket for payloads.
+        threshold: The payload of a message with more bytes than this is stored in the bucket. Body and headers
+            (names, types and values) are counted.
+        wire: The format to write: ``"sqs-extended"`` for AWS's extended clients for SQS and SNS,
+            ``"messageflux"`` for messageflux's message stores. Both formats are read.
+        allowed_buckets: Further buckets that received messages may point to; ``bucket`` is always allowed.
 
     Example:
         >>> check = s3.ClaimCheck(bucket, threshold=10)
@@ -113,20 +111,22 @@ class ClaimCheck:
         wire: Wire = "sqs-extended",
         allowed_buckets: Iterable[str] = (),
     ) -> None:
-        """Set up; no request is made.
+        """Check the arguments; no request is made.
 
         Raises:
-            TypeError: An argument is of another type.
-            ValueError: The threshold is negative, the wire unknown, or an allowed bucket's name is none.
+            TypeError: An argument has the wrong type.
+            ValueError: The threshold is negative, the format is unknown, or an allowed bucket's name is invalid.
         """
         if not isinstance(threshold, int) or isinstance(threshold, bool):
             raise TypeError(f"threshold must be a number of bytes, not {type(threshold).__name__}")
         if threshold < 0:
-            raise ValueError(f"threshold must not be negative, but is {threshold}; 0 sends all through the bucket")
+            raise ValueError(
+                f"threshold must not be negative, but is {threshold}; 0 stores every payload in the bucket"
+            )
         if wire not in get_args(Wire):
             raise ValueError(f"wire must be one of {', '.join(get_args(Wire))}, not {wire!r}")
         if isinstance(allowed_buckets, (str, bytes)):
-            raise TypeError("allowed_buckets must be several names: for one, write [name]")
+            raise TypeError("allowed_buckets must be an iterable of names: for one bucket, pass [name]")
         self.bucket = bucket
         self.threshold = threshold
         self.wire: Literal["sqs-extended", "messageflux"] = wire
@@ -140,27 +140,25 @@ class ClaimCheck:
     def check_in(
         self, payload: BytesLike | str | BinaryReadable | Iterable[BytesLike], headers: Headers | None = None
     ) -> Outgoing:
-        """Turn a payload into what to send, by way of the bucket if it is too big.
+        """Return the message to send for a payload; a payload that is too large is stored in the bucket.
 
-        A payload that ``check_out()`` or ``discard()`` would take for something else (a claim check, an SNS
-        notification, a receipt handle of AWS's extended clients) goes through the bucket whatever its size.
-        So the author of a payload cannot make your readers read or delete another object, and a forwarded
-        notification arrives unchanged.
+        A payload that ``check_out()`` or ``discard()`` would misinterpret (one that looks like a claim check, an SNS
+        notification or a receipt handle of AWS's extended clients) is stored in the bucket whatever its size. So the
+        author of a payload cannot make your consumers read or delete another object, and a forwarded notification
+        arrives unchanged.
 
         Args:
-            payload: Bytes, text (sent as UTF-8), a readable or an iterable of bytes. A stream is never held
-                in memory whole.
-            headers: What goes with it. The answer has the same shape: SQS's message attributes, a mapping of
-                plain values (RabbitMQ), or pairs
-                (Kafka). None is an empty mapping.
+            payload: Bytes, text (sent as UTF-8), a readable or an iterable of bytes. A large stream is never held in
+                memory as a whole.
+            headers: The message's headers: SQS's message attributes, a mapping of plain values (RabbitMQ), or pairs
+                (Kafka). The result has the same form. None is an empty mapping.
 
         Returns:
-            The body and headers to send. If sending fails, ``discard()`` takes the payload away again.
+            The body and headers to send. If sending fails, ``discard()`` deletes the stored payload.
 
         Raises:
-            TypeError: The payload or the headers are of another type.
-            ValueError: The headers use a name of the claim check, or take more than the threshold by
-            themselves.
+            TypeError: The payload or the headers have the wrong type.
+            ValueError: The headers use a name that is reserved for claim checks, or exceed the threshold by themselves.
 
         Requests:
             none, or those of one upload
@@ -177,44 +175,43 @@ class ClaimCheck:
         if headers_size > self.threshold > 0:
             raise ValueError(
                 f"headers take {headers_size} bytes, more than the threshold of {self.threshold}; "
-                "only the payload can travel through the bucket"
+                "only the payload can be stored in the bucket"
             )
-        room = self.threshold - headers_size
+        largest_payload = self.threshold - headers_size
         if isinstance(payload, (bytes, bytearray, memoryview, str)):
             data = payload.encode("utf-8") if isinstance(payload, str) else bytes(payload)
-            if len(data) <= room and _is_read_as_itself(data):
+            if len(data) <= largest_payload and _is_read_as_itself(data):
                 return Outgoing(payload if isinstance(payload, (bytes, str)) else data, headers)
             return self._store(data, headers)
         with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as spooled:
-            # The size is known only at the end, and messageflux's keys contain the payload's MD5: one pass
-            # over the stream, one over the file.
+            # The size is known only at the end of the stream, and messageflux's keys contain the payload's MD5: so the
+            # stream is written to a temporary file first.
             for piece in _pieces(payload):
                 spooled.write(piece)
             size = spooled.tell()
             spooled.seek(0)
-            if size <= max(room, _SPOOLED_BYTES):
+            if size <= max(largest_payload, _SPOOLED_BYTES):
                 return self.check_in(spooled.read(), headers)
             return self._store(cast("IO[bytes]", spooled), headers)
 
     def check_out(self, message: Message) -> Incoming:
-        """Give the payload and headers of a message, whoever wrote it.
+        """Return the payload and headers of a received message, in any known format.
 
         Args:
-            message: A message of SQS as ``receive_message()`` or Lambda gives it (with or without SNS's
-                envelope), ``(body, headers)``, or a bare
-                body. Where headers are given, they decide whether it is a claim check; otherwise the body
-                does.
+            message: A message of SQS from ``receive_message()`` or Lambda (with or without SNS's envelope),
+                ``(body, headers)``, or a body alone. If there are headers, they decide whether the message is a claim
+                check; otherwise the body does.
 
         Returns:
             The payload as bytes, and the headers.
 
         Raises:
-            S3AccessDenied: The message names a bucket that is not allowed; nothing was asked of it. Also a
-            ValueError.
-            S3NoSuchItem: The payload is gone.
+            S3AccessDenied: The message names a bucket that is not allowed; no request was sent to it. Also a
+                ValueError.
+            S3NoSuchItem: The payload does not exist any more.
             S3InvalidContent: The headers in the payload's metadata are not JSON. Also a ValueError.
-            ValueError: The message says that it is a claim check and is a broken one.
-            TypeError: This is no message.
+            ValueError: The message is marked as a claim check, but is malformed.
+            TypeError: ``message`` has none of these forms.
 
         Requests:
             none, or 1 GET
@@ -230,7 +227,7 @@ class ClaimCheck:
         stored = self._object(pointer)
         payload = stored.body
         kept = _without(received.headers or {}, (SIZE_HEADER,))
-        if isinstance(kept, Mapping):  # what the broker carried wins, as in messageflux
+        if isinstance(kept, Mapping):  # headers from the broker win, as in messageflux
             whole = pointer.headers
             if whole is None:
                 whole = headers_from_metadata(stored.metadata, pointer.bucket, pointer.key)
@@ -238,17 +235,17 @@ class ClaimCheck:
         return Incoming(payload, kept)
 
     def payload_object(self, message: Message) -> S3Object | None:
-        """Give a handle on the payload instead of the payload, to read it in pieces.
+        """Return a handle to the payload's object, to read the payload in pieces.
 
         Args:
             message: As for ``check_out()``.
 
         Returns:
-            The handle, or None if the message carries its payload itself.
+            The handle, or None if the message contains its payload.
 
         Raises:
             S3AccessDenied: The message names a bucket that is not allowed. Also a ValueError.
-            ValueError: The message says that it is a claim check and is a broken one.
+            ValueError: The message is marked as a claim check, but is malformed.
 
         Requests:
             none
@@ -257,25 +254,26 @@ class ClaimCheck:
         return None if pointer is None else self._object(pointer)
 
     def discard(self, message: Message) -> bool:
-        """Delete a message's payload from the bucket. Delete the message first: a payload without a message
-        is a little waste, a message
-        without a payload is poison.
+        """Delete a message's payload from the bucket.
 
-        Every ``check_in()`` makes a payload of its own. Copies that the broker makes of one message (a
-        redelivery, SNS to several queues) share it: discard it once the last of them was read.
+        Delete the message first: a payload without a message only wastes space, but a message without its payload can
+        never be processed.
+
+        Every ``check_in()`` stores a payload of its own. Copies that the broker makes of one message (a redelivery,
+        SNS to several queues) share it: discard it when the last copy was processed.
 
         Args:
-            message: As for ``check_out()``; also a message, or only its receipt handle, as AWS's extended
-                clients show them. Pass the whole message where others may write to the queue: a bare text
-                does not tell whether it is a body or a receipt handle.
+            message: As for ``check_out()``; also a message in the form of AWS's extended clients, or its receipt handle
+                alone. Pass the whole message if others may write to the queue: of a text alone it cannot be decided
+                whether it is a body or a receipt handle.
 
         Returns:
-            True if the message had a payload in a bucket; it is gone now, perhaps since before.
+            True if the message had a payload in a bucket. The payload is deleted now, or was already.
 
         Raises:
-            S3AccessDenied: The message names a bucket that is not allowed; nothing was asked of it. Also a
-            ValueError.
-            ValueError: The message says that it is a claim check and is a broken one.
+            S3AccessDenied: The message names a bucket that is not allowed; no request was sent to it. Also a
+                ValueError.
+            ValueError: The message is marked as a claim check, but is malformed.
 
         Requests:
             none, or 1 DELETE
@@ -292,19 +290,18 @@ class ClaimCheck:
         return True
 
     def receipt_handle(self, message: Mapping[str, Any], *, extended: bool = False) -> str:
-        """Give the receipt handle of a message of SQS, in the form that the deleting side wants.
+        """Return the receipt handle of an SQS message, in the form that the client which deletes it needs.
 
         Args:
-            message: The message, as any client received it.
-            extended: False for the broker's own handle, which boto3 takes; True for the form in which AWS's
-                extended clients take it and find the
-                payload.
+            message: The message, as received by any client.
+            extended: False for the broker's own handle, as boto3 needs it; True for the form of AWS's extended clients,
+                which includes the payload's location.
 
         Returns:
             The handle.
 
         Raises:
-            ValueError: The message has none.
+            ValueError: The message has no receipt handle.
 
         Requests:
             none
@@ -338,8 +335,7 @@ class ClaimCheck:
             return Outgoing(body, _with(headers, SIZE_ATTRIBUTE, attribute, attribute["StringValue"]))
         named = attributes_by_name(headers)
         key = make_payload_key(named.get(KEY_HEADER), _md5(data))
-        # The broker carries the headers in any case, so those that the metadata has no room for need no
-        # second place.
+        # The broker carries all headers, so it does not matter if some do not fit into the metadata.
         size = self._put(key, data, headers_to_metadata(named)[0])
         wrapped = wrap_store_key(make_store_key(self.bucket.name, key))
         return Outgoing(wrapped, _with(headers, SIZE_HEADER, size, size))
@@ -355,7 +351,7 @@ class ClaimCheck:
 
 
 class _ForeignBucket(S3AccessDenied, ValueError):
-    """A message names a bucket that it must not: refused before anything was asked."""
+    """A message names a bucket that is not allowed. Raised before any request is sent."""
 
 
 def _pieces(payload: Any) -> Iterator[bytes]:
@@ -367,7 +363,7 @@ def _pieces(payload: Any) -> Iterator[bytes]:
         )
     for piece in pieces:
         if not isinstance(piece, (bytes, bytearray, memoryview)):
-            raise TypeError(f"payload must give bytes, not {type(piece).__name__}; open files with mode 'rb'")
+            raise TypeError(f"payload must yield bytes, not {type(piece).__name__}; open files with mode 'rb'")
         yield bytes(piece)
 
 
@@ -383,7 +379,7 @@ def _as_bytes(body: Any) -> bytes:
 
 
 def _size_of_headers(named: Mapping[str, Any]) -> int:
-    """Bytes of names, types and values, as SQS counts them."""
+    """Return the bytes of names, types and values, as SQS counts them."""
     return sum(_size_of_value(name) + _size_of_value(value) for name, value in named.items())
 
 
@@ -394,7 +390,7 @@ def _size_of_value(value: Any) -> int:
 
 
 def _with(headers: Any, name: str, attribute: Any, value: Any) -> Any:
-    """The headers and one more, in the shape in which they are: SQS's attributes, plain values, or Kafka's pairs."""
+    """Return the headers with one added, in the form that they have: SQS's attributes, plain values, or Kafka's pairs."""
     if not isinstance(headers, Mapping):
         return [*headers, (name, str(value).encode("ascii"))]
     plain = any(not isinstance(other, Mapping) for other in headers.values())
@@ -408,16 +404,16 @@ def _without(headers: Any, names: tuple[str, ...]) -> Any:
 
 
 def _is_read_as_itself(data: bytes) -> bool:
-    """Return whether a reader who is handed this payload as a message's body, without headers, gets exactly this payload.
+    """Return whether ``check_out()`` returns exactly this payload for a message with this body and no headers.
 
-    Brokers may deliver bytes as text and may drop empty headers, so both types are tried through the reader's own functions.
+    Brokers may deliver bytes as text and may drop empty headers, so both types are tried with the functions that ``check_out()`` uses.
     """
     text = data.decode("utf-8", "replace")
     if data.startswith(MESSAGEFLUX_PREFIX) or is_receipt_handle_of_pointer(text):
         return False
     try:
         read = [(body, _received(body)) for body in (data, text)]
-    except ValueError:  # it looks like a broken envelope
+    except ValueError:  # it looks like a malformed envelope
         return False
     return all(received.body is body and _pointer(received) is None for body, received in read)
 
@@ -428,22 +424,20 @@ def _pointer(received: _Received) -> Pointer | None:
     named = attributes_by_name(received.headers)
     pointer = parse_pointer(received.body, named)
     if pointer is None and (SIZE_ATTRIBUTE in named or LEGACY_SIZE_ATTRIBUTE in named):
-        raise ValueError("message has the attribute of a claim check, but its body does not say where the payload lies")
+        raise ValueError("message has the attribute of a claim check, but its body is not a pointer to a payload")
     return pointer
 
 
 def _received(message: Any) -> _Received:
-    """Take a message out of the envelopes of SQS, Lambda and SNS."""
+    """Return the body and headers of a message in an envelope of SQS, Lambda or SNS."""
     if isinstance(message, (bytes, bytearray, memoryview, str)):
         received = _Received(message, None)
     elif isinstance(message, Mapping):
         if "Sns" in message:
-            return _of_sns(message["Sns"])
+            return _from_sns(message["Sns"])
         body = message.get("Body", message.get("body"))
         if not isinstance(body, (bytes, str)):
-            raise ValueError(
-                "message must have a 'Body' (SQS) or 'body' (Lambda) of text; hand in one message at a time"
-            )
+            raise ValueError("message must have a 'Body' (SQS) or 'body' (Lambda) of text; pass one message at a time")
         headers = message.get("MessageAttributes", message.get("messageAttributes"))
         received = _Received(body, headers)
     elif isinstance(message, Sequence) and len(message) == 2:
@@ -461,14 +455,14 @@ def _received(message: Any) -> _Received:
         except ValueError:
             return received
         if isinstance(envelope, Mapping) and envelope.get("Type") == "Notification":
-            return _of_sns(envelope)
+            return _from_sns(envelope)
     return received
 
 
-def _of_sns(envelope: Any) -> _Received:
+def _from_sns(envelope: Any) -> _Received:
     if not isinstance(envelope, Mapping) or not isinstance(envelope.get("Message"), str):
         raise ValueError("message is an envelope of SNS without a 'Message' of text")
     headers = envelope.get("MessageAttributes")
     if headers is not None and not isinstance(headers, Mapping):
-        raise ValueError("message is an envelope of SNS whose 'MessageAttributes' are no mapping")
+        raise ValueError("message is an envelope of SNS whose 'MessageAttributes' are not a mapping")
     return _Received(envelope["Message"], headers)

@@ -1,8 +1,7 @@
-"""Message stores for messageflux: its devices put big messages into S3 and send where they lie.
+"""Message stores for messageflux: its devices store large messages in S3 and send a pointer.
 
-They write what messageflux's own S3 stores read, and read what those wrote, and take a message with headers
-of any size: those that an object's metadata has no room for travel in the store's key. This room needs the
-extra ``messageflux``.
+The format is that of messageflux's own S3 stores, in both directions. Headers may have any size: those that do not fit into the object's
+metadata are stored in the store key. Importing this module needs the extra ``messageflux``.
 """
 
 from __future__ import annotations
@@ -52,18 +51,16 @@ class BucketNameFormatter(Protocol):
 
 
 class S3MessageStore(MessageStoreBase):
-    """A message store of messageflux in S3, in place of ``messageflux.iodevices.objectstorage``'s class of
-    this name.
+    """A messageflux message store in S3 that replaces the class of this name in ``messageflux.iodevices.objectstorage``.
 
     Args:
-        s3_resource: An S3Store or a boto3 resource; None for boto3's own settings.
-        magic: What marks this store's messages on the broker.
-        auto_create_bucket: Whether a device's bucket is created when it is missing.
-        bucket_name_formatter: An object whose ``format_name(device_name, message_bundle)`` gives the bucket's
-            name; None for the device's name, in lower
-            case, with ``-`` for what a bucket's name cannot hold.
+        s3_resource: An S3Store or a boto3 resource; None for boto3's default configuration.
+        magic: The bytes that mark this store's messages on the broker.
+        auto_create_bucket: Whether to create a device's bucket if it does not exist.
+        bucket_name_formatter: An object whose ``format_name(device_name, message_bundle)`` returns the bucket's
+            name; None for the device's name in lower case, with ``-`` for each character that a bucket name cannot have.
         put_object_extra_args: Further parameters of each upload, such as ``{"StorageClass": "STANDARD_IA"}``.
-        allowed_buckets: The buckets that messages may name. None for any, as in messageflux: set it where
+        allowed_buckets: The buckets that messages may name. None for any, as in messageflux: set it if
             others can write to your broker.
     """
 
@@ -78,7 +75,7 @@ class S3MessageStore(MessageStoreBase):
         allowed_buckets: Iterable[str] | None = None,
     ) -> None:
         if isinstance(allowed_buckets, (str, bytes)):
-            raise TypeError("allowed_buckets must be several names: for one, write [name]")
+            raise TypeError("allowed_buckets must be an iterable of names: for one bucket, pass [name]")
         if s3_resource is None:
             s3_resource = connect()
         self._store = s3_resource if isinstance(s3_resource, S3Store) else S3Store.from_resource(s3_resource)
@@ -91,17 +88,17 @@ class S3MessageStore(MessageStoreBase):
 
     @property
     def magic(self) -> bytes:
-        """What marks this store's messages on the broker. Requests: none."""
+        """The bytes that mark this store's messages on the broker. Requests: none."""
         return self._magic
 
     def put_message(self, device_name: str, message_bundle: MessageBundle) -> str:
-        """Put a message into the device's bucket.
+        """Store a message in the device's bucket.
 
         Returns:
-            The store's key, to be sent in place of the message.
+            The store key, to be sent in place of the message.
 
         Requests:
-            1 upload; at a bucket's first message also those of creating it
+            1 upload; for the first message of a bucket also those of creating it, if ``auto_create_bucket`` is set
         """
         name = self._bucket_name(device_name, message_bundle)
         bucket = self._store.bucket(name)
@@ -109,7 +106,7 @@ class S3MessageStore(MessageStoreBase):
             self._store.create_bucket(name)
             self._created.add(name)
         message = message_bundle.message
-        # The order in which messageflux looks for a name.
+        # In the same order as messageflux.
         item = message.headers.get(KEY_HEADER) or message_bundle.device_headers.get(_ITEM_ID)
         key = make_payload_key(item, _md5(message.stream))
         metadata, whole = headers_to_metadata(message.headers)
@@ -117,12 +114,11 @@ class S3MessageStore(MessageStoreBase):
         return make_store_key(name, key, None if whole else message.headers)
 
     def read_message(self, key: str) -> MessageBundle:
-        """Read a message that this store, or one of messageflux's own, has put.
+        """Return a message that this store or one of messageflux's own has stored.
 
         Raises:
-            ValueError: This is no key of such a store, or its bucket is not allowed (then also
-            S3AccessDenied).
-            S3NoSuchItem: The message is gone.
+            ValueError: This is not a store key, or its bucket is not allowed (then also S3AccessDenied).
+            S3NoSuchItem: The message does not exist any more.
             S3InvalidContent: The headers in its metadata are not JSON. Also a ValueError.
 
         Requests:
@@ -138,7 +134,7 @@ class S3MessageStore(MessageStoreBase):
         return MessageBundle(Message(io.BytesIO(body), headers), {KEY_HEADER: pointer.key})
 
     def delete_message(self, key: str) -> None:
-        """Delete a message. That it is gone already is no error. Requests: 1 DELETE."""
+        """Delete a message. Idempotent. Requests: 1 DELETE."""
         pointer = self._pointer(key)
         self._store.bucket(pointer.bucket).delete_object(pointer.key)
 
@@ -163,15 +159,14 @@ class S3MessageStore(MessageStoreBase):
 
 
 class S3UploadMessageStore(S3MessageStore):
-    """The same for messages of any size: they are uploaded in parts, never held in memory whole on the way
-    up.
+    """A message store for messages of any size: they are uploaded in parts, so that memory stays bounded.
 
     Args:
         s3_resource: As for S3MessageStore.
         magic: As for S3MessageStore.
         auto_create_bucket: As for S3MessageStore.
         bucket_name_formatter: As for S3MessageStore.
-        upload_extra_args: What messageflux's own class passes on: ``ExtraArgs``, ``Callback``, ``Config``.
+        upload_extra_args: Arguments of each upload, as in messageflux: ``ExtraArgs``, ``Callback``, ``Config``.
         allowed_buckets: As for S3MessageStore.
     """
 
@@ -199,7 +194,7 @@ class S3UploadMessageStore(S3MessageStore):
 
 
 class _ForeignBucket(S3AccessDenied, ValueError):
-    """A message names a bucket that it must not: refused before anything was asked."""
+    """A message names a bucket that is not allowed. Raised before any request is sent."""
 
 
 def _md5(stream: Any) -> str:

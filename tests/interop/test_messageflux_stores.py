@@ -110,5 +110,5 @@ def test_deleting_one_of_two_equal_messages_leaves_the_other_readable(
 
 def test_a_single_text_is_not_taken_for_several_allowed_buckets(s3_store: S3Store) -> None:
     """frozenset("one") would be its letters, and every message would be refused."""
-    with pytest.raises(TypeError, match="allowed_buckets must be several names"):
+    with pytest.raises(TypeError, match="allowed_buckets must be an iterable of names"):
         ours.S3MessageStore(s3_store, allowed_buckets="one")
