@@ -134,7 +134,7 @@ def test_another_md5_is_looked_into(memory: Memory, told_md5: str, changed: byte
     sent(memory, encrypted=True)
     sent(memory, ServerSideEncryption="AES256")
     assert memory.calls == ["PutObject"] * 2
-    said = f"PutObject on s3://b/k: the MD5 of what was sent is {MD5}, that of what arrived there is {told_md5}"
+    said = f"PutObject on s3://b/k: the MD5 of the bytes sent is {MD5}, but the store received bytes with the MD5 {told_md5}"
     with pytest.raises(S3ChecksumError, match=said):
         sent(memory)  # what is read has another etag: somebody else's
     memory.happens["GetObject"] = deque(

@@ -128,10 +128,10 @@ def test_arguments_that_have_a_meaning(memory: Memory) -> None:
 @pytest.mark.parametrize(
     ("data", "error", "said"),
     [
-        ([1], TypeError, "data must be a mapping that JSON can write, not list"),
+        ([1], TypeError, "data must be a mapping that JSON can represent, not list"),
         ({"_lease": 1}, ValueError, "data must not have an entry '_lease'"),
-        ({"a": {1, 2}}, TypeError, "data must be a mapping that JSON can write: "),
-        ({"a": "\ud800"}, TypeError, "data must be a mapping that JSON can write: "),
+        ({"a": {1, 2}}, TypeError, "data must be a mapping that JSON can represent: "),
+        ({"a": "\ud800"}, TypeError, "data must be a mapping that JSON can represent: "),
     ],
 )
 def test_data_that_cannot_be_kept(memory: Memory, data: Any, error: type[Exception], said: str) -> None:
@@ -156,7 +156,7 @@ def test_every_lock_error_names_bucket_and_key(memory: Memory) -> None:
         errors.append(caught.value)
     stand(memory, state="free")
     one.acquire()
-    with pytest.raises(s3.S3LockError, match="held already") as caught:
+    with pytest.raises(s3.S3LockError, match="already held") as caught:
         one.acquire()
     errors.append(caught.value)
     memory.objects.clear()
@@ -266,7 +266,7 @@ def test_without_a_date_nothing_is_old(memory: Memory) -> None:
 def test_what_is_seen_does_not_change() -> None:
     """A lease and what was read are values: their fields are set once, and there are no others."""
     lease = lock._Lease("free", 1, None, "", "")
-    for value, name in ((lease, "token"), (lock._Seen({}, lease, "e", None, None), "etag")):
+    for value, name in ((lease, "token"), (lock._Snapshot({}, lease, "e", None, None), "etag")):
         with pytest.raises(FrozenInstanceError):
             setattr(value, name, None)
         assert not hasattr(value, "__dict__")
@@ -334,11 +334,11 @@ def test_who_was_faster_is_named(memory: Memory) -> None:
     assert caught.value.lock_holder == "bob"
     stand(memory, state="free")
     memory.happens = {P: deque([meanwhile(lambda: stand(memory, state="free", nonce="again"))])}
-    with pytest.raises(s3.S3LockError, match="was lost to others again and again") as caught:
+    with pytest.raises(s3.S3LockError, match="could not be acquired: other clients were faster") as caught:
         made(memory).acquire()
     assert caught.value.lock_holder is None
     memory.happens = {P: deque([meanwhile(lambda: memory.objects.clear())])}
-    with pytest.raises(s3.S3LockError, match="was lost to others again and again"):
+    with pytest.raises(s3.S3LockError, match="could not be acquired: other clients were faster"):
         made(memory).acquire()
 
 
@@ -365,7 +365,7 @@ def test_a_lock_created_by_two_at_once(memory: Memory) -> None:
     assert (caught.value.lock_holder, memory.calls) == ("bob", [G, P, G, G])
     memory.objects.clear()
     memory.happens = {G: deque([None, meanwhile(lambda: memory.objects.clear())])}
-    with pytest.raises(s3.S3LockError, match="again and again"):
+    with pytest.raises(s3.S3LockError, match="other clients were faster"):
         made(memory).acquire()
 
 
@@ -389,20 +389,20 @@ def test_a_first_token_wants_the_servers_clock(memory: Memory, monkeypatch: pyte
     """Without a Date, or with one that stands still, there is none; both may be tried again."""
     stand(memory, state="free", token=0)
     memory.date = None
-    with pytest.raises(s3.S3ConnectionError, match="the answer about the lock s3://b/k carried no Date") as silent:
+    with pytest.raises(s3.S3ConnectionError, match="the response for the lock s3://b/k has no Date header") as silent:
         made(memory).acquire()
     memory.date = "Sat, 21 Nov 2026 12:00:00 GMT"
     memory.happens = {G: deque([None, lambda act: {**act(), "ResponseMetadata": {}}])}
     with pytest.raises(s3.S3ConnectionError, match="no Date"):
         made(memory).acquire()
     began = memory.seconds
-    with pytest.raises(s3.S3ServerError, match="clock stands still: no token for the lock s3://b/k") as stuck:
+    with pytest.raises(s3.S3ServerError, match="clock does not advance: no token for the lock s3://b/k") as stuck:
         made(memory).acquire()
     assert 10 <= memory.seconds - began < 10.3
     assert [(error.value.key, error.value.retryable) for error in (silent, stuck)] == [("k", True)] * 2
     monkeypatch.setattr(lock, "_CLOCK_IS_STUCK", 0.0)
     memory.slept.clear()
-    with pytest.raises(s3.S3ServerError, match="clock stands still"):
+    with pytest.raises(s3.S3ServerError, match="clock does not advance"):
         made(memory).acquire()
     assert memory.slept == []  # not a moment longer than that
 
@@ -412,7 +412,7 @@ def test_a_lock_is_not_acquired_twice(memory: Memory) -> None:
     stand(memory, state="free")
     one = made(memory).acquire()
     memory.calls.clear()
-    with pytest.raises(s3.S3LockError, match="is held already, by this very object"):
+    with pytest.raises(s3.S3LockError, match="is already held by this S3Lock"):
         one.acquire()
     assert (one.__enter__() is one, memory.calls) == (True, [])
     one.release()
@@ -463,7 +463,7 @@ def test_what_was_read_half_or_is_no_json(memory: Memory) -> None:
                 act()
             assert (caught.value.lock_holder, memory.objects["k"].body) == (None, body)
     memory.objects["k"].headers = {"ETag": None}
-    with pytest.raises(s3.S3ConnectionError, match="cut off within its headers"):
+    with pytest.raises(s3.S3ConnectionError, match="headers of the response were cut off"):
         made(memory).acquire()
 
 
@@ -520,7 +520,7 @@ def test_a_renewal_of_what_is_not_ours_any_more(memory: Memory, change: str) -> 
         memory.objects.clear()
     else:
         stand(memory, document={"user": "ann"})
-    with pytest.raises(s3.S3LockError, match="was lost: somebody else has written it") as caught:
+    with pytest.raises(s3.S3LockError, match="was lost: another client has written it") as caught:
         one.renew()
     assert (one.lost, caught.value.key) == (True, "k")
     memory.calls.clear()
@@ -555,7 +555,7 @@ def test_a_renewal_whose_answers_are_lost_is_tried_again_on_what_stands_there(me
     memory.calls.clear()
     memory.happens = {P: deque([refused(412)] * 9)}
     with pytest.raises(
-        s3.S3ServerError, match="s3://b/k could not be written: the store refuses what it shows"
+        s3.S3ServerError, match="s3://b/k could not be written: the store rejects the ETag that it returned"
     ) as caught:
         one.renew()
     assert (memory.calls.count(P), caught.value.key, caught.value.retryable, one.lost) == (3, "k", True, False)
@@ -600,8 +600,8 @@ def test_after_its_deadline_it_is_given_back_all_the_same(memory: Memory) -> Non
 def test_another_process_does_not_own_it(memory: Memory, monkeypatch: pytest.MonkeyPatch, pid: int) -> None:
     """Lost there, and not given back by it; what the parent's thread had locked at the fork stops nobody, nor a lock of its own."""
     one = held(memory)
-    one._turn.acquire()
-    parents = one._turn
+    one._transition.acquire()
+    parents = one._transition
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: pid)
         assert one.lost is True
@@ -742,7 +742,7 @@ def test_a_plain_file_whose_answer_was_lost(memory: Memory) -> None:
 def test_a_plain_file_that_others_take_and_give_back_all_the_time(memory: Memory) -> None:
     """Five times, and no longer."""
     memory.happens = {P: deque([refused(412)] * 9)}
-    with pytest.raises(s3.S3LockError, match="lost to others again and again"):
+    with pytest.raises(s3.S3LockError, match="could not be acquired: other clients were faster"):
         acquire_lock(memory.connection, "b", "k")
     assert memory.calls == [P, G] * 5
 
@@ -828,7 +828,7 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "number": (b"7", "it is a int, not an object"),
     "null": (b"null", "it is a NoneType, not an object"),
     "text in JSON": (b'"ann"', "it is a str, not an object"),
-    "says nothing": (b"{}", "it is an object without any entry"),
+    "says nothing": (b"{}", "it is an empty object"),
     "ttl is false": (
         b'{"user": "bob", "_lease": {"token": 5, "state": "held", "ttl": false}}',
         "ttl of the lease is false",

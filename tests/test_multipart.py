@@ -65,7 +65,7 @@ def test_parts_become_an_object(scripted_server: ScriptedServer) -> None:
     assert scripted_server.whats[0] == "POST k?uploads"
     assert sorted(asked.query["partNumber"] for asked in scripted_server.asked[1:4]) == ["1", "2", "3"]
     assert scripted_server.whats[4:] == ["POST k?uploadId"]
-    with pytest.raises(ValueError, match="this upload is over"):
+    with pytest.raises(ValueError, match="this upload has ended"):
         parts.add_part(PART)
 
 
@@ -75,7 +75,7 @@ def test_no_more_parts_than_an_object_can_have(
     """The error says what to do, and what was sent is taken away."""
     scripted_server.answer = good
     monkeypatch.setattr(multipart, "MAX_PARTS", 1)
-    with pytest.raises(ValueError, match="larger parts are needed"), upload(scripted_server) as parts:
+    with pytest.raises(ValueError, match="use larger parts"), upload(scripted_server) as parts:
         for _ in range(2):
             parts.add_part(PART)
     assert scripted_server.whats[-1] == "DELETE k?uploadId"
@@ -84,7 +84,7 @@ def test_no_more_parts_than_an_object_can_have(
 def test_a_beginning_without_a_name_is_none(scripted_server: ScriptedServer) -> None:
     """An answer that was cut would give the parts to an upload called None."""
     scripted_server.answer = lambda asked: document("InitiateMultipartUploadResult")
-    with pytest.raises(S3ConnectionError, match="did not arrive whole"), upload(scripted_server) as parts:
+    with pytest.raises(S3ConnectionError, match="the response was incomplete"), upload(scripted_server) as parts:
         parts.add_part(PART)
     assert scripted_server.whats == ["POST k?uploads"]
 
@@ -92,7 +92,7 @@ def test_a_beginning_without_a_name_is_none(scripted_server: ScriptedServer) -> 
 def test_a_part_without_an_etag_is_none(scripted_server: ScriptedServer) -> None:
     """A store that knows no parts may have taken it for the whole object, or the answer was cut."""
     scripted_server.answer = lambda asked: document("Something") if asked.method == "PUT" else good(asked)
-    with pytest.raises(S3Error, match="took it for something else"), upload(scripted_server) as parts:
+    with pytest.raises(S3Error, match="answered without an ETag"), upload(scripted_server) as parts:
         parts.copy_part({"Bucket": "bkt", "Key": "a"}, 0, 9)
         parts.complete()
     assert scripted_server.whats[-1] == "DELETE k?uploadId"
@@ -116,7 +116,7 @@ def test_an_upload_that_cannot_be_aborted_is_logged(
     ):
         parts.add_part(PART)
         parts.complete()
-    assert "the unfinished upload of s3://bkt/k could not be aborted" in caplog.text
+    assert "the incomplete upload of s3://bkt/k could not be aborted" in caplog.text
 
 
 @pytest.mark.parametrize("etag", ["another", ""])
@@ -132,7 +132,7 @@ def test_a_completion_of_which_nobody_knows_is_an_error(scripted_server: Scripte
 
     scripted_server.answer = answer
     with (
-        pytest.raises(S3ConnectionError, match="completed, or it was aborted by somebody else"),
+        pytest.raises(S3ConnectionError, match="completed, or another client has aborted it"),
         upload(scripted_server, max_attempts=2) as parts,
     ):
         parts.add_part(PART)

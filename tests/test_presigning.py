@@ -223,12 +223,12 @@ def test_a_form_reads_like_boto3_s_answer(moto_bucket: S3Bucket) -> None:
     assert (form["url"], form["fields"]) == (form.url, form.fields)
     with pytest.raises(KeyError, match="policy"):
         form["policy"]
-    assert "SECRET" not in repr(presigning._Identity("AK", "SECRET", None))
+    assert "SECRET" not in repr(presigning._SigningCredentials("AK", "SECRET", None))
 
 
 def test_without_credentials_there_is_no_link() -> None:
     """Said before anything is sent, with what to give."""
-    with pytest.raises(s3.S3AuthenticationError, match="Give access_key and secret_key"):
+    with pytest.raises(s3.S3AuthenticationError, match="Pass access_key and secret_key"):
         s3.connect("http://127.0.0.1:9", region="eu-x-1").bucket("bucket")["k"].presigned_url()
 
 

@@ -1,1 +1,1 @@
-"""The operations on one object, and what they need."""
+"""Operations on single objects."""

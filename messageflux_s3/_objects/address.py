@@ -1,11 +1,11 @@
-"""Where an object is, and whether two places are one and the same.
+"""Addresses of objects, and whether two addresses mean the same object.
 
-Names can show that two places are the same, but never that they differ: one store answers under several addresses (``localhost`` and
-``127.0.0.1``, a proxy, an access point), one bucket under several names (aliases, links in a file system behind a gateway), and some
-stores normalize keys (``a/`` is ``a``; on a file system that ignores case, ``A`` is ``a``; others ignore
-invisible characters). Two places with different etags or times are no proof either. So :func:`same_place` answers yes, no, or unknown; what
-destroys a source must treat unknown as yes until it is shown otherwise (``copying.py`` marks the copy with a random id, and looks whether
-the source shows it).
+Names can prove that two addresses are the same, but never that they differ: a store has several host names (``localhost`` and
+``127.0.0.1``, a proxy, an access point), a bucket may have several names (aliases, links in a file system behind a gateway), and some
+stores normalize keys (``a/`` is ``a``; on a case-insensitive file system ``A`` is ``a``; others ignore invisible characters). Different
+etags or times prove nothing either. So :func:`same_place` returns True, False or None for unknown. An operation that deletes or overwrites
+a source MUST treat unknown as True until it is proved otherwise (``copying.py`` marks the copy with a random ID and checks that the source
+does not show it).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .._client.connection import Connection
 from ..errors import S3Error
 
 _HANGUL_FILLERS = "\u115f\u1160\u3164\uffa0"
-"""Letters by their category, and shown as nothing: the only such ones."""
+"""The only characters that Unicode classes as letters and that have no visible form."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Place(NamedTuple):
-    """Where an object is, or will be."""
+    """The address of an object, which need not exist."""
 
     connection: Connection
     bucket_name: str
@@ -33,12 +33,12 @@ class Place(NamedTuple):
     version_id: str | None = None
 
     def is_same_store(self, other: Place) -> bool:
-        """Return whether one request can name both."""
+        """Return whether one request can address both objects."""
         return is_same_store(self.connection, other.connection)
 
 
 def is_same_store(one: Connection, other: Connection) -> bool:
-    """Return whether two connections certainly reach the same store with the same credentials, so that one request can name places of both.
+    """Return whether two connections certainly use the same store and credentials, so that one request can address objects of both.
 
     Requests:
         none
@@ -49,15 +49,15 @@ def is_same_store(one: Connection, other: Connection) -> bool:
         return False
     try:
         mine, theirs = one.access_key, other.access_key
-    except S3Error:  # the credentials cannot be had; the request itself will say so
+    except S3Error:  # no credentials: the request itself will raise the error
         return False
     return mine is not None and mine == theirs
 
 
 def same_place(one: Place, other: Place) -> bool | None:
-    """Return whether two places are one and the same: True, False, or None where that cannot be known without asking.
+    """Return whether two addresses mean the same object: True, False, or None if that cannot be known from the names.
 
-    Versions are not compared: an object and its versions are in the same place.
+    Version IDs are not compared: an object and its versions have the same address here.
 
     Requests:
         none
@@ -75,7 +75,7 @@ def same_place(one: Place, other: Place) -> bool | None:
 
 @lru_cache(maxsize=256)
 def normalized_endpoint(url: str) -> str:
-    """Return an endpoint URL in one spelling: lower case, without the default port, a final dot of the host, or a final slash."""
+    """Normalize an endpoint URL: lower case, no default port, no trailing dot of the host, no trailing slash."""
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
     host = (parts.hostname or "").rstrip(".")
@@ -84,17 +84,17 @@ def normalized_endpoint(url: str) -> str:
 
 
 def _folded(key: str) -> str:
-    """Return what is left of a key after every normalization that stores and file systems are known to make, and more.
+    """Normalize a key at least as much as any known store or file system does.
 
-    Too coarse a form costs a copy that carries an id; too fine a form costs the object. So all marks, blanks, control and format
-    characters are dropped, and characters that this Python does not know, and a key that looks percent-encoded is decoded.
+    If this form is too coarse, a copy carries an extra metadata entry; if it is too fine, an object may be lost. So all marks, blanks,
+    control, format and unassigned characters are dropped, and a key that looks percent-encoded is decoded.
     """
     plain = _visible(unquote_plus(_visible(key)))
     return "/".join(segment for raw in re.split(r"[/\\]", plain) if (segment := raw.rstrip(".")))
 
 
 def _visible(key: str) -> str:
-    """Return a key without case, compatibility forms, accents and whatever is not shown."""
+    """Return a key without case, compatibility forms, accents and invisible characters."""
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", key).upper().casefold())
     return "".join(
         char for char in folded if unicodedata.category(char)[0] not in "MZC" and char not in _HANGUL_FILLERS
@@ -102,5 +102,5 @@ def _visible(key: str) -> str:
 
 
 def _leads_up(key: str) -> bool:
-    """Return whether a segment of a key may mean the folder above: then nothing is known of where it leads."""
+    """Return whether a segment of a key may mean the parent folder; then it is unknown which object the key means."""
     return any(segment == ".." for segment in re.split(r"[/\\]", _visible(unquote_plus(_visible(key)))))

@@ -1,8 +1,8 @@
-"""What stays when an object is rewritten: one list, for every operation that replaces an object or copies it.
+"""The attributes that are kept when an object is rewritten, for every operation that replaces or copies an object.
 
-S3 replaces an object as a whole. Whatever a write does not send again is gone, or falls back to the bucket's default. Every rewrite
-(``update()``, appending, copies in one request, in parts or through this machine, new metadata, ``make_current()``) therefore starts from
-what a HEAD or GET showed, and :func:`kept` says which of it is sent again:
+S3 replaces an object as a whole. An attribute that a write does not send again is lost, or falls back to the bucket's default. So every
+rewrite (``update()``, appending, copies in one request, in parts or through this machine, new metadata, ``make_current()``) starts from the
+response to a HEAD or GET, and :func:`kept` returns the attributes to send again:
 
 =========================================================  =======================================================================
 attribute                                                  kept
@@ -10,17 +10,17 @@ attribute                                                  kept
 content type, encoding, language, disposition,             always
 cache control, expires
 user metadata, tags                                        always (by the callers: they can be replaced by the user)
-storage class                                              in the same store; in another store of the same kind. A class that only
-                                                           exists in one bucket (``EXPRESS_ONEZONE``, …) in the same bucket only
+storage class                                              in the same store, or another store of the same kind. A class that exists
+                                                           in certain buckets only (``EXPRESS_ONEZONE``, …): in the same bucket
 website redirect                                           in the same store
-encryption, KMS key, bucket key                            in the same bucket: another bucket has a default of its own, and a KMS key
+encryption, KMS key, bucket key                            in the same bucket: another bucket has its own default, and a KMS key
                                                            belongs to one region and account
-object lock: mode, retain-until date, holds                under the same key (a date in the past is left out: S3 refuses it). A copy
+object lock: mode, retain-until date, holds                under the same key (a date in the past is left out: S3 rejects it). A copy
                                                            under another key is not locked, as with S3's own copies
 =========================================================  =======================================================================
 
-Not kept, since no HEAD shows them: the ACL (the new object has the default one) and an encryption context. The checksum algorithm is
-chosen anew. An object encrypted with a customer's key (SSE-C) cannot be rewritten without that key: :func:`kept` raises.
+Not kept, since HEAD does not return them: the ACL (the new object has the default one) and an encryption context. The checksum algorithm is
+chosen anew. An object encrypted with a customer's key (SSE-C) cannot be rewritten without that key: :func:`kept` raises S3Unsupported.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from ..errors import S3Unsupported
 from . import put_parameters
 
 Scope = Literal["object", "bucket", "store", "kind", "elsewhere"]
-"""Where the rewritten object will be, seen from where it is: under the same key, under another key of the same bucket, in another bucket of
-the same store, in another store of the same kind (preset), or anywhere else."""
+"""Where the target of a rewrite is, relative to the source: same key, same bucket, same store, a store of the same kind (preset), or
+elsewhere."""
 
 CONTENT_HEADERS = ("ContentType", "ContentEncoding", "ContentLanguage", "ContentDisposition", "CacheControl", "Expires")
-"""The attributes that CopyObject copies unless metadata is replaced; then all of them have to be sent again."""
+"""The attributes that CopyObject copies, unless metadata is replaced; then all of them must be sent again."""
 
 _ENCRYPTION = ("ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled")
 _LOCK_PERIOD = ("ObjectLockMode", "ObjectLockRetainUntilDate")
@@ -56,34 +56,32 @@ _EPOCH = datetime.fromtimestamp(0, timezone.utc)
 def kept(
     answer: Mapping[str, Any], given: Mapping[str, Any], bucket_name: str, key: str, *, scope: Scope = "object"
 ) -> dict[str, Any]:
-    """Return the parameters of a write that rewrites an object: what it had, and what the user gives in place of that.
+    """Return the parameters of a write that rewrites an object: the object's attributes, updated with the given ones.
 
     Args:
-        answer: boto3's answer to a HEAD or GET of the object.
-        given: Parameters under S3's own names that take the place of the object's.
+        answer: boto3's response to a HEAD or GET of the object.
+        given: Parameters under S3's own names that replace the object's.
         bucket_name: The object's bucket, for the error.
         key: The object's key, for the error.
         scope: Where the rewritten object will be.
 
     Returns:
-        Parameters of PutObject, CopyObject or CreateMultipartUpload. Metadata and tags are left to the caller.
+        Parameters of PutObject, CopyObject or CreateMultipartUpload. The caller adds metadata and tags.
 
     Raises:
-        S3Unsupported: The object is encrypted with a customer's key, and ``given`` does not say how to encrypt it now.
+        S3Unsupported: The object is encrypted with a customer's key, and ``given`` has no parameters for its encryption.
     """
     is_encrypted_anew = any(name == "ServerSideEncryption" or name.startswith("SSECustomer") for name in given)
     if answer.get("SSECustomerAlgorithm") and not is_encrypted_anew:
         raise S3Unsupported(
-            f"s3://{bucket_name}/{key} is encrypted with a customer's key (SSE-C), which the store does not keep: rewritten, it would "
-            "lose that encryption. Nothing was written. Say how to encrypt it: encryption=…, or SSECustomerAlgorithm and SSECustomerKey.",
+            f"s3://{bucket_name}/{key} is encrypted with a customer's key (SSE-C), which the store does not keep: a rewrite would "
+            "lose that encryption. Nothing was written. Pass encryption=…, or SSECustomerAlgorithm and SSECustomerKey.",
             bucket=bucket_name,
             key=key,
         )
     parameters = {name: answer[name] for name in CONTENT_HEADERS if answer.get(name)}
     if "Expires" not in parameters and answer.get("ExpiresString"):
-        parameters["Expires"] = (
-            _EPOCH  # a date that cannot be parsed ("0", "-1") means: expired already (RFC 9111, 5.3)
-        )
+        parameters["Expires"] = _EPOCH  # an invalid date ("0", "-1") means already expired (RFC 9111, 5.3)
     is_same_bucket = scope in ("object", "bucket")
     storage_class = answer.get("StorageClass")
     if storage_class and scope != "elsewhere" and (is_same_bucket or storage_class not in _CLASSES_OF_ONE_BUCKET):
@@ -116,17 +114,17 @@ def kept_tags(
     answer: Mapping[str, Any],
     given: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
-    """Return the tags of an object, as a parameter of the write that replaces it, where the answer to a GET or HEAD says that it has some.
+    """Return the tags of an object as a parameter of the write that replaces it; empty if the object has none.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The object's bucket.
         key: The object's key.
-        answer: boto3's answer to the GET or HEAD.
-        given: Parameters of the write; the payer and the bucket's expected owner are passed on.
+        answer: boto3's response to a GET or HEAD, which has the number of tags.
+        given: Parameters of the write; ``RequestPayer`` and ``ExpectedBucketOwner`` are passed on.
 
     Requests:
-        none, or 1 GET where there are tags
+        none, or 1 GET if the object has tags
     """
     if not answer.get("TagCount"):
         return {}

@@ -1,7 +1,6 @@
-"""Whether what arrived is what was sent: an MD5 travels with a body, and the one that the store tells is held to it.
+"""Verification of bodies by MD5: sent with a write, and compared with the ETag that the store returns.
 
-This room knows a connection and what goes over it. Where boto3 sends a checksum of its own (to AWS, and wherever the store's probe found
-that it takes them) nothing is added: the store compares.
+If boto3 sends a checksum itself (to AWS, and to stores that a probe showed to support checksums), nothing is added: the store verifies it.
 """
 
 from __future__ import annotations
@@ -27,42 +26,42 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 _MD5_OF_PARTS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]*")
 _PIECE_BYTES = 1024 * 1024
 ONLY_IN_PARTS = ("ChecksumType", "MpuObjectSize")
-"""What may be said of an upload in parts, and PutObject does not take."""
+"""Parameters of CompleteMultipartUpload that PutObject does not accept."""
 _WITHOUT_END = 1 << 62
 _DOES_NOT_KNOW_PARTS = (400, 404, 405, 416, 501)
 SCRATCH_PREFIX = ".mfs3-probe/"
-"""Below here lie the scratch objects by which a store is asked how it behaves, while it is being asked."""
+"""Prefix of the scratch objects of probes; they are deleted when the probe ends."""
 
 
 def known_md5(connection: Connection, bucket_name: str, answer: Mapping[str, Any]) -> str | None:
-    """Return the MD5 of an object's content that its ETag is, or None.
+    """Return an object's ETag if it is the MD5 of its content, else None.
 
-    An ETag of 32 hexadecimal digits is an MD5 on most stores, unless the answer names an encryption with a key. Others look the same and
-    are none: of stores that encrypt without saying so, directory buckets, restored objects, stores with another hash. This is found out
-    where such an ETag does not match content that is known to be right, and is remembered for the bucket.
+    On most stores an ETag of 32 hexadecimal digits is an MD5, unless the response names an encryption with a key. Some ETags only look
+    like one: of directory buckets, of restored objects, on stores that encrypt without a header or use another hash. When such an ETag
+    differs from the MD5 of content that is known to be right, the bucket is recorded as one whose ETags are not MD5s.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
-        answer: Headers of the object, under boto3's names; of a listing the ``ETag`` alone.
+        answer: Headers of the object, under boto3's names; from a listing the ``ETag`` alone.
     """
     return None if are_no_md5s(connection, bucket_name) else md5_of(answer)
 
 
 def known_md5_of_parts(connection: Connection, bucket_name: str, answer: Mapping[str, Any]) -> str | None:
-    """Return the MD5 of the parts' MD5s, and their number, that the ETag of an object written in parts is, or None."""
+    """Return the ETag of a multipart object if it is the MD5 of the parts' MD5s and their number, else None."""
     return None if are_no_md5s(connection, bucket_name) else md5_of_parts(answer)
 
 
 def are_no_md5s(connection: Connection, bucket_name: str) -> bool:
-    """Return whether ETags in this bucket were found to be something else than MD5s."""
+    """Return whether ETags of this bucket were found not to be MD5s."""
     return bool(connection.recall(_fact(bucket_name)))
 
 
 def _learn(connection: Connection, bucket_name: str, key: str) -> None:
     if not are_no_md5s(connection, bucket_name):
         logger.warning(
-            "the ETag of s3://%s/%s is not the MD5 of its content; ETags of this bucket are not compared any more",
+            "the ETag of s3://%s/%s is not the MD5 of its content; ETags of this bucket are no longer compared",
             bucket_name,
             key,
         )
@@ -74,12 +73,12 @@ def _fact(bucket_name: str) -> str:
 
 
 def md5_of(answer: Mapping[str, Any]) -> str | None:
-    """Return the ETag of an answer if the answer alone does not rule out that it is an MD5. To rely on it, use :func:`known_md5`."""
+    """Return the ETag of a response if it has the form of an MD5 and no header rules that out. To rely on it, use :func:`known_md5`."""
     return _etag_like(_MD5, answer)
 
 
 def md5_of_parts(answer: Mapping[str, Any]) -> str | None:
-    """Return the ETag of an answer if it has the form of one made of the MD5s of parts."""
+    """Return the ETag of a response if it has the form of a multipart object's."""
     return _etag_like(_MD5_OF_PARTS, answer)
 
 
@@ -91,10 +90,10 @@ def _etag_like(pattern: re.Pattern[str], answer: Mapping[str, Any]) -> str | Non
 
 
 def hash_parts(pieces: Iterable[bytes], part_sizes: Sequence[int]) -> str:
-    """Return the etag of an object made of parts of these sizes, from its content in order."""
+    """Return the etag of a multipart object, computed from its content and the sizes of its parts."""
     digests = []
     waiting = iter(part_sizes)
-    left = next(waiting, _WITHOUT_END)  # what is too much makes one part more, and another etag
+    left = next(waiting, _WITHOUT_END)  # excess content counts as one more part, which changes the etag
     digest = hashlib.md5(usedforsecurity=False)
     for piece in pieces:
         view = memoryview(piece)
@@ -110,14 +109,14 @@ def hash_parts(pieces: Iterable[bytes], part_sizes: Sequence[int]) -> str:
 
 
 def uniform_parts(size: int, part_size: int) -> list[int]:
-    """Return the sizes of the parts of an object, all of one size but the last."""
+    """Return the sizes of an object's parts if all but the last have the same size."""
     return [min(part_size, size - start) for start in range(0, size, part_size)] if size else [0]
 
 
 def first_part_size(
     connection: Connection, bucket_name: str, key: str, parameters: Mapping[str, Any] | None = None
 ) -> int | None:
-    """Return how long the first part of an object is; None where the store does not say.
+    """Return the size of an object's first part; None if the store does not return it.
 
     Requests:
         1 HEAD
@@ -133,7 +132,7 @@ def part_sizes(
     count: int,
     parameters: Mapping[str, Any] | None = None,
 ) -> list[int] | None:
-    """Return the size of each part of an object whose parts may differ in size; None where the store does not say.
+    """Return the size of each part of an object whose parts may differ in size; None if the store does not return them.
 
     Requests:
         1 HEAD for each part
@@ -155,11 +154,13 @@ def told_part_sizes(
     count: int,
     parameters: Mapping[str, Any] | None = None,
 ) -> Iterator[list[int]]:
-    """Yield the sizes of an object's parts, as far as the store tells them: first as the first part suggests, all alike but the last;
-    then, if that was not right, those of all parts. Nothing where the store does not tell.
+    """Yield candidates for the sizes of an object's parts, the cheapest first.
+
+    The first candidate has all parts but the last of the first part's size. The second has the size of each part as the store returns it;
+    it is left out if the last part confirms the first candidate. Nothing is yielded if the store does not return part sizes.
 
     Requests:
-        1 HEAD; when asked to go on 1 HEAD, and 1 HEAD for each part where they are not alike
+        1 HEAD; for the second candidate 1 HEAD, and 1 HEAD for each part if their sizes differ
     """
     first = first_part_size(connection, bucket_name, key, parameters)
     if not first:
@@ -197,22 +198,22 @@ def compare_received_parts(
     key: str,
     parameters: Mapping[str, Any] | None = None,
 ) -> None:
-    """Compare the etag of an object written in parts with what arrived, where the store says how long the parts are.
+    """Compare the etag of a multipart object with the bytes received, if the store returns the sizes of the parts.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         theirs: The etag, from :func:`known_md5_of_parts`.
-        pieces: Reads what arrived, from its beginning; it may be called several times.
+        pieces: Yields the bytes received, from the beginning; it may be called several times.
         size: The object's size.
         bucket_name: The bucket.
         key: The key.
-        parameters: What the GET had besides.
+        parameters: Further parameters of the GET.
 
     Raises:
-        S3ChecksumError: What arrived is not the object.
+        S3ChecksumError: The bytes received are not the object's.
 
     Requests:
-        1 HEAD; where they differ or the parts are of unequal length also 1 HEAD for each part, and where they differ 1 GET
+        1 HEAD; if the etag differs or the parts have different sizes also 1 HEAD for each part, and if it still differs 1 GET
     """
     count = int(theirs.rpartition("-")[2])
     ours = None
@@ -221,7 +222,7 @@ def compare_received_parts(
         if ours == theirs:
             return
     if ours is None:
-        return  # the store does not tell
+        return  # the store does not return part sizes
     stored = connection.call("GetObject", Bucket=bucket_name, Key=key, **(parameters or {}))
     with stored["Body"] as body, connection.translating("GetObject", bucket_name, key):
         again = (
@@ -233,7 +234,7 @@ def compare_received_parts(
 
 
 def of_parts(part_etags: Sequence[str]) -> str | None:
-    """The etag of an object made of parts with these etags; None where they are no MD5s."""
+    """Return the etag of an object made of parts with these etags; None if they are not MD5s."""
     bare = [etags.unquoted(etag) or "" for etag in part_etags]
     if not all(map(_MD5.fullmatch, bare)):
         return None
@@ -241,35 +242,35 @@ def of_parts(part_etags: Sequence[str]) -> str | None:
 
 
 def is_refuted(connection: Connection, bucket_name: str, etag: str | None, body: bytes) -> bool:
-    """Return whether an etag may be an MD5, and is not that of this content; of an encrypted object that proves nothing."""
+    """Return whether an etag has the form of an MD5 but differs from the MD5 of this content. Not conclusive for encrypted objects."""
     md5 = known_md5(connection, bucket_name, {"ETag": etag})
     return md5 is not None and hashlib.md5(body, usedforsecurity=False).hexdigest() != md5
 
 
 def is_wanted(connection: Connection, parameters: Mapping[str, Any]) -> bool:
-    """Whether a write has to be checked here: boto3 sends no checksum, and the user none."""
+    """Return whether a write needs an MD5 from us: neither boto3 nor the user sends a checksum."""
     return not connection.capabilities.checksums and not any(
         name.startswith(("Checksum", "ContentMD5")) for name in parameters
     )
 
 
 def is_encrypted(parameters: Mapping[str, Any]) -> bool:
-    """Whether a write asks for encryption: no etag is taken for an MD5 then."""
+    """Return whether a write requests encryption; then its etag is not treated as an MD5."""
     return any(name.startswith(("SSE", "ServerSideEncryption")) for name in parameters)
 
 
 def algorithm_of_parts(connection: Connection, parameters: Mapping[str, Any]) -> str | None:
-    """Return the checksum algorithm to name when an upload in parts is created, so that its parts may carry checksums.
+    """Return the checksum algorithm with which to create a multipart upload, so that its parts may have checksums.
 
-    A store that checks refuses the completion, or the parts, when they carry checksums that the upload was not created with. An upload
-    created with an algorithm needs the checksum of every part at its completion.
+    S3 rejects parts, or the completion, with checksums of another algorithm than the upload was created with. An upload created with an
+    algorithm needs the checksum of every part at its completion.
 
     Args:
-        connection: The way to the store.
-        parameters: What the user asked of the upload, under S3's own names.
+        connection: The connection to the store.
+        parameters: The user's parameters of the upload, under S3's own names.
 
     Returns:
-        That of ``ChecksumAlgorithm``, or of a checksum of the whole object (``ChecksumCRC32``), else what the client adds by itself.
+        The algorithm of ``ChecksumAlgorithm``, or of a checksum of the whole object (``ChecksumCRC32``), else the client's default.
     """
     if parameters.get("ChecksumAlgorithm"):
         return str(parameters["ChecksumAlgorithm"])
@@ -279,13 +280,13 @@ def algorithm_of_parts(connection: Connection, parameters: Mapping[str, Any]) ->
 
 
 def of_whole(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Return the checksum of the whole object among the parameters of a write (``ChecksumCRC32``), where the user gave one."""
+    """Return the checksum of the whole object (``ChecksumCRC32``) among the parameters of a write; empty if there is none."""
     others = ("ChecksumType", "ChecksumAlgorithm")
     return {name: value for name, value in parameters.items() if name.startswith("Checksum") and name not in others}
 
 
 def of_part(algorithm: str | None, answer: Mapping[str, Any]) -> dict[str, str]:
-    """Return the checksum of a part as the completion names it: the one that the upload was created with, where the store told it."""
+    """Return the checksum of a part as a parameter of the completion; empty if the store did not return it."""
     member = f"Checksum{algorithm.upper()}" if algorithm else ""
     return {member: answer[member]} if member in answer else {}
 
@@ -293,24 +294,24 @@ def of_part(algorithm: str | None, answer: Mapping[str, Any]) -> dict[str, str]:
 def call(
     connection: Connection, operation: str, parameters: Mapping[str, Any], *, encrypted: bool = False
 ) -> dict[str, Any]:
-    """Send a body with its MD5, by which most stores refuse what changed on the way, and compare the MD5 that the store tells.
+    """Send a body with Content-MD5, with which most stores reject a corrupted body, and compare the returned ETag.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         operation: PutObject or UploadPart.
-        parameters: Its parameters, a ``Body`` of bytes among them. Those of an upload in parts are left out of a PutObject.
-        encrypted: Whether the store was told earlier to encrypt (an upload in parts).
+        parameters: Its parameters, including a ``Body`` of bytes. Parameters of multipart uploads are left out of a PutObject.
+        encrypted: Whether the multipart upload was created with encryption.
 
     Returns:
-        The store's answer.
+        boto3's response.
 
     Raises:
-        S3ChecksumError: Something else arrived than was sent. Where that cannot be looked up (for want of the right to read, say), a
-            warning is logged: the MD5 that was sent along is what the store had to compare.
+        S3ChecksumError: The bytes that the store received are not the bytes that were sent. If that cannot be verified (for example
+            without permission to read), a warning is logged instead: the store had Content-MD5 to compare.
 
     Requests:
-        1; where the etag is another MD5, once a bucket also 1 GET of what was written, or for a part 1 PUT, 1 GET and 1 DELETE of a
-        scratch object beside the key, which find out what the bucket's etags are
+        1; if the ETag is another MD5, once for each bucket also 1 GET of the object, or for a part 1 PUT, 1 GET and 1 DELETE of a
+        scratch object beside the key, to find out whether the bucket's ETags are MD5s
     """
     body = parameters["Body"]
     if operation == "PutObject":
@@ -323,7 +324,7 @@ def call(
     ours, theirs = digest.hexdigest(), known_md5(connection, bucket_name, answer)
     if theirs is None or theirs == ours or encrypted or is_encrypted(parameters):
         return answer
-    # The write is done. Never report it as failed for the reason that it may not, or cannot just now, be looked at.
+    # The object is written. MUST NOT report the write as failed only because the object cannot be read back.
     if operation == "PutObject":
         has_other_etags = _look_at_written(connection, bucket_name, key, theirs, ours)
     else:
@@ -334,14 +335,14 @@ def call(
         return answer
     raise _error(
         operation, bucket_name, key,
-        f"the MD5 of what was sent is {ours}, that of what arrived there is {theirs}",
+        f"the MD5 of the bytes sent is {ours}, but the store received bytes with the MD5 {theirs}",
     )  # fmt: skip
 
 
 def _is_stored(
     connection: Connection, bucket_name: str, key: str, etag: str, md5: str, parameters: Mapping[str, Any] | None = None
 ) -> bool:
-    """Read an object; return whether its content has this MD5 under this very etag, which therefore is no MD5."""
+    """Read an object; return whether it still has this etag and its content has this other MD5: then the etag is not an MD5."""
     stored = connection.call("GetObject", Bucket=bucket_name, Key=key, **(parameters or {}))
     with stored["Body"] as body, connection.translating("GetObject", bucket_name, key):
         digest = hashlib.md5(usedforsecurity=False)
@@ -353,11 +354,12 @@ def _is_stored(
 def is_content(
     connection: Connection, bucket_name: str, key: str, etag: str, md5: str, parameters: Mapping[str, Any] | None = None
 ) -> bool:
-    """Read an object whose ETag may be an MD5; return whether its content has another, given MD5. Then the ETags of the bucket are no MD5s,
-    which is remembered.
+    """Read an object whose ETag looks like an MD5; return whether its content has the given, other MD5.
+
+    If so, the bucket is recorded as one whose ETags are not MD5s.
 
     Requests:
-        1 GET; none once the ETags of the bucket are known to be no MD5s
+        1 GET; none once the ETags of the bucket are known not to be MD5s
     """
     with _finding_out:
         if are_no_md5s(connection, bucket_name):
@@ -372,21 +374,21 @@ def is_content(
         return found
 
 
-# Parts travel side by side: one of them finds out, the others wait for its answer.
+# Single-flight: parts are uploaded concurrently; one of them makes the test, the others wait for its result.
 _finding_out = threading.Lock()
 
 
-def _begin_anew_in_child() -> None:
+def _reset_after_fork() -> None:
     global _finding_out
-    _finding_out = threading.Lock()  # the parent's may have been held by a thread that the child does not have
+    _finding_out = threading.Lock()  # the parent's lock may be held by a thread that the child does not have
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
-    os.register_at_fork(after_in_child=_begin_anew_in_child)
+    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def _look_at_written(connection: Connection, bucket_name: str, key: str, theirs: str, ours: str) -> bool | None:
-    """Return whether the bucket's etags are no MD5s, from what was just written; None where it cannot be read."""
+    """Return whether the bucket's etags are not MD5s, by reading the object just written; None if it cannot be read."""
     try:
         if not _is_stored(connection, bucket_name, key, theirs, ours):
             return False
@@ -404,22 +406,22 @@ def _warn_unchecked(connection: Connection, bucket_name: str, key: str) -> None:
         connection.remember(fact, True)
     if is_first:
         logger.warning(
-            "the ETag of s3://%s/%s is not the MD5 of what was sent, and what was written could not be read back to compare it; "
-            "an MD5 was sent along for the store to compare",
+            "the ETag of s3://%s/%s is not the MD5 of the bytes sent, and the object could not be read back to compare it; "
+            "Content-MD5 was sent for the store to compare",
             bucket_name, key,
         )  # fmt: skip
 
 
 def _has_other_etags(connection: Connection, bucket_name: str, key: str) -> bool | None:
-    """Find out whether the bucket's etags are no MD5s by writing a scratch object beside a key, where the same rights hold.
+    """Return whether the bucket's etags are not MD5s, by writing a scratch object beside a key, where the same permissions apply.
 
-    A part cannot be read back before it is an object.
+    A scratch object is needed because a part cannot be read before the upload is completed.
 
     Returns:
-        None where the scratch object cannot be written or read.
+        None if the scratch object cannot be written or read.
 
     Requests:
-        1 PUT, 1 GET where the etag is no MD5, 1 DELETE
+        1 PUT, 1 GET if the etag is not the MD5, 1 DELETE
     """
     prefix = key[: key.rfind("/") + 1].encode()[: MAX_KEY_BYTES - 32].decode("utf-8", "ignore")
     denied = f"etags_may_not_be_looked_up:{bucket_name}/{prefix}"
@@ -436,7 +438,7 @@ def _has_other_etags(connection: Connection, bucket_name: str, key: str) -> bool
             answer = connection.call("PutObject", Bucket=bucket_name, Key=scratch, Body=body)
         except S3Error as error:
             logger.info(
-                "s3://%s/%s could not be written to find out what the ETags of this bucket are: %s",
+                "s3://%s/%s could not be written to find out whether the ETags of this bucket are MD5s: %s",
                 bucket_name,
                 scratch,
                 error,
@@ -464,9 +466,9 @@ def _has_other_etags(connection: Connection, bucket_name: str, key: str) -> bool
 
 
 def is_other(connection: Connection, bucket_name: str, headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether the fast lane's answer to a PUT tells of another content than was sent, or of none: then boto3 has to write it again.
+    """Return whether the fast lane's response to a PUT has no ETag, or the ETag of other content: then boto3 must write again.
 
-    The content is looked at without TLS only, which lets no changed byte pass.
+    The content is compared without TLS only, since TLS detects corruption itself.
     """
     if "etag" not in headers:
         return True
@@ -474,7 +476,7 @@ def is_other(connection: Connection, bucket_name: str, headers: Mapping[str, str
         return False
     etag = etags.unquoted(headers["etag"])
     if etag == hashlib.md5(body, usedforsecurity=False).hexdigest():
-        return False  # as a rule; what follows is about stores whose etag is something else
+        return False  # the usual case; the rest is for stores whose etag is not an MD5
     if connection.capabilities.checksums:
         return False
     answer = {"ETag": etag, "ServerSideEncryption": headers.get("x-amz-server-side-encryption")}
@@ -482,13 +484,13 @@ def is_other(connection: Connection, bucket_name: str, headers: Mapping[str, str
 
 
 def check_received(connection: Connection, answer: Mapping[str, Any], body: bytes, bucket_name: str, key: str) -> None:
-    """Compare what was read with its etag, where that is an MD5.
+    """Compare a body with its etag, if that is an MD5.
 
     Raises:
-        S3ChecksumError: They differ, and so does what a second GET brings.
+        S3ChecksumError: They differ, and a second GET did not confirm the body.
 
     Requests:
-        none; 1 GET where they differ
+        none; 1 GET if they differ
     """
     theirs = known_md5(connection, bucket_name, answer)
     if theirs is not None:
@@ -503,23 +505,23 @@ def compare_received(
     key: str,
     parameters: Mapping[str, Any] | None = None,
 ) -> None:
-    """Compare the etag of an object with the MD5 of what arrived. Where they differ, read once more.
+    """Compare the etag of an object with the MD5 of the bytes received. If they differ, read the object again.
 
-    Content that is the same twice was not changed on its way: then the etag is no MD5, which is remembered for the bucket.
+    If both reads return the same bytes, they were not corrupted on the way: then the etag is not an MD5, which is recorded for the bucket.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         theirs: The etag, from :func:`known_md5`.
-        ours: The MD5 of what arrived.
+        ours: The MD5 of the bytes received.
         bucket_name: The bucket.
         key: The key.
-        parameters: What the first GET had besides (version, customer key).
+        parameters: Further parameters of the first GET (version, customer key).
 
     Raises:
-        S3ChecksumError: What arrived is not the object.
+        S3ChecksumError: The bytes received are not the object's.
 
     Requests:
-        none; 1 GET where they differ
+        none; 1 GET if they differ
     """
     if theirs == ours:
         return
@@ -529,8 +531,10 @@ def compare_received(
 
 
 def mismatch(theirs: str, ours: str, bucket_name: str, key: str) -> S3ChecksumError:
-    """Return the error that says that something else arrived than the object."""
-    return _error("GetObject", bucket_name, key, f"the MD5 of the object is {theirs}, that of what arrived is {ours}")
+    """Return the error for bytes received that are not the object's."""
+    return _error(
+        "GetObject", bucket_name, key, f"the MD5 of the object is {theirs}, that of the bytes received is {ours}"
+    )
 
 
 def _error(operation: str, bucket_name: str, key: str, message: str) -> S3ChecksumError:

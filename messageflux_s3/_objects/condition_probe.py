@@ -1,8 +1,7 @@
-"""Whether a store honours a condition on a write, learned by racing writers on scratch keys.
+"""Detection of whether a store honours conditions on writes, by racing writers on scratch keys.
 
-A store may answer a condition with an error, ignore it and overwrite, or honour it only while nobody else writes. The last is found by a
-race alone. This room knows a connection and a bucket's name. It writes below ``.mfs3-probe/`` in that very bucket and removes what it
-wrote, whatever happens.
+A store may reject a condition, ignore it and overwrite, or honour it only without concurrent writers, which only a race can show. The probe
+writes below ``.mfs3-probe/`` in the bucket concerned and always deletes its scratch objects.
 """
 
 from __future__ import annotations
@@ -48,70 +47,69 @@ _QUOTING = "if_match_quoted"
 _Write = Callable[[bytes, dict[str, str]], Any]
 
 
-class _Turn:
-    """Of those that would ask a store the same at the same time one asks, and what it meets all have met."""
+class _SingleFlight:
+    """Lets concurrent callers share one probe: one runs it, the others wait and get its result or its error."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.failure: tuple[float, S3Error] | None = None  # when, and what
+        self.failure: tuple[float, S3Error] | None = None  # time and error of the last failed probe
 
 
-_turns: weakref.WeakKeyDictionary[Connection, dict[str, _Turn]] = weakref.WeakKeyDictionary()
-_turns_lock = threading.Lock()
+_flights: weakref.WeakKeyDictionary[Connection, dict[str, _SingleFlight]] = weakref.WeakKeyDictionary()
+_flights_lock = threading.Lock()
 
 
-def _begin_anew_in_child() -> None:
-    global _turns, _turns_lock
-    # The parent's may have been taken by a thread that the child does not have.
-    _turns, _turns_lock = weakref.WeakKeyDictionary(), threading.Lock()
+def _reset_after_fork() -> None:
+    global _flights, _flights_lock
+    # The parent's locks may be held by threads that the child does not have.
+    _flights, _flights_lock = weakref.WeakKeyDictionary(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
-    os.register_at_fork(after_in_child=_begin_anew_in_child)
+    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def known(connection: Connection, bucket_name: str, ability: Ability) -> Condition:
-    """How the store treats this condition in this kind of bucket: trusted (AWS), told, remembered, or else probed now.
+    """Return how the store treats this condition: from the configured capabilities, a cached probe, or a probe made now.
 
     Args:
-        connection: The way to the store.
-        bucket_name: The bucket that is to be written to.
+        connection: The connection to the store.
+        bucket_name: The bucket to be written to.
         ability: The request and its condition.
 
     Requests:
-        none on AWS, or where the configuration's capabilities say; else 1 GET for each bucket, remembered; and about 150 small ones, once
-        for the store, the ability and the kind of bucket
+        none on AWS; else 1 GET for each bucket, cached; and, unless the configuration has the capability, about 150 small requests, once
+        for each store, ability and kind of bucket (with or without versioning)
     """
     if connection.is_aws:
         return "honoured"
     versioned = is_versioned(connection, bucket_name)
-    # What was told of other abilities than PUT was learned in a bucket without versions, and says nothing of one with them.
+    # Capabilities other than PUT were measured in a bucket without versioning, and do not apply to one with versioning.
     field = f"{ability}_versioned" if versioned else ability
     answer: Condition | None = getattr(connection.config.capabilities, field, None)
     fact = f"condition:{ability}:{'versioned' if versioned else 'plain'}"
     if answer is None:
         answer = connection.recall(fact)
     if answer is None:
-        answer = _ask_in_turn(connection, bucket_name, ability, fact)
+        answer = _race_once(connection, bucket_name, ability, fact)
     return answer
 
 
-def _ask_in_turn(connection: Connection, bucket_name: str, ability: Ability, fact: str) -> Condition:
-    """A pool's first writes come all at once: one of them asks, the others wait for its answer, or its failure."""
-    with _turns_lock:
-        turn = _turns.setdefault(connection, {}).setdefault(fact, _Turn())
+def _race_once(connection: Connection, bucket_name: str, ability: Ability, fact: str) -> Condition:
+    """Single-flight: concurrent callers share the result or the error of one probe."""
+    with _flights_lock:
+        flight = _flights.setdefault(connection, {}).setdefault(fact, _SingleFlight())
     arrived = time.monotonic()
-    with turn.lock:
+    with flight.lock:
         answer: Condition | None = connection.recall(fact)
         if answer is None:
-            if turn.failure is not None and turn.failure[0] >= arrived:
-                raise copy.copy(turn.failure[1]) from turn.failure[
-                    1
-                ]  # else each would wait for a time-out of its own, in a row
+            if flight.failure is not None and flight.failure[0] >= arrived:
+                failure = flight.failure[1]  # otherwise the callers would wait for one time-out each, in sequence
+                raise copy.copy(failure) from failure
             try:
                 answer = race(connection, bucket_name, ability)
             except S3Error as error:
-                turn.failure = time.monotonic(), error
+                flight.failure = time.monotonic(), error
                 raise
             connection.remember(fact, answer)
             logger.info("%s: %s is %s", connection.endpoint_url, fact, answer)
@@ -119,10 +117,10 @@ def _ask_in_turn(connection: Connection, bucket_name: str, ability: Ability, fac
 
 
 def require(connection: Connection, bucket_name: str, ability: Ability) -> None:
-    """Go on only where the store honours this condition, also in a race.
+    """Raise unless the store honours this condition, also with concurrent writers.
 
     Raises:
-        S3Unsupported: It does not. Nothing was written but scratch objects, and those are gone.
+        S3Unsupported: It does not. Nothing was written but scratch objects, which are deleted.
 
     Requests:
         those of :func:`known`
@@ -133,8 +131,8 @@ def require(connection: Connection, bucket_name: str, ability: Ability) -> None:
     request, _, condition = ability.partition("_")
     what = {
         "ignored": "ignores it, and would overwrite",
-        "refused": "refuses it",
-        "sequential": "honours it only while nobody else writes: of racing writers more than one was told that it had won",
+        "refused": "rejects it",
+        "sequential": "honours it only without concurrent writers: of several racing writers more than one succeeded",
     }[answer]
     raise S3Unsupported(
         f"{request} with {condition} on s3://{bucket_name}: this store {what} ({ability} is {answer!r}). Nothing was written.",
@@ -143,10 +141,10 @@ def require(connection: Connection, bucket_name: str, ability: Ability) -> None:
 
 
 def is_versioned(connection: Connection, bucket_name: str) -> bool:
-    """Whether the bucket keeps versions, asked anew from time to time as long as it does not: somebody else may switch them on.
+    """Return whether the bucket has or had versioning. False is cached for a few seconds only, since versioning may be enabled any time.
 
     Requests:
-        1 GET, remembered: for good where it keeps versions, else for a few seconds
+        1 GET; none while the result is cached
     """
     fact = f"versioned:{bucket_name}"
     learned: tuple[bool, float] | None = connection.recall(fact)
@@ -157,10 +155,10 @@ def is_versioned(connection: Connection, bucket_name: str) -> bool:
 
 
 def keeps_versions(connection: Connection, bucket_name: str) -> bool:
-    """Whether the bucket has or had versioning; a store that does not know ``?versioning`` has not.
+    """Return whether the bucket has or had versioning; False if the store does not support ``?versioning``.
 
     Requests:
-        1
+        1 GET
     """
     try:
         answer, root = connection.call_with_root("GetBucketVersioning", Bucket=bucket_name)
@@ -170,7 +168,7 @@ def keeps_versions(connection: Connection, bucket_name: str) -> bool:
 
 
 def quoted(connection: Connection, etag: str) -> str:
-    """An etag as this store wants it in ``If-Match``: AWS takes it both ways, radosgw without quotes only."""
+    """Return an etag in the form that this store accepts in If-Match: AWS accepts it with and without quotes, radosgw without only."""
     bare = etags.opaque(etag)
     learned = connection.recall(_QUOTING)
     with_quotes = learned if learned is not None else connection.preset in ("aws", "r2", "gcs")
@@ -178,21 +176,21 @@ def quoted(connection: Connection, etag: str) -> str:
 
 
 def race(connection: Connection, bucket_name: str, ability: Ability) -> Condition:
-    """Ask the store itself: first one write after the other, then many at once.
+    """Probe the store with sequential writes, then with concurrent ones.
 
     Args:
-        connection: The way to the store.
-        bucket_name: The bucket in which the scratch objects are written.
+        connection: The connection to the store.
+        bucket_name: The bucket for the scratch objects.
         ability: The request and its condition.
 
     Returns:
-        ``"honoured"``, ``"ignored"``, ``"refused"``, or ``"sequential"``: honoured one after the other, not in the race.
+        ``"honoured"``, ``"ignored"``, ``"refused"``, or ``"sequential"``: honoured in sequential writes, not in concurrent ones.
 
     Raises:
         S3AccessDenied: Writing below ``.mfs3-probe/`` is not allowed.
 
     Requests:
-        about 5 where the condition is ignored or refused, else about 150
+        about 5 if the condition is ignored or refused, else about 150
     """
     with _scratch(connection, bucket_name) as scratch:
         if ability == "delete_if_match":
@@ -209,7 +207,7 @@ _SMALL_BODY_TIMEOUT = 10.0
 
 
 class _Scratch:
-    """A prefix of our own, and the few requests a probe makes there."""
+    """A random prefix for scratch objects, and the requests of a probe."""
 
     def __init__(self, connection: Connection, bucket_name: str) -> None:
         self.connection = connection
@@ -217,9 +215,8 @@ class _Scratch:
         self.prefix = f"{PREFIX}{secrets.token_hex(8)}/"
         self.keys: set[str] = set()
         self.uploads: set[tuple[str, str]] = set()
-        self.keeps_versions = is_versioned(
-            connection, bucket_name
-        )  # asked before anything is written: cleaning must not depend on it
+        # Requested before anything is written, so that the cleaning cannot fail for want of it.
+        self.keeps_versions = is_versioned(connection, bucket_name)
         self._mutex = threading.Lock()
 
     def new_key(self) -> str:
@@ -248,7 +245,7 @@ class _Scratch:
         return body
 
     def writer(self, ability: Ability, key: str) -> _Write:
-        """A function that makes the request under test: with a body and a condition. What needs preparing is prepared here."""
+        """Prepare the request under test; return a function of a body and a condition that sends it."""
         where = {"Bucket": self.bucket_name, "Key": key}
         if ability.startswith("put"):
             return lambda body, condition: self.connection.call("PutObject", **where, Body=body, **condition)
@@ -294,13 +291,13 @@ def _scratch(connection: Connection, bucket_name: str) -> Iterator[_Scratch]:
 
 
 def _clean(scratch: _Scratch) -> None:
-    """Remove every scratch object with its versions; the writers are all done when this runs."""
+    """Delete every scratch object with its versions. All writers must have finished."""
     connection, bucket = scratch.connection, scratch.bucket_name
     for key, upload_id in scratch.uploads:
         try:
             connection.call("AbortMultipartUpload", Bucket=bucket, Key=key, UploadId=upload_id)
         except S3Error:
-            continue  # completed: there is nothing to abort any more
+            continue  # the upload was completed
     entries: list[dict[str, str]] = [{"Key": key} for key in sorted(scratch.keys)]
     if scratch.keeps_versions:
         parameters: dict[str, Any] = {"Bucket": bucket, "Prefix": scratch.prefix}
@@ -308,7 +305,7 @@ def _clean(scratch: _Scratch) -> None:
         while True:
             page = connection.call("ListObjectVersions", **parameters)
             for found in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
-                if found["Key"].startswith(scratch.prefix):  # not every store takes a prefix as it stands
+                if found["Key"].startswith(scratch.prefix):  # some stores ignore or alter the prefix
                     entries.append({"Key": found["Key"], "VersionId": found["VersionId"]})
             if not page.get("IsTruncated"):
                 break
@@ -332,7 +329,7 @@ def _condition(scratch: _Scratch, ability: Ability, etag: str) -> dict[str, str]
 
 
 def _in_sequence(scratch: _Scratch, ability: Ability) -> Condition:
-    """One write that must fail, one that must succeed, nobody else about."""
+    """Try one write that must fail and one that must succeed, without concurrent writers."""
     key = scratch.new_key()
     etag = scratch.put(key, b"before")
     if not ability.endswith("absent") and etags.is_weak(etag):
@@ -365,14 +362,14 @@ def _in_sequence(scratch: _Scratch, ability: Ability) -> Condition:
 
 
 def _still_reads(scratch: _Scratch, key: str, body: bytes) -> bool:
-    """Return whether an object is what it was before a write that the store refused.
+    """Return whether an object still has its content after a write that the store refused.
 
-    LocalStack refuses a conditional copy with 412 after it has overwritten the content: the body then breaks off, each time.
+    LocalStack answers a conditional copy with 412 after it has overwritten the content; each GET is then truncated.
     """
     try:
         return scratch.read(key) == body
     except S3ConnectionError:
-        scratch.etag(key)  # raises where the store cannot be reached at all
+        scratch.etag(key)  # raises if the store cannot be reached at all
     try:
         return scratch.read(key) == body
     except S3ConnectionError:
@@ -380,13 +377,13 @@ def _still_reads(scratch: _Scratch, key: str, body: bytes) -> bool:
 
 
 def _raise_if_no_verdict(error: S3Error) -> None:
-    """An error that says nothing about the condition: not allowed, nobody there, too busy."""
+    """Raise an error that has another cause than the condition: access denied, no response, throttling."""
     if error.retryable or error.status in (401, 403) or error.code in ("NoSuchBucket", None):
         raise error
 
 
 def _round_holds(scratch: _Scratch, ability: Ability) -> bool:
-    """Many writers at once: at most one may be told that it won, and then its content must stand there."""
+    """Race several writers. Return whether at most one succeeded and, if so, the object has its content."""
     key = scratch.new_key()
     etag = "" if ability.endswith("absent") else scratch.put(key, b"before")
     condition = _condition(scratch, ability, etag)
@@ -401,7 +398,7 @@ def _round_holds(scratch: _Scratch, ability: Ability) -> bool:
 
 
 def _at_once(attempts: Sequence[Callable[[], Any]]) -> list[bool]:
-    """Make the attempts in one moment; tell which were told that they succeeded."""
+    """Run the attempts concurrently; return for each whether it succeeded."""
     start = threading.Barrier(len(attempts))
 
     def run(attempt: Callable[[], Any]) -> bool:
@@ -409,7 +406,7 @@ def _at_once(attempts: Sequence[Callable[[], Any]]) -> list[bool]:
         try:
             attempt()
         except S3Error:
-            return False  # a loser, or one whose answer was lost: neither was told that it won
+            return False  # refused, or its response was lost
         return True
 
     with ThreadPoolExecutor(len(attempts), "messageflux-s3-probe") as executor:

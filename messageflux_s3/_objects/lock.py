@@ -1,12 +1,12 @@
-"""Locks on S3: leases that end by themselves, are taken over safely and carry a fencing token; and plain lock files.
+"""Locks on S3: leases that expire, can be taken over safely and have a fencing token; and plain lock files.
 
-A lease is an object of JSON that stays: the user's data at the top, and ``_lease`` with state, token, ttl, owner and a nonce that is new in
-every state, so that ETags never repeat. Every transition is one conditional write. docs/explanation/locks.md has the protocol and what
-can be proved of it.
+A lease is a JSON object that is never deleted: the user's data at the top level, and ``_lease`` with state, token, ttl, owner and a nonce
+that is new in every state, so that ETags never repeat. Every transition is one conditional write. docs/explanation/locks.md describes the
+protocol and its proofs.
 
-What is guaranteed: of two holders, at most one has a lease that has not expired, by clocks that may differ in what they show but not in
-how fast they go; and tokens only grow. What is not: a holder that was stalled may still act after its lease is over. ``check()`` just
-before acting makes that unlikely; only a sink that compares tokens, or ``put_object(if_match=…)``, makes it impossible.
+Guaranteed: at any time at most one client holds a lease that has not expired, if all clocks run at the same rate (they may show different
+times); and tokens only increase. Not guaranteed: a stalled holder may still act after its lease has expired. ``check()`` immediately before
+acting makes that unlikely; only a sink that compares tokens, or ``put_object(if_match=…)``, prevents it.
 """
 
 from __future__ import annotations
@@ -45,16 +45,17 @@ logger = logging.getLogger("messageflux_s3")
 
 _TOKENS_PER_SECOND = 2**20
 _LARGEST_TOKEN = 2**63 - 1
-_LONGEST_TTL = 10**12  # seconds; far more than is ever written, and no trouble for a float
+_LONGEST_TTL = 10**12  # seconds; far more than this library writes, and exact as a float
 _POLL = 0.25
 _CLOCK_IS_STUCK = 10.0
 _RACES = 5
-# Linux; macOS, where time.monotonic() stands still during sleep and this one does not; Windows, whose time.monotonic() goes on.
+# A clock that continues while the machine sleeps: CLOCK_BOOTTIME on Linux, CLOCK_MONOTONIC on macOS (where time.monotonic() stops);
+# None on Windows, where time.monotonic() continues.
 _CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 
 
 def _shown(value: Any) -> str:
-    """Return a value out of another writer's JSON as JSON has it, short enough for an error message; not the content of texts."""
+    """Return an untrusted JSON value, shortened for an error message; of texts, lists and objects only the type."""
     if isinstance(value, (str, Mapping, list)):
         return {str: "text", list: "a list"}.get(type(value), "an object")
     written = json.dumps(value)
@@ -66,26 +67,27 @@ def _default_owner() -> str:
 
 
 def clock() -> float:
-    """Seconds that go on while the machine is suspended: a lease does not wait for its holder."""
+    """Return seconds of a clock that continues while the machine is suspended, since leases expire meanwhile."""
     return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 @dataclass(frozen=True, slots=True)
 class _Lease:
-    """What stands under ``_lease``."""
+    """The ``_lease`` entry of a lock's document."""
 
     state: Literal["held", "free"]
-    token: int  # 0: nobody has had one yet
+    token: int  # 0: no token was issued yet
     ttl: float | None  # None: taken by acquire_lock, never expires
     owner: str
     nonce: str
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> _Lease | None:
-        """Return the lease in a document; None where it is a plain lock file.
+        """Return the lease in a document; None if it is a plain lock file.
 
         Raises:
-            ValueError: The entry ``_lease`` is none that this library writes: obeyed, it could make a held lock look expired.
+            ValueError: The entry ``_lease`` is not one that this library writes. It is rejected, since it could make a held lock look
+                expired.
         """
         if "_lease" not in document:
             return None
@@ -110,29 +112,29 @@ class _Lease:
         )
 
     def entry(self) -> dict[str, Any]:
-        """What stands of it in a document."""
+        """Return the lease as an entry of a document."""
         return {"_lease": asdict(self)}
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """The lock's object at one moment."""
+class _Snapshot:
+    """The lock's object, as read by one GET."""
 
     document: dict[str, Any]
     lease: _Lease | None
     etag: str
-    age: float | None  # seconds since it was written, by the server's own clock
+    age: float | None  # seconds since it was written, by the server's clock
     server_time: datetime | None
-    unreadable: S3InvalidContent | None = None  # why this is no lock file: it may be held, so it is never taken over
+    unreadable: S3InvalidContent | None = None  # why the file is invalid; it may be held, so it is never taken over
 
     @property
     def is_free(self) -> bool:
-        """Whether it is a lease that nobody has; a plain lock file is never free."""
+        """Whether it is a lease without a holder; a plain lock file is never free."""
         return self.lease is not None and self.lease.state == "free"
 
 
 class _File:
-    """The object under a lock's key: read, and replaced under a condition."""
+    """The object under a lock's key: reads it, and replaces it with conditional writes."""
 
     def __init__(self, connection: Connection, bucket_name: str, key: str) -> None:
         self.connection = connection
@@ -142,15 +144,15 @@ class _File:
     def __str__(self) -> str:
         return f"s3://{self.bucket_name}/{self.key}"
 
-    def read(self) -> _Seen | None:
-        """What stands there now; None where nothing does."""
+    def read(self) -> _Snapshot | None:
+        """Return the lock's object; None if it does not exist."""
         try:
             answer = self.connection.call("GetObject", Bucket=self.bucket_name, Key=self.key)
             ranged_reader.check_whole(answer, self.bucket_name, self.key)
             with self.connection.translating("GetObject", self.bucket_name, self.key):
                 body: bytes = answer["Body"].read()
                 if not answer.get("ETag"):
-                    raise ConnectionError("the answer was cut off within its headers")
+                    raise ConnectionError("the headers of the response were cut off")
         except S3NoSuchItem:
             return None
         checksum.check_received(self.connection, answer, body, self.bucket_name, self.key)
@@ -166,17 +168,13 @@ class _File:
             unreadable.__cause__ = error
         now = conditional.server_time(answer)
         age = (now - answer["LastModified"]).total_seconds() if now is not None and "LastModified" in answer else None
-        return _Seen(document, lease, etags.unquoted(str(answer["ETag"])) or "", age, now, unreadable)
+        return _Snapshot(document, lease, etags.unquoted(str(answer["ETag"])) or "", age, now, unreadable)
 
     def _document(self, body: bytes) -> dict[str, Any]:
         document = as_json(body, self.bucket_name, self.key)
         if isinstance(document, dict) and document:
             return document
-        found = (
-            f"a {type(document).__name__}, not an object"
-            if not isinstance(document, dict)
-            else "an object without any entry"
-        )
+        found = f"a {type(document).__name__}, not an object" if not isinstance(document, dict) else "an empty object"
         raise self._invalid(f"it is {found}")
 
     def _invalid(self, why: str) -> S3InvalidContent:
@@ -192,10 +190,10 @@ class _File:
         return S3LockError(message, bucket=self.bucket_name, key=self.key, **attributes)
 
     def write(self, document: Mapping[str, Any], *, over: str | None) -> Head:
-        """Create it, or replace the state with this etag. Doubt is settled by the nonce in the document."""
+        """Create the object, or replace the state with this etag. After a lost response the nonce shows whether the write took place."""
         try:
             body = json.dumps(document, ensure_ascii=False).encode()
-        except UnicodeEncodeError:  # release_lock() writes back what it read, and JSON can hold lone surrogates
+        except UnicodeEncodeError:  # release_lock() writes back what it read, and JSON may contain lone surrogates
             body = json.dumps(document).encode()
         try:
             return conditional.put(
@@ -207,17 +205,18 @@ class _File:
             now = self.read() if lease is not None else None
             if now is None or now.lease != lease:
                 raise
-            return Head(etag=now.etag)  # ours after all: the answer was lost
+            return Head(etag=now.etag)  # our write took place; its response was lost
 
 
 class S3Lock:
-    """A lease on a key. Comes from ``bucket.lock(…)``, held; leave its ``with`` block, or call ``release()``.
+    """A lease on a key. ``bucket.lock(…)`` returns it acquired; leave its ``with`` block or call ``release()`` to release it.
 
-    A daemon thread renews it every third of its ttl while it is held; it ends with the lock, also when nobody has the lock any more. A
-    forked child does not own the lock.
+    A daemon thread renews the lease every third of its ttl while it is held. The thread ends when the lock is released, lost, or garbage
+    collected. A forked child does not hold the lock.
 
-    Guaranteed: never two holders whose leases have not expired, and tokens that only grow. Not guaranteed: that a holder which was stalled
-    notices in time; let what it writes to compare tokens, or write with ``put_object(…, if_match=…)``, so that its late write is refused.
+    Guaranteed: there are never two holders whose leases have not expired, and tokens only increase. Not guaranteed: that a stalled holder
+    notices in time that its lease has expired. Compare tokens where it writes to, or write with ``put_object(…, if_match=…)``, so that a
+    late write is rejected.
 
     Example:
         >>> with bucket.lock("locks/report", ttl=30, owner="worker-7") as lock:
@@ -256,11 +255,11 @@ class S3Lock:
         self._owner = owner if owner is not None else _default_owner()
         self._lease: _Lease | None = None
         self._etag = ""
-        self._written: list[str] = []  # nonces of ours that may stand there
-        self._deadline: float  # of the lease, as soon as there is one
-        self._lost = True  # until then
+        self._written: list[str] = []  # nonces of our writes, one of which may be the current state
+        self._deadline: float  # end of the lease; set by the first acquire()
+        self._lost = True  # until the first acquire()
         self._pid = os.getpid()
-        self._turn = threading.Lock()
+        self._transition = threading.Lock()
         self._stop = threading.Event()
         self._renewer: threading.Thread | None = None
 
@@ -270,12 +269,12 @@ class S3Lock:
         return self._file.key
 
     @property
-    def _place(self) -> dict[str, Any]:
+    def _bucket_and_key(self) -> dict[str, Any]:
         return {"bucket": self._file.bucket_name, "key": self._file.key}
 
     @property
     def owner(self) -> str:
-        """Who we say we are. Requests: none."""
+        """The owner's name, as written into the lock. Requests: none."""
         return self._owner
 
     @property
@@ -291,38 +290,38 @@ class S3Lock:
 
     @property
     def lost(self) -> bool:
-        """Whether the lease is over, or somebody else's; False only while it is ours for certain. Requests: none."""
+        """Whether the lease has expired, was taken over or released; False only while it is certainly held. Requests: none."""
         return self._lost or os.getpid() != self._pid or clock() >= self._deadline
 
     def check(self) -> None:
-        """Go on only while the lease is ours for certain.
+        """Raise unless the lease is certainly held by this lock.
 
         Raises:
-            S3LockError: It is over, taken over, released, or the parent process's.
+            S3LockError: The lease has expired, was taken over or released, or belongs to the parent process.
 
         Requests:
             none
         """
         if self.lost:
-            raise self._file.error(f"the lock {self._file} is not held (any more) by {self._owner!r}")
+            raise self._file.error(f"the lock {self._file} is not held by {self._owner!r}")
 
     # -- life -------------------------------------------------------------------------------------------------------------------------
 
     def acquire(self) -> S3Lock:
-        """Take the lock; wait for it as long as was said.
+        """Acquire the lock; wait for it up to the ``wait`` that was given.
 
         Returns:
             The lock itself.
 
         Raises:
-            S3LockError: Somebody else has it; ``lock_holder`` says who.
+            S3LockError: Another client holds it, named by ``lock_holder``.
             S3Unsupported: The store does not honour conditional writes; nothing was written.
 
         Requests:
-            1 GET, 1 PUT (more while it waits; once a store those of a probe)
+            1 GET, 1 PUT (more while it waits; once for each store those of a probe)
         """
         if not self.lost:
-            raise self._file.error(f"the lock {self._file} is held already, by this very object")
+            raise self._file.error(f"the lock {self._file} is already held by this S3Lock")
         for kind in ("put_if_absent", "put_if_match"):
             conditional.require(self._file.connection, self._file.bucket_name, kind)
         self._stop_renewing()
@@ -331,28 +330,28 @@ class S3Lock:
         while True:
             seen = self._file.read()
             if seen is not None and seen.etag != watched:
-                # From the answer on, not from the question: on a slow GET the holder may have renewed in between.
+                # Count from the response, not from the request: during a slow GET the holder may have renewed.
                 watched, since = seen.etag, clock()
             if self._is_takeable(seen, since):
                 if self._take(seen):
                     self._start_renewing()
                     return self
-                seen = self._file.read()  # somebody was faster: who?
+                seen = self._file.read()  # another client was faster; the error names it
             left = until - clock()
             if left <= 0:
                 raise _held(self._file, seen) from (None if seen is None else seen.unreadable)
             time.sleep(min(left, random.uniform(_POLL / 2, _POLL)))
 
-    def _is_takeable(self, seen: _Seen | None, since: float) -> bool:
-        """Absent, free, or expired: nobody renewed it for a whole ttl that we watched, or that the server's own times show."""
+    def _is_takeable(self, seen: _Snapshot | None, since: float) -> bool:
+        """Return whether the lock is absent, free, or expired: not renewed for a ttl that we observed, or that the server's times show."""
         if seen is None or seen.is_free:
             return True
         if seen.lease is None or seen.lease.ttl is None:
-            return False  # lock files, plain or over a free lease: never taken over
+            return False  # lock files without a ttl never expire
         return clock() - since >= seen.lease.ttl or (seen.age is not None and seen.age >= seen.lease.ttl + 1)
 
-    def _take(self, seen: _Seen | None) -> bool:
-        """One transition to held; False where somebody was faster."""
+    def _take(self, seen: _Snapshot | None) -> bool:
+        """Make one transition to held; return False if another client was faster."""
         try:
             if seen is None:
                 seen = self._create()
@@ -365,24 +364,24 @@ class S3Lock:
         except S3PreconditionFailed:
             return False
         if clock() >= sent + self._ttl:
-            return False  # the answer took longer than the lease
+            return False  # the response came after the lease had expired
         self._written = [lease.nonce]
         self._lease, self._etag, self._deadline = lease, written.etag or "", sent + self._ttl
-        self._pid, self._lost = os.getpid(), False  # the last: from here on it counts as held
+        self._pid, self._lost = os.getpid(), False  # set last: from here on the lock is held
         return True
 
-    def _create(self) -> _Seen | None:
-        """The object, free and without a token as yet; None where it is not (or no longer) ours."""
+    def _create(self) -> _Snapshot | None:
+        """Create the object in the state free, without a token; return None if another client has changed it since."""
         lease = _Lease("free", 0, self._ttl, self._owner, secrets.token_hex(12))
         self._file.write(self._document(lease), over=None)
         seen = self._file.read()
         return seen if seen is not None and seen.lease == lease else None
 
-    def _next_token(self, seen: _Seen, lease: _Lease) -> int | None:
-        """One more than the last; the first one of an object is the server's time, and is given out only once that second is over.
+    def _next_token(self, seen: _Snapshot, lease: _Lease) -> int | None:
+        """Return the next token: the last one plus 1; None if the object has changed meanwhile.
 
-        None where the object changed meanwhile. Who deletes it by hand and creates it anew so finds a later second than any that was
-        given out before, however long ago anybody had seen the key absent.
+        The first token of an object is the server's time in seconds, scaled, and is issued only after that second has passed. So tokens
+        also increase if the object is deleted by hand and created again.
         """
         if lease.token:
             return lease.token + 1
@@ -390,7 +389,7 @@ class S3Lock:
         while clock() < until:
             if seen.server_time is None or now.server_time is None:
                 raise S3ConnectionError(
-                    f"the answer about the lock {self._file} carried no Date", **self._place, retryable=True
+                    f"the response for the lock {self._file} has no Date header", **self._bucket_and_key, retryable=True
                 )
             second = int(seen.server_time.timestamp())
             if now.server_time.timestamp() >= second + 1:
@@ -401,24 +400,26 @@ class S3Lock:
                 return None
             now = found
         raise S3ServerError(
-            f"the store's clock stands still: no token for the lock {self._file}", **self._place, retryable=True
+            f"the store's clock does not advance: no token for the lock {self._file}",
+            **self._bucket_and_key,
+            retryable=True,
         )
 
     def _document(self, lease: _Lease) -> dict[str, Any]:
         return {**self._data, **lease.entry()}
 
     def renew(self) -> None:
-        """Renew the lease now; the daemon thread does it by itself.
+        """Renew the lease now. Usually not needed: the daemon thread renews it.
 
         Raises:
-            S3LockError: It is not ours any more.
-            S3Error: The store could not be reached; the lease is ours until its deadline all the same.
+            S3LockError: The lease is no longer held.
+            S3Error: The store could not be reached; the lease is still held until its deadline.
 
         Requests:
             1 PUT
         """
-        self.check()  # first of all: in a forked child the turn may be taken for ever
-        with self._turn:
+        self.check()  # before the mutex, which in a forked child may never be released
+        with self._transition:
             self.check()
             assert self._lease is not None
             lease = replace(self._lease, nonce=secrets.token_hex(12))
@@ -427,14 +428,14 @@ class S3Lock:
                 self._replace(lease)
             except S3PreconditionFailed as error:
                 self._lost = True
-                raise self._file.error(f"the lock {self._file} was lost: somebody else has written it") from error
+                raise self._file.error(f"the lock {self._file} was lost: another client has written it") from error
             if clock() >= deadline:
-                # check() has raised meanwhile, or would have: what is lost stays lost. It is ours to give back all the same.
+                # check() may have raised in the meantime, so the lock stays lost. release() can still free the lease.
                 raise self._file.error(f"the lock {self._file} was lost: its renewal took longer than the lease")
             self._lease, self._deadline = lease, sent + self._ttl
 
     def _replace(self, lease: _Lease) -> None:
-        """One transition from a state of ours; which one stands there may be unknown, where the answer of an earlier one was lost."""
+        """Conditionally replace our own lease; its current nonce may be unknown if the response to an earlier write was lost."""
         self._written.append(lease.nonce)
         for _ in range(3):
             try:
@@ -449,24 +450,24 @@ class S3Lock:
                 self._written = [lease.nonce]
                 return
         raise S3ServerError(
-            f"the lock {self._file} could not be written: the store refuses what it shows",
-            **self._place,
+            f"the lock {self._file} could not be written: the store rejects the ETag that it returned",
+            **self._bucket_and_key,
             retryable=True,
         )
 
     def release(self) -> None:
-        """Give the lock back; that it is not ours any more is no error.
+        """Release the lock. Does nothing if it is no longer held.
 
         Raises:
-            S3Error: The store could not be reached; the lease then ends by itself.
+            S3Error: The store could not be reached; the lease will expire.
 
         Requests:
-            1 PUT where the lock is held, else none
+            1 PUT if the lock is held, else none
         """
         if os.getpid() != self._pid:
-            return  # the parent's
+            return  # the parent process holds it
         self._stop_renewing()
-        with self._turn:
+        with self._transition:
             if self._lost:
                 return
             assert self._lease is not None
@@ -479,8 +480,10 @@ class S3Lock:
 
     def _stop_renewing(self) -> None:
         renewer, self._renewer = self._renewer, None
-        if os.getpid() != self._pid:  # the parent's thread is not here, and may have held these at the fork
-            self._turn, self._stop = threading.Lock(), threading.Event()
+        if (
+            os.getpid() != self._pid
+        ):  # the parent's thread does not exist in this process, and may have held these at the fork
+            self._transition, self._stop = threading.Lock(), threading.Event()
             return
         self._stop.set()
         if renewer is not None and renewer is not threading.current_thread():
@@ -508,7 +511,7 @@ class S3Lock:
 
 
 def _renew_until_stopped(reference: weakref.ref[S3Lock], stop: threading.Event, ttl: float) -> None:
-    """The daemon thread of one held lock; it ends with the lock, also with one that was dropped without a release."""
+    """Renew a held lock, in a daemon thread, until it is released, lost or garbage collected."""
     pause = ttl / 3
     while not stop.wait(pause):
         lock = reference()
@@ -530,44 +533,44 @@ def _renew_until_stopped(reference: weakref.ref[S3Lock], stop: threading.Event, 
 
 
 def acquire_lock(connection: Connection, bucket_name: str, key: str, data: Mapping[str, Any] | None = None) -> Head:
-    """Create a lock file if there is none; a free lease is taken, without a ttl.
+    """Create a lock file if there is none, or take a free lease, without a ttl.
 
     Raises:
-        S3LockError: The lock is held; ``lock_holder`` says by whom.
+        S3LockError: The lock is held; ``lock_holder`` names the holder.
         S3Unsupported: The store does not honour conditional writes; nothing was written.
 
     Requests:
-        1 PUT, and 1 GET where there is something already
+        1 PUT, and 1 GET if the object exists
     """
     file = _File(connection, bucket_name, key)
     document = _checked_data(data)
-    seen: _Seen | None = None
+    seen: _Snapshot | None = None
     conflict: S3Error | None = None
     for _ in range(_RACES):
         try:
             if seen is None:
-                # A file without any entry would be false for "if bucket.check_lock(key)", though it is held.
+                # An empty document would be falsy in "if bucket.check_lock(key)", although the lock is held.
                 return file.write(document or {"owner": _default_owner()}, over=None)
             if seen.lease is None or not seen.is_free:
                 raise _held(file, seen) from (seen.unreadable or conflict)
-            # Where nobody has had a token yet there is none to go on from: 0 stays 0.
+            # If no token was issued yet there is none to increment: 0 stays 0.
             token = seen.lease.token + 1 if seen.lease.token else 0
             lease = _Lease("held", token, None, str(document.get("owner", "")), secrets.token_hex(12))
             return file.write({**document, **lease.entry()}, over=seen.etag)
         except S3PreconditionFailed as error:
             if error.outcome_unknown and seen is None:
-                raise  # a plain file has no nonce by which to tell
+                raise  # a plain file has no nonce that could show whether the write took place
             conflict = error
         seen = file.read()
     raise _held(file, seen) from conflict
 
 
 def release_lock(connection: Connection, bucket_name: str, key: str) -> None:
-    """Delete a lock file, free a lease; that there is none is no error.
+    """Delete a lock file, or free a lease. Does nothing if there is neither.
 
     Raises:
-        S3LockError: A lease changed hands meanwhile.
-        S3PreconditionFailed: With ``outcome_unknown``: answers were lost, and nobody can know whether the lease is free.
+        S3LockError: Another client has acquired the lease meanwhile.
+        S3PreconditionFailed: With ``outcome_unknown``: responses were lost, and it is unknown whether the lease is free.
 
     Requests:
         1 GET, and 1 DELETE or 1 PUT
@@ -590,16 +593,16 @@ def release_lock(connection: Connection, bucket_name: str, key: str) -> None:
             file.write({**seen.document, "_lease": free}, over=seen.etag)
             return
         except S3PreconditionFailed as error:
-            conflict = error  # its holder renewed it, or answers were lost
+            conflict = error  # its holder renewed it, or responses were lost
     assert conflict is not None
     raise conflict
 
 
 def check_lock(connection: Connection, bucket_name: str, key: str) -> dict[str, Any] | None:
-    """What the lock file says; None where there is none, or the lease is free.
+    """Return the content of the lock file; None if there is none, or if the lease is free.
 
     Raises:
-        S3LockError: It cannot be read.
+        S3LockError: The lock file cannot be read.
 
     Requests:
         1 GET
@@ -613,23 +616,23 @@ def check_lock(connection: Connection, bucket_name: str, key: str) -> dict[str, 
     return seen.document
 
 
-def _held(file: _File, seen: _Seen | None) -> S3LockError:
+def _held(file: _File, seen: _Snapshot | None) -> S3LockError:
     if seen is not None and seen.unreadable is not None:
         return file.error(
-            f"the lock {file} cannot be read, so it may be held: {seen.unreadable}. Look at the object; if nobody holds the lock, "
+            f"the lock {file} cannot be read, so it may be held: {seen.unreadable}. Check the object; if the lock is not held, "
             f"release_lock({file.key!r}) deletes it"
         )
     holder = None if seen is None or seen.is_free else holder_of(seen.document)
     return file.error(
         f"the lock {file} is held by {holder!r}"
         if holder is not None
-        else f"the lock {file} was lost to others again and again",
+        else f"the lock {file} could not be acquired: other clients were faster in every attempt",
         lock_holder=holder,
     )
 
 
 def holder_of(document: Mapping[str, Any]) -> Any:
-    """Who has a lock: its ``user``, its ``owner``, or all that the file says."""
+    """Return the holder of a lock: its ``user``, its ``owner``, or the whole document."""
     try:
         lease = _Lease.of(document)
     except ValueError:
@@ -641,11 +644,11 @@ def _checked_data(data: Mapping[str, Any] | None) -> dict[str, Any]:
     if data is None:
         return {}
     if not isinstance(data, Mapping):
-        raise TypeError(f"data must be a mapping that JSON can write, not {type(data).__name__}")
+        raise TypeError(f"data must be a mapping that JSON can represent, not {type(data).__name__}")
     if "_lease" in data:
-        raise ValueError("data must not have an entry '_lease': the lock keeps its own there")
+        raise ValueError("data must not have an entry '_lease': it is reserved for the lock")
     try:
         json.dumps(dict(data), ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise TypeError(f"data must be a mapping that JSON can write: {error}") from error
+        raise TypeError(f"data must be a mapping that JSON can represent: {error}") from error
     return dict(data)

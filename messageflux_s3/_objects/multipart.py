@@ -1,7 +1,6 @@
-"""One upload in parts: the parts travel side by side, the object appears whole or not at all.
+"""A multipart upload with concurrent parts.
 
-This room knows a connection, a bucket's name and a key. Where the bytes come from, and how they are cut into parts, is for the rooms
-above to say (``upload.py`` and ``writer.py``).
+The callers (``_files``) read the source and choose the parts' sizes.
 """
 
 from __future__ import annotations
@@ -23,29 +22,29 @@ from . import checksum, put_parameters, tagging
 logger = logging.getLogger("messageflux_s3")
 
 MIN_PART_BYTES = 5 * 1024 * 1024
-"""S3 takes no smaller part, but for the last one."""
+"""Minimum size of all parts but the last."""
 MAX_PARTS = 10_000
 MAX_COPIED_PART_BYTES = 5 * 1024**3
 
 UPLOAD_IS_LEFT = "UploadIsLeft"
-"""In the answer of a conditional completion: an earlier upload with the same content made the object, so that this one is to be aborted."""
+"""Set in the response of a conditional completion if the object was made by an earlier upload of the same content; then abort this one."""
 
 
 class MultipartUpload:
-    """An upload in parts under way. Begun at the first part; ends with :meth:`complete` or :meth:`abort`.
+    """A multipart upload. It is created with the first part and ends with :meth:`complete` or :meth:`abort`.
 
-    Parts are numbered in the order in which they are added. As a context manager it aborts itself where the block did not complete it,
-    so that nothing invisible stays behind and is paid for.
+    Parts are numbered in the order in which they are added. As a context manager it aborts the upload if the block did not complete it,
+    since the store keeps and charges for the parts of an incomplete upload.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
         key: The key.
-        parameters: What PutObject or CreateMultipartUpload takes, under S3's own names (``Metadata`` already encoded). The requests for
-            parts and the completion get of them what they need: a customer key, the checksum algorithm, a checksum of the whole object.
-        concurrency: How many parts are under way at once at the most; that many are held in memory.
-        verify_checksum: Whether to send each part's MD5 along and to compare the store's, where boto3 sends no checksum itself.
-        copies_only: Whether all parts will be copied by the store. Then no checksum algorithm is named unless the user asks for one.
+        parameters: Parameters of PutObject or CreateMultipartUpload, under S3's own names (``Metadata`` already encoded). The requests for
+            parts and the completion get those that they need: a customer key, the checksum algorithm, a checksum of the whole object.
+        concurrency: The maximum number of parts sent at the same time; so many are held in memory.
+        verify_checksum: Whether to send each part's MD5 and compare the returned ETag, if boto3 sends no checksum itself.
+        copies_only: Whether all parts will be copied by the store. Then no checksum algorithm is set unless the user gives one.
 
     Requests:
         1 POST at the first part, 1 PUT per part, 1 POST to complete or 1 DELETE to abort.
@@ -67,7 +66,7 @@ class MultipartUpload:
         self._parameters = dict(parameters or {})
         self._of_whole = checksum.of_whole(self._parameters)
         if self._of_whole:
-            self._parameters["ChecksumType"] = "FULL_OBJECT"  # as boto3's own transfers say
+            self._parameters["ChecksumType"] = "FULL_OBJECT"  # as boto3's own transfers do
         self._copies_only = copies_only
         self._algorithm: str | None = None  # of the checksums that the upload is created with
         self._verify_checksum = verify_checksum
@@ -80,19 +79,19 @@ class MultipartUpload:
         self._upload_id: str | None = None
         self._is_over = False
         self.on_sent: Callable[[int], None] | None = None
-        """Told the size of each part that arrived, in the thread that sent it; what it raises fails the upload."""
+        """Called with the size of each part that was sent, in the thread that sent it. An exception that it raises fails the upload."""
 
     def begin(self) -> str:
-        """Begin the upload, if it is not begun.
+        """Create the upload, unless it is created.
 
         Returns:
-            The store's name of the upload.
+            The upload ID.
         """
         if self._upload_id is None:
             answer = self._connection.call("CreateMultipartUpload", **self._where, **self._parameters_of_creation())
             if not answer.get("UploadId"):
                 raise S3ConnectionError(
-                    f"CreateMultipartUpload on s3://{self._where['Bucket']}/{self._where['Key']}: the answer did not arrive whole",
+                    f"CreateMultipartUpload on s3://{self._where['Bucket']}/{self._where['Key']}: the response was incomplete",
                     operation="CreateMultipartUpload", bucket=self._where["Bucket"], key=self._where["Key"], retryable=True,
                 )  # fmt: skip
             self._upload_id = str(answer["UploadId"])
@@ -109,18 +108,18 @@ class MultipartUpload:
         if self._algorithm is not None:
             if not self._copies_only and not self._connection.can_compute(self._algorithm):
                 raise ImportError(
-                    f"an upload in parts with {self._algorithm.upper()} needs the checksum of each part, which botocore computes with its "
-                    "extra crt only: pip install 'botocore[crt]', or give ChecksumCRC32 or ChecksumAlgorithm='SHA256'"
+                    f"an upload in parts with {self._algorithm.upper()} needs the checksum of each part, which botocore computes only with "
+                    "its extra crt: pip install 'botocore[crt]', or pass ChecksumCRC32 or ChecksumAlgorithm='SHA256'"
                 )
             created["ChecksumAlgorithm"] = self._algorithm
         return created
 
     def add_part(self, body: Any, **parameters: Any) -> None:
-        """Send a part. Returns at once while there is room, else waits for the oldest one.
+        """Send a part in the background; wait for the oldest one first if ``concurrency`` parts are being sent.
 
         Args:
-            body: Bytes, not to be changed until the upload is over.
-            parameters: More of what UploadPart takes.
+            body: Bytes. They must not be changed until the upload has ended.
+            parameters: Further parameters of UploadPart.
 
         Raises:
             S3Error: An earlier part failed.
@@ -135,19 +134,19 @@ class MultipartUpload:
     def copy_part(
         self, source: Mapping[str, str], start: int, end: int, *, if_match: str | None = None, **parameters: Any
     ) -> None:
-        """Have the store copy bytes of an object into a part.
+        """Let the store copy a range of an object into a part.
 
         Args:
             source: boto3's ``CopySource``.
             start: The first byte.
             end: The byte after the last one.
-            if_match: The etag, without quotes, that the source must still have.
-            parameters: More of what UploadPartCopy takes.
+            if_match: ETag of the source, without quotes, sent as the condition of the copy.
+            parameters: Further parameters of UploadPartCopy.
 
         Raises:
             S3Error: An earlier part failed.
         """
-        # Of a weak ETag (marked so by a proxy) the store knows what is between the quotes; if it does not, the copy is refused.
+        # If a proxy marked the ETag as weak, the store has the opaque part as its ETag; otherwise it rejects the copy.
         condition = {} if if_match is None else {"CopySourceIfMatch": etags.opaque(if_match)}
         self._submit(
             "UploadPartCopy",
@@ -159,9 +158,9 @@ class MultipartUpload:
 
     def _submit(self, operation: str, **parameters: Any) -> None:
         if self._is_over:
-            raise ValueError("this upload is over; parts cannot be added")
+            raise ValueError("this upload has ended; parts cannot be added")
         if self._next_number > MAX_PARTS:
-            raise ValueError(f"an object has at most {MAX_PARTS:,} parts; larger parts are needed")
+            raise ValueError(f"an object has at most {MAX_PARTS:,} parts; use larger parts")
         while len(self._waiting) >= self._concurrency:
             self._collect_oldest()
         upload_id = self.begin()
@@ -184,7 +183,7 @@ class MultipartUpload:
         result = answer.get("CopyPartResult", {}) if operation == "UploadPartCopy" else answer
         if "ETag" not in result:
             raise S3Unsupported(
-                f"{operation} on s3://{self._where['Bucket']}/{self._where['Key']}: the store took it for something else"
+                f"{operation} on s3://{self._where['Bucket']}/{self._where['Key']}: the store answered without an ETag"
             )
         if self.on_sent is not None and operation == "UploadPart":
             self.on_sent(len(parameters["Body"]))
@@ -201,30 +200,30 @@ class MultipartUpload:
         self._parts.append(self._waiting.popleft().result())
 
     def settle(self) -> None:
-        """Wait until every part added so far has arrived.
+        """Wait until every part added so far has been sent.
 
         Raises:
-            S3Error: One of them failed.
+            S3Error: A part failed.
         """
         while self._waiting:
             self._collect_oldest()
 
     def complete(self, finish: Callable[..., dict[str, Any]] | None = None, **parameters: Any) -> dict[str, Any]:
-        """Wait for the parts and make the object of them.
+        """Wait for the parts and complete the upload.
 
         Args:
-            finish: Makes the call in place of ``connection.call``, with the same arguments (a conditional completion).
-            parameters: More of what CompleteMultipartUpload takes.
+            finish: Called in place of ``connection.call``, with the same arguments (for a conditional completion).
+            parameters: Further parameters of CompleteMultipartUpload.
 
         Returns:
-            The store's answer.
+            boto3's response.
 
         Raises:
-            S3Error: A part, or the completion, failed; abort the upload. Or the object was made, and its tags could not be put.
+            S3Error: A part or the completion failed: abort the upload. Or the object was made, but its tags could not be put.
 
         Requests:
-            1 POST, and 1 HEAD where the store forgot the upload after a lost answer; with tags, on a store that is not AWS, those of
-            :func:`~messageflux_s3._objects.tagging.ensure_after_upload`
+            1 POST, and 1 HEAD if a response was lost and the retry failed with NoSuchUpload; with tags, on a store that is not AWS, those
+            of :func:`~messageflux_s3._objects.tagging.ensure_after_upload`
         """
         upload_id = self.begin()
         self.settle()
@@ -248,7 +247,7 @@ class MultipartUpload:
         if answer.get(UPLOAD_IS_LEFT):
             self.abort()
         self._end()
-        # radosgw may complete an upload without telling the ETag.
+        # radosgw may complete an upload without returning the ETag.
         etag = answer.get("ETag") or checksum.of_parts([part["ETag"] for part in self._parts])
         tagging.ensure_after_upload(
             self._connection,
@@ -261,22 +260,22 @@ class MultipartUpload:
         return answer
 
     def _found_made(self, error: S3NoSuchItem) -> dict[str, Any]:
-        """The answer in place of one that was lost: asked again, the store no longer knew the upload, as after its completion.
+        """Return a HEAD response in place of a lost one: the retry failed with NoSuchUpload, as it does after a completion.
 
         Raises:
-            S3ConnectionError: What stands there does not tell whether it was made of these parts.
+            S3ConnectionError: The object's ETag does not show that it was made of these parts.
         """
         answer = self._connection.call("HeadObject", **self._where, **self._given(put_parameters.FOR_EVERY_REQUEST))
         if checksum.md5_of_parts(answer) == checksum.of_parts([part["ETag"] for part in self._parts]) is not None:
             return answer
         raise S3ConnectionError(
-            f"CompleteMultipartUpload on s3://{self._where['Bucket']}/{self._where['Key']}: the answer was lost, and the store no longer "
-            "knows the upload: it was completed, or it was aborted by somebody else",
+            f"CompleteMultipartUpload on s3://{self._where['Bucket']}/{self._where['Key']}: the response was lost, and the upload "
+            "no longer exists: it was completed, or another client has aborted it",
             operation="CompleteMultipartUpload", bucket=self._where["Bucket"], key=self._where["Key"], retryable=True,
         ) from error  # fmt: skip
 
     def abort(self) -> None:
-        """Give the upload up: parts still waiting are not sent, those sent are deleted. No error if that fails: it is logged."""
+        """Abort the upload: parts not yet sent are dropped, sent ones are deleted. Errors of the store are logged, not raised."""
         if self._is_over:
             return
         for waiting in self._waiting:
@@ -285,17 +284,17 @@ class MultipartUpload:
         self._end()
         if self._upload_id is None or pid != os.getpid():
             return  # nothing was sent, or the upload is the parent's
-        for sent in pending:  # a part that lands after the abort would stay behind
+        for sent in pending:  # a part that arrives after the abort would be kept by the store
             if not sent.cancelled():
                 sent.exception()
         try:
             given = self._given(("RequestPayer", "ExpectedBucketOwner"))
             self._connection.call("AbortMultipartUpload", UploadId=self._upload_id, **self._where, **given)
         except S3NoSuchItem:
-            return  # the store has forgotten it already, as AWS does when a conditional completion meets another write
+            return  # the upload is gone already: AWS deletes it when a conditional completion fails
         except S3Error as error:
             logger.warning(
-                "the unfinished upload of s3://%(Bucket)s/%(Key)s could not be aborted", self._where, exc_info=error
+                "the incomplete upload of s3://%(Bucket)s/%(Key)s could not be aborted", self._where, exc_info=error
             )
 
     def _end(self) -> None:

@@ -1,7 +1,7 @@
-"""Links that let somebody else do one thing with one object, for a while. Made here, without asking the store.
+"""Presigned URLs and POST forms, signed locally.
 
-This room knows a connection, a bucket's name and a key. It always signs by SigV4, for the bucket's own endpoint and region: a link to
-the global endpoint of AWS would be redirected, and fail, for a bucket elsewhere.
+They are always signed with Signature Version 4, for the bucket's own endpoint and region: for a bucket in another region AWS's global
+endpoint redirects, and the signature is then invalid.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ METHODS = ("GET", "HEAD", "PUT", "DELETE")
 
 @dataclass(frozen=True, slots=True)
 class PresignedPost:
-    """A form that a browser may send to store one object.
+    """A presigned form with which a browser uploads one object.
 
     Attributes:
-        url: Where to send the form.
-        fields: Its fields, all before the file itself, which is called ``file``.
+        url: The URL to which the form is sent.
+        fields: The fields of the form. They must precede the file's field, which is named ``file``.
     """
 
     url: str
     fields: Mapping[str, str]
 
     def __getitem__(self, name: str) -> Any:
-        """``form["url"]`` and ``form["fields"]``, as in boto3's answer."""
+        """Return ``form["url"]`` or ``form["fields"]``, as with the dict that boto3 returns."""
         if name not in ("url", "fields"):
             raise KeyError(name)
         return getattr(self, name)
@@ -48,13 +48,13 @@ class PresignedPost:
 
 
 @dataclass(frozen=True, slots=True)
-class _Identity:
+class _SigningCredentials:
     access_key: str
     secret_key: str
     token: str | None
 
     def __repr__(self) -> str:
-        return "_Identity(…)"
+        return "_SigningCredentials(…)"
 
 
 def presigned_url(
@@ -69,25 +69,25 @@ def presigned_url(
     response_content_type: str | None = None,
     content_type: str | None = None,
 ) -> str:
-    """A link for one method on one object.
+    """Return a presigned URL for one method on one object.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
         key: The key.
         method: ``"GET"``, ``"HEAD"``, ``"PUT"`` or ``"DELETE"``.
-        expires_in: Seconds, or a timedelta, from now: 1 second to 7 days.
-        version_id: A version of the object.
-        response_content_disposition: What the answer to a GET says of the file's name.
-        response_content_type: What the answer to a GET says of its type.
-        content_type: The type that a PUT must be sent with.
+        expires_in: Validity in seconds or as a timedelta: 1 second to 7 days.
+        version_id: The version of the object; None for the current one.
+        response_content_disposition: The Content-Disposition of the response to a GET.
+        response_content_type: The Content-Type of the response to a GET.
+        content_type: The Content-Type with which a PUT must be sent.
 
     Raises:
-        ValueError: An argument has no meaning, or would smuggle a header in.
+        ValueError: An argument is invalid, does not apply to the method, or contains control characters.
         S3AuthenticationError: There are no credentials to sign with.
 
     Requests:
-        none (on AWS 1 HEAD, remembered, for the region of a bucket)
+        none (on AWS 1 HEAD for each bucket's region, cached)
     """
     if not isinstance(method, str) or method.upper() not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
@@ -101,14 +101,14 @@ def presigned_url(
         _check_header(name.replace("-", "_"), value)
         if value is not None and any(ord(character) > 255 for character in value):
             raise ValueError(
-                f"{name.replace('-', '_')} must be ISO 8859-1, as a header's value is, not {value!r}; "
-                "a file's name may hold any letter in the form filename*=UTF-8''%E5%AD%97.csv (urllib.parse.quote makes it)"
+                f"{name.replace('-', '_')} must be ISO 8859-1, since it is sent as a header, not {value!r}; "
+                "for other characters in a file name use the form filename*=UTF-8''%E5%AD%97.csv (see urllib.parse.quote)"
             )
     if method not in ("GET", "HEAD") and any(value is not None for value in answers.values()):
         raise ValueError(f"response_content_disposition and response_content_type are for GET, not {method}")
     if content_type is not None and method != "PUT":
-        raise ValueError(f"content_type is for PUT, not {method}; response_content_type says what a GET answers")
-    identity = _identity(connection, seconds)
+        raise ValueError(f"content_type is for PUT, not {method}; for the response to a GET pass response_content_type")
+    credentials = _credentials(connection, seconds)
     region = _region(connection, bucket_name)
     base = _base_url(connection, bucket_name, region)
     now = datetime.now(timezone.utc)
@@ -117,11 +117,11 @@ def presigned_url(
     signed_names = ";".join(sorted(headers))
     query: dict[str, str] = {
         "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
-        "X-Amz-Credential": f"{identity.access_key}/{scope}",
+        "X-Amz-Credential": f"{credentials.access_key}/{scope}",
         "X-Amz-Date": stamp,
         "X-Amz-Expires": str(seconds),
         "X-Amz-SignedHeaders": signed_names,
-        **({"X-Amz-Security-Token": identity.token} if identity.token else {}),
+        **({"X-Amz-Security-Token": credentials.token} if credentials.token else {}),
         **({"versionId": version_id} if version_id is not None else {}),
         **{name: value for name, value in answers.items() if value is not None},
     }
@@ -130,7 +130,7 @@ def presigned_url(
     lines = "".join(f"{name}:{' '.join(headers[name].split())}\n" for name in sorted(headers))
     canonical = f"{method}\n{path}\n{text}\n{lines}\n{signed_names}\nUNSIGNED-PAYLOAD"
     to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-    return f"{base}/{quote_key(key)}?{text}&X-Amz-Signature={_signature(identity.secret_key, scope, to_sign)}"
+    return f"{base}/{quote_key(key)}?{text}&X-Amz-Signature={_signature(credentials.secret_key, scope, to_sign)}"
 
 
 def presigned_post(
@@ -145,25 +145,25 @@ def presigned_post(
     fields: Mapping[str, str] | None = None,
     conditions: Sequence[Any] = (),
 ) -> PresignedPost:
-    """A form by which a browser stores one object.
+    """Return a presigned form with which a browser uploads one object.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
         key: The key.
-        expires_in: Seconds, or a timedelta, from now: 1 second to 7 days.
-        content_type: The type that the form must give.
+        expires_in: Validity in seconds or as a timedelta: 1 second to 7 days.
+        content_type: The Content-Type that the form must have.
         min_size: The least number of bytes.
         max_size: The largest number of bytes.
-        fields: Further fields that the form must have, exactly so.
+        fields: Further fields that the form must have with exactly these values.
         conditions: Further conditions in S3's own form (``["starts-with", "$Content-Type", "image/"]``).
 
     Raises:
-        ValueError: An argument has no meaning, or would smuggle a header in.
+        ValueError: An argument is invalid, or contains control characters.
         S3AuthenticationError: There are no credentials to sign with.
 
     Requests:
-        none (on AWS 1 HEAD, remembered, for the region of a bucket)
+        none (on AWS 1 HEAD for each bucket's region, cached)
     """
     seconds = _seconds(expires_in)
     for name, size in (("min_size", min_size), ("max_size", max_size)):
@@ -174,9 +174,9 @@ def presigned_post(
     _check_header("content_type", content_type)
     for name, value in (fields or {}).items():
         _check_header("the name of a field", name)
-        if name.lower() != "tagging":  # a document; what stands in the others becomes headers
+        if name.lower() != "tagging":  # XML; the values of all other fields become headers
             _check_header(f"the field {name}", value)
-    identity = _identity(connection, seconds)
+    credentials = _credentials(connection, seconds)
     region = _region(connection, bucket_name)
     now = datetime.now(timezone.utc)
     scope = f"{now:%Y%m%d}/{region}/s3/aws4_request"
@@ -185,16 +185,16 @@ def presigned_post(
         **({"Content-Type": content_type} if content_type is not None else {}),
         **(fields or {}),
         "x-amz-algorithm": "AWS4-HMAC-SHA256",
-        "x-amz-credential": f"{identity.access_key}/{scope}",
+        "x-amz-credential": f"{credentials.access_key}/{scope}",
         "x-amz-date": f"{now:%Y%m%dT%H%M%SZ}",
-        **({"x-amz-security-token": identity.token} if identity.token else {}),
+        **({"x-amz-security-token": credentials.token} if credentials.token else {}),
     }
     demands: list[Any] = [{"bucket": bucket_name}, *({name: value} for name, value in form.items()), *conditions]
     if min_size is not None or max_size is not None:
         demands.append(["content-length-range", min_size or 0, 5 * 1024**3 if max_size is None else max_size])
     policy = {"expiration": f"{now + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}", "conditions": demands}
     encoded = base64.b64encode(json.dumps(policy).encode()).decode("ascii")
-    form |= {"policy": encoded, "x-amz-signature": _signature(identity.secret_key, scope, encoded)}
+    form |= {"policy": encoded, "x-amz-signature": _signature(credentials.secret_key, scope, encoded)}
     return PresignedPost(_base_url(connection, bucket_name, region), form)
 
 
@@ -216,26 +216,26 @@ def _check_header(name: str, value: str | None) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be text, not {type(value).__name__}")
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
-        raise ValueError(f"{name} must not hold control characters: {value!r} would end the header and begin another")
+        raise ValueError(f"{name} must not contain control characters: {value!r} could inject a header")
 
 
-def _identity(connection: Connection, seconds: int) -> _Identity:
+def _credentials(connection: Connection, seconds: int) -> _SigningCredentials:
     with connection.translating("presign"):
-        live = connection.client._get_credentials()  # type: ignore[attr-defined]  # also of a client that the user made
+        live = connection.client._get_credentials()  # type: ignore[attr-defined]  # works for the user's own clients too
         frozen = live.get_frozen_credentials() if live is not None else None
     if frozen is None:
         raise S3AuthenticationError(
-            "no credentials were found, so a link cannot be signed. Give access_key and secret_key, or a profile."
+            "no credentials were found, so a URL cannot be signed. Pass access_key and secret_key, or a profile."
         )
     expiry = getattr(live, "_expiry_time", None)
     if isinstance(expiry, datetime):
         left = (expiry - datetime.now(timezone.utc)).total_seconds()
         if left < seconds:
             warnings.warn(
-                f"the link is to hold for {seconds:,} s, but it ends with the credentials it is signed with, in {max(0, int(left)):,} s",
+                f"the presigned URL is to expire in {seconds:,} s, but the credentials it is signed with expire in {max(0, int(left)):,} s",
                 stacklevel=4,
             )
-    return _Identity(frozen.access_key, frozen.secret_key, frozen.token)
+    return _SigningCredentials(frozen.access_key, frozen.secret_key, frozen.token)
 
 
 def _region(connection: Connection, bucket_name: str) -> str:
@@ -247,18 +247,17 @@ def _region(connection: Connection, bucket_name: str) -> str:
         try:
             known = connection.call("HeadBucket", Bucket=bucket_name).get("BucketRegion") or connection.region
         except S3Error:
-            return connection.region  # no leave to ask: what the client was made for
+            return connection.region  # HeadBucket is not allowed: fall back to the client's region
         connection.remember(fact, known)
     return str(known)
 
 
 def _base_url(connection: Connection, bucket_name: str, region: str) -> str:
-    """The bucket's own address, without a slash at the end."""
+    """Return the bucket's URL without a trailing slash."""
     if connection.is_aws and connection.config.endpoint_url is None:
         domain = f"s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
-        by_path = (
-            "." in bucket_name or connection.config.addressing_style == "path"
-        )  # a dot would not match the certificate
+        # A name with a dot does not match the wildcard of the TLS certificate.
+        by_path = "." in bucket_name or connection.config.addressing_style == "path"
         return f"https://{domain}/{bucket_name}" if by_path else f"https://{bucket_name}.{domain}"
     parts = urlsplit(connection.endpoint_url)
     style = connection.config.addressing_style

@@ -1,6 +1,6 @@
-"""Read whatever a user hands in to be uploaded, in buffers of an exact size.
+"""Source: reads the data to upload, of any supported type, in buffers of an exact size.
 
-Bytes, text, files, readables and iterators of pieces all become one :class:`Source`. This module knows no connection and no request.
+Bytes, text, paths, readables and iterators of pieces are all read through :class:`Source`.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from types import TracebackType
 from typing import Any
 
 _TEXT_CHARACTERS = 256 * 1024
-"""How many characters are asked of a text readable at once: up to four times as many bytes."""
+"""How many characters are read from a text readable at once: up to four times as many bytes."""
 
 _READ_AHEAD = (codecs.StreamReader, codecs.StreamReaderWriter, codecs.StreamRecoder)
-"""Their tell() is that of the file below, which is ahead of what they gave; seeking there loses what they hold."""
+"""Readables whose tell() is that of the underlying file, ahead of what they returned; seeking there would lose what they buffer."""
 _NAMED_FILE = "tempfile", "_TemporaryFileWrapper"
 _HTTP_RESPONSE = "http.client", "HTTPResponse"
 
 
 def as_bytes(data: Any, message: str) -> bytes | memoryview:
-    """Return text as UTF-8 and bytes-like data as a flat view of its bytes, copied only where it is not contiguous.
+    """Return text as UTF-8, and bytes-like data as a flat view of its bytes (or a copy if it is not contiguous).
 
     Args:
         data: ``bytes``, ``bytearray``, a ``memoryview`` of any format and shape, or ``str``.
-        message: Begins the message of the ``TypeError``; the name of the type that was given is added.
+        message: The beginning of the ``TypeError``'s message; the type's name is added.
 
     Raises:
-        TypeError: It is neither bytes nor text.
+        TypeError: The data is neither bytes nor text.
         UnicodeEncodeError: The text holds a lone surrogate, which UTF-8 cannot represent.
     """
     if isinstance(data, bytes):
@@ -53,21 +53,21 @@ def as_bytes(data: Any, message: str) -> bytes | memoryview:
 
 
 class Source:
-    """A source of bytes, read front to back in buffers of an exact size.
+    """A source of bytes that is read in buffers of an exact size.
 
-    Memory is bounded by the buffer asked for and the largest piece that the source itself gives. As a context manager it closes
-    the file that it opened for a path; a readable of the user's stays open.
+    Memory is bounded by the buffer's size and the largest piece of the source. As a context manager it closes the file that it opened for a
+    path, but not the user's readable.
 
     Args:
-        given: A path (``os.PathLike``), bytes, text (written as UTF-8), a binary or text readable (read from its current position), or
-            an iterable of bytes or text. A readable may return less or more than asked for; only an empty answer ends it.
+        given: A path (``os.PathLike``), bytes, text (encoded as UTF-8), a binary or text readable (read from its current position), or
+            an iterable of bytes or text. A readable may return fewer or more bytes than requested; only an empty result ends it.
 
     Attributes:
-        size: How many bytes are left, or None where that is not certain beforehand: it is known of bytes, regular files, ``io.BytesIO``,
-            ``mmap`` and HTTP responses with a length. More than that may come, of a file that grows.
+        size: The number of bytes left, or None if it is not known for certain: it is known for bytes, regular files, ``io.BytesIO``,
+            ``mmap`` and HTTP responses with a length. A file that grows may yield more.
 
     Raises:
-        TypeError: It is none of these.
+        TypeError: ``given`` has none of these types.
         OSError: The file of a path cannot be opened.
     """
 
@@ -78,11 +78,11 @@ class Source:
         self._readable: Any = None
         self._opened: Any = None
         self._whole: bytes | memoryview | None = None
-        self._start: Any = None  # where a seekable readable stood
+        self._start: Any = None  # initial position of a seekable readable
         self._gives_text = False
         self._is_at_end = False
-        self._ahead: deque[bytes | bytearray | memoryview] = deque()  # read from the source, and not yet taken
-        self._descriptor: int | None = None  # of the regular file whose size is known
+        self._ahead: deque[bytes | bytearray | memoryview] = deque()  # read from the source, not yet returned
+        self._descriptor: int | None = None  # of a regular file with a known size
         if isinstance(given, os.PathLike):
             self._readable = self._opened = Path(given).open("rb", buffering=0)  # noqa: SIM115 - closed by close()
             self._find_position()
@@ -103,9 +103,10 @@ class Source:
             )
 
     def _find_position(self) -> None:
-        """Note how much a readable has, and where it stands, without moving it.
+        """Set ``size`` and the start position of a readable without seeking.
 
-        A seek to the end and back would cost gzip two decompressions, and fail half-way over a pipe, although GzipFile says it is seekable.
+        A seek to the end and back would make gzip decompress everything twice, and would fail half-way for gzip over a pipe, which claims
+        to be seekable.
         """
         readable = self._readable
         self.size = self._bytes_left(readable.file if _name_of_type(readable) == _NAMED_FILE else readable)
@@ -114,11 +115,11 @@ class Source:
         try:
             if not hasattr(readable, "seekable") or readable.seekable():  # mmap has no seekable() before Python 3.13
                 self._start = readable.tell()
-        except Exception:  # whatever a readable raises: it can be read once only
+        except Exception:  # a user's readable may raise anything: then it can be read only once
             return
 
     def _bytes_left(self, readable: Any) -> int | None:
-        """Return how many bytes a readable has, if its type is one of which that is certain; a subclass may give something else."""
+        """Return how many bytes a readable has left, if its exact type makes that certain; a subclass may behave differently."""
         kind = type(readable)
         try:
             if kind is io.BytesIO:
@@ -136,14 +137,14 @@ class Source:
                 if stat.S_ISREG(found.st_mode):
                     self._descriptor = raw.fileno()
                     return max(0, found.st_size - int(readable.tell()))
-        except (OSError, ValueError):  # closed, or without a position: reading will tell
+        except (OSError, ValueError):  # closed, or without a position: reading will raise the error
             pass
         return None
 
     def is_cut(self, count: int) -> bool:
-        """Return whether the source ended after fewer bytes than it had at first.
+        """Return whether the source ended after fewer bytes than its initial size.
 
-        Files of /sys have a nominal size of a page, and no blocks; less than that is all that they have.
+        Files in /sys report the size of a page and no blocks, and have less content: they are not cut.
         """
         if self.size is None or count >= self.size:
             return False
@@ -156,13 +157,13 @@ class Source:
         """Return the next ``size`` bytes; fewer only at the end, and none after it.
 
         Raises:
-            BlockingIOError: The readable is in non-blocking mode and has nothing to read now.
-            TypeError: The source gave neither bytes nor text.
+            BlockingIOError: The readable is in non-blocking mode and has no data now.
+            TypeError: The source returned neither bytes nor text.
         """
         if size <= 0:
             return b""
         first = self._next(size)
-        if len(first) >= size:  # without a copy where the source gave bytes of just this size
+        if len(first) >= size:  # no copy if the source returned bytes of exactly this size
             return self._cut(first, size)
         buffer = bytearray(first)
         while len(buffer) < size:
@@ -173,11 +174,11 @@ class Source:
             if not piece:
                 break
             buffer += self._cut(piece, size - len(buffer))
-        # A piece other than bytes may be a view of a buffer that the source has filled anew by now.
+        # A piece other than bytes may be a view of a buffer that the source has overwritten since.
         return first if isinstance(first, bytes) and len(buffer) == len(first) else buffer
 
     def is_at_end(self) -> bool:
-        """Return whether nothing is left; reads ahead a little to find out."""
+        """Return whether nothing is left. Reads ahead a little to find out."""
         if not self._ahead:
             piece = self._next(1)
             if piece:
@@ -185,14 +186,14 @@ class Source:
         return not any(len(piece) for piece in self._ahead)
 
     def put_back(self, taken: bytes | bytearray) -> None:
-        """Give back what was taken last; the next :meth:`take` begins with it."""
+        """Put back the buffer that was taken last; the next :meth:`take` begins with it."""
         self._ahead.appendleft(taken)
 
     def rewind(self) -> bool:
-        """Go back to where the source stood at first, so that all of it can be read again.
+        """Seek to the initial position, so that the source can be read again.
 
         Returns:
-            Whether that was possible: of bytes, text, paths and seekable readables, not of iterators, pipes and sockets.
+            Whether that is possible: for bytes, text, paths and seekable readables, not for iterators, pipes and sockets.
         """
         if self._whole is not None:
             self._ahead = deque([self._whole])
@@ -201,14 +202,14 @@ class Source:
             return False
         try:
             self._readable.seek(self._start)
-        except Exception:  # such as gzip over a pipe, which says that it is seekable
+        except Exception:  # for example gzip over a pipe, which claims to be seekable
             return False
         self._ahead.clear()
         self._is_at_end = False
         return True
 
     def close(self) -> None:
-        """Close the file that was opened for a path, and release the views of the user's buffer, which otherwise could not be resized."""
+        """Close the file that was opened for a path, and release views of the user's buffer, so that it can be resized."""
         if self._opened is not None:
             self._opened.close()
         for view in (self._whole, *self._ahead):
@@ -225,7 +226,7 @@ class Source:
         self.close()
 
     def _next(self, wanted: int) -> bytes | bytearray | memoryview:
-        """Return the next piece, of any size; empty at the end alone."""
+        """Return the next piece, of any size; empty only at the end."""
         while self._ahead:
             if piece := self._ahead.popleft():
                 return piece
@@ -238,9 +239,7 @@ class Source:
         elif self._readable is not None:
             given = self._readable.read(min(wanted, _TEXT_CHARACTERS) if self._gives_text else wanted)
             if given is None:
-                raise BlockingIOError(
-                    "the source is in non-blocking mode and has nothing to read now; give one that waits"
-                )
+                raise BlockingIOError("the source is in non-blocking mode and has no data now; pass a blocking one")
             if isinstance(given, str):
                 self._gives_text, self.size = True, None
             if found := _piece(given, "read() of a source to upload must return bytes or text"):
@@ -249,7 +248,7 @@ class Source:
         return b""
 
     def _gather(self, buffer: bytearray, size: int) -> None:
-        """Fill a buffer from an iterator, without a method call for each of the pieces, which may be tiny."""
+        """Fill a buffer from an iterator, in one loop without a method call for each piece: pieces may be tiny."""
         if self._pieces is None or self._is_at_end:
             return
         left = size - len(buffer)
@@ -273,10 +272,10 @@ class Source:
 
 
 def _name_of_type(given: Any) -> tuple[str, str]:
-    """Return the module and name of an object's type, for types whose module is not imported here."""
+    """Return the module and name of an object's type, to recognise types without importing their modules."""
     return type(given).__module__, type(given).__qualname__
 
 
 def _piece(given: Any, message: str = "an iterable to upload must give bytes or text") -> bytes | memoryview:
-    """Return one piece of an iterator or readable; a bytearray as a copy, since a view would keep its owner from clearing it."""
+    """Return one piece of an iterator or readable; a bytearray as a copy, since a view would prevent its owner from resizing it."""
     return bytes(given) if isinstance(given, bytearray) else as_bytes(given, message)

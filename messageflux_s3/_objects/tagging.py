@@ -1,7 +1,7 @@
-"""Tags sent along with an object by operations whose tags some stores drop.
+"""Checks of tags that were sent with a multipart upload or a copy, and which some stores drop.
 
-Ceph's radosgw keeps the tags of PutObject, and drops those of an upload in parts and of a copy with a tagging directive, without an error.
-So on a store that is not AWS the tags are compared after such a write, and put on their own where they are missing.
+Ceph's radosgw keeps the tags of PutObject, but silently drops those of a multipart upload and of a copy with a tagging directive. So on
+stores other than AWS the tags are compared after such a write, and put with PutObjectTagging if they differ.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ _PARTS_KEEP_TAGS = "uploads in parts keep tags"
 def ensure_after_upload(
     connection: Connection, bucket_name: str, key: str, tagging: str | None, etag: str | None, version_id: str | None
 ) -> None:
-    """Make sure that an object has the tags that its upload in parts was created with.
+    """Ensure that an object has the tags with which its multipart upload was created.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
         key: The key.
-        tagging: The tags as CreateMultipartUpload took them; None for none.
-        etag: The object's ETag; None where the store did not tell it.
-        version_id: The object's version, in a versioned bucket.
+        tagging: The tags as sent with CreateMultipartUpload; None for none.
+        etag: The object's ETag; None if the store did not return it.
+        version_id: The object's version ID, in a versioned bucket.
 
     Raises:
-        S3Error: The tags are missing, and cannot be put; the object was written.
+        S3Error: The tags are missing and could not be put; the object was written.
 
     Requests:
-        none on AWS, without tags, and where an earlier upload has kept them; else 1 GET, and where they are missing 1 HEAD, 2 GET and 1 PUT
+        none on AWS, without tags, and once the store is known to keep them; else 1 GET, and if they are missing 1 HEAD, 2 GET and 1 PUT
     """
     if not tagging or connection.is_aws or connection.recall(_PARTS_KEEP_TAGS):
         return
@@ -56,23 +56,23 @@ def ensure_after_copy(
     *,
     source_is_tagged: bool,
 ) -> None:
-    """Make sure that a copy has the tags that take the place of those of its source.
+    """Ensure that a copy has the tags that replace those of its source.
 
-    That one copy is right proves nothing about the next, since a store may depend on the directives and on the tags of the source.
+    Every copy is checked: whether a store keeps the tags may depend on the directives and on the source's tags.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
         key: The key.
-        tagging: The tags as CopyObject took them; empty for none.
-        answer: The answer to CopyObject.
+        tagging: The tags as sent with CopyObject; empty for none.
+        answer: The response to CopyObject.
         source_is_tagged: Whether the source has tags, which may have been copied in spite of the directive.
 
     Raises:
-        S3Error: The copy has other tags, and they cannot be put; the copy was made.
+        S3Error: The copy's tags differ and could not be put; the copy was made.
 
     Requests:
-        none on AWS, else 1 GET, and where the tags are others 1 HEAD, 2 GET and 1 PUT
+        none on AWS, else 1 GET, and if the tags differ 1 HEAD, 2 GET and 1 PUT
     """
     if (tagging or source_is_tagged) and not connection.is_aws:
         result = answer.get("CopyObjectResult") or answer
@@ -82,7 +82,7 @@ def ensure_after_copy(
 def _ensure(
     connection: Connection, bucket_name: str, key: str, tagging: str, etag: str | None, version_id: str | None
 ) -> bool | None:
-    """Return whether the tags were there already; None where that cannot be told."""
+    """Put the tags if they differ. Return True if they were right already, False if they were put, None if unknown."""
     wanted = TagSet.of(dict(parse_qsl(tagging, keep_blank_values=True)))
     tags = ObjectTags(connection, bucket_name, key, version_id)
     try:
@@ -91,7 +91,7 @@ def _ensure(
         version = {} if version_id is None else {"VersionId": version_id}
         now = connection.call("HeadObject", Bucket=bucket_name, Key=key, **version)
         if etag and not etags.same(etags.unquoted(now.get("ETag")), etags.unquoted(etag)):
-            return None  # replaced by another writer, whose tags these are
+            return None  # another writer has replaced the object; these are its tags
         tags.put(wanted)
     except S3AccessDenied as error:
         if error.operation == "PutObjectTagging":
@@ -99,7 +99,7 @@ def _ensure(
         logger.warning("the tags of s3://%s/%s were not compared with what was sent: %s", bucket_name, key, error)
         return None
     except S3NoSuchItem:
-        return None  # deleted by others
+        return None  # another client has deleted the object
     except S3Error as error:
         raise _missing(bucket_name, key, error) from error
     return False
