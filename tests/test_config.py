@@ -1,4 +1,4 @@
-"""S3Config: bad input at once, secrets nowhere."""
+"""S3Config: validation, and no secrets in reprs and pickles."""
 
 from __future__ import annotations
 
@@ -50,15 +50,17 @@ from messageflux_s3._client.capabilities import AWS, known_of, preset_for
         ({"capabilities": {}}, TypeError, "capabilities"),
     ],
 )
-def test_bad_input_is_refused_at_once(fields: dict[str, Any], error: type[Exception], words: str) -> None:
-    """The error names the argument; it never shows the value of a URL that may hold a password."""
+def test_invalid_field_raises_naming_the_argument_without_secrets(
+    fields: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    """The error never shows the value of a URL, which may hold a password."""
     with pytest.raises(error, match=words) as caught:
         s3.S3Config(**fields)
     assert "hush" not in str(caught.value)
 
 
-def test_a_config_is_a_value() -> None:
-    """Equal fields, equal config, equal hash; replace() gives a new one."""
+def test_config_is_frozen_comparable_and_hashable() -> None:
+    """replace() returns a new one."""
     one, two = (
         s3.S3Config(region="r", access_key="a", secret_key="s"),
         s3.S3Config(region="r", access_key="a", secret_key="s"),
@@ -71,35 +73,35 @@ def test_a_config_is_a_value() -> None:
         one.region = "x"  # type: ignore[misc]
 
 
-def test_replace_refuses_a_field_that_does_not_exist() -> None:
-    """A typing error is an error."""
+def test_replace_raises_for_an_unknown_field() -> None:
+    """As any function does for an unknown keyword."""
     with pytest.raises(TypeError, match="reigon"):
         s3.S3Config().replace(reigon="eu")
 
 
-def test_secrets_are_in_no_repr_and_no_pickle() -> None:
-    """Neither the key nor the token, in any form."""
+def test_repr_and_pickle_contain_no_secrets() -> None:
+    """Neither the secret key nor the token, also not those of a store."""
     config = s3.S3Config(access_key="ACCESSKEY01", secret_key="CANARY-secret", session_token="CANARY-token")
     assert "CANARY" not in repr(config)
     assert b"CANARY" not in pickle.dumps(config)
     assert b"CANARY" not in pickle.dumps(s3.connect(access_key="A", secret_key="CANARY-2"))
 
 
-def test_pickle_secrets_lets_them_travel() -> None:
-    """Who asks for it gets the very same config on the other side."""
+def test_pickle_secrets_includes_the_secrets_in_pickles() -> None:
+    """The unpickled config is equal."""
     config = s3.S3Config(access_key="A", secret_key="S", session_token="T", pickle_secrets=True)
     assert pickle.loads(pickle.dumps(config)) == config
 
 
-def test_a_copy_keeps_its_secrets() -> None:
-    """copy and deepcopy stay in the process; nothing is withheld."""
+def test_copies_keep_the_secrets() -> None:
+    """copy and deepcopy return the config itself."""
     config = s3.S3Config(access_key="A", secret_key="S")
     assert copy.deepcopy(config) is config
     assert copy.copy(config) is config
 
 
-def test_a_callable_that_carries_secrets_does_not_travel() -> None:
-    """A partial would pickle what it is bound to."""
+def test_pickle_omits_a_partial_with_secrets() -> None:
+    """A partial would pickle its arguments."""
     config = s3.S3Config(credentials=partial(dict, access_key="A", secret_key="CANARY"))
     assert b"CANARY" not in pickle.dumps(config)
     assert repr(config) == "S3Config(credentials=partial)"
@@ -109,8 +111,8 @@ def current_keys() -> dict[str, str]:
     return {"access_key": "A", "secret_key": "CANARY"}
 
 
-def test_a_function_travels_by_its_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pickler can take its code along, and where there is no such function nobody else's credentials are used."""
+def test_pickle_contains_only_the_name_of_a_credentials_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not its code. Where the function does not exist, no other credentials are used."""
     config = s3.S3Config(credentials=current_keys)
     assert repr(config) == "S3Config(credentials=current_keys)"
     assert current_keys not in config.__reduce__()[1][0].values()
@@ -123,16 +125,16 @@ def test_a_function_travels_by_its_name_alone(monkeypatch: pytest.MonkeyPatch) -
         elsewhere.bucket("bucket")["k"].exists()
 
 
-def test_a_session_s_secrets_stay_behind() -> None:
-    """Also those of a boto3 session that was handed in."""
+def test_pickle_omits_the_secrets_of_a_boto3_session() -> None:
+    """The region is kept."""
     config = s3.S3Config(boto3_session=boto3.Session("AKIA1", "CANARY", region_name="eu-west-1"))
     back = pickle.loads(pickle.dumps(config))
     assert b"CANARY" not in pickle.dumps(config)
     assert back.region == "eu-west-1"
 
 
-def test_a_withheld_secret_can_be_given_again() -> None:
-    """The worker's own way to a working config."""
+def test_replace_restores_keys_that_the_pickle_omitted() -> None:
+    """As a worker process can do."""
     back = pickle.loads(pickle.dumps(s3.S3Config(access_key="A", secret_key="S", region="r")))
     assert back.replace(access_key="A", secret_key="S") == s3.S3Config(access_key="A", secret_key="S", region="r")
 
@@ -149,36 +151,36 @@ def test_a_withheld_secret_can_be_given_again() -> None:
         ("https://amazonaws.com.evil.example", "other"),
     ],
 )
-def test_the_host_name_tells_the_preset(url: str | None, preset: str) -> None:
-    """No request is needed, and no look-alike is trusted."""
+def test_preset_is_decided_by_the_host_name(url: str | None, preset: str) -> None:
+    """A host name that merely contains amazonaws.com is not AWS."""
     assert preset_for(url) == preset
 
 
-def test_only_aws_is_trusted_unprobed() -> None:
-    """Every other preset says what to avoid, nothing more."""
+def test_presets_other_than_aws_assume_no_capabilities() -> None:
+    """They only say what to avoid."""
     assert known_of("aws") is AWS
     for preset in ("r2", "minio", "ceph", "gcs", "other"):
         assert known_of(preset).put_if_absent is None
         assert known_of(preset).checksums is False
 
 
-def test_a_path_will_do_for_a_bundle_and_what_was_probed_is_not_printed_whole(tmp_path: Path) -> None:
-    """A Path is text in the end; the capabilities have a print of their own."""
+def test_verify_accepts_a_path_and_repr_abbreviates_capabilities(tmp_path: Path) -> None:
+    """The path is stored as text."""
     config = s3.S3Config(verify=tmp_path / "ca.pem", capabilities=s3.Capabilities())  # type: ignore[arg-type]
     assert config.verify == str(tmp_path / "ca.pem")
     assert repr(config).endswith("capabilities=Capabilities(…))")
 
 
-def test_a_session_s_secrets_travel_on_request() -> None:
-    """As its keys, since a session cannot."""
+def test_pickle_secrets_includes_the_keys_of_a_boto3_session() -> None:
+    """In place of the session, which does not pickle."""
     session = boto3.Session("AK", "hush", "token", "eu-x-1")
     back = pickle.loads(pickle.dumps(s3.S3Config(boto3_session=session, pickle_secrets=True)))
     assert (back.access_key, back.secret_key, back.session_token, back.region) == ("AK", "hush", "token", "eu-x-1")
     assert back.boto3_session is None
 
 
-def test_a_function_without_a_name_that_can_be_found_does_not_travel() -> None:
-    """Nor what it holds."""
+def test_pickle_omits_a_lambda() -> None:
+    """It cannot be found by name, and pickled by value it would contain its keys."""
     hush = {"access_key": "AK", "secret_key": "hush"}
     assert b"hush" not in pickle.dumps(s3.S3Config(credentials=lambda: hush))
 
@@ -186,8 +188,8 @@ def test_a_function_without_a_name_that_can_be_found_does_not_travel() -> None:
 @pytest.mark.parametrize(
     "expires_at", [None, "2036-01-01T00:00:00Z", datetime(2036, 1, 1), datetime(2036, 1, 1, tzinfo=timezone.utc)]
 )
-def test_when_keys_expire_in_any_form(expires_at: Any) -> None:
-    """A moment with or without a zone, text, or never."""
+def test_credentials_callable_may_return_any_form_of_expires_at(expires_at: Any) -> None:
+    """A datetime with or without a time zone, text, or None."""
     store = s3.connect("http://127.0.0.1:9", region="r", credentials=lambda: {
         "access_key": "AK", "secret_key": "hush", "expires_at": expires_at,
     })  # fmt: skip

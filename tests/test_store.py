@@ -16,7 +16,7 @@ import messageflux_s3 as s3
 from messageflux_s3 import store as store_module
 
 
-def test_stores_of_one_config_share_a_client(server: Server) -> None:
+def test_stores_with_equal_configs_share_a_client(server: Server) -> None:
     """And closing one does not close the other's."""
     one, two = server.connect(), server.connect()
     assert one.client is two.client
@@ -25,13 +25,13 @@ def test_stores_of_one_config_share_a_client(server: Server) -> None:
     assert one.ping()
 
 
-def test_the_pool_follows_max_concurrency(moto: Server) -> None:
-    """Row 8: one knob."""
+def test_connection_pool_size_is_max_concurrency(moto: Server) -> None:
+    """max_pool_connections of botocore."""
     assert moto.connect(max_concurrency=77).client.meta.config.max_pool_connections == 77
 
 
-def test_checksums_are_only_sent_where_they_are_known_to_work(moto: Server) -> None:
-    """Row 1: not to an endpoint that is not AWS, unless the capabilities say so."""
+def test_default_checksums_are_sent_to_aws_and_probed_stores_only(moto: Server) -> None:
+    """Other stores may not support them."""
     careful = moto.connect().client.meta.config
     assert (careful.request_checksum_calculation, careful.response_checksum_validation) == (
         "when_required",
@@ -42,8 +42,10 @@ def test_checksums_are_only_sent_where_they_are_known_to_work(moto: Server) -> N
     assert told.client.meta.config.request_checksum_calculation == "when_supported"
 
 
-def test_an_endpoint_from_the_environment_counts_as_well(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """boto3's own settings may point elsewhere; the checksum policy follows."""
+def test_checksum_policy_follows_an_endpoint_from_the_environment(
+    moto: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """boto3 reads it from its own settings."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto.endpoint_url)
     store = s3.connect(access_key=moto.access_key, secret_key=moto.secret_key, region="us-east-1")
     assert store.client.meta.endpoint_url == moto.endpoint_url
@@ -51,8 +53,10 @@ def test_an_endpoint_from_the_environment_counts_as_well(moto: Server, monkeypat
     assert store.ping()
 
 
-def test_no_password_in_an_endpoint_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """boto3 would show it in every error; the refusal does not."""
+def test_endpoint_with_a_password_from_the_environment_is_rejected_without_showing_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """boto3 would show it in every error."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://user:hush@127.0.0.1:9")
     with pytest.raises(ValueError, match="must not hold a user name or password") as caught:
         s3.connect(access_key="A", secret_key="S", region="us-east-1").ping()
@@ -60,8 +64,8 @@ def test_no_password_in_an_endpoint_from_the_environment(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", ["access_key", "session_token"])
-def test_a_callable_s_keys_are_one_line_each(name: str) -> None:
-    """A token read from a file with its line end would be shown by the HTTP library that refuses it."""
+def test_keys_with_a_line_end_from_a_callable_are_rejected_without_showing_them(name: str) -> None:
+    """As in a token read from a file. http.client would show it."""
     keys = {"access_key": "A", "secret_key": "S", "session_token": "T"}
     store = s3.connect(
         "http://127.0.0.1:9", credentials=lambda: keys | {name: "hush\n"}, region="us-east-1", max_attempts=1
@@ -72,7 +76,7 @@ def test_a_callable_s_keys_are_one_line_each(name: str) -> None:
 
 
 def test_ping_and_is_online(rclone: Server) -> None:
-    """True when somebody answers who knows us; False for refused keys and for silence."""
+    """True for an answer; False for refused credentials and without an answer."""
     assert rclone.connect().ping() is True
     refused = rclone.connect(secret_key="wrong-secret-key-000")
     assert refused.is_online is False
@@ -88,24 +92,24 @@ def test_ping_and_is_online(rclone: Server) -> None:
     assert store.is_online is True
 
 
-def test_wrong_credentials_and_missing_endpoints_have_their_errors(rclone: Server) -> None:
-    """By cause, with words that help."""
+def test_errors_for_wrong_credentials_and_unreachable_endpoints(rclone: Server) -> None:
+    """S3AuthenticationError and S3ConnectionError."""
     with pytest.raises(s3.S3AuthenticationError, match=r"SignatureDoesNotMatch|InvalidAccessKeyId|secret"):
         list(rclone.connect(secret_key="wrong-secret-key-000").buckets())
-    with pytest.raises(s3.S3ConnectionError, match="nobody answers"):
+    with pytest.raises(s3.S3ConnectionError, match="no server answers"):
         list(s3.connect("http://127.0.0.1:9", access_key="A" * 10, secret_key="S" * 10, max_attempts=1).buckets())
 
 
-def test_no_credentials_at_all(moto: Server) -> None:
-    """The error says what to give."""
+def test_missing_credentials_raise_authentication_error(moto: Server) -> None:
+    """Also a profile that does not exist."""
     with pytest.raises(s3.S3AuthenticationError, match="access_key"):
         list(s3.connect(moto.endpoint_url).buckets())
     with pytest.raises(s3.S3AuthenticationError, match="profile"):
         list(s3.connect(moto.endpoint_url, profile="no-such-profile").buckets())
 
 
-def test_a_callable_is_asked_at_first_use_before_expiry_and_on_reload(rclone: Server) -> None:
-    """Never at connect()."""
+def test_credentials_callable_is_called_at_first_use_before_expiry_and_on_reload(rclone: Server) -> None:
+    """Not by connect()."""
     asked: list[int] = []
     lifetime = timedelta(hours=1)
 
@@ -129,14 +133,16 @@ def test_a_callable_is_asked_at_first_use_before_expiry_and_on_reload(rclone: Se
     assert len(asked) >= 3
 
 
-def test_a_callable_that_returns_nonsense_is_told_so(moto: Server) -> None:
-    """Not a KeyError from below."""
+def test_credentials_callable_without_keys_raises_authentication_error(moto: Server) -> None:
+    """It names what is missing."""
     with pytest.raises(s3.S3AuthenticationError, match="access_key"):
         list(s3.connect(moto.endpoint_url, credentials=lambda: {"key": "x"}).buckets())
 
 
-def test_a_session_or_a_profile_of_the_user_s(rclone: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Either brings the credentials."""
+def test_credentials_from_a_boto3_session_or_a_profile(
+    rclone: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the region of the session."""
     session = boto3.Session(rclone.access_key, rclone.secret_key, region_name="eu-west-3")
     store = s3.connect(rclone.endpoint_url, boto3_session=session)
     assert store.ping()
@@ -147,8 +153,8 @@ def test_a_session_or_a_profile_of_the_user_s(rclone: Server, tmp_path: Path, mo
     assert s3.connect(rclone.endpoint_url, profile="robot").ping()
 
 
-def test_a_resource_of_the_user_s_is_used_as_it_is(moto: Server) -> None:
-    """Its client, not one like it."""
+def test_from_resource_uses_the_client_of_the_resource(moto: Server) -> None:
+    """Not a new client with the same settings."""
     resource = boto3.resource(
         "s3",
         endpoint_url=moto.endpoint_url,
@@ -170,8 +176,8 @@ def test_a_resource_of_the_user_s_is_used_as_it_is(moto: Server) -> None:
         s3.S3Bucket("users-own", "not a resource")  # type: ignore[arg-type]
 
 
-def test_closing_a_store_around_a_client_leaves_nothing_behind_on_it(moto: Server) -> None:
-    """The client is the user's and lives on: what listens to it is there once, however often a store around it is closed."""
+def test_stores_from_one_resource_register_their_handlers_once(moto: Server) -> None:
+    """Closing such a store does not close the client, and a next store adds no further handlers."""
     resource = boto3.resource(
         "s3",
         endpoint_url=moto.endpoint_url,
@@ -191,8 +197,8 @@ def test_closing_a_store_around_a_client_leaves_nothing_behind_on_it(moto: Serve
     assert counts == [counts[0]] * 3
 
 
-def test_a_pickled_store_never_falls_back_to_another_account(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row 12: without its secrets, only the same account's credentials will do."""
+def test_pickled_store_never_uses_credentials_of_another_account(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its secrets it accepts credentials with the same access key only."""
     data = pickle.dumps(moto.connect())
     assert moto.secret_key.encode() not in data
     store = pickle.loads(data)
@@ -207,8 +213,7 @@ def test_a_pickled_store_never_falls_back_to_another_account(moto: Server, monke
     assert isinstance(list(pickle.loads(data).buckets()), list)
 
 
-def test_pickle_secrets_makes_a_store_that_works_elsewhere(moto: Server) -> None:
-    """Asked for, given."""
+def test_store_pickled_with_pickle_secrets_works(moto: Server) -> None:
     store = pickle.loads(pickle.dumps(moto.connect(pickle_secrets=True)))
     assert store.ping()
 
@@ -217,8 +222,8 @@ def _in_child(bucket: s3.S3Bucket, queue: multiprocessing.Queue[object]) -> None
     queue.put((bucket.get_object("k").body, bucket.find().count()))
 
 
-def test_a_forked_child_uses_a_client_of_its_own(bucket: s3.S3Bucket) -> None:
-    """Row 11: the parent was warm, both go on."""
+def test_forked_child_makes_its_own_client(bucket: s3.S3Bucket) -> None:
+    """The parent's client stays usable."""
     bucket.put_object("k", b"from the parent")
     before = bucket.store.client
     context = multiprocessing.get_context("fork")
@@ -234,8 +239,8 @@ def test_a_forked_child_uses_a_client_of_its_own(bucket: s3.S3Bucket) -> None:
     assert bucket.get_object("k").body == b"from the parent"
 
 
-def test_objects_by_uri(moto_bucket: s3.S3Bucket) -> None:
-    """Nothing in the URI is unquoted."""
+def test_object_by_uri(moto_bucket: s3.S3Bucket) -> None:
+    """The key is not unquoted."""
     store = moto_bucket.store
     moto_bucket.put_object("a b/%20", "x")
     assert store.object(f"s3://{moto_bucket.name}/a b/%20").body == b"x"
@@ -244,8 +249,8 @@ def test_objects_by_uri(moto_bucket: s3.S3Bucket) -> None:
             store.object(wrong)
 
 
-def test_a_default_store_is_set_once_for_the_process(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And says so before."""
+def test_initialize_sets_the_default_store(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, default_store() raises."""
     monkeypatch.setattr(store_module, "_default", None)
     assert not s3.is_initialized()
     with pytest.raises(s3.S3NotInitializedError, match="initialize"):
@@ -255,21 +260,20 @@ def test_a_default_store_is_set_once_for_the_process(moto: Server, monkeypatch: 
     assert s3.is_initialized()
 
 
-def test_a_store_closes_as_a_context(moto: Server) -> None:
-    """And opens again at the next use."""
+def test_store_is_a_context_manager_and_opens_again_after_close(moto: Server) -> None:
     with moto.connect(read_timeout=7) as store:
         assert store.ping()
     assert store.ping()
 
 
-def test_no_secret_is_in_a_repr(moto: Server) -> None:
+def test_reprs_contain_no_secret(moto: Server) -> None:
     """Of the store, its config, or a bucket."""
     store = moto.connect(secret_key="CANARY-canary-canary")
     assert "CANARY" not in repr(store) + repr(store.config) + repr(store.bucket("abc")) + str(vars(store))
 
 
-def test_turning_verification_off_says_so(moto: Server, caplog: pytest.LogCaptureFixture) -> None:
-    """TLS verification is on unless asked otherwise."""
+def test_verify_false_logs_a_warning(moto: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """Also for a boto3 resource with verify=False."""
     s3.connect(moto.endpoint_url, access_key="A" * 10, secret_key="S" * 10, verify=False).ping()
     assert "verification is off" in caplog.text
     caplog.clear()
@@ -283,15 +287,16 @@ def test_turning_verification_off_says_so(moto: Server, caplog: pytest.LogCaptur
     assert "verification" not in caplog.text
 
 
-def test_a_store_is_made_of_a_config(moto: Server) -> None:
-    """The fields themselves are for connect()."""
+def test_store_raises_type_error_for_an_endpoint_in_place_of_a_config(moto: Server) -> None:
+    """The message names connect()."""
     with pytest.raises(TypeError, match="config must be an S3Config, not str; connect"):
         s3.S3Store(moto.endpoint_url)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (500, "InternalError"), (501, "NotImplemented")])
-def test_a_store_that_answers_is_there(scripted_server: ScriptedServer, status: int, code: str) -> None:
-    """Whatever it says, unless it does not know us."""
+def test_ping_is_true_for_every_answer_but_refused_credentials(
+    scripted_server: ScriptedServer, status: int, code: str
+) -> None:
     scripted_server.answer = lambda asked: refusal(status, code)
     assert scripted_server.connect().ping() is True
     scripted_server.answer = lambda asked: refusal(403, "InvalidAccessKeyId")
@@ -299,8 +304,8 @@ def test_a_store_that_answers_is_there(scripted_server: ScriptedServer, status: 
 
 
 @pytest.mark.parametrize(("status", "written"), [(403, True), (500, False), (501, False)])
-def test_tags_are_sent_where_they_are_kept(scripted_server: ScriptedServer, status: int, written: bool) -> None:
-    """Who may not look at tags is on a store that has them; one that is away for a moment has said nothing, and none is asked twice."""
+def test_write_with_tags_follows_the_tag_probe(scripted_server: ScriptedServer, status: int, written: bool) -> None:
+    """403 for reading tags: the store has them. 500: unknown, and probed again. 501: no tags. The scratch object is deleted."""
 
     def answer(asked: Asked) -> Answer:
         if asked.method == "GET":
@@ -323,8 +328,8 @@ def test_tags_are_sent_where_they_are_kept(scripted_server: ScriptedServer, stat
     assert len(probes) == (2 if status == 500 else 1)
 
 
-def test_a_store_around_a_resource_travels_without_its_secrets(moto: Server) -> None:
-    """It is the same place; who is not the same account there has none."""
+def test_pickled_store_from_a_resource_has_no_secrets(moto: Server) -> None:
+    """It accepts credentials with the same access key only."""
     resource = boto3.resource(
         "s3",
         endpoint_url=moto.endpoint_url,
@@ -340,7 +345,7 @@ def test_a_store_around_a_resource_travels_without_its_secrets(moto: Server) -> 
         list(back.buckets())
 
 
-def test_what_the_user_says_of_checksums_holds(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where it would not be our choice."""
+def test_checksum_policy_from_the_environment_is_kept(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for a store that is not AWS."""
     monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_supported")
     assert moto.connect(max_attempts=7).client.meta.config.request_checksum_calculation == "when_supported"

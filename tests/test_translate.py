@@ -33,7 +33,7 @@ class _Anything(dict[str, str]):
 
 
 def _made(cls: type[Exception]) -> Exception:
-    """An instance of any botocore exception; their constructors differ."""
+    """Return an instance of any botocore exception, without its constructor: they differ."""
     if issubclass(cls, ClientError):
         return ClientError({"Error": {"Code": "Odd", "Message": "m"}}, "GetObject")
     error = cls.__new__(cls)
@@ -43,8 +43,8 @@ def _made(cls: type[Exception]) -> Exception:
 
 
 @pytest.mark.parametrize("cls", BOTOCORE, ids=lambda cls: cls.__name__)
-def test_no_exception_of_botocore_reaches_the_user(cls: type[Exception]) -> None:
-    """Every class that botocore defines becomes one of ours (or a ValueError for a wrong argument), its cause kept."""
+def test_every_botocore_exception_becomes_s3error_or_valueerror(cls: type[Exception]) -> None:
+    """ValueError for a wrong argument. The original is the cause."""
     error = _made(cls)
     with pytest.raises((s3.S3Error, ValueError)) as caught, translating("GetObject", "b", "k"):
         raise error
@@ -55,16 +55,15 @@ def test_no_exception_of_botocore_reaches_the_user(cls: type[Exception]) -> None
 @pytest.mark.parametrize(
     "name", ["ConnectTimeoutError", "ReadTimeoutError", "EndpointConnectionError", "SSLError", "ConnectionClosedError"]
 )
-def test_trouble_on_the_way_is_a_connection_error(name: str) -> None:
-    """Nobody answered: worth another try."""
+def test_network_errors_become_retryable_connection_errors(name: str) -> None:
     with pytest.raises(s3.S3ConnectionError) as caught, translating("HeadObject", "b", "k"):
         raise _made(getattr(botocore.exceptions, name))
     assert caught.value.retryable
 
 
 @pytest.mark.parametrize(("code", "cls"), BY_CODE.items(), ids=BY_CODE.keys())
-def test_every_code_of_the_table_becomes_its_class(code: str, cls: type[s3.S3Error]) -> None:
-    """The error carries everything that the store said, and pickles."""
+def test_error_code_decides_the_class(code: str, cls: type[s3.S3Error]) -> None:
+    """The error has all members of the answer, and pickles."""
     response = {
         "Error": {"Code": code, "Message": "the store's words"},
         "ResponseMetadata": {"HTTPStatusCode": 499, "RequestId": "R1"},
@@ -99,16 +98,16 @@ def test_every_code_of_the_table_becomes_its_class(code: str, cls: type[s3.S3Err
         (418, "k", s3.S3Error),
     ],
 )
-def test_a_head_has_no_body_so_the_status_decides(status: int, key: str | None, cls: type[s3.S3Error]) -> None:
-    """botocore gives the status as the code of a HEAD."""
+def test_status_decides_the_class_of_an_error_without_code(status: int, key: str | None, cls: type[s3.S3Error]) -> None:
+    """An answer to HEAD has no body; botocore gives the status as its code."""
     answer = {"Error": {"Code": str(status)}, "ResponseMetadata": {"HTTPStatusCode": status}}
     error = from_answer(answer, "HeadObject", "b", key)
     assert type(error) is cls
     assert error.status == status
 
 
-def test_a_403_on_a_key_says_that_it_may_be_missing() -> None:
-    """Row 10: without s3:ListBucket a missing key answers 403."""
+def test_403_for_a_read_of_a_key_hints_that_the_key_may_be_missing() -> None:
+    """Without s3:ListBucket a store answers 403 for a missing key."""
     answer = {"Error": {"Code": "403"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
     assert "s3:ListBucket" in str(from_answer(answer, "HeadObject", "b", "k"))
 
@@ -116,23 +115,23 @@ def test_a_403_on_a_key_says_that_it_may_be_missing() -> None:
 @pytest.mark.parametrize(
     ("code", "retryable"), [("BadDigest", True), ("InvalidDigest", False), ("OperationAborted", True)]
 )
-def test_what_was_damaged_on_its_way_may_be_sent_again(code: str, retryable: bool) -> None:
-    """Bytes that changed may arrive the next time; a digest that is none never does."""
+def test_bad_digest_is_retryable_and_invalid_digest_is_not(code: str, retryable: bool) -> None:
+    """Damaged bytes may arrive intact the next time; a malformed digest stays malformed."""
     answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 400}}
     assert from_answer(answer, "PutObject", "b", "k").retryable is retryable
 
 
 @pytest.mark.parametrize("operation", ["PutObject", "DeleteObject", None])
-def test_a_403_on_what_is_no_read_says_nothing_of_that(operation: str | None) -> None:
-    """Whoever writes is not told that the key may be missing; and a bucket's 403 is just that."""
+def test_other_errors_do_not_hint_at_a_missing_key(operation: str | None) -> None:
+    """Not for writes, not for a bucket, and not where the code says it already."""
     answer = {"Error": {"Code": "403"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
     assert "s3:ListBucket" not in str(from_answer(answer, operation, "b", "k"))
     assert "s3:ListBucket" not in str(from_answer(answer, "HeadObject", "b", None))
     assert "s3:ListBucket" not in str(from_answer({"Error": {"Code": "NoSuchKey"}}, "GetObject", "b", "k"))
 
 
-def test_a_heads_404_gets_the_code_that_a_get_would_have() -> None:
-    """And says that it cannot tell the bucket from the key; a code that was said is left alone, however odd."""
+def test_404_of_a_head_has_the_error_code_of_a_get() -> None:
+    """With a hint that the bucket may be missing. A code in the answer is kept."""
     answer = {"Error": {"Code": "404", "Message": "Not Found"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
     on_key, on_bucket = from_answer(answer, "HeadObject", "b", "k"), from_answer(answer, "HeadBucket", "b", None)
     assert (on_key.code, on_bucket.code) == ("NoSuchKey", "NoSuchBucket")
@@ -160,8 +159,8 @@ def test_a_heads_404_gets_the_code_that_a_get_would_have() -> None:
         ("NoSuchKey", "PutObject"),
     ],
 )
-def test_only_a_heads_404_speaks_of_the_bucket(code: str, operation: str) -> None:
-    """Whoever has a body to say it in has said which of them is missing."""
+def test_only_the_404_of_a_head_hints_that_the_bucket_may_be_missing(code: str, operation: str) -> None:
+    """Other answers have a body with the code."""
     assert "bucket may be missing" not in str(from_answer({"Error": {"Code": code}}, operation, "b", "k"))
 
 
@@ -209,19 +208,17 @@ def test_only_a_heads_404_speaks_of_the_bucket(code: str, operation: str) -> Non
         ({"ResponseMetadata": {"HTTPStatusCode": 499}}, s3.S3Error, None, 499, "no explanation."),
     ],
 )
-def test_whatever_is_missing_from_an_answer(
+def test_error_answers_with_missing_members(
     answer: dict[str, object], cls: type[s3.S3Error], code: str | None, status: int | None, said: str
 ) -> None:
-    """What is there decides, and the text is a sentence all the same."""
+    """The class follows from what is there, and the message is a sentence."""
     error = from_answer(answer, None, None, None)
     assert (type(error), error.code, error.status) == (cls, code, status)
     assert str(error).endswith(said)
     assert ".." not in str(error)
 
 
-def test_what_the_store_said_comes_before_what_we_would_say() -> None:
-    """Its own words, else those of the cause, else the status in words."""
-
+def test_message_is_the_stores_else_the_causes_else_the_status_phrase() -> None:
     def said(message: str, cause_text: str) -> str:
         answer = {"Error": {"Message": message}, "ResponseMetadata": {"HTTPStatusCode": 404}}
         return str(from_answer(answer, "GetObject", "b", "k", cause_text=cause_text))
@@ -231,8 +228,7 @@ def test_what_the_store_said_comes_before_what_we_would_say() -> None:
     assert said("", "") == "GetObject on s3://b/k: error (404): Not Found."
 
 
-def test_a_hint_follows_where_something_can_be_done() -> None:
-    """The code decides which."""
+def test_message_ends_with_a_hint_for_some_codes() -> None:
     answer = {
         "Error": {"Code": "BucketNotEmpty", "Message": "Not empty"},
         "ResponseMetadata": {"HTTPStatusCode": 409, "RequestId": 7},
@@ -259,14 +255,14 @@ def test_a_hint_follows_where_something_can_be_done() -> None:
         ("AccessDenied", False),
     ],
 )
-def test_which_answers_are_worth_another_try(code: str, retryable: bool) -> None:
-    """The store was busy, or two writers met; what was refused stays refused."""
+def test_retryable_error_codes(code: str, retryable: bool) -> None:
+    """Those for a busy store or concurrent writers."""
     assert from_answer({"Error": {"Code": code}}, "PutObject", "b", "k").retryable is retryable
 
 
 @pytest.mark.parametrize(("cls", "ours"), BY_EXCEPTION, ids=lambda cls: cls.__name__)
-def test_every_exception_of_the_table_becomes_its_class(cls: type[Exception], ours: type[s3.S3Error]) -> None:
-    """With everything that is known of the call; only what may go better next time is retryable."""
+def test_exception_class_decides_the_class(cls: type[Exception], ours: type[s3.S3Error]) -> None:
+    """With operation, bucket and key; connection errors are retryable."""
     error = translate(_made(cls), "GetObject", "b", "k")
     assert isinstance(error, s3.S3Error)
     assert (type(error), error.operation, error.bucket, error.key) == (ours, "GetObject", "b", "k")
@@ -284,8 +280,8 @@ def test_every_exception_of_the_table_becomes_its_class(cls: type[Exception], ou
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_what_comes_from_below_botocore_is_a_connection_error(error: Exception) -> None:
-    """A body is read from urllib3's response, which knows nothing of botocore. What has no words is called by its name."""
+def test_urllib3_and_socket_errors_become_connection_errors(error: Exception) -> None:
+    """A body is read from urllib3's response, without botocore. An exception without message is shown by its class name."""
     ours = translate(error, "GetObject", "b", "k")
     assert isinstance(ours, s3.S3ConnectionError)
     assert str(ours) == f"GetObject on s3://b/k: {str(error) or type(error).__name__}"
@@ -303,23 +299,22 @@ def test_what_comes_from_below_botocore_is_a_connection_error(error: Exception) 
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_went_wrong_on_the_way_is_explained(error: Exception, said: str) -> None:
-    """Each in a way that says what to do."""
+def test_message_says_what_to_do_about_common_failures(error: Exception, said: str) -> None:
     assert said in str(translate(error, "GetObject", "b", "k"))
 
 
 @pytest.mark.parametrize(
     "name", ["ParamValidationError", "ValidationError", "MissingParametersError", "UnknownParameterError"]
 )
-def test_a_wrong_argument_is_a_value_error(name: str) -> None:
-    """botocore found it before anything was sent."""
+def test_botocore_validation_errors_become_value_errors(name: str) -> None:
+    """botocore raises them before it sends anything."""
     error = translate(_made(getattr(botocore.exceptions, name)), "GetObject", "b", "k")
     assert type(error) is ValueError
     assert str(error) == "GetObject on s3://b/k: from below"
 
 
-def test_what_boto3_wraps_is_unwrapped() -> None:
-    """Its transfers hide the answer in a sentence: the cause, or the context, tells."""
+def test_error_wrapped_by_boto3_transfers_is_unwrapped() -> None:
+    """The original is its cause, or its context."""
 
     def wrapped(inner: Exception, *, explicitly: bool) -> Exception:
         try:
@@ -342,8 +337,7 @@ def test_what_boto3_wraps_is_unwrapped() -> None:
         assert (error.operation, error.bucket, error.key) == ("PutObject", "b", "k")
 
 
-def test_the_operation_is_the_callers_name_of_it() -> None:
-    """botocore's is taken where the caller did not say."""
+def test_operation_is_the_callers_else_botocores() -> None:
     error = ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject")
     told = [translate(error, operation, "b", "k") for operation in ("UploadPart", None)]
     assert [one.operation for one in told if isinstance(one, s3.S3Error)] == ["UploadPart", "PutObject"]
@@ -361,16 +355,15 @@ def test_only_what_boto3_says_counts_as_a_retry() -> None:
     assert [told({"ResponseMetadata": {}}), told({}), was_retried(s3.S3Error("x"))] == [False] * 3
 
 
-def test_our_own_errors_pass_through_untouched() -> None:
-    """Nothing is translated twice."""
+def test_s3errors_are_not_translated() -> None:
     error = s3.S3LockError("mine")
     with pytest.raises(s3.S3LockError) as caught, translating("GetObject", "b", "k"):
         raise error
     assert caught.value is error
 
 
-def test_what_is_not_from_below_passes_through() -> None:
-    """A bug in a callback of the user's stays his."""
+def test_other_exceptions_are_not_translated() -> None:
+    """Such as one raised by a user's callback."""
     with pytest.raises(ZeroDivisionError), translating("GetObject", "b", "k"):
         _ = 1 / 0
 
@@ -388,8 +381,10 @@ def test_what_is_not_from_below_passes_through() -> None:
         ("botocore.z", "_needs_retry", False),
     ],
 )
-def test_where_it_was_raised_tells_what_it_is_about(module: str, function: str, is_about_an_answer: bool) -> None:
-    """In what reads the answer: about the answer, and worth another try; anywhere else it is a wrong argument, or somebody's bug."""
+def test_exception_raised_in_botocores_parsers_is_a_connection_error(
+    module: str, function: str, is_about_an_answer: bool
+) -> None:
+    """And retryable. Raised elsewhere, it is a wrong argument, or not translated."""
     for raised, otherwise in (("RuntimeError()", type(None)), ("ParamValidationError(report='x')", ValueError)):
         functions: dict[str, Any] = {
             "__name__": module,
@@ -404,8 +399,8 @@ def test_where_it_was_raised_tells_what_it_is_about(module: str, function: str, 
 
 
 @pytest.mark.parametrize("call", ["buckets", "a date"])
-def test_an_answer_that_botocore_stumbles_over_is_an_error_of_the_tree(call: str, moto: Server) -> None:
-    """A redirect without a bucket in it, a date that is none: whatever Python raised there."""
+def test_answer_that_botocore_cannot_process_raises_connection_error(call: str, moto: Server) -> None:
+    """A redirect without a bucket, a malformed date."""
     with run_proxy(moto.endpoint_url, lambda *_: None if call == "a date" else Fault("redirect_307")) as proxy:
         store = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=1)
         if call == "a date":
@@ -422,8 +417,8 @@ def test_an_answer_that_botocore_stumbles_over_is_an_error_of_the_tree(call: str
 
 
 @pytest.mark.parametrize("operation", ["GetObject", "HeadObject", "HeadBucket", "PutObject"])
-def test_a_redirect_back_to_itself_is_asked_about_once(operation: str, moto: Server) -> None:
-    """Without a region in it, botocore asks HeadBucket for one; each HeadBucket that was redirected too led to a next, 78 in all."""
+def test_redirect_to_the_same_url_sends_one_head_bucket(operation: str, moto: Server) -> None:
+    """botocore sends HeadBucket to learn the region, and would send one more for each HeadBucket that is redirected, 78 in all."""
     with run_proxy(moto.endpoint_url, lambda *_: Fault("redirect_307")) as proxy:
         store = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=1)
         bucket = store.bucket("a-bucket")
@@ -449,10 +444,8 @@ def test_a_redirect_back_to_itself_is_asked_about_once(operation: str, moto: Ser
     ],
     ids=str,
 )  # fmt: skip
-def test_an_error_that_broke_off_is_not_guessed_from_its_status(
-    fault: Fault, moto: Server, moto_bucket: s3.S3Bucket
-) -> None:
-    """A 404 that was about the missing rules said nothing of the bucket: it is asked again."""
+def test_truncated_error_document_is_retried(fault: Fault, moto: Server, moto_bucket: s3.S3Bucket) -> None:
+    """The code in the lost part says that the rules are missing; the status alone would mean the bucket."""
     with run_proxy(moto.endpoint_url, scripted({("GET", "?lifecycle"): [fault]})) as proxy:
         patient = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=2)
         assert patient.bucket(moto_bucket.name).lifecycle.get().rules == ()
@@ -472,8 +465,8 @@ def test_an_error_that_broke_off_is_not_guessed_from_its_status(
     ],
 )
 @pytest.mark.parametrize("kind", ["http", "proxy", "botocore"])
-def test_no_secret_of_a_lower_layer_is_shown(text: str, kind: str) -> None:
-    """What is masked are values of headers, and users with their passwords in URLs."""
+def test_message_masks_header_values_and_url_credentials(text: str, kind: str) -> None:
+    """User names and passwords in URLs."""
     error: Exception = {
         "http": botocore.exceptions.HTTPClientError(error=ValueError(text)),
         "proxy": botocore.exceptions.ProxyConnectionError(proxy_url=text, error=text),
@@ -483,8 +476,10 @@ def test_no_secret_of_a_lower_layer_is_shown(text: str, kind: str) -> None:
     assert translated is not None and "SEKRET" not in str(translated) and "s3://b/k" in str(translated)
 
 
-def test_a_token_with_a_line_end_is_not_shown(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The HTTP library refuses the header, and quotes it."""
+def test_error_for_a_token_with_a_line_end_does_not_contain_it(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """http.client rejects the header and quotes its value."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ACCESSKEY01")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRETKEY0123456")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a\nSEKRET")

@@ -1,6 +1,6 @@
-"""What a store can do, as a value: learned by a probe, or known of a kind of store beforehand.
+"""A store's capabilities, as a value: found by ``_probe/probe.py``, or set by a preset for a kind of store.
 
-This room knows no request; ``probe.py`` asks the questions. ``None`` in a field means that nobody has asked.
+``None`` in a field means that it is unknown.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ Preset = Literal["auto", "aws", "r2", "minio", "ceph", "gcs", "other"]
 PRESETS: tuple[str, ...] = ("auto", "aws", "r2", "minio", "ceph", "gcs", "other")
 
 Condition = Literal["honoured", "ignored", "refused", "sequential"]
-"""How a store treats a condition on a write. ``"sequential"``: honoured one after the other, not in a race."""
+"""How a store treats a condition on a write. ``"sequential"``: it honours it, but not between concurrent writes."""
 
 BulkDelete = Literal["checksum", "md5", "single"]
-"""How to delete many keys: with a checksum, with Content-MD5, or one request a key."""
+"""How to delete many keys: DeleteObjects with a checksum, with Content-MD5, or one DeleteObject for each key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What one store can do. Frozen; give it to ``S3Config.replace(capabilities=…)``.
+    """The capabilities of one store. Frozen; pass it to ``S3Config.replace(capabilities=…)``.
 
     Attributes:
         addressing_style: ``"virtual"`` or ``"path"``, whichever works (virtual where both do).
         checksums: Whether uploads may carry the trailing checksums that boto3 sends by default.
-        bulk_delete: How many keys are deleted.
-        list_v2: Whether ListObjectsV2 answers rightly.
-        start_after_beyond_ascii: Whether listing goes on rightly after a key beyond ASCII.
+        bulk_delete: How to delete many keys.
+        list_v2: Whether ListObjectsV2 works.
+        start_after_beyond_ascii: Whether a listing can start after a key that is not ASCII.
         put_if_absent: ``If-None-Match: *`` on PUT, in a bucket without versions.
         put_if_match: ``If-Match`` on PUT, in a bucket without versions.
         put_if_absent_versioned: The same in a versioned bucket.
@@ -51,7 +51,7 @@ class Capabilities:
         lifecycle_filters: Whether the filters of such rules survive being stored.
         post: Whether browser-style POST uploads work.
         ranges: Whether a range of an object can be read.
-        suffix_ranges: Whether a suffix range longer than the object is answered.
+        suffix_ranges: Whether a suffix range longer than the object returns the whole object.
     """
 
     addressing_style: Literal["virtual", "path"] | None = None
@@ -128,7 +128,7 @@ AWS = Capabilities(
     ranges=True,
     suffix_ranges=True,
 )
-"""Amazon S3 itself: the only store trusted without a probe."""
+"""Amazon S3: the only store whose capabilities are assumed without a probe."""
 
 _AVOID: dict[str, Capabilities] = {
     "aws": AWS,
@@ -143,7 +143,7 @@ _AVOID: dict[str, Capabilities] = {
 
 
 def preset_for(endpoint_url: str | None) -> Preset:
-    """Tell the kind of store by the host name alone; no endpoint means AWS."""
+    """Return the kind of store by its host name alone; no endpoint means AWS."""
     if endpoint_url is None:
         return "aws"
     host = urlsplit(endpoint_url).hostname or ""
@@ -157,5 +157,5 @@ def preset_for(endpoint_url: str | None) -> Preset:
 
 
 def known_of(preset: str) -> Capabilities:
-    """What a preset says before anyone has asked: what to avoid there, and everything on AWS."""
+    """Return what a preset assumes without a probe: what to avoid there; everything works on AWS."""
     return _AVOID[preset]

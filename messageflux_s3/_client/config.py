@@ -1,6 +1,6 @@
-"""S3Config: everything that decides how a store is reached, as one frozen value.
+"""S3Config: the settings of a connection, as one frozen value.
 
-It can be compared, hashed (clients are cached by it), printed (secrets hidden) and pickled (secrets left out). It opens nothing.
+It can be compared, hashed (clients are cached by it), printed (without secrets) and pickled (without secrets, by default).
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ MAX_CONCURRENCY = 16
 
 @dataclass(frozen=True, slots=True, repr=False)
 class S3Config:
-    """How to reach a store. Frozen and hashable; secrets never appear in its ``repr``.
+    """The settings of a connection. Frozen and hashable; its ``repr`` never contains secrets.
 
     Attributes:
-        endpoint_url: ``http(s)://host[:port]`` of the store; None for AWS, or whatever boto3's own settings say.
+        endpoint_url: ``http(s)://host[:port]`` of the store; None for the endpoint in boto3's own settings, else AWS.
         access_key: Access key id; together with ``secret_key``.
         secret_key: Secret access key.
         session_token: Session token of temporary keys.
-        credentials: A callable in place of keys; asked at first use, before expiry and on ``reload_credentials()``.
+        credentials: A callable in place of keys; called at first use, before expiry and on ``reload_credentials()``.
         region: Region name; None for boto3's own choice (``us-east-1`` on other endpoints).
         profile: Name of an AWS profile.
-        boto3_session: A session of yours to take credentials and settings from.
-        preset: Which kind of store this is; ``"auto"`` tells by the host name.
+        boto3_session: A boto3 session to take credentials and settings from.
+        preset: The kind of store; ``"auto"`` decides by the host name.
         addressing_style: ``"path"``, ``"virtual"``, or ``"auto"`` for boto3's choice.
         connect_timeout: Seconds to wait for a connection.
         read_timeout: Seconds to wait for the next bytes of an answer.
-        max_attempts: How often a request is sent at the most, the first time included.
-        max_concurrency: How many requests are under way at once at the most; the connection pool follows it.
+        max_attempts: How often a request is sent at most, the first time included.
+        max_concurrency: The largest number of requests in flight; also the size of the connection pool.
         verify: True, False, or the path of a CA bundle for TLS.
-        public_url: Where the objects are visible to everybody, for ``url`` (a CDN, say).
-        pickle_secrets: Whether pickles of this configuration, and of handles that use it, carry its secrets.
-        capabilities: What ``probe()`` found out about the store.
+        public_url: Base URL of public access to the objects (a CDN, say), for ``url``.
+        pickle_secrets: Whether pickles of this configuration, and of handles that use it, contain its secrets.
+        capabilities: The result of ``probe()``.
 
     Example:
         >>> s3.S3Config("https://minio.example", access_key="reader", secret_key="hush")
@@ -77,7 +77,7 @@ class S3Config:
     public_url: str | None = None
     pickle_secrets: bool = False
     capabilities: Capabilities | None = None
-    # Set by unpickling alone: the credentials stayed behind; `access_key` says whose they were, where that was known.
+    # Set by unpickling only: the credentials were left out; `access_key` is theirs, if it was known.
     _withheld: bool = field(default=False)
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class S3Config:
             if getattr(self, name) is not None
         ]
         if len(given) > 1 and not self._withheld:
-            raise ValueError(f"{' and '.join(given)} each say whose credentials to use; give one of them")
+            raise ValueError(f"{' and '.join(given)} each give credentials; give one of them")
         if self.credentials is not None and not callable(self.credentials):
             raise TypeError(f"credentials must be a callable that returns keys, not {type(self.credentials).__name__}")
         if self.preset not in PRESETS:
@@ -118,14 +118,14 @@ class S3Config:
         if not isinstance(self.verify, (bool, str)):
             raise TypeError(f"verify must be True, False or the path of a CA bundle, not {type(self.verify).__name__}")
         if self.verify == "":
-            raise ValueError(
-                "verify must be True, False or the path of a CA bundle; it is empty text, which is none of them"
-            )
+            raise ValueError("verify must be True, False or the path of a CA bundle, not empty text")
         if self.capabilities is not None and not isinstance(self.capabilities, Capabilities):
-            raise TypeError(f"capabilities must be what probe() returns, not {type(self.capabilities).__name__}")
+            raise TypeError(
+                f"capabilities must be a Capabilities, as probe() returns it, not {type(self.capabilities).__name__}"
+            )
 
     def replace(self, **changes: Any) -> S3Config:
-        """A configuration like this one but for the changes.
+        """Return a copy with some fields changed.
 
         Args:
             changes: Fields and their new values.
@@ -156,7 +156,7 @@ class S3Config:
                 shown.append(f"access_key='{value[:4]}…'")
             elif entry.name == "capabilities":
                 shown.append("capabilities=Capabilities(…)")
-            elif entry.name == "credentials":  # a partial or an object of the user's would show the keys it holds
+            elif entry.name == "credentials":  # the repr of a partial or of an object could contain keys
                 shown.append(f"credentials={getattr(value, '__qualname__', type(value).__name__)}")
             else:
                 shown.append(f"{entry.name}={value!r}")
@@ -174,7 +174,9 @@ class S3Config:
     def _portable_fields(self) -> dict[str, Any]:
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         session = values.pop("boto3_session")
-        if session is not None:  # a session holds locks and files; only whose it is can travel
+        if (
+            session is not None
+        ):  # a session does not pickle: take its access key, by which the other process recognises the account
             live = session.get_credentials()
             values.update(profile=None, access_key=live.access_key if live else None, _withheld=True)
             if self.pickle_secrets and live:
@@ -184,7 +186,7 @@ class S3Config:
         elif self.credentials is not None and not travels(self.credentials):
             values.update(credentials=None, _withheld=True)
         elif self.credentials is not None and not self.pickle_secrets:
-            # Its name and no more: cloudpickle (Dask's) would take a function of a notebook along by value, with the keys it uses.
+            # Only its name: cloudpickle (Dask's) would pickle a notebook's function by value, with the keys that it uses.
             values["credentials"] = (self.credentials.__module__, self.credentials.__qualname__)
         elif self.secret_key is not None and not self.pickle_secrets:
             values.update(secret_key=None, session_token=None, _withheld=True)
@@ -199,7 +201,7 @@ def _rebuild(values: dict[str, Any]) -> S3Config:
 
 
 def _named(module: str, name: str) -> CredentialsFunction | None:
-    """The function of this name, or None where this process has none."""
+    """Return the function of this name; None if this process has none."""
     try:
         found: CredentialsFunction = attrgetter(name)(import_module(module))
     except (ImportError, AttributeError):
@@ -219,7 +221,7 @@ def travels(function: CredentialsFunction) -> bool:
 
 
 def check_one_line(name: str, value: object) -> None:
-    """Refuse a key or token that would end the header it travels in; HTTP libraries would show it in their error."""
+    """Raise for a key or token with a line end or control character: HTTP libraries would quote it in their error."""
     if isinstance(value, str) and not value.isprintable():
         raise ValueError(
             f"{name} must be one line without control characters; was it read from a file together with its line end?"
@@ -227,7 +229,7 @@ def check_one_line(name: str, value: object) -> None:
 
 
 def check_url(name: str, url: str | None) -> None:
-    """Refuse what is no plain address; none of the errors shows it, for what it may hold."""
+    """Validate a URL; never echo it, it may hold credentials."""
     if url is None:
         return
     if not isinstance(url, str):

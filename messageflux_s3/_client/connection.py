@@ -1,8 +1,8 @@
-"""The connection: one boto3 client per process and configuration, and what was learned about the store behind it.
+"""A connection: one boto3 client per process and configuration, and the cached facts about its store.
 
-Everything that talks to a store does it through :meth:`Connection.call` (one request, translated, its outcome noted) or through
-the client or the lane that the connection hands out. A connection knows no buckets and no objects. It can be pickled (its
-secrets stay behind) and used from threads and after a fork: a forked child opens a client of its own.
+Requests go through :meth:`Connection.call`, which translates errors and updates ``is_online``, or through the connection's client or
+lane. A connection refers to no bucket and no object. It can be pickled (without secrets, unless the configuration allows it) and used by
+threads and after a fork: a forked child opens a client of its own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _WRITES_WITH_TAGS = frozenset({"PutObject", "CopyObject", "CreateMultipartUpload
 
 
 class _Live(NamedTuple):
-    """What exists once a connection was used in a process."""
+    """The objects that a connection makes at its first use in a process."""
 
     resource: S3ServiceResource
     client: S3Client
@@ -53,11 +53,11 @@ class _Live(NamedTuple):
 
 
 class Connection:
-    """One way to one store. Made by :meth:`open` or :meth:`around`, never directly.
+    """The connection to one store. Made by :meth:`open` or :meth:`around`, never directly.
 
     Attributes:
         config: The configuration.
-        is_online: Whether the last operation got an answer, whatever it said.
+        is_online: Whether the last operation received an answer, an error included.
     """
 
     def __init__(self, config: S3Config, given: S3ServiceResource | None = None) -> None:
@@ -71,11 +71,11 @@ class Connection:
         self._hooks = Hooks(lambda: self.is_aws, self._close_idle_connections)
         _connections.add(self)
 
-    # -- made ---------------------------------------------------------------------------------------------------------------------
+    # -- constructors -------------------------------------------------------------------------------------------------------------
 
     @classmethod
     def open(cls, config: S3Config) -> Connection:
-        """The connection for a configuration: the same one as long as it is in use, in this process."""
+        """Return this process's connection for a configuration; equal configurations share one."""
         with _cache_lock:
             connection = _cache.get(config)
             if connection is None:
@@ -84,7 +84,11 @@ class Connection:
 
     @classmethod
     def around(cls, resource: S3ServiceResource) -> Connection:
-        """The connection around a boto3 resource (or client) that the user made, kept as it is."""
+        """Return the connection that uses the client of a boto3 resource (or of another boto3 object) of the user's, unchanged.
+
+        Raises:
+            TypeError: It has no S3 client.
+        """
         client = getattr(getattr(resource, "meta", None), "client", None)
         if client is None or client.meta.service_model.service_name != "s3":
             raise TypeError(f"s3_resource must be a boto3 S3 resource or an S3Store, not {type(resource).__name__}")
@@ -105,7 +109,7 @@ class Connection:
             )
             return cls(config, service_resource_of(resource))
 
-    # -- what it hands out --------------------------------------------------------------------------------------------------------
+    # -- properties ---------------------------------------------------------------------------------------------------------------
 
     @property
     def client(self) -> S3Client:
@@ -114,7 +118,7 @@ class Connection:
 
     @property
     def resource(self) -> S3ServiceResource:
-        """The boto3 resource around the same client. boto3's resources are not for sharing between threads."""
+        """The boto3 resource with the same client. boto3 resources must not be shared between threads."""
         return (self._live or self._start()).resource
 
     @property
@@ -124,16 +128,16 @@ class Connection:
 
     @property
     def endpoint_url(self) -> str:
-        """Where requests go, as the client sees it."""
+        """The client's endpoint."""
         return self.client.meta.endpoint_url
 
     @property
     def access_key(self) -> str | None:
-        """The access key that requests are signed with; None for none. May ask for credentials (a callable, a profile, boto3's chain)."""
+        """The access key that requests are signed with; None without credentials. May load them (a callable, a profile, boto3's chain)."""
         if self.config.access_key is not None:
             return self.config.access_key
         with translating("connect"):
-            found = self.client._get_credentials()  # type: ignore[attr-defined]  # also of a client that the user made
+            found = self.client._get_credentials()  # type: ignore[attr-defined]  # not in the stubs
             return None if found is None else str(found.access_key)
 
     @property
@@ -143,28 +147,28 @@ class Connection:
 
     @property
     def preset(self) -> Preset:
-        """Which kind of store this is, never ``"auto"``."""
+        """The kind of store, never ``"auto"``."""
         return abilities.preset_for(self.endpoint_url) if self.config.preset == "auto" else self.config.preset
 
     @property
     def is_aws(self) -> bool:
-        """Whether this is Amazon S3 itself, the only store trusted unprobed."""
+        """Whether this is Amazon S3, the only store whose capabilities are assumed without a probe."""
         return self.preset == "aws"
 
     @property
     def capabilities(self) -> Capabilities:
-        """What is known of the store: from the configuration's probe, else from its preset."""
+        """The store's capabilities: from ``probe()``, if the configuration has its result, else from the preset."""
         return self.config.capabilities or abilities.known_of(self.preset)
 
     @property
     def default_checksum(self) -> str | None:
-        """The checksum algorithm that the client adds to uploads by itself; None where it adds none."""
+        """The checksum algorithm that the client adds to uploads by default; None if it adds none."""
         adds = getattr(self.client.meta.config, "request_checksum_calculation", None) == "when_supported"
         return botocore.httpchecksum.DEFAULT_CHECKSUM_ALGORITHM if adds else None
 
     @staticmethod
     def can_compute(algorithm: str) -> bool:
-        """Whether botocore, as it is installed here, can compute a checksum algorithm: some need ``botocore[crt]``."""
+        """Return whether the installed botocore can compute a checksum algorithm: some need ``botocore[crt]``."""
         known = getattr(botocore.httpchecksum, "_SUPPORTED_CHECKSUM_ALGORITHMS", None)
         return known is None or algorithm.lower() in known
 
@@ -175,17 +179,17 @@ class Connection:
 
         Args:
             operation: S3's name of the operation, ``"HeadObject"``.
-            parameters: The operation's parameters, as boto3 has them.
+            parameters: The operation's parameters, under boto3's names.
 
         Returns:
-            The answer as boto3 gives it.
+            boto3's answer.
 
         Raises:
-            S3Error: Whatever went wrong, by cause.
-            ValueError: boto3 refuses a parameter.
+            S3Error: The request failed; the class gives the cause.
+            ValueError: boto3 rejects a parameter.
 
         Requests:
-            1 (and the retries of boto3); a write with tags once a store also 3, unless it is AWS or known by ``probe()``
+            1, and boto3's retries; 3 more for the first write with tags, unless the store is AWS or was probed
         """
         if parameters.get("Tagging") and operation in _WRITES_WITH_TAGS:
             self._require_tags(operation, parameters["Bucket"], parameters["Key"])
@@ -275,7 +279,7 @@ class Connection:
             self._send("DeleteObject", {"Bucket": bucket, "Key": key, **version})
 
     def send_form(self, url: str, content_type: str, body: bytes) -> int:
-        """POST something unsigned, as a browser would send it, by the client's own TLS settings and proxies.
+        """Send an unsigned POST as a browser would, with the client's TLS settings and proxies.
 
         Returns:
             The status of the answer.
@@ -286,13 +290,13 @@ class Connection:
         headers = {"Content-Type": content_type, "Content-Length": str(len(body))}
         request = AWSRequest(method="POST", url=url, headers=headers, data=body).prepare()
         with self.translating("PostObject"):
-            endpoint = self.client._endpoint  # type: ignore[attr-defined]  # nothing public sends what is not an operation
+            endpoint = self.client._endpoint  # type: ignore[attr-defined]  # boto3 has no public way to send anything but its operations
             status: int = endpoint.http_session.send(request).status_code
         return status
 
     @contextmanager
     def translating(self, operation: str | None, bucket: str | None = None, key: str | None = None) -> Iterator[None]:
-        """Stand a call in here that does not go through :meth:`call`: errors are translated, the outcome is noted."""
+        """Translate errors and update ``is_online`` for a request within the block that does not go through :meth:`call`."""
         try:
             with translating(operation, bucket, key):
                 yield
@@ -303,7 +307,7 @@ class Connection:
             raise
         self.is_online = True
 
-    # -- what was learned ---------------------------------------------------------------------------------------------------------
+    # -- cached facts -------------------------------------------------------------------------------------------------------------
 
     def recall(self, fact: str) -> Any:
         """What was learned about the store under this name, or None."""
@@ -313,13 +317,13 @@ class Connection:
         """Keep what was learned about the store, for as long as the connection lives."""
         self._learned[fact] = value
 
-    # -- life ---------------------------------------------------------------------------------------------------------------------
+    # -- life cycle ---------------------------------------------------------------------------------------------------------------
 
     def reload_credentials(self) -> None:
-        """Ask for the credentials again: the callable, the profile, or boto3's chain.
+        """Load the credentials again from the callable, the profile, or boto3's chain.
 
         Raises:
-            S3Unsupported: The client is the user's own.
+            S3Unsupported: The client belongs to a boto3 resource of the user's.
         """
         if self._given is not None:
             raise S3Unsupported(
@@ -330,8 +334,8 @@ class Connection:
     def config_in(self, region: str) -> S3Config:
         """Return the configuration for another region of the same store, with the same credentials.
 
-        The configuration made of a boto3 resource holds no credentials; without them boto3 would look for others, perhaps of another
-        account.
+        The configuration of a boto3 resource's connection has no credentials, and boto3 would take those of its own chain, perhaps of
+        another account. So the resource's credentials are passed on.
 
         Raises:
             S3AuthenticationError: The boto3 resource has no credentials.
@@ -347,11 +351,11 @@ class Connection:
         )
 
     def attach(self, store: object) -> None:
-        """Note that a store uses this connection."""
+        """Count a store as a user of this connection."""
         self._stores.add(store)
 
     def detach(self, store: object) -> None:
-        """Note that a store is done; the sockets are closed with the last one. A later use opens them again."""
+        """Stop counting a store; after the last one the sockets are closed. A later request opens them again."""
         self._stores.discard(store)
         if not self._stores:
             self._stop()
@@ -359,7 +363,7 @@ class Connection:
     def _stop(self) -> None:
         with self._lock:
             live = self._live
-            if self._given is None:  # a client of the user's lives on, and its lane with it
+            if self._given is None:  # the user's client is not closed, and its lane is kept
                 self._live = None
         if live is not None:
             live.lane.close()
@@ -377,10 +381,10 @@ class Connection:
                 with translating("connect"):
                     resource = self._given if self._given is not None else self._make_resource()
                 client = resource.meta.client
-                session = client._endpoint.http_session  # type: ignore[attr-defined]  # also of a client that the user made
+                session = client._endpoint.http_session  # type: ignore[attr-defined]  # the user's client may verify, or not
                 if not getattr(session, "_verify", True):
                     logger.warning(
-                        "TLS verification is off for %s: anybody on the way can read and change what is sent",
+                        "TLS verification is off for %s: a machine between here and there can read and change requests",
                         client.meta.endpoint_url,
                     )
                 self._hooks.register(client)
@@ -394,7 +398,7 @@ class Connection:
         effective = resource.meta.client.meta.endpoint_url
         check_url("the endpoint in boto3's own settings", effective)
         if config.endpoint_url is None and abilities.preset_for(effective) != "aws":
-            # The endpoint came from boto3's own settings, which only the finished client tells: the checksum policy depends on it.
+            # The endpoint comes from boto3's own settings and is known only now; the checksum policy depends on it.
             resource = self._resource_of(session, effective)
         return resource
 
@@ -443,17 +447,17 @@ class Connection:
 
 
 def _open(config: S3Config) -> Connection:
-    """What a pickle calls. A function, since cloudpickle would take a classmethod along by value, with the locks of this module."""
+    """Unpickle a connection. A module function: cloudpickle would pickle a classmethod by value, with this module's locks."""
     return Connection.open(config)
 
 
 def _open_withheld(config: S3Config, access_key: str | None) -> Connection:
-    """The connection that a user's own resource becomes in another process: the same place, and the same account or none."""
+    """Unpickle the connection of a user's boto3 resource: the same endpoint, with credentials of the same account only."""
     return Connection.open(config.replace(access_key=access_key, _withheld=True))
 
 
 def _checksums_chosen(session: boto3.Session) -> bool:
-    """Whether the user's environment or profile says what to do about checksums."""
+    """Return whether the user's environment or profile sets the checksum policy."""
     if "AWS_REQUEST_CHECKSUM_CALCULATION" in os.environ:
         return True
     return "request_checksum_calculation" in session._session.get_scoped_config()
@@ -473,7 +477,7 @@ def _method_name(operation: str) -> str:
 
 
 def _after_fork_in_child() -> None:
-    """Sockets and locks of the parent are not ours: forget them, close nothing that the parent still uses."""
+    """Replace locks and clients in a forked child: the parent may have held the locks, and still uses the sockets."""
     global _cache_lock
     _cache_lock = threading.RLock()
     for connection in list(_connections):

@@ -1,8 +1,4 @@
-"""The one place where what botocore raises becomes what this library raises.
-
-A table from S3's error codes, one from HTTP statuses for the codes that nobody knows, one from botocore's own exceptions, and the context
-manager in which every call that leaves the process stands. Nothing here knows what the call was for.
-"""
+"""Translation of botocore's exceptions into this library's: by S3's error code, else by HTTP status, else by exception class."""
 
 from __future__ import annotations
 
@@ -104,7 +100,7 @@ BY_CODE: dict[str, type[S3Error]] = {
     "MethodNotAllowed": S3Unsupported,
     "UnsupportedArgument": S3Unsupported,
 }
-"""S3's error codes, and those of the stores that speak its language."""
+"""S3's error codes, and those of S3-compatible stores."""
 
 _BY_STATUS: dict[int, type[S3Error]] = {
     401: S3AuthenticationError,
@@ -117,7 +113,7 @@ _BY_STATUS: dict[int, type[S3Error]] = {
 }
 
 BY_EXCEPTION: tuple[tuple[type[Exception], type[S3Error]], ...] = (
-    # botocore's tree is flat in places: the narrow ones first.
+    # The first match counts: subclasses stand before their base classes.
     (botocore.exceptions.FlexibleChecksumError, S3ChecksumError),
     (botocore.exceptions.ChecksumError, S3ChecksumError),
     (botocore.exceptions.HTTPClientError, S3ConnectionError),
@@ -153,7 +149,7 @@ _WRONG_ARGUMENTS = (
 )
 
 _USER_INFO = re.compile(r"//[^\s'\"<>]*@")
-_HEADER = re.compile(r"(Invalid header (?:value|name)) b?(['\"]).*\2", re.DOTALL)  # as http.client words it
+_HEADER = re.compile(r"(Invalid header (?:value|name)) b?(['\"]).*\2", re.DOTALL)  # http.client's text
 
 _RETRYABLE = (S3ConnectionError, S3Throttled, S3ServerError)
 _RETRYABLE_CODES = (
@@ -163,29 +159,29 @@ _RETRYABLE_CODES = (
 _READS = ("GetObject", "HeadObject", "GetObjectTagging", "CopyObject")
 
 _HINTS: dict[str, str] = {
-    "InvalidAccessKeyId": "The store does not know this access key: is it the key of another store or account?",
-    "SignatureDoesNotMatch": "The secret key does not belong to the access key, or something on the way changed the request.",
+    "InvalidAccessKeyId": "The store has no such access key: does it belong to another store or account?",
+    "SignatureDoesNotMatch": "The secret key does not belong to the access key, or a proxy changed the request.",
     "ExpiredToken": "The temporary credentials have expired: reload_credentials() asks for new ones.",
     "RequestTimeTooSkewed": "This machine's clock is off; set it.",
     "AuthorizationHeaderMalformed": "The bucket is probably in another region: connect(region=…).",
     "PermanentRedirect": "The bucket is in another region: connect(region=…).",
     "BucketNotEmpty": "delete_bucket(force=True) deletes what is in it first.",
-    "InvalidObjectState": "Restore it first; the object lies in an archive class.",
-    "BucketAlreadyExists": "The name is taken by somebody else; bucket names are shared by all accounts of a store.",
+    "InvalidObjectState": "The object is in an archive storage class: restore it first.",
+    "BucketAlreadyExists": "A bucket of another account has this name; all accounts of a store share the bucket names.",
 }
 
 
 def from_answer(
     response: Mapping[str, Any], operation: str | None, bucket: str | None, key: str | None, *, cause_text: str = ""
 ) -> S3Error:
-    """The error that a store's error answer stands for.
+    """Return the error for an error answer of the store.
 
     Args:
         response: What botocore parsed: ``Error`` and ``ResponseMetadata``.
         operation: S3's name of the operation.
-        bucket: The bucket asked about.
-        key: The key asked about.
-        cause_text: What to say where the store said nothing.
+        bucket: The request's bucket.
+        key: The request's key.
+        cause_text: The explanation, where the answer has none.
     """
     error = response.get("Error") or {}
     metadata = response.get("ResponseMetadata") or {}
@@ -195,7 +191,7 @@ def from_answer(
         status = int(code) if code.isdigit() else 0
     cls = BY_CODE.get(code) or _by_status(status, key)
     if code.isdigit() and cls is S3NoSuchItem:
-        code = "NoSuchKey"  # a HEAD has no body to say it in
+        code = "NoSuchKey"  # an answer to HEAD has no body, so botocore gives the status as the code
     elif code.isdigit() and cls is S3NoSuchBucket:
         code = "NoSuchBucket"
     if (
@@ -203,12 +199,12 @@ def from_answer(
         and key
         and str((metadata.get("HTTPHeaders") or {}).get("x-amz-delete-marker", "")).lower() == "true"
     ):
-        # The version asked for is a delete marker. S3 allows nothing but DELETE on it: there is no object.
+        # The version is a delete marker, on which S3 allows DELETE only: there is no object.
         cls, code, error = S3NoSuchItem, "MethodNotAllowed", {"Message": "this version is a delete marker"}
     said = str(error.get("Message") or cause_text or http.client.responses.get(status, "no explanation"))
     hint = _HINTS.get(code, "")
     if cls is S3AccessDenied and key and operation in _READS:
-        hint = "The key may also be missing: a store says so only to those who have s3:ListBucket."
+        hint = "The key may also be missing: without s3:ListBucket a store answers 403 for that, too."
     elif code == "NoSuchKey" and operation == "HeadObject":
         hint = "The bucket may be missing as well: a HEAD does not tell them apart."
     request_id = metadata.get("RequestId")
@@ -228,7 +224,7 @@ def from_answer(
 
 
 def was_retried(error: S3Error) -> bool:
-    """Whether boto3 had sent the request before this answer came: then the first one may have been done."""
+    """Return whether boto3 had sent the request before: the first attempt may have taken effect, though its answer was lost."""
     response = getattr(error.__cause__, "response", None) or {}
     return bool((response.get("ResponseMetadata") or {}).get("RetryAttempts"))
 
@@ -245,7 +241,7 @@ def _what(operation: str | None, bucket: str | None, key: str | None) -> str:
 
 
 def translate(error: BaseException, operation: str | None, bucket: str | None, key: str | None) -> Exception | None:
-    """What to raise in place of an exception from below; None where it is not from below."""
+    """Return the error to raise in place of an exception; None for one that neither boto3 nor a library below it raised."""
     if isinstance(error, S3Error):
         return None
     if isinstance(error, botocore.exceptions.ClientError):
@@ -267,7 +263,7 @@ def translate(error: BaseException, operation: str | None, bucket: str | None, k
             )
     if _is_about_an_answer(error):
         return S3ConnectionError(
-            f"{_what(operation, bucket, key)}: nobody can make sense of the answer ({type(error).__name__}: {_masked(str(error))})",
+            f"{_what(operation, bucket, key)}: the answer cannot be parsed ({type(error).__name__}: {_masked(str(error))})",
             operation=operation,
             bucket=bucket,
             key=key,
@@ -281,9 +277,9 @@ def translate(error: BaseException, operation: str | None, bucket: str | None, k
 
 
 def _is_about_an_answer(error: BaseException) -> bool:
-    """Whether botocore stumbled over what the store said: a date that is none, a redirect without a bucket, or back to itself.
+    """Return whether botocore failed to process an answer: a malformed date, a redirect without a bucket, or one to the same URL.
 
-    What it lets through then is whatever Python raised, so where it was raised has to tell it from a wrong argument.
+    botocore does not wrap those exceptions. Only the traceback tells them from the exceptions for a wrong argument.
     """
     trace = error.__traceback__
     while trace is not None:
@@ -296,13 +292,13 @@ def _is_about_an_answer(error: BaseException) -> bool:
 
 
 def _masked(text: str) -> str:
-    """Return the text of an exception from below without what may be a secret: users and passwords in URLs, values of headers."""
+    """Return the text of an exception without possible secrets: users and passwords in URLs, values of headers."""
     return _HEADER.sub(r"\1 (not shown)", _USER_INFO.sub("//***@", text))
 
 
 def _explain(error: BaseException) -> str:
     if isinstance(error, botocore.exceptions.EndpointConnectionError):
-        return f"nobody answers there. Is the endpoint right, and is the store running? ({error})"
+        return f"no server answers at the endpoint. Is the endpoint right, and is the store running? ({error})"
     if isinstance(error, botocore.exceptions.NoCredentialsError):
         return "no credentials were found. Give access_key and secret_key, a profile, or set up boto3's own chain."
     if isinstance(error, botocore.exceptions.SSLError):
@@ -312,7 +308,7 @@ def _explain(error: BaseException) -> str:
 
 @contextmanager
 def translating(operation: str | None, bucket: str | None = None, key: str | None = None) -> Iterator[None]:
-    """Every call that leaves the process stands in here: what comes up from below leaves as an S3Error, its cause kept."""
+    """Translate the exceptions of a request that is made within the block; the original is the ``__cause__``."""
     try:
         yield
     except Exception as error:
