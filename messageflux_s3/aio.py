@@ -125,7 +125,8 @@ class _Engine:
                 # A lane holds its loop: what an ended loop left open is closed now.
                 for ended in [other for other in self._lanes if other.is_closed()]:
                     self._lanes.pop(ended).forget()
-                lane = self._lanes[loop] = AsyncLane(self.connection.lane)
+                connection = self.connection
+                lane = self._lanes[loop] = AsyncLane(lambda: connection.started_lane, lambda: connection.lane)
         return lane
 
     async def run(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:

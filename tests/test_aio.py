@@ -550,3 +550,26 @@ def test_where_nobody_listens_any_more_boto3_has_the_last_word(scripted_store: A
             assert (await store.bucket("bkt").get_object("k")).body == b"hi"
 
     asyncio.run(work())
+
+
+@pytest.mark.lane
+def test_reloaded_credentials_are_used_on_the_lane_too(scripted_store: Any) -> None:
+    """reload_credentials() replaces the client: the lane of the event loop signs with the new key."""
+    numbers = iter(range(1, 9))
+
+    def credentials() -> dict[str, str]:
+        return {"access_key": f"KEY{next(numbers)}", "secret_key": "SECRETKEY0123456"}
+
+    server, store = scripted_store(lambda head: OK, access_key=None, secret_key=None, credentials=credentials)
+
+    async def work() -> None:
+        async with store:
+            await store.bucket("bkt").get_object("k")
+            store.reload_credentials()
+            for _ in range(3):  # boto3 first, then the lane, which is open again
+                await store.bucket("bkt").get_object("first")
+
+    asyncio.run(work())
+    keys = [head.partition(b"Credential=")[2][:4] for head in server.requests]
+    assert keys[0] == b"KEY1" and set(keys[1:]) == {b"KEY2"}
+    assert b"Boto3" not in server.requests[-1]

@@ -127,6 +127,12 @@ class Connection:
         return (self._live or self._start()).lane
 
     @property
+    def started_lane(self) -> Lane | None:
+        """The fast lane, where the client was built already: building it takes half a second, and may ask for credentials."""
+        live = self._live
+        return None if live is None else live.lane
+
+    @property
     def endpoint_url(self) -> str:
         """The client's endpoint."""
         return self.client.meta.endpoint_url

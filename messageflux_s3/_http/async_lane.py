@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 from .connections import IDLE_SECONDS, Address
@@ -16,12 +17,16 @@ class AsyncLane:
     """The fast lane for one event loop.
 
     Args:
-        lane: The lane that prepares the requests and checks the responses; its timeouts apply.
+        find: Returns the lane of now, whose eligibility and timeouts apply; None where the client is not built yet.
+        build: Builds the client, and returns its lane. Called on a thread: it reads files, and may request credentials.
         concurrency: The largest number of requests in flight; further ones wait.
     """
 
-    def __init__(self, lane: Lane, concurrency: int = 64) -> None:
-        self._lane = lane
+    _lane: Lane
+
+    def __init__(self, find: Callable[[], Lane | None], build: Callable[[], Lane], concurrency: int = 64) -> None:
+        self._find = find
+        self._build = build
         self._turns = asyncio.Semaphore(concurrency)
         self._idle: list[AsyncConnection] = []
 
@@ -42,11 +47,13 @@ class AsyncLane:
             1, or none where the lane is shut
         """
         async with self._turns:
+            # Looked up for each request: reload_credentials() replaces the client, and with it the lane.
+            found = self._find()
+            self._lane = found if found is not None else await asyncio.to_thread(self._build)
             eligibility = self._lane.eligibility
             if eligibility.credentials_need_refresh():
-                await asyncio.to_thread(
-                    eligibility.credentials
-                )  # a refresh can make a request, which would block the event loop
+                # A refresh can make a request, which would block the event loop.
+                await asyncio.to_thread(eligibility.credentials)
             prepared = self._lane.prepare(request)
             if prepared is None:
                 return None
