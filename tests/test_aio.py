@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,10 @@ def test_both_faces_have_the_same_names_and_parameters(face: type, twin: type) -
     public = [name for name in vars(face) if not name.startswith("_")]
     assert len(public) > 8
     for name in public:
-        if name == "load":  # where the synchronous face asks at the first look
+        if name in ("load", "read"):  # the synchronous class has properties that make the request
             continue
         ours, theirs = inspect.getattr_static(face, name), inspect.getattr_static(twin, name)
-        assert isinstance(ours, property) == isinstance(theirs, property), name
+        assert isinstance(ours, property) == isinstance(theirs, (property, cached_property)), name
         if not isinstance(ours, property):
             shapes = [
                 [
@@ -565,7 +566,7 @@ def test_reloaded_credentials_are_used_on_the_lane_too(scripted_store: Any) -> N
     async def work() -> None:
         async with store:
             await store.bucket("bkt").get_object("k")
-            store.reload_credentials()
+            store._store.reload_credentials()
             for _ in range(3):  # boto3 first, then the lane, which is open again
                 await store.bucket("bkt").get_object("first")
 
