@@ -52,6 +52,17 @@ def run(
         >>> list(pipeline.run(abs, [-1, 2, -3]))
         [1, 2, 3]
     """
+    check_arguments(function, executor, on_error, in_flight)
+    return _run(function, items, executor, ordered, on_error, in_flight)
+
+
+def check_arguments(function: Any, executor: Any, on_error: Any, in_flight: Any) -> None:
+    """Refuse arguments that :func:`run` does not take.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument has no meaning.
+    """
     if not callable(function):
         raise TypeError(f"function must be callable, not {type(function).__name__}")
     if executor is not None and not callable(getattr(executor, "submit", None)):
@@ -64,7 +75,6 @@ def run(
         raise TypeError(f"in_flight must be a whole number, not {type(in_flight).__name__}")
     if in_flight is not None and in_flight < 1:
         raise ValueError(f"in_flight must be at least 1, it is {in_flight}")
-    return _run(function, items, executor, ordered, on_error, in_flight)
 
 
 def _run(

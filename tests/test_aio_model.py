@@ -1,0 +1,388 @@
+"""The verbs of stores, buckets, objects and queries under asyncio: queries, folders, locks, sub-resources, versions."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.http_store import HttpStore
+from support.scripted_server import ScriptedServer
+from support.servers import Server
+
+import messageflux_s3 as s3
+from messageflux_s3 import AsyncS3Bucket, AsyncS3Object, S3Bucket
+
+
+def run(bucket: S3Bucket, work: Callable[[AsyncS3Bucket], Awaitable[None]]) -> None:
+    """Run some work on the async handle of a bucket; no thread and no task may be left."""
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(bucket.store) as store:
+            await asyncio.wait_for(work(store.bucket(bucket.name)), 120)
+        await asyncio.sleep(0.05)  # a generator that was left is closed by a task of the event loop
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+    assert [thread.name for thread in threading.enumerate() if "messageflux-s3-aio" in thread.name] == []
+
+
+@pytest.fixture(autouse=True)
+def no_unheard_exceptions(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """asyncio complains of no exception that was never retrieved."""
+    yield
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+# -- queries
+
+
+def test_queries(bucket: S3Bucket) -> None:
+    """Entries, parts, tables and sums are those of the synchronous query."""
+    names = [f"a/{number:03d}" for number in range(40)] + ["b/x", "c"]
+    bucket.put_objects((name, name) for name in names)
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        found = [entry async for entry in remote.find(delimiter="/").entries()]
+        assert [entry if isinstance(entry, str) else entry.key for entry in found] == ["a/", "b/", "c"]
+        assert isinstance(found[2], AsyncS3Object) and found[2].size == 1
+        query = remote.find("a/")
+        assert query.bucket.name == remote.name
+        parts = await query.partitions(3)
+        assert [obj.key for part in parts for obj in await part.collect()] == names[:40]
+        assert [obj.key async for obj in query.parallel(3)] == names[:40]
+        assert (await query.usage()).count == (await remote.usage("a/")).count == 40
+        assert (await remote.find("a/").show(3)).text == bucket.find("a/").show(3).text
+        assert (await remote.find().tree()).text == bucket.find().tree().text
+        assert len(await query.to_pandas()) == (await query.to_arrow()).num_rows == 40
+        assert [rows.num_rows async for rows in query.arrow_batches(rows=15)] == [15, 15, 10]
+        assert [obj.key async for obj in remote.find_objects("b")] == ["b/x"]
+        assert [obj.key async for obj in remote.list_objects()] == names
+        with pytest.raises(ValueError, match="max_keys"):
+            remote.find_objects(max_keys=0)
+
+    run(bucket, work)
+
+
+def test_map_with_a_coroutine_function(moto_bucket: S3Bucket) -> None:
+    """It runs in tasks, as many at once as asked for, in key order unless told otherwise."""
+    moto_bucket.put_objects((f"{number}", str(number)) for number in range(10))
+    running, most = [0], [0]
+
+    async def number_of(obj: AsyncS3Object) -> int:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        body = await obj.read()
+        await asyncio.sleep(0.05 if body == b"0" else 0)
+        running[0] -= 1
+        return int(body)
+
+    async def broken(obj: AsyncS3Object) -> str:
+        if obj.key in "37":
+            raise ZeroDivisionError(obj.key)
+        return obj.key
+
+    async def told(obj: AsyncS3Object, error: Exception) -> str:
+        return f"{obj.key}: {type(error).__name__}"
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        query = remote.find()
+        assert [number async for number in query.map(number_of, in_flight=3)] == [*range(10)]
+        assert most[0] == 3
+        unordered = [number async for number in query.map(number_of, ordered=False)]
+        assert sorted(unordered) == [*range(10)] and unordered[0] != 0
+        assert [key async for key in query.map(broken, on_error="skip")] == [*"01245689"]
+        assert [key async for key in query.map(broken, on_error=told)][3] == "3: ZeroDivisionError"
+        with pytest.raises(ZeroDivisionError):
+            async for _ in query.map(broken):
+                pass
+        begun: list[asyncio.Task[Any] | None] = []
+
+        async def slow(obj: AsyncS3Object) -> str:
+            if obj.key != "0":
+                begun.append(asyncio.current_task())
+                await asyncio.sleep(60)
+            return obj.key
+
+        mapped = query.map(slow, in_flight=4)
+        assert await anext(mapped) == "0"
+        await mapped.aclose()  # type: ignore[attr-defined]
+        assert begun and all(task is not None and task.cancelled() for task in begun)
+        with pytest.raises(ValueError, match="executor"):
+            query.map(number_of, executor=object())  # type: ignore[call-overload]
+        with pytest.raises(ValueError, match="in_flight"):
+            query.map(functools.partial(number_of), in_flight=0)
+
+    run(moto_bucket, work)
+
+
+def test_map_with_a_function(moto_bucket: S3Bucket) -> None:
+    """It gets the synchronous handle, on a thread."""
+    moto_bucket.put_objects((f"{number}", str(number)) for number in range(10))
+
+    def text_of(obj: s3.S3Object) -> str:
+        assert threading.current_thread() is not threading.main_thread()
+        return obj.text
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        assert [text async for text in remote.find().map(text_of)] == [*"0123456789"]
+        with pytest.raises(TypeError, match="function"):
+            remote.find().map(None)  # type: ignore[call-overload]
+
+    run(moto_bucket, work)
+
+
+# -- folders
+
+
+def test_folders_and_sync(bucket: S3Bucket, tmp_path: Path) -> None:
+    """Folders go up and down; a plan is looked at, then applied."""
+    folder, target = tmp_path / "from", tmp_path / "to"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.txt").write_text("a")
+    (folder / "sub/b.txt").write_text("b")
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        told: list[int] = []
+        assert await remote.upload_folder(folder, "up", progress=told.append) == ["up/a.txt", "up/sub/b.txt"]
+        assert sum(told) == 2
+        assert await remote.download_folder("up", target) == ["a.txt", "sub/b.txt"]
+        assert (target / "sub/b.txt").read_text() == "b"
+        assert await remote.find("up/a").download_to(tmp_path / "query") == ["up/a.txt"]
+        (folder / "c.txt").write_text("c")
+        plan = await remote.sync_from_folder(folder, "up", dry_run=True)
+        assert [step.key for step in plan.copied] == ["up/c.txt"] and not plan.applied
+        assert (plan.direction, plan.prefix, plan.bucket_name, plan.folder) == (
+            "to_store",
+            "up/",
+            remote.name,
+            str(folder),
+        )
+        assert "up/c.txt" in str(plan) and "AsyncSyncPlan" in repr(plan) and plan._repr_html_()
+        assert (await plan.apply()).applied
+        done = await remote.sync_to_folder("up", target)
+        assert done.applied and [step.key for step in done.steps if step.action == "copy"] == ["up/c.txt"]
+        assert len(done.skipped) == 2 and done.deleted == []
+        assert (target / "c.txt").read_text() == "c"
+
+    run(bucket, work)
+
+
+# -- locks
+
+
+def test_locks(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block holds the lock; the next holder has a larger token; a cancelled block releases it."""
+    HttpStore(scripted_server)
+    monkeypatch.setattr("messageflux_s3._objects.conditional.require", lambda *_: None)
+
+    async def work(bucket: AsyncS3Bucket) -> None:
+        async with bucket.lock("l", ttl=30, owner="one") as lock:
+            lock.check()
+            assert (lock.key, lock.owner, lock.lost) == ("l", "one", False)
+            assert repr(lock).startswith("<AsyncS3Lock s3://bkt/l by 'one': held")
+            await lock.renew()
+            with pytest.raises(s3.S3LockError) as told:
+                await bucket.lock("l", owner="two")
+            assert told.value.lock_holder == "one"
+            first = lock.token
+        assert lock.lost
+        held = await bucket.lock("l", owner="two")
+        assert held.token > first
+        async with held:  # awaited before: not taken twice
+            assert not held.lost
+        started = asyncio.Event()
+
+        async def hold() -> None:
+            async with bucket.lock("l", owner="three"):
+                started.set()
+                await asyncio.sleep(60)
+
+        task = asyncio.create_task(hold())
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await bucket.check_lock("l") is None
+        with pytest.raises(KeyError):
+            async with bucket.lock("l"):
+                raise KeyError
+        assert await bucket.check_lock("l") is None
+        with pytest.raises(ValueError, match="ttl"):
+            bucket.lock("l", ttl=0)
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(dated(scripted_server)) as store:
+            await work(store.bucket("bkt"))
+
+    asyncio.run(main())
+
+
+def test_many_wait_for_a_lock_that_its_holder_can_release(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who wait take no thread of the pool; a cancelled wait ends and leaves nothing held."""
+    HttpStore(scripted_server)
+    monkeypatch.setattr("messageflux_s3._objects.conditional.require", lambda *_: None)
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(dated(scripted_server, max_concurrency=1)) as store:
+            bucket, order = store.bucket("bkt"), list[int]()
+
+            async def use(number: int) -> None:
+                async with bucket.lock("l", wait=60):
+                    order.append(number)
+
+            held = await bucket.lock("l")
+            tasks = [asyncio.create_task(use(number)) for number in range(4)]
+            await asyncio.sleep(0.3)
+            tasks[0].cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await tasks[0]
+            await held.release()
+            await asyncio.gather(*tasks[1:])
+            assert sorted(order) == [1, 2, 3]
+            assert await bucket.check_lock("l") is None
+
+    asyncio.run(main())
+
+
+def dated(scripted_server: ScriptedServer, **settings: Any) -> s3.S3Store:
+    """A store on a server that tells the time, by which locks are numbered, and whose objects were written just now."""
+    answer = scripted_server.answer
+
+    def with_date(asked: Any) -> Any:
+        status, headers, body = answer(asked) or (500, {}, b"")
+        now = formatdate(usegmt=True)
+        return status, {**headers, "Date": now, **({"Last-Modified": now} if "Last-Modified" in headers else {})}, body
+
+    scripted_server.answer = with_date
+    return scripted_server.connect(**settings)
+
+
+def test_plain_lock_files(moto_bucket: S3Bucket) -> None:
+    """As in the synchronous class."""
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        assert (await remote.acquire_lock("job", {"user": "ann"})).key == "job"
+        assert await remote.check_lock("job") == {"user": "ann"}
+        with pytest.raises(s3.S3LockError):
+            await remote.acquire_lock("job")
+        await remote.release_lock("job")
+        assert await remote.check_lock("job") is None
+
+    run(moto_bucket, work)
+
+
+# -- sub-resources, versions, and the rest
+
+
+def test_sub_resources(moto_bucket: S3Bucket) -> None:
+    """Each method is awaited; what is planned is looked at and applied."""
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        await remote.lifecycle.expire(days=7, prefix="tmp/")
+        assert [rule.expire_days for rule in (await remote.lifecycle.get()).rules] == [7]
+        await remote.set_lifetime_in_days(30)
+        assert len((await remote.lifecycle.get()).rules) == 2
+        await remote.lifecycle.delete()
+        await remote.tags.update({"a": "1"})
+        await remote.tags.remove("none")
+        assert dict(await remote.tags.get()) == {"a": "1"} == dict(moto_bucket.tags.get())
+        change = await remote.tags.change(moto_bucket.tags.get().with_tags({"b": "2"}))
+        assert not change.is_empty and "+b=2" in str(change) and change.after["b"] == "2" and "b" not in change.before
+        assert repr(change).startswith("<AsyncChange") and change.what.startswith("tagging") and change._repr_html_()
+        await change.apply()
+        assert (await remote.tags.get())["b"] == "2"
+        assert not await remote.versioning.is_enabled()
+        await remote.versioning.enable()
+        assert await remote.versioning.is_enabled()
+        await remote.allow_public_access()
+        assert (await remote.public_access.status()).is_public
+        await remote.public_access.block()
+        assert not (await remote.public_access.status()).is_public
+        assert (await remote.policy.get()).statements == ()
+        assert (await remote.cors.get()).rules == ()
+        assert (await remote.notifications.get()).targets == ()
+        assert (await remote.encryption.get()).lines() == moto_bucket.encryption.get().lines()
+        obj = await remote.put_object("k", b"x", tags={"of": "object"})
+        await obj.tags.update({"more": "1"})
+        assert dict(await obj.tags.get()) == {"of": "object", "more": "1"}
+        for part in (
+            "lifecycle",
+            "public_access",
+            "policy",
+            "versioning",
+            "tags",
+            "cors",
+            "encryption",
+            "notifications",
+        ):
+            assert repr(getattr(remote, part)).startswith("<async ")
+        assert "versioning" in (await remote.show()).text
+
+    run(moto_bucket, work)
+
+
+def test_versions(moto_bucket: S3Bucket) -> None:
+    """Old versions are listed, read and made current; a deleted object comes back."""
+    moto_bucket.versioning.enable()
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        obj = await remote.put_object("k", b"one")
+        await obj.put(b"two")
+        versions = [version async for version in obj.versions()]
+        assert [await version.read() for version in versions] == [b"two", b"one"]
+        current = await versions[1].make_current()
+        assert await current.read() == b"one"
+        await obj.delete()
+        assert not await obj.exists()
+        assert await obj.undelete() is True
+        assert await obj.exists() and await obj.read() == b"one"
+
+    run(moto_bucket, work)
+
+
+def test_links_previews_and_messages(moto_bucket: S3Bucket) -> None:
+    """A form, a preview, handles out of a message, and the bucket's own existence."""
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        obj = await remote.put_object("a.csv", b"name,n\nx,1\n")
+        assert (await obj.presigned_post(60, max_size=10))["url"].endswith(remote.name)
+        assert (await obj.preview()).text == moto_bucket["a.csv"].preview().text
+        place = {"bucket": {"name": remote.name}, "object": {"key": "a.csv", "size": 11}}
+        message = json.dumps({"Records": [{"eventName": "ObjectCreated:Put", "s3": place}]})
+        [named] = remote.store.objects_from(message, buckets=[remote.name])
+        assert isinstance(named, AsyncS3Object) and await named.read() == b"name,n\nx,1\n"
+        assert obj.bucket.name == remote.name and remote.compute_url("a.csv") == obj.url
+        assert remote.name in (await remote.store.show()).text
+        other = await remote.store.create_bucket(f"{remote.name}-other")
+        await other.put_object("k", b"x")
+        await other.clear_objects()
+        await other.put_object("k", b"x")
+        with pytest.raises(s3.S3BucketNotEmpty):
+            await other.delete_bucket()
+        await other.delete_bucket(force=True)
+        assert not await other.exists()
+
+    run(moto_bucket, work)
+
+
+def test_probe(rclone: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs on a thread, with its parameters."""
+    asked: list[Any] = []
+    monkeypatch.setattr("messageflux_s3.store.probe", lambda connection, name: asked.append(name) or s3.Capabilities())
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(rclone.connect()) as store:
+            assert isinstance(await store.probe("scratch"), s3.Capabilities)
+            store.reload_credentials()
+
+    asyncio.run(main())
+    assert asked == ["scratch"]

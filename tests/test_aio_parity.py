@@ -1,0 +1,140 @@
+"""Every public method of a synchronous class that makes a request has an async twin with the same parameters."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from functools import cached_property
+from typing import Any
+
+import pytest
+
+import messageflux_s3 as s3
+from messageflux_s3 import aio
+from messageflux_s3._files.sync import SyncPlan
+from messageflux_s3.subresources.base import Change
+from messageflux_s3.subresources.cors import Cors
+from messageflux_s3.subresources.encryption import BucketEncryption
+from messageflux_s3.subresources.lifecycle import Lifecycle
+from messageflux_s3.subresources.notifications import Notifications
+from messageflux_s3.subresources.policy import Policy
+from messageflux_s3.subresources.public_access import PublicAccess
+from messageflux_s3.subresources.tags import ObjectTags, Tags
+from messageflux_s3.subresources.versioning import Versioning
+
+TWINS: list[tuple[type, type]] = [
+    (s3.S3Store, s3.AsyncS3Store),
+    (s3.S3Bucket, s3.AsyncS3Bucket),
+    (s3.S3Object, s3.AsyncS3Object),
+    (s3.ObjectQuery, s3.AsyncObjectQuery),
+    (s3.S3Lock, aio.AsyncS3Lock),
+    (SyncPlan, aio.AsyncSyncPlan),
+    (Change, aio.AsyncChange),
+    (Lifecycle, aio.AsyncLifecycle),
+    (PublicAccess, aio.AsyncPublicAccess),
+    (Policy, aio.AsyncPolicy),
+    (Versioning, aio.AsyncVersioning),
+    (Tags, aio.AsyncTags),
+    (ObjectTags, aio.AsyncObjectTags),
+    (Cors, aio.AsyncCors),
+    (BucketEncryption, aio.AsyncBucketEncryption),
+    (Notifications, aio.AsyncNotifications),
+]
+NAMES = [twin.__name__ for _, twin in TWINS]
+
+# What makes a request, and has no async twin of its name: why, and what to use.
+WITHOUT_TWIN = {
+    "S3Bucket.create_bucket": "takes a boto3 resource, as in messageflux: await store.create_bucket(name)",
+    "S3Bucket.list_buckets": "takes a boto3 resource, as in messageflux: async for bucket in store.buckets()",
+    "S3Object.body_stream": "a property that makes a request at each access: obj.open(), obj.iter_chunks()",
+    "S3Object.from_boto3": "makes a handle, and no request",
+    "S3Bucket.from_boto3": "makes a handle, and no request",
+}
+# What makes a request only while an attribute is not known: await obj.load() first. In the async class they are properties too.
+KNOWN_AFTER_LOAD = {"size", "etag", "last_modified", "storage_class", "metadata", "content_type", "body", "text"}
+# Python has no awaited form of these operators.
+OPERATORS = {
+    "S3Bucket.__contains__": "await bucket[key].exists()",
+    "Tags.__getitem__": "(await tags.get())[name]",
+    "Tags.__setitem__": "await tags.update({name: value})",
+    "Tags.__delitem__": "await tags.remove(name)",
+    "ObjectTags.__getitem__": "(await tags.get())[name]",
+    "ObjectTags.__setitem__": "await tags.update({name: value})",
+    "ObjectTags.__delitem__": "await tags.remove(name)",
+}
+# Dunder methods that make no request, or have an async form: __aenter__, __aiter__.
+WITHOUT_REQUEST = {
+    "__class_getitem__", "__delattr__", "__dir__", "__enter__", "__eq__", "__exit__", "__format__", "__ge__", "__getattribute__",
+    "__getstate__", "__gt__", "__hash__", "__init__", "__init_subclass__", "__iter__", "__le__", "__lt__", "__ne__", "__new__",
+    "__reduce__", "__reduce_ex__", "__replace__", "__repr__", "__setattr__", "__setstate__", "__sizeof__", "__str__", "__subclasshook__",
+}  # fmt: skip
+
+
+def makes_requests(value: Any) -> bool:
+    """Read the section "Requests" of a docstring; what says nothing of requests is taken to make some."""
+    told = re.search(r"Requests:\s*(none(?! after)\b)?", inspect.getdoc(value) or "")
+    return told is None or told[1] is None
+
+
+def public(cls: type) -> dict[str, Any]:
+    return {
+        name: inspect.getattr_static(cls, name)
+        for name in dir(cls)
+        if not name.startswith("_") and not isinstance(inspect.getattr_static(cls, name), (str, int, tuple))
+    }
+
+
+def function_of(value: Any) -> Any:
+    return value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
+
+
+@pytest.mark.parametrize(("face", "twin"), TWINS, ids=NAMES)
+def test_every_request_has_an_async_twin(face: type, twin: type) -> None:
+    """Of the same name; a method stays a method, a property a property."""
+    missing = []
+    for name, value in public(face).items():
+        if f"{face.__name__}.{name}" in WITHOUT_TWIN or hasattr(twin, name):
+            continue
+        described = value.func if isinstance(value, cached_property) else function_of(value)
+        if inspect.isdatadescriptor(value) and type(value).__name__ == "member_descriptor":
+            continue  # a slot
+        if makes_requests(described):
+            missing.append(name)
+    assert missing == []
+
+
+@pytest.mark.parametrize(("face", "twin"), TWINS, ids=NAMES)
+def test_the_twins_are_awaited_and_take_the_same(face: type, twin: type) -> None:
+    """A method that makes requests gives something to await or to iterate over; its parameters are those of the synchronous one."""
+    for name, value in public(face).items():
+        if not hasattr(twin, name) or not inspect.isfunction(value):
+            continue
+        theirs = inspect.getattr_static(twin, name)
+        assert inspect.isfunction(theirs), name
+        shapes = [
+            [(one.name, one.kind, one.default) for one in inspect.signature(method).parameters.values()]
+            for method in (value, theirs)
+        ]
+        assert shapes[0] == shapes[1], name
+        told = str(inspect.signature(theirs, follow_wrapped=False).return_annotation)
+        is_awaited = inspect.iscoroutinefunction(theirs) or inspect.isasyncgenfunction(theirs)
+        is_awaited_later = told.startswith(("AsyncIterator", "AsyncObjectFile", "AsyncS3Lock", "AsyncObjectQuery"))
+        if makes_requests(value):
+            assert is_awaited or is_awaited_later, name
+
+
+@pytest.mark.parametrize(("face", "twin"), TWINS, ids=NAMES)
+def test_properties_of_the_async_classes_make_no_request(face: type, twin: type) -> None:
+    """Those that do so in the synchronous class say in the async one that load() has to be awaited first."""
+    for name, value in public(twin).items():
+        if isinstance(value, property):
+            assert not makes_requests(value) or name in KNOWN_AFTER_LOAD, name
+
+
+@pytest.mark.parametrize(("face", "twin"), TWINS, ids=NAMES)
+def test_operators_are_told_of(face: type, twin: type) -> None:
+    """An operator that makes a request stands in the list above, with what to write instead."""
+    own = {name for cls in face.__mro__[:-1] for name in vars(cls) if re.fullmatch(r"__\w+__", name)}
+    methods = {name for name in own if inspect.isfunction(inspect.getattr_static(face, name))}
+    for name in methods - WITHOUT_REQUEST:
+        assert f"{face.__name__}.{name}" in OPERATORS or not makes_requests(getattr(face, name)), name

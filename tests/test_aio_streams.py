@@ -1,0 +1,671 @@
+"""Streams under asyncio: async sources, files and writables; cancellation, back-pressure, and a loop that is never blocked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import io
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.http_store import HttpStore
+from support.scripted_server import ScriptedServer
+from support.servers import Server
+
+import messageflux_s3 as s3
+from messageflux_s3 import AsyncS3Bucket, S3Bucket, aio
+
+MIB = 1024 * 1024
+KEYS: dict[str, Any] = {"access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "region": "us-east-1"}
+
+
+def run(bucket: S3Bucket, work: Callable[[AsyncS3Bucket], Awaitable[None]]) -> None:
+    """Run some work on the async handle of a bucket; no thread and no task may be left."""
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(bucket.store) as store:
+            await asyncio.wait_for(work(store.bucket(bucket.name)), 120)
+        await asyncio.sleep(0.05)  # a generator that was left is closed by a task of the event loop
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+    assert [thread.name for thread in threading.enumerate() if "messageflux-s3-aio" in thread.name] == []
+
+
+def unfinished_uploads(bucket: S3Bucket) -> list[Any]:
+    return bucket.store.client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", [])
+
+
+async def pieces_of(data: bytes, size: int) -> AsyncIterator[bytes]:
+    for at in range(0, len(data), size):
+        await asyncio.sleep(0)
+        yield data[at : at + size]
+
+
+class AsyncReadable:
+    """As Starlette's UploadFile: ``read`` is a coroutine function. It gives less than it is asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        self._file = io.BytesIO(data)
+
+    async def read(self, size: int = -1) -> bytes:
+        await asyncio.sleep(0)
+        return self._file.read(min(size, 100_000))
+
+
+# -- sources
+
+DATA = bytes(range(256)) * 4_500  # more than one hop to the thread
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        lambda: pieces_of(DATA, 1_000),
+        lambda: AsyncReadable(DATA),
+        lambda: io.BytesIO(DATA),
+        lambda: iter([DATA[:5], DATA[5:]]),
+        lambda: DATA,
+    ],
+    ids=["async iterator", "async readable", "readable", "iterator", "bytes"],
+)
+def test_upload_object_takes_every_source(bucket: S3Bucket, source: Callable[[], Any]) -> None:
+    """The content arrives as it was given; put_object() and put() take async sources too."""
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        obj = await remote.upload_object("k", source(), {"by": "test"}, content_type="text/x-test")
+        assert obj.size == len(DATA)
+        assert await obj.read() == DATA
+        await obj.load()
+        assert (obj.metadata, obj.content_type) == ({"by": "test"}, "text/x-test")
+        if aio.is_async_source(source()):
+            assert (await remote.put_object("p", source())).size == len(DATA)
+            assert await remote["p"].read() == DATA
+            replaced = await obj.put(source(), {"by": "put"})
+            assert replaced is obj and (obj.size, obj.metadata) == (len(DATA), {"by": "put"})
+
+    run(bucket, work)
+
+
+def test_pieces_of_text_and_of_a_buffer_used_again(moto_bucket: S3Bucket) -> None:
+    """Text is written as UTF-8; a buffer that the source fills anew is copied in time; anything else is refused, and nothing written."""
+
+    async def text() -> AsyncIterator[str]:
+        for word in ("für", "", " und wider"):
+            yield word
+
+    async def reused() -> AsyncIterator[memoryview]:
+        buffer = bytearray(3)
+        for number in range(5):
+            buffer[:] = bytes([number]) * 3
+            yield memoryview(buffer)
+
+    async def numbers() -> AsyncIterator[int]:
+        yield 42
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        assert await (await remote.upload_object("t", text())).read() == "für und wider".encode()
+        assert await (await remote.upload_object("r", reused())).read() == b"".join(bytes([n]) * 3 for n in range(5))
+        with pytest.raises(TypeError, match="int"):
+            await remote.upload_object("n", numbers())
+        assert not await remote["n"].exists()
+
+    run(moto_bucket, work)
+
+
+def test_a_source_that_raises_aborts_the_upload(moto_bucket: S3Bucket) -> None:
+    """Its own exception comes out; neither an object nor parts are left."""
+
+    async def source(count: int) -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield b"x" * (6 * MIB)
+        raise ZeroDivisionError("in the source")
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        for count in (0, 1, 4):
+            with pytest.raises(ZeroDivisionError, match="in the source"):
+                await remote.upload_object("k", source(count), part_size_bytes=5 * MIB)
+        assert not await remote["k"].exists()
+
+    run(moto_bucket, work)
+    assert unfinished_uploads(moto_bucket) == []
+
+
+def test_a_source_is_pulled_in_the_task_that_uploads(moto_bucket: S3Bucket) -> None:
+    """It sees the context variables and the task of its caller; asyncio.timeout and cancel scopes in it go on working."""
+    name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="unset")
+    seen: list[Any] = []
+
+    async def source() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            seen.append((asyncio.current_task(), name.get(), threading.current_thread()))
+            yield b"x" * MIB
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        name.set("request 7")
+        await remote.upload_object("k", source())
+        assert set(seen) == {(asyncio.current_task(), "request 7", threading.main_thread())}
+
+    run(moto_bucket, work)
+
+
+def test_a_progress_function_sees_the_context(moto_bucket: S3Bucket) -> None:
+    """Context variables reach the threads; what the function raises ends the upload."""
+    name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="unset")
+    seen: list[tuple[int, str]] = []
+
+    def refuse(count: int) -> None:
+        raise KeyError(count)
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        name.set("request 7")
+        await remote.upload_object("k", io.BytesIO(b"12345"), progress=lambda count: seen.append((count, name.get())))
+        await remote.upload_object("k", pieces_of(b"123", 1), Callback=lambda count: seen.append((count, name.get())))
+        assert seen == [(5, "request 7"), (3, "request 7")]
+        with pytest.raises(KeyError):
+            await remote.upload_object("none", pieces_of(b"123", 1), progress=refuse)
+        assert not await remote["none"].exists()
+
+    run(moto_bucket, work)
+
+
+def test_conditions_hold_for_async_sources(moto_bucket: S3Bucket) -> None:
+    """if_absent is passed on; or the store is known not to honour it."""
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        await remote.put_object("k", b"one")
+        with pytest.raises((s3.S3ObjectExists, s3.S3Unsupported)):
+            await remote.upload_object("k", pieces_of(b"two", 1), if_absent=True)
+        assert await remote["k"].read() == b"one"
+
+    run(moto_bucket, work)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_uploads_whose_sources_need_threads_do_not_wait_for_each_other(
+    moto: Server, moto_bucket: S3Bucket, threads: int
+) -> None:
+    """More uploads than the pool has threads, each reading another object of the store through that pool."""
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        await remote.put_object("source", b"x" * 100_000)
+        made = await asyncio.gather(
+            *(remote.upload_object(f"k{n}", remote["source"].iter_chunks(30_000)) for n in range(2 * threads + 1))
+        )
+        assert {obj.size for obj in made} == {100_000}
+        found = remote.get_objects(obj.key async for obj in remote.find("k"))
+        assert {len(obj.body) async for obj in found} == {100_000}
+
+    run(moto.connect(max_concurrency=threads).bucket(moto_bucket.name), work)
+
+
+def test_a_source_is_pulled_no_further_than_the_parts_that_leave(scripted_server: ScriptedServer) -> None:
+    """While the store takes its time over a part, the source waits: memory is bounded by the part size."""
+    memory, may_answer, pulled = HttpStore(scripted_server), threading.Event(), [0]
+
+    def wait(asked: Any) -> None:
+        if "partNumber" in asked.query:
+            may_answer.wait(30)
+
+    memory.before = wait
+
+    async def source() -> AsyncIterator[bytes]:
+        for _ in range(160):
+            pulled[0] += 1
+            yield b"x" * (256 * 1024)
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(scripted_server.connect(max_concurrency=2)) as store:
+            upload = asyncio.create_task(
+                store.bucket("bkt").upload_object("k", source(), part_size_bytes=5 * MIB, verify_checksum=False)
+            )
+            while not any("partNumber" in asked.query for asked in scripted_server.asked):
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3)
+            assert pulled[0] <= 5 * 4 * 5 + 4  # two parts on their way, one that waits, one begun, one read ahead
+            assert not upload.done()
+            may_answer.set()
+            assert (await upload).size == 40 * MIB
+
+    asyncio.run(main())
+
+
+# -- keys, items and handles
+
+
+def test_keys_items_and_handles_of_the_async_classes(bucket: S3Bucket) -> None:
+    """Async iterables of keys and items; async handles wherever a handle is taken, across buckets."""
+
+    async def items() -> AsyncIterator[tuple[str, str]]:
+        for number in range(30):
+            await asyncio.sleep(0)
+            yield f"n/{number:02d}", str(number)
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        other = await remote.store.create_bucket(f"{remote.name}-2")
+        names = [f"n/{number:02d}" for number in range(30)]
+        assert (await remote.put_objects(items())).succeeded == names
+        assert [obj.text async for obj in remote.get_objects(remote.find("n/"))] == [str(n) for n in range(30)]
+        assert [obj.text async for obj in remote.get_objects([remote["n/03"], "n/01"])] == ["3", "1"]
+        copied = await remote["n/05"].copy_to(other["copy"])
+        assert (copied.bucket.name, await copied.read()) == (other.name, b"5")
+        moved = await remote["n/06"].move_to(other["moved"])
+        assert await moved.read() == b"6" and not await remote["n/06"].exists()
+        assert [obj.key for obj in await remote.find("n/0").limit(2).copy_to(other, "all/")] == ["all/n/00", "all/n/01"]
+        assert (await remote.delete_objects(remote.find("n/1"))).succeeded == names[10:20]
+        assert (await remote.delete_objects([remote["n/00"], "n/01"])).succeeded == ["n/00", "n/01"]
+        for given in ("n/02", b"n/02"):
+            with pytest.raises(TypeError, match="iterable of keys"):
+                await remote.delete_objects(given)  # type: ignore[arg-type]
+        await other.clear_objects()
+        await other.delete_bucket()
+
+    run(bucket, work)
+
+
+def test_keys_that_raise_end_the_batch(moto_bucket: S3Bucket) -> None:
+    """The exception of an async iterable of keys or items comes out."""
+
+    async def broken() -> AsyncIterator[Any]:
+        yield "a", b"1"
+        raise ZeroDivisionError
+
+    async def keys() -> AsyncIterator[str]:
+        yield "a"
+        raise ZeroDivisionError
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        with pytest.raises(ZeroDivisionError):
+            await remote.put_objects(broken())
+        with pytest.raises(ZeroDivisionError):
+            await remote.delete_objects(keys())
+        with pytest.raises(ZeroDivisionError):
+            async for _ in remote.get_objects(keys()):
+                pass
+
+    run(moto_bucket, work)
+
+
+# -- down
+
+
+class AsyncWriter:
+    """``write`` is a coroutine function that takes a part of what it is given."""
+
+    def __init__(self) -> None:
+        self.content = b""
+
+    async def write(self, data: bytes) -> int:
+        await asyncio.sleep(0)
+        self.content += data[:70_000]
+        return min(len(data), 70_000)
+
+
+class Drained:
+    """As an asyncio.StreamWriter."""
+
+    def __init__(self) -> None:
+        self.content = b""
+        self.drained = 0
+
+    def write(self, data: bytes) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        self.content += data
+
+    async def drain(self) -> None:
+        self.drained += 1
+
+
+def test_download_object_writes_to_what_is_awaited(bucket: S3Bucket) -> None:
+    """A coroutine function, a StreamWriter, or a plain writable."""
+    bucket.put_object("k", DATA)
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        for target in (AsyncWriter(), Drained()):
+            await remote.download_object("k", target)
+            assert target.content == DATA
+        plain, told = io.BytesIO(), list[int]()
+        await remote.download_object("k", plain, Callback=told.append)
+        assert plain.getvalue() == DATA and sum(told) == len(DATA)
+        with pytest.raises(s3.S3NoSuchItem):
+            await remote.download_object("none", plain)
+
+    run(bucket, work)
+
+
+def test_read_returns_any_size_and_keeps_a_small_one(bucket: S3Bucket) -> None:
+    """Above 8 MiB the attributes stay known, and the content is not kept."""
+    large = b"x" * (8 * MIB + 1)
+    bucket.put_object("large", large)
+    bucket.put_object("small", b"small")
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        obj = remote["large"]
+        assert await obj.read() == large
+        assert obj.size == len(large)
+        with pytest.raises(RuntimeError, match=r"await obj\.read"):
+            _ = obj.body
+        small = remote["small"]
+        assert await small.read() == b"small" == small.body
+        await remote.delete_object("small")
+        assert await small.read() == b"small"  # what is here is not asked for
+        with pytest.raises(s3.S3NoSuchItem):
+            await remote["small"].read()
+
+    run(bucket, work)
+
+
+# -- files
+
+
+def test_open_streams_both_ways(bucket: S3Bucket) -> None:
+    """Bytes and text, lines, positions; what is written appears at the end of the block."""
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        obj = remote["file"]
+        async with obj.open("wb", metadata={"by": "test"}) as file:
+            assert await file.write(b"one\ntwo\n") == 8
+            await file.writelines([b"three\n"])
+            await file.writelines(pieces_of(b"four", 2))
+            assert not await remote["file"].exists()
+            assert (file.mode, file.name, file.writable(), file.closed) == ("wb", "file", True, False)
+        async with obj.open() as file:
+            assert await file.read(3) == b"one"
+            assert await file.readline() == b"\n"
+            assert [line async for line in file] == [b"two\n", b"three\n", b"four"]
+            assert (await file.seek(-4, 2), await file.tell(), file.size) == (14, 14, 18)
+            buffer = bytearray(4)
+            assert await file.readinto(buffer) == 4 and buffer == b"four"
+            assert file.readable() and file.seekable()
+        assert file.closed
+        async with obj.open("w", encoding="utf-16") as text:
+            await text.write("für")
+        async with obj.open("r", encoding="utf-16") as text:
+            assert await text.readlines() == ["für"]
+        async with obj.open("ab") as file:
+            await file.write(b"++")
+        assert (await obj.read()).endswith(b"++")
+        file = await obj.open("rb")
+        assert await file.read() and await file.close() is None and file.closed
+        with pytest.raises(ValueError, match="closed"):
+            await file.read()
+        with pytest.raises(ValueError, match="not open yet"):
+            await obj.open().read()
+        with pytest.raises(s3.S3NoSuchItem):
+            await remote["none"].open()
+        with pytest.raises(io.UnsupportedOperation):
+            await obj.open("w+b")
+
+    run(bucket, work)
+
+
+def test_a_block_that_raises_writes_nothing(moto_bucket: S3Bucket) -> None:
+    """Neither an object nor parts; also where the file is closed in a finally, without a block."""
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        for size in (5, 9 * MIB):
+            with pytest.raises(KeyError):
+                async with remote["k"].open("wb") as file:
+                    await file.write(b"x" * size)
+                    raise KeyError
+            opened = await remote["k"].open("wb")
+            with pytest.raises(KeyError):
+                try:
+                    await opened.write(b"x" * size)
+                    raise KeyError
+                finally:
+                    await opened.close()
+            aborted = await remote["k"].open("wb")
+            await aborted.write(b"x" * size)
+            await aborted.abort()
+        assert not await remote["k"].exists()
+        try:
+            raise KeyError
+        except KeyError:  # an exception that is older than the file does not count
+            file = await remote["k"].open("wb")
+            await file.write(b"whole")
+            await file.close()
+        assert await remote["k"].read() == b"whole"
+
+    run(moto_bucket, work)
+    assert unfinished_uploads(moto_bucket) == []
+
+
+# -- cancellation
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize("kind", ["async iterator", "readable", "file", "open"])
+def test_a_cancelled_upload_leaves_nothing(moto_bucket: S3Bucket, tmp_path: Path, kind: str) -> None:
+    """No object, and no parts, as soon as the task has ended."""
+    endless, sent = tmp_path / "endless", [0]
+
+    async def source() -> AsyncIterator[bytes]:
+        while True:
+            await asyncio.sleep(0.001)
+            sent[0] += 1
+            yield b"x" * MIB
+
+    class Endless(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def read(self, size: int = -1) -> bytes:
+            sent[0] += 1
+            return b"x" * MIB
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        async def write() -> None:
+            async with remote["k"].open("wb") as file:
+                while True:
+                    sent[0] += 1
+                    await file.write(b"x" * MIB)
+
+        if kind == "async iterator":
+            upload: Any = remote.upload_object("k", source(), part_size_bytes=5 * MIB)
+        elif kind == "readable":
+            upload = remote.upload_object("k", Endless(), part_size_bytes=5 * MIB)
+        elif kind == "file":
+            with endless.open("wb") as file:
+                file.truncate(3_000 * MIB)
+            sent[0] = 100
+            upload = remote.upload_file(endless, "k", part_size_bytes=5 * MIB)
+        else:
+            upload = write()
+        task = asyncio.create_task(upload)
+        while sent[0] < 15 or not await asyncio.to_thread(unfinished_uploads, moto_bucket):
+            await asyncio.sleep(0.01)
+        await cancelled(task)
+        assert await asyncio.to_thread(unfinished_uploads, moto_bucket) == []
+        assert not await remote["k"].exists()
+
+    run(moto_bucket, work)
+
+
+def test_a_cancellation_reaches_the_source(moto_bucket: S3Bucket) -> None:
+    """What the source has open is closed before the task ends."""
+    told: list[str] = []
+
+    async def source() -> AsyncIterator[bytes]:
+        try:
+            yield b"x"
+            told.append("waits")
+            await asyncio.sleep(60)
+        finally:
+            told.append("closed")
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        task = asyncio.create_task(remote.upload_object("k", source()))
+        while not told:
+            await asyncio.sleep(0.01)
+        await cancelled(task)
+        assert told == ["waits", "closed"]
+        assert not await remote["k"].exists()
+
+    run(moto_bucket, work)
+
+
+def test_a_source_that_was_cancelled_itself_cancels_the_upload(moto_bucket: S3Bucket) -> None:
+    """As with ``async for``: awaiting something that was cancelled raises CancelledError."""
+
+    async def source() -> AsyncIterator[bytes]:
+        inner = asyncio.get_running_loop().create_future()
+        inner.cancel()
+        yield b"x"
+        await inner
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await remote.upload_object("k", source())
+        assert not await remote["k"].exists()
+
+    run(moto_bucket, work)
+
+
+@pytest.mark.parametrize("size", [100_000, 40 * MIB], ids=["small", "parallel"])
+def test_a_cancelled_download_leaves_what_was_there(scripted_server: ScriptedServer, tmp_path: Path, size: int) -> None:
+    """The former file stays as it was, and no partial file is left."""
+    memory, target = HttpStore(scripted_server), tmp_path / "file"
+    memory.put("k", b"x" * size)
+    target.write_bytes(b"former")
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def wait(request: Any) -> None:
+        if request.method == "GET":
+            asked.set()
+            may_answer.wait(20)
+
+    memory.before = wait
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(scripted_server.connect()) as store:
+            bucket = store.bucket("bkt")
+            for begin in (
+                functools.partial(bucket.download_file, "k", target),
+                functools.partial(bucket["k"].download_to, target),
+                functools.partial(bucket.download_folder, "", tmp_path),
+            ):
+                asked.clear()
+                may_answer.clear()
+                task = asyncio.create_task(begin())
+                await asyncio.to_thread(asked.wait, 20)
+                asyncio.get_running_loop().call_later(0.05, may_answer.set)
+                await cancelled(task)
+                assert target.read_bytes() == b"former"
+                assert [found.name for found in tmp_path.iterdir()] == ["file"]
+
+    asyncio.run(main())
+
+
+def test_a_task_does_not_wait_for_ever_for_a_thread(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that cannot be interrupted keeps its thread; the cancelled task ends after the time for cleaning up."""
+    monkeypatch.setattr(aio, "_CLEANUP_SECONDS", 0.1)
+    memory, is_reading, may_end = HttpStore(scripted_server), threading.Event(), threading.Event()
+
+    class Stalled(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            is_reading.set()
+            may_end.wait(20)
+            return super().read(size)
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(scripted_server.connect()) as store:
+            task = asyncio.create_task(store.bucket("bkt").upload_object("k", Stalled(b"late")))
+            await asyncio.to_thread(is_reading.wait, 20)
+            began = time.monotonic()
+            await cancelled(task)
+            assert time.monotonic() - began < 5
+            may_end.set()
+
+    asyncio.run(main())
+    assert memory.objects == {}
+
+
+# -- the event loop
+
+
+def test_the_event_loop_is_never_blocked(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+    """While a slow store answers, a task that only sleeps is woken in time, whatever verb is under way."""
+    memory = HttpStore(scripted_server)
+    memory.before = lambda asked: time.sleep(0.15)
+    gaps: list[float] = []
+    (tmp_path / "up").mkdir()
+    (tmp_path / "up/file").write_bytes(b"file")
+
+    async def heartbeat() -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.005)
+            gaps.append(time.monotonic() - began)
+
+    async def work(bucket: AsyncS3Bucket) -> None:
+        obj = await bucket.upload_object("k", pieces_of(b"x" * 1000, 100))
+        await obj.load()
+        await obj.read()
+        async with bucket["w"].open("wb") as file:
+            await file.write(b"x")
+        async with obj.open() as file:
+            await file.read()
+        await bucket.upload_folder(tmp_path / "up", "folder")
+        await bucket.download_object("k", AsyncWriter())
+        assert [len(chunk) async for chunk in obj.iter_chunks(600)] == [600, 400]
+
+    async def main() -> None:
+        async with s3.async_connect(scripted_server.endpoint_url, **KEYS) as store:
+            bucket = store.bucket("bkt")
+            beats = asyncio.create_task(heartbeat())
+            await asyncio.sleep(0.02)
+            assert not await bucket["k"].exists()  # the first request builds boto3's client
+            await work(bucket)
+            beats.cancel()
+
+    asyncio.run(main())
+    gaps.sort()
+    assert len(gaps) > 50
+    assert gaps[int(len(gaps) * 0.95)] < 0.1, gaps[
+        -5:
+    ]  # one verb that blocked would give a gap of 0.15 s for most of its time
+    assert sum(gap for gap in gaps if gap > 0.14) < 0.5 * sum(gaps)
+
+
+def test_an_async_update(moto_bucket: S3Bucket) -> None:
+    """A coroutine function runs in the calling task; a plain one on a thread; what either raises comes out."""
+
+    async def add(body: bytes | None) -> bytes:
+        await asyncio.sleep(0)
+        assert threading.current_thread() is threading.main_thread()
+        return (body or b"") + b"+"
+
+    async def broken(body: bytes | None) -> bytes:
+        raise ZeroDivisionError
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        obj = remote["k"]
+        assert await obj.update(add) is obj
+        await obj.update(lambda body: (body or b"") + b"-")
+        await obj.update(functools.partial(add))
+        assert await remote["k"].read() == b"+-+"
+        with pytest.raises(ZeroDivisionError):
+            await obj.update(broken)
+        assert await remote["k"].read() == b"+-+"
+
+    run(moto_bucket, work)
+
+
+@pytest.fixture(autouse=True)
+def no_unheard_exceptions(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """asyncio complains of no exception that was never retrieved."""
+    yield
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
