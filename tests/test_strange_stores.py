@@ -140,8 +140,8 @@ WRONG: dict[str, Answer] = {
 
 
 @pytest.mark.parametrize("answer", WRONG.values(), ids=WRONG.keys())
-def test_nothing_is_sent_to_a_store_that_did_not_understand_the_question(strange: Store, answer: Answer) -> None:
-    """Whatever it answers to a GET of the setting: an S3Error, and no PUT, no DELETE."""
+def test_nothing_is_written_after_an_unexpected_answer_to_the_read(strange: Store, answer: Answer) -> None:
+    """Any answer that is not the setting is an S3Error, and no PUT or DELETE follows."""
     strange.answers = lambda method, query: answer if method == "GET" else None
     bucket = strange.bucket()
     for name, call in EVERY_CALL.items():
@@ -150,8 +150,8 @@ def test_nothing_is_sent_to_a_store_that_did_not_understand_the_question(strange
         assert strange.writes == [], name
 
 
-def test_a_setting_is_asked_for_with_a_bound(strange: Store) -> None:
-    """Where it is unknown the object itself would come, however large: no more of it is asked for than a document can have."""
+def test_a_setting_is_read_with_a_range(strange: Store) -> None:
+    """A store that ignores the query string sends the object, which may be large; no document is larger than the range."""
     strange.answers = lambda method, query: (206, {"ETag": '"abc"'}, b"x" * 1000)
     bucket = strange.bucket()
     with pytest.raises(s3.S3Unsupported):
@@ -160,8 +160,8 @@ def test_a_setting_is_asked_for_with_a_bound(strange: Store) -> None:
     assert strange.writes == []
 
 
-def test_no_more_of_a_huge_object_is_read_than_a_document_can_have(rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
-    """A real gateway over files, that answers ?tagging with the object."""
+def test_reading_tags_of_a_huge_object_reads_at_most_the_range(rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
+    """rclone answers ?tagging with the object."""
     rclone_bucket.put_object("huge", b"x" * 5_000_000)
     sizes: list[int] = []
 
@@ -204,8 +204,8 @@ BESIDE: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]] = 
 
 
 @pytest.mark.parametrize("name", BESIDE)
-def test_what_stands_beside_the_known_survives_a_merge(strange: Store, name: str) -> None:
-    """Beside the rules, beside the algorithm, within a tag: what nobody here has heard of is sent back."""
+def test_merging_keeps_unknown_elements_at_every_level(strange: Store, name: str) -> None:
+    """Beside the rules, beside the algorithm and within a tag."""
     document, merge, parts = BESIDE[name]
     strange.documents[name] = document
     merge(strange.bucket())
@@ -242,8 +242,8 @@ LOOSE: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]] = {
 
 
 @pytest.mark.parametrize("name", LOOSE)
-def test_what_a_store_takes_and_s3_would_not_is_kept_as_well(strange: Store, name: str) -> None:
-    """Days of 0, methods and algorithms of its own, texts where numbers belong: read without an error, sent back as they came."""
+def test_merging_keeps_values_that_s3_itself_would_refuse(strange: Store, name: str) -> None:
+    """Zero days, methods and algorithms that S3 does not have, text instead of numbers."""
     document, merge, parts = LOOSE[name]
     strange.documents[name] = document
     merge(strange.bucket())
@@ -251,8 +251,8 @@ def test_what_a_store_takes_and_s3_would_not_is_kept_as_well(strange: Store, nam
         assert part in strange.documents[name]
 
 
-def test_an_empty_name_of_a_key_is_none(strange: Store) -> None:
-    """Some stores send the element also where there is no key."""
+def test_an_empty_kms_key_id_is_none(strange: Store) -> None:
+    """Some stores send an empty element if there is no key."""
     strange.documents["encryption"] = (
         b"<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm>"
         b"<KMSMasterKeyID/></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>"
@@ -260,8 +260,8 @@ def test_an_empty_name_of_a_key_is_none(strange: Store) -> None:
     assert strange.bucket().encryption.ensure("AES256").is_empty
 
 
-def test_a_tag_that_goes_takes_what_it_said_along(strange: Store) -> None:
-    """And what the others say stays."""
+def test_removing_a_tag_removes_its_unknown_elements(strange: Store) -> None:
+    """Those of other tags stay."""
     strange.documents["tagging"] = BESIDE["tagging"][0]
     strange.bucket().tags.update({"b": "2"})
     strange.bucket().tags.remove("a")
@@ -269,22 +269,22 @@ def test_a_tag_that_goes_takes_what_it_said_along(strange: Store) -> None:
     assert b"<Hue>2</Hue>" in strange.documents["tagging"]
 
 
-def test_a_store_that_drops_size_filters_gets_the_former_rules_back(strange: Store) -> None:
-    """As radosgw: the rule would mean everything. What stood before stands again, and the error says so."""
+def test_the_former_rules_are_restored_on_a_store_that_drops_size_filters(strange: Store) -> None:
+    """radosgw does: the rule would apply to all objects."""
     bucket = strange.bucket()
     bucket.lifecycle.expire(days=7, prefix="tmp/")
     before = bucket.lifecycle.get()
     strange.stored = lambda document: document.replace(b"<ObjectSizeGreaterThan>5</ObjectSizeGreaterThan>", b"")
-    with pytest.raises(s3.S3Unsupported, match="stands again"):
+    with pytest.raises(s3.S3Unsupported, match="was restored"):
         bucket.lifecycle.ensure(s3.LifecycleRule("big", min_size=5, expire_days=1))
     assert bucket.lifecycle.get() == before
 
 
-def test_a_former_configuration_is_put_back_as_a_put_must_say_it(strange: Store) -> None:
-    """Some stores name the root after the question when they answer, and take only the document's own name."""
+def test_a_restored_configuration_has_the_root_element_of_a_put(strange: Store) -> None:
+    """Some stores name the root of an answer after the operation, and accept only the document's own name."""
     strange.documents["notification"] = b"<GetBucketNotificationResponse></GetBucketNotificationResponse>"
     strange.stored = lambda document: b"<NotificationConfiguration><Other>1</Other></NotificationConfiguration>"
-    with pytest.raises(s3.S3Unsupported, match="stands again"):
+    with pytest.raises(s3.S3Unsupported, match="was restored"):
         strange.bucket().notifications.ensure(s3.Notification("n", "arn:aws:sqs:us-east-1:1:q"))
     method, _, last = strange.writes[-1]
     assert method == "PUT"
@@ -292,8 +292,8 @@ def test_a_former_configuration_is_put_back_as_a_put_must_say_it(strange: Store)
     assert b"arn:" not in last
 
 
-def test_a_late_plan_is_merged_into_the_first_policy_of_somebody_else(strange: Store) -> None:
-    """The plan saw no policy at all; what it adds is one statement, to whatever stands when it is applied."""
+def test_a_plan_made_without_a_policy_is_merged_into_a_later_one(strange: Store) -> None:
+    """Another client wrote the first policy between the plan and apply()."""
     bucket = strange.bucket()
     plan = bucket.policy.ensure(
         {"Sid": "ours", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"}, dry_run=True
@@ -306,8 +306,8 @@ def test_a_late_plan_is_merged_into_the_first_policy_of_somebody_else(strange: S
     assert [policy.get("x") is not None, policy.get("ours") is not None, '"theirs"' in policy.rest] == [True] * 3
 
 
-def test_a_late_plan_does_not_mind_that_a_like_target_went(strange: Store) -> None:
-    """Two queues told the same events are two; that the other is gone is nothing to us."""
+def test_a_plan_is_applied_after_a_similar_target_was_removed(strange: Store) -> None:
+    """Two targets with the same events are two entries."""
     bucket = strange.bucket()
     bucket_of = "arn:aws:sqs:us-east-1:1:"
     strange.documents["notification"] = b"<NotificationConfiguration/>"
@@ -318,8 +318,8 @@ def test_a_late_plan_does_not_mind_that_a_like_target_went(strange: Store) -> No
     assert [node.text_of("Id") for node in bucket.notifications.get().targets] == ["ours"]
 
 
-def test_what_stands_already_is_no_change_wherever_it_stands(strange: Store) -> None:
-    """The order of the rules stays (of CORS rules the first that fits counts), and nothing is sent for nothing."""
+def test_an_entry_that_exists_is_no_change_at_any_position(strange: Store) -> None:
+    """The order of rules is kept, since the first CORS rule that matches applies. Nothing is written."""
     bucket = strange.bucket()
     strange.documents["notification"] = b"<NotificationConfiguration/>"
     bucket.set_lifetime_in_days(30)
@@ -441,7 +441,7 @@ def test_versions_that_never_end_are_an_error(strange: Store) -> None:
 
 
 def test_a_rule_without_an_id_stays_without_one(strange: Store) -> None:
-    """What the store sent without a name goes back without one, and replacing ours leaves it."""
+    """A rule without an ID is sent back without one, also when another rule is replaced."""
     strange.documents["lifecycle"] = (
         b"<LifecycleConfiguration><Rule><Status>Enabled</Status><Prefix>a</Prefix><Expiration><Days>1</Days></Expiration></Rule>"
         b"</LifecycleConfiguration>"
@@ -454,7 +454,7 @@ def test_a_rule_without_an_id_stays_without_one(strange: Store) -> None:
 
 
 def test_aws_may_show_the_old_configuration_for_minutes(strange: Store) -> None:
-    """There nothing is read back, and nothing undone: one reading, to merge, and one write."""
+    """On AWS nothing is read back or restored: one read, to merge, and one write."""
     url = f"http://127.0.0.1:{strange.server_port}"
     keys = {"access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "region": "us-east-1"}
     bucket = s3.connect(url, preset="aws", max_attempts=1, **keys).bucket("bkt")

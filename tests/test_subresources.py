@@ -1,4 +1,4 @@
-"""Sub-resources: merged, looked at before they are made, and harmless on a store that does not know them."""
+"""Sub-resources: changes are merged, can be planned first, and do no harm on a store that does not support them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from messageflux_s3.subresources.xml import Node
 
 
 def test_lifecycle_rules_are_merged_by_id(moto_bucket: s3.S3Bucket) -> None:
-    """Row 23: a second word does not replace the first; the same id does."""
+    """A second rule does not replace the first, unless it has the same ID."""
     lifecycle = moto_bucket.lifecycle
     lifecycle.expire(days=7, prefix="tmp/")
     lifecycle.abort_unfinished_uploads(days=3)
@@ -45,7 +45,7 @@ def test_lifecycle_rules_are_merged_by_id(moto_bucket: s3.S3Bucket) -> None:
 
 
 def test_a_lifetime_leaves_other_rules_alone(moto: Server, moto_bucket: s3.S3Bucket) -> None:
-    """messageflux's own rule id is recognised as ours; a foreign rule of that name with a prefix is not."""
+    """The rule with messageflux's ID is replaced."""
     client = moto.client()
     theirs: list[Any] = [
         {"ID": "expire", "Status": "Enabled", "Prefix": "", "Expiration": {"Days": 9}},
@@ -60,16 +60,16 @@ def test_a_lifetime_leaves_other_rules_alone(moto: Server, moto_bucket: s3.S3Buc
 
 
 @pytest.mark.parametrize("days", [0, -1])
-def test_a_lifetime_without_meaning_is_refused(moto_bucket: s3.S3Bucket, days: int) -> None:
-    """lifecycle.expire is strict where messageflux's word cancels."""
+def test_expire_refuses_days_below_1(moto_bucket: s3.S3Bucket, days: int) -> None:
+    """set_lifetime_in_days, messageflux's name, takes them to cancel the lifetime."""
     with pytest.raises(ValueError, match="at least 1"):
         moto_bucket.lifecycle.expire(days=days)
     with pytest.raises(TypeError, match="days"):
         moto_bucket.lifecycle.expire(days="7")  # type: ignore[arg-type]
 
 
-def test_a_change_can_be_looked_at_before_it_is_made(counted: Counted) -> None:
-    """The plan prints a diff; nothing is written before apply()."""
+def test_a_planned_change_is_made_by_apply(counted: Counted) -> None:
+    """It prints as a diff, and nothing is written before apply()."""
     plan = counted.bucket.lifecycle.ensure(s3.LifecycleRule("sweep", abort_uploads_days=3), dry_run=True)
     assert not plan.applied
     assert "+sweep: everything: unfinished uploads go after 3 days" in str(plan)
@@ -107,7 +107,7 @@ def test_ensure_makes_the_change_and_returns_it(counted: Counted, name: str) -> 
 
     made = ensure(counted.bucket, False)
     assert (made.applied, made.is_empty, str(made)) == (True, False, str(planned))
-    assert counted.requests()[-1].method == "GET", "what was written is read back"
+    assert counted.requests()[-1].method == "GET", "the written configuration is read back"
     assert "PUT" in [request.method for request in counted.requests()[before:]]
 
     with counted.recording() as requests:
@@ -124,8 +124,8 @@ STRANGE = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Transition><Days>1</Days><StorageClass>X</StorageClass><How>softly</How></Transition></Rule></LifecycleConfiguration>"""
 
 
-def test_what_nobody_has_heard_of_survives_a_merge() -> None:
-    """Fields that neither boto3 nor this library knows are sent back as they came."""
+def test_merging_a_rule_keeps_unknown_elements() -> None:
+    """Elements that neither boto3 nor this library has a field for are sent back unchanged."""
     known = LifecycleConfiguration.from_api(xml.parse(STRANGE))
     merged = xml.write(known.with_rule(s3.LifecycleRule("ours", expire_days=1)).to_api())
     for part in (b"<Teleport><Days>4</Days></Teleport>", b"<Mood>blue</Mood>", b"<How>softly</How>", b"<ID>ours</ID>"):
@@ -133,8 +133,8 @@ def test_what_nobody_has_heard_of_survives_a_merge() -> None:
     assert LifecycleConfiguration.from_api(xml.parse(merged)).rules[0] == known.rules[0]
 
 
-def test_unknown_fields_travel_through_boto3(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The document is sent as it stands, although boto3 has no name for half of it."""
+def test_boto3_sends_unknown_elements(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The document is sent as it was given, although boto3 has no names for some elements."""
     sent: list[bytes] = []
     events = counted.store.client.meta.events
 
@@ -150,18 +150,18 @@ def test_unknown_fields_travel_through_boto3(counted: Counted, monkeypatch: pyte
     assert b"<Teleport><Days>4</Days></Teleport>" in sent[0]
 
 
-def test_a_configuration_stored_as_something_else_is_taken_back(moto_bucket: s3.S3Bucket) -> None:
-    """What stood before stands again; moto drops what it does not know, as radosgw drops size filters."""
+def test_a_configuration_that_is_stored_differently_is_restored(moto_bucket: s3.S3Bucket) -> None:
+    """moto drops unknown elements, as radosgw drops size filters: the former configuration is put back."""
     moto_bucket.lifecycle.expire(days=7, prefix="tmp/")
     before = moto_bucket.lifecycle.get()
     strange = s3.LifecycleRule("odd", expire_days=1, unknown=(Node("Teleport", children=(xml.leaf("Days", 4),)),))
-    with pytest.raises(s3.S3Unsupported, match="stands again"):
+    with pytest.raises(s3.S3Unsupported, match="was restored"):
         moto_bucket.lifecycle.ensure(strange)
     assert moto_bucket.lifecycle.get() == before
 
 
 def test_public_access_is_given_and_taken_back(moto: Server, moto_bucket: s3.S3Bucket) -> None:
-    """Only our own statement comes and goes; the block is lifted first and set again."""
+    """Only our own statement is added and removed. The block is lifted and set."""
     client = moto.client()
     foreign = {
         "Sid": "audit", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
@@ -196,7 +196,7 @@ def test_public_access_is_given_and_taken_back(moto: Server, moto_bucket: s3.S3B
 
 
 def test_messageflux_s_own_public_statement_is_recognised(moto: Server, moto_bucket: s3.S3Bucket) -> None:
-    """So that a bucket it made does not stay public."""
+    """A bucket that messageflux made public does not stay public after block()."""
     arn = f"arn:aws:s3:::{moto_bucket.name}"
     statement = {
         "Effect": "Allow",
@@ -233,7 +233,7 @@ def test_tags_are_merged(moto_bucket: s3.S3Bucket) -> None:
 
 
 def test_versioning(moto_bucket: s3.S3Bucket) -> None:
-    """On, off, and never deleted."""
+    """It is enabled and suspended, and cannot be deleted."""
     assert not moto_bucket.versioning.is_enabled()
     moto_bucket.versioning.suspend()
     assert moto_bucket.versioning.get().status is None
@@ -246,7 +246,7 @@ def test_versioning(moto_bucket: s3.S3Bucket) -> None:
 
 
 def test_versioning_without_a_status_is_not_sent(moto_bucket: s3.S3Bucket) -> None:
-    """S3 takes no such document: it is no change where versions never were kept, and cannot be had elsewhere."""
+    """It changes nothing in a bucket that never had versioning, and is an error in others."""
     never = moto_bucket.versioning.get()
     moto_bucket.versioning.put(never)
     assert moto_bucket.versioning.change(never).is_empty
@@ -258,18 +258,18 @@ def test_versioning_without_a_status_is_not_sent(moto_bucket: s3.S3Bucket) -> No
         moto_bucket.versioning.put("Enabled")  # type: ignore[arg-type]
 
 
-def test_versioning_forgets_what_was_learned_of_the_bucket(moto_bucket: s3.S3Bucket) -> None:
-    """A condition that was honoured without versions is not taken for honoured with them."""
+def test_changing_versioning_forgets_whether_the_bucket_is_versioned(moto_bucket: s3.S3Bucket) -> None:
+    """A condition that is honoured without versions may not be honoured with them."""
     connection = moto_bucket._connection
     assert not is_versioned(connection, moto_bucket.name)
     moto_bucket.versioning.enable()
     assert is_versioned(connection, moto_bucket.name)
 
 
-def test_versions_that_somebody_else_switched_on_are_noticed(
+def test_versioning_enabled_by_another_client_is_noticed(
     moto: Server, moto_bucket: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That a bucket keeps no versions is believed for seconds only: a condition that holds without them may not hold with them."""
+    """That a bucket is not versioned is cached for seconds only."""
     connection = moto_bucket.store._connection
     assert not is_versioned(connection, moto_bucket.name)
     moto.client().put_bucket_versioning(Bucket=moto_bucket.name, VersioningConfiguration={"Status": "Enabled"})
@@ -279,7 +279,7 @@ def test_versions_that_somebody_else_switched_on_are_noticed(
 
 
 def test_cors_rules_are_merged_by_id(moto_bucket: s3.S3Bucket) -> None:
-    """And bad ones refused at once."""
+    """Invalid rules are refused before a request."""
     moto_bucket.cors.ensure(
         s3.CorsRule("a", origins=("https://a.example",), methods=("GET", "PUT"), max_age_seconds=60)
     )
@@ -295,7 +295,7 @@ def test_cors_rules_are_merged_by_id(moto_bucket: s3.S3Bucket) -> None:
 
 
 def test_encryption(moto_bucket: s3.S3Bucket) -> None:
-    """Set, seen, deleted."""
+    """Set, read and deleted."""
     moto_bucket.encryption.ensure("aws:kms", kms_key_id="alias/key", bucket_key=True)
     found = moto_bucket.encryption.get()
     assert (found.algorithm, found.kms_key_id, found.bucket_key) == ("aws:kms", "alias/key", True)
@@ -305,7 +305,7 @@ def test_encryption(moto_bucket: s3.S3Bucket) -> None:
 
 
 def test_notifications_are_merged_by_id(moto: Server, moto_bucket: s3.S3Bucket) -> None:
-    """A target that was there stays."""
+    """A target with another ID stays."""
     import boto3
 
     sqs = boto3.client(
@@ -361,10 +361,10 @@ EVERY_CALL: dict[str, Callable[[s3.S3Bucket], object]] = {
     ids=["text", "json", "xml", "empty"],
 )
 @pytest.mark.parametrize("name", EVERY_CALL)
-def test_nothing_is_overwritten_or_deleted_where_it_is_unknown(
+def test_a_store_without_the_sub_resource_is_not_changed(
     rclone: Server, rclone_bucket: s3.S3Bucket, name: str, content: bytes
 ) -> None:
-    """On rclone a PUT of ?tagging overwrites the object, a DELETE of ?policy the bucket: S3Unsupported, and nothing is touched."""
+    """On rclone PUT ?tagging overwrites the object and DELETE ?policy deletes the bucket: S3Unsupported, and neither is sent."""
     rclone_bucket.put_object("kept.txt", content)
     with pytest.raises(s3.S3Unsupported):
         EVERY_CALL[name](rclone_bucket)
@@ -374,8 +374,8 @@ def test_nothing_is_overwritten_or_deleted_where_it_is_unknown(
 
 
 @pytest.mark.parametrize("name", [name for name in EVERY_CALL if not name.startswith("object")])
-def test_an_empty_bucket_survives_as_well(rclone: Server, rclone_bucket: s3.S3Bucket, name: str) -> None:
-    """DELETE bucket?policy would delete it there."""
+def test_an_empty_bucket_is_not_deleted(rclone: Server, rclone_bucket: s3.S3Bucket, name: str) -> None:
+    """On rclone DELETE bucket?policy deletes an empty bucket."""
     with pytest.raises(s3.S3Unsupported):
         EVERY_CALL[name](rclone_bucket)
     assert rclone_bucket.exists()
@@ -395,7 +395,7 @@ def test_documents_are_read_and_written_without_loss() -> None:
         b'<?xml version="1.0" encoding="utg-8"?><x/>',
         b'<?xml version="1.0" encoding="big5"?><x/>',
     ):
-        with pytest.raises(s3.S3Error, match="no XML"):
+        with pytest.raises(s3.S3Error, match="not XML"):
             xml.parse(text)
 
 
@@ -411,7 +411,7 @@ ABSENT = {
 
 
 class Keeper(ThreadingHTTPServer):
-    """Keeps documents by the name of their sub-resource, and writes down the headers that each came with."""
+    """A server that keeps documents by the name of their sub-resource, and records the headers of each request."""
 
     daemon_threads = True
 
@@ -461,7 +461,7 @@ class _Keeping(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def keeper() -> Iterator[Keeper]:
-    """A store that keeps every document as it was sent."""
+    """A store that keeps every document as it was sent, with unknown elements."""
     server = Keeper()
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server
@@ -520,7 +520,7 @@ STRANGERS: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]]
 
 @pytest.mark.parametrize("name", STRANGERS)
 def test_unknown_fields_survive_every_merge(keeper: Keeper, kept: s3.S3Bucket, name: str) -> None:
-    """What stands in a configuration and has no name here is sent back with what is merged into it."""
+    """Elements without a field are sent back with the merged ones."""
     document, merge, parts = STRANGERS[name]
     keeper.documents[name] = document
     merge(kept)
@@ -529,8 +529,8 @@ def test_unknown_fields_survive_every_merge(keeper: Keeper, kept: s3.S3Bucket, n
         assert part in keeper.documents[name]
 
 
-def test_what_a_header_says_of_lifecycle_rules_survives_a_merge(keeper: Keeper, kept: s3.S3Bucket) -> None:
-    """The smallest object that transitions move stands in no document: it is sent back in the header that it came in."""
+def test_merging_a_lifecycle_rule_keeps_the_minimum_size_for_transitions(keeper: Keeper, kept: s3.S3Bucket) -> None:
+    """It is sent in a header and not in the document."""
     name = "x-amz-transition-default-minimum-object-size"
     keeper.documents["lifecycle"] = STRANGERS["lifecycle"][0]
     keeper.sent_along[name] = "varies_by_storage_class"
@@ -541,16 +541,16 @@ def test_what_a_header_says_of_lifecycle_rules_survives_a_merge(keeper: Keeper, 
     assert name not in keeper.headers["lifecycle"]
 
 
-def test_a_plan_keeps_what_others_changed_meanwhile(moto_bucket: s3.S3Bucket) -> None:
-    """Applied late, a change is made to what stands then."""
+def test_applying_a_plan_keeps_later_changes_by_others(moto_bucket: s3.S3Bucket) -> None:
+    """The change is merged into the configuration at the time of apply()."""
     plan = moto_bucket.lifecycle.ensure(s3.LifecycleRule("ours", prefix="a/", expire_days=1), dry_run=True)
     moto_bucket.lifecycle.expire(days=9, prefix="theirs/")
     plan.apply()
     assert [rule.id for rule in moto_bucket.lifecycle.get().rules] == ["expire theirs/", "ours"]
 
 
-def test_a_plan_for_what_others_changed_is_not_applied(moto_bucket: s3.S3Bucket) -> None:
-    """The same rule, changed by somebody else since the plan was looked at, stays as they wanted it."""
+def test_a_plan_is_refused_if_others_changed_the_same_rule(moto_bucket: s3.S3Bucket) -> None:
+    """The rule that another client wrote since the plan was made is kept."""
     moto_bucket.lifecycle.put(LifecycleConfiguration((s3.LifecycleRule("shared", expire_days=1),)))
     plan = moto_bucket.lifecycle.ensure(s3.LifecycleRule("shared", expire_days=2), dry_run=True)
     whole = moto_bucket.lifecycle.change(LifecycleConfiguration((s3.LifecycleRule("new", expire_days=5),)))
@@ -562,8 +562,8 @@ def test_a_plan_for_what_others_changed_is_not_applied(moto_bucket: s3.S3Bucket)
     assert moto_bucket.lifecycle.get() == theirs
 
 
-def test_a_lifetime_does_not_replace_somebody_elses_rule_of_that_name(moto_bucket: s3.S3Bucket) -> None:
-    """A rule that happens to be called as ours is, and says something else, stays."""
+def test_a_lifetime_keeps_another_rule_with_messageflux_s_id(moto_bucket: s3.S3Bucket) -> None:
+    """A rule with that ID that does something else is not ours."""
     theirs = s3.LifecycleRule("expire", prefix="logs/", expire_days=3)
     moto_bucket.lifecycle.put(LifecycleConfiguration((theirs,)))
     moto_bucket.set_lifetime_in_days(30)
@@ -573,8 +573,8 @@ def test_a_lifetime_does_not_replace_somebody_elses_rule_of_that_name(moto_bucke
     assert moto_bucket.lifecycle.get().rules == (theirs,)
 
 
-def test_a_block_just_lifted_may_linger(keeper: Keeper, kept: s3.S3Bucket) -> None:
-    """A policy that is refused in the first moments after the block was lifted is sent again; radosgw's own name for the block is known."""
+def test_allow_retries_while_the_lifted_block_is_still_in_effect(keeper: Keeper, kept: s3.S3Bucket) -> None:
+    """The policy is sent again. radosgw's name for the root element of the block is accepted."""
     names = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
     flags = "".join(f"<{name}>true</{name}>" for name in names)
     root = "BlockPublicAccessBlockConfiguration"
@@ -586,10 +586,10 @@ def test_a_block_just_lifted_may_linger(keeper: Keeper, kept: s3.S3Bucket) -> No
     assert kept.public_access.status().is_public
 
 
-def test_a_block_is_set_again_where_the_policy_is_refused(
+def test_allow_restores_the_block_if_the_policy_is_refused(
     keeper: Keeper, kept: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An account's own block stays in force, however long one waits: then nothing was given, and the bucket's block is as it was."""
+    """The block of the account cannot be lifted here: nothing is changed in the end."""
     monkeypatch.setattr("messageflux_s3.subresources.public_access._PAUSES_S", (0.01, 0.01))
     block = (
         b"<PublicAccessBlockConfiguration><BlockPublicPolicy>TRUE</BlockPublicPolicy></PublicAccessBlockConfiguration>"
@@ -602,8 +602,8 @@ def test_a_block_is_set_again_where_the_policy_is_refused(
     assert b"<BlockPublicPolicy>true</BlockPublicPolicy>" in keeper.documents["publicAccessBlock"]
 
 
-def test_public_access_that_is_given_is_not_given_again(keeper: Keeper, kept: s3.S3Bucket) -> None:
-    """Our statement stays where it stands, also before those of others, and nothing is sent."""
+def test_allow_writes_nothing_if_the_bucket_is_public(keeper: Keeper, kept: s3.S3Bucket) -> None:
+    """Our statement keeps its position before those of others."""
     kept.public_access.allow()
     kept.policy.ensure({"Sid": "z", "Effect": "Deny"})
     keeper.headers.clear()
@@ -611,8 +611,8 @@ def test_public_access_that_is_given_is_not_given_again(keeper: Keeper, kept: s3
     assert keeper.headers == {}
 
 
-def test_a_refused_policy_is_not_sent_again_where_nothing_was_lifted(keeper: Keeper, kept: s3.S3Bucket) -> None:
-    """Access that is denied for another reason is denied at once."""
+def test_allow_does_not_retry_if_no_block_was_lifted(keeper: Keeper, kept: s3.S3Bucket) -> None:
+    """Access is denied for another reason then."""
     keeper.refusals["policy"] = 1
     with pytest.raises(s3.S3AccessDenied):
         kept.public_access.allow()
@@ -624,7 +624,7 @@ WRONG: dict[str, tuple[Callable[[s3.S3Bucket], object], type[Exception], str]] =
     "cors: origins of text": (lambda b: s3.CorsRule("x", origins="*"), TypeError, "origins must be a tuple of texts"),
     "cors: a method": (lambda b: s3.CorsRule("x", origins=("*",), methods=("COPY",)), ValueError, "methods must be of .* not 'COPY'"),
     "cors: a list": (lambda b: b.cors.put([]), TypeError, "value must be a CorsConfiguration, not list"),
-    "encryption: a key alone": (lambda b: Encryption(kms_key_id="k"), ValueError, "kms_key_id goes with algorithm 'aws:kms'"),
+    "encryption: a key alone": (lambda b: Encryption(kms_key_id="k"), ValueError, "kms_key_id needs algorithm 'aws:kms'"),
     "lifecycle: no id": (lambda b: s3.LifecycleRule(""), ValueError, "id must be text of 1 to 255 characters"),
     "lifecycle: a prefix": (lambda b: s3.LifecycleRule("x", prefix=7), TypeError, "prefix must be text, not int"),
     "lifecycle: a size": (lambda b: s3.LifecycleRule("x", min_size=-1), ValueError, "min_size must be a number of bytes, not -1"),
@@ -642,28 +642,26 @@ WRONG: dict[str, tuple[Callable[[s3.S3Bucket], object], type[Exception], str]] =
 
 
 @pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
-def test_values_without_meaning_are_refused(
-    moto_bucket: s3.S3Bucket, act: Any, error: type[Exception], said: str
-) -> None:
-    """Which part of which value, and what it is."""
+def test_invalid_values_are_refused(moto_bucket: s3.S3Bucket, act: Any, error: type[Exception], said: str) -> None:
+    """The message names the argument and the value."""
     with pytest.raises(error, match=said):
         act(moto_bucket)
 
 
-def test_a_store_that_forgets_size_filters_is_sent_none(scripted_server: ScriptedServer) -> None:
-    """Known from its probe: the rule would mean everything, and nothing is sent."""
+def test_size_filters_are_not_sent_to_a_store_that_drops_them(scripted_server: ScriptedServer) -> None:
+    """Known from its probe: without the filter the rule would apply to all objects."""
     store = s3.S3Store(scripted_server.connect().config.replace(capabilities=s3.Capabilities(lifecycle_filters=False)))
     rule = s3.LifecycleRule("big", max_size=5, expire_days=1)
-    with pytest.raises(s3.S3Unsupported, match="'big' would then mean everything"):
+    with pytest.raises(s3.S3Unsupported, match="'big' would then apply to all sizes"):
         store.bucket("bkt").lifecycle.put(LifecycleConfiguration((rule,)))
     assert scripted_server.asked == []
 
 
 @pytest.mark.parametrize(("code", "error"), [("MalformedXML", s3.S3Unsupported), ("AccessDenied", s3.S3AccessDenied)])
-def test_a_store_that_takes_no_empty_notifications_says_so(
+def test_deleting_notifications_is_an_error_where_an_empty_configuration_is_refused(
     scripted_server: ScriptedServer, code: str, error: type[Exception]
 ) -> None:
-    """As radosgw: what stands there stays."""
+    """radosgw refuses it: the targets stay."""
     said = "<QueueConfiguration><Id>n</Id><Queue>arn:aws:sqs:us-east-1:1:q</Queue><Event>s3:ObjectCreated:*</Event></QueueConfiguration>"
     scripted_server.answer = lambda asked: (
         document("NotificationConfiguration", said) if asked.method == "GET" else refusal(400, code)
@@ -673,7 +671,7 @@ def test_a_store_that_takes_no_empty_notifications_says_so(
 
 
 def test_what_they_print(moto_bucket: s3.S3Bucket) -> None:
-    """A word about each, and a change of nothing."""
+    """The repr of each sub-resource, and an empty change."""
     assert repr(moto_bucket.lifecycle) == f"<lifecycle of s3://{moto_bucket.name}/>"
     assert repr(moto_bucket.public_access) == f"<public access of s3://{moto_bucket.name}/>"
     assert str(moto_bucket.policy.get()) == "no policy"
@@ -683,7 +681,7 @@ def test_what_they_print(moto_bucket: s3.S3Bucket) -> None:
 
 
 def test_a_version_s_tags_are_its_own(moto_bucket: s3.S3Bucket) -> None:
-    """Asked for by its id."""
+    """They are read with the version ID."""
     moto_bucket.versioning.enable()
     first = moto_bucket.put_object("k", "one", tags={"a": "1"})
     moto_bucket.put_object("k", "two")
@@ -691,8 +689,8 @@ def test_a_version_s_tags_are_its_own(moto_bucket: s3.S3Bucket) -> None:
     assert dict(moto_bucket["k"].tags.get()) == {}
 
 
-def test_a_store_without_access_blocks_has_policies_alone(scripted_server: ScriptedServer) -> None:
-    """Many have: their policy says all there is."""
+def test_public_access_on_a_store_without_access_blocks(scripted_server: ScriptedServer) -> None:
+    """Many stores support policies only: the policy decides."""
     scripted_server.answer = lambda asked: (
         refusal(404, "NoSuchBucketPolicy") if "policy" in asked.query else refusal(501, "NotImplemented")
     )

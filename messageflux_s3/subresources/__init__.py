@@ -1,1 +1,1 @@
-"""Sub-resources: whatever is ``?something`` in S3's URL. Each is read, merged and written back; see ``base.py`` for what they share."""
+"""Sub-resources: configurations that S3 keeps under ``?something`` in a URL. ``base.py`` reads, merges and writes them."""

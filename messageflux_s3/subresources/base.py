@@ -1,8 +1,8 @@
-"""What all sub-resources share: read, merge, look at the change, write; and never harm a store that does not know them.
+"""Reading, merging and writing of a sub-resource: a configuration that S3 keeps under ``?something`` in the URL of a bucket or object.
 
-A sub-resource is whatever is ``?something`` in S3's URL. On some stores an unknown one is not an error: ``PUT key?tagging`` overwrites the
-object, ``DELETE bucket?policy`` deletes the bucket. So on a store that is not AWS nothing is written before a read has shown, by the
-document's own root or by its own "there is none", that the store knows what it is asked; and what was written is read back there.
+Some stores ignore a query string that they do not support: there ``PUT key?tagging`` overwrites the object, and ``DELETE bucket?policy``
+deletes the bucket. So on a store that is not AWS nothing is ever written before a read has shown that the store supports the sub-resource,
+by the root element of the answer or by the error code for a missing configuration. What was written is read back there.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Value(Protocol):
     """A configuration as a frozen value."""
 
     def to_api(self) -> Any:
-        """What is sent for it."""
+        """Return what is sent to S3."""
 
     def lines(self) -> list[str]:
-        """The configuration for people."""
+        """Return the configuration as text, one entry after the other; lines that continue an entry are indented."""
 
 
 V = TypeVar("V", bound=Value)
@@ -96,13 +96,13 @@ class Change(Generic[V]):
 
 
 def _changes(before: Value, after: Value) -> tuple[list[str], list[str]]:
-    """The entries that go and those that come."""
+    """Return the entries that are removed and those that are added."""
     old, new = _entries(before), _entries(after)
     return [entry for entry in old if entry not in new], [entry for entry in new if entry not in old]
 
 
 def _entries(value: Value) -> list[str]:
-    """A line with those that are indented below it is one entry: a target that is like another in some of its lines is another."""
+    """Split the lines into entries: an entry is a line and the indented lines after it."""
     lines = value.lines()
     return re.split(r"\n(?! )", "\n".join(lines)) if lines else []
 
@@ -111,21 +111,21 @@ T = TypeVar("T")
 
 
 def in_place(entries: tuple[T, ...], entry: T, is_same: Callable[[T], bool]) -> tuple[T, ...]:
-    """An entry put where the first that it replaces stood (order may matter, and a change of nothing is none), else at the end."""
+    """Put an entry in place of the first one that it replaces, or at the end; drop the others that it replaces. Order may matter."""
     at = next((number for number, known in enumerate(entries) if is_same(known)), len(entries))
     after = tuple(known for known in entries[at:] if not is_same(known))
     return (*entries[:at], entry, *after)
 
 
 class SubResource(ABC, Generic[V]):
-    """One ``?something`` of a bucket or an object."""
+    """A configuration of a bucket or an object."""
 
     name: ClassVar[str]
     _get: ClassVar[str]
     _put: ClassVar[str]
     _delete: ClassVar[str] = ""
-    _roots: ClassVar[tuple[str, ...]]  # the document's own root; some servers name it after the operation
-    _absent: ClassVar[tuple[str, ...]] = ()
+    _roots: ClassVar[tuple[str, ...]]  # root elements of the document; some servers name it after the operation
+    _absent: ClassVar[tuple[str, ...]] = ()  # error codes for a missing configuration
     _put_parameters: ClassVar[dict[str, Any]] = {}
 
     def __init__(
@@ -141,38 +141,38 @@ class SubResource(ABC, Generic[V]):
             self._target["VersionId"] = version_id
 
     @abstractmethod
-    def _read(self, document: bytes) -> V:
-        """The value of a document."""
+    def _from_document(self, document: bytes) -> V:
+        """Return the value that a document describes."""
 
     @abstractmethod
-    def _written(self, value: V) -> bytes:
-        """The document of a value."""
+    def _to_document(self, value: V) -> bytes:
+        """Return the document that describes a value."""
 
     @abstractmethod
-    def _nothing(self) -> V:
-        """The value that stands for no configuration."""
+    def _empty(self) -> V:
+        """Return the value that represents a missing configuration."""
 
     def get(self) -> V:
-        """What stands now; an empty value where nothing does.
+        """Return the current configuration; an empty value if there is none.
 
         Raises:
-            S3Unsupported: The store does not know this setting.
+            S3Unsupported: The store does not support this setting.
             S3InvalidContent: The store sent a document that cannot be read.
 
         Requests:
             1
         """
         document = self._fetch()
-        return self._nothing() if document is None else self._parse(document)
+        return self._empty() if document is None else self._parse(document)
 
     def put(self, value: V) -> None:
-        """Replace the whole configuration. The words of each sub-resource merge instead.
+        """Replace the whole configuration. The other methods merge.
 
         Args:
             value: The configuration.
 
         Raises:
-            S3Unsupported: The store does not know this setting, or stores it as something else (then what stood before stands again).
+            S3Unsupported: The store does not support this setting, or stored something else; the former configuration was restored.
 
         Requests:
             1; on a store that is not AWS also 2 reads
@@ -184,7 +184,7 @@ class SubResource(ABC, Generic[V]):
         before = None if document is None else self._parse(document)
         self._send(value)
         stored = self._fetch()
-        if (stored is None and self._same(value, self._nothing())) or (
+        if (stored is None and self._same(value, self._empty())) or (
             stored is not None and self._same(self._parse(stored), value)
         ):
             return
@@ -193,17 +193,17 @@ class SubResource(ABC, Generic[V]):
         else:
             self._send(before)
         raise S3Unsupported(
-            f"{self._where()}: the store keeps another {self.name} configuration than the one it was sent; the former one stands again",
+            f"{self._where()}: the store stored another {self.name} configuration than the one it was sent; the former one was restored",
             operation=self._put,
             bucket=self._bucket_name,
             key=self._key,
         )
 
     def delete(self) -> None:
-        """Delete the whole configuration; that there is none is no error.
+        """Delete the whole configuration. Idempotent.
 
         Raises:
-            S3Unsupported: The store does not know this setting.
+            S3Unsupported: The store does not support this setting.
 
         Requests:
             1; on a store that is not AWS also 1 read
@@ -226,7 +226,7 @@ class SubResource(ABC, Generic[V]):
         """
         return self._plan(lambda _: value)
 
-    # -- how ------------------------------------------------------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------------------------------------------------------
 
     def _plan(self, merged: Callable[[V], V]) -> Change[V]:
         """Return the change that a function makes to the current configuration. Requests: 1 read."""
@@ -243,18 +243,18 @@ class SubResource(ABC, Generic[V]):
         return replace(change, applied=True)
 
     def _fetch(self) -> bytes | None:
-        """The document as it stands; None where there is none. Shows on the way that the store knows the sub-resource."""
+        """Return the stored document, None if there is none. Raises S3Unsupported if the store does not support the sub-resource."""
         try:
             document = self._connection.read_document(self._get, **self._target)
         except S3Error as error:
             if error.code in self._absent:
                 return None
-            if error.status != 416:  # of a document there is always the first byte: an empty object was meant
+            if error.status != 416:  # a document is never empty, so the range was refused for an empty object
                 raise
             document = b""
         if not self._is_own(document):
             raise S3Unsupported(
-                f"{self._where()}: this store does not know ?{self.name}: asked for it, it sent something else. Nothing was written.",
+                f"{self._where()}: this store does not support ?{self.name}: it answered with something else. Nothing was written.",
                 operation=self._get,
                 bucket=self._bucket_name,
                 key=self._key,
@@ -265,10 +265,10 @@ class SubResource(ABC, Generic[V]):
         """Return the value of a document that the store sent.
 
         Raises:
-            S3InvalidContent: It has the right beginning, and is broken further on.
+            S3InvalidContent: The root element is right, the rest cannot be read.
         """
         try:
-            return self._read(document)
+            return self._from_document(document)
         except (S3InvalidContent, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise S3InvalidContent(
                 f"{self._where()}: the {self.name} configuration that the store sent cannot be read: {error}",
@@ -281,7 +281,7 @@ class SubResource(ABC, Generic[V]):
         return root_name(document) in self._roots
 
     def _send(self, value: V) -> None:
-        self._send_document(self._written(value))
+        self._send_document(self._to_document(value))
 
     def _send_document(self, document: bytes) -> None:
         self._connection.write_document(self._put, document, **self._target, **self._put_parameters)

@@ -1,4 +1,4 @@
-"""?cors: which web pages may read and write a bucket. Merged by rule id."""
+"""?cors: which web pages may read and write a bucket. Rules are merged by ID."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _METHODS = ("GET", "PUT", "POST", "DELETE", "HEAD")
 
 @dataclass(frozen=True, slots=True)
 class CorsRule:
-    """One rule.
+    """A CORS rule.
 
     Attributes:
-        id: What it is called; rules are merged by it.
-        origins: The origins it is for, ``"https://app.example"`` or ``"*"``.
-        methods: The methods it allows.
-        headers: The request headers it allows.
-        expose: The response headers that a page may see.
-        max_age_seconds: How long a browser may remember the answer.
-        unknown: Whatever else the rule says; kept as it is.
+        id: The rule's ID; rules are merged by it.
+        origins: Allowed origins, ``"https://app.example"`` or ``"*"``.
+        methods: Allowed methods.
+        headers: Allowed request headers.
+        expose: Response headers that a page may read.
+        max_age_seconds: How long a browser may cache the answer.
+        unknown: Elements that this library has no field for; sent back unchanged.
     """
 
     id: str
@@ -47,14 +47,14 @@ class CorsRule:
 
     @classmethod
     def from_api(cls, node: Node) -> CorsRule:
-        """From the element that S3 sends."""
+        """Read a ``CORSRule`` element."""
 
         def texts(name: str) -> tuple[str, ...]:
             return tuple(child.text for child in node.all(name))
 
         age = node.text_of("MaxAgeSeconds") or ""
         names = ["ID", "AllowedOrigin", "AllowedMethod", "AllowedHeader", "ExposeHeader"]
-        # A method of the store's own (radosgw has COPY) is kept, as is an age that is no number.
+        # Kept as unknown elements: methods that S3 does not have (radosgw has COPY), and an age that is not a number.
         own = tuple(child for child in node.all("AllowedMethod") if child.text not in _METHODS)
         return cls(
             node.text_of("ID") or "(no id)",
@@ -67,7 +67,7 @@ class CorsRule:
         )
 
     def to_api(self) -> Node:
-        """The element that S3 takes."""
+        """Return the ``CORSRule`` element."""
         parts = [] if self.id == "(no id)" else [leaf("ID", self.id)]
         for name, values in (
             ("AllowedOrigin", self.origins),
@@ -90,11 +90,11 @@ class CorsRule:
 
 @dataclass(frozen=True, slots=True)
 class CorsConfiguration:
-    """The rules of a bucket.
+    """The CORS rules of a bucket.
 
     Attributes:
-        rules: The rules; the first that fits counts.
-        unknown: Whatever stands beside the rules; kept as it is.
+        rules: The rules; the first that matches a request applies.
+        unknown: Other elements of the document; sent back unchanged.
     """
 
     rules: tuple[CorsRule, ...] = ()
@@ -102,28 +102,28 @@ class CorsConfiguration:
 
     @classmethod
     def from_api(cls, node: Node) -> CorsConfiguration:
-        """From the document that S3 sends."""
+        """Read a ``CORSConfiguration`` document."""
         return cls(tuple(CorsRule.from_api(rule) for rule in node.all("CORSRule")), node.without("CORSRule"))
 
     def to_api(self) -> Node:
-        """The document that S3 takes."""
+        """Return the ``CORSConfiguration`` document."""
         return Node("CORSConfiguration", children=(*(rule.to_api() for rule in self.rules), *self.unknown))
 
     def lines(self) -> list[str]:
-        """One line a rule."""
+        """Return one line per rule."""
         return [*(str(rule) for rule in self.rules), *(line for node in self.unknown for line in node.lines())]
 
     def with_rule(self, rule: CorsRule) -> CorsConfiguration:
-        """These rules, and this one in place of the one with its id."""
+        """Add a rule, or replace the rule with the same ID."""
         return replace(self, rules=in_place(self.rules, rule, lambda known: known.id == rule.id))
 
     def without(self, *ids: str) -> CorsConfiguration:
-        """These rules but those."""
+        """Remove the rules with these IDs."""
         return replace(self, rules=tuple(rule for rule in self.rules if rule.id not in ids))
 
 
 class Cors(SubResource[CorsConfiguration]):
-    """``bucket.cors``: which web pages may read and write the bucket, merged by rule id.
+    """``bucket.cors``: which web pages may read and write the bucket, merged by rule ID.
 
     Example:
         >>> print(bucket.cors.ensure(s3.CorsRule("app", origins=("https://app.example",), methods=("GET", "PUT"))))
@@ -142,17 +142,17 @@ class Cors(SubResource[CorsConfiguration]):
     _absent = ("NoSuchCORSConfiguration",)
     _put_parameters: ClassVar[dict[str, Any]] = {"CORSConfiguration": {"CORSRules": []}}
 
-    def _read(self, document: bytes) -> CorsConfiguration:
+    def _from_document(self, document: bytes) -> CorsConfiguration:
         return CorsConfiguration.from_api(xml.parse(document))
 
-    def _written(self, value: CorsConfiguration) -> bytes:
+    def _to_document(self, value: CorsConfiguration) -> bytes:
         return xml.write(value.to_api())
 
-    def _nothing(self) -> CorsConfiguration:
+    def _empty(self) -> CorsConfiguration:
         return CorsConfiguration()
 
     def put(self, value: CorsConfiguration) -> None:
-        """Replace all rules; none at all means that the configuration is deleted. ``ensure()`` merges.
+        """Replace all rules; with no rules the configuration is deleted. ``ensure()`` merges.
 
         Requests:
             1; on a store that is not AWS also 2 reads
@@ -180,5 +180,5 @@ class Cors(SubResource[CorsConfiguration]):
         return self._make(lambda known: known.with_rule(rule), dry_run=dry_run)
 
     def remove(self, *ids: str) -> None:
-        """Drop the rules of these ids; that there are none is no error. Requests: 1 read, and 1 write where something goes."""
+        """Remove the rules with these IDs. Idempotent. Requests: 1 read; 1 write if something changes."""
         self._make(lambda known: known.without(*ids))

@@ -1,4 +1,4 @@
-"""?encryption: how a bucket encrypts what is written without saying how."""
+"""?encryption: the default encryption of a bucket, for objects written without one of their own."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Encryption:
     """A bucket's default encryption.
 
     Attributes:
-        algorithm: ``"AES256"``, ``"aws:kms"`` …; None for none.
-        kms_key_id: The key, where KMS has it.
-        bucket_key: Whether one key a bucket saves calls to KMS.
-        unknown: Whatever else the rule says; kept as it is.
-        unknown_by_default: Whatever else stands beside the algorithm; kept as it is.
-        unknown_beside: Whatever stands beside the rule; kept as it is.
+        algorithm: ``"AES256"``, ``"aws:kms"`` …; None if there is no default encryption.
+        kms_key_id: ID, ARN or alias of the KMS key.
+        bucket_key: Whether S3 uses one data key for the bucket, which saves calls to KMS.
+        unknown: Other elements of the rule; sent back unchanged.
+        unknown_by_default: Other elements beside the algorithm; sent back unchanged.
+        unknown_beside: Other elements beside the rule; sent back unchanged.
     """
 
     algorithm: str | None = None
@@ -34,11 +34,11 @@ class Encryption:
 
     def __post_init__(self) -> None:
         if self.kms_key_id is not None and not (self.algorithm or "").startswith("aws:kms"):
-            raise ValueError("kms_key_id goes with algorithm 'aws:kms' or 'aws:kms:dsse'")
+            raise ValueError("kms_key_id needs algorithm 'aws:kms' or 'aws:kms:dsse'")
 
     @classmethod
     def from_api(cls, node: Node) -> Encryption:
-        """From the document that S3 sends."""
+        """Read a ``ServerSideEncryptionConfiguration`` document."""
         rule = node.get("Rule") or Node("Rule")
         default = rule.get("ApplyServerSideEncryptionByDefault") or Node("")
         algorithm, key = default.text_of("SSEAlgorithm"), default.text_of("KMSMasterKeyID")
@@ -53,7 +53,7 @@ class Encryption:
         )
 
     def to_api(self) -> Node:
-        """The document that S3 takes."""
+        """Return the ``ServerSideEncryptionConfiguration`` document."""
         default = [leaf("SSEAlgorithm", self.algorithm or "AES256")]
         default += [leaf("KMSMasterKeyID", self.kms_key_id)] if self.kms_key_id else []
         parts = [Node("ApplyServerSideEncryptionByDefault", children=(*default, *self.unknown_by_default))]
@@ -62,7 +62,7 @@ class Encryption:
         return Node("ServerSideEncryptionConfiguration", children=(rule, *self.unknown_beside))
 
     def lines(self) -> list[str]:
-        """One line a fact."""
+        """Return one line per setting."""
         if self.algorithm is None:
             return []
         said = [f"algorithm: {self.algorithm}"]
@@ -89,13 +89,13 @@ class BucketEncryption(SubResource[Encryption]):
     _absent = ("ServerSideEncryptionConfigurationNotFoundError",)
     _put_parameters: ClassVar[dict[str, Any]] = {"ServerSideEncryptionConfiguration": {"Rules": []}}
 
-    def _read(self, document: bytes) -> Encryption:
+    def _from_document(self, document: bytes) -> Encryption:
         return Encryption.from_api(xml.parse(document))
 
-    def _written(self, value: Encryption) -> bytes:
+    def _to_document(self, value: Encryption) -> bytes:
         return xml.write(value.to_api())
 
-    def _nothing(self) -> Encryption:
+    def _empty(self) -> Encryption:
         return Encryption()
 
     def ensure(

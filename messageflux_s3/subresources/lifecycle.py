@@ -1,4 +1,4 @@
-"""?lifecycle: when objects expire, move to another class, or are cleaned up behind failed uploads. Merged by rule id."""
+"""?lifecycle: when objects expire or change their storage class, and unfinished uploads are aborted. Rules are merged by ID."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .base import Change, SubResource, in_place
 from .xml import Node, leaf
 
 _LIFETIME_IDS = ("expire", "expire bucket", "expire whole bucket")
-# The id of the rule that set_lifetime writes: messageflux's own, so that a bucket it made does not end up with two lifetimes; the next
-# one where somebody else's rule is called so.
+# IDs for the rule of set_lifetime. The first is messageflux's, so that a bucket made by messageflux does not end up with two lifetimes.
+# The next one is used if another rule, for something else, has this ID.
 
 _SMALLEST_TO_MOVE = "x-amz-transition-default-minimum-object-size"
 
@@ -35,20 +35,20 @@ def _days(name: str, days: int | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class LifecycleRule:
-    """One lifecycle rule. None: the rule does not speak of it.
+    """A lifecycle rule. None means that the rule does not contain the setting.
 
     Attributes:
-        id: What it is called; rules are merged by it.
-        prefix: Only objects whose key begins so; empty for all.
-        tags: Only objects that have all these tags, as name and value.
-        min_size: Only objects larger than this many bytes.
-        max_size: Only objects smaller than this many bytes.
-        enabled: Whether it is in force.
+        id: The rule's ID; rules are merged by it.
+        prefix: Applies only to keys with this prefix; empty for all.
+        tags: Applies only to objects with all these tags (name and value).
+        min_size: Applies only to objects larger than this many bytes.
+        max_size: Applies only to objects smaller than this many bytes.
+        enabled: Whether the rule is enabled.
         expire_days: After how many days an object is deleted.
         abort_uploads_days: After how many days an unfinished multipart upload is aborted.
         noncurrent_days: After how many days a version that is no longer current is deleted.
-        transitions: Storage class by days.
-        unknown: Whatever else the rule says; kept as it is.
+        transitions: Days and storage class of each transition.
+        unknown: Elements that this library has no field for; sent back unchanged.
     """
 
     id: str
@@ -77,11 +77,11 @@ class LifecycleRule:
 
     @classmethod
     def from_api(cls, node: Node) -> LifecycleRule:
-        """From the element that S3 sends. What only this library does not know stays in ``unknown``."""
+        """Read a ``Rule`` element. Elements without a field here are kept in ``unknown``."""
         expiration, noncurrent = node.get("Expiration"), node.get("NoncurrentVersionExpiration")
         abort = node.get("AbortIncompleteMultipartUpload")
         unknown = [*node.without(*_KNOWN)]
-        # An element that says more than the field for it can hold is kept whole.
+        # An element with more in it than its field can hold is kept whole, as an unknown one.
         plain: dict[str, Node | None] = {}
         for name, element, inner in (
             ("expire_days", expiration, "Days"),
@@ -121,7 +121,7 @@ class LifecycleRule:
         )
 
     def to_api(self) -> Node:
-        """The element that S3 takes."""
+        """Return the ``Rule`` element."""
         parts = [] if self.id == "(no id)" else [leaf("ID", self.id)]
         if not any(node.name == "Filter" for node in self.unknown):
             parts.append(self._filter())
@@ -150,7 +150,7 @@ class LifecycleRule:
 
     @property
     def is_whole_bucket_lifetime(self) -> bool:
-        """Whether the rule says nothing but after how many days everything expires."""
+        """Whether the rule does nothing but expire all objects after some days."""
         return (
             self == LifecycleRule(self.id, enabled=self.enabled, expire_days=self.expire_days)
             and self.expire_days is not None
@@ -182,7 +182,7 @@ def _int_of(element: Node | None, inner: str) -> int | None:
 def _filter_from(
     rule: Node,
 ) -> tuple[str, tuple[tuple[str, str], ...], tuple[int | None, int | None], tuple[Node, ...]]:
-    """Prefix, tags, sizes, and the filter itself where it says more than these."""
+    """Return prefix, tags and sizes of a rule's filter; the filter itself if it has other conditions."""
     filter_ = rule.get("Filter")
     if filter_ is None:
         return rule.text_of("Prefix") or "", (), (None, None), ()
@@ -203,12 +203,12 @@ def _filter_from(
 
 @dataclass(frozen=True, slots=True)
 class LifecycleConfiguration:
-    """The rules of a bucket.
+    """The lifecycle rules of a bucket.
 
     Attributes:
         rules: The rules.
-        smallest_to_move: What S3 calls the default minimum object size for transitions, which travels in a header; None: not said.
-        unknown: Whatever stands beside the rules; kept as it is.
+        smallest_to_move: S3's default minimum object size for transitions, which is sent in a header; None if it was not sent.
+        unknown: Other elements of the document; sent back unchanged.
     """
 
     rules: tuple[LifecycleRule, ...] = ()
@@ -217,29 +217,29 @@ class LifecycleConfiguration:
 
     @classmethod
     def from_api(cls, node: Node, smallest_to_move: str | None = None) -> LifecycleConfiguration:
-        """From the document that S3 sends, and its header."""
+        """Read a ``LifecycleConfiguration`` document and the header that belongs to it."""
         return cls(
             tuple(LifecycleRule.from_api(rule) for rule in node.all("Rule")), smallest_to_move, node.without("Rule")
         )
 
     def to_api(self) -> Node:
-        """The document that S3 takes."""
+        """Return the ``LifecycleConfiguration`` document."""
         return Node("LifecycleConfiguration", children=(*(rule.to_api() for rule in self.rules), *self.unknown))
 
     def lines(self) -> list[str]:
-        """One line a rule."""
+        """Return one line per rule."""
         return [*(str(rule) for rule in self.rules), *(line for node in self.unknown for line in node.lines())]
 
     def get(self, id: str) -> LifecycleRule | None:
-        """The rule of this id, or None."""
+        """Return the rule with this ID, or None."""
         return next((rule for rule in self.rules if rule.id == id), None)
 
     def with_rule(self, rule: LifecycleRule) -> LifecycleConfiguration:
-        """These rules, and this one in place of the one with its id."""
+        """Add a rule, or replace the rule with the same ID."""
         return replace(self, rules=in_place(self.rules, rule, lambda known: known.id == rule.id))
 
     def without(self, *ids: str) -> LifecycleConfiguration:
-        """These rules but those."""
+        """Remove the rules with these IDs."""
         return replace(self, rules=tuple(rule for rule in self.rules if rule.id not in ids))
 
     def __str__(self) -> str:
@@ -250,7 +250,7 @@ class LifecycleConfiguration:
 
 
 class Lifecycle(SubResource[LifecycleConfiguration]):
-    """``bucket.lifecycle``: the bucket's lifecycle rules, merged by id.
+    """``bucket.lifecycle``: the bucket's lifecycle rules, merged by ID.
 
     Example:
         >>> bucket.lifecycle.expire(days=7, prefix="tmp/")
@@ -273,21 +273,23 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
     _absent = ("NoSuchLifecycleConfiguration",)
     _put_parameters: ClassVar[dict[str, Any]] = {"LifecycleConfiguration": {"Rules": []}}
 
-    def _read(self, document: bytes) -> LifecycleConfiguration:
+    def _from_document(self, document: bytes) -> LifecycleConfiguration:
         return LifecycleConfiguration.from_api(xml.parse(document), self._connection.received_header(_SMALLEST_TO_MOVE))
 
-    def _written(self, value: LifecycleConfiguration) -> bytes:
+    def _to_document(self, value: LifecycleConfiguration) -> bytes:
         return xml.write(value.to_api())
 
     def _send(self, value: LifecycleConfiguration) -> None:
         size = {} if value.smallest_to_move is None else {"TransitionDefaultMinimumObjectSize": value.smallest_to_move}
-        self._connection.write_document(self._put, self._written(value), **self._target, **self._put_parameters, **size)
+        self._connection.write_document(
+            self._put, self._to_document(value), **self._target, **self._put_parameters, **size
+        )
 
-    def _nothing(self) -> LifecycleConfiguration:
+    def _empty(self) -> LifecycleConfiguration:
         return LifecycleConfiguration()
 
     def put(self, value: LifecycleConfiguration) -> None:
-        """Replace all rules; none at all means that the configuration is deleted. The other words merge.
+        """Replace all rules; with no rules the configuration is deleted. The other methods merge.
 
         Requests:
             1; on a store that is not AWS also 2 reads
@@ -301,7 +303,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
             for rule in value.rules:
                 if rule.min_size is not None or rule.max_size is not None:
                     raise S3Unsupported(
-                        f"{self._where()}: this store forgets size filters of lifecycle rules; {rule.id!r} would then mean everything"
+                        f"{self._where()}: this store drops size filters of lifecycle rules; {rule.id!r} would then apply to all sizes"
                     )
         super().put(value)
 
@@ -335,20 +337,20 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
     def expire(
         self, *, days: int, prefix: str = "", tags: Mapping[str, str] | None = None, id: str | None = None
     ) -> None:
-        """Delete objects so many days after they were written.
+        """Delete objects some days after they were written.
 
         Args:
-            days: How many, at least 1.
-            prefix: Only keys that begin so.
-            tags: Only objects with these tags.
-            id: The rule's id; by default one that tells the prefix.
+            days: The number of days, at least 1.
+            prefix: Only keys with this prefix.
+            tags: Only objects with all these tags.
+            id: The rule's ID; by default ``expire`` and the prefix. A rule with the same ID is replaced.
 
         Raises:
             ValueError: ``days`` is less than 1.
-            S3Unsupported: The store has no lifecycle rules, or keeps them as something else.
+            S3Unsupported: The store does not support lifecycle rules, or stored something else.
 
         Requests:
-            1 read, 1 write
+            1 read; 1 write if something changes
         """
         if days is None:
             raise TypeError("days must be a whole number of days, not None")
@@ -356,28 +358,28 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         self._put_rule(LifecycleRule(id or f"expire {prefix}".rstrip(), prefix=prefix, tags=wanted, expire_days=days))
 
     def abort_unfinished_uploads(self, *, days: int, prefix: str = "", id: str | None = None) -> None:
-        """Abort multipart uploads that nobody finished within so many days. Requests: 1 read, 1 write."""
+        """Abort multipart uploads that are unfinished after some days. Requests: 1 read; 1 write if something changes."""
         self._put_rule(LifecycleRule(id or f"abort uploads {prefix}".rstrip(), prefix=prefix, abort_uploads_days=days))
 
     def transition(self, storage_class: str, *, days: int, prefix: str = "", id: str | None = None) -> None:
-        """Move objects to another storage class after so many days. Requests: 1 read, 1 write."""
+        """Move objects to another storage class after some days. Requests: 1 read; 1 write if something changes."""
         _days("days", days)
         name = id or f"to {storage_class} {prefix}".rstrip()
         self._put_rule(LifecycleRule(name, prefix=prefix, transitions=((days, storage_class),)))
 
     def expire_noncurrent(self, *, days: int, prefix: str = "", id: str | None = None) -> None:
-        """Delete versions so many days after they were replaced. Requests: 1 read, 1 write."""
+        """Delete versions some days after they were replaced. Requests: 1 read; 1 write if something changes."""
         self._put_rule(LifecycleRule(id or f"expire old {prefix}".rstrip(), prefix=prefix, noncurrent_days=days))
 
     def remove(self, *ids: str) -> None:
-        """Drop the rules of these ids; that there are none is no error. Requests: 1 read, and 1 write where something goes."""
+        """Remove the rules with these IDs. Idempotent. Requests: 1 read; 1 write if something changes."""
         self._make(lambda known: known.without(*ids))
 
     def set_lifetime(self, days: int) -> None:
-        """Let everything expire after so many days; 0 or less cancels that. The rule is messageflux's own.
+        """Let all objects expire after some days; 0 or less cancels that. A rule written by messageflux is replaced.
 
         Requests:
-            1 read, and 1 write where something changes
+            1 read; 1 write if something changes (on a store that is not AWS 2 more reads)
         """
         if isinstance(days, bool) or not isinstance(days, int):
             raise TypeError(f"days must be a whole number of days, not {type(days).__name__}")
@@ -397,5 +399,5 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
 
 
 def _is_ours(rule: LifecycleRule) -> bool:
-    """Whether a rule is ours by its id, and by what it says: the lifetime of the whole bucket and nothing else."""
+    """Return whether set_lifetime or messageflux wrote a rule: it has our ID and does nothing but expire all objects."""
     return rule.id in _LIFETIME_IDS and rule.is_whole_bucket_lifetime

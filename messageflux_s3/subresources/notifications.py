@@ -1,4 +1,4 @@
-"""?notification: whom a bucket tells of what happens in it. Merged by id."""
+"""?notification: where a bucket sends its events. Targets are merged by ID."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One target and what it is told.
+    """A target for events.
 
     Attributes:
-        id: What it is called; targets are merged by it.
-        arn: The queue, topic or function; its service tells which.
-        events: What is told, ``"s3:ObjectCreated:*"``.
-        prefix: Only keys that begin so.
-        suffix: Only keys that end so.
+        id: The target's ID; targets are merged by it.
+        arn: ARN of an SQS queue, an SNS topic or a Lambda function.
+        events: The events that are sent, such as ``"s3:ObjectCreated:*"``.
+        prefix: Only keys with this prefix.
+        suffix: Only keys with this suffix.
     """
 
     id: str
@@ -46,7 +46,7 @@ class Notification:
         return (self.arn.split(":") + [""] * 3)[2]
 
     def to_api(self) -> Node:
-        """The element that S3 takes."""
+        """Return the element for this kind of target."""
         outer, inner = _KINDS[self._service()]
         parts = [leaf("Id", self.id), leaf(inner, self.arn), *(leaf("Event", event) for event in self.events)]
         rules = [("prefix", self.prefix)] if self.prefix else []
@@ -61,40 +61,40 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class NotificationConfiguration:
-    """Whom a bucket tells. Elements stay as S3 sent them, so that nothing is lost.
+    """The targets of a bucket. Elements are kept as S3 sent them, so that unknown fields are not lost.
 
     Attributes:
-        targets: The elements, one a target.
+        targets: One element per target.
     """
 
     targets: tuple[Node, ...] = ()
 
     @classmethod
     def from_api(cls, node: Node) -> NotificationConfiguration:
-        """From the document that S3 sends."""
+        """Read a ``NotificationConfiguration`` document."""
         return cls(node.children)
 
     def to_api(self) -> Node:
-        """The document that S3 takes."""
+        """Return the ``NotificationConfiguration`` document."""
         return Node("NotificationConfiguration", children=self.targets)
 
     def lines(self) -> list[str]:
-        """The targets, as indented text."""
+        """Return the targets as indented text."""
         return [line for node in self.targets for line in node.lines()]
 
     def with_target(self, target: Notification) -> NotificationConfiguration:
-        """These targets, and this one in place of the one with its id."""
+        """Add a target, or replace the target with the same ID."""
         return NotificationConfiguration(
             in_place(self.targets, target.to_api(), lambda node: node.text_of("Id") == target.id)
         )
 
     def without(self, *ids: str) -> NotificationConfiguration:
-        """These targets but those."""
+        """Remove the targets with these IDs."""
         return NotificationConfiguration(tuple(node for node in self.targets if node.text_of("Id") not in ids))
 
 
 class Notifications(SubResource[NotificationConfiguration]):
-    """``bucket.notifications``: whom the bucket tells of what happens in it, merged by id.
+    """``bucket.notifications``: where the bucket sends its events, merged by target ID.
 
     Example:
         >>> bucket.notifications.get().targets
@@ -107,13 +107,13 @@ class Notifications(SubResource[NotificationConfiguration]):
     _roots = ("NotificationConfiguration", "GetBucketNotificationResponse")
     _put_parameters: ClassVar[dict[str, Any]] = {"NotificationConfiguration": {}}
 
-    def _read(self, document: bytes) -> NotificationConfiguration:
+    def _from_document(self, document: bytes) -> NotificationConfiguration:
         return NotificationConfiguration.from_api(xml.parse(document))
 
-    def _written(self, value: NotificationConfiguration) -> bytes:
+    def _to_document(self, value: NotificationConfiguration) -> bytes:
         return xml.write(value.to_api())
 
-    def _nothing(self) -> NotificationConfiguration:  # pragma: no cover - every bucket has this document
+    def _empty(self) -> NotificationConfiguration:  # pragma: no cover - every bucket has this document
         return NotificationConfiguration()
 
     def _send(self, value: NotificationConfiguration) -> None:
@@ -123,16 +123,19 @@ class Notifications(SubResource[NotificationConfiguration]):
             if value.targets or error.code != "MalformedXML":
                 raise
             raise S3Unsupported(
-                f"{self._where()}: the store does not take an empty ?{self.name} configuration",
+                f"{self._where()}: the store does not accept an empty ?{self.name} configuration",
                 operation=self._put,
                 bucket=self._bucket_name,
             ) from error
 
     def delete(self) -> None:
-        """Tell nobody any more; that nobody is told is no error. Requests: 1 read, and 1 write where there is somebody.
+        """Delete the configuration. Idempotent.
 
         Raises:
-            S3Unsupported: The store does not know this setting, or (radosgw) does not take an empty one.
+            S3Unsupported: The store does not support this setting, or (radosgw) does not accept an empty one.
+
+        Requests:
+            1 read; 1 write if there are targets
         """
         self._make(lambda _: NotificationConfiguration())
 
@@ -152,5 +155,5 @@ class Notifications(SubResource[NotificationConfiguration]):
         return self._make(lambda known: known.with_target(target), dry_run=dry_run)
 
     def remove(self, *ids: str) -> None:
-        """Tell these no more; that there are none is no error. Requests: 1 read, and 1 write where something goes."""
+        """Remove the targets with these IDs. Idempotent. Requests: 1 read; 1 write if something changes."""
         self._make(lambda known: known.without(*ids))

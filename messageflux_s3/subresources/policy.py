@@ -1,4 +1,4 @@
-"""?policy: who may do what with a bucket. Merged by Sid; statements without one are left as they are."""
+"""?policy: who may do what with a bucket. Statements are merged by Sid; those without one are kept unchanged."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _USUAL = json.dumps({"Version": VERSION})
 
 @dataclass(frozen=True, slots=True)
 class BucketPolicy:
-    """A policy document. Statements are what S3 sent, as JSON text, so that the value is frozen and nothing is lost.
+    """A policy document. It is kept as JSON text, so that the value can be hashed and no field is lost.
 
     Attributes:
         statements: Each statement as canonical JSON.
-        rest: What stands beside the statements (``Version``, ``Id``, what nobody has heard of), as canonical JSON.
+        rest: The other members of the document (``Version``, ``Id`` and unknown ones) as canonical JSON.
     """
 
     statements: tuple[str, ...] = ()
@@ -27,7 +27,11 @@ class BucketPolicy:
 
     @classmethod
     def from_api(cls, document: Mapping[str, Any]) -> BucketPolicy:
-        """From the JSON document that S3 sends."""
+        """Read S3's JSON document.
+
+        Raises:
+            ValueError: ``Statement`` is neither a statement nor a list of them.
+        """
         listed = document.get("Statement", [])
         statements = [listed] if isinstance(listed, Mapping) else listed
         if not isinstance(statements, (list, tuple)) or not all(
@@ -38,21 +42,25 @@ class BucketPolicy:
         return cls(tuple(canonical(statement) for statement in statements), canonical(rest))
 
     def to_api(self) -> dict[str, Any]:
-        """The JSON document that S3 takes."""
+        """Return S3's JSON document."""
         return {**json.loads(self.rest), "Statement": [json.loads(statement) for statement in self.statements]}
 
     def lines(self) -> list[str]:
-        """The statements, one a line, after what stands beside them and is not the usual."""
+        """Return one line per statement, after the other members if they are not the default."""
         beside = [self.rest] if self.rest != _USUAL else []
         return [*beside, *self.statements] if self.statements else []
 
     def get(self, sid: str) -> dict[str, Any] | None:
-        """The statement of this Sid, or None."""
+        """Return the statement with this Sid, or None."""
         found = [statement for statement in map(json.loads, self.statements) if statement.get("Sid") == sid]
         return found[0] if found else None
 
     def with_statement(self, statement: Mapping[str, Any]) -> BucketPolicy:
-        """This policy, and this statement in place of the one with its Sid."""
+        """Add a statement, or replace the statement with the same Sid.
+
+        Raises:
+            ValueError: The statement has no Sid.
+        """
         if not isinstance(statement, Mapping) or not statement.get("Sid"):
             raise ValueError("statement must be a mapping with a Sid: statements are merged by it")
         sid = statement["Sid"]
@@ -61,7 +69,7 @@ class BucketPolicy:
         )
 
     def without(self, *sids: str) -> BucketPolicy:
-        """This policy without the statements of these Sids."""
+        """Remove the statements with these Sids."""
         return BucketPolicy(
             tuple(text for text in self.statements if json.loads(text).get("Sid") not in sids), self.rest
         )
@@ -71,7 +79,7 @@ class BucketPolicy:
 
 
 def canonical(value: object) -> str:
-    """JSON text that is equal for equal values."""
+    """Return JSON text that is equal for equal values."""
     return json.dumps(value, sort_keys=True)
 
 
@@ -100,20 +108,20 @@ class Policy(SubResource[BucketPolicy]):
             return False
         return isinstance(found, dict) and "Statement" in found
 
-    def _read(self, document: bytes) -> BucketPolicy:
+    def _from_document(self, document: bytes) -> BucketPolicy:
         return BucketPolicy.from_api(json.loads(document))
 
-    def _written(self, value: BucketPolicy) -> bytes:
+    def _to_document(self, value: BucketPolicy) -> bytes:
         return json.dumps(value.to_api()).encode()
 
-    def _nothing(self) -> BucketPolicy:
+    def _empty(self) -> BucketPolicy:
         return BucketPolicy()
 
     def _send_document(self, document: bytes) -> None:
         self._connection.call(self._put, **self._target, Policy=document.decode())
 
     def put(self, value: BucketPolicy) -> None:
-        """Replace the whole policy; one without statements means that it is deleted. ``ensure()`` merges.
+        """Replace the whole policy; without statements it is deleted. ``ensure()`` merges.
 
         Requests:
             1; on a store that is not AWS also 2 reads
@@ -144,5 +152,5 @@ class Policy(SubResource[BucketPolicy]):
         return self._make(lambda known: known.with_statement(statement), dry_run=dry_run)
 
     def remove(self, *sids: str) -> None:
-        """Drop the statements of these Sids. Requests: 1 read, and 1 write where something goes."""
+        """Remove the statements with these Sids. Idempotent. Requests: 1 read; 1 write if something changes."""
         self._make(lambda known: known.without(*sids))

@@ -1,4 +1,4 @@
-"""Who may read a bucket without a key: the public access block lifted or set, our own statement in the policy, nothing else touched."""
+"""Anonymous read access to a bucket: its public access block, and one statement of ours in its policy. Other statements are not touched."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class AccessBlock:
     """A bucket's public access block.
 
     Attributes:
-        block_public_acls: Refuse ACLs that would make something public.
-        ignore_public_acls: Ignore those that stand.
-        block_public_policy: Refuse policies that would make the bucket public.
-        restrict_public_buckets: Ignore the public part of those that stand.
-        unknown: Whatever else the document says; kept as it is.
+        block_public_acls: Refuse new ACLs that grant public access.
+        ignore_public_acls: Ignore existing public ACLs.
+        block_public_policy: Refuse new policies that grant public access.
+        restrict_public_buckets: Restrict access granted by an existing public policy.
+        unknown: Other elements of the document; sent back unchanged.
     """
 
     block_public_acls: bool = False
@@ -46,22 +46,22 @@ class AccessBlock:
 
     @classmethod
     def from_api(cls, node: Node) -> AccessBlock:
-        """From the document that S3 sends."""
+        """Read a ``PublicAccessBlockConfiguration`` document."""
         flags = {ours: (node.text_of(theirs) or "").lower() == "true" for ours, theirs in _FLAGS.items()}
         return cls(**flags, unknown=node.without(*_FLAGS.values()))
 
     def to_api(self) -> Node:
-        """The document that S3 takes."""
+        """Return the ``PublicAccessBlockConfiguration`` document."""
         flags = tuple(leaf(theirs, getattr(self, ours)) for ours, theirs in _FLAGS.items())
         return Node("PublicAccessBlockConfiguration", children=(*flags, *self.unknown))
 
     def lines(self) -> list[str]:
-        """One line a switch."""
+        """Return one line per flag."""
         return [line for node in self.to_api().children for line in node.lines()]
 
 
 class AccessBlockSubResource(SubResource[AccessBlock]):
-    """The block itself."""
+    """The public access block of a bucket."""
 
     name = "publicAccessBlock"
     _get = "GetPublicAccessBlock"
@@ -71,13 +71,13 @@ class AccessBlockSubResource(SubResource[AccessBlock]):
     _absent = ("NoSuchPublicAccessBlockConfiguration",)
     _put_parameters: ClassVar[dict[str, Any]] = {"PublicAccessBlockConfiguration": {}}
 
-    def _read(self, document: bytes) -> AccessBlock:
+    def _from_document(self, document: bytes) -> AccessBlock:
         return AccessBlock.from_api(xml.parse(document))
 
-    def _written(self, value: AccessBlock) -> bytes:
+    def _to_document(self, value: AccessBlock) -> bytes:
         return xml.write(value.to_api())
 
-    def _nothing(self) -> AccessBlock:
+    def _empty(self) -> AccessBlock:
         return AccessBlock()
 
 
@@ -86,10 +86,10 @@ class PublicAccessStatus:
     """Whether a bucket is public, and why.
 
     Attributes:
-        is_public: Whether our statement (or messageflux's) stands and no block stops it.
-        is_allowed_by_policy: Whether that statement stands.
-        block: The public access block; None where the store has none.
-        other_public_statements: How many other statements allow something to everybody; they are not ours to drop.
+        is_public: Whether a statement of the policy grants public access, and the block does not restrict it.
+        is_allowed_by_policy: Whether our statement (or messageflux's) is in the policy.
+        block: The public access block; None if the store does not support it.
+        other_public_statements: The number of other statements that grant public access; ``block()`` does not remove them.
     """
 
     is_public: bool
@@ -103,7 +103,7 @@ class PublicAccessStatus:
 
 
 class PublicAccess:
-    """``bucket.public_access``: let everybody read and list a bucket, and take it back.
+    """``bucket.public_access``: allow or block anonymous reading and listing of a bucket.
 
     Example:
         >>> bucket.public_access.allow()
@@ -120,34 +120,35 @@ class PublicAccess:
         self._block = AccessBlockSubResource(connection, bucket_name)
 
     def allow(self) -> None:
-        """Let everybody read and list the bucket: lift this bucket's own block, merge our statement into the policy.
+        """Let everybody read and list the bucket: lift the bucket's block and add our statement to its policy.
 
-        Where the policy is refused, the block is set again as it was.
+        If the policy is refused, the former block is restored.
 
         Raises:
-            S3Unsupported: The store has no bucket policies; nothing was sent.
-            S3AccessDenied: The account's own block forbids it; said after some seconds, which a block just lifted may take.
+            S3Unsupported: The store does not support bucket policies. Nothing was sent.
+            S3AccessDenied: The block of the account forbids it. Raised after some seconds of retries, because lifting the bucket's block
+                takes effect with a delay.
 
         Requests:
             2 reads, up to 2 writes (on a store that is not AWS each write is read back)
         """
         before = self._policy.get()
-        block = self._known_block()
-        stands_in_the_way = block is not None and (block.block_public_policy or block.restrict_public_buckets)
-        if block is not None and stands_in_the_way:
+        block = self._current_block()
+        is_blocking = block is not None and (block.block_public_policy or block.restrict_public_buckets)
+        if block is not None and is_blocking:
             self._block.put(replace(block, block_public_policy=False, restrict_public_buckets=False))
         wanted = replace(before, statements=in_place(before.statements, canonical(self._statement()), self._is_ours))
         if wanted == before:
             return
         try:
-            self._put_policy(wanted, _PAUSES_S if stands_in_the_way else ())
+            self._put_policy(wanted, _PAUSES_S if is_blocking else ())
         except S3Error:
-            if block is not None and stands_in_the_way:
+            if block is not None and is_blocking:
                 self._block.put(block)
             raise
 
     def _put_policy(self, policy: BucketPolicy, pauses: Sequence[float]) -> None:
-        """Write it; a block that was lifted just now may stop it for a few seconds more."""
+        """Write the policy; retry while it is refused, since a block that was just lifted may still be in effect."""
         for pause in pauses:
             try:
                 self._policy.put(policy)
@@ -157,10 +158,10 @@ class PublicAccess:
         self._policy.put(policy)
 
     def block(self) -> None:
-        """Take it back: drop our statement (and messageflux's) from the policy, and set this bucket's block where the store has one.
+        """Block public access: remove our statement (or messageflux's) and set the bucket's block if the store supports it.
 
         Raises:
-            S3Unsupported: The store has no bucket policies; nothing was sent.
+            S3Unsupported: The store does not support bucket policies. Nothing was sent.
 
         Requests:
             2 reads, up to 2 writes (on a store that is not AWS each write is read back)
@@ -169,27 +170,27 @@ class PublicAccess:
         kept = BucketPolicy(tuple(text for text in before.statements if not self._is_ours(text)), before.rest)
         if kept != before:
             self._policy.put(kept)
-        block = self._known_block()
+        block = self._current_block()
         if block is not None:
             wanted = AccessBlock(True, True, True, True, block.unknown)
             if wanted != block:
                 self._block.put(wanted)
 
     def status(self) -> PublicAccessStatus:
-        """Whether the bucket is public, and why.
+        """Return whether the bucket is public, and why.
 
         Requests:
             2
         """
         policy = self._policy.get()
-        block = self._known_block()
+        block = self._current_block()
         ours = any(self._is_ours(text) for text in policy.statements)
         others = sum(1 for text in policy.statements if not self._is_ours(text) and _is_public(json.loads(text)))
         stopped = block is not None and block.restrict_public_buckets
         return PublicAccessStatus((ours or others > 0) and not stopped, ours, block, others)
 
-    def _known_block(self) -> AccessBlock | None:
-        """The block; None where the store has no such thing (many have policies alone)."""
+    def _current_block(self) -> AccessBlock | None:
+        """Return the block; None if the store does not support it (many support policies only)."""
         try:
             return self._block.get()
         except S3Unsupported:
@@ -206,7 +207,7 @@ class PublicAccess:
         }
 
     def _is_ours(self, text: str) -> bool:
-        """Ours by its Sid, or messageflux's: the same statement without one."""
+        """Return whether a statement is ours, by its Sid, or messageflux's, which is the same without a Sid."""
         statement = json.loads(text)
         if statement.get("Sid") == SID:
             return True

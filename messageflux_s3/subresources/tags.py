@@ -18,7 +18,7 @@ class TagSet(Mapping[str, str]):
 
     Attributes:
         pairs: Name and value, sorted by name.
-        unknown: Whatever else the document says, and what a tag says beside name and value; kept as it is.
+        unknown: Other elements of the document and of its tags; sent back unchanged.
     """
 
     pairs: tuple[tuple[str, str], ...] = ()
@@ -26,10 +26,10 @@ class TagSet(Mapping[str, str]):
 
     @classmethod
     def of(cls, tags: Mapping[str, str]) -> TagSet:
-        """From any mapping of text to text.
+        """Make a set of tags from a mapping of text to text.
 
         Raises:
-            TypeError: It is none.
+            TypeError: ``tags`` is not such a mapping.
             ValueError: A name is empty or longer than 128 characters, or a value longer than 256.
         """
         if not isinstance(tags, Mapping):
@@ -43,14 +43,14 @@ class TagSet(Mapping[str, str]):
 
     @classmethod
     def from_api(cls, node: Node) -> TagSet:
-        """From the document that S3 sends."""
+        """Read a ``Tagging`` document."""
         inside = node.get("TagSet") or Node("TagSet")
         pairs = tuple(sorted((tag.text_of("Key") or "", tag.text_of("Value") or "") for tag in inside.all("Tag")))
         say_more = tuple(tag for tag in inside.all("Tag") if tag.without("Key", "Value"))
         return cls(pairs, (*say_more, *inside.without("Tag"), *node.without("TagSet")))
 
     def to_api(self) -> Node:
-        """The document that S3 takes."""
+        """Return the ``Tagging`` document."""
         more = {tag.text_of("Key"): tag.without("Key", "Value") for tag in self.unknown if tag.name == "Tag"}
         tags = tuple(
             Node("Tag", children=(leaf("Key", name), leaf("Value", value), *more.get(name, ())))
@@ -61,15 +61,15 @@ class TagSet(Mapping[str, str]):
         )
 
     def lines(self) -> list[str]:
-        """One line a tag."""
+        """Return one line per tag."""
         return [f"{name}={value}" for name, value in self.pairs]
 
     def with_tags(self, tags: Mapping[str, str]) -> TagSet:
-        """These tags, and those in place of the ones with their names."""
+        """Add tags, or replace the values of those that exist."""
         return replace(self, pairs=tuple(sorted({**self, **tags}.items())))
 
     def without(self, *names: str) -> TagSet:
-        """These tags but those."""
+        """Remove the tags with these names."""
         return replace(self, pairs=tuple(pair for pair in self.pairs if pair[0] not in names))
 
     def __getitem__(self, name: str) -> str:
@@ -83,7 +83,7 @@ class TagSet(Mapping[str, str]):
 
 
 class Tags(SubResource[TagSet]):
-    """``bucket.tags`` and ``obj.tags``: tags, merged by name. Each access is a request; ``get()`` once for several.
+    """``bucket.tags`` and ``obj.tags``: tags, merged by name. Each access sends a request; call ``get()`` to read several.
 
     Example:
         >>> obj = bucket.put_object("k", "x", tags={"a": "1"})
@@ -103,13 +103,13 @@ class Tags(SubResource[TagSet]):
     _put = "PutBucketTagging"
     _delete = "DeleteBucketTagging"
 
-    def _read(self, document: bytes) -> TagSet:
+    def _from_document(self, document: bytes) -> TagSet:
         return TagSet.from_api(xml.parse(document))
 
-    def _written(self, value: TagSet) -> bytes:
+    def _to_document(self, value: TagSet) -> bytes:
         return xml.write(value.to_api())
 
-    def _nothing(self) -> TagSet:
+    def _empty(self) -> TagSet:
         return TagSet()
 
     def put(self, value: TagSet | Mapping[str, str]) -> None:
@@ -153,19 +153,19 @@ class Tags(SubResource[TagSet]):
         self.ensure(tags)
 
     def remove(self, *names: str) -> None:
-        """Drop the tags of these names; that there are none is no error. Requests: 1 read, and 1 write where something goes."""
+        """Remove the tags with these names. Idempotent. Requests: 1 read; 1 write if something changes."""
         self._make(lambda known: known.without(*names))
 
     def __getitem__(self, name: str) -> str:
-        """``tags["a"]``. Requests: 1."""
+        """Return the value of a tag: ``tags["a"]``. Requests: 1."""
         return self.get()[name]
 
     def __setitem__(self, name: str, value: str) -> None:
-        """``tags["a"] = "b"``. Requests: 1 read, and 1 write where that changes something."""
+        """Set a tag: ``tags["a"] = "b"``. Requests: 1 read; 1 write if something changes."""
         self.update({name: value})
 
     def __delitem__(self, name: str) -> None:
-        """``del tags["a"]``. Requests: 1 read, 1 write.
+        """Remove a tag: ``del tags["a"]``. Requests: 1 read, 1 write.
 
         Raises:
             KeyError: There is no such tag.
@@ -175,7 +175,7 @@ class Tags(SubResource[TagSet]):
             raise KeyError(name)
         self.put(known.without(name))
 
-    __iter__ = None  # iterating would hide the request: get() gives a mapping
+    __iter__ = None  # iterating would hide a request; get() returns a mapping
 
 
 class ObjectTags(Tags):
@@ -189,7 +189,8 @@ class ObjectTags(Tags):
         if super()._is_own(document):
             self._connection.remember(KNOWS_TAGGING, True)
             return True
-        # radosgw answers so for an object whose copy lost its tags. Elsewhere it may be an empty object, sent in place of its tags.
+        # An empty answer: radosgw sends it for an object whose copy lost its tags. A store that ignores ?tagging sends it for an empty
+        # object. Accepted only if the store is known to support ?tagging.
         is_known = self._connection.capabilities.object_tagging or self._connection.recall(KNOWS_TAGGING)
         return not document and self._connection.received_header("etag") is None and bool(is_known)
 

@@ -1,4 +1,4 @@
-"""?versioning: whether a bucket keeps the versions of its objects."""
+"""?versioning: whether a bucket keeps former versions of its objects."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Status = Literal["Enabled", "Suspended"]
 
 @dataclass(frozen=True, slots=True)
 class VersioningConfiguration:
-    """Whether versions are kept.
+    """The versioning state of a bucket.
 
     Attributes:
-        status: ``"Enabled"``, ``"Suspended"``, or None where versions never were kept.
-        unknown: Whatever else the document says; kept as it is.
+        status: ``"Enabled"``, ``"Suspended"``, or None if versioning was never enabled.
+        unknown: Other elements of the document; sent back unchanged.
     """
 
     status: Status | None = None
@@ -27,24 +27,24 @@ class VersioningConfiguration:
 
     @classmethod
     def from_api(cls, node: Node) -> VersioningConfiguration:
-        """From the document that S3 sends."""
+        """Read a ``VersioningConfiguration`` document."""
         text = node.text_of("Status")
         status: Status | None = "Enabled" if text == "Enabled" else "Suspended" if text == "Suspended" else None
         return cls(status, node.without("Status"))
 
     def to_api(self) -> Node:
-        """The document that S3 takes."""
-        # MfaDelete can only be sent together with a device's code; what is left out stays as it is.
+        """Return the ``VersioningConfiguration`` document."""
+        # MfaDelete can only be sent together with a code of the MFA device. S3 keeps it if it is left out.
         kept = tuple(node for node in self.unknown if node.name != "MfaDelete")
         return Node("VersioningConfiguration", children=((leaf("Status", self.status),) if self.status else ()) + kept)
 
     def lines(self) -> list[str]:
-        """The state in a line."""
+        """Return the state as one line."""
         return [f"Status: {self.status or 'never enabled'}"]
 
 
 class Versioning(SubResource[VersioningConfiguration]):
-    """``bucket.versioning``: keep every version of every object.
+    """``bucket.versioning``: keep former versions of objects.
 
     Example:
         >>> bucket.versioning.enable()
@@ -58,25 +58,26 @@ class Versioning(SubResource[VersioningConfiguration]):
     _roots = ("VersioningConfiguration", "GetBucketVersioningResponse")
     _put_parameters: ClassVar[dict[str, Any]] = {"VersioningConfiguration": {}}
 
-    def _read(self, document: bytes) -> VersioningConfiguration:
+    def _from_document(self, document: bytes) -> VersioningConfiguration:
         return VersioningConfiguration.from_api(xml.parse(document))
 
-    def _written(self, value: VersioningConfiguration) -> bytes:
+    def _to_document(self, value: VersioningConfiguration) -> bytes:
         return xml.write(value.to_api())
 
-    def _nothing(self) -> VersioningConfiguration:  # pragma: no cover - every bucket has this document
+    def _empty(self) -> VersioningConfiguration:  # pragma: no cover - every bucket has this document
         return VersioningConfiguration()
 
     def _send_document(self, document: bytes) -> None:
         super()._send_document(document)
-        # What was learned of conditions in a bucket without versions says nothing of one with them: ask again which one this is.
+        # Conditional requests may behave differently in a versioned bucket: forget whether this one is versioned.
         self._connection.remember(f"versioned:{self._bucket_name}", None)
 
     def put(self, value: VersioningConfiguration) -> None:
-        """Replace the configuration. One without a status is no change where versions never were kept, and cannot be had elsewhere.
+        """Replace the configuration.
 
         Raises:
-            S3Unsupported: The store does not keep versions; or the value says that they never were kept, and they were.
+            S3Unsupported: The store does not support versioning. Or the value has no status, and versioning was enabled once: S3 cannot
+                return to that state.
 
         Requests:
             1; on a store that is not AWS also 2 reads
@@ -89,23 +90,23 @@ class Versioning(SubResource[VersioningConfiguration]):
             self.delete()
 
     def delete(self) -> None:
-        """Versioning cannot be deleted; the nearest is ``suspend()``.
+        """Always raise: versioning cannot be deleted. ``suspend()`` is the nearest to it.
 
         Raises:
             S3Unsupported: Always.
         """
         raise S3Unsupported(
-            f"{self._where()}: versioning cannot be deleted once it was on; suspend() stops keeping new versions"
+            f"{self._where()}: versioning cannot be deleted once it was enabled; suspend() stops keeping new versions"
         )
 
     def enable(self) -> None:
-        """Keep versions from now on. Requests: 1 read, and 1 write where that changes something."""
+        """Keep versions from now on. Requests: 1 read; 1 write if something changes."""
         self._make(lambda known: replace(known, status="Enabled"))
 
     def suspend(self) -> None:
-        """Keep no new versions; those that are there stay. Requests: 1 read, and 1 write where that changes something."""
+        """Keep no new versions; existing ones stay. Requests: 1 read; 1 write if something changes."""
         self._make(lambda known: known if known.status is None else replace(known, status="Suspended"))
 
     def is_enabled(self) -> bool:
-        """Whether new versions are kept. Requests: 1."""
+        """Return whether new versions are kept. Requests: 1."""
         return self.get().status == "Enabled"

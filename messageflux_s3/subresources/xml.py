@@ -1,4 +1,4 @@
-"""Configuration documents as values that lose nothing: elements with a name, a text and children, known to anybody or not."""
+"""Configuration documents as frozen values that keep every element, also those that this library has no field for."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One element. Frozen and comparable.
+    """An XML element.
 
     Attributes:
-        name: The element's name, without namespace.
-        text: Its text; empty where it has children.
-        children: What is in it, in order.
-        attributes: Its attributes as name and value, namespaces in braces (``{http://…}type``).
+        name: The element's name, without its namespace.
+        text: Its text; empty if it has children.
+        children: Its child elements, in order.
+        attributes: Name and value of its attributes, with namespaces in braces (``{http://…}type``).
     """
 
     name: str
@@ -29,57 +29,57 @@ class Node:
     attributes: tuple[tuple[str, str], ...] = ()
 
     def all(self, name: str) -> Iterator[Node]:
-        """The children of this name."""
+        """Iterate over the children with this name."""
         return (child for child in self.children if child.name == name)
 
     def get(self, name: str) -> Node | None:
-        """The first child of this name, or None."""
+        """Return the first child with this name, or None."""
         return next(self.all(name), None)
 
     def text_of(self, name: str) -> str | None:
-        """The text of the first child of this name, or None."""
+        """Return the text of the first child with this name, or None."""
         child = self.get(name)
         return None if child is None else child.text
 
     def without(self, *names: str) -> tuple[Node, ...]:
-        """The children of other names: what we do not know, and keep."""
+        """Return the children with other names."""
         return tuple(child for child in self.children if child.name not in names)
 
     def lines(self, indent: str = "") -> list[str]:
-        """The element as indented text, for people."""
+        """Return the element as indented text."""
         if not self.children:
             return [f"{indent}{self.name}: {self.text}" if self.text else f"{indent}{self.name}"]
         return [f"{indent}{self.name}:", *(line for child in self.children for line in child.lines(indent + "  "))]
 
 
-# Parsers turn these into a line feed or a blank unless they are written as references.
+# XML parsers turn these characters into a line feed or a space unless they are written as references.
 _LINE_ENDS = {"\r": "&#13;", "\n": "&#10;", "\t": "&#9;"}
 
 
 def leaf(name: str, value: object) -> Node:
-    """An element with a text; True and False as S3 writes them."""
+    """Return an element with a text; True and False are written as S3 writes them."""
     return Node(name, {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value))
 
 
 def parse(document: bytes) -> Node:
-    """Read a document.
+    """Parse a document.
 
     Raises:
-        S3InvalidContent: It is no XML, or has a DOCTYPE, which no store has reason to send.
+        S3InvalidContent: It is not XML, or it has a DOCTYPE, which no store needs and which may declare entities.
     """
     if (
         b"<!DOCTYPE" in document or b"<!ENTITY" in document or b"\0" in document
-    ):  # NUL: in UTF-16 the others would not be seen
+    ):  # NUL: the other two would not be found in UTF-16
         raise S3InvalidContent("the store sent an XML document with a DOCTYPE; it was not read")
     try:
-        return _node(ElementTree.fromstring(document))  # nosec B314  # nothing in it can expand, as was just seen
+        return _node(ElementTree.fromstring(document))  # nosec B314  # there are no entities: checked above
     except (
         ElementTree.ParseError,
         LookupError,
         ValueError,
         RecursionError,
     ) as error:  # Lookup, Value: an encoding unknown to Python
-        raise S3InvalidContent(f"the store sent a configuration that is no XML: {error}") from error
+        raise S3InvalidContent(f"the store sent a configuration that is not XML: {error}") from error
 
 
 def _node(element: ElementTree.Element) -> Node:
@@ -89,15 +89,15 @@ def _node(element: ElementTree.Element) -> Node:
 
 
 def write(root: Node) -> bytes:
-    """Write a document, in S3's namespace."""
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{_written(root, f" xmlns={NAMESPACE!r}")}'.encode()
+    """Return the document of an element, in S3's namespace."""
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{_element_text(root, f" xmlns={NAMESPACE!r}")}'.encode()
 
 
-def _written(node: Node, namespace: str = "") -> str:
+def _element_text(node: Node, namespace: str = "") -> str:
     attributes = ""
     for number, (name, value) in enumerate(node.attributes):
         uri, _, local = name.rpartition("}")
         quoted = escape(value, {'"': "&quot;", **_LINE_ENDS})
         attributes += f' xmlns:a{number}="{uri[1:]}" a{number}:{local}="{quoted}"' if uri else f' {local}="{quoted}"'
-    inside = "".join(_written(child) for child in node.children) or escape(node.text, {"\r": "&#13;"})
+    inside = "".join(_element_text(child) for child in node.children) or escape(node.text, {"\r": "&#13;"})
     return f"<{node.name}{namespace}{attributes}>{inside}</{node.name}>"
