@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .aio import AsyncObjectQuery, AsyncS3Bucket, AsyncS3Object, AsyncS3Store, async_connect
     from .bucket import S3Bucket
     from .local.embedded import LocalS3
+    from .messaging.async_claim_check import AsyncClaimCheck
     from .messaging.claim_check import ClaimCheck
     from .messaging.message_store import S3MessageStore, S3UploadMessageStore
     from .object import S3Object
@@ -70,6 +71,7 @@ _EXPORTS = {
     "_bulk.batch": ("BatchResult",),
     "bucket": ("S3Bucket",),
     "_client.capabilities": ("Capabilities",),
+    "messaging.async_claim_check": ("AsyncClaimCheck",),
     "messaging.claim_check": ("ClaimCheck",),
     "_client.config": ("S3Config",),
     "_formats.events": ("ObjectEvent", "parse_event"),
@@ -96,6 +98,7 @@ _EXPORTS = {
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = [  # noqa: RUF022 (plainly sorted, as sorted() does)
+    "AsyncClaimCheck",
     "AsyncObjectQuery",
     "AsyncS3Bucket",
     "AsyncS3Object",

@@ -28,6 +28,7 @@ TWINS: list[tuple[type, type]] = [
     (s3.S3Object, s3.AsyncS3Object),
     (s3.ObjectQuery, s3.AsyncObjectQuery),
     (s3.S3Lock, aio.AsyncS3Lock),
+    (s3.ClaimCheck, s3.AsyncClaimCheck),
     (SyncPlan, aio.AsyncSyncPlan),
     (Change, aio.AsyncChange),
     (Lifecycle, aio.AsyncLifecycle),

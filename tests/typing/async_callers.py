@@ -22,7 +22,7 @@ async def size_of(obj: s3.AsyncS3Object) -> int:
     return len(await obj.read())
 
 
-async def use(store: s3.AsyncS3Store) -> None:
+async def use(store: s3.AsyncS3Store, check: s3.AsyncClaimCheck) -> None:
     bucket: s3.AsyncS3Bucket = store.bucket("scratch")
     obj: s3.AsyncS3Object = await bucket.upload_object("k", pieces(), {"a": "b"}, content_type="text/plain")
     body: bytes = await obj.read()
@@ -59,5 +59,7 @@ async def use(store: s3.AsyncS3Store) -> None:
     copied: s3.AsyncS3Object = await obj.copy_to(store.bucket("other")[obj.key])
     plan: aio.AsyncSyncPlan = await bucket.sync_from_folder("folder", "prefix", dry_run=True)
     done: bool = (await plan.apply()).applied
+    sent = await check.check_in(pieces(), {})
+    payload: bytes = (await check.check_out(sent)).payload
     value: Any = await bucket.check_lock("k")
-    print(body, read, count, opened, token, tags, planned, sizes, keys, copied, done, value)
+    print(body, read, count, opened, token, tags, planned, sizes, keys, copied, done, payload, value)

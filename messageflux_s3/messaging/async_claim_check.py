@@ -1,0 +1,115 @@
+"""AsyncClaimCheck: the claim check of asyncio, over an AsyncS3Bucket."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterable, Iterable, Mapping
+from typing import IO, TYPE_CHECKING, Any
+
+from ..aio import AsyncS3Bucket, AsyncS3Object, Portal, is_async_source
+from .claim_check import ClaimCheck, Incoming, Outgoing
+
+if TYPE_CHECKING:
+    from .._formats.pointers import Wire
+    from .claim_check import Headers
+
+
+class AsyncClaimCheck:
+    """Sends big payloads through a bucket, small ones as they are. Arguments and formats are those of :class:`ClaimCheck`.
+
+    Args:
+        bucket: Where payloads are put.
+        threshold: A message of more bytes than this goes through the bucket. Counted are body and headers.
+        wire: The format to write; both are read.
+        allowed_buckets: Further buckets out of which messages may be read; that of ``bucket`` always is.
+
+    Example:
+        >>> async def send(bucket, payload):
+        ...     check = s3.AsyncClaimCheck(bucket, threshold=10)
+        ...     body, headers = await check.check_in(payload, {})
+        ...     return (await check.check_out((body, headers))).payload
+    """
+
+    def __init__(
+        self,
+        bucket: AsyncS3Bucket,
+        *,
+        threshold: int = 262_144,
+        wire: Wire = "sqs-extended",
+        allowed_buckets: Iterable[str] = (),
+    ) -> None:
+        """Set up; no request is made.
+
+        Raises:
+            TypeError: An argument is of another type.
+            ValueError: The threshold is negative, the wire unknown, or an allowed bucket's name is none.
+        """
+        if not isinstance(bucket, AsyncS3Bucket):
+            raise TypeError(
+                f"bucket must be an AsyncS3Bucket, not {type(bucket).__name__}; ClaimCheck takes an S3Bucket"
+            )
+        self.bucket = bucket
+        self._check = ClaimCheck(bucket._twin, threshold=threshold, wire=wire, allowed_buckets=allowed_buckets)
+        self._engine = bucket._engine
+
+    @property
+    def threshold(self) -> int:
+        """A message of more bytes goes through the bucket. Requests: none."""
+        return self._check.threshold
+
+    @property
+    def wire(self) -> Wire:
+        """The format that is written. Requests: none."""
+        return self._check.wire
+
+    @property
+    def allowed_buckets(self) -> frozenset[str]:
+        """The buckets out of which messages may be read. Requests: none."""
+        return self._check.allowed_buckets
+
+    async def check_in(
+        self,
+        payload: bytes | str | IO[bytes] | Iterable[bytes] | AsyncIterable[bytes] | Any,
+        headers: Headers | None = None,
+    ) -> Outgoing:
+        """Turn a payload into what to send, by way of the bucket if it is too big.
+
+        Args:
+            payload: What ``ClaimCheck.check_in`` takes, an async iterable of bytes, or a readable with an async ``read(size)``. A stream is
+                never held in memory whole.
+            headers: What goes with it, in any of the three shapes.
+
+        Returns:
+            The body and headers to send. If sending fails, ``discard()`` deletes the payload. Where the task is cancelled, the payload is
+            deleted.
+
+        Raises:
+            TypeError: The payload or the headers are of another type.
+            ValueError: The headers use a name of the claim check, or take more than the threshold by themselves.
+
+        Requests:
+            none, or those of one upload
+        """
+        portal = Portal(self._engine)
+        store = functools.partial(self._check.check_in, portal.source(payload), headers)
+        return await portal.run(store, alone=is_async_source(payload), undo=self._check.discard)
+
+    async def check_out(self, message: Any) -> Incoming:
+        """Return the payload and headers of a message. Arguments and errors as ``ClaimCheck.check_out``. Requests: none, or 1 GET."""
+        return await self._engine.run(functools.partial(self._check.check_out, message))
+
+    def payload_object(self, message: Any) -> AsyncS3Object | None:
+        """Return a handle on the payload, or None if the message carries it itself. Requests: none."""
+        found = self._check.payload_object(message)
+        return None if found is None else AsyncS3Object(found, self._engine)
+
+    async def discard(self, message: Any) -> bool:
+        """Delete a message's payload from the bucket. Arguments and errors as ``ClaimCheck.discard``. Requests: none, or 1 DELETE."""
+        return await self._engine.run(functools.partial(self._check.discard, message))
+
+    def receipt_handle(self, message: Mapping[str, Any], *, extended: bool = False) -> str:
+        """Return the receipt handle of a message of SQS, in the form that the deleting side needs. Requests: none."""
+        return self._check.receipt_handle(message, extended=extended)
+
+    def __repr__(self) -> str:
+        return f"AsyncClaimCheck({self.bucket!r}, threshold={self.threshold}, wire={self.wire!r})"
