@@ -381,14 +381,13 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         first = start or 0
         if first >= 0 and (end is None or end > first):
             try:
-                with ranged_reader.get_stream(self._connection, obj.bucket_name, obj.key, start=first, end=end)[
-                    1
-                ] as stream:
-                    return stream.read()
+                stream = ranged_reader.get_stream(self._connection, obj.bucket_name, obj.key, start=first, end=end)[1]
             except S3Error as error:
                 if error.status == 416:
                     return b""  # behind the end
                 raise
+            with stream:  # a 416 from here on says that the object was replaced
+                return stream.read()
         with cast("io.RawIOBase", self.open(path, "rb", buffering=0)) as file:
             size = cast(ObjectReader, file).size
             first, last, _step = slice(start, end).indices(size)

@@ -689,14 +689,14 @@ def test_an_attempt_that_fails_at_once_is_one_of_them(
     scripted_server.answer = lambda asked: (
         _cut(asked) if len(scripted_server.asked) == 1 else content_of(asked, BODY, MD5)
     )
-    get, away = ranged_reader.get_pinned, [False, True, False]
+    request, away = ranged_reader.RangedReader.request, [False, True, False]
 
     def get_or_fail(*args: Any) -> Any:
         if away.pop(0):
-            raise S3ConnectionError("away")
-        return get(*args)
+            raise S3ConnectionError("away", retryable=True)
+        return request(*args)
 
-    monkeypatch.setattr(ranged_reader, "get_pinned", get_or_fail)
+    monkeypatch.setattr(ranged_reader.RangedReader, "request", get_or_fail)
     scripted_server.bucket(max_attempts=3).download_file("k", tmp_path / "t")
     assert (tmp_path / "t").read_bytes() == BODY
     assert away == []

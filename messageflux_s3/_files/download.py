@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from .._bulk.progress import Progress, reporting
 from .._client.connection import Connection
 from .._formats.head import Head
-from .._objects import checksum, operations, put_parameters, ranged_reader
-from ..errors import S3ChecksumError, S3ConnectionError, S3Error, S3NoSuchItem, S3ObjectChanged
+from .._objects import checksum, operations
+from .._objects.ranged_reader import ObjectStream, RangedReader
+from ..errors import S3ChecksumError, S3Error, S3ObjectChanged
 from . import file_target
 from .partial_file import PartialFile
 
@@ -172,7 +173,7 @@ def _write_all(writable: Any, piece: bytes) -> None:
 
 
 class _Fetch:
-    """One object to be read in parts, all of one etag. Entered, the first answer is there: its head, its size, its body."""
+    """One object, or a range of it, to be read in parts. Entered, the first answer is there: its head, its size, its body."""
 
     def __init__(
         self,
@@ -190,47 +191,41 @@ class _Fetch:
         self.key = key
         self.start = start
         self.wanted_end = end
-        self.end = 0
-        self._etag = if_match
-        self.parameters: dict[str, Any] = dict(extra)
-        if version_id is not None:
-            self.parameters["VersionId"] = version_id
-        self._first: Any = None
-        self._first_lock = threading.Lock()
-        self.head = Head()
+        self.end = start
+        self.parameters = {**extra, **({} if version_id is None else {"VersionId": version_id})}
+        others = {name: value for name, value in self.parameters.items() if name != "VersionId"}
+        self.reader = RangedReader(connection, bucket_name, key, self.parameters.get("VersionId"), if_match, others)
         self.md5: str | None = None
         self.md5_of_parts: str | None = None
         self.stopped = threading.Event()
         self.ranges_work = True
+        self._first: ObjectStream | None = None
+        self._first_lock = threading.Lock()
+
+    @property
+    def head(self) -> Head:
+        return self.reader.head
 
     def __enter__(self) -> _Fetch:
-        nothing_wanted = self.wanted_end is not None and self.wanted_end <= self.start
-        if nothing_wanted:
-            self.head = self._head()
-            self.end = self.start
+        reader = self.reader
+        if self.wanted_end is not None and self.wanted_end <= self.start:
+            operations.learn_size(reader)  # nothing is wanted of it
             return self
         try:
-            answer = self._get(self.start, self.wanted_end)
+            self._first = reader.open(self.start, self.wanted_end)
         except S3Error as error:
             if error.status != 416:
                 raise
-            # The range begins behind the object's end: there is nothing to fetch, as in a slice.
-            self.head = self._head()
-            self.end = self.start
+            operations.learn_size(reader)  # the object ends before the range: there is nothing to read, as in a slice
             return self
-        self.head = Head.from_answer(answer)
-        self._etag = self.head.etag or self._etag
+        if reader.size is None:  # an answer in chunks, without a length
+            operations.learn_size(reader)
+        total = reader.size or 0
+        self.end = max(self.start, total if self.wanted_end is None else min(self.wanted_end, total))
+        self.ranges_work = not self.start or self._first.is_range
+        answer = reader.answer or {}
         self.md5 = checksum.known_md5(self.connection, self.bucket_name, answer)
         self.md5_of_parts = checksum.known_md5_of_parts(self.connection, self.bucket_name, answer)
-        self._first = answer["Body"]
-        if self.head.size is None:  # an answer in chunks, without a length
-            self.head = self._head()
-            ranged_reader.check_etag(self.head.etag, self._etag, self.bucket_name, self.key)
-        total = self.head.size or 0
-        self.end = max(self.start, total if self.wanted_end is None else min(self.wanted_end, total))
-        if self.start and not answer.get("ContentRange"):
-            self.ranges_work = False
-            self._skip(self.start)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -239,81 +234,28 @@ class _Fetch:
         if first is not None:
             first.close()
 
-    def _skip(self, count: int) -> None:
-        with self.connection.translating("GetObject", self.bucket_name, self.key):
-            while count and (piece := self._first.read(min(count, _PIECE_BYTES))):
-                count -= len(piece)
-
-    def _head(self) -> Head:
-        given = put_parameters.for_every_request(self.parameters)
-        return operations.head(self.connection, self.bucket_name, self.key, self.parameters.get("VersionId"), given)
-
-    def _get(self, start: int, end: int | None) -> dict[str, Any]:
-        """One GET from ``start``, under the etag that is known."""
-        parameters = dict(self.parameters)
-        if start or end is not None:
-            parameters["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
-        try:
-            return ranged_reader.get_pinned(self.connection, self.bucket_name, self.key, self._etag, parameters)
-        except S3NoSuchItem as error:
-            if self._first is None and self.head.etag is None:
-                raise
-            raise S3ObjectChanged(
-                f"s3://{self.bucket_name}/{self.key} was deleted while it was being read: its etag was {self._etag}",
-                operation="GetObject",
-                bucket=self.bucket_name,
-                key=self.key,
-            ) from error
-
     def pieces(self, start: int, end: int) -> Iterator[bytes]:
-        """The bytes of a range, piece by piece; goes on at its offset when the connection breaks."""
+        """Yield the bytes of a range, piece by piece."""
         at = start
-        attempts = self.connection.config.max_attempts
-        while at < end:
-            body = None
-            begun = at
-            try:
-                body = self._body_from(at, end)
-                with self.connection.translating("GetObject", self.bucket_name, self.key):
-                    while at < end and not self.stopped.is_set():
-                        piece: bytes = body.read(min(_PIECE_BYTES, end - at))
-                        if not piece and at > begun and self._etag is not None:
-                            break  # the answer held less than was asked for: the rest is asked for next
-                        if not piece:
-                            raise S3ConnectionError(
-                                f"GetObject on s3://{self.bucket_name}/{self.key}: the body ended {end - at} bytes early",
-                                operation="GetObject", bucket=self.bucket_name, key=self.key, retryable=True,
-                            )  # fmt: skip
-                        at += len(piece)
-                        yield piece
-                if self.stopped.is_set():
-                    return
-            except S3ConnectionError as error:
-                attempts -= 1
-                if attempts <= 0 or self._etag is None or error.status is not None:
-                    raise
-            finally:
-                if body is not None:
-                    body.close()
+        with self._stream(start, end) as stream:
+            while at < end and not self.stopped.is_set():
+                piece = stream.read(min(_PIECE_BYTES, end - at))
+                if not piece:
+                    raise self.reader.too_short(end - at)
+                at += len(piece)
+                yield piece
 
-    def _body_from(self, at: int, end: int) -> Any:
-        """A body that begins at a byte: that of the first answer where it fits, else one of its own."""
+    def _stream(self, start: int, end: int) -> ObjectStream:
+        """Return a stream of a range: that of the first answer where it begins there, else one of its own."""
         with self._first_lock:
-            if at == self.start and self._first is not None:
+            if start == self.start and self._first is not None:
                 first, self._first = self._first, None
+                first.stop_at(end)
                 return first
-        answer = self._get(at, end)
-        if at and not answer.get("ContentRange"):  # the range was ignored: the whole object comes
-            body = answer["Body"]
-            left = at
-            with self.connection.translating("GetObject", self.bucket_name, self.key):
-                while left and (piece := body.read(min(left, _PIECE_BYTES))):
-                    left -= len(piece)
-            return body
-        return answer["Body"]
+        return ObjectStream(self.reader, start, end)
 
     def pieces_in_order(self) -> Iterator[bytes]:
-        """All the bytes, from the first to the last."""
+        """Yield all the bytes, from the first to the last."""
         return self.pieces(self.start, self.end)
 
 

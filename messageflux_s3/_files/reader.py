@@ -12,25 +12,13 @@ import io
 import operator
 import os
 import threading
-import time
 from collections import deque
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
-from urllib.parse import quote
 
 from .._client.connection import Connection
-from .._formats import etags
-from .._formats.head import Head
-from .._http.lane import LaneRequest, LaneResponse
-from .._objects import operations, ranged_reader
-from ..errors import (
-    S3ConnectionError,
-    S3Error,
-    S3NoSuchItem,
-    S3ObjectChanged,
-    S3ServerError,
-)
+from .._objects import operations
+from .._objects.ranged_reader import RangedReader
 
 FIRST_BYTES = 64 * 1024
 PART_BYTES = 8 * 1024 * 1024
@@ -56,197 +44,6 @@ def checked_seek(offset: int, whence: int) -> tuple[int, int]:
     if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
         raise ValueError(f"whence must be 0, 1 or 2, not {whence!r}")
     return offset, whence
-
-
-class _Source:
-    """One object, pinned to the etag that is wanted or first met: brings ranges of it, safe to use from several threads."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        bucket_name: str,
-        key: str,
-        version_id: str | None,
-        if_match: str | None,
-        given: Mapping[str, Any] | None = None,
-    ) -> None:
-        self._connection = connection
-        self._given = dict(given or {})  # of the requests: the lane does not know them
-        self._bucket_name = bucket_name
-        self._key = key
-        self._version_id = version_id
-        self._query = "" if version_id is None else f"versionId={quote(version_id, safe='-._~')}"
-        self.etag = if_match
-        self.size = 0
-
-    def begin(self) -> bytes:
-        """Learn size and etag; return the first bytes."""
-        try:
-            head, first = self._begin()
-        except S3Error as error:
-            if error.status != 416:
-                raise
-            head, first = self._head(), b""  # empty
-        ranged_reader.check_etag(head.etag, self.etag, self._bucket_name, self._key)
-        ranged_reader.check_version(self._connection, head, self._bucket_name, self._key, self._version_id)
-        self.etag = head.etag or self.etag
-        if head.size is None:  # an answer without a length: there may be more than the first bytes
-            head = self._head()
-            ranged_reader.check_etag(head.etag, self.etag, self._bucket_name, self._key)
-        self.size = head.size or 0
-        return first
-
-    def _head(self) -> Head:
-        return operations.head(self._connection, self._bucket_name, self._key, self._version_id, self._given)
-
-    def _begin(self) -> tuple[Head, bytes]:
-        request = self._lane_request(0, FIRST_BYTES, self.etag)
-        answered = None if self._given else self._connection.lane.send(request, body_limit=FIRST_BYTES)
-        if answered is not None:
-            if answered.status == 404:
-                with self._connection.translating("GetObject", self._bucket_name, self._key):
-                    raise operations.lane_error(answered, "GetObject", self._bucket_name, self._key)
-            head = Head.from_headers(answered.headers)
-            if len(answered.body) == min(FIRST_BYTES, head.size or 0) and self._begins_at(
-                0, answered, len(answered.body)
-            ):
-                return head, answered.body
-        head, stream = self._ask(0, FIRST_BYTES, self.etag)
-        with contextlib.closing(stream), self._connection.translating("GetObject", self._bucket_name, self._key):
-            first: bytes = stream.read(FIRST_BYTES)
-            return head, first
-
-    def fetch(self, start: int, end: int, used: bytearray | None = None) -> bytearray:
-        """The bytes from start to end; in memory that was used before, if there is some of the right size."""
-        data = used if used is not None and len(used) == end - start else bytearray(end - start)
-        with memoryview(data) as view:
-            self.fetch_into(start, view)
-        return data
-
-    def fetch_into(self, start: int, view: memoryview) -> None:
-        """Fill the view with the bytes from start on; goes on where it was if the connection breaks.
-
-        Raises:
-            S3ObjectChanged: The object was replaced or deleted.
-            S3ConnectionError: The bytes could not be had, after several attempts that brought nothing.
-        """
-        if self._fetch_by_lane(start, view):
-            return
-        done, attempts = 0, 0
-        while done < len(view):
-            before = done
-            try:
-                for piece in self._pieces(start + done, start + len(view)):
-                    view[done : done + len(piece)] = piece
-                    done += len(piece)
-            except S3Error as error:
-                attempts = 1 if done > before else attempts + 1
-                if not error.retryable or self.etag is None or attempts >= self._connection.config.max_attempts:
-                    raise
-                time.sleep(min(0.05 * 2**attempts, 2.0))
-
-    def _fetch_by_lane(self, start: int, view: memoryview) -> bool:
-        """Let the fast lane fill the view, straight from the socket; False: it is left to boto3."""
-        request = self._lane_request(start, start + len(view), self.etag)
-        answered = None if self._given else self._connection.lane.send(request, target=view)
-        if answered is None:
-            return False
-        if answered.status == 404:
-            raise self._changed(
-                "was deleted", operations.lane_error(answered, "GetObject", self._bucket_name, self._key)
-            )
-        head = Head.from_headers(answered.headers)
-        self._check_same(head)
-        return self._begins_at(start, answered, len(view))
-
-    def _begins_at(self, start: int, answered: LaneResponse, length: int) -> bool:
-        """Whether the lane's answer holds exactly the bytes asked for; False: it is left to boto3, which skips and goes on."""
-        said = {
-            "ResponseMetadata": {"HTTPStatusCode": answered.status},
-            "ContentRange": answered.headers.get("content-range"),
-            "ContentLength": length,
-        }
-        try:
-            return ranged_reader.offset_in_body(said, start, self._bucket_name, self._key) == 0
-        except S3ServerError:
-            return False
-
-    def _lane_request(self, start: int, end: int, etag: str | None) -> LaneRequest:
-        headers = {"range": f"bytes={start}-{end - 1}"}
-        condition = ranged_reader.etag_for(self._connection, etag)
-        if condition is not None:
-            headers["if-match"] = condition
-        return LaneRequest("GET", self._bucket_name, self._key, self._query, headers, b"")
-
-    def _check_same(self, head: Head) -> None:
-        if self.etag is None:
-            self.etag = head.etag  # the answers before did not say
-        is_other = head.etag is not None and not etags.same(head.etag, self.etag)
-        if is_other or (head.size is not None and head.size != self.size):
-            raise self._changed("was replaced", None)
-
-    def _pieces(self, start: int, end: int) -> Any:
-        """Bytes of the range, in pieces as they come, never more than asked for."""
-        try:
-            head, body = self._ask(start, end, self.etag)
-        except S3NoSuchItem as error:
-            raise self._changed("was deleted", error) from error
-        except S3Error as error:
-            if error.status == 416:
-                raise self._changed("was replaced by a shorter one", error) from error
-            raise
-        with contextlib.closing(body):
-            self._check_same(head)
-            left = end - start
-            while left:
-                with self._connection.translating("GetObject", self._bucket_name, self._key):
-                    piece = body.read(min(left, _PIECE_BYTES))
-                if not piece and left < end - start:
-                    return  # the answer held less than was asked for: the rest is asked for next
-                if not piece:
-                    raise self._short(left)
-                left -= len(piece)
-                yield piece
-
-    def _ask(self, start: int, end: int, etag: str | None) -> tuple[Head, Any]:
-        """One GET of a range through boto3; the body is a stream that stands at the range's start."""
-        parameters: dict[str, Any] = {"Range": f"bytes={start}-{end - 1}", **self._given}
-        if self._version_id is not None:
-            parameters["VersionId"] = self._version_id
-        answer = ranged_reader.get_pinned(self._connection, self._bucket_name, self._key, etag, parameters)
-        head, stream = Head.from_answer(answer), answer["Body"]
-        if not answer.get("ContentRange"):
-            try:
-                self._skip(stream, start)  # the store ignored the range and sends the whole
-            except BaseException:
-                stream.close()
-                raise
-        return head, stream
-
-    def _skip(self, stream: Any, count: int) -> None:
-        with self._connection.translating("GetObject", self._bucket_name, self._key):
-            while count and (piece := stream.read(min(count, _PIECE_BYTES))):
-                count -= len(piece)
-
-    def _changed(self, how: str, error: S3Error | None) -> S3ObjectChanged:
-        return S3ObjectChanged(
-            f"s3://{self._bucket_name}/{self._key} {how} while it was being read: its etag was {self.etag}. Open it again.",
-            operation="GetObject",
-            bucket=self._bucket_name,
-            key=self._key,
-            code=error.code if error else None,
-            status=error.status if error else None,
-            request_id=error.request_id if error else None,
-        )
-
-    def _short(self, missing: int) -> S3ConnectionError:
-        return S3ConnectionError(
-            f"GetObject on s3://{self._bucket_name}/{self._key}: the body ended {missing} bytes early",
-            operation="GetObject",
-            bucket=self._bucket_name,
-            key=self._key,
-            retryable=True,
-        )
 
 
 class _Segment:
@@ -383,10 +180,10 @@ class ObjectReader(io.RawIOBase):
     ) -> None:
         super().__init__()
         self.name = key
-        self._source = _Source(connection, bucket_name, key, version_id, if_match)
+        self._reader = RangedReader(connection, bucket_name, key, version_id, if_match)
         self._threads = min(_THREADS, connection.config.max_concurrency)
-        first = self._source.begin()
-        self.size = self._source.size
+        first = operations.read_first(self._reader, FIRST_BYTES)
+        self.size = self._reader.size or 0
         self._position = 0
         self._sequel = 0  # where the next read begins if the reader goes on in a line
         self._ahead = 0
@@ -540,7 +337,7 @@ class ObjectReader(io.RawIOBase):
                 view = view[
                     :SMALL_BYTES
                 ]  # the buffer above asks for all that it holds; nobody knows yet whether that is wanted
-            self._source.fetch_into(position, view)
+            operations.read_into(self._reader, position, view)
         if self._ahead:
             self._fetch_ahead(position + len(view))
         return len(view)
@@ -549,7 +346,7 @@ class ObjectReader(io.RawIOBase):
         """A large read: its ranges at the same time."""
         step = max(1 << 20, min(PART_BYTES, -(-len(view) // self._threads)))
         if len(view) <= step or self._threads == 1:
-            self._source.fetch_into(position, view)
+            operations.read_into(self._reader, position, view)
             return
         if not is_private:
             # io's C code passes a view that does not keep its memory alive, and users pass buffers that they go on using. A thread that is
@@ -564,8 +361,8 @@ class ObjectReader(io.RawIOBase):
         pool, rest = self._pool(), list[Future[None]]()
         try:
             for at in range(step, len(view), step):
-                rest.append(pool.submit(self._source.fetch_into, position + at, view[at : at + step]))
-            self._source.fetch_into(position, view[:step])
+                rest.append(pool.submit(operations.read_into, self._reader, position + at, view[at : at + step]))
+            operations.read_into(self._reader, position, view[:step])
             failures = [waiting.exception() for waiting in rest]
         except BaseException:
             for waiting in rest:
@@ -586,8 +383,15 @@ class ObjectReader(io.RawIOBase):
         while reach < self.size and reach - position < self._ahead:
             end = min(reach + step, self.size)
             used = self._used.pop() if self._used else None
-            segments.append(_Segment(reach, end, None, self._pool().submit(self._source.fetch, reach, end, used)))
+            segments.append(_Segment(reach, end, None, self._pool().submit(self._fetch, reach, end, used)))
             reach = end
+
+    def _fetch(self, start: int, end: int, used: bytearray | None) -> bytearray:
+        """Return the bytes from start to end; in memory that was used before, if that has the right size."""
+        data = used if used is not None and len(used) == end - start else bytearray(end - start)
+        with memoryview(data) as view:
+            operations.read_into(self._reader, start, view)
+        return data
 
     def _pool(self) -> ThreadPoolExecutor:
         if self._executor is None:

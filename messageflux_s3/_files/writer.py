@@ -27,6 +27,7 @@ from .._formats.head import Head
 from .._objects import attributes, checksum, conditional, operations, put_parameters
 from .._objects.condition_probe import Ability
 from .._objects.multipart import MIN_PART_BYTES, MultipartUpload
+from .._objects.ranged_reader import RangedReader
 from .._objects.source import as_bytes
 from ..errors import (
     S3Error,
@@ -36,7 +37,7 @@ from ..errors import (
     S3PreconditionFailed,
     S3Unsupported,
 )
-from .reader import _Source, checked_seek
+from .reader import checked_seek
 
 logger = logging.getLogger("messageflux_s3")
 
@@ -227,15 +228,16 @@ class ObjectWriter(io.BufferedIOBase):
     def _for_every_request(self) -> dict[str, Any]:
         return put_parameters.for_every_request(self._parameters)
 
-    def _read_small_base(self, etag: str | None) -> bytes | bytearray:
+    def _read_small_base(self, etag: str | None) -> bytes:
         if self._for_every_request:
-            source = self._base_source(etag)
-            source.begin()
-            return source.fetch(0, source.size)
+            with self._base_reader(etag).open() as stream:
+                return stream.read()
         return operations.get(self._connection, self._bucket_name, self.name, if_match=etag)[1] or b""
 
-    def _base_source(self, etag: str | None) -> _Source:
-        return _Source(self._connection, self._bucket_name, self.name, None, etag, self._for_every_request)
+    def _base_reader(self, etag: str | None) -> RangedReader:
+        return RangedReader(
+            self._connection, self._bucket_name, self.name, etag=etag, parameters=self._for_every_request
+        )
 
     # -- a file's own ---------------------------------------------------------------------------------------------------------------
 
@@ -637,13 +639,15 @@ class ObjectWriter(io.BufferedIOBase):
                 ):  # others may ignore the condition of a copy
                     raise self._base_changed(base)
                 return
-        source_reader = self._base_source(None)
-        source_reader.begin()
-        if not etags.same(source_reader.etag, base.etag):
+        reader = self._base_reader(None)
+        operations.learn_size(reader)
+        if not etags.same(reader.etag, base.etag):
             raise self._base_changed(base)
         mine, self._buffer = self._buffer, bytearray()
         for start in range(0, base.size, PART_BYTES):
-            self._take(memoryview(source_reader.fetch(start, min(start + PART_BYTES, base.size))))
+            with memoryview(bytearray(min(PART_BYTES, base.size - start))) as view:
+                operations.read_into(reader, start, view)
+                self._take(view)
         self._take(memoryview(mine))
 
     def _is_there(self, base: _Base | None) -> bool:

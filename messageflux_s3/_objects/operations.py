@@ -16,10 +16,18 @@ from .._client.translate import from_answer
 from .._formats import metadata as user_metadata
 from .._formats.head import Head, lazy_head
 from .._http.lane import LaneRequest, LaneResponse
-from ..errors import S3Error
+from ..errors import S3Error, S3ServerError
 from . import checksum
-from .put_parameters import s3_parameters
-from .ranged_reader import check_etag, check_version, etag_for, get_stream, read_up_to
+from .put_parameters import for_every_request, s3_parameters
+from .ranged_reader import (
+    RangedReader,
+    check_etag,
+    check_version,
+    etag_for,
+    get_stream,
+    offset_in_body,
+    read_up_to,
+)
 from .source import as_bytes
 
 KEPT_BYTES = 8 * 1024 * 1024
@@ -144,6 +152,95 @@ def get(
     found, stream = get_stream(connection, bucket_name, key, version_id=version_id, if_match=if_match)
     with stream:
         return read_up_to(at_most, found, stream)
+
+
+def read_first(reader: RangedReader, count: int) -> bytes:
+    """Read the beginning of an object, and let the reader learn its size and ETag.
+
+    Raises:
+        S3NoSuchItem: There is no such object.
+        S3ObjectChanged: It has another ETag than the reader is pinned to.
+
+    Requests:
+        1 GET (1 HEAD more if the object is empty, or the answer does not say its size)
+    """
+    answered = _range_through_lane(reader, 0, count)
+    if answered is not None:
+        return answered.body
+    first = b""
+    try:
+        stream = reader.open(0, count)
+    except S3Error as error:
+        if error.status != 416:  # an empty object has no first byte
+            raise
+    else:
+        with stream:
+            first = stream.read(count)
+    if reader.size is None:
+        learn_size(reader)
+    return first
+
+
+def learn_size(reader: RangedReader) -> None:
+    """Let a reader learn the object's size and ETag without reading it. Requests: 1 HEAD."""
+    given = for_every_request(reader.parameters)
+    reader.accept(head(reader.connection, reader.bucket_name, reader.key, reader.version_id, given))
+
+
+def read_into(reader: RangedReader, start: int, view: memoryview) -> None:
+    """Fill a buffer with the bytes of an object from ``start`` on, straight from the socket where the fast lane is open.
+
+    Raises:
+        S3ObjectChanged: The object was replaced or deleted.
+        S3ConnectionError: The bytes could not be had, after several attempts that brought nothing.
+
+    Requests:
+        1 GET (more only after a broken connection)
+    """
+    if _range_through_lane(reader, start, len(view), view) is None:
+        reader.read_into(start, view)
+
+
+def _range_through_lane(
+    reader: RangedReader, start: int, count: int, target: memoryview | None = None
+) -> LaneResponse | None:
+    """Read a range through the fast lane. None: it is left to boto3, as is an answer that does not hold exactly this range.
+
+    Args:
+        reader: The object.
+        start: The first byte.
+        count: How many bytes; without a target, as many as the object has.
+        target: Where to put them.
+    """
+    if reader.parameters:
+        return None  # the lane does not know them
+    connection, bucket_name, key = reader.connection, reader.bucket_name, reader.key
+    headers = {"range": f"bytes={start}-{start + count - 1}"}
+    condition = etag_for(connection, reader.etag)
+    if condition is not None:
+        headers["if-match"] = condition
+    request = LaneRequest("GET", bucket_name, key, version_query(reader.version_id), headers, b"")
+    answered = connection.lane.send(request, body_limit=count, target=target)
+    if answered is None:
+        return None
+    if answered.status == 404:
+        raise reader.explain(lane_error(answered, "GetObject", bucket_name, key))
+    found = Head.from_headers(answered.headers)
+    length = len(answered.body) if target is None else count
+    said = {
+        "ResponseMetadata": {"HTTPStatusCode": answered.status},
+        "ContentRange": answered.headers.get("content-range"),
+        "ContentLength": length,
+    }
+    if found.size is None or length not in (count, found.size):
+        return None
+    try:
+        if offset_in_body(said, start, bucket_name, key):
+            return None
+    except S3ServerError:
+        return None
+    reader.accept(found)
+    return answered
 
 
 def put(

@@ -1,10 +1,15 @@
-"""Read the content of one object: pinned to an ETag or version, the range that arrives compared with the one asked for, and resumed."""
+"""Read the content of one object: pinned to one ETag and version, the range that arrives compared with the one asked for, and resumed.
+
+:class:`RangedReader` stands for the object, :class:`ObjectStream` for one range of it that is being read. Streams, downloads, file objects,
+previews and fsspec all read through them.
+"""
 
 from __future__ import annotations
 
 import io
 import operator
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -12,12 +17,21 @@ from typing import Any, cast
 from .._client.connection import Connection
 from .._formats import etags
 from .._formats.head import Head
-from ..errors import S3ConnectionError, S3Error, S3ObjectChanged, S3PreconditionFailed, S3ServerError, S3Unsupported
+from ..errors import (
+    S3ConnectionError,
+    S3Error,
+    S3NoSuchItem,
+    S3ObjectChanged,
+    S3PreconditionFailed,
+    S3ServerError,
+    S3Unsupported,
+)
 from .put_parameters import for_every_request
 
 _MISREAD = "get_if_match_misread"
+_PIECE_BYTES = 1024 * 1024
+_LONGEST_PAUSE = 2.0
 
-_RANGE = re.compile(r"bytes=(\d+)-\d*", re.ASCII)
 _CONTENT_RANGE = re.compile(r"bytes[ =]+(\d+)-(\d+)/(\d+)", re.ASCII | re.IGNORECASE)
 
 
@@ -68,10 +82,6 @@ def check_version(connection: Connection, found: Head, bucket_name: str, key: st
     )
 
 
-def _version(version_id: str | None) -> dict[str, str]:
-    return {} if version_id is None else {"VersionId": version_id}
-
-
 def get_stream(
     connection: Connection,
     bucket_name: str,
@@ -96,8 +106,9 @@ def get_stream(
     Requests:
         1 GET (more only after a broken connection)
     """
-    stream = ObjectStream(connection, bucket_name, key, start, end, version_id, if_match)
-    return stream.head, stream
+    reader = RangedReader(connection, bucket_name, key, version_id, if_match)
+    stream = reader.open(start, end)
+    return reader.head, stream
 
 
 def read_up_to(at_most: int | None, found: Head, stream: ObjectStream) -> tuple[Head, bytes | None]:
@@ -113,56 +124,6 @@ def read_up_to(at_most: int | None, found: Head, stream: ObjectStream) -> tuple[
         if len(body) > at_most:
             return found, None
     return (found if body is None or found.size is not None else replace(found, size=len(body))), body
-
-
-def get_pinned(
-    connection: Connection, bucket_name: str, key: str, etag: str | None, parameters: Mapping[str, Any]
-) -> dict[str, Any]:
-    """One GET through boto3 of an object that must still have an etag.
-
-    The answer's own etag is compared as well, since some stores ignore the condition; one that misreads it is not sent it again.
-    Content-Range is compared with the range that was asked for (:func:`offset_in_body`).
-
-    Args:
-        connection: The way to the store.
-        bucket_name: The bucket.
-        key: The key.
-        etag: The etag, without quotes; None for any.
-        parameters: Further parameters of GetObject.
-
-    Returns:
-        boto3's answer. With a Content-Range its body stands at the first byte asked for, and may end before the last one; without, it
-        is the whole object from its beginning.
-
-    Raises:
-        S3NoSuchItem: There is no such object.
-        S3ObjectChanged: It has another etag by now.
-        S3ServerError: The answer does not hold the first byte that was asked for.
-        S3Unsupported: It is another version than the one that the parameters name.
-
-    Requests:
-        1 GET (after a refusal also 1 HEAD, and 1 GET once a store that misreads conditions)
-    """
-    wanted = etag_for(connection, etag) if connection.recall(_MISREAD) is None else None
-    condition = {"IfMatch": wanted} if wanted is not None else {}
-    try:
-        answer = connection.call("GetObject", Bucket=bucket_name, Key=key, **condition, **parameters)
-    except S3PreconditionFailed as error:
-        if not condition:
-            raise
-        of_head = {**_version(parameters.get("VersionId")), **for_every_request(parameters)}
-        now = Head.from_answer(connection.call("HeadObject", Bucket=bucket_name, Key=key, **of_head))
-        check_etag(now.etag, etag, bucket_name, key, error)
-        connection.remember(_MISREAD, True)
-        return get_pinned(connection, bucket_name, key, etag, parameters)
-    try:
-        check_etag(etags.unquoted(answer.get("ETag")), etag, bucket_name, key)
-        check_version(connection, Head.from_answer(answer), bucket_name, key, parameters.get("VersionId"))
-        _go_to_first_byte(connection, answer, parameters.get("Range"), bucket_name, key)
-    except BaseException:
-        answer["Body"].close()
-        raise
-    return answer
 
 
 def offset_in_body(answer: Mapping[str, Any], start: int, bucket_name: str, key: str) -> int:
@@ -226,30 +187,22 @@ def check_whole(answer: Mapping[str, Any], bucket_name: str, key: str) -> None:
         raise
 
 
-def _go_to_first_byte(
-    connection: Connection, answer: Mapping[str, Any], asked: str | None, bucket_name: str, key: str
-) -> None:
-    """Skip what comes before the first byte asked for, in an answer that names its range."""
-    wanted = _RANGE.fullmatch(asked or "bytes=0-")
-    if wanted is None:
-        return  # counted from the end, or in several pieces: asked by a caller who reads the answer's headers
-    count = offset_in_body(answer, int(wanted[1]), bucket_name, key)
-    if answer.get("ContentRange"):
-        skip(connection, answer["Body"], count, bucket_name, key)
+class RangedReader:
+    """Reads ranges of one object: every answer must be of the ETag, version and size that the first one named. Threads may share it.
 
+    Args:
+        connection: The way to the store.
+        bucket_name: The bucket.
+        key: The key.
+        version_id: The version to read.
+        etag: The ETag that the object must have.
+        parameters: Further parameters of GetObject, for every request.
 
-def skip(connection: Connection, body: Any, count: int, bucket_name: str, key: str) -> None:
-    """Read and drop bytes from the beginning of a body."""
-    with connection.translating("GetObject", bucket_name, key):
-        while count and (piece := body.read(min(count, 1 << 20))):
-            count -= len(piece)
-
-
-class ObjectStream(io.RawIOBase):
-    """The bytes of one GET, read as the caller goes; goes on at its offset, under If-Match, when the connection breaks.
-
-    Made open: the request has been answered, ``head`` says what. Close it, or use it in a ``with`` block; one that is dropped closes
-    itself. A body cut short is an error, never a short read.
+    Attributes:
+        etag: The ETag to which the reader is pinned; None until an answer names one.
+        head: What the first answer said of the object; empty before it.
+        size: The size of the whole object; None until an answer says it.
+        answer: The first answer, as boto3 gives it (without a body); None where there was none, or it came through the fast lane.
     """
 
     def __init__(
@@ -257,37 +210,190 @@ class ObjectStream(io.RawIOBase):
         connection: Connection,
         bucket_name: str,
         key: str,
-        start: int,
-        end: int | None,
-        version_id: str | None,
-        if_match: str | None,
+        version_id: str | None = None,
+        etag: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
     ) -> None:
+        self.connection = connection
+        self.bucket_name = bucket_name
+        self.key = key
+        self.version_id = version_id
+        self.etag = etag
+        self.parameters = dict(parameters or {})
+        self.head = Head()
+        self.size: int | None = None
+        self.answer: Mapping[str, Any] | None = None
+        self._is_known = False
+
+    def open(self, start: int = 0, end: int | None = None) -> ObjectStream:
+        """Request a range, and return its bytes as a stream.
+
+        Args:
+            start: The first byte, from zero.
+            end: The byte after the last one; None for all the rest.
+
+        Raises:
+            S3NoSuchItem: There is no such object.
+            S3ObjectChanged: It is no longer the object that an earlier answer was about.
+            S3Error: Also status 416, where the object ends before ``start`` and no answer has told its size before.
+
+        Requests:
+            1 GET (more only after a broken connection)
+        """
+        stream = ObjectStream(self, start, end)
+        stream.begin()
+        return stream
+
+    def read_into(self, start: int, view: memoryview) -> None:
+        """Fill a buffer with the bytes from ``start`` on. The object must have as many.
+
+        Raises:
+            S3ObjectChanged: The object was replaced or deleted.
+            S3ConnectionError: The bytes could not be had, after several attempts that brought nothing.
+
+        Requests:
+            1 GET (more only after a broken connection)
+        """
+        with ObjectStream(self, start, start + len(view)) as stream:
+            done = 0
+            while done < len(view):
+                piece = stream.read(min(len(view) - done, _PIECE_BYTES))
+                if not piece:
+                    raise self.too_short(len(view) - done)
+                view[done : done + len(piece)] = piece
+                done += len(piece)
+
+    def request(self, start: int, end: int | None) -> tuple[Any, bool]:
+        """Request a range through boto3, once.
+
+        Returns:
+            The body, at the first byte asked for (it may end before the last one, or go on behind it), and whether the store served the
+            range, and not the whole object.
+
+        Raises:
+            S3ServerError: The answer does not hold the first byte that was asked for.
+
+        Requests:
+            1 GET (after a refused condition also 1 HEAD, and 1 GET once a store that misreads conditions)
+        """
+        parameters: dict[str, Any] = {**self.parameters, **self._version}
+        if start or end is not None:
+            parameters["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+        try:
+            answer = self._send(parameters)
+        except S3Error as error:
+            if (explained := self.explain(error)) is error:
+                raise
+            raise explained  # noqa: B904 - has its cause
+        body = answer["Body"]
+        try:
+            to_skip = offset_in_body(answer, start, self.bucket_name, self.key)
+            is_first = not self._is_known
+            self.accept(Head.from_answer(answer))
+            if is_first:
+                self.answer = {name: value for name, value in answer.items() if name != "Body"}
+            skip(self.connection, body, to_skip, self.bucket_name, self.key)
+        except BaseException:
+            body.close()
+            raise
+        return body, bool(answer.get("ContentRange"))
+
+    def _send(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Send one GET under If-Match. A store that misreads the condition of a GET is not sent it again."""
+        connection, bucket_name, key = self.connection, self.bucket_name, self.key
+        wanted = etag_for(connection, self.etag) if connection.recall(_MISREAD) is None else None
+        if wanted is None:
+            return connection.call("GetObject", Bucket=bucket_name, Key=key, **parameters)
+        try:
+            return connection.call("GetObject", Bucket=bucket_name, Key=key, IfMatch=wanted, **parameters)
+        except S3PreconditionFailed as error:
+            of_head = {**for_every_request(self.parameters), **self._version}
+            now = Head.from_answer(connection.call("HeadObject", Bucket=bucket_name, Key=key, **of_head))
+            check_etag(now.etag, self.etag, bucket_name, key, error)
+        connection.remember(_MISREAD, True)
+        return connection.call("GetObject", Bucket=bucket_name, Key=key, **parameters)
+
+    @property
+    def _version(self) -> dict[str, str]:
+        return {} if self.version_id is None else {"VersionId": self.version_id}
+
+    def accept(self, head: Head) -> None:
+        """Pin the reader to the first answer, and refuse any later one about something else.
+
+        Raises:
+            S3ObjectChanged: The answer names another ETag or size.
+            S3Unsupported: It is about another version.
+        """
+        check_etag(head.etag, self.etag, self.bucket_name, self.key)
+        check_version(self.connection, head, self.bucket_name, self.key, self.version_id)
+        if self.size is not None and head.size is not None and head.size != self.size:
+            raise self._changed("was replaced", None)
+        if not self._is_known:
+            self.head, self._is_known = head, True
+            self.etag = head.etag or self.etag
+        if self.etag is None:
+            self.etag = head.etag  # the answers before did not say
+        if self.size is None:
+            self.size = head.size
+
+    def explain(self, error: S3Error) -> S3Error:
+        """Return the error to raise in place of one of a request: an object that was there and is not any more has changed."""
+        if self._is_known and isinstance(error, S3NoSuchItem):
+            return self._changed("was deleted", error)
+        if self.size is not None and error.status == 416:
+            return self._changed("was replaced by a shorter one", error)
+        return error
+
+    def _changed(self, how: str, cause: S3Error | None) -> S3ObjectChanged:
+        changed = S3ObjectChanged(
+            f"s3://{self.bucket_name}/{self.key} {how} while it was being read: its etag was {self.etag}. Open it again.",
+            operation="GetObject",
+            bucket=self.bucket_name,
+            key=self.key,
+            code=cause.code if cause else None,
+            status=cause.status if cause else None,
+            request_id=cause.request_id if cause else None,
+        )
+        changed.__cause__ = cause
+        return changed
+
+    def too_short(self, missing: int) -> S3ConnectionError:
+        return S3ConnectionError(
+            f"GetObject on s3://{self.bucket_name}/{self.key}: the body ended {missing} bytes early",
+            operation="GetObject",
+            bucket=self.bucket_name,
+            key=self.key,
+            retryable=True,
+        )
+
+
+class ObjectStream(io.RawIOBase):
+    """One range of an object, read front to back; requested again from its offset, under If-Match, when the connection breaks.
+
+    A range that cannot be had is requested again as often as the connection is configured to (``max_attempts``), after a pause that grows
+    up to two seconds; every byte that arrives gives all attempts back. A body that is cut short is an error, never a short read. Close the
+    stream, or use it in a ``with`` block; one that is dropped closes itself.
+    """
+
+    def __init__(self, reader: RangedReader, start: int, end: int | None) -> None:
         super().__init__()
-        self._connection = connection
-        self._bucket_name = bucket_name
-        self._key = key
+        self._reader = reader
         self._at = start
         self._end = end
-        self._version_id = version_id
-        self._etag = if_match
-        self._raw: Any = None
+        self._body: Any = None
+        self._begun_at = start  # where the body began
         self._unread: list[bytes] = []  # what arrived before a read failed; the next read returns it first
-        self._is_broken = False  # whether the body's position is unknown, after a read that failed
-        self._open_at_offset()
+        self._is_broken = True  # whether the range from here on is still to be requested: at first, and after a failure
+        self.is_range = False
+        """Whether the store served the range that was asked for, and not the whole object."""
 
-    def _open_at_offset(self) -> None:
-        parameters: dict[str, Any] = _version(self._version_id)
-        if self._at or self._end is not None:
-            parameters["Range"] = f"bytes={self._at}-{'' if self._end is None else self._end - 1}"
-        answer = get_pinned(self._connection, self._bucket_name, self._key, self._etag, parameters)
-        self.head = Head.from_answer(answer)
-        self._etag = self._etag or self.head.etag
-        self._raw = answer["Body"]
-        self._opened_at = self._at
-        if self._at and not answer.get("ContentRange"):  # the store ignored the range and sends the whole
-            skip(self._connection, self._raw, self._at, self._bucket_name, self._key)
-        if self.head.size is not None:
-            self._end = self.head.size if self._end is None else min(self._end, self.head.size)
+    def begin(self) -> None:
+        """Request the range now; otherwise the first read does."""
+        self._request()
+
+    def stop_at(self, end: int) -> None:
+        """Let the stream end earlier."""
+        self._end = end if self._end is None else min(self._end, end)
 
     def readable(self) -> bool:
         return True
@@ -326,9 +432,8 @@ class ObjectStream(io.RawIOBase):
         try:
             self._read_pieces(pieces, None if wanted is None else begin + wanted)
         except BaseException:
-            self._at = begin + sum(
-                map(len, pieces)
-            )  # also where an interrupt came between reading a piece and counting it
+            # Counted anew: an interrupt may have come between reading a piece and counting it.
+            self._at = begin + sum(map(len, pieces))
             self._is_broken = True
             raise
         whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -340,64 +445,77 @@ class ObjectStream(io.RawIOBase):
 
     def _read_pieces(self, pieces: list[bytes], stop: int | None) -> None:
         """Add pieces of the body until the offset ``stop``, or until the end."""
-        attempts = self._connection.config.max_attempts
-        if self._end is not None:
-            stop = self._end if stop is None else min(stop, self._end)
-        while stop is None or self._at < stop:
+        reader = self._reader
+        failures = 0
+        while True:
+            end = self._end if stop is None else stop if self._end is None else min(stop, self._end)
+            if end is not None and self._at >= end:
+                return
             try:
                 if self._is_broken:
-                    self._open_again()
-                piece = self._read_piece(None if stop is None else stop - self._at)
-            except S3ConnectionError:
-                attempts -= 1
-                if attempts <= 0 or self._etag is None:
-                    raise
+                    self._request()
+                    continue  # the answer may have told where the object ends
+                piece = self._read_piece(_PIECE_BYTES if end is None else min(end - self._at, _PIECE_BYTES))
+            except S3Error as error:
                 self._is_broken = True
+                failures += 1
+                if not error.retryable or reader.etag is None or failures >= reader.connection.config.max_attempts:
+                    raise
+                time.sleep(min(0.05 * 2**failures, _LONGEST_PAUSE))
                 continue
             if not piece:
-                if self._end is None or self._at >= self._end:
-                    break
+                if self._end is None or reader.size is None:
+                    return  # an answer without a length ends where its body does
                 self._is_broken = True  # the answer held less than was asked for
                 continue
             pieces.append(piece)
             self._at += len(piece)
+            failures = 0
 
-    def _open_again(self) -> None:
-        """Ask for what is missing. Without an etag it could be of another object, so that is refused.
+    def _request(self) -> None:
+        """Request the range from here on. Without an ETag it could be of another object by now, so that is refused.
 
         Raises:
-            S3ConnectionError: There is no etag to compare.
+            S3ConnectionError: A part has been read, and there is no ETag to compare.
         """
-        if self._etag is None:
-            raise S3ConnectionError(
-                f"GetObject on s3://{self._bucket_name}/{self._key}: reading failed at byte {self._at}, and cannot go on there: the store "
-                "sent no ETag to tell whether the object is still the same. Open it again.",
-                operation="GetObject",
-                bucket=self._bucket_name,
-                key=self._key,
-                retryable=False,
-            )
-        self._raw.close()
-        self._open_at_offset()
+        reader = self._reader
+        if self._body is not None:
+            if reader.etag is None:
+                raise S3ConnectionError(
+                    f"GetObject on s3://{reader.bucket_name}/{reader.key}: reading failed at byte {self._at}, and cannot go on there: the "
+                    "store sent no ETag to tell whether the object is still the same. Open it again.",
+                    operation="GetObject",
+                    bucket=reader.bucket_name,
+                    key=reader.key,
+                    retryable=False,
+                )
+            self._body.close()
+        self._body, self.is_range = reader.request(self._at, self._end)
+        self._begun_at = self._at
+        if reader.size is not None:
+            self.stop_at(reader.size)
         self._is_broken = False
 
-    def _read_piece(self, wanted: int | None) -> bytes:
-        with self._connection.translating("GetObject", self._bucket_name, self._key):
-            # In bounded pieces, so that what came before a break is kept.
-            piece: bytes = self._raw.read(1 << 20 if wanted is None else min(wanted, 1 << 20))
-        left = 0 if self._end is None else self._end - self._at
-        if not piece and left > 0 and (self._at == self._opened_at or self._etag is None):
-            raise S3ConnectionError(
-                f"GetObject on s3://{self._bucket_name}/{self._key}: the body ended {left} bytes early",
-                operation="GetObject",
-                bucket=self._bucket_name,
-                key=self._key,
-                retryable=True,
-            )
+    def _read_piece(self, wanted: int) -> bytes:
+        """Read a bounded piece, so that what came before a break is kept; nothing where the answer ends."""
+        reader = self._reader
+        with reader.connection.translating("GetObject", reader.bucket_name, reader.key):
+            piece: bytes = self._body.read(wanted)
+        if not piece and self._end is not None and reader.size is not None:
+            is_resumable = self._at > self._begun_at and reader.etag is not None
+            if not is_resumable:
+                raise reader.too_short(self._end - self._at)
         return piece
 
     def close(self) -> None:
         """Give the connection back. A little that was left unread is read, which is cheaper than a new connection."""
-        if not self.closed and self._raw is not None:
-            self._raw.close()
+        if not self.closed and self._body is not None:
+            self._body.close()
         super().close()
+
+
+def skip(connection: Connection, body: Any, count: int, bucket_name: str, key: str) -> None:
+    """Read and drop bytes from the beginning of a body."""
+    with connection.translating("GetObject", bucket_name, key):
+        while count and (piece := body.read(min(count, _PIECE_BYTES))):
+            count -= len(piece)

@@ -1,0 +1,148 @@
+"""The one retry rule of reading, held by every way to read an object."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, refusal
+
+import messageflux_s3 as s3
+
+BODY = bytes(range(250)) * 4
+STEP = 150
+"""How much each broken answer brings."""
+
+
+def read_stream(obj: s3.S3Object, folder: Path) -> bytes:
+    with obj.body_stream as stream:
+        return stream.read()
+
+
+def read_file(obj: s3.S3Object, folder: Path) -> bytes:
+    with obj.open("rb") as file:
+        return bytes(file.read())
+
+
+def read_file_unbuffered(obj: s3.S3Object, folder: Path) -> bytes:
+    with obj.open("rb", buffering=0) as file:
+        return bytes(file.read())
+
+
+def download(obj: s3.S3Object, folder: Path) -> bytes:
+    return obj.download_to(folder / "file").read_bytes()
+
+
+def download_to_writable(obj: s3.S3Object, folder: Path) -> bytes:
+    written = io.BytesIO()
+    obj.bucket.download_object(obj.key, written)
+    return written.getvalue()
+
+
+def read_through_fsspec(obj: s3.S3Object, folder: Path) -> bytes:
+    from messageflux_s3.fs import MessagefluxS3FileSystem
+
+    found: bytes = MessagefluxS3FileSystem(obj.bucket.store).cat_file(f"{obj.bucket.name}/{obj.key}", 0, len(BODY))
+    return found
+
+
+READERS: dict[str, Callable[[s3.S3Object, Path], bytes]] = {
+    "body": lambda obj, folder: obj.body,
+    "body_stream": read_stream,
+    "iter_chunks": lambda obj, folder: b"".join(obj.iter_chunks(99)),
+    "open": read_file,
+    "open, unbuffered": read_file_unbuffered,
+    "download_to": download,
+    "download_object": download_to_writable,
+    "fsspec": read_through_fsspec,
+}
+each_reader = pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+
+
+def cut(asked: Asked, body: bytes = BODY) -> Answer:
+    """The beginning of the right answer; then the connection is closed."""
+    answered = content_of(asked, body)
+    assert answered is not None
+    status, headers, content = answered
+    return status, {**headers, "Content-Length": str(len(content))}, content[:STEP]
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between attempts, which take no time here."""
+    found: list[float] = []
+    monkeypatch.setattr(time, "sleep", found.append)
+    return found
+
+
+@each_reader
+def test_every_byte_that_arrives_restores_the_attempts(
+    scripted_server: ScriptedServer, tmp_path: Path, pauses: list[float], read: Callable[[s3.S3Object, Path], bytes]
+) -> None:
+    """More breaks than attempts are allowed, each after some bytes: the whole object, each time requested from where it broke."""
+    scripted_server.answer = lambda asked: content_of(asked, BODY) if asked.method == "HEAD" else cut(asked)
+    obj = scripted_server.bucket(max_attempts=2, lane=False).object("k")
+    assert read(obj, tmp_path) == BODY
+    resumed = [asked for asked in scripted_server.asked if asked.headers.get("range", "bytes=0-")[:8] != "bytes=0-"]
+    starts = [int(asked.headers["range"].removeprefix("bytes=").partition("-")[0]) for asked in resumed]
+    assert starts == [*range(STEP, len(BODY), STEP)]
+    assert {asked.headers["if-match"] for asked in resumed} == {"e"}
+    assert set(pauses) == {0.1}
+
+
+@each_reader
+def test_attempts_that_bring_nothing_end_with_an_error(
+    scripted_server: ScriptedServer, tmp_path: Path, pauses: list[float], read: Callable[[s3.S3Object, Path], bytes]
+) -> None:
+    """As many as are allowed, with pauses that grow; never a short read."""
+    answers = 0
+
+    def answer(asked: Asked) -> Answer:
+        nonlocal answers
+        if asked.method == "HEAD":
+            return content_of(asked, BODY)
+        answers += 1
+        status, headers, content = cut(asked) or (0, {}, b"")
+        return status, headers, content if answers == 1 else b""
+
+    scripted_server.answer = answer
+    obj = scripted_server.bucket(max_attempts=4, lane=False).object("k")
+    with pytest.raises(s3.S3ConnectionError):
+        read(obj, tmp_path)
+    assert pauses[-3:] == [0.1, 0.2, 0.4]
+    assert not (tmp_path / "file").exists()
+
+
+CHANGES: dict[str, tuple[Callable[[Asked], Answer], str]] = {
+    "deleted": (lambda asked: refusal(404, "NoSuchKey"), "was deleted while it was being read"),
+    "shorter": (lambda asked: refusal(416, "InvalidRange"), "was replaced by a shorter one"),
+    "another etag": (lambda asked: content_of(asked, BODY, "f"), "was replaced while it was being read"),
+    "another size": (lambda asked: content_of(asked, BODY + b"more"), "was replaced while it was being read"),
+}
+
+
+@each_reader
+@pytest.mark.parametrize(("then", "said"), CHANGES.values(), ids=CHANGES)
+def test_an_object_that_changes_between_two_requests_raises_object_changed(
+    scripted_server: ScriptedServer,
+    tmp_path: Path,
+    pauses: list[float],
+    read: Callable[[s3.S3Object, Path], bytes],
+    then: Callable[[Asked], Answer],
+    said: str,
+) -> None:
+    """Whatever shows it; nothing is read of two objects."""
+    gets = 0
+
+    def answer(asked: Asked) -> Answer:
+        nonlocal gets
+        gets += asked.method == "GET"
+        return cut(asked) if gets == 1 else then(asked)
+
+    scripted_server.answer = answer
+    obj = scripted_server.bucket(max_attempts=3, lane=False).object("k")
+    with pytest.raises(s3.S3ObjectChanged, match=said):
+        read(obj, tmp_path)
