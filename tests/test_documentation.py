@@ -1,4 +1,4 @@
-"""What the documentation says of the tests, and of the public names."""
+"""The documentation names existing tests, all pages, and all public names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import messageflux_s3 as s3
 
 ROOT = Path(__file__).parent.parent
 # The two stores for messageflux are there where messageflux is.
-HERE = [
+IMPORTABLE = [
     name
     for name in s3.__all__
     if name not in s3._EXPORTS["messaging.message_store"] or importlib.util.find_spec("messageflux")
@@ -22,7 +22,7 @@ HERE = [
 
 
 def test_every_pain_names_tests_that_exist() -> None:
-    """25 rows, each with a test; each test is there."""
+    """There are 25 rows, and every test that a row names exists."""
     rows = re.findall(r"^\| (\d+) \|.*\| ([^|]+) \|$", (ROOT / "docs/explanation/pains.md").read_text(), re.MULTILINE)
     assert [int(number) for number, _ in rows] == list(range(1, 26))
     for number, named in rows:
@@ -36,15 +36,15 @@ def test_every_pain_names_tests_that_exist() -> None:
 
 
 def test_every_page_is_in_the_site() -> None:
-    """A page that no menu leads to is one that nobody finds."""
+    """Every page is in the navigation of mkdocs.yml."""
     menu = (ROOT / "mkdocs.yml").read_text()
     for page in (ROOT / "docs").rglob("*.md"):
         assert f": {page.relative_to(ROOT / 'docs').as_posix()}\n" in menu + "\n", page
 
 
 def test_every_public_name_has_a_docstring() -> None:
-    """What help() shows is never empty."""
-    for name in HERE:
+    """help() has a text for every public name."""
+    for name in IMPORTABLE:
         value = getattr(s3, name)
         if callable(value):
             assert (value.__doc__ or "").strip(), name
@@ -69,7 +69,7 @@ def modules_of(paths: Iterable[str]) -> Iterator[ModuleType]:
 
 
 def test_every_public_member_says_what_it_costs() -> None:
-    """What help() says of each method and property of the nouns: a docstring, and in it the requests."""
+    """Every public method and property of the main classes documents its requests."""
     for noun in (s3.S3Bucket, s3.S3Object, s3.ObjectQuery, s3.S3Store):
         for name, member in vars(noun).items():
             if name.startswith("_") or not (
