@@ -1,7 +1,7 @@
-"""A store as an fsspec file system: ``mfs3://bucket/key`` for pandas, Dask, zarr, DuckDB and whatever else takes a URL.
+"""An fsspec file system on a store: ``mfs3://bucket/key`` for pandas, Dask, zarr, DuckDB and other libraries that accept URLs.
 
-The first part of a path is the bucket, the rest is the key. There are no folders in S3: a folder is there as long as a key begins with its
-name and a slash, and ``mkdir`` makes buckets only. Listings are never cached: what another process wrote is there at the next look.
+The first part of a path is the bucket, the rest is the key. S3 has no folders: a folder exists as long as a key begins with its name and a
+slash, and ``mkdir`` only creates buckets. Listings are never cached, so that other processes' writes are visible at once.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ __all__ = ["MessagefluxS3FileSystem", "register_as_s3"]
 
 _SECRETS = ("secret_key", "session_token")
 _CACHE_OPTIONS = ("cache_type", "fill_cache", "size")
-"""Arguments that other file systems take for their read caches; without a meaning here."""
+"""Arguments for the read caches of other file systems; ignored here."""
 
 
 class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec publishes no types
     """The buckets of one store as an fsspec file system.
 
     Args:
-        store: The store; or, in its place, the arguments of :func:`~messageflux_s3.connect`.
-        settings: ``endpoint_url``, ``access_key``, … as ``connect()`` has them.
+        store: The store; or give the arguments of :func:`~messageflux_s3.connect` instead.
+        settings: Arguments of ``connect()``: ``endpoint_url``, ``access_key``, …
 
-    Pickled, or written by fsspec's ``to_json()``, it leaves its secrets behind, as a store does; connect with
-    ``pickle_secrets=True`` to send them to workers.
+    Pickles, and the output of fsspec's ``to_json()``, do not include secrets; connect with ``pickle_secrets=True`` to send them to
+    workers.
 
     Requests:
-        none to make one
+        none
 
     Example:
         >>> fs = MessagefluxS3FileSystem(store)
@@ -74,15 +74,15 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
     protocol: tuple[str, str] = ("mfs3", "s3")
     root_marker = ""
-    cachable = False  # connections are shared already, and fsspec would tell accounts apart by their repr
+    cachable = False  # connections are shared already, and fsspec's cache would distinguish accounts only by their repr
 
     def __init__(self, store: S3Store | None = None, **settings: Any) -> None:
         if settings.pop("asynchronous", False):
-            raise ValueError("asynchronous=True is not for this file system; use messageflux_s3.async_connect")
-        for name in ("loop", "skip_instance_cache", "use_listings_cache"):  # fsspec's own, without a meaning here
+            raise ValueError("asynchronous=True is not supported by this file system; use messageflux_s3.async_connect")
+        for name in ("loop", "skip_instance_cache", "use_listings_cache"):  # fsspec's own arguments; ignored here
             settings.pop(name, None)
         if store is not None and settings:
-            raise TypeError(f"give a store or the settings of one ({', '.join(settings)}), not both")
+            raise TypeError(f"pass either a store or settings for connect() ({', '.join(settings)}), not both")
         if store is not None and not isinstance(store, S3Store):
             raise TypeError(f"store must be an S3Store, not {type(store).__name__}")
         super().__init__()
@@ -90,20 +90,20 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
     @property
     def storage_options(self) -> dict[str, Any]:
-        """The settings it was made of, without the secrets unless ``pickle_secrets=True``. Requests: none."""
+        """The settings passed to the constructor, without the secrets unless ``pickle_secrets=True``. Requests: none."""
         return self._storage_options
 
     @storage_options.setter
     def storage_options(self, given: dict[str, Any]) -> None:
-        # fsspec sets this after __init__, and writes it into to_dict() and to_json(). The access key stays: alone it is refused,
-        # where settings without any would quietly mean the credentials of whoever reads them.
+        # fsspec sets this after __init__, and writes it into to_dict() and to_json(). The access key is kept: connect() rejects it without
+        # a secret key, while settings without any key would silently use the credentials of the process that reads them.
         kept = (
             given
             if given.get("pickle_secrets")
             else {name: value for name, value in given.items() if name not in _SECRETS}
         )
         if callable(kept.get("credentials")) and kept is not given and not travels(kept["credentials"]):
-            kept["credentials"] = "left behind"  # no callable, so refused as well
+            kept["credentials"] = "left behind"  # not callable, so that connect() rejects it
         self._storage_options = kept
 
     # -- paths ----------------------------------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         return text.strip("/")
 
     def unstrip_protocol(self, name: str) -> str:
-        """The path with ``mfs3://`` in front. Requests: none."""
+        """Return the path with the prefix ``mfs3://``. Requests: none."""
         return f"mfs3://{self._strip_protocol(name)}"
 
     def _split(self, path: Any) -> tuple[str, str]:
@@ -130,23 +130,23 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def _object(self, path: Any) -> S3Object:
         bucket_name, key = self._split(path)
         if not bucket_name or not key:
-            raise ValueError(f"{path!r} names no object: a path is bucket/key")
+            raise ValueError(f"{path!r} does not name an object: a path is bucket/key")
         return self.store.bucket(bucket_name).object(key)
 
     @property
     def _connection(self) -> Connection:
         return self.store._connection
 
-    # -- looking --------------------------------------------------------------------------------------------------------------------
+    # -- listing and metadata -------------------------------------------------------------------------------------------------------
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
-        """What lies directly under a path; of an object, the object.
+        """Return the entries directly under a path; for an object's path, the object.
 
         Raises:
-            FileNotFoundError: There is nothing.
+            FileNotFoundError: The path does not exist.
 
         Requests:
-            1 per 1,000 entries; 1 HEAD more where nothing lies under the path
+            1 per 1,000 entries; 1 more HEAD if there is nothing under the path
         """
         bucket_name, key = self._split(path)
         if not bucket_name:
@@ -163,19 +163,19 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def _children(self, bucket: S3Bucket, prefix: str) -> Iterator[dict[str, Any]]:
         for entry in bucket.find(prefix=prefix, delimiter="/").entries():
             if isinstance(entry, str):
-                if not entry.endswith("//"):  # a folder without a name cannot be told from the one it lies in
+                if not entry.endswith("//"):  # an empty folder name cannot be represented in a path
                     yield _folder(f"{bucket.name}/{entry[:-1]}")
             elif entry.key != prefix:
                 yield _file(entry)
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
-        """What is at a path: an object's size, etag and time, or a folder.
+        """Return an object's size, etag, time and other attributes, or that the path is a folder.
 
         Raises:
-            FileNotFoundError: There is nothing.
+            FileNotFoundError: The path does not exist.
 
         Requests:
-            1 HEAD; where there is no such object, 1 listing
+            1 HEAD; if there is no such object, 1 listing
         """
         bucket_name, key = self._split(path)
         if not bucket_name:
@@ -204,7 +204,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         }
 
     def exists(self, path: str, **_: Any) -> bool:
-        """Whether there is an object, a folder or a bucket. Requests: those of ``info``."""
+        """Return whether the path is an object, a folder or a bucket. Requests: those of ``info``."""
         try:
             self.info(path)
         except FileNotFoundError:
@@ -220,10 +220,10 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         prefix: str = "",
         **_: Any,
     ) -> Any:
-        """All objects under a path, in one flat listing.
+        """Return all objects under a path, from one flat listing.
 
         Requests:
-            1 per 1,000 keys (and 1 HEAD where there are none)
+            1 per 1,000 keys (and 1 HEAD if there are none)
         """
         if maxdepth is not None and maxdepth < 1:
             raise ValueError("maxdepth must be at least 1")
@@ -257,21 +257,21 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         return found if detail else list(found)
 
     def modified(self, path: str) -> datetime:
-        """When an object was written. Requests: 1 HEAD."""
+        """Return an object's time of last modification. Requests: 1 HEAD."""
         return self._object(path).last_modified
 
     created = modified
 
     def ukey(self, path: str) -> str:
-        """The etag: it changes with the content. Requests: 1 HEAD."""
+        """Return the etag, which changes with the content. Requests: 1 HEAD."""
         return self._object(path).etag
 
     def checksum(self, path: str) -> int:
-        """The etag as a number. Requests: 1 HEAD."""
+        """Return the etag as a number. Requests: 1 HEAD."""
         return int.from_bytes(self.ukey(path).encode("ascii"), "big")
 
     def sign(self, path: str, expiration: int = 100, **_: Any) -> str:
-        """A URL that reads the object without credentials for that many seconds. Requests: none."""
+        """Return a URL that reads the object without credentials for ``expiration`` seconds. Requests: none."""
         bucket_name, key = self._split(path)
         with self._connection.translating("GetObject", bucket_name, key):
             return self.store.client.generate_presigned_url(
@@ -322,9 +322,9 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         compression: str | None = None,
         **kwargs: Any,
     ) -> Any:
-        """A file; arguments as fsspec has them, and the further parameters of a write.
+        """Open a file. The arguments are fsspec's, and the further parameters of a write.
 
-        Block sizes and caches are the reader's own affair.
+        Block sizes and caches are ignored; the library's reader has its own buffering.
 
         Requests:
             those of :func:`~messageflux_s3._files.opening.open_object`
@@ -339,11 +339,11 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             return super().open(path, mode, block_size, cache_options, compression, **kwargs)
         if self._intrans and "r" not in mode:
             action = opening.write_action(mode)
-            told = {name: kwargs.pop(name, None) for name in ("encoding", "errors", "newline", "buffering")}
+            text = {name: kwargs.pop(name, None) for name in ("encoding", "errors", "newline", "buffering")}
             writer = cast(ObjectWriter, super().open(path, f"{action}b", block_size, cache_options, None, **kwargs))
             try:
-                encoding = told["encoding"] or "utf-8"
-                return TextWriter(writer, encoding, told["errors"], told["newline"], told["buffering"] == 1, mode=mode)
+                encoding = text["encoding"] or "utf-8"
+                return TextWriter(writer, encoding, text["errors"], text["newline"], text["buffering"] == 1, mode=mode)
             except BaseException:
                 writer.abort()
                 raise
@@ -366,14 +366,14 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             return cast("IO[Any]", ObjectWriter(self._connection, bucket_name, key, mode, autocommit=False, **kwargs))
         file = opening.open_object(self._connection, bucket_name, key, mode, **kwargs)
         if isinstance(file, BufferedObjectReader):
-            file.path = path  # fsspec's caches look for it at the close
+            file.path = path  # read by fsspec's caches when the file is closed
         return file
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
-        """An object's content, or a range of it; negative numbers count from the end.
+        """Return an object's content, or a range of it; negative positions count from the end.
 
         Requests:
-            1 GET (1 GET more where a number is negative)
+            1 GET (1 more GET if a position is negative)
         """
         obj = self._object(path)
         if start is None and end is None:
@@ -384,7 +384,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 stream = ranged_reader.get_stream(self._connection, obj.bucket_name, obj.key, start=first, end=end)[1]
             except S3Error as error:
                 if error.status == 416:
-                    return b""  # behind the end
+                    return b""  # the range is beyond the end
                 raise
             with stream:  # a 416 from here on says that the object was replaced
                 return stream.read()
@@ -402,11 +402,11 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def cat_ranges(
         self, paths: list[str], starts: Any, ends: Any, max_gap: int | None = None, on_error: str = "return", **_: Any
     ) -> list[Any]:
-        """Many ranges, side by side. Requests: 1 GET each."""
+        """Return many ranges, read concurrently. Requests: 1 GET each."""
         starts = [starts] * len(paths) if not isinstance(starts, Iterable) else list(starts)
         ends = [ends] * len(paths) if not isinstance(ends, Iterable) else list(ends)
         if not len(paths) == len(starts) == len(ends):
-            raise ValueError("paths, starts and ends must be of one length")
+            raise ValueError("paths, starts and ends must have the same length")
 
         def one(path: str, start: int | None, end: int | None) -> Any:
             try:
@@ -428,7 +428,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         maxdepth: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """Write objects to files. Each file is whole or as it was before.
+        """Download objects to files. Each file is written completely or not at all.
 
         Raises:
             ValueError: Two objects would be written to one file (``a//b`` and ``a/b``); nothing was downloaded.
@@ -448,7 +448,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         sources: dict[str, list[str]] = {}
         for source, target in pairs:
             if isinstance(target, (str, os.PathLike)):
-                # Two names are one file through "//" and ".", through a link to a folder, and where the case of letters does not count.
+                # Two paths are one file if they differ by "//" or ".", by a link to a folder, or by case on some file systems.
                 path = unicodedata.normalize("NFC", os.path.realpath(target)).casefold()
                 sources.setdefault(path, []).append(source)
         targets = dict(pairs)
@@ -456,34 +456,34 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             names = [*dict.fromkeys(several)]
             if len(names) < 2:
                 continue
-            places = {os.path.realpath(targets[name]) for name in names}
-            if len(places) == len(names) and not sync.ignores_case(Path(targets[names[0]])):
+            paths = {os.path.realpath(targets[name]) for name in names}
+            if len(paths) == len(names) and not sync.ignores_case(Path(targets[names[0]])):
                 continue
             if all(self.isdir(name) for name in names):
                 continue
             raise ValueError(
                 f"{names[0]!r} and {names[1]!r} would both be written to {os.fspath(targets[names[1]])!r}; "
-                "download_folder() has a file for every key"
+                "download_folder() makes a file for every key"
             )
 
     def get_file(
         self, rpath: str, lpath: Any = None, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **kwargs: Any
     ) -> None:
-        """Write an object to a file, which is whole or as it was before; fsspec makes the names of many files from the keys.
+        """Download an object to a file, which is written completely or not at all.
 
-        A link to a file is kept, and the file replaced. Pipes and character devices are written through.
+        A link to a file is kept, and the file replaced. Pipes and character devices are written in place.
 
         Args:
             rpath: The object.
-            lpath: The file's path; or an open file, which is written to.
-            callback: Is told of the bytes.
+            lpath: The file's path, or an open file to write to.
+            callback: fsspec's callback for the number of bytes.
             outfile: An open file to write to instead.
-            kwargs: Parameters of :meth:`open`. Block sizes and caches do not matter here.
+            kwargs: Parameters of :meth:`open`. Block sizes and caches are ignored.
 
         Raises:
             FileExistsError: The file is a socket or a block device.
-            IsADirectoryError: A folder is in the way.
-            ValueError: The key says ``..``, and with it the file would leave the folder that was given.
+            IsADirectoryError: The file's path is a folder.
+            ValueError: The key contains ``..`` and the file would be outside of the given folder.
 
         Requests:
             1 GET (1 more for each 16 MiB after the first), 1 HEAD
@@ -505,7 +505,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             return
         settings = {name: value for name, value in kwargs.items() if name not in _READER_SETTINGS and value is not None}
         if settings:
-            # Never let fsspec open the target itself: it empties the file before the first byte has arrived.
+            # Never let fsspec open the target itself: it truncates the file before the first byte has been received.
             read = super().get_file
             partial_file.write_target(
                 lpath, lambda file: read(rpath, lpath, callback=callback, outfile=file, **settings)
@@ -518,25 +518,25 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def put_file(
         self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any
     ) -> None:
-        """Upload a file, also one that turns out shorter than its size says; of a folder, make the bucket that it goes to.
+        """Upload a file; it may turn out shorter than its size. For a folder only the target bucket is created.
 
-        Within a transaction, or with ``compression``, it is written like a file that ``open()`` returned.
+        Within a transaction, or with ``compression``, it is written through ``open()``.
 
         Args:
             lpath: The file.
             rpath: The path of the object.
-            callback: fsspec's callback; told of the bytes sent.
-            mode: ``"overwrite"``, or ``"create"`` to write only where there is no such object, also if others create it meanwhile.
+            callback: fsspec's callback for the number of bytes sent.
+            mode: ``"overwrite"``, or ``"create"`` to write only if there is no such object, also with concurrent writers.
             kwargs: Further parameters of the write.
 
         Raises:
-            FileExistsError: ``mode="create"``, and the object is there; it was not changed.
+            FileExistsError: ``mode="create"`` and the object exists; it was not changed.
             OSError: The file became shorter during an upload in parts; nothing was written.
-            S3Unsupported: ``mode="create"``, and the store does not honour conditional writes; nothing was written.
+            S3Unsupported: ``mode="create"`` and the store does not honour conditional writes; nothing was written.
 
         Requests:
-            1 to look for the bucket; 1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST; with ``mode="create"`` 1 HEAD more, and
-            those of the probe once for a store that is not AWS
+            1 HEAD of the bucket; 1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST; with ``mode="create"`` 1 more HEAD, and once
+            for each store that is not AWS those of a probe
         """
         is_new = _is_create(mode)
         path = Path(lpath)
@@ -548,7 +548,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         if self._intrans or kwargs.keys() & {"compression", "autocommit"}:
             self._stream_file(path, rpath, callback, "xb" if is_new else "wb", kwargs)
             return
-        callback.set_size(path.stat().st_size)  # before the bucket is made: there is such a file
+        callback.set_size(path.stat().st_size)  # raises for a missing file before the bucket is created
         self.makedirs(self._parent(rpath), exist_ok=True)
         obj = self._object(rpath)
         if is_new:
@@ -567,26 +567,26 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                     callback.relative_update(len(piece))
 
     def _refuse_existing(self, obj: S3Object) -> None:
-        """Raise if there is an object, before a large body is sent in vain. The condition of the write sees to it that none is replaced."""
-        with contextlib.suppress(S3AccessDenied):  # it may be allowed to write and not to look
+        """Raise if the object exists, before a large body is sent in vain. The condition of the write itself prevents a replacement."""
+        with contextlib.suppress(S3AccessDenied):  # writing may be allowed without reading
             if obj.exists():
                 raise S3ObjectExists(
                     f"{obj.uri} exists; mode='create' only creates", bucket=obj.bucket_name, key=obj.key
                 )
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
-        """Write an object; with ``mode="create"`` only where there is none. Requests: 1 PUT; more above 8 MiB."""
+        """Write an object; with ``mode="create"`` only if it does not exist. Requests: 1 PUT; more above 8 MiB."""
         with self.open(path, "xb" if _is_create(mode) else "wb", **kwargs) as file:
             file.write(value)
 
     def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
-        """Make an empty object; with ``truncate=False`` one that is there stays as it is, also one that others make meanwhile.
+        """Create an empty object; with ``truncate=False`` an existing object is not changed, also with concurrent writers.
 
         Raises:
-            S3Unsupported: ``truncate=False``, there is no such object, and the store does not honour conditional writes.
+            S3Unsupported: ``truncate=False``, the object does not exist, and the store does not honour conditional writes.
 
         Requests:
-            1 PUT; with ``truncate=False`` those of ``info``, and those of ``open(path, "xb")`` where there is nothing
+            1 PUT; with ``truncate=False`` those of ``info``, and those of ``open(path, "xb")`` if the object does not exist
         """
         if truncate:
             self.pipe_file(path, b"", **kwargs)
@@ -594,10 +594,10 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             with contextlib.suppress(S3ObjectExists):
                 self.pipe_file(path, b"", mode="create", **kwargs)
 
-    # -- changing ---------------------------------------------------------------------------------------------------------------------
+    # -- copying, moving, deleting ----------------------------------------------------------------------------------------------------
 
     def cp_file(self, path1: str, path2: str, **_: Any) -> None:
-        """Copy an object within the store, with everything that belongs to it; a folder has nothing to copy.
+        """Copy an object within the store, with all its attributes; does nothing for a folder.
 
         Requests:
             1 HEAD, 1 COPY (more above 5 GiB); for a folder 2 HEAD and 1 listing
@@ -608,9 +608,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         try:
             copying.copy(source._place(), target._place())
         except S3NoSuchItem as error:
-            if error.operation != "HeadObject" or not self.isdir(
-                path1
-            ):  # after the HEAD: an object that was deleted meanwhile
+            if error.operation != "HeadObject" or not self.isdir(path1):  # not HEAD: the object was deleted meanwhile
                 raise
 
     def copy(
@@ -622,39 +620,43 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         on_error: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Copy objects; arguments as fsspec has them. Onto itself, nothing happens; nor does a folder without ``recursive``, as in fsspec.
+        """Copy objects. The arguments are fsspec's.
+
+        A copy onto itself does nothing, nor does the copy of a folder without ``recursive``, as in fsspec.
 
         Raises:
-            ValueError: A folder into itself, two objects onto one, or onto an object that is to be copied as well; nothing was copied.
-            FileNotFoundError: There is nothing. What is deleted during a recursive copy is passed over unless ``on_error="raise"``.
-            S3NoSuchBucket: The bucket of the target is missing.
+            ValueError: A folder would be copied into itself, two objects onto one, or an object onto another one to be copied; nothing
+                was copied.
+            FileNotFoundError: The path does not exist. Objects deleted during a recursive copy are ignored unless ``on_error="raise"``.
+            S3NoSuchBucket: The target's bucket does not exist.
 
         Requests:
-            those of looking, and 1 HEAD and 1 COPY per object
+            those of expanding the paths, and 1 HEAD and 1 COPY per object
         """
         for source, target in self._pairs(path1, path2, recursive, maxdepth):
             try:
                 self.cp_file(source, target, **kwargs)
-            except S3NoSuchItem:  # a missing bucket is an error of the whole copy
+            except S3NoSuchItem:  # S3NoSuchBucket is always raised
                 if on_error == "raise" or (on_error is None and not recursive):
                     raise
 
     def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:
-        """Move objects; arguments as fsspec has them. Onto itself, nothing happens.
+        """Move objects. The arguments are fsspec's. A move onto itself does nothing.
 
-        First everything is copied, then what was copied is deleted where it was, object by object, as ``obj.move_to()`` does. A folder
-        takes its marker along (the empty object ``folder/`` that some programs write). A bucket moved as a whole is deleted in the end.
+        All objects are copied first; then the sources are deleted one by one, with the checks of ``obj.move_to()``. The marker of a folder
+        (the empty object ``folder/`` that some programs write) is moved too. A bucket that is moved as a whole is deleted at the end.
 
         Raises:
-            ValueError: A folder into itself, two objects onto one, or onto an object that is to be moved as well; nothing was moved.
-            FileNotFoundError: There is nothing.
+            ValueError: A folder would be moved into itself, two objects onto one, or an object onto another one to be moved; nothing was
+                moved.
+            FileNotFoundError: The path does not exist.
             IsADirectoryError: The path is a folder or a bucket, and ``recursive`` is not set; nothing was moved.
             S3ObjectChanged: An object was written while it was being moved: it was not deleted.
-            S3BucketNotEmpty: A bucket moved as a whole has something left that no path names; it was not deleted.
-            S3Error: A copy failed: nothing was deleted. A deletion failed: the copies are there, and so is what was not deleted yet.
+            S3BucketNotEmpty: A bucket that is moved as a whole has objects left that no path names; it was not deleted.
+            S3Error: A copy failed, and nothing was deleted; or a deletion failed, and the copies and the remaining sources exist.
 
         Requests:
-            those of looking, and per object those of ``obj.move_to()``
+            those of expanding the paths, and per object those of ``obj.move_to()``
         """
         pairs = self._pairs(path1, path2, recursive, maxdepth)
         if (
@@ -678,14 +680,14 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                     self.rmdir(source)
 
     def _begin_move(self, source: str, target: str) -> copying.Move | None:
-        """Copy an object that is to be moved; None where the path names a folder, or a marker that a bucket does not take."""
+        """Copy an object that is to be moved; return None for a folder, or for a marker whose target is a bucket."""
         (source_bucket, _, source_key), (target_bucket, _, target_key) = source.partition("/"), target.partition("/")
         if not source_key:
             return None
         if not target_key:
             if source_key.endswith("/") or self.isdir(source):
                 return None
-            raise ValueError(f"{target!r} names no object: a path is bucket/key")
+            raise ValueError(f"{target!r} does not name an object: a path is bucket/key")
         try:
             return copying.begin_move(
                 self.store.bucket(source_bucket).object(source_key)._place(),
@@ -697,10 +699,10 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             return None
 
     def _pairs(self, path1: Any, path2: Any, recursive: bool, maxdepth: int | None) -> list[tuple[str, str]]:
-        """Return what is to be copied to where, by fsspec's own rules; folders are among it. What stays where it is, is left out.
+        """Return sources and targets by fsspec's own rules, including folders; without pairs whose source is their target.
 
         Raises:
-            ValueError: A folder would go into itself, or a copy would replace another one, or what is yet to be copied.
+            ValueError: A folder would be copied into itself, or a copy would replace another copy or another source.
         """
         if isinstance(path1, list) and isinstance(path2, list):
             sources, targets = self._strip_protocol(path1), self._strip_protocol(path2)
@@ -723,13 +725,15 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 exists = is_single and (is_into or (is_pattern and len(sources) == 1))
                 targets = other_paths(sources, self._strip_protocol(target), exists=exists, flatten=not is_single)
         if len(sources) != len(targets):
-            raise ValueError(f"{len(sources)} paths cannot go to {len(targets)} others: give as many, or a folder")
+            raise ValueError(
+                f"{len(sources)} paths cannot be copied to {len(targets)} others: pass the same number, or one folder"
+            )
         pairs = list(dict.fromkeys(zip(sources, targets, strict=True)))
         self._check_apart(pairs, recursive)
         return [(source, target) for source, target in pairs if source != target]
 
     def _expanded(self, path: Any, recursive: bool, maxdepth: int | None) -> list[str]:
-        """Expand paths by fsspec's own rules, but take a path that names an object for that object, not for a pattern.
+        """Expand paths by fsspec's own rules, but treat a path that is an existing object's as that object, not as a pattern.
 
         Requests:
             those of ``expand_path``, and 1 HEAD per path that looks like a pattern
@@ -752,14 +756,16 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         sources, seen = {source for source, _ in pairs}, dict[str, str]()
         for source, target in pairs:
             if recursive and target.startswith(f"{source}/") and (self.isdir(source) or not self._split(source)[1]):
-                raise ValueError(f"{source!r} cannot go into itself, to {target!r}; nothing was changed")
+                raise ValueError(
+                    f"{source!r} cannot be copied or moved into itself, to {target!r}; nothing was changed"
+                )
             if target in sources and target != source and self.isfile(target) and self.isfile(source):
                 raise ValueError(
-                    f"{source!r} would replace {target!r}, which is to be copied or moved as well; nothing was changed"
+                    f"{source!r} would replace {target!r}, which is to be copied or moved too; nothing was changed"
                 )
             other = seen.setdefault(target, source)
             if other != source and self.isfile(source) and self.isfile(other):
-                raise ValueError(f"{other!r} and {source!r} would both go to {target!r}; nothing was changed")
+                raise ValueError(f"{other!r} and {source!r} have the same target {target!r}; nothing was changed")
 
     def _markers_of(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """Return the markers of the folders among these pairs, with their targets."""
@@ -772,14 +778,14 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         return found
 
     def _refuse_folder(self, path: str) -> None:
-        """Raise an error for a folder or a bucket, and for a path where there is nothing."""
+        """Raise if the path is a folder or a bucket, or does not exist."""
         if self.info(path)["type"] == "directory":
             raise IsADirectoryError(
-                f"{path!r} is a folder: recursive=True takes it with everything in it; nothing was changed"
+                f"{path!r} is a folder: pass recursive=True to include everything in it; nothing was changed"
             )
 
     def _below(self, root: str) -> Iterator[str]:
-        """Every key under a folder as a path, the markers of folders among them. Requests: 1 per 1,000 keys."""
+        """Yield the paths of all keys under a folder, including folder markers. Requests: 1 per 1,000 keys."""
         bucket_name, key = self._split(root)
         try:
             for obj in self.store.bucket(bucket_name).find(prefix=f"{key}/" if key else ""):
@@ -799,19 +805,19 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
         """Delete objects, folders with everything in them and their markers (``folder/``), or buckets.
 
-        A path that names an object is that object, though it looks like a pattern (``x[1].txt``).
+        The path of an existing object means that object, even if it looks like a pattern (``x[1].txt``).
 
         Raises:
-            FileNotFoundError: There is nothing.
+            FileNotFoundError: The path does not exist.
             IsADirectoryError: The path is a folder or a bucket, and ``recursive`` is not set; nothing was deleted.
 
         Requests:
-            those of looking, with ``recursive`` 1 listing more per folder; and 1 per 1,000 objects (1 per object where the store has no
-            bulk delete)
+            those of expanding the paths, with ``recursive`` 1 more listing per folder; and 1 per 1,000 objects (1 per object if the store
+            does not support bulk deletes)
         """
         expanded = self._expanded(path, recursive, maxdepth)
         if not recursive and isinstance(path, (str, os.PathLike)) and expanded == [self._strip_protocol(path)]:
-            self._refuse_folder(expanded[0])  # also where there is nothing: S3 deletes what is not there without a word
+            self._refuse_folder(expanded[0])  # raises for a missing path too: S3 itself reports success
         keys: dict[str, set[str]] = {}
         for bucket_name, key in map(self._split, expanded):
             if key:
@@ -824,16 +830,15 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         if not recursive and len(expanded) == 1 and keys and not isinstance(path, (str, os.PathLike)):
             self.info(expanded[0])
         for bucket_name, its_keys in keys.items():
-            self.store.bucket(bucket_name).delete_objects(
-                sorted(its_keys, reverse=True)
-            )  # a folder's name after what is in it
+            # In reverse order, so that a folder's marker is deleted after the folder's content.
+            self.store.bucket(bucket_name).delete_objects(sorted(its_keys, reverse=True))
         if recursive:
             for each in expanded:
                 if not self._split(each)[1]:
                     self.rmdir(each)
 
     def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
-        """Make a bucket; a folder needs no making. Requests: none, or 1 PUT."""
+        """Create a bucket; does nothing for a folder. Requests: none, or 1 PUT."""
         bucket_name, key = self._split(path)
         try:
             if bucket_name and (not key or (create_parents and not self.exists(bucket_name))):
@@ -841,10 +846,10 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         except (S3BucketExists, S3AccessDenied):
             if not key:
                 raise
-            # Below a bucket that may only be written to, a folder needs no making either; a write that is refused says so itself.
+            # For a folder nothing needs to be created; if writing is not allowed, the write itself raises.
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
-        """Make a bucket, if need be. Requests: 1 HEAD, or 1 PUT."""
+        """Create the bucket of a path, unless it exists. Requests: 1 HEAD, or 1 PUT."""
         bucket_name, key = self._split(path)
         if not bucket_name:
             return
@@ -854,13 +859,13 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             self.store.create_bucket(bucket_name, exist_ok=exist_ok)
 
     def rmdir(self, path: str) -> None:
-        """Delete an empty bucket; a folder is gone with its last object. Requests: none, or 1 DELETE."""
+        """Delete an empty bucket; does nothing for a folder, which ends with its last object. Requests: none, or 1 DELETE."""
         bucket_name, key = self._split(path)
         if bucket_name and not key:
             buckets.delete(self._connection, bucket_name)
 
     def invalidate_cache(self, path: str | None = None) -> None:
-        """Nothing: no listing is cached. Requests: none."""
+        """Do nothing: listings are not cached. Requests: none."""
 
     # -- Python's own -----------------------------------------------------------------------------------------------------------------
 
@@ -881,7 +886,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
 
 class _CompressedWriter(io.BufferedIOBase):
-    """A compressor and the object that it writes to. Compressors leave the file below them open: this closes both."""
+    """A compressor and the object that it writes to. Compressors do not close the underlying file; this class closes both."""
 
     def __init__(self, writer: ObjectWriter, compressor: IO[bytes]) -> None:
         super().__init__()
@@ -898,11 +903,11 @@ class _CompressedWriter(io.BufferedIOBase):
         return self._compressor.write(data)
 
     def flush(self) -> None:
-        if not self._compressor.closed:  # also called by close(), after the compressor's own
+        if not self._compressor.closed:  # close() calls flush() after the compressor was closed
             self._compressor.flush()
 
     def tell(self) -> int:
-        """The position in what is compressed, as the compressor counts it."""
+        """Return the position in the uncompressed data, as counted by the compressor."""
         return self._compressor.tell()
 
     def seekable(self) -> bool:
@@ -935,7 +940,7 @@ class _CompressedWriter(io.BufferedIOBase):
             self._compressor.close()
         except BaseException:
             try:
-                self._writer.raise_failure()  # what closed the writer, rather than that it is closed
+                self._writer.raise_failure()  # raise the error that closed the writer, not "closed file"
             finally:
                 self._writer.abort()
                 super().close()
@@ -952,7 +957,7 @@ class _CompressedWriter(io.BufferedIOBase):
 
 
 def register_as_s3() -> None:
-    """Have ``s3://`` mean this file system, for the rest of the process. Requests: none.
+    """Register this file system for ``s3://`` in the current process. Requests: none.
 
     Example:
         >>> import fsspec
@@ -967,7 +972,7 @@ _READER_SETTINGS = ("block_size", "cache_type", "cache_options", "fill_cache", "
 
 
 class _GetPairs:
-    """Stands in for a file system in fsspec's ``get``, and gathers which object would be written to which file."""
+    """A proxy of the file system that records which object fsspec's ``get`` would write to which file."""
 
     def __init__(self, fs: MessagefluxS3FileSystem) -> None:
         self._fs = fs
@@ -981,7 +986,7 @@ class _GetPairs:
 
 
 def _roots(paths: Iterable[str]) -> list[str]:
-    """The paths that lie below no other one of them."""
+    """Return the paths that are not below another one of them."""
     roots: list[str] = []
     for path in sorted(paths, key=lambda path: path.split("/")):
         if path and not (roots and path.startswith(f"{roots[-1]}/")):
@@ -990,10 +995,10 @@ def _roots(paths: Iterable[str]) -> list[str]:
 
 
 def _is_create(mode: str) -> bool:
-    """Return whether fsspec's mode of a write is to create only.
+    """Return whether fsspec's write mode is ``"create"``.
 
     Raises:
-        ValueError: There is no such mode.
+        ValueError: The mode is neither ``"create"`` nor ``"overwrite"``.
     """
     if mode not in ("create", "overwrite"):
         raise ValueError(f"mode must be 'create' or 'overwrite', not {mode!r}")

@@ -565,9 +565,12 @@ WRONG: dict[str, tuple[Any, str]] = {
         lambda fs: MessagefluxS3FileSystem(fs.store, asynchronous=True),
         "use messageflux_s3.async_connect",
     ),
-    "a bucket for an object": (lambda fs: fs.cat_file("bucket"), "'bucket' names no object: a path is bucket/key"),
+    "a bucket for an object": (
+        lambda fs: fs.cat_file("bucket"),
+        "'bucket' does not name an object: a path is bucket/key",
+    ),
     "no depth": (lambda fs: fs.find("bucket", maxdepth=0), "maxdepth must be at least 1"),
-    "ranges of two lengths": (lambda fs: fs.cat_ranges(["b/a"], [0, 1], [1]), "must be of one length"),
+    "ranges of two lengths": (lambda fs: fs.cat_ranges(["b/a"], [0, 1], [1]), "must have the same length"),
 }
 
 
@@ -751,9 +754,9 @@ def test_what_goes_onto_itself_stays(
 @pytest.mark.parametrize(
     ("source", "target", "said"),
     [
-        ("d", "d/sub", "cannot go into itself"), ("d", "d/new", "cannot go into itself"), ("d/", "d/sub/", "cannot go into itself"),
-        ("", "d", "cannot go into itself"), (["d/a", "x/a"], "e/", "would both go to"), (["d/a", "f"], ["f", "g"], "would replace"),
-        (["d/a", "f"], ["f", "d/a"], "would replace"), (["d/a", "f"], ["x"], "cannot go to 1 others"),
+        ("d", "d/sub", "moved into itself"), ("d", "d/new", "moved into itself"), ("d/", "d/sub/", "moved into itself"),
+        ("", "d", "moved into itself"), (["d/a", "x/a"], "e/", "have the same target"), (["d/a", "f"], ["f", "g"], "would replace"),
+        (["d/a", "f"], ["f", "d/a"], "would replace"), (["d/a", "f"], ["x"], "cannot be copied to 1 others"),
     ],
 )  # fmt: skip
 def test_what_would_lose_an_object_is_refused(

@@ -81,7 +81,7 @@ def test_sync_up_and_down(bucket: S3Bucket, tmp_path: Path) -> None:
     (here / "a.txt").write_bytes(b"9")
     (here / "sub/b.json").unlink()
     plan = bucket.sync_from_folder(here, "p")
-    assert [(step.key, step.reason) for step in plan.copied] == [("p/a.txt", "another content")]
+    assert [(step.key, step.reason) for step in plan.copied] == [("p/a.txt", "different content")]
     assert "p/sub/b.json" in bucket
     assert [step.key for step in bucket.sync_from_folder(here, "p", delete=True).deleted] == ["p/sub/b.json"]
     assert "p/sub/b.json" not in bucket
@@ -162,7 +162,7 @@ def test_a_file_where_a_folder_must_be(moto_bucket: S3Bucket, tmp_path: Path) ->
     """It stays, the error names it, the other objects arrive."""
     fill(tmp_path, {"k": b"mine"})
     moto_bucket.put_objects([("p/k/x", "2"), ("p/other", "3")])
-    with pytest.raises(S3BatchError, match="folder must be"):
+    with pytest.raises(S3BatchError, match="a folder is needed here"):
         moto_bucket.download_folder("p", tmp_path)
     assert tree(tmp_path) == {"k": b"mine", "other": b"3"}
 
@@ -224,11 +224,11 @@ def test_compare_says_what_tells_a_change(moto_bucket: S3Bucket, tmp_path: Path)
         return [(step.action, step.reason) for step in plan.steps]
 
     for age in (-10, +10):
-        assert reasons(age, "etag") == reasons(age, "size") == [("skip", "the same")]
-    assert reasons(-10, "mtime") == [("skip", "the same")]
+        assert reasons(age, "etag") == reasons(age, "size") == [("skip", "identical")]
+    assert reasons(-10, "mtime") == [("skip", "identical")]
     assert reasons(+10, "mtime") == [("copy", "newer")]
     path.write_bytes(b"short")
-    assert reasons(-10, "size") == [("copy", "another size")]
+    assert reasons(-10, "size") == [("copy", "different size")]
 
 
 def test_small_files_travel_through_the_lane(counted: Counted, tmp_path: Path) -> None:
@@ -275,8 +275,8 @@ def test_a_query_downloads_what_it_finds(moto_bucket: S3Bucket, tmp_path: Path) 
 WRONG: dict[str, tuple[Callable[[S3Bucket, Path], object], type[Exception], str]] = {
     "a prefix of a number": (lambda b, p: b.sync_from_folder(p, 7), TypeError, "prefix must be text, not int"),
     "a way to compare": (lambda b, p: b.sync_from_folder(p, "x", compare="md5"), ValueError, "compare must be 'etag', 'mtime' or 'size'"),
-    "globs of numbers": (lambda b, p: b.sync_from_folder(p, "x", include=[7]), TypeError, "include must be a glob or several, as text"),
-    "a file for a folder": (lambda b, p: b.sync_to_folder("x", p / "file"), FileExistsError, "a file is in the way of the folder"),
+    "globs of numbers": (lambda b, p: b.sync_from_folder(p, "x", include=[7]), TypeError, "include must be a glob or an iterable of globs"),
+    "a file for a folder": (lambda b, p: b.sync_to_folder("x", p / "file"), FileExistsError, "a file has the name of the folder"),
     "a file to send": (lambda b, p: b.sync_from_folder(p / "file", "x"), NotADirectoryError, "this is a file, not a folder"),
 }  # fmt: skip
 

@@ -1,1 +1,1 @@
-"""Work on many objects: listings, batches, requests side by side."""
+"""Operations on many objects: listings, batches, concurrent requests."""

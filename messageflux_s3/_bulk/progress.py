@@ -1,9 +1,9 @@
-"""What ``progress=`` may be, and the one form in which the other rooms use it: a function of bytes, or of objects.
+"""The ``progress=`` argument: a progress bar, a callable, or nothing.
 
-It knows no request and no file. A callable gets the number of bytes (or objects) since its last call, never two calls at once; a negative
-number when a conditional upload met another write and is sent again, or when the only request of an upload failed. What it raises ends
-the upload, and nothing is written: a source that is sent in one request is reported before that request. Whoever interrupts the work
-from the keyboard is told how far it had come.
+A callable is called with the number of bytes (or objects) since its last call, never by two threads at the same time. The number is
+negative if a conditional upload had a conflict and is sent again, or if the only request of an upload failed. An exception that it raises
+ends the upload, and nothing is written: a source that is sent in one request is reported before that request. On KeyboardInterrupt a
+warning is logged that says how much was done.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _ITEMS_A_REPORT = 1000
 def reporting(
     progress: Progress, total: int | None, description: str, *, unit: Unit = "bytes"
 ) -> Iterator[Callable[[int], None]]:
-    """The function to be told of bytes or objects, for as long as the block lasts.
+    """Show progress for as long as the block lasts; the block calls the given function with each number of bytes or objects done.
 
     Args:
-        progress: What the user gave.
-        total: How many there will be, where that is known.
-        description: What a bar is called.
+        progress: The user's ``progress=``.
+        total: The total number, if it is known.
+        description: The title of the bar.
         unit: What is counted.
 
     Raises:
-        TypeError: ``progress`` is neither of these.
-        ImportError: A bar is wanted, and the extra is not installed.
+        TypeError: ``progress`` is not True, a callable or None.
+        ImportError: ``progress`` is True and the extra is not installed.
     """
     lock = threading.Lock()
     done = 0
@@ -67,7 +67,7 @@ def reporting(
 
 
 def watched(items: Iterable[Item], report: Callable[[int], None]) -> Iterator[Item]:
-    """The items, reported by the thousand as they go by, and the rest at the end, however it comes."""
+    """Yield the items, and report each thousand of them; the rest when the iteration ends or is closed."""
     count = 0
     try:
         for item in items:
@@ -84,7 +84,7 @@ def watched(items: Iterable[Item], report: Callable[[int], None]) -> Iterator[It
 def _shown(
     progress: Progress, total: int | None, description: str, unit: Unit
 ) -> Iterator[Callable[[int], object] | None]:
-    """Who is to be told, if anybody."""
+    """Yield the function that shows progress, or None."""
     if progress is None or progress is False:
         yield None
     elif progress is True:

@@ -1,4 +1,4 @@
-"""Versions of objects, and what else a bucket keeps out of sight. This room knows a connection and a bucket's name."""
+"""Versions, delete markers and incomplete multipart uploads: what a bucket keeps besides its current objects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class ListedVersion(NamedTuple):
-    """What a listing says of one version; begins as an entry of a plain listing does."""
+    """A version's entry in a listing; its first fields are those of an entry in a plain listing."""
 
     key: str
     last_modified: str | datetime
@@ -28,7 +28,7 @@ class ListedVersion(NamedTuple):
 
 
 class VersionPage(NamedTuple):
-    """One answer of the store."""
+    """One page of a listing of versions."""
 
     objects: list[ListedVersion]
     prefixes: list[str]
@@ -45,7 +45,7 @@ def pages(
     page_size: int = 1000,
     extra: Mapping[str, Any] | None = None,
 ) -> Iterator[VersionPage]:
-    """The pages of a listing of versions: arguments as for a plain listing.
+    """Yield the pages of a listing of versions. The arguments are those of a plain listing.
 
     Requests:
         1 per page
@@ -56,7 +56,7 @@ def pages(
             parameters[name] = value
     while True:
         answer = connection.call("ListObjectVersions", **parameters)
-        # Not every store takes a prefix as it stands: what does not begin with it was not asked for.
+        # Drop entries that the server should have filtered out: some stores alter the prefix.
         yield VersionPage(
             [_listed(found) for found in answer.get("Versions", ()) if found["Key"].startswith(prefix)],
             [found["Prefix"] for found in answer.get("CommonPrefixes", ()) if found["Prefix"].startswith(prefix)],
@@ -80,7 +80,7 @@ def _listed(found: Mapping[str, Any]) -> ListedVersion:
 
 
 def of_key(connection: Connection, bucket_name: str, key: str) -> Iterator[ListedVersion]:
-    """The versions of one object, the newest first; delete markers are left out.
+    """Yield the versions of one object, the newest first, without delete markers.
 
     Requests:
         1 per 1,000 versions
@@ -92,26 +92,26 @@ def of_key(connection: Connection, bucket_name: str, key: str) -> Iterator[Liste
 
 
 def undelete(connection: Connection, bucket_name: str, key: str) -> bool:
-    """Take away the delete markers that stand on top of an object.
+    """Delete the delete markers that hide an object, so that its latest version is current again.
 
     Returns:
         Whether there were any.
 
     Requests:
-        1, and 2 a marker
+        1, and 2 for each marker
     """
-    taken: ListedVersion | None = None
+    deleted: ListedVersion | None = None
     while True:
         newest = next(pages(connection, bucket_name, prefix=key, page_size=1))
         marker = next((entry for entry in newest.delete_markers if entry.key == key and entry.is_latest), None)
-        if marker is None or marker == taken:
-            return taken is not None
+        if marker is None or marker == deleted:
+            return deleted is not None
         batch.deleted(connection, bucket_name, [(marker.key, marker.version_id)])
-        taken = marker
+        deleted = marker
 
 
 def clear_versions(connection: Connection, bucket_name: str) -> None:
-    """Delete every version and every delete marker. On a store that keeps none there is nothing to do.
+    """Delete every version and every delete marker; does nothing in a bucket without versioning.
 
     Raises:
         S3BatchError: Some could not be deleted.
@@ -129,22 +129,23 @@ def clear_versions(connection: Connection, bucket_name: str) -> None:
 
 
 def _remove_all(found: Callable[[], Iterator[T]], remove: Callable[[Iterator[T]], object]) -> None:
-    """Remove what a listing finds, and list anew until it finds nothing: not every store can go on from an entry that is gone."""
+    """Remove all entries of a listing, and list again until it is empty: some stores cannot continue a listing after a deleted entry."""
     last_first: T | None = None
     while True:
         listing = found()
         first = next(listing, None)
-        if first is None or first == last_first:  # removed, and listed all the same: no use in going on
+        if first is None or first == last_first:  # the store still lists what was removed: stop
             return
         remove(chain([first], listing))
         last_first = first
 
 
 def check_deletable(connection: Connection, bucket_name: str, version_id: str) -> None:
-    """Let the deletion of a version through only where versions are kept: elsewhere some stores delete the object itself.
+    """Raise unless a version can be deleted safely. Never send DELETE ?versionId without this check: without versioning some stores delete
+    the object itself.
 
     Raises:
-        S3Unsupported: The bucket keeps no versions.
+        S3Unsupported: The bucket has no versioning.
 
     Requests:
         none on AWS, else 1
@@ -152,16 +153,16 @@ def check_deletable(connection: Connection, bucket_name: str, version_id: str) -
     if connection.is_aws or version_id == "null" or keeps_versions(connection, bucket_name):
         return
     raise S3Unsupported(
-        f"s3://{bucket_name}/ keeps no versions: to delete version {version_id} there might delete the object itself. Nothing was sent.",
+        f"s3://{bucket_name}/ has no versioning: deleting version {version_id} might delete the object itself. Nothing was sent.",
         bucket=bucket_name,
     )
 
 
 def abort_uploads(connection: Connection, bucket_name: str) -> None:
-    """Abort every unfinished multipart upload.
+    """Abort every incomplete multipart upload.
 
     Requests:
-        1, 1 per 1,000 uploads, and 1 an upload
+        1, 1 per 1,000 uploads, and 1 for each upload
     """
 
     def abort(uploads: Iterator[tuple[str, str]]) -> None:
@@ -176,15 +177,15 @@ def abort_uploads(connection: Connection, bucket_name: str) -> None:
 
 
 def _uploads(connection: Connection, bucket_name: str) -> Iterator[tuple[str, str]]:
-    """Key and id of every unfinished upload; none where the store has no such listing."""
+    """Yield key and upload ID of every incomplete upload; nothing if the store does not support the listing."""
     parameters: dict[str, Any] = {"Bucket": bucket_name}
     while True:
         try:
             answer, root = connection.call_with_root("ListMultipartUploads", **parameters)
         except (S3Unsupported, S3NoSuchItem):
-            return  # the store has no such listing, or says so when it is empty
+            return  # not supported, or the store's answer to an empty listing
         if root != "ListMultipartUploadsResult":
-            return  # the store does not know ?uploads and sent something else
+            return  # the store ignored ?uploads and returned another document
         yield from ((found["Key"], found["UploadId"]) for found in answer.get("Uploads", ()))
         if not answer.get("IsTruncated"):
             return
@@ -195,14 +196,14 @@ def _go_on(parameters: dict[str, Any], answer: Mapping[str, Any], second: str) -
     """Set the markers for the next page.
 
     Raises:
-        S3Error: The store says that there is more, and not where, or where this page began already: to ask on would never end.
+        S3Error: The page is truncated, but has no markers, or the same as the page before: the listing would never end.
     """
     markers = {"KeyMarker": answer.get("NextKeyMarker", ""), second: answer.get(f"Next{second}", "")}
     known = {name: parameters.get(name, "") for name in markers}
     if not markers["KeyMarker"] or markers == known:
         raise S3Error(
-            f"s3://{parameters['Bucket']}/: the store says that its listing goes on, and not where",
+            f"s3://{parameters['Bucket']}/: the listing is truncated, but has no valid marker for the next page",
             bucket=parameters["Bucket"],
         )
     parameters.pop(second, None)
-    parameters.update({name: marker for name, marker in markers.items() if marker})  # AWS refuses an empty one
+    parameters.update({name: marker for name, marker in markers.items() if marker})  # AWS rejects an empty one

@@ -1,1 +1,1 @@
-"""Files, local and in S3: uploads, downloads, open(), copies, folders."""
+"""Uploads, downloads, file objects, copies, and synchronisation of folders."""

@@ -1,8 +1,8 @@
-"""Copies: made by the store where it can, at any size; streamed through here between stores.
+"""Copies and moves of objects of any size: by the store if it can, else streamed through this machine.
 
-A copy keeps what the object has unless told otherwise: ``attributes.py`` lists what. S3 itself forgets the storage class and the encryption
-always, and everything else for objects above 5 GiB. A move deletes its source only where that is shown to be another place than the copy
-(``places.py``), and still what was copied.
+A copy keeps the object's attributes unless others are given: ``attributes.py`` lists them. S3's own copy drops the storage class and the
+encryption, and above 5 GiB all attributes. A move MUST NOT delete its source unless it is proved that source and copy are two objects
+(``address.py``), and that the source has not changed since it was copied.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _AT_ONCE = 32
 _ETAG = re.compile(r"<ETag>([^<]+)</ETag>")
 _IDENTITY = ("ETag", "ContentLength", "LastModified", "VersionId")
 _DESCRIPTION = ("Metadata", "TagCount", *attributes.CONTENT_HEADERS)
-"""What a write can change although content, and second of writing, stay the same."""
+"""Attributes that a write may change although the content, and the second of the write, stay the same."""
 _REPLACES = "metadata of copies is replaced"
 _COMPARES_SOURCE = "If-Match on the source of copies is compared rightly"
 _KEEPS_TAGS = "tags stay where metadata of copies is replaced"
@@ -61,31 +61,31 @@ def copy(
     """Copy an object.
 
     Args:
-        source: From where.
-        target: To where; its version means nothing.
-        metadata: User metadata in place of that of the source; None keeps it.
-        call: Makes the request that makes the copy, in place of ``connection.call``, with the same arguments (under a condition).
-        write_id: Goes into the copy's metadata, so that ``call`` finds its own.
-        part_size_bytes: What one request copies of an object above 5 GiB.
-        extra: Further parameters (:class:`~messageflux_s3._objects.put_parameters.PutParameters`) in place of the source's.
+        source: The object to copy.
+        target: The address of the copy; its version ID is ignored.
+        metadata: User metadata that replaces the source's; None keeps it.
+        call: Called in place of ``connection.call`` for the request that makes the copy, with the same arguments (for a conditional copy).
+        write_id: ID to put into the copy's metadata, by which ``call`` recognises its own write.
+        part_size_bytes: The size of a part for objects above 5 GiB.
+        extra: Further parameters (:class:`~messageflux_s3._objects.put_parameters.PutParameters`) that replace the source's.
 
     Returns:
-        Size, etag and version of the copy.
+        Size, etag and version ID of the copy.
 
     Raises:
-        S3NoSuchItem: There is no such object.
-        S3ObjectChanged: It was replaced in the middle. Nothing was written where the store compares If-Match on the source of a copy.
+        S3NoSuchItem: The source does not exist.
+        S3ObjectChanged: The source was replaced while it was copied. If the store honours If-Match on the source, nothing was written.
 
     Requests:
-        1 HEAD, and 1 COPY on the server; above 5 GiB 1 per 512 MiB and 2; between stores 1 GET and an upload; where metadata is left out,
-        once a store that is not AWS 1 HEAD more; where tags are given, on a store that is not AWS, 1 GET more, and 1 HEAD, 2 GET and 1 PUT
-        if it dropped them
+        1 HEAD and 1 COPY; above 5 GiB 1 COPY per 512 MiB and 2 POST; between stores 1 GET and an upload. On a store that is not AWS: if
+        metadata is removed 1 more HEAD, once for each store; if tags are given 1 more GET, and if the store dropped them 1 HEAD, 2 GET and
+        1 PUT
     """
     return _Copying(source, target, metadata, call, write_id, part_size_bytes, extra).make()
 
 
 class _Copying:
-    """One copy: what a HEAD showed of the source, and what is to be said of the copy."""
+    """One copy: the source's HEAD response, the parameters of the copy, and the way to make it."""
 
     def __init__(
         self,
@@ -105,12 +105,12 @@ class _Copying:
         self._part_size_bytes = part_size_bytes
         self._is_itself = same_place(source, target) is True
         self._is_unchanged = source.version_id is None and metadata is None and not extra and call is None
-        self._is_described_anew = False  # the store was asked to copy what describes the object, and refused
+        self._is_described_anew = False  # True: send all headers again, since the store rejected a plain copy
         self._given = put_parameters.s3_parameters(target.key, extra) if extra else {}
         if "content_type" not in extra and "ContentType" not in extra:
-            self._given.pop("ContentType", None)  # the source's own, not one guessed from the new name
+            self._given.pop("ContentType", None)  # keep the source's type instead of guessing one from the new key
         self.found: Mapping[str, Any] = {}
-        """boto3's answer to the HEAD of the source."""
+        """boto3's response to the HEAD of the source."""
 
     def make(self) -> Head:
         """Make the copy."""
@@ -151,12 +151,13 @@ class _Copying:
             is_restored = self._is_itself and self._source.version_id is not None
             if error.code != "InvalidRequest" or not is_restored or self._replaces_metadata:
                 raise
-            # AWS restores a version by a copy that changes nothing else. LocalStack and others refuse it: say everything again.
+            # On AWS a copy of a version onto its key, without other changes, restores it. LocalStack and others reject that: then send
+            # all headers.
             self._is_described_anew = True
             return self._choose()()
 
     def _choose(self) -> Callable[[], Head]:
-        """Choose how the copy is made."""
+        """Return the function that makes the copy: in one request, in parts, or as a stream."""
         target = self._target
         if not self._source.is_same_store(target):
             return self._stream
@@ -165,7 +166,7 @@ class _Copying:
         doubts = self._doubts()
         if not doubts:
             return self._at_once
-        # Without a second try nothing is tried: a condition allows none, and what is lost from the object itself cannot be read again.
+        # A conditional copy cannot be retried, and a copy onto itself may lose attributes for good: then do not experiment, but stream.
         may_try = (
             self._call is None
             and not self._is_itself
@@ -174,9 +175,9 @@ class _Copying:
         return self._try_at_once if may_try else self._stream
 
     def _doubts(self) -> list[str]:
-        """Name what a copy that replaces metadata may not do rightly on this store.
+        """Return the known defects that this store may have in copies with new metadata, and that matter for this copy.
 
-        Not every store replaces metadata: rclone adds the new to the old. And not every store keeps tags then: radosgw drops them.
+        rclone adds new metadata to the old instead of replacing it; radosgw drops the tags.
         """
         if not self._replaces_metadata or self._target.connection.is_aws:
             return []
@@ -194,7 +195,7 @@ class _Copying:
 
     @property
     def _dropped(self) -> set[str]:
-        """The names of the source's metadata that the copy is not to have."""
+        """The names of the source's metadata that the copy must not have."""
         return (
             set()
             if self._metadata is None
@@ -202,7 +203,7 @@ class _Copying:
         )
 
     def _try_at_once(self) -> Head:
-        """Copy in one request, look whether the store did it rightly, and remember that."""
+        """Copy in one request, check the copy for the defects in question, cache the result, and stream if there was one."""
         target, doubts = self._target, self._doubts()
         copied = self._at_once()
         given = put_parameters.for_every_request(self._parameters)
@@ -237,13 +238,13 @@ class _Copying:
         return Head.from_write(self._head.size, result.get("ETag"), answer.get("VersionId"), written)
 
     def _copy_of_what_was_found(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Send CopyObject, on condition that the source is still what the HEAD showed: the headers of the copy are those of that version.
+        """Send CopyObject on condition that the source has not changed since the HEAD, whose headers are sent with the copy.
 
         Raises:
-            S3ObjectChanged: The source was replaced. Where the store compares the condition, nothing was written.
+            S3ObjectChanged: The source was replaced. If the store honours the condition, nothing was written.
         """
         source, connection = self._source, self._target.connection
-        if self._call is not None:  # a second condition could not be told from that on the target
+        if self._call is not None:  # a failed condition on the source could not be distinguished from one on the target
             answer = self._call("CopyObject", **parameters)
             self._check_copied(answer)
             return answer
@@ -267,9 +268,9 @@ class _Copying:
         return answer
 
     def _check_copied(self, answer: Mapping[str, Any]) -> None:
-        """Compare the ETag of the copy where the condition on the source may have been ignored.
+        """Compare the ETags of copy and source, since the store may have ignored the condition on the source.
 
-        ETags may also differ because the store encrypts the copy, so a HEAD decides.
+        ETags may also differ because the store encrypts the copy, so another HEAD of the source decides.
 
         Raises:
             S3ObjectChanged: The source was replaced.
@@ -329,9 +330,8 @@ class _Copying:
             self._metadata if self._metadata is not None else user_metadata.decode(_raw_metadata(self.found)) or {}
         )
         if self._write_id:
-            user_metadata.marked(
-                user_metadata.encode(kept), self._write_id
-            )  # refused in the same words as in a copy within the store
+            # Raises the same error as a copy within the store if the metadata is too large.
+            user_metadata.marked(user_metadata.encode(kept), self._write_id)
             kept[user_metadata.WRITE_ID] = self._write_id
 
         def send() -> Head:
@@ -362,10 +362,10 @@ class _Copying:
 
 
 def _look(source: Place) -> dict[str, Any]:
-    """HEAD the source.
+    """Send HEAD for the source.
 
     Raises:
-        S3NoSuchBucket: The bucket is missing, which a HEAD of an object does not tell.
+        S3NoSuchBucket: The bucket does not exist (a HEAD of an object alone cannot distinguish that from a missing object).
     """
     version = {} if source.version_id is None else {"VersionId": source.version_id}
     try:
@@ -378,7 +378,11 @@ def _look(source: Place) -> dict[str, Any]:
 
 
 def _missing_bucket(source: Place, error: S3Error) -> S3NoSuchBucket | None:
-    """The error to raise where the source's bucket is what is missing: stores name the target's bucket, or none. Requests: 1 HEAD."""
+    """Return an S3NoSuchBucket if the source's bucket does not exist, else None: in their errors stores name the target's bucket or none.
+
+    Requests:
+        1 HEAD
+    """
     try:
         source.connection.call("HeadBucket", Bucket=source.bucket_name)
     except S3NoSuchBucket as missing:
@@ -393,7 +397,7 @@ def _missing_bucket(source: Place, error: S3Error) -> S3NoSuchBucket | None:
 
 
 def _scope(source: Place, target: Place) -> attributes.Scope:
-    """Say where the copy will be, seen from its source."""
+    """Return where the copy will be, relative to its source."""
     if source.bucket_name == target.bucket_name and (
         source.is_same_store(target) or _is_likely_one_bucket(source, target)
     ):
@@ -404,9 +408,9 @@ def _scope(source: Place, target: Place) -> attributes.Scope:
 
 
 def _is_likely_one_bucket(source: Place, target: Place) -> bool:
-    """Whether these are probably two addresses of one bucket, so that a copy onto itself must keep its encryption.
+    """Return whether these are probably two addresses of one bucket, so that a copy onto itself must keep its encryption.
 
-    Where they are not, the other store refuses a KMS key that it does not have: nothing is lost.
+    If they are not, the other store rejects a KMS key that it does not have, and nothing is lost.
     """
     try:
         key = source.connection.access_key
@@ -420,7 +424,7 @@ def _is_likely_one_bucket(source: Place, target: Place) -> bool:
 
 
 class Copy(NamedTuple):
-    """One of many copies: what a listing said of the source, and the new key."""
+    """One of many copies: the listed source, and the target's key."""
 
     source: Place
     size: int
@@ -431,15 +435,15 @@ class Copy(NamedTuple):
 def copy_many(
     connection: Connection, bucket_name: str, copies: Iterable[Copy]
 ) -> Generator[tuple[Copy, Head | S3Error], None, None]:
-    """Copy many objects into a bucket as they are; their outcomes come in order. Small ones go through the fast lane.
+    """Copy many objects into a bucket, unchanged; yield the outcomes in order. Small ones use the fast lane.
 
     Args:
-        connection: The way to the store that takes the copies.
-        bucket_name: The bucket that takes them.
-        copies: The copies, any number, taken as there is room.
+        connection: The connection to the target store.
+        bucket_name: The target bucket.
+        copies: The copies, any number, consumed as they are made.
 
     Returns:
-        For each what is known of the copy, or its error.
+        For each copy its head, or the error.
 
     Requests:
         1 COPY for a small object, else as :func:`copy`
@@ -492,9 +496,9 @@ def _raw_metadata(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _kept_tags(source: Place, replaced: Mapping[str, Any]) -> dict[str, str]:
-    """The source's tags, as a parameter of a write; none where others take their place, or the store knows no tags.
+    """Return the source's tags as a parameter of a write; empty if they are replaced, or if the store does not support tags.
 
-    The write refuses them on a store that would drop them without a word.
+    The write raises S3Unsupported on a store that would silently drop them.
     """
     if "Tagging" in replaced or source.connection.capabilities.object_tagging is False:
         return {}
@@ -506,7 +510,7 @@ def _kept_tags(source: Place, replaced: Mapping[str, Any]) -> dict[str, str]:
 
 
 class Move(NamedTuple):
-    """A move half done: the copy is there, the source is not deleted yet."""
+    """A move whose copy is made and whose source is not deleted yet."""
 
     source: Place
     target: Place
@@ -519,25 +523,25 @@ class Move(NamedTuple):
 
 
 def move(source: Place, target: Place, **changes: Any) -> Head:
-    """Copy an object and delete it where it was. Moved onto itself, whatever its places are called, it stays.
+    """Copy an object and delete the source. An object moved onto itself is kept, also under another name of its bucket or store.
 
     Raises:
-        S3ObjectChanged: The source was written meanwhile; it is still there, and so is the copy.
-        S3PreconditionFailed: Whether the source was deleted is not known (``outcome_unknown``), or each deletion was refused because
-            another write was under way (``retryable``): the source is still there, and so is the copy.
-        S3Unsupported: The store does not show whether the two places are one; nothing was deleted.
-        S3Error: The copy did not arrive whole; the source is still there.
+        S3ObjectChanged: The source was written meanwhile; source and copy both exist.
+        S3PreconditionFailed: It is unknown whether the source was deleted (``outcome_unknown``), or each deletion was rejected because of
+            a concurrent write (``retryable``): then source and copy both exist.
+        S3Unsupported: It cannot be determined whether source and target are one object; nothing was deleted.
+        S3Error: The copy is incomplete; the source was not deleted.
 
     Requests:
-        those of ``copy``, 2 HEAD (1 where the store honours If-Match on DELETE, and the places certainly differ) and 1 DELETE
+        those of ``copy``, 2 HEAD (1 if the store honours If-Match on DELETE and the addresses certainly differ) and 1 DELETE
     """
     return finish_move(begin_move(source, target, **changes))
 
 
 def begin_move(source: Place, target: Place, *, metadata: Mapping[str, str] | None = None, **extra: Any) -> Move:
-    """Make the copy of a move. Nothing is deleted yet.
+    """Make the copy of a move; nothing is deleted yet.
 
-    Where names cannot show that the two places differ, the copy carries a random id in its metadata.
+    If the names cannot prove that the two addresses differ, the copy has a random ID in its metadata.
 
     Requests:
         those of ``copy``
@@ -552,14 +556,14 @@ def begin_move(source: Place, target: Place, *, metadata: Mapping[str, str] | No
 
 
 def finish_move(begun: Move) -> Head:
-    """Delete the source of a move: only if the copy is there, the source is another place, and still what was copied.
+    """Delete the source of a move, but only if the copy exists, the source is another object, and has not changed since it was copied.
 
-    Without If-Match on DELETE, a write that arrives between the last HEAD and the DELETE is lost; in a versioned bucket it is a version
-    below the delete marker. If-Match compares the ETag alone, so that with it other metadata or tags of the same content are not noticed;
-    the HEAD compares metadata and headers too, and the number of tags, not their values.
+    Without If-Match on DELETE, a write between the last HEAD and the DELETE is lost; in a versioned bucket it remains as a version below
+    the delete marker. If-Match compares only the ETag, so that new metadata or tags with the same content are not noticed; the HEAD
+    compares metadata and headers too, and of tags the number, not the values.
 
     Requests:
-        2 HEAD (1 where the store honours If-Match on DELETE, and the places certainly differ) and 1 DELETE
+        2 HEAD (1 if the store honours If-Match on DELETE and the addresses certainly differ) and 1 DELETE
     """
     source, target, copied = begun.source, begun.target, begun.copied
     if begun.is_itself:
@@ -569,7 +573,7 @@ def finish_move(begun: Move) -> Head:
         raise _not_deleted(begun, f"has {arrived.size} bytes, its source {copied.size}")
     if begun.write_id and begun.write_id not in (arrived.write_id or "").split():
         raise _not_deleted(
-            begun, "does not show the id that was written with it, so that it may be the source itself", S3Unsupported
+            begun, "does not have the ID that was written with it, so that it may be the source itself", S3Unsupported
         )
     version = {} if source.version_id is None else {"VersionId": source.version_id}
     etag = etags.unquoted(begun.found.get("ETag"))
@@ -580,10 +584,10 @@ def finish_move(begun: Move) -> Head:
         try:
             now = source.connection.call("HeadObject", Bucket=source.bucket_name, Key=source.key, **version)
         except S3NoSuchItem:
-            return copied  # deleted by others
+            return copied  # another client has deleted it
         if begun.write_id and begun.write_id in (Head.from_answer(now).write_id or "").split():
             return copied  # the source is the copy
-        # Stores leave out what there is none of, or say 0.
+        # Stores leave out absent values, or return 0.
         if any((begun.found.get(name) or None) != (now.get(name) or None) for name in (*_IDENTITY, *_DESCRIPTION)):
             raise _changed(begun)
     if not is_conditional:
@@ -592,16 +596,14 @@ def finish_move(begun: Move) -> Head:
     try:
         conditional.delete(source.connection, source.bucket_name, source.key, if_match=str(etag))
     except S3PreconditionFailed as error:
-        if (
-            error.outcome_unknown or error.retryable
-        ):  # 409: another write was under way, the source need not have changed
+        if error.outcome_unknown or error.retryable:  # 409: a concurrent write; the source may be unchanged
             raise
         raise _changed(begun) from error
     return copied
 
 
 def _honours_if_match(source: Place) -> bool:
-    """Whether a DELETE under a condition is known to be honoured. It is not probed for: the probe costs more than most moves."""
+    """Return whether the store is known to honour If-Match on DELETE. Not probed: a probe costs more than most moves."""
     connection = source.connection
     if connection.is_aws:
         return True

@@ -1,7 +1,7 @@
-"""Local files as the targets of downloads: which file is meant, how it may be written, and what the temporary files are called.
+"""Local targets of downloads: which file to write, whether it may be written and how, and the names of temporary files.
 
-A regular file is replaced as a whole by a temporary file from the same folder. What is no regular file (a device, a pipe) cannot be
-replaced without being lost, so it is written through or refused.
+A regular file is replaced as a whole by a temporary file in the same folder. Anything else (a device, a pipe) would be destroyed by that,
+so it is written in place or refused.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _NO_PLAIN_FILE = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR)
 
 
 class Target(NamedTuple):
-    """How a file is to be written.
+    """A file to write, and how.
 
     Attributes:
-        path: The file, links followed where they are to be kept.
+        path: The file; symbolic links are resolved if they are to be kept.
         is_stream: Whether to open it and write the bytes in order, since it must not be replaced.
     """
 
@@ -36,10 +36,10 @@ class Target(NamedTuple):
 
 
 def file_for(target: str | os.PathLike[str], key: str) -> Path:
-    """Return the file that a download of a key to a target writes: in a folder, the file named after the key's last part.
+    """Return the file to which a key is downloaded; in a folder, the file named after the key's last segment.
 
     Args:
-        target: A file; or a folder, which exists or is written with a separator (or ``.``) at its end.
+        target: A file, or a folder: one that exists, or a path with a trailing separator (or ``.``).
         key: The key.
 
     Raises:
@@ -47,7 +47,7 @@ def file_for(target: str | os.PathLike[str], key: str) -> Path:
     """
     text = os.fspath(target)
     if not text:
-        raise ValueError("path is empty; give the path of a file, or of a folder ('.' is the current one)")
+        raise ValueError("path is empty; pass the path of a file, or of a folder ('.' is the current one)")
     path = Path(target)
     if path.is_dir() or text.endswith(("/", os.sep)) or os.path.split(text)[1] in (".", ".."):
         return path.joinpath(*file_name(key).split("/"))
@@ -55,25 +55,25 @@ def file_for(target: str | os.PathLike[str], key: str) -> Path:
 
 
 def check(path: Path, *, overwrite: bool, follow: bool) -> Target:
-    """Decide how a file is to be written; refuse what a download must not replace.
+    """Return how to write a file; raise if a download must not replace it.
 
     Args:
         path: The file's path.
-        overwrite: Whether a file that is there may be replaced.
-        follow: Whether a link is kept and what it leads to is written, as ``open(path, "wb")`` does. Otherwise a link to a file is
-            replaced by the file, and pipes and devices are refused: the names come from keys, not from the user.
+        overwrite: Whether an existing file may be replaced.
+        follow: Whether to write the target of a symbolic link and keep the link, as ``open(path, "wb")`` does. Otherwise a link to a file
+            is replaced by the file, and pipes and devices are refused: the names come from keys, not from the user.
 
     Raises:
-        FileExistsError: The file is there and ``overwrite`` is not set; or it is a socket, say, which cannot be written to.
-        IsADirectoryError: A folder is in the way.
-        FileNotFoundError: A link leads to a folder that is missing.
+        FileExistsError: The file exists and ``overwrite`` is not set; or it cannot be written (a socket, for example).
+        IsADirectoryError: The path is a folder.
+        FileNotFoundError: The target of a link is in a folder that does not exist.
     """
     try:
         found = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):  # the latter is reported when the folders are made
+    except (FileNotFoundError, NotADirectoryError):  # NotADirectoryError is raised again when the folders are created
         return Target(path)
     if not overwrite:
-        raise FileExistsError(errno.EEXIST, "the file is there, and overwrite=False", str(path))
+        raise FileExistsError(errno.EEXIST, "the file exists, and overwrite=False", str(path))
     is_link = stat.S_ISLNK(found.st_mode)
     if is_link:
         if follow and _is_open_file(path):
@@ -83,25 +83,27 @@ def check(path: Path, *, overwrite: bool, follow: bool) -> Target:
         except FileNotFoundError:
             real = Path(os.path.realpath(path)) if follow else path
             if not real.parent.is_dir():
-                raise FileNotFoundError(errno.ENOENT, "the link leads to a folder that is missing", str(path)) from None
+                raise FileNotFoundError(
+                    errno.ENOENT, "the link's target is in a folder that does not exist", str(path)
+                ) from None
             return Target(real)
         except OSError as error:
             if error.errno != errno.ELOOP or follow:
                 raise
-            return Target(path)  # a loop of links in the place of a file
+            return Target(path)  # a loop of links; it is replaced by the file
     if stat.S_ISDIR(found.st_mode):
-        raise IsADirectoryError(errno.EISDIR, "a folder is in the way of the file", str(path))
+        raise IsADirectoryError(errno.EISDIR, "a folder has the name of the file", str(path))
     if stat.S_ISREG(found.st_mode):
         return Target(Path(os.path.realpath(path)) if is_link and follow else path)
     if follow and (stat.S_ISCHR(found.st_mode) or stat.S_ISFIFO(found.st_mode)):
         return Target(path, is_stream=True)
     raise FileExistsError(
-        errno.EEXIST, f"{_kind(found.st_mode)} is in the way of the file; it is left as it is", str(path)
+        errno.EEXIST, f"{_kind(found.st_mode)} has the name of the file; it was not changed", str(path)
     )
 
 
 def _is_open_file(path: Path) -> bool:
-    """Whether a link leads through the open files of a process, as /dev/stdout does: replacing the file would not reach that process."""
+    """Return whether a link leads through a process's open files, as /dev/stdout does: that process would not see a replaced file."""
     for _ in range(_MAX_LINKS):
         folder = os.path.realpath(path.parent)
         if _FOLDER_OF_OPEN_FILES.fullmatch(folder):
@@ -119,18 +121,18 @@ def _kind(mode: int) -> str:
         (stat.S_ISBLK, "a block device"),
         (stat.S_ISCHR, "a device"),
     )
-    return next((name for is_kind, name in kinds if is_kind(mode)), "something that is no regular file")
+    return next((name for is_kind, name in kinds if is_kind(mode)), "something other than a regular file")
 
 
 def open_stream(path: Path) -> int:
-    """Open a pipe, a device or a redirected output to write to it; nothing is created, nothing cut off."""
+    """Open an existing pipe, device or redirected output for writing, without truncation."""
     return os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOCTTY", 0))
 
 
 def temporary_stem(target: Path) -> str:
-    """Return how the names of the temporary files of a target begin; short enough for the file system with any of our endings.
+    """Return the stem of the names of a target's temporary files, short enough for the file system with any of our suffixes.
 
-    A name that has to be cut is told apart from others that begin alike by a digest.
+    A name that has to be cut gets a digest, so that it differs from other names with the same beginning.
     """
     whole = os.fsencode(f".{target.name}")
     limit = _longest_name(target.parent) - _LONGEST_ENDING
@@ -143,16 +145,16 @@ def temporary_stem(target: Path) -> str:
 def _longest_name(folder: Path) -> int:
     try:
         found = os.pathconf(folder, "PC_NAME_MAX")
-    except (AttributeError, OSError, ValueError):  # Windows has no such question
+    except (AttributeError, OSError, ValueError):  # not available on Windows
         return MAX_FILE_NAME_BYTES
     return min(found, MAX_FILE_NAME_BYTES) if found > 0 else MAX_FILE_NAME_BYTES
 
 
 def open_own(path: Path) -> int:
-    """Open a file of an interrupted download to read and write, or create it.
+    """Open the partial file of an interrupted download for reading and writing, or create it.
 
-    Its content will be cut off or continued, so it must be a plain file of this user: in a folder that others write to, a link of this
-    name could lead to any file.
+    It will be truncated or appended to, so it MUST be a regular file of this user: in a folder that others can write to, a link of this
+    name could point to any file.
 
     Raises:
         FileExistsError: It is a link, a pipe or a folder, or belongs to another user.
@@ -164,7 +166,7 @@ def open_own(path: Path) -> int:
         fd = os.open(path, flags, 0o600)
     except OSError as error:
         if error.errno in _NO_PLAIN_FILE:
-            raise _refused(path, "it is a link, or no regular file") from error
+            raise _refused(path, "it is a link, or not a regular file") from error
         raise
     try:
         found = os.fstat(fd)
@@ -179,13 +181,13 @@ def open_own(path: Path) -> int:
 
 
 def check_single_name(fd: int, path: Path) -> None:
-    """Refuse a file that has another name as well: writing to it would change the file of that name.
+    """Raise if a file has further hard links: writing to it would change those files too.
 
     Raises:
-        FileExistsError: It has.
+        FileExistsError: The file has several names.
     """
     if os.fstat(fd).st_nlink > 1:
-        raise _refused(path, "it is a hard link, so that another file would change with it")
+        raise _refused(path, "it has several hard links, and another file would be changed too")
 
 
 def _refused(path: Path, why: str) -> FileExistsError:

@@ -1,8 +1,7 @@
-"""Folders and prefixes: what is to be done to make one like the other, as a plan to look at, and the doing.
+"""Synchronisation between a folder and a prefix: plans, and their execution.
 
-This room knows a connection, a bucket's name, a prefix and a folder. Which file a key is, ``keys.py`` says; how one travels,
-``upload.py`` and ``download.py``. A download never leaves its folder: not through the key, and not through a link in the folder; none is
-followed there.
+Downloads MUST NOT leave the folder: keys are mapped to paths by ``_formats/keys.py``, and symbolic links inside the folder are not
+followed.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ Globs: TypeAlias = "str | Sequence[str] | None"
 
 WORKERS = 8
 SMALL_BYTES = 1024 * 1024
-"""Up to here a file travels through the fast lane, many at a time; larger ones are handed to ``upload.py`` or ``download.py``."""
+"""Files up to this size are transferred in batches, in one request each; larger ones by ``upload.py`` and ``download.py``."""
 _HELD_BYTES = 64 * 1024 * 1024
 _STEPS_SHOWN = 1000
 _MIB = 1024 * 1024
@@ -54,7 +53,7 @@ _PART_SIZES_TRIED = 8
 
 
 class LocalFile(NamedTuple):
-    """A file of a folder."""
+    """A file in a folder."""
 
     path: Path
     size: int
@@ -74,17 +73,17 @@ class RemoteObject(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SyncStep:
-    """One file or object of a plan.
+    """One file or object in a plan.
 
     Attributes:
         action: ``"copy"``, ``"skip"`` or ``"delete"``.
         key: The key in the bucket.
         path: The file's path, relative to the folder, with ``/``.
-        size: Bytes of what is copied, kept or deleted.
-        reason: Why.
-        etag: What the object had when the plan was made.
-        modified: When the object was written, in seconds since 1970; of a file that is to be deleted, when the file was.
-        version_id: The version, where one was asked for.
+        size: The size in bytes of the file or object that is copied, kept or deleted.
+        reason: The reason for the action.
+        etag: The object's ETag when the plan was made.
+        modified: The time of last modification, in seconds since 1970: of the object, or of a file to be deleted.
+        version_id: The version ID, if a version is to be downloaded.
     """
 
     action: Action
@@ -100,15 +99,15 @@ class SyncStep:
 
 @dataclass(frozen=True, slots=True)
 class SyncPlan:
-    """What makes a prefix like a folder, or a folder like a prefix. Print it, then ``apply()`` it.
+    """The steps that make a prefix equal to a folder, or a folder equal to a prefix. Print the plan, then ``apply()`` it.
 
     Attributes:
-        steps: Every file and object concerned, in order of their keys.
+        steps: A step for every file and object concerned, in the order of keys.
         direction: ``"to_store"`` or ``"to_folder"``.
         bucket_name: The bucket.
         prefix: The prefix in it.
         folder: The folder.
-        applied: Whether this was done.
+        applied: Whether the plan was applied.
 
     Example:
         >>> import pathlib, tempfile
@@ -131,24 +130,24 @@ class SyncPlan:
 
     @property
     def copied(self) -> list[SyncStep]:
-        """What is copied. Requests: none."""
+        """The steps that copy. Requests: none."""
         return [step for step in self.steps if step.action == "copy"]
 
     @property
     def skipped(self) -> list[SyncStep]:
-        """What stays as it is. Requests: none."""
+        """The steps that change nothing. Requests: none."""
         return [step for step in self.steps if step.action == "skip"]
 
     @property
     def deleted(self) -> list[SyncStep]:
-        """What is deleted. Requests: none."""
+        """The steps that delete. Requests: none."""
         return [step for step in self.steps if step.action == "delete"]
 
     def apply(self, *, progress: Progress = None) -> SyncPlan:
-        """Do it: first the copies; the deletions only once every copy has arrived.
+        """Apply the plan: first all copies, and the deletions only if every copy succeeded.
 
-        What has changed since the plan was made is not deleted, but reported as a failure; so is what has got its file or its object
-        meanwhile.
+        Files and objects that have changed since the plan was made, or whose counterpart exists now, are not deleted, but reported as
+        failures.
 
         Args:
             progress: True, a callable or None.
@@ -157,10 +156,10 @@ class SyncPlan:
             The same plan, applied.
 
         Raises:
-            S3BatchError: Some steps failed, each with its error; the others were done.
+            S3BatchError: Some steps failed, each with its error; the others were carried out.
 
         Requests:
-            1 GET or upload per file; for deletions 1 listing of what the keys have in common, and 1 per 1,000 objects
+            1 GET or upload per file; for deletions 1 listing below the keys' common prefix, and 1 per 1,000 objects
         """
         if self.applied or self._connection is None:
             return replace(self, applied=True)
@@ -215,11 +214,11 @@ def plan_to_store(
     include: Globs = None,
     exclude: Globs = None,
 ) -> SyncPlan:
-    """What makes the prefix like the folder.
+    """Return the plan that makes the prefix equal to the folder.
 
     Requests:
-        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose etag alone does not show that it is the same (for parts of
-        unequal sizes 1 HEAD per part); once a bucket 1 GET where recorded MD5s and etags disagree
+        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose etag alone does not show that it is identical (for parts of
+        unequal sizes 1 HEAD per part); once for each bucket 1 GET if recorded MD5s and etags disagree
     """
     _check_compare(compare)
     wanted = _matcher(include, exclude)
@@ -237,12 +236,12 @@ def plan_to_store(
     steps = []
     for key, (path, local) in files.items():
         reason = reasons[key] if key in remote else "new"
-        steps.append(SyncStep("copy" if reason else "skip", key, path, local.size, reason or "the same"))
+        steps.append(SyncStep("copy" if reason else "skip", key, path, local.size, reason or "identical"))
     for key, there in remote.items():
         if not delete or key in files or not wanted(key[len(prefix) :]) or _is_live_marker(there, prefix, folder):
             continue
         if _is_hidden(key[len(prefix) :], passed_over):
-            why = "not deleted: the folder has a link, no regular file or an unfinished download of this name"
+            why = "not deleted: the folder has a link, a special file or a partial download of this name"
             steps.append(SyncStep("skip", key, "", there.size, why, there.etag, there.modified))
         else:
             steps.append(SyncStep("delete", key, "", there.size, "not in the folder", there.etag, there.modified))
@@ -262,14 +261,14 @@ def plan_to_folder(
     exclude: Globs = None,
     objects: Iterable[RemoteObject] | None = None,
 ) -> SyncPlan:
-    """What makes the folder like the prefix; with ``compare=None`` everything is copied.
+    """Return the plan that makes the folder equal to the prefix; with ``compare=None`` everything is copied.
 
     Raises:
-        S3InvalidName: Two keys would fall on one file, or one needs a folder where another is a file; both are named.
+        S3InvalidName: Two keys have the same file path, or one needs a folder where another is a file; the error names both.
 
     Requests:
-        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose etag alone does not show that it is the same (for parts of
-        unequal sizes 1 HEAD per part); once a bucket 1 GET where recorded MD5s and etags disagree
+        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose etag alone does not show that it is identical (for parts of
+        unequal sizes 1 HEAD per part); once for each bucket 1 GET if recorded MD5s and etags disagree
     """
     if compare is not None:
         _check_compare(compare)
@@ -277,7 +276,7 @@ def plan_to_folder(
     prefix = folder_prefix(prefix)
     root = Path(folder).absolute()  # the plan may be applied after a change of the current directory
     if root.exists() and not root.is_dir():
-        raise FileExistsError(17, "a file is in the way of the folder", str(root))
+        raise FileExistsError(17, "a file has the name of the folder", str(root))
     found = objects_below(connection, bucket_name, prefix) if objects is None else objects
     paths: dict[str, RemoteObject] = {}
     steps = []
@@ -289,7 +288,7 @@ def plan_to_folder(
             root, relative[:-1] if _is_marker(entry) and relative != "/" and not relative.endswith("//") else relative
         )
         if _is_marker(entry):
-            steps.append(SyncStep("skip", entry.key, path, 0, "a folder's own marker"))
+            steps.append(SyncStep("skip", entry.key, path, 0, "a folder marker"))
             continue
         other = paths.setdefault(path, entry)
         if other is not entry:
@@ -298,13 +297,11 @@ def plan_to_folder(
                 if other.key == entry.key
                 else f"the keys {other.key!r} and {entry.key!r}"
             )
-            raise S3InvalidName(f"{what} would fall on one file here; download them one by one", key=entry.key)
+            raise S3InvalidName(f"{what} have the same file path here; download them one by one", key=entry.key)
     keys = {path: entry.key for path, entry in paths.items()}
     try:
         _refuse_collisions(keys, ignore_case=True)
-    except (
-        S3InvalidName
-    ):  # only now is it tried out with a file whether the case of letters counts: a plan should change nothing
+    except S3InvalidName:  # test with a temporary file only if needed, since a plan should not write anything
         _refuse_collisions(keys, ignore_case=ignores_case(root))
     here = local_files(root) if root.is_dir() and (delete or compare is not None) else {}
     reasons: dict[str, str | None] = {}
@@ -316,7 +313,7 @@ def plan_to_folder(
     for path, entry in paths.items():
         reason = reasons.get(entry.key, "new")
         action: Action = "copy" if reason else "skip"
-        why = reason or "the same"
+        why = reason or "identical"
         steps.append(SyncStep(action, entry.key, path, entry.size, why, entry.etag, entry.modified, entry.version_id))
     if delete:
         kept = {path_to_key(path) for path in paths}
@@ -334,7 +331,7 @@ def plan_to_folder(
 
 
 def folder_prefix(prefix: str | None) -> str:
-    """A prefix as that of a folder: ``photos`` means ``photos/``, and not ``photos2/``."""
+    """Return the prefix with a trailing slash, so that ``photos`` means ``photos/`` and does not match ``photos2/``."""
     if prefix is None:
         return ""
     if not isinstance(prefix, str):
@@ -343,32 +340,31 @@ def folder_prefix(prefix: str | None) -> str:
 
 
 def local_files(folder: str | os.PathLike[str], passed_over: set[str] | None = None) -> dict[str, LocalFile]:
-    """The files of a folder by their relative paths, sorted. Linked files count as files; linked folders are not entered.
+    """Return the files of a folder by their relative paths, sorted. Links to files are followed; links to folders are not.
 
-    A link that leads nowhere counts as a file that cannot be read: passed over in silence it would take its object along in a sync
-    that deletes.
+    A dangling link counts as a file that cannot be read: if it were ignored, a sync that deletes would delete its object.
 
     Args:
         folder: The folder.
-        passed_over: Gets the relative paths of what may stand for more than is seen: links to folders, links that lead nowhere,
-            what is no regular file, and names that end like our own unfinished downloads.
+        passed_over: A set that gets the relative paths of entries that may hide files: links to folders, dangling links, special files,
+            and names that end like the library's partial downloads.
 
     Raises:
-        FileNotFoundError: There is no such folder.
-        NotADirectoryError: It is a file.
+        FileNotFoundError: The folder does not exist.
+        NotADirectoryError: ``folder`` is a file.
     """
     root = Path(folder)
     if not root.exists():
-        raise FileNotFoundError(2, "there is no such folder", str(root))
+        raise FileNotFoundError(2, "the folder does not exist", str(root))
     if not root.is_dir():
         raise NotADirectoryError(20, "this is a file, not a folder", str(root))
     found: dict[str, LocalFile] = {}
     passed_over = set() if passed_over is None else passed_over
     waiting = [(str(root), "")]
     while waiting:
-        place, above = waiting.pop()
+        current, above = waiting.pop()
         try:
-            with os.scandir(place) as listed:
+            with os.scandir(current) as listed:
                 entries = [*listed]
         except FileNotFoundError:
             if not above:
@@ -386,7 +382,7 @@ def local_files(folder: str | os.PathLike[str], passed_over: set[str] | None = N
                 if stat.S_ISLNK(status.st_mode):
                     try:
                         status = Path(entry.path).stat()
-                    except OSError:  # it leads nowhere, to itself, or where this user may not look
+                    except OSError:  # dangling, a loop, or in a folder that this user cannot read
                         dangles = True
             except FileNotFoundError:
                 passed_over.add(name)
@@ -405,10 +401,10 @@ def keys_of_folder(
     wanted: Callable[[str], bool] = lambda _: True,
     passed_over: set[str] | None = None,
 ) -> dict[str, tuple[str, LocalFile]]:
-    """The keys of a folder's files below a prefix: relative path and file of each.
+    """Return the keys of a folder's files below a prefix, each with the file's relative path and the file.
 
     Raises:
-        S3InvalidName: S3 takes no such key, or two files have the same one.
+        S3InvalidName: A key is not valid in S3, or two files have the same key.
     """
     keys: dict[str, tuple[str, LocalFile]] = {}
     for path, local in local_files(folder, passed_over).items():
@@ -423,7 +419,7 @@ def keys_of_folder(
 
 
 def objects_below(connection: Connection, bucket_name: str, prefix: str) -> Iterator[RemoteObject]:
-    """What a listing says of the objects below a prefix."""
+    """Yield the objects below a prefix, as listed."""
     for page in listing.pages(connection, bucket_name, prefix=prefix):
         for entry in page.objects:
             yield RemoteObject(entry[0], int(entry[3]), unquoted(entry[2]), _seconds(entry[1]))
@@ -434,10 +430,10 @@ def _seconds(moment: str | datetime) -> float:
 
 
 def _is_hidden(relative: str, passed_over: set[str]) -> bool:
-    """Return whether the file of a key may be there, behind a link that is not followed, or in a form that is not read."""
+    """Return whether the file of a key may exist behind a link that is not followed, or as a special file that is not read."""
     return bool(passed_over) and any(
         "/".join(path.split("/")[:count]) in passed_over
-        for path in (key_to_path(relative), relative)  # path_to_key() takes a name that no key is escaped to as it is
+        for path in (key_to_path(relative), relative)  # path_to_key() returns an unescaped name unchanged
         for count in range(1, path.count("/") + 2)
     )
 
@@ -445,9 +441,8 @@ def _is_hidden(relative: str, passed_over: set[str]) -> bool:
 def _path_in(folder: Path, relative: str) -> str:
     """Return the relative path of the file that a key has in a folder.
 
-    :func:`~messageflux_s3._formats.keys.path_to_key` takes names that no key is escaped to as they are, such as
-    ``My%20Docs/a.txt``. A file of such a name that is in the folder is the key's file. Otherwise the path is that of
-    :func:`~messageflux_s3._formats.keys.key_to_path`.
+    Usually :func:`~messageflux_s3._formats.keys.key_to_path`. But :func:`~messageflux_s3._formats.keys.path_to_key` returns names that no
+    key is escaped to, such as ``My%20Docs/a.txt``, unchanged: if the folder has a file of such a name, it is the key's file.
     """
     path = key_to_path(relative)
     if path == relative or os.path.lexists(folder.joinpath(*path.split("/"))) or not _is_plain_path(relative):
@@ -457,7 +452,7 @@ def _path_in(folder: Path, relative: str) -> str:
 
 
 def _is_plain_path(relative: str) -> bool:
-    """Return whether a key can be used as a relative path without leading elsewhere, or to a temporary file of a download."""
+    """Return whether a key can be used unescaped as a relative path that stays in the folder and is not a partial download."""
     names = relative.split("/")
     return (
         all(name not in ("", ".", "..") and not name.lower().endswith(OUR_OWN_FILES) for name in names)
@@ -467,7 +462,7 @@ def _is_plain_path(relative: str) -> bool:
 
 
 def _is_marker(entry: RemoteObject) -> bool:
-    """Whether this is the empty object by which consoles show a folder."""
+    """Return whether this is a folder marker: an empty object whose key ends with a slash."""
     return entry.key.endswith("/") and entry.size == 0
 
 
@@ -482,38 +477,38 @@ def _check_compare(compare: str) -> None:
 
 
 Pair: TypeAlias = "tuple[LocalFile, RemoteObject, bool]"
-"""A file, its object, and whether the source of the two is the newer one."""
+"""A file, its object, and whether the source of the sync is newer than its target."""
 
 
 def _differences(
     connection: Connection, bucket_name: str, pairs: Sequence[Pair], compare: Compare, *, is_download: bool
 ) -> dict[str, str | None]:
-    """Return for each key why file and object are not the same; None where they are."""
+    """Return for each key the difference between file and object; None if they are identical."""
     found: dict[str, str | None] = {}
-    open_questions: list[Pair] = []
+    undecided: list[Pair] = []
     for pair in pairs:
         local, remote, source_is_newer = pair
         if local.dangles:
-            found[remote.key] = "a link that leads nowhere"
+            found[remote.key] = "dangling link"
         elif local.size != remote.size:
-            found[remote.key] = "another size"
+            found[remote.key] = "different size"
         elif compare == "size":
             found[remote.key] = None
         elif compare == "mtime":
             found[remote.key] = "newer" if source_is_newer else None
         elif remote.etag is not None and checksum.md5_of({"ETag": remote.etag}) and _has_md5(local.path, remote.etag):
-            found[remote.key] = None  # equal is equal, whatever the etags of other objects here are
+            found[remote.key] = None  # equal MD5s are conclusive, even if other etags of the bucket are not MD5s
         else:
-            open_questions.append(pair)
+            undecided.append(pair)
 
     def look(pair: Pair) -> str | None:
         try:
             return _difference(connection, bucket_name, pair[0], pair[1], is_download=is_download)
         except OSError:
-            return "cannot be compared"  # what is wrong with the file is reported when it is copied
+            return "cannot be compared"  # the copy will raise the file's error
 
     with ThreadPoolExecutor(WORKERS, "messageflux-s3-sync") as executor:
-        for (_, remote, _), reason in zip(open_questions, executor.map(look, open_questions), strict=True):
+        for (_, remote, _), reason in zip(undecided, executor.map(look, undecided), strict=True):
             found[remote.key] = reason
     return found
 
@@ -521,12 +516,12 @@ def _differences(
 def _difference(
     connection: Connection, bucket_name: str, local: LocalFile, remote: RemoteObject, *, is_download: bool
 ) -> str | None:
-    """Why a file and an object of its size are not the same, where the listed etag alone does not say; None where they are.
+    """Return the difference between a file and an object of the same size if the listed etag is not conclusive; None if they are identical.
 
-    What the store tells decides, all of it: checksums of the whole object, else an etag that is the MD5, else an etag of parts together
-    with the lengths of the parts. Only where nothing of that can be compared, the MD5 counts that an earlier sync recorded (a program
-    that rewrites an object may keep its metadata); and, going to a folder, the time that a download gave the file. What cannot be
-    compared is copied.
+    The store's own values decide: checksums of the whole object, else an etag that is the MD5, else the etag of a multipart object
+    together with the sizes of its parts. Only if none of them can be compared, the MD5 that an earlier sync recorded is used (a program
+    that rewrites an object may keep its metadata, so it is the weakest), and for downloads the modification time that a download gave the
+    file. What cannot be compared is copied.
     """
     version = {} if remote.version_id is None else {"VersionId": remote.version_id}
     has_etag_of_parts = None
@@ -537,17 +532,17 @@ def _difference(
                 return None
         head = connection.call("HeadObject", Bucket=bucket_name, Key=remote.key, ChecksumMode="ENABLED", **version)
     except (S3AccessDenied, S3NoSuchItem):
-        return "cannot be compared"  # with the right to list and to write alone; or deleted meanwhile
+        return "cannot be compared"  # HEAD is not allowed, or the object was deleted meanwhile
     if not etags.same(etags.unquoted(head.get("ETag")), remote.etag) or head.get("ContentLength") != remote.size:
         return "changed meanwhile"
-    if told := [*_told_digests(head)]:
-        return None if all(digest(local.path) == value for value, digest in told) else "another content"
+    if digests := [*_stored_digests(head)]:
+        return None if all(digest(local.path) == value for value, digest in digests) else "different content"
     if has_etag_of_parts is False and checksum.known_md5_of_parts(connection, bucket_name, head) is not None:
-        return "another content"
+        return "different content"
     recorded = {name.lower(): value for name, value in (head.get("Metadata") or {}).items()}.get(
         user_metadata.CONTENT_MD5
     )
-    # A proxy may mark the etag of one answer as weak and not that of the other.
+    # A proxy may mark the etag as weak in one response and not in the other.
     strong = next(
         (etag for etag in (remote.etag, etags.unquoted(head.get("ETag"))) if etag and not etags.is_weak(etag)), None
     )
@@ -556,52 +551,52 @@ def _difference(
         ours = _md5(local.path)
         if ours == md5:
             return None
-        # Either the object was rewritten under old metadata, or etags of this bucket are no MD5s: its content tells.
+        # Either the object was rewritten with its old metadata, or the bucket's etags are not MD5s: its content decides.
         is_same = ours == recorded and checksum.is_content(connection, bucket_name, remote.key, md5, ours, version)
-        return None if is_same else "another content"
+        return None if is_same else "different content"
     if recorded:
-        return None if _has_md5(local.path, recorded) else "another content"
+        return None if _has_md5(local.path, recorded) else "different content"
     if is_download and local.modified in (remote.modified, float(int(remote.modified))):
-        return None  # a download gave it this very time, to the second or as the listing has it; a write would have left a fraction
+        return None  # a download has set this time, exactly or in whole seconds; another write would have left another fraction
     return "cannot be compared"
 
 
-def _told_digests(head: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[Path], str]]]:
-    """The digests of a whole object that the store tells."""
+def _stored_digests(head: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[Path], str]]]:
+    """Yield the checksums of a whole object that a HEAD returned, each with the function that computes it of a file."""
     if head.get("ChecksumType") == "COMPOSITE":
         return
     ways: tuple[tuple[str, Callable[[Path], str]], ...] = (
         ("ChecksumSHA256", partial(_digest, "sha256")), ("ChecksumSHA1", partial(_digest, "sha1")), ("ChecksumCRC32", _crc32),
     )  # fmt: skip
     for name, digest in ways:
-        if (told := head.get(name)) and "-" not in told:
-            yield told, digest
+        if (value := head.get(name)) and "-" not in value:
+            yield value, digest
 
 
 def _has_etag_of_parts(
     connection: Connection, bucket_name: str, local: LocalFile, remote: RemoteObject, version: Mapping[str, str]
 ) -> bool | None:
-    """Return whether a file, cut into parts as the object was written, has the object's etag; None where their sizes are not told.
+    """Return whether a file has the etag of a multipart object, computed with the same parts; None if the sizes of the parts are unknown.
 
     Requests:
-        1 HEAD; where the etag is another 1 HEAD more, or for parts of unequal sizes 1 for each
+        1 HEAD; if the etag differs 1 more HEAD, or for parts of unequal sizes 1 for each
     """
     etag = str(remote.etag)
     count = int(etag.rpartition("-")[2])
     told = checksum.told_part_sizes(connection, bucket_name, remote.key, local.size, count, version)
-    is_told = False
+    is_known = False
     for sizes in told:
-        is_told = True
+        is_known = True
         if checksum.hash_parts(_pieces(local.path), sizes) == etag:
             return True
-    if is_told:
+    if is_known:
         return False
     likely = (checksum.uniform_parts(local.size, size) for size in _likely_part_sizes(local.size, count))
     return True if any(checksum.hash_parts(_pieces(local.path), sizes) == etag for sizes in likely) else None
 
 
 def _likely_part_sizes(size: int, count: int) -> list[int]:
-    """Part sizes that make so many parts: whole MiB, those that programs take by default first. A store may not tell which it was."""
+    """Return part sizes in whole MiB that make this number of parts, common defaults first. Tried if the store does not return the size."""
     smallest = -(-size // count)
     largest = size if count == 1 else -(-size // (count - 1)) - 1
     usual = [mebibytes * _MIB for mebibytes in (16, 8, 5, 10, 15, 32, 50, 64, 100)]
@@ -617,17 +612,17 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 def _open_regular(path: Path) -> BinaryIO:
-    """Open a file to read. Opening or reading a pipe would wait for ever, if one has been put in the file's place.
+    """Open a regular file for reading. Non-blocking, since a pipe may have replaced the file and would block forever.
 
     Raises:
-        OSError: It is no regular file.
+        OSError: It is not a regular file.
     """
     fd = os.open(
         path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     )
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(errno.EINVAL, "this is no regular file any more", str(path))
+            raise OSError(errno.EINVAL, "not a regular file any more", str(path))
         return cast(BinaryIO, os.fdopen(fd, "rb", buffering=0))
     except BaseException:
         os.close(fd)
@@ -652,7 +647,7 @@ def _has_md5(path: Path, md5: str) -> bool:
     try:
         return _md5(path) == md5
     except OSError:
-        return False  # what is wrong with the file is reported when it is copied
+        return False  # the copy will raise the file's error
 
 
 def _md5(path: Path) -> str:
@@ -667,7 +662,7 @@ def _hexadecimal_md5(pieces: Iterable[bytes]) -> str:
 
 
 def _matcher(include: Globs, exclude: Globs) -> Callable[[str], bool]:
-    """Whether a relative key is concerned at all."""
+    """Return a function that tests whether a relative key is included and not excluded."""
     included, excluded = _patterns("include", include), _patterns("exclude", exclude)
 
     def matches(relative: str) -> bool:
@@ -683,12 +678,12 @@ def _patterns(name: str, globs: Globs) -> list[re.Pattern[str]]:
         return []
     given = [globs] if isinstance(globs, str) else [*globs]
     if not all(isinstance(glob, str) for glob in given):
-        raise TypeError(f"{name} must be a glob or several, as text")
+        raise TypeError(f"{name} must be a glob or an iterable of globs, as text")
     return [glob_to_pattern(glob)[1] for glob in given]
 
 
 def _refuse_collisions(keys: dict[str, str], *, ignore_case: bool) -> None:
-    """Two keys on one file, or a file where a folder must be: refused, both named, before anything is written."""
+    """Raise S3InvalidName if two keys have the same file path, or one needs a folder where another is a file."""
 
     def folded(path: str) -> str:
         return unicodedata.normalize("NFC", path).casefold() if ignore_case else path
@@ -698,7 +693,7 @@ def _refuse_collisions(keys: dict[str, str], *, ignore_case: bool) -> None:
         other = files.setdefault(folded(path), key)
         if other != key:
             raise S3InvalidName(
-                f"the keys {other!r} and {key!r} would fall on one file here; download them to two folders", key=key
+                f"the keys {other!r} and {key!r} have the same file path here; download them to two folders", key=key
             )
     for path, key in keys.items():
         above = folded(path)
@@ -712,24 +707,24 @@ def _refuse_collisions(keys: dict[str, str], *, ignore_case: bool) -> None:
 
 
 def ignores_case(folder: Path) -> bool:
-    """Whether names that differ only by case are one file here: tried out, since one machine has both kinds."""
-    place = folder
-    while not place.is_dir():
-        place = place.parent
+    """Return whether the folder's file system ignores case; tested with a temporary file, since it differs between mounts."""
+    existing = folder
+    while not existing.is_dir():
+        existing = existing.parent
     try:
-        with tempfile.NamedTemporaryFile(prefix=".mfs3-Case", suffix=OUR_OWN_FILES[0], dir=place) as probe:
+        with tempfile.NamedTemporaryFile(prefix=".mfs3-Case", suffix=OUR_OWN_FILES[0], dir=existing) as probe:
             return Path(probe.name).with_name(Path(probe.name).name.swapcase()).exists()
     except OSError:
         return os.name == "nt"
 
 
-# -- doing ----------------------------------------------------------------------------------------------------------------------------
+# -- execution ------------------------------------------------------------------------------------------------------------------------
 
 Job: TypeAlias = "tuple[str, int, Callable[[], object]]"
 
 
 class _Outcomes:
-    """What became of each key; every error is kept to the end."""
+    """The outcome of each key; errors are collected and raised at the end."""
 
     def __init__(self, operation: str) -> None:
         self._operation = operation
@@ -737,7 +732,7 @@ class _Outcomes:
         self.failures: list[Failure] = []
 
     def note(self, key: str, error: Exception | None = None) -> None:
-        """A key is done, or failed. What is neither the store's error nor the disk's is raised: it is about all of them."""
+        """Record that a key succeeded or failed. An error that is neither S3Error nor OSError is raised at once: it concerns all keys."""
         if error is None:
             self.succeeded.append(key)
         elif isinstance(error, S3Error):
@@ -750,7 +745,7 @@ class _Outcomes:
             raise error
 
     def run(self, jobs: Iterable[Job]) -> None:
-        """Do jobs: small ones side by side, large ones one by one (they are parallel in themselves)."""
+        """Run jobs: small ones concurrently, large ones one by one (each of them sends its parts concurrently)."""
         waiting: deque[tuple[str, Future[object]]] = deque()
 
         def collect() -> None:
@@ -777,10 +772,10 @@ class _Outcomes:
             executor.shutdown(wait=True, cancel_futures=True)
 
     def settle(self) -> None:
-        """Raise what failed.
+        """Raise if anything failed.
 
         Raises:
-            S3BatchError: Something did.
+            S3BatchError: Some keys failed.
         """
         if self.failures:
             first = self.failures[0]
@@ -811,11 +806,11 @@ def _send(
     verify_checksum: bool = True,
     **extra: Any,
 ) -> None:
-    """Upload files: small ones through the fast lane, many at a time; then the others."""
+    """Upload files: first the small ones in batches, then the others."""
     outcomes = _Outcomes(operation)
 
     def with_md5(digest: Callable[[], str]) -> Mapping[str, str] | None:
-        """The metadata; and the MD5, for the next sync to compare, where etags are none."""
+        """Return the metadata; for a sync to a bucket whose etags are not MD5s with the MD5, for the next sync to compare."""
         if operation != "sync" or not checksum.are_no_md5s(connection, bucket_name):
             return metadata
         return {**(metadata or {}), user_metadata.CONTENT_MD5: digest()}
@@ -846,12 +841,12 @@ def _send(
     def _upload(file: _File) -> None:
         before = file.path.stat()
         if not stat.S_ISREG(before.st_mode):
-            raise OSError(errno.EINVAL, "this is no regular file any more", str(file.path))
+            raise OSError(errno.EINVAL, "not a regular file any more", str(file.path))
         recorded = with_md5(partial(_md5, file.path))
         upload.upload(connection, bucket_name, file.key, file.path, metadata=recorded, progress=report, **of_large)
         after = file.path.stat()
         if recorded is not metadata and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            # The recorded MD5 may be another content's.
+            # The file was written meanwhile: the recorded MD5 may be that of other content.
             upload.upload(connection, bucket_name, file.key, file.path, metadata=metadata, **of_large)
 
     outcomes.run((file.key, file.size, job(file)) for file in files if file.size > SMALL_BYTES)
@@ -868,7 +863,7 @@ def _fetch(
     *,
     overwrite: bool = True,
 ) -> None:
-    """Download objects: small ones through the fast lane, many at a time; then the others."""
+    """Download objects: first the small ones in batches, then the others."""
 
     def fetch_one(step: SyncStep) -> None:
         target = inside(folder, step.path)
@@ -889,7 +884,7 @@ def _fetch(
             raise outcome
         head, body = outcome or (Head(), None)
         if body is None or checksum.is_refuted(connection, bucket_name, head.etag, body):
-            fetch_one(step)  # its file is there, it has grown, or it is to be looked at more closely
+            fetch_one(step)  # its file exists, the object has grown, or the checksum must be verified
             return
         target = inside(folder, step.path)
         partial_file.write_file(target, body, overwrite=overwrite)
@@ -951,7 +946,7 @@ def upload_folder(
 
 
 def download_objects(plan: SyncPlan, *, overwrite: bool = True, progress: Progress = None) -> list[str]:
-    """Download what a plan copies, and make the folders that stand below the prefix by a marker.
+    """Download the objects of a plan, and create the folders that have only a marker.
 
     Returns:
         The files' paths, relative to the folder, in key order.
@@ -961,9 +956,9 @@ def download_objects(plan: SyncPlan, *, overwrite: bool = True, progress: Progre
     folder.mkdir(parents=True, exist_ok=True)
     files = {step.path for step in plan.copied}
     outcomes = _Outcomes("download_folder")
-    for step in plan.skipped:  # with nothing to compare, only markers are skipped
+    for step in plan.skipped:  # with compare=None only markers are skipped
         if step.path in files:
-            continue  # the object "a" has the place of the folder that "a/" marks
+            continue  # the object "a" takes the path of the folder for the marker "a/"
         try:
             inside(folder, step.path).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -974,32 +969,32 @@ def download_objects(plan: SyncPlan, *, overwrite: bool = True, progress: Progre
 
 
 def inside(folder: Path, path: str) -> Path:
-    """The place of a relative path in a folder.
+    """Return the path of a file in a folder.
 
     Raises:
-        FileExistsError: A link or a file stands where a folder must be. A link within the folder is refused as well: through it two
-            keys would fall on one file.
+        FileExistsError: A link or a file has the name of a folder that is needed. Links that stay within the folder are refused too: with
+            them two keys could be written to one file.
     """
     target = folder.joinpath(*path.split("/"))
     for parent in (*reversed(target.relative_to(folder).parents[:-1]),):
-        place = folder / parent
+        above = folder / parent
         try:
-            mode = place.lstat().st_mode
+            mode = above.lstat().st_mode
         except FileNotFoundError:
             break
         if stat.S_ISLNK(mode):
             raise FileExistsError(
-                17, "a link is where a folder must be; links in the folder are not followed", str(place)
+                17, "a folder is needed here, but this is a link; links in the folder are not followed", str(above)
             )
         if not stat.S_ISDIR(mode):
-            raise FileExistsError(17, "a file is where a folder must be", str(place))
+            raise FileExistsError(17, "a folder is needed here, but this is a file", str(above))
     return target
 
 
 def _remove_objects(
     connection: Connection, bucket_name: str, prefix: str, folder: Path, steps: Sequence[SyncStep]
 ) -> None:
-    """Delete objects that are still what the plan saw, and still have no file."""
+    """Delete objects that have not changed since the plan was made, and still have no file."""
     if not steps:
         return
     outcomes = _Outcomes("sync")
@@ -1035,7 +1030,7 @@ def _changed(what: str, bucket_name: str | None, key: str) -> S3ObjectChanged:
 
 
 def _remove_files(connection: Connection, bucket_name: str, folder: Path, steps: Sequence[SyncStep]) -> None:
-    """Delete files that are still what the plan saw, and still have no object."""
+    """Delete files that have not changed since the plan was made, and still have no object."""
     if not steps:
         return
     outcomes = _Outcomes("sync")
@@ -1058,9 +1053,9 @@ def _remove_files(connection: Connection, bucket_name: str, folder: Path, steps:
 
 
 def _identity(path: Path) -> tuple[int, ...] | None:
-    """Return what changes when a file is written or replaced, even under its old size and time; None where there is none.
+    """Return values that change if a file is written or replaced, even with the same size and time; None if it does not exist.
 
-    A link is not followed: its own identity changes when it is made to lead elsewhere.
+    Links are not followed: a link that is changed to another target has another inode.
     """
     try:
         found = path.lstat()
