@@ -281,9 +281,9 @@ def measure(
         *folders, _ = key[begin:].split("/", depth) if depth else ("",)
         name = key[key.rfind("/") + 1 :]
         dot = name.rfind(".")
-        _of(prefixes, f"{prefix}{'/'.join(folders)}/" if folders else prefix).add(size, moment)
-        _of(extensions, name[dot:].lower() if dot > 0 else "").add(size, moment)
-        _of(classes, entry[4] or "STANDARD").add(size, moment)
+        _group(prefixes, f"{prefix}{'/'.join(folders)}/" if folders else prefix).add(size, moment)
+        _group(extensions, name[dot:].lower() if dot > 0 else "").add(size, moment)
+        _group(classes, entry[4] or "STANDARD").add(size, moment)
         sizes[bisect_right(_SIZE_BORDERS, size)].add(size, moment)
         ages[bisect_right(age_borders, moment)].add(size, moment)
     whole = [count.done() for count in sizes]
@@ -311,7 +311,7 @@ def check_depth(depth: int, *, least: int) -> int:
     return depth
 
 
-def _of(groups: dict[str, _Count], name: str) -> _Count:
+def _group(groups: dict[str, _Count], name: str) -> _Count:
     count = groups.get(name)
     if count is None:
         name = name if len(groups) < MOST_GROUPS else OTHERS
