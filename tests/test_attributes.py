@@ -1,4 +1,4 @@
-"""What stays when an object is rewritten: every operation that rewrites one, beside every attribute that S3 would drop."""
+"""Kept attributes: every operation that rewrites an object, with every attribute that S3 would drop."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def test_an_expiry_that_is_no_date_stays_expired(scripted_server: ScriptedServer
 def test_an_encryption_that_is_asked_for_takes_the_place_of_the_former_one(
     scripted_server: ScriptedServer, encryption: str
 ) -> None:
-    """The former key does not go with it: S3 refuses AES256 with a KMS key."""
+    """The former KMS key is not sent with AES256, which S3 rejects."""
     bucket = _scripted(scripted_server, HEADERS)
     bucket["k"].copy_to("k", encryption=encryption)
     sent = _sent(scripted_server)
@@ -261,7 +261,7 @@ def test_an_object_with_a_customers_key_is_not_rewritten_without_it(
 
 
 def test_a_kms_key_does_not_go_to_another_bucket(moto_store: S3Store, moto_bucket: S3Bucket) -> None:
-    """Nor does a lock; what is no affair of the bucket does."""
+    """In another bucket encryption and lock are not kept; the other attributes are."""
     client = moto_store.client
     other = moto_store.create_bucket(f"{moto_bucket.name}-2")
     for metadata in (None, {"name": "other"}):

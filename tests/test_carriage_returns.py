@@ -1,4 +1,4 @@
-"""Carriage returns in keys, on stores that write them in XML as they are: XML parsers would make line feeds of them, another key."""
+"""Carriage returns in keys, on stores that write them unescaped: XML parsers turn them into line feeds, which is another key."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_listings_keep_carriage_returns_in_keys(bucket: s3.S3Bucket) -> None:
 
 
 def test_deleting_what_was_listed_deletes_no_other_key(bucket: s3.S3Bucket, odd: OddServer) -> None:
-    """The key with a line feed stays."""
+    """A key with a line feed is not changed."""
     bucket.find(prefix="a\r").delete()
     bucket.delete_objects(["dir\r/x", "end\r", "\r"])
     assert sorted(odd.objects) == sorted(["a\nb", "dir\n/x", "plain"])
 
 
 def test_unfinished_uploads_of_such_keys_are_aborted(bucket: s3.S3Bucket, odd: OddServer) -> None:
-    """boto3 does not ask for encoded keys here."""
+    """boto3 does not request encoded keys for this listing."""
     odd.uploads["u1"] = Upload("a\rb", "", {})
     bucket.delete_bucket(force=True)
     aborted = [asked.key for asked in odd.asked if asked.method == "DELETE" and "uploadId" in asked.query]
@@ -71,7 +71,7 @@ def test_unfinished_uploads_of_such_keys_are_aborted(bucket: s3.S3Bucket, odd: O
 def test_a_page_whose_carriage_returns_cannot_be_kept_is_a_server_error(
     scripted_server: ScriptedServer, lane: bool, kind: str
 ) -> None:
-    """In a CDATA section there are no references; a parser would make a line feed of it."""
+    """In a CDATA section a reference has no effect, so the document is rejected."""
     name = "Key" if kind == "Contents" else "Prefix"
     further = (
         "<LastModified>2026-01-01T00:00:00Z</LastModified><ETag>e</ETag><Size>1</Size>" if kind == "Contents" else ""
@@ -96,7 +96,7 @@ def test_a_page_whose_carriage_returns_cannot_be_kept_is_a_server_error(
 
 
 def test_tags_keep_carriage_returns_both_ways(scripted_server: ScriptedServer) -> None:
-    """What is read is what the store wrote, what is written is what a parser reads as it was meant."""
+    """Configurations with carriage returns are read and written without changes."""
     sent: list[bytes] = []
 
     def answer(asked: Asked) -> Answer:
@@ -121,7 +121,7 @@ def test_tags_keep_carriage_returns_both_ways(scripted_server: ScriptedServer) -
     some.sampled_from(["", "\r\n", "\n", "\r\n\t"]),
 )
 def test_every_mixture_of_line_ends_in_keys_and_between_elements_is_read(keys: list[str], between: str) -> None:
-    """White space between elements is none of a key's."""
+    """White space between elements is not part of a key."""
     from xml.sax.saxutils import escape
 
     from messageflux_s3._formats.listing_pages import parse_page

@@ -1,4 +1,4 @@
-"""Content read as JSON, text or a configuration that is none: the error names the object, whichever way it was read."""
+"""Content that is not valid JSON, text or a configuration: the error names the object, for every way to read it."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ CONFIGURATIONS = {
 def test_a_configuration_that_cannot_be_read_names_its_bucket(
     scripted_server: ScriptedServer, preset: str, name: str, root: str
 ) -> None:
-    """Nested deeper than Python can read; it used to be a bare RecursionError."""
+    """Too deeply nested content raises S3InvalidContent, not RecursionError."""
     scripted_server.answer = lambda asked: document(root, "<a>" * 20_000 + "</a>" * 20_000)
     with pytest.raises(
         s3.S3InvalidContent, match=r"s3://bkt/: the .* configuration that the store sent cannot be read"
@@ -217,7 +217,7 @@ def test_a_configuration_that_cannot_be_read_names_its_bucket(
 def test_a_policy_whose_statements_are_none_names_its_bucket(
     scripted_server: ScriptedServer, preset: str, statement: str
 ) -> None:
-    """It used to be a TypeError or AttributeError, or a policy of single letters."""
+    """A malformed policy raises S3InvalidContent, not TypeError or AttributeError."""
     scripted_server.answer = lambda asked: (
         200,
         {"Content-Type": "application/json"},

@@ -26,13 +26,13 @@ ALL = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubcl
 
 
 def test_the_root_keeps_its_name_from_messageflux() -> None:
-    """S3BucketException is S3Error, not a cousin of it."""
+    """S3BucketException is the same class as S3Error."""
     assert s3.S3BucketException is s3.S3Error
 
 
 @pytest.mark.parametrize(("cls", "builtin"), BUILTINS.items(), ids=lambda cls: cls.__name__)
 def test_an_error_is_also_the_builtin_that_one_would_catch(cls: type[s3.S3Error], builtin: type[Exception]) -> None:
-    """Code that knows nothing of this library catches the right thing."""
+    """The errors can be caught as builtin exceptions."""
     with pytest.raises(builtin, match="what happened"):
         raise cls("what happened", bucket="b", key="k")
 
@@ -40,7 +40,7 @@ def test_an_error_is_also_the_builtin_that_one_would_catch(cls: type[s3.S3Error]
 @pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize("again", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy], ids=["pickle", "copy"])
 def test_an_error_survives_a_pickle_with_all_it_says(cls: type[s3.S3Error], again: object) -> None:
-    """What a worker raises is what the parent sees."""
+    """Errors keep their attributes when they are pickled."""
     error = cls(
         "text", operation="GetObject", bucket="b", key="k", code="C", status=418, request_id="r", retryable=True
     )
@@ -62,7 +62,7 @@ def test_a_key_acts_in_no_log_and_on_no_terminal() -> None:
 
 
 def test_the_errors_with_more_to_say_keep_it_in_a_pickle() -> None:
-    """Failures, lock holders and doubt cross process borders too."""
+    """failures, lock_holder and outcome_unknown are pickled too."""
     failure = s3.Failure("k", None, s3.S3NoSuchItem("gone", key="k"))
     batch = pickle.loads(pickle.dumps(s3.S3BatchError("1 of 2", failures=[failure], succeeded=["j"])))
     assert (batch.failures[0].key, str(batch.failures[0].error), batch.succeeded) == ("k", "gone", ["j"])
@@ -71,7 +71,7 @@ def test_the_errors_with_more_to_say_keep_it_in_a_pickle() -> None:
 
 
 def test_what_nobody_said_is_not_so() -> None:
-    """Not worth another try, and its outcome known; what is noted down later is not what it says."""
+    """By default retryable and outcome_unknown are False, and later changes of args do not change the message."""
     error = s3.S3PreconditionFailed("said")
     assert (error.retryable, error.outcome_unknown) == (False, False)
     error.args = ("said", "noted later")
@@ -79,7 +79,7 @@ def test_what_nobody_said_is_not_so() -> None:
 
 
 def test_a_failure_does_not_change() -> None:
-    """It is a value: its fields are set once, and there are no others."""
+    """Failure is frozen and has slots."""
     failure = errors.Failure("k", None, s3.S3Error("said"))
     with pytest.raises(FrozenInstanceError):
         failure.key = "another"  # type: ignore[misc]
@@ -87,5 +87,5 @@ def test_a_failure_does_not_change() -> None:
 
 
 def test_the_module_docstring_draws_every_class() -> None:
-    """The picture of the tree leaves nobody out."""
+    """The tree in the module's docstring has all classes."""
     assert [cls.__name__ for cls in ALL if cls.__name__ not in (errors.__doc__ or "")] == []

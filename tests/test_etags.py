@@ -1,4 +1,4 @@
-"""ETags that are no MD5 although they look like one, and weak ETags: what still works, and what is refused."""
+"""ETags that look like an MD5 but are not, and weak ETags: which operations work, and which are refused."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ EVERYTHING: dict[str, Callable[[S3Bucket, Path], None]] = {
 def test_everything_works_where_etags_only_look_like_md5s(
     scripted_server: ScriptedServer, tmp_path: Path, lane: bool, act: Callable[[S3Bucket, Path], None], taught: bool
 ) -> None:
-    """As the first operation on the bucket, and after an upload has shown what its ETags are; nothing of ours is left in the bucket."""
+    """As the first operation on the bucket, and after an upload has shown that its ETags are not MD5s; no scratch object is left."""
     scripted_server.answer = store = Strange(no_md5, {"k": b"content"})
     bucket = able(scripted_server, lane=lane)
     if taught:
@@ -207,7 +207,7 @@ def test_everything_works_where_etags_only_look_like_md5s(
 
 
 def test_what_etags_are_is_learned_for_each_bucket(scripted_server: ScriptedServer, tmp_path: Path) -> None:
-    """One second GET a bucket; in another bucket of the same connection a wrong byte is still found."""
+    """One more GET for each bucket; in another bucket of the same connection a wrong byte is still detected."""
     scripted_server.answer = store = Strange(no_md5, {"k": b"content"})
     connected = scripted_server.connect()
     for _ in range(3):
@@ -225,7 +225,7 @@ def test_what_etags_are_is_learned_for_each_bucket(scripted_server: ScriptedServ
 def test_content_that_differs_each_time_is_not_taken_for_a_strange_etag(
     scripted_server: ScriptedServer, tmp_path: Path, lane: bool, act: Callable[[S3Bucket, Path], None]
 ) -> None:
-    """Bytes that change on their way are an error, and teach nothing about the bucket."""
+    """Corrupted bytes raise, and do not mark the bucket's ETags as other than MD5s."""
     scripted_server.answer = Strange(
         lambda body: f'"{md5(body)}"', {"k": b"content"}, corrupt=lambda body, number: body[:-1] + bytes([number])
     )
@@ -277,7 +277,7 @@ def read_everywhere(bucket: S3Bucket, tmp_path: Path) -> None:
 def test_reads_and_plain_writes_work_with_weak_etags(
     scripted_server: ScriptedServer, tmp_path: Path, lane: bool, act: Callable[[S3Bucket, Path], None]
 ) -> None:
-    """A weak ETag is shown as it is and never sent in If-Match, which it could not satisfy."""
+    """A weak ETag is shown unchanged and never sent as If-Match."""
     scripted_server.answer = Strange(weak, {"k": b"content"})
     act(able(scripted_server, lane=lane), tmp_path)
     assert not [asked.headers["if-match"] for asked in scripted_server.asked if "if-match" in asked.headers]
@@ -286,7 +286,7 @@ def test_reads_and_plain_writes_work_with_weak_etags(
 def test_replaced_object_is_noticed_by_its_weak_etag(
     scripted_server: ScriptedServer, tmp_path: Path, lane: bool
 ) -> None:
-    """The answers' ETags are compared here, since no condition can be sent."""
+    """The ETags of the responses are compared by the client, since no condition can be sent."""
     scripted_server.answer = store = Strange(weak, {"k": b"content"})
     obj = scripted_server.bucket(lane=lane)["k"]
     obj.exists()
@@ -304,7 +304,7 @@ def test_replaced_object_is_noticed_by_its_weak_etag(
 def test_listed_strong_etag_and_weak_one_of_the_answer_are_the_same(
     scripted_server: ScriptedServer, lane: bool
 ) -> None:
-    """A proxy marks the header as weak; the listing is XML, in which it changes nothing."""
+    """A proxy marks the header as weak, but does not change the XML of a listing."""
     store = Strange(weak, {"k": b"content"})
 
     def answer(asked: Asked) -> Answer:
@@ -332,7 +332,7 @@ REFUSED: dict[str, Callable[[S3Bucket], object]] = {
 def test_conditional_writes_on_weak_etags_are_refused(
     scripted_server: ScriptedServer, write: Callable[[S3Bucket], object]
 ) -> None:
-    """Clearly, and before anything is written."""
+    """The error is raised before anything is written."""
     scripted_server.answer = store = Strange(weak, {"k": b"content", "other": b"x"})
     with pytest.raises(S3Unsupported, match="weak ETag W/"):
         write(able(scripted_server, lane=True))

@@ -1,4 +1,4 @@
-"""Events: what each source says, whatever it is wrapped in, and what a hostile one cannot do."""
+"""Events from every source and in every envelope, and hostile messages."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def in_sns(text: str) -> dict[str, Any]:
     ],
 )
 def test_the_documented_sample_of_each_source_is_understood(name: str, expected: tuple[Any, ...]) -> None:
-    """What the sources' own documentation shows comes out as one event with its kind, place, size and etag."""
+    """Each sample of the sources' documentation gives one event with kind, bucket, key, size and etag."""
     [event] = parse_event(sample(name))
     assert (event.kind, event.bucket, event.key, event.size, event.etag) == expected
 
@@ -157,20 +157,20 @@ def test_r2_creates(action: str) -> None:
 
 @pytest.mark.parametrize("version", ["2.0", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.31"])
 def test_every_minor_version_is_read(version: str) -> None:
-    """Only the major number says whether the record can be understood; fields that nobody knows yet are passed over."""
+    """Only the major version matters; unknown fields are ignored."""
     record = notification("a", eventVersion=version, novelty={"x": 1})
     assert parse_event({"Records": [record]})[0].key == "a"
 
 
 def test_another_major_version_is_refused() -> None:
-    """Nobody knows whether version 3 encodes its keys."""
+    """Version 3 raises, since its key encoding is unknown."""
     with pytest.raises(ValueError, match="eventVersion"):
         parse_event({"Records": [notification("a", eventVersion="3.0")]})
 
 
 @given(keys)
 def test_keys_of_notifications_are_decoded_exactly_once(key: str) -> None:
-    """Whatever the key, it comes back as it is in the bucket, with S3's encoding and with MinIO's."""
+    """Every key is decoded to the key in the bucket, with S3's and MinIO's encoding."""
     for encoded in (quote_plus(key, safe="/"), quote_plus(key)):
         assert parse_event({"Records": [notification(encoded)]})[0].key == key
 
@@ -231,7 +231,7 @@ def test_sequencers_order_the_events_of_a_key(key: str, one: str, other: str) ->
 
 
 def test_without_sequencers_the_times_decide() -> None:
-    """R2 sends no sequencer: later is newer, and where nobody knows, neither is."""
+    """R2 has no sequencer: the times are compared; without times neither event is newer."""
     early = ObjectEvent("PutObject", "created", "b", "k", time=datetime(2026, 1, 1, tzinfo=timezone.utc))
     late = ObjectEvent("PutObject", "created", "b", "k", time=datetime(2026, 1, 2, tzinfo=timezone.utc))
     unknown = ObjectEvent("PutObject", "created", "b", "k")
@@ -307,7 +307,7 @@ def test_what_cannot_be_decoded_is_a_value_error(message: Any) -> None:
     ids=repr,
 )
 def test_what_is_about_no_object_is_no_event(message: Any) -> None:
-    """Readable messages of others give an empty list."""
+    """Valid messages that are not about S3 objects give an empty list."""
     assert parse_event(message) == []
 
 
@@ -319,7 +319,7 @@ def test_what_is_no_message_is_a_type_error(message: Any) -> None:
 
 
 def test_envelopes_without_end_are_an_error() -> None:
-    """Neither a message in a hundred envelopes nor one that contains itself goes round for ever."""
+    """Deeply nested and self-referencing messages raise."""
     message: Any = {}
     for _ in range(100):
         message = {"Body": message}
@@ -332,7 +332,7 @@ def test_envelopes_without_end_are_an_error() -> None:
 
 @given(json_values, json_values)
 def test_no_message_crashes_it(one: Any, other: Any) -> None:
-    """Whatever stands wherever in a message, the outcome is events or a ValueError."""
+    """Any values in a message give events or a ValueError."""
     record = notification("a")
     for message in (
         {"Records": [record | {"s3": one}]},
@@ -396,7 +396,7 @@ def test_an_odd_sequencer_costs_no_event(sequencer: Any) -> None:
 @pytest.mark.parametrize("one", ["Happy Sequencer", "zz", "\u0661", None])
 @pytest.mark.parametrize("other", ["0055AED6", "Sad Sequencer", None])
 def test_events_with_an_odd_sequencer_are_ordered_by_time_or_not_at_all(one: str | None, other: str | None) -> None:
-    """Text that is no hexadecimal number orders nothing; where the times do not tell either, neither event is newer."""
+    """A sequencer that is not hexadecimal is not compared; without times neither event is newer."""
     early, late = datetime(2026, 1, 1, tzinfo=timezone.utc), datetime(2026, 1, 2, tzinfo=timezone.utc)
 
     def event(sequencer: str | None, time: datetime | None) -> ObjectEvent:
@@ -538,7 +538,7 @@ def test_a_single_broken_record_is_an_error_as_it_is_among_others(content: Any) 
 
 
 def test_no_signature_of_a_url_is_shown() -> None:
-    """Somebody put a presigned URL where a bucket's name belongs."""
+    """A presigned URL in place of a bucket's name is not quoted in the error."""
     url = "https://h/?X-Amz-Signature=SEKRET"
     with pytest.raises(ValueError) as caught:
         s3.parse_event({"Records": [{**_GOOD, "s3": {"bucket": {"name": url}, "object": {"key": "k"}}}]})

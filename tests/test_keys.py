@@ -1,4 +1,4 @@
-"""Names: which ones are taken, what a glob finds, and keys as files: a key's file is inside the folder, and tells the key."""
+"""Names: validation, globs, and the mapping of keys to files, which stays inside the folder and is reversible."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KEYS = st.one_of(
 
 @pytest.mark.parametrize("name", ["abc", "a" * 63, "0-9", "a.b.c", "1.2.3", "1.2.3.4.5", "1.2.3.x"])
 def test_bucket_names_that_s3_takes(name: str) -> None:
-    """Handed back as they are; nearly an IP address is none."""
+    """Valid names are returned unchanged, also those that only resemble an IP address."""
     assert check_bucket_name(name) == name
 
 
@@ -58,7 +58,7 @@ def test_bucket_names_that_s3_takes(name: str) -> None:
     ],
 )
 def test_bucket_names_that_s3_does_not_take(name: str) -> None:
-    """Refused before anything is sent, by an error that has the name."""
+    """Invalid names raise before anything is sent; the error has the name."""
     with pytest.raises(S3InvalidName, match="is not a bucket name") as caught:
         check_bucket_name(name)
     assert caught.value.bucket == name
@@ -66,7 +66,7 @@ def test_bucket_names_that_s3_does_not_take(name: str) -> None:
 
 @pytest.mark.parametrize("key", ["k", "a" * 1024, "\u00fc" * 512, "a" * 257, "\u00fc", "..", "/", "\0"])
 def test_keys_that_s3_takes(key: str) -> None:
-    """Whatever fits into 1,024 bytes, unchanged."""
+    """Every key of up to 1,024 bytes is returned unchanged."""
     assert check_key(key, bucket="b") is key
 
 
@@ -87,7 +87,7 @@ def test_keys_that_s3_does_not_take(key: str, said: str) -> None:
 
 
 def test_a_text_of_another_class_is_a_key_as_well() -> None:
-    """An enumeration's member, say: the quick way is for plain text only, the checks are for both."""
+    """Subclasses of str, such as members of an enumeration, are checked too."""
 
     class Text(str):
         __slots__ = ()
@@ -136,7 +136,7 @@ def test_a_uri_is_split_at_its_first_slash(key: str) -> None:
     ],
 )
 def test_what_is_no_uri(uri: str) -> None:
-    """Another scheme, no bucket, no key."""
+    """Another scheme, or a missing bucket or key, raises."""
     with pytest.raises(S3InvalidName):
         parse_uri(uri)
 
@@ -176,13 +176,13 @@ def test_what_is_no_uri(uri: str) -> None:
     ],
 )
 def test_what_a_glob_finds(glob: str, stem: str, matching: list[str], others: list[str]) -> None:
-    """For the whole key; its beginning without wildcards is what S3 is asked for."""
+    """A glob matches the whole key; the part before its first wildcard is the prefix for the listing."""
     found, pattern = glob_to_pattern(glob)
     assert (found, [key for key in [*matching, *others] if pattern.fullmatch(key)]) == (stem, matching)
 
 
 def test_globs_that_are_not_understood() -> None:
-    """An empty one, and a range that runs backwards."""
+    """An empty glob, and a range in descending order, raise."""
     with pytest.raises(ValueError, match="glob is empty"):
         glob_to_pattern("")
     with pytest.raises(ValueError, match=r"glob '\[z-a\]' is not valid"):
@@ -203,13 +203,13 @@ def test_globs_that_are_not_understood() -> None:
 @example("a" * 243 + "%2F" + "b" * 20, False)
 @example("a" * 242 + "%2F" + "b" * 20, False)
 def test_every_key_comes_back_from_its_path(key: str, windows: bool) -> None:
-    """The mapping is reversible: no key is lost, and so no two keys share a path."""
+    """The mapping is reversible, so no two keys have the same path."""
     assert path_to_key(key_to_path(key, windows=windows), windows=windows) == key
 
 
 @given(KEYS)
 def test_no_path_leaves_its_folder(key: str) -> None:
-    """Joined to a folder, every path is under it, and every name in it is one that a file system takes."""
+    """Every path stays inside the folder, and consists of valid file names."""
     path = key_to_path(key, windows=False)
     assert not path.startswith("/")
     for name in path.split("/"):
@@ -262,7 +262,7 @@ def test_a_path_of_somebody_else_is_taken_as_it_stands(path: str) -> None:
     ],
 )
 def test_paths_of_particular_keys(key: str, path: str) -> None:
-    """Ordinary keys are their own path; the escapes of the others are these, for ever."""
+    """Ordinary keys are their own path; the escapes of other keys must never change."""
     assert key_to_path(key, windows=False) == path
 
 
@@ -279,12 +279,12 @@ def test_paths_of_particular_keys(key: str, path: str) -> None:
     ],
 )
 def test_paths_of_particular_keys_on_windows(key: str, path: str) -> None:
-    """What Windows would take for a drive, a folder or a device is escaped there."""
+    """On Windows, drives, folders and device names are escaped."""
     assert key_to_path(key, windows=True) == path
 
 
 def test_no_signature_is_shown_where_a_link_is_taken_for_a_name() -> None:
-    """A presigned link given by mistake is shown without its query, and not kept with it either."""
+    """The error for a presigned URL, passed by mistake, does not contain its query."""
     link = "https://host/bucket/key?X-Amz-Signature=hush"
     for door in (parse_uri, check_bucket_name):
         with pytest.raises(S3InvalidName, match="host/bucket/key") as caught:
@@ -298,18 +298,18 @@ def test_no_signature_is_shown_where_a_link_is_taken_for_a_name() -> None:
 
 @pytest.mark.parametrize("path", ["x%2Fy", "%24", "%61", "%-/", "a%-/b", "a//b", "%2f"])
 def test_a_path_that_no_key_has_is_its_own_key(path: str) -> None:
-    """Somebody else wrote it: what looks like an escape is none."""
+    """A path that no key is mapped to is not unescaped."""
     assert path_to_key(path, windows=False) == path
 
 
 def test_the_path_is_for_this_machine_if_nothing_else_is_said() -> None:
-    """A backslash is a character like any other, but on Windows."""
+    """A backslash is an ordinary character except on Windows."""
     is_windows = os.name == "nt"
     assert key_to_path("a\\b") == ("a%5Cb" if is_windows else "a\\b")
     assert path_to_key("a%5Cb") == ("a\\b" if is_windows else "a%5Cb")
 
 
 def test_an_empty_key_has_no_path() -> None:
-    """There is no such object."""
+    """An empty key raises."""
     with pytest.raises(S3InvalidName, match="empty"):
         key_to_path("")

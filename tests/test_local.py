@@ -1,4 +1,4 @@
-"""LocalS3 where something is amiss: it says what, and leaves no process behind."""
+"""Failures of LocalS3: the error names the cause, and no process is left behind."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PROGRAMS = {
 def test_a_server_that_does_not_start_says_why(
     program: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its last words are in the error, its process is gone, and another attempt is possible."""
+    """The error has the server's error output, the process has ended, and another attempt is possible."""
     path = tmp_path / "program.py"
     path.write_text(program)
     monkeypatch.setattr(embedded, "_PROGRAM", path)
@@ -63,7 +63,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_server_without_what_it_needs_tells_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It imports from where its parent does, and answers what is missing there."""
+    """The server imports with the parent's sys.path, and reports a missing package."""
     monkeypatch.setattr("sys.path", [os.path.dirname(os.__file__)])  # noqa: PTH120  # the standard library alone
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     with pytest.raises(ImportError, match="No module named 'moto'"):
@@ -85,7 +85,7 @@ def test_a_server_that_ended_by_itself_is_told_of() -> None:
 
 
 def test_a_server_that_does_not_end_is_killed() -> None:
-    """Closing it waits for a few seconds, and not for ever."""
+    """close() kills a server that does not exit within a few seconds."""
     did: list[str] = []
 
     class Stubborn:

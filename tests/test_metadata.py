@@ -1,4 +1,4 @@
-"""User metadata: whatever text goes in comes back."""
+"""User metadata is decoded to the text that was encoded."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ TEXT = st.text(st.characters(exclude_categories=[]), max_size=60)
 @given(st.dictionaries(st.from_regex(r"\A[a-z][a-z0-9_-]{0,20}\Z"), TEXT, max_size=4))
 @example({"a": "\ud800", "b": "\ud800a", "c": "\ud800ab"})
 def test_what_is_encoded_decodes_to_the_same(values: dict[str, str]) -> None:
-    """The law of this room; what travels is printable ASCII without blanks at its borders."""
+    """Decoding inverts encoding; encoded values are printable ASCII without leading or trailing blanks."""
     encoded = metadata.encode(values)
     assert metadata.decode(encoded) == values
     assert all(value.isascii() and (value.isprintable()) and value == value.strip() for value in encoded.values())
 
 
 def test_plain_text_travels_as_it_is() -> None:
-    """Other clients read what we wrote."""
+    """Other clients can decode the values."""
     assert metadata.encode({"Source": "erp 7"}) == {"source": "erp 7"}
 
 
@@ -51,18 +51,18 @@ def test_plain_text_travels_as_it_is() -> None:
     ],
 )
 def test_what_other_stores_send_is_understood(as_sent: str, meant: str) -> None:
-    """Raw UTF-8 read as Latin-1, RFC 2047 of either kind; what is neither stays as it is."""
+    """UTF-8 decoded as Latin-1 and both RFC 2047 encodings are decoded; other values are unchanged."""
     assert metadata.decode({"Name": as_sent}) == {"name": meant}
 
 
 def test_as_much_as_s3_takes() -> None:
-    """Names included; none at all is none."""
+    """Names are counted too; None is encoded as an empty dict."""
     assert metadata.encode({"a": "x" * 2047}) == {"a": "x" * 2047}
     assert metadata.encode(None) == {}
 
 
 def test_our_own_entry_is_never_shown() -> None:
-    """The write-id is nobody's business."""
+    """The library's own entries are hidden."""
     assert metadata.decode({"Mfs3-Write-Id": "x", "a": "b"}) == {"a": "b"}
 
 
@@ -90,7 +90,7 @@ def test_what_cannot_be_metadata_is_refused_at_once(values: Any, error: type[Exc
     "value", ["=?utf-8?B?!!!?=", "=?utf-8?B?/w==?=", "=?no-such-charset?Q?x?=", "=?utf-8?Q?=ff?=", "ÿ\u0100"]
 )
 def test_what_no_one_can_decode_is_given_as_it_stands(value: str) -> None:
-    """Somebody else's text may look like an encoded word."""
+    """A value that only looks like an encoded word is unchanged."""
     assert metadata.decode({"A": value}) == {"a": value}
 
 
@@ -122,7 +122,7 @@ CONDITIONAL: dict[str, Callable[[s3.S3Bucket, dict[str, str]], object]] = {
 def test_metadata_that_leaves_no_room_for_the_id_of_a_conditional_write_is_refused_before_anything_is_written(
     scripted_server: ScriptedServer, write: str, preset: Any
 ) -> None:
-    """The same error of all of them, which says how much of it is not the user's."""
+    """All writes raise the same error, which names the size of the library's own entry."""
     scripted_server.answer = store = StrictS3()
     store.objects["k"] = Kept(b"before", "e", {})
     with pytest.raises(
@@ -149,7 +149,7 @@ def test_metadata_that_leaves_just_enough_room_is_written(scripted_server: Scrip
 def test_ids_of_former_writes_are_left_out_where_metadata_leaves_no_room_for_them(
     scripted_server: ScriptedServer,
 ) -> None:
-    """They help after a lost answer, and must not make an update fail."""
+    """IDs of former writes are optional: they must not make an update fail."""
     scripted_server.answer = store = StrictS3()
     bucket = scripted_server.bucket(preset="aws")
     bucket.put_object("k", b"0", {"a": "x" * 1950}, if_absent=True)

@@ -1,4 +1,4 @@
-"""Links, tried with a plain HTTP client."""
+"""Presigned URLs and forms, used with a plain HTTP client."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_link_to_read(bucket: S3Bucket, key: str) -> None:
 
 
 def test_a_link_signed_wrong_is_refused(rclone_bucket: S3Bucket) -> None:
-    """The signature is worth something: the same link for another key is refused."""
+    """The signature is verified: the same URL for another key is rejected."""
     rclone_bucket.put_objects([("a", "1"), ("b", "2")])
     url = rclone_bucket["a"].presigned_url()
     assert fetch(url.replace("/a?", "/b?"))[0] == 403
@@ -66,7 +66,7 @@ def test_a_link_to_write_holds_for_its_content_type_alone(rclone_bucket: S3Bucke
 
 @pytest.mark.parametrize("name", ["Übersicht 字.csv", 'a"b\\c; filename=x', "%41+&=?#", "'*"])
 def test_a_file_may_be_given_any_name(bucket: S3Bucket, name: str) -> None:
-    """It travels in the query whole, and is part of what is signed: the strict server lets nobody change it."""
+    """The version ID is in the signed query: the strict server rejects a changed one."""
     bucket.put_object("a", b"x")
     disposition = f"attachment; filename*=UTF-8''{urllib.parse.quote(name, safe='')}; size=1 é"
     url = bucket["a"].presigned_url(response_content_disposition=disposition)
@@ -141,7 +141,7 @@ def test_a_form_to_post(moto_bucket: S3Bucket) -> None:
 
 
 def test_a_form_s_conditions_are_in_its_signed_policy(moto: Server) -> None:
-    """All that was asked for, in S3's own words, under a signature that only the secret can make; any change of it breaks that."""
+    """The policy has all conditions in S3's form, and the signature covers it."""
     store = moto.connect(session_token="token")
     conditions = [["starts-with", "$x-amz-meta-a", "b"], {"success_action_status": "201"}]
     form = store.bucket("bucket")["in/k é"].presigned_post(
@@ -174,7 +174,7 @@ def test_no_header_is_smuggled_in_by_a_form(moto_bucket: S3Bucket, fields: dict[
 
 
 def test_a_warning_where_the_credentials_end_sooner() -> None:
-    """The link would die with them; without an expiry nothing is said."""
+    """A warning is issued if the credentials expire earlier; none without an expiry."""
     soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=30)
     keys = {"access_key": "AK", "secret_key": "SK", "session_token": "T"}
     store = s3.connect("http://127.0.0.1:9", credentials=lambda: {**keys, "expires_at": soon}, region="eu-x-1")
@@ -227,7 +227,7 @@ def test_a_form_reads_like_boto3_s_answer(moto_bucket: S3Bucket) -> None:
 
 
 def test_without_credentials_there_is_no_link() -> None:
-    """Said before anything is sent, with what to give."""
+    """The error is raised before anything is sent, and names the arguments to pass."""
     with pytest.raises(s3.S3AuthenticationError, match="Pass access_key and secret_key"):
         s3.connect("http://127.0.0.1:9", region="eu-x-1").bucket("bucket")["k"].presigned_url()
 
@@ -236,7 +236,7 @@ def test_without_credentials_there_is_no_link() -> None:
 def test_the_bucket_s_region_is_asked_for_once_on_aws(
     scripted_server: ScriptedServer, known: bool, region: str
 ) -> None:
-    """And remembered; who may not ask signs for the client's own."""
+    """The region is cached; without permission for HeadBucket the client's region is used."""
 
     def answer(asked: Asked) -> Answer:
         return (200, {"x-amz-bucket-region": "eu-north-1"}, b"") if known else refusal(403, "AccessDenied")
@@ -249,7 +249,7 @@ def test_the_bucket_s_region_is_asked_for_once_on_aws(
 
 
 def test_a_store_addressed_by_host_name_gets_such_a_link() -> None:
-    """As it was told, or as its probe found."""
+    """The addressing style of the configuration or of its capabilities is used."""
     keys = {"access_key": "AK", "secret_key": "SK", "region": "eu-x-1"}
     for settings in ({"addressing_style": "virtual"}, {"capabilities": s3.Capabilities(addressing_style="virtual")}):
         store = s3.S3Store(s3.S3Config("https://s3.example/base", **keys, **settings))
@@ -259,6 +259,6 @@ def test_a_store_addressed_by_host_name_gets_such_a_link() -> None:
 
 
 def test_tags_in_a_form_are_a_document(moto_bucket: S3Bucket) -> None:
-    """It may have line ends: it is no header."""
+    """The tagging field may have line ends, since it is not sent as a header."""
     tags = "<Tagging>\n<TagSet/>\n</Tagging>"
     assert moto_bucket["k"].presigned_post(fields={"tagging": tags}).fields["tagging"] == tags

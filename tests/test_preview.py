@@ -1,4 +1,4 @@
-"""The beginning of an object, as people want to see it."""
+"""Previews of the beginning of an object."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_text(bucket: S3Bucket) -> None:
 
 
 def test_a_large_text_costs_one_range(counted: Counted) -> None:
-    """However large the object is, one GET of 64 KiB tells how it begins."""
+    """A preview sends one GET of 64 KiB, whatever the object's size."""
     counted.bucket.put_object("big.log", "é" * 200_000 + "\n" + "x" * 200_000)
     with counted.recording() as requests:
         shown = counted.bucket["big.log"].preview()
@@ -64,7 +64,7 @@ def test_json_is_made_pretty(name: str, bucket: S3Bucket) -> None:
 
 
 def test_what_only_looks_like_json_is_text(bucket: S3Bucket) -> None:
-    """What is not JSON is shown as it stands, be it deep enough to break a parser."""
+    """Invalid or too deeply nested JSON is shown as text."""
     assert body(bucket, "a.json", "{nonsense") == ["{nonsense"]
     assert len(body(bucket, "deep.json", "[" * 60_000)) == 1
 
@@ -83,17 +83,17 @@ def test_separated_values_are_a_table(name: str, content: str, bucket: S3Bucket)
 
 
 def test_a_row_longer_than_the_headers_is_shown_whole(bucket: S3Bucket) -> None:
-    """No value is left out because nobody named its column."""
+    """Values without a column name are shown too."""
     assert body(bucket, "a.csv", "a,b\n1\n1,2,3\n") == ["a  b", "-  -  -", "1", "1  2  3"]
 
 
 def test_a_row_that_never_ends_is_text(bucket: S3Bucket) -> None:
-    """Where the range holds not one whole row, its beginning is shown as it stands."""
+    """If the range has no complete row, it is shown as text."""
     assert body(bucket, "a.csv", f'a,b\n"{"z" * 200_000}",1\n')[:2] == ["a,b", f'"{"z" * 498}…']
 
 
 def test_text_of_before_utf_8(bucket: S3Bucket) -> None:
-    """What is said to be text, and is none of UTF-8, is read as spreadsheets write it, and the note says so."""
+    """Text that is not UTF-8 is decoded as Windows-1252, and the note says so."""
     text = "name,größe\nmüller,3\n".encode("cp1252")
     shown = bucket.put_object("a.csv", text).preview().text
     assert "müller  3" in shown and "Windows-1252" in shown
@@ -135,7 +135,7 @@ def test_json_lines_are_a_table(bucket: S3Bucket) -> None:
 
 
 def test_a_record_cut_by_the_range_is_left_out(moto_bucket: S3Bucket) -> None:
-    """What the range cut in two is not shown as if it were whole."""
+    """An incomplete record at the end of the range is not shown."""
     rows = "".join(f"{n},{'x' * 90}\n" for n in range(2_000))
     shown = moto_bucket.put_object("a.csv", "n,x\n" + rows).preview(lines=5_000).text.splitlines()
     assert all(line.endswith("x" * 90) for line in shown[3:-1])
@@ -157,13 +157,13 @@ def test_parquet_is_a_table(bucket: S3Bucket) -> None:
 
 
 def test_what_only_begins_like_parquet_is_shown_as_it_stands(bucket: S3Bucket) -> None:
-    """A file that was cut off in the middle of its upload is no reason to raise."""
+    """A truncated Parquet file does not raise."""
     assert body(bucket, "a.parquet", b"PAR1 garbage") == ["PAR1 garbage"]
     assert body(bucket, "b.parquet", b"PAR1\0\xff")[0].startswith("00000000  50 41 52 31")
 
 
 def test_parquet_without_pyarrow(moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who lacks pyarrow is told what it is and what to install."""
+    """Without pyarrow the preview names the format and the extra to install."""
     obj = moto_bucket.put_object("a.parquet", b"PAR1....PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert "messageflux-s3[arrow]" in obj.preview().text
@@ -189,13 +189,13 @@ def test_an_image_that_is_too_large_is_not_fetched(counted: Counted) -> None:
 
 
 def test_an_svg_is_text(moto_bucket: S3Bucket) -> None:
-    """An SVG may hold a script: it is shown as what it says."""
+    """An SVG may contain a script, so it is shown as text."""
     shown = moto_bucket.put_object("a.svg", "<svg><script>alert(1)</script></svg>").preview()
     assert "<script" not in shown.html and "<img" not in shown.html and "<svg><script>" in shown.text
 
 
 def test_a_bomb_unfolds_no_further(moto_bucket: S3Bucket) -> None:
-    """Much that is packed into little is unpacked as far as a preview shows."""
+    """Compressed data is decompressed only as far as the preview shows it."""
     shown = moto_bucket.put_object("bomb.gz", gzip.compress(b"a" * 200_000_000, 1)).preview()
     assert len(shown.text) < 2_000 and "gzip" in shown.text
 
@@ -216,7 +216,7 @@ def test_nothing_and_nobody(bucket: S3Bucket) -> None:
 
 @pytest.mark.parametrize(("lines", "error"), [(0, ValueError), ("5", TypeError), (True, TypeError)])
 def test_bad_numbers_of_lines(lines: object, error: type[Exception], moto_bucket: S3Bucket) -> None:
-    """Bad input is named."""
+    """Invalid arguments raise errors that name the argument."""
     with pytest.raises(error, match="lines"):
         moto_bucket["k"].preview(lines)  # type: ignore[arg-type]
 
@@ -233,7 +233,7 @@ def test_text_of_two_bytes_a_letter(bucket: S3Bucket) -> None:
 
 
 def test_a_table_that_is_too_wide_is_cut_and_says_so(bucket: S3Bucket) -> None:
-    """A table for people has so many columns and no more."""
+    """A table shows at most 20 columns."""
     shown = bucket.put_object(
         "a.csv", ",".join(f"c{n}" for n in range(80)) + "\n" + ",".join("1" * 80) + "\n"
     ).preview()

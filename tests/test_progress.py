@@ -1,4 +1,4 @@
-"""progress=: everything that takes long tells how far it is, also to whoever interrupts it."""
+"""progress= for all long operations, and the log record when one is interrupted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OBJECTS: dict[str, Work] = {
 
 
 def test_objects_are_counted(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
-    """Every object is told of, once, by whatever goes over many of them."""
+    """Every operation on many objects reports each object once."""
     for name, work in OBJECTS.items():
         told: list[int] = []
         work(rclone_bucket, told.append, tmp_path)
@@ -62,7 +62,7 @@ def test_a_query_s_own_work_is_counted(rclone_bucket: S3Bucket, tmp_path: Path, 
 
 
 def test_downloads_of_a_query_count_bytes(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
-    """The listing knows how many there will be."""
+    """The total is known from the listing."""
     rclone_bucket.put_objects((f"a/{n}", b"x" * 100) for n in range(5))
     told: list[int] = []
     rclone_bucket.find("a/").download_to(tmp_path, progress=told.append)
@@ -85,7 +85,7 @@ class Cancelled(Exception):
 def test_a_callback_that_raises_ends_an_upload_and_nothing_is_written(
     scripted_server: ScriptedServer, upload: Callable[..., object], size: int
 ) -> None:
-    """In one request as in parts. Nothing is told of an empty source."""
+    """Uploads in one request and in parts report; nothing is reported for an empty source."""
 
     def cancel(count: int) -> None:
         raise Cancelled
@@ -110,7 +110,7 @@ def test_what_an_upload_that_failed_was_told_is_taken_back(scripted_server: Scri
 
 
 def test_an_interruption_says_how_far_it_came(rclone_bucket: S3Bucket, caplog: pytest.LogCaptureFixture) -> None:
-    """Ctrl-C goes through, and the log has what was done; nothing goes on in the background."""
+    """Ctrl-C is raised, the log has the progress, and nothing continues in the background."""
 
     def interrupted() -> Any:
         for number in range(KEYS):

@@ -1,4 +1,4 @@
-"""Text and HTML of rows, facts, trees and bars."""
+"""Rendering of tables, name-value lists, trees and bars as text and HTML."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read(html: str) -> Reader:
 
 @pytest.mark.parametrize("nasty", NASTY)
 def test_nothing_from_outside_acts(nasty: str) -> None:
-    """Whatever stands in a name is shown as text, in every form there is."""
+    """Names are shown as text in every kind of output, whatever they contain."""
     plain = [
         render.table(["x"], [["x"]], title="x", note="x"),
         render.facts("x", [("x", "x")], note="x"),
@@ -85,7 +85,7 @@ def test_the_html_needs_nobody() -> None:
 
 
 def test_a_table_aligns_numbers_to_the_right() -> None:
-    """A column of numbers is read by its last digits."""
+    """Columns of numbers are right-aligned."""
     shown = render.table(["key", "size"], [["a", Bytes(1)], ["bbb", Bytes(2048)]], title="two", note="end")
     assert shown.text.splitlines() == [
         "two",
@@ -99,7 +99,7 @@ def test_a_table_aligns_numbers_to_the_right() -> None:
 
 
 def test_cells_of_each_kind() -> None:
-    """Each kind of value is told in its own way."""
+    """Each type of value has its own format."""
     noon = datetime(2026, 1, 2, 12, tzinfo=timezone(timedelta(hours=2)))
     cells = [True, 1234567, 0.5, noon, None, Bar(0.5), Bar(0.001), "text"]
     row = render.table([str(n) for n in range(8)], [cells]).text.splitlines()[-1].split("  ")
@@ -124,12 +124,12 @@ def test_sizes(count: int, said: str) -> None:
 
 
 def test_facts_leave_out_what_is_not_known() -> None:
-    """None is not a fact."""
+    """Values that are None are left out."""
     assert render.facts("obj", [("size", Bytes(3)), ("etag", None)]).text == "obj\n  size  3 B"
 
 
 def test_a_tree_is_drawn() -> None:
-    """Lines lead from a branch to what hangs below it."""
+    """Lines connect a branch with its children."""
     shown = render.tree("root", [Branch("a/", "2", (Branch("b"), Branch("c"))), Branch("d")])
     assert shown.text.splitlines() == ["root", "├── a/  2", "│   ├── b", "│   └── c", "└── d"]
     assert read(shown.html).tags.count("details") == 1
@@ -143,6 +143,6 @@ def test_a_stack_keeps_the_order() -> None:
 
 
 def test_long_text_is_shortened() -> None:
-    """A cell has an end."""
+    """Long cells are shortened."""
     assert render.shortened("abcdef", 4) == "abc…"
     assert render.shortened("abcd", 4) == "abcd"

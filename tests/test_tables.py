@@ -48,7 +48,7 @@ def test_nothing_is_a_table_too() -> None:
 
 
 def test_arrow_columns_are_typed() -> None:
-    """Arrow's columns say the same as pandas'."""
+    """Arrow's columns have the same values as pandas'."""
     table = tables.arrow_batches(MIXED, 2).read_all()
     assert {field.name: str(field.type) for field in table.schema} == {
         "key": "string",
@@ -77,7 +77,7 @@ def test_batches_are_read_as_they_are_asked_for() -> None:
 
 
 def test_versions_have_their_ids(moto_bucket: S3Bucket) -> None:
-    """A table of versions tells them apart."""
+    """A table of versions has the columns version_id and is_latest."""
     moto_bucket.versioning.enable()
     moto_bucket.put_object("k", "one")
     moto_bucket.put_object("k", "three")
@@ -88,7 +88,7 @@ def test_versions_have_their_ids(moto_bucket: S3Bucket) -> None:
 
 
 def test_a_real_listing(bucket: S3Bucket) -> None:
-    """The tables of a bucket say what its objects say."""
+    """The tables of a bucket have the attributes of its objects."""
     bucket.put_objects((f"{n:03d}", "x" * n) for n in range(5))
     objects = bucket.find().collect()
     frame = bucket.find().to_pandas()
@@ -103,7 +103,7 @@ def test_a_real_listing(bucket: S3Bucket) -> None:
 def test_a_missing_extra_is_named(
     module: str, extra: str, moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who lacks a library is told what to install."""
+    """A missing library raises an error that names the extra to install."""
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=rf"pip install 'messageflux-s3\[{extra}\]'"):
         moto_bucket.find().to_pandas() if module == "pandas" else moto_bucket.find().to_arrow()
@@ -111,6 +111,6 @@ def test_a_missing_extra_is_named(
 
 @pytest.mark.parametrize(("rows", "error"), [(0, ValueError), (1.5, TypeError), (True, TypeError)])
 def test_bad_batch_sizes(rows: object, error: type[Exception]) -> None:
-    """Bad input is named."""
+    """Invalid arguments raise errors that name the argument."""
     with pytest.raises(error, match="rows"):
         tables.arrow_batches([], rows)  # type: ignore[arg-type]

@@ -137,7 +137,7 @@ def _tagged(bucket: s3.S3Bucket) -> s3.S3Bucket:
 def test_tags_arrive_where_the_store_drops_them(
     scripted_server: ScriptedServer, write: Callable[[s3.S3Bucket], object]
 ) -> None:
-    """What the operation dropped is put afterwards; a second write on the same store has its tags too."""
+    """Dropped tags are put afterwards, also after a second write on the same store."""
     scripted_server.answer = store = _Dropping()
     bucket = _tagged(scripted_server.bucket())
     for _ in range(2):

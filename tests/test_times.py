@@ -47,7 +47,7 @@ def test_every_form_of_a_time_is_read_in_utc(text: str, moment: datetime) -> Non
     "text", ["", "Z", "yesterday", "2026-11-21", "2026-02-30T00:00:00Z", "2026-11-21T25:00:00Z", "9" * 40, "0,0"]
 )
 def test_text_that_is_no_time_is_a_value_error_that_shows_it(text: str) -> None:
-    """The message holds the text, shortened."""
+    """The message contains the text, shortened."""
     with pytest.raises(ValueError, match="not a time: '"):
         parse_time(text)
 
@@ -58,7 +58,7 @@ def test_text_that_is_no_time_is_a_value_error_that_shows_it(text: str) -> None:
     some.integers(-14 * 60, 14 * 60),
 )
 def test_a_written_time_is_read_back(moment: datetime, digits: int, minutes: int) -> None:
-    """To as many digits as were written, at most six."""
+    """Fractions are parsed to at most six digits."""
     zone = timezone(timedelta(minutes=minutes))
     written = f"{moment:%Y-%m-%dT%H:%M:%S}"
     fraction = f"{moment.microsecond:06d}000"[:digits]
@@ -98,7 +98,7 @@ def test_a_listing_with_this_form_of_time_works_for_all_that_reads_times(
 @pytest.mark.parametrize("lane", [True, False], ids=["lane", "boto3"])
 @pytest.mark.parametrize("text", FORMS)
 def test_a_last_modified_header_in_this_form_is_read(scripted_server: ScriptedServer, text: str, lane: bool) -> None:
-    """The moment, to the second at least, by HEAD and by GET."""
+    """HEAD and GET give the time, at least to the second."""
     scripted_server.answer = lambda asked: (200, {"ETag": '"e"', "Last-Modified": text}, b"")
     bucket = scripted_server.bucket(lane=lane)
     for _ in range(2):

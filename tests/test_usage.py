@@ -1,4 +1,4 @@
-"""Where the bytes are, and what the nouns show of themselves."""
+"""Usage reports, and the representations of stores, buckets, objects and queries."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_it_adds_up_by_everything() -> None:
     ],
 )
 def test_levels_begin_at_the_prefix(prefix: str, depth: int, groups: set[str]) -> None:
-    """A depth says how many levels below the prefix are told apart."""
+    """depth is the number of levels below the prefix that are counted separately."""
     keys = [key for key in ("2025/12/a", "2026/01/b", "2026/01/c") if key.startswith(prefix)]
     assert {*measure([entry(key, 1) for key in keys], where="", prefix=prefix, depth=depth).by_prefix} == groups
 
@@ -90,7 +90,7 @@ def test_ages(age: timedelta, name: str) -> None:
 
 
 def test_memory_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes after so many prefixes is counted together, and nothing is lost."""
+    """Prefixes beyond the limit are counted together, and nothing is lost."""
     monkeypatch.setattr(usage, "MOST_GROUPS", 3)
     found = measure((entry(f"{n}/x", 1) for n in range(10)), where="")
     assert {name: tally.count for name, tally in found.by_prefix.items()} == {
@@ -113,7 +113,7 @@ def test_nothing_is_a_usage_too() -> None:
 
 @pytest.mark.parametrize(("depth", "error"), [(-1, ValueError), (True, TypeError), ("1", TypeError)])
 def test_bad_depths(depth: object, error: type[Exception]) -> None:
-    """Bad input is named."""
+    """Invalid arguments raise errors that name the argument."""
     with pytest.raises(error, match="depth"):
         measure([], where="", depth=depth)  # type: ignore[arg-type]
 
@@ -152,7 +152,7 @@ def test_it_is_drawn() -> None:
     ("module", "call", "extra"), [("pandas", "to_pandas", "pandas"), ("matplotlib.figure", "plot", "plot")]
 )
 def test_a_missing_extra_is_named(module: str, call: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who lacks a library is told what to install."""
+    """A missing library raises an error that names the extra to install."""
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=rf"pip install 'messageflux-s3\[{extra}\]'"):
         getattr(measure([], where=""), call)()
@@ -162,7 +162,7 @@ def test_a_missing_extra_is_named(module: str, call: str, extra: str, monkeypatc
 
 
 def test_what_is_known_is_shown_without_a_request(counted: Counted) -> None:
-    """Neither repr nor _repr_html_ asks anybody."""
+    """repr and _repr_html_ send no request."""
     obj = counted.bucket.put_object("<script>.txt", "hello", {"who": "<b>me</b>"})
     listed = counted.bucket.find().first()
     query = counted.bucket.find(prefix="<i>", glob="<i>*", min_size=3).filter(lambda _: True)
@@ -177,7 +177,7 @@ def test_what_is_known_is_shown_without_a_request(counted: Counted) -> None:
 
 
 def test_show_asks(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """show() asks, and says how often it does."""
+    """show() sends the documented number of requests."""
     monkeypatch.setattr(
         "messageflux_s3._display.show.MOST_BUCKETS", 10**6
     )  # other tests' buckets are still there, hundreds by now
@@ -197,7 +197,7 @@ def test_show_asks(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_show_on_every_store(bucket: S3Bucket) -> None:
-    """A setting that a store does not know is no reason to show nothing; that there is no bucket is one."""
+    """An unsupported setting is shown as such; a missing bucket raises."""
     bucket.put_object("k", "v")
     assert "k" in bucket.show().text
     missing = bucket.store.bucket("no-such-bucket-anywhere")
@@ -230,7 +230,7 @@ def test_a_tree_lists_only_what_it_shows(counted: Counted) -> None:
 
 
 def test_completion_is_bounded(counted: Counted) -> None:
-    """Completion of bucket["… costs one page, and a missing bucket is silence."""
+    """Completion of bucket["… lists one page; for a missing bucket it returns nothing."""
     counted.bucket.put_objects((f"{n:04d}", b"") for n in range(1200))
     with counted.recording() as requests:
         assert counted.bucket._ipython_key_completions_() == [f"{n:04d}" for n in range(1000)]

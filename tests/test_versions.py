@@ -17,7 +17,7 @@ def versioned(moto_bucket: s3.S3Bucket) -> s3.S3Bucket:
 
 
 def test_versions_are_listed_newest_first_and_read_each_by_itself(versioned: s3.S3Bucket) -> None:
-    """Only those of the key itself, not of its longer namesakes."""
+    """Only versions of the key itself, not of keys that begin with it."""
     for text in ("one", "two", "three"):
         obj = versioned.put_object("k", text)
     versioned.put_object("k2", "other")
@@ -29,7 +29,7 @@ def test_versions_are_listed_newest_first_and_read_each_by_itself(versioned: s3.
 
 
 def test_a_version_is_made_current_again(versioned: s3.S3Bucket) -> None:
-    """By a copy; all others stay."""
+    """A version is made current by a copy; all others are kept."""
     obj = versioned.put_object("k", "one", {"a": "b"})
     obj.put("two")
     first = [*obj.versions()][-1]
@@ -41,7 +41,7 @@ def test_a_version_is_made_current_again(versioned: s3.S3Bucket) -> None:
 
 
 def test_a_deleted_object_comes_back(versioned: s3.S3Bucket) -> None:
-    """undelete() takes the markers away; deleting a version deletes that one alone."""
+    """undelete() deletes the markers; deleting a version deletes only that one."""
     obj = versioned.put_object("k", "one")
     assert obj.undelete() is False
     versioned.delete_object("k")
@@ -76,7 +76,7 @@ def test_a_write_knows_its_version_and_still_means_the_object(versioned: s3.S3Bu
 
 
 def test_nothing_is_left_of_a_bucket_that_is_cleared(moto: Server, versioned: s3.S3Bucket) -> None:
-    """Versions, markers and unfinished uploads included; then the bucket goes."""
+    """delete_bucket(force=True) deletes versions, markers and incomplete uploads."""
     client = moto.client()
     for n in range(3):
         versioned.put_object("k", str(n))
@@ -118,7 +118,7 @@ def test_an_upload_that_is_gone_meanwhile_is_aborted(
     "answer", [refusal(404, "NoSuchUpload"), refusal(501, "NotImplemented"), document("ListBucketResult")]
 )
 def test_a_store_that_lists_no_uploads_has_none(scripted_server: ScriptedServer, answer: Answer) -> None:
-    """Whatever it sends instead is not read as one."""
+    """Another document is not parsed as a listing of uploads."""
     scripted_server.answer = lambda asked: answer
     versions.abort_uploads(scripted_server.bucket()._connection, "bkt")
     assert {asked.method for asked in scripted_server.asked} == {"GET"}
