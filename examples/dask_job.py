@@ -2,8 +2,8 @@
 
     python examples/dask_job.py http://127.0.0.1:9000 my-bucket
 
-Each log is one task. Tasks may run anywhere, and more than once (a worker that dies takes its results with it): that is harmless, because
-they only read, and what they write at the end is one whole object each.
+Each log is one task. A task may run on any worker, and more than once (the results of a worker that dies are lost): that is harmless, because
+tasks only read, or write one complete object.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Row = tuple[str, str, int, int]
 
 
 def summarise(obj: s3.S3Object) -> list[Row]:
-    """One log: per status, how many requests and how many bytes."""
+    """Return the number of requests and bytes for each status in one log."""
     day = obj.key.split("/")[1]
     requests: Counter[str] = Counter()
     sent: Counter[str] = Counter()
@@ -35,7 +35,7 @@ def summarise(obj: s3.S3Object) -> list[Row]:
 
 
 def write_day(target: s3.S3Object, rows: list[Row]) -> str:
-    """One day's rows, added up, as one parquet file."""
+    """Write the sums of one day's rows to one Parquet file."""
     requests: Counter[str] = Counter()
     sent: Counter[str] = Counter()
     for _, status, count, size in rows:
@@ -50,7 +50,7 @@ def write_day(target: s3.S3Object, rows: list[Row]) -> str:
 
 
 def run(bucket: s3.S3Bucket, executor: Executor, progress: Callable[[int], None] = lambda done: None) -> list[str]:
-    """The whole job, on any executor.
+    """Run the whole job on any executor.
 
     Args:
         bucket: Holds ``raw/<day>/<hour>.csv``; gets ``daily/day=<day>/part.parquet``.
@@ -72,7 +72,7 @@ def run(bucket: s3.S3Bucket, executor: Executor, progress: Callable[[int], None]
 if __name__ == "__main__":
     from dask.distributed import Client
 
-    store = s3.connect(sys.argv[1], pickle_secrets=True)  # the workers sign with our keys
+    store = s3.connect(sys.argv[1], pickle_secrets=True)  # the workers need the keys
     with Client() as client:
         for key in run(store.bucket(sys.argv[2]), client.get_executor()):
             print(key)

@@ -1,6 +1,6 @@
-"""A small ETL over the source of your own Python's standard library, on an S3 server that starts and ends with this program.
+"""A small ETL job over the source of your Python's standard library, on an embedded S3 server.
 
-Load it into a bucket, find some of it, read a selection, write a result back, and see what each step cost in requests.
+It uploads the files to a bucket, lists them, reads a selection, writes a result, and prints the number of requests of each step.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def source_files() -> Iterator[Path]:
 
 @contextmanager
 def step(local: s3.LocalS3, title: str) -> Iterator[None]:
-    """Print what a step cost, as counted by the server itself."""
+    """Print the requests of a step, as counted by the server."""
     before, started = Counter(local.requests_served()), time.perf_counter()
     yield
     seconds, spent = time.perf_counter() - started, Counter(local.requests_served()) - before
