@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast, overload
 
 from ._client import buckets
-from ._client.config import travels
+from ._client.config import is_picklable
 from ._files import copying, download, opening, partial_file, sync
 from ._files.reader import BufferedObjectReader, ObjectReader
 from ._files.writer import PART_BYTES, ObjectWriter, TextWriter
@@ -102,7 +102,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             if given.get("pickle_secrets")
             else {name: value for name, value in given.items() if name not in _SECRETS}
         )
-        if callable(kept.get("credentials")) and kept is not given and not travels(kept["credentials"]):
+        if callable(kept.get("credentials")) and kept is not given and not is_picklable(kept["credentials"]):
             kept["credentials"] = "left behind"  # not callable, so that connect() rejects it
         self._storage_options = kept
 

@@ -183,7 +183,7 @@ class S3Config:
                 frozen = live.get_frozen_credentials()
                 values.update(secret_key=frozen.secret_key, session_token=frozen.token, _withheld=False)
             values["region"] = self.region or session.region_name
-        elif self.credentials is not None and not travels(self.credentials):
+        elif self.credentials is not None and not is_picklable(self.credentials):
             values.update(credentials=None, _withheld=True)
         elif self.credentials is not None and not self.pickle_secrets:
             # Only its name: cloudpickle (Dask's) would pickle a notebook's function by value, with the keys that it uses.
@@ -209,7 +209,7 @@ def _named(module: str, name: str) -> CredentialsFunction | None:
     return found
 
 
-def travels(function: CredentialsFunction) -> bool:
+def is_picklable(function: CredentialsFunction) -> bool:
     """Whether a callable pickles by name alone: a partial or a bound method would carry secrets along."""
     if getattr(function, "__self__", None) is not None or not hasattr(function, "__qualname__"):
         return False
