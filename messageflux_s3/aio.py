@@ -1,8 +1,8 @@
 """The same objects under asyncio: AsyncS3Store, AsyncS3Bucket, AsyncS3Object.
 
-Reading, writing, asking about and deleting one small object run on the fast lane's own protocol in the event loop. Everything else calls
-the synchronous method on a thread. Names, parameters and errors are those of the synchronous classes; tests compare them. Attributes are
-properties that never make a request: ``await obj.load()`` asks, and before that they say so.
+The verbs of one object (get, head, put, delete) are the generators of the synchronous classes, run by a driver that awaits; everything
+else runs as the synchronous method on one of a few threads. Names, parameters and errors are the same, and tests compare them.
+Attributes are properties that never make a request: ``await obj.load()`` makes it, and before that they raise an error that says so.
 
 Where bytes, keys or items are taken, async iterators and objects with an async ``read()`` are taken as well. They are pulled in the task
 that awaits the method, piece by piece, as the thread asks for them.
@@ -23,7 +23,6 @@ import logging
 import os
 import re
 import sys
-import weakref
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
@@ -42,6 +41,7 @@ from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from threading import Lock, Thread
 from types import TracebackType
@@ -62,17 +62,15 @@ from typing import (
 
 from ._bulk import pipeline
 from ._bulk.progress import Progress
+from ._client.async_exchange import AsyncExchange
 from ._client.config import CONNECT_TIMEOUT, MAX_ATTEMPTS, MAX_CONCURRENCY, READ_TIMEOUT, S3Config
 from ._display import tables
 from ._files.sync import SyncPlan
-from ._formats import metadata as user_metadata
 from ._formats.decoding import as_json, as_text
-from ._formats.head import Head
 from ._formats.keys import check_key
-from ._http.async_lane import AsyncLane
-from ._http.lane import LaneRequest, LaneStatus
-from ._objects import operations, put_parameters, ranged_reader
-from ._objects.bodies import check_body
+from ._http.lane import LaneStatus
+from ._objects import operations
+from ._objects.drivers import Steps, run_awaited
 from ._objects.lock import S3Lock
 from .bucket import S3Bucket
 from .errors import S3ServerError
@@ -183,26 +181,16 @@ class _Engine:
 
     def __init__(self, store: S3Store) -> None:
         self.connection: Connection = store._connection
-        self._lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLane] = weakref.WeakKeyDictionary()
+        self.exchange = AsyncExchange(self.connection)
         self._threads: ThreadPoolExecutor | None = None
         self._own_threads: list[Thread] = []
         self._open_sources: set[Callable[[], None]] = set()
         self._lock = Lock()  # loops may run on several threads
         self._pid = os.getpid()
 
-    @property
-    def lane(self) -> AsyncLane:
-        loop = asyncio.get_running_loop()
-        lane = self._lanes.get(loop)
-        if lane is None or self._pid != os.getpid():
-            self._forget_after_fork()
-            with self._lock:
-                # A lane holds its loop: what an ended loop left open is closed now.
-                for ended in [other for other in self._lanes if other.is_closed()]:
-                    self._lanes.pop(ended).forget()
-                connection = self.connection
-                lane = self._lanes[loop] = AsyncLane(lambda: connection.started_lane, lambda: connection.lane)
-        return lane
+    async def perform(self, steps: Steps[Result]) -> Result:
+        """Run a verb of the synchronous classes: requests in the event loop, what blocks on a thread."""
+        return await run_awaited(steps, partial(self.exchange.send, run=self.run), self.run)
 
     async def run(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
         """Call something on a thread of the pool; no more of them than the connection's ``max_concurrency``."""
@@ -256,17 +244,7 @@ class _Engine:
         """In a forked child the threads and the loops are the parent's: whoever waited for them would wait for ever."""
         if self._pid != os.getpid():
             self._pid, self._lock, self._threads = os.getpid(), Lock(), None
-            self._lanes = weakref.WeakKeyDictionary()
             self._open_sources, self._own_threads = set(), []
-
-    async def run_through_boto3(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
-        """Call something on a thread that the lane has had its try at already."""
-
-        def call() -> Result:
-            with self.connection.lane.left_aside():
-                return function(*arguments, **named)
-
-        return await self.run(call)
 
     async def pull(
         self, source: Iterator[Result], at_once: int, portal: Portal | None = None
@@ -303,16 +281,9 @@ class _Engine:
         while self._open_sources:  # loops that were left without being closed
             await self.run(self._open_sources.pop())
         with self._lock:
-            lanes, self._lanes = dict(self._lanes), weakref.WeakKeyDictionary()
             threads, self._threads = self._threads, None
             own_threads, self._own_threads = self._own_threads, []
-        for loop, lane in lanes.items():
-            if loop is asyncio.get_running_loop():
-                lane.close()
-            elif loop.is_closed():
-                lane.forget()
-            else:  # another thread's
-                loop.call_soon_threadsafe(lane.close)
+        self.exchange.close()
         if threads is not None:
             await asyncio.to_thread(threads.shutdown)
         for thread in own_threads:
@@ -786,22 +757,11 @@ class AsyncS3Bucket:
         **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
         """Write an object. Requests: 1 PUT; of an async source those of ``upload_object``."""
-        check_key(key, bucket=self.name)
         if is_async_source(buf):
+            check_key(key, bucket=self.name)
             return await self.upload_object(key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
-        check_body(buf, "buf")
-        if not hasattr(buf, "read") and not if_absent and if_match is None:
-            body = operations.body_bytes(buf, "buf")
-            encoded = user_metadata.encode(metadata)
-            request = operations.put_request(self.name, key, body, encoded, put_parameters.s3_parameters(key, extra))
-            answered = await self._engine.lane.send(request) if request is not None else None
-            if request is not None and answered is not None:
-                head = operations.head_of_put(self._engine.connection, answered, request, encoded)
-                if head is not None:
-                    return AsyncS3Object(S3Object._of(self._bucket, key, head=head), self._engine)
-        written = await self._engine.run_through_boto3(
-            self._bucket.put_object, key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra
-        )
+        steps = self._bucket._put_steps(key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
+        written = await self._engine.perform(steps)
         return AsyncS3Object(written, self._engine)
 
     async def put_json(
@@ -1536,31 +1496,12 @@ class AsyncS3Object:
         Requests:
             1 GET
         """
-        obj = self._object
-        request = LaneRequest("GET", obj.bucket_name, obj.key, operations.version_query(obj._version_id))
-        answered = await self._engine.lane.send(request) if obj._pinned_etag is None else None
-        if answered is None:
-            await self._engine.run_through_boto3(obj._fetch)
-        elif answered.status == 404:
-            raise operations.lane_error(answered, "GetObject", obj.bucket_name, obj.key)
-        else:
-            found = operations.head_and_body(answered)
-            ranged_reader.check_version(obj._bucket._connection, found[0], obj.bucket_name, obj.key, obj._version_id)
-            obj._got(found)
+        await self._engine.perform(self._object._load_steps())
         return self
 
     async def exists(self) -> bool:
         """Ask whether the object is there, now. Requests: 1 HEAD."""
-        obj = self._object
-        request = LaneRequest("HEAD", obj.bucket_name, obj.key, operations.version_query(obj._version_id))
-        answered = await self._engine.lane.send(request)
-        if answered is None or answered.status == 404:
-            # boto3 tells a missing object from a missing bucket
-            return await self._engine.run_through_boto3(obj.exists) if answered is None else False
-        found = Head.from_headers(answered.headers)
-        ranged_reader.check_version(obj._bucket._connection, found, obj.bucket_name, obj.key, obj._version_id)
-        obj.reload()._head = found
-        return True
+        return await self._engine.perform(self._object._exists_steps())
 
     def reload(self) -> AsyncS3Object:
         """Forget what is known. Requests: none."""
@@ -1587,7 +1528,7 @@ class AsyncS3Object:
             await self.load()
         body = self._object._body
         if body is None:  # larger than load() keeps: read under If-Match of what load() has seen
-            body = await self._engine.run(lambda: self._object.body)
+            body = await self._engine.perform(self._object._body_steps())
         return as_json(body if isinstance(body, bytes) else self.body, self.bucket_name, self.key)
 
     async def read_range(self, start: int, end: int | None = None) -> bytes:
@@ -1693,17 +1634,13 @@ class AsyncS3Object:
             )
             self.reload()._object._head = written._object._head
             return self
-        await self._engine.run(self._object.put, data, metadata, if_absent=if_absent, if_match=if_match, **extra)
+        steps = self._object._put_steps(data, metadata, if_absent=if_absent, if_match=if_match, **extra)
+        await self._engine.perform(steps)
         return self
 
     async def delete(self, *, if_match: str | None = None) -> None:
         """Delete the object. Requests: 1 DELETE."""
-        obj = self._object
-        request = LaneRequest("DELETE", obj.bucket_name, obj.key, operations.version_query(obj._version_id))
-        answered = await self._engine.lane.send(request) if if_match is None else None
-        if answered is None or answered.status == 404:
-            await self._engine.run_through_boto3(obj.delete, if_match=if_match)
-        obj.reload()
+        await self._engine.perform(self._object._delete_steps(if_match))
 
     async def update(self, function: Callable[[bytes | None], bytes | str | Awaitable[bytes | str]]) -> AsyncS3Object:
         """Read, change, write only if the object is unchanged meanwhile; again until it holds. Metadata and tags stay.

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,9 +32,10 @@ from ._formats import metadata as user_metadata
 from ._formats.keys import check_bucket_name, check_existing_bucket_name, check_key, quote_key
 from ._formats.metadata import WRITE_ID
 from ._formats.render import Rendered
-from ._objects import conditional, operations, put_parameters
+from ._objects import conditional, drivers, operations, put_parameters
 from ._objects import lock as locks
 from ._objects.bodies import check_body
+from ._objects.drivers import Blocking, Steps
 from ._objects.lock import S3Lock
 from ._objects.multipart import MIN_PART_BYTES
 from .errors import Failure, S3AccessDenied, S3BucketExists, S3Error, S3InvalidName, S3NoSuchBucket
@@ -422,7 +423,9 @@ class S3Bucket:
         Requests:
             1 GET
         """
-        return self.object(key)._fetch()
+        obj = self.object(key)
+        drivers.run(self._connection, obj._load_steps())
+        return obj
 
     def put_object(
         self,
@@ -459,25 +462,34 @@ class S3Bucket:
         Requests:
             1 PUT (with a condition once a store those of a probe)
         """
+        steps = self._put_steps(key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
+        return drivers.run(self._connection, steps)
+
+    def _put_steps(
+        self,
+        key: str,
+        buf: Any,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        **extra: Any,
+    ) -> Steps[S3Object]:
         check_key(key, bucket=self._name)
         check_body(buf, "buf")
         if hasattr(buf, "read"):
-            return self.upload_object(key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
+            upload = partial(self.upload_object, key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
+            uploaded: S3Object = yield Blocking(upload)
+            return uploaded
         put_parameters.check_parameters(extra)
         body = operations.body_bytes(buf, "buf")
         if if_absent or if_match is not None:
-            written = conditional.put(
-                self._connection,
-                self._name,
-                key,
-                body,
-                if_absent=if_absent,
-                if_match=if_match,
-                metadata=metadata,
-                **extra,
-            )
+            put = partial(
+                conditional.put, self._connection, self._name, key, body, if_absent=if_absent, if_match=if_match, metadata=metadata, **extra
+            )  # fmt: skip
+            written = yield Blocking(put)
         else:
-            written = operations.put(self._connection, self._name, key, body, metadata, **extra)
+            written = yield from operations.put_steps(self._connection, self._name, key, body, metadata, extra)
         return S3Object._of(self, key, head=written)
 
     def put_json(
@@ -550,7 +562,7 @@ class S3Bucket:
         handles = (key if isinstance(key, S3Object) else self.object(key) for key in keys)
         wanted = (batch.Wanted(handle.key, handle._version_id, tag=handle) for handle in handles)
         for handle, outcome in batch.get_many(self._connection, self._name, wanted):
-            yield S3Object._of(self, handle.key, handle._version_id)._got(outcome)
+            yield S3Object._of(self, handle.key, handle._version_id)._apply_result(outcome)
 
     def put_objects(
         self,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, cast, overload
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, cast, overload
 
 from ._bulk import versions
 from ._bulk.listing import Listed
@@ -24,8 +25,9 @@ from ._formats.head import Head
 from ._formats.keys import check_key
 from ._formats.render import Bytes, Cell, Rendered
 from ._formats.times import as_utc
-from ._objects import address, conditional, operations, presigning, put_parameters, ranged_reader
+from ._objects import address, conditional, drivers, operations, presigning, put_parameters, ranged_reader
 from ._objects.bodies import check_body
+from ._objects.drivers import Blocking, Steps
 from .errors import S3AccessDenied, S3Error, S3NoSuchItem
 from .subresources.tags import ObjectTags
 
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from ._objects.bodies import Body, Data
     from ._objects.put_parameters import PutParameters
     from .bucket import S3Bucket
+
+Result = TypeVar("Result")
 
 
 class S3Object:
@@ -242,9 +246,12 @@ class S3Object:
             >>> bucket.object("missing").exists()
             False
         """
+        return self._run(self._exists_steps())
+
+    def _exists_steps(self) -> Steps[bool]:
         self.reload()
         try:
-            self._ask()
+            yield from self._head_steps()
         except S3NoSuchItem:
             return False
         except S3AccessDenied as error:
@@ -279,9 +286,17 @@ class S3Object:
 
     def _ask(self) -> Head:
         """One HEAD, remembered."""
-        found = operations.head(self._bucket._connection, self._bucket.name, self._key, self._version_id)
+        return self._run(self._head_steps())
+
+    def _head_steps(self) -> Steps[Head]:
+        found = yield from operations.head_steps(
+            self._bucket._connection, self._bucket.name, self._key, self._version_id
+        )
         self._head = found
         return found
+
+    def _run(self, steps: Steps[Result]) -> Result:
+        return drivers.run(self._bucket._connection, steps)
 
     # -- what is in it: one GET ---------------------------------------------------------------------------------------------------
 
@@ -293,16 +308,26 @@ class S3Object:
             return known
         if isinstance(known, S3Error):
             raise known
-        # A handle that has met the object reads that very one; nothing mixes two versions.
-        seen = self._seen_etag()
-        found, body = operations.get(self._bucket._connection, self._bucket.name, self._key, self._version_id, seen)
-        self._head = found
-        self._listed = None
-        self._body = body
-        return cast(bytes, body)
+        return cast(bytes, self._run(self._body_steps()))
 
-    def _got(self, outcome: tuple[Head, bytes | None] | S3Error | None) -> S3Object:
-        """Remember what a batch brought: headers and body, an error for whoever reads the body, or nothing."""
+    def _body_steps(self) -> Steps[bytes | None]:
+        """Read the whole content: that of the object as this handle knows it, so that nothing mixes two versions."""
+        found, body = yield from operations.get_steps(
+            self._bucket._connection, self._bucket.name, self._key, self._version_id, self._seen_etag()
+        )
+        self._apply_result((found, body))
+        return body
+
+    def _load_steps(self) -> Steps[None]:
+        """Get the object as it is now: the headers, and the body up to 8 MiB."""
+        result = yield from operations.get_steps(
+            self._bucket._connection, self._bucket.name, self._key, self._version_id, self._pinned_etag,
+            at_most=operations.KEPT_BYTES,
+        )  # fmt: skip
+        self._apply_result(result)
+
+    def _apply_result(self, outcome: tuple[Head, bytes | None] | S3Error | None) -> S3Object:
+        """Keep what a verb brought: headers and body, an error to raise when the body is read, or nothing."""
         if isinstance(outcome, S3Error):
             self._body = outcome
         elif outcome is not None:
@@ -495,14 +520,6 @@ class S3Object:
             writer = file.writer if isinstance(file, TextWriter) else cast(ObjectWriter, file)
             writer.after_commit = self.reload  # what was read between the opening and the close is
         return file
-
-    def _fetch(self) -> S3Object:
-        """GET at once; keep a small body, only the headers of a large one."""
-        found, body = operations.get(
-            self._bucket._connection, self._bucket.name, self._key, self._version_id, at_most=operations.KEPT_BYTES
-        )
-        self._head, self._body = found, body
-        return self
 
     # -- bytes of it, files, links, copies ----------------------------------------------------------------------------------------
 
@@ -861,10 +878,23 @@ class S3Object:
         Requests:
             1 PUT
         """
-        check_body(data, "data")
-        written = self._bucket.put_object(self._key, data, metadata, if_absent=if_absent, if_match=if_match, **extra)
-        self._listed, self._head, self._body = None, written._head, None
+        self._run(self._put_steps(data, metadata, if_absent=if_absent, if_match=if_match, **extra))
         return self
+
+    def _put_steps(
+        self,
+        data: Body,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        **extra: Unpack[PutParameters],
+    ) -> Steps[None]:
+        check_body(data, "data")
+        written = yield from self._bucket._put_steps(
+            self._key, data, metadata, if_absent=if_absent, if_match=if_match, **extra
+        )
+        self._apply_result((cast(Head, written._head), None))
 
     def update(self, function: Callable[[bytes | None], Data]) -> S3Object:
         """Read, change, write only if nobody else has written meanwhile; again until it holds. Metadata and tags stay.
@@ -906,17 +936,16 @@ class S3Object:
         Requests:
             1 DELETE (of a version, on a store that is not AWS, also 1 GET)
         """
+        self._run(self._delete_steps(if_match))
+
+    def _delete_steps(self, if_match: str | None) -> Steps[None]:
+        connection, bucket_name, version_id = self._bucket._connection, self._bucket.name, self._version_id
         if if_match is not None:
-            conditional.delete(self._bucket._connection, self._bucket.name, self._key, if_match=if_match)
-            self.reload()
-            return
-        parameters = {} if self._version_id is None else {"VersionId": self._version_id}
-        try:
-            if self._version_id is not None:
-                versions.check_deletable(self._bucket._connection, self._bucket.name, self._version_id)
-            self._bucket._connection.call("DeleteObject", Bucket=self._bucket.name, Key=self._key, **parameters)
-        except S3NoSuchItem:
-            pass
+            yield Blocking(partial(conditional.delete, connection, bucket_name, self._key, if_match=if_match))
+        else:
+            if version_id is not None:
+                yield Blocking(partial(versions.check_deletable, connection, bucket_name, version_id))
+            yield from operations.delete_steps(bucket_name, self._key, version_id)
         self.reload()
 
     # -- tags and versions ------------------------------------------------------------------------------------------------------------

@@ -343,7 +343,7 @@ class ObjectQuery:
         found = batch.get_many(
             self._bucket._connection, self._bucket.name, wanted, concurrency=concurrency, max_bytes=max_bytes
         )
-        return (obj._got(outcome) for obj, outcome in found)
+        return (obj._apply_result(outcome) for obj, outcome in found)
 
     def partitions(self, n: int) -> list[ObjectQuery]:
         """Split the query into several that together give exactly the same objects, one after the other.

@@ -319,7 +319,7 @@ def test_a_cancellation_is_never_lost(moment: str) -> None:
         async for bucket in opened(server):
             for key in ("a", "last", "cut"):
                 for at in range(1, 20):
-                    bucket._engine.lane.close()  # so that it has to connect
+                    bucket._engine.exchange.close()  # so that it has to connect
                     told = await cancelled(bucket.get_object(key), at, moment)
                     assert told != "lost", f"{key} at await {at}"
                     if told == "ended":
@@ -354,7 +354,7 @@ def test_one_store_in_one_event_loop_after_the_other() -> None:
         asyncio.run(use())
         gc.collect()
     assert len([*Path("/proc/self/fd").iterdir()]) <= after_one + 8  # the server's own ends are closed as it notices
-    assert len(store._engine._lanes) == 1
+    assert len(store._engine.exchange._lanes) == 1
     asyncio.run(store.close())
     server.close()
 

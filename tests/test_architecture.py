@@ -231,6 +231,31 @@ def test_boto3_is_imported_below_the_operations_only() -> None:
     assert wrong == []
 
 
+LANE_NAMES = {"AsyncLane", "Lane", "LaneRequest", "LaneResponse", "Pending"}
+# The status of the lane is public: store.lane. fileio still sends two GETs by itself.
+NAMES_THE_LANE = {"messageflux_s3.store", "messageflux_s3._files.fileio"}
+
+
+def names_of_the_lane(path: Path) -> Iterator[str]:
+    """What a module names of the fast lane: its classes, or ``connection.lane``."""
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Name) and node.id in LANE_NAMES:
+            yield node.id
+        elif isinstance(node, ast.Attribute) and node.attr == "lane" and "connection" in ast.unparse(node.value):
+            yield ast.unparse(node)
+
+
+def test_only_exchange_chooses_between_the_lane_and_boto3() -> None:
+    """No module above _client names the lane: it describes a request, and _client/exchange.py sends it."""
+    wrong = {
+        f"{name}: {found}"
+        for path in source_files()
+        if layer_of(name := name_of(path)) not in ("_client", "_http") and name not in NAMES_THE_LANE
+        for found in names_of_the_lane(path)
+    }
+    assert wrong == set()
+
+
 def test_formats_do_no_io() -> None:
     """The formats open no socket, no file and no process."""
     io = {"asyncio", "http", "socket", "ssl", "subprocess", "tempfile", "threading", "urllib.request"}

@@ -25,6 +25,7 @@ from support.servers import Server, run_moto, run_rclone
 from messageflux_s3 import AsyncS3Store, S3AccessDenied, S3BatchError, S3Bucket, S3Error, S3NoSuchItem, S3Store
 from messageflux_s3._bulk import batch
 from messageflux_s3._bulk.read_ahead import side_by_side
+from messageflux_s3._formats.deletions import read_deletions
 from messageflux_s3._objects.operations import KEPT_BYTES
 from tests.test_lane import RawServer
 
@@ -634,7 +635,7 @@ def test_bounds_without_meaning_are_named(name: str, value: Any, error: type[Exc
 )  # fmt: skip
 def test_what_is_no_answer_to_a_deletion_confirms_none(body: bytes) -> None:
     """Then each key is deleted by itself."""
-    assert batch._deletions(body, "bkt") is None
+    assert read_deletions(body) is None
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "SlowDown"])

@@ -113,7 +113,7 @@ def test_after_a_cancellation_at_any_await_the_next_requests_succeed(server: Odd
             while outcome == "cancelled":
                 at += 1
                 if not is_connected:
-                    store._engine.lane.close()
+                    store._engine.exchange.close()
                 outcome = await cancelled(bucket.get_object("k0"), at, moment)
                 assert (await bucket.get_object("other")).body == bodies("other")[0]
             assert outcome == "ended"

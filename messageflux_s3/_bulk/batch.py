@@ -1,32 +1,29 @@
 """Many objects at once: read, written, deleted, in order, in bounded memory, an error per key.
 
-The requests go through the fast lane; what the lane leaves goes through boto3 on a few threads, which are gone when the work
-is. This room knows a connection, a bucket's name and keys. What fails for one key is a value here, not an exception: the caller
-decides whether to raise.
+The first request of each object's verb is sent beside those of others, without threads; where boto3 has to be asked, or a verb needs a
+second request, it goes on on one of a few threads, which end with the batch. What fails for one key is a value here, not an exception: the
+caller decides whether to raise.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from hashlib import md5
+from functools import partial
 from itertools import chain, islice
-from typing import Any, NamedTuple
-from xml.etree import ElementTree
+from typing import Any, NamedTuple, TypeVar, cast
 
 from .._client.connection import Connection
+from .._client.exchange import Answer, Request, ask_boto3, exchange, exchange_many, lane_state
 from .._client.translate import from_answer
-from .._formats import metadata as user_metadata
 from .._formats import render
-from .._formats.documents import keep_carriage_returns
 from .._formats.head import Head
-from .._http.lane import LaneRequest, LaneResponse
-from .._objects import operations, put_parameters, ranged_reader
+from .._objects import drivers, operations
+from .._objects.drivers import Effect, Steps
 from .._objects.operations import KEPT_BYTES
 from ..errors import Failure, S3AccessDenied, S3AuthenticationError, S3BatchError, S3Error
 from .progress import Progress, reporting, watched
@@ -162,35 +159,13 @@ def get_many(
     """
     check_bounds(concurrency, max_bytes)
 
-    def request_of(one: Wanted) -> LaneRequest:
+    def steps_of(one: Wanted) -> Steps[tuple[Head, bytes | None]] | None:
         if not one.is_read:
-            return LaneRequest("GET", "", tag=one)  # to no bucket: not for the lane
-        return LaneRequest("GET", bucket_name, one.key, operations.version_query(one.version_id), tag=one)
+            return None
+        return operations.get_steps(connection, bucket_name, one.key, one.version_id, at_most=KEPT_BYTES)
 
-    def from_lane(request: LaneRequest, response: LaneResponse) -> tuple[Head, bytes | None]:
-        if response.status == 404:
-            raise operations.lane_error(response, "GetObject", bucket_name, request.key)
-        found, body = operations.head_and_body(response)
-        ranged_reader.check_version(connection, found, bucket_name, request.key, request.tag.version_id)
-        return found, body
-
-    def from_boto3(request: LaneRequest) -> tuple[Head, bytes | None]:
-        one: Wanted = request.tag
-        found, stream = ranged_reader.get_stream(connection, bucket_name, one.key, version_id=one.version_id)
-        with stream:
-            return ranged_reader.read_up_to(KEPT_BYTES, found, stream)
-
-    outcomes = send_many(
-        connection,
-        bucket_name,
-        map(request_of, wanted),
-        from_lane,
-        from_boto3,
-        is_skipped=lambda request: not request.tag.is_read,
-        concurrency=concurrency,
-        max_bytes=max_bytes,
-    )
-    return ((request.tag.tag, outcome) for request, outcome in outcomes)
+    outcomes = run_many(connection, bucket_name, wanted, steps_of, concurrency=concurrency, max_bytes=max_bytes)
+    return ((one.tag, outcome) for one, outcome in outcomes)
 
 
 # -- writing
@@ -232,33 +207,19 @@ def put_many(
     """
     check_bounds(concurrency, max_bytes)
 
-    def request_of(item: Written) -> LaneRequest:
-        encoded = user_metadata.encode(item.metadata)
-        parameters = put_parameters.s3_parameters(item.key, item.parameters or {})
-        request = operations.put_request(bucket_name, item.key, item.body, encoded, parameters)
-        if request is None:
-            request = LaneRequest("PUT", "", item.key, body=item.body)
-        request.tag = (encoded, parameters)
-        return request
+    def steps_of(item: Written) -> Steps[Head]:
+        return operations.put_steps(connection, bucket_name, item.key, item.body, item.metadata, item.parameters or {})
 
-    def from_lane(request: LaneRequest, response: LaneResponse) -> Head:
-        made = operations.head_of_put(connection, response, request, request.tag[0])
-        return made if made is not None else from_boto3(request)
-
-    def from_boto3(request: LaneRequest) -> Head:
-        return operations.put_through_boto3(connection, bucket_name, request.key, request.body, *request.tag)
-
-    outcomes = send_many(
+    outcomes = run_many(
         connection,
         bucket_name,
-        map(request_of, items),
-        from_lane,
-        from_boto3,
+        items,
+        steps_of,
         is_ordered_by_key=True,
         concurrency=concurrency,
         max_bytes=max_bytes,
     )
-    return ((request.key, outcome) for request, outcome in outcomes)
+    return ((item.key, outcome) for item, outcome in outcomes)
 
 
 # -- deleting
@@ -357,53 +318,54 @@ def _is_safe_in_xml(key: str) -> bool:
     return key.isprintable() and key == " ".join(key.split())
 
 
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+class _NothingDeleted(S3Error):
+    """The store refuses the bulk delete as such."""
 
 
 def _bulk_delete(
     connection: Connection, bucket_name: str, entries: Sequence[tuple[str, str | None]]
 ) -> _Outcomes | None:
-    """One DeleteObjects: with Content-MD5, which nearly every store takes, else with boto3's checksum. None: as yet nothing is deleted."""
-    objects = "".join(
-        f"<Object><Key>{_escaped(key)}</Key>{f'<VersionId>{_escaped(version)}</VersionId>' if version else ''}</Object>"
-        for key, version in entries
-    )
-    body = f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{objects}</Delete>'.encode()
-    headers = {
-        "content-md5": b64encode(md5(body, usedforsecurity=False).digest()).decode("ascii"),
-        "content-type": "application/xml",
-    }
-    answered = connection.lane.send(LaneRequest("POST", bucket_name, "", "delete=", headers, body))
-    if answered is not None and answered.status == 200:
-        found = _deletions(answered.body, bucket_name)
-        if found is not None:
-            return found
+    """Send one DeleteObjects: with Content-MD5, which nearly every store takes, else with boto3's checksum.
+
+    Returns:
+        What became of each entry; None where the store takes no bulk delete, and nothing was deleted.
+    """
     named = [{"Key": key, **({"VersionId": version} if version else {})} for key, version in entries]
+    deletion = {"Delete": {"Objects": named}}
+    fallback = partial(_bulk_delete_by_boto3, connection, bucket_name, deletion)
+    try:
+        answer = exchange(connection, Request("DeleteObjects", bucket_name, parameters=deletion, fallback=fallback))
+    except _NothingDeleted:
+        return None
+    except S3Error as error:
+        return dict.fromkeys(entries, error)
+    said = answer.parsed or {}
+    outcomes: _Outcomes = {(one.get("Key", ""), one.get("VersionId") or None): None for one in said.get("Deleted", ())}
+    for one in said.get("Errors", ()):
+        outcomes[one.get("Key", ""), one.get("VersionId") or None] = _refusal(one, bucket_name)
+    return outcomes
+
+
+def _bulk_delete_by_boto3(connection: Connection, bucket_name: str, deletion: Mapping[str, Any]) -> Answer:
     known = connection.capabilities.bulk_delete or connection.recall(_BULK_DELETE)
     refusals: set[str] = set()
     for way in sorted(("md5", "checksum"), key=lambda way: way != known):
         call = connection.call if way == "checksum" else connection.call_with_md5
         try:
-            answer = call("DeleteObjects", Bucket=bucket_name, Delete={"Objects": named})
+            answer = call("DeleteObjects", Bucket=bucket_name, **deletion)
         except S3Error as error:
             if error.code in _NO_BULK_DELETE:
                 connection.remember(_BULK_DELETE, "single")
-                return None
+                raise _NothingDeleted(str(error)) from error
             if not _is_about_the_request(error):
-                return dict.fromkeys(entries, error)
+                raise
             refusals.add(error.code or "")
         else:
             connection.remember(_BULK_DELETE, way)
-            break
-    else:
-        if refusals <= _NOT_THIS_WAY:  # any other refusal may be of these keys alone
-            connection.remember(_BULK_DELETE, "single")
-        return None
-    outcomes: _Outcomes = {(one["Key"], one.get("VersionId")): None for one in answer.get("Deleted", ())}
-    for one in answer.get("Errors", ()):
-        outcomes[one["Key"], one.get("VersionId")] = _refusal(one, bucket_name)
-    return outcomes
+            return Answer(answer)
+    if refusals <= _NOT_THIS_WAY:  # any other refusal may be of these keys alone
+        connection.remember(_BULK_DELETE, "single")
+    raise _NothingDeleted("the store refused the bulk delete in each form")
 
 
 def _is_about_the_request(error: S3Error) -> bool:
@@ -413,116 +375,154 @@ def _is_about_the_request(error: S3Error) -> bool:
     return error.status is not None and 400 <= error.status < 500
 
 
-def _deletions(body: bytes, bucket_name: str) -> _Outcomes | None:
-    """What the answer to DeleteObjects confirms and refuses; None where it is no such answer."""
-    if b"<!" in body or b"\0" in body:  # NUL: in UTF-16 the other would not be seen
-        return None
-    try:
-        body = keep_carriage_returns(body)
-        root = ElementTree.fromstring(body)  # nosec B314  # without a document type nothing in it can expand
-    except (ElementTree.ParseError, LookupError, ValueError):  # the latter two: an encoding that Python does not know
-        return None
-    space = root.tag.rpartition("DeleteResult")[0]
-    if root.tag != f"{space}DeleteResult":
-        return None
-    outcomes: _Outcomes = {}
-    for element in root:
-        said = {child.tag.removeprefix(space): child.text or "" for child in element}
-        entry = (said.get("Key", ""), said.get("VersionId") or None)
-        outcomes[entry] = _refusal(said, bucket_name) if element.tag == f"{space}Error" else None
-    return outcomes
-
-
 def _refusal(said: Mapping[str, Any], bucket_name: str) -> S3Error:
     error = {"Code": said.get("Code", ""), "Message": said.get("Message", "")}
     return from_answer({"Error": error}, "DeleteObjects", bucket_name, said.get("Key"))
 
 
 def _delete_singly(connection: Connection, bucket_name: str, entries: Sequence[tuple[str, str | None]]) -> _Outcomes:
-    requests = (
-        LaneRequest("DELETE", bucket_name, key, operations.version_query(version), tag=(key, version))
-        for key, version in entries
-    )
+    def steps_of(entry: tuple[str, str | None]) -> Steps[None]:
+        return operations.delete_steps(bucket_name, *entry)
 
-    def from_lane(request: LaneRequest, response: LaneResponse) -> None:
-        if response.status == 404 and b"NoSuchBucket" in response.body:
-            raise operations.lane_error(response, "DeleteObject", bucket_name, request.key)
-
-    def from_boto3(request: LaneRequest) -> None:
-        key, version = request.tag
-        parameters = {"VersionId": version} if version else {}
-        connection.call("DeleteObject", Bucket=bucket_name, Key=key, **parameters)
-
-    found = send_many(connection, bucket_name, requests, from_lane, from_boto3)
-    return {request.tag: outcome for request, outcome in found}
+    return dict(run_many(connection, bucket_name, entries, steps_of))
 
 
-# -- the engine
+# -- the driver of many verbs
 
 
-def send_many(
+Item = TypeVar("Item")
+
+
+_Verb = tuple[Any, Steps[Any] | None, Effect | None]
+"""An item, its verb (begun; None of an item that is skipped), and what that has yielded; None where that is the request of which this is
+the tag. (Naming it would be a circle of references, which would keep bodies in memory until the garbage collector runs.)
+"""
+
+
+def run_many(
     connection: Connection,
     bucket_name: str,
-    requests: Iterator[LaneRequest],
-    from_lane: Callable[[LaneRequest, LaneResponse], Any],
-    from_boto3: Callable[[LaneRequest], Any],
+    items: Iterable[Item],
+    steps_of: Callable[[Item], Steps[Any] | None],
     *,
-    is_skipped: Callable[[LaneRequest], bool] = lambda _: False,
     is_ordered_by_key: bool = False,
     concurrency: int = CONCURRENCY,
     max_bytes: int = MAX_BYTES,
-) -> Generator[tuple[LaneRequest, Any], None, None]:
-    """Send requests through the lane, and what it leaves through boto3 on threads; hand the outcomes over in order.
-
-    A request to no bucket is not for the lane.
+) -> Generator[tuple[Item, Any], None, None]:
+    """Run a verb for each of many items, many at once, and hand the outcomes over in order.
 
     With ``is_ordered_by_key`` a request is sent only after earlier ones with the same key are done. While one is under way, later ones are
     withheld from the lane. The lane hands over its requests in order, so that by the time a withheld one reaches a thread, an earlier one
     is done or on a thread itself, where it can be waited for.
+
+    Args:
+        connection: The connection.
+        bucket_name: The bucket.
+        items: The items, any number, taken as there is room.
+        steps_of: Makes the verb of an item; None skips the item, whose outcome is None then. It is called again in a process that is
+            forked meanwhile.
+        is_ordered_by_key: Whether requests with the same key are sent one after the other.
+        concurrency: How many requests are under way at once.
+        max_bytes: How many bytes of bodies are held.
+
+    Returns:
+        Each item with the result of its verb, or with its error. Closing the iterator gives up what is under way.
+
+    Requests:
+        those of the verbs
     """
-    lane = connection.lane
     workers = min(concurrency, connection.config.max_concurrency)
-    # Both ways hold bodies: half of the memory for each.
+    # The lane and the threads both hold bodies: half of the memory for each.
     room = max(1, min(2 * workers, max_bytes // 2 // KEPT_BYTES))
-    waiting: deque[tuple[LaneRequest, Any]] = deque()
+    waiting: deque[tuple[Request, Any]] = deque()
     threads: ThreadPoolExecutor | None = None
 
     pid = os.getpid()
     under_way: dict[str, int] = {}  # how many requests with a key were taken and are not handed over yet
     last_on_thread: dict[str, Future[Any]] = {}  # of the keys in under_way
 
-    def ordered(requests: Iterator[LaneRequest]) -> Iterator[LaneRequest]:
+    def begun() -> Iterator[Request]:
+        for item in items:
+            steps = steps_of(item)
+            effect = None if steps is None else next(steps)
+            verb: _Verb
+            if isinstance(effect, Request):
+                request, verb = effect, (item, steps, None)
+            else:
+                request, verb = Request("", bucket_name, is_for_boto3=True), (item, steps, effect)
+            request.tag = verb
+            yield request
+
+    def ordered(requests: Iterator[Request]) -> Iterator[Request]:
         for request in requests:
             count = under_way.get(request.key, 0)
             under_way[request.key] = count + 1
             if count:
-                request.bucket = ""
+                request.is_for_boto3 = True
             yield request
 
-    def asked(request: LaneRequest) -> Any:
+    def rest_of(request: Request) -> Any:
+        """Run a verb that has been begun, its first request through boto3."""
+        _, steps, effect = request.tag
+        return drivers.resume(connection, steps, effect or request, first=ask_boto3)
+
+    def go_on(steps: Steps[Any], effect: Effect) -> Any:
+        """Run the rest of a verb from its second step on."""
+        return drivers.resume(connection, steps, effect)
+
+    def after(earlier: Future[Any], work: Callable[..., Any], *arguments: Any) -> Any:
+        wait([earlier])  # the pool starts its tasks in order: the earlier one is running or done
+        return work(*arguments)
+
+    def outcome_here(function: Callable[[], Any]) -> Any:
         try:
-            return from_boto3(request)
+            return function()
         except S3Error as error:
             return error
 
-    def asked_after(earlier: Future[Any], request: LaneRequest) -> Any:
-        wait([earlier])  # the pool starts its tasks in order: the earlier one is running or done
-        return from_boto3(request)
-
-    def submitted(request: LaneRequest, pool: ThreadPoolExecutor) -> Future[Any]:
+    def submitted(key: str, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        nonlocal threads
+        if threads is None:
+            threads = ThreadPoolExecutor(workers, thread_name_prefix="messageflux-s3")
         if not is_ordered_by_key:
-            return pool.submit(from_boto3, request)
-        earlier = last_on_thread.get(request.key)
-        task = pool.submit(from_boto3, request) if earlier is None else pool.submit(asked_after, earlier, request)
-        last_on_thread[request.key] = task
+            return threads.submit(work, *arguments)
+        earlier = last_on_thread.get(key)
+        task = threads.submit(work, *arguments) if earlier is None else threads.submit(after, earlier, work, *arguments)
+        last_on_thread[key] = task
         return task
 
-    def settled(request: LaneRequest, outcome: Any) -> tuple[LaneRequest, Any]:
-        result = outcome_of(request, outcome)
-        done(request)
-        return result
+    def answered(request: Request, answer: Answer | S3Error) -> Any:
+        """Return the outcome of a verb whose first request was answered; a future where it goes on."""
+        steps: Steps[Any] = request.tag[1]
+        try:
+            effect = steps.throw(answer) if isinstance(answer, S3Error) else steps.send(answer)
+        except StopIteration as end:
+            return end.value
+        except S3Error as error:
+            return error
+        if os.getpid() != pid:
+            return outcome_here(partial(go_on, steps, effect))
+        return submitted(request.key, go_on, steps, effect)
 
-    def done(request: LaneRequest) -> None:
+    def left_to_boto3(request: Request) -> Any:
+        if request.tag[1] is None:
+            return None
+        if os.getpid() != pid:  # forked in the middle: the threads are the parent's
+            return Future() if request.key in last_on_thread else outcome_here(partial(rest_of, request))
+        return submitted(request.key, rest_of, request)
+
+    def settled(request: Request, outcome: Any) -> tuple[Any, Any]:
+        item = request.tag[0]
+        if isinstance(outcome, Future):
+            if os.getpid() != pid and not outcome.done():
+                again = steps_of(item)
+                outcome = outcome_here(partial(drivers.run, connection, cast(Steps[Any], again)))
+            else:
+                outcome = outcome_here(outcome.result)
+        done(request)
+        return item, outcome
+
+    def done(request: Request) -> None:
         if is_ordered_by_key:
             left = under_way[request.key] - 1
             if left:
@@ -531,50 +531,26 @@ def send_many(
                 del under_way[request.key]
                 last_on_thread.pop(request.key, None)
 
-    def outcome_of(request: LaneRequest, outcome: Any) -> tuple[LaneRequest, Any]:
-        if not isinstance(outcome, Future):
-            return request, outcome
-        if os.getpid() != pid and not outcome.done():
-            return request, asked(request)
-        try:
-            return request, outcome.result()
-        except S3Error as error:
-            return request, error
-
+    requests = begun()
     # The lane opens once boto3 has succeeded in this bucket: the first requests see to that.
     for tries, request in enumerate(requests):
-        if (
-            tries == _TRIES_TO_OPEN
-            or lane.is_open_for(bucket_name)
-            or not lane.eligibility.can_open()
-            or is_skipped(request)
-        ):
+        if tries == _TRIES_TO_OPEN or request.tag[1] is None or lane_state(connection, bucket_name) != "opens":
             requests = chain([request], requests)
             break
-        yield request, asked(request)
+        yield request.tag[0], outcome_here(partial(rest_of, request))
     if is_ordered_by_key:
         requests = ordered(requests)
-    stream = lane.stream(requests, concurrency=concurrency, max_bytes=max(1, max_bytes // 2), body_limit=KEPT_BYTES)
+    stream = exchange_many(
+        connection, requests, concurrency=concurrency, max_bytes=max(1, max_bytes // 2), limit=KEPT_BYTES
+    )
     try:
-        for request, response in stream:
-            if response is not None:
-                try:
-                    outcome: Any = from_lane(request, response)
-                except S3Error as error:
-                    outcome = error
-                if not waiting:
-                    done(request)
-                    yield request, outcome
-                    continue
-                waiting.append((request, outcome))
-            elif is_skipped(request):
-                waiting.append((request, None))
-            elif os.getpid() != pid:  # forked in the middle: the threads are the parent's
-                waiting.append((request, Future() if request.key in last_on_thread else asked(request)))
-            else:
-                if threads is None:
-                    threads = ThreadPoolExecutor(workers, thread_name_prefix="messageflux-s3")
-                waiting.append((request, submitted(request, threads)))
+        for request, answer in stream:
+            outcome = left_to_boto3(request) if answer is None else answered(request, answer)
+            if not waiting and answer is not None and not isinstance(outcome, Future):
+                done(request)
+                yield request.tag[0], outcome
+                continue
+            waiting.append((request, outcome))
             while waiting and (len(waiting) > room or _is_ready(waiting[0][1])):
                 yield settled(*waiting.popleft())
         while waiting:

@@ -1,19 +1,19 @@
 """Pages of keys and prefixes, in key order, by ListObjectsV2: the next page is on its way while this one is consumed.
 
 This room knows a connection and a bucket's name. An entry stays the tuple of what the store said; nothing is decoded before
-somebody looks. Pages come through the fast lane where it is open; whatever the lane or the parser does not take is asked of boto3.
+somebody looks. A page that :mod:`~messageflux_s3._formats.listing_pages` cannot read is asked of boto3, which reads it in its own way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 from .._client.connection import Connection
+from .._client.exchange import Answer, Begun, Request, ask_boto3, begin
 from .._formats.listing_pages import Listed, Page, Unreadable, next_token, parse_page
-from .._http.lane import LaneRequest
 from ..errors import S3ServerError
 
 __all__ = ["Listed", "Page", "pages"]
@@ -42,7 +42,7 @@ def pages(
         start_after: Only keys after this one.
         page_size: Entries a page, 1,000 at the most.
         limit: How many entries are wanted; no page beyond them is asked ahead.
-        extra: Further parameters of ListObjectsV2; with any, boto3 is asked.
+        extra: Further parameters of ListObjectsV2, under boto3's names.
 
     Returns:
         The pages; closing the iterator gives up the page that is on its way.
@@ -60,32 +60,27 @@ def pages(
         parameters["Delimiter"] = delimiter
     if start_after:
         parameters["StartAfter"] = start_after
-    lane = connection.lane
     seen = 0
-    ahead = None
+    ahead: Begun | None = None
     while True:
+        begun = ahead if ahead is not None else begin(connection, _request(connection, parameters))
+        ahead = None
+        with closing(begun):
+            answer = begun.result()
         page: Page | None = None
-        if not extra:
-            pending = ahead if ahead is not None else lane.begin(_request(parameters), body_limit=_LARGEST_PAGE)
-            ahead = None
-            answer = None
-            if pending is not None:
-                with closing(pending):
-                    answer = pending.result()
-            if answer is not None and answer.status == 200:
-                token = next_token(answer.body)
-                if token is not None and (limit is None or seen + page_size < limit):
-                    further = _request({**parameters, "ContinuationToken": token})
-                    ahead = lane.begin(further, body_limit=_LARGEST_PAGE)
-                try:
-                    page = parse_page(answer.body)
-                    connection.is_online = True
-                except Unreadable:
-                    if ahead is not None:
-                        ahead.close()
-                        ahead = None
+        if answer.body is not None:
+            token = next_token(answer.body)
+            if token is not None and (limit is None or seen + page_size < limit):
+                ahead = begin(connection, _request(connection, {**parameters, "ContinuationToken": token}))
+            try:
+                page = parse_page(answer.body)
+            except Unreadable:
+                if ahead is not None:
+                    ahead.close()
+                    ahead = None
+                answer = ask_boto3(connection, begun.request)
         if page is None:
-            page = _asked_of_boto3(connection, parameters)
+            page = _from_answer(answer.parsed or {})
         objects = page.objects
         seen += len(objects) + len(page.prefixes)
         try:
@@ -125,26 +120,23 @@ def _only_what_was_asked(page: Page, prefix: str, start_after: str) -> Page:
     return page._replace(objects=objects, prefixes=prefixes)
 
 
-def _request(parameters: Mapping[str, Any]) -> LaneRequest:
-    pairs = [("list-type", "2"), ("max-keys", str(parameters["MaxKeys"]))]
-    for header, name in (
-        ("continuation-token", "ContinuationToken"),
-        ("delimiter", "Delimiter"),
-        ("prefix", "Prefix"),
-        ("start-after", "StartAfter"),
-    ):
-        if name in parameters:
-            pairs.append((header, quote(parameters[name], safe="-._~")))
-    return LaneRequest("GET", parameters["Bucket"], "", "&".join([f"{name}={value}" for name, value in sorted(pairs)]))
+def _request(connection: Connection, parameters: Mapping[str, Any]) -> Request:
+    further = {name: value for name, value in parameters.items() if name != "Bucket"}
+    return Request(
+        "ListObjectsV2",
+        parameters["Bucket"],
+        parameters=further,
+        limit=_LARGEST_PAGE,
+        fallback=partial(_asked_of_boto3, connection, dict(parameters)),
+    )
 
 
-def _asked_of_boto3(connection: Connection, parameters: Mapping[str, Any]) -> Page:
-    """A page through boto3, which makes an empty listing of any document: an empty one must be a listing by its root."""
+def _asked_of_boto3(connection: Connection, parameters: Mapping[str, Any]) -> Answer:
+    """Ask boto3, which makes an empty listing of any document: an empty one must be a listing by its root."""
     for _ in range(connection.config.max_attempts):
         answer, root = connection.call_with_root("ListObjectsV2", **parameters)
-        page = _from_answer(answer)
-        if page.objects or page.prefixes or root == "ListBucketResult":
-            return page
+        if answer.get("Contents") or answer.get("CommonPrefixes") or root == "ListBucketResult":
+            return Answer(answer)
     raise S3ServerError(
         f"ListObjectsV2 on s3://{parameters['Bucket']}/: the store answered with something that is no listing",
         operation="ListObjectsV2",

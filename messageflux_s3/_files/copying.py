@@ -7,18 +7,16 @@ encryption, and above 5 GiB all attributes. A move MUST NOT delete its source un
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Callable, Generator, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from .._bulk import batch
 from .._client.connection import Connection
+from .._client.exchange import Answer, Request
 from .._formats import etags
 from .._formats import metadata as user_metadata
 from .._formats.head import Head
-from .._http.lane import LaneRequest, LaneResponse
 from .._objects import (
     attributes,
     checksum,
@@ -30,6 +28,7 @@ from .._objects import (
     tagging,
 )
 from .._objects.address import Place, same_place
+from .._objects.drivers import Blocking, Steps
 from .._objects.multipart import MAX_PARTS, MultipartUpload
 from ..errors import S3Error, S3NoSuchBucket, S3NoSuchItem, S3ObjectChanged, S3PreconditionFailed, S3Unsupported
 from ..subresources.tags import ObjectTags
@@ -39,7 +38,6 @@ from .upload import Call
 MAX_COPIED_AT_ONCE = 5 * 1024**3
 PART_BYTES = 512 * 1024 * 1024
 _AT_ONCE = 32
-_ETAG = re.compile(r"<ETag>([^<]+)</ETag>")
 _IDENTITY = ("ETag", "ContentLength", "LastModified", "VersionId")
 _DESCRIPTION = ("Metadata", "TagCount", *attributes.CONTENT_HEADERS)
 """Attributes that a write may change although the content, and the second of the write, stay the same."""
@@ -449,37 +447,26 @@ def copy_many(
         1 COPY for a small object, else as :func:`copy`
     """
 
-    def request_of(one: Copy) -> LaneRequest:
+    def steps_of(one: Copy) -> Steps[Head]:
         target = Place(connection, bucket_name, one.target_key)
         if one.size > operations.KEPT_BYTES or not one.source.is_same_store(target) or same_place(one.source, target):
-            return LaneRequest("PUT", "", tag=one)
-        query = operations.version_query(one.source.version_id)
-        path = f"{one.source.bucket_name}/{quote(one.source.key, safe='/-._~')}"
-        headers = {"x-amz-copy-source": f"{path}?{query}" if query else path}
+            copied: Head = yield Blocking(partial(copy, one.source, target))
+            return copied
+        parameters: dict[str, Any] = {"CopySource": _copy_source(one.source)}
         if one.storage_class != "STANDARD":
-            headers["x-amz-storage-class"] = one.storage_class
-        return LaneRequest("PUT", bucket_name, one.target_key, "", headers, b"", tag=one)
-
-    def from_lane(request: LaneRequest, response: LaneResponse) -> Head:
-        etag = _ETAG.search(response.body.decode("utf-8", "replace"))
-        if etag is None or not response.body.rstrip().endswith(
-            b"CopyObjectResult>"
-        ):  # an error may come inside a success
-            return from_boto3(request)
-        return Head(
-            size=request.tag.size,
-            etag=etags.unquoted(html.unescape(etag[1])),
-            version_id=response.headers.get("x-amz-version-id"),
+            parameters["StorageClass"] = one.storage_class
+        answer: Answer = yield Request(
+            "CopyObject",
+            bucket_name,
+            one.target_key,
+            parameters,
+            fallback=lambda: Answer({}, found=copy(one.source, target)),
         )
+        if (result := (answer.parsed or {}).get("CopyObjectResult")) is None:
+            return answer.head
+        return Head(size=one.size, etag=etags.unquoted(result["ETag"]), version_id=answer.version_id)
 
-    def from_boto3(request: LaneRequest) -> Head:
-        one: Copy = request.tag
-        return copy(one.source, Place(connection, bucket_name, one.target_key))
-
-    outcomes = batch.send_many(
-        connection, bucket_name, map(request_of, copies), from_lane, from_boto3, concurrency=_AT_ONCE
-    )
-    return ((request.tag, outcome) for request, outcome in outcomes)
+    return batch.run_many(connection, bucket_name, copies, steps_of, concurrency=_AT_ONCE)
 
 
 def _copy_source(source: Place) -> dict[str, str]:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from . import etags
 from . import metadata as user_metadata
@@ -76,20 +76,26 @@ class Head:
         return cls(size=size, etag=etags.unquoted(etag), metadata=shown, version_id=version_id)
 
 
+class _HasHeaders(Protocol):
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
 class _LazyHead:
     """A Head that is decoded at the first access. Most bulk reads use the bodies alone."""
 
-    __slots__ = ("_head", "_headers")
+    __slots__ = ("_head", "_response")
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self._headers = headers
+    def __init__(self, response: _HasHeaders) -> None:
+        self._response: _HasHeaders | None = response
         self._head: Head | None = None
 
     def _made(self) -> Head:
-        head = self._head
-        if head is None:
-            head = self._head = Head.from_headers(self._headers)  # two threads may both decode; the results are equal
-        return head
+        if self._head is None and (response := self._response) is not None:
+            # Two threads at once make two equal ones. The head is set before the response is dropped.
+            self._head = Head.from_headers(response.headers)
+            self._response = None
+        return cast(Head, self._head)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._made(), name)
@@ -101,9 +107,9 @@ class _LazyHead:
         return copy.copy, (self._made(),)
 
 
-def lazy_head(headers: Mapping[str, str]) -> Head:
-    """Return a :class:`Head` that is decoded at the first access."""
-    return cast(Head, _LazyHead(headers))
+def lazy_head(response: _HasHeaders) -> Head:
+    """Return a :class:`Head` that is decoded from a response's headers at the first access."""
+    return cast(Head, _LazyHead(response))
 
 
 def _http_date(text: str) -> datetime | None:

@@ -1,56 +1,35 @@
-"""One object's headers and bytes: read, written, asked about. The fast lane first, boto3 the authority.
+"""The verbs of one object: head, get, put, delete. Each is written once, as steps; ``head`` is ``head_steps``, run by the blocking driver.
 
-This room knows a connection, a bucket's name and a key. What it returns is values; what a handle remembers of them is the handle's affair.
+They know a connection, a bucket's name and a key, and return values. What a handle remembers of them is the handle's affair.
 """
 
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from .._client.connection import Connection
-from .._client.translate import from_answer
+from .._client.exchange import Answer, Request
+from .._client.exchange import lane_error as lane_error  # for fileio
 from .._formats import metadata as user_metadata
-from .._formats.head import Head, lazy_head
+from .._formats.head import Head
 from .._http.lane import LaneRequest, LaneResponse
-from ..errors import S3Error, S3ServerError
+from ..errors import S3Error, S3NoSuchItem, S3ServerError
 from . import checksum
+from .drivers import Steps, run
 from .put_parameters import for_every_request, s3_parameters
-from .ranged_reader import (
-    RangedReader,
-    check_etag,
-    check_version,
-    etag_for,
-    get_stream,
-    offset_in_body,
-    read_up_to,
-)
+from .ranged_reader import RangedReader, check_etag, check_version, etag_for, get_stream, offset_in_body, read_up_to
 from .source import as_bytes
 
 KEPT_BYTES = 8 * 1024 * 1024
 """A body up to this size is read at once and kept; a larger one is left where it is until somebody reads it."""
 
-
-_LANE_HEADERS = {
-    "ContentType": "content-type",
-    "ContentEncoding": "content-encoding",
-    "ContentLanguage": "content-language",
-    "ContentDisposition": "content-disposition",
-    "CacheControl": "cache-control",
-    "StorageClass": "x-amz-storage-class",
-}
-
-_CODE = re.compile(rb"<Code>([^<]*)</Code>")
-_MESSAGE = re.compile(rb"<Message>([^<]*)</Message>")
-
-
-def head_and_body(response: LaneResponse) -> tuple[Head, bytes]:
-    """Return what an answer of the lane says of an object, and its content."""
-    body, response.body = response.body, b""
-    return lazy_head(response.headers), body
+_TAKEN_AT_ONCE = 64 * 1024 * 1024
+"""A larger body is read as a stream, which goes on at its offset where the connection breaks."""
 
 
 def as_int(value: Any) -> Any:
@@ -74,7 +53,7 @@ def head(
     version_id: str | None = None,
     given: Mapping[str, Any] | None = None,
 ) -> Head:
-    """One HEAD.
+    """Ask for the headers of an object.
 
     Args:
         connection: The way to the store.
@@ -89,25 +68,19 @@ def head(
     Requests:
         1 HEAD
     """
-    answered = (
-        None
-        if given
-        else connection.lane.send(LaneRequest("HEAD", bucket_name, key, version_query(version_id), {}, b""))
-    )
-    found = None
-    if answered is not None:
-        with connection.translating("HeadObject", bucket_name, key):
-            found = Head.from_headers(_success(answered, "HeadObject", bucket_name, key).headers)
-    if found is None or found.size is None or found.etag is None or found.last_modified is None:
-        found = Head.from_answer(
-            connection.call(
-                "HeadObject",
-                Bucket=bucket_name,
-                Key=key,
-                **({} if version_id is None else {"VersionId": version_id}),
-                **(given or {}),
-            )
-        )
+    return run(connection, head_steps(connection, bucket_name, key, version_id, given))
+
+
+def head_steps(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    version_id: str | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> Steps[Head]:
+    """The steps of :func:`head`."""
+    answer: Answer = yield Request("HeadObject", bucket_name, key, {**_version(version_id), **(given or {})})
+    found = answer.head
     check_version(connection, found, bucket_name, key, version_id)
     return found
 
@@ -121,7 +94,7 @@ def get(
     *,
     at_most: int | None = None,
 ) -> tuple[Head, bytes | None]:
-    """One GET of a whole object, resumed at its offset if the connection breaks.
+    """Read a whole object, resumed at its offset if the connection breaks.
 
     Args:
         connection: The way to the store.
@@ -136,22 +109,51 @@ def get(
         S3ObjectChanged: It has another etag by now.
 
     Requests:
-        1 GET (more only after a broken connection)
+        1 GET (more only after a broken connection, or of a body above 64 MiB)
     """
+    return run(connection, get_steps(connection, bucket_name, key, version_id, if_match, at_most=at_most))
+
+
+def get_steps(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    version_id: str | None = None,
+    if_match: str | None = None,
+    *,
+    at_most: int | None = None,
+) -> Steps[tuple[Head, bytes | None]]:
+    """The steps of :func:`get`."""
     condition = etag_for(connection, if_match)
-    headers = {"if-match": condition} if condition is not None else {}
-    answered = connection.lane.send(LaneRequest("GET", bucket_name, key, version_query(version_id), headers, b""))
-    if answered is not None:
-        with connection.translating("GetObject", bucket_name, key):
-            whole = _success(answered, "GetObject", bucket_name, key)
-            found_whole, body = head_and_body(whole)
-        check_version(connection, found_whole, bucket_name, key, version_id)
-        if if_match is not None:
-            check_etag(found_whole.etag, if_match, bucket_name, key)
-        return found_whole, body
+    answer: Answer = yield Request(
+        "GetObject",
+        bucket_name,
+        key,
+        _version(version_id) if condition is None else {**_version(version_id), "IfMatch": condition},
+        limit=_TAKEN_AT_ONCE if at_most is None else at_most,
+        headers_if_larger=at_most is not None,
+        fallback=partial(_get_resumed, connection, bucket_name, key, version_id, if_match, at_most),
+    )
+    found = answer.head
+    check_version(connection, found, bucket_name, key, version_id)
+    if if_match is not None:
+        check_etag(found.etag, if_match, bucket_name, key)
+    return found, answer.body
+
+
+def _get_resumed(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    version_id: str | None,
+    if_match: str | None,
+    at_most: int | None,
+) -> Answer:
+    """Read an object through boto3."""
     found, stream = get_stream(connection, bucket_name, key, version_id=version_id, if_match=if_match)
     with stream:
-        return read_up_to(at_most, found, stream)
+        found, body = read_up_to(at_most, found, stream)
+    return Answer(found=found, body=body)
 
 
 def read_first(reader: RangedReader, count: int) -> bytes:
@@ -251,7 +253,7 @@ def put(
     metadata: Mapping[str, str] | None = None,
     **extra: Any,
 ) -> Head:
-    """One PUT of bytes.
+    """Write bytes.
 
     Args:
         connection: The way to the store.
@@ -261,95 +263,55 @@ def put(
         metadata: User metadata, text to text.
         extra: Further parameters (:class:`PutParameters`).
 
-    Requests:
-        1 PUT
-    """
-    encoded = user_metadata.encode(metadata)
-    parameters = s3_parameters(key, extra)
-    request = put_request(bucket_name, key, body, encoded, parameters)
-    answered = connection.lane.send(request) if request is not None else None
-    if request is not None and answered is not None:
-        with connection.translating("PutObject", bucket_name, key):
-            made = head_of_put(connection, answered, request, encoded)
-        if made is not None:
-            return made
-    return put_through_boto3(connection, bucket_name, key, body, encoded, parameters)
-
-
-def put_through_boto3(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    body: bytes,
-    encoded: Mapping[str, str],
-    parameters: Mapping[str, Any],
-) -> Head:
-    """One PUT of bytes the way that always works.
-
     Raises:
         S3ChecksumError: Something else arrived than was sent.
 
     Requests:
         1 PUT
     """
-    whole = {"Bucket": bucket_name, "Key": key, "Body": body, "Metadata": encoded, **parameters}
-    answer = checksum.call(connection, "PutObject", whole)
-    return Head.from_write(len(body), answer.get("ETag"), answer.get("VersionId"), encoded)
+    return run(connection, put_steps(connection, bucket_name, key, body, metadata, extra))
 
 
-def put_request(
-    bucket_name: str, key: str, body: bytes, encoded: Mapping[str, str], parameters: Mapping[str, Any]
-) -> LaneRequest | None:
-    """The lane's request for a PUT; None where it has a parameter that only boto3 knows how to send."""
-    headers = {f"x-amz-meta-{name}": value for name, value in encoded.items()}
-    for name, value in parameters.items():
-        header = _LANE_HEADERS.get(name)
-        if header is None or not isinstance(value, str) or not value.isascii() or not value.isprintable():
-            return None
-        headers[header] = value
-    return LaneRequest("PUT", bucket_name, key, "", headers, body)
+def put_steps(
+    connection: Connection,
+    bucket_name: str,
+    key: str,
+    body: bytes,
+    metadata: Mapping[str, str] | None,
+    extra: Mapping[str, Any],
+) -> Steps[Head]:
+    """The steps of :func:`put`."""
+    encoded = user_metadata.encode(metadata)
+    parameters = {"Metadata": encoded, **s3_parameters(key, extra)}
+
+    def is_what_was_sent(answer: Answer) -> bool:
+        return not checksum.is_other(connection, bucket_name, answer.headers, body)
+
+    def with_checksum() -> Answer:
+        whole = {"Bucket": bucket_name, "Key": key, "Body": body, **parameters}
+        return Answer(checksum.call(connection, "PutObject", whole))
+
+    answer: Answer = yield Request(
+        "PutObject", bucket_name, key, parameters, body, accepts=is_what_was_sent, fallback=with_checksum
+    )
+    return Head.from_write(len(body), answer.etag, answer.version_id, encoded)
 
 
-def head_of_put(
-    connection: Connection, response: LaneResponse, request: LaneRequest, encoded: Mapping[str, str]
-) -> Head | None:
-    """What the lane's answer to a PUT says of the new object; None where that is not what was sent: ask boto3.
+def delete_steps(bucket_name: str, key: str, version_id: str | None = None) -> Steps[None]:
+    """Delete an object, or a version of it. An object that is gone already counts as deleted.
 
     Raises:
-        S3Error: It was no success.
+        S3NoSuchBucket: There is no such bucket.
+
+    Requests:
+        1 DELETE
     """
-    headers = _success(response, "PutObject", request.bucket, request.key).headers
-    if checksum.is_other(connection, request.bucket, headers, request.body):
-        return None
-    return Head.from_write(len(request.body), headers.get("etag"), headers.get("x-amz-version-id"), encoded)
+    with suppress(S3NoSuchItem):
+        yield Request("DeleteObject", bucket_name, key, _version(version_id))
 
 
-def lane_error(response: LaneResponse, operation: str, bucket_name: str, key: str | None) -> S3Error:
-    """The error that an answer of the lane stands for, worded as boto3's would be."""
-    code = _CODE.search(response.body)
-    message = _MESSAGE.search(response.body)
-    return from_answer(
-        {
-            "Error": {
-                "Code": code[1].decode("utf-8", "replace") if code else str(response.status),
-                "Message": message[1].decode("utf-8", "replace") if message else "",
-            },
-            "ResponseMetadata": {
-                "HTTPStatusCode": response.status,
-                "HTTPHeaders": response.headers,
-                "RequestId": response.headers.get("x-amz-request-id"),
-            },
-        },
-        operation,
-        bucket_name,
-        key,
-    )
-
-
-def _success(response: LaneResponse, operation: str, bucket_name: str, key: str) -> LaneResponse:
-    if response.status >= 300:
-        raise lane_error(response, operation, bucket_name, key)
-    return response
+def _version(version_id: str | None) -> dict[str, str]:
+    return {} if version_id is None else {"VersionId": version_id}
 
 
 def version_query(version_id: str | None) -> str:

@@ -1,0 +1,89 @@
+"""Send a request under asyncio: through the fast lane in the event loop, else through boto3 on a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import Awaitable, Callable
+from threading import Lock
+from typing import Any
+
+from .._http.async_lane import AsyncLane
+from .connection import Connection
+from .exchange import Answer, Request, accepted, ask_boto3, exchange, lane_form
+
+_HASHED_IN_THE_LOOP = 1024 * 1024
+"""Signing a body hashes it: 1 MiB takes about a millisecond. A larger one is sent from a thread."""
+
+
+class AsyncExchange:
+    """:func:`~messageflux_s3._client.exchange.exchange`, awaited. A connection lives in one event loop; each loop gets its own.
+
+    Args:
+        connection: The connection.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLane] = weakref.WeakKeyDictionary()
+        self._lock = Lock()  # event loops may run on several threads
+        self._pid = os.getpid()
+
+    async def send(self, request: Request, run: Callable[..., Awaitable[Any]]) -> Answer:
+        """Send one request.
+
+        Args:
+            request: The request.
+            run: Calls a function on a thread and awaits its result.
+
+        Raises:
+            S3Error: The store refused it, or did not answer.
+
+        Requests:
+            1 (and retries)
+        """
+        if len(request.body) > _HASHED_IN_THE_LOOP:
+            on_thread: Answer = await run(exchange, self._connection, request)
+            return on_thread
+        form = lane_form(request)
+        if form is not None:
+            response = await self._lane().send(
+                form, body_limit=request.limit, headers_if_larger=request.headers_if_larger
+            )
+            answer = None if response is None else accepted(self._connection, request, response)
+            if answer is not None:
+                return answer
+        by_boto3: Answer = await run(ask_boto3, self._connection, request)
+        return by_boto3
+
+    def _lane(self) -> AsyncLane:
+        loop = asyncio.get_running_loop()
+        lane = self._lanes.get(loop)
+        if lane is None or self._pid != os.getpid():
+            self.forget_after_fork()
+            with self._lock:
+                for ended in [other for other in self._lanes if other.is_closed()]:
+                    self._lanes.pop(ended).forget()
+                connection = self._connection
+                lane = self._lanes[loop] = AsyncLane(lambda: connection.started_lane, lambda: connection.lane)
+        return lane
+
+    def forget_after_fork(self) -> None:
+        """In a forked child, forget the loops: they are the parent's."""
+        if self._pid != os.getpid():
+            self._pid, self._lock = os.getpid(), Lock()
+            self._lanes = weakref.WeakKeyDictionary()
+
+    def close(self) -> None:
+        """Close the connections that wait for a next request, in every event loop."""
+        self.forget_after_fork()
+        with self._lock:
+            lanes, self._lanes = dict(self._lanes), weakref.WeakKeyDictionary()
+        for loop, lane in lanes.items():
+            if loop is asyncio.get_running_loop():
+                lane.close()
+            elif loop.is_closed():
+                lane.forget()
+            else:  # another thread's
+                loop.call_soon_threadsafe(lane.close)

@@ -1,0 +1,58 @@
+"""The documents of DeleteObjects: what is asked, and what the store confirms. Pure: no boto3, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from xml.etree import ElementTree
+
+from .documents import keep_carriage_returns
+
+
+def delete_document(objects: Iterable[Mapping[str, str]]) -> bytes:
+    """Return the document that asks for the deletion of objects.
+
+    Args:
+        objects: Each with its ``Key`` and perhaps its ``VersionId``, as boto3 takes them.
+
+    Example:
+        >>> from messageflux_s3._formats.deletions import delete_document
+        >>> delete_document([{"Key": "a&b"}])
+        b'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Object><Key>a&amp;b</Key></Object></Delete>'
+    """
+    entries = []
+    for one in objects:
+        version = one.get("VersionId")
+        named = f"<VersionId>{_escaped(version)}</VersionId>" if version else ""
+        entries.append(f"<Object><Key>{_escaped(one['Key'])}</Key>{named}</Object>")
+    return f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{"".join(entries)}</Delete>'.encode()
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def read_deletions(document: bytes) -> dict[str, Any] | None:
+    """Return what the store confirms and refuses, in boto3's form; None where this is not the answer to DeleteObjects.
+
+    Example:
+        >>> from messageflux_s3._formats.deletions import read_deletions
+        >>> read_deletions(b"<DeleteResult><Deleted><Key>a</Key></Deleted></DeleteResult>")
+        {'Deleted': [{'Key': 'a'}], 'Errors': []}
+    """
+    if b"<!" in document or b"\0" in document:  # NUL: in UTF-16 the other would not be seen
+        return None
+    try:
+        root = ElementTree.fromstring(  # nosec B314  # without a document type nothing in it can expand
+            keep_carriage_returns(document)
+        )
+    except (ElementTree.ParseError, LookupError, ValueError):  # the latter two: an encoding that Python does not know
+        return None
+    space = root.tag.rpartition("DeleteResult")[0]
+    if root.tag != f"{space}DeleteResult":
+        return None
+    found: dict[str, list[dict[str, str]]] = {"Deleted": [], "Errors": []}
+    for element in root:
+        said = {child.tag.removeprefix(space): child.text or "" for child in element}
+        found["Errors" if element.tag == f"{space}Error" else "Deleted"].append(said)
+    return found
