@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pytest
-from counting import Recorder
-from servers import Server
+from support.counting import Recorder
+from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3 import AsyncS3Bucket, AsyncS3Object, AsyncS3Store, S3Bucket, S3Object

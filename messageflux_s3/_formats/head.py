@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol, cast
 
 from . import etags
@@ -82,19 +83,19 @@ class _HasHeaders(Protocol):
 
 
 class _LazyHead:
-    """A Head that is decoded at the first access. Most bulk reads use the bodies alone."""
+    """A Head that is made at the first access. Most bulk reads use the bodies alone, most bulk writes nothing."""
 
-    __slots__ = ("_head", "_response")
+    __slots__ = ("_head", "_make")
 
-    def __init__(self, response: _HasHeaders) -> None:
-        self._response: _HasHeaders | None = response
+    def __init__(self, make: Callable[[], Head]) -> None:
+        self._make: Callable[[], Head] | None = make
         self._head: Head | None = None
 
     def _made(self) -> Head:
-        if self._head is None and (response := self._response) is not None:
-            # Two threads at once make two equal ones. The head is set before the response is dropped.
-            self._head = Head.from_headers(response.headers)
-            self._response = None
+        if self._head is None and (make := self._make) is not None:
+            # Two threads at once make two equal ones. The head is set before what it is made of is dropped.
+            self._head = make()
+            self._make = None
         return cast(Head, self._head)
 
     def __getattr__(self, name: str) -> Any:
@@ -109,7 +110,12 @@ class _LazyHead:
 
 def lazy_head(response: _HasHeaders) -> Head:
     """Return a :class:`Head` that is decoded from a response's headers at the first access."""
-    return cast(Head, _LazyHead(response))
+    return cast(Head, _LazyHead(lambda: Head.from_headers(response.headers)))
+
+
+def lazy_head_of_write(size: int | None, etag: str | None, version_id: str | None, metadata: Mapping[str, str]) -> Head:
+    """Return a :class:`Head` that is made at the first access of the answer to a write, and of what was written."""
+    return cast(Head, _LazyHead(partial(Head.from_write, size, etag, version_id, metadata)))
 
 
 def _http_date(text: str) -> datetime | None:

@@ -16,7 +16,7 @@ from .._client.connection import Connection
 from .._client.exchange import Answer, Request
 from .._client.exchange import lane_error as lane_error  # for fileio
 from .._formats import metadata as user_metadata
-from .._formats.head import Head
+from .._formats.head import Head, lazy_head_of_write
 from .._http.lane import LaneRequest, LaneResponse
 from ..errors import S3Error, S3NoSuchItem, S3ServerError
 from . import checksum
@@ -294,7 +294,7 @@ def put_steps(
     answer: Answer = yield Request(
         "PutObject", bucket_name, key, parameters, body, accepts=is_what_was_sent, fallback=with_checksum
     )
-    return Head.from_write(len(body), answer.etag, answer.version_id, encoded)
+    return lazy_head_of_write(len(body), answer.etag, answer.version_id, encoded)
 
 
 def delete_steps(bucket_name: str, key: str, version_id: str | None = None) -> Steps[None]:
