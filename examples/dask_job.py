@@ -2,8 +2,8 @@
 
     python examples/dask_job.py http://127.0.0.1:9000 my-bucket
 
-Each log is one task. A task may run on any worker, and more than once (the results of a worker that dies are lost): that is harmless, because
-tasks only read, or write one complete object.
+Each log is one task. A task may run on any worker, and more than once (the results of a worker that dies are lost): that is harmless,
+because tasks only read, or write one complete object.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ class S3Error(Exception):
         status: The HTTP status.
         request_id: The request's ID, for the store's support.
         retryable: Whether the same call may succeed later without any change.
+        was_retried: Whether boto3 had sent the request before: an earlier attempt may have taken effect, though its answer was lost.
 
     Example:
         >>> try:
@@ -67,6 +68,7 @@ class S3Error(Exception):
         status: int | None = None,
         request_id: str | None = None,
         retryable: bool = False,
+        was_retried: bool = False,
     ) -> None:
         if isinstance(key, str) and not key.isprintable():  # escape keys against log and terminal injection
             message = message.replace(key, repr(key)[1:-1])
@@ -78,6 +80,7 @@ class S3Error(Exception):
         self.status = status
         self.request_id = request_id
         self.retryable = retryable
+        self.was_retried = was_retried
         self._fill_in_builtin()
 
     def _fill_in_builtin(self) -> None:

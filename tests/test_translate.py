@@ -18,7 +18,7 @@ from support.scripted_server import ScriptedServer
 from support.servers import Server
 
 import messageflux_s3 as s3
-from messageflux_s3._client.translate import BY_CODE, BY_EXCEPTION, from_answer, translate, translating, was_retried
+from messageflux_s3._client.translate import BY_CODE, BY_EXCEPTION, from_answer, translate, translating
 
 BOTOCORE = [
     cls
@@ -343,16 +343,17 @@ def test_operation_is_the_callers_else_botocores() -> None:
     assert [one.operation for one in told if isinstance(one, s3.S3Error)] == ["UploadPart", "PutObject"]
 
 
-def test_only_what_boto3_says_counts_as_a_retry() -> None:
-    """It counts the attempts in its answer; an error without an answer behind it was not retried."""
+def test_was_retried_follows_botocores_retry_attempts() -> None:
+    """An error without an answer was not retried. The field is pickled."""
 
-    def told(answer: object) -> bool:
-        error = s3.S3Error("x")
-        error.__cause__ = ClientError(answer, "PutObject")  # type: ignore[arg-type]
-        return was_retried(error)
+    def retried(answer: object) -> bool:
+        error = translate(ClientError(answer, "PutObject"), "PutObject", "b", "k")  # type: ignore[arg-type]
+        assert isinstance(error, s3.S3Error)
+        assert pickle.loads(pickle.dumps(error)).was_retried is error.was_retried
+        return error.was_retried
 
-    assert [told({"ResponseMetadata": {"RetryAttempts": number}}) for number in (0, 1, 2)] == [False, True, True]
-    assert [told({"ResponseMetadata": {}}), told({}), was_retried(s3.S3Error("x"))] == [False] * 3
+    assert [retried({"ResponseMetadata": {"RetryAttempts": count}}) for count in (0, 1, 2)] == [False, True, True]
+    assert [retried({"ResponseMetadata": {}}), retried({}), s3.S3Error("x").was_retried] == [False] * 3
 
 
 def test_s3errors_are_not_translated() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from ..errors import S3BucketExists, S3Error, S3NoSuchBucket
 from .connection import Connection
-from .translate import was_retried
 
 _REGIONS_WITHOUT_CONSTRAINT = ("us-east-1", "aws-global", "auto", "", None)
 
@@ -58,7 +57,7 @@ def delete(connection: Connection, name: str) -> None:
         with connection.translating("DeleteBucket", name):
             connection.resource.Bucket(name).delete()
     except S3NoSuchBucket as error:
-        if not was_retried(error):
+        if not error.was_retried:
             raise
         # Otherwise an attempt whose answer was lost has deleted the bucket.
 

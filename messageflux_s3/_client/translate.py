@@ -220,13 +220,8 @@ def from_answer(
         status=status or None,
         request_id=str(request_id) if request_id else None,
         retryable=cls in _RETRYABLE or code in _RETRYABLE_CODES or status == http.HTTPStatus.TEMPORARY_REDIRECT,
+        was_retried=bool(metadata.get("RetryAttempts")),
     )
-
-
-def was_retried(error: S3Error) -> bool:
-    """Return whether boto3 had sent the request before: the first attempt may have taken effect, though its answer was lost."""
-    response = getattr(error.__cause__, "response", None) or {}
-    return bool((response.get("ResponseMetadata") or {}).get("RetryAttempts"))
 
 
 def _by_status(status: int, key: str | None) -> type[S3Error]:

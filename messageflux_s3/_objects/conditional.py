@@ -22,7 +22,6 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from .._client.connection import Connection
-from .._client.translate import was_retried
 from .._formats import etags
 from .._formats import metadata as user_metadata
 from .._formats.head import Head
@@ -339,17 +338,17 @@ class _Write:
                 )
             except S3PreconditionFailed as error:
                 if error.status == 409:  # two writers met: neither is known to have been refused for good
-                    self._doubtful = self._doubtful or (error if was_retried(error) else None)
+                    self._doubtful = self._doubtful or (error if error.was_retried else None)
                     if operation == "CompleteMultipartUpload":
                         return self._after_conflict(error)
                     last: S3Error = error
                     continue
-                if self._doubtful is None and not was_retried(error):
+                if self._doubtful is None and not error.was_retried:
                     raise self._conflict(error) from error
                 return self._settle(error)
             except S3NoSuchItem as error:
                 # If-Match on an object that is gone answers 404; a completed upload is gone as well.
-                if self._doubtful is None and not was_retried(error):
+                if self._doubtful is None and not error.was_retried:
                     if (
                         self._if_absent
                         or error.code == "NoSuchUpload"
@@ -367,7 +366,7 @@ class _Write:
                     if found is not None:
                         return found
                     continue
-                if self._doubtful is None and not was_retried(error):
+                if self._doubtful is None and not error.was_retried:
                     raise
                 return self._settle(error)  # not allowed any more, say: that tells nothing of the attempt before
         if self._doubtful is None:
@@ -389,7 +388,7 @@ class _Write:
                 return
             except S3Error as error:
                 last = error
-            is_doubtful = is_doubtful or _is_doubtful(last) or was_retried(last)
+            is_doubtful = is_doubtful or _is_doubtful(last) or last.was_retried
             if last.status == 409:
                 continue
             if not is_doubtful:

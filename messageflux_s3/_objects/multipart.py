@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any
 
 from .._client.connection import Connection
-from .._client.translate import was_retried
 from .._formats import etags
 from ..errors import S3ConnectionError, S3Error, S3NoSuchItem, S3Unsupported
 from . import checksum, put_parameters, tagging
@@ -241,7 +240,7 @@ class MultipartUpload:
                 },
             )
         except S3NoSuchItem as error:
-            if finish is not None or error.code != "NoSuchUpload" or not was_retried(error):
+            if finish is not None or error.code != "NoSuchUpload" or not error.was_retried:
                 raise
             answer = self._found_made(error)
         if answer.get(UPLOAD_IS_LEFT):

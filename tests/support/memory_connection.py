@@ -18,7 +18,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from botocore.exceptions import ClientError
 
 import messageflux_s3 as s3
 from messageflux_s3._client.connection import Connection
@@ -171,13 +170,9 @@ _KINDS: dict[int, tuple[type[s3.S3Error], str]] = {
 def refusal(status: int, *, code: str | None = None, retried: int = 0) -> s3.S3Error:
     """An answer of the store's; ``retried``: boto3 had sent the request before."""
     cls, usual = _KINDS[status]
-    answer: Any = {
-        "Error": {"Code": code or usual},
-        "ResponseMetadata": {"HTTPStatusCode": status, "RetryAttempts": retried},
-    }
-    error = cls(f"{status}", operation="Op", code=code or usual, status=status, request_id="R1")
-    error.__cause__ = ClientError(answer, "Op")
-    return error
+    return cls(
+        f"{status}", operation="Op", code=code or usual, status=status, request_id="R1", was_retried=bool(retried)
+    )
 
 
 def refused(status: int, *, code: str | None = None, retried: int = 0) -> Happening:
