@@ -1,7 +1,7 @@
-"""ObjectQuery: which objects, said once, asked as often as wanted.
+"""ObjectQuery: a description of the objects to list, which can be iterated any number of times.
 
-A query is a value. Every refinement gives a new one, iterating asks the store again, and nothing is cached. What can be decided from the
-listing alone (key, size, time) is; a ``filter`` may look at more, and pays for it.
+A query is a value: every refinement returns a new one, each iteration lists again, and nothing is cached. Criteria on key, size and time
+are decided from the listing alone; the predicate of a ``filter`` may send requests for each object.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """What a query asks for."""
+    """The criteria of a query."""
 
     prefix: str = ""
     delimiter: str = ""
@@ -79,11 +79,11 @@ def criteria(
     limit: int | None = None,
     versions: bool = False,
 ) -> Criteria:
-    """Check what ``find()`` was given and put it into a value.
+    """Check the arguments of ``find()`` and return them as a value.
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: An argument has no meaning.
+        ValueError: An argument is invalid.
     """
     for name, text in (("prefix", prefix), ("delimiter", delimiter), ("start_after", start_after)):
         if text is not None and not isinstance(text, str):
@@ -114,7 +114,7 @@ def criteria(
 
 
 def check_limit(limit: int) -> int:
-    """Return a limit that makes sense; raise TypeError or ValueError otherwise."""
+    """Return the limit if it is a whole number of at least 1; raise TypeError or ValueError otherwise."""
     if isinstance(limit, bool) or not isinstance(limit, int):
         raise TypeError(f"limit must be a whole number, not {type(limit).__name__}")
     if limit < 1:
@@ -130,18 +130,19 @@ def _pattern(regex: str | re.Pattern[str] | None) -> re.Pattern[str] | None:
     try:
         return re.compile(regex)
     except re.error as error:
-        raise ValueError(f"regex {regex!r} is not understood: {error}") from None
+        raise ValueError(f"regex {regex!r} is not a valid pattern: {error}") from None
 
 
 def _aware(moment: datetime | None) -> datetime | None:
-    """A time without a zone is taken as UTC, as S3's own are."""
+    """Return a time with a zone; one without is taken as UTC, as S3's own are."""
     return moment.replace(tzinfo=timezone.utc) if moment is not None and moment.tzinfo is None else moment
 
 
 class ObjectQuery:
-    """Objects of one bucket, found lazily. Comes from ``bucket.find(…)``.
+    """A lazy listing of objects in one bucket, made by ``bucket.find(…)``.
 
-    Iterating it asks the store, page by page; iterating it again asks again. It has no length: ``count()`` says what it costs.
+    Iterating it lists page by page; iterating it again lists again. It has no length, because ``list()`` would call it and list twice:
+    ``count()`` returns the number of objects.
 
     Example:
         >>> for name in ("a/1.txt", "a/2.json", "b/3.txt"):
@@ -158,13 +159,13 @@ class ObjectQuery:
 
     @property
     def bucket(self) -> S3Bucket:
-        """The bucket that is asked. Requests: none."""
+        """The bucket that is listed. Requests: none."""
         return self._bucket
 
-    # -- refinements: each a new query, no request --------------------------------------------------------------------------------
+    # -- refinements: each returns a new query, without a request ------------------------------------------------------------------
 
     def limit(self, n: int) -> ObjectQuery:
-        """The same query, ending after ``n`` objects (or prefixes, or entries).
+        """Return the same query, ending after ``n`` objects (or prefixes, or entries).
 
         Raises:
             ValueError: ``n`` is less than 1.
@@ -177,10 +178,10 @@ class ObjectQuery:
         return self._refined(limit=n if known is None else min(n, known))
 
     def filter(self, predicate: Predicate) -> ObjectQuery:
-        """The same query, only with objects for which the predicate is true.
+        """Return the same query, limited to objects for which a predicate is true.
 
         Args:
-            predicate: Gets the object; whatever it asks of it beyond the listing costs what it costs there.
+            predicate: A function of the object. Attributes that are not in the listing cost a request per object.
 
         Requests:
             none
@@ -197,13 +198,13 @@ class ObjectQuery:
     def _refined(self, **changes: Any) -> ObjectQuery:
         return ObjectQuery(self._bucket, replace(self._criteria, **changes))
 
-    # -- asking: 1 request per 1,000 keys -----------------------------------------------------------------------------------------
+    # -- listing: 1 request per 1,000 keys -----------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[S3Object]:
         return self.objects()
 
     def objects(self) -> Iterator[S3Object]:
-        """The objects, in key order.
+        """Iterate over the objects, in key order.
 
         Requests:
             1 per 1,000 keys
@@ -212,7 +213,7 @@ class ObjectQuery:
         return islice(found, self._criteria.limit) if self._criteria.limit is not None else found
 
     def prefixes(self) -> Iterator[str]:
-        """The common prefixes ("folders"), in key order; needs a delimiter.
+        """Iterate over the common prefixes ("folders"), in key order. Needs a delimiter.
 
         Raises:
             ValueError: The query has no delimiter.
@@ -231,7 +232,7 @@ class ObjectQuery:
         return islice(found, self._criteria.limit)
 
     def entries(self) -> Iterator[S3Object | str]:
-        """Objects and common prefixes together, in key order; a prefix is a ``str``.
+        """Iterate over objects and common prefixes together, in key order; a prefix is a ``str``.
 
         Requests:
             1 per 1,000 entries
@@ -240,15 +241,15 @@ class ObjectQuery:
         return islice(found, self._criteria.limit)
 
     def first(self) -> S3Object | None:
-        """The first object, or None.
+        """Return the first object, or None.
 
         Requests:
-            1 (more where filters pass over whole pages)
+            1 (more if filters drop all objects of a page)
         """
         return next(self.limit(1).objects(), None)
 
     def count(self, *, progress: Progress = None) -> int:
-        """How many objects there are.
+        """Return the number of objects.
 
         Args:
             progress: How to report progress in objects, see ``Progress``.
@@ -260,7 +261,7 @@ class ObjectQuery:
             return sum(1 for _ in found)
 
     def total_size(self, *, progress: Progress = None) -> int:
-        """The sum of the sizes, in bytes.
+        """Return the sum of the sizes in bytes.
 
         Args:
             progress: How to report progress in objects, see ``Progress``.
@@ -272,7 +273,7 @@ class ObjectQuery:
             return sum(obj.size for obj in found)
 
     def collect(self, *, progress: Progress = None) -> list[S3Object]:
-        """All objects in a list.
+        """Return all objects as a list.
 
         Args:
             progress: How to report progress in objects, see ``Progress``.
@@ -292,22 +293,22 @@ class ObjectQuery:
         on_error: pipeline.OnError = "raise",
         in_flight: int | None = None,
     ) -> Iterator[Result]:
-        """Apply a function to every object, several at a time: on threads, or on any executor.
+        """Apply a function to every object, several at a time, on threads or on any executor.
 
         Args:
-            function: Gets the object. For processes and clusters it must pickle; the objects do.
+            function: A function of the object. For processes and clusters it must be picklable; the objects are.
             executor: Any ``concurrent.futures.Executor``: processes, Dask's ``client.get_executor()``, Ray's, MPI's. It stays
-                open. None: up to 16 threads, which end with the iteration.
-            ordered: Whether results come in key order, or as they are ready.
-            on_error: What to do where the function raises: ``"raise"``; ``"skip"`` the object; or call this with the object and
-                the exception, and take what it returns as the result.
-            in_flight: How many objects are under way, or done and waiting, at the most; four per worker unless told.
+                open. None for up to 16 threads, which end with the iteration.
+            ordered: Whether results are returned in key order, or as they complete.
+            on_error: What to do if the function raises: ``"raise"``, ``"skip"`` the object, or a function of the object and the
+                exception that returns the result to use.
+            in_flight: The largest number of objects that are submitted or wait to be consumed; by default four per worker.
 
         Returns:
             The results, lazily.
 
         Requests:
-            1 per 1,000 keys, and whatever the function asks
+            1 per 1,000 keys, and those of the function
 
         Example:
             >>> for name in ("a", "b"):
@@ -317,18 +318,18 @@ class ObjectQuery:
         """
         return pipeline.run(function, self.objects(), executor, ordered=ordered, on_error=on_error, in_flight=in_flight)
 
-    # -- many at once -------------------------------------------------------------------------------------------------------------
+    # -- bulk work -----------------------------------------------------------------------------------------------------------------
 
     def prefetch(self, concurrency: int = batch.CONCURRENCY, max_bytes: int = batch.MAX_BYTES) -> Iterator[S3Object]:
-        """The same loop, the bodies arriving ahead of it.
+        """Iterate over the objects while their bodies are read ahead in parallel.
 
         Args:
-            concurrency: How many objects are asked for at once.
-            max_bytes: How many bytes of bodies are held ahead of the loop.
+            concurrency: The largest number of requests at a time.
+            max_bytes: The largest number of bytes of bodies that are read ahead.
 
         Returns:
-            The objects in key order, with their bodies (above 8 MiB the body is asked for when it is read). One that failed
-            raises when its ``body`` is read, never here. Leaving the loop early gives up what is under way.
+            The objects in key order, with their bodies (above 8 MiB the body is requested when it is read). If a request failed,
+            reading ``body`` raises its error; iterating does not. Leaving the loop early cancels the outstanding requests.
 
         Requests:
             1 per 1,000 keys, and 1 GET per object
@@ -346,16 +347,16 @@ class ObjectQuery:
         return (obj._apply_result(outcome) for obj, outcome in found)
 
     def partitions(self, n: int) -> list[ObjectQuery]:
-        """Split the query into several that together give exactly the same objects, one after the other.
+        """Split the query into adjacent queries that together list exactly the same objects.
 
         Args:
-            n: How many at the most; there are fewer where the keys do not allow for more.
+            n: The largest number of queries; there are fewer if the keys do not allow more.
 
         Raises:
             ValueError: The query has a limit, which cannot be split, or ``n`` is less than 1.
 
         Requests:
-            about 4 per part and 20, of one key each
+            about 4 per part and 20 more, each a listing of one key
 
         Example:
             >>> _ = bucket.put_objects((f"{n:03d}", b"") for n in range(40))
@@ -370,7 +371,7 @@ class ObjectQuery:
         wanted = self._criteria
         if wanted.limit is not None:
             raise ValueError(
-                "a query with a limit cannot be split: its parts would not know when to end; split first, then limit"
+                "a query with a limit cannot be split, since each part would have the limit; split first, then limit"
             )
         if wanted.versions or wanted.delimiter:
             return [self]
@@ -384,13 +385,13 @@ class ObjectQuery:
         return [self._refined(start_after=start, stop_before=stop) for start, stop in ranges]
 
     def parallel(self, n: int = 4) -> Iterator[S3Object]:
-        """The objects in key order, listed in ``n`` parts side by side.
+        """Iterate over the objects in key order, listed in ``n`` parts in parallel.
 
-        Worth it for listings of very many keys from a store that is far away. Each part is listed on a thread of its own, at most
-        a few pages ahead; leaving the loop early ends them.
+        This is faster for very many keys on a store with a high latency. Each part is listed on its own thread, at most a few pages
+        ahead. Leaving the loop early ends the threads.
 
         Args:
-            n: How many parts.
+            n: The number of parts.
 
         Requests:
             1 per 1,000 keys, and those of ``partitions``
@@ -406,15 +407,15 @@ class ObjectQuery:
         """Delete all objects of the query (or, with ``versions=True``, all versions).
 
         Args:
-            raise_errors: Whether to raise when some failed, rather than leave it to the result.
+            raise_errors: Whether to raise if some deletions failed; otherwise only the result reports them.
             progress: How to report progress in objects, see ``Progress``.
 
         Returns:
-            Which keys are gone, and which are not, with their errors.
+            The keys that were deleted, and those that were not, with their errors.
 
         Raises:
-            ValueError: The query has no refinement: everything in the bucket is for ``bucket.clear_objects()``.
-            S3BatchError: Some failed; the others are gone.
+            ValueError: The query has no criteria; ``bucket.clear_objects()`` deletes everything.
+            S3BatchError: Some deletions failed; the others were done.
 
         Requests:
             2 per 1,000 keys
@@ -426,7 +427,7 @@ class ObjectQuery:
         """
         if replace(self._criteria, versions=False, page_size=1000) == Criteria():
             raise ValueError(
-                "this query has no refinement; to delete everything in the bucket, call bucket.clear_objects()"
+                "this query has no criteria; to delete everything in the bucket, call bucket.clear_objects()"
             )
         entries = ((obj.key, obj._version_id) for obj in self.objects())
         return batch.deleted(
@@ -434,22 +435,22 @@ class ObjectQuery:
         )
 
     def copy_to(self, bucket: S3Bucket, prefix: str = "", *, progress: Progress = None) -> list[S3Object]:
-        """Copy every object of the query to a bucket, under the same keys behind a prefix. What would be copied onto itself stays.
+        """Copy every object of the query to a bucket, under its key with a prefix before it. An object is not copied onto itself.
 
-        Within a bucket the keys are listed to the end before anything is copied, so that no copy is copied again. A small object is copied
-        as the store copies it: encrypted by the target bucket's default.
+        Within a bucket all keys are listed before anything is copied, so that no copy is copied again. A small object is copied by the
+        store alone, and encrypted with the default of the target bucket.
 
         Args:
-            bucket: To where.
-            prefix: What is put before each key, exactly as it stands.
+            bucket: The target bucket.
+            prefix: Text that is put before each key, unchanged.
             progress: How to report progress in objects, see ``Progress``.
 
         Returns:
-            The copies' handles, in key order.
+            Handles of the copies, in key order.
 
         Raises:
-            ValueError: An object would replace another one that is to be copied as well; nothing was copied.
-            S3BatchError: Some failed; the others were copied.
+            ValueError: A copy would replace an object that is to be copied too. Nothing was copied.
+            S3BatchError: Some copies failed; the others were made.
 
         Requests:
             1 per 1,000 keys, and 1 COPY per object; above 8 MiB, or between stores, as ``obj.copy_to``
@@ -465,7 +466,7 @@ class ObjectQuery:
             for copy in copies:
                 if copy.target_key in keys:
                     raise ValueError(
-                        f"{copy.source.key!r} would replace {copy.target_key!r}, which is to be copied as well; nothing was copied"
+                        f"{copy.source.key!r} would replace {copy.target_key!r}, which is to be copied too; nothing was copied"
                     )
         with reporting(progress, None, f"copy to {bucket.name}", unit="objects") as report:
             for copy, outcome in copying.copy_many(bucket._connection, bucket.name, copies):
@@ -481,19 +482,19 @@ class ObjectQuery:
     def download_to(
         self, folder: str | os.PathLike[str], *, overwrite: bool = True, progress: Progress = None
     ) -> list[str]:
-        """Download every object of the query into a folder, each under its whole key; nothing is written outside it.
+        """Download every object of the query into a folder, each under its whole key. Nothing is written outside the folder.
 
         Args:
-            folder: The folder; made where it is missing.
-            overwrite: Whether files that are there are replaced.
+            folder: The folder; created if it is missing.
+            overwrite: Whether existing files are replaced.
             progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
-            The files' paths, relative to the folder, in key order.
+            The paths of the files, relative to the folder, in key order.
 
         Raises:
-            S3InvalidName: Two keys would fall on one file; nothing was downloaded.
-            S3BatchError: Some failed; the others are there.
+            S3InvalidName: Two keys would be written to the same file. Nothing was downloaded.
+            S3BatchError: Some downloads failed; the others were done.
 
         Requests:
             1 per 1,000 keys, and 1 GET per object
@@ -505,13 +506,13 @@ class ObjectQuery:
         plan = sync.plan_to_folder(self._bucket._connection, self._bucket.name, "", folder, compare=None, objects=found)
         return sync.download_objects(plan, overwrite=overwrite, progress=progress)
 
-    # -- looking ------------------------------------------------------------------------------------------------------------------
+    # -- display -------------------------------------------------------------------------------------------------------------------
 
     def show(self, n: int = 20) -> Rendered:
-        """The first entries as a table: key, size, time, storage class. A terminal shows it as text, a notebook as HTML.
+        """Return the first entries as a table of key, size, time and storage class, which a terminal shows as text, a notebook as HTML.
 
         Args:
-            n: How many.
+            n: The number of entries.
 
         Requests:
             1 per 1,000 entries
@@ -525,17 +526,17 @@ class ObjectQuery:
         return show.tabulate_entries(self.limit(count + 1).entries(), count, self._title)
 
     def tree(self, depth: int = 2, *, entries: int = 20) -> Rendered:
-        """The keys as a tree of prefixes, listed level by level, so that what is not shown is not listed.
+        """Return the keys as a tree of prefixes. Only the levels that are shown are listed.
 
         Args:
-            depth: How many levels.
-            entries: How many entries of each prefix are shown.
+            depth: The number of levels.
+            entries: The number of entries to show for each prefix.
 
         Raises:
             ValueError: ``depth`` or ``entries`` is less than 1, or the query is for versions.
 
         Requests:
-            1 per prefix that is opened
+            1 per prefix whose entries are shown
 
         Example:
             >>> _ = bucket.put_objects([("a/1", "x"), ("a/b/2", "x"), ("c", "x")])
@@ -547,16 +548,16 @@ class ObjectQuery:
             └── c  1 B
         """
         if self._criteria.versions:
-            raise ValueError("a tree shows objects, not versions: leave out versions=True")
+            raise ValueError("a tree shows objects, not versions: call it on a query without versions=True")
         return show.draw_tree(
             self._bucket.name, self._level, self._criteria.prefix, check_depth(depth, least=1), check_limit(entries)
         )
 
     def usage(self, depth: int = 1, *, progress: Progress = None) -> Usage:
-        """Where the bytes are: one pass over the listing, in memory that does not grow with it.
+        """Sum up objects and bytes by prefix, extension, storage class, size and age, in one pass over the listing and bounded memory.
 
         Args:
-            depth: How many levels below the prefix are told apart.
+            depth: The number of levels below the prefix that are counted separately.
             progress: How to report progress in objects, see ``Progress``.
 
         Raises:
@@ -577,7 +578,7 @@ class ObjectQuery:
             return measure(listed, where=f"s3://{self._bucket.name}/{prefix}", prefix=prefix, depth=depth)
 
     def to_pandas(self, *, progress: Progress = None) -> pandas.DataFrame:
-        """The listing as a DataFrame with typed columns: key, size, last_modified, etag, storage_class (and of versions their ids).
+        """Return the listing as a DataFrame with typed columns: key, size, last_modified, etag, storage_class, and the ID of versions.
 
         Args:
             progress: How to report progress in objects, see ``Progress``.
@@ -597,7 +598,7 @@ class ObjectQuery:
             return tables.to_pandas(listed, versions=self._criteria.versions)
 
     def to_arrow(self, *, progress: Progress = None) -> pyarrow.Table:
-        """The listing as an Arrow table, columns as in ``to_pandas``.
+        """Return the listing as an Arrow table, with the columns of ``to_pandas``.
 
         Args:
             progress: How to report progress in objects, see ``Progress``.
@@ -612,10 +613,10 @@ class ObjectQuery:
             return tables.arrow_batches(listed, versions=self._criteria.versions).read_all()
 
     def arrow_batches(self, rows: int = tables.ROWS_PER_BATCH) -> pyarrow.RecordBatchReader:
-        """The listing as Arrow's record batches, listed as they are asked for: for what does not fit into memory.
+        """Return the listing as a reader of Arrow record batches, listed while it is read, for listings larger than memory.
 
         Args:
-            rows: Rows a batch.
+            rows: The number of rows per batch.
 
         Raises:
             ImportError: The extra ``messageflux-s3[arrow]`` is not installed.
@@ -632,13 +633,13 @@ class ObjectQuery:
 
     @contextmanager
     def _watched(self, progress: Progress, found: Iterator[Result]) -> Iterator[Iterator[Result]]:
-        """What is found, reported as it goes by."""
+        """Return the same entries, reporting progress as they are consumed."""
         where = f"s3://{self._bucket.name}/{self._criteria.prefix}"
         with reporting(progress, None, f"listing {where}", unit="objects") as report:
             yield watched(found, report)
 
     def _listed(self) -> Iterator[Any]:
-        """What the listing says of each object, without handles where nobody needs them."""
+        """Iterate over the entries of the listing, without making handles unless a predicate needs them."""
         if self._criteria.predicates:
             return (_entry_of(obj) for obj in self.objects())
         test = self._test()
@@ -653,11 +654,11 @@ class ObjectQuery:
     def _level(self, prefix: str, n: int) -> list[S3Object | str]:
         """Return up to ``n`` entries directly below a prefix.
 
-        Where the query begins after a key or ends before one, as a part does, the common prefixes that these keys are in are looked into:
-        stores disagree about listing the first one, and the last one may have keys behind the end only.
+        If the query begins after a key or ends before one, as the queries of ``partitions()`` do, the common prefixes that contain these
+        keys are listed too: stores differ in whether they list the first one, and the last one may have keys after the end only.
 
         Requests:
-            1; for the two prefixes at the ends 1 more each
+            1, and 1 for each of these two prefixes
         """
         level, found = self._below(prefix), list[S3Object | str]()
         start, stop, sent = self._criteria.start_after, self._criteria.stop_before, level._sent_prefix()
@@ -678,7 +679,7 @@ class ObjectQuery:
         return self._refined(prefix=prefix, delimiter="")._key_after("") is not None
 
     def _described(self) -> list[tuple[str, Cell]]:
-        """What is asked for, in words of the arguments; what was left out is left out."""
+        """Return the criteria that differ from the defaults, by the names of the arguments."""
         wanted, plain = self._criteria, Criteria()
         pairs: list[tuple[str, Cell]] = []
         for name in Criteria.__slots__:
@@ -690,7 +691,7 @@ class ObjectQuery:
     def _repr_html_(self) -> str:
         return show.summarize_query(self._bucket.name, self._described()).html
 
-    # -- how --------------------------------------------------------------------------------------------------------------------------
+    # -- internals -----------------------------------------------------------------------------------------------------------------
 
     def _pages(self) -> Iterator[listing.Page | versions.VersionPage]:
         wanted = self._criteria
@@ -739,7 +740,7 @@ class ObjectQuery:
         return None if found is None else found.key
 
     def _sent_prefix(self) -> str | None:
-        """The prefix that is sent; None where prefix and glob have nothing in common."""
+        """Return the prefix that is sent; None if no key can match both prefix and glob."""
         wanted = self._criteria
         if wanted.glob is None:
             return wanted.prefix
@@ -762,7 +763,7 @@ class ObjectQuery:
         return objects
 
     def _test(self) -> Callable[[Listed], bool] | None:
-        """What the listing alone decides, as one function; None where everything passes."""
+        """Return the criteria that the listing alone decides as one function; None if there are none."""
         wanted = self._criteria
         tests: list[Callable[[Listed], bool]] = []
         if wanted.glob is not None:
@@ -783,7 +784,7 @@ class ObjectQuery:
             return None
         return tests[0] if len(tests) == 1 else lambda entry: all(test(entry) for test in tests)
 
-    # -- Python's own -------------------------------------------------------------------------------------------------------------
+    # -- Python's own --------------------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         return f"<ObjectQuery {self._title}>"
@@ -804,7 +805,7 @@ class ObjectQuery:
 
 
 def _entry_of(obj: S3Object) -> Any:
-    """What a listing would say of an object, whatever a predicate has learned of it since."""
+    """Return the listing entry of an object, whatever a predicate has loaded since."""
     if obj._listed is not None and obj._version_id is None:
         return obj._listed
     plain = (obj.key, obj.last_modified, obj.etag, obj.size, obj.storage_class)
@@ -820,7 +821,7 @@ def _sort_key(entry: S3Object | str) -> str:
 
 
 def _current(bucket: S3Bucket, entry: Listed, new: Callable[[type[S3Object]], S3Object] = S3Object.__new__) -> S3Object:
-    """A handle for a listed object: written out, because a listing makes a million of them."""
+    """Return a handle for a listed object. Written out instead of calling the constructor, because a listing makes millions of them."""
     obj = new(S3Object)
     obj._bucket = bucket
     obj._key = entry[0]

@@ -1,7 +1,4 @@
-"""S3Store and connect(): the account level.
-
-A store is a connection with words: buckets by name, objects by URI, and whether anybody is there.
-"""
+"""S3Store and connect(): one account of one S3 service. A store returns buckets by name and objects by URI."""
 
 from __future__ import annotations
 
@@ -58,34 +55,34 @@ def connect(
     public_url: str | None = None,
     pickle_secrets: bool = False,
 ) -> S3Store:
-    """A store, by whatever it takes to reach it. Without arguments: AWS, and boto3's own chain of credentials.
+    """Return a store. Without arguments it is AWS, with boto3's chain of credentials.
 
     Args:
-        endpoint_url: ``http(s)://host[:port]`` of the store; None for AWS, or whatever boto3's own settings say.
-        access_key: Access key id; together with ``secret_key``.
+        endpoint_url: ``http(s)://host[:port]`` of the store; None for the endpoint in boto3's settings, else AWS.
+        access_key: Access key ID; needs ``secret_key``.
         secret_key: Secret access key.
         session_token: Session token of temporary keys.
-        credentials: A callable in place of keys: returns a mapping with ``access_key``, ``secret_key`` and, where they apply,
-            ``session_token`` and ``expires_at``; asked at first use, before expiry and on ``reload_credentials()``.
+        credentials: A callable in place of keys. It returns a mapping with ``access_key``, ``secret_key`` and optionally
+            ``session_token`` and ``expires_at``; it is called at first use, before expiry and after ``reload_credentials()``.
         region: Region name.
         profile: Name of an AWS profile.
-        boto3_session: A session of yours to take credentials and settings from.
-        preset: Which kind of store this is; ``"auto"`` tells by the host name.
+        boto3_session: A boto3 session that provides credentials and settings.
+        preset: The kind of store; ``"auto"`` decides by the host name.
         addressing_style: ``"path"``, ``"virtual"``, or ``"auto"`` for boto3's choice.
         connect_timeout: Seconds to wait for a connection.
         read_timeout: Seconds to wait for the next bytes of an answer.
-        max_attempts: How often a request is sent at the most, the first time included.
-        max_concurrency: How many requests are under way at once at the most.
+        max_attempts: The largest number of times that a request is sent, including the first.
+        max_concurrency: The largest number of requests at a time.
         verify: True, False, or the path of a CA bundle for TLS.
-        public_url: Where the objects are visible to everybody, for ``url``; ``{bucket}`` in it stands for the bucket's name.
-        pickle_secrets: Whether pickles of the store and its handles carry its secrets.
+        public_url: Public base address of the objects, for ``url``; ``{bucket}`` in it stands for the name of the bucket.
+        pickle_secrets: Whether pickles of the store and its handles contain its secrets.
 
     Returns:
-        The store. Stores of the same configuration share one client.
+        The store. Stores with the same configuration share one client.
 
     Raises:
-        TypeError: An argument is of the wrong type.
-        ValueError: An argument has no meaning, or two contradict each other.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is invalid, or two contradict each other.
 
     Requests:
         none
@@ -118,7 +115,7 @@ def connect(
 
 
 class S3Store:
-    """One account of one store. Comes from :func:`connect`, from an :class:`S3Config`, or from a boto3 resource.
+    """One account of one S3 service, made by :func:`connect`, from an :class:`S3Config`, or from a boto3 resource.
 
     Example:
         >>> store.create_bucket("scratch-7").put_object("a.txt", "hello").uri
@@ -130,10 +127,10 @@ class S3Store:
     _connection: Connection
 
     def __init__(self, config: S3Config) -> None:
-        """A store for a configuration. Requests: none.
+        """Make a store for a configuration. Requests: none.
 
         Args:
-            config: How to reach it.
+            config: The configuration.
         """
         if not isinstance(config, S3Config):
             raise TypeError(
@@ -144,13 +141,13 @@ class S3Store:
 
     @classmethod
     def from_resource(cls, boto3_s3_resource: S3ServiceResource) -> Self:
-        """A store around a boto3 resource of yours; its client is used as it is.
+        """Return a store that uses the client of a boto3 resource, unchanged.
 
         Args:
             boto3_s3_resource: The resource.
 
         Raises:
-            TypeError: This is no boto3 S3 resource.
+            TypeError: ``boto3_s3_resource`` is not a boto3 S3 resource.
 
         Requests:
             none
@@ -160,7 +157,7 @@ class S3Store:
         self._connection.attach(self)
         return self
 
-    # -- how it is reached ------------------------------------------------------------------------------------------------------------
+    # -- connection ----------------------------------------------------------------------------------------------------------------
 
     @property
     def config(self) -> S3Config:
@@ -174,24 +171,24 @@ class S3Store:
 
     @property
     def resource(self) -> S3ServiceResource:
-        """The boto3 resource around the same client; boto3's resources are not for sharing between threads. Requests: none."""
+        """The boto3 resource with the same client. boto3's resources must not be shared between threads. Requests: none."""
         return self._connection.resource
 
     @property
     def lane(self) -> LaneStatus:
-        """Which way bulk work goes, and why. Requests: none."""
+        """Whether bulk work uses the fast lane or boto3, and why. Requests: none."""
         return self._connection.lane.status
 
     @property
     def is_online(self) -> bool:
-        """Whether the last operation got an answer, whatever it said; False before the first one. Requests: none."""
+        """Whether the last operation received an answer, also an error; False before the first one. Requests: none."""
         return self._connection.is_online
 
     def ping(self) -> bool:
-        """Ask whether the store is there and knows us, now.
+        """Send a request to find out whether the store answers and accepts the credentials.
 
         Returns:
-            True, also where listing buckets is denied; False where nobody answers or the credentials are refused.
+            True, also if listing buckets is denied; False if no answer is received or the credentials are refused.
 
         Requests:
             1
@@ -205,18 +202,18 @@ class S3Store:
         return True
 
     def probe(self, bucket_name: str | None = None) -> Capabilities:
-        """Find out what this store can do, by small experiments on scratch objects, in a scratch bucket, which are deleted.
+        """Find out what this store supports, by experiments on scratch objects in a scratch bucket. Both are deleted afterwards.
 
         Args:
-            bucket_name: A bucket of yours for the scratch objects, where you may not create one. Its settings are not touched;
-                what only they would tell stays unasked.
+            bucket_name: An existing bucket for the scratch objects, if these credentials may not create one. Its settings are not
+                changed, so capabilities that need a change of settings stay unknown.
 
         Returns:
-            A frozen, printable value; ``S3Store(store.config.replace(capabilities=…))`` relies on it.
+            A frozen, printable value; ``S3Store(store.config.replace(capabilities=…))`` makes a store that relies on it.
 
         Raises:
-            S3AccessDenied: No bucket can be created here, and none was named.
-            S3ConnectionError: Nobody answers.
+            S3AccessDenied: No bucket could be created, and none was named.
+            S3ConnectionError: No answer was received.
 
         Requests:
             about 600, half of them racing writers
@@ -228,10 +225,10 @@ class S3Store:
         return probe(self._connection, bucket_name)
 
     def reload_credentials(self) -> None:
-        """Ask for the credentials again at the next request: the callable, the profile, or boto3's chain.
+        """Load the credentials anew at the next request: from the callable, the profile, or boto3's chain.
 
         Raises:
-            S3Unsupported: The store uses a boto3 resource of yours.
+            S3Unsupported: The store was made from a boto3 resource, which has credentials of its own.
 
         Requests:
             none
@@ -239,7 +236,7 @@ class S3Store:
         self._connection.reload_credentials()
 
     def close(self) -> None:
-        """Close the sockets, unless another store uses the same ones. A later use opens new ones. Requests: none."""
+        """Close the connections, unless another store uses the same client. A later request opens new ones. Requests: none."""
         self._connection.detach(self)
 
     def __enter__(self) -> Self:
@@ -248,16 +245,16 @@ class S3Store:
     def __exit__(self, *_: builtins.object) -> None:
         self.close()
 
-    # -- what is in it ----------------------------------------------------------------------------------------------------------------
+    # -- buckets and objects -------------------------------------------------------------------------------------------------------
 
     def bucket(self, name: str) -> S3Bucket:
-        """A handle on a bucket, whether it is there or not.
+        """Return the handle of a bucket, which may or may not exist.
 
         Args:
-            name: The bucket's name.
+            name: The name of the bucket.
 
         Raises:
-            S3InvalidName: This is no bucket name.
+            S3InvalidName: The name is not a valid bucket name.
 
         Requests:
             none
@@ -275,18 +272,18 @@ class S3Store:
         """Create a bucket.
 
         Args:
-            name: The new bucket's name.
-            lifetime_in_days: After how many days its objects expire; None leaves that alone, 0 or less cancels it.
-            allow_public_access: Whether everybody may read and list it.
-            exist_ok: Whether a bucket of ours that exists already will do.
-            region: Where; None for the store's own region.
+            name: The name of the new bucket.
+            lifetime_in_days: Number of days after which objects expire; None changes nothing, 0 or less cancels a lifetime.
+            allow_public_access: Whether everybody may read and list the bucket.
+            exist_ok: Whether to return the bucket if it exists already and belongs to this account.
+            region: The region; None for that of the store.
 
         Raises:
-            S3BucketExists: The name is taken: by another account, or (with ``exist_ok=False``) by us.
-            S3AccessDenied: The store refuses to say whether the bucket exists, or to create it; also with ``exist_ok``.
+            S3BucketExists: The name is taken by another account or, with ``exist_ok=False``, by this one.
+            S3AccessDenied: The store denies the creation, or the request whether the bucket exists; also with ``exist_ok``.
 
         Requests:
-            1 HEAD, 1 PUT where there is no such bucket, and those of the settings asked for
+            1 HEAD, 1 PUT if the bucket does not exist, and those of the settings
         """
         there = (
             self if region is None or region == self._connection.region else S3Store(self._connection.config_in(region))
@@ -294,7 +291,7 @@ class S3Store:
         return S3Bucket.create_bucket(there, name, lifetime_in_days, allow_public_access, exist_ok)
 
     def buckets(self) -> Iterator[S3Bucket]:
-        """The buckets of the account.
+        """List the buckets of the account.
 
         Requests:
             1 per 10,000 buckets
@@ -302,13 +299,13 @@ class S3Store:
         return S3Bucket.list_buckets(self)
 
     def object(self, uri: str) -> S3Object:
-        """A handle on an object by its URI.
+        """Return the handle of the object with a URI.
 
         Args:
-            uri: ``s3://bucket/key``; nothing in it is unquoted.
+            uri: ``s3://bucket/key``. It is not unquoted: ``%20`` stands for itself.
 
         Raises:
-            S3InvalidName: This is no such URI.
+            S3InvalidName: ``uri`` is not such a URI.
 
         Requests:
             none
@@ -319,20 +316,21 @@ class S3Store:
     def objects_from(
         self, message: bytes | str | Mapping[str, Any], *, buckets: Iterable[str] | None = None
     ) -> list[S3Object]:
-        """Handles on the objects that a message says are in S3, each pinned to what the message is about.
+        """Return handles of the objects in an event message, each pinned to the version or the etag in the message.
 
         Args:
-            message: What :func:`~messageflux_s3.parse_event` reads.
-            buckets: The buckets of interest; events of others are left out. None for all: messages are written by others, so name yours.
+            message: A message that :func:`~messageflux_s3.parse_event` reads.
+            buckets: Names of buckets; events of others are left out. None for all. A message may name any bucket, so name the expected
+                ones.
 
         Returns:
-            One handle for each event whose object is there: none for deletions and expiries. Each is for the version that the event names,
-            or reads under If-Match with its etag; size and etag are known as far as the message tells them.
+            One handle per event, but none for deletions and expiries. A handle is for the version in the event, or reads with If-Match and
+            its etag. Size and etag are known if the message contains them.
 
         Raises:
-            TypeError: The message is neither bytes, text nor a mapping, or ``buckets`` is one text.
-            ValueError: The message is not JSON, or a record of it is broken; its ``events`` are those of the other records
-                (``objects_from(event.raw)`` gives their handles).
+            TypeError: The message is neither bytes, text nor a mapping, or ``buckets`` is a single text.
+            ValueError: The message is not JSON, or a record is invalid. The error's ``events`` are those of the other records
+                (``objects_from(event.raw)`` returns their handles).
 
         Requests:
             none
@@ -359,7 +357,7 @@ class S3Store:
         ]
 
     def show(self) -> Rendered:
-        """The buckets of the account, with their creation dates and regions.
+        """Return a table of the buckets of the account, with their creation dates and regions.
 
         Raises:
             S3AccessDenied: These credentials may not list buckets.
@@ -373,7 +371,7 @@ class S3Store:
     def _repr_html_(self) -> str:
         return show.summarize_store(self.config, self.is_online).html
 
-    # -- Python's own -------------------------------------------------------------------------------------------------------------
+    # -- Python's own --------------------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         return f"S3Store({self.config!r})"
@@ -399,10 +397,10 @@ _default: S3Store | None = None
 
 
 def initialize(config_or_store: S3Config | S3Store) -> S3Store:
-    """Set the store that ``default_store()`` gives everywhere in this process.
+    """Set the store that ``default_store()`` returns in this process.
 
     Args:
-        config_or_store: A store, or the configuration of one.
+        config_or_store: A store or a configuration.
 
     Returns:
         The store.
@@ -416,10 +414,10 @@ def initialize(config_or_store: S3Config | S3Store) -> S3Store:
 
 
 def default_store() -> S3Store:
-    """The store that ``initialize()`` set.
+    """Return the store that ``initialize()`` set.
 
     Raises:
-        S3NotInitializedError: Nobody has called ``initialize()`` yet.
+        S3NotInitializedError: ``initialize()`` was not called.
 
     Requests:
         none
@@ -430,5 +428,5 @@ def default_store() -> S3Store:
 
 
 def is_initialized() -> bool:
-    """Whether ``initialize()`` was called. Requests: none."""
+    """Return whether ``initialize()`` was called. Requests: none."""
     return _default is not None

@@ -226,7 +226,7 @@ class SubResource(ABC, Generic[V]):
         """
         return self._plan(lambda _: value)
 
-    # -- internals --------------------------------------------------------------------------------------------------------------------
+    # -- internals -----------------------------------------------------------------------------------------------------------------
 
     def _plan(self, merged: Callable[[V], V]) -> Change[V]:
         """Return the change that a function makes to the current configuration. Requests: 1 read."""
