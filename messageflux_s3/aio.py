@@ -100,7 +100,7 @@ if TYPE_CHECKING:
     from ._client.connection import Connection
     from ._files import sync
     from ._files.sync import SyncStep
-    from ._objects.bodies import Body, Data
+    from ._objects.bodies import Body, Data, UploadSource
     from ._objects.presigning import PresignedPost
     from ._objects.put_parameters import PutParameters
     from .bucket import S3Bucket
@@ -854,7 +854,7 @@ class AsyncS3Bucket:
     async def upload_object(
         self,
         key: str,
-        stream: Any,
+        stream: UploadSource | AsyncIterable[Data],
         metadata: Mapping[str, str] | None = None,
         *,
         if_absent: bool = False,
@@ -865,7 +865,7 @@ class AsyncS3Bucket:
         ExtraArgs: Mapping[str, Any] | None = None,
         Callback: Any = None,
         Config: Any = None,
-        **extra: Any,
+        **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
         """Write whatever can be read, of any size, in bounded memory. A readable stays open.
 
@@ -1014,12 +1014,24 @@ class AsyncS3Bucket:
         *,
         include: sync.Globs = None,
         exclude: sync.Globs = None,
+        metadata: Mapping[str, str] | None = None,
+        part_size_bytes: int | None = None,
+        verify_checksum: bool = True,
         progress: Progress = None,
-        **extra: Any,
+        **extra: Unpack[PutParameters],
     ) -> list[str]:
         """Upload every file of a folder, below a prefix. Requests: 1 upload per file."""
         return await self._engine.run_stoppable(
-            self._bucket.upload_folder, folder, prefix, include=include, exclude=exclude, progress=progress, **extra
+            self._bucket.upload_folder,
+            folder,
+            prefix,
+            include=include,
+            exclude=exclude,
+            metadata=metadata,
+            part_size_bytes=part_size_bytes,
+            verify_checksum=verify_checksum,
+            progress=progress,
+            **extra,
         )
 
     async def download_folder(
@@ -1559,7 +1571,7 @@ class AsyncS3Object:
         newline: None = None,
         *,
         metadata: Mapping[str, str] | None = None,
-        **extra: Any,
+        **extra: Unpack[PutParameters],
     ) -> AsyncObjectFile[bytes]: ...
 
     @overload
@@ -1572,7 +1584,7 @@ class AsyncS3Object:
         newline: str | None = None,
         *,
         metadata: Mapping[str, str] | None = None,
-        **extra: Any,
+        **extra: Unpack[PutParameters],
     ) -> AsyncObjectFile[str]: ...
 
     @overload
@@ -1585,7 +1597,7 @@ class AsyncS3Object:
         newline: str | None = None,
         *,
         metadata: Mapping[str, str] | None = None,
-        **extra: Any,
+        **extra: Unpack[PutParameters],
     ) -> AsyncObjectFile[Any]: ...
 
     def open(
@@ -1597,7 +1609,7 @@ class AsyncS3Object:
         newline: str | None = None,
         *,
         metadata: Mapping[str, str] | None = None,
-        **extra: Any,
+        **extra: Unpack[PutParameters],
     ) -> AsyncObjectFile[Any]:
         """Open the object like a file: ``async with obj.open("wb") as file: await file.write(…)``.
 
