@@ -1,0 +1,115 @@
+"""The application of docs/howto/fastapi.md, as it stands there, served by uvicorn: uploads stream in, downloads stream out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from starlette.types import ASGIApp
+
+import messageflux_s3 as s3
+
+PAGE = Path(__file__).parents[2] / "docs/howto/fastapi.md"
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def bucket() -> Iterator[s3.S3Bucket]:
+    with s3.LocalS3() as server:
+        yield server.connect().create_bucket("files")
+
+
+@asynccontextmanager
+async def served(app: ASGIApp) -> AsyncIterator[str]:
+    """Serve an application on a free port, in the running event loop."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    await serving
+
+
+def make_app(bucket: s3.AsyncS3Bucket) -> Any:
+    found = re.search(r"^```py\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    namespace: dict[str, Any] = {"__name__": "the_page"}
+    exec(compile(found[1], str(PAGE), "exec"), namespace)
+    return namespace["make_app"](bucket)
+
+
+def run(bucket: s3.S3Bucket, work: Any) -> None:
+    async def main() -> None:
+        async with (
+            s3.AsyncS3Store(bucket.store) as store,
+            served(make_app(store.bucket(bucket.name))) as url,
+            httpx.AsyncClient(base_url=url, timeout=60) as client,
+        ):
+            await work(store.bucket(bucket.name), client)
+
+    asyncio.run(main())
+    assert [thread.name for thread in threading.enumerate() if "messageflux-s3-aio" in thread.name] == []
+
+
+def unfinished(bucket: s3.S3Bucket) -> list[Any]:
+    return bucket.store.client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", [])
+
+
+async def content(size: int) -> AsyncIterator[bytes]:
+    for _ in range(size // MIB):
+        await asyncio.sleep(0)
+        yield b"x" * MIB
+
+
+def test_up_and_down(bucket: s3.S3Bucket) -> None:
+    """A body without a length, a form, a download, and a key that is missing."""
+
+    async def work(remote: s3.AsyncS3Bucket, client: httpx.AsyncClient) -> None:
+        told = await client.put("/files/a/b", content=content(40 * MIB), headers={"content-type": "text/x-test"})
+        assert (told.status_code, told.json()["size"]) == (201, 40 * MIB)
+        async with client.stream("GET", "/files/a/b") as answer:
+            assert answer.headers["content-type"].startswith("text/x-test")
+            assert answer.headers["etag"] == f'"{told.json()["etag"]}"'
+            assert sum([len(chunk) async for chunk in answer.aiter_bytes()]) == 40 * MIB
+        told = await client.post("/forms", files={"file": ("f.txt", b"form" * 1000)})
+        assert told.json()["size"] == 4000 and await remote["forms/f.txt"].read() == b"form" * 1000
+        assert (await client.get("/files/none")).status_code == 404
+
+    run(bucket, work)
+
+
+def test_a_client_that_goes_away_leaves_nothing(bucket: s3.S3Bucket) -> None:
+    """Neither an object nor parts, and no thread that goes on."""
+
+    async def work(remote: s3.AsyncS3Bucket, client: httpx.AsyncClient) -> None:
+        async def endless() -> AsyncIterator[bytes]:
+            async for piece in content(10**12):
+                yield piece
+
+        upload = asyncio.create_task(client.put("/files/half", content=endless()))
+        while not await asyncio.to_thread(unfinished, bucket):
+            await asyncio.sleep(0.05)
+        upload.cancel()
+        with suppress(asyncio.CancelledError):
+            await upload
+        until = time.monotonic() + 10
+        while await asyncio.to_thread(unfinished, bucket) and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+        assert await asyncio.to_thread(unfinished, bucket) == []
+        assert not await remote["half"].exists()
+        await remote.upload_object("large", content(40 * MIB))
+        async with client.stream("GET", "/files/large") as answer:
+            async for _ in answer.aiter_bytes():
+                break
+
+    run(bucket, work)
