@@ -30,7 +30,7 @@ from ._files import download, file_target, sync, upload
 from ._files.sync import SyncPlan
 from ._formats import metadata as user_metadata
 from ._formats.keys import check_bucket_name, check_existing_bucket_name, check_key, quote_key
-from ._formats.metadata import WRITE_ID
+from ._formats.metadata import IDEMPOTENCY_TOKEN
 from ._formats.render import Rendered
 from ._objects import conditional, drivers, operations, put_parameters
 from ._objects import lock as locks
@@ -394,7 +394,7 @@ class S3Bucket:
         Requests:
             none
         """
-        return S3Object._of(self, check_key(key, bucket=self._name), version_id)
+        return S3Object._create(self, check_key(key, bucket=self._name), version_id)
 
     def __getitem__(self, key: str) -> S3Object:
         """``bucket[key]``: a handle. Requests: none."""
@@ -490,7 +490,7 @@ class S3Bucket:
             written = yield Blocking(put)
         else:
             written = yield from operations.put_steps(self._connection, self._name, key, body, metadata, extra)
-        return S3Object._of(self, key, head=written)
+        return S3Object._create(self, key, head=written)
 
     def put_json(
         self,
@@ -562,7 +562,7 @@ class S3Bucket:
         handles = (key if isinstance(key, S3Object) else self.object(key) for key in keys)
         wanted = (batch.Wanted(handle.key, handle._version_id, tag=handle) for handle in handles)
         for handle, outcome in batch.get_many(self._connection, self._name, wanted):
-            yield S3Object._of(self, handle.key, handle._version_id)._apply_result(outcome)
+            yield S3Object._create(self, handle.key, handle._version_id)._apply_result(outcome)
 
     def put_objects(
         self,
@@ -712,20 +712,20 @@ class S3Bucket:
         call = None
         if if_absent or if_match is not None:
             conditional.check(if_absent=if_absent, if_match=if_match)
-            write_id = conditional.new_write_id()
+            idempotency_token = conditional.new_idempotency_token()
             user_metadata.marked(
-                user_metadata.encode(metadata), write_id
+                user_metadata.encode(metadata), idempotency_token
             )  # what is too much is refused before anything is sent
             conditional.require(self._connection, self._name, "put_if_absent" if if_absent else "put_if_match")
-            metadata = {**(metadata or {}), WRITE_ID: write_id}
+            metadata = {**(metadata or {}), IDEMPOTENCY_TOKEN: idempotency_token}
             call = conditional.caller(
-                self._connection, self._name, key, write_id, if_absent=if_absent, if_match=if_match
+                self._connection, self._name, key, idempotency_token, if_absent=if_absent, if_match=if_match
             )
         written = upload.upload(
             self._connection, self._name, key, stream, metadata=metadata, call=call, part_size_bytes=part_size_bytes,
             verify_checksum=verify_checksum, progress=Callback if progress is None else progress, **given,
         )  # fmt: skip
-        return S3Object._of(self, key, head=written)
+        return S3Object._create(self, key, head=written)
 
     def download_object(
         self,
@@ -864,7 +864,7 @@ class S3Bucket:
             self._connection, self._name, key, file, version_id=version_id, overwrite=overwrite,
             resume=resume, verify_checksum=verify_checksum, progress=progress,
         )  # fmt: skip
-        return S3Object._of(self, key, version_id, head=found)
+        return S3Object._create(self, key, version_id, head=found)
 
     def upload_folder(
         self,
@@ -1149,7 +1149,7 @@ class S3Bucket:
             {'user': 'ann'}
             >>> bucket.release_lock("job.lock")
         """
-        return S3Object._of(self, key, head=locks.acquire_lock(self._connection, self._name, key, data))
+        return S3Object._create(self, key, head=locks.acquire_lock(self._connection, self._name, key, data))
 
     def release_lock(self, key: str) -> None:
         """Delete a plain lock file, also one that cannot be read, or free a lease; idempotent. Requests: 1 GET, and 1 DELETE or 1 PUT."""

@@ -124,10 +124,10 @@ class S3Object:
             listed = Listed(
                 key, loaded["LastModified"], loaded["ETag"], loaded["Size"], loaded.get("StorageClass") or "STANDARD"
             )
-        return cls._of(bucket, check_key(key, bucket=bucket.name), version_id, listed=listed)
+        return cls._create(bucket, check_key(key, bucket=bucket.name), version_id, listed=listed)
 
     @classmethod
-    def _of(
+    def _create(
         cls,
         bucket: S3Bucket,
         key: str,
@@ -271,7 +271,7 @@ class S3Object:
         self._listed = self._head = self._body = None
         return self
 
-    def _seen_etag(self) -> str | None:
+    def _if_match(self) -> str | None:
         """The etag that a read must meet: the one that a message named, or that of the object as this handle has met it."""
         if self._pinned_etag is not None:
             return self._pinned_etag
@@ -313,7 +313,7 @@ class S3Object:
     def _body_steps(self) -> Steps[bytes | None]:
         """Read the whole content: that of the object as this handle knows it, so that nothing mixes two versions."""
         found, body = yield from operations.get_steps(
-            self._bucket._connection, self._bucket.name, self._key, self._version_id, self._seen_etag()
+            self._bucket._connection, self._bucket.name, self._key, self._version_id, self._if_match()
         )
         self._apply_result((found, body))
         return body
@@ -365,7 +365,7 @@ class S3Object:
     @property
     def body_stream(self) -> BinaryIO:
         """A readable over the content, fresh at each access; close it. Requests: 1 GET at each access, not remembered."""
-        seen = self._seen_etag()
+        seen = self._if_match()
         _, stream = ranged_reader.get_stream(
             self._bucket._connection, self._bucket.name, self._key, version_id=self._version_id, if_match=seen
         )
@@ -511,7 +511,7 @@ class S3Object:
             errors=errors,
             newline=newline,
             version_id=self._version_id,
-            if_match=None if writes else self._seen_etag(),
+            if_match=None if writes else self._if_match(),
             metadata=metadata,
             **extra,
         )
@@ -580,7 +580,7 @@ class S3Object:
         try:
             _, stream = ranged_reader.get_stream(
                 self._bucket._connection, self._bucket.name, self._key, start=start, end=end, version_id=self._version_id,
-                if_match=self._seen_etag(),
+                if_match=self._if_match(),
             )  # fmt: skip
         except S3Error as error:
             if error.status == 416:  # the range begins behind the end: nothing, as in a slice
@@ -657,9 +657,9 @@ class S3Object:
         file = file_target.file_for(path, self._key)
         found = download.download(
             self._bucket._connection, self._bucket.name, self._key, file, version_id=self._version_id, start=start, end=end,
-            overwrite=overwrite, resume=resume, verify_checksum=verify_checksum, if_match=self._seen_etag(), progress=progress,
+            overwrite=overwrite, resume=resume, verify_checksum=verify_checksum, if_match=self._if_match(), progress=progress,
         )  # fmt: skip
-        return S3Object._of(self._bucket, self._key, self._version_id, head=found, pinned_etag=self._pinned_etag)
+        return S3Object._create(self._bucket, self._key, self._version_id, head=found, pinned_etag=self._pinned_etag)
 
     def copy_to(
         self,
@@ -703,28 +703,28 @@ class S3Object:
         """
         there = self._target(target)
         put_parameters.check_parameters(extra)
-        call, write_id = None, ""
+        call, idempotency_token = None, ""
         if if_absent or if_match is not None:
             conditional.check(if_absent=if_absent, if_match=if_match)
-            write_id = conditional.new_write_id()
+            idempotency_token = conditional.new_idempotency_token()
             call = conditional.caller(
                 there._bucket._connection,
                 there._bucket.name,
                 there._key,
-                write_id,
+                idempotency_token,
                 if_absent=if_absent,
                 if_match=if_match,
             )
         copied = copying.copy(
-            self._place(),
-            there._place(),
+            self._address(),
+            there._address(),
             metadata=metadata,
             call=call,
-            write_id=write_id,
+            idempotency_token=idempotency_token,
             part_size_bytes=copying.PART_BYTES if part_size_bytes is None else part_size_bytes,
             **extra,
         )
-        return S3Object._of(there._bucket, there._key, head=copied)
+        return S3Object._create(there._bucket, there._key, head=copied)
 
     def move_to(
         self, target: str | S3Object, *, metadata: Mapping[str, str] | None = None, **extra: Unpack[PutParameters]
@@ -755,9 +755,9 @@ class S3Object:
         """
         there = self._target(target)
         put_parameters.check_parameters(extra)
-        written = copying.move(self._place(), there._place(), metadata=metadata, **extra)
+        written = copying.move(self._address(), there._address(), metadata=metadata, **extra)
         self.reload()
-        return S3Object._of(there._bucket, there._key, head=written)
+        return S3Object._create(there._bucket, there._key, head=written)
 
     def _target(self, target: str | S3Object) -> S3Object:
         if isinstance(target, S3Object):
@@ -766,8 +766,8 @@ class S3Object:
             return self._bucket.object(target)
         raise TypeError(f"target must be a key in the same bucket or an S3Object, not {type(target).__name__}")
 
-    def _place(self) -> address.Place:
-        return address.Place(self._bucket._connection, self._bucket.name, self._key, self._version_id)
+    def _address(self) -> address.ObjectAddress:
+        return address.ObjectAddress(self._bucket._connection, self._bucket.name, self._key, self._version_id)
 
     def presigned_url(
         self,
@@ -969,7 +969,7 @@ class S3Object:
             ['two', 'one']
         """
         for entry in versions.of_key(self._bucket._connection, self._bucket.name, self._key):
-            yield S3Object._of(self._bucket, self._key, entry.version_id, listed=Listed(*entry[:5]))
+            yield S3Object._create(self._bucket, self._key, entry.version_id, listed=Listed(*entry[:5]))
 
     def make_current(self) -> S3Object:
         """Make this version the current one, by a copy on the server; all versions stay.
@@ -1057,4 +1057,4 @@ def _rebuild(
     body: bytes | None,
     pinned_etag: str | None = None,
 ) -> S3Object:
-    return cls._of(bucket, key, version_id, listed=listed, head=head, body=body, pinned_etag=pinned_etag)
+    return cls._create(bucket, key, version_id, listed=listed, head=head, body=body, pinned_etag=pinned_etag)

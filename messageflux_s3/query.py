@@ -458,9 +458,9 @@ class ObjectQuery:
         made: list[S3Object] = []
         result = BatchResult([], [])
         copies: Iterable[copying.Copy] = (
-            copying.Copy(obj._place(), obj.size, obj.storage_class, prefix + obj.key) for obj in self.objects()
+            copying.Copy(obj._address(), obj.size, obj.storage_class, prefix + obj.key) for obj in self.objects()
         )
-        if prefix and address.same_place(self._bucket.object("x")._place(), bucket.object("x")._place()):
+        if prefix and address.same_place(self._bucket.object("x")._address(), bucket.object("x")._address()):
             copies = [*copies]
             keys = {copy.source.key for copy in copies}
             for copy in copies:
@@ -474,7 +474,7 @@ class ObjectQuery:
                     result.failures.append(Failure(copy.source.key, copy.source.version_id, outcome))
                 else:
                     result.succeeded.append(copy.source.key)
-                    made.append(S3Object._of(bucket, copy.target_key, head=outcome))
+                    made.append(S3Object._create(bucket, copy.target_key, head=outcome))
                     report(1)
         result.raise_for_failures("copy_to")
         return made
@@ -834,4 +834,4 @@ def _current(bucket: S3Bucket, entry: Listed, new: Callable[[type[S3Object]], S3
 
 
 def _versioned(bucket: S3Bucket, entry: versions.ListedVersion) -> S3Object:
-    return S3Object._of(bucket, entry.key, entry.version_id, listed=listing.Listed(*entry[:5]))
+    return S3Object._create(bucket, entry.key, entry.version_id, listed=listing.Listed(*entry[:5]))

@@ -345,7 +345,7 @@ class S3Store:
             raise TypeError("buckets must be several names: for one, write [name]")
         wanted = None if buckets is None else frozenset(buckets)
         return [
-            S3Object._of(
+            S3Object._create(
                 S3Bucket._existing(event.bucket, self),
                 event.key,
                 event.version_id,

@@ -184,7 +184,7 @@ def _sent(scripted_server: ScriptedServer) -> dict[str, str]:
 
 
 def _make_version_current(bucket: S3Bucket, key: str, _: pytest.MonkeyPatch) -> str:
-    S3Object._of(bucket, key, "v1").make_current()
+    S3Object._create(bucket, key, "v1").make_current()
     return key
 
 

@@ -31,7 +31,7 @@ from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
-from messageflux_s3._formats.metadata import WRITE_ID
+from messageflux_s3._formats.metadata import IDEMPOTENCY_TOKEN
 from messageflux_s3._objects import condition_probe, conditional
 
 SEEDS = 12
@@ -115,7 +115,7 @@ def test_every_way_to_create(
     memory.happens = {P: deque(puts), H: deque(heads)}
     assert (told(lambda: put_ours(memory)), memory.calls) == (said, calls)
     assert all(sent["IfNoneMatch"] == "*" and "IfMatch" not in sent for sent in memory.sent if "Body" in sent)
-    assert len({sent["Metadata"][WRITE_ID] for sent in memory.sent if "Body" in sent}) == 1
+    assert len({sent["Metadata"][IDEMPOTENCY_TOKEN] for sent in memory.sent if "Body" in sent}) == 1
 
 
 @pytest.mark.parametrize(
@@ -216,12 +216,12 @@ def test_a_successor_of_what_we_were_to_replace_is_a_conflict(memory: Memory) ->
         ("theirs based", "unknown"),
     ):
         etag = memory.store("k", b"before")
-        theirs = {} if line is None else {WRITE_ID: line}
+        theirs = {} if line is None else {IDEMPOTENCY_TOKEN: line}
         memory.happens = {
             P: deque([meanwhile(lambda theirs=theirs: memory.store("k", b"theirs", metadata=theirs), lost())])
         }  # type: ignore[misc]
         assert told(lambda etag=etag: put_ours(memory, if_match=etag, carried="base older")) == said  # type: ignore[misc]
-    memory.store("k", b"theirs", metadata={WRITE_ID: "theirs "})
+    memory.store("k", b"theirs", metadata={IDEMPOTENCY_TOKEN: "theirs "})
     assert told(lambda: put_ours(memory, if_match="f" * 32)) == "changed"
 
 
@@ -360,7 +360,10 @@ def test_a_404_of_a_copy_may_be_its_sources(memory: Memory, operation: str, targ
 def test_a_completion_is_under_the_condition(memory: Memory) -> None:
     """Only where nothing is there yet."""
     upload: Any = SimpleNamespace(complete=lambda call: call("CompleteMultipartUpload", Bucket="b", Key="k"))
-    done = [told(lambda: conditional.complete(memory.connection, "b", "k", upload, write_id="id")) for _ in range(2)]
+    done = [
+        told(lambda: conditional.complete(memory.connection, "b", "k", upload, idempotency_token="id"))
+        for _ in range(2)
+    ]
     assert (done, [sent["IfNoneMatch"] for sent in memory.sent]) == (["done", "exists"], ["*", "*"])
 
 
@@ -496,13 +499,13 @@ def test_an_update_that_changes_nothing_writes_nothing(memory: Memory) -> None:
 
 def test_an_update_carries_the_last_few_write_ids(memory: Memory) -> None:
     """Its own first, then those of six before it, so that a writer whose answer was lost finds its own."""
-    memory.store("k", b"", metadata={WRITE_ID: "f e d c b a 9 8"})
+    memory.store("k", b"", metadata={IDEMPOTENCY_TOKEN: "f e d c b a 9 8"})
     append(memory)
-    own, *carried = memory.objects["k"].metadata[WRITE_ID].split(" ")
+    own, *carried = memory.objects["k"].metadata[IDEMPOTENCY_TOKEN].split(" ")
     assert (len(own), carried) == (24, ["f", "e", "d", "c", "b", "a"])
     memory.store("k", b"")
     append(memory)
-    assert len(memory.objects["k"].metadata[WRITE_ID]) == 24
+    assert len(memory.objects["k"].metadata[IDEMPOTENCY_TOKEN]) == 24
 
 
 def test_an_update_keeps_what_describes_the_object(memory: Memory) -> None:

@@ -351,7 +351,7 @@ WRITES: dict[str, Callable[[s3.S3Bucket, dict[str, Any]], object]] = {
 
 TAKEN = (
     *("Body", "Bucket", "Key", "ContentLength", "IfMatch", "IfNoneMatch", "Metadata"),
-    *("condition", "call", "carried", "autocommit", "write_id", "body", "connection"),
+    *("condition", "call", "carried", "autocommit", "idempotency_token", "body", "connection"),
 )
 MAY_BE_METADATA = ("upload_object", "upload_file", "put_object of a readable")
 """As messageflux gives the metadata in its ExtraArgs."""

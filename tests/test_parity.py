@@ -37,7 +37,7 @@ class Way(NamedTuple):
 WAYS = [Way(is_lane_open, is_async) for is_lane_open in (True, False) for is_async in (False, True)]
 
 
-class Place(NamedTuple):
+class ObjectAddress(NamedTuple):
     """A bucket, by the library and by plain boto3."""
 
     bucket: S3Bucket
@@ -57,47 +57,47 @@ class Place(NamedTuple):
         self.client.delete_bucket(Bucket=self.name)
 
 
-def fresh(place: Place) -> S3Object:
+def fresh(place: ObjectAddress) -> S3Object:
     """A handle that knows nothing."""
     return place.bucket.object(KEY)
 
 
-def listed(place: Place) -> S3Object:
+def listed(place: ObjectAddress) -> S3Object:
     """A handle out of a listing, whose object is replaced afterwards."""
     [obj] = place.bucket.find("dir/")
     place.write(b"replaced, and longer", Metadata={"by": "others"})
     return obj
 
 
-def loaded(place: Place) -> S3Object:
+def loaded(place: ObjectAddress) -> S3Object:
     """A handle that holds the body, whose object is deleted afterwards."""
     obj = place.bucket.get_object(KEY)
     place.remove()
     return obj
 
 
-def out_of_a_message(place: Place) -> S3Object:
+def out_of_a_message(place: ObjectAddress) -> S3Object:
     """A handle pinned to content that was replaced since."""
-    return S3Object._of(place.bucket, KEY, pinned_etag="0" * 32)
+    return S3Object._create(place.bucket, KEY, pinned_etag="0" * 32)
 
 
-def of_no_object(place: Place) -> S3Object:
+def of_no_object(place: ObjectAddress) -> S3Object:
     place.remove()
     return fresh(place)
 
 
-def of_no_bucket(place: Place) -> S3Object:
+def of_no_bucket(place: ObjectAddress) -> S3Object:
     place.remove_bucket()
     return fresh(place)
 
 
-def large(place: Place) -> S3Object:
+def large(place: ObjectAddress) -> S3Object:
     place.write(b"x" * (8 * 1024 * 1024 + 1))
     return fresh(place)
 
 
-Sync = Callable[[Place, S3Object], Any]
-Async = Callable[[Place, AsyncS3Object], Awaitable[Any]]
+Sync = Callable[[ObjectAddress, S3Object], Any]
+Async = Callable[[ObjectAddress, AsyncS3Object], Awaitable[Any]]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Verb:
     """A row of the table: the handle, and the verb by each driver."""
 
     name: str
-    handle: Callable[[Place], S3Object]
+    handle: Callable[[ObjectAddress], S3Object]
     sync: Sync
     awaited: Async
     is_refused: bool = False  # by another status than 404: the lane leaves that to boto3, which asks again
@@ -114,7 +114,7 @@ class Verb:
         return self.name
 
 
-def load(place: Place, obj: S3Object) -> S3Object:
+def load(place: ObjectAddress, obj: S3Object) -> S3Object:
     """What ``await obj.load()`` does: a blocking handle asks when its body is looked at."""
     if obj._pinned_etag is None:
         got = place.bucket.get_object(obj.key)
@@ -124,7 +124,7 @@ def load(place: Place, obj: S3Object) -> S3Object:
     return obj
 
 
-def etag_of(place: Place) -> str:
+def etag_of(place: ObjectAddress) -> str:
     return str(place.client.head_object(Bucket=place.name, Key=KEY)["ETag"]).strip('"')
 
 
@@ -211,10 +211,19 @@ class Outcome:
 def known(obj: S3Object) -> dict[str, Any]:
     """What a handle knows without a request."""
     head = obj._head
-    names = ("size", "etag", "metadata", "content_type", "content_encoding", "storage_class", "version_id", "write_id")
+    names = (
+        "size",
+        "etag",
+        "metadata",
+        "content_type",
+        "content_encoding",
+        "storage_class",
+        "version_id",
+        "idempotency_token",
+    )
     return {
         "listed size": None if obj._listed is None else int(obj._listed[3]),
-        "head": None if head is None else {name: getattr(head, name) for name in names if name != "write_id"},
+        "head": None if head is None else {name: getattr(head, name) for name in names if name != "idempotency_token"},
         "last_modified": head is not None and head.last_modified is not None,
         "body": obj._body,
     }
@@ -230,7 +239,7 @@ def shown(gave: Any, obj: S3Object) -> Any:
 
 
 @contextmanager
-def places(moto: Server, way: Way) -> Iterator[tuple[Place, Recorder]]:
+def places(moto: Server, way: Way) -> Iterator[tuple[ObjectAddress, Recorder]]:
     """A fresh bucket with one object, through a recorder; the lane is open or shut."""
     recorder = Recorder(moto.endpoint_url)
     connected = moto.connect(endpoint_url=recorder.endpoint_url)
@@ -246,7 +255,7 @@ def places(moto: Server, way: Way) -> Iterator[tuple[Place, Recorder]]:
     bucket["opens"].exists()
     condition_probe.is_versioned(store._connection, name)  # asked once for each bucket
     assert store.lane.open is way.is_lane_open
-    place = Place(bucket, AsyncS3Store(store).bucket(name), client, name)
+    place = ObjectAddress(bucket, AsyncS3Store(store).bucket(name), client, name)
     place.write(b"0123456789", Metadata={"source": "erp"}, ContentType="text/plain")
     try:
         yield place, recorder
@@ -327,4 +336,4 @@ def test_an_answer_through_the_lane_counts_as_online(way: Way, moto: Server) -> 
 
 def test_the_outcomes_are_comparable() -> None:
     """What a handle knows is plain data."""
-    assert json.dumps(known(S3Object._of(None, "k")))  # type: ignore[arg-type]
+    assert json.dumps(known(S3Object._create(None, "k")))  # type: ignore[arg-type]

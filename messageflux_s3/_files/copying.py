@@ -27,7 +27,7 @@ from .._objects import (
     ranged_reader,
     tagging,
 )
-from .._objects.address import Place, same_place
+from .._objects.address import ObjectAddress, same_place
 from .._objects.drivers import Blocking, Steps
 from .._objects.multipart import MAX_PARTS, MultipartUpload
 from ..errors import S3Error, S3NoSuchBucket, S3NoSuchItem, S3ObjectChanged, S3PreconditionFailed, S3Unsupported
@@ -47,12 +47,12 @@ _KEEPS_TAGS = "tags stay where metadata of copies is replaced"
 
 
 def copy(
-    source: Place,
-    target: Place,
+    source: ObjectAddress,
+    target: ObjectAddress,
     *,
     metadata: Mapping[str, str] | None = None,
     call: Call | None = None,
-    write_id: str = "",
+    idempotency_token: str = "",
     part_size_bytes: int = PART_BYTES,
     **extra: Any,
 ) -> Head:
@@ -63,7 +63,7 @@ def copy(
         target: The address of the copy; its version ID is ignored.
         metadata: User metadata that replaces the source's; None keeps it.
         call: Called in place of ``connection.call`` for the request that makes the copy, with the same arguments (for a conditional copy).
-        write_id: ID to put into the copy's metadata, by which ``call`` recognises its own write.
+        idempotency_token: ID to put into the copy's metadata, by which ``call`` recognises its own write.
         part_size_bytes: The size of a part for objects above 5 GiB.
         extra: Further parameters (:class:`~messageflux_s3._objects.put_parameters.PutParameters`) that replace the source's.
 
@@ -79,7 +79,7 @@ def copy(
         metadata is removed 1 more HEAD, once for each store; if tags are given 1 more GET, and if the store dropped them 1 HEAD, 2 GET and
         1 PUT
     """
-    return _Copying(source, target, metadata, call, write_id, part_size_bytes, extra).make()
+    return _Copying(source, target, metadata, call, idempotency_token, part_size_bytes, extra).make()
 
 
 class _Copying:
@@ -87,11 +87,11 @@ class _Copying:
 
     def __init__(
         self,
-        source: Place,
-        target: Place,
+        source: ObjectAddress,
+        target: ObjectAddress,
         metadata: Mapping[str, str] | None,
         call: Call | None,
-        write_id: str,
+        idempotency_token: str,
         part_size_bytes: int,
         extra: Mapping[str, Any],
     ) -> None:
@@ -99,7 +99,7 @@ class _Copying:
         self._target = target
         self._metadata = metadata
         self._call = call
-        self._write_id = write_id
+        self._idempotency_token = idempotency_token
         self._part_size_bytes = part_size_bytes
         self._is_itself = same_place(source, target) is True
         self._is_unchanged = source.version_id is None and metadata is None and not extra and call is None
@@ -188,7 +188,7 @@ class _Copying:
 
     @property
     def _replaces_metadata(self) -> bool:
-        is_described = self._is_described_anew or self._metadata is not None or bool(self._write_id)
+        is_described = self._is_described_anew or self._metadata is not None or bool(self._idempotency_token)
         return is_described or any(name in self._given for name in attributes.CONTENT_HEADERS)
 
     @property
@@ -327,10 +327,10 @@ class _Copying:
         kept = dict(
             self._metadata if self._metadata is not None else user_metadata.decode(_raw_metadata(self.found)) or {}
         )
-        if self._write_id:
+        if self._idempotency_token:
             # Raises the same error as a copy within the store if the metadata is too large.
-            user_metadata.marked(user_metadata.encode(kept), self._write_id)
-            kept[user_metadata.WRITE_ID] = self._write_id
+            user_metadata.marked(user_metadata.encode(kept), self._idempotency_token)
+            kept[user_metadata.IDEMPOTENCY_TOKEN] = self._idempotency_token
 
         def send() -> Head:
             _, stream = ranged_reader.get_stream(
@@ -356,10 +356,10 @@ class _Copying:
     def _encoded_metadata(self) -> dict[str, str]:
         kept = user_metadata.decode(_raw_metadata(self.found)) if self._metadata is None else self._metadata
         encoded = user_metadata.encode(kept)
-        return user_metadata.marked(encoded, self._write_id) if self._write_id else encoded
+        return user_metadata.marked(encoded, self._idempotency_token) if self._idempotency_token else encoded
 
 
-def _look(source: Place) -> dict[str, Any]:
+def _look(source: ObjectAddress) -> dict[str, Any]:
     """Send HEAD for the source.
 
     Raises:
@@ -375,7 +375,7 @@ def _look(source: Place) -> dict[str, Any]:
         raise missing from error
 
 
-def _missing_bucket(source: Place, error: S3Error) -> S3NoSuchBucket | None:
+def _missing_bucket(source: ObjectAddress, error: S3Error) -> S3NoSuchBucket | None:
     """Return an S3NoSuchBucket if the source's bucket does not exist, else None: in their errors stores name the target's bucket or none.
 
     Requests:
@@ -394,7 +394,7 @@ def _missing_bucket(source: Place, error: S3Error) -> S3NoSuchBucket | None:
     return None
 
 
-def _scope(source: Place, target: Place) -> attributes.Scope:
+def _scope(source: ObjectAddress, target: ObjectAddress) -> attributes.Scope:
     """Return where the copy will be, relative to its source."""
     if source.bucket_name == target.bucket_name and (
         source.is_same_store(target) or _is_likely_one_bucket(source, target)
@@ -405,7 +405,7 @@ def _scope(source: Place, target: Place) -> attributes.Scope:
     return "kind" if source.connection.preset == target.connection.preset else "elsewhere"
 
 
-def _is_likely_one_bucket(source: Place, target: Place) -> bool:
+def _is_likely_one_bucket(source: ObjectAddress, target: ObjectAddress) -> bool:
     """Return whether these are probably two addresses of one bucket, so that a copy onto itself must keep its encryption.
 
     If they are not, the other store rejects a KMS key that it does not have, and nothing is lost.
@@ -424,7 +424,7 @@ def _is_likely_one_bucket(source: Place, target: Place) -> bool:
 class Copy(NamedTuple):
     """One of many copies: the listed source, and the target's key."""
 
-    source: Place
+    source: ObjectAddress
     size: int
     storage_class: str
     target_key: str
@@ -448,7 +448,7 @@ def copy_many(
     """
 
     def steps_of(one: Copy) -> Steps[Head]:
-        target = Place(connection, bucket_name, one.target_key)
+        target = ObjectAddress(connection, bucket_name, one.target_key)
         if one.size > operations.KEPT_BYTES or not one.source.is_same_store(target) or same_place(one.source, target):
             copied: Head = yield Blocking(partial(copy, one.source, target))
             return copied
@@ -469,7 +469,7 @@ def copy_many(
     return batch.run_many(connection, bucket_name, copies, steps_of, concurrency=_AT_ONCE)
 
 
-def _copy_source(source: Place) -> dict[str, str]:
+def _copy_source(source: ObjectAddress) -> dict[str, str]:
     version = {} if source.version_id is None else {"VersionId": source.version_id}
     return {"Bucket": source.bucket_name, "Key": source.key, **version}
 
@@ -478,11 +478,11 @@ def _raw_metadata(found: Mapping[str, Any]) -> dict[str, str]:
     return {
         name.lower(): value
         for name, value in (found.get("Metadata") or {}).items()
-        if name.lower() != user_metadata.WRITE_ID
+        if name.lower() != user_metadata.IDEMPOTENCY_TOKEN
     }
 
 
-def _kept_tags(source: Place, replaced: Mapping[str, Any]) -> dict[str, str]:
+def _kept_tags(source: ObjectAddress, replaced: Mapping[str, Any]) -> dict[str, str]:
     """Return the source's tags as a parameter of a write; empty if they are replaced, or if the store does not support tags.
 
     The write raises S3Unsupported on a store that would silently drop them.
@@ -499,17 +499,17 @@ def _kept_tags(source: Place, replaced: Mapping[str, Any]) -> dict[str, str]:
 class Move(NamedTuple):
     """A move whose copy is made and whose source is not deleted yet."""
 
-    source: Place
-    target: Place
+    source: ObjectAddress
+    target: ObjectAddress
     found: Mapping[str, Any]
     copied: Head
-    write_id: str
+    idempotency_token: str
     is_itself: bool
     given: Mapping[str, Any]
     """Parameters that a HEAD of the copy needs."""
 
 
-def move(source: Place, target: Place, **changes: Any) -> Head:
+def move(source: ObjectAddress, target: ObjectAddress, **changes: Any) -> Head:
     """Copy an object and delete the source. An object moved onto itself is kept, also under another name of its bucket or store.
 
     Raises:
@@ -525,7 +525,9 @@ def move(source: Place, target: Place, **changes: Any) -> Head:
     return finish_move(begin_move(source, target, **changes))
 
 
-def begin_move(source: Place, target: Place, *, metadata: Mapping[str, str] | None = None, **extra: Any) -> Move:
+def begin_move(
+    source: ObjectAddress, target: ObjectAddress, *, metadata: Mapping[str, str] | None = None, **extra: Any
+) -> Move:
     """Make the copy of a move; nothing is deleted yet.
 
     If the names cannot prove that the two addresses differ, the copy has a random ID in its metadata.
@@ -534,11 +536,17 @@ def begin_move(source: Place, target: Place, *, metadata: Mapping[str, str] | No
         those of ``copy``
     """
     same = same_place(source, target)
-    write_id = conditional.new_write_id() if same is None else ""
-    copying = _Copying(source, target, metadata, None, write_id, PART_BYTES, extra)
+    idempotency_token = conditional.new_idempotency_token() if same is None else ""
+    copying = _Copying(source, target, metadata, None, idempotency_token, PART_BYTES, extra)
     copied = copying.make()
     return Move(
-        source, target, copying.found, copied, write_id, same is True, put_parameters.for_every_request(copying._given)
+        source,
+        target,
+        copying.found,
+        copied,
+        idempotency_token,
+        same is True,
+        put_parameters.for_every_request(copying._given),
     )
 
 
@@ -558,7 +566,7 @@ def finish_move(begun: Move) -> Head:
     arrived = operations.head(target.connection, target.bucket_name, target.key, given=begun.given)
     if arrived.size != copied.size:
         raise _not_deleted(begun, f"has {arrived.size} bytes, its source {copied.size}")
-    if begun.write_id and begun.write_id not in (arrived.write_id or "").split():
+    if begun.idempotency_token and begun.idempotency_token not in (arrived.idempotency_token or "").split():
         raise _not_deleted(
             begun, "does not have the ID that was written with it, so that it may be the source itself", S3Unsupported
         )
@@ -567,12 +575,15 @@ def finish_move(begun: Move) -> Head:
     is_conditional = (
         source.version_id is None and etag is not None and not etags.is_weak(etag) and _honours_if_match(source)
     )
-    if begun.write_id or not is_conditional:
+    if begun.idempotency_token or not is_conditional:
         try:
             now = source.connection.call("HeadObject", Bucket=source.bucket_name, Key=source.key, **version)
         except S3NoSuchItem:
             return copied  # another client has deleted it
-        if begun.write_id and begun.write_id in (Head.from_answer(now).write_id or "").split():
+        if (
+            begun.idempotency_token
+            and begun.idempotency_token in (Head.from_answer(now).idempotency_token or "").split()
+        ):
             return copied  # the source is the copy
         # Stores leave out absent values, or return 0.
         if any((begun.found.get(name) or None) != (now.get(name) or None) for name in (*_IDENTITY, *_DESCRIPTION)):
@@ -589,7 +600,7 @@ def finish_move(begun: Move) -> Head:
     return copied
 
 
-def _honours_if_match(source: Place) -> bool:
+def _honours_if_match(source: ObjectAddress) -> bool:
     """Return whether the store is known to honour If-Match on DELETE. Not probed: a probe costs more than most moves."""
     connection = source.connection
     if connection.is_aws:

@@ -163,7 +163,7 @@ class ObjectWriter(io.BufferedIOBase):
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._handled_at_open = _handled_now()
-        self._write_id = conditional.new_write_id()
+        self._idempotency_token = conditional.new_idempotency_token()
         if mode == "xb":
             self._marked_parameters()  # metadata for which there is no room is refused before anything is sent
             self._refuse_if_there()
@@ -212,7 +212,7 @@ class ObjectWriter(io.BufferedIOBase):
                 bucket=self._bucket_name,
                 key=self.name,
             )
-        self._base = _Base(size, base.etag, " ".join((base.write_id or "").split()[: conditional.CARRIED]))
+        self._base = _Base(size, base.etag, " ".join((base.idempotency_token or "").split()[: conditional.CARRIED]))
         self._position = size
         # It stays what it was, where nothing else is asked for.
         asked = put_parameters.s3_parameters(
@@ -526,7 +526,11 @@ class ObjectWriter(io.BufferedIOBase):
             where = self._connection, self._bucket_name, self.name
             if self._is_conditional("multipart"):
                 conditional.complete(
-                    *where, upload, write_id=self._write_id, if_match=self._base_etag, carried=self._carried
+                    *where,
+                    upload,
+                    idempotency_token=self._idempotency_token,
+                    if_match=self._base_etag,
+                    carried=self._carried,
                 )
             else:
                 upload.complete()
@@ -535,7 +539,7 @@ class ObjectWriter(io.BufferedIOBase):
         whole = {"Bucket": self._bucket_name, "Key": self.name, "Body": body, **self._marked_parameters()}
         with self._base_changes():
             if self._is_conditional("put"):
-                where = self._connection, self._bucket_name, self.name, self._write_id
+                where = self._connection, self._bucket_name, self.name, self._idempotency_token
                 if_match = self._base_etag
                 call = conditional.caller(*where, if_absent=if_match is None, if_match=if_match, carried=self._carried)
                 call("PutObject", **whole)
@@ -588,7 +592,7 @@ class ObjectWriter(io.BufferedIOBase):
             return self._parameters
         return {
             **self._parameters,
-            "Metadata": user_metadata.marked(self._parameters["Metadata"], self._write_id, self._carried),
+            "Metadata": user_metadata.marked(self._parameters["Metadata"], self._idempotency_token, self._carried),
         }
 
     def _begun_upload(self) -> MultipartUpload:

@@ -29,7 +29,7 @@ class Head:
     content_type: str | None = None
     content_encoding: str | None = None
     version_id: str | None = None
-    write_id: str | None = None
+    idempotency_token: str | None = None
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> Head:
@@ -47,7 +47,7 @@ class Head:
             content_type=headers.get("content-type", ""),
             content_encoding=headers.get("content-encoding", ""),
             version_id=headers.get("x-amz-version-id"),
-            write_id=raw.get(user_metadata.WRITE_ID),
+            idempotency_token=raw.get(user_metadata.IDEMPOTENCY_TOKEN),
         )
 
     @classmethod
@@ -65,7 +65,7 @@ class Head:
             content_type=answer.get("ContentType") or "",
             content_encoding=answer.get("ContentEncoding") or "",
             version_id=answer.get("VersionId"),
-            write_id=raw.get(user_metadata.WRITE_ID),
+            idempotency_token=raw.get(user_metadata.IDEMPOTENCY_TOKEN),
         )
 
     @classmethod

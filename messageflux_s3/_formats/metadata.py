@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 
-WRITE_ID = "mfs3-write-id"
+IDEMPOTENCY_TOKEN = "mfs3-write-id"
 """Metadata entry that holds the random ID of a conditional write. It is hidden from users."""
 
 CONTENT_MD5 = "mfs3-md5"
 """Metadata entry in which a sync records a file's MD5, in buckets whose etags are not MD5s. It is hidden from users."""
 
-_OUR_OWN = (WRITE_ID, CONTENT_MD5)
+_OUR_OWN = (IDEMPOTENCY_TOKEN, CONTENT_MD5)
 MAX_BYTES = 2048
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -67,27 +67,27 @@ def encode(metadata: Mapping[str, str] | None) -> dict[str, str]:
     return encoded
 
 
-def marked(encoded: Mapping[str, str], write_id: str, carried: str = "") -> dict[str, str]:
+def marked(encoded: Mapping[str, str], idempotency_token: str, carried: str = "") -> dict[str, str]:
     """Add the ID of a conditional write to encoded metadata.
 
     Args:
         encoded: What :func:`encode` returned.
-        write_id: The ID.
+        idempotency_token: The ID.
         carried: IDs of earlier writes, the latest first, separated by blanks; those that do not fit into S3's limit are left out.
 
     Raises:
         ValueError: The ID does not fit into S3's limit for metadata.
     """
-    ids = [write_id, *carried.split()]
-    taken = _size(encoded) + len(WRITE_ID)
-    if taken + len(write_id) > MAX_BYTES:
+    ids = [idempotency_token, *carried.split()]
+    taken = _size(encoded) + len(IDEMPOTENCY_TOKEN)
+    if taken + len(idempotency_token) > MAX_BYTES:
         raise ValueError(
-            f"metadata takes {_size(encoded)} bytes as sent, names included, and a conditional write adds {len(WRITE_ID) + len(write_id)} "
+            f"metadata takes {_size(encoded)} bytes as sent, names included, and a conditional write adds {len(IDEMPOTENCY_TOKEN) + len(idempotency_token)} "
             f"of its own; S3 allows at most {MAX_BYTES}"
         )
     while taken + len(" ".join(ids)) > MAX_BYTES:
         ids.pop()
-    return {**encoded, WRITE_ID: " ".join(ids)}
+    return {**encoded, IDEMPOTENCY_TOKEN: " ".join(ids)}
 
 
 def _size(encoded: Mapping[str, str]) -> int:

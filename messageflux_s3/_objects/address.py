@@ -24,7 +24,7 @@ _HANGUL_FILLERS = "\u115f\u1160\u3164\uffa0"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class Place(NamedTuple):
+class ObjectAddress(NamedTuple):
     """The address of an object, which need not exist."""
 
     connection: Connection
@@ -32,7 +32,7 @@ class Place(NamedTuple):
     key: str
     version_id: str | None = None
 
-    def is_same_store(self, other: Place) -> bool:
+    def is_same_store(self, other: ObjectAddress) -> bool:
         """Return whether one request can address both objects."""
         return is_same_store(self.connection, other.connection)
 
@@ -54,7 +54,7 @@ def is_same_store(one: Connection, other: Connection) -> bool:
     return mine is not None and mine == theirs
 
 
-def same_place(one: Place, other: Place) -> bool | None:
+def same_place(one: ObjectAddress, other: ObjectAddress) -> bool | None:
     """Return whether two addresses mean the same object: True, False, or None if that cannot be known from the names.
 
     Version IDs are not compared: an object and its versions have the same address here.

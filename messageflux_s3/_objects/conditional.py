@@ -87,7 +87,7 @@ def strong(etag: str, bucket_name: str, key: str) -> str:
     return etags.opaque(etag)
 
 
-def new_write_id() -> str:
+def new_idempotency_token() -> str:
     """An id for one write; the same one for all its attempts."""
     return secrets.token_hex(12)
 
@@ -126,9 +126,11 @@ def put(
         1 PUT, and 1 HEAD after a lost answer; once a store those of the probe
     """
     check(if_absent=if_absent, if_match=if_match)
-    write_id = new_write_id()
-    encoded = user_metadata.marked(user_metadata.encode(metadata), write_id, carried)
-    call = caller(connection, bucket_name, key, write_id, if_absent=if_absent, if_match=if_match, carried=carried)
+    idempotency_token = new_idempotency_token()
+    encoded = user_metadata.marked(user_metadata.encode(metadata), idempotency_token, carried)
+    call = caller(
+        connection, bucket_name, key, idempotency_token, if_absent=if_absent, if_match=if_match, carried=carried
+    )
     answer = call(
         "PutObject",
         Bucket=bucket_name,
@@ -146,13 +148,13 @@ def complete(
     key: str,
     upload: MultipartUpload,
     *,
-    write_id: str,
+    idempotency_token: str,
     if_match: str | None = None,
     carried: str = "",
 ) -> dict[str, Any]:
     """Complete an upload in parts if the object still has this etag, or without one if the key is absent.
 
-    The metadata of the upload carries ``write_id``, then ``carried``, under :data:`~messageflux_s3._formats.metadata.WRITE_ID`.
+    The metadata of the upload carries ``idempotency_token``, then ``carried``, under :data:`~messageflux_s3._formats.metadata.IDEMPOTENCY_TOKEN`.
 
     Raises:
         S3ObjectExists: The object is there already.
@@ -164,7 +166,7 @@ def complete(
         1 POST, and 1 HEAD after a lost answer
     """
     call = caller(
-        connection, bucket_name, key, write_id, if_absent=if_match is None, if_match=if_match, carried=carried
+        connection, bucket_name, key, idempotency_token, if_absent=if_match is None, if_match=if_match, carried=carried
     )
     return upload.complete(call)
 
@@ -277,7 +279,7 @@ def caller(
     connection: Connection,
     bucket_name: str,
     key: str,
-    write_id: str,
+    idempotency_token: str,
     *,
     if_absent: bool,
     if_match: str | None,
@@ -288,7 +290,7 @@ def caller(
     The result stands in for ``connection.call``: for PutObject, CompleteMultipartUpload and CopyObject alike.
     """
     etag = strong(if_match, bucket_name, key) if if_match is not None else ""
-    write = _Write(connection, bucket_name, key, write_id, if_absent, etag, carried)
+    write = _Write(connection, bucket_name, key, idempotency_token, if_absent, etag, carried)
     return ConditionalCall(connection, bucket_name, if_absent, etag, write)
 
 
@@ -300,7 +302,7 @@ class _Write:
         connection: Connection,
         bucket_name: str,
         key: str,
-        write_id: str,
+        idempotency_token: str,
         if_absent: bool,
         if_match: str,
         carried: str,
@@ -308,7 +310,7 @@ class _Write:
         self._connection = connection
         self._bucket_name = bucket_name
         self._key = key
-        self._write_id = write_id
+        self._idempotency_token = idempotency_token
         self._if_absent = if_absent
         self._if_match = if_match
         self._replaces = carried.partition(" ")[0]
@@ -345,7 +347,7 @@ class _Write:
                     continue
                 if self._doubtful is None and not error.was_retried:
                     raise self._conflict(error) from error
-                return self._settle(error)
+                return self._reconcile(error)
             except S3NoSuchItem as error:
                 # If-Match on an object that is gone answers 404; a completed upload is gone as well.
                 if self._doubtful is None and not error.was_retried:
@@ -356,7 +358,7 @@ class _Write:
                     ):
                         raise  # the bucket, the source or the upload is missing: no word about the condition
                     raise self._conflict(error) from error
-                return self._settle(error)
+                return self._reconcile(error)
             except S3Error as error:
                 if isinstance(error, S3ChecksumError) and error.status is None:
                     raise  # it was written, with other bytes: no look at the write-id may make a success of that
@@ -368,7 +370,7 @@ class _Write:
                     continue
                 if self._doubtful is None and not error.was_retried:
                     raise
-                return self._settle(error)  # not allowed any more, say: that tells nothing of the attempt before
+                return self._reconcile(error)  # not allowed any more, say: that tells nothing of the attempt before
         if self._doubtful is None:
             raise self._always_met(last) from last
         raise self._unknown(last) from last
@@ -458,7 +460,7 @@ class _Write:
             return None
         raise self._refused(found, error) from error
 
-    def _settle(self, error: S3Error) -> dict[str, Any]:
+    def _reconcile(self, error: S3Error) -> dict[str, Any]:
         """After a refusal that may be our own object's."""
         try:
             found = self._head()
@@ -472,7 +474,7 @@ class _Write:
 
     def _refused(self, found: Head, error: S3Error) -> S3PreconditionFailed:
         """What stands there was written before our first attempt: then ours never was. Else nobody can know."""
-        if self._replaces and self._replaces in (found.write_id or "").split():
+        if self._replaces and self._replaces in (found.idempotency_token or "").split():
             return self._conflict(error)  # its line goes back to what we were to replace, and we are not in it
         if etags.same(found.etag, self._if_match):
             return self._unknown(error)  # as it was to be: not replaced by others, nor by us so far
@@ -495,7 +497,7 @@ class _Write:
         return Head.from_answer(answer)
 
     def _is_ours(self, found: Head) -> bool:
-        return self._write_id in (found.write_id or "").split()
+        return self._idempotency_token in (found.idempotency_token or "").split()
 
     def _conflict(self, error: S3Error) -> S3PreconditionFailed:
         where = f"s3://{self._bucket_name}/{self._key}"
@@ -514,7 +516,7 @@ class _Write:
 
     def _unknown(self, error: S3Error) -> S3PreconditionFailed:
         return S3PreconditionFailed(
-            f"nobody can know whether s3://{self._bucket_name}/{self._key} was {'written' if self._write_id else 'deleted'}: "
+            f"nobody can know whether s3://{self._bucket_name}/{self._key} was {'written' if self._idempotency_token else 'deleted'}: "
             f"an answer was lost, and what stands there now does not tell ({error})",
             outcome_unknown=True,
             **self._facts(error),
@@ -611,7 +613,7 @@ def update(
         after = operations.body_bytes(function(before), "what the function returns")
         if before is not None and after == before:
             return found, before
-        carried = " ".join((found.write_id or "").split()[:CARRIED])
+        carried = " ".join((found.idempotency_token or "").split()[:CARRIED])
         try:
             written = put(
                 connection,
