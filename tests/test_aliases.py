@@ -258,7 +258,7 @@ def test_nothing_is_deleted_where_the_copy_does_not_show_its_id(scripted_server:
 
 @pytest.mark.parametrize("preset", ["other", "aws"])
 def test_what_was_written_during_a_move_is_not_deleted(scripted_server: ScriptedServer, preset: Any) -> None:
-    """Between the copy and the deletion: the newer object stays, and the error says so."""
+    """An object written between the copy and the deletion is kept, and the error says so."""
     gateway = Gateway(scripted_server)
     gateway.objects["k"] = BODY, {}
     serve = scripted_server.answer

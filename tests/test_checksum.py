@@ -73,7 +73,7 @@ def test_which_etags_are_md5s(answer: dict[str, Any], md5: str | None, of_parts:
 
 
 def test_the_etag_of_parts_is_known_beforehand(memory: Memory) -> None:
-    """The MD5 of their MD5s, and how many they are; of no MD5s there is none."""
+    """The etag is the MD5 of the parts' MD5s and their number; None if they are not MD5s."""
     both = hashlib.md5(bytes.fromhex(MD5 + OTHER), usedforsecurity=False).hexdigest()
     assert checksum.of_parts([f'"{MD5}"', OTHER]) == f"{both}-2"
     assert checksum.of_parts([MD5, "0x8DB"]) is None
@@ -108,7 +108,7 @@ def told(**answer: Any) -> Happening:
 
 
 def test_an_md5_goes_along(memory: Memory) -> None:
-    """As S3 wants it; one request, where the store tells the same MD5 or none."""
+    """Content-MD5 is sent; one request, if the store returns the same MD5 or none."""
     assert sent(memory)["ETag"] == f'"{MD5}"'
     assert memory.sent[0]["ContentMD5"] == base64.b64encode(bytes.fromhex(MD5)).decode()
     memory.happens["PutObject"] = deque([told(ETag='"0x8DB"'), told(ETag=f'"{OTHER}"', ServerSideEncryption="aws:kms")])
@@ -129,7 +129,7 @@ def test_no_md5_goes_along_where_something_else_does(memory: Memory) -> None:
 
 @pytest.mark.parametrize(("told_md5", "changed"), [("0" * 32, b"dat\0"), ("f" * 32, b"dat1")])
 def test_another_md5_is_looked_into(memory: Memory, told_md5: str, changed: bytes) -> None:
-    """Unless it is encrypted: what stands there under that etag says whether it is right, and that is remembered."""
+    """If the returned ETag is another MD5, the object is read back, and the result is cached; not for encrypted writes."""
     memory.happens["PutObject"] = deque([told(ETag=f'"{told_md5}"') for _ in range(5)])
     sent(memory, encrypted=True)
     sent(memory, ServerSideEncryption="AES256")
@@ -315,7 +315,7 @@ def test_a_byte_that_changes_in_a_part(server: Server, bucket: S3Bucket, write: 
 
 
 def test_not_asked_for_nothing_is_sent_along(server: Server, bucket: S3Bucket, tmp_path: Path) -> None:
-    """verify_checksum=False is taken at its word."""
+    """With verify_checksum=False no checksum is sent."""
     sent: list[dict[str, Any]] = []
     own = server.connect(read_timeout=61).bucket(bucket.name)  # a connection of its own, since it is listened to
     events = own._connection.client.meta.events

@@ -53,7 +53,7 @@ def test_the_threshold_counts_names_types_and_values(s3_bucket: S3Bucket, size: 
 
 
 def test_what_looks_like_a_claim_check_goes_through_the_bucket(s3_bucket: S3Bucket) -> None:
-    """Who writes a payload cannot make the reader read something else."""
+    """A payload cannot make the consumer read another object."""
     check = ClaimCheck(s3_bucket)
     for forged in (make_pointer(s3_bucket.name, "secret", 5)[0], '__MSGSTORE_WRAPPER__|x{"bucket_name":"b"}'):
         sent = check.check_in(forged, {})
@@ -190,7 +190,7 @@ def test_streams_and_iterables(s3_bucket: S3Bucket) -> None:
 
 
 def test_a_marked_message_without_a_pointer_is_an_error(s3_bucket: S3Bucket) -> None:
-    """The attribute says claim check, the body does not say where: not a payload."""
+    """A message with a claim check's attribute and without a pointer raises."""
     with pytest.raises(ValueError, match="not a pointer to a payload"):
         ClaimCheck(s3_bucket).check_out(("[]", {"ExtendedPayloadSize": {"DataType": "Number", "StringValue": "5"}}))
 
@@ -342,7 +342,7 @@ HALVES = (
 
 @pytest.mark.parametrize("handle", HALVES)
 def test_half_a_receipt_handle_is_the_broker_s_own(handle: str) -> None:
-    """What does not say a bucket and a key says nothing."""
+    """A handle without bucket or key is treated as the broker's own."""
     assert split_receipt_handle(handle) == (None, handle)
 
 

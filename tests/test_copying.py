@@ -80,7 +80,7 @@ def test_a_copy_in_parts(moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch)
 def test_a_copy_in_parts_keeps_tags_or_says_that_it_cannot(
     moto_bucket: S3Bucket, rclone_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a store that nobody probed, too; what goes to a store without tags goes only when they are given up."""
+    """Also on a store that was not probed; to a store without tags an object is copied only if its tags are replaced by none."""
     source = moto_bucket.put_object("a", DATA, tags={"t": "1"})
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
     copied = source.copy_to("b", part_size_bytes=5 * 1024 * 1024)
@@ -208,7 +208,7 @@ def test_a_source_that_changes_while_it_is_copied_makes_no_mixture(
 
 
 def test_a_source_is_not_deleted_for_a_copy_that_is_not_whole(scripted_server: ScriptedServer) -> None:
-    """Whatever the store says of the copy: what stands there afterwards is looked at."""
+    """A move checks the copy with HEAD before it deletes the source."""
 
     def answer(asked: Asked) -> Answer:
         if asked.method == "PUT":
@@ -270,7 +270,7 @@ def test_a_query_copied_onto_itself_stays(moto_bucket: S3Bucket) -> None:
 
 @pytest.mark.parametrize("way", ["at once", "in parts", "with metadata", "a query", "a move", "between stores"])
 def test_a_copy_names_the_bucket_that_is_missing(bucket: S3Bucket, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two, whichever it is; a HEAD of an object does not tell."""
+    """The error names the missing bucket of the two, which a HEAD of an object cannot show."""
     obj, missing = bucket.put_object("k", b"x"), bucket.store.bucket(f"{bucket.name}-missing")
     if way == "in parts":
         monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 0)
@@ -302,7 +302,7 @@ def test_a_copy_names_the_bucket_that_is_missing(bucket: S3Bucket, way: str, mon
 def test_a_bucket_that_goes_during_a_copy_is_named(
     scripted_server: ScriptedServer, operation: str, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the store's answer names the other one, or none; a HEAD of the source's bucket tells."""
+    """Also if the store's error names the other bucket or none; a HEAD of the source's bucket decides."""
     if operation == "UploadPartCopy":
         monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 0)
 
@@ -394,7 +394,7 @@ def test_a_copy_never_mixes_the_content_of_one_version_with_the_headers_of_anoth
 
 @pytest.mark.parametrize("preset", ["aws", "r2", "other"])
 def test_the_etag_of_the_source_is_sent_as_the_store_reads_it(scripted_server: ScriptedServer, preset: Any) -> None:
-    """Quoted as HTTP says, bare where radosgw may be."""
+    """The ETag is quoted as in HTTP, but not on stores that may be radosgw."""
     _Versions(scripted_server, is_rewritten=False)
     scripted_server.bucket(preset=preset)["k"].copy_to("copy")
     bare = hashlib.md5(b"old").hexdigest()

@@ -179,7 +179,7 @@ def test_failed_download_leaves_the_file_that_was_there(bucket: S3Bucket, tmp_pa
 def test_wrong_bytes_leave_the_file_that_was_there(
     scripted_server: ScriptedServer, tmp_path: Path, download: Download
 ) -> None:
-    """A body that ends early is no content of the file."""
+    """A truncated body does not replace the existing file."""
     scripted_server.answer = lambda asked: content_of(asked, bytes(1000)) if asked.method == "HEAD" else CUT
     (tmp_path / "file").write_bytes(b"before")
     with pytest.raises(ConnectionError):

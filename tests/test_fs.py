@@ -322,7 +322,7 @@ def test_exit_without_enter_leaves_the_commit_to_the_transaction(fs: Messageflux
 
 
 def test_pickles_keep_the_place_and_leave_the_secrets() -> None:
-    """A pickled file system knows its place, and its pickle holds no secret."""
+    """A pickled file system keeps its endpoint, and its pickle has no secret."""
     fs = MessagefluxS3FileSystem(
         endpoint_url="http://127.0.0.1:9", access_key="AKEY", secret_key="hush-hush", region="us-east-1"
     )
@@ -576,7 +576,7 @@ WRONG: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize(("act", "said"), WRONG.values(), ids=WRONG)
 def test_arguments_without_meaning_are_named(fs: MessagefluxS3FileSystem, act: Any, said: str) -> None:
-    """A ValueError that says what would do."""
+    """Invalid arguments raise an error that names valid ones."""
     with pytest.raises(ValueError, match=said):
         act(fs)
 
@@ -664,7 +664,7 @@ def test_buckets_are_made_and_removed_as_folders(fs: MessagefluxS3FileSystem) ->
 
 
 def test_a_bucket_that_somebody_made_meanwhile_will_do_as_a_parent(fs: MessagefluxS3FileSystem, root: str) -> None:
-    """Of somebody's bucket a folder may be made, not the bucket."""
+    """mkdir() of a folder accepts a bucket that another client has created meanwhile."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MessagefluxS3FileSystem, "exists", lambda self, path: False)
         fs.mkdir(f"{root}/folder")
@@ -938,7 +938,7 @@ def test_an_object_deleted_during_its_copy_is_missed_beside_a_folder_of_its_name
 
 
 def test_a_path_that_names_an_object_is_no_pattern(s3_store: s3.S3Store, s3_bucket: s3.S3Bucket) -> None:
-    """``x[1].txt`` would match ``x1.txt``; where there is no object of that name, it does."""
+    """``x[1].txt`` matches ``x1.txt`` only if there is no object ``x[1].txt``."""
     fs, name = MessagefluxS3FileSystem(s3_store), s3_bucket.name
     for delete in (fs.rm, lambda path: fs.rm([path]), lambda path: fs.rm(path, recursive=True)):
         s3_bucket.put_objects([("x[1].txt", b"literal"), ("x1.txt", b"other")])
@@ -958,7 +958,7 @@ def test_a_path_that_names_an_object_is_no_pattern(s3_store: s3.S3Store, s3_buck
 
 
 def test_a_folder_is_deleted_or_moved_with_recursive_only(s3_store: s3.S3Store, s3_bucket: s3.S3Bucket) -> None:
-    """Without it nothing is done, and the caller is told."""
+    """Without recursive=True nothing is changed, and IsADirectoryError is raised."""
     fs, folder = MessagefluxS3FileSystem(s3_store), f"{s3_bucket.name}/d"
     s3_bucket.put_object("d/x", b"1")
     for path in (folder, f"{folder}/", s3_bucket.name):

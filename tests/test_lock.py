@@ -61,7 +61,7 @@ def made(memory: Memory, **options: Any) -> S3Lock:
 
 
 def stand(memory: Memory, *, age: float = 0, document: Any = None, **lease: Any) -> None:
-    """Put a lease there, somebody else's if nothing else is said."""
+    """Store a lease, by default one of another holder."""
     entry = {"state": "held", "token": 5, "ttl": 30.0, "owner": "ann", "nonce": "n", **lease}
     memory.store("k", json.dumps({"_lease": entry} if document is None else document).encode(), age=age)
 
@@ -72,7 +72,7 @@ def stored(memory: Memory) -> dict[str, Any]:
 
 
 def test_the_clock_goes_on_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system's clock that does so; where there is none, the usual one."""
+    """The system's clock that includes suspended time, or time.monotonic() if there is none."""
     assert getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None)) == lock._CLOCK
     monkeypatch.setattr(lock, "_CLOCK", time.CLOCK_REALTIME)
     assert abs(lock.clock() - time.time()) < 60
@@ -283,7 +283,7 @@ def test_a_whole_ttl_is_enough(memory: Memory, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_who_waits_takes_over_what_nobody_renewed(memory: Memory) -> None:
-    """A whole ttl was watched, without any clock but our own; a renewal meanwhile begins it anew. It asks about every quarter second."""
+    """A contender watches for a whole ttl by its own clock; a renewal starts the ttl again. It polls about every quarter second."""
     memory.date = None
     stand(memory, ttl=5.0)
     began = memory.seconds
@@ -317,7 +317,7 @@ def test_a_slow_answer_does_not_count_as_watching(memory: Memory) -> None:
 
 
 def test_who_waits_gives_up_in_time(memory: Memory) -> None:
-    """Neither sooner nor later than was said; who has it is said too."""
+    """acquire() waits exactly as long as given; the error names the holder."""
     stand(memory)
     began = memory.seconds
     with pytest.raises(s3.S3LockError) as caught:
@@ -326,7 +326,7 @@ def test_who_waits_gives_up_in_time(memory: Memory) -> None:
 
 
 def test_who_was_faster_is_named(memory: Memory) -> None:
-    """The write is refused; who has it now is asked."""
+    """If another contender is faster, the write is rejected and the error names the new holder."""
     stand(memory, state="free")
     memory.happens = {P: deque([meanwhile(lambda: stand(memory, owner="bob", token=6))])}
     with pytest.raises(s3.S3LockError, match="is held by 'bob'") as caught:
@@ -370,7 +370,7 @@ def test_a_lock_created_by_two_at_once(memory: Memory) -> None:
 
 
 def test_a_first_token_is_not_made_of_what_changed(memory: Memory) -> None:
-    """While we wait for the second to be over, somebody writes or deletes it: no token."""
+    """If the object is written or deleted while acquire() waits for the next second, no token is issued."""
 
     def write(etag: str) -> None:
         stand(memory, owner="bob")
@@ -386,7 +386,7 @@ def test_a_first_token_is_not_made_of_what_changed(memory: Memory) -> None:
 
 
 def test_a_first_token_wants_the_servers_clock(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a Date, or with one that stands still, there is none; both may be tried again."""
+    """Without a Date header, or with a clock that does not advance, no token is issued; both errors are retryable."""
     stand(memory, state="free", token=0)
     memory.date = None
     with pytest.raises(s3.S3ConnectionError, match="the response for the lock s3://b/k has no Date header") as silent:
@@ -408,7 +408,7 @@ def test_a_first_token_wants_the_servers_clock(memory: Memory, monkeypatch: pyte
 
 
 def test_a_lock_is_not_acquired_twice(memory: Memory) -> None:
-    """While it is held; entering it again is no acquiring. Lost, it may be."""
+    """acquire() on a held lock raises, entering it again does nothing; a lost lock can be acquired again."""
     stand(memory, state="free")
     one = made(memory).acquire()
     memory.calls.clear()
@@ -440,7 +440,7 @@ def test_both_conditions_are_wanted(memory: Memory, ignored: str) -> None:
     "put", [done_and_lost, done_then(412), done_then(500), cut], ids=["lost", "refused", "500", "cut"]
 )
 def test_a_transition_that_was_doubted_is_known_by_its_nonce(memory: Memory, put: Happening) -> None:
-    """Whatever the answer was: what stands there is ours."""
+    """After a lost response the nonce in the object shows that the write took place."""
     stand(memory, state="free")
     memory.happens = {P: deque([put]), H: deque([lost()] * 9)}
     one = made(memory).acquire()
@@ -468,7 +468,7 @@ def test_what_was_read_half_or_is_no_json(memory: Memory) -> None:
 
 
 def held(memory: Memory, **options: Any) -> S3Lock:
-    """A lock of ours, and no calls yet."""
+    """A held lock, with no calls recorded yet."""
     stand(memory, state="free")
     one = made(memory, **options).acquire()
     memory.calls.clear()
@@ -529,7 +529,7 @@ def test_a_renewal_of_what_is_not_ours_any_more(memory: Memory, change: str) -> 
 
 
 def test_a_renewal_that_is_freed_under_its_own_nonce_is_lost(memory: Memory) -> None:
-    """Somebody edited the file by hand: free is free, whoever's nonce stands there."""
+    """A lease that was set to free by hand is lost, even with the holder's nonce."""
     one = held(memory)
     entry = stored(memory)["_lease"]
     stand(memory, **{**entry, "state": "free"})
@@ -565,7 +565,7 @@ def test_a_renewal_whose_answers_are_lost_is_tried_again_on_what_stands_there(me
 
 
 def test_once_a_write_is_settled_older_ones_are_not_ours(memory: Memory) -> None:
-    """A nonce of an earlier state cannot come back but by somebody's hand: that is not taken for ours."""
+    """Only an edit by hand can restore an earlier nonce; such a state is not treated as our own."""
     one = held(memory)
     old = memory.objects["k"].body
     one.renew()
@@ -575,7 +575,7 @@ def test_once_a_write_is_settled_older_ones_are_not_ours(memory: Memory) -> None
 
 
 def test_giving_back_what_was_taken_over_warns(memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
-    """It is no error; and it is said once."""
+    """release() of a lock that was taken over does not raise, and logs one warning."""
     one = held(memory)
     stand(memory, token=7)
     with caplog.at_level(logging.WARNING, "messageflux_s3"):
@@ -598,7 +598,7 @@ def test_after_its_deadline_it_is_given_back_all_the_same(memory: Memory) -> Non
 
 @pytest.mark.parametrize("pid", [-1, 2**40])
 def test_another_process_does_not_own_it(memory: Memory, monkeypatch: pytest.MonkeyPatch, pid: int) -> None:
-    """Lost there, and not given back by it; what the parent's thread had locked at the fork stops nobody, nor a lock of its own."""
+    """A forked child does not hold or release the parent's lock; mutexes held at the fork block neither it nor its own locks."""
     one = held(memory)
     one._transition.acquire()
     parents = one._transition
@@ -688,12 +688,12 @@ def test_how_often_it_is_renewed(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_who_has_it(document: dict[str, Any], holder: object) -> None:
-    """Its user, its owner, the lease's owner, or all that the file says."""
+    """The holder is the entry user, owner, the lease's owner, or the whole document."""
     assert holder_of(document) == holder
 
 
 def test_a_plain_file_is_created_in_one_request(memory: Memory) -> None:
-    """Its content is the data alone; the next one is told who has it."""
+    """A plain lock file contains only the data; the next client's error names the holder."""
     data = {"user": "ann"}
     assert acquire_lock(memory.connection, "b", "k", data).etag == memory.objects["k"].etag
     assert (memory.calls, stored(memory)) == ([P], data)
@@ -706,7 +706,7 @@ def test_a_plain_file_is_created_in_one_request(memory: Memory) -> None:
 
 
 def test_a_plain_file_is_not_put_over_a_lease_that_is_held(memory: Memory) -> None:
-    """However old it is: that is for who wants a lease."""
+    """acquire_lock() never replaces a held lease, even an expired one."""
     stand(memory, age=3600)
     with pytest.raises(s3.S3LockError, match="is held by 'ann'") as caught:
         acquire_lock(memory.connection, "b", "k", {"owner": "bob"})
@@ -715,7 +715,7 @@ def test_a_plain_file_is_not_put_over_a_lease_that_is_held(memory: Memory) -> No
 
 @pytest.mark.parametrize(("before", "after"), [(5, 6), (1, 2), (0, 0)])
 def test_a_plain_file_over_a_free_lease(memory: Memory, before: int, after: int) -> None:
-    """It holds without a ttl; the tokens go on, and where there was none yet there is none."""
+    """acquire_lock() takes a free lease without a ttl; the token is increased, or stays 0."""
     stand(memory, state="free", token=before)
     acquire_lock(memory.connection, "b", "k", {"owner": "bob", "job": 7})
     entry = stored(memory)["_lease"]
@@ -728,7 +728,7 @@ def test_a_plain_file_over_a_free_lease(memory: Memory, before: int, after: int)
 
 
 def test_a_plain_file_whose_answer_was_lost(memory: Memory) -> None:
-    """Where nobody can know it says so, on a file; on a lease the nonce tells."""
+    """For a plain file the outcome is unknown after a lost response; for a lease the nonce shows it."""
     memory.happens = {P: deque([lost()] * 3)}
     with pytest.raises(s3.S3PreconditionFailed) as caught:
         acquire_lock(memory.connection, "b", "k")
@@ -774,7 +774,7 @@ def test_what_is_given_back(memory: Memory) -> None:
 
 
 def test_what_changes_hands_while_it_is_given_back(memory: Memory) -> None:
-    """Another token is another holder's: that is not broken. The same token is the same holder's, who renewed it."""
+    """release_lock() does not break a lease with another token; with the same token it was only renewed."""
     stand(memory)
     memory.happens = {P: deque([meanwhile(lambda: stand(memory, token=6))])}
     with pytest.raises(s3.S3LockError, match="s3://b/k changed hands while it was being released") as caught:
@@ -810,7 +810,7 @@ def test_what_cannot_be_given_back(memory: Memory) -> None:
     ],
 )
 def test_what_a_lock_says(memory: Memory, document: dict[str, Any], said: object) -> None:
-    """A free lease says nothing; a plain lock file says what is in it."""
+    """check_lock() returns None for a free lease, and the content of a plain lock file."""
     stand(memory, document=document)
     assert (check_lock(memory.connection, "b", "k"), memory.calls) == (said, [G])
 
@@ -868,7 +868,7 @@ def conditional_bucket(request: pytest.FixtureRequest, moto_bucket: S3Bucket) ->
 def test_an_unreadable_lock_file_is_a_lock_error_that_says_so(
     conditional_bucket: S3Bucket, body: bytes, said: str
 ) -> None:
-    """It may be held, so it is neither free nor taken over; the error says what to do, and release_lock() does it."""
+    """An unreadable lock file is never taken over; the error names release_lock(), which deletes it."""
     bucket = conditional_bucket
     bucket.put_object("job.lock", body)
     for act in (
@@ -892,7 +892,7 @@ def test_an_unreadable_lock_file_is_a_lock_error_that_says_so(
 
 
 def test_the_parsers_error_is_behind_the_lock_error(conditional_bucket: S3Bucket) -> None:
-    """S3InvalidContent, and behind that what JSON says."""
+    """The cause of the S3LockError is S3InvalidContent, whose cause is the JSON parser's error."""
     conditional_bucket.put_object("k", b"{")
     with pytest.raises(s3.S3LockError) as caught:
         conditional_bucket.check_lock("k")
@@ -904,7 +904,7 @@ def test_the_parsers_error_is_behind_the_lock_error(conditional_bucket: S3Bucket
 def test_a_held_lock_is_true_for_check_lock_also_without_data(
     conditional_bucket: S3Bucket, data: dict[str, Any] | None
 ) -> None:
-    """Callers write ``if bucket.check_lock(key)``: a file that says nothing would look free. It says who made it."""
+    """Callers write ``if bucket.check_lock(key)``, so a file without data names the process that made it."""
     conditional_bucket.acquire_lock("k", data)
     held = conditional_bucket.check_lock("k")
     assert held == {"owner": f"{os.uname().nodename}:{os.getpid()}"}
@@ -951,7 +951,7 @@ def faulty_bucket(faulty: tuple[str, State]) -> S3Bucket:
 
 
 def test_a_plain_lock_file_is_created_once(moto_bucket: S3Bucket) -> None:
-    """The second comer learns who has it."""
+    """The second client's error names the holder."""
     moto_bucket.acquire_lock("job.lock", {"user": "ann", "host": "a"})
     with pytest.raises(s3.S3LockError) as caught:
         moto_bucket.acquire_lock("job.lock", {"user": "bob"})
@@ -959,7 +959,7 @@ def test_a_plain_lock_file_is_created_once(moto_bucket: S3Bucket) -> None:
 
 
 def test_the_holder_is_user_owner_or_the_whole(moto_bucket: S3Bucket) -> None:
-    """Whatever the file says of its owner."""
+    """lock_holder is the user, the owner, or the whole document."""
     held: list[Any] = []
     for key, data in (("1", {"owner": "ann"}), ("2", {"job": 7})):
         moto_bucket.acquire_lock(key, data)
@@ -978,7 +978,7 @@ def test_a_plain_lock_file_is_released_and_free_again(moto_bucket: S3Bucket) -> 
 
 
 def test_a_plain_lock_file_is_never_taken_over(moto_bucket: S3Bucket) -> None:
-    """It has no lease, so nobody may think that it ran out, however old it is."""
+    """A plain lock file has no lease and never expires."""
     moto_bucket.acquire_lock("k", {"user": "ann"})
     with pytest.raises(s3.S3LockError) as caught:
         moto_bucket.lock("k", ttl=1, wait=2.5).__enter__()
@@ -1041,7 +1041,7 @@ def test_tokens_grow_also_for_who_saw_the_key_absent_long_ago(moto_bucket: S3Buc
 
 
 def test_a_half_made_lease_gives_no_small_token(moto_bucket: S3Bucket) -> None:
-    """Who created the object died before the first token: whoever takes it, also by acquire_lock, goes by the server's clock."""
+    """If the creator died before issuing a token, the next holder's first token is the server's time."""
     bucket = moto_bucket
     S3Lock(bucket._connection, bucket.name, "k")._create()
     bucket.acquire_lock("k", {"user": "ann"})
@@ -1062,7 +1062,7 @@ def test_a_lock_that_was_read_wrong_is_not_acted_upon(moto: Server, moto_bucket:
 
 
 def test_a_race_for_a_plain_lock_file_is_tried_again(faulty: tuple[str, State], faulty_bucket: S3Bucket) -> None:
-    """It was there, and gone by the time it was read: that is no lock held by nobody."""
+    """If the lock file is deleted before it is read, acquire_lock() tries again."""
     state = faulty[1]
     faulty_bucket.acquire_lock("race", {"user": "ann"})
     state.faults["race"] = deque([None, "late"])  # the refusal; then the question is lost, and meanwhile:
@@ -1094,7 +1094,7 @@ def test_an_expired_lease_is_taken_over(faulty_bucket: S3Bucket, faulty: tuple[s
 
 
 def test_an_old_lease_is_taken_over_at_once(faulty_bucket: S3Bucket, faulty: tuple[str, State]) -> None:
-    """The server's own clock says that it ran out long ago: nobody waits for a ttl."""
+    """A lease that expired by the server's own times is taken over without waiting."""
     state = faulty[1]
     with faulty_bucket.lock("old", ttl=30) as lock:
         document = json.loads(state.objects["old"].body)
@@ -1180,7 +1180,7 @@ def test_release_lock_frees_a_lease(moto_bucket: S3Bucket) -> None:
 
 
 def test_a_renewal_meanwhile_does_not_stop_release_lock(faulty: tuple[str, State], faulty_bucket: S3Bucket) -> None:
-    """The same holder under another etag: that is no change of hands."""
+    """A renewal during release_lock() is not a change of holder."""
     state = faulty[1]
     lock = faulty_bucket.lock("renewed", ttl=30)
     state.faults["renewed"] = deque([None, "409", "409", "409"])  # read; and by the time it is free to write:

@@ -72,7 +72,7 @@ def test_parts_become_an_object(scripted_server: ScriptedServer) -> None:
 def test_no_more_parts_than_an_object_can_have(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error says what to do, and what was sent is taken away."""
+    """The error asks for larger parts, and the upload is aborted."""
     scripted_server.answer = good
     monkeypatch.setattr(multipart, "MAX_PARTS", 1)
     with pytest.raises(ValueError, match="use larger parts"), upload(scripted_server) as parts:
@@ -105,7 +105,7 @@ def test_a_part_without_an_etag_is_none(scripted_server: ScriptedServer) -> None
 def test_an_upload_that_cannot_be_aborted_is_logged(
     scripted_server: ScriptedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the user is told is the first error; that parts stay behind is for the log."""
+    """The first error is raised; the failed abort is logged."""
     scripted_server.answer = lambda asked: (
         refusal(403, "AccessDenied") if asked.method in ("PUT", "DELETE") else good(asked)
     )
@@ -121,7 +121,7 @@ def test_an_upload_that_cannot_be_aborted_is_logged(
 
 @pytest.mark.parametrize("etag", ["another", ""])
 def test_a_completion_of_which_nobody_knows_is_an_error(scripted_server: ScriptedServer, etag: str) -> None:
-    """The answer was lost, the store knows the upload no more, and what stands there is not made of these parts."""
+    """The response was lost, the upload no longer exists, and the object was not made of these parts."""
 
     def answer(asked: Asked) -> Answer:
         if asked.method == "HEAD":
@@ -269,7 +269,7 @@ def test_a_conditional_upload_that_always_meets_another_write_gives_up_retryable
 
 
 def test_an_upload_whose_condition_fails_after_a_conflict_is_not_sent_again(scripted_server: ScriptedServer) -> None:
-    """The other write has made the object: one HEAD tells, which is cheaper than every part."""
+    """After a conflict one HEAD shows that the condition cannot hold, so the parts are not sent again."""
 
     class OtherWins(StrictS3):
         def _complete(self, asked: Asked, upload_id: str) -> Answer:

@@ -63,7 +63,7 @@ def test_a_version_is_read_whatever_came_after(moto_bucket: s3.S3Bucket) -> None
 
 
 def test_removals_and_foreign_buckets_give_no_handles(counted: Counted) -> None:
-    """What is gone is no object, and what was not named is not touched."""
+    """Deletions, and buckets that are not allowed, give no handles."""
     gone = notification(counted.bucket.name, "k")
     gone["Records"][0]["eventName"] = "ObjectRemoved:Delete"
     assert counted.store.objects_from(gone) == []

@@ -126,7 +126,7 @@ def test_nobody_answering_is_an_error_not_a_no() -> None:
 
 
 def test_the_value_prints_every_ability() -> None:
-    """One line each, and what nobody has asked says so."""
+    """One line for each capability; "not asked" if it was not tested."""
     text = str(s3.Capabilities(versioning=True, policy=False, put_if_absent="ignored"))
     assert len(text.splitlines()) == len(fields(s3.Capabilities))
     assert "versioning                yes" in text

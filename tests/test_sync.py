@@ -362,7 +362,7 @@ def test_large_files_travel_one_by_one(moto_bucket: S3Bucket, tmp_path: Path, mo
 def test_a_large_file_that_fails_is_named_as_well(
     moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the disk refuses is an error of its key; a mistake of ours is none of the outcomes."""
+    """An OSError is the failure of its key; any other exception is raised."""
     monkeypatch.setattr(sync, "SMALL_BYTES", 0)
     fill(tmp_path / "here", {"a": b"1", "b": b"2"})
     moto_bucket.upload_folder(tmp_path / "here", "p")
@@ -403,7 +403,7 @@ MIB = 1024 * 1024
 def test_changed_file_of_the_same_size_and_an_older_time_is_copied_over_an_upload_in_parts(
     bucket: S3Bucket, tmp_path: Path, part_size: int
 ) -> None:
-    """The ETag of parts is made again from the file, with the part size that the store tells; in both directions."""
+    """The ETag of a multipart object is computed from the file with the part size that the store returns, in both directions."""
     (tmp_path / "here").mkdir()
     path = tmp_path / "here" / "big"
     path.write_bytes(bytes(11 * MIB + 5))
@@ -454,7 +454,7 @@ def test_sync_from_folder_does_not_delete_what_may_be_behind_a_link(
 
 
 def test_apply_does_not_delete_an_object_that_was_written_since_the_plan(bucket: S3Bucket, tmp_path: Path) -> None:
-    """It is reported; the others go, and one that is gone already is none to report."""
+    """The changed object is reported; the others are deleted, and one that was deleted already is not reported."""
     bucket.put_objects([("p/changed", b"1"), ("p/old", b"2"), ("p/gone", b"3")])
     plan = bucket.sync_from_folder(tmp_path, "p", delete=True, dry_run=True)
     bucket.put_object("p/changed", b"9")
@@ -482,7 +482,7 @@ def test_apply_does_not_delete_a_file_that_was_written_since_the_plan(moto_bucke
 
 
 class _StrangeEtags:
-    """A store in memory whose ETags look like MD5s and are none. It tells of an object what ``told`` says."""
+    """A store in memory whose ETags look like MD5s but are not. HEAD returns the headers in ``told``."""
 
     def __init__(self) -> None:
         self.objects: dict[str, tuple[bytes, dict[str, str]]] = {}
