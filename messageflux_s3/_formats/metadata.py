@@ -15,7 +15,7 @@ from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 
 IDEMPOTENCY_TOKEN = "mfs3-write-id"
-"""Metadata entry that holds the random ID of a conditional write. It is hidden from users."""
+"""Metadata entry that holds the idempotency token of a conditional write, a random ID. It is hidden from users."""
 
 CONTENT_MD5 = "mfs3-md5"
 """Metadata entry in which a sync records a file's MD5, in buckets whose etags are not MD5s. It is hidden from users."""
@@ -68,21 +68,22 @@ def encode(metadata: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def marked(encoded: Mapping[str, str], idempotency_token: str, carried: str = "") -> dict[str, str]:
-    """Add the ID of a conditional write to encoded metadata.
+    """Add the idempotency token of a conditional write to encoded metadata.
 
     Args:
         encoded: What :func:`encode` returned.
-        idempotency_token: The ID.
-        carried: IDs of earlier writes, the latest first, separated by blanks; those that do not fit into S3's limit are left out.
+        idempotency_token: The token.
+        carried: Tokens of earlier writes, the latest first, separated by blanks; those that do not fit into S3's limit are left out.
 
     Raises:
-        ValueError: The ID does not fit into S3's limit for metadata.
+        ValueError: The token does not fit into S3's limit for metadata.
     """
     ids = [idempotency_token, *carried.split()]
     taken = _size(encoded) + len(IDEMPOTENCY_TOKEN)
     if taken + len(idempotency_token) > MAX_BYTES:
+        added = len(IDEMPOTENCY_TOKEN) + len(idempotency_token)
         raise ValueError(
-            f"metadata takes {_size(encoded)} bytes as sent, names included, and a conditional write adds {len(IDEMPOTENCY_TOKEN) + len(idempotency_token)} "
+            f"metadata takes {_size(encoded)} bytes as sent, names included, and a conditional write adds {added} "
             f"of its own; S3 allows at most {MAX_BYTES}"
         )
     while taken + len(" ".join(ids)) > MAX_BYTES:

@@ -154,7 +154,8 @@ def complete(
 ) -> dict[str, Any]:
     """Complete an upload in parts if the object still has this etag, or without one if the key is absent.
 
-    The metadata of the upload carries ``idempotency_token``, then ``carried``, under :data:`~messageflux_s3._formats.metadata.IDEMPOTENCY_TOKEN`.
+    The metadata of the upload has ``idempotency_token``, then ``carried``, under
+    :data:`~messageflux_s3._formats.metadata.IDEMPOTENCY_TOKEN`.
 
     Raises:
         S3ObjectExists: The object is there already.
