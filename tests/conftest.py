@@ -131,15 +131,13 @@ def rclone_bucket(rclone: Server) -> Iterator[S3Bucket]:
 @pytest.fixture
 def counted(moto: Server) -> Iterator[Counted]:
     """A store and a fresh bucket on moto's server, every request written down on its way."""
-    from support.counting import Counted, Recorder
+    from support.counting import Counted
+    from support.proxy import run_proxy
 
     with_bucket = _fresh_bucket(moto)
     name = next(with_bucket).name
-    recorder = Recorder(moto.endpoint_url)
-    store = moto.connect(endpoint_url=recorder.endpoint_url)
-    yield Counted(store, store.bucket(name), recorder)
-    store.close()
-    recorder.close()
+    with run_proxy(moto.endpoint_url) as proxy, moto.connect(endpoint_url=proxy.endpoint_url) as store:
+        yield Counted(store, store.bucket(name), proxy)
     next(with_bucket, None)
 
 

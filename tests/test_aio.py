@@ -19,14 +19,13 @@ from typing import Any
 
 import pytest
 from support.cancelling import MOMENTS, cancelled
-from support.http_store import HttpStore
 from support.proxy import Fault, run_proxy, scripted
-from support.scripted_server import ScriptedServer
+from support.scripted_server import RawServer, ScriptedServer
 from support.servers import Server, run_moto, run_rclone
+from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
 from messageflux_s3 import AsyncS3Bucket, S3NoSuchItem
-from tests.test_lane import RawServer
 
 TWINS = [
     (s3.AsyncS3Store, s3.S3Store),
@@ -274,7 +273,7 @@ def test_cancelling_an_upload_on_a_thread_lets_it_run_to_its_end_and_close_waits
     scripted_server: ScriptedServer,
 ) -> None:
     """As the documentation says: a cancelled upload may be stored. One that waited for a free thread is not begun."""
-    memory, is_reading, may_end = HttpStore(scripted_server), threading.Event(), threading.Event()
+    memory, is_reading, may_end = StatefulStore(scripted_server), threading.Event(), threading.Event()
 
     class Slow(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:

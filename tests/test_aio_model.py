@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.http_store import HttpStore
 from support.scripted_server import ScriptedServer
 from support.servers import Server
+from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
 from messageflux_s3 import AsyncS3Bucket, AsyncS3Object, S3Bucket
@@ -179,7 +179,7 @@ def test_folders_and_sync(bucket: S3Bucket, tmp_path: Path) -> None:
 
 def test_locks(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A block holds the lock; the next holder has a larger token; a cancelled block releases it."""
-    HttpStore(scripted_server)
+    StatefulStore(scripted_server)
     monkeypatch.setattr("messageflux_s3._objects.conditional.require", lambda *_: None)
 
     async def work(bucket: AsyncS3Bucket) -> None:
@@ -228,7 +228,7 @@ def test_many_wait_for_a_lock_that_its_holder_can_release(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those who wait take no thread of the pool; a cancelled wait ends and leaves nothing held."""
-    HttpStore(scripted_server)
+    StatefulStore(scripted_server)
     monkeypatch.setattr("messageflux_s3._objects.conditional.require", lambda *_: None)
 
     async def main() -> None:

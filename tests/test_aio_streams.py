@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.http_store import HttpStore
 from support.scripted_server import ScriptedServer
 from support.servers import Server
+from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
 from messageflux_s3 import AsyncS3Bucket, S3Bucket, aio
@@ -206,7 +206,7 @@ def test_uploads_whose_sources_need_threads_do_not_wait_for_each_other(
 
 def test_a_source_is_pulled_no_further_than_the_parts_that_leave(scripted_server: ScriptedServer) -> None:
     """While the store takes its time over a part, the source waits: memory is bounded by the part size."""
-    memory, may_answer, pulled = HttpStore(scripted_server), threading.Event(), [0]
+    memory, may_answer, pulled = StatefulStore(scripted_server), threading.Event(), [0]
 
     def wait(asked: Any) -> None:
         if "partNumber" in asked.query:
@@ -535,7 +535,7 @@ def test_a_source_that_was_cancelled_itself_cancels_the_upload(moto_bucket: S3Bu
 @pytest.mark.parametrize("size", [100_000, 40 * MIB], ids=["small", "parallel"])
 def test_a_cancelled_download_leaves_what_was_there(scripted_server: ScriptedServer, tmp_path: Path, size: int) -> None:
     """The former file stays as it was, and no partial file is left."""
-    memory, target = HttpStore(scripted_server), tmp_path / "file"
+    memory, target = StatefulStore(scripted_server), tmp_path / "file"
     memory.put("k", b"x" * size)
     target.write_bytes(b"former")
     asked, may_answer = threading.Event(), threading.Event()
@@ -572,7 +572,7 @@ def test_a_task_does_not_wait_for_ever_for_a_thread(
 ) -> None:
     """A source that cannot be interrupted keeps its thread; the cancelled task ends after the time for cleaning up."""
     monkeypatch.setattr(aio, "_CLEANUP_SECONDS", 0.1)
-    memory, is_reading, may_end = HttpStore(scripted_server), threading.Event(), threading.Event()
+    memory, is_reading, may_end = StatefulStore(scripted_server), threading.Event(), threading.Event()
 
     class Stalled(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
@@ -598,7 +598,7 @@ def test_a_task_does_not_wait_for_ever_for_a_thread(
 
 def test_the_event_loop_is_never_blocked(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """While a slow store answers, a task that only sleeps is woken in time, whatever verb is under way."""
-    memory = HttpStore(scripted_server)
+    memory = StatefulStore(scripted_server)
     memory.before = lambda asked: time.sleep(0.15)
     gaps: list[float] = []
     (tmp_path / "up").mkdir()

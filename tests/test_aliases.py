@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import urllib.parse
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from support.counting import Recorder
+from support.proxy import Proxy, no_faults
 from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
 from support.servers import Server
 
@@ -79,9 +80,9 @@ def _addressing_style(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Buc
 
 
 def _proxy(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:
-    return server.connect(endpoint_url=Recorder(server.endpoint_url).endpoint_url).bucket(
-        name
-    )  # its threads are daemons
+    parts = urllib.parse.urlsplit(server.endpoint_url)
+    proxy = Proxy((parts.hostname or "", parts.port or 80), no_faults)  # its threads are daemons
+    return server.connect(endpoint_url=proxy.endpoint_url).bucket(name)
 
 
 def _other_credentials(server: Server, name: str, _: pytest.MonkeyPatch) -> S3Bucket:

@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.http_store import HttpStore
-from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
+from support.scripted_server import Answer, Asked, RawServer, ScriptedServer, content_of, document, refusal
 from support.servers import Server, run_moto, run_rclone
+from support.stateful_server import StatefulStore
 
 from messageflux_s3 import AsyncS3Store, S3AccessDenied, S3BatchError, S3Bucket, S3Error, S3NoSuchItem, S3Store
 from messageflux_s3._bulk import batch
 from messageflux_s3._bulk.read_ahead import side_by_side
 from messageflux_s3._formats.deletions import read_deletions
 from messageflux_s3._objects.operations import KEPT_BYTES
-from tests.test_lane import RawServer
 
 WAYS = [
     pytest.param(
@@ -198,7 +197,7 @@ def test_failures_are_boto3s_errors_by_key() -> None:
     server.close()
 
 
-class SlowStore(HttpStore):
+class SlowStore(StatefulStore):
     """A store in memory that takes a few milliseconds for some writes, and refuses some that do not come from boto3.
 
     Attributes:
@@ -293,7 +292,7 @@ def test_put_objects_with_a_repeated_key_stores_the_last_item_on_real_servers(
 def test_put_objects_with_repeated_keys_keeps_their_order_in_a_forked_child(scripted_server: ScriptedServer) -> None:
     """What the parent's thread had under way at the fork is sent again by the child, before the later item of the same key."""
     store, is_under_way, is_child_done, seen = (
-        HttpStore(scripted_server),
+        StatefulStore(scripted_server),
         threading.Event(),
         threading.Event(),
         list[bytes](),

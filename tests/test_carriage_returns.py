@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from support.odd_server import OddServer, Upload, run_odd_server
 from support.scripted_server import Answer, Asked, ScriptedServer, document
+from support.stateful_server import StatefulServer, Upload, run_stateful_server
 
 import messageflux_s3 as s3
 
@@ -27,15 +27,15 @@ KEYS = ["\r", "a\nb", "a\rb", "a\r\nb", "end\r", "dir\r/x", "dir\n/x", "plain"]
     ],
     ids=" and ".join,
 )
-def odd(request: pytest.FixtureRequest) -> Iterator[OddServer]:
-    with run_odd_server(*request.param) as started:
+def odd(request: pytest.FixtureRequest) -> Iterator[StatefulServer]:
+    with run_stateful_server(*request.param) as started:
         for key in KEYS:
-            started.store(key, b"")
+            started.state.put(key, b"")
         yield started
 
 
 @pytest.fixture(params=[True, False], ids=["lane", "boto3"])
-def bucket(odd: OddServer, request: pytest.FixtureRequest) -> s3.S3Bucket:
+def bucket(odd: StatefulServer, request: pytest.FixtureRequest) -> s3.S3Bucket:
     made = odd.bucket(lane=request.param)
     assert made.object("plain").exists()
     return made
@@ -55,7 +55,7 @@ def test_deleting_what_was_listed_deletes_no_other_key(bucket: s3.S3Bucket, odd:
     """A key with a line feed is not changed."""
     bucket.find(prefix="a\r").delete()
     bucket.delete_objects(["dir\r/x", "end\r", "\r"])
-    assert sorted(odd.objects) == sorted(["a\nb", "dir\n/x", "plain"])
+    assert sorted(odd.state.objects) == sorted(["a\nb", "dir\n/x", "plain"])
 
 
 def test_unfinished_uploads_of_such_keys_are_aborted(bucket: s3.S3Bucket, odd: OddServer) -> None:

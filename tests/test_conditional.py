@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.faulty_s3 import FAULTS, State, run_faulty_s3
 from support.memory_connection import (
     Happening,
     Memory,
@@ -26,8 +25,9 @@ from support.memory_connection import (
     refused,
 )
 from support.proxy import Fault, run_proxy, scripted
-from support.runs import WRITES, Run, connected, outcome, run_seeds, upload_in_parts
+from support.runs import WRITES, Run, connected, outcome, run_faulty_server, run_seeds, upload_in_parts
 from support.servers import Server
+from support.stateful_server import FAULTS, StatefulStore
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
@@ -606,20 +606,20 @@ def test_conditions_without_meaning(
 
 
 @pytest.fixture(scope="module")
-def faulty() -> Iterator[tuple[str, State]]:
+def faulty() -> Iterator[tuple[str, StatefulStore]]:
     """A server that honours conditions and loses answers on command."""
-    with run_faulty_s3() as served:
+    with run_faulty_server() as served:
         yield served
 
 
 @pytest.fixture
-def faulty_bucket(faulty: tuple[str, State]) -> S3Bucket:
+def faulty_bucket(faulty: tuple[str, StatefulStore]) -> S3Bucket:
     """A bucket on that server."""
     return connected(faulty[0])
 
 
 @pytest.mark.parametrize("run", WRITES, ids=lambda run: run.__name__)
-def test_what_is_said_is_what_was_done(faulty: tuple[str, State], run: Run) -> None:
+def test_what_is_said_is_what_was_done(faulty: tuple[str, StatefulStore], run: Run) -> None:
     """Answers lost at every step: never a conflict with ourselves, never a success that is none."""
     url, state = faulty
     bucket = connected(url)
@@ -629,7 +629,9 @@ def test_what_is_said_is_what_was_done(faulty: tuple[str, State], run: Run) -> N
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "late"])
-def test_one_writer_alone_always_succeeds(faulty: tuple[str, State], faulty_bucket: S3Bucket, fault: str) -> None:
+def test_one_writer_alone_always_succeeds(
+    faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, fault: str
+) -> None:
     """With nobody else about, one lost answer is never a conflict: the writer met its own object."""
     key = f"alone/{fault}"
     faulty[1].faults[key] = deque([fault])
@@ -639,7 +641,7 @@ def test_one_writer_alone_always_succeeds(faulty: tuple[str, State], faulty_buck
     assert faulty[1].applied[key] == [b"one", b"two"]
 
 
-def test_overwritten_meanwhile_is_unknown(faulty: tuple[str, State], faulty_bucket: S3Bucket) -> None:
+def test_overwritten_meanwhile_is_unknown(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket) -> None:
     """Our answer was lost and another's object stands there: nobody can know, and the error says so."""
     state = faulty[1]
     key = "overwritten"
@@ -651,7 +653,7 @@ def test_overwritten_meanwhile_is_unknown(faulty: tuple[str, State], faulty_buck
             time.sleep(0.001)
         with state.mutex:
             state.objects[key].body = b"theirs"
-            state.objects[key].metadata = {}
+            state.objects[key].headers = {}
             state.objects[key].etag = "f" * 32
         overwritten.set()
 
@@ -663,7 +665,7 @@ def test_overwritten_meanwhile_is_unknown(faulty: tuple[str, State], faulty_buck
     assert caught.value.outcome_unknown is True
 
 
-def test_an_object_from_before_is_a_conflict(faulty: tuple[str, State], faulty_bucket: S3Bucket) -> None:
+def test_an_object_from_before_is_a_conflict(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket) -> None:
     """Our first attempt got lost on its way, and what stands there is older: that is a conflict, and known to be one."""
     state = faulty[1]
     faulty_bucket.put_object("older", b"theirs")
@@ -677,7 +679,7 @@ def test_an_object_from_before_is_a_conflict(faulty: tuple[str, State], faulty_b
 @pytest.mark.parametrize("offset", [-3600.0, 3600.0])
 def test_a_clock_that_is_off_makes_nobody_lie(offset: float) -> None:
     """Whether an object is older is told by the store's clock alone; this machine's may be hours off."""
-    with run_faulty_s3() as (url, state):
+    with run_faulty_server() as (url, state):
         state.clock_offset = offset
         bucket = connected(url)
         bucket.put_object(f"warm/{time.monotonic_ns()}", b"", if_absent=True)
@@ -687,7 +689,7 @@ def test_a_clock_that_is_off_makes_nobody_lie(offset: float) -> None:
             while "k" not in state.objects:
                 time.sleep(0.001)
             with state.mutex:
-                state.objects["k"].metadata = {}
+                state.objects["k"].headers = {}
                 state.objects["k"].etag = "f" * 32
 
         other = threading.Thread(target=overwrite)
@@ -699,7 +701,9 @@ def test_a_clock_that_is_off_makes_nobody_lie(offset: float) -> None:
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "500_after", "truncate_after", "reset_before"])
-def test_a_doubtful_completion_is_settled(faulty: tuple[str, State], faulty_bucket: S3Bucket, fault: str) -> None:
+def test_a_doubtful_completion_is_settled(
+    faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, fault: str
+) -> None:
     """In parts, the condition stands on the completion, and its lost answer is settled as that of a PUT."""
     state, key = faulty[1], f"parts/{fault}"
     faulty_bucket.put_object(f"warm/{time.monotonic_ns()}", b"", if_absent=True)
@@ -709,7 +713,7 @@ def test_a_doubtful_completion_is_settled(faulty: tuple[str, State], faulty_buck
     assert (state.applied[key], written.etag) == ([body], state.objects[key].etag)
 
 
-def test_in_parts_an_object_that_is_there_stays(faulty: tuple[str, State], faulty_bucket: S3Bucket) -> None:
+def test_in_parts_an_object_that_is_there_stays(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket) -> None:
     """Refused at the completion: the object is untouched, and no parts are left."""
     state = faulty[1]
     faulty_bucket.put_object("there", b"theirs")
@@ -720,7 +724,7 @@ def test_in_parts_an_object_that_is_there_stays(faulty: tuple[str, State], fault
     assert (state.objects["there"].body, state.uploads) == (b"theirs", {})
 
 
-def test_met_every_time_is_no_conflict(faulty: tuple[str, State], faulty_bucket: S3Bucket) -> None:
+def test_met_every_time_is_no_conflict(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket) -> None:
     """409 each time: nothing was written, and nobody claims that the object is there already."""
     key = f"met/{time.monotonic_ns()}"
     faulty[1].faults[key] = deque(["409"] * 3)
@@ -735,7 +739,7 @@ def test_met_every_time_is_no_conflict(faulty: tuple[str, State], faulty_bucket:
 
 @pytest.mark.parametrize(("lost", "told"), [("drop_after", "done"), ("reset_before", "unknown")])
 def test_not_allowed_any_more_tells_nothing_of_the_attempt_before(
-    faulty: tuple[str, State], faulty_bucket: S3Bucket, lost: str, told: str
+    faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, lost: str, told: str
 ) -> None:
     """The first answer was lost, the second attempt is denied: whether the first one wrote is for a HEAD to say."""
     key = f"denied/{lost}"
@@ -760,7 +764,7 @@ def test_a_byte_that_changed_on_its_way_is_not_written_back(moto: Server, moto_b
 # -- copies and deletions ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_copy_under_a_condition(faulty: tuple[str, State], faulty_bucket: S3Bucket) -> None:
+def test_a_copy_under_a_condition(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket) -> None:
     """If absent, if unchanged; the loser changes nothing, metadata goes along, no write-id is shown."""
     source = faulty_bucket.put_object("from", b"new", {"who": "me"}, content_type="text/x-new")
     copied = source.copy_to("to", if_absent=True)
@@ -785,7 +789,7 @@ def test_a_copy_of_what_is_not_there(faulty_bucket: S3Bucket) -> None:
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "500_after", "truncate_after", "reset_before"])
-def test_a_doubtful_copy_is_settled(faulty: tuple[str, State], faulty_bucket: S3Bucket, fault: str) -> None:
+def test_a_doubtful_copy_is_settled(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, fault: str) -> None:
     """It met its own copy: that is a success."""
     key = f"doubtful-copy/{fault}"
     faulty_bucket.put_object("source", b"x")
@@ -822,7 +826,7 @@ def test_delete_if_unchanged(moto_bucket: S3Bucket) -> None:
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "500_after", "truncate_after", "reset_before", "500_before"])
-def test_a_doubtful_deletion_is_settled(faulty: tuple[str, State], faulty_bucket: S3Bucket, fault: str) -> None:
+def test_a_doubtful_deletion_is_settled(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, fault: str) -> None:
     """Gone is a success, still there is deleted again."""
     key = f"doubtful-delete/{fault}"
     etag = faulty_bucket.put_object(key, b"x").etag
@@ -833,7 +837,7 @@ def test_a_doubtful_deletion_is_settled(faulty: tuple[str, State], faulty_bucket
 
 @pytest.mark.parametrize(("age", "is_unknown"), [(0.0, True), (60.0, False)], ids=["young", "old"])
 def test_a_deletion_that_meets_another_object(
-    faulty: tuple[str, State], faulty_bucket: S3Bucket, age: float, is_unknown: bool
+    faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, age: float, is_unknown: bool
 ) -> None:
     """Written before our first attempt: a conflict. Younger: we may have deleted its predecessor, nobody can know."""
     key = f"met-another/{age}"
@@ -852,7 +856,7 @@ def test_a_deletion_that_meets_another_object(
 @pytest.mark.parametrize("mode", ["ignored", "refused", "sequential"])
 def test_a_store_that_does_not_mean_it_is_refused(mode: str) -> None:
     """Nothing was written but scratch objects, and those are gone."""
-    with run_faulty_s3(mode) as (url, state):
+    with run_faulty_server(mode) as (url, state):
         bucket = connected(url, max_attempts=1)
         bucket.put_object("k", b"before")
         for action in (
@@ -871,18 +875,18 @@ def test_a_store_that_does_not_mean_it_is_refused(mode: str) -> None:
         assert state.uploads == {}
 
 
-def test_the_store_is_asked_once(faulty: tuple[str, State]) -> None:
+def test_the_store_is_asked_once(faulty: tuple[str, StatefulStore]) -> None:
     """What the probe found out is remembered for the store: a later write is one request."""
     bucket = connected(faulty[0])
     bucket.put_object("asked/1", b"", if_absent=True)
-    before = sum(faulty[1].counts.values())
+    before = faulty[1].happened.total()
     bucket.put_object("asked/2", b"", if_absent=True)
-    assert sum(faulty[1].counts.values()) - before == 1
+    assert faulty[1].happened.total() - before == 1
 
 
 def test_many_threads_ask_once() -> None:
     """A pool's first conditional writes come all at once: one of them probes, the others wait for what it learns."""
-    with run_faulty_s3() as (url, state):
+    with run_faulty_server() as (url, state):
         bucket = connected(url)
         with ThreadPoolExecutor(16) as executor:
             list(executor.map(lambda number: bucket.put_object(f"k{number}", b"", if_absent=True), range(16)))
@@ -983,7 +987,7 @@ def test_a_probe_that_dies_in_its_race_leaves_nothing(ability: condition_probe.A
     def plan(method: str, name: str, number: int) -> Fault | None:
         return Fault("reset_before") if method != "DELETE" and next(counted) >= step else None
 
-    with run_faulty_s3() as (url, state), run_proxy(url, plan) as proxy:
+    with run_faulty_server() as (url, state), run_proxy(url, plan) as proxy:
         bucket = connected(proxy.endpoint_url, max_attempts=1)
         with suppress(s3.S3ConnectionError):
             condition_probe.race(bucket._connection, bucket.name, ability)

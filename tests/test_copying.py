@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from support.counting import Counted
-from support.http_store import HttpStore
 from support.proxy import run_proxy, scripted
 from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
 from support.servers import Server
+from support.stateful_server import StatefulStore
 
 from messageflux_s3 import (
     S3BatchError,
@@ -225,7 +225,7 @@ def test_a_move_whose_deletion_always_meets_a_concurrent_write_raises_a_retryabl
     scripted_server: ScriptedServer,
 ) -> None:
     """409 does not say that the source was replaced: it is still what was copied, and a repeated move may succeed."""
-    store = HttpStore(scripted_server)
+    store = StatefulStore(scripted_server)
     store.put("a", b"content")
 
     def answer(asked: Asked) -> Answer:
@@ -245,7 +245,7 @@ def test_a_move_whose_deletion_always_meets_a_concurrent_write_raises_a_retryabl
 
 def test_a_move_looks_at_the_copy_with_the_parameters_of_the_write(scripted_server: ScriptedServer) -> None:
     """Without the customer's key the HEAD of the copy is refused, and the source would stay."""
-    store = HttpStore(scripted_server)
+    store = StatefulStore(scripted_server)
     store.put("a", b"content")
 
     def answer(asked: Asked) -> Answer:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.odd_server import MARKER_VERSION, OddServer, run_odd_server
 from support.scripted_server import ScriptedServer
+from support.stateful_server import MARKER_VERSION, StatefulServer, run_stateful_server
 
 import messageflux_s3 as s3
 
@@ -27,15 +27,15 @@ READERS: dict[str, Callable[[s3.S3Object, Path], Any]] = {
 
 
 @pytest.fixture
-def server() -> Iterator[OddServer]:
-    with run_odd_server() as started:
-        started.store("k", b"content")
-        started.delete_markers.add("k")
+def server() -> Iterator[StatefulServer]:
+    with run_stateful_server() as started:
+        started.state.put("k", b"content")
+        started.state.delete_markers.add("k")
         yield started
 
 
 @pytest.fixture(params=[True, False], ids=["lane", "boto3"])
-def bucket(server: OddServer, request: pytest.FixtureRequest) -> s3.S3Bucket:
+def bucket(server: StatefulServer, request: pytest.FixtureRequest) -> s3.S3Bucket:
     made = server.bucket(lane=request.param)
     assert made.object("k").exists()
     return made
@@ -65,7 +65,7 @@ def test_get_objects_hands_over_a_delete_marker_as_no_such_item(bucket: s3.S3Buc
         _ = marker.body
 
 
-def test_async_handles_see_no_object_behind_a_delete_marker(server: OddServer) -> None:
+def test_async_handles_see_no_object_behind_a_delete_marker(server: StatefulServer) -> None:
     """``exists`` is False, ``load`` raises."""
 
     async def ask() -> None:
@@ -83,7 +83,7 @@ def test_async_handles_see_no_object_behind_a_delete_marker(server: OddServer) -
     asyncio.run(ask())
 
 
-def test_fsspec_opens_no_delete_marker(server: OddServer) -> None:
+def test_fsspec_opens_no_delete_marker(server: StatefulServer) -> None:
     """Reading one is a FileNotFoundError."""
     from messageflux_s3.fs import MessagefluxS3FileSystem
 

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from support.http_store import HttpStore
 from support.scripted_server import run_scripted_server
+from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
 
@@ -40,7 +40,7 @@ at_random = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check
 class ObjectAddress(NamedTuple):
     """Where ours and theirs are kept."""
 
-    store: HttpStore
+    store: StatefulStore
     bucket: s3.S3Bucket
     folder: Path
 
@@ -49,7 +49,7 @@ class ObjectAddress(NamedTuple):
 def place() -> Iterator[ObjectAddress]:
     with run_scripted_server() as server, tempfile.TemporaryDirectory() as folder:
         bucket = server.bucket(preset="aws")
-        yield ObjectAddress(HttpStore(server), bucket, Path(folder))
+        yield ObjectAddress(StatefulStore(server), bucket, Path(folder))
         bucket.store.close()
 
 

@@ -19,9 +19,9 @@ from typing import Any
 import fsspec
 import pytest
 from fsspec.tests import abstract
-from support.http_store import HttpStore
 from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
 from support.servers import Server
+from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
 from messageflux_s3.fs import MessagefluxS3FileSystem, register_as_s3
@@ -429,7 +429,7 @@ def test_create_only_does_not_replace_what_others_create_meanwhile(
     scripted_server: ScriptedServer, tmp_path: Path, write: Any, in_transaction: bool
 ) -> None:
     """They come between the look whether there is an object and the write of it."""
-    store = HttpStore(scripted_server)
+    store = StatefulStore(scripted_server)
 
     def create_before_put(asked: Asked) -> Answer:
         if asked.what == "PUT k":
@@ -451,7 +451,7 @@ def test_put_file_with_mode_create_refuses_what_is_there_before_it_sends_anythin
     scripted_server: ScriptedServer, tmp_path: Path
 ) -> None:
     """The object stays, and no body is sent in vain."""
-    store = HttpStore(scripted_server)
+    store = StatefulStore(scripted_server)
     store.before = answer_for_bucket
     store.put("k", b"theirs")
     (tmp_path / "ours").write_bytes(b"ours")
@@ -493,7 +493,7 @@ def test_put_file_of_a_file_shorter_than_its_size_ends(
 
 def test_put_file_of_a_file_that_is_truncated_meanwhile_ends(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """It fails, and leaves nothing: neither an object nor parts."""
-    store, local = HttpStore(scripted_server), tmp_path / "f"
+    store, local = StatefulStore(scripted_server), tmp_path / "f"
     local.write_bytes(bytes(49 * 1024 * 1024))
 
     def truncate(asked: Asked) -> Answer:
@@ -525,7 +525,7 @@ def test_the_error_of_a_write_that_failed_in_a_thread_is_raised_at_the_end_of_th
     scripted_server: ScriptedServer, compression: str | None, in_transaction: bool
 ) -> None:
     """Nothing is stored, and this must not pass for success."""
-    store = HttpStore(scripted_server)
+    store = StatefulStore(scripted_server)
     store.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
     fs = MessagefluxS3FileSystem(scripted_server.connect(preset="aws"))
     data = random.Random(1).randbytes(9 * 1024 * 1024)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support.cancelling import MOMENTS, cancelled
-from support.odd_server import OddServer, run_odd_server
+from support.stateful_server import StatefulServer, run_stateful_server
 
 import messageflux_s3 as s3
 
@@ -28,10 +28,10 @@ class Interrupted(BaseException):
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[OddServer]:
-    with run_odd_server() as started:
+def server() -> Iterator[StatefulServer]:
+    with run_stateful_server() as started:
         for key in [*KEYS, "other"]:
-            started.store(key, f"content of {key}".encode() * 20)
+            started.state.put(key, f"content of {key}".encode() * 20)
         yield started
 
 
@@ -74,7 +74,9 @@ WORK: dict[str, Callable[[s3.S3Bucket], object]] = {
 
 @pytest.mark.parametrize("state", ["connected", "not connected", "closed after each answer"])
 @pytest.mark.parametrize("work", WORK)
-def test_after_an_exception_at_any_line_the_next_requests_succeed(server: OddServer, work: str, state: str) -> None:
+def test_after_an_exception_at_any_line_the_next_requests_succeed(
+    server: StatefulServer, work: str, state: str
+) -> None:
     """The exception arrives as it is; single requests and streams bring the right bytes after it, through the lane."""
     store = server.connect()
     bucket = store.bucket("bkt")
@@ -99,7 +101,7 @@ def test_after_an_exception_at_any_line_the_next_requests_succeed(server: OddSer
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_after_a_cancellation_at_any_await_the_next_requests_succeed(server: OddServer, moment: str) -> None:
+def test_after_a_cancellation_at_any_await_the_next_requests_succeed(server: StatefulServer, moment: str) -> None:
     """Connected or not; what comes next brings its own answer."""
 
     server.oddities = set()

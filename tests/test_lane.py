@@ -29,6 +29,7 @@ from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 from botocore.session import get_session
 from botocore.stub import Stubber
+from support.scripted_server import RawServer, Script
 from support.servers import Server, run_rclone
 
 from messageflux_s3._http import eligibility
@@ -38,60 +39,6 @@ from messageflux_s3._http.lane import Lane, LaneRequest
 pytestmark = pytest.mark.lane
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "e"\r\n\r\nhi'
-
-Script = Callable[[bytes, bytes], "bytes | None"]
-
-
-class RawServer:
-    """Answer each request with the bytes that a function returns, and close the connection after bytes that end in CLOSE, or for None."""
-
-    CLOSE = b"\0close"
-
-    def __init__(self, script: Script, family: int = socket.AF_INET, tls: Any = None) -> None:
-        self.script = script
-        self.requests: list[bytes] = []
-        self.connections = 0
-        self._tls = tls
-        local = "::1" if family == socket.AF_INET6 else "127.0.0.1"
-        self._listener = socket.create_server((local, 0), family=socket.AddressFamily(family), backlog=256)
-        port = self._listener.getsockname()[1]
-        host = "[::1]" if family == socket.AF_INET6 else "127.0.0.1"
-        self.url = f"{'https' if tls else 'http'}://{host}:{port}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        try:
-            if self._tls is not None:
-                connection = self._tls.wrap_socket(connection, server_side=True)
-            with connection, connection.makefile("rb") as incoming:
-                while line := incoming.readline():
-                    head = line
-                    while (field := incoming.readline()) not in (b"\r\n", b""):
-                        head += field
-                    fields = head.lower().split(b"\r\n")
-                    lengths = [int(part[15:]) for part in fields if part.startswith(b"content-length:")]
-                    body = incoming.read(lengths[0]) if lengths else b""
-                    self.requests.append(head + b"\r\n" + body)
-                    answer = self.script(head, body)
-                    if answer is None:
-                        return
-                    connection.sendall(answer.removesuffix(self.CLOSE))
-                    if answer.endswith(self.CLOSE):
-                        return
-        except OSError:
-            return
-
-    def close(self) -> None:
-        self._listener.close()
 
 
 def bodies_of(lane: Lane, requests: Any) -> list[bytes | None]:

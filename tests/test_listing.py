@@ -13,14 +13,13 @@ from xml.sax.saxutils import escape
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from support.scripted_server import Answer, Asked, ScriptedServer, document
+from support.scripted_server import Answer, Asked, RawServer, ScriptedServer, document
 from support.servers import Server, run_moto, run_rclone
 
 from messageflux_s3 import S3NoSuchBucket, S3ServerError, S3Store
 from messageflux_s3._bulk import listing, versions
 from messageflux_s3._formats.listing_pages import Unreadable, _by_parser, _by_pattern, next_token, parse_page
 from messageflux_s3._http.lane import Lane
-from tests.test_lane import RawServer
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
 ENTRY = (

@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 from support import history
-from support.faulty_s3 import State, run_faulty_s3
 from support.memory_connection import (
     Happening,
     Memory,
@@ -31,8 +30,9 @@ from support.memory_connection import (
     refused,
 )
 from support.proxy import run_proxy, scripted
-from support.runs import LOCKS, Run, connected, run_seeds
+from support.runs import LOCKS, Run, connected, run_faulty_server, run_seeds
 from support.servers import Server
+from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
@@ -935,14 +935,14 @@ def test_a_lease_waits_for_an_unreadable_lock_file_to_be_released(moto_bucket: S
 
 
 @pytest.fixture(scope="module")
-def faulty() -> Iterator[tuple[str, State]]:
+def faulty() -> Iterator[tuple[str, StatefulStore]]:
     """A server that honours conditions and loses answers on command."""
-    with run_faulty_s3() as served:
+    with run_faulty_server() as served:
         yield served
 
 
 @pytest.fixture
-def faulty_bucket(faulty: tuple[str, State]) -> S3Bucket:
+def faulty_bucket(faulty: tuple[str, StatefulStore]) -> S3Bucket:
     """A bucket on that server."""
     return connected(faulty[0])
 
@@ -1061,7 +1061,9 @@ def test_a_lock_that_was_read_wrong_is_not_acted_upon(moto: Server, moto_bucket:
             behind.lock("k").__enter__()
 
 
-def test_a_race_for_a_plain_lock_file_is_tried_again(faulty: tuple[str, State], faulty_bucket: S3Bucket) -> None:
+def test_a_race_for_a_plain_lock_file_is_tried_again(
+    faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket
+) -> None:
     """If the lock file is deleted before it is read, acquire_lock() tries again."""
     state = faulty[1]
     faulty_bucket.acquire_lock("race", {"user": "ann"})
@@ -1080,7 +1082,7 @@ def test_a_race_for_a_plain_lock_file_is_tried_again(faulty: tuple[str, State], 
     assert (faulty_bucket.check_lock("race") or {})["user"] == "bob"
 
 
-def test_an_expired_lease_is_taken_over(faulty_bucket: S3Bucket, faulty: tuple[str, State]) -> None:
+def test_an_expired_lease_is_taken_over(faulty_bucket: S3Bucket, faulty: tuple[str, StatefulStore]) -> None:
     """A holder that is gone: the next one gets a higher token, within the ttl and three seconds."""
     state = faulty[1]
     with faulty_bucket.lock("gone", ttl=1, owner="dead") as dead:
@@ -1093,7 +1095,7 @@ def test_an_expired_lease_is_taken_over(faulty_bucket: S3Bucket, faulty: tuple[s
     lock.release()
 
 
-def test_an_old_lease_is_taken_over_at_once(faulty_bucket: S3Bucket, faulty: tuple[str, State]) -> None:
+def test_an_old_lease_is_taken_over_at_once(faulty_bucket: S3Bucket, faulty: tuple[str, StatefulStore]) -> None:
     """A lease that expired by the server's own times is taken over without waiting."""
     state = faulty[1]
     with faulty_bucket.lock("old", ttl=30) as lock:
@@ -1106,7 +1108,7 @@ def test_an_old_lease_is_taken_over_at_once(faulty_bucket: S3Bucket, faulty: tup
     taken.release()
 
 
-def test_a_young_lease_is_not_taken_over(faulty_bucket: S3Bucket, faulty: tuple[str, State]) -> None:
+def test_a_young_lease_is_not_taken_over(faulty_bucket: S3Bucket, faulty: tuple[str, StatefulStore]) -> None:
     """One second short of the ttl and a second: the server's clock has whole seconds only, so that proves nothing."""
     state = faulty[1]
     with faulty_bucket.lock("young", ttl=30):
@@ -1145,7 +1147,9 @@ def test_a_lock_that_was_taken_away_is_lost(moto_bucket: S3Bucket) -> None:
     other.release()
 
 
-def test_a_holder_without_answers_gives_up_by_itself(faulty_bucket: S3Bucket, faulty: tuple[str, State]) -> None:
+def test_a_holder_without_answers_gives_up_by_itself(
+    faulty_bucket: S3Bucket, faulty: tuple[str, StatefulStore]
+) -> None:
     """Nothing arrives any more: at the deadline check() raises, whether the store can be reached or not."""
     lock = faulty_bucket.lock("cut", ttl=1).__enter__()
     faulty[1].faults["cut"] = deque(["reset_before"] * 1000)
@@ -1179,7 +1183,9 @@ def test_release_lock_frees_a_lease(moto_bucket: S3Bucket) -> None:
     lock.release()
 
 
-def test_a_renewal_meanwhile_does_not_stop_release_lock(faulty: tuple[str, State], faulty_bucket: S3Bucket) -> None:
+def test_a_renewal_meanwhile_does_not_stop_release_lock(
+    faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket
+) -> None:
     """A renewal during release_lock() is not a change of holder."""
     state = faulty[1]
     lock = faulty_bucket.lock("renewed", ttl=30)
@@ -1232,7 +1238,7 @@ def test_a_forked_child_does_not_own_the_lock(moto_bucket: S3Bucket) -> None:
 
 
 @pytest.mark.parametrize("run", LOCKS, ids=lambda run: run.__name__)
-def test_lost_answers_at_every_transition(faulty: tuple[str, State], faulty_bucket: S3Bucket, run: Run) -> None:
+def test_lost_answers_at_every_transition(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, run: Run) -> None:
     """Seeded: creating, taking, renewing and releasing, each with answers lost before and after the server acted."""
     faulty_bucket.lock("warm").__enter__().release()
     told = run_seeds(run, faulty_bucket, faulty[1], range(SEEDS), workers=24)

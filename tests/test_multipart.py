@@ -19,7 +19,7 @@ import pytest
 from botocore.config import Config
 from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
 from support.servers import Server
-from support.strict_s3 import Kept, StrictS3
+from support.stateful_server import Stored, StrictStore
 
 from messageflux_s3 import (
     S3AccessDenied,
@@ -180,7 +180,7 @@ def test_a_conditional_upload_that_meets_another_write_is_sent_again_whole(
     scripted_server: ScriptedServer, tmp_path: Path, source: str, condition: str
 ) -> None:
     """From where the source stood; progress ends at its size."""
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     bucket = scripted_server.bucket(preset="aws", max_attempts=3)
     holds = put_then(bucket, condition)
     store.conflicts = 1
@@ -200,7 +200,7 @@ def test_a_conditional_copy_in_parts_that_meets_another_write_is_made_again(
     monkeypatch.setattr(
         "messageflux_s3._objects.conditional._ABILITIES", {"CompleteMultipartUpload": ("multipart_if_absent",) * 2}
     )
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     bucket = scripted_server.bucket(preset="aws", max_attempts=3)
     bucket.upload_object("source", LARGE, part_size_bytes=PART_SIZE)
     store.conflicts = 1
@@ -228,7 +228,7 @@ def test_a_source_that_can_be_read_once_only_ends_in_a_retryable_precondition_fa
     scripted_server: ScriptedServer, write: Callable[[S3Bucket], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither "no such upload" nor a success: nothing was written, and nothing is left."""
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     store.conflicts = 1
     with pytest.raises(S3PreconditionFailed, match="has to be sent again") as caught:
         write(scripted_server.bucket(preset="aws", max_attempts=3))
@@ -256,7 +256,7 @@ def test_a_conditional_upload_that_always_meets_another_write_gives_up_retryable
     scripted_server: ScriptedServer,
 ) -> None:
     """After as many uploads as there are attempts."""
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     store.conflicts = 99
     with pytest.raises(S3PreconditionFailed, match="was not written") as caught:
         scripted_server.bucket(preset="aws", max_attempts=3).upload_object(
@@ -271,9 +271,9 @@ def test_a_conditional_upload_that_always_meets_another_write_gives_up_retryable
 def test_an_upload_whose_condition_fails_after_a_conflict_is_not_sent_again(scripted_server: ScriptedServer) -> None:
     """After a conflict one HEAD shows that the condition cannot hold, so the parts are not sent again."""
 
-    class OtherWins(StrictS3):
+    class OtherWins(StrictStore):
         def _complete(self, asked: Asked, upload_id: str) -> Answer:
-            self.objects["k"] = Kept(b"other", "e", {})
+            self.objects["k"] = Stored(b"other", "e", {})
             return super()._complete(asked, upload_id)
 
     scripted_server.answer = store = OtherWins()
@@ -293,7 +293,7 @@ def test_a_conflict_with_a_completion_of_ours_whose_answer_was_lost_is_settled(
 ) -> None:
     """The completion is under way, its answer is lost, boto3's second one meets it. It may land later, when all is on its way again."""
 
-    class Pending(StrictS3):
+    class Pending(StrictStore):
         tries = 0
 
         def _complete(self, asked: Asked, upload_id: str) -> Answer:
@@ -305,7 +305,7 @@ def test_a_conflict_with_a_completion_of_ours_whose_answer_was_lost_is_settled(
                 return refusal(409, "ConditionalRequestConflict")
             if lands:
                 body = b"".join(part.body for _, part in sorted(self.first.parts.items()))
-                self.objects["k"] = Kept(body, "first", dict(self.first.headers))
+                self.objects["k"] = Stored(body, "first", dict(self.first.headers))
             return super()._complete(asked, upload_id)
 
     scripted_server.answer = store = Pending()
@@ -341,7 +341,7 @@ class Elsewhere:
         return getattr(self._file, name)
 
 
-def truncated_at_conflict(store: StrictS3, path: Path, size: int) -> Callable[[Asked], Answer]:
+def truncated_at_conflict(store: StrictStore, path: Path, size: int) -> Callable[[Asked], Answer]:
     def answer(asked: Asked) -> Answer:
         if asked.method == "POST" and "uploadId" in asked.query and store.conflicts:
             os.truncate(path, size)
@@ -356,7 +356,7 @@ def test_a_file_truncated_between_two_sends_of_a_conditional_upload_is_not_store
     scripted_server: ScriptedServer, tmp_path: Path, size: int, as_path: bool
 ) -> None:
     """What was whole the first time would be a part of it the second time."""
-    store = StrictS3()
+    store = StrictStore()
     path = tmp_path / "source"
     path.write_bytes(LARGE)
     scripted_server.answer = truncated_at_conflict(store, path, size)
@@ -378,7 +378,7 @@ def test_a_source_that_gives_other_bytes_when_it_is_read_again_is_not_stored(
     scripted_server: ScriptedServer, condition: str, source: dict[str, Any]
 ) -> None:
     """It says that it can be sought, and is then somewhere else than it was at first."""
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     bucket = scripted_server.bucket(preset="aws", max_attempts=3)
     holds = put_then(bucket, condition)
     before = dict(store.objects)
@@ -391,7 +391,7 @@ def test_a_source_that_gives_other_bytes_when_it_is_read_again_is_not_stored(
     assert not store.uploads
 
 
-class IgnoresConditionsInParts(StrictS3):
+class IgnoresConditionsInParts(StrictStore):
     """Honours a condition on PutObject, and ignores it on a completion, as radosgw does."""
 
     def _complete(self, asked: Asked, upload_id: str) -> Answer:
@@ -419,7 +419,7 @@ def test_no_part_is_sent_to_a_store_that_honours_conditions_on_small_objects_onl
     """Not all of them, to be refused at the completion."""
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
     scripted_server.answer = store = IgnoresConditionsInParts()
-    store.objects["source"] = Kept(LARGE, "e", {})
+    store.objects["source"] = Stored(LARGE, "e", {})
     with pytest.raises(S3Unsupported, match=r"multipart with .* Nothing was written"):
         write(scripted_server.bucket())
     assert not [what for what in scripted_server.whats if " k?" in what]
@@ -484,13 +484,6 @@ CLIENTS: dict[str, Callable[[ScriptedServer], S3Bucket]] = {
 }
 
 
-class AlwaysThere(StrictS3):
-    """Also answers that the bucket exists."""
-
-    def __call__(self, asked: Asked) -> Answer:
-        return (200, {}, b"") if asked.method == "HEAD" and not asked.key else super().__call__(asked)
-
-
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("way", IN_PARTS)
 def test_every_upload_in_parts_completes_on_a_store_that_checks_checksums(
@@ -500,7 +493,7 @@ def test_every_upload_in_parts_completes_on_a_store_that_checks_checksums(
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
     if "if_" in way and client != "connect(preset='aws')":
         pytest.skip("a conditional write begins with a probe there, which this store does not answer")
-    scripted_server.answer = store = AlwaysThere()
+    scripted_server.answer = store = StrictStore()
     IN_PARTS[way](CLIENTS[client](scripted_server))
     assert store.objects["k"].body == LARGE
     assert not store.uploads
@@ -512,7 +505,7 @@ def test_the_checksum_algorithm_that_a_user_asks_for_is_used_for_every_part(
 ) -> None:
     """Not the one that boto3 would choose; the object has it in the end."""
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
-    scripted_server.answer = store = AlwaysThere()
+    scripted_server.answer = store = StrictStore()
     IN_PARTS[way](scripted_server.bucket(preset="aws"), ChecksumAlgorithm="SHA256")
     assert store.objects["k"].body == LARGE
     assert store.objects["k"].checksum == "sha256"
@@ -520,7 +513,7 @@ def test_the_checksum_algorithm_that_a_user_asks_for_is_used_for_every_part(
 
 def test_a_checksum_of_the_whole_object_is_compared_when_the_upload_completes(scripted_server: ScriptedServer) -> None:
     """As in boto3's own transfers; a wrong one leaves no object and no parts."""
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     bucket = scripted_server.bucket(preset="aws")
     right = base64.b64encode(zlib.crc32(LARGE).to_bytes(4, "big")).decode()
     bucket.upload_object("k", LARGE, part_size_bytes=PART_SIZE, ChecksumCRC32=right)
@@ -541,7 +534,7 @@ def test_a_checksum_that_cannot_be_computed_for_parts_is_refused_before_anything
     """S3 wants it of each part; the error says what to install."""
     if s3_connection.Connection.can_compute("CRC64NVME"):
         pytest.skip("botocore can compute it here")
-    scripted_server.answer = StrictS3()
+    scripted_server.answer = StrictStore()
     with pytest.raises(ImportError, match=r"CRC64NVME .* pip install 'botocore\[crt\]'"):
         IN_PARTS[way](scripted_server.bucket(preset="aws"), **asked_for)
     assert scripted_server.asked == []
@@ -583,7 +576,7 @@ def test_what_concerns_uploads_in_parts_may_be_said_of_any_write(
     scripted_server: ScriptedServer, write: Callable[..., object], preset: Any, name: dict[str, Any]
 ) -> None:
     """Whoever writes need not know beforehand how long the content is. The MD5 goes along where boto3 sends no checksum."""
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     write(scripted_server.bucket(preset=preset), **name)
     assert store.objects["k"].body == b"small"
     [put] = [asked for asked in scripted_server.asked if asked.what == "PUT k"]
@@ -595,7 +588,7 @@ def test_the_customer_key_and_the_payer_go_with_every_request_that_wants_them(
     scripted_server: ScriptedServer, way: str
 ) -> None:
     """A part without the customer key of its upload is refused."""
-    scripted_server.answer = StrictS3()
+    scripted_server.answer = StrictStore()
     key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
     IN_PARTS[way](scripted_server.bucket(preset="aws"), RequestPayer="requester", **key)
     for asked in scripted_server.asked:

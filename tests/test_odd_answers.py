@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.odd_server import ODDITIES, OddServer, run_odd_server
+from support.stateful_server import ODDITIES, StatefulServer, run_stateful_server
 
 import messageflux_s3 as s3
 
@@ -198,8 +198,8 @@ REFUSED: dict[str, set[str]] = {
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[OddServer]:
-    with run_odd_server() as started:
+def server() -> Iterator[StatefulServer]:
+    with run_stateful_server() as started:
         yield started
 
 
@@ -208,16 +208,16 @@ def lane(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-def outcomes(server: OddServer, lane: bool, folder: Path, *oddities: str) -> dict[str, str]:
+def outcomes(server: StatefulServer, lane: bool, folder: Path, *oddities: str) -> dict[str, str]:
     """What each reader brings: "right", "wrong", or the error's name."""
     server.oddities = set()
-    server.objects.clear()
+    server.state.objects.clear()
     server.asked.clear()
     bucket = server.bucket(lane=lane)
-    server.store("larger", LARGER)
+    server.state.put("larger", LARGER)
     server.oddities = set(oddities)
-    server.store("k", BODY)
-    server.store("larger", LARGER)
+    server.state.put("k", BODY)
+    server.state.put("larger", LARGER)
     found: dict[str, str] = {}
     for key, whole in (("k", BODY), ("larger", LARGER)):
         for name, read in READERS.items():
@@ -237,7 +237,7 @@ def outcomes(server: OddServer, lane: bool, folder: Path, *oddities: str) -> dic
 
 @pytest.mark.parametrize("oddity", ODDITIES)
 def test_every_reader_brings_the_right_bytes_or_an_s3_error(
-    server: OddServer, tmp_path: Path, lane: bool, oddity: str
+    server: StatefulServer, tmp_path: Path, lane: bool, oddity: str
 ) -> None:
     """Over all readers, of a small object and of a larger one; an error only where the table expects one."""
     wrong = {}
@@ -248,23 +248,27 @@ def test_every_reader_brings_the_right_bytes_or_an_s3_error(
     assert wrong == {}
 
 
-def test_without_oddities_every_reader_brings_the_right_bytes(server: OddServer, tmp_path: Path, lane: bool) -> None:
+def test_without_oddities_every_reader_brings_the_right_bytes(
+    server: StatefulServer, tmp_path: Path, lane: bool
+) -> None:
     """The server itself is right."""
     assert {name: said for name, said in outcomes(server, lane, tmp_path).items() if said != "right"} == {}
 
 
 @pytest.mark.parametrize("oddity", ["aligned ranges", "short ranges", "ranges as 200"])
-def test_a_download_in_parts_brings_the_right_bytes(server: OddServer, tmp_path: Path, lane: bool, oddity: str) -> None:
+def test_a_download_in_parts_brings_the_right_bytes(
+    server: StatefulServer, tmp_path: Path, lane: bool, oddity: str
+) -> None:
     """Each part is a range of its own, asked for on a thread of its own."""
     server.oddities = {oddity}
     body = b"".join(number.to_bytes(4, "big") for number in range((17 << 20) // 4 + 25))
-    server.store("large", body)
+    server.state.put("large", body)
     try:
         server.bucket(lane=lane).object("large").download_to(tmp_path / "file")
         assert (tmp_path / "file").read_bytes() == body
         assert len([asked for asked in server.asked if asked.key == "large"]) > 1
     finally:
-        server.objects.clear()
+        server.state.objects.clear()
         server.asked.clear()
 
 
@@ -296,32 +300,36 @@ WRITERS: dict[str, tuple[Write, bytes]] = {
         "write conflicts",
     ],
 )
-def test_every_writer_stores_the_right_bytes_or_raises_an_s3_error(server: OddServer, lane: bool, oddity: str) -> None:
+def test_every_writer_stores_the_right_bytes_or_raises_an_s3_error(
+    server: StatefulServer, lane: bool, oddity: str
+) -> None:
     """After success the whole object is there; after an error the old one is, and no parts are left."""
     wrong = {}
     for name, (write, body) in WRITERS.items():
         server.oddities = set()
-        server.objects.clear()
-        server.uploads.clear()
-        server._conflicts.clear()
+        server.state.objects.clear()
+        server.state.uploads.clear()
+        server.state.clear()
         bucket = server.bucket(lane=lane, preset="aws", max_attempts=2 if oddity == "write conflicts" else 1)
-        server.store("k", BODY)
+        server.state.put("k", BODY)
         assert bucket.object("k").exists()
         server.oddities = {oddity} - {""}
-        server.store("k", BODY)
+        server.state.put("k", BODY)
         try:
             write(bucket)
-            found = server.objects["new"].body
-            is_right = found == body and ("k" in server.objects) == (name != "move_to")
+            found = server.state.objects["new"].body
+            is_right = found == body and ("k" in server.state.objects) == (name != "move_to")
             said = "right" if is_right else "wrong"
         except s3.S3Error as error:
-            is_kept = server.objects["k"].body == BODY and server.objects.get("new", server.objects["k"]).body in (
+            is_kept = server.state.objects["k"].body == BODY and server.state.objects.get(
+                "new", server.state.objects["k"]
+            ).body in (
                 BODY,
                 body,
             )
             said = (
                 f"S3Error {type(error).__name__}: {error}"
-                if is_kept and not server.uploads
+                if is_kept and not server.state.uploads
                 else f"left something: {error}"
             )
         except Exception as error:

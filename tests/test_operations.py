@@ -6,9 +6,7 @@ import asyncio
 import io
 import os
 import pickle
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,55 +27,30 @@ Read = Callable[[s3.S3Object, Path], bytes]
 
 
 @pytest.fixture
-def store_that() -> Iterator[Store]:
+def store_that(scripted_server: ScriptedServer) -> Store:
     """A store with one object under every key, whose GETs treat If-Match in a way of their own; and what gives the object another etag."""
-    servers: list[ThreadingHTTPServer] = []
 
     def start(manner: str) -> tuple[s3.S3Store, Callable[[str], None]]:
         etag = ["first"]
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+        def answer(asked: Asked) -> Answer:
+            headers = {
+                "ETag": f'"{etag[0]}"',
+                "Content-Type": "text/plain",
+                "Last-Modified": "Sat, 21 Nov 2026 05:00:00 GMT",
+            }
+            if asked.method == "GET" and manner == "misreads" and "if-match" in asked.headers:
+                return 412, headers, b""
+            if "list-type" in asked.query:
+                return 200, {}, b"<Nothing/>"
+            if asked.method == "GET" and manner == "cuts":
+                return b'HTTP/1.1 200 OK\r\nETag: "first"\r\nConnection: close\r\n\r\n' + BODY[:100]
+            return 200, headers, BODY
 
-            def do_HEAD(self) -> None:
-                self._send(200, len(BODY))
+        scripted_server.answer = answer
+        return scripted_server.connect(), lambda new: etag.__setitem__(0, new)
 
-            def do_GET(self) -> None:
-                if manner == "misreads" and "If-Match" in self.headers:
-                    self._send(412, 0)
-                elif "list-type" in self.path:
-                    self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n<Nothing/>")
-                elif manner == "cuts":
-                    self.wfile.write(b'HTTP/1.1 200 OK\r\nETag: "first"\r\nConnection: close\r\n\r\n' + BODY[:100])
-                    self.close_connection = True
-                else:
-                    self._send(200, len(BODY))
-                    self.wfile.write(BODY)
-
-            def _send(self, status: int, length: int) -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", str(length))
-                self.send_header("ETag", f'"{etag[0]}"')
-                self.send_header("Content-Type", "text/plain")
-                self.send_header("Last-Modified", "Sat, 21 Nov 2026 05:00:00 GMT")
-                self.end_headers()
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        store = s3.connect(
-            f"http://127.0.0.1:{server.server_port}", access_key="ACCESSKEY01", secret_key="SECRETKEY0123456",
-            region="us-east-1", max_attempts=1,
-        )  # fmt: skip
-        return store, lambda new: etag.__setitem__(0, new)
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 def _downloaded(obj: s3.S3Object, path: Path, **options: int) -> bytes:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
-from support.odd_server import OddServer, run_odd_server
 from support.scripted_server import Answer, Asked, ScriptedServer, document
+from support.stateful_server import StatefulServer, run_stateful_server
 
 from messageflux_s3._bulk.partitions import key_ranges
 
@@ -21,8 +21,8 @@ texts = some.text(characters.filter(lambda character: character not in "\0\ufffd
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[OddServer]:
-    with run_odd_server() as started:
+def server() -> Iterator[StatefulServer]:
+    with run_stateful_server() as started:
         yield started
 
 
@@ -56,12 +56,12 @@ def test_ranges_hold_every_key_once_and_take_few_requests(names: list[str], n: i
 @example(shared="\U0010ffff", endings=["a", "\U0010ffff", "\U0010ffff\U0010ffff"], n=3)
 @example(shared="\U0010ffff\ud7ff", endings=["\ud7ff", "\ue000", "\uffff", "\U00010000"], n=4)
 def test_partitions_are_disjoint_and_complete_in_the_order_of_utf8(
-    server: OddServer, lane: bool, shared: str, endings: list[str], n: int
+    server: StatefulServer, lane: bool, shared: str, endings: list[str], n: int
 ) -> None:
     """Also where all keys share the last character before the surrogates, or the last one of all, which has no successor."""
-    server.objects.clear()
+    server.state.objects.clear()
     for ending in endings:
-        server.store(shared + ending, b"")
+        server.state.put(shared + ending, b"")
     bucket = server.bucket(lane=lane)
     if endings:
         assert bucket.object(shared + endings[0]).exists()
@@ -73,12 +73,12 @@ def test_partitions_are_disjoint_and_complete_in_the_order_of_utf8(
     assert [obj.key for part in bucket.find(prefix=shared).partitions(n) for obj in part] == in_order
 
 
-def test_keys_that_share_a_character_beyond_ascii_are_still_cut_into_parts(server: OddServer) -> None:
+def test_keys_that_share_a_character_beyond_ascii_are_still_cut_into_parts(server: StatefulServer) -> None:
     """The shared beginning is found, so that the borders lie among the keys."""
     for shared in ("\ud7ff", "\U0010ffff", "a\U0010ffff\ud7ff"):
-        server.objects.clear()
+        server.state.objects.clear()
         for number in range(100):
-            server.store(f"{shared}{number:02d}", b"")
+            server.state.put(f"{shared}{number:02d}", b"")
         counts = [len([*part]) for part in server.bucket().find().partitions(4)]
         assert sum(counts) == 100
         assert max(counts) < 50

@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 import ssl
 import subprocess
-import threading
 from collections.abc import Iterator
 from dataclasses import fields
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
+from support.scripted_server import Answer, Asked, RawServer, ScriptedServer, content_of, document, refusal
 from support.servers import Server
 
 import messageflux_s3 as s3
@@ -156,16 +154,6 @@ def test_a_boto3_resource_of_ones_own_is_asked_with_its_own_credentials(rclone: 
 # -- the form is sent as everything else is ------------------------------------------------------------------------------------------
 
 
-class _Taking(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
 def private(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """A server with a certificate that nobody else trusts, and that certificate."""
@@ -175,13 +163,9 @@ def private(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     subprocess.run(command, check=True, capture_output=True)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(cert, key)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Taking)
-    server.daemon_threads = True
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"https://127.0.0.1:{server.server_port}", cert
-    server.shutdown()
-    server.server_close()
+    server = RawServer(lambda head, body: b"HTTP/1.1 204 No Content\r\n\r\n", tls=context)
+    yield server.url, cert
+    server.close()
 
 
 def test_a_form_is_posted_by_the_tls_settings_of_the_store(private: tuple[str, Path]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.scripted_server import ScriptedServer
-from support.strict_s3 import StrictS3
+from support.stateful_server import StrictStore
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
@@ -90,7 +90,7 @@ def test_a_callback_that_raises_ends_an_upload_and_nothing_is_written(
     def cancel(count: int) -> None:
         raise Cancelled
 
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     if not size:
         upload(scripted_server.bucket(preset="aws"), b"", progress=cancel)
         assert store.objects["k"].body == b""

@@ -4,64 +4,29 @@ from __future__ import annotations
 
 import http.client
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from support.proxy import CORRUPT_REQUEST, DONE, KINDS, NOT_DONE, Fault, Proxy, name_of, run_proxy, scripted, seeded
+from support.scripted_server import ScriptedServer
 from support.servers import Server
 
 XML = b"<Result><Key>one</Key><Key>two</Key></Result>"
 
 
-class Upstream:
-    """A server that writes down what reaches it, and answers with a short document."""
-
-    def __init__(self) -> None:
-        self.got: list[tuple[str, str, bytes, str]] = []
-        got = self.got
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                while "Transfer-Encoding" in self.headers and (size := int(self.rfile.readline(), 16)):
-                    body += self.rfile.read(size + 2)[:-2]
-                got.append((self.command, self.path, body, self.headers.get("Host", "")))
-                self.send_response(200)
-                self.send_header("ETag", '"e"')
-                self.send_header("Content-Type", "application/xml")
-                self.send_header("Content-Length", str(len(XML)))
-                self.end_headers()
-                self.wfile.write(b"" if self.command == "HEAD" else XML)
-
-            do_GET = do_HEAD = do_PUT = do_POST = answer
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+@pytest.fixture
+def upstream(scripted_server: ScriptedServer) -> ScriptedServer:
+    """The server behind the proxy, which answers with a short document."""
+    scripted_server.answer = lambda asked: (200, {"ETag": '"e"', "Content-Type": "application/xml"}, XML)
+    return scripted_server
 
 
 @pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    """What stands behind the proxy."""
-    found = Upstream()
-    yield found
-    found.server.shutdown()
-    found.server.server_close()
-
-
-@pytest.fixture
-def proxy(upstream: Upstream) -> Iterator[Proxy]:
+def proxy(upstream: ScriptedServer) -> Iterator[Proxy]:
     """A proxy in front of it."""
-    with run_proxy(upstream.url) as running:
+    with run_proxy(upstream.endpoint_url) as running:
         yield running
 
 
@@ -88,7 +53,7 @@ def once(proxy: Proxy, fault: Fault | str, method: str = "GET", name: str = "k")
     proxy.restart(scripted({(method, name): [fault]}))
 
 
-def test_without_a_fault_everything_passes(proxy: Proxy, upstream: Upstream) -> None:
+def test_without_a_fault_everything_passes(proxy: Proxy, upstream: ScriptedServer) -> None:
     """Bytes up and down, the Host that the client sent, several requests on one connection."""
     connection = client(proxy)
     for number in range(3):
@@ -96,20 +61,22 @@ def test_without_a_fault_everything_passes(proxy: Proxy, upstream: Upstream) -> 
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (200, XML)
     host = proxy.endpoint_url.removeprefix("http://")
-    assert upstream.got == [("PUT", f"/b/k{number}", b"body", host) for number in range(3)]
+    assert [(asked.method, asked.target, asked.body, asked.headers["host"]) for asked in upstream.asked] == [
+        ("PUT", f"/b/k{number}", b"body", host) for number in range(3)
+    ]
     assert proxy.counts() == {"none": 3}
     connection.close()
 
 
-def test_a_chunked_body_passes_whole(proxy: Proxy, upstream: Upstream) -> None:
+def test_a_chunked_body_passes_whole(proxy: Proxy, upstream: ScriptedServer) -> None:
     """As boto3 sends a stream without a length."""
     connection = client(proxy)
     connection.request("PUT", "/b/k", iter([b"one", b"two"]), encode_chunked=True)
-    assert (connection.getresponse().status, upstream.got[0][2]) == (200, b"onetwo")
+    assert (connection.getresponse().status, upstream.asked[0].body) == (200, b"onetwo")
     connection.close()
 
 
-def test_refused_is_really_refused(proxy: Proxy, upstream: Upstream) -> None:
+def test_refused_is_really_refused(proxy: Proxy, upstream: ScriptedServer) -> None:
     """The connection breaks, the port refuses for a moment, and then serves again."""
     once(proxy, Fault("refuse", seconds=1.5))
     with pytest.raises(ConnectionResetError):
@@ -125,42 +92,42 @@ def test_refused_is_really_refused(proxy: Proxy, upstream: Upstream) -> None:
             break
         except ConnectionError:
             time.sleep(0.05)
-    assert [row[0] for row in upstream.got] == ["GET"]
+    assert [asked.method for asked in upstream.asked] == ["GET"]
 
 
 @pytest.mark.parametrize("kind", ["reset_before", "reset_in_request"])
-def test_a_reset_before_reaches_nobody(proxy: Proxy, upstream: Upstream, kind: str) -> None:
+def test_a_reset_before_reaches_nobody(proxy: Proxy, upstream: ScriptedServer, kind: str) -> None:
     """The client gets a reset, the server nothing."""
     once(proxy, kind, "PUT")
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         ask(proxy, "PUT", body=bytes(100_000))
-    assert upstream.got == []
+    assert upstream.asked == []
 
 
-def test_a_request_that_changes_on_its_way(proxy: Proxy, upstream: Upstream) -> None:
+def test_a_request_that_changes_on_its_way(proxy: Proxy, upstream: ScriptedServer) -> None:
     """The server gets one byte otherwise, and its answer comes as it gave it."""
     once(proxy, Fault(CORRUPT_REQUEST, 1.0), "PUT")
     assert ask(proxy, "PUT", body=b"abcd") == (200, XML)
-    assert [row[2] for row in upstream.got] == [b"abce"]
+    assert [asked.body for asked in upstream.asked] == [b"abce"]
     assert proxy.counts() == {CORRUPT_REQUEST: 1}
 
 
 @pytest.mark.parametrize("kind", ["reset_after", "reset_in_response"])
-def test_a_reset_after_comes_when_the_server_has_acted(proxy: Proxy, upstream: Upstream, kind: str) -> None:
+def test_a_reset_after_comes_when_the_server_has_acted(proxy: Proxy, upstream: ScriptedServer, kind: str) -> None:
     """The request was done; the client gets a reset, or less than the whole."""
     once(proxy, kind)
     with pytest.raises((ConnectionResetError, http.client.HTTPException)):
         ask(proxy)
-    assert (len(upstream.got), [seen.status for seen in proxy.seen]) == (1, [200])
+    assert (len(upstream.asked), [seen.status for seen in proxy.seen]) == (1, [200])
 
 
-def test_an_answer_cut_in_its_head(proxy: Proxy, upstream: Upstream) -> None:
+def test_an_answer_cut_in_its_head(proxy: Proxy, upstream: ScriptedServer) -> None:
     """Closed in good order within the headers: Python's client takes what came for all of them."""
     once(proxy, Fault("cut_head", 0.6))
     connection = client(proxy)
     connection.request("GET", "/b/k")
     answer = connection.getresponse()
-    assert (answer.getheader("Content-Length"), len(upstream.got)) == (None, 1)
+    assert (answer.getheader("Content-Length"), len(upstream.asked)) == (None, 1)
     connection.close()
 
 
@@ -185,7 +152,7 @@ def test_a_corrupted_byte(proxy: Proxy) -> None:
     assert (status, differing) == (200, [len(XML) // 2])
 
 
-def test_a_duplicated_answer(proxy: Proxy, upstream: Upstream) -> None:
+def test_a_duplicated_answer(proxy: Proxy, upstream: ScriptedServer) -> None:
     """It is sent twice, so that a careless client takes the second one for the answer to its next question."""
     once(proxy, "duplicate")
     with socket.create_connection(("127.0.0.1", int(proxy.endpoint_url.rpartition(":")[2])), timeout=5) as sock:
@@ -193,11 +160,11 @@ def test_a_duplicated_answer(proxy: Proxy, upstream: Upstream) -> None:
         came = b""
         while came.count(XML) < 2:
             came += sock.recv(65536)
-    assert (came.count(b"HTTP/1.1 200"), len(upstream.got)) == (2, 1)
+    assert (came.count(b"HTTP/1.1 200"), len(upstream.asked)) == (2, 1)
 
 
 @pytest.mark.parametrize(("kind", "reached"), [("stall_before", 0), ("stall_after", 1)])
-def test_a_stall_outlasts_the_clients_patience(proxy: Proxy, upstream: Upstream, kind: str, reached: int) -> None:
+def test_a_stall_outlasts_the_clients_patience(proxy: Proxy, upstream: ScriptedServer, kind: str, reached: int) -> None:
     """Nothing comes until the client gives up, whether the server has acted or not."""
     once(proxy, Fault(kind, seconds=30))
     connection = client(proxy, timeout=0.4)
@@ -205,7 +172,7 @@ def test_a_stall_outlasts_the_clients_patience(proxy: Proxy, upstream: Upstream,
     with pytest.raises(TimeoutError):
         connection.getresponse()
     connection.close()
-    assert len(upstream.got) == reached
+    assert len(upstream.asked) == reached
 
 
 @pytest.mark.parametrize("kind", ["drip", "delay"])
@@ -225,7 +192,9 @@ def test_a_late_answer_is_whole(proxy: Proxy, kind: str) -> None:
         ("wrong_region_before", 400, b"AuthorizationHeaderMalformed"), ("skewed_before", 403, b"RequestTimeTooSkewed"),
     ],
 )  # fmt: skip
-def test_an_answer_of_the_proxys_own(proxy: Proxy, upstream: Upstream, kind: str, status: int, said: bytes) -> None:
+def test_an_answer_of_the_proxys_own(
+    proxy: Proxy, upstream: ScriptedServer, kind: str, status: int, said: bytes
+) -> None:
     """An error document with its status; on the same connection the next request is served."""
     once(proxy, kind)
     connection = client(proxy)
@@ -234,7 +203,7 @@ def test_an_answer_of_the_proxys_own(proxy: Proxy, upstream: Upstream, kind: str
     assert (answer.status, said in answer.read()) == (status, True)
     connection.request("GET", "/b/k")
     assert connection.getresponse().read() == XML
-    assert len(upstream.got) == (2 if kind == "500_after" else 1)
+    assert len(upstream.asked) == (2 if kind == "500_after" else 1)
     connection.close()
 
 
@@ -261,7 +230,7 @@ def test_an_error_to_a_head_has_no_body(proxy: Proxy) -> None:
 )
 def test_an_error_inside_a_200(
     proxy: Proxy,
-    upstream: Upstream,
+    upstream: ScriptedServer,
     method: str,
     target: str,
     name: str,
@@ -272,7 +241,7 @@ def test_an_error_inside_a_200(
     """The status says yes, the document says no; whether it was done is another matter."""
     once(proxy, f"error_in_200_{when}", method, name)
     status, body = ask(proxy, method, target, b"<Delete><Object><Key>one</Key></Object></Delete>", **headers)
-    assert (status, b"<Error>" in body, b"<Key>one</Key>" in body, len(upstream.got)) == (
+    assert (status, b"<Error>" in body, b"<Key>one</Key>" in body, len(upstream.asked)) == (
         200,
         True,
         target == "/b?delete",

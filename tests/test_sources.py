@@ -23,13 +23,12 @@ import tracemalloc
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.scripted_server import ScriptedServer
-from support.strict_s3 import StrictS3
+from support.scripted_server import RawServer, ScriptedServer
+from support.stateful_server import StrictStore
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
@@ -195,24 +194,11 @@ def in_tar(content: bytes, folder: Path) -> Any:
 
 
 def from_server(content: bytes, folder: Path, *, missing: int = 0) -> Any:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response_only(200)
-            self.send_header("Content-Length", str(len(content) + missing))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-
-    def answer_once() -> None:
-        with server:
-            server.handle_request()
-
-    threading.Thread(target=answer_once, daemon=True).start()
-    return urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/")
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(content) + missing}\r\n\r\n".encode()
+    server = RawServer(lambda *request: head + content + RawServer.CLOSE)
+    opened = urllib.request.urlopen(server.url)
+    server.close()
+    return opened
 
 
 def spooled(content: bytes, max_size: int) -> Any:
@@ -408,7 +394,7 @@ _CROSSED = [(verb, source) for verb, (_, sources) in WRITES.items() for source i
 def write_and_compare(scripted_server: ScriptedServer, folder: Path, verb: str, source: str, size: int) -> None:
     """Write one source with one verb, and compare what the store keeps with what was given."""
     write, sources = WRITES[verb]
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     content = bytes_of(size)
     given = sources[source](content, folder)
     try:
@@ -482,7 +468,7 @@ def test_every_verb_writes_every_source_at_every_border(
 
 def test_tiny_pieces_are_held_as_their_bytes_not_as_objects(scripted_server: ScriptedServer) -> None:
     """A list of a million pieces of one byte would take 33 times their size, and a join of it as long again."""
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     tracemalloc.start()
     try:
         scripted_server.bucket().upload_object("k", (b"x" for _ in range(MIB)))
@@ -496,7 +482,7 @@ def test_tiny_pieces_are_held_as_their_bytes_not_as_objects(scripted_server: Scr
 @pytest.mark.parametrize("given", [iter([b"x" * 300 * 1024]), Reader(b"x" * 300 * 1024, lambda size: 10**9)])
 def test_a_single_large_piece_needs_no_second_read(scripted_server: ScriptedServer, given: Any) -> None:
     """What came in one piece is written as it came."""
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     scripted_server.bucket().upload_object("k", given)
     assert len(store.objects["k"].body) == 300 * 1024
 
@@ -516,7 +502,7 @@ def test_a_source_that_gives_no_bytes_is_a_type_error_and_nothing_is_written(
     scripted_server: ScriptedServer, source: Any, told: str
 ) -> None:
     """The error names the type that came."""
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     with pytest.raises(TypeError, match=told):
         scripted_server.bucket().upload_object("k", source)
     assert not store.objects
@@ -530,7 +516,7 @@ def test_a_source_that_fails_in_the_middle_leaves_no_object_and_no_parts(scripte
         yield bytes(2 * PART + 1)
         raise RuntimeError("the source broke")
 
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     with pytest.raises(RuntimeError, match="the source broke"):
         scripted_server.bucket().upload_object("k", failing(), part_size_bytes=PART)
     assert not store.objects
@@ -539,7 +525,7 @@ def test_a_source_that_fails_in_the_middle_leaves_no_object_and_no_parts(scripte
 
 def test_text_with_a_lone_surrogate_is_refused_and_nothing_is_written(scripted_server: ScriptedServer) -> None:
     """It has no form in UTF-8."""
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     with pytest.raises(UnicodeEncodeError):
         scripted_server.bucket().upload_object("k", io.StringIO("a" * PART + "\ud800"), part_size_bytes=PART)
     assert not store.objects
@@ -548,7 +534,7 @@ def test_text_with_a_lone_surrogate_is_refused_and_nothing_is_written(scripted_s
 
 def test_a_readable_that_has_nothing_to_read_now_is_refused(scripted_server: ScriptedServer) -> None:
     """A file in non-blocking mode gives None: that is not its end."""
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     with os.fdopen(read_end, "rb", buffering=0) as source, os.fdopen(write_end, "wb"), pytest.raises(BlockingIOError):
@@ -561,7 +547,7 @@ def test_an_http_response_that_breaks_off_is_an_error_and_nothing_is_written(
     scripted_server: ScriptedServer, tmp_path: Path, size: int
 ) -> None:
     """http.client ends such a response as if it were whole."""
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     with (
         from_server(bytes_of(size), tmp_path, missing=9) as source,
         pytest.raises(OSError, match=f"after {size:,} of {size + 9:,} bytes"),
@@ -579,7 +565,7 @@ def test_a_file_of_sys_whose_size_is_nominal_is_written(
     path = Path("/sys/class/net/lo/mtu")
     if not path.exists():
         pytest.skip("UNTESTED: no /sys here")
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     scripted_server.bucket().upload_object("k", make(path))
     assert store.objects["k"].body == path.read_bytes()
 
@@ -597,7 +583,7 @@ def test_a_readable_may_reuse_the_bytearray_that_its_read_returned(scripted_serv
             self._buffer += next(self._pieces, b"")
             return self._buffer
 
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     scripted_server.bucket().upload_object("k", OneBuffer())
     assert store.objects["k"].body == bytes_of(SMALL)
 
@@ -623,7 +609,7 @@ def test_a_bytearray_can_be_cleared_when_its_upload_failed(
 @pytest.mark.parametrize("through", ["path", "opened"])
 def test_a_pipe_given_as_a_path_has_no_size(scripted_server: ScriptedServer, tmp_path: Path, through: str) -> None:
     """A size of 0 would make its parts too small for more than 156 GiB; and progress has no total."""
-    scripted_server.answer = store = StrictS3()
+    scripted_server.answer = store = StrictStore()
     path = tmp_path / "fifo"
     os.mkfifo(path)
     threading.Thread(target=path.write_bytes, args=(bytes_of(SMALL),), daemon=True).start()

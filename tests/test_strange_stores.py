@@ -3,120 +3,25 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from support.scripted_server import Answer, ScriptedServer
 from support.servers import Server
+from support.stateful_server import DocumentStore
 from test_subresources import EVERY_CALL
 
 import messageflux_s3 as s3
 from messageflux_s3._bulk import versions
 from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
 
-Answer = tuple[int, dict[str, str], bytes]
-
-
-class Store(ThreadingHTTPServer):
-    """Keeps each sub-resource's document as it was sent, and forgets or answers what a test tells it to.
-
-    Attributes:
-        documents: What stands, by the sub-resource's name.
-        stored: What a document becomes when it is kept.
-        answers: What is answered instead, by a function of method and query; None for "as usual".
-        writes: What came that was no GET: method, target, body.
-    """
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.begin()
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def begin(self) -> None:
-        """As it was made."""
-        self.documents: dict[str, bytes] = {}
-        self.stored: Callable[[bytes], bytes] = lambda document: document
-        self.answers: Callable[[str, str], Answer | None] = lambda method, query: None
-        self.writes: list[tuple[str, str, bytes]] = []
-        self.reads: list[str] = []
-        self.ranges: list[str | None] = []
-
-    def bucket(self) -> s3.S3Bucket:
-        """A bucket on it; one that is asked once only."""
-        url = f"http://127.0.0.1:{self.server_port}"
-        store = s3.connect(
-            url, access_key="ACCESSKEY01", secret_key="SECRETKEY0123456", region="us-east-1", max_attempts=1
-        )
-        return store.bucket("bkt")
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = 65536  # head and body in one piece: in two, each answer waits for an acknowledgement
-    server: Store
-
-    def _serve(self) -> None:
-        query = urlsplit(self.path).query
-        name = query.partition("&")[0].removesuffix("=")
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.command in ("GET", "HEAD"):
-            self.server.reads.append(query)
-            self.server.ranges.append(self.headers.get("Range"))
-        else:
-            self.server.writes.append((self.command, self.path, body))
-        scripted = self.server.answers(self.command, query)
-        if scripted is not None:
-            self._answer(*scripted)
-        elif self.command == "PUT":
-            self.server.documents[name] = self.server.stored(body)
-            self._answer(200, {}, b"")
-        elif self.command == "DELETE":
-            self.server.documents.pop(name, None)
-            self._answer(204, {}, b"")
-        elif name in self.server.documents:
-            self._answer(200, {"Content-Type": "application/xml"}, self.server.documents[name])
-        else:
-            self._answer(404, {}, f"<Error><Code>{ABSENT.get(name, 'NoSuchThing')}</Code><Message/></Error>".encode())
-
-    do_GET = do_PUT = do_DELETE = do_HEAD = do_POST = _serve
-
-    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-ABSENT = {
-    "cors": "NoSuchCORSConfiguration", "lifecycle": "NoSuchLifecycleConfiguration", "tagging": "NoSuchTagSet",
-    "policy": "NoSuchBucketPolicy", "encryption": "ServerSideEncryptionConfigurationNotFoundError",
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Store]:
-    """One for all tests of this file: to make a client takes longer than to ask it."""
-    server = Store()
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
 
 @pytest.fixture
-def strange(running: Store) -> Store:
-    """The store, empty."""
-    running.begin()
-    return running
+def strange(scripted_server: ScriptedServer) -> DocumentStore:
+    """A store that keeps each document as it was sent, and answers what a test tells it to."""
+    return DocumentStore(scripted_server)
 
 
 LISTING = b'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>bkt</Name><MaxKeys>1000</MaxKeys></ListBucketResult>'
@@ -140,7 +45,7 @@ WRONG: dict[str, Answer] = {
 
 
 @pytest.mark.parametrize("answer", WRONG.values(), ids=WRONG.keys())
-def test_nothing_is_written_after_an_unexpected_answer_to_the_read(strange: Store, answer: Answer) -> None:
+def test_nothing_is_written_after_an_unexpected_answer_to_the_read(strange: DocumentStore, answer: Answer) -> None:
     """Any answer that is not the setting is an S3Error, and no PUT or DELETE follows."""
     strange.answers = lambda method, query: answer if method == "GET" else None
     bucket = strange.bucket()
@@ -150,7 +55,7 @@ def test_nothing_is_written_after_an_unexpected_answer_to_the_read(strange: Stor
         assert strange.writes == [], name
 
 
-def test_a_setting_is_read_with_a_range(strange: Store) -> None:
+def test_a_setting_is_read_with_a_range(strange: DocumentStore) -> None:
     """A store that ignores the query string sends the object, which may be large; no document is larger than the range."""
     strange.answers = lambda method, query: (206, {"ETag": '"abc"'}, b"x" * 1000)
     bucket = strange.bucket()
@@ -204,7 +109,7 @@ BESIDE: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]] = 
 
 
 @pytest.mark.parametrize("name", BESIDE)
-def test_merging_keeps_unknown_elements_at_every_level(strange: Store, name: str) -> None:
+def test_merging_keeps_unknown_elements_at_every_level(strange: DocumentStore, name: str) -> None:
     """Beside the rules, beside the algorithm and within a tag."""
     document, merge, parts = BESIDE[name]
     strange.documents[name] = document
@@ -242,7 +147,7 @@ LOOSE: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]] = {
 
 
 @pytest.mark.parametrize("name", LOOSE)
-def test_merging_keeps_values_that_s3_itself_would_refuse(strange: Store, name: str) -> None:
+def test_merging_keeps_values_that_s3_itself_would_refuse(strange: DocumentStore, name: str) -> None:
     """Zero days, methods and algorithms that S3 does not have, text instead of numbers."""
     document, merge, parts = LOOSE[name]
     strange.documents[name] = document
@@ -251,7 +156,7 @@ def test_merging_keeps_values_that_s3_itself_would_refuse(strange: Store, name: 
         assert part in strange.documents[name]
 
 
-def test_an_empty_kms_key_id_is_none(strange: Store) -> None:
+def test_an_empty_kms_key_id_is_none(strange: DocumentStore) -> None:
     """Some stores send an empty element if there is no key."""
     strange.documents["encryption"] = (
         b"<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm>"
@@ -260,7 +165,7 @@ def test_an_empty_kms_key_id_is_none(strange: Store) -> None:
     assert strange.bucket().encryption.ensure("AES256").is_empty
 
 
-def test_removing_a_tag_removes_its_unknown_elements(strange: Store) -> None:
+def test_removing_a_tag_removes_its_unknown_elements(strange: DocumentStore) -> None:
     """Those of other tags stay."""
     strange.documents["tagging"] = BESIDE["tagging"][0]
     strange.bucket().tags.update({"b": "2"})
@@ -269,7 +174,7 @@ def test_removing_a_tag_removes_its_unknown_elements(strange: Store) -> None:
     assert b"<Hue>2</Hue>" in strange.documents["tagging"]
 
 
-def test_the_former_rules_are_restored_on_a_store_that_drops_size_filters(strange: Store) -> None:
+def test_the_former_rules_are_restored_on_a_store_that_drops_size_filters(strange: DocumentStore) -> None:
     """radosgw does: the rule would apply to all objects."""
     bucket = strange.bucket()
     bucket.lifecycle.expire(days=7, prefix="tmp/")
@@ -280,7 +185,7 @@ def test_the_former_rules_are_restored_on_a_store_that_drops_size_filters(strang
     assert bucket.lifecycle.get() == before
 
 
-def test_a_restored_configuration_has_the_root_element_of_a_put(strange: Store) -> None:
+def test_a_restored_configuration_has_the_root_element_of_a_put(strange: DocumentStore) -> None:
     """Some stores name the root of an answer after the operation, and accept only the document's own name."""
     strange.documents["notification"] = b"<GetBucketNotificationResponse></GetBucketNotificationResponse>"
     strange.stored = lambda document: b"<NotificationConfiguration><Other>1</Other></NotificationConfiguration>"
@@ -292,7 +197,7 @@ def test_a_restored_configuration_has_the_root_element_of_a_put(strange: Store) 
     assert b"arn:" not in last
 
 
-def test_a_plan_made_without_a_policy_is_merged_into_a_later_one(strange: Store) -> None:
+def test_a_plan_made_without_a_policy_is_merged_into_a_later_one(strange: DocumentStore) -> None:
     """Another client wrote the first policy between the plan and apply()."""
     bucket = strange.bucket()
     plan = bucket.policy.ensure(
@@ -306,7 +211,7 @@ def test_a_plan_made_without_a_policy_is_merged_into_a_later_one(strange: Store)
     assert [policy.get("x") is not None, policy.get("ours") is not None, '"theirs"' in policy.rest] == [True] * 3
 
 
-def test_a_plan_is_applied_after_a_similar_target_was_removed(strange: Store) -> None:
+def test_a_plan_is_applied_after_a_similar_target_was_removed(strange: DocumentStore) -> None:
     """Two targets with the same events are two entries."""
     bucket = strange.bucket()
     bucket_of = "arn:aws:sqs:us-east-1:1:"
@@ -318,7 +223,7 @@ def test_a_plan_is_applied_after_a_similar_target_was_removed(strange: Store) ->
     assert [node.text_of("Id") for node in bucket.notifications.get().targets] == ["ours"]
 
 
-def test_an_entry_that_exists_is_no_change_at_any_position(strange: Store) -> None:
+def test_an_entry_that_exists_is_no_change_at_any_position(strange: DocumentStore) -> None:
     """The order of rules is kept, since the first CORS rule that matches applies. Nothing is written."""
     bucket = strange.bucket()
     strange.documents["notification"] = b"<NotificationConfiguration/>"
@@ -348,10 +253,10 @@ def _page(root: str, inside: str) -> Answer:
     return 200, {}, f'<{root} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inside}</{root}>'.encode()
 
 
-def test_unfinished_uploads_are_aborted_page_by_page(strange: Store) -> None:
+def test_unfinished_uploads_are_aborted_page_by_page(strange: DocumentStore) -> None:
     """And a store that says "there is more", for ever from the same place, is an error instead of an endless loop."""
 
-    def answers(method: str, query: str) -> Answer | None:
+    def answers(method: str, query: str) -> Answer:
         if method != "GET":
             return 204, {}, b""
         at = int(parse_qs(query).get("key-marker", ["0"])[0])
@@ -374,12 +279,12 @@ def test_unfinished_uploads_are_aborted_page_by_page(strange: Store) -> None:
 
 @pytest.mark.parametrize(("kind", "count", "page_size"), [("versions", 2100, 1000), ("uploads", 7, 2)])
 def test_nothing_is_left_where_a_listing_cannot_go_on_from_what_is_gone(
-    strange: Store, kind: str, count: int, page_size: int
+    strange: DocumentStore, kind: str, count: int, page_size: int
 ) -> None:
     """As moto's: asked to go on after an entry that was deleted, it says that there is nothing more."""
     left = [f"k{n:04}" for n in range(count)]
 
-    def answers(method: str, query: str) -> Answer | None:
+    def answers(method: str, query: str) -> Answer:
         if method == "POST":
             said = strange.writes[-1][2].decode()
             gone = set(re.findall("<Key>(.*?)</Key>", said))
@@ -412,10 +317,10 @@ def test_nothing_is_left_where_a_listing_cannot_go_on_from_what_is_gone(
     assert left == []
 
 
-def test_versions_go_on_after_a_prefix_without_a_version(strange: Store) -> None:
+def test_versions_go_on_after_a_prefix_without_a_version(strange: DocumentStore) -> None:
     """After a common prefix a page names no version to go on from, and AWS refuses an empty one."""
 
-    def answers(method: str, query: str) -> Answer | None:
+    def answers(method: str, query: str) -> Answer:
         if "key-marker" in query:
             return _page("ListVersionsResult", "<IsTruncated>false</IsTruncated>")
         said = "<CommonPrefixes><Prefix>a/</Prefix></CommonPrefixes><IsTruncated>true</IsTruncated><NextKeyMarker>a/</NextKeyMarker>"
@@ -431,7 +336,7 @@ def test_versions_go_on_after_a_prefix_without_a_version(strange: Store) -> None
     assert [query.count("version-id-marker") for query in strange.reads] == [0, 0]
 
 
-def test_versions_that_never_end_are_an_error(strange: Store) -> None:
+def test_versions_that_never_end_are_an_error(strange: DocumentStore) -> None:
     """The same page again and again, or "more" without a place."""
     for marker in ("<NextKeyMarker>k</NextKeyMarker>", ""):
         said = f"<IsTruncated>true</IsTruncated>{marker}"
@@ -440,7 +345,7 @@ def test_versions_that_never_end_are_an_error(strange: Store) -> None:
             [*versions.pages(strange.bucket()._connection, "bkt")]
 
 
-def test_a_rule_without_an_id_stays_without_one(strange: Store) -> None:
+def test_a_rule_without_an_id_stays_without_one(strange: DocumentStore) -> None:
     """A rule without an ID is sent back without one, also when another rule is replaced."""
     strange.documents["lifecycle"] = (
         b"<LifecycleConfiguration><Rule><Status>Enabled</Status><Prefix>a</Prefix><Expiration><Days>1</Days></Expiration></Rule>"
@@ -453,11 +358,9 @@ def test_a_rule_without_an_id_stays_without_one(strange: Store) -> None:
     assert bucket.lifecycle.get() == LifecycleConfiguration((s3.LifecycleRule("(no id)", prefix="a", expire_days=1),))
 
 
-def test_aws_may_show_the_old_configuration_for_minutes(strange: Store) -> None:
-    """On AWS nothing is read back or restored: one read, to merge, and one write."""
-    url = f"http://127.0.0.1:{strange.server_port}"
-    keys = {"access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "region": "us-east-1"}
-    bucket = s3.connect(url, preset="aws", max_attempts=1, **keys).bucket("bkt")
+def test_aws_may_show_the_old_configuration_for_minutes(strange: DocumentStore) -> None:
+    """There nothing is read back, and nothing undone: one reading, to merge, and one write."""
+    bucket = strange.bucket(preset="aws")
     rule = b"<ID>x</ID><Status>Enabled</Status><Expiration><Days>1</Days></Expiration>"
     old = b"<LifecycleConfiguration><Rule>%s</Rule></LifecycleConfiguration>" % rule
     strange.documents["lifecycle"] = old

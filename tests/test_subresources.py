@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from support.counting import Counted
 from support.scripted_server import ScriptedServer, document, refusal
 from support.servers import Server
+from support.stateful_server import DocumentStore
 
 import messageflux_s3 as s3
 from messageflux_s3._objects.condition_probe import is_versioned
@@ -401,79 +399,17 @@ def test_documents_are_read_and_written_without_loss() -> None:
 
 # -- a store that keeps every document as it was sent ---------------------------------------------------------------------------------
 
-ABSENT = {
-    "cors": "NoSuchCORSConfiguration",
-    "lifecycle": "NoSuchLifecycleConfiguration",
-    "tagging": "NoSuchTagSet",
-    "policy": "NoSuchBucketPolicy",
-    "publicAccessBlock": "NoSuchPublicAccessBlockConfiguration",
-}
 
-
-class Keeper(ThreadingHTTPServer):
-    """A server that keeps documents by the name of their sub-resource, and records the headers of each request."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.documents: dict[str, bytes] = {}
-        self.headers: dict[str, dict[str, str]] = {}
-        self.sent_along: dict[str, str] = {}
-        self.refusals: dict[str, int] = {}
-        super().__init__(("127.0.0.1", 0), _Keeping)
-
-
-class _Keeping(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Keeper
-
-    def _name(self) -> str:
-        return urlsplit(self.path).query.partition("&")[0].removesuffix("=")
-
-    def do_GET(self) -> None:
-        document = self.server.documents.get(self._name())
-        if document is None:
-            self._answer(404, f"<Error><Code>{ABSENT.get(self._name(), 'NotFound')}</Code></Error>".encode())
-        else:
-            self._answer(200, document)
-
-    def do_PUT(self) -> None:
-        if self._name() in self.server.refusals and self.server.refusals[self._name()] > 0:
-            self.server.refusals[self._name()] -= 1
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self._answer(403, b"<Error><Code>AccessDenied</Code></Error>")
-            return
-        self.server.documents[self._name()] = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.headers[self._name()] = {name.lower(): value for name, value in self.headers.items()}
-        self._answer(200, b"")
-
-    def _answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in self.server.sent_along.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+@pytest.fixture
+def keeper(scripted_server: ScriptedServer) -> DocumentStore:
+    """A store that keeps every document as it was sent."""
+    return DocumentStore(scripted_server)
 
 
 @pytest.fixture
-def keeper() -> Iterator[Keeper]:
-    """A store that keeps every document as it was sent, with unknown elements."""
-    server = Keeper()
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
-def kept(keeper: Keeper) -> s3.S3Bucket:
+def kept(keeper: DocumentStore) -> s3.S3Bucket:
     """A bucket on it."""
-    url = f"http://127.0.0.1:{keeper.server_port}"
-    return s3.connect(url, access_key="ACCESSKEY01", secret_key="SECRETKEY0123456", region="us-east-1").bucket("bkt")
+    return keeper.bucket()
 
 
 STRANGERS: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]] = {
@@ -519,7 +455,7 @@ STRANGERS: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]]
 
 
 @pytest.mark.parametrize("name", STRANGERS)
-def test_unknown_fields_survive_every_merge(keeper: Keeper, kept: s3.S3Bucket, name: str) -> None:
+def test_unknown_fields_survive_every_merge(keeper: DocumentStore, kept: s3.S3Bucket, name: str) -> None:
     """Elements without a field are sent back with the merged ones."""
     document, merge, parts = STRANGERS[name]
     keeper.documents[name] = document
@@ -529,7 +465,9 @@ def test_unknown_fields_survive_every_merge(keeper: Keeper, kept: s3.S3Bucket, n
         assert part in keeper.documents[name]
 
 
-def test_merging_a_lifecycle_rule_keeps_the_minimum_size_for_transitions(keeper: Keeper, kept: s3.S3Bucket) -> None:
+def test_merging_a_lifecycle_rule_keeps_the_minimum_size_for_transitions(
+    keeper: DocumentStore, kept: s3.S3Bucket
+) -> None:
     """It is sent in a header and not in the document."""
     name = "x-amz-transition-default-minimum-object-size"
     keeper.documents["lifecycle"] = STRANGERS["lifecycle"][0]
@@ -573,7 +511,7 @@ def test_a_lifetime_keeps_another_rule_with_messageflux_s_id(moto_bucket: s3.S3B
     assert moto_bucket.lifecycle.get().rules == (theirs,)
 
 
-def test_allow_retries_while_the_lifted_block_is_still_in_effect(keeper: Keeper, kept: s3.S3Bucket) -> None:
+def test_allow_retries_while_the_lifted_block_is_still_in_effect(keeper: DocumentStore, kept: s3.S3Bucket) -> None:
     """The policy is sent again. radosgw's name for the root element of the block is accepted."""
     names = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
     flags = "".join(f"<{name}>true</{name}>" for name in names)
@@ -587,7 +525,7 @@ def test_allow_retries_while_the_lifted_block_is_still_in_effect(keeper: Keeper,
 
 
 def test_allow_restores_the_block_if_the_policy_is_refused(
-    keeper: Keeper, kept: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch
+    keeper: DocumentStore, kept: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The block of the account cannot be lifted here: nothing is changed in the end."""
     monkeypatch.setattr("messageflux_s3.subresources.public_access._PAUSES_S", (0.01, 0.01))
@@ -602,7 +540,7 @@ def test_allow_restores_the_block_if_the_policy_is_refused(
     assert b"<BlockPublicPolicy>true</BlockPublicPolicy>" in keeper.documents["publicAccessBlock"]
 
 
-def test_allow_writes_nothing_if_the_bucket_is_public(keeper: Keeper, kept: s3.S3Bucket) -> None:
+def test_allow_writes_nothing_if_the_bucket_is_public(keeper: DocumentStore, kept: s3.S3Bucket) -> None:
     """Our statement keeps its position before those of others."""
     kept.public_access.allow()
     kept.policy.ensure({"Sid": "z", "Effect": "Deny"})
@@ -611,7 +549,7 @@ def test_allow_writes_nothing_if_the_bucket_is_public(keeper: Keeper, kept: s3.S
     assert keeper.headers == {}
 
 
-def test_allow_does_not_retry_if_no_block_was_lifted(keeper: Keeper, kept: s3.S3Bucket) -> None:
+def test_allow_does_not_retry_if_no_block_was_lifted(keeper: DocumentStore, kept: s3.S3Bucket) -> None:
     """Access is denied for another reason then."""
     keeper.refusals["policy"] = 1
     with pytest.raises(s3.S3AccessDenied):

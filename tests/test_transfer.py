@@ -20,7 +20,7 @@ import pytest
 from support.proxy import run_proxy, scripted
 from support.scripted_server import Answer, Asked, ScriptedServer, content_of, refusal
 from support.servers import Server
-from support.strict_s3 import StrictS3
+from support.stateful_server import StrictStore
 
 from messageflux_s3 import S3Bucket, S3ChecksumError, S3ConnectionError, S3Error, S3NoSuchItem, S3ObjectChanged
 from messageflux_s3._files import download, partial_file, upload
@@ -514,7 +514,7 @@ def test_a_file_that_is_truncated_while_it_is_read_makes_no_object(
             os.truncate(path, 6 * MIB)
         return store(asked)
 
-    store = StrictS3()
+    store = StrictStore()
     scripted_server.answer = answer
     with path.open("rb") as file, pytest.raises(OSError, match=f"ended after {6 * MIB:,} of {len(LARGE):,} bytes"):
         scripted_server.bucket().upload_object("k", path if as_path else file, part_size_bytes=5 * MIB)

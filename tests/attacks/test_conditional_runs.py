@@ -20,10 +20,10 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
-from support.faulty_s3 import State, run_faulty_s3
 from support.proxy import KINDS, Proxy, run_proxy, seeded
-from support.runs import WRITES, Run, connected, run_seeds, upload_in_parts
+from support.runs import WRITES, Run, connected, run_faulty_server, run_seeds, upload_in_parts
 from support.servers import Server
+from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
 
@@ -33,23 +33,25 @@ WORKERS = 4
 
 
 @pytest.fixture(scope="module")
-def faulty() -> Iterator[tuple[str, State]]:
+def faulty() -> Iterator[tuple[str, StatefulStore]]:
     """A server that honours conditions and loses answers on command."""
-    with run_faulty_s3() as served:
+    with run_faulty_server() as served:
         yield served
 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("run", WRITES, ids=lambda run: run.__name__)
-def test_what_is_said_is_what_was_done(faulty: tuple[str, State], run: Run) -> None:
+def test_what_is_said_is_what_was_done(faulty: tuple[str, StatefulStore], run: Run) -> None:
     """Never a conflict with ourselves reported as one, never a success that is none."""
     bucket = connected(faulty[0])
-    before = faulty[1].befell.copy()
+    before = faulty[1].happened.copy()
     few = run is upload_in_parts
     told = run_seeds(
         run, bucket, faulty[1], range(FIRST_SEED, FIRST_SEED + (SEEDS // 4 if few else SEEDS)), workers=8 if few else 32
     )
-    print(f"\n{run.__name__}: {told.total()} writers were told {dict(told)}; faults {dict(faulty[1].befell - before)}")
+    print(
+        f"\n{run.__name__}: {told.total()} writers were told {dict(told)}; faults {dict(faulty[1].happened - before)}"
+    )
     assert told["done"] > 0
 
 

@@ -11,27 +11,27 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from support.faulty_s3 import State, run_faulty_s3
-from support.runs import LOCKS, Run, connected, run_seeds
+from support.runs import LOCKS, Run, connected, run_faulty_server, run_seeds
+from support.stateful_server import StatefulStore
 
 SEEDS = int(os.environ.get("SEEDS", "100"))
 FIRST_SEED = int(os.environ.get("FIRST_SEED", "0"))
 
 
 @pytest.fixture(scope="module")
-def faulty() -> Iterator[tuple[str, State]]:
+def faulty() -> Iterator[tuple[str, StatefulStore]]:
     """A server that honours conditions and loses answers on command."""
-    with run_faulty_s3() as served:
+    with run_faulty_server() as served:
         yield served
 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("run", LOCKS, ids=lambda run: run.__name__)
-def test_lost_answers_at_every_transition(faulty: tuple[str, State], run: Run) -> None:
+def test_lost_answers_at_every_transition(faulty: tuple[str, StatefulStore], run: Run) -> None:
     """One holder at a time, tokens that grow, nobody locked out by itself, nobody told a success that is none."""
-    before = faulty[1].befell.copy()
+    before = faulty[1].happened.copy()
     told = run_seeds(run, connected(faulty[0]), faulty[1], range(FIRST_SEED, FIRST_SEED + SEEDS), workers=24)
     print(
-        f"\n{run.__name__}: {SEEDS} seeds, contenders were told {dict(told)}; faults {dict(faulty[1].befell - before)}"
+        f"\n{run.__name__}: {SEEDS} seeds, contenders were told {dict(told)}; faults {dict(faulty[1].happened - before)}"
     )
     assert told["held"] + told["done"] > SEEDS // 2

@@ -28,7 +28,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ import boto3
 import fsspec
 import pytest
 from support.proxy import Fault, run_proxy
+from support.scripted_server import Answer, Asked, run_scripted_server
 from support.servers import Server, run_moto, run_rclone
 from test_any_store import CALLS, CLASSES, FIRST_NAME, SEED, ObjectAddress
 
@@ -337,58 +337,29 @@ def test_no_call_that_succeeds_shows_a_secret(moto: Server, tmp_path: Path, monk
 # -- bad weather -----------------------------------------------------------------------------------------------------------------------
 
 
-class Answering(BaseHTTPRequestHandler):
-    """Answers every request by :meth:`answer`."""
-
-    protocol_version = "HTTP/1.1"
-
-    def answer(self) -> tuple[int, dict[str, str], bytes]:
-        raise AssertionError
-
-    def _handle(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        status, headers, body = self.answer()
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _handle
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-
-class Echo(Answering):
-    """A store that refuses everybody, and tells in full what it was sent, as S3 does."""
-
-    def answer(self) -> tuple[int, dict[str, str], bytes]:
-        sent = f"{self.command} {self.path}\n{self.headers}"
-        parts = {
-            "Code": "SignatureDoesNotMatch",
-            "Message": "The request signature we calculated does not match the signature you provided.",
-            "AWSAccessKeyId": "A", "StringToSign": sent, "SignatureProvided": self.headers.get("Authorization", ""),
-            "CanonicalRequest": sent, "Token-0": self.headers.get("X-Amz-Security-Token", ""), "RequestId": "1",
-        }  # fmt: skip
-        body = "".join(f"<{name}>{html.escape(text)}</{name}>" for name, text in parts.items())
-        return (
-            403,
-            {"Content-Type": "application/xml"},
-            f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{body}</Error>'.encode(),
-        )
+def echo(asked: Asked) -> Answer:
+    """Refuse everybody, and tell in full what was sent, as S3 does."""
+    sent = f"{asked.method} {asked.target}\n{asked.headers}"
+    parts = {
+        "Code": "SignatureDoesNotMatch",
+        "Message": "The request signature we calculated does not match the signature you provided.",
+        "AWSAccessKeyId": "A", "StringToSign": sent, "SignatureProvided": asked.headers.get("authorization", ""),
+        "CanonicalRequest": sent, "Token-0": asked.headers.get("x-amz-security-token", ""), "RequestId": "1",
+    }  # fmt: skip
+    body = "".join(f"<{name}>{html.escape(text)}</{name}>" for name, text in parts.items())
+    return (
+        403,
+        {"Content-Type": "application/xml"},
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{body}</Error>'.encode(),
+    )
 
 
 @contextmanager
-def serving(handler: type[Answering]) -> Iterator[str]:
-    """A server of this kind; yields its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+def serving(answer: Callable[[Asked], Answer]) -> Iterator[str]:
+    """Run a server with these answers; yields its address."""
+    with run_scripted_server() as server:
+        server.answer = answer
+        yield server.endpoint_url
 
 
 @contextmanager
@@ -427,7 +398,7 @@ def test_no_call_that_fails_shows_a_secret(
             yield proxy.endpoint_url
 
     keys = {"access_key": ACCESS, "secret_key": SECRET, "session_token": TOKEN}
-    way = {"nobody": nobody, "echo": lambda: serving(Echo)}.get(weather, faults)
+    way = {"nobody": nobody, "echo": lambda: serving(echo)}.get(weather, faults)
     with way() as url, searching() as search, watched(search, monkeypatch):
         store = moto.connect(endpoint_url=url, max_attempts=1, read_timeout=2, connect_timeout=2, **keys)
         assert try_every_call(search, place(moto, store, tmp_path / "files")) > 20
@@ -577,18 +548,16 @@ def test_a_redirect_takes_no_key_elsewhere(status: int) -> None:
     """An answer that points at another host is an error: that host is asked nothing."""
     asked: list[str] = []
 
-    class Stranger(Answering):
-        def answer(self) -> tuple[int, dict[str, str], bytes]:
-            asked.append(self.path)
-            return 200, {"ETag": '"0"', "Last-Modified": "Sat, 21 Nov 2026 01:00:00 GMT"}, b"stranger"
+    def stranger(request: Asked) -> Answer:
+        asked.append(request.target)
+        return 200, {"ETag": '"0"', "Last-Modified": "Sat, 21 Nov 2026 01:00:00 GMT"}, b"stranger"
 
-    with serving(Stranger) as elsewhere:
+    with serving(stranger) as elsewhere:
 
-        class Moved(Answering):
-            def answer(self) -> tuple[int, dict[str, str], bytes]:
-                return status, {"Location": elsewhere + self.path, "x-amz-bucket-region": "eu-north-1"}, b""
+        def moved(request: Asked) -> Answer:
+            return status, {"Location": elsewhere + request.target, "x-amz-bucket-region": "eu-north-1"}, b""
 
-        with serving(Moved) as url, searching() as search:
+        with serving(moved) as url, searching() as search:
             store = s3.connect(
                 url, access_key=ACCESS, secret_key=SECRET, session_token=TOKEN, region="us-east-1", max_attempts=2
             )

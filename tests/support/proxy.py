@@ -94,6 +94,8 @@ class Seen:
         number: It was the n-th of this method and target, from 0.
         kind: The fault, or ``"none"``; also where the fault does not apply (an answer without a body cannot be cut in its body).
         status: What the server answered; 0 where it was not asked or said nothing.
+        path: The path as it was sent.
+        query: The query as it was sent.
     """
 
     method: str
@@ -101,6 +103,8 @@ class Seen:
     number: int
     kind: str
     status: int
+    path: str
+    query: str
 
 
 Plan = Callable[[str, str, int], "Fault | None"]
@@ -411,7 +415,8 @@ class Proxy:
         kind = fault.kind if fault else "none"
 
         def note(status: int, kind: str = kind) -> None:
-            self.seen.append(Seen(method, name, number, kind, status))
+            path, _, query = target.partition("?")
+            self.seen.append(Seen(method, name, number, kind, status, path, query))
 
         if fault is not None and kind in ("refuse", "reset_before", "reset_in_request"):
             if kind == "reset_in_request":

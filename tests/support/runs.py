@@ -1,7 +1,7 @@
 """Seeded runs of conditional writes and locks over a server that loses answers: what was told is held against what was done.
 
-Each run takes a bucket on such a server (``support/faulty_s3.py``), the server's state, which is the truth, and a seed; it returns what the
-writers were told. The normal tests make a few of each, ``tests/attacks/`` thousands.
+Each run takes a bucket on such a server (:func:`run_faulty_server`), the server's state, which is the truth, and a seed; it returns what
+the writers were told. The normal tests make a few of each, ``tests/attacks/`` thousands.
 """
 
 from __future__ import annotations
@@ -12,18 +12,26 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.faulty_s3 import FAULTS, State
+from support.stateful_server import FAULTS, StatefulStore, run_stateful_server
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
 
-Run = Callable[[S3Bucket, State, int], "list[str]"]
+Run = Callable[[S3Bucket, StatefulStore, int], "list[str]"]
 PART = 5 * 1024 * 1024
+
+
+@contextmanager
+def run_faulty_server(conditions: str = "honoured") -> Iterator[tuple[str, StatefulStore]]:
+    """Run a stateful server whose clock goes; its address, and its state, which is the truth."""
+    with run_stateful_server(conditions=conditions, clock_offset=0.0, keeps_requests=False) as server:
+        yield server.endpoint_url, server.state
 
 
 def connected(url: str, *, max_attempts: int = 3) -> S3Bucket:
@@ -51,7 +59,9 @@ def outcome(action: Callable[[], Any]) -> str:
     return "done"
 
 
-def run_seeds(run: Run, bucket: S3Bucket, state: State, seeds: Iterable[int], workers: int = 32) -> Counter[str]:
+def run_seeds(
+    run: Run, bucket: S3Bucket, state: StatefulStore, seeds: Iterable[int], workers: int = 32
+) -> Counter[str]:
     """Run them side by side: most of their time is back-off."""
     told: Counter[str] = Counter()
     with ThreadPoolExecutor(workers) as executor:
@@ -84,7 +94,7 @@ def _hold_to_the_truth(told: dict[bytes, str], applied: list[bytes], seed: int) 
     return [*told.values()]
 
 
-def create_once(bucket: S3Bucket, state: State, seed: int) -> list[str]:
+def create_once(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
     """One writer or two create the same key."""
     generator = random.Random(seed)
     key = f"create/{seed}-{time.monotonic_ns()}"
@@ -103,7 +113,7 @@ def create_once(bucket: S3Bucket, state: State, seed: int) -> list[str]:
     return _hold_to_the_truth(told, state.applied[key], seed)
 
 
-def replace_if_unchanged(bucket: S3Bucket, state: State, seed: int) -> list[str]:
+def replace_if_unchanged(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
     """Two writers replace the same version of an object."""
     key = f"replace/{seed}-{time.monotonic_ns()}"
     etag = bucket.put_object(key, b"before").etag
@@ -113,7 +123,7 @@ def replace_if_unchanged(bucket: S3Bucket, state: State, seed: int) -> list[str]
     return _hold_to_the_truth(told, state.applied[key], seed)
 
 
-def append_each_once(bucket: S3Bucket, state: State, seed: int) -> list[str]:
+def append_each_once(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
     """Three writers append their names by update(), two times each."""
     generator = random.Random(seed)
     key = f"update/{seed}-{time.monotonic_ns()}"
@@ -141,7 +151,7 @@ def append_each_once(bucket: S3Bucket, state: State, seed: int) -> list[str]:
 _BODIES = {name: name * (PART + 1) for name in (b"a", b"b")}
 
 
-def upload_in_parts(bucket: S3Bucket, state: State, seed: int) -> list[str]:
+def upload_in_parts(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
     """One or two upload a file or a stream in parts, if absent or unchanged: every step may lose its answer, the completion above all."""
     generator = random.Random(seed)
     key = f"parts/{seed}-{time.monotonic_ns()}"
@@ -161,7 +171,7 @@ def upload_in_parts(bucket: S3Bucket, state: State, seed: int) -> list[str]:
     return _hold_to_the_truth(told, [body[:1] for body in state.applied[key]], seed)
 
 
-def upload_a_file(bucket: S3Bucket, state: State, seed: int) -> list[str]:
+def upload_a_file(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
     """A file in one request, alone: with nobody else about nothing is ever refused."""
     key = f"file/{seed}-{time.monotonic_ns()}"
     state.faults[key] = script(random.Random(seed))
@@ -169,7 +179,7 @@ def upload_a_file(bucket: S3Bucket, state: State, seed: int) -> list[str]:
     return _hold_to_the_truth(told, state.applied[key], seed)
 
 
-def copy_once(bucket: S3Bucket, state: State, seed: int) -> list[str]:
+def copy_once(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
     """Two copy different objects to the same key, if absent or unchanged."""
     generator = random.Random(seed)
     key = f"copy/{seed}-{time.monotonic_ns()}"
@@ -191,7 +201,7 @@ def copy_once(bucket: S3Bucket, state: State, seed: int) -> list[str]:
     return _hold_to_the_truth(told, state.applied[key], seed)
 
 
-def delete_if_unchanged(bucket: S3Bucket, state: State, seed: int) -> list[str]:
+def delete_if_unchanged(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
     """One deletes what another replaces: at most one of them wins, and each is told so."""
     generator = random.Random(seed)
     key = f"delete/{seed}-{time.monotonic_ns()}"
@@ -212,7 +222,7 @@ WRITES: tuple[Run, ...] = (
 # -- locks ----------------------------------------------------------------------------------------------------------------------------
 
 
-def lease_turns(bucket: S3Bucket, state: State, seed: int) -> list[str]:
+def lease_turns(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
     """Two holders after one another, on an absent, a free or an expired lease: tokens grow, one at a time, and what is said is so."""
     generator = random.Random(seed)
     key = f"turns/{seed}-{time.monotonic_ns()}"
@@ -263,7 +273,7 @@ def lease_turns(bucket: S3Bucket, state: State, seed: int) -> list[str]:
     return told
 
 
-def plain_turns(bucket: S3Bucket, state: State, seed: int) -> list[str]:
+def plain_turns(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
     """Two take a plain lock file, or a free lease by the same call, and the winner gives it back."""
     generator = random.Random(seed)
     key = f"plain/{seed}-{time.monotonic_ns()}"

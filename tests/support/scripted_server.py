@@ -1,25 +1,48 @@
-"""A store whose every answer is a test's own: real HTTP over loopback, and a list of what was asked."""
+"""Servers whose every answer is a test's own: real HTTP over loopback, and a list of what was asked.
+
+A :class:`ScriptedServer` speaks HTTP for the test, and a :class:`RawServer` sends bytes as they are. A store that keeps what it is sent
+is in ``stateful_server.py``.
+"""
 
 from __future__ import annotations
 
+import socket
+import sys
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 
 import messageflux_s3 as s3
 
-Answer = tuple[int, Mapping[str, str], bytes] | None
-"""Status, headers and body; None: the connection is closed without an answer.
+Answer = tuple[int, Mapping[str, str], bytes] | bytes | None
+"""Status, headers and body; or bytes that are sent as they are, before the connection is closed; None: it is closed without an answer.
 
 A header ``Content-Length`` stands in place of the true one: a body that ends early. With ``Transfer-Encoding`` the body is in chunks.
 """
 
+Script = Callable[[bytes, bytes], "bytes | None"]
+"""What a :class:`RawServer` answers to a head and a body."""
+
+FRAMINGS = {
+    "header names in odd case": "header names in upper and lower case by turns",
+    "chunked": "bodies come in chunks, without a length",
+    "HTTP/1.0": "HTTP/1.0, and the connection is closed",
+    "HTTP/1.0 without length": "HTTP/1.0, and the end of the connection is the end of the body",
+    "connections closed": "the connection is closed after each answer, which says so",
+    "connections closed unsaid": "the connection is closed after each answer, which does not say so",
+    "pieces": "answers come in pieces of a few bytes",
+    "interim answers": "100 Continue and 103 Early Hints come before each answer",
+}
+"""Legal ways to frame an answer, for :attr:`ScriptedServer.oddities`."""
+
+
+Server = TypeVar("Server", bound=ThreadingHTTPServer)
 
 # One for all: each session of its own reads the description of S3 anew, which takes longer than most of the tests.
 _SESSION = boto3.Session("ACCESSKEY01", "SECRETKEY0123456", region_name="us-east-1")
@@ -27,13 +50,14 @@ _SESSION = boto3.Session("ACCESSKEY01", "SECRETKEY0123456", region_name="us-east
 
 @dataclass(frozen=True)
 class Asked:
-    """One request; header names in lower case."""
+    """One request; header names in lower case, the target as it was sent."""
 
     method: str
     key: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    target: str = ""
 
     @property
     def what(self) -> str:
@@ -43,19 +67,29 @@ class Asked:
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """The store; :func:`run_scripted_server` makes one.
+    """The server; :func:`run_scripted_server` makes one.
 
     Attributes:
         answer: What becomes of a request; to be set by the test.
         asked: Every request so far.
+        keeps_requests: Whether ``asked`` is kept.
+        oddities: Names of :data:`FRAMINGS`.
     """
 
     daemon_threads = True
+    request_queue_size = 256
 
     def __init__(self) -> None:
         self.answer: Callable[[Asked], Answer] = lambda asked: refusal(500, "InternalError")
         self.asked: list[Asked] = []
+        self.keeps_requests = True
+        self.oddities: set[str] = set()
         super().__init__(("127.0.0.1", 0), _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report mistakes in a script, not clients that hang up."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def endpoint_url(self) -> str:
@@ -98,30 +132,62 @@ class _Handler(BaseHTTPRequestHandler):
             urllib.parse.unquote(path).lstrip("/").partition("/")[2],
             dict(urllib.parse.parse_qsl(query, keep_blank_values=True)),
             {name.lower(): value for name, value in self.headers.items()},
-            self.rfile.read(int(self.headers.get("Content-Length") or 0)),
+            self._body(),
+            self.path,
         )
-        self.server.asked.append(asked)
+        if self.server.keeps_requests:
+            self.server.asked.append(asked)
         answer = self.server.answer(asked)
-        if answer is None:
-            self.close_connection = True
-            return
-        status, headers, body = answer
-        self.send_response_only(status)
-        if "Transfer-Encoding" not in headers:
-            headers = {"Content-Length": str(len(body)), **headers}
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-            is_whole = (
-                body.endswith(b"0\r\n\r\n")
-                if "Transfer-Encoding" in headers
-                else headers["Content-Length"] == str(len(body))
-            )
-            self.close_connection = not is_whole
+        self.close_connection = self.close_connection or not isinstance(answer, tuple)
+        if isinstance(answer, tuple):
+            self._send(*answer)
+        elif answer is not None:
+            self.wfile.write(answer)
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve
+    def _body(self) -> bytes:
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            body += self.rfile.read(size + 2)[:-2]
+        self.rfile.readline()
+        return body
+
+    def _send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        odd, has_body = self.server.oddities, self.command != "HEAD"
+        headers, version = dict(headers), "HTTP/1.1"
+        if has_body and status not in (204, 304) and "chunked" in odd:
+            headers["Transfer-Encoding"], body = "chunked", _chunked(body)
+        if "HTTP/1.0 without length" in odd and has_body and status not in (204, 304):
+            length = len(body)
+        else:
+            length = int(headers.setdefault("Content-Length", str(len(body))))
+        if "Transfer-Encoding" in headers:
+            headers.pop("Content-Length", None)
+            is_whole = body.endswith(b"0\r\n\r\n")
+        else:
+            is_whole = length == len(body)
+        if has_body and not is_whole:
+            self.close_connection = True
+        if "HTTP/1.0" in odd or "HTTP/1.0 without length" in odd:
+            version, self.close_connection = "HTTP/1.0", True
+        if "connections closed" in odd:
+            headers["Connection"] = "close"
+        if "connections closed" in odd or "connections closed unsaid" in odd:
+            self.close_connection = True
+        if "header names in odd case" in odd:
+            headers = {_in_odd_case(name): value for name, value in headers.items()}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+        reason = self.responses.get(status, ("Whatever", ""))[0]
+        head = f"{interim if 'interim answers' in odd else ''}{version} {status} {reason}\r\n{lines}\r\n"
+        data = head.encode("latin-1") + (body if has_body else b"")
+        if "pieces" in odd and len(data) < 1 << 16:
+            for at in range(0, len(data), 97):
+                self.wfile.write(data[at : at + 97])
+                self.wfile.flush()
+        else:
+            self.wfile.write(data)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve
 
@@ -157,11 +223,81 @@ def content_of(asked: Asked, body: bytes, etag: str = "e") -> Answer:
     return 206, {**headers, "Content-Range": f"bytes {start}-{end - 1}/{len(body)}"}, body[start:end]
 
 
+def _chunked(body: bytes) -> bytes:
+    size = 700 if len(body) < 1 << 16 else len(body)
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(f"{len(piece):x}\r\n".encode() + piece + b"\r\n" for piece in pieces) + b"0\r\n\r\n"
+
+
+def _in_odd_case(name: str) -> str:
+    return "".join(letter.upper() if at % 2 else letter.lower() for at, letter in enumerate(name))
+
+
+@contextmanager
+def run_server(server: Server) -> Iterator[Server]:
+    """Serve on a thread until the block ends."""
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 @contextmanager
 def run_scripted_server() -> Iterator[ScriptedServer]:
-    """A store on a port of its own."""
-    server = ScriptedServer()
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    """Run a scripted server on a port of its own."""
+    with run_server(ScriptedServer()) as server:
+        yield server
+
+
+class RawServer:
+    """Answers each request with the bytes that a script returns, and closes the connection if they end in CLOSE, or for None."""
+
+    CLOSE = b"\0close"
+
+    def __init__(self, script: Script, family: int = socket.AF_INET, tls: Any = None) -> None:
+        self.script = script
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self._tls = tls
+        local = "::1" if family == socket.AF_INET6 else "127.0.0.1"
+        self._listener = socket.create_server((local, 0), family=socket.AddressFamily(family), backlog=256)
+        port = self._listener.getsockname()[1]
+        host = "[::1]" if family == socket.AF_INET6 else "127.0.0.1"
+        self.url = f"{'https' if tls else 'http'}://{host}:{port}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            with connection, connection.makefile("rb") as incoming:
+                while line := incoming.readline():
+                    head = line
+                    while (field := incoming.readline()) not in (b"\r\n", b""):
+                        head += field
+                    fields = head.lower().split(b"\r\n")
+                    lengths = [int(part[15:]) for part in fields if part.startswith(b"content-length:")]
+                    body = incoming.read(lengths[0]) if lengths else b""
+                    self.requests.append(head + b"\r\n" + body)
+                    answer = self.script(head, body)
+                    if answer is None:
+                        return
+                    connection.sendall(answer.removesuffix(self.CLOSE))
+                    if answer.endswith(self.CLOSE):
+                        return
+        except OSError:
+            return
+
+    def close(self) -> None:
+        self._listener.close()
