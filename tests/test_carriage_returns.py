@@ -51,14 +51,14 @@ def test_listings_keep_carriage_returns_in_keys(bucket: s3.S3Bucket) -> None:
     assert [obj.key for obj in bucket.find(start_after="a\n")] == in_order[in_order.index("a\nb") :]
 
 
-def test_deleting_what_was_listed_deletes_no_other_key(bucket: s3.S3Bucket, odd: OddServer) -> None:
+def test_deleting_what_was_listed_deletes_no_other_key(bucket: s3.S3Bucket, odd: StatefulServer) -> None:
     """A key with a line feed is not changed."""
     bucket.find(prefix="a\r").delete()
     bucket.delete_objects(["dir\r/x", "end\r", "\r"])
     assert sorted(odd.state.objects) == sorted(["a\nb", "dir\n/x", "plain"])
 
 
-def test_unfinished_uploads_of_such_keys_are_aborted(bucket: s3.S3Bucket, odd: OddServer) -> None:
+def test_unfinished_uploads_of_such_keys_are_aborted(bucket: s3.S3Bucket, odd: StatefulServer) -> None:
     """boto3 does not request encoded keys for this listing."""
     odd.uploads["u1"] = Upload("a\rb", "", {})
     bucket.delete_bucket(force=True)
