@@ -65,7 +65,7 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 
 @dataclass
-class ObjectAddress:
+class Place:
     """What a call is tried on: a bucket with objects, another full and another empty one beside it."""
 
     server: Server
@@ -112,7 +112,7 @@ _clients: dict[str, Any] = {}  # to make one takes longer than most of the calls
 
 
 @pytest.fixture
-def place(server: Server, tmp_path: Path) -> Iterator[ObjectAddress]:
+def place(server: Server, tmp_path: Path) -> Iterator[Place]:
     """Fresh buckets, made and removed by plain boto3."""
     client, store = (
         _clients.get(server.endpoint_url) or server.client(region_name=REGION),
@@ -127,7 +127,7 @@ def place(server: Server, tmp_path: Path) -> Iterator[ObjectAddress]:
         for key, body in SEED.items():
             client.put_object(Bucket=stem + end, Key=key, Body=body, Metadata={"m": "1"})
     work, other, empty = (store.bucket(stem + end) for end in ("-a", "-b", "-c"))
-    yield ObjectAddress(server, store, work, other, empty, tmp_path, client, stem)
+    yield Place(server, store, work, other, empty, tmp_path, client, stem)
     for bucket in client.list_buckets()["Buckets"]:
         if bucket["Name"].startswith(stem):
             _empty(client, bucket["Name"])
@@ -149,7 +149,7 @@ def _without_new(found: Snapshot) -> Snapshot:
     }
 
 
-Call = Callable[[ObjectAddress], object]
+Call = Callable[[Place], object]
 CALLS: dict[str, Call] = {}
 
 
@@ -169,7 +169,7 @@ def call(*names: str) -> Callable[[Call], Call]:
 @call(
     "S3Store.ping", "S3Store.is_online", "S3Store.reload_credentials", "S3Store.close", "S3Store.lane", "S3Store.client"
 )
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     assert p.store.ping()
     assert p.store.is_online
     p.store.reload_credentials()
@@ -180,7 +180,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("S3Store.config", "S3Store.resource", "S3Store.from_resource")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     again = s3.S3Store.from_resource(p.store.resource)
     assert again.bucket(p.bucket.name).object("kept/a.txt").body == b"alpha"
     assert pickle.loads(pickle.dumps(p.store.config)) == p.store.config or p.store.config.secret_key is not None
@@ -194,7 +194,7 @@ def _(p: ObjectAddress) -> None:
     "S3Bucket.store",
     "S3Bucket.s3_resource",
 )
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     assert {p.bucket.name, p.other.name, p.empty.name} <= {bucket.name for bucket in p.store.buckets()}
     assert p.bucket.name in {bucket.name for bucket in s3.S3Bucket.list_buckets(p.store)}
     assert p.bucket.store == p.store
@@ -202,7 +202,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("S3Store.create_bucket", "S3Bucket.create_bucket", "S3Bucket.delete_bucket", "S3Bucket.exists")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     name = p.bucket.name + "-new"
     for make in (p.store.create_bucket, lambda name: s3.S3Bucket.create_bucket(p.store, name)):
         made = make(name)
@@ -216,7 +216,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("S3Store.object", "S3Store.objects_from", "S3Object.uri", "S3Object.bucket", "S3Object.bucket_name")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     obj = p.store.object(p.obj.uri)
     assert (obj.bucket_name, obj.key, obj.body) == (p.bucket.name, "kept/a.txt", b"alpha")
     record = {
@@ -228,14 +228,14 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("S3Store.probe")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     before = {bucket.name for bucket in p.store.buckets()}
     assert p.store.probe().list_v2 is not None
     assert {bucket.name for bucket in p.store.buckets()} == before
 
 
 @call("S3Store.show", "S3Bucket.show", "ObjectQuery.show", "S3Object.preview")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     assert p.bucket.name in str(p.store.show())
     assert str(p.bucket.show()) and "kept/a.txt" in str(p.bucket.find().show()) and "alpha" in str(p.obj.preview())
 
@@ -253,7 +253,7 @@ def _(p: ObjectAddress) -> None:
     "S3Object.boto3",
     "S3Object.from_boto3",
 )
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     assert s3.S3Object.from_boto3(p.obj.boto3).body == b"alpha"
     assert p.bucket.get_object("kept/a.txt").body == p.bucket["kept/a.txt"].body == b"alpha"
     assert (p.obj.text, p.obj.body_stream.read(), p.obj.boto3.key) == ("alpha", b"alpha", "kept/a.txt")
@@ -271,7 +271,7 @@ def _(p: ObjectAddress) -> None:
     "S3Object.last_modified",
     "S3Object.storage_class",
 )
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     obj = p.obj
     assert (obj.metadata["m"], obj.size, obj.last_modified.tzinfo is not None) == ("1", 5, True)
     assert obj.content_type
@@ -287,7 +287,7 @@ def _(p: ObjectAddress) -> None:
     "S3Bucket.put_json",
     "S3Object.version_id",
 )
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     assert p.obj.exists()
     assert not p.bucket["kept/none"].exists()
     assert p.bucket["kept/b.json"].json() == p.bucket.get_json("kept/b.json") == {"n": 1}
@@ -296,7 +296,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("S3Object.read_range", "S3Object.iter_chunks", "S3Object.iter_lines", "S3Object.open")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     obj = p.bucket["kept/long.txt"]
     whole = SEED["kept/long.txt"]
     assert (obj.read_range(3, 9), obj.read_range(-4), p.obj.read_range(-100)) == (whole[3:9], whole[-4:], b"alpha")
@@ -311,7 +311,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("S3Bucket.put_object", "S3Object.put", "S3Bucket.delete_object", "S3Object.delete")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     obj = p.bucket.put_object(NEW + "x", "one", {"who": "me"})
     assert (obj.reload().body, obj.metadata) == (
         b"one",
@@ -324,7 +324,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("put_object if_absent")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.bucket.put_object(NEW + "x", b"one", if_absent=True)
     with pytest.raises(s3.S3ObjectExists):
         p.bucket.put_object(NEW + "x", b"two", if_absent=True)
@@ -332,7 +332,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("put_object if_match")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     obj = p.bucket.put_object(NEW + "x", b"one")
     with pytest.raises(s3.S3PreconditionFailed):
         p.bucket.put_object(NEW + "x", b"bad", if_match="0" * 32)
@@ -341,19 +341,19 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("delete if_match")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     with pytest.raises(s3.S3PreconditionFailed):
         p.obj.delete(if_match="0" * 32)
 
 
 @call("S3Object.update")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     obj = p.bucket.put_object(NEW + "n", b"1")
     assert obj.update(lambda body: str(int(body or b"0") + 1)).reload().body == b"2"
 
 
 @call("S3Bucket.put_objects", "S3Bucket.get_objects", "S3Bucket.delete_objects")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     keys = [f"{NEW}{n}" for n in range(30)]
     assert p.bucket.put_objects((key, key.encode()) for key in keys) is not None
     assert [obj.body for obj in p.bucket.get_objects(keys)] == [key.encode() for key in keys]
@@ -362,7 +362,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("S3Bucket.clear_objects")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     extra = p.store.create_bucket(p.bucket.name + "-new")
     extra.put_objects((f"k{n}", b"x") for n in range(5))
     extra.clear_objects()
@@ -373,7 +373,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("S3Bucket.upload_object", "S3Bucket.download_object")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     body = bytes(range(256)) * 50_000  # several parts
     p.bucket.upload_object(NEW + "big", io.BytesIO(body), {"who": "me"})
     out = io.BytesIO()
@@ -389,7 +389,7 @@ def _(p: ObjectAddress) -> None:
     "S3Bucket.upload_folder",
     "S3Bucket.download_folder",
 )
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     source = p.folder / "in"
     source.mkdir()
     (source / "f").write_bytes(b"file")
@@ -408,7 +408,7 @@ def _(p: ObjectAddress) -> None:
         "apply", "applied", "copied", "skipped", "deleted", "steps", "direction", "bucket_name", "prefix", "folder",
     )),
 )  # fmt: skip
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     source = p.folder / "in"
     source.mkdir()
     (source / "f").write_bytes(b"file")
@@ -432,7 +432,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("S3Bucket.copy_object", "S3Object.copy_to", "S3Object.move_to")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     assert p.bucket.copy_object("kept/a.txt", NEW + "c").reload().body == b"alpha"
     assert p.obj.copy_to(p.other[NEW + "c"]).reload().body == b"alpha"
     p.bucket[NEW + "c"].move_to(NEW + "d")
@@ -440,14 +440,14 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("S3Bucket.compute_url", "S3Object.url", "S3Object.presigned_url", "S3Object.presigned_post")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     assert p.obj.url.endswith("/kept/a.txt") and p.bucket.compute_url("kept/a.txt") == p.obj.url
     assert "X-Amz-Signature" in p.obj.presigned_url()
     assert "policy" in p.bucket[NEW + "p"].presigned_post().fields
 
 
 @call("S3Bucket.find", "S3Bucket.find_objects", "S3Bucket.list_objects", "S3Bucket.list_common_prefixes")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     wanted = sorted(SEED)
     assert [obj.key for obj in p.bucket.find()] == wanted
     assert [obj.key for obj in p.bucket.find_objects(prefix="kept/", max_keys=2)] == wanted
@@ -459,7 +459,7 @@ def _(p: ObjectAddress) -> None:
 @call(
     "S3Bucket.usage", *(f"ObjectQuery.{word}" for word in ("usage", "tree", "to_pandas", "to_arrow", "arrow_batches"))
 )
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     assert p.bucket.usage().count == p.bucket.find().usage().count == len(SEED)
     assert "a.txt" in str(p.bucket.find().tree())
     assert len(p.bucket.find().to_pandas()) == p.bucket.find().to_arrow().num_rows == len(SEED)
@@ -467,7 +467,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("S3Bucket.acquire_lock", "S3Bucket.check_lock", "S3Bucket.release_lock")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.bucket.acquire_lock(NEW + "lock", {"who": "me"})
     assert p.bucket.check_lock(NEW + "lock") is not None
     p.bucket.release_lock(NEW + "lock")
@@ -478,7 +478,7 @@ def _(p: ObjectAddress) -> None:
     "S3Bucket.lock",
     *(f"S3Lock.{word}" for word in ("key", "owner", "token", "lost", "check", "acquire", "renew", "release")),
 )
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     lock = p.bucket.lock(NEW + "lock", ttl=30, owner="me")
     assert (lock.key, lock.owner, lock.token > 0, lock.lost) == (NEW + "lock", "me", True, False)
     lock.check()
@@ -492,7 +492,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("S3Bucket.boto3", "S3Bucket.from_boto3")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     assert s3.S3Bucket.from_boto3(p.bucket.boto3).exists()
     assert p.bucket.boto3.name == p.bucket.name
 
@@ -504,7 +504,7 @@ def _(p: ObjectAddress) -> None:
     "ClaimCheck.payload_object",
     "ClaimCheck.receipt_handle",
 )
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     for wire in ("sqs-extended", "messageflux"):
         check = s3.ClaimCheck(p.empty, threshold=10, wire=wire)
         message = check.check_in(b"more than ten bytes", {})
@@ -519,7 +519,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("fsspec")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     from messageflux_s3.fs import MessagefluxS3FileSystem
 
     files, folder = MessagefluxS3FileSystem(p.store), f"{p.bucket.name}/{NEW}files"
@@ -538,10 +538,10 @@ def _(p: ObjectAddress) -> None:
 # -- the asynchronous face ----------------------------------------------------------------------------------------------------------
 
 
-def in_async(work: Callable[[ObjectAddress, s3.AsyncS3Store], Awaitable[None]]) -> Call:
+def in_async(work: Callable[[Place, s3.AsyncS3Store], Awaitable[None]]) -> Call:
     """A call that works on an asynchronous store."""
 
-    async def with_store(p: ObjectAddress) -> None:
+    async def with_store(p: Place) -> None:
         async with s3.AsyncS3Store(p.store) as store:
             await work(p, store)
 
@@ -552,7 +552,7 @@ def in_async(work: Callable[[ObjectAddress, s3.AsyncS3Store], Awaitable[None]]) 
     "config", "lane", "is_online", "bucket", "object", "create_bucket", "buckets", "ping", "close",
 )))  # fmt: skip
 @in_async
-async def _(p: ObjectAddress, store: s3.AsyncS3Store) -> None:
+async def _(p: Place, store: s3.AsyncS3Store) -> None:
     assert await store.ping()
     assert store.is_online
     assert store.lane.reason
@@ -568,7 +568,7 @@ async def _(p: ObjectAddress, store: s3.AsyncS3Store) -> None:
     "delete_objects", "upload_file", "download_file", "find", "list_common_prefixes",
 )))  # fmt: skip
 @in_async
-async def _(p: ObjectAddress, store: s3.AsyncS3Store) -> None:
+async def _(p: Place, store: s3.AsyncS3Store) -> None:
     bucket = store.bucket(p.bucket.name)
     assert await bucket.exists()
     assert (await bucket.get_object("kept/a.txt")).body == b"alpha"
@@ -594,7 +594,7 @@ async def _(p: ObjectAddress, store: s3.AsyncS3Store) -> None:
     "limit", "filter", "objects", "prefixes", "prefetch", "first", "count", "total_size", "collect", "delete",
 )))  # fmt: skip
 @in_async
-async def _(p: ObjectAddress, store: s3.AsyncS3Store) -> None:
+async def _(p: Place, store: s3.AsyncS3Store) -> None:
     query = store.bucket(p.bucket.name).find(prefix="kept/")
     assert [obj.key async for obj in query.objects()] == sorted(SEED)
     assert [obj.key for obj in await query.limit(1).collect()] == ["kept/a.txt"]
@@ -619,7 +619,7 @@ async def _(p: ObjectAddress, store: s3.AsyncS3Store) -> None:
     "download_to", "presigned_url",
 )))  # fmt: skip
 @in_async
-async def _(p: ObjectAddress, store: s3.AsyncS3Store) -> None:
+async def _(p: Place, store: s3.AsyncS3Store) -> None:
     obj, known = await store.object(p.obj.uri).load(), p.bucket.get_object("kept/a.txt")
     for name in (
         "key",
@@ -656,7 +656,7 @@ async def _(p: ObjectAddress, store: s3.AsyncS3Store) -> None:
 
 
 @call("S3Object.versions", "S3Object.make_current", "S3Object.undelete", "Versioning.enable", "Versioning.is_enabled")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.empty.versioning.enable()
     assert p.empty.versioning.is_enabled()
     obj = p.empty.put_object(NEW + "v", b"one")
@@ -672,35 +672,35 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("versions where none are kept")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     [only] = p.obj.versions()
     assert only.body == b"alpha"
 
 
 @call("find versions where none are kept")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     assert sorted(obj.key for obj in p.bucket.find(versions=True)) == sorted(SEED)
 
 
 @call("undelete where none are kept")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     assert p.obj.undelete() is False
 
 
 @call("delete of a version that is not there")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.bucket.object("kept/a.txt", version_id="never-there").delete()
 
 
 @call("bulk delete of a version that is not there")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.bucket.delete_objects(
         [p.bucket.object("kept/a.txt", version_id="never-there"), p.bucket.object("kept/b.json", version_id="x")]
     )
 
 
 @call("read of a version that is not there")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     with pytest.raises(s3.S3Error):
         _ = p.bucket.object("kept/a.txt", version_id="never-there").body
     with pytest.raises(s3.S3Error):
@@ -708,25 +708,25 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("clear with versions where none are kept")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.bucket.put_object(NEW + "x", b"1")
     p.empty.clear_objects(versions=True)
     assert p.empty.exists()
 
 
 @call("Versioning.suspend", "Versioning.get", "S3Bucket.versioning")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.empty.versioning.suspend()
     assert p.empty.versioning.get().status is None
 
 
 @call("Versioning.delete")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.empty.versioning.delete()
 
 
 @call("Versioning.put", "Versioning.change")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     value = p.empty.versioning.get()
     assert p.empty.versioning.change(value).is_empty
 
@@ -742,7 +742,7 @@ def _(p: ObjectAddress) -> None:
     "Lifecycle.ensure",
     "Lifecycle.change",
 )
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.bucket.lifecycle.expire(days=7, prefix="tmp/", id="ours")
     p.bucket.lifecycle.ensure(s3.LifecycleRule("sweep", prefix="x/", expire_days=3))
     assert {rule.id: rule.expire_days for rule in p.bucket.lifecycle.get().rules} == {"ours": 7, "sweep": 3}
@@ -752,7 +752,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("Lifecycle.put", "Lifecycle.delete")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.bucket.lifecycle.put(LifecycleConfiguration((s3.LifecycleRule("r", expire_days=9),)))
     p.bucket.lifecycle.delete()
     p.bucket.lifecycle.delete()
@@ -760,31 +760,31 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("Lifecycle.abort_unfinished_uploads")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.bucket.lifecycle.abort_unfinished_uploads(days=3)
     assert p.bucket.lifecycle.get().rules[0].abort_uploads_days == 3
 
 
 @call("Lifecycle.transition")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.bucket.lifecycle.transition("GLACIER", days=90)
     assert p.bucket.lifecycle.get().rules[0].transitions == ((90, "GLACIER"),)
 
 
 @call("Lifecycle.expire_noncurrent")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.bucket.lifecycle.expire_noncurrent(days=5)
     assert p.bucket.lifecycle.get().rules[0].noncurrent_days == 5
 
 
 @call("a lifecycle filter by size")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.bucket.lifecycle.ensure(s3.LifecycleRule("r", prefix="x/", min_size=10, expire_days=5))
     assert p.bucket.lifecycle.get().rules[0].min_size == 10
 
 
 @call("Lifecycle.set_lifetime", "S3Bucket.set_lifetime_in_days")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.bucket.set_lifetime_in_days(30)
     assert [(rule.id, rule.expire_days) for rule in p.bucket.lifecycle.get().rules] == [("expire", 30)]
     p.bucket.lifecycle.set_lifetime(0)
@@ -798,7 +798,7 @@ def _(p: ObjectAddress) -> None:
     "PublicAccess.block",
     "S3Bucket.allow_public_access",
 )
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.bucket.allow_public_access()
     assert p.bucket.public_access.status().is_public
     p.bucket.public_access.block()
@@ -806,12 +806,12 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("PublicAccess.status alone")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     assert not p.bucket.public_access.status().is_public
 
 
 @call("PublicAccess.block alone")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.bucket.public_access.block()
     assert not p.bucket.public_access.status().is_public
 
@@ -820,7 +820,7 @@ STATEMENT = {"Sid": "us", "Effect": "Deny", "Principal": "*", "Action": ["s3:Del
 
 
 @call("S3Bucket.policy", "Policy.get", "Policy.ensure", "Policy.remove", "Policy.put", "Policy.change", "Policy.delete")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     statement = STATEMENT | {"Resource": [f"arn:aws:s3:::{p.bucket.name}"]}
     p.bucket.policy.ensure(statement)
     assert p.bucket.policy.get().get("us") is not None
@@ -832,7 +832,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("Policy.delete alone")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.empty.policy.delete()
     assert p.empty.exists()
 
@@ -840,7 +840,7 @@ def _(p: ObjectAddress) -> None:
 @call(
     "S3Bucket.tags", "Tags.get", "Tags.put", "Tags.update", "Tags.remove", "Tags.ensure", "Tags.change", "Tags.delete"
 )
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     _tags(p.bucket.tags)
 
 
@@ -848,13 +848,13 @@ def _(p: ObjectAddress) -> None:
     "S3Object.tags",
     *(f"ObjectTags.{word}" for word in ("get", "put", "update", "remove", "ensure", "change", "delete")),
 )
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     for key in SEED:
         _tags(p.bucket[key].tags)
 
 
 @call("ObjectTags.delete alone")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     for key in SEED:
         p.bucket[key].tags.delete()
 
@@ -872,7 +872,7 @@ def _tags(tags: Tags) -> None:
 
 
 @call("S3Bucket.cors", "Cors.get", "Cors.ensure", "Cors.remove", "Cors.put", "Cors.change", "Cors.delete")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.bucket.cors.ensure(s3.CorsRule("a", origins=("https://a.example",)))
     assert [rule.origins for rule in p.bucket.cors.get().rules] == [("https://a.example",)]
     assert p.bucket.cors.change(p.bucket.cors.get()).is_empty
@@ -889,7 +889,7 @@ def _(p: ObjectAddress) -> None:
     "BucketEncryption.put",
     "BucketEncryption.change",
 )
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.bucket.encryption.ensure("AES256")
     p.bucket.encryption.put(Encryption("AES256"))
     assert p.bucket.encryption.get().algorithm == "AES256"
@@ -897,7 +897,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("BucketEncryption.delete")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.empty.encryption.delete()
     assert p.empty.exists()
 
@@ -905,7 +905,7 @@ def _(p: ObjectAddress) -> None:
 @call(
     "S3Bucket.notifications", "Notifications.get", "Notifications.remove", "Notifications.put", "Notifications.change"
 )
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     assert p.bucket.notifications.get().targets == ()
     p.bucket.notifications.remove("never there")
     p.bucket.notifications.put(p.bucket.notifications.get())
@@ -913,7 +913,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("Notifications.ensure")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     plan = p.bucket.notifications.ensure(
         s3.Notification("n", "arn:aws:sqs:us-east-1:123456789012:none", prefix="in/"), dry_run=True
     )
@@ -921,7 +921,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("Notifications.delete")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.empty.notifications.delete()
     assert p.empty.exists()
 
@@ -937,7 +937,7 @@ def _(p: ObjectAddress) -> None:
     "ObjectQuery.collect",
     "ObjectQuery.bucket",
 )
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     query = p.bucket.find(glob="kept/*.txt")
     assert [obj.key for obj in query.objects()] == ["kept/a.txt", "kept/long.txt"]
     assert [obj.key for obj in query.limit(1)] == ["kept/a.txt"]
@@ -947,14 +947,14 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("ObjectQuery.count", "ObjectQuery.total_size", "ObjectQuery.prefixes", "ObjectQuery.entries")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     assert p.bucket.find().count() == len(SEED)
     assert p.bucket.find().total_size() == sum(map(len, SEED.values()))
     assert [*p.bucket.find(delimiter="/").prefixes()] == ["kept/"] == [*p.bucket.find(delimiter="/").entries()]
 
 
 @call("ObjectQuery.prefetch", "ObjectQuery.map", "ObjectQuery.partitions", "ObjectQuery.parallel")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     assert {obj.key: obj.body for obj in p.bucket.find().prefetch()} == SEED
     assert [*p.bucket.find(glob="kept/*.txt").map(lambda obj: obj.size)] == [5, 10000]
     assert sorted(obj.key for part in p.bucket.find().partitions(3) for obj in part) == sorted(SEED)
@@ -962,7 +962,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @call("ObjectQuery.delete", "ObjectQuery.copy_to", "ObjectQuery.download_to")
-def _(p: ObjectAddress) -> None:
+def _(p: Place) -> None:
     p.bucket.find(prefix="kept/").copy_to(p.other, prefix=NEW)
     copied = p.other.find(prefix=NEW)
     assert {obj.key.removeprefix(NEW): obj.body for obj in copied} == SEED
@@ -978,7 +978,7 @@ def _(p: ObjectAddress) -> None:
 
 
 @contextmanager
-def _nothing_else_changes(p: ObjectAddress, name: str) -> Iterator[None]:
+def _nothing_else_changes(p: Place, name: str) -> Iterator[None]:
     before = p.snapshot()
     unsupported = False
     try:
@@ -1012,7 +1012,7 @@ FIRST_NAME = {function: name for name, function in reversed(CALLS.items())}
 
 
 @pytest.mark.parametrize("function", dict.fromkeys(CALLS.values()), ids=FIRST_NAME.get)
-def test_a_call_is_right_or_unsupported(place: ObjectAddress, function: Call) -> None:
+def test_a_call_is_right_or_unsupported(place: Place, function: Call) -> None:
     """It does what it says or raises S3Unsupported, and every other object and bucket is as it was, byte by byte."""
     with _nothing_else_changes(place, FIRST_NAME[function]):
         function(place)
@@ -1098,7 +1098,7 @@ TAG_WORDS: dict[str, Callable[[Tags], object]] = {
 }
 
 
-def test_each_word_of_a_setting_by_itself(place: ObjectAddress) -> None:
+def test_each_word_of_a_setting_by_itself(place: Place) -> None:
     """On a bucket with objects and on an empty one, on an object and on one that looks like a document of tags: one word at a time."""
     tried: dict[str, Callable[[], object]] = {}
     for bucket in (place.bucket, place.empty):

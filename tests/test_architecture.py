@@ -232,8 +232,7 @@ def test_boto3_is_imported_below_the_operations_only() -> None:
 
 
 LANE_NAMES = {"AsyncLane", "Lane", "LaneRequest", "LaneResponse", "Pending"}
-# The status of the lane is public: store.lane. fileio still sends two GETs by itself.
-NAMES_THE_LANE = {"messageflux_s3.store", "messageflux_s3._files.fileio"}
+NAMES_THE_LANE = {"messageflux_s3.store"}  # its status is public: store.lane
 
 
 def names_of_the_lane(path: Path) -> Iterator[str]:
@@ -301,9 +300,8 @@ def calls_past_the_translation(path: Path) -> Iterator[int]:
         if isinstance(node, ast.Call) and not translated:
             names = reached(node.func)
             is_of_client = len(names) > 1 and names[-2] == "client"
-            is_action = (
-                "resource" in names[:-2]
-            )  # resource.Bucket(name).delete(); resource.Bucket(name) alone sends nothing
+            # resource.Bucket(name).delete() sends a request, resource.Bucket(name) alone does not.
+            is_action = "resource" in names[:-2]
             if (is_of_client or is_action) and names[-1] not in SENDS_NOTHING:
                 yield node.lineno
         for child in ast.iter_child_nodes(node):

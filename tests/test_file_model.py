@@ -37,7 +37,7 @@ LARGE = (bytes(range(251)) * (9 * MIB // 251 + 1))[: 9 * MIB]
 at_random = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-class ObjectAddress(NamedTuple):
+class Place(NamedTuple):
     """Where ours and theirs are kept."""
 
     store: StatefulStore
@@ -46,17 +46,17 @@ class ObjectAddress(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[ObjectAddress]:
+def place() -> Iterator[Place]:
     with run_scripted_server() as server, tempfile.TemporaryDirectory() as folder:
         bucket = server.bucket(preset="aws")
-        yield ObjectAddress(StatefulStore(server), bucket, Path(folder))
+        yield Place(StatefulStore(server), bucket, Path(folder))
         bucket.store.close()
 
 
 _numbers = itertools.count()
 
 
-def fresh(place: ObjectAddress) -> tuple[s3.S3Object, Path]:
+def fresh(place: Place) -> tuple[s3.S3Object, Path]:
     """An object and a file that are not there yet."""
     place.store.objects.clear()
     name = f"k{next(_numbers)}"
@@ -262,7 +262,7 @@ ENDINGS = st.sampled_from(COMMITTED) | st.sampled_from(COMMITTED + GIVEN_UP)
 
 
 def write_both(
-    place: ObjectAddress, obj: s3.S3Object, path: Path, mode: str, steps: list[Step], ending: Ending, **arguments: Any
+    place: Place, obj: s3.S3Object, path: Path, mode: str, steps: list[Step], ending: Ending, **arguments: Any
 ) -> None:
     """Open, write and close ours and theirs; afterwards both have the same content, or ours what was there before."""
     before = path.read_bytes() if path.exists() else None
@@ -291,7 +291,7 @@ def write_both(
         st.tuples(st.sampled_from("wax"), ENDINGS, st.lists(BINARY_STEPS, max_size=10)), min_size=1, max_size=3
     )
 )
-def test_binary_writers_do_what_files_do(place: ObjectAddress, rounds: list[tuple[str, Ending, list[Step]]]) -> None:
+def test_binary_writers_do_what_files_do(place: Place, rounds: list[tuple[str, Ending, list[Step]]]) -> None:
     """Written, written again or appended to, and closed in every way."""
     obj, path = fresh(place)
     for action, ending, steps in rounds:
@@ -321,7 +321,7 @@ NEWLINES = st.sampled_from([None, "", "\n", "\r", "\r\n"])
     newline=NEWLINES,
 )
 def test_text_writers_do_what_files_do(
-    place: ObjectAddress, rounds: list[tuple[str, Ending, list[Step]]], encoding: str, newline: str | None
+    place: Place, rounds: list[tuple[str, Ending, list[Step]]], encoding: str, newline: str | None
 ) -> None:
     """With byte order marks and line ends; what was written is read back as the builtin reads it."""
     obj, path = fresh(place)
@@ -345,7 +345,7 @@ def test_text_writers_do_what_files_do(
     step=st.sampled_from([("tell", ()), ("seek", (0,)), ("seek", (0, io.SEEK_END)), ("truncate", (PART_BYTES + 1,))]),
 )
 def test_writers_do_what_files_do_where_parts_begin(
-    place: ObjectAddress, ending: Ending, before: bytes | None, mode: str, sizes: list[int], step: Step
+    place: Place, ending: Ending, before: bytes | None, mode: str, sizes: list[int], step: Step
 ) -> None:
     """Content around the size of a part, and of what is copied within the store."""
     obj, path = fresh(place)
@@ -387,7 +387,7 @@ def content_of_lines(size: int) -> bytes:
 
 @at_random
 @given(size=st.sampled_from(SIZES), buffering=st.sampled_from([-1, -1, 0, 100]), steps=st.lists(READS, max_size=15))
-def test_binary_readers_do_what_files_do(place: ObjectAddress, size: int, buffering: int, steps: list[Step]) -> None:
+def test_binary_readers_do_what_files_do(place: Place, size: int, buffering: int, steps: list[Step]) -> None:
     """With Python's buffer, with a small one and without; where a read may be short it is never wrong, and empty at the end only."""
     obj, _ = fresh(place)
     body = content_of_lines(size)
@@ -450,7 +450,7 @@ TEXT_READS: st.SearchStrategy[Step] = st.one_of(
     steps=st.lists(TEXT_READS, max_size=12),
 )
 def test_text_readers_do_what_files_do(
-    place: ObjectAddress, size: int, encoding: str, newline: str | None, steps: list[Step]
+    place: Place, size: int, encoding: str, newline: str | None, steps: list[Step]
 ) -> None:
     """Positions that tell() gave are gone back to; the line ends are the builtin's."""
     obj, path = fresh(place)

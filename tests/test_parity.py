@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pytest
-from support.counting import Recorder
+from support.proxy import Proxy, run_proxy
 from support.servers import Server
 
 import messageflux_s3 as s3
@@ -37,7 +37,7 @@ class Way(NamedTuple):
 WAYS = [Way(is_lane_open, is_async) for is_lane_open in (True, False) for is_async in (False, True)]
 
 
-class ObjectAddress(NamedTuple):
+class Place(NamedTuple):
     """A bucket, by the library and by plain boto3."""
 
     bucket: S3Bucket
@@ -57,47 +57,47 @@ class ObjectAddress(NamedTuple):
         self.client.delete_bucket(Bucket=self.name)
 
 
-def fresh(place: ObjectAddress) -> S3Object:
+def fresh(place: Place) -> S3Object:
     """A handle that knows nothing."""
     return place.bucket.object(KEY)
 
 
-def listed(place: ObjectAddress) -> S3Object:
+def listed(place: Place) -> S3Object:
     """A handle out of a listing, whose object is replaced afterwards."""
     [obj] = place.bucket.find("dir/")
     place.write(b"replaced, and longer", Metadata={"by": "others"})
     return obj
 
 
-def loaded(place: ObjectAddress) -> S3Object:
+def loaded(place: Place) -> S3Object:
     """A handle that holds the body, whose object is deleted afterwards."""
     obj = place.bucket.get_object(KEY)
     place.remove()
     return obj
 
 
-def out_of_a_message(place: ObjectAddress) -> S3Object:
+def out_of_a_message(place: Place) -> S3Object:
     """A handle pinned to content that was replaced since."""
     return S3Object._create(place.bucket, KEY, pinned_etag="0" * 32)
 
 
-def of_no_object(place: ObjectAddress) -> S3Object:
+def of_no_object(place: Place) -> S3Object:
     place.remove()
     return fresh(place)
 
 
-def of_no_bucket(place: ObjectAddress) -> S3Object:
+def of_no_bucket(place: Place) -> S3Object:
     place.remove_bucket()
     return fresh(place)
 
 
-def large(place: ObjectAddress) -> S3Object:
+def large(place: Place) -> S3Object:
     place.write(b"x" * (8 * 1024 * 1024 + 1))
     return fresh(place)
 
 
-Sync = Callable[[ObjectAddress, S3Object], Any]
-Async = Callable[[ObjectAddress, AsyncS3Object], Awaitable[Any]]
+Sync = Callable[[Place, S3Object], Any]
+Async = Callable[[Place, AsyncS3Object], Awaitable[Any]]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Verb:
     """A row of the table: the handle, and the verb by each driver."""
 
     name: str
-    handle: Callable[[ObjectAddress], S3Object]
+    handle: Callable[[Place], S3Object]
     sync: Sync
     awaited: Async
     is_refused: bool = False  # by another status than 404: the lane leaves that to boto3, which asks again
@@ -114,7 +114,7 @@ class Verb:
         return self.name
 
 
-def load(place: ObjectAddress, obj: S3Object) -> S3Object:
+def load(place: Place, obj: S3Object) -> S3Object:
     """What ``await obj.load()`` does: a blocking handle asks when its body is looked at."""
     if obj._pinned_etag is None:
         got = place.bucket.get_object(obj.key)
@@ -124,7 +124,7 @@ def load(place: ObjectAddress, obj: S3Object) -> S3Object:
     return obj
 
 
-def etag_of(place: ObjectAddress) -> str:
+def etag_of(place: Place) -> str:
     return str(place.client.head_object(Bucket=place.name, Key=KEY)["ETag"]).strip('"')
 
 
@@ -239,37 +239,36 @@ def shown(gave: Any, obj: S3Object) -> Any:
 
 
 @contextmanager
-def places(moto: Server, way: Way) -> Iterator[tuple[ObjectAddress, Recorder]]:
-    """A fresh bucket with one object, through a recorder; the lane is open or shut."""
-    recorder = Recorder(moto.endpoint_url)
-    connected = moto.connect(endpoint_url=recorder.endpoint_url)
-    store = s3.S3Store(connected.config.replace(capabilities=HONOURED))
-    name = f"parity-{next(_numbers)}"
-    client = moto.client()
-    client.create_bucket(Bucket=name)
-    client.put_object(Bucket=name, Key="opens", Body=b"")
-    bucket = store.bucket(name)
-    if not way.is_lane_open:
-        store._connection.lane.shut("shut for this test")
-    bucket.get_object("opens")
-    bucket["opens"].exists()
-    condition_probe.is_versioned(store._connection, name)  # asked once for each bucket
-    assert store.lane.open is way.is_lane_open
-    place = ObjectAddress(bucket, AsyncS3Store(store).bucket(name), client, name)
-    place.write(b"0123456789", Metadata={"source": "erp"}, ContentType="text/plain")
-    try:
-        yield place, recorder
-    finally:
-        store.close()
-        connected.close()
-        recorder.close()
+def places(moto: Server, way: Way) -> Iterator[tuple[Place, Proxy]]:
+    """A fresh bucket with one object, through a proxy that records requests; the lane is open or shut."""
+    with run_proxy(moto.endpoint_url) as proxy:
+        connected = moto.connect(endpoint_url=proxy.endpoint_url)
+        store = s3.S3Store(connected.config.replace(capabilities=HONOURED))
+        name = f"parity-{next(_numbers)}"
+        client = moto.client()
+        client.create_bucket(Bucket=name)
+        client.put_object(Bucket=name, Key="opens", Body=b"")
+        bucket = store.bucket(name)
+        if not way.is_lane_open:
+            store._connection.lane.shut("shut for this test")
+        bucket.get_object("opens")
+        bucket["opens"].exists()
+        condition_probe.is_versioned(store._connection, name)  # asked once for each bucket
+        assert store.lane.open is way.is_lane_open
+        place = Place(bucket, AsyncS3Store(store).bucket(name), client, name)
+        place.write(b"0123456789", Metadata={"source": "erp"}, ContentType="text/plain")
+        try:
+            yield place, proxy
+        finally:
+            store.close()
+            connected.close()
 
 
 def outcome_of(verb: Verb, way: Way, moto: Server) -> Outcome:
-    with places(moto, way) as (place, recorder):
+    with places(moto, way) as (place, proxy):
         obj = verb.handle(place)
         connection = place.bucket._connection
-        before = len(recorder.requests)
+        before = len(proxy.seen)
         connection.is_online = False
         outcome = Outcome()
 
@@ -289,9 +288,7 @@ def outcome_of(verb: Verb, way: Way, moto: Server) -> Outcome:
             outcome.gave = shown(gave, obj)
         outcome.knows = known(obj)
         outcome.is_online = connection.is_online
-        outcome.requests = [
-            (seen.method, seen.path.replace(place.name, "BUCKET")) for seen in recorder.requests[before:]
-        ]
+        outcome.requests = [(seen.method, seen.path.replace(place.name, "BUCKET")) for seen in [*proxy.seen][before:]]
         return outcome
 
 

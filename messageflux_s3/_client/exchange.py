@@ -111,6 +111,14 @@ class Answer:
         return cls(None, None, None if response.too_large else body, response)
 
     @property
+    def status(self) -> int | None:
+        """The HTTP status."""
+        if self._response is not None:
+            return self._response.status
+        status: int | None = (self.parsed or {}).get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status
+
+    @property
     def headers(self) -> Mapping[str, str]:
         """The headers, under lower-case names."""
         if self._response is not None:
@@ -351,22 +359,21 @@ def accepted(connection: Connection, request: Request, response: LaneResponse) -
     Raises:
         S3Error: What was asked for does not exist.
     """
+    connection.is_online = True
     if response.status == 404:
         if request.operation not in _EXPLAINED_BY_404 or (
             b"<Error" in response.body and b"</Error>" not in response.body
         ):
             return None
-        connection.is_online = True
-        raise lane_error(response, request.operation, request.bucket, request.key)
+        raise _error(response, request.operation, request.bucket, request.key)
     answer = Answer.from_lane(response)
     complete = _COMPLETE.get(request.operation)
     if (complete is not None and not complete(answer)) or (request.accepts is not None and not request.accepts(answer)):
         return None
-    connection.is_online = True
     return answer
 
 
-def lane_error(response: LaneResponse, operation: str, bucket_name: str, key: str | None) -> S3Error:
+def _error(response: LaneResponse, operation: str, bucket_name: str, key: str | None) -> S3Error:
     """Return the error that a refusal stands for, worded as boto3's would be."""
     code = _CODE.search(response.body)
     message = _MESSAGE.search(response.body)

@@ -6,23 +6,28 @@ They know a connection, a bucket's name and a key, and return values. What a han
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 from .._client.connection import Connection
-from .._client.exchange import Answer, Request
-from .._client.exchange import lane_error as lane_error  # for fileio
+from .._client.exchange import Answer, Request, exchange
 from .._formats import metadata as user_metadata
 from .._formats.head import Head, lazy_head_of_write
-from .._http.lane import LaneRequest, LaneResponse
 from ..errors import S3Error, S3NoSuchItem, S3ServerError
 from . import checksum
 from .drivers import Steps, run
 from .put_parameters import for_every_request, s3_parameters
-from .ranged_reader import RangedReader, check_etag, check_version, etag_for, get_stream, offset_in_body, read_up_to
+from .ranged_reader import (
+    RangedReader,
+    check_etag,
+    check_version,
+    etag_for,
+    get_stream,
+    offset_in_body,
+    read_up_to,
+)
 from .source import as_bytes
 
 KEPT_BYTES = 8 * 1024 * 1024
@@ -166,21 +171,22 @@ def read_first(reader: RangedReader, count: int) -> bytes:
     Requests:
         1 GET (1 HEAD more if the object is empty, or the answer does not say its size)
     """
-    answered = _range_through_lane(reader, 0, count)
-    if answered is not None:
-        return answered.body
-    first = b""
-    try:
-        stream = reader.open(0, count)
-    except S3Error as error:
-        if error.status != 416:  # an empty object has no first byte
-            raise
-    else:
-        with stream:
-            first = stream.read(count)
-    if reader.size is None:
-        learn_size(reader)
-    return first
+
+    def resumed() -> Answer:
+        first = b""
+        try:
+            stream = reader.open(0, count)
+        except S3Error as error:
+            if error.status != 416:  # an empty object has no first byte
+                raise
+        else:
+            with stream:
+                first = stream.read(count)
+        if reader.size is None:
+            learn_size(reader)
+        return Answer(body=first)
+
+    return _read_range(reader, 0, count, resumed).body or b""
 
 
 def learn_size(reader: RangedReader) -> None:
@@ -199,50 +205,70 @@ def read_into(reader: RangedReader, start: int, view: memoryview) -> None:
     Requests:
         1 GET (more only after a broken connection)
     """
-    if _range_through_lane(reader, start, len(view), view) is None:
+
+    def resumed() -> Answer:
         reader.read_into(start, view)
+        return Answer()
+
+    _read_range(reader, start, len(view), resumed, view)
 
 
-def _range_through_lane(
-    reader: RangedReader, start: int, count: int, target: memoryview | None = None
-) -> LaneResponse | None:
-    """Read a range through the fast lane. None: it is left to boto3, as is an answer that does not hold exactly this range.
+def _read_range(
+    reader: RangedReader,
+    start: int,
+    count: int,
+    fallback: Callable[[], Answer],
+    target: memoryview | None = None,
+) -> Answer:
+    """Read a range that arrives whole in one answer.
 
     Args:
         reader: The object.
         start: The first byte.
         count: How many bytes; without a target, as many as the object has.
+        fallback: Reads the range through boto3, in several answers if need be.
         target: Where to put them.
     """
-    if reader.parameters:
-        return None  # the lane does not know them
-    connection, bucket_name, key = reader.connection, reader.bucket_name, reader.key
-    headers = {"range": f"bytes={start}-{start + count - 1}"}
-    condition = etag_for(connection, reader.etag)
+    condition = etag_for(reader.connection, reader.etag)
+    parameters = {**_version(reader.version_id), "Range": f"bytes={start}-{start + count - 1}"}
     if condition is not None:
-        headers["if-match"] = condition
-    request = LaneRequest("GET", bucket_name, key, version_query(reader.version_id), headers, b"")
-    answered = connection.lane.send(request, body_limit=count, target=target)
-    if answered is None:
-        return None
-    if answered.status == 404:
-        raise reader.explain(lane_error(answered, "GetObject", bucket_name, key))
-    found = Head.from_headers(answered.headers)
-    length = len(answered.body) if target is None else count
-    said = {
-        "ResponseMetadata": {"HTTPStatusCode": answered.status},
-        "ContentRange": answered.headers.get("content-range"),
-        "ContentLength": length,
-    }
-    if found.size is None or length not in (count, found.size):
-        return None
+        parameters["IfMatch"] = condition
+
+    def is_this_range(answer: Answer) -> bool:
+        found = answer.head
+        length = len(answer.body or b"") if target is None else count
+        said = {
+            "ResponseMetadata": {"HTTPStatusCode": answer.status},
+            "ContentRange": answer.headers.get("content-range"),
+            "ContentLength": length,
+        }
+        if found.size is None or length not in (count, found.size):
+            return False
+        try:
+            if offset_in_body(said, start, reader.bucket_name, reader.key):
+                return False
+        except S3ServerError:
+            return False
+        reader.accept(found)
+        return True
+
+    request = Request(
+        "GetObject",
+        reader.bucket_name,
+        reader.key,
+        parameters,
+        limit=count,
+        target=target,
+        accepts=is_this_range,
+        fallback=fallback,
+        is_for_boto3=bool(reader.parameters),  # the reader sends them itself
+    )
     try:
-        if offset_in_body(said, start, bucket_name, key):
-            return None
-    except S3ServerError:
-        return None
-    reader.accept(found)
-    return answered
+        return exchange(reader.connection, request)
+    except S3NoSuchItem as error:
+        if (explained := reader.explain(error)) is error:
+            raise
+        raise explained from error
 
 
 def put(
@@ -312,8 +338,3 @@ def delete_steps(bucket_name: str, key: str, version_id: str | None = None) -> S
 
 def _version(version_id: str | None) -> dict[str, str]:
     return {} if version_id is None else {"VersionId": version_id}
-
-
-def version_query(version_id: str | None) -> str:
-    """The query that names a version, as it goes on the wire."""
-    return "" if version_id is None else f"versionId={quote(version_id, safe='-._~')}"

@@ -37,7 +37,7 @@ import pytest
 from support.proxy import Fault, run_proxy
 from support.scripted_server import Answer, Asked, run_scripted_server
 from support.servers import Server, run_moto, run_rclone
-from test_any_store import CALLS, CLASSES, FIRST_NAME, SEED, ObjectAddress
+from test_any_store import CALLS, CLASSES, FIRST_NAME, SEED, Place
 
 import messageflux_s3 as s3
 from messageflux_s3._objects.presigning import PresignedPost
@@ -272,7 +272,7 @@ def watched(search: Search, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str
     yield used
 
 
-def place(server: Server, store: s3.S3Store, folder: Path) -> ObjectAddress:
+def place(server: Server, store: s3.S3Store, folder: Path) -> Place:
     """Fresh buckets with the usual objects, made by plain boto3."""
     client, stem = server.client(), f"canary-{uuid.uuid4().hex[:12]}"
     folder.mkdir(parents=True)
@@ -282,10 +282,10 @@ def place(server: Server, store: s3.S3Store, folder: Path) -> ObjectAddress:
         for key, body in SEED.items():
             client.put_object(Bucket=stem + end, Key=key, Body=body, Metadata={"m": "1"})
     work, other, empty = (store.bucket(stem + end) for end in ("-a", "-b", "-c"))
-    return ObjectAddress(server, store, work, other, empty, folder, client, stem)
+    return Place(server, store, work, other, empty, folder, client, stem)
 
 
-def more(p: ObjectAddress) -> None:
+def more(p: Place) -> None:
     """What has no call of its own in the list: values, keys of the customer's, sockets lent by others."""
     with_key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": CUSTOMER_KEY}
     p.bucket.put_object("new/c", b"x", **with_key)
@@ -372,7 +372,7 @@ def nobody() -> Iterator[str]:
 FAULTS = ("500_before", "cut_body", "cut_head", "reset_after", "xml_cut", "missing_header")
 
 
-def try_every_call(search: Search, p: ObjectAddress) -> int:
+def try_every_call(search: Search, p: Place) -> int:
     """All of them, whatever comes of it; how many failed."""
     failed = 0
     for number, function in enumerate(EVERY_CALL):

@@ -35,7 +35,7 @@ import boto3
 import pytest
 from support.proxy import CORRUPT_REQUEST, KINDS, Fault, Plan, Proxy, no_faults, run_proxy, seeded
 from support.servers import Server
-from support.wire_calls import NO_REQUEST, ROWS, ObjectAddress, Row
+from support.wire_calls import NO_REQUEST, ROWS, Place, Row
 
 import messageflux_s3 as s3
 
@@ -123,7 +123,7 @@ class Runner:
 
     def __init__(self, server: Server, proxy: Proxy, folder: Path) -> None:
         self.proxy = proxy
-        self.place = ObjectAddress(server, server.client(), folder)
+        self.place = Place(server, server.client(), folder)
         self.is_fresh = False
         # A session of its own: what boto3 reads from its data files at each new client is most of what a run would take.
         self.session = boto3.Session(server.access_key, server.secret_key, region_name="us-east-1")

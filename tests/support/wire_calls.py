@@ -47,7 +47,7 @@ _number = itertools.count()
 
 
 @dataclass
-class ObjectAddress:
+class Place:
     """Where a call is tried: buckets and a folder of its own, and a store that goes through the proxy.
 
     Attributes:
@@ -227,10 +227,10 @@ class Row:
 
     name: str
     covers: tuple[str, ...]
-    call: Callable[[ObjectAddress], Any]
+    call: Callable[[Place], Any]
     server: str = "rclone"
-    prepare: Callable[[ObjectAddress], Any] | None = None
-    warm: Callable[[ObjectAddress], Any] | None = None
+    prepare: Callable[[Place], Any] | None = None
+    warm: Callable[[Place], Any] | None = None
     also: tuple[Any, ...] = ()
     verified: bool = False
     settings: bool = False
@@ -242,7 +242,7 @@ class Row:
 ROWS: list[Row] = []
 
 
-def row(covers: str, call: Callable[[ObjectAddress], Any], name: str = "", **about: Any) -> None:
+def row(covers: str, call: Callable[[Place], Any], name: str = "", **about: Any) -> None:
     """Add a row; covers are names with a space between, the first is the row's name unless another is given."""
     names = tuple(covers.split())
     ROWS.append(Row(f"{names[0]} {name}".strip(), names, call, **about))
@@ -362,7 +362,7 @@ row("S3Bucket.upload_object", lambda p: p.bucket.upload_object("n/new", PARTS, p
 row("S3Bucket.upload_file", lambda p: p.bucket.upload_file(p.folder / "in/f", "n/new").key, verified=True)
 
 
-def _downloaded(p: ObjectAddress, *, verify: bool | None = None) -> bytes:
+def _downloaded(p: Place, *, verify: bool | None = None) -> bytes:
     out = io.BytesIO()
     p.bucket.download_object("kept/long.txt", out, verify_checksum=verify)
     return out.getvalue()
@@ -381,7 +381,7 @@ _PLAN = " ".join(
 )
 
 
-def _gone_in_bucket(p: ObjectAddress) -> None:
+def _gone_in_bucket(p: Place) -> None:
     p.put("sync/gone", b"x")
     p.put("sync/f", b"old")
 
@@ -406,7 +406,7 @@ row("S3Bucket.get_objects", lambda p: _bodies(p.bucket.get_objects([*SEED] * 3))
 _MANY = {f"m/{number:02}": b"%d " % number * number for number in range(24)}
 
 
-def _put_many(p: ObjectAddress) -> None:
+def _put_many(p: Place) -> None:
     for key, body in _MANY.items():
         p.put(key, body)
 
@@ -417,7 +417,7 @@ row("S3Bucket.delete_objects", lambda p: sorted(p.bucket.delete_objects(SEED).su
 row("S3Bucket.clear_objects", lambda p: p.bucket.clear_objects(), prepare=_put_many)
 
 
-def _versions(p: ObjectAddress) -> None:
+def _versions(p: Place) -> None:
     p.client.put_bucket_versioning(Bucket=p.name, VersioningConfiguration={"Status": "Enabled"})
     p.put("kept/a.txt", b"second")
     p.put("other/x", b"second")
@@ -449,31 +449,31 @@ row("S3Bucket.show", lambda p: "kept/" in str(p.bucket.show()), also=(False,))
 _LOCKS = {"server": "moto", "leaves": _PROBES}
 
 
-def _warm_locks(p: ObjectAddress) -> None:
+def _warm_locks(p: Place) -> None:
     p.other.lock("w", owner="w").release()
     p.other.acquire_lock("v")
     p.other.release_lock("v")
 
 
-def _held(p: ObjectAddress) -> None:
+def _held(p: Place) -> None:
     body = json.dumps({"who": "me", "_lease": {"state": "held", "token": 1, "ttl": None, "owner": "", "nonce": "n"}})
     p.put("n/lock", body.encode())
 
 
-def _locked(p: ObjectAddress) -> Any:
+def _locked(p: Place) -> Any:
     lock = p.bucket.lock("n/lock", ttl=60, owner="me")
     p.state["lock"] = lock
     return lock.key, lock.owner, lock.token > 0, lock.lost
 
 
-def _whole_lock(p: ObjectAddress) -> Any:
+def _whole_lock(p: Place) -> Any:
     with p.bucket.lock("n/lock", ttl=60, owner="me") as lock:
         lock.check()
         lock.renew()
     return lock.lost
 
 
-def _check_lock(p: ObjectAddress) -> Any:
+def _check_lock(p: Place) -> Any:
     found = p.bucket.check_lock("n/lock")
     return found and found["who"]
 
@@ -512,7 +512,7 @@ row(
 )
 
 
-def _seeks(p: ObjectAddress) -> Any:
+def _seeks(p: Place) -> Any:
     with p.bucket["big"].open() as file:
         found = []
         for where in (1 * _MiB, 3 * _MiB, 17, -9):
@@ -534,7 +534,7 @@ row("S3Object.download_to", lambda p: p.long.download_to(p.folder / "there", sta
 row("S3Object.put", lambda p: _wrote(p.obj.put(b"new")))
 
 
-def _count_up(p: ObjectAddress) -> Any:
+def _count_up(p: Place) -> Any:
     return p.bucket["n/number"].update(lambda body: str(int(body or b"0") + 1)).key
 
 
@@ -550,11 +550,11 @@ row("S3Object.move_to", lambda p: p.obj.move_to("n/moved").key, "on moto", serve
 row("S3Object.versions", lambda p: [(v.key, v.size) for v in p.obj.versions()], server="moto", prepare=_versions)
 
 
-def _older(p: ObjectAddress) -> s3.S3Object:
+def _older(p: Place) -> s3.S3Object:
     return p.bucket.object("kept/a.txt", p.state["version"])
 
 
-def _with_an_older(p: ObjectAddress) -> None:
+def _with_an_older(p: Place) -> None:
     _versions(p)
     [*_, oldest] = p.client.list_object_versions(Bucket=p.name, Prefix="kept/a.txt")["Versions"]
     p.state["version"] = oldest["VersionId"]
@@ -598,11 +598,11 @@ _CORS = s3.CorsRule("ours", origins=("https://a.example",))
 _DENY = {"Sid": "ours", "Effect": "Deny", "Principal": "*", "Action": ["s3:GetObject"]}
 
 
-def _denial(p: ObjectAddress) -> dict[str, Any]:
+def _denial(p: Place) -> dict[str, Any]:
     return _DENY | {"Resource": [f"arn:aws:s3:::{p.name}/never"]}
 
 
-def _set_up(p: ObjectAddress) -> None:
+def _set_up(p: Place) -> None:
     """Each setting has something in it."""
     client, name = p.client, p.name
     rule = {"ID": "theirs", "Filter": {"Prefix": "x/"}, "Status": "Enabled", "Expiration": {"Days": 9}}
@@ -615,7 +615,7 @@ def _set_up(p: ObjectAddress) -> None:
     client.put_bucket_cors(Bucket=name, CORSConfiguration={"CORSRules": [cors]})
 
 
-def _setting(covers: str, call: Callable[[ObjectAddress], Any], name: str = "") -> None:
+def _setting(covers: str, call: Callable[[Place], Any], name: str = "") -> None:
     row(covers, call, name, server="moto", prepare=_set_up, settings=True)
 
 
@@ -644,7 +644,7 @@ _setting("Versioning.enable Versioning.put Versioning.change", lambda p: p.bucke
 _setting("Versioning.suspend", lambda p: p.bucket.versioning.suspend())
 
 
-def _tags(where: str, of: Callable[[ObjectAddress], Tags]) -> None:
+def _tags(where: str, of: Callable[[Place], Tags]) -> None:
     _setting(f"{where}.get", lambda p: dict(of(p).get()))
     _setting(f"{where}.put", lambda p: of(p).put({"a": "1"}))
     _setting(f"{where}.update", lambda p: of(p).update({"a": "1"}))
@@ -677,11 +677,11 @@ _setting("Notifications.delete", lambda p: p.bucket.notifications.delete())
 # -- claim checks -----------------------------------------------------------------------------------------------------------------
 
 
-def _check(p: ObjectAddress) -> s3.ClaimCheck:
+def _check(p: Place) -> s3.ClaimCheck:
     return s3.ClaimCheck(p.other, threshold=10)
 
 
-def _checked_in(p: ObjectAddress) -> None:
+def _checked_in(p: Place) -> None:
     p.put("claim", b"more than ten bytes", p.other.name)
     body, attributes = s3.make_pointer(p.other.name, "claim", 19)
     p.state["message"] = {"Body": body, "MessageAttributes": attributes}
@@ -695,11 +695,11 @@ row("ClaimCheck.discard", lambda p: _check(p).discard(p.state["message"]), prepa
 # -- the asynchronous face --------------------------------------------------------------------------------------------------------
 
 
-def on_store(covers: str, **about: Any) -> Callable[[Callable[[ObjectAddress, s3.AsyncS3Store], Awaitable[Any]]], None]:
+def on_store(covers: str, **about: Any) -> Callable[[Callable[[Place, s3.AsyncS3Store], Awaitable[Any]]], None]:
     """Add a row whose call is awaited."""
 
-    def add(work: Callable[[ObjectAddress, s3.AsyncS3Store], Awaitable[Any]]) -> None:
-        async def with_store(p: ObjectAddress) -> Any:
+    def add(work: Callable[[Place, s3.AsyncS3Store], Awaitable[Any]]) -> None:
+        async def with_store(p: Place) -> Any:
             return await work(p, s3.AsyncS3Store(p.store))
 
         row(covers, lambda p: asyncio.run(with_store(p)), **about)
@@ -707,9 +707,7 @@ def on_store(covers: str, **about: Any) -> Callable[[Callable[[ObjectAddress, s3
     return add
 
 
-def on_bucket(
-    covers: str, **about: Any
-) -> Callable[[Callable[[ObjectAddress, s3.AsyncS3Bucket], Awaitable[Any]]], None]:
+def on_bucket(covers: str, **about: Any) -> Callable[[Callable[[Place, s3.AsyncS3Bucket], Awaitable[Any]]], None]:
     """Add a row whose call is about a bucket, and awaited."""
     return lambda work: on_store(covers, **about)(lambda p, store: work(p, store.bucket(p.name)))
 
@@ -731,91 +729,91 @@ on_store("AsyncS3Store.ping AsyncS3Store.is_online", also=(False,))(lambda p, st
 
 
 @on_store("AsyncS3Store.buckets")
-async def _(p: ObjectAddress, store: s3.AsyncS3Store) -> Any:
+async def _(p: Place, store: s3.AsyncS3Store) -> Any:
     return [bucket.name[-2:] for bucket in await _all(store.buckets()) if bucket.name.startswith(p.stem)]
 
 
 @on_store("AsyncS3Store.create_bucket", server="moto")
-async def _(p: ObjectAddress, store: s3.AsyncS3Store) -> Any:
+async def _(p: Place, store: s3.AsyncS3Store) -> Any:
     return (await store.create_bucket(f"{p.stem}-new")).name[-4:]
 
 
 @on_bucket("AsyncS3Bucket.get_object AsyncS3Object.body AsyncS3Object.size")
-async def _(p: ObjectAddress, bucket: s3.AsyncS3Bucket) -> Any:
+async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
     obj = await bucket.get_object("kept/long.txt")
     return obj.body, obj.size
 
 
 @on_bucket("AsyncS3Object.load AsyncS3Object.text AsyncS3Object.content_type AsyncS3Object.storage_class")
-async def _(p: ObjectAddress, bucket: s3.AsyncS3Bucket) -> Any:
+async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
     obj = await bucket["kept/a.txt"].load()
     return obj.text, obj.etag, obj.last_modified.tzinfo is not None, obj.metadata.keys() >= {"m"}
 
 
 @on_bucket("AsyncS3Object.reload")
-async def _(p: ObjectAddress, bucket: s3.AsyncS3Bucket) -> Any:
+async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
     return (await bucket["kept/a.txt"].reload().load()).size
 
 
 @on_bucket("AsyncS3Object.iter_chunks")
-async def _(p: ObjectAddress, bucket: s3.AsyncS3Bucket) -> Any:
+async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
     return _digest(b"".join(await _all(bucket["kept/long.txt"].iter_chunks(chunk_size=30_000, start=1))))
 
 
 @on_bucket("AsyncS3Object.iter_lines")
-async def _(p: ObjectAddress, bucket: s3.AsyncS3Bucket) -> Any:
+async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
     return _digest(b"\n".join(await _all(bucket["kept/long.txt"].iter_lines())))
 
 
 @on_bucket("AsyncObjectQuery.collect AsyncObjectQuery.first AsyncObjectQuery.limit AsyncObjectQuery.filter")
-async def _(p: ObjectAddress, bucket: s3.AsyncS3Bucket) -> Any:
+async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
     first = await bucket.find().first()
     found = await bucket.find("kept/").filter(lambda obj: obj.size > 5).limit(2).collect()
     return first and first.key, _keys(found)
 
 
 @on_bucket("AsyncObjectQuery.delete")
-async def _(p: ObjectAddress, bucket: s3.AsyncS3Bucket) -> Any:
+async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
     return sorted((await bucket.find("kept/").delete()).succeeded)
 
 
 @on_bucket("AsyncS3Bucket.put_objects")
-async def _(p: ObjectAddress, bucket: s3.AsyncS3Bucket) -> Any:
+async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
     return sorted((await bucket.put_objects(_MANY.items())).succeeded)
 
 
 @on_bucket("AsyncS3Bucket.delete_objects", prepare=_put_many)
-async def _(p: ObjectAddress, bucket: s3.AsyncS3Bucket) -> Any:
+async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
     return sorted((await bucket.delete_objects(_MANY)).succeeded)
 
 
 @on_bucket("AsyncS3Object.download_to", verified=True)
-async def _(p: ObjectAddress, bucket: s3.AsyncS3Bucket) -> Any:
+async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
     return (await bucket["kept/long.txt"].download_to(p.folder / "there")).key
 
 
 @on_bucket("AsyncS3Bucket.download_file", verified=True)
-async def _(p: ObjectAddress, bucket: s3.AsyncS3Bucket) -> Any:
+async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
     return (await bucket.download_file("kept/long.txt", p.folder / "new")).key
 
 
 @on_bucket("AsyncS3Bucket.upload_file", verified=True)
-async def _(p: ObjectAddress, bucket: s3.AsyncS3Bucket) -> Any:
+async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
     return (await bucket.upload_file(p.folder / "in/f", "n/new")).key
 
 
 @on_bucket("AsyncS3Object.copy_to")
-async def _(p: ObjectAddress, bucket: s3.AsyncS3Bucket) -> Any:
+async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
     return (await bucket["kept/a.txt"].copy_to("n/copy")).key
 
 
 @on_bucket("AsyncS3Object.move_to")
-async def _(p: ObjectAddress, bucket: s3.AsyncS3Bucket) -> Any:
+async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
     return (await bucket["kept/a.txt"].move_to("n/moved")).key
 
 
 @on_bucket("AsyncS3Bucket.copy_object")
-async def _(p: ObjectAddress, bucket: s3.AsyncS3Bucket) -> Any:
+async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
     return (await bucket.copy_object("kept/a.txt", "n/copy")).key
 
 
