@@ -142,7 +142,7 @@ class S3Bucket:
     def _from_client(cls, bucket_name: str, boto3_object: Any) -> Self:
         """Return a handle that uses the client of a boto3 resource: of the service, a bucket or an object."""
         self = cls.__new__(cls)
-        self._connection = Connection.around(boto3_object)
+        self._connection = Connection.from_resource(boto3_object)
         self._name = check_existing_bucket_name(bucket_name)
         self._store = None
         return self
@@ -1367,7 +1367,7 @@ class S3Bucket:
 
 def _connection_of(s3_resource: S3ServiceResource | S3Store) -> Connection:
     known = getattr(s3_resource, "_connection", None)
-    return known if isinstance(known, Connection) else Connection.around(cast("S3ServiceResource", s3_resource))
+    return known if isinstance(known, Connection) else Connection.from_resource(cast("S3ServiceResource", s3_resource))
 
 
 def _written(item: Any, bucket_name: str, extra: Mapping[str, Any]) -> batch.Written:

@@ -153,7 +153,7 @@ class S3Store:
             none
         """
         self = cls.__new__(cls)
-        self._connection = Connection.around(boto3_s3_resource)
+        self._connection = Connection.from_resource(boto3_s3_resource)
         self._connection.attach(self)
         return self
 

@@ -453,7 +453,7 @@ def test_who_may_not_delete_in_bulk_is_told_so(code: str) -> None:
     result = bucket.delete_objects(["a", "b"], raise_errors=False)
     assert [(failure.key, failure.error.code) for failure in result.failures] == [("a", code), ("b", code)]
     assert not [head for head in server.requests if head.startswith(b"DELETE")]
-    assert bucket._connection.recall("bulk delete") is None
+    assert bucket._connection.facts.get("bulk delete") is None
     server.close()
 
 

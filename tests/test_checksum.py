@@ -203,7 +203,7 @@ def test_what_the_lane_has_to_have_written_again(memory: Memory, headers: dict[s
     memory.capabilities = SimpleNamespace(checksums=True)
     assert is_other() is False
     memory.capabilities = SimpleNamespace(checksums=False)
-    memory.remember("etags_are_no_md5:b", True)
+    memory.facts["etags_are_no_md5:b"] = True
     assert is_other() is False
     memory.endpoint_url = "https://s3.test"
     assert checksum.is_other(memory.connection, "b", {}, b"data") is True  # it tells of nothing

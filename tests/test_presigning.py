@@ -193,7 +193,7 @@ def test_on_aws_it_is_the_buckets_own_endpoint() -> None:
         ("plain-name", "https://plain-name.s3.eu-north-1.amazonaws.com/k?"),
         ("with.dot", "https://s3.eu-north-1.amazonaws.com/with.dot/k?"),
     ):
-        store._connection.remember(f"region:{name}", "eu-north-1")
+        store._connection.facts[f"region:{name}"] = "eu-north-1"
         url = store.bucket(name)["k"].presigned_url()
         assert url.startswith(start)
         assert "%2Feu-north-1%2Fs3%2Faws4_request" in url

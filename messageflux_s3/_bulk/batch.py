@@ -299,7 +299,7 @@ def _delete_once(connection: Connection, bucket_name: str, entries: Sequence[tup
     if (
         len(plain) > 1
         and connection.capabilities.bulk_delete != "single"
-        and connection.recall(_BULK_DELETE) != "single"
+        and connection.facts.get(_BULK_DELETE) != "single"
     ):
         outcomes = _bulk_delete(connection, bucket_name, plain)
     outcomes = outcomes or {}
@@ -347,7 +347,7 @@ def _bulk_delete(
 
 
 def _bulk_delete_by_boto3(connection: Connection, bucket_name: str, deletion: Mapping[str, Any]) -> Answer:
-    known = connection.capabilities.bulk_delete or connection.recall(_BULK_DELETE)
+    known = connection.capabilities.bulk_delete or connection.facts.get(_BULK_DELETE)
     refusals: set[str] = set()
     for way in sorted(("md5", "checksum"), key=lambda way: way != known):
         call = connection.call if way == "checksum" else connection.call_with_md5
@@ -355,16 +355,16 @@ def _bulk_delete_by_boto3(connection: Connection, bucket_name: str, deletion: Ma
             answer = call("DeleteObjects", Bucket=bucket_name, **deletion)
         except S3Error as error:
             if error.code in _NO_BULK_DELETE:
-                connection.remember(_BULK_DELETE, "single")
+                connection.facts[_BULK_DELETE] = "single"
                 raise _NothingDeleted(str(error)) from error
             if not _is_about_the_request(error):
                 raise
             refusals.add(error.code or "")
         else:
-            connection.remember(_BULK_DELETE, way)
+            connection.facts[_BULK_DELETE] = way
             return Answer(answer)
     if refusals <= _NOT_THIS_WAY:  # any other refusal may be of these keys alone
-        connection.remember(_BULK_DELETE, "single")
+        connection.facts[_BULK_DELETE] = "single"
     raise _NothingDeleted("the store refused the bulk delete in each form")
 
 

@@ -53,11 +53,12 @@ class _Live(NamedTuple):
 
 
 class Connection:
-    """The connection to one store. Made by :meth:`open` or :meth:`around`, never directly.
+    """The connection to one store. Made by :meth:`open` or :meth:`from_resource`, never directly.
 
     Attributes:
         config: The configuration.
         is_online: Whether the last operation received an answer, an error included.
+        facts: What requests have shown about the store, by name; kept as long as the connection.
     """
 
     def __init__(self, config: S3Config, given: S3ServiceResource | None = None) -> None:
@@ -65,7 +66,7 @@ class Connection:
         self.is_online: bool = False
         self._given = given
         self._live: _Live | None = None
-        self._learned: dict[str, Any] = {}
+        self.facts: dict[str, Any] = {}
         self._stores: weakref.WeakSet[Any] = weakref.WeakSet()
         self._lock = threading.RLock()
         self._hooks = Hooks(lambda: self.is_aws, self._close_idle_connections)
@@ -83,7 +84,7 @@ class Connection:
             return connection
 
     @classmethod
-    def around(cls, resource: S3ServiceResource) -> Connection:
+    def from_resource(cls, resource: S3ServiceResource) -> Connection:
         """Return the connection that uses the client of a boto3 resource (or of another boto3 object) of the user's, unchanged.
 
         Raises:
@@ -255,10 +256,10 @@ class Connection:
         """
         keeps = True if self.is_aws else self.capabilities.object_tagging
         if keeps is None:
-            keeps = self.recall("keeps_tags")
+            keeps = self.facts.get("keeps_tags")
         if keeps is None:
             keeps = self._keeps_tags(bucket, key[: key.rfind("/") + 1][-512:] + f"mfs3-probe-{secrets.token_hex(6)}")
-            self.remember("keeps_tags", keeps)
+            self.facts["keeps_tags"] = keeps
         if not keeps:
             raise S3Unsupported(
                 f"{operation} on s3://{bucket}/{key}: this store does not keep tags; nothing was written",
@@ -273,7 +274,7 @@ class Connection:
         try:
             keeps = b"<Key>mfs3</Key>" in self.read_document("GetObjectTagging", Bucket=bucket, Key=key)
             if keeps:
-                self.remember(KNOWS_TAGGING, True)
+                self.facts[KNOWS_TAGGING] = True
             return keeps
         except S3AccessDenied:
             return True  # a store that ignores ?tagging would have returned the object
@@ -312,16 +313,6 @@ class Connection:
             )
             raise
         self.is_online = True
-
-    # -- cached facts -------------------------------------------------------------------------------------------------------------
-
-    def recall(self, fact: str) -> Any:
-        """What was learned about the store under this name, or None."""
-        return self._learned.get(fact)
-
-    def remember(self, fact: str, value: Any) -> None:
-        """Keep what was learned about the store, for as long as the connection lives."""
-        self._learned[fact] = value
 
     # -- life cycle ---------------------------------------------------------------------------------------------------------------
 

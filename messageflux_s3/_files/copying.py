@@ -168,7 +168,7 @@ class _Copying:
         may_try = (
             self._call is None
             and not self._is_itself
-            and all(target.connection.recall(doubt) is None for doubt in doubts)
+            and all(target.connection.facts.get(doubt) is None for doubt in doubts)
         )
         return self._try_at_once if may_try else self._stream
 
@@ -184,7 +184,7 @@ class _Copying:
             doubts.append(_REPLACES)
         if self.found.get("TagCount") and "Tagging" not in self._given:
             doubts.append(_KEEPS_TAGS)
-        return [doubt for doubt in doubts if not self._target.connection.recall(doubt)]
+        return [doubt for doubt in doubts if not self._target.connection.facts.get(doubt)]
 
     @property
     def _replaces_metadata(self) -> bool:
@@ -211,7 +211,7 @@ class _Copying:
             _KEEPS_TAGS: made.get("TagCount") == self.found.get("TagCount"),
         }
         for doubt in doubts:
-            target.connection.remember(doubt, rightly[doubt])
+            target.connection.facts[doubt] = rightly[doubt]
         return copied if all(rightly[doubt] for doubt in doubts) else self._stream()
 
     def _at_once(self) -> Head:
@@ -248,7 +248,7 @@ class _Copying:
             return answer
         etag = (
             ranged_reader.etag_for(connection, self._head.etag)
-            if connection.recall(_COMPARES_SOURCE) is not False
+            if connection.facts.get(_COMPARES_SOURCE) is not False
             else None
         )
         condition = {} if etag is None or source.version_id is not None else {"CopySourceIfMatch": etag}
@@ -259,7 +259,7 @@ class _Copying:
                 raise
             if self._was_replaced():
                 raise self._replaced("nothing was written", error.operation) from error
-            connection.remember(_COMPARES_SOURCE, False)
+            connection.facts[_COMPARES_SOURCE] = False
             answer = connection.call("CopyObject", **parameters)
         if not (condition and connection.is_aws):
             self._check_copied(answer)

@@ -55,7 +55,7 @@ def known_md5_of_parts(connection: Connection, bucket_name: str, answer: Mapping
 
 def are_no_md5s(connection: Connection, bucket_name: str) -> bool:
     """Return whether ETags of this bucket were found not to be MD5s."""
-    return bool(connection.recall(_fact(bucket_name)))
+    return bool(connection.facts.get(_fact(bucket_name)))
 
 
 def _learn(connection: Connection, bucket_name: str, key: str) -> None:
@@ -65,7 +65,7 @@ def _learn(connection: Connection, bucket_name: str, key: str) -> None:
             bucket_name,
             key,
         )
-    connection.remember(_fact(bucket_name), True)
+    connection.facts[_fact(bucket_name)] = True
 
 
 def _fact(bucket_name: str) -> str:
@@ -402,8 +402,8 @@ def _look_at_written(connection: Connection, bucket_name: str, key: str, theirs:
 def _warn_unchecked(connection: Connection, bucket_name: str, key: str) -> None:
     fact = f"etags_not_looked_up:{bucket_name}"
     with _finding_out:
-        is_first = not connection.recall(fact)
-        connection.remember(fact, True)
+        is_first = not connection.facts.get(fact)
+        connection.facts[fact] = True
     if is_first:
         logger.warning(
             "the ETag of s3://%s/%s is not the MD5 of the bytes sent, and the object could not be read back to compare it; "
@@ -428,7 +428,7 @@ def _has_other_etags(connection: Connection, bucket_name: str, key: str) -> bool
     with _finding_out:
         if are_no_md5s(connection, bucket_name):
             return True
-        if connection.recall(denied):
+        if connection.facts.get(denied):
             return None
         scratch = f"{prefix}mfs3-probe-{secrets.token_hex(8)}"
         body = secrets.token_bytes(32)
@@ -444,7 +444,7 @@ def _has_other_etags(connection: Connection, bucket_name: str, key: str) -> bool
                 error,
             )
             if isinstance(error, S3AccessDenied):
-                connection.remember(denied, True)
+                connection.facts[denied] = True
             return None
         try:
             theirs = md5_of(answer)
@@ -454,7 +454,7 @@ def _has_other_etags(connection: Connection, bucket_name: str, key: str) -> bool
         except S3Error as error:
             logger.info("s3://%s/%s could not be read back: %s", bucket_name, scratch, error)
             if isinstance(error, S3AccessDenied):
-                connection.remember(denied, True)
+                connection.facts[denied] = True
             found = None
         finally:
             version = {"VersionId": answer["VersionId"]} if answer.get("VersionId") else {}

@@ -89,7 +89,7 @@ def known(connection: Connection, bucket_name: str, ability: Ability) -> Conditi
     answer: Condition | None = getattr(connection.config.capabilities, field, None)
     fact = f"condition:{ability}:{'versioned' if versioned else 'plain'}"
     if answer is None:
-        answer = connection.recall(fact)
+        answer = connection.facts.get(fact)
     if answer is None:
         answer = _race_once(connection, bucket_name, ability, fact)
     return answer
@@ -101,7 +101,7 @@ def _race_once(connection: Connection, bucket_name: str, ability: Ability, fact:
         flight = _flights.setdefault(connection, {}).setdefault(fact, _SingleFlight())
     arrived = time.monotonic()
     with flight.lock:
-        answer: Condition | None = connection.recall(fact)
+        answer: Condition | None = connection.facts.get(fact)
         if answer is None:
             if flight.failure is not None and flight.failure[0] >= arrived:
                 failure = flight.failure[1]  # otherwise the callers would wait for one time-out each, in sequence
@@ -111,7 +111,7 @@ def _race_once(connection: Connection, bucket_name: str, ability: Ability, fact:
             except S3Error as error:
                 flight.failure = time.monotonic(), error
                 raise
-            connection.remember(fact, answer)
+            connection.facts[fact] = answer
             logger.info("%s: %s is %s", connection.endpoint_url, fact, answer)
         return answer
 
@@ -147,10 +147,10 @@ def is_versioned(connection: Connection, bucket_name: str) -> bool:
         1 GET; none while the result is cached
     """
     fact = f"versioned:{bucket_name}"
-    learned: tuple[bool, float] | None = connection.recall(fact)
+    learned: tuple[bool, float] | None = connection.facts.get(fact)
     if learned is None or not (learned[0] or time.monotonic() - learned[1] < _PLAIN_FOR_S):
         learned = (keeps_versions(connection, bucket_name), time.monotonic())
-        connection.remember(fact, learned)
+        connection.facts[fact] = learned
     return learned[0]
 
 
@@ -170,7 +170,7 @@ def keeps_versions(connection: Connection, bucket_name: str) -> bool:
 def quoted(connection: Connection, etag: str) -> str:
     """Return an etag in the form that this store accepts in If-Match: AWS accepts it with and without quotes, radosgw without only."""
     bare = etags.opaque(etag)
-    learned = connection.recall(_QUOTING)
+    learned = connection.facts.get(_QUOTING)
     with_quotes = learned if learned is not None else connection.preset in ("aws", "r2", "gcs")
     return f'"{bare}"' if with_quotes else bare
 
@@ -351,7 +351,7 @@ def _in_sequence(scratch: _Scratch, ability: Ability) -> Condition:
         forms = [None, True, False]
     for form in forms:
         if form is not None:
-            scratch.connection.remember(_QUOTING, form)
+            scratch.connection.facts[_QUOTING] = form
         try:
             scratch.writer(ability, key)(b"after", _condition(scratch, ability, etag))
         except S3Error as error:

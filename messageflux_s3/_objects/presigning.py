@@ -242,13 +242,13 @@ def _region(connection: Connection, bucket_name: str) -> str:
     if not connection.is_aws:
         return connection.region
     fact = f"region:{bucket_name}"
-    known = connection.recall(fact)
+    known = connection.facts.get(fact)
     if known is None:
         try:
             known = connection.call("HeadBucket", Bucket=bucket_name).get("BucketRegion") or connection.region
         except S3Error:
             return connection.region  # HeadBucket is not allowed: fall back to the client's region
-        connection.remember(fact, known)
+        connection.facts[fact] = known
     return str(known)
 
 

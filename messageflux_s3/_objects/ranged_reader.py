@@ -301,7 +301,7 @@ class RangedReader:
     def _send(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Send one GET under If-Match. A store that misreads the condition of a GET is not sent it again."""
         connection, bucket_name, key = self.connection, self.bucket_name, self.key
-        wanted = etag_for(connection, self.etag) if connection.recall(_MISREAD) is None else None
+        wanted = etag_for(connection, self.etag) if connection.facts.get(_MISREAD) is None else None
         if wanted is None:
             return connection.call("GetObject", Bucket=bucket_name, Key=key, **parameters)
         try:
@@ -310,7 +310,7 @@ class RangedReader:
             of_head = {**for_every_request(self.parameters), **self._version}
             now = Head.from_answer(connection.call("HeadObject", Bucket=bucket_name, Key=key, **of_head))
             check_etag(now.etag, self.etag, bucket_name, key, error)
-        connection.remember(_MISREAD, True)
+        connection.facts[_MISREAD] = True
         return connection.call("GetObject", Bucket=bucket_name, Key=key, **parameters)
 
     @property

@@ -40,11 +40,11 @@ def ensure_after_upload(
     Requests:
         none on AWS, without tags, and once the store is known to keep them; else 1 GET, and if they are missing 1 HEAD, 2 GET and 1 PUT
     """
-    if not tagging or connection.is_aws or connection.recall(_PARTS_KEEP_TAGS):
+    if not tagging or connection.is_aws or connection.facts.get(_PARTS_KEEP_TAGS):
         return
     is_kept = _ensure(connection, bucket_name, key, tagging, etag, version_id)
     if is_kept is not None:
-        connection.remember(_PARTS_KEEP_TAGS, is_kept)
+        connection.facts[_PARTS_KEEP_TAGS] = is_kept
 
 
 def ensure_after_copy(

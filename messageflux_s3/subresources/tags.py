@@ -187,11 +187,11 @@ class ObjectTags(Tags):
 
     def _is_own(self, document: bytes) -> bool:
         if super()._is_own(document):
-            self._connection.remember(KNOWS_TAGGING, True)
+            self._connection.facts[KNOWS_TAGGING] = True
             return True
         # An empty answer: radosgw sends it for an object whose copy lost its tags. A store that ignores ?tagging sends it for an empty
         # object. Accepted only if the store is known to support ?tagging.
-        is_known = self._connection.capabilities.object_tagging or self._connection.recall(KNOWS_TAGGING)
+        is_known = self._connection.capabilities.object_tagging or self._connection.facts.get(KNOWS_TAGGING)
         return not document and self._connection.received_header("etag") is None and bool(is_known)
 
     def _parse(self, document: bytes) -> TagSet:

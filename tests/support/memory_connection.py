@@ -72,12 +72,6 @@ class Memory:
         self.objects[key] = Stored(body, self.server_now - timedelta(seconds=age), **what)
         return self.objects[key].etag
 
-    def recall(self, fact: str) -> Any:
-        return self.facts.get(fact)
-
-    def remember(self, fact: str, value: Any) -> None:
-        self.facts[fact] = value
-
     @contextmanager
     def translating(self, operation: str, bucket: str | None = None, key: str | None = None) -> Iterator[None]:
         try:
