@@ -1,4 +1,4 @@
-"""A real job on dask.distributed, several worker processes, one of them killed in the middle (tox -e dask)."""
+"""A real job on dask.distributed, several worker processes, one of them killed in the middle (tox -e files)."""
 
 from __future__ import annotations
 
