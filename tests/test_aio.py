@@ -201,7 +201,7 @@ async def opened(server: RawServer, **settings: Any) -> AsyncIterator[AsyncS3Buc
         b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n",
     ],
 )
-def test_what_the_lane_leaves_is_asked_of_boto3(broken: bytes) -> None:
+def test_a_broken_lane_answer_is_asked_again_through_boto3(broken: bytes) -> None:
     """A broken answer on the event loop's connection is asked again through boto3, and that answer counts."""
     tries: list[bytes] = []
 
@@ -385,7 +385,7 @@ async def _load_and_look(store: s3.AsyncS3Store, bucket_name: str) -> s3.AsyncS3
         return await store.bucket(bucket_name)["k"].load()
 
 
-def test_what_an_answer_left_out_is_told_as_such(server: Server, bucket: s3.S3Bucket) -> None:
+def test_attributes_missing_from_the_response_raise_an_error_that_says_so(server: Server, bucket: s3.S3Bucket) -> None:
     """After load() it is of no use to say that one should load()."""
     bucket.put_object("k", b"five!")
     with run_proxy(server.endpoint_url, lambda *_: Fault("missing_header", 0.4)) as proxy:
@@ -473,7 +473,7 @@ def test_a_stale_connection_is_opened_again(scripted_store: Any) -> None:
 
 
 @pytest.mark.lane
-def test_what_nobody_asked_for_closes_the_connection(scripted_store: Any) -> None:
+def test_bytes_after_the_answer_close_the_connection(scripted_store: Any) -> None:
     """More than the answer: the next request goes out on another one, and is answered as itself."""
     server, store = scripted_store(lambda head: OK + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
 
@@ -538,7 +538,7 @@ def test_a_condition_goes_the_sure_way(server: Server) -> None:
 
 
 @pytest.mark.lane
-def test_where_nobody_listens_any_more_boto3_has_the_last_word(scripted_store: Any) -> None:
+def test_a_refused_lane_connection_falls_back_to_boto3(scripted_store: Any) -> None:
     """The lane's new connection is refused; boto3 still has one."""
     server, store = scripted_store(lambda head: OK)
     server._listener.shutdown(socket.SHUT_RDWR)

@@ -94,7 +94,7 @@ def test_a_larger_body_is_left_where_it_is(bucket: S3Bucket) -> None:
         assert len(large.body) == KEPT_BYTES + 1
 
 
-def test_deletes_and_says_what_is_gone(bucket: S3Bucket) -> None:
+def test_delete_objects_reports_existing_and_missing_keys_as_deleted(bucket: S3Bucket) -> None:
     """Keys that were there and keys that were not are gone; others stay; more than one request's worth works."""
     names = [f"d/{number:04d}" for number in range(30)]
     bucket.put_objects([*((name, b"") for name in names), ("kept", b"1"), ("a&<b>", b"2")])
@@ -107,7 +107,7 @@ def test_deletes_and_says_what_is_gone(bucket: S3Bucket) -> None:
     assert bucket.find().first() is None
 
 
-def test_no_thread_is_left(bucket: S3Bucket) -> None:
+def test_batches_end_their_threads(bucket: S3Bucket) -> None:
     """Neither a whole run, nor one left early, nor one whose consumer raises leaves a thread."""
     bucket.put_objects((f"k{number}", b"x") for number in range(40))
     before = threading.active_count()
@@ -439,7 +439,7 @@ def test_a_bulk_delete_refused_without_a_word_is_done_singly_and_not_held_agains
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "NoSuchBucket"])
-def test_who_may_not_delete_in_bulk_is_told_so(code: str) -> None:
+def test_bulk_delete_without_permission_raises_access_denied(code: str) -> None:
     """Each key fails with the store's own reason; nothing is sent singly, and nothing of it remembered."""
 
     def script(head: bytes, body: bytes) -> bytes:
@@ -484,7 +484,7 @@ def test_bulk_delete_of_a_key_with_blanks_leaves_the_key_without_them(
     assert (result.succeeded, stored) == ([odd, "b", "c"], {similar})
 
 
-def test_what_bulk_delete_does_not_confirm_is_deleted_singly() -> None:
+def test_keys_missing_from_a_bulk_delete_response_are_deleted_one_by_one() -> None:
     """Errors inside a 200 are errors by key; a key that the answer does not mention is deleted by itself; SlowDown is retried."""
     tries = 0
 
@@ -568,7 +568,7 @@ def test_side_by_side_lets_the_interpreter_end() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_side_by_side_goes_on_in_no_forked_child() -> None:
+def test_parallel_iteration_raises_in_a_forked_child() -> None:
     """Its threads are the parent's: a child that goes on is told so, at once."""
     items = side_by_side([iter(range(100))], room=5)
     assert next(items) == 0
@@ -620,7 +620,7 @@ def test_side_by_side_raises_in_its_place() -> None:
 
 @pytest.mark.parametrize("name", ["concurrency", "max_bytes"])
 @pytest.mark.parametrize(("value", "error"), [("4", TypeError), (True, TypeError), (0, ValueError)])
-def test_bounds_without_meaning_are_named(name: str, value: Any, error: type[Exception]) -> None:
+def test_invalid_bounds_raise_an_error_that_names_them(name: str, value: Any, error: type[Exception]) -> None:
     """Which one, and what it is."""
     with pytest.raises(error, match=name):
         batch.check_bounds(**{"concurrency": 1, "max_bytes": 1, name: value})
@@ -632,7 +632,7 @@ def test_bounds_without_meaning_are_named(name: str, value: Any, error: type[Exc
         b'<?xml version="1.0" encoding="%s"?><DeleteResult/>' % name for name in (b"utg-8", b"big5")
     )],
 )  # fmt: skip
-def test_what_is_no_answer_to_a_deletion_confirms_none(body: bytes) -> None:
+def test_an_unreadable_bulk_delete_response_confirms_no_deletion(body: bytes) -> None:
     """Then each key is deleted by itself."""
     assert read_deletions(body) is None
 

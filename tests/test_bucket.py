@@ -28,7 +28,7 @@ def fresh() -> str:
 @pytest.mark.parametrize(
     "name", ["", "ab", "A-b-c", "a_b", "-abc", "abc-", "a..b", "1.2.3.4", "x" * 64, "abc\n", "ünï"]
 )
-def test_what_is_no_bucket_name_is_refused_at_once(moto_store: s3.S3Store, name: str) -> None:
+def test_an_invalid_bucket_name_raises_without_a_request(moto_store: s3.S3Store, name: str) -> None:
     """By every door, before any request."""
     for door in (moto_store.bucket, moto_store.create_bucket, lambda it: s3.S3Bucket(it, moto_store)):
         with pytest.raises(s3.S3InvalidName, match="bucket name"):
@@ -41,7 +41,7 @@ def test_a_bucket_name_is_text(moto_store: s3.S3Store) -> None:
         moto_store.bucket(7)  # type: ignore[arg-type]
 
 
-def test_messageflux_s_door_checks_and_creates(store: s3.S3Store) -> None:
+def test_the_constructor_checks_that_the_bucket_exists_or_creates_it(store: s3.S3Store) -> None:
     """HEAD, then an error or a bucket."""
     name = fresh()
     with pytest.raises(s3.S3NoSuchBucket, match=name):
@@ -185,7 +185,9 @@ def test_deleting_a_bucket_survives_a_lost_answer(kind: str, server: Server) -> 
 
 
 @pytest.mark.parametrize("faults", [1, 9])
-def test_a_wrong_clock_is_not_taken_for_somebody_elses_bucket(faults: int, server: Server, bucket: s3.S3Bucket) -> None:
+def test_a_clock_skew_error_is_not_reported_as_a_foreign_bucket(
+    faults: int, server: Server, bucket: s3.S3Bucket
+) -> None:
     """A HEAD is refused without a word, so the question is put once more in another way."""
     with run_proxy(server.endpoint_url) as proxy:
         left = [Fault("skewed_before")] * faults
@@ -199,7 +201,7 @@ def test_a_wrong_clock_is_not_taken_for_somebody_elses_bucket(faults: int, serve
         store.close()
 
 
-def test_an_answer_that_broke_off_is_no_account_without_buckets(server: Server, bucket: s3.S3Bucket) -> None:
+def test_a_truncated_bucket_listing_raises_instead_of_being_empty(server: Server, bucket: s3.S3Bucket) -> None:
     """What ends among its headers has no document; it is asked again."""
     with run_proxy(server.endpoint_url, scripted({("GET", ""): [Fault("cut_head", 0.4)]})) as proxy:
         store = server.connect(endpoint_url=proxy.endpoint_url, max_attempts=2)
@@ -427,7 +429,7 @@ def test_a_bucket_in_another_region_is_created_with_the_credentials_of_the_given
     assert scripted_server.asked == []
 
 
-def test_a_store_that_is_aws_says_whose_a_bucket_is(scripted_server: ScriptedServer) -> None:
+def test_bucket_already_exists_on_aws_means_another_owner(scripted_server: ScriptedServer) -> None:
     """There "exists" means somebody else's."""
     answers = [refusal(404, ""), refusal(409, "BucketAlreadyExists")]
     scripted_server.answer = lambda _: answers[len(scripted_server.asked) - 1]
@@ -446,7 +448,7 @@ def test_versions_are_deleted_among_keys(moto_bucket: s3.S3Bucket) -> None:
     assert [version.text for version in moto_bucket["k"].versions()] == ["two"]
 
 
-def test_a_bucket_shows_what_it_may_say(scripted_server: ScriptedServer) -> None:
+def test_show_leaves_out_settings_that_cannot_be_read(scripted_server: ScriptedServer) -> None:
     """A setting that is not for us, or of which no answer comes, is no error of the whole."""
     listing = document("ListBucketResult", "<IsTruncated>false</IsTruncated>")
 

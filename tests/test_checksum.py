@@ -84,13 +84,13 @@ def test_the_etag_of_parts_is_known_beforehand(memory: Memory) -> None:
     ("etag", "refuted"),
     [(None, False), (MD5, False), ("f" * 32, True), ("0" * 32, True), ("0x8DB", False), (f"{OTHER}-2", False)],
 )
-def test_what_an_etag_refutes(memory: Memory, etag: str | None, refuted: bool) -> None:
+def test_only_a_differing_md5_etag_refutes_the_content(memory: Memory, etag: str | None, refuted: bool) -> None:
     """Only an MD5 does, and only one that is another."""
     assert checksum.is_refuted(memory.connection, "b", etag, b"data") is refuted
 
 
 @pytest.mark.parametrize("name", ["ServerSideEncryption", "SSECustomerAlgorithm", "SSEKMSKeyId"])
-def test_what_asks_for_encryption(name: str) -> None:
+def test_any_encryption_parameter_counts_as_asking_for_encryption(name: str) -> None:
     """Any parameter about it does."""
     assert checksum.is_encrypted({"Key": "k", name: "x"})
     assert not checksum.is_encrypted({"Key": "k", "StorageClass": "STANDARD"})
@@ -190,7 +190,9 @@ def test_of_a_part_there_is_nothing_to_look_into(memory: Memory) -> None:
         ({"etag": ""}, False),
     ],
 )
-def test_what_the_lane_has_to_have_written_again(memory: Memory, headers: dict[str, str], other: bool) -> None:
+def test_a_lane_write_with_another_md5_is_repeated_by_boto3(
+    memory: Memory, headers: dict[str, str], other: bool
+) -> None:
     """Another MD5, where no TLS and no checksum of boto3's looks after it, on a store whose etags are MD5s."""
 
     def is_other() -> bool:
@@ -209,7 +211,7 @@ def test_what_the_lane_has_to_have_written_again(memory: Memory, headers: dict[s
     assert checksum.is_other(memory.connection, "b", {}, b"data") is True  # it tells of nothing
 
 
-def test_what_was_read_is_held_to_its_etag(memory: Memory) -> None:
+def test_a_read_body_is_compared_with_its_etag(memory: Memory) -> None:
     """An MD5 above or below that of what arrived is another; an etag that is none says nothing."""
     checksum.check_received(memory.connection, {"ETag": f'"{MD5}"'}, b"data", "b", "k")
     checksum.check_received(memory.connection, {"ETag": '"0x8DB"'}, b"data", "b", "k")
@@ -325,7 +327,7 @@ def test_not_asked_for_nothing_is_sent_along(server: Server, bucket: S3Bucket, t
     assert ["Content-MD5" in headers for headers in sent] == [False, True]
 
 
-def test_what_boto3_checks_is_not_checked_twice(moto: Server) -> None:
+def test_no_md5_is_computed_where_boto3_sends_a_checksum(moto: Server) -> None:
     """Where checksums are known to work, boto3 sends one, and no MD5 is made."""
     store = S3Store(moto.connect().config.replace(capabilities=Capabilities(checksums=True)))
     assert not checksum.is_wanted(store._connection, {})

@@ -161,7 +161,7 @@ def test_headers_decide_where_they_are_given() -> None:
     st.binary(max_size=60) | st.text(max_size=60),
     st.dictionaries(st.text(max_size=5), st.integers(), max_size=2),
 )
-def test_whatever_the_bytes_a_pointer_or_none(body: bytes | str, attributes: dict[str, int]) -> None:
+def test_parse_pointer_returns_a_pointer_or_none_for_any_bytes(body: bytes | str, attributes: dict[str, int]) -> None:
     """No body crashes it, and no accident is a claim check."""
     assert parse_pointer(body) is None
     assert parse_pointer(body, attributes | {"ExtendedPayloadSize": 5}) is None
@@ -223,7 +223,7 @@ def test_a_payload_that_gives_no_bytes_leaves_nothing(s3_bucket: S3Bucket, paylo
         ({"allowed_buckets": "one"}, TypeError, "allowed_buckets must be an iterable of names"),
     ],
 )
-def test_settings_without_meaning(
+def test_invalid_claim_check_settings_raise(
     s3_bucket: S3Bucket, arguments: dict[str, Any], error: type[Exception], said: str
 ) -> None:
     """Refused at once, by an error that names the argument."""
@@ -253,7 +253,9 @@ NO_MESSAGE: dict[str, tuple[Any, type[Exception], str]] = {
 
 
 @pytest.mark.parametrize(("message", "error", "said"), NO_MESSAGE.values(), ids=NO_MESSAGE)
-def test_what_is_no_message_is_told_so(s3_bucket: S3Bucket, message: Any, error: type[Exception], said: str) -> None:
+def test_check_out_of_something_else_than_a_message_raises(
+    s3_bucket: S3Bucket, message: Any, error: type[Exception], said: str
+) -> None:
     """Not read as a payload, and not as "no payload" either."""
     for act in (ClaimCheck(s3_bucket).check_out, ClaimCheck(s3_bucket).discard):
         with pytest.raises(error, match=said):
@@ -305,7 +307,7 @@ NO_POINTER: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("body", NO_POINTER.values(), ids=NO_POINTER)
-def test_what_is_no_pointer_is_none(body: Any) -> None:
+def test_parse_pointer_returns_none_for_other_bodies(body: Any) -> None:
     """Whatever it resembles."""
     assert parse_pointer(body) is None
 

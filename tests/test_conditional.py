@@ -168,7 +168,7 @@ def test_every_way_to_replace(
         (3600, "", "no date at all", "unknown"),
     ],
 )
-def test_what_stands_there_tells_by_its_age(
+def test_an_object_older_than_the_first_attempt_is_a_conflict_else_unknown(
     memory: Memory, condition: str, put: Happening, age: float, etag: str, date: str | None, said: str
 ) -> None:
     """Another's object: a conflict where it was written before our first attempt, by the store's own clock; else nobody can know."""
@@ -180,7 +180,7 @@ def test_what_stands_there_tells_by_its_age(
     assert memory.calls == [P, H]
 
 
-def test_what_was_written_while_we_waited_is_not_old(memory: Memory) -> None:
+def test_an_object_written_during_the_back_off_is_not_older(memory: Memory) -> None:
     """Ten seconds passed between our first attempt and the look: what is five seconds old is younger than that."""
     memory.happens = {P: deque([meanwhile(lambda: memory.wait(10), done_and_lost)])}
     memory.happens[H] = deque([meanwhile(lambda: memory.store("k", b"theirs", age=11.5))])
@@ -200,7 +200,7 @@ def test_an_object_without_a_date_tells_nothing(memory: Memory, last_modified: o
     assert told(lambda: put_ours(memory)) == "unknown"
 
 
-def test_what_we_were_to_replace_is_gone(memory: Memory) -> None:
+def test_a_lost_answer_to_if_match_whose_object_is_gone_is_unknown(memory: Memory) -> None:
     """After a lost answer that may have been after ours: nobody can know."""
     etag = memory.store("k", b"before")
     memory.happens = {P: deque([meanwhile(lambda: memory.objects.clear(), lost())])}
@@ -225,7 +225,7 @@ def test_a_successor_of_what_we_were_to_replace_is_a_conflict(memory: Memory) ->
     assert told(lambda: put_ours(memory, if_match="f" * 32)) == "changed"
 
 
-def test_an_error_says_of_whom_it_speaks(memory: Memory) -> None:
+def test_a_precondition_error_carries_the_fields_of_the_refusal(memory: Memory) -> None:
     """Operation, bucket, key, code, status and request id are those of the refusal; so is the cause."""
     for condition, happens, said in (
         ({"if_absent": True}, [refused(412)], "s3://b/k was not created: it is there already"),
@@ -259,7 +259,7 @@ def test_an_answer_that_was_cut_off_is_the_cause(memory: Memory) -> None:
     assert (type(lost_one), lost_one.operation, lost_one.retryable) == (s3.S3ConnectionError, "PutObject", True)
 
 
-def test_what_a_lost_answer_would_have_said(memory: Memory) -> None:
+def test_a_settled_lost_answer_gives_etag_size_version_and_metadata(memory: Memory) -> None:
     """Etag, size, version and metadata, as if it had arrived; without a version where the bucket keeps none."""
     for version_id in (None, "v7"):
         memory.version_id = version_id
@@ -591,9 +591,7 @@ def test_an_update_does_not_rest_on_half_an_answer(memory: Memory) -> None:
         ({"if_match": 7}, TypeError, "if_match must be an etag, not int"),
     ],
 )
-def test_conditions_without_meaning(
-    memory: Memory, condition: dict[str, Any], error: type[Exception], said: str
-) -> None:
+def test_invalid_conditions_raise(memory: Memory, condition: dict[str, Any], error: type[Exception], said: str) -> None:
     """Refused before anything is sent; what has a meaning is not."""
     with pytest.raises(error, match=said):
         conditional.put(memory.connection, "b", "k", b"", **condition)
@@ -619,7 +617,7 @@ def faulty_bucket(faulty: tuple[str, StatefulStore]) -> S3Bucket:
 
 
 @pytest.mark.parametrize("run", WRITES, ids=lambda run: run.__name__)
-def test_what_is_said_is_what_was_done(faulty: tuple[str, StatefulStore], run: Run) -> None:
+def test_reported_outcomes_match_what_the_server_applied(faulty: tuple[str, StatefulStore], run: Run) -> None:
     """Answers lost at every step: never a conflict with ourselves, never a success that is none."""
     url, state = faulty
     bucket = connected(url)
@@ -677,7 +675,7 @@ def test_an_object_from_before_is_a_conflict(faulty: tuple[str, StatefulStore], 
 
 
 @pytest.mark.parametrize("offset", [-3600.0, 3600.0])
-def test_a_clock_that_is_off_makes_nobody_lie(offset: float) -> None:
+def test_an_overwritten_object_is_unknown_however_far_the_clocks_differ(offset: float) -> None:
     """Whether an object is older is told by the store's clock alone; this machine's may be hours off."""
     with run_faulty_server() as (url, state):
         state.clock_offset = offset
@@ -724,7 +722,9 @@ def test_in_parts_an_object_that_is_there_stays(faulty: tuple[str, StatefulStore
     assert (state.objects["there"].body, state.uploads) == (b"theirs", {})
 
 
-def test_met_every_time_is_no_conflict(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket) -> None:
+def test_repeated_409_is_not_reported_as_object_exists(
+    faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket
+) -> None:
     """409 each time: nothing was written, and nobody claims that the object is there already."""
     key = f"met/{time.monotonic_ns()}"
     faulty[1].faults[key] = deque(["409"] * 3)
@@ -854,7 +854,7 @@ def test_a_deletion_that_meets_another_object(
 
 
 @pytest.mark.parametrize("mode", ["ignored", "refused", "sequential"])
-def test_a_store_that_does_not_mean_it_is_refused(mode: str) -> None:
+def test_conditional_calls_raise_unsupported_where_conditions_have_no_effect(mode: str) -> None:
     """Nothing was written but scratch objects, and those are gone."""
     with run_faulty_server(mode) as (url, state):
         bucket = connected(url, max_attempts=1)
@@ -915,7 +915,7 @@ def test_a_store_that_stalls_holds_up_no_other(moto: Server, moto_bucket: S3Buck
             waiting.result()
 
 
-def test_who_waits_for_a_question_that_fails_fails_with_it(moto: Server, moto_bucket: S3Bucket) -> None:
+def test_callers_that_wait_for_a_failing_probe_fail_with_it(moto: Server, moto_bucket: S3Bucket) -> None:
     """Not each after a time-out of its own, one behind the other."""
     writers, behind = 8, threading.Barrier(8)
 

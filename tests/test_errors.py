@@ -52,7 +52,7 @@ def test_an_error_survives_a_pickle_with_all_it_says(cls: type[s3.S3Error], agai
         assert (back.errno, back.filename) == (error.errno, "s3://b/k")
 
 
-def test_a_key_acts_in_no_log_and_on_no_terminal() -> None:
+def test_control_characters_in_keys_are_escaped_in_messages() -> None:
     """Line ends and escapes in it are written out in the message; the attribute is the key itself."""
     key = "a\nERROR forged\x1b[2J"
     error = s3.S3NoSuchItem(f"GetObject on s3://bucket/{key}: gone", bucket="bucket", key=key)
@@ -70,7 +70,7 @@ def test_the_errors_with_more_to_say_keep_it_in_a_pickle() -> None:
     assert pickle.loads(pickle.dumps(s3.S3PreconditionFailed("?", outcome_unknown=True))).outcome_unknown is True
 
 
-def test_what_nobody_said_is_not_so() -> None:
+def test_errors_are_not_retryable_and_known_by_default() -> None:
     """By default retryable and outcome_unknown are False, and later changes of args do not change the message."""
     error = s3.S3PreconditionFailed("said")
     assert (error.retryable, error.outcome_unknown) == (False, False)

@@ -281,7 +281,7 @@ def test_events_of_different_objects_have_no_order(bucket: str, key: str) -> Non
     ],
     ids=lambda message: repr(message)[:50],
 )
-def test_what_cannot_be_decoded_is_a_value_error(message: Any) -> None:
+def test_an_undecodable_message_raises_value_error(message: Any) -> None:
     """Broken, forged and nested without end: one error, and never a wrong key."""
     with pytest.raises(ValueError):
         parse_event(message)
@@ -306,13 +306,13 @@ def test_what_cannot_be_decoded_is_a_value_error(message: Any) -> None:
     ],
     ids=repr,
 )
-def test_what_is_about_no_object_is_no_event(message: Any) -> None:
+def test_messages_about_no_object_give_no_events(message: Any) -> None:
     """Valid messages that are not about S3 objects give an empty list."""
     assert parse_event(message) == []
 
 
 @pytest.mark.parametrize("message", [None, 5, ["a"], object()])
-def test_what_is_no_message_is_a_type_error(message: Any) -> None:
+def test_parse_event_of_another_type_raises_type_error(message: Any) -> None:
     """Neither bytes, text nor a dict: the caller's mistake."""
     with pytest.raises(TypeError, match="message must be"):
         parse_event(message)
@@ -331,7 +331,7 @@ def test_envelopes_without_end_are_an_error() -> None:
 
 
 @given(json_values, json_values)
-def test_no_message_crashes_it(one: Any, other: Any) -> None:
+def test_parse_event_of_any_message_returns_events_or_raises_value_error(one: Any, other: Any) -> None:
     """Any values in a message give events or a ValueError."""
     record = notification("a")
     for message in (
@@ -351,7 +351,7 @@ def test_no_message_crashes_it(one: Any, other: Any) -> None:
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
-def test_no_bytes_crash_it(message: bytes | str) -> None:
+def test_parse_event_of_any_bytes_returns_events_or_raises_value_error(message: bytes | str) -> None:
     """Bytes and text of any kind are a ValueError or no events."""
     try:
         assert parse_event(message) == []
@@ -360,7 +360,7 @@ def test_no_bytes_crash_it(message: bytes | str) -> None:
 
 
 @pytest.mark.parametrize("time", ["2026-02-30T00:00:00.000Z", "0001-01-01T00:00:00.000+14:00", "yesterday", 1e300])
-def test_a_moment_that_is_none_is_none(time: Any) -> None:
+def test_an_invalid_event_time_is_none(time: Any) -> None:
     """What is in S3 does not depend on it."""
     place = {"bucket": {"name": "inbox"}, "object": {"key": "a"}}
     [event] = parse_event({"Records": [{"eventName": "ObjectCreated:Put", "eventTime": time, "s3": place}]})

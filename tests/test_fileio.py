@@ -346,7 +346,7 @@ def test_a_broken_connection_is_resumed_at_its_offset(odd: OddObject, size: int)
         assert file.read() == odd.body
 
 
-def test_errors_in_between_are_waited_out(odd: OddObject) -> None:
+def test_server_errors_during_a_read_are_retried(odd: OddObject) -> None:
     """A 500 or a 503 in the middle is no end."""
     odd.body = BIG[: 3 * MIB]
     with odd.open() as file:
@@ -354,7 +354,7 @@ def test_errors_in_between_are_waited_out(odd: OddObject) -> None:
         assert file.read() == odd.body
 
 
-def test_what_never_comes_is_an_error(odd: OddObject) -> None:
+def test_a_connection_that_always_breaks_raises(odd: OddObject) -> None:
     """Never a short read."""
     odd.body = BIG[:MIB]
     with odd.open() as file:
@@ -365,7 +365,9 @@ def test_what_never_comes_is_an_error(odd: OddObject) -> None:
 
 @pytest.mark.parametrize("ranges", ["206", "200", "ignored"])
 @pytest.mark.parametrize("conditions", ["unquoted", "quoted", "ignored", "never"])
-def test_stores_that_do_it_their_own_way(odd: OddObject, ranges: str, conditions: str) -> None:
+def test_reads_are_right_however_ranges_and_conditions_are_answered(
+    odd: OddObject, ranges: str, conditions: str
+) -> None:
     """A range answered 200, or not at all; an etag quoted, or conditions ignored: the bytes are right, and a change is noticed."""
     odd.body, odd.ranges, odd.conditions = BIG[: 2 * MIB], ranges, conditions
     with odd.open() as file:
@@ -429,7 +431,7 @@ def test_text_is_decoded(obj: s3.S3Object) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 8 * MIB, 8 * MIB + 1, len(BIG)])
 @pytest.mark.parametrize("step", [700_001, 9 * MIB, 64 * MIB])
-def test_what_is_written_is_there(obj: s3.S3Object, size: int, step: int) -> None:
+def test_written_bytes_are_read_back(obj: s3.S3Object, size: int, step: int) -> None:
     """Any size in any steps, and only after the close."""
     with obj.open("wb", content_type="image/png", metadata={"who": "me"}) as file:
         for start in range(0, size, step):
@@ -667,7 +669,7 @@ SIZES = (0, 1, 70_000, 3 * MIB, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 17 * MIB)
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.sampled_from(SIZES), st.sampled_from([bytes, bytearray, memoryview])), max_size=4))
-def test_whatever_the_steps_the_bytes_are_those_written(obj: s3.S3Object, steps: list[tuple[int, Any]]) -> None:
+def test_any_sequence_of_write_sizes_stores_the_same_bytes(obj: s3.S3Object, steps: list[tuple[int, Any]]) -> None:
     """Writes of any sizes and kinds, against io.BytesIO; what was given may be changed as soon as write() is back."""
     model = io.BytesIO()
     with obj.open("wb") as file:
@@ -714,7 +716,7 @@ def test_a_dropped_wrapper_writes_nothing(obj: s3.S3Object, wrap: Callable[[Any]
     assert not obj.exists()
 
 
-def test_what_is_open_when_the_program_ends_is_given_up(moto: Server, moto_bucket: s3.S3Bucket) -> None:
+def test_a_file_left_open_at_interpreter_exit_is_aborted(moto: Server, moto_bucket: s3.S3Bucket) -> None:
     """As long as there is an interpreter to do it with: no half object, no parts in the store, and a line that says so."""
     program = """
 import sys
@@ -743,7 +745,7 @@ def test_a_wrapper_dropped_within_the_block_is_the_blocks_affair(obj: s3.S3Objec
     assert obj.body == b"whole"
 
 
-def test_a_function_that_raises_leaves_no_half_a_text(obj: s3.S3Object) -> None:
+def test_an_exception_in_a_text_block_commits_nothing(obj: s3.S3Object) -> None:
     """Without a with block it is the file's end with its function that leaves nothing."""
 
     def write() -> None:
@@ -1417,7 +1419,7 @@ def test_a_zip_is_streamed(obj: s3.S3Object) -> None:
         assert archive.read("big") == BIG[: 10 * MIB]
 
 
-def test_whoever_asks_for_the_end_first_may_go_to_and_fro(obj: s3.S3Object) -> None:
+def test_a_write_handle_that_seeks_to_the_end_first_is_seekable(obj: s3.S3Object) -> None:
     """HDF5 writes in place: it gets a file on the disk until the close."""
     with obj.open("wb") as file:
         assert file.seek(0, 2) == 0
@@ -1609,7 +1611,7 @@ BEFALLS: dict[str, tuple[Answer, type[Exception], str]] = {
 
 @pytest.mark.parametrize("lane", [True, False])
 @pytest.mark.parametrize(("answer", "error", "said"), BEFALLS.values(), ids=BEFALLS)
-def test_what_befalls_an_object_while_it_is_open(
+def test_failures_after_a_good_start_raise_their_own_error(
     scripted_server: ScriptedServer, answer: Answer, error: type[Exception], said: str, lane: bool
 ) -> None:
     """Said as what it is, by a file that had begun well."""
@@ -1646,7 +1648,7 @@ def test_a_large_read_fails_as_a_whole(scripted_server: ScriptedServer) -> None:
 
 
 @pytest.mark.parametrize("action", [lambda file: file.seek(0, 3), lambda file: file.seek(0, -1)])
-def test_a_seek_knows_three_places_to_count_from(obj: s3.S3Object, action: Callable[[Any], object]) -> None:
+def test_seek_with_an_invalid_whence_raises(obj: s3.S3Object, action: Callable[[Any], object]) -> None:
     """As everywhere."""
     obj.put(b"0123")
     with obj.open(buffering=0) as file, pytest.raises(ValueError, match="whence must be 0, 1 or 2"):

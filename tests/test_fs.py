@@ -118,7 +118,7 @@ def test_what_another_wrote_is_there_at_the_next_look(
     assert not fs.exists(f"{root}/a")
 
 
-def test_what_is_not_there_is_a_file_not_found(fs: MessagefluxS3FileSystem, root: str) -> None:
+def test_missing_paths_raise_file_not_found(fs: MessagefluxS3FileSystem, root: str) -> None:
     """Every way of asking after nothing raises FileNotFoundError."""
     for ask in (fs.info, fs.ls, fs.cat_file, fs.open, fs.rm, fs.modified):
         with pytest.raises(FileNotFoundError):
@@ -554,7 +554,7 @@ def test_the_error_of_a_write_that_failed_in_a_thread_is_raised_at_the_end_of_th
         lambda store: MessagefluxS3FileSystem(no_such_setting=1),
     ],
 )
-def test_wrong_settings_are_told_at_once(s3_store: s3.S3Store, call: Any) -> None:
+def test_contradicting_or_unknown_settings_raise_type_error(s3_store: s3.S3Store, call: Any) -> None:
     """Settings that contradict or do not exist are a TypeError."""
     with pytest.raises(TypeError):
         call(s3_store)
@@ -575,13 +575,13 @@ WRONG: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("act", "said"), WRONG.values(), ids=WRONG)
-def test_arguments_without_meaning_are_named(fs: MessagefluxS3FileSystem, act: Any, said: str) -> None:
+def test_invalid_arguments_raise_an_error_that_names_them(fs: MessagefluxS3FileSystem, act: Any, said: str) -> None:
     """Invalid arguments raise an error that names valid ones."""
     with pytest.raises(ValueError, match=said):
         act(fs)
 
 
-def test_what_is_not_there_is_found_empty(fs: MessagefluxS3FileSystem, root: str) -> None:
+def test_find_below_a_missing_path_is_empty(fs: MessagefluxS3FileSystem, root: str) -> None:
     """A missing bucket, a missing folder; all buckets are walked from the top."""
     assert fs.find("no-such-bucket-here") == []
     assert fs.find("no-such-bucket-here", detail=True) == {}
@@ -735,7 +735,7 @@ ONTO_THEMSELVES: list[tuple[Any, Any]] = [
 
 @pytest.mark.parametrize("recursive", [True, False])
 @pytest.mark.parametrize("verb", ["mv", "rename", "copy"])
-def test_what_goes_onto_itself_stays(
+def test_copy_and_move_onto_itself_keep_the_object(
     fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, tree: dict[str, str], verb: str, recursive: bool
 ) -> None:
     """Whichever way the two ends are written."""

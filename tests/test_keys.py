@@ -97,7 +97,7 @@ def test_a_text_of_another_class_is_a_key_as_well() -> None:
         check_key(Text(""))
 
 
-def test_names_that_are_no_text() -> None:
+def test_keys_of_another_type_raise() -> None:
     """The error names the argument and what it got."""
     with pytest.raises(TypeError, match="bucket_name must be text, not int"):
         check_bucket_name(7)  # type: ignore[arg-type]
@@ -135,7 +135,7 @@ def test_a_uri_is_split_at_its_first_slash(key: str) -> None:
         "s3://B/k",
     ],
 )
-def test_what_is_no_uri(uri: str) -> None:
+def test_an_invalid_uri_raises(uri: str) -> None:
     """Another scheme, or a missing bucket or key, raises."""
     with pytest.raises(S3InvalidName):
         parse_uri(uri)
@@ -175,7 +175,7 @@ def test_what_is_no_uri(uri: str) -> None:
         ("a+b(c)", "a+b(c)", ["a+b(c)"], ["aab(c)", "a+bc"]),
     ],
 )
-def test_what_a_glob_finds(glob: str, stem: str, matching: list[str], others: list[str]) -> None:
+def test_globs_match_whole_keys(glob: str, stem: str, matching: list[str], others: list[str]) -> None:
     """A glob matches the whole key; the part before its first wildcard is the prefix for the listing."""
     found, pattern = glob_to_pattern(glob)
     assert (found, [key for key in [*matching, *others] if pattern.fullmatch(key)]) == (stem, matching)
@@ -232,7 +232,7 @@ def test_no_path_leaves_its_folder_on_windows(key: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
-def test_a_path_of_somebody_else_is_taken_as_it_stands(path: str) -> None:
+def test_a_path_is_that_of_its_key_or_is_itself_the_key(path: str) -> None:
     """A path is either that of the key it is turned into, or is itself the key."""
     key = path_to_key(path, windows=False)
     assert key == path or key_to_path(key, windows=False) == path

@@ -133,7 +133,7 @@ def test_unusual_pages_go_to_the_parser(inside: str) -> None:
         page_of(ENTRY.format(key="a", size=1)).replace(b"<Key>a", b"<Key>\xff"),
     ],
 )
-def test_what_might_mislead_is_unreadable(body: bytes) -> None:
+def test_an_ambiguous_listing_document_is_unreadable(body: bytes) -> None:
     """A document type, a section, an unknown entity, a replaced character, an error: never a page."""
     with pytest.raises(Unreadable):
         parse_page(body)
@@ -192,7 +192,7 @@ def test_all_keys_in_order_with_the_lane_open_and_shut(
 
 
 @pytest.mark.parametrize("is_open", [True, False])
-def test_what_has_another_prefix_is_left_out(
+def test_keys_with_another_prefix_are_dropped(
     filled: tuple[Any, list[str]], is_open: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store that takes ``/`` for no prefix at all, as rclone does, does not make a listing, or a deletion, of everything."""
@@ -346,7 +346,7 @@ def test_a_listing_that_goes_on_and_does_not_say_where_is_an_error(scripted_serv
     assert len(scripted_server.asked) <= 2
 
 
-def test_what_comes_before_the_start_is_left_out(scripted_server: ScriptedServer) -> None:
+def test_keys_before_start_after_are_dropped(scripted_server: ScriptedServer) -> None:
     """Some stores compare start-after in their own way."""
     scripted_server.answer = lambda asked: document(
         "ListBucketResult", "".join(ENTRY.format(key=key, size=1) for key in "abc")

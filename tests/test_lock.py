@@ -89,7 +89,7 @@ def test_the_clock_goes_on_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPa
         ({"token": 7, "ttl": 1}, ("held", 7, 1.0, "", "")),
     ],
 )
-def test_what_is_a_lease(entry: Any, lease: Any) -> None:
+def test_leases_are_parsed_or_unreadable(entry: Any, lease: Any) -> None:
     """Without a state it is held, without a ttl it never ends; UNREADABLE has the entries that are refused."""
     found = lock._Lease.of({"_lease": entry})
     assert found is not None and (found.state, found.token, found.ttl, found.owner, found.nonce) == lease
@@ -238,7 +238,9 @@ def test_a_free_lease_is_taken_at_once(memory: Memory) -> None:
         ({"state": "free", "ttl": None}, 0, True),
     ],
 )
-def test_who_is_taken_over_at_once(memory: Memory, lease: dict[str, Any], age: float, is_taken: bool) -> None:
+def test_a_free_or_expired_lease_is_taken_over_at_once(
+    memory: Memory, lease: dict[str, Any], age: float, is_taken: bool
+) -> None:
     """Free, or older than its ttl and a second by the server's clock; one without a ttl never."""
     stand(memory, age=age, **lease)
     if is_taken:
@@ -263,7 +265,7 @@ def test_without_a_date_nothing_is_old(memory: Memory) -> None:
         made(memory).acquire()
 
 
-def test_what_is_seen_does_not_change() -> None:
+def test_leases_are_immutable() -> None:
     """A lease and what was read are values: their fields are set once, and there are no others."""
     lease = lock._Lease("free", 1, None, "", "")
     for value, name in ((lease, "token"), (lock._Snapshot({}, lease, "e", None, None), "etag")):
@@ -272,7 +274,7 @@ def test_what_is_seen_does_not_change() -> None:
         assert not hasattr(value, "__dict__")
 
 
-def test_a_whole_ttl_is_enough(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unchanged_lease_is_watched_for_exactly_one_ttl(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a moment more has to be watched."""
     monkeypatch.setattr(lock, "random", SimpleNamespace(uniform=lambda least, most: most))
     memory.date = None
@@ -282,7 +284,7 @@ def test_a_whole_ttl_is_enough(memory: Memory, monkeypatch: pytest.MonkeyPatch) 
     one.release()
 
 
-def test_who_waits_takes_over_what_nobody_renewed(memory: Memory) -> None:
+def test_waiting_takes_over_an_expired_lease(memory: Memory) -> None:
     """A contender watches for a whole ttl by its own clock; a renewal starts the ttl again. It polls about every quarter second."""
     memory.date = None
     stand(memory, ttl=5.0)
@@ -316,7 +318,7 @@ def test_a_slow_answer_does_not_count_as_watching(memory: Memory) -> None:
     one.release()
 
 
-def test_who_waits_gives_up_in_time(memory: Memory) -> None:
+def test_waiting_for_a_lock_ends_after_wait_seconds(memory: Memory) -> None:
     """acquire() waits exactly as long as given; the error names the holder."""
     stand(memory)
     began = memory.seconds
@@ -325,7 +327,7 @@ def test_who_waits_gives_up_in_time(memory: Memory) -> None:
     assert (caught.value.lock_holder, memory.seconds - began) == ("ann", pytest.approx(3))
 
 
-def test_who_was_faster_is_named(memory: Memory) -> None:
+def test_a_refused_acquisition_names_the_present_holder(memory: Memory) -> None:
     """If another contender is faster, the write is rejected and the error names the new holder."""
     stand(memory, state="free")
     memory.happens = {P: deque([meanwhile(lambda: stand(memory, owner="bob", token=6))])}
@@ -687,7 +689,7 @@ def test_how_often_it_is_renewed(caplog: pytest.LogCaptureFixture) -> None:
         ({}, {}),
     ],
 )
-def test_who_has_it(document: dict[str, Any], holder: object) -> None:
+def test_the_lock_holder_is_the_user_else_the_owner_else_the_document(document: dict[str, Any], holder: object) -> None:
     """The holder is the entry user, owner, the lease's owner, or the whole document."""
     assert holder_of(document) == holder
 
@@ -747,7 +749,7 @@ def test_a_plain_file_that_others_take_and_give_back_all_the_time(memory: Memory
     assert memory.calls == [P, G] * 5
 
 
-def test_what_is_given_back(memory: Memory) -> None:
+def test_release_deletes_lock_files_and_frees_leases(memory: Memory) -> None:
     """Nothing where nothing is held; a file is deleted; a lease stays, free, its token and data with it."""
     release_lock(memory.connection, "b", "k")
     stand(memory, state="free")
@@ -773,7 +775,7 @@ def test_what_is_given_back(memory: Memory) -> None:
     assert check_lock(memory.connection, "b", "k") is None
 
 
-def test_what_changes_hands_while_it_is_given_back(memory: Memory) -> None:
+def test_release_lock_keeps_a_lock_that_changed_holders_meanwhile(memory: Memory) -> None:
     """release_lock() does not break a lease with another token; with the same token it was only renewed."""
     stand(memory)
     memory.happens = {P: deque([meanwhile(lambda: stand(memory, token=6))])}
@@ -790,7 +792,7 @@ def test_what_changes_hands_while_it_is_given_back(memory: Memory) -> None:
         release_lock(memory.connection, "b", "k")
 
 
-def test_what_cannot_be_given_back(memory: Memory) -> None:
+def test_release_gives_up_after_five_refusals(memory: Memory) -> None:
     """Five times, then the last refusal."""
     stand(memory)
     memory.happens = {P: deque([refused(412)] * 9)}
@@ -809,7 +811,9 @@ def test_what_cannot_be_given_back(memory: Memory) -> None:
         ({"user": "ann"}, {"user": "ann"}),
     ],
 )
-def test_what_a_lock_says(memory: Memory, document: dict[str, Any], said: object) -> None:
+def test_check_lock_returns_the_document_or_none_for_a_free_lease(
+    memory: Memory, document: dict[str, Any], said: object
+) -> None:
     """check_lock() returns None for a free lease, and the content of a plain lock file."""
     stand(memory, document=document)
     assert (check_lock(memory.connection, "b", "k"), memory.calls) == (said, [G])

@@ -50,7 +50,7 @@ def test_plain_text_travels_as_it_is() -> None:
         ("Жук", "Жук"),
     ],
 )
-def test_what_other_stores_send_is_understood(as_sent: str, meant: str) -> None:
+def test_metadata_in_the_encodings_of_other_stores_is_decoded(as_sent: str, meant: str) -> None:
     """UTF-8 decoded as Latin-1 and both RFC 2047 encodings are decoded; other values are unchanged."""
     assert metadata.decode({"Name": as_sent}) == {"name": meant}
 
@@ -80,7 +80,7 @@ def test_our_own_entry_is_never_shown() -> None:
         ({"a": "x" * 2048}, ValueError, "metadata takes 2049 bytes as sent, names included; S3 allows at most 2048"),
     ],
 )
-def test_what_cannot_be_metadata_is_refused_at_once(values: Any, error: type[Exception], words: str) -> None:
+def test_invalid_metadata_raises_without_a_request(values: Any, error: type[Exception], words: str) -> None:
     """The error names the entry."""
     with pytest.raises(error, match=words):
         metadata.encode(values)
@@ -89,7 +89,7 @@ def test_what_cannot_be_metadata_is_refused_at_once(values: Any, error: type[Exc
 @pytest.mark.parametrize(
     "value", ["=?utf-8?B?!!!?=", "=?utf-8?B?/w==?=", "=?no-such-charset?Q?x?=", "=?utf-8?Q?=ff?=", "ÿ\u0100"]
 )
-def test_what_no_one_can_decode_is_given_as_it_stands(value: str) -> None:
+def test_undecodable_metadata_is_returned_unchanged(value: str) -> None:
     """A value that only looks like an encoded word is unchanged."""
     assert metadata.decode({"A": value}) == {"a": value}
 

@@ -81,7 +81,7 @@ def test_no_more_parts_than_an_object_can_have(
     assert scripted_server.whats[-1] == "DELETE k?uploadId"
 
 
-def test_a_beginning_without_a_name_is_none(scripted_server: ScriptedServer) -> None:
+def test_create_multipart_upload_without_an_upload_id_raises(scripted_server: ScriptedServer) -> None:
     """An answer that was cut would give the parts to an upload called None."""
     scripted_server.answer = lambda asked: document("InitiateMultipartUploadResult")
     with pytest.raises(S3ConnectionError, match="the response was incomplete"), upload(scripted_server) as parts:
@@ -89,7 +89,7 @@ def test_a_beginning_without_a_name_is_none(scripted_server: ScriptedServer) -> 
     assert scripted_server.whats == ["POST k?uploads"]
 
 
-def test_a_part_without_an_etag_is_none(scripted_server: ScriptedServer) -> None:
+def test_a_part_response_without_an_etag_raises(scripted_server: ScriptedServer) -> None:
     """A store that knows no parts may have taken it for the whole object, or the answer was cut."""
     scripted_server.answer = lambda asked: document("Something") if asked.method == "PUT" else good(asked)
     with pytest.raises(S3Error, match="answered without an ETag"), upload(scripted_server) as parts:
@@ -120,7 +120,7 @@ def test_an_upload_that_cannot_be_aborted_is_logged(
 
 
 @pytest.mark.parametrize("etag", ["another", ""])
-def test_a_completion_of_which_nobody_knows_is_an_error(scripted_server: ScriptedServer, etag: str) -> None:
+def test_a_completion_with_an_unknown_outcome_raises(scripted_server: ScriptedServer, etag: str) -> None:
     """The response was lost, the upload no longer exists, and the object was not made of these parts."""
 
     def answer(asked: Asked) -> Answer:
@@ -572,7 +572,7 @@ def unchecked(bucket: S3Bucket, **extra: Any) -> None:
         "open('wb')",
     ],
 )
-def test_what_concerns_uploads_in_parts_may_be_said_of_any_write(
+def test_multipart_parameters_are_accepted_by_small_writes(
     scripted_server: ScriptedServer, write: Callable[..., object], preset: Any, name: dict[str, Any]
 ) -> None:
     """Whoever writes need not know beforehand how long the content is. The MD5 goes along where boto3 sends no checksum."""

@@ -171,7 +171,7 @@ def test_a_key_that_s3_does_not_take_is_refused_at_once(
 
 
 @pytest.mark.parametrize("data", [7, None, ["x"], object()])
-def test_what_is_not_bytes_is_refused_at_once(moto_store: s3.S3Store, data: Any) -> None:
+def test_put_of_another_type_raises_type_error(moto_store: s3.S3Store, data: Any) -> None:
     """A number where bytes belong."""
     with pytest.raises(TypeError, match="buf"):
         moto_store.bucket("some-bucket").put_object("k", data)
@@ -343,7 +343,7 @@ def test_a_handle_can_be_used_by_many_threads(moto_bucket: s3.S3Bucket) -> None:
     assert wrong == []
 
 
-def test_messageflux_s_door_still_builds_one(moto_store: s3.S3Store, moto_bucket: s3.S3Bucket) -> None:
+def test_the_messageflux_constructor_builds_an_object(moto_store: s3.S3Store, moto_bucket: s3.S3Bucket) -> None:
     """From boto3's summary, and from what its get() returned."""
     moto_bucket.put_object("k", "text", {"a": "b"})
     summary = moto_store.resource.ObjectSummary(moto_bucket.name, "k")
@@ -474,7 +474,7 @@ def test_an_answer_that_leaves_out_what_every_store_says_is_asked_again(
 
 
 @pytest.mark.parametrize("how", ["stream", "download"])
-def test_half_an_etag_is_no_etag(how: str, server: Server, bucket: s3.S3Bucket, tmp_path: Path) -> None:
+def test_a_truncated_etag_header_is_never_used(how: str, server: Server, bucket: s3.S3Bucket, tmp_path: Path) -> None:
     """Wherever an answer breaks off among its headers: it is asked again or told as broken off, but never for another object."""
     data = b"five!" * 100
     etag = bucket.put_object("k", data).etag
@@ -520,7 +520,7 @@ WRONG: dict[str, tuple[Callable[[s3.S3Object], object], type[Exception], str]] =
 
 
 @pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
-def test_arguments_without_meaning_are_named(
+def test_invalid_arguments_raise_an_error_that_names_them(
     moto_bucket: s3.S3Bucket, act: Any, error: type[Exception], said: str
 ) -> None:
     """At once, before anything is asked."""
@@ -528,7 +528,7 @@ def test_arguments_without_meaning_are_named(
         act(moto_bucket["k"])
 
 
-def test_who_may_not_look_is_not_told_that_there_is_nothing(scripted_server: ScriptedServer) -> None:
+def test_exists_raises_access_denied_instead_of_returning_false(scripted_server: ScriptedServer) -> None:
     """403 is no answer to "does it exist", and the error says so (row 10)."""
     scripted_server.answer = lambda asked: refusal(403, "AccessDenied")
     with pytest.raises(s3.S3AccessDenied, match="cannot tell whether s3://bkt/k exists"):

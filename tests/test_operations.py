@@ -98,7 +98,7 @@ def test_a_condition_that_is_misread_is_not_sent_again(store_that: Store, read: 
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
-def test_a_body_without_a_length_is_no_body(store_that: Store, read: Read, tmp_path: Path) -> None:
+def test_a_body_without_content_length_raises(store_that: Store, read: Read, tmp_path: Path) -> None:
     """Where an answer says neither how long it is nor where it ends, nobody could tell that it was cut."""
     store, _ = store_that("cuts")
     with pytest.raises(s3.S3Error):
@@ -106,7 +106,7 @@ def test_a_body_without_a_length_is_no_body(store_that: Store, read: Read, tmp_p
     assert not [path for path in tmp_path.iterdir() if path.is_file()]
 
 
-def test_a_document_that_is_no_listing_is_no_empty_listing(store_that: Store) -> None:
+def test_another_document_in_place_of_a_listing_raises(store_that: Store) -> None:
     """boto3 makes an empty listing of whatever comes; keys would be lost without a word."""
     store, _ = store_that("ignores")
     with pytest.raises(s3.S3ServerError, match="no listing"):
@@ -197,7 +197,7 @@ def test_another_version_is_an_error_on_the_lane_as_well(scripted_server: Script
     asyncio.run(awaited())
 
 
-def test_a_date_that_is_none_is_none() -> None:
+def test_an_invalid_last_modified_is_none() -> None:
     """What the store says of the time is all that is missing then."""
     found = Head.from_headers({"etag": '"e"', "last-modified": "yesterday", "content-length": "7"})
     assert (found.size, found.etag, found.last_modified) == (7, "e", None)

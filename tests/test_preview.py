@@ -194,7 +194,7 @@ def test_an_svg_is_text(moto_bucket: S3Bucket) -> None:
     assert "<script" not in shown.html and "<img" not in shown.html and "<svg><script>" in shown.text
 
 
-def test_a_bomb_unfolds_no_further(moto_bucket: S3Bucket) -> None:
+def test_decompression_bombs_are_expanded_to_the_preview_size_only(moto_bucket: S3Bucket) -> None:
     """Compressed data is decompressed only as far as the preview shows it."""
     shown = moto_bucket.put_object("bomb.gz", gzip.compress(b"a" * 200_000_000, 1)).preview()
     assert len(shown.text) < 2_000 and "gzip" in shown.text
@@ -207,7 +207,7 @@ def test_other_bytes_are_shown_as_bytes(bucket: S3Bucket) -> None:
     assert body(bucket, "fake.gz", b"\x1f\x8bnonsense")[0].startswith("00000000  1f 8b")
 
 
-def test_nothing_and_nobody(bucket: S3Bucket) -> None:
+def test_preview_of_an_empty_and_of_a_missing_object(bucket: S3Bucket) -> None:
     """An empty object is empty; one that is not there is an error."""
     assert "empty" in bucket.put_object("empty", b"").preview().text
     with pytest.raises(S3NoSuchItem):

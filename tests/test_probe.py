@@ -51,7 +51,7 @@ def test_moto_can_nearly_everything(moto: Server) -> None:
     assert said(found) == documented("moto")
 
 
-def test_rclone_says_yes_and_does_not_mean_it(rclone: Server) -> None:
+def test_probe_finds_silently_unsupported_features_of_rclone(rclone: Server) -> None:
     """Every silent non-support is found, and the store is as it was."""
     assert rclone.root is not None
     before = sorted(rclone.root.rglob("*"))
@@ -116,7 +116,7 @@ def test_what_was_learned_is_relied_on(moto: Server) -> None:
     bucket.delete_bucket(force=True)
 
 
-def test_nobody_answering_is_an_error_not_a_no() -> None:
+def test_probe_of_an_unreachable_store_raises() -> None:
     """A store that is away can do nothing, but that is not what was asked."""
     store = s3.connect("http://127.0.0.1:9", access_key="A" * 10, secret_key="S" * 10, max_attempts=1)
     with pytest.raises(s3.S3ConnectionError):
@@ -180,7 +180,7 @@ def test_a_form_is_posted_by_the_tls_settings_of_the_store(private: tuple[str, P
 # -- answers that no test server gives ------------------------------------------------------------------------------------------------
 
 
-def test_who_may_create_no_bucket_is_told_to_name_one(scripted_server: ScriptedServer) -> None:
+def test_probe_without_permission_to_create_buckets_asks_for_a_bucket_name(scripted_server: ScriptedServer) -> None:
     """It was asked for where the client's region is."""
     scripted_server.answer = lambda asked: refusal(403, "AccessDenied")
     with pytest.raises(
@@ -191,7 +191,9 @@ def test_who_may_create_no_bucket_is_told_to_name_one(scripted_server: ScriptedS
     assert b"<LocationConstraint>eu-west-1</LocationConstraint>" in asked.body
 
 
-def test_what_cannot_be_cleaned_up_is_logged(scripted_server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_scratch_objects_that_cannot_be_deleted_are_logged(
+    scripted_server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
     """The probe's own result, or its own error, is what the user gets."""
     scripted_server.answer = lambda asked: refusal(403, "AccessDenied")
     connection = scripted_server.connect()._connection
@@ -219,7 +221,7 @@ def test_a_store_that_deletes_many_says_so_by_doing_it(scripted_server: Scripted
     assert ["content-md5" in headers for headers in asked] == [False, True]
 
 
-def test_a_listing_that_goes_round_is_none(scripted_server: ScriptedServer) -> None:
+def test_an_endless_or_repeating_listing_counts_as_unsupported(scripted_server: ScriptedServer) -> None:
     """One that always has another page, and one that has the keys twice."""
     scripted_server.answer = lambda asked: (
         document("ListBucketResult", "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>")

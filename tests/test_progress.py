@@ -150,13 +150,13 @@ def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("wrong", [1, "yes", []])
-def test_what_progress_may_be(wrong: Any) -> None:
+def test_progress_of_another_type_raises_type_error(wrong: Any) -> None:
     """Neither True, nor a callable, nor None."""
     with pytest.raises(TypeError, match="progress"), reporting(wrong, None, "x"):
         pass
 
 
-def test_watched_counts_what_went_by() -> None:
+def test_watched_counts_the_items_consumed() -> None:
     """Also where the items end early."""
     told: list[int] = []
     watching = watched(range(10), told.append)

@@ -96,7 +96,7 @@ def test_refused_is_really_refused(proxy: Proxy, upstream: ScriptedServer) -> No
 
 
 @pytest.mark.parametrize("kind", ["reset_before", "reset_in_request"])
-def test_a_reset_before_reaches_nobody(proxy: Proxy, upstream: ScriptedServer, kind: str) -> None:
+def test_reset_before_does_not_reach_the_server(proxy: Proxy, upstream: ScriptedServer, kind: str) -> None:
     """The client gets a reset, the server nothing."""
     once(proxy, kind, "PUT")
     with pytest.raises((ConnectionResetError, BrokenPipeError)):

@@ -76,7 +76,7 @@ def test_nothing_from_outside_acts(nasty: str) -> None:
         assert all(character.isprintable() or character == "\n" for character in other.text)
 
 
-def test_the_html_needs_nobody() -> None:
+def test_html_refers_to_no_external_resource() -> None:
     """No script, no font, no image from elsewhere."""
     html = render.table(["key"], [["a"]], title="t").html
     assert not {"script", "link", "iframe", "img"} & {*read(html).tags}

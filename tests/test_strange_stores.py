@@ -109,7 +109,7 @@ BESIDE: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]] = 
 
 
 @pytest.mark.parametrize("name", BESIDE)
-def test_merging_keeps_unknown_elements_at_every_level(strange: DocumentStore, name: str) -> None:
+def test_unknown_elements_beside_known_ones_survive_a_merge(strange: DocumentStore, name: str) -> None:
     """Beside the rules, beside the algorithm and within a tag."""
     document, merge, parts = BESIDE[name]
     strange.documents[name] = document
@@ -147,7 +147,7 @@ LOOSE: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]] = {
 
 
 @pytest.mark.parametrize("name", LOOSE)
-def test_merging_keeps_values_that_s3_itself_would_refuse(strange: DocumentStore, name: str) -> None:
+def test_values_that_s3_would_refuse_survive_a_merge(strange: DocumentStore, name: str) -> None:
     """Zero days, methods and algorithms that S3 does not have, text instead of numbers."""
     document, merge, parts = LOOSE[name]
     strange.documents[name] = document
@@ -165,7 +165,7 @@ def test_an_empty_kms_key_id_is_none(strange: DocumentStore) -> None:
     assert strange.bucket().encryption.ensure("AES256").is_empty
 
 
-def test_removing_a_tag_removes_its_unknown_elements(strange: DocumentStore) -> None:
+def test_a_removed_tag_takes_its_unknown_elements_along(strange: DocumentStore) -> None:
     """Those of other tags stay."""
     strange.documents["tagging"] = BESIDE["tagging"][0]
     strange.bucket().tags.update({"b": "2"})
@@ -197,7 +197,7 @@ def test_a_restored_configuration_has_the_root_element_of_a_put(strange: Documen
     assert b"arn:" not in last
 
 
-def test_a_plan_made_without_a_policy_is_merged_into_a_later_one(strange: DocumentStore) -> None:
+def test_a_late_plan_is_merged_into_a_policy_created_meanwhile(strange: DocumentStore) -> None:
     """Another client wrote the first policy between the plan and apply()."""
     bucket = strange.bucket()
     plan = bucket.policy.ensure(

@@ -122,7 +122,7 @@ STRANGE = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Transition><Days>1</Days><StorageClass>X</StorageClass><How>softly</How></Transition></Rule></LifecycleConfiguration>"""
 
 
-def test_merging_a_rule_keeps_unknown_elements() -> None:
+def test_unknown_elements_survive_a_merge() -> None:
     """Elements that neither boto3 nor this library has a field for are sent back unchanged."""
     known = LifecycleConfiguration.from_api(xml.parse(STRANGE))
     merged = xml.write(known.with_rule(s3.LifecycleRule("ours", expire_days=1)).to_api())
@@ -500,7 +500,7 @@ def test_a_plan_is_refused_if_others_changed_the_same_rule(moto_bucket: s3.S3Buc
     assert moto_bucket.lifecycle.get() == theirs
 
 
-def test_a_lifetime_keeps_another_rule_with_messageflux_s_id(moto_bucket: s3.S3Bucket) -> None:
+def test_set_lifetime_keeps_a_foreign_rule_of_the_same_id(moto_bucket: s3.S3Bucket) -> None:
     """A rule with that ID that does something else is not ours."""
     theirs = s3.LifecycleRule("expire", prefix="logs/", expire_days=3)
     moto_bucket.lifecycle.put(LifecycleConfiguration((theirs,)))
@@ -608,7 +608,7 @@ def test_deleting_notifications_is_an_error_where_an_empty_configuration_is_refu
         scripted_server.bucket().notifications.delete()
 
 
-def test_what_they_print(moto_bucket: s3.S3Bucket) -> None:
+def test_sub_resource_reprs(moto_bucket: s3.S3Bucket) -> None:
     """The repr of each sub-resource, and an empty change."""
     assert repr(moto_bucket.lifecycle) == f"<lifecycle of s3://{moto_bucket.name}/>"
     assert repr(moto_bucket.public_access) == f"<public access of s3://{moto_bucket.name}/>"

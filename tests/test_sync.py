@@ -127,7 +127,7 @@ def test_no_key_leaves_the_folder(moto_bucket: S3Bucket, tmp_path: Path) -> None
         assert moto_bucket[f"q/{key}"].text == str(number)
 
 
-def test_no_link_is_followed_out(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_symbolic_links_out_of_the_folder_are_not_followed(moto_bucket: S3Bucket, tmp_path: Path) -> None:
     """A link to a folder outside is refused; a link that is the file itself is replaced."""
     outside, folder = tmp_path / "outside", tmp_path / "folder"
     outside.mkdir()
@@ -282,7 +282,7 @@ WRONG: dict[str, tuple[Callable[[S3Bucket, Path], object], type[Exception], str]
 
 
 @pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
-def test_arguments_without_meaning_are_named(
+def test_invalid_arguments_raise_an_error_that_names_them(
     scripted_server: ScriptedServer,
     tmp_path: Path,
     act: Callable[[S3Bucket, Path], object],
@@ -304,7 +304,7 @@ def test_sizes_alone_may_decide(moto_bucket: S3Bucket, tmp_path: Path) -> None:
     assert [(step.action, step.key) for step in plan.steps] == [("skip", "p/a"), ("copy", "p/b")]
 
 
-def test_a_plan_travels_and_is_applied_once(moto: Server, moto_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_a_plan_is_picklable_and_applied_once(moto: Server, moto_bucket: S3Bucket, tmp_path: Path) -> None:
     """Pickled it is the same plan; one that was applied is left alone."""
     fill(tmp_path, {"a": b"1"})
     bucket = moto.connect(pickle_secrets=True).bucket(moto_bucket.name)
@@ -316,7 +316,9 @@ def test_a_plan_travels_and_is_applied_once(moto: Server, moto_bucket: S3Bucket,
     assert not moto_bucket["p/a"].exists()
 
 
-def test_what_cannot_be_tried_is_taken_as_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_case_sensitivity_of_a_read_only_folder_is_that_of_the_platform(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whether names that differ by case are one file: where nothing may be written, as on this kind of system."""
     monkeypatch.setattr(
         sync.tempfile, "NamedTemporaryFile", lambda **_: (_ for _ in ()).throw(PermissionError(13, "no"))

@@ -147,7 +147,7 @@ def test_ranges_are_half_open(bucket: S3Bucket, tmp_path: Path) -> None:
         obj.download_to(tmp_path / "t", start=-1)
 
 
-def test_a_changed_object_is_no_mixture(bucket: S3Bucket, tmp_path: Path) -> None:
+def test_a_download_of_an_object_that_changes_is_never_a_mixture(bucket: S3Bucket, tmp_path: Path) -> None:
     """An object replaced while it is read is an error; the target is as before."""
     bucket.upload_object("k", LARGE)
     target = tmp_path / "t"
@@ -206,7 +206,7 @@ def test_a_byte_that_changes_on_its_way_is_found_in_parts_too(
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_nothing_is_replaced_that_came_meanwhile(
+def test_overwrite_false_keeps_a_file_created_meanwhile(
     moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
 ) -> None:
     """With overwrite=False, also where the file system has no links; and nothing temporary stays."""
@@ -459,7 +459,7 @@ WRONG: dict[str, tuple[Callable[[S3Bucket, Path], object], type[Exception], str]
 
 
 @pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
-def test_what_has_no_meaning_is_refused_before_anything_is_sent(
+def test_invalid_arguments_raise_before_anything_is_sent(
     scripted_server: ScriptedServer,
     tmp_path: Path,
     act: Callable[[S3Bucket, Path], object],
@@ -600,7 +600,7 @@ def test_a_version_comes_down_in_parts_of_it(moto_bucket: S3Bucket, tmp_path: Pa
 
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("etag", [MD5, "0" * 32, "0" * 32 + "-2", "0" * 32 + "-3"])
-def test_what_reads_the_same_twice_is_what_is_stored(
+def test_a_download_that_reads_the_same_twice_ignores_an_etag_that_is_no_md5(
     scripted_server: ScriptedServer, tmp_path: Path, etag: str
 ) -> None:
     """An ETag that is not the MD5 of it, nor that of its parts, is none: the download succeeds."""
@@ -777,7 +777,7 @@ def _lose(count: int) -> None:
         raise S3ConnectionError("lost")
 
 
-def test_what_cannot_get_its_name_leaves_nothing(tmp_path: Path) -> None:
+def test_a_download_that_cannot_be_renamed_leaves_no_file(tmp_path: Path) -> None:
     """A small file as well: there is the old one or the new one, and nothing beside it."""
     target = tmp_path / "t"
 

@@ -238,7 +238,7 @@ def test_completion_is_bounded(counted: Counted) -> None:
     assert counted.store.bucket("no-such-bucket-here")._ipython_key_completions_() == []
 
 
-def test_values_show_themselves(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_results_and_settings_have_html_representations(moto_bucket: S3Bucket, tmp_path: Path) -> None:
     """Results, plans, rules, changes and capabilities are drawn, and bad names in them do nothing."""
     nasty = "<script>alert(1)<"
     (tmp_path / nasty).write_text("x")

@@ -41,7 +41,7 @@ def faulty() -> Iterator[tuple[str, StatefulStore]]:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("run", WRITES, ids=lambda run: run.__name__)
-def test_what_is_said_is_what_was_done(faulty: tuple[str, StatefulStore], run: Run) -> None:
+def test_reported_outcomes_match_what_the_server_applied(faulty: tuple[str, StatefulStore], run: Run) -> None:
     """Never a conflict with ourselves reported as one, never a success that is none."""
     bucket = connected(faulty[0])
     before = faulty[1].happened.copy()

@@ -31,7 +31,7 @@ BY_SERVER: dict[str, dict[str, str]] = {
         "test_probe::test_a_bucket_of_ones_own_keeps_its_settings_and_its_versions": _VERSIONED,
         "test_subresources::test_encryption": "the server does not know ?encryption: S3Unsupported",
         "test_subresources::test_notifications_are_merged_by_id": _NO_SQS,
-        "test_subresources::test_what_they_print": "a policy that denies everything denies it to its owner here, reading the policy too",
+        "test_subresources::test_sub_resource_reprs": "a policy that denies everything denies it to its owner here, reading the policy too",
         "test_transfer::test_a_byte_that_changes_on_its_way_is_found_in_parts_too": (
             "the server does not tell the length of a part, by which the etag of an object written in parts could be compared"
         ),
