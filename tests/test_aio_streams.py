@@ -18,7 +18,8 @@ from support.servers import Server
 from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
-from messageflux_s3 import AsyncS3Bucket, S3Bucket, aio
+from messageflux_s3 import AsyncS3Bucket, S3Bucket
+from messageflux_s3.aio.engine import is_async_source
 
 MIB = 1024 * 1024
 KEYS: dict[str, Any] = {"access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "region": "us-east-1"}
@@ -83,7 +84,7 @@ def test_upload_object_takes_every_source(bucket: S3Bucket, source: Callable[[],
         assert await obj.read() == DATA
         await obj.load()
         assert (obj.metadata, obj.content_type) == ({"by": "test"}, "text/x-test")
-        if aio.is_async_source(source()):
+        if is_async_source(source()):
             assert (await remote.put_object("p", source())).size == len(DATA)
             assert await remote["p"].read() == DATA
             replaced = await obj.put(source(), {"by": "put"})

@@ -6,7 +6,8 @@ import functools
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
-from ..aio import AsyncS3Bucket, AsyncS3Object, Portal, is_async_source
+from ..aio import AsyncS3Bucket, AsyncS3Object
+from ..aio.engine import Portal, is_async_source
 from .claim_check import ClaimCheck, Incoming, Outgoing
 
 if TYPE_CHECKING:

@@ -1,29 +1,13 @@
-"""The same objects under asyncio: AsyncS3Store, AsyncS3Bucket, AsyncS3Object.
-
-The verbs of one object (get, head, put, delete) are the generators of the synchronous classes, run by a driver that awaits; everything
-else runs as the synchronous method on one of a few threads. Names, parameters and errors are the same, and tests compare them.
-Attributes are properties that never make a request: ``await obj.load()`` makes it, and before that they raise an error that says so.
-
-Where bytes, keys or items are taken, async iterators and objects with an async ``read()`` are taken as well. They are pulled in the task
-that awaits the method, piece by piece, as the thread asks for them.
-
-A cancelled task raises ``CancelledError``. A cancelled upload or download of a stream, a file or a folder is stopped: no parts and no half
-object stay behind, and a file that was there stays as it was. The cancelled task waits up to 5 seconds for that; what takes longer ends
-on its thread. Batches, copies and conditional writes that have begun run to their end on their threads. ``store.close()`` waits for all.
-"""
+"""AsyncS3Store, AsyncS3Bucket, AsyncObjectQuery and AsyncS3Object."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
 import inspect
 import json as json_module
-import logging
 import os
 import re
-import sys
-from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -31,61 +15,34 @@ from collections.abc import (
     Awaitable,
     Callable,
     Coroutine,
-    Generator,
     Iterable,
     Iterator,
     Mapping,
     Sequence,
 )
-from concurrent.futures import CancelledError as FutureCancelledError
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from datetime import datetime, timedelta
-from functools import partial
-from itertools import islice
-from threading import Lock, Thread
-from types import TracebackType
 from typing import (
-    IO,
     TYPE_CHECKING,
     Any,
-    AnyStr,
-    Concatenate,
-    Generic,
-    Literal,
-    ParamSpec,
-    Protocol,
     TypeVar,
     cast,
     overload,
 )
 
-from ._bulk import pipeline
-from ._bulk.progress import Progress
-from ._client.async_exchange import AsyncExchange
-from ._client.config import CONNECT_TIMEOUT, MAX_ATTEMPTS, MAX_CONCURRENCY, READ_TIMEOUT, S3Config
-from ._display import tables
-from ._files.sync import SyncPlan
-from ._formats.decoding import as_json, as_text
-from ._formats.keys import check_key
-from ._http.lane import LaneStatus
-from ._objects import operations
-from ._objects.drivers import Steps, run_awaited
-from ._objects.lock import S3Lock
-from .bucket import S3Bucket
-from .errors import S3ServerError
-from .object import S3Object
-from .query import Criteria, ObjectQuery, Predicate
-from .store import S3Store
-from .subresources.base import Change, Value
-from .subresources.cors import Cors
-from .subresources.encryption import BucketEncryption
-from .subresources.lifecycle import Lifecycle
-from .subresources.notifications import Notifications
-from .subresources.policy import Policy
-from .subresources.public_access import PublicAccess
-from .subresources.tags import ObjectTags, Tags
-from .subresources.versioning import Versioning
+from .._bulk import pipeline
+from .._bulk.progress import Progress
+from .._client.config import CONNECT_TIMEOUT, MAX_ATTEMPTS, MAX_CONCURRENCY, READ_TIMEOUT, S3Config
+from .._display import tables
+from .._formats.decoding import as_json, as_text
+from .._formats.keys import check_key
+from .._http.lane import LaneStatus
+from .._objects import operations
+from ..bucket import S3Bucket
+from ..errors import S3ServerError
+from ..object import S3Object
+from ..query import Criteria, ObjectQuery, Predicate
+from ..store import S3Store
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -94,36 +51,51 @@ if TYPE_CHECKING:
     import pyarrow
     from typing_extensions import Self, Unpack
 
-    from ._bulk.batch import BatchResult
-    from ._client.capabilities import Preset
-    from ._client.config import AddressingStyle, CredentialsFunction
-    from ._client.connection import Connection
-    from ._files import sync
-    from ._files.sync import SyncStep
-    from ._objects.bodies import Body, Data, UploadSource
-    from ._objects.presigning import PresignedPost
-    from ._objects.put_parameters import PutParameters
-    from .bucket import S3Bucket
+    from .._bulk.batch import BatchResult
+    from .._client.capabilities import Preset
+    from .._client.config import AddressingStyle, CredentialsFunction
+    from .._files import sync
+    from .._objects.bodies import Body, Data, UploadSource
+    from .._objects.presigning import PresignedPost
+    from .._objects.put_parameters import PutParameters
+    from ..bucket import S3Bucket
+from .engine import (
+    END,
+    AsyncWritable,
+    Engine,
+    Portal,
+    is_async_source,
+    is_async_writable,
+    is_coroutine_function,
+    next_item,
+    portal_for,
+)
+from .files import AsyncObjectFile, BytesMode, TextMode
+from .locks import AsyncS3Lock, StoppableLock
+from .plans import AsyncSyncPlan
+from .subresources import (
+    AsyncBucketEncryption,
+    AsyncCors,
+    AsyncLifecycle,
+    AsyncNotifications,
+    AsyncObjectTags,
+    AsyncPolicy,
+    AsyncPublicAccess,
+    AsyncTags,
+    AsyncVersioning,
+)
+from .twins import twin_of
 
-logger = logging.getLogger("messageflux_s3")
-
-P = ParamSpec("P")
 Result = TypeVar("Result")
-Item = TypeVar("Item")
-V = TypeVar("V", bound=Value)
-Twin_co = TypeVar("Twin_co", covariant=True)
+
 
 _OBJECTS_A_HOP = 256
-_BODIES_A_HOP = 16
-_PIECE_BYTES = 256 * 1024
-"""How much of an async source is gathered before it is handed to the thread that uploads it."""
-_CLEANUP_SECONDS = 5.0
-"""How long a cancelled task waits for its thread to undo what it began."""
-_TASKS_A_MAP = 16
-_END: Any = object()
 
-BytesMode = Literal["rb", "wb", "xb", "ab", "br", "bw", "bx", "ba"]
-TextMode = Literal["r", "w", "x", "a", "rt", "wt", "xt", "at", "tr", "tw", "tx", "ta"]
+
+_BODIES_A_HOP = 16
+
+
+_TASKS_A_MAP = 16
 
 
 def async_connect(
@@ -176,375 +148,8 @@ def async_connect(
     return AsyncS3Store(S3Store(config))
 
 
-class _Engine:
-    """What the handles of one store share: a lane for each event loop, a pool of threads, and the threads that wait for a task."""
-
-    def __init__(self, store: S3Store) -> None:
-        self.connection: Connection = store._connection
-        self.exchange = AsyncExchange(self.connection)
-        self._threads: ThreadPoolExecutor | None = None
-        self._own_threads: list[Thread] = []
-        self._open_sources: set[Callable[[], None]] = set()
-        self._lock = Lock()  # loops may run on several threads
-        self._pid = os.getpid()
-
-    async def perform(self, steps: Steps[Result]) -> Result:
-        """Run a verb of the synchronous classes: requests in the event loop, what blocks on a thread."""
-        return await run_awaited(steps, partial(self.exchange.send, run=self.run), self.run)
-
-    async def run(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
-        """Call something on a thread of the pool; no more of them than the connection's ``max_concurrency``."""
-        return await asyncio.wrap_future(self.start(functools.partial(function, *arguments, **named)))
-
-    def start(self, function: Callable[[], Result], *, alone: bool = False) -> Future[Result]:
-        """Begin to call something on a thread, in a copy of the caller's context.
-
-        Args:
-            function: What to call.
-            alone: Whether it gets a thread of its own. What waits for something other than the store (the user's source, the holder of a
-                lock) must not take a thread of the pool: what it waits for may need one.
-        """
-        self._forget_after_fork()
-        context = contextvars.copy_context()
-
-        def call() -> Result:
-            return context.run(function)
-
-        if not alone:
-            with self._lock:
-                if self._threads is None:
-                    self._threads = ThreadPoolExecutor(
-                        self.connection.config.max_concurrency, thread_name_prefix="messageflux-s3-aio"
-                    )
-                return self._threads.submit(call)
-        work: Future[Result] = Future()
-        work.set_running_or_notify_cancel()
-
-        def finish() -> None:
-            try:
-                result = call()
-            except BaseException as error:
-                work.set_exception(error)
-            else:
-                work.set_result(result)
-
-        thread = Thread(target=finish, name="messageflux-s3-aio-own")
-        with self._lock:
-            self._own_threads = [*(other for other in self._own_threads if other.is_alive()), thread]
-            thread.start()
-        return work
-
-    async def run_stoppable(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
-        """Call a transfer that takes ``progress`` on a thread of the pool; it is stopped where the task is cancelled."""
-        portal = Portal(self)
-        named["progress"] = portal.watch(named.get("progress"))
-        return await portal.run(functools.partial(function, *arguments, **named), alone=False)
-
-    def _forget_after_fork(self) -> None:
-        """In a forked child the threads and the loops are the parent's: whoever waited for them would wait for ever."""
-        if self._pid != os.getpid():
-            self._pid, self._lock, self._threads = os.getpid(), Lock(), None
-            self._open_sources, self._own_threads = set(), []
-
-    async def pull(
-        self, source: Iterator[Result], at_once: int, portal: Portal | None = None
-    ) -> AsyncGenerator[Result, None]:
-        """Go through a synchronous iterator, advanced on a thread, several items a hop.
-
-        Args:
-            source: The iterator.
-            at_once: How many items a hop brings at the most.
-            portal: What the iterator awaits something by, if it does.
-        """
-        lock = Lock()  # a cancelled hop may still be running when the iterator is closed
-
-        def take() -> list[Result]:
-            with lock:
-                return [*islice(source, at_once)]
-
-        def close() -> None:
-            with lock:
-                getattr(source, "close", lambda: None)()
-
-        self._open_sources.add(close)
-        try:
-            while items := await (self.run(take) if portal is None else portal.run(take, alone=True)):
-                for item in items:
-                    yield item
-        finally:
-            if close in self._open_sources:
-                self._open_sources.discard(close)
-                await self.run(close)
-
-    async def close(self) -> None:
-        self._forget_after_fork()
-        while self._open_sources:  # loops that were left without being closed
-            await self.run(self._open_sources.pop())
-        with self._lock:
-            threads, self._threads = self._threads, None
-            own_threads, self._own_threads = self._own_threads, []
-        self.exchange.close()
-        if threads is not None:
-            await asyncio.to_thread(threads.shutdown)
-        for thread in own_threads:
-            await asyncio.to_thread(thread.join)
-
-
-class _Cancelled(BaseException):
-    """Raised on a thread whose task was cancelled; the task itself raises CancelledError."""
-
-
-class Portal:
-    """Lets a function on a thread await things in the task that waits for the function.
-
-    The task itself runs them, so an async iterator is advanced as by ``async for``: with its context variables, timeouts and cancel
-    scopes, and with no task of ours between. A portal is used by one call of :meth:`run` at a time.
-    """
-
-    def __init__(self, engine: _Engine) -> None:
-        self._engine = engine
-        self._lock = Lock()
-        self._is_open = False
-        self._steps: deque[tuple[Callable[[], Awaitable[Any]], Future[Any]]] = deque()
-        self._unanswered: set[Future[Any]] = set()
-        self._loop: asyncio.AbstractEventLoop
-        self._wake: asyncio.Event
-
-    # -- in the task
-
-    async def run(
-        self, function: Callable[[], Result], *, alone: bool = True, undo: Callable[[Result], object] | None = None
-    ) -> Result:
-        """Call a function on a thread and await what it asks for.
-
-        Where the task is cancelled, the function is told at its next :meth:`call` or :meth:`check`, and the task waits for it up to 5 s.
-
-        Args:
-            function: What to call.
-            alone: Whether it gets a thread of its own (see ``_Engine.start``).
-            undo: Called on a thread with a result that the cancelled task cannot receive any more.
-        """
-        self._loop, self._wake, ended = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
-        self._is_open = True
-
-        def call() -> Result:
-            result = function()
-            if undo is not None and not self._is_open:
-                undo(result)
-                raise _Cancelled
-            return result
-
-        work = self._engine.start(call, alone=alone)
-
-        def end(_: Future[Result]) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(ended.set)
-                self._loop.call_soon_threadsafe(self._wake.set)
-
-        work.add_done_callback(end)
-        try:
-            while not work.done():
-                await self._wake.wait()
-                self._wake.clear()
-                while self._steps:
-                    await self._take_step(*self._steps.popleft())
-            return work.result()
-        except FutureCancelledError:  # of a source that awaits something cancelled, or of a pool that was shut down
-            raise asyncio.CancelledError from None
-        except asyncio.CancelledError:
-            self.close()
-            if not work.cancel():
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(ended.wait(), _CLEANUP_SECONDS)
-                if undo is not None and work.done() and work.exception() is None:
-                    undone = self._engine.start(functools.partial(undo, work.result()), alone=True)
-                    await asyncio.wait([asyncio.wrap_future(undone)], timeout=_CLEANUP_SECONDS)
-            raise
-        finally:
-            self.close()
-
-    async def _take_step(self, step: Callable[[], Awaitable[Any]], answer: Future[Any]) -> None:
-        try:
-            result = await step()
-        except Exception as error:
-            answer.set_exception(error)
-        else:
-            answer.set_result(result)
-
-    def close(self) -> None:
-        """Answer nothing more: what the function asks for raises on its thread."""
-        with self._lock:
-            self._is_open = False
-            self._steps.clear()
-            for answer in self._unanswered:
-                if not answer.done():
-                    answer.set_exception(_Cancelled())
-            self._unanswered.clear()
-
-    # -- on the thread
-
-    def call(self, step: Callable[[], Awaitable[Result]]) -> Result:
-        """Have the task call something, await it, and return its result.
-
-        Raises:
-            _Cancelled: The task was cancelled.
-        """
-        answer: Future[Result] = Future()
-        with self._lock:
-            if not self._is_open:
-                raise _Cancelled
-            self._unanswered.add(answer)
-            self._steps.append((step, answer))
-            try:
-                self._loop.call_soon_threadsafe(self._wake.set)
-            except RuntimeError:
-                raise _Cancelled from None  # the loop is closed
-        try:
-            return answer.result()
-        finally:
-            with self._lock:
-                self._unanswered.discard(answer)
-
-    def check(self) -> None:
-        """Raise where the task was cancelled.
-
-        Raises:
-            _Cancelled: It was.
-        """
-        if not self._is_open:
-            raise _Cancelled
-
-    def watch(self, progress: Progress) -> Progress:
-        """Return a ``progress`` that stops a transfer whose task was cancelled. A bar (``True``) cannot be made to."""
-        if progress is None or progress is False:
-            return lambda _: self.check()
-        if progress is True or not callable(progress):
-            return progress
-        told = progress
-
-        def report(count: int) -> Any:
-            self.check()
-            return told(count)
-
-        return report
-
-    def source(self, given: Any) -> Any:
-        """Return what the synchronous class reads: an async source as an iterator of its pieces, anything else as it is."""
-        if not is_async_source(given):
-            return given
-        if inspect.iscoroutinefunction(getattr(given, "read", None)):
-            return self._read(given.read)
-        return self._pieces(given.__aiter__())
-
-    def _read(self, read: Callable[[int], Awaitable[Any]]) -> Iterator[Any]:
-        while piece := self.call(functools.partial(read, _PIECE_BYTES)):
-            yield piece
-
-    def _pieces(self, source: AsyncIterator[Any]) -> Iterator[Any]:
-        while pieces := self.call(functools.partial(_gather, source)):
-            yield from pieces
-
-    def items(self, given: Iterable[Item] | AsyncIterable[Item]) -> Iterable[Item]:
-        """Return keys or items as an iterable for the thread; those of an async iterable are pulled one by one."""
-        return self._items(given.__aiter__()) if isinstance(given, AsyncIterable) else given
-
-    def _items(self, source: AsyncIterator[Item]) -> Iterator[Item]:
-        while (item := self.call(functools.partial(_next, source))) is not _END:
-            yield item
-
-
-def is_async_source(given: Any) -> bool:
-    """Return whether bytes are to be awaited from it: an async iterable, or a readable whose ``read`` is a coroutine function."""
-    return isinstance(given, AsyncIterable) or inspect.iscoroutinefunction(getattr(given, "read", None))
-
-
-def _is_async_writable(given: Any) -> bool:
-    """Return whether writing to it awaits: ``write`` is a coroutine function, or ``drain`` as of an ``asyncio.StreamWriter``."""
-    return any(inspect.iscoroutinefunction(getattr(given, name, None)) for name in ("write", "drain"))
-
-
-def _is_coroutine_function(function: Any) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
-
-
-async def _gather(source: AsyncIterator[Any]) -> list[Any]:
-    """Return the next pieces, 256 KiB of them or those up to the end: a hop to a thread for each tiny piece would be slow."""
-    pieces: list[Any] = []
-    size = 0
-    async for piece in source:
-        if isinstance(piece, (bytearray, memoryview)):
-            piece = bytes(piece)  # the source may fill its buffer anew
-        pieces.append(piece)
-        size += len(piece) if isinstance(piece, (bytes, str)) else _PIECE_BYTES  # anything else is refused at once
-        if size >= _PIECE_BYTES:
-            break
-    return pieces
-
-
-async def _next(source: AsyncIterator[Item]) -> Item:
-    try:
-        return await source.__anext__()
-    except StopAsyncIteration:
-        return cast(Item, _END)
-
-
-class _AsyncWritable:
-    """A writable for the thread of a download over one that is awaited."""
-
-    def __init__(self, portal: Portal, given: Any) -> None:
-        self._portal = portal
-        self._given = given
-
-    def write(self, data: Any) -> int | None:
-        return self._portal.call(functools.partial(self._write, bytes(data)))
-
-    async def _write(self, data: bytes) -> int | None:
-        told = self._given.write(data)
-        if inspect.isawaitable(told):
-            told = await told
-        if inspect.iscoroutinefunction(drain := getattr(self._given, "drain", None)):
-            await drain()
-        return told if isinstance(told, int) else None
-
-
-class _HasTwin(Protocol[Twin_co]):
-    """An async class over a synchronous one."""
-
-    _engine: _Engine
-
-    @property
-    def _twin(self) -> Twin_co: ...
-
-
-def _awaited(
-    method: Callable[Concatenate[Twin_co, P], Result],
-) -> Callable[Concatenate[_HasTwin[Twin_co], P], Coroutine[Any, Any, Result]]:
-    """Return the async twin of a method whose arguments and result need no conversion: the method, called on a thread."""
-
-    @functools.wraps(method)
-    async def awaited(self: _HasTwin[Twin_co], /, *arguments: P.args, **named: P.kwargs) -> Result:
-        return await self._engine.run(
-            functools.partial(getattr(self._twin, method.__name__), *arguments, **named)  # as overridden in a subclass
-        )
-
-    return awaited
-
-
-def _awaited_change(
-    method: Callable[Concatenate[Twin_co, P], Change[V]],
-) -> Callable[Concatenate[_HasTwin[Twin_co], P], Coroutine[Any, Any, AsyncChange[V]]]:
-    """Return the async twin of a method that gives a change."""
-
-    @functools.wraps(method)
-    async def awaited(self: _HasTwin[Twin_co], /, *arguments: P.args, **named: P.kwargs) -> AsyncChange[V]:
-        made = await self._engine.run(functools.partial(getattr(self._twin, method.__name__), *arguments, **named))
-        return AsyncChange(made, self._engine)
-
-    return awaited
-
-
 async def _objects(
-    engine: _Engine, source: Iterator[S3Object], at_once: int = _OBJECTS_A_HOP, portal: Portal | None = None
+    engine: Engine, source: Iterator[S3Object], at_once: int = _OBJECTS_A_HOP, portal: Portal | None = None
 ) -> AsyncIterator[AsyncS3Object]:
     async with aclosing(engine.pull(source, at_once, portal)) as found:
         async for obj in found:
@@ -565,10 +170,10 @@ class AsyncS3Store:
 
     def __init__(self, store: S3Store) -> None:
         self._store = store
-        self._engine = _Engine(store)
+        self._engine = Engine(store)
 
     @classmethod
-    def _create(cls, store: S3Store, engine: _Engine) -> AsyncS3Store:
+    def _create(cls, store: S3Store, engine: Engine) -> AsyncS3Store:
         """Internal constructor: a store that shares the threads and connections of a handle."""
         self = cls.__new__(cls)
         self._store, self._engine = store, engine
@@ -625,10 +230,10 @@ class AsyncS3Store:
         """Whether anybody answers. Requests: 1."""
         return await self._engine.run(self._store.ping)
 
-    probe = _awaited(S3Store.probe)
+    probe = twin_of(S3Store.probe)
     """Find out what the store can do. Requests: as ``S3Store.probe``."""
 
-    show = _awaited(S3Store.show)
+    show = twin_of(S3Store.show)
     """The buckets of the account as a table. Requests: 1."""
 
     def reload_credentials(self) -> None:
@@ -659,7 +264,7 @@ class AsyncS3Store:
 class AsyncS3Bucket:
     """A bucket under asyncio. Comes from ``store.bucket(name)``."""
 
-    def __init__(self, bucket: S3Bucket, engine: _Engine) -> None:
+    def __init__(self, bucket: S3Bucket, engine: Engine) -> None:
         self._bucket = bucket
         self._engine = engine
 
@@ -692,10 +297,10 @@ class AsyncS3Bucket:
         """Ask whether the bucket is there. Requests: 1 HEAD."""
         return await self._engine.run(self._bucket.exists)
 
-    delete_bucket = _awaited(S3Bucket.delete_bucket)
+    delete_bucket = twin_of(S3Bucket.delete_bucket)
     """Delete the bucket. Requests: 1; with ``force`` those of ``clear_objects(versions=True)`` too."""
 
-    clear_objects = _awaited(S3Bucket.clear_objects)
+    clear_objects = twin_of(S3Bucket.clear_objects)
     """Delete all objects; the bucket stays. Requests: as ``S3Bucket.clear_objects``."""
 
     # -- sub-resources: each method of them is awaited
@@ -814,7 +419,7 @@ class AsyncS3Bucket:
         self, keys: Iterable[str | S3Object | AsyncS3Object] | AsyncIterable[str | S3Object | AsyncS3Object]
     ) -> AsyncIterator[AsyncS3Object]:
         """Get many objects, in the order asked. Requests: 1 GET per object."""
-        portal = _portal_for(keys, self._engine)
+        portal = portal_for(keys, self._engine)
         wanted = _sync_keys(keys, portal)
         found = _objects(self._engine, self._bucket.get_objects(wanted), _BODIES_A_HOP, portal)
         async with aclosing(cast("AsyncGenerator[AsyncS3Object, None]", found)) as objects:
@@ -831,7 +436,7 @@ class AsyncS3Bucket:
         **extra: Unpack[PutParameters],
     ) -> BatchResult:
         """Write many objects. Requests: 1 PUT per object."""
-        portal = _portal_for(items, self._engine)
+        portal = portal_for(items, self._engine)
         given = cast(Any, items) if portal is None else portal.items(items)
         work = functools.partial(self._bucket.put_objects, given, raise_errors=raise_errors, progress=progress, **extra)
         return await (self._engine.run(work) if portal is None else portal.run(work))
@@ -844,7 +449,7 @@ class AsyncS3Bucket:
         progress: Progress = None,
     ) -> BatchResult:
         """Delete many objects. Requests: 1 per 1,000 keys."""
-        portal = _portal_for(keys, self._engine)
+        portal = portal_for(keys, self._engine)
         wanted = _sync_keys(keys, portal)
         work = functools.partial(self._bucket.delete_objects, wanted, raise_errors=raise_errors, progress=progress)
         return await (self._engine.run(work) if portal is None else portal.run(work))
@@ -942,11 +547,11 @@ class AsyncS3Bucket:
             1 GET
         """
         portal = Portal(self._engine)
-        is_awaited = _is_async_writable(writable_stream)
+        is_awaited = is_async_writable(writable_stream)
         work = functools.partial(
             self._bucket.download_object,
             key,
-            _AsyncWritable(portal, writable_stream) if is_awaited else writable_stream,
+            AsyncWritable(portal, writable_stream) if is_awaited else writable_stream,
             version_id=version_id,
             verify_checksum=verify_checksum,
             progress=portal.watch(Callback if progress is None else progress),
@@ -1130,7 +735,7 @@ class AsyncS3Bucket:
             ...     async with bucket.lock("locks/nightly", owner="worker-7") as lock:
             ...         lock.check()
         """
-        lock = _StoppableLock(
+        lock = StoppableLock(
             self._bucket._connection, self._bucket.name, key, ttl=ttl, owner=owner, data=data, wait=wait
         )
         return AsyncS3Lock(lock, self._engine)
@@ -1139,10 +744,10 @@ class AsyncS3Bucket:
         """Create a plain lock file, if there is none. Requests: 1 PUT, and 1 GET where it is held."""
         return AsyncS3Object(await self._engine.run(self._bucket.acquire_lock, key, data), self._engine)
 
-    release_lock = _awaited(S3Bucket.release_lock)
+    release_lock = twin_of(S3Bucket.release_lock)
     """Delete a plain lock file, or free a lease; idempotent. Requests: 1 GET, and 1 DELETE or 1 PUT."""
 
-    check_lock = _awaited(S3Bucket.check_lock)
+    check_lock = twin_of(S3Bucket.check_lock)
     """Return what a lock file says, or None. Requests: 1 GET."""
 
     # -- finding
@@ -1192,16 +797,16 @@ class AsyncS3Bucket:
         """messageflux's word for ``find()``. Requests: 1 per 1,000 keys."""
         return _objects(self._engine, self._bucket.list_objects())
 
-    show = _awaited(S3Bucket.show)
+    show = twin_of(S3Bucket.show)
     """The bucket's settings and its first entries as a table. Requests: as ``S3Bucket.show``."""
 
-    usage = _awaited(S3Bucket.usage)
+    usage = twin_of(S3Bucket.usage)
     """Where the bytes are, below a prefix. Requests: 1 per 1,000 keys."""
 
-    set_lifetime_in_days = _awaited(S3Bucket.set_lifetime_in_days)
+    set_lifetime_in_days = twin_of(S3Bucket.set_lifetime_in_days)
     """messageflux's word for ``lifecycle.set_lifetime``. Requests: as there."""
 
-    allow_public_access = _awaited(S3Bucket.allow_public_access)
+    allow_public_access = twin_of(S3Bucket.allow_public_access)
     """messageflux's word for ``public_access.allow()``. Requests: as there."""
 
     def __repr__(self) -> str:
@@ -1211,7 +816,7 @@ class AsyncS3Bucket:
 class AsyncObjectQuery:
     """Objects of one bucket, found lazily. Comes from ``bucket.find(…)``."""
 
-    def __init__(self, query: ObjectQuery, engine: _Engine) -> None:
+    def __init__(self, query: ObjectQuery, engine: Engine) -> None:
         self._query = query
         self._engine = engine
 
@@ -1301,7 +906,7 @@ class AsyncObjectQuery:
         Requests:
             1 per 1,000 keys, and whatever the function asks
         """
-        if not _is_coroutine_function(function):
+        if not is_coroutine_function(function):
             found = self._query.map(function, executor, ordered=ordered, on_error=on_error, in_flight=in_flight)
             return self._engine.pull(found, 1)
         if executor is not None:
@@ -1360,19 +965,19 @@ class AsyncObjectQuery:
         """Download every object into a folder. Requests: 1 per 1,000 keys, and 1 GET per object."""
         return await self._engine.run_stoppable(self._query.download_to, folder, overwrite=overwrite, progress=progress)
 
-    show = _awaited(ObjectQuery.show)
+    show = twin_of(ObjectQuery.show)
     """The first entries as a table. Requests: 1 per 1,000 entries."""
 
-    tree = _awaited(ObjectQuery.tree)
+    tree = twin_of(ObjectQuery.tree)
     """The keys as a tree of prefixes. Requests: 1 per prefix that is opened."""
 
-    usage = _awaited(ObjectQuery.usage)
+    usage = twin_of(ObjectQuery.usage)
     """Where the bytes are. Requests: 1 per 1,000 keys."""
 
-    to_pandas = _awaited(ObjectQuery.to_pandas)
+    to_pandas = twin_of(ObjectQuery.to_pandas)
     """The listing as a DataFrame. Requests: 1 per 1,000 keys."""
 
-    to_arrow = _awaited(ObjectQuery.to_arrow)
+    to_arrow = twin_of(ObjectQuery.to_arrow)
     """The listing as an Arrow table. Requests: 1 per 1,000 keys."""
 
     async def arrow_batches(self, rows: int = tables.ROWS_PER_BATCH) -> AsyncIterator[pyarrow.RecordBatch]:
@@ -1393,7 +998,7 @@ class AsyncObjectQuery:
 class AsyncS3Object:
     """One object under asyncio. Comes from ``bucket.object(key)``, ``bucket[key]``, or a query."""
 
-    def __init__(self, obj: S3Object, engine: _Engine) -> None:
+    def __init__(self, obj: S3Object, engine: Engine) -> None:
         self._object = obj
         self._engine = engine
 
@@ -1777,7 +1382,7 @@ class AsyncS3Object:
             conditions=conditions,
         )
 
-    preview = _awaited(S3Object.preview)
+    preview = twin_of(S3Object.preview)
     """The beginning of the object as a table, text or image. Requests: as ``S3Object.preview``."""
 
     # -- tags and versions
@@ -1795,7 +1400,7 @@ class AsyncS3Object:
         """Make this version the current one, by a copy on the server. Requests: 1 COPY (more above 5 GiB)."""
         return AsyncS3Object(await self._engine.run(self._object.make_current), self._engine)
 
-    undelete = _awaited(S3Object.undelete)
+    undelete = twin_of(S3Object.undelete)
     """Remove the delete markers that hide the object. Requests: 1, and 2 for each marker on top."""
 
     def __repr__(self) -> str:
@@ -1807,10 +1412,6 @@ def _read_whole(obj: S3Object) -> bytes:
     if len(body) > operations.KEPT_BYTES:
         obj._body = None
     return body
-
-
-def _portal_for(given: Any, engine: _Engine) -> Portal | None:
-    return Portal(engine) if isinstance(given, AsyncIterable) else None
 
 
 def _sync_keys(keys: Any, portal: Portal | None) -> Any:
@@ -1834,8 +1435,8 @@ async def _map_in_tasks(
     try:
         while True:
             while not is_at_end and len(under_way) < in_flight:
-                obj = await _next(source)
-                if is_at_end := obj is _END:
+                obj = await next_item(source)
+                if is_at_end := obj is END:
                     break
                 under_way[asyncio.ensure_future(function(obj))] = obj
             if not under_way:
@@ -1860,513 +1461,3 @@ async def _map_in_tasks(
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
         await source.aclose()
-
-
-# -- files ------------------------------------------------------------------------------------------------------------------------
-
-
-class AsyncObjectFile(Generic[AnyStr]):
-    """A file whose methods are awaited. Comes from ``obj.open(…)``; ``async with`` or ``await`` opens it.
-
-    One method runs at a time; another one waits. After a cancelled ``read()`` the position is unknown until ``seek()``.
-
-    Without ``async with``, nothing is written where ``close()`` is called while an exception raised after the opening is being handled
-    (``finally: await file.close()``); a warning is logged then. In that case ``close()`` must be awaited by the task that handles it.
-
-    Example:
-        >>> async def first_line(obj):
-        ...     async with obj.open("r") as file:
-        ...         return await file.readline()
-    """
-
-    def __init__(self, opening: Callable[[], IO[Any]], engine: _Engine) -> None:
-        self._opening = opening
-        self._engine = engine
-        self._opened: IO[Any] | None = None
-        self._turn = Lock()
-        self._handled_at_open: BaseException | None = None
-
-    def __await__(self) -> Generator[Any, None, AsyncObjectFile[AnyStr]]:
-        return self._open().__await__()
-
-    async def _open(self) -> AsyncObjectFile[AnyStr]:
-        if self._opened is not None:
-            raise ValueError("this file was opened already")
-        self._handled_at_open = sys.exc_info()[1]
-        self._opened = await Portal(self._engine).run(self._opening, alone=False, undo=_give_up)
-        return self
-
-    async def __aenter__(self) -> AsyncObjectFile[AnyStr]:
-        if self._opened is None:
-            await self._open()
-        await self._call(self._file.__enter__)
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._handled_at_open = None
-        # A cancellation must not take this from a queue: half of what was written would stay, or all of it be lost.
-        await self._call(self._file.__exit__, exc_type, exc, traceback, alone=True)
-
-    @property
-    def _file(self) -> IO[Any]:
-        if self._opened is None:
-            raise ValueError("this file is not open yet: use async with, or await it")
-        return self._opened
-
-    async def _call(self, method: Callable[..., Result], *arguments: Any, alone: bool = False) -> Result:
-        def call() -> Result:
-            with self._turn:
-                return method(*arguments)
-
-        return await Portal(self._engine).run(call, alone=True) if alone else await self._engine.run(call)
-
-    @property
-    def name(self) -> str:
-        """The key. Requests: none."""
-        return cast(str, self._file.name)
-
-    @property
-    def mode(self) -> str:
-        """The mode. Requests: none."""
-        return self._file.mode
-
-    @property
-    def closed(self) -> bool:
-        """Whether the file was closed. Requests: none."""
-        return self._opened is not None and self._opened.closed
-
-    @property
-    def size(self) -> int:
-        """The size in bytes of what is read in bytes mode. Requests: none."""
-        return cast(int, self._file.size)  # type: ignore[attr-defined]  # of the reader's class
-
-    def readable(self) -> bool:
-        """Return whether it can be read. Requests: none."""
-        return self._file.readable()
-
-    def writable(self) -> bool:
-        """Return whether it can be written. Requests: none."""
-        return self._file.writable()
-
-    def seekable(self) -> bool:
-        """Return whether it can be read at any position. Requests: none."""
-        return self._file.seekable()
-
-    async def read(self, size: int = -1) -> AnyStr:
-        """Return up to ``size`` bytes or characters, or all that is left. Requests: as ``S3Object.open``."""
-        return await self._call(self._file.read, size)
-
-    async def readline(self, size: int = -1) -> AnyStr:
-        """Return the next line, with its end. Requests: as ``S3Object.open``."""
-        return await self._call(self._file.readline, size)
-
-    async def readlines(self, hint: int = -1) -> list[AnyStr]:
-        """Return the next lines, about ``hint`` bytes of them, or all that are left. Requests: as ``S3Object.open``."""
-        return await self._call(self._file.readlines, hint)
-
-    async def readinto(self, buffer: Any) -> int:
-        """Fill a buffer, and return how many bytes that took; bytes mode only. Requests: as ``S3Object.open``."""
-        return await self._call(cast(Any, self._file).readinto, buffer)
-
-    def __aiter__(self) -> AsyncIterator[AnyStr]:
-        return self
-
-    async def __anext__(self) -> AnyStr:
-        if line := await self.readline():
-            return line
-        raise StopAsyncIteration
-
-    async def write(self, data: AnyStr) -> int:
-        """Write, and wait while the parts before are on their way. Requests: 1 PUT per 8 MiB."""
-        return await self._call(self._file.write, data)
-
-    async def writelines(self, lines: Iterable[AnyStr] | AsyncIterable[AnyStr]) -> None:
-        """Write several pieces; no line ends are added. Requests: 1 PUT per 8 MiB."""
-        if not isinstance(lines, AsyncIterable):
-            await self._call(self._file.writelines, lines)
-            return
-        async for line in lines:
-            await self.write(line)
-
-    async def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a position, and return it. Requests: none."""
-        return await self._call(self._file.seek, offset, whence)
-
-    async def tell(self) -> int:
-        """Return the position. Requests: none."""
-        return await self._call(self._file.tell)
-
-    async def truncate(self, size: int | None = None) -> int:
-        """Cut off at a size; only after a ``seek()``, as of the synchronous file. Requests: none."""
-        return await self._call(self._file.truncate, size)
-
-    async def flush(self) -> None:
-        """Do nothing: parts are sent as they fill up. Requests: none."""
-        await self._call(self._file.flush)
-
-    async def close(self) -> None:
-        """Close it; what was written appears, unless an exception raised since the opening is being handled.
-
-        Requests:
-            as ``S3Object.open``
-        """
-        error = sys.exc_info()[1]
-        if error is None or error is self._handled_at_open or not self._file.writable() or self._file.closed:
-            self._handled_at_open = None
-            await self._call(self._file.close, alone=True)
-            return
-        logger.warning(
-            "%s was not written: it was closed while a %s was being handled", self.name, type(error).__name__
-        )
-        await self.abort()
-
-    async def abort(self) -> None:
-        """Close it; nothing of what was written appears. Requests: 1 DELETE if parts were sent."""
-        self._handled_at_open = None
-        await self._call(_give_up, self._file, alone=True)
-
-    def __repr__(self) -> str:
-        return f"<AsyncObjectFile {self._opened!r}>" if self._opened is not None else "<AsyncObjectFile, not open yet>"
-
-
-def _give_up(file: IO[Any]) -> None:
-    """Close a file as the end of a block that raised does."""
-    error = _Cancelled()
-    file.__exit__(type(error), error, None)
-
-
-# -- locks ------------------------------------------------------------------------------------------------------------------------
-
-
-class _StoppableLock(S3Lock):
-    """A lock whose ``acquire()`` stops waiting where its task was cancelled."""
-
-    portal: Portal | None = None
-
-    def _is_takeable(self, seen: Any, since: float) -> bool:
-        if self.portal is not None:
-            self.portal.check()
-        return super()._is_takeable(seen, since)
-
-
-class AsyncS3Lock:
-    """A lease on a key. Comes from ``bucket.lock(…)``; ``async with`` or ``await`` takes it.
-
-    What is guaranteed is what :class:`~messageflux_s3.S3Lock` says. A thread renews the lease, so an event loop that is blocked for a
-    while does not lose it. A cancelled block releases it; a cancelled wait for it leaves nothing held.
-    """
-
-    def __init__(self, lock: _StoppableLock, engine: _Engine) -> None:
-        self._lock = lock
-        self._engine = engine
-
-    @property
-    def _twin(self) -> S3Lock:
-        return self._lock
-
-    @property
-    def key(self) -> str:
-        """The key. Requests: none."""
-        return self._lock.key
-
-    @property
-    def owner(self) -> str:
-        """Who we say we are. Requests: none."""
-        return self._lock.owner
-
-    @property
-    def token(self) -> int:
-        """The fencing token: larger for every later holder of this key. Requests: none."""
-        return self._lock.token
-
-    @property
-    def lost(self) -> bool:
-        """Whether the lease is over, or was taken over; False only while it is ours for certain. Requests: none."""
-        return self._lock.lost
-
-    def check(self) -> None:
-        """Go on only while the lease is ours for certain.
-
-        Raises:
-            S3LockError: It is over, taken over, released, or the parent process's.
-
-        Requests:
-            none
-        """
-        self._lock.check()
-
-    async def acquire(self) -> AsyncS3Lock:
-        """Take the lock; wait for it as long as was said.
-
-        Returns:
-            The lock itself.
-
-        Raises:
-            S3LockError: It is held; ``lock_holder`` says by whom.
-            S3Unsupported: The store does not honour conditional writes; nothing was written.
-
-        Requests:
-            1 GET, 1 PUT (more while it waits; once a store those of a probe)
-        """
-        portal = self._lock.portal = Portal(self._engine)
-        # On a thread of its own: those of the pool are for the holder, which may be waiting for one to release the lock.
-        await portal.run(self._lock.acquire, undo=S3Lock.release)
-        return self
-
-    renew = _awaited(S3Lock.renew)
-    """Renew the lease now; a thread does it by itself. Requests: 1 PUT."""
-
-    async def release(self) -> None:
-        """Give the lock back; that it is not ours any more is no error. Requests: 1 PUT where the lock is held, else none."""
-        await Portal(self._engine).run(self._lock.release)
-
-    def __await__(self) -> Generator[Any, None, AsyncS3Lock]:
-        return self.acquire().__await__()
-
-    async def __aenter__(self) -> AsyncS3Lock:
-        return await self.acquire() if self.lost else self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.release()
-
-    def __repr__(self) -> str:
-        return f"<Async{repr(self._lock).removeprefix('<')}"
-
-
-# -- plans ------------------------------------------------------------------------------------------------------------------------
-
-
-class AsyncSyncPlan:
-    """What makes a prefix like a folder, or a folder like a prefix. Print it, then ``await plan.apply()``."""
-
-    def __init__(self, plan: SyncPlan, engine: _Engine) -> None:
-        self._plan = plan
-        self._engine = engine
-
-    @property
-    def steps(self) -> tuple[SyncStep, ...]:
-        """Every file and object concerned, in order of their keys. Requests: none."""
-        return self._plan.steps
-
-    @property
-    def direction(self) -> sync.Direction:
-        """``"to_store"`` or ``"to_folder"``. Requests: none."""
-        return self._plan.direction
-
-    @property
-    def bucket_name(self) -> str:
-        """The bucket. Requests: none."""
-        return self._plan.bucket_name
-
-    @property
-    def prefix(self) -> str:
-        """The prefix in it. Requests: none."""
-        return self._plan.prefix
-
-    @property
-    def folder(self) -> str:
-        """The folder. Requests: none."""
-        return self._plan.folder
-
-    @property
-    def applied(self) -> bool:
-        """Whether this was done. Requests: none."""
-        return self._plan.applied
-
-    @property
-    def copied(self) -> list[SyncStep]:
-        """What is copied. Requests: none."""
-        return self._plan.copied
-
-    @property
-    def skipped(self) -> list[SyncStep]:
-        """What stays as it is. Requests: none."""
-        return self._plan.skipped
-
-    @property
-    def deleted(self) -> list[SyncStep]:
-        """What is deleted. Requests: none."""
-        return self._plan.deleted
-
-    async def apply(self, *, progress: Progress = None) -> AsyncSyncPlan:
-        """Do it: first the copies; the deletions only once every copy has arrived. Requests: as ``SyncPlan.apply``."""
-        applied = await self._engine.run_stoppable(self._plan.apply, progress=progress)
-        return AsyncSyncPlan(applied, self._engine)
-
-    def __str__(self) -> str:
-        return str(self._plan)
-
-    def __repr__(self) -> str:
-        return f"Async{self._plan!r}"
-
-    def _repr_html_(self) -> str:
-        return self._plan._repr_html_()
-
-
-class AsyncChange(Generic[V]):
-    """A change of a configuration, to be looked at before ``await change.apply()``."""
-
-    def __init__(self, change: Change[V], engine: _Engine) -> None:
-        self._change = change
-        self._engine = engine
-
-    @property
-    def _twin(self) -> Change[V]:
-        return self._change
-
-    @property
-    def what(self) -> str:
-        """Which configuration of which bucket or object. Requests: none."""
-        return self._change.what
-
-    @property
-    def before(self) -> V:
-        """What stands now. Requests: none."""
-        return self._change.before
-
-    @property
-    def after(self) -> V:
-        """What would stand. Requests: none."""
-        return self._change.after
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing would change. Requests: none."""
-        return self._change.is_empty
-
-    async def apply(self) -> None:
-        """Make the change that was shown, and no other. Requests: as ``Change.apply``."""
-        await self._engine.run(self._change.apply)
-
-    def __str__(self) -> str:
-        return str(self._change)
-
-    def __repr__(self) -> str:
-        return f"<Async{repr(self._change).removeprefix('<')}"
-
-    def _repr_html_(self) -> str:
-        return self._change._repr_html_()
-
-
-# -- sub-resources: the methods of the synchronous ones, each awaited ---------------------------------------------------------------
-
-
-class _AsyncPart(Generic[Twin_co]):
-    """An async sub-resource over the synchronous one."""
-
-    def __init__(self, part: Twin_co, engine: _Engine) -> None:
-        self._part = part
-        self._engine = engine
-
-    @property
-    def _twin(self) -> Twin_co:
-        return self._part
-
-    def __repr__(self) -> str:
-        return f"<async {repr(self._part).removeprefix('<')}"
-
-
-class AsyncLifecycle(_AsyncPart[Lifecycle]):
-    """``bucket.lifecycle``: the methods of :class:`~messageflux_s3.subresources.lifecycle.Lifecycle`, each awaited."""
-
-    get = _awaited(Lifecycle.get)
-    put = _awaited(Lifecycle.put)
-    delete = _awaited(Lifecycle.delete)
-    change = _awaited_change(Lifecycle.change)
-    ensure = _awaited_change(Lifecycle.ensure)
-    expire = _awaited(Lifecycle.expire)
-    abort_unfinished_uploads = _awaited(Lifecycle.abort_unfinished_uploads)
-    transition = _awaited(Lifecycle.transition)
-    expire_noncurrent = _awaited(Lifecycle.expire_noncurrent)
-    remove = _awaited(Lifecycle.remove)
-    set_lifetime = _awaited(Lifecycle.set_lifetime)
-
-
-class AsyncPublicAccess(_AsyncPart[PublicAccess]):
-    """``bucket.public_access``: the methods of :class:`~messageflux_s3.subresources.public_access.PublicAccess`, each awaited."""
-
-    allow = _awaited(PublicAccess.allow)
-    block = _awaited(PublicAccess.block)
-    status = _awaited(PublicAccess.status)
-
-
-class AsyncPolicy(_AsyncPart[Policy]):
-    """``bucket.policy``: the methods of :class:`~messageflux_s3.subresources.policy.Policy`, each awaited."""
-
-    get = _awaited(Policy.get)
-    put = _awaited(Policy.put)
-    delete = _awaited(Policy.delete)
-    change = _awaited_change(Policy.change)
-    ensure = _awaited_change(Policy.ensure)
-    remove = _awaited(Policy.remove)
-
-
-class AsyncVersioning(_AsyncPart[Versioning]):
-    """``bucket.versioning``: the methods of :class:`~messageflux_s3.subresources.versioning.Versioning`, each awaited."""
-
-    get = _awaited(Versioning.get)
-    put = _awaited(Versioning.put)
-    delete = _awaited(Versioning.delete)
-    change = _awaited_change(Versioning.change)
-    enable = _awaited(Versioning.enable)
-    suspend = _awaited(Versioning.suspend)
-    is_enabled = _awaited(Versioning.is_enabled)
-
-
-class AsyncTags(_AsyncPart[Tags]):
-    """``bucket.tags``: the methods of :class:`~messageflux_s3.subresources.tags.Tags`, each awaited.
-
-    Python has no awaited ``tags["a"] = "1"``: write ``await tags.update({"a": "1"})``, ``await tags.remove("a")`` and
-    ``(await tags.get())["a"]``.
-    """
-
-    get = _awaited(Tags.get)
-    put = _awaited(Tags.put)
-    delete = _awaited(Tags.delete)
-    change = _awaited_change(Tags.change)
-    ensure = _awaited_change(Tags.ensure)
-    update = _awaited(Tags.update)
-    remove = _awaited(Tags.remove)
-
-
-class AsyncObjectTags(AsyncTags):
-    """``obj.tags``: as :class:`AsyncTags`."""
-
-    def __init__(self, part: ObjectTags, engine: _Engine) -> None:
-        super().__init__(part, engine)
-
-
-class AsyncCors(_AsyncPart[Cors]):
-    """``bucket.cors``: the methods of :class:`~messageflux_s3.subresources.cors.Cors`, each awaited."""
-
-    get = _awaited(Cors.get)
-    put = _awaited(Cors.put)
-    delete = _awaited(Cors.delete)
-    change = _awaited_change(Cors.change)
-    ensure = _awaited_change(Cors.ensure)
-    remove = _awaited(Cors.remove)
-
-
-class AsyncBucketEncryption(_AsyncPart[BucketEncryption]):
-    """``bucket.encryption``: the methods of :class:`~messageflux_s3.subresources.encryption.BucketEncryption`, each awaited."""
-
-    get = _awaited(BucketEncryption.get)
-    put = _awaited(BucketEncryption.put)
-    delete = _awaited(BucketEncryption.delete)
-    change = _awaited_change(BucketEncryption.change)
-    ensure = _awaited_change(BucketEncryption.ensure)
-
-
-class AsyncNotifications(_AsyncPart[Notifications]):
-    """``bucket.notifications``: the methods of :class:`~messageflux_s3.subresources.notifications.Notifications`, each awaited."""
-
-    get = _awaited(Notifications.get)
-    put = _awaited(Notifications.put)
-    delete = _awaited(Notifications.delete)
-    change = _awaited_change(Notifications.change)
-    ensure = _awaited_change(Notifications.ensure)
-    remove = _awaited(Notifications.remove)

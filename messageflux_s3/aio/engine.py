@@ -1,0 +1,389 @@
+"""Threads beside event loops: functions that block run on them, and await things in the task that waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import os
+from collections import deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+)
+from concurrent.futures import CancelledError as FutureCancelledError
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from threading import Lock, Thread
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    TypeVar,
+    cast,
+)
+
+from .._bulk.progress import Progress
+from .._client.async_exchange import AsyncExchange
+from .._objects.drivers import Steps, run_awaited
+from ..store import S3Store
+
+if TYPE_CHECKING:
+    from .._client.connection import Connection
+
+
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+
+_PIECE_BYTES = 256 * 1024
+"""How much of an async source is gathered before it is handed to the thread that uploads it."""
+
+
+_CLEANUP_SECONDS = 5.0
+"""How long a cancelled task waits for its thread to undo what it began."""
+
+
+END: Any = object()
+
+
+class Engine:
+    """What the handles of one store share: a lane for each event loop, a pool of threads, and the threads that wait for a task."""
+
+    def __init__(self, store: S3Store) -> None:
+        self.connection: Connection = store._connection
+        self.exchange = AsyncExchange(self.connection)
+        self._threads: ThreadPoolExecutor | None = None
+        self._own_threads: list[Thread] = []
+        self._open_sources: set[Callable[[], None]] = set()
+        self._lock = Lock()  # loops may run on several threads
+        self._pid = os.getpid()
+
+    async def perform(self, steps: Steps[Result]) -> Result:
+        """Run a verb of the synchronous classes: requests in the event loop, what blocks on a thread."""
+        return await run_awaited(steps, partial(self.exchange.send, run=self.run), self.run)
+
+    async def run(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
+        """Call something on a thread of the pool; no more of them than the connection's ``max_concurrency``."""
+        return await asyncio.wrap_future(self.start(functools.partial(function, *arguments, **named)))
+
+    def start(self, function: Callable[[], Result], *, alone: bool = False) -> Future[Result]:
+        """Begin to call something on a thread, in a copy of the caller's context.
+
+        Args:
+            function: What to call.
+            alone: Whether it gets a thread of its own. What waits for something other than the store (the user's source, the holder of a
+                lock) must not take a thread of the pool: what it waits for may need one.
+        """
+        self._forget_after_fork()
+        context = contextvars.copy_context()
+
+        def call() -> Result:
+            return context.run(function)
+
+        if not alone:
+            with self._lock:
+                if self._threads is None:
+                    self._threads = ThreadPoolExecutor(
+                        self.connection.config.max_concurrency, thread_name_prefix="messageflux-s3-aio"
+                    )
+                return self._threads.submit(call)
+        work: Future[Result] = Future()
+        work.set_running_or_notify_cancel()
+
+        def finish() -> None:
+            try:
+                result = call()
+            except BaseException as error:
+                work.set_exception(error)
+            else:
+                work.set_result(result)
+
+        thread = Thread(target=finish, name="messageflux-s3-aio-own")
+        with self._lock:
+            self._own_threads = [*(other for other in self._own_threads if other.is_alive()), thread]
+            thread.start()
+        return work
+
+    async def run_stoppable(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
+        """Call a transfer that takes ``progress`` on a thread of the pool; it is stopped where the task is cancelled."""
+        portal = Portal(self)
+        named["progress"] = portal.watch(named.get("progress"))
+        return await portal.run(functools.partial(function, *arguments, **named), alone=False)
+
+    def _forget_after_fork(self) -> None:
+        """In a forked child the threads and the loops are the parent's: whoever waited for them would wait for ever."""
+        if self._pid != os.getpid():
+            self._pid, self._lock, self._threads = os.getpid(), Lock(), None
+            self._open_sources, self._own_threads = set(), []
+
+    async def pull(
+        self, source: Iterator[Result], at_once: int, portal: Portal | None = None
+    ) -> AsyncGenerator[Result, None]:
+        """Go through a synchronous iterator, advanced on a thread, several items a hop.
+
+        Args:
+            source: The iterator.
+            at_once: How many items a hop brings at the most.
+            portal: What the iterator awaits something by, if it does.
+        """
+        lock = Lock()  # a cancelled hop may still be running when the iterator is closed
+
+        def take() -> list[Result]:
+            with lock:
+                return [*islice(source, at_once)]
+
+        def close() -> None:
+            with lock:
+                getattr(source, "close", lambda: None)()
+
+        self._open_sources.add(close)
+        try:
+            while items := await (self.run(take) if portal is None else portal.run(take, alone=True)):
+                for item in items:
+                    yield item
+        finally:
+            if close in self._open_sources:
+                self._open_sources.discard(close)
+                await self.run(close)
+
+    async def close(self) -> None:
+        self._forget_after_fork()
+        while self._open_sources:  # loops that were left without being closed
+            await self.run(self._open_sources.pop())
+        with self._lock:
+            threads, self._threads = self._threads, None
+            own_threads, self._own_threads = self._own_threads, []
+        self.exchange.close()
+        if threads is not None:
+            await asyncio.to_thread(threads.shutdown)
+        for thread in own_threads:
+            await asyncio.to_thread(thread.join)
+
+
+class Cancelled(BaseException):
+    """Raised on a thread whose task was cancelled; the task itself raises CancelledError."""
+
+
+class Portal:
+    """Lets a function on a thread await things in the task that waits for the function.
+
+    The task itself runs them, so an async iterator is advanced as by ``async for``: with its context variables, timeouts and cancel
+    scopes, and with no task of ours between. A portal is used by one call of :meth:`run` at a time.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = Lock()
+        self._is_open = False
+        self._steps: deque[tuple[Callable[[], Awaitable[Any]], Future[Any]]] = deque()
+        self._unanswered: set[Future[Any]] = set()
+        self._loop: asyncio.AbstractEventLoop
+        self._wake: asyncio.Event
+
+    # -- in the task
+
+    async def run(
+        self, function: Callable[[], Result], *, alone: bool = True, undo: Callable[[Result], object] | None = None
+    ) -> Result:
+        """Call a function on a thread and await what it asks for.
+
+        Where the task is cancelled, the function is told at its next :meth:`call` or :meth:`check`, and the task waits for it up to 5 s.
+
+        Args:
+            function: What to call.
+            alone: Whether it gets a thread of its own (see ``Engine.start``).
+            undo: Called on a thread with a result that the cancelled task cannot receive any more.
+        """
+        self._loop, self._wake, ended = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        self._is_open = True
+
+        def call() -> Result:
+            result = function()
+            if undo is not None and not self._is_open:
+                undo(result)
+                raise Cancelled
+            return result
+
+        work = self._engine.start(call, alone=alone)
+
+        def end(_: Future[Result]) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(ended.set)
+                self._loop.call_soon_threadsafe(self._wake.set)
+
+        work.add_done_callback(end)
+        try:
+            while not work.done():
+                await self._wake.wait()
+                self._wake.clear()
+                while self._steps:
+                    await self._take_step(*self._steps.popleft())
+            return work.result()
+        except FutureCancelledError:  # of a source that awaits something cancelled, or of a pool that was shut down
+            raise asyncio.CancelledError from None
+        except asyncio.CancelledError:
+            self.close()
+            if not work.cancel():
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(ended.wait(), _CLEANUP_SECONDS)
+                if undo is not None and work.done() and work.exception() is None:
+                    undone = self._engine.start(functools.partial(undo, work.result()), alone=True)
+                    await asyncio.wait([asyncio.wrap_future(undone)], timeout=_CLEANUP_SECONDS)
+            raise
+        finally:
+            self.close()
+
+    async def _take_step(self, step: Callable[[], Awaitable[Any]], answer: Future[Any]) -> None:
+        try:
+            result = await step()
+        except Exception as error:
+            answer.set_exception(error)
+        else:
+            answer.set_result(result)
+
+    def close(self) -> None:
+        """Answer nothing more: what the function asks for raises on its thread."""
+        with self._lock:
+            self._is_open = False
+            self._steps.clear()
+            for answer in self._unanswered:
+                if not answer.done():
+                    answer.set_exception(Cancelled())
+            self._unanswered.clear()
+
+    # -- on the thread
+
+    def call(self, step: Callable[[], Awaitable[Result]]) -> Result:
+        """Have the task call something, await it, and return its result.
+
+        Raises:
+            Cancelled: The task was cancelled.
+        """
+        answer: Future[Result] = Future()
+        with self._lock:
+            if not self._is_open:
+                raise Cancelled
+            self._unanswered.add(answer)
+            self._steps.append((step, answer))
+            try:
+                self._loop.call_soon_threadsafe(self._wake.set)
+            except RuntimeError:
+                raise Cancelled from None  # the loop is closed
+        try:
+            return answer.result()
+        finally:
+            with self._lock:
+                self._unanswered.discard(answer)
+
+    def check(self) -> None:
+        """Raise where the task was cancelled.
+
+        Raises:
+            Cancelled: It was.
+        """
+        if not self._is_open:
+            raise Cancelled
+
+    def watch(self, progress: Progress) -> Progress:
+        """Return a ``progress`` that stops a transfer whose task was cancelled. A bar (``True``) cannot be made to."""
+        if progress is None or progress is False:
+            return lambda _: self.check()
+        if progress is True or not callable(progress):
+            return progress
+        told = progress
+
+        def report(count: int) -> Any:
+            self.check()
+            return told(count)
+
+        return report
+
+    def source(self, given: Any) -> Any:
+        """Return what the synchronous class reads: an async source as an iterator of its pieces, anything else as it is."""
+        if not is_async_source(given):
+            return given
+        if inspect.iscoroutinefunction(getattr(given, "read", None)):
+            return self._read(given.read)
+        return self._pieces(given.__aiter__())
+
+    def _read(self, read: Callable[[int], Awaitable[Any]]) -> Iterator[Any]:
+        while piece := self.call(functools.partial(read, _PIECE_BYTES)):
+            yield piece
+
+    def _pieces(self, source: AsyncIterator[Any]) -> Iterator[Any]:
+        while pieces := self.call(functools.partial(_gather, source)):
+            yield from pieces
+
+    def items(self, given: Iterable[Item] | AsyncIterable[Item]) -> Iterable[Item]:
+        """Return keys or items as an iterable for the thread; those of an async iterable are pulled one by one."""
+        return self._items(given.__aiter__()) if isinstance(given, AsyncIterable) else given
+
+    def _items(self, source: AsyncIterator[Item]) -> Iterator[Item]:
+        while (item := self.call(functools.partial(next_item, source))) is not END:
+            yield item
+
+
+def is_async_source(given: Any) -> bool:
+    """Return whether bytes are to be awaited from it: an async iterable, or a readable whose ``read`` is a coroutine function."""
+    return isinstance(given, AsyncIterable) or inspect.iscoroutinefunction(getattr(given, "read", None))
+
+
+def is_async_writable(given: Any) -> bool:
+    """Return whether writing to it awaits: ``write`` is a coroutine function, or ``drain`` as of an ``asyncio.StreamWriter``."""
+    return any(inspect.iscoroutinefunction(getattr(given, name, None)) for name in ("write", "drain"))
+
+
+def is_coroutine_function(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+async def _gather(source: AsyncIterator[Any]) -> list[Any]:
+    """Return the next pieces, 256 KiB of them or those up to the end: a hop to a thread for each tiny piece would be slow."""
+    pieces: list[Any] = []
+    size = 0
+    async for piece in source:
+        if isinstance(piece, (bytearray, memoryview)):
+            piece = bytes(piece)  # the source may fill its buffer anew
+        pieces.append(piece)
+        size += len(piece) if isinstance(piece, (bytes, str)) else _PIECE_BYTES  # anything else is refused at once
+        if size >= _PIECE_BYTES:
+            break
+    return pieces
+
+
+async def next_item(source: AsyncIterator[Item]) -> Item:
+    try:
+        return await source.__anext__()
+    except StopAsyncIteration:
+        return cast(Item, END)
+
+
+class AsyncWritable:
+    """A writable for the thread of a download over one that is awaited."""
+
+    def __init__(self, portal: Portal, given: Any) -> None:
+        self._portal = portal
+        self._given = given
+
+    def write(self, data: Any) -> int | None:
+        return self._portal.call(functools.partial(self._write, bytes(data)))
+
+    async def _write(self, data: bytes) -> int | None:
+        told = self._given.write(data)
+        if inspect.isawaitable(told):
+            told = await told
+        if inspect.iscoroutinefunction(drain := getattr(self._given, "drain", None)):
+            await drain()
+        return told if isinstance(told, int) else None
+
+
+def portal_for(given: Any, engine: Engine) -> Portal | None:
+    return Portal(engine) if isinstance(given, AsyncIterable) else None

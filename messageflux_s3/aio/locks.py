@@ -1,0 +1,116 @@
+"""A lock under asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import (
+    Generator,
+)
+from types import TracebackType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+)
+
+from .._objects.lock import S3Lock
+
+if TYPE_CHECKING:
+    pass
+from .engine import Engine, Portal
+from .twins import twin_of
+
+
+class StoppableLock(S3Lock):
+    """A lock whose ``acquire()`` stops waiting where its task was cancelled."""
+
+    portal: Portal | None = None
+
+    def _is_takeable(self, seen: Any, since: float) -> bool:
+        if self.portal is not None:
+            self.portal.check()
+        return super()._is_takeable(seen, since)
+
+
+class AsyncS3Lock:
+    """A lease on a key. Comes from ``bucket.lock(…)``; ``async with`` or ``await`` takes it.
+
+    What is guaranteed is what :class:`~messageflux_s3.S3Lock` says. A thread renews the lease, so an event loop that is blocked for a
+    while does not lose it. A cancelled block releases it; a cancelled wait for it leaves nothing held.
+    """
+
+    def __init__(self, lock: StoppableLock, engine: Engine) -> None:
+        self._lock = lock
+        self._engine = engine
+
+    @property
+    def _twin(self) -> S3Lock:
+        return self._lock
+
+    @property
+    def key(self) -> str:
+        """The key. Requests: none."""
+        return self._lock.key
+
+    @property
+    def owner(self) -> str:
+        """Who we say we are. Requests: none."""
+        return self._lock.owner
+
+    @property
+    def token(self) -> int:
+        """The fencing token: larger for every later holder of this key. Requests: none."""
+        return self._lock.token
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease is over, or was taken over; False only while it is ours for certain. Requests: none."""
+        return self._lock.lost
+
+    def check(self) -> None:
+        """Go on only while the lease is ours for certain.
+
+        Raises:
+            S3LockError: It is over, taken over, released, or the parent process's.
+
+        Requests:
+            none
+        """
+        self._lock.check()
+
+    async def acquire(self) -> AsyncS3Lock:
+        """Take the lock; wait for it as long as was said.
+
+        Returns:
+            The lock itself.
+
+        Raises:
+            S3LockError: It is held; ``lock_holder`` says by whom.
+            S3Unsupported: The store does not honour conditional writes; nothing was written.
+
+        Requests:
+            1 GET, 1 PUT (more while it waits; once a store those of a probe)
+        """
+        portal = self._lock.portal = Portal(self._engine)
+        # On a thread of its own: those of the pool are for the holder, which may be waiting for one to release the lock.
+        await portal.run(self._lock.acquire, undo=S3Lock.release)
+        return self
+
+    renew = twin_of(S3Lock.renew)
+    """Renew the lease now; a thread does it by itself. Requests: 1 PUT."""
+
+    async def release(self) -> None:
+        """Give the lock back; that it is not ours any more is no error. Requests: 1 PUT where the lock is held, else none."""
+        await Portal(self._engine).run(self._lock.release)
+
+    def __await__(self) -> Generator[Any, None, AsyncS3Lock]:
+        return self.acquire().__await__()
+
+    async def __aenter__(self) -> AsyncS3Lock:
+        return await self.acquire() if self.lost else self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.release()
+
+    def __repr__(self) -> str:
+        return f"<Async{repr(self._lock).removeprefix('<')}"

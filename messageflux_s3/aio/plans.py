@@ -1,0 +1,82 @@
+"""A sync plan under asyncio."""
+
+from __future__ import annotations
+
+from typing import (
+    TYPE_CHECKING,
+)
+
+from .._bulk.progress import Progress
+from .._files.sync import SyncPlan
+
+if TYPE_CHECKING:
+    from .._files import sync
+    from .._files.sync import SyncStep
+from .engine import Engine
+
+
+class AsyncSyncPlan:
+    """What makes a prefix like a folder, or a folder like a prefix. Print it, then ``await plan.apply()``."""
+
+    def __init__(self, plan: SyncPlan, engine: Engine) -> None:
+        self._plan = plan
+        self._engine = engine
+
+    @property
+    def steps(self) -> tuple[SyncStep, ...]:
+        """Every file and object concerned, in order of their keys. Requests: none."""
+        return self._plan.steps
+
+    @property
+    def direction(self) -> sync.Direction:
+        """``"to_store"`` or ``"to_folder"``. Requests: none."""
+        return self._plan.direction
+
+    @property
+    def bucket_name(self) -> str:
+        """The bucket. Requests: none."""
+        return self._plan.bucket_name
+
+    @property
+    def prefix(self) -> str:
+        """The prefix in it. Requests: none."""
+        return self._plan.prefix
+
+    @property
+    def folder(self) -> str:
+        """The folder. Requests: none."""
+        return self._plan.folder
+
+    @property
+    def applied(self) -> bool:
+        """Whether this was done. Requests: none."""
+        return self._plan.applied
+
+    @property
+    def copied(self) -> list[SyncStep]:
+        """What is copied. Requests: none."""
+        return self._plan.copied
+
+    @property
+    def skipped(self) -> list[SyncStep]:
+        """What stays as it is. Requests: none."""
+        return self._plan.skipped
+
+    @property
+    def deleted(self) -> list[SyncStep]:
+        """What is deleted. Requests: none."""
+        return self._plan.deleted
+
+    async def apply(self, *, progress: Progress = None) -> AsyncSyncPlan:
+        """Do it: first the copies; the deletions only once every copy has arrived. Requests: as ``SyncPlan.apply``."""
+        applied = await self._engine.run_stoppable(self._plan.apply, progress=progress)
+        return AsyncSyncPlan(applied, self._engine)
+
+    def __str__(self) -> str:
+        return str(self._plan)
+
+    def __repr__(self) -> str:
+        return f"Async{self._plan!r}"
+
+    def _repr_html_(self) -> str:
+        return self._plan._repr_html_()

@@ -1,0 +1,110 @@
+"""Async twins of methods, made from the methods."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import (
+    Callable,
+    Coroutine,
+)
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+)
+
+from ..subresources.base import Change, Value
+
+if TYPE_CHECKING:
+    pass
+from .engine import Engine
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+V = TypeVar("V", bound=Value)
+Twin_co = TypeVar("Twin_co", covariant=True)
+
+
+class _HasTwin(Protocol[Twin_co]):
+    """An async class over a synchronous one."""
+
+    _engine: Engine
+
+    @property
+    def _twin(self) -> Twin_co: ...
+
+
+def twin_of(
+    method: Callable[Concatenate[Twin_co, P], Result],
+) -> Callable[Concatenate[_HasTwin[Twin_co], P], Coroutine[Any, Any, Result]]:
+    """Return the async twin of a method whose arguments and result need no conversion: the method, called on a thread."""
+
+    @functools.wraps(method)
+    async def awaited(self: _HasTwin[Twin_co], /, *arguments: P.args, **named: P.kwargs) -> Result:
+        return await self._engine.run(
+            functools.partial(getattr(self._twin, method.__name__), *arguments, **named)  # as overridden in a subclass
+        )
+
+    return awaited
+
+
+def twin_of_change(
+    method: Callable[Concatenate[Twin_co, P], Change[V]],
+) -> Callable[Concatenate[_HasTwin[Twin_co], P], Coroutine[Any, Any, AsyncChange[V]]]:
+    """Return the async twin of a method that gives a change."""
+
+    @functools.wraps(method)
+    async def awaited(self: _HasTwin[Twin_co], /, *arguments: P.args, **named: P.kwargs) -> AsyncChange[V]:
+        made = await self._engine.run(functools.partial(getattr(self._twin, method.__name__), *arguments, **named))
+        return AsyncChange(made, self._engine)
+
+    return awaited
+
+
+class AsyncChange(Generic[V]):
+    """A change of a configuration, to be looked at before ``await change.apply()``."""
+
+    def __init__(self, change: Change[V], engine: Engine) -> None:
+        self._change = change
+        self._engine = engine
+
+    @property
+    def _twin(self) -> Change[V]:
+        return self._change
+
+    @property
+    def what(self) -> str:
+        """Which configuration of which bucket or object. Requests: none."""
+        return self._change.what
+
+    @property
+    def before(self) -> V:
+        """What stands now. Requests: none."""
+        return self._change.before
+
+    @property
+    def after(self) -> V:
+        """What would stand. Requests: none."""
+        return self._change.after
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing would change. Requests: none."""
+        return self._change.is_empty
+
+    async def apply(self) -> None:
+        """Make the change that was shown, and no other. Requests: as ``Change.apply``."""
+        await self._engine.run(self._change.apply)
+
+    def __str__(self) -> str:
+        return str(self._change)
+
+    def __repr__(self) -> str:
+        return f"<Async{repr(self._change).removeprefix('<')}"
+
+    def _repr_html_(self) -> str:
+        return self._change._repr_html_()
