@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from .._formats.deletions import delete_document, read_deletions
 from .._formats.head import Head, lazy_head
+from .._formats.keys import quote_key
 from .._http.http1 import BODY_LIMIT, LaneRequest, LaneResponse
 from .._http.lane import PendingResponse
 from ..errors import S3Error
@@ -333,7 +334,7 @@ def lane_form(request: Request) -> LaneRequest | None:
             headers.update({f"x-amz-meta-{word}": text for word, text in value.items()})
         elif name == "CopySource":
             version = f"?versionId={quote(value['VersionId'], safe='-._~')}" if value.get("VersionId") else ""
-            headers["x-amz-copy-source"] = f"{value['Bucket']}/{quote(value['Key'], safe='/-._~')}{version}"
+            headers["x-amz-copy-source"] = f"{value['Bucket']}/{quote_key(value['Key'])}{version}"
         elif name == "Delete":
             body = delete_document(value["Objects"])
             headers["content-md5"] = b64encode(md5(body, usedforsecurity=False).digest()).decode("ascii")
