@@ -19,6 +19,7 @@ from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
 from messageflux_s3 import AsyncS3Bucket, S3Bucket
+from messageflux_s3.aio import engine
 from messageflux_s3.aio.engine import is_async_source
 
 MIB = 1024 * 1024
@@ -572,7 +573,7 @@ def test_a_task_does_not_wait_for_ever_for_a_thread(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A source that cannot be interrupted keeps its thread; the cancelled task ends after the time for cleaning up."""
-    monkeypatch.setattr(aio, "_CLEANUP_SECONDS", 0.1)
+    monkeypatch.setattr(engine, "_CLEANUP_SECONDS", 0.1)
     memory, is_reading, may_end = StatefulStore(scripted_server), threading.Event(), threading.Event()
 
     class Stalled(io.BytesIO):
