@@ -655,6 +655,150 @@ async def _(p: Place, store: s3.AsyncS3Store) -> None:
 # -- versions -----------------------------------------------------------------------------------------------------------------------
 
 
+@call(*(f"AsyncObjectQuery.{word}" for word in (
+    "entries", "map", "partitions", "parallel", "copy_to", "download_to", "bucket", "show", "tree", "usage", "to_pandas", "to_arrow",
+    "arrow_batches",
+)))  # fmt: skip
+@in_async
+async def _(p: Place, store: s3.AsyncS3Store) -> None:
+    bucket, query = store.bucket(p.bucket.name), store.bucket(p.bucket.name).find(glob="kept/*.txt")
+    assert [entry async for entry in bucket.find(delimiter="/").entries()] == ["kept/"]
+    assert [size async for size in query.map(lambda obj: obj.size)] == [5, 10000]
+    keys = []
+    for part in await bucket.find().partitions(3):
+        keys += [obj.key async for obj in part]
+    assert sorted(keys) == sorted(SEED)
+    assert sorted([obj.key async for obj in bucket.find().parallel(3)]) == sorted(SEED)
+    assert (query.bucket.name, (await bucket.find().usage()).count) == (bucket.name, len(SEED))
+    assert "a.txt" in str(await bucket.find().tree()) and "kept/a.txt" in str(await bucket.find().show())
+    assert len(await bucket.find().to_pandas()) == (await bucket.find().to_arrow()).num_rows == len(SEED)
+    assert sum([batch.num_rows async for batch in bucket.find().arrow_batches()]) == len(SEED)
+    await bucket.find(prefix="kept/").copy_to(store.bucket(p.other.name), prefix=NEW)
+    assert {obj.key.removeprefix(NEW): obj.body for obj in p.other.find(prefix=NEW)} == SEED
+    await bucket.find(prefix="kept/").download_to(p.folder / "down")
+    found = sorted(path.read_bytes() for path in (p.folder / "down").rglob("*") if path.is_file())
+    assert found == sorted(SEED.values())
+
+
+@call(*(f"AsyncS3Bucket.{word}" for word in (
+    "upload_object", "download_object", "upload_folder", "download_folder", "sync_from_folder", "sync_to_folder", "find_objects",
+    "list_objects", "compute_url", "show", "usage", "store", "clear_objects", "delete_bucket",
+)))  # fmt: skip
+@in_async
+async def _(p: Place, store: s3.AsyncS3Store) -> None:
+    bucket, source, out = store.bucket(p.bucket.name), p.folder / "in", io.BytesIO()
+    source.mkdir()
+    (source / "f").write_bytes(b"file")
+    body = bytes(range(256)) * 50_000  # several parts
+    await bucket.upload_object(NEW + "big", io.BytesIO(body), {"who": "me"})
+    await bucket.download_object(NEW + "big", out)
+    assert out.getvalue() == body
+    assert await bucket.upload_folder(source, NEW + "up") == [NEW + "up/f"]
+    await bucket.download_folder(NEW + "up", p.folder / "down")
+    assert (p.folder / "down" / "f").read_bytes() == b"file"
+    assert [step.key for step in (await bucket.sync_from_folder(source, NEW + "sync")).copied] == [NEW + "sync/f"]
+    await bucket.sync_to_folder(NEW + "sync", p.folder / "synced")
+    assert (p.folder / "synced" / "f").read_bytes() == b"file"
+    assert [obj.key async for obj in bucket.find_objects(prefix="kept/")] == sorted(SEED)
+    assert {obj.key async for obj in bucket.list_objects()} >= SEED.keys()
+    assert bucket.compute_url("kept/a.txt") == p.obj.url and bucket.store.bucket(bucket.name).name == bucket.name
+    assert str(await bucket.show()) and (await bucket.usage("kept/")).count == len(SEED)
+    extra = await store.create_bucket(p.bucket.name + "-new")
+    await extra.put_object("k", b"x")
+    await extra.clear_objects()
+    await extra.delete_bucket()
+    assert not await extra.exists()
+
+
+@call(
+    *(f"AsyncS3Bucket.{word}" for word in ("lock", "acquire_lock", "check_lock", "release_lock")),
+    "AsyncS3Object.update",
+)
+@in_async
+async def _(p: Place, store: s3.AsyncS3Store) -> None:
+    bucket = store.bucket(p.bucket.name)
+    async with bucket.lock(NEW + "lock", ttl=30, owner="me") as lock:
+        assert lock.token > 0
+    await bucket.acquire_lock(NEW + "file", {"user": "me"})
+    assert (await bucket.check_lock(NEW + "file") or {})["user"] == "me"
+    await bucket.release_lock(NEW + "file")
+    counter = await bucket.put_object(NEW + "n", b"1")
+    await counter.update(lambda body: (body or b"") + b"2")
+    assert p.bucket[NEW + "n"].body == b"12"
+
+
+@call(
+    *(f"AsyncS3Bucket.{word}" for word in (
+        "lifecycle", "policy", "public_access", "tags", "cors", "encryption", "notifications", "set_lifetime_in_days",
+        "allow_public_access", "versioning",
+    )),
+    "AsyncS3Object.tags",
+)  # fmt: skip
+@in_async
+async def _(p: Place, store: s3.AsyncS3Store) -> None:
+    bucket = store.bucket(p.bucket.name)
+    await bucket.lifecycle.expire(days=30, prefix="never/")
+    assert len((await bucket.lifecycle.get()).rules) == 1
+    await bucket.set_lifetime_in_days(3650)
+    await bucket.lifecycle.delete()
+    await bucket.tags.ensure({"a": "1"})
+    assert dict(await bucket.tags.get()) == {"a": "1"}
+    await bucket.tags.delete()
+    await bucket.allow_public_access()
+    assert (await bucket.public_access.status()).is_public
+    await bucket.public_access.block()
+    await bucket.policy.delete()
+    assert await bucket.cors.get() == p.bucket.cors.get()
+    assert await bucket.encryption.get() == p.bucket.encryption.get()
+    assert await bucket.notifications.get() == p.bucket.notifications.get()
+    assert await bucket.versioning.is_enabled() is False
+    obj = await bucket.put_object(NEW + "tagged", b"x")
+    await obj.tags.ensure({"b": "2"})
+    assert dict(await obj.tags.get()) == {"b": "2"}
+
+
+@call("AsyncS3Object.versions", "AsyncS3Object.make_current", "AsyncS3Object.undelete")
+@in_async
+async def _(p: Place, store: s3.AsyncS3Store) -> None:
+    empty = store.bucket(p.empty.name)
+    await empty.versioning.enable()
+    obj = await empty.put_object(NEW + "v", b"one")
+    await obj.put(b"two")
+    _, oldest = [version async for version in obj.versions()]
+    await oldest.make_current()
+    assert p.empty[NEW + "v"].body == b"one"
+    await obj.delete()
+    assert await obj.undelete()
+    await empty.clear_objects(versions=True)
+
+
+@call(*(f"AsyncS3Object.{word}" for word in ("open", "read", "preview", "presigned_post", "bucket")))
+@in_async
+async def _(p: Place, store: s3.AsyncS3Store) -> None:
+    bucket = store.bucket(p.bucket.name)
+    async with bucket[NEW + "opened"].open("wb") as file:
+        await file.write(b"written")
+    async with bucket[NEW + "opened"].open() as file:
+        assert await file.read() == b"written"
+    obj = bucket["kept/a.txt"]
+    assert await obj.read() == b"alpha" and obj.bucket.name == bucket.name
+    assert "alpha" in str(await obj.preview()) and "policy" in (await bucket[NEW + "p"].presigned_post()).fields
+
+
+@call(*(f"AsyncS3Store.{word}" for word in ("objects_from", "probe", "reload_credentials", "show")))
+@in_async
+async def _(p: Place, store: s3.AsyncS3Store) -> None:
+    record = {
+        "s3": {"bucket": {"name": p.bucket.name}, "object": {"key": "kept/a.txt"}},
+        "eventName": "ObjectCreated:Put",
+    }
+    [found] = store.objects_from({"Records": [record]})
+    assert await found.read() == b"alpha"
+    assert (await store.probe()).list_v2 is not None
+    store.reload_credentials()
+    assert p.bucket.name in str(await store.show())
+
+
 @call("S3Object.versions", "S3Object.make_current", "S3Object.undelete", "Versioning.enable", "Versioning.is_enabled")
 def _(p: Place) -> None:
     p.empty.versioning.enable()
@@ -1000,6 +1144,7 @@ UNSUPPORTED: dict[str, set[str]] = {
         "BucketEncryption.delete", "Lifecycle.abort_unfinished_uploads", "Lifecycle.expire_noncurrent", "Lifecycle.put",
         "Lifecycle.set_lifetime", "Lifecycle.transition", "Notifications.delete", "Notifications.ensure", "ObjectTags.delete alone",
         "Policy.delete alone", "PublicAccess.block alone", "PublicAccess.status alone", "S3Bucket.acquire_lock", "S3Bucket.cors",
+        "AsyncS3Bucket.lifecycle", "AsyncS3Bucket.lock", "AsyncS3Object.versions",
         "S3Bucket.encryption", "S3Bucket.lifecycle", "S3Bucket.lock", "S3Bucket.notifications", "S3Bucket.policy",
         "S3Bucket.public_access", "S3Bucket.tags", "S3Object.tags", "S3Object.update", "S3Object.versions", "delete if_match",
         "find versions where none are kept", "put_object if_absent", "put_object if_match", "undelete where none are kept",
