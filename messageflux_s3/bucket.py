@@ -1,7 +1,8 @@
-"""S3Bucket: puts the floors below together. Read this file first.
+"""S3Bucket: the main class, which combines the internal packages. Read this file first.
 
-A bucket keeps the verbs about its objects and about its own existence. Whatever is ``?something`` in S3's URL is a sub-resource
-(``bucket.lifecycle``), work over many objects belongs to the query (``bucket.find(…)``), and what one object can do is the object's.
+A bucket has the operations on its objects and on the bucket itself. Sub-resources, ``?name`` in S3's URLs, are attributes
+(``bucket.lifecycle``). Listings and work on their results are methods of the query (``bucket.find(…)``), operations on one object are
+methods of ``S3Object``.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ logger: logging.Logger = logging.getLogger("messageflux_s3")
 
 
 class S3Bucket:
-    """One bucket. ``store.bucket(name)`` gives one without a request; the constructor is messageflux's and checks that it exists.
+    """One bucket. ``store.bucket(name)`` returns it without a request; the messageflux-compatible constructor checks that it exists.
 
     Example:
         >>> bucket.put_object("2026/a.json", b'{"total": 7}', {"source": "erp"})
@@ -78,21 +79,21 @@ class S3Bucket:
     _store: S3Store | None
 
     def __init__(self, bucket_name: str, s3_resource: S3ServiceResource | S3Store, auto_create: bool = False) -> None:
-        """Make a handle as messageflux does: check that the bucket exists, or create it.
+        """messageflux-compatible constructor: check that the bucket exists, or create it.
 
         Args:
             bucket_name: The bucket's name.
-            s3_resource: A boto3 S3 resource, used as it is, or an S3Store.
-            auto_create: Whether to create the bucket where there is none.
+            s3_resource: A boto3 S3 resource, used unchanged, or an S3Store.
+            auto_create: Whether to create the bucket if it does not exist.
 
         Raises:
-            S3InvalidName: This is no bucket name.
-            S3NoSuchBucket: There is no such bucket, and ``auto_create`` is not set.
-            S3AccessDenied: The store refuses to say whether there is one, or to create it.
+            S3InvalidName: The name is not a valid bucket name.
+            S3NoSuchBucket: The bucket does not exist, and ``auto_create`` is not set.
+            S3AccessDenied: The store denies the request whether the bucket exists, or its creation.
             S3BucketExists: With ``auto_create``: the name is taken by another account.
 
         Requests:
-            1 HEAD (and 1 PUT where the bucket is created)
+            1 HEAD (and 1 PUT if the bucket is created)
         """
         self._bind(check_bucket_name(bucket_name), s3_resource)
         if auto_create:
@@ -102,13 +103,13 @@ class S3Bucket:
 
     @classmethod
     def from_boto3(cls, bucket: Bucket) -> Self:
-        """Return the handle of a boto3 bucket, around the same client.
+        """Return the handle of a boto3 bucket, with the same client.
 
         Args:
             bucket: boto3's ``Bucket``, from any S3 resource.
 
         Returns:
-            The handle; its ``store`` uses the client of the boto3 bucket as it is.
+            The handle; its ``store`` uses the client of the boto3 bucket unchanged.
 
         Raises:
             TypeError: ``bucket`` is not a boto3 ``Bucket``.
@@ -126,14 +127,14 @@ class S3Bucket:
 
     @classmethod
     def _unchecked(cls, bucket_name: str, s3_resource: S3ServiceResource | S3Store) -> Self:
-        """Return a handle without asking whether the bucket exists."""
+        """Return a handle without checking that the bucket exists."""
         self = cls.__new__(cls)
         self._bind(check_bucket_name(bucket_name), s3_resource)
         return self
 
     @classmethod
     def _existing(cls, bucket_name: str, s3_resource: S3ServiceResource | S3Store) -> Self:
-        """Return the handle of a bucket that a store or an event named. Its name may be older than today's rules for names."""
+        """Return the handle of a bucket named by a store or an event. Its name may predate the current naming rules."""
         self = cls.__new__(cls)
         self._bind(check_existing_bucket_name(bucket_name), s3_resource)
         return self
@@ -152,7 +153,7 @@ class S3Bucket:
         self._store = cast("S3Store", s3_resource) if hasattr(s3_resource, "_connection") else None
         self._name = bucket_name
 
-    # -- making and finding buckets ---------------------------------------------------------------------------------------------------
+    # -- creating and listing buckets -------------------------------------------------------------------------------------------------
 
     @classmethod
     def create_bucket(
@@ -168,20 +169,20 @@ class S3Bucket:
         Args:
             s3_resource: A boto3 S3 resource or an S3Store.
             bucket_name: The new bucket's name.
-            lifetime_in_days: After how many days its objects expire; None leaves that alone, 0 or less cancels it.
-            allow_public_access: Whether everybody may read and list it.
-            exist_ok: Whether a bucket of ours that exists already will do.
+            lifetime_in_days: Number of days after which objects expire; None changes nothing, 0 or less cancels a lifetime.
+            allow_public_access: Whether everybody may read and list the bucket.
+            exist_ok: Whether to return the bucket if it exists already and belongs to this account.
 
         Returns:
-            The bucket; called on a subclass, one of that class.
+            The bucket; an instance of the subclass if called on one.
 
         Raises:
-            S3BucketExists: The name is taken: by another account, or (with ``exist_ok=False``) by us.
-            S3AccessDenied: The store refuses to say whether the bucket exists, or to create it; also with ``exist_ok``.
+            S3BucketExists: The name is taken by another account or, with ``exist_ok=False``, by this one.
+            S3AccessDenied: The store denies the request whether the bucket exists, or its creation; also with ``exist_ok``.
 
         Requests:
-            1 HEAD (and 1 GET where that is refused), 1 PUT where there is none; those of ``set_lifetime_in_days`` and
-            ``allow_public_access`` where asked for
+            1 HEAD (and 1 GET if that is denied), 1 PUT if the bucket does not exist; those of ``set_lifetime_in_days`` and
+            ``allow_public_access`` if requested
 
         Example:
             >>> s3.S3Bucket.create_bucket(store, "scratch-1", lifetime_in_days=30)
@@ -197,7 +198,7 @@ class S3Bucket:
 
     @classmethod
     def list_buckets(cls, s3_resource: S3ServiceResource | S3Store) -> Iterator[Self]:
-        """The buckets of the account, also those whose names are older than today's rules (``Old_Bucket``).
+        """Iterate over the buckets of the account, including those whose names predate the current rules (``Old_Bucket``).
 
         Args:
             s3_resource: A boto3 S3 resource or an S3Store.
@@ -214,7 +215,7 @@ class S3Bucket:
             yield bucket
 
     def _create(self, *, exist_ok: bool) -> None:
-        """Create the bucket unless it is there: creating it again would reset its ACL in us-east-1."""
+        """Create the bucket unless it exists: creating it again would reset its ACL in us-east-1."""
         if self._is_there():
             if exist_ok:
                 return
@@ -230,11 +231,11 @@ class S3Bucket:
                 raise
 
     def _is_there(self) -> bool:
-        """Return whether the bucket is there and can be listed.
+        """Return whether the bucket exists and can be listed.
 
         Raises:
-            S3AccessDenied: The store refuses to say. The bucket may be another account's or ours without s3:ListBucket; on some stores
-                it may not exist.
+            S3AccessDenied: Access is denied. The bucket may belong to another account, or to this one without s3:ListBucket; on some
+                stores it may not exist.
         """
         try:
             self._connection.call("HeadBucket", Bucket=self._name)
@@ -242,7 +243,7 @@ class S3Bucket:
         except S3NoSuchBucket:
             return False
         except S3AccessDenied:
-            pass  # a HEAD is refused without a word: a wrong clock or a wrong signature looks the same
+            pass  # a 403 to HEAD has no error code: a wrong clock or signature looks the same
         try:
             self._connection.call("ListObjectsV2", Bucket=self._name, MaxKeys=1)
             return True
@@ -256,7 +257,7 @@ class S3Bucket:
             raise
 
     def _is_ours(self) -> bool:
-        """Whether a bucket that some stores call "existing" without saying whose answers us."""
+        """Return whether an "already existing" bucket of unknown owner is one that we can access."""
         if self._connection.is_aws:
             return False
         try:
@@ -264,7 +265,7 @@ class S3Bucket:
         except S3AccessDenied:
             return False
 
-    # -- who it is: no request ----------------------------------------------------------------------------------------------------
+    # -- properties: no request ---------------------------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
@@ -273,26 +274,26 @@ class S3Bucket:
 
     @property
     def boto3(self) -> Bucket:
-        """boto3's resource object for the same bucket, made anew at each access. Requests: none."""
+        """boto3's ``Bucket`` resource for the same bucket, created at each access. Requests: none."""
         return self._connection.resource.Bucket(self._name)
 
     @property
     def store(self) -> S3Store:
-        """The store that the bucket is in. Requests: none."""
+        """The store of the bucket. Requests: none."""
         if self._store is None:
-            # Made from boto3's objects, by messageflux's constructor or from_boto3(): there was no store to be handed.
+            # The bucket was made from a boto3 object, by the constructor or from_boto3(), and has no store yet.
             from .store import S3Store
 
             self._store = S3Store.from_resource(self._connection.resource)
         return self._store
 
-    # -- its own existence ------------------------------------------------------------------------------------------------------------
+    # -- existence and deletion -------------------------------------------------------------------------------------------------------
 
     def exists(self) -> bool:
-        """Ask whether the bucket is there, now.
+        """Send a request to find out whether the bucket exists.
 
         Raises:
-            S3AccessDenied: The store refuses to say. Wrong credentials look the same: the answer to a HEAD has no body.
+            S3AccessDenied: Access is denied. Wrong credentials look the same: the response to a HEAD has no body.
 
         Requests:
             1 HEAD
@@ -307,56 +308,56 @@ class S3Bucket:
         """Delete the bucket.
 
         Args:
-            force: Delete everything in it first: objects, versions, unfinished uploads.
+            force: Delete its contents first: objects, versions, incomplete multipart uploads.
 
         Raises:
-            S3BucketNotEmpty: There is something in it, and ``force`` is not set.
+            S3BucketNotEmpty: The bucket is not empty, and ``force`` is not set.
 
         Requests:
-            1; with ``force`` those of ``clear_objects(versions=True)`` too
+            1; with ``force`` also those of ``clear_objects(versions=True)``
         """
         if force:
             self.clear_objects(versions=True)
         buckets.delete(self._connection, self._name)
 
     def clear_objects(self, *, versions: bool = False, progress: Progress = None) -> None:
-        """Delete all objects; the bucket stays.
+        """Delete all objects, but not the bucket.
 
         Args:
-            versions: Delete old versions, delete markers and unfinished multipart uploads as well.
+            versions: Also delete old versions, delete markers and incomplete multipart uploads.
             progress: How to report progress in objects, see ``Progress``.
 
         Raises:
-            S3BatchError: Some could not be deleted; ``failures`` says which and why.
+            S3BatchError: Some could not be deleted; ``failures`` lists them with their errors.
 
         Requests:
-            2 per 1,000 keys; with ``versions`` also 3, 2 per 1,000 versions and 1 an unfinished upload
+            2 per 1,000 keys; with ``versions`` also 3, 2 per 1,000 versions and 1 per incomplete upload
         """
         self.delete_objects((obj.key for obj in self.find()), progress=progress)
         if versions:
             clear_versions(self._connection, self._name)
             abort_uploads(self._connection, self._name)
 
-    # -- what is ?something in its URL ------------------------------------------------------------------------------------------------
+    # -- sub-resources (?name in the URL) ---------------------------------------------------------------------------------------------
 
     @cached_property
     def lifecycle(self) -> Lifecycle:
-        """When objects expire. Requests: none."""
+        """The lifecycle rules: when objects expire. Requests: none."""
         return Lifecycle(self._connection, self._name)
 
     @cached_property
     def public_access(self) -> PublicAccess:
-        """Who may read without a key. Requests: none."""
+        """Anonymous access. Requests: none."""
         return PublicAccess(self._connection, self._name)
 
     @cached_property
     def policy(self) -> Policy:
-        """Who may do what. Requests: none."""
+        """The bucket policy. Requests: none."""
         return Policy(self._connection, self._name)
 
     @cached_property
     def versioning(self) -> Versioning:
-        """Whether versions are kept. Requests: none."""
+        """The versioning of the bucket. Requests: none."""
         return Versioning(self._connection, self._name)
 
     @cached_property
@@ -366,7 +367,7 @@ class S3Bucket:
 
     @cached_property
     def cors(self) -> Cors:
-        """Which web pages may read and write. Requests: none."""
+        """The CORS rules: which web pages may read and write. Requests: none."""
         return Cors(self._connection, self._name)
 
     @cached_property
@@ -376,20 +377,20 @@ class S3Bucket:
 
     @cached_property
     def notifications(self) -> Notifications:
-        """Whom the bucket tells of what happens in it. Requests: none."""
+        """The event notifications of the bucket. Requests: none."""
         return Notifications(self._connection, self._name)
 
     # -- one object -------------------------------------------------------------------------------------------------------------------
 
     def object(self, key: str, version_id: str | None = None) -> S3Object:
-        """A handle on an object, whether it is there or not.
+        """Return the handle of an object, which may or may not exist.
 
         Args:
             key: The key.
             version_id: A version of it; None for the current one.
 
         Raises:
-            S3InvalidName: S3 does not take such a key.
+            S3InvalidName: The key is not a valid S3 key.
 
         Requests:
             none
@@ -397,7 +398,7 @@ class S3Bucket:
         return S3Object._create(self, check_key(key, bucket=self._name), version_id)
 
     def __getitem__(self, key: str) -> S3Object:
-        """``bucket[key]``: a handle. Requests: none."""
+        """``bucket[key]``: the handle of an object. Requests: none."""
         return self.object(key)
 
     def __contains__(self, key: builtins.object) -> bool:
@@ -406,19 +407,19 @@ class S3Bucket:
             raise TypeError(f"key must be text, not {type(key).__name__}")
         return self.object(key).exists()
 
-    __iter__ = None  # iterating a bucket would hide what it costs: find() is for that
+    __iter__ = None  # not iterable, because that would hide the cost; use find()
 
     def get_object(self, key: str) -> S3Object:
-        """Get an object now.
+        """Request an object and return its handle.
 
         Args:
             key: The key.
 
         Returns:
-            The handle, knowing everything a HEAD would tell, and the body up to 8 MiB.
+            The handle, with all attributes that a HEAD would return, and the body up to 8 MiB.
 
         Raises:
-            S3NoSuchItem: There is no such object.
+            S3NoSuchItem: The object does not exist.
 
         Requests:
             1 GET
@@ -441,26 +442,26 @@ class S3Bucket:
 
         Args:
             key: The key.
-            buf: Bytes, text (written as UTF-8), or a readable.
-            metadata: User metadata, text to text.
-            if_absent: Only if there is no such object.
-            if_match: Only if the object has this etag.
+            buf: Bytes, text (encoded as UTF-8), or a readable object.
+            metadata: User metadata, a mapping of text to text.
+            if_absent: Write only if the object does not exist.
+            if_match: Write only if the object has this etag.
             extra: Further parameters: ``content_type``, ``cache_control``, ``storage_class``, ``encryption``, ``tags`` …
-                (:class:`~messageflux_s3._objects.put_parameters.PutParameters`), or S3's own names for them, but for those that
+                (:class:`~messageflux_s3._objects.put_parameters.PutParameters`), or S3's own names for them, except those that
                 have an argument of their own (``Body``, ``Key``, ``Metadata``, ``IfMatch`` …).
 
         Returns:
-            The handle, knowing size, etag and version.
+            The handle, with size, etag and version.
 
         Raises:
-            TypeError: ``buf`` is not what can be written, or the metadata no mapping of text to text.
-            S3InvalidName: S3 does not take such a key.
-            S3ObjectExists: With ``if_absent``: the object is there already.
+            TypeError: ``buf`` has an unsupported type, or the metadata is not a mapping of text to text.
+            S3InvalidName: The key is not a valid S3 key.
+            S3ObjectExists: With ``if_absent``: the object exists already.
             S3PreconditionFailed: With ``if_match``: the object has another etag; or ``outcome_unknown``.
             S3Unsupported: The store does not honour conditions; nothing was written.
 
         Requests:
-            1 PUT (with a condition once a store those of a probe)
+            1 PUT (with a condition also those of a probe, once per store)
         """
         steps = self._put_steps(key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
         return drivers.run(self._connection, steps)
@@ -505,9 +506,9 @@ class S3Bucket:
 
         Args:
             key: The key.
-            value: Whatever ``json.dumps`` takes.
-            if_absent: Only if there is no such object.
-            if_match: Only if the object has this etag.
+            value: A value that ``json.dumps`` accepts.
+            if_absent: Write only if the object does not exist.
+            if_match: Write only if the object has this etag.
             extra: As for ``put_object``.
 
         Requests:
@@ -521,8 +522,8 @@ class S3Bucket:
         """Read a JSON value.
 
         Raises:
-            S3NoSuchItem: There is no such object.
-            S3InvalidContent: It is not JSON. Also a ValueError.
+            S3NoSuchItem: The object does not exist.
+            S3InvalidContent: The content is not JSON. The error is also a ValueError.
 
         Requests:
             1 GET
@@ -530,7 +531,7 @@ class S3Bucket:
         return self.object(key).json()
 
     def delete_object(self, key: str) -> None:
-        """Delete an object; that there is none is no error.
+        """Delete an object; succeeds if it does not exist.
 
         Requests:
             1 DELETE
@@ -540,14 +541,14 @@ class S3Bucket:
     # -- many objects -------------------------------------------------------------------------------------------------------------
 
     def get_objects(self, keys: Iterable[str | S3Object]) -> Iterator[S3Object]:
-        """Get many objects at once, in the order asked.
+        """Get many objects in parallel, in the order of the keys.
 
         Args:
-            keys: Keys, or handles (with their versions); any number, taken as there is room.
+            keys: Keys, or handles (with their versions); any number, consumed lazily.
 
         Returns:
-            Handles that have their bodies (above 8 MiB: the headers only). One that failed raises its error when its ``body`` is
-            read, as it would by itself. Leaving the iteration early gives up what is under way.
+            Handles with their bodies (above 8 MiB with the headers only). If a request failed, reading ``body`` raises its error;
+            iterating does not. Leaving the loop early cancels the outstanding requests.
 
         Requests:
             1 GET per object
@@ -572,21 +573,21 @@ class S3Bucket:
         progress: Progress = None,
         **extra: Unpack[PutParameters],
     ) -> BatchResult:
-        """Write many objects at once.
+        """Write many objects in parallel.
 
         Args:
-            items: ``(key, data)`` or ``(key, data, metadata)``, data being bytes or text; any number, taken as there is room. Items with
-                the same key are written in this order, one after the other: the last one is what is stored.
-            raise_errors: Whether to raise when some failed, rather than leave it to the result.
+            items: ``(key, data)`` or ``(key, data, metadata)``, data being bytes or text; any number, consumed lazily. Items with the
+                same key are written in this order, one after the other, so that the last one is stored.
+            raise_errors: Whether to raise if some failed; otherwise only the result reports them.
             progress: How to report progress in objects, see ``Progress``.
             extra: Further parameters of every write, as for ``put_object``.
 
         Returns:
-            Which keys were written, in order, and which were not, with their errors.
+            The keys that were written, in order, and those that were not, with their errors.
 
         Raises:
-            S3BatchError: Some failed; the others were written.
-            TypeError: An item is no such tuple; those before it were written.
+            S3BatchError: Some writes failed; the others were done.
+            TypeError: An item is not such a tuple; those before it were written.
 
         Requests:
             1 PUT per object
@@ -611,21 +612,21 @@ class S3Bucket:
     def delete_objects(
         self, keys: Iterable[str | S3Object], *, raise_errors: bool = True, progress: Progress = None
     ) -> BatchResult:
-        """Delete many objects at once; that one is not there is no error.
+        """Delete many objects in bulk; succeeds for those that do not exist.
 
         Args:
             keys: Keys, or handles (with their versions); any number.
-            raise_errors: Whether to raise when some failed, rather than leave it to the result.
+            raise_errors: Whether to raise if some failed; otherwise only the result reports them.
             progress: How to report progress in objects, see ``Progress``.
 
         Returns:
-            Which keys are gone, and which are not, with their errors.
+            The keys that were deleted, and those that were not, with their errors.
 
         Raises:
-            S3BatchError: Some failed; the others are gone.
+            S3BatchError: Some deletions failed; the others were done.
 
         Requests:
-            1 per 1,000 keys (1 per key where the store has no bulk delete)
+            1 per 1,000 keys (1 per key if the store has no bulk delete)
 
         Example:
             >>> _ = bucket.put_objects([("a", "1"), ("b", "2")])
@@ -666,16 +667,16 @@ class S3Bucket:
         Config: TransferConfig | None = None,
         **extra: Unpack[PutParameters],
     ) -> S3Object:
-        """Write whatever can be read, of any size, in bounded memory. A readable stays open.
+        """Upload a file or stream of any size, in bounded memory. A readable object stays open.
 
         Args:
             key: The key.
-            stream: A readable (read from where it stands), an iterable of bytes, bytes, text, or a ``pathlib.Path``.
-            metadata: User metadata, text to text.
-            if_absent: Only if there is no such object; in parts the condition stands on their completion.
-            if_match: Only if the object has this etag.
-            part_size_bytes: The size of a part; None for one that fits.
-            verify_checksum: Whether to compare the store's checksum with ours.
+            stream: A readable object (read from its current position), an iterable of bytes, bytes, text, or a ``pathlib.Path``.
+            metadata: User metadata, a mapping of text to text.
+            if_absent: Write only if the object does not exist; a multipart upload has the condition on its completion.
+            if_match: Write only if the object has this etag.
+            part_size_bytes: The size of a part; None for a suitable one.
+            verify_checksum: Whether to compare the store's checksum with a local one.
             progress: How to report progress in bytes, see ``Progress``.
             ExtraArgs: As in messageflux and boto3: S3's own parameters.
             Callback: As in messageflux and boto3; the same as ``progress``.
@@ -683,21 +684,23 @@ class S3Bucket:
             extra: Further parameters, as for ``put_object``.
 
         Returns:
-            The handle, knowing size, etag and version.
+            The handle, with size, etag and version.
 
         Raises:
-            S3ChecksumError: The store received other bytes than were sent.
-            S3ObjectExists: With ``if_absent``: the object is there already.
-            S3PreconditionFailed: With ``if_match``: the object has another etag; or ``outcome_unknown``. With ``retryable`` set, another
-                write was under way each time, or ``stream`` can be read once only or gave other bytes when it was read again: nothing
-                was written.
-            S3Unsupported: The store does not honour the condition, of an upload in parts on its completion; no part was sent.
-            OSError: ``stream`` is a file that became shorter, or an HTTP response that broke off, while it was read; nothing was written.
-            TypeError: ``stream`` is nothing that can be read.
+            S3ChecksumError: The store did not receive the bytes that were sent.
+            S3ObjectExists: With ``if_absent``: the object exists already.
+            S3PreconditionFailed: With ``if_match``: the object has another etag; or ``outcome_unknown``. With ``retryable`` set,
+                each attempt conflicted with another write, or ``stream`` can be read only once or returned other bytes when read
+                again; nothing was written.
+            S3Unsupported: The store does not honour the condition, for a multipart upload on its completion; no part was sent.
+            OSError: ``stream`` is a file that became shorter, or an HTTP response that was cut off, while it was read; nothing was
+                written.
+            TypeError: ``stream`` has an unsupported type.
 
         Requests:
             1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST; after a failure 1 DELETE, so that no parts are left. With a
-            condition, all of it and 1 HEAD again when the completion meets another write (409) and the source can be read again
+            condition, all of these again and 1 HEAD if the completion conflicts with another write (409) and the source can be
+            read again
 
         Example:
             >>> bucket.upload_object("lines.txt", (f"{n}\\n".encode() for n in range(3))).text
@@ -715,7 +718,7 @@ class S3Bucket:
             idempotency_token = conditional.new_idempotency_token()
             user_metadata.marked(
                 user_metadata.encode(metadata), idempotency_token
-            )  # what is too much is refused before anything is sent
+            )  # reject metadata that is too large before any request
             conditional.require(self._connection, self._name, "put_if_absent" if if_absent else "put_if_match")
             metadata = {**(metadata or {}), IDEMPOTENCY_TOKEN: idempotency_token}
             call = conditional.caller(
@@ -739,21 +742,21 @@ class S3Bucket:
         Callback: Callable[[int], builtins.object] | None = None,
         Config: TransferConfig | None = None,
     ) -> None:
-        """Write an object to anything with ``write``, in order, in bounded memory.
+        """Download an object to a writable stream, in order, in bounded memory.
 
         Args:
             key: The key.
-            writable_stream: Where to; it stays open.
+            writable_stream: An object with ``write``; it stays open.
             version_id: A version of the object.
-            verify_checksum: Whether to compare the object's MD5 with what arrived; None: up to 16 MiB.
+            verify_checksum: Whether to compare the object's MD5 with that of the received bytes; None: up to 16 MiB.
             progress: How to report progress in bytes, see ``Progress``.
             ExtraArgs: As in messageflux and boto3: S3's own parameters.
             Callback: As in messageflux and boto3; the same as ``progress``.
-            Config: As in messageflux and boto3; it changes nothing here.
+            Config: As in messageflux and boto3; ignored.
 
         Raises:
-            S3NoSuchItem: There is no such object.
-            S3ObjectChanged: It was replaced in the middle.
+            S3NoSuchItem: The object does not exist.
+            S3ObjectChanged: The object was replaced during the download.
 
         Requests:
             1 GET
@@ -789,20 +792,20 @@ class S3Bucket:
         Args:
             path: The file.
             key: The key.
-            metadata: User metadata, text to text.
-            if_absent: Only if there is no such object.
-            if_match: Only if the object has this etag.
-            part_size_bytes: The size of a part; None for one that fits.
-            verify_checksum: Whether to compare the store's checksum with ours.
+            metadata: User metadata, a mapping of text to text.
+            if_absent: Write only if the object does not exist.
+            if_match: Write only if the object has this etag.
+            part_size_bytes: The size of a part; None for a suitable one.
+            verify_checksum: Whether to compare the store's checksum with a local one.
             progress: How to report progress in bytes, see ``Progress``.
             extra: Further parameters, as for ``put_object``.
 
         Returns:
-            The handle, knowing size, etag and version.
+            The handle, with size, etag and version.
 
         Raises:
-            FileNotFoundError: There is no such file.
-            S3ChecksumError: The store received other bytes than were sent.
+            FileNotFoundError: The file does not exist.
+            S3ChecksumError: The store did not receive the bytes that were sent.
 
         Requests:
             those of ``upload_object``
@@ -832,29 +835,29 @@ class S3Bucket:
         verify_checksum: bool | None = None,
         progress: Progress = None,
     ) -> S3Object:
-        """Download an object to a file, which is whole or not there.
+        """Download an object to a file, which appears under its name only when complete.
 
         Args:
             key: The key.
-            path: The file; folders above it are made. In a folder (one that exists, or a path that ends with ``/``) the file is named
-                after the last part of the key, as ``download_folder`` names it. A link to a file is kept, and the file replaced. Pipes
-                and character devices are written through.
-            overwrite: Whether a file that is there is replaced.
-            resume: Whether to go on where a killed download with ``resume=True`` ended.
+            path: The file; parent folders are created. If it is a folder (one that exists, or a path that ends with ``/``), the file in
+                it is named after the last part of the key, as by ``download_folder``. A link to a file is kept, and its target is
+                replaced. Pipes and character devices are written to directly.
+            overwrite: Whether an existing file is replaced.
+            resume: Whether to continue a killed download that was started with ``resume=True``.
             version_id: A version of the object.
-            verify_checksum: Whether to compare the object's MD5 with that of what arrived. None: up to 16 MiB, since MD5 is slower than
-                the network.
+            verify_checksum: Whether to compare the object's MD5 with that of the received bytes. None: up to 16 MiB, since MD5 is slower
+                than the network.
             progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
-            A handle for the object that was downloaded: its etag, size, version and metadata are known.
+            The handle of the downloaded object, with its etag, size, version and metadata.
 
         Raises:
-            FileExistsError: The file is there, and ``overwrite`` is not set; or it is a socket or a block device.
-            IsADirectoryError: A folder of the file's name is in the way.
-            S3NoSuchItem: There is no such object.
-            S3ObjectChanged: It was replaced in the middle.
-            S3ChecksumError: What arrived is not the object.
+            FileExistsError: The file exists, and ``overwrite`` is not set; or it is a socket or a block device.
+            IsADirectoryError: A folder with the name of the file exists.
+            S3NoSuchItem: The object does not exist.
+            S3ObjectChanged: The object was replaced during the download.
+            S3ChecksumError: The received bytes are not those of the object.
 
         Requests:
             1 GET up to 16 MiB, else 1 more for each 16 MiB
@@ -879,25 +882,25 @@ class S3Bucket:
         progress: Progress = None,
         **extra: Unpack[PutParameters],
     ) -> list[str]:
-        """Upload every file of a folder, below a prefix.
+        """Upload every file of a folder, under a prefix.
 
         Args:
             folder: The folder.
             prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
-            include: Globs over the path; only these.
-            exclude: Globs over the path; not these.
-            metadata: User metadata of every object, text to text.
-            part_size_bytes: The size of a part of a large file; None for one that fits.
-            verify_checksum: Whether to compare the store's checksum of a large file with ours.
+            include: Globs for the path; only these files are uploaded.
+            exclude: Globs for the path; these files are not uploaded.
+            metadata: User metadata of every object, a mapping of text to text.
+            part_size_bytes: The size of a part of a large file; None for a suitable one.
+            verify_checksum: Whether to compare the store's checksum of a large file with a local one.
             progress: How to report progress in bytes, see ``Progress``.
             extra: Further parameters of every upload, as for ``put_object``.
 
         Returns:
-            The keys, in the order of the upload.
+            The keys, in upload order.
 
         Raises:
-            FileNotFoundError: There is no such folder.
-            S3BatchError: Some files failed; the others are there.
+            FileNotFoundError: The folder does not exist.
+            S3BatchError: Some uploads failed; the others were done.
 
         Requests:
             1 upload per file
@@ -927,22 +930,22 @@ class S3Bucket:
         exclude: sync.Globs = None,
         progress: Progress = None,
     ) -> list[str]:
-        """Download every object below a prefix into a folder; nothing is written outside it.
+        """Download every object under a prefix into a folder. Nothing is written outside the folder.
 
         Args:
             prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
-            folder: The folder; made where it is missing.
-            overwrite: Whether files that are there are replaced.
-            include: Globs over what follows the prefix; only these.
-            exclude: Globs over what follows the prefix; not these.
+            folder: The folder; created if it is missing.
+            overwrite: Whether existing files are replaced.
+            include: Globs for the rest of the key after the prefix; only these objects are downloaded.
+            exclude: Globs for the rest of the key after the prefix; these objects are not downloaded.
             progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
-            The files' paths, relative to the folder, in key order.
+            The paths of the files, relative to the folder, in key order.
 
         Raises:
-            S3InvalidName: Two keys would fall on one file; nothing was downloaded.
-            S3BatchError: Some objects failed; the others are there.
+            S3InvalidName: Two keys would be written to the same file. Nothing was downloaded.
+            S3BatchError: Some downloads failed; the others were done.
 
         Requests:
             1 per 1,000 keys, and 1 GET per object
@@ -964,30 +967,31 @@ class S3Bucket:
         exclude: sync.Globs = None,
         progress: Progress = None,
     ) -> SyncPlan:
-        """Make what is below a prefix like a folder.
+        """Make the objects under a prefix match a folder.
 
         Args:
             folder: The folder.
             prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
-            delete: Whether objects without a file are deleted, once everything else has arrived. Kept is what was written since the plan
-                was made (a failure says so), and what may have a file behind a link to a folder: such links are not followed.
-            dry_run: Whether only to plan; ``plan.apply()`` does it.
-            compare: What tells a change, besides the size: ``"etag"`` (the content, by the object's etag or what else the store tells of
-                it; what cannot be compared is copied), ``"mtime"``, or ``"size"`` for nothing more.
-            include: Globs over the path; only these are copied or deleted.
-            exclude: Globs over the path; these are neither copied nor deleted.
+            delete: Whether objects without a file are deleted, after all uploads succeeded. Objects that were written since the plan was
+                made are kept and reported as failures. Objects that may have a file behind a link to a folder are kept, because
+                such links are not followed.
+            dry_run: Whether only to return the plan; ``plan.apply()`` applies it.
+            compare: How changes are detected, besides the size: ``"etag"`` (the content, by the object's etag or other data from the
+                store; files that cannot be compared are copied), ``"mtime"``, or ``"size"`` for the size only.
+            include: Globs for the path; only these are copied or deleted.
+            exclude: Globs for the path; these are neither copied nor deleted.
             progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
-            The plan: what is copied, skipped, deleted, and why; applied, unless ``dry_run`` is set.
+            The plan: which files are copied, skipped and deleted, and why; already applied unless ``dry_run`` is set.
 
         Raises:
-            S3BatchError: Some files failed; the others are there, and nothing was deleted. Or objects changed since the plan was made,
+            S3BatchError: Some uploads failed; the others were done, and nothing was deleted. Or objects changed since the plan was made,
                 and were not deleted.
 
         Requests:
-            1 per 1,000 keys, 1 upload per file that changed, and 1 or 2 HEADs for each file whose etag alone does not show that it is
-            the same; to delete, 1 per 1,000 keys that begin as the deleted ones do, and 1 per 1,000 objects
+            1 per 1,000 keys, 1 upload per changed file, and 1 or 2 HEADs for each file that the etag alone does not show to be
+            unchanged; to delete, 1 per 1,000 keys under the common prefix of the deleted ones, and 1 per 1,000 objects
         """
         plan = sync.plan_to_store(
             self._connection,
@@ -1013,29 +1017,30 @@ class S3Bucket:
         exclude: sync.Globs = None,
         progress: Progress = None,
     ) -> SyncPlan:
-        """Make a folder like what is below a prefix; nothing is written or deleted outside it.
+        """Make a folder match the objects under a prefix. Nothing is written or deleted outside the folder.
 
         Args:
             prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
-            folder: The folder; made where it is missing.
-            delete: Whether files without an object are deleted, once everything else has arrived. A file that was written, or has got an
-                object, since the plan was made is kept, and a failure says so.
-            dry_run: Whether only to plan; ``plan.apply()`` does it.
+            folder: The folder; created if it is missing.
+            delete: Whether files without an object are deleted, after all downloads succeeded. Files that were written, or whose object
+                was created, since the plan was made are kept and reported as failures.
+            dry_run: Whether only to return the plan; ``plan.apply()`` applies it.
             compare: As for ``sync_from_folder``.
-            include: Globs over what follows the prefix; only these are copied or deleted.
-            exclude: Globs over what follows the prefix; these are neither copied nor deleted.
+            include: Globs for the rest of the key after the prefix; only these are copied or deleted.
+            exclude: Globs for the rest of the key after the prefix; these are neither copied nor deleted.
             progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
-            The plan: what is copied, skipped, deleted, and why; applied, unless ``dry_run`` is set.
+            The plan: which files are copied, skipped and deleted, and why; already applied unless ``dry_run`` is set.
 
         Raises:
-            S3InvalidName: Two keys would fall on one file; nothing was downloaded.
-            S3BatchError: Some objects failed; the others are there, and nothing was deleted.
+            S3InvalidName: Two keys would be written to the same file. Nothing was downloaded.
+            S3BatchError: Some downloads failed; the others were done, and nothing was deleted.
 
         Requests:
-            1 per 1,000 keys, 1 GET per object that changed, and 1 or 2 HEADs for each file whose etag alone does not show that it is the
-            same (for parts of unequal sizes 1 HEAD per part); to delete, 1 per 1,000 keys that begin as those of the deleted files do
+            1 per 1,000 keys, 1 GET per changed object, and 1 or 2 HEADs for each file that the etag alone does not show to be
+            unchanged (for parts of unequal sizes 1 HEAD per part); to delete, 1 per 1,000 keys under the common prefix of
+            those of the deleted files
         """
         plan = sync.plan_to_folder(
             self._connection,
@@ -1060,28 +1065,28 @@ class S3Bucket:
         part_size_bytes: int | None = None,
         **extra: Unpack[PutParameters],
     ) -> S3Object:
-        """Copy an object within the bucket, on the server, at any size.
+        """Copy an object of any size within the bucket, on the server.
 
         Args:
             source_key: The key to copy from.
             dest_key: The key to copy to.
-            metadata: User metadata in place of the source's; None keeps it.
-            if_absent: Only if there is no object under the new key.
-            if_match: Only if the object under the new key has this etag.
-            part_size_bytes: How much one request copies of an object above 5 GiB; None for 512 MiB.
-            extra: Further parameters in place of the source's, as for ``put_object``.
+            metadata: User metadata to replace that of the source; None keeps it.
+            if_absent: Copy only if no object with the new key exists.
+            if_match: Copy only if the object with the new key has this etag.
+            part_size_bytes: The number of bytes per request for an object above 5 GiB; None for 512 MiB.
+            extra: Further parameters to replace those of the source, as for ``put_object``.
 
         Returns:
-            The copy's handle.
+            The handle of the copy.
 
         Raises:
-            S3NoSuchItem: There is no such object.
-            S3ObjectExists: With ``if_absent``: the new key is taken already.
-            S3PreconditionFailed: With ``if_match``: what is there has another etag; or ``outcome_unknown``.
+            S3NoSuchItem: The object does not exist.
+            S3ObjectExists: With ``if_absent``: an object with the new key exists already.
+            S3PreconditionFailed: With ``if_match``: the existing object has another etag; or ``outcome_unknown``.
             S3Unsupported: The store does not honour conditions on copies; nothing was copied.
 
         Requests:
-            1 HEAD, 1 COPY (with a condition once a store those of a probe)
+            1 HEAD, 1 COPY (with a condition also those of a probe, once per store)
         """
         return self.object(source_key).copy_to(
             dest_key,
@@ -1103,23 +1108,24 @@ class S3Bucket:
         data: Mapping[str, Any] | None = None,
         wait: float = 0,
     ) -> S3Lock:
-        """Take a lease on a key: one holder at a time, taken over when it expires, with a fencing token. Release it, or use ``with``.
+        """Acquire a lease on a key: one holder at a time, with a fencing token; others may take it over after it expires.
+
+        Release it, or use ``with``.
 
         Args:
-            key: The key of the lock's object; it stays.
-            ttl: For how many seconds the lease is ours after the last renewal; a thread renews it every third of that.
-            owner: Who we say we are; the machine and process where nothing is said.
-            data: A mapping that JSON can write, for others to read.
-            wait: For how many seconds to wait for it.
+            key: The key of the lock object, which is not deleted on release.
+            ttl: Seconds that the lease lasts after its last renewal; a thread renews it every third of that.
+            owner: The name of the holder; None for the machine and process.
+            data: A JSON-serializable mapping, for others to read.
+            wait: Seconds to wait for the lock.
 
         Raises:
-            S3LockError: Somebody else has it; ``lock_holder`` says who. Or the key holds something that is no lock file; nothing was
-                written.
+            S3LockError: The lock is held; ``lock_holder`` is its holder. Or the object is not a lock file; nothing was written.
             S3Unsupported: The store does not honour conditional writes; nothing was written.
-            ValueError: An argument has no meaning.
+            ValueError: An argument is invalid.
 
         Requests:
-            1 GET, 1 PUT (more while it waits; once a store those of a probe)
+            1 GET, 1 PUT (more while it waits; also those of a probe, once per store)
 
         Example:
             >>> with bucket.lock("locks/nightly", owner="worker-7") as lock:
@@ -1128,20 +1134,19 @@ class S3Bucket:
         return S3Lock(self._connection, self._name, key, ttl=ttl, owner=owner, data=data, wait=wait).acquire()
 
     def acquire_lock(self, key: str, data: Mapping[str, Any] | None = None) -> S3Object:
-        """Create a plain lock file, if there is none. It never expires: ``lock()`` does.
+        """Create a plain lock file if none exists. It never expires, unlike ``lock()``.
 
         Args:
             key: The key of the lock file.
-            data: A mapping that JSON can write; ``user`` or ``owner`` in it says who has the lock. Without data the file names the
+            data: A JSON-serializable mapping; ``user`` or ``owner`` in it is the holder of the lock. Without data the file names the
                 machine and process as ``owner``.
 
         Raises:
-            S3LockError: The lock is held; ``lock_holder`` says by whom. Or the key holds something that is no lock file; nothing was
-                written.
+            S3LockError: The lock is held; ``lock_holder`` is its holder. Or the object is not a lock file; nothing was written.
             S3Unsupported: The store does not honour conditional writes; nothing was written.
 
         Requests:
-            1 PUT, and 1 GET where it is held
+            1 PUT, and 1 GET if the lock is held
 
         Example:
             >>> _ = bucket.acquire_lock("job.lock", {"user": "ann"})
@@ -1152,20 +1157,20 @@ class S3Bucket:
         return S3Object._create(self, key, head=locks.acquire_lock(self._connection, self._name, key, data))
 
     def release_lock(self, key: str) -> None:
-        """Delete a plain lock file, also one that cannot be read, or free a lease; idempotent. Requests: 1 GET, and 1 DELETE or 1 PUT."""
+        """Delete a plain lock file, even an invalid one, or release a lease; idempotent. Requests: 1 GET, and 1 DELETE or 1 PUT."""
         locks.release_lock(self._connection, self._name, key)
 
     def check_lock(self, key: str) -> dict[str, Any] | None:
-        """Return what a lock file says.
+        """Return the data of a lock.
 
         Args:
             key: The key of the lock.
 
         Returns:
-            The data of a lock that is held, never empty; None where there is none, or the lease is free.
+            The data, never empty, if the lock is held; None if it does not exist or the lease is free.
 
         Raises:
-            S3LockError: The object is no lock file: empty, not JSON, or an object without entries. The lock may be held.
+            S3LockError: The object is not a lock file: empty, not JSON, or a JSON object without entries. The lock may be held.
 
         Requests:
             1 GET
@@ -1189,24 +1194,24 @@ class S3Bucket:
         limit: int | None = None,
         versions: bool = False,
     ) -> ObjectQuery:
-        """Which objects: a query, lazy, to be iterated as often as wanted.
+        """Return a lazy query for objects, which can be iterated any number of times.
 
         Args:
-            prefix: What the key begins with.
-            delimiter: Roll up keys that have it after the prefix (``prefixes()``, ``entries()``).
-            glob: For the whole key; ``*`` and ``?`` stop at ``/``, ``**`` does not. Its beginning is sent as prefix.
-            regex: Searched for anywhere in the key.
+            prefix: Prefix of the keys.
+            delimiter: Roll up keys that contain it after the prefix into common prefixes (``prefixes()``, ``entries()``).
+            glob: Pattern for the whole key; ``*`` and ``?`` do not match ``/``, ``**`` does. Its literal beginning is sent as prefix.
+            regex: Regular expression, searched for anywhere in the key.
             start_after: Only keys after this one.
-            modified_after: Only objects written later (a time without a zone is UTC).
-            modified_before: Only objects written earlier.
+            modified_after: Only objects modified later (a naive time is UTC).
+            modified_before: Only objects modified earlier.
             min_size: Only objects of at least this many bytes.
             max_size: Only objects of at most this many bytes.
-            limit: At most so many.
-            versions: Every version of every object instead of the current ones.
+            limit: The largest number of results.
+            versions: List all versions of each object instead of the current one.
 
         Raises:
             TypeError: An argument is of the wrong type.
-            ValueError: An argument has no meaning, such as a limit below 1.
+            ValueError: An argument is invalid, such as a limit below 1.
 
         Requests:
             none; iterating the query: 1 per 1,000 keys
@@ -1229,20 +1234,20 @@ class S3Bucket:
         )
 
     def list_common_prefixes(self, prefix: str = "", delimiter: str = "/") -> list[str]:
-        """The "folders" right below a prefix.
+        """Return the common prefixes ("folders") directly under a prefix.
 
         Requests:
             1 per 1,000 entries
         """
         return [*self.find(prefix, delimiter=delimiter).prefixes()]
 
-    # -- looking ------------------------------------------------------------------------------------------------------------------
+    # -- display ------------------------------------------------------------------------------------------------------------------
 
     def show(self) -> Rendered:
-        """The bucket's settings (versions, lifecycle, public or not, encryption) and its first entries.
+        """Return a table of the bucket's settings (versioning, lifecycle, public access, encryption) and first entries.
 
         Raises:
-            S3NoSuchBucket: There is no such bucket.
+            S3NoSuchBucket: The bucket does not exist.
 
         Requests:
             1 for the entries, 1 for each setting (2 for public access)
@@ -1261,11 +1266,11 @@ class S3Bucket:
         )
 
     def usage(self, prefix: str = "", depth: int = 1, *, progress: Progress = None) -> Usage:
-        """Where the bytes are, below a prefix: ``find(prefix).usage(depth)``.
+        """Sum up objects and bytes under a prefix. Calls ``find(prefix).usage(depth)``.
 
         Args:
-            prefix: What keys begin with.
-            depth: How many levels below the prefix are told apart.
+            prefix: Prefix of the keys.
+            depth: The number of levels below the prefix that are counted separately.
             progress: How to report progress in objects, see ``Progress``.
 
         Requests:
@@ -1282,27 +1287,27 @@ class S3Bucket:
         return show.summarize_bucket(self.name, self._connection.config).html
 
     def _ipython_key_completions_(self) -> list[str]:
-        """Keys after ``bucket["``: those of the first page. 1 request."""
+        """Return the keys of the first page, as completions of ``bucket["``. 1 request."""
         try:
             return [entry[0] for entry in self.find().limit(1000)._listed()]
         except S3Error:
-            return []  # whoever types sees no error
+            return []  # no errors while typing
 
-    # -- messageflux's names ------------------------------------------------------------------------------------------------------
+    # -- names from messageflux ---------------------------------------------------------------------------------------------------
 
     @property
     def s3_resource(self) -> S3ServiceResource:
-        """boto3's resource: the one that was given, or the store's. Requests: none."""
+        """The boto3 resource: the one passed to the constructor, or that of the store. Requests: none."""
         return self._connection.resource
 
     def compute_url(self, key: str) -> str:
-        """Return the quoted HTTP address of a key. Without a signature it works only if the bucket is public.
+        """Return the quoted HTTP URL of a key. It is unsigned, so it works only if the bucket is public.
 
         Args:
             key: The key.
 
         Returns:
-            An address below ``public_url`` if the store has one (``{bucket}`` in it stands for the name), else below the endpoint.
+            A URL under ``public_url`` if the store has one (``{bucket}`` in it stands for the name), else under the endpoint.
 
         Requests:
             none
@@ -1314,23 +1319,23 @@ class S3Bucket:
         return f"{self._connection.endpoint_url.rstrip('/')}/{self._name}/{quoted}"
 
     def set_lifetime_in_days(self, days: int) -> None:
-        """Let all objects expire after some days; 0 or less cancels that. Calls ``lifecycle.set_lifetime(days)``. Requests: as there."""
+        """Let all objects expire after some days; 0 or less cancels that. Requests: those of ``lifecycle.set_lifetime(days)``."""
         self.lifecycle.set_lifetime(days)
 
     def allow_public_access(self) -> None:
-        """Let everybody read and list the bucket. Calls ``public_access.allow()``. Requests: as there."""
+        """Let everybody read and list the bucket. Requests: those of ``public_access.allow()``."""
         self.public_access.allow()
 
     def find_objects(
         self, prefix: str | None = None, delimiter: str | None = None, max_keys: int = 1000, **kwargs: Any
     ) -> Iterator[S3Object]:
-        """Find objects; ``find()`` can do more.
+        """Iterate over objects; ``find()`` has more criteria.
 
         Args:
-            prefix: Beginning of the key.
+            prefix: Prefix of the keys.
             delimiter: Keys that contain it after the prefix are left out.
             max_keys: The page size, not a limit, as in messageflux.
-            kwargs: Further parameters of the listing; ``Marker`` goes on working.
+            kwargs: Further parameters of the listing; ``Marker`` is still supported.
 
         Requests:
             1 per ``max_keys`` keys
@@ -1343,10 +1348,10 @@ class S3Bucket:
         return query._refined(page_size=min(max_keys, 1000), extra=tuple(kwargs.items())).objects()
 
     def list_objects(self) -> Iterator[S3Object]:
-        """List all objects. Calls ``find().objects()``. Requests: 1 per 1,000 keys."""
+        """Iterate over all objects. Calls ``find().objects()``. Requests: 1 per 1,000 keys."""
         return self.find().objects()
 
-    # -- Python's own -------------------------------------------------------------------------------------------------------------
+    # -- special methods ----------------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name!r})"
@@ -1371,7 +1376,7 @@ def _connection_of(s3_resource: S3ServiceResource | S3Store) -> Connection:
 
 
 def _written(item: Any, bucket_name: str, extra: Mapping[str, Any]) -> batch.Written:
-    """What ``put_objects`` was given for one object."""
+    """Validate one item of ``put_objects``."""
     if not isinstance(item, (tuple, list)) or not 2 <= len(item) <= 3:
         raise TypeError(f"items must give (key, data) or (key, data, metadata), not {type(item).__name__}")
     key, data, *rest = item
