@@ -134,7 +134,7 @@ def _pattern(regex: str | re.Pattern[str] | None) -> re.Pattern[str] | None:
 
 
 def _aware(moment: datetime | None) -> datetime | None:
-    """Return a time with a zone; one without is taken as UTC, as S3's own are."""
+    """Return an aware datetime; a naive one is taken as UTC, as in S3's listings."""
     return moment.replace(tzinfo=timezone.utc) if moment is not None and moment.tzinfo is None else moment
 
 
@@ -296,7 +296,7 @@ class ObjectQuery:
         """Apply a function to every object, several at a time, on threads or on any executor.
 
         Args:
-            function: A function of the object. For processes and clusters it must be picklable; the objects are.
+            function: A function of the object. For processes and clusters it must be picklable, as the objects are.
             executor: Any ``concurrent.futures.Executor``: processes, Dask's ``client.get_executor()``, Ray's, MPI's. It stays
                 open. None for up to 16 threads, which end with the iteration.
             ordered: Whether results are returned in key order, or as they complete.
@@ -438,7 +438,7 @@ class ObjectQuery:
         """Copy every object of the query to a bucket, under its key with a prefix before it. An object is not copied onto itself.
 
         Within a bucket all keys are listed before anything is copied, so that no copy is copied again. A small object is copied by the
-        store alone, and encrypted with the default of the target bucket.
+        server, and encrypted with the default of the target bucket.
 
         Args:
             bucket: The target bucket.
@@ -730,7 +730,7 @@ class ObjectQuery:
             yield [*self._objects_of(page)]
 
     def _key_after(self, text: str) -> str | None:
-        """Return the first key after a text, in the prefix and range of the query; its filters are left out."""
+        """Return the first key after a text, in the prefix and range of the query, whose filters are ignored."""
         start = max(text, self._criteria.start_after)
         query = replace(self._criteria, start_after=start, limit=1, regex=None, min_size=None, max_size=None)
         query = replace(
@@ -763,7 +763,7 @@ class ObjectQuery:
         return objects
 
     def _test(self) -> Callable[[Listed], bool] | None:
-        """Return the criteria that the listing alone decides as one function; None if there are none."""
+        """Combine the criteria that need only the listing into one function; None if there are none."""
         wanted = self._criteria
         tests: list[Callable[[Listed], bool]] = []
         if wanted.glob is not None:
@@ -784,7 +784,7 @@ class ObjectQuery:
             return None
         return tests[0] if len(tests) == 1 else lambda entry: all(test(entry) for test in tests)
 
-    # -- Python's own --------------------------------------------------------------------------------------------------------------
+    # -- special methods -----------------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         return f"<ObjectQuery {self._title}>"
@@ -805,7 +805,7 @@ class ObjectQuery:
 
 
 def _entry_of(obj: S3Object) -> Any:
-    """Return the listing entry of an object, whatever a predicate has loaded since."""
+    """Return the listing entry of an object, even if a predicate has loaded its headers since."""
     if obj._listed is not None and obj._version_id is None:
         return obj._listed
     plain = (obj.key, obj.last_modified, obj.etag, obj.size, obj.storage_class)
@@ -821,7 +821,7 @@ def _sort_key(entry: S3Object | str) -> str:
 
 
 def _current(bucket: S3Bucket, entry: Listed, new: Callable[[type[S3Object]], S3Object] = S3Object.__new__) -> S3Object:
-    """Return a handle for a listed object. Written out instead of calling the constructor, because a listing makes millions of them."""
+    """Return a handle for a listed object. Sets the attributes directly, because a listing makes millions of handles."""
     obj = new(S3Object)
     obj._bucket = bucket
     obj._key = entry[0]

@@ -1,8 +1,8 @@
-"""Many objects at once: read, written, deleted, in order, in bounded memory, an error per key.
+"""Read, write or delete many objects in parallel: results in order, bounded memory, one error per key.
 
-The first request of each object's verb is sent beside those of others, without threads; where boto3 has to be asked, or a verb needs a
-second request, it goes on on one of a few threads, which end with the batch. What fails for one key is a value here, not an exception: the
-caller decides whether to raise.
+The first requests of the operations are sent concurrently by the fast lane, without threads. Operations that need boto3 or a second
+request continue in a small thread pool, which ends with the batch. The failure of a key is returned as a value: the caller decides
+whether to raise.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from ..errors import Failure, S3AccessDenied, S3AuthenticationError, S3BatchErro
 from .progress import Progress, reporting, watched
 
 CONCURRENCY = 64
-"""How many requests of one batch are under way at once."""
+"""The largest number of concurrent requests of a batch."""
 
 MAX_BYTES = 256 * 1024 * 1024
-"""How many bytes of bodies one batch holds."""
+"""The largest number of bytes of bodies that a batch holds in memory."""
 
 KEYS_PER_DELETE = 1000
 _FAILURES_SHOWN = 20
 _TRIES_TO_OPEN = 3
 
-# Refusals of a bulk delete as such: of a store that has none, and of one that wants it in another way.
+# Error codes for DeleteObjects: the store does not support it at all, or not in this form.
 _NO_BULK_DELETE = {"NotImplemented", "MethodNotAllowed", "501", "405"}
 _NOT_THIS_WAY = {"MissingContentMD5", "InvalidDigest", "411"}
 _BULK_DELETE = "bulk delete"
@@ -54,11 +54,11 @@ _RETRIED = {
 
 @dataclass(frozen=True, slots=True, repr=False)
 class BatchResult:
-    """What became of many keys.
+    """The result of an operation on many keys.
 
     Attributes:
-        succeeded: The keys that were done, in order.
-        failures: The keys that were not, each with its error.
+        succeeded: The keys that succeeded, in order.
+        failures: The keys that failed, each with its error.
 
     Example:
         >>> result = bucket.put_objects([("a", b"1"), ("b", b"2")])
@@ -73,17 +73,17 @@ class BatchResult:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed."""
+        """Whether there are no failures."""
         return not self.failures
 
     def raise_for_failures(self, operation: str | None = None) -> BatchResult:
-        """Raise if anything failed.
+        """Raise S3BatchError if there are failures.
 
         Returns:
             The result itself.
 
         Raises:
-            S3BatchError: With the failures and what succeeded.
+            S3BatchError: There are failures. The error has them and the keys that succeeded.
         """
         if self.failures:
             first = self.failures[0]
@@ -118,13 +118,13 @@ class BatchResult:
 
 
 class Wanted(NamedTuple):
-    """One object to read.
+    """An object to read.
 
     Attributes:
-        key: Its key.
-        version_id: A version of it.
-        is_read: Whether it is read at all; one that is not keeps its place in the order.
-        tag: Whatever the caller wants back beside the outcome.
+        key: The key.
+        version_id: A version of the object; None for the current one.
+        is_read: Whether to read it; otherwise it only keeps its place in the order.
+        tag: A value of the caller, returned with the outcome.
     """
 
     key: str
@@ -144,15 +144,15 @@ def get_many(
     """Read many objects, in order.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
-        wanted: The objects, any number, taken as there is room.
-        concurrency: How many requests are under way at once.
-        max_bytes: How many bytes of bodies are held.
+        wanted: The objects, any number, consumed lazily.
+        concurrency: The largest number of concurrent requests.
+        max_bytes: The largest number of bytes of bodies in memory.
 
     Returns:
-        For each its tag with headers and body (None in place of a body above 8 MiB), with its error, or with None where it
-        was not to be read. Closing the iterator gives up what is under way.
+        For each object its tag and outcome: headers and body (None for a body above 8 MiB), an error, or None if ``is_read`` is False.
+        Closing the iterator cancels the outstanding requests.
 
     Requests:
         1 GET per object
@@ -172,7 +172,7 @@ def get_many(
 
 
 class Written(NamedTuple):
-    """One object to write: its key, its content, its metadata and further parameters as for a single write."""
+    """An object to write: key, content, metadata, and further parameters as for a single write."""
 
     key: str
     body: bytes
@@ -188,19 +188,19 @@ def put_many(
     concurrency: int = CONCURRENCY,
     max_bytes: int = MAX_BYTES,
 ) -> Generator[tuple[str, Head | S3Error], None, None]:
-    """Write many objects; their outcomes come in order.
+    """Write many objects and yield the outcomes in order.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
-        items: What to write, any number, taken as there is room.
-        concurrency: How many requests are under way at once.
-        max_bytes: How many bytes of bodies are held.
+        items: The objects to write, any number, consumed lazily.
+        concurrency: The largest number of concurrent requests.
+        max_bytes: The largest number of bytes of bodies in memory.
 
-    Items with the same key are written one after the other, so that the last one is what is stored; only those wait.
+    Items with the same key are written one after the other, so that the last one is stored; other items do not wait for them.
 
     Returns:
-        For each its key with what is known of the new object, or with its error.
+        For each item its key, and the headers of the new object or an error.
 
     Requests:
         1 PUT per object
@@ -231,15 +231,15 @@ def delete_many(
     """Delete many objects or versions.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
-        entries: Keys and versions (None for the current one), any number, taken a thousand at a time.
+        entries: Keys and versions (None for the current one), any number, consumed a thousand at a time.
 
     Returns:
-        Each key and version, with None where it is gone, or with its error.
+        Each key and version, and None if it was deleted, else an error.
 
     Requests:
-        1 per 1,000 keys; 1 per key where the store has no bulk delete
+        1 per 1,000 keys; 1 per key if the store has no bulk delete
     """
     source = iter(entries)
     while page := [*islice(source, KEYS_PER_DELETE)]:
@@ -256,13 +256,13 @@ def deleted(
     raise_errors: bool = True,
     progress: Progress = None,
 ) -> BatchResult:
-    """Delete many objects or versions, and say what became of them.
+    """Delete many objects or versions and return the result.
 
     Raises:
         S3BatchError: Some failed, and ``raise_errors`` is set.
 
     Requests:
-        1 per 1,000 keys; 1 per key where the store has no bulk delete
+        1 per 1,000 keys; 1 per key if the store has no bulk delete
     """
     succeeded: list[str] = []
     failures: list[Failure] = []
@@ -280,7 +280,7 @@ _Outcomes = dict[tuple[str, str | None], "S3Error | None"]
 
 
 def _delete_page(connection: Connection, bucket_name: str, page: Sequence[tuple[str, str | None]]) -> _Outcomes:
-    """Delete up to a thousand entries, those that the store asked to try again once more after a while."""
+    """Delete up to a thousand entries; retry those with a transient error after a delay."""
     outcomes: _Outcomes = {}
     left = [*dict.fromkeys(page)]
     for attempt in range(connection.config.max_attempts):
@@ -303,32 +303,32 @@ def _delete_once(connection: Connection, bucket_name: str, entries: Sequence[tup
     ):
         outcomes = _bulk_delete(connection, bucket_name, plain)
     outcomes = outcomes or {}
-    # Whatever was not confirmed is deleted by itself; deleting twice does no harm.
+    # Keys that the response does not confirm are deleted one by one; a repeated deletion is harmless.
     single = [entry for entry in entries if entry not in outcomes]
     outcomes.update(_delete_singly(connection, bucket_name, single))
     return outcomes
 
 
 def _is_safe_in_xml(key: str) -> bool:
-    """Return whether any XML parser hands this key on unchanged.
+    """Return whether every XML parser returns this key unchanged.
 
-    Some stores (s3rver, for one) trim or collapse whitespace in the keys of a bulk delete: ``" a"`` would delete ``"a"``. XML itself turns
-    CR into LF, and knows no control characters. Such keys are deleted one by one, where they travel percent-encoded.
+    Some stores (such as s3rver) trim or collapse whitespace in the keys of a bulk delete: ``" a"`` would delete ``"a"``. XML itself turns
+    CR into LF and excludes control characters. Such keys are deleted one by one, percent-encoded in the URL.
     """
     return key.isprintable() and key == " ".join(key.split())
 
 
 class _NothingDeleted(S3Error):
-    """The store refuses the bulk delete as such."""
+    """The store rejected the whole bulk delete; no key was deleted."""
 
 
 def _bulk_delete(
     connection: Connection, bucket_name: str, entries: Sequence[tuple[str, str | None]]
 ) -> _Outcomes | None:
-    """Send one DeleteObjects: with Content-MD5, which nearly every store takes, else with boto3's checksum.
+    """Send one DeleteObjects: with Content-MD5, which nearly every store accepts, else with boto3's checksum.
 
     Returns:
-        What became of each entry; None where the store takes no bulk delete, and nothing was deleted.
+        The outcome of each entry; None if the store rejected the bulk delete and nothing was deleted.
     """
     named = [{"Key": key, **({"VersionId": version} if version else {})} for key, version in entries]
     deletion = {"Delete": {"Objects": named}}
@@ -363,13 +363,13 @@ def _bulk_delete_by_boto3(connection: Connection, bucket_name: str, deletion: Ma
         else:
             connection.facts[_BULK_DELETE] = way
             return Answer(answer)
-    if refusals <= _NOT_THIS_WAY:  # any other refusal may be of these keys alone
+    if refusals <= _NOT_THIS_WAY:  # any other rejection may concern these keys only
         connection.facts[_BULK_DELETE] = "single"
     raise _NothingDeleted("the store refused the bulk delete in each form")
 
 
 def _is_about_the_request(error: S3Error) -> bool:
-    """Whether another request for the same may do; not where the store is away or busy, or refuses who asks, or what is asked for."""
+    """Return whether another form of the request may succeed: after a 4xx, except transient and access errors and NoSuchBucket."""
     if error.retryable or error.code == "NoSuchBucket" or isinstance(error, S3AccessDenied | S3AuthenticationError):
         return False
     return error.status is not None and 400 <= error.status < 500
@@ -387,15 +387,16 @@ def _delete_singly(connection: Connection, bucket_name: str, entries: Sequence[t
     return dict(run_many(connection, bucket_name, entries, steps_of))
 
 
-# -- the driver of many verbs
+# -- running many operations
 
 
 Item = TypeVar("Item")
 
 
 _Verb = tuple[Any, Steps[Any] | None, Effect | None]
-"""An item, its verb (begun; None of an item that is skipped), and what that has yielded; None where that is the request of which this is
-the tag. (Naming it would be a circle of references, which would keep bodies in memory until the garbage collector runs.)
+"""The tag of a request: an item, its started steps (None to skip the item), and the effect they yielded.
+
+The effect is None if it is the tagged request itself: a reference cycle would keep bodies in memory until the garbage collector runs.
 """
 
 
@@ -409,37 +410,37 @@ def run_many(
     concurrency: int = CONCURRENCY,
     max_bytes: int = MAX_BYTES,
 ) -> Generator[tuple[Item, Any], None, None]:
-    """Run a verb for each of many items, many at once, and hand the outcomes over in order.
+    """Run an operation for each of many items, many in parallel, and yield the outcomes in order.
 
-    With ``is_ordered_by_key`` a request is sent only after earlier ones with the same key are done. While one is under way, later ones are
-    withheld from the lane. The lane hands over its requests in order, so that by the time a withheld one reaches a thread, an earlier one
-    is done or on a thread itself, where it can be waited for.
+    With ``is_ordered_by_key`` a request is sent only after earlier ones with the same key are done. While one is outstanding, later ones
+    are withheld from the fast lane and sent through boto3 on a thread. The lane returns its requests in order, so that by the time a
+    withheld one reaches a thread, the earlier one is done or on a thread too, where the later one waits for it.
 
     Args:
         connection: The connection.
         bucket_name: The bucket.
-        items: The items, any number, taken as there is room.
-        steps_of: Makes the verb of an item; None skips the item, whose outcome is None then. It is called again in a process that is
-            forked meanwhile.
+        items: The items, any number, consumed lazily.
+        steps_of: Returns the steps of the operation for an item; None skips the item, with the outcome None. It is called again for
+            outstanding items in a process that was forked during the batch.
         is_ordered_by_key: Whether requests with the same key are sent one after the other.
-        concurrency: How many requests are under way at once.
-        max_bytes: How many bytes of bodies are held.
+        concurrency: The largest number of concurrent requests.
+        max_bytes: The largest number of bytes of bodies in memory.
 
     Returns:
-        Each item with the result of its verb, or with its error. Closing the iterator gives up what is under way.
+        Each item with its result or error. Closing the iterator cancels the outstanding requests.
 
     Requests:
-        those of the verbs
+        those of the operations
     """
     workers = min(concurrency, connection.config.max_concurrency)
-    # The lane and the threads both hold bodies: half of the memory for each.
+    # The lane and the threads both hold bodies; each gets half of the memory.
     room = max(1, min(2 * workers, max_bytes // 2 // KEPT_BYTES))
     waiting: deque[tuple[Request, Any]] = deque()
     threads: ThreadPoolExecutor | None = None
 
     pid = os.getpid()
-    under_way: dict[str, int] = {}  # how many requests with a key were taken and are not handed over yet
-    last_on_thread: dict[str, Future[Any]] = {}  # of the keys in under_way
+    under_way: dict[str, int] = {}  # per key, the requests taken whose outcomes are not yielded yet
+    last_on_thread: dict[str, Future[Any]] = {}  # for the keys in under_way
 
     def begun() -> Iterator[Request]:
         for item in items:
@@ -462,16 +463,16 @@ def run_many(
             yield request
 
     def rest_of(request: Request) -> Any:
-        """Run a verb that has been begun, its first request through boto3."""
+        """Run the rest of a started operation, with its first request through boto3."""
         _, steps, effect = request.tag
         return drivers.resume(connection, steps, effect or request, first=ask_boto3)
 
     def go_on(steps: Steps[Any], effect: Effect) -> Any:
-        """Run the rest of a verb from its second step on."""
+        """Run an operation from its second step on."""
         return drivers.resume(connection, steps, effect)
 
     def after(earlier: Future[Any], work: Callable[..., Any], *arguments: Any) -> Any:
-        wait([earlier])  # the pool starts its tasks in order: the earlier one is running or done
+        wait([earlier])  # no deadlock: the pool starts its tasks in order, so the earlier one is running or done
         return work(*arguments)
 
     def outcome_here(function: Callable[[], Any]) -> Any:
@@ -492,7 +493,7 @@ def run_many(
         return task
 
     def answered(request: Request, answer: Answer | S3Error) -> Any:
-        """Return the outcome of a verb whose first request was answered; a future where it goes on."""
+        """Return the outcome of an operation whose first request is complete; a future if it needs further requests."""
         steps: Steps[Any] = request.tag[1]
         try:
             effect = steps.throw(answer) if isinstance(answer, S3Error) else steps.send(answer)
@@ -507,7 +508,7 @@ def run_many(
     def left_to_boto3(request: Request) -> Any:
         if request.tag[1] is None:
             return None
-        if os.getpid() != pid:  # forked in the middle: the threads are the parent's
+        if os.getpid() != pid:  # forked during the batch: the threads exist only in the parent
             return Future() if request.key in last_on_thread else outcome_here(partial(rest_of, request))
         return submitted(request.key, rest_of, request)
 
@@ -532,7 +533,7 @@ def run_many(
                 last_on_thread.pop(request.key, None)
 
     requests = begun()
-    # The lane opens once boto3 has succeeded in this bucket: the first requests see to that.
+    # The lane opens after a successful boto3 request in this bucket: send the first requests through boto3.
     for tries, request in enumerate(requests):
         if tries == _TRIES_TO_OPEN or request.tag[1] is None or lane_state(connection, bucket_name) != "opens":
             requests = chain([request], requests)
@@ -566,7 +567,7 @@ def _is_ready(outcome: Any) -> bool:
 
 
 def check_bounds(concurrency: int, max_bytes: int) -> None:
-    """Raise TypeError or ValueError where the bounds of a batch make no sense."""
+    """Raise TypeError or ValueError if the bounds of a batch are invalid."""
     for name, value in (("concurrency", concurrency), ("max_bytes", max_bytes)):
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"{name} must be a whole number, not {type(value).__name__}")
