@@ -1,7 +1,7 @@
-"""Pages of keys and prefixes, in key order, by ListObjectsV2: the next page is on its way while this one is consumed.
+"""Pages of keys and prefixes, in key order, by ListObjectsV2: the next page is requested while this one is consumed.
 
-This room knows a connection and a bucket's name. An entry stays the tuple of what the store said; nothing is decoded before
-somebody looks. A page that :mod:`~messageflux_s3._formats.listing_pages` cannot read is asked of boto3, which reads it in its own way.
+Entries are tuples of the values in the response, decoded on access. A page that :mod:`~messageflux_s3._formats.listing_pages` cannot
+parse is requested again through boto3, which has its own parser.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ def pages(
     limit: int | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Iterator[Page]:
-    """The pages of a listing, one after the other.
+    """Yield the pages of a listing.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
-        prefix: What every key begins with.
-        delimiter: Keys that have it after the prefix are rolled up into common prefixes.
+        prefix: Prefix of the keys.
+        delimiter: Keys that contain it after the prefix are rolled up into common prefixes.
         start_after: Only keys after this one.
-        page_size: Entries a page, 1,000 at the most.
-        limit: How many entries are wanted; no page beyond them is asked ahead.
+        page_size: Entries per page, at most 1,000.
+        limit: The number of entries needed; pages beyond it are not requested ahead.
         extra: Further parameters of ListObjectsV2, under boto3's names.
 
     Returns:
-        The pages; closing the iterator gives up the page that is on its way.
+        The pages. Closing the iterator cancels the outstanding request.
 
     Raises:
-        S3ServerError: What came is no listing, or one that goes on and does not say where: keys would be lost without a word.
+        S3ServerError: The response is not a listing, or is truncated without a position to continue from: keys would be lost silently.
 
     Requests:
         1 per page; one page more if the iteration ends early
@@ -93,7 +93,7 @@ def pages(
             return
         if page.token:
             parameters["ContinuationToken"] = page.token
-        else:  # a store that truncates without a token, as version 1 of the API did
+        else:  # some stores truncate without a token, as version 1 of the API did
             last = max([entry[0] for entry in objects[-1:]] + page.prefixes[-1:], default="")
             if last <= parameters.get("StartAfter", ""):
                 raise S3ServerError(
@@ -106,9 +106,9 @@ def pages(
 
 
 def _only_what_was_asked(page: Page, prefix: str, start_after: str) -> Page:
-    """Leave out what the store should have left out: one compares start-after in its own way, another takes the prefix ``/`` for none.
+    """Drop entries that the server should have filtered out: some compare start-after differently or ignore the prefix ``/``.
 
-    Entries are in order: where the first and the last have the prefix, so have those between.
+    Entries are sorted: if the first and the last have the prefix, so do those between them.
     """
     objects, prefixes = page.objects, page.prefixes
     if start_after and objects and objects[0][0] <= start_after:
@@ -132,7 +132,7 @@ def _request(connection: Connection, parameters: Mapping[str, Any]) -> Request:
 
 
 def _asked_of_boto3(connection: Connection, parameters: Mapping[str, Any]) -> Answer:
-    """Ask boto3, which makes an empty listing of any document: an empty one must be a listing by its root."""
+    """Send the request through boto3. boto3 parses any document as an empty listing, so check the root element of an empty one."""
     for _ in range(connection.config.max_attempts):
         answer, root = connection.call_with_root("ListObjectsV2", **parameters)
         if answer.get("Contents") or answer.get("CommonPrefixes") or root == "ListBucketResult":

@@ -1,7 +1,7 @@
-"""The engine behind ``query.map``: one function over many things, on threads or on any executor, with little of it in flight.
+"""The implementation of ``query.map``: apply a function to many items, on threads or on any executor, with a bounded number in flight.
 
-This room knows a function, an iterable and an executor; it knows neither queries nor S3. What is taken from the iterable is bounded, so a
-million objects are never held at once; whoever stops consuming stops the work.
+Independent of queries and S3. The iterable is consumed lazily, so that a million objects are never in memory at once. The work stops when
+the consumer stops.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ def run(
     """Apply a function to every item, several at a time.
 
     Args:
-        function: Gets one item. For processes and clusters it and the items must pickle.
-        items: What to work on; taken as there is room.
-        executor: Any ``concurrent.futures.Executor`` (processes, Dask's ``client.get_executor()``, Ray's, MPI's), left open;
-            None for threads of its own, which end with the iteration.
-        ordered: Whether results come in the order of the items, or as they are ready.
-        on_error: What to do where the function raises: ``"raise"``; ``"skip"`` the item; or call this with the item and the
-            exception, and take what it returns as the result.
-        in_flight: How many items are under way, or done and waiting, at the most; four per worker unless told.
+        function: A function of one item. For processes and clusters it and the items must be picklable.
+        items: The items, consumed lazily.
+        executor: Any ``concurrent.futures.Executor`` (processes, Dask's ``client.get_executor()``, Ray's, MPI's), which stays open.
+            None for a thread pool that ends with the iteration.
+        ordered: Whether results are returned in the order of the items, or as they complete.
+        on_error: What to do if the function raises: ``"raise"``, ``"skip"`` the item, or a function of the item and the exception that
+            returns the result to use.
+        in_flight: The largest number of items that are submitted or wait to be consumed; by default four per worker.
 
     Returns:
-        The results. Closing the iterator cancels what has not begun, and waits for the rest of its own threads.
+        The results. Closing the iterator cancels the calls that have not started, and waits for those on its own threads.
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: An argument has no meaning.
+        ValueError: An argument is invalid.
 
     Example:
         >>> from messageflux_s3._bulk import pipeline
@@ -57,11 +57,11 @@ def run(
 
 
 def check_arguments(function: Any, executor: Any, on_error: Any, in_flight: Any) -> None:
-    """Refuse arguments that :func:`run` does not take.
+    """Validate the arguments of :func:`run`.
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: An argument has no meaning.
+        ValueError: An argument is invalid.
     """
     if not callable(function):
         raise TypeError(f"function must be callable, not {type(function).__name__}")
@@ -86,7 +86,7 @@ def _run(
     in_flight: int | None,
 ) -> Iterator[Result]:
     own = ThreadPoolExecutor(min(THREADS, in_flight or THREADS), "messageflux-s3-map") if executor is None else None
-    workers: Executor = own if own is not None else executor  # type: ignore[assignment]  # one of them is there
+    workers: Executor = own if own is not None else executor  # type: ignore[assignment]  # one of them is not None
     room = in_flight or 4 * int(getattr(workers, "_max_workers", THREADS))
     waiting: deque[tuple[Future[Result], Item]] = deque()
     source = iter(items)
@@ -124,7 +124,7 @@ def _run(
 
 
 def _take_first_done(waiting: deque[tuple[Future[Result], Item]]) -> tuple[Future[Result], Item]:
-    """Take out one that is done, the one that has waited longest if there are several."""
+    """Remove and return a completed future with its item: the one submitted first if there are several."""
     while True:
         for position, (future, item) in enumerate(waiting):
             if future.done():
@@ -137,4 +137,4 @@ def _wait_for_any(futures: list[Future[Any]]) -> None:
     if all(isinstance(future, Future) for future in futures):
         wait(futures, return_when=FIRST_COMPLETED)
         return
-    futures[0].exception()  # an executor with futures of its own kind: the first one is as good as any
+    futures[0].exception()  # wait() does not support other future types: wait for the first one
