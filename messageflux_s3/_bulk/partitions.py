@@ -1,6 +1,6 @@
-"""Ranges of keys that cut a listing into parts of about the same size.
+"""Split a listing into key ranges of about the same size.
 
-S3 does not count keys, so the range is sampled: each sample asks for the first key after some text, at the cost of one listing of one key.
+S3 does not count keys, so the range is sampled: each sample requests the first key after some text, which costs one listing of one key.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 FirstKeyAfter: TypeAlias = Callable[[str], str | None]
 """Return the first key that sorts after a text; None if there is none."""
 
-_COMPARED_CHARACTERS = 4  # after the beginning that all keys share: enough to tell some thousand parts apart
+_COMPARED_CHARACTERS = 4  # after the common prefix of all keys: enough for some thousand parts
 _DIGITS = 128  # a character counts as one digit; characters beyond ASCII count as the largest
 
 
@@ -27,23 +27,23 @@ class KeyRange(NamedTuple):
 def key_ranges(
     first_key_after: FirstKeyAfter, n: int, *, prefix: str = "", start_after: str = "", stop_before: str | None = None
 ) -> list[KeyRange]:
-    """Cut a range of keys into at most ``n`` adjacent ranges with about the same number of keys.
+    """Split a range of keys into at most ``n`` adjacent ranges with about the same number of keys.
 
     Args:
-        first_key_after: Asks the store; it must only return keys that lie in the range.
+        first_key_after: Requests a key from the store; must only return keys in the range.
         n: The largest number of ranges; there are fewer if the keys do not allow more.
-        prefix: A beginning that all keys share, as far as it is known.
+        prefix: A known common prefix of all keys.
         start_after: Where the range begins.
         stop_before: Where the range ends; None for no end.
 
     Returns:
-        The ranges, in key order. Together they hold exactly the keys of the range that was cut.
+        The ranges, in key order. Together they contain exactly the keys of the original range.
 
     Requests:
         about 4 n + 20 calls of ``first_key_after``
     """
     borders = _borders(first_key_after, n, prefix, start_after)
-    # Each part but the last is (a, b], with a key b of the listing at its end; b + "\0" is the first text after b.
+    # Each range but the last is (a, b], where b is a listed key; b + "\0" is the first text after b.
     starts = [start_after, *borders]
     return [
         KeyRange(start, stop_before if border is None else border + "\0")
@@ -52,7 +52,7 @@ def key_ranges(
 
 
 def _borders(first_key_after: FirstKeyAfter, n: int, prefix: str, start_after: str) -> list[str]:
-    """Return up to ``n - 1`` keys, in order, that cut the keys into parts of about the same size."""
+    """Return up to ``n - 1`` keys, sorted, that split the keys into ranges of about the same size."""
     first = first_key_after(start_after) if n > 1 else None
     if first is None:
         return []
@@ -71,7 +71,7 @@ def _borders(first_key_after: FirstKeyAfter, n: int, prefix: str, start_after: s
 
 
 def _text_near_the_last_key(first_key_after: FirstKeyAfter, first: str, prefix: str) -> str:
-    """Return the beginning that all keys share and the next few characters of the last key, found by bisection."""
+    """Return the common prefix of all keys and the next few characters of the last key, found by bisection."""
     end = prefix
     compared = 0
     while compared < _COMPARED_CHARACTERS:
@@ -79,7 +79,7 @@ def _text_near_the_last_key(first_key_after: FirstKeyAfter, first: str, prefix: 
         if not compared and at < len(first):
             following = _next_character(first[at])
             if following is None or first_key_after(end + following) is None:
-                end += first[at]  # shared by all keys
+                end += first[at]  # common to all keys
                 continue
         low, high = 31, 126
         while low < high:
@@ -93,7 +93,7 @@ def _text_near_the_last_key(first_key_after: FirstKeyAfter, first: str, prefix: 
 
 
 def _shared_length(one: str, other: str) -> int:
-    """Return the length of the longest beginning that two texts share."""
+    """Return the length of the longest common prefix of two texts."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
@@ -115,7 +115,7 @@ def _as_number(text: str) -> int:
 
 
 def _as_text(number: int) -> str:
-    """Undo ``_as_number``, in printable ASCII: some stores refuse control characters in a query."""
+    """Undo ``_as_number``, in printable ASCII: some stores reject control characters in a query."""
     characters = []
     for _ in range(_COMPARED_CHARACTERS):
         number, digit = divmod(number, _DIGITS)

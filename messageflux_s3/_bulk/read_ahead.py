@@ -1,6 +1,6 @@
-"""Several iterators run ahead side by side, and are consumed one after the other.
+"""Parallel read-ahead: advance several iterators on threads, and consume them one after the other.
 
-This room knows iterators and threads; it knows neither queries nor S3. The threads end with the iteration, however that ends.
+Independent of queries and S3. The threads end with the iteration, even after an error.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Item = TypeVar("Item")
 
 
 def side_by_side(sources: Sequence[Iterator[Item]], room: int = 8) -> Generator[Item, None, None]:
-    """Go through iterators in their order, all of them being advanced at the same time.
+    """Chain iterators that are advanced in parallel.
 
     Args:
-        sources: The iterators, each advanced on a thread of its own; closed at the end where they can be.
-        room: How many items each may be ahead.
+        sources: The iterators, each advanced on a thread of its own; generators are closed at the end.
+        room: The largest number of items that each is read ahead.
 
     Returns:
-        All items of the first iterator, then all of the second, and so on; what one raises is raised in its place.
+        All items of the first iterator, then all of the second, and so on. An exception of an iterator is raised at its place.
 
     Example:
         >>> from messageflux_s3._bulk.read_ahead import side_by_side
@@ -31,7 +31,7 @@ def side_by_side(sources: Sequence[Iterator[Item]], room: int = 8) -> Generator[
         ['a', 'b', 'c', 'd']
     """
     runners = [_Runner(source, room) for source in sources]
-    # Daemons: a program that ends holding a half consumed iteration would else wait for threads that wait for their consumer.
+    # Daemon threads: otherwise a program with an unfinished iteration would not exit, since the threads wait for their consumer.
     threads = [Thread(target=runner.run, name="messageflux-s3-ahead", daemon=True) for runner in runners]
     pid = os.getpid()
     try:
@@ -47,7 +47,7 @@ def side_by_side(sources: Sequence[Iterator[Item]], room: int = 8) -> Generator[
     finally:
         if (
             os.getpid() == pid and not sys.is_finalizing()
-        ):  # else the threads are not there any more, whatever they hold
+        ):  # else the threads no longer exist; their locks may still be held
             for runner in runners:
                 runner.stop()
             for thread in threads:
@@ -59,7 +59,7 @@ def side_by_side(sources: Sequence[Iterator[Item]], room: int = 8) -> Generator[
 
 
 class _Runner(Generic[Item]):
-    """One iterator, and what it gave so far."""
+    """One iterator, and the buffer of its items."""
 
     def __init__(self, source: Iterator[Item], room: int) -> None:
         self._source = source
@@ -71,7 +71,7 @@ class _Runner(Generic[Item]):
         self._failure: BaseException | None = None
 
     def run(self) -> None:
-        """Advance the iterator as there is room; on a thread."""
+        """Advance the iterator while the buffer has space. Runs on a thread."""
         try:
             for item in self._source:
                 with self._changed:
@@ -80,7 +80,7 @@ class _Runner(Generic[Item]):
                     self._changed.wait_for(lambda: self._is_stopped or len(self._given) < self._room)
                     if self._is_stopped:
                         return
-        except BaseException as failure:  # it is raised again where the items are consumed
+        except BaseException as failure:  # raised again in items()
             self._failure = failure
         finally:
             with self._changed:
@@ -88,7 +88,7 @@ class _Runner(Generic[Item]):
                 self._changed.notify_all()
 
     def items(self) -> Iterator[Item]:
-        """What the iterator gives, as it comes."""
+        """Yield the items of the iterator as they arrive."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._given or self._is_over)
@@ -101,7 +101,7 @@ class _Runner(Generic[Item]):
             raise self._failure
 
     def stop(self) -> None:
-        """Let the thread end."""
+        """Tell the thread to end."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
