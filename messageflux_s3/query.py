@@ -1,7 +1,7 @@
 """ObjectQuery: a description of the objects to list, which can be iterated any number of times.
 
 A query is a value: every refinement returns a new one, each iteration lists again, and nothing is cached. Criteria on key, size and time
-are decided from the listing alone; the predicate of a ``filter`` may send requests for each object.
+are evaluated on the listing alone; the predicate of a ``filter`` may send requests for each object.
 """
 
 from __future__ import annotations
@@ -654,8 +654,8 @@ class ObjectQuery:
     def _level(self, prefix: str, n: int) -> list[S3Object | str]:
         """Return up to ``n`` entries directly below a prefix.
 
-        If the query begins after a key or ends before one, as the queries of ``partitions()`` do, the common prefixes that contain these
-        keys are listed too: stores differ in whether they list the first one, and the last one may have keys after the end only.
+        If the query has a start or end key, as the queries of ``partitions()`` do, the common prefixes of these keys are listed to check
+        for keys in range: stores differ in whether they return the first prefix, and the last one may have only keys after the end.
 
         Requests:
             1, and 1 for each of these two prefixes

@@ -55,7 +55,7 @@ def connect(
     public_url: str | None = None,
     pickle_secrets: bool = False,
 ) -> S3Store:
-    """Return a store. Without arguments it is AWS, with boto3's chain of credentials.
+    """Return a store. Without arguments it is AWS, with boto3's credential chain.
 
     Args:
         endpoint_url: ``http(s)://host[:port]`` of the store; None for the endpoint in boto3's settings, else AWS.
@@ -70,7 +70,7 @@ def connect(
         preset: The kind of store; ``"auto"`` decides by the host name.
         addressing_style: ``"path"``, ``"virtual"``, or ``"auto"`` for boto3's choice.
         connect_timeout: Seconds to wait for a connection.
-        read_timeout: Seconds to wait for the next bytes of an answer.
+        read_timeout: Seconds to wait for the next bytes of a response.
         max_attempts: The largest number of times that a request is sent, including the first.
         max_concurrency: The largest number of requests at a time.
         verify: True, False, or the path of a CA bundle for TLS.
@@ -181,14 +181,14 @@ class S3Store:
 
     @property
     def is_online(self) -> bool:
-        """Whether the last operation received an answer, also an error; False before the first one. Requests: none."""
+        """Whether the last operation received a response, even an error; False before the first one. Requests: none."""
         return self._connection.is_online
 
     def ping(self) -> bool:
-        """Send a request to find out whether the store answers and accepts the credentials.
+        """Send a request to find out whether the store responds and accepts the credentials.
 
         Returns:
-            True, also if listing buckets is denied; False if no answer is received or the credentials are refused.
+            True, even if listing buckets is denied; False if no response is received or the credentials are rejected.
 
         Requests:
             1
@@ -213,7 +213,7 @@ class S3Store:
 
         Raises:
             S3AccessDenied: No bucket could be created, and none was named.
-            S3ConnectionError: No answer was received.
+            S3ConnectionError: No response was received.
 
         Requests:
             about 600, half of them racing writers
@@ -225,10 +225,10 @@ class S3Store:
         return probe(self._connection, bucket_name)
 
     def reload_credentials(self) -> None:
-        """Load the credentials anew at the next request: from the callable, the profile, or boto3's chain.
+        """Reload the credentials at the next request, from the callable, the profile, or boto3's chain.
 
         Raises:
-            S3Unsupported: The store was made from a boto3 resource, which has credentials of its own.
+            S3Unsupported: The store was made from a boto3 resource, which has its own credentials.
 
         Requests:
             none
@@ -280,7 +280,7 @@ class S3Store:
 
         Raises:
             S3BucketExists: The name is taken by another account or, with ``exist_ok=False``, by this one.
-            S3AccessDenied: The store denies the creation, or the request whether the bucket exists; also with ``exist_ok``.
+            S3AccessDenied: The store denies the request whether the bucket exists, or its creation; also with ``exist_ok``.
 
         Requests:
             1 HEAD, 1 PUT if the bucket does not exist, and those of the settings
@@ -302,10 +302,10 @@ class S3Store:
         """Return the handle of the object with a URI.
 
         Args:
-            uri: ``s3://bucket/key``. It is not unquoted: ``%20`` stands for itself.
+            uri: ``s3://bucket/key``. It is not percent-decoded: ``%20`` stands for itself.
 
         Raises:
-            S3InvalidName: ``uri`` is not such a URI.
+            S3InvalidName: ``uri`` is not a valid S3 URI.
 
         Requests:
             none
@@ -319,9 +319,8 @@ class S3Store:
         """Return handles of the objects in an event message, each pinned to the version or the etag in the message.
 
         Args:
-            message: A message that :func:`~messageflux_s3.parse_event` reads.
-            buckets: Names of buckets; events of others are left out. None for all. A message may name any bucket, so name the expected
-                ones.
+            message: A message in a format that :func:`~messageflux_s3.parse_event` supports.
+            buckets: Names of buckets; events of others are skipped. None for all. A message may name any bucket, so name the expected ones.
 
         Returns:
             One handle per event, but none for deletions and expiries. A handle is for the version in the event, or reads with If-Match and
@@ -371,7 +370,7 @@ class S3Store:
     def _repr_html_(self) -> str:
         return show.summarize_store(self.config, self.is_online).html
 
-    # -- Python's own --------------------------------------------------------------------------------------------------------------
+    # -- special methods -----------------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         return f"S3Store({self.config!r})"

@@ -1,9 +1,9 @@
-"""The ``progress=`` argument: a progress bar, a callable, or nothing.
+"""The ``progress=`` argument: a progress bar, a callable, or None.
 
-A callable is called with the number of bytes (or objects) since its last call, never by two threads at the same time. The number is
+A callable is called with the number of bytes (or objects) since its last call, never by two threads at once. The number is
 negative if a conditional upload had a conflict and is sent again, or if the only request of an upload failed. An exception that it raises
 ends the upload, and nothing is written: a source that is sent in one request is reported before that request. On KeyboardInterrupt a
-warning is logged that says how much was done.
+warning with the amount done is logged.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _ITEMS_A_REPORT = 1000
 def reporting(
     progress: Progress, total: int | None, description: str, *, unit: Unit = "bytes"
 ) -> Iterator[Callable[[int], None]]:
-    """Show progress for as long as the block lasts; the block calls the given function with each number of bytes or objects done.
+    """Show progress during the block, which calls the yielded function with the number of bytes or objects just done.
 
     Args:
         progress: The user's ``progress=``.
         total: The total number, if it is known.
         description: The title of the bar.
-        unit: What is counted.
+        unit: The unit of the counts.
 
     Raises:
         TypeError: ``progress`` is not True, a callable or None.
@@ -67,7 +67,7 @@ def reporting(
 
 
 def watched(items: Iterable[Item], report: Callable[[int], None]) -> Iterator[Item]:
-    """Yield the items, and report each thousand of them; the rest when the iteration ends or is closed."""
+    """Yield the items, and report every thousand of them, and the rest when the iterator ends or is closed."""
     count = 0
     try:
         for item in items:

@@ -1,4 +1,4 @@
-"""Versions, delete markers and incomplete multipart uploads: what a bucket keeps besides its current objects."""
+"""List and remove versions, delete markers and incomplete multipart uploads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class ListedVersion(NamedTuple):
-    """A version's entry in a listing; its first fields are those of an entry in a plain listing."""
+    """The listing entry of a version; its first fields are those of an entry in a listing of objects."""
 
     key: str
     last_modified: str | datetime
@@ -45,7 +45,7 @@ def pages(
     page_size: int = 1000,
     extra: Mapping[str, Any] | None = None,
 ) -> Iterator[VersionPage]:
-    """Yield the pages of a listing of versions. The arguments are those of a plain listing.
+    """Yield the pages of a listing of versions. The arguments are those of a listing of objects.
 
     Requests:
         1 per page
@@ -80,7 +80,7 @@ def _listed(found: Mapping[str, Any]) -> ListedVersion:
 
 
 def of_key(connection: Connection, bucket_name: str, key: str) -> Iterator[ListedVersion]:
-    """Yield the versions of one object, the newest first, without delete markers.
+    """Yield the versions of one object, newest first, without delete markers.
 
     Requests:
         1 per 1,000 versions
@@ -95,7 +95,7 @@ def undelete(connection: Connection, bucket_name: str, key: str) -> bool:
     """Delete the delete markers that hide an object, so that its latest version is current again.
 
     Returns:
-        Whether there were any.
+        Whether there were any delete markers.
 
     Requests:
         1, and 2 for each marker
@@ -129,7 +129,7 @@ def clear_versions(connection: Connection, bucket_name: str) -> None:
 
 
 def _remove_all(found: Callable[[], Iterator[T]], remove: Callable[[Iterator[T]], object]) -> None:
-    """Remove all entries of a listing, and list again until it is empty: some stores cannot continue a listing after a deleted entry."""
+    """Remove the entries and list again until there are none: some stores cannot continue a listing after a deleted entry."""
     last_first: T | None = None
     while True:
         listing = found()
@@ -141,8 +141,9 @@ def _remove_all(found: Callable[[], Iterator[T]], remove: Callable[[Iterator[T]]
 
 
 def check_deletable(connection: Connection, bucket_name: str, version_id: str) -> None:
-    """Raise unless a version can be deleted safely. Never send DELETE ?versionId without this check: without versioning some stores delete
-    the object itself.
+    """Raise unless a version can be deleted safely.
+
+    Never send DELETE ?versionId without this check: in a bucket without versioning some stores delete the object itself.
 
     Raises:
         S3Unsupported: The bucket has no versioning.
@@ -183,7 +184,7 @@ def _uploads(connection: Connection, bucket_name: str) -> Iterator[tuple[str, st
         try:
             answer, root = connection.call_with_root("ListMultipartUploads", **parameters)
         except (S3Unsupported, S3NoSuchItem):
-            return  # not supported, or the store's answer to an empty listing
+            return  # not supported, or the store's response to an empty listing
         if root != "ListMultipartUploadsResult":
             return  # the store ignored ?uploads and returned another document
         yield from ((found["Key"], found["UploadId"]) for found in answer.get("Uploads", ()))
@@ -196,7 +197,7 @@ def _go_on(parameters: dict[str, Any], answer: Mapping[str, Any], second: str) -
     """Set the markers for the next page.
 
     Raises:
-        S3Error: The page is truncated, but has no markers, or the same as the page before: the listing would never end.
+        S3Error: The page is truncated, but has no markers, or those of the previous page: the listing would never end.
     """
     markers = {"KeyMarker": answer.get("NextKeyMarker", ""), second: answer.get(f"Next{second}", "")}
     known = {name: parameters.get(name, "") for name in markers}
@@ -206,4 +207,4 @@ def _go_on(parameters: dict[str, Any], answer: Mapping[str, Any], second: str) -
             bucket=parameters["Bucket"],
         )
     parameters.pop(second, None)
-    parameters.update({name: marker for name, marker in markers.items() if marker})  # AWS rejects an empty one
+    parameters.update({name: marker for name, marker in markers.items() if marker})  # AWS rejects empty markers
