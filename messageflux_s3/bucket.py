@@ -1,8 +1,8 @@
 """S3Bucket: the main class, which combines the internal packages. Read this file first.
 
-A bucket has the operations on its objects and on the bucket itself. Sub-resources, ``?name`` in S3's URLs, are attributes
-(``bucket.lifecycle``). Listings and work on their results are methods of the query (``bucket.find(…)``), operations on one object are
-methods of ``S3Object``.
+A bucket has the operations on its objects and on the bucket itself. Sub-resources, ``?name`` in S3's URLs, are
+attributes (``bucket.lifecycle``). Listings and work on their results are methods of the query (``bucket.find(…)``),
+operations on one object are methods of ``S3Object``.
 """
 
 from __future__ import annotations
@@ -169,7 +169,8 @@ class S3Bucket:
         Args:
             s3_resource: A boto3 S3 resource or an S3Store.
             bucket_name: The new bucket's name.
-            lifetime_in_days: Number of days after which objects expire; None changes nothing, 0 or less cancels a lifetime.
+            lifetime_in_days: Number of days after which objects expire; None changes nothing, 0 or less cancels a
+                lifetime.
             allow_public_access: Whether everybody may read and list the bucket.
             exist_ok: Whether to return the bucket if it exists already and belongs to this account.
 
@@ -178,11 +179,12 @@ class S3Bucket:
 
         Raises:
             S3BucketExists: The name is taken by another account or, with ``exist_ok=False``, by this one.
-            S3AccessDenied: The store denies the request whether the bucket exists, or its creation; also with ``exist_ok``.
+            S3AccessDenied: The store denies the request whether the bucket exists, or its creation; also with
+                ``exist_ok``.
 
         Requests:
-            1 HEAD (and 1 GET if that is denied), 1 PUT if the bucket does not exist; those of ``set_lifetime_in_days`` and
-            ``allow_public_access`` if requested
+            1 HEAD (and 1 GET if that is denied), 1 PUT if the bucket does not exist; those of ``set_lifetime_in_days``
+            and ``allow_public_access`` if requested
 
         Example:
             >>> s3.S3Bucket.create_bucket(store, "scratch-1", lifetime_in_days=30)
@@ -234,8 +236,8 @@ class S3Bucket:
         """Return whether the bucket exists and can be listed.
 
         Raises:
-            S3AccessDenied: Access is denied. The bucket may belong to another account, or to this one without s3:ListBucket; on some
-                stores it may not exist.
+            S3AccessDenied: Access is denied. The bucket may belong to another account, or to this one without
+                s3:ListBucket; on some stores it may not exist.
         """
         try:
             self._connection.call("HeadBucket", Bucket=self._name)
@@ -446,9 +448,9 @@ class S3Bucket:
             metadata: User metadata, a mapping of text to text.
             if_absent: Write only if the object does not exist.
             if_match: Write only if the object has this etag.
-            extra: Further parameters: ``content_type``, ``cache_control``, ``storage_class``, ``encryption``, ``tags`` …
-                (:class:`~messageflux_s3._objects.put_parameters.PutParameters`), or S3's own names for them, except those that
-                have an argument of their own (``Body``, ``Key``, ``Metadata``, ``IfMatch`` …).
+            extra: Further parameters: ``content_type``, ``cache_control``, ``storage_class``, ``encryption``, ``tags``
+                … (:class:`~messageflux_s3._objects.put_parameters.PutParameters`), or S3's own names for them, except
+                those that have an argument of their own (``Body``, ``Key``, ``Metadata``, ``IfMatch`` …).
 
         Returns:
             The handle, with size, etag and version.
@@ -547,8 +549,8 @@ class S3Bucket:
             keys: Keys, or handles (with their versions); any number, consumed lazily.
 
         Returns:
-            Handles with their bodies (above 8 MiB with the headers only). If a request failed, reading ``body`` raises its error;
-            iterating does not. Leaving the loop early cancels the outstanding requests.
+            Handles with their bodies (above 8 MiB with the headers only). If a request failed, reading ``body`` raises
+            its error; iterating does not. Leaving the loop early cancels the outstanding requests.
 
         Requests:
             1 GET per object
@@ -576,8 +578,8 @@ class S3Bucket:
         """Write many objects in parallel.
 
         Args:
-            items: ``(key, data)`` or ``(key, data, metadata)``, data being bytes or text; any number, consumed lazily. Items with the
-                same key are written in this order, one after the other, so that the last one is stored.
+            items: ``(key, data)`` or ``(key, data, metadata)``, data being bytes or text; any number, consumed lazily.
+                Items with the same key are written in this order, one after the other, so that the last one is stored.
             raise_errors: Whether to raise if some failed; otherwise only the result reports them.
             progress: How to report progress in objects, see ``Progress``.
             extra: Further parameters of every write, as for ``put_object``.
@@ -671,7 +673,8 @@ class S3Bucket:
 
         Args:
             key: The key.
-            stream: A readable object (read from its current position), an iterable of bytes, bytes, text, or a ``pathlib.Path``.
+            stream: A readable object (read from its current position), an iterable of bytes, bytes, text, or a
+                ``pathlib.Path``.
             metadata: User metadata, a mapping of text to text.
             if_absent: Write only if the object does not exist; a multipart upload has the condition on its completion.
             if_match: Write only if the object has this etag.
@@ -689,18 +692,19 @@ class S3Bucket:
         Raises:
             S3ChecksumError: The store did not receive the bytes that were sent.
             S3ObjectExists: With ``if_absent``: the object exists already.
-            S3PreconditionFailed: With ``if_match``: the object has another etag; or ``outcome_unknown``. With ``retryable`` set,
-                each attempt conflicted with another write, or ``stream`` can be read only once or returned other bytes when read
-                again; nothing was written.
-            S3Unsupported: The store does not honour the condition, for a multipart upload on its completion; no part was sent.
-            OSError: ``stream`` is a file that became shorter, or an HTTP response that was cut off, while it was read; nothing was
-                written.
+            S3PreconditionFailed: With ``if_match``: the object has another etag; or ``outcome_unknown``. With
+                ``retryable`` set, each attempt conflicted with another write, or ``stream`` can be read only once or
+                returned other bytes when read again; nothing was written.
+            S3Unsupported: The store does not honour the condition, for a multipart upload on its completion; no part
+                was sent.
+            OSError: ``stream`` is a file that became shorter, or an HTTP response that was cut off, while it was read;
+                nothing was written.
             TypeError: ``stream`` has an unsupported type.
 
         Requests:
-            1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST; after a failure 1 DELETE, so that no parts are left. With a
-            condition, all of these again and 1 HEAD if the completion conflicts with another write (409) and the source can be
-            read again
+            1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST; after a failure 1 DELETE, so that no parts are
+            left. With a condition, all of these again and 1 HEAD if the completion conflicts with another write (409)
+            and the source can be read again
 
         Example:
             >>> bucket.upload_object("lines.txt", (f"{n}\\n".encode() for n in range(3))).text
@@ -839,14 +843,14 @@ class S3Bucket:
 
         Args:
             key: The key.
-            path: The file; parent folders are created. If it is a folder (one that exists, or a path that ends with ``/``), the file in
-                it is named after the last part of the key, as by ``download_folder``. A link to a file is kept, and its target is
-                replaced. Pipes and character devices are written to directly.
+            path: The file; parent folders are created. If it is a folder (one that exists, or a path that ends with
+                ``/``), the file in it is named after the last part of the key, as by ``download_folder``. A link to a
+                file is kept, and its target is replaced. Pipes and character devices are written to directly.
             overwrite: Whether an existing file is replaced.
             resume: Whether to continue a killed download that was started with ``resume=True``.
             version_id: A version of the object.
-            verify_checksum: Whether to compare the object's MD5 with that of the received bytes. None: up to 16 MiB, since MD5 is slower
-                than the network.
+            verify_checksum: Whether to compare the object's MD5 with that of the received bytes. None: up to 16 MiB,
+                since MD5 is slower than the network.
             progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
@@ -972,12 +976,13 @@ class S3Bucket:
         Args:
             folder: The folder.
             prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
-            delete: Whether objects without a file are deleted, after all uploads succeeded. Objects that were written since the plan was
-                made are kept and reported as failures. Objects that may have a file behind a link to a folder are kept, because
-                such links are not followed.
+            delete: Whether objects without a file are deleted, after all uploads succeeded. Objects that were written
+                since the plan was made are kept and reported as failures. Objects that may have a file behind a link to
+                a folder are kept, because such links are not followed.
             dry_run: Whether only to return the plan; ``plan.apply()`` applies it.
-            compare: How changes are detected, besides the size: ``"etag"`` (the content, by the object's etag or other data from the
-                store; files that cannot be compared are copied), ``"mtime"``, or ``"size"`` for the size only.
+            compare: How changes are detected, besides the size: ``"etag"`` (the content, by the object's etag or other
+                data from the store; files that cannot be compared are copied), ``"mtime"``, or ``"size"`` for the size
+                only.
             include: Globs for the path; only these are copied or deleted.
             exclude: Globs for the path; these are neither copied nor deleted.
             progress: How to report progress in bytes, see ``Progress``.
@@ -986,12 +991,13 @@ class S3Bucket:
             The plan: which files are copied, skipped and deleted, and why; already applied unless ``dry_run`` is set.
 
         Raises:
-            S3BatchError: Some uploads failed; the others were done, and nothing was deleted. Or objects changed since the plan was made,
-                and were not deleted.
+            S3BatchError: Some uploads failed; the others were done, and nothing was deleted. Or objects changed since
+                the plan was made, and were not deleted.
 
         Requests:
-            1 per 1,000 keys, 1 upload per changed file, and 1 or 2 HEADs for each file that the etag alone does not show to be
-            unchanged; to delete, 1 per 1,000 keys under the common prefix of the deleted ones, and 1 per 1,000 objects
+            1 per 1,000 keys, 1 upload per changed file, and 1 or 2 HEADs for each file that the etag alone does not
+            show to be unchanged; to delete, 1 per 1,000 keys under the common prefix of the deleted ones, and 1 per
+            1,000 objects
         """
         plan = sync.plan_to_store(
             self._connection,
@@ -1022,8 +1028,8 @@ class S3Bucket:
         Args:
             prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
             folder: The folder; created if it is missing.
-            delete: Whether files without an object are deleted, after all downloads succeeded. Files that were written, or whose object
-                was created, since the plan was made are kept and reported as failures.
+            delete: Whether files without an object are deleted, after all downloads succeeded. Files that were written,
+                or whose object was created, since the plan was made are kept and reported as failures.
             dry_run: Whether only to return the plan; ``plan.apply()`` applies it.
             compare: As for ``sync_from_folder``.
             include: Globs for the rest of the key after the prefix; only these are copied or deleted.
@@ -1038,9 +1044,9 @@ class S3Bucket:
             S3BatchError: Some downloads failed; the others were done, and nothing was deleted.
 
         Requests:
-            1 per 1,000 keys, 1 GET per changed object, and 1 or 2 HEADs for each file that the etag alone does not show to be
-            unchanged (for parts of unequal sizes 1 HEAD per part); to delete, 1 per 1,000 keys under the common prefix of
-            those of the deleted files
+            1 per 1,000 keys, 1 GET per changed object, and 1 or 2 HEADs for each file that the etag alone does not show
+            to be unchanged (for parts of unequal sizes 1 HEAD per part); to delete, 1 per 1,000 keys under the common
+            prefix of those of the deleted files
         """
         plan = sync.plan_to_folder(
             self._connection,
@@ -1120,7 +1126,8 @@ class S3Bucket:
             wait: Seconds to wait for the lock.
 
         Raises:
-            S3LockError: The lock is held; ``lock_holder`` is its holder. Or the object is not a lock file; nothing was written.
+            S3LockError: The lock is held; ``lock_holder`` is its holder. Or the object is not a lock file; nothing was
+                written.
             S3Unsupported: The store does not honour conditional writes; nothing was written.
             ValueError: An argument is invalid.
 
@@ -1138,11 +1145,12 @@ class S3Bucket:
 
         Args:
             key: The key of the lock file.
-            data: A JSON-serializable mapping; ``user`` or ``owner`` in it is the holder of the lock. Without data the file names the
-                machine and process as ``owner``.
+            data: A JSON-serializable mapping; ``user`` or ``owner`` in it is the holder of the lock. Without data the
+                file names the machine and process as ``owner``.
 
         Raises:
-            S3LockError: The lock is held; ``lock_holder`` is its holder. Or the object is not a lock file; nothing was written.
+            S3LockError: The lock is held; ``lock_holder`` is its holder. Or the object is not a lock file; nothing was
+                written.
             S3Unsupported: The store does not honour conditional writes; nothing was written.
 
         Requests:
@@ -1170,7 +1178,8 @@ class S3Bucket:
             The data, never empty, if the lock is held; None if it does not exist or the lease is free.
 
         Raises:
-            S3LockError: The object is not a lock file: empty, not JSON, or a JSON object without entries. The lock may be held.
+            S3LockError: The object is not a lock file: empty, not JSON, or a JSON object without entries. The lock may
+                be held.
 
         Requests:
             1 GET
@@ -1198,8 +1207,10 @@ class S3Bucket:
 
         Args:
             prefix: Prefix of the keys.
-            delimiter: Roll up keys that contain it after the prefix into common prefixes (``prefixes()``, ``entries()``).
-            glob: Pattern for the whole key; ``*`` and ``?`` do not match ``/``, ``**`` does. Its literal beginning is sent as prefix.
+            delimiter: Roll up keys that contain it after the prefix into common prefixes (``prefixes()``,
+                ``entries()``).
+            glob: Pattern for the whole key; ``*`` and ``?`` do not match ``/``, ``**`` does. Its literal beginning is
+                sent as prefix.
             regex: Regular expression, searched for anywhere in the key.
             start_after: Only keys after this one.
             modified_after: Only objects modified later (a naive time is UTC).
@@ -1307,7 +1318,8 @@ class S3Bucket:
             key: The key.
 
         Returns:
-            A URL under ``public_url`` if the store has one (``{bucket}`` in it stands for the name), else under the endpoint.
+            A URL under ``public_url`` if the store has one (``{bucket}`` in it stands for the name), else under the
+            endpoint.
 
         Requests:
             none

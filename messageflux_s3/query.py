@@ -654,8 +654,9 @@ class ObjectQuery:
     def _level(self, prefix: str, n: int) -> list[S3Object | str]:
         """Return up to ``n`` entries directly below a prefix.
 
-        If the query has a start or end key, as the queries of ``partitions()`` do, the common prefixes of these keys are listed to check
-        for keys in range: stores differ in whether they return the first prefix, and the last one may have only keys after the end.
+        If the query has a start or end key, as the queries of ``partitions()`` do, the common prefixes of these keys
+        are listed to check for keys in range: stores differ in whether they return the first prefix, and the last one
+        may have only keys after the end.
 
         Requests:
             1, and 1 for each of these two prefixes

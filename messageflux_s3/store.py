@@ -280,7 +280,8 @@ class S3Store:
 
         Raises:
             S3BucketExists: The name is taken by another account or, with ``exist_ok=False``, by this one.
-            S3AccessDenied: The store denies the request whether the bucket exists, or its creation; also with ``exist_ok``.
+            S3AccessDenied: The store denies the request whether the bucket exists, or its creation; also with
+                ``exist_ok``.
 
         Requests:
             1 HEAD, 1 PUT if the bucket does not exist, and those of the settings
@@ -320,7 +321,8 @@ class S3Store:
 
         Args:
             message: A message in a format that :func:`~messageflux_s3.parse_event` supports.
-            buckets: Names of buckets; events of others are skipped. None for all. A message may name any bucket, so name the expected ones.
+            buckets: Names of buckets; events of others are skipped. None for all. A message may name any bucket, so
+                name the expected ones.
 
         Returns:
             One handle per event, but none for deletions and expiries. A handle is for the version in the event, or reads with If-Match and

@@ -1,8 +1,8 @@
 """Read, write or delete many objects in parallel: results in order, bounded memory, one error per key.
 
-The first requests of the operations are sent concurrently by the fast lane, without threads. Operations that need boto3 or a second
-request continue in a small thread pool, which ends with the batch. The failure of a key is returned as a value: the caller decides
-whether to raise.
+The first requests of the operations are sent concurrently by the fast lane, without threads. Operations that need boto3
+or a second request continue in a small thread pool, which ends with the batch. The failure of a key is returned as a
+value: the caller decides whether to raise.
 """
 
 from __future__ import annotations
@@ -151,8 +151,8 @@ def get_many(
         max_bytes: The largest number of bytes of bodies in memory.
 
     Returns:
-        For each object its tag and outcome: headers and body (None for a body above 8 MiB), an error, or None if ``is_read`` is False.
-        Closing the iterator cancels the outstanding requests.
+        For each object its tag and outcome: headers and body (None for a body above 8 MiB), an error, or None if
+        ``is_read`` is False. Closing the iterator cancels the outstanding requests.
 
     Requests:
         1 GET per object
@@ -197,7 +197,8 @@ def put_many(
         concurrency: The largest number of concurrent requests.
         max_bytes: The largest number of bytes of bodies in memory.
 
-    Items with the same key are written one after the other, so that the last one is stored; other items do not wait for them.
+    Items with the same key are written one after the other, so that the last one is stored; other items do not wait for
+    them.
 
     Returns:
         For each item its key, and the headers of the new object or an error.
@@ -312,8 +313,9 @@ def _delete_once(connection: Connection, bucket_name: str, entries: Sequence[tup
 def _is_safe_in_xml(key: str) -> bool:
     """Return whether every XML parser returns this key unchanged.
 
-    Some stores (such as s3rver) trim or collapse whitespace in the keys of a bulk delete: ``" a"`` would delete ``"a"``. XML itself turns
-    CR into LF and excludes control characters. Such keys are deleted one by one, percent-encoded in the URL.
+    Some stores (such as s3rver) trim or collapse whitespace in the keys of a bulk delete: ``" a"`` would delete
+    ``"a"``. XML itself turns CR into LF and excludes control characters. Such keys are deleted one by one,
+    percent-encoded in the URL.
     """
     return key.isprintable() and key == " ".join(key.split())
 
@@ -396,7 +398,8 @@ Item = TypeVar("Item")
 _Verb = tuple[Any, Steps[Any] | None, Effect | None]
 """The tag of a request: an item, its started steps (None to skip the item), and the effect they yielded.
 
-The effect is None if it is the tagged request itself: a reference cycle would keep bodies in memory until the garbage collector runs.
+The effect is None if it is the tagged request itself: a reference cycle would keep bodies in memory until the garbage
+collector runs.
 """
 
 
@@ -412,16 +415,17 @@ def run_many(
 ) -> Generator[tuple[Item, Any], None, None]:
     """Run an operation for each of many items, many in parallel, and yield the outcomes in order.
 
-    With ``is_ordered_by_key`` a request is sent only after earlier ones with the same key are done. While one is outstanding, later ones
-    are withheld from the fast lane and sent through boto3 on a thread. The lane returns its requests in order, so that by the time a
-    withheld one reaches a thread, the earlier one is done or on a thread too, where the later one waits for it.
+    With ``is_ordered_by_key`` a request is sent only after earlier ones with the same key are done. While one is
+    outstanding, later ones are withheld from the fast lane and sent through boto3 on a thread. The lane returns its
+    requests in order, so that by the time a withheld one reaches a thread, the earlier one is done or on a thread too,
+    where the later one waits for it.
 
     Args:
         connection: The connection.
         bucket_name: The bucket.
         items: The items, any number, consumed lazily.
-        steps_of: Returns the steps of the operation for an item; None skips the item, with the outcome None. It is called again for
-            outstanding items in a process that was forked during the batch.
+        steps_of: Returns the steps of the operation for an item; None skips the item, with the outcome None. It is
+            called again for outstanding items in a process that was forked during the batch.
         is_ordered_by_key: Whether requests with the same key are sent one after the other.
         concurrency: The largest number of concurrent requests.
         max_bytes: The largest number of bytes of bodies in memory.

@@ -1,7 +1,7 @@
 """Pages of keys and prefixes, in key order, by ListObjectsV2: the next page is requested while this one is consumed.
 
-Entries are tuples of the values in the response, decoded on access. A page that :mod:`~messageflux_s3._formats.listing_pages` cannot
-parse is requested again through boto3, which has its own parser.
+Entries are tuples of the values in the response, decoded on access. A page that
+:mod:`~messageflux_s3._formats.listing_pages` cannot parse is requested again through boto3, which has its own parser.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def pages(
         The pages. Closing the iterator cancels the outstanding request.
 
     Raises:
-        S3ServerError: The response is not a listing, or is truncated without a position to continue from: keys would be lost silently.
+        S3ServerError: The response is not a listing, or is truncated without a position to continue from: keys would be
+            lost silently.
 
     Requests:
         1 per page; one page more if the iteration ends early

@@ -1,6 +1,7 @@
 """Split a listing into key ranges of about the same size.
 
-S3 does not count keys, so the range is sampled: each sample requests the first key after some text, which costs one listing of one key.
+S3 does not count keys, so the range is sampled: each sample requests the first key after some text, which costs one
+listing of one key.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The implementation of ``query.map``: apply a function to many items, on threads or on any executor, with a bounded number in flight.
 
-Independent of queries and S3. The iterable is consumed lazily, so that a million objects are never in memory at once. The work stops when
-the consumer stops.
+Independent of queries and S3. The iterable is consumed lazily, so that a million objects are never in memory at once.
+The work stops when the consumer stops.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ def run(
     Args:
         function: A function of one item. For processes and clusters it and the items must be picklable.
         items: The items, consumed lazily.
-        executor: Any ``concurrent.futures.Executor`` (processes, Dask's ``client.get_executor()``, Ray's, MPI's), which stays open.
-            None for a thread pool that ends with the iteration.
+        executor: Any ``concurrent.futures.Executor`` (processes, Dask's ``client.get_executor()``, Ray's, MPI's), which
+            stays open. None for a thread pool that ends with the iteration.
         ordered: Whether results are returned in the order of the items, or as they complete.
-        on_error: What to do if the function raises: ``"raise"``, ``"skip"`` the item, or a function of the item and the exception that
-            returns the result to use.
+        on_error: What to do if the function raises: ``"raise"``, ``"skip"`` the item, or a function of the item and the
+            exception that returns the result to use.
         in_flight: The largest number of items that are submitted or wait to be consumed; by default four per worker.
 
     Returns:
-        The results. Closing the iterator cancels the calls that have not started, and waits for those on its own threads.
+        The results. Closing the iterator cancels the calls that have not started, and waits for those on its own
+        threads.
 
     Raises:
         TypeError: An argument is of the wrong type.

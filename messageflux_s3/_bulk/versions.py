@@ -143,7 +143,8 @@ def _remove_all(found: Callable[[], Iterator[T]], remove: Callable[[Iterator[T]]
 def check_deletable(connection: Connection, bucket_name: str, version_id: str) -> None:
     """Raise unless a version can be deleted safely.
 
-    Never send DELETE ?versionId without this check: in a bucket without versioning some stores delete the object itself.
+    Never send DELETE ?versionId without this check: in a bucket without versioning some stores delete the object
+    itself.
 
     Raises:
         S3Unsupported: The bucket has no versioning.
