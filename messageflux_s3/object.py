@@ -1,7 +1,7 @@
-"""S3Object: a handle on one object. It costs nothing, asks when it must, and remembers what it heard.
+"""S3Object: a lazy handle on one object that caches what its requests return.
 
-What a listing said is not asked again; one HEAD answers everything about the object; one GET brings the body and whatever a HEAD would have
-said. ``reload()`` forgets. The handle holds no connection and no open socket, so it pickles and crosses threads and forks.
+Attributes from a listing need no further request; one HEAD loads all attributes of the object; one GET loads the body and everything that a
+HEAD returns. ``reload()`` clears the cache. The handle holds no connection and no open socket, so it can be pickled and used across threads and forks.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Result = TypeVar("Result")
 
 
 class S3Object:
-    """One object of a bucket, or a version of it. Comes from ``bucket.object(key)``, ``bucket[key]``, or a query, without a request.
+    """One object of a bucket, or one version of it. ``bucket.object(key)``, ``bucket[key]`` and queries return it without a request.
 
     Example:
         >>> obj = bucket.put_object("greeting.txt", "hello", {"language": "en"})
@@ -58,18 +58,18 @@ class S3Object:
 
     _bucket: S3Bucket
     _key: str
-    _version_id: str | None  # the version asked for; what is merely known of the current one stands in _head
+    _version_id: str | None  # the pinned version; the version ID of the last response is in _head
     _listed: Listed | None
     _head: Head | None
     _body: bytes | S3Error | None
-    _pinned_etag: str | None  # of a handle out of a message: it reads this content or none
+    _pinned_etag: str | None  # set on a handle from a message: sent as If-Match with every read
 
     def __init__(self, object_summery: ObjectSummary, object_cache: Mapping[str, Any] | None = None) -> None:
-        """Make a handle from boto3's ObjectSummary, as messageflux does; ``from_boto3()`` takes more kinds and keeps what is loaded.
+        """Create a handle from boto3's ObjectSummary, as in messageflux; ``from_boto3()`` takes more types and keeps loaded attributes.
 
         Args:
             object_summery: boto3's summary (spelt as in messageflux).
-            object_cache: The result of ``object_summery.get()``, if there is one: its headers and body are kept.
+            object_cache: The result of ``object_summery.get()``, if available; its headers and body are cached.
 
         Requests:
             none
@@ -89,17 +89,17 @@ class S3Object:
 
     @classmethod
     def from_boto3(cls, boto3_object: Object | ObjectSummary | ObjectVersion) -> S3Object:
-        """Return the handle of an object of boto3, around the same client.
+        """Return a handle for a boto3 object that uses the same client.
 
         Args:
-            boto3_object: boto3's ``Object``, ``ObjectSummary`` or ``ObjectVersion``. What a listing of boto3 has loaded into a summary or a
-                version (size, etag, time, storage class) is kept.
+            boto3_object: boto3's ``Object``, ``ObjectSummary`` or ``ObjectVersion``. Attributes that a boto3 listing has loaded into
+                a summary or a version (size, etag, time, storage class) are kept.
 
         Returns:
-            The handle; that of an ``ObjectVersion`` is for this version.
+            The handle; for an ``ObjectVersion``, a handle on that version.
 
         Raises:
-            TypeError: ``boto3_object`` is none of these.
+            TypeError: ``boto3_object`` has another type.
 
         Requests:
             none
@@ -138,7 +138,7 @@ class S3Object:
         body: bytes | S3Error | None = None,
         pinned_etag: str | None = None,
     ) -> S3Object:
-        """The door of this library: a handle with what is known of its object already."""
+        """Internal constructor; seeds the cached attributes."""
         self = cls.__new__(cls)
         self._bucket = bucket
         self._key = key
@@ -149,11 +149,11 @@ class S3Object:
         self._pinned_etag = pinned_etag
         return self
 
-    # -- who it is: no request ----------------------------------------------------------------------------------------------------
+    # -- identity: no request -----------------------------------------------------------------------------------------------------
 
     @property
     def key(self) -> str:
-        """The key, exactly as it was written. Requests: none."""
+        """The key, exactly as given. Requests: none."""
         return self._key
 
     @property
@@ -168,76 +168,76 @@ class S3Object:
 
     @property
     def version_id(self) -> str | None:
-        """The version this handle is for, or that it is known to have met; None where neither is known. Requests: none."""
+        """The pinned version ID, else that of the last response; None if neither is known. Requests: none."""
         head = self._head
         return head.version_id if self._version_id is None and head is not None else self._version_id
 
     @property
     def uri(self) -> str:
-        """``s3://bucket/key``, nothing quoted. Requests: none."""
+        """``s3://bucket/key``, not percent-encoded. Requests: none."""
         return f"s3://{self._bucket.name}/{self._key}"
 
     @property
     def url(self) -> str:
-        """The object's address over HTTP, quoted; it works for everybody only where the bucket is public. Requests: none."""
+        """The object's HTTP URL, percent-encoded, unsigned; anonymous access works only if the bucket is public. Requests: none."""
         return self._bucket.compute_url(self._key)
 
     @property
     def boto3(self) -> Object | ObjectVersion:
-        """boto3's resource object for the same thing, made anew at each access. Requests: none."""
+        """boto3's resource for the same object or version, created at each access. Requests: none."""
         resource = self._bucket.s3_resource
         if self._version_id is not None:
             return resource.ObjectVersion(self._bucket.name, self._key, self._version_id)
         return resource.Object(self._bucket.name, self._key)
 
-    # -- what it is: from the listing, else one HEAD ------------------------------------------------------------------------------
+    # -- attributes: from the listing, else one HEAD ------------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
-        """The size in bytes. Requests: none after a listing or a write, else 1 HEAD, remembered."""
+        """The size in bytes. Requests: none after a listing or a write, else 1 HEAD, cached."""
         if (listed := self._listed) is not None:
             return int(listed[3])
         return cast(int, self._known("size"))
 
     @property
     def etag(self) -> str:
-        """The etag without quotes. Requests: none after a listing or a write, else 1 HEAD, remembered."""
+        """The ETag without quotes. Requests: none after a listing or a write, else 1 HEAD, cached."""
         if (listed := self._listed) is not None and listed[2]:
             return etags.unquoted(listed[2]) or ""
         return cast("str | None", self._known("etag")) or ""
 
     @property
     def last_modified(self) -> datetime:
-        """When the object was written, in UTC. Requests: none after a listing, else 1 HEAD, remembered."""
+        """When the object was written, in UTC. Requests: none after a listing, else 1 HEAD, cached."""
         if (listed := self._listed) is not None:
             return as_utc(listed[1])
         return cast(datetime, self._known("last_modified"))
 
     @property
     def storage_class(self) -> str:
-        """The storage class, ``"STANDARD"`` mostly. Requests: none after a listing, else 1 HEAD, remembered."""
+        """The storage class, usually ``"STANDARD"``. Requests: none after a listing, else 1 HEAD, cached."""
         if (listed := self._listed) is not None:
             return listed[4] or "STANDARD"
         return cast("str | None", self._known("storage_class")) or "STANDARD"
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The user's metadata, names in lower case. Requests: none after a write or a GET, else 1 HEAD, remembered."""
+        """The user metadata, names in lower case. Requests: none after a write or a GET, else 1 HEAD, cached."""
         return dict(cast("Mapping[str, str] | None", self._known("metadata")) or {})
 
     @property
     def content_type(self) -> str:
-        """The content type. Requests: 1 HEAD, remembered."""
+        """The content type. Requests: 1 HEAD, cached."""
         return cast("str | None", self._known("content_type")) or ""
 
     def exists(self) -> bool:
-        """Ask whether the object is there, now.
+        """Return whether the object exists now.
 
         Returns:
-            True or False; what was known before does not count. False for a version that is a delete marker.
+            True or False; cached attributes are ignored. False for a version that is a delete marker.
 
         Raises:
-            S3AccessDenied: The store refuses to say: the object may be there or not.
+            S3AccessDenied: The store denies access, so the object may or may not exist.
 
         Requests:
             1 HEAD
@@ -260,7 +260,7 @@ class S3Object:
         return True
 
     def reload(self) -> S3Object:
-        """Forget what is known, so that the next question is asked anew.
+        """Clear the cached attributes and body, so that the next access sends a request.
 
         Returns:
             The handle itself.
@@ -272,20 +272,20 @@ class S3Object:
         return self
 
     def _if_match(self) -> str | None:
-        """The etag that a read must meet: the one that a message named, or that of the object as this handle has met it."""
+        """ETag sent as If-Match with reads: the pinned one, else the one cached from a read."""
         if self._pinned_etag is not None:
             return self._pinned_etag
         head = self._head
         return head.etag if head is not None and head.last_modified is not None else None
 
     def _known(self, name: str) -> object:
-        """What a HEAD tells under this name: remembered, else asked. Another thread may make the handle forget at any moment."""
+        """Return this HEAD attribute, cached or requested. Another thread may clear the cache at any moment."""
         head = self._head
         known = None if head is None else getattr(head, name)
         return getattr(self._ask(), name) if known is None else known
 
     def _ask(self) -> Head:
-        """One HEAD, remembered."""
+        """Send one HEAD and cache the result."""
         return self._run(self._head_steps())
 
     def _head_steps(self) -> Steps[Head]:
@@ -298,11 +298,11 @@ class S3Object:
     def _run(self, steps: Steps[Result]) -> Result:
         return drivers.run(self._bucket._connection, steps)
 
-    # -- what is in it: one GET ---------------------------------------------------------------------------------------------------
+    # -- content: one GET ---------------------------------------------------------------------------------------------------------
 
     @property
     def body(self) -> bytes:
-        """The whole content. Requests: 1 GET, remembered, and with it all that a HEAD would tell."""
+        """The whole content. Requests: 1 GET, cached together with everything that a HEAD returns."""
         known = self._body
         if isinstance(known, bytes):
             return known
@@ -311,7 +311,7 @@ class S3Object:
         return cast(bytes, self._run(self._body_steps()))
 
     def _body_steps(self) -> Steps[bytes | None]:
-        """Read the whole content: that of the object as this handle knows it, so that nothing mixes two versions."""
+        """Read the whole content, conditional on the known ETag, so that body and cached attributes belong to one version."""
         found, body = yield from operations.get_steps(
             self._bucket._connection, self._bucket.name, self._key, self._version_id, self._if_match()
         )
@@ -319,7 +319,7 @@ class S3Object:
         return body
 
     def _load_steps(self) -> Steps[None]:
-        """Get the object as it is now: the headers, and the body up to 8 MiB."""
+        """Load the current object: the headers, and the body up to 8 MiB."""
         result = yield from operations.get_steps(
             self._bucket._connection, self._bucket.name, self._key, self._version_id, self._pinned_etag,
             at_most=operations.KEPT_BYTES,
@@ -327,7 +327,7 @@ class S3Object:
         self._apply_result(result)
 
     def _apply_result(self, outcome: tuple[Head, bytes | None] | S3Error | None) -> S3Object:
-        """Keep what a verb brought: headers and body, an error to raise when the body is read, or nothing."""
+        """Cache the result of an operation: headers and body, an error to raise when the body is read, or nothing."""
         if isinstance(outcome, S3Error):
             self._body = outcome
         elif outcome is not None:
@@ -340,7 +340,7 @@ class S3Object:
         """The content as UTF-8 text.
 
         Raises:
-            S3InvalidContent: It is not UTF-8. Also a ValueError.
+            S3InvalidContent: The content is not UTF-8. Also a ValueError.
 
         Requests:
             those of ``body``
@@ -351,7 +351,7 @@ class S3Object:
         """The content as JSON.
 
         Raises:
-            S3InvalidContent: It is not JSON. Also a ValueError.
+            S3InvalidContent: The content is not JSON. Also a ValueError.
 
         Requests:
             those of ``body``
@@ -364,7 +364,7 @@ class S3Object:
 
     @property
     def body_stream(self) -> BinaryIO:
-        """A readable over the content, fresh at each access; close it. Requests: 1 GET at each access, not remembered."""
+        """A new readable stream over the content at each access; close it. Requests: 1 GET at each access, not cached."""
         seen = self._if_match()
         _, stream = ranged_reader.get_stream(
             self._bucket._connection, self._bucket.name, self._key, version_id=self._version_id, if_match=seen
@@ -457,39 +457,39 @@ class S3Object:
         metadata: Mapping[str, str] | None = None,
         **extra: Unpack[PutParameters],
     ) -> IO[Any]:
-        """Open the object like a file, to read (seekable) or to write (as a stream).
+        """Open the object as a file, for reading (seekable) or for writing (a stream).
 
-        What is written appears when the file is closed, whole; if the ``with`` block raises, nothing does. Without ``with``, nothing is
-        written either where ``close()`` is called while an exception raised after the opening is being handled (``finally: f.close()``);
-        a warning is logged then. A bare ``raise`` within the ``except`` block in which the file was opened cannot be seen by ``close()``:
+        The object is written as a whole when the file is closed, and not at all if the ``with`` block raises. Without ``with``, nothing is
+        written either if ``close()`` is called while an exception raised after the opening is being handled (``finally: f.close()``);
+        a warning is then logged. ``close()`` cannot detect a bare ``raise`` within the ``except`` block in which the file was opened:
         use ``with`` there.
 
         Args:
-            mode: ``r``, ``w``, ``x`` (create only) or ``a`` (append), with ``b`` for bytes or ``t`` for text; bytes unless told.
+            mode: ``r``, ``w``, ``x`` (create only) or ``a`` (append), with ``b`` for bytes or ``t`` for text; bytes by default.
             buffering: As for the builtin.
-            encoding: Of text; UTF-8 unless told.
+            encoding: Text encoding; UTF-8 by default.
             errors: As for the builtin.
             newline: As for the builtin.
-            metadata: User metadata of what is written.
+            metadata: User metadata of the written object.
             extra: Further parameters of a write, as for ``put()``.
 
         Returns:
-            A file, for whatever takes one.
+            A file object.
 
         Raises:
-            S3NoSuchItem: To be read, and not there.
-            S3ObjectExists: ``x``, and there already.
-            S3ObjectChanged: While it was being read, the object was replaced; with ``a``, at the close: others created, replaced or deleted
-                it since the opening, and nothing was appended. On a store that does not honour conditional writes the etag is compared
-                by HEAD right before the write; a write by others between these two requests is lost.
-            S3PreconditionFailed: At the close, with ``x`` or ``a``. With ``retryable``: another write was under way (409), and nothing was
-                written. With ``outcome_unknown``: an answer was lost, and what is there does not tell whether it was written.
-            ValueError: There is no such mode.
+            S3NoSuchItem: In a read mode: there is no such object.
+            S3ObjectExists: With ``x``: the object already exists.
+            S3ObjectChanged: The object was replaced while it was being read; with ``a``, raised by ``close()``: the object was created,
+                replaced or deleted since the opening, and nothing was appended. On a store that does not honour conditional writes the ETag
+                is compared by HEAD right before the write; a concurrent write between these two requests is lost.
+            S3PreconditionFailed: With ``x`` or ``a``, raised by ``close()``. With ``retryable``: another write was in progress (409), and
+                nothing was written. With ``outcome_unknown``: a response was lost, and the object does not show whether it was written.
+            ValueError: The mode is invalid.
 
         Requests:
-            1 GET to open for reading, then 1 per range; a write is 1 PUT up to 8 MiB, and 1 per part above. ``x`` and ``a`` have 1 HEAD
-            before, ``a`` 1 GET as well below 5 MiB, and 1 HEAD at the close where conditions are not honoured; whether they are is
-            probed once for a store that is not AWS (about 150 small requests)
+            1 GET to open for reading, then 1 per range; a write is 1 PUT up to 8 MiB, and 1 per part above. ``x`` and ``a`` send 1 HEAD
+            first, ``a`` also 1 GET below 5 MiB, and 1 HEAD at the close if conditions are not honoured; a store that is not AWS is
+            probed for this once (about 150 small requests)
 
         Example:
             >>> with bucket.object("lines.txt").open("w") as file:
@@ -516,25 +516,25 @@ class S3Object:
             **extra,
         )
         if writes:
-            self.reload()  # what is known is about to be wrong
+            self.reload()  # the cached attributes are about to become stale
             writer = file.writer if isinstance(file, TextWriter) else cast(ObjectWriter, file)
-            writer.after_commit = self.reload  # what was read between the opening and the close is
+            writer.after_commit = self.reload  # so are those read between open and close
         return file
 
-    # -- bytes of it, files, links, copies ----------------------------------------------------------------------------------------
+    # -- ranges, files, presigned URLs, copies ------------------------------------------------------------------------------------
 
     def read_range(self, start: int, end: int | None = None) -> bytes:
-        """Bytes of the content, as a slice would give them: half-open, from zero, a negative index counts from the end.
+        """Return a slice of the content: half-open, zero-based, a negative index counts from the end.
 
         Args:
             start: The first byte.
-            end: The byte after the last one; None for all the rest.
+            end: The byte after the last one; None for the rest.
 
         Raises:
-            S3ObjectChanged: The object is another by now than the one this handle has met.
+            S3ObjectChanged: The object was replaced since this handle last read it.
 
         Requests:
-            1 GET (1 HEAD before it, remembered, where an index is negative)
+            1 GET (1 HEAD before it, cached, if an index is negative)
 
         Example:
             >>> obj = bucket.put_object("digits", "0123456789")
@@ -550,16 +550,16 @@ class S3Object:
         return b"".join(self.iter_chunks(start=start, end=end))
 
     def iter_chunks(self, chunk_size: int = 1024 * 1024, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """The content, piece by piece.
+        """Yield the content in chunks.
 
         Args:
-            chunk_size: Bytes a piece; the last one may be shorter.
+            chunk_size: Bytes per chunk; the last one may be shorter.
             start: The first byte.
-            end: The byte after the last one; None for all the rest.
+            end: The byte after the last one; None for the rest.
 
         Raises:
-            S3ObjectChanged: The object was replaced in the middle, or since this handle met it.
-            ValueError: An argument has no meaning.
+            S3ObjectChanged: The object was replaced during the read, or since this handle last read it.
+            ValueError: An argument is invalid.
 
         Requests:
             1 GET
@@ -583,7 +583,7 @@ class S3Object:
                 if_match=self._if_match(),
             )  # fmt: skip
         except S3Error as error:
-            if error.status == 416:  # the range begins behind the end: nothing, as in a slice
+            if error.status == 416:  # the range starts past the end: empty, as for a slice
                 return
             raise
         with stream:
@@ -591,7 +591,7 @@ class S3Object:
                 yield chunk
 
     def iter_lines(self) -> Iterator[bytes]:
-        """The content, line by line, without the line ends.
+        """Yield the lines of the content, without line endings.
 
         Requests:
             1 GET
@@ -600,7 +600,7 @@ class S3Object:
             >>> [*bucket.put_object("lines", "one\\ntwo\\n").iter_lines()]
             [b'one', b'two']
         """
-        begun: list[bytes] = []  # the pieces of a line whose end has not come
+        begun: list[bytes] = []  # the pieces of an incomplete line
         for chunk in self.iter_chunks():
             *lines, rest = chunk.split(b"\n")
             if lines:
@@ -626,22 +626,22 @@ class S3Object:
         """Download the content, or a range of it, to a file. The file appears under its name once it is complete.
 
         Args:
-            path: The file; folders above it are made. In a folder (one that exists, or a path that ends with ``/``) the file is named
-                after the last part of the key, as ``download_folder`` names it. A link to a file is kept, and the file replaced. Pipes
-                and character devices are written through.
+            path: The file; missing parent folders are created. If it is a folder (one that exists, or a path that ends with ``/``),
+                the file is named after the last part of the key, as in ``download_folder``. A symbolic link to a file is kept, and its
+                target replaced. Pipes and character devices are written to directly.
             start: The first byte.
-            end: The byte after the last one; None for all the rest.
-            overwrite: Whether a file that is there is replaced.
-            resume: Whether to go on where a killed download with ``resume=True`` ended.
-            verify_checksum: Whether to compare the object's MD5 with that of what arrived; None: up to 16 MiB.
+            end: The byte after the last one; None for the rest.
+            overwrite: Whether to replace an existing file.
+            resume: Whether to continue a killed download that also had ``resume=True``.
+            verify_checksum: Whether to compare the object's MD5 with that of the downloaded bytes; None: up to 16 MiB.
             progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
-            A handle for the object that was downloaded: its etag, size, version and metadata are known.
+            A handle for the downloaded object, with its etag, size, version and metadata cached.
 
         Raises:
-            FileExistsError: The file is there, and ``overwrite`` is not set; or it is a socket or a block device.
-            IsADirectoryError: A folder of the file's name is in the way.
+            FileExistsError: The file exists, and ``overwrite`` is not set; or it is a socket or a block device.
+            IsADirectoryError: A folder has the file's name.
             S3ObjectChanged: The object was replaced during the download, or since this handle last read it.
 
         Requests:
@@ -671,29 +671,29 @@ class S3Object:
         part_size_bytes: int | None = None,
         **extra: Unpack[PutParameters],
     ) -> S3Object:
-        """Copy the object: on the server where it can be, at any size, else streamed through here.
+        """Copy the object, at any size: on the server if possible, else streamed through this process.
 
         Args:
             target: A key in the same bucket, or a handle: ``obj.copy_to(other[obj.key])``.
             metadata: User metadata in place of this object's; None keeps it.
             if_absent: Only if there is no such object at the target.
             if_match: Only if the object at the target has this etag.
-            part_size_bytes: How much one request copies of an object above 5 GiB; None for 512 MiB.
+            part_size_bytes: Bytes that one request copies of an object above 5 GiB; None for 512 MiB.
             extra: Further parameters in place of this object's, as for ``put``.
 
         Returns:
-            The copy's handle.
+            A handle for the copy.
 
         Raises:
             S3NoSuchItem: There is no such object.
-            S3NoSuchBucket: One of the two buckets is missing; ``error.bucket`` says which.
-            S3ObjectExists: With ``if_absent``: the target is there already.
+            S3NoSuchBucket: One of the two buckets is missing; ``error.bucket`` names it.
+            S3ObjectExists: With ``if_absent``: the target already exists.
             S3PreconditionFailed: With ``if_match``: the target has another etag; or ``outcome_unknown``.
             S3Unsupported: The store does not honour conditions on copies; nothing was copied.
 
         Requests:
-            1 HEAD, 1 COPY (with a condition once a store those of a probe, with other metadata where it is not AWS once 1 HEAD more); above
-            5 GiB 1 per 512 MiB; between stores, or where the store would keep the old metadata, 1 GET and an upload
+            1 HEAD, 1 COPY (with a condition, those of a probe once per store; with other metadata, 1 HEAD more once if not AWS); above
+            5 GiB 1 per 512 MiB; between stores, or if the store would keep the old metadata, 1 GET and an upload
 
         Example:
             >>> obj = bucket.put_object("a.txt", "hello", {"by": "me"})
@@ -729,12 +729,12 @@ class S3Object:
     def move_to(
         self, target: str | S3Object, *, metadata: Mapping[str, str] | None = None, **extra: Unpack[PutParameters]
     ) -> S3Object:
-        """Copy the object, and delete it here once the copy is there. Moved onto itself it stays, whatever its places are called.
+        """Copy the object, then delete the source. An object moved onto itself is kept, even if the two addresses differ.
 
-        Where names do not show that the two places differ (another address, another bucket), the copy carries a random id in its metadata,
-        hidden from ``metadata``; if the object here then shows it, both are one place, and nothing is deleted. In a versioned bucket a
-        delete marker hides what was here. Where the store is not known to honour ``If-Match`` on DELETE, a write that arrives between the
-        last look and the DELETE is lost.
+        If source and target may be the same object under another endpoint or bucket name, the copy gets a random ID in its metadata,
+        hidden from ``metadata``; if the source then has that ID, both are the same object, and nothing is deleted. In a versioned bucket
+        the source is hidden by a delete marker. If the store is not known to honour ``If-Match`` on DELETE, a write between the last HEAD
+        and the DELETE is lost.
 
         Args:
             target: A key in the same bucket, or a handle.
@@ -742,13 +742,13 @@ class S3Object:
             extra: Further parameters in place of this object's, as for ``put``.
 
         Returns:
-            The handle of where it is now.
+            A handle for the moved object.
 
         Raises:
-            S3ObjectChanged: The object was written while it was being moved: it is still here, and the copy is there.
-            S3PreconditionFailed: With ``retryable``: the deletion was refused each time because another write was under way (409); the
-                object is still here, and the copy is there. With ``outcome_unknown``: an answer to the deletion was lost.
-            S3Unsupported: The store does not show whether both places are one; the object is still here.
+            S3ObjectChanged: The source was written during the move; both the source and the copy exist.
+            S3PreconditionFailed: With ``retryable``: each DELETE was refused because another write was in progress (409); both the source
+                and the copy exist. With ``outcome_unknown``: a response to the DELETE was lost.
+            S3Unsupported: The store does not show whether source and target are the same object; the source was not deleted.
 
         Requests:
             those of ``copy_to``, 2 HEAD (1 within a bucket of AWS), 1 DELETE
@@ -778,20 +778,20 @@ class S3Object:
         response_content_type: str | None = None,
         content_type: str | None = None,
     ) -> str:
-        """A link by which anybody may do one thing with this object, for a while. Always SigV4, always the bucket's own endpoint.
+        """Return a presigned URL for one method on this object. Always SigV4, always the bucket's own endpoint.
 
         Args:
             method: ``"GET"``, ``"HEAD"``, ``"PUT"`` or ``"DELETE"``.
-            expires_in: Seconds or a timedelta: 1 second to 7 days. A warning tells where the credentials end sooner.
-            response_content_disposition: What the answer to a GET says of the file's name.
-            response_content_type: What the answer to a GET says of its type.
-            content_type: The type that a PUT must be sent with.
+            expires_in: Seconds or a timedelta: 1 second to 7 days. A warning is issued if the credentials expire sooner.
+            response_content_disposition: ``Content-Disposition`` of the response to a GET.
+            response_content_type: ``Content-Type`` of the response to a GET.
+            content_type: ``Content-Type`` that a PUT must send.
 
         Raises:
-            ValueError: An argument has no meaning, or would smuggle a header in.
+            ValueError: An argument is invalid, or would inject a header.
 
         Requests:
-            none (on AWS 1 HEAD for each bucket, remembered, for its region)
+            none (on AWS 1 HEAD for each bucket, cached, for its region)
 
         Example:
             >>> bucket["a b.txt"].presigned_url(expires_in=60).split("?")[0].endswith("/a%20b.txt")
@@ -813,21 +813,21 @@ class S3Object:
         fields: Mapping[str, str] | None = None,
         conditions: Sequence[Any] = (),
     ) -> presigning.PresignedPost:
-        """A form by which a browser stores this object.
+        """Return a presigned POST form with which a browser uploads this object.
 
         Args:
             expires_in: Seconds or a timedelta: 1 second to 7 days.
-            content_type: The type that the form must give.
-            min_size: The least number of bytes.
+            content_type: The content type that the form must send.
+            min_size: The smallest number of bytes.
             max_size: The largest number of bytes.
-            fields: Further fields that the form must have, exactly so.
-            conditions: Further conditions in S3's own form (``["starts-with", "$Content-Type", "image/"]``).
+            fields: Further form fields, with the exact values required.
+            conditions: Further conditions in S3's policy syntax (``["starts-with", "$Content-Type", "image/"]``).
 
         Returns:
             The form's ``url`` and ``fields``.
 
         Requests:
-            none (on AWS 1 HEAD for each bucket, remembered, for its region)
+            none (on AWS 1 HEAD for each bucket, cached, for its region)
         """
         return presigning.presigned_post(
             self._bucket._connection, self._bucket.name, self._key, expires_in, content_type=content_type, min_size=min_size,
@@ -835,17 +835,17 @@ class S3Object:
         )  # fmt: skip
 
     def preview(self, lines: int = 20) -> Rendered:
-        """The beginning of the object as people want to see it: text, JSON, CSV, JSON lines and Parquet as tables, images; through gzip.
+        """Preview the object's beginning: text, JSON, CSV, JSON lines and Parquet as tables, images; gzip is decompressed.
 
         Args:
-            lines: How many lines or rows.
+            lines: Number of lines or rows.
 
         Raises:
             ValueError: ``lines`` is less than 1.
             S3NoSuchItem: There is no such object.
 
         Requests:
-            1 GET of 64 KiB; for an image 1 GET more, up to 8 MiB; for Parquet those of reading its first rows
+            1 GET of 64 KiB; for an image 1 GET more, up to 8 MiB; for Parquet those needed to read its first rows
 
         Example:
             >>> bucket.put_object("a.csv", "name,total\\nerp,7\\n").preview()
@@ -859,7 +859,7 @@ class S3Object:
             self._bucket._connection, self._bucket.name, self._key, version_id=self._version_id, lines=lines
         )
 
-    # -- change it ----------------------------------------------------------------------------------------------------------------
+    # -- writes -------------------------------------------------------------------------------------------------------------------
 
     def put(
         self,
@@ -870,10 +870,10 @@ class S3Object:
         if_match: str | None = None,
         **extra: Unpack[PutParameters],
     ) -> S3Object:
-        """Write the object anew; arguments as for ``bucket.put_object``.
+        """Write the object, replacing its content; arguments as for ``bucket.put_object``.
 
         Returns:
-            The handle itself, knowing what was written.
+            The handle itself, with the attributes of the written object cached.
 
         Requests:
             1 PUT
@@ -897,21 +897,21 @@ class S3Object:
         self._apply_result((cast(Head, written._head), None))
 
     def update(self, function: Callable[[bytes | None], Data]) -> S3Object:
-        """Read, change, write only if nobody else has written meanwhile; again until it holds. Metadata and tags stay.
+        """Read, modify and write the object under If-Match; retry on a concurrent write. Metadata and tags are kept.
 
         Args:
-            function: Gets the content (None where there is no such object) and returns the new one; the same one is not written again. It
+            function: Takes the content (None if there is no such object) and returns the new content; identical content is not written. It
                 may be called several times.
 
         Returns:
-            The handle itself, knowing what was written.
+            The handle itself, with the attributes of the written object cached.
 
         Raises:
-            S3PreconditionFailed: Others were faster fifty times; or ``outcome_unknown``.
+            S3PreconditionFailed: Fifty attempts lost against concurrent writes; or ``outcome_unknown``.
             S3Unsupported: The store does not honour conditions; nothing was written.
 
         Requests:
-            1 GET and 1 PUT an attempt, 1 GET more where there are tags (once a store those of a probe)
+            1 GET and 1 PUT per attempt, 1 GET more if there are tags (once per store those of a probe)
 
         Example:
             >>> counter = bucket.object("counter")
@@ -923,18 +923,18 @@ class S3Object:
         return self
 
     def delete(self, *, if_match: str | None = None) -> None:
-        """Delete the object, or the version this handle was made for. That it is gone already is no error.
+        """Delete the object, or the version this handle is pinned to; idempotent.
 
         Args:
             if_match: Only if the object has this etag.
 
         Raises:
             S3PreconditionFailed: With ``if_match``: the object has another etag; or ``outcome_unknown``.
-            S3Unsupported: With ``if_match``: the store does not honour it. Of a version: the bucket keeps none, and the store might delete
-                the object itself. Nothing was deleted.
+            S3Unsupported: With ``if_match``: the store does not honour it. For a version: the bucket is not versioned, and the store might
+                delete the object itself. Nothing was deleted.
 
         Requests:
-            1 DELETE (of a version, on a store that is not AWS, also 1 GET)
+            1 DELETE (for a version, on a store that is not AWS, also 1 GET)
         """
         self._run(self._delete_steps(if_match))
 
@@ -952,11 +952,11 @@ class S3Object:
 
     @property
     def tags(self) -> ObjectTags:
-        """The object's tags, a sub-resource. Requests: none; each word of it says its own."""
+        """The object's tags, a sub-resource. Requests: none; each of its methods documents its own."""
         return ObjectTags(self._bucket._connection, self._bucket.name, self._key, self._version_id)
 
     def versions(self) -> Iterator[S3Object]:
-        """The versions of the object, the newest first; each can be read, deleted, or made current.
+        """Yield the versions of the object, newest first; each can be read, deleted, or made current.
 
         Requests:
             1 per 1,000 versions
@@ -972,13 +972,13 @@ class S3Object:
             yield S3Object._create(self._bucket, self._key, entry.version_id, listed=Listed(*entry[:5]))
 
     def make_current(self) -> S3Object:
-        """Make this version the current one, by a copy on the server; all versions stay.
+        """Make this version the current one, by a copy on the server; all versions are kept.
 
         Returns:
-            A handle on the object as it is now.
+            A handle on the current object.
 
         Raises:
-            ValueError: The handle is for no version in particular.
+            ValueError: The handle is not pinned to a version.
 
         Requests:
             1 COPY (more above 5 GiB)
@@ -988,19 +988,19 @@ class S3Object:
         return self.copy_to(self._key)
 
     def undelete(self) -> bool:
-        """Take away the delete markers that hide the object, so that its newest version is current again.
+        """Remove the delete markers that hide the object, so that its newest version is current again.
 
         Returns:
             Whether there were any.
 
         Requests:
-            1, and 2 for each marker on top
+            1, and 2 for each of the topmost delete markers
         """
         taken = versions.undelete(self._bucket._connection, self._bucket.name, self._key)
         self.reload()
         return taken
 
-    # -- Python's own -------------------------------------------------------------------------------------------------------------
+    # -- special methods ----------------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         version = f", version_id={self._version_id!r}" if self._version_id is not None else ""
