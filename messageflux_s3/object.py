@@ -1,7 +1,8 @@
 """S3Object: a lazy handle on one object that caches what its requests return.
 
-Attributes from a listing need no further request; one HEAD loads all attributes of the object; one GET loads the body and everything that a
-HEAD returns. ``reload()`` clears the cache. The handle holds no connection and no open socket, so it can be pickled and used across threads and forks.
+Attributes from a listing need no further request; one HEAD loads all attributes of the object; one GET loads the body and everything that
+a HEAD returns. ``reload()`` clears the cache. The handle holds no connection and no open socket, so it can be pickled and used across
+threads and forks.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def async_connect(
     public_url: str | None = None,
     pickle_secrets: bool = False,
 ) -> AsyncS3Store:
-    """A store to be used under asyncio; the arguments are those of :func:`~messageflux_s3.connect`.
+    """Return a store for use under asyncio; the arguments are those of :func:`~messageflux_s3.connect`.
 
     Returns:
         The store. Use it in ``async with``, or ``await store.close()``, so that its threads end.
@@ -157,15 +157,15 @@ async def _objects(
 
 
 def _sync_handle(given: Any) -> Any:
-    """Return the synchronous handle of an async one, and anything else as it is."""
+    """Return the synchronous handle of an async one, and anything else unchanged."""
     return given._twin if isinstance(given, (AsyncS3Bucket, AsyncS3Object)) else given
 
 
 class AsyncS3Store:
-    """A store under asyncio. Comes from :func:`async_connect`, or around an S3Store.
+    """A store under asyncio, created by :func:`async_connect` or from an S3Store.
 
     Args:
-        store: The synchronous store; it can be used beside this one.
+        store: The synchronous store; it can be used alongside this one.
     """
 
     def __init__(self, store: S3Store) -> None:
@@ -174,7 +174,7 @@ class AsyncS3Store:
 
     @classmethod
     def _create(cls, store: S3Store, engine: Engine) -> AsyncS3Store:
-        """Internal constructor: a store that shares the threads and connections of a handle."""
+        """Internal constructor; shares the threads and connections of a handle."""
         self = cls.__new__(cls)
         self._store, self._engine = store, engine
         return self
@@ -190,20 +190,20 @@ class AsyncS3Store:
 
     @property
     def lane(self) -> LaneStatus:
-        """Which way small requests go, and why. Requests: none."""
+        """Whether small requests use the fast lane or boto3, and why. Requests: none."""
         return self._store.lane
 
     @property
     def is_online(self) -> bool:
-        """Whether the last operation got an answer. Requests: none."""
+        """Whether the last operation got a response. Requests: none."""
         return self._store.is_online
 
     def bucket(self, name: str) -> AsyncS3Bucket:
-        """A bucket's handle. Requests: none."""
+        """Return a handle on a bucket. Requests: none."""
         return AsyncS3Bucket(self._store.bucket(name), self._engine)
 
     def object(self, uri: str) -> AsyncS3Object:
-        """The handle of ``s3://bucket/key``. Requests: none."""
+        """Return a handle on ``s3://bucket/key``. Requests: none."""
         return AsyncS3Object(self._store.object(uri), self._engine)
 
     async def create_bucket(
@@ -214,40 +214,40 @@ class AsyncS3Store:
         exist_ok: bool = True,
         region: str | None = None,
     ) -> AsyncS3Bucket:
-        """Create a bucket. Requests: as the synchronous face."""
+        """Create a bucket. Requests: as ``S3Store.create_bucket``."""
         made = await self._engine.run(
             self._store.create_bucket, name, lifetime_in_days, allow_public_access, exist_ok, region
         )
         return AsyncS3Bucket(made, self._engine)
 
     async def buckets(self) -> AsyncIterator[AsyncS3Bucket]:
-        """The buckets of the account. Requests: 1 per 10,000."""
+        """Yield the buckets of the account. Requests: 1 per 10,000."""
         async with aclosing(self._engine.pull(iter(self._store.buckets()), _OBJECTS_A_HOP)) as found:
             async for bucket in found:
                 yield AsyncS3Bucket(bucket, self._engine)
 
     async def ping(self) -> bool:
-        """Whether anybody answers. Requests: 1."""
+        """Return whether the store responds. Requests: 1."""
         return await self._engine.run(self._store.ping)
 
     probe = twin_of(S3Store.probe)
-    """Find out what the store can do. Requests: as ``S3Store.probe``."""
+    """Probe the store's capabilities. Requests: as ``S3Store.probe``."""
 
     show = twin_of(S3Store.show)
-    """The buckets of the account as a table. Requests: 1."""
+    """Return the buckets of the account as a table. Requests: 1."""
 
     def reload_credentials(self) -> None:
-        """Ask for the credentials again at the next request. Requests: none."""
+        """Reload the credentials at the next request. Requests: none."""
         self._store.reload_credentials()
 
     def objects_from(
         self, message: bytes | str | Mapping[str, Any], *, buckets: Iterable[str] | None = None
     ) -> list[AsyncS3Object]:
-        """Handles on the objects that a message says are in S3. Requests: none."""
+        """Return handles on the S3 objects named in a message. Requests: none."""
         return [AsyncS3Object(obj, self._engine) for obj in self._store.objects_from(message, buckets=buckets)]
 
     async def close(self) -> None:
-        """Close the connections and end the threads, once the work on them is done, also that of cancelled tasks. Requests: none."""
+        """Close the connections and threads after their work is done, including that of cancelled tasks. Requests: none."""
         await self._engine.close()
         self._store.close()
 
@@ -262,7 +262,7 @@ class AsyncS3Store:
 
 
 class AsyncS3Bucket:
-    """A bucket under asyncio. Comes from ``store.bucket(name)``."""
+    """A bucket under asyncio, created by ``store.bucket(name)``."""
 
     def __init__(self, bucket: S3Bucket, engine: Engine) -> None:
         self._bucket = bucket
@@ -283,27 +283,27 @@ class AsyncS3Bucket:
         return AsyncS3Store._create(self._bucket.store, self._engine)
 
     def compute_url(self, key: str) -> str:
-        """The address of a key over HTTP. Requests: none."""
+        """Return the HTTP URL of a key. Requests: none."""
         return self._bucket.compute_url(key)
 
     def object(self, key: str, version_id: str | None = None) -> AsyncS3Object:
-        """A handle on an object. Requests: none."""
+        """Return a handle on an object. Requests: none."""
         return AsyncS3Object(self._bucket.object(key, version_id), self._engine)
 
     def __getitem__(self, key: str) -> AsyncS3Object:
         return self.object(key)
 
     async def exists(self) -> bool:
-        """Ask whether the bucket is there. Requests: 1 HEAD."""
+        """Return whether the bucket exists. Requests: 1 HEAD."""
         return await self._engine.run(self._bucket.exists)
 
     delete_bucket = twin_of(S3Bucket.delete_bucket)
-    """Delete the bucket. Requests: 1; with ``force`` those of ``clear_objects(versions=True)`` too."""
+    """Delete the bucket. Requests: 1; with ``force`` also those of ``clear_objects(versions=True)``."""
 
     clear_objects = twin_of(S3Bucket.clear_objects)
-    """Delete all objects; the bucket stays. Requests: as ``S3Bucket.clear_objects``."""
+    """Delete all objects, but not the bucket. Requests: as ``S3Bucket.clear_objects``."""
 
-    # -- sub-resources: each method of them is awaited
+    # -- sub-resources: all their methods are coroutines
 
     @property
     def lifecycle(self) -> AsyncLifecycle:
@@ -312,12 +312,12 @@ class AsyncS3Bucket:
 
     @property
     def public_access(self) -> AsyncPublicAccess:
-        """Who may read without a key. Requests: none."""
+        """Anonymous read access. Requests: none."""
         return AsyncPublicAccess(self._bucket.public_access, self._engine)
 
     @property
     def policy(self) -> AsyncPolicy:
-        """Who may do what. Requests: none."""
+        """The bucket policy. Requests: none."""
         return AsyncPolicy(self._bucket.policy, self._engine)
 
     @property
@@ -332,7 +332,7 @@ class AsyncS3Bucket:
 
     @property
     def cors(self) -> AsyncCors:
-        """Which web pages may read and write. Requests: none."""
+        """The CORS rules. Requests: none."""
         return AsyncCors(self._bucket.cors, self._engine)
 
     @property
@@ -342,13 +342,13 @@ class AsyncS3Bucket:
 
     @property
     def notifications(self) -> AsyncNotifications:
-        """Which queues, topics and functions are told of events in the bucket. Requests: none."""
+        """Which queues, topics and functions receive the bucket's events. Requests: none."""
         return AsyncNotifications(self._bucket.notifications, self._engine)
 
     # -- one object
 
     async def get_object(self, key: str) -> AsyncS3Object:
-        """Get an object now. Requests: 1 GET."""
+        """Get an object immediately. Requests: 1 GET."""
         return await self.object(key).load()
 
     async def put_object(
@@ -361,7 +361,7 @@ class AsyncS3Bucket:
         if_match: str | None = None,
         **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
-        """Write an object. Requests: 1 PUT; of an async source those of ``upload_object``."""
+        """Write an object. Requests: 1 PUT; for an async source those of ``upload_object``."""
         if is_async_source(buf):
             check_key(key, bucket=self.name)
             return await self.upload_object(key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
@@ -402,7 +402,7 @@ class AsyncS3Bucket:
         part_size_bytes: int | None = None,
         **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
-        """Copy an object within the bucket. Requests: as the synchronous face."""
+        """Copy an object within the bucket. Requests: as ``S3Bucket.copy_object``."""
         copied = await self._engine.run(
             self._bucket.copy_object,
             source_key,
@@ -418,7 +418,7 @@ class AsyncS3Bucket:
     async def get_objects(
         self, keys: Iterable[str | S3Object | AsyncS3Object] | AsyncIterable[str | S3Object | AsyncS3Object]
     ) -> AsyncIterator[AsyncS3Object]:
-        """Get many objects, in the order asked. Requests: 1 GET per object."""
+        """Get many objects, in the order of the keys. Requests: 1 GET per object."""
         portal = portal_for(keys, self._engine)
         wanted = _sync_keys(keys, portal)
         found = _objects(self._engine, self._bucket.get_objects(wanted), _BODIES_A_HOP, portal)
@@ -472,28 +472,28 @@ class AsyncS3Bucket:
         Config: Any = None,
         **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
-        """Write whatever can be read, of any size, in bounded memory. A readable stays open.
+        """Upload a stream of any size in bounded memory. A readable is not closed.
 
         Args:
             key: The key.
             stream: An async iterable of bytes, a readable with an async ``read(size)``, or what ``S3Bucket.upload_object`` takes. An async
-                source is pulled in the calling task, as parts leave for the store.
+                source is read in the calling task, while parts are sent to the store.
             metadata: User metadata, text to text.
             if_absent: Only if there is no such object.
             if_match: Only if the object has this etag.
-            part_size_bytes: The size of a part; None for one that fits.
-            verify_checksum: Whether to compare the store's checksum with ours.
-            progress: True for a bar, a callable that is told of bytes (on a thread), or None.
+            part_size_bytes: The size of a part; None for a suitable one.
+            verify_checksum: Whether to compare the store's checksum with the local one.
+            progress: True for a bar, a callable that gets byte counts (on a thread), or None.
             ExtraArgs: As in messageflux and boto3.
             Callback: As in messageflux and boto3.
             Config: As in messageflux and boto3.
             extra: Further parameters, as for ``put_object``.
 
         Returns:
-            The handle, knowing size, etag and version.
+            A handle with size, etag and version cached.
 
         Raises:
-            S3Error: As ``S3Bucket.upload_object``. Whatever the source raises; nothing was written then.
+            S3Error: As ``S3Bucket.upload_object``. Exceptions of the source are passed on; nothing is written then.
 
         Requests:
             as ``S3Bucket.upload_object``
@@ -531,17 +531,17 @@ class AsyncS3Bucket:
 
         Args:
             key: The key.
-            writable_stream: Where to; it stays open. ``write()`` may be a coroutine function; an ``asyncio.StreamWriter`` is drained.
+            writable_stream: The target; it is not closed. ``write()`` may be a coroutine function; an ``asyncio.StreamWriter`` is drained.
             version_id: A version of the object.
-            verify_checksum: Whether to compare the object's MD5 with what arrived; None: up to 16 MiB.
-            progress: True for a bar, a callable that is told of bytes (on a thread), or None.
+            verify_checksum: Whether to compare the object's MD5 with that of the downloaded bytes; None: up to 16 MiB.
+            progress: True for a bar, a callable that gets byte counts (on a thread), or None.
             ExtraArgs: As in messageflux and boto3.
             Callback: As in messageflux and boto3.
-            Config: As in messageflux and boto3; it changes nothing here.
+            Config: As in messageflux and boto3; ignored here.
 
         Raises:
             S3NoSuchItem: There is no such object.
-            S3ObjectChanged: It was replaced in the middle.
+            S3ObjectChanged: The object was replaced during the download.
 
         Requests:
             1 GET
@@ -573,7 +573,7 @@ class AsyncS3Bucket:
         progress: Progress = None,
         **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
-        """Upload a file. Requests: as the synchronous face."""
+        """Upload a file. Requests: as ``S3Bucket.upload_file``."""
         uploaded = await self._engine.run_stoppable(
             self._bucket.upload_file,
             path,
@@ -599,7 +599,7 @@ class AsyncS3Bucket:
         verify_checksum: bool | None = None,
         progress: Progress = None,
     ) -> AsyncS3Object:
-        """Download an object to a file. Requests: as the synchronous face."""
+        """Download an object to a file. Requests: as ``S3Bucket.download_file``."""
         downloaded = await self._engine.run_stoppable(
             self._bucket.download_file,
             key,
@@ -625,7 +625,7 @@ class AsyncS3Bucket:
         progress: Progress = None,
         **extra: Unpack[PutParameters],
     ) -> list[str]:
-        """Upload every file of a folder, below a prefix. Requests: 1 upload per file."""
+        """Upload every file of a folder under a prefix. Requests: 1 upload per file."""
         return await self._engine.run_stoppable(
             self._bucket.upload_folder,
             folder,
@@ -649,7 +649,7 @@ class AsyncS3Bucket:
         exclude: sync.Globs = None,
         progress: Progress = None,
     ) -> list[str]:
-        """Download every object below a prefix into a folder. Requests: 1 per 1,000 keys, and 1 GET per object."""
+        """Download every object under a prefix into a folder. Requests: 1 per 1,000 keys, and 1 GET per object."""
         return await self._engine.run_stoppable(
             self._bucket.download_folder,
             prefix,
@@ -672,7 +672,7 @@ class AsyncS3Bucket:
         exclude: sync.Globs = None,
         progress: Progress = None,
     ) -> AsyncSyncPlan:
-        """Make what is below a prefix like a folder. Requests: as ``S3Bucket.sync_from_folder``."""
+        """Synchronize a prefix from a folder. Requests: as ``S3Bucket.sync_from_folder``."""
         plan = await self._engine.run_stoppable(
             self._bucket.sync_from_folder,
             folder,
@@ -698,7 +698,7 @@ class AsyncS3Bucket:
         exclude: sync.Globs = None,
         progress: Progress = None,
     ) -> AsyncSyncPlan:
-        """Make a folder like what is below a prefix. Requests: as ``S3Bucket.sync_to_folder``."""
+        """Synchronize a folder from a prefix. Requests: as ``S3Bucket.sync_to_folder``."""
         plan = await self._engine.run_stoppable(
             self._bucket.sync_to_folder,
             prefix,
@@ -725,10 +725,10 @@ class AsyncS3Bucket:
     ) -> AsyncS3Lock:
         """Take a lease on a key: ``async with bucket.lock(…) as lock``, or ``lock = await bucket.lock(…)`` and ``await lock.release()``.
 
-        Arguments, errors and requests are those of ``S3Bucket.lock``. Nothing is asked before the lock is awaited or entered.
+        Arguments, errors and requests are those of ``S3Bucket.lock``. No request is made before the lock is awaited or entered.
 
         Requests:
-            none; awaited or entered 1 GET, 1 PUT (more while it waits)
+            none; when awaited or entered 1 GET, 1 PUT (more while it waits)
 
         Example:
             >>> async def work(bucket):
@@ -741,16 +741,16 @@ class AsyncS3Bucket:
         return AsyncS3Lock(lock, self._engine)
 
     async def acquire_lock(self, key: str, data: Mapping[str, Any] | None = None) -> AsyncS3Object:
-        """Create a plain lock file, if there is none. Requests: 1 PUT, and 1 GET where it is held."""
+        """Create a plain lock file if there is none. Requests: 1 PUT, and 1 GET if it is held."""
         return AsyncS3Object(await self._engine.run(self._bucket.acquire_lock, key, data), self._engine)
 
     release_lock = twin_of(S3Bucket.release_lock)
-    """Delete a plain lock file, or free a lease; idempotent. Requests: 1 GET, and 1 DELETE or 1 PUT."""
+    """Delete a plain lock file, or release a lease; idempotent. Requests: 1 GET, and 1 DELETE or 1 PUT."""
 
     check_lock = twin_of(S3Bucket.check_lock)
-    """Return what a lock file says, or None. Requests: 1 GET."""
+    """Return the content of a lock file, or None. Requests: 1 GET."""
 
-    # -- finding
+    # -- queries
 
     def find(
         self,
@@ -767,7 +767,7 @@ class AsyncS3Bucket:
         limit: int | None = None,
         versions: bool = False,
     ) -> AsyncObjectQuery:
-        """Which objects: ``async for obj in bucket.find(…)``. Requests: none; iterating: 1 per 1,000 keys."""
+        """Return a query: ``async for obj in bucket.find(…)``. Requests: none; iterating: 1 per 1,000 keys."""
         query = self._bucket.find(
             prefix,
             delimiter=delimiter,
@@ -784,37 +784,37 @@ class AsyncS3Bucket:
         return AsyncObjectQuery(query, self._engine)
 
     async def list_common_prefixes(self, prefix: str = "", delimiter: str = "/") -> list[str]:
-        """The "folders" right below a prefix. Requests: 1 per 1,000 entries."""
+        """Return the "folders" directly under a prefix. Requests: 1 per 1,000 entries."""
         return await self._engine.run(self._bucket.list_common_prefixes, prefix, delimiter)
 
     def find_objects(
         self, prefix: str | None = None, delimiter: str | None = None, max_keys: int = 1000, **kwargs: Any
     ) -> AsyncIterator[AsyncS3Object]:
-        """messageflux's word for ``find``. Requests: 1 per ``max_keys`` keys."""
+        """messageflux's name for ``find``. Requests: 1 per ``max_keys`` keys."""
         return _objects(self._engine, self._bucket.find_objects(prefix, delimiter, max_keys, **kwargs))
 
     def list_objects(self) -> AsyncIterator[AsyncS3Object]:
-        """messageflux's word for ``find()``. Requests: 1 per 1,000 keys."""
+        """messageflux's name for ``find()``. Requests: 1 per 1,000 keys."""
         return _objects(self._engine, self._bucket.list_objects())
 
     show = twin_of(S3Bucket.show)
-    """The bucket's settings and its first entries as a table. Requests: as ``S3Bucket.show``."""
+    """Return the bucket's settings and its first entries as a table. Requests: as ``S3Bucket.show``."""
 
     usage = twin_of(S3Bucket.usage)
-    """Where the bytes are, below a prefix. Requests: 1 per 1,000 keys."""
+    """Sum up the bytes under a prefix. Requests: 1 per 1,000 keys."""
 
     set_lifetime_in_days = twin_of(S3Bucket.set_lifetime_in_days)
-    """messageflux's word for ``lifecycle.set_lifetime``. Requests: as there."""
+    """messageflux's name for ``lifecycle.set_lifetime``. Requests: as that method."""
 
     allow_public_access = twin_of(S3Bucket.allow_public_access)
-    """messageflux's word for ``public_access.allow()``. Requests: as there."""
+    """messageflux's name for ``public_access.allow()``. Requests: as that method."""
 
     def __repr__(self) -> str:
         return f"Async{self._bucket!r}"
 
 
 class AsyncObjectQuery:
-    """Objects of one bucket, found lazily. Comes from ``bucket.find(…)``."""
+    """A lazy query over the objects of one bucket, created by ``bucket.find(…)``."""
 
     def __init__(self, query: ObjectQuery, engine: Engine) -> None:
         self._query = query
@@ -826,34 +826,34 @@ class AsyncObjectQuery:
 
     @property
     def bucket(self) -> AsyncS3Bucket:
-        """The bucket that is asked. Requests: none."""
+        """The bucket that is queried. Requests: none."""
         return AsyncS3Bucket(self._query.bucket, self._engine)
 
     def limit(self, n: int) -> AsyncObjectQuery:
-        """The same query, ending after ``n`` objects. Requests: none."""
+        """Return the same query, limited to ``n`` objects. Requests: none."""
         return AsyncObjectQuery(self._query.limit(n), self._engine)
 
     def filter(self, predicate: Predicate) -> AsyncObjectQuery:
-        """The same query, only with objects for which the predicate (called on a thread) is true. Requests: none."""
+        """Return the same query, filtered by a predicate (called on a thread). Requests: none."""
         return AsyncObjectQuery(self._query.filter(predicate), self._engine)
 
     def __aiter__(self) -> AsyncIterator[AsyncS3Object]:
         return self.objects()
 
     async def objects(self) -> AsyncIterator[AsyncS3Object]:
-        """The objects, in key order. Requests: 1 per 1,000 keys."""
+        """Yield the objects, in key order. Requests: 1 per 1,000 keys."""
         async with aclosing(self._engine.pull(self._query.objects(), self._at_once(_OBJECTS_A_HOP))) as found:
             async for obj in found:
                 yield AsyncS3Object(obj, self._engine)
 
     async def prefixes(self) -> AsyncIterator[str]:
-        """The common prefixes. Requests: 1 per 1,000 entries."""
+        """Yield the common prefixes. Requests: 1 per 1,000 entries."""
         async with aclosing(self._engine.pull(self._query.prefixes(), self._at_once(_OBJECTS_A_HOP))) as found:
             async for prefix in found:
                 yield prefix
 
     async def entries(self) -> AsyncIterator[AsyncS3Object | str]:
-        """Objects and common prefixes together, in key order; a prefix is a ``str``. Requests: 1 per 1,000 entries."""
+        """Yield objects and common prefixes, in key order; a prefix is a ``str``. Requests: 1 per 1,000 entries."""
         async with aclosing(self._engine.pull(self._query.entries(), self._at_once(_OBJECTS_A_HOP))) as found:
             async for entry in found:
                 yield entry if isinstance(entry, str) else AsyncS3Object(entry, self._engine)
@@ -889,22 +889,22 @@ class AsyncObjectQuery:
         on_error: pipeline.OnError = "raise",
         in_flight: int | None = None,
     ) -> AsyncIterator[Any]:
-        """Apply a function to every object, several at a time: a coroutine function in tasks, another one on threads or an executor.
+        """Apply a function to every object concurrently: a coroutine function in tasks, a plain function on threads or an executor.
 
         Args:
-            function: A coroutine function, which gets the async handle; or a function, which gets the synchronous one (on a thread), as
-                for ``ObjectQuery.map``.
-            executor: For a function only: any ``concurrent.futures.Executor``; None for up to 16 threads.
+            function: A coroutine function, which gets the async handle; or a plain function, which gets the synchronous one (on a thread),
+                as for ``ObjectQuery.map``.
+            executor: For a plain function only: any ``concurrent.futures.Executor``; None for up to 16 threads.
             ordered: Whether results come in key order, or as they are ready.
-            on_error: What to do where the function raises: ``"raise"``; ``"skip"`` the object; or call this with the object and the
-                exception, and take what it returns as the result.
-            in_flight: How many objects are under way, or done and waiting, at the most; 16 tasks, or four per worker, unless told.
+            on_error: What to do if the function raises: ``"raise"``; ``"skip"`` the object; or a callable that gets the object and the
+                exception, and returns the result to use.
+            in_flight: Maximum number of objects in progress, or done and waiting; by default 16 tasks, or four per worker.
 
         Returns:
-            The results, lazily. Leaving the loop early cancels what is under way.
+            The results, lazily. Leaving the loop early cancels the calls in progress.
 
         Requests:
-            1 per 1,000 keys, and whatever the function asks
+            1 per 1,000 keys, and those of the function
         """
         if not is_coroutine_function(function):
             found = self._query.map(function, executor, ordered=ordered, on_error=on_error, in_flight=in_flight)
@@ -919,31 +919,31 @@ class AsyncObjectQuery:
         return [AsyncObjectQuery(part, self._engine) for part in await self._engine.run(self._query.partitions, n)]
 
     def parallel(self, n: int = 4) -> AsyncIterator[AsyncS3Object]:
-        """The objects in key order, listed in ``n`` parts in parallel. Requests: 1 per 1,000 keys, and those of ``partitions``."""
+        """Yield the objects in key order, listed in ``n`` parallel parts. Requests: 1 per 1,000 keys, and those of ``partitions``."""
         return _objects(self._engine, self._query.parallel(n), self._at_once(_OBJECTS_A_HOP))
 
     async def prefetch(self, concurrency: int = 64, max_bytes: int = 256 * 1024 * 1024) -> AsyncIterator[AsyncS3Object]:
-        """The objects with their bodies, which arrive ahead. Requests: 1 per 1,000 keys, and 1 GET per object."""
+        """Yield the objects with their bodies, read ahead. Requests: 1 per 1,000 keys, and 1 GET per object."""
         objects = self._query.prefetch(concurrency, max_bytes)
         async with aclosing(self._engine.pull(objects, self._at_once(_BODIES_A_HOP))) as found:
             async for obj in found:
                 yield AsyncS3Object(obj, self._engine)
 
     async def first(self) -> AsyncS3Object | None:
-        """The first object, or None. Requests: 1."""
+        """Return the first object, or None. Requests: 1."""
         found = await self._engine.run(self._query.first)
         return None if found is None else AsyncS3Object(found, self._engine)
 
     async def count(self, *, progress: Progress = None) -> int:
-        """How many objects there are. Requests: 1 per 1,000 keys."""
+        """Return the number of objects. Requests: 1 per 1,000 keys."""
         return await self._engine.run(self._query.count, progress=progress)
 
     async def total_size(self, *, progress: Progress = None) -> int:
-        """The sum of the sizes. Requests: 1 per 1,000 keys."""
+        """Return the sum of the sizes. Requests: 1 per 1,000 keys."""
         return await self._engine.run(self._query.total_size, progress=progress)
 
     async def collect(self, *, progress: Progress = None) -> list[AsyncS3Object]:
-        """All objects in a list. Requests: 1 per 1,000 keys."""
+        """Return all objects in a list. Requests: 1 per 1,000 keys."""
         return [
             AsyncS3Object(obj, self._engine) for obj in await self._engine.run(self._query.collect, progress=progress)
         ]
@@ -966,22 +966,22 @@ class AsyncObjectQuery:
         return await self._engine.run_stoppable(self._query.download_to, folder, overwrite=overwrite, progress=progress)
 
     show = twin_of(ObjectQuery.show)
-    """The first entries as a table. Requests: 1 per 1,000 entries."""
+    """Return the first entries as a table. Requests: 1 per 1,000 entries."""
 
     tree = twin_of(ObjectQuery.tree)
-    """The keys as a tree of prefixes. Requests: 1 per prefix that is opened."""
+    """Return the keys as a tree of prefixes. Requests: 1 per expanded prefix."""
 
     usage = twin_of(ObjectQuery.usage)
-    """Where the bytes are. Requests: 1 per 1,000 keys."""
+    """Sum up the bytes of the objects. Requests: 1 per 1,000 keys."""
 
     to_pandas = twin_of(ObjectQuery.to_pandas)
-    """The listing as a DataFrame. Requests: 1 per 1,000 keys."""
+    """Return the listing as a DataFrame. Requests: 1 per 1,000 keys."""
 
     to_arrow = twin_of(ObjectQuery.to_arrow)
-    """The listing as an Arrow table. Requests: 1 per 1,000 keys."""
+    """Return the listing as an Arrow table. Requests: 1 per 1,000 keys."""
 
     async def arrow_batches(self, rows: int = tables.ROWS_PER_BATCH) -> AsyncIterator[pyarrow.RecordBatch]:
-        """The listing as Arrow's record batches, listed as they are asked for. Requests: 1 per 1,000 keys."""
+        """Yield the listing as Arrow record batches, listed lazily. Requests: 1 per 1,000 keys."""
         batches = iter(self._query.arrow_batches(rows))
         async with aclosing(self._engine.pull(batches, 1)) as found:
             async for batch_of_rows in found:
@@ -996,7 +996,7 @@ class AsyncObjectQuery:
 
 
 class AsyncS3Object:
-    """One object under asyncio. Comes from ``bucket.object(key)``, ``bucket[key]``, or a query."""
+    """One object under asyncio, created by ``bucket.object(key)``, ``bucket[key]`` or a query."""
 
     def __init__(self, obj: S3Object, engine: Engine) -> None:
         self._object = obj
@@ -1006,7 +1006,7 @@ class AsyncS3Object:
     def _twin(self) -> S3Object:
         return self._object
 
-    # -- who it is: no request
+    # -- identity: no request
 
     @property
     def bucket(self) -> AsyncS3Bucket:
@@ -1025,7 +1025,7 @@ class AsyncS3Object:
 
     @property
     def version_id(self) -> str | None:
-        """The version that this handle is for, or has met. Requests: none."""
+        """The pinned version ID, else that of the last response. Requests: none."""
         return self._object.version_id
 
     @property
@@ -1035,10 +1035,10 @@ class AsyncS3Object:
 
     @property
     def url(self) -> str:
-        """The object's address over HTTP. Requests: none."""
+        """The object's HTTP URL. Requests: none."""
         return self._object.url
 
-    # -- what it is: known after load(), or from a listing
+    # -- attributes: available after load(), or from a listing
 
     @property
     def size(self) -> int:
@@ -1048,7 +1048,7 @@ class AsyncS3Object:
 
     @property
     def etag(self) -> str:
-        """The etag without quotes. Requests: none; after ``await load()``, a listing or a write."""
+        """The ETag without quotes. Requests: none; after ``await load()``, a listing or a write."""
         self._check_known("etag", listed=True)
         return self._object.etag
 
@@ -1066,7 +1066,7 @@ class AsyncS3Object:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The user's metadata. Requests: none; after ``await load()``."""
+        """The user metadata. Requests: none; after ``await load()``."""
         self._check_known("metadata")
         return self._object.metadata
 
@@ -1095,14 +1095,14 @@ class AsyncS3Object:
         head = obj._head
         if (listed and obj._listed is not None) or (head is not None and getattr(head, name) is not None):
             return
-        if head is not None and head.content_type is not None:  # it was read, so this should be known
+        if head is not None and head.content_type is not None:  # read, but the response lacked it
             raise S3ServerError(
                 f"the store's answer does not say the {name} of {self.uri}", bucket=obj.bucket_name, key=obj.key
             )
         raise RuntimeError(f"{name} of {self.uri} is not known yet: await obj.load() first")
 
     async def load(self) -> AsyncS3Object:
-        """Get the object: the attributes, and the body up to 8 MiB.
+        """Load the object: the attributes, and the body up to 8 MiB.
 
         Returns:
             The handle itself.
@@ -1117,51 +1117,51 @@ class AsyncS3Object:
         return self
 
     async def exists(self) -> bool:
-        """Ask whether the object is there, now. Requests: 1 HEAD."""
+        """Return whether the object exists now. Requests: 1 HEAD."""
         return await self._engine.perform(self._object._exists_steps())
 
     def reload(self) -> AsyncS3Object:
-        """Forget what is known. Requests: none."""
+        """Clear the cached attributes and body. Requests: none."""
         self._object.reload()
         return self
 
     async def read(self) -> bytes:
-        """Return the whole content, of any size. More than 8 MiB is not kept.
+        """Return the whole content, of any size. A body above 8 MiB is not cached.
 
         Raises:
             S3NoSuchItem: There is no such object.
-            S3ObjectChanged: The object is another by now than the one this handle has met.
+            S3ObjectChanged: The object was replaced since this handle last read it.
 
         Requests:
-            1 GET, unless the body is here
+            1 GET, unless the body is cached
         """
         if isinstance(kept := self._object._body, bytes):
             return kept
         return await self._engine.run(_read_whole, self._object)
 
     async def json(self) -> Any:
-        """The content as JSON, of any size. Requests: 1 GET, unless it is here (above 8 MiB also those of ``body``)."""
+        """Return the content as JSON, of any size. Requests: 1 GET, unless it is cached (above 8 MiB also those of ``body``)."""
         if self._object._body is None:
             await self.load()
         body = self._object._body
-        if body is None:  # larger than load() keeps: read under If-Match of what load() has seen
+        if body is None:  # larger than load() caches: read with If-Match on the ETag from load()
             body = await self._engine.perform(self._object._body_steps())
         return as_json(body if isinstance(body, bytes) else self.body, self.bucket_name, self.key)
 
     async def read_range(self, start: int, end: int | None = None) -> bytes:
-        """Bytes of the content; arguments as for a slice. Requests: 1 GET."""
+        """Return a range of the content; arguments as for a slice. Requests: 1 GET."""
         return await self._engine.run(self._object.read_range, start, end)
 
     async def iter_chunks(
         self, chunk_size: int = 1024 * 1024, start: int = 0, end: int | None = None
     ) -> AsyncIterator[bytes]:
-        """The content in pieces, of any size in bounded memory. Requests: 1 GET."""
+        """Yield the content in chunks, of any size in bounded memory. Requests: 1 GET."""
         async with aclosing(self._engine.pull(self._object.iter_chunks(chunk_size, start, end), 1)) as found:
             async for chunk in found:
                 yield chunk
 
     async def iter_lines(self) -> AsyncIterator[bytes]:
-        """The content's lines. Requests: 1 GET."""
+        """Yield the lines of the content. Requests: 1 GET."""
         async with aclosing(self._engine.pull(iter(self._object.iter_lines()), _OBJECTS_A_HOP)) as found:
             async for line in found:
                 yield line
@@ -1216,13 +1216,13 @@ class AsyncS3Object:
         metadata: Mapping[str, str] | None = None,
         **extra: Unpack[PutParameters],
     ) -> AsyncObjectFile[Any]:
-        """Open the object like a file: ``async with obj.open("wb") as file: await file.write(…)``.
+        """Open the object as a file: ``async with obj.open("wb") as file: await file.write(…)``.
 
-        Arguments, errors and requests are those of ``S3Object.open``; nothing is asked before the file is awaited or entered. What is
-        written appears at the end of the block, whole; if the block raises or is cancelled, nothing does.
+        Arguments, errors and requests are those of ``S3Object.open``; no request is made before the file is awaited or entered. The object
+        is written as a whole at the end of the block, and not at all if the block raises or is cancelled.
 
         Requests:
-            none; awaited or entered as ``S3Object.open``
+            none; when awaited or entered as ``S3Object.open``
 
         Example:
             >>> async def copy(source, target):
@@ -1244,7 +1244,7 @@ class AsyncS3Object:
         if_match: str | None = None,
         **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
-        """Write the object anew. Requests: 1 PUT; of an async source those of ``upload_object``."""
+        """Write the object, replacing its content. Requests: 1 PUT; for an async source those of ``upload_object``."""
         if is_async_source(data):
             written = await self.bucket.upload_object(
                 self.key, data, metadata, if_absent=if_absent, if_match=if_match, **extra
@@ -1260,17 +1260,17 @@ class AsyncS3Object:
         await self._engine.perform(self._object._delete_steps(if_match))
 
     async def update(self, function: Callable[[bytes | None], bytes | str | Awaitable[bytes | str]]) -> AsyncS3Object:
-        """Read, change, write only if the object is unchanged meanwhile; again until it holds. Metadata and tags stay.
+        """Read, modify and write the object under If-Match; retry on a concurrent write. Metadata and tags are kept.
 
         Args:
-            function: Gets the content (None where there is no such object) and returns the new one, or an awaitable of it. A coroutine
-                function runs in the calling task, another one on a thread. It may be called several times.
+            function: Takes the content (None if there is no such object) and returns the new content, or an awaitable of it. A coroutine
+                function runs in the calling task, a plain function on a thread. It may be called several times.
 
         Returns:
-            The handle itself, knowing what was written.
+            The handle itself, with the attributes of the written object cached.
 
         Raises:
-            S3PreconditionFailed: Others were faster fifty times; or ``outcome_unknown``.
+            S3PreconditionFailed: Fifty attempts lost against concurrent writes; or ``outcome_unknown``.
             S3Unsupported: The store does not honour conditions; nothing was written.
 
         Requests:
@@ -1295,7 +1295,7 @@ class AsyncS3Object:
         part_size_bytes: int | None = None,
         **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
-        """Copy the object on the server. Requests: as the synchronous face."""
+        """Copy the object on the server. Requests: as ``S3Object.copy_to``."""
         copied = await self._engine.run(
             self._object.copy_to,
             _sync_handle(target),
@@ -1314,7 +1314,7 @@ class AsyncS3Object:
         metadata: Mapping[str, str] | None = None,
         **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
-        """Copy the object on the server and delete it here. Requests: as the synchronous face."""
+        """Copy the object on the server, then delete the source. Requests: as ``S3Object.move_to``."""
         moved = await self._engine.run(self._object.move_to, _sync_handle(target), metadata=metadata, **extra)
         return AsyncS3Object(moved, self._engine)
 
@@ -1329,7 +1329,7 @@ class AsyncS3Object:
         verify_checksum: bool | None = None,
         progress: Progress = None,
     ) -> AsyncS3Object:
-        """Download the content, or a range of it, to a file. Requests: as the synchronous face."""
+        """Download the content, or a range of it, to a file. Requests: as ``S3Object.download_to``."""
         downloaded = await self._engine.run_stoppable(
             self._object.download_to,
             path,
@@ -1351,7 +1351,7 @@ class AsyncS3Object:
         response_content_type: str | None = None,
         content_type: str | None = None,
     ) -> str:
-        """A link by which anybody may do one thing with this object. Requests: none (on AWS 1 HEAD a bucket, for its region)."""
+        """Return a presigned URL for one method on this object. Requests: none (on AWS 1 HEAD per bucket, for its region)."""
         return await self._engine.run(
             self._object.presigned_url,
             method,
@@ -1371,7 +1371,7 @@ class AsyncS3Object:
         fields: Mapping[str, str] | None = None,
         conditions: Sequence[Any] = (),
     ) -> PresignedPost:
-        """A form by which a browser stores this object. Requests: none (on AWS 1 HEAD a bucket, for its region)."""
+        """Return a presigned POST form for uploads from a browser. Requests: none (on AWS 1 HEAD per bucket, for its region)."""
         return await self._engine.run(
             self._object.presigned_post,
             expires_in,
@@ -1383,17 +1383,17 @@ class AsyncS3Object:
         )
 
     preview = twin_of(S3Object.preview)
-    """The beginning of the object as a table, text or image. Requests: as ``S3Object.preview``."""
+    """Preview the object's beginning as a table, text or image. Requests: as ``S3Object.preview``."""
 
     # -- tags and versions
 
     @property
     def tags(self) -> AsyncObjectTags:
-        """The object's tags. Requests: none; each method of it is awaited."""
+        """The object's tags. Requests: none; all its methods are coroutines."""
         return AsyncObjectTags(self._object.tags, self._engine)
 
     def versions(self) -> AsyncIterator[AsyncS3Object]:
-        """The versions of the object, the newest first. Requests: 1 per 1,000 versions."""
+        """Yield the versions of the object, newest first. Requests: 1 per 1,000 versions."""
         return _objects(self._engine, self._object.versions())
 
     async def make_current(self) -> AsyncS3Object:
@@ -1401,7 +1401,7 @@ class AsyncS3Object:
         return AsyncS3Object(await self._engine.run(self._object.make_current), self._engine)
 
     undelete = twin_of(S3Object.undelete)
-    """Remove the delete markers that hide the object. Requests: 1, and 2 for each marker on top."""
+    """Remove the delete markers that hide the object. Requests: 1, and 2 for each of the topmost delete markers."""
 
     def __repr__(self) -> str:
         return f"Async{self._object!r}"
@@ -1415,7 +1415,7 @@ def _read_whole(obj: S3Object) -> bytes:
 
 
 def _sync_keys(keys: Any, portal: Portal | None) -> Any:
-    """Return keys and handles for the synchronous class, which refuses a single key."""
+    """Convert keys and handles for the synchronous class, which rejects a single key."""
     if isinstance(keys, (str, bytes)) or not isinstance(keys, (Iterable, AsyncIterable)):
         return keys
     return map(_sync_handle, cast(Any, keys) if portal is None else portal.items(keys))
@@ -1428,8 +1428,8 @@ async def _map_in_tasks(
     on_error: pipeline.OnError,
     in_flight: int,
 ) -> AsyncGenerator[Any, None]:
-    """Run a coroutine function over objects, in a bounded number of tasks, which end with the iteration."""
-    under_way: dict[asyncio.Task[Any], AsyncS3Object] = {}  # in the order in which they began
+    """Run a coroutine function over objects in a bounded number of tasks, which are cancelled when the iteration ends."""
+    under_way: dict[asyncio.Task[Any], AsyncS3Object] = {}  # in the order of their start
     source = cast("AsyncGenerator[AsyncS3Object, None]", objects)
     is_at_end = False
     try:
