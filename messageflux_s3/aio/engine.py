@@ -1,4 +1,4 @@
-"""Threads beside event loops: functions that block run on them, and await things in the task that waits for them."""
+"""Run blocking functions on threads; they can await things in the task that waits for them."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ Item = TypeVar("Item")
 
 
 _PIECE_BYTES = 256 * 1024
-"""How much of an async source is gathered before it is handed to the thread that uploads it."""
+"""Bytes of an async source collected before they are passed to the uploading thread."""
 
 
 _CLEANUP_SECONDS = 5.0
-"""How long a cancelled task waits for its thread to undo what it began."""
+"""Seconds that a cancelled task waits for its thread to clean up."""
 
 
 END: Any = object()
 
 
 class Engine:
-    """What the handles of one store share: a lane for each event loop, a pool of threads, and the threads that wait for a task."""
+    """State shared by the handles of one store: a lane per event loop, a thread pool, and the threads that wait for a task."""
 
     def __init__(self, store: S3Store) -> None:
         self.connection: Connection = store._connection
@@ -67,20 +67,20 @@ class Engine:
         self._pid = os.getpid()
 
     async def perform(self, steps: Steps[Result]) -> Result:
-        """Run a verb of the synchronous classes: requests in the event loop, what blocks on a thread."""
+        """Run an operation of the synchronous classes: requests in the event loop, blocking calls on a thread."""
         return await run_awaited(steps, partial(self.exchange.send, run=self.run), self.run)
 
     async def run(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
-        """Call something on a thread of the pool; no more of them than the connection's ``max_concurrency``."""
+        """Call a function on a pool thread; the pool has at most the connection's ``max_concurrency`` threads."""
         return await asyncio.wrap_future(self.start(functools.partial(function, *arguments, **named)))
 
     def start(self, function: Callable[[], Result], *, alone: bool = False) -> Future[Result]:
-        """Begin to call something on a thread, in a copy of the caller's context.
+        """Start a function on a thread, in a copy of the caller's context.
 
         Args:
-            function: What to call.
-            alone: Whether it gets a thread of its own. What waits for something other than the store (the user's source, the holder of a
-                lock) must not take a thread of the pool: what it waits for may need one.
+            function: The function.
+            alone: Whether to use a dedicated thread. A function that waits for anything other than the store (the user's source, the holder
+                of a lock) MUST NOT take a pool thread: whatever it waits for may need one.
         """
         self._forget_after_fork()
         context = contextvars.copy_context()
@@ -113,13 +113,13 @@ class Engine:
         return work
 
     async def run_stoppable(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
-        """Call a transfer that takes ``progress`` on a thread of the pool; it is stopped where the task is cancelled."""
+        """Call a transfer that takes ``progress`` on a pool thread; it stops if the task is cancelled."""
         portal = Portal(self)
         named["progress"] = portal.watch(named.get("progress"))
         return await portal.run(functools.partial(function, *arguments, **named), alone=False)
 
     def _forget_after_fork(self) -> None:
-        """In a forked child the threads and the loops are the parent's: whoever waited for them would wait for ever."""
+        """Drop the threads and sources in a forked child: they belong to the parent, and waiting for them would never end."""
         if self._pid != os.getpid():
             self._pid, self._lock, self._threads = os.getpid(), Lock(), None
             self._open_sources, self._own_threads = set(), []
@@ -127,14 +127,14 @@ class Engine:
     async def pull(
         self, source: Iterator[Result], at_once: int, portal: Portal | None = None
     ) -> AsyncGenerator[Result, None]:
-        """Go through a synchronous iterator, advanced on a thread, several items a hop.
+        """Iterate over a synchronous iterator on a thread, several items per thread call.
 
         Args:
             source: The iterator.
-            at_once: How many items a hop brings at the most.
-            portal: What the iterator awaits something by, if it does.
+            at_once: Maximum number of items per thread call.
+            portal: The portal through which the iterator awaits, if it does.
         """
-        lock = Lock()  # a cancelled hop may still be running when the iterator is closed
+        lock = Lock()  # a cancelled thread call may still be running when the iterator is closed
 
         def take() -> list[Result]:
             with lock:
@@ -156,7 +156,7 @@ class Engine:
 
     async def close(self) -> None:
         self._forget_after_fork()
-        while self._open_sources:  # loops that were left without being closed
+        while self._open_sources:  # iterations that were left without being closed
             await self.run(self._open_sources.pop())
         with self._lock:
             threads, self._threads = self._threads, None
@@ -173,10 +173,10 @@ class Cancelled(BaseException):
 
 
 class Portal:
-    """Lets a function on a thread await things in the task that waits for the function.
+    """Let a function on a thread await things in the task that waits for the function.
 
     The task itself runs them, so an async iterator is advanced as by ``async for``: with its context variables, timeouts and cancel
-    scopes, and with no task of ours between. A portal is used by one call of :meth:`run` at a time.
+    scopes, and without an additional task. A portal is used by one call of :meth:`run` at a time.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -193,14 +193,14 @@ class Portal:
     async def run(
         self, function: Callable[[], Result], *, alone: bool = True, undo: Callable[[Result], object] | None = None
     ) -> Result:
-        """Call a function on a thread and await what it asks for.
+        """Call a function on a thread and await what it passes to :meth:`call`.
 
-        Where the task is cancelled, the function is told at its next :meth:`call` or :meth:`check`, and the task waits for it up to 5 s.
+        If the task is cancelled, the function's next :meth:`call` or :meth:`check` raises, and the task waits for it up to 5 s.
 
         Args:
-            function: What to call.
-            alone: Whether it gets a thread of its own (see ``Engine.start``).
-            undo: Called on a thread with a result that the cancelled task cannot receive any more.
+            function: The function.
+            alone: Whether to use a dedicated thread (see ``Engine.start``).
+            undo: Called on a thread with a result that the cancelled task can no longer receive.
         """
         self._loop, self._wake, ended = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
         self._is_open = True
@@ -215,7 +215,7 @@ class Portal:
         work = self._engine.start(call, alone=alone)
 
         def end(_: Future[Result]) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with suppress(RuntimeError):  # the loop is closed: no task is waiting
                 self._loop.call_soon_threadsafe(ended.set)
                 self._loop.call_soon_threadsafe(self._wake.set)
 
@@ -227,7 +227,7 @@ class Portal:
                 while self._steps:
                     await self._take_step(*self._steps.popleft())
             return work.result()
-        except FutureCancelledError:  # of a source that awaits something cancelled, or of a pool that was shut down
+        except FutureCancelledError:  # the source awaited something cancelled, or the pool was shut down
             raise asyncio.CancelledError from None
         except asyncio.CancelledError:
             self.close()
@@ -250,7 +250,7 @@ class Portal:
             answer.set_result(result)
 
     def close(self) -> None:
-        """Answer nothing more: what the function asks for raises on its thread."""
+        """Run no further steps: pending and later calls raise on the function's thread."""
         with self._lock:
             self._is_open = False
             self._steps.clear()
@@ -262,7 +262,7 @@ class Portal:
     # -- on the thread
 
     def call(self, step: Callable[[], Awaitable[Result]]) -> Result:
-        """Have the task call something, await it, and return its result.
+        """Call and await a step in the task, and return its result.
 
         Raises:
             Cancelled: The task was cancelled.
@@ -284,16 +284,16 @@ class Portal:
                 self._unanswered.discard(answer)
 
     def check(self) -> None:
-        """Raise where the task was cancelled.
+        """Raise if the task was cancelled.
 
         Raises:
-            Cancelled: It was.
+            Cancelled: The task was cancelled.
         """
         if not self._is_open:
             raise Cancelled
 
     def watch(self, progress: Progress) -> Progress:
-        """Return a ``progress`` that stops a transfer whose task was cancelled. A bar (``True``) cannot be made to."""
+        """Return a ``progress`` that stops a transfer whose task was cancelled. A bar (``True``) is returned unchanged."""
         if progress is None or progress is False:
             return lambda _: self.check()
         if progress is True or not callable(progress):
@@ -307,7 +307,7 @@ class Portal:
         return report
 
     def source(self, given: Any) -> Any:
-        """Return what the synchronous class reads: an async source as an iterator of its pieces, anything else as it is."""
+        """Return a source for the synchronous class: an async source as an iterator of its pieces, anything else unchanged."""
         if not is_async_source(given):
             return given
         if inspect.iscoroutinefunction(getattr(given, "read", None)):
@@ -323,7 +323,7 @@ class Portal:
             yield from pieces
 
     def items(self, given: Iterable[Item] | AsyncIterable[Item]) -> Iterable[Item]:
-        """Return keys or items as an iterable for the thread; those of an async iterable are pulled one by one."""
+        """Return keys or items as an iterable for the thread; an async iterable is read one item at a time."""
         return self._items(given.__aiter__()) if isinstance(given, AsyncIterable) else given
 
     def _items(self, source: AsyncIterator[Item]) -> Iterator[Item]:
@@ -332,12 +332,12 @@ class Portal:
 
 
 def is_async_source(given: Any) -> bool:
-    """Return whether bytes are to be awaited from it: an async iterable, or a readable whose ``read`` is a coroutine function."""
+    """Return whether this is an async iterable, or a readable whose ``read`` is a coroutine function."""
     return isinstance(given, AsyncIterable) or inspect.iscoroutinefunction(getattr(given, "read", None))
 
 
 def is_async_writable(given: Any) -> bool:
-    """Return whether writing to it awaits: ``write`` is a coroutine function, or ``drain`` as of an ``asyncio.StreamWriter``."""
+    """Return whether ``write`` or ``drain`` (as of an ``asyncio.StreamWriter``) is a coroutine function."""
     return any(inspect.iscoroutinefunction(getattr(given, name, None)) for name in ("write", "drain"))
 
 
@@ -346,14 +346,14 @@ def is_coroutine_function(function: Any) -> bool:
 
 
 async def _gather(source: AsyncIterator[Any]) -> list[Any]:
-    """Return the next pieces, 256 KiB of them or those up to the end: a hop to a thread for each tiny piece would be slow."""
+    """Return the next pieces, up to 256 KiB or the end: a thread call for each small piece would be slow."""
     pieces: list[Any] = []
     size = 0
     async for piece in source:
         if isinstance(piece, (bytearray, memoryview)):
-            piece = bytes(piece)  # the source may fill its buffer anew
+            piece = bytes(piece)  # the source may reuse its buffer
         pieces.append(piece)
-        size += len(piece) if isinstance(piece, (bytes, str)) else _PIECE_BYTES  # anything else is refused at once
+        size += len(piece) if isinstance(piece, (bytes, str)) else _PIECE_BYTES  # any other type is rejected at once
         if size >= _PIECE_BYTES:
             break
     return pieces
@@ -367,7 +367,7 @@ async def next_item(source: AsyncIterator[Item]) -> Item:
 
 
 class AsyncWritable:
-    """A writable for the thread of a download over one that is awaited."""
+    """A synchronous writable for the thread of a download that wraps an async one."""
 
     def __init__(self, portal: Portal, given: Any) -> None:
         self._portal = portal

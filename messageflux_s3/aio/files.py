@@ -39,12 +39,12 @@ TextMode = Literal["r", "w", "x", "a", "rt", "wt", "xt", "at", "tr", "tw", "tx",
 
 
 class AsyncObjectFile(Generic[AnyStr]):
-    """A file whose methods are awaited. Comes from ``obj.open(…)``; ``async with`` or ``await`` opens it.
+    """A file with coroutine methods, created by ``obj.open(…)``; ``async with`` or ``await`` opens it.
 
-    One method runs at a time; another one waits. After a cancelled ``read()`` the position is unknown until ``seek()``.
+    Methods run one at a time; concurrent calls wait. After a cancelled ``read()`` the position is unknown until ``seek()``.
 
-    Without ``async with``, nothing is written where ``close()`` is called while an exception raised after the opening is being handled
-    (``finally: await file.close()``); a warning is logged then. In that case ``close()`` must be awaited by the task that handles it.
+    Without ``async with``, nothing is written if ``close()`` is called while an exception raised after the opening is being handled
+    (``finally: await file.close()``); a warning is then logged. In that case ``close()`` MUST be awaited by the task that handles it.
 
     Example:
         >>> async def first_line(obj):
@@ -79,7 +79,7 @@ class AsyncObjectFile(Generic[AnyStr]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._handled_at_open = None
-        # A cancellation must not take this from a queue: half of what was written would stay, or all of it be lost.
+        # On a dedicated thread: cancellation would remove a queued call, which leaves partial data or loses all of it.
         await self._call(self._file.__exit__, exc_type, exc, traceback, alone=True)
 
     @property
@@ -112,35 +112,35 @@ class AsyncObjectFile(Generic[AnyStr]):
 
     @property
     def size(self) -> int:
-        """The size in bytes of what is read in bytes mode. Requests: none."""
+        """The object's size in bytes, if opened for reading in bytes mode. Requests: none."""
         return cast(int, self._file.size)  # type: ignore[attr-defined]  # of the reader's class
 
     def readable(self) -> bool:
-        """Return whether it can be read. Requests: none."""
+        """Return whether the file is open for reading. Requests: none."""
         return self._file.readable()
 
     def writable(self) -> bool:
-        """Return whether it can be written. Requests: none."""
+        """Return whether the file is open for writing. Requests: none."""
         return self._file.writable()
 
     def seekable(self) -> bool:
-        """Return whether it can be read at any position. Requests: none."""
+        """Return whether the file can be read at any position. Requests: none."""
         return self._file.seekable()
 
     async def read(self, size: int = -1) -> AnyStr:
-        """Return up to ``size`` bytes or characters, or all that is left. Requests: as ``S3Object.open``."""
+        """Return up to ``size`` bytes or characters, or the rest. Requests: as ``S3Object.open``."""
         return await self._call(self._file.read, size)
 
     async def readline(self, size: int = -1) -> AnyStr:
-        """Return the next line, with its end. Requests: as ``S3Object.open``."""
+        """Return the next line, with its line ending. Requests: as ``S3Object.open``."""
         return await self._call(self._file.readline, size)
 
     async def readlines(self, hint: int = -1) -> list[AnyStr]:
-        """Return the next lines, about ``hint`` bytes of them, or all that are left. Requests: as ``S3Object.open``."""
+        """Return the next lines, about ``hint`` bytes of them, or the rest. Requests: as ``S3Object.open``."""
         return await self._call(self._file.readlines, hint)
 
     async def readinto(self, buffer: Any) -> int:
-        """Fill a buffer, and return how many bytes that took; bytes mode only. Requests: as ``S3Object.open``."""
+        """Read into a buffer, and return the number of bytes read; bytes mode only. Requests: as ``S3Object.open``."""
         return await self._call(cast(Any, self._file).readinto, buffer)
 
     def __aiter__(self) -> AsyncIterator[AnyStr]:
@@ -152,11 +152,11 @@ class AsyncObjectFile(Generic[AnyStr]):
         raise StopAsyncIteration
 
     async def write(self, data: AnyStr) -> int:
-        """Write, and wait while the parts before are on their way. Requests: 1 PUT per 8 MiB."""
+        """Write data; wait while earlier parts are being sent. Requests: 1 PUT per 8 MiB."""
         return await self._call(self._file.write, data)
 
     async def writelines(self, lines: Iterable[AnyStr] | AsyncIterable[AnyStr]) -> None:
-        """Write several pieces; no line ends are added. Requests: 1 PUT per 8 MiB."""
+        """Write several lines; no line endings are added. Requests: 1 PUT per 8 MiB."""
         if not isinstance(lines, AsyncIterable):
             await self._call(self._file.writelines, lines)
             return
@@ -164,7 +164,7 @@ class AsyncObjectFile(Generic[AnyStr]):
             await self.write(line)
 
     async def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a position, and return it. Requests: none."""
+        """Set the position, and return it. Requests: none."""
         return await self._call(self._file.seek, offset, whence)
 
     async def tell(self) -> int:
@@ -172,7 +172,7 @@ class AsyncObjectFile(Generic[AnyStr]):
         return await self._call(self._file.tell)
 
     async def truncate(self, size: int | None = None) -> int:
-        """Cut off at a size; only after a ``seek()``, as of the synchronous file. Requests: none."""
+        """Truncate to a size; only after a ``seek()``, as for the synchronous file. Requests: none."""
         return await self._call(self._file.truncate, size)
 
     async def flush(self) -> None:
@@ -180,7 +180,7 @@ class AsyncObjectFile(Generic[AnyStr]):
         await self._call(self._file.flush)
 
     async def close(self) -> None:
-        """Close it; what was written appears, unless an exception raised since the opening is being handled.
+        """Close the file and write the object, unless an exception raised since the opening is being handled.
 
         Requests:
             as ``S3Object.open``
@@ -196,7 +196,7 @@ class AsyncObjectFile(Generic[AnyStr]):
         await self.abort()
 
     async def abort(self) -> None:
-        """Close it; nothing of what was written appears. Requests: 1 DELETE if parts were sent."""
+        """Close the file and discard everything written. Requests: 1 DELETE if parts were sent."""
         self._handled_at_open = None
         await self._call(_give_up, self._file, alone=True)
 
@@ -205,6 +205,6 @@ class AsyncObjectFile(Generic[AnyStr]):
 
 
 def _give_up(file: IO[Any]) -> None:
-    """Close a file as the end of a block that raised does."""
+    """Close a file as if its ``with`` block had raised."""
     error = Cancelled()
     file.__exit__(type(error), error, None)
