@@ -20,7 +20,7 @@ from .twins import twin_of
 
 
 class StoppableLock(S3Lock):
-    """A lock whose ``acquire()`` stops waiting where its task was cancelled."""
+    """A lock whose ``acquire()`` stops waiting if its task was cancelled."""
 
     portal: Portal | None = None
 
@@ -31,10 +31,10 @@ class StoppableLock(S3Lock):
 
 
 class AsyncS3Lock:
-    """A lease on a key. Comes from ``bucket.lock(…)``; ``async with`` or ``await`` takes it.
+    """A lease on a key, created by ``bucket.lock(…)``; ``async with`` or ``await`` acquires it.
 
-    What is guaranteed is what :class:`~messageflux_s3.S3Lock` says. A thread renews the lease, so an event loop that is blocked for a
-    while does not lose it. A cancelled block releases it; a cancelled wait for it leaves nothing held.
+    The guarantees are those of :class:`~messageflux_s3.S3Lock`. A thread renews the lease, so an event loop that is blocked for a while
+    does not lose it. A cancelled block releases the lease; a cancelled wait leaves no lease held.
     """
 
     def __init__(self, lock: StoppableLock, engine: Engine) -> None:
@@ -52,7 +52,7 @@ class AsyncS3Lock:
 
     @property
     def owner(self) -> str:
-        """Who we say we are. Requests: none."""
+        """The owner's name, as written into the lock. Requests: none."""
         return self._lock.owner
 
     @property
@@ -62,14 +62,14 @@ class AsyncS3Lock:
 
     @property
     def lost(self) -> bool:
-        """Whether the lease is over, or was taken over; False only while it is ours for certain. Requests: none."""
+        """Whether the lease expired or was taken over; False only while we certainly hold it. Requests: none."""
         return self._lock.lost
 
     def check(self) -> None:
-        """Go on only while the lease is ours for certain.
+        """Raise unless we certainly hold the lease.
 
         Raises:
-            S3LockError: It is over, taken over, released, or the parent process's.
+            S3LockError: The lease expired, was taken over or released, or belongs to the parent process.
 
         Requests:
             none
@@ -77,28 +77,28 @@ class AsyncS3Lock:
         self._lock.check()
 
     async def acquire(self) -> AsyncS3Lock:
-        """Take the lock; wait for it as long as was said.
+        """Acquire the lock; wait up to ``wait`` seconds.
 
         Returns:
             The lock itself.
 
         Raises:
-            S3LockError: It is held; ``lock_holder`` says by whom.
+            S3LockError: The lock is held; ``lock_holder`` names the holder.
             S3Unsupported: The store does not honour conditional writes; nothing was written.
 
         Requests:
-            1 GET, 1 PUT (more while it waits; once a store those of a probe)
+            1 GET, 1 PUT (more while it waits; once per store those of a probe)
         """
         portal = self._lock.portal = Portal(self._engine)
-        # On a thread of its own: those of the pool are for the holder, which may be waiting for one to release the lock.
+        # On a dedicated thread: the holder may need a pool thread to release the lock.
         await portal.run(self._lock.acquire, undo=S3Lock.release)
         return self
 
     renew = twin_of(S3Lock.renew)
-    """Renew the lease now; a thread does it by itself. Requests: 1 PUT."""
+    """Renew the lease now; a thread also renews it automatically. Requests: 1 PUT."""
 
     async def release(self) -> None:
-        """Give the lock back; that it is not ours any more is no error. Requests: 1 PUT where the lock is held, else none."""
+        """Release the lock. Does nothing if it is no longer held. Requests: 1 PUT if the lock is held, else none."""
         await Portal(self._engine).run(self._lock.release)
 
     def __await__(self) -> Generator[Any, None, AsyncS3Lock]:

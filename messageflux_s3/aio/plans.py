@@ -16,7 +16,7 @@ from .engine import Engine
 
 
 class AsyncSyncPlan:
-    """What makes a prefix like a folder, or a folder like a prefix. Print it, then ``await plan.apply()``."""
+    """The steps that synchronize a prefix from a folder, or a folder from a prefix. Print it, then ``await plan.apply()``."""
 
     def __init__(self, plan: SyncPlan, engine: Engine) -> None:
         self._plan = plan
@@ -24,7 +24,7 @@ class AsyncSyncPlan:
 
     @property
     def steps(self) -> tuple[SyncStep, ...]:
-        """Every file and object concerned, in order of their keys. Requests: none."""
+        """Every file and object concerned, in key order. Requests: none."""
         return self._plan.steps
 
     @property
@@ -49,26 +49,26 @@ class AsyncSyncPlan:
 
     @property
     def applied(self) -> bool:
-        """Whether this was done. Requests: none."""
+        """Whether the plan was applied. Requests: none."""
         return self._plan.applied
 
     @property
     def copied(self) -> list[SyncStep]:
-        """What is copied. Requests: none."""
+        """The steps that copy. Requests: none."""
         return self._plan.copied
 
     @property
     def skipped(self) -> list[SyncStep]:
-        """What stays as it is. Requests: none."""
+        """The steps that change nothing. Requests: none."""
         return self._plan.skipped
 
     @property
     def deleted(self) -> list[SyncStep]:
-        """What is deleted. Requests: none."""
+        """The steps that delete. Requests: none."""
         return self._plan.deleted
 
     async def apply(self, *, progress: Progress = None) -> AsyncSyncPlan:
-        """Do it: first the copies; the deletions only once every copy has arrived. Requests: as ``SyncPlan.apply``."""
+        """Apply the plan: first the copies; deletions only once every copy is complete. Requests: as ``SyncPlan.apply``."""
         applied = await self._engine.run_stoppable(self._plan.apply, progress=progress)
         return AsyncSyncPlan(applied, self._engine)
 
