@@ -1,4 +1,4 @@
-"""The sub-resources under asyncio: the methods of the synchronous classes, each awaited."""
+"""The sub-resources under asyncio: the methods of the synchronous classes as coroutines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Twin_co = TypeVar("Twin_co", covariant=True)
 
 
 class _AsyncPart(Generic[Twin_co]):
-    """An async sub-resource over the synchronous one."""
+    """An async sub-resource that wraps the synchronous one."""
 
     def __init__(self, part: Twin_co, engine: Engine) -> None:
         self._part = part

@@ -1,4 +1,4 @@
-"""Async twins of methods, made from the methods."""
+"""Async twins of synchronous methods, generated from them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Twin_co = TypeVar("Twin_co", covariant=True)
 
 
 class _HasTwin(Protocol[Twin_co]):
-    """An async class over a synchronous one."""
+    """An async class that wraps a synchronous one."""
 
     _engine: Engine
 
@@ -41,12 +41,12 @@ class _HasTwin(Protocol[Twin_co]):
 def twin_of(
     method: Callable[Concatenate[Twin_co, P], Result],
 ) -> Callable[Concatenate[_HasTwin[Twin_co], P], Coroutine[Any, Any, Result]]:
-    """Return the async twin of a method whose arguments and result need no conversion: the method, called on a thread."""
+    """Return a coroutine method that calls a method on a thread; arguments and result need no conversion."""
 
     @functools.wraps(method)
     async def awaited(self: _HasTwin[Twin_co], /, *arguments: P.args, **named: P.kwargs) -> Result:
         return await self._engine.run(
-            functools.partial(getattr(self._twin, method.__name__), *arguments, **named)  # as overridden in a subclass
+            functools.partial(getattr(self._twin, method.__name__), *arguments, **named)  # finds subclass overrides
         )
 
     return awaited
@@ -55,7 +55,7 @@ def twin_of(
 def twin_of_change(
     method: Callable[Concatenate[Twin_co, P], Change[V]],
 ) -> Callable[Concatenate[_HasTwin[Twin_co], P], Coroutine[Any, Any, AsyncChange[V]]]:
-    """Return the async twin of a method that gives a change."""
+    """Return the async twin of a method that returns a Change."""
 
     @functools.wraps(method)
     async def awaited(self: _HasTwin[Twin_co], /, *arguments: P.args, **named: P.kwargs) -> AsyncChange[V]:
@@ -66,7 +66,7 @@ def twin_of_change(
 
 
 class AsyncChange(Generic[V]):
-    """A change of a configuration, to be looked at before ``await change.apply()``."""
+    """A configuration change, to be reviewed before ``await change.apply()``."""
 
     def __init__(self, change: Change[V], engine: Engine) -> None:
         self._change = change
@@ -83,12 +83,12 @@ class AsyncChange(Generic[V]):
 
     @property
     def before(self) -> V:
-        """What stands now. Requests: none."""
+        """The current configuration. Requests: none."""
         return self._change.before
 
     @property
     def after(self) -> V:
-        """What would stand. Requests: none."""
+        """The configuration after the change. Requests: none."""
         return self._change.after
 
     @property
@@ -97,7 +97,7 @@ class AsyncChange(Generic[V]):
         return self._change.is_empty
 
     async def apply(self) -> None:
-        """Make the change that was shown, and no other. Requests: as ``Change.apply``."""
+        """Apply exactly this change. Requests: as ``Change.apply``."""
         await self._engine.run(self._change.apply)
 
     def __str__(self) -> str:
