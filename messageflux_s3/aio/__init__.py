@@ -1,15 +1,15 @@
-"""The same objects under asyncio: AsyncS3Store, AsyncS3Bucket, AsyncS3Object.
+"""The asyncio API: AsyncS3Store, AsyncS3Bucket, AsyncS3Object.
 
-The verbs of one object (get, head, put, delete) are the generators of the synchronous classes, run by a driver that awaits; everything
-else runs as the synchronous method on one of a few threads. Names, parameters and errors are the same, and tests compare them.
-Attributes are properties that never make a request: ``await obj.load()`` makes it, and before that they raise an error that says so.
+Operations on one object (get, head, put, delete) are the generators of the synchronous classes, run by an async driver; everything else
+runs as the synchronous method on a thread pool. Names, parameters and errors are the same, and tests compare them. Attributes are
+properties that never make a request: ``await obj.load()`` makes it, and before that they raise an error that says so.
 
-Where bytes, keys or items are taken, async iterators and objects with an async ``read()`` are taken as well. They are pulled in the task
-that awaits the method, piece by piece, as the thread asks for them.
+Methods that take bytes, keys or items also accept async iterators and objects with an async ``read()``. These are read piece by piece in
+the task that awaits the method, as the thread requests them.
 
-A cancelled task raises ``CancelledError``. A cancelled upload or download of a stream, a file or a folder is stopped: no parts and no half
-object stay behind, and a file that was there stays as it was. The cancelled task waits up to 5 seconds for that; what takes longer ends
-on its thread. Batches, copies and conditional writes that have begun run to their end on their threads. ``store.close()`` waits for all.
+A cancelled task raises ``CancelledError``. A cancelled upload or download of a stream, a file or a folder is stopped: no parts and no
+partial object are left behind, and an existing file is unchanged. The cancelled task waits up to 5 seconds for that; longer cleanup
+finishes on its thread. Batches, copies and conditional writes in progress are completed on their threads. ``store.close()`` waits for all.
 """
 
 from .files import AsyncObjectFile

@@ -1,4 +1,4 @@
-"""AsyncClaimCheck: the claim check of asyncio, over an AsyncS3Bucket."""
+"""AsyncClaimCheck: the claim check for asyncio, with an AsyncS3Bucket."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class AsyncClaimCheck:
-    """Sends big payloads through a bucket, small ones as they are. Arguments and formats are those of :class:`ClaimCheck`.
+    """Send large payloads through a bucket, small ones inline. Arguments and formats are those of :class:`ClaimCheck`.
 
     Args:
-        bucket: Where payloads are put.
-        threshold: A message of more bytes than this goes through the bucket. Counted are body and headers.
+        bucket: The bucket that stores payloads.
+        threshold: Larger messages go through the bucket; in bytes, of body and headers.
         wire: The format to write; both are read.
-        allowed_buckets: Further buckets out of which messages may be read; that of ``bucket`` always is.
+        allowed_buckets: Further buckets from which payloads may be read; ``bucket`` is always allowed.
 
     Example:
         >>> async def send(bucket, payload):
@@ -39,11 +39,11 @@ class AsyncClaimCheck:
         wire: Wire = "sqs-extended",
         allowed_buckets: Iterable[str] = (),
     ) -> None:
-        """Set up; no request is made.
+        """Validate the arguments; no request is made.
 
         Raises:
-            TypeError: An argument is of another type.
-            ValueError: The threshold is negative, the wire unknown, or an allowed bucket's name is none.
+            TypeError: An argument has the wrong type.
+            ValueError: The threshold is negative, ``wire`` is unknown, or the name of an allowed bucket is invalid.
         """
         if not isinstance(bucket, AsyncS3Bucket):
             raise TypeError(
@@ -55,17 +55,17 @@ class AsyncClaimCheck:
 
     @property
     def threshold(self) -> int:
-        """A message of more bytes goes through the bucket. Requests: none."""
+        """Messages of more bytes go through the bucket. Requests: none."""
         return self._check.threshold
 
     @property
     def wire(self) -> Wire:
-        """The format that is written. Requests: none."""
+        """The format to write. Requests: none."""
         return self._check.wire
 
     @property
     def allowed_buckets(self) -> frozenset[str]:
-        """The buckets out of which messages may be read. Requests: none."""
+        """The buckets from which payloads may be read. Requests: none."""
         return self._check.allowed_buckets
 
     async def check_in(
@@ -73,20 +73,20 @@ class AsyncClaimCheck:
         payload: bytes | str | IO[bytes] | Iterable[bytes] | AsyncIterable[bytes] | Any,
         headers: Headers | None = None,
     ) -> Outgoing:
-        """Turn a payload into what to send, by way of the bucket if it is too big.
+        """Convert a payload into a message to send; upload it to the bucket if it is too large.
 
         Args:
-            payload: What ``ClaimCheck.check_in`` takes, an async iterable of bytes, or a readable with an async ``read(size)``. A stream is
-                never held in memory whole.
-            headers: What goes with it, in any of the three shapes.
+            payload: Anything that ``ClaimCheck.check_in`` takes, an async iterable of bytes, or a readable with an async ``read(size)``.
+                A stream is never held in memory as a whole.
+            headers: The message's headers, in any of the three formats.
 
         Returns:
-            The body and headers to send. If sending fails, ``discard()`` deletes the payload. Where the task is cancelled, the payload is
+            The body and headers to send. If sending fails, ``discard()`` deletes the payload. If the task is cancelled, the payload is
             deleted.
 
         Raises:
-            TypeError: The payload or the headers are of another type.
-            ValueError: The headers use a name of the claim check, or take more than the threshold by themselves.
+            TypeError: The payload or the headers have the wrong type.
+            ValueError: The headers use a name reserved by the claim check, or are larger than the threshold by themselves.
 
         Requests:
             none, or those of one upload
@@ -100,7 +100,7 @@ class AsyncClaimCheck:
         return await self._engine.run(functools.partial(self._check.check_out, message))
 
     def payload_object(self, message: Any) -> AsyncS3Object | None:
-        """Return a handle on the payload, or None if the message carries it itself. Requests: none."""
+        """Return a handle on the payload, or None if the message contains it inline. Requests: none."""
         found = self._check.payload_object(message)
         return None if found is None else AsyncS3Object(found, self._engine)
 
@@ -109,7 +109,7 @@ class AsyncClaimCheck:
         return await self._engine.run(functools.partial(self._check.discard, message))
 
     def receipt_handle(self, message: Mapping[str, Any], *, extended: bool = False) -> str:
-        """Return the receipt handle of a message of SQS, in the form that the deleting side needs. Requests: none."""
+        """Return the receipt handle of an SQS message, in the form that deleting it requires. Requests: none."""
         return self._check.receipt_handle(message, extended=extended)
 
     def __repr__(self) -> str:
