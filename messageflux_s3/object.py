@@ -63,7 +63,7 @@ class S3Object:
     _listed: Listed | None
     _head: Head | None
     _body: bytes | S3Error | None
-    _pinned_etag: str | None  # set on a handle from a message: sent as If-Match with every read
+    _pinned_etag: str | None  # ETag named in a message, sent as If-Match with reads
 
     def __init__(self, object_summery: ObjectSummary, object_cache: Mapping[str, Any] | None = None) -> None:
         """Create a handle from boto3's ObjectSummary, as in messageflux; ``from_boto3()`` takes more types and keeps loaded attributes.
