@@ -1,15 +1,15 @@
-"""Writes under a condition that tell the truth: done, not done, or (rarely, and said so) nobody can know.
+"""Conditional writes with a definite outcome: done, not done, or (rarely) explicitly unknown.
 
-The hard part is not the header but the lost answer: the first attempt wrote, its answer was lost, the retry meets our own object and is
-refused. So every conditional write carries a random id in its metadata, which users never see:
+If the response to the first attempt is lost although it wrote, the condition of the retry fails on our own object. So every conditional
+write has a random idempotency token in its metadata, which users never see:
 
-- refused without a retry before it: a conflict, final;
-- refused after a doubtful attempt: a HEAD that finds our id says that it was done;
-- a HEAD that finds an object from before our first attempt: a conflict, final;
-- anything else: ``S3PreconditionFailed`` with ``outcome_unknown`` set. It is not tried again blindly.
+- rejected without an earlier retry: a conflict, final;
+- rejected after an attempt of unknown outcome: if HEAD returns our token, the write was done;
+- HEAD returns an object from before our first attempt: a conflict, final;
+- anything else: ``S3PreconditionFailed`` with ``outcome_unknown`` set. The write is not retried blindly.
 
-Conditional writes never take the fast lane, which leaves no trace of its retries. Whether the store means it is for
-``condition_probe.py`` to find out first.
+Conditional writes never use the fast lane, which does not record its retries. ``condition_probe.py`` checks first whether the store
+honours the condition.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from .multipart import UPLOAD_IS_LEFT, MultipartUpload
 Written = TypeVar("Written")
 
 CARRIED = 6
-"""How many former write-ids an update carries forward, so that a writer whose answer was lost finds its own."""
+"""Number of earlier idempotency tokens that an update keeps, so that a writer whose response was lost can still find its own."""
 
 _ABILITIES: dict[str, tuple[Ability, Ability]] = {
     "PutObject": ("put_if_absent", "put_if_match"),
@@ -56,11 +56,11 @@ _ABILITIES: dict[str, tuple[Ability, Ability]] = {
 
 
 def check(*, if_absent: bool, if_match: str | None) -> None:
-    """Refuse conditions without meaning.
+    """Validate the arguments of a condition.
 
     Raises:
         ValueError: Both are given, or the etag is empty.
-        TypeError: The etag is no text.
+        TypeError: The etag is not a string.
     """
     if if_match is not None and not isinstance(if_match, str):
         raise TypeError(f"if_match must be an etag, not {type(if_match).__name__}")
@@ -76,7 +76,7 @@ def strong(etag: str, bucket_name: str, key: str) -> str:
     """Return an ETag without its quotes, for a condition on a write.
 
     Raises:
-        S3Unsupported: It is a weak one, which no condition can name.
+        S3Unsupported: The ETag is weak; If-Match never matches it.
     """
     if etags.is_weak(etag):
         raise S3Unsupported(
@@ -88,7 +88,7 @@ def strong(etag: str, bucket_name: str, key: str) -> str:
 
 
 def new_idempotency_token() -> str:
-    """An id for one write; the same one for all its attempts."""
+    """Return a random ID for one write, used for all its attempts."""
     return secrets.token_hex(12)
 
 
@@ -104,26 +104,27 @@ def put(
     carried: str = "",
     **extra: Any,
 ) -> Head:
-    """Write bytes if the key is absent, or if it still has this etag.
+    """Write bytes if the object does not exist, or if it still has this etag.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
         key: The key.
         body: The content.
-        if_absent: Only if there is no such object.
-        if_match: Only if the object has this etag.
-        metadata: User metadata, text to text.
-        carried: Former write-ids to carry forward.
+        if_absent: Write only if the object does not exist.
+        if_match: Write only if the object has this etag.
+        metadata: User metadata, a mapping of text to text.
+        carried: Earlier idempotency tokens to keep in the metadata.
         extra: Further parameters (:class:`~messageflux_s3._objects.put_parameters.PutParameters`).
 
     Raises:
-        S3ObjectExists: The object is there already.
-        S3PreconditionFailed: It has another etag, or none; or others met us every time; or ``outcome_unknown``.
+        S3ObjectExists: The object exists already.
+        S3PreconditionFailed: The etag differs, or the object does not exist; or each attempt conflicted with a concurrent write; or
+            ``outcome_unknown``.
         S3Unsupported: The store does not honour the condition; nothing was written.
 
     Requests:
-        1 PUT, and 1 HEAD after a lost answer; once a store those of the probe
+        1 PUT, and 1 HEAD after a lost response; those of the probe once per store
     """
     check(if_absent=if_absent, if_match=if_match)
     idempotency_token = new_idempotency_token()
@@ -152,19 +153,19 @@ def complete(
     if_match: str | None = None,
     carried: str = "",
 ) -> dict[str, Any]:
-    """Complete an upload in parts if the object still has this etag, or without one if the key is absent.
+    """Complete a multipart upload if the object still has this etag; without ``if_match``, if the object does not exist.
 
-    The metadata of the upload has ``idempotency_token``, then ``carried``, under
+    The metadata of the upload holds ``idempotency_token``, then ``carried``, under
     :data:`~messageflux_s3._formats.metadata.IDEMPOTENCY_TOKEN`.
 
     Raises:
-        S3ObjectExists: The object is there already.
-        S3PreconditionFailed: It has another etag, or is gone; or ``outcome_unknown``. With ``retryable``: another write was under
-            way (409), nothing was written, and the whole upload may be sent again.
+        S3ObjectExists: The object exists already.
+        S3PreconditionFailed: The etag differs, or the object was deleted; or ``outcome_unknown``. With ``retryable``: there was a
+            concurrent write (409), nothing was written, and the whole upload may be sent again.
         S3Unsupported: The store does not honour the condition; nothing was written.
 
     Requests:
-        1 POST, and 1 HEAD after a lost answer
+        1 POST, and 1 HEAD after a lost response
     """
     call = caller(
         connection, bucket_name, key, idempotency_token, if_absent=if_match is None, if_match=if_match, carried=carried
@@ -173,26 +174,26 @@ def complete(
 
 
 class SourceDiffers(Exception):
-    """A source gave other bytes when it was read again. Raised within :func:`sending_again`, before anything is completed."""
+    """The source returned different bytes when read again. Raised within :func:`sending_again`, before the upload is completed."""
 
 
 def sending_again(connection: Connection, write: Callable[[], Written], can_repeat: Callable[[], bool]) -> Written:
-    """Run an upload in parts; run it again when its completion met another write.
+    """Run a multipart upload; run it again if its completion conflicted with a concurrent write.
 
-    On 409 ``ConditionalRequestConflict`` AWS forgets the upload, and asks for a new one and for each part again.
+    On 409 ``ConditionalRequestConflict`` AWS discards the upload, and requires a new one with all parts sent again.
 
     Args:
-        connection: The way to the store.
-        write: Creates an upload, sends its parts, and completes it; raises ``SourceDiffers`` in place of completing other bytes than the
-            first time.
-        can_repeat: Called before each repetition: makes the source ready to be read again, and returns whether that was possible.
+        connection: The connection to the store.
+        write: Creates an upload, sends its parts, and completes it; raises ``SourceDiffers`` instead of completing it with other bytes
+            than the first time.
+        can_repeat: Called before each repetition: prepares the source to be read again, and returns whether that was possible.
 
     Returns:
-        What ``write`` returns.
+        The result of ``write``.
 
     Raises:
-        S3PreconditionFailed: Each time another write was under way, or the source can be read once only, or gave other bytes when it was
-            read again: ``retryable`` is set, and ``outcome_unknown`` too where the answer to an earlier completion was lost.
+        S3PreconditionFailed: Every attempt conflicted with a concurrent write, or the source can be read only once, or returned different
+            bytes when read again: ``retryable`` is set, and also ``outcome_unknown`` if the response to an earlier completion was lost.
     """
     conflict: S3PreconditionFailed | None = None
     for attempt in range(1, connection.config.max_attempts + 1):
@@ -216,14 +217,14 @@ def sending_again(connection: Connection, write: Callable[[], Written], can_repe
 
 
 def require(connection: Connection, bucket_name: str, kind: Ability) -> None:
-    """Go on only where the store honours the condition (see :mod:`~messageflux_s3._objects.condition_probe`)."""
+    """Raise S3Unsupported unless the store honours the condition (see :mod:`~messageflux_s3._objects.condition_probe`)."""
     condition_probe.require(connection, bucket_name, kind)
 
 
 def honours(connection: Connection, bucket_name: str, kind: Ability) -> bool:
-    """Whether the store honours the condition, also in a race; False where that cannot be found out because probing is not allowed.
+    """Return whether the store honours the condition, also with concurrent writers; False if access to the probe is denied.
 
-    For callers that go on without the condition, in some other way. Requests: those of :func:`condition_probe.known`.
+    For callers with an alternative to the condition. Requests: those of :func:`condition_probe.known`.
     """
     try:
         return condition_probe.known(connection, bucket_name, kind) == "honoured"
@@ -232,9 +233,9 @@ def honours(connection: Connection, bucket_name: str, kind: Ability) -> bool:
 
 
 class ConditionalCall:
-    """Makes the one call that creates the object, under the condition, and settles what a lost answer leaves open.
+    """Sends the one request that creates the object, with the condition, and determines the outcome after a lost response.
 
-    Stands in for ``connection.call``: for PutObject, CompleteMultipartUpload and CopyObject alike. :func:`caller` makes one.
+    Replaces ``connection.call`` for PutObject, CompleteMultipartUpload and CopyObject. Created by :func:`caller`.
     """
 
     def __init__(self, connection: Connection, bucket_name: str, if_absent: bool, etag: str, write: _Write) -> None:
@@ -245,7 +246,7 @@ class ConditionalCall:
         self._write = write
 
     def require(self, operation: str) -> None:
-        """Go on only where the store honours the condition on this operation.
+        """Check that the store honours the condition on this operation.
 
         Raises:
             S3Unsupported: It does not.
@@ -264,10 +265,10 @@ class ConditionalCall:
 
 
 def require_parts(call: Callable[..., dict[str, Any]] | None) -> None:
-    """Go on with an upload in parts only where the store honours its condition; else that would show when all parts have been sent.
+    """Check before a multipart upload that the store honours its condition; otherwise it would fail only after all parts were sent.
 
     Args:
-        call: What :func:`caller` returned; anything else, or None, stands for an upload without a condition.
+        call: The result of :func:`caller`; anything else, or None, means an upload without a condition.
 
     Raises:
         S3Unsupported: It does not. Nothing was sent.
@@ -286,9 +287,10 @@ def caller(
     if_match: str | None,
     carried: str = "",
 ) -> ConditionalCall:
-    """What makes the one call that creates the object, under the condition, and settles what a lost answer leaves open.
+    """Return a callable that sends the one request that creates the object, with the condition.
 
-    The result stands in for ``connection.call``: for PutObject, CompleteMultipartUpload and CopyObject alike.
+    It determines the outcome after a lost response, and replaces ``connection.call`` for PutObject, CompleteMultipartUpload and
+    CopyObject.
     """
     etag = strong(if_match, bucket_name, key) if if_match is not None else ""
     write = _Write(connection, bucket_name, key, idempotency_token, if_absent, etag, carried)
@@ -296,7 +298,7 @@ def caller(
 
 
 class _Write:
-    """One conditional write, through all its attempts."""
+    """One conditional write with all its attempts."""
 
     def __init__(
         self,
@@ -315,13 +317,11 @@ class _Write:
         self._if_absent = if_absent
         self._if_match = if_match
         self._replaces = carried.partition(" ")[0]
-        self._began: float  # when the first attempt did
-        self._doubtful: S3Error | None = (
-            None  # an attempt that may have been done; kept when a whole upload is sent again
-        )
-        self._is_sent_again = False  # a whole upload, after a conflict
+        self._began: float  # monotonic time of the first attempt
+        self._doubtful: S3Error | None = None  # error of an attempt that may have written; kept across repeated uploads
+        self._is_sent_again = False  # whether the whole upload is repeated after a conflict
         self._looked_at: datetime | None = None
-        self._given: dict[str, Any] = {}  # what a HEAD of the object needs of the write's parameters
+        self._given: dict[str, Any] = {}  # parameters of the write that a HEAD of the object needs too
 
     def make(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         self._given = put_parameters.for_every_request(parameters)
@@ -340,7 +340,7 @@ class _Write:
                     f"the answer to {operation} was cut off within its headers", operation=operation, retryable=True
                 )
             except S3PreconditionFailed as error:
-                if error.status == 409:  # two writers met: neither is known to have been refused for good
+                if error.status == 409:  # concurrent writers: neither attempt is known to have failed for good
                     self._doubtful = self._doubtful or (error if error.was_retried else None)
                     if operation == "CompleteMultipartUpload":
                         return self._after_conflict(error)
@@ -350,19 +350,19 @@ class _Write:
                     raise self._conflict(error) from error
                 return self._reconcile(error)
             except S3NoSuchItem as error:
-                # If-Match on an object that is gone answers 404; a completed upload is gone as well.
+                # If-Match on a deleted object returns 404; so does an upload that is already completed.
                 if self._doubtful is None and not error.was_retried:
                     if (
                         self._if_absent
                         or error.code == "NoSuchUpload"
                         or (operation == "CopyObject" and self._still_there())
                     ):
-                        raise  # the bucket, the source or the upload is missing: no word about the condition
+                        raise  # the bucket, the source or the upload is missing: not a failed condition
                     raise self._conflict(error) from error
                 return self._reconcile(error)
             except S3Error as error:
                 if isinstance(error, S3ChecksumError) and error.status is None:
-                    raise  # it was written, with other bytes: no look at the write-id may make a success of that
+                    raise  # wrong bytes were written: a matching idempotency token MUST NOT make this a success
                 if _is_doubtful(error):
                     self._doubtful = last = error
                     found = self._look(error)
@@ -371,13 +371,13 @@ class _Write:
                     continue
                 if self._doubtful is None and not error.was_retried:
                     raise
-                return self._reconcile(error)  # not allowed any more, say: that tells nothing of the attempt before
+                return self._reconcile(error)  # e.g. access denied meanwhile: an earlier attempt may have written
         if self._doubtful is None:
             raise self._always_met(last) from last
         raise self._unknown(last) from last
 
     def remove(self) -> None:
-        """The same for a deletion. It leaves no id behind: what can be seen is that the object is gone, and that is all that was asked."""
+        """Delete the object conditionally. A deletion leaves no token; if the object no longer exists, it counts as done."""
         condition = {"IfMatch": condition_probe.quoted(self._connection, self._if_match)}
         self._began = time.monotonic()
         is_doubtful = False
@@ -407,9 +407,9 @@ class _Write:
         raise (self._unknown(last) if is_doubtful else self._always_met(last)) from last
 
     def _after_conflict(self, error: S3PreconditionFailed) -> dict[str, Any]:
-        """Settle a completion that met another write (409): ours is done after all, the condition fails, or all is to be sent again.
+        """Determine the outcome of a completion rejected with 409: our write was done, the condition fails, or all must be sent again.
 
-        The same completion is not sent again: AWS has forgotten the upload, and would say that there is no such upload.
+        The completion itself is not retried: AWS has discarded the upload, and would return NoSuchUpload.
         """
         if self._doubtful is not None:
             found = self._look(error)
@@ -419,7 +419,7 @@ class _Write:
             try:
                 there = self._head()
             except S3Error:
-                raise self._met(error) from error  # it tells nothing; the upload that is sent again will
+                raise self._met(error) from error  # the repeated upload determines whether the condition holds
             if there is not None if self._if_absent else there is None or there.etag != self._if_match:
                 raise self._conflict(error) from error
         self._is_sent_again = True
@@ -441,12 +441,12 @@ class _Write:
         )
 
     def _still_there(self) -> bool:
-        """Whether the object is as the condition wants it."""
+        """Return whether the object still has the etag of the condition."""
         found = self._head()
         return found is not None and etags.same(found.etag, self._if_match)
 
     def _look(self, error: S3Error) -> dict[str, Any] | None:
-        """After a lost answer: ours, so it was done; still as the condition wants it, so the same again; else it is settled."""
+        """After a lost response, return the result if the object is ours, None to retry if the condition still holds; else raise."""
         try:
             found = self._head()
         except S3Error as unreachable:
@@ -462,7 +462,7 @@ class _Write:
         raise self._refused(found, error) from error
 
     def _reconcile(self, error: S3Error) -> dict[str, Any]:
-        """After a refusal that may be our own object's."""
+        """After a rejection that our own object may have caused, return the result if the object is ours; else raise."""
         try:
             found = self._head()
         except S3Error as unreachable:
@@ -474,12 +474,12 @@ class _Write:
         raise self._refused(found, error) from error
 
     def _refused(self, found: Head, error: S3Error) -> S3PreconditionFailed:
-        """What stands there was written before our first attempt: then ours never was. Else nobody can know."""
+        """Return a conflict if the object predates our first attempt, else an error with ``outcome_unknown``."""
         if self._replaces and self._replaces in (found.idempotency_token or "").split():
-            return self._conflict(error)  # its line goes back to what we were to replace, and we are not in it
+            return self._conflict(error)  # it descends from the object that we meant to replace, without our token
         if etags.same(found.etag, self._if_match):
-            return self._unknown(error)  # as it was to be: not replaced by others, nor by us so far
-        # The date of an object in parts is that of its beginning (on AWS): it proves nothing.
+            return self._unknown(error)  # unchanged: replaced neither by others nor, so far, by us
+        # On AWS the date of a multipart object is that of the upload's start, which proves nothing.
         if self._looked_at is None or found.last_modified is None or "-" in (found.etag or "-"):
             return self._unknown(error)
         if found.last_modified < self._looked_at - timedelta(seconds=time.monotonic() - self._began + 2):
@@ -540,19 +540,19 @@ def _pause(attempt: int) -> None:
 
 
 def _answer(found: Head) -> dict[str, Any]:
-    """What the lost answer would have said."""
+    """Return the ETag and version ID that the lost response would have held."""
     return {"ETag": found.etag, "VersionId": found.version_id} if found.version_id else {"ETag": found.etag}
 
 
 def _is_doubtful(error: S3Error) -> bool:
-    """Whether the request may have been done all the same: no answer, one of the server's failures, or one that cannot be understood."""
+    """Return whether the request may have taken effect: no response, a server error, or a response that cannot be parsed."""
     return isinstance(error, (S3ConnectionError, S3ServerError, S3Throttled)) or (
         type(error) is S3Error and error.status is None
     )
 
 
 def server_time(answer: Mapping[str, Any] | None) -> datetime | None:
-    """The server's clock when it gave an answer (as boto3 has it); None where it did not say: ours may be hours off."""
+    """Return the Date header of a boto3 response; None if it is missing. The local clock may be hours off."""
     text = (((answer or {}).get("ResponseMetadata") or {}).get("HTTPHeaders") or {}).get("date")
     try:
         return parse_time(text) if text else None
@@ -561,17 +561,17 @@ def server_time(answer: Mapping[str, Any] | None) -> datetime | None:
 
 
 def delete(connection: Connection, bucket_name: str, key: str, *, if_match: str) -> None:
-    """Delete an object if it still has this etag. That it is gone already is no error.
+    """Delete an object if it still has this etag. An object that does not exist counts as deleted.
 
-    After a lost answer: an object that is gone is a success, one with this etag is deleted again, and another one that was written before
-    our first attempt is a conflict. One written later leaves open whether we deleted its predecessor: ``outcome_unknown``.
+    After a lost response: a missing object is a success, one with this etag is deleted again, and another one that was written before
+    our first attempt is a conflict. If it was written later, it is unknown whether we deleted its predecessor: ``outcome_unknown``.
 
     Raises:
-        S3PreconditionFailed: It has another one; or ``outcome_unknown``.
+        S3PreconditionFailed: The etag differs; or ``outcome_unknown``.
         S3Unsupported: The store does not honour the condition; nothing was deleted.
 
     Requests:
-        1 DELETE, and 1 HEAD after a lost answer; once a store those of the probe
+        1 DELETE, and 1 HEAD after a lost response; those of the probe once per store
     """
     check(if_absent=False, if_match=if_match)
     etag = strong(if_match, bucket_name, key)
@@ -587,24 +587,24 @@ def update(
     *,
     attempts: int = 50,
 ) -> tuple[Head, bytes]:
-    """Read, change, write only if unchanged; again until it holds.
+    """Read an object, change its content, and write it if unchanged since; repeat on conflict.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
         key: The key.
-        function: Gets the content (None where there is no such object) and returns the new one; it may be called several times.
-        attempts: How often at the most.
+        function: Receives the content (None if the object does not exist) and returns the new one; it may be called several times.
+        attempts: The maximum number of attempts.
 
     Returns:
-        What is known of the object now, and its content.
+        The object's head after the update, and its content.
 
     Raises:
-        S3PreconditionFailed: Others were faster every time; or ``outcome_unknown``.
+        S3PreconditionFailed: Every attempt conflicted with another write; or ``outcome_unknown``.
         S3Unsupported: The store does not honour conditions; nothing was written.
 
     Requests:
-        1 GET and 1 PUT an attempt
+        1 GET and 1 PUT per attempt
     """
     conflict: S3PreconditionFailed | None = None
     for attempt in range(attempts):
@@ -638,7 +638,7 @@ def update(
 
 
 def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, bytes | None, dict[str, Any]]:
-    """What stands there: its headers, its content, and what describes it, as parameters of the write that replaces it."""
+    """Return an object's head, its content, and its attributes as parameters of the write that replaces it."""
     try:
         answer = connection.call("GetObject", Bucket=bucket_name, Key=key)
         ranged_reader.check_whole(answer, bucket_name, key)
@@ -647,12 +647,12 @@ def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, byt
     except S3NoSuchItem:
         return Head(), None, {}
     found = Head.from_answer(answer)
-    if found.etag is None:  # cut off within its headers: without the etag a write would have no condition
+    if found.etag is None:  # truncated headers: without the etag the write would be unconditional
         raise S3ConnectionError(
             f"GetObject on s3://{bucket_name}/{key}: the answer did not arrive whole", operation="GetObject", bucket=bucket_name, key=key,
             retryable=True,
         )  # fmt: skip
-    strong(found.etag, bucket_name, key)  # before the function runs: its result could not be written
+    strong(found.etag, bucket_name, key)  # before the function runs: with a weak ETag its result could not be written
     checksum.check_received(connection, answer, before, bucket_name, key)
     kept = attributes.kept(answer, {}, bucket_name, key)
     return (
