@@ -1,6 +1,6 @@
-"""The verbs of one object: head, get, put, delete. Each is written once, as steps; ``head`` is ``head_steps``, run by the blocking driver.
+"""Operations on one object: head, get, put, delete. Each is implemented once, as steps; ``head`` runs ``head_steps`` blocking.
 
-They know a connection, a bucket's name and a key, and return values. What a handle remembers of them is the handle's affair.
+They take a connection, a bucket's name and a key, and return values. Handles cache these values themselves.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from .ranged_reader import (
 from .source import as_bytes
 
 KEPT_BYTES = 8 * 1024 * 1024
-"""A body up to this size is read at once and kept; a larger one is left where it is until somebody reads it."""
+"""A body up to this size is read at once and cached; a larger one is not fetched until it is read."""
 
 _TAKEN_AT_ONCE = 64 * 1024 * 1024
-"""A larger body is read as a stream, which goes on at its offset where the connection breaks."""
+"""A larger body is read as a stream, which resumes at its offset if the connection breaks."""
 
 
 def as_int(value: Any) -> Any:
-    """An object with ``__index__`` (a NumPy integer, say) as an int; anything else unchanged, for the caller to check."""
+    """Return an object with ``__index__`` (such as a NumPy integer) as an int; anything else unchanged, for the caller to check."""
     return operator.index(value) if hasattr(type(value), "__index__") and not isinstance(value, int) else value
 
 
 def body_bytes(data: object, argument: str) -> bytes:
-    """Bytes-like data or text as bytes.
+    """Return bytes-like data or text as bytes.
 
     Raises:
         TypeError: It is neither.
@@ -58,17 +58,17 @@ def head(
     version_id: str | None = None,
     given: Mapping[str, Any] | None = None,
 ) -> Head:
-    """Ask for the headers of an object.
+    """Request the headers of an object.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
         key: The key.
-        version_id: A version of it.
+        version_id: A version of the object.
         given: Further parameters of HeadObject (:func:`for_every_request`).
 
     Raises:
-        S3NoSuchItem: There is no such object.
+        S3NoSuchItem: The object does not exist.
 
     Requests:
         1 HEAD
@@ -102,16 +102,16 @@ def get(
     """Read a whole object, resumed at its offset if the connection breaks.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
         key: The key.
-        version_id: A version of it.
-        if_match: The etag that it must still have.
-        at_most: A larger body is not read: its place in the result is None, and the response is closed.
+        version_id: A version of the object.
+        if_match: The etag that the object must still have.
+        at_most: A larger body is not read: None is returned in its place, and the response is closed.
 
     Raises:
-        S3NoSuchItem: There is no such object.
-        S3ObjectChanged: It has another etag by now.
+        S3NoSuchItem: The object does not exist.
+        S3ObjectChanged: Its etag has changed.
 
     Requests:
         1 GET (more only after a broken connection, or of a body above 64 MiB)
@@ -162,14 +162,14 @@ def _get_resumed(
 
 
 def read_first(reader: RangedReader, count: int) -> bytes:
-    """Read the beginning of an object, and let the reader learn its size and ETag.
+    """Read the beginning of an object, and store its size and ETag in the reader.
 
     Raises:
-        S3NoSuchItem: There is no such object.
-        S3ObjectChanged: It has another ETag than the reader is pinned to.
+        S3NoSuchItem: The object does not exist.
+        S3ObjectChanged: Its ETag is not the one to which the reader is pinned.
 
     Requests:
-        1 GET (1 HEAD more if the object is empty, or the answer does not say its size)
+        1 GET (1 HEAD more if the object is empty, or the response does not include its size)
     """
 
     def resumed() -> Answer:
@@ -190,17 +190,17 @@ def read_first(reader: RangedReader, count: int) -> bytes:
 
 
 def learn_size(reader: RangedReader) -> None:
-    """Let a reader learn the object's size and ETag without reading it. Requests: 1 HEAD."""
+    """Store the object's size and ETag in a reader without reading the content. Requests: 1 HEAD."""
     given = for_every_request(reader.parameters)
     reader.accept(head(reader.connection, reader.bucket_name, reader.key, reader.version_id, given))
 
 
 def read_into(reader: RangedReader, start: int, view: memoryview) -> None:
-    """Fill a buffer with the bytes of an object from ``start`` on, straight from the socket where the fast lane is open.
+    """Fill a buffer with the bytes of an object from ``start`` on, directly from the socket if the fast lane is open.
 
     Raises:
         S3ObjectChanged: The object was replaced or deleted.
-        S3ConnectionError: The bytes could not be had, after several attempts that brought nothing.
+        S3ConnectionError: The bytes could not be read, after several attempts that returned nothing.
 
     Requests:
         1 GET (more only after a broken connection)
@@ -220,14 +220,14 @@ def _read_range(
     fallback: Callable[[], Answer],
     target: memoryview | None = None,
 ) -> Answer:
-    """Read a range that arrives whole in one answer.
+    """Read a range that is complete in one response.
 
     Args:
         reader: The object.
         start: The first byte.
-        count: How many bytes; without a target, as many as the object has.
-        fallback: Reads the range through boto3, in several answers if need be.
-        target: Where to put them.
+        count: The number of bytes; without a target, at most as many as the object has.
+        fallback: Reads the range through boto3, in several responses if necessary.
+        target: The buffer to fill.
     """
     condition = etag_for(reader.connection, reader.etag)
     parameters = {**_version(reader.version_id), "Range": f"bytes={start}-{start + count - 1}"}
@@ -282,15 +282,15 @@ def put(
     """Write bytes.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
         key: The key.
         body: The content.
-        metadata: User metadata, text to text.
+        metadata: User metadata, a mapping of text to text.
         extra: Further parameters (:class:`PutParameters`).
 
     Raises:
-        S3ChecksumError: Something else arrived than was sent.
+        S3ChecksumError: The store received other bytes than were sent.
 
     Requests:
         1 PUT
@@ -324,10 +324,10 @@ def put_steps(
 
 
 def delete_steps(bucket_name: str, key: str, version_id: str | None = None) -> Steps[None]:
-    """Delete an object, or a version of it. An object that is gone already counts as deleted.
+    """Delete an object, or a version of it. An object that does not exist counts as deleted.
 
     Raises:
-        S3NoSuchBucket: There is no such bucket.
+        S3NoSuchBucket: The bucket does not exist.
 
     Requests:
         1 DELETE

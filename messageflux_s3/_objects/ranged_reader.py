@@ -1,6 +1,6 @@
-"""Read the content of one object: pinned to one ETag and version, the range that arrives compared with the one asked for, and resumed.
+"""Read the content of one object, pinned to one ETag and version, with checked ranges, and resumed after a broken connection.
 
-:class:`RangedReader` stands for the object, :class:`ObjectStream` for one range of it that is being read. Streams, downloads, file objects,
+:class:`RangedReader` represents the object, :class:`ObjectStream` one range of it that is being read. Streams, downloads, file objects,
 previews and fsspec all read through them.
 """
 
@@ -36,9 +36,9 @@ _CONTENT_RANGE = re.compile(r"bytes[ =]+(\d+)-(\d+)/(\d+)", re.ASCII | re.IGNORE
 
 
 def etag_for(connection: Connection, etag: str | None) -> str | None:
-    """Return an ETag as If-Match takes it on a read: quoted, as HTTP says, where that is known to work; radosgw knows only the bare one.
+    """Return an ETag for If-Match on a read: quoted, as in HTTP, if that is known to work; radosgw accepts it only unquoted.
 
-    None for a weak ETag, for which no condition can be sent: the answer's ETag is compared instead.
+    None for a weak ETag, for which no condition can be sent: the ETag of the response is compared instead.
     """
     if etag is None or etags.is_weak(etag):
         return None
@@ -46,10 +46,10 @@ def etag_for(connection: Connection, etag: str | None) -> str | None:
 
 
 def check_etag(found: str | None, wanted: str | None, bucket_name: str, key: str, cause: S3Error | None = None) -> None:
-    """Refuse an answer about another content than the one that is being read.
+    """Reject a response for other content than that being read.
 
     Raises:
-        S3ObjectChanged: The answer names another etag.
+        S3ObjectChanged: The response has another etag.
     """
     if wanted is None or found is None or etags.same(found, wanted):
         return
@@ -65,13 +65,13 @@ def check_etag(found: str | None, wanted: str | None, bucket_name: str, key: str
 
 
 def check_version(connection: Connection, found: Head, bucket_name: str, key: str, version_id: str | None) -> None:
-    """Refuse an answer about another version: a store that keeps none may ignore the question and send what it has.
+    """Reject a response for another version: a store without versioning may ignore the version ID and send the current object.
 
     Raises:
-        S3Unsupported: The answer does not say that it is about this version.
+        S3Unsupported: The response does not have this version ID.
     """
     if version_id is None or version_id == "null":
-        return  # before anything is looked at: a head is decoded when somebody looks
+        return  # before accessing `found`, which is decoded at its first access
     if version_id == found.version_id or connection.is_aws:
         return
     raise S3Unsupported(
@@ -92,16 +92,16 @@ def get_stream(
     version_id: str | None = None,
     if_match: str | None = None,
 ) -> tuple[Head, ObjectStream]:
-    """One GET whose body is read as the caller goes.
+    """Send one GET, and return its body as a stream.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
         key: The key.
         start: The first byte wanted, from zero.
-        end: The byte after the last one wanted; None for all the rest.
-        version_id: A version of it.
-        if_match: The etag that it must still have.
+        end: The byte after the last one wanted; None for the rest of the object.
+        version_id: A version of the object.
+        if_match: The etag that the object must still have.
 
     Requests:
         1 GET (more only after a broken connection)
@@ -112,10 +112,10 @@ def get_stream(
 
 
 def read_up_to(at_most: int | None, found: Head, stream: ObjectStream) -> tuple[Head, bytes | None]:
-    """Read the body of an answer unless it is larger than this; also of an answer in chunks, which does not say how large it is.
+    """Read a response body of at most this size; also a chunked response, which has no Content-Length.
 
     Returns:
-        The headers, with the size that was found, and the body, or None in place of a larger one.
+        The head, with the size determined, and the body, or None if it is larger.
     """
     if at_most is None or found.size is not None:
         body = stream.read() if at_most is None or cast(int, found.size) <= at_most else None
@@ -127,19 +127,19 @@ def read_up_to(at_most: int | None, found: Head, stream: ObjectStream) -> tuple[
 
 
 def offset_in_body(answer: Mapping[str, Any], start: int, bucket_name: str, key: str) -> int:
-    """Return how many bytes of an answer's body come before the first byte that was asked for.
+    """Return the number of bytes in a response body before the first byte requested.
 
-    A cache may answer with more than was asked for, such as whole blocks around it; then there are bytes to skip, and more behind. It
-    may also answer with less, which is for the reader to go on from. An answer without Content-Range is the whole object.
+    A cache may return more than was requested, such as whole blocks around the range; then bytes before and after it have to be skipped.
+    It may also return less, and the reader requests the rest. A response without Content-Range is the whole object.
 
     Args:
-        answer: What boto3 gives for GetObject: its status, Content-Range and length are looked at.
-        start: The first byte asked for; 0 where no range was.
+        answer: boto3's response to GetObject: its status, Content-Range and length are read.
+        start: The first byte requested; 0 if no range was requested.
         bucket_name: The bucket.
         key: The key.
 
     Raises:
-        S3ServerError: The body does not hold that byte, or the answer does not say what it holds.
+        S3ServerError: The body does not contain that byte, or the response does not say what it contains.
     """
     status = (answer.get("ResponseMetadata") or {}).get("HTTPStatusCode")
     said = str(answer.get("ContentRange") or "").strip()
@@ -147,7 +147,7 @@ def offset_in_body(answer: Mapping[str, Any], start: int, bucket_name: str, key:
         return start
     length = answer.get("ContentLength")
     if length == 0 and said.endswith("/0"):
-        return 0  # an empty object has no range to name: some stores write "bytes 0--1/0"
+        return 0  # an empty object has no valid range: some stores send "bytes 0--1/0"
     served = _CONTENT_RANGE.fullmatch(said)
     if served is not None:
         first, last, total = map(int, served.groups())
@@ -166,10 +166,10 @@ def offset_in_body(answer: Mapping[str, Any], start: int, bucket_name: str, key:
 
 
 def check_whole(answer: Mapping[str, Any], bucket_name: str, key: str) -> None:
-    """Refuse an answer to a GET without a range that is not the whole object; its body is closed then.
+    """Reject a response to a GET without a range that is not the whole object, and close its body.
 
     Raises:
-        S3ServerError: It is a part of the object.
+        S3ServerError: The response is a part of the object.
     """
     try:
         offset_in_body(answer, 0, bucket_name, key)
@@ -188,10 +188,10 @@ def check_whole(answer: Mapping[str, Any], bucket_name: str, key: str) -> None:
 
 
 class RangedReader:
-    """Reads ranges of one object: every answer must be of the ETag, version and size that the first one named. Threads may share it.
+    """Reads ranges of one object: every response must have the ETag, version and size of the first one. Threads may share it.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
         key: The key.
         version_id: The version to read.
@@ -199,10 +199,10 @@ class RangedReader:
         parameters: Further parameters of GetObject, for every request.
 
     Attributes:
-        etag: The ETag to which the reader is pinned; None until an answer names one.
-        head: What the first answer said of the object; empty before it.
-        size: The size of the whole object; None until an answer says it.
-        answer: The first answer, as boto3 gives it (without a body); None where there was none, or it came through the fast lane.
+        etag: The ETag to which the reader is pinned; None until a response has one.
+        head: The head from the first response; empty before it.
+        size: The size of the whole object; None until a response includes it.
+        answer: boto3's first response (without a body); None if there was none, or it came through the fast lane.
     """
 
     def __init__(
@@ -230,12 +230,12 @@ class RangedReader:
 
         Args:
             start: The first byte, from zero.
-            end: The byte after the last one; None for all the rest.
+            end: The byte after the last one; None for the rest of the object.
 
         Raises:
-            S3NoSuchItem: There is no such object.
-            S3ObjectChanged: It is no longer the object that an earlier answer was about.
-            S3Error: Also status 416, where the object ends before ``start`` and no answer has told its size before.
+            S3NoSuchItem: The object does not exist.
+            S3ObjectChanged: It is no longer the object of an earlier response.
+            S3Error: Also status 416, if the object ends before ``start`` and no earlier response included its size.
 
         Requests:
             1 GET (more only after a broken connection)
@@ -245,11 +245,11 @@ class RangedReader:
         return stream
 
     def read_into(self, start: int, view: memoryview) -> None:
-        """Fill a buffer with the bytes from ``start`` on. The object must have as many.
+        """Fill a buffer with the bytes from ``start`` on. The object must have enough bytes to fill it.
 
         Raises:
             S3ObjectChanged: The object was replaced or deleted.
-            S3ConnectionError: The bytes could not be had, after several attempts that brought nothing.
+            S3ConnectionError: The bytes could not be read, after several attempts that returned nothing.
 
         Requests:
             1 GET (more only after a broken connection)
@@ -267,14 +267,14 @@ class RangedReader:
         """Request a range through boto3, once.
 
         Returns:
-            The body, at the first byte asked for (it may end before the last one, or go on behind it), and whether the store served the
-            range, and not the whole object.
+            The body, positioned at the first byte requested (it may end before the last one, or continue after it), and whether the
+            store returned the range instead of the whole object.
 
         Raises:
-            S3ServerError: The answer does not hold the first byte that was asked for.
+            S3ServerError: The response does not contain the first byte requested.
 
         Requests:
-            1 GET (after a refused condition also 1 HEAD, and 1 GET once a store that misreads conditions)
+            1 GET (after a failed condition also 1 HEAD, and 1 GET once per store that misreads conditions)
         """
         parameters: dict[str, Any] = {**self.parameters, **self._version}
         if start or end is not None:
@@ -299,7 +299,7 @@ class RangedReader:
         return body, bool(answer.get("ContentRange"))
 
     def _send(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Send one GET under If-Match. A store that misreads the condition of a GET is not sent it again."""
+        """Send one GET with If-Match. If the store misreads the condition, later requests to it are sent without."""
         connection, bucket_name, key = self.connection, self.bucket_name, self.key
         wanted = etag_for(connection, self.etag) if connection.facts.get(_MISREAD) is None else None
         if wanted is None:
@@ -318,11 +318,11 @@ class RangedReader:
         return {} if self.version_id is None else {"VersionId": self.version_id}
 
     def accept(self, head: Head) -> None:
-        """Pin the reader to the first answer, and refuse any later one about something else.
+        """Pin the reader to the first response, and reject any later one that does not match it.
 
         Raises:
-            S3ObjectChanged: The answer names another ETag or size.
-            S3Unsupported: It is about another version.
+            S3ObjectChanged: The response has another ETag or size.
+            S3Unsupported: The response is for another version.
         """
         check_etag(head.etag, self.etag, self.bucket_name, self.key)
         check_version(self.connection, head, self.bucket_name, self.key, self.version_id)
@@ -332,12 +332,12 @@ class RangedReader:
             self.head, self._is_known = head, True
             self.etag = head.etag or self.etag
         if self.etag is None:
-            self.etag = head.etag  # the answers before did not say
+            self.etag = head.etag  # earlier responses had none
         if self.size is None:
             self.size = head.size
 
     def explain(self, error: S3Error) -> S3Error:
-        """Return the error to raise in place of one of a request: an object that was there and is not any more has changed."""
+        """Return the error to raise for a failed request: S3ObjectChanged if an object read before is deleted or shorter now."""
         if self._is_known and isinstance(error, S3NoSuchItem):
             return self._changed("was deleted", error)
         if self.size is not None and error.status == 416:
@@ -368,11 +368,11 @@ class RangedReader:
 
 
 class ObjectStream(io.RawIOBase):
-    """One range of an object, read front to back; requested again from its offset, under If-Match, when the connection breaks.
+    """One range of an object, read sequentially; requested again from its offset, with If-Match, if the connection breaks.
 
-    A range that cannot be had is requested again as often as the connection is configured to (``max_attempts``), after a pause that grows
-    up to two seconds; every byte that arrives gives all attempts back. A body that is cut short is an error, never a short read. Close the
-    stream, or use it in a ``with`` block; one that is dropped closes itself.
+    A failed request is attempted up to ``max_attempts`` times, after a pause that grows up to two seconds; every byte received resets the
+    count. A truncated body raises an error, never returns a short read. Close the stream, or use it in a ``with`` block; it also closes
+    itself when garbage-collected.
     """
 
     def __init__(self, reader: RangedReader, start: int, end: int | None) -> None:
@@ -381,18 +381,18 @@ class ObjectStream(io.RawIOBase):
         self._at = start
         self._end = end
         self._body: Any = None
-        self._begun_at = start  # where the body began
-        self._unread: list[bytes] = []  # what arrived before a read failed; the next read returns it first
-        self._is_broken = True  # whether the range from here on is still to be requested: at first, and after a failure
+        self._begun_at = start  # the offset at which the body began
+        self._unread: list[bytes] = []  # received before a read failed; the next read returns it first
+        self._is_broken = True  # whether the range must be requested: at first, and after a failure
         self.is_range = False
-        """Whether the store served the range that was asked for, and not the whole object."""
+        """Whether the store returned the range requested instead of the whole object."""
 
     def begin(self) -> None:
-        """Request the range now; otherwise the first read does."""
+        """Request the range now instead of at the first read."""
         self._request()
 
     def stop_at(self, end: int) -> None:
-        """Let the stream end earlier."""
+        """End the stream at this offset, if that is earlier."""
         self._end = end if self._end is None else min(self._end, end)
 
     def readable(self) -> bool:
@@ -409,13 +409,13 @@ class ObjectStream(io.RawIOBase):
         return self.read(-1)
 
     def read(self, size: int | None = -1) -> bytes:
-        """Read up to ``size`` bytes, or all the rest.
+        """Read up to ``size`` bytes, or the rest of the range.
 
-        A read that raises loses nothing: what had arrived is kept, and the next read returns it first, then asks for the rest.
+        A read that raises loses nothing: the bytes received are kept, and the next read returns them first, then requests the rest.
 
         Raises:
-            S3ConnectionError: The rest could not be had, after several attempts.
-            S3ObjectChanged: The object was replaced in the middle.
+            S3ConnectionError: The rest could not be read, after several attempts.
+            S3ObjectChanged: The object was replaced while it was being read.
 
         Requests:
             none (more only after a broken connection: 1 GET each time)
@@ -432,7 +432,7 @@ class ObjectStream(io.RawIOBase):
         try:
             self._read_pieces(pieces, None if wanted is None else begin + wanted)
         except BaseException:
-            # Counted anew: an interrupt may have come between reading a piece and counting it.
+            # Recount: an interrupt may have occurred between reading a piece and counting it.
             self._at = begin + sum(map(len, pieces))
             self._is_broken = True
             raise
@@ -440,11 +440,11 @@ class ObjectStream(io.RawIOBase):
         if wanted is None or len(whole) <= wanted:
             self._unread = []
             return whole
-        self._unread = [whole[wanted:]]  # a read that failed had asked for more
+        self._unread = [whole[wanted:]]  # an earlier, failed read had requested more
         return whole[:wanted]
 
     def _read_pieces(self, pieces: list[bytes], stop: int | None) -> None:
-        """Add pieces of the body until the offset ``stop``, or until the end."""
+        """Append pieces of the body up to the offset ``stop``, or to the end."""
         reader = self._reader
         failures = 0
         while True:
@@ -454,7 +454,7 @@ class ObjectStream(io.RawIOBase):
             try:
                 if self._is_broken:
                     self._request()
-                    continue  # the answer may have told where the object ends
+                    continue  # the response may have set the end of the stream
                 piece = self._read_piece(_PIECE_BYTES if end is None else min(end - self._at, _PIECE_BYTES))
             except S3Error as error:
                 self._is_broken = True
@@ -465,18 +465,18 @@ class ObjectStream(io.RawIOBase):
                 continue
             if not piece:
                 if self._end is None or reader.size is None:
-                    return  # an answer without a length ends where its body does
-                self._is_broken = True  # the answer held less than was asked for
+                    return  # a response without a length ends with its body
+                self._is_broken = True  # the response held less than was requested
                 continue
             pieces.append(piece)
             self._at += len(piece)
             failures = 0
 
     def _request(self) -> None:
-        """Request the range from here on. Without an ETag it could be of another object by now, so that is refused.
+        """Request the range from the current offset. Refused without an ETag, since the object may have been replaced.
 
         Raises:
-            S3ConnectionError: A part has been read, and there is no ETag to compare.
+            S3ConnectionError: Some bytes were read already, and there is no ETag to compare.
         """
         reader = self._reader
         if self._body is not None:
@@ -497,7 +497,7 @@ class ObjectStream(io.RawIOBase):
         self._is_broken = False
 
     def _read_piece(self, wanted: int) -> bytes:
-        """Read a bounded piece, so that what came before a break is kept; nothing where the answer ends."""
+        """Read a bounded piece, so that bytes received before a failure are kept; return nothing at the end of the response."""
         reader = self._reader
         with reader.connection.translating("GetObject", reader.bucket_name, reader.key):
             piece: bytes = self._body.read(wanted)
@@ -508,14 +508,14 @@ class ObjectStream(io.RawIOBase):
         return piece
 
     def close(self) -> None:
-        """Give the connection back. A little that was left unread is read, which is cheaper than a new connection."""
+        """Return the connection to the pool. A small unread remainder is read, which is cheaper than a new connection."""
         if not self.closed and self._body is not None:
             self._body.close()
         super().close()
 
 
 def skip(connection: Connection, body: Any, count: int, bucket_name: str, key: str) -> None:
-    """Read and drop bytes from the beginning of a body."""
+    """Read and discard bytes from the beginning of a body."""
     with connection.translating("GetObject", bucket_name, key):
         while count and (piece := body.read(min(count, _PIECE_BYTES))):
             count -= len(piece)
