@@ -1,4 +1,4 @@
-"""Types of an object's content as callers pass it in, and of what downloads write to."""
+"""Types of an object's content as passed by callers, and of the targets of downloads."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Protocol, TypeAlias
 
 
 class Readable(Protocol):
-    """Anything with ``read(size)``: files, ``io.BytesIO``, HTTP responses, pipes; binary, or text that is written as UTF-8.
+    """Anything with ``read(size)``: files, ``io.BytesIO``, HTTP responses, pipes; binary, or text that is encoded as UTF-8.
 
-    A read may return less or more than the size; only an empty one ends the content.
+    A read may return less or more than the size; only an empty one is the end of the content.
     """
 
     def read(self, size: int, /) -> bytes | bytearray | memoryview | str | None:
-        """Return the next bytes or characters; None where a non-blocking readable has none yet, which ends in a BlockingIOError."""
+        """Return the next bytes or characters; None if a non-blocking readable has none yet, which raises BlockingIOError."""
 
 
 class BinaryReadable(Protocol):
@@ -25,30 +25,30 @@ class BinaryReadable(Protocol):
 
 
 class Writable(Protocol):
-    """Anything with ``write``: files, ``io.BytesIO``, sockets' files, compressors."""
+    """Anything with ``write``: files, ``io.BytesIO``, file objects of sockets, compressors."""
 
     def write(self, data: memoryview, /) -> int | None:
-        """Take bytes, and return how many were taken; None means all of them."""
+        """Write bytes, and return how many were written; None means all of them."""
 
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 """Bytes in memory."""
 
 Data: TypeAlias = BytesLike | str
-"""A content in memory: bytes, or text that is written as UTF-8."""
+"""Content in memory: bytes, or text that is encoded as UTF-8."""
 
 Body: TypeAlias = Data | Readable
 """The content of one write: in memory, or a readable of any size."""
 
 UploadSource: TypeAlias = Body | os.PathLike[str] | Iterable[Data]
-"""The content of an upload: that of a write, the path of a file, or an iterable of pieces."""
+"""The content of an upload: as for a write, or the path of a file, or an iterable of pieces."""
 
 
 def check_body(data: object, argument: str) -> None:
-    """Check the type of a write's content before anything is sent.
+    """Validate the type of a write's content before anything is sent.
 
     Raises:
-        TypeError: It is neither in memory nor a readable; the message names the argument.
+        TypeError: It is neither bytes-like nor text nor a readable; the message names the argument.
     """
     if not isinstance(data, (bytes, str, bytearray, memoryview)) and not hasattr(data, "read"):
         raise TypeError(f"{argument} must be bytes, text or a readable, not {type(data).__name__}")

@@ -1,7 +1,7 @@
-"""Run the steps of a verb: one driver blocks, the other awaits.
+"""Run the steps of an operation: one driver blocks, the other awaits.
 
-A verb ("get", "put") is a generator without I/O of its own. It yields a :class:`Request` and receives the :class:`Answer`, or yields
-:class:`Blocking` and receives what the function returns. An S3Error is thrown in at the yield. Since the blocking and the awaited handles
+An operation ("get", "put") is a generator that does no I/O. It yields a :class:`Request` and receives the :class:`Answer`, or yields
+:class:`Blocking` and receives the function's result. An S3Error is thrown into the generator. Since the blocking and the async handles
 run the same generators, their results, errors and number of requests are the same.
 """
 
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 class Blocking:
-    """An effect: call a function that blocks, such as an upload in parts or a probe. Under asyncio it runs on a thread."""
+    """An effect: call a blocking function, such as a multipart upload or a probe. Under asyncio it runs on a thread."""
 
     __slots__ = ("function",)
 
@@ -28,11 +28,11 @@ class Blocking:
 
 Effect = Request | Blocking
 Steps = Generator[Effect, Any, Result]
-"""A verb under way: yields effects, receives their results, returns the verb's result."""
+"""A running operation: yields effects, receives their results, returns the operation's result."""
 
 
 def run(connection: Connection, steps: Steps[Result]) -> Result:
-    """Run a verb, blocking."""
+    """Run an operation, blocking."""
     try:
         effect = next(steps)
     except StopIteration as end:
@@ -46,13 +46,13 @@ def resume(
     effect: Effect,
     first: Callable[[Connection, Request], Answer] = exchange,
 ) -> Result:
-    """Run the rest of a verb, blocking.
+    """Run the rest of an operation, blocking.
 
     Args:
         connection: The connection.
-        steps: The verb.
-        effect: The effect that it yielded last.
-        first: Sends this effect, where it is a request.
+        steps: The operation.
+        effect: The effect that the operation yielded last.
+        first: Sends this effect, if it is a request.
     """
     send = first
     while True:
@@ -79,10 +79,10 @@ async def run_awaited(
     send: Callable[[Request], Awaitable[Answer]],
     on_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
 ) -> Result:
-    """Run a verb under asyncio.
+    """Run an operation under asyncio.
 
     Args:
-        steps: The verb.
+        steps: The operation.
         send: Sends a request.
         on_thread: Calls a function on a thread.
     """

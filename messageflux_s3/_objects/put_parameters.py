@@ -1,4 +1,4 @@
-"""Further parameters of a write: this library's names, S3's own, and the checks of both."""
+"""Further parameters of a write: this library's names, S3's own, and the validation of both."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class PutParameters(TypedDict, total=False):
     """Further parameters of a write, under this library's names or S3's own; None counts as not given.
 
     The names below are this library's. S3's own are those of its PutObject (``ContentType``, ``ACL``, ``ObjectLockMode`` …), except for
-    those that have an argument of their own: ``Bucket``, ``Key``, ``Body``, ``ContentLength``, ``Metadata``, ``IfMatch`` and
-    ``IfNoneMatch``. A parameter is given under one of its two names, not under both.
+    those with a separate argument: ``Bucket``, ``Key``, ``Body``, ``ContentLength``, ``Metadata``, ``IfMatch`` and
+    ``IfNoneMatch``. Pass a parameter under only one of its two names.
 
     Attributes:
-        content_type: The media type (``ContentType``); without it, guessed from the key's extension.
+        content_type: The media type (``ContentType``); by default guessed from the key's extension.
         content_encoding: Such as ``"gzip"`` (``ContentEncoding``).
         content_language: Such as ``"en"`` (``ContentLanguage``).
-        content_disposition: What a browser does with it, such as ``'attachment; filename="report.csv"'`` (``ContentDisposition``).
-        cache_control: How long caches keep it, such as ``"max-age=3600"`` (``CacheControl``).
-        expires: When caches drop it (``Expires``).
+        content_disposition: How a browser handles the object, such as ``'attachment; filename="report.csv"'`` (``ContentDisposition``).
+        cache_control: How long caches keep the object, such as ``"max-age=3600"`` (``CacheControl``).
+        expires: When caches drop the object (``Expires``).
         storage_class: Such as ``"STANDARD_IA"`` (``StorageClass``).
         encryption: The server-side encryption (``ServerSideEncryption``).
-        kms_key_id: The KMS key's ID, with ``"aws:kms"`` (``SSEKMSKeyId``).
-        tags: Tags, as a mapping or as the text of the header (``Tagging``).
+        kms_key_id: The ID of the KMS key, with ``"aws:kms"`` (``SSEKMSKeyId``).
+        tags: Tags, as a mapping or in the format of the header (``Tagging``).
     """
 
     content_type: str | None
@@ -118,27 +118,27 @@ _OWN_ARGUMENTS = {
     "IfMatch": "give if_match=, which also settles a lost answer",
     "IfNoneMatch": "give if_absent=True, which also settles a lost answer",
 }
-"""S3's names that cannot be given as further parameters: they would replace what this library sends."""
+"""S3's names that are rejected as further parameters: they would override what this library sends."""
 
 _NAMES = frozenset(PutParameters.__annotations__) | frozenset(_OWN_ARGUMENTS)
 _ARGUMENTS = ("metadata", "if_absent", "if_match")
-"""Arguments that most writes have, for the suggestions."""
+"""Arguments of most writes, for suggestions in error messages."""
 
 
 def check_parameters(extra: Mapping[str, Any]) -> None:
-    """Check the further parameters of a write before anything is sent.
+    """Validate the further parameters of a write before anything is sent.
 
     Raises:
-        TypeError: There is no such parameter, it is given under both names, or it has an argument of its own.
+        TypeError: A parameter does not exist, is given under both names, or has a separate argument.
     """
     s3_parameters("", extra)
 
 
 def s3_parameters(key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the further parameters of a write under S3's names, with a content type guessed from the key where none is given.
+    """Return the further parameters of a write under S3's names, with a content type guessed from the key if none is given.
 
     Raises:
-        TypeError: There is no such parameter, it is given under both names, or it has an argument of its own.
+        TypeError: A parameter does not exist, is given under both names, or has a separate argument.
     """
     parameters: dict[str, Any] = {}
     for name, value in extra.items():
@@ -158,13 +158,13 @@ def s3_parameters(key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_unknown(name: str) -> None:
-    """Refuse a name that is not listed, unless it may be a parameter of S3 that only a newer boto3 knows: boto3 checks that.
+    """Reject an unlisted name, unless it may be a parameter of S3 that a newer boto3 supports: boto3 checks those.
 
     Raises:
-        TypeError: It is misspelt.
+        TypeError: The name is misspelt.
     """
     may_be_new = name[:1].isupper()
-    # Of content_type and ContentType, which have the same letters, the later one stays: that in the style of the name.
+    # content_type and ContentType have the same letters: the dict keeps the later one, which is in the style of the name.
     known = sorted({*PutParameters.__annotations__, *_ARGUMENTS} - {name}, reverse=may_be_new)
     by_letters = {_letters(other): other for other in known if not may_be_new or _digits(other) == _digits(name)}
     nearest = difflib.get_close_matches(_letters(name), by_letters, 1, 0.9 if may_be_new else 0.6)
@@ -191,16 +191,16 @@ FOR_EVERY_REQUEST = (
     "RequestPayer",
     "ExpectedBucketOwner",
 )
-"""Parameters that every request about an object needs, reads included, where a write needs them."""
+"""Parameters that, if given to a write, every request for the object needs, reads included."""
 
 
 def for_every_request(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those parameters of a write, under S3's own names, that a HEAD or a GET of the object needs as well."""
+    """Return the parameters of a write, under S3's own names, that a HEAD or a GET of the object needs too."""
     return {name: parameters[name] for name in FOR_EVERY_REQUEST if name in parameters}
 
 
 def guess_content_type(name: str) -> str | None:
-    """Return the content type for a name's extension; that of a compressed file is the compression's, not the content's."""
+    """Return the content type for a name's extension; for a compressed file that of the compression format."""
     content_type, encoding = mimetypes.guess_type(name.rpartition("/")[2], strict=False)
     if encoding is not None:
         return {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}.get(encoding)
@@ -208,7 +208,7 @@ def guess_content_type(name: str) -> str | None:
 
 
 def encode_tags(tags: Mapping[str, str] | str) -> str:
-    """Return tags in the form of the header x-amz-tagging."""
+    """Return tags in the format of the header x-amz-tagging."""
     if isinstance(tags, str):
         return tags
     if not isinstance(tags, Mapping) or not all(isinstance(part, str) for pair in tags.items() for part in pair):
