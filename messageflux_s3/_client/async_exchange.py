@@ -14,11 +14,11 @@ from .connection import Connection
 from .exchange import Answer, Request, accepted, ask_boto3, exchange, lane_form
 
 _HASHED_IN_THE_LOOP = 1024 * 1024
-"""Signing a body hashes it: 1 MiB takes about a millisecond. A larger one is sent from a thread."""
+"""Signing hashes the body: 1 MiB takes about a millisecond. A request with a larger body is sent on a thread."""
 
 
 class AsyncExchange:
-    """:func:`~messageflux_s3._client.exchange.exchange`, awaited. A connection lives in one event loop; each loop gets its own.
+    """Async version of :func:`~messageflux_s3._client.exchange.exchange`. HTTP connections belong to one event loop; each has its own.
 
     Args:
         connection: The connection.
@@ -38,7 +38,7 @@ class AsyncExchange:
             run: Calls a function on a thread and awaits its result.
 
         Raises:
-            S3Error: The store refused it, or did not answer.
+            S3Error: The store rejected it, or did not respond.
 
         Requests:
             1 (and retries)
@@ -70,13 +70,13 @@ class AsyncExchange:
         return lane
 
     def forget_after_fork(self) -> None:
-        """In a forked child, forget the loops: they are the parent's."""
+        """In a forked child, drop the lanes: their event loops belong to the parent."""
         if self._pid != os.getpid():
             self._pid, self._lock = os.getpid(), Lock()
             self._lanes = weakref.WeakKeyDictionary()
 
     def close(self) -> None:
-        """Close the connections that wait for a next request, in every event loop."""
+        """Close the idle connections of every event loop."""
         self.forget_after_fork()
         with self._lock:
             lanes, self._lanes = dict(self._lanes), weakref.WeakKeyDictionary()
@@ -85,5 +85,5 @@ class AsyncExchange:
                 lane.close()
             elif loop.is_closed():
                 lane.forget()
-            else:  # another thread's
+            else:  # a loop of another thread
                 loop.call_soon_threadsafe(lane.close)

@@ -1,7 +1,7 @@
-"""Send a request and return its answer: through the fast lane where it may be used, else through boto3.
+"""Send a request and return its response: through the fast lane if it may be used, else through boto3.
 
-This is the one place that chooses. It translates failures of either way into :class:`S3Error`, keeps ``connection.is_online``, and refuses
-answers of the lane that are not whole. The modules above describe a request in boto3's words and cannot tell which way it went.
+Only this module chooses between them. It translates failures of both into :class:`S3Error`, updates ``connection.is_online``, and rejects
+incomplete responses of the lane. Its callers describe a request in boto3's terms, and do not depend on how it was sent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Request:
-    """One request, in S3's and boto3's words.
+    """One request, in the terms of S3 and boto3.
 
     Attributes:
         operation: S3's name of the operation, ``"HeadObject"``.
@@ -36,13 +36,13 @@ class Request:
         key: The key; empty for the bucket itself.
         parameters: Further parameters under boto3's names.
         body: The body.
-        limit: The largest body that is taken into memory by the lane; a larger one is left to boto3.
-        headers_if_larger: Return the headers alone in place of a body above the limit (``body`` is None then).
-        target: A buffer to fill with the body of a success; it must be as long as that.
-        accepts: Returns whether an answer of the lane may count. If not, boto3 is asked.
-        fallback: Asks boto3, in place of one call of the operation.
-        is_for_boto3: Whether the lane must not take the request.
-        tag: For the caller of :func:`exchange_many`.
+        limit: The largest body that the lane reads into memory; a larger one is read through boto3.
+        headers_if_larger: If the body is above the limit, return only the headers (``body`` is None then).
+        target: A buffer to fill with the body of a successful response; it must have the same length.
+        accepts: Returns whether to accept a response of the lane. If not, the request is sent through boto3.
+        fallback: Called to send the request through boto3, instead of one call of the operation.
+        is_for_boto3: Whether the request must not be sent through the lane.
+        tag: Any value, for the caller of :func:`exchange_many`.
     """
 
     __slots__ = (
@@ -84,11 +84,11 @@ class Request:
 
 
 class Answer:
-    """The answer to a request, whichever way it came.
+    """The response to a request, from the lane or from boto3.
 
     Attributes:
-        body: Of GetObject the content as bytes, or None where it is larger than the request takes; of ListObjectsV2 the document, or None.
-        parsed: What boto3 returns for the operation. None for GetObject, HeadObject, PutObject and ListObjectsV2 through the lane.
+        body: For GetObject the content as bytes, or None if it is above the request's limit; for ListObjectsV2 the document, or None.
+        parsed: The response as boto3 returns it. None for GetObject, HeadObject, PutObject and ListObjectsV2 through the lane.
     """
 
     __slots__ = ("_found", "_response", "body", "parsed")
@@ -107,7 +107,7 @@ class Answer:
 
     @classmethod
     def from_lane(cls, response: LaneResponse) -> Answer:
-        """Return the answer that a response of the lane is. The response keeps the headers alone."""
+        """Create from a response of the lane. The body is moved out of the response, which keeps only the headers."""
         body, response.body = response.body, b""
         return cls(None, None, None if response.too_large else body, response)
 
@@ -121,7 +121,7 @@ class Answer:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers, under lower-case names."""
+        """The headers, with lower-case names."""
         if self._response is not None:
             return self._response.headers
         headers: Mapping[str, str] = (self.parsed or {}).get("ResponseMetadata", {}).get("HTTPHeaders", {})
@@ -129,7 +129,7 @@ class Answer:
 
     @property
     def head(self) -> Head:
-        """What the headers say of the object; decoded at the first access."""
+        """The object's head, decoded from the headers at the first access."""
         if self._found is None:
             self._found = (
                 lazy_head(self._response) if self._response is not None else Head.from_answer(self.parsed or {})
@@ -138,12 +138,12 @@ class Answer:
 
     @property
     def etag(self) -> str | None:
-        """The ETag as it came."""
+        """The ETag as received."""
         return self._response.headers.get("etag") if self._response is not None else (self.parsed or {}).get("ETag")
 
     @property
     def version_id(self) -> str | None:
-        """The version ID that the answer names."""
+        """The version ID in the response."""
         if self._response is not None:
             return self._response.headers.get("x-amz-version-id")
         return (self.parsed or {}).get("VersionId")
@@ -153,8 +153,8 @@ def exchange(connection: Connection, request: Request) -> Answer:
     """Send one request.
 
     Raises:
-        S3Error: The store refused it, or did not answer.
-        ValueError: boto3 refuses a parameter.
+        S3Error: The store rejected it, or did not respond.
+        ValueError: boto3 rejects a parameter.
 
     Requests:
         1 (and retries)
@@ -171,11 +171,11 @@ def exchange(connection: Connection, request: Request) -> Answer:
 
 
 def ask_boto3(connection: Connection, request: Request) -> Answer:
-    """Send one request through boto3: where the lane could not, or where what it brought cannot be read.
+    """Send one request through boto3, if the lane cannot send it or its response is unusable.
 
     Raises:
-        S3Error: The store refused it, or did not answer.
-        ValueError: boto3 refuses a parameter.
+        S3Error: The store rejected it, or did not respond.
+        ValueError: boto3 rejects a parameter.
 
     Requests:
         1 (and the retries of boto3), or those of the request's ``fallback``
@@ -190,18 +190,18 @@ def ask_boto3(connection: Connection, request: Request) -> Answer:
 def exchange_many(
     connection: Connection, requests: Iterable[Request], *, concurrency: int, max_bytes: int, limit: int
 ) -> Generator[tuple[Request, Answer | S3Error | None], None, None]:
-    """Send many requests through the lane, several at a time, and hand over their answers in order.
+    """Send many requests through the lane, several at a time, and yield their responses in order.
 
     Args:
         connection: The connection.
-        requests: The requests, taken as there is room.
-        concurrency: How many are under way at once.
-        max_bytes: How many bytes of bodies are held.
-        limit: The largest body to take into memory.
+        requests: The requests, consumed as capacity permits.
+        concurrency: The maximum number of requests in flight.
+        max_bytes: The maximum number of body bytes held in memory.
+        limit: The largest body to read into memory.
 
     Returns:
-        Each request with its answer, its error, or None where the caller has to call :func:`ask_boto3`. Closing the iterator closes the
-        connections with an answer under way.
+        Each request with its response, its error, or None if the caller has to call :func:`ask_boto3`. Closing the iterator closes the
+        connections with a pending response.
 
     Requests:
         1 per request
@@ -209,7 +209,7 @@ def exchange_many(
 
     def forms() -> Generator[LaneRequest, None, None]:
         for request in requests:
-            # The lane leaves a request without a bucket, and keeps its place in the order.
+            # The lane does not send a request without a bucket, but keeps its position in the order.
             form = lane_form(request) or LaneRequest("GET", "", body=request.body)
             form.tag = request
             yield form
@@ -230,7 +230,7 @@ def exchange_many(
 
 
 def lane_state(connection: Connection, bucket_name: str) -> Literal["open", "opens", "shut"]:
-    """Return whether many requests to a bucket go through the lane: now, after the next success of boto3, or not at all."""
+    """Return whether many requests to a bucket are sent through the lane: now, after boto3's next success, or not at all."""
     lane = connection.lane
     if lane.is_open_for(bucket_name):
         return "open"
@@ -238,7 +238,7 @@ def lane_state(connection: Connection, bucket_name: str) -> Literal["open", "ope
 
 
 def begin(connection: Connection, request: Request) -> Begun:
-    """Send one request, and leave its answer for later. Where the lane is shut, the request is sent when the answer is asked for.
+    """Send one request without waiting for the response. If the lane is shut, it is sent when the result is requested.
 
     Requests:
         1
@@ -248,7 +248,7 @@ def begin(connection: Connection, request: Request) -> Begun:
 
 
 class Begun:
-    """A request whose answer is still to come. Close it when the answer is not wanted."""
+    """A request with a pending response. Close it if the response is not needed."""
 
     __slots__ = ("_connection", "_pending", "request")
 
@@ -258,17 +258,17 @@ class Begun:
         self.request = request
 
     def result(self) -> Answer:
-        """Wait for the answer.
+        """Wait for the response.
 
         Raises:
-            S3Error: As :func:`exchange`.
+            S3Error: As for :func:`exchange`.
         """
         response = None if self._pending is None else self._pending.result()
         answer = None if response is None else accepted(self._connection, self.request, response)
         return ask_boto3(self._connection, self.request) if answer is None else answer
 
     def close(self) -> None:
-        """Close the connection if its answer has not been taken."""
+        """Close the connection if its response has not been read."""
         if self._pending is not None:
             self._pending.close()
 
@@ -309,11 +309,11 @@ _FORMS = {
     "DeleteObjects": _Form("POST", fixed_query="delete="),
     "ListObjectsV2": _Form("GET", query=_LISTING, fixed_query="list-type=2"),
 }
-"""What the lane understands of each operation. A request with any other parameter goes through boto3."""
+"""The parameters that the lane supports, by operation. A request with any other parameter is sent through boto3."""
 
 
 def lane_form(request: Request) -> LaneRequest | None:
-    """Return the lane's form of a request; None where it has to go through boto3."""
+    """Return the lane's form of a request; None if it has to be sent through boto3."""
     form = _FORMS.get(request.operation)
     if form is None or request.is_for_boto3:
         return None
@@ -345,20 +345,20 @@ def lane_form(request: Request) -> LaneRequest | None:
     return LaneRequest(form.method, request.bucket, request.key, in_order, headers, body)
 
 
-# -- the lane's answers
+# -- the lane's responses
 
 _CODE = re.compile(rb"<Code>([^<]*)</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]*)</Message>")
 _COPIED_ETAG = re.compile(r"<ETag>([^<]+)</ETag>")
-# Of the other operations a 404 does not tell which of several things is missing; boto3's answer is explained by the caller.
+# For other operations a 404 does not say which of several resources is missing; the caller interprets boto3's response.
 _EXPLAINED_BY_404 = {"HeadObject", "GetObject", "PutObject", "DeleteObject"}
 
 
 def accepted(connection: Connection, request: Request, response: LaneResponse) -> Answer | None:
-    """Return the answer that a response of the lane is; None where boto3 has to be asked.
+    """Return a response of the lane as an Answer; None if the request has to be sent through boto3.
 
     Raises:
-        S3Error: What was asked for does not exist.
+        S3Error: The requested resource does not exist.
     """
     connection.is_online = True
     if response.status == 404:
@@ -375,7 +375,7 @@ def accepted(connection: Connection, request: Request, response: LaneResponse) -
 
 
 def _error(response: LaneResponse, operation: str, bucket_name: str, key: str | None) -> S3Error:
-    """Return the error that a refusal stands for, worded as boto3's would be."""
+    """Return the error for an error response, worded as boto3's would be."""
     code = _CODE.search(response.body)
     message = _MESSAGE.search(response.body)
     return from_answer(
@@ -402,7 +402,7 @@ def _is_complete_head(answer: Answer) -> bool:
 
 
 def _is_complete_copy(answer: Answer) -> bool:
-    """Return whether the copy was made: a success may hold an error."""
+    """Return whether the copy was made: a response with a success status may contain an error."""
     document = answer.body or b""
     etag = _COPIED_ETAG.search(document.decode("utf-8", "replace"))
     if etag is None or not document.rstrip().endswith(b"CopyObjectResult>"):
