@@ -1,7 +1,7 @@
 """Create, delete and list buckets, through the actions of boto3's resource.
 
-Data goes through the resource's client, because boto3's resources must not be shared between threads. These three are rare, so each call
-makes a boto3 ``Bucket`` of its own, which no other thread uses.
+Object data is sent through the resource's client, because boto3's resources must not be shared between threads. These three operations are
+rare, so each call creates its own boto3 ``Bucket``, which no other thread uses.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def create(connection: Connection, name: str) -> None:
         S3BucketExists: The name is taken.
 
     Requests:
-        1; 1 more on a store that is not AWS and has no region of this name
+        1; 1 more on a store other than AWS that has no region of this name
     """
     region: Any = connection.region
     if region in _REGIONS_WITHOUT_CONSTRAINT:
@@ -35,7 +35,7 @@ def create(connection: Connection, name: str) -> None:
     except S3Error as error:
         if error.code != "InvalidLocationConstraint" or connection.is_aws:
             raise
-        _create(connection, name)  # the store has its own region names, or none
+        _create(connection, name)  # the store uses other region names, or none
 
 
 def _create(connection: Connection, name: str, **parameters: Any) -> None:
@@ -59,7 +59,7 @@ def delete(connection: Connection, name: str) -> None:
     except S3NoSuchBucket as error:
         if not error.was_retried:
             raise
-        # Otherwise an attempt whose answer was lost has deleted the bucket.
+        # Retried: an earlier attempt whose response was lost has deleted the bucket.
 
 
 def list_all(connection: Connection) -> Iterator[dict[str, Any]]:
@@ -74,7 +74,7 @@ def list_all(connection: Connection) -> Iterator[dict[str, Any]]:
         with connection.translating("ListBuckets"):
             page = next(pages, None)
         if page is None:
-            connection.is_online = was_online  # no request was sent to find that there are no more pages
+            connection.is_online = was_online  # the end of the pages was reached without a request
             return
         for bucket in page:
             yield {**(bucket.meta.data or {}), "Name": bucket.name}

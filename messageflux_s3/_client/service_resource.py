@@ -1,4 +1,4 @@
-"""boto3's S3 service resource for a client of which only a bucket, an object or another part of a resource was given."""
+"""boto3's S3 service resource for the client of a given boto3 resource, such as a bucket or an object."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 def resource_type(boto3_object: Any) -> str | None:
-    """Return boto3's name for the kind of a resource: ``"Bucket"``, ``"ObjectSummary"``, ``"s3"`` for the service resource itself.
+    """Return boto3's name for the type of a resource: ``"Bucket"``, ``"ObjectSummary"``, ``"s3"`` for the service resource itself.
 
     Returns:
-        The name; None for anything that is not a resource of boto3.
+        The name; None for anything that is not a boto3 resource.
     """
     model = getattr(getattr(boto3_object, "meta", None), "resource_model", None)
     return getattr(model, "name", None)
 
 
 def service_resource_of(boto3_object: Any) -> S3ServiceResource:
-    """Return the service resource with the client of a boto3 resource: the object itself, if it is the service resource.
+    """Return the service resource for the client of a boto3 resource; the argument itself if it is the service resource.
 
-    A bucket or an object of boto3 holds the client but not the resource that it came from. boto3 has no public function that makes a
-    service resource for an existing client, so this follows ``boto3.Session.resource`` without its creation of a client.
+    A boto3 bucket or object holds the client but not the service resource that created it. boto3 has no public function that creates a
+    service resource for an existing client, so this does the same as ``boto3.Session.resource``, but without creating a client.
     """
     if resource_type(boto3_object) == "s3":
         return cast("S3ServiceResource", boto3_object)
@@ -39,11 +39,9 @@ def service_resource_of(boto3_object: Any) -> S3ServiceResource:
 @cache
 def _service_resource_class(service_model: ServiceModel) -> Any:
     core = botocore.session.Session()
-    session: Any = boto3.Session(
-        botocore_session=core
-    )  # registers upload_file and the like, and where boto3's data lies
+    session: Any = boto3.Session(botocore_session=core)  # registers upload_file etc., and the path of boto3's data
     definition = core.get_component("data_loader").load_service_model("s3", "resources-1")
-    waiters: Any = LazyLoadedWaiterModel(core, "s3", service_model.api_version)  # behaves as a WaiterModel
+    waiters: Any = LazyLoadedWaiterModel(core, "s3", service_model.api_version)  # has the interface of a WaiterModel
     context = ServiceContext(
         service_name="s3",
         service_model=service_model,
