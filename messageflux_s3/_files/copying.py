@@ -1,4 +1,4 @@
-"""Copies and moves of objects of any size: by the store if it can, else streamed through this machine.
+"""Copy and move objects of any size: within the store if possible, else streamed through this machine.
 
 A copy keeps the object's attributes unless others are given: ``attributes.py`` lists them. S3's own copy drops the storage class and the
 encryption, and above 5 GiB all attributes. A move MUST NOT delete its source unless it is proved that source and copy are two objects
@@ -40,7 +40,7 @@ PART_BYTES = 512 * 1024 * 1024
 _AT_ONCE = 32
 _IDENTITY = ("ETag", "ContentLength", "LastModified", "VersionId")
 _DESCRIPTION = ("Metadata", "TagCount", *attributes.CONTENT_HEADERS)
-"""Attributes that a write may change although the content, and the second of the write, stay the same."""
+"""Attributes that a write may change while the content and, within the same second, LastModified stay the same."""
 _REPLACES = "metadata of copies is replaced"
 _COMPARES_SOURCE = "If-Match on the source of copies is compared rightly"
 _KEEPS_TAGS = "tags stay where metadata of copies is replaced"
@@ -62,7 +62,7 @@ def copy(
         source: The object to copy.
         target: The address of the copy; its version ID is ignored.
         metadata: User metadata that replaces the source's; None keeps it.
-        call: Called in place of ``connection.call`` for the request that makes the copy, with the same arguments (for a conditional copy).
+        call: Called instead of ``connection.call`` for the request that makes the copy, with the same arguments (for a conditional copy).
         idempotency_token: ID to put into the copy's metadata, by which ``call`` recognises its own write.
         part_size_bytes: The size of a part for objects above 5 GiB.
         extra: Further parameters (:class:`~messageflux_s3._objects.put_parameters.PutParameters`) that replace the source's.
@@ -76,14 +76,14 @@ def copy(
 
     Requests:
         1 HEAD and 1 COPY; above 5 GiB 1 COPY per 512 MiB and 2 POST; between stores 1 GET and an upload. On a store that is not AWS: if
-        metadata is removed 1 more HEAD, once for each store; if tags are given 1 more GET, and if the store dropped them 1 HEAD, 2 GET and
+        metadata is removed 1 more HEAD, once per store; if tags are given 1 more GET, and if the store dropped them 1 HEAD, 2 GET and
         1 PUT
     """
     return _Copying(source, target, metadata, call, idempotency_token, part_size_bytes, extra).make()
 
 
 class _Copying:
-    """One copy: the source's HEAD response, the parameters of the copy, and the way to make it."""
+    """One copy: the source's HEAD response, the parameters of the copy, and the methods that make it."""
 
     def __init__(
         self,
@@ -376,7 +376,7 @@ def _look(source: ObjectAddress) -> dict[str, Any]:
 
 
 def _missing_bucket(source: ObjectAddress, error: S3Error) -> S3NoSuchBucket | None:
-    """Return an S3NoSuchBucket if the source's bucket does not exist, else None: in their errors stores name the target's bucket or none.
+    """Return an S3NoSuchBucket if the source's bucket does not exist, else None. The store's error names the target's bucket or none.
 
     Requests:
         1 HEAD
@@ -510,7 +510,7 @@ class Move(NamedTuple):
 
 
 def move(source: ObjectAddress, target: ObjectAddress, **changes: Any) -> Head:
-    """Copy an object and delete the source. An object moved onto itself is kept, also under another name of its bucket or store.
+    """Copy an object and delete the source. An object moved onto itself is kept, even if its bucket or store has another name.
 
     Raises:
         S3ObjectChanged: The source was written meanwhile; source and copy both exist.
@@ -554,8 +554,8 @@ def finish_move(begun: Move) -> Head:
     """Delete the source of a move, but only if the copy exists, the source is another object, and has not changed since it was copied.
 
     Without If-Match on DELETE, a write between the last HEAD and the DELETE is lost; in a versioned bucket it remains as a version below
-    the delete marker. If-Match compares only the ETag, so that new metadata or tags with the same content are not noticed; the HEAD
-    compares metadata and headers too, and of tags the number, not the values.
+    the delete marker. If-Match compares only the ETag, so that new metadata or tags with the same content are not noticed; with HEAD,
+    metadata, headers and the number of tags are compared too, but not the tags' values.
 
     Requests:
         2 HEAD (1 if the store honours If-Match on DELETE and the addresses certainly differ) and 1 DELETE
