@@ -169,7 +169,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 yield _file(entry)
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
-        """Return an object's size, etag, time and other attributes, or that the path is a folder.
+        """Return an object's size, etag, time and other attributes, or an entry that marks the path as a folder.
 
         Raises:
             FileNotFoundError: The path does not exist.
@@ -386,7 +386,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 if error.status == 416:
                     return b""  # the range is beyond the end
                 raise
-            with stream:  # a 416 from here on says that the object was replaced
+            with stream:  # a 416 from here on means that the object was replaced
                 return stream.read()
         with cast("io.RawIOBase", self.open(path, "rb", buffering=0)) as file:
             size = cast(ObjectReader, file).size
@@ -518,7 +518,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def put_file(
         self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any
     ) -> None:
-        """Upload a file; it may turn out shorter than its size. For a folder only the target bucket is created.
+        """Upload a file; its content may be shorter than its reported size. For a folder only the target bucket is created.
 
         Within a transaction, or with ``compression``, it is written through ``open()``.
 
@@ -531,12 +531,12 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
         Raises:
             FileExistsError: ``mode="create"`` and the object exists; it was not changed.
-            OSError: The file became shorter during an upload in parts; nothing was written.
+            OSError: The file became shorter during a multipart upload; nothing was written.
             S3Unsupported: ``mode="create"`` and the store does not honour conditional writes; nothing was written.
 
         Requests:
-            1 HEAD of the bucket; 1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST; with ``mode="create"`` 1 more HEAD, and once
-            for each store that is not AWS those of a probe
+            1 HEAD of the bucket; 1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST; with ``mode="create"`` 1 more HEAD, and
+            those of a probe once per store that is not AWS
         """
         is_new = _is_create(mode)
         path = Path(lpath)
@@ -567,7 +567,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                     callback.relative_update(len(piece))
 
     def _refuse_existing(self, obj: S3Object) -> None:
-        """Raise if the object exists, before a large body is sent in vain. The condition of the write itself prevents a replacement."""
+        """Raise if the object exists, before a large body is sent needlessly. The condition of the write itself prevents overwriting."""
         with contextlib.suppress(S3AccessDenied):  # writing may be allowed without reading
             if obj.exists():
                 raise S3ObjectExists(
@@ -859,7 +859,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             self.store.create_bucket(bucket_name, exist_ok=exist_ok)
 
     def rmdir(self, path: str) -> None:
-        """Delete an empty bucket; does nothing for a folder, which ends with its last object. Requests: none, or 1 DELETE."""
+        """Delete an empty bucket; does nothing for a folder, which exists only while it has objects. Requests: none, or 1 DELETE."""
         bucket_name, key = self._split(path)
         if bucket_name and not key:
             buckets.delete(self._connection, bucket_name)
@@ -867,7 +867,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def invalidate_cache(self, path: str | None = None) -> None:
         """Do nothing: listings are not cached. Requests: none."""
 
-    # -- Python's own -----------------------------------------------------------------------------------------------------------------
+    # -- special methods --------------------------------------------------------------------------------------------------------------
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, MessagefluxS3FileSystem) and self.store == other.store
@@ -986,7 +986,7 @@ class _GetPairs:
 
 
 def _roots(paths: Iterable[str]) -> list[str]:
-    """Return the paths that are not below another one of them."""
+    """Return the paths that are not below another of the paths."""
     roots: list[str] = []
     for path in sorted(paths, key=lambda path: path.split("/")):
         if path and not (roots and path.startswith(f"{roots[-1]}/")):
