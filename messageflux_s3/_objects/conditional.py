@@ -222,7 +222,7 @@ def require(connection: Connection, bucket_name: str, kind: Ability) -> None:
 
 
 def honours(connection: Connection, bucket_name: str, kind: Ability) -> bool:
-    """Return whether the store honours the condition, also with concurrent writers; False if access to the probe is denied.
+    """Return whether the store honours the condition, also with concurrent writers; False if unknown because probing is not permitted.
 
     For callers with an alternative to the condition. Requests: those of :func:`condition_probe.known`.
     """
@@ -233,9 +233,9 @@ def honours(connection: Connection, bucket_name: str, kind: Ability) -> bool:
 
 
 class ConditionalCall:
-    """Sends the one request that creates the object, with the condition, and determines the outcome after a lost response.
+    """Callable that sends the one request that creates the object, with the condition; resolves the outcome after a lost response.
 
-    Replaces ``connection.call`` for PutObject, CompleteMultipartUpload and CopyObject. Created by :func:`caller`.
+    Used in place of ``connection.call`` for PutObject, CompleteMultipartUpload and CopyObject. Created by :func:`caller`.
     """
 
     def __init__(self, connection: Connection, bucket_name: str, if_absent: bool, etag: str, write: _Write) -> None:
@@ -289,8 +289,8 @@ def caller(
 ) -> ConditionalCall:
     """Return a callable that sends the one request that creates the object, with the condition.
 
-    It determines the outcome after a lost response, and replaces ``connection.call`` for PutObject, CompleteMultipartUpload and
-    CopyObject.
+    It resolves the outcome after a lost response, and is used in place of ``connection.call`` for PutObject, CompleteMultipartUpload
+    and CopyObject.
     """
     etag = strong(if_match, bucket_name, key) if if_match is not None else ""
     write = _Write(connection, bucket_name, key, idempotency_token, if_absent, etag, carried)

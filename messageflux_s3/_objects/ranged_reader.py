@@ -188,7 +188,7 @@ def check_whole(answer: Mapping[str, Any], bucket_name: str, key: str) -> None:
 
 
 class RangedReader:
-    """Reads ranges of one object: every response must have the ETag, version and size of the first one. Threads may share it.
+    """Reader for ranges of one object: every response must have the ETag, version and size of the first one. Threads may share it.
 
     Args:
         connection: The connection to the store.
@@ -299,7 +299,7 @@ class RangedReader:
         return body, bool(answer.get("ContentRange"))
 
     def _send(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Send one GET with If-Match. If the store misreads the condition, later requests to it are sent without."""
+        """Send one GET with If-Match. If the store misreads If-Match, later requests to it are sent without it."""
         connection, bucket_name, key = self.connection, self.bucket_name, self.key
         wanted = etag_for(connection, self.etag) if connection.facts.get(_MISREAD) is None else None
         if wanted is None:
