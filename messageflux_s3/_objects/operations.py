@@ -31,7 +31,7 @@ from .ranged_reader import (
 from .source import as_bytes
 
 KEPT_BYTES = 8 * 1024 * 1024
-"""A body up to this size is read at once and cached; a larger one is not fetched until it is read."""
+"""A body up to this size is read immediately and cached; a larger one is not fetched until it is read."""
 
 _TAKEN_AT_ONCE = 64 * 1024 * 1024
 """A larger body is read as a stream, which resumes at its offset if the connection breaks."""
