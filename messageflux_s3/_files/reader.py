@@ -1,8 +1,8 @@
-"""The seekable file object behind ``open("rb")``: reads ranges of one object, and reads ahead where reading is sequential.
+"""The seekable file object behind ``open("rb")``: reads ranges of one object, and reads ahead if reads are sequential.
 
-One GET opens: it tells the size and the ETag, and brings the first 64 KiB. Every later range is requested under If-Match with that ETag,
-so that what is read is of one object. Random reads fetch what was asked for. Sequential reads fetch ahead, twice as much each time, up to
-32 MiB; the ranges are fetched by a few threads that belong to the file and end with it.
+Opening sends one GET, which returns the size, the ETag and the first 64 KiB. Every later range is requested with that ETag as If-Match,
+so that all bytes are of one object. Random reads fetch the requested bytes. Sequential reads fetch ahead, doubling up to 32 MiB; the
+ranges are fetched by a few threads that belong to the file and end with it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from .._objects.ranged_reader import RangedReader
 
 FIRST_BYTES = 64 * 1024
 PART_BYTES = 8 * 1024 * 1024
-"""A read at one go that is larger is several requests in parallel."""
+"""A single read larger than this is split into parallel requests."""
 MAX_AHEAD_BYTES = 32 * 1024 * 1024
 BUFFER_BYTES = 64 * 1024
 SMALL_BYTES = 16 * 1024
-"""The least that a random read fetches."""
+"""The minimum number of bytes that a random read fetches."""
 
 _FIRST_AHEAD_BYTES = 256 * 1024
 _PIECE_BYTES = 256 * 1024
@@ -34,11 +34,11 @@ _THREADS = 4
 
 
 def checked_seek(offset: int, whence: int) -> tuple[int, int]:
-    """The arguments of a seek as ints.
+    """Return the arguments of a seek as ints.
 
     Raises:
-        TypeError: One of them is no whole number (has no ``__index__``).
-        ValueError: ``whence`` is none of the three places.
+        TypeError: An argument is not an integer (has no ``__index__``).
+        ValueError: ``whence`` is not 0, 1 or 2.
     """
     offset, whence = operator.index(offset), operator.index(whence)
     if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
@@ -47,7 +47,7 @@ def checked_seek(offset: int, whence: int) -> tuple[int, int]:
 
 
 class _Segment:
-    """Bytes of the object that are here, or on their way."""
+    """Bytes of the object that are already in memory or being fetched."""
 
     __slots__ = ("_future", "data", "end", "start")
 
@@ -58,7 +58,7 @@ class _Segment:
         self._future = future
 
     def content(self) -> bytes | bytearray:
-        """The bytes; waits for them."""
+        """Return the bytes; wait until they are fetched."""
         if self.data is None:
             assert self._future is not None
             self.data, self._future = self._future.result(), None
@@ -69,31 +69,31 @@ class _Segment:
             self._future.cancel()
 
 
-# Called by these names since super() doubles the time of a small read.
+# Called directly, since super() doubles the time of a small read.
 _tell, _read, _readinto = io.BufferedReader.tell, io.BufferedReader.read, io.BufferedReader.readinto
 
 
 class BufferedObjectReader(io.BufferedReader):
-    """Python's own buffering, except for large reads: those are one read of the raw reader, not cut at the buffer's borders.
+    """Python's own buffering, except that a large read is one read of the raw reader, not split at buffer boundaries.
 
-    Threads may share it: every byte is returned to one of them. ``read`` and ``readinto`` that raise leave the position where it was, so
-    that the same call again returns the same bytes. ``readline`` that raises has passed the beginning of its line, as with the builtin's
-    files: seek before going on.
+    Threads may share it: every byte is returned to one of them. If ``read`` or ``readinto`` raises, the position is unchanged, so that
+    repeating the call returns the same bytes. If ``readline`` raises, the position is past the beginning of the line, as with the
+    builtin's files: seek before the next read.
 
     Attributes:
-        size: The object's size, as it was when it was opened.
+        size: The object's size at the opening.
     """
 
     raw: ObjectReader
 
     def __init__(self, raw: ObjectReader, buffer_size: int) -> None:
         super().__init__(raw, buffer_size)
-        self._lock = threading.RLock()  # held while the position is moved, never during a request
+        self._lock = threading.RLock()  # held while the position changes, never during a request
 
     path: str
 
     blocksize = 5 * 1024 * 1024
-    """The unit in which fsspec's block cache counts, as in fsspec's own files."""
+    """The block size of fsspec's block cache, as in fsspec's own files."""
 
     @property
     def size(self) -> int:
@@ -102,17 +102,17 @@ class BufferedObjectReader(io.BufferedReader):
     def __setattr__(self, name: str, value: object) -> None:
         """Ignore ``closed``, which fsspec's block cache sets after it has closed the file.
 
-        ``closed`` is not overridden with a property, since TextIOWrapper asks for it at each line.
+        ``closed`` is not overridden with a property, since TextIOWrapper reads it for each line.
         """
         if name != "closed":
             super().__setattr__(name, value)
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        """Fetch a range: the name under which fsspec's block cache looks for it."""
+        """Fetch a range. fsspec's block cache calls this method by this name."""
         return self.raw.read_at(start, end - start)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read ``size`` bytes, fewer only at the end; all the rest without a size. Requests: none to a few."""
+        """Read ``size`` bytes, fewer only at the end; without a size read to the end. Requests: none to a few."""
         if size is None:
             size = -1
         elif type(size) is not int:
@@ -129,7 +129,7 @@ class BufferedObjectReader(io.BufferedReader):
         return self._read_large(size)
 
     def _read_large(self, size: int) -> bytes:
-        """Move the position on first, in one step of the C code, so that no other thread reads the same bytes; then fetch them."""
+        """Advance the position first, atomically in C, so that no other thread reads the same bytes; then fetch them."""
         raw = self.raw
         start = self.tell()
         end = start + size
@@ -145,11 +145,11 @@ class BufferedObjectReader(io.BufferedReader):
             raise
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill the buffer, or as much of it as there are bytes left; 0 at the end. Requests: none to a few."""
+        """Fill the buffer as far as bytes are left; return 0 at the end. Requests: none to a few."""
         position = _tell(self)
         try:
             return _readinto(self, buffer)
-        except TypeError:  # it is no buffer: nothing was read
+        except TypeError:  # not a buffer: nothing was read
             raise
         except BaseException:
             with memoryview(buffer) as view:
@@ -157,22 +157,22 @@ class BufferedObjectReader(io.BufferedReader):
             raise
 
     def _go_back(self, start: int, end: int) -> None:
-        """Return to where a read that failed began: io's C code drops what its buffer held. Not if another thread has read on since."""
+        """Seek back to the start of a failed read: io's C code drops its buffer. Do nothing if another thread has read since."""
         with self._lock, contextlib.suppress(ValueError):  # closed or detached
             if start < self.tell() <= end:
                 self.seek(start)
 
 
 class ObjectReader(io.RawIOBase):
-    """The raw, seekable reader of one object. ``open_object`` puts Python's own buffering on top.
+    """The raw, seekable reader of one object. ``open_object`` wraps it in Python's own buffering.
 
     Attributes:
         name: The key.
         mode: ``"rb"``.
-        size: The object's size, as it was when it was opened.
+        size: The object's size at the opening.
 
     Requests:
-        1 GET to open; then 1 per range, several side by side for a large read
+        1 GET to open; then 1 per range, several in parallel for a large read
     """
 
     mode = "rb"
@@ -192,9 +192,9 @@ class ObjectReader(io.RawIOBase):
         first = operations.read_first(self._reader, FIRST_BYTES)
         self.size = self._reader.size or 0
         self._position = 0
-        self._sequel = 0  # where the next read begins if the reader goes on in a line
+        self._sequel = 0  # offset at which the next sequential read starts
         self._ahead = 0
-        self._used: deque[bytearray] = deque(maxlen=2)  # fresh memory costs as much as filling it
+        self._used: deque[bytearray] = deque(maxlen=2)  # reused buffers: allocating memory costs as much as filling it
         self._segments: deque[_Segment] = deque([_Segment(0, len(first), first, None)])
         self._executor: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
@@ -214,10 +214,10 @@ class ObjectReader(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go elsewhere, beyond the end if you like. Requests: none.
+        """Set the position, which may be beyond the end. Requests: none.
 
         Raises:
-            OSError: Before the beginning (``zipfile`` relies on this class of error).
+            OSError: The position is before the beginning (``zipfile`` relies on this exception class).
         """
         self._check_open()
         offset, whence = checked_seek(offset, whence)
@@ -228,11 +228,11 @@ class ObjectReader(io.RawIOBase):
         return self._position
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read up to ``size`` bytes, or all the rest (without a size, and with None as Python's own raw files do)."""
+        """Read up to ``size`` bytes; without a size or with None read to the end, as Python's own raw files do."""
         return cast(bytes, super().read(-1 if size is None else size))
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer, or as much of it as there are bytes left; 0 at the end."""
+        """Fill the buffer as far as bytes are left; return 0 at the end."""
         self._check_open()
         with self._lock, memoryview(buffer) as given, given.cast("B") as view:
             position = self._position
@@ -244,7 +244,7 @@ class ObjectReader(io.RawIOBase):
             return done
 
     def readall(self) -> bytes:
-        """All the rest, in one piece."""
+        """Read to the end and return the bytes as one object."""
         self._check_open()
         with self._lock:
             position = self._position
@@ -254,14 +254,14 @@ class ObjectReader(io.RawIOBase):
 
     @property
     def reads_ahead(self) -> bool:
-        """Whether reading goes on in a line."""
+        """Whether reads are sequential."""
         return self._ahead > 0
 
     def read_at(self, position: int, size: int) -> bytes:
-        """So many bytes from a position on, fewer only at the end. The reader's own position stays where it is.
+        """Return ``size`` bytes from a position, fewer only at the end. The reader's own position does not change.
 
         Requests:
-            none where the bytes are here already; else 1, or several side by side for many bytes
+            none if the bytes are in memory; else 1, or several in parallel for many bytes
         """
         self._check_open()
         with self._lock:
@@ -272,8 +272,8 @@ class ObjectReader(io.RawIOBase):
             data = bytearray(size)
             self._fill(position, data, size)
             return bytes(data)
-        # A second copy of a large object is avoided: BytesIO writes into these very bytes, since nothing else refers to them, and returns
-        # them uncopied. Its getbuffer() is not used: CPython 3.12.1 crashes where the garbage collector clears such a view.
+        # This avoids a second copy of a large object: BytesIO writes into these bytes in place, since nothing else refers to them, and
+        # returns them uncopied. getbuffer() is not used: CPython 3.12.1 crashes if the garbage collector clears such a view.
         whole, window = io.BytesIO(bytes(size)), bytearray(MAX_AHEAD_BYTES)
         for start in range(0, size, MAX_AHEAD_BYTES):
             count = min(MAX_AHEAD_BYTES, size - start)
@@ -283,20 +283,20 @@ class ObjectReader(io.RawIOBase):
         return whole.getvalue()
 
     def _fill(self, position: int, data: bytearray, count: int) -> None:
-        """Read so many bytes into the beginning of a buffer that belongs to this call alone."""
+        """Read ``count`` bytes into the beginning of a buffer that only this call uses."""
         done = 0
         with memoryview(data) as view:
             while done < count:
                 done += self._read_into(position + done, view[done:count], is_private=True)
 
     def _read_into(self, position: int, view: memoryview, *, is_private: bool) -> int:
-        """Fill some of the view with the bytes from a position on; at least one byte.
+        """Fill the beginning of the view with the bytes from a position; at least one byte. Return the number of bytes.
 
         Args:
-            position: The first byte; not at or behind the end.
-            view: Where to put them.
-            is_private: Whether the memory belongs to this call alone, and is kept alive by the view. Only then may other threads write
-                into it: an interrupted call does not wait for them.
+            position: The offset of the first byte; before the end of the object.
+            view: The memory to fill.
+            is_private: Whether only this call uses the memory, and the view keeps it alive. Only then may other threads write into it:
+                an interrupted call does not wait for them.
         """
         if self._pid != os.getpid():
             self._forget_after_fork()
@@ -315,7 +315,9 @@ class ObjectReader(io.RawIOBase):
             self._ahead = (
                 min(max(2 * self._ahead, _FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES) if position == self._sequel else 0
             )
-        while segments and segments[0].end <= position - BUFFER_BYTES:  # a buffer above may come back for its own
+        while (
+            segments and segments[0].end <= position - BUFFER_BYTES
+        ):  # the buffer above may seek back within its own size
             passed = segments.popleft()
             passed.cancel()
             if isinstance(passed.data, bytearray):
@@ -327,7 +329,7 @@ class ObjectReader(io.RawIOBase):
             try:
                 content_of_segment = found.content()
             except Exception:
-                self._drop_segments()  # a failure is raised once; the next read asks the store again
+                self._drop_segments()  # raise an error once; the next read sends a new request
                 raise
             with memoryview(content_of_segment) as data:
                 count = min(len(data) - offset, len(view))
@@ -341,23 +343,21 @@ class ObjectReader(io.RawIOBase):
             return self._read_some(position, view, is_private)
         else:
             if len(view) == BUFFER_BYTES:
-                view = view[
-                    :SMALL_BYTES
-                ]  # the buffer above asks for all that it holds; nobody knows yet whether that is wanted
+                view = view[:SMALL_BYTES]  # the buffer above always requests its full size; the caller may need less
             operations.read_into(self._reader, position, view)
         if self._ahead:
             self._fetch_ahead(position + len(view))
         return len(view)
 
     def _fetch_side_by_side(self, position: int, view: memoryview, is_private: bool) -> None:
-        """A large read: its ranges at the same time."""
+        """Fetch the ranges of a large read in parallel."""
         step = max(1 << 20, min(PART_BYTES, -(-len(view) // self._threads)))
         if len(view) <= step or self._threads == 1:
             operations.read_into(self._reader, position, view)
             return
         if not is_private:
-            # io's C code passes a view that does not keep its memory alive, and users pass buffers that they go on using. A thread that is
-            # still at work after this call was interrupted must not write there: it gets memory that belongs to nobody else.
+            # io's C code passes a view that does not keep its memory alive, and users pass buffers that they use afterwards. A thread that
+            # is still running after this call was interrupted MUST NOT write there: it gets memory of its own.
             for start in range(0, len(view), MAX_AHEAD_BYTES):
                 count = min(MAX_AHEAD_BYTES, len(view) - start)
                 own = bytearray(count)
@@ -380,7 +380,7 @@ class ObjectReader(io.RawIOBase):
                 raise failure
 
     def _fetch_ahead(self, position: int) -> None:
-        """Have what will be read next on its way, if reading goes on in a line."""
+        """Start fetching the next bytes if reads are sequential."""
         if not self._ahead and not (self._segments and self._segments[0].start == 0 and position > FIRST_BYTES // 2):
             return
         self._ahead = max(self._ahead, _FIRST_AHEAD_BYTES)
@@ -394,7 +394,7 @@ class ObjectReader(io.RawIOBase):
             reach = end
 
     def _fetch(self, start: int, end: int, used: bytearray | None) -> bytearray:
-        """Return the bytes from start to end; in memory that was used before, if that has the right size."""
+        """Return the bytes from start to end; in the ``used`` buffer if it has the right size."""
         data = used if used is not None and len(used) == end - start else bytearray(end - start)
         with memoryview(data) as view:
             operations.read_into(self._reader, start, view)
@@ -412,7 +412,7 @@ class ObjectReader(io.RawIOBase):
             self._segments.pop().cancel()
 
     def _forget_after_fork(self) -> None:
-        """What was on its way belongs to the parent's threads."""
+        """Discard pending fetches in a forked child: they belong to the parent's threads."""
         self._pid = os.getpid()
         self._segments.clear()
         self._executor = None
@@ -423,7 +423,7 @@ class ObjectReader(io.RawIOBase):
             raise ValueError("I/O operation on closed file.")
 
     def close(self) -> None:
-        """Close the file and end its threads. What is under way ends unheard."""
+        """Close the file and end its threads. Results of requests that are still running are discarded."""
         if not self.closed:
             super().close()
             if "_segments" in self.__dict__ and self._pid == os.getpid():
