@@ -1,6 +1,6 @@
-"""The file object behind ``open("wb")``, ``"xb"`` and ``"ab"``: a stream whose object appears when it is closed, whole or not at all.
+"""The file object behind ``open("wb")``, ``"xb"`` and ``"ab"``: a stream whose object becomes visible at the close, complete or not at all.
 
-Content up to 8 MiB is one PUT; more of it is sent in parts as they fill up. A ``with`` block that raises leaves nothing.
+Content up to 8 MiB is sent in one PUT, larger content in parts as they fill up. A ``with`` block that raises leaves no object.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from .reader import checked_seek
 logger = logging.getLogger("messageflux_s3")
 
 PART_BYTES = 8 * 1024 * 1024
-"""The size of a part; content up to this size is one PUT."""
+"""The size of a part; content up to this size is sent in one PUT."""
 
 _ATTEMPTS_TO_READ_BASE = 5
 _COPIED_PART_BYTES = 512 * 1024 * 1024
 
 
 class _Base(NamedTuple):
-    """What is appended to: its size, its etag, and the write-ids in its metadata, which are carried forward."""
+    """The object that is appended to: its size, its ETag, and the idempotency tokens in its metadata, which are carried forward."""
 
     size: int
     etag: str | None
@@ -60,10 +60,10 @@ _dict_of = BaseException.__dict__["__dict__"].__get__
 
 
 class _Handled(NamedTuple):
-    """Identifies an exception that is being handled, without keeping its traceback, and with it the frames and their files, alive.
+    """Identifies an exception that is being handled, without keeping its traceback alive, and with it the frames and their files.
 
-    Builtin exceptions take no weak references, and an address may be used again. The attribute dictionary belongs to one exception alone,
-    and as long as it is held no other exception has the same one. Raising the exception again gives it another traceback.
+    Builtin exceptions do not support weak references, and an ``id()`` may be reused. The attribute dictionary belongs to one exception
+    only, and no other exception gets the same one while it is referenced. Raising the exception again gives it another traceback.
     """
 
     attributes: dict[str, Any]
@@ -72,17 +72,17 @@ class _Handled(NamedTuple):
     @classmethod
     def of(cls, error: BaseException) -> _Handled:
         traceback = error.__traceback__
-        # The instruction and the frame as well: the traceback is not held, so its address may be used again.
+        # Include the instruction and the frame: the traceback is not referenced, so its id() may be reused.
         told = None if traceback is None else (id(traceback), traceback.tb_lasti, id(traceback.tb_frame))
         return cls(_dict_of(error), told)
 
     def is_same(self, former: _Handled) -> bool:
-        """Whether this is the former exception, not raised again since: then its traceback is the former one, or was taken off."""
+        """Return whether this is the former exception, not raised again since: its traceback is the same, or was removed."""
         return self.attributes is former.attributes and self.traceback in (None, former.traceback)
 
 
 def _handled_now() -> list[_Handled]:
-    """The exceptions that are being handled in this thread, the innermost first."""
+    """Return the exceptions that are being handled in this thread, the innermost first."""
     found: dict[int, _Handled] = {}
     error = sys.exc_info()[1]
     while error is not None and id(error) not in found:
@@ -92,39 +92,39 @@ def _handled_now() -> list[_Handled]:
 
 
 class ObjectWriter(io.BufferedIOBase):
-    """A file to write. The object appears when it is closed, whole, or not at all.
+    """A file open for writing. The object becomes visible at the close, complete or not at all.
 
-    A failed ``write()`` gives the file up. Its error is raised again at the end of the ``with`` block or by ``close()``, unless an
-    exception is passing already, so that a failure in another thread, or one that was caught, cannot pass for success.
+    A failed ``write()`` aborts the file. Its error is raised again at the end of the ``with`` block or by ``close()``, unless another
+    exception is already propagating, so that a failure in another thread, or one that was caught, is not mistaken for success.
 
-    In a ``with`` block the end of the (outermost) block decides: an exception leaves nothing, also where a wrapper (TextIOWrapper, say)
-    closed the file while the exception was passing. ``__exit__`` without ``__enter__``, as ``ExitStack.push`` calls it, decides in the
-    same way. Otherwise ``close()`` commits, unless it is called while an exception is being handled that was raised after the opening:
-    then nothing is written, and a warning is logged. A file that is dropped unclosed leaves nothing.
+    In a ``with`` block the end of the (outermost) block decides: after an exception nothing is written, even if a wrapper such as
+    TextIOWrapper closed the file while the exception propagated. ``__exit__`` without ``__enter__``, as ``ExitStack.push`` calls it,
+    decides in the same way. Otherwise ``close()`` commits, unless it is called while an exception is being handled that was raised after
+    the opening: then nothing is written, and a warning is logged. A file that is garbage-collected unclosed writes nothing.
 
-    Where ``close()`` cannot see the exception, and commits what was written so far: a file opened in an ``except`` block, outside of
-    ``with``, and closed in a ``finally`` after a bare ``raise`` in the same function; a ``close`` that runs on another thread than the
-    exception, such as ``await asyncio.to_thread(file.close)`` in a ``finally``. Use ``with`` there, or call ``abort()``.
+    Cases in which ``close()`` cannot see the exception, and commits what was written so far: a file opened in an ``except`` block,
+    outside of ``with``, and closed in a ``finally`` after a bare ``raise`` in the same function; a ``close`` that runs on another thread
+    than the exception, such as ``await asyncio.to_thread(file.close)`` in a ``finally``. Use ``with`` there, or call ``abort()``.
 
-    Where ``close()`` takes an exception for a new one, and gives up with a warning: a file opened in an ``except`` block and closed there
-    after the same exception was raised again and caught; or opened where its ``__context__`` had been set to None, and closed in the
-    outer handler. Use ``with`` there as well.
+    Cases in which ``close()`` mistakes an exception for a new one, and aborts with a warning: a file opened in an ``except`` block and
+    closed there after the same exception was raised again and caught; or opened where its ``__context__`` had been set to None, and
+    closed in the outer handler. Use ``with`` there as well.
 
-    A TextIOWrapper around the file leaves out the byte order mark of UTF-16 and UTF-32, since the file is not seekable: open it in text
+    A TextIOWrapper around the file omits the byte order mark of UTF-16 and UTF-32, since the file is not seekable: open it in text
     mode instead, with ``encoding``.
 
-    It is a stream, and not seekable. A library that goes to and fro all the same before the first part is sent (HDF5 begins by
-    asking for the end) gets a temporary file on the disk, which is sent at the close.
+    The file is a stream and not seekable. If a library seeks anyway before the first part is sent (HDF5 begins with a seek to the end),
+    the content is kept in a temporary file on disk, which is sent at the close.
 
-    Mode ``a`` writes the former content and what was added as one new object. If others created, replaced or deleted the object in
-    between, ``S3ObjectChanged`` is raised at the close and theirs stays. Where the store honours conditional writes this holds without
-    a gap. If it refuses because another write is under way (409), ``S3PreconditionFailed`` is raised with ``retryable`` set: nothing was
-    appended, and the same can be tried again. Elsewhere the etag is compared by HEAD right before the request that makes the object
-    visible: a write by others between these two requests is lost.
+    Mode ``a`` writes the former content and the added content as one new object. If others created, replaced or deleted the object in
+    between, ``S3ObjectChanged`` is raised at the close and their write is kept. If the store honours conditional writes, this check is
+    atomic. If it refuses because another write is in progress (409), ``S3PreconditionFailed`` is raised with ``retryable`` set: nothing
+    was appended, and the append can be retried. On other stores the ETag is compared by HEAD immediately before the request that makes
+    the object visible: a write by others between these two requests is lost.
 
     Requests:
-        at the close 1 PUT up to 8 MiB; above that 1 POST, 1 PUT per 8 MiB, 1 POST. ``x`` has 1 HEAD before; ``a`` has 1 HEAD,
-        and 1 GET below 5 MiB or a copy within the store above; at the close 1 HEAD more where conditions are not honoured. On a store
+        at the close 1 PUT up to 8 MiB; above that 1 POST, 1 PUT per 8 MiB, 1 POST. ``x`` sends 1 HEAD before; ``a`` sends 1 HEAD,
+        and 1 GET below 5 MiB or a copy within the store above; at the close 1 HEAD more if conditions are not honoured. On a store
         that is not AWS the first ``x`` or ``a`` probes whether they are: about 150 small requests, once for the store
     """
 
@@ -139,8 +139,8 @@ class ObjectWriter(io.BufferedIOBase):
         autocommit: bool = True,
         **extra: Any,
     ) -> None:
-        self._is_over = True  # until it is ready: __del__ must find an answer
-        self._failure: BaseException | None = None  # what a write or the commit failed with
+        self._is_over = True  # until the constructor is done: __del__ reads it
+        self._failure: BaseException | None = None  # the error of a failed write or commit
         self._is_failure_told = False
         super().__init__()
         self.name = key
@@ -153,19 +153,19 @@ class ObjectWriter(io.BufferedIOBase):
         self._position = 0
         self._upload: MultipartUpload | None = None
         self._local: tempfile.SpooledTemporaryFile[bytes] | None = None
-        self._base: _Base | None = None  # what is appended to
+        self._base: _Base | None = None  # the object that is appended to
         self._blocks = 0
         self._autocommit = autocommit
         self._is_given_up = False
         self._is_dropped = False
-        self.after_commit: Callable[[], object] = int  # called when the object may have changed; int() does nothing
+        self.after_commit: Callable[[], object] = int  # called when the object may have changed; int() is a no-op
         self._takes_text = False
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._handled_at_open = _handled_now()
         self._idempotency_token = conditional.new_idempotency_token()
         if mode == "xb":
-            self._marked_parameters()  # metadata for which there is no room is refused before anything is sent
+            self._marked_parameters()  # raises if the metadata is too large, before anything is sent
             self._refuse_if_there()
         elif mode == "ab":
             self._find_base()
@@ -187,7 +187,7 @@ class ObjectWriter(io.BufferedIOBase):
         )
 
     def _find_base(self) -> None:
-        """Look up what is appended to: a small object is read at once, of a larger one only the headers."""
+        """Look up the object that is appended to: read a small one completely, of a larger one only the headers."""
         for _ in range(_ATTEMPTS_TO_READ_BASE):
             try:
                 answer = self._connection.call(
@@ -202,7 +202,7 @@ class ObjectWriter(io.BufferedIOBase):
             try:
                 body = self._read_small_base(base.etag)
             except (S3NoSuchItem, S3ObjectChanged):
-                continue  # it was replaced since the HEAD: content and metadata must be of one object
+                continue  # replaced since the HEAD: content and metadata must be of the same object
             size = len(body)
             self._buffer += body
             break
@@ -214,7 +214,7 @@ class ObjectWriter(io.BufferedIOBase):
             )
         self._base = _Base(size, base.etag, " ".join((base.idempotency_token or "").split()[: conditional.CARRIED]))
         self._position = size
-        # It stays what it was, where nothing else is asked for.
+        # Keep the attributes of the object unless others are given.
         asked = put_parameters.s3_parameters(
             "", {name: value for name, value in self._given.items() if name != "metadata"}
         )
@@ -239,7 +239,7 @@ class ObjectWriter(io.BufferedIOBase):
             self._connection, self._bucket_name, self.name, etag=etag, parameters=self._for_every_request
         )
 
-    # -- a file's own ---------------------------------------------------------------------------------------------------------------
+    # -- file methods --------------------------------------------------------------------------------------------------------------
 
     def writable(self) -> bool:
         self._check_open()
@@ -254,17 +254,17 @@ class ObjectWriter(io.BufferedIOBase):
         return self._position if self._local is None else self._local.tell()
 
     def write(self, data: Any) -> int:
-        """Take bytes. They are sent when there is a part's worth of them.
+        """Write bytes. They are sent as soon as they fill a part.
 
         Raises:
-            S3Error: A part could not be sent; the file is closed, and nothing of it is there. The end of the ``with`` block, or
-                ``close()``, raises the same error again, as another thread may have got this one; ``abort()`` discards it.
+            S3Error: A part could not be sent; the file is closed, and nothing of it is visible. The end of the ``with`` block, or
+                ``close()``, raises the same error again, since it may have been raised in another thread; ``abort()`` discards it.
         """
         self._check_open()
         if isinstance(data, str):
             raise TypeError("a bytes-like object is required, not 'str'")
         with self._lock, memoryview(data) as given:
-            if self._is_given_up:  # pragma: no cover - another thread gave it up just now
+            if self._is_given_up:  # pragma: no cover - aborted by another thread just now
                 return given.nbytes
             with memoryview(as_bytes(given, "data must be bytes-like")) as view:
                 try:
@@ -274,14 +274,12 @@ class ObjectWriter(io.BufferedIOBase):
                         self._take(view)
                         self._position += view.nbytes
                 except BaseException as error:
-                    self._fail(
-                        error
-                    )  # some of it is lost: a close that comes all the same must not commit what is left
+                    self._fail(error)  # some of the data is lost: a later close must not commit the rest
                     raise
                 return view.nbytes
 
     def _take(self, view: memoryview) -> None:
-        """Into the buffer; parts leave it as they are full."""
+        """Append to the buffer; send each part that is full."""
         done = 0
         while len(self._buffer) + view.nbytes - done > PART_BYTES:
             room = PART_BYTES - len(self._buffer)
@@ -295,7 +293,7 @@ class ObjectWriter(io.BufferedIOBase):
         self._buffer += view[done:]
 
     def _write_local(self, view: memoryview) -> None:
-        """Write into the temporary file; one that grows beyond a part goes to the disk before, so that no gap is filled in memory."""
+        """Write to the temporary file; move it to disk before it exceeds a part, so that no gap is filled in memory."""
         assert self._local is not None
         if self.mode == "ab" and view.nbytes:
             self._local.seek(0, io.SEEK_END)  # as with the builtin, every write appends
@@ -304,13 +302,13 @@ class ObjectWriter(io.BufferedIOBase):
         self._local.write(view)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Stay, or go elsewhere as long as nothing was sent; from then on it is a file on the disk until the close.
+        """Set the position. A seek elsewhere is possible only before a part is sent; from then on the content is in a temporary file.
 
-        ``seek(0)`` at the very beginning is refused: with it ``zipfile`` asks whether it may come back later, and streams if not.
+        ``seek(0)`` at the very beginning is refused: ``zipfile`` tests with it whether it can seek back later, and streams if not.
 
         Raises:
-            io.UnsupportedOperation: What was written is on its way already.
-            ValueError: The target lies before the beginning.
+            io.UnsupportedOperation: Some of the content has already been sent.
+            ValueError: The target is before the beginning.
         """
         self._check_open()
         offset, whence = checked_seek(offset, whence)
@@ -335,7 +333,7 @@ class ObjectWriter(io.BufferedIOBase):
         return self._local.seek(target)
 
     def readinto(self, buffer: Any) -> int:
-        """Only in the file on the disk (see ``seek``)."""
+        """Read into a buffer. Only from the temporary file (see ``seek``)."""
         self._check_open()
         if self._local is None:
             raise io.UnsupportedOperation("not readable")
@@ -344,7 +342,7 @@ class ObjectWriter(io.BufferedIOBase):
         return len(piece)
 
     def truncate(self, size: int | None = None) -> int:
-        """Cut off at ``size`` (at the position, unless told), or fill up with zeros to there. The position stays. Only after a ``seek``.
+        """Truncate to ``size`` (default: the position), or extend with zeros. The position does not change. Only after a ``seek``.
 
         Raises:
             io.UnsupportedOperation: The file is a stream (see ``seek``).
@@ -360,7 +358,7 @@ class ObjectWriter(io.BufferedIOBase):
         if size > PART_BYTES:
             self._local.rollover()
         self._local.truncate(size)
-        if size > self._local.seek(0, io.SEEK_END):  # in memory it does not grow by itself
+        if size > self._local.seek(0, io.SEEK_END):  # truncate() does not extend a file in memory
             self._local.seek(size - 1)
             self._local.write(b"\0")
         self._local.seek(position)
@@ -371,7 +369,7 @@ class ObjectWriter(io.BufferedIOBase):
             raise ValueError("I/O operation on closed file.") from self._failure
 
     def flush(self) -> None:
-        """Nothing: parts are sent as they fill up, and the object appears at the close."""
+        """Do nothing: parts are sent as they fill up, and the object becomes visible at the close."""
         if not self._is_given_up:
             self._check_open()
 
@@ -393,19 +391,19 @@ class ObjectWriter(io.BufferedIOBase):
             self._finish()
 
     def close(self) -> None:
-        """Commit, unless an exception raised after the opening is being handled; inside a ``with`` block, leave that to the block's end.
+        """Commit, unless an exception raised after the opening is being handled; in a ``with`` block the end of the block commits.
 
         Raises:
-            S3Error: The object could not be written, now or by an earlier ``write()``; raised once. Nothing of it is there, except where
-                the answer to the last request was lost (``S3ConnectionError``, ``S3ServerError``, or ``outcome_unknown``): then the object
-                may be there, whole, and a look at it tells. There is never a part of it.
+            S3Error: The object could not be written, now or by an earlier ``write()``; raised once. Nothing of it is visible, unless the
+                response to the last request was lost (``S3ConnectionError``, ``S3ServerError``, or ``outcome_unknown``): then the complete
+                object may exist; check with a read. A partial object never exists.
         """
         if self._is_over:
             super().close()
             if not self._is_failure_told and self._raised_since_opening() is None:
                 self.raise_failure()
         elif self._blocks:
-            super().close()  # from here on nothing can be written; the block's end knows whether it went well
+            super().close()  # no more writes; the end of the block commits or aborts
         elif (error := self._raised_since_opening()) is not None:
             logger.warning(
                 "s3://%s/%s was not written: it was closed while a %s was being handled",
@@ -415,40 +413,40 @@ class ObjectWriter(io.BufferedIOBase):
             )
             self.abort()
         elif not self._autocommit:
-            super().close()  # commit() or discard() will decide
+            super().close()  # until commit() or discard() is called
         elif self._is_dropped:
             self.drop()
         else:
             self._finish()
 
     def _raised_since_opening(self) -> BaseException | None:
-        """The exception that is being handled now, unless it was already being handled when the file was opened."""
+        """Return the exception that is being handled now, unless it was already being handled when the file was opened."""
         error = sys.exc_info()[1]
         if error is None or any(_Handled.of(error).is_same(former) for former in self._handled_at_open):
             return None
         return error
 
     def commit(self) -> None:
-        """Let what was written appear, where that was left to somebody else (``autocommit=False``: a transaction of fsspec's)."""
+        """Make the object visible. For files with ``autocommit=False``, as in fsspec's transactions."""
         self._blocks = 0
         self._finish()
 
     def abort(self) -> None:
-        """Give up: nothing of what was written becomes visible, nothing stays behind. Requests: 1 DELETE if parts were sent."""
+        """Abort: nothing that was written becomes visible or is left behind. Requests: 1 DELETE if parts were sent."""
         with self._lock:
             self._give_up()
             self._failure = None
             self._handled_at_open.clear()
 
     def _fail(self, error: BaseException) -> None:
-        """Give up because of an error, which is raised again where the file is closed."""
+        """Abort because of an error, which is raised again when the file is closed."""
         with self._lock:
             if not self._is_over:
                 self._failure = error
             self._give_up()
 
     def raise_failure(self) -> None:
-        """Raise what an earlier write or the commit failed with, if anything did."""
+        """Raise the error of an earlier write or of the commit, if there is one."""
         if self._failure is not None:
             self._is_failure_told = True
             raise self._failure
@@ -467,7 +465,7 @@ class ObjectWriter(io.BufferedIOBase):
     discard = abort
 
     def drop(self) -> None:
-        """Give up, and say so, because nobody holds the file any more. In a forked child: nothing, the file is the parent's."""
+        """Abort with a warning: the file is no longer referenced. Do nothing in a forked child: the file is the parent's."""
         if not self._is_over and self._pid == os.getpid():
             told = f"s3://{self._bucket_name}/{self.name} was not written: the file was dropped without being closed"
             logger.warning(told)
@@ -475,7 +473,7 @@ class ObjectWriter(io.BufferedIOBase):
             warnings.warn(told, ResourceWarning, stacklevel=2, source=self)
 
     def _dealloc_warn(self, source: object) -> None:
-        # So io's own wrappers announce, before they close us, that nobody holds them any more: half a text must not be the object.
+        # io's own wrappers call this before they close the file when collected unclosed: abort, never commit a partial text.
         self._is_dropped = True
 
     def __del__(self) -> None:
@@ -519,9 +517,9 @@ class ObjectWriter(io.BufferedIOBase):
             self._put(bytes(self._buffer))
             return
         upload = self._begun_upload()
-        if self._buffer:  # pragma: no branch - as a rule: a full part leaves only when there is more
+        if self._buffer:  # pragma: no branch - usually true: a full part is sent only when more data follows
             upload.add_part(self._buffer)
-        upload.settle()  # the last look at what is appended to comes after the last part
+        upload.settle()  # the object that is appended to is checked after the last part
         with self._base_changes():
             where = self._connection, self._bucket_name, self.name
             if self._is_conditional("multipart"):
@@ -555,12 +553,12 @@ class ObjectWriter(io.BufferedIOBase):
         return "" if self._base is None else self._base.carried
 
     def _is_conditional(self, request: Literal["put", "multipart"]) -> bool:
-        """Whether the request that makes the object visible carries a condition: that it is absent, or the one that is appended to.
+        """Return whether the request that makes the object visible is conditional: If-None-Match, or If-Match for an append.
 
-        Where the store does not honour the condition of an append, the object is compared here, by HEAD, and False is returned.
+        If the store does not honour the condition of an append, compare the object here by HEAD, and return False.
 
         Raises:
-            S3ObjectChanged: What is appended to is no longer there, or another object is.
+            S3ObjectChanged: The object that is appended to was deleted or replaced.
         """
         if self.mode != "ab":
             return self.mode == "xb"
@@ -575,9 +573,9 @@ class ObjectWriter(io.BufferedIOBase):
 
     @contextlib.contextmanager
     def _base_changes(self) -> Iterator[None]:
-        """Raise a failed condition of an append as what it means to the user.
+        """Raise the failed condition of an append as S3ObjectChanged.
 
-        A retryable error (409: another write was under way) stays as it is: it does not say that the object was replaced.
+        Leave a retryable error (409: another write was in progress) unchanged: it does not mean that the object was replaced.
         """
         try:
             yield
@@ -587,7 +585,7 @@ class ObjectWriter(io.BufferedIOBase):
             raise self._base_changed(self._base) from error
 
     def _marked_parameters(self) -> dict[str, Any]:
-        """The parameters of the object; with the write-id that tells it from others where the write is under a condition."""
+        """Return the parameters of the object; for a conditional write with the idempotency token that identifies it."""
         if self.mode == "wb":
             return self._parameters
         return {
@@ -596,7 +594,7 @@ class ObjectWriter(io.BufferedIOBase):
         }
 
     def _begun_upload(self) -> MultipartUpload:
-        """The upload under way; one that appends begins with the former content."""
+        """Return the multipart upload, started if necessary; an append begins with the former content."""
         if self._upload is None:
             self._upload = self._new_upload()
             if self._base is not None and self._base.size >= MIN_PART_BYTES:
@@ -606,16 +604,16 @@ class ObjectWriter(io.BufferedIOBase):
     def _new_upload(self) -> MultipartUpload:
         if (
             self.mode == "xb"
-        ):  # before the parts are sent: where only PutObject honours the condition, none of them would be kept
+        ):  # before parts are sent: if only PutObject honours the condition, they would all be discarded
             conditional.require(self._connection, self._bucket_name, "multipart_if_absent")
         return MultipartUpload(self._connection, self._bucket_name, self.name, parameters=self._marked_parameters())
 
     def _bring_base(self, base: _Base) -> None:
-        """Put the former content in front: copied within the store, or read and sent again where the store cannot copy."""
+        """Add the former content first: copied within the store, or read and sent again if the store cannot copy."""
         assert self._upload is not None
         if (
             self._connection.capabilities.multipart_copy is not False and self._connection.preset != "r2"
-        ):  # R2 wants equal parts
+        ):  # R2 requires equal parts
             try:
                 source, start = {"Bucket": self._bucket_name, "Key": self.name}, 0
                 customer_key = {
@@ -626,7 +624,7 @@ class ObjectWriter(io.BufferedIOBase):
                 while start < base.size:
                     end = min(start + _COPIED_PART_BYTES, base.size)
                     if base.size - end < MIN_PART_BYTES:
-                        end = base.size  # no part but the last may be small, and this one will not be the last
+                        end = base.size  # only the last part may be small, and this is not the last
                     self._upload.copy_part(source, start, end, if_match=base.etag, **customer_key)
                     start = end
                 self._upload.settle()
@@ -640,7 +638,7 @@ class ObjectWriter(io.BufferedIOBase):
             else:
                 if not self._connection.is_aws and not self._is_there(
                     base
-                ):  # others may ignore the condition of a copy
+                ):  # other stores may ignore the condition of a copy
                     raise self._base_changed(base)
                 return
         reader = self._base_reader(None)
@@ -655,7 +653,7 @@ class ObjectWriter(io.BufferedIOBase):
         self._take(memoryview(mine))
 
     def _is_there(self, base: _Base | None) -> bool:
-        """Whether the object is still the one that is appended to; without a base, whether there is still none."""
+        """Return whether the object is still the one that is appended to; without a base, whether it still does not exist."""
         try:
             found = operations.head(self._connection, self._bucket_name, self.name, given=self._for_every_request)
         except S3NoSuchItem:
@@ -675,18 +673,18 @@ _unclosed: weakref.WeakSet[ObjectWriter] = weakref.WeakSet()
 
 
 def _drop_unclosed() -> None:
-    """Give up what is still open when the program ends, as long as there is an interpreter to do it with."""
+    """Abort the files that are still open at exit, while the interpreter still works."""
     for writer in list(_unclosed):
         writer.drop()
 
 
 atexit.register(_drop_unclosed)
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
-    os.register_at_fork(after_in_child=_unclosed.clear)  # they are the parent's to close
+    os.register_at_fork(after_in_child=_unclosed.clear)  # the parent closes them
 
 
 class TextWriter(io.TextIOWrapper):
-    """Text into an :class:`ObjectWriter`; its ``with`` block decides as the writer's own does."""
+    """Writes text to an :class:`ObjectWriter`; its ``with`` block commits or aborts as the writer's own does."""
 
     def __init__(
         self,
@@ -698,8 +696,8 @@ class TextWriter(io.TextIOWrapper):
         *,
         mode: str,
     ) -> None:
-        # Only of a file that can tell its position does TextIOWrapper know whether a byte order mark belongs in front: of UTF-16 it
-        # would leave it out altogether, and of utf-8-sig write it again in the middle of what is appended to.
+        # TextIOWrapper needs tell() to decide whether to write a byte order mark: otherwise it would omit it for UTF-16, and for
+        # utf-8-sig write it again in the middle of an appended object.
         self._writer = self.writer = writer
         writer._takes_text = True
         try:
@@ -709,7 +707,7 @@ class TextWriter(io.TextIOWrapper):
         self.mode = mode  # type: ignore[misc]  # as the builtin does
 
     def close(self) -> None:
-        """Write the rest of the text, and close the writer, also one that an earlier write closed: it raises that write's error."""
+        """Flush the text and close the writer; if an earlier write closed it, raise that write's error."""
         super().close()
         self._writer.close()
 
@@ -722,7 +720,7 @@ class TextWriter(io.TextIOWrapper):
     ) -> None:
         if exc_type is None:
             try:
-                self.close()  # the last of the text goes to the writer, which waits for its own end of the block
+                self.close()  # flushes the text to the writer, which commits at its own __exit__
             except BaseException:
                 self._writer.abort()
                 raise
