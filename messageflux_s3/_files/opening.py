@@ -1,4 +1,4 @@
-"""Open an object as the builtin ``open`` opens a file: check the mode, and choose the reader or writer for it."""
+"""Open an object as the builtin ``open`` opens a file: check the mode, and select the reader or writer."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ def open_object(
     """Open an object like a file; arguments as for the builtin ``open``.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
         key: The key.
         mode: ``r``, ``w``, ``x`` (create only) or ``a``, with ``b`` for bytes or ``t`` for text.
         buffering: 0 for none (bytes only), 1 for lines (text only), else the size of the reader's buffer.
-        encoding: Of text; UTF-8 unless told.
-        errors: What to do about text that cannot be decoded or encoded, as for the builtin.
+        encoding: The encoding of text; UTF-8 by default.
+        errors: How to handle encoding and decoding errors, as for the builtin.
         newline: As for the builtin.
         version_id: The version to read.
-        if_match: The etag that what is read must have.
+        if_match: ETag sent as If-Match; only for reading.
         metadata: The metadata to write.
         extra: Further parameters of a write (:class:`~messageflux_s3._objects.put_parameters.PutParameters`).
 
     Raises:
-        ValueError: There is no such mode, or an argument does not go with it.
-        io.UnsupportedOperation: The mode would read and write at once.
-        S3NoSuchItem: To be read, and not there.
-        S3ObjectChanged: To be read, and with another etag. To be appended to, and replaced each time it was read; at the close: changed
-            by others since the opening.
-        S3ObjectExists: To be created, and there already.
-        S3PreconditionFailed: Raised at the close when creating or appending: ``retryable`` where other writes were under way (409) and
+        ValueError: The mode is invalid, or an argument is not allowed with it.
+        io.UnsupportedOperation: The mode would both read and write.
+        S3NoSuchItem: The object to read does not exist.
+        S3ObjectChanged: The object to read has another ETag; or the object to append to was replaced each time it was read; at the close:
+            it was changed by others since the opening.
+        S3ObjectExists: The object to create already exists.
+        S3PreconditionFailed: Raised at the close when creating or appending: ``retryable`` if other writes were in progress (409) and
             nothing was written, or ``outcome_unknown``.
-        S3Unsupported: ``x``, and the store would not keep two writers apart.
+        S3Unsupported: Mode ``x``, and the store does not prevent concurrent creation.
 
     Requests:
         1 GET to read (then one per range); see :class:`ObjectWriter` for writing
@@ -68,7 +68,7 @@ def open_object(
     elif not (newline is None or isinstance(newline, str)):
         raise TypeError(f"newline must be text or None, not {type(newline).__name__}")
     elif newline not in (None, "", "\n", "\r", "\r\n"):
-        raise ValueError(f"illegal newline value: {newline!r}")  # before anything is asked of the store
+        raise ValueError(f"illegal newline value: {newline!r}")  # before any request
     if action == "r":
         if metadata is not None or extra:
             raise TypeError(
@@ -96,11 +96,11 @@ def open_object(
 
 
 def write_action(mode: str) -> str:
-    """The letter of a mode that writes: ``w``, ``x`` or ``a``.
+    """Return the letter of a write mode: ``w``, ``x`` or ``a``.
 
     Raises:
-        ValueError: There is no such mode, or it reads.
-        io.UnsupportedOperation: The mode would read and write at once.
+        ValueError: The mode is invalid, or a read mode.
+        io.UnsupportedOperation: The mode would both read and write.
     """
     action, _ = _parse_mode(mode)
     if action == "r":
@@ -109,7 +109,7 @@ def write_action(mode: str) -> str:
 
 
 def _parse_mode(mode: str) -> tuple[str, bool]:
-    """What to do, and whether with text."""
+    """Return the action letter, and whether the mode is text."""
     if not isinstance(mode, str):
         raise TypeError(f"mode must be text, not {type(mode).__name__}")
     letters = set(mode)

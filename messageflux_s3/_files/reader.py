@@ -315,9 +315,7 @@ class ObjectReader(io.RawIOBase):
             self._ahead = (
                 min(max(2 * self._ahead, _FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES) if position == self._sequel else 0
             )
-        while (
-            segments and segments[0].end <= position - BUFFER_BYTES
-        ):  # the buffer above may seek back within its own size
+        while segments and segments[0].end <= position - BUFFER_BYTES:  # the buffer above may seek back this far
             passed = segments.popleft()
             passed.cancel()
             if isinstance(passed.data, bytearray):

@@ -1,4 +1,4 @@
-"""Upload files and streams: in one request where they are small, else in parts, never wholly in memory."""
+"""Upload files and streams: small ones in one request, others in parts, never completely in memory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .._objects.multipart import MAX_PARTS, MIN_PART_BYTES, MultipartUpload
 from .._objects.source import Source
 
 THRESHOLD_BYTES = 16 * 1024 * 1024
-"""Up to this size an upload is one request, above it is sent in parts."""
+"""Up to this size an upload is one request; above, it is sent in parts."""
 PART_BYTES = 16 * 1024 * 1024
 CONCURRENCY = 6
-"""How many parts are sent in parallel; with the part size, the memory that an upload takes."""
+"""The number of parts sent in parallel; times the part size, this is the memory that an upload needs."""
 _MEBIBYTE = 1024 * 1024
 
 Call = Callable[..., dict[str, Any]]
@@ -38,35 +38,35 @@ def upload(
     progress: Progress = None,
     **extra: Any,
 ) -> Head:
-    """Send whatever can be read. In one request where it is small, else in parts; never wholly in memory.
+    """Upload a file or stream: a small one in one request, others in parts; never completely in memory.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
         key: The key.
-        source: A path (``os.PathLike``), bytes, text, a readable (read from where it stands, and left open), or an iterable of bytes.
-        metadata: User metadata, text to text.
-        call: Makes the request that makes the object, in place of ``connection.call``, with the same arguments (under a condition).
-        part_size_bytes: The size of a part, 5 MiB at least; None for one that fits.
-        verify_checksum: Whether to send an MD5 along and to compare the store's, where boto3 sends no checksum itself.
+        source: A path (``os.PathLike``), bytes, text, a readable (read from its position, and left open), or an iterable of bytes.
+        metadata: User metadata; names and values are strings.
+        call: Sends the request that creates the object, instead of ``connection.call``, with the same arguments (conditional writes).
+        part_size_bytes: The size of a part, at least 5 MiB; None to choose one that fits.
+        verify_checksum: Whether to send an MD5 and to compare the store's, if boto3 does not send a checksum itself.
         progress: True, a callable or None.
         extra: Further parameters (:class:`~messageflux_s3._objects.put_parameters.PutParameters`).
 
     Returns:
-        Size, etag and version of what was written.
+        Size, ETag and version of the object written.
 
     Raises:
-        S3ChecksumError: The store received other bytes than were sent.
-        OSError: The source ended before the size that it had at first; nothing was written.
-        S3PreconditionFailed: Under a condition; with ``retryable`` where another write was under way, and the source can be read once only
-            or gave other bytes when it was read again.
-        S3Unsupported: The store does not honour the condition; of an upload in parts nothing was sent.
-        TypeError: The source is nothing that can be read.
-        ValueError: The part size is too small, or the source too large for it.
+        S3ChecksumError: The store received other bytes than those sent.
+        OSError: The source ended before its initial size; nothing was written.
+        S3PreconditionFailed: The condition failed; with ``retryable`` if another write was in progress, and the source can be read only
+            once or returned other bytes when it was read again.
+        S3Unsupported: The store does not honour the condition; for an upload in parts nothing was sent.
+        TypeError: The source is not readable.
+        ValueError: The part size is too small, or the source is too large for it.
 
     Requests:
-        1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST; all of those and 1 HEAD again each time that the completion under a
-        condition meets another write (409), where the source can be read again
+        1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST; all of those and 1 HEAD again each time the conditional completion
+        conflicts with another write (409), if the source can be read again
     """
     encoded = user_metadata.encode(metadata)
     parameters = {**put_parameters.s3_parameters(key, extra), "Metadata": encoded}
@@ -127,14 +127,14 @@ def _upload_pieces(
         check_end(len(first))
         of_one = {name: value for name, value in parameters.items() if name not in checksum.ONLY_IN_PARTS}
         whole = {"Bucket": bucket_name, "Key": key, "Body": first, **of_one}
-        report(len(first))  # before the request: what it raises, to cancel the upload, must not leave an object
+        report(len(first))  # before the request: if it raises, to cancel the upload, no object must be left
         try:
             if call is None and verify_checksum:
                 answer = checksum.call(connection, "PutObject", whole)
             else:
-                answer = (call or connection.call)("PutObject", **whole)  # under a condition it is checked there
+                answer = (call or connection.call)("PutObject", **whole)  # a conditional call verifies it itself
         except BaseException:
-            with suppress(Exception):  # the error of the request is the one to tell
+            with suppress(Exception):  # raise the error of the request instead
                 report(-len(first))
             raise
         return Head.from_write(len(first), answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
@@ -165,9 +165,10 @@ def _upload_pieces(
 
 
 class _Passes:
-    """Compares what a source gives for an upload that is sent again with what it gave the first time.
+    """Checks that a source returns the same bytes each time an upload is sent.
 
-    A readable may say that it is back where it was, and be elsewhere: one that has looked at its first bytes, or that decrypts.
+    ``seek()`` of some readables returns the right position but does not go there: readables that have peeked at their first bytes, or that
+    decrypt.
     """
 
     def __init__(self) -> None:
@@ -179,14 +180,14 @@ class _Passes:
         self._digest = hashlib.blake2b(digest_size=16)
 
     def add(self, piece: bytes | bytearray) -> None:
-        """Take note of the next bytes."""
+        """Add the next bytes to the digest."""
         self._digest.update(piece)
 
     def check(self) -> None:
         """End a pass.
 
         Raises:
-            SourceDiffers: It gave other bytes than the first one.
+            SourceDiffers: The source returned other bytes than in the first pass.
         """
         found = self._digest.digest()
         self._first = self._first or found
@@ -195,11 +196,11 @@ class _Passes:
 
 
 def _part_sizes(size: int | None, wanted: int | None) -> Iterator[int]:
-    """The size of each part: 10,000 parts are enough for what is coming, or for the largest object there can be."""
+    """Return the size of each part, so that 10,000 parts hold the source, or the largest possible object if its size is unknown."""
     if wanted is not None:
         return iter([wanted] * MAX_PARTS)
     if size is not None:
         mebibytes = -(-size // MAX_PARTS // _MEBIBYTE) + 1
         return iter([max(PART_BYTES, mebibytes * _MEBIBYTE)] * MAX_PARTS)
-    # Nobody knows how much is coming: parts grow slowly, so that 10,000 of them hold 5 TiB and small streams stay small in memory.
+    # The size is unknown: parts grow slowly, so that 10,000 of them hold 5 TiB and short streams need little memory.
     return (PART_BYTES * min(64, 2 ** (number // 1000)) for number in range(MAX_PARTS))
