@@ -1,4 +1,4 @@
-"""Download objects to files and streams: checked, in parallel parts where that pays, and under the target's name only when complete."""
+"""Download objects to files and streams: verified, large ones in parallel parts. A target file gets its name only when complete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .partial_file import PartialFile
 
 PART_BYTES = 16 * 1024 * 1024
 CONCURRENCY = 6
-"""How many parts are received in parallel."""
+"""The number of parts downloaded in parallel."""
 _PIECE_BYTES = 1024 * 1024
 
 
@@ -43,38 +43,38 @@ def download(
     follow: bool = True,
     **extra: Any,
 ) -> Head:
-    """Write an object, or bytes of it, to a file that is whole or not there.
+    """Download an object, or a range of it, to a file atomically.
 
     Args:
-        connection: The way to the store.
+        connection: The connection to the store.
         bucket_name: The bucket.
         key: The key.
-        target: The file; folders above it are made. A link to a file is kept, and the file that it leads to is replaced. Pipes and
-            character devices (also behind a link) are written through: they get the bytes in order, and a failure may come late.
+        target: The file; its parent folders are created. A symbolic link to a file is kept, and the file that it points to is replaced.
+            Pipes and character devices (also behind a link) are written in place: they get the bytes in order, and an error may come late.
         version_id: A version of the object.
-        start: The first byte, from zero.
-        end: The byte after the last one; None for all the rest.
-        overwrite: Whether a file that is there is replaced.
-        resume: Whether to go on where a killed download with ``resume=True`` ended.
-        verify_checksum: Whether to compare the object's MD5 (or its parts' MD5s), where the store tells them, with that of what arrived.
-            None: up to 16 MiB; MD5 is slower than the network, and a larger object is held to its length and to the transport's own checks.
-        if_match: The etag that the object must have.
+        start: The offset of the first byte.
+        end: The offset after the last byte; None for the end of the object.
+        overwrite: Whether to replace an existing file.
+        resume: Whether to continue an interrupted download with ``resume=True``.
+        verify_checksum: Whether to compare the object's MD5 (or its parts' MD5s), if the store returns them, with that of the downloaded
+            bytes. None: up to 16 MiB; MD5 is slower than the network, and a larger object is checked by its length and by the transport.
+        if_match: ETag sent as If-Match.
         progress: True, a callable or None.
-        follow: Whether the target's path is the user's own; False for one that was made from a key. Then a link is replaced by the file,
-            and pipes and devices are refused.
+        follow: Whether to follow links, if the user gave the target's path; False for a path made from a key. Then a link is replaced
+            by the file, and pipes and devices are refused.
         extra: Further parameters of GetObject.
 
     Returns:
-        What the store said of the object.
+        The attributes that the store returned.
 
     Raises:
-        FileExistsError: The file is there, and ``overwrite`` is not set; or it is a socket or a block device; or, with ``resume``, the
+        FileExistsError: The file exists, and ``overwrite`` is not set; or it is a socket or a block device; or, with ``resume``, the
             files of an interrupted download are links or belong to another user.
-        IsADirectoryError: A folder is in the way.
-        ValueError: With ``resume``: the target is no regular file.
-        S3NoSuchItem: There is no such object.
-        S3ObjectChanged: It was replaced in the middle.
-        S3ChecksumError: The file is not what the object's etag says.
+        IsADirectoryError: The target is a folder.
+        ValueError: With ``resume``: the target is not a regular file.
+        S3NoSuchItem: The object does not exist.
+        S3ObjectChanged: The object was replaced during the download.
+        S3ChecksumError: The downloaded bytes do not match the object's ETag.
 
     Requests:
         1 GET, and 1 more for each 16 MiB after the first; with ``verify_checksum=True`` 1 HEAD for an object written in parts
@@ -109,7 +109,7 @@ def download(
 
 
 def _write_through(fetch: _Fetch, path: Path, verify_checksum: bool | None, progress: Progress) -> None:
-    """Write the bytes to a pipe or a device in order. The object is asked for first: opening a pipe waits for its reader."""
+    """Write the bytes to a pipe or a device in order. The object is requested first, since opening a pipe waits for its reader."""
     with fetch, open(file_target.open_stream(path), "wb", buffering=0) as stream:  # noqa: PTH123 - a descriptor, not a path
         _copy_to(fetch, stream, verify_checksum, progress, path.name)
 
@@ -125,7 +125,7 @@ def download_to_writable(
     progress: Progress = None,
     **extra: Any,
 ) -> Head:
-    """Write an object to anything with ``write``, in order; parts of a large one are read ahead.
+    """Write an object in order to anything that has ``write``.
 
     Requests:
         1 GET
@@ -153,7 +153,7 @@ def _copy_to(fetch: _Fetch, writable: Any, verify_checksum: bool | None, progres
 
 
 def check_range(start: int, end: int | None) -> None:
-    """Refuse what is no half-open range."""
+    """Raise an error if the values are not a valid half-open range."""
     for name, value in (("start", start), ("end", end)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             raise TypeError(f"{name} must be a whole number of bytes, not {type(value).__name__}")
@@ -167,13 +167,15 @@ def _write_all(writable: Any, piece: bytes) -> None:
     view = memoryview(piece)
     while True:
         count = writable.write(view)
-        if count is None or count >= len(view):  # None: a writable that does not say took it all
+        if count is None or count >= len(
+            view
+        ):  # None: the writable does not report a count; assume that all was written
             return
         view = view[count:]
 
 
 class _Fetch:
-    """One object, or a range of it, to be read in parts. Entered, the first answer is there: its head, its size, its body."""
+    """One object, or a range of it, to be read in parts. Entering it sends the first request, for head, size and body."""
 
     def __init__(
         self,
@@ -209,16 +211,16 @@ class _Fetch:
     def __enter__(self) -> _Fetch:
         reader = self.reader
         if self.wanted_end is not None and self.wanted_end <= self.start:
-            operations.learn_size(reader)  # nothing is wanted of it
+            operations.learn_size(reader)  # an empty range
             return self
         try:
             self._first = reader.open(self.start, self.wanted_end)
         except S3Error as error:
             if error.status != 416:
                 raise
-            operations.learn_size(reader)  # the object ends before the range: there is nothing to read, as in a slice
+            operations.learn_size(reader)  # the object ends before the range: the result is empty, as for a slice
             return self
-        if reader.size is None:  # an answer in chunks, without a length
+        if reader.size is None:  # a chunked response without Content-Length
             operations.learn_size(reader)
         total = reader.size or 0
         self.end = max(self.start, total if self.wanted_end is None else min(self.wanted_end, total))
@@ -235,7 +237,7 @@ class _Fetch:
             first.close()
 
     def pieces(self, start: int, end: int) -> Iterator[bytes]:
-        """Yield the bytes of a range, piece by piece."""
+        """Yield the bytes of a range in pieces."""
         at = start
         with self._stream(start, end) as stream:
             while at < end and not self.stopped.is_set():
@@ -246,7 +248,7 @@ class _Fetch:
                 yield piece
 
     def _stream(self, start: int, end: int) -> ObjectStream:
-        """Return a stream of a range: that of the first answer where it begins there, else one of its own."""
+        """Return a stream of a range: that of the first response if it begins there, else a new one."""
         with self._first_lock:
             if start == self.start and self._first is not None:
                 first, self._first = self._first, None
@@ -260,7 +262,7 @@ class _Fetch:
 
 
 def _digest_for(fetch: _Fetch, verify_checksum: bool | None) -> Any:
-    """An MD5 to be fed, where the etag is one and the whole object is read."""
+    """Return a new MD5 if the ETag is an MD5, the whole object is read and is to be verified; else None."""
     whole = fetch.start == 0 and fetch.end == fetch.head.size
     wanted = fetch.end <= PART_BYTES if verify_checksum is None else verify_checksum
     return hashlib.md5(usedforsecurity=False) if wanted and whole and fetch.md5 is not None else None
@@ -269,7 +271,7 @@ def _digest_for(fetch: _Fetch, verify_checksum: bool | None) -> Any:
 def _fetch_into(
     fetch: _Fetch, partial: PartialFile, report: Callable[[int], None], verify_checksum: bool | None
 ) -> str | None:
-    """Fill the partial file; return the MD5 of what is in it where the object's own is known."""
+    """Fill the partial file; return the MD5 of its content if the object's own is known and to be verified."""
     size = fetch.end - fetch.start
     parts = [
         (number, fetch.start + at, min(fetch.start + at + PART_BYTES, fetch.end))
@@ -307,7 +309,7 @@ def _fetch_into(
     try:
         waiting = [executor.submit(fetch_part, *part) for part in parts]
         if digest is not None:
-            # Hashed in order, right behind the parts as they come in: the bytes are still in the page cache.
+            # Hash the parts in order as soon as they arrive, while the bytes are still in the page cache.
             for future, (_, start, end) in () if partial.done else zip(waiting, parts, strict=True):
                 future.result()
                 partial.hash_into(digest, start - fetch.start, end - fetch.start)
@@ -323,10 +325,10 @@ def _fetch_into(
 
 
 def _check_parts(fetch: _Fetch, partial: PartialFile) -> None:
-    """Compare a file with an etag made of the MD5s of parts, where the store tells how long the parts are.
+    """Compare a file with an ETag made of the MD5s of parts, if the store returns the sizes of the parts.
 
     Raises:
-        S3ChecksumError: The parts are others.
+        S3ChecksumError: The MD5s of the parts differ.
 
     Requests:
         1 HEAD
@@ -346,7 +348,7 @@ def _check_parts(fetch: _Fetch, partial: PartialFile) -> None:
 
 
 def _journal_heading(fetch: _Fetch) -> dict[str, Any]:
-    """Return what a journal must name for its file to be continued: the same bytes of the same object."""
+    """Return the heading that a journal must have for its file to be continued: it identifies the bytes and the object."""
     head = fetch.head
     return {
         "store": _digest_of_endpoint(fetch.connection.endpoint_url),
@@ -361,7 +363,7 @@ def _journal_heading(fetch: _Fetch) -> dict[str, Any]:
 
 
 def _digest_of_endpoint(url: str) -> str:
-    """Return what tells one store from another in a journal. It shows nothing of the address, which may hold credentials."""
+    """Return a digest that identifies the store in a journal. Never store the URL itself: it may hold credentials."""
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     address = f"{parts.scheme}://{parts.hostname}:{port}{parts.path.rstrip('/')}"  # urlsplit lowers scheme and host
