@@ -1,4 +1,4 @@
-"""Write a local file under a temporary name beside its target, and give it the target's name when it is complete."""
+"""Write a local file under a temporary name in the target's folder, and rename it to the target when complete."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from . import file_target
 _fcntl: ModuleType | None
 try:
     import fcntl as _fcntl
-except ImportError:  # pragma: no cover - Windows, where a file that is open for writing is not taken from under us
+except ImportError:  # pragma: no cover - Windows, where a file that is open for writing cannot be replaced
     _fcntl = None
 
 _PIECE_BYTES = 1024 * 1024
 
 
 def write_file(target: Path, body: bytes, *, overwrite: bool = True) -> None:
-    """Give a file of a folder its content: whole, or not at all. A link of its name is replaced.
+    """Write a file atomically. A link at the target is replaced.
 
     Raises:
-        FileExistsError: The file is there, and ``overwrite`` is not set; or it is no regular file.
-        IsADirectoryError: A folder is in its way.
+        FileExistsError: The file exists, and ``overwrite`` is not set; or it is not a regular file.
+        IsADirectoryError: The target is a folder.
     """
     file_target.check(target, overwrite=overwrite, follow=False)
     _replace(target, lambda file: file.write(body), overwrite=overwrite)
 
 
 def write_target(target: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
-    """Let a function write a file, which is whole afterwards or as it was before. Links, pipes and devices are as in :func:`download`.
+    """Write a file atomically with a function. Links, pipes and devices are handled as in :func:`download`.
 
     Raises:
-        FileExistsError: It is a socket or a block device.
-        IsADirectoryError: A folder is in the way.
+        FileExistsError: The target is a socket or a block device.
+        IsADirectoryError: The target is a folder.
     """
     path, is_stream = file_target.check(Path(target), overwrite=True, follow=True)
     if is_stream:
@@ -68,19 +68,19 @@ def _replace(target: Path, write: Callable[[BinaryIO], object], *, overwrite: bo
 
 
 def _give_name(partial: Path, target: Path, *, overwrite: bool) -> None:
-    """Give a whole file its name, at once."""
+    """Rename a complete file to the target atomically."""
     if overwrite:
-        file_target.check(target, overwrite=True, follow=False)  # once more: it may have become a pipe since
+        file_target.check(target, overwrite=True, follow=False)  # check again: it may have become a pipe since
         partial.replace(target)
     elif os.name == "nt":  # pragma: no cover - Windows only
-        partial.rename(target)  # refuses there what exists
+        partial.rename(target)  # on Windows it fails if the target exists
     else:
         try:
-            os.link(partial, target)  # unlike a rename, refuses what exists
+            os.link(partial, target)  # unlike rename(), fails if the target exists
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            file_target.check(target, overwrite=False, follow=False)  # FAT has no links: the next best
+            file_target.check(target, overwrite=False, follow=False)  # FAT has no hard links: check, then rename
             partial.rename(target)
         else:
             partial.unlink()
@@ -90,15 +90,15 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 
 
 class PartialFile:
-    """The temporary file beside a target in which a download arrives, and the journal of the parts that it holds.
+    """The temporary file of a download, in the target's folder, and the journal of its complete parts.
 
     Args:
-        target: The file to be written in the end.
-        content: What the journal must name to be continued: the object, its ETag, the range and the part size. None to begin anew under a
-            name of its own, without a journal.
+        target: The file to write.
+        content: The heading that the journal must have to be continued: the object, its ETag, the range and the part size. None to start
+            a new file with a unique name, without a journal.
 
     Attributes:
-        done: The numbers of the parts that are in the file already.
+        done: The numbers of the parts that are already in the file.
     """
 
     def __init__(self, target: Path, content: Mapping[str, Any] | None) -> None:
@@ -123,7 +123,7 @@ class PartialFile:
             self.path = Path(name)
 
     def _open_alone(self) -> bool:
-        """Open the file that a journal may be about; False while another download is at it, which then keeps it for itself."""
+        """Open and lock the file that a journal may describe; return False if another download has locked it."""
         while True:
             self._fd = file_target.open_own(self.path)
             if _fcntl is None:  # pragma: no cover - Windows only
@@ -136,10 +136,10 @@ class PartialFile:
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(self._fd), self.path.stat()):
                     return True
-            os.close(self._fd)  # the other one ended just now, and the file has the target's name
+            os.close(self._fd)  # the other download just ended and renamed the file to the target
 
     def _take_up(self, description: Mapping[str, Any]) -> None:
-        """Go on where the journal ends, if it is about the same bytes of the same object; else begin anew."""
+        """Continue where the journal ends, if it describes the same bytes of the same object; else start anew."""
         journal = cast(BinaryIO, os.fdopen(file_target.open_own(self._journal_path), "r+b", buffering=0))
         try:
             file_target.check_single_name(journal.fileno(), self._journal_path)
@@ -150,10 +150,12 @@ class PartialFile:
         self._journal = journal
         lines = known.split(b"\n")
         heading = json.dumps(description).encode()
-        # A journal without its file, or with one too short for it, counts for nothing: the parts it tells of are not there.
+        # Ignore a journal whose file is missing or has another size: its parts are not in the file.
         whole = os.fstat(self._fd).st_size == description["end"] - description["start"]
         if lines[0] == heading and description["etag"] and whole:
-            self.done = {int(line) for line in lines[1:-1] if line.isdigit()}  # what follows the last line end was cut
+            self.done = {
+                int(line) for line in lines[1:-1] if line.isdigit()
+            }  # the text after the last newline is incomplete
         else:
             os.ftruncate(self._fd, 0)
             os.ftruncate(self._fd, description["end"] - description["start"])
@@ -167,7 +169,7 @@ class PartialFile:
         _write_at(self._fd, piece, at, self._lock)
 
     def note(self, number: int) -> None:
-        """A part is in the file, whole; on the disk before the journal says so, since a machine that loses its power loses what is not."""
+        """Record a complete part. Call fsync before writing the journal, so that the journal stays correct after a power loss."""
         if self._journal is not None:
             os.fsync(self._fd)
             self._journal.write(b"%d\n" % number)
@@ -180,7 +182,7 @@ class PartialFile:
             at += count
 
     def pieces(self, size: int) -> Iterator[bytes]:
-        """Read the file back from its beginning."""
+        """Yield the content of the file from the beginning."""
         at = 0
         buffer = bytearray(_PIECE_BYTES)
         while at < size and (count := _read_at(self._fd, memoryview(buffer)[: size - at], at, self._lock)):
@@ -193,11 +195,11 @@ class PartialFile:
         return digest.hexdigest()
 
     def publish(self, *, overwrite: bool) -> None:
-        """Give the file its name, at once and whole."""
+        """Rename the complete file to the target atomically."""
         _set_usual_mode(self._fd, self._target)
         if os.name == "nt":  # pragma: no cover - Windows only
-            self._close_file()  # an open file keeps its name there; elsewhere the lock on it is kept until it has the new one
-        self._forget_journal()  # first: a journal that outlived its file would vouch for the parts of the next one
+            self._close_file()  # Windows cannot rename an open file; elsewhere keep the lock until the rename
+        self._forget_journal()  # first: a journal left behind would be applied to the next partial file
         _give_name(self.path, self._target, overwrite=overwrite)
         self._is_published = True
 
@@ -210,7 +212,7 @@ class PartialFile:
                 self.path.unlink()
         if self._journal is not None:
             self._journal.close()
-        self._close_file()  # last: nobody takes up a file that is about to go
+        self._close_file()  # last: the lock keeps other downloads from continuing a file that is being deleted
 
     def _close_file(self) -> None:
         if self._fd != -1:  # pragma: no branch - closed twice on Windows only
@@ -225,7 +227,7 @@ class PartialFile:
 
 
 def _set_usual_mode(fd: int, target: Path) -> None:
-    """Give a new file the mode of the one that it replaces, else what any new file here gets."""
+    """Give a new file the mode of the file that it replaces, else the default mode (0o666 and the umask)."""
     mode = 0o666 & ~_UMASK
     with suppress(OSError):
         mode = target.stat().st_mode & 0o777
@@ -239,7 +241,7 @@ def _read_umask() -> int:
     return umask
 
 
-_UMASK = _read_umask()  # once, at import: asking changes it for a moment, for all threads
+_UMASK = _read_umask()  # read once, at import: os.umask() changes it briefly for all threads
 
 if hasattr(os, "pwrite") and hasattr(os, "preadv"):
 
