@@ -1,4 +1,4 @@
-"""The fast lane under asyncio: a :class:`~messageflux_s3._http.lane.Lane` whose waiting is left to the event loop."""
+"""The fast lane for asyncio: a :class:`~messageflux_s3._http.lane.Lane` with non-blocking I/O on the event loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class AsyncLane:
     """The fast lane for one event loop.
 
     Args:
-        find: Returns the lane of now, whose eligibility and timeouts apply; None where the client is not built yet.
+        find: Returns the current lane, whose eligibility and timeouts apply; None if the client is not built yet.
         build: Builds the client, and returns its lane. Called on a thread: it reads files, and may request credentials.
         concurrency: The largest number of requests in flight; further ones wait.
     """
@@ -44,7 +44,7 @@ class AsyncLane:
             A success, a 404, or None: send it through boto3, on a thread.
 
         Requests:
-            1, or none where the lane is shut
+            1, or none if the lane is shut
         """
         async with self._turns:
             # Looked up for each request: reload_credentials() replaces the client, and with it the lane.
@@ -91,7 +91,7 @@ class AsyncLane:
             else:
                 connection.close()
             return response
-        return None  # pragma: no cover - the last turn of the loop, with a new connection, always returns
+        return None  # pragma: no cover - the last iteration, with a new connection, always returns
 
     def _take(self, address: Address) -> AsyncConnection | None:
         oldest = time.monotonic() - IDLE_SECONDS
@@ -116,7 +116,7 @@ class AsyncLane:
                 server_hostname=host if secure else None,
             )
         )
-        # Not wait_for: before Python 3.12 it loses a cancellation that arrives together with the connection.
+        # wait_for is not used: before Python 3.12 it loses a cancellation that arrives together with the connection.
         try:
             done, _ = await asyncio.wait([connecting], timeout=self._lane.pool.connect_timeout)
             if not done:

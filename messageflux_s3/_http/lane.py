@@ -1,9 +1,9 @@
-"""The fast lane: small requests over connections of our own, beside boto3.
+"""The fast lane: small requests over the library's own connections instead of boto3's.
 
 A lane signs requests itself, writes them to plain sockets and reads the responses with llhttp. It returns successes and 404s. For
-everything else it returns None, and the caller sends the request through boto3, whose answer or error counts.
+everything else it returns None, and the caller sends the request through boto3 and uses its response or error.
 :mod:`~messageflux_s3._http.eligibility` decides when a lane may be used. A lane has no threads: :meth:`Lane.send` blocks its caller, and
-the iterator of :meth:`Lane.stream` moves many requests forward whenever it is advanced.
+the iterator of :meth:`Lane.stream` processes many requests concurrently each time it is advanced.
 """
 
 from __future__ import annotations
@@ -88,21 +88,21 @@ class Lane:
         return LaneStatus(open=True, reason=f"requests go straight to {', '.join(hosts)}")
 
     def is_open_for(self, bucket: str) -> bool:
-        """Return whether a request to this bucket would be sent now, rather than left to boto3."""
+        """Return whether the lane would send a request to this bucket now, rather than boto3."""
         return self.eligibility.endpoint(bucket) is not None
 
     def shut(self, reason: str) -> None:
-        """Shut the lane for good: from now on everything goes through boto3."""
+        """Shut the lane permanently: all further requests go through boto3."""
         self.eligibility.shut(reason)
         self.close()
 
     def close(self) -> None:
-        """Close the idle connections. A later request opens others."""
+        """Close the idle connections. A later request opens new ones."""
         self.pool.close()
 
     @contextmanager
     def left_aside(self) -> Iterator[None]:
-        """Leave all requests of this thread to boto3, within the block."""
+        """Context manager that sends all requests of this thread through boto3."""
         was_on = getattr(self._aside, "is_on", False)
         try:
             self._aside.is_on = True
@@ -125,14 +125,14 @@ class Lane:
         Args:
             request: The request.
             body_limit: The largest body to hold in memory.
-            target: Buffer for the body of a success, in place of the response's ``body``; exactly as long as the body.
+            target: Buffer for the body of a success, instead of the response's ``body``; exactly as long as the body.
             headers_if_larger: Return the headers of a response whose body is larger (``too_large``), rather than None.
 
         Returns:
             A success, a 404, or None: send it through boto3.
 
         Requests:
-            1, or none where the lane is shut; a second one if the server had closed an idle connection
+            1, or none if the lane is shut; a second one if the server had closed an idle connection
         """
         prepared = self.prepare(request)
         if prepared is None:
@@ -176,10 +176,10 @@ class Lane:
             body_limit: The largest body to hold in memory.
 
         Returns:
-            The response to come, or None: send it through boto3.
+            The pending response, or None: send the request through boto3.
 
         Requests:
-            1, or none where the lane is shut
+            1, or none if the lane is shut
         """
         prepared = self.prepare(request)
         if prepared is None:
@@ -199,11 +199,11 @@ class Lane:
             if is_new:
                 self.give_up(request, endpoint, error)
                 return None
-            connection = None  # the server had closed it: result() sends the request again
+            connection = None  # the server had closed the idle connection: result() sends the request again
         return PendingResponse(self, request, endpoint, connection, body_limit)
 
     def prepare(self, request: LaneRequest) -> tuple[Endpoint, bytes] | None:
-        """Return where the request goes and its signed bytes; None where it must go through boto3."""
+        """Return the endpoint and the signed bytes of the request; None if it must go through boto3."""
         eligibility = self.eligibility
         endpoint = eligibility.endpoint(request.bucket)
         if endpoint is None or getattr(self._aside, "is_on", False):
@@ -263,7 +263,7 @@ class Lane:
         return response
 
     def check(self, response: LaneResponse) -> None:
-        """Compare a body with the checksum in its headers, where the client validates checksums.
+        """Compare a body with the checksum in its headers, if the client validates checksums.
 
         Raises:
             NotForLane: They differ.
@@ -276,7 +276,7 @@ class Lane:
     ) -> LaneResponse | None:
         """Put the connection back into the pool and return the response.
 
-        Not to be called inside a ``try`` that closes the connection: from the pool another thread may have taken it already.
+        MUST NOT be called inside a ``try`` that closes the connection: another thread may already have taken it from the pool.
         """
         if connection.reader.keeps_alive:
             connection.served += 1
@@ -303,7 +303,7 @@ class Lane:
     ) -> Generator[tuple[LaneRequest, LaneResponse | None], None, None]:
         """Send many requests, several at a time, and yield their responses in the order of the requests.
 
-        There is no thread: between two steps of the iterator only the operating system's buffers fill. Requests are taken from the
+        No thread is used: between two steps of the iterator only the operating system's buffers fill. Requests are taken from the
         iterable as earlier ones complete. If the iterable raises, the responses to the requests already sent are yielded first. Closing
         the iterator closes the connections on which a response is outstanding.
 
