@@ -1,6 +1,6 @@
 """HTTP/1.1 without I/O: requests are signed and serialized, responses are parsed and checked.
 
-The lane handles plain cases only. :class:`Reader` accepts a response if its end is certain (Content-Length, or chunks with their
+The lane handles only simple cases. :class:`Reader` accepts a response if its end is certain (Content-Length, or chunks with their
 terminator) and every byte arrived; otherwise it raises :class:`NotForLane`, and the request is sent again through boto3.
 """
 
@@ -24,7 +24,7 @@ BODY_LIMIT = 8 * 1024 * 1024
 """The largest body that is held in memory, by default."""
 
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
-"""Methods of which a request may be sent a second time where the first one may have arrived."""
+"""Methods whose requests may be sent again even if the first one may have arrived."""
 
 _PLAIN_VALUE = re.compile(r"[\x20-\x7e\t]*")
 _PLAIN_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
@@ -46,7 +46,7 @@ class LaneRequest:
         query: The query string: percent-encoded, sorted, each name with its ``=``.
         headers: Further headers under lower-case names.
         body: The body.
-        tag: Any value of the caller's, to recognise the response by.
+        tag: Any value, for the caller to identify the response.
     """
 
     __slots__ = ("body", "bucket", "headers", "key", "method", "query", "tag")
@@ -118,8 +118,8 @@ def write_request(
 
     Args:
         request: The request.
-        endpoint: Where it goes.
-        credentials: Signs the request.
+        endpoint: The endpoint of the bucket.
+        credentials: The credentials to sign with.
         sign_body: Whether to sign the body's hash, rather than send ``UNSIGNED-PAYLOAD``.
         verify_checksum: Whether to request an object's stored checksum (``x-amz-checksum-mode``).
 
@@ -165,8 +165,8 @@ class Reader:
     """Parses the responses on one connection, one after the other.
 
     Attributes:
-        has_begun: Whether a byte of the present response has arrived.
-        is_complete: Whether the present response is complete.
+        has_begun: Whether a byte of the current response has arrived.
+        is_complete: Whether the current response is complete.
         content_length: Its Content-Length; None without one, or while the headers have not arrived.
         too_large: Whether Content-Length exceeds the limit; the body is then not read.
         keeps_alive: Whether the connection can carry another request once the response is complete.
@@ -223,7 +223,7 @@ class Reader:
 
     @property
     def remaining(self) -> int:
-        """How many bytes of Content-Length have not arrived yet."""
+        """The number of bytes of Content-Length that have not arrived yet."""
         return max(0, (self.content_length or 0) - self._received)
 
     @property
@@ -233,7 +233,7 @@ class Reader:
 
     @property
     def rest_of_target(self) -> memoryview | None:
-        """The part of the target that is not filled yet, to be read into without the parser; None while headers are expected."""
+        """The unfilled part of the target, to be read into without the parser; None while headers are expected."""
         if self._target is None or self._status not in (200, 206):
             return None
         return self._target[self._received :]
@@ -247,7 +247,7 @@ class Reader:
         return self.is_complete
 
     def feed(self, data: bytes | memoryview) -> bool:
-        """Parse what has arrived; return whether the response is complete.
+        """Parse received bytes; return whether the response is complete.
 
         Raises:
             NotForLane: It is not HTTP, or not a response that the lane returns.

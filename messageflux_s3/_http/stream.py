@@ -1,4 +1,4 @@
-"""Many requests in flight on non-blocking sockets, driven by the caller who takes the responses; no thread."""
+"""Concurrent requests on non-blocking sockets, driven by the caller that iterates over the responses; no thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RECEIVE_SIZE = 128 * 1024
 
 
 class RequestHandling(Protocol):
-    """What a stream uses of its :class:`~messageflux_s3._http.lane.Lane`."""
+    """The members of :class:`~messageflux_s3._http.lane.Lane` that a stream uses."""
 
     pool: ConnectionPool
 
@@ -36,10 +36,10 @@ class _Entry:
 
     Attributes:
         request: The request.
-        response: The response; None until it is complete, and where boto3 has to send the request.
-        endpoint: Where it goes; None where it is not sent.
+        response: The response; None until it is complete, and if boto3 must send the request.
+        endpoint: The endpoint of the request; None if it is not sent.
         data: The signed request; emptied once the response is complete.
-        channel: What it is sent on.
+        channel: The connection that it is sent on.
         is_done: Whether the response can be yielded.
         is_paused: Whether reading its body waits for memory.
         was_retried: Whether it was sent again because the server had closed an idle connection.
@@ -77,8 +77,8 @@ class _Channel:
         connection: The connection.
         reader: Its parser.
         entry: The request in flight; None while it is idle.
-        outgoing: What is left to send of the request.
-        candidates: Addresses to try if the present one refuses.
+        outgoing: The bytes of the request that are not sent yet.
+        candidates: Addresses to try if the current one fails.
         is_connecting: Whether TCP or TLS is still being set up.
         watched_events: The events that the selector reports for it; 0 while it is not registered.
     """
@@ -99,7 +99,7 @@ class Stream:
     """The state of one :meth:`Lane.stream <messageflux_s3._http.lane.Lane.stream>`.
 
     Args:
-        lane: Signs the requests and judges the responses.
+        lane: Signs the requests and checks the responses.
         requests: The requests.
         concurrency: The largest number of requests in flight.
         max_bytes: Limit for the bodies held in memory.
@@ -127,7 +127,7 @@ class Stream:
         self._max_window = 2 * concurrency
         self._in_flight = 0
         self._held_bytes = 0
-        self._expected_bytes = 0  # what a response in flight will probably need
+        self._expected_bytes = 0  # estimated size of a response in flight
         self._paused: deque[_Entry] = deque()
         self._is_exhausted = False
         self._failure: Exception | None = None
@@ -146,7 +146,7 @@ class Stream:
                 if not first.is_done:
                     self._wait_for(first)
                 window.popleft()
-                # Its bytes count until the caller comes back: until then the caller still holds the response.
+                # Count its bytes until the caller resumes the iterator: until then the caller still holds the response.
                 yield first.request, first.response
                 self._held_bytes -= first.reserved_bytes
                 if os.getpid() != self._pid:
@@ -223,7 +223,7 @@ class Stream:
             self._watch(channel, selectors.EVENT_READ)
             return channel
         if self._idle and len(self._channels) >= self._concurrency:
-            self._discard(self._idle.pop(0))  # it goes to another host
+            self._discard(self._idle.pop(0))  # it is connected to another host
         return None
 
     # -- one connection ----------------------------------------------------------------------------
@@ -250,7 +250,7 @@ class Stream:
         self._watch(channel, selectors.EVENT_WRITE)
 
     def _continue_connecting(self, channel: _Channel) -> None:
-        """Go on once TCP is connected or refused, or the TLS handshake can move on."""
+        """Continue after TCP has connected or failed, or when the TLS handshake can continue."""
         connection = channel.connection
         sock = connection.sock
         assert sock is not None
@@ -283,7 +283,7 @@ class Stream:
         self._send(channel)
 
     def _send(self, channel: _Channel) -> None:
-        """Send as much of the request as the socket takes."""
+        """Send as much of the request as the socket accepts."""
         sock = channel.connection.sock
         assert sock is not None and channel.outgoing is not None
         try:
@@ -296,7 +296,7 @@ class Stream:
         self._watch(channel, selectors.EVENT_READ)
 
     def _receive(self, channel: _Channel) -> None:
-        """Read what has arrived."""
+        """Read the bytes that have arrived."""
         sock = channel.connection.sock
         entry = channel.entry
         assert sock is not None
@@ -335,7 +335,7 @@ class Stream:
         return True
 
     def _resume_paused(self) -> None:
-        """Go on reading paused bodies: that of the first request in any case, others as far as memory allows."""
+        """Resume reading paused bodies: always that of the first request, others as far as memory allows."""
         while self._paused:
             entry = self._window[0] if self._window and self._window[0].is_paused else self._paused[0]
             channel = entry.channel
@@ -380,7 +380,7 @@ class Stream:
         self._in_flight -= 1
 
     def _fail(self, channel: _Channel, error: Exception) -> None:
-        """Discard the connection; send its request again if the server had closed it while idle, else leave the request to boto3."""
+        """Discard the connection; send its request again if the server had closed it while idle, else send the request through boto3."""
         entry = channel.entry
         assert entry is not None
         is_stale = (
@@ -401,7 +401,7 @@ class Stream:
     # -- waiting -----------------------------------------------------------------------------------
 
     def _wait_for(self, first: _Entry) -> None:
-        """Move all requests forward until this one has its response."""
+        """Process all requests until this one has its response."""
         pool = self._pool
         since = time.monotonic()
         progress: object = None
@@ -473,7 +473,7 @@ class Stream:
         """Put idle connections back into the pool, and close those on which a response is outstanding."""
         if os.getpid() != self._pid:
             self._abandon_after_fork()
-        # The selector first, and as a whole: if a signal handler raised between a registration and `watched_events`, the two differ.
+        # Close the whole selector first: if a signal handler raised between a registration and `watched_events`, the two differ.
         self._selector.close()
         while self._idle:
             channel = self._idle.pop()
@@ -484,7 +484,7 @@ class Stream:
         self._channels.clear()
 
     def _abandon_after_fork(self) -> None:
-        """Leave the remaining requests to boto3: in a forked child the connections belong to the parent."""
+        """Send the remaining requests through boto3: in a forked child the connections belong to the parent."""
         for channel in self._channels:
             channel.watched_events = 0  # not unregistered: parent and child share the selector
             channel.connection.close()
