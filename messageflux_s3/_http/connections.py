@@ -36,10 +36,10 @@ class LaneConnection:
     """One blocking or non-blocking socket and the parser of the responses that arrive on it.
 
     Attributes:
-        address: What it is connected to.
+        address: The address that it is connected to.
         reader: Parses the responses.
         sock: The socket; None before it is opened and after :meth:`close`.
-        served: How many responses were completed on it.
+        served: The number of responses completed on it.
         idle_since: When it became idle, on the monotonic clock.
     """
 
@@ -61,7 +61,7 @@ class LaneConnection:
 
 
 class ConnectionPool:
-    """Idle connections beside one boto3 client, and how new ones are opened. Safe to share between threads.
+    """The idle connections for one boto3 client; opens new ones. Safe to share between threads.
 
     Args:
         client: The boto3 client whose timeouts apply.
@@ -103,7 +103,7 @@ class ConnectionPool:
         return None
 
     def put_back(self, connection: LaneConnection) -> None:
-        """Keep a connection for a next request, or close it where enough are idle."""
+        """Keep a connection for a later request, or close it if enough are idle."""
         connection.idle_since = time.monotonic()
         if len(self._idle) < self._max_idle:
             self._idle.append(connection)
@@ -114,7 +114,7 @@ class ConnectionPool:
         """Open the connection's socket, blocking.
 
         Raises:
-            OSError: It could not be connected, or TLS failed.
+            OSError: The connection or the TLS handshake failed.
         """
         secure, host, port = connection.address
         sock = socket.create_connection((host, port), self.connect_timeout)
@@ -131,7 +131,7 @@ class ConnectionPool:
             sock.setsockopt(*option)
 
     def tls_context(self) -> ssl.SSLContext:
-        """Return the context with the client's CA bundle and verification; it is made once."""
+        """Return the TLS context with the client's CA bundle and verification; created once."""
         with self._tls_lock:
             if self._tls is None:
                 context: ssl.SSLContext = create_urllib3_context()
@@ -149,7 +149,7 @@ class ConnectionPool:
             return self._tls
 
     def resolve(self, address: Address) -> list[SocketAddress]:
-        """Return the addresses that the host name resolves to, in rotation: each call begins with the next one.
+        """Return the addresses that the host name resolves to, in rotation: each call starts with the next one.
 
         The name is looked up again after 30 seconds.
         """
@@ -160,11 +160,14 @@ class ConnectionPool:
             known = (now, [(family, where) for family, _, _, _, where in found])
             self._resolved[address] = known
         addresses = known[1]
-        self._resolved[address] = (known[0], addresses[1:] + addresses[:1])  # never changed in place: threads share it
+        self._resolved[address] = (
+            known[0],
+            addresses[1:] + addresses[:1],
+        )  # replaced, never modified in place: threads share it
         return [*addresses]
 
     def close(self) -> None:
-        """Close the idle connections. A later request opens others."""
+        """Close the idle connections. A later request opens new ones."""
         _close_all(self._idle)
 
 

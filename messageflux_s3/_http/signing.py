@@ -1,7 +1,7 @@
 """AWS Signature Version 4 in the Authorization header, for requests whose body is in memory.
 
-``tests/test_signing.py`` compares it with botocore's signer over thousands of random requests. Nothing here logs, and no ``repr`` shows
-a secret.
+``tests/test_signing.py`` compares it with botocore's signer over thousands of random requests. This module never logs, and no ``repr``
+contains a secret.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 class Signer:
     """Signs requests for one region and service.
 
-    The key derived from the secret is valid for a day and cached. The cache is replaced as one tuple, so that threads never see half an
-    update.
+    The key derived from the secret is valid for a day and cached. The cache is replaced as one tuple, so that threads never see a
+    partial update.
 
     Args:
         region: The signing region, such as ``us-east-1``.
