@@ -1,9 +1,9 @@
 """Whether the fast lane may be used, and for which host, learned by observing the boto3 client.
 
 :class:`Eligibility` listens to the client's events and changes nothing. From each successful call it learns the host, path and region
-of that bucket. The lane is shut while something that it would bypass stands between the client and the server: a stub, a recorder, a
-wrapper, a proxy, or a signature other than plain SigV4. Everything that the lane needs to know about botocore's internals is in this
-module; where a version of botocore differs, the lane stays shut.
+of that bucket. The lane is shut while it would bypass something between the client and the server: a stub, a recorder, a wrapper, a
+proxy, or a signature other than plain SigV4. All dependencies on botocore's internals are in this module; if they differ in a version
+of botocore, the lane stays shut.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .signing import Signer
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# A handler of one of these events may change, answer or count a request: the lane would bypass it.
+# A handler of one of these events may modify, answer or count a request, and the lane would bypass it.
 _EVENTS = (
     "provide-client-params",
     "before-parameter-build",
@@ -70,7 +70,7 @@ class SigningCredentials(NamedTuple):
 
 
 class Endpoint:
-    """Where boto3 sends the requests of one bucket, and the circuit breaker of the lane's own requests there.
+    """The address to which boto3 sends the requests of one bucket, and the circuit breaker of the lane's own requests to it.
 
     The circuit is closed until three requests in a row have failed. It is then open, so that requests go through boto3, for half a second,
     and twice as long after each further failure, up to a minute. After that it is half-open: requests are tried again, and a success
@@ -81,7 +81,7 @@ class Endpoint:
         host: The host name to connect to.
         port: The port.
         authority: The value of the Host header.
-        base_path: The path before ``/key``: ``/bucket`` in path style, empty where the host name contains the bucket.
+        base_path: The path before ``/key``: ``/bucket`` in path style, empty if the host name contains the bucket.
         region: The region that boto3 signed for.
         signer: Signs for that region.
     """
@@ -179,7 +179,7 @@ class Eligibility:
     # -- decisions ---------------------------------------------------------------------------------
 
     def endpoint(self, bucket: str) -> Endpoint | None:
-        """Return where the bucket is; None where the lane may not be used for it now."""
+        """Return the endpoint of the bucket; None if the lane may not be used for it now."""
         endpoint = self._endpoints.get(bucket)
         if endpoint is None or endpoint.is_circuit_open() or self.shut_reason() is not None:
             return None
@@ -194,13 +194,13 @@ class Eligibility:
         return SigningCredentials(frozen.access_key, frozen.secret_key, frozen.token)
 
     def credentials_need_refresh(self) -> bool:
-        """Return whether :meth:`credentials` would refresh them now, which can take a request."""
+        """Return whether :meth:`credentials` would refresh them now, which may send a request."""
         credentials = self._client._get_credentials()
         needs = getattr(credentials, "refresh_needed", None)
         return bool(needs()) if needs is not None else False
 
     def shut(self, reason: str) -> None:
-        """Shut the lane for good."""
+        """Shut the lane permanently."""
         self._fixed_reason = reason
 
     def can_open(self) -> bool:
@@ -208,7 +208,7 @@ class Eligibility:
         return self.shut_reason() is None
 
     def is_forked(self) -> bool:
-        """Return whether this process was forked from the one that made this object."""
+        """Return whether this process was forked from the one that created this object."""
         return os.getpid() != self._pid
 
     def shut_reason(self) -> str | None:
@@ -248,7 +248,7 @@ class Eligibility:
 
     @staticmethod
     def _split(handlers: Any) -> tuple[list[Any], list[Any]]:
-        """Return boto3's handlers and those of others, without this library's and without stubbers, which can be switched off."""
+        """Return boto3's handlers and third-party handlers, without this library's and without stubbers, which can be switched off."""
         boto: list[Any] = []
         others: list[Any] = []
         for handler in handlers:
@@ -275,7 +275,7 @@ class Eligibility:
     # -- learning ----------------------------------------------------------------------------------
 
     def record_request(self, request: Any) -> None:
-        """Keep, for this thread, the URL and the Authorization header of boto3's request."""
+        """Store the URL and the Authorization header of boto3's request for this thread."""
         self._latest.request = (request.url, request.headers.get("Authorization", b""))
 
     def record_answer(self, status: int, operation: str, context: dict[str, Any]) -> None:
