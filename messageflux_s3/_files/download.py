@@ -60,8 +60,8 @@ def download(
             bytes. None: up to 16 MiB; MD5 is slower than the network, and a larger object is checked by its length and by the transport.
         if_match: ETag sent as If-Match.
         progress: True, a callable or None.
-        follow: Whether to follow links, if the user gave the target's path; False for a path made from a key. Then a link is replaced
-            by the file, and pipes and devices are refused.
+        follow: Whether the user gave the target's path; False if it was made from a key. Then a link is replaced by the file, and
+            pipes and devices are refused.
         extra: Further parameters of GetObject.
 
     Returns:

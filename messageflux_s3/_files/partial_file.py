@@ -227,7 +227,7 @@ class PartialFile:
 
 
 def _set_usual_mode(fd: int, target: Path) -> None:
-    """Give a new file the mode of the file that it replaces, else the default mode (0o666 and the umask)."""
+    """Give a new file the mode of the file that it replaces, else the default mode of new files."""
     mode = 0o666 & ~_UMASK
     with suppress(OSError):
         mode = target.stat().st_mode & 0o777

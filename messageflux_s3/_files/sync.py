@@ -301,7 +301,7 @@ def plan_to_folder(
     keys = {path: entry.key for path, entry in paths.items()}
     try:
         _refuse_collisions(keys, ignore_case=True)
-    except S3InvalidName:  # test with a temporary file only if needed, since a plan should not write anything
+    except S3InvalidName:  # test with a temporary file only if needed: planning should not write anything
         _refuse_collisions(keys, ignore_case=ignores_case(root))
     here = local_files(root) if root.is_dir() and (delete or compare is not None) else {}
     reasons: dict[str, str | None] = {}
@@ -346,7 +346,7 @@ def local_files(folder: str | os.PathLike[str], passed_over: set[str] | None = N
 
     Args:
         folder: The folder.
-        passed_over: A set that gets the relative paths of entries that may hide files: links to folders, dangling links, special files,
+        passed_over: A set; adds the relative paths of entries that may hide files: links to folders, dangling links, special files,
             and names that end like the library's partial downloads.
 
     Raises:
@@ -441,8 +441,8 @@ def _is_hidden(relative: str, passed_over: set[str]) -> bool:
 def _path_in(folder: Path, relative: str) -> str:
     """Return the relative path of the file that a key has in a folder.
 
-    Usually :func:`~messageflux_s3._formats.keys.key_to_path`. But :func:`~messageflux_s3._formats.keys.path_to_key` returns names that no
-    key is escaped to, such as ``My%20Docs/a.txt``, unchanged: if the folder has a file of such a name, it is the key's file.
+    Usually :func:`~messageflux_s3._formats.keys.key_to_path`. But :func:`~messageflux_s3._formats.keys.path_to_key` returns names that
+    escaping never produces, such as ``My%20Docs/a.txt``, unchanged: if the folder has a file of such a name, it is the key's file.
     """
     path = key_to_path(relative)
     if path == relative or os.path.lexists(folder.joinpath(*path.split("/"))) or not _is_plain_path(relative):
@@ -519,9 +519,9 @@ def _difference(
     """Return the difference between a file and an object of the same size if the listed etag is not conclusive; None if they are identical.
 
     The store's own values decide: checksums of the whole object, else an etag that is the MD5, else the etag of a multipart object
-    together with the sizes of its parts. Only if none of them can be compared, the MD5 that an earlier sync recorded is used (a program
-    that rewrites an object may keep its metadata, so it is the weakest), and for downloads the modification time that a download gave the
-    file. What cannot be compared is copied.
+    together with the sizes of its parts. Only if none of them can be compared, use the MD5 that an earlier sync recorded (the weakest
+    evidence, since a program that rewrites an object may keep its metadata), and for downloads the modification time that a download set
+    on the file. A file that cannot be compared is copied.
     """
     version = {} if remote.version_id is None else {"VersionId": remote.version_id}
     has_etag_of_parts = None
@@ -557,12 +557,12 @@ def _difference(
     if recorded:
         return None if _has_md5(local.path, recorded) else "different content"
     if is_download and local.modified in (remote.modified, float(int(remote.modified))):
-        return None  # a download has set this time, exactly or in whole seconds; another write would have left another fraction
+        return None  # a download sets this time, exactly or in whole seconds; another write would leave another fraction of a second
     return "cannot be compared"
 
 
 def _stored_digests(head: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[Path], str]]]:
-    """Yield the checksums of a whole object that a HEAD returned, each with the function that computes it of a file."""
+    """Yield the whole-object checksums in a HEAD response, each with the function that computes it from a file."""
     if head.get("ChecksumType") == "COMPOSITE":
         return
     ways: tuple[tuple[str, Callable[[Path], str]], ...] = (
@@ -772,7 +772,7 @@ class _Outcomes:
             executor.shutdown(wait=True, cancel_futures=True)
 
     def settle(self) -> None:
-        """Raise if anything failed.
+        """Raise an error if any key failed.
 
         Raises:
             S3BatchError: Some keys failed.
@@ -846,7 +846,7 @@ def _send(
         upload.upload(connection, bucket_name, file.key, file.path, metadata=recorded, progress=report, **of_large)
         after = file.path.stat()
         if recorded is not metadata and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            # The file was written meanwhile: the recorded MD5 may be that of other content.
+            # The file was written meanwhile: the recorded MD5 may not match the uploaded content.
             upload.upload(connection, bucket_name, file.key, file.path, metadata=metadata, **of_large)
 
     outcomes.run((file.key, file.size, job(file)) for file in files if file.size > SMALL_BYTES)
@@ -1053,7 +1053,7 @@ def _remove_files(connection: Connection, bucket_name: str, folder: Path, steps:
 
 
 def _identity(path: Path) -> tuple[int, ...] | None:
-    """Return values that change if a file is written or replaced, even with the same size and time; None if it does not exist.
+    """Return values that change if a file is written or replaced, even with the same size and time; None if the file does not exist.
 
     Links are not followed: a link that is changed to another target has another inode.
     """
