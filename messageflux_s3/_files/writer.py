@@ -100,7 +100,7 @@ class ObjectWriter(io.BufferedIOBase):
     In a ``with`` block the end of the (outermost) block decides: after an exception nothing is written, even if a wrapper such as
     TextIOWrapper closed the file while the exception propagated. ``__exit__`` without ``__enter__``, as ``ExitStack.push`` calls it,
     decides in the same way. Otherwise ``close()`` commits, unless it is called while an exception is being handled that was raised after
-    the opening: then nothing is written, and a warning is logged. A file that is garbage-collected unclosed writes nothing.
+    the opening: then nothing is written, and a warning is logged. A file that is collected unclosed leaves no object.
 
     Cases in which ``close()`` cannot see the exception, and commits what was written so far: a file opened in an ``except`` block,
     outside of ``with``, and closed in a ``finally`` after a bare ``raise`` in the same function; a ``close`` that runs on another thread
@@ -396,7 +396,7 @@ class ObjectWriter(io.BufferedIOBase):
         Raises:
             S3Error: The object could not be written, now or by an earlier ``write()``; raised once. Nothing of it is visible, unless the
                 response to the last request was lost (``S3ConnectionError``, ``S3ServerError``, or ``outcome_unknown``): then the complete
-                object may exist; check with a read. A partial object never exists.
+                object may exist; check whether it does. A partial object never exists.
         """
         if self._is_over:
             super().close()
@@ -602,18 +602,16 @@ class ObjectWriter(io.BufferedIOBase):
         return self._upload
 
     def _new_upload(self) -> MultipartUpload:
-        if (
-            self.mode == "xb"
-        ):  # before parts are sent: if only PutObject honours the condition, they would all be discarded
+        # Check before parts are sent: if only PutObject honours the condition, they would all be discarded.
+        if self.mode == "xb":
             conditional.require(self._connection, self._bucket_name, "multipart_if_absent")
         return MultipartUpload(self._connection, self._bucket_name, self.name, parameters=self._marked_parameters())
 
     def _bring_base(self, base: _Base) -> None:
         """Add the former content first: copied within the store, or read and sent again if the store cannot copy."""
         assert self._upload is not None
-        if (
-            self._connection.capabilities.multipart_copy is not False and self._connection.preset != "r2"
-        ):  # R2 requires equal parts
+        # R2 requires parts of equal size.
+        if self._connection.capabilities.multipart_copy is not False and self._connection.preset != "r2":
             try:
                 source, start = {"Bucket": self._bucket_name, "Key": self.name}, 0
                 customer_key = {
@@ -636,9 +634,8 @@ class ObjectWriter(io.BufferedIOBase):
                     raise
                 raise self._base_changed(base) from error
             else:
-                if not self._connection.is_aws and not self._is_there(
-                    base
-                ):  # other stores may ignore the condition of a copy
+                # Stores other than AWS may ignore the condition of a copy.
+                if not self._connection.is_aws and not self._is_there(base):
                     raise self._base_changed(base)
                 return
         reader = self._base_reader(None)
