@@ -204,8 +204,7 @@ class AsyncConnection(asyncio.Protocol):
         self.is_closed = True
         if self._response_complete is not None:
             self._response_complete.cancel()
-            _retrieve_exception(
-                self._response_complete
-            )  # it may have failed just as the task that awaits it was cancelled
+            # It may have failed just as the task that awaits it was cancelled.
+            _retrieve_exception(self._response_complete)
         if self._transport is not None:
             self._transport.abort()

@@ -160,10 +160,8 @@ class ConnectionPool:
             known = (now, [(family, where) for family, _, _, _, where in found])
             self._resolved[address] = known
         addresses = known[1]
-        self._resolved[address] = (
-            known[0],
-            addresses[1:] + addresses[:1],
-        )  # replaced, never modified in place: threads share it
+        # Replace the list, never modify it in place: threads share it.
+        self._resolved[address] = (known[0], addresses[1:] + addresses[:1])
         return [*addresses]
 
     def close(self) -> None:
