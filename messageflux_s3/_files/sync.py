@@ -217,8 +217,8 @@ def plan_to_store(
     """Return the plan that makes the prefix equal to the folder.
 
     Requests:
-        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose etag alone does not show that it is identical (for parts of
-        unequal sizes 1 HEAD per part); once for each bucket 1 GET if recorded MD5s and etags disagree
+        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose ETag alone does not show that it is identical (for parts of
+        unequal sizes 1 HEAD per part); once for each bucket 1 GET if recorded MD5s and ETags disagree
     """
     _check_compare(compare)
     wanted = _matcher(include, exclude)
@@ -267,8 +267,8 @@ def plan_to_folder(
         S3InvalidName: Two keys have the same file path, or one needs a folder where another is a file; the error names both.
 
     Requests:
-        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose etag alone does not show that it is identical (for parts of
-        unequal sizes 1 HEAD per part); once for each bucket 1 GET if recorded MD5s and etags disagree
+        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose ETag alone does not show that it is identical (for parts of
+        unequal sizes 1 HEAD per part); once for each bucket 1 GET if recorded MD5s and ETags disagree
     """
     if compare is not None:
         _check_compare(compare)
@@ -497,7 +497,7 @@ def _differences(
         elif compare == "mtime":
             found[remote.key] = "newer" if source_is_newer else None
         elif remote.etag is not None and checksum.md5_of({"ETag": remote.etag}) and _has_md5(local.path, remote.etag):
-            found[remote.key] = None  # equal MD5s are conclusive, even if other etags of the bucket are not MD5s
+            found[remote.key] = None  # equal MD5s are conclusive, even if other ETags of the bucket are not MD5s
         else:
             undecided.append(pair)
 
@@ -516,9 +516,9 @@ def _differences(
 def _difference(
     connection: Connection, bucket_name: str, local: LocalFile, remote: RemoteObject, *, is_download: bool
 ) -> str | None:
-    """Return the difference between a file and an object of the same size if the listed etag is not conclusive; None if they are identical.
+    """Return the difference between a file and an object of the same size if the listed ETag is not conclusive; None if they are identical.
 
-    The store's own values decide: checksums of the whole object, else an etag that is the MD5, else the etag of a multipart object
+    The store's own values decide: checksums of the whole object, else an ETag that is the MD5, else the ETag of a multipart object
     together with the sizes of its parts. Only if none of them can be compared, use the MD5 that an earlier sync recorded (the weakest
     evidence, since a program that rewrites an object may keep its metadata), and for downloads the modification time that a download set
     on the file. A file that cannot be compared is copied.
@@ -542,7 +542,7 @@ def _difference(
     recorded = {name.lower(): value for name, value in (head.get("Metadata") or {}).items()}.get(
         user_metadata.CONTENT_MD5
     )
-    # A proxy may mark the etag as weak in one response and not in the other.
+    # A proxy may mark the ETag as weak in one response and not in the other.
     strong = next(
         (etag for etag in (remote.etag, etags.unquoted(head.get("ETag"))) if etag and not etags.is_weak(etag)), None
     )
@@ -551,7 +551,7 @@ def _difference(
         ours = _md5(local.path)
         if ours == md5:
             return None
-        # Either the object was rewritten with its old metadata, or the bucket's etags are not MD5s: its content decides.
+        # Either the object was rewritten with its old metadata, or the bucket's ETags are not MD5s: its content decides.
         is_same = ours == recorded and checksum.is_content(connection, bucket_name, remote.key, md5, ours, version)
         return None if is_same else "different content"
     if recorded:
@@ -576,10 +576,10 @@ def _stored_digests(head: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[Pa
 def _has_etag_of_parts(
     connection: Connection, bucket_name: str, local: LocalFile, remote: RemoteObject, version: Mapping[str, str]
 ) -> bool | None:
-    """Return whether a file has the etag of a multipart object, computed with the same parts; None if the sizes of the parts are unknown.
+    """Return whether a file has the ETag of a multipart object, computed with the same parts; None if the sizes of the parts are unknown.
 
     Requests:
-        1 HEAD; if the etag differs 1 more HEAD, or for parts of unequal sizes 1 for each
+        1 HEAD; if the ETag differs 1 more HEAD, or for parts of unequal sizes 1 for each
     """
     etag = str(remote.etag)
     count = int(etag.rpartition("-")[2])
@@ -810,7 +810,7 @@ def _send(
     outcomes = _Outcomes(operation)
 
     def with_md5(digest: Callable[[], str]) -> Mapping[str, str] | None:
-        """Return the metadata; for a sync to a bucket whose etags are not MD5s with the MD5, for the next sync to compare."""
+        """Return the metadata; for a sync to a bucket whose ETags are not MD5s with the MD5, for the next sync to compare."""
         if operation != "sync" or not checksum.are_no_md5s(connection, bucket_name):
             return metadata
         return {**(metadata or {}), user_metadata.CONTENT_MD5: digest()}
