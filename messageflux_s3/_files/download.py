@@ -167,9 +167,8 @@ def _write_all(writable: Any, piece: bytes) -> None:
     view = memoryview(piece)
     while True:
         count = writable.write(view)
-        if count is None or count >= len(
-            view
-        ):  # None: the writable does not report a count; assume that all was written
+        # None: the writable does not report a count; assume that all was written.
+        if count is None or count >= len(view):
             return
         view = view[count:]
 

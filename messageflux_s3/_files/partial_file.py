@@ -153,9 +153,8 @@ class PartialFile:
         # Ignore a journal whose file is missing or has another size: its parts are not in the file.
         whole = os.fstat(self._fd).st_size == description["end"] - description["start"]
         if lines[0] == heading and description["etag"] and whole:
-            self.done = {
-                int(line) for line in lines[1:-1] if line.isdigit()
-            }  # the text after the last newline is incomplete
+            # The text after the last newline is incomplete.
+            self.done = {int(line) for line in lines[1:-1] if line.isdigit()}
         else:
             os.ftruncate(self._fd, 0)
             os.ftruncate(self._fd, description["end"] - description["start"])
