@@ -772,6 +772,22 @@ async def _(p: Place, store: s3.AsyncS3Store) -> None:
     await empty.clear_objects(versions=True)
 
 
+@call(*(f"AsyncClaimCheck.{word}" for word in (
+    "check_in", "check_out", "discard", "payload_object", "receipt_handle", "threshold", "wire", "allowed_buckets",
+)))  # fmt: skip
+@in_async
+async def _(p: Place, store: s3.AsyncS3Store) -> None:
+    check = s3.AsyncClaimCheck(store.bucket(p.empty.name), threshold=10)
+    assert (check.threshold, check.wire, [*check.allowed_buckets]) == (10, "sqs-extended", [p.empty.name])
+    message = await check.check_in(b"more than ten bytes", {})
+    assert (await check.check_out(message)).payload == b"more than ten bytes"
+    stored = check.payload_object(message)
+    assert stored is not None and await stored.read() == b"more than ten bytes"
+    assert await check.discard(message)
+    assert not [*p.empty.find()]
+    assert check.receipt_handle({"ReceiptHandle": "abc", "Body": ""}) == "abc"
+
+
 @call(*(f"AsyncS3Object.{word}" for word in ("open", "read", "preview", "presigned_post", "bucket")))
 @in_async
 async def _(p: Place, store: s3.AsyncS3Store) -> None:
@@ -1282,8 +1298,8 @@ def test_nothing_but_s3_unsupported_keeps_a_store_over_files_from_harm(rclone: S
 
 CLASSES = (
     s3.S3Store, s3.S3Bucket, s3.S3Object, s3.ObjectQuery, Lifecycle, PublicAccess, Policy, Versioning, Tags, ObjectTags, Cors,
-    BucketEncryption, Notifications, SyncPlan, s3.S3Lock, s3.ClaimCheck, s3.AsyncS3Store, s3.AsyncS3Bucket, s3.AsyncS3Object,
-    s3.AsyncObjectQuery,
+    BucketEncryption, Notifications, SyncPlan, s3.S3Lock, s3.ClaimCheck, s3.AsyncClaimCheck, s3.AsyncS3Store, s3.AsyncS3Bucket,
+    s3.AsyncS3Object, s3.AsyncObjectQuery,
 )  # fmt: skip
 
 

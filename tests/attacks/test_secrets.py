@@ -309,6 +309,12 @@ def more(p: Place) -> None:
     s3.S3Config().replace(region="r")
     p.bucket.find().show(1)
     p.store.config.replace(region="x", pickle_secrets=False)
+    change = p.bucket.tags.ensure({"a": "1"}, dry_run=True)
+    assert not change.is_empty and change.apply().applied
+    p.bucket.tags.delete()
+    usage = p.bucket.usage()
+    usage.to_pandas()
+    usage.plot()
 
 
 EVERY_CALL = [*dict.fromkeys(CALLS.values()), more]
