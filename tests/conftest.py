@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 from support import differences
 from support.scripted_server import ScriptedServer, run_scripted_server
 from support.servers import Server, run_localstack, run_moto, run_radosgw, run_rclone
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from support.counting import Counted
 
     from messageflux_s3 import S3Bucket, S3Store
+
+# How long an example takes depends on the machine: no test is failed for its time. Otherwise as hypothesis chooses, by CI or not.
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
 
 LANE_IS_SHUT = os.environ.get("MFS3_LANE") == "shut"
 """Everything of this run goes through boto3; tests of the lane itself (marked ``lane``) are left out."""

@@ -628,7 +628,7 @@ def test_nothing_is_made_public_but_by_a_call_that_says_so(moto: Server, tmp_pat
     with run_proxy(moto.endpoint_url) as proxy:
         for number, function in enumerate(EVERY_CALL):
             name = FIRST_NAME.get(function, "more")
-            if "public" in name.lower() or "policy" in name.lower() or name == "S3Store.probe":
+            if "public" in name.lower() or "policy" in name.lower() or name.endswith("S3Store.probe"):
                 continue  # the probe tries a denial, and a block, on a scratch bucket
             proxy.restart()
             p = place(moto, moto.connect(endpoint_url=proxy.endpoint_url), tmp_path / str(number))
