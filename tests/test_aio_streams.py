@@ -564,7 +564,9 @@ def test_a_cancelled_download_leaves_what_was_there(scripted_server: ScriptedSer
                 asyncio.get_running_loop().call_later(0.05, may_answer.set)
                 await cancelled(task)
                 assert target.read_bytes() == b"former"
-                assert [found.name for found in tmp_path.iterdir()] == ["file"]
+                # A small file of a folder may have arrived whole before the task was cancelled.
+                arrived = [found for found in tmp_path.iterdir() if found != target]
+                assert [found.read_bytes() for found in arrived] in ([], [b"x" * size])
 
     asyncio.run(main())
 

@@ -60,7 +60,7 @@ def test_deleting_what_was_listed_deletes_no_other_key(bucket: s3.S3Bucket, odd:
 
 def test_unfinished_uploads_of_such_keys_are_aborted(bucket: s3.S3Bucket, odd: StatefulServer) -> None:
     """boto3 does not request encoded keys for this listing."""
-    odd.uploads["u1"] = Upload("a\rb", "", {})
+    odd.state.uploads["u1"] = Upload("a\rb")
     bucket.delete_bucket(force=True)
     aborted = [asked.key for asked in odd.asked if asked.method == "DELETE" and "uploadId" in asked.query]
     assert set(aborted) == {"a\rb"}

@@ -33,7 +33,8 @@ def read_file_unbuffered(obj: s3.S3Object, folder: Path) -> bytes:
 
 
 def download(obj: s3.S3Object, folder: Path) -> bytes:
-    return obj.download_to(folder / "file").read_bytes()
+    obj.download_to(folder / "file")
+    return (folder / "file").read_bytes()
 
 
 def download_to_writable(obj: s3.S3Object, folder: Path) -> bytes:

@@ -353,7 +353,7 @@ def test_an_object_that_fails_does_not_stop_the_others(scripted_server: Scripted
 def test_large_files_travel_one_by_one(moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are parallel in themselves; small ones before and after them go side by side, and all arrive."""
     monkeypatch.setattr(sync, "SMALL_BYTES", 3)
-    monkeypatch.setattr(sync.transfer, "THRESHOLD_BYTES", 5)
+    monkeypatch.setattr(sync.upload, "THRESHOLD_BYTES", 5)
     files = {f"{number:02}": b"x" * (number % 8) for number in range(40)}
     fill(tmp_path / "here", files)
     assert len(moto_bucket.upload_folder(tmp_path / "here", "p")) == 40
