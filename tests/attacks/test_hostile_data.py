@@ -8,6 +8,7 @@ test_claim_check), unknown fields of settings (test_subresources). ``SEEDS`` say
 
 from __future__ import annotations
 
+import asyncio
 import html.parser
 import io
 import json
@@ -26,6 +27,7 @@ from support.servers import Server
 import messageflux_s3 as s3
 from messageflux_s3._files import download
 from messageflux_s3._formats.keys import key_to_path, path_to_key
+from messageflux_s3.aio import AsyncChange, AsyncSyncPlan
 from messageflux_s3.fs import MessagefluxS3FileSystem
 from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
 
@@ -264,6 +266,14 @@ def test_nothing_that_a_store_says_acts_in_a_notebook(moto: Server, moto_bucket:
         "failed": s3.BatchResult([NASTY], [s3.Failure(NASTY, NASTY, s3.S3Error(f"about {NASTY}", key=NASTY))]),
         "capabilities": s3.Capabilities(),
     }  # fmt: skip
+
+    async def plan_and_change() -> tuple[AsyncSyncPlan, AsyncChange[Any]]:
+        async with s3.AsyncS3Store(moto_bucket.store) as store:
+            bucket = store.bucket(moto_bucket.name)
+            plan = await bucket.sync_to_folder("p", tmp_path / NASTY.replace("/", "_"), dry_run=True)
+            return plan, await bucket.lifecycle.ensure(rule, dry_run=True)
+
+    shown["async plan"], shown["async change"] = asyncio.run(plan_and_change())
     tried = 0
     moto_bucket.clear_objects()  # plain boto3, which tidies up, cannot list them
     for name, value in shown.items():
@@ -314,5 +324,7 @@ def test_no_room_that_draws_is_forgotten() -> None:
         "store",
         "bucket",
         "capabilities",
+        "plans",
+        "twins",
     }
     assert {*every_place_that_draws()} == known

@@ -440,5 +440,8 @@ def test_every_public_call_has_a_row() -> None:
     }  # fmt: skip
     members = {f"{cls.__name__}.{name}" for cls in classes for name in dir(cls) if not name.startswith("_")}
     covered = {name for row in ROWS for name in row.covers} | NO_REQUEST
-    assert sorted(members - covered) == []
+    # An async method without a row of its own runs the synchronous one, which has a row, on a thread; tests/test_aio_parity.py compares
+    # the two, and tests/test_aio_streams.py cancels and breaks what they do besides.
+    twins = {name for name in members if name.startswith("Async") and name.removeprefix("Async") in covered}
+    assert sorted(members - covered - twins) == []
     assert sorted(name for name in covered - members if "." in name) == []

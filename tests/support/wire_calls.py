@@ -826,6 +826,10 @@ on_bucket("AsyncS3Bucket.put_json")(lambda p, bucket: _async_wrote(bucket.put_js
 on_bucket("AsyncS3Bucket.delete_object")(lambda p, bucket: bucket.delete_object("kept/a.txt"))
 on_bucket("AsyncS3Object.delete")(lambda p, bucket: bucket["kept/a.txt"].delete())
 on_bucket("AsyncS3Object.exists")(lambda p, bucket: bucket["kept/a.txt"].exists())
+on_bucket("AsyncS3Object.read")(lambda p, bucket: bucket["kept/long.txt"].read())
+on_bucket("AsyncS3Bucket.upload_object")(
+    lambda p, bucket: _async_wrote(bucket.upload_object("n/new", io.BytesIO(b"new")))
+)
 on_bucket("AsyncS3Object.read_range")(lambda p, bucket: bucket["kept/long.txt"].read_range(7, 70_000))
 on_bucket("AsyncS3Bucket.get_objects")(lambda p, bucket: _async_bodies(bucket.get_objects([*SEED] * 3)))
 on_bucket("AsyncS3Bucket.list_common_prefixes")(lambda p, bucket: bucket.list_common_prefixes())
