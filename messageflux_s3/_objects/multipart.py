@@ -23,7 +23,6 @@ logger = logging.getLogger("messageflux_s3")
 MIN_PART_BYTES = 5 * 1024 * 1024
 """Minimum size of all parts but the last."""
 MAX_PARTS = 10_000
-MAX_COPIED_PART_BYTES = 5 * 1024**3
 
 UPLOAD_IS_LEFT = "UploadIsLeft"
 """Set in the response of a conditional completion if the object was made by an earlier upload of the same content; then abort this one."""
