@@ -23,6 +23,7 @@ from ._bulk.batch import BatchResult
 from ._bulk.progress import Progress, reporting, watched
 from ._bulk.versions import abort_uploads, check_deletable, clear_versions
 from ._client import buckets
+from ._client.addresses import BucketAddress
 from ._client.connection import Connection
 from ._client.service_resource import resource_type
 from ._display import show
@@ -273,6 +274,10 @@ class S3Bucket:
     def name(self) -> str:
         """The bucket's name. Requests: none."""
         return self._name
+
+    @property
+    def _address(self) -> BucketAddress:
+        return BucketAddress(self._connection, self._name)
 
     @property
     def boto3(self) -> Bucket:

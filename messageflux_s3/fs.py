@@ -606,7 +606,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             return
         source, target = self._object(path1), self._object(path2)
         try:
-            copying.copy(source._address(), target._address())
+            copying.copy(source._address, target._address)
         except S3NoSuchItem as error:
             if error.operation != "HeadObject" or not self.isdir(path1):  # not HEAD: the object was deleted meanwhile
                 raise
@@ -690,8 +690,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             raise ValueError(f"{target!r} does not name an object: a path is bucket/key")
         try:
             return copying.begin_move(
-                self.store.bucket(source_bucket).object(source_key)._address(),
-                self.store.bucket(target_bucket).object(target_key)._address(),
+                self.store.bucket(source_bucket).object(source_key)._address,
+                self.store.bucket(target_bucket).object(target_key)._address,
             )
         except S3NoSuchItem as error:
             if error.operation != "HeadObject" or not self.isdir(source):

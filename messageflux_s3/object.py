@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, cast, ove
 from ._bulk import versions
 from ._bulk.listing import Listed
 from ._bulk.progress import Progress
+from ._client.addresses import ObjectAddress
 from ._client.service_resource import resource_type
 from ._display import preview, show
 from ._files import copying, download, file_target, opening
@@ -26,7 +27,7 @@ from ._formats.head import Head
 from ._formats.keys import check_key
 from ._formats.render import Bytes, Cell, Rendered
 from ._formats.times import as_utc
-from ._objects import address, conditional, drivers, operations, presigning, put_parameters, ranged_reader
+from ._objects import conditional, drivers, operations, presigning, put_parameters, ranged_reader
 from ._objects.bodies import check_body
 from ._objects.drivers import Blocking, Steps
 from .errors import S3AccessDenied, S3Error, S3NoSuchItem
@@ -717,8 +718,8 @@ class S3Object:
                 if_match=if_match,
             )
         copied = copying.copy(
-            self._address(),
-            there._address(),
+            self._address,
+            there._address,
             metadata=metadata,
             call=call,
             idempotency_token=idempotency_token,
@@ -756,7 +757,7 @@ class S3Object:
         """
         there = self._target(target)
         put_parameters.check_parameters(extra)
-        written = copying.move(self._address(), there._address(), metadata=metadata, **extra)
+        written = copying.move(self._address, there._address, metadata=metadata, **extra)
         self.reload()
         return S3Object._create(there._bucket, there._key, head=written)
 
@@ -767,8 +768,9 @@ class S3Object:
             return self._bucket.object(target)
         raise TypeError(f"target must be a key in the same bucket or an S3Object, not {type(target).__name__}")
 
-    def _address(self) -> address.ObjectAddress:
-        return address.ObjectAddress(self._bucket._connection, self._bucket.name, self._key, self._version_id)
+    @property
+    def _address(self) -> ObjectAddress:
+        return ObjectAddress(self._bucket._address, self._key, self._version_id)
 
     def presigned_url(
         self,

@@ -21,13 +21,13 @@ from ._bulk.batch import BatchResult
 from ._bulk.listing import Listed
 from ._bulk.progress import Progress, reporting, watched
 from ._bulk.read_ahead import side_by_side
+from ._client.addresses import same_place
 from ._display import show, tables
 from ._display.usage import Usage, check_depth, measure
 from ._files import copying, sync
 from ._formats.keys import glob_to_pattern
 from ._formats.render import Cell, Rendered
 from ._formats.times import as_utc
-from ._objects import address
 from ._objects.operations import KEPT_BYTES
 from .errors import Failure, S3Error
 from .object import S3Object
@@ -458,9 +458,9 @@ class ObjectQuery:
         made: list[S3Object] = []
         result = BatchResult([], [])
         copies: Iterable[copying.Copy] = (
-            copying.Copy(obj._address(), obj.size, obj.storage_class, prefix + obj.key) for obj in self.objects()
+            copying.Copy(obj._address, obj.size, obj.storage_class, prefix + obj.key) for obj in self.objects()
         )
-        if prefix and address.same_place(self._bucket.object("x")._address(), bucket.object("x")._address()):
+        if prefix and same_place(self._bucket._address.object("x"), bucket._address.object("x")):
             copies = [*copies]
             keys = {copy.source.key for copy in copies}
             for copy in copies:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from .._bulk import batch
+from .._client.addresses import BucketAddress, ObjectAddress, same_place
 from .._client.connection import Connection
 from .._client.exchange import Answer, Request
 from .._formats import etags
@@ -27,7 +28,6 @@ from .._objects import (
     ranged_reader,
     tagging,
 )
-from .._objects.address import ObjectAddress, same_place
 from .._objects.drivers import Blocking, Steps
 from .._objects.multipart import MAX_PARTS, MultipartUpload
 from ..errors import S3Error, S3NoSuchBucket, S3NoSuchItem, S3ObjectChanged, S3PreconditionFailed, S3Unsupported
@@ -448,7 +448,7 @@ def copy_many(
     """
 
     def steps_of(one: Copy) -> Steps[Head]:
-        target = ObjectAddress(connection, bucket_name, one.target_key)
+        target = BucketAddress(connection, bucket_name).object(one.target_key)
         if one.size > operations.KEPT_BYTES or not one.source.is_same_store(target) or same_place(one.source, target):
             copied: Head = yield Blocking(partial(copy, one.source, target))
             return copied

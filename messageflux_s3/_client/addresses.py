@@ -1,4 +1,4 @@
-"""Addresses of objects, and whether two addresses mean the same object.
+"""Addresses of buckets and objects, and whether two addresses mean the same object.
 
 Names can prove that two addresses are the same, but never that they differ: a store has several host names (``localhost`` and
 ``127.0.0.1``, a proxy, an access point), a bucket may have several names (aliases, links in a file system behind a gateway), and some
@@ -16,21 +16,41 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_plus, urlsplit
 
-from .._client.connection import Connection
 from ..errors import S3Error
+from .connection import Connection
 
 _HANGUL_FILLERS = "\u115f\u1160\u3164\uffa0"
 """The only characters that Unicode classes as letters and that have no visible form."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class ObjectAddress(NamedTuple):
-    """The address of an object, which need not exist."""
+class BucketAddress(NamedTuple):
+    """The address of a bucket, which need not exist."""
 
     connection: Connection
-    bucket_name: str
+    name: str
+
+    def object(self, key: str, version_id: str | None = None) -> ObjectAddress:
+        """Return the address of an object in this bucket, or of one of its versions."""
+        return ObjectAddress(self, key, version_id)
+
+
+class ObjectAddress(NamedTuple):
+    """The address of an object or of one of its versions, which need not exist."""
+
+    bucket: BucketAddress
     key: str
     version_id: str | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The connection to the store of its bucket."""
+        return self.bucket.connection
+
+    @property
+    def bucket_name(self) -> str:
+        """The name of its bucket."""
+        return self.bucket.name
 
     def is_same_store(self, other: ObjectAddress) -> bool:
         """Return whether one request can address both objects."""
