@@ -8,6 +8,7 @@ from __future__ import annotations
 
 _NO_CONDITIONAL_DELETE = "the server does not know If-Match on DELETE: the library says S3Unsupported"
 _VERSIONED = "conditions do not hold in versioned buckets of this server, as the library's probe finds: S3Unsupported"
+_NO_ENCRYPTION = "the server does not know ?encryption: S3Unsupported"
 _NO_STORAGE_CLASSES = "the server has the class STANDARD alone"
 _NO_SQS = "the test needs a queue of the same server, which has S3 alone"
 _OTHER_ABILITIES = "another server, other abilities"
@@ -29,7 +30,9 @@ BY_SERVER: dict[str, dict[str, str]] = {
         "test_presigning::test_a_file_may_be_given_any_name": "the server sends response headers as UTF-8 that it was given as Latin-1",
         "test_probe::test_moto_can_nearly_everything": _OTHER_ABILITIES,
         "test_probe::test_a_bucket_of_ones_own_keeps_its_settings_and_its_versions": _VERSIONED,
-        "test_subresources::test_encryption": "the server does not know ?encryption: S3Unsupported",
+        "test_subresources::test_encryption": _NO_ENCRYPTION,
+        "test_subresources::test_ensure_makes_the_change_and_returns_it[encryption]": _NO_ENCRYPTION,
+        "test_aio_model::test_sub_resources": _NO_ENCRYPTION,
         "test_subresources::test_notifications_are_merged_by_id": _NO_SQS,
         "test_subresources::test_sub_resource_reprs": "a policy that denies everything denies it to its owner here, reading the policy too",
         "test_transfer::test_a_byte_that_changes_on_its_way_is_found_in_parts_too": (
