@@ -89,7 +89,7 @@ ENSURE: dict[str, Callable[[s3.S3Bucket, bool], Change[Any]]] = {
     "tags": lambda b, dry_run: b.tags.ensure({"a": "1"}, dry_run=dry_run),
     "object tags": lambda b, dry_run: b["k"].tags.ensure({"a": "1"}, dry_run=dry_run),
     "cors": lambda b, dry_run: b.cors.ensure(s3.CorsRule("a", origins=("*",)), dry_run=dry_run),
-    "encryption": lambda b, dry_run: b.encryption.ensure("AES256", dry_run=dry_run),
+    "encryption": lambda b, dry_run: b.encryption.ensure("aws:kms", dry_run=dry_run),
 }
 
 
