@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.counting import Counted
 from support.scripted_server import Answer, Asked, RawServer, ScriptedServer, content_of, document, refusal
 from support.servers import Server, run_moto, run_rclone
 from support.stateful_server import StatefulStore
@@ -92,6 +93,19 @@ def test_a_larger_body_is_left_where_it_is(bucket: S3Bucket) -> None:
         assert large._body is None and large.size == KEPT_BYTES + 1
         assert small._body == b"y"
         assert len(large.body) == KEPT_BYTES + 1
+
+
+def test_get_objects_costs_one_request_per_object_of_any_size(counted: Counted) -> None:
+    """Reading the body of an object above 8 MiB costs the second one."""
+    counted.bucket.put_object("large", b"x" * (KEPT_BYTES + 1))
+    counted.bucket.put_object("small", b"y")
+    with counted.recording() as seen:
+        large, small = counted.bucket.get_objects(["large", "small"])
+    assert (large.size, small.body) == (KEPT_BYTES + 1, b"y")
+    assert [request.method for request in seen] == ["GET", "GET"]
+    with counted.recording() as seen:
+        assert len(large.body) == KEPT_BYTES + 1
+    assert [request.method for request in seen] == ["GET"]
 
 
 def test_delete_objects_reports_existing_and_missing_keys_as_deleted(bucket: S3Bucket) -> None:

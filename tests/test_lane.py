@@ -236,6 +236,15 @@ def test_body_above_the_limit_is_not_read(scripted: Any) -> None:
     answer = lane.send(LaneRequest("GET", "bkt", "a"), headers_if_larger=True)
     assert answer is not None and answer.too_large and (answer.body, answer.headers["etag"]) == (b"", '"x"')
     assert [response for _, response in lane.stream([LaneRequest("GET", "bkt", "a")])] == [None]
+    [(_, one_of_many)] = lane.stream([LaneRequest("GET", "bkt", "a")], headers_if_larger=True)
+    assert one_of_many is not None and one_of_many.too_large and one_of_many.headers == answer.headers
+
+
+def test_body_above_max_bytes_alone_is_left_to_boto3(scripted: Any) -> None:
+    """headers_if_larger concerns bodies above body_limit, not those above the memory limit of a stream."""
+    _, _, lane = scripted(lambda head, body: b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000)
+    stream = lane.stream([LaneRequest("GET", "bkt", "a")], max_bytes=4000, headers_if_larger=True)
+    assert [response for _, response in stream] == [None]
 
 
 def test_range_answered_with_the_whole_object_is_left_to_boto3(scripted: Any) -> None:

@@ -214,10 +214,12 @@ def exchange_many(
             form.tag = request
             yield form
 
-    stream = connection.lane.stream(forms(), concurrency=concurrency, max_bytes=max_bytes, body_limit=limit)
+    stream = connection.lane.stream(
+        forms(), concurrency=concurrency, max_bytes=max_bytes, body_limit=limit, headers_if_larger=True
+    )
     try:
         for form, response in stream:
-            if response is None:
+            if response is None or (response.too_large and not form.tag.headers_if_larger):
                 yield form.tag, None
                 continue
             try:

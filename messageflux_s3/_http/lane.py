@@ -300,6 +300,7 @@ class Lane:
         concurrency: int = 64,
         max_bytes: int = 256 * 1024 * 1024,
         body_limit: int = BODY_LIMIT,
+        headers_if_larger: bool = False,
     ) -> Generator[tuple[LaneRequest, LaneResponse | None], None, None]:
         """Send many requests, several at a time, and yield their responses in the order of the requests.
 
@@ -312,6 +313,7 @@ class Lane:
             concurrency: The largest number of requests in flight.
             max_bytes: Limit for the bodies held in memory; one body and one read of each connection may exceed it.
             body_limit: The largest body to hold in memory; a larger one is left to boto3.
+            headers_if_larger: Return the headers of a response whose body is above ``body_limit`` (``too_large``), rather than None.
 
         Returns:
             Each request with its response, or with None: send it through boto3.
@@ -319,7 +321,7 @@ class Lane:
         Requests:
             1 per request
         """
-        return Stream(self, requests, concurrency, max_bytes, min(body_limit, max_bytes)).run()
+        return Stream(self, requests, concurrency, max_bytes, body_limit, headers_if_larger).run()
 
 
 class PendingResponse:

@@ -104,6 +104,7 @@ class Stream:
         concurrency: The largest number of requests in flight.
         max_bytes: Limit for the bodies held in memory.
         body_limit: The largest body to hold in memory.
+        headers_if_larger: Yield the headers of a response whose body is larger than ``body_limit``, rather than None.
     """
 
     def __init__(
@@ -113,13 +114,15 @@ class Stream:
         concurrency: int,
         max_bytes: int,
         body_limit: int,
+        headers_if_larger: bool = False,
     ) -> None:
         self._lane = lane
         self._pool = lane.pool
         self._requests = iter(requests)
         self._concurrency = concurrency
         self._max_bytes = max_bytes
-        self._body_limit = body_limit
+        self._body_limit = min(body_limit, max_bytes)
+        self._headers_above = body_limit if headers_if_larger else None
         self._selector = selectors.DefaultSelector()
         self._channels: set[_Channel] = set()
         self._idle: list[_Channel] = []
@@ -365,6 +368,8 @@ class Stream:
             more = len(entry.request.body) + len(response.body) - entry.reserved_bytes
             entry.reserved_bytes += more
             self._held_bytes += more
+        elif self._headers_above is not None and (reader.content_length or 0) > self._headers_above:
+            entry.response = response
         self._mark_done(entry)
         channel.entry = None
         if reader.keeps_alive and channel.outgoing is None:
