@@ -9,9 +9,7 @@ the iterator of :meth:`Lane.stream` processes many requests concurrently each ti
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +70,6 @@ class Lane:
         s3 = settings.s3 or {}
         self._sign_body_over_tls = s3.get("payload_signing_enabled") is not False
         self._verify_checksums = settings.response_checksum_validation == "when_supported"
-        self._aside = threading.local()
 
     # -- whether it is used ------------------------------------------------------------------------
 
@@ -99,16 +96,6 @@ class Lane:
     def close(self) -> None:
         """Close the idle connections. A later request opens new ones."""
         self.pool.close()
-
-    @contextmanager
-    def left_aside(self) -> Iterator[None]:
-        """Context manager that sends all requests of this thread through boto3."""
-        was_on = getattr(self._aside, "is_on", False)
-        try:
-            self._aside.is_on = True
-            yield
-        finally:
-            self._aside.is_on = was_on
 
     # -- one request -------------------------------------------------------------------------------
 
@@ -206,7 +193,7 @@ class Lane:
         """Return the endpoint and the signed bytes of the request; None if it must go through boto3."""
         eligibility = self.eligibility
         endpoint = eligibility.endpoint(request.bucket)
-        if endpoint is None or getattr(self._aside, "is_on", False):
+        if endpoint is None:
             return None
         try:
             credentials = eligibility.credentials()
