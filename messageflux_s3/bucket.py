@@ -497,7 +497,7 @@ class S3Bucket:
             )  # fmt: skip
             written = yield Blocking(put)
         else:
-            written = yield from operations.put_steps(self._connection, self._name, key, body, metadata, extra)
+            written = yield from operations.put_steps(self._address.object(key), body, metadata, extra)
         return S3Object._create(self, key, head=written)
 
     def put_json(

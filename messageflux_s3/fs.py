@@ -186,7 +186,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 raise FileNotFoundError(path)
             return _folder(bucket_name)
         try:
-            head = operations.head(self._connection, bucket_name, key)
+            head = operations.head(bucket._address.object(key))
         except S3NoSuchItem:
             if bucket.find(prefix=f"{key}/").first() is None:
                 raise FileNotFoundError(path) from None
@@ -377,11 +377,11 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         """
         obj = self._object(path)
         if start is None and end is None:
-            return cast(bytes, operations.get(self._connection, obj.bucket_name, obj.key)[1])
+            return cast(bytes, operations.get(obj._address)[1])
         first = start or 0
         if first >= 0 and (end is None or end > first):
             try:
-                stream = ranged_reader.get_stream(self._connection, obj.bucket_name, obj.key, start=first, end=end)[1]
+                stream = ranged_reader.get_stream(obj._address, start=first, end=end)[1]
             except S3Error as error:
                 if error.status == 416:
                     return b""  # the range is beyond the end

@@ -291,9 +291,7 @@ class S3Object:
         return self._run(self._head_steps())
 
     def _head_steps(self) -> Steps[Head]:
-        found = yield from operations.head_steps(
-            self._bucket._connection, self._bucket.name, self._key, self._version_id
-        )
+        found = yield from operations.head_steps(self._address)
         self._head = found
         return found
 
@@ -314,18 +312,13 @@ class S3Object:
 
     def _body_steps(self) -> Steps[bytes | None]:
         """Read the whole content, conditional on the known ETag, so that body and cached attributes belong to one version."""
-        found, body = yield from operations.get_steps(
-            self._bucket._connection, self._bucket.name, self._key, self._version_id, self._if_match()
-        )
+        found, body = yield from operations.get_steps(self._address, self._if_match())
         self._apply_result((found, body))
         return body
 
     def _load_steps(self) -> Steps[None]:
         """Load the current object: the headers, and the body up to 8 MiB."""
-        result = yield from operations.get_steps(
-            self._bucket._connection, self._bucket.name, self._key, self._version_id, self._pinned_etag,
-            at_most=operations.KEPT_BYTES,
-        )  # fmt: skip
+        result = yield from operations.get_steps(self._address, self._pinned_etag, at_most=operations.KEPT_BYTES)
         self._apply_result(result)
 
     def _apply_result(self, outcome: tuple[Head, bytes | None] | S3Error | None) -> S3Object:
@@ -368,9 +361,7 @@ class S3Object:
     def body_stream(self) -> BinaryIO:
         """A new readable stream over the content at each access; close it. Requests: 1 GET at each access, not cached."""
         seen = self._if_match()
-        _, stream = ranged_reader.get_stream(
-            self._bucket._connection, self._bucket.name, self._key, version_id=self._version_id, if_match=seen
-        )
+        _, stream = ranged_reader.get_stream(self._address, if_match=seen)
         return cast(BinaryIO, stream)
 
     @overload
@@ -580,10 +571,7 @@ class S3Object:
         if end is not None and end <= start:
             return
         try:
-            _, stream = ranged_reader.get_stream(
-                self._bucket._connection, self._bucket.name, self._key, start=start, end=end, version_id=self._version_id,
-                if_match=self._if_match(),
-            )  # fmt: skip
+            _, stream = ranged_reader.get_stream(self._address, start=start, end=end, if_match=self._if_match())
         except S3Error as error:
             if error.status == 416:  # the range starts past the end: empty, as for a slice
                 return
@@ -948,7 +936,7 @@ class S3Object:
         else:
             if version_id is not None:
                 yield Blocking(partial(versions.check_deletable, connection, bucket_name, version_id))
-            yield from operations.delete_steps(bucket_name, self._key, version_id)
+            yield from operations.delete_steps(self._address)
         self.reload()
 
     # -- tags and versions ------------------------------------------------------------------------------------------------------------

@@ -185,8 +185,8 @@ def test_another_version_is_an_error_on_the_lane_as_well(scripted_server: Script
     assert isinstance(outcome, s3.S3Unsupported)
     for read in (operations.head, operations.get):
         with pytest.raises(s3.S3Unsupported, match="version v1"):
-            read(connection, "bkt", "k", "v1")
-        assert read(connection, "bkt", "k", "v2")
+            read(bucket._address.object("k", "v1"))
+        assert read(bucket._address.object("k", "v2"))
 
     async def awaited() -> None:
         obj = s3.AsyncS3Store(bucket.store).bucket("bkt").object("k", version_id="v1")
@@ -207,9 +207,9 @@ def test_an_answer_in_chunks_has_an_end_as_well(scripted_server: ScriptedServer,
     """No length is said; where the body ends is."""
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (BODY[:300], BODY[300:])) + b"0\r\n\r\n"
     scripted_server.answer = lambda asked: (200, {"ETag": '"e"', "Transfer-Encoding": "chunked"}, chunks)
-    connection = scripted_server.bucket()._connection
-    assert ranged_reader.get_stream(connection, "bkt", "k")[1].read() == BODY
-    assert ranged_reader.get_stream(connection, "bkt", "k")[1].read(5000) == BODY
+    address = scripted_server.bucket()._address.object("k")
+    assert ranged_reader.get_stream(address)[1].read() == BODY
+    assert ranged_reader.get_stream(address)[1].read(5000) == BODY
 
 
 def test_a_refusal_without_a_condition_is_passed_on(scripted_server: ScriptedServer) -> None:
@@ -218,7 +218,7 @@ def test_a_refusal_without_a_condition_is_passed_on(scripted_server: ScriptedSer
         refusal(412, "PreconditionFailed") if asked.method == "GET" else _as_it_stands(asked)
     )
     with pytest.raises(s3.S3PreconditionFailed):
-        ranged_reader.get_stream(scripted_server.bucket()._connection, "bkt", "k")
+        ranged_reader.get_stream(scripted_server.bucket()._address.object("k"))
     assert scripted_server.whats == ["GET k"]
 
 
@@ -237,9 +237,7 @@ def test_a_stream_is_a_raw_file(moto_bucket: s3.S3Bucket) -> None:
         assert (stream.read(), stream.read(5), stream.readinto(held)) == (b"", b"", 0)
     with pytest.raises(ValueError, match="closed"):
         stream.read()
-    with io.BufferedReader(
-        ranged_reader.get_stream(moto_bucket._connection, moto_bucket.name, "k", start=1)[1]
-    ) as buffered:
+    with io.BufferedReader(ranged_reader.get_stream(obj._address, start=1)[1]) as buffered:
         assert buffered.read() == BODY[1:]
 
 
@@ -249,20 +247,18 @@ def test_a_stream_goes_on_where_the_connection_broke(moto: Server, moto_bucket: 
     moto_bucket.put_object("k", BODY)
     for faults in (["cut_body"], ["cut_body", "reset_in_response"]):
         with run_proxy(moto.endpoint_url, scripted({("GET", "k"): faults})) as proxy:
-            connection = (
-                moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=3).bucket(moto_bucket.name)._connection
-            )
-            stream = ranged_reader.get_stream(connection, moto_bucket.name, "k")[1]
+            bucket = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=3).bucket(moto_bucket.name)
+            stream = ranged_reader.get_stream(bucket["k"]._address)[1]
             assert stream.read(size) == BODY[: size if size > 0 else None]
             assert len(proxy.seen) == len(faults) + 1
     with run_proxy(moto.endpoint_url, scripted({("GET", "k"): ["cut_body"] * 5})) as proxy:
-        connection = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=2).bucket(moto_bucket.name)._connection
-        assert ranged_reader.get_stream(connection, moto_bucket.name, "k")[1].read() == BODY  # each brings a part
+        bucket = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=2).bucket(moto_bucket.name)
+        assert ranged_reader.get_stream(bucket["k"]._address)[1].read() == BODY  # each brings a part
         assert len(proxy.seen) == 6
     with run_proxy(moto.endpoint_url, scripted({("GET", "k"): ["cut_body", *["reset_in_response"] * 9]})) as proxy:
-        connection = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=2).bucket(moto_bucket.name)._connection
+        bucket = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=2).bucket(moto_bucket.name)
         with pytest.raises(s3.S3ConnectionError):
-            ranged_reader.get_stream(connection, moto_bucket.name, "k")[1].read()
+            ranged_reader.get_stream(bucket["k"]._address)[1].read()
 
 
 # -- what is said of an object when it is written -----------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple, TypeVar, cast
 
+from .._client.addresses import BucketAddress, ObjectAddress
 from .._client.connection import Connection
 from .._client.exchange import Answer, Request, ask_boto3, exchange, exchange_many, lane_state
 from .._client.translate import from_answer
@@ -159,10 +160,12 @@ def get_many(
     """
     check_bounds(concurrency, max_bytes)
 
+    bucket = BucketAddress(connection, bucket_name)
+
     def steps_of(one: Wanted) -> Steps[tuple[Head, bytes | None]] | None:
         if not one.is_read:
             return None
-        return operations.get_steps(connection, bucket_name, one.key, one.version_id, at_most=KEPT_BYTES)
+        return operations.get_steps(ObjectAddress(bucket, one.key, one.version_id), at_most=KEPT_BYTES)
 
     outcomes = run_many(connection, bucket_name, wanted, steps_of, concurrency=concurrency, max_bytes=max_bytes)
     return ((one.tag, outcome) for one, outcome in outcomes)
@@ -208,8 +211,10 @@ def put_many(
     """
     check_bounds(concurrency, max_bytes)
 
+    bucket = BucketAddress(connection, bucket_name)
+
     def steps_of(item: Written) -> Steps[Head]:
-        return operations.put_steps(connection, bucket_name, item.key, item.body, item.metadata, item.parameters or {})
+        return operations.put_steps(ObjectAddress(bucket, item.key), item.body, item.metadata, item.parameters or {})
 
     outcomes = run_many(
         connection,
@@ -383,8 +388,10 @@ def _refusal(said: Mapping[str, Any], bucket_name: str) -> S3Error:
 
 
 def _delete_singly(connection: Connection, bucket_name: str, entries: Sequence[tuple[str, str | None]]) -> _Outcomes:
+    bucket = BucketAddress(connection, bucket_name)
+
     def steps_of(entry: tuple[str, str | None]) -> Steps[None]:
-        return operations.delete_steps(bucket_name, *entry)
+        return operations.delete_steps(ObjectAddress(bucket, *entry))
 
     return dict(run_many(connection, bucket_name, entries, steps_of))
 

@@ -52,6 +52,21 @@ class ObjectAddress(NamedTuple):
         """The name of its bucket."""
         return self.bucket.name
 
+    @property
+    def uri(self) -> str:
+        """``s3://bucket/key``, not percent-encoded."""
+        return f"s3://{self.bucket.name}/{self.key}"
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """boto3's parameters for it: ``Bucket``, ``Key`` and, for a version, ``VersionId``."""
+        return {"Bucket": self.bucket.name, "Key": self.key, **self.version_parameters}
+
+    @property
+    def version_parameters(self) -> dict[str, str]:
+        """boto3's parameter ``VersionId``; empty without a version."""
+        return {} if self.version_id is None else {"VersionId": self.version_id}
+
     def is_same_store(self, other: ObjectAddress) -> bool:
         """Return whether one request can address both objects."""
         return is_same_store(self.connection, other.connection)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
+from .._client.addresses import BucketAddress
 from .._client.connection import Connection
 from .._files import opening
 from .._formats import render
@@ -81,7 +82,7 @@ def preview(
             )
         whole = first
         if size > len(first):
-            _, body = operations.get(connection, bucket_name, key, version_id, head.etag)
+            _, body = operations.get(BucketAddress(connection, bucket_name).object(key, version_id), head.etag)
             whole = body or b""
         return render.image(title, media_type, whole, note=_note(about))
     if first.startswith(b"PAR1") and (shown := _parquet(connection, bucket_name, key, version_id, lines, title, about)):
@@ -106,14 +107,13 @@ def preview(
 
 
 def _beginning(connection: Connection, bucket_name: str, key: str, version_id: str | None) -> tuple[Head, bytes]:
+    address = BucketAddress(connection, bucket_name).object(key, version_id)
     try:
-        head, stream = ranged_reader.get_stream(
-            connection, bucket_name, key, start=0, end=FIRST_BYTES, version_id=version_id
-        )
+        head, stream = ranged_reader.get_stream(address, start=0, end=FIRST_BYTES)
     except S3Error as error:
         if error.status != 416:  # an empty object has no first byte
             raise
-        return operations.head(connection, bucket_name, key, version_id), b""
+        return operations.head(address), b""
     with stream:
         return head, stream.read(FIRST_BYTES)
 

@@ -115,7 +115,7 @@ class _Copying:
         source, target = self._source, self._target
         self.found = _look(source)
         self._head = Head.from_answer(self.found)
-        ranged_reader.check_version(source.connection, self._head, source.bucket_name, source.key, source.version_id)
+        ranged_reader.check_version(source, self._head)
         if self._is_itself and self._is_unchanged:
             return self._head
         self._parameters = attributes.kept(
@@ -333,13 +333,7 @@ class _Copying:
             kept[user_metadata.IDEMPOTENCY_TOKEN] = self._idempotency_token
 
         def send() -> Head:
-            _, stream = ranged_reader.get_stream(
-                source.connection,
-                source.bucket_name,
-                source.key,
-                version_id=source.version_id,
-                if_match=self._head.etag,
-            )
+            _, stream = ranged_reader.get_stream(source, if_match=self._head.etag)
             with stream:
                 return upload.upload(
                     target.connection,
@@ -563,7 +557,7 @@ def finish_move(begun: Move) -> Head:
     source, target, copied = begun.source, begun.target, begun.copied
     if begun.is_itself:
         return copied
-    arrived = operations.head(target.connection, target.bucket_name, target.key, given=begun.given)
+    arrived = operations.head(target, begun.given)
     if arrived.size != copied.size:
         raise _not_deleted(begun, f"has {arrived.size} bytes, its source {copied.size}")
     if begun.idempotency_token and begun.idempotency_token not in (arrived.idempotency_token or "").split():

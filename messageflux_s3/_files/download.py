@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .._bulk.progress import Progress, reporting
+from .._client.addresses import BucketAddress
 from .._client.connection import Connection
 from .._formats.head import Head
 from .._objects import checksum, operations
@@ -195,7 +196,8 @@ class _Fetch:
         self.end = start
         self.parameters = {**extra, **({} if version_id is None else {"VersionId": version_id})}
         others = {name: value for name, value in self.parameters.items() if name != "VersionId"}
-        self.reader = RangedReader(connection, bucket_name, key, self.parameters.get("VersionId"), if_match, others)
+        address = BucketAddress(connection, bucket_name).object(key, self.parameters.get("VersionId"))
+        self.reader = RangedReader(address, if_match, others)
         self.md5: str | None = None
         self.md5_of_parts: str | None = None
         self.stopped = threading.Event()

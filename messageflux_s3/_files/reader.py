@@ -16,6 +16,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
+from .._client.addresses import BucketAddress
 from .._client.connection import Connection
 from .._objects import operations
 from .._objects.ranged_reader import RangedReader
@@ -187,7 +188,7 @@ class ObjectReader(io.RawIOBase):
     ) -> None:
         super().__init__()
         self.name = key
-        self._reader = RangedReader(connection, bucket_name, key, version_id, if_match)
+        self._reader = RangedReader(BucketAddress(connection, bucket_name).object(key, version_id), if_match)
         self._threads = min(_THREADS, connection.config.max_concurrency)
         first = operations.read_first(self._reader, FIRST_BYTES)
         self.size = self._reader.size or 0

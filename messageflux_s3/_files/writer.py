@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import IO, Any, Literal, NamedTuple, cast
 
+from .._client.addresses import BucketAddress, ObjectAddress
 from .._client.connection import Connection
 from .._formats import etags
 from .._formats import metadata as user_metadata
@@ -175,7 +176,7 @@ class ObjectWriter(io.BufferedIOBase):
 
     def _refuse_if_there(self) -> None:
         try:
-            operations.head(self._connection, self._bucket_name, self.name, given=self._for_every_request)
+            operations.head(self._address, self._for_every_request)
         except S3NoSuchItem:
             conditional.require(self._connection, self._bucket_name, "put_if_absent")
             return
@@ -225,6 +226,10 @@ class ObjectWriter(io.BufferedIOBase):
         self._parameters = attributes.kept(answer, asked, self._bucket_name, self.name)
 
     @property
+    def _address(self) -> ObjectAddress:
+        return BucketAddress(self._connection, self._bucket_name).object(self.name)
+
+    @property
     def _for_every_request(self) -> dict[str, Any]:
         return put_parameters.for_every_request(self._parameters)
 
@@ -232,12 +237,10 @@ class ObjectWriter(io.BufferedIOBase):
         if self._for_every_request:
             with self._base_reader(etag).open() as stream:
                 return stream.read()
-        return operations.get(self._connection, self._bucket_name, self.name, if_match=etag)[1] or b""
+        return operations.get(self._address, etag)[1] or b""
 
     def _base_reader(self, etag: str | None) -> RangedReader:
-        return RangedReader(
-            self._connection, self._bucket_name, self.name, etag=etag, parameters=self._for_every_request
-        )
+        return RangedReader(self._address, etag, self._for_every_request)
 
     # -- file methods --------------------------------------------------------------------------------------------------------------
 
@@ -652,7 +655,7 @@ class ObjectWriter(io.BufferedIOBase):
     def _is_there(self, base: _Base | None) -> bool:
         """Return whether the object is still the one that is appended to; without a base, whether it still does not exist."""
         try:
-            found = operations.head(self._connection, self._bucket_name, self.name, given=self._for_every_request)
+            found = operations.head(self._address, self._for_every_request)
         except S3NoSuchItem:
             return base is None
         return base is not None and found.size == base.size and etags.same(found.etag, base.etag)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from .._client.addresses import BucketAddress
 from .._client.connection import Connection
 from .._formats import etags
 from .._formats import metadata as user_metadata
@@ -639,9 +640,10 @@ def update(
 
 def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, bytes | None, dict[str, Any]]:
     """Return an object's head, its content, and its attributes as parameters of the write that replaces it."""
+    address = BucketAddress(connection, bucket_name).object(key)
     try:
         answer = connection.call("GetObject", Bucket=bucket_name, Key=key)
-        ranged_reader.check_whole(answer, bucket_name, key)
+        ranged_reader.check_whole(address, answer)
         with connection.translating("GetObject", bucket_name, key):
             before: bytes = answer["Body"].read()
     except S3NoSuchItem:

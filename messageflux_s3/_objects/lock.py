@@ -25,6 +25,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal
 
+from .._client.addresses import BucketAddress
 from .._client.connection import Connection
 from .._formats import etags
 from .._formats.decoding import as_json
@@ -148,7 +149,7 @@ class _File:
         """Return the lock's object; None if it does not exist."""
         try:
             answer = self.connection.call("GetObject", Bucket=self.bucket_name, Key=self.key)
-            ranged_reader.check_whole(answer, self.bucket_name, self.key)
+            ranged_reader.check_whole(BucketAddress(self.connection, self.bucket_name).object(self.key), answer)
             with self.connection.translating("GetObject", self.bucket_name, self.key):
                 body: bytes = answer["Body"].read()
                 if not answer.get("ETag"):

@@ -1,6 +1,6 @@
 """Operations on one object: head, get, put, delete. Each is implemented once, as steps; ``head`` runs ``head_steps`` blocking.
 
-They take a connection, a bucket's name and a key, and return values. Handles cache these values themselves.
+They take an address and return values. Handles cache these values themselves.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from .._client.connection import Connection
+from .._client.addresses import ObjectAddress
 from .._client.exchange import Answer, Request, exchange
 from .._formats import metadata as user_metadata
 from .._formats.head import Head, lazy_head_of_write
@@ -51,20 +51,11 @@ def body_bytes(data: object, argument: str) -> bytes:
     return bytes(as_bytes(data, f"{argument} must be bytes or text"))
 
 
-def head(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    version_id: str | None = None,
-    given: Mapping[str, Any] | None = None,
-) -> Head:
+def head(address: ObjectAddress, given: Mapping[str, Any] | None = None) -> Head:
     """Request the headers of an object.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
-        key: The key.
-        version_id: A version of the object.
+        address: The object, or one of its versions.
         given: Further parameters of HeadObject (:func:`for_every_request`).
 
     Raises:
@@ -73,39 +64,27 @@ def head(
     Requests:
         1 HEAD
     """
-    return run(connection, head_steps(connection, bucket_name, key, version_id, given))
+    return run(address.connection, head_steps(address, given))
 
 
-def head_steps(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    version_id: str | None = None,
-    given: Mapping[str, Any] | None = None,
-) -> Steps[Head]:
+def head_steps(address: ObjectAddress, given: Mapping[str, Any] | None = None) -> Steps[Head]:
     """The steps of :func:`head`."""
-    answer: Answer = yield Request("HeadObject", bucket_name, key, {**_version(version_id), **(given or {})})
+    parameters = address.version_parameters
+    if given:
+        parameters.update(given)
+    answer: Answer = yield Request("HeadObject", address.bucket.name, address.key, parameters)
     found = answer.head
-    check_version(connection, found, bucket_name, key, version_id)
+    check_version(address, found)
     return found
 
 
 def get(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    version_id: str | None = None,
-    if_match: str | None = None,
-    *,
-    at_most: int | None = None,
+    address: ObjectAddress, if_match: str | None = None, *, at_most: int | None = None
 ) -> tuple[Head, bytes | None]:
     """Read a whole object, resumed at its offset if the connection breaks.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
-        key: The key.
-        version_id: A version of the object.
+        address: The object, or one of its versions.
         if_match: The etag that the object must still have.
         at_most: A larger body is not read: None is returned in its place, and the response is closed.
 
@@ -116,46 +95,36 @@ def get(
     Requests:
         1 GET (more only after a broken connection, or of a body above 64 MiB)
     """
-    return run(connection, get_steps(connection, bucket_name, key, version_id, if_match, at_most=at_most))
+    return run(address.connection, get_steps(address, if_match, at_most=at_most))
 
 
 def get_steps(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    version_id: str | None = None,
-    if_match: str | None = None,
-    *,
-    at_most: int | None = None,
+    address: ObjectAddress, if_match: str | None = None, *, at_most: int | None = None
 ) -> Steps[tuple[Head, bytes | None]]:
     """The steps of :func:`get`."""
-    condition = etag_for(connection, if_match)
+    condition = etag_for(address.connection, if_match)
+    parameters = address.version_parameters
+    if condition is not None:
+        parameters["IfMatch"] = condition
     answer: Answer = yield Request(
         "GetObject",
-        bucket_name,
-        key,
-        _version(version_id) if condition is None else {**_version(version_id), "IfMatch": condition},
+        address.bucket.name,
+        address.key,
+        parameters,
         limit=_TAKEN_AT_ONCE if at_most is None else at_most,
         headers_if_larger=at_most is not None,
-        fallback=partial(_get_resumed, connection, bucket_name, key, version_id, if_match, at_most),
+        fallback=partial(_get_resumed, address, if_match, at_most),
     )
     found = answer.head
-    check_version(connection, found, bucket_name, key, version_id)
+    check_version(address, found)
     if if_match is not None:
-        check_etag(found.etag, if_match, bucket_name, key)
+        check_etag(address, found.etag, if_match)
     return found, answer.body
 
 
-def _get_resumed(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    version_id: str | None,
-    if_match: str | None,
-    at_most: int | None,
-) -> Answer:
+def _get_resumed(address: ObjectAddress, if_match: str | None, at_most: int | None) -> Answer:
     """Read an object through boto3."""
-    found, stream = get_stream(connection, bucket_name, key, version_id=version_id, if_match=if_match)
+    found, stream = get_stream(address, if_match=if_match)
     with stream:
         found, body = read_up_to(at_most, found, stream)
     return Answer(found=found, body=body)
@@ -192,7 +161,7 @@ def read_first(reader: RangedReader, count: int) -> bytes:
 def learn_size(reader: RangedReader) -> None:
     """Store the object's size and ETag in a reader without reading the content. Requests: 1 HEAD."""
     given = for_every_request(reader.parameters)
-    reader.accept(head(reader.connection, reader.bucket_name, reader.key, reader.version_id, given))
+    reader.accept(head(reader.address, given))
 
 
 def read_into(reader: RangedReader, start: int, view: memoryview) -> None:
@@ -229,8 +198,9 @@ def _read_range(
         fallback: Reads the range through boto3, in several responses if necessary.
         target: The buffer to fill.
     """
-    condition = etag_for(reader.connection, reader.etag)
-    parameters = {**_version(reader.version_id), "Range": f"bytes={start}-{start + count - 1}"}
+    address = reader.address
+    condition = etag_for(address.connection, reader.etag)
+    parameters = {**address.version_parameters, "Range": f"bytes={start}-{start + count - 1}"}
     if condition is not None:
         parameters["IfMatch"] = condition
 
@@ -245,7 +215,7 @@ def _read_range(
         if found.size is None or length not in (count, found.size):
             return False
         try:
-            if offset_in_body(said, start, reader.bucket_name, reader.key):
+            if offset_in_body(address, said, start):
                 return False
         except S3ServerError:
             return False
@@ -254,8 +224,8 @@ def _read_range(
 
     request = Request(
         "GetObject",
-        reader.bucket_name,
-        reader.key,
+        address.bucket.name,
+        address.key,
         parameters,
         limit=count,
         target=target,
@@ -264,27 +234,20 @@ def _read_range(
         is_for_boto3=bool(reader.parameters),  # the reader sends them itself
     )
     try:
-        return exchange(reader.connection, request)
+        return exchange(address.connection, request)
     except S3NoSuchItem as error:
         if (explained := reader.explain(error)) is error:
             raise
         raise explained from error
 
 
-def put(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    body: bytes,
-    metadata: Mapping[str, str] | None = None,
-    **extra: Any,
-) -> Head:
+def put_steps(
+    address: ObjectAddress, body: bytes, metadata: Mapping[str, str] | None, extra: Mapping[str, Any]
+) -> Steps[Head]:
     """Write bytes.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
-        key: The key.
+        address: The object.
         body: The content.
         metadata: User metadata, a mapping of text to text.
         extra: Further parameters (:class:`PutParameters`).
@@ -295,35 +258,29 @@ def put(
     Requests:
         1 PUT
     """
-    return run(connection, put_steps(connection, bucket_name, key, body, metadata, extra))
-
-
-def put_steps(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    body: bytes,
-    metadata: Mapping[str, str] | None,
-    extra: Mapping[str, Any],
-) -> Steps[Head]:
-    """The steps of :func:`put`."""
     encoded = user_metadata.encode(metadata)
-    parameters = {"Metadata": encoded, **s3_parameters(key, extra)}
+    parameters = {"Metadata": encoded, **s3_parameters(address.key, extra)}
 
     def is_what_was_sent(answer: Answer) -> bool:
-        return not checksum.is_other(connection, bucket_name, answer.headers, body)
+        return not checksum.is_other(address.connection, address.bucket_name, answer.headers, body)
 
     def with_checksum() -> Answer:
-        whole = {"Bucket": bucket_name, "Key": key, "Body": body, **parameters}
-        return Answer(checksum.call(connection, "PutObject", whole))
+        whole = {**address.parameters, "Body": body, **parameters}
+        return Answer(checksum.call(address.connection, "PutObject", whole))
 
     answer: Answer = yield Request(
-        "PutObject", bucket_name, key, parameters, body, accepts=is_what_was_sent, fallback=with_checksum
+        "PutObject",
+        address.bucket.name,
+        address.key,
+        parameters,
+        body,
+        accepts=is_what_was_sent,
+        fallback=with_checksum,
     )
     return lazy_head_of_write(len(body), answer.etag, answer.version_id, encoded)
 
 
-def delete_steps(bucket_name: str, key: str, version_id: str | None = None) -> Steps[None]:
+def delete_steps(address: ObjectAddress) -> Steps[None]:
     """Delete an object, or a version of it. An object that does not exist counts as deleted.
 
     Raises:
@@ -333,8 +290,4 @@ def delete_steps(bucket_name: str, key: str, version_id: str | None = None) -> S
         1 DELETE
     """
     with suppress(S3NoSuchItem):
-        yield Request("DeleteObject", bucket_name, key, _version(version_id))
-
-
-def _version(version_id: str | None) -> dict[str, str]:
-    return {} if version_id is None else {"VersionId": version_id}
+        yield Request("DeleteObject", address.bucket.name, address.key, address.version_parameters)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
+from .._client.addresses import ObjectAddress
 from .._client.connection import Connection
 from .._formats import etags
 from .._formats.head import Head
@@ -45,7 +46,7 @@ def etag_for(connection: Connection, etag: str | None) -> str | None:
     return f'"{etag}"' if connection.preset in ("aws", "r2", "gcs") else etag
 
 
-def check_etag(found: str | None, wanted: str | None, bucket_name: str, key: str, cause: S3Error | None = None) -> None:
+def check_etag(address: ObjectAddress, found: str | None, wanted: str | None, cause: S3Error | None = None) -> None:
     """Reject a response for other content than that being read.
 
     Raises:
@@ -54,59 +55,50 @@ def check_etag(found: str | None, wanted: str | None, bucket_name: str, key: str
     if wanted is None or found is None or etags.same(found, wanted):
         return
     raise S3ObjectChanged(
-        f"s3://{bucket_name}/{key} was replaced while it was being read: its etag was {wanted}, now it is {found}",
+        f"{address.uri} was replaced while it was being read: its etag was {wanted}, now it is {found}",
         operation="GetObject",
-        bucket=bucket_name,
-        key=key,
+        bucket=address.bucket_name,
+        key=address.key,
         code=cause.code if cause else None,
         status=cause.status if cause else None,
         request_id=cause.request_id if cause else None,
     ) from cause
 
 
-def check_version(connection: Connection, found: Head, bucket_name: str, key: str, version_id: str | None) -> None:
+def check_version(address: ObjectAddress, found: Head) -> None:
     """Reject a response for another version: a store without versioning may ignore the version ID and send the current object.
 
     Raises:
         S3Unsupported: The response does not have this version ID.
     """
+    version_id = address.version_id
     if version_id is None or version_id == "null":
         return  # before accessing `found`, which is decoded at its first access
-    if version_id == found.version_id or connection.is_aws:
+    if version_id == found.version_id or address.connection.is_aws:
         return
     raise S3Unsupported(
-        f"s3://{bucket_name}/{key}: asked for version {version_id}, the store sent "
+        f"{address.uri}: asked for version {version_id}, the store sent "
         f"{f'version {found.version_id}' if found.version_id else 'an object without a version'}: it keeps no versions here",
-        bucket=bucket_name,
-        key=key,
+        bucket=address.bucket_name,
+        key=address.key,
     )
 
 
 def get_stream(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    *,
-    start: int = 0,
-    end: int | None = None,
-    version_id: str | None = None,
-    if_match: str | None = None,
+    address: ObjectAddress, *, start: int = 0, end: int | None = None, if_match: str | None = None
 ) -> tuple[Head, ObjectStream]:
     """Send one GET, and return its body as a stream.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
-        key: The key.
+        address: The object, or one of its versions.
         start: The first byte wanted, from zero.
         end: The byte after the last one wanted; None for the rest of the object.
-        version_id: A version of the object.
         if_match: The etag that the object must still have.
 
     Requests:
         1 GET (more only after a broken connection)
     """
-    reader = RangedReader(connection, bucket_name, key, version_id, if_match)
+    reader = RangedReader(address, if_match)
     stream = reader.open(start, end)
     return reader.head, stream
 
@@ -126,17 +118,16 @@ def read_up_to(at_most: int | None, found: Head, stream: ObjectStream) -> tuple[
     return (found if body is None or found.size is not None else replace(found, size=len(body))), body
 
 
-def offset_in_body(answer: Mapping[str, Any], start: int, bucket_name: str, key: str) -> int:
+def offset_in_body(address: ObjectAddress, answer: Mapping[str, Any], start: int) -> int:
     """Return the number of bytes in a response body before the first byte requested.
 
     A cache may return more than was requested, such as whole blocks around the range; then bytes before and after it have to be skipped.
     It may also return less, and the reader requests the rest. A response without Content-Range is the whole object.
 
     Args:
+        address: The object, for the error.
         answer: boto3's response to GetObject: its status, Content-Range and length are read.
         start: The first byte requested; 0 if no range was requested.
-        bucket_name: The bucket.
-        key: The key.
 
     Raises:
         S3ServerError: The body does not contain that byte, or the response does not say what it contains.
@@ -154,32 +145,32 @@ def offset_in_body(answer: Mapping[str, Any], start: int, bucket_name: str, key:
         if first <= start <= last < total and length in (None, last + 1 - first):
             return start - first
     raise S3ServerError(
-        f"GetObject on s3://{bucket_name}/{key}: asked for the bytes from {start} on, the store sent "
+        f"GetObject on {address.uri}: asked for the bytes from {start} on, the store sent "
         f"{f'Content-Range {said!r}' if said else 'part of the object (206) without saying which (no Content-Range)'}"
         f"{'' if served is None else f' with {length} bytes'}",
         operation="GetObject",
-        bucket=bucket_name,
-        key=key,
+        bucket=address.bucket_name,
+        key=address.key,
         status=status,
         retryable=True,
     )
 
 
-def check_whole(answer: Mapping[str, Any], bucket_name: str, key: str) -> None:
+def check_whole(address: ObjectAddress, answer: Mapping[str, Any]) -> None:
     """Reject a response to a GET without a range that is not the whole object, and close its body.
 
     Raises:
         S3ServerError: The response is a part of the object.
     """
     try:
-        offset_in_body(answer, 0, bucket_name, key)
+        offset_in_body(address, answer, 0)
         size = Head.from_answer(answer).size
         if answer.get("ContentRange") and size != answer.get("ContentLength", size):
             raise S3ServerError(
-                f"GetObject on s3://{bucket_name}/{key}: asked for the whole object, the store sent {answer['ContentRange']!r}",
+                f"GetObject on {address.uri}: asked for the whole object, the store sent {answer['ContentRange']!r}",
                 operation="GetObject",
-                bucket=bucket_name,
-                key=key,
+                bucket=address.bucket_name,
+                key=address.key,
                 retryable=True,
             )
     except S3ServerError:
@@ -191,10 +182,7 @@ class RangedReader:
     """Reader for ranges of one object: every response must have the ETag, version and size of the first one. Threads may share it.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
-        key: The key.
-        version_id: The version to read.
+        address: The object, or the version to read.
         etag: The ETag that the object must have.
         parameters: Further parameters of GetObject, for every request.
 
@@ -206,18 +194,9 @@ class RangedReader:
     """
 
     def __init__(
-        self,
-        connection: Connection,
-        bucket_name: str,
-        key: str,
-        version_id: str | None = None,
-        etag: str | None = None,
-        parameters: Mapping[str, Any] | None = None,
+        self, address: ObjectAddress, etag: str | None = None, parameters: Mapping[str, Any] | None = None
     ) -> None:
-        self.connection = connection
-        self.bucket_name = bucket_name
-        self.key = key
-        self.version_id = version_id
+        self.address = address
         self.etag = etag
         self.parameters = dict(parameters or {})
         self.head = Head()
@@ -276,7 +255,7 @@ class RangedReader:
         Requests:
             1 GET (after a failed condition also 1 HEAD, and 1 GET once per store that misreads conditions)
         """
-        parameters: dict[str, Any] = {**self.parameters, **self._version}
+        parameters: dict[str, Any] = {**self.parameters, **self.address.version_parameters}
         if start or end is not None:
             parameters["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
         try:
@@ -287,12 +266,12 @@ class RangedReader:
             raise explained  # noqa: B904 - has its cause
         body = answer["Body"]
         try:
-            to_skip = offset_in_body(answer, start, self.bucket_name, self.key)
+            to_skip = offset_in_body(self.address, answer, start)
             is_first = not self._is_known
             self.accept(Head.from_answer(answer))
             if is_first:
                 self.answer = {name: value for name, value in answer.items() if name != "Body"}
-            skip(self.connection, body, to_skip, self.bucket_name, self.key)
+            skip(self.address, body, to_skip)
         except BaseException:
             body.close()
             raise
@@ -300,22 +279,19 @@ class RangedReader:
 
     def _send(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Send one GET with If-Match. If the store misreads If-Match, later requests to it are sent without it."""
-        connection, bucket_name, key = self.connection, self.bucket_name, self.key
+        connection = self.address.connection
+        where = {"Bucket": self.address.bucket_name, "Key": self.address.key}
         wanted = etag_for(connection, self.etag) if connection.facts.get(_MISREAD) is None else None
         if wanted is None:
-            return connection.call("GetObject", Bucket=bucket_name, Key=key, **parameters)
+            return connection.call("GetObject", **where, **parameters)
         try:
-            return connection.call("GetObject", Bucket=bucket_name, Key=key, IfMatch=wanted, **parameters)
+            return connection.call("GetObject", **where, IfMatch=wanted, **parameters)
         except S3PreconditionFailed as error:
-            of_head = {**for_every_request(self.parameters), **self._version}
-            now = Head.from_answer(connection.call("HeadObject", Bucket=bucket_name, Key=key, **of_head))
-            check_etag(now.etag, self.etag, bucket_name, key, error)
+            of_head = {**for_every_request(self.parameters), **self.address.version_parameters}
+            now = Head.from_answer(connection.call("HeadObject", **where, **of_head))
+            check_etag(self.address, now.etag, self.etag, error)
         connection.facts[_MISREAD] = True
-        return connection.call("GetObject", Bucket=bucket_name, Key=key, **parameters)
-
-    @property
-    def _version(self) -> dict[str, str]:
-        return {} if self.version_id is None else {"VersionId": self.version_id}
+        return connection.call("GetObject", **where, **parameters)
 
     def accept(self, head: Head) -> None:
         """Pin the reader to the first response, and reject any later one that does not match it.
@@ -324,8 +300,8 @@ class RangedReader:
             S3ObjectChanged: The response has another ETag or size.
             S3Unsupported: The response is for another version.
         """
-        check_etag(head.etag, self.etag, self.bucket_name, self.key)
-        check_version(self.connection, head, self.bucket_name, self.key, self.version_id)
+        check_etag(self.address, head.etag, self.etag)
+        check_version(self.address, head)
         if self.size is not None and head.size is not None and head.size != self.size:
             raise self._changed("was replaced", None)
         if not self._is_known:
@@ -346,10 +322,10 @@ class RangedReader:
 
     def _changed(self, how: str, cause: S3Error | None) -> S3ObjectChanged:
         changed = S3ObjectChanged(
-            f"s3://{self.bucket_name}/{self.key} {how} while it was being read: its etag was {self.etag}. Open it again.",
+            f"{self.address.uri} {how} while it was being read: its etag was {self.etag}. Open it again.",
             operation="GetObject",
-            bucket=self.bucket_name,
-            key=self.key,
+            bucket=self.address.bucket_name,
+            key=self.address.key,
             code=cause.code if cause else None,
             status=cause.status if cause else None,
             request_id=cause.request_id if cause else None,
@@ -359,10 +335,10 @@ class RangedReader:
 
     def too_short(self, missing: int) -> S3ConnectionError:
         return S3ConnectionError(
-            f"GetObject on s3://{self.bucket_name}/{self.key}: the body ended {missing} bytes early",
+            f"GetObject on {self.address.uri}: the body ended {missing} bytes early",
             operation="GetObject",
-            bucket=self.bucket_name,
-            key=self.key,
+            bucket=self.address.bucket_name,
+            key=self.address.key,
             retryable=True,
         )
 
@@ -459,7 +435,11 @@ class ObjectStream(io.RawIOBase):
             except S3Error as error:
                 self._is_broken = True
                 failures += 1
-                if not error.retryable or reader.etag is None or failures >= reader.connection.config.max_attempts:
+                if (
+                    not error.retryable
+                    or reader.etag is None
+                    or failures >= reader.address.connection.config.max_attempts
+                ):
                     raise
                 time.sleep(min(0.05 * 2**failures, _LONGEST_PAUSE))
                 continue
@@ -482,11 +462,11 @@ class ObjectStream(io.RawIOBase):
         if self._body is not None:
             if reader.etag is None:
                 raise S3ConnectionError(
-                    f"GetObject on s3://{reader.bucket_name}/{reader.key}: reading failed at byte {self._at}, and cannot go on there: the "
+                    f"GetObject on {reader.address.uri}: reading failed at byte {self._at}, and cannot go on there: the "
                     "store sent no ETag to tell whether the object is still the same. Open it again.",
                     operation="GetObject",
-                    bucket=reader.bucket_name,
-                    key=reader.key,
+                    bucket=reader.address.bucket_name,
+                    key=reader.address.key,
                     retryable=False,
                 )
             self._body.close()
@@ -499,7 +479,8 @@ class ObjectStream(io.RawIOBase):
     def _read_piece(self, wanted: int) -> bytes:
         """Read a bounded piece, so that bytes received before a failure are kept; return nothing at the end of the response."""
         reader = self._reader
-        with reader.connection.translating("GetObject", reader.bucket_name, reader.key):
+        address = reader.address
+        with address.connection.translating("GetObject", address.bucket_name, address.key):
             piece: bytes = self._body.read(wanted)
         if not piece and self._end is not None and reader.size is not None:
             is_resumable = self._at > self._begun_at and reader.etag is not None
@@ -514,8 +495,8 @@ class ObjectStream(io.RawIOBase):
         super().close()
 
 
-def skip(connection: Connection, body: Any, count: int, bucket_name: str, key: str) -> None:
+def skip(address: ObjectAddress, body: Any, count: int) -> None:
     """Read and discard bytes from the beginning of a body."""
-    with connection.translating("GetObject", bucket_name, key):
+    with address.connection.translating("GetObject", address.bucket_name, address.key):
         while count and (piece := body.read(min(count, _PIECE_BYTES))):
             count -= len(piece)
