@@ -789,7 +789,7 @@ class S3Object:
             True
         """
         return presigning.presigned_url(
-            self._bucket._connection, self._bucket.name, self._key, method, expires_in, version_id=self._version_id,
+            self._address, method, expires_in,
             response_content_disposition=response_content_disposition, response_content_type=response_content_type,
             content_type=content_type,
         )  # fmt: skip
@@ -820,10 +820,8 @@ class S3Object:
         Requests:
             none (on AWS 1 HEAD for each bucket, cached, for its region)
         """
-        return presigning.presigned_post(
-            self._bucket._connection, self._bucket.name, self._key, expires_in, content_type=content_type, min_size=min_size,
-            max_size=max_size, fields=fields, conditions=conditions,
-        )  # fmt: skip
+        policy = presigning.PostPolicy(content_type, min_size, max_size, fields, conditions)
+        return presigning.presigned_post(self._address, expires_in, policy)
 
     def preview(self, lines: int = 20) -> Rendered:
         """Preview the object's beginning: text, JSON, CSV, JSON lines and Parquet as tables, images; gzip is decompressed.

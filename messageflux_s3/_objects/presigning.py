@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
+from .._client.addresses import BucketAddress, ObjectAddress
 from .._client.connection import Connection
 from .._formats.keys import quote_key
 from ..errors import S3AuthenticationError, S3Error
@@ -57,14 +58,29 @@ class _SigningCredentials:
         return "_SigningCredentials(…)"
 
 
+class PostPolicy(NamedTuple):
+    """The conditions that an upload with a presigned form must meet.
+
+    Attributes:
+        content_type: The Content-Type that the form must have.
+        min_size: The least number of bytes.
+        max_size: The largest number of bytes.
+        fields: Further fields that the form must have with exactly these values.
+        conditions: Further conditions in S3's own form (``["starts-with", "$Content-Type", "image/"]``).
+    """
+
+    content_type: str | None = None
+    min_size: int | None = None
+    max_size: int | None = None
+    fields: Mapping[str, str] | None = None
+    conditions: Sequence[Any] = ()
+
+
 def presigned_url(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
+    address: ObjectAddress,
     method: str = "GET",
     expires_in: int | timedelta = 3600,
     *,
-    version_id: str | None = None,
     response_content_disposition: str | None = None,
     response_content_type: str | None = None,
     content_type: str | None = None,
@@ -72,12 +88,9 @@ def presigned_url(
     """Return a presigned URL for one method on one object.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
-        key: The key.
+        address: The object, or one of its versions.
         method: ``"GET"``, ``"HEAD"``, ``"PUT"`` or ``"DELETE"``.
         expires_in: Validity in seconds or as a timedelta: 1 second to 7 days.
-        version_id: The version of the object; None for the current one.
         response_content_disposition: The Content-Disposition of the response to a GET.
         response_content_type: The Content-Type of the response to a GET.
         content_type: The Content-Type with which a PUT must be sent.
@@ -108,9 +121,9 @@ def presigned_url(
         raise ValueError(f"response_content_disposition and response_content_type are for GET, not {method}")
     if content_type is not None and method != "PUT":
         raise ValueError(f"content_type is for PUT, not {method}; for the response to a GET pass response_content_type")
-    credentials = _credentials(connection, seconds)
-    region = _region(connection, bucket_name)
-    base = _base_url(connection, bucket_name, region)
+    credentials = _credentials(address.connection, seconds)
+    region = _region(address.bucket)
+    base = _base_url(address.bucket, region)
     now = datetime.now(timezone.utc)
     stamp, scope = f"{now:%Y%m%dT%H%M%SZ}", f"{now:%Y%m%d}/{region}/s3/aws4_request"
     headers = {"host": urlsplit(base).netloc, **({"content-type": content_type} if content_type is not None else {})}
@@ -122,41 +135,26 @@ def presigned_url(
         "X-Amz-Expires": str(seconds),
         "X-Amz-SignedHeaders": signed_names,
         **({"X-Amz-Security-Token": credentials.token} if credentials.token else {}),
-        **({"versionId": version_id} if version_id is not None else {}),
+        **({"versionId": address.version_id} if address.version_id is not None else {}),
         **{name: value for name, value in answers.items() if value is not None},
     }
-    path = f"{urlsplit(base).path}/{quote_key(key)}"
+    path = f"{urlsplit(base).path}/{quote_key(address.key)}"
     text = "&".join(f"{quote(name, safe='-._~')}={quote(value, safe='-._~')}" for name, value in sorted(query.items()))
     lines = "".join(f"{name}:{' '.join(headers[name].split())}\n" for name in sorted(headers))
     canonical = f"{method}\n{path}\n{text}\n{lines}\n{signed_names}\nUNSIGNED-PAYLOAD"
     to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-    return f"{base}/{quote_key(key)}?{text}&X-Amz-Signature={_signature(credentials.secret_key, scope, to_sign)}"
+    return (
+        f"{base}/{quote_key(address.key)}?{text}&X-Amz-Signature={_signature(credentials.secret_key, scope, to_sign)}"
+    )
 
 
-def presigned_post(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    expires_in: int | timedelta = 3600,
-    *,
-    content_type: str | None = None,
-    min_size: int | None = None,
-    max_size: int | None = None,
-    fields: Mapping[str, str] | None = None,
-    conditions: Sequence[Any] = (),
-) -> PresignedPost:
+def presigned_post(address: ObjectAddress, expires_in: int | timedelta, policy: PostPolicy) -> PresignedPost:
     """Return a presigned form with which a browser uploads one object.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
-        key: The key.
+        address: The object. A version ID is ignored, since a form always writes a new object.
         expires_in: Validity in seconds or as a timedelta: 1 second to 7 days.
-        content_type: The Content-Type that the form must have.
-        min_size: The least number of bytes.
-        max_size: The largest number of bytes.
-        fields: Further fields that the form must have with exactly these values.
-        conditions: Further conditions in S3's own form (``["starts-with", "$Content-Type", "image/"]``).
+        policy: The conditions that the upload must meet.
 
     Raises:
         ValueError: An argument is invalid, or contains control characters.
@@ -165,6 +163,7 @@ def presigned_post(
     Requests:
         none (on AWS 1 HEAD for each bucket's region, cached)
     """
+    content_type, min_size, max_size, fields, conditions = policy
     seconds = _seconds(expires_in)
     for name, size in (("min_size", min_size), ("max_size", max_size)):
         if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
@@ -176,12 +175,12 @@ def presigned_post(
         _check_header("the name of a field", name)
         if name.lower() != "tagging":  # XML; the values of all other fields become headers
             _check_header(f"the field {name}", value)
-    credentials = _credentials(connection, seconds)
-    region = _region(connection, bucket_name)
+    credentials = _credentials(address.connection, seconds)
+    region = _region(address.bucket)
     now = datetime.now(timezone.utc)
     scope = f"{now:%Y%m%d}/{region}/s3/aws4_request"
     form = {
-        "key": key,
+        "key": address.key,
         **({"Content-Type": content_type} if content_type is not None else {}),
         **(fields or {}),
         "x-amz-algorithm": "AWS4-HMAC-SHA256",
@@ -189,13 +188,17 @@ def presigned_post(
         "x-amz-date": f"{now:%Y%m%dT%H%M%SZ}",
         **({"x-amz-security-token": credentials.token} if credentials.token else {}),
     }
-    demands: list[Any] = [{"bucket": bucket_name}, *({name: value} for name, value in form.items()), *conditions]
+    demands: list[Any] = [
+        {"bucket": address.bucket_name},
+        *({name: value} for name, value in form.items()),
+        *conditions,
+    ]
     if min_size is not None or max_size is not None:
         demands.append(["content-length-range", min_size or 0, 5 * 1024**3 if max_size is None else max_size])
     policy = {"expiration": f"{now + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}", "conditions": demands}
     encoded = base64.b64encode(json.dumps(policy).encode()).decode("ascii")
     form |= {"policy": encoded, "x-amz-signature": _signature(credentials.secret_key, scope, encoded)}
-    return PresignedPost(_base_url(connection, bucket_name, region), form)
+    return PresignedPost(_base_url(address.bucket, region), form)
 
 
 def _seconds(expires_in: int | timedelta) -> int:
@@ -238,22 +241,24 @@ def _credentials(connection: Connection, seconds: int) -> _SigningCredentials:
     return _SigningCredentials(frozen.access_key, frozen.secret_key, frozen.token)
 
 
-def _region(connection: Connection, bucket_name: str) -> str:
+def _region(bucket: BucketAddress) -> str:
+    connection = bucket.connection
     if not connection.is_aws:
         return connection.region
-    fact = f"region:{bucket_name}"
+    fact = f"region:{bucket.name}"
     known = connection.facts.get(fact)
     if known is None:
         try:
-            known = connection.call("HeadBucket", Bucket=bucket_name).get("BucketRegion") or connection.region
+            known = connection.call("HeadBucket", Bucket=bucket.name).get("BucketRegion") or connection.region
         except S3Error:
             return connection.region  # HeadBucket is not allowed: fall back to the client's region
         connection.facts[fact] = known
     return str(known)
 
 
-def _base_url(connection: Connection, bucket_name: str, region: str) -> str:
+def _base_url(bucket: BucketAddress, region: str) -> str:
     """Return the bucket's URL without a trailing slash."""
+    connection, bucket_name = bucket
     if connection.is_aws and connection.config.endpoint_url is None:
         domain = f"s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
         # A name with a dot does not match the wildcard of the TLS certificate.

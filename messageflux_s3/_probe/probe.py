@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from .._bulk import batch, versions
 from .._client import buckets
+from .._client.addresses import BucketAddress
 from .._client.capabilities import BulkDelete, Capabilities, Condition
 from .._client.connection import Connection
 from .._objects import condition_probe, presigning
@@ -272,7 +273,8 @@ def _takes_object_tags(trial: _Trial) -> bool:
 
 def _takes_posts(trial: _Trial) -> bool:
     key = trial.key("posted")
-    form = presigning.presigned_post(trial.connection, trial.bucket_name, key, expires_in=timedelta(minutes=5))
+    address = BucketAddress(trial.connection, trial.bucket_name).object(key)
+    form = presigning.presigned_post(address, timedelta(minutes=5), presigning.PostPolicy())
     boundary = secrets.token_hex(16)
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
