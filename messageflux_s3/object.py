@@ -707,7 +707,7 @@ class S3Object:
             )
         copied = copying.copy(
             self._address,
-            there._address,
+            there._bucket._address.object(there._key),
             metadata=metadata,
             call=call,
             idempotency_token=idempotency_token,
@@ -745,7 +745,7 @@ class S3Object:
         """
         there = self._target(target)
         put_parameters.check_parameters(extra)
-        written = copying.move(self._address, there._address, metadata=metadata, **extra)
+        written = copying.move(self._address, there._bucket._address.object(there._key), metadata=metadata, **extra)
         self.reload()
         return S3Object._create(there._bucket, there._key, head=written)
 

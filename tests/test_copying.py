@@ -131,6 +131,17 @@ def test_a_query_copies_all_it_finds(moto_bucket: S3Bucket) -> None:
     assert moto_bucket["backup/d/2"].text == "2"
 
 
+def test_the_target_of_a_copy_is_the_current_object_even_if_its_handle_has_a_version(moto_bucket: S3Bucket) -> None:
+    moto_bucket.versioning.enable()
+    old = moto_bucket.put_object("to", "old").version_id
+    moto_bucket.put_object("a", "content", {"by": "me"})
+    copied = moto_bucket["a"].copy_to(moto_bucket.object("to", version_id=old))
+    assert (copied.text, copied.metadata) == ("content", {"by": "me"})
+    moto_bucket.put_object("b", "longer content")
+    assert moto_bucket["b"].move_to(moto_bucket.object("to", version_id=old)).text == "longer content"
+    assert not moto_bucket["b"].exists()
+
+
 @pytest.mark.lane
 def test_small_objects_are_copied_through_the_lane(counted: Counted) -> None:
     """One request each, with metadata, storage class, odd keys and versions; the handles know what the answers said."""

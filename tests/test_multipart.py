@@ -52,7 +52,7 @@ def good(asked: Asked) -> Answer:
 
 
 def upload(scripted_server: ScriptedServer, **settings: int) -> MultipartUpload:
-    return MultipartUpload(scripted_server.bucket(**settings)._connection, "bkt", "k")
+    return MultipartUpload(scripted_server.bucket(**settings)._address.object("k"))
 
 
 def test_parts_become_an_object(scripted_server: ScriptedServer) -> None:
@@ -141,7 +141,7 @@ def test_a_completion_with_an_unknown_outcome_raises(scripted_server: ScriptedSe
 
 def test_an_upload_without_parts_is_completed_or_nothing(bucket: S3Bucket) -> None:
     """Nothing was begun, so that there is nothing to abort."""
-    with MultipartUpload(bucket._connection, bucket.name, "k"):
+    with MultipartUpload(bucket._address.object("k")):
         pass
     assert not bucket["k"].exists()
 

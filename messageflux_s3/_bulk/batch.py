@@ -546,7 +546,11 @@ def run_many(
     requests = begun()
     # The lane opens after a successful boto3 request in this bucket: send the first requests through boto3.
     for tries, request in enumerate(requests):
-        if tries == _TRIES_TO_OPEN or request.tag[1] is None or lane_state(connection, bucket_name) != "opens":
+        if (
+            tries == _TRIES_TO_OPEN
+            or request.tag[1] is None
+            or lane_state(BucketAddress(connection, bucket_name)) != "opens"
+        ):
             requests = chain([request], requests)
             break
         yield request.tag[0], outcome_here(partial(rest_of, request))

@@ -21,6 +21,7 @@ from .._formats.keys import quote_key
 from .._http.http1 import BODY_LIMIT, LaneRequest, LaneResponse
 from .._http.lane import PendingResponse
 from ..errors import S3Error
+from .addresses import BucketAddress
 from .connection import Connection
 from .translate import from_answer
 
@@ -231,10 +232,10 @@ def exchange_many(
         stream.close()
 
 
-def lane_state(connection: Connection, bucket_name: str) -> Literal["open", "opens", "shut"]:
+def lane_state(bucket: BucketAddress) -> Literal["open", "opens", "shut"]:
     """Return whether many requests to a bucket are sent through the lane: now, after boto3's next success, or not at all."""
-    lane = connection.lane
-    if lane.is_open_for(bucket_name):
+    lane = bucket.connection.lane
+    if lane.is_open_for(bucket.name):
         return "open"
     return "opens" if lane.eligibility.can_open() else "shut"
 

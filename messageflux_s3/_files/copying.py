@@ -118,9 +118,7 @@ class _Copying:
         ranged_reader.check_version(source, self._head)
         if self._is_itself and self._is_unchanged:
             return self._head
-        self._parameters = attributes.kept(
-            self.found, self._given, source.bucket_name, source.key, scope=_scope(source, target)
-        )
+        self._parameters = attributes.kept(source, self.found, self._given, scope=_scope(source, target))
         try:
             return self._make_or_describe_anew()
         except S3NoSuchBucket as error:
@@ -228,9 +226,8 @@ class _Copying:
         )
         if "Tagging" in self._given:
             tagging.ensure_after_copy(
-                target.connection, target.bucket_name, target.key, self._given["Tagging"], answer,
-                source_is_tagged=bool(self.found.get("TagCount")),
-            )  # fmt: skip
+                target, self._given["Tagging"], answer, source_is_tagged=bool(self.found.get("TagCount"))
+            )
         result = answer.get("CopyObjectResult") or answer
         written = user_metadata.encode(self._metadata) if self._metadata is not None else _raw_metadata(self.found)
         return Head.from_write(self._head.size, result.get("ETag"), answer.get("VersionId"), written)
@@ -300,9 +297,7 @@ class _Copying:
         part_size = max(self._part_size_bytes, -(-size // MAX_PARTS))
         conditional.require_parts(self._call)
         with MultipartUpload(
-            target.connection,
-            target.bucket_name,
-            target.key,
+            target,
             parameters=parameters,
             concurrency=upload.CONCURRENCY,
             copies_only=True,

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from .._bulk.progress import Progress, reporting
+from .._client.addresses import BucketAddress
 from .._client.connection import Connection
 from .._formats import metadata as user_metadata
 from .._formats.head import Head
@@ -142,7 +143,10 @@ def _upload_pieces(
     conditional.require_parts(call)
     size, written = source.size, 0
     with MultipartUpload(
-        connection, bucket_name, key, parameters=parameters, concurrency=CONCURRENCY, verify_checksum=verify_checksum
+        BucketAddress(connection, bucket_name).object(key),
+        parameters=parameters,
+        concurrency=CONCURRENCY,
+        verify_checksum=verify_checksum,
     ) as multipart:
         multipart.on_sent = report
         source.put_back(first)

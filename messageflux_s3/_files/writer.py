@@ -220,10 +220,10 @@ class ObjectWriter(io.BufferedIOBase):
             "", {name: value for name, value in self._given.items() if name != "metadata"}
         )
         if "Tagging" not in asked:
-            asked |= attributes.kept_tags(self._connection, self._bucket_name, self.name, answer, self._parameters)
+            asked |= attributes.kept_tags(self._address, answer, self._parameters)
         is_described = self._given["metadata"] is not None
         asked["Metadata"] = self._parameters["Metadata"] if is_described else user_metadata.encode(base.metadata)
-        self._parameters = attributes.kept(answer, asked, self._bucket_name, self.name)
+        self._parameters = attributes.kept(self._address, answer, asked)
 
     @property
     def _address(self) -> ObjectAddress:
@@ -608,7 +608,7 @@ class ObjectWriter(io.BufferedIOBase):
         # Check before parts are sent: if only PutObject honours the condition, they would all be discarded.
         if self.mode == "xb":
             conditional.require(self._connection, self._bucket_name, "multipart_if_absent")
-        return MultipartUpload(self._connection, self._bucket_name, self.name, parameters=self._marked_parameters())
+        return MultipartUpload(self._address, parameters=self._marked_parameters())
 
     def _bring_base(self, base: _Base) -> None:
         """Add the former content first: copied within the store, or read and sent again if the store cannot copy."""

@@ -29,7 +29,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from .._client.connection import Connection
+from .._client.addresses import ObjectAddress
 from ..errors import S3Unsupported
 from . import put_parameters
 
@@ -54,15 +54,14 @@ _EPOCH = datetime.fromtimestamp(0, timezone.utc)
 
 
 def kept(
-    answer: Mapping[str, Any], given: Mapping[str, Any], bucket_name: str, key: str, *, scope: Scope = "object"
+    address: ObjectAddress, answer: Mapping[str, Any], given: Mapping[str, Any], *, scope: Scope = "object"
 ) -> dict[str, Any]:
     """Return the parameters of a write that rewrites an object: the object's attributes, updated with the given ones.
 
     Args:
+        address: The object, for the error.
         answer: boto3's response to a HEAD or GET of the object.
         given: Parameters under S3's own names that replace the object's.
-        bucket_name: The object's bucket, for the error.
-        key: The object's key, for the error.
         scope: Where the rewritten object will be.
 
     Returns:
@@ -74,10 +73,10 @@ def kept(
     is_encrypted_anew = any(name == "ServerSideEncryption" or name.startswith("SSECustomer") for name in given)
     if answer.get("SSECustomerAlgorithm") and not is_encrypted_anew:
         raise S3Unsupported(
-            f"s3://{bucket_name}/{key} is encrypted with a customer's key (SSE-C), which the store does not keep: a rewrite would "
+            f"{address.uri} is encrypted with a customer's key (SSE-C), which the store does not keep: a rewrite would "
             "lose that encryption. Nothing was written. Pass encryption=…, or SSECustomerAlgorithm and SSECustomerKey.",
-            bucket=bucket_name,
-            key=key,
+            bucket=address.bucket_name,
+            key=address.key,
         )
     parameters = {name: answer[name] for name in CONTENT_HEADERS if answer.get(name)}
     if "Expires" not in parameters and answer.get("ExpiresString"):
@@ -108,18 +107,12 @@ def _lock(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def kept_tags(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    answer: Mapping[str, Any],
-    given: Mapping[str, Any] | None = None,
+    address: ObjectAddress, answer: Mapping[str, Any], given: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
     """Return the tags of an object as a parameter of the write that replaces it; empty if the object has none.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The object's bucket.
-        key: The object's key.
+        address: The object.
         answer: boto3's response to a GET or HEAD, which has the number of tags.
         given: Parameters of the write; ``RequestPayer`` and ``ExpectedBucketOwner`` are passed on.
 
@@ -131,5 +124,5 @@ def kept_tags(
     passed_on = {
         name: value for name, value in (given or {}).items() if name in ("RequestPayer", "ExpectedBucketOwner")
     }
-    found = connection.call("GetObjectTagging", Bucket=bucket_name, Key=key, **passed_on)
+    found = address.connection.call("GetObjectTagging", **address.parameters, **passed_on)
     return {"Tagging": put_parameters.encode_tags({tag["Key"]: tag["Value"] for tag in found["TagSet"]})}

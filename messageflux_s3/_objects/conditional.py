@@ -656,9 +656,9 @@ def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, byt
         )  # fmt: skip
     strong(found.etag, bucket_name, key)  # before the function runs: with a weak ETag its result could not be written
     checksum.check_received(connection, answer, before, bucket_name, key)
-    kept = attributes.kept(answer, {}, bucket_name, key)
+    kept = attributes.kept(address, answer, {})
     return (
         found,
         before,
-        {**kept, **attributes.kept_tags(connection, bucket_name, key, answer), "metadata": found.metadata},
+        {**kept, **attributes.kept_tags(address, answer), "metadata": found.metadata},
     )

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
-from .._client.connection import Connection
+from .._client.addresses import ObjectAddress
 from .._formats import etags
 from ..errors import S3ConnectionError, S3Error, S3NoSuchItem, S3Unsupported
 from . import checksum, put_parameters, tagging
@@ -35,9 +35,7 @@ class MultipartUpload:
     since the store keeps and charges for the parts of an incomplete upload.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
-        key: The key.
+        address: The object to make; it has no version ID.
         parameters: Parameters of PutObject or CreateMultipartUpload, under S3's own names (``Metadata`` already encoded). The requests for
             parts and the completion get those that they need: a customer key, the checksum algorithm, a checksum of the whole object.
         concurrency: The maximum number of parts sent at the same time; so many are held in memory.
@@ -50,17 +48,14 @@ class MultipartUpload:
 
     def __init__(
         self,
-        connection: Connection,
-        bucket_name: str,
-        key: str,
+        address: ObjectAddress,
         *,
         parameters: Mapping[str, Any] | None = None,
         concurrency: int = 4,
         verify_checksum: bool = True,
         copies_only: bool = False,
     ) -> None:
-        self._connection = connection
-        self._where = {"Bucket": bucket_name, "Key": key}
+        self._address = address
         self._parameters = dict(parameters or {})
         self._of_whole = checksum.of_whole(self._parameters)
         if self._of_whole:
@@ -68,7 +63,7 @@ class MultipartUpload:
         self._copies_only = copies_only
         self._algorithm: str | None = None  # of the checksums that the upload is created with
         self._verify_checksum = verify_checksum
-        self._concurrency = max(1, min(concurrency, connection.config.max_concurrency))
+        self._concurrency = max(1, min(concurrency, address.connection.config.max_concurrency))
         self._executor: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
         self._waiting: deque[Future[dict[str, Any]]] = deque()
@@ -86,11 +81,13 @@ class MultipartUpload:
             The upload ID.
         """
         if self._upload_id is None:
-            answer = self._connection.call("CreateMultipartUpload", **self._where, **self._parameters_of_creation())
+            answer = self._address.connection.call(
+                "CreateMultipartUpload", **self._address.parameters, **self._parameters_of_creation()
+            )
             if not answer.get("UploadId"):
                 raise S3ConnectionError(
-                    f"CreateMultipartUpload on s3://{self._where['Bucket']}/{self._where['Key']}: the response was incomplete",
-                    operation="CreateMultipartUpload", bucket=self._where["Bucket"], key=self._where["Key"], retryable=True,
+                    f"CreateMultipartUpload on {self._address.uri}: the response was incomplete",
+                    operation="CreateMultipartUpload", bucket=self._address.bucket_name, key=self._address.key, retryable=True,
                 )  # fmt: skip
             self._upload_id = str(answer["UploadId"])
         return self._upload_id
@@ -102,9 +99,9 @@ class MultipartUpload:
             if name != "MpuObjectSize" and name not in self._of_whole
         }
         if self._of_whole or "ChecksumAlgorithm" in self._parameters or not self._copies_only:
-            self._algorithm = checksum.algorithm_of_parts(self._connection, self._parameters)
+            self._algorithm = checksum.algorithm_of_parts(self._address.connection, self._parameters)
         if self._algorithm is not None:
-            if not self._copies_only and not self._connection.can_compute(self._algorithm):
+            if not self._copies_only and not self._address.connection.can_compute(self._algorithm):
                 raise ImportError(
                     f"an upload in parts with {self._algorithm.upper()} needs the checksum of each part, which botocore computes only with "
                     "its extra crt: pip install 'botocore[crt]', or pass ChecksumCRC32 or ChecksumAlgorithm='SHA256'"
@@ -124,7 +121,7 @@ class MultipartUpload:
         """
         if self._of_whole or "ChecksumAlgorithm" in self._parameters:
             parameters = {
-                "ChecksumAlgorithm": checksum.algorithm_of_parts(self._connection, self._parameters),
+                "ChecksumAlgorithm": checksum.algorithm_of_parts(self._address.connection, self._parameters),
                 **parameters,
             }
         self._submit("UploadPart", Body=body, **parameters)
@@ -168,21 +165,19 @@ class MultipartUpload:
             self._executor = ThreadPoolExecutor(self._concurrency, "messageflux-s3-parts")
         self._waiting.append(
             self._executor.submit(
-                self._send, operation, UploadId=upload_id, PartNumber=number, **self._where, **parameters
+                self._send, operation, UploadId=upload_id, PartNumber=number, **self._address.parameters, **parameters
             )
         )
 
     def _send(self, operation: str, **parameters: Any) -> dict[str, Any]:
         if operation == "UploadPart" and self._verify_checksum:
             encrypted = checksum.is_encrypted(self._parameters)
-            answer = checksum.call(self._connection, operation, parameters, encrypted=encrypted)
+            answer = checksum.call(self._address.connection, operation, parameters, encrypted=encrypted)
         else:
-            answer = self._connection.call(operation, **parameters)
+            answer = self._address.connection.call(operation, **parameters)
         result = answer.get("CopyPartResult", {}) if operation == "UploadPartCopy" else answer
         if "ETag" not in result:
-            raise S3Unsupported(
-                f"{operation} on s3://{self._where['Bucket']}/{self._where['Key']}: the store answered without an ETag"
-            )
+            raise S3Unsupported(f"{operation} on {self._address.uri}: the store answered without an ETag")
         if self.on_sent is not None and operation == "UploadPart":
             self.on_sent(len(parameters["Body"]))
         return {
@@ -225,13 +220,13 @@ class MultipartUpload:
         """
         upload_id = self.begin()
         self.settle()
-        call = finish or self._connection.call
+        call = finish or self._address.connection.call
         try:
             answer = call(
                 "CompleteMultipartUpload",
                 UploadId=upload_id,
                 MultipartUpload={"Parts": self._parts},
-                **self._where,
+                **self._address.parameters,
                 **{
                     **self._given(put_parameters.FOR_EVERY_REQUEST + checksum.ONLY_IN_PARTS),
                     **self._of_whole,
@@ -247,14 +242,8 @@ class MultipartUpload:
         self._end()
         # radosgw may complete an upload without returning the ETag.
         etag = answer.get("ETag") or checksum.of_parts([part["ETag"] for part in self._parts])
-        tagging.ensure_after_upload(
-            self._connection,
-            self._where["Bucket"],
-            self._where["Key"],
-            self._parameters.get("Tagging"),
-            etag,
-            answer.get("VersionId"),
-        )
+        written = self._address._replace(version_id=answer.get("VersionId"))
+        tagging.ensure_after_upload(written, self._parameters.get("Tagging"), etag)
         return answer
 
     def _found_made(self, error: S3NoSuchItem) -> dict[str, Any]:
@@ -263,13 +252,15 @@ class MultipartUpload:
         Raises:
             S3ConnectionError: The object's ETag does not show that it was made of these parts.
         """
-        answer = self._connection.call("HeadObject", **self._where, **self._given(put_parameters.FOR_EVERY_REQUEST))
+        answer = self._address.connection.call(
+            "HeadObject", **self._address.parameters, **self._given(put_parameters.FOR_EVERY_REQUEST)
+        )
         if checksum.md5_of_parts(answer) == checksum.of_parts([part["ETag"] for part in self._parts]) is not None:
             return answer
         raise S3ConnectionError(
-            f"CompleteMultipartUpload on s3://{self._where['Bucket']}/{self._where['Key']}: the response was lost, and the upload "
+            f"CompleteMultipartUpload on {self._address.uri}: the response was lost, and the upload "
             "no longer exists: it was completed, or another client has aborted it",
-            operation="CompleteMultipartUpload", bucket=self._where["Bucket"], key=self._where["Key"], retryable=True,
+            operation="CompleteMultipartUpload", bucket=self._address.bucket_name, key=self._address.key, retryable=True,
         ) from error  # fmt: skip
 
     def abort(self) -> None:
@@ -287,13 +278,13 @@ class MultipartUpload:
                 sent.exception()
         try:
             given = self._given(("RequestPayer", "ExpectedBucketOwner"))
-            self._connection.call("AbortMultipartUpload", UploadId=self._upload_id, **self._where, **given)
+            self._address.connection.call(
+                "AbortMultipartUpload", UploadId=self._upload_id, **self._address.parameters, **given
+            )
         except S3NoSuchItem:
             return  # the upload is gone already: AWS deletes it when a conditional completion fails
         except S3Error as error:
-            logger.warning(
-                "the incomplete upload of s3://%(Bucket)s/%(Key)s could not be aborted", self._where, exc_info=error
-            )
+            logger.warning("the incomplete upload of %s could not be aborted", self._address.uri, exc_info=error)
 
     def _end(self) -> None:
         self._is_over = True

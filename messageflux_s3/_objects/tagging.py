@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-from .._client.connection import Connection
+from .._client.addresses import ObjectAddress
 from .._formats import etags
 from ..errors import S3AccessDenied, S3Error, S3NoSuchItem
 from ..subresources.tags import ObjectTags, TagSet
@@ -21,18 +21,13 @@ logger = logging.getLogger("messageflux_s3")
 _PARTS_KEEP_TAGS = "uploads in parts keep tags"
 
 
-def ensure_after_upload(
-    connection: Connection, bucket_name: str, key: str, tagging: str | None, etag: str | None, version_id: str | None
-) -> None:
+def ensure_after_upload(address: ObjectAddress, tagging: str | None, etag: str | None) -> None:
     """Ensure that an object has the tags with which its multipart upload was created.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
-        key: The key.
+        address: The object; in a versioned bucket the version that was written.
         tagging: The tags as sent with CreateMultipartUpload; None for none.
         etag: The object's ETag; None if the store did not return it.
-        version_id: The object's version ID, in a versioned bucket.
 
     Raises:
         S3Error: The tags are missing and could not be put; the object was written.
@@ -40,30 +35,23 @@ def ensure_after_upload(
     Requests:
         none on AWS, without tags, and once the store is known to keep them; else 1 GET, and if they are missing 1 HEAD, 2 GET and 1 PUT
     """
+    connection = address.connection
     if not tagging or connection.is_aws or connection.facts.get(_PARTS_KEEP_TAGS):
         return
-    is_kept = _ensure(connection, bucket_name, key, tagging, etag, version_id)
+    is_kept = _ensure(address, tagging, etag)
     if is_kept is not None:
         connection.facts[_PARTS_KEEP_TAGS] = is_kept
 
 
 def ensure_after_copy(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    tagging: str,
-    answer: Mapping[str, Any],
-    *,
-    source_is_tagged: bool,
+    address: ObjectAddress, tagging: str, answer: Mapping[str, Any], *, source_is_tagged: bool
 ) -> None:
     """Ensure that a copy has the tags that replace those of its source.
 
     Every copy is checked: whether a store keeps the tags may depend on the directives and on the source's tags.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
-        key: The key.
+        address: The copy.
         tagging: The tags as sent with CopyObject; empty for none.
         answer: The response to CopyObject.
         source_is_tagged: Whether the source has tags, which may have been copied in spite of the directive.
@@ -74,40 +62,37 @@ def ensure_after_copy(
     Requests:
         none on AWS, else 1 GET, and if the tags differ 1 HEAD, 2 GET and 1 PUT
     """
-    if (tagging or source_is_tagged) and not connection.is_aws:
+    if (tagging or source_is_tagged) and not address.connection.is_aws:
         result = answer.get("CopyObjectResult") or answer
-        _ensure(connection, bucket_name, key, tagging, result.get("ETag"), answer.get("VersionId"))
+        _ensure(address._replace(version_id=answer.get("VersionId")), tagging, result.get("ETag"))
 
 
-def _ensure(
-    connection: Connection, bucket_name: str, key: str, tagging: str, etag: str | None, version_id: str | None
-) -> bool | None:
+def _ensure(address: ObjectAddress, tagging: str, etag: str | None) -> bool | None:
     """Put the tags if they differ. Return True if they were right already, False if they were put, None if unknown."""
     wanted = TagSet.of(dict(parse_qsl(tagging, keep_blank_values=True)))
-    tags = ObjectTags(connection, bucket_name, key, version_id)
+    tags = ObjectTags(address.connection, address.bucket_name, address.key, address.version_id)
     try:
         if tags.get().pairs == wanted.pairs:
             return True
-        version = {} if version_id is None else {"VersionId": version_id}
-        now = connection.call("HeadObject", Bucket=bucket_name, Key=key, **version)
+        now = address.connection.call("HeadObject", **address.parameters)
         if etag and not etags.same(etags.unquoted(now.get("ETag")), etags.unquoted(etag)):
             return None  # another writer has replaced the object; these are its tags
         tags.put(wanted)
     except S3AccessDenied as error:
         if error.operation == "PutObjectTagging":
-            raise _missing(bucket_name, key, error) from error
-        logger.warning("the tags of s3://%s/%s were not compared with what was sent: %s", bucket_name, key, error)
+            raise _missing(address, error) from error
+        logger.warning("the tags of %s were not compared with what was sent: %s", address.uri, error)
         return None
     except S3NoSuchItem:
         return None  # another client has deleted the object
     except S3Error as error:
-        raise _missing(bucket_name, key, error) from error
+        raise _missing(address, error) from error
     return False
 
 
-def _missing(bucket_name: str, key: str, error: S3Error) -> S3Error:
+def _missing(address: ObjectAddress, error: S3Error) -> S3Error:
     return type(error)(
-        f"s3://{bucket_name}/{key} was written, but not its tags, which the store dropped: {error}",
-        operation=error.operation, bucket=bucket_name, key=key, code=error.code, status=error.status, request_id=error.request_id,
-        retryable=error.retryable,
+        f"{address.uri} was written, but not its tags, which the store dropped: {error}",
+        operation=error.operation, bucket=address.bucket_name, key=address.key, code=error.code, status=error.status,
+        request_id=error.request_id, retryable=error.retryable,
     )  # fmt: skip
