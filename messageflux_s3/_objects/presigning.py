@@ -195,8 +195,8 @@ def presigned_post(address: ObjectAddress, expires_in: int | timedelta, policy: 
     ]
     if min_size is not None or max_size is not None:
         demands.append(["content-length-range", min_size or 0, 5 * 1024**3 if max_size is None else max_size])
-    policy = {"expiration": f"{now + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}", "conditions": demands}
-    encoded = base64.b64encode(json.dumps(policy).encode()).decode("ascii")
+    document = {"expiration": f"{now + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}", "conditions": demands}
+    encoded = base64.b64encode(json.dumps(document).encode()).decode("ascii")
     form |= {"policy": encoded, "x-amz-signature": _signature(credentials.secret_key, scope, encoded)}
     return PresignedPost(_base_url(address.bucket, region), form)
 
