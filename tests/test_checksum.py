@@ -20,6 +20,7 @@ from support.proxy import CORRUPT_REQUEST, Fault, Proxy, run_proxy, scripted
 from support.servers import Server
 
 from messageflux_s3 import AsyncS3Store, Capabilities, S3BatchError, S3Bucket, S3ChecksumError, S3Store
+from messageflux_s3._client.addresses import BucketAddress
 from messageflux_s3._objects import checksum
 
 MIB = 1024 * 1024
@@ -86,7 +87,7 @@ def test_the_etag_of_parts_is_known_beforehand(memory: Memory) -> None:
 )
 def test_only_a_differing_md5_etag_refutes_the_content(memory: Memory, etag: str | None, refuted: bool) -> None:
     """Only an MD5 does, and only one that is another."""
-    assert checksum.is_refuted(memory.connection, "b", etag, b"data") is refuted
+    assert checksum.is_refuted(BucketAddress(memory.connection, "b"), etag, b"data") is refuted
 
 
 @pytest.mark.parametrize("name", ["ServerSideEncryption", "SSECustomerAlgorithm", "SSEKMSKeyId"])
@@ -195,8 +196,10 @@ def test_a_lane_write_with_another_md5_is_repeated_by_boto3(
 ) -> None:
     """Another MD5, where no TLS and no checksum of boto3's looks after it, on a store whose etags are MD5s."""
 
+    bucket = BucketAddress(memory.connection, "b")
+
     def is_other() -> bool:
-        return checksum.is_other(memory.connection, "b", headers, b"data")
+        return checksum.is_other(bucket, headers, b"data")
 
     assert is_other() is other
     memory.endpoint_url = "https://s3.test"
@@ -208,19 +211,20 @@ def test_a_lane_write_with_another_md5_is_repeated_by_boto3(
     memory.facts["etags_are_no_md5:b"] = True
     assert is_other() is False
     memory.endpoint_url = "https://s3.test"
-    assert checksum.is_other(memory.connection, "b", {}, b"data") is True  # it tells of nothing
+    assert checksum.is_other(bucket, {}, b"data") is True  # it tells of nothing
 
 
 def test_a_read_body_is_compared_with_its_etag(memory: Memory) -> None:
     """An MD5 above or below that of what arrived is another; an etag that is none says nothing."""
-    checksum.check_received(memory.connection, {"ETag": f'"{MD5}"'}, b"data", "b", "k")
-    checksum.check_received(memory.connection, {"ETag": '"0x8DB"'}, b"data", "b", "k")
+    address = BucketAddress(memory.connection, "b").object("k")
+    checksum.check_received(address, {"ETag": f'"{MD5}"'}, b"data")
+    checksum.check_received(address, {"ETag": '"0x8DB"'}, b"data")
     memory.store("k", b"data2")
     for theirs in ("0" * 32, "f" * 32):
         with pytest.raises(
             S3ChecksumError, match=f"GetObject on s3://b/k: the MD5 of the object is {theirs}, .* {MD5}"
         ) as caught:
-            checksum.check_received(memory.connection, {"ETag": theirs}, b"data", "b", "k")
+            checksum.check_received(address, {"ETag": theirs}, b"data")
         error = caught.value
         assert (error.operation, error.bucket, error.key, error.retryable) == ("GetObject", "b", "k", True)
 

@@ -97,7 +97,7 @@ def download(
             with reporting(progress, size, path.name) as report:
                 md5 = _fetch_into(fetch, partial, report, verify_checksum)
             if md5 is not None:
-                checksum.compare_received(connection, str(fetch.md5), md5, bucket_name, key, fetch.parameters)
+                checksum.compare_received(fetch.reader.address, str(fetch.md5), md5, fetch.reader.parameters)
             if verify_checksum:
                 _check_parts(fetch, partial)
             partial.publish(overwrite=overwrite)
@@ -148,9 +148,8 @@ def _copy_to(fetch: _Fetch, writable: Any, verify_checksum: bool | None, progres
                 digest.update(piece)
             report(len(piece))
         if digest is not None:
-            checksum.compare_received(
-                fetch.connection, str(fetch.md5), digest.hexdigest(), fetch.bucket_name, fetch.key, fetch.parameters
-            )
+            reader = fetch.reader
+            checksum.compare_received(reader.address, str(fetch.md5), digest.hexdigest(), reader.parameters)
 
 
 def check_range(start: int, end: int | None) -> None:
@@ -227,8 +226,8 @@ class _Fetch:
         self.end = max(self.start, total if self.wanted_end is None else min(self.wanted_end, total))
         self.ranges_work = not self.start or self._first.is_range
         answer = reader.answer or {}
-        self.md5 = checksum.known_md5(self.connection, self.bucket_name, answer)
-        self.md5_of_parts = checksum.known_md5_of_parts(self.connection, self.bucket_name, answer)
+        self.md5 = checksum.known_md5(reader.address.bucket, answer)
+        self.md5_of_parts = checksum.known_md5_of_parts(reader.address.bucket, answer)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -338,13 +337,7 @@ def _check_parts(fetch: _Fetch, partial: PartialFile) -> None:
     if theirs is None or fetch.start or fetch.end != fetch.head.size:
         return
     checksum.compare_received_parts(
-        fetch.connection,
-        theirs,
-        lambda: partial.pieces(fetch.end),
-        fetch.end,
-        fetch.bucket_name,
-        fetch.key,
-        fetch.parameters,
+        fetch.reader.address, theirs, lambda: partial.pieces(fetch.end), fetch.end, fetch.reader.parameters
     )
 
 

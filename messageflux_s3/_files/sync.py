@@ -27,6 +27,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias, cast
 
 from .._bulk import batch, listing
 from .._bulk.progress import Progress, reporting
+from .._client.addresses import BucketAddress, ObjectAddress
 from .._client.connection import Connection
 from .._formats import etags, render
 from .._formats import metadata as user_metadata
@@ -523,21 +524,21 @@ def _difference(
     evidence, since a program that rewrites an object may keep its metadata), and for downloads the modification time that a download set
     on the file. A file that cannot be compared is copied.
     """
-    version = {} if remote.version_id is None else {"VersionId": remote.version_id}
+    address = BucketAddress(connection, bucket_name).object(remote.key, remote.version_id)
     has_etag_of_parts = None
     try:
         if remote.etag is not None and checksum.md5_of_parts({"ETag": remote.etag}):
-            has_etag_of_parts = _has_etag_of_parts(connection, bucket_name, local, remote, version)
+            has_etag_of_parts = _has_etag_of_parts(address, local, str(remote.etag))
             if has_etag_of_parts:
                 return None
-        head = connection.call("HeadObject", Bucket=bucket_name, Key=remote.key, ChecksumMode="ENABLED", **version)
+        head = connection.call("HeadObject", **address.parameters, ChecksumMode="ENABLED")
     except (S3AccessDenied, S3NoSuchItem):
         return "cannot be compared"  # HEAD is not allowed, or the object was deleted meanwhile
     if not etags.same(etags.unquoted(head.get("ETag")), remote.etag) or head.get("ContentLength") != remote.size:
         return "changed meanwhile"
     if digests := [*_stored_digests(head)]:
         return None if all(digest(local.path) == value for value, digest in digests) else "different content"
-    if has_etag_of_parts is False and checksum.known_md5_of_parts(connection, bucket_name, head) is not None:
+    if has_etag_of_parts is False and checksum.known_md5_of_parts(address.bucket, head) is not None:
         return "different content"
     recorded = {name.lower(): value for name, value in (head.get("Metadata") or {}).items()}.get(
         user_metadata.CONTENT_MD5
@@ -546,13 +547,13 @@ def _difference(
     strong = next(
         (etag for etag in (remote.etag, etags.unquoted(head.get("ETag"))) if etag and not etags.is_weak(etag)), None
     )
-    md5 = checksum.known_md5(connection, bucket_name, {**head, "ETag": strong})
+    md5 = checksum.known_md5(address.bucket, {**head, "ETag": strong})
     if md5 is not None:
         ours = _md5(local.path)
         if ours == md5:
             return None
         # Either the object was rewritten with its old metadata, or the bucket's ETags are not MD5s: its content decides.
-        is_same = ours == recorded and checksum.is_content(connection, bucket_name, remote.key, md5, ours, version)
+        is_same = ours == recorded and checksum.is_content(address, md5, ours)
         return None if is_same else "different content"
     if recorded:
         return None if _has_md5(local.path, recorded) else "different content"
@@ -573,17 +574,14 @@ def _stored_digests(head: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[Pa
             yield value, digest
 
 
-def _has_etag_of_parts(
-    connection: Connection, bucket_name: str, local: LocalFile, remote: RemoteObject, version: Mapping[str, str]
-) -> bool | None:
+def _has_etag_of_parts(address: ObjectAddress, local: LocalFile, etag: str) -> bool | None:
     """Return whether a file has the ETag of a multipart object, computed with the same parts; None if the sizes of the parts are unknown.
 
     Requests:
         1 HEAD; if the ETag differs 1 more HEAD, or for parts of unequal sizes 1 for each
     """
-    etag = str(remote.etag)
     count = int(etag.rpartition("-")[2])
-    told = checksum.told_part_sizes(connection, bucket_name, remote.key, local.size, count, version)
+    told = checksum.told_part_sizes(address, local.size, count)
     is_known = False
     for sizes in told:
         is_known = True
@@ -811,7 +809,7 @@ def _send(
 
     def with_md5(digest: Callable[[], str]) -> Mapping[str, str] | None:
         """Return the metadata; for a sync to a bucket whose ETags are not MD5s with the MD5, for the next sync to compare."""
-        if operation != "sync" or not checksum.are_no_md5s(connection, bucket_name):
+        if operation != "sync" or not checksum.are_no_md5s(BucketAddress(connection, bucket_name)):
             return metadata
         return {**(metadata or {}), user_metadata.CONTENT_MD5: digest()}
 
@@ -883,7 +881,7 @@ def _fetch(
         if isinstance(outcome, S3Error):
             raise outcome
         head, body = outcome or (Head(), None)
-        if body is None or checksum.is_refuted(connection, bucket_name, head.etag, body):
+        if body is None or checksum.is_refuted(BucketAddress(connection, bucket_name), head.etag, body):
             fetch_one(step)  # its file exists, the object has grown, or the checksum must be verified
             return
         target = inside(folder, step.path)

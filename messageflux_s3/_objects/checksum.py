@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from .._client.addresses import BucketAddress, ObjectAddress
 from .._client.connection import Connection
 from .._formats import etags
 from .._formats.keys import MAX_KEY_BYTES
@@ -33,7 +34,7 @@ SCRATCH_PREFIX = ".mfs3-probe/"
 """Prefix of the scratch objects of probes; they are deleted when the probe ends."""
 
 
-def known_md5(connection: Connection, bucket_name: str, answer: Mapping[str, Any]) -> str | None:
+def known_md5(bucket: BucketAddress, answer: Mapping[str, Any]) -> str | None:
     """Return an object's ETag if it is the MD5 of its content, else None.
 
     On most stores an ETag of 32 hexadecimal digits is an MD5, unless the response names an encryption with a key. Some ETags only look
@@ -41,35 +42,32 @@ def known_md5(connection: Connection, bucket_name: str, answer: Mapping[str, Any
     differs from the MD5 of content that is known to be right, the bucket is recorded as one whose ETags are not MD5s.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
+        bucket: The object's bucket.
         answer: Headers of the object, under boto3's names; from a listing the ``ETag`` alone.
     """
-    return None if are_no_md5s(connection, bucket_name) else md5_of(answer)
+    return None if are_no_md5s(bucket) else md5_of(answer)
 
 
-def known_md5_of_parts(connection: Connection, bucket_name: str, answer: Mapping[str, Any]) -> str | None:
+def known_md5_of_parts(bucket: BucketAddress, answer: Mapping[str, Any]) -> str | None:
     """Return the ETag of a multipart object if it is the MD5 of the parts' MD5s and their number, else None."""
-    return None if are_no_md5s(connection, bucket_name) else md5_of_parts(answer)
+    return None if are_no_md5s(bucket) else md5_of_parts(answer)
 
 
-def are_no_md5s(connection: Connection, bucket_name: str) -> bool:
+def are_no_md5s(bucket: BucketAddress) -> bool:
     """Return whether ETags of this bucket were found not to be MD5s."""
-    return bool(connection.facts.get(_fact(bucket_name)))
+    return bool(bucket.connection.facts.get(_fact(bucket)))
 
 
-def _learn(connection: Connection, bucket_name: str, key: str) -> None:
-    if not are_no_md5s(connection, bucket_name):
+def _learn(address: ObjectAddress) -> None:
+    if not are_no_md5s(address.bucket):
         logger.warning(
-            "the ETag of s3://%s/%s is not the MD5 of its content; ETags of this bucket are no longer compared",
-            bucket_name,
-            key,
+            "the ETag of %s is not the MD5 of its content; ETags of this bucket are no longer compared", address.uri
         )
-    connection.facts[_fact(bucket_name)] = True
+    address.connection.facts[_fact(address.bucket)] = True
 
 
-def _fact(bucket_name: str) -> str:
-    return f"etags_are_no_md5:{bucket_name}"
+def _fact(bucket: BucketAddress) -> str:
+    return f"etags_are_no_md5:{bucket.name}"
 
 
 def md5_of(answer: Mapping[str, Any]) -> str | None:
@@ -113,24 +111,17 @@ def uniform_parts(size: int, part_size: int) -> list[int]:
     return [min(part_size, size - start) for start in range(0, size, part_size)] if size else [0]
 
 
-def first_part_size(
-    connection: Connection, bucket_name: str, key: str, parameters: Mapping[str, Any] | None = None
-) -> int | None:
+def first_part_size(address: ObjectAddress, parameters: Mapping[str, Any] | None = None) -> int | None:
     """Return the size of an object's first part; None if the store does not return it.
 
     Requests:
         1 HEAD
     """
-    return _part_size(connection, bucket_name, key, 1, parameters)
+    return _part_size(address, 1, parameters)
 
 
 def part_sizes(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    size: int,
-    count: int,
-    parameters: Mapping[str, Any] | None = None,
+    address: ObjectAddress, size: int, count: int, parameters: Mapping[str, Any] | None = None
 ) -> list[int] | None:
     """Return the size of each part of an object whose parts may differ in size; None if the store does not return them.
 
@@ -139,7 +130,7 @@ def part_sizes(
     """
     sizes: list[int] = []
     for number in range(1, count + 1):
-        found = _part_size(connection, bucket_name, key, number, parameters)
+        found = _part_size(address, number, parameters)
         if not found or sum(sizes) + found > size:
             return None
         sizes.append(found)
@@ -147,12 +138,7 @@ def part_sizes(
 
 
 def told_part_sizes(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    size: int,
-    count: int,
-    parameters: Mapping[str, Any] | None = None,
+    address: ObjectAddress, size: int, count: int, parameters: Mapping[str, Any] | None = None
 ) -> Iterator[list[int]]:
     """Yield candidates for the sizes of an object's parts, the cheapest first.
 
@@ -162,25 +148,23 @@ def told_part_sizes(
     Requests:
         1 HEAD; for the second candidate 1 HEAD, and 1 HEAD for each part if their sizes differ
     """
-    first = first_part_size(connection, bucket_name, key, parameters)
+    first = first_part_size(address, parameters)
     if not first:
         return
     if -(-size // first) == count:
         alike = uniform_parts(size, first)
         yield alike
-        if _part_size(connection, bucket_name, key, count, parameters) == alike[-1]:
+        if _part_size(address, count, parameters) == alike[-1]:
             return
-    told = part_sizes(connection, bucket_name, key, size, count, parameters)
+    told = part_sizes(address, size, count, parameters)
     if told is not None:
         yield told
 
 
-def _part_size(
-    connection: Connection, bucket_name: str, key: str, number: int, parameters: Mapping[str, Any] | None
-) -> int | None:
+def _part_size(address: ObjectAddress, number: int, parameters: Mapping[str, Any] | None) -> int | None:
     try:
         # Without If-Match: some stores compare it with the part's own etag.
-        answer = connection.call("HeadObject", Bucket=bucket_name, Key=key, PartNumber=number, **(parameters or {}))
+        answer = address.connection.call("HeadObject", **address.parameters, PartNumber=number, **(parameters or {}))
     except S3Error as error:
         if error.status not in _DOES_NOT_KNOW_PARTS:
             raise
@@ -190,23 +174,19 @@ def _part_size(
 
 
 def compare_received_parts(
-    connection: Connection,
+    address: ObjectAddress,
     theirs: str,
     pieces: Callable[[], Iterable[bytes]],
     size: int,
-    bucket_name: str,
-    key: str,
     parameters: Mapping[str, Any] | None = None,
 ) -> None:
     """Compare the etag of a multipart object with the bytes received, if the store returns the sizes of the parts.
 
     Args:
-        connection: The connection to the store.
+        address: The object, or the version that was read.
         theirs: The etag, from :func:`known_md5_of_parts`.
         pieces: Yields the bytes received, from the beginning; it may be called several times.
         size: The object's size.
-        bucket_name: The bucket.
-        key: The key.
         parameters: Further parameters of the GET.
 
     Raises:
@@ -217,20 +197,20 @@ def compare_received_parts(
     """
     count = int(theirs.rpartition("-")[2])
     ours = None
-    for sizes in told_part_sizes(connection, bucket_name, key, size, count, parameters):
+    for sizes in told_part_sizes(address, size, count, parameters):
         ours = hash_parts(pieces(), sizes)
         if ours == theirs:
             return
     if ours is None:
         return  # the store does not return part sizes
-    stored = connection.call("GetObject", Bucket=bucket_name, Key=key, **(parameters or {}))
-    with stored["Body"] as body, connection.translating("GetObject", bucket_name, key):
+    stored = address.connection.call("GetObject", **address.parameters, **(parameters or {}))
+    with stored["Body"] as body, address.connection.translating("GetObject", address.bucket_name, address.key):
         again = (
             hash_parts(iter(lambda: body.read(_PIECE_BYTES), b""), sizes) if md5_of_parts(stored) == theirs else None
         )
     if again != ours:
-        raise mismatch(theirs, ours, bucket_name, key)
-    _learn(connection, bucket_name, key)
+        raise mismatch(address, theirs, ours)
+    _learn(address)
 
 
 def of_parts(part_etags: Sequence[str]) -> str | None:
@@ -241,9 +221,9 @@ def of_parts(part_etags: Sequence[str]) -> str | None:
     return f"{hashlib.md5(bytes.fromhex(''.join(bare)), usedforsecurity=False).hexdigest()}-{len(bare)}"
 
 
-def is_refuted(connection: Connection, bucket_name: str, etag: str | None, body: bytes) -> bool:
+def is_refuted(bucket: BucketAddress, etag: str | None, body: bytes) -> bool:
     """Return whether an etag has the form of an MD5 but differs from the MD5 of this content. Not conclusive for encrypted objects."""
-    md5 = known_md5(connection, bucket_name, {"ETag": etag})
+    md5 = known_md5(bucket, {"ETag": etag})
     return md5 is not None and hashlib.md5(body, usedforsecurity=False).hexdigest() != md5
 
 
@@ -320,40 +300,33 @@ def call(
         return connection.call(operation, **parameters)
     digest = hashlib.md5(body, usedforsecurity=False)
     answer = connection.call(operation, **parameters, ContentMD5=base64.b64encode(digest.digest()).decode("ascii"))
-    bucket_name, key = parameters["Bucket"], parameters["Key"]
-    ours, theirs = digest.hexdigest(), known_md5(connection, bucket_name, answer)
+    address = BucketAddress(connection, parameters["Bucket"]).object(parameters["Key"])
+    ours, theirs = digest.hexdigest(), known_md5(address.bucket, answer)
     if theirs is None or theirs == ours or encrypted or is_encrypted(parameters):
         return answer
     # The object is written. MUST NOT report the write as failed only because the object cannot be read back.
-    if operation == "PutObject":
-        has_other_etags = _look_at_written(connection, bucket_name, key, theirs, ours)
-    else:
-        has_other_etags = _has_other_etags(connection, bucket_name, key)
+    has_other_etags = _look_at_written(address, theirs, ours) if operation == "PutObject" else _has_other_etags(address)
     if has_other_etags is None:
-        _warn_unchecked(connection, bucket_name, key)
+        _warn_unchecked(address)
     if has_other_etags in (True, None):
         return answer
     raise _error(
-        operation, bucket_name, key,
+        operation, address,
         f"the MD5 of the bytes sent is {ours}, but the store received bytes with the MD5 {theirs}",
     )  # fmt: skip
 
 
-def _is_stored(
-    connection: Connection, bucket_name: str, key: str, etag: str, md5: str, parameters: Mapping[str, Any] | None = None
-) -> bool:
+def _is_stored(address: ObjectAddress, etag: str, md5: str, parameters: Mapping[str, Any] | None = None) -> bool:
     """Read an object; return whether it still has this etag and its content has this other MD5: then the etag is not an MD5."""
-    stored = connection.call("GetObject", Bucket=bucket_name, Key=key, **(parameters or {}))
-    with stored["Body"] as body, connection.translating("GetObject", bucket_name, key):
+    stored = address.connection.call("GetObject", **address.parameters, **(parameters or {}))
+    with stored["Body"] as body, address.connection.translating("GetObject", address.bucket_name, address.key):
         digest = hashlib.md5(usedforsecurity=False)
         while piece := body.read(_PIECE_BYTES):
             digest.update(piece)
     return md5_of(stored) == etag and digest.hexdigest() == md5
 
 
-def is_content(
-    connection: Connection, bucket_name: str, key: str, etag: str, md5: str, parameters: Mapping[str, Any] | None = None
-) -> bool:
+def is_content(address: ObjectAddress, etag: str, md5: str, parameters: Mapping[str, Any] | None = None) -> bool:
     """Read an object whose ETag looks like an MD5; return whether its content has the given, other MD5.
 
     If so, the bucket is recorded as one whose ETags are not MD5s.
@@ -362,15 +335,15 @@ def is_content(
         1 GET; none once the ETags of the bucket are known not to be MD5s
     """
     with _finding_out:
-        if are_no_md5s(connection, bucket_name):
+        if are_no_md5s(address.bucket):
             return True
         try:
-            found = _is_stored(connection, bucket_name, key, etag, md5, parameters)
+            found = _is_stored(address, etag, md5, parameters)
         except S3Error as error:
-            logger.info("s3://%s/%s could not be read to compare it: %s", bucket_name, key, error)
+            logger.info("%s could not be read to compare it: %s", address.uri, error)
             return False
         if found:
-            _learn(connection, bucket_name, key)
+            _learn(address)
         return found
 
 
@@ -387,32 +360,32 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
     os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-def _look_at_written(connection: Connection, bucket_name: str, key: str, theirs: str, ours: str) -> bool | None:
+def _look_at_written(address: ObjectAddress, theirs: str, ours: str) -> bool | None:
     """Return whether the bucket's etags are not MD5s, by reading the object just written; None if it cannot be read."""
     try:
-        if not _is_stored(connection, bucket_name, key, theirs, ours):
+        if not _is_stored(address, theirs, ours):
             return False
     except S3Error as error:
-        logger.info("s3://%s/%s could not be read back: %s", bucket_name, key, error)
+        logger.info("%s could not be read back: %s", address.uri, error)
         return None
-    _learn(connection, bucket_name, key)
+    _learn(address)
     return True
 
 
-def _warn_unchecked(connection: Connection, bucket_name: str, key: str) -> None:
-    fact = f"etags_not_looked_up:{bucket_name}"
+def _warn_unchecked(address: ObjectAddress) -> None:
+    facts, fact = address.connection.facts, f"etags_not_looked_up:{address.bucket_name}"
     with _finding_out:
-        is_first = not connection.facts.get(fact)
-        connection.facts[fact] = True
+        is_first = not facts.get(fact)
+        facts[fact] = True
     if is_first:
         logger.warning(
-            "the ETag of s3://%s/%s is not the MD5 of the bytes sent, and the object could not be read back to compare it; "
+            "the ETag of %s is not the MD5 of the bytes sent, and the object could not be read back to compare it; "
             "Content-MD5 was sent for the store to compare",
-            bucket_name, key,
+            address.uri,
         )  # fmt: skip
 
 
-def _has_other_etags(connection: Connection, bucket_name: str, key: str) -> bool | None:
+def _has_other_etags(address: ObjectAddress) -> bool | None:
     """Return whether the bucket's etags are not MD5s, by writing a scratch object beside a key, where the same permissions apply.
 
     A scratch object is needed because a part cannot be read before the upload is completed.
@@ -423,55 +396,54 @@ def _has_other_etags(connection: Connection, bucket_name: str, key: str) -> bool
     Requests:
         1 PUT, 1 GET if the etag is not the MD5, 1 DELETE
     """
+    connection, key = address.connection, address.key
     prefix = key[: key.rfind("/") + 1].encode()[: MAX_KEY_BYTES - 32].decode("utf-8", "ignore")
-    denied = f"etags_may_not_be_looked_up:{bucket_name}/{prefix}"
+    denied = f"etags_may_not_be_looked_up:{address.bucket_name}/{prefix}"
     with _finding_out:
-        if are_no_md5s(connection, bucket_name):
+        if are_no_md5s(address.bucket):
             return True
         if connection.facts.get(denied):
             return None
-        scratch = f"{prefix}mfs3-probe-{secrets.token_hex(8)}"
+        scratch = address.bucket.object(f"{prefix}mfs3-probe-{secrets.token_hex(8)}")
         body = secrets.token_bytes(32)
         ours = hashlib.md5(body, usedforsecurity=False).hexdigest()
         found: bool | None = False
         try:
-            answer = connection.call("PutObject", Bucket=bucket_name, Key=scratch, Body=body)
+            answer = connection.call("PutObject", **scratch.parameters, Body=body)
         except S3Error as error:
             logger.info(
-                "s3://%s/%s could not be written to find out whether the ETags of this bucket are MD5s: %s",
-                bucket_name,
-                scratch,
-                error,
+                "%s could not be written to find out whether the ETags of this bucket are MD5s: %s", scratch.uri, error
             )
             if isinstance(error, S3AccessDenied):
                 connection.facts[denied] = True
             return None
         try:
             theirs = md5_of(answer)
-            if theirs is not None and theirs != ours and _is_stored(connection, bucket_name, scratch, theirs, ours):
-                _learn(connection, bucket_name, scratch)
+            if theirs is not None and theirs != ours and _is_stored(scratch, theirs, ours):
+                _learn(scratch)
                 found = True
         except S3Error as error:
-            logger.info("s3://%s/%s could not be read back: %s", bucket_name, scratch, error)
+            logger.info("%s could not be read back: %s", scratch.uri, error)
             if isinstance(error, S3AccessDenied):
                 connection.facts[denied] = True
             found = None
         finally:
             version = {"VersionId": answer["VersionId"]} if answer.get("VersionId") else {}
             try:
-                connection.call("DeleteObject", Bucket=bucket_name, Key=scratch, **version)
+                connection.call("DeleteObject", **scratch.parameters, **version)
             except S3Error as error:
-                logger.warning("a scratch object may be left at s3://%s/%s", bucket_name, scratch, exc_info=error)
+                logger.warning("a scratch object may be left at %s", scratch.uri, exc_info=error)
         return found
 
 
-def is_other(connection: Connection, bucket_name: str, headers: Mapping[str, str], body: bytes) -> bool:
+def is_other(bucket: BucketAddress, headers: Mapping[str, str], body: bytes) -> bool:
     """Return whether the fast lane's response to a PUT has no ETag, or the ETag of other content: then boto3 must write again.
 
     The content is compared without TLS only, since TLS detects corruption itself.
     """
     if "etag" not in headers:
         return True
+    connection = bucket.connection
     if connection.endpoint_url.startswith("https"):
         return False
     etag = etags.unquoted(headers["etag"])
@@ -480,10 +452,10 @@ def is_other(connection: Connection, bucket_name: str, headers: Mapping[str, str
     if connection.capabilities.checksums:
         return False
     answer = {"ETag": etag, "ServerSideEncryption": headers.get("x-amz-server-side-encryption")}
-    return known_md5(connection, bucket_name, answer) is not None
+    return known_md5(bucket, answer) is not None
 
 
-def check_received(connection: Connection, answer: Mapping[str, Any], body: bytes, bucket_name: str, key: str) -> None:
+def check_received(address: ObjectAddress, answer: Mapping[str, Any], body: bytes) -> None:
     """Compare a body with its etag, if that is an MD5.
 
     Raises:
@@ -492,30 +464,23 @@ def check_received(connection: Connection, answer: Mapping[str, Any], body: byte
     Requests:
         none; 1 GET if they differ
     """
-    theirs = known_md5(connection, bucket_name, answer)
+    theirs = known_md5(address.bucket, answer)
     if theirs is not None:
-        compare_received(connection, theirs, hashlib.md5(body, usedforsecurity=False).hexdigest(), bucket_name, key)
+        compare_received(address, theirs, hashlib.md5(body, usedforsecurity=False).hexdigest())
 
 
 def compare_received(
-    connection: Connection,
-    theirs: str,
-    ours: str,
-    bucket_name: str,
-    key: str,
-    parameters: Mapping[str, Any] | None = None,
+    address: ObjectAddress, theirs: str, ours: str, parameters: Mapping[str, Any] | None = None
 ) -> None:
     """Compare the etag of an object with the MD5 of the bytes received. If they differ, read the object again.
 
     If both reads return the same bytes, they were not corrupted on the way: then the etag is not an MD5, which is recorded for the bucket.
 
     Args:
-        connection: The connection to the store.
+        address: The object, or the version that was read.
         theirs: The etag, from :func:`known_md5`.
         ours: The MD5 of the bytes received.
-        bucket_name: The bucket.
-        key: The key.
-        parameters: Further parameters of the first GET (version, customer key).
+        parameters: Further parameters of the first GET (customer key).
 
     Raises:
         S3ChecksumError: The bytes received are not the object's.
@@ -525,23 +490,21 @@ def compare_received(
     """
     if theirs == ours:
         return
-    if not _is_stored(connection, bucket_name, key, theirs, ours, parameters):
-        raise mismatch(theirs, ours, bucket_name, key)
-    _learn(connection, bucket_name, key)
+    if not _is_stored(address, theirs, ours, parameters):
+        raise mismatch(address, theirs, ours)
+    _learn(address)
 
 
-def mismatch(theirs: str, ours: str, bucket_name: str, key: str) -> S3ChecksumError:
+def mismatch(address: ObjectAddress, theirs: str, ours: str) -> S3ChecksumError:
     """Return the error for bytes received that are not the object's."""
-    return _error(
-        "GetObject", bucket_name, key, f"the MD5 of the object is {theirs}, that of the bytes received is {ours}"
-    )
+    return _error("GetObject", address, f"the MD5 of the object is {theirs}, that of the bytes received is {ours}")
 
 
-def _error(operation: str, bucket_name: str, key: str, message: str) -> S3ChecksumError:
+def _error(operation: str, address: ObjectAddress, message: str) -> S3ChecksumError:
     return S3ChecksumError(
-        f"{operation} on s3://{bucket_name}/{key}: {message}",
+        f"{operation} on {address.uri}: {message}",
         operation=operation,
-        bucket=bucket_name,
-        key=key,
+        bucket=address.bucket_name,
+        key=address.key,
         retryable=True,
     )

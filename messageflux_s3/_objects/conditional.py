@@ -655,7 +655,7 @@ def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, byt
             retryable=True,
         )  # fmt: skip
     strong(found.etag, bucket_name, key)  # before the function runs: with a weak ETag its result could not be written
-    checksum.check_received(connection, answer, before, bucket_name, key)
+    checksum.check_received(address, answer, before)
     kept = attributes.kept(address, answer, {})
     return (
         found,

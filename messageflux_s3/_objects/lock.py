@@ -147,16 +147,17 @@ class _File:
 
     def read(self) -> _Snapshot | None:
         """Return the lock's object; None if it does not exist."""
+        address = BucketAddress(self.connection, self.bucket_name).object(self.key)
         try:
             answer = self.connection.call("GetObject", Bucket=self.bucket_name, Key=self.key)
-            ranged_reader.check_whole(BucketAddress(self.connection, self.bucket_name).object(self.key), answer)
+            ranged_reader.check_whole(address, answer)
             with self.connection.translating("GetObject", self.bucket_name, self.key):
                 body: bytes = answer["Body"].read()
                 if not answer.get("ETag"):
                     raise ConnectionError("the headers of the response were cut off")
         except S3NoSuchItem:
             return None
-        checksum.check_received(self.connection, answer, body, self.bucket_name, self.key)
+        checksum.check_received(address, answer, body)
         unreadable: S3InvalidContent | None = None
         lease: _Lease | None = None
         try:

@@ -262,7 +262,7 @@ def put_steps(
     parameters = {"Metadata": encoded, **s3_parameters(address.key, extra)}
 
     def is_what_was_sent(answer: Answer) -> bool:
-        return not checksum.is_other(address.connection, address.bucket_name, answer.headers, body)
+        return not checksum.is_other(address.bucket, answer.headers, body)
 
     def with_checksum() -> Answer:
         whole = {**address.parameters, "Body": body, **parameters}
