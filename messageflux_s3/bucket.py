@@ -728,7 +728,7 @@ class S3Bucket:
             user_metadata.marked(
                 user_metadata.encode(metadata), idempotency_token
             )  # reject metadata that is too large before any request
-            conditional.require(self._connection, self._name, "put_if_absent" if if_absent else "put_if_match")
+            conditional.require(self._address, "put_if_absent" if if_absent else "put_if_match")
             metadata = {**(metadata or {}), IDEMPOTENCY_TOKEN: idempotency_token}
             call = conditional.caller(
                 self._connection, self._name, key, idempotency_token, if_absent=if_absent, if_match=if_match
@@ -1143,7 +1143,7 @@ class S3Bucket:
             >>> with bucket.lock("locks/nightly", owner="worker-7") as lock:
             ...     lock.check()
         """
-        return S3Lock(self._connection, self._name, key, ttl=ttl, owner=owner, data=data, wait=wait).acquire()
+        return S3Lock(self._address.object(key), ttl=ttl, owner=owner, data=data, wait=wait).acquire()
 
     def acquire_lock(self, key: str, data: Mapping[str, Any] | None = None) -> S3Object:
         """Create a plain lock file if none exists. It never expires, unlike ``lock()``.
@@ -1167,11 +1167,11 @@ class S3Bucket:
             {'user': 'ann'}
             >>> bucket.release_lock("job.lock")
         """
-        return S3Object._create(self, key, head=locks.acquire_lock(self._connection, self._name, key, data))
+        return S3Object._create(self, key, head=locks.acquire_lock(self._address.object(key), data))
 
     def release_lock(self, key: str) -> None:
         """Delete a plain lock file, even an invalid one, or release a lease; idempotent. Requests: 1 GET, and 1 DELETE or 1 PUT."""
-        locks.release_lock(self._connection, self._name, key)
+        locks.release_lock(self._address.object(key))
 
     def check_lock(self, key: str) -> dict[str, Any] | None:
         """Return the data of a lock.
@@ -1189,7 +1189,7 @@ class S3Bucket:
         Requests:
             1 GET
         """
-        return locks.check_lock(self._connection, self._name, key)
+        return locks.check_lock(self._address.object(key))
 
     # -- finding ------------------------------------------------------------------------------------------------------------------
 

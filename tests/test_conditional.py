@@ -925,7 +925,7 @@ def test_callers_that_wait_for_a_failing_probe_fail_with_it(moto: Server, moto_b
     with run_proxy(moto.endpoint_url, plan) as proxy, ThreadPoolExecutor(writers) as executor:
         store = moto.connect(endpoint_url=proxy.endpoint_url, read_timeout=1, max_attempts=1)
         bucket = store.bucket(moto_bucket.name)
-        assert not condition_probe.is_versioned(bucket._connection, bucket.name)
+        assert not condition_probe.is_versioned(bucket._address)
 
         def write(number: int) -> s3.S3Error:
             behind.wait(30)
@@ -990,7 +990,7 @@ def test_a_probe_that_dies_in_its_race_leaves_nothing(ability: condition_probe.A
     with run_faulty_server() as (url, state), run_proxy(url, plan) as proxy:
         bucket = connected(proxy.endpoint_url, max_attempts=1)
         with suppress(s3.S3ConnectionError):
-            condition_probe.race(bucket._connection, bucket.name, ability)
+            condition_probe.race(bucket._address, ability)
         assert (state.objects, state.uploads) == ({}, {})
 
 

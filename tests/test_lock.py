@@ -57,7 +57,7 @@ G, P, D, H = "GetObject", "PutObject", "DeleteObject", "HeadObject"
 
 def made(memory: Memory, **options: Any) -> S3Lock:
     """A lock that is not acquired yet."""
-    return S3Lock(memory.connection, "b", "k", **{"owner": "us", **options})
+    return S3Lock(memory.address, **{"owner": "us", **options})
 
 
 def stand(memory: Memory, *, age: float = 0, document: Any = None, **lease: Any) -> None:
@@ -136,7 +136,7 @@ def test_arguments_that_have_a_meaning(memory: Memory) -> None:
 )
 def test_data_that_cannot_be_kept(memory: Memory, data: Any, error: type[Exception], said: str) -> None:
     """Refused before anything is sent, by a lease and by a plain lock file alike."""
-    for action in (lambda: made(memory, data=data), lambda: acquire_lock(memory.connection, "b", "k", data)):
+    for action in (lambda: made(memory, data=data), lambda: acquire_lock(memory.address, data)):
         with pytest.raises(error, match=said):
             action()
     looped: dict[str, Any] = {}
@@ -458,8 +458,8 @@ def test_what_was_read_half_or_is_no_json(memory: Memory) -> None:
         memory.store("k", body)
         for act in (
             lambda: made(memory).acquire(),
-            lambda: check_lock(memory.connection, "b", "k"),
-            lambda: acquire_lock(memory.connection, "b", "k"),
+            lambda: check_lock(memory.address),
+            lambda: acquire_lock(memory.address),
         ):
             with pytest.raises(s3.S3LockError, match="cannot be read") as caught:
                 act()
@@ -517,7 +517,7 @@ def test_a_renewal_of_what_is_not_ours_any_more(memory: Memory, change: str) -> 
     if change == "another's":
         stand(memory, token=7)
     elif change == "free":
-        release_lock(memory.connection, "b", "k")
+        release_lock(memory.address)
     elif change == "gone":
         memory.objects.clear()
     else:
@@ -697,12 +697,12 @@ def test_the_lock_holder_is_the_user_else_the_owner_else_the_document(document: 
 def test_a_plain_file_is_created_in_one_request(memory: Memory) -> None:
     """A plain lock file contains only the data; the next client's error names the holder."""
     data = {"user": "ann"}
-    assert acquire_lock(memory.connection, "b", "k", data).etag == memory.objects["k"].etag
+    assert acquire_lock(memory.address, data).etag == memory.objects["k"].etag
     assert (memory.calls, stored(memory)) == ([P], data)
-    assert check_lock(memory.connection, "b", "k") == data
+    assert check_lock(memory.address) == data
     memory.calls.clear()
     with pytest.raises(s3.S3LockError, match="is held by 'ann'") as caught:
-        acquire_lock(memory.connection, "b", "k")
+        acquire_lock(memory.address)
     assert (memory.calls, caught.value.lock_holder, caught.value.bucket, caught.value.key) == ([P, G], "ann", "b", "k")
     assert isinstance(caught.value.__cause__, s3.S3PreconditionFailed)
 
@@ -711,7 +711,7 @@ def test_a_plain_file_is_not_put_over_a_lease_that_is_held(memory: Memory) -> No
     """acquire_lock() never replaces a held lease, even an expired one."""
     stand(memory, age=3600)
     with pytest.raises(s3.S3LockError, match="is held by 'ann'") as caught:
-        acquire_lock(memory.connection, "b", "k", {"owner": "bob"})
+        acquire_lock(memory.address, {"owner": "bob"})
     assert (memory.calls, caught.value.lock_holder, stored(memory)["_lease"]["token"]) == ([P, G], "ann", 5)
 
 
@@ -719,13 +719,13 @@ def test_a_plain_file_is_not_put_over_a_lease_that_is_held(memory: Memory) -> No
 def test_a_plain_file_over_a_free_lease(memory: Memory, before: int, after: int) -> None:
     """acquire_lock() takes a free lease without a ttl; the token is increased, or stays 0."""
     stand(memory, state="free", token=before)
-    acquire_lock(memory.connection, "b", "k", {"owner": "bob", "job": 7})
+    acquire_lock(memory.address, {"owner": "bob", "job": 7})
     entry = stored(memory)["_lease"]
     assert (memory.calls, stored(memory)["job"], entry["token"], entry["ttl"], entry["owner"], entry["state"]) == (
         [P, G, P], 7, after, None, "bob", "held",
     )  # fmt: skip
     stand(memory, state="free", token=before)
-    acquire_lock(memory.connection, "b", "k")
+    acquire_lock(memory.address)
     assert (stored(memory)["_lease"]["owner"], len(stored(memory)["_lease"]["nonce"])) == ("", 24)
 
 
@@ -733,11 +733,11 @@ def test_a_plain_file_whose_answer_was_lost(memory: Memory) -> None:
     """For a plain file the outcome is unknown after a lost response; for a lease the nonce shows it."""
     memory.happens = {P: deque([lost()] * 3)}
     with pytest.raises(s3.S3PreconditionFailed) as caught:
-        acquire_lock(memory.connection, "b", "k")
+        acquire_lock(memory.address)
     assert caught.value.outcome_unknown is True
     stand(memory, state="free")
     memory.happens = {P: deque([refused(412), *[lost()] * 3])}
-    acquire_lock(memory.connection, "b", "k", {"user": "ann"})
+    acquire_lock(memory.address, {"user": "ann"})
     assert stored(memory)["user"] == "ann"
 
 
@@ -745,20 +745,20 @@ def test_a_plain_file_that_others_take_and_give_back_all_the_time(memory: Memory
     """Five times, and no longer."""
     memory.happens = {P: deque([refused(412)] * 9)}
     with pytest.raises(s3.S3LockError, match="could not be acquired: other clients were faster"):
-        acquire_lock(memory.connection, "b", "k")
+        acquire_lock(memory.address)
     assert memory.calls == [P, G] * 5
 
 
 def test_release_deletes_lock_files_and_frees_leases(memory: Memory) -> None:
     """Nothing where nothing is held; a file is deleted; a lease stays, free, its token and data with it."""
-    release_lock(memory.connection, "b", "k")
+    release_lock(memory.address)
     stand(memory, state="free")
-    release_lock(memory.connection, "b", "k")
+    release_lock(memory.address)
     assert memory.calls == [G, G]
     stand(
         memory, document={"_lease": {"state": "held", "token": 5, "ttl": 3.0, "owner": "ann", "nonce": "n"}, "job": 7}
     )
-    release_lock(memory.connection, "b", "k")
+    release_lock(memory.address)
     entry = stored(memory)["_lease"]
     assert (stored(memory)["job"], entry["token"], entry["ttl"], entry["owner"], entry["state"]) == (
         7,
@@ -767,12 +767,12 @@ def test_release_deletes_lock_files_and_frees_leases(memory: Memory) -> None:
         "ann",
         "free",
     )
-    assert (len(entry["nonce"]), check_lock(memory.connection, "b", "k")) == (24, None)
+    assert (len(entry["nonce"]), check_lock(memory.address)) == (24, None)
     memory.calls.clear()
     stand(memory, document={"user": "ann"})
-    release_lock(memory.connection, "b", "k")
+    release_lock(memory.address)
     assert (memory.calls, memory.objects) == ([G, D], {})
-    assert check_lock(memory.connection, "b", "k") is None
+    assert check_lock(memory.address) is None
 
 
 def test_release_lock_keeps_a_lock_that_changed_holders_meanwhile(memory: Memory) -> None:
@@ -780,16 +780,16 @@ def test_release_lock_keeps_a_lock_that_changed_holders_meanwhile(memory: Memory
     stand(memory)
     memory.happens = {P: deque([meanwhile(lambda: stand(memory, token=6))])}
     with pytest.raises(s3.S3LockError, match="s3://b/k changed hands while it was being released") as caught:
-        release_lock(memory.connection, "b", "k")
+        release_lock(memory.address)
     assert (memory.calls, caught.value.key, stored(memory)["_lease"]["state"]) == ([G, P, G, G], "k", "held")
     stand(memory)
     memory.happens = {P: deque([meanwhile(lambda: stand(memory, nonce="renewed"))])}
-    release_lock(memory.connection, "b", "k")
+    release_lock(memory.address)
     assert stored(memory)["_lease"]["state"] == "free"
     stand(memory, token=4)
     memory.happens = {P: deque([meanwhile(lambda: stand(memory, token=3))])}
     with pytest.raises(s3.S3LockError, match="changed hands"):
-        release_lock(memory.connection, "b", "k")
+        release_lock(memory.address)
 
 
 def test_release_gives_up_after_five_refusals(memory: Memory) -> None:
@@ -798,7 +798,7 @@ def test_release_gives_up_after_five_refusals(memory: Memory) -> None:
     memory.happens = {P: deque([refused(412)] * 9)}
     memory.calls.clear()
     with pytest.raises(s3.S3PreconditionFailed):
-        release_lock(memory.connection, "b", "k")
+        release_lock(memory.address)
     assert memory.calls.count(P) == 5
 
 
@@ -816,7 +816,7 @@ def test_check_lock_returns_the_document_or_none_for_a_free_lease(
 ) -> None:
     """check_lock() returns None for a free lease, and the content of a plain lock file."""
     stand(memory, document=document)
-    assert (check_lock(memory.connection, "b", "k"), memory.calls) == (said, [G])
+    assert (check_lock(memory.address), memory.calls) == (said, [G])
 
 
 # -- a lock file that cannot be read ------------------------------------------------------------------------------------------------
@@ -1032,7 +1032,7 @@ def test_the_first_token_is_the_servers_second(moto_bucket: S3Bucket) -> None:
 
 def test_tokens_grow_also_for_who_saw_the_key_absent_long_ago(moto_bucket: S3Bucket) -> None:
     """It creates the object late, after others created it, held it and deleted it by hand: its token is still the larger one."""
-    late = S3Lock(moto_bucket._connection, moto_bucket.name, "k", owner="late")
+    late = S3Lock(moto_bucket._address.object("k"), owner="late")
     assert late._file.read() is None
     with moto_bucket.lock("k") as first:
         pass
@@ -1047,7 +1047,7 @@ def test_tokens_grow_also_for_who_saw_the_key_absent_long_ago(moto_bucket: S3Buc
 def test_a_half_made_lease_gives_no_small_token(moto_bucket: S3Bucket) -> None:
     """If the creator died before issuing a token, the next holder's first token is the server's time."""
     bucket = moto_bucket
-    S3Lock(bucket._connection, bucket.name, "k")._create()
+    S3Lock(bucket._address.object("k"))._create()
     bucket.acquire_lock("k", {"user": "ann"})
     bucket.release_lock("k")
     with bucket.lock("k") as lock:

@@ -253,7 +253,7 @@ def places(moto: Server, way: Way) -> Iterator[tuple[Place, Proxy]]:
             store._connection.lane.shut("shut for this test")
         bucket.get_object("opens")
         bucket["opens"].exists()
-        condition_probe.is_versioned(store._connection, name)  # asked once for each bucket
+        condition_probe.is_versioned(store.bucket(name)._address)  # asked once for each bucket
         assert store.lane.open is way.is_lane_open
         place = Place(bucket, AsyncS3Store(store).bucket(name), client, name)
         place.write(b"0123456789", Metadata={"source": "erp"}, ContentType="text/plain")

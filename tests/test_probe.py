@@ -15,6 +15,7 @@ from support.scripted_server import Answer, Asked, RawServer, ScriptedServer, co
 from support.servers import Server
 
 import messageflux_s3 as s3
+from messageflux_s3._client.addresses import BucketAddress
 from messageflux_s3._objects import condition_probe
 from messageflux_s3._probe import probe as room
 
@@ -269,7 +270,7 @@ def test_a_store_that_knows_no_versioning_keeps_none(scripted_server: ScriptedSe
     connection = scripted_server.connect()._connection
     for answer in (refusal(501, "NotImplemented"), document("ListBucketResult")):
         scripted_server.answer = lambda asked, answer=answer: answer
-        assert condition_probe.keeps_versions(connection, "bkt") is False
+        assert condition_probe.keeps_versions(BucketAddress(connection, "bkt")) is False
 
 
 @pytest.mark.parametrize("ability", ["put_if_absent", "put_if_match", "copy_if_absent", "delete_if_match"])
@@ -302,7 +303,7 @@ def test_a_store_that_refuses_conditions_is_found_out_without_a_race(
         return content_of(asked, stored[asked.key]) if asked.key in stored else refusal(404, "NoSuchKey")
 
     scripted_server.answer = answer
-    assert condition_probe.race(scripted_server.connect()._connection, "bkt", ability) == "refused"
+    assert condition_probe.race(scripted_server.connect().bucket("bkt")._address, ability) == "refused"
 
 
 class _OverwritesWhatItRefuses:

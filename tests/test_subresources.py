@@ -258,22 +258,20 @@ def test_versioning_without_a_status_is_not_sent(moto_bucket: s3.S3Bucket) -> No
 
 def test_changing_versioning_forgets_whether_the_bucket_is_versioned(moto_bucket: s3.S3Bucket) -> None:
     """A condition that is honoured without versions may not be honoured with them."""
-    connection = moto_bucket._connection
-    assert not is_versioned(connection, moto_bucket.name)
+    assert not is_versioned(moto_bucket._address)
     moto_bucket.versioning.enable()
-    assert is_versioned(connection, moto_bucket.name)
+    assert is_versioned(moto_bucket._address)
 
 
 def test_versioning_enabled_by_another_client_is_noticed(
     moto: Server, moto_bucket: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That a bucket is not versioned is cached for seconds only."""
-    connection = moto_bucket.store._connection
-    assert not is_versioned(connection, moto_bucket.name)
+    assert not is_versioned(moto_bucket._address)
     moto.client().put_bucket_versioning(Bucket=moto_bucket.name, VersioningConfiguration={"Status": "Enabled"})
     later = time.monotonic() + 60
     monkeypatch.setattr("time.monotonic", lambda: later)
-    assert is_versioned(connection, moto_bucket.name)
+    assert is_versioned(moto_bucket._address)
 
 
 def test_cors_rules_are_merged_by_id(moto_bucket: s3.S3Bucket) -> None:

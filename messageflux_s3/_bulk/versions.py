@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
+from .._client.addresses import BucketAddress
 from .._client.connection import Connection
 from .._objects.condition_probe import keeps_versions
 from ..errors import S3Error, S3NoSuchItem, S3Unsupported
@@ -124,7 +125,7 @@ def clear_versions(connection: Connection, bucket_name: str) -> None:
         for page in pages(connection, bucket_name):
             yield from ((entry.key, entry.version_id) for entry in (*page.objects, *page.delete_markers))
 
-    if keeps_versions(connection, bucket_name):
+    if keeps_versions(BucketAddress(connection, bucket_name)):
         _remove_all(found, lambda entries: batch.deleted(connection, bucket_name, entries))
 
 
@@ -152,7 +153,7 @@ def check_deletable(connection: Connection, bucket_name: str, version_id: str) -
     Requests:
         none on AWS, else 1
     """
-    if connection.is_aws or version_id == "null" or keeps_versions(connection, bucket_name):
+    if connection.is_aws or version_id == "null" or keeps_versions(BucketAddress(connection, bucket_name)):
         return
     raise S3Unsupported(
         f"s3://{bucket_name}/ has no versioning: deleting version {version_id} might delete the object itself. Nothing was sent.",

@@ -596,7 +596,7 @@ def _honours_if_match(source: ObjectAddress) -> bool:
         return True
     if connection.capabilities.delete_if_match != "honoured":
         return False
-    return not condition_probe.is_versioned(connection, source.bucket_name)
+    return not condition_probe.is_versioned(source.bucket)
 
 
 def _changed(begun: Move) -> S3ObjectChanged:

@@ -178,7 +178,7 @@ class ObjectWriter(io.BufferedIOBase):
         try:
             operations.head(self._address, self._for_every_request)
         except S3NoSuchItem:
-            conditional.require(self._connection, self._bucket_name, "put_if_absent")
+            conditional.require(self._address.bucket, "put_if_absent")
             return
         raise S3ObjectExists(
             f"s3://{self._bucket_name}/{self.name} exists; mode 'x' only creates",
@@ -568,7 +568,7 @@ class ObjectWriter(io.BufferedIOBase):
         base = self._base
         ability = cast(Ability, f"{request}_if_absent" if base is None else f"{request}_if_match")
         has_etag = base is None or base.etag is not None
-        if has_etag and conditional.honours(self._connection, self._bucket_name, ability):
+        if has_etag and conditional.honours(BucketAddress(self._connection, self._bucket_name), ability):
             return True
         if not self._is_there(base):
             raise self._base_changed(base)
@@ -607,7 +607,7 @@ class ObjectWriter(io.BufferedIOBase):
     def _new_upload(self) -> MultipartUpload:
         # Check before parts are sent: if only PutObject honours the condition, they would all be discarded.
         if self.mode == "xb":
-            conditional.require(self._connection, self._bucket_name, "multipart_if_absent")
+            conditional.require(self._address.bucket, "multipart_if_absent")
         return MultipartUpload(self._address, parameters=self._marked_parameters())
 
     def _bring_base(self, base: _Base) -> None:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
+from .._client.addresses import BucketAddress
 from .._client.capabilities import Condition
 from .._client.connection import Connection
 from .._formats import etags
@@ -69,21 +70,21 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
     os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-def known(connection: Connection, bucket_name: str, ability: Ability) -> Condition:
+def known(bucket: BucketAddress, ability: Ability) -> Condition:
     """Return how the store treats this condition: from the configured capabilities, a cached probe, or a probe made now.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket to be written to.
+        bucket: The bucket to be written to.
         ability: The request and its condition.
 
     Requests:
         none on AWS; else 1 GET for each bucket, cached; and, unless the configuration has the capability, about 150 small requests, once
         for each store, ability and kind of bucket (with or without versioning)
     """
+    connection = bucket.connection
     if connection.is_aws:
         return "honoured"
-    versioned = is_versioned(connection, bucket_name)
+    versioned = is_versioned(bucket)
     # Capabilities other than PUT were measured in a bucket without versioning, and do not apply to one with versioning.
     field = f"{ability}_versioned" if versioned else ability
     answer: Condition | None = getattr(connection.config.capabilities, field, None)
@@ -91,12 +92,13 @@ def known(connection: Connection, bucket_name: str, ability: Ability) -> Conditi
     if answer is None:
         answer = connection.facts.get(fact)
     if answer is None:
-        answer = _race_once(connection, bucket_name, ability, fact)
+        answer = _race_once(bucket, ability, fact)
     return answer
 
 
-def _race_once(connection: Connection, bucket_name: str, ability: Ability, fact: str) -> Condition:
+def _race_once(bucket: BucketAddress, ability: Ability, fact: str) -> Condition:
     """Single-flight: concurrent callers share the result or the error of one probe."""
+    connection = bucket.connection
     with _flights_lock:
         flight = _flights.setdefault(connection, {}).setdefault(fact, _SingleFlight())
     arrived = time.monotonic()
@@ -107,7 +109,7 @@ def _race_once(connection: Connection, bucket_name: str, ability: Ability, fact:
                 failure = flight.failure[1]  # otherwise the callers would wait for one time-out each, in sequence
                 raise copy.copy(failure) from failure
             try:
-                answer = race(connection, bucket_name, ability)
+                answer = race(bucket, ability)
             except S3Error as error:
                 flight.failure = time.monotonic(), error
                 raise
@@ -116,7 +118,7 @@ def _race_once(connection: Connection, bucket_name: str, ability: Ability, fact:
         return answer
 
 
-def require(connection: Connection, bucket_name: str, ability: Ability) -> None:
+def require(bucket: BucketAddress, ability: Ability) -> None:
     """Raise unless the store honours this condition, also with concurrent writers.
 
     Raises:
@@ -125,7 +127,7 @@ def require(connection: Connection, bucket_name: str, ability: Ability) -> None:
     Requests:
         those of :func:`known`
     """
-    answer = known(connection, bucket_name, ability)
+    answer = known(bucket, ability)
     if answer == "honoured":
         return
     request, _, condition = ability.partition("_")
@@ -135,33 +137,33 @@ def require(connection: Connection, bucket_name: str, ability: Ability) -> None:
         "sequential": "honours it only without concurrent writers: of several racing writers more than one succeeded",
     }[answer]
     raise S3Unsupported(
-        f"{request} with {condition} on s3://{bucket_name}: this store {what} ({ability} is {answer!r}). Nothing was written.",
-        bucket=bucket_name,
+        f"{request} with {condition} on s3://{bucket.name}: this store {what} ({ability} is {answer!r}). Nothing was written.",
+        bucket=bucket.name,
     )
 
 
-def is_versioned(connection: Connection, bucket_name: str) -> bool:
+def is_versioned(bucket: BucketAddress) -> bool:
     """Return whether the bucket has or had versioning. False is cached for a few seconds only, since versioning may be enabled any time.
 
     Requests:
         1 GET; none while the result is cached
     """
-    fact = f"versioned:{bucket_name}"
-    learned: tuple[bool, float] | None = connection.facts.get(fact)
+    facts, fact = bucket.connection.facts, f"versioned:{bucket.name}"
+    learned: tuple[bool, float] | None = facts.get(fact)
     if learned is None or not (learned[0] or time.monotonic() - learned[1] < _PLAIN_FOR_S):
-        learned = (keeps_versions(connection, bucket_name), time.monotonic())
-        connection.facts[fact] = learned
+        learned = (keeps_versions(bucket), time.monotonic())
+        facts[fact] = learned
     return learned[0]
 
 
-def keeps_versions(connection: Connection, bucket_name: str) -> bool:
+def keeps_versions(bucket: BucketAddress) -> bool:
     """Return whether the bucket has or had versioning; False if the store does not support ``?versioning``.
 
     Requests:
         1 GET
     """
     try:
-        answer, root = connection.call_with_root("GetBucketVersioning", Bucket=bucket_name)
+        answer, root = bucket.connection.call_with_root("GetBucketVersioning", Bucket=bucket.name)
     except S3Unsupported:
         return False
     return root in ("VersioningConfiguration", "GetBucketVersioningResponse") and bool(answer.get("Status"))
@@ -175,12 +177,11 @@ def quoted(connection: Connection, etag: str) -> str:
     return f'"{bare}"' if with_quotes else bare
 
 
-def race(connection: Connection, bucket_name: str, ability: Ability) -> Condition:
+def race(bucket: BucketAddress, ability: Ability) -> Condition:
     """Probe the store with sequential writes, then with concurrent ones.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket for the scratch objects.
+        bucket: The bucket for the scratch objects.
         ability: The request and its condition.
 
     Returns:
@@ -192,7 +193,7 @@ def race(connection: Connection, bucket_name: str, ability: Ability) -> Conditio
     Requests:
         about 5 if the condition is ignored or refused, else about 150
     """
-    with _scratch(connection, bucket_name) as scratch:
+    with _scratch(bucket) as scratch:
         if ability == "delete_if_match":
             return _race_deletes(scratch)
         verdict = _in_sequence(scratch, ability)
@@ -209,14 +210,14 @@ _SMALL_BODY_TIMEOUT = 10.0
 class _Scratch:
     """A random prefix for scratch objects, and the requests of a probe."""
 
-    def __init__(self, connection: Connection, bucket_name: str) -> None:
-        self.connection = connection
-        self.bucket_name = bucket_name
+    def __init__(self, bucket: BucketAddress) -> None:
+        self.connection = bucket.connection
+        self.bucket_name = bucket.name
         self.prefix = f"{PREFIX}{secrets.token_hex(8)}/"
         self.keys: set[str] = set()
         self.uploads: set[tuple[str, str]] = set()
         # Requested before anything is written, so that the cleaning cannot fail for want of it.
-        self.keeps_versions = is_versioned(connection, bucket_name)
+        self.keeps_versions = is_versioned(bucket)
         self._mutex = threading.Lock()
 
     def new_key(self) -> str:
@@ -279,15 +280,15 @@ class _Scratch:
 
 
 @contextmanager
-def _scratch(connection: Connection, bucket_name: str) -> Iterator[_Scratch]:
-    scratch = _Scratch(connection, bucket_name)
+def _scratch(bucket: BucketAddress) -> Iterator[_Scratch]:
+    scratch = _Scratch(bucket)
     try:
         yield scratch
     finally:
         try:
             _clean(scratch)
         except S3Error as error:
-            logger.warning("scratch objects may be left at s3://%s/%s", bucket_name, scratch.prefix, exc_info=error)
+            logger.warning("scratch objects may be left at s3://%s/%s", bucket.name, scratch.prefix, exc_info=error)
 
 
 def _clean(scratch: _Scratch) -> None:

@@ -217,18 +217,18 @@ def sending_again(connection: Connection, write: Callable[[], Written], can_repe
     raise AssertionError("unreachable: the last attempt returns or raises")  # pragma: no cover
 
 
-def require(connection: Connection, bucket_name: str, kind: Ability) -> None:
+def require(bucket: BucketAddress, kind: Ability) -> None:
     """Raise S3Unsupported unless the store honours the condition (see :mod:`~messageflux_s3._objects.condition_probe`)."""
-    condition_probe.require(connection, bucket_name, kind)
+    condition_probe.require(bucket, kind)
 
 
-def honours(connection: Connection, bucket_name: str, kind: Ability) -> bool:
+def honours(bucket: BucketAddress, kind: Ability) -> bool:
     """Return whether the store honours the condition, also with concurrent writers; False if unknown because probing is not permitted.
 
     For callers with an alternative to the condition. Requests: those of :func:`condition_probe.known`.
     """
     try:
-        return condition_probe.known(connection, bucket_name, kind) == "honoured"
+        return condition_probe.known(bucket, kind) == "honoured"
     except S3AccessDenied:
         return False
 
@@ -253,7 +253,7 @@ class ConditionalCall:
             S3Unsupported: It does not.
         """
         of_absent, of_match = _ABILITIES[operation]
-        require(self._connection, self._bucket_name, of_absent if self._if_absent else of_match)
+        require(BucketAddress(self._connection, self._bucket_name), of_absent if self._if_absent else of_match)
 
     def __call__(self, operation: str, **parameters: Any) -> dict[str, Any]:
         self.require(operation)
@@ -576,7 +576,7 @@ def delete(connection: Connection, bucket_name: str, key: str, *, if_match: str)
     """
     check(if_absent=False, if_match=if_match)
     etag = strong(if_match, bucket_name, key)
-    require(connection, bucket_name, "delete_if_match")
+    require(BucketAddress(connection, bucket_name), "delete_if_match")
     _Write(connection, bucket_name, key, "", if_absent=False, if_match=etag, carried="").remove()
 
 

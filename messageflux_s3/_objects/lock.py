@@ -25,8 +25,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal
 
-from .._client.addresses import BucketAddress
-from .._client.connection import Connection
+from .._client.addresses import ObjectAddress
 from .._formats import etags
 from .._formats.decoding import as_json
 from .._formats.head import Head
@@ -137,27 +136,30 @@ class _Snapshot:
 class _File:
     """The object under a lock's key: reads it, and replaces it with conditional writes."""
 
-    def __init__(self, connection: Connection, bucket_name: str, key: str) -> None:
-        self.connection = connection
-        self.bucket_name = bucket_name
-        self.key = check_key(key, bucket=bucket_name)
+    def __init__(self, address: ObjectAddress) -> None:
+        check_key(address.key, bucket=address.bucket_name)
+        self.address = address
+
+    @property
+    def key(self) -> str:
+        return self.address.key
 
     def __str__(self) -> str:
-        return f"s3://{self.bucket_name}/{self.key}"
+        return f"s3://{self.address.bucket_name}/{self.key}"
 
     def read(self) -> _Snapshot | None:
         """Return the lock's object; None if it does not exist."""
-        address = BucketAddress(self.connection, self.bucket_name).object(self.key)
+        connection, bucket_name = self.address.bucket
         try:
-            answer = self.connection.call("GetObject", Bucket=self.bucket_name, Key=self.key)
-            ranged_reader.check_whole(address, answer)
-            with self.connection.translating("GetObject", self.bucket_name, self.key):
+            answer = connection.call("GetObject", Bucket=bucket_name, Key=self.key)
+            ranged_reader.check_whole(self.address, answer)
+            with connection.translating("GetObject", bucket_name, self.key):
                 body: bytes = answer["Body"].read()
                 if not answer.get("ETag"):
                     raise ConnectionError("the headers of the response were cut off")
         except S3NoSuchItem:
             return None
-        checksum.check_received(address, answer, body)
+        checksum.check_received(self.address, answer, body)
         unreadable: S3InvalidContent | None = None
         lease: _Lease | None = None
         try:
@@ -173,7 +175,7 @@ class _File:
         return _Snapshot(document, lease, etags.unquoted(str(answer["ETag"])) or "", age, now, unreadable)
 
     def _document(self, body: bytes) -> dict[str, Any]:
-        document = as_json(body, self.bucket_name, self.key)
+        document = as_json(body, self.address.bucket_name, self.key)
         if isinstance(document, dict) and document:
             return document
         found = f"a {type(document).__name__}, not an object" if not isinstance(document, dict) else "an empty object"
@@ -183,13 +185,13 @@ class _File:
         return S3InvalidContent(
             f"the content of {self} is not a lock file: {why}",
             operation="GetObject",
-            bucket=self.bucket_name,
+            bucket=self.address.bucket_name,
             key=self.key,
         )
 
     def error(self, message: str, **attributes: Any) -> S3LockError:
         """Return an S3LockError that names the bucket and the key."""
-        return S3LockError(message, bucket=self.bucket_name, key=self.key, **attributes)
+        return S3LockError(message, bucket=self.address.bucket_name, key=self.key, **attributes)
 
     def write(self, document: Mapping[str, Any], *, over: str | None) -> Head:
         """Create the object, or replace the state with this etag. After a lost response the nonce shows whether the write took place."""
@@ -199,7 +201,7 @@ class _File:
             body = json.dumps(document).encode()
         try:
             return conditional.put(
-                self.connection, self.bucket_name, self.key, body, if_absent=over is None, if_match=over,
+                *self.address.bucket, self.key, body, if_absent=over is None, if_match=over,
                 content_type="application/json",
             )  # fmt: skip
         except S3PreconditionFailed:
@@ -230,9 +232,7 @@ class S3Lock:
 
     def __init__(
         self,
-        connection: Connection,
-        bucket_name: str,
-        key: str,
+        address: ObjectAddress,
         *,
         ttl: float = 30,
         owner: str | None = None,
@@ -251,7 +251,7 @@ class S3Lock:
             except UnicodeEncodeError as error:
                 raise ValueError(f"owner cannot be written as UTF-8: {error.reason}") from None
         self._data = _checked_data(data)
-        self._file = _File(connection, bucket_name, key)
+        self._file = _File(address)
         self._ttl = float(ttl)
         self._wait = float(wait)
         self._owner = owner if owner is not None else _default_owner()
@@ -272,7 +272,7 @@ class S3Lock:
 
     @property
     def _bucket_and_key(self) -> dict[str, Any]:
-        return {"bucket": self._file.bucket_name, "key": self._file.key}
+        return {"bucket": self._file.address.bucket_name, "key": self._file.key}
 
     @property
     def owner(self) -> str:
@@ -325,7 +325,7 @@ class S3Lock:
         if not self.lost:
             raise self._file.error(f"the lock {self._file} is already held by this S3Lock")
         for kind in ("put_if_absent", "put_if_match"):
-            conditional.require(self._file.connection, self._file.bucket_name, kind)
+            conditional.require(self._file.address.bucket, kind)
         self._stop_renewing()
         until = clock() + self._wait
         watched, since = "", clock()
@@ -534,7 +534,7 @@ def _renew_until_stopped(reference: weakref.ref[S3Lock], stop: threading.Event, 
 # -- plain lock files -------------------------------------------------------------------------------------------------------------
 
 
-def acquire_lock(connection: Connection, bucket_name: str, key: str, data: Mapping[str, Any] | None = None) -> Head:
+def acquire_lock(address: ObjectAddress, data: Mapping[str, Any] | None = None) -> Head:
     """Create a lock file if there is none, or take a free lease, without a ttl.
 
     Raises:
@@ -544,7 +544,7 @@ def acquire_lock(connection: Connection, bucket_name: str, key: str, data: Mappi
     Requests:
         1 PUT, and 1 GET if the object exists
     """
-    file = _File(connection, bucket_name, key)
+    file = _File(address)
     document = _checked_data(data)
     seen: _Snapshot | None = None
     conflict: S3Error | None = None
@@ -567,7 +567,7 @@ def acquire_lock(connection: Connection, bucket_name: str, key: str, data: Mappi
     raise _held(file, seen) from conflict
 
 
-def release_lock(connection: Connection, bucket_name: str, key: str) -> None:
+def release_lock(address: ObjectAddress) -> None:
     """Delete a lock file, or free a lease. Does nothing if there is neither.
 
     Raises:
@@ -577,7 +577,7 @@ def release_lock(connection: Connection, bucket_name: str, key: str) -> None:
     Requests:
         1 GET, and 1 DELETE or 1 PUT
     """
-    file = _File(connection, bucket_name, key)
+    file = _File(address)
     token: int | None = None
     conflict: S3Error | None = None
     for _ in range(_RACES):
@@ -585,7 +585,7 @@ def release_lock(connection: Connection, bucket_name: str, key: str) -> None:
         if seen is None or seen.is_free:
             return
         if seen.lease is None:
-            connection.call("DeleteObject", Bucket=bucket_name, Key=key)
+            address.connection.call("DeleteObject", Bucket=address.bucket_name, Key=address.key)
             return
         if token is not None and seen.lease.token != token:
             raise file.error(f"the lock {file} changed hands while it was being released") from conflict
@@ -600,7 +600,7 @@ def release_lock(connection: Connection, bucket_name: str, key: str) -> None:
     raise conflict
 
 
-def check_lock(connection: Connection, bucket_name: str, key: str) -> dict[str, Any] | None:
+def check_lock(address: ObjectAddress) -> dict[str, Any] | None:
     """Return the content of the lock file; None if there is none, or if the lease is free.
 
     Raises:
@@ -609,7 +609,7 @@ def check_lock(connection: Connection, bucket_name: str, key: str) -> dict[str, 
     Requests:
         1 GET
     """
-    file = _File(connection, bucket_name, key)
+    file = _File(address)
     seen = file.read()
     if seen is None or seen.is_free:
         return None

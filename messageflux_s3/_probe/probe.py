@@ -94,7 +94,7 @@ class _Trial:
     def clean(self) -> None:
         try:
             batch.deleted(self.connection, self.bucket_name, ((key, None) for key in self.keys()))
-            if condition_probe.keeps_versions(self.connection, self.bucket_name):
+            if condition_probe.keeps_versions(BucketAddress(self.connection, self.bucket_name)):
                 pages = versions.pages(self.connection, self.bucket_name, prefix=self.prefix)
                 left = [entry for page in pages for entry in (*page.objects, *page.delete_markers)]
                 batch.deleted(self.connection, self.bucket_name, ((entry.key, entry.version_id) for entry in left))
@@ -123,7 +123,7 @@ def _objects(trial: _Trial, found: Capabilities) -> Capabilities:
             Literal["put_if_absent", "put_if_match", "multipart_if_absent", "copy_if_absent", "delete_if_match"], ...
         ]
         kinds = ("put_if_absent", "put_if_match", "multipart_if_absent", "copy_if_absent", "delete_if_match")
-        versioned = condition_probe.is_versioned(trial.connection, trial.bucket_name)
+        versioned = condition_probe.is_versioned(BucketAddress(trial.connection, trial.bucket_name))
         conditions: dict[str, Any] = {
             f"{kind}_versioned" if versioned and kind.startswith("put") else kind: _race(trial, kind) for kind in kinds
         }
@@ -180,7 +180,7 @@ def _holds(experiment: Callable[[], bool]) -> bool:
 
 def _race(trial: _Trial, kind: Any) -> Condition:
     try:
-        return condition_probe.race(trial.connection, trial.bucket_name, kind)
+        return condition_probe.race(BucketAddress(trial.connection, trial.bucket_name), kind)
     except S3Unsupported:
         return "refused"
 

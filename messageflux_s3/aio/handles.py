@@ -735,9 +735,7 @@ class AsyncS3Bucket:
             ...     async with bucket.lock("locks/nightly", owner="worker-7") as lock:
             ...         lock.check()
         """
-        lock = StoppableLock(
-            self._bucket._connection, self._bucket.name, key, ttl=ttl, owner=owner, data=data, wait=wait
-        )
+        lock = StoppableLock(self._bucket._address.object(key), ttl=ttl, owner=owner, data=data, wait=wait)
         return AsyncS3Lock(lock, self._engine)
 
     async def acquire_lock(self, key: str, data: Mapping[str, Any] | None = None) -> AsyncS3Object:

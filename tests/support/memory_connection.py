@@ -20,6 +20,7 @@ from typing import Any, cast
 import pytest
 
 import messageflux_s3 as s3
+from messageflux_s3._client.addresses import BucketAddress, ObjectAddress
 from messageflux_s3._client.connection import Connection
 from messageflux_s3._objects import conditional, lock
 
@@ -66,6 +67,11 @@ class Memory:
     @property
     def connection(self) -> Connection:
         return cast(Connection, self)
+
+    @property
+    def address(self) -> ObjectAddress:
+        """The address of the object "k" in the bucket "b"."""
+        return BucketAddress(self.connection, "b").object("k")
 
     def store(self, key: str, body: bytes, *, age: float = 0, **what: Any) -> str:
         """Put something there; its etag."""
