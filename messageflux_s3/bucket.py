@@ -492,10 +492,8 @@ class S3Bucket:
         put_parameters.check_parameters(extra)
         body = operations.body_bytes(buf, "buf")
         if if_absent or if_match is not None:
-            put = partial(
-                conditional.put, self._connection, self._name, key, body, if_absent=if_absent, if_match=if_match, metadata=metadata, **extra
-            )  # fmt: skip
-            written = yield Blocking(put)
+            condition = conditional.precondition(if_absent=if_absent, if_match=if_match)
+            written = yield from conditional.put_steps(self._address.object(key), body, condition, metadata, extra)
         else:
             written = yield from operations.put_steps(self._address.object(key), body, metadata, extra)
         return S3Object._create(self, key, head=written)
@@ -723,16 +721,13 @@ class S3Bucket:
         put_parameters.check_parameters(given)
         call = None
         if if_absent or if_match is not None:
-            conditional.check(if_absent=if_absent, if_match=if_match)
-            idempotency_token = conditional.new_idempotency_token()
+            condition = conditional.precondition(if_absent=if_absent, if_match=if_match)
             user_metadata.marked(
-                user_metadata.encode(metadata), idempotency_token
+                user_metadata.encode(metadata), condition.token
             )  # reject metadata that is too large before any request
             conditional.require(self._address, "put_if_absent" if if_absent else "put_if_match")
-            metadata = {**(metadata or {}), IDEMPOTENCY_TOKEN: idempotency_token}
-            call = conditional.caller(
-                self._connection, self._name, key, idempotency_token, if_absent=if_absent, if_match=if_match
-            )
+            metadata = {**(metadata or {}), IDEMPOTENCY_TOKEN: condition.token}
+            call = conditional.ConditionalWrite(self._address.object(key), condition)
         written = upload.upload(
             self._connection, self._name, key, stream, metadata=metadata, call=call, part_size_bytes=part_size_bytes,
             verify_checksum=verify_checksum, progress=Callback if progress is None else progress, **given,

@@ -695,16 +695,8 @@ class S3Object:
         put_parameters.check_parameters(extra)
         call, idempotency_token = None, ""
         if if_absent or if_match is not None:
-            conditional.check(if_absent=if_absent, if_match=if_match)
-            idempotency_token = conditional.new_idempotency_token()
-            call = conditional.caller(
-                there._bucket._connection,
-                there._bucket.name,
-                there._key,
-                idempotency_token,
-                if_absent=if_absent,
-                if_match=if_match,
-            )
+            condition = conditional.precondition(if_absent=if_absent, if_match=if_match)
+            call, idempotency_token = conditional.ConditionalWrite(there._address, condition), condition.token
         copied = copying.copy(
             self._address,
             there._bucket._address.object(there._key),
@@ -907,9 +899,12 @@ class S3Object:
             >>> counter.update(lambda body: str(int(body or b"0") + 1)).text
             '1'
         """
-        self._head, self._body = conditional.update(self._bucket._connection, self._bucket.name, self._key, function)
-        self._listed = None
+        self._run(self._update_steps(function))
         return self
+
+    def _update_steps(self, function: Callable[[bytes | None], Any]) -> Steps[None]:
+        self._head, self._body = yield from conditional.update_steps(self._address, function)
+        self._listed = None
 
     def delete(self, *, if_match: str | None = None) -> None:
         """Delete the object, or the version this handle is pinned to; idempotent.
@@ -930,7 +925,7 @@ class S3Object:
     def _delete_steps(self, if_match: str | None) -> Steps[None]:
         connection, bucket_name, version_id = self._bucket._connection, self._bucket.name, self._version_id
         if if_match is not None:
-            yield Blocking(partial(conditional.delete, connection, bucket_name, self._key, if_match=if_match))
+            yield from conditional.delete_steps(self._address, if_match)
         else:
             if version_id is not None:
                 yield Blocking(partial(versions.check_deletable, connection, bucket_name, version_id))

@@ -658,6 +658,8 @@ def test_an_async_update(moto_bucket: S3Bucket) -> None:
         assert await remote["k"].read() == b"+-+"
         with pytest.raises(ZeroDivisionError):
             await obj.update(broken)
+        with pytest.raises(RuntimeError, match="StopIteration"):  # as from any coroutine
+            await obj.update(lambda body: next(iter(())))
         assert await remote["k"].read() == b"+-+"
 
     run(moto_bucket, work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import threading
 import time
@@ -9,8 +10,9 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime, timezone
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.memory_connection import (
@@ -31,8 +33,11 @@ from support.stateful_server import FAULTS, StatefulStore
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
+from messageflux_s3._client.addresses import BucketAddress
+from messageflux_s3._client.exchange import Answer, Request
 from messageflux_s3._formats.metadata import IDEMPOTENCY_TOKEN
-from messageflux_s3._objects import condition_probe, conditional
+from messageflux_s3._objects import condition_probe, conditional, drivers
+from messageflux_s3._objects.drivers import Sleep, Steps
 
 SEEDS = 12
 """Runs of each kind here; ``tests/attacks/test_conditional_runs.py`` makes thousands."""
@@ -54,14 +59,18 @@ def told(action: Any) -> str:
     except s3.S3ObjectExists as error:
         return "exists" if not error.outcome_unknown else "unknown"
     except s3.S3PreconditionFailed as error:
-        return "unknown" if error.outcome_unknown else ("met" if "each time" in str(error) else "changed")
+        return (
+            "unknown" if error.outcome_unknown else ("met" if "every attempt conflicted" in str(error) else "changed")
+        )
     except s3.S3Error as error:
         return f"{type(error).__name__} {error.code}"
     return "done"
 
 
 def put_ours(memory: Memory, **condition: Any) -> Any:
-    return conditional.put(memory.connection, "b", "k", b"ours", **(condition or {"if_absent": True}))
+    extra = {name: condition.pop(name) for name in ("metadata", "content_type") if name in condition}
+    wanted = conditional.precondition(**(condition or {"if_absent": True}))
+    return conditional.put(memory.address, b"ours", wanted, **extra)
 
 
 P, H = "PutObject", "HeadObject"
@@ -228,13 +237,17 @@ def test_a_successor_of_what_we_were_to_replace_is_a_conflict(memory: Memory) ->
 def test_a_precondition_error_carries_the_fields_of_the_refusal(memory: Memory) -> None:
     """Operation, bucket, key, code, status and request id are those of the refusal; so is the cause."""
     for condition, happens, said in (
-        ({"if_absent": True}, [refused(412)], "s3://b/k was not created: it is there already"),
-        ({"if_match": "0" * 32}, [refused(412)], f"s3://b/k was not changed: its etag is no longer {'0' * 32}"),
-        ({"if_absent": True}, [refused(409)] * 3, "s3://b/k was not changed: each time others were writing it as well"),
+        ({"if_absent": True}, [refused(412)], "s3://b/k was not created: it exists already"),
+        ({"if_match": "0" * 32}, [refused(412)], f"s3://b/k was not written: its ETag is no longer {'0' * 32}"),
+        (
+            {"if_absent": True},
+            [refused(409)] * 3,
+            "s3://b/k was not written: every attempt conflicted with a concurrent write",
+        ),
         (
             {"if_absent": True},
             [refused(412, retried=1)],
-            "nobody can know whether s3://b/k was written: an answer was lost",
+            "it is unknown whether s3://b/k was written: a response was lost",
         ),
     ):
         memory.happens = {P: deque(happens)}  # type: ignore[arg-type]
@@ -254,8 +267,9 @@ def test_an_answer_that_was_cut_off_is_the_cause(memory: Memory) -> None:
     memory.happens = {P: deque([cut]), H: deque([lost()])}
     with pytest.raises(s3.S3PreconditionFailed) as caught:
         put_ours(memory)
-    assert "the answer to PutObject was cut off within its headers" in str(caught.value)
-    lost_one: Any = caught.value.__cause__.__context__ if caught.value.__cause__ else None
+    assert "PutObject: the headers of the response were cut off" in str(caught.value)
+    lost_one: Any = caught.value.__cause__
+    assert str(caught.value).endswith("and the object could not be read: lost")
     assert (type(lost_one), lost_one.operation, lost_one.retryable) == (s3.S3ConnectionError, "PutObject", True)
 
 
@@ -274,8 +288,6 @@ def test_a_settled_lost_answer_gives_etag_size_version_and_metadata(memory: Memo
                 {"who": "me"},
             )
             assert memory.sent[0]["ContentType"] == "text/x-new"
-    answer = conditional._answer(conditional.Head(etag="e"))
-    assert answer == {"ETag": "e"}
 
 
 def test_the_waits_between_attempts_are_short_and_grow(memory: Memory) -> None:
@@ -307,12 +319,12 @@ def test_each_request_asks_for_its_own_ability(memory: Memory, operation: str, o
     memory.is_aws = False
     memory.facts["versioned:b"] = (True, 0.0)
     for ability, condition in (
-        (of_absent, {"if_absent": True, "if_match": None}),
-        (of_match, {"if_absent": False, "if_match": "e"}),
+        (of_absent, None),
+        (of_match, "e"),
     ):
         others = {f"{name}_versioned": "ignored" for pair in conditional._ABILITIES.values() for name in pair}
         memory.config.capabilities = SimpleNamespace(**others)
-        call = conditional.caller(memory.connection, "b", "k", "id", **condition)  # type: ignore[arg-type]
+        call = conditional.ConditionalWrite(memory.address, conditional.Precondition(condition, "id"))  # type: ignore[arg-type]
         with pytest.raises(s3.S3Unsupported, match=ability):
             call(operation, Bucket="b", Key="k", Body=b"x")
         assert memory.calls == []
@@ -330,7 +342,7 @@ def test_a_completion_and_a_copy_may_lack_the_etag(memory: Memory) -> None:
         memory.objects.clear()
         memory.calls.clear()
         memory.happens = {operation: deque([cut])}
-        call = conditional.caller(memory.connection, "b", "k", "id", if_absent=True, if_match=None)
+        call = conditional.ConditionalWrite(memory.address, conditional.Precondition(None, "id"))
         assert (call(operation, Bucket="b", Key="k", Body=b"x"), memory.calls) == ({}, [operation])
 
 
@@ -353,7 +365,7 @@ def test_a_404_of_a_copy_may_be_its_sources(memory: Memory, operation: str, targ
     elif target != "as it was":
         memory.store("k", b"changed", etag=target)
     memory.happens = {operation: deque([refused(404)])}
-    call = conditional.caller(memory.connection, "b", "k", "id", if_absent=False, if_match=etag)
+    call = conditional.ConditionalWrite(memory.address, conditional.Precondition(etag, "id"))
     assert told(lambda: call(operation, Bucket="b", Key="k", Body=b"x")) == said
 
 
@@ -361,7 +373,7 @@ def test_a_completion_is_under_the_condition(memory: Memory) -> None:
     """Only where nothing is there yet."""
     upload: Any = SimpleNamespace(complete=lambda call: call("CompleteMultipartUpload", Bucket="b", Key="k"))
     done = [
-        told(lambda: conditional.complete(memory.connection, "b", "k", upload, idempotency_token="id"))
+        told(lambda: conditional.complete(memory.address, upload, conditional.Precondition(None, "id")))
         for _ in range(2)
     ]
     assert (done, [sent["IfNoneMatch"] for sent in memory.sent]) == (["done", "exists"], ["*", "*"])
@@ -399,7 +411,7 @@ def test_every_way_to_delete(
     """With nobody else about: what is told, and which requests it took."""
     etag = memory.store("k", b"before", age=3600)
     memory.happens = {D: deque(deletes), H: deque(heads)}
-    assert told(lambda: conditional.delete(memory.connection, "b", "k", if_match=f'"{etag}"')) == said
+    assert told(lambda: conditional.delete(memory.address, if_match=f'"{etag}"')) == said
     assert memory.calls == calls
     assert [sent["IfMatch"] for sent in memory.sent if len(sent) == 3] == [f'"{etag}"'] * calls.count(D)
     if said != "unknown":
@@ -415,13 +427,13 @@ def test_a_lost_deletion_that_meets_another_object(memory: Memory, age: float, s
     etag = memory.store("k", b"before", age=7200)
     memory.happens = {D: deque([meanwhile(lambda: memory.store("k", b"theirs", age=age, etag=theirs), lost())])}
     with pytest.raises(s3.S3PreconditionFailed) as caught:
-        conditional.delete(memory.connection, "b", "k", if_match=etag)
+        conditional.delete(memory.address, if_match=etag)
     assert (told(lambda: (_ for _ in ()).throw(caught.value)), memory.calls, memory.objects["k"].body) == (
         said,
         [D, H],
         b"theirs",
     )
-    assert said != "unknown" or "was deleted: an answer was lost" in str(caught.value)
+    assert said != "unknown" or "was deleted: a response was lost" in str(caught.value)
 
 
 def test_the_waits_between_deletions_are_the_same(memory: Memory) -> None:
@@ -432,7 +444,7 @@ def test_the_waits_between_deletions_are_the_same(memory: Memory) -> None:
     for _ in range(200):
         memory.slept.clear()
         memory.happens = {D: deque([refused(409)] * 9)}
-        assert told(lambda: conditional.delete(memory.connection, "b", "k", if_match=etag)) == "met"
+        assert told(lambda: conditional.delete(memory.address, if_match=etag)) == "met"
         assert min(memory.slept) >= 0
         longest = [max(pair) for pair in zip(longest, memory.slept, strict=True)]
     for number, waited in enumerate(longest, 1):
@@ -446,7 +458,7 @@ def test_a_deletion_wants_an_ability_of_its_own(memory: Memory) -> None:
     memory.facts["versioned:b"] = (True, 0.0)
     memory.config.capabilities = SimpleNamespace(put_if_match_versioned="honoured", delete_if_match_versioned="ignored")
     with pytest.raises(s3.S3Unsupported, match="delete_if_match"):
-        conditional.delete(memory.connection, "b", "k", if_match="e")
+        conditional.delete(memory.address, if_match="e")
     assert memory.calls == []
 
 
@@ -454,15 +466,19 @@ def test_the_servers_clock_is_read_from_its_answer() -> None:
     """Where it says nothing, or nothing that can be read, nobody knows."""
 
     def said(headers: Any) -> object:
-        return conditional.server_time({"ResponseMetadata": {"HTTPHeaders": headers}})
+        return conditional.server_time(Answer({"ResponseMetadata": {"HTTPHeaders": headers}}))
 
     assert str(said({"date": "Sat, 21 Nov 2026 12:00:00 GMT"})) == "2026-11-21 12:00:00+00:00"
     assert [said({}), said(None), said({"date": ""}), said({"date": "soon"})] == [None] * 4
-    assert [conditional.server_time(answer) for answer in (None, {}, {"ResponseMetadata": None})] == [None] * 3
+    assert [conditional.server_time(Answer(answer)) for answer in (None, {})] == [None] * 2
+
+
+def update(memory: Memory, function: Any, **options: Any) -> tuple[Any, bytes]:
+    return drivers.run(memory.connection, conditional.update_steps(memory.address, function, **options))
 
 
 def append(memory: Memory, **options: Any) -> tuple[Any, bytes]:
-    return conditional.update(memory.connection, "b", "k", lambda body: (body or b"") + b"+", **options)
+    return update(memory, lambda body: (body or b"") + b"+", **options)
 
 
 G = "GetObject"
@@ -486,14 +502,14 @@ def test_an_update_of_what_is_not_there_creates_it(memory: Memory) -> None:
 def test_an_update_that_changes_nothing_writes_nothing(memory: Memory) -> None:
     """What was found comes back; an empty body is a body, also of an object that was not there."""
     etag = memory.store("k", b"same")
-    head, body = conditional.update(memory.connection, "b", "k", lambda before: before or b"")
+    head, body = update(memory, lambda before: before or b"")
     assert (head.etag, body, memory.calls) == (etag, b"same", [G])
     for other in (b"a", b"z"):
         memory.store("k", b"same")
-        assert conditional.update(memory.connection, "b", "k", lambda before, other=other: other)[1] == other  # type: ignore[misc]
+        assert update(memory, lambda before, other=other: other)[1] == other  # type: ignore[misc]
         assert memory.objects["k"].body == other
     memory.objects.clear()
-    assert conditional.update(memory.connection, "b", "k", lambda before: b"")[1] == b""
+    assert update(memory, lambda before: b"")[1] == b""
     assert memory.objects["k"].body == b""
 
 
@@ -533,7 +549,9 @@ def test_an_update_tries_again_while_others_are_faster(memory: Memory) -> None:
     assert (told(lambda: append(memory)), memory.calls) == ("unknown", [G, P, H])
     memory.calls.clear()
     memory.happens = {P: deque([refused(412)] * 3)}
-    with pytest.raises(s3.S3PreconditionFailed, match="s3://b/k was not updated: others were faster 3 times") as caught:
+    with pytest.raises(
+        s3.S3PreconditionFailed, match="s3://b/k was not updated: each of 3 attempts conflicted"
+    ) as caught:
         append(memory, attempts=3)
     assert (memory.calls, caught.value.outcome_unknown, caught.value.bucket, caught.value.key) == (
         [G, P] * 3,
@@ -551,7 +569,7 @@ def test_an_update_waits_longer_the_longer_it_takes(memory: Memory) -> None:
     for _ in range(100):
         memory.slept.clear()
         memory.happens = {P: deque([refused(412)] * 60)}
-        with pytest.raises(s3.S3PreconditionFailed, match="50 times"):
+        with pytest.raises(s3.S3PreconditionFailed, match="each of 50 attempts"):
             append(memory)
         assert min(memory.slept) >= 0
         longest = [max(pair) for pair in zip(longest, memory.slept, strict=True)]
@@ -564,7 +582,7 @@ def test_an_update_does_not_rest_on_half_an_answer(memory: Memory) -> None:
     """Without its etag a write would have no condition; a byte that changed on its way is found."""
     memory.store("k", b"before")
     for headers, error, said in (
-        ({"ETag": None}, s3.S3ConnectionError, "did not arrive whole"),
+        ({"ETag": None}, s3.S3ConnectionError, "they have no ETag"),
         ({}, s3.S3ChecksumError, "the MD5 of the object is"),
     ):
         memory.objects["k"].headers = headers
@@ -583,21 +601,124 @@ def test_an_update_does_not_rest_on_half_an_answer(memory: Memory) -> None:
 @pytest.mark.parametrize(
     ("condition", "error", "said"),
     [
-        ({}, ValueError, "wants if_absent or if_match"),
-        ({"if_absent": False}, ValueError, "wants if_absent or if_match"),
+        ({}, ValueError, "requires if_absent or if_match"),
+        ({"if_absent": False}, ValueError, "requires if_absent or if_match"),
         ({"if_absent": True, "if_match": "e"}, ValueError, "exclude each other"),
         ({"if_match": ""}, ValueError, "if_match is empty"),
         ({"if_match": '""'}, ValueError, "if_match is empty"),
-        ({"if_match": 7}, TypeError, "if_match must be an etag, not int"),
+        ({"if_match": 7}, TypeError, "if_match must be an ETag, not int"),
     ],
 )
-def test_invalid_conditions_raise(memory: Memory, condition: dict[str, Any], error: type[Exception], said: str) -> None:
+def test_invalid_conditions_raise(condition: dict[str, Any], error: type[Exception], said: str) -> None:
     """Refused before anything is sent; what has a meaning is not."""
     with pytest.raises(error, match=said):
-        conditional.put(memory.connection, "b", "k", b"", **condition)
-    assert memory.calls == []
-    conditional.check(if_absent=True, if_match=None)
-    conditional.check(if_absent=False, if_match="e")
+        conditional.precondition(**condition)
+    assert conditional.precondition(if_absent=True).if_match is None
+    assert conditional.precondition(if_match="e").if_match == "e"
+
+
+# -- without I/O: the steps are given their answers --------------------------------------------------------------------------------
+
+_NOW = "Sat, 21 Nov 2026 12:00:00 GMT"
+_OLD = datetime(2026, 11, 21, 11, 0, 0, tzinfo=timezone.utc)
+_NEW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
+WRITTEN = Answer({"ETag": '"new"', "VersionId": "v1"})
+LOST = s3.S3ConnectionError("lost", operation=P)
+ABSENT = s3.S3NoSuchItem("no such key", operation=H, status=404)
+
+
+def rejected(status: int, *, retried: bool = False) -> s3.S3PreconditionFailed:
+    """Return the error of a condition that does not hold (412), or of concurrent writers (409)."""
+    return s3.S3PreconditionFailed("rejected", operation=P, status=status, was_retried=retried)
+
+
+def found(token: str = "", etag: str = "theirs", modified: datetime = _OLD) -> Answer:
+    """Return the response to a HEAD."""
+    metadata = {IDEMPOTENCY_TOKEN: token} if token else {}
+    headers = {"ResponseMetadata": {"HTTPHeaders": {"date": _NOW}}}
+    return Answer({"ETag": f'"{etag}"', "LastModified": modified, "Metadata": metadata, "ContentLength": 1, **headers})
+
+
+SETTLING: dict[str, tuple[str | None, list[Answer | s3.S3Error], str, list[str]]] = {
+    "answered": (None, [WRITTEN], "done", [P]),
+    "rejected": (None, [rejected(412)], "exists", [P]),
+    "lost, and the object is ours": (None, [LOST, found("ours", "new")], "done", [P, H]),
+    "lost, and the object is our predecessor's successor": ("old", [LOST, found("theirs base")], "changed", [P, H]),
+    "lost before the store received it": (None, [LOST, ABSENT, WRITTEN], "done", [P, H, P]),
+    "lost, and the object is unchanged": ("old", [LOST, found(etag="old"), WRITTEN], "done", [P, H, P]),
+    "lost, and the object is older than the attempt": (None, [LOST, found()], "exists", [P, H]),
+    "lost, and the object is younger than the attempt": (None, [LOST, found(modified=_NEW)], "unknown", [P, H]),
+    "lost, and the object is deleted": ("old", [LOST, ABSENT], "unknown", [P, H]),
+    "lost, and the object cannot be read": (None, [LOST, LOST], "unknown", [P, H]),
+    "rejected on boto3's retry by our own object": (None, [rejected(412, retried=True), found("ours")], "done", [P, H]),
+    "rejected on boto3's retry, and absent": (None, [rejected(412, retried=True), ABSENT], "unknown", [P, H]),
+    "concurrent writers each time": (None, [rejected(409)] * 3, "met", [P, P, P]),
+}
+
+
+def conditional_steps(if_match: str | None) -> Steps[Any]:
+    """Return the steps of a write to a store that needs no probe."""
+    connection: Any = SimpleNamespace(
+        is_aws=True, preset="aws", facts={}, config=SimpleNamespace(max_attempts=3), endpoint_url="https://s3.test"
+    )
+    condition = conditional.Precondition(if_match, "ours", "base" if if_match else "")
+    return conditional.put_steps(BucketAddress(connection, "b").object("k"), b"body", condition, None, {})
+
+
+@pytest.mark.parametrize(("if_match", "outcomes", "said", "requests"), SETTLING.values(), ids=SETTLING)
+@pytest.mark.parametrize("is_awaited", [False, True], ids=["by hand", "awaited"])
+def test_settling_needs_no_io(
+    is_awaited: bool, if_match: str | None, outcomes: list[Answer | s3.S3Error], said: str, requests: list[str]
+) -> None:
+    """The steps alone decide: they are given one outcome for each request, by hand or by the async driver."""
+    left = iter(outcomes)
+    sent: list[Request] = []
+    pauses: list[float] = []
+
+    def answer(request: Request) -> Answer:
+        sent.append(request)
+        outcome = next(left)
+        if isinstance(outcome, s3.S3Error):
+            raise outcome
+        return outcome
+
+    def by_hand() -> Any:
+        steps = conditional_steps(if_match)
+        effect = next(steps)
+        while True:
+            try:
+                if isinstance(effect, Sleep):
+                    pauses.append(effect.seconds)
+                    effect = steps.send(None)
+                    continue
+                assert isinstance(effect, Request)
+                try:
+                    outcome = answer(effect)
+                except s3.S3Error as error:
+                    effect = steps.throw(error)
+                else:
+                    effect = steps.send(outcome)
+            except StopIteration as end:
+                return end.value
+
+    async def send(request: Request) -> Answer:
+        return answer(request)
+
+    async def perform(effect: object) -> None:
+        assert isinstance(effect, Sleep)
+        pauses.append(effect.seconds)
+
+    def awaited() -> Any:
+        return asyncio.run(drivers.run_awaited(conditional_steps(if_match), send, perform))
+
+    written: list[Any] = []
+    assert told(lambda: written.append(awaited() if is_awaited else by_hand())) == said
+    assert [request.operation for request in sent] == requests
+    assert len(pauses) == requests.count(P) - 1
+    assert next(left, None) is None
+    if said == "done":
+        assert written[0].size == 4
+        assert written[0].etag == conditional.etags.unquoted(cast(Answer, outcomes[-1]).etag)
 
 
 # -- over HTTP, answers lost ----------------------------------------------------------------------------------------------------------

@@ -230,7 +230,7 @@ def test_a_source_that_can_be_read_once_only_ends_in_a_retryable_precondition_fa
     """Neither "no such upload" nor a success: nothing was written, and nothing is left."""
     scripted_server.answer = store = StrictStore()
     store.conflicts = 1
-    with pytest.raises(S3PreconditionFailed, match="has to be sent again") as caught:
+    with pytest.raises(S3PreconditionFailed, match="must be sent again") as caught:
         write(scripted_server.bucket(preset="aws", max_attempts=3))
     assert not isinstance(caught.value, S3ObjectExists)
     assert (caught.value.status, caught.value.retryable, caught.value.outcome_unknown) == (409, True, False)
@@ -361,7 +361,7 @@ def test_a_file_truncated_between_two_sends_of_a_conditional_upload_is_not_store
     path.write_bytes(LARGE)
     scripted_server.answer = truncated_at_conflict(store, path, size)
     store.conflicts = 1
-    with path.open("rb") as file, pytest.raises(S3PreconditionFailed, match="it gave other bytes") as caught:
+    with path.open("rb") as file, pytest.raises(S3PreconditionFailed, match="it returned other bytes") as caught:
         scripted_server.bucket(preset="aws", max_attempts=3).upload_object(
             "k", path if as_path else file, if_absent=True, part_size_bytes=PART_SIZE
         )
@@ -384,7 +384,7 @@ def test_a_source_that_gives_other_bytes_when_it_is_read_again_is_not_stored(
     before = dict(store.objects)
     store.conflicts = 1
     content = LARGE[: PART_SIZE + 9]
-    with pytest.raises(S3PreconditionFailed, match="it gave other bytes") as caught:
+    with pytest.raises(S3PreconditionFailed, match="it returned other bytes") as caught:
         bucket.upload_object("k", Elsewhere(content, **source), part_size_bytes=PART_SIZE, **holds)
     assert (caught.value.status, caught.value.retryable, caught.value.outcome_unknown) == (409, True, False)
     assert store.objects == before

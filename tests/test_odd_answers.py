@@ -186,8 +186,6 @@ REFUSED: dict[str, set[str]] = {
     "shifted ranges": {*RANGES, *(name for name in WHOLE if "open" in name or name == "fs.get_file")},
     "ranges without total": {*RANGES, *(name for name in WHOLE if "open" in name or name == "fs.get_file")},
     "ranges without Content-Range": {*RANGES, *(name for name in WHOLE if "open" in name or name == "fs.get_file")},
-    "first half as 206": {"update"},
-    "part as 200": {"update"},
     "second half as 206": {*WHOLE},
     "no Last-Modified": {*READERS},
     "errors in 200": {"copy_to"},

@@ -581,7 +581,7 @@ def finish_move(begun: Move) -> Head:
         source.connection.call("DeleteObject", Bucket=source.bucket_name, Key=source.key, **version)
         return copied
     try:
-        conditional.delete(source.connection, source.bucket_name, source.key, if_match=str(etag))
+        conditional.delete(source, if_match=str(etag))
     except S3PreconditionFailed as error:
         if error.outcome_unknown or error.retryable:  # 409: a concurrent write; the source may be unchanged
             raise

@@ -524,15 +524,8 @@ class ObjectWriter(io.BufferedIOBase):
             upload.add_part(self._buffer)
         upload.settle()  # the object that is appended to is checked after the last part
         with self._base_changes():
-            where = self._connection, self._bucket_name, self.name
             if self._is_conditional("multipart"):
-                conditional.complete(
-                    *where,
-                    upload,
-                    idempotency_token=self._idempotency_token,
-                    if_match=self._base_etag,
-                    carried=self._carried,
-                )
+                conditional.complete(self._address, upload, self._precondition)
             else:
                 upload.complete()
 
@@ -540,16 +533,14 @@ class ObjectWriter(io.BufferedIOBase):
         whole = {"Bucket": self._bucket_name, "Key": self.name, "Body": body, **self._marked_parameters()}
         with self._base_changes():
             if self._is_conditional("put"):
-                where = self._connection, self._bucket_name, self.name, self._idempotency_token
-                if_match = self._base_etag
-                call = conditional.caller(*where, if_absent=if_match is None, if_match=if_match, carried=self._carried)
-                call("PutObject", **whole)
+                conditional.ConditionalWrite(self._address, self._precondition)("PutObject", **whole)
             else:
                 checksum.call(self._connection, "PutObject", whole)
 
     @property
-    def _base_etag(self) -> str | None:
-        return None if self._base is None else self._base.etag
+    def _precondition(self) -> conditional.Precondition:
+        if_match = None if self._base is None else self._base.etag
+        return conditional.Precondition(if_match, self._idempotency_token, self._carried)
 
     @property
     def _carried(self) -> str:
@@ -568,7 +559,7 @@ class ObjectWriter(io.BufferedIOBase):
         base = self._base
         ability = cast(Ability, f"{request}_if_absent" if base is None else f"{request}_if_match")
         has_etag = base is None or base.etag is not None
-        if has_etag and conditional.honours(BucketAddress(self._connection, self._bucket_name), ability):
+        if has_etag and conditional.honours(self._address.bucket, ability):
             return True
         if not self._is_there(base):
             raise self._base_changed(base)

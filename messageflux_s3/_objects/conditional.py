@@ -8,6 +8,9 @@ write has a random idempotency token in its metadata, which users never see:
 - HEAD returns an object from before our first attempt: a conflict, final;
 - anything else: ``S3PreconditionFailed`` with ``outcome_unknown`` set. The write is not retried blindly.
 
+The operations are generators (``put_steps``), run by the drivers of ``drivers.py``. The version ID of an address is ignored: a write makes
+the current version.
+
 Conditional writes never use the fast lane, which does not record its retries. ``condition_probe.py`` checks first whether the store
 honours the condition.
 """
@@ -19,10 +22,12 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
-from .._client.addresses import BucketAddress
+from .._client.addresses import BucketAddress, ObjectAddress
 from .._client.connection import Connection
+from .._client.exchange import Answer, Request
 from .._formats import etags
 from .._formats import metadata as user_metadata
 from .._formats.head import Head
@@ -39,9 +44,10 @@ from ..errors import (
     S3Throttled,
     S3Unsupported,
 )
-from . import attributes, checksum, condition_probe, operations, put_parameters, ranged_reader
+from . import attributes, checksum, condition_probe, drivers, operations, put_parameters, ranged_reader
 from .bodies import Data
 from .condition_probe import Ability
+from .drivers import Blocking, Callback, Sleep, Steps
 from .multipart import UPLOAD_IS_LEFT, MultipartUpload
 
 Written = TypeVar("Written")
@@ -56,24 +62,39 @@ _ABILITIES: dict[str, tuple[Ability, Ability]] = {
 }
 
 
-def check(*, if_absent: bool, if_match: str | None) -> None:
-    """Validate the arguments of a condition.
+class Precondition(NamedTuple):
+    """The condition of one write, and the tokens by which the object shows that it was made by this write.
+
+    Attributes:
+        if_match: The ETag that the object must have; None: the object must not exist.
+        token: The idempotency token: a random ID, used for all attempts.
+        carried: Earlier idempotency tokens to keep in the metadata, the latest first, separated by blanks.
+    """
+
+    if_match: str | None
+    token: str
+    carried: str = ""
+
+
+def precondition(*, if_absent: bool = False, if_match: str | None = None, carried: str = "") -> Precondition:
+    """Validate the arguments of a conditional write, and return its precondition, with a new idempotency token.
 
     Raises:
-        ValueError: Both are given, or the etag is empty.
-        TypeError: The etag is not a string.
+        ValueError: Both conditions are given, or none, or the ETag is empty.
+        TypeError: The ETag is not a string.
     """
     if if_match is not None and not isinstance(if_match, str):
-        raise TypeError(f"if_match must be an etag, not {type(if_match).__name__}")
+        raise TypeError(f"if_match must be an ETag, not {type(if_match).__name__}")
     if if_match is not None and not etags.opaque(if_match):
-        raise ValueError("if_match is empty; an object's etag is obj.etag")
+        raise ValueError("if_match is empty; an object's ETag is obj.etag")
     if if_absent and if_match is not None:
         raise ValueError("if_absent and if_match exclude each other")
     if not if_absent and if_match is None:
-        raise ValueError("a conditional write wants if_absent or if_match")
+        raise ValueError("a conditional write requires if_absent or if_match")
+    return Precondition(if_match, new_idempotency_token(), carried)
 
 
-def strong(etag: str, bucket_name: str, key: str) -> str:
+def strong(etag: str, address: ObjectAddress) -> str:
     """Return an ETag without its quotes, for a condition on a write.
 
     Raises:
@@ -81,9 +102,9 @@ def strong(etag: str, bucket_name: str, key: str) -> str:
     """
     if etags.is_weak(etag):
         raise S3Unsupported(
-            f"s3://{bucket_name}/{key} has the weak ETag {etag}, which If-Match never matches: something before the store (a CDN, a proxy "
-            "that compresses) changes its ETags. Connect to the store itself to write under a condition. Nothing was written.",
-            bucket=bucket_name, key=key,
+            f"s3://{address.bucket_name}/{address.key} has the weak ETag {etag}, which If-Match never matches: an intermediary (a CDN, a "
+            "compressing proxy) changes the ETags. Connect to the store directly for conditional writes. Nothing was written.",
+            bucket=address.bucket_name, key=address.key,
         )  # fmt: skip
     return etags.opaque(etag)
 
@@ -94,28 +115,19 @@ def new_idempotency_token() -> str:
 
 
 def put(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
+    address: ObjectAddress,
     body: bytes,
-    *,
-    if_absent: bool = False,
-    if_match: str | None = None,
+    condition: Precondition,
     metadata: Mapping[str, str] | None = None,
-    carried: str = "",
     **extra: Any,
 ) -> Head:
     """Write bytes if the object does not exist, or if it still has this etag.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
-        key: The key.
+        address: The object.
         body: The content.
-        if_absent: Write only if the object does not exist.
-        if_match: Write only if the object has this etag.
+        condition: The condition (:func:`precondition`).
         metadata: User metadata, a mapping of text to text.
-        carried: Earlier idempotency tokens to keep in the metadata.
         extra: Further parameters (:class:`~messageflux_s3._objects.put_parameters.PutParameters`).
 
     Raises:
@@ -127,36 +139,28 @@ def put(
     Requests:
         1 PUT, and 1 HEAD after a lost response; those of the probe once per store
     """
-    check(if_absent=if_absent, if_match=if_match)
-    idempotency_token = new_idempotency_token()
-    encoded = user_metadata.marked(user_metadata.encode(metadata), idempotency_token, carried)
-    call = caller(
-        connection, bucket_name, key, idempotency_token, if_absent=if_absent, if_match=if_match, carried=carried
-    )
-    answer = call(
-        "PutObject",
-        Bucket=bucket_name,
-        Key=key,
-        Body=body,
-        Metadata=encoded,
-        **put_parameters.s3_parameters(key, extra),
-    )
+    return drivers.run(address.connection, put_steps(address, body, condition, metadata, extra))
+
+
+def put_steps(
+    address: ObjectAddress,
+    body: bytes,
+    condition: Precondition,
+    metadata: Mapping[str, str] | None,
+    extra: Mapping[str, Any],
+) -> Steps[Head]:
+    """The steps of :func:`put`."""
+    encoded = user_metadata.marked(user_metadata.encode(metadata), condition.token, condition.carried)
+    write = ConditionalWrite(address, condition)
+    parameters = {"Metadata": encoded, **put_parameters.s3_parameters(address.key, extra)}
+    answer = yield from write.steps("PutObject", parameters, body)
     return Head.from_write(len(body), answer.get("ETag"), answer.get("VersionId"), encoded)
 
 
-def complete(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    upload: MultipartUpload,
-    *,
-    idempotency_token: str,
-    if_match: str | None = None,
-    carried: str = "",
-) -> dict[str, Any]:
-    """Complete a multipart upload if the object still has this etag; without ``if_match``, if the object does not exist.
+def complete(address: ObjectAddress, upload: MultipartUpload, condition: Precondition) -> dict[str, Any]:
+    """Complete a multipart upload if the condition holds.
 
-    The metadata of the upload holds ``idempotency_token``, then ``carried``, under
+    The metadata of the upload holds the token of the condition, then the earlier ones, under
     :data:`~messageflux_s3._formats.metadata.IDEMPOTENCY_TOKEN`.
 
     Raises:
@@ -168,10 +172,7 @@ def complete(
     Requests:
         1 POST, and 1 HEAD after a lost response
     """
-    call = caller(
-        connection, bucket_name, key, idempotency_token, if_absent=if_match is None, if_match=if_match, carried=carried
-    )
-    return upload.complete(call)
+    return upload.complete(ConditionalWrite(address, condition))
 
 
 class SourceDiffers(Exception):
@@ -201,19 +202,19 @@ def sending_again(connection: Connection, write: Callable[[], Written], can_repe
         try:
             return write()
         except S3PreconditionFailed as error:
-            is_met = error.operation == "CompleteMultipartUpload" and error.status == 409 and error.retryable
-            if not is_met or attempt == connection.config.max_attempts or not can_repeat():
+            is_conflict = error.operation == "CompleteMultipartUpload" and error.status == 409 and error.retryable
+            if not is_conflict or attempt == connection.config.max_attempts or not can_repeat():
                 raise
             conflict = error
         except SourceDiffers as differing:
             if conflict is None:  # pragma: no cover - nothing to differ from
                 raise
             raise S3PreconditionFailed(
-                f"{conflict} When the source was read again for that, it gave other bytes; they were not written.",
+                f"{conflict} When the source was read again for that, it returned other bytes, which were not written.",
                 operation=conflict.operation, bucket=conflict.bucket, key=conflict.key, code=conflict.code, status=conflict.status,
                 request_id=conflict.request_id, outcome_unknown=conflict.outcome_unknown, retryable=True,
             ) from differing  # fmt: skip
-        _pause(attempt)
+        time.sleep(_pause(attempt))
     raise AssertionError("unreachable: the last attempt returns or raises")  # pragma: no cover
 
 
@@ -233,18 +234,31 @@ def honours(bucket: BucketAddress, kind: Ability) -> bool:
         return False
 
 
-class ConditionalCall:
-    """Callable that sends the one request that creates the object, with the condition; resolves the outcome after a lost response.
+class ConditionalWrite:
+    """One conditional write with all its attempts: sends the request that makes the object, and determines the outcome.
 
-    Used in place of ``connection.call`` for PutObject, CompleteMultipartUpload and CopyObject. Created by :func:`caller`.
+    The instance is called in place of ``connection.call``, with PutObject, CompleteMultipartUpload or CopyObject. If an upload has to be
+    sent again as a whole, the same instance is called again.
+
+    Args:
+        address: The object.
+        condition: The condition.
+
+    Raises:
+        S3Unsupported: The condition has a weak ETag.
     """
 
-    def __init__(self, connection: Connection, bucket_name: str, if_absent: bool, etag: str, write: _Write) -> None:
-        self._connection = connection
-        self._bucket_name = bucket_name
-        self._if_absent = if_absent
-        self._etag = etag
-        self._write = write
+    def __init__(self, address: ObjectAddress, condition: Precondition) -> None:
+        self._address = address
+        self._is_creation = condition.if_match is None
+        self._etag = "" if condition.if_match is None else strong(condition.if_match, address)
+        self._token = condition.token
+        self._replaces = condition.carried.partition(" ")[0]
+        self._began: float  # monotonic time of the first attempt
+        self._doubtful: S3Error | None = None  # error of an attempt that may have written; kept across repeated uploads
+        self._is_sent_again = False  # whether the whole upload is repeated after a conflict
+        self._looked_at: datetime | None = None
+        self._given: dict[str, Any] = {}  # parameters of the write that a HEAD of the object needs too
 
     def require(self, operation: str) -> None:
         """Check that the store honours the condition on this operation.
@@ -252,141 +266,61 @@ class ConditionalCall:
         Raises:
             S3Unsupported: It does not.
         """
-        of_absent, of_match = _ABILITIES[operation]
-        require(BucketAddress(self._connection, self._bucket_name), of_absent if self._if_absent else of_match)
+        if_absent, if_match = _ABILITIES[operation]
+        require(self._address.bucket, if_absent if self._is_creation else if_match)
 
     def __call__(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        self.require(operation)
-        condition = (
-            {"IfNoneMatch": "*"}
-            if self._if_absent
-            else {"IfMatch": condition_probe.quoted(self._connection, self._etag)}
-        )
-        return self._write.make(operation, {**parameters, **condition})
+        body = parameters.pop("Body", b"")
+        others = {name: value for name, value in parameters.items() if name not in ("Bucket", "Key")}
+        return drivers.run(self._address.connection, self.steps(operation, others, body))
 
+    def steps(self, operation: str, parameters: Mapping[str, Any], body: bytes = b"") -> Steps[dict[str, Any]]:
+        """Send the request under the condition.
 
-def require_parts(call: Callable[..., dict[str, Any]] | None) -> None:
-    """Check before a multipart upload that the store honours its condition; otherwise it would fail only after all parts were sent.
+        Args:
+            operation: PutObject, CompleteMultipartUpload or CopyObject.
+            parameters: Its parameters under boto3's names, without the bucket, the key and the body.
+            body: The body of a PutObject.
 
-    Args:
-        call: The result of :func:`caller`; anything else, or None, means an upload without a condition.
-
-    Raises:
-        S3Unsupported: It does not. Nothing was sent.
-    """
-    if isinstance(call, ConditionalCall):
-        call.require("CompleteMultipartUpload")
-
-
-def caller(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    idempotency_token: str,
-    *,
-    if_absent: bool,
-    if_match: str | None,
-    carried: str = "",
-) -> ConditionalCall:
-    """Return a callable that sends the one request that creates the object, with the condition.
-
-    It resolves the outcome after a lost response, and is used in place of ``connection.call`` for PutObject, CompleteMultipartUpload
-    and CopyObject.
-    """
-    etag = strong(if_match, bucket_name, key) if if_match is not None else ""
-    write = _Write(connection, bucket_name, key, idempotency_token, if_absent, etag, carried)
-    return ConditionalCall(connection, bucket_name, if_absent, etag, write)
-
-
-class _Write:
-    """One conditional write with all its attempts."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        bucket_name: str,
-        key: str,
-        idempotency_token: str,
-        if_absent: bool,
-        if_match: str,
-        carried: str,
-    ) -> None:
-        self._connection = connection
-        self._bucket_name = bucket_name
-        self._key = key
-        self._idempotency_token = idempotency_token
-        self._if_absent = if_absent
-        self._if_match = if_match
-        self._replaces = carried.partition(" ")[0]
-        self._began: float  # monotonic time of the first attempt
-        self._doubtful: S3Error | None = None  # error of an attempt that may have written; kept across repeated uploads
-        self._is_sent_again = False  # whether the whole upload is repeated after a conflict
-        self._looked_at: datetime | None = None
-        self._given: dict[str, Any] = {}  # parameters of the write that a HEAD of the object needs too
-
-    def make(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        Returns:
+            boto3's response; after a lost response only ETag and version ID.
+        """
+        if not self._address.connection.is_aws:
+            yield Blocking(partial(self.require, operation))
+        request = self._request(operation, parameters, body)
         self._given = put_parameters.for_every_request(parameters)
         if self._doubtful is None:
             self._began = time.monotonic()
-        for attempt in range(self._connection.config.max_attempts):
+        for attempt in range(self._address.connection.config.max_attempts):
             if attempt:
-                _pause(attempt)
+                yield Sleep(_pause(attempt))
             try:
-                if operation != "PutObject":
-                    return self._connection.call(operation, **parameters)
-                answer = checksum.call(self._connection, operation, parameters)
-                if answer.get("ETag"):
-                    return answer
-                raise S3ConnectionError(
-                    f"the answer to {operation} was cut off within its headers", operation=operation, retryable=True
-                )
-            except S3PreconditionFailed as error:
-                if error.status == 409:  # concurrent writers: neither attempt is known to have failed for good
-                    self._doubtful = self._doubtful or (error if error.was_retried else None)
-                    if operation == "CompleteMultipartUpload":
-                        return self._after_conflict(error)
-                    last: S3Error = error
-                    continue
-                if self._doubtful is None and not error.was_retried:
-                    raise self._conflict(error) from error
-                return self._reconcile(error)
-            except S3NoSuchItem as error:
-                # If-Match on a deleted object returns 404; so does an upload that is already completed.
-                if self._doubtful is None and not error.was_retried:
-                    if (
-                        self._if_absent
-                        or error.code == "NoSuchUpload"
-                        or (operation == "CopyObject" and self._still_there())
-                    ):
-                        raise  # the bucket, the source or the upload is missing: not a failed condition
-                    raise self._conflict(error) from error
-                return self._reconcile(error)
+                answer: Answer = yield request
             except S3Error as error:
-                if isinstance(error, S3ChecksumError) and error.status is None:
-                    raise  # wrong bytes were written: a matching idempotency token MUST NOT make this a success
-                if _is_doubtful(error):
-                    self._doubtful = last = error
-                    found = self._look(error)
-                    if found is not None:
-                        return found
-                    continue
-                if self._doubtful is None and not error.was_retried:
-                    raise
-                return self._reconcile(error)  # e.g. access denied meanwhile: an earlier attempt may have written
+                last = error
+            else:
+                if operation != "PutObject" or answer.etag:
+                    return dict(answer.parsed or {})
+                last = S3ConnectionError(
+                    f"{operation}: the headers of the response were cut off", operation=operation, retryable=True
+                )
+            found = yield from self._after(operation, last)
+            if found is not None:
+                return found
         if self._doubtful is None:
-            raise self._always_met(last) from last
+            raise self._always_conflicted(last) from last
         raise self._unknown(last) from last
 
-    def remove(self) -> None:
+    def delete_steps(self) -> Steps[None]:
         """Delete the object conditionally. A deletion leaves no token; if the object no longer exists, it counts as done."""
-        condition = {"IfMatch": condition_probe.quoted(self._connection, self._if_match)}
+        request = self._request("DeleteObject", {})
         self._began = time.monotonic()
         is_doubtful = False
-        for attempt in range(self._connection.config.max_attempts):
+        for attempt in range(self._address.connection.config.max_attempts):
             if attempt:
-                _pause(attempt)
+                yield Sleep(_pause(attempt))
             try:
-                self._connection.call("DeleteObject", Bucket=self._bucket_name, Key=self._key, **condition)
+                yield request
                 return
             except S3NoSuchItem:
                 return
@@ -397,88 +331,144 @@ class _Write:
                 continue
             if not is_doubtful:
                 raise self._conflict(last) if isinstance(last, S3PreconditionFailed) else last
-            try:
-                found = self._head()
-            except S3Error as unreachable:
-                raise self._unknown(last) from unreachable
+            found = yield from self._look(last)
             if found is None:
                 return
-            if not etags.same(found.etag, self._if_match):
-                raise self._refused(found, last) from last
-        raise (self._unknown(last) if is_doubtful else self._always_met(last)) from last
+            if not etags.same(found.etag, self._etag):
+                raise self._rejected(found, last) from last
+        raise (self._unknown(last) if is_doubtful else self._always_conflicted(last)) from last
 
-    def _after_conflict(self, error: S3PreconditionFailed) -> dict[str, Any]:
+    def _request(self, operation: str, parameters: Mapping[str, Any], body: bytes = b"") -> Request:
+        connection, bucket_name = self._address.bucket
+        key = self._address.key
+        condition = (
+            {"IfNoneMatch": "*"} if self._is_creation else {"IfMatch": condition_probe.quoted(connection, self._etag)}
+        )
+        parameters = {**parameters, **condition}
+
+        def with_checksum() -> Answer:
+            whole = {"Bucket": bucket_name, "Key": key, "Body": body, **parameters}
+            return Answer(checksum.call(connection, operation, whole))
+
+        fallback = with_checksum if operation == "PutObject" else None
+        return Request(operation, bucket_name, key, parameters, body, fallback=fallback, is_for_boto3=True)
+
+    def _after(self, operation: str, error: S3Error) -> Steps[dict[str, Any] | None]:
+        """After a failed attempt, return the result if the write was done, None to send the request again; else raise."""
+        if isinstance(error, S3PreconditionFailed):
+            if error.status == 409:  # concurrent writers: neither attempt is known to have failed for good
+                self._doubtful = self._doubtful or (error if error.was_retried else None)
+                if operation == "CompleteMultipartUpload":
+                    return (yield from self._after_conflict(error))
+                return None
+            if self._is_final(error):
+                raise self._conflict(error) from error
+            return (yield from self._reconcile(error))
+        if isinstance(error, S3NoSuchItem):
+            # If-Match on a deleted object returns 404; so does an upload that is already completed.
+            if not self._is_final(error):
+                return (yield from self._reconcile(error))
+            is_other = self._is_creation or error.code == "NoSuchUpload"
+            if is_other or (operation == "CopyObject" and (yield from self._still_there())):
+                raise error  # the bucket, the source or the upload is missing: not a failed condition
+            raise self._conflict(error) from error
+        if isinstance(error, S3ChecksumError) and error.status is None:
+            raise error  # wrong bytes were written: a matching idempotency token MUST NOT make this a success
+        if _is_doubtful(error):
+            self._doubtful = error
+            return (yield from self._after_lost_response(error))
+        if self._is_final(error):
+            raise error
+        return (yield from self._reconcile(error))  # e.g. access denied meanwhile: an earlier attempt may have written
+
+    def _is_final(self, error: S3Error) -> bool:
+        """Return whether no attempt so far can have written, those of boto3 included."""
+        return self._doubtful is None and not error.was_retried
+
+    def _after_conflict(self, error: S3PreconditionFailed) -> Steps[dict[str, Any]]:
         """Determine the outcome of a completion rejected with 409: our write was done, the condition fails, or all must be sent again.
 
         The completion itself is not retried: AWS has discarded the upload, and would return NoSuchUpload.
         """
         if self._doubtful is not None:
-            found = self._look(error)
+            found = yield from self._after_lost_response(error)
             if found is not None:
                 return found
         else:
             try:
-                there = self._head()
-            except S3Error:
-                raise self._met(error) from error  # the repeated upload determines whether the condition holds
-            if there is not None if self._if_absent else there is None or there.etag != self._if_match:
+                there = yield from self._head()
+            except S3Error:  # the repeated upload determines whether the condition holds
+                raise self._conflicted(error) from error
+            if there is not None if self._is_creation else there is None or there.etag != self._etag:
                 raise self._conflict(error) from error
         self._is_sent_again = True
-        raise self._met(error) from error
+        raise self._conflicted(error) from error
 
-    def _met(self, error: S3Error) -> S3PreconditionFailed:
-        where = f"s3://{self._bucket_name}/{self._key}"
-        said = (
-            f"{where} was not written"
-            if self._doubtful is None
-            else f"an answer was lost, so that {where} may have been written"
-        )
-        return S3PreconditionFailed(
-            f"{said}: another write to it was under way when the upload was completed (409). The whole upload has to be sent again, "
-            "from a source that can be read again.",
-            outcome_unknown=self._doubtful is not None,
-            **self._facts(error),
-            retryable=True,
-        )
-
-    def _still_there(self) -> bool:
+    def _still_there(self) -> Steps[bool]:
         """Return whether the object still has the etag of the condition."""
-        found = self._head()
-        return found is not None and etags.same(found.etag, self._if_match)
+        found = yield from self._head()
+        return found is not None and etags.same(found.etag, self._etag)
 
-    def _look(self, error: S3Error) -> dict[str, Any] | None:
+    def _after_lost_response(self, error: S3Error) -> Steps[dict[str, Any] | None]:
         """After a lost response, return the result if the object is ours, None to retry if the condition still holds; else raise."""
-        try:
-            found = self._head()
-        except S3Error as unreachable:
-            raise self._unknown(error) from unreachable
+        found = yield from self._look(error)
         if found is None:
-            if self._if_absent:
+            if self._is_creation:
                 return None
             raise self._unknown(error) from error
         if self._is_ours(found):
-            return self._settled(found)
-        if etags.same(found.etag, self._if_match):
+            return self._result(found)
+        if etags.same(found.etag, self._etag):
             return None
-        raise self._refused(found, error) from error
+        raise self._rejected(found, error) from error
 
-    def _reconcile(self, error: S3Error) -> dict[str, Any]:
+    def _reconcile(self, error: S3Error) -> Steps[dict[str, Any]]:
         """After a rejection that our own object may have caused, return the result if the object is ours; else raise."""
-        try:
-            found = self._head()
-        except S3Error as unreachable:
-            raise self._unknown(error) from unreachable
+        found = yield from self._look(error)
         if found is None:
             raise self._unknown(error) from error
         if self._is_ours(found):
-            return self._settled(found)
-        raise self._refused(found, error) from error
+            return self._result(found)
+        raise self._rejected(found, error) from error
 
-    def _refused(self, found: Head, error: S3Error) -> S3PreconditionFailed:
+    def _look(self, error: S3Error) -> Steps[Head | None]:
+        """Return the head of the object after a failed request, None if it does not exist.
+
+        Raises:
+            S3PreconditionFailed: HEAD failed too: ``outcome_unknown``.
+        """
+        try:
+            return (yield from self._head())
+        except S3Error as unreadable:
+            raise self._unknown(error, unreadable) from error
+
+    def _head(self) -> Steps[Head | None]:
+        try:
+            answer: Answer = yield Request(
+                "HeadObject", self._address.bucket_name, self._address.key, self._given, is_for_boto3=True
+            )
+        except S3NoSuchItem:
+            return None
+        self._looked_at = server_time(answer)
+        return answer.head
+
+    def _is_ours(self, found: Head) -> bool:
+        return self._token in (found.idempotency_token or "").split()
+
+    def _result(self, found: Head) -> dict[str, Any]:
+        """Return the ETag and version ID that the lost response would have held."""
+        result: dict[str, Any] = {"ETag": found.etag}
+        if found.version_id:
+            result["VersionId"] = found.version_id
+        if self._is_sent_again:
+            result[UPLOAD_IS_LEFT] = True
+        return result
+
+    def _rejected(self, found: Head, error: S3Error) -> S3PreconditionFailed:
         """Return a conflict if the object predates our first attempt, else an error with ``outcome_unknown``."""
         if self._replaces and self._replaces in (found.idempotency_token or "").split():
             return self._conflict(error)  # it descends from the object that we meant to replace, without our token
-        if etags.same(found.etag, self._if_match):
+        if etags.same(found.etag, self._etag):
             return self._unknown(error)  # unchanged: replaced neither by others nor, so far, by us
         # On AWS the date of a multipart object is that of the upload's start, which proves nothing.
         if self._looked_at is None or found.last_modified is None or "-" in (found.etag or "-"):
@@ -487,62 +477,76 @@ class _Write:
             return self._conflict(error)
         return self._unknown(error)
 
-    def _settled(self, found: Head) -> dict[str, Any]:
-        return {**_answer(found), UPLOAD_IS_LEFT: True} if self._is_sent_again else _answer(found)
-
-    def _head(self) -> Head | None:
-        try:
-            answer = self._connection.call("HeadObject", Bucket=self._bucket_name, Key=self._key, **self._given)
-        except S3NoSuchItem:
-            return None
-        self._looked_at = server_time(answer)
-        return Head.from_answer(answer)
-
-    def _is_ours(self, found: Head) -> bool:
-        return self._idempotency_token in (found.idempotency_token or "").split()
+    @property
+    def _place(self) -> str:
+        return f"s3://{self._address.bucket_name}/{self._address.key}"
 
     def _conflict(self, error: S3Error) -> S3PreconditionFailed:
-        where = f"s3://{self._bucket_name}/{self._key}"
-        if self._if_absent:
-            return S3ObjectExists(f"{where} was not created: it is there already", **self._facts(error))
+        if self._is_creation:
+            return S3ObjectExists(f"{self._place} was not created: it exists already", **self._facts(error))
         return S3PreconditionFailed(
-            f"{where} was not changed: its etag is no longer {self._if_match}. Read it again and decide anew.",
+            f"{self._place} was not {self._done}: its ETag is no longer {self._etag}. Read it again before you repeat the change.",
             **self._facts(error),
         )
 
-    def _always_met(self, error: S3Error) -> S3PreconditionFailed:
+    def _conflicted(self, error: S3Error) -> S3PreconditionFailed:
+        outcome = (
+            f"{self._place} was not written"
+            if self._doubtful is None
+            else f"a response was lost, so that {self._place} may have been written"
+        )
         return S3PreconditionFailed(
-            f"s3://{self._bucket_name}/{self._key} was not changed: each time others were writing it as well", **self._facts(error),
+            f"{outcome}: the completion of the upload conflicted with a concurrent write (409). The whole upload must be sent again, from "
+            "a source that can be read again.",
+            outcome_unknown=self._doubtful is not None,
+            **self._facts(error),
             retryable=True,
+        )
+
+    def _always_conflicted(self, error: S3Error) -> S3PreconditionFailed:
+        return S3PreconditionFailed(
+            f"{self._place} was not {self._done}: every attempt conflicted with a concurrent write", **self._facts(error), retryable=True
         )  # fmt: skip
 
-    def _unknown(self, error: S3Error) -> S3PreconditionFailed:
+    def _unknown(self, error: S3Error, unreadable: S3Error | None = None) -> S3PreconditionFailed:
+        found = "the object does not show it" if unreadable is None else f"the object could not be read: {unreadable}"
         return S3PreconditionFailed(
-            f"nobody can know whether s3://{self._bucket_name}/{self._key} was {'written' if self._idempotency_token else 'deleted'}: "
-            f"an answer was lost, and what stands there now does not tell ({error})",
+            f"it is unknown whether {self._place} was {self._done}: a response was lost ({error}), and {found}",
             outcome_unknown=True,
             **self._facts(error),
         )
 
+    @property
+    def _done(self) -> str:
+        return "written" if self._token else "deleted"
+
     def _facts(self, error: S3Error) -> dict[str, Any]:
         return {
             "operation": error.operation,
-            "bucket": self._bucket_name,
-            "key": self._key,
+            "bucket": self._address.bucket_name,
+            "key": self._address.key,
             "code": error.code,
             "status": error.status,
             "request_id": error.request_id,
         }
 
 
-def _pause(attempt: int) -> None:
-    """Wait before a repetition, longer each time, with jitter."""
-    time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
+def require_parts(call: Callable[..., dict[str, Any]] | None) -> None:
+    """Check before a multipart upload that the store honours its condition; otherwise it would fail only after all parts were sent.
+
+    Args:
+        call: A :class:`ConditionalWrite`; anything else, or None, means an upload without a condition.
+
+    Raises:
+        S3Unsupported: It does not. Nothing was sent.
+    """
+    if isinstance(call, ConditionalWrite):
+        call.require("CompleteMultipartUpload")
 
 
-def _answer(found: Head) -> dict[str, Any]:
-    """Return the ETag and version ID that the lost response would have held."""
-    return {"ETag": found.etag, "VersionId": found.version_id} if found.version_id else {"ETag": found.etag}
+def _pause(attempt: int) -> float:
+    """Return the seconds to wait before a repetition: longer each time, with jitter."""
+    return random.uniform(0, min(2.0, 0.05 * 2**attempt))
 
 
 def _is_doubtful(error: S3Error) -> bool:
@@ -552,16 +556,16 @@ def _is_doubtful(error: S3Error) -> bool:
     )
 
 
-def server_time(answer: Mapping[str, Any] | None) -> datetime | None:
-    """Return the Date header of a boto3 response; None if it is missing. The local clock may be hours off."""
-    text = (((answer or {}).get("ResponseMetadata") or {}).get("HTTPHeaders") or {}).get("date")
+def server_time(answer: Answer) -> datetime | None:
+    """Return the Date header of a response; None if it is missing. The local clock may be hours off."""
+    text = (answer.headers or {}).get("date")
     try:
         return parse_time(text) if text else None
     except ValueError:
         return None
 
 
-def delete(connection: Connection, bucket_name: str, key: str, *, if_match: str) -> None:
+def delete(address: ObjectAddress, *, if_match: str) -> None:
     """Delete an object if it still has this etag. An object that does not exist counts as deleted.
 
     After a lost response: a missing object is a success, one with this etag is deleted again, and another one that was written before
@@ -574,26 +578,25 @@ def delete(connection: Connection, bucket_name: str, key: str, *, if_match: str)
     Requests:
         1 DELETE, and 1 HEAD after a lost response; those of the probe once per store
     """
-    check(if_absent=False, if_match=if_match)
-    etag = strong(if_match, bucket_name, key)
-    require(BucketAddress(connection, bucket_name), "delete_if_match")
-    _Write(connection, bucket_name, key, "", if_absent=False, if_match=etag, carried="").remove()
+    drivers.run(address.connection, delete_steps(address, if_match))
 
 
-def update(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    function: Callable[[bytes | None], Data],
-    *,
-    attempts: int = 50,
-) -> tuple[Head, bytes]:
+def delete_steps(address: ObjectAddress, if_match: str) -> Steps[None]:
+    """The steps of :func:`delete`."""
+    condition = precondition(if_match=if_match)
+    deletion = ConditionalWrite(address, condition._replace(token=""))
+    if not address.connection.is_aws:
+        yield Blocking(partial(require, address.bucket, "delete_if_match"))
+    yield from deletion.delete_steps()
+
+
+def update_steps(
+    address: ObjectAddress, function: Callable[[bytes | None], Data], *, attempts: int = 50
+) -> Steps[tuple[Head, bytes]]:
     """Read an object, change its content, and write it if unchanged since; repeat on conflict.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
-        key: The key.
+        address: The object.
         function: Receives the content (None if the object does not exist) and returns the new one; it may be called several times.
         attempts: The maximum number of attempts.
 
@@ -610,23 +613,16 @@ def update(
     conflict: S3PreconditionFailed | None = None
     for attempt in range(attempts):
         if attempt:
-            time.sleep(random.uniform(0, 0.02 * 2 ** min(attempt, 7)))
-        found, before, kept = _read(connection, bucket_name, key)
-        after = operations.body_bytes(function(before), "what the function returns")
+            yield Sleep(random.uniform(0, 0.02 * 2 ** min(attempt, 7)))
+        found, before, kept = yield Blocking(partial(_read, address))
+        changed = yield Callback(partial(function, before))
+        after = operations.body_bytes(changed, "what the function returns")
         if before is not None and after == before:
             return found, before
         carried = " ".join((found.idempotency_token or "").split()[:CARRIED])
+        condition = precondition(if_absent=before is None, if_match=found.etag, carried=carried)
         try:
-            written = put(
-                connection,
-                bucket_name,
-                key,
-                after,
-                if_absent=before is None,
-                if_match=found.etag,
-                carried=carried,
-                **kept,
-            )
+            written = yield from put_steps(address, after, condition, found.metadata, kept)
         except S3PreconditionFailed as error:
             if error.outcome_unknown:
                 raise
@@ -634,31 +630,17 @@ def update(
             continue
         return written, after
     raise S3PreconditionFailed(
-        f"s3://{bucket_name}/{key} was not updated: others were faster {attempts} times", bucket=bucket_name, key=key
-    ) from conflict
+        f"s3://{address.bucket_name}/{address.key} was not updated: each of {attempts} attempts conflicted with a concurrent write",
+        bucket=address.bucket_name, key=address.key,
+    ) from conflict  # fmt: skip
 
 
-def _read(connection: Connection, bucket_name: str, key: str) -> tuple[Head, bytes | None, dict[str, Any]]:
+def _read(address: ObjectAddress) -> tuple[Head, bytes | None, dict[str, Any]]:
     """Return an object's head, its content, and its attributes as parameters of the write that replaces it."""
-    address = BucketAddress(connection, bucket_name).object(key)
     try:
-        answer = connection.call("GetObject", Bucket=bucket_name, Key=key)
-        ranged_reader.check_whole(address, answer)
-        with connection.translating("GetObject", bucket_name, key):
-            before: bytes = answer["Body"].read()
+        answer, before = ranged_reader.read_whole(address)
     except S3NoSuchItem:
         return Head(), None, {}
     found = Head.from_answer(answer)
-    if found.etag is None:  # truncated headers: without the etag the write would be unconditional
-        raise S3ConnectionError(
-            f"GetObject on s3://{bucket_name}/{key}: the answer did not arrive whole", operation="GetObject", bucket=bucket_name, key=key,
-            retryable=True,
-        )  # fmt: skip
-    strong(found.etag, bucket_name, key)  # before the function runs: with a weak ETag its result could not be written
-    checksum.check_received(address, answer, before)
-    kept = attributes.kept(address, answer, {})
-    return (
-        found,
-        before,
-        {**kept, **attributes.kept_tags(address, answer), "metadata": found.metadata},
-    )
+    strong(found.etag or "", address)  # before the function runs: with a weak ETag its result could not be written
+    return found, before, {**attributes.kept(address, answer, {}), **attributes.kept_tags(address, answer)}

@@ -1,12 +1,13 @@
 """Run the steps of an operation: one driver blocks, the other awaits.
 
 An operation ("get", "put") is a generator that does no I/O. It yields a :class:`Request` and receives the :class:`Answer`, or yields
-:class:`Blocking` and receives the function's result. An S3Error is thrown into the generator. Since the blocking and the async handles
-run the same generators, their results, errors and number of requests are the same.
+:class:`Blocking` or :class:`Callback` and receives the function's result, or yields :class:`Sleep`. An S3Error is thrown into the
+generator. Since the blocking and the async handles run the same generators, their results, errors and number of requests are the same.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
@@ -26,7 +27,25 @@ class Blocking:
         self.function = function
 
 
-Effect = Request | Blocking
+class Callback:
+    """An effect: call a function of the user's. Under asyncio it runs on a dedicated thread, and a returned awaitable is awaited."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.function = function
+
+
+class Sleep:
+    """An effect: wait for some seconds."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
+Effect = Request | Blocking | Callback | Sleep
 Steps = Generator[Effect, Any, Result]
 """A running operation: yields effects, receives their results, returns the operation's result."""
 
@@ -57,7 +76,7 @@ def resume(
     send = first
     while True:
         try:
-            outcome = send(connection, effect) if isinstance(effect, Request) else effect.function()
+            outcome = send(connection, effect) if isinstance(effect, Request) else _perform(effect)
         except S3Error as error:
             try:
                 effect = steps.throw(error)
@@ -74,17 +93,21 @@ def resume(
         send = exchange
 
 
+def _perform(effect: Blocking | Callback | Sleep) -> Any:
+    return time.sleep(effect.seconds) if isinstance(effect, Sleep) else effect.function()
+
+
 async def run_awaited(
     steps: Steps[Result],
     send: Callable[[Request], Awaitable[Answer]],
-    on_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
+    perform: Callable[[Blocking | Callback | Sleep], Awaitable[Any]],
 ) -> Result:
     """Run an operation under asyncio.
 
     Args:
         steps: The operation.
         send: Sends a request.
-        on_thread: Calls a function on a thread.
+        perform: Carries out any other effect.
     """
     try:
         effect = next(steps)
@@ -92,7 +115,7 @@ async def run_awaited(
         return end.value  # type: ignore[no-any-return]
     while True:
         try:
-            outcome = await (send(effect) if isinstance(effect, Request) else on_thread(effect.function))
+            outcome = await (send(effect) if isinstance(effect, Request) else perform(effect))
         except S3Error as error:
             try:
                 effect = steps.throw(error)

@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from .._client.addresses import ObjectAddress
+from .._client.exchange import Answer
 from .._formats import etags
 from .._formats.decoding import as_json
 from .._formats.head import Head
@@ -39,7 +40,7 @@ from ..errors import (
     S3PreconditionFailed,
     S3ServerError,
 )
-from . import checksum, conditional, ranged_reader
+from . import conditional, ranged_reader
 
 logger = logging.getLogger("messageflux_s3")
 
@@ -149,17 +150,10 @@ class _File:
 
     def read(self) -> _Snapshot | None:
         """Return the lock's object; None if it does not exist."""
-        connection, bucket_name = self.address.bucket
         try:
-            answer = connection.call("GetObject", Bucket=bucket_name, Key=self.key)
-            ranged_reader.check_whole(self.address, answer)
-            with connection.translating("GetObject", bucket_name, self.key):
-                body: bytes = answer["Body"].read()
-                if not answer.get("ETag"):
-                    raise ConnectionError("the headers of the response were cut off")
+            answer, body = ranged_reader.read_whole(self.address)
         except S3NoSuchItem:
             return None
-        checksum.check_received(self.address, answer, body)
         unreadable: S3InvalidContent | None = None
         lease: _Lease | None = None
         try:
@@ -170,7 +164,7 @@ class _File:
         except ValueError as error:
             document, unreadable = {}, self._invalid(f"{error}")
             unreadable.__cause__ = error
-        now = conditional.server_time(answer)
+        now = conditional.server_time(Answer(answer))
         age = (now - answer["LastModified"]).total_seconds() if now is not None and "LastModified" in answer else None
         return _Snapshot(document, lease, etags.unquoted(str(answer["ETag"])) or "", age, now, unreadable)
 
@@ -200,10 +194,8 @@ class _File:
         except UnicodeEncodeError:  # release_lock() writes back what it read, and JSON may contain lone surrogates
             body = json.dumps(document).encode()
         try:
-            return conditional.put(
-                *self.address.bucket, self.key, body, if_absent=over is None, if_match=over,
-                content_type="application/json",
-            )  # fmt: skip
+            condition = conditional.precondition(if_absent=over is None, if_match=over)
+            return conditional.put(self.address, body, condition, content_type="application/json")
         except S3PreconditionFailed:
             lease = _Lease.of(document)
             now = self.read() if lease is not None else None

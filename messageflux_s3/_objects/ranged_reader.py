@@ -27,6 +27,7 @@ from ..errors import (
     S3ServerError,
     S3Unsupported,
 )
+from . import checksum
 from .put_parameters import for_every_request
 
 _MISREAD = "get_if_match_misread"
@@ -156,26 +157,37 @@ def offset_in_body(address: ObjectAddress, answer: Mapping[str, Any], start: int
     )
 
 
-def check_whole(address: ObjectAddress, answer: Mapping[str, Any]) -> None:
-    """Reject a response to a GET without a range that is not the whole object, and close its body.
+def read_whole(address: ObjectAddress) -> tuple[Mapping[str, Any], bytes]:
+    """Read a whole object through boto3, and compare its MD5; resumed at its offset if the connection breaks.
+
+    For callers that replace the object afterwards: they need its ETag, and every attribute under boto3's name.
+
+    Returns:
+        boto3's first response, without a body, and the content.
 
     Raises:
-        S3ServerError: The response is a part of the object.
+        S3NoSuchItem: The object does not exist.
+        S3ConnectionError: The response has no ETag, or the content could not be read, after several attempts.
+        S3ObjectChanged: The object was replaced while it was being read.
+        S3ChecksumError: The bytes received are not the object's.
+
+    Requests:
+        1 GET (more only after a broken connection, or if the MD5 differs)
     """
-    try:
-        offset_in_body(address, answer, 0)
-        size = Head.from_answer(answer).size
-        if answer.get("ContentRange") and size != answer.get("ContentLength", size):
-            raise S3ServerError(
-                f"GetObject on {address.uri}: asked for the whole object, the store sent {answer['ContentRange']!r}",
+    reader = RangedReader(address)
+    with reader.open() as stream:
+        if reader.etag is None:  # the next write would have no condition
+            raise S3ConnectionError(
+                f"GetObject on {address.uri}: the headers of the response were cut off: they have no ETag",
                 operation="GetObject",
                 bucket=address.bucket_name,
                 key=address.key,
                 retryable=True,
             )
-    except S3ServerError:
-        answer["Body"].close()
-        raise
+        body = stream.read()
+    answer = reader.answer or {}
+    checksum.check_received(address, answer, body)
+    return answer, body
 
 
 class RangedReader:

@@ -9,7 +9,8 @@ the task that awaits the method, as the thread requests them.
 
 A cancelled task raises ``CancelledError``. A cancelled upload or download of a stream, a file or a folder is stopped: no parts and no
 partial object are left behind, and an existing file is unchanged. The cancelled task waits up to 5 seconds for that; longer cleanup
-finishes on its thread. Batches, copies and conditional writes in progress are completed on their threads. ``store.close()`` waits for all.
+finishes on its thread. Batches and copies in progress are completed on their threads; of a conditional write, only the request in
+progress is completed. ``store.close()`` waits for all.
 """
 
 from .files import AsyncObjectFile

@@ -32,7 +32,7 @@ from typing import (
 
 from .._bulk.progress import Progress
 from .._client.async_exchange import AsyncExchange
-from .._objects.drivers import Steps, run_awaited
+from .._objects.drivers import Blocking, Callback, Sleep, Steps, run_awaited
 from ..store import S3Store
 
 if TYPE_CHECKING:
@@ -68,7 +68,15 @@ class Engine:
 
     async def perform(self, steps: Steps[Result]) -> Result:
         """Run an operation of the synchronous classes: requests in the event loop, blocking calls on a thread."""
-        return await run_awaited(steps, partial(self.exchange.send, run=self.run), self.run)
+        return await run_awaited(steps, partial(self.exchange.send, run=self.run), self._perform_effect)
+
+    async def _perform_effect(self, effect: Blocking | Callback | Sleep) -> Any:
+        if isinstance(effect, Sleep):
+            return await asyncio.sleep(effect.seconds)
+        if isinstance(effect, Blocking):
+            return await self.run(effect.function)
+        result = await Portal(self).run(effect.function)
+        return await result if inspect.isawaitable(result) else result
 
     async def run(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
         """Call a function on a pool thread; the pool has at most the connection's ``max_concurrency`` threads."""

@@ -1274,13 +1274,7 @@ class AsyncS3Object:
         Requests:
             as ``S3Object.update``
         """
-        portal = Portal(self._engine)
-
-        def change(body: bytes | None) -> bytes | str:
-            changed = function(body)
-            return portal.call(lambda: changed) if inspect.isawaitable(changed) else changed
-
-        await portal.run(functools.partial(self._object.update, change))
+        await self._engine.perform(self._object._update_steps(function))
         return self
 
     async def copy_to(

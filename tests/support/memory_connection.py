@@ -22,7 +22,7 @@ import pytest
 import messageflux_s3 as s3
 from messageflux_s3._client.addresses import BucketAddress, ObjectAddress
 from messageflux_s3._client.connection import Connection
-from messageflux_s3._objects import conditional, lock
+from messageflux_s3._objects import conditional, drivers, lock, ranged_reader
 
 Answer = dict[str, Any]
 Happening = Callable[[Callable[[], Answer]], Answer]
@@ -149,6 +149,8 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
     """A store in memory, whose clock is also that of the modules."""
     made = Memory()
     monkeypatch.setattr(conditional, "time", made)
+    monkeypatch.setattr(drivers, "time", made)
+    monkeypatch.setattr(ranged_reader, "time", made)
     monkeypatch.setattr(lock, "time", made)
     monkeypatch.setattr(lock, "clock", made.monotonic)
     return made
