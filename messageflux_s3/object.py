@@ -527,20 +527,29 @@ class S3Object:
             S3ObjectChanged: The object was replaced since this handle last read it.
 
         Requests:
-            1 GET (1 HEAD before it, cached, if an index is negative)
+            1 GET (1 HEAD before it, cached, if an index is negative; 1 GET more if the range starts past the end, or if the rest of an
+            object is above 64 MiB)
 
         Example:
             >>> obj = bucket.put_object("digits", "0123456789")
             >>> obj.read_range(2, 5), obj.read_range(-3)
             (b'234', b'789')
         """
+        return self._run(self._range_steps(start, end))
+
+    def _range_steps(self, start: int, end: int | None) -> Steps[bytes]:
         start, end = operations.as_int(start), operations.as_int(end)
         for name, value in (("start", start), ("end", end)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
                 raise TypeError(f"{name} must be a whole number of bytes, not {type(value).__name__}")
         if start < 0 or (end is not None and end < 0):
-            start, end, _ = slice(start, end).indices(self.size)
-        return b"".join(self.iter_chunks(start=start, end=end))
+            listed, head = self._listed, self._head
+            size = listed[3] if listed is not None else None if head is None else head.size
+            if size is None:
+                size = (yield from self._head_steps()).size
+            start, end, _ = slice(start, end).indices(cast(int, size))
+        content = yield from operations.range_steps(self._address, start, end, self._if_match())
+        return content
 
     def iter_chunks(self, chunk_size: int = 1024 * 1024, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Yield the content in chunks.

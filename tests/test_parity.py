@@ -142,6 +142,20 @@ VERBS = [
     Verb("exists after a deletion by others", loaded, lambda p, o: o.exists(), lambda p, o: o.exists()),
     Verb("exists in a missing bucket", of_no_bucket, lambda p, o: o.exists(), lambda p, o: o.exists()),
     Verb("read_range", fresh, lambda p, o: o.read_range(2, 4), lambda p, o: o.read_range(2, 4)),
+    Verb("read_range to the end", fresh, lambda p, o: o.read_range(2), lambda p, o: o.read_range(2)),
+    Verb("read_range of everything", fresh, lambda p, o: o.read_range(0), lambda p, o: o.read_range(0)),
+    Verb("read_range beyond the end", fresh, lambda p, o: o.read_range(8, 99), lambda p, o: o.read_range(8, 99)),
+    Verb("read_range from the end", fresh, lambda p, o: o.read_range(-3), lambda p, o: o.read_range(-3)),
+    Verb("empty read_range", fresh, lambda p, o: o.read_range(4, 4), lambda p, o: o.read_range(4, 4)),
+    Verb(
+        "read_range after the end", fresh, lambda p, o: o.read_range(50, 60), lambda p, o: o.read_range(50, 60), is_refused=True
+    ),
+    Verb(
+        "read_range by a listed handle", listed, lambda p, o: o.read_range(2, 4), lambda p, o: o.read_range(2, 4), is_refused=True
+    ),
+    Verb("read_range of a missing object", of_no_object, lambda p, o: o.read_range(2, 4), lambda p, o: o.read_range(2, 4)),
+    Verb("read_range in a missing bucket", of_no_bucket, lambda p, o: o.read_range(2), lambda p, o: o.read_range(2)),
+    Verb("read_range of text", fresh, lambda p, o: o.read_range("1"), lambda p, o: o.read_range("1")),
     Verb("put", fresh, lambda p, o: o.put("new", {"by": "me"}), lambda p, o: o.put("new", {"by": "me"})),
     Verb("put by a listed handle", listed, lambda p, o: o.put("new"), lambda p, o: o.put("new")),
     Verb("put by a handle with a body", loaded, lambda p, o: o.put("new"), lambda p, o: o.put("new")),

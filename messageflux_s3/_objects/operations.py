@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from .._client.addresses import ObjectAddress
-from .._client.exchange import Answer, Request, exchange
+from .._client.exchange import Answer, Request
 from .._formats import metadata as user_metadata
 from .._formats.head import Head, lazy_head_of_write
 from ..errors import S3Error, S3NoSuchItem, S3ServerError
@@ -35,6 +35,9 @@ KEPT_BYTES = 8 * 1024 * 1024
 
 _TAKEN_AT_ONCE = 64 * 1024 * 1024
 """A larger body is read as a stream, which resumes at its offset if the connection breaks."""
+
+_ERROR_BYTES = 64 * 1024
+"""The least limit for the response to a short range, so that an error document fits into it."""
 
 
 def as_int(value: Any) -> Any:
@@ -130,6 +133,43 @@ def _get_resumed(address: ObjectAddress, if_match: str | None, at_most: int | No
     return Answer(found=found, body=body)
 
 
+def range_steps(
+    address: ObjectAddress, start: int, end: int | None = None, if_match: str | None = None
+) -> Steps[bytes]:
+    """Read a range of an object, up to the object's end at most.
+
+    Args:
+        address: The object, or one of its versions.
+        start: The first byte, from zero.
+        end: The byte after the last one; None for the rest of the object.
+        if_match: The etag that the object must still have.
+
+    Raises:
+        S3NoSuchItem: The object does not exist.
+        S3ObjectChanged: Its etag has changed.
+
+    Requests:
+        1 GET; none if the range is empty. More only after a broken connection, if the fast lane's response is refused (a range past the
+        end) or incomplete, or if the rest of an object is above 64 MiB
+    """
+    if end is not None and end <= start:
+        return b""
+    reader = RangedReader(address, if_match)
+
+    def resumed() -> Answer:
+        try:
+            stream = reader.open(start, end)
+        except S3Error as error:
+            if error.status != 416:
+                raise
+            return Answer(body=b"")  # the range starts past the end: empty, as for a slice
+        with stream:
+            return Answer(body=stream.read())
+
+    answer = yield from _range_steps(reader, start, None if end is None else end - start, resumed)
+    return answer.body or b""
+
+
 def read_first(reader: RangedReader, count: int) -> bytes:
     """Read the beginning of an object, and store its size and ETag in the reader.
 
@@ -155,7 +195,7 @@ def read_first(reader: RangedReader, count: int) -> bytes:
             learn_size(reader)
         return Answer(body=first)
 
-    return _read_range(reader, 0, count, resumed).body or b""
+    return run(reader.address.connection, _range_steps(reader, 0, count, resumed)).body or b""
 
 
 def learn_size(reader: RangedReader) -> None:
@@ -179,40 +219,45 @@ def read_into(reader: RangedReader, start: int, view: memoryview) -> None:
         reader.read_into(start, view)
         return Answer()
 
-    _read_range(reader, start, len(view), resumed, view)
+    run(reader.address.connection, _range_steps(reader, start, len(view), resumed, view))
 
 
-def _read_range(
+def _range_steps(
     reader: RangedReader,
     start: int,
-    count: int,
+    count: int | None,
     fallback: Callable[[], Answer],
     target: memoryview | None = None,
-) -> Answer:
+) -> Steps[Answer]:
     """Read a range that is complete in one response.
 
     Args:
         reader: The object.
         start: The first byte.
-        count: The number of bytes; without a target, at most as many as the object has.
+        count: The number of bytes; without a target, at most as many as the object has. None for all of them.
         fallback: Reads the range through boto3, in several responses if necessary.
         target: The buffer to fill.
     """
     address = reader.address
     condition = etag_for(address.connection, reader.etag)
-    parameters = {**address.version_parameters, "Range": f"bytes={start}-{start + count - 1}"}
+    parameters = address.version_parameters
+    if start or count is not None:
+        parameters["Range"] = f"bytes={start}-{'' if count is None else start + count - 1}"
     if condition is not None:
         parameters["IfMatch"] = condition
 
     def is_this_range(answer: Answer) -> bool:
         found = answer.head
-        length = len(answer.body or b"") if target is None else count
+        length = len(answer.body or b"") if target is None else len(target)
         said = {
             "ResponseMetadata": {"HTTPStatusCode": answer.status},
             "ContentRange": answer.headers.get("content-range"),
             "ContentLength": length,
         }
-        if found.size is None or length not in (count, found.size):
+        if found.size is None:
+            return False
+        left = found.size - start
+        if length != (left if count is None else min(count, left)):
             return False
         try:
             if offset_in_body(address, said, start):
@@ -227,18 +272,20 @@ def _read_range(
         address.bucket.name,
         address.key,
         parameters,
-        limit=count,
+        limit=_TAKEN_AT_ONCE if count is None else max(count, _ERROR_BYTES),
         target=target,
         accepts=is_this_range,
         fallback=fallback,
-        is_for_boto3=bool(reader.parameters),  # the reader sends them itself
+        # The reader sends its parameters itself. A range of more than 64 MiB that has no buffer is read as a stream.
+        is_for_boto3=bool(reader.parameters) or (target is None and (count or 0) > _TAKEN_AT_ONCE),
     )
     try:
-        return exchange(address.connection, request)
+        answer: Answer = yield request
     except S3NoSuchItem as error:
         if (explained := reader.explain(error)) is error:
             raise
         raise explained from error
+    return answer
 
 
 def put_steps(

@@ -1148,7 +1148,7 @@ class AsyncS3Object:
 
     async def read_range(self, start: int, end: int | None = None) -> bytes:
         """Return a range of the content; arguments as for a slice. Requests: 1 GET."""
-        return await self._engine.run(self._object.read_range, start, end)
+        return await self._engine.perform(self._object._range_steps(start, end))
 
     async def iter_chunks(
         self, chunk_size: int = 1024 * 1024, start: int = 0, end: int | None = None
