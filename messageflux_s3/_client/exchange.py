@@ -106,12 +106,6 @@ class Answer:
         self._found = found
         self._response = response
 
-    @classmethod
-    def from_lane(cls, response: LaneResponse) -> Answer:
-        """Create from a response of the lane. The body is moved out of the response, which keeps only the headers."""
-        body, response.body = response.body, b""
-        return cls(None, None, None if response.too_large else body, response)
-
     @property
     def status(self) -> int | None:
         """The HTTP status."""
@@ -220,14 +214,14 @@ def exchange_many(
     )
     try:
         for form, response in stream:
-            if response is None or (response.too_large and not form.tag.headers_if_larger):
-                yield form.tag, None
-                continue
-            try:
-                answer: Answer | S3Error | None = accepted(connection, form.tag, response)
-            except S3Error as error:
-                answer = error
-            yield form.tag, answer
+            request = form.tag
+            answer: Answer | S3Error | None = None
+            if response is not None and (request.headers_if_larger or not response.too_large):
+                try:
+                    answer = accepted(connection, request, response)
+                except S3Error as error:
+                    answer = error
+            yield request, answer
     finally:
         stream.close()
 
@@ -334,7 +328,8 @@ def lane_form(request: Request) -> LaneRequest | None:
         elif (word := form.query.get(name)) is not None:
             query.append(f"{word}={quote(str(value), safe='-._~')}")
         elif name == "Metadata":
-            headers.update({f"x-amz-meta-{word}": text for word, text in value.items()})
+            for word, text in value.items():
+                headers[f"x-amz-meta-{word}"] = text
         elif name == "CopySource":
             version = f"?versionId={quote(value['VersionId'], safe='-._~')}" if value.get("VersionId") else ""
             headers["x-amz-copy-source"] = f"{value['Bucket']}/{quote_key(value['Key'])}{version}"
@@ -370,7 +365,9 @@ def accepted(connection: Connection, request: Request, response: LaneResponse) -
         ):
             return None
         raise _error(response, request.operation, request.bucket, request.key)
-    answer = Answer.from_lane(response)
+    # The answer takes the body over: its head, which keeps the response, may outlive it.
+    body, response.body = response.body, b""
+    answer = Answer(None, None, None if response.too_large else body, response)
     complete = _COMPLETE.get(request.operation)
     if (complete is not None and not complete(answer)) or (request.accepts is not None and not request.accepts(answer)):
         return None

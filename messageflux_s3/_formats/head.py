@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any, Protocol, cast
 
 from . import etags
@@ -87,14 +86,15 @@ class _LazyHead:
 
     __slots__ = ("_head", "_make")
 
-    def __init__(self, make: Callable[[], Head]) -> None:
-        self._make: Callable[[], Head] | None = make
+    def __init__(self, make: Callable[..., Head], *arguments: Any) -> None:
+        self._make: tuple[Callable[..., Head], tuple[Any, ...]] | None = make, arguments
         self._head: Head | None = None
 
     def _made(self) -> Head:
         if self._head is None and (make := self._make) is not None:
             # Two threads at once make two equal ones. The head is set before what it is made of is dropped.
-            self._head = make()
+            function, arguments = make
+            self._head = function(*arguments)
             self._make = None
         return cast(Head, self._head)
 
@@ -110,12 +110,16 @@ class _LazyHead:
 
 def lazy_head(response: _HasHeaders) -> Head:
     """Return a :class:`Head` that is decoded from a response's headers at the first access."""
-    return cast(Head, _LazyHead(lambda: Head.from_headers(response.headers)))
+    return cast(Head, _LazyHead(_head_of, response))
+
+
+def _head_of(response: _HasHeaders) -> Head:
+    return Head.from_headers(response.headers)
 
 
 def lazy_head_of_write(size: int | None, etag: str | None, version_id: str | None, metadata: Mapping[str, str]) -> Head:
     """Return a :class:`Head` that is made at the first access of the answer to a write, and of what was written."""
-    return cast(Head, _LazyHead(partial(Head.from_write, size, etag, version_id, metadata)))
+    return cast(Head, _LazyHead(Head.from_write, size, etag, version_id, metadata))
 
 
 def _http_date(text: str) -> datetime | None:

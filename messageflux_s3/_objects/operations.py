@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -336,5 +335,7 @@ def delete_steps(address: ObjectAddress) -> Steps[None]:
     Requests:
         1 DELETE
     """
-    with suppress(S3NoSuchItem):
+    try:
         yield Request("DeleteObject", address.bucket.name, address.key, address.version_parameters)
+    except S3NoSuchItem:
+        return
