@@ -566,8 +566,8 @@ class S3Bucket:
         if isinstance(keys, (str, bytes)):
             raise TypeError("keys must be an iterable of keys, not one key")
         handles = (key if isinstance(key, S3Object) else self.object(key) for key in keys)
-        wanted = (batch.Wanted(handle.key, handle._version_id, tag=handle) for handle in handles)
-        for handle, outcome in batch.get_many(self._connection, self._name, wanted):
+        wanted = (batch.GetItem(handle.key, handle._version_id, tag=handle) for handle in handles)
+        for handle, outcome in batch.get_many(self._address, wanted):
             yield S3Object._create(self, handle.key, handle._version_id)._apply_result(outcome)
 
     def put_objects(
@@ -606,7 +606,7 @@ class S3Bucket:
         failures: list[Failure] = []
         written = (_written(item, self._name, extra) for item in items)
         with reporting(progress, None, f"write to {self._name}", unit="objects") as report:
-            for key, outcome in watched(batch.put_many(self._connection, self._name, written), report):
+            for key, outcome in watched(batch.put_many(self._address, written), report):
                 if isinstance(outcome, S3Error):
                     failures.append(Failure(key, None, outcome))
                 else:
@@ -652,7 +652,7 @@ class S3Bucket:
             return key.key, key._version_id
 
         entries = (entry_of(key) for key in keys)
-        return batch.deleted(self._connection, self._name, entries, raise_errors=raise_errors, progress=progress)
+        return batch.delete_all(self._address, entries, raise_errors=raise_errors, progress=progress)
 
     # -- files and folders ------------------------------------------------------------------------------------------------------------
 
@@ -1387,13 +1387,13 @@ def _connection_of(s3_resource: S3ServiceResource | S3Store) -> Connection:
     return known if isinstance(known, Connection) else Connection.from_resource(cast("S3ServiceResource", s3_resource))
 
 
-def _written(item: Any, bucket_name: str, extra: Mapping[str, Any]) -> batch.Written:
+def _written(item: Any, bucket_name: str, extra: Mapping[str, Any]) -> batch.PutItem:
     """Validate one item of ``put_objects``."""
     if not isinstance(item, (tuple, list)) or not 2 <= len(item) <= 3:
         raise TypeError(f"items must give (key, data) or (key, data, metadata), not {type(item).__name__}")
     key, data, *rest = item
     body = operations.body_bytes(data, f"the data of {key!r}")
-    return batch.Written(check_key(key, bucket=bucket_name), body, rest[0] if rest else None, extra)
+    return batch.PutItem(check_key(key, bucket=bucket_name), body, rest[0] if rest else None, extra)
 
 
 def _rebuild(cls: type[S3Bucket], connection: Connection, name: str) -> S3Bucket:

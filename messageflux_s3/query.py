@@ -340,10 +340,8 @@ class ObjectQuery:
             ['0', '1', '2']
         """
         batch.check_bounds(concurrency, max_bytes)
-        wanted = (batch.Wanted(obj.key, obj._version_id, obj.size <= KEPT_BYTES, obj) for obj in self.objects())
-        found = batch.get_many(
-            self._bucket._connection, self._bucket.name, wanted, concurrency=concurrency, max_bytes=max_bytes
-        )
+        wanted = (batch.GetItem(obj.key, obj._version_id, obj.size <= KEPT_BYTES, obj) for obj in self.objects())
+        found = batch.get_many(self._bucket._address, wanted, concurrency=concurrency, max_bytes=max_bytes)
         return (obj._apply_result(outcome) for obj, outcome in found)
 
     def partitions(self, n: int) -> list[ObjectQuery]:
@@ -430,9 +428,7 @@ class ObjectQuery:
                 "this query has no criteria; to delete everything in the bucket, call bucket.clear_objects()"
             )
         entries = ((obj.key, obj._version_id) for obj in self.objects())
-        return batch.deleted(
-            self._bucket._connection, self._bucket.name, entries, raise_errors=raise_errors, progress=progress
-        )
+        return batch.delete_all(self._bucket._address, entries, raise_errors=raise_errors, progress=progress)
 
     def copy_to(self, bucket: S3Bucket, prefix: str = "", *, progress: Progress = None) -> list[S3Object]:
         """Copy every object of the query to a bucket, under its key with a prefix before it. An object is not copied onto itself.

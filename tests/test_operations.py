@@ -17,6 +17,7 @@ from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3._bulk import batch
+from messageflux_s3._client.addresses import BucketAddress
 from messageflux_s3._formats.head import Head
 from messageflux_s3._objects import operations, ranged_reader
 
@@ -181,7 +182,7 @@ def test_another_version_is_an_error_on_the_lane_as_well(scripted_server: Script
     bucket = scripted_server.bucket()
     assert bucket["k"].body == BODY  # from here on the lane is open
     connection = bucket._connection
-    [(_, outcome)] = batch.get_many(connection, "bkt", [batch.Wanted("k", "v1")])
+    [(_, outcome)] = batch.get_many(BucketAddress(connection, "bkt"), [batch.GetItem("k", "v1")])
     assert isinstance(outcome, s3.S3Unsupported)
     for read in (operations.head, operations.get):
         with pytest.raises(s3.S3Unsupported, match="version v1"):

@@ -18,7 +18,6 @@ from itertools import chain, islice
 from typing import Any, NamedTuple, TypeVar, cast
 
 from .._client.addresses import BucketAddress, ObjectAddress
-from .._client.connection import Connection
 from .._client.exchange import Answer, Request, ask_boto3, exchange, exchange_many, lane_state
 from .._client.translate import from_answer
 from .._formats import render
@@ -118,7 +117,7 @@ class BatchResult:
 # -- reading
 
 
-class Wanted(NamedTuple):
+class GetItem(NamedTuple):
     """An object to read.
 
     Attributes:
@@ -135,9 +134,8 @@ class Wanted(NamedTuple):
 
 
 def get_many(
-    connection: Connection,
-    bucket_name: str,
-    wanted: Iterable[Wanted],
+    address: BucketAddress,
+    wanted: Iterable[GetItem],
     *,
     concurrency: int = CONCURRENCY,
     max_bytes: int = MAX_BYTES,
@@ -145,8 +143,7 @@ def get_many(
     """Read many objects, in order.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
+        address: The bucket.
         wanted: The objects, any number, consumed lazily.
         concurrency: The largest number of concurrent requests.
         max_bytes: The largest number of bytes of bodies in memory.
@@ -160,21 +157,19 @@ def get_many(
     """
     check_bounds(concurrency, max_bytes)
 
-    bucket = BucketAddress(connection, bucket_name)
-
-    def steps_of(one: Wanted) -> Steps[tuple[Head, bytes | None]] | None:
+    def steps_of(one: GetItem) -> Steps[tuple[Head, bytes | None]] | None:
         if not one.is_read:
             return None
-        return operations.get_steps(ObjectAddress(bucket, one.key, one.version_id), at_most=KEPT_BYTES)
+        return operations.get_steps(ObjectAddress(address, one.key, one.version_id), at_most=KEPT_BYTES)
 
-    outcomes = run_many(connection, bucket_name, wanted, steps_of, concurrency=concurrency, max_bytes=max_bytes)
+    outcomes = run_many(address, wanted, steps_of, concurrency=concurrency, max_bytes=max_bytes)
     return ((one.tag, outcome) for one, outcome in outcomes)
 
 
 # -- writing
 
 
-class Written(NamedTuple):
+class PutItem(NamedTuple):
     """An object to write: key, content, metadata, and further parameters as for a single write."""
 
     key: str
@@ -184,9 +179,8 @@ class Written(NamedTuple):
 
 
 def put_many(
-    connection: Connection,
-    bucket_name: str,
-    items: Iterable[Written],
+    address: BucketAddress,
+    items: Iterable[PutItem],
     *,
     concurrency: int = CONCURRENCY,
     max_bytes: int = MAX_BYTES,
@@ -194,8 +188,7 @@ def put_many(
     """Write many objects and yield the outcomes in order.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
+        address: The bucket.
         items: The objects to write, any number, consumed lazily.
         concurrency: The largest number of concurrent requests.
         max_bytes: The largest number of bytes of bodies in memory.
@@ -211,14 +204,11 @@ def put_many(
     """
     check_bounds(concurrency, max_bytes)
 
-    bucket = BucketAddress(connection, bucket_name)
-
-    def steps_of(item: Written) -> Steps[Head]:
-        return operations.put_steps(ObjectAddress(bucket, item.key), item.body, item.metadata, item.parameters or {})
+    def steps_of(item: PutItem) -> Steps[Head]:
+        return operations.put_steps(ObjectAddress(address, item.key), item.body, item.metadata, item.parameters or {})
 
     outcomes = run_many(
-        connection,
-        bucket_name,
+        address,
         items,
         steps_of,
         is_ordered_by_key=True,
@@ -232,13 +222,12 @@ def put_many(
 
 
 def delete_many(
-    connection: Connection, bucket_name: str, entries: Iterable[tuple[str, str | None]]
+    address: BucketAddress, entries: Iterable[tuple[str, str | None]]
 ) -> Iterator[tuple[str, str | None, S3Error | None]]:
     """Delete many objects or versions.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
+        address: The bucket.
         entries: Keys and versions (None for the current one), any number, consumed a thousand at a time.
 
     Returns:
@@ -249,14 +238,13 @@ def delete_many(
     """
     source = iter(entries)
     while page := [*islice(source, KEYS_PER_DELETE)]:
-        outcome = _delete_page(connection, bucket_name, page)
+        outcome = _delete_page(address, page)
         for entry in page:
             yield (*entry, outcome[entry])
 
 
-def deleted(
-    connection: Connection,
-    bucket_name: str,
+def delete_all(
+    address: BucketAddress,
     entries: Iterable[tuple[str, str | None]],
     *,
     raise_errors: bool = True,
@@ -272,8 +260,8 @@ def deleted(
     """
     succeeded: list[str] = []
     failures: list[Failure] = []
-    with reporting(progress, None, f"delete in {bucket_name}", unit="objects") as report:
-        for key, version_id, error in watched(delete_many(connection, bucket_name, entries), report):
+    with reporting(progress, None, f"delete in {address.name}", unit="objects") as report:
+        for key, version_id, error in watched(delete_many(address, entries), report):
             if error is None:
                 succeeded.append(key)
             else:
@@ -285,21 +273,22 @@ def deleted(
 _Outcomes = dict[tuple[str, str | None], "S3Error | None"]
 
 
-def _delete_page(connection: Connection, bucket_name: str, page: Sequence[tuple[str, str | None]]) -> _Outcomes:
+def _delete_page(address: BucketAddress, page: Sequence[tuple[str, str | None]]) -> _Outcomes:
     """Delete up to a thousand entries; retry those with a transient error after a delay."""
     outcomes: _Outcomes = {}
     left = [*dict.fromkeys(page)]
-    for attempt in range(connection.config.max_attempts):
+    for attempt in range(address.connection.config.max_attempts):
         if attempt:
             time.sleep(min(5.0, 0.1 * 2**attempt))
-        outcomes.update(_delete_once(connection, bucket_name, left))
+        outcomes.update(_delete_once(address, left))
         left = [entry for entry in left if (error := outcomes[entry]) is not None and error.code in _RETRIED]
         if not left:
             break
     return outcomes
 
 
-def _delete_once(connection: Connection, bucket_name: str, entries: Sequence[tuple[str, str | None]]) -> _Outcomes:
+def _delete_once(address: BucketAddress, entries: Sequence[tuple[str, str | None]]) -> _Outcomes:
+    connection = address.connection
     plain = [entry for entry in entries if _is_safe_in_xml(entry[0])]
     outcomes: _Outcomes | None = None
     if (
@@ -307,11 +296,11 @@ def _delete_once(connection: Connection, bucket_name: str, entries: Sequence[tup
         and connection.capabilities.bulk_delete != "single"
         and connection.facts.get(_BULK_DELETE) != "single"
     ):
-        outcomes = _bulk_delete(connection, bucket_name, plain)
+        outcomes = _bulk_delete(address, plain)
     outcomes = outcomes or {}
     # Keys that the response does not confirm are deleted one by one; a repeated deletion is harmless.
     single = [entry for entry in entries if entry not in outcomes]
-    outcomes.update(_delete_singly(connection, bucket_name, single))
+    outcomes.update(_delete_singly(address, single))
     return outcomes
 
 
@@ -329,9 +318,7 @@ class _NothingDeleted(S3Error):
     """The store rejected the whole bulk delete; no key was deleted."""
 
 
-def _bulk_delete(
-    connection: Connection, bucket_name: str, entries: Sequence[tuple[str, str | None]]
-) -> _Outcomes | None:
+def _bulk_delete(address: BucketAddress, entries: Sequence[tuple[str, str | None]]) -> _Outcomes | None:
     """Send one DeleteObjects: with Content-MD5, which nearly every store accepts, else with boto3's checksum.
 
     Returns:
@@ -339,9 +326,11 @@ def _bulk_delete(
     """
     named = [{"Key": key, **({"VersionId": version} if version else {})} for key, version in entries]
     deletion = {"Delete": {"Objects": named}}
-    fallback = partial(_bulk_delete_by_boto3, connection, bucket_name, deletion)
+    fallback = partial(_bulk_delete_by_boto3, address, deletion)
     try:
-        answer = exchange(connection, Request("DeleteObjects", bucket_name, parameters=deletion, fallback=fallback))
+        answer = exchange(
+            address.connection, Request("DeleteObjects", address.name, parameters=deletion, fallback=fallback)
+        )
     except _NothingDeleted:
         return None
     except S3Error as error:
@@ -349,17 +338,18 @@ def _bulk_delete(
     said = answer.parsed or {}
     outcomes: _Outcomes = {(one.get("Key", ""), one.get("VersionId") or None): None for one in said.get("Deleted", ())}
     for one in said.get("Errors", ()):
-        outcomes[one.get("Key", ""), one.get("VersionId") or None] = _refusal(one, bucket_name)
+        outcomes[one.get("Key", ""), one.get("VersionId") or None] = _refusal(one, address.name)
     return outcomes
 
 
-def _bulk_delete_by_boto3(connection: Connection, bucket_name: str, deletion: Mapping[str, Any]) -> Answer:
+def _bulk_delete_by_boto3(address: BucketAddress, deletion: Mapping[str, Any]) -> Answer:
+    connection = address.connection
     known = connection.capabilities.bulk_delete or connection.facts.get(_BULK_DELETE)
     refusals: set[str] = set()
     for way in sorted(("md5", "checksum"), key=lambda way: way != known):
         call = connection.call if way == "checksum" else connection.call_with_md5
         try:
-            answer = call("DeleteObjects", Bucket=bucket_name, **deletion)
+            answer = call("DeleteObjects", Bucket=address.name, **deletion)
         except S3Error as error:
             if error.code in _NO_BULK_DELETE:
                 connection.facts[_BULK_DELETE] = "single"
@@ -387,13 +377,11 @@ def _refusal(said: Mapping[str, Any], bucket_name: str) -> S3Error:
     return from_answer({"Error": error}, "DeleteObjects", bucket_name, said.get("Key"))
 
 
-def _delete_singly(connection: Connection, bucket_name: str, entries: Sequence[tuple[str, str | None]]) -> _Outcomes:
-    bucket = BucketAddress(connection, bucket_name)
-
+def _delete_singly(address: BucketAddress, entries: Sequence[tuple[str, str | None]]) -> _Outcomes:
     def steps_of(entry: tuple[str, str | None]) -> Steps[None]:
-        return operations.delete_steps(ObjectAddress(bucket, *entry))
+        return operations.delete_steps(ObjectAddress(address, *entry))
 
-    return dict(run_many(connection, bucket_name, entries, steps_of))
+    return dict(run_many(address, entries, steps_of))
 
 
 # -- running many operations
@@ -411,8 +399,7 @@ collector runs.
 
 
 def run_many(
-    connection: Connection,
-    bucket_name: str,
+    address: BucketAddress,
     items: Iterable[Item],
     steps_of: Callable[[Item], Steps[Any] | None],
     *,
@@ -443,6 +430,7 @@ def run_many(
     Requests:
         those of the operations
     """
+    connection, bucket_name = address
     workers = min(concurrency, connection.config.max_concurrency)
     # The lane and the threads both hold bodies; each gets half of the memory.
     room = max(1, min(2 * workers, max_bytes // 2 // KEPT_BYTES))
@@ -457,13 +445,12 @@ def run_many(
         for item in items:
             steps = steps_of(item)
             effect = None if steps is None else next(steps)
-            verb: _Verb
             if isinstance(effect, Request):
-                request, verb = effect, (item, steps, None)
+                effect.tag = item, steps, None
+                yield effect
             else:
-                request, verb = Request("", bucket_name, is_for_boto3=True), (item, steps, effect)
-            request.tag = verb
-            yield request
+                verb: _Verb = item, steps, effect
+                yield Request("", bucket_name, is_for_boto3=True, tag=verb)
 
     def ordered(requests: Iterator[Request]) -> Iterator[Request]:
         for request in requests:
@@ -531,17 +518,17 @@ def run_many(
                 outcome = outcome_here(partial(drivers.run, connection, cast(Steps[Any], again)))
             else:
                 outcome = outcome_here(outcome.result)
-        done(request)
+        if is_ordered_by_key:
+            done(request)
         return item, outcome
 
     def done(request: Request) -> None:
-        if is_ordered_by_key:
-            left = under_way[request.key] - 1
-            if left:
-                under_way[request.key] = left
-            else:
-                del under_way[request.key]
-                last_on_thread.pop(request.key, None)
+        left = under_way[request.key] - 1
+        if left:
+            under_way[request.key] = left
+        else:
+            del under_way[request.key]
+            last_on_thread.pop(request.key, None)
 
     requests = begun()
     # The lane opens after a successful boto3 request in this bucket: send the first requests through boto3.
@@ -563,7 +550,8 @@ def run_many(
         for request, answer in stream:
             outcome = left_to_boto3(request) if answer is None else answered(request, answer)
             if not waiting and answer is not None and not isinstance(outcome, Future):
-                done(request)
+                if is_ordered_by_key:
+                    done(request)
                 yield request.tag[0], outcome
                 continue
             waiting.append((request, outcome))

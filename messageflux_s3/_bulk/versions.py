@@ -107,7 +107,7 @@ def undelete(connection: Connection, bucket_name: str, key: str) -> bool:
         marker = next((entry for entry in newest.delete_markers if entry.key == key and entry.is_latest), None)
         if marker is None or marker == deleted:
             return deleted is not None
-        batch.deleted(connection, bucket_name, [(marker.key, marker.version_id)])
+        batch.delete_all(BucketAddress(connection, bucket_name), [(marker.key, marker.version_id)])
         deleted = marker
 
 
@@ -125,8 +125,9 @@ def clear_versions(connection: Connection, bucket_name: str) -> None:
         for page in pages(connection, bucket_name):
             yield from ((entry.key, entry.version_id) for entry in (*page.objects, *page.delete_markers))
 
-    if keeps_versions(BucketAddress(connection, bucket_name)):
-        _remove_all(found, lambda entries: batch.deleted(connection, bucket_name, entries))
+    bucket = BucketAddress(connection, bucket_name)
+    if keeps_versions(bucket):
+        _remove_all(found, lambda entries: batch.delete_all(bucket, entries))
 
 
 def _remove_all(found: Callable[[], Iterator[T]], remove: Callable[[Iterator[T]], object]) -> None:

@@ -436,8 +436,10 @@ def copy_many(
         1 COPY for a small object, else as :func:`copy`
     """
 
+    bucket = BucketAddress(connection, bucket_name)
+
     def steps_of(one: Copy) -> Steps[Head]:
-        target = BucketAddress(connection, bucket_name).object(one.target_key)
+        target = bucket.object(one.target_key)
         if one.size > operations.KEPT_BYTES or not one.source.is_same_store(target) or same_place(one.source, target):
             copied: Head = yield Blocking(partial(copy, one.source, target))
             return copied
@@ -455,7 +457,7 @@ def copy_many(
             return answer.head
         return Head(size=one.size, etag=etags.unquoted(result["ETag"]), version_id=answer.version_id)
 
-    return batch.run_many(connection, bucket_name, copies, steps_of, concurrency=_AT_ONCE)
+    return batch.run_many(bucket, copies, steps_of, concurrency=_AT_ONCE)
 
 
 def _copy_source(source: ObjectAddress) -> dict[str, str]:

@@ -813,17 +813,17 @@ def _send(
             return metadata
         return {**(metadata or {}), user_metadata.CONTENT_MD5: digest()}
 
-    def read() -> Iterator[batch.Written]:
+    def read() -> Iterator[batch.PutItem]:
         for file in files:
             if file.size <= SMALL_BYTES:
                 try:
                     with _open_regular(file.path) as opened:
                         body = opened.read()
-                    yield batch.Written(file.key, body, with_md5(partial(_hexadecimal_md5, [body])), extra)
+                    yield batch.PutItem(file.key, body, with_md5(partial(_hexadecimal_md5, [body])), extra)
                 except OSError as error:
                     outcomes.note(file.key, error)
 
-    with closing(batch.put_many(connection, bucket_name, read(), max_bytes=_HELD_BYTES)) as written:
+    with closing(batch.put_many(BucketAddress(connection, bucket_name), read(), max_bytes=_HELD_BYTES)) as written:
         for key, outcome in written:
             if isinstance(outcome, S3Error):
                 outcomes.note(key, outcome)
@@ -889,13 +889,13 @@ def _fetch(
         _set_time(target, head, step)
         report(len(body))
 
-    def small() -> Iterator[batch.Wanted]:
+    def small() -> Iterator[batch.GetItem]:
         for step in steps:
             if step.size <= SMALL_BYTES:
                 is_free = overwrite or not os.path.lexists(folder.joinpath(*step.path.split("/")))
-                yield batch.Wanted(step.key, step.version_id, is_free, step)
+                yield batch.GetItem(step.key, step.version_id, is_free, step)
 
-    with closing(batch.get_many(connection, bucket_name, small(), max_bytes=_HELD_BYTES)) as read:
+    with closing(batch.get_many(BucketAddress(connection, bucket_name), small(), max_bytes=_HELD_BYTES)) as read:
         for step, outcome in read:
             try:
                 write(step, outcome)
@@ -1015,7 +1015,9 @@ def _remove_objects(
             outcomes.note(step.key, _changed(f"the file of s3://{bucket_name}/{step.key}", bucket_name, step.key))
         else:
             unchanged.append(step.key)
-    result = batch.deleted(connection, bucket_name, ((key, None) for key in unchanged), raise_errors=False)
+    result = batch.delete_all(
+        BucketAddress(connection, bucket_name), ((key, None) for key in unchanged), raise_errors=False
+    )
     outcomes.succeeded.extend(result.succeeded)
     outcomes.failures.extend(result.failures)
     outcomes.settle()

@@ -93,11 +93,13 @@ class _Trial:
 
     def clean(self) -> None:
         try:
-            batch.deleted(self.connection, self.bucket_name, ((key, None) for key in self.keys()))
+            batch.delete_all(BucketAddress(self.connection, self.bucket_name), ((key, None) for key in self.keys()))
             if condition_probe.keeps_versions(BucketAddress(self.connection, self.bucket_name)):
                 pages = versions.pages(self.connection, self.bucket_name, prefix=self.prefix)
                 left = [entry for page in pages for entry in (*page.objects, *page.delete_markers)]
-                batch.deleted(self.connection, self.bucket_name, ((entry.key, entry.version_id) for entry in left))
+                batch.delete_all(
+                    BucketAddress(self.connection, self.bucket_name), ((entry.key, entry.version_id) for entry in left)
+                )
         except S3Error as error:
             logger.warning("scratch objects s3://%s/%s* could not be deleted: %s", self.bucket_name, self.prefix, error)
 
@@ -314,9 +316,8 @@ def _keeps_versions(trial: _Trial) -> bool:
 
 def _remove(connection: Connection, bucket_name: str) -> None:
     try:
-        batch.deleted(
-            connection,
-            bucket_name,
+        batch.delete_all(
+            BucketAddress(connection, bucket_name),
             (
                 (found["Key"], None)
                 for found in connection.call("ListObjectsV2", Bucket=bucket_name).get("Contents", ())
