@@ -78,8 +78,7 @@ class Endpoint:
 
     Attributes:
         secure: Whether TLS is used.
-        host: The host name to connect to.
-        port: The port.
+        address: TLS, host name and port: endpoints with the same address share connections.
         authority: The value of the Host header.
         base_path: The path before ``/key``: ``/bucket`` in path style, empty if the host name contains the bucket.
         region: The region that boto3 signed for.
@@ -89,10 +88,9 @@ class Endpoint:
     __slots__ = (
         "_failures",
         "_open_until",
+        "address",
         "authority",
         "base_path",
-        "host",
-        "port",
         "region",
         "secure",
         "signer",
@@ -100,19 +98,13 @@ class Endpoint:
 
     def __init__(self, secure: bool, host: str, port: int, authority: str, base_path: str, region: str) -> None:
         self.secure = secure
-        self.host = host
-        self.port = port
+        self.address = (secure, host, port)
         self.authority = authority
         self.base_path = base_path
         self.region = region
         self.signer = Signer(region)
         self._failures = 0
         self._open_until = 0.0
-
-    @property
-    def address(self) -> tuple[bool, str, int]:
-        """TLS, host and port: endpoints with the same address share connections."""
-        return self.secure, self.host, self.port
 
     def is_circuit_open(self) -> bool:
         """Return whether requests must go through boto3 for now, since too many in a row have failed on the lane."""

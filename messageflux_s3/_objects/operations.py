@@ -104,9 +104,8 @@ def get_steps(
     address: ObjectAddress, if_match: str | None = None, *, at_most: int | None = None
 ) -> Steps[tuple[Head, bytes | None]]:
     """The steps of :func:`get`."""
-    condition = etag_for(address.connection, if_match)
     parameters = address.version_parameters
-    if condition is not None:
+    if if_match is not None and (condition := etag_for(address.connection, if_match)) is not None:
         parameters["IfMatch"] = condition
     answer: Answer = yield Request(
         "GetObject",
