@@ -234,6 +234,7 @@ class _Scratch:
         return etags.unquoted(self.connection.call("HeadObject", Bucket=self.bucket_name, Key=key).get("ETag")) or ""
 
     def read(self, key: str) -> bytes | None:
+        """Read an object once. Not through RangedReader, which would resume: a body that always ends early is a verdict here."""
         try:
             answer = self.connection.call("GetObject", Bucket=self.bucket_name, Key=key)
         except S3NoSuchItem:
