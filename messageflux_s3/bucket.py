@@ -228,7 +228,7 @@ class S3Bucket:
                 bucket=self._name,
             )
         try:
-            buckets.create(self._connection, self._name)
+            buckets.create(self._address)
         except S3BucketExists as error:
             if not (exist_ok and (error.code == "BucketAlreadyOwnedByYou" or self._is_ours())):
                 raise
@@ -325,7 +325,7 @@ class S3Bucket:
         """
         if force:
             self.clear_objects(versions=True)
-        buckets.delete(self._connection, self._name)
+        buckets.delete(self._address)
 
     def clear_objects(self, *, versions: bool = False, progress: Progress = None) -> None:
         """Delete all objects, but not the bucket.
@@ -342,50 +342,50 @@ class S3Bucket:
         """
         self.delete_objects((obj.key for obj in self.find()), progress=progress)
         if versions:
-            clear_versions(self._connection, self._name)
-            abort_uploads(self._connection, self._name)
+            clear_versions(self._address)
+            abort_uploads(self._address)
 
     # -- sub-resources (?name in the URL) ---------------------------------------------------------------------------------------------
 
     @cached_property
     def lifecycle(self) -> Lifecycle:
         """The lifecycle rules: when objects expire. Requests: none."""
-        return Lifecycle(self._connection, self._name)
+        return Lifecycle(self._address)
 
     @cached_property
     def public_access(self) -> PublicAccess:
         """Anonymous access. Requests: none."""
-        return PublicAccess(self._connection, self._name)
+        return PublicAccess(self._address)
 
     @cached_property
     def policy(self) -> Policy:
         """The bucket policy. Requests: none."""
-        return Policy(self._connection, self._name)
+        return Policy(self._address)
 
     @cached_property
     def versioning(self) -> Versioning:
         """The versioning of the bucket. Requests: none."""
-        return Versioning(self._connection, self._name)
+        return Versioning(self._address)
 
     @cached_property
     def tags(self) -> Tags:
         """The bucket's tags. Requests: none."""
-        return Tags(self._connection, self._name)
+        return Tags(self._address)
 
     @cached_property
     def cors(self) -> Cors:
         """The CORS rules: which web pages may read and write. Requests: none."""
-        return Cors(self._connection, self._name)
+        return Cors(self._address)
 
     @cached_property
     def encryption(self) -> BucketEncryption:
         """The default encryption. Requests: none."""
-        return BucketEncryption(self._connection, self._name)
+        return BucketEncryption(self._address)
 
     @cached_property
     def notifications(self) -> Notifications:
         """The event notifications of the bucket. Requests: none."""
-        return Notifications(self._connection, self._name)
+        return Notifications(self._address)
 
     # -- one object -------------------------------------------------------------------------------------------------------------------
 
@@ -647,7 +647,7 @@ class S3Bucket:
             if not isinstance(key, S3Object):
                 return check_key(key, bucket=self._name), None
             if key._version_id is not None and not deletable:
-                check_deletable(self._connection, self._name, key._version_id)
+                check_deletable(self._address, key._version_id)
                 deletable = key._version_id != "null"
             return key.key, key._version_id
 
@@ -911,8 +911,7 @@ class S3Bucket:
         """
         put_parameters.check_parameters(extra)
         return sync.upload_folder(
-            self._connection,
-            self._name,
+            self._address,
             folder,
             prefix,
             include=include,
@@ -954,9 +953,7 @@ class S3Bucket:
         Requests:
             1 per 1,000 keys, and 1 GET per object
         """
-        plan = sync.plan_to_folder(
-            self._connection, self._name, prefix, folder, compare=None, include=include, exclude=exclude
-        )
+        plan = sync.plan_to_folder(self._address, prefix, folder, compare=None, include=include, exclude=exclude)
         return sync.download_objects(plan, overwrite=overwrite, progress=progress)
 
     def sync_from_folder(
@@ -1000,8 +997,7 @@ class S3Bucket:
             1,000 objects
         """
         plan = sync.plan_to_store(
-            self._connection,
-            self._name,
+            self._address,
             folder,
             prefix,
             delete=delete,
@@ -1049,8 +1045,7 @@ class S3Bucket:
             prefix of those of the deleted files
         """
         plan = sync.plan_to_folder(
-            self._connection,
-            self._name,
+            self._address,
             prefix,
             folder,
             delete=delete,

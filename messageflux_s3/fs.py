@@ -862,7 +862,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         """Delete an empty bucket; does nothing for a folder, which exists only while it has objects. Requests: none, or 1 DELETE."""
         bucket_name, key = self._split(path)
         if bucket_name and not key:
-            buckets.delete(self._connection, bucket_name)
+            buckets.delete(self.store.bucket(bucket_name)._address)
 
     def invalidate_cache(self, path: str | None = None) -> None:
         """Do nothing: listings are not cached. Requests: none."""

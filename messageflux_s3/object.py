@@ -932,12 +932,11 @@ class S3Object:
         self._run(self._delete_steps(if_match))
 
     def _delete_steps(self, if_match: str | None) -> Steps[None]:
-        connection, bucket_name, version_id = self._bucket._connection, self._bucket.name, self._version_id
         if if_match is not None:
             yield from conditional.delete_steps(self._address, if_match)
         else:
-            if version_id is not None:
-                yield Blocking(partial(versions.check_deletable, connection, bucket_name, version_id))
+            if self._version_id is not None:
+                yield Blocking(partial(versions.check_deletable, self._bucket._address, self._version_id))
             yield from operations.delete_steps(self._address)
         self.reload()
 
@@ -946,7 +945,7 @@ class S3Object:
     @property
     def tags(self) -> ObjectTags:
         """The object's tags, a sub-resource. Requests: none; each of its methods documents its own."""
-        return ObjectTags(self._bucket._connection, self._bucket.name, self._key, self._version_id)
+        return ObjectTags(self._address)
 
     def versions(self) -> Iterator[S3Object]:
         """Yield the versions of the object, newest first; each can be read, deleted, or made current.
@@ -961,7 +960,7 @@ class S3Object:
             >>> [version.text for version in obj.versions()]
             ['two', 'one']
         """
-        for entry in versions.of_key(self._bucket._connection, self._bucket.name, self._key):
+        for entry in versions.of_key(self._address):
             yield S3Object._create(self._bucket, self._key, entry.version_id, listed=Listed(*entry[:5]))
 
     def make_current(self) -> S3Object:
@@ -989,7 +988,7 @@ class S3Object:
         Requests:
             1, and 2 for each of the topmost delete markers
         """
-        taken = versions.undelete(self._bucket._connection, self._bucket.name, self._key)
+        taken = versions.undelete(self._address)
         self.reload()
         return taken
 

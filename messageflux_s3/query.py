@@ -499,7 +499,7 @@ class ObjectQuery:
             sync.RemoteObject(obj.key, obj.size, obj.etag, obj.last_modified.timestamp(), obj.version_id)
             for obj in self.objects()
         )
-        plan = sync.plan_to_folder(self._bucket._connection, self._bucket.name, "", folder, compare=None, objects=found)
+        plan = sync.plan_to_folder(self._bucket._address, "", folder, compare=None, objects=found)
         return sync.download_objects(plan, overwrite=overwrite, progress=progress)
 
     # -- display -------------------------------------------------------------------------------------------------------------------
@@ -703,13 +703,11 @@ class ObjectQuery:
         pages: Callable[..., Iterator[listing.Page | versions.VersionPage]]
         pages = versions.pages if wanted.versions else listing.pages
         found = pages(
-            self._bucket._connection,
-            self._bucket.name,
+            self._bucket._address,
             prefix=prefix,
             delimiter=wanted.delimiter,
             start_after=wanted.start_after,
-            page_size=page_size,
-            extra=dict(wanted.extra),
+            extra={"MaxKeys": page_size, **dict(wanted.extra)},
             **hint,
         )
         for page in found:

@@ -181,7 +181,7 @@ def test_all_keys_in_order_with_the_lane_open_and_shut(
     if not is_open:
         monkeypatch.setattr(Lane, "begin", lambda *_, **__: None)
     for start in ("", names[10], names[-1], "d1/", "d1/k 03"):
-        found = list(listing.pages(bucket._connection, bucket.name, page_size=7, start_after=start))
+        found = list(listing.pages(bucket._address, start_after=start, extra={"MaxKeys": 7}))
         expected = [name for name in names if name > start]
         assert [entry[0] for page in found for entry in page.objects] == expected
     objects = list(bucket.find())
@@ -216,7 +216,7 @@ def test_versions_with_another_prefix_are_left_out() -> None:
     server = RawServer(lambda head, body: answer)
     bucket = Server("scripted", server.url, "ACCESSKEY01", "SECRETKEY0123456").connect().bucket("bkt")
     assert [obj.key for obj in bucket.find("b/", versions=True)] == ["b/c"]
-    [found] = versions.pages(bucket._connection, "bkt", prefix="b/")
+    [found] = versions.pages(bucket._address, prefix="b/")
     assert [marker.key for marker in found.delete_markers] == ["b/c"]
     server.close()
 
@@ -256,7 +256,7 @@ def connect(server: RawServer) -> Any:
 def test_the_next_page_is_asked_while_this_one_is_consumed() -> None:
     """When a page is handed over, the next one has been asked; the last one asks nothing more."""
     server = scripted_listing(4)
-    pages = listing.pages(connect(server)._connection, "bkt")
+    pages = listing.pages(connect(server)._address)
     next(pages)
     threading.Event().wait(0.2)
     assert len(server.requests) == 2
@@ -352,9 +352,7 @@ def test_keys_before_start_after_are_dropped(scripted_server: ScriptedServer) ->
         "ListBucketResult", "".join(ENTRY.format(key=key, size=1) for key in "abc")
     )
     found = [
-        one[0]
-        for page in listing.pages(scripted_server.bucket()._connection, "bkt", start_after="b")
-        for one in page.objects
+        one[0] for page in listing.pages(scripted_server.bucket()._address, start_after="b") for one in page.objects
     ]
     assert found == ["c"]
 
@@ -380,5 +378,5 @@ def test_a_token_that_is_no_text_is_none() -> None:
 def test_further_parameters_are_boto3_s_to_send(scripted_server: ScriptedServer) -> None:
     """The lane knows the usual ones alone."""
     scripted_server.answer = lambda asked: document("ListBucketResult", ENTRY.format(key="a", size=1))
-    [page] = listing.pages(scripted_server.bucket()._connection, "bkt", extra={"FetchOwner": True})
+    [page] = listing.pages(scripted_server.bucket()._address, extra={"FetchOwner": True})
     assert ([one[0] for one in page.objects], scripted_server.asked[0].query["fetch-owner"]) == (["a"], "true")

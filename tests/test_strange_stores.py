@@ -269,12 +269,12 @@ def test_unfinished_uploads_are_aborted_page_by_page(strange: DocumentStore) -> 
         )
 
     strange.answers, last, stuck = answers, 3, False
-    connection = strange.bucket()._connection
-    versions.abort_uploads(connection, "bkt")
+    bucket = strange.bucket()._address
+    versions.abort_uploads(bucket)
     assert [target for _, target, _ in strange.writes] == [f"/bkt/k{n}?uploadId=u{n}" for n in range(3)]
     stuck = True
     with pytest.raises(s3.S3Error, match="no valid marker for the next page"):
-        versions.abort_uploads(connection, "bkt")
+        versions.abort_uploads(bucket)
 
 
 @pytest.mark.parametrize(("kind", "count", "page_size"), [("versions", 2100, 1000), ("uploads", 7, 2)])
@@ -312,8 +312,7 @@ def test_nothing_is_left_where_a_listing_cannot_go_on_from_what_is_gone(
         )
 
     strange.answers = answers
-    connection = strange.bucket()._connection
-    (versions.abort_uploads if kind == "uploads" else versions.clear_versions)(connection, "bkt")
+    (versions.abort_uploads if kind == "uploads" else versions.clear_versions)(strange.bucket()._address)
     assert left == []
 
 
@@ -327,11 +326,7 @@ def test_versions_go_on_after_a_prefix_without_a_version(strange: DocumentStore)
         return _page("ListVersionsResult", said)
 
     strange.answers = answers
-    found = [
-        prefix
-        for page in versions.pages(strange.bucket()._connection, "bkt", delimiter="/")
-        for prefix in page.prefixes
-    ]
+    found = [prefix for page in versions.pages(strange.bucket()._address, delimiter="/") for prefix in page.prefixes]
     assert found == ["a/"]
     assert [query.count("version-id-marker") for query in strange.reads] == [0, 0]
 
@@ -342,7 +337,7 @@ def test_versions_that_never_end_are_an_error(strange: DocumentStore) -> None:
         said = f"<IsTruncated>true</IsTruncated>{marker}"
         strange.answers = lambda method, query, said=said: _page("ListVersionsResult", said)  # type: ignore[misc]
         with pytest.raises(s3.S3Error, match="no valid marker for the next page"):
-            [*versions.pages(strange.bucket()._connection, "bkt")]
+            [*versions.pages(strange.bucket()._address)]
 
 
 def test_a_rule_without_an_id_stays_without_one(strange: DocumentStore) -> None:

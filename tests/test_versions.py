@@ -108,10 +108,10 @@ def test_an_upload_that_is_gone_meanwhile_is_aborted(
 
     scripted_server.answer = answer
     if error is None:
-        versions.abort_uploads(scripted_server.bucket()._connection, "bkt")
+        versions.abort_uploads(scripted_server.bucket()._address)
     else:
         with pytest.raises(error):
-            versions.abort_uploads(scripted_server.bucket()._connection, "bkt")
+            versions.abort_uploads(scripted_server.bucket()._address)
 
 
 @pytest.mark.parametrize(
@@ -120,5 +120,5 @@ def test_an_upload_that_is_gone_meanwhile_is_aborted(
 def test_a_store_that_lists_no_uploads_has_none(scripted_server: ScriptedServer, answer: Answer) -> None:
     """Another document is not parsed as a listing of uploads."""
     scripted_server.answer = lambda asked: answer
-    versions.abort_uploads(scripted_server.bucket()._connection, "bkt")
+    versions.abort_uploads(scripted_server.bucket()._address)
     assert {asked.method for asked in scripted_server.asked} == {"GET"}

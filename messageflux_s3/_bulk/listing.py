@@ -11,6 +11,7 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
+from .._client.addresses import BucketAddress
 from .._client.connection import Connection
 from .._client.exchange import Answer, Begun, Request, ask_boto3, begin
 from .._formats.listing_pages import Listed, Page, Unreadable, next_token, parse_page
@@ -22,27 +23,23 @@ _LARGEST_PAGE = 64 * 1024 * 1024
 
 
 def pages(
-    connection: Connection,
-    bucket_name: str,
+    bucket: BucketAddress,
     *,
     prefix: str = "",
     delimiter: str = "",
     start_after: str = "",
-    page_size: int = 1000,
     limit: int | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Iterator[Page]:
     """Yield the pages of a listing.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
+        bucket: The bucket.
         prefix: Prefix of the keys.
         delimiter: Keys that contain it after the prefix are rolled up into common prefixes.
         start_after: Only keys after this one.
-        page_size: Entries per page, at most 1,000.
         limit: The number of entries needed; pages beyond it are not requested ahead.
-        extra: Further parameters of ListObjectsV2, under boto3's names.
+        extra: Further parameters of ListObjectsV2, under boto3's names; ``MaxKeys`` is 1,000 by default.
 
     Returns:
         The pages. Closing the iterator cancels the outstanding request.
@@ -54,7 +51,8 @@ def pages(
     Requests:
         1 per page; one page more if the iteration ends early
     """
-    parameters: dict[str, Any] = {"Bucket": bucket_name, "MaxKeys": page_size, **(extra or {})}
+    connection, bucket_name = bucket
+    parameters: dict[str, Any] = {"Bucket": bucket_name, "MaxKeys": 1000, **(extra or {})}
     if prefix:
         parameters["Prefix"] = prefix
     if delimiter:
@@ -71,7 +69,7 @@ def pages(
         page: Page | None = None
         if answer.body is not None:
             token = next_token(answer.body)
-            if token is not None and (limit is None or seen + page_size < limit):
+            if token is not None and (limit is None or seen + parameters["MaxKeys"] < limit):
                 ahead = begin(connection, _request(connection, {**parameters, "ContinuationToken": token}))
             try:
                 page = parse_page(answer.body)

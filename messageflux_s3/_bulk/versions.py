@@ -7,8 +7,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
-from .._client.addresses import BucketAddress
-from .._client.connection import Connection
+from .._client.addresses import BucketAddress, ObjectAddress
 from .._objects.condition_probe import keeps_versions
 from ..errors import S3Error, S3NoSuchItem, S3Unsupported
 from . import batch
@@ -37,13 +36,11 @@ class VersionPage(NamedTuple):
 
 
 def pages(
-    connection: Connection,
-    bucket_name: str,
+    bucket: BucketAddress,
     *,
     prefix: str = "",
     delimiter: str = "",
     start_after: str = "",
-    page_size: int = 1000,
     extra: Mapping[str, Any] | None = None,
 ) -> Iterator[VersionPage]:
     """Yield the pages of a listing of versions. The arguments are those of a listing of objects.
@@ -51,12 +48,12 @@ def pages(
     Requests:
         1 per page
     """
-    parameters: dict[str, Any] = {"Bucket": bucket_name, "MaxKeys": page_size, **(extra or {})}
+    parameters: dict[str, Any] = {"Bucket": bucket.name, "MaxKeys": 1000, **(extra or {})}
     for name, value in (("Prefix", prefix), ("Delimiter", delimiter), ("KeyMarker", start_after)):
         if value:
             parameters[name] = value
     while True:
-        answer = connection.call("ListObjectVersions", **parameters)
+        answer = bucket.connection.call("ListObjectVersions", **parameters)
         # Drop entries that the server should have filtered out: some stores alter the prefix.
         yield VersionPage(
             [_listed(found) for found in answer.get("Versions", ()) if found["Key"].startswith(prefix)],
@@ -80,19 +77,20 @@ def _listed(found: Mapping[str, Any]) -> ListedVersion:
     )
 
 
-def of_key(connection: Connection, bucket_name: str, key: str) -> Iterator[ListedVersion]:
+def of_key(address: ObjectAddress) -> Iterator[ListedVersion]:
     """Yield the versions of one object, newest first, without delete markers.
 
     Requests:
         1 per 1,000 versions
     """
-    for page in pages(connection, bucket_name, prefix=key):
+    key = address.key
+    for page in pages(address.bucket, prefix=key):
         yield from (entry for entry in page.objects if entry.key == key)
         if any(entry.key > key for entry in page.objects):
             return
 
 
-def undelete(connection: Connection, bucket_name: str, key: str) -> bool:
+def undelete(address: ObjectAddress) -> bool:
     """Delete the delete markers that hide an object, so that its latest version is current again.
 
     Returns:
@@ -101,9 +99,10 @@ def undelete(connection: Connection, bucket_name: str, key: str) -> bool:
     Requests:
         1, and 2 for each marker
     """
+    (connection, bucket_name), key, _ = address
     deleted: ListedVersion | None = None
     while True:
-        newest = next(pages(connection, bucket_name, prefix=key, page_size=1))
+        newest = next(pages(address.bucket, prefix=key, extra={"MaxKeys": 1}))
         marker = next((entry for entry in newest.delete_markers if entry.key == key and entry.is_latest), None)
         if marker is None or marker == deleted:
             return deleted is not None
@@ -111,7 +110,7 @@ def undelete(connection: Connection, bucket_name: str, key: str) -> bool:
         deleted = marker
 
 
-def clear_versions(connection: Connection, bucket_name: str) -> None:
+def clear_versions(bucket: BucketAddress) -> None:
     """Delete every version and every delete marker; does nothing in a bucket without versioning.
 
     Raises:
@@ -122,10 +121,9 @@ def clear_versions(connection: Connection, bucket_name: str) -> None:
     """
 
     def found() -> Iterator[tuple[str, str | None]]:
-        for page in pages(connection, bucket_name):
+        for page in pages(bucket):
             yield from ((entry.key, entry.version_id) for entry in (*page.objects, *page.delete_markers))
 
-    bucket = BucketAddress(connection, bucket_name)
     if keeps_versions(bucket):
         _remove_all(found, lambda entries: batch.delete_all(bucket, entries))
 
@@ -142,7 +140,7 @@ def _remove_all(found: Callable[[], Iterator[T]], remove: Callable[[Iterator[T]]
         last_first = first
 
 
-def check_deletable(connection: Connection, bucket_name: str, version_id: str) -> None:
+def check_deletable(bucket: BucketAddress, version_id: str) -> None:
     """Raise unless a version can be deleted safely.
 
     Never send DELETE ?versionId without this check: in a bucket without versioning some stores delete the object
@@ -154,15 +152,15 @@ def check_deletable(connection: Connection, bucket_name: str, version_id: str) -
     Requests:
         none on AWS, else 1
     """
-    if connection.is_aws or version_id == "null" or keeps_versions(BucketAddress(connection, bucket_name)):
+    if bucket.connection.is_aws or version_id == "null" or keeps_versions(bucket):
         return
     raise S3Unsupported(
-        f"s3://{bucket_name}/ has no versioning: deleting version {version_id} might delete the object itself. Nothing was sent.",
-        bucket=bucket_name,
+        f"s3://{bucket.name}/ has no versioning: deleting version {version_id} might delete the object itself. Nothing was sent.",
+        bucket=bucket.name,
     )
 
 
-def abort_uploads(connection: Connection, bucket_name: str) -> None:
+def abort_uploads(bucket: BucketAddress) -> None:
     """Abort every incomplete multipart upload.
 
     Requests:
@@ -172,20 +170,20 @@ def abort_uploads(connection: Connection, bucket_name: str) -> None:
     def abort(uploads: Iterator[tuple[str, str]]) -> None:
         for key, upload_id in uploads:
             try:
-                connection.call("AbortMultipartUpload", Bucket=bucket_name, Key=key, UploadId=upload_id)
+                bucket.connection.call("AbortMultipartUpload", Bucket=bucket.name, Key=key, UploadId=upload_id)
             except S3Error as error:
                 if error.code != "NoSuchUpload":
                     raise
 
-    _remove_all(lambda: _uploads(connection, bucket_name), abort)
+    _remove_all(lambda: _uploads(bucket), abort)
 
 
-def _uploads(connection: Connection, bucket_name: str) -> Iterator[tuple[str, str]]:
+def _uploads(bucket: BucketAddress) -> Iterator[tuple[str, str]]:
     """Yield key and upload ID of every incomplete upload; nothing if the store does not support the listing."""
-    parameters: dict[str, Any] = {"Bucket": bucket_name}
+    parameters: dict[str, Any] = {"Bucket": bucket.name}
     while True:
         try:
-            answer, root = connection.call_with_root("ListMultipartUploads", **parameters)
+            answer, root = bucket.connection.call_with_root("ListMultipartUploads", **parameters)
         except (S3Unsupported, S3NoSuchItem):
             return  # not supported, or the store's response to an empty listing
         if root != "ListMultipartUploadsResult":

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import S3BucketExists, S3Error, S3NoSuchBucket
+from .addresses import BucketAddress
 from .connection import Connection
 
 _REGIONS_WITHOUT_CONSTRAINT = ("us-east-1", "aws-global", "auto", "", None)
 
 
-def create(connection: Connection, name: str) -> None:
-    """Create a bucket in the connection's region.
+def create(bucket: BucketAddress) -> None:
+    """Create a bucket in the region of its connection.
 
     Raises:
         S3BucketExists: The name is taken.
@@ -24,26 +25,27 @@ def create(connection: Connection, name: str) -> None:
     Requests:
         1; 1 more on a store other than AWS that has no region of this name
     """
+    connection = bucket.connection
     region: Any = connection.region
     if region in _REGIONS_WITHOUT_CONSTRAINT:
-        _create(connection, name)
+        _create(bucket)
         return
     try:
-        _create(connection, name, CreateBucketConfiguration={"LocationConstraint": region})
+        _create(bucket, CreateBucketConfiguration={"LocationConstraint": region})
     except S3BucketExists:
         raise
     except S3Error as error:
         if error.code != "InvalidLocationConstraint" or connection.is_aws:
             raise
-        _create(connection, name)  # the store uses other region names, or none
+        _create(bucket)  # the store uses other region names, or none
 
 
-def _create(connection: Connection, name: str, **parameters: Any) -> None:
-    with connection.translating("CreateBucket", name):
-        connection.resource.Bucket(name).create(**parameters)
+def _create(bucket: BucketAddress, **parameters: Any) -> None:
+    with bucket.connection.translating("CreateBucket", bucket.name):
+        bucket.connection.resource.Bucket(bucket.name).create(**parameters)
 
 
-def delete(connection: Connection, name: str) -> None:
+def delete(bucket: BucketAddress) -> None:
     """Delete an empty bucket.
 
     Raises:
@@ -54,8 +56,8 @@ def delete(connection: Connection, name: str) -> None:
         1
     """
     try:
-        with connection.translating("DeleteBucket", name):
-            connection.resource.Bucket(name).delete()
+        with bucket.connection.translating("DeleteBucket", bucket.name):
+            bucket.connection.resource.Bucket(bucket.name).delete()
     except S3NoSuchBucket as error:
         if not error.was_retried:
             raise

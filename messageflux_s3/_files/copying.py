@@ -481,7 +481,7 @@ def _kept_tags(source: ObjectAddress, replaced: Mapping[str, Any]) -> dict[str, 
     if "Tagging" in replaced or source.connection.capabilities.object_tagging is False:
         return {}
     try:
-        tags = ObjectTags(source.connection, source.bucket_name, source.key, source.version_id).get()
+        tags = ObjectTags(source).get()
     except S3Unsupported:
         return {}
     return {"Tagging": put_parameters.encode_tags(tags)} if tags else {}

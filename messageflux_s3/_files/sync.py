@@ -164,18 +164,18 @@ class SyncPlan:
         """
         if self.applied or self._connection is None:
             return replace(self, applied=True)
-        connection, folder = self._connection, Path(self.folder)
+        address, folder = BucketAddress(self._connection, self.bucket_name), Path(self.folder)
         total = sum(step.size for step in self.copied)
         with reporting(progress, total, self.prefix or self.bucket_name) as report:
             if self.direction == "to_store":
                 files = [_File(step.key, folder.joinpath(*step.path.split("/")), step.size) for step in self.copied]
-                _send(connection, self.bucket_name, files, report, "sync")
+                _send(address, files, report, "sync")
             else:
-                _fetch(connection, self.bucket_name, folder, self.copied, report, _Outcomes("sync"))
+                _fetch(address, folder, self.copied, report, _Outcomes("sync"))
         if self.direction == "to_store":
-            _remove_objects(connection, self.bucket_name, self.prefix, folder, self.deleted)
+            _remove_objects(address, self.prefix, folder, self.deleted)
         else:
-            _remove_files(connection, self.bucket_name, folder, self.deleted)
+            _remove_files(address, folder, self.deleted)
         return replace(self, applied=True)
 
     def __str__(self) -> str:
@@ -205,8 +205,7 @@ class SyncPlan:
 
 
 def plan_to_store(
-    connection: Connection,
-    bucket_name: str,
+    address: BucketAddress,
     folder: str | os.PathLike[str],
     prefix: str,
     *,
@@ -227,13 +226,13 @@ def plan_to_store(
     folder = Path(folder).absolute()  # the plan may be applied after a change of the current directory
     passed_over: set[str] = set()
     files = keys_of_folder(folder, prefix, wanted, passed_over)
-    remote = {entry.key: entry for entry in objects_below(connection, bucket_name, prefix)}
+    remote = {entry.key: entry for entry in objects_below(address, prefix)}
     pairs = [
         (local, remote[key], local.modified > remote[key].modified)
         for key, (_, local) in files.items()
         if key in remote
     ]
-    reasons = _differences(connection, bucket_name, pairs, compare, is_download=False)
+    reasons = _differences(address, pairs, compare, is_download=False)
     steps = []
     for key, (path, local) in files.items():
         reason = reasons[key] if key in remote else "new"
@@ -247,12 +246,11 @@ def plan_to_store(
         else:
             steps.append(SyncStep("delete", key, "", there.size, "not in the folder", there.etag, there.modified))
     steps.sort(key=lambda step: step.key)
-    return SyncPlan(tuple(steps), "to_store", bucket_name, prefix, str(folder), False, connection)
+    return SyncPlan(tuple(steps), "to_store", address.name, prefix, str(folder), False, address.connection)
 
 
 def plan_to_folder(
-    connection: Connection,
-    bucket_name: str,
+    address: BucketAddress,
     prefix: str,
     folder: str | os.PathLike[str],
     *,
@@ -278,7 +276,7 @@ def plan_to_folder(
     root = Path(folder).absolute()  # the plan may be applied after a change of the current directory
     if root.exists() and not root.is_dir():
         raise FileExistsError(17, "a file has the name of the folder", str(root))
-    found = objects_below(connection, bucket_name, prefix) if objects is None else objects
+    found = objects_below(address, prefix) if objects is None else objects
     paths: dict[str, RemoteObject] = {}
     steps = []
     for entry in found:
@@ -310,7 +308,7 @@ def plan_to_folder(
         pairs = [
             (here[path], entry, entry.modified > here[path].modified) for path, entry in paths.items() if path in here
         ]
-        reasons = _differences(connection, bucket_name, pairs, compare, is_download=True)
+        reasons = _differences(address, pairs, compare, is_download=True)
     for path, entry in paths.items():
         reason = reasons.get(entry.key, "new")
         action: Action = "copy" if reason else "skip"
@@ -328,7 +326,7 @@ def plan_to_folder(
                     )
                 )  # fmt: skip
     steps.sort(key=lambda step: step.key)
-    return SyncPlan(tuple(steps), "to_folder", bucket_name, prefix, str(root), False, connection)
+    return SyncPlan(tuple(steps), "to_folder", address.name, prefix, str(root), False, address.connection)
 
 
 def folder_prefix(prefix: str | None) -> str:
@@ -419,9 +417,9 @@ def keys_of_folder(
     return keys
 
 
-def objects_below(connection: Connection, bucket_name: str, prefix: str) -> Iterator[RemoteObject]:
+def objects_below(address: BucketAddress, prefix: str) -> Iterator[RemoteObject]:
     """Yield the objects below a prefix, as listed."""
-    for page in listing.pages(connection, bucket_name, prefix=prefix):
+    for page in listing.pages(address, prefix=prefix):
         for entry in page.objects:
             yield RemoteObject(entry[0], int(entry[3]), unquoted(entry[2]), _seconds(entry[1]))
 
@@ -482,7 +480,7 @@ Pair: TypeAlias = "tuple[LocalFile, RemoteObject, bool]"
 
 
 def _differences(
-    connection: Connection, bucket_name: str, pairs: Sequence[Pair], compare: Compare, *, is_download: bool
+    address: BucketAddress, pairs: Sequence[Pair], compare: Compare, *, is_download: bool
 ) -> dict[str, str | None]:
     """Return for each key the difference between file and object; None if they are identical."""
     found: dict[str, str | None] = {}
@@ -504,7 +502,7 @@ def _differences(
 
     def look(pair: Pair) -> str | None:
         try:
-            return _difference(connection, bucket_name, pair[0], pair[1], is_download=is_download)
+            return _difference(address, pair[0], pair[1], is_download=is_download)
         except OSError:
             return "cannot be compared"  # the copy will raise the file's error
 
@@ -514,9 +512,7 @@ def _differences(
     return found
 
 
-def _difference(
-    connection: Connection, bucket_name: str, local: LocalFile, remote: RemoteObject, *, is_download: bool
-) -> str | None:
+def _difference(bucket: BucketAddress, local: LocalFile, remote: RemoteObject, *, is_download: bool) -> str | None:
     """Return the difference between a file and an object of the same size if the listed ETag is not conclusive; None if they are identical.
 
     The store's own values decide: checksums of the whole object, else an ETag that is the MD5, else the ETag of a multipart object
@@ -524,14 +520,14 @@ def _difference(
     evidence, since a program that rewrites an object may keep its metadata), and for downloads the modification time that a download set
     on the file. A file that cannot be compared is copied.
     """
-    address = BucketAddress(connection, bucket_name).object(remote.key, remote.version_id)
+    address = bucket.object(remote.key, remote.version_id)
     has_etag_of_parts = None
     try:
         if remote.etag is not None and checksum.md5_of_parts({"ETag": remote.etag}):
             has_etag_of_parts = _has_etag_of_parts(address, local, str(remote.etag))
             if has_etag_of_parts:
                 return None
-        head = connection.call("HeadObject", **address.parameters, ChecksumMode="ENABLED")
+        head = address.connection.call("HeadObject", **address.parameters, ChecksumMode="ENABLED")
     except (S3AccessDenied, S3NoSuchItem):
         return "cannot be compared"  # HEAD is not allowed, or the object was deleted meanwhile
     if not etags.same(etags.unquoted(head.get("ETag")), remote.etag) or head.get("ContentLength") != remote.size:
@@ -794,8 +790,7 @@ class _File(NamedTuple):
 
 
 def _send(
-    connection: Connection,
-    bucket_name: str,
+    address: BucketAddress,
     files: Sequence[_File],
     report: Callable[[int], None],
     operation: str,
@@ -805,6 +800,7 @@ def _send(
     **extra: Any,
 ) -> None:
     """Upload files: first the small ones in batches, then the others."""
+    connection, bucket_name = address
     outcomes = _Outcomes(operation)
 
     def with_md5(digest: Callable[[], str]) -> Mapping[str, str] | None:
@@ -852,8 +848,7 @@ def _send(
 
 
 def _fetch(
-    connection: Connection,
-    bucket_name: str,
+    address: BucketAddress,
     folder: Path,
     steps: Sequence[SyncStep],
     report: Callable[[int], None],
@@ -862,6 +857,7 @@ def _fetch(
     overwrite: bool = True,
 ) -> None:
     """Download objects: first the small ones in batches, then the others."""
+    connection, bucket_name = address
 
     def fetch_one(step: SyncStep) -> None:
         target = inside(folder, step.path)
@@ -918,8 +914,7 @@ def _set_time(target: Path, head: Head, step: SyncStep) -> None:
 
 
 def upload_folder(
-    connection: Connection,
-    bucket_name: str,
+    address: BucketAddress,
     folder: str | os.PathLike[str],
     prefix: str,
     *,
@@ -939,7 +934,7 @@ def upload_folder(
     found = keys_of_folder(folder, folder_prefix(prefix), _matcher(include, exclude))
     files = [_File(key, local.path, local.size) for key, (_, local) in found.items()]
     with reporting(progress, sum(file.size for file in files), Path(folder).name) as report:
-        _send(connection, bucket_name, files, report, "upload_folder", **extra)
+        _send(address, files, report, "upload_folder", **extra)
     return [file.key for file in files]
 
 
@@ -949,8 +944,8 @@ def download_objects(plan: SyncPlan, *, overwrite: bool = True, progress: Progre
     Returns:
         The files' paths, relative to the folder, in key order.
     """
-    connection, folder = plan._connection, Path(plan.folder)
-    assert connection is not None
+    assert plan._connection is not None
+    address, folder = BucketAddress(plan._connection, plan.bucket_name), Path(plan.folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = {step.path for step in plan.copied}
     outcomes = _Outcomes("download_folder")
@@ -962,7 +957,7 @@ def download_objects(plan: SyncPlan, *, overwrite: bool = True, progress: Progre
         except OSError as error:
             outcomes.note(step.key, error)
     with reporting(progress, sum(step.size for step in plan.copied), plan.prefix or plan.bucket_name) as report:
-        _fetch(connection, plan.bucket_name, folder, plan.copied, report, outcomes, overwrite=overwrite)
+        _fetch(address, folder, plan.copied, report, outcomes, overwrite=overwrite)
     return [step.path for step in plan.copied]
 
 
@@ -989,15 +984,14 @@ def inside(folder: Path, path: str) -> Path:
     return target
 
 
-def _remove_objects(
-    connection: Connection, bucket_name: str, prefix: str, folder: Path, steps: Sequence[SyncStep]
-) -> None:
+def _remove_objects(address: BucketAddress, prefix: str, folder: Path, steps: Sequence[SyncStep]) -> None:
     """Delete objects that have not changed since the plan was made, and still have no file."""
+    connection, bucket_name = address
     if not steps:
         return
     outcomes = _Outcomes("sync")
     common = os.path.commonprefix([step.key for step in steps])  # noqa: RUF071 - by characters, as prefixes of keys are
-    now = {entry.key: entry for entry in objects_below(connection, bucket_name, common)}
+    now = {entry.key: entry for entry in objects_below(address, common)}
     passed_over: set[str] = set()
     files = {prefix + path_to_key(path) for path in local_files(folder, passed_over)}
     unchanged = []
@@ -1029,13 +1023,13 @@ def _changed(what: str, bucket_name: str | None, key: str) -> S3ObjectChanged:
     )
 
 
-def _remove_files(connection: Connection, bucket_name: str, folder: Path, steps: Sequence[SyncStep]) -> None:
+def _remove_files(address: BucketAddress, folder: Path, steps: Sequence[SyncStep]) -> None:
     """Delete files that have not changed since the plan was made, and still have no object."""
     if not steps:
         return
     outcomes = _Outcomes("sync")
     common = os.path.commonprefix([step.key for step in steps])  # noqa: RUF071 - by characters, as prefixes of keys are
-    objects = {entry.key for entry in objects_below(connection, bucket_name, common)}
+    objects = {entry.key for entry in objects_below(address, common)}
     for step in steps:
         try:
             path = inside(folder, step.path)
@@ -1043,7 +1037,7 @@ def _remove_files(connection: Connection, bucket_name: str, folder: Path, steps:
             if found is not None and found != step._identity and not stat.S_ISDIR(found[0]):
                 raise _changed(f"the file {path}", None, step.key)
             if found is not None and step.key in objects:
-                raise _changed(f"the object of the file {path}", bucket_name, step.key)
+                raise _changed(f"the object of the file {path}", address.name, step.key)
             path.unlink(missing_ok=True)
         except (OSError, S3Error) as error:
             outcomes.note(step.key, error)

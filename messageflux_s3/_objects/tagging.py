@@ -70,7 +70,7 @@ def ensure_after_copy(
 def _ensure(address: ObjectAddress, tagging: str, etag: str | None) -> bool | None:
     """Put the tags if they differ. Return True if they were right already, False if they were put, None if unknown."""
     wanted = TagSet.of(dict(parse_qsl(tagging, keep_blank_values=True)))
-    tags = ObjectTags(address.connection, address.bucket_name, address.key, address.version_id)
+    tags = ObjectTags(address)
     try:
         if tags.get().pairs == wanted.pairs:
             return True

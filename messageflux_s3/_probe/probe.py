@@ -51,26 +51,26 @@ def probe(connection: Connection, bucket_name: str | None = None) -> Capabilitie
         about 600, half of them racing writers; the scratch objects and the scratch bucket are deleted
     """
     if bucket_name is not None:
-        return _objects(_Trial(connection, bucket_name), Capabilities())
-    scratch_bucket = f"mfs3-probe-{secrets.token_hex(8)}"
+        return _objects(_Trial(BucketAddress(connection, bucket_name)), Capabilities())
+    scratch_bucket = BucketAddress(connection, f"mfs3-probe-{secrets.token_hex(8)}")
     try:
-        buckets.create(connection, scratch_bucket)
+        buckets.create(scratch_bucket)
     except S3AccessDenied as error:
         error.args = (f"{error} Name a bucket for the scratch objects instead: probe(bucket_name=…).",)
         raise
-    trial = _Trial(connection, scratch_bucket)
+    trial = _Trial(scratch_bucket)
     try:
         return _bucket(trial, _objects(trial, Capabilities()))
     finally:
-        _remove(connection, scratch_bucket)
+        _remove(scratch_bucket)
 
 
 class _Trial:
     """A bucket for experiments, and a random prefix for their keys."""
 
-    def __init__(self, connection: Connection, bucket_name: str) -> None:
-        self.connection = connection
-        self.bucket_name = bucket_name
+    def __init__(self, bucket: BucketAddress) -> None:
+        self.bucket = bucket
+        self.connection, self.bucket_name = bucket
         self.prefix = f"mfs3-probe-{secrets.token_hex(6)}-"
 
     def key(self, name: str) -> str:
@@ -93,13 +93,11 @@ class _Trial:
 
     def clean(self) -> None:
         try:
-            batch.delete_all(BucketAddress(self.connection, self.bucket_name), ((key, None) for key in self.keys()))
-            if condition_probe.keeps_versions(BucketAddress(self.connection, self.bucket_name)):
-                pages = versions.pages(self.connection, self.bucket_name, prefix=self.prefix)
+            batch.delete_all(self.bucket, ((key, None) for key in self.keys()))
+            if condition_probe.keeps_versions(self.bucket):
+                pages = versions.pages(self.bucket, prefix=self.prefix)
                 left = [entry for page in pages for entry in (*page.objects, *page.delete_markers)]
-                batch.delete_all(
-                    BucketAddress(self.connection, self.bucket_name), ((entry.key, entry.version_id) for entry in left)
-                )
+                batch.delete_all(self.bucket, ((entry.key, entry.version_id) for entry in left))
         except S3Error as error:
             logger.warning("scratch objects s3://%s/%s* could not be deleted: %s", self.bucket_name, self.prefix, error)
 
@@ -125,7 +123,7 @@ def _objects(trial: _Trial, found: Capabilities) -> Capabilities:
             Literal["put_if_absent", "put_if_match", "multipart_if_absent", "copy_if_absent", "delete_if_match"], ...
         ]
         kinds = ("put_if_absent", "put_if_match", "multipart_if_absent", "copy_if_absent", "delete_if_match")
-        versioned = condition_probe.is_versioned(BucketAddress(trial.connection, trial.bucket_name))
+        versioned = condition_probe.is_versioned(trial.bucket)
         conditions: dict[str, Any] = {
             f"{kind}_versioned" if versioned and kind.startswith("put") else kind: _race(trial, kind) for kind in kinds
         }
@@ -136,28 +134,26 @@ def _objects(trial: _Trial, found: Capabilities) -> Capabilities:
 
 def _bucket(trial: _Trial, found: Capabilities) -> Capabilities:
     """Test the capabilities that need a scratch bucket; versioning last, since it cannot be undone."""
-    connection, name = trial.connection, trial.bucket_name
+    bucket = trial.bucket
     statement = {
         "Sid": "probe",
         "Effect": "Deny",
         "Principal": "*",
         "Action": ["s3:GetObject"],
-        "Resource": [f"arn:aws:s3:::{name}/never"],
+        "Resource": [f"arn:aws:s3:::{bucket.name}/never"],
     }
     plain = LifecycleConfiguration((LifecycleRule("probe", prefix="never/", expire_days=3650),))
     filtered = LifecycleConfiguration((LifecycleRule("probe", prefix="never/", min_size=10**9, expire_days=3650),))
     found = replace(
         found,
-        bucket_tagging=_holds(lambda: _keeps(Tags(connection, name), TagSet.of({"probe": "yes"}))),
-        policy=_holds(lambda: _keeps(Policy(connection, name), BucketPolicy().with_statement(statement))),
-        public_access_block=_holds(
-            lambda: _keeps(AccessBlockSubResource(connection, name), AccessBlock(True, True, True, True))
-        ),
-        cors=_holds(lambda: _keeps(Cors(connection, name), CorsConfiguration((CorsRule("probe", origins=("*",)),)))),
-        encryption=_holds(lambda: _keeps(BucketEncryption(connection, name), Encryption("AES256"))),
-        notifications=_holds(lambda: Notifications(connection, name).get() is not None),
-        lifecycle=_holds(lambda: _keeps(Lifecycle(connection, name), plain)),
-        lifecycle_filters=_holds(lambda: _keeps(Lifecycle(connection, name), filtered)),
+        bucket_tagging=_holds(lambda: _keeps(Tags(bucket), TagSet.of({"probe": "yes"}))),
+        policy=_holds(lambda: _keeps(Policy(bucket), BucketPolicy().with_statement(statement))),
+        public_access_block=_holds(lambda: _keeps(AccessBlockSubResource(bucket), AccessBlock(True, True, True, True))),
+        cors=_holds(lambda: _keeps(Cors(bucket), CorsConfiguration((CorsRule("probe", origins=("*",)),)))),
+        encryption=_holds(lambda: _keeps(BucketEncryption(bucket), Encryption("AES256"))),
+        notifications=_holds(lambda: Notifications(bucket).get() is not None),
+        lifecycle=_holds(lambda: _keeps(Lifecycle(bucket), plain)),
+        lifecycle_filters=_holds(lambda: _keeps(Lifecycle(bucket), filtered)),
     )
     found = replace(found, versioning=_holds(lambda: _keeps_versions(trial)))
     if found.versioning:
@@ -182,7 +178,7 @@ def _holds(experiment: Callable[[], bool]) -> bool:
 
 def _race(trial: _Trial, kind: Any) -> Condition:
     try:
-        return condition_probe.race(BucketAddress(trial.connection, trial.bucket_name), kind)
+        return condition_probe.race(trial.bucket, kind)
     except S3Unsupported:
         return "refused"
 
@@ -201,7 +197,7 @@ def _addressing_style(trial: _Trial) -> Literal["virtual", "path"]:
     config = connection.config.replace(
         addressing_style="virtual", max_attempts=1, connect_timeout=3.0, read_timeout=5.0
     )
-    virtual = _Trial(Connection(config), trial.bucket_name)
+    virtual = _Trial(BucketAddress(Connection(config), trial.bucket_name))
     virtual.prefix = trial.prefix
     try:
         # Compare the body: a store that ignores the host name answers 200 too, with another resource.
@@ -268,14 +264,14 @@ def _copies_parts(trial: _Trial) -> bool:
 
 def _takes_object_tags(trial: _Trial) -> bool:
     key = trial.put("tagged")
-    tags = ObjectTags(trial.connection, trial.bucket_name, key)
+    tags = ObjectTags(trial.bucket.object(key))
     tags.put({"probe": "yes"})
     return dict(tags.get()) == {"probe": "yes"} and trial.get("tagged") == _BODY
 
 
 def _takes_posts(trial: _Trial) -> bool:
     key = trial.key("posted")
-    address = BucketAddress(trial.connection, trial.bucket_name).object(key)
+    address = trial.bucket.object(key)
     form = presigning.presigned_post(address, timedelta(minutes=5), presigning.PostPolicy())
     boundary = secrets.token_hex(16)
     parts = [
@@ -308,23 +304,24 @@ def _keeps(sub_resource: Any, value: Any) -> bool:
 
 
 def _keeps_versions(trial: _Trial) -> bool:
-    Versioning(trial.connection, trial.bucket_name).enable()
+    Versioning(trial.bucket).enable()
     key = trial.put("versions", b"one")
     trial.put("versions", b"two")
-    return len([*versions.of_key(trial.connection, trial.bucket_name, key)]) == 2
+    return len([*versions.of_key(trial.bucket.object(key))]) == 2
 
 
-def _remove(connection: Connection, bucket_name: str) -> None:
+def _remove(bucket: BucketAddress) -> None:
+    connection, bucket_name = bucket
     try:
         batch.delete_all(
-            BucketAddress(connection, bucket_name),
+            bucket,
             (
                 (found["Key"], None)
                 for found in connection.call("ListObjectsV2", Bucket=bucket_name).get("Contents", ())
             ),
         )
-        versions.clear_versions(connection, bucket_name)
-        versions.abort_uploads(connection, bucket_name)
-        buckets.delete(connection, bucket_name)
+        versions.clear_versions(bucket)
+        versions.abort_uploads(bucket)
+        buckets.delete(bucket)
     except S3Error as error:
         logger.warning("the scratch bucket %s could not be deleted: %s", bucket_name, error)

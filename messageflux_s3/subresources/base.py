@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from .._client.addresses import BucketAddress, ObjectAddress
 from .._client.connection import Connection
 from .._client.hooks import root_name
 from .._formats import render
@@ -128,17 +129,18 @@ class SubResource(ABC, Generic[V]):
     _absent: ClassVar[tuple[str, ...]] = ()  # error codes for a missing configuration
     _put_parameters: ClassVar[dict[str, Any]] = {}
 
-    def __init__(
-        self, connection: Connection, bucket_name: str, key: str | None = None, version_id: str | None = None
-    ) -> None:
-        self._connection = connection
-        self._bucket_name = bucket_name
-        self._key = key
-        self._target: dict[str, str] = {"Bucket": bucket_name}
-        if key is not None:
-            self._target["Key"] = key
-        if version_id is not None:
-            self._target["VersionId"] = version_id
+    def __init__(self, address: BucketAddress | ObjectAddress) -> None:
+        self._bucket = address.bucket if isinstance(address, ObjectAddress) else address
+        self._key = address.key if isinstance(address, ObjectAddress) else None
+        self._target: dict[str, str] = {"Bucket": self._bucket.name}
+        if isinstance(address, ObjectAddress):
+            self._target["Key"] = address.key
+            if address.version_id is not None:
+                self._target["VersionId"] = address.version_id
+
+    @property
+    def _connection(self) -> Connection:
+        return self._bucket.connection
 
     @abstractmethod
     def _from_document(self, document: bytes) -> V:
@@ -195,7 +197,7 @@ class SubResource(ABC, Generic[V]):
         raise S3Unsupported(
             f"{self._where()}: the store stored another {self.name} configuration than the one it was sent; the former one was restored",
             operation=self._put,
-            bucket=self._bucket_name,
+            bucket=self._bucket.name,
             key=self._key,
         )
 
@@ -256,7 +258,7 @@ class SubResource(ABC, Generic[V]):
             raise S3Unsupported(
                 f"{self._where()}: this store does not support ?{self.name}: it answered with something else. Nothing was written.",
                 operation=self._get,
-                bucket=self._bucket_name,
+                bucket=self._bucket.name,
                 key=self._key,
             )
         return document
@@ -273,7 +275,7 @@ class SubResource(ABC, Generic[V]):
             raise S3InvalidContent(
                 f"{self._where()}: the {self.name} configuration that the store sent cannot be read: {error}",
                 operation=self._get,
-                bucket=self._bucket_name,
+                bucket=self._bucket.name,
                 key=self._key,
             ) from error
 
@@ -293,7 +295,7 @@ class SubResource(ABC, Generic[V]):
         return sorted(one.lines()) == sorted(other.lines())
 
     def _where(self) -> str:
-        return f"s3://{self._bucket_name}/{self._key or ''}"
+        return f"s3://{self._bucket.name}/{self._key or ''}"
 
     def __repr__(self) -> str:
         return f"<{self.name} of {self._where()}>"

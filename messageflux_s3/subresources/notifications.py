@@ -125,7 +125,7 @@ class Notifications(SubResource[NotificationConfiguration]):
             raise S3Unsupported(
                 f"{self._where()}: the store does not accept an empty ?{self.name} configuration",
                 operation=self._put,
-                bucket=self._bucket_name,
+                bucket=self._bucket.name,
             ) from error
 
     def delete(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from .._client.connection import Connection
+from .._client.addresses import BucketAddress
 from ..errors import S3AccessDenied, S3Error, S3Unsupported
 from . import xml
 from .base import SubResource, in_place
@@ -114,10 +114,10 @@ class PublicAccess:
         not public
     """
 
-    def __init__(self, connection: Connection, bucket_name: str) -> None:
-        self._bucket_name = bucket_name
-        self._policy = Policy(connection, bucket_name)
-        self._block = AccessBlockSubResource(connection, bucket_name)
+    def __init__(self, address: BucketAddress) -> None:
+        self._bucket = address
+        self._policy = Policy(address)
+        self._block = AccessBlockSubResource(address)
 
     def allow(self) -> None:
         """Let everybody read and list the bucket: lift the bucket's block and add our statement to its policy.
@@ -197,7 +197,7 @@ class PublicAccess:
             return None
 
     def _statement(self) -> dict[str, Any]:
-        arn = f"arn:aws:s3:::{self._bucket_name}"
+        arn = f"arn:aws:s3:::{self._bucket.name}"
         return {
             "Sid": SID,
             "Effect": "Allow",
@@ -223,7 +223,7 @@ class PublicAccess:
         )
 
     def __repr__(self) -> str:
-        return f"<public access of s3://{self._bucket_name}/>"
+        return f"<public access of s3://{self._bucket.name}/>"
 
 
 def _is_public(statement: Mapping[str, Any]) -> bool:

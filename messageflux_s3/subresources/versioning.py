@@ -70,7 +70,7 @@ class Versioning(SubResource[VersioningConfiguration]):
     def _send_document(self, document: bytes) -> None:
         super()._send_document(document)
         # Conditional requests may behave differently in a versioned bucket: forget whether this one is versioned.
-        self._connection.facts[f"versioned:{self._bucket_name}"] = None
+        self._connection.facts[f"versioned:{self._bucket.name}"] = None
 
     def put(self, value: VersioningConfiguration) -> None:
         """Replace the configuration.
