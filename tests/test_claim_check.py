@@ -6,7 +6,9 @@ import datetime
 import hashlib
 import io
 import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,8 @@ from messageflux_s3._formats.pointers import (
     split_receipt_handle,
     wrap_store_key,
 )
+from messageflux_s3._objects.source import Source
+from messageflux_s3.messaging import claim_check
 from messageflux_s3.messaging.claim_check import ClaimCheck
 
 
@@ -205,11 +209,58 @@ def test_a_stream_that_memory_does_not_hold(s3_bucket: S3Bucket, wire: Any) -> N
     assert [obj.size for obj in s3_bucket.find()] == [len(payload)]
 
 
-@pytest.mark.parametrize("payload", [7, iter(["text"]), io.StringIO("text")])
-def test_a_payload_that_gives_no_bytes_leaves_nothing(s3_bucket: S3Bucket, payload: Any) -> None:
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        (7, "payload must be bytes, text, a path, a readable or an iterable of bytes, not int"),
+        ({"name": "value"}, "payload must be .* not dict"),
+        (iter([7]), "an iterable to upload must give bytes or text, not int"),
+    ],
+)
+def test_a_payload_that_gives_no_bytes_leaves_nothing(s3_bucket: S3Bucket, payload: Any, said: str) -> None:
     """Refused, and nothing is in the bucket."""
-    with pytest.raises(TypeError, match="payload must"):
+    with pytest.raises(TypeError, match=said):
         ClaimCheck(s3_bucket, threshold=0).check_in(payload, {})
+    assert list(s3_bucket.find()) == []
+
+
+@pytest.mark.parametrize("threshold", [0, 100])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path,
+        lambda path: io.StringIO("zoë"),
+        lambda path: iter(["zo", "ë"]),
+        lambda path: [bytearray(b"zo"), memoryview("ë".encode())],
+    ],
+    ids=["path", "text readable", "text", "buffers"],
+)
+def test_check_in_reads_every_source_that_an_upload_reads(
+    s3_bucket: S3Bucket, tmp_path: Path, threshold: int, make: Callable[[Path], Any]
+) -> None:
+    """Paths and text as well; text is encoded as UTF-8."""
+    path = tmp_path / "payload"
+    path.write_text("zoë", encoding="utf-8")
+    check = ClaimCheck(s3_bucket, threshold=threshold)
+    assert check.check_out(check.check_in(make(path), {})).payload == "zoë".encode()
+
+
+def test_check_in_of_a_file_that_is_cut_while_it_is_read_raises(
+    s3_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of the payload is not stored as if it were the whole."""
+
+    class Truncating(Source):
+        def take(self, size: int) -> bytes | bytearray:
+            piece = super().take(size)
+            os.truncate(path, 1024 * 1024)
+            return piece
+
+    path = tmp_path / "payload"
+    path.write_bytes(bytes(3 * 1024 * 1024))
+    monkeypatch.setattr(claim_check, "Source", Truncating)
+    with pytest.raises(OSError, match="the payload ended after 1,048,576 of 3,145,728 bytes"):
+        ClaimCheck(s3_bucket, threshold=0).check_in(path, {})
     assert list(s3_bucket.find()) == []
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Any, Literal
 
-from ..errors import S3InvalidContent, S3InvalidName
+from ..errors import S3AccessDenied, S3InvalidContent, S3InvalidName
 from .events import load_json
 from .keys import MAX_KEY_BYTES, check_bucket_name, check_key
 
@@ -36,6 +36,10 @@ _HEADERS_ENTRY = "originalheaders"
 _HEADERS_BUDGET = 2048 - len(_HEADERS_ENTRY) - 128  # S3 allows 2 KB of names and values; leave some for other entries
 
 
+class ForeignBucket(S3AccessDenied, ValueError):
+    """A message names a bucket that is not allowed. Raised before any request is sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pointer:
     """The location of a payload in S3, read from a claim check.
@@ -53,6 +57,19 @@ class Pointer:
     size: int | None = field(default=None, compare=False)
     wire: Wire = field(default="sqs-extended", compare=False)
     headers: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+
+    def require_bucket(self, allowed: Collection[str]) -> None:
+        """Check that the bucket is one of the allowed ones.
+
+        Raises:
+            ForeignBucket: It is not.
+        """
+        if self.bucket not in allowed:
+            raise ForeignBucket(
+                f"message names the bucket {self.bucket!r}, which is not allowed; allowed: {', '.join(sorted(allowed))}",
+                bucket=self.bucket,
+                key=self.key,
+            )
 
 
 def make_pointer(bucket: str, key: str, size: int, legacy: bool = False) -> tuple[str, dict[str, dict[str, str]]]:

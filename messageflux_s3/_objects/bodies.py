@@ -17,13 +17,6 @@ class Readable(Protocol):
         """Return the next bytes or characters; None if a non-blocking readable has none yet, which raises BlockingIOError."""
 
 
-class BinaryReadable(Protocol):
-    """Anything with ``read(size)`` that returns bytes."""
-
-    def read(self, size: int, /) -> bytes | bytearray | memoryview | None:
-        """Return the next bytes."""
-
-
 class Writable(Protocol):
     """Anything with ``write``: files, ``io.BytesIO``, file objects of sockets, compressors."""
 

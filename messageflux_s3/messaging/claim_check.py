@@ -7,9 +7,10 @@ a message names must be among the allowed ones before anything is read or delete
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 from .._formats.events import load_json
@@ -34,10 +35,10 @@ from .._formats.pointers import (
     split_receipt_handle,
     wrap_store_key,
 )
-from ..errors import S3AccessDenied
+from .._objects.source import Source
 
 if TYPE_CHECKING:
-    from .._objects.bodies import BinaryReadable, BytesLike
+    from .._objects.bodies import BytesLike, UploadSource
     from ..bucket import S3Bucket
     from ..object import S3Object
 
@@ -137,9 +138,7 @@ class ClaimCheck:
     def __repr__(self) -> str:
         return f"ClaimCheck({self.bucket!r}, threshold={self.threshold}, wire={self.wire!r})"
 
-    def check_in(
-        self, payload: BytesLike | str | BinaryReadable | Iterable[BytesLike], headers: Headers | None = None
-    ) -> Outgoing:
+    def check_in(self, payload: UploadSource, headers: Headers | None = None) -> Outgoing:
         """Return the message to send for a payload; a payload that is too large is stored in the bucket.
 
         A payload that ``check_out()`` or ``discard()`` would misinterpret (one that looks like a claim check, an SNS
@@ -148,8 +147,8 @@ class ClaimCheck:
         arrives unchanged.
 
         Args:
-            payload: Bytes, text (sent as UTF-8), a readable or an iterable of bytes. A large stream is never held in
-                memory as a whole.
+            payload: Bytes, text (sent as UTF-8), a path (``pathlib.Path``), a readable or an iterable of bytes or text. A
+                large stream is never held in memory as a whole.
             headers: The message's headers: SQS's message attributes, a mapping of plain values (RabbitMQ), or pairs
                 (Kafka). The result has the same form. None is an empty mapping.
 
@@ -158,6 +157,8 @@ class ClaimCheck:
 
         Raises:
             TypeError: The payload or the headers have the wrong type.
+            OSError: The payload is a file that became shorter, or an HTTP response that was cut off, while it was read.
+                Nothing was stored.
             ValueError: The headers use a name that is reserved for claim checks, or exceed the threshold by themselves.
 
         Requests:
@@ -186,9 +187,7 @@ class ClaimCheck:
         with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as spooled:
             # The size is known only at the end of the stream, and messageflux's keys contain the payload's MD5: so the
             # stream is written to a temporary file first.
-            for piece in _pieces(payload):
-                spooled.write(piece)
-            size = spooled.tell()
+            size = _write(payload, spooled)
             spooled.seek(0)
             if size <= max(largest_payload, _SPOOLED_BYTES):
                 return self.check_in(spooled.read(), headers)
@@ -316,13 +315,7 @@ class ClaimCheck:
         return original if pointer is None else join_receipt_handle(pointer, original)
 
     def _object(self, pointer: Pointer) -> S3Object:
-        if pointer.bucket not in self.allowed_buckets:
-            allowed = ", ".join(sorted(self.allowed_buckets))
-            raise _ForeignBucket(
-                f"message names the bucket {pointer.bucket!r}; allowed: {allowed}",
-                bucket=pointer.bucket,
-                key=pointer.key,
-            )
+        pointer.require_bucket(self.allowed_buckets)
         ours = pointer.bucket == self.bucket.name
         return (self.bucket if ours else self.bucket.store.bucket(pointer.bucket)).object(pointer.key)
 
@@ -350,21 +343,25 @@ class ClaimCheck:
         return size
 
 
-class _ForeignBucket(S3AccessDenied, ValueError):
-    """A message names a bucket that is not allowed. Raised before any request is sent."""
+def _write(payload: Any, target: IO[bytes]) -> int:
+    """Write a payload to a file; return the number of bytes.
 
-
-def _pieces(payload: Any) -> Iterator[bytes]:
-    read = getattr(payload, "read", None)
-    pieces = iter(lambda: read(_PIECE_BYTES), b"") if read is not None else payload
-    if not isinstance(pieces, Iterable) or isinstance(payload, Mapping):
+    Raises:
+        TypeError: It is neither bytes nor text, nor a source of them.
+        OSError: It ended before its initial size.
+    """
+    is_source = isinstance(payload, (os.PathLike, Iterable)) or hasattr(payload, "read")
+    if not is_source or isinstance(payload, Mapping):  # iterating a mapping would store its names
         raise TypeError(
-            f"payload must be bytes, text, a readable or an iterable of bytes, not {type(payload).__name__}"
+            f"payload must be bytes, text, a path, a readable or an iterable of bytes, not {type(payload).__name__}"
         )
-    for piece in pieces:
-        if not isinstance(piece, (bytes, bytearray, memoryview)):
-            raise TypeError(f"payload must yield bytes, not {type(piece).__name__}; open files with mode 'rb'")
-        yield bytes(piece)
+    with Source(payload) as source:
+        while piece := source.take(_PIECE_BYTES):
+            target.write(piece)
+        size = target.tell()
+        if source.is_cut(size):
+            raise OSError(f"the payload ended after {size:,} of {source.size:,} bytes: it was cut while it was read")
+    return size
 
 
 def _md5(data: bytes | IO[bytes]) -> str:

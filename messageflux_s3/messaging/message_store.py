@@ -24,7 +24,6 @@ from .._formats.pointers import (
     make_store_key,
     parse_store_key,
 )
-from ..errors import S3AccessDenied
 from ..store import S3Store, connect
 
 try:
@@ -145,12 +144,8 @@ class S3MessageStore(MessageStoreBase):
 
     def _pointer(self, key: str) -> Pointer:
         pointer = parse_store_key(key)
-        if self._allowed is not None and pointer.bucket not in self._allowed:
-            raise _ForeignBucket(
-                f"message names the bucket {pointer.bucket!r}, which is not allowed",
-                bucket=pointer.bucket,
-                key=pointer.key,
-            )
+        if self._allowed is not None:
+            pointer.require_bucket(self._allowed)
         return pointer
 
     def _upload(self, bucket: S3Bucket, key: str, stream: Any, metadata: Mapping[str, str]) -> None:
@@ -191,10 +186,6 @@ class S3UploadMessageStore(S3MessageStore):
 
     def _upload(self, bucket: S3Bucket, key: str, stream: Any, metadata: Mapping[str, str]) -> None:
         bucket.upload_object(key, stream, metadata, **self._extra)
-
-
-class _ForeignBucket(S3AccessDenied, ValueError):
-    """A message names a bucket that is not allowed. Raised before any request is sent."""
 
 
 def _md5(stream: Any) -> str:
