@@ -728,10 +728,11 @@ class S3Bucket:
             conditional.require(self._address, "put_if_absent" if if_absent else "put_if_match")
             metadata = {**(metadata or {}), IDEMPOTENCY_TOKEN: condition.token}
             call = conditional.ConditionalWrite(self._address.object(key), condition)
+        config = upload.UploadConfig(part_size_bytes, verify_checksum)
+        reported = Callback if progress is None else progress
         written = upload.upload(
-            self._connection, self._name, key, stream, metadata=metadata, call=call, part_size_bytes=part_size_bytes,
-            verify_checksum=verify_checksum, progress=Callback if progress is None else progress, **given,
-        )  # fmt: skip
+            self._address.object(key), stream, metadata=metadata, call=call, config=config, progress=reported, **given
+        )
         return S3Object._create(self, key, head=written)
 
     def download_object(
@@ -774,7 +775,7 @@ class S3Bucket:
             b'hello'
         """
         download.download_to_writable(
-            self._connection, self._name, check_key(key, bucket=self._name), writable_stream, version_id=version_id,
+            self._address.object(check_key(key, bucket=self._name), version_id), writable_stream,
             verify_checksum=verify_checksum, progress=Callback if progress is None else progress, **(ExtraArgs or {}),
         )  # fmt: skip
 
@@ -868,9 +869,11 @@ class S3Bucket:
         """
         file = file_target.file_for(path, check_key(key, bucket=self._name))
         found = download.download(
-            self._connection, self._name, key, file, version_id=version_id, overwrite=overwrite,
-            resume=resume, verify_checksum=verify_checksum, progress=progress,
-        )  # fmt: skip
+            self._address.object(key, version_id),
+            file_target.Destination(file, overwrite, resume),
+            verify_checksum=verify_checksum,
+            progress=progress,
+        )
         return S3Object._create(self, key, version_id, head=found)
 
     def upload_folder(
@@ -914,11 +917,9 @@ class S3Bucket:
             self._address,
             folder,
             prefix,
-            include=include,
-            exclude=exclude,
+            selection=sync.Selection(include, exclude),
             metadata=metadata,
-            part_size_bytes=part_size_bytes,
-            verify_checksum=verify_checksum,
+            config=upload.UploadConfig(part_size_bytes, verify_checksum),
             progress=progress,
             **extra,
         )
@@ -953,7 +954,7 @@ class S3Bucket:
         Requests:
             1 per 1,000 keys, and 1 GET per object
         """
-        plan = sync.plan_to_folder(self._address, prefix, folder, compare=None, include=include, exclude=exclude)
+        plan = sync.plan_download(self._address, prefix, folder, selection=sync.Selection(include, exclude))
         return sync.download_objects(plan, overwrite=overwrite, progress=progress)
 
     def sync_from_folder(
@@ -1002,8 +1003,7 @@ class S3Bucket:
             prefix,
             delete=delete,
             compare=compare,
-            include=include,
-            exclude=exclude,
+            selection=sync.Selection(include, exclude),
         )
         return plan if dry_run else plan.apply(progress=progress)
 
@@ -1050,8 +1050,7 @@ class S3Bucket:
             folder,
             delete=delete,
             compare=compare,
-            include=include,
-            exclude=exclude,
+            selection=sync.Selection(include, exclude),
         )
         return plan if dry_run else plan.apply(progress=progress)
 

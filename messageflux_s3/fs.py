@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast, overload
 
 from ._client import buckets
 from ._client.config import is_picklable
-from ._files import copying, download, opening, partial_file, sync
+from ._files import copying, download, file_target, opening, partial_file, sync
 from ._files.reader import BufferedObjectReader, ObjectReader
 from ._files.writer import PART_BYTES, ObjectWriter, TextWriter
 from ._objects import operations, ranged_reader
@@ -360,11 +360,12 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     ) -> IO[Any]:
         for name in _CACHE_OPTIONS:
             kwargs.pop(name, None)
-        bucket_name, key = self._object(path).bucket_name, self._split(path)[1]
+        address = self._object(path)._address
         if not autocommit and "r" not in mode:
             mode = f"{opening.write_action(mode)}b"  # "ba" is "ab"
-            return cast("IO[Any]", ObjectWriter(self._connection, bucket_name, key, mode, autocommit=False, **kwargs))
-        file = opening.open_object(self._connection, bucket_name, key, mode, **kwargs)
+            return cast("IO[Any]", ObjectWriter(address, mode, autocommit=False, **kwargs))
+        address = address._replace(version_id=kwargs.pop("version_id", None))
+        file = opening.open_object(address, mode, **kwargs)
         if isinstance(file, BufferedObjectReader):
             file.path = path  # read by fsspec's caches when the file is closed
         return file
@@ -512,8 +513,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             )
             return
         callback.set_size(found["size"])
-        obj = self._object(rpath)
-        download.download(self._connection, obj.bucket_name, obj.key, lpath, progress=callback.relative_update)
+        target = file_target.Destination(lpath)
+        download.download(self._object(rpath)._address, target, progress=callback.relative_update)
 
     def put_file(
         self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any

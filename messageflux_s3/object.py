@@ -495,15 +495,12 @@ class S3Object:
         if writes:
             put_parameters.check_parameters(extra)
         file = opening.open_object(
-            self._bucket._connection,
-            self._bucket.name,
-            self._key,
+            self._address,
             mode,
             buffering=buffering,
             encoding=encoding,
             errors=errors,
             newline=newline,
-            version_id=self._version_id,
             if_match=None if writes else self._if_match(),
             metadata=metadata,
             **extra,
@@ -655,9 +652,13 @@ class S3Object:
         """
         file = file_target.file_for(path, self._key)
         found = download.download(
-            self._bucket._connection, self._bucket.name, self._key, file, version_id=self._version_id, start=start, end=end,
-            overwrite=overwrite, resume=resume, verify_checksum=verify_checksum, if_match=self._if_match(), progress=progress,
-        )  # fmt: skip
+            self._address,
+            file_target.Destination(file, overwrite, resume),
+            span=download.ByteRange(start, end),
+            verify_checksum=verify_checksum,
+            if_match=self._if_match(),
+            progress=progress,
+        )
         return S3Object._create(self._bucket, self._key, self._version_id, head=found, pinned_etag=self._pinned_etag)
 
     def copy_to(
@@ -845,9 +846,7 @@ class S3Object:
             erp   7
             17 B · text/csv
         """
-        return preview.preview(
-            self._bucket._connection, self._bucket.name, self._key, version_id=self._version_id, lines=lines
-        )
+        return preview.preview(self._address, lines=lines)
 
     # -- writes -------------------------------------------------------------------------------------------------------------------
 

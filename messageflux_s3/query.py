@@ -499,7 +499,7 @@ class ObjectQuery:
             sync.RemoteObject(obj.key, obj.size, obj.etag, obj.last_modified.timestamp(), obj.version_id)
             for obj in self.objects()
         )
-        plan = sync.plan_to_folder(self._bucket._address, "", folder, compare=None, objects=found)
+        plan = sync.plan_download(self._bucket._address, "", folder, objects=found)
         return sync.download_objects(plan, overwrite=overwrite, progress=progress)
 
     # -- display -------------------------------------------------------------------------------------------------------------------

@@ -1790,7 +1790,7 @@ def test_middling_reads_in_a_line(big: s3.S3Object) -> None:
 
 def test_a_commit_after_giving_up_writes_nothing(moto_bucket: s3.S3Bucket) -> None:
     """Whoever was left the commit may come too late."""
-    writer = object_writer.ObjectWriter(moto_bucket._connection, moto_bucket.name, "k", "wb", autocommit=False)
+    writer = object_writer.ObjectWriter(moto_bucket.object("k")._address, "wb", autocommit=False)
     writer.write(b"x")
     writer.abort()
     writer.commit()

@@ -23,7 +23,9 @@ from support.servers import Server
 from support.stateful_server import StrictStore
 
 from messageflux_s3 import S3Bucket, S3ChecksumError, S3ConnectionError, S3Error, S3NoSuchItem, S3ObjectChanged
+from messageflux_s3._client.addresses import BucketAddress
 from messageflux_s3._files import download, partial_file, upload
+from messageflux_s3._files.file_target import Destination
 from messageflux_s3._objects import checksum, ranged_reader
 
 MIB = 1024 * 1024
@@ -123,11 +125,8 @@ def test_overwrite_false_refuses(bucket: S3Bucket, tmp_path: Path) -> None:
     target.unlink()
     with pytest.raises(FileExistsError):
         download.download(
-            bucket._connection,
-            bucket.name,
-            "k",
-            target,
-            overwrite=False,
+            bucket.object("k")._address,
+            Destination(target, overwrite=False),
             progress=lambda count: target.write_bytes(b"racer"),
         )
     assert target.read_bytes() == b"racer"
@@ -161,7 +160,7 @@ def test_a_download_of_an_object_that_changes_is_never_a_mixture(bucket: S3Bucke
     connection = bucket.store.config.replace(max_concurrency=1)
     slow = type(bucket._connection).open(connection)
     with pytest.raises(S3ObjectChanged):
-        download.download(slow, bucket.name, "k", target, progress=replace)
+        download.download(BucketAddress(slow, bucket.name).object("k"), Destination(target), progress=replace)
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
 
@@ -767,7 +766,10 @@ def test_a_partial_file_that_got_its_name_meanwhile_is_let_go(
     scripted_server.answer = lambda asked: content_of(asked, BODY, MD5)
     with pytest.raises(S3ConnectionError):
         download.download(
-            scripted_server.bucket()._connection, "bkt", "k", target, resume=True, if_match=MD5, progress=_lose
+            scripted_server.bucket().object("k")._address,
+            Destination(target, resume=True),
+            if_match=MD5,
+            progress=_lose,
         )
     assert target.read_bytes() == b"whole"
 

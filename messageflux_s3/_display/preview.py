@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from .._client.addresses import BucketAddress
-from .._client.connection import Connection
+from .._client.addresses import ObjectAddress
 from .._files import opening
 from .._formats import render
 from .._formats.head import Head
@@ -43,16 +42,11 @@ _JSON_LINES = {".jsonl", ".ndjson", "application/x-ndjson", "application/jsonl",
 _JSON = {".json", ".geojson", ".ipynb", "application/json", "application/geo+json"}
 
 
-def preview(
-    connection: Connection, bucket_name: str, key: str, *, version_id: str | None = None, lines: int = 20
-) -> Rendered:
+def preview(address: ObjectAddress, *, lines: int = 20) -> Rendered:
     """Render the beginning of an object.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
-        key: The object's key.
-        version_id: The version to preview; None for the current one.
+        address: The object, or a version of it.
         lines: How many lines or rows to show.
 
     Raises:
@@ -67,9 +61,9 @@ def preview(
         raise TypeError(f"lines must be a whole number, not {type(lines).__name__}")
     if lines < 1:
         raise ValueError(f"lines must be at least 1, it is {lines}")
-    head, first = _beginning(connection, bucket_name, key, version_id)
+    head, first = _beginning(address)
     size = head.size if head.size is not None else len(first)
-    title = f"s3://{bucket_name}/{key}"
+    title = address.uri
     about = [render.size_text(size), head.content_type or ""]
 
     media_type = next((found for magic, found in _IMAGES if first.startswith(magic)), None)
@@ -82,14 +76,14 @@ def preview(
             )
         whole = first
         if size > len(first):
-            _, body = operations.get(BucketAddress(connection, bucket_name).object(key, version_id), head.etag)
+            _, body = operations.get(address, head.etag)
             whole = body or b""
         return render.image(title, media_type, whole, note=_note(about))
-    if first.startswith(b"PAR1") and (shown := _parquet(connection, bucket_name, key, version_id, lines, title, about)):
+    if first.startswith(b"PAR1") and (shown := _parquet(address, lines, title, about)):
         return shown
 
     is_whole = len(first) >= size
-    name = key.lower()
+    name = address.key.lower()
     if (unpacked := _unzipped(first, is_whole)) is not None:
         first, is_whole = unpacked
         name = name.removesuffix(".gz").removesuffix(".gzip")
@@ -106,8 +100,7 @@ def preview(
     return _of_text(text, is_whole, kinds, lines, title, about)
 
 
-def _beginning(connection: Connection, bucket_name: str, key: str, version_id: str | None) -> tuple[Head, bytes]:
-    address = BucketAddress(connection, bucket_name).object(key, version_id)
+def _beginning(address: ObjectAddress) -> tuple[Head, bytes]:
     try:
         head, stream = ranged_reader.get_stream(address, start=0, end=FIRST_BYTES)
     except S3Error as error:
@@ -218,9 +211,7 @@ def _separated(text: str, is_whole: bool, delimiter: str, lines: int, title: str
     return _table(names, cells, len(rows) > lines + 1 or not is_whole, title, about)
 
 
-def _parquet(
-    connection: Connection, bucket_name: str, key: str, version_id: str | None, lines: int, title: str, about: list[str]
-) -> Rendered | None:
+def _parquet(address: ObjectAddress, lines: int, title: str, about: list[str]) -> Rendered | None:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -228,7 +219,7 @@ def _parquet(
         note = "a Parquet file; its rows are shown with pyarrow: pip install 'messageflux-s3[arrow]'"
         return render.facts(title, [], note=_note([*about, note]))
     try:
-        with opening.open_object(connection, bucket_name, key, "rb", version_id=version_id) as file:
+        with opening.open_object(address, "rb") as file:
             opened: Any = parquet.ParquetFile(file, pre_buffer=False, buffer_size=FIRST_BYTES)
             total, names = opened.metadata.num_rows, opened.schema_arrow.names[:_MOST_COLUMNS]
             columns = len(opened.schema_arrow.names)

@@ -331,9 +331,7 @@ class _Copying:
             _, stream = ranged_reader.get_stream(source, if_match=self._head.etag)
             with stream:
                 return upload.upload(
-                    target.connection,
-                    target.bucket_name,
-                    target.key,
+                    target,
                     stream,
                     metadata=kept,
                     call=self._call,

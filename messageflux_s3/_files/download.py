@@ -8,17 +8,18 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from .._bulk.progress import Progress, reporting
-from .._client.addresses import BucketAddress
+from .._client.addresses import ObjectAddress
 from .._client.connection import Connection
 from .._formats.head import Head
 from .._objects import checksum, operations
 from .._objects.ranged_reader import ObjectStream, RangedReader
 from ..errors import S3ChecksumError, S3Error, S3ObjectChanged
 from . import file_target
+from .file_target import Destination
 from .partial_file import PartialFile
 
 PART_BYTES = 16 * 1024 * 1024
@@ -27,42 +28,42 @@ CONCURRENCY = 6
 _PIECE_BYTES = 1024 * 1024
 
 
+class ByteRange(NamedTuple):
+    """A half-open range of an object's bytes.
+
+    Attributes:
+        start: The offset of the first byte.
+        end: The offset after the last byte; None for the end of the object.
+    """
+
+    start: int = 0
+    end: int | None = None
+
+
+_WHOLE = ByteRange()
+
+
 def download(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    target: str | os.PathLike[str],
+    address: ObjectAddress,
+    destination: Destination,
     *,
-    version_id: str | None = None,
-    start: int = 0,
-    end: int | None = None,
-    overwrite: bool = True,
-    resume: bool = False,
+    span: ByteRange = _WHOLE,
     verify_checksum: bool | None = None,
     if_match: str | None = None,
     progress: Progress = None,
-    follow: bool = True,
     **extra: Any,
 ) -> Head:
     """Download an object, or a range of it, to a file atomically.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
-        key: The key.
-        target: The file; its parent folders are created. A symbolic link to a file is kept, and the file that it points to is replaced.
-            Pipes and character devices (also behind a link) are written in place: they get the bytes in order, and an error may come late.
-        version_id: A version of the object.
-        start: The offset of the first byte.
-        end: The offset after the last byte; None for the end of the object.
-        overwrite: Whether to replace an existing file.
-        resume: Whether to continue an interrupted download with ``resume=True``.
+        address: The object, or a version of it.
+        destination: The file. A symbolic link to a file is kept, and the file that it points to is replaced. Pipes and character devices
+            (also behind a link) are written in place: they get the bytes in order, and an error may come late.
+        span: The bytes to download; all of them by default.
         verify_checksum: Whether to compare the object's MD5 (or its parts' MD5s), if the store returns them, with that of the downloaded
             bytes. None: up to 16 MiB; MD5 is slower than the network, and a larger object is checked by its length and by the transport.
         if_match: ETag sent as If-Match.
         progress: True, a callable or None.
-        follow: Whether the user gave the target's path; False if it was made from a key. Then a link is replaced by the file, and
-            pipes and devices are refused.
         extra: Further parameters of GetObject.
 
     Returns:
@@ -80,11 +81,12 @@ def download(
     Requests:
         1 GET, and 1 more for each 16 MiB after the first; with ``verify_checksum=True`` 1 HEAD for an object written in parts
     """
-    check_range(start, end)
+    check_range(*span)
+    target, overwrite, resume, follow = destination
     path, is_stream = file_target.check(Path(target), overwrite=overwrite, follow=follow)
     if is_stream and resume:
         raise ValueError(f"resume=True needs a regular file to go on with; {os.fspath(target)!r} is none")
-    fetch = _Fetch(connection, bucket_name, key, version_id, start, end, if_match, extra)
+    fetch = _Fetch(address, span, if_match, extra)
     if is_stream:
         _write_through(fetch, path, verify_checksum, progress)
         return fetch.head
@@ -116,12 +118,9 @@ def _write_through(fetch: _Fetch, path: Path, verify_checksum: bool | None, prog
 
 
 def download_to_writable(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
+    address: ObjectAddress,
     writable: Any,
     *,
-    version_id: str | None = None,
     verify_checksum: bool | None = None,
     progress: Progress = None,
     **extra: Any,
@@ -133,9 +132,9 @@ def download_to_writable(
     """
     if not hasattr(writable, "write"):
         raise TypeError(f"writable_stream must have write(), {type(writable).__name__} has not")
-    fetch = _Fetch(connection, bucket_name, key, version_id, 0, None, None, extra)
+    fetch = _Fetch(address, _WHOLE, None, extra)
     with fetch:
-        _copy_to(fetch, writable, verify_checksum, progress, key.rpartition("/")[2])
+        _copy_to(fetch, writable, verify_checksum, progress, address.key.rpartition("/")[2])
     return fetch.head
 
 
@@ -176,33 +175,31 @@ def _write_all(writable: Any, piece: bytes) -> None:
 class _Fetch:
     """One object, or a range of it, to be read in parts. Entering it sends the first request, for head, size and body."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        bucket_name: str,
-        key: str,
-        version_id: str | None,
-        start: int,
-        end: int | None,
-        if_match: str | None,
-        extra: Mapping[str, Any],
-    ) -> None:
-        self.connection = connection
-        self.bucket_name = bucket_name
-        self.key = key
-        self.start = start
-        self.wanted_end = end
-        self.end = start
-        self.parameters = {**extra, **({} if version_id is None else {"VersionId": version_id})}
+    def __init__(self, address: ObjectAddress, span: ByteRange, if_match: str | None, extra: Mapping[str, Any]) -> None:
+        self.address = address
+        self.start, self.wanted_end = span
+        self.end = self.start
+        self.parameters = {**extra, **({} if address.version_id is None else {"VersionId": address.version_id})}
         others = {name: value for name, value in self.parameters.items() if name != "VersionId"}
-        address = BucketAddress(connection, bucket_name).object(key, self.parameters.get("VersionId"))
-        self.reader = RangedReader(address, if_match, others)
+        self.reader = RangedReader(address._replace(version_id=self.parameters.get("VersionId")), if_match, others)
         self.md5: str | None = None
         self.md5_of_parts: str | None = None
         self.stopped = threading.Event()
         self.ranges_work = True
         self._first: ObjectStream | None = None
         self._first_lock = threading.Lock()
+
+    @property
+    def connection(self) -> Connection:
+        return self.address.connection
+
+    @property
+    def bucket_name(self) -> str:
+        return self.address.bucket_name
+
+    @property
+    def key(self) -> str:
+        return self.address.key
 
     @property
     def head(self) -> Head:

@@ -23,6 +23,23 @@ _MAX_LINKS = 40
 _NO_PLAIN_FILE = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR)
 
 
+class Destination(NamedTuple):
+    """The file that a download is asked to write, before it is looked at.
+
+    Attributes:
+        path: The file. Its parent folders are created.
+        overwrite: Whether to replace an existing file.
+        resume: Whether to continue an interrupted download that had ``resume`` set too.
+        follow: Whether the user gave the path; False if it was made from a key. Then a link is replaced by the file, and pipes and
+            devices are refused.
+    """
+
+    path: str | os.PathLike[str]
+    overwrite: bool = True
+    resume: bool = False
+    follow: bool = True
+
+
 class Target(NamedTuple):
     """A file to write, and how.
 

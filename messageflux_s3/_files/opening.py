@@ -6,22 +6,19 @@ import io
 from collections.abc import Mapping
 from typing import IO, Any, cast
 
-from .._client.connection import Connection
+from .._client.addresses import ObjectAddress
 from .reader import BUFFER_BYTES, BufferedObjectReader, ObjectReader
 from .writer import ObjectWriter, TextWriter
 
 
 def open_object(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
+    address: ObjectAddress,
     mode: str = "rb",
     *,
     buffering: int = -1,
     encoding: str | None = None,
     errors: str | None = None,
     newline: str | None = None,
-    version_id: str | None = None,
     if_match: str | None = None,
     metadata: Mapping[str, str] | None = None,
     **extra: Any,
@@ -29,15 +26,12 @@ def open_object(
     """Open an object like a file; arguments as for the builtin ``open``.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
-        key: The key.
+        address: The object; for reading also one of its versions.
         mode: ``r``, ``w``, ``x`` (create only) or ``a``, with ``b`` for bytes or ``t`` for text.
         buffering: 0 for none (bytes only), 1 for lines (text only), else the size of the reader's buffer.
         encoding: The encoding of text; UTF-8 by default.
         errors: How to handle encoding and decoding errors, as for the builtin.
         newline: As for the builtin.
-        version_id: The version to read.
         if_match: ETag sent as If-Match; only for reading.
         metadata: The metadata to write.
         extra: Further parameters of a write (:class:`~messageflux_s3._objects.put_parameters.PutParameters`).
@@ -74,7 +68,7 @@ def open_object(
             raise TypeError(
                 f"{'metadata' if metadata is not None else next(iter(extra))} goes with writing, not with mode {mode!r}"
             )
-        raw = ObjectReader(connection, bucket_name, key, version_id, if_match)
+        raw = ObjectReader(address, if_match)
         if buffering == 0:
             return cast("IO[Any]", raw)
         buffered = BufferedObjectReader(raw, buffering if buffering > 1 else BUFFER_BYTES)
@@ -83,9 +77,9 @@ def open_object(
         text = io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline)
         text.mode = mode  # type: ignore[misc]  # as the builtin does
         return text
-    if version_id is not None:
+    if address.version_id is not None:
         raise ValueError(f"version_id goes with reading, not with mode {mode!r}: a write makes a new version")
-    writer = ObjectWriter(connection, bucket_name, key, action + "b", metadata=metadata, **extra)
+    writer = ObjectWriter(address, action + "b", metadata=metadata, **extra)
     if not is_text:
         return cast("IO[Any]", writer)
     try:

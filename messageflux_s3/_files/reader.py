@@ -16,8 +16,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
-from .._client.addresses import BucketAddress
-from .._client.connection import Connection
+from .._client.addresses import ObjectAddress
 from .._objects import operations
 from .._objects.ranged_reader import RangedReader
 
@@ -178,18 +177,11 @@ class ObjectReader(io.RawIOBase):
 
     mode = "rb"
 
-    def __init__(
-        self,
-        connection: Connection,
-        bucket_name: str,
-        key: str,
-        version_id: str | None = None,
-        if_match: str | None = None,
-    ) -> None:
+    def __init__(self, address: ObjectAddress, if_match: str | None = None) -> None:
         super().__init__()
-        self.name = key
-        self._reader = RangedReader(BucketAddress(connection, bucket_name).object(key, version_id), if_match)
-        self._threads = min(_THREADS, connection.config.max_concurrency)
+        self.name = address.key
+        self._reader = RangedReader(address, if_match)
+        self._threads = min(_THREADS, address.connection.config.max_concurrency)
         first = operations.read_first(self._reader, FIRST_BYTES)
         self.size = self._reader.size or 0
         self._position = 0

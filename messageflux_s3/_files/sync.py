@@ -37,7 +37,7 @@ from .._formats.keys import OUR_OWN_FILES, check_key, glob_to_pattern, key_to_pa
 from .._formats.times import as_utc
 from .._objects import checksum
 from ..errors import Failure, S3AccessDenied, S3BatchError, S3Error, S3InvalidName, S3NoSuchItem, S3ObjectChanged
-from . import download, partial_file, upload
+from . import download, file_target, partial_file, upload
 
 Compare = Literal["etag", "mtime", "size"]
 Direction = Literal["to_store", "to_folder"]
@@ -51,6 +51,36 @@ _HELD_BYTES = 64 * 1024 * 1024
 _STEPS_SHOWN = 1000
 _MIB = 1024 * 1024
 _PART_SIZES_TRIED = 8
+
+
+class Selection(NamedTuple):
+    """The part of a folder or prefix that is transferred, by relative key.
+
+    Attributes:
+        include: Globs; if there are any, only keys that match one are selected.
+        exclude: Globs; keys that match one are not selected.
+    """
+
+    include: Globs = None
+    exclude: Globs = None
+
+    def matcher(self) -> Callable[[str], bool]:
+        """Return a function that tests whether a relative key is selected.
+
+        Raises:
+            TypeError: The globs are not text.
+        """
+        included, excluded = _patterns("include", self.include), _patterns("exclude", self.exclude)
+
+        def matches(relative: str) -> bool:
+            if included and not any(pattern.fullmatch(relative) for pattern in included):
+                return False
+            return not any(pattern.fullmatch(relative) for pattern in excluded)
+
+        return matches
+
+
+EVERYTHING = Selection()
 
 
 class LocalFile(NamedTuple):
@@ -211,8 +241,7 @@ def plan_to_store(
     *,
     delete: bool = False,
     compare: Compare = "etag",
-    include: Globs = None,
-    exclude: Globs = None,
+    selection: Selection = EVERYTHING,
 ) -> SyncPlan:
     """Return the plan that makes the prefix equal to the folder.
 
@@ -221,7 +250,7 @@ def plan_to_store(
         unequal sizes 1 HEAD per part); once for each bucket 1 GET if recorded MD5s and ETags disagree
     """
     _check_compare(compare)
-    wanted = _matcher(include, exclude)
+    wanted = selection.matcher()
     prefix = folder_prefix(prefix)
     folder = Path(folder).absolute()  # the plan may be applied after a change of the current directory
     passed_over: set[str] = set()
@@ -255,12 +284,10 @@ def plan_to_folder(
     folder: str | os.PathLike[str],
     *,
     delete: bool = False,
-    compare: Compare | None = "etag",
-    include: Globs = None,
-    exclude: Globs = None,
-    objects: Iterable[RemoteObject] | None = None,
+    compare: Compare = "etag",
+    selection: Selection = EVERYTHING,
 ) -> SyncPlan:
-    """Return the plan that makes the folder equal to the prefix; with ``compare=None`` everything is copied.
+    """Return the plan that makes the folder equal to the prefix.
 
     Raises:
         S3InvalidName: Two keys have the same file path, or one needs a folder where another is a file; the error names both.
@@ -269,14 +296,77 @@ def plan_to_folder(
         1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose ETag alone does not show that it is identical (for parts of
         unequal sizes 1 HEAD per part); once for each bucket 1 GET if recorded MD5s and ETags disagree
     """
-    if compare is not None:
-        _check_compare(compare)
-    wanted = _matcher(include, exclude)
+    _check_compare(compare)
+    wanted = selection.matcher()
     prefix = folder_prefix(prefix)
-    root = Path(folder).absolute()  # the plan may be applied after a change of the current directory
+    root = _folder_to_write(folder)
+    paths, steps = _paths_in(root, prefix, objects_below(address, prefix), wanted)
+    here = local_files(root) if root.is_dir() else {}
+    pairs = [(here[path], entry, entry.modified > here[path].modified) for path, entry in paths.items() if path in here]
+    reasons = _differences(address, pairs, compare, is_download=True)
+    steps += [_step_to_folder(path, entry, reasons.get(entry.key, "new")) for path, entry in paths.items()]
+    if delete:
+        kept = {path_to_key(path) for path in paths}
+        for path, local in here.items():
+            relative = path_to_key(path)
+            if relative not in kept and wanted(relative):
+                steps.append(
+                    SyncStep(
+                        "delete", prefix + relative, path, local.size, "not below the prefix",
+                        modified=local.modified, _identity=_identity(local.path),
+                    )
+                )  # fmt: skip
+    return _plan_to_folder(address, prefix, root, steps)
+
+
+def plan_download(
+    address: BucketAddress,
+    prefix: str,
+    folder: str | os.PathLike[str],
+    *,
+    selection: Selection = EVERYTHING,
+    objects: Iterable[RemoteObject] | None = None,
+) -> SyncPlan:
+    """Return the plan that downloads every object below the prefix, whatever the folder holds.
+
+    Args:
+        address: The bucket.
+        prefix: The prefix.
+        folder: The folder.
+        selection: The objects to download, by relative key.
+        objects: The objects below the prefix; None to list them.
+
+    Raises:
+        S3InvalidName: Two keys have the same file path, or one needs a folder where another is a file; the error names both.
+
+    Requests:
+        none, or 1 per 1,000 keys below the prefix
+    """
+    wanted = selection.matcher()
+    prefix = folder_prefix(prefix)
+    root = _folder_to_write(folder)
+    found = objects_below(address, prefix) if objects is None else objects
+    paths, steps = _paths_in(root, prefix, found, wanted)
+    steps += [_step_to_folder(path, entry, "new") for path, entry in paths.items()]
+    return _plan_to_folder(address, prefix, root, steps)
+
+
+def _folder_to_write(folder: str | os.PathLike[str]) -> Path:
+    """Return the folder's absolute path, since the plan may be applied after a change of the current directory."""
+    root = Path(folder).absolute()
     if root.exists() and not root.is_dir():
         raise FileExistsError(17, "a file has the name of the folder", str(root))
-    found = objects_below(address, prefix) if objects is None else objects
+    return root
+
+
+def _paths_in(
+    root: Path, prefix: str, found: Iterable[RemoteObject], wanted: Callable[[str], bool]
+) -> tuple[dict[str, RemoteObject], list[SyncStep]]:
+    """Return the objects by their relative file paths, and a step for each folder marker.
+
+    Raises:
+        S3InvalidName: Two keys have the same file path, or one needs a folder where another is a file.
+    """
     paths: dict[str, RemoteObject] = {}
     steps = []
     for entry in found:
@@ -302,29 +392,17 @@ def plan_to_folder(
         _refuse_collisions(keys, ignore_case=True)
     except S3InvalidName:  # test with a temporary file only if needed: planning should not write anything
         _refuse_collisions(keys, ignore_case=ignores_case(root))
-    here = local_files(root) if root.is_dir() and (delete or compare is not None) else {}
-    reasons: dict[str, str | None] = {}
-    if compare is not None:
-        pairs = [
-            (here[path], entry, entry.modified > here[path].modified) for path, entry in paths.items() if path in here
-        ]
-        reasons = _differences(address, pairs, compare, is_download=True)
-    for path, entry in paths.items():
-        reason = reasons.get(entry.key, "new")
-        action: Action = "copy" if reason else "skip"
-        why = reason or "identical"
-        steps.append(SyncStep(action, entry.key, path, entry.size, why, entry.etag, entry.modified, entry.version_id))
-    if delete:
-        kept = {path_to_key(path) for path in paths}
-        for path, local in here.items():
-            relative = path_to_key(path)
-            if relative not in kept and wanted(relative):
-                steps.append(
-                    SyncStep(
-                        "delete", prefix + relative, path, local.size, "not below the prefix",
-                        modified=local.modified, _identity=_identity(local.path),
-                    )
-                )  # fmt: skip
+    return paths, steps
+
+
+def _step_to_folder(path: str, entry: RemoteObject, reason: str | None) -> SyncStep:
+    """Return the step of an object: without a reason to copy it, it is skipped."""
+    action: Action = "copy" if reason else "skip"
+    why = reason or "identical"
+    return SyncStep(action, entry.key, path, entry.size, why, entry.etag, entry.modified, entry.version_id)
+
+
+def _plan_to_folder(address: BucketAddress, prefix: str, root: Path, steps: list[SyncStep]) -> SyncPlan:
     steps.sort(key=lambda step: step.key)
     return SyncPlan(tuple(steps), "to_folder", address.name, prefix, str(root), False, address.connection)
 
@@ -655,18 +733,6 @@ def _hexadecimal_md5(pieces: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _matcher(include: Globs, exclude: Globs) -> Callable[[str], bool]:
-    """Return a function that tests whether a relative key is included and not excluded."""
-    included, excluded = _patterns("include", include), _patterns("exclude", exclude)
-
-    def matches(relative: str) -> bool:
-        if included and not any(pattern.fullmatch(relative) for pattern in included):
-            return False
-        return not any(pattern.fullmatch(relative) for pattern in excluded)
-
-    return matches
-
-
 def _patterns(name: str, globs: Globs) -> list[re.Pattern[str]]:
     if globs is None:
         return []
@@ -795,8 +861,7 @@ def _send(
     report: Callable[[int], None],
     operation: str,
     metadata: Mapping[str, str] | None = None,
-    part_size_bytes: int | None = None,
-    verify_checksum: bool = True,
+    config: upload.UploadConfig = upload.DEFAULT_CONFIG,
     **extra: Any,
 ) -> None:
     """Upload files: first the small ones in batches, then the others."""
@@ -827,8 +892,6 @@ def _send(
                 outcomes.note(key)
                 report(outcome.size or 0)
 
-    of_large: dict[str, Any] = {"part_size_bytes": part_size_bytes, "verify_checksum": verify_checksum, **extra}
-
     def job(file: _File) -> Callable[[], object]:
         return lambda: _upload(file)
 
@@ -837,11 +900,12 @@ def _send(
         if not stat.S_ISREG(before.st_mode):
             raise OSError(errno.EINVAL, "not a regular file any more", str(file.path))
         recorded = with_md5(partial(_md5, file.path))
-        upload.upload(connection, bucket_name, file.key, file.path, metadata=recorded, progress=report, **of_large)
+        target = address.object(file.key)
+        upload.upload(target, file.path, metadata=recorded, config=config, progress=report, **extra)
         after = file.path.stat()
         if recorded is not metadata and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             # The file was written meanwhile: the recorded MD5 may not match the uploaded content.
-            upload.upload(connection, bucket_name, file.key, file.path, metadata=metadata, **of_large)
+            upload.upload(target, file.path, metadata=metadata, config=config, **extra)
 
     outcomes.run((file.key, file.size, job(file)) for file in files if file.size > SMALL_BYTES)
     outcomes.settle()
@@ -862,14 +926,9 @@ def _fetch(
     def fetch_one(step: SyncStep) -> None:
         target = inside(folder, step.path)
         head = download.download(
-            connection,
-            bucket_name,
-            step.key,
-            target,
-            version_id=step.version_id,
-            overwrite=overwrite,
+            address.object(step.key, step.version_id),
+            file_target.Destination(target, overwrite, follow=False),
             progress=report,
-            follow=False,
         )
         _set_time(target, head, step)
 
@@ -918,8 +977,7 @@ def upload_folder(
     folder: str | os.PathLike[str],
     prefix: str,
     *,
-    include: Globs = None,
-    exclude: Globs = None,
+    selection: Selection = EVERYTHING,
     progress: Progress = None,
     **extra: Any,
 ) -> list[str]:
@@ -931,7 +989,7 @@ def upload_folder(
     Requests:
         1 upload per file
     """
-    found = keys_of_folder(folder, folder_prefix(prefix), _matcher(include, exclude))
+    found = keys_of_folder(folder, folder_prefix(prefix), selection.matcher())
     files = [_File(key, local.path, local.size) for key, (_, local) in found.items()]
     with reporting(progress, sum(file.size for file in files), Path(folder).name) as report:
         _send(address, files, report, "upload_folder", **extra)

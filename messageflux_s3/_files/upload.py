@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from .._bulk.progress import Progress, reporting
-from .._client.addresses import BucketAddress
-from .._client.connection import Connection
+from .._client.addresses import ObjectAddress
 from .._formats import metadata as user_metadata
 from .._formats.head import Head
 from .._objects import checksum, conditional, put_parameters
@@ -26,30 +26,54 @@ _MEBIBYTE = 1024 * 1024
 Call = Callable[..., dict[str, Any]]
 
 
+class UploadConfig(NamedTuple):
+    """How an upload is sent, as boto3's ``TransferConfig``.
+
+    Attributes:
+        part_size_bytes: The size of a part, at least 5 MiB; None to choose one that fits.
+        verify_checksum: Whether to send an MD5 and to compare the store's, if boto3 does not send a checksum itself.
+    """
+
+    part_size_bytes: int | None = None
+    verify_checksum: bool = True
+
+    def check(self) -> None:
+        """Check the size of a part.
+
+        Raises:
+            TypeError: It is not a whole number.
+            ValueError: It is too small.
+        """
+        size = self.part_size_bytes
+        if size is None:
+            return
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise TypeError(f"part_size_bytes must be a whole number, not {type(size).__name__}")
+        if size < MIN_PART_BYTES:
+            raise ValueError(f"part_size_bytes must be at least {MIN_PART_BYTES:,}, it is {size:,}")
+
+
+DEFAULT_CONFIG = UploadConfig()
+
+
 def upload(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
+    address: ObjectAddress,
     source: Any,
     *,
     metadata: Mapping[str, str] | None = None,
     call: Call | None = None,
-    part_size_bytes: int | None = None,
-    verify_checksum: bool = True,
+    config: UploadConfig = DEFAULT_CONFIG,
     progress: Progress = None,
     **extra: Any,
 ) -> Head:
     """Upload a file or stream: a small one in one request, others in parts; never completely in memory.
 
     Args:
-        connection: The connection to the store.
-        bucket_name: The bucket.
-        key: The key.
+        address: The object to write; its version ID is ignored.
         source: A path (``os.PathLike``), bytes, text, a readable (read from its position, and left open), or an iterable of bytes.
         metadata: User metadata; names and values are strings.
         call: Sends the request that creates the object, instead of ``connection.call``, with the same arguments (conditional writes).
-        part_size_bytes: The size of a part, at least 5 MiB; None to choose one that fits.
-        verify_checksum: Whether to send an MD5 and to compare the store's, if boto3 does not send a checksum itself.
+        config: The size of the parts, and whether checksums are compared.
         progress: True, a callable or None.
         extra: Further parameters (:class:`~messageflux_s3._objects.put_parameters.PutParameters`).
 
@@ -70,13 +94,10 @@ def upload(
         conflicts with another write (409), if the source can be read again
     """
     encoded = user_metadata.encode(metadata)
-    parameters = {**put_parameters.s3_parameters(key, extra), "Metadata": encoded}
-    if part_size_bytes is not None:
-        if isinstance(part_size_bytes, bool) or not isinstance(part_size_bytes, int):
-            raise TypeError(f"part_size_bytes must be a whole number, not {type(part_size_bytes).__name__}")
-        if part_size_bytes < MIN_PART_BYTES:
-            raise ValueError(f"part_size_bytes must be at least {MIN_PART_BYTES:,}, it is {part_size_bytes:,}")
-    with Source(source) as given, reporting(progress, given.size, key.rpartition("/")[2]) as report:
+    parameters = {**put_parameters.s3_parameters(address.key, extra), "Metadata": encoded}
+    config.check()
+    uploading = _Upload(address, parameters, call, config)
+    with Source(source) as given, reporting(progress, given.size, address.key.rpartition("/")[2]) as report:
         sent: list[int] = []
         passes = None if call is None or isinstance(source, (bytes, str)) else _Passes()
 
@@ -94,78 +115,86 @@ def upload(
             return True
 
         def send() -> Head:
-            return _upload_pieces(
-                connection, bucket_name, key, given, parameters, call, part_size_bytes, verify_checksum, note, passes
-            )
+            return uploading.send(given, note, passes)
 
-        return conditional.sending_again(connection, send, rewind)
+        return conditional.sending_again(address.connection, send, rewind)
 
 
-def _upload_pieces(
-    connection: Connection,
-    bucket_name: str,
-    key: str,
-    source: Source,
-    parameters: dict[str, Any],
-    call: Call | None,
-    part_size_bytes: int | None,
-    verify_checksum: bool,
-    report: Callable[[int], None],
-    passes: _Passes | None,
-) -> Head:
-    def check_end(count: int) -> None:
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """One upload: the object to write, the parameters that it gets, and how it is sent."""
+
+    address: ObjectAddress
+    parameters: dict[str, Any]
+    call: Call | None
+    config: UploadConfig
+
+    def send(self, source: Source, report: Callable[[int], None], passes: _Passes | None) -> Head:
+        """Send the source: in one request if it is small, else in parts."""
+        part_size_bytes = self.config.part_size_bytes
+        first = source.take(THRESHOLD_BYTES if part_size_bytes is None else part_size_bytes)
+        if source.is_at_end():
+            if passes is not None:
+                passes.add(first)
+            self._check_end(source, len(first), passes)
+            answer, size = self._put(first, report), len(first)
+        else:
+            conditional.require_parts(self.call)
+            source.put_back(first)
+            del first
+            answer, size = self._send_parts(source, report, passes)
+        return Head.from_write(size, answer.get("ETag"), answer.get("VersionId"), self.parameters["Metadata"])
+
+    def _put(self, body: bytes | bytearray, report: Callable[[int], None]) -> dict[str, Any]:
+        (connection, bucket_name), key, _ = self.address
+        of_one = {name: value for name, value in self.parameters.items() if name not in checksum.ONLY_IN_PARTS}
+        whole = {"Bucket": bucket_name, "Key": key, "Body": body, **of_one}
+        report(len(body))  # before the request: if it raises, to cancel the upload, no object must be left
+        try:
+            if self.call is None and self.config.verify_checksum:
+                return checksum.call(connection, "PutObject", whole)
+            return (self.call or connection.call)("PutObject", **whole)  # a conditional call verifies it itself
+        except BaseException:
+            with suppress(Exception):  # raise the error of the request instead
+                report(-len(body))
+            raise
+
+    def _send_parts(
+        self, source: Source, report: Callable[[int], None], passes: _Passes | None
+    ) -> tuple[dict[str, Any], int]:
+        """Return the response to the completion, and the number of bytes."""
+        part_size_bytes, verify_checksum = self.config
+        written = 0
+        with MultipartUpload(
+            self.address,
+            parameters=self.parameters,
+            concurrency=CONCURRENCY,
+            verify_checksum=verify_checksum,
+        ) as multipart:
+            multipart.on_sent = report
+            for part_size in _part_sizes(source.size, part_size_bytes):
+                if not (body := source.take(part_size)):
+                    break
+                multipart.add_part(body)
+                if passes is not None:
+                    passes.add(body)
+                written += len(body)
+            else:
+                if not source.is_at_end():
+                    raise ValueError(
+                        f"{self.address.uri}: the source is longer than {MAX_PARTS:,} parts of this size; make them larger"
+                    )
+            self._check_end(source, written, passes)
+            return multipart.complete(self.call), written
+
+    def _check_end(self, source: Source, count: int, passes: _Passes | None) -> None:
         if passes is not None:
             passes.check()
         if source.is_cut(count):
             raise OSError(
-                f"the source of s3://{bucket_name}/{key} ended after {count:,} of {source.size:,} bytes: it was cut while it was read"
+                f"the source of {self.address.uri} ended after {count:,} of {source.size:,} bytes: "
+                "it was cut while it was read"
             )
-
-    first = source.take(THRESHOLD_BYTES if part_size_bytes is None else part_size_bytes)
-    if source.is_at_end():
-        if passes is not None:
-            passes.add(first)
-        check_end(len(first))
-        of_one = {name: value for name, value in parameters.items() if name not in checksum.ONLY_IN_PARTS}
-        whole = {"Bucket": bucket_name, "Key": key, "Body": first, **of_one}
-        report(len(first))  # before the request: if it raises, to cancel the upload, no object must be left
-        try:
-            if call is None and verify_checksum:
-                answer = checksum.call(connection, "PutObject", whole)
-            else:
-                answer = (call or connection.call)("PutObject", **whole)  # a conditional call verifies it itself
-        except BaseException:
-            with suppress(Exception):  # raise the error of the request instead
-                report(-len(first))
-            raise
-        return Head.from_write(len(first), answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
-
-    conditional.require_parts(call)
-    size, written = source.size, 0
-    with MultipartUpload(
-        BucketAddress(connection, bucket_name).object(key),
-        parameters=parameters,
-        concurrency=CONCURRENCY,
-        verify_checksum=verify_checksum,
-    ) as multipart:
-        multipart.on_sent = report
-        source.put_back(first)
-        del first
-        for part_size in _part_sizes(size, part_size_bytes):
-            if not (body := source.take(part_size)):
-                break
-            multipart.add_part(body)
-            if passes is not None:
-                passes.add(body)
-            written += len(body)
-        else:
-            if not source.is_at_end():
-                raise ValueError(
-                    f"s3://{bucket_name}/{key}: the source is longer than {MAX_PARTS:,} parts of this size; make them larger"
-                )
-        check_end(written)
-        answer = multipart.complete(call)
-    return Head.from_write(written, answer.get("ETag"), answer.get("VersionId"), parameters["Metadata"])
 
 
 class _Passes:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import IO, Any, Literal, NamedTuple, cast
 
-from .._client.addresses import BucketAddress, ObjectAddress
+from .._client.addresses import ObjectAddress
 from .._client.connection import Connection
 from .._formats import etags
 from .._formats import metadata as user_metadata
@@ -131,9 +131,7 @@ class ObjectWriter(io.BufferedIOBase):
 
     def __init__(
         self,
-        connection: Connection,
-        bucket_name: str,
-        key: str,
+        address: ObjectAddress,
         mode: str = "wb",
         *,
         metadata: Mapping[str, str] | None = None,
@@ -144,11 +142,13 @@ class ObjectWriter(io.BufferedIOBase):
         self._failure: BaseException | None = None  # the error of a failed write or commit
         self._is_failure_told = False
         super().__init__()
-        self.name = key
+        self.name = address.key
         self.mode = mode
-        self._connection = connection
-        self._bucket_name = bucket_name
-        self._parameters = {"Metadata": user_metadata.encode(metadata), **put_parameters.s3_parameters(key, extra)}
+        self._address = address
+        self._parameters = {
+            "Metadata": user_metadata.encode(metadata),
+            **put_parameters.s3_parameters(address.key, extra),
+        }
         self._given = {"metadata": metadata, **extra}
         self._buffer = bytearray()
         self._position = 0
@@ -173,6 +173,14 @@ class ObjectWriter(io.BufferedIOBase):
             self._marked_parameters()
         self._is_over = False
         _unclosed.add(self)
+
+    @property
+    def _connection(self) -> Connection:
+        return self._address.connection
+
+    @property
+    def _bucket_name(self) -> str:
+        return self._address.bucket_name
 
     def _refuse_if_there(self) -> None:
         try:
@@ -224,10 +232,6 @@ class ObjectWriter(io.BufferedIOBase):
         is_described = self._given["metadata"] is not None
         asked["Metadata"] = self._parameters["Metadata"] if is_described else user_metadata.encode(base.metadata)
         self._parameters = attributes.kept(self._address, answer, asked)
-
-    @property
-    def _address(self) -> ObjectAddress:
-        return BucketAddress(self._connection, self._bucket_name).object(self.name)
 
     @property
     def _for_every_request(self) -> dict[str, Any]:
