@@ -465,7 +465,7 @@ class ObjectQuery:
                         f"{copy.source.key!r} would replace {copy.target_key!r}, which is to be copied too; nothing was copied"
                     )
         with reporting(progress, None, f"copy to {bucket.name}", unit="objects") as report:
-            for copy, outcome in copying.copy_many(bucket._connection, bucket.name, copies):
+            for copy, outcome in copying.copy_many(bucket._address, copies):
                 if isinstance(outcome, S3Error):
                     result.failures.append(Failure(copy.source.key, copy.source.version_id, outcome))
                 else:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from .._bulk import batch
 from .._client.addresses import BucketAddress, ObjectAddress, same_place
-from .._client.connection import Connection
 from .._client.exchange import Answer, Request
 from .._formats import etags
 from .._formats import metadata as user_metadata
@@ -417,14 +416,11 @@ class Copy(NamedTuple):
     target_key: str
 
 
-def copy_many(
-    connection: Connection, bucket_name: str, copies: Iterable[Copy]
-) -> Generator[tuple[Copy, Head | S3Error], None, None]:
+def copy_many(bucket: BucketAddress, copies: Iterable[Copy]) -> Generator[tuple[Copy, Head | S3Error], None, None]:
     """Copy many objects into a bucket, unchanged; yield the outcomes in order. Small ones use the fast lane.
 
     Args:
-        connection: The connection to the target store.
-        bucket_name: The target bucket.
+        bucket: The target bucket.
         copies: The copies, any number, consumed as they are made.
 
     Returns:
@@ -433,8 +429,6 @@ def copy_many(
     Requests:
         1 COPY for a small object, else as :func:`copy`
     """
-
-    bucket = BucketAddress(connection, bucket_name)
 
     def steps_of(one: Copy) -> Steps[Head]:
         target = bucket.object(one.target_key)
@@ -446,7 +440,7 @@ def copy_many(
             parameters["StorageClass"] = one.storage_class
         answer: Answer = yield Request(
             "CopyObject",
-            bucket_name,
+            bucket.name,
             one.target_key,
             parameters,
             fallback=lambda: Answer({}, found=copy(one.source, target)),
