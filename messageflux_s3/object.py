@@ -374,6 +374,7 @@ class S3Object:
         newline: None = None,
         *,
         metadata: None = None,
+        if_match: str | None = None,
     ) -> BufferedReader: ...
 
     @overload
@@ -386,6 +387,7 @@ class S3Object:
         newline: None = None,
         *,
         metadata: None = None,
+        if_match: str | None = None,
     ) -> BinaryIO: ...
 
     @overload
@@ -398,6 +400,7 @@ class S3Object:
         newline: None = None,
         *,
         metadata: Mapping[str, str] | None = None,
+        if_match: str | None = None,
         **extra: Unpack[PutParameters],
     ) -> BinaryIO: ...
 
@@ -411,6 +414,7 @@ class S3Object:
         newline: str | None = None,
         *,
         metadata: None = None,
+        if_match: str | None = None,
     ) -> TextIOWrapper: ...
 
     @overload
@@ -423,6 +427,7 @@ class S3Object:
         newline: str | None = None,
         *,
         metadata: Mapping[str, str] | None = None,
+        if_match: str | None = None,
         **extra: Unpack[PutParameters],
     ) -> TextIOWrapper: ...
 
@@ -436,6 +441,7 @@ class S3Object:
         newline: str | None = None,
         *,
         metadata: Mapping[str, str] | None = None,
+        if_match: str | None = None,
         **extra: Unpack[PutParameters],
     ) -> IO[Any]: ...
 
@@ -448,6 +454,7 @@ class S3Object:
         newline: str | None = None,
         *,
         metadata: Mapping[str, str] | None = None,
+        if_match: str | None = None,
         **extra: Unpack[PutParameters],
     ) -> IO[Any]:
         """Open the object as a file, for reading (seekable) or for writing (a stream).
@@ -464,6 +471,8 @@ class S3Object:
             errors: As for the builtin.
             newline: As for the builtin.
             metadata: User metadata of the written object.
+            if_match: ETag that the object must have. With ``r``: when it is read. With ``w``: when the file is closed, so that a concurrent
+                write is not overwritten. With ``a``: when it is opened; the append notices later writes in any case. Not with ``x``.
             extra: Further parameters of a write, as for ``put()``.
 
         Returns:
@@ -475,9 +484,12 @@ class S3Object:
             S3ObjectChanged: The object was replaced while it was being read; with ``a``, raised by ``close()``: the object was created,
                 replaced or deleted since the opening, and nothing was appended. On a store that does not honour conditional writes the ETag
                 is compared by HEAD right before the write; a concurrent write between these two requests is lost.
-            S3PreconditionFailed: With ``x`` or ``a``, raised by ``close()``. With ``retryable``: another write was in progress (409), and
-                nothing was written. With ``outcome_unknown``: a response was lost, and the object does not show whether it was written.
-            ValueError: The mode is invalid.
+            S3PreconditionFailed: The object has another ETag than ``if_match``: raised by ``close()`` with ``w``, by ``open()`` with ``a``.
+                Or, with a condition (``if_match``, ``x``, ``a``), raised by ``close()`` with ``retryable``: another write was in progress
+                (409), and nothing was written; or with ``outcome_unknown``: a response was lost, and the object does not show whether it
+                was written.
+            S3Unsupported: With ``x``, or ``w`` and ``if_match``: the store does not honour the condition. Nothing was sent.
+            ValueError: The mode is invalid, or ``if_match`` is given with ``x``.
 
         Requests:
             1 GET to open for reading, then 1 per range; a write is 1 PUT up to 8 MiB, and 1 per part above. ``x`` and ``a`` send 1 HEAD
@@ -501,7 +513,7 @@ class S3Object:
             encoding=encoding,
             errors=errors,
             newline=newline,
-            if_match=None if writes else self._if_match(),
+            if_match=if_match if writes or if_match is not None else self._if_match(),
             metadata=metadata,
             **extra,
         )

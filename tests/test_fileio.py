@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import contextlib
 import errno
 import gc
@@ -912,6 +913,110 @@ def test_appending_to_what_was_replaced(s3_bucket: s3.S3Bucket) -> None:
         s3_bucket.put_object("log", b"another")
     assert s3_bucket.object("log").body == b"another"
     assert unfinished(s3_bucket) == []
+
+
+@pytest.mark.parametrize("size", [5, 9 * MIB], ids=["small", "parts"])
+@pytest.mark.parametrize("mode", ["wb", "ab"])
+@pytest.mark.parametrize("preset", ["aws", "other"])
+def test_open_with_if_match_writes_over_the_object_it_names(
+    scripted_server: ScriptedServer, quick: StatefulStore, mode: str, size: int, preset: str
+) -> None:
+    """The etag may stand in quotes, as everywhere."""
+    etag = quick.put("k", b"old").etag
+    with scripted_server.bucket(preset=preset)["k"].open(mode, if_match=f'"{etag}"') as file:
+        file.write(bytes(size))
+    assert quick.body("k") == (b"old" if mode == "ab" else b"") + bytes(size)
+
+
+@pytest.mark.parametrize("size", [5, 9 * MIB], ids=["small", "parts"])
+@pytest.mark.parametrize(("mode", "meanwhile"), [("wb", b"theirs"), ("wb", None), ("w", b"theirs")])
+def test_open_with_if_match_keeps_what_others_wrote_before_the_close(
+    quick: StatefulStore, quick_object: s3.S3Object, mode: str, meanwhile: bytes | None, size: int
+) -> None:
+    """A replaced object stays, and a deleted one is not created again."""
+    etag = quick.put("k", b"old").etag
+    with pytest.raises(s3.S3PreconditionFailed) as raised, quick_object.open(mode, if_match=etag) as file:
+        file.write("x" * size if mode == "w" else bytes(size))
+        if meanwhile is None:
+            del quick.objects["k"]
+        else:
+            quick.put("k", meanwhile)
+    assert (raised.value.key, raised.value.outcome_unknown, quick.body("k"), quick.uploads) == (
+        "k",
+        False,
+        meanwhile,
+        {},
+    )
+
+
+@pytest.mark.parametrize("before", [b"theirs", bytes(6 * MIB), None], ids=["small", "large", "missing"])
+def test_open_to_append_with_if_match_refuses_another_object(
+    quick: StatefulStore, quick_object: s3.S3Object, before: bytes | None
+) -> None:
+    """At the opening."""
+    if before is not None:
+        quick.put("k", before)
+    with pytest.raises(s3.S3PreconditionFailed, match="nothing is appended"):
+        quick_object.open("ab", if_match="0" * 32)
+    assert quick.body("k") == before
+
+
+def test_open_to_read_with_if_match_refuses_another_object(quick: StatefulStore, quick_object: s3.S3Object) -> None:
+    """As a handle does that has read the object before."""
+    etag = quick.put("k", b"old").etag
+    with quick_object.open("rb", if_match=etag) as file:
+        assert file.read() == b"old"
+    with pytest.raises(s3.S3ObjectChanged):
+        quick_object.open("rb", if_match="0" * 32)
+
+
+@pytest.mark.parametrize(
+    ("mode", "if_match", "error", "said"),
+    [
+        ("xb", "0" * 32, ValueError, "mode 'x' only creates"),
+        ("w", "", ValueError, "if_match is empty"),
+        ("a", 7, TypeError, "if_match must be an etag, not int"),
+        ("wb", 'W/"etag"', s3.S3Unsupported, "weak ETag"),
+    ],
+)
+def test_open_checks_if_match_before_any_request(
+    scripted_server: ScriptedServer,
+    quick_object: s3.S3Object,
+    mode: str,
+    if_match: Any,
+    error: type[Exception],
+    said: str,
+) -> None:
+    with pytest.raises(error, match=said):
+        quick_object.open(mode, if_match=if_match)
+    assert scripted_server.asked == []
+
+
+def test_open_with_if_match_is_refused_where_the_condition_is_ignored(
+    scripted_server: ScriptedServer, quick: StatefulStore
+) -> None:
+    """At the opening, before anything is written to the object."""
+    quick.conditions = "ignored"
+    etag = quick.put("k", b"old").etag
+    with pytest.raises(s3.S3Unsupported):
+        scripted_server.bucket(preset="other")["k"].open("wb", if_match=etag)
+    assert quick.body("k") == b"old"
+
+
+def test_async_open_with_if_match(quick: StatefulStore, quick_object: s3.S3Object) -> None:
+    """As the synchronous one."""
+
+    async def write(if_match: str) -> None:
+        obj = s3.AsyncS3Store(quick_object.bucket.store).bucket("bkt").object("k")
+        async with obj.open("wb", if_match=if_match) as file:
+            await file.write(b"new")
+
+    etag = quick.put("k", b"old").etag
+    asyncio.run(write(etag))
+    assert quick.body("k") == b"new"
+    with pytest.raises(s3.S3PreconditionFailed):
+        asyncio.run(write(etag))
+    assert quick.body("k") == b"new"
 
 
 Change = Callable[[StatefulStore], object]

@@ -32,7 +32,8 @@ def open_object(
         encoding: The encoding of text; UTF-8 by default.
         errors: How to handle encoding and decoding errors, as for the builtin.
         newline: As for the builtin.
-        if_match: ETag sent as If-Match; only for reading.
+        if_match: ETag that the object must have: when it is read, when it is replaced (at the close), or when it is opened to append to
+            it. Not allowed with ``x``.
         metadata: The metadata to write.
         extra: Further parameters of a write (:class:`~messageflux_s3._objects.put_parameters.PutParameters`).
 
@@ -43,9 +44,10 @@ def open_object(
         S3ObjectChanged: The object to read has another ETag; or the object to append to was replaced each time it was read; at the close:
             it was changed by others since the opening.
         S3ObjectExists: The object to create already exists.
-        S3PreconditionFailed: Raised at the close when creating or appending: ``retryable`` if other writes were in progress (409) and
+        S3PreconditionFailed: The object to append to has another ETag than ``if_match``. Or raised at the close: the object to replace
+            has; or, also when creating or appending, ``retryable`` if other writes were in progress (409) and
             nothing was written, or ``outcome_unknown``.
-        S3Unsupported: Mode ``x``, and the store does not prevent concurrent creation.
+        S3Unsupported: Mode ``x``, or ``w`` with ``if_match``, and the store does not honour the condition.
 
     Requests:
         1 GET to read (then one per range); see :class:`ObjectWriter` for writing
@@ -79,7 +81,7 @@ def open_object(
         return text
     if address.version_id is not None:
         raise ValueError(f"version_id goes with reading, not with mode {mode!r}: a write makes a new version")
-    writer = ObjectWriter(address, action + "b", metadata=metadata, **extra)
+    writer = ObjectWriter(address, action + "b", metadata=metadata, if_match=if_match, **extra)
     if not is_text:
         return cast("IO[Any]", writer)
     try:

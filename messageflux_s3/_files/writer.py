@@ -123,6 +123,9 @@ class ObjectWriter(io.BufferedIOBase):
     was appended, and the append can be retried. On other stores the ETag is compared by HEAD immediately before the request that makes
     the object visible: a write by others between these two requests is lost.
 
+    With ``if_match`` mode ``w`` replaces the object only if it still has this ETag at the close, as ``put(if_match=…)`` does; mode ``a``
+    appends only if the object has this ETag at the opening, and has not changed at the close.
+
     Requests:
         at the close 1 PUT up to 8 MiB; above that 1 POST, 1 PUT per 8 MiB, 1 POST. ``x`` sends 1 HEAD before; ``a`` sends 1 HEAD,
         and 1 GET below 5 MiB or a copy within the store above; at the close 1 HEAD more if conditions are not honoured. On a store
@@ -136,6 +139,7 @@ class ObjectWriter(io.BufferedIOBase):
         *,
         metadata: Mapping[str, str] | None = None,
         autocommit: bool = True,
+        if_match: str | None = None,
         **extra: Any,
     ) -> None:
         self._is_over = True  # until the constructor is done: __del__ reads it
@@ -145,6 +149,7 @@ class ObjectWriter(io.BufferedIOBase):
         self.name = address.key
         self.mode = mode
         self._address = address
+        self._if_match = if_match
         self._parameters = {
             "Metadata": user_metadata.encode(metadata),
             **put_parameters.s3_parameters(address.key, extra),
@@ -165,12 +170,16 @@ class ObjectWriter(io.BufferedIOBase):
         self._lock = threading.RLock()
         self._handled_at_open = _handled_now()
         self._idempotency_token = conditional.new_idempotency_token()
+        self._check_if_match()
         if mode == "xb":
             self._marked_parameters()  # raises if the metadata is too large, before anything is sent
             self._refuse_if_there()
         elif mode == "ab":
             self._find_base()
             self._marked_parameters()
+        elif if_match is not None:
+            self._marked_parameters()
+            conditional.require(self._address.bucket, "put_if_match")
         self._is_over = False
         _unclosed.add(self)
 
@@ -181,6 +190,15 @@ class ObjectWriter(io.BufferedIOBase):
     @property
     def _bucket_name(self) -> str:
         return self._address.bucket_name
+
+    def _check_if_match(self) -> None:
+        if self._if_match is None:
+            return
+        if self.mode == "xb":
+            raise ValueError("if_match goes with an object that exists; mode 'x' only creates")
+        conditional.precondition(if_match=self._if_match)
+        if self.mode == "wb":
+            conditional.strong(self._if_match, self._address)
 
     def _refuse_if_there(self) -> None:
         try:
@@ -196,15 +214,21 @@ class ObjectWriter(io.BufferedIOBase):
         )
 
     def _find_base(self) -> None:
-        """Look up the object that is appended to: read a small one completely, of a larger one only the headers."""
+        """Look up the object that is appended to: read a small one completely, of a larger one only the headers.
+
+        Raises:
+            S3PreconditionFailed: There is no such object, or it has another ETag than ``if_match``.
+        """
         for _ in range(_ATTEMPTS_TO_READ_BASE):
             try:
                 answer = self._connection.call(
                     "HeadObject", Bucket=self._bucket_name, Key=self.name, **self._for_every_request
                 )
             except S3NoSuchItem:
+                self._check_base(None)
                 return
             base = Head.from_answer(answer)
+            self._check_base(base)
             size = base.size or 0
             if not 0 < size < MIN_PART_BYTES:
                 break
@@ -232,6 +256,17 @@ class ObjectWriter(io.BufferedIOBase):
         is_described = self._given["metadata"] is not None
         asked["Metadata"] = self._parameters["Metadata"] if is_described else user_metadata.encode(base.metadata)
         self._parameters = attributes.kept(self._address, answer, asked)
+
+    def _check_base(self, base: Head | None) -> None:
+        """Compare the object that is appended to with ``if_match``; None if there is no such object."""
+        if self._if_match is not None and (base is None or not etags.same(base.etag, self._if_match)):
+            state = "does not exist" if base is None else f"has the ETag {base.etag}, not {self._if_match}"
+            raise S3PreconditionFailed(
+                f"s3://{self._bucket_name}/{self.name} {state}: nothing is appended",
+                operation="HeadObject",
+                bucket=self._bucket_name,
+                key=self.name,
+            )
 
     @property
     def _for_every_request(self) -> dict[str, Any]:
@@ -543,7 +578,8 @@ class ObjectWriter(io.BufferedIOBase):
 
     @property
     def _precondition(self) -> conditional.Precondition:
-        if_match = None if self._base is None else self._base.etag
+        """The condition of the request that makes the object visible: that it is unchanged, or does not exist."""
+        if_match = self._if_match if self._base is None else self._base.etag
         return conditional.Precondition(if_match, self._idempotency_token, self._carried)
 
     @property
@@ -551,7 +587,7 @@ class ObjectWriter(io.BufferedIOBase):
         return "" if self._base is None else self._base.carried
 
     def _is_conditional(self, request: Literal["put", "multipart"]) -> bool:
-        """Return whether the request that makes the object visible is conditional: If-None-Match, or If-Match for an append.
+        """Return whether the request that makes the object visible is conditional: If-None-Match, or If-Match.
 
         If the store does not honour the condition of an append, compare the object here by HEAD, and return False.
 
@@ -559,7 +595,7 @@ class ObjectWriter(io.BufferedIOBase):
             S3ObjectChanged: The object that is appended to was deleted or replaced.
         """
         if self.mode != "ab":
-            return self.mode == "xb"
+            return self.mode == "xb" or self._if_match is not None
         base = self._base
         ability = cast(Ability, f"{request}_if_absent" if base is None else f"{request}_if_match")
         has_etag = base is None or base.etag is not None
@@ -584,7 +620,7 @@ class ObjectWriter(io.BufferedIOBase):
 
     def _marked_parameters(self) -> dict[str, Any]:
         """Return the parameters of the object; for a conditional write with the idempotency token that identifies it."""
-        if self.mode == "wb":
+        if self.mode == "wb" and self._if_match is None:
             return self._parameters
         return {
             **self._parameters,
@@ -603,6 +639,8 @@ class ObjectWriter(io.BufferedIOBase):
         # Check before parts are sent: if only PutObject honours the condition, they would all be discarded.
         if self.mode == "xb":
             conditional.require(self._address.bucket, "multipart_if_absent")
+        elif self.mode == "wb" and self._if_match is not None:
+            conditional.require(self._address.bucket, "multipart_if_match")
         return MultipartUpload(self._address, parameters=self._marked_parameters())
 
     def _bring_base(self, base: _Base) -> None:

@@ -1174,6 +1174,7 @@ class AsyncS3Object:
         newline: None = None,
         *,
         metadata: Mapping[str, str] | None = None,
+        if_match: str | None = None,
         **extra: Unpack[PutParameters],
     ) -> AsyncObjectFile[bytes]: ...
 
@@ -1187,6 +1188,7 @@ class AsyncS3Object:
         newline: str | None = None,
         *,
         metadata: Mapping[str, str] | None = None,
+        if_match: str | None = None,
         **extra: Unpack[PutParameters],
     ) -> AsyncObjectFile[str]: ...
 
@@ -1200,6 +1202,7 @@ class AsyncS3Object:
         newline: str | None = None,
         *,
         metadata: Mapping[str, str] | None = None,
+        if_match: str | None = None,
         **extra: Unpack[PutParameters],
     ) -> AsyncObjectFile[Any]: ...
 
@@ -1212,6 +1215,7 @@ class AsyncS3Object:
         newline: str | None = None,
         *,
         metadata: Mapping[str, str] | None = None,
+        if_match: str | None = None,
         **extra: Unpack[PutParameters],
     ) -> AsyncObjectFile[Any]:
         """Open the object as a file: ``async with obj.open("wb") as file: await file.write(…)``.
@@ -1229,7 +1233,7 @@ class AsyncS3Object:
             ...             await copied.write(piece)
         """
         opening = functools.partial(
-            self._object.open, mode, buffering, encoding, errors, newline, metadata=metadata, **extra
+            self._object.open, mode, buffering, encoding, errors, newline, metadata=metadata, if_match=if_match, **extra
         )
         return AsyncObjectFile(opening, self._engine)
 
