@@ -110,12 +110,6 @@ def moto_store(moto: Server) -> S3Store:
 
 
 @pytest.fixture
-def rclone_store(rclone: Server) -> S3Store:
-    """A store on rclone's server."""
-    return rclone.connect()
-
-
-@pytest.fixture
 def bucket(server: Server) -> Iterator[S3Bucket]:
     """A fresh bucket on each of the servers in turn."""
     yield from _fresh_bucket(server)
