@@ -8,39 +8,8 @@ from functools import cached_property
 from typing import Any
 
 import pytest
+from support.public_calls import TWINS, public_members
 
-import messageflux_s3 as s3
-from messageflux_s3 import aio
-from messageflux_s3._files.sync import SyncPlan
-from messageflux_s3.subresources.base import Change
-from messageflux_s3.subresources.cors import Cors
-from messageflux_s3.subresources.encryption import BucketEncryption
-from messageflux_s3.subresources.lifecycle import Lifecycle
-from messageflux_s3.subresources.notifications import Notifications
-from messageflux_s3.subresources.policy import Policy
-from messageflux_s3.subresources.public_access import PublicAccess
-from messageflux_s3.subresources.tags import ObjectTags, Tags
-from messageflux_s3.subresources.versioning import Versioning
-
-TWINS: list[tuple[type, type]] = [
-    (s3.S3Store, s3.AsyncS3Store),
-    (s3.S3Bucket, s3.AsyncS3Bucket),
-    (s3.S3Object, s3.AsyncS3Object),
-    (s3.ObjectQuery, s3.AsyncObjectQuery),
-    (s3.S3Lock, aio.AsyncS3Lock),
-    (s3.ClaimCheck, s3.AsyncClaimCheck),
-    (SyncPlan, aio.AsyncSyncPlan),
-    (Change, aio.AsyncChange),
-    (Lifecycle, aio.AsyncLifecycle),
-    (PublicAccess, aio.AsyncPublicAccess),
-    (Policy, aio.AsyncPolicy),
-    (Versioning, aio.AsyncVersioning),
-    (Tags, aio.AsyncTags),
-    (ObjectTags, aio.AsyncObjectTags),
-    (Cors, aio.AsyncCors),
-    (BucketEncryption, aio.AsyncBucketEncryption),
-    (Notifications, aio.AsyncNotifications),
-]
 NAMES = [twin.__name__ for _, twin in TWINS]
 
 # What makes a request, and has no async twin of its name: why, and what to use.
@@ -77,14 +46,6 @@ def makes_requests(value: Any) -> bool:
     return told is None or told[1] is None
 
 
-def public(cls: type) -> dict[str, Any]:
-    return {
-        name: inspect.getattr_static(cls, name)
-        for name in dir(cls)
-        if not name.startswith("_") and not isinstance(inspect.getattr_static(cls, name), (str, int, tuple))
-    }
-
-
 def function_of(value: Any) -> Any:
     return value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
 
@@ -93,7 +54,7 @@ def function_of(value: Any) -> Any:
 def test_every_request_has_an_async_twin(face: type, twin: type) -> None:
     """Of the same name; a method stays a method, a property a property."""
     missing = []
-    for name, value in public(face).items():
+    for name, value in public_members(face).items():
         if f"{face.__name__}.{name}" in WITHOUT_TWIN or hasattr(twin, name):
             continue
         described = value.func if isinstance(value, cached_property) else function_of(value)
@@ -107,7 +68,7 @@ def test_every_request_has_an_async_twin(face: type, twin: type) -> None:
 @pytest.mark.parametrize(("face", "twin"), TWINS, ids=NAMES)
 def test_the_twins_are_awaited_and_take_the_same(face: type, twin: type) -> None:
     """A method that makes requests gives something to await or to iterate over; its parameters are those of the synchronous one."""
-    for name, value in public(face).items():
+    for name, value in public_members(face).items():
         if not hasattr(twin, name) or not inspect.isfunction(value):
             continue
         theirs = inspect.getattr_static(twin, name)
@@ -127,7 +88,7 @@ def test_the_twins_are_awaited_and_take_the_same(face: type, twin: type) -> None
 @pytest.mark.parametrize(("face", "twin"), TWINS, ids=NAMES)
 def test_properties_of_the_async_classes_make_no_request(face: type, twin: type) -> None:
     """Those that do so in the synchronous class say in the async one that load() has to be awaited first."""
-    for name, value in public(twin).items():
+    for name, value in public_members(twin).items():
         if isinstance(value, property):
             assert not makes_requests(value) or name in KNOWN_AFTER_LOAD, name
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import json
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from support.proxy import Proxy, run_proxy
+from support.public_calls import public_members
 from support.servers import Server
 
 import messageflux_s3 as s3
@@ -137,6 +139,7 @@ VERBS = [
     Verb("load of what a message named", out_of_a_message, load, lambda p, o: o.load(), is_refused=True),
     Verb("get_object", fresh, lambda p, o: p.bucket.get_object(KEY), lambda p, o: p.awaited.get_object(KEY)),
     Verb("get_json of no JSON", fresh, lambda p, o: p.bucket.get_json(KEY), lambda p, o: p.awaited.get_json(KEY)),
+    Verb("json of no JSON", fresh, lambda p, o: o.json(), lambda p, o: o.json()),
     Verb("exists", fresh, lambda p, o: o.exists(), lambda p, o: o.exists()),
     Verb("exists of a listed handle", listed, lambda p, o: o.exists(), lambda p, o: o.exists()),
     Verb("exists after a deletion by others", loaded, lambda p, o: o.exists(), lambda p, o: o.exists()),
@@ -348,3 +351,14 @@ def test_an_answer_through_the_lane_counts_as_online(way: Way, moto: Server) -> 
 def test_the_outcomes_are_comparable() -> None:
     """What a handle knows is plain data."""
     assert json.dumps(known(S3Object._create(None, "k")))  # type: ignore[arg-type]
+
+
+def test_every_method_with_shared_steps_has_a_row() -> None:
+    """An async method that runs the steps of the synchronous one is in the table, by its own name."""
+    members = {name: value for cls in (AsyncS3Bucket, AsyncS3Object) for name, value in public_members(cls).items()}
+    with_steps = {
+        name for name, value in members.items() if inspect.isfunction(value) and "perform(" in inspect.getsource(value)
+    }
+    compared = {verb.name.split()[0] for verb in VERBS}
+    assert with_steps - compared == set()
+    assert compared - members.keys() == set()

@@ -35,9 +35,10 @@ import boto3
 import fsspec
 import pytest
 from support.proxy import Fault, run_proxy
+from support.public_calls import TESTED_ELSEWHERE, Place, checked_calls, owner_of, public_classes, public_members
+from support.public_calls.checked import SEED
 from support.scripted_server import Answer, Asked, run_scripted_server
 from support.servers import Server, run_moto, run_rclone
-from test_any_store import CALLS, CLASSES, FIRST_NAME, SEED, Place
 
 import messageflux_s3 as s3
 from messageflux_s3._objects.presigning import PresignedPost
@@ -189,24 +190,13 @@ def rclone() -> Iterator[Server]:
 # -- every public member of every public class ----------------------------------------------------------------------------------------
 
 
-def public_classes() -> list[type]:
-    """The classes that users hold: those of the public names, those of settings, and what they inherit from us."""
-    named = []
-    for name in s3.__all__:
-        with suppress(ImportError):  # messageflux is not for every interpreter
-            named.append(getattr(s3, name))
-    return [*dict.fromkeys(cls for cls in (*named, *CLASSES) if inspect.isclass(cls))]
-
-
-def members(cls: type) -> dict[str, type]:
-    """The public methods and properties, each with the class that defines it."""
-    found: dict[str, type] = {}
-    for owner in cls.__mro__:
-        if owner.__module__.startswith("messageflux_s3"):
-            for name, value in vars(owner).items():
-                if not name.startswith("_") and isinstance(value, _MEMBERS):
-                    found.setdefault(name, owner)
-    return found
+def members() -> set[tuple[type, str]]:
+    """Return the methods and properties of all public classes, each with the class that defines it."""
+    return {
+        (owner_of(cls, name), name)
+        for cls in public_classes() if cls.__name__ not in TESTED_ELSEWHERE
+        for name, value in public_members(cls).items() if isinstance(value, _MEMBERS)
+    }  # fmt: skip
 
 
 _MEMBERS = (types.FunctionType, property, functools.cached_property, classmethod, staticmethod)
@@ -257,7 +247,7 @@ def watched(search: Search, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str
 
         return called
 
-    for cls, name in {(owner, name) for each in public_classes() for name, owner in members(each).items()}:
+    for cls, name in members():
         where, value = f"{cls.__name__}.{name}", vars(cls)[name]
         if isinstance(value, property):
             monkeypatch.setattr(cls, name, property(wrapped(where, value.fget), value.fset, value.fdel, value.__doc__))
@@ -281,8 +271,7 @@ def place(server: Server, store: s3.S3Store, folder: Path) -> Place:
     for end in ("-a", "-b"):
         for key, body in SEED.items():
             client.put_object(Bucket=stem + end, Key=key, Body=body, Metadata={"m": "1"})
-    work, other, empty = (store.bucket(stem + end) for end in ("-a", "-b", "-c"))
-    return Place(server, store, work, other, empty, folder, client, stem)
+    return Place(server, client, folder, store, stem)
 
 
 def more(p: Place) -> None:
@@ -317,26 +306,17 @@ def more(p: Place) -> None:
     usage.plot()
 
 
-EVERY_CALL = [*dict.fromkeys(CALLS.values()), more]
-
-# Members that no call above uses, each for a reason.
-NOT_USED = {
-    # made of moto's server, which has keys of its own: see test_the_local_server_has_no_secrets
-    "LocalS3.bucket", "LocalS3.close", "LocalS3.connect", "LocalS3.endpoint_url", "LocalS3.requests_served",
-    # messageflux is not installed everywhere: tests/interop/test_messageflux_stores.py has them
-    "S3MessageStore.delete_message", "S3MessageStore.magic", "S3MessageStore.put_message", "S3MessageStore.read_message",
-}  # fmt: skip
+EVERY_CALL = [*((call.name, call.run) for call in checked_calls()), ("more", more)]
 
 
 def test_no_call_that_succeeds_shows_a_secret(moto: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every public member is used, and nothing it gives, logs or warns of holds one."""
     store = moto.connect(access_key=ACCESS, secret_key=SECRET, session_token=TOKEN)
     with searching() as search, watched(search, monkeypatch) as used:
-        for number, function in enumerate(EVERY_CALL):
+        for number, (_, function) in enumerate(EVERY_CALL):
             with suppress(s3.S3Unsupported):
                 function(place(moto, store, tmp_path / str(number)))
-    there = {f"{owner.__name__}.{name}" for cls in public_classes() for name, owner in members(cls).items()}
-    assert there - used - NOT_USED == set()
+    assert {f"{owner.__name__}.{name}" for owner, name in members()} - used == set()
     assert search.outputs > 5000
 
 
@@ -381,14 +361,14 @@ FAULTS = ("500_before", "cut_body", "cut_head", "reset_after", "xml_cut", "missi
 def try_every_call(search: Search, p: Place) -> int:
     """All of them, whatever comes of it; how many failed."""
     failed = 0
-    for number, function in enumerate(EVERY_CALL):
+    for number, (name, function) in enumerate(EVERY_CALL):
         folder = p.folder / str(number)
         folder.mkdir()
         try:
             function(replace(p, folder=folder))
         except (Exception, pytest.fail.Exception) as error:  # of the library, or an assertion in the call
             failed += 1
-            search.error(FIRST_NAME.get(function, "more"), error)
+            search.error(name, error)
     return failed
 
 
@@ -626,8 +606,7 @@ def test_nothing_is_made_public_but_by_a_call_that_says_so(moto: Server, tmp_pat
     """Every other call: no policy, no access list and no block is written, and what there is afterwards is private."""
     everybody = "http://acs.amazonaws.com/groups/global/AllUsers"
     with run_proxy(moto.endpoint_url) as proxy:
-        for number, function in enumerate(EVERY_CALL):
-            name = FIRST_NAME.get(function, "more")
+        for number, (name, function) in enumerate(EVERY_CALL):
             if "public" in name.lower() or "policy" in name.lower() or name.endswith("S3Store.probe"):
                 continue  # the probe tries a denial, and a block, on a scratch bucket
             proxy.restart()

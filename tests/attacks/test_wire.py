@@ -14,7 +14,6 @@ either way; and afterwards the same store does it rightly.
 
 from __future__ import annotations
 
-import importlib
 import os
 import queue
 import random
@@ -34,8 +33,8 @@ from typing import Any
 import boto3
 import pytest
 from support.proxy import CORRUPT_REQUEST, KINDS, Fault, Plan, Proxy, no_faults, run_proxy, seeded
+from support.public_calls import ComparedCall, ComparedPlace, compared_calls
 from support.servers import Server
-from support.wire_calls import NO_REQUEST, ROWS, Place, Row
 
 import messageflux_s3 as s3
 
@@ -123,13 +122,13 @@ class Runner:
 
     def __init__(self, server: Server, proxy: Proxy, folder: Path) -> None:
         self.proxy = proxy
-        self.place = Place(server, server.client(), folder)
+        self.place = ComparedPlace(server, server.client(), folder, server.connect())
         self.is_fresh = False
         # A session of its own: what boto3 reads from its data files at each new client is most of what a run would take.
         self.session = boto3.Session(server.access_key, server.secret_key, region_name="us-east-1")
         self.stores = 0
 
-    def ready(self, row: Row, *, lane: str, patience: float = READ_TIMEOUT) -> None:
+    def ready(self, row: ComparedCall, *, lane: str, patience: float = READ_TIMEOUT) -> None:
         """A place as at first, a store that has learned nothing but the way to the buckets."""
         place = self.place
         if not self.is_fresh or row.prepare is not None:
@@ -178,13 +177,13 @@ class Runner:
         while len(self.proxy.seen) < sum(self.proxy._numbers.values()) and time.monotonic() < until:
             time.sleep(0.01)
 
-    def call(self, row: Row) -> tuple[Any, float]:
+    def call(self, row: ComparedCall) -> tuple[Any, float]:
         """The call, in a thread that may be given up: what it gave or raised, and how long it took."""
         given: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
         def work() -> None:
             try:
-                given.put((True, row.call(self.place)))
+                given.put((True, row.run(self.place)))
             except BaseException as error:
                 given.put((False, error))
 
@@ -198,7 +197,7 @@ class Runner:
             return Hung(stack), time.monotonic() - began
         return (value if fine else Raised(value)), time.monotonic() - began
 
-    def good(self, row: Row) -> Good:
+    def good(self, row: ComparedCall) -> Good:
         """The call in good weather."""
         self.ready(row, lane="open", patience=BOUND / 2)
         before = self.place.snapshot(settings=row.settings)
@@ -224,7 +223,7 @@ class Hung:
     stack: str
 
 
-def units_wrong(row: Row, found: dict[str, Any], good: Good, *, must_be_new: bool) -> list[str]:
+def units_wrong(row: ComparedCall, found: dict[str, Any], good: Good, *, must_be_new: bool) -> list[str]:
     """What is neither as it was nor as it should become."""
     wrong = []
     for unit in found.keys() | good.before.keys() | good.after.keys():
@@ -235,7 +234,9 @@ def units_wrong(row: Row, found: dict[str, Any], good: Good, *, must_be_new: boo
     return wrong
 
 
-def judge(row: Row, value: Any, found: dict[str, Any], good: Good, kinds: set[str]) -> tuple[str, list[str], bool]:
+def judge(
+    row: ComparedCall, value: Any, found: dict[str, Any], good: Good, kinds: set[str]
+) -> tuple[str, list[str], bool]:
     """The outcome in a word, what is wrong with it, and whether a corrupted byte went unnoticed."""
     if isinstance(value, Hung):
         return "hung", [f"it hung: {value.stack}"], False
@@ -276,14 +277,14 @@ def judge(row: Row, value: Any, found: dict[str, Any], good: Good, kinds: set[st
 class Run:
     """One call under one plan. ``where``: the fault is at the n-th request, at each if 0; None for a seeded mixture."""
 
-    row: Row
+    row: ComparedCall
     name: str
     lane: str
     where: int | None
     plan: Plan
 
 
-def runs_of(row: Row) -> Iterator[Run]:
+def runs_of(row: ComparedCall) -> Iterator[Run]:
     """The runs that this call gets."""
     number = sum(map(ord, row.name))  # not each call begins with the same kinds
     for kind in KINDS_HERE:
@@ -313,7 +314,7 @@ class Goods:
         self._found: dict[str, Good] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
-    def of(self, row: Row, runner: Runner) -> Good:
+    def of(self, row: ComparedCall, runner: Runner) -> Good:
         with self._locks[row.name]:
             if row.name not in self._found:
                 self._found[row.name] = runner.good(row)
@@ -355,7 +356,7 @@ def make(run: Run, runner: Runner, good: Good, told: Told) -> None:
             print(f"== {told.findings[-1]}", flush=True)
 
 
-def after_the_storm(runner: Runner, row: Row, good: Good) -> list[str]:
+def after_the_storm(runner: Runner, row: ComparedCall, good: Good) -> list[str]:
     """The same store, in good weather again, does what it should: nothing wrong was learned."""
     place = runner.place
     for _ in range(5):
@@ -395,7 +396,7 @@ def test_every_call_under_every_fault(name: str, request: pytest.FixtureRequest,
     """Right, or an error of the tree that tells the truth; old or new, and whole; in time."""
     server: Server = request.getfixturevalue(name)
     told, goods, over = Told(), Goods(), time.monotonic() + SECONDS
-    runs = [run for row in ROWS if row.server == name and ONLY in row.name for run in runs_of(row)]
+    runs = [run for row in compared_calls() if row.server == name and ONLY in row.name for run in runs_of(row)]
     random.Random(FIRST_SEED).shuffle(runs)
     waiting: queue.SimpleQueue[Run] = queue.SimpleQueue()
     for run in runs:
@@ -423,25 +424,3 @@ def test_every_call_under_every_fault(name: str, request: pytest.FixtureRequest,
     )
     assert not told.findings, "\n".join(told.findings)
     assert told.outcomes["done"] > 0
-
-
-def test_every_public_call_has_a_row() -> None:
-    """A method that is added gets a row, or this fails."""
-    rooms = ("cors", "encryption", "lifecycle", "notifications", "policy", "public_access", "tags", "versioning")
-    settings = {
-        cls for room in rooms for cls in vars(importlib.import_module(f"messageflux_s3.subresources.{room}")).values()
-        if isinstance(cls, type) and cls.__module__.endswith(room) and hasattr(cls, "name") and hasattr(cls, "get")
-        and cls.__name__ != "AccessBlockSubResource"
-    }  # fmt: skip
-    public = importlib.import_module("messageflux_s3.subresources.public_access").PublicAccess
-    classes = settings | {
-        s3.S3Store, s3.S3Bucket, s3.S3Object, s3.ObjectQuery, s3.S3Lock, s3.SyncPlan, s3.ClaimCheck, public, s3.AsyncS3Store,
-        s3.AsyncS3Bucket, s3.AsyncS3Object, s3.AsyncObjectQuery,
-    }  # fmt: skip
-    members = {f"{cls.__name__}.{name}" for cls in classes for name in dir(cls) if not name.startswith("_")}
-    covered = {name for row in ROWS for name in row.covers} | NO_REQUEST
-    # An async method without a row of its own runs the synchronous one, which has a row, on a thread; tests/test_aio_parity.py compares
-    # the two, and tests/test_aio_streams.py cancels and breaks what they do besides.
-    twins = {name for name in members if name.startswith("Async") and name.removeprefix("Async") in covered}
-    assert sorted(members - covered - twins) == []
-    assert sorted(name for name in covered - members if "." in name) == []

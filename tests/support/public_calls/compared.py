@@ -1,7 +1,7 @@
-"""Every public call as a row of a table: how to prepare it, the call, and which servers it is tried on.
+"""Single calls whose result and effects are compared with those of a run without faults.
 
-What is right is not written down here: a call is made once in good weather, and what it gave and what it left behind, on the store and on
-the disk, is what every run under faults is held against. So a row gives values that are the same each time.
+The expected result is not written here: a test makes each call once without faults, and compares what it returns and what it leaves on
+the store and on the disk with every run under faults. A call therefore returns values that are the same each time.
 """
 
 from __future__ import annotations
@@ -14,11 +14,8 @@ import json
 import shutil
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
-
-from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3._formats.metadata import IDEMPOTENCY_TOKEN
@@ -28,6 +25,9 @@ from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
 from messageflux_s3.subresources.policy import BucketPolicy
 from messageflux_s3.subresources.tags import Tags
 
+from .catalogue import CATALOGUE, Call, add
+from .place import Place
+
 SEED: dict[str, bytes] = {
     "kept/a.txt": b"alpha",
     "kept/b.json": b'{"n": 1}',
@@ -35,10 +35,10 @@ SEED: dict[str, bytes] = {
     "kept/long.txt": b"".join(b"line %d\n" % number for number in range(20_000)),
     "other/x": b"x",
 }
-"""What lies in the bucket before each call."""
+"""The objects in ``place.bucket`` before each call."""
 
 FILES: dict[str, bytes] = {"in/f": b"file", "in/deep/g": b"another file", "there": b"before"}
-"""What lies in the folder before each call."""
+"""The files in ``place.folder`` before each call."""
 
 PARTS = b"p" * (5 << 20) + b"the rest"
 _MiB = 1 << 20
@@ -46,49 +46,8 @@ _PROBES = ("object -b/", "object -a/.mfs3-probe/")
 _number = itertools.count()
 
 
-@dataclass
-class Place:
-    """Where a call is tried: buckets and a folder of its own, and a store that goes through the proxy.
-
-    Attributes:
-        server: The server behind the proxy.
-        client: Plain boto3, past the proxy: the truth.
-        folder: A folder of its own.
-        store: The store through the proxy; exchanged before each call.
-        state: What a call's preparation keeps for it.
-    """
-
-    server: Server
-    client: Any
-    folder: Path
-    store: s3.S3Store = field(init=False)
-    state: dict[str, Any] = field(default_factory=dict)
-    stem: str = ""
-
-    @property
-    def bucket(self) -> s3.S3Bucket:
-        return self.store.bucket(self.name)
-
-    @property
-    def other(self) -> s3.S3Bucket:
-        return self.store.bucket(f"{self.stem}-b")
-
-    @property
-    def name(self) -> str:
-        return f"{self.stem}-a"
-
-    @property
-    def obj(self) -> s3.S3Object:
-        return self.bucket["kept/a.txt"]
-
-    @property
-    def long(self) -> s3.S3Object:
-        return self.bucket["kept/long.txt"]
-
-    def put(self, key: str, body: bytes, name: str | None = None, **parameters: Any) -> dict[str, Any]:
-        """Put an object past the proxy."""
-        answer: dict[str, Any] = self.client.put_object(Bucket=name or self.name, Key=key, Body=body, **parameters)
-        return answer
+class ComparedPlace(Place):
+    """A place that can be set up anew, and whose state can be recorded."""
 
     def renew(self) -> None:
         """New buckets with what lies in them at first, and the folder as it was at first."""
@@ -106,14 +65,6 @@ class Place:
         for name, body in FILES.items():
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / name).write_bytes(body)
-
-    def names(self) -> list[str]:
-        """The buckets of this place."""
-        return [
-            bucket["Name"]
-            for bucket in self.client.list_buckets()["Buckets"]
-            if bucket["Name"].startswith(f"{self.stem}-")
-        ]
 
     def clear(self) -> None:
         """Remove the buckets, so that the server does not fill up."""
@@ -207,27 +158,21 @@ def _digest(body: bytes) -> str:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One call.
+class ComparedCall(Call):
+    """A call whose result and effects are compared with those of the same call without faults.
 
     Attributes:
-        name: What it is called in reports.
-        covers: The public members that it tries.
-        call: The call; what it gives is compared.
-        server: ``"rclone"``, or ``"moto"`` where rclone cannot do it.
-        prepare: Makes things ready, past the proxy.
-        warm: Calls through the proxy, in good weather, that teach the store what it would otherwise ask in the midst of the call.
-        also: What else it may truly say under faults.
-        verified: Whether the documentation promises that a corrupted body is found.
-        settings: Whether it is about the settings of a bucket.
-        leaves: Beginnings of units that are not looked at: a journal, what a probe could not remove, names that are new each time.
-        is_long: So many requests that it is tried by a few seeds alone.
-        by_steps: Whether there is a state between the old one and the new one, that an attempt may end in.
+        server: ``"rclone"``, or ``"moto"`` where rclone does not support the call.
+        prepare: Sets up what the call needs, with plain boto3.
+        warm: Calls without faults through the same store, so that the store has already probed what the call depends on.
+        also: Other results that are correct under faults.
+        verified: Whether the documentation promises that a corrupted body is detected.
+        settings: Whether it is about the sub-resources of a bucket or object.
+        leaves: Prefixes of recorded items that are not compared: a journal, objects that a probe could not delete, random names.
+        is_long: Whether it takes so many requests that only a few seeds are run.
+        by_steps: Whether a failed call may leave a state between the old and the new one.
     """
 
-    name: str
-    covers: tuple[str, ...]
-    call: Callable[[Place], Any]
     server: str = "rclone"
     prepare: Callable[[Place], Any] | None = None
     warm: Callable[[Place], Any] | None = None
@@ -239,17 +184,15 @@ class Row:
     by_steps: bool = False
 
 
-ROWS: list[Row] = []
+def compared_calls() -> list[ComparedCall]:
+    """Return the calls of the catalogue whose results are compared."""
+    return [call for call in CATALOGUE if isinstance(call, ComparedCall)]
 
 
-def row(covers: str, call: Callable[[Place], Any], name: str = "", **about: Any) -> None:
-    """Add a row; covers are names with a space between, the first is the row's name unless another is given."""
-    names = tuple(covers.split())
-    ROWS.append(Row(f"{names[0]} {name}".strip(), names, call, **about))
-
-
-def _exhausted(values: Iterable[Any]) -> int:
-    return sum(1 for _ in values)
+def row(members: str, run: Callable[[Place], Any], name: str = "", **about: Any) -> None:
+    """Add a call to the catalogue. ``members`` are separated by spaces; the call is named after the first, followed by ``name``."""
+    names = tuple(members.split())
+    add(ComparedCall(f"{names[0]} {name}".strip(), names, run, **about))
 
 
 def _keys(objects: Iterable[Any]) -> list[str]:
@@ -615,15 +558,15 @@ def _set_up(p: Place) -> None:
     client.put_bucket_cors(Bucket=name, CORSConfiguration={"CORSRules": [cors]})
 
 
-def _setting(covers: str, call: Callable[[Place], Any], name: str = "") -> None:
-    row(covers, call, name, server="moto", prepare=_set_up, settings=True)
+def _setting(members: str, run: Callable[[Place], Any], name: str = "") -> None:
+    row(members, run, name, server="moto", prepare=_set_up, settings=True)
 
 
 _setting("S3Bucket.set_lifetime_in_days Lifecycle.set_lifetime", lambda p: p.bucket.set_lifetime_in_days(7))
 _setting("Lifecycle.get", lambda p: [rule.id for rule in p.bucket.lifecycle.get().rules])
 _setting("Lifecycle.put", lambda p: p.bucket.lifecycle.put(LifecycleConfiguration((_RULE,))))
 _setting("Lifecycle.ensure", lambda p: p.bucket.lifecycle.ensure(_RULE).applied)
-_setting("Lifecycle.change", lambda p: p.bucket.lifecycle.ensure(_RULE, dry_run=True).apply().applied)
+_setting("Lifecycle.change Change.apply", lambda p: p.bucket.lifecycle.ensure(_RULE, dry_run=True).apply().applied)
 _setting("Lifecycle.expire", lambda p: p.bucket.lifecycle.expire(days=3, prefix="tmp/"))
 _setting("Lifecycle.expire_noncurrent", lambda p: p.bucket.lifecycle.expire_noncurrent(days=3))
 _setting("Lifecycle.abort_unfinished_uploads", lambda p: p.bucket.lifecycle.abort_unfinished_uploads(days=3))
@@ -636,7 +579,7 @@ _setting("PublicAccess.status", lambda p: p.bucket.public_access.status().is_pub
 _setting("Policy.get", lambda p: p.bucket.policy.get().get("theirs") is not None)
 _setting("Policy.put", lambda p: p.bucket.policy.put(BucketPolicy().with_statement(_denial(p))))
 _setting("Policy.ensure", lambda p: p.bucket.policy.ensure(_denial(p)).applied)
-_setting("Policy.change", lambda p: p.bucket.policy.ensure(_denial(p), dry_run=True).apply().applied)
+_setting("Policy.change Change.apply", lambda p: p.bucket.policy.ensure(_denial(p), dry_run=True).apply().applied)
 _setting("Policy.remove", lambda p: p.bucket.policy.remove("theirs"))
 _setting("Policy.delete", lambda p: p.bucket.policy.delete())
 _setting("Versioning.get Versioning.is_enabled", lambda p: p.bucket.versioning.is_enabled())
@@ -649,7 +592,7 @@ def _tags(where: str, of: Callable[[Place], Tags]) -> None:
     _setting(f"{where}.put", lambda p: of(p).put({"a": "1"}))
     _setting(f"{where}.update", lambda p: of(p).update({"a": "1"}))
     _setting(f"{where}.ensure", lambda p: of(p).ensure({"a": "1"}).applied)
-    _setting(f"{where}.change", lambda p: of(p).ensure({"a": "1"}, dry_run=True).apply().applied)
+    _setting(f"{where}.change Change.apply", lambda p: of(p).ensure({"a": "1"}, dry_run=True).apply().applied)
     _setting(f"{where}.remove", lambda p: of(p).remove("theirs"))
     _setting(f"{where}.delete", lambda p: of(p).delete())
 
@@ -659,13 +602,15 @@ _tags("ObjectTags", lambda p: p.obj.tags)
 _setting("Cors.get", lambda p: [rule.id for rule in p.bucket.cors.get().rules])
 _setting("Cors.put", lambda p: p.bucket.cors.put(CorsConfiguration((_CORS,))))
 _setting("Cors.ensure", lambda p: p.bucket.cors.ensure(_CORS).applied)
-_setting("Cors.change", lambda p: p.bucket.cors.ensure(_CORS, dry_run=True).apply().applied)
+_setting("Cors.change Change.apply", lambda p: p.bucket.cors.ensure(_CORS, dry_run=True).apply().applied)
 _setting("Cors.remove", lambda p: p.bucket.cors.remove("theirs"))
 _setting("Cors.delete", lambda p: p.bucket.cors.delete())
 _setting("BucketEncryption.get", lambda p: p.bucket.encryption.get().algorithm)
 _setting("BucketEncryption.put", lambda p: p.bucket.encryption.put(Encryption("AES256")))
 _setting("BucketEncryption.ensure", lambda p: p.bucket.encryption.ensure("AES256").applied)
-_setting("BucketEncryption.change", lambda p: p.bucket.encryption.ensure("AES256", dry_run=True).apply().applied)
+_setting(
+    "BucketEncryption.change Change.apply", lambda p: p.bucket.encryption.ensure("AES256", dry_run=True).apply().applied
+)
 _setting("BucketEncryption.delete", lambda p: p.bucket.encryption.delete())
 _TARGET = s3.Notification("ours", "arn:aws:sqs:us-east-1:123456789012:none", prefix="in/")
 _setting("Notifications.get", lambda p: p.bucket.notifications.get().targets)
@@ -692,24 +637,24 @@ row("ClaimCheck.check_in ClaimCheck.check_out ClaimCheck.payload_object",
 row("ClaimCheck.check_out", lambda p: _check(p).check_out(p.state["message"]).payload, prepare=_checked_in)
 row("ClaimCheck.discard", lambda p: _check(p).discard(p.state["message"]), prepare=_checked_in)
 
-# -- the asynchronous face --------------------------------------------------------------------------------------------------------
+# -- the async interface --------------------------------------------------------------------------------------------------------
 
 
-def on_store(covers: str, **about: Any) -> Callable[[Callable[[Place, s3.AsyncS3Store], Awaitable[Any]]], None]:
-    """Add a row whose call is awaited."""
+def on_store(members: str, **about: Any) -> Callable[[Callable[[Place, s3.AsyncS3Store], Awaitable[Any]]], None]:
+    """Add a call of the async store."""
 
     def add(work: Callable[[Place, s3.AsyncS3Store], Awaitable[Any]]) -> None:
         async def with_store(p: Place) -> Any:
             return await work(p, s3.AsyncS3Store(p.store))
 
-        row(covers, lambda p: asyncio.run(with_store(p)), **about)
+        row(members, lambda p: asyncio.run(with_store(p)), **about)
 
     return add
 
 
-def on_bucket(covers: str, **about: Any) -> Callable[[Callable[[Place, s3.AsyncS3Bucket], Awaitable[Any]]], None]:
-    """Add a row whose call is about a bucket, and awaited."""
-    return lambda work: on_store(covers, **about)(lambda p, store: work(p, store.bucket(p.name)))
+def on_bucket(members: str, **about: Any) -> Callable[[Callable[[Place, s3.AsyncS3Bucket], Awaitable[Any]]], None]:
+    """Add a call of an async bucket."""
+    return lambda work: on_store(members, **about)(lambda p, store: work(p, store.bucket(p.name)))
 
 
 async def _all(values: Any) -> list[Any]:
@@ -817,6 +762,19 @@ async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
     return (await bucket.copy_object("kept/a.txt", "n/copy")).key
 
 
+@on_bucket("AsyncS3Object.open AsyncObjectFile.read AsyncObjectFile.seek")
+async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
+    async with bucket["kept/long.txt"].open() as file:
+        await file.seek(7)
+        return _digest(await file.read())
+
+
+@on_bucket("AsyncObjectFile.write AsyncObjectFile.close")
+async def _(p: Place, bucket: s3.AsyncS3Bucket) -> Any:
+    async with bucket["n/new"].open("wb") as file:
+        return await file.write(b"one") + await file.write(b"two")
+
+
 on_bucket("AsyncS3Bucket.exists")(lambda p, bucket: bucket.exists())
 on_bucket("AsyncS3Bucket.get_json")(lambda p, bucket: bucket.get_json("kept/b.json"))
 on_bucket("AsyncS3Object.json")(lambda p, bucket: bucket["kept/b.json"].json())
@@ -839,20 +797,20 @@ on_bucket("AsyncObjectQuery.count")(lambda p, bucket: bucket.find().count())
 on_bucket("AsyncObjectQuery.total_size")(lambda p, bucket: bucket.find().total_size())
 
 NO_REQUEST = {
-    "AsyncObjectQuery.objects", "AsyncS3Bucket.find", "AsyncS3Bucket.name", "AsyncS3Bucket.object",
-    "AsyncS3Object.bucket_name", "AsyncS3Object.etag", "AsyncS3Object.key", "AsyncS3Object.last_modified",
-    "AsyncS3Object.metadata", "AsyncS3Object.presigned_url", "AsyncS3Object.uri", "AsyncS3Object.url",
-    "AsyncS3Object.version_id", "AsyncS3Store.bucket", "AsyncS3Store.close", "AsyncS3Store.config",
-    "AsyncS3Store.lane", "AsyncS3Store.object", "BucketEncryption.name", "ClaimCheck.receipt_handle",
-    "Cors.name", "Lifecycle.name", "Notifications.name", "ObjectQuery.bucket", "ObjectTags.name",
-    "Policy.name", "S3Bucket.boto3", "S3Bucket.compute_url", "S3Bucket.cors", "S3Bucket.encryption", "S3Bucket.from_boto3",
-    "S3Bucket.lifecycle", "S3Bucket.name", "S3Bucket.notifications", "S3Bucket.object", "S3Bucket.policy",
-    "S3Bucket.public_access", "S3Bucket.s3_resource", "S3Bucket.store", "S3Bucket.tags",
-    "S3Bucket.versioning", "S3Object.boto3", "S3Object.bucket", "S3Object.bucket_name", "S3Object.from_boto3", "S3Object.key",
-    "S3Object.presigned_post", "S3Object.presigned_url", "S3Object.tags", "S3Object.uri", "S3Object.url",
-    "S3Object.version_id", "S3Store.bucket", "S3Store.client", "S3Store.close", "S3Store.config",
-    "S3Store.from_resource", "S3Store.lane", "S3Store.reload_credentials", "S3Store.resource",
-    "SyncPlan.bucket_name", "SyncPlan.folder", "SyncPlan.prefix", "Tags.name", "Versioning.delete",
-    "Versioning.name",
+    "AsyncChange.after", "AsyncChange.before", "AsyncChange.is_empty", "AsyncChange.what", "AsyncClaimCheck.allowed_buckets",
+    "AsyncClaimCheck.threshold", "AsyncClaimCheck.wire", "AsyncObjectQuery.objects", "AsyncS3Bucket.find", "AsyncS3Bucket.name",
+    "AsyncS3Bucket.object", "AsyncS3Object.bucket_name", "AsyncS3Object.etag", "AsyncS3Object.key", "AsyncS3Object.last_modified",
+    "AsyncS3Object.metadata", "AsyncS3Object.presigned_url", "AsyncS3Object.uri", "AsyncS3Object.url", "AsyncS3Object.version_id",
+    "AsyncS3Store.bucket", "AsyncS3Store.close", "AsyncS3Store.config", "AsyncS3Store.lane", "AsyncS3Store.object", "Change.is_empty",
+    "ClaimCheck.receipt_handle", "ObjectQuery.bucket", "S3Bucket.boto3", "S3Bucket.compute_url", "S3Bucket.cors", "S3Bucket.encryption",
+    "S3Bucket.from_boto3", "S3Bucket.lifecycle", "S3Bucket.name", "S3Bucket.notifications", "S3Bucket.object", "S3Bucket.policy",
+    "S3Bucket.public_access", "S3Bucket.s3_resource", "S3Bucket.store", "S3Bucket.tags", "S3Bucket.versioning", "S3Object.boto3",
+    "S3Object.bucket", "S3Object.bucket_name", "S3Object.from_boto3", "S3Object.key", "S3Object.presigned_post", "S3Object.presigned_url",
+    "S3Object.tags", "S3Object.uri", "S3Object.url", "S3Object.version_id", "S3Store.bucket", "S3Store.client", "S3Store.close",
+    "S3Store.config", "S3Store.from_resource", "S3Store.lane", "S3Store.reload_credentials", "S3Store.resource", "SyncPlan.bucket_name",
+    "SyncPlan.folder", "SyncPlan.prefix", "Versioning.delete",
 }  # fmt: skip
-"""Public members that ask nothing of the store, were asked by :meth:`load` already, or always refuse."""
+"""Public members without a compared call: they make no request, :meth:`load` has made it before, or they always raise."""
+
+SHARED_WITH_THE_SYNCHRONOUS_CLASS = {"AsyncObjectFile"}
+"""Async classes without a synchronous counterpart whose methods run those of ``S3Object.open`` on a thread; three have calls here."""
