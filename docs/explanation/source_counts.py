@@ -24,7 +24,7 @@ ABOUT_LINES = (
     tokenize.ENCODING,
     tokenize.ENDMARKER,
 )
-PUBLIC = ("aio", "bucket", "fs", "object", "query", "store")
+PUBLIC = ("bucket", "errors", "fs", "handles", "object", "query", "store")
 
 
 def docstring_lines(tree: ast.Module) -> set[int]:
