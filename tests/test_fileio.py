@@ -975,7 +975,7 @@ def test_open_to_read_with_if_match_refuses_another_object(quick: StatefulStore,
     [
         ("xb", "0" * 32, ValueError, "mode 'x' only creates"),
         ("w", "", ValueError, "if_match is empty"),
-        ("a", 7, TypeError, "if_match must be an etag, not int"),
+        ("a", 7, TypeError, "if_match must be an ETag, not int"),
         ("wb", 'W/"etag"', s3.S3Unsupported, "weak ETag"),
     ],
 )

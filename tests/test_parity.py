@@ -130,6 +130,10 @@ def etag_of(place: Place) -> str:
     return str(place.client.head_object(Bucket=place.name, Key=KEY)["ETag"]).strip('"')
 
 
+def appended(content: bytes | None) -> bytes:
+    return (content or b"") + b"!"
+
+
 VERBS = [
     Verb("load", fresh, load, lambda p, o: o.load()),
     Verb("load of a listed handle", listed, load, lambda p, o: o.load()),
@@ -149,7 +153,7 @@ VERBS = [
     Verb("read_range of everything", fresh, lambda p, o: o.read_range(0), lambda p, o: o.read_range(0)),
     Verb("read_range beyond the end", fresh, lambda p, o: o.read_range(8, 99), lambda p, o: o.read_range(8, 99)),
     Verb("read_range from the end", fresh, lambda p, o: o.read_range(-3), lambda p, o: o.read_range(-3)),
-    Verb("empty read_range", fresh, lambda p, o: o.read_range(4, 4), lambda p, o: o.read_range(4, 4)),
+    Verb("read_range of no bytes", fresh, lambda p, o: o.read_range(4, 4), lambda p, o: o.read_range(4, 4)),
     Verb(
         "read_range after the end", fresh, lambda p, o: o.read_range(50, 60), lambda p, o: o.read_range(50, 60), is_refused=True
     ),
@@ -211,6 +215,9 @@ VERBS = [
         lambda p, o: o.delete(),
     ),
     Verb("copy_to", fresh, lambda p, o: o.copy_to("copy"), lambda p, o: o.copy_to("copy")),
+    Verb("update", loaded, lambda p, o: o.update(appended), lambda p, o: o.update(appended)),
+    Verb("update of a missing object", of_no_object, lambda p, o: o.update(appended), lambda p, o: o.update(appended)),
+    Verb("update in a missing bucket", of_no_bucket, lambda p, o: o.update(appended), lambda p, o: o.update(appended)),
 ]  # fmt: skip
 
 

@@ -199,8 +199,8 @@ def test_scratch_objects_that_cannot_be_deleted_are_logged(
     scripted_server.answer = lambda asked: refusal(403, "AccessDenied")
     connection = scripted_server.connect()._connection
     with caplog.at_level(logging.WARNING, "messageflux_s3"):
-        room._Trial(connection, "bkt").clean()
-        room._remove(connection, "bkt")
+        room._Trial(BucketAddress(connection, "bkt")).clean()
+        room._remove(BucketAddress(connection, "bkt"))
     assert "could not be deleted" in caplog.messages[0]
     assert "the scratch bucket bkt could not be deleted" in caplog.messages[1]
 
@@ -217,7 +217,7 @@ def test_a_store_that_deletes_many_says_so_by_doing_it(scripted_server: Scripted
         return document("ListBucketResult", kept) if asked.method == "GET" else (200, {"ETag": '"e"'}, b"")
 
     scripted_server.answer = answer
-    assert room._bulk_delete(room._Trial(scripted_server.connect()._connection, "bkt")) == "single"
+    assert room._bulk_delete(room._Trial(BucketAddress(scripted_server.connect()._connection, "bkt"))) == "single"
     asked = [asked.headers for asked in scripted_server.asked if asked.method == "POST"]
     assert ["content-md5" in headers for headers in asked] == [False, True]
 
@@ -229,14 +229,14 @@ def test_an_endless_or_repeating_listing_counts_as_unsupported(scripted_server: 
         if asked.method == "GET"
         else (200, {"ETag": '"e"'}, b"")
     )
-    assert room._lists(room._Trial(scripted_server.connect()._connection, "bkt")) is False
+    assert room._lists(room._Trial(BucketAddress(scripted_server.connect()._connection, "bkt"))) is False
     assert len([asked for asked in scripted_server.asked if asked.method == "GET"]) == 4
 
 
 def test_a_store_that_hangs_up_on_a_form_takes_none(scripted_server: ScriptedServer) -> None:
     """Nobody learns more from it; everything else it answers."""
     scripted_server.answer = lambda asked: None
-    assert room._takes_posts(room._Trial(scripted_server.connect()._connection, "bkt")) is False
+    assert room._takes_posts(room._Trial(BucketAddress(scripted_server.connect()._connection, "bkt"))) is False
 
 
 def test_a_race_that_the_store_refuses_is_refused(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,14 +246,14 @@ def test_a_race_that_the_store_refuses_is_refused(moto: Server, monkeypatch: pyt
         raise s3.S3Unsupported("no")
 
     monkeypatch.setattr(condition_probe, "race", unsupported)
-    assert room._race(room._Trial(moto.connect()._connection, "bkt"), "put_if_absent") == "refused"
+    assert room._race(room._Trial(BucketAddress(moto.connect()._connection, "bkt")), "put_if_absent") == "refused"
 
 
 def test_an_answer_by_host_name_is_looked_at(scripted_server: ScriptedServer) -> None:
     """A store that knows buckets by their host's name sends the object; others send something else, or nothing."""
     port = scripted_server.server_port
     keys = {"access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "region": "us-east-1"}
-    trial = room._Trial(s3.connect(f"http://localhost:{port}", **keys)._connection, "bkt")
+    trial = room._Trial(BucketAddress(s3.connect(f"http://localhost:{port}", **keys)._connection, "bkt"))
     # The names below it need not lead anywhere on this machine; what is asked there is what counts.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(room, "Connection", lambda config: trial.connection)
@@ -262,7 +262,7 @@ def test_an_answer_by_host_name_is_looked_at(scripted_server: ScriptedServer) ->
             assert room._addressing_style(trial) == style
         scripted_server.answer = lambda asked: refusal(404, "NoSuchKey")
         assert room._addressing_style(trial) == "path"
-    assert room._addressing_style(room._Trial(s3.connect(**keys)._connection, "bkt")) == "virtual"
+    assert room._addressing_style(room._Trial(BucketAddress(s3.connect(**keys)._connection, "bkt"))) == "virtual"
 
 
 def test_a_store_that_knows_no_versioning_keeps_none(scripted_server: ScriptedServer) -> None:
