@@ -6,12 +6,14 @@ are evaluated on the listing alone; the predicate of a ``filter`` may send reque
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -183,6 +185,9 @@ class ObjectQuery:
         Args:
             predicate: A function of the object. Attributes that are not in the listing cost a request per object.
 
+        Raises:
+            TypeError: ``predicate`` is not callable, or is a coroutine function. If it returns another awaitable, the iteration raises.
+
         Requests:
             none
 
@@ -193,6 +198,8 @@ class ObjectQuery:
         """
         if not callable(predicate):
             raise TypeError(f"predicate must be callable, not {type(predicate).__name__}")
+        if inspect.iscoroutinefunction(predicate):
+            raise TypeError(_AWAITABLE_PREDICATE)
         return self._refined(predicates=(*self._criteria.predicates, predicate))
 
     def _refined(self, **changes: Any) -> ObjectQuery:
@@ -754,7 +761,7 @@ class ObjectQuery:
         make: Callable[[S3Bucket, Any], S3Object] = _versioned if self._criteria.versions else _current
         objects: Iterator[S3Object] = (make(self._bucket, entry) for entry in entries)
         for predicate in self._criteria.predicates:
-            objects = filter(predicate, objects)
+            objects = filter(partial(_is_true, predicate), objects)
         return objects
 
     def _test(self) -> Callable[[Listed], bool] | None:
@@ -797,6 +804,24 @@ class ObjectQuery:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ObjectQuery, (self._bucket, self._criteria)
+
+
+_AWAITABLE_PREDICATE = "predicate must return True or False, not an awaitable: it would be true for every object"
+
+
+def _is_true(predicate: Predicate, obj: S3Object) -> bool:
+    """Call a predicate.
+
+    Raises:
+        TypeError: It returned an awaitable, which is true whatever it would return.
+    """
+    found = predicate(obj)
+    if found is True or found is False:
+        return found
+    if inspect.isawaitable(found):
+        getattr(found, "close", lambda: None)()  # a coroutine that is never awaited would be warned about
+        raise TypeError(_AWAITABLE_PREDICATE)
+    return bool(found)
 
 
 def _entry_of(obj: S3Object) -> Any:

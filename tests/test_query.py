@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import pickle
 import re
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from support.counting import Counted
+from support.scripted_server import ScriptedServer
+from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
 
@@ -212,3 +217,49 @@ def test_what_cannot_be_split_is_one_part(moto_bucket: s3.S3Bucket) -> None:
         parts = query.partitions(3)
         assert [obj.key for part in parts for obj in part] == keys(query)
     assert len(moto_bucket.find(versions=True).partitions(3)) == 1
+
+
+async def is_wanted(obj: s3.S3Object) -> bool:
+    return obj.key == "top.json"
+
+
+class IsWanted:
+    async def __call__(self, obj: s3.S3Object) -> bool:
+        return obj.key == "top.json"
+
+
+AWAITED_PREDICATES: dict[str, Any] = {
+    "a coroutine function": is_wanted,
+    "a partial of one": functools.partial(is_wanted),
+    "a function that returns a coroutine": lambda obj: is_wanted(obj),
+    "an object with an async __call__": IsWanted(),
+}
+USES: dict[str, Callable[[Any], Any]] = {
+    "delete": lambda query: query.delete(),
+    "count": lambda query: query.count(),
+    "download_to": lambda query: query.download_to("/nonexistent"),
+    "collect": lambda query: query.collect(),
+    "usage": lambda query: query.usage(),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.parametrize("predicate", AWAITED_PREDICATES.values(), ids=AWAITED_PREDICATES)
+def test_a_predicate_that_returns_an_awaitable_raises_type_error(
+    scripted_server: ScriptedServer, predicate: Any, use: Callable[[Any], Any]
+) -> None:
+    """An awaitable is true, so every object would pass: sync and async, nothing is deleted."""
+    memory = StatefulStore(scripted_server)
+    for key in KEYS:
+        memory.put(key, b"x")
+    store = scripted_server.connect()
+    with pytest.raises(TypeError, match="not an awaitable"):
+        use(store.bucket("bkt").find().filter(predicate))
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(store) as asynchronous:
+            with pytest.raises(TypeError, match="not an awaitable"):
+                await use(asynchronous.bucket("bkt").find().filter(predicate))
+
+    asyncio.run(main())
+    assert sorted(memory.objects) == sorted(KEYS)

@@ -832,7 +832,10 @@ class AsyncObjectQuery:
         return AsyncObjectQuery(self._query.limit(n), self._engine)
 
     def filter(self, predicate: Predicate) -> AsyncObjectQuery:
-        """Return the same query, filtered by a predicate (called on a thread). Requests: none."""
+        """Return the same query, filtered by a plain function of the synchronous handle, called on a thread. Requests: none.
+
+        A coroutine function raises TypeError: use ``async for`` and ``if await …`` instead.
+        """
         return AsyncObjectQuery(self._query.filter(predicate), self._engine)
 
     def __aiter__(self) -> AsyncIterator[AsyncS3Object]:
