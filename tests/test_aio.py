@@ -26,6 +26,8 @@ from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
 from messageflux_s3 import AsyncS3Bucket, S3NoSuchItem
+from messageflux_s3._files import upload
+from messageflux_s3.aio import engine
 
 TWINS = [
     (s3.AsyncS3Store, s3.S3Store),
@@ -269,10 +271,14 @@ def test_cancelling_closes_the_connection() -> None:
     server.close()
 
 
-def test_cancelling_an_upload_on_a_thread_lets_it_run_to_its_end_and_close_waits_for_it(
-    scripted_server: ScriptedServer,
+@pytest.mark.parametrize("verb", ["put_object", "put", "upload_object"])
+def test_a_cancelled_upload_stops_reading_its_source(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    """As the documentation says: a cancelled upload may be stored. One that waited for a free thread is not begun."""
+    """Also if its task did not wait for a slow read: another upload of the same source would share it with this one."""
+    monkeypatch.setattr(engine, "_CLEANUP_SECONDS", 0.1)
+    monkeypatch.setattr(upload, "THRESHOLD_BYTES", 1024 * 1024)
+    monkeypatch.setattr(upload, "PART_BYTES", 1024 * 1024)
     memory, is_reading, may_end = StatefulStore(scripted_server), threading.Event(), threading.Event()
 
     class Slow(io.BytesIO):
@@ -282,22 +288,25 @@ def test_cancelling_an_upload_on_a_thread_lets_it_run_to_its_end_and_close_waits
             return super().read(size)
 
     async def main() -> None:
-        store = s3.AsyncS3Store(scripted_server.connect(max_concurrency=1))
-        tasks = [
-            asyncio.create_task(store.bucket("bkt").put_object(key, Slow(b"whole"))) for key in ("begun", "waiting")
-        ]
+        store, source = s3.AsyncS3Store(scripted_server.connect()), Slow(b"x" * 40_000_000)
+        bucket = store.bucket("bkt")
+        task = asyncio.create_task(
+            {
+                "put": lambda: bucket["k"].put(source),
+                "put_object": lambda: bucket.put_object("k", source),
+                "upload_object": lambda: bucket.upload_object("k", source),
+            }[verb]()
+        )
         await asyncio.to_thread(is_reading.wait, 20)
-        for task in tasks:
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-        assert memory.objects == {}
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
         may_end.set()
         await store.close()
+        assert source.tell() < 30_000_000
 
     asyncio.run(main())
-    assert memory.body("begun") == b"whole"
-    assert "waiting" not in memory.objects
+    assert memory.objects == {} and memory.uploads == {}
 
 
 @pytest.mark.lane

@@ -447,7 +447,7 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
         await task
 
 
-@pytest.mark.parametrize("kind", ["async iterator", "readable", "file", "open"])
+@pytest.mark.parametrize("kind", ["async iterator", "readable", "put_object", "put", "file", "open"])
 def test_a_cancelled_upload_leaves_nothing(moto_bucket: S3Bucket, tmp_path: Path, kind: str) -> None:
     """No object, and no parts, as soon as the task has ended."""
     endless, sent = tmp_path / "endless", [0]
@@ -477,6 +477,10 @@ def test_a_cancelled_upload_leaves_nothing(moto_bucket: S3Bucket, tmp_path: Path
             upload: Any = remote.upload_object("k", source(), part_size_bytes=5 * MIB)
         elif kind == "readable":
             upload = remote.upload_object("k", Endless(), part_size_bytes=5 * MIB)
+        elif kind == "put_object":
+            upload = remote.put_object("k", Endless())
+        elif kind == "put":
+            upload = remote["k"].put(Endless())
         elif kind == "file":
             with endless.open("wb") as file:
                 file.truncate(3_000 * MIB)

@@ -361,8 +361,8 @@ class AsyncS3Bucket:
         if_match: str | None = None,
         **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
-        """Write an object. Requests: 1 PUT; for an async source those of ``upload_object``."""
-        if is_async_source(buf):
+        """Write an object. Requests: 1 PUT; for a readable or an async source those of ``upload_object``."""
+        if hasattr(buf, "read") or is_async_source(buf):  # an upload stops reading the source if the task is cancelled
             check_key(key, bucket=self.name)
             return await self.upload_object(key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
         steps = self._bucket._put_steps(key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
@@ -1249,9 +1249,9 @@ class AsyncS3Object:
         if_match: str | None = None,
         **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
-        """Write the object, replacing its content. Requests: 1 PUT; for an async source those of ``upload_object``."""
-        if is_async_source(data):
-            written = await self.bucket.upload_object(
+        """Write the object, replacing its content. Requests: 1 PUT; for a readable or an async source those of ``upload_object``."""
+        if hasattr(data, "read") or is_async_source(data):
+            written = await self.bucket.put_object(
                 self.key, data, metadata, if_absent=if_absent, if_match=if_match, **extra
             )
             self.reload()._object._head = written._object._head
