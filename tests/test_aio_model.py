@@ -18,6 +18,7 @@ from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
 from messageflux_s3 import AsyncS3Bucket, AsyncS3Object, S3Bucket
+from messageflux_s3.aio import engine
 
 
 def run(bucket: S3Bucket, work: Callable[[AsyncS3Bucket], Awaitable[None]]) -> None:
@@ -278,6 +279,44 @@ def test_plain_lock_files(moto_bucket: S3Bucket) -> None:
         assert await remote.check_lock("job") is None
 
     run(moto_bucket, work)
+
+
+@pytest.mark.parametrize("phase", ["before the PUT", "after the PUT", "after the task has ended"])
+def test_a_cancelled_acquire_lock_leaves_no_lock(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    """The caller gets no handle to release, so that a lock would be held for ever."""
+    monkeypatch.setattr("messageflux_s3._objects.conditional.require", lambda *_: None)
+    if phase == "after the task has ended":
+        monkeypatch.setattr(engine, "_CLEANUP_SECONDS", 0.1)
+    memory = StatefulStore(scripted_server)
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def wait(asked: Any) -> None:
+        if asked.method == "PUT":
+            is_asked.set()
+            may_answer.wait(20)
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(scripted_server.connect()) as store:
+            bucket = store.bucket("bkt")
+            if phase == "after the PUT":
+                memory.after = lambda asked: wait(asked) or False
+            else:
+                memory.before = lambda asked: wait(asked)
+            task = asyncio.create_task(bucket.acquire_lock("l"))
+            await asyncio.to_thread(is_asked.wait, 20)
+            task.cancel()
+            if phase != "after the task has ended":
+                may_answer.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            if phase != "after the task has ended":
+                assert await bucket.check_lock("l") is None
+            may_answer.set()
+
+    asyncio.run(main())
+    assert is_asked.is_set() and memory.objects == {}
 
 
 # -- sub-resources, versions, and the rest

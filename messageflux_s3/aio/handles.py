@@ -739,8 +739,13 @@ class AsyncS3Bucket:
         return AsyncS3Lock(lock, self._engine)
 
     async def acquire_lock(self, key: str, data: Mapping[str, Any] | None = None) -> AsyncS3Object:
-        """Create a plain lock file if there is none. Requests: 1 PUT, and 1 GET if it is held."""
-        return AsyncS3Object(await self._engine.run(self._bucket.acquire_lock, key, data), self._engine)
+        """Create a plain lock file if there is none; released again if the task is cancelled. Requests: 1 PUT, and 1 GET if it is held."""
+        acquired = await Portal(self._engine).run(
+            functools.partial(self._bucket.acquire_lock, key, data),
+            alone=False,
+            undo=lambda _: self._bucket.release_lock(key),
+        )
+        return AsyncS3Object(acquired, self._engine)
 
     release_lock = twin_of(S3Bucket.release_lock)
     """Delete a plain lock file, or release a lease; idempotent. Requests: 1 GET, and 1 DELETE or 1 PUT."""
