@@ -601,6 +601,51 @@ def test_a_task_does_not_wait_for_ever_for_a_thread(
     assert memory.objects == {}
 
 
+WRITES_ON_A_THREAD: dict[str, Callable[[AsyncS3Bucket], Awaitable[Any]]] = {
+    "put_object of 2 MiB": lambda bucket: bucket.put_object("k", b"o" * 2 * MIB),
+    "put_object through boto3": lambda bucket: bucket.put_object("k", b"old"),
+    "put_object with if_match": lambda bucket: bucket.put_object("k", b"old", if_match=MD5_OF_EMPTY),
+    "put_json": lambda bucket: bucket.put_json("k", ["old"]),
+    "put": lambda bucket: bucket["k"].put(b"o" * 2 * MIB),
+    "delete": lambda bucket: bucket["k"].delete(),
+    "delete_object": lambda bucket: bucket.delete_object("k"),
+}
+MD5_OF_EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
+
+
+@pytest.mark.parametrize("write", WRITES_ON_A_THREAD.values(), ids=WRITES_ON_A_THREAD)
+def test_a_cancelled_write_on_a_thread_takes_effect_before_the_next(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, write: Callable[[AsyncS3Bucket], Awaitable[Any]]
+) -> None:
+    """The thread cannot be interrupted, so the task waits for it, and a newer write is not replaced by the cancelled one."""
+    monkeypatch.setattr("messageflux_s3._objects.conditional.require", lambda *_: None)
+    memory, is_asked, may_answer = StatefulStore(scripted_server), threading.Event(), threading.Event()
+    memory.put("k", b"")
+
+    def wait(asked: Any) -> None:
+        if asked.method in ("PUT", "DELETE") and asked.body != b"new" and not is_asked.is_set():
+            is_asked.set()
+            may_answer.wait(20)
+
+    memory.before = lambda asked: wait(asked)
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(scripted_server.connect()) as store:  # no request yet: the lane is shut
+            bucket = store.bucket("bkt")
+            task = asyncio.ensure_future(write(bucket))
+            await asyncio.to_thread(is_asked.wait, 20)
+            task.cancel()
+            if not (await asyncio.wait([task], timeout=0.3))[0]:
+                may_answer.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await bucket.put_object("k", b"new")
+            may_answer.set()
+
+    asyncio.run(main())
+    assert is_asked.is_set() and memory.body("k") == b"new"
+
+
 # -- the event loop
 
 

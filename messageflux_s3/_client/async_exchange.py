@@ -16,6 +16,8 @@ from .exchange import Answer, Request, accepted, ask_boto3, exchange, lane_form
 _HASHED_IN_THE_LOOP = 1024 * 1024
 """Signing hashes the body: 1 MiB takes about a millisecond. A request with a larger body is sent on a thread."""
 
+_READS = frozenset({"GetObject", "HeadObject", "ListObjectsV2"})
+
 
 class AsyncExchange:
     """Async version of :func:`~messageflux_s3._client.exchange.exchange`. HTTP connections belong to one event loop; each has its own.
@@ -30,12 +32,16 @@ class AsyncExchange:
         self._lock = Lock()  # event loops may run on several threads
         self._pid = os.getpid()
 
-    async def send(self, request: Request, run: Callable[..., Awaitable[Any]]) -> Answer:
+    async def send(
+        self, request: Request, run: Callable[..., Awaitable[Any]], run_write: Callable[..., Awaitable[Any]]
+    ) -> Answer:
         """Send one request.
 
         Args:
             request: The request.
             run: Calls a function on a thread and awaits its result.
+            run_write: As ``run``, for a request that changes something: if cancelled, it waits for the thread a few seconds, so that the
+                request does not take effect after a later one.
 
         Raises:
             S3Error: The store rejected it, or did not respond.
@@ -43,9 +49,10 @@ class AsyncExchange:
         Requests:
             1 (and retries)
         """
+        on_thread = run if request.operation in _READS else run_write
         if len(request.body) > _HASHED_IN_THE_LOOP:
-            on_thread: Answer = await run(exchange, self._connection, request)
-            return on_thread
+            by_either: Answer = await on_thread(exchange, self._connection, request)
+            return by_either
         form = lane_form(request)
         if form is not None:
             response = await self._lane().send(
@@ -54,7 +61,7 @@ class AsyncExchange:
             answer = None if response is None else accepted(self._connection, request, response)
             if answer is not None:
                 return answer
-        by_boto3: Answer = await run(ask_boto3, self._connection, request)
+        by_boto3: Answer = await on_thread(ask_boto3, self._connection, request)
         return by_boto3
 
     def _lane(self) -> AsyncLane:

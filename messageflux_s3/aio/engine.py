@@ -68,7 +68,11 @@ class Engine:
 
     async def perform(self, steps: Steps[Result]) -> Result:
         """Run an operation of the synchronous classes: requests in the event loop, blocking calls on a thread."""
-        return await run_awaited(steps, partial(self.exchange.send, run=self.run), self._perform_effect)
+        send = partial(self.exchange.send, run=self.run, run_write=self._run_write)
+        return await run_awaited(steps, send, self._perform_effect)
+
+    async def _run_write(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        return await Portal(self).run(partial(function, *arguments), alone=False)
 
     async def _perform_effect(self, effect: Blocking | Callback | Sleep) -> Any:
         if isinstance(effect, Sleep):
