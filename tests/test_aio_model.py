@@ -7,6 +7,7 @@ import functools
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime, timezone
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
 from messageflux_s3 import AsyncS3Bucket, AsyncS3Object, S3Bucket
+from messageflux_s3._bulk.listing import Listed
 from messageflux_s3.aio import engine
+from messageflux_s3.aio.engine import Engine
 
 
 def run(bucket: S3Bucket, work: Callable[[AsyncS3Bucket], Awaitable[None]]) -> None:
@@ -425,3 +428,75 @@ def test_probe(rclone: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
     asyncio.run(main())
     assert asked == ["scratch"]
+
+
+# -- what a handle knows
+
+
+@pytest.mark.parametrize("etag", [None, "", '"e"'])
+@pytest.mark.parametrize("storage_class", [None, "GLACIER"])
+@pytest.mark.parametrize(
+    "name", [name for name, value in vars(AsyncS3Object).items() if isinstance(value, property) and name != "url"]
+)
+def test_a_property_of_a_listed_object_sends_no_request(name: str, etag: str | None, storage_class: str | None) -> None:
+    """It has the value from the listing, or says that it is not known yet: a request would block the event loop."""
+    store = s3.connect("http://127.0.0.1:9", access_key="a", secret_key="b", max_attempts=1)  # no server there
+    listed = Listed("k", datetime(2026, 11, 22, tzinfo=timezone.utc), etag or "", 7, storage_class or "STANDARD")
+    obj = AsyncS3Object(s3.S3Object._create(store.bucket("bucket"), "k", listed=listed), Engine(store))
+    try:
+        assert getattr(obj, name) != ""
+    except RuntimeError as error:
+        assert "await obj.load() " in str(error)  # noqa: PT017 - some properties have a value
+
+
+# What happens to an object between the making of a handle and json().
+BEFORE_JSON: dict[str, Callable[[StatefulStore, s3.S3Bucket], s3.S3Object]] = {
+    "nothing known": lambda memory, bucket: bucket["k"],
+    "written": lambda memory, bucket: bucket.put_object("k", b"[2]"),
+    "listed": lambda memory, bucket: next(iter(bucket.find())),
+    "read": lambda memory, bucket: bucket.get_object("k"),
+    "loaded, replaced": lambda memory, bucket: replaced(memory, headed(bucket["k"])),
+    "read, replaced": lambda memory, bucket: replaced(memory, bucket.get_object("k")),
+    "listed, replaced": lambda memory, bucket: replaced(memory, next(iter(bucket.find()))),
+    "large": lambda memory, bucket: replaced(memory, bucket["k"], b"[%s]" % (b" " * 9_000_000)),
+    "no JSON": lambda memory, bucket: replaced(memory, bucket["k"], b"{"),
+    "deleted": lambda memory, bucket: memory.objects.clear() or bucket["k"],  # type: ignore[func-returns-value]
+}
+
+
+def headed(obj: s3.S3Object) -> s3.S3Object:
+    assert obj.exists()
+    return obj
+
+
+def replaced(memory: StatefulStore, obj: s3.S3Object, body: bytes = b"[3]") -> s3.S3Object:
+    memory.put("k", body)
+    return obj
+
+
+@pytest.mark.parametrize("prepare", BEFORE_JSON.values(), ids=BEFORE_JSON)
+def test_json_is_that_of_the_synchronous_class(
+    scripted_server: ScriptedServer, prepare: Callable[[StatefulStore, s3.S3Bucket], s3.S3Object]
+) -> None:
+    """The same value or error, for the same number of requests."""
+    memory, bucket = StatefulStore(scripted_server), scripted_server.connect().bucket("bkt")
+    outcomes: list[tuple[Any, int]] = []
+
+    def outcome_of(read: Callable[[s3.S3Object], Any]) -> None:
+        memory.put("k", b"[1]")
+        obj = prepare(memory, bucket)
+        scripted_server.asked.clear()
+        try:
+            found = read(obj)
+        except s3.S3Error as error:
+            found = type(error)
+        outcomes.append((found, len(scripted_server.asked)))
+
+    outcome_of(lambda obj: obj.json())
+
+    async def read(obj: s3.S3Object) -> Any:
+        async with s3.AsyncS3Store(bucket.store) as store:
+            return await AsyncS3Object(obj, store._engine).json()
+
+    outcome_of(lambda obj: asyncio.run(read(obj)))
+    assert outcomes[0] == outcomes[1]

@@ -1055,7 +1055,8 @@ class AsyncS3Object:
     @property
     def etag(self) -> str:
         """The ETag without quotes. Requests: none; after ``await load()``, a listing or a write."""
-        self._check_known("etag", listed=True)
+        listed = self._object._listed
+        self._check_known("etag", listed=listed is None or bool(listed[2]))  # some stores list objects without ETags
         return self._object.etag
 
     @property
@@ -1146,11 +1147,17 @@ class AsyncS3Object:
         return await self._engine.run(_read_whole, self._object)
 
     async def json(self) -> Any:
-        """Return the content as JSON, of any size. Requests: 1 GET, unless it is cached (above 8 MiB also those of ``body``)."""
-        if self._object._body is None:
-            await self.load()
+        """Return the content as JSON, of any size. It is parsed in the event loop: ``json`` does not release the GIL.
+
+        Raises:
+            S3ObjectChanged: The object was replaced since this handle last read it.
+            S3InvalidContent: The content is not JSON. Also a ValueError.
+
+        Requests:
+            1 GET, unless the body is cached
+        """
         body = self._object._body
-        if body is None:  # larger than load() caches: read with If-Match on the ETag from load()
+        if body is None:
             body = await self._engine.perform(self._object._body_steps())
         return as_json(body if isinstance(body, bytes) else self.body, self.bucket_name, self.key)
 
