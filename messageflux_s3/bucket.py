@@ -514,13 +514,13 @@ class S3Bucket:
             value: A value that ``json.dumps`` accepts.
             if_absent: Write only if the object does not exist.
             if_match: Write only if the object has this etag.
-            extra: As for ``put_object``.
+            extra: As for ``put_object``; the content type is ``application/json`` unless another one is given.
 
         Requests:
             1 PUT
         """
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        typed: PutParameters = {"content_type": "application/json", **extra}
+        typed = put_parameters.with_content_type("application/json", extra)
         return self.put_object(key, text, if_absent=if_absent, if_match=if_match, **typed)
 
     def get_json(self, key: str) -> Any:

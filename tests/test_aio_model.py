@@ -500,3 +500,30 @@ def test_json_is_that_of_the_synchronous_class(
 
     outcome_of(lambda obj: asyncio.run(read(obj)))
     assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize(
+    ("extra", "content_type"),
+    [
+        ({}, "application/json"),
+        ({"content_type": None}, "application/json"),
+        ({"ContentType": None}, "application/json"),
+        ({"content_type": "text/x"}, "text/x"),
+        ({"ContentType": "text/x"}, "text/x"),
+        ({"content_type": None, "ContentType": "text/x"}, "text/x"),
+        ({"content_type": "text/x", "ContentType": None}, "text/x"),
+    ],
+)
+def test_put_json_has_the_content_type_of_json_unless_given_another(
+    scripted_server: ScriptedServer, extra: Any, content_type: str
+) -> None:
+    """Under either name of the parameter; None means that it is not given."""
+    memory, store = StatefulStore(scripted_server), scripted_server.connect()
+    store.bucket("bkt").put_json("sync", [], **extra)
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(store) as asynchronous:
+            await asynchronous.bucket("bkt").put_json("async", [], **extra)
+
+    asyncio.run(main())
+    assert {memory.objects[key].headers["content-type"] for key in ("sync", "async")} == {content_type}

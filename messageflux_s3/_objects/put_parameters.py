@@ -157,6 +157,13 @@ def s3_parameters(key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
     return parameters
 
 
+def with_content_type(content_type: str, extra: PutParameters) -> PutParameters:
+    """Return the further parameters of a write, with a content type if they have none under either of its names."""
+    if extra.get("content_type") is not None or extra.get("ContentType") is not None:
+        return extra
+    return {**extra, "content_type": content_type}
+
+
 def _check_unknown(name: str) -> None:
     """Reject an unlisted name, unless it may be a parameter of S3 that a newer boto3 supports: boto3 checks those.
 

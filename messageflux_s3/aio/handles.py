@@ -38,6 +38,7 @@ from .._formats.decoding import as_json, as_text
 from .._formats.keys import check_key
 from .._http.lane import LaneStatus
 from .._objects import operations
+from .._objects.put_parameters import with_content_type
 from ..bucket import S3Bucket
 from ..errors import S3ServerError
 from ..object import S3Object
@@ -378,9 +379,12 @@ class AsyncS3Bucket:
         if_match: str | None = None,
         **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
-        """Write a value as JSON. Requests: 1 PUT."""
+        """Write a value as JSON. Requests: 1 PUT.
+
+        It is encoded in the event loop: ``json`` does not release the GIL, so that a thread would block the loop for as long.
+        """
         text = json_module.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        typed: PutParameters = {"content_type": "application/json", **extra}
+        typed = with_content_type("application/json", extra)
         return await self.put_object(key, text, if_absent=if_absent, if_match=if_match, **typed)
 
     async def get_json(self, key: str) -> Any:
