@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
 from messageflux_s3 import AsyncS3Bucket, S3NoSuchItem
+from messageflux_s3._client.connection import Connection
 from messageflux_s3._files import upload
 from messageflux_s3.aio import engine
 
@@ -307,6 +309,72 @@ def test_a_cancelled_upload_stops_reading_its_source(
 
     asyncio.run(main())
     assert memory.objects == {} and memory.uploads == {}
+
+
+async def listed(found: Any) -> list[Any]:
+    return [each async for each in found]
+
+
+PINNED = {"bucket": {"name": "bkt"}, "object": {"key": "k", "eTag": "5d41402abc4b2a76b9719d911017c592"}}
+MESSAGE = {"Records": [{"eventName": "ObjectCreated:Put", "s3": PINNED}]}
+FIRST_CALLS: dict[str, Callable[[s3.AsyncS3Store, AsyncS3Bucket], Awaitable[Any]]] = {
+    "load of a message": lambda store, bucket: store.objects_from(MESSAGE)[0].load(),
+    "json of a message": lambda store, bucket: store.objects_from(MESSAGE)[0].json(),
+    "read of a message": lambda store, bucket: store.objects_from(MESSAGE)[0].read(),
+    "open of a message": lambda store, bucket: store.objects_from(MESSAGE)[0].open()._open(),
+    "get_object": lambda store, bucket: bucket.get_object("k"),
+    "put_object": lambda store, bucket: bucket.put_object("k", b"x"),
+    "put_object, if_absent": lambda store, bucket: bucket.put_object("new", b"x", if_absent=True),
+    "put_object of a readable": lambda store, bucket: bucket.put_object("k", io.BytesIO(b"x")),
+    "delete": lambda store, bucket: bucket["k"].delete(),
+    "delete, if_match": lambda store, bucket: bucket["k"].delete(if_match="e"),
+    "exists": lambda store, bucket: bucket["k"].exists(),
+    "update": lambda store, bucket: bucket["k"].update(lambda before: b"y"),
+    "lock": lambda store, bucket: bucket.lock("l").acquire(),
+    "acquire_lock": lambda store, bucket: bucket.acquire_lock("l"),
+    "presigned_url": lambda store, bucket: bucket["k"].presigned_url(),
+    "copy_to": lambda store, bucket: bucket["k"].copy_to("c"),
+    "get_objects": lambda store, bucket: listed(bucket.get_objects(["k"])),
+    "put_objects": lambda store, bucket: bucket.put_objects([("a", b"x")]),
+    "delete_objects": lambda store, bucket: bucket.delete_objects(["k"]),
+    "find": lambda store, bucket: listed(bucket.find()),
+    "find_objects": lambda store, bucket: listed(bucket.find_objects()),
+    "parallel": lambda store, bucket: listed(bucket.find().parallel()),
+    "prefetch": lambda store, bucket: listed(bucket.find().prefetch()),
+    "map": lambda store, bucket: listed(bucket.find().map(lambda obj: obj.key)),
+    "iter_chunks": lambda store, bucket: listed(bucket["k"].iter_chunks()),
+    "iter_lines": lambda store, bucket: listed(bucket["k"].iter_lines()),
+    "versions": lambda store, bucket: listed(bucket["k"].versions()),
+    "buckets": lambda store, bucket: listed(store.buckets()),
+}
+
+
+@pytest.mark.parametrize("call", FIRST_CALLS.values(), ids=FIRST_CALLS)
+def test_the_client_is_built_on_a_thread(
+    scripted_server: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Callable[[s3.AsyncS3Store, AsyncS3Bucket], Awaitable[Any]],
+) -> None:
+    """It takes up to half a second, also the second time, after reload_credentials()."""
+    StatefulStore(scripted_server).put("k", b"hello")
+    threads: list[threading.Thread] = []
+    make = Connection._make_resource
+
+    def recorded(self: Connection) -> Any:
+        threads.append(threading.current_thread())
+        return make(self)
+
+    monkeypatch.setattr(Connection, "_make_resource", recorded)
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(scripted_server.connect()) as store:
+            for _ in range(2):
+                with suppress(s3.S3Error, AssertionError):  # the stand-in does not know all of these requests
+                    await call(store, store.bucket("bkt"))
+                store.reload_credentials()
+
+    asyncio.run(main())
+    assert len(threads) >= 2 and threading.main_thread() not in threads
 
 
 @pytest.mark.lane

@@ -446,7 +446,7 @@ def test_a_property_of_a_listed_object_sends_no_request(name: str, etag: str | N
     try:
         assert getattr(obj, name) != ""
     except RuntimeError as error:
-        assert "await obj.load() " in str(error)  # noqa: PT017 - some properties have a value
+        assert "await obj.load() " in str(error)
 
 
 # What happens to an object between the making of a handle and json().

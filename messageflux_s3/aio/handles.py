@@ -191,7 +191,7 @@ class AsyncS3Store:
 
     @property
     def lane(self) -> LaneStatus:
-        """Whether small requests use the fast lane or boto3, and why. Requests: none."""
+        """Whether small requests use the fast lane or boto3, and why. Requests: none. Before the first request it builds boto3's client."""
         return self._store.lane
 
     @property
@@ -284,7 +284,7 @@ class AsyncS3Bucket:
         return AsyncS3Store._create(self._bucket.store, self._engine)
 
     def compute_url(self, key: str) -> str:
-        """Return the HTTP URL of a key. Requests: none."""
+        """Return the HTTP URL of a key. Requests: none. Before the first request it builds boto3's client."""
         return self._bucket.compute_url(key)
 
     def object(self, key: str, version_id: str | None = None) -> AsyncS3Object:
@@ -1045,7 +1045,7 @@ class AsyncS3Object:
 
     @property
     def url(self) -> str:
-        """The object's HTTP URL. Requests: none."""
+        """The object's HTTP URL. Requests: none. Before the first request it builds boto3's client."""
         return self._object.url
 
     # -- attributes: available after load(), or from a listing
