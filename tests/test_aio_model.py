@@ -7,6 +7,7 @@ import functools
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing
 from datetime import datetime, timezone
 from email.utils import formatdate
 from pathlib import Path
@@ -72,6 +73,49 @@ def test_queries(bucket: S3Bucket) -> None:
             remote.find_objects(max_keys=0)
 
     run(bucket, work)
+
+
+LISTINGS: dict[str, Callable[[Any], Any]] = {
+    "find_objects": lambda bucket: bucket.find_objects(max_keys=10),
+    "find, a tenth of the keys": lambda bucket: query_of(bucket.find(glob="*7")),
+    "entries": lambda bucket: query_of(bucket.find(delimiter="/")).entries(),
+    "filter": lambda bucket: query_of(bucket.find().filter(lambda obj: obj.key.endswith("7"))),
+}
+
+
+def query_of(query: Any) -> Any:
+    """Return the query with pages of 10 keys."""
+    if isinstance(query, s3.AsyncObjectQuery):
+        return s3.AsyncObjectQuery(query._query._refined(page_size=10), query._engine)
+    return query._refined(page_size=10)
+
+
+@pytest.mark.parametrize("used", [1, 2, 5, 20])
+@pytest.mark.parametrize("listing", LISTINGS.values(), ids=LISTINGS)
+def test_a_listing_that_is_left_early_lists_little_more(
+    scripted_server: ScriptedServer, listing: Callable[[Any], Any], used: int
+) -> None:
+    """At most twice the requests of the synchronous class, and one page that either requests ahead."""
+    memory, store = StatefulStore(scripted_server), scripted_server.connect()
+    for number in range(600):
+        memory.put(f"{number:03d}", b"")
+    found = iter(listing(store.bucket("bkt")))
+    for _ in range(used):
+        next(found)
+    del found
+    needed = len(scripted_server.asked)
+    scripted_server.asked.clear()
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(store) as asynchronous:
+            number = 0
+            async with aclosing(aiter(listing(asynchronous.bucket("bkt")))) as found:
+                async for _ in found:
+                    if (number := number + 1) == used:
+                        break
+
+    asyncio.run(main())
+    assert len(scripted_server.asked) <= 2 * needed + 2
 
 
 def test_map_with_a_coroutine_function(moto_bucket: S3Bucket) -> None:

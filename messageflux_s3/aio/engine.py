@@ -146,14 +146,20 @@ class Engine:
 
         Args:
             source: The iterator.
-            at_once: Maximum number of items per thread call.
+            at_once: Maximum number of items per thread call. The first call takes one, each further one at most twice as many, so that a
+                loop that is left early has listed little more than it used.
             portal: The portal through which the iterator awaits, if it does.
         """
         lock = Lock()  # a cancelled thread call may still be running when the iterator is closed
 
+        count = 1
+
         def take() -> list[Result]:
+            nonlocal count
             with lock:
-                return [*islice(source, at_once)]
+                items = [*islice(source, count)]
+                count = min(2 * count, at_once)
+                return items
 
         def close() -> None:
             with lock:
