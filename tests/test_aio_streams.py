@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import io
@@ -438,7 +439,223 @@ def test_a_block_that_raises_writes_nothing(moto_bucket: S3Bucket) -> None:
     assert unfinished_uploads(moto_bucket) == []
 
 
+@pytest.mark.parametrize("threads", [1, 4, 16])
+def test_concurrent_writes_are_kept_in_the_order_of_the_calls(scripted_server: ScriptedServer, threads: int) -> None:
+    """While the parts are slow to send, and also behind a close() that is called before they have ended."""
+    pieces = [bytes([number]) * (MIB // 2) for number in range(120)]
+    memory = StatefulStore(scripted_server)
+    memory.before = lambda asked: time.sleep(0.02) if asked.method == "PUT" else None
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(scripted_server.connect(max_concurrency=threads)) as store:
+            file = await store.bucket("bkt")["k"].open("wb")
+            writes = [asyncio.create_task(file.write(piece)) for piece in pieces]
+            await asyncio.sleep(0)  # each has begun
+            await file.close()
+            assert await asyncio.gather(*writes) == [MIB // 2] * 120
+
+    asyncio.run(main())
+    body = memory.body("k")
+    assert body is not None
+    assert [body[at] for at in range(0, len(body), MIB // 2)] == [*range(120)]
+
+
+def raised(error: BaseException) -> None:
+    raise error
+
+
+# How a file is opened and closed among exceptions, and whether it is then written. The same is done to a synchronous file.
+async def opened_in_the_handler_closed_as_the_same_exception_is_raised_again(files: Files) -> None:
+    gone = ConnectionError("gone")
+    try:
+        raise gone
+    except ConnectionError:
+        await files.open()
+        try:
+            raised(gone)
+        finally:
+            await files.close()
+
+
+async def opened_in_the_inner_handler_closed_in_the_outer(files: Files) -> None:
+    try:
+        raise KeyError
+    except KeyError:
+        try:
+            raise ValueError
+        except ValueError:
+            await files.open()
+        await files.close()
+
+
+async def opened_and_closed_in_a_handler(files: Files) -> None:
+    try:
+        raise KeyError
+    except KeyError:
+        await files.open()
+        await files.close()
+
+
+async def closed_in_a_later_handler(files: Files) -> None:
+    await files.open()
+    try:
+        raise KeyError
+    except KeyError:
+        await files.close()
+
+
+async def closed_in_a_handler_within_a_block(files: Files) -> None:
+    await files.open(is_block=True)
+    try:
+        raise KeyError
+    except KeyError:
+        await files.close()
+    await files.end_block()
+
+
+async def closed_twice_the_second_time_in_a_handler(files: Files) -> None:
+    await files.open()
+    await files.close()
+    try:
+        raise KeyError
+    except KeyError:
+        await files.close()
+
+
+class Files:
+    """A file of the synchronous or of the async class, behind one interface."""
+
+    def __init__(self, bucket: S3Bucket, remote: AsyncS3Bucket | None) -> None:
+        self._bucket, self._remote = bucket, remote
+
+    async def open(self, *, is_block: bool = False) -> None:
+        if self._remote is None:
+            self._file: Any = self._bucket["k"].open("wb")
+            if is_block:
+                self._file.__enter__()
+            self._file.write(b"content")
+        else:
+            self._file = await self._remote["k"].open("wb")
+            if is_block:
+                await self._file.__aenter__()
+            await self._file.write(b"content")
+
+    async def close(self) -> None:
+        await self._awaited(self._file.close())
+
+    async def end_block(self) -> None:
+        await self._awaited((self._file.__exit__ if self._remote is None else self._file.__aexit__)(None, None, None))
+
+    async def _awaited(self, told: Any) -> None:
+        if self._remote is not None:
+            await told
+
+
+@pytest.mark.parametrize(
+    ("act", "is_written"),
+    [
+        (opened_in_the_handler_closed_as_the_same_exception_is_raised_again, False),
+        (opened_in_the_inner_handler_closed_in_the_outer, True),
+        (opened_and_closed_in_a_handler, True),
+        (closed_in_a_later_handler, False),
+        (closed_in_a_handler_within_a_block, True),
+        (closed_twice_the_second_time_in_a_handler, True),
+    ],
+)
+def test_a_close_among_exceptions_decides_as_the_synchronous_one(
+    moto_bucket: S3Bucket, act: Callable[[Files], Awaitable[None]], is_written: bool
+) -> None:
+    """An exception raised since the opening discards the file, any other one does not; a block is decided by its end."""
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        for other in (None, remote):
+            with contextlib.suppress(ConnectionError):
+                await act(Files(moto_bucket, other))
+            assert await remote["k"].exists() is is_written, other
+            await remote["k"].delete()
+
+    run(moto_bucket, work)
+
+
+def test_a_failed_write_is_not_replaced_by_the_error_of_the_close(scripted_server: ScriptedServer) -> None:
+    """``finally: await file.close()`` lets the error of the write propagate, as with a synchronous file."""
+    memory = StatefulStore(scripted_server)
+    memory.before = lambda asked: (400, {}, b"") if "uploads" in asked.query else None
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(scripted_server.connect()) as store:
+            for mode, piece in (("wb", b"x" * 9 * MIB), ("w", "x" * 9 * MIB)):
+                file: Any = await store.bucket("bkt")["k"].open(mode)
+                with pytest.raises(s3.S3Error):
+                    try:
+                        await file.write(piece)
+                    finally:
+                        await file.close()
+                assert file.closed
+
+    asyncio.run(main())
+
+
 # -- cancellation
+
+
+CHANGES: dict[str, Callable[[Any], Awaitable[Any]]] = {
+    "write": lambda file: file.write(b"BBBB"),
+    "writelines": lambda file: file.writelines([b"BB", b"BB"]),
+    "writelines of an async source": lambda file: file.writelines(pieces_of(b"BBBB", 1)),
+    "seek": lambda file: file.seek(0, io.SEEK_END),
+    "truncate": lambda file: file.truncate(2),
+}
+
+
+@pytest.mark.parametrize("end", ["block", "close", "abort", "queued"])
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("is_running", [False, True], ids=["waiting", "running"])
+def test_a_cancelled_change_fails_the_file(
+    scripted_server: ScriptedServer, change: str, end: str, is_running: bool
+) -> None:
+    """Whether it had begun or not: the end of the file raises, and nothing is written."""
+    memory = StatefulStore(scripted_server)
+    may_go_on, is_busy = threading.Event(), threading.Event()
+
+    def busy() -> None:
+        is_busy.set()
+        assert may_go_on.wait(30)
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        file: Any = await remote["k"].open("wb")
+        if end == "block":
+            await file.__aenter__()
+        await file.write(b"AAAA")
+        if is_running:
+            method = change.split()[0] if "async" not in change else "write"
+            real = getattr(file._opened, method)
+            setattr(file._opened, method, lambda *arguments: (busy(), real(*arguments))[1])
+        else:
+            waiting = file._calls.add(busy)
+            file._engine.start(file._calls.run)
+        task = asyncio.ensure_future(CHANGES[change](file))
+        await asyncio.to_thread(is_busy.wait, 30)
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(file.close()) if end == "queued" else None
+        await asyncio.sleep(0)
+        await cancelled(task)
+        may_go_on.set()
+        if not is_running:
+            await asyncio.wrap_future(waiting)
+        if closing is None:
+            with pytest.raises(s3.S3Error, match="cancelled"):
+                await file.write(b"CCCC")
+        if end == "abort":
+            await file.abort()
+        else:
+            with pytest.raises(s3.S3Error, match="cancelled"):
+                await (closing or (file.__aexit__(None, None, None) if end == "block" else file.close()))
+        await file.close()  # the failure is raised once
+        assert file.closed
+
+    run(scripted_server.bucket(), work)
+    assert memory.objects == {}
 
 
 async def cancelled(task: asyncio.Task[Any]) -> None:

@@ -60,7 +60,7 @@ class _Base(NamedTuple):
 _dict_of = BaseException.__dict__["__dict__"].__get__
 
 
-class _Handled(NamedTuple):
+class Handled(NamedTuple):
     """Identifies an exception that is being handled, without keeping its traceback alive, and with it the frames and their files.
 
     Builtin exceptions do not support weak references, and an ``id()`` may be reused. The attribute dictionary belongs to one exception
@@ -71,25 +71,35 @@ class _Handled(NamedTuple):
     traceback: tuple[int, int, int] | None
 
     @classmethod
-    def of(cls, error: BaseException) -> _Handled:
+    def of(cls, error: BaseException) -> Handled:
         traceback = error.__traceback__
         # Include the instruction and the frame: the traceback is not referenced, so its id() may be reused.
         told = None if traceback is None else (id(traceback), traceback.tb_lasti, id(traceback.tb_frame))
         return cls(_dict_of(error), told)
 
-    def is_same(self, former: _Handled) -> bool:
+    def is_same(self, former: Handled) -> bool:
         """Return whether this is the former exception, not raised again since: its traceback is the same, or was removed."""
         return self.attributes is former.attributes and self.traceback in (None, former.traceback)
 
 
-def _handled_now() -> list[_Handled]:
-    """Return the exceptions that are being handled in this thread, the innermost first."""
-    found: dict[int, _Handled] = {}
+def handled_now() -> list[Handled]:
+    """Return the exceptions that are being handled in this thread or task, the innermost first."""
+    found: dict[int, Handled] = {}
     error = sys.exc_info()[1]
     while error is not None and id(error) not in found:
-        found[id(error)] = _Handled.of(error)
+        found[id(error)] = Handled.of(error)
         error = error.__context__
     return [*found.values()]
+
+
+def raised_since(before: list[Handled]) -> BaseException | None:
+    """Return the exception that is being handled in this thread or task, unless it was already being handled before.
+
+    Args:
+        before: What ``handled_now()`` returned then.
+    """
+    error = sys.exc_info()[1]
+    return None if error is None or any(Handled.of(error).is_same(former) for former in before) else error
 
 
 class ObjectWriter(io.BufferedIOBase):
@@ -168,7 +178,7 @@ class ObjectWriter(io.BufferedIOBase):
         self._takes_text = False
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._handled_at_open = _handled_now()
+        self._handled_at_open = handled_now()
         self._idempotency_token = conditional.new_idempotency_token()
         self._check_if_match()
         if mode == "xb":
@@ -462,11 +472,7 @@ class ObjectWriter(io.BufferedIOBase):
             self._finish()
 
     def _raised_since_opening(self) -> BaseException | None:
-        """Return the exception that is being handled now, unless it was already being handled when the file was opened."""
-        error = sys.exc_info()[1]
-        if error is None or any(_Handled.of(error).is_same(former) for former in self._handled_at_open):
-            return None
-        return error
+        return raised_since(self._handled_at_open)
 
     def commit(self) -> None:
         """Make the object visible. For files with ``autocommit=False``, as in fsspec's transactions."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import logging
-import sys
+from collections import deque
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
     Callable,
     Generator,
     Iterable,
+    Iterator,
 )
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
 from threading import Lock
 from types import TracebackType
 from typing import (
@@ -24,9 +30,12 @@ from typing import (
     cast,
 )
 
-if TYPE_CHECKING:
-    pass
+from .._files.writer import handled_now, raised_since
+from ..errors import S3Error
 from .engine import Cancelled, Engine, Portal
+
+if TYPE_CHECKING:
+    from .._files.writer import Handled
 
 logger = logging.getLogger("messageflux_s3")
 Result = TypeVar("Result")
@@ -38,13 +47,58 @@ BytesMode = Literal["rb", "wb", "xb", "ab", "br", "bw", "bx", "ba"]
 TextMode = Literal["r", "w", "x", "a", "rt", "wt", "xt", "at", "tr", "tw", "tx", "ta"]
 
 
+class _Calls:
+    """Calls that run one at a time, in the order in which they were added, on whichever threads run them."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._turn = Lock()
+
+    def add(self, function: Callable[[], Result], on_skip: Callable[[], object] = int) -> Future[Result]:
+        """Add a call, to be run in a copy of the caller's context.
+
+        Args:
+            function: The call.
+            on_skip: Called in its place if the future was cancelled before its turn; int() is a no-op.
+        """
+        work: Future[Result] = Future()
+        context = contextvars.copy_context()
+
+        def perform() -> None:
+            if not work.set_running_or_notify_cancel():
+                on_skip()
+                return
+            try:
+                result = context.run(function)
+            except BaseException as error:
+                work.set_exception(error)
+            else:
+                work.set_result(result)
+
+        self._waiting.append(perform)
+        return work
+
+    def run(self) -> None:
+        """Run the calls that wait, unless another thread is running them: no thread blocks until it is its turn."""
+        while self._waiting and self._turn.acquire(blocking=False):
+            try:
+                while self._waiting:
+                    self._waiting.popleft()()
+            finally:
+                self._turn.release()  # the outer loop finds a call that was added since
+
+
 class AsyncObjectFile(Generic[AnyStr]):
     """A file with coroutine methods, created by ``obj.open(…)``; ``async with`` or ``await`` opens it.
 
-    Methods run one at a time; concurrent calls wait. After a cancelled ``read()`` the position is unknown until ``seek()``.
+    Methods run one at a time, in the order of the calls. After a cancelled ``read()`` the position is unknown until ``seek()``.
+
+    A cancelled ``write()``, ``writelines()``, ``seek()`` or ``truncate()`` of a file open for writing fails the file, since it is unknown
+    how much of the data was taken: further calls and the end of the block (or ``close()``) raise ``S3Error``, and nothing is written.
 
     Without ``async with``, nothing is written if ``close()`` is called while an exception raised after the opening is being handled
     (``finally: await file.close()``); a warning is then logged. In that case ``close()`` MUST be awaited by the task that handles it.
+    What counts as raised after the opening is the same as for the synchronous file.
 
     Example:
         >>> async def first_line(obj):
@@ -56,8 +110,11 @@ class AsyncObjectFile(Generic[AnyStr]):
         self._opening = opening
         self._engine = engine
         self._opened: IO[Any] | None = None
-        self._turn = Lock()
-        self._handled_at_open: BaseException | None = None
+        self._calls = _Calls()
+        self._blocks = 0
+        self._handled_at_open: list[Handled] = []
+        self._failure: S3Error | None = None  # a call that changes the file was cancelled
+        self._is_over = False
 
     def __await__(self) -> Generator[Any, None, AsyncObjectFile[AnyStr]]:
         return self._open().__await__()
@@ -65,7 +122,7 @@ class AsyncObjectFile(Generic[AnyStr]):
     async def _open(self) -> AsyncObjectFile[AnyStr]:
         if self._opened is not None:
             raise ValueError("this file was opened already")
-        self._handled_at_open = sys.exc_info()[1]
+        self._handled_at_open = handled_now()
         self._opened = await Portal(self._engine).run(self._opening, alone=False, undo=_give_up)
         return self
 
@@ -73,14 +130,14 @@ class AsyncObjectFile(Generic[AnyStr]):
         if self._opened is None:
             await self._open()
         await self._call(self._file.__enter__)
+        self._blocks += 1
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._handled_at_open = None
-        # On a dedicated thread: cancellation would remove a queued call, which leaves partial data or loses all of it.
-        await self._call(self._file.__exit__, exc_type, exc, traceback, alone=True)
+        self._blocks -= 1
+        await self._end(self._file.__exit__, exc_type, exc, traceback, is_abort=exc_type is not None)
 
     @property
     def _file(self) -> IO[Any]:
@@ -88,12 +145,63 @@ class AsyncObjectFile(Generic[AnyStr]):
             raise ValueError("this file is not open yet: use async with, or await it")
         return self._opened
 
-    async def _call(self, method: Callable[..., Result], *arguments: Any, alone: bool = False) -> Result:
-        def call() -> Result:
-            with self._turn:
-                return method(*arguments)
+    @property
+    def _is_for_writing(self) -> bool:
+        return "r" not in self._file.mode
 
-        return await Portal(self._engine).run(call, alone=True) if alone else await self._engine.run(call)
+    async def _call(
+        self, method: Callable[..., Result], *arguments: Any, on_skip: Callable[[], object] = int
+    ) -> Result:
+        if self._failure is not None:
+            raise self._failure
+        work = self._calls.add(partial(method, *arguments), on_skip)
+        self._engine.start(self._calls.run)
+        return await asyncio.wrap_future(work)
+
+    async def _change(self, method: Callable[..., Result], *arguments: Any) -> Result:
+        """Call a method that changes the content or the position; if that is cancelled, a file open for writing has failed."""
+        with self._failing():
+            # A call that was skipped fails the file in its turn: the end of the file may be queued behind it already.
+            return await self._call(method, *arguments, on_skip=self._fail)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except asyncio.CancelledError:
+            self._fail()
+            raise
+
+    def _fail(self) -> None:
+        if self._is_for_writing and not self._is_over:
+            self._failure = S3Error(
+                f"{self.name} was not written: a call that writes was cancelled, and some of the data may be missing",
+                key=self.name,
+            )
+
+    async def _end(self, method: Callable[..., Result], *arguments: Any, is_abort: bool = False) -> None:
+        """Call a method that ends the file; if the file has failed, abort it, and raise the failure unless it is aborted anyway.
+
+        It has a dedicated thread and cannot be removed from the queue: a cancelled task would otherwise leave the file neither committed
+        nor aborted.
+        """
+
+        def end() -> None:
+            self._is_over = True
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                _give_up(self._file)
+            method(*arguments)
+            if failure is not None and not is_abort:
+                raise failure
+
+        work = self._calls.add(end)
+
+        def wait() -> None:
+            self._calls.run()
+            work.result()
+
+        await Portal(self._engine).run(wait)
 
     @property
     def name(self) -> str:
@@ -153,19 +261,20 @@ class AsyncObjectFile(Generic[AnyStr]):
 
     async def write(self, data: AnyStr) -> int:
         """Write data; wait while earlier parts are being sent. Requests: 1 PUT per 8 MiB."""
-        return await self._call(self._file.write, data)
+        return await self._change(self._file.write, data)
 
     async def writelines(self, lines: Iterable[AnyStr] | AsyncIterable[AnyStr]) -> None:
         """Write several lines; no line endings are added. Requests: 1 PUT per 8 MiB."""
         if not isinstance(lines, AsyncIterable):
-            await self._call(self._file.writelines, lines)
+            await self._change(self._file.writelines, lines)
             return
-        async for line in lines:
-            await self.write(line)
+        with self._failing():
+            async for line in lines:
+                await self.write(line)
 
     async def seek(self, offset: int, whence: int = 0) -> int:
         """Set the position, and return it. Requests: none."""
-        return await self._call(self._file.seek, offset, whence)
+        return await self._change(self._file.seek, offset, whence)
 
     async def tell(self) -> int:
         """Return the position. Requests: none."""
@@ -173,7 +282,7 @@ class AsyncObjectFile(Generic[AnyStr]):
 
     async def truncate(self, size: int | None = None) -> int:
         """Truncate to a size; only after a ``seek()``, as for the synchronous file. Requests: none."""
-        return await self._call(self._file.truncate, size)
+        return await self._change(self._file.truncate, size)
 
     async def flush(self) -> None:
         """Do nothing: parts are sent as they fill up. Requests: none."""
@@ -185,20 +294,24 @@ class AsyncObjectFile(Generic[AnyStr]):
         Requests:
             as ``S3Object.open``
         """
-        error = sys.exc_info()[1]
-        if error is None or error is self._handled_at_open or not self._file.writable() or self._file.closed:
-            self._handled_at_open = None
-            await self._call(self._file.close, alone=True)
+        if self._blocks:
+            await self._call(self._file.close)  # the end of the block commits or aborts
             return
-        logger.warning(
-            "%s was not written: it was closed while a %s was being handled", self.name, type(error).__name__
-        )
-        await self.abort()
+        error = raised_since(self._handled_at_open) if self._is_for_writing else None
+        if error is None:
+            await self._end(self._file.close)
+            return
+        if not self.closed:
+            logger.warning(
+                "%s was not written: it was closed while a %s was being handled", self.name, type(error).__name__
+            )
+        await (
+            self.abort()
+        )  # after a failed write, close() would raise its error again, instead of the one being handled
 
     async def abort(self) -> None:
         """Close the file and discard everything written. Requests: 1 DELETE if parts were sent."""
-        self._handled_at_open = None
-        await self._call(_give_up, self._file, alone=True)
+        await self._end(_give_up, self._file, is_abort=True)
 
     def __repr__(self) -> str:
         return f"<AsyncObjectFile {self._opened!r}>" if self._opened is not None else "<AsyncObjectFile, not open yet>"
