@@ -664,8 +664,20 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
         await task
 
 
-@pytest.mark.parametrize("kind", ["async iterator", "readable", "put_object", "put", "file", "open"])
-def test_a_cancelled_upload_leaves_nothing(moto_bucket: S3Bucket, tmp_path: Path, kind: str) -> None:
+PROGRESS = [None, True, lambda count: None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "progress"),
+    [
+        *((kind, progress) for kind in ("async iterator", "readable", "file") for progress in PROGRESS),
+        *((kind, None) for kind in ("put_object", "put", "open")),
+    ],
+    ids=lambda given: given if isinstance(given, str) else {None: "unseen", True: "bar"}.get(given, "function"),
+)
+def test_a_cancelled_upload_leaves_nothing(
+    moto_bucket: S3Bucket, tmp_path: Path, kind: str, progress: s3.Progress
+) -> None:
     """No object, and no parts, as soon as the task has ended."""
     endless, sent = tmp_path / "endless", [0]
 
@@ -691,9 +703,9 @@ def test_a_cancelled_upload_leaves_nothing(moto_bucket: S3Bucket, tmp_path: Path
                     await file.write(b"x" * MIB)
 
         if kind == "async iterator":
-            upload: Any = remote.upload_object("k", source(), part_size_bytes=5 * MIB)
+            upload: Any = remote.upload_object("k", source(), part_size_bytes=5 * MIB, progress=progress)
         elif kind == "readable":
-            upload = remote.upload_object("k", Endless(), part_size_bytes=5 * MIB)
+            upload = remote.upload_object("k", Endless(), part_size_bytes=5 * MIB, progress=progress)
         elif kind == "put_object":
             upload = remote.put_object("k", Endless())
         elif kind == "put":
@@ -702,7 +714,7 @@ def test_a_cancelled_upload_leaves_nothing(moto_bucket: S3Bucket, tmp_path: Path
             with endless.open("wb") as file:
                 file.truncate(3_000 * MIB)
             sent[0] = 100
-            upload = remote.upload_file(endless, "k", part_size_bytes=5 * MIB)
+            upload = remote.upload_file(endless, "k", part_size_bytes=5 * MIB, progress=progress)
         else:
             upload = write()
         task = asyncio.create_task(upload)
@@ -755,8 +767,11 @@ def test_a_source_that_was_cancelled_itself_cancels_the_upload(moto_bucket: S3Bu
     run(moto_bucket, work)
 
 
+@pytest.mark.parametrize("progress", PROGRESS, ids=["unseen", "bar", "function"])
 @pytest.mark.parametrize("size", [100_000, 40 * MIB], ids=["small", "parallel"])
-def test_a_cancelled_download_leaves_what_was_there(scripted_server: ScriptedServer, tmp_path: Path, size: int) -> None:
+def test_a_cancelled_download_leaves_what_was_there(
+    scripted_server: ScriptedServer, tmp_path: Path, size: int, progress: s3.Progress
+) -> None:
     """The former file stays as it was, and no partial file is left."""
     memory, target = StatefulStore(scripted_server), tmp_path / "file"
     memory.put("k", b"x" * size)
@@ -780,7 +795,7 @@ def test_a_cancelled_download_leaves_what_was_there(scripted_server: ScriptedSer
             ):
                 asked.clear()
                 may_answer.clear()
-                task = asyncio.create_task(begin())
+                task = asyncio.create_task(begin(progress=progress))
                 await asyncio.to_thread(asked.wait, 20)
                 asyncio.get_running_loop().call_later(0.05, may_answer.set)
                 await cancelled(task)

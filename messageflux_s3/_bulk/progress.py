@@ -29,9 +29,22 @@ Item = TypeVar("Item")
 _ITEMS_A_REPORT = 1000
 
 
+class Checked:
+    """A ``progress`` that is checked before every report.
+
+    Args:
+        check: Called before every report; what it raises ends the operation.
+        progress: The user's ``progress``.
+    """
+
+    def __init__(self, check: Callable[[], object], progress: Progress) -> None:
+        self.check = check
+        self.progress = progress
+
+
 @contextmanager
 def reporting(
-    progress: Progress, total: int | None, description: str, *, unit: Unit = "bytes"
+    progress: Progress | Checked, total: int | None, description: str, *, unit: Unit = "bytes"
 ) -> Iterator[Callable[[int], None]]:
     """Show progress during the block, which calls the yielded function with the number of bytes or objects just done.
 
@@ -47,11 +60,16 @@ def reporting(
     """
     lock = threading.Lock()
     done = 0
+    check = None
+    if isinstance(progress, Checked):
+        check, progress = progress.check, progress.progress
 
     with _shown(progress, total, description, unit) as show:
 
         def report(count: int) -> None:
             nonlocal done
+            if check is not None:
+                check()
             if count:
                 with lock:
                     done += count

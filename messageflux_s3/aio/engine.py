@@ -30,7 +30,7 @@ from typing import (
     cast,
 )
 
-from .._bulk.progress import Progress
+from .._bulk.progress import Checked, Progress
 from .._client.async_exchange import AsyncExchange
 from .._objects.drivers import Blocking, Callback, Sleep, Steps, run_awaited
 from ..store import S3Store
@@ -313,19 +313,9 @@ class Portal:
         if not self._is_open:
             raise Cancelled
 
-    def watch(self, progress: Progress) -> Progress:
-        """Return a ``progress`` that stops a transfer whose task was cancelled. A bar (``True``) is returned unchanged."""
-        if progress is None or progress is False:
-            return lambda _: self.check()
-        if progress is True or not callable(progress):
-            return progress
-        told = progress
-
-        def report(count: int) -> Any:
-            self.check()
-            return told(count)
-
-        return report
+    def watch(self, progress: Progress) -> Any:
+        """Return a ``progress`` that stops a transfer whose task was cancelled."""
+        return Checked(self.check, progress)
 
     def source(self, given: Any) -> Any:
         """Return a source for the synchronous class: an async source as an iterator of its pieces, anything else unchanged."""
