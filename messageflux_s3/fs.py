@@ -10,13 +10,13 @@ import contextlib
 import io
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from glob import has_magic
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast, overload
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast, overload
 
 from ._client import buckets
 from ._client.config import is_picklable
@@ -38,6 +38,7 @@ try:
     from fsspec.callbacks import DEFAULT_CALLBACK
     from fsspec.compression import compr
     from fsspec.core import get_compression
+    from fsspec.implementations.local import LocalFileSystem, make_path_posix
     from fsspec.spec import AbstractFileSystem
     from fsspec.utils import other_paths
 except ImportError as error:
@@ -256,6 +257,38 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         found = dict(sorted(found.items()))
         return found if detail else list(found)
 
+    def expand_path(
+        self,
+        path: Any,
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        assume_literal: bool = False,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Expand patterns and folders as fsspec does, but treat the path of an existing object or folder as that path, not as a pattern.
+
+        Raises:
+            FileNotFoundError: There are no such paths.
+
+        Requests:
+            1 per 1,000 keys below each folder; for a path that looks like a pattern also 1 HEAD and, if there is no such object, 1 listing
+        """
+        exists = (lambda _: True) if assume_literal else self._is_literal
+        return _expand(self, path, recursive, maxdepth, exists, **kwargs)
+
+    def _is_literal(self, path: str) -> bool:
+        """Return whether a path that looks like a pattern (``x[1].txt``) is the path of an object or a folder."""
+        bucket_name, key = self._split(path)
+        if not key or has_magic(bucket_name):  # a bucket's name has no characters of a pattern
+            return False
+        try:
+            return self.exists(path)
+        except S3AccessDenied:
+            # HEAD of a missing key is denied without s3:ListBucket on the whole bucket; listing below a prefix may still be allowed.
+            bucket = self.store.bucket(bucket_name)
+            first = bucket.find(prefix=key).first()
+            return (first is not None and first.key == key) or bucket.find(prefix=f"{key}/").first() is not None
+
     def modified(self, path: str) -> datetime:
         """Return an object's time of last modification. Requests: 1 HEAD."""
         return self._object(path).last_modified
@@ -437,13 +470,34 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Requests:
             1 per 1,000 keys below the paths, and those of :meth:`get_file` for each
         """
-        pairs = _GetPairs(self)
-        AbstractFileSystem.get(pairs, rpath, lpath, recursive=recursive, maxdepth=maxdepth, **kwargs)
-        self._refuse_merged_files(pairs.found)
-        callback.set_size(len(pairs.found))
-        for source, target in callback.wrap(pairs.found):
+        if isinstance(rpath, list) and isinstance(lpath, list):
+            sources, targets = rpath, lpath
+        else:
+            found = _find_sources(self, rpath, recursive, maxdepth, self._is_literal)
+            if not found.paths:
+                return
+            sources, targets = found.paths, lpath
+            if not isinstance(lpath, list):
+                target = make_path_posix(os.fspath(lpath))
+                targets = found.targets(target, target.endswith("/") or Path(target).is_dir())
+        pairs = _pair(sources, targets)
+        for source, target in pairs:
+            self._refuse_parent_folder(source, target)
+        self._refuse_merged_files(pairs)
+        callback.set_size(len(pairs))
+        for source, target in callback.wrap(pairs):
             with callback.branched(source, target) as child:
                 self.get_file(source, target, callback=child, **kwargs)
+
+    def _refuse_parent_folder(self, source: str, target: Any) -> None:
+        if (
+            isinstance(target, (str, os.PathLike))
+            and ".." in Path(self._split(source)[1]).parts
+            and ".." in Path(target).parts
+        ):
+            raise ValueError(
+                f"{source!r} would be written to {os.fspath(target)!r}; download_folder() has a safe name for every key"
+            )
 
     def _refuse_merged_files(self, pairs: list[tuple[str, Any]]) -> None:
         sources: dict[str, list[str]] = {}
@@ -489,14 +543,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Requests:
             1 GET (1 more for each 16 MiB after the first), 1 HEAD
         """
-        if (
-            isinstance(lpath, (str, os.PathLike))
-            and ".." in Path(self._split(rpath)[1]).parts
-            and ".." in Path(lpath).parts
-        ):
-            raise ValueError(
-                f"{rpath!r} would be written to {os.fspath(lpath)!r}; download_folder() has a safe name for every key"
-            )
+        self._refuse_parent_folder(rpath, lpath)
         if outfile is not None or not isinstance(lpath, (str, os.PathLike)):
             super().get_file(rpath, lpath, callback=callback, outfile=outfile, **kwargs)
             return
@@ -515,6 +562,38 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         callback.set_size(found["size"])
         target = file_target.Destination(lpath)
         download.download(self._object(rpath)._address, target, progress=callback.relative_update)
+
+    def put(
+        self,
+        lpath: Any,
+        rpath: Any,
+        recursive: bool = False,
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Upload files. The arguments are fsspec's. The path of an existing file or folder is never read as a pattern.
+
+        Requests:
+            those of ``info`` for the target, and those of :meth:`put_file` for each file
+        """
+        if isinstance(lpath, list) and isinstance(rpath, list):
+            sources, targets = lpath, rpath
+        else:
+            local = LocalFileSystem()
+            given = make_path_posix(os.fspath(lpath)) if isinstance(lpath, (str, os.PathLike)) else lpath
+            found = _find_sources(local, given, recursive, maxdepth, local.exists)
+            if not found.paths:
+                return
+            sources, targets = found.paths, rpath
+            if not isinstance(rpath, list):
+                target = os.fspath(rpath)
+                targets = found.targets(self._strip_protocol(target), target.endswith("/") or self.isdir(target))
+        pairs = _pair(sources, targets)
+        callback.set_size(len(pairs))
+        for source, target in callback.wrap(pairs):
+            with callback.branched(source, target) as child:
+                self.put_file(source, target, callback=child, **kwargs)
 
     def put_file(
         self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any
@@ -668,7 +747,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         ):
             source, target = self._strip_protocol(path1), self._strip_protocol(path2)
             is_itself = source in (target, f"{target}/{source.rpartition('/')[2]}")
-            if not is_itself and (not has_magic(source) or self._is_object(source)):
+            if not is_itself and (not has_magic(source) or self._is_literal(source)):
                 self._refuse_folder(source)
         if recursive and maxdepth is None:
             pairs += self._markers_of(pairs)
@@ -709,49 +788,20 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             sources, targets = self._strip_protocol(path1), self._strip_protocol(path2)
         else:
             is_single = isinstance(path1, (str, os.PathLike))
-            given = os.fspath(path1) if is_single else ""
-            if is_single and not isinstance(path2, list) and self._strip_protocol(given) == self._strip_protocol(path2):
+            if is_single and not isinstance(path2, list) and self._strip_protocol(path1) == self._strip_protocol(path2):
                 return []
-            sources = self._expanded(path1, recursive, maxdepth)
-            if is_single and (not recursive or maxdepth is not None):
-                sources = [source for source in sources if not self.isdir(source)]
-            if not sources:
+            found = _find_sources(self, path1, recursive, maxdepth, self._is_literal)
+            if not found.paths:
                 return []
+            sources = found.paths
             if isinstance(path2, list):
                 targets = self._strip_protocol(path2)
             else:
                 target = os.fspath(path2)
-                is_pattern = has_magic(given) and self._strip_protocol(given) not in sources
-                is_into = not is_pattern and not given.endswith("/") and (target.endswith("/") or self.isdir(target))
-                exists = is_single and (is_into or (is_pattern and len(sources) == 1))
-                targets = other_paths(sources, self._strip_protocol(target), exists=exists, flatten=not is_single)
-        if len(sources) != len(targets):
-            raise ValueError(
-                f"{len(sources)} paths cannot be copied to {len(targets)} others: pass the same number, or one folder"
-            )
-        pairs = list(dict.fromkeys(zip(sources, targets, strict=True)))
+                targets = found.targets(self._strip_protocol(target), target.endswith("/") or self.isdir(target))
+        pairs = _pair(sources, targets)
         self._check_apart(pairs, recursive)
         return [(source, target) for source, target in pairs if source != target]
-
-    def _expanded(self, path: Any, recursive: bool, maxdepth: int | None) -> list[str]:
-        """Expand paths by fsspec's own rules, but treat a path that is an existing object's as that object, not as a pattern.
-
-        Requests:
-            those of ``expand_path``, and 1 HEAD per path that looks like a pattern
-        """
-        given = [self._strip_protocol(each) for each in ([path] if isinstance(path, (str, os.PathLike)) else path)]
-        literal = {each for each in given if has_magic(each) and self._is_object(each)}
-        others = [each for each in given if each not in literal]
-        found = (
-            set(self.expand_path(others, recursive=recursive, maxdepth=maxdepth)) if others or not literal else set()
-        )
-        for each in literal if recursive else ():
-            found.update(self.find(each, maxdepth=maxdepth, withdirs=True))
-        return sorted(found | literal)
-
-    def _is_object(self, path: str) -> bool:
-        bucket_name, key = self._split(path)
-        return bool(key) and self.store.bucket(bucket_name).object(key).exists()
 
     def _check_apart(self, pairs: list[tuple[str, str]], recursive: bool) -> None:
         sources, seen = {source for source, _ in pairs}, dict[str, str]()
@@ -806,7 +856,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
         """Delete objects, folders with everything in them and their markers (``folder/``), or buckets.
 
-        The path of an existing object means that object, even if it looks like a pattern (``x[1].txt``).
+        The path of an existing object or folder means that one, even if it looks like a pattern (``x[1].txt``).
 
         Raises:
             FileNotFoundError: The path does not exist.
@@ -816,7 +866,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             those of expanding the paths, with ``recursive`` 1 more listing per folder; and 1 per 1,000 objects (1 per object if the store
             does not support bulk deletes)
         """
-        expanded = self._expanded(path, recursive, maxdepth)
+        expanded = self.expand_path(path, recursive, maxdepth)
         if not recursive and isinstance(path, (str, os.PathLike)) and expanded == [self._strip_protocol(path)]:
             self._refuse_folder(expanded[0])  # raises for a missing path too: S3 itself reports success
         keys: dict[str, set[str]] = {}
@@ -972,18 +1022,80 @@ def register_as_s3() -> None:
 _READER_SETTINGS = ("block_size", "cache_type", "cache_options", "fill_cache", "size", "autocommit")
 
 
-class _GetPairs:
-    """A proxy of the file system that records which object fsspec's ``get`` would write to which file."""
+class _Sources(NamedTuple):
+    """The expanded sources of a ``copy``, ``get`` or ``put``."""
 
-    def __init__(self, fs: MessagefluxS3FileSystem) -> None:
-        self._fs = fs
-        self.found: list[tuple[str, Any]] = []
+    paths: list[str]
+    given: str | None
+    """The path as it was given; None for a list of paths."""
+    is_pattern: bool
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._fs, name)
+    def targets(self, target: str, is_folder: bool) -> list[str]:
+        """Return the target of each source by fsspec's rules: a single path given without a slash at the end goes into a folder."""
+        is_into = is_folder and self.given is not None and not self.is_pattern and not self.given.endswith("/")
+        is_only_match = self.is_pattern and len(self.paths) == 1
+        return cast(
+            "list[str]", other_paths(self.paths, target, exists=is_into or is_only_match, flatten=self.given is None)
+        )
 
-    def get_file(self, rpath: str, lpath: Any, **_: Any) -> None:
-        self.found.append((rpath, lpath))
+
+def _find_sources(
+    fs: AbstractFileSystem, path: Any, recursive: bool, maxdepth: int | None, exists: Callable[[str], bool]
+) -> _Sources:
+    """Return what a path, a pattern or a list of them names; without folders if a single one is not to be followed to any depth."""
+    paths = _expand(fs, path, recursive, maxdepth, exists)
+    if not isinstance(path, (str, os.PathLike)):
+        return _Sources(paths, None, is_pattern=False)
+    given = os.fspath(path)
+    is_pattern = has_magic(given) and fs._strip_protocol(given) not in paths
+    if not recursive or maxdepth is not None:
+        paths = [each for each in paths if not fs.isdir(each)]
+    return _Sources(paths, given, is_pattern)
+
+
+def _expand(
+    fs: AbstractFileSystem,
+    path: Any,
+    recursive: bool,
+    maxdepth: int | None,
+    exists: Callable[[str], bool],
+    **kwargs: Any,
+) -> list[str]:
+    """Expand paths as fsspec's ``expand_path`` does, except for those that look like a pattern and exist.
+
+    Args:
+        fs: The file system of the paths.
+        path: A path or pattern, or several.
+        recursive: Whether to include everything below a folder.
+        maxdepth: The number of levels below a path; None for all.
+        exists: Whether there is a file or a folder of exactly this path.
+        kwargs: Passed to ``glob`` and ``find``.
+    """
+    if maxdepth is not None and maxdepth < 1:
+        raise ValueError("maxdepth must be at least 1")
+    found: set[str] = set()
+    for each in map(fs._strip_protocol, [path] if isinstance(path, (str, os.PathLike)) else path):
+        is_pattern = has_magic(each) and not exists(each)
+        roots = fs.glob(each, maxdepth=maxdepth, **kwargs) if is_pattern else [each]
+        if recursive and not roots:
+            raise FileNotFoundError(each)
+        depth = maxdepth - 1 if is_pattern and maxdepth is not None else maxdepth  # glob() has gone down one level
+        for root in roots:
+            if recursive and depth != 0:
+                found.update(fs.find(root, maxdepth=depth, withdirs=True, **kwargs))
+            if is_pattern or not recursive or root in found or fs.exists(root):
+                found.add(root)
+    if not found:
+        raise FileNotFoundError(path)
+    return sorted(found)
+
+
+def _pair(sources: list[Any], targets: list[Any]) -> list[tuple[Any, Any]]:
+    if len(sources) != len(targets):
+        raise ValueError(
+            f"{len(sources)} paths cannot be copied to {len(targets)} others: pass the same number, or one folder"
+        )
+    return list(dict.fromkeys(zip(sources, targets, strict=True)))
 
 
 def _roots(paths: Iterable[str]) -> list[str]:

@@ -11,10 +11,10 @@ import shutil
 import threading
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import fsspec
 import pytest
@@ -955,6 +955,129 @@ def test_a_path_that_names_an_object_is_no_pattern(s3_store: s3.S3Store, s3_buck
     ]
     fs.rm(f"{name}/x[1].txt")
     assert not s3_bucket["x1.txt"].exists()
+
+
+LIKE_PATTERNS = {"x[1]": "x1", "x?": "xy", "x*": "xyz", "[x]": "x"}
+"""Names that look like a pattern, each with another name that it matches."""
+
+
+@pytest.fixture(params=LIKE_PATTERNS.items(), ids=lambda item: item[0])
+def like_pattern(request: pytest.FixtureRequest) -> tuple[str, str]:
+    return cast("tuple[str, str]", request.param)
+
+
+@pytest.fixture(params=["", "/sub/f"], ids=["object", "folder"])
+def below(request: pytest.FixtureRequest) -> str:
+    """What follows the name in the key of the object."""
+    return str(request.param)
+
+
+def changed_by(bucket: s3.S3Bucket, change: Callable[[], object]) -> tuple[set[str], dict[str, str]]:
+    """Return the keys that a function deletes, and the objects that it creates."""
+    before = everything(bucket)
+    change()
+    after = everything(bucket)
+    assert {key: after[key] for key in after.keys() & before.keys()}.items() <= before.items()
+    return before.keys() - after.keys(), {key: after[key] for key in after.keys() - before.keys()}
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+def test_existing_path_is_not_a_pattern(
+    moto_bucket: s3.S3Bucket, tmp_path: Path, like_pattern: tuple[str, str], below: str, is_list: bool
+) -> None:
+    """An object or a folder of exactly this name is meant, not those that match the name as a pattern."""
+    name, matched = like_pattern
+    bucket, fs = moto_bucket, MessagefluxS3FileSystem(moto_bucket.store)
+    bucket.put_objects([(f"{name}{below}", "right"), (f"{matched}{below}", "WRONG")])
+    path = f"{bucket.name}/{name}"
+    given: Any = [path] if is_list else path
+    for maxdepth in (None, 3) if below else (None,):
+        options: dict[str, Any] = {"recursive": bool(below), "maxdepth": maxdepth}
+        assert fs.expand_path(given, **options)[0] == path
+        assert f"{bucket.name}/{matched}{below}" not in fs.expand_path(given, **options)
+        _, copied = changed_by(bucket, lambda options=options: fs.copy(given, f"{bucket.name}/to", **options))
+        assert list(copied.values()) == ["right"]
+        bucket.delete_objects(copied)
+        fs.get(given, str(tmp_path / f"to{maxdepth}"), **options)
+        assert [file.read_text() for file in tmp_path.rglob("*") if file.is_file()] == ["right"] * (
+            2 if maxdepth else 1
+        )
+    if not is_list:
+        assert (tmp_path / f"toNone{below}").read_text() == "right"
+    if not below:
+        assert fs.cat(given) == ({path: b"right"} if is_list else b"right")
+    deleted, created = changed_by(bucket, lambda: fs.mv(given, f"{bucket.name}/to", recursive=bool(below)))
+    assert (deleted, list(created.values())) == ({f"{name}{below}"}, ["right"])
+    bucket.put_object(f"{name}{below}", "right")
+    assert changed_by(bucket, lambda: fs.rm(given, recursive=bool(below))) == ({f"{name}{below}"}, {})
+    assert fs.expand_path(path) == [f"{bucket.name}/{matched}"]  # a pattern again
+
+
+def test_existing_local_path_is_not_a_pattern(
+    moto_bucket: s3.S3Bucket, tmp_path: Path, like_pattern: tuple[str, str], below: str
+) -> None:
+    for name, text in zip(like_pattern, ("right", "WRONG"), strict=True):
+        file = Path(f"{tmp_path / name}{below}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    given = str(tmp_path / like_pattern[0])
+    fs = MessagefluxS3FileSystem(moto_bucket.store)
+    fs.put(given, f"{moto_bucket.name}/to", recursive=bool(below))
+    fs.put([given], f"{moto_bucket.name}/list", recursive=bool(below))
+    assert everything(moto_bucket).pop(f"to{below}") == "right"
+    assert "WRONG" not in everything(moto_bucket).values()
+
+
+@pytest.mark.parametrize("act", ["rm", "mv"])
+def test_folder_that_looks_like_a_pattern_needs_recursive(moto_bucket: s3.S3Bucket, act: str) -> None:
+    moto_bucket.put_objects([("d[1]/f", "1"), ("d1/f", "2"), ("d1", "3")])
+    fs = MessagefluxS3FileSystem(moto_bucket.store)
+    before = everything(moto_bucket)
+    with pytest.raises(IsADirectoryError, match="recursive=True"):
+        getattr(fs, act)(f"{moto_bucket.name}/d[1]", *([f"{moto_bucket.name}/to"] if act == "mv" else []))
+    assert everything(moto_bucket) == before
+
+
+@pytest.mark.parametrize("literal", ["a/x*", "a/x*/f", "other"])
+def test_patterns_work_below_a_prefix_that_alone_may_be_listed(
+    scripted_server: ScriptedServer, tmp_path: Path, literal: str
+) -> None:
+    """Without s3:ListBucket on the whole bucket the HEAD of a missing key is denied."""
+    keys = ["a/xy", literal]
+
+    def serve(asked: Asked) -> Answer:
+        if asked.method == "HEAD" or asked.key:
+            return content_of(asked, asked.key.encode()) if asked.key in keys else refusal(403, "AccessDenied")
+        prefix = asked.query["prefix"]
+        if not prefix.startswith("a/"):
+            return refusal(403, "AccessDenied")
+        found = "".join(
+            f"<Contents><Key>{key}</Key><LastModified>2026-11-21T05:00:00Z</LastModified><ETag>e</ETag><Size>1</Size></Contents>"
+            for key in sorted(keys)
+            if key.startswith(prefix)
+        )
+        return document("ListBucketResult", f"<IsTruncated>false</IsTruncated>{found}")
+
+    scripted_server.answer = serve
+    fs = MessagefluxS3FileSystem(scripted_server.connect())
+    assert fs.expand_path("bkt/a/x*") == (["bkt/a/xy"] if literal == "other" else ["bkt/a/x*"])
+
+
+@pytest.mark.parametrize("ends", [(["bkt/a", "bkt/b"], ["x"]), (["bkt/a"], ["x", "y"]), ("bkt/a", ["x", "y"])])
+@pytest.mark.parametrize("verb", ["get", "put"])
+def test_lists_of_different_lengths_are_refused(
+    scripted_server: ScriptedServer, tmp_path: Path, verb: str, ends: tuple[Any, Any]
+) -> None:
+    """Never transfer the first ones only."""
+    scripted_server.answer = lambda asked: content_of(asked, b"")
+    (tmp_path / "bkt").mkdir()
+    (tmp_path / "bkt" / "a").write_bytes(b"")
+    source = ends[0]
+    if verb == "put":
+        source = [str(tmp_path / each) for each in source] if isinstance(source, list) else str(tmp_path / source)
+    with pytest.raises(ValueError, match="cannot be copied to"):
+        getattr(MessagefluxS3FileSystem(scripted_server.connect()), verb)(source, ends[1])
+    assert not [asked for asked in scripted_server.asked if asked.method == "PUT"]
 
 
 def test_a_folder_is_deleted_or_moved_with_recursive_only(s3_store: s3.S3Store, s3_bucket: s3.S3Bucket) -> None:
