@@ -91,7 +91,7 @@ def test_create_multipart_upload_without_an_upload_id_raises(scripted_server: Sc
 
 def test_a_part_response_without_an_etag_raises(scripted_server: ScriptedServer) -> None:
     """A store that knows no parts may have taken it for the whole object, or the answer was cut."""
-    scripted_server.answer = lambda asked: document("Something") if asked.method == "PUT" else good(asked)
+    scripted_server.answer = lambda asked: document("CopyPartResult") if asked.method == "PUT" else good(asked)
     with pytest.raises(S3Error, match="answered without an ETag"), upload(scripted_server) as parts:
         parts.copy_part({"Bucket": "bkt", "Key": "a"}, 0, 9)
         parts.complete()

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.scripted_server import Asked
 from support.stateful_server import ODDITIES, StatefulServer, run_stateful_server
 
 import messageflux_s3 as s3
+from messageflux_s3._files import copying
 
 BODY = "".join(f"line {number}: {'x' * (number % 50)}\n" for number in range(200)).encode()
 LARGER = BODY * 20  # more than a file's first request brings
@@ -341,3 +343,135 @@ def test_every_writer_stores_the_right_bytes_or_raises_an_s3_error(
         if said != "right" and not (is_excused and said.startswith("S3Error ")):
             wrong[name] = said
     assert wrong == {}
+
+
+UNCONFIRMED = {
+    "empty": b"",
+    "white space": b'<?xml version="1.0" encoding="UTF-8"?>\n   ',
+    "page": b"<html><body>sign in</body></html>",
+    "page with doctype": b"<!DOCTYPE html><html></html>",
+    "another document": b"<ListBucketResult><Name>bkt</Name></ListBucketResult>",
+    "document without end": b"<RESULT><ETag>&quot;0123456789abcdef0123456789abcdef&quot;</ETag>",
+    "text": b"OK",
+}
+"""Bodies of a 200 that does not say that a write was done; RESULT stands for the root element of the operation's own document."""
+CREATE, COMPLETE, COPY, COPY_PART = (
+    "InitiateMultipartUploadResult",
+    "CompleteMultipartUploadResult",
+    "CopyObjectResult",
+    "CopyPartResult",
+)
+
+
+def _open_and_write(bucket: s3.S3Bucket) -> None:
+    with bucket["new"].open("wb") as file:
+        file.write(bytes(9 << 20))
+
+
+def _in_asyncio(use: Callable[[s3.AsyncS3Bucket], Any]) -> Write:
+    async def read(bucket: s3.AsyncS3Bucket, key: str, folder: Path) -> bytes:
+        await use(bucket)
+        return b""
+
+    return lambda bucket: _under_asyncio(read)(bucket, "", Path())
+
+
+CONFIRMED: dict[str, tuple[Write, set[str]]] = {
+    "upload in parts": (WRITERS["upload in parts"][0], {CREATE, COMPLETE}),
+    "upload in parts if absent": (WRITERS["upload in parts if absent"][0], {CREATE, COMPLETE}),
+    "open": (_open_and_write, {CREATE, COMPLETE}),
+    "copy_to": (WRITERS["copy_to"][0], {COPY}),
+    "copy_to if absent": (lambda bucket: bucket.object("k").copy_to("new", if_absent=True), {COPY}),
+    "copy_object": (lambda bucket: bucket.copy_object("k", "new"), {COPY}),
+    "move_to": (WRITERS["move_to"][0], {COPY}),
+    "query.copy_to": (lambda bucket: bucket.find("k").copy_to(bucket, "new/").raise_for_failures(), {COPY}),
+    "copy in parts": (lambda bucket: bucket["large"].copy_to("new"), {CREATE, COPY_PART, COMPLETE}),
+    "async upload in parts": (
+        _in_asyncio(lambda bucket: bucket.upload_object("new", iter([PARTS]), part_size_bytes=5 << 20)), {CREATE, COMPLETE}
+    ),
+    "async copy_to": (_in_asyncio(lambda bucket: bucket.object("k").copy_to("new")), {COPY}),
+    "async query.copy_to": (_in_asyncio(lambda bucket: bucket.find("k").copy_to(bucket, "new/")), {COPY}),
+}  # fmt: skip
+"""Each write whose success is confirmed by a document, with the root elements of those documents."""
+
+
+def _document_of(asked: Asked) -> str | None:
+    """The root element of the document that confirms a request."""
+    if asked.method == "POST" and "uploads" in asked.query:
+        return CREATE
+    if asked.method == "POST" and "uploadId" in asked.query:
+        return COMPLETE
+    if asked.method == "PUT" and "x-amz-copy-source" in asked.headers:
+        return COPY_PART if "uploadId" in asked.query else COPY
+    return None
+
+
+@pytest.mark.parametrize("body", UNCONFIRMED)
+def test_a_write_that_no_document_confirms_raises_a_retryable_server_error(
+    server: StatefulServer, lane: bool, body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is stored and no parts are left; the error says that the write may be sent again."""
+    monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1 << 20)
+    wrong = {}
+    for name, (write, roots) in CONFIRMED.items():
+        for root in roots:
+            server.oddities = set()
+            server.state.clear()
+            bucket = server.bucket(lane=lane, preset="aws", max_attempts=1)
+            server.state.put("k", BODY)
+            server.state.put("large", PARTS)
+            assert bucket.object("k").exists()
+            answer = UNCONFIRMED[body].replace(b"RESULT", root.encode())
+            server.state.before = lambda asked, root=root, answer=answer: (
+                (200, {}, answer) if _document_of(asked) == root else None
+            )
+            try:
+                write(bucket)
+                said = "success"
+            except s3.S3BatchError as error:
+                said = _unconfirmed_as(error.failures[0].error)
+            except s3.S3Error as error:
+                said = _unconfirmed_as(error)
+            except Exception as error:
+                said = f"{type(error).__name__}: {error}"
+            finally:
+                server.state.before = None
+                server.asked.clear()
+            left = sorted(server.state.objects.keys() - {"k", "large"}), len(server.state.uploads)
+            if said != "unconfirmed" or left != ([], 0) or "k" not in server.state.objects:
+                wrong[name, root] = said, left
+    server.state.clear()
+    assert wrong == {}
+
+
+def _unconfirmed_as(error: s3.S3Error) -> str:
+    is_right = (isinstance(error, s3.S3ServerError) and error.retryable) or (
+        isinstance(error, s3.S3PreconditionFailed) and error.outcome_unknown  # of a conditional write
+    )
+    return "unconfirmed" if is_right else f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("etag", ["", "<ETag></ETag>", "<ETag/>"])
+@pytest.mark.parametrize("prefix", ["", "n:"])
+def test_a_completion_whose_document_has_no_etag_is_confirmed(
+    server: StatefulServer, lane: bool, etag: str, prefix: str
+) -> None:
+    """radosgw completes some uploads without naming the ETag, and some gateways write namespace prefixes."""
+    server.oddities = set()
+    root = f"{prefix}CompleteMultipartUploadResult"
+
+    def without_etag(asked: Asked) -> Any:
+        if _document_of(asked) != COMPLETE:
+            return None
+        server.state._act(asked)
+        return 200, {}, f'<{root} xmlns:n="n">{etag}</{root}>\r\n'.encode()
+
+    server.state.clear()
+    server.state.before = without_etag
+    try:
+        server.bucket(lane=lane).upload_object("new", iter([PARTS]), part_size_bytes=5 << 20)
+        assert server.state.objects["new"].body == PARTS
+    finally:
+        server.state.before = None
+        server.state.clear()
+        server.asked.clear()

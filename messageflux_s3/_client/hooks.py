@@ -26,17 +26,30 @@ _REQUIRED_HEADERS = {
     "PutObject": {"etag"},
     "UploadPart": {"etag"},
 }
-# Operations whose success always has an XML document.
-_REQUIRE_DOCUMENT = {"CreateMultipartUpload", "ListBuckets", "ListObjectVersions", "ListMultipartUploads"}
+# Operations whose success always has an XML document, with the name of its root element; "" accepts any document. A write is confirmed
+# only by its own document: the 200 of a proxy's sign-in page, or one without a body, does not say that anything was stored.
+_REQUIRED_ROOTS = {
+    "CreateMultipartUpload": "InitiateMultipartUploadResult",
+    "UploadPartCopy": "CopyPartResult",
+    "CompleteMultipartUpload": "CompleteMultipartUploadResult",
+    "CopyObject": "CopyObjectResult",
+    "ListBuckets": "",
+    "ListObjectVersions": "",
+    "ListMultipartUploads": "",
+}
 # S3's own documents are smaller: a policy has at most 20 KB, a thousand lifecycle rules stay below.
 _MAX_DOCUMENT_BYTES = 1 << 20
 _HTTP_DATE_LENGTH = len("Sat, 1 Nov 2026 11:29:39 GMT")
 _LINE_END = re.compile(r"[\r\n\0]")
-_ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<([A-Za-z][\w.-]*)")
+_ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<(?:[A-Za-z][\w.-]*:)?([A-Za-z][\w.-]*)")
 
 _NO_LENGTH = (
     b"<Error><Code>IncompleteAnswer</Code><Message>the store answered 200 without Content-Length and without chunks: whether the body is "
     b"whole cannot be told</Message></Error>"
+)
+_NO_RESULT = (
+    b"<Error><Code>IncompleteAnswer</Code><Message>the response has status 200 but not the document of this operation: it does not confirm "
+    b"that anything was done</Message></Error>"
 )
 
 
@@ -139,7 +152,8 @@ class Hooks:
             _replace(response_dict, 500)
             self._close_idle_connections()
         elif status in (200, 206) and not _has_required_parts(operation, headers, body):
-            _replace(response_dict, 500, _NO_LENGTH if operation == "GetObject" else b"")
+            message = _NO_LENGTH if operation == "GetObject" else _NO_RESULT if operation in _REQUIRED_ROOTS else b""
+            _replace(response_dict, 500, message)
         elif status in (200, 206) and _has_truncated_header(state.headers):
             _replace(response_dict, 500)
         elif status // 100 == 4 and not operation.startswith("Head") and _is_truncated_error(response_dict):
@@ -187,9 +201,14 @@ def look_for_region_once(request_dict: dict[str, Any], response: tuple[Any, dict
 
 
 def root_name(document: bytes) -> str | None:
-    """Return the name of an XML document's root element; None where the bytes are not XML."""
+    """Return the name of an XML document's root element, without a namespace prefix; None where the bytes are not XML."""
     found = _ROOT.match(document)
     return found[1].decode("ascii") if found else None
+
+
+def _has_end(document: bytes, root: str) -> bool:
+    """Return whether a document ends with the end of its root element."""
+    return re.search(rb"(?:</(?:[\w.-]+:)?" + root.encode() + rb"\s*>|/>)\s*$", document) is not None
 
 
 def _replace(response_dict: dict[str, Any], status: int, document: bytes = b"") -> None:
@@ -214,8 +233,8 @@ def _with_carriage_returns(body: bytes, operation: str, status: int) -> bytes:
 
 def _has_required_parts(operation: str, headers: set[str], body: Any) -> bool:
     """Return whether a success has everything that S3 always sends: urllib3 accepts headers that were cut off after any line."""
-    if operation in _REQUIRE_DOCUMENT:
-        return bool(body)
+    if (required := _REQUIRED_ROOTS.get(operation)) is not None:
+        return (root_name(body) == required and _has_end(body, required)) if required else bool(body)
     if operation == "GetObject":  # without either header, the end of the body cannot be told from a lost connection
         return bool(headers & {"content-length", "transfer-encoding"})
     return _REQUIRED_HEADERS.get(operation, set()) <= headers
@@ -237,5 +256,5 @@ def _is_truncated_error(answer: Mapping[str, Any]) -> bool:
         return True
     root = root_name(document)
     if root is not None:
-        return not document.endswith((f"</{root}>".encode(), b"/>"))
+        return not _has_end(document, root)
     return document.startswith(b"<?xml") or not (document or length or "transfer-encoding" in headers)
