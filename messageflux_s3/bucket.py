@@ -23,7 +23,7 @@ from ._bulk.batch import BatchResult
 from ._bulk.progress import Progress, reporting, watched
 from ._bulk.versions import abort_uploads, check_deletable, clear_versions
 from ._client import buckets
-from ._client.addresses import BucketAddress
+from ._client.addresses import BucketAddress, normalized_endpoint
 from ._client.connection import Connection
 from ._client.service_resource import resource_type
 from ._display import show
@@ -549,11 +549,14 @@ class S3Bucket:
         """Get many objects in parallel, in the order of the keys.
 
         Args:
-            keys: Keys, or handles (with their versions); any number, consumed lazily.
+            keys: Keys, or handles of this bucket (with their versions); any number, consumed lazily.
 
         Returns:
             Handles with their bodies (above 8 MiB with the headers only). If a request failed, reading ``body`` raises
             its error; iterating does not. Leaving the loop early cancels the outstanding requests.
+
+        Raises:
+            ValueError: A handle is of another bucket.
 
         Requests:
             1 GET per object
@@ -565,7 +568,7 @@ class S3Bucket:
         """
         if isinstance(keys, (str, bytes)):
             raise TypeError("keys must be an iterable of keys, not one key")
-        handles = (key if isinstance(key, S3Object) else self.object(key) for key in keys)
+        handles = (self._own(key) if isinstance(key, S3Object) else self.object(key) for key in keys)
         wanted = (batch.GetItem(handle.key, handle._version_id, tag=handle) for handle in handles)
         for handle, outcome in batch.get_many(self._address, wanted):
             yield S3Object._create(self, handle.key, handle._version_id)._apply_result(outcome)
@@ -620,7 +623,7 @@ class S3Bucket:
         """Delete many objects in bulk; succeeds for those that do not exist.
 
         Args:
-            keys: Keys, or handles (with their versions); any number.
+            keys: Keys, or handles of this bucket (with their versions); any number, consumed a thousand at a time.
             raise_errors: Whether to raise if some failed; otherwise only the result reports them.
             progress: How to report progress in objects, see ``Progress``.
 
@@ -629,6 +632,7 @@ class S3Bucket:
 
         Raises:
             S3BatchError: Some deletions failed; the others were done.
+            ValueError: A handle is of another bucket. Neither its thousand nor the keys after that were deleted.
 
         Requests:
             1 per 1,000 keys (1 per key if the store has no bulk delete)
@@ -646,6 +650,7 @@ class S3Bucket:
             nonlocal deletable
             if not isinstance(key, S3Object):
                 return check_key(key, bucket=self._name), None
+            self._own(key)
             if key._version_id is not None and not deletable:
                 check_deletable(self._address, key._version_id)
                 deletable = key._version_id != "null"
@@ -653,6 +658,22 @@ class S3Bucket:
 
         entries = (entry_of(key) for key in keys)
         return batch.delete_all(self._address, entries, raise_errors=raise_errors, progress=progress)
+
+    def _own(self, obj: S3Object) -> S3Object:
+        """Return a handle if it is of this bucket.
+
+        Raises:
+            ValueError: It is of a bucket with another name, or of a store with another endpoint.
+        """
+        mine, theirs = self._address, obj._address.bucket
+        if mine != theirs:
+            here, there = mine.connection.endpoint_url, theirs.connection.endpoint_url
+            if mine.name != theirs.name or normalized_endpoint(here) != normalized_endpoint(there):
+                raise ValueError(
+                    f"{obj.uri} is in the bucket {theirs.name!r} at {there}, not in {mine.name!r} at {here}: "
+                    "use the methods of its own bucket"
+                )
+        return obj
 
     # -- files and folders ------------------------------------------------------------------------------------------------------------
 

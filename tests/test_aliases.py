@@ -302,3 +302,72 @@ def test_moves_on_real_servers(request: pytest.FixtureRequest, kind: str) -> Non
         fresh = two.object("k")
         assert (fresh.body, fresh.metadata, dict(fresh.tags.get()), one["k"].exists()) == (BODY, metadata, TAGS, False)
     two["k"].delete()
+
+
+# -- a handle of another bucket
+
+
+def _async_get_objects(bucket: S3Bucket, given: list[Any]) -> None:
+    async def run() -> None:
+        store = messageflux_s3.AsyncS3Store(bucket.store)
+        try:
+            theirs = messageflux_s3.AsyncS3Store(given[-1].bucket.store).bucket(given[-1].bucket.name)
+            _ = [obj async for obj in store.bucket(bucket.name).get_objects([*given[:-1], theirs[given[-1].key]])]
+        finally:
+            await store._engine.close()
+
+    asyncio.run(run())
+
+
+def _async_delete_objects(bucket: S3Bucket, given: list[Any]) -> None:
+    async def run() -> None:
+        store = messageflux_s3.AsyncS3Store(bucket.store)
+        try:
+            theirs = messageflux_s3.AsyncS3Store(given[-1].bucket.store).bucket(given[-1].bucket.name)
+            await store.bucket(bucket.name).delete_objects([*given[:-1], theirs[given[-1].key]])
+        finally:
+            await store._engine.close()
+
+    asyncio.run(run())
+
+
+BATCHES: list[Callable[[S3Bucket, list[Any]], object]] = [
+    lambda bucket, given: list(bucket.get_objects(given)),
+    lambda bucket, given: list(bucket.get_objects(iter(given))),
+    lambda bucket, given: bucket.delete_objects(given),
+    lambda bucket, given: bucket.delete_objects(iter(given), raise_errors=False),
+    _async_get_objects,
+    _async_delete_objects,
+]
+
+
+def test_a_handle_of_another_bucket_is_refused_by_name(
+    server: Server, bucket: S3Bucket, rclone: Server, moto: Server
+) -> None:
+    """The key of a handle may exist in both buckets: neither one is read or deleted in place of the other."""
+    other = bucket.store.create_bucket(f"{bucket.name}-2")
+    elsewhere = (moto if server.name == "rclone" else rclone).connect().bucket(bucket.name)
+    try:
+        for name in ("k", "own"):
+            bucket.put_object(name, "mine")
+            other.put_object(name, "theirs")
+        for number, act in enumerate(BATCHES):
+            for foreign in (other, elsewhere):
+                for given in ([foreign["k"]], [bucket["own"], "own", foreign["k"]]):
+                    with pytest.raises(ValueError, match=f"'{foreign.name}' at .*'{bucket.name}' at"):
+                        act(bucket, given)
+                    found = [place[name].text for place in (bucket, other) for name in ("k", "own")]
+                    assert (number, found) == (number, ["mine", "mine", "theirs", "theirs"])
+    finally:
+        other.clear_objects()
+        other.delete_bucket()
+
+
+def test_a_handle_of_the_same_bucket_by_another_connection_is_accepted(bucket: S3Bucket, server: Server) -> None:
+    """Another timeout, another spelling of the endpoint."""
+    for changes in ({"read_timeout": 17}, {"endpoint_url": server.endpoint_url + "/"}):
+        bucket.put_object("k", "mine")
+        same = server.connect(**changes).bucket(bucket.name)
+        assert [obj.text for obj in bucket.get_objects([same["k"]])] == ["mine"]
+        assert bucket.delete_objects([same["k"]]).succeeded == ["k"]
+        assert not bucket["k"].exists()
