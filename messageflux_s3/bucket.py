@@ -783,6 +783,7 @@ class S3Bucket:
         Raises:
             S3NoSuchItem: The object does not exist.
             S3ObjectChanged: The object was replaced during the download.
+            BlockingIOError: The target is a raw file in non-blocking mode and takes no data now.
 
         Requests:
             1 GET

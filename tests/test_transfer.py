@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,15 @@ from support.scripted_server import Answer, Asked, ScriptedServer, content_of, r
 from support.servers import Server
 from support.stateful_server import StrictStore
 
-from messageflux_s3 import S3Bucket, S3ChecksumError, S3ConnectionError, S3Error, S3NoSuchItem, S3ObjectChanged
+from messageflux_s3 import (
+    AsyncS3Store,
+    S3Bucket,
+    S3ChecksumError,
+    S3ConnectionError,
+    S3Error,
+    S3NoSuchItem,
+    S3ObjectChanged,
+)
 from messageflux_s3._client.addresses import BucketAddress
 from messageflux_s3._files import download, partial_file, upload
 from messageflux_s3._files.file_target import Destination
@@ -564,6 +574,105 @@ def test_a_writable_may_take_a_little_at_a_time(scripted_server: ScriptedServer,
     writable = _Slow(says=says)
     scripted_server.bucket().download_object("k", writable)
     assert writable.got == BODY
+
+
+class _Raw(io.RawIOBase):
+    """Takes the given counts of bytes, one after the other, and then all; None: it takes nothing, as a raw file in non-blocking mode."""
+
+    def __init__(self, counts: Sequence[int | None]) -> None:
+        self.got = b""
+        self._counts = iter(counts)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, piece: Any) -> int | None:
+        count = next(self._counts, len(piece))
+        self.got += bytes(piece[: count or 0])
+        return count
+
+
+class _NonBlocking:
+    """A pipe or socket in non-blocking mode whose buffer is smaller than the object; its other end is not read."""
+
+    def __init__(self, kind: str) -> None:
+        if kind == "pipe":
+            end, start = os.pipe()
+            os.set_blocking(start, False)
+            self.ends: tuple[Any, Any] = os.fdopen(start, "wb", buffering=0), os.fdopen(end, "rb")
+        else:
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            self.ends = ours.makefile("wb", buffering=0), theirs
+            ours.close()
+
+    def __enter__(self) -> Any:
+        return self.ends[0]
+
+    def __exit__(self, *exc: object) -> None:
+        for end in self.ends:
+            end.close()
+
+
+def download_async(bucket: S3Bucket, writable: Any) -> None:
+    async def main() -> None:
+        async with AsyncS3Store(bucket.store) as store:
+            await store.bucket(bucket.name).download_object("k", writable)
+
+    asyncio.run(main())
+
+
+TO_WRITABLE: dict[str, Callable[[S3Bucket, Any], None]] = {
+    "sync": lambda bucket, writable: bucket.download_object("k", writable),
+    "async": download_async,
+}
+
+
+@pytest.mark.parametrize("to_writable", TO_WRITABLE.values(), ids=TO_WRITABLE)
+@pytest.mark.parametrize("counts", [[], [1], [0, 7], [3] * 20, [2999, 0, 1]])
+def test_raw_writable_is_offered_again_what_it_did_not_take(
+    scripted_server: ScriptedServer, to_writable: Callable[[S3Bucket, Any], None], counts: list[int]
+) -> None:
+    scripted_server.answer = lambda asked: content_of(asked, BODY)
+    writable = _Raw(counts)
+    to_writable(scripted_server.bucket(), writable)
+    assert writable.got == BODY
+
+
+@pytest.mark.parametrize("to_writable", TO_WRITABLE.values(), ids=TO_WRITABLE)
+@pytest.mark.parametrize("counts", [[None], [7, None], [3, 0, 4, None, 5]])
+def test_raw_writable_that_takes_nothing_now_raises_blocking_io_error(
+    scripted_server: ScriptedServer, to_writable: Callable[[S3Bucket, Any], None], counts: list[int | None]
+) -> None:
+    """``None`` from ``io.RawIOBase.write`` means that nothing was written."""
+    scripted_server.answer = lambda asked: content_of(asked, BODY)
+    writable = _Raw(counts)
+    with pytest.raises(BlockingIOError, match="non-blocking"):
+        to_writable(scripted_server.bucket(), writable)
+    assert writable.got == BODY[: sum(count or 0 for count in counts[: counts.index(None)])]
+
+
+@pytest.mark.parametrize("to_writable", TO_WRITABLE.values(), ids=TO_WRITABLE)
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_full_non_blocking_pipe_or_socket_raises_blocking_io_error(
+    scripted_server: ScriptedServer, to_writable: Callable[[S3Bucket, Any], None], kind: str
+) -> None:
+    scripted_server.answer = lambda asked: content_of(asked, bytes(4 * MIB))
+    with _NonBlocking(kind) as writable, pytest.raises(BlockingIOError):
+        to_writable(scripted_server.bucket(), writable)
+
+
+def test_write_target_gives_a_buffered_file_for_a_pipe(tmp_path: Path) -> None:
+    """Its user may ignore the counts that ``write`` returns; a raw file may write less than it is given."""
+    os.mkfifo(tmp_path / "pipe")
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_bytes()), daemon=True)
+    reader.start()
+    kinds: list[object] = []
+    partial_file.write_target(tmp_path / "pipe", lambda file: (kinds.append(file), file.write(BODY)))
+    reader.join(10)
+    assert received == [BODY]
+    assert isinstance(kinds[0], io.BufferedWriter)
 
 
 def changed_at_first(etag: str) -> Callable[[Asked], Answer]:

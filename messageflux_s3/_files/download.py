@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -127,6 +128,9 @@ def download_to_writable(
 ) -> Head:
     """Write an object in order to anything that has ``write``.
 
+    Raises:
+        BlockingIOError: The writable is a raw file in non-blocking mode and takes no data now.
+
     Requests:
         1 GET
     """
@@ -166,7 +170,9 @@ def _write_all(writable: Any, piece: bytes) -> None:
     view = memoryview(piece)
     while True:
         count = writable.write(view)
-        # None: the writable does not report a count; assume that all was written.
+        if count is None and isinstance(writable, io.RawIOBase):  # nothing was written
+            raise BlockingIOError("the target is in non-blocking mode and takes no data now; pass a blocking one")
+        # None from other writables: they report no count; assume that all was written.
         if count is None or count >= len(view):
             return
         view = view[count:]

@@ -45,8 +45,9 @@ def write_target(target: str | os.PathLike[str], write: Callable[[BinaryIO], obj
     """
     path, is_stream = file_target.check(Path(target), overwrite=True, follow=True)
     if is_stream:
-        with open(file_target.open_stream(path), "wb", buffering=0) as stream:  # noqa: PTH123 - a descriptor, not a path
-            write(cast(BinaryIO, stream))
+        # Buffered: write() of a raw file may write less than it is given, and callers ignore the count.
+        with open(file_target.open_stream(path), "wb") as stream:  # noqa: PTH123 - a descriptor, not a path
+            write(stream)
     else:
         _replace(path, write, overwrite=True)
 

@@ -21,7 +21,10 @@ class Writable(Protocol):
     """Anything with ``write``: files, ``io.BytesIO``, file objects of sockets, compressors."""
 
     def write(self, data: memoryview, /) -> int | None:
-        """Write bytes, and return how many were written; None means all of them."""
+        """Write bytes, and return how many were written; None means all of them.
+
+        From an ``io.RawIOBase`` in non-blocking mode None means that nothing was written, which raises BlockingIOError.
+        """
 
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview

@@ -546,6 +546,7 @@ class AsyncS3Bucket:
         Raises:
             S3NoSuchItem: There is no such object.
             S3ObjectChanged: The object was replaced during the download.
+            BlockingIOError: The target is a raw file in non-blocking mode and takes no data now.
 
         Requests:
             1 GET
