@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import io
 import json
@@ -339,6 +340,92 @@ def test_a_journal_without_its_file_counts_for_nothing(rclone_bucket: S3Bucket, 
     (tmp_path / ".t.mfs3-journal").write_text(f"{json.dumps(heading)}\n{parts}")
     rclone_bucket.download_file("k", tmp_path / "t", resume=True)
     assert (tmp_path / "t").read_bytes() == LARGE
+
+
+class _Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+class _KilledAt:
+    """Ends the process before a given one of the calls that change the partial file or its journal.
+
+    Attributes:
+        on_disk: What a power loss leaves of the journal: its content at the last fsync.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, journal: Path, at: int) -> None:
+        self._left = at
+        self.on_disk = journal.read_bytes()
+        killed = self
+
+        class Journal(io.FileIO):
+            def write(self, data: Any, /) -> int:
+                killed.count()
+                return super().write(data)
+
+            def truncate(self, size: int | None = None, /) -> int:
+                killed.count()
+                return super().truncate(size)
+
+        def before(call: Callable[..., Any]) -> Callable[..., Any]:
+            def counted(*arguments: Any) -> Any:
+                self.count()
+                result = call(*arguments)
+                if call is fsync and os.path.sameopenfile(arguments[0], opened[-1].fileno()):
+                    self.on_disk = journal.read_bytes()
+                return result
+
+            return counted
+
+        opened: list[Journal] = []
+        fsync = os.fsync
+        monkeypatch.setattr(os, "fdopen", lambda fd, mode, **_: opened.append(Journal(fd, mode)) or opened[-1])
+        monkeypatch.setattr(os, "fsync", before(os.fsync))
+        monkeypatch.setattr(os, "ftruncate", before(os.ftruncate))
+
+    def count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise _Killed
+
+
+@pytest.mark.parametrize("is_power_loss", [False, True], ids=["killed", "power loss"])
+@pytest.mark.parametrize("other_etag", ["f", "f" * 40, "f" * 36, "f" * 38], ids=len)
+@pytest.mark.parametrize("at", range(9))
+def test_journal_never_names_parts_that_are_not_in_the_file(
+    tmp_path: Path, at: int, other_etag: str, is_power_loss: bool
+) -> None:
+    """A download of another object of the same size takes over the files of an interrupted one, and ends before any of its steps."""
+    size, target, journal = 30, tmp_path / "t", tmp_path / ".t.mfs3-journal"
+    bodies = {"e" * 40: b"e" * size, other_etag: b"f" * size}
+
+    def begun(etag: str) -> partial_file.PartialFile:
+        return partial_file.PartialFile(target, {"etag": etag, "start": 0, "end": size})
+
+    def interrupted(etag: str, part: int) -> None:
+        file = begun(etag)
+        try:
+            file.write(bodies[etag][:10], part * 10)
+            file.note(part)
+        finally:
+            file.close(keep=True)
+
+    interrupted("e" * 40, 0)
+    interrupted("e" * 40, 2)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        killed = _KilledAt(monkeypatch, journal, at)
+        with contextlib.suppress(_Killed):
+            interrupted(other_etag, 1)
+    if is_power_loss:
+        journal.write_bytes(killed.on_disk)
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for etag, body in bodies.items():
+        for name, content in left.items():
+            (tmp_path / name).write_bytes(content)
+        file = begun(etag)
+        found = (tmp_path / ".t.mfs3-partial").read_bytes()
+        file.close(keep=True)
+        assert all(found[part * 10 : part * 10 + 10] == body[:10] for part in file.done), (etag, file.done)
 
 
 def test_two_resumed_downloads_to_one_target_do_not_mix(rclone_bucket: S3Bucket, tmp_path: Path) -> None:

@@ -149,21 +149,23 @@ class PartialFile:
             journal.close()
             raise
         self._journal = journal
-        lines = known.split(b"\n")
-        heading = json.dumps(description).encode()
+        heading = json.dumps(description).encode() + b"\n"
+        size = description["end"] - description["start"]
         # Ignore a journal whose file is missing or has another size: its parts are not in the file.
-        whole = os.fstat(self._fd).st_size == description["end"] - description["start"]
-        if lines[0] == heading and description["etag"] and whole:
-            # The text after the last newline is incomplete.
-            self.done = {int(line) for line in lines[1:-1] if line.isdigit()}
-        else:
-            os.ftruncate(self._fd, 0)
-            os.ftruncate(self._fd, description["end"] - description["start"])
-            known = heading + b"\n"
-        kept = known[: known.rfind(b"\n") + 1]
+        if known.startswith(heading) and description["etag"] and os.fstat(self._fd).st_size == size:
+            whole = known.rfind(b"\n") + 1  # the text after the last newline is incomplete
+            self.done = {int(line) for line in known[len(heading) : whole].splitlines() if line.isdigit()}
+            journal.truncate(whole)
+            journal.seek(whole)
+            return
+        if known:
+            # First, and on the disk: a journal that outlives the content that it describes would name parts that are gone.
+            journal.truncate(0)
+            os.fsync(journal.fileno())
+        os.ftruncate(self._fd, 0)
+        os.ftruncate(self._fd, size)
         journal.seek(0)
-        journal.write(kept)
-        journal.truncate()
+        journal.write(heading)
 
     def write(self, piece: bytes, at: int) -> None:
         _write_at(self._fd, piece, at, self._lock)
