@@ -9,13 +9,17 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal, run_scripted_server
 from test_etags import Strange, md5, no_md5, weak
 
 from messageflux_s3 import S3BatchError, S3Bucket, S3Error, S3InvalidName, S3ObjectChanged
+from messageflux_s3._files import sync
 
 MIB = 1024 * 1024
 
@@ -285,6 +289,64 @@ def test_other_content_of_the_same_size_and_time_is_copied_where_one_of_two_etag
     store.objects["p/k"] = b"CONTENT"
     assert [step.key for step in bucket.sync_to_folder("p", tmp_path).copied] == ["p/k"]
     assert (tmp_path / "k").read_bytes() == b"CONTENT"
+
+
+@dataclass
+class Encrypted:
+    """A store with one object, p/k, whose ETag is not an MD5. The listing has the fraction of its time, the headers have not."""
+
+    body: bytes
+    time: str
+
+    def __call__(self, asked: Asked) -> Answer:
+        etag = hashlib.sha256(self.body + self.time.encode()).hexdigest()[:32]
+        if not asked.key or "list-type" in asked.query:
+            told = f"<Key>p/k</Key><LastModified>{self.time}</LastModified><ETag>{etag}</ETag><Size>{len(self.body)}</Size>"
+            return document("ListBucketResult", f"<Contents>{told}</Contents><IsTruncated>false</IsTruncated>")
+        status, headers, sent = content_of(asked, self.body, etag) or (0, {}, b"")  # type: ignore[misc]
+        return status, {**headers, "x-amz-server-side-encryption": "aws:kms"}, sent
+
+
+SECOND = 1795237200.0  # 2026-11-21T05:00:00Z
+FRACTIONS = ("", ".000", ".001", ".5", ".870", ".999999")
+IN_ONE_SECOND = [("", ""), (".000", ".000"), (".001", ".002"), (".001", ".870"), (".5", ".500001"), (".870", ".999999")]
+
+
+@pytest.mark.parametrize("compare", ["etag", "mtime"])
+@pytest.mark.parametrize(("first", "second"), IN_ONE_SECOND)
+def test_object_that_is_written_again_in_the_same_second_is_copied(
+    scripted_server: ScriptedServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    first: str,
+    second: str,
+    compare: Literal["etag", "mtime"],
+) -> None:
+    """Whole seconds do not distinguish the two, and a sync may download the first one before the second is over."""
+    monkeypatch.setattr(sync, "time", SimpleNamespace(time=lambda: SECOND + 0.999))
+    scripted_server.answer = store = Encrypted(b"one!", f"2026-11-21T05:00:00{first}Z")
+    bucket = scripted_server.bucket()
+    bucket.sync_to_folder("p", tmp_path, compare=compare)
+    store.body, store.time = b"two!", f"2026-11-21T05:00:00{second}Z"
+    assert [step.key for step in bucket.sync_to_folder("p", tmp_path, compare=compare).copied] == ["p/k"]
+    assert (tmp_path / "k").read_bytes() == b"two!"
+
+
+@pytest.mark.parametrize("compare", ["etag", "mtime"])
+@pytest.mark.parametrize("fraction", FRACTIONS)
+def test_object_of_a_past_second_is_copied_once(
+    scripted_server: ScriptedServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fraction: str,
+    compare: Literal["etag", "mtime"],
+) -> None:
+    """The file gets the time in the listing, with its fraction of a second."""
+    monkeypatch.setattr(sync, "time", SimpleNamespace(time=lambda: SECOND + 60))
+    scripted_server.answer = Encrypted(b"one!", f"2026-11-21T05:00:00{fraction}Z")
+    bucket = scripted_server.bucket()
+    assert len(bucket.sync_to_folder("p", tmp_path, compare=compare).copied) == 1
+    assert bucket.sync_to_folder("p", tmp_path, compare=compare).copied == []
 
 
 def _with_metadata(store: Strange, value: str) -> Callable[[Asked], Answer]:

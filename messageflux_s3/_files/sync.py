@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import tempfile
+import time
 import unicodedata
 import zlib
 from collections import deque
@@ -51,6 +52,8 @@ _HELD_BYTES = 64 * 1024 * 1024
 _STEPS_SHOWN = 1000
 _MIB = 1024 * 1024
 _PART_SIZES_TRIED = 8
+_SETTLED = 2.0
+"""Age in seconds after which a write gives an object another time, where listings have whole seconds."""
 
 
 class Selection(NamedTuple):
@@ -631,8 +634,8 @@ def _difference(bucket: BucketAddress, local: LocalFile, remote: RemoteObject, *
         return None if is_same else "different content"
     if recorded:
         return None if _has_md5(local.path, recorded) else "different content"
-    if is_download and local.modified in (remote.modified, float(int(remote.modified))):
-        return None  # a download sets this time, exactly or in whole seconds; another write would leave another fraction of a second
+    if is_download and local.modified == remote.modified:
+        return None  # a download sets this time, unless the object could still be written again with the same one
     return "cannot be compared"
 
 
@@ -967,9 +970,15 @@ def _fetch(
 
 
 def _set_time(target: Path, head: Head, step: SyncStep) -> None:
+    """Set the time by which the next plan recognises the file: that of the object in listings, which may have a fraction of a second."""
     moment = head.last_modified.timestamp() if head.last_modified is not None else step.modified
-    if moment is not None:
-        os.utime(target, (moment, moment))  # so that the next plan can compare times
+    if moment is None:
+        return
+    if step.modified is not None and int(step.modified) == moment and step.etag and etags.same(head.etag, step.etag):
+        moment = step.modified
+    if moment.is_integer() and time.time() - moment < _SETTLED:
+        moment -= 0.001  # the object may be written again with the same time: let the next plan see an older file, and copy again
+    os.utime(target, (moment, moment))
 
 
 def upload_folder(
