@@ -665,6 +665,31 @@ def conditional_steps(if_match: str | None) -> Steps[Any]:
     return conditional.put_steps(BucketAddress(connection, "b").object("k"), b"body", condition, None, {})
 
 
+@pytest.mark.parametrize(
+    ("etag", "is_sent_again"),
+    [("old", True), ('W/"old"', True), ("new", False)],
+    ids=["unchanged", "marked as weak", "changed"],
+)
+def test_after_a_rejected_completion_an_unchanged_object_lets_the_upload_be_sent_again(
+    etag: str, is_sent_again: bool
+) -> None:
+    """The HEAD may pass a proxy that marks ETags as weak."""
+    connection: Any = SimpleNamespace(
+        is_aws=True, preset="aws", facts={}, config=SimpleNamespace(max_attempts=3), endpoint_url="https://s3.test"
+    )
+    write = conditional.ConditionalWrite(
+        BucketAddress(connection, "b").object("k"), conditional.Precondition("old", "ours", "base")
+    )
+    steps = write.steps("CompleteMultipartUpload", {"UploadId": "u"}, b"")
+    assert isinstance(next(steps), Request)
+    assert isinstance(steps.throw(rejected(409)), Request)
+    answer = found()
+    answer.parsed = {**(answer.parsed or {}), "ETag": etag if etag.startswith("W/") else f'"{etag}"'}
+    with pytest.raises(s3.S3PreconditionFailed) as raised:
+        steps.send(answer)
+    assert raised.value.retryable is is_sent_again
+
+
 @pytest.mark.parametrize(("if_match", "outcomes", "said", "requests"), SETTLING.values(), ids=SETTLING)
 @pytest.mark.parametrize("is_awaited", [False, True], ids=["by hand", "awaited"])
 def test_settling_needs_no_io(

@@ -93,4 +93,7 @@ class AsyncExchange:
             elif loop.is_closed():
                 lane.forget()
             else:  # a loop of another thread
-                loop.call_soon_threadsafe(lane.close)
+                try:
+                    loop.call_soon_threadsafe(lane.close)
+                except RuntimeError:  # it was closed meanwhile
+                    lane.forget()

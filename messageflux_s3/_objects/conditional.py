@@ -399,7 +399,8 @@ class ConditionalWrite:
                 there = yield from self._head()
             except S3Error:  # the repeated upload determines whether the condition holds
                 raise self._conflicted(error) from error
-            if there is not None if self._is_creation else there is None or there.etag != self._etag:
+            is_free = there is None if self._is_creation else there is not None and etags.same(there.etag, self._etag)
+            if not is_free:
                 raise self._conflict(error) from error
         self._is_sent_again = True
         raise self._conflicted(error) from error
