@@ -152,9 +152,13 @@ class S3Store:
         Requests:
             none
         """
+        return cls._of_connection(Connection.from_resource(boto3_s3_resource))
+
+    @classmethod
+    def _of_connection(cls, connection: Connection) -> Self:
         self = cls.__new__(cls)
-        self._connection = Connection.from_resource(boto3_s3_resource)
-        self._connection.attach(self)
+        self._connection = connection
+        connection.attach(self)
         return self
 
     # -- connection ----------------------------------------------------------------------------------------------------------------
@@ -384,14 +388,7 @@ class S3Store:
         return hash(self.config)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self._connection)
-
-
-def _rebuild(cls: type[S3Store], connection: Connection) -> S3Store:
-    store = cls.__new__(cls)
-    store._connection = connection
-    connection.attach(store)
-    return store
+        return self._of_connection, (self._connection,)
 
 
 _default: S3Store | None = None

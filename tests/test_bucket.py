@@ -476,3 +476,22 @@ def test_a_store_shows_its_buckets_regions(scripted_server: ScriptedServer, regi
     )
     shown = scripted_server.connect().show().text
     assert said in shown and "one" in shown
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_store_of_an_unpickled_bucket_has_the_configuration_of_the_bucket(moto: Server, times: int) -> None:
+    """A bucket from that store pickles and unpickles as the first one did."""
+    given = s3.connect(
+        moto.endpoint_url,
+        access_key=moto.access_key,
+        secret_key=moto.secret_key,
+        public_url="https://cdn.test",
+        max_concurrency=3,
+        pickle_secrets=True,
+    )
+    store = given
+    for _ in range(times):
+        store = pickle.loads(pickle.dumps(store.bucket("bkt"))).store
+    assert store.config == given.config
+    assert store.bucket("bkt").compute_url("k") == given.bucket("bkt").compute_url("k") == "https://cdn.test/k"
+    assert isinstance(list(store.buckets()), list)
