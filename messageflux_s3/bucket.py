@@ -288,10 +288,10 @@ class S3Bucket:
     def store(self) -> S3Store:
         """The store of the bucket. Requests: none."""
         if self._store is None:
-            # The bucket was made from a boto3 object, by the constructor or from_boto3(), or unpickled, and has no store yet.
+            # The bucket was unpickled, or made from a boto3 object by the constructor or from_boto3(), and has no store yet.
             from .store import S3Store
 
-            self._store = S3Store._of_connection(self._connection)
+            self._store = S3Store._from_connection(self._connection)
         return self._store
 
     # -- existence and deletion -------------------------------------------------------------------------------------------------------

@@ -452,12 +452,17 @@ class ObjectQuery:
             Handles of the copies, in key order.
 
         Raises:
+            TypeError: ``bucket`` is not an S3Bucket.
             ValueError: A copy would replace an object that is to be copied too. Nothing was copied.
             S3BatchError: Some copies failed; the others were made.
 
         Requests:
             1 per 1,000 keys, and 1 COPY per object; above 8 MiB, or between stores, as ``obj.copy_to``
         """
+        from .bucket import S3Bucket
+
+        if not isinstance(bucket, S3Bucket):
+            raise TypeError(f"bucket must be an S3Bucket, not {type(bucket).__name__}")
         made: list[S3Object] = []
         result = BatchResult([], [])
         copies: Iterable[copying.Copy] = (

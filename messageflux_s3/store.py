@@ -152,10 +152,10 @@ class S3Store:
         Requests:
             none
         """
-        return cls._of_connection(Connection.from_resource(boto3_s3_resource))
+        return cls._from_connection(Connection.from_resource(boto3_s3_resource))
 
     @classmethod
-    def _of_connection(cls, connection: Connection) -> Self:
+    def _from_connection(cls, connection: Connection) -> Self:
         self = cls.__new__(cls)
         self._connection = connection
         connection.attach(self)
@@ -388,7 +388,11 @@ class S3Store:
         return hash(self.config)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._of_connection, (self._connection,)
+        return _rebuild, (type(self), self._connection)
+
+
+def _rebuild(cls: type[S3Store], connection: Connection) -> S3Store:
+    return cls._from_connection(connection)
 
 
 _default: S3Store | None = None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
+import gc
 import json
+import pickle
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
@@ -571,3 +574,68 @@ def test_put_json_has_the_content_type_of_json_unless_given_another(
 
     asyncio.run(main())
     assert {memory.objects[key].headers["content-type"] for key in ("sync", "async")} == {content_type}
+
+
+# -- handles as values
+
+HANDLES: dict[str, Callable[[s3.AsyncS3Store], Any]] = {
+    "store": lambda store: store,
+    "bucket": lambda store: store.bucket("bkt"),
+    "other bucket": lambda store: store.bucket("other"),
+    "object": lambda store: store.bucket("bkt")["k"],
+    "other object": lambda store: store.bucket("bkt")["l"],
+    "object of another bucket": lambda store: store.bucket("other")["k"],
+    "version": lambda store: store.bucket("bkt").object("k", "1"),
+}
+
+
+@pytest.mark.parametrize("make", HANDLES.values(), ids=HANDLES)
+def test_handles_are_values(make: Callable[[s3.AsyncS3Store], Any]) -> None:
+    """Equal, hashed and pickled as the synchronous ones; never equal to one of those."""
+    store = s3.async_connect("http://127.0.0.1:9", access_key="a", secret_key="b", pickle_secrets=True)
+    handle, handles = make(store), [other(store) for other in HANDLES.values()]
+    assert [other == handle for other in handles] == [other._twin == handle._twin for other in handles]
+    assert hash(handle) == hash(make(store)) and len({handle, make(store)}) == 1
+    assert handle != handle._twin and handle._twin != handle
+    for again in (pickle.loads(pickle.dumps(handle)), copy.copy(handle), copy.deepcopy(handle)):
+        assert type(again) is type(handle) and again == handle and again._engine is handle._engine
+
+
+def test_an_unpickled_handle_is_used_in_a_process_that_has_no_store(scripted_server: ScriptedServer) -> None:
+    """All of them share one engine, which their store closes."""
+    memory, sync_store = StatefulStore(scripted_server), scripted_server.connect(pickle_secrets=True)
+    memory.put("k", b"hello")
+    bucket = s3.AsyncS3Store(sync_store).bucket("bkt")
+    pickled = [pickle.dumps(handle) for handle in (bucket, bucket["k"], bucket.find("k"), bucket.store)]
+    del bucket
+    gc.collect()
+
+    async def main() -> None:
+        remote, obj, query, store = (pickle.loads(one) for one in pickled)
+        assert len({handle._engine for handle in (remote, obj, query, store)}) == 1
+        assert await obj.read() == b"hello" == (await remote.get_object("k")).body
+        assert await query.collect() == [obj] and obj.bucket == remote and remote.store == store
+        await store.close()
+
+    asyncio.run(main())
+    assert [thread.name for thread in threading.enumerate() if "messageflux-s3-aio" in thread.name] == []
+
+
+ASYNC_HANDLES: dict[str, Callable[[s3.S3Bucket, AsyncS3Bucket], Any]] = {
+    "copy_to": lambda bucket, remote: bucket["k"].copy_to(remote["l"]),  # type: ignore[arg-type]
+    "move_to": lambda bucket, remote: bucket["k"].move_to(remote["l"]),  # type: ignore[arg-type]
+    "query.copy_to": lambda bucket, remote: bucket.find().copy_to(remote),  # type: ignore[arg-type]
+    "query.copy_to with a prefix": lambda bucket, remote: bucket.find().copy_to(remote, "p/"),  # type: ignore[arg-type]
+    "get_objects": lambda bucket, remote: list(bucket.get_objects([remote["k"]])),  # type: ignore[list-item]
+    "delete_objects": lambda bucket, remote: bucket.delete_objects([remote["k"]]),  # type: ignore[list-item]
+    "S3Bucket": lambda bucket, remote: s3.S3Bucket("bkt", remote.store),  # type: ignore[arg-type]
+    "list_buckets": lambda bucket, remote: list(s3.S3Bucket.list_buckets(remote.store)),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("use", ASYNC_HANDLES.values(), ids=ASYNC_HANDLES)
+def test_a_synchronous_class_rejects_an_async_handle(use: Callable[[s3.S3Bucket, AsyncS3Bucket], Any]) -> None:
+    """With a TypeError that names its type; nothing is sent."""
+    bucket = s3.connect("http://127.0.0.1:9", access_key="a", secret_key="b", max_attempts=1).bucket("bkt")
+    with pytest.raises(TypeError, match="not AsyncS3"):
+        use(bucket, s3.AsyncS3Store(bucket.store).bucket("bkt"))

@@ -8,6 +8,7 @@ import inspect
 import json as json_module
 import os
 import re
+import weakref
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from .._bulk.batch import BatchResult
     from .._client.capabilities import Preset
     from .._client.config import AddressingStyle, CredentialsFunction
+    from .._client.connection import Connection
     from .._files import sync
     from .._objects.bodies import Body, Data, UploadSource
     from .._objects.presigning import PresignedPost
@@ -162,7 +164,49 @@ def _sync_handle(given: Any) -> Any:
     return given._twin if isinstance(given, (AsyncS3Bucket, AsyncS3Object)) else given
 
 
-class AsyncS3Store:
+class _Handle:
+    """What the async handles have in common: pickling.
+
+    A handle unpickled in another process has threads and connections of its own there, shared by all handles of the same store.
+    """
+
+    _engine: Engine
+
+    @property
+    def _twin(self) -> Any:
+        raise NotImplementedError
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self._twin)
+
+
+class _Value(_Handle):
+    """A handle that is equal to those of the same class whose synchronous handles are equal."""
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._twin == other._twin) if isinstance(other, _Value) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._twin)
+
+
+_engines: weakref.WeakValueDictionary[Connection, Engine] = weakref.WeakValueDictionary()
+"""The engine of the first async store of each connection, for unpickled handles."""
+
+
+def _engine_of(store: S3Store) -> Engine:
+    return _engines.setdefault(store._connection, Engine(store))
+
+
+def _rebuild(cls: type[Any], twin: Any) -> Any:
+    """Return an async handle for an unpickled synchronous one."""
+    if isinstance(twin, S3Store):
+        return cls._create(twin, _engine_of(twin))
+    bucket = twin if isinstance(twin, S3Bucket) else twin.bucket
+    return cls(twin, _engine_of(bucket.store))
+
+
+class AsyncS3Store(_Value):
     """A store under asyncio, created by :func:`async_connect` or from an S3Store.
 
     Args:
@@ -172,6 +216,7 @@ class AsyncS3Store:
     def __init__(self, store: S3Store) -> None:
         self._store = store
         self._engine = Engine(store)
+        _engines.setdefault(store._connection, self._engine)
 
     @classmethod
     def _create(cls, store: S3Store, engine: Engine) -> AsyncS3Store:
@@ -262,7 +307,7 @@ class AsyncS3Store:
         return f"Async{self._store!r}"
 
 
-class AsyncS3Bucket:
+class AsyncS3Bucket(_Value):
     """A bucket under asyncio, created by ``store.bucket(name)``."""
 
     def __init__(self, bucket: S3Bucket, engine: Engine) -> None:
@@ -821,7 +866,7 @@ class AsyncS3Bucket:
         return f"Async{self._bucket!r}"
 
 
-class AsyncObjectQuery:
+class AsyncObjectQuery(_Handle):
     """A lazy query over the objects of one bucket, created by ``bucket.find(…)``."""
 
     def __init__(self, query: ObjectQuery, engine: Engine) -> None:
@@ -1006,7 +1051,7 @@ class AsyncObjectQuery:
         return f"<Async{repr(self._query)[1:]}"
 
 
-class AsyncS3Object:
+class AsyncS3Object(_Value):
     """One object under asyncio, created by ``bucket.object(key)``, ``bucket[key]`` or a query."""
 
     def __init__(self, obj: S3Object, engine: Engine) -> None:
