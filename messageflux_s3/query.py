@@ -23,7 +23,7 @@ from ._bulk.batch import BatchResult
 from ._bulk.listing import Listed
 from ._bulk.progress import Progress, reporting, watched
 from ._bulk.read_ahead import side_by_side
-from ._client.addresses import same_place
+from ._client.addresses import BucketAddress, same_place
 from ._display import show, tables
 from ._display.usage import Usage, check_depth, measure
 from ._files import copying, sync
@@ -459,9 +459,7 @@ class ObjectQuery:
         Requests:
             1 per 1,000 keys, and 1 COPY per object; above 8 MiB, or between stores, as ``obj.copy_to``
         """
-        from .bucket import S3Bucket
-
-        if not isinstance(bucket, S3Bucket):
+        if not isinstance(getattr(bucket, "_address", None), BucketAddress):
             raise TypeError(f"bucket must be an S3Bucket, not {type(bucket).__name__}")
         made: list[S3Object] = []
         result = BatchResult([], [])

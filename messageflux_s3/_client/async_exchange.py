@@ -32,6 +32,11 @@ class AsyncExchange:
         self._lock = Lock()  # event loops may run on several threads
         self._pid = os.getpid()
 
+    async def start(self) -> None:
+        """Build boto3's client on a thread, unless it exists: operations look at it, and building it takes up to half a second."""
+        if self._connection.started_lane is None:
+            await asyncio.to_thread(lambda: self._connection.lane)
+
     async def send(
         self, request: Request, run: Callable[..., Awaitable[Any]], run_write: Callable[..., Awaitable[Any]]
     ) -> Answer:

@@ -68,9 +68,7 @@ class Engine:
 
     async def perform(self, steps: Steps[Result]) -> Result:
         """Run an operation of the synchronous classes: requests in the event loop, blocking calls on a thread."""
-        # Operations look at the client, and building it takes up to half a second.
-        if self.connection.started_lane is None:
-            await asyncio.to_thread(lambda: self.connection.lane)
+        await self.exchange.start()
         send = partial(self.exchange.send, run=self.run, run_write=self._run_write)
         return await run_awaited(steps, send, self._perform_effect)
 
