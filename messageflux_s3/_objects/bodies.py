@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Awaitable, Iterable
 from typing import Protocol, TypeAlias
 
 
@@ -15,6 +15,13 @@ class Readable(Protocol):
 
     def read(self, size: int, /) -> bytes | bytearray | memoryview | str | None:
         """Return the next bytes or characters; None if a non-blocking readable has none yet, which raises BlockingIOError."""
+
+
+class AsyncReadable(Protocol):
+    """Anything whose ``read(size)`` is a coroutine function: an async file, Starlette's ``UploadFile``."""
+
+    def read(self, size: int, /) -> Awaitable[bytes | bytearray | memoryview | str]:
+        """Return the next bytes or characters; nothing at the end."""
 
 
 class Writable(Protocol):
@@ -38,6 +45,9 @@ Body: TypeAlias = Data | Readable
 
 UploadSource: TypeAlias = Body | os.PathLike[str] | Iterable[Data]
 """The content of an upload: as for a write, or the path of a file, or an iterable of pieces."""
+
+AsyncSource: TypeAlias = AsyncReadable | AsyncIterable[Data]
+"""The content of a write or an upload under asyncio that is read in the event loop."""
 
 
 def check_body(data: object, argument: str) -> None:

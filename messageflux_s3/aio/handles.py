@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from .._client.config import AddressingStyle, CredentialsFunction
     from .._client.connection import Connection
     from .._files import sync
-    from .._objects.bodies import Body, Data, UploadSource
+    from .._objects.bodies import AsyncSource, Body, Data, UploadSource
     from .._objects.presigning import PresignedPost
     from .._objects.put_parameters import PutParameters
     from ..bucket import S3Bucket
@@ -400,7 +400,7 @@ class AsyncS3Bucket(_Value):
     async def put_object(
         self,
         key: str,
-        buf: Body,
+        buf: Body | AsyncSource,
         metadata: Mapping[str, str] | None = None,
         *,
         if_absent: bool = False,
@@ -508,7 +508,7 @@ class AsyncS3Bucket(_Value):
     async def upload_object(
         self,
         key: str,
-        stream: UploadSource | AsyncIterable[Data],
+        stream: UploadSource | AsyncSource,
         metadata: Mapping[str, str] | None = None,
         *,
         if_absent: bool = False,
@@ -1304,7 +1304,7 @@ class AsyncS3Object(_Value):
 
     async def put(
         self,
-        data: Body,
+        data: Body | AsyncSource,
         metadata: Mapping[str, str] | None = None,
         *,
         if_absent: bool = False,
@@ -1318,7 +1318,7 @@ class AsyncS3Object(_Value):
             )
             self.reload()._object._head = written._object._head
             return self
-        steps = self._object._put_steps(data, metadata, if_absent=if_absent, if_match=if_match, **extra)
+        steps = self._object._put_steps(cast("Body", data), metadata, if_absent=if_absent, if_match=if_match, **extra)
         await self._engine.perform(steps)
         return self
 

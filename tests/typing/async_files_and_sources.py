@@ -14,6 +14,17 @@ async def pieces() -> AsyncIterator[bytes]:
     yield b"x"
 
 
+class UploadFile:
+    """As Starlette's: an async ``read``, and no ``__aiter__``."""
+
+    async def read(self, size: int = -1) -> bytes:
+        return b""
+
+
+async def is_wanted(obj: s3.S3Object) -> bool:
+    return True
+
+
 async def change(body: bytes | None) -> bytes:
     return body or b""
 
@@ -25,6 +36,13 @@ async def size_of(obj: s3.AsyncS3Object) -> int:
 async def use(store: s3.AsyncS3Store, check: s3.AsyncClaimCheck) -> None:
     bucket: s3.AsyncS3Bucket = store.bucket("scratch")
     obj: s3.AsyncS3Object = await bucket.upload_object("k", pieces(), {"a": "b"}, content_type="text/plain")
+    await bucket.upload_object("k", UploadFile())
+    await bucket.put_object("k", UploadFile())
+    await bucket.put_object("k", pieces())
+    await obj.put(UploadFile())
+    await obj.put(pieces())
+    await obj.put(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    bucket.find().filter(is_wanted)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     body: bytes = await obj.read()
     await obj.update(change)
     await obj.update(lambda known: known or b"")
