@@ -207,6 +207,31 @@ def test_uploads_whose_sources_need_threads_do_not_wait_for_each_other(
     run(moto.connect(max_concurrency=threads).bucket(moto_bucket.name), work)
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_source_without_data_now_is_refused(scripted_server: ScriptedServer, is_async: bool) -> None:
+    """``read()`` that returns None is not the end of the source."""
+    memory = StatefulStore(scripted_server)
+    pieces: list[bytes | None] = []
+
+    class Readable:
+        def read(self, size: int = -1) -> bytes | None:
+            return pieces.pop(0)
+
+    class AsyncOne:
+        async def read(self, size: int = -1) -> bytes | None:
+            return pieces.pop(0)
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        for given in ([None, b"a", b""], [b"a", None, b"b", b""], [b"a" * (6 * MIB), None, b"b", b""]):
+            pieces[:] = given
+            source: Any = AsyncOne() if is_async else Readable()
+            with pytest.raises(BlockingIOError, match="non-blocking"):
+                await remote.upload_object("k", source, part_size_bytes=5 * MIB)
+
+    run(scripted_server.bucket(), work)
+    assert memory.objects == {} and not memory.uploads
+
+
 def test_a_source_is_pulled_no_further_than_the_parts_that_leave(scripted_server: ScriptedServer) -> None:
     """While the store takes its time over a part, the source waits: memory is bounded by the part size."""
     memory, may_answer, pulled = StatefulStore(scripted_server), threading.Event(), [0]

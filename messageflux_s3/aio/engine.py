@@ -316,16 +316,12 @@ class Portal:
         return Checked(self.check, progress)
 
     def source(self, given: Any) -> Any:
-        """Return a source for the synchronous class: an async source as an iterator of its pieces, anything else unchanged."""
+        """Return a source for the synchronous class: a readable, an iterator of an async iterable, anything else unchanged."""
         if not is_async_source(given):
             return given
         if inspect.iscoroutinefunction(getattr(given, "read", None)):
-            return self._read(given.read)
+            return AsyncReadable(self, given)
         return self._pieces(given.__aiter__())
-
-    def _read(self, read: Callable[[int], Awaitable[Any]]) -> Iterator[Any]:
-        while piece := self.call(functools.partial(read, _PIECE_BYTES)):
-            yield piece
 
     def _pieces(self, source: AsyncIterator[Any]) -> Iterator[Any]:
         while pieces := self.call(functools.partial(_gather, source)):
@@ -396,3 +392,14 @@ class AsyncWritable:
 
 def portal_for(given: Any, engine: Engine) -> Portal | None:
     return Portal(engine) if isinstance(given, AsyncIterable) else None
+class AsyncReadable:
+    """A synchronous readable for the thread of an upload that wraps an async one."""
+
+    def __init__(self, portal: Portal, given: Any) -> None:
+        self._portal = portal
+        self._given = given
+
+    def read(self, size: int) -> Any:
+        return self._portal.call(functools.partial(self._given.read, min(size, _PIECE_BYTES)))
+
+
