@@ -7,6 +7,9 @@ import contextlib
 import contextvars
 import functools
 import io
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -205,6 +208,77 @@ def test_uploads_whose_sources_need_threads_do_not_wait_for_each_other(
         assert {len(obj.body) async for obj in found} == {100_000}
 
     run(moto.connect(max_concurrency=threads).bucket(moto_bucket.name), work)
+
+
+async def _between_two_ends_of_a_fifo(remote: AsyncS3Bucket, ask: Callable[[], bytes], path: Path) -> None:
+    os.mkfifo(path)
+    await asyncio.gather(remote.download_file("source", path), remote.upload_file(path, "copy"))
+
+
+async def _get(remote: AsyncS3Bucket, keys: Iterator[str]) -> list[bytes]:
+    return [obj.body async for obj in remote.get_objects(keys)]
+
+
+def _items(ask: Callable[[], bytes]) -> Iterator[tuple[str, bytes]]:
+    for number in range(3):
+        yield f"item{number}", ask()
+
+
+def _keys(ask: Callable[[], bytes]) -> Iterator[str]:
+    for _ in range(3):
+        yield ask().decode()
+
+
+class Asking(io.RawIOBase):
+    """Its read() and write() wait for the store."""
+
+    def __init__(self, ask: Callable[[], bytes]) -> None:
+        self._ask, self._left = ask, 3
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        self._left -= 1
+        return self._ask() if self._left >= 0 else b""
+
+    def write(self, data: Any) -> int:
+        self._ask()
+        return len(data)
+
+
+# What waits on a thread for another request of the same store.
+WAITING: dict[str, Callable[[AsyncS3Bucket, Callable[[], bytes], Path], Awaitable[Any]]] = {
+    "upload_object of a readable": lambda remote, ask, _: remote.upload_object("copy", Asking(ask)),
+    "upload_object of a generator": lambda remote, ask, _: remote.upload_object("copy", (ask() for _ in range(3))),
+    "download_object to a writable": lambda remote, ask, _: remote.download_object("source", Asking(ask)),
+    "put_objects of a generator": lambda remote, ask, _: remote.put_objects(_items(ask)),
+    "get_objects of a generator": lambda remote, ask, _: _get(remote, _keys(ask)),
+    "delete_objects of a generator": lambda remote, ask, _: remote.delete_objects(_keys(ask)),
+    "both ends of a FIFO": _between_two_ends_of_a_fifo,
+}
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_what_waits_for_the_user_takes_no_thread_of_the_pool(
+    scripted_server: ScriptedServer, tmp_path: Path, name: str
+) -> None:
+    """With a single thread in the pool, which the user's code needs."""
+    memory = StatefulStore(scripted_server)
+    memory.put("source", b"source")
+
+    async def work(remote: AsyncS3Bucket) -> None:
+        loop = asyncio.get_running_loop()
+
+        def ask() -> bytes:
+            return asyncio.run_coroutine_threadsafe(remote["source"].read_range(0), loop).result(10)
+
+        await asyncio.wait_for(WAITING[name](remote, ask, tmp_path / "fifo"), 20)
+
+    run(scripted_server.bucket(max_concurrency=1), work)
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -944,6 +1018,69 @@ def test_max_concurrency_limits_the_requests_in_flight(
 
     asyncio.run(main())
     assert 0 < most[0] <= limit
+
+
+@pytest.mark.parametrize("name", ["upload_file", "upload_object", "put_objects", "delete_objects"])
+def test_close_does_not_wait_for_a_thread_that_is_blocked_in_the_user_s_code(
+    scripted_server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A FIFO that nothing writes to, a generator that never yields. Once it goes on, the thread ends and writes nothing."""
+    monkeypatch.setattr(engine, "_CLEANUP_SECONDS", 0.1)
+    memory, is_reading, may_end = StatefulStore(scripted_server), threading.Event(), threading.Event()
+    os.mkfifo(fifo := tmp_path / "fifo")
+
+    def stalled(given: Any) -> Iterator[Any]:
+        is_reading.set()
+        may_end.wait(60)
+        yield given
+
+    begin: dict[str, Callable[[AsyncS3Bucket], Any]] = {
+        "upload_file": lambda bucket: bucket.upload_file(fifo, "k"),
+        "upload_object": lambda bucket: bucket.upload_object("k", stalled(b"late")),
+        "put_objects": lambda bucket: bucket.put_objects(stalled(("k", b"late"))),
+        "delete_objects": lambda bucket: bucket.delete_objects(stalled("kept")),
+    }
+    memory.put("kept", b"kept")
+
+    async def main() -> None:
+        store = s3.AsyncS3Store(scripted_server.connect())
+        task = asyncio.create_task(begin[name](store.bucket("bkt")))
+        if name == "upload_file":
+            is_reading.set()
+            await asyncio.sleep(0.2)
+        await asyncio.to_thread(is_reading.wait, 20)
+        closing = asyncio.create_task(store.close())  # may be called before the task is cancelled
+        await asyncio.sleep(0)
+        await cancelled(task)
+        await asyncio.wait_for(closing, 20)
+
+    asyncio.run(main())
+    left = [thread for thread in threading.enumerate() if thread.name == "messageflux-s3-aio-own"]
+    assert len(left) == 1 and left[0].daemon
+    may_end.set()
+    if name == "upload_file":
+        fifo.write_bytes(b"late")
+    left[0].join(20)
+    assert not left[0].is_alive() and [*memory.objects] == ["kept"]
+
+
+def test_a_thread_that_is_blocked_in_the_user_s_code_does_not_keep_the_process_alive(tmp_path: Path) -> None:
+    """Whether the store was closed or not."""
+    os.mkfifo(tmp_path / "fifo")
+    script = f"""
+import asyncio, messageflux_s3 as s3
+from messageflux_s3.aio import engine
+engine._CLEANUP_SECONDS = 0.1
+async def main():
+    store = s3.async_connect("http://127.0.0.1:9", **{KEYS})
+    try:
+        await asyncio.wait_for(store.bucket("bkt").upload_file({str(tmp_path / "fifo")!r}, "k"), 0.5)
+    except asyncio.TimeoutError:
+        print("stopped")
+asyncio.run(main())
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (told.stdout, told.stderr) == ("stopped\n", "")
 
 
 # -- the event loop

@@ -9,8 +9,10 @@ the task that awaits the method, as the thread requests them.
 
 A cancelled task raises ``CancelledError``. A cancelled upload or download of a stream, a file or a folder is stopped: no parts and no
 partial object are left behind, and an existing file is unchanged. The cancelled task waits up to 5 seconds for that; longer cleanup
-finishes on its thread. Batches and copies in progress are completed on their threads; of a conditional write, only the request in
-progress is completed. ``store.close()`` waits for all.
+finishes on its thread. A batch whose keys or items come from an async iterable or a generator ends before the next one; other batches and
+copies in progress are completed on their threads; of a conditional write, only the request in progress is completed. ``store.close()``
+waits for all, except for a thread that is blocked in a synchronous source of the user's, such as a FIFO that nothing writes to, when its
+cancelled task has ended: that thread is a daemon, and stops if the source goes on.
 """
 
 from .files import AsyncObjectFile

@@ -6,7 +6,10 @@ import asyncio
 import contextvars
 import functools
 import inspect
+import io
+import mmap
 import os
+import stat
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
@@ -14,6 +17,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Collection,
     Iterable,
     Iterator,
 )
@@ -51,6 +55,9 @@ _CLEANUP_SECONDS = 5.0
 """Seconds that a cancelled task waits for its thread to clean up."""
 
 
+_JOIN_SECONDS = 0.1
+
+
 END: Any = object()
 
 
@@ -61,7 +68,7 @@ class Engine:
         self.connection: Connection = store._connection
         self.exchange = AsyncExchange(self.connection)
         self._threads: ThreadPoolExecutor | None = None
-        self._own_threads: list[Thread] = []
+        self._own_threads: dict[Future[Any], Thread] = {}
         self._open_sources: set[Callable[[], None]] = set()
         self._lock = Lock()  # loops may run on several threads
         self._pid = os.getpid()
@@ -87,13 +94,14 @@ class Engine:
         """Call a function on a pool thread; the pool has at most the connection's ``max_concurrency`` threads."""
         return await asyncio.wrap_future(self.start(functools.partial(function, *arguments, **named)))
 
-    def start(self, function: Callable[[], Result], *, alone: bool = False) -> Future[Result]:
+    def start(self, function: Callable[[], Result], *, alone: bool = False, daemon: bool = False) -> Future[Result]:
         """Start a function on a thread, in a copy of the caller's context.
 
         Args:
             function: The function.
             alone: Whether to use a dedicated thread. A function that waits for anything other than the store (the user's source, the holder
                 of a lock) MUST NOT take a pool thread: whatever it waits for may need one.
+            daemon: Whether the dedicated thread does not keep the process alive: it may be blocked in the user's code for ever.
         """
         self._forget_after_fork()
         context = contextvars.copy_context()
@@ -119,15 +127,35 @@ class Engine:
             else:
                 work.set_result(result)
 
-        thread = Thread(target=finish, name="messageflux-s3-aio-own")
+        thread = Thread(target=finish, name="messageflux-s3-aio-own", daemon=daemon)
         with self._lock:
-            self._own_threads = [*(other for other in self._own_threads if other.is_alive()), thread]
+            self._own_threads = {of: other for of, other in self._own_threads.items() if other.is_alive()}
+            self._own_threads[work] = thread
             thread.start()
         return work
 
-    async def run_stoppable(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
-        """Call a transfer that takes ``progress`` on a pool thread; it stops if the task is cancelled."""
-        portal = Portal(self)
+    def abandon(self, work: Future[Any]) -> None:
+        """Do not wait in ``close()`` for a function on a dedicated thread."""
+        with self._lock:
+            self._own_threads.pop(work, None)
+
+    async def run_stoppable(
+        self,
+        function: Callable[..., Result],
+        *arguments: Any,
+        file: str | os.PathLike[str] | None = None,
+        **named: Any,
+    ) -> Result:
+        """Call a transfer that takes ``progress`` on a thread; it stops if the task is cancelled.
+
+        Args:
+            function: The transfer.
+            arguments: Its arguments.
+            file: The path of the file that it reads or writes, if it is a single one: it may be a FIFO.
+            named: Its keyword arguments.
+        """
+        may_be_blocked = file is not None and await self.run(_is_special_file, file)
+        portal = Portal(self, waits_for_user=may_be_blocked)
         named["progress"] = portal.watch(named.get("progress"))
         return await portal.run(functools.partial(function, *arguments, **named), alone=False)
 
@@ -135,7 +163,7 @@ class Engine:
         """Drop the threads and sources in a forked child: they belong to the parent, and waiting for them would never end."""
         if self._pid != os.getpid():
             self._pid, self._lock, self._threads = os.getpid(), Lock(), None
-            self._open_sources, self._own_threads = set(), []
+            self._open_sources, self._own_threads = set(), {}
 
     async def pull(
         self, source: Iterator[Result], at_once: int, portal: Portal | None = None
@@ -179,12 +207,14 @@ class Engine:
             await self.run(self._open_sources.pop())
         with self._lock:
             threads, self._threads = self._threads, None
-            own_threads, self._own_threads = self._own_threads, []
         self.exchange.close()
         if threads is not None:
             await asyncio.to_thread(threads.shutdown)
-        for thread in own_threads:
-            await asyncio.to_thread(thread.join)
+        while own_threads := [*self._own_threads.items()]:
+            for work, thread in own_threads:
+                await asyncio.to_thread(thread.join, _JOIN_SECONDS)  # it may be abandoned meanwhile
+                if not thread.is_alive():
+                    self.abandon(work)
 
 
 class Cancelled(BaseException):
@@ -196,10 +226,18 @@ class Portal:
 
     The task itself runs them, so an async iterator is advanced as by ``async for``: with its context variables, timeouts and cancel
     scopes, and without an additional task. A portal is used by one call of :meth:`run` at a time.
+
+    Args:
+        engine: The engine.
+        waits_for_user: Whether the function waits for the user's synchronous code, such as a generator or a readable over a pipe. It then
+            has a daemon thread of its own, and ``Engine.close()`` does not wait for a thread that is still blocked in that code when its
+            cancelled task has ended.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, waits_for_user: bool = False) -> None:
         self._engine = engine
+        self._waits_for_user = waits_for_user
+        self._has_noticed = False  # the thread knows that the task was cancelled, and is cleaning up
         self._lock = Lock()
         self._is_open = False
         self._steps: deque[tuple[Callable[[], Awaitable[Any]], Future[Any]]] = deque()
@@ -231,7 +269,7 @@ class Portal:
                 raise Cancelled
             return result
 
-        work = self._engine.start(call, alone=alone)
+        work = self._engine.start(call, alone=alone or self._waits_for_user, daemon=self._waits_for_user)
 
         def end(_: Future[Result]) -> None:
             with suppress(RuntimeError):  # the loop is closed: no task is waiting
@@ -256,6 +294,8 @@ class Portal:
                 if undo is not None and work.done() and work.exception() is None:
                     undone = self._engine.start(functools.partial(undo, work.result()), alone=True)
                     await asyncio.wait([asyncio.wrap_future(undone)], timeout=_CLEANUP_SECONDS)
+                if self._waits_for_user and not work.done() and not self._has_noticed:
+                    self._engine.abandon(work)
             raise
         finally:
             self.close()
@@ -309,6 +349,7 @@ class Portal:
             Cancelled: The task was cancelled.
         """
         if not self._is_open:
+            self._has_noticed = True
             raise Cancelled
 
     def watch(self, progress: Progress) -> Any:
@@ -328,8 +369,16 @@ class Portal:
             yield from pieces
 
     def items(self, given: Iterable[Item] | AsyncIterable[Item]) -> Iterable[Item]:
-        """Return keys or items as an iterable for the thread; an async iterable is read one item at a time."""
-        return self._items(given.__aiter__()) if isinstance(given, AsyncIterable) else given
+        """Return keys or items as an iterable for the thread, which ends if the task was cancelled.
+
+        An async iterable is read one item at a time.
+        """
+        return self._items(given.__aiter__()) if isinstance(given, AsyncIterable) else self._checked(given)
+
+    def _checked(self, source: Iterable[Item]) -> Iterator[Item]:
+        for item in source:
+            self.check()
+            yield item
 
     def _items(self, source: AsyncIterator[Item]) -> Iterator[Item]:
         while (item := self.call(functools.partial(next_item, source))) is not END:
@@ -371,6 +420,17 @@ async def next_item(source: AsyncIterator[Item]) -> Item:
         return cast(Item, END)
 
 
+class AsyncReadable:
+    """A synchronous readable for the thread of an upload that wraps an async one."""
+
+    def __init__(self, portal: Portal, given: Any) -> None:
+        self._portal = portal
+        self._given = given
+
+    def read(self, size: int) -> Any:
+        return self._portal.call(functools.partial(self._given.read, min(size, _PIECE_BYTES)))
+
+
 class AsyncWritable:
     """A synchronous writable for the thread of a download that wraps an async one."""
 
@@ -391,15 +451,42 @@ class AsyncWritable:
 
 
 def portal_for(given: Any, engine: Engine) -> Portal | None:
-    return Portal(engine) if isinstance(given, AsyncIterable) else None
-class AsyncReadable:
-    """A synchronous readable for the thread of an upload that wraps an async one."""
-
-    def __init__(self, portal: Portal, given: Any) -> None:
-        self._portal = portal
-        self._given = given
-
-    def read(self, size: int) -> Any:
-        return self._portal.call(functools.partial(self._given.read, min(size, _PIECE_BYTES)))
+    """Return a portal for reading keys or items, unless they can be read at once."""
+    if isinstance(given, AsyncIterable):
+        return Portal(engine)
+    return Portal(engine, waits_for_user=True) if isinstance(given, Iterable) and may_wait(given) else None
 
 
+async def stream_portal(given: Any, engine: Engine) -> Portal:
+    """Return a portal for a transfer from or to a stream."""
+    waits = await engine.run(may_wait, given) if isinstance(given, os.PathLike) else may_wait(given)
+    return Portal(engine, waits_for_user=waits)
+
+
+_FILES = io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper
+
+
+def may_wait(given: Any) -> bool:
+    """Return whether reading or writing this on a thread may wait for the user's code or another process.
+
+    True for pipes, sockets, generators and any class of the user's; False for content in memory and regular files, and for what is awaited
+    in the task.
+    """
+    if isinstance(given, (Collection, memoryview)) or type(given) in (io.BytesIO, io.StringIO, mmap.mmap):
+        return False
+    if isinstance(given, os.PathLike):
+        return _is_special_file(given)
+    if type(given) in _FILES:
+        try:
+            return _is_special_file(given.fileno())
+        except (OSError, ValueError):  # closed, or without a descriptor
+            return True
+    return not is_async_source(given) and not is_async_writable(given)
+
+
+def _is_special_file(path: str | os.PathLike[str] | int) -> bool:
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - also takes a descriptor
+    except (OSError, TypeError, ValueError):
+        return False  # the transfer raises an error that says more
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)

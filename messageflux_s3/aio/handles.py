@@ -72,6 +72,7 @@ from .engine import (
     is_coroutine_function,
     next_item,
     portal_for,
+    stream_portal,
 )
 from .files import AsyncObjectFile, BytesMode, TextMode
 from .locks import AsyncS3Lock, StoppableLock
@@ -547,7 +548,7 @@ class AsyncS3Bucket(_Value):
         Requests:
             as ``S3Bucket.upload_object``
         """
-        portal = Portal(self._engine)
+        portal = await stream_portal(stream, self._engine)
         work = functools.partial(
             self._bucket.upload_object,
             key,
@@ -596,7 +597,7 @@ class AsyncS3Bucket(_Value):
         Requests:
             1 GET
         """
-        portal = Portal(self._engine)
+        portal = await stream_portal(writable_stream, self._engine)
         is_awaited = is_async_writable(writable_stream)
         work = functools.partial(
             self._bucket.download_object,
@@ -628,6 +629,7 @@ class AsyncS3Bucket(_Value):
             self._bucket.upload_file,
             path,
             key,
+            file=path,
             metadata=metadata,
             if_absent=if_absent,
             if_match=if_match,
@@ -654,6 +656,7 @@ class AsyncS3Bucket(_Value):
             self._bucket.download_file,
             key,
             path,
+            file=path,
             overwrite=overwrite,
             resume=resume,
             version_id=version_id,
@@ -1394,6 +1397,7 @@ class AsyncS3Object(_Value):
         downloaded = await self._engine.run_stoppable(
             self._object.download_to,
             path,
+            file=path,
             start=start,
             end=end,
             overwrite=overwrite,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 from ..aio import AsyncS3Bucket, AsyncS3Object
-from ..aio.engine import Portal, is_async_source
+from ..aio.engine import is_async_source, stream_portal
 from .claim_check import ClaimCheck, Incoming, Outgoing
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class AsyncClaimCheck:
         Requests:
             none, or those of one upload
         """
-        portal = Portal(self._engine)
+        portal = await stream_portal(payload, self._engine)
         store = functools.partial(self._check.check_in, portal.source(payload), headers)
         return await portal.run(store, alone=is_async_source(payload), undo=self._check.discard)
 
