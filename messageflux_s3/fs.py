@@ -132,6 +132,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         bucket_name, key = self._split(path)
         if not bucket_name or not key:
             raise ValueError(f"{path!r} does not name an object: a path is bucket/key")
+        if _is_folder_path(path):
+            raise IsADirectoryError(f"{path!r} names a folder, not an object: it ends with a slash")
         return self.store.bucket(bucket_name).object(key)
 
     @property
@@ -172,6 +174,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Return an object's size, etag, time and other attributes, or an entry that marks the path as a folder.
 
+        A path with a slash at the end names a folder only.
+
         Raises:
             FileNotFoundError: The path does not exist.
 
@@ -186,11 +190,13 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             if not bucket.exists():
                 raise FileNotFoundError(path)
             return _folder(bucket_name)
-        try:
-            head = operations.head(bucket._address.object(key))
-        except S3NoSuchItem:
+        head = None
+        if not _is_folder_path(path):
+            with contextlib.suppress(S3NoSuchItem):
+                head = operations.head(bucket._address.object(key))
+        if head is None:
             if bucket.find(prefix=f"{key}/").first() is None:
-                raise FileNotFoundError(path) from None
+                raise FileNotFoundError(path)
             return _folder(f"{bucket_name}/{key}")
         return {
             "name": f"{bucket_name}/{key}",
@@ -267,6 +273,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     ) -> list[str]:
         """Expand patterns and folders as fsspec does, but treat the path of an existing object or folder as that path, not as a pattern.
 
+        A path or a pattern with a slash at the end names folders only.
+
         Raises:
             FileNotFoundError: There are no such paths.
 
@@ -274,7 +282,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             1 per 1,000 keys below each folder; for a path that looks like a pattern also 1 HEAD and, if there is no such object, 1 listing
         """
         exists = (lambda _: True) if assume_literal else self._is_literal
-        return _expand(self, path, recursive, maxdepth, exists, **kwargs)
+        return _expand(self, path, recursive, maxdepth, exists, **kwargs)[0]
 
     def _is_literal(self, path: str) -> bool:
         """Return whether a path that looks like a pattern (``x[1].txt``) is the path of an object or a folder."""
@@ -359,9 +367,13 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
         Block sizes and caches are ignored; the library's reader has its own buffering.
 
+        Raises:
+            IsADirectoryError: The path ends with a slash.
+
         Requests:
             those of :func:`~messageflux_s3._files.opening.open_object`
         """
+        self._object(path)  # checks the path; fsspec's open() removes the slash at the end of a folder's
         if compression is not None and "b" in mode and "r" not in mode:
             name = get_compression(path, compression)
             writer = cast(ObjectWriter, super().open(path, mode, block_size, cache_options, None, **kwargs))
@@ -476,7 +488,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             found = _find_sources(self, rpath, recursive, maxdepth, self._is_literal)
             if not found.paths:
                 return
-            sources, targets = found.paths, lpath
+            # Folders named by a slash keep it, so that an object of the same name is not downloaded.
+            sources, targets = [f"{each}/" if each in found.folders else each for each in found.paths], lpath
             if not isinstance(lpath, list):
                 target = make_path_posix(os.fspath(lpath))
                 targets = found.targets(target, target.endswith("/") or Path(target).is_dir())
@@ -574,6 +587,10 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     ) -> None:
         """Upload files. The arguments are fsspec's. The path of an existing file or folder is never read as a pattern.
 
+        Raises:
+            IsADirectoryError: The target of a file, in a list of targets, ends with a slash; nothing was uploaded.
+            ValueError: Two files would become one object (``a/x`` and ``b/x`` in a folder); nothing was uploaded.
+
         Requests:
             those of ``info`` for the target, and those of :meth:`put_file` for each file
         """
@@ -590,10 +607,21 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 target = os.fspath(rpath)
                 targets = found.targets(self._strip_protocol(target), target.endswith("/") or self.isdir(target))
         pairs = _pair(sources, targets)
+        self._refuse_merged_objects(pairs)
         callback.set_size(len(pairs))
         for source, target in callback.wrap(pairs):
             with callback.branched(source, target) as child:
                 self.put_file(source, target, callback=child, **kwargs)
+
+    def _refuse_merged_objects(self, pairs: list[tuple[Any, Any]]) -> None:
+        sources: dict[str, Any] = {}
+        for source, target in pairs:
+            if Path(source).is_dir():
+                continue
+            self._object(target)  # checks the path
+            other = sources.setdefault(self._strip_protocol(target), source)
+            if other != source:
+                raise ValueError(f"{other!r} and {source!r} have the same target {target!r}; nothing was uploaded")
 
     def put_file(
         self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any
@@ -611,6 +639,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
         Raises:
             FileExistsError: ``mode="create"`` and the object exists; it was not changed.
+            IsADirectoryError: The object's path ends with a slash.
             OSError: The file became shorter during a multipart upload; nothing was written.
             S3Unsupported: ``mode="create"`` and the store does not honour conditional writes; nothing was written.
 
@@ -623,6 +652,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         if path.is_dir():
             self.makedirs(rpath, exist_ok=True)
             return
+        obj = self._object(rpath)
         for name in ("block_size", "cache_options", *_CACHE_OPTIONS):
             kwargs.pop(name, None)
         if self._intrans or kwargs.keys() & {"compression", "autocommit"}:
@@ -630,7 +660,6 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             return
         callback.set_size(path.stat().st_size)  # raises for a missing file before the bucket is created
         self.makedirs(self._parent(rpath), exist_ok=True)
-        obj = self._object(rpath)
         if is_new:
             self._refuse_existing(obj)
         self.store.bucket(obj.bucket_name).upload_file(
@@ -653,6 +682,12 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 raise S3ObjectExists(
                     f"{obj.uri} exists; mode='create' only creates", bucket=obj.bucket_name, key=obj.key
                 )
+
+    def pipe(self, path: Any, value: Any = None, **kwargs: Any) -> None:
+        """Write an object, or several given as a mapping of paths to bytes. Requests: those of :meth:`pipe_file` for each."""
+        for each in path if isinstance(path, dict) else [path]:
+            self._object(each)  # checks the path; fsspec's pipe() removes the slash at the end of a folder's
+        super().pipe(path, value, **kwargs)
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         """Write an object; with ``mode="create"`` only if it does not exist. Requests: 1 PUT; more above 8 MiB."""
@@ -682,7 +717,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Requests:
             1 HEAD, 1 COPY (more above 5 GiB); for a folder 2 HEAD and 1 listing
         """
-        if not (self._split(path1)[1] and self._split(path2)[1]) and self.isdir(path1):
+        if (_is_folder_path(path1) or not (self._split(path1)[1] and self._split(path2)[1])) and self.isdir(path1):
             return
         source, target = self._object(path1), self._object(path2)
         try:
@@ -702,7 +737,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     ) -> None:
         """Copy objects. The arguments are fsspec's.
 
-        A copy onto itself does nothing, nor does the copy of a folder without ``recursive``, as in fsspec.
+        A copy onto itself does nothing, nor does the copy of a folder without ``recursive``, as in fsspec. A source with a slash at the end
+        names a folder only, not an object of the same name.
 
         Raises:
             ValueError: A folder would be copied into itself, two objects onto one, or an object onto another one to be copied; nothing
@@ -713,7 +749,10 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Requests:
             those of expanding the paths, and 1 HEAD and 1 COPY per object
         """
-        for source, target in self._pairs(path1, path2, recursive, maxdepth):
+        pairs, folders = self._pairs(path1, path2, recursive, maxdepth)
+        for source, target in pairs:
+            if source in folders:
+                continue
             try:
                 self.cp_file(source, target, **kwargs)
             except S3NoSuchItem:  # S3NoSuchBucket is always raised
@@ -722,6 +761,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
     def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:
         """Move objects. The arguments are fsspec's. A move onto itself does nothing.
+
+        A source with a slash at the end names a folder only, not an object of the same name.
 
         All objects are copied first; then the sources are deleted one by one, with the checks of ``obj.move_to()``. The marker of a folder
         (the empty object ``folder/`` that some programs write) is moved too. A bucket that is moved as a whole is deleted at the end.
@@ -738,7 +779,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Requests:
             those of expanding the paths, and per object those of ``obj.move_to()``
         """
-        pairs = self._pairs(path1, path2, recursive, maxdepth)
+        pairs, folders = self._pairs(path1, path2, recursive, maxdepth)
         if (
             not pairs
             and not recursive
@@ -747,11 +788,15 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         ):
             source, target = self._strip_protocol(path1), self._strip_protocol(path2)
             is_itself = source in (target, f"{target}/{source.rpartition('/')[2]}")
-            if not is_itself and (not has_magic(source) or self._is_literal(source)):
-                self._refuse_folder(source)
+            if not is_itself and (not has_magic(source) or self._is_literal(path1)):
+                self._refuse_folder(path1)
         if recursive and maxdepth is None:
             pairs += self._markers_of(pairs)
-        moves = [begun for source, target in pairs if (begun := self._begin_move(source, target)) is not None]
+        moves = [
+            begun
+            for source, target in pairs
+            if source not in folders and (begun := self._begin_move(source, target)) is not None
+        ]
         for begun in moves:
             copying.finish_move(begun)
         if recursive and maxdepth is None:
@@ -778,30 +823,43 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 raise
             return None
 
-    def _pairs(self, path1: Any, path2: Any, recursive: bool, maxdepth: int | None) -> list[tuple[str, str]]:
+    def _pairs(
+        self, path1: Any, path2: Any, recursive: bool, maxdepth: int | None
+    ) -> tuple[list[tuple[str, str]], set[str]]:
         """Return sources and targets by fsspec's own rules, including folders; without pairs whose source is their target.
 
+        Returns:
+            The pairs, and the sources that mean a folder and no object of the same name.
+
         Raises:
+            IsADirectoryError: The target of an object, in a list of targets, ends with a slash.
             ValueError: A folder would be copied into itself, or a copy would replace another copy or another source.
         """
         if isinstance(path1, list) and isinstance(path2, list):
             sources, targets = self._strip_protocol(path1), self._strip_protocol(path2)
+            folders = set(sources) - {self._strip_protocol(each) for each in path1 if not _is_folder_path(each)}
+            for folder in folders:
+                self.info(f"{folder}/")  # raises if there is no such folder
         else:
             is_single = isinstance(path1, (str, os.PathLike))
             if is_single and not isinstance(path2, list) and self._strip_protocol(path1) == self._strip_protocol(path2):
-                return []
+                return [], set()
             found = _find_sources(self, path1, recursive, maxdepth, self._is_literal)
-            if not found.paths:
-                return []
-            sources = found.paths
+            sources, folders = found.paths, found.folders
+            if not sources:
+                return [], set()
             if isinstance(path2, list):
                 targets = self._strip_protocol(path2)
             else:
                 target = os.fspath(path2)
                 targets = found.targets(self._strip_protocol(target), target.endswith("/") or self.isdir(target))
         pairs = _pair(sources, targets)
+        if isinstance(path2, list):
+            for source, target in zip(sources, path2, strict=True):
+                if _is_folder_path(target) and source not in folders and not self.isdir(source):
+                    self._object(target)  # raises
         self._check_apart(pairs, recursive)
-        return [(source, target) for source, target in pairs if source != target]
+        return [(source, target) for source, target in pairs if source != target], folders
 
     def _check_apart(self, pairs: list[tuple[str, str]], recursive: bool) -> None:
         sources, seen = {source for source, _ in pairs}, dict[str, str]()
@@ -847,7 +905,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def _rm(self, path: str) -> None:
         bucket_name, key = self._split(path)
         if key:
-            self.store.bucket(bucket_name).delete_object(key)
+            self.store.bucket(bucket_name).delete_object(self._object(path).key)
         elif bucket_name:
             self.rmdir(path)
 
@@ -856,7 +914,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
         """Delete objects, folders with everything in them and their markers (``folder/``), or buckets.
 
-        The path of an existing object or folder means that one, even if it looks like a pattern (``x[1].txt``).
+        The path of an existing object or folder means that one, even if it looks like a pattern (``x[1].txt``). A path or a pattern with a
+        slash at the end names folders only: ``rm("bucket/d/", recursive=True)`` does not delete the object ``d``.
 
         Raises:
             FileNotFoundError: The path does not exist.
@@ -866,12 +925,13 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             those of expanding the paths, with ``recursive`` 1 more listing per folder; and 1 per 1,000 objects (1 per object if the store
             does not support bulk deletes)
         """
-        expanded = self.expand_path(path, recursive, maxdepth)
+        expanded, folders = _expand(self, path, recursive, maxdepth, self._is_literal)
         if not recursive and isinstance(path, (str, os.PathLike)) and expanded == [self._strip_protocol(path)]:
-            self._refuse_folder(expanded[0])  # raises for a missing path too: S3 itself reports success
+            self._refuse_folder(path)  # raises for a missing path too: S3 itself reports success
         keys: dict[str, set[str]] = {}
-        for bucket_name, key in map(self._split, expanded):
-            if key:
+        for each in expanded:
+            bucket_name, key = self._split(each)
+            if key and each not in folders:
                 keys.setdefault(bucket_name, set()).add(key)
         if recursive and maxdepth is None:
             for root in _roots(expanded):
@@ -1029,6 +1089,8 @@ class _Sources(NamedTuple):
     given: str | None
     """The path as it was given; None for a list of paths."""
     is_pattern: bool
+    folders: set[str]
+    """Those of the paths that mean a folder and no object of the same name."""
 
     def targets(self, target: str, is_folder: bool) -> list[str]:
         """Return the target of each source by fsspec's rules: a single path given without a slash at the end goes into a folder."""
@@ -1043,14 +1105,14 @@ def _find_sources(
     fs: AbstractFileSystem, path: Any, recursive: bool, maxdepth: int | None, exists: Callable[[str], bool]
 ) -> _Sources:
     """Return what a path, a pattern or a list of them names; without folders if a single one is not to be followed to any depth."""
-    paths = _expand(fs, path, recursive, maxdepth, exists)
+    paths, folders = _expand(fs, path, recursive, maxdepth, exists)
     if not isinstance(path, (str, os.PathLike)):
-        return _Sources(paths, None, is_pattern=False)
+        return _Sources(paths, None, False, folders)
     given = os.fspath(path)
     is_pattern = has_magic(given) and fs._strip_protocol(given) not in paths
     if not recursive or maxdepth is not None:
-        paths = [each for each in paths if not fs.isdir(each)]
-    return _Sources(paths, given, is_pattern)
+        paths = [each for each in paths if each not in folders and not fs.isdir(each)]
+    return _Sources(paths, given, is_pattern, folders)
 
 
 def _expand(
@@ -1060,8 +1122,10 @@ def _expand(
     maxdepth: int | None,
     exists: Callable[[str], bool],
     **kwargs: Any,
-) -> list[str]:
+) -> tuple[list[str], set[str]]:
     """Expand paths as fsspec's ``expand_path`` does, except for those that look like a pattern and exist.
+
+    A path or a pattern with a slash at the end names folders only; fsspec removes the slash, and takes a file of the same name too.
 
     Args:
         fs: The file system of the paths.
@@ -1070,24 +1134,39 @@ def _expand(
         maxdepth: The number of levels below a path; None for all.
         exists: Whether there is a file or a folder of exactly this path.
         kwargs: Passed to ``glob`` and ``find``.
+
+    Returns:
+        The paths, and those of them that mean a folder and no object of the same name.
     """
     if maxdepth is not None and maxdepth < 1:
         raise ValueError("maxdepth must be at least 1")
-    found: set[str] = set()
-    for each in map(fs._strip_protocol, [path] if isinstance(path, (str, os.PathLike)) else path):
-        is_pattern = has_magic(each) and not exists(each)
-        roots = fs.glob(each, maxdepth=maxdepth, **kwargs) if is_pattern else [each]
+    found, folders, others = set[str](), set[str](), set[str]()
+    for each in [path] if isinstance(path, (str, os.PathLike)) else path:
+        name = fs._strip_protocol(each)
+        slash = "/" if _is_folder_path(each) else ""
+        is_pattern = has_magic(name) and not exists(f"{name}{slash}")
+        roots = fs.glob(name, maxdepth=maxdepth, **kwargs) if is_pattern else [name]
+        if is_pattern and slash:
+            roots = [root for root in roots if fs.isdir(f"{root}/")]
         if recursive and not roots:
             raise FileNotFoundError(each)
+        (folders if slash else others).update(roots)
         depth = maxdepth - 1 if is_pattern and maxdepth is not None else maxdepth  # glob() has gone down one level
         for root in roots:
             if recursive and depth != 0:
-                found.update(fs.find(root, maxdepth=depth, withdirs=True, **kwargs))
-            if is_pattern or not recursive or root in found or fs.exists(root):
+                below = fs.find(f"{root}{slash}", maxdepth=depth, withdirs=True, **kwargs)
+                found.update(below)
+                others.update(set(below) - {root})
+            is_unchecked = is_pattern or not (recursive or slash) or root in found
+            if is_unchecked or (fs.isdir(f"{root}/") if slash else fs.exists(root)):
                 found.add(root)
     if not found:
         raise FileNotFoundError(path)
-    return sorted(found)
+    return sorted(found), folders - others
+
+
+def _is_folder_path(path: Any) -> bool:
+    return bool(os.fspath(path).endswith("/"))
 
 
 def _pair(sources: list[Any], targets: list[Any]) -> list[tuple[Any, Any]]:

@@ -1080,6 +1080,95 @@ def test_lists_of_different_lengths_are_refused(
     assert not [asked for asked in scripted_server.asked if asked.method == "PUT"]
 
 
+WITH_SLASH: dict[str, Callable[[MessagefluxS3FileSystem, str, str], object]] = {
+    "open to write": lambda fs, path, _: fs.open(path, "wb"),
+    "open to read": lambda fs, path, _: fs.open(path),
+    "open text": lambda fs, path, _: fs.open(path, "w"),
+    "open compressed": lambda fs, path, _: fs.open(path, "wb", compression="gzip"),
+    "touch": lambda fs, path, _: fs.touch(path),
+    "pipe": lambda fs, path, _: fs.pipe(path, b"new"),
+    "pipe several": lambda fs, path, _: fs.pipe({path.replace("/d/", "/other"): b"1", path: b"2"}),
+    "pipe_file": lambda fs, path, _: fs.pipe_file(path, b"new"),
+    "write_bytes": lambda fs, path, _: fs.write_bytes(path, b"new"),
+    "write_text": lambda fs, path, _: fs.write_text(path, "new"),
+    "put_file": lambda fs, path, local: fs.put_file(local, path),
+    "put_file, compressed": lambda fs, path, local: fs.put_file(local, path, compression="gzip"),
+    "put lists": lambda fs, path, local: fs.put([local, local], [path.replace("/d/", "/other"), path]),
+    "cp_file": lambda fs, path, _: fs.cp_file(path.replace("/d/", "/f"), path),
+    "copy lists": lambda fs, path, _: fs.copy([path.replace("/d/", "/f")], [path]),
+    "mv lists": lambda fs, path, _: fs.mv([path.replace("/d/", "/f")], [path]),
+    "rm": lambda fs, path, _: fs.rm(path),
+    "rm_file": lambda fs, path, _: fs.rm_file(path),
+    "mv": lambda fs, path, _: fs.mv(path, path.replace("/d/", "/n")),
+    "cat_file": lambda fs, path, _: fs.cat_file(path),
+    "modified": lambda fs, path, _: fs.modified(path),
+}
+
+
+@pytest.mark.parametrize("with_folder", [True, False])
+def test_path_with_a_slash_at_the_end_does_not_name_an_object(
+    moto_bucket: s3.S3Bucket, tmp_path: Path, with_folder: bool
+) -> None:
+    moto_bucket.put_objects({"d": "OBJECT", "f": "other", **({"d/x": "in"} if with_folder else {})}.items())
+    before = everything(moto_bucket)
+    fs = MessagefluxS3FileSystem(moto_bucket.store)
+    for name, act in WITH_SLASH.items():
+        (tmp_path / "local").mkdir(exist_ok=True)
+        local = tmp_path / "local" / name
+        local.write_text("local")
+        with pytest.raises((IsADirectoryError, FileNotFoundError)):
+            act(fs, f"{moto_bucket.name}/d/", str(local))
+        assert (name, everything(moto_bucket)) == (name, before)
+    assert fs.isdir(f"{moto_bucket.name}/d/") is fs.exists(f"{moto_bucket.name}/d/") is with_folder
+    assert fs.isfile(f"{moto_bucket.name}/d")
+
+
+@pytest.mark.parametrize("path", ["d/", "d*/", ["d/"], ["d*/"], ["d/", "d/x"]])
+def test_folder_named_with_a_slash_excludes_the_object_of_its_name(
+    moto_bucket: s3.S3Bucket, tmp_path: Path, path: Any
+) -> None:
+    """A pattern with a slash at the end matches folders only, as in a shell."""
+    objects = {"d": "OBJECT", "d/": "", "d/x": "in", "d1": "OBJECT", "f": "other"}
+    moto_bucket.put_objects(objects.items())
+    fs, root = MessagefluxS3FileSystem(moto_bucket.store), moto_bucket.name
+    given = [f"{root}/{each}" for each in path] if isinstance(path, list) else f"{root}/{path}"
+    fs.get(given, str(tmp_path / "to"), recursive=True)
+    assert [file.read_text() for file in tmp_path.rglob("*") if file.is_file()] == ["in"]
+    fs.copy(given, f"{root}/copy", recursive=True)
+    assert sorted(everything(moto_bucket).values()) == sorted([*objects.values(), "in"])
+    fs.rm(f"{root}/copy", recursive=True)
+    fs.mv(given, f"{root}/moved", recursive=True)
+    left = everything(moto_bucket)
+    assert "d/x" not in left
+    assert {key: left.get(key) for key in ("d", "d1", "f")} == {"d": "OBJECT", "d1": "OBJECT", "f": "other"}
+    moto_bucket.put_objects({"d/": "", "d/x": "in"}.items())
+    fs.rm(f"{root}/moved", recursive=True)
+    fs.rm(given, recursive=True)
+    assert everything(moto_bucket) == {"d": "OBJECT", "d1": "OBJECT", "f": "other"}
+
+
+def test_object_within_a_folder_that_is_also_given_with_a_slash_is_deleted(moto_bucket: s3.S3Bucket) -> None:
+    moto_bucket.put_objects({"a/d": "1", "a/d/x": "2", "a": "OBJECT"}.items())
+    MessagefluxS3FileSystem(moto_bucket.store).rm(
+        [f"{moto_bucket.name}/{each}" for each in ("a/", "a/d/")], recursive=True
+    )
+    assert everything(moto_bucket) == {"a": "OBJECT"}
+
+
+@pytest.mark.parametrize("target", ["bkt/m/", "bkt/m", ["bkt/m/x", "bkt/m/x"], ["bkt/m/x", "mfs3://bkt/m/x"]])
+def test_put_refuses_two_files_for_one_object(scripted_server: ScriptedServer, tmp_path: Path, target: Any) -> None:
+    """As get, copy and mv do; nothing is uploaded."""
+    scripted_server.answer = answer_for_bucket
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text(name)
+    sources = [str(tmp_path / name / "x") for name in "ab"]
+    fs = MessagefluxS3FileSystem(scripted_server.connect())
+    with pytest.raises(ValueError, match="have the same target"):
+        fs.put(sources, target)
+    assert not [asked for asked in scripted_server.asked if asked.method in ("PUT", "POST")]
+
+
 def test_a_folder_is_deleted_or_moved_with_recursive_only(s3_store: s3.S3Store, s3_bucket: s3.S3Bucket) -> None:
     """Without recursive=True nothing is changed, and IsADirectoryError is raised."""
     fs, folder = MessagefluxS3FileSystem(s3_store), f"{s3_bucket.name}/d"
