@@ -549,6 +549,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             kwargs: Parameters of :meth:`open`. Block sizes and caches are ignored.
 
         Raises:
+            BlockingIOError: The open file is in non-blocking mode and takes no data now.
             FileExistsError: The file is a socket or a block device.
             IsADirectoryError: The file's path is a folder.
             ValueError: The key contains ``..`` and the file would be outside of the given folder.
@@ -558,7 +559,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         """
         self._refuse_parent_folder(rpath, lpath)
         if outfile is not None or not isinstance(lpath, (str, os.PathLike)):
-            super().get_file(rpath, lpath, callback=callback, outfile=outfile, **kwargs)
+            self._read_into(lpath if outfile is None else outfile, rpath, callback, kwargs)
             return
         found = self.info(rpath)
         if found["type"] == "directory":
@@ -567,14 +568,19 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         settings = {name: value for name, value in kwargs.items() if name not in _READER_SETTINGS and value is not None}
         if settings:
             # Never let fsspec open the target itself: it truncates the file before the first byte has been received.
-            read = super().get_file
-            partial_file.write_target(
-                lpath, lambda file: read(rpath, lpath, callback=callback, outfile=file, **settings)
-            )
+            partial_file.write_target(lpath, lambda file: self._read_into(file, rpath, callback, settings))
             return
         callback.set_size(found["size"])
         target = file_target.Destination(lpath)
         download.download(self._object(rpath)._address, target, progress=callback.relative_update)
+
+    def _read_into(self, target: Any, rpath: str, callback: Any, settings: dict[str, Any]) -> None:
+        """Write an object's content to an open file. A raw file may accept fewer bytes than it is given, which fsspec's loop ignores."""
+        with self.open(rpath, "rb", **settings) as source:
+            callback.set_size(getattr(source, "size", None))
+            while piece := source.read(self.blocksize):
+                download._write_all(target, piece)
+                callback.relative_update(len(piece))
 
     def put(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,65 @@ def test_get_file_writes_to_an_open_file(scripted_server: ScriptedServer, tmp_pa
         with (tmp_path / f"{number}").open("wb") as file:
             fs.get_file("bkt/k", **{"lpath": str(tmp_path / "unused"), place: file})
         assert (tmp_path / f"{number}").read_bytes() == b"content"
+
+
+class RawTarget(io.RawIOBase):
+    """A raw file that accepts a limited number of bytes at a time, and none at all after a number of calls."""
+
+    def __init__(self, most: int, calls: int | None = None) -> None:
+        self.most = most
+        self.calls = calls
+        self.content = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int | None:
+        if self.calls is not None:
+            if not self.calls:
+                return None
+            self.calls -= 1
+        taken = bytes(data[: self.most])
+        self.content += taken
+        return len(taken)
+
+
+CONTENT = bytes(range(256)) * 1000
+RAW_WAYS: dict[str, Callable[[Any, Any], None]] = {
+    "lpath": lambda fs, target: fs.get_file("bkt/k", target),
+    "outfile": lambda fs, target: fs.get_file("bkt/k", "unused", outfile=target),
+    "get": lambda fs, target: fs.get(["bkt/k"], [target]),
+    "block_size": lambda fs, target: fs.get_file("bkt/k", target, block_size=1 << 20),
+    "compression": lambda fs, target: fs.get_file("bkt/k.gz", target, compression="infer"),
+}
+
+
+@pytest.fixture
+def with_content(scripted_server: ScriptedServer) -> MessagefluxS3FileSystem:
+    objects = {"k": CONTENT, "k.gz": gzip.compress(CONTENT)}
+    scripted_server.answer = Strange(lambda body: f'"{md5(body)}"', objects)
+    return MessagefluxS3FileSystem(scripted_server.connect())
+
+
+@pytest.mark.parametrize("most", [1000, 65_536, len(CONTENT)])
+@pytest.mark.parametrize("get", RAW_WAYS.values(), ids=RAW_WAYS)
+def test_raw_file_that_accepts_a_part_gets_the_rest(
+    with_content: MessagefluxS3FileSystem, get: Callable[[Any, Any], None], most: int
+) -> None:
+    target = RawTarget(most)
+    get(with_content, target)
+    assert bytes(target.content) == CONTENT
+
+
+@pytest.mark.parametrize("calls", [0, 1, 2])
+@pytest.mark.parametrize("get", RAW_WAYS.values(), ids=RAW_WAYS)
+def test_raw_file_that_accepts_nothing_raises_blocking_io_error(
+    with_content: MessagefluxS3FileSystem, get: Callable[[Any, Any], None], calls: int
+) -> None:
+    target = RawTarget(65_536, calls)
+    with pytest.raises(BlockingIOError):
+        get(with_content, target)
+    assert bytes(target.content) == CONTENT[: 65_536 * calls]
 
 
 @pytest.mark.parametrize("other", ["p/a//b", "p/./a/b", "p/link/b"])
