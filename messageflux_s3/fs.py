@@ -794,8 +794,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         ):
             source, target = self._strip_protocol(path1), self._strip_protocol(path2)
             is_itself = source in (target, f"{target}/{source.rpartition('/')[2]}")
-            if not is_itself and (not has_magic(source) or self._is_literal(path1)):
-                self._refuse_folder(path1)
+            if not is_itself and (not has_magic(source) or self._is_literal(os.fspath(path1))):
+                self._refuse_folder(os.fspath(path1))
         if recursive and maxdepth is None:
             pairs += self._markers_of(pairs)
         moves = [
@@ -933,7 +933,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         """
         expanded, folders = _expand(self, path, recursive, maxdepth, self._is_literal)
         if not recursive and isinstance(path, (str, os.PathLike)) and expanded == [self._strip_protocol(path)]:
-            self._refuse_folder(path)  # raises for a missing path too: S3 itself reports success
+            self._refuse_folder(os.fspath(path))  # raises for a missing path too: S3 itself reports success
         keys: dict[str, set[str]] = {}
         for each in expanded:
             bucket_name, key = self._split(each)
