@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ._bulk import batch, listing, partitions, pipeline, versions
@@ -31,7 +31,7 @@ from ._formats.keys import glob_to_pattern
 from ._formats.render import Cell, Rendered
 from ._formats.times import as_utc
 from ._objects.operations import KEPT_BYTES
-from .errors import Failure, S3Error
+from .errors import Failure, S3Error, S3InvalidName
 from .object import S3Object
 
 if TYPE_CHECKING:
@@ -440,8 +440,8 @@ class ObjectQuery:
     def copy_to(self, bucket: S3Bucket, prefix: str = "", *, progress: Progress = None) -> list[S3Object]:
         """Copy every object of the query to a bucket, under its key with a prefix before it. An object is not copied onto itself.
 
-        Within a bucket all keys are listed before anything is copied, so that no copy is copied again. A small object is copied by the
-        server, and encrypted with the default of the target bucket.
+        Within a bucket all keys are listed before anything is copied, so that no copy is copied again; also if the target may be the same
+        bucket under another name or endpoint. A small object is copied by the server, and encrypted with the default of the target bucket.
 
         Args:
             bucket: The target bucket.
@@ -454,26 +454,29 @@ class ObjectQuery:
         Raises:
             TypeError: ``bucket`` is not an S3Bucket.
             ValueError: A copy would replace an object that is to be copied too. Nothing was copied.
+            S3InvalidName: With ``versions=True``: several versions of one key would be copied to one key. Nothing was copied.
             S3BatchError: Some copies failed; the others were made.
 
         Requests:
-            1 per 1,000 keys, and 1 COPY per object; above 8 MiB, or between stores, as ``obj.copy_to``
+            1 per 1,000 keys, and 1 COPY per object; above 8 MiB, or between stores, as ``obj.copy_to``. With a prefix 1 or 2 HEAD if the
+            names of the two buckets do not show whether they are the same
         """
         if not isinstance(getattr(bucket, "_address", None), BucketAddress):
             raise TypeError(f"bucket must be an S3Bucket, not {type(bucket).__name__}")
         made: list[S3Object] = []
         result = BatchResult([], [])
-        copies: Iterable[copying.Copy] = (
-            copying.Copy(obj._address, obj.size, obj.storage_class, prefix + obj.key) for obj in self.objects()
-        )
-        if prefix and same_place(self._bucket._address.object("x"), bucket._address.object("x")):
-            copies = [*copies]
-            keys = {copy.source.key for copy in copies}
-            for copy in copies:
-                if copy.target_key in keys:
-                    raise ValueError(
-                        f"{copy.source.key!r} would replace {copy.target_key!r}, which is to be copied too; nothing was copied"
-                    )
+        found = (copying.Copy(obj._address, obj.size, obj.storage_class, prefix + obj.key) for obj in self.objects())
+        copies: Iterable[copying.Copy] = found
+        if self._criteria.versions:
+            copies = [*found]
+            _refuse_several_versions(copies)
+        if prefix and (first := next(iter(copies), None)) is not None:
+            if copies is found:
+                copies = chain([first], found)
+            same = same_place(first.source, bucket._address.object(first.source.key))
+            if same or (same is None and not copying.is_elsewhere(first.source, bucket._address)):
+                copies = [*copies]
+                _refuse_replacing_sources(copies)
         with reporting(progress, None, f"copy to {bucket.name}", unit="objects") as report:
             for copy, outcome in copying.copy_many(bucket._address, copies):
                 if isinstance(outcome, S3Error):
@@ -858,3 +861,23 @@ def _current(bucket: S3Bucket, entry: Listed, new: Callable[[type[S3Object]], S3
 
 def _versioned(bucket: S3Bucket, entry: versions.ListedVersion) -> S3Object:
     return S3Object._create(bucket, entry.key, entry.version_id, listed=listing.Listed(*entry[:5]))
+
+
+def _refuse_several_versions(copies: list[copying.Copy]) -> None:
+    """Raise S3InvalidName if two of the copies, in key order, have the same target."""
+    for one, other in pairwise(copies):
+        if one.target_key == other.target_key:
+            raise S3InvalidName(
+                f"several versions of the key {one.source.key!r} would be copied to {one.target_key!r}; copy them one by one",
+                key=one.source.key,
+            )
+
+
+def _refuse_replacing_sources(copies: list[copying.Copy]) -> None:
+    """Raise ValueError if the target of a copy is the source of another one."""
+    keys = {copy.source.key for copy in copies}
+    for copy in copies:
+        if copy.target_key in keys:
+            raise ValueError(
+                f"{copy.source.key!r} would replace {copy.target_key!r}, which is to be copied too; nothing was copied"
+            )

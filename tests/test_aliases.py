@@ -22,6 +22,7 @@ import messageflux_s3
 from messageflux_s3 import (
     S3Bucket,
     S3Error,
+    S3InvalidName,
     S3Object,
     S3ObjectChanged,
     S3Store,
@@ -302,6 +303,83 @@ def test_moves_on_real_servers(request: pytest.FixtureRequest, kind: str) -> Non
         fresh = two.object("k")
         assert (fresh.body, fresh.metadata, dict(fresh.tags.get()), one["k"].exists()) == (BODY, metadata, TAGS, False)
     two["k"].delete()
+
+
+# -- a query's objects, copied below a prefix
+
+
+def _copied(query: Any, target: S3Bucket) -> object:
+    return query.copy_to(target, "backup/")
+
+
+def _copied_under_asyncio(query: Any, target: S3Bucket) -> object:
+    async def run() -> object:
+        store = messageflux_s3.AsyncS3Store(target.store)
+        try:
+            return (
+                await messageflux_s3.AsyncS3Store(query._bucket.store)
+                .bucket(query._bucket.name)
+                .find(query._criteria.prefix)
+                .copy_to(store.bucket(target.name), "backup/")
+            )
+        finally:
+            await store._engine.close()
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("copy", [_copied, _copied_under_asyncio])
+def test_a_copy_of_a_query_to_an_alias_replaces_none_of_its_objects(
+    bucket: S3Bucket, alias: S3Bucket, copy: Callable[[Any, S3Bucket], object]
+) -> None:
+    """As through the same handle: ValueError, and nothing is copied. Without a collision no copy is copied again."""
+    if not alias.exists():
+        pytest.skip("these credentials are those of another account")
+    objects = {"a": "A", "b": "B", "backup/a": "OLD"}
+    bucket.put_objects(objects.items())
+    for source, target in ((bucket, alias), (alias, bucket)):
+        with pytest.raises(ValueError, match="'a' would replace 'backup/a'"):
+            copy(source.find(), target)
+        assert {obj.key: obj.text for obj in bucket.find()} == objects
+    bucket["backup/a"].delete()
+    copy(bucket.find(), alias)
+    assert [obj.key for obj in bucket.find()] == ["a", "b", "backup/a", "backup/b"]
+
+
+def test_a_copy_of_a_query_to_another_bucket_may_have_the_keys_of_its_objects(bucket: S3Bucket) -> None:
+    """Two HEADs tell the buckets apart."""
+    other = bucket.store.create_bucket(f"{bucket.name}-2")
+    try:
+        bucket.put_objects({"a": "A", "backup/a": "OLD"}.items())
+        bucket.find().copy_to(other, "backup/")
+        assert {obj.key: obj.text for obj in other.find()} == {"backup/a": "A", "backup/backup/a": "OLD"}
+        assert bucket.find("absent/").copy_to(other, "backup/") == []
+    finally:
+        other.clear_objects()
+        other.delete_bucket()
+
+
+@pytest.mark.parametrize("prefix", ["", "v/"])
+def test_a_copy_of_several_versions_of_a_key_is_refused(moto_bucket: S3Bucket, prefix: str) -> None:
+    """Which of them would be the copy, nothing would say; as with download_to, no key is copied. One version per key is copied."""
+    moto_bucket.versioning.enable()
+    other = moto_bucket.store.create_bucket(f"{moto_bucket.name}-2")
+    try:
+        for number in range(3):
+            moto_bucket.put_object("k", str(number))
+        moto_bucket.put_object("once", "1")
+        for target in (other, moto_bucket):
+            with pytest.raises(S3InvalidName, match="several versions of the key 'k'"):
+                moto_bucket.find(versions=True).copy_to(target, prefix or "w/")
+        with pytest.raises(S3InvalidName, match="several versions of the key 'k'"):
+            moto_bucket.find(versions=True).copy_to(other, prefix)
+        assert [obj.key for obj in (*other.find(), *moto_bucket.find())] == ["k", "once"]
+        moto_bucket.find("once", versions=True).copy_to(other, prefix)
+        moto_bucket.find("k").copy_to(other, prefix)
+        assert {obj.key: obj.text for obj in other.find()} == {f"{prefix}k": "2", f"{prefix}once": "1"}
+    finally:
+        other.clear_objects()
+        other.delete_bucket()
 
 
 # -- a handle of another bucket

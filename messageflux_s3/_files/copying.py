@@ -416,6 +416,26 @@ class Copy(NamedTuple):
     target_key: str
 
 
+def is_elsewhere(source: ObjectAddress, bucket: BucketAddress) -> bool:
+    """Return whether a bucket is certainly another one than that of an object: the object exists, and the bucket has none with its key.
+
+    Requests:
+        1 or 2 HEAD
+    """
+    try:
+        operations.head(bucket.object(source.key))
+        return False
+    except S3NoSuchItem:
+        pass
+    except S3Error:
+        return False
+    try:
+        operations.head(source.bucket.object(source.key))
+    except S3Error:
+        return False
+    return True
+
+
 def copy_many(bucket: BucketAddress, copies: Iterable[Copy]) -> Generator[tuple[Copy, Head | S3Error], None, None]:
     """Copy many objects into a bucket, unchanged; yield the outcomes in order. Small ones use the fast lane.
 
