@@ -209,13 +209,14 @@ class MultipartUpload:
             parameters: Further parameters of CompleteMultipartUpload.
 
         Returns:
-            boto3's response.
+            boto3's response; an ETag that it lacks is added, unless it cannot be found out.
 
         Raises:
             S3Error: A part or the completion failed: abort the upload. Or the object was made, but its tags could not be put.
 
         Requests:
-            1 POST, and 1 HEAD if a response was lost and the retry failed with NoSuchUpload; with tags, on a store that is not AWS, those
+            1 POST, and 1 HEAD if a response was lost and the retry failed with NoSuchUpload, or if the response and the parts do not give
+            the ETag; with tags, on a store that is not AWS, those
             of :func:`~messageflux_s3._objects.tagging.ensure_after_upload`
         """
         upload_id = self.begin()
@@ -240,11 +241,25 @@ class MultipartUpload:
         if answer.get(UPLOAD_IS_LEFT):
             self.abort()
         self._end()
-        # radosgw may complete an upload without returning the ETag.
-        etag = answer.get("ETag") or checksum.of_parts([part["ETag"] for part in self._parts])
         written = self._address._replace(version_id=answer.get("VersionId"))
-        tagging.ensure_after_upload(written, self._parameters.get("Tagging"), etag)
+        if etags.unquoted(answer.get("ETag")) is None:  # radosgw may complete an upload without returning the ETag
+            answer = {**answer, "ETag": self._etag_of(written)}
+        tagging.ensure_after_upload(written, self._parameters.get("Tagging"), answer["ETag"])
         return answer
+
+    def _etag_of(self, written: ObjectAddress) -> str | None:
+        """Return the completed object's ETag: computed from those of the parts, else that of a HEAD; None if that fails."""
+        if not checksum.is_encrypted(self._parameters):
+            computed = checksum.of_parts([part["ETag"] for part in self._parts])
+            if computed is not None:
+                return f'"{computed}"'
+        try:
+            found = written.connection.call(
+                "HeadObject", **written.parameters, **self._given(put_parameters.FOR_EVERY_REQUEST)
+            )
+        except S3Error:  # the object was made
+            return None
+        return str(found["ETag"])
 
     def _found_made(self, error: S3NoSuchItem) -> dict[str, Any]:
         """Return a HEAD response in place of a lost one: the retry failed with NoSuchUpload, as it does after a completion.
