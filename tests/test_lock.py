@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import FrozenInstanceError
 from types import SimpleNamespace
@@ -36,7 +36,7 @@ from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
-from messageflux_s3._objects import lock
+from messageflux_s3._objects import conditional, lock
 from messageflux_s3._objects.lock import S3Lock, acquire_lock, check_lock, holder_of, release_lock
 
 SEEDS = 12
@@ -790,6 +790,36 @@ def test_release_lock_keeps_a_lock_that_changed_holders_meanwhile(memory: Memory
     memory.happens = {P: deque([meanwhile(lambda: stand(memory, token=3))])}
     with pytest.raises(s3.S3LockError, match="changed hands"):
         release_lock(memory.address)
+
+
+@pytest.mark.parametrize("honours", [True, False], ids=["If-Match honoured", "If-Match ignored"])
+@pytest.mark.parametrize("document", [{"user": "ann"}, {"_lease": 7}], ids=["plain", "unreadable"])
+@pytest.mark.parametrize("after", ["another's lease", "another's file", "free", "gone"])
+def test_release_lock_of_a_plain_file_keeps_what_replaced_it_meanwhile(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch, honours: bool, document: dict[str, Any], after: str
+) -> None:
+    """Between its GET and its DELETE another client releases the file, and a third one may acquire the lock."""
+    replacements: dict[str, Callable[[], object]] = {
+        "another's lease": lambda: stand(memory, token=6),
+        "another's file": lambda: stand(memory, document={"user": "eve"}),
+        "free": lambda: stand(memory, state="free"),
+        "gone": memory.objects.clear,
+    }
+    monkeypatch.setattr(conditional, "honours", lambda bucket, kind: honours and kind == "delete_if_match")
+    stand(memory, document=document)
+    memory.happens = {D if honours else H: deque([meanwhile(replacements[after])])}
+    if after.startswith("another's"):
+        with pytest.raises(s3.S3LockError, match="s3://b/k changed hands while it was being released"):
+            release_lock(memory.address)
+    else:
+        release_lock(memory.address)
+    kept = dict(memory.objects)
+    memory.objects.clear()
+    replacements[after]()
+    assert {key: found.body for key, found in kept.items()} == {
+        key: found.body for key, found in memory.objects.items()
+    }
+    assert memory.calls.count(D) == honours
 
 
 def test_release_gives_up_after_five_refusals(memory: Memory) -> None:

@@ -563,33 +563,62 @@ def release_lock(address: ObjectAddress) -> None:
     """Delete a lock file, or free a lease. Does nothing if there is neither.
 
     Raises:
-        S3LockError: Another client has acquired the lease meanwhile.
-        S3PreconditionFailed: With ``outcome_unknown``: responses were lost, and it is unknown whether the lease is free.
+        S3LockError: Another client has acquired the lock meanwhile.
+        S3PreconditionFailed: With ``outcome_unknown``: responses were lost, and it is unknown whether the lock is free.
 
     Requests:
-        1 GET, and 1 DELETE or 1 PUT
+        1 GET, and 1 DELETE or 1 PUT; for a lock file 1 HEAD more if the store does not honour If-Match on DELETE, and those of the probe
+        once per store
     """
     file = _File(address)
-    token: int | None = None
+    before: _Snapshot | None = None
     conflict: S3Error | None = None
     for _ in range(_RACES):
         seen = file.read()
         if seen is None or seen.is_free:
             return
-        if seen.lease is None:
-            address.connection.call("DeleteObject", Bucket=address.bucket_name, Key=address.key)
-            return
-        if token is not None and seen.lease.token != token:
+        if before is not None and not _has_same_holder(before, seen):
             raise file.error(f"the lock {file} changed hands while it was being released") from conflict
-        token = seen.lease.token
-        free = {**seen.document["_lease"], "state": "free", "nonce": secrets.token_hex(12)}
+        before = seen
         try:
-            file.write({**seen.document, "_lease": free}, over=seen.etag)
+            if seen.lease is None:
+                _delete(file, seen.etag)
+            else:
+                free = {**seen.document["_lease"], "state": "free", "nonce": secrets.token_hex(12)}
+                file.write({**seen.document, "_lease": free}, over=seen.etag)
             return
         except S3PreconditionFailed as error:
+            if seen.lease is None and error.outcome_unknown:
+                raise  # a plain file has no nonce that could show whether the one there now is the same
             conflict = error  # its holder renewed it, or responses were lost
     assert conflict is not None
     raise conflict
+
+
+def _has_same_holder(before: _Snapshot, seen: _Snapshot) -> bool:
+    """Return whether a lock that was read twice may have the same holder: the same token, or the same plain file."""
+    if before.lease is None or seen.lease is None:
+        return before.lease is seen.lease and etags.same(before.etag, seen.etag)
+    return before.lease.token == seen.lease.token
+
+
+def _delete(file: _File, etag: str) -> None:
+    """Delete a plain lock file if it still has this etag. Without If-Match on DELETE, a HEAD immediately before compares it.
+
+    Raises:
+        S3PreconditionFailed: The etag differs; or ``outcome_unknown``.
+    """
+    address = file.address
+    if etag and not etags.is_weak(etag) and conditional.honours(address.bucket, "delete_if_match"):
+        conditional.delete(address, if_match=etag)
+        return
+    try:
+        now = etags.unquoted(address.connection.call("HeadObject", **address.parameters)["ETag"])
+    except S3NoSuchItem:
+        return
+    if not etags.same(now or "", etag):
+        raise S3PreconditionFailed(f"{file} was not deleted: its ETag is no longer {etag}", operation="DeleteObject")
+    address.connection.call("DeleteObject", **address.parameters)
 
 
 def check_lock(address: ObjectAddress) -> dict[str, Any] | None:
