@@ -1027,7 +1027,7 @@ class S3Bucket:
             compare=compare,
             selection=sync.Selection(include, exclude),
         )
-        return plan if dry_run else plan.apply(progress=progress)
+        return plan if dry_run else sync.apply(plan, progress, is_fresh=True)
 
     def sync_to_folder(
         self,
@@ -1074,7 +1074,7 @@ class S3Bucket:
             compare=compare,
             selection=sync.Selection(include, exclude),
         )
-        return plan if dry_run else plan.apply(progress=progress)
+        return plan if dry_run else sync.apply(plan, progress, is_fresh=True)
 
     def copy_object(
         self,

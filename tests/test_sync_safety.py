@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import pickle
 import threading
 import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
@@ -102,6 +104,100 @@ def test_loop_of_links_where_a_key_needs_a_folder_fails_for_that_key_alone(
         scripted_server.bucket().download_folder("p", tmp_path)
     assert [failure.key for failure in caught.value.failures] == ["p/a/x"]
     assert (tmp_path / "b").read_bytes() == b"2"
+
+
+# -- copies -----------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[sync.SMALL_BYTES, 2], ids=["in batches", "one by one"])
+def small_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "SMALL_BYTES", request.param)
+
+
+# The target's content in the plan, its content when the plan is applied, and its content after that; the source has "source".
+TARGETS: dict[str, tuple[bytes | None, bytes | None, bytes]] = {
+    "new": (None, None, b"source"),
+    "unchanged": (b"before", b"before", b"source"),
+    "deleted": (b"before", None, b"source"),
+    "created": (None, b"theirs", b"theirs"),
+    "created, of another size": (None, b"theirs, longer", b"theirs, longer"),
+    "rewritten": (b"before", b"theirs", b"theirs"),
+    "created with the same content": (None, b"source", b"source"),
+    "rewritten with the same content": (b"before", b"source", b"source"),
+}
+
+
+@pytest.mark.usefixtures("small_bytes")
+@pytest.mark.parametrize("to_folder", [True, False], ids=["to_folder", "from_folder"])
+def test_apply_overwrites_only_what_the_plan_saw(
+    scripted_server: ScriptedServer, tmp_path: Path, to_folder: bool
+) -> None:
+    """Others are copied and reported as such; a second apply() finds them done, and still overwrites nothing else."""
+    scripted_server.answer = store = Strange(strong)
+    bucket = scripted_server.bucket()
+
+    def put(name: str, content: bytes | None, *, to_file: bool) -> None:
+        if to_file:
+            path = tmp_path / name
+            path.unlink(missing_ok=True) if content is None else path.write_bytes(content)
+        elif content is None:
+            store.objects.pop(f"p/{name}", None)
+        else:
+            store.objects[f"p/{name}"] = content
+
+    for name, (before, _, _) in TARGETS.items():
+        put(name, b"source", to_file=not to_folder)
+        put(name, before, to_file=to_folder)
+    sync_it = (
+        partial(bucket.sync_to_folder, "p", tmp_path) if to_folder else partial(bucket.sync_from_folder, tmp_path, "p")
+    )
+    plan = sync_it(dry_run=True)
+    assert len(plan.copied) == len(TARGETS)
+    for name, (before, now, _) in TARGETS.items():
+        if now != before:
+            put(name, now, to_file=to_folder)
+    kept = sorted(f"p/{name}" for name, (_, _, after) in TARGETS.items() if after != b"source")
+    for _ in range(2):
+        with pytest.raises(S3BatchError, match="since the plan was made: it is not overwritten") as caught:
+            plan.apply()
+        assert sorted(failure.key for failure in caught.value.failures) == kept
+        assert all(isinstance(failure.error, S3ObjectChanged) for failure in caught.value.failures)
+        assert sorted([*caught.value.succeeded, *kept]) == sorted(f"p/{name}" for name in TARGETS)
+        found = tree(tmp_path) if to_folder else {key.removeprefix("p/"): body for key, body in store.objects.items()}
+        assert found == {name: after for name, (_, _, after) in TARGETS.items()}
+
+
+@pytest.mark.usefixtures("small_bytes")
+@pytest.mark.parametrize("before", [None, b"before"])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_file_that_is_written_during_its_download_is_kept(
+    scripted_server: ScriptedServer, tmp_path: Path, before: bytes | None, dry_run: bool
+) -> None:
+    store = Strange(strong, {"p/k": b"source"})
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "GET" and asked.key:
+            (tmp_path / "k").write_bytes(b"theirs")
+        return store(asked)
+
+    scripted_server.answer = answer
+    if before is not None:
+        (tmp_path / "k").write_bytes(before)
+    with pytest.raises(S3BatchError) as caught:
+        scripted_server.bucket().sync_to_folder("p", tmp_path, dry_run=dry_run).apply()
+    assert isinstance(caught.value.failures[0].error.__cause__, FileExistsError)
+    assert tree(tmp_path) == {"k": b"theirs"}
+
+
+def test_plan_that_was_pickled_overwrites_only_what_it_saw(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+    scripted_server.answer = Strange(strong, {"p/k": b"source"})
+    (tmp_path / "k").write_bytes(b"before")
+    keys = {"boto3_session": None, "access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "pickle_secrets": True}
+    plan = scripted_server.bucket(**keys).sync_to_folder("p", tmp_path, dry_run=True)
+    (tmp_path / "k").write_bytes(b"theirs")
+    with pytest.raises(S3BatchError, match="since the plan was made"):
+        pickle.loads(pickle.dumps(plan)).apply()
+    assert tree(tmp_path) == {"k": b"theirs"}
 
 
 # -- deletions --------------------------------------------------------------------------------------------------------------------------

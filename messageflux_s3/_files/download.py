@@ -83,7 +83,7 @@ def download(
         1 GET, and 1 more for each 16 MiB after the first; with ``verify_checksum=True`` 1 HEAD for an object written in parts
     """
     check_range(*span)
-    target, overwrite, resume, follow = destination
+    target, overwrite, resume, follow, replaces = destination
     path, is_stream = file_target.check(Path(target), overwrite=overwrite, follow=follow)
     if is_stream and resume:
         raise ValueError(f"resume=True needs a regular file to go on with; {os.fspath(target)!r} is none")
@@ -103,7 +103,7 @@ def download(
                 checksum.compare_received(fetch.reader.address, str(fetch.md5), md5, fetch.reader.parameters)
             if verify_checksum:
                 _check_parts(fetch, partial)
-            partial.publish(overwrite=overwrite)
+            partial.publish(overwrite=overwrite, replaces=replaces)
         except BaseException as error:
             keep = resume and not isinstance(error, (S3ChecksumError, S3ObjectChanged, FileExistsError))
             raise

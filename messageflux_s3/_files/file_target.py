@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from .._formats.keys import MAX_FILE_NAME_BYTES, OUR_OWN_FILES, file_name
 
@@ -21,6 +21,9 @@ _LONGEST_ENDING = len(_RANDOM) + max(map(len, OUR_OWN_FILES))
 _FOLDER_OF_OPEN_FILES = re.compile(r"/proc/[^/]+(/task/[^/]+)?/fd")
 _MAX_LINKS = 40
 _NO_PLAIN_FILE = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR)
+
+
+Identity: TypeAlias = "tuple[int, ...]"
 
 
 class Destination(NamedTuple):
@@ -32,12 +35,14 @@ class Destination(NamedTuple):
         resume: Whether to continue an interrupted download that had ``resume`` set too.
         follow: Whether the user gave the path; False if it was made from a key. Then a link is replaced by the file, and pipes and
             devices are refused.
+        replaces: The :func:`identity` of the only file that may be replaced; None for any file.
     """
 
     path: str | os.PathLike[str]
     overwrite: bool = True
     resume: bool = False
     follow: bool = True
+    replaces: Identity | None = None
 
 
 class Target(NamedTuple):
@@ -117,6 +122,18 @@ def check(path: Path, *, overwrite: bool, follow: bool) -> Target:
     raise FileExistsError(
         errno.EEXIST, f"{_kind(found.st_mode)} has the name of the file; it was not changed", str(path)
     )
+
+
+def identity(path: Path) -> Identity | None:
+    """Return values that change if a file is written or replaced, even with the same size and time; None if the file does not exist.
+
+    The first value is the type of the file. Links are not followed: a link that is changed to another target has another inode.
+    """
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return stat.S_IFMT(found.st_mode), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _is_open_file(path: Path) -> bool:

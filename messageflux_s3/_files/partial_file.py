@@ -25,15 +25,17 @@ except ImportError:  # pragma: no cover - Windows, where a file that is open for
 _PIECE_BYTES = 1024 * 1024
 
 
-def write_file(target: Path, body: bytes, *, overwrite: bool = True) -> None:
+def write_file(
+    target: Path, body: bytes, *, overwrite: bool = True, replaces: file_target.Identity | None = None
+) -> None:
     """Write a file atomically. A link at the target is replaced.
 
     Raises:
-        FileExistsError: The file exists, and ``overwrite`` is not set; or it is not a regular file.
+        FileExistsError: The file exists, and ``overwrite`` is not set; or it is not a regular file, or not the one in ``replaces``.
         IsADirectoryError: The target is a folder.
     """
     file_target.check(target, overwrite=overwrite, follow=False)
-    _replace(target, lambda file: file.write(body), overwrite=overwrite)
+    _replace(target, lambda file: file.write(body), overwrite=overwrite, replaces=replaces)
 
 
 def write_target(target: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
@@ -52,7 +54,13 @@ def write_target(target: str | os.PathLike[str], write: Callable[[BinaryIO], obj
         _replace(path, write, overwrite=True)
 
 
-def _replace(target: Path, write: Callable[[BinaryIO], object], *, overwrite: bool) -> None:
+def _replace(
+    target: Path,
+    write: Callable[[BinaryIO], object],
+    *,
+    overwrite: bool,
+    replaces: file_target.Identity | None = None,
+) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(
         prefix=f"{file_target.temporary_stem(target)}.", suffix=".mfs3-partial", dir=target.parent
@@ -61,16 +69,18 @@ def _replace(target: Path, write: Callable[[BinaryIO], object], *, overwrite: bo
         with os.fdopen(fd, "wb") as file:
             write(file)
             _set_usual_mode(fd, target)
-        _give_name(Path(name), target, overwrite=overwrite)
+        _give_name(Path(name), target, overwrite=overwrite, replaces=replaces)
     except BaseException:
         with suppress(FileNotFoundError):
             Path(name).unlink()
         raise
 
 
-def _give_name(partial: Path, target: Path, *, overwrite: bool) -> None:
+def _give_name(partial: Path, target: Path, *, overwrite: bool, replaces: file_target.Identity | None) -> None:
     """Rename a complete file to the target atomically."""
     if overwrite:
+        if replaces is not None and file_target.identity(target) not in (None, replaces):
+            raise FileExistsError(errno.EEXIST, "the file was written meanwhile; it was not changed", str(target))
         file_target.check(target, overwrite=True, follow=False)  # check again: it may have become a pipe since
         partial.replace(target)
     elif os.name == "nt":  # pragma: no cover - Windows only
@@ -196,13 +206,13 @@ class PartialFile:
         self.hash_into(digest, 0, os.fstat(self._fd).st_size)
         return digest.hexdigest()
 
-    def publish(self, *, overwrite: bool) -> None:
+    def publish(self, *, overwrite: bool, replaces: file_target.Identity | None = None) -> None:
         """Rename the complete file to the target atomically."""
         _set_usual_mode(self._fd, self._target)
         if os.name == "nt":  # pragma: no cover - Windows only
             self._close_file()  # Windows cannot rename an open file; elsewhere keep the lock until the rename
         self._forget_journal()  # first: a journal left behind would be applied to the next partial file
-        _give_name(self.path, self._target, overwrite=overwrite)
+        _give_name(self.path, self._target, overwrite=overwrite, replaces=replaces)
         self._is_published = True
 
     def close(self, *, keep: bool) -> None:

@@ -128,7 +128,7 @@ class SyncStep:
     etag: str | None = None
     modified: float | None = None
     version_id: str | None = None
-    _identity: tuple[int, ...] | None = field(default=None, repr=False, compare=False)
+    _identity: file_target.Identity | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +180,9 @@ class SyncPlan:
     def apply(self, *, progress: Progress = None) -> SyncPlan:
         """Apply the plan: first all copies, and the deletions only if every copy succeeded.
 
-        Files and objects that have changed since the plan was made, or whose counterpart exists now, are not deleted, but reported as
-        failures.
+        Files and objects that were written since the plan was made are neither overwritten nor deleted, but reported as failures, unless
+        they have the content that the plan would copy. So are those to be deleted whose counterpart exists now. Files are checked
+        immediately before they are replaced, objects once, before the first upload.
 
         Args:
             progress: True, a callable or None.
@@ -193,23 +194,9 @@ class SyncPlan:
             S3BatchError: Some steps failed, each with its error; the others were carried out.
 
         Requests:
-            1 GET or upload per file; for deletions 1 listing below the keys' common prefix, and 1 per 1,000 objects
+            1 GET or upload per file; for uploads, and for deletions, 1 listing below the keys' common prefix; 1 per 1,000 deleted objects
         """
-        if self.applied or self._connection is None:
-            return replace(self, applied=True)
-        address, folder = BucketAddress(self._connection, self.bucket_name), Path(self.folder)
-        total = sum(step.size for step in self.copied)
-        with reporting(progress, total, self.prefix or self.bucket_name) as report:
-            if self.direction == "to_store":
-                files = [_File(step.key, folder.joinpath(*step.path.split("/")), step.size) for step in self.copied]
-                _send(address, files, report, "sync")
-            else:
-                _fetch(address, folder, self.copied, report, _Outcomes("sync"))
-        if self.direction == "to_store":
-            _remove_objects(address, self.prefix, folder, self.deleted)
-        else:
-            _remove_files(address, folder, self.deleted)
-        return replace(self, applied=True)
+        return apply(self, progress)
 
     def __str__(self) -> str:
         ends = (render.visible(self.folder), render.visible(f"s3://{self.bucket_name}/{self.prefix}"))
@@ -232,6 +219,36 @@ class SyncPlan:
     def __reduce__(self) -> tuple[Any, ...]:
         state = (self.steps, self.direction, self.bucket_name, self.prefix, self.folder, self.applied, self._connection)
         return SyncPlan, state
+
+
+def apply(plan: SyncPlan, progress: Progress, *, is_fresh: bool = False) -> SyncPlan:
+    """Apply a plan, see :meth:`SyncPlan.apply`.
+
+    Args:
+        plan: The plan.
+        progress: True, a callable or None.
+        is_fresh: Whether the plan was made just now, so that the objects are not listed again before the uploads.
+    """
+    if plan.applied or plan._connection is None:
+        return replace(plan, applied=True)
+    address, folder = BucketAddress(plan._connection, plan.bucket_name), Path(plan.folder)
+    outcomes = _Outcomes("sync")
+    total = sum(step.size for step in plan.copied)
+    with reporting(progress, total, plan.prefix or plan.bucket_name) as report:
+        if plan.direction == "to_store":
+            conflicts = {} if is_fresh else _objects_written_since(address, folder, plan.copied)
+            steps = _without_conflicts(address, plan.copied, conflicts, outcomes, is_download=False)
+            files = [_File(step.key, folder.joinpath(*step.path.split("/")), step.size) for step in steps]
+            _send(address, files, report, outcomes)
+        else:
+            conflicts = _files_written_since(folder, plan.copied)
+            steps = _without_conflicts(address, plan.copied, conflicts, outcomes, is_download=True)
+            _fetch(address, folder, steps, report, outcomes, overwrite=lambda step: step._identity is not None)
+    if plan.direction == "to_store":
+        _remove_objects(address, plan.prefix, folder, plan.deleted)
+    else:
+        _remove_files(address, folder, plan.deleted)
+    return replace(plan, applied=True)
 
 
 # -- planning -------------------------------------------------------------------------------------------------------------------------
@@ -268,7 +285,13 @@ def plan_to_store(
     steps = []
     for key, (path, local) in files.items():
         reason = reasons[key] if key in remote else "new"
-        steps.append(SyncStep("copy" if reason else "skip", key, path, local.size, reason or "identical"))
+        entry = remote.get(key)
+        steps.append(
+            SyncStep(
+                "copy" if reason else "skip", key, path, local.size, reason or "identical",
+                None if entry is None else entry.etag, None if entry is None else entry.modified,
+            )
+        )  # fmt: skip
     for key, there in remote.items():
         if not delete or key in files or not wanted(key[len(prefix) :]) or _is_live_marker(there, prefix, folder):
             continue
@@ -304,10 +327,14 @@ def plan_to_folder(
     prefix = folder_prefix(prefix)
     root = _folder_to_write(folder)
     paths, steps = _paths_in(root, prefix, objects_below(address, prefix), wanted)
+    # First: a file that is written while it is compared is then not taken for the one that was compared.
+    identities = {path: _identity(root / path) for path in paths}
     here = local_files(root) if root.is_dir() else {}
     pairs = [(here[path], entry, entry.modified > here[path].modified) for path, entry in paths.items() if path in here]
     reasons = _differences(address, pairs, compare, is_download=True)
-    steps += [_step_to_folder(path, entry, reasons.get(entry.key, "new")) for path, entry in paths.items()]
+    steps += [
+        _step_to_folder(path, entry, reasons.get(entry.key, "new"), identities[path]) for path, entry in paths.items()
+    ]
     if delete:
         kept = {path_to_key(path) for path in paths}
         for path, local in here.items():
@@ -316,7 +343,7 @@ def plan_to_folder(
                 steps.append(
                     SyncStep(
                         "delete", prefix + relative, path, local.size, "not below the prefix",
-                        modified=local.modified, _identity=_identity(local.path),
+                        modified=local.modified, _identity=file_target.identity(local.path),
                     )
                 )  # fmt: skip
     return _plan_to_folder(address, prefix, root, steps)
@@ -398,11 +425,20 @@ def _paths_in(
     return paths, steps
 
 
-def _step_to_folder(path: str, entry: RemoteObject, reason: str | None) -> SyncStep:
+def _step_to_folder(
+    path: str, entry: RemoteObject, reason: str | None, identity: file_target.Identity | None = None
+) -> SyncStep:
     """Return the step of an object: without a reason to copy it, it is skipped."""
     action: Action = "copy" if reason else "skip"
     why = reason or "identical"
-    return SyncStep(action, entry.key, path, entry.size, why, entry.etag, entry.modified, entry.version_id)
+    return SyncStep(action, entry.key, path, entry.size, why, entry.etag, entry.modified, entry.version_id, identity)
+
+
+def _identity(path: Path) -> file_target.Identity | None:
+    try:
+        return file_target.identity(path)
+    except OSError:
+        return None  # such as a name that is too long: the copy will raise the error
 
 
 def _plan_to_folder(address: BucketAddress, prefix: str, root: Path, steps: list[SyncStep]) -> SyncPlan:
@@ -790,7 +826,7 @@ class _Outcomes:
     """The outcome of each key; errors are collected and raised at the end."""
 
     def __init__(self, operation: str) -> None:
-        self._operation = operation
+        self.operation = operation
         self.succeeded: list[str] = []
         self.failures: list[Failure] = []
 
@@ -801,7 +837,7 @@ class _Outcomes:
         elif isinstance(error, S3Error):
             self.failures.append(Failure(key, None, error))
         elif isinstance(error, OSError):
-            wrapped = S3Error(f"{key!r}: {error}", operation=self._operation, key=key)
+            wrapped = S3Error(f"{key!r}: {error}", operation=self.operation, key=key)
             wrapped.__cause__ = error
             self.failures.append(Failure(key, None, wrapped))
         else:
@@ -844,7 +880,7 @@ class _Outcomes:
             first = self.failures[0]
             raise S3BatchError(
                 f"{len(self.failures)} of {len(self.failures) + len(self.succeeded)} failed, first {first.key!r}: {first.error}",
-                operation=self._operation,
+                operation=self.operation,
                 failures=self.failures,
                 succeeded=self.succeeded,
             )
@@ -862,18 +898,17 @@ def _send(
     address: BucketAddress,
     files: Sequence[_File],
     report: Callable[[int], None],
-    operation: str,
+    outcomes: _Outcomes,
     metadata: Mapping[str, str] | None = None,
     config: upload.UploadConfig = upload.DEFAULT_CONFIG,
     **extra: Any,
 ) -> None:
     """Upload files: first the small ones in batches, then the others."""
     connection, bucket_name = address
-    outcomes = _Outcomes(operation)
 
     def with_md5(digest: Callable[[], str]) -> Mapping[str, str] | None:
         """Return the metadata; for a sync to a bucket whose ETags are not MD5s with the MD5, for the next sync to compare."""
-        if operation != "sync" or not checksum.are_no_md5s(BucketAddress(connection, bucket_name)):
+        if outcomes.operation != "sync" or not checksum.are_no_md5s(BucketAddress(connection, bucket_name)):
             return metadata
         return {**(metadata or {}), user_metadata.CONTENT_MD5: digest()}
 
@@ -921,16 +956,16 @@ def _fetch(
     report: Callable[[int], None],
     outcomes: _Outcomes,
     *,
-    overwrite: bool = True,
+    overwrite: Callable[[SyncStep], bool],
 ) -> None:
-    """Download objects: first the small ones in batches, then the others."""
+    """Download objects: first the small ones in batches, then the others. ``overwrite`` tells whether to replace the file of a step."""
     connection, bucket_name = address
 
     def fetch_one(step: SyncStep) -> None:
         target = inside(folder, step.path)
         head = download.download(
             address.object(step.key, step.version_id),
-            file_target.Destination(target, overwrite, follow=False),
+            file_target.Destination(target, overwrite(step), follow=False, replaces=step._identity),
             progress=report,
         )
         _set_time(target, head, step)
@@ -943,14 +978,14 @@ def _fetch(
             fetch_one(step)  # its file exists, the object has grown, or the checksum must be verified
             return
         target = inside(folder, step.path)
-        partial_file.write_file(target, body, overwrite=overwrite)
+        partial_file.write_file(target, body, overwrite=overwrite(step), replaces=step._identity)
         _set_time(target, head, step)
         report(len(body))
 
     def small() -> Iterator[batch.GetItem]:
         for step in steps:
             if step.size <= SMALL_BYTES:
-                is_free = overwrite or not os.path.lexists(folder.joinpath(*step.path.split("/")))
+                is_free = overwrite(step) or not os.path.lexists(folder.joinpath(*step.path.split("/")))
                 yield batch.GetItem(step.key, step.version_id, is_free, step)
 
     with closing(batch.get_many(BucketAddress(connection, bucket_name), small(), max_bytes=_HELD_BYTES)) as read:
@@ -1001,7 +1036,7 @@ def upload_folder(
     found = keys_of_folder(folder, folder_prefix(prefix), selection.matcher())
     files = [_File(key, local.path, local.size) for key, (_, local) in found.items()]
     with reporting(progress, sum(file.size for file in files), Path(folder).name) as report:
-        _send(address, files, report, "upload_folder", **extra)
+        _send(address, files, report, _Outcomes("upload_folder"), **extra)
     return [file.key for file in files]
 
 
@@ -1024,7 +1059,7 @@ def download_objects(plan: SyncPlan, *, overwrite: bool = True, progress: Progre
         except OSError as error:
             outcomes.note(step.key, error)
     with reporting(progress, sum(step.size for step in plan.copied), plan.prefix or plan.bucket_name) as report:
-        _fetch(address, folder, plan.copied, report, outcomes, overwrite=overwrite)
+        _fetch(address, folder, plan.copied, report, outcomes, overwrite=lambda _: overwrite)
     return [step.path for step in plan.copied]
 
 
@@ -1084,10 +1119,66 @@ def _remove_objects(address: BucketAddress, prefix: str, folder: Path, steps: Se
     outcomes.settle()
 
 
-def _changed(what: str, bucket_name: str | None, key: str) -> S3ObjectChanged:
+def _changed(what: str, bucket_name: str | None, key: str, kept: str = "deleted") -> S3ObjectChanged:
     return S3ObjectChanged(
-        f"{what} was written since the plan was made: it is not deleted", operation="sync", bucket=bucket_name, key=key
+        f"{what} was written since the plan was made: it is not {kept}", operation="sync", bucket=bucket_name, key=key
     )
+
+
+def _objects_written_since(address: BucketAddress, folder: Path, steps: Sequence[SyncStep]) -> dict[str, Pair]:
+    """Return, by key, the objects that uploads would overwrite although the plan did not see them, each with the file to upload."""
+    found: dict[str, Pair] = {}
+    if not steps:
+        return found
+    common = os.path.commonprefix([step.key for step in steps])  # noqa: RUF071 - by characters, as prefixes of keys are
+    now = {entry.key: entry for entry in objects_below(address, common)}
+    for step in steps:
+        there = now.get(step.key)
+        if there is not None and (there.etag, there.modified) != (step.etag, step.modified):
+            found[step.key] = _local_file(folder.joinpath(*step.path.split("/"))), there, False
+    return found
+
+
+def _files_written_since(folder: Path, steps: Sequence[SyncStep]) -> dict[str, Pair]:
+    """Return, by key, the files that downloads would overwrite although the plan did not see them, each with the object to download."""
+    found: dict[str, Pair] = {}
+    for step in steps:
+        try:
+            path = inside(folder, step.path)
+            now = file_target.identity(path)
+        except OSError:
+            continue  # the download will raise the error
+        if now not in (None, step._identity) and (stat.S_ISREG(now[0]) or stat.S_ISLNK(now[0])):
+            entry = RemoteObject(step.key, step.size, step.etag, step.modified or 0.0, step.version_id)
+            found[step.key] = _local_file(path), entry, False
+    return found
+
+
+def _local_file(path: Path) -> LocalFile:
+    try:
+        found = path.stat()
+    except OSError:
+        return LocalFile(path, 0, 0.0, dangles=True)
+    return LocalFile(path, found.st_size, found.st_mtime)
+
+
+def _without_conflicts(
+    address: BucketAddress,
+    steps: Sequence[SyncStep],
+    conflicts: Mapping[str, Pair],
+    outcomes: _Outcomes,
+    *,
+    is_download: bool,
+) -> list[SyncStep]:
+    """Return the steps whose targets were not written since the plan was made.
+
+    The others succeed if their target has the content already, as after an earlier ``apply()`` of which some steps failed; else they fail.
+    """
+    reasons = _differences(address, [*conflicts.values()], "etag", is_download=is_download)
+    for key, (local, _, _) in conflicts.items():
+        what = f"the file {local.path}" if is_download else f"s3://{address.name}/{key}"
+        outcomes.note(key, _changed(what, address.name, key, "overwritten") if reasons[key] else None)
+    return [step for step in steps if step.key not in conflicts]
 
 
 def _remove_files(address: BucketAddress, folder: Path, steps: Sequence[SyncStep]) -> None:
@@ -1100,7 +1191,7 @@ def _remove_files(address: BucketAddress, folder: Path, steps: Sequence[SyncStep
     for step in steps:
         try:
             path = inside(folder, step.path)
-            found = _identity(path)
+            found = file_target.identity(path)
             if found is not None and found != step._identity and not stat.S_ISDIR(found[0]):
                 raise _changed(f"the file {path}", None, step.key)
             if found is not None and step.key in objects:
@@ -1111,15 +1202,3 @@ def _remove_files(address: BucketAddress, folder: Path, steps: Sequence[SyncStep
         else:
             outcomes.note(step.key)
     outcomes.settle()
-
-
-def _identity(path: Path) -> tuple[int, ...] | None:
-    """Return values that change if a file is written or replaced, even with the same size and time; None if the file does not exist.
-
-    Links are not followed: a link that is changed to another target has another inode.
-    """
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return None
-    return stat.S_IFMT(found.st_mode), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
