@@ -929,7 +929,7 @@ class S3Bucket:
 
         Raises:
             FileNotFoundError: The folder does not exist.
-            S3BatchError: Some uploads failed; the others were done.
+            S3BatchError: Some uploads failed; the others were done. A file whose name is not UTF-8 or too long for a key fails.
 
         Requests:
             1 upload per file

@@ -106,12 +106,80 @@ def test_loop_of_links_where_a_key_needs_a_folder_fails_for_that_key_alone(
     assert (tmp_path / "b").read_bytes() == b"2"
 
 
-# -- copies -----------------------------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(params=[sync.SMALL_BYTES, 2], ids=["in batches", "one by one"])
 def small_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync, "SMALL_BYTES", request.param)
+
+
+# -- names that are no keys ---------------------------------------------------------------------------------------------------------------
+
+NO_KEYS = {
+    "not UTF-8": os.fsdecode(b"caf\xe9.txt"),
+    "in a folder that is not UTF-8": os.fsdecode(b"d\xff/a"),
+    "longer than a key": "/".join(["x" * 250] * 5),
+}
+
+
+@pytest.fixture
+def folder_without_keys(tmp_path: Path) -> Path:
+    for name in ("a", *NO_KEYS.values(), "z"):
+        path = tmp_path / "folder" / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"content")
+        except OSError:
+            pytest.skip("UNTESTED: this file system has only names in UTF-8")
+    return tmp_path / "folder"
+
+
+@pytest.mark.parametrize("upload", ["upload_folder", "sync_from_folder", "apply"])
+@pytest.mark.usefixtures("small_bytes")
+def test_file_whose_name_is_no_key_fails_alone(
+    scripted_server: ScriptedServer, folder_without_keys: Path, upload: str
+) -> None:
+    """The error names each such file, the others are uploaded, and nothing is deleted."""
+    scripted_server.answer = store = Strange(strong, {"p/old": b""} if upload != "upload_folder" else {})
+    bucket = scripted_server.bucket()
+    with pytest.raises(S3BatchError, match="3 of 5 failed") as caught:
+        if upload == "upload_folder":
+            bucket.upload_folder(folder_without_keys, "p")
+        elif upload == "sync_from_folder":
+            bucket.sync_from_folder(folder_without_keys, "p", delete=True)
+        else:
+            bucket.sync_from_folder(folder_without_keys, "p", delete=True, dry_run=True).apply()
+    assert sorted(failure.key for failure in caught.value.failures) == sorted(f"p/{name}" for name in NO_KEYS.values())
+    assert all(isinstance(failure.error, S3InvalidName) for failure in caught.value.failures)
+    str(caught.value).encode()
+    assert {key: body for key, body in store.objects.items() if key != "p/old"} == {
+        "p/a": b"content",
+        "p/z": b"content",
+    }
+    assert ("p/old" in store.objects) is (upload != "upload_folder")
+
+
+def test_plan_shows_files_whose_names_are_no_keys(scripted_server: ScriptedServer, folder_without_keys: Path) -> None:
+    scripted_server.answer = Strange(strong)
+    plan = scripted_server.bucket().sync_from_folder(folder_without_keys, "p", dry_run=True)
+    reasons = {step.key: step.reason for step in plan.copied}
+    assert all("key" in reasons[f"p/{name}"] for name in NO_KEYS.values())
+    assert reasons["p/a"] == reasons["p/z"] == "new"
+    f"{plan}{plan._repr_html_()}".encode()
+
+
+def test_sync_to_folder_deletes_files_whose_names_are_no_keys(
+    scripted_server: ScriptedServer, folder_without_keys: Path
+) -> None:
+    """Also if the names of all files to delete begin with a byte that is not UTF-8: no listing can have this prefix."""
+    scripted_server.answer = Strange(strong, {"p/a": b"content", "p/z": b"content"})
+    bucket = scripted_server.bucket()
+    bucket.sync_to_folder("p", folder_without_keys, delete=True)
+    assert tree(folder_without_keys) == {"a": b"content", "z": b"content"}
+    (folder_without_keys / NO_KEYS["not UTF-8"]).write_bytes(b"content")
+    bucket.sync_to_folder("p", folder_without_keys, delete=True)
+    assert tree(folder_without_keys) == {"a": b"content", "z": b"content"}
+
+
+# -- copies -----------------------------------------------------------------------------------------------------------------------------
 
 
 # The target's content in the plan, its content when the plan is applied, and its content after that; the source has "source".
@@ -192,7 +260,12 @@ def test_file_that_is_written_during_its_download_is_kept(
 def test_plan_that_was_pickled_overwrites_only_what_it_saw(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     scripted_server.answer = Strange(strong, {"p/k": b"source"})
     (tmp_path / "k").write_bytes(b"before")
-    keys = {"boto3_session": None, "access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "pickle_secrets": True}
+    keys = {
+        "boto3_session": None,
+        "access_key": "ACCESSKEY01",
+        "secret_key": "SECRETKEY0123456",
+        "pickle_secrets": True,
+    }
     plan = scripted_server.bucket(**keys).sync_to_folder("p", tmp_path, dry_run=True)
     (tmp_path / "k").write_bytes(b"theirs")
     with pytest.raises(S3BatchError, match="since the plan was made"):

@@ -284,7 +284,7 @@ def plan_to_store(
     reasons = _differences(address, pairs, compare, is_download=False)
     steps = []
     for key, (path, local) in files.items():
-        reason = reasons[key] if key in remote else "new"
+        reason = reasons[key] if key in remote else _why_no_key(key) or "new"
         entry = remote.get(key)
         steps.append(
             SyncStep(
@@ -519,19 +519,32 @@ def keys_of_folder(
 ) -> dict[str, tuple[str, LocalFile]]:
     """Return the keys of a folder's files below a prefix, each with the file's relative path and the file.
 
+    Names of files may make keys that are not valid in S3: names that are not UTF-8, or are too long. Their uploads fail.
+
     Raises:
-        S3InvalidName: A key is not valid in S3, or two files have the same key.
+        S3InvalidName: The prefix is not valid in S3, or two files have the same key.
     """
+    if prefix:
+        check_key(prefix)
     keys: dict[str, tuple[str, LocalFile]] = {}
     for path, local in local_files(folder, passed_over).items():
         relative = path_to_key(path)
         if not wanted(relative):
             continue
-        key = check_key(prefix + relative)
+        key = prefix + relative
         if key in keys:
             raise S3InvalidName(f"the files {keys[key][0]!r} and {path!r} would both become the key {key!r}", key=key)
         keys[key] = (path, local)
     return keys
+
+
+def _why_no_key(key: str) -> str | None:
+    """Return why a key is not valid in S3; None if it is."""
+    try:
+        check_key(key)
+    except S3InvalidName as error:
+        return str(error)
+    return None
 
 
 def objects_below(address: BucketAddress, prefix: str) -> Iterator[RemoteObject]:
@@ -905,6 +918,7 @@ def _send(
 ) -> None:
     """Upload files: first the small ones in batches, then the others."""
     connection, bucket_name = address
+    files = [*_with_keys(files, outcomes)]
 
     def with_md5(digest: Callable[[], str]) -> Mapping[str, str] | None:
         """Return the metadata; for a sync to a bucket whose ETags are not MD5s with the MD5, for the next sync to compare."""
@@ -947,6 +961,17 @@ def _send(
 
     outcomes.run((file.key, file.size, job(file)) for file in files if file.size > SMALL_BYTES)
     outcomes.settle()
+
+
+def _with_keys(files: Iterable[_File], outcomes: _Outcomes) -> Iterator[_File]:
+    """Yield the files whose keys are valid in S3; the others fail."""
+    for file in files:
+        try:
+            check_key(file.key)
+        except S3InvalidName as error:
+            outcomes.note(file.key, error)
+        else:
+            yield file
 
 
 def _fetch(
@@ -1086,13 +1111,19 @@ def inside(folder: Path, path: str) -> Path:
     return target
 
 
+def _common_prefix(steps: Sequence[SyncStep]) -> str:
+    """Return a prefix of all the keys, for a listing. It ends before a byte that is not UTF-8, as in names of files: no key has one."""
+    common = os.path.commonprefix([step.key for step in steps])  # noqa: RUF071 - by characters, as prefixes of keys are
+    return re.split("[\ud800-\udfff]", common, maxsplit=1)[0]
+
+
 def _remove_objects(address: BucketAddress, prefix: str, folder: Path, steps: Sequence[SyncStep]) -> None:
     """Delete objects that have not changed since the plan was made, and still have no file."""
     connection, bucket_name = address
     if not steps:
         return
     outcomes = _Outcomes("sync")
-    common = os.path.commonprefix([step.key for step in steps])  # noqa: RUF071 - by characters, as prefixes of keys are
+    common = _common_prefix(steps)
     now = {entry.key: entry for entry in objects_below(address, common)}
     passed_over: set[str] = set()
     files = {prefix + path_to_key(path) for path in local_files(folder, passed_over)}
@@ -1130,7 +1161,7 @@ def _objects_written_since(address: BucketAddress, folder: Path, steps: Sequence
     found: dict[str, Pair] = {}
     if not steps:
         return found
-    common = os.path.commonprefix([step.key for step in steps])  # noqa: RUF071 - by characters, as prefixes of keys are
+    common = _common_prefix(steps)
     now = {entry.key: entry for entry in objects_below(address, common)}
     for step in steps:
         there = now.get(step.key)
@@ -1186,7 +1217,7 @@ def _remove_files(address: BucketAddress, folder: Path, steps: Sequence[SyncStep
     if not steps:
         return
     outcomes = _Outcomes("sync")
-    common = os.path.commonprefix([step.key for step in steps])  # noqa: RUF071 - by characters, as prefixes of keys are
+    common = _common_prefix(steps)
     objects = {entry.key for entry in objects_below(address, common)}
     for step in steps:
         try:
