@@ -24,6 +24,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -495,6 +496,11 @@ def test_a_single_large_piece_needs_no_second_read(scripted_server: ScriptedServ
     [
         (3, "not int"),
         ([1, 2], "not int"),
+        ({"alpha": 1, "beta": 2}, "not dict.*put_json"),
+        ({}, "not dict.*put_json"),
+        (MappingProxyType({"alpha": b"1"}), "not mappingproxy.*put_json"),
+        ({b"one", b"two"}, "not set: its order is not defined"),
+        (frozenset([b"one"]), "not frozenset: its order is not defined"),
         (Reader([1] * 9, lambda size: size), "read.. of a source to upload must return bytes or text, not list"),  # type: ignore[arg-type]
     ],
 )

@@ -11,7 +11,7 @@ import mmap
 import os
 import stat
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -94,12 +94,12 @@ class Source:
             self._readable = given
             self._gives_text = hasattr(given, "encoding")
             self._find_position()
-        elif isinstance(given, Iterable):
+        elif isinstance(given, Iterable) and not isinstance(given, (Mapping, set, frozenset)):
             self._pieces = iter(given)
         else:
             raise TypeError(
                 "stream must be a path (pathlib.Path), bytes, text, a readable or an iterable of bytes, "
-                f"not {type(given).__name__}"
+                f"not {type(given).__name__}{_why_refused(given)}"
             )
 
     def _find_position(self) -> None:
@@ -269,6 +269,13 @@ class Source:
             self._ahead.appendleft(view[size:])
             piece = view[:size]
         return bytes(piece) if isinstance(piece, memoryview) else piece
+
+
+def _why_refused(given: Any) -> str:
+    """Return the reason why an iterable is not a source: its iteration does not give its content."""
+    if isinstance(given, Mapping):
+        return "; put_json() stores it as JSON"
+    return ": its order is not defined" if isinstance(given, (set, frozenset)) else ""
 
 
 def _name_of_type(given: Any) -> tuple[str, str]:
