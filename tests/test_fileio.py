@@ -1833,6 +1833,28 @@ def test_appending_may_describe_anew(s3_bucket: s3.S3Bucket) -> None:
     assert (found.body, found.metadata) == (b"one two", {"b": "2"})
 
 
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("size", [0, 3, 6 * MIB])
+def test_append_of_nothing_changes_the_attributes_that_are_given(
+    moto_bucket: s3.S3Bucket, size: int, text: bool
+) -> None:
+    obj = moto_bucket.put_object("k", bytes(size), {"a": "1"}, cache_control="no-cache")
+    before = obj.reload().last_modified, obj.etag
+    mode = "a" if text else "ab"
+    with obj.open(mode), obj.open(mode, ExpectedBucketOwner="123456789012"):
+        pass  # nothing is given that belongs to the object
+    assert (obj.reload().last_modified, obj.etag) == before
+    with obj.open(mode, metadata={"b": "2"}):
+        pass
+    found = moto_bucket.get_object("k")
+    assert (found.body, found.metadata) == (bytes(size), {"b": "2"})
+    with obj.open(mode, cache_control="max-age=5"):
+        pass
+    found = moto_bucket.get_object("k")
+    assert (found.body, found.metadata) == (bytes(size), {"b": "2"})
+    assert moto_bucket._connection.call("HeadObject", Bucket=moto_bucket.name, Key="k")["CacheControl"] == "max-age=5"
+
+
 def test_a_large_object_is_appended_to_by_copies(moto_bucket: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """In several parts, none of them too small."""
     monkeypatch.setattr(object_writer, "_COPIED_PART_BYTES", 5 * MIB)

@@ -127,7 +127,8 @@ class ObjectWriter(io.BufferedIOBase):
     The file is a stream and not seekable. If a library seeks anyway before the first part is sent (HDF5 begins with a seek to the end),
     the content is kept in a temporary file on disk, which is sent at the close.
 
-    Mode ``a`` writes the former content and the added content as one new object. If others created, replaced or deleted the object in
+    Mode ``a`` writes the former content and the added content as one new object, with the former attributes unless others are given. If
+    nothing was added, it writes only if attributes are given. If others created, replaced or deleted the object in
     between, ``S3ObjectChanged`` is raised at the close and their write is kept. If the store honours conditional writes, this check is
     atomic. If it refuses because another write is in progress (409), ``S3PreconditionFailed`` is raised with ``retryable`` set: nothing
     was appended, and the append can be retried. On other stores the ETag is compared by HEAD immediately before the request that makes
@@ -170,6 +171,7 @@ class ObjectWriter(io.BufferedIOBase):
         self._upload: MultipartUpload | None = None
         self._local: tempfile.SpooledTemporaryFile[bytes] | None = None
         self._base: _Base | None = None  # the object that is appended to
+        self._changes_attributes = False  # whether attributes are given, to replace those of the base
         self._blocks = 0
         self._autocommit = autocommit
         self._is_given_up = False
@@ -261,9 +263,11 @@ class ObjectWriter(io.BufferedIOBase):
         asked = put_parameters.s3_parameters(
             "", {name: value for name, value in self._given.items() if name != "metadata"}
         )
+        asks_attributes = bool(asked.keys() - put_parameters.for_every_request(asked).keys())
         if "Tagging" not in asked:
             asked |= attributes.kept_tags(self._address, answer, self._parameters)
         is_described = self._given["metadata"] is not None
+        self._changes_attributes = is_described or asks_attributes
         asked["Metadata"] = self._parameters["Metadata"] if is_described else user_metadata.encode(base.metadata)
         self._parameters = attributes.kept(self._address, answer, asked)
 
@@ -559,7 +563,7 @@ class ObjectWriter(io.BufferedIOBase):
             self._local.seek(0)
             while piece := self._local.read(PART_BYTES):
                 self._take(memoryview(piece))
-        if self._base is not None and self._position == self._base.size:
+        if self._base is not None and self._position == self._base.size and not self._changes_attributes:
             return  # nothing was appended
         if self._upload is None and (self._base is None or self._base.size < MIN_PART_BYTES):
             self._put(bytes(self._buffer))
