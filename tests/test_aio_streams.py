@@ -254,6 +254,8 @@ class Asking(io.RawIOBase):
 WAITING: dict[str, Callable[[AsyncS3Bucket, Callable[[], bytes], Path], Awaitable[Any]]] = {
     "upload_object of a readable": lambda remote, ask, _: remote.upload_object("copy", Asking(ask)),
     "upload_object of a generator": lambda remote, ask, _: remote.upload_object("copy", (ask() for _ in range(3))),
+    "put_object of a readable": lambda remote, ask, _: remote.put_object("copy", Asking(ask)),
+    "put of a readable": lambda remote, ask, _: remote["copy"].put(Asking(ask)),
     "download_object to a writable": lambda remote, ask, _: remote.download_object("source", Asking(ask)),
     "put_objects of a generator": lambda remote, ask, _: remote.put_objects(_items(ask)),
     "get_objects of a generator": lambda remote, ask, _: _get(remote, _keys(ask)),
