@@ -26,16 +26,16 @@ _REQUIRED_HEADERS = {
     "PutObject": {"etag"},
     "UploadPart": {"etag"},
 }
-# Operations whose success always has an XML document, with the name of its root element; "" accepts any document. A write is confirmed
-# only by its own document: the 200 of a proxy's sign-in page, or one without a body, does not say that anything was stored.
-_REQUIRED_ROOTS = {
-    "CreateMultipartUpload": "InitiateMultipartUploadResult",
-    "UploadPartCopy": "CopyPartResult",
-    "CompleteMultipartUpload": "CompleteMultipartUploadResult",
-    "CopyObject": "CopyObjectResult",
-    "ListBuckets": "",
-    "ListObjectVersions": "",
-    "ListMultipartUploads": "",
+# Operations whose success always has an XML document, with the names that stores give its root element; none accepts any document. A write
+# is confirmed only by its own document: the 200 of a proxy's sign-in page, or one without a body, does not say that anything was stored.
+_REQUIRED_ROOTS: dict[str, tuple[str, ...]] = {
+    "CreateMultipartUpload": ("InitiateMultipartUploadResult", "InitiateMultipartUpload"),  # the second is rclone's
+    "UploadPartCopy": ("CopyPartResult", "CopyObjectResult"),
+    "CompleteMultipartUpload": ("CompleteMultipartUploadResult",),
+    "CopyObject": ("CopyObjectResult",),
+    "ListBuckets": (),
+    "ListObjectVersions": (),
+    "ListMultipartUploads": (),
 }
 # S3's own documents are smaller: a policy has at most 20 KB, a thousand lifecycle rules stay below.
 _MAX_DOCUMENT_BYTES = 1 << 20
@@ -234,7 +234,8 @@ def _with_carriage_returns(body: bytes, operation: str, status: int) -> bytes:
 def _has_required_parts(operation: str, headers: set[str], body: Any) -> bool:
     """Return whether a success has everything that S3 always sends: urllib3 accepts headers that were cut off after any line."""
     if (required := _REQUIRED_ROOTS.get(operation)) is not None:
-        return (root_name(body) == required and _has_end(body, required)) if required else bool(body)
+        root = root_name(body)
+        return (root in required and _has_end(body, str(root))) if required else bool(body)
     if operation == "GetObject":  # without either header, the end of the body cannot be told from a lost connection
         return bool(headers & {"content-length", "transfer-encoding"})
     return _REQUIRED_HEADERS.get(operation, set()) <= headers
