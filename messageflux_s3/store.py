@@ -72,7 +72,7 @@ def connect(
         connect_timeout: Seconds to wait for a connection.
         read_timeout: Seconds to wait for the next bytes of a response.
         max_attempts: The largest number of times that a request is sent, including the first.
-        max_concurrency: The largest number of requests at a time.
+        max_concurrency: The largest number of requests through boto3 at a time; the fast lane sends up to 64.
         verify: True, False, or the path of a CA bundle for TLS.
         public_url: Public base address of the objects, for ``url``; ``{bucket}`` in it stands for the name of the bucket.
         pickle_secrets: Whether pickles of the store and its handles contain its secrets.

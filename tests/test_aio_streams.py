@@ -979,49 +979,6 @@ def test_a_cancelled_write_on_a_thread_takes_effect_before_the_next(
     assert is_asked.is_set() and memory.body("k") == b"new"
 
 
-MANY_AT_ONCE: dict[str, Callable[[AsyncS3Bucket, int], Awaitable[Any]]] = {
-    "get_object": lambda bucket, number: bucket.get_object("k"),
-    "exists": lambda bucket, number: bucket["k"].exists(),
-    "put_object": lambda bucket, number: bucket.put_object("k", b"x"),
-    "put_object of 2 MiB": lambda bucket, number: bucket.put_object("k", b"x" * 2 * MIB),
-    "put_object, every other of 2 MiB": lambda bucket, number: bucket.put_object("k", b"x" * (number % 2) * 2 * MIB),
-    "delete, or acl through boto3": lambda bucket, number: (
-        bucket.put_object("k", b"x", ACL="private") if number % 2 else bucket["none"].delete()
-    ),
-}
-
-
-@pytest.mark.parametrize("limit", [1, 3])
-@pytest.mark.parametrize("call", MANY_AT_ONCE.values(), ids=MANY_AT_ONCE)
-def test_max_concurrency_limits_the_requests_in_flight(
-    scripted_server: ScriptedServer, call: Callable[[AsyncS3Bucket, int], Awaitable[Any]], limit: int
-) -> None:
-    """One limit for the requests of the event loop and those on threads."""
-    memory, lock, in_flight, most = StatefulStore(scripted_server), threading.Lock(), [0], [0]
-    memory.put("k", b"x")
-
-    def enter(asked: object) -> None:
-        with lock:
-            in_flight[0] += 1
-            most[0] = max(most[0], in_flight[0])
-        time.sleep(0.01)
-
-    def leave(asked: object) -> bool:
-        with lock:
-            in_flight[0] -= 1
-        return False
-
-    async def main() -> None:
-        async with s3.AsyncS3Store(scripted_server.connect(max_concurrency=limit)) as store:
-            bucket = store.bucket("bkt")
-            await bucket.get_object("k")  # opens the lane
-            memory.before, memory.after = lambda asked: enter(asked), leave
-            await asyncio.gather(*(call(bucket, number) for number in range(16)))
-
-    asyncio.run(main())
-    assert 0 < most[0] <= limit
-
-
 @pytest.mark.parametrize("name", ["upload_file", "upload_object", "put_objects", "delete_objects"])
 def test_close_does_not_wait_for_a_thread_that_is_blocked_in_the_user_s_code(
     scripted_server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -29,8 +29,6 @@ class AsyncExchange:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLane] = weakref.WeakKeyDictionary()
-        self._turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
-        self._turns = weakref.WeakKeyDictionary()
         self._lock = Lock()  # event loops may run on several threads
         self._pid = os.getpid()
 
@@ -42,7 +40,7 @@ class AsyncExchange:
     async def send(
         self, request: Request, run: Callable[..., Awaitable[Any]], run_write: Callable[..., Awaitable[Any]]
     ) -> Answer:
-        """Send one request. At most ``max_concurrency`` are in flight in one event loop; further ones wait.
+        """Send one request.
 
         Args:
             request: The request.
@@ -57,10 +55,6 @@ class AsyncExchange:
             1 (and retries)
         """
         on_thread = run if request.operation in _READS else run_write
-        async with self._turns_of_loop():
-            return await self._send(request, on_thread)
-
-    async def _send(self, request: Request, on_thread: Callable[..., Awaitable[Any]]) -> Answer:
         if len(request.body) > _HASHED_IN_THE_LOOP:
             by_either: Answer = await on_thread(exchange, self._connection, request)
             return by_either
@@ -75,14 +69,6 @@ class AsyncExchange:
         by_boto3: Answer = await on_thread(ask_boto3, self._connection, request)
         return by_boto3
 
-    def _turns_of_loop(self) -> asyncio.Semaphore:
-        self.forget_after_fork()
-        loop = asyncio.get_running_loop()
-        turns = self._turns.get(loop)
-        if turns is None:
-            turns = self._turns[loop] = asyncio.Semaphore(self._connection.config.max_concurrency)
-        return turns
-
     def _lane(self) -> AsyncLane:
         loop = asyncio.get_running_loop()
         lane = self._lanes.get(loop)
@@ -96,10 +82,10 @@ class AsyncExchange:
         return lane
 
     def forget_after_fork(self) -> None:
-        """In a forked child, drop the lanes and turns: their event loops belong to the parent."""
+        """In a forked child, drop the lanes: their event loops belong to the parent."""
         if self._pid != os.getpid():
             self._pid, self._lock = os.getpid(), Lock()
-            self._lanes, self._turns = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
+            self._lanes = weakref.WeakKeyDictionary()
 
     def close(self) -> None:
         """Close the idle connections of every event loop."""

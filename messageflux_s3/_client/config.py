@@ -48,8 +48,7 @@ class S3Config:
         connect_timeout: Seconds to wait for a connection.
         read_timeout: Seconds to wait for the next bytes of an answer.
         max_attempts: How often a request is sent at most, the first time included.
-        max_concurrency: The size of boto3's connection pool; under asyncio also the largest number of pool threads, and of single requests
-            in flight in one event loop. Batches on the fast lane have a limit of their own.
+        max_concurrency: The largest number of requests through boto3 at a time, and the size of its connection pool; the fast lane has up to 64.
         verify: True, False, or the path of a CA bundle for TLS.
         public_url: Base URL of public access to the objects (a CDN, say), for ``url``.
         pickle_secrets: Whether pickles of this configuration, and of handles that use it, contain its secrets.

@@ -19,13 +19,15 @@ class AsyncLane:
     Args:
         find: Returns the current lane, whose eligibility and timeouts apply; None if the client is not built yet.
         build: Builds the client, and returns its lane. Called on a thread: it reads files, and may request credentials.
+        concurrency: The largest number of requests in flight; further ones wait.
     """
 
     _lane: Lane
 
-    def __init__(self, find: Callable[[], Lane | None], build: Callable[[], Lane]) -> None:
+    def __init__(self, find: Callable[[], Lane | None], build: Callable[[], Lane], concurrency: int = 64) -> None:
         self._find = find
         self._build = build
+        self._turns = asyncio.Semaphore(concurrency)
         self._idle: list[AsyncConnection] = []
 
     async def send(
@@ -44,18 +46,19 @@ class AsyncLane:
         Requests:
             1, or none if the lane is shut
         """
-        # Looked up for each request: reload_credentials() replaces the client, and with it the lane.
-        found = self._find()
-        self._lane = found if found is not None else await asyncio.to_thread(self._build)
-        eligibility = self._lane.eligibility
-        if eligibility.credentials_need_refresh():
-            # A refresh can make a request, which would block the event loop.
-            await asyncio.to_thread(eligibility.credentials)
-        prepared = self._lane.prepare(request)
-        if prepared is None:
-            return None
-        response = await self._exchange(request, *prepared, body_limit)
-        return response if response is None or headers_if_larger or not response.too_large else None
+        async with self._turns:
+            # Looked up for each request: reload_credentials() replaces the client, and with it the lane.
+            found = self._find()
+            self._lane = found if found is not None else await asyncio.to_thread(self._build)
+            eligibility = self._lane.eligibility
+            if eligibility.credentials_need_refresh():
+                # A refresh can make a request, which would block the event loop.
+                await asyncio.to_thread(eligibility.credentials)
+            prepared = self._lane.prepare(request)
+            if prepared is None:
+                return None
+            response = await self._exchange(request, *prepared, body_limit)
+            return response if response is None or headers_if_larger or not response.too_large else None
 
     async def _exchange(
         self, request: LaneRequest, endpoint: Endpoint, data: bytes, body_limit: int
