@@ -21,7 +21,7 @@ from support.servers import Server
 
 from messageflux_s3 import AsyncS3Store, Capabilities, S3BatchError, S3Bucket, S3ChecksumError, S3Store
 from messageflux_s3._client.addresses import BucketAddress
-from messageflux_s3._objects import checksum
+from messageflux_s3._objects import checksum, etag_md5
 
 MIB = 1024 * 1024
 LARGE = random.Random(11).randbytes(12 * MIB)  # three parts of 5 MiB, the last one short
@@ -70,15 +70,15 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
 )
 def test_which_etags_are_md5s(answer: dict[str, Any], md5: str | None, of_parts: str | None) -> None:
     """Those of objects written in one piece or in parts, not encrypted with a key of their own."""
-    assert (checksum.md5_of(answer), checksum.md5_of_parts(answer)) == (md5, of_parts)
+    assert (etag_md5.md5_of(answer), etag_md5.md5_of_parts(answer)) == (md5, of_parts)
 
 
 def test_the_etag_of_parts_is_known_beforehand(memory: Memory) -> None:
     """The etag is the MD5 of the parts' MD5s and their number; None if they are not MD5s."""
     both = hashlib.md5(bytes.fromhex(MD5 + OTHER), usedforsecurity=False).hexdigest()
-    assert checksum.of_parts([f'"{MD5}"', OTHER]) == f"{both}-2"
-    assert checksum.of_parts([MD5, "0x8DB"]) is None
-    assert checksum.of_parts([f"{MD5}-2"]) is None
+    assert etag_md5.of_parts([f'"{MD5}"', OTHER]) == f"{both}-2"
+    assert etag_md5.of_parts([MD5, "0x8DB"]) is None
+    assert etag_md5.of_parts([f"{MD5}-2"]) is None
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_the_etag_of_parts_is_known_beforehand(memory: Memory) -> None:
 )
 def test_only_a_differing_md5_etag_refutes_the_content(memory: Memory, etag: str | None, refuted: bool) -> None:
     """Only an MD5 does, and only one that is another."""
-    assert checksum.is_refuted(BucketAddress(memory.connection, "b"), etag, b"data") is refuted
+    assert etag_md5.is_refuted(BucketAddress(memory.connection, "b"), etag, b"data") is refuted
 
 
 @pytest.mark.parametrize("name", ["ServerSideEncryption", "SSECustomerAlgorithm", "SSEKMSKeyId"])

@@ -37,7 +37,7 @@ from messageflux_s3 import (
 from messageflux_s3._client.addresses import BucketAddress
 from messageflux_s3._files import download, partial_file, upload
 from messageflux_s3._files.file_target import Destination
-from messageflux_s3._objects import checksum, ranged_reader
+from messageflux_s3._objects import etag_md5, ranged_reader
 
 MIB = 1024 * 1024
 LARGE = random.Random(7).randbytes(40 * MIB + 12345)  # three parts, the last one short
@@ -255,7 +255,7 @@ def test_a_completion_whose_answer_was_lost_was_done(
             bucket.upload_object("k", LARGE)
         assert caught.value.retryable
         proxy.restart(scripted(lost))
-        etag = checksum.of_parts(
+        etag = etag_md5.of_parts(
             [hashlib.md5(LARGE[at : at + 16 * MIB]).hexdigest() for at in range(0, len(LARGE), 16 * MIB)]
         )
         events = bucket._connection.client.meta.events

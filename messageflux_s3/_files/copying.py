@@ -19,9 +19,9 @@ from .._formats import metadata as user_metadata
 from .._formats.head import Head
 from .._objects import (
     attributes,
-    checksum,
     condition_probe,
     conditional,
+    etag_md5,
     operations,
     put_parameters,
     ranged_reader,
@@ -270,7 +270,7 @@ class _Copying:
             S3ObjectChanged: The source was replaced.
         """
         result = {**answer, **(answer.get("CopyObjectResult") or {})}
-        before, after = checksum.md5_of(self.found), checksum.md5_of(result)
+        before, after = etag_md5.md5_of(self.found), etag_md5.md5_of(result)
         if self._is_itself or self._source.version_id is not None or None in (before, after) or before == after:
             return
         if self._was_replaced():

@@ -16,7 +16,7 @@ from .._bulk.progress import Progress, reporting
 from .._client.addresses import ObjectAddress
 from .._client.connection import Connection
 from .._formats.head import Head
-from .._objects import checksum, operations
+from .._objects import checksum, etag_md5, operations
 from .._objects.ranged_reader import ObjectStream, RangedReader
 from ..errors import S3ChecksumError, S3Error, S3ObjectChanged
 from . import file_target
@@ -229,8 +229,8 @@ class _Fetch:
         self.end = max(self.start, total if self.wanted_end is None else min(self.wanted_end, total))
         self.ranges_work = not self.start or self._first.is_range
         answer = reader.answer or {}
-        self.md5 = checksum.known_md5(reader.address.bucket, answer)
-        self.md5_of_parts = checksum.known_md5_of_parts(reader.address.bucket, answer)
+        self.md5 = etag_md5.known_md5(reader.address.bucket, answer)
+        self.md5_of_parts = etag_md5.known_md5_of_parts(reader.address.bucket, answer)
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -36,7 +36,7 @@ from .._formats.etags import unquoted
 from .._formats.head import Head
 from .._formats.keys import OUR_OWN_FILES, check_key, glob_to_pattern, key_to_path, path_to_key
 from .._formats.times import as_utc
-from .._objects import checksum
+from .._objects import checksum, etag_md5
 from ..errors import Failure, S3AccessDenied, S3BatchError, S3Error, S3InvalidName, S3NoSuchItem, S3ObjectChanged
 from . import download, file_target, partial_file, upload
 
@@ -625,7 +625,7 @@ def _differences(
             found[remote.key] = None
         elif compare == "mtime":
             found[remote.key] = "newer" if source_is_newer else None
-        elif remote.etag is not None and checksum.md5_of({"ETag": remote.etag}) and _has_md5(local.path, remote.etag):
+        elif remote.etag is not None and etag_md5.md5_of({"ETag": remote.etag}) and _has_md5(local.path, remote.etag):
             found[remote.key] = None  # equal MD5s are conclusive, even if other ETags of the bucket are not MD5s
         else:
             undecided.append(pair)
@@ -653,7 +653,7 @@ def _difference(bucket: BucketAddress, local: LocalFile, remote: RemoteObject, *
     address = bucket.object(remote.key, remote.version_id)
     has_etag_of_parts = None
     try:
-        if remote.etag is not None and checksum.md5_of_parts({"ETag": remote.etag}):
+        if remote.etag is not None and etag_md5.md5_of_parts({"ETag": remote.etag}):
             has_etag_of_parts = _has_etag_of_parts(address, local, str(remote.etag))
             if has_etag_of_parts:
                 return None
@@ -664,7 +664,7 @@ def _difference(bucket: BucketAddress, local: LocalFile, remote: RemoteObject, *
         return "changed meanwhile"
     if digests := [*_stored_digests(head)]:
         return None if all(digest(local.path) == value for value, digest in digests) else "different content"
-    if has_etag_of_parts is False and checksum.known_md5_of_parts(address.bucket, head) is not None:
+    if has_etag_of_parts is False and etag_md5.known_md5_of_parts(address.bucket, head) is not None:
         return "different content"
     recorded = {name.lower(): value for name, value in (head.get("Metadata") or {}).items()}.get(
         user_metadata.CONTENT_MD5
@@ -673,7 +673,7 @@ def _difference(bucket: BucketAddress, local: LocalFile, remote: RemoteObject, *
     strong = next(
         (etag for etag in (remote.etag, etags.unquoted(head.get("ETag"))) if etag and not etags.is_weak(etag)), None
     )
-    md5 = checksum.known_md5(address.bucket, {**head, "ETag": strong})
+    md5 = etag_md5.known_md5(address.bucket, {**head, "ETag": strong})
     if md5 is not None:
         ours = _md5(local.path)
         if ours == md5:
@@ -711,12 +711,12 @@ def _has_etag_of_parts(address: ObjectAddress, local: LocalFile, etag: str) -> b
     is_known = False
     for sizes in told:
         is_known = True
-        if checksum.hash_parts(_pieces(local.path), sizes) == etag:
+        if etag_md5.hash_parts(_pieces(local.path), sizes) == etag:
             return True
     if is_known:
         return False
     likely = (checksum.uniform_parts(local.size, size) for size in _likely_part_sizes(local.size, count))
-    return True if any(checksum.hash_parts(_pieces(local.path), sizes) == etag for sizes in likely) else None
+    return True if any(etag_md5.hash_parts(_pieces(local.path), sizes) == etag for sizes in likely) else None
 
 
 def _likely_part_sizes(size: int, count: int) -> list[int]:
@@ -922,7 +922,7 @@ def _send(
 
     def with_md5(digest: Callable[[], str]) -> Mapping[str, str] | None:
         """Return the metadata; for a sync to a bucket whose ETags are not MD5s with the MD5, for the next sync to compare."""
-        if outcomes.operation != "sync" or not checksum.are_no_md5s(BucketAddress(connection, bucket_name)):
+        if outcomes.operation != "sync" or not etag_md5.are_no_md5s(BucketAddress(connection, bucket_name)):
             return metadata
         return {**(metadata or {}), user_metadata.CONTENT_MD5: digest()}
 
@@ -999,7 +999,7 @@ def _fetch(
         if isinstance(outcome, S3Error):
             raise outcome
         head, body = outcome or (Head(), None)
-        if body is None or checksum.is_refuted(BucketAddress(connection, bucket_name), head.etag, body):
+        if body is None or etag_md5.is_refuted(BucketAddress(connection, bucket_name), head.etag, body):
             fetch_one(step)  # its file exists, the object has grown, or the checksum must be verified
             return
         target = inside(folder, step.path)

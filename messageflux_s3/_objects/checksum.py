@@ -9,10 +9,9 @@ import base64
 import hashlib
 import logging
 import os
-import re
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .._client.addresses import BucketAddress, ObjectAddress
@@ -20,90 +19,16 @@ from .._client.connection import Connection
 from .._formats import etags
 from .._formats.keys import MAX_KEY_BYTES
 from ..errors import S3AccessDenied, S3ChecksumError, S3Error
+from . import etag_md5
 
 logger = logging.getLogger("messageflux_s3")
 
-_MD5 = re.compile(r"[0-9a-f]{32}")
-_MD5_OF_PARTS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]*")
 _PIECE_BYTES = 1024 * 1024
 ONLY_IN_PARTS = ("ChecksumType", "MpuObjectSize")
 """Parameters of CompleteMultipartUpload that PutObject does not accept."""
-_WITHOUT_END = 1 << 62
 _DOES_NOT_KNOW_PARTS = (400, 404, 405, 416, 501)
 SCRATCH_PREFIX = ".mfs3-probe/"
 """Prefix of the scratch objects of probes; they are deleted when the probe ends."""
-
-
-def known_md5(bucket: BucketAddress, answer: Mapping[str, Any]) -> str | None:
-    """Return an object's ETag if it is the MD5 of its content, else None.
-
-    On most stores an ETag of 32 hexadecimal digits is an MD5, unless the response names an encryption with a key. Some ETags only look
-    like one: of directory buckets, of restored objects, on stores that encrypt without a header or use another hash. When such an ETag
-    differs from the MD5 of content that is known to be right, the bucket is recorded as one whose ETags are not MD5s.
-
-    Args:
-        bucket: The object's bucket.
-        answer: Headers of the object, under boto3's names; from a listing the ``ETag`` alone.
-    """
-    return None if are_no_md5s(bucket) else md5_of(answer)
-
-
-def known_md5_of_parts(bucket: BucketAddress, answer: Mapping[str, Any]) -> str | None:
-    """Return the ETag of a multipart object if it is the MD5 of the parts' MD5s and their number, else None."""
-    return None if are_no_md5s(bucket) else md5_of_parts(answer)
-
-
-def are_no_md5s(bucket: BucketAddress) -> bool:
-    """Return whether ETags of this bucket were found not to be MD5s."""
-    return bool(bucket.connection.facts.get(_fact(bucket)))
-
-
-def _learn(address: ObjectAddress) -> None:
-    if not are_no_md5s(address.bucket):
-        logger.warning(
-            "the ETag of %s is not the MD5 of its content; ETags of this bucket are no longer compared", address.uri
-        )
-    address.connection.facts[_fact(address.bucket)] = True
-
-
-def _fact(bucket: BucketAddress) -> str:
-    return f"etags_are_no_md5:{bucket.name}"
-
-
-def md5_of(answer: Mapping[str, Any]) -> str | None:
-    """Return the ETag of a response if it has the form of an MD5 and no header rules that out. To rely on it, use :func:`known_md5`."""
-    return _etag_like(_MD5, answer)
-
-
-def md5_of_parts(answer: Mapping[str, Any]) -> str | None:
-    """Return the ETag of a response if it has the form of a multipart object's."""
-    return _etag_like(_MD5_OF_PARTS, answer)
-
-
-def _etag_like(pattern: re.Pattern[str], answer: Mapping[str, Any]) -> str | None:
-    etag = etags.unquoted(str(answer.get("ETag") or "")) or ""
-    if not pattern.fullmatch(etag) or answer.get("SSECustomerAlgorithm"):
-        return None
-    return etag if answer.get("ServerSideEncryption") in (None, "AES256") else None
-
-
-def hash_parts(pieces: Iterable[bytes], part_sizes: Sequence[int]) -> str:
-    """Return the etag of a multipart object, computed from its content and the sizes of its parts."""
-    digests = []
-    waiting = iter(part_sizes)
-    left = next(waiting, _WITHOUT_END)  # excess content counts as one more part, which changes the etag
-    digest = hashlib.md5(usedforsecurity=False)
-    for piece in pieces:
-        view = memoryview(piece)
-        while view:
-            if not left:
-                digests.append(digest.digest())
-                digest, left = hashlib.md5(usedforsecurity=False), next(waiting, _WITHOUT_END)
-            digest.update(view[:left])
-            taken = min(left, len(view))
-            view, left = view[taken:], left - taken
-    digests.append(digest.digest())
-    return f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"
 
 
 def uniform_parts(size: int, part_size: int) -> list[int]:
@@ -198,7 +123,7 @@ def compare_received_parts(
     count = int(theirs.rpartition("-")[2])
     ours = None
     for sizes in told_part_sizes(address, size, count, parameters):
-        ours = hash_parts(pieces(), sizes)
+        ours = etag_md5.hash_parts(pieces(), sizes)
         if ours == theirs:
             return
     if ours is None:
@@ -206,25 +131,13 @@ def compare_received_parts(
     stored = address.connection.call("GetObject", **address.parameters, **(parameters or {}))
     with stored["Body"] as body, address.connection.translating("GetObject", address.bucket_name, address.key):
         again = (
-            hash_parts(iter(lambda: body.read(_PIECE_BYTES), b""), sizes) if md5_of_parts(stored) == theirs else None
+            etag_md5.hash_parts(iter(lambda: body.read(_PIECE_BYTES), b""), sizes)
+            if etag_md5.md5_of_parts(stored) == theirs
+            else None
         )
     if again != ours:
         raise mismatch(address, theirs, ours)
-    _learn(address)
-
-
-def of_parts(part_etags: Sequence[str]) -> str | None:
-    """Return the etag of an object made of parts with these etags; None if they are not MD5s."""
-    bare = [etags.unquoted(etag) or "" for etag in part_etags]
-    if not all(map(_MD5.fullmatch, bare)):
-        return None
-    return f"{hashlib.md5(bytes.fromhex(''.join(bare)), usedforsecurity=False).hexdigest()}-{len(bare)}"
-
-
-def is_refuted(bucket: BucketAddress, etag: str | None, body: bytes) -> bool:
-    """Return whether an etag has the form of an MD5 but differs from the MD5 of this content. Not conclusive for encrypted objects."""
-    md5 = known_md5(bucket, {"ETag": etag})
-    return md5 is not None and hashlib.md5(body, usedforsecurity=False).hexdigest() != md5
+    etag_md5.learn(address)
 
 
 def is_wanted(connection: Connection, parameters: Mapping[str, Any]) -> bool:
@@ -301,7 +214,7 @@ def call(
     digest = hashlib.md5(body, usedforsecurity=False)
     answer = connection.call(operation, **parameters, ContentMD5=base64.b64encode(digest.digest()).decode("ascii"))
     address = BucketAddress(connection, parameters["Bucket"]).object(parameters["Key"])
-    ours, theirs = digest.hexdigest(), known_md5(address.bucket, answer)
+    ours, theirs = digest.hexdigest(), etag_md5.known_md5(address.bucket, answer)
     if theirs is None or theirs == ours or encrypted or is_encrypted(parameters):
         return answer
     # The object is written. MUST NOT report the write as failed only because the object cannot be read back.
@@ -323,7 +236,7 @@ def _is_stored(address: ObjectAddress, etag: str, md5: str, parameters: Mapping[
         digest = hashlib.md5(usedforsecurity=False)
         while piece := body.read(_PIECE_BYTES):
             digest.update(piece)
-    return md5_of(stored) == etag and digest.hexdigest() == md5
+    return etag_md5.md5_of(stored) == etag and digest.hexdigest() == md5
 
 
 def is_content(address: ObjectAddress, etag: str, md5: str, parameters: Mapping[str, Any] | None = None) -> bool:
@@ -335,7 +248,7 @@ def is_content(address: ObjectAddress, etag: str, md5: str, parameters: Mapping[
         1 GET; none once the ETags of the bucket are known not to be MD5s
     """
     with _finding_out:
-        if are_no_md5s(address.bucket):
+        if etag_md5.are_no_md5s(address.bucket):
             return True
         try:
             found = _is_stored(address, etag, md5, parameters)
@@ -343,7 +256,7 @@ def is_content(address: ObjectAddress, etag: str, md5: str, parameters: Mapping[
             logger.info("%s could not be read to compare it: %s", address.uri, error)
             return False
         if found:
-            _learn(address)
+            etag_md5.learn(address)
         return found
 
 
@@ -368,7 +281,7 @@ def _look_at_written(address: ObjectAddress, theirs: str, ours: str) -> bool | N
     except S3Error as error:
         logger.info("%s could not be read back: %s", address.uri, error)
         return None
-    _learn(address)
+    etag_md5.learn(address)
     return True
 
 
@@ -400,7 +313,7 @@ def _has_other_etags(address: ObjectAddress) -> bool | None:
     prefix = key[: key.rfind("/") + 1].encode()[: MAX_KEY_BYTES - 32].decode("utf-8", "ignore")
     denied = f"etags_may_not_be_looked_up:{address.bucket_name}/{prefix}"
     with _finding_out:
-        if are_no_md5s(address.bucket):
+        if etag_md5.are_no_md5s(address.bucket):
             return True
         if connection.facts.get(denied):
             return None
@@ -418,9 +331,9 @@ def _has_other_etags(address: ObjectAddress) -> bool | None:
                 connection.facts[denied] = True
             return None
         try:
-            theirs = md5_of(answer)
+            theirs = etag_md5.md5_of(answer)
             if theirs is not None and theirs != ours and _is_stored(scratch, theirs, ours):
-                _learn(scratch)
+                etag_md5.learn(scratch)
                 found = True
         except S3Error as error:
             logger.info("%s could not be read back: %s", scratch.uri, error)
@@ -452,7 +365,7 @@ def is_other(bucket: BucketAddress, headers: Mapping[str, str], body: bytes) -> 
     if connection.capabilities.checksums:
         return False
     answer = {"ETag": etag, "ServerSideEncryption": headers.get("x-amz-server-side-encryption")}
-    return known_md5(bucket, answer) is not None
+    return etag_md5.known_md5(bucket, answer) is not None
 
 
 def check_received(address: ObjectAddress, answer: Mapping[str, Any], body: bytes) -> None:
@@ -464,7 +377,7 @@ def check_received(address: ObjectAddress, answer: Mapping[str, Any], body: byte
     Requests:
         none; 1 GET if they differ
     """
-    theirs = known_md5(address.bucket, answer)
+    theirs = etag_md5.known_md5(address.bucket, answer)
     if theirs is not None:
         compare_received(address, theirs, hashlib.md5(body, usedforsecurity=False).hexdigest())
 
@@ -492,7 +405,7 @@ def compare_received(
         return
     if not _is_stored(address, theirs, ours, parameters):
         raise mismatch(address, theirs, ours)
-    _learn(address)
+    etag_md5.learn(address)
 
 
 def mismatch(address: ObjectAddress, theirs: str, ours: str) -> S3ChecksumError:

@@ -16,7 +16,7 @@ from typing import Any
 from .._client.addresses import ObjectAddress
 from .._formats import etags
 from ..errors import S3ConnectionError, S3Error, S3NoSuchItem, S3Unsupported
-from . import checksum, put_parameters, tagging
+from . import checksum, etag_md5, put_parameters, tagging
 
 logger = logging.getLogger("messageflux_s3")
 
@@ -250,7 +250,7 @@ class MultipartUpload:
     def _etag_of(self, written: ObjectAddress) -> str | None:
         """Return the completed object's ETag: computed from those of the parts, else that of a HEAD; None if that fails."""
         if not checksum.is_encrypted(self._parameters):
-            computed = checksum.of_parts([part["ETag"] for part in self._parts])
+            computed = etag_md5.of_parts([part["ETag"] for part in self._parts])
             if computed is not None:
                 return f'"{computed}"'
         try:
@@ -270,7 +270,7 @@ class MultipartUpload:
         answer = self._address.connection.call(
             "HeadObject", **self._address.parameters, **self._given(put_parameters.FOR_EVERY_REQUEST)
         )
-        if checksum.md5_of_parts(answer) == checksum.of_parts([part["ETag"] for part in self._parts]) is not None:
+        if etag_md5.md5_of_parts(answer) == etag_md5.of_parts([part["ETag"] for part in self._parts]) is not None:
             return answer
         raise S3ConnectionError(
             f"CompleteMultipartUpload on {self._address.uri}: the response was lost, and the upload "
