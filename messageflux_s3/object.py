@@ -318,7 +318,7 @@ class S3Object:
 
     def _load_steps(self) -> Steps[None]:
         """Load the current object: the headers, and the body up to 8 MiB."""
-        result = yield from operations.get_steps(self._address, self._pinned_etag, at_most=operations.KEPT_BYTES)
+        result = yield from operations.get_steps(self._address, self._pinned_etag, at_most=operations.MAX_CACHED_BODY)
         self._apply_result(result)
 
     def _apply_result(self, outcome: tuple[Head, bytes | None] | S3Error | None) -> S3Object:

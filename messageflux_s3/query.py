@@ -30,7 +30,7 @@ from ._files import copying, sync
 from ._formats.keys import glob_to_pattern
 from ._formats.render import Cell, Rendered
 from ._formats.times import as_utc
-from ._objects.operations import KEPT_BYTES
+from ._objects.operations import MAX_CACHED_BODY
 from .errors import Failure, S3Error, S3InvalidName
 from .object import S3Object
 
@@ -347,7 +347,7 @@ class ObjectQuery:
             ['0', '1', '2']
         """
         batch.check_bounds(concurrency, max_bytes)
-        wanted = (batch.GetItem(obj.key, obj._version_id, obj.size <= KEPT_BYTES, obj) for obj in self.objects())
+        wanted = (batch.GetItem(obj.key, obj._version_id, obj.size <= MAX_CACHED_BODY, obj) for obj in self.objects())
         found = batch.get_many(self._bucket._address, wanted, concurrency=concurrency, max_bytes=max_bytes)
         return (obj._apply_result(outcome) for obj, outcome in found)
 

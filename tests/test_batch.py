@@ -27,7 +27,7 @@ from messageflux_s3 import AsyncS3Store, S3AccessDenied, S3BatchError, S3Bucket,
 from messageflux_s3._bulk import batch
 from messageflux_s3._bulk.read_ahead import side_by_side
 from messageflux_s3._formats.deletions import read_deletions
-from messageflux_s3._objects.operations import KEPT_BYTES
+from messageflux_s3._objects.operations import MAX_CACHED_BODY
 
 WAYS = [
     pytest.param(
@@ -86,25 +86,25 @@ def test_a_missing_object_raises_when_its_body_is_read(bucket: S3Bucket) -> None
 
 def test_a_larger_body_is_left_where_it_is(bucket: S3Bucket) -> None:
     """Above 8 MiB the headers come, and the body when it is read."""
-    bucket.put_object("large", b"x" * (KEPT_BYTES + 1))
+    bucket.put_object("large", b"x" * (MAX_CACHED_BODY + 1))
     bucket.put_object("small", b"y")
     for objects in (bucket.get_objects(["large", "small"]), bucket.find().prefetch()):
         large, small = objects
-        assert large._body is None and large.size == KEPT_BYTES + 1
+        assert large._body is None and large.size == MAX_CACHED_BODY + 1
         assert small._body == b"y"
-        assert len(large.body) == KEPT_BYTES + 1
+        assert len(large.body) == MAX_CACHED_BODY + 1
 
 
 def test_get_objects_costs_one_request_per_object_of_any_size(counted: Counted) -> None:
     """Reading the body of an object above 8 MiB costs the second one."""
-    counted.bucket.put_object("large", b"x" * (KEPT_BYTES + 1))
+    counted.bucket.put_object("large", b"x" * (MAX_CACHED_BODY + 1))
     counted.bucket.put_object("small", b"y")
     with counted.recording() as seen:
         large, small = counted.bucket.get_objects(["large", "small"])
-    assert (large.size, small.body) == (KEPT_BYTES + 1, b"y")
+    assert (large.size, small.body) == (MAX_CACHED_BODY + 1, b"y")
     assert [request.method for request in seen] == ["GET", "GET"]
     with counted.recording() as seen:
-        assert len(large.body) == KEPT_BYTES + 1
+        assert len(large.body) == MAX_CACHED_BODY + 1
     assert [request.method for request in seen] == ["GET"]
 
 

@@ -24,7 +24,7 @@ from .._formats import render
 from .._formats.head import Head
 from .._objects import drivers, operations
 from .._objects.drivers import Effect, Steps
-from .._objects.operations import KEPT_BYTES
+from .._objects.operations import MAX_CACHED_BODY
 from ..errors import Failure, S3AccessDenied, S3AuthenticationError, S3BatchError, S3Error
 from .progress import Progress, reporting, watched
 
@@ -160,7 +160,7 @@ def get_many(
     def steps_of(one: GetItem) -> Steps[tuple[Head, bytes | None]] | None:
         if not one.is_read:
             return None
-        return operations.get_steps(ObjectAddress(address, one.key, one.version_id), at_most=KEPT_BYTES)
+        return operations.get_steps(ObjectAddress(address, one.key, one.version_id), at_most=MAX_CACHED_BODY)
 
     outcomes = run_many(address, wanted, steps_of, concurrency=concurrency, max_bytes=max_bytes)
     return ((one.tag, outcome) for one, outcome in outcomes)
@@ -433,7 +433,7 @@ def run_many(
     connection, bucket_name = address
     workers = min(concurrency, connection.config.max_concurrency)
     # The lane and the threads both hold bodies; each gets half of the memory.
-    room = max(1, min(2 * workers, max_bytes // 2 // KEPT_BYTES))
+    room = max(1, min(2 * workers, max_bytes // 2 // MAX_CACHED_BODY))
     waiting: deque[tuple[Request, Any]] = deque()
     threads: ThreadPoolExecutor | None = None
 
@@ -544,7 +544,7 @@ def run_many(
     if is_ordered_by_key:
         requests = ordered(requests)
     stream = exchange_many(
-        connection, requests, concurrency=concurrency, max_bytes=max(1, max_bytes // 2), limit=KEPT_BYTES
+        connection, requests, concurrency=concurrency, max_bytes=max(1, max_bytes // 2), limit=MAX_CACHED_BODY
     )
     try:
         for request, answer in stream:

@@ -25,7 +25,7 @@ from ..errors import S3Error
 FIRST_BYTES = 64 * 1024
 """How many bytes of an object are read."""
 
-LARGEST_IMAGE = operations.KEPT_BYTES
+LARGEST_IMAGE = operations.MAX_CACHED_BODY
 _MOST_COLUMNS = 20
 _LONGEST_LINE = 500
 _HEX_BYTES = 256

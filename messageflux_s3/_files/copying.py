@@ -452,7 +452,11 @@ def copy_many(bucket: BucketAddress, copies: Iterable[Copy]) -> Generator[tuple[
 
     def steps_of(one: Copy) -> Steps[Head]:
         target = bucket.object(one.target_key)
-        if one.size > operations.KEPT_BYTES or not one.source.is_same_store(target) or same_place(one.source, target):
+        if (
+            one.size > operations.MAX_CACHED_BODY
+            or not one.source.is_same_store(target)
+            or same_place(one.source, target)
+        ):
             copied: Head = yield Blocking(partial(copy, one.source, target))
             return copied
         parameters: dict[str, Any] = {"CopySource": _copy_source(one.source)}

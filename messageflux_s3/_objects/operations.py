@@ -29,7 +29,7 @@ from .ranged_reader import (
 )
 from .source import as_bytes
 
-KEPT_BYTES = 8 * 1024 * 1024
+MAX_CACHED_BODY = 8 * 1024 * 1024
 """A body up to this size is read immediately and cached; a larger one is not fetched until it is read."""
 
 _TAKEN_AT_ONCE = 64 * 1024 * 1024

@@ -1474,7 +1474,7 @@ class AsyncS3Object(_Value):
 
 def _read_whole(obj: S3Object) -> bytes:
     body = obj.body
-    if len(body) > operations.KEPT_BYTES:
+    if len(body) > operations.MAX_CACHED_BODY:
         obj._body = None
     return body
 

@@ -54,7 +54,7 @@ ODD_KEYS = [
 KEYS_PER_EXAMPLE = 6
 
 THRESHOLDS = [reader.SMALL_BYTES, reader.FIRST_BYTES]
-LARGE_THRESHOLDS = [multipart.MIN_PART_BYTES, operations.KEPT_BYTES, upload.THRESHOLD_BYTES]
+LARGE_THRESHOLDS = [multipart.MIN_PART_BYTES, operations.MAX_CACHED_BODY, upload.THRESHOLD_BYTES]
 SMALL_SIZES = [0, 1, 7, 1000, *(size + more for size in THRESHOLDS for more in (-1, 0, 1))]
 LARGE_SIZES = [size + more for size in LARGE_THRESHOLDS for more in (-1, 0, 1)]
 
