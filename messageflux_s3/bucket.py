@@ -90,7 +90,7 @@ class S3Bucket:
         Raises:
             S3InvalidName: The name is not a valid bucket name.
             S3NoSuchBucket: The bucket does not exist, and ``auto_create`` is not set.
-            S3AccessDenied: The store denies the request whether the bucket exists, or its creation.
+            S3AccessDenied: The store denies access to the bucket, or its creation.
             S3BucketExists: With ``auto_create``: the name is taken by another account.
 
         Requests:
@@ -180,7 +180,7 @@ class S3Bucket:
 
         Raises:
             S3BucketExists: The name is taken by another account or, with ``exist_ok=False``, by this one.
-            S3AccessDenied: The store denies the request whether the bucket exists, or its creation; also with
+            S3AccessDenied: The store denies access to the bucket, or its creation; also with
                 ``exist_ok``.
 
         Requests:
@@ -223,7 +223,7 @@ class S3Bucket:
             if exist_ok:
                 return
             raise S3BucketExists(
-                f"the bucket {self._name!r} exists already; exist_ok=True takes it as it is",
+                f"the bucket {self._name!r} exists already; exist_ok=True returns it unchanged",
                 operation="CreateBucket",
                 bucket=self._name,
             )

@@ -45,7 +45,7 @@ class S3Error(Exception):
         status: The HTTP status.
         request_id: The request's ID, for the store's support.
         retryable: Whether the same call may succeed later without any change.
-        was_retried: Whether boto3 had sent the request before: an earlier attempt may have taken effect, though its answer was lost.
+        was_retried: Whether boto3 had sent the request before: an earlier attempt may have taken effect, and its response was lost.
 
     Example:
         >>> try:
@@ -123,7 +123,7 @@ class S3NoSuchItem(S3Error, FileNotFoundError):
 class S3AccessDenied(S3Error, PermissionError):
     """The credentials are valid, but do not permit the operation.
 
-    S3 also answers so for a missing key if ``s3:ListBucket`` is not granted.
+    S3 also returns this error for a missing key if ``s3:ListBucket`` is not granted.
     """
 
     _errno = errno.EACCES

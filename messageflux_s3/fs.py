@@ -42,7 +42,7 @@ try:
     from fsspec.spec import AbstractFileSystem
     from fsspec.utils import other_paths
 except ImportError as error:
-    raise ImportError("the file system needs the extra: pip install 'messageflux-s3[fsspec]'") from error
+    raise ImportError("the file system needs fsspec: pip install 'messageflux-s3[fsspec]'") from error
 
 __all__ = ["MessagefluxS3FileSystem", "register_as_s3"]
 
@@ -686,7 +686,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         with contextlib.suppress(S3AccessDenied):  # writing may be allowed without reading
             if obj.exists():
                 raise S3ObjectExists(
-                    f"{obj.uri} exists; mode='create' only creates", bucket=obj.bucket_name, key=obj.key
+                    f"{obj.uri} exists already; mode='create' does not overwrite", bucket=obj.bucket_name, key=obj.key
                 )
 
     def pipe(self, path: Any, value: Any = None, **kwargs: Any) -> None:

@@ -987,7 +987,7 @@ class S3Object:
             1 COPY (more above 5 GiB)
         """
         if self._version_id is None:
-            raise ValueError(f"{self.uri} is a handle for no version in particular; take one from versions()")
+            raise ValueError(f"{self.uri} is not a handle for a version; versions() returns such handles")
         return self.copy_to(self._key)
 
     def undelete(self) -> bool:

@@ -99,7 +99,7 @@ def criteria(
         if size is not None and (isinstance(size, bool) or not isinstance(size, int)):
             raise TypeError(f"{name} must be a whole number of bytes, not {type(size).__name__}")
         if size is not None and size < 0:
-            raise ValueError(f"{name} must not be negative, it is {size}")
+            raise ValueError(f"{name} must be at least 0, not {size}")
     return Criteria(
         prefix=prefix or "",
         delimiter=delimiter or "",
@@ -120,7 +120,7 @@ def check_limit(limit: int) -> int:
     if isinstance(limit, bool) or not isinstance(limit, int):
         raise TypeError(f"limit must be a whole number, not {type(limit).__name__}")
     if limit < 1:
-        raise ValueError(f"limit must be at least 1, it is {limit}")
+        raise ValueError(f"limit must be at least 1, not {limit}")
     return limit
 
 
@@ -372,7 +372,7 @@ class ObjectQuery:
         if isinstance(n, bool) or not isinstance(n, int):
             raise TypeError(f"n must be a whole number, not {type(n).__name__}")
         if n < 1:
-            raise ValueError(f"n must be at least 1, it is {n}")
+            raise ValueError(f"n must be at least 1, not {n}")
         wanted = self._criteria
         if wanted.limit is not None:
             raise ValueError(

@@ -284,7 +284,7 @@ class S3Store:
 
         Raises:
             S3BucketExists: The name is taken by another account or, with ``exist_ok=False``, by this one.
-            S3AccessDenied: The store denies the request whether the bucket exists, or its creation; also with
+            S3AccessDenied: The store denies access to the bucket, or its creation; also with
                 ``exist_ok``.
 
         Requests:
@@ -347,7 +347,7 @@ class S3Store:
             ('red flower.jpg', 3, 'abc')
         """
         if isinstance(buckets, (str, bytes)):
-            raise TypeError("buckets must be several names: for one, write [name]")
+            raise TypeError("buckets must be an iterable of names: for one bucket, pass [name]")
         wanted = None if buckets is None else frozenset(buckets)
         return [
             S3Object._create(

@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
     from messageflux_s3 import S3Bucket, S3Store
 
-# How long an example takes depends on the machine: no test is failed for its time. Otherwise as hypothesis chooses, by CI or not.
+# No deadline, since the time of an example depends on the machine. Otherwise hypothesis's own profile, with or without CI.
 settings.register_profile("untimed", settings(), deadline=None)
 settings.load_profile("untimed")
 
 LANE_IS_SHUT = os.environ.get("MFS3_LANE") == "shut"
-"""Everything of this run goes through boto3; tests of the lane itself (marked ``lane``) are left out."""
+"""Whether this run uses boto3 only; tests of the lane itself (marked ``lane``) are deselected."""
 
 
 ONLY_SERVER = os.environ.get("MFS3_SERVER")
-"""``localstack`` or ``radosgw``: stands in moto's place in this run; tests that use no server, or rclone's, are left out."""
+"""``localstack`` or ``radosgw``: used in place of moto in this run; tests that use no server, or rclone, are deselected."""
 
 
 @pytest.fixture(autouse=True)
 def no_credentials_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the user's AWS settings reaches a test."""
+    """Hide the user's AWS settings from the tests."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -71,21 +71,21 @@ def rclone() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def localstack() -> Iterator[Server]:
-    """LocalStack, one for all tests of this process; skips where it is not installed."""
+    """LocalStack, one for all tests of this process; skips the test if it is not installed."""
     with run_localstack() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def radosgw() -> Iterator[Server]:
-    """Ceph's radosgw, one for all tests of this process; skips where it is not installed."""
+    """Ceph's radosgw, one for all tests of this process; skips the test if it is not installed."""
     with run_radosgw() as server:
         yield server
 
 
 @pytest.fixture
 def scripted_server() -> Iterator[ScriptedServer]:
-    """A store whose every answer is the test's own."""
+    """A server whose responses the test scripts."""
     with run_scripted_server() as server:
         yield server
 
@@ -129,7 +129,7 @@ def rclone_bucket(rclone: Server) -> Iterator[S3Bucket]:
 
 @pytest.fixture
 def counted(moto: Server) -> Iterator[Counted]:
-    """A store and a fresh bucket on moto's server, every request written down on its way."""
+    """A store and a fresh bucket on moto's server, behind a proxy that records every request."""
     from support.counting import Counted
     from support.proxy import run_proxy
 
@@ -141,12 +141,12 @@ def counted(moto: Server) -> Iterator[Counted]:
 
 
 def _fresh_bucket(server: Server) -> Iterator[S3Bucket]:
-    """Made and removed by plain boto3, so that no fault of ours hides behind another."""
+    """Created and removed with plain boto3, so that a fault of the library cannot hide another one."""
     client = server.client()
     name = f"t-{uuid.uuid4().hex[:16]}"
     client.create_bucket(Bucket=name)
     yield server.connect().bucket(name)
-    # A store may keep no versions, and a test may have removed its bucket: what is there goes, what is not does not matter.
+    # Delete what exists: the store may not support versions, and a test may have removed its bucket.
     try:
         listed = (
             client.list_objects_v2(Bucket=name) if server.name == "rclone" else client.list_object_versions(Bucket=name)
@@ -163,7 +163,7 @@ def _fresh_bucket(server: Server) -> Iterator[S3Bucket]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """How many tests ran and were skipped, by server and interpreter."""
+    """Count the tests that ran and were skipped, by server and interpreter."""
     rows: dict[str, Counter[str]] = {}
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.stats.get(outcome, ()):
@@ -181,7 +181,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is about the lane itself where it is shut, and note for the table which server a test talks to."""
+    """Deselect tests of the lane if it is shut, and record for the summary which server each test uses."""
     if LANE_IS_SHUT:
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("lane")])
         items[:] = [item for item in items if not item.get_closest_marker("lane")]
@@ -199,7 +199,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _servers_of(item: pytest.Item) -> set[str]:
-    """The servers that a test talks to."""
+    """Return the servers that a test uses."""
     names = set(getattr(item, "fixturenames", ()))
     parameter = getattr(getattr(item, "callspec", None), "params", {}).get("server")
     used = {parameter} if parameter else {name for name in ("moto", "rclone", "localstack", "radosgw") if name in names}

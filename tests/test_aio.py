@@ -1,4 +1,4 @@
-"""The asynchronous face: the same names, the same results, nothing left behind."""
+"""The async interface: the same names and results as the sync one, and no leaked threads or tasks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def server(request: pytest.FixtureRequest) -> Any:
 
 
 def run(server: Server, work: Callable[[AsyncS3Bucket], Awaitable[None]], **settings: Any) -> None:
-    """Run some work on a fresh bucket; no thread and no task may be left."""
+    """Run a coroutine function on a fresh bucket; it must leave no thread and no task."""
 
     async def main() -> None:
         settings_of_store = {
@@ -61,7 +61,7 @@ def run(server: Server, work: Callable[[AsyncS3Bucket], Awaitable[None]], **sett
             await bucket.get_object("opens")
             await bucket.delete_object("opens")
             await work(bucket)
-        await asyncio.sleep(0.05)  # a loop that was left is closed by a task of the event loop
+        await asyncio.sleep(0.05)  # an abandoned async iterator is closed by a task of the event loop
         assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
 
     asyncio.run(main())
@@ -70,7 +70,7 @@ def run(server: Server, work: Callable[[AsyncS3Bucket], Awaitable[None]], **sett
 
 @pytest.mark.parametrize(("face", "twin"), TWINS, ids=[face.__name__ for face, _ in TWINS])
 def test_both_faces_have_the_same_names_and_parameters(face: type, twin: type) -> None:
-    """Every public name of the asynchronous face is one of the synchronous face, a property if that is one, with its parameters."""
+    """Every public name of the async classes is one of the sync classes, with the same parameters; properties stay properties."""
     public = [name for name in vars(face) if not name.startswith("_")]
     assert len(public) > 8
     for name in public:
@@ -90,7 +90,7 @@ def test_both_faces_have_the_same_names_and_parameters(face: type, twin: type) -
 
 
 def test_connect_has_the_same_parameters() -> None:
-    """async_connect takes what connect takes, with the same defaults."""
+    """async_connect has the parameters and defaults of connect."""
     ours, theirs = (inspect.signature(door).parameters for door in (s3.async_connect, s3.connect))
     assert [(name, parameter.default) for name, parameter in ours.items()] == [
         (name, parameter.default) for name, parameter in theirs.items()
@@ -98,7 +98,7 @@ def test_connect_has_the_same_parameters() -> None:
 
 
 def test_one_object(server: Server, tmp_path: Path) -> None:
-    """Write, load, look, range, chunks, copy, delete: each as the synchronous face does it."""
+    """Write, load, exists, range, chunks, copy, delete: results as in the sync interface."""
 
     async def work(bucket: AsyncS3Bucket) -> None:
         written = await bucket.put_object("a b/é", b"0123456789", {"source": "erp"})
@@ -159,7 +159,7 @@ def test_many_objects(server: Server) -> None:
 
 
 def test_leaving_a_loop_early(server: Server) -> None:
-    """An async for that is left, or whose body raises, ends at once and leaves no thread."""
+    """Leaving an async for early, or raising in it, ends it at once and leaves no thread."""
 
     async def work(bucket: AsyncS3Bucket) -> None:
         await bucket.put_objects((f"n/{number:03d}", b"x") for number in range(50))
@@ -206,7 +206,7 @@ async def opened(server: RawServer, **settings: Any) -> AsyncIterator[AsyncS3Buc
     ],
 )
 def test_a_broken_lane_answer_is_asked_again_through_boto3(broken: bytes) -> None:
-    """A broken answer on the event loop's connection is asked again through boto3, and that answer counts."""
+    """After a broken response on the async lane the request is sent again through boto3, whose response is used."""
     tries: list[bytes] = []
 
     def script(head: bytes, body: bytes) -> bytes:
@@ -229,7 +229,7 @@ def test_a_broken_lane_answer_is_asked_again_through_boto3(broken: bytes) -> Non
 
 @pytest.mark.lane
 def test_a_stale_connection_and_a_silent_server() -> None:
-    """A connection closed while idle is replaced; a server that says nothing is given up after the read timeout."""
+    """A connection closed while idle is replaced; a silent server raises after the read timeout."""
 
     def script(head: bytes, body: bytes) -> bytes:
         if b"/slow" in head and b"Boto3" not in head:
@@ -253,7 +253,7 @@ def test_a_stale_connection_and_a_silent_server() -> None:
 
 @pytest.mark.lane
 def test_cancelling_closes_the_connection() -> None:
-    """A cancelled request is given up at once, and the next one gets its own answer."""
+    """A cancelled request ends at once, and the next one receives its own response."""
 
     def script(head: bytes, body: bytes) -> bytes:
         if b"/slow" in head:
@@ -380,7 +380,7 @@ def test_the_client_is_built_on_a_thread(
 @pytest.mark.lane
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_cancellation_is_never_lost(moment: str) -> None:
-    """Whichever await it comes at, also together with the answer or the connection: the task ends, and asyncio complains of nothing."""
+    """At any await, also together with the response or the connection, a cancellation ends the task, and asyncio logs nothing."""
     complaints: list[dict[str, Any]] = []
 
     def script(head: bytes, body: bytes) -> bytes:
@@ -413,7 +413,7 @@ def test_a_cancellation_is_never_lost(moment: str) -> None:
 
 @pytest.mark.lane
 def test_one_store_in_one_event_loop_after_the_other() -> None:
-    """What an ended loop left open is closed; closing the store asks nothing of loops that have ended."""
+    """Connections of an ended event loop are closed; closing the store does not use ended loops."""
     server = RawServer(lambda head, body: OK)
     store = s3.async_connect(server.url, access_key="ACCESSKEY01", secret_key="SECRETKEY0123456", region="us-east-1")
 
@@ -437,7 +437,7 @@ def test_one_store_in_one_event_loop_after_the_other() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_has_threads_of_its_own() -> None:
-    """The parent's are not there, and whatever was left to them would never be done."""
+    """The parent's threads do not exist in the child, so work queued on them would never run."""
     server = RawServer(lambda head, body: OK)
     store = s3.async_connect(server.url, access_key="ACCESSKEY01", secret_key="SECRETKEY0123456", region="us-east-1")
 
@@ -463,7 +463,7 @@ async def _load_and_look(store: s3.AsyncS3Store, bucket_name: str) -> s3.AsyncS3
 
 
 def test_attributes_missing_from_the_response_raise_an_error_that_says_so(server: Server, bucket: s3.S3Bucket) -> None:
-    """After load() it is of no use to say that one should load()."""
+    """After load() the error must not ask for load()."""
     bucket.put_object("k", b"five!")
     with run_proxy(server.endpoint_url, lambda *_: Fault("missing_header", 0.4)) as proxy:
         store = s3.AsyncS3Store(server.connect(endpoint_url=proxy.endpoint_url))
@@ -474,7 +474,7 @@ def test_attributes_missing_from_the_response_raise_an_error_that_says_so(server
 
 
 def test_a_write_whose_answer_names_no_etag_is_made_again(server: Server, bucket: s3.S3Bucket) -> None:
-    """The etag of what was written is known without a request, so it has to be in the answer."""
+    """A written object's etag needs no request, so the write's response must contain it."""
 
     async def write(store: s3.AsyncS3Store) -> str:
         async with store:
@@ -486,7 +486,7 @@ def test_a_write_whose_answer_names_no_etag_is_made_again(server: Server, bucket
 
 
 def test_they_print_as_their_twins_do() -> None:
-    """With Async in front; nothing is asked."""
+    """The reprs begin with Async and send no request."""
     store = s3.AsyncS3Store(s3.connect("http://127.0.0.1:9", access_key="AK", secret_key="SK", region="r"))
     bucket = store.bucket("bucket")
     assert repr(store).startswith("AsyncS3Store(")
@@ -496,7 +496,7 @@ def test_they_print_as_their_twins_do() -> None:
 
 
 def test_json_that_is_here_is_not_asked_for(server: Server) -> None:
-    """And conditions go the sure way."""
+    """Conditional reads and JSON of a loaded body send no request."""
 
     async def work(bucket: AsyncS3Bucket) -> None:
         await bucket.put_object("k", b"[1]")
@@ -512,7 +512,7 @@ def test_json_that_is_here_is_not_asked_for(server: Server) -> None:
 
 @pytest.fixture
 def scripted_store() -> Any:
-    """A server that answers as a test says, and an asynchronous store on it whose lane is open (key ``first``)."""
+    """A scripted server, and an async store on it whose lane is open after a GET of ``first``."""
     servers: list[RawServer] = []
 
     def make(script: Callable[[bytes], bytes | None], **settings: Any) -> tuple[RawServer, s3.AsyncS3Store]:
@@ -534,7 +534,7 @@ OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "e"\r\nLast-Modified: Sat, 
 
 @pytest.mark.lane
 def test_a_stale_connection_is_opened_again(scripted_store: Any) -> None:
-    """The server closed it while nobody looked, or hangs up on the next request: asked once more, on another one."""
+    """If the server has closed an idle connection, the request is sent once more on another one."""
     hang_up: list[bool] = []
     server, store = scripted_store(lambda head: None if hang_up and hang_up.pop() else OK)
 
@@ -551,7 +551,7 @@ def test_a_stale_connection_is_opened_again(scripted_store: Any) -> None:
 
 @pytest.mark.lane
 def test_bytes_after_the_answer_close_the_connection(scripted_store: Any) -> None:
-    """More than the answer: the next request goes out on another one, and is answered as itself."""
+    """After surplus bytes the next request uses another connection and receives its own response."""
     server, store = scripted_store(lambda head: OK + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
 
     async def work() -> None:
@@ -565,7 +565,7 @@ def test_bytes_after_the_answer_close_the_connection(scripted_store: Any) -> Non
 
 @pytest.mark.lane
 def test_silence_ends_with_the_read_timeout(scripted_store: Any) -> None:
-    """Asked again through boto3, which has the last word."""
+    """The request is sent again through boto3, whose error is raised."""
     silent = threading.Event()
     _, store = scripted_store(lambda head: silent.wait(60) and None, read_timeout=0.2)
 
@@ -580,9 +580,9 @@ def test_silence_ends_with_the_read_timeout(scripted_store: Any) -> None:
 
 @pytest.mark.lane
 def test_credentials_are_renewed_beside_the_loop(scripted_store: Any) -> None:
-    """Whoever is asked for them may take his time; the event loop goes on."""
+    """A slow credentials callable does not block the event loop."""
     asked: list[str] = []
-    lasts = [60]  # so short that they are asked for again at each use
+    lasts = [60]  # so short that they are refreshed at each use
 
     def credentials() -> dict[str, Any]:
         asked.append(threading.current_thread().name)
@@ -603,7 +603,7 @@ def test_credentials_are_renewed_beside_the_loop(scripted_store: Any) -> None:
 
 
 def test_a_condition_goes_the_sure_way(server: Server) -> None:
-    """It is kept, or the store is known not to keep it; never is the object replaced."""
+    """The condition is honoured, or S3Unsupported is raised; the object is never replaced."""
 
     async def work(bucket: AsyncS3Bucket) -> None:
         await bucket.put_object("k", b"one")

@@ -19,7 +19,7 @@ MIB = 1024 * 1024
 
 
 class ClientDisconnect(Exception):
-    """As Starlette's: the client went away before its request was whole."""
+    """Like Starlette's: the client disconnected before the request was complete."""
 
 
 def make_app(bucket: AsyncS3Bucket) -> Callable[..., Awaitable[None]]:
@@ -55,7 +55,7 @@ def make_app(bucket: AsyncS3Bucket) -> Callable[..., Awaitable[None]]:
 
 @asynccontextmanager
 async def served(app: Callable[..., Awaitable[None]], errors: list[BaseException]) -> AsyncIterator[int]:
-    """Serve an application: one request a connection, bodies in chunks. What it raises is collected."""
+    """Serve an application: one request per connection, chunked bodies. Its exceptions are collected."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async def receive() -> dict[str, Any]:
@@ -151,7 +151,7 @@ def test_an_upload_streams_in_and_a_download_streams_out(bucket: S3Bucket, count
 
 
 def test_a_client_that_goes_away_leaves_nothing(moto_bucket: S3Bucket) -> None:
-    """An upload that breaks off leaves neither an object nor parts; a download that breaks off ends its request."""
+    """A disconnected upload leaves no object and no parts; a disconnected download ends its request."""
 
     async def work(remote: AsyncS3Bucket, port: int) -> None:
         async def endless() -> AsyncIterator[bytes]:

@@ -29,12 +29,12 @@ from messageflux_s3.aio.engine import Engine
 
 
 def run(bucket: S3Bucket, work: Callable[[AsyncS3Bucket], Awaitable[None]]) -> None:
-    """Run some work on the async handle of a bucket; no thread and no task may be left."""
+    """Run a coroutine function on the async handle of a bucket; it must leave no thread and no task."""
 
     async def main() -> None:
         async with s3.AsyncS3Store(bucket.store) as store:
             await asyncio.wait_for(work(store.bucket(bucket.name)), 120)
-        await asyncio.sleep(0.05)  # a generator that was left is closed by a task of the event loop
+        await asyncio.sleep(0.05)  # an abandoned async generator is closed by a task of the event loop
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(main())
@@ -43,7 +43,7 @@ def run(bucket: S3Bucket, work: Callable[[AsyncS3Bucket], Awaitable[None]]) -> N
 
 @pytest.fixture(autouse=True)
 def no_unheard_exceptions(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """asyncio complains of no exception that was never retrieved."""
+    """asyncio logs no exception that was never retrieved."""
     yield
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
@@ -122,7 +122,7 @@ def test_a_listing_that_is_left_early_lists_little_more(
 
 
 def test_map_with_a_coroutine_function(moto_bucket: S3Bucket) -> None:
-    """It runs in tasks, as many at once as asked for, in key order unless told otherwise."""
+    """It runs in at most ``in_flight`` tasks; results are in key order by default."""
     moto_bucket.put_objects((f"{number}", str(number)) for number in range(10))
     running, most = [0], [0]
 
@@ -174,7 +174,7 @@ def test_map_with_a_coroutine_function(moto_bucket: S3Bucket) -> None:
 
 
 def test_map_with_a_function(moto_bucket: S3Bucket) -> None:
-    """It gets the synchronous handle, on a thread."""
+    """It receives the sync handle, on a thread."""
     moto_bucket.put_objects((f"{number}", str(number)) for number in range(10))
 
     def text_of(obj: s3.S3Object) -> str:
@@ -193,7 +193,7 @@ def test_map_with_a_function(moto_bucket: S3Bucket) -> None:
 
 
 def test_folders_and_sync(bucket: S3Bucket, tmp_path: Path) -> None:
-    """Folders go up and down; a plan is looked at, then applied."""
+    """Upload and download folders; print a plan, then apply it."""
     folder, target = tmp_path / "from", tmp_path / "to"
     (folder / "sub").mkdir(parents=True)
     (folder / "a.txt").write_text("a")
@@ -229,7 +229,7 @@ def test_folders_and_sync(bucket: S3Bucket, tmp_path: Path) -> None:
 
 
 def test_locks(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block holds the lock; the next holder has a larger token; a cancelled block releases it."""
+    """The lock is held during the block; the next holder has a larger token; a cancelled block releases it."""
     StatefulStore(scripted_server)
     monkeypatch.setattr("messageflux_s3._objects.conditional.require", lambda *_: None)
 
@@ -246,7 +246,7 @@ def test_locks(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch)
         assert lock.lost
         held = await bucket.lock("l", owner="two")
         assert held.token > first
-        async with held:  # awaited before: not taken twice
+        async with held:  # already awaited: not acquired again
             assert not held.lost
         started = asyncio.Event()
 
@@ -278,7 +278,7 @@ def test_locks(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch)
 def test_many_wait_for_a_lock_that_its_holder_can_release(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those who wait take no thread of the pool; a cancelled wait ends and leaves nothing held."""
+    """Waiting for a lock uses no pool thread; a cancelled wait leaves no lease."""
     StatefulStore(scripted_server)
     monkeypatch.setattr("messageflux_s3._objects.conditional.require", lambda *_: None)
 
@@ -305,7 +305,7 @@ def test_many_wait_for_a_lock_that_its_holder_can_release(
 
 
 def dated(scripted_server: ScriptedServer, **settings: Any) -> s3.S3Store:
-    """A store on a server that tells the time, by which locks are numbered, and whose objects were written just now."""
+    """A store on a server with a running clock, which the first lock tokens need."""
     answer = scripted_server.answer
 
     def with_date(asked: Any) -> Any:
@@ -373,7 +373,7 @@ def test_a_cancelled_acquire_lock_leaves_no_lock(
 
 
 def test_sub_resources(moto_bucket: S3Bucket) -> None:
-    """Each method is awaited; what is planned is looked at and applied."""
+    """Every method is awaited; changes are planned, printed and applied."""
 
     async def work(remote: AsyncS3Bucket) -> None:
         await remote.lifecycle.expire(days=7, prefix="tmp/")
@@ -439,7 +439,7 @@ def test_versions(moto_bucket: S3Bucket) -> None:
 
 
 def test_links_previews_and_messages(moto_bucket: S3Bucket) -> None:
-    """A form, a preview, handles out of a message, and the bucket's own existence."""
+    """Presigned forms, previews, handles from a message, and the bucket's existence."""
 
     async def work(remote: AsyncS3Bucket) -> None:
         obj = await remote.put_object("a.csv", b"name,n\nx,1\n")

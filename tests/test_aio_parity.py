@@ -12,7 +12,7 @@ from support.public_calls import TWINS, public_members
 
 NAMES = [twin.__name__ for _, twin in TWINS]
 
-# What makes a request, and has no async twin of its name: why, and what to use.
+# Sync methods without an async twin of the same name: why, and what to use instead.
 WITHOUT_TWIN = {
     "S3Bucket.create_bucket": "takes a boto3 resource, as in messageflux: await store.create_bucket(name)",
     "S3Bucket.list_buckets": "takes a boto3 resource, as in messageflux: async for bucket in store.buckets()",
@@ -20,7 +20,7 @@ WITHOUT_TWIN = {
     "S3Object.from_boto3": "makes a handle, and no request",
     "S3Bucket.from_boto3": "makes a handle, and no request",
 }
-# What makes a request only while an attribute is not known: await obj.load() first. In the async class they are properties too.
+# Properties that send a request if the attribute is not cached. In the async class they raise until ``await obj.load()``.
 KNOWN_AFTER_LOAD = {"size", "etag", "last_modified", "storage_class", "metadata", "content_type", "body", "text"}
 # Python has no awaited form of these operators.
 OPERATORS = {
@@ -41,7 +41,7 @@ WITHOUT_REQUEST = {
 
 
 def makes_requests(value: Any) -> bool:
-    """Read the section "Requests" of a docstring; what says nothing of requests is taken to make some."""
+    """Read the section "Requests" of a docstring; without one, assume that requests are made."""
     told = re.search(r"Requests:\s*(none(?! after)\b)?", inspect.getdoc(value) or "")
     return told is None or told[1] is None
 
@@ -52,7 +52,7 @@ def function_of(value: Any) -> Any:
 
 @pytest.mark.parametrize(("face", "twin"), TWINS, ids=NAMES)
 def test_every_request_has_an_async_twin(face: type, twin: type) -> None:
-    """Of the same name; a method stays a method, a property a property."""
+    """Each has the same name; methods stay methods, and properties stay properties."""
     missing = []
     for name, value in public_members(face).items():
         if f"{face.__name__}.{name}" in WITHOUT_TWIN or hasattr(twin, name):
@@ -67,7 +67,7 @@ def test_every_request_has_an_async_twin(face: type, twin: type) -> None:
 
 @pytest.mark.parametrize(("face", "twin"), TWINS, ids=NAMES)
 def test_the_twins_are_awaited_and_take_the_same(face: type, twin: type) -> None:
-    """A method that makes requests gives something to await or to iterate over; its parameters are those of the synchronous one."""
+    """A method that makes requests returns an awaitable or an async iterator; its parameters are those of the sync one."""
     for name, value in public_members(face).items():
         if not hasattr(twin, name) or not inspect.isfunction(value):
             continue
@@ -87,7 +87,7 @@ def test_the_twins_are_awaited_and_take_the_same(face: type, twin: type) -> None
 
 @pytest.mark.parametrize(("face", "twin"), TWINS, ids=NAMES)
 def test_properties_of_the_async_classes_make_no_request(face: type, twin: type) -> None:
-    """Those that do so in the synchronous class say in the async one that load() has to be awaited first."""
+    """Properties that make a request in the sync class raise in the async class until load() was awaited."""
     for name, value in public_members(twin).items():
         if isinstance(value, property):
             assert not makes_requests(value) or name in KNOWN_AFTER_LOAD, name
@@ -95,7 +95,7 @@ def test_properties_of_the_async_classes_make_no_request(face: type, twin: type)
 
 @pytest.mark.parametrize(("face", "twin"), TWINS, ids=NAMES)
 def test_operators_are_told_of(face: type, twin: type) -> None:
-    """An operator that makes a request stands in the list above, with what to write instead."""
+    """Every operator that makes a request is in the list above, with its replacement."""
     own = {name for cls in face.__mro__[:-1] for name in vars(cls) if re.fullmatch(r"__\w+__", name)}
     methods = {name for name in own if inspect.isfunction(inspect.getattr_static(face, name))}
     for name in methods - WITHOUT_REQUEST:

@@ -31,12 +31,12 @@ KEYS: dict[str, Any] = {"access_key": "ACCESSKEY01", "secret_key": "SECRETKEY012
 
 
 def run(bucket: S3Bucket, work: Callable[[AsyncS3Bucket], Awaitable[None]]) -> None:
-    """Run some work on the async handle of a bucket; no thread and no task may be left."""
+    """Run a coroutine function on the async handle of a bucket; it must leave no thread and no task."""
 
     async def main() -> None:
         async with s3.AsyncS3Store(bucket.store) as store:
             await asyncio.wait_for(work(store.bucket(bucket.name)), 120)
-        await asyncio.sleep(0.05)  # a generator that was left is closed by a task of the event loop
+        await asyncio.sleep(0.05)  # an abandoned async generator is closed by a task of the event loop
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(main())
@@ -54,7 +54,7 @@ async def pieces_of(data: bytes, size: int) -> AsyncIterator[bytes]:
 
 
 class AsyncReadable:
-    """As Starlette's UploadFile: ``read`` is a coroutine function. It gives less than it is asked for."""
+    """Like Starlette's UploadFile: ``read`` is a coroutine function, here one that returns less than requested."""
 
     def __init__(self, data: bytes) -> None:
         self._file = io.BytesIO(data)
@@ -66,7 +66,7 @@ class AsyncReadable:
 
 # -- sources
 
-DATA = bytes(range(256)) * 4_500  # more than one hop to the thread
+DATA = bytes(range(256)) * 4_500  # more than one transfer to the thread
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ DATA = bytes(range(256)) * 4_500  # more than one hop to the thread
     ids=["async iterator", "async readable", "readable", "iterator", "bytes"],
 )
 def test_upload_object_takes_every_source(bucket: S3Bucket, source: Callable[[], Any]) -> None:
-    """The content arrives as it was given; put_object() and put() take async sources too."""
+    """The content is stored unchanged; put_object() and put() accept async sources too."""
 
     async def work(remote: AsyncS3Bucket) -> None:
         obj = await remote.upload_object("k", source(), {"by": "test"}, content_type="text/x-test")
@@ -99,7 +99,7 @@ def test_upload_object_takes_every_source(bucket: S3Bucket, source: Callable[[],
 
 
 def test_pieces_of_text_and_of_a_buffer_used_again(moto_bucket: S3Bucket) -> None:
-    """Text is written as UTF-8; a buffer that the source fills anew is copied in time; anything else is refused, and nothing written."""
+    """Text is written as UTF-8; a reused buffer is copied in time; other types raise, and nothing is written."""
 
     async def text() -> AsyncIterator[str]:
         for word in ("für", "", " und wider"):
@@ -125,7 +125,7 @@ def test_pieces_of_text_and_of_a_buffer_used_again(moto_bucket: S3Bucket) -> Non
 
 
 def test_a_source_that_raises_aborts_the_upload(moto_bucket: S3Bucket) -> None:
-    """Its own exception comes out; neither an object nor parts are left."""
+    """The source's exception is raised; no object and no parts are left."""
 
     async def source(count: int) -> AsyncIterator[bytes]:
         for _ in range(count):
@@ -143,7 +143,7 @@ def test_a_source_that_raises_aborts_the_upload(moto_bucket: S3Bucket) -> None:
 
 
 def test_a_source_is_pulled_in_the_task_that_uploads(moto_bucket: S3Bucket) -> None:
-    """It sees the context variables and the task of its caller; asyncio.timeout and cancel scopes in it go on working."""
+    """The source runs in the caller's task, with its context variables, asyncio.timeout and cancel scopes."""
     name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="unset")
     seen: list[Any] = []
 
@@ -161,7 +161,7 @@ def test_a_source_is_pulled_in_the_task_that_uploads(moto_bucket: S3Bucket) -> N
 
 
 def test_a_progress_function_sees_the_context(moto_bucket: S3Bucket) -> None:
-    """Context variables reach the threads; what the function raises ends the upload."""
+    """Context variables are copied to the threads; an exception of the callback ends the upload."""
     name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="unset")
     seen: list[tuple[int, str]] = []
 
@@ -181,7 +181,7 @@ def test_a_progress_function_sees_the_context(moto_bucket: S3Bucket) -> None:
 
 
 def test_conditions_hold_for_async_sources(moto_bucket: S3Bucket) -> None:
-    """if_absent is passed on; or the store is known not to honour it."""
+    """if_absent is honoured, or S3Unsupported is raised."""
 
     async def work(remote: AsyncS3Bucket) -> None:
         await remote.put_object("k", b"one")
@@ -309,7 +309,7 @@ def test_a_source_without_data_now_is_refused(scripted_server: ScriptedServer, i
 
 
 def test_a_source_is_pulled_no_further_than_the_parts_that_leave(scripted_server: ScriptedServer) -> None:
-    """While the store takes its time over a part, the source waits: memory is bounded by the part size."""
+    """While the store is slow, the source is not read further: memory is bounded by the part size."""
     memory, may_answer, pulled = StatefulStore(scripted_server), threading.Event(), [0]
 
     def wait(asked: Any) -> None:
@@ -331,7 +331,7 @@ def test_a_source_is_pulled_no_further_than_the_parts_that_leave(scripted_server
             while not any("partNumber" in asked.query for asked in scripted_server.asked):
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.3)
-            assert pulled[0] <= 5 * 4 * 5 + 4  # two parts on their way, one that waits, one begun, one read ahead
+            assert pulled[0] <= 5 * 4 * 5 + 4  # two parts being sent, one waiting, one being filled, one read ahead
             assert not upload.done()
             may_answer.set()
             assert (await upload).size == 40 * MIB
@@ -343,7 +343,7 @@ def test_a_source_is_pulled_no_further_than_the_parts_that_leave(scripted_server
 
 
 def test_keys_items_and_handles_of_the_async_classes(bucket: S3Bucket) -> None:
-    """Async iterables of keys and items; async handles wherever a handle is taken, across buckets."""
+    """Async iterables of keys and items are accepted; so are async handles wherever a handle is accepted, across buckets."""
 
     async def items() -> AsyncIterator[tuple[str, str]]:
         for number in range(30):
@@ -373,7 +373,7 @@ def test_keys_items_and_handles_of_the_async_classes(bucket: S3Bucket) -> None:
 
 
 def test_keys_that_raise_end_the_batch(moto_bucket: S3Bucket) -> None:
-    """The exception of an async iterable of keys or items comes out."""
+    """The exception of an async iterable of keys or items is raised."""
 
     async def broken() -> AsyncIterator[Any]:
         yield "a", b"1"
@@ -399,7 +399,7 @@ def test_keys_that_raise_end_the_batch(moto_bucket: S3Bucket) -> None:
 
 
 class AsyncWriter:
-    """``write`` is a coroutine function that takes a part of what it is given."""
+    """``write`` is a coroutine function that writes a part of the data."""
 
     def __init__(self) -> None:
         self.content = b""
@@ -411,7 +411,7 @@ class AsyncWriter:
 
 
 class Drained:
-    """As an asyncio.StreamWriter."""
+    """Like an asyncio.StreamWriter: drain() is awaited."""
 
     def __init__(self) -> None:
         self.content = b""
@@ -443,7 +443,7 @@ def test_download_object_writes_to_what_is_awaited(bucket: S3Bucket) -> None:
 
 
 def test_read_returns_any_size_and_keeps_a_small_one(bucket: S3Bucket) -> None:
-    """Above 8 MiB the attributes stay known, and the content is not kept."""
+    """Above 8 MiB the attributes are cached, but not the content."""
     large = b"x" * (8 * MIB + 1)
     bucket.put_object("large", large)
     bucket.put_object("small", b"small")
@@ -457,7 +457,7 @@ def test_read_returns_any_size_and_keeps_a_small_one(bucket: S3Bucket) -> None:
         small = remote["small"]
         assert await small.read() == b"small" == small.body
         await remote.delete_object("small")
-        assert await small.read() == b"small"  # what is here is not asked for
+        assert await small.read() == b"small"  # the cached body is not requested
         with pytest.raises(s3.S3NoSuchItem):
             await remote["small"].read()
 
@@ -468,7 +468,7 @@ def test_read_returns_any_size_and_keeps_a_small_one(bucket: S3Bucket) -> None:
 
 
 def test_open_streams_both_ways(bucket: S3Bucket) -> None:
-    """Bytes and text, lines, positions; what is written appears at the end of the block."""
+    """Bytes and text, lines, positions; the object appears at the end of the block."""
 
     async def work(remote: AsyncS3Bucket) -> None:
         obj = remote["file"]
@@ -509,7 +509,7 @@ def test_open_streams_both_ways(bucket: S3Bucket) -> None:
 
 
 def test_a_block_that_raises_writes_nothing(moto_bucket: S3Bucket) -> None:
-    """Neither an object nor parts; also where the file is closed in a finally, without a block."""
+    """No object and no parts are left, also if the file is closed in a finally without a block."""
 
     async def work(remote: AsyncS3Bucket) -> None:
         for size in (5, 9 * MIB):
@@ -779,7 +779,7 @@ PROGRESS = [None, True, lambda count: None]
 def test_a_cancelled_upload_leaves_nothing(
     moto_bucket: S3Bucket, tmp_path: Path, kind: str, progress: s3.Progress
 ) -> None:
-    """No object, and no parts, as soon as the task has ended."""
+    """No object and no parts exist once the task has ended."""
     endless, sent = tmp_path / "endless", [0]
 
     async def source() -> AsyncIterator[bytes]:
@@ -829,7 +829,7 @@ def test_a_cancelled_upload_leaves_nothing(
 
 
 def test_a_cancellation_reaches_the_source(moto_bucket: S3Bucket) -> None:
-    """What the source has open is closed before the task ends."""
+    """The source is closed before the task ends."""
     told: list[str] = []
 
     async def source() -> AsyncIterator[bytes]:
@@ -873,7 +873,7 @@ def test_a_source_that_was_cancelled_itself_cancels_the_upload(moto_bucket: S3Bu
 def test_a_cancelled_download_leaves_what_was_there(
     scripted_server: ScriptedServer, tmp_path: Path, size: int, progress: s3.Progress
 ) -> None:
-    """The former file stays as it was, and no partial file is left."""
+    """The existing file is unchanged, and no partial file is left."""
     memory, target = StatefulStore(scripted_server), tmp_path / "file"
     memory.put("k", b"x" * size)
     target.write_bytes(b"former")
@@ -901,7 +901,7 @@ def test_a_cancelled_download_leaves_what_was_there(
                 asyncio.get_running_loop().call_later(0.05, may_answer.set)
                 await cancelled(task)
                 assert target.read_bytes() == b"former"
-                # A small file of a folder may have arrived whole before the task was cancelled.
+                # A small file of a folder may have been completed before the task was cancelled.
                 arrived = [found for found in tmp_path.iterdir() if found != target]
                 assert [found.read_bytes() for found in arrived] in ([], [b"x" * size])
 
@@ -911,7 +911,7 @@ def test_a_cancelled_download_leaves_what_was_there(
 def test_a_task_does_not_wait_for_ever_for_a_thread(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A source that cannot be interrupted keeps its thread; the cancelled task ends after the time for cleaning up."""
+    """If the source cannot be interrupted, the cancelled task ends after the cleanup time, while the thread continues."""
     monkeypatch.setattr(engine, "_CLEANUP_SECONDS", 0.1)
     memory, is_reading, may_end = StatefulStore(scripted_server), threading.Event(), threading.Event()
 
@@ -1085,7 +1085,7 @@ def test_the_event_loop_is_never_blocked(scripted_server: ScriptedServer, tmp_pa
 
 
 def test_an_async_update(moto_bucket: S3Bucket) -> None:
-    """A coroutine function runs in the calling task; a plain one on a thread; what either raises comes out."""
+    """A coroutine function runs in the calling task, a plain function on a thread; the exceptions of both are raised."""
 
     async def add(body: bytes | None) -> bytes:
         await asyncio.sleep(0)
@@ -1112,6 +1112,6 @@ def test_an_async_update(moto_bucket: S3Bucket) -> None:
 
 @pytest.fixture(autouse=True)
 def no_unheard_exceptions(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """asyncio complains of no exception that was never retrieved."""
+    """asyncio logs no exception that was never retrieved."""
     yield
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []

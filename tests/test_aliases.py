@@ -1,4 +1,4 @@
-"""Operations with two places, where both are one place under two names: the object is there afterwards, error or no error."""
+"""Copies and moves between two addresses of one object: the object exists afterwards, whether or not the operation raises."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ ALIASES: list[Callable[[Server, str, pytest.MonkeyPatch], S3Bucket]] = [
 def alias(
     request: pytest.FixtureRequest, server: Server, bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> S3Bucket:
-    """The bucket under another name."""
+    """The bucket under another address."""
     found: S3Bucket = request.param(server, bucket.name, monkeypatch)
     return found
 
@@ -122,7 +122,7 @@ OPERATIONS: list[Callable[[S3Object, S3Bucket], object]] = [
 
 
 def test_an_object_stays_whatever_its_place_is_called(bucket: S3Bucket, alias: S3Bucket, server: Server) -> None:
-    """Every operation with two places either succeeds or raises; the object is there afterwards, as it was."""
+    """Every operation with two addresses succeeds or raises; the object exists afterwards, unchanged."""
     extra: dict[str, Any] = {"tags": TAGS} if server.name == "moto" else {}  # rclone keeps no tags
     for number, operation in enumerate(OPERATIONS):
         obj = bucket.put_object(f"d{number}/k", BODY, METADATA, content_type="text/x", **extra)
@@ -156,7 +156,7 @@ FURTHER: list[Callable[[S3Object, S3Bucket, Path], object]] = [
 def test_an_object_stays_that_is_read_while_it_is_written(
     moto: Server, moto_bucket: S3Bucket, make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also versions of it, and where an update moves what it updates."""
+    """Also for versions, and for an update whose function moves the object."""
     alias = make(moto, moto_bucket.name, monkeypatch)
     moto_bucket.versioning.enable()
     for number, operation in enumerate(FURTHER):
@@ -190,7 +190,7 @@ def test_an_object_stays_with_the_async_interface(moto: Server, moto_bucket: S3B
 
 
 class Gateway:
-    """A scripted store, all of whose names may stand for one place."""
+    """A scripted store on which several names may address one object."""
 
     def __init__(self, scripted_server: ScriptedServer, names: Callable[[str], str] = lambda key: key) -> None:
         self.objects: dict[str, tuple[bytes, dict[str, str]]] = {}

@@ -1,11 +1,11 @@
-"""Every public call, on any store: it does what it says, or says S3Unsupported, and nothing else is touched.
+"""Every public call, on any store, works as documented or raises S3Unsupported, and changes nothing else.
 
 Runs against moto's and rclone's server. To ask a store of your own, name it; the test makes buckets called ``mfs3-any-…`` (and
 ``mfs3-probe-…``) there, and deletes them::
 
     MFS3_ENDPOINT_URL=https://s3.example MFS3_ACCESS_KEY=… MFS3_SECRET_KEY=… python -m pytest tests/test_any_store.py
 
-``MFS3_REGION`` is for a store that minds its region.
+``MFS3_REGION`` is for a store that checks the region.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ def snapshot(place: Place) -> Snapshot:
             answer = client.get_object(Bucket=name, Key=listed["Key"])
             metadata = tuple(sorted((name.lower(), value) for name, value in answer["Metadata"].items()))
             found[name][listed["Key"]] = (answer["Body"].read(), metadata)
-        if place.server.root is not None:  # the truth, whatever the server says of it
+        if place.server.root is not None:  # read the files themselves, not through the server
             folder = place.server.root / name
             files = [path for path in folder.rglob("*") if path.is_file()]
             found[f"{name} on disk"] = {path.relative_to(folder).as_posix(): (path.read_bytes(), ()) for path in files}
     return found
 
 
-_clients: dict[str, Any] = {}  # to make one takes longer than most of the calls
+_clients: dict[str, Any] = {}  # creating a client takes longer than most calls
 
 
 @pytest.fixture
@@ -147,12 +147,12 @@ UNSUPPORTED: dict[str, set[str]] = {
         "versions where none are kept",
     },
 }  # fmt: skip
-"""What the servers of the tests cannot do: so that a library that refuses everything does not pass."""
+"""The calls that each test server does not support; a library that refused everything would fail."""
 
 
 @pytest.mark.parametrize("call", checked_calls(), ids=lambda call: call.name)
 def test_a_call_is_right_or_unsupported(place: Place, call: CheckedCall) -> None:
-    """It does what it says or raises S3Unsupported, and every other object and bucket is as it was, byte by byte."""
+    """The call works or raises S3Unsupported, and every other object and bucket is unchanged, byte for byte."""
     with _nothing_else_changes(place, call.name):
         call.run(place)
 
@@ -263,7 +263,7 @@ def test_each_word_of_a_setting_by_itself(place: Place) -> None:
 
 
 def test_nothing_but_s3_unsupported_keeps_a_store_over_files_from_harm(rclone: Server, tmp_path: Path) -> None:
-    """The test above can fail: boto3 alone, asked for the same, overwrites an object and deletes a bucket."""
+    """The test above can fail: plain boto3 with the same calls overwrites an object and deletes a bucket."""
     client = rclone.client()
     client.create_bucket(Bucket="harm-a")
     client.put_object(Bucket="harm-a", Key="k", Body=b"mine")

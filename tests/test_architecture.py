@@ -1,4 +1,4 @@
-"""Hold the rules of docs/explanation/architecture.md: who imports whom, where boto3 is used, and that errors are translated."""
+"""Check the rules of docs/explanation/architecture.md: imports between packages, uses of boto3, translation of errors."""
 
 from __future__ import annotations
 
@@ -156,12 +156,12 @@ def goes_up_by_design(found: Import) -> bool:
 
 
 def test_every_module_is_in_a_layer() -> None:
-    """A module that is in none would be held to no rule."""
+    """A module outside of every layer would not be checked."""
     assert {layer_of(module) for module in MODULES} - {""} == {*LAYERS, *TOP}
 
 
 def test_imports_go_downwards() -> None:
-    """Neither a module nor a function imports from above, for types or to use; but for two constructors of messageflux's."""
+    """No module or function imports from a higher layer, except two constructors for messageflux."""
     wrong = [
         str(found)
         for found in OWN_IMPORTS
@@ -178,14 +178,14 @@ def test_the_check_of_imports_sees_one_that_goes_up() -> None:
 
 
 def test_exceptions_are_still_needed() -> None:
-    """An exception that no import uses any more is taken off the list."""
+    """Every listed exception is used by an import."""
     used = {(layer_of(found.importer), layer_of(found.target), found.is_for_types) for found in OWN_IMPORTS}
     assert {(*pair, False) for pair in UPWARDS_INSIDE_FUNCTIONS | TOP_IMPORTS} <= used
     assert {(*pair, True) for pair in UPWARDS_FOR_TYPES} <= used
 
 
 def test_no_circle_of_imports() -> None:
-    """No module imports, over however many others, itself; imports inside functions and for types included."""
+    """There are no import cycles, including imports in functions and under TYPE_CHECKING."""
     graph: dict[str, set[str]] = {module: set() for module in MODULES}
     for found in OWN_IMPORTS:
         if found.target in MODULES and found.target != found.importer and not goes_up_by_design(found):
@@ -236,7 +236,7 @@ NAMES_THE_LANE = {"messageflux_s3.store"}  # its status is public: store.lane
 
 
 def names_of_the_lane(path: Path) -> Iterator[str]:
-    """What a module names of the fast lane: its classes, or ``connection.lane``."""
+    """Return the names of the fast lane that a module uses: its classes, or ``connection.lane``."""
     for node in ast.walk(parse(path)):
         if isinstance(node, ast.Name) and node.id in LANE_NAMES:
             yield node.id

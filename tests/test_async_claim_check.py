@@ -1,4 +1,4 @@
-"""The claim check under asyncio: payloads from async sources, and nothing left behind by a cancelled task."""
+"""The claim check under asyncio: payloads from async sources, and no payload left by a cancelled task."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_both_classes_read_what_either_wrote(bucket: S3Bucket, wire: Any, source
 
 
 def test_small_payloads_travel_as_they_are(moto_bucket: S3Bucket) -> None:
-    """Nothing is asked of the store."""
+    """No request is sent."""
 
     async def work(remote: s3.AsyncS3Bucket) -> None:
         check = AsyncClaimCheck(remote, threshold=100)
@@ -64,7 +64,7 @@ def test_small_payloads_travel_as_they_are(moto_bucket: S3Bucket) -> None:
 
 
 def test_settings_and_refusals(moto_bucket: S3Bucket) -> None:
-    """Those of the synchronous class."""
+    """Settings and errors are those of the sync class."""
 
     async def work(remote: s3.AsyncS3Bucket) -> None:
         check = AsyncClaimCheck(remote, threshold=10, wire="messageflux", allowed_buckets=["other"])
@@ -91,7 +91,7 @@ def test_settings_and_refusals(moto_bucket: S3Bucket) -> None:
 
 @pytest.mark.parametrize("size", [100, 9 * 1024 * 1024])
 def test_a_cancelled_check_in_leaves_no_payload(moto_bucket: S3Bucket, size: int) -> None:
-    """A payload of which nobody has the address is deleted, whenever the cancellation comes."""
+    """A cancelled check_in deletes its payload, whenever the cancellation arrives."""
 
     async def payload() -> AsyncIterator[bytes]:
         for _ in range(10):

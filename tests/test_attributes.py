@@ -38,7 +38,7 @@ TAGS = [{"Key": "t", "Value": "1"}]
 
 @pytest.fixture
 def locked(moto: Server) -> Iterator[S3Bucket]:
-    """A bucket with object lock on moto's server; it stays behind, since what is locked cannot be deleted."""
+    """A bucket with object lock on moto's server; it is not removed, since locked objects cannot be deleted."""
     name = f"t-{uuid.uuid4().hex[:16]}"
     moto.client().create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
     yield moto.connect().bucket(name)
@@ -105,14 +105,14 @@ REWRITES: list[Callable[[S3Bucket, str, pytest.MonkeyPatch], str]] = [
 
 
 LOCKED_BY_MOTO = (_append, _update, _stream)
-"""moto forgets the lock of an upload in parts, and refuses one on a copy; what is sent to it then is tested below."""
+"""moto drops the lock of a multipart upload and refuses one on a copy; the requests are tested below."""
 
 
 @pytest.mark.parametrize("rewrite", REWRITES, ids=lambda rewrite: rewrite.__name__.strip("_"))
 def test_a_rewrite_keeps_every_attribute(
     moto: Server, locked: S3Bucket, rewrite: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the same bucket everything stays that the operation was not asked to change."""
+    """In the same bucket every attribute is kept, unless the operation replaces it."""
     wanted: dict[str, Any] = {**CONTENT, **OF_THE_STORE, **ENCRYPTION}
     if rewrite in LOCKED_BY_MOTO:
         wanted |= LOCK
@@ -148,7 +148,7 @@ HEADERS = {
 
 
 def _scripted(scripted_server: ScriptedServer, headers: dict[str, str], body: bytes = b"x") -> S3Bucket:
-    """A bucket in which every object has these headers, and that takes every write."""
+    """Return a bucket in which every object has these headers, and which accepts every write."""
 
     def serve(asked: Asked) -> Answer:
         if asked.method in ("GET", "HEAD") and not asked.query.keys() & {"versioning", "tagging"}:
@@ -174,7 +174,7 @@ def _scripted(scripted_server: ScriptedServer, headers: dict[str, str], body: by
 
 
 def _sent(scripted_server: ScriptedServer) -> dict[str, str]:
-    """The headers of the request that described the new object."""
+    """Return the headers of the request that set the new object's attributes."""
     [described] = [
         asked
         for asked in scripted_server.asked
@@ -228,7 +228,7 @@ def test_a_lock_that_is_over_is_not_sent_again(scripted_server: ScriptedServer) 
 
 @pytest.mark.parametrize("unparsable", ["0", "-1", "never"])
 def test_an_expiry_that_is_no_date_stays_expired(scripted_server: ScriptedServer, unparsable: str) -> None:
-    """HTTP takes such a value for a moment in the past."""
+    """HTTP treats an invalid date as a time in the past."""
     _scripted(scripted_server, HEADERS | {"expires": unparsable})["k"].update(lambda body: b"y")
     assert "1970" in _sent(scripted_server)["expires"] or "1969" in _sent(scripted_server)["expires"]
 

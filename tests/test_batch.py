@@ -46,7 +46,7 @@ def servers() -> Iterator[dict[str, Server]]:
 
 @pytest.fixture(params=WAYS)
 def bucket(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Iterator[S3Bucket]:
-    """A fresh bucket, reached through the lane or through boto3 alone."""
+    """A fresh bucket, with the lane or with boto3 only."""
     server, is_open = request.param
     with servers[server].connect(max_concurrency=8 if is_open else 7) as store:
         fresh = store.create_bucket(f"batch-{time.monotonic_ns()}")
@@ -60,7 +60,7 @@ def bucket(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Iterat
 
 
 def test_writes_and_reads_in_order(bucket: S3Bucket) -> None:
-    """What is written comes back under its key, in the order asked, with its metadata; each way the same."""
+    """Objects written are read back in the order requested, with their metadata, on the lane and through boto3."""
     bodies = {f"k {number:03d}+é": bytes([number]) * number for number in range(60)}
     result = bucket.put_objects((key, body, {"n": str(len(body))}) for key, body in bodies.items())
     assert (result.succeeded, result.failures, result.ok) == ([*bodies], [], True)
@@ -122,7 +122,7 @@ def test_delete_objects_reports_existing_and_missing_keys_as_deleted(bucket: S3B
 
 
 def test_batches_end_their_threads(bucket: S3Bucket) -> None:
-    """Neither a whole run, nor one left early, nor one whose consumer raises leaves a thread."""
+    """Complete, abandoned and raising iterations leave no thread."""
     bucket.put_objects((f"k{number}", b"x") for number in range(40))
     before = threading.active_count()
     list(bucket.get_objects(f"k{number}" for number in range(40)))
@@ -139,7 +139,7 @@ def test_batches_end_their_threads(bucket: S3Bucket) -> None:
 
 
 def test_wrong_items_are_type_errors(bucket: S3Bucket) -> None:
-    """What cannot be written is said at once, with what would be right; what came before it is written."""
+    """A wrong item raises TypeError at once, naming the right form; the items before it are written."""
     with pytest.raises(TypeError, match="key, data"):
         bucket.put_objects([("first", b"1"), "second"])  # type: ignore[list-item]
     assert bucket["first"].body == b"1"
@@ -155,7 +155,7 @@ def test_wrong_items_are_type_errors(bucket: S3Bucket) -> None:
 
 
 def test_partitions_give_exactly_the_same_objects(bucket: S3Bucket) -> None:
-    """However the keys are spread, the parts one after the other are the whole, also with prefix, filter and glob."""
+    """Partitions in order give the whole listing, for any distribution of keys, also with prefix, filter and glob."""
     names = [f"logs/{number * number % 997:03d}/x" for number in range(50)] + ["logs", "logs/", "é", "zz"]
     names = sorted({name for name in names if not name.endswith("/") and name != "logs"})
     bucket.put_objects((name, name) for name in names)
@@ -194,7 +194,7 @@ def answer(body: bytes, status: bytes = b"200 OK", more: bytes = b"") -> bytes:
 
 
 def test_failures_are_boto3s_errors_by_key() -> None:
-    """What the lane does not hand over is asked of boto3; its errors come back by key, in a batch error that has all of them."""
+    """Requests that the lane cannot complete are sent through boto3; S3BatchError has all errors by key."""
     denied = answer(b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>", b"403 Forbidden")
     server = RawServer(lambda head, body: denied if b"/secret" in head else answer(b"", more=b'ETag: "e"\r\n'))
     bucket = connect(server)
@@ -215,7 +215,7 @@ class SlowStore(StatefulStore):
     """A store in memory that takes a few milliseconds for some writes, and refuses some that do not come from boto3.
 
     Attributes:
-        most: How many writes were under way at once at the most.
+        most: The largest number of concurrent writes.
         order: The keys and bodies in the order in which the writes took effect.
     """
 
@@ -246,7 +246,7 @@ class SlowStore(StatefulStore):
 
 
 def items_with_repeated_keys(count: int) -> list[tuple[str, bytes]]:
-    """Some keys stand once, some twice in a row, some over and over."""
+    """Some keys occur once, some twice in a row, some many times."""
     keys = [
         name
         for number in range(count // 5)
@@ -268,7 +268,7 @@ REPEATED = {
 def test_put_objects_with_repeated_keys_stores_the_last_item_of_each_key(
     scripted_server: ScriptedServer, case: dict[str, Any]
 ) -> None:
-    """Writes to one key take effect in the order of the items, whichever way they are sent; writes to different keys run side by side."""
+    """Writes to one key take effect in the order of the items, through the lane or boto3; writes to different keys run concurrently."""
     extra = dict(case)
     lane, fails, call = extra.pop("lane"), extra.pop("fails", False), extra.pop("call", "sync")
     store = SlowStore(scripted_server, fails=fails)
@@ -304,7 +304,7 @@ def test_put_objects_with_a_repeated_key_stores_the_last_item_on_real_servers(
 
 
 def test_put_objects_with_repeated_keys_keeps_their_order_in_a_forked_child(scripted_server: ScriptedServer) -> None:
-    """What the parent's thread had under way at the fork is sent again by the child, before the later item of the same key."""
+    """A write in progress on the parent's thread at the fork is sent again by the child, before later items of the same key."""
     store, is_under_way, is_child_done, seen = (
         StatefulStore(scripted_server),
         threading.Event(),
@@ -333,7 +333,7 @@ def test_put_objects_with_repeated_keys_keeps_their_order_in_a_forked_child(scri
         yield "k", b"second"
         for number in range(
             2 * batch.CONCURRENCY - 6
-        ):  # items are taken ahead: then the first one is on its way, the second is not
+        ):  # items are read ahead: now the first one is being sent, the second is not
             yield f"another-{number}", b""
         assert is_under_way.wait(20)
         child.append(os.fork())
@@ -348,7 +348,7 @@ def test_put_objects_with_repeated_keys_keeps_their_order_in_a_forked_child(scri
 
 
 def test_never_a_wrong_byte_from_a_server_that_breaks() -> None:
-    """A server that cuts, hangs up and fails at random gives each object right or an error, through lane and boto3 together."""
+    """With a server that truncates, disconnects and fails at random, each object is right or an error."""
     count = 0
 
     def faulty(head: bytes, body: bytes) -> bytes | None:
@@ -380,7 +380,7 @@ def test_never_a_wrong_byte_from_a_server_that_breaks() -> None:
 
 @pytest.mark.parametrize("refusal", [b"NotImplemented", b"MissingContentMD5", b"MethodNotAllowed"])
 def test_a_store_without_bulk_delete_deletes_singly(refusal: bytes) -> None:
-    """Where DeleteObjects is refused each key is deleted by itself, and the store is not asked for it again."""
+    """If DeleteObjects is refused, each key is deleted singly, and the result is cached."""
     status = {b"NotImplemented": b"501 No", b"MissingContentMD5": b"400 Bad", b"MethodNotAllowed": b"405 No"}[refusal]
 
     def script(head: bytes, body: bytes) -> bytes:
@@ -416,7 +416,7 @@ def test_bulk_delete_with_the_lane_shut(wanted: bytes) -> None:
 
     server = RawServer(script)
     bucket = connect(server, max_attempts=1)
-    bucket.store.client.meta.events.register("before-send.s3", lambda **_: None)  # a stranger's handler shuts the lane
+    bucket.store.client.meta.events.register("before-send.s3", lambda **_: None)  # a third-party handler shuts the lane
     assert bucket.delete_objects(["a", "b"]).succeeded == ["a", "b"]
     assert bucket.delete_objects(["c", "d"]).succeeded == ["c", "d"]
     posts = [request for request in server.requests if request.startswith(b"POST")]
@@ -427,7 +427,7 @@ def test_bulk_delete_with_the_lane_shut(wanted: bytes) -> None:
 
 @pytest.mark.parametrize("refusal", ["400 Bad", "415 Unsupported Media Type", "412 Precondition Failed"])
 def test_a_bulk_delete_refused_without_a_word_is_done_singly_and_not_held_against_the_store(refusal: str) -> None:
-    """A store that nobody here has met: whatever it says of the page, the keys go; the next page is asked for in bulk again."""
+    """After a refusal without a known code the keys are deleted singly; the next page is deleted in bulk again."""
     refused = True
 
     def script(head: bytes, body: bytes) -> bytes:
@@ -454,7 +454,7 @@ def test_a_bulk_delete_refused_without_a_word_is_done_singly_and_not_held_agains
 
 @pytest.mark.parametrize("code", ["AccessDenied", "NoSuchBucket"])
 def test_bulk_delete_without_permission_raises_access_denied(code: str) -> None:
-    """Each key fails with the store's own reason; nothing is sent singly, and nothing of it remembered."""
+    """Each key fails with the store's error; no key is deleted singly, and nothing is cached."""
 
     def script(head: bytes, body: bytes) -> bytes:
         if head.startswith(b"GET"):
@@ -546,7 +546,7 @@ def test_memory_is_flat() -> None:
 
 
 def test_side_by_side_runs_ahead_in_order_and_stops() -> None:
-    """Iterators are advanced at the same time, at most so far ahead, and stopped when the consumer leaves."""
+    """Iterators are advanced in parallel up to the limit, and stopped when the consumer ends."""
     taken = [0, 0]
 
     def counting(which: int) -> Iterator[int]:
@@ -565,7 +565,7 @@ def test_side_by_side_runs_ahead_in_order_and_stops() -> None:
 
 
 def test_side_by_side_lets_the_interpreter_end() -> None:
-    """An iteration that is held when the program ends has threads that wait for it: they do not keep the program."""
+    """Threads of an iteration that is still referenced at exit do not keep the program alive."""
     code = (
         "import sys, itertools; from messageflux_s3._bulk.read_ahead import side_by_side\n"
         "held = side_by_side([itertools.count(), itertools.count()]); next(held); sys.exit(7)"
@@ -583,12 +583,12 @@ def test_side_by_side_lets_the_interpreter_end() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_parallel_iteration_raises_in_a_forked_child() -> None:
-    """Its threads are the parent's: a child that goes on is told so, at once."""
+    """A forked child that continues the iteration raises at once, since the threads exist only in the parent."""
     items = side_by_side([iter(range(100))], room=5)
     assert next(items) == 0
     child = os.fork()
     if child == 0:
-        signal.alarm(60)  # it must not outlive a test that fails
+        signal.alarm(60)  # the child must not outlive a failed test
         try:
             list(items)
         except RuntimeError:
@@ -611,7 +611,7 @@ def test_a_batch_goes_on_in_a_forked_child(rclone: Server, rclone_bucket: S3Buck
         assert next(found).body == b"n/0"
         child = os.fork()
         if child == 0:
-            signal.alarm(60)  # it must not outlive a test that fails
+            signal.alarm(60)  # the child must not outlive a failed test
             try:
                 os._exit(0 if [obj.text for obj in found] == keys[1:] else 1)
             finally:
@@ -621,7 +621,7 @@ def test_a_batch_goes_on_in_a_forked_child(rclone: Server, rclone_bucket: S3Buck
 
 
 def test_side_by_side_raises_in_its_place() -> None:
-    """What the second iterator raises comes after everything of the first."""
+    """An exception of the second iterator is raised after all items of the first."""
 
     def failing() -> Iterator[int]:
         yield 3
@@ -637,7 +637,7 @@ def test_side_by_side_raises_in_its_place() -> None:
 @pytest.mark.parametrize("name", ["concurrency", "max_bytes"])
 @pytest.mark.parametrize(("value", "error"), [("4", TypeError), (True, TypeError), (0, ValueError)])
 def test_invalid_bounds_raise_an_error_that_names_them(name: str, value: Any, error: type[Exception]) -> None:
-    """Which one, and what it is."""
+    """The error names the argument and its value."""
     with pytest.raises(error, match=name):
         batch.check_bounds(**{"concurrency": 1, "max_bytes": 1, name: value})
 
@@ -649,13 +649,13 @@ def test_invalid_bounds_raise_an_error_that_names_them(name: str, value: Any, er
     )],
 )  # fmt: skip
 def test_an_unreadable_bulk_delete_response_confirms_no_deletion(body: bytes) -> None:
-    """Then each key is deleted by itself."""
+    """Each key is deleted singly."""
     assert read_deletions(body) is None
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "SlowDown"])
 def test_a_refusal_inside_a_success_is_that_of_its_key(scripted_server: ScriptedServer, code: str) -> None:
-    """Also where the store goes on saying that it is too busy."""
+    """Also if the store keeps returning SlowDown."""
     said = f"<Error><Key>a</Key><Code>{code}</Code><Message>m</Message></Error><Deleted><Key>b</Key></Deleted>"
     scripted_server.answer = lambda asked: document("DeleteResult", said)
     found = scripted_server.bucket().delete_objects(["a", "b"], raise_errors=False)

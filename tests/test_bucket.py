@@ -1,4 +1,4 @@
-"""S3Bucket: its own existence, messageflux's doors, and the words of its URL."""
+"""S3Bucket: creation and existence, messageflux's constructors, and URLs."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def fresh() -> str:
     "name", ["", "ab", "A-b-c", "a_b", "-abc", "abc-", "a..b", "1.2.3.4", "x" * 64, "abc\n", "ünï"]
 )
 def test_an_invalid_bucket_name_raises_without_a_request(moto_store: s3.S3Store, name: str) -> None:
-    """By every door, before any request."""
+    """By every constructor, before any request."""
     for door in (moto_store.bucket, moto_store.create_bucket, lambda it: s3.S3Bucket(it, moto_store)):
         with pytest.raises(s3.S3InvalidName, match="bucket name"):
             door(name)
 
 
 def test_a_bucket_name_is_text(moto_store: s3.S3Store) -> None:
-    """Nothing else."""
+    """Other types raise TypeError."""
     with pytest.raises(TypeError, match="bucket_name"):
         moto_store.bucket(7)  # type: ignore[arg-type]
 
 
 def test_the_constructor_checks_that_the_bucket_exists_or_creates_it(store: s3.S3Store) -> None:
-    """HEAD, then an error or a bucket."""
+    """It sends a HEAD, then raises, or creates the bucket."""
     name = fresh()
     with pytest.raises(s3.S3NoSuchBucket, match=name):
         s3.S3Bucket(name, store.resource)
@@ -54,7 +54,7 @@ def test_the_constructor_checks_that_the_bucket_exists_or_creates_it(store: s3.S
 
 
 def test_creating_twice_is_creating_once(store: s3.S3Store) -> None:
-    """Row 24: ours already is success, unless asked otherwise."""
+    """Row 24: a bucket that we own already is a success, unless exist_ok=False."""
     name = fresh()
     bucket = store.create_bucket(name)
     assert store.create_bucket(name) == bucket
@@ -65,7 +65,7 @@ def test_creating_twice_is_creating_once(store: s3.S3Store) -> None:
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
 def test_a_bucket_is_created_in_its_region(moto: Server, region: str) -> None:
-    """Row 24: the constraint is left out where it must be, and sent where it must."""
+    """Row 24: the location constraint is omitted in us-east-1, and sent in other regions."""
     bucket = moto.connect(region=region).create_bucket(fresh())
     where = moto.client().get_bucket_location(Bucket=bucket.name)["LocationConstraint"]
     assert where in (region, None if region == "us-east-1" else region)
@@ -76,7 +76,7 @@ def test_a_bucket_is_created_in_its_region(moto: Server, region: str) -> None:
 
 
 class Sub(s3.S3Bucket):
-    """A user's own kind of bucket."""
+    """A user's subclass."""
 
 
 def test_a_subclass_gets_its_own_kind_back(moto_store: s3.S3Store) -> None:
@@ -89,14 +89,14 @@ def test_a_subclass_gets_its_own_kind_back(moto_store: s3.S3Store) -> None:
 
 
 def test_listing_buckets_is_one_request(counted: Counted) -> None:
-    """Not a HEAD for each."""
+    """No HEAD is sent for each bucket."""
     with counted.recording() as requests:
         assert counted.bucket in list(counted.store.buckets())
     assert len(requests) == 1
 
 
 def test_a_full_bucket_is_not_deleted_by_mistake(store: s3.S3Store) -> None:
-    """force=True is for that."""
+    """A bucket with objects needs force=True."""
     bucket = store.create_bucket(fresh())
     bucket.put_object("k", "x")
     with pytest.raises(s3.S3BucketNotEmpty, match="force=True"):
@@ -107,7 +107,7 @@ def test_a_full_bucket_is_not_deleted_by_mistake(store: s3.S3Store) -> None:
 
 
 def test_clearing_leaves_the_bucket(bucket: s3.S3Bucket) -> None:
-    """Only its objects go."""
+    """Only the objects are deleted."""
     for n in range(5):
         bucket.put_object(f"d/{n}", "x")
     bucket.clear_objects()
@@ -117,7 +117,7 @@ def test_clearing_leaves_the_bucket(bucket: s3.S3Bucket) -> None:
 
 @pytest.mark.parametrize("key", ["a b+c%20d", "ünï/☃", "q?x=1&y#z", "plain/key.txt"])
 def test_urls_are_quoted(moto: Server, key: str) -> None:
-    """messageflux did not; and a plain HTTP client finds the object there."""
+    """messageflux did not quote them; a plain HTTP client can read the object."""
     from urllib.request import urlopen
 
     bucket = moto.connect().create_bucket(fresh(), allow_public_access=True)
@@ -129,7 +129,7 @@ def test_urls_are_quoted(moto: Server, key: str) -> None:
 
 
 def test_public_url_stands_in_for_the_endpoint(moto: Server) -> None:
-    """With and without the bucket's name in it."""
+    """With and without ``{bucket}`` in it."""
     assert (
         moto.connect(public_url="https://cdn.example/").bucket("abc").compute_url("a b") == "https://cdn.example/a%20b"
     )
@@ -138,7 +138,7 @@ def test_public_url_stands_in_for_the_endpoint(moto: Server) -> None:
 
 
 def test_lifetime_and_public_access_on_creation(moto: Server) -> None:
-    """One call, as messageflux had it, looked at by plain boto3."""
+    """One call, as in messageflux, checked with plain boto3."""
     bucket = moto.connect().create_bucket(fresh(), lifetime_in_days=30, allow_public_access=True)
     client = moto.client()
     rules: list[Any] = client.get_bucket_lifecycle_configuration(Bucket=bucket.name)["Rules"]
@@ -164,7 +164,7 @@ def test_a_store_without_lifecycle_says_so_and_keeps_everything(rclone_bucket: s
 
 
 def test_buckets_are_equal_by_name_and_place(moto: Server, rclone: Server) -> None:
-    """Not by identity."""
+    """Equality does not depend on identity."""
     assert moto.connect().bucket("abc") == moto.connect().bucket("abc")
     assert moto.connect().bucket("abc") != rclone.connect().bucket("abc")
 
@@ -188,7 +188,7 @@ def test_deleting_a_bucket_survives_a_lost_answer(kind: str, server: Server) -> 
 def test_a_clock_skew_error_is_not_reported_as_a_foreign_bucket(
     faults: int, server: Server, bucket: s3.S3Bucket
 ) -> None:
-    """A HEAD is refused without a word, so the question is put once more in another way."""
+    """The 403 of a HEAD has no code, so another request is sent to find out."""
     with run_proxy(server.endpoint_url) as proxy:
         left = [Fault("skewed_before")] * faults
         proxy.restart(lambda *_: left.pop() if left else None)
@@ -202,7 +202,7 @@ def test_a_clock_skew_error_is_not_reported_as_a_foreign_bucket(
 
 
 def test_a_truncated_bucket_listing_raises_instead_of_being_empty(server: Server, bucket: s3.S3Bucket) -> None:
-    """What ends among its headers has no document; it is asked again."""
+    """A response cut off in its headers has no document; the request is retried."""
     with run_proxy(server.endpoint_url, scripted({("GET", ""): [Fault("cut_head", 0.4)]})) as proxy:
         store = server.connect(endpoint_url=proxy.endpoint_url, max_attempts=2)
         assert bucket.name in [found.name for found in store.buckets()]
@@ -211,7 +211,7 @@ def test_a_truncated_bucket_listing_raises_instead_of_being_empty(server: Server
 
 
 def test_a_handle_is_not_equal_to_anything_else(moto_bucket: s3.S3Bucket) -> None:
-    """And asking whether something else than text is in it is a mistake."""
+    """``in`` with anything but text raises TypeError."""
     assert (moto_bucket == moto_bucket.name, moto_bucket["k"] == "k") == (False, False)
     assert len({moto_bucket, moto_bucket.store.bucket(moto_bucket.name)}) == 1
     assert len({moto_bucket["k"], moto_bucket["k"]}) == 1
@@ -220,7 +220,7 @@ def test_a_handle_is_not_equal_to_anything_else(moto_bucket: s3.S3Bucket) -> Non
 
 
 def test_an_account_s_buckets_come_page_by_page(scripted_server: ScriptedServer) -> None:
-    """Until the store names no further one."""
+    """Until the response has no continuation token."""
 
     def answer(asked: Asked) -> Answer:
         at = int(asked.query.get("continuation-token", "0"))
@@ -235,7 +235,7 @@ def test_an_account_s_buckets_come_page_by_page(scripted_server: ScriptedServer)
 
 
 def test_a_listing_of_buckets_that_never_ends_is_an_error(scripted_server: ScriptedServer) -> None:
-    """A store that answers every page with the same token would be asked for ever."""
+    """A store that returns the same token again and again would cause endless requests."""
     page = "<Buckets><Bucket><Name>abc</Name></Bucket></Buckets><ContinuationToken>again</ContinuationToken>"
     scripted_server.answer = lambda asked: document("ListAllMyBucketsResult", page)
     with pytest.raises(s3.S3Error, match="same next token") as caught:
@@ -244,7 +244,7 @@ def test_a_listing_of_buckets_that_never_ends_is_an_error(scripted_server: Scrip
 
 
 def test_the_end_of_a_listing_of_buckets_does_not_change_is_online(scripted_server: ScriptedServer) -> None:
-    """No request is sent to find that there is no further page."""
+    """The end of the pages needs no request."""
     scripted_server.answer = lambda asked: (
         document("ListAllMyBucketsResult", "<Buckets><Bucket><Name>abc</Name></Bucket></Buckets>")
         if not asked.key
@@ -273,7 +273,7 @@ class RecordedResource:
 
 
 def test_buckets_are_created_listed_and_deleted_through_the_given_resource(scripted_server: ScriptedServer) -> None:
-    """By its actions; the objects in them go through its client."""
+    """Buckets through the resource's actions; objects through its client."""
     answers: dict[str, Answer] = {"HEAD": refusal(404, ""), "GET": document("ListAllMyBucketsResult")}
     scripted_server.answer = lambda asked: answers.get(asked.method, (200, {}, b""))
     resource = boto3.resource(
@@ -350,7 +350,7 @@ CREATIONS: dict[str, tuple[list[Answer], list[str], type[Exception] | None]] = {
 def test_a_bucket_that_others_may_have_taken(
     scripted_server: ScriptedServer, answers: list[Answer], asked: list[str], error: type[Exception] | None
 ) -> None:
-    """Whatever a store says to a name that is taken: ours is a success, somebody else's is told."""
+    """For every response to a taken name: our own bucket is a success, another account's raises S3BucketExists."""
     scripted_server.answer = lambda _: answers[len(scripted_server.asked) - 1]
     store = scripted_server.connect(region="eu-x-1")
     if error is None:
@@ -400,7 +400,7 @@ def test_a_refusal_while_ensuring_a_bucket_is_access_denied(
 def test_a_bucket_in_another_region_is_created_with_the_credentials_of_the_given_resource(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, make: Callable[[s3.S3Store, str], Any]
 ) -> None:
-    """Those of the environment may be another account's; without credentials of its own it is an error, and nothing is sent."""
+    """Credentials of the environment may belong to another account; without credentials in the resource it raises, and nothing is sent."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ENVIRONMENT1")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     scripted_server.answer = lambda asked: refusal(404, "") if asked.method == "HEAD" else (200, {}, b"")
@@ -430,7 +430,7 @@ def test_a_bucket_in_another_region_is_created_with_the_credentials_of_the_given
 
 
 def test_bucket_already_exists_on_aws_means_another_owner(scripted_server: ScriptedServer) -> None:
-    """There "exists" means somebody else's."""
+    """On AWS BucketAlreadyExists means another owner."""
     answers = [refusal(404, ""), refusal(409, "BucketAlreadyExists")]
     scripted_server.answer = lambda _: answers[len(scripted_server.asked) - 1]
     with pytest.raises(s3.S3BucketExists):
@@ -439,7 +439,7 @@ def test_bucket_already_exists_on_aws_means_another_owner(scripted_server: Scrip
 
 
 def test_versions_are_deleted_among_keys(moto_bucket: s3.S3Bucket) -> None:
-    """A handle on a version takes that version alone away; the store is asked once whether it keeps them."""
+    """A handle on a version deletes only that version; whether the bucket is versioned is requested once."""
     moto_bucket.versioning.enable()
     first = moto_bucket.put_object("k", "one")
     moto_bucket.put_object("k", "two")
@@ -449,7 +449,7 @@ def test_versions_are_deleted_among_keys(moto_bucket: s3.S3Bucket) -> None:
 
 
 def test_show_leaves_out_settings_that_cannot_be_read(scripted_server: ScriptedServer) -> None:
-    """A setting that is not for us, or of which no answer comes, is no error of the whole."""
+    """A setting that is denied or gets no response does not make show() fail."""
     listing = document("ListBucketResult", "<IsTruncated>false</IsTruncated>")
 
     def answer(asked: Asked) -> Answer:
@@ -470,7 +470,7 @@ def test_show_leaves_out_settings_that_cannot_be_read(scripted_server: ScriptedS
     ("region", "said"), [("<BucketRegion>eu-x-1</BucketRegion>", "eu-x-1"), ("", "region us-east-1")]
 )
 def test_a_store_shows_its_buckets_regions(scripted_server: ScriptedServer, region: str, said: str) -> None:
-    """Those of the buckets where it tells them, else its own."""
+    """The buckets' regions from the response, else the store's own."""
     scripted_server.answer = lambda asked: document(
         "ListAllMyBucketsResult", f"<Buckets><Bucket><Name>one</Name>{region}</Bucket></Buckets>"
     )

@@ -1,4 +1,4 @@
-"""What arrives at the store is what was sent, or nobody is told that it is: over plain HTTP, with a byte changed on its way."""
+"""Corrupted bytes are detected over plain HTTP: a write of other bytes is never reported as a success."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OTHER = "a" * 32
 
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
-    """A store in memory that takes no checksums of boto3's, on a machine on which MD5 is for no security."""
+    """A store in memory without support for boto3's checksums, with MD5 available."""
     real = hashlib.md5
 
     def md5(data: bytes = b"", *, usedforsecurity: bool = True) -> Any:
@@ -69,7 +69,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
     ],
 )
 def test_which_etags_are_md5s(answer: dict[str, Any], md5: str | None, of_parts: str | None) -> None:
-    """Those of objects written in one piece or in parts, not encrypted with a key of their own."""
+    """The ETags of single and multipart uploads without encryption by a key."""
     assert (etag_md5.md5_of(answer), etag_md5.md5_of_parts(answer)) == (md5, of_parts)
 
 
@@ -86,7 +86,7 @@ def test_the_etag_of_parts_is_known_beforehand(memory: Memory) -> None:
     [(None, False), (MD5, False), ("f" * 32, True), ("0" * 32, True), ("0x8DB", False), (f"{OTHER}-2", False)],
 )
 def test_only_a_differing_md5_etag_refutes_the_content(memory: Memory, etag: str | None, refuted: bool) -> None:
-    """Only an MD5 does, and only one that is another."""
+    """Only an ETag in the form of another MD5 does."""
     assert etag_md5.is_refuted(BucketAddress(memory.connection, "b"), etag, b"data") is refuted
 
 
@@ -104,7 +104,7 @@ def sent(memory: Memory, operation: str = "PutObject", *, encrypted: bool = Fals
 
 
 def told(**answer: Any) -> Happening:
-    """It is done, and the answer tells this of it."""
+    """The write is applied, and the response has these headers."""
     return lambda act: {**act(), **answer}
 
 
@@ -137,7 +137,7 @@ def test_another_md5_is_looked_into(memory: Memory, told_md5: str, changed: byte
     assert memory.calls == ["PutObject"] * 2
     said = f"PutObject on s3://b/k: the MD5 of the bytes sent is {MD5}, but the store received bytes with the MD5 {told_md5}"
     with pytest.raises(S3ChecksumError, match=said):
-        sent(memory)  # what is read has another etag: somebody else's
+        sent(memory)  # the object read back has another etag: another client's
     memory.happens["GetObject"] = deque(
         [told(ETag=f'"{told_md5}"', Body=io.BytesIO(changed)), told(ETag=f'"{told_md5}"')]
     )
@@ -154,7 +154,7 @@ def test_another_md5_is_looked_into(memory: Memory, told_md5: str, changed: byte
 
 
 def test_a_large_body_is_looked_into_piece_by_piece(memory: Memory) -> None:
-    """All of it counts; and it is closed in the end."""
+    """The whole body is read and then closed."""
     body = random.Random(1).randbytes(2 * MIB + 7)
     answered = io.BytesIO(body)
     memory.happens = {
@@ -166,7 +166,7 @@ def test_a_large_body_is_looked_into_piece_by_piece(memory: Memory) -> None:
 
 
 def test_of_a_part_there_is_nothing_to_look_into(memory: Memory) -> None:
-    """It cannot be read before the object is made."""
+    """A part cannot be read before the upload is completed."""
     memory.happens["UploadPart"] = deque([lambda act: {"ETag": f'"{OTHER}"'}])
     with pytest.raises(S3ChecksumError, match="UploadPart on s3://b/k"):
         sent(memory, "UploadPart")
@@ -194,7 +194,7 @@ def test_of_a_part_there_is_nothing_to_look_into(memory: Memory) -> None:
 def test_a_lane_write_with_another_md5_is_repeated_by_boto3(
     memory: Memory, headers: dict[str, str], other: bool
 ) -> None:
-    """Another MD5, where no TLS and no checksum of boto3's looks after it, on a store whose etags are MD5s."""
+    """With another MD5, without TLS and boto3's checksum, on a store whose etags are MD5s."""
 
     bucket = BucketAddress(memory.connection, "b")
 
@@ -211,11 +211,11 @@ def test_a_lane_write_with_another_md5_is_repeated_by_boto3(
     memory.facts["etags_are_no_md5:b"] = True
     assert is_other() is False
     memory.endpoint_url = "https://s3.test"
-    assert checksum.is_other(bucket, {}, b"data") is True  # it tells of nothing
+    assert checksum.is_other(bucket, {}, b"data") is True  # without an etag
 
 
 def test_a_read_body_is_compared_with_its_etag(memory: Memory) -> None:
-    """An MD5 above or below that of what arrived is another; an etag that is none says nothing."""
+    """Any other MD5 raises; an etag that is not an MD5 is ignored."""
     address = BucketAddress(memory.connection, "b").object("k")
     checksum.check_received(address, {"ETag": f'"{MD5}"'}, b"data")
     checksum.check_received(address, {"ETag": '"0x8DB"'}, b"data")
@@ -236,7 +236,7 @@ Faults = dict[tuple[str, str], list["Fault | str | None"]]
 
 @contextmanager
 def behind_proxy(server: Server, bucket: S3Bucket, faults: Faults) -> Iterator[tuple[S3Bucket, Proxy]]:
-    """The same bucket, through a proxy in which the faults befall the n-th request of a name."""
+    """The same bucket through a proxy that applies faults to the n-th request of a target."""
     with run_proxy(server.endpoint_url, scripted({})) as proxy:
         store = server.connect(endpoint_url=proxy.endpoint_url)
         far = store.bucket(bucket.name)
@@ -275,7 +275,7 @@ SINGLE: dict[str, Callable[[S3Bucket, bytes], Any]] = {
 def test_a_byte_that_changes_on_its_way_up(
     server: Server, bucket: S3Bucket, write: Callable[[S3Bucket, bytes], Any]
 ) -> None:
-    """Written again and right, or an error: never a success over other bytes."""
+    """The write is repeated, or it raises; other bytes are never reported as a success."""
     data = b"all of this has to arrive"
     with behind_proxy(server, bucket, {("PUT", "k"): [Fault(CORRUPT_REQUEST, 0.5)]}) as (far, proxy):
         try:
@@ -290,7 +290,7 @@ def test_a_byte_that_changes_on_its_way_up(
 
 
 def test_a_byte_that_changes_under_a_condition(moto: Server, moto_bucket: S3Bucket) -> None:
-    """The same of a conditional write, and of what an update read before."""
+    """The same for a conditional write, and for the read of an update."""
     moto_bucket.put_object("counter", b"1")
     faults: Faults = {("PUT", "k"): [Fault(CORRUPT_REQUEST)], ("GET", "counter"): ["corrupt"]}
     with behind_proxy(moto, moto_bucket, faults) as (far, _):
@@ -323,7 +323,9 @@ def test_a_byte_that_changes_in_a_part(server: Server, bucket: S3Bucket, write: 
 def test_not_asked_for_nothing_is_sent_along(server: Server, bucket: S3Bucket, tmp_path: Path) -> None:
     """With verify_checksum=False no checksum is sent."""
     sent: list[dict[str, Any]] = []
-    own = server.connect(read_timeout=61).bucket(bucket.name)  # a connection of its own, since it is listened to
+    own = server.connect(read_timeout=61).bucket(
+        bucket.name
+    )  # a separate connection, since handlers are registered on it
     events = own._connection.client.meta.events
     events.register("before-call.s3.PutObject", lambda params, **_: sent.append(dict(params["headers"])))
     own.upload_object("k", b"data", verify_checksum=False)
@@ -341,7 +343,7 @@ def test_no_md5_is_computed_where_boto3_sends_a_checksum(moto: Server) -> None:
 
 
 class _OtherEtags:
-    """Makes a store's etags of single writes look like MD5s of something else, as some stores' are."""
+    """Replaces the etags of single writes with other MD5s, as some stores return."""
 
     def __init__(self, store: S3Store) -> None:
         events = store._connection.client.meta.events
@@ -355,7 +357,7 @@ class _OtherEtags:
 
 def test_a_store_whose_etags_are_something_else_is_found_out(moto: Server, moto_bucket: S3Bucket) -> None:
     """The first write is read back once and found to be right; nothing is compared from then on."""
-    store = moto.connect(read_timeout=62)  # a connection of its own, since it is tampered with
+    store = moto.connect(read_timeout=62)  # a separate connection, since its responses are changed
     _OtherEtags(store)
     bucket = store.bucket(moto_bucket.name)
     gets: list[str] = []

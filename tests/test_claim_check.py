@@ -1,4 +1,4 @@
-"""ClaimCheck: what goes through the bucket, what comes back, and which buckets a message cannot reach."""
+"""ClaimCheck: payloads stored in the bucket and read back, and buckets that a message may not name."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from messageflux_s3.messaging.claim_check import ClaimCheck
 
 
 def test_a_small_payload_is_sent_as_it_is(s3_bucket: S3Bucket) -> None:
-    """Nothing is put into the bucket for what the broker can carry."""
+    """A payload that the broker can carry is not stored."""
     assert ClaimCheck(s3_bucket, threshold=5).check_in(b"small", {}) == (b"small", {})
     assert list(s3_bucket.find()) == []
 
 
 @pytest.mark.parametrize("wire", ["sqs-extended", "messageflux"])
 def test_a_big_payload_goes_through_the_bucket_and_comes_back(s3_bucket: S3Bucket, wire: Any) -> None:
-    """Payload and headers come back, without those of the claim check; discard leaves nothing."""
+    """Payload and headers are returned, without the claim check's own headers; discard deletes the payload."""
     check = ClaimCheck(s3_bucket, threshold=4, wire=wire)
     message = check.check_in(b"too big", {})
     assert b"too big" not in (message.body.encode() if isinstance(message.body, str) else message.body)
@@ -65,7 +65,7 @@ def test_what_looks_like_a_claim_check_goes_through_the_bucket(s3_bucket: S3Buck
 
 
 def _imitations(bucket: str, key: str) -> dict[str, str]:
-    """Texts that a reader would take for something other than a payload."""
+    """Return payloads that look like claim checks, envelopes or receipt handles."""
     pointer, _ = make_pointer(bucket, key, 5)
     notification = {"Type": "Notification", "TopicArn": "arn:aws:sns:::t"}
     marked = {"ExtendedPayloadSize": {"Type": "Number", "Value": "5"}}
@@ -94,7 +94,7 @@ def _imitations(bucket: str, key: str) -> dict[str, str]:
 def test_no_payload_makes_a_reader_read_or_delete_another_object(
     s3_bucket: S3Bucket, kind: str, wire: Any, as_bytes: bool
 ) -> None:
-    """Whatever form the message arrives in, check_out gives the payload itself, and discard deletes nothing else."""
+    """In every form of the message check_out returns the payload, and discard deletes no other object."""
     s3_bucket.put_object("victim", b"other")
     payload = _imitations(s3_bucket.name, "victim")[kind]
     check = ClaimCheck(s3_bucket, wire=wire)
@@ -130,7 +130,7 @@ def test_a_foreign_bucket_is_not_touched(s3_bucket: S3Bucket) -> None:
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_the_envelopes_of_sqs_sns_and_lambda(s3_bucket: S3Bucket, legacy: bool) -> None:
-    """However a claim check arrives, the payload comes out."""
+    """The payload is returned from every envelope."""
     s3_bucket.put_object("k", b"payload")
     body, attributes = make_pointer(s3_bucket.name, "k", 7, legacy)
     [(name, value)] = attributes.items()
@@ -166,7 +166,7 @@ def test_headers_decide_where_they_are_given() -> None:
     st.dictionaries(st.text(max_size=5), st.integers(), max_size=2),
 )
 def test_parse_pointer_returns_a_pointer_or_none_for_any_bytes(body: bytes | str, attributes: dict[str, int]) -> None:
-    """No body crashes it, and no accident is a claim check."""
+    """Any body gives a pointer or None, and random bodies give None."""
     assert parse_pointer(body) is None
     assert parse_pointer(body, attributes | {"ExtendedPayloadSize": 5}) is None
     assert (
@@ -201,7 +201,7 @@ def test_a_marked_message_without_a_pointer_is_an_error(s3_bucket: S3Bucket) -> 
 
 @pytest.mark.parametrize("wire", ["sqs-extended", "messageflux"])
 def test_a_stream_that_memory_does_not_hold(s3_bucket: S3Bucket, wire: Any) -> None:
-    """Beyond eight megabytes it goes by a file, and comes back byte for byte."""
+    """Above 8 MB it is buffered in a file, and read back unchanged."""
     payload = bytes(range(256)) * (36 * 1024)
     check = ClaimCheck(s3_bucket, threshold=4, wire=wire)
     sent = check.check_in((payload[at : at + 1_000_003] for at in range(0, len(payload), 1_000_003)), {})
@@ -218,7 +218,7 @@ def test_a_stream_that_memory_does_not_hold(s3_bucket: S3Bucket, wire: Any) -> N
     ],
 )
 def test_a_payload_that_gives_no_bytes_leaves_nothing(s3_bucket: S3Bucket, payload: Any, said: str) -> None:
-    """Refused, and nothing is in the bucket."""
+    """It raises, and nothing is stored."""
     with pytest.raises(TypeError, match=said):
         ClaimCheck(s3_bucket, threshold=0).check_in(payload, {})
     assert list(s3_bucket.find()) == []
@@ -269,7 +269,7 @@ def test_check_in_of_a_file_that_is_cut_while_it_is_read_raises(
     [
         ({"threshold": "1"}, TypeError, "threshold must be a number of bytes, not str"),
         ({"threshold": True}, TypeError, "threshold must be a number of bytes, not bool"),
-        ({"threshold": -1}, ValueError, "threshold must not be negative, but is -1"),
+        ({"threshold": -1}, ValueError, "threshold must be at least 0, not -1"),
         ({"wire": "kafka"}, ValueError, "wire must be one of .* not 'kafka'"),
         ({"allowed_buckets": "one"}, TypeError, "allowed_buckets must be an iterable of names"),
     ],
@@ -307,7 +307,7 @@ NO_MESSAGE: dict[str, tuple[Any, type[Exception], str]] = {
 def test_check_out_of_something_else_than_a_message_raises(
     s3_bucket: S3Bucket, message: Any, error: type[Exception], said: str
 ) -> None:
-    """Not read as a payload, and not as "no payload" either."""
+    """It raises TypeError or ValueError."""
     for act in (ClaimCheck(s3_bucket).check_out, ClaimCheck(s3_bucket).discard):
         with pytest.raises(error, match=said):
             act(message)
@@ -315,7 +315,7 @@ def test_check_out_of_something_else_than_a_message_raises(
 
 @pytest.mark.parametrize("body", ['{"TopicArn": broken', '{"TopicArn": 1, "Type": "Other"}', '["TopicArn"]'])
 def test_what_only_looks_like_an_envelope_is_a_payload(s3_bucket: S3Bucket, body: str) -> None:
-    """As it came."""
+    """The payload is returned unchanged."""
     assert ClaimCheck(s3_bucket).check_out({"Body": body}) == (body.encode(), {})
     assert ClaimCheck(s3_bucket).discard({"Body": body}) is False
 
@@ -335,7 +335,7 @@ def test_receipt_handles_in_both_forms(s3_bucket: S3Bucket) -> None:
 
 @pytest.mark.parametrize("headers", [{"__ORIGINAL_MESSAGE_SIZE_HEADER__": 9, "a": "1"}, [("a", b"1")]])
 def test_messageflux_headers_in_any_shape(s3_bucket: S3Bucket, headers: Any) -> None:
-    """What an earlier claim check left among them goes; pairs come back as pairs."""
+    """Headers of an earlier claim check are removed; pairs are returned as pairs."""
     check = ClaimCheck(s3_bucket, threshold=60, wire="messageflux")
     back = check.check_out(check.check_in(b"x" * 99, headers))
     assert back == (b"x" * 99, {"a": "1"} if isinstance(headers, dict) else [("a", b"1")])
@@ -359,14 +359,14 @@ NO_POINTER: dict[str, Any] = {
 
 @pytest.mark.parametrize("body", NO_POINTER.values(), ids=NO_POINTER)
 def test_parse_pointer_returns_none_for_other_bodies(body: Any) -> None:
-    """Whatever it resembles."""
+    """Also for bodies that resemble claim checks."""
     assert parse_pointer(body) is None
 
 
 WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "attributes of a number": (lambda: parse_pointer(b"", 7), TypeError, "attributes must be a mapping or .* pairs, not int"),  # type: ignore[arg-type]
     "a size of text": (lambda: make_pointer("bucket", "k", "5"), TypeError, "size must be a number of bytes, not str"),  # type: ignore[arg-type]
-    "a negative size": (lambda: make_pointer("bucket", "k", -1), ValueError, "size must not be negative, but is -1"),
+    "a negative size": (lambda: make_pointer("bucket", "k", -1), ValueError, "size must be at least 0, not -1"),
     "a key that would end itself": (
         lambda: join_receipt_handle(Pointer("bucket", "a-..s3Key..-b"), "r"), ValueError, "which ends a key in a receipt handle",
     ),
@@ -381,7 +381,7 @@ WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
 def test_formats_that_cannot_be_written_or_read_say_why(
     act: Callable[[], object], error: type[Exception], said: str
 ) -> None:
-    """Which part, and what is wrong with it."""
+    """The error names the part and what is wrong with it."""
     with pytest.raises(error, match=said):
         act()
 
@@ -400,7 +400,7 @@ def test_half_a_receipt_handle_is_the_broker_s_own(handle: str) -> None:
 
 
 def test_headers_that_json_does_not_know_are_written_as_messageflux_does() -> None:
-    """Times, bytes, and whatever has a text."""
+    """Such as times, bytes, and objects with ``str()``."""
     headers = {
         "date": datetime.date(2026, 11, 21), "moment": datetime.datetime(2026, 11, 21, 12, 30), "time": datetime.time(12, 30),
         "bytes": b"a\xff", "other": 1j, "word": "=?x",
@@ -428,7 +428,7 @@ def test_headers_that_metadata_has_no_room_for_travel_in_the_key() -> None:
     [({"stringValue": "5"}, 5), ({"Value": "5"}, 5), (b"5", 5), (5, 5), ("five", None), (True, None), (-1, None)],
 )
 def test_the_size_in_any_shape(value: Any, size: int | None) -> None:
-    """As SQS, Lambda, SNS, RabbitMQ and Kafka give it; what is no number is none."""
+    """In the forms of SQS, Lambda, SNS, RabbitMQ and Kafka; anything but a number is None."""
     pointer = parse_pointer(make_pointer("bucket", "k", 5)[0], {"ExtendedPayloadSize": value})
     assert pointer is not None and pointer.size == size
 
@@ -468,7 +468,7 @@ def test_discarding_one_of_two_equal_messages_leaves_the_other_readable(
     ids=repr,
 )
 def test_a_messageflux_payload_key_begins_with_the_name_and_the_md5(s3_bucket: S3Bucket, name: Any) -> None:
-    """The name given in the headers, whatever shape the broker gives it, then the MD5 as messageflux writes it."""
+    """The name from the headers, in any form of a broker, then the MD5 as in messageflux."""
     s3.ClaimCheck(s3_bucket, threshold=100, wire="messageflux").check_in(b"x" * 200, {"__KEY__": name})
     [obj] = s3_bucket.find()
     assert obj.key.startswith(f"order-7.{hashlib.md5(b'x' * 200).hexdigest()}.")

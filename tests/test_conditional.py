@@ -1,4 +1,4 @@
-"""Conditional writes: what they say is what was done, whatever happens to the answers."""
+"""Conditional writes: the reported outcome is the actual one, whichever responses are lost."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ SEEDS = 12
 
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
-    """A store in memory: what becomes of each request is the test's to say, and nothing waits."""
+    """A store in memory; the test sets the outcome of each request, and nothing waits."""
     return in_memory(monkeypatch)
 
 
 def told(action: Any) -> str:
-    """What a writer was told, in a word."""
+    """Return the reported outcome in a word."""
     try:
         action()
     except s3.S3ObjectExists as error:
@@ -148,7 +148,7 @@ def test_every_way_to_create(
 def test_every_way_to_replace(
     memory: Memory, puts: list[Happening], heads: list[Happening], said: str, calls: list[str]
 ) -> None:
-    """The same with an etag; what stands there in the end is ours only where that was told, or nobody could know."""
+    """The same with an etag; the object is ours only if that was reported, or if the outcome is unknown."""
     etag = memory.store("k", b"before", age=3600)
     memory.happens = {P: deque(puts), H: deque(heads)}
     assert (told(lambda: put_ours(memory, if_match=f'"{etag}"')), memory.calls) == (said, calls)
@@ -180,7 +180,7 @@ def test_every_way_to_replace(
 def test_an_object_older_than_the_first_attempt_is_a_conflict_else_unknown(
     memory: Memory, condition: str, put: Happening, age: float, etag: str, date: str | None, said: str
 ) -> None:
-    """Another's object: a conflict where it was written before our first attempt, by the store's own clock; else nobody can know."""
+    """Another client's object is a conflict if it was written before our first attempt, by the store's clock; else unknown."""
     before = memory.store("k", b"before", age=7200) if condition == "if_match" else None
     memory.date = date
     memory.happens = {P: deque([put]), H: deque([meanwhile(lambda: memory.store("k", b"theirs", age=age, etag=etag))])}
@@ -190,7 +190,7 @@ def test_an_object_older_than_the_first_attempt_is_a_conflict_else_unknown(
 
 
 def test_an_object_written_during_the_back_off_is_not_older(memory: Memory) -> None:
-    """Ten seconds passed between our first attempt and the look: what is five seconds old is younger than that."""
+    """The HEAD comes ten seconds after the first attempt: an object five seconds old was written after that attempt."""
     memory.happens = {P: deque([meanwhile(lambda: memory.wait(10), done_and_lost)])}
     memory.happens[H] = deque([meanwhile(lambda: memory.store("k", b"theirs", age=11.5))])
     assert told(lambda: put_ours(memory)) == "unknown"
@@ -202,7 +202,7 @@ def test_an_object_written_during_the_back_off_is_not_older(memory: Memory) -> N
 
 @pytest.mark.parametrize("last_modified", [None, 0])
 def test_an_object_without_a_date_tells_nothing(memory: Memory, last_modified: object) -> None:
-    """Nor does one without an etag."""
+    """An object without an etag does not either."""
     headers = {"LastModified": None} if last_modified is None else {"ETag": None}
     memory.happens = {P: deque([lost()])}
     memory.happens[H] = deque([meanwhile(lambda: memory.store("k", b"theirs", age=3600, headers=headers))])
@@ -210,14 +210,14 @@ def test_an_object_without_a_date_tells_nothing(memory: Memory, last_modified: o
 
 
 def test_a_lost_answer_to_if_match_whose_object_is_gone_is_unknown(memory: Memory) -> None:
-    """After a lost answer that may have been after ours: nobody can know."""
+    """After a lost response it may have been deleted after our write: unknown."""
     etag = memory.store("k", b"before")
     memory.happens = {P: deque([meanwhile(lambda: memory.objects.clear(), lost())])}
     assert (told(lambda: put_ours(memory, if_match=etag)), memory.calls) == ("unknown", [P, H])
 
 
 def test_a_successor_of_what_we_were_to_replace_is_a_conflict(memory: Memory) -> None:
-    """Its line of write-ids goes back to what we were to replace, and we are not in it: ours never was, however young it is."""
+    """Its idempotency tokens go back to the object that we replace and do not include ours: our write was never applied."""
     for line, said in (
         ("theirs base older", "changed"),
         ("theirs older", "unknown"),
@@ -235,7 +235,7 @@ def test_a_successor_of_what_we_were_to_replace_is_a_conflict(memory: Memory) ->
 
 
 def test_a_precondition_error_carries_the_fields_of_the_refusal(memory: Memory) -> None:
-    """Operation, bucket, key, code, status and request id are those of the refusal; so is the cause."""
+    """Operation, bucket, key, code, status, request ID and cause are those of the refusal."""
     for condition, happens, said in (
         ({"if_absent": True}, [refused(412)], "s3://b/k was not created: it exists already"),
         ({"if_match": "0" * 32}, [refused(412)], f"s3://b/k was not written: its ETag is no longer {'0' * 32}"),
@@ -263,7 +263,7 @@ def test_a_precondition_error_carries_the_fields_of_the_refusal(memory: Memory) 
 
 
 def test_an_answer_that_was_cut_off_is_the_cause(memory: Memory) -> None:
-    """Where nobody can know what became of it: it says of itself that it may be tried again."""
+    """With an unknown outcome; it is marked as retryable."""
     memory.happens = {P: deque([cut]), H: deque([lost()])}
     with pytest.raises(s3.S3PreconditionFailed) as caught:
         put_ours(memory)
@@ -274,7 +274,7 @@ def test_an_answer_that_was_cut_off_is_the_cause(memory: Memory) -> None:
 
 
 def test_a_settled_lost_answer_gives_etag_size_version_and_metadata(memory: Memory) -> None:
-    """Etag, size, version and metadata, as if it had arrived; without a version where the bucket keeps none."""
+    """Etag, size, version and metadata are as from the lost response; no version in a bucket without versioning."""
     for version_id in (None, "v7"):
         memory.version_id = version_id
         for happening in (None, done_and_lost):
@@ -291,7 +291,7 @@ def test_a_settled_lost_answer_gives_etag_size_version_and_metadata(memory: Memo
 
 
 def test_the_waits_between_attempts_are_short_and_grow(memory: Memory) -> None:
-    """None before the first; then random ones, below 0.1, 0.2, 0.4 seconds …, and never above 2."""
+    """No wait before the first attempt; then random waits below 0.1, 0.2, 0.4 seconds …, at most 2."""
     memory.config.max_attempts = 10
     waits: list[list[float]] = [[] for _ in range(9)]
     for _ in range(200):
@@ -315,7 +315,7 @@ def test_the_waits_between_attempts_are_short_and_grow(memory: Memory) -> None:
     ],
 )
 def test_each_request_asks_for_its_own_ability(memory: Memory, operation: str, of_absent: str, of_match: str) -> None:
-    """A store may honour the one and ignore the other: what it ignores is not sent."""
+    """A store may honour one condition and ignore another, which is then not sent."""
     memory.is_aws = False
     memory.facts["versioned:b"] = (True, 0.0)
     for ability, condition in (
@@ -337,7 +337,7 @@ def test_each_request_asks_for_its_own_ability(memory: Memory, operation: str, o
 
 
 def test_a_completion_and_a_copy_may_lack_the_etag(memory: Memory) -> None:
-    """Some stores answer them without; only of a PUT it means that the answer was cut off."""
+    """Some stores omit it there; only for a PUT a missing etag means a truncated response."""
     for operation in ("CompleteMultipartUpload", "CopyObject"):
         memory.objects.clear()
         memory.calls.clear()
@@ -358,7 +358,7 @@ def test_a_completion_and_a_copy_may_lack_the_etag(memory: Memory) -> None:
     ],
 )
 def test_a_404_of_a_copy_may_be_its_sources(memory: Memory, operation: str, target: str, said: str) -> None:
-    """The target is as the condition wants it: then it is the source that is missing, and that is no conflict."""
+    """If the target satisfies the condition, the source is missing, which is not a conflict."""
     etag = memory.store("k", b"before")
     if target == "gone":
         memory.objects.clear()
@@ -370,7 +370,7 @@ def test_a_404_of_a_copy_may_be_its_sources(memory: Memory, operation: str, targ
 
 
 def test_a_completion_is_under_the_condition(memory: Memory) -> None:
-    """Only where nothing is there yet."""
+    """Only if the object does not exist."""
     upload: Any = SimpleNamespace(complete=lambda call: call("CompleteMultipartUpload", Bucket="b", Key="k"))
     done = [
         told(lambda: conditional.complete(memory.address, upload, conditional.Precondition(None, "id")))
@@ -437,7 +437,7 @@ def test_a_lost_deletion_that_meets_another_object(memory: Memory, age: float, s
 
 
 def test_the_waits_between_deletions_are_the_same(memory: Memory) -> None:
-    """None before the first; below 0.1 and 0.2 seconds, at most 2."""
+    """No wait before the first attempt; then below 0.1 and 0.2 seconds, at most 2."""
     memory.config.max_attempts = 9
     etag = memory.store("k", b"before")
     longest = [0.0] * 8
@@ -463,7 +463,7 @@ def test_a_deletion_wants_an_ability_of_its_own(memory: Memory) -> None:
 
 
 def test_the_servers_clock_is_read_from_its_answer() -> None:
-    """Where it says nothing, or nothing that can be read, nobody knows."""
+    """Without a readable Date header the time is unknown."""
 
     def said(headers: Any) -> object:
         return conditional.server_time(Answer({"ResponseMetadata": {"HTTPHeaders": headers}}))
@@ -500,7 +500,7 @@ def test_an_update_of_what_is_not_there_creates_it(memory: Memory) -> None:
 
 
 def test_an_update_that_changes_nothing_writes_nothing(memory: Memory) -> None:
-    """What was found comes back; an empty body is a body, also of an object that was not there."""
+    """The content found is returned; an empty body is written if the object did not exist."""
     etag = memory.store("k", b"same")
     head, body = update(memory, lambda before: before or b"")
     assert (head.etag, body, memory.calls) == (etag, b"same", [G])
@@ -514,7 +514,7 @@ def test_an_update_that_changes_nothing_writes_nothing(memory: Memory) -> None:
 
 
 def test_an_update_carries_the_last_few_write_ids(memory: Memory) -> None:
-    """Its own first, then those of six before it, so that a writer whose answer was lost finds its own."""
+    """Its own token first, then six earlier ones, so that a writer whose response was lost finds its token."""
     memory.store("k", b"", metadata={IDEMPOTENCY_TOKEN: "f e d c b a 9 8"})
     append(memory)
     own, *carried = memory.objects["k"].metadata[IDEMPOTENCY_TOKEN].split(" ")
@@ -525,7 +525,7 @@ def test_an_update_carries_the_last_few_write_ids(memory: Memory) -> None:
 
 
 def test_an_update_keeps_what_describes_the_object(memory: Memory) -> None:
-    """Under S3's own names; what the answer did not say is not sent."""
+    """Under S3's own names; attributes missing from the response are not sent."""
     kept = {"ContentType": "text/x-new", "CacheControl": "no-store", "StorageClass": "STANDARD_IA"}
     memory.store("k", b"", metadata={"who": "me"}, headers={**kept, "ContentLanguage": "", "Expires": None})
     append(memory)
@@ -539,7 +539,7 @@ def test_an_update_keeps_what_describes_the_object(memory: Memory) -> None:
 
 
 def test_an_update_tries_again_while_others_are_faster(memory: Memory) -> None:
-    """Each time on what stands there then; not where nobody can know, and not for ever."""
+    """Each attempt reads the current content; it stops at an unknown outcome, and after the maximum number of attempts."""
     memory.store("k", b"before")
     memory.happens = {P: deque([meanwhile(lambda: memory.store("k", b"theirs"))])}
     assert (append(memory)[1], memory.calls) == (b"theirs+", [G, P, G, P])
@@ -563,7 +563,7 @@ def test_an_update_tries_again_while_others_are_faster(memory: Memory) -> None:
 
 
 def test_an_update_waits_longer_the_longer_it_takes(memory: Memory) -> None:
-    """None before the first; random, below 0.04, 0.08, 0.16 seconds …, and never above 2.56. Fifty times, if nothing else was said."""
+    """No wait before the first attempt; then random waits below 0.04, 0.08, 0.16 seconds …, at most 2.56. Fifty attempts by default."""
     memory.store("k", b"before")
     longest = [0.0] * 49
     for _ in range(100):
@@ -579,7 +579,7 @@ def test_an_update_waits_longer_the_longer_it_takes(memory: Memory) -> None:
 
 
 def test_an_update_does_not_rest_on_half_an_answer(memory: Memory) -> None:
-    """Without its etag a write would have no condition; a byte that changed on its way is found."""
+    """Without an etag the write would be unconditional; a corrupted body is detected."""
     memory.store("k", b"before")
     for headers, error, said in (
         ({"ETag": None}, s3.S3ConnectionError, "they have no ETag"),
@@ -610,7 +610,7 @@ def test_an_update_does_not_rest_on_half_an_answer(memory: Memory) -> None:
     ],
 )
 def test_invalid_conditions_raise(condition: dict[str, Any], error: type[Exception], said: str) -> None:
-    """Refused before anything is sent; what has a meaning is not."""
+    """Invalid conditions raise before anything is sent; valid ones do not."""
     with pytest.raises(error, match=said):
         conditional.precondition(**condition)
     assert conditional.precondition(if_absent=True).if_match is None
@@ -751,7 +751,7 @@ def test_settling_needs_no_io(
 
 @pytest.fixture(scope="module")
 def faulty() -> Iterator[tuple[str, StatefulStore]]:
-    """A server that honours conditions and loses answers on command."""
+    """A server that honours conditions and drops responses on command."""
     with run_faulty_server() as served:
         yield served
 
@@ -764,7 +764,7 @@ def faulty_bucket(faulty: tuple[str, StatefulStore]) -> S3Bucket:
 
 @pytest.mark.parametrize("run", WRITES, ids=lambda run: run.__name__)
 def test_reported_outcomes_match_what_the_server_applied(faulty: tuple[str, StatefulStore], run: Run) -> None:
-    """Answers lost at every step: never a conflict with ourselves, never a success that is none."""
+    """With responses lost at every step: no conflict with our own write, and no false success."""
     url, state = faulty
     bucket = connected(url)
     bucket.put_object(f"warm/{time.monotonic_ns()}", b"", if_absent=True)
@@ -776,7 +776,7 @@ def test_reported_outcomes_match_what_the_server_applied(faulty: tuple[str, Stat
 def test_one_writer_alone_always_succeeds(
     faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, fault: str
 ) -> None:
-    """With nobody else about, one lost answer is never a conflict: the writer met its own object."""
+    """Without other writers a lost response never gives a conflict: the object found is the writer's own."""
     key = f"alone/{fault}"
     faulty[1].faults[key] = deque([fault])
     etag = faulty_bucket.put_object(key, b"one", if_absent=True).etag
@@ -786,7 +786,7 @@ def test_one_writer_alone_always_succeeds(
 
 
 def test_overwritten_meanwhile_is_unknown(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket) -> None:
-    """Our answer was lost and another's object stands there: nobody can know, and the error says so."""
+    """If our response was lost and another client's object exists, the outcome is unknown, and the error says so."""
     state = faulty[1]
     key = "overwritten"
     state.faults[key] = deque(["drop_after"])
@@ -810,7 +810,7 @@ def test_overwritten_meanwhile_is_unknown(faulty: tuple[str, StatefulStore], fau
 
 
 def test_an_object_from_before_is_a_conflict(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket) -> None:
-    """Our first attempt got lost on its way, and what stands there is older: that is a conflict, and known to be one."""
+    """If our first attempt was lost and the object is older, it is a definite conflict."""
     state = faulty[1]
     faulty_bucket.put_object("older", b"theirs")
     state.objects["older"].modified -= 60
@@ -822,7 +822,7 @@ def test_an_object_from_before_is_a_conflict(faulty: tuple[str, StatefulStore], 
 
 @pytest.mark.parametrize("offset", [-3600.0, 3600.0])
 def test_an_overwritten_object_is_unknown_however_far_the_clocks_differ(offset: float) -> None:
-    """Whether an object is older is told by the store's clock alone; this machine's may be hours off."""
+    """Only the store's clock decides whether an object is older; the local clock may be hours off."""
     with run_faulty_server() as (url, state):
         state.clock_offset = offset
         bucket = connected(url)
@@ -858,7 +858,7 @@ def test_a_doubtful_completion_is_settled(
 
 
 def test_in_parts_an_object_that_is_there_stays(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket) -> None:
-    """Refused at the completion: the object is untouched, and no parts are left."""
+    """The completion is refused: the object is unchanged, and no parts are left."""
     state = faulty[1]
     faulty_bucket.put_object("there", b"theirs")
     with pytest.raises(s3.S3ObjectExists):
@@ -871,7 +871,7 @@ def test_in_parts_an_object_that_is_there_stays(faulty: tuple[str, StatefulStore
 def test_repeated_409_is_not_reported_as_object_exists(
     faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket
 ) -> None:
-    """409 each time: nothing was written, and nobody claims that the object is there already."""
+    """With 409 for each attempt nothing was written, and the error is not S3ObjectExists."""
     key = f"met/{time.monotonic_ns()}"
     faulty[1].faults[key] = deque(["409"] * 3)
     with pytest.raises(s3.S3PreconditionFailed) as caught:
@@ -887,7 +887,7 @@ def test_repeated_409_is_not_reported_as_object_exists(
 def test_not_allowed_any_more_tells_nothing_of_the_attempt_before(
     faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, lost: str, told: str
 ) -> None:
-    """The first answer was lost, the second attempt is denied: whether the first one wrote is for a HEAD to say."""
+    """If the first response was lost and the second attempt is denied, a HEAD decides whether the first one wrote."""
     key = f"denied/{lost}"
     faulty[1].faults[key] = deque([lost, "403_before"])
     assert outcome(lambda: faulty_bucket.put_object(key, b"x", if_absent=True)) == told
@@ -897,7 +897,7 @@ def test_not_allowed_any_more_tells_nothing_of_the_attempt_before(
 
 
 def test_a_byte_that_changed_on_its_way_is_not_written_back(moto: Server, moto_bucket: S3Bucket) -> None:
-    """update() rests on what it read: that is held against its etag."""
+    """update() compares the content that it read with its etag."""
     moto_bucket.put_object("k", b"before")
     with run_proxy(moto.endpoint_url) as proxy:
         behind = moto.connect(endpoint_url=proxy.endpoint_url).bucket(moto_bucket.name)
@@ -911,7 +911,7 @@ def test_a_byte_that_changed_on_its_way_is_not_written_back(moto: Server, moto_b
 
 
 def test_a_copy_under_a_condition(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket) -> None:
-    """If absent, if unchanged; the loser changes nothing, metadata goes along, no write-id is shown."""
+    """If absent and if unchanged; a refused copy changes nothing, metadata is copied, tokens stay hidden."""
     source = faulty_bucket.put_object("from", b"new", {"who": "me"}, content_type="text/x-new")
     copied = source.copy_to("to", if_absent=True)
     with pytest.raises(s3.S3ObjectExists):
@@ -936,7 +936,7 @@ def test_a_copy_of_what_is_not_there(faulty_bucket: S3Bucket) -> None:
 
 @pytest.mark.parametrize("fault", ["drop_after", "500_after", "truncate_after", "reset_before"])
 def test_a_doubtful_copy_is_settled(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, fault: str) -> None:
-    """It met its own copy: that is a success."""
+    """The object found is its own copy: a success."""
     key = f"doubtful-copy/{fault}"
     faulty_bucket.put_object("source", b"x")
     faulty[1].faults[key] = deque([fault])
@@ -960,7 +960,7 @@ def test_a_store_that_ignores_the_condition_on_copies_is_refused(
 
 
 def test_delete_if_unchanged(moto_bucket: S3Bucket) -> None:
-    """Only what has this etag; that it is gone already is no error."""
+    """Only an object with this etag is deleted; a missing one is a success."""
     obj = moto_bucket.put_object("k", b"old")
     moto_bucket.put_object("k", b"new")
     with pytest.raises(s3.S3PreconditionFailed) as caught:
@@ -973,7 +973,7 @@ def test_delete_if_unchanged(moto_bucket: S3Bucket) -> None:
 
 @pytest.mark.parametrize("fault", ["drop_after", "500_after", "truncate_after", "reset_before", "500_before"])
 def test_a_doubtful_deletion_is_settled(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, fault: str) -> None:
-    """Gone is a success, still there is deleted again."""
+    """A missing object is a success; one that still exists is deleted again."""
     key = f"doubtful-delete/{fault}"
     etag = faulty_bucket.put_object(key, b"x").etag
     faulty[1].faults[key] = deque([fault])
@@ -985,7 +985,7 @@ def test_a_doubtful_deletion_is_settled(faulty: tuple[str, StatefulStore], fault
 def test_a_deletion_that_meets_another_object(
     faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, age: float, is_unknown: bool
 ) -> None:
-    """Written before our first attempt: a conflict. Younger: we may have deleted its predecessor, nobody can know."""
+    """An object written before our first attempt is a conflict; a younger one leaves the outcome unknown."""
     key = f"met-another/{age}"
     etag = faulty_bucket.put_object(key, b"old").etag
     faulty_bucket.put_object(key, b"theirs")
@@ -1001,7 +1001,7 @@ def test_a_deletion_that_meets_another_object(
 
 @pytest.mark.parametrize("mode", ["ignored", "refused", "sequential"])
 def test_conditional_calls_raise_unsupported_where_conditions_have_no_effect(mode: str) -> None:
-    """Nothing was written but scratch objects, and those are gone."""
+    """Only scratch objects were written, and they are deleted."""
     with run_faulty_server(mode) as (url, state):
         bucket = connected(url, max_attempts=1)
         bucket.put_object("k", b"before")
@@ -1022,7 +1022,7 @@ def test_conditional_calls_raise_unsupported_where_conditions_have_no_effect(mod
 
 
 def test_the_store_is_asked_once(faulty: tuple[str, StatefulStore]) -> None:
-    """What the probe found out is remembered for the store: a later write is one request."""
+    """The result of the probe is cached: a later write is one request."""
     bucket = connected(faulty[0])
     bucket.put_object("asked/1", b"", if_absent=True)
     before = faulty[1].happened.total()
@@ -1031,7 +1031,7 @@ def test_the_store_is_asked_once(faulty: tuple[str, StatefulStore]) -> None:
 
 
 def test_many_threads_ask_once() -> None:
-    """A pool's first conditional writes come all at once: one of them probes, the others wait for what it learns."""
+    """Of concurrent first conditional writes one probes, and the others wait for its result."""
     with run_faulty_server() as (url, state):
         bucket = connected(url)
         with ThreadPoolExecutor(16) as executor:
@@ -1041,7 +1041,7 @@ def test_many_threads_ask_once() -> None:
 
 
 def test_a_store_that_stalls_holds_up_no_other(moto: Server, moto_bucket: S3Bucket) -> None:
-    """Each store has a turn of its own: while one is asked in vain, another is written to."""
+    """While the probe of one store stalls, another store can be written to."""
     stalled = threading.Event()
 
     def plan(method: str, name: str, number: int) -> Fault | None:
@@ -1062,7 +1062,7 @@ def test_a_store_that_stalls_holds_up_no_other(moto: Server, moto_bucket: S3Buck
 
 
 def test_callers_that_wait_for_a_failing_probe_fail_with_it(moto: Server, moto_bucket: S3Bucket) -> None:
-    """Not each after a time-out of its own, one behind the other."""
+    """They do not wait for one time-out each, in sequence."""
     writers, behind = 8, threading.Barrier(8)
 
     def plan(method: str, name: str, number: int) -> Fault | None:
@@ -1107,7 +1107,7 @@ def test_rclone_is_refused_and_untouched(rclone_bucket: S3Bucket, rclone: Any) -
 
 @pytest.mark.parametrize("step", range(0, 8, 2))
 def test_a_probe_that_dies_half_way_leaves_nothing(rclone: Server, rclone_bucket: S3Bucket, step: int) -> None:
-    """The store fails at any step of the probe: an error, no verdict, no write, and the scratch objects go all the same."""
+    """If the store fails at any step of the probe: an error, no cached result, no write, and the scratch objects are deleted."""
     failing = ["reset_before"] * 2  # both attempts
     counted = iter(range(10_000))
     with run_proxy(rclone.endpoint_url) as proxy:
@@ -1127,7 +1127,7 @@ def test_a_probe_that_dies_half_way_leaves_nothing(rclone: Server, rclone_bucket
 @pytest.mark.parametrize("step", [3, 40])
 @pytest.mark.parametrize("ability", ["put_if_match", "multipart_if_absent", "copy_if_absent", "delete_if_match"])
 def test_a_probe_that_dies_in_its_race_leaves_nothing(ability: condition_probe.Ability, step: int) -> None:
-    """On a store that honours conditions: cut off for good at some request, but for the deletions. No object and no upload is left."""
+    """The connection fails permanently at some request, except for deletions: no object and no upload is left."""
     counted = iter(range(10_000))
 
     def plan(method: str, name: str, number: int) -> Fault | None:
@@ -1141,7 +1141,7 @@ def test_a_probe_that_dies_in_its_race_leaves_nothing(ability: condition_probe.A
 
 
 def test_conditions_on_a_real_server(moto_bucket: S3Bucket) -> None:
-    """Create once, replace only what was read; the losers change nothing, and no write-id is ever shown."""
+    """Create once, replace only what was read; refused writes change nothing, and tokens stay hidden."""
     first = moto_bucket.put_object("k", "one", {"who": "me"}, if_absent=True)
     with pytest.raises(s3.S3ObjectExists):
         moto_bucket.put_object("k", "two", if_absent=True)
@@ -1154,7 +1154,7 @@ def test_conditions_on_a_real_server(moto_bucket: S3Bucket) -> None:
 
 
 def test_replacing_what_is_gone_is_a_failed_precondition(moto_bucket: S3Bucket) -> None:
-    """S3 answers 404 there; for the caller it is the same as another etag."""
+    """S3 returns 404; for the caller that is the same as another etag."""
     with pytest.raises(s3.S3PreconditionFailed) as caught:
         moto_bucket.put_object("gone", "x", if_match="0" * 32)
     assert caught.value.outcome_unknown is False
@@ -1171,7 +1171,7 @@ def test_in_a_versioned_bucket_the_probe_leaves_no_version(moto_bucket: S3Bucket
 
 
 def test_update_reads_changes_and_writes(moto_bucket: S3Bucket) -> None:
-    """Many at once, each change applied once; what describes the object is kept."""
+    """Concurrent updates are each applied once; the object's attributes are kept."""
     moto_bucket.put_object("n", "0", {"unit": "pieces"}, content_type="text/x-number")
     with ThreadPoolExecutor(4) as executor:
         list(executor.map(lambda _: moto_bucket["n"].update(lambda body: str(int(body or b"0") + 1)), range(20)))
@@ -1180,7 +1180,7 @@ def test_update_reads_changes_and_writes(moto_bucket: S3Bucket) -> None:
 
 
 def test_an_update_keeps_the_tags(moto_bucket: S3Bucket) -> None:
-    """S3 replaces an object whole; what nobody asked to change is written again."""
+    """S3 replaces an object completely, so the tags are written again."""
     obj = moto_bucket.put_object("k", b"1", {"m": "é"}, tags={"a": "1", "ä b": "2"}).update(
         lambda data: (data or b"") + b"2"
     )
@@ -1200,7 +1200,7 @@ def test_update_of_what_is_not_there_gets_none(moto_bucket: S3Bucket) -> None:
 
 
 def test_conditions_without_meaning_are_refused_at_once(moto_bucket: S3Bucket) -> None:
-    """Both at once, an empty etag, an etag that is none: nothing is sent."""
+    """Both conditions at once, an empty etag, or an etag of another type: nothing is sent."""
     with pytest.raises(ValueError, match="if_absent"):
         moto_bucket.put_object("k", b"", if_absent=True, if_match="0" * 32)
     with pytest.raises(ValueError, match="if_match"):

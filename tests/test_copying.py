@@ -32,7 +32,7 @@ DATA = random.Random(8).randbytes(12 * 1024 * 1024)
 
 
 def test_a_copy_keeps_what_the_object_is(bucket: S3Bucket) -> None:
-    """Content, metadata and content type go along."""
+    """Content, metadata and content type are copied."""
     source = bucket.put_object("a.json", b"{}", {"name": "Zoë"}, content_type="text/x")
     copied = source.copy_to("b b+c.bin")
     assert (copied.body, copied.metadata["name"]) == (b"{}", "Zoë")
@@ -40,7 +40,7 @@ def test_a_copy_keeps_what_the_object_is(bucket: S3Bucket) -> None:
 
 
 def test_metadata_may_be_replaced(moto_bucket: S3Bucket) -> None:
-    """The rest stays as it was."""
+    """The other attributes are copied."""
     source = moto_bucket.put_object("a", b"x", {"old": "1"}, content_type="text/x", cache_control="no-store")
     copied = source.copy_to("b", metadata={"new": "2"}).reload()
     answer = moto_bucket._connection.call("HeadObject", Bucket=moto_bucket.name, Key="b")
@@ -48,7 +48,7 @@ def test_metadata_may_be_replaced(moto_bucket: S3Bucket) -> None:
 
 
 def test_no_metadata_is_left_that_was_to_be_replaced(bucket: S3Bucket) -> None:
-    """Not on rclone either, which adds the new to the old; the first copy finds that out, and those after it know."""
+    """Also on rclone, which adds the new metadata to the old; the first copy detects that, and the result is cached."""
     source = bucket.put_object("a", b"x", {"old": "1", "same": "2"})
     for number, metadata in enumerate([{"same": "3"}, {"new": "4"}, {}, {"old": "5", "same": "6"}]):
         for copied in (
@@ -61,7 +61,7 @@ def test_no_metadata_is_left_that_was_to_be_replaced(bucket: S3Bucket) -> None:
 
 
 def test_storage_class_and_tags_are_kept(moto_bucket: S3Bucket) -> None:
-    """S3 would put the copy into STANDARD."""
+    """S3's own copy would have the class STANDARD."""
     moto_bucket.put_object("a", b"x", storage_class="STANDARD_IA", tags={"t": "1"})
     assert moto_bucket.copy_object("a", "b").reload().storage_class == "STANDARD_IA"
     tags = moto_bucket._connection.call("GetObjectTagging", Bucket=moto_bucket.name, Key="b")["TagSet"]
@@ -90,11 +90,11 @@ def test_a_copy_in_parts_keeps_tags_or_says_that_it_cannot(
         source.copy_to(rclone_bucket["a"])
     assert not rclone_bucket["a"].exists()
     assert source.copy_to(rclone_bucket["a"], tags={}).size == len(DATA)
-    assert rclone_bucket["a"].copy_to(moto_bucket["back"]).size == len(DATA)  # which has none to ask for
+    assert rclone_bucket["a"].copy_to(moto_bucket["back"]).size == len(DATA)  # a source without tags
 
 
 def test_between_stores(moto_bucket: S3Bucket, rclone_bucket: S3Bucket) -> None:
-    """Streamed through here, both ways."""
+    """Copies between stores are streamed through this process, in both directions."""
     moto_bucket.put_object("a", DATA, {"m": "é"})
     there = moto_bucket["a"].copy_to(rclone_bucket["x/a"])
     assert (there.reload().body == DATA, there.metadata["m"]) == (True, "é")
@@ -103,7 +103,7 @@ def test_between_stores(moto_bucket: S3Bucket, rclone_bucket: S3Bucket) -> None:
 
 
 def test_a_move(bucket: S3Bucket) -> None:
-    """The object is there, and here no more; moved onto itself it stays."""
+    """The target exists, and the source is deleted; an object moved onto itself is kept."""
     obj = bucket.put_object("a", b"x")
     moved = obj.move_to("b")
     assert (moved.body, bucket["a"].exists()) == (b"x", False)
@@ -111,20 +111,20 @@ def test_a_move(bucket: S3Bucket) -> None:
 
 
 def test_a_missing_source(bucket: S3Bucket) -> None:
-    """Nothing is made, nothing is deleted."""
+    """Nothing is created or deleted."""
     with pytest.raises(S3NoSuchItem):
         bucket["missing"].move_to("b")
     assert not bucket["b"].exists()
 
 
 def test_a_target_is_a_key_or_a_handle(moto_bucket: S3Bucket) -> None:
-    """Anything else is refused at once."""
+    """Any other type raises TypeError before a request."""
     with pytest.raises(TypeError, match="target"):
         moto_bucket["a"].copy_to(b"b")  # type: ignore[arg-type]
 
 
 def test_a_query_copies_all_it_finds(moto_bucket: S3Bucket) -> None:
-    """Under the same keys behind a prefix."""
+    """Copies have the same keys, with a prefix before them."""
     moto_bucket.put_objects([("d/1", "1"), ("d/2", "2"), ("e", "3")])
     copies = moto_bucket.find(prefix="d/").copy_to(moto_bucket, "backup/")
     assert [copy.key for copy in copies] == ["backup/d/1", "backup/d/2"]
@@ -144,7 +144,7 @@ def test_the_target_of_a_copy_is_the_current_object_even_if_its_handle_has_a_ver
 
 @pytest.mark.lane
 def test_small_objects_are_copied_through_the_lane(counted: Counted) -> None:
-    """One request each, with metadata, storage class, odd keys and versions; the handles know what the answers said."""
+    """One request each, with metadata, storage class, odd keys and versions; the handles have the attributes from the responses."""
     bucket = counted.bucket
     bucket.put_objects((f"d/{number:02}", f"{number}", {"n": str(number)}) for number in range(20))
     bucket.put_object("d/ä+ %25&?=", "odd", {"m": "é"}, storage_class="STANDARD_IA")
@@ -160,7 +160,7 @@ def test_small_objects_are_copied_through_the_lane(counted: Counted) -> None:
 
 
 def test_copies_that_fail_are_named(moto: Server, moto_bucket: S3Bucket) -> None:
-    """An error inside a success, and an object that is gone: asked again through boto3, and reported with its key."""
+    """An error in a 200 response and a missing object are requested again through boto3, and reported by key."""
     moto_bucket.put_objects([(f"d/{number}", b"x") for number in range(6)])
     with run_proxy(moto.endpoint_url, scripted({("PUT", "to/d/4"): ["error_in_200_after"]})) as proxy:
         bucket = moto.connect(endpoint_url=proxy.endpoint_url).bucket(moto_bucket.name)
@@ -186,7 +186,7 @@ def test_a_copy_may_be_described_anew(moto_bucket: S3Bucket) -> None:
 
 
 def test_the_storage_class_is_kept_at_any_size_and_between_accounts(moto: Server, moto_bucket: S3Bucket) -> None:
-    """In parts, and streamed through here where the store is of the same kind."""
+    """Also in parts, and when streamed to a store of the same kind."""
     source = moto_bucket.put_object("a", DATA, {"m": "1"}, storage_class="STANDARD_IA")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
@@ -201,7 +201,7 @@ def test_the_storage_class_is_kept_at_any_size_and_between_accounts(moto: Server
 def test_a_source_that_changes_while_it_is_copied_makes_no_mixture(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each part is copied under the etag of the first; what was begun is taken away."""
+    """Each part is copied with If-Match; the upload is aborted."""
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
 
     def answer(asked: Asked) -> Answer:
@@ -273,7 +273,7 @@ def test_a_move_looks_at_the_copy_with_the_parameters_of_the_write(scripted_serv
 
 
 def test_a_query_copied_onto_itself_stays(moto_bucket: S3Bucket) -> None:
-    """There is nothing to do, and nothing is lost."""
+    """Nothing is copied, and nothing is lost."""
     moto_bucket.put_objects([("a", "1"), ("b", "2")])
     assert [copied.key for copied in moto_bucket.find().copy_to(moto_bucket)] == ["a", "b"]
     assert [obj.text for obj in moto_bucket.find()] == ["1", "2"]
@@ -334,7 +334,7 @@ def test_a_bucket_that_goes_during_a_copy_is_named(
 
 
 def test_a_source_that_goes_during_a_copy_is_named(scripted_server: ScriptedServer) -> None:
-    """By its own key, not by the target's."""
+    """The error names the source's key, not the target's."""
     scripted_server.answer = lambda asked: (
         content_of(asked, b"x") if asked.method == "HEAD" else refusal(404, "NoSuchKey")
     )
@@ -350,7 +350,7 @@ class _Versions:
         scripted_server: The scripted server.
         honours: Whether the store compares If-Match of the source.
         misreads: Whether it refuses each such condition.
-        is_rewritten: Whether the object is rewritten at all.
+        is_rewritten: Whether the object is rewritten.
     """
 
     def __init__(
@@ -425,7 +425,7 @@ def test_a_store_that_misreads_the_condition_on_the_source_still_copies(scripted
 
 
 def test_a_missing_bucket_is_not_its_own_cause(scripted_server: ScriptedServer) -> None:
-    """A program that walks the chain of causes comes to an end."""
+    """The chain of causes has no cycle."""
     scripted_server.answer = lambda asked: (
         content_of(asked, b"x") if asked.method == "HEAD" else refusal(404, "NoSuchBucket")
     )
@@ -470,7 +470,7 @@ def test_a_move_does_not_delete_what_was_described_anew_meanwhile(
 
 
 def test_a_query_copied_into_itself_copies_no_copy(moto_bucket: S3Bucket) -> None:
-    """The listing of one page would show what was copied from the page before, without end."""
+    """Otherwise each listing page would include the copies made from the page before, endlessly."""
     bodies = {f"d/{name}": name for name in map(str, range(100, 200))}
     moto_bucket.put_objects(bodies.items())
     copies = moto_bucket.find(prefix="d/")._refined(page_size=2).copy_to(moto_bucket, "d/")
@@ -482,7 +482,7 @@ def test_a_query_copied_into_itself_copies_no_copy(moto_bucket: S3Bucket) -> Non
 
 
 def test_a_query_copied_onto_what_it_copies_is_refused(moto_bucket: S3Bucket) -> None:
-    """What was to be copied would be replaced before."""
+    """An object to be copied would be replaced before it is copied."""
     moto_bucket.put_objects([("d/a", "1"), ("d/d/a", "2")])
     with pytest.raises(ValueError, match=r"'d/a' would replace 'd/d/a'.*nothing was copied"):
         moto_bucket.find(prefix="d/").copy_to(moto_bucket, "d/")
@@ -490,7 +490,7 @@ def test_a_query_copied_onto_what_it_copies_is_refused(moto_bucket: S3Bucket) ->
 
 
 def _refusing_restores(asked: Asked) -> Answer:
-    """A store that takes the restoring of a version for a copy that changes nothing, as LocalStack does."""
+    """A store that rejects the restoring copy of a version as one that changes nothing, as LocalStack does."""
     if asked.method == "HEAD":
         described = {
             "x-amz-version-id": "v1",
@@ -508,7 +508,7 @@ def _refusing_restores(asked: Asked) -> Answer:
 def test_a_version_is_restored_where_the_store_refuses_a_copy_that_changes_nothing(
     scripted_server: ScriptedServer,
 ) -> None:
-    """The copy is asked for once more, with everything that describes the version said again."""
+    """The copy is sent again with all attributes of the version."""
     scripted_server.answer = _refusing_restores
     scripted_server.bucket().object("k", version_id="v1").make_current()
     headers = scripted_server.asked[-1].headers

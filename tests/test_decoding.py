@@ -141,7 +141,7 @@ def test_the_async_classes_raise_the_same_errors(
 def test_json_above_what_load_keeps_is_read_under_asyncio_too(
     scripted_server: ScriptedServer, bucket: s3.S3Bucket
 ) -> None:
-    """get_json() of 8 MiB and more, with one GET; it raised RuntimeError "the body is not here"."""
+    """get_json() of 8 MiB and more, with one GET; it raised RuntimeError "the body is not loaded"."""
     body = json.dumps(["x" * (8 * 1024 * 1024)]).encode()
     serve(scripted_server, body)
     assert awaited(bucket, lambda bucket: bucket.get_json("folder/k")) == json.loads(body)

@@ -13,7 +13,7 @@ from types import ModuleType
 import messageflux_s3 as s3
 
 ROOT = Path(__file__).parent.parent
-# The two stores for messageflux are there where messageflux is.
+# The two message stores exist only if messageflux is installed.
 IMPORTABLE = [
     name
     for name in s3.__all__
@@ -51,7 +51,7 @@ def test_every_public_name_has_a_docstring() -> None:
 
 
 def test_every_public_name_is_in_the_reference() -> None:
-    """A name is documented by itself, or with the whole of a module from which it can be imported."""
+    """A name is documented directly, or with the module that exports it."""
     shown = {
         name
         for page in (ROOT / "docs/reference").glob("*.md")

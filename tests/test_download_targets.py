@@ -126,7 +126,7 @@ def test_download_to_a_socket_is_refused(
 def test_folder_download_refuses_a_pipe_in_place_of_a_file(
     bucket: S3Bucket, tmp_path: Path, download: Callable[[S3Bucket, Path], object]
 ) -> None:
-    """It is reported for its key; neither replaced nor waited for."""
+    """It is reported for its key; the pipe is neither replaced nor opened."""
     folder = tmp_path / "p"
     folder.mkdir()
     os.mkfifo(folder / "a")
@@ -137,7 +137,7 @@ def test_folder_download_refuses_a_pipe_in_place_of_a_file(
 
 
 def test_resume_to_a_pipe_is_refused(bucket: S3Bucket, scripted_server: ScriptedServer, tmp_path: Path) -> None:
-    """What was written to a pipe is gone; no request is made."""
+    """Bytes written to a pipe cannot be resumed; no request is sent."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match="resume=True needs a regular file"):
         bucket.download_file("k", tmp_path / "pipe", resume=True)
@@ -165,7 +165,7 @@ def test_download_to_a_link_writes_the_linked_file_and_keeps_the_link(
 
 @pytest.mark.parametrize("download", SINGLE.values(), ids=SINGLE)
 def test_failed_download_leaves_the_file_that_was_there(bucket: S3Bucket, tmp_path: Path, download: Download) -> None:
-    """Also where a link leads to it."""
+    """Also through a link."""
     (tmp_path / "file").write_bytes(b"before")
     (tmp_path / "link").symlink_to("file")
     for target in ("file", "link"):
@@ -188,7 +188,7 @@ def test_wrong_bytes_leave_the_file_that_was_there(
 
 
 def test_download_to_standard_output_goes_where_it_was_redirected_to(bucket: S3Bucket, tmp_path: Path) -> None:
-    """The open file gets the bytes after those it has; its name is not given to another file."""
+    """The bytes are appended to the open file, which is not replaced by another file."""
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("UNTESTED: this system has no /proc/self/fd")
     with (tmp_path / "out").open("w+b", buffering=0) as out:
@@ -250,7 +250,7 @@ def test_path_that_ends_with_a_slash_is_a_folder(bucket: S3Bucket, tmp_path: Pat
 
 
 def test_overwrite_false_is_about_the_file_in_the_folder(bucket: S3Bucket, tmp_path: Path) -> None:
-    """The folder itself is no obstacle; the file in it is, and so is a folder of its name."""
+    """It applies to the file in the folder, or to a folder of that name, not to the target folder itself."""
     bucket.download_file("a/b.txt", tmp_path, overwrite=False)
     with pytest.raises(FileExistsError, match=r"b\.txt"):
         bucket.download_file("a/b.txt", tmp_path, overwrite=False)
@@ -260,7 +260,7 @@ def test_overwrite_false_is_about_the_file_in_the_folder(bucket: S3Bucket, tmp_p
 
 
 def test_empty_path_is_refused(bucket: S3Bucket, scripted_server: ScriptedServer) -> None:
-    """It would mean the current folder."""
+    """An empty path would mean the current folder."""
     with pytest.raises(ValueError, match="path is empty"):
         bucket.download_file("k", "")
     assert scripted_server.asked == []
@@ -281,7 +281,7 @@ def test_names_up_to_the_limit_of_the_file_system_can_be_downloaded(
 
 
 def test_folder_download_of_a_long_name(scripted_server: ScriptedServer, tmp_path: Path) -> None:
-    """Small objects of a folder are written another way than single files."""
+    """Small objects of a folder are written by other code than single files."""
     name = "あ" * 85
 
     def answer(asked: Asked) -> Answer:
@@ -339,7 +339,7 @@ def _somebody_elses(trap: Path, path: Path) -> None:
 def test_resume_refuses_files_that_are_not_plain_files_of_the_user(
     bucket: S3Bucket, tmp_path: Path, name: str, lay: Callable[[Path, Path], None]
 ) -> None:
-    """What a link leads to is not written; the error names the file to remove. Without resume none of them is touched."""
+    """The target of a link is not written; the error names the file to remove. Without resume these files are not used."""
     trap = tmp_path / "trap"
     trap.write_bytes(b"mine")
     lay(trap, tmp_path / name)
@@ -354,7 +354,7 @@ def test_resume_refuses_files_that_are_not_plain_files_of_the_user(
 
 
 def test_checksum_mismatch_into_a_pipe_is_reported(scripted_server: ScriptedServer, tmp_path: Path) -> None:
-    """What was written through cannot be taken back, but the call fails."""
+    """The bytes cannot be taken back, but the call raises."""
     bodies = iter([BODY, b"something else", b"a third thing"])
     scripted_server.answer = lambda asked: content_of(asked, next(bodies), "0" * 32)
     os.mkfifo(tmp_path / "pipe")

@@ -1,4 +1,4 @@
-"""Files on objects beside Python's own: the same operations, drawn at random, on ``obj.open()`` and on ``io.BytesIO`` or ``open()``.
+"""Compare files on objects with Python's own: the same random operations on ``obj.open()`` and on ``io.BytesIO`` or ``open()``.
 
 An operation of ours either does what Python's file does, or raises ``io.UnsupportedOperation`` and changes nothing. A small slice runs
 with the tests; more of it by
@@ -31,14 +31,14 @@ import messageflux_s3 as s3
 
 EXAMPLES = int(os.environ.get("SEEDS") or 60)
 KIB, MIB = 1024, 1024 * 1024
-FIRST_BYTES, SMALL_BYTES, PART_BYTES = 64 * KIB, 16 * KIB, 8 * MIB  # borders at which the ways to read and write change
+FIRST_BYTES, SMALL_BYTES, PART_BYTES = 64 * KIB, 16 * KIB, 8 * MIB  # sizes at which the way to read or write changes
 LARGE = (bytes(range(251)) * (9 * MIB // 251 + 1))[: 9 * MIB]
 
 at_random = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 class Place(NamedTuple):
-    """Where ours and theirs are kept."""
+    """The object and the local file that are compared."""
 
     store: StatefulStore
     bucket: s3.S3Bucket
@@ -57,7 +57,7 @@ _numbers = itertools.count()
 
 
 def fresh(place: Place) -> tuple[s3.S3Object, Path]:
-    """An object and a file that are not there yet."""
+    """Return an object and a file that do not exist yet."""
     place.store.objects.clear()
     name = f"k{next(_numbers)}"
     return place.bucket.object(name), place.folder / name
@@ -69,7 +69,7 @@ Step = tuple[str, tuple[Any, ...]]
 
 
 def both(ours: Any, theirs: Any, step: Step, *, appends: bool) -> None:
-    """Do the same to both, and compare what is returned, or that both refuse."""
+    """Perform the same operation on both; compare the results, or that both raise."""
     name, arguments = step
     before = ours.tell()
     assert before == theirs.tell()
@@ -264,7 +264,7 @@ ENDINGS = st.sampled_from(COMMITTED) | st.sampled_from(COMMITTED + GIVEN_UP)
 def write_both(
     place: Place, obj: s3.S3Object, path: Path, mode: str, steps: list[Step], ending: Ending, **arguments: Any
 ) -> None:
-    """Open, write and close ours and theirs; afterwards both have the same content, or ours what was there before."""
+    """Open, write and close both; afterwards both have the same content, or ours the content from before."""
     before = path.read_bytes() if path.exists() else None
     with path.open(mode, **arguments) as theirs:
 
@@ -376,7 +376,7 @@ READS: st.SearchStrategy[Step] = st.one_of(
 
 
 def content_of_lines(size: int) -> bytes:
-    """Lines of growing length that tell where in the content they stand."""
+    """Return lines of growing length that contain their own position."""
     lines = io.BytesIO()
     number = 0
     while lines.tell() < size:
@@ -388,7 +388,7 @@ def content_of_lines(size: int) -> bytes:
 @at_random
 @given(size=st.sampled_from(SIZES), buffering=st.sampled_from([-1, -1, 0, 100]), steps=st.lists(READS, max_size=15))
 def test_binary_readers_do_what_files_do(place: Place, size: int, buffering: int, steps: list[Step]) -> None:
-    """With Python's buffer, with a small one and without; where a read may be short it is never wrong, and empty at the end only."""
+    """With Python's buffer, a small one and none; a short read is never wrong, and empty only at the end."""
     obj, _ = fresh(place)
     body = content_of_lines(size)
     place.store.put(obj.key, body)
@@ -427,7 +427,7 @@ def test_binary_readers_do_what_files_do(place: Place, size: int, buffering: int
 
 
 def outcome(file: Any, name: str, arguments: tuple[Any, ...]) -> Any:
-    """What an operation returns, or the kind of exception: no next line, no position to tell, or no text in this encoding."""
+    """Return the result of an operation, or its kind of exception: StopIteration, OSError or UnicodeError."""
     try:
         return getattr(file, name)(*arguments)
     except (StopIteration, OSError, UnicodeError) as error:
@@ -452,7 +452,7 @@ TEXT_READS: st.SearchStrategy[Step] = st.one_of(
 def test_text_readers_do_what_files_do(
     place: Place, size: int, encoding: str, newline: str | None, steps: list[Step]
 ) -> None:
-    """Positions that tell() gave are gone back to; the line ends are the builtin's."""
+    """Seeking to positions of tell() works; the line ends are those of the builtin."""
     obj, path = fresh(place)
     path.write_bytes((content_of_lines(size).decode() + "é日😀\rlast").encode(encoding))
     place.store.put(obj.key, path.read_bytes())

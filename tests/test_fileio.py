@@ -1,4 +1,4 @@
-"""Objects as files: what Python expects of a file, and what S3 does to one."""
+"""Objects as files: Python's file interface, and failures of the store."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ BIG = random.Random(7).randbytes(21 * MIB + 13)
 
 
 class OddObject:
-    """One object, under every key, whose GETs are answered as badly as a test says.
+    """One object under every key, whose GETs fail as the test sets.
 
     Attributes:
         body: The object's content.
         etag: Its etag.
-        cut_after: How many bytes of a body go out before the connection breaks, one number for each answer to come.
+        cut_after: The number of body bytes after which the connection breaks, for each of the next responses.
         ranges: How a range is answered: ``"206"``, ``"200"`` with Content-Range, or ``"ignored"``.
         conditions: Which If-Match holds: the etag ``"unquoted"``, ``"quoted"``, any (``"ignored"``), or ``"never"``.
-        fail_with: The statuses of the answers to come.
+        fail_with: The statuses of the next responses.
         requests: The headers of every GET that came.
     """
 
@@ -115,7 +115,7 @@ def obj(s3_bucket: s3.S3Bucket) -> s3.S3Object:
 
 @pytest.mark.parametrize("mode", ["", "b", "rw", "rbt", "q", "rr", "U", "wa", "rbb", "r+w"])
 def test_a_bad_mode_is_a_value_error(obj: s3.S3Object, mode: str) -> None:
-    """And so it is with the builtin."""
+    """As with the builtin."""
     with pytest.raises(ValueError):
         obj.open(mode)
 
@@ -144,7 +144,7 @@ def test_reading_and_writing_at_once_is_unsupported(obj: s3.S3Object, mode: str)
     ],
 )
 def test_wrong_arguments_are_told_at_once(obj: s3.S3Object, arguments: dict[str, Any], error: type[Exception]) -> None:
-    """Whatever does not go together is refused before anything is written."""
+    """Arguments that contradict each other raise before anything is written."""
     with pytest.raises(error):
         obj.open(**arguments)
     assert not obj.exists()
@@ -172,7 +172,7 @@ def test_names_and_modes(obj: s3.S3Object) -> None:
 
 
 def test_an_open_file_does_not_pickle(obj: s3.S3Object) -> None:
-    """And says so."""
+    """It raises TypeError."""
     obj.put(b"x")
     with obj.open(buffering=0) as file, pytest.raises(TypeError, match="pickle"):
         pickle.dumps(file)
@@ -182,7 +182,7 @@ def test_an_open_file_does_not_pickle(obj: s3.S3Object) -> None:
 
 
 def test_small_and_empty_objects_take_one_get(s3_bucket: s3.S3Bucket, odd: OddObject) -> None:
-    """The GET that opens brings the first 64 KiB."""
+    """The GET at the opening returns the first 64 KiB."""
     odd.body = b"hello\nworld"
     with odd.open("r") as file:
         assert file.readlines() == ["hello\n", "world"]
@@ -210,7 +210,7 @@ def test_reading_on_gives_the_bytes(big: s3.S3Object) -> None:
 
 
 def test_a_read_larger_than_what_is_fetched_ahead_is_whole(odd: OddObject) -> None:
-    """It is put together of several windows, from the beginning and from the middle."""
+    """It is assembled from several ranges, from the beginning and from the middle."""
     odd.body = BIG * 4
     with odd.open(buffering=0) as file:
         assert file.read() == odd.body
@@ -234,7 +234,7 @@ def test_no_module_calls_getbuffer() -> None:
 
 
 def test_lines_are_those_of_bytesio(big: s3.S3Object) -> None:
-    """Iteration cuts where io cuts."""
+    """Iteration yields the same lines as io.BytesIO."""
     with big.open() as file:
         assert list(file) == list(io.BytesIO(BIG))
 
@@ -291,7 +291,7 @@ def test_it_behaves_like_bytesio(big: s3.S3Object, steps: list[tuple[str, Any]])
 
 
 def test_a_negative_seek_is_an_os_error(big: s3.S3Object) -> None:
-    """zipfile relies on it; where we were, we stay."""
+    """zipfile relies on it; the position is unchanged."""
     with big.open() as file:
         file.seek(100)
         for offset, whence in ((-1, 0), (-101, 1), (-len(BIG) - 1, 2)):
@@ -303,7 +303,7 @@ def test_a_negative_seek_is_an_os_error(big: s3.S3Object) -> None:
 
 
 def test_random_reads_stay_small(odd: OddObject) -> None:
-    """A thousandth is asked for, a thousandth comes."""
+    """A small read fetches only a small range."""
     odd.body = BIG
     with odd.open() as file:
         for offset in random.Random(1).sample(range(MIB, len(BIG) - 5000), 50):
@@ -328,7 +328,7 @@ def test_sequential_reads_grow(odd: OddObject) -> None:
 
 
 def test_closing_ends_the_threads(big: s3.S3Object) -> None:
-    """Nothing that was reading ahead goes on."""
+    """Read-ahead threads end."""
     file = big.open()
     for _ in range(40):
         file.read(65_536)
@@ -340,7 +340,7 @@ def test_closing_ends_the_threads(big: s3.S3Object) -> None:
 
 @pytest.mark.parametrize("size", [200_000, 5 * MIB])
 def test_a_broken_connection_is_resumed_at_its_offset(odd: OddObject, size: int) -> None:
-    """What came is kept, the rest is asked for under If-Match."""
+    """The bytes received are kept, the rest is requested with If-Match."""
     odd.body = BIG[:size]
     odd.cut_after = [10_000, 30_000, 0, 50_000, 1, 20_000]
     with odd.open() as file:
@@ -348,7 +348,7 @@ def test_a_broken_connection_is_resumed_at_its_offset(odd: OddObject, size: int)
 
 
 def test_server_errors_during_a_read_are_retried(odd: OddObject) -> None:
-    """A 500 or a 503 in the middle is no end."""
+    """A 500 or 503 during a read does not end it."""
     odd.body = BIG[: 3 * MIB]
     with odd.open() as file:
         odd.fail_with = [500, 503, 500]
@@ -402,7 +402,7 @@ def test_an_object_that_changes_under_the_reader(s3_bucket: s3.S3Bucket) -> None
 
 
 def test_a_version_is_read_as_it_was(s3_bucket: s3.S3Bucket) -> None:
-    """Opened by its version, an object may be replaced under the reader."""
+    """A file opened for a version can be read after the object was replaced."""
     client = s3_bucket.store.client
     client.put_bucket_versioning(Bucket=s3_bucket.name, VersioningConfiguration={"Status": "Enabled"})
     version = client.put_object(Bucket=s3_bucket.name, Key="k", Body=BIG[:MIB])["VersionId"]
@@ -433,7 +433,7 @@ def test_text_is_decoded(obj: s3.S3Object) -> None:
 @pytest.mark.parametrize("size", [0, 1, 8 * MIB, 8 * MIB + 1, len(BIG)])
 @pytest.mark.parametrize("step", [700_001, 9 * MIB, 64 * MIB])
 def test_written_bytes_are_read_back(obj: s3.S3Object, size: int, step: int) -> None:
-    """Any size in any steps, and only after the close."""
+    """Content of any size in any steps; the object appears only at the close."""
     with obj.open("wb", content_type="image/png", metadata={"who": "me"}) as file:
         for start in range(0, size, step):
             assert file.write(memoryview(BIG)[start : min(start + step, size)]) == min(step, size - start)
@@ -444,7 +444,7 @@ def test_written_bytes_are_read_back(obj: s3.S3Object, size: int, step: int) -> 
 
 
 def unfinished(bucket: s3.S3Bucket) -> list[Any]:
-    """What unfinished uploads there are."""
+    """Return the incomplete multipart uploads."""
     return bucket.store.client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", [])
 
 
@@ -483,7 +483,7 @@ def test_a_block_that_raises_leaves_nothing(s3_bucket: s3.S3Bucket, size: int) -
 @pytest.mark.parametrize("wrap", WRAPPERS)
 @pytest.mark.parametrize("size", [10, 9 * MIB])
 def test_a_wrapper_that_closes_does_not_commit(s3_bucket: s3.S3Bucket, wrap: Callable[[Any], Any], size: int) -> None:
-    """The exception is on its way out when the wrapper closes the file; the block's end decides."""
+    """The wrapper closes the file while the exception propagates; the end of the block decides."""
     obj = s3_bucket.object("half")
     with pytest.raises(KeyError), obj.open("wb") as file, wrap(file):
         file.write(BIG[:size])
@@ -500,7 +500,7 @@ def test_a_wrapper_that_closes_does_not_commit(s3_bucket: s3.S3Bucket, wrap: Cal
 
 @pytest.mark.parametrize("wrap", [wrap_text, wrap_gzip, wrap_buffer])
 def test_a_wrapper_that_ends_well_commits(s3_bucket: s3.S3Bucket, wrap: Callable[[Any], Any]) -> None:
-    """Whoever closed the file first."""
+    """Also if the wrapper closed the file first."""
     with s3_bucket.object("whole").open("wb") as file, wrap(file) as wrapped:
         wrapped.write("hello" if wrap is wrap_text else b"hello")
     body = s3_bucket.object("whole").body
@@ -508,7 +508,7 @@ def test_a_wrapper_that_ends_well_commits(s3_bucket: s3.S3Bucket, wrap: Callable
 
 
 def test_finally_does_not_commit_half(obj: s3.S3Object, caplog: pytest.LogCaptureFixture) -> None:
-    """close() while an exception passes leaves nothing, and says so."""
+    """close() during an exception leaves no object, and logs a warning."""
     with pytest.raises(KeyError):
         file = obj.open("wb")
         try:
@@ -521,7 +521,7 @@ def test_finally_does_not_commit_half(obj: s3.S3Object, caplog: pytest.LogCaptur
 
 
 def test_a_file_opened_in_a_handler_commits(obj: s3.S3Object) -> None:
-    """An exception that was there before the opening is none of the file's."""
+    """An exception raised before the opening does not abort the file."""
     try:
         raise KeyError
     except KeyError:
@@ -556,7 +556,7 @@ def opened_while_handling(obj: s3.S3Object, mode: str = "wb") -> Any:
 def test_a_file_opened_in_a_handler_is_not_committed_by_a_later_exception(
     quick: StatefulStore, quick_object: s3.S3Object, mode: str
 ) -> None:
-    """The address of the first exception is used again for the later one; what counts is that it is another exception."""
+    """The later exception reuses the address of the first one, and must still be recognised as another."""
     for _ in range(30):
         file = opened_while_handling(quick_object, mode)
         file.write("half" if mode == "w" else b"half")
@@ -571,7 +571,7 @@ def test_a_file_opened_in_a_handler_is_not_committed_by_a_later_exception(
 def test_a_file_opened_in_a_handler_is_not_committed_when_that_exception_is_raised_again_by_name(
     quick: StatefulStore, quick_object: s3.S3Object
 ) -> None:
-    """It left the handler after the opening, with the file half written."""
+    """The exception left the handler after the opening, when the file was partly written."""
     with pytest.raises(KeyError):
         try:
             raise KeyError("before the opening")
@@ -653,7 +653,7 @@ def test_gzip_that_ends_the_file_below_by_its_exit_commits(quick: StatefulStore,
 
 
 def test_blocks_within_blocks_are_committed_by_the_outermost(quick: StatefulStore, quick_object: s3.S3Object) -> None:
-    """The inner one closes the file, as with the builtin; an exception after it leaves nothing."""
+    """The inner block closes the file, as with the builtin; an exception after it aborts."""
     with contextlib.suppress(KeyError), quick_object.open("wb") as file:
         with file:
             file.write(b"half")
@@ -671,7 +671,7 @@ SIZES = (0, 1, 70_000, 3 * MIB, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 17 * MIB)
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.sampled_from(SIZES), st.sampled_from([bytes, bytearray, memoryview])), max_size=4))
 def test_any_sequence_of_write_sizes_stores_the_same_bytes(obj: s3.S3Object, steps: list[tuple[int, Any]]) -> None:
-    """Writes of any sizes and kinds, against io.BytesIO; what was given may be changed as soon as write() is back."""
+    """Writes of any sizes and types, compared with io.BytesIO; the buffer may be changed after write() returns."""
     model = io.BytesIO()
     with obj.open("wb") as file:
         for size, kind in steps:
@@ -687,7 +687,7 @@ def test_any_sequence_of_write_sizes_stores_the_same_bytes(obj: s3.S3Object, ste
 def test_a_dropped_file_writes_nothing(
     obj: s3.S3Object, caplog: pytest.LogCaptureFixture, mode: str, half: Any
 ) -> None:
-    """And says so; text as well, also where some of it has gone to the writer below."""
+    """It logs a warning; also for text, even if a part of it has reached the writer."""
     file = obj.open(mode)
     file.write(half)
     with caplog.at_level(logging.WARNING), pytest.warns(ResourceWarning, match="without being closed"):
@@ -707,7 +707,7 @@ def test_a_dropped_file_writes_nothing(
     ids=["text", "buffered", "gzip"],
 )
 def test_a_dropped_wrapper_writes_nothing(obj: s3.S3Object, wrap: Callable[[Any], Any], half: Any) -> None:
-    """A wrapper that nobody closed takes the file below with it."""
+    """A wrapper collected unclosed aborts the file below."""
     below = obj.open("wb")
     wrapper = wrap(below)
     wrapper.write(half)
@@ -718,7 +718,7 @@ def test_a_dropped_wrapper_writes_nothing(obj: s3.S3Object, wrap: Callable[[Any]
 
 
 def test_a_file_left_open_at_interpreter_exit_is_aborted(moto: Server, moto_bucket: s3.S3Bucket) -> None:
-    """As long as there is an interpreter to do it with: no half object, no parts in the store, and a line that says so."""
+    """No partial object and no parts are left, and a warning is logged."""
     program = """
 import sys
 import messageflux_s3 as s3
@@ -739,7 +739,7 @@ text.write("half")
 
 
 def test_a_wrapper_dropped_within_the_block_is_the_blocks_affair(obj: s3.S3Object) -> None:
-    """The usual one-liner: nobody closes the wrapper, and the block ends well."""
+    """The usual one-liner: the wrapper is not closed, and the block ends normally."""
     with obj.open("wb") as file:
         io.TextIOWrapper(file).write("whole")
         gc.collect()
@@ -803,7 +803,7 @@ def test_text_is_written_as_the_builtin_writes_it(
 
 
 def test_a_closed_writer_is_closed(obj: s3.S3Object) -> None:
-    """Writing on is a ValueError; closing again is nothing; the text is not for bytes."""
+    """Writing raises ValueError; closing again does nothing; a text file rejects bytes."""
     file = obj.open("wb")
     with pytest.raises(TypeError):
         file.write("text")
@@ -820,7 +820,7 @@ def test_a_closed_writer_is_closed(obj: s3.S3Object) -> None:
 
 
 def test_a_write_that_fails_raises_and_leaves_nothing(s3_store: s3.S3Store) -> None:
-    """At the close, which is where the request is made; the file is closed all the same."""
+    """The close, which sends the request, raises; the file is closed all the same."""
     file = s3_store.bucket("no-such-bucket-at-all").object("k").open("wb")
     file.write(b"x")
     with pytest.raises(s3.S3NoSuchBucket):
@@ -853,7 +853,7 @@ def test_a_part_that_fails_leaves_no_hole(moto: Server, moto_bucket: s3.S3Bucket
 
 
 def test_create_only(s3_bucket: s3.S3Bucket) -> None:
-    """x makes what is not there, and raises FileExistsError where it is."""
+    """Mode x creates a missing object, and raises FileExistsError for an existing one."""
     obj = s3_bucket.object("once")
     with obj.open("xb", metadata={"who": "first"}) as file:
         file.write(b"first")
@@ -865,7 +865,7 @@ def test_create_only(s3_bucket: s3.S3Bucket) -> None:
 
 @pytest.mark.parametrize("size", [5, 9 * MIB])
 def test_create_only_loses_a_race(s3_bucket: s3.S3Bucket, size: int) -> None:
-    """Who comes between the opening and the close is not overwritten."""
+    """An object created between the opening and the close is not overwritten."""
     obj = s3_bucket.object("raced")
     with pytest.raises(FileExistsError), obj.open("xb") as file:
         file.write(BIG[:size])
@@ -877,7 +877,7 @@ def test_create_only_loses_a_race(s3_bucket: s3.S3Bucket, size: int) -> None:
 @pytest.mark.parametrize("before", [0, 3, 5 * MIB, 9 * MIB])
 @pytest.mark.parametrize("more", [0, 4, 9 * MIB])
 def test_appending(s3_bucket: s3.S3Bucket, before: int, more: int) -> None:
-    """What was there stays in front, with its metadata and type; nothing is lost at any size."""
+    """The former content stays at the beginning, with metadata and type, at any size."""
     obj = s3_bucket.put_object("log.bin", BIG[:before], {"kept": "yes"}, content_type="x/y")
     with obj.open("ab") as file:
         assert file.tell() == before
@@ -888,7 +888,7 @@ def test_appending(s3_bucket: s3.S3Bucket, before: int, more: int) -> None:
 
 @pytest.mark.parametrize("before", [10, 5 * 1024 * 1024])
 def test_appending_keeps_metadata_and_tags(moto_bucket: s3.S3Bucket, before: int) -> None:
-    """Of a small object, which is written again, and of a larger one, which is copied into the new."""
+    """For a small object, which is written again, and a larger one, which is copied on the server."""
     obj = moto_bucket.put_object("k", bytes(before), {"m": "é"}, tags={"a": "1"})
     with obj.open("ab") as file:
         file.write(b"more")
@@ -906,7 +906,7 @@ def test_appending_to_nothing_creates(obj: s3.S3Object) -> None:
 
 
 def test_appending_to_what_was_replaced(s3_bucket: s3.S3Bucket) -> None:
-    """Is refused, where the store can tell."""
+    """It raises, if the store honours conditions."""
     obj = s3_bucket.put_object("log", BIG[: 6 * MIB])
     with pytest.raises(s3.S3ObjectChanged), obj.open("ab") as file:
         file.write(b"more")
@@ -1036,7 +1036,7 @@ OTHERS: dict[str, tuple[int | None, Change]] = {
 def test_append_raises_object_changed_instead_of_overwriting(
     scripted_server: ScriptedServer, quick: StatefulStore, honoured: bool, before: int | None, change: Change, more: int
 ) -> None:
-    """What others wrote between the opening and the close stays; where conditions are ignored, a HEAD finds it."""
+    """A write by others between the opening and the close is kept; if conditions are ignored, a HEAD detects it."""
     quick.conditions = "honoured" if honoured else "ignored"
     if before is not None:
         quick.put("k", BIG[:before])
@@ -1119,7 +1119,7 @@ def test_append_probes_a_store_once_and_never_where_nothing_is_written(
 def test_append_compares_by_head_where_the_probe_is_not_allowed(
     scripted_server: ScriptedServer, quick: StatefulStore
 ) -> None:
-    """Its scratch objects may be forbidden by a policy: appending goes on without it."""
+    """A policy may forbid the probe's scratch objects: the append then compares by HEAD."""
     quick.before = lambda asked: refusal(403, "AccessDenied") if asked.key.startswith(".mfs3-probe/") else None
     obj = scripted_server.bucket()["k"]
     with obj.open("ab") as file:
@@ -1135,7 +1135,7 @@ def test_append_compares_by_head_where_the_probe_is_not_allowed(
 def test_append_whose_answer_was_lost_finds_that_it_was_done(
     scripted_server: ScriptedServer, quick: StatefulStore, before: int | None, more: int
 ) -> None:
-    """The retry is refused by what the first attempt wrote: that is a success, and the content is there once."""
+    """The retry fails because of the first attempt's own write: a success, and the content is appended once."""
     if before is not None:
         quick.put("k", BIG[:before])
     lost: list[str] = []
@@ -1157,7 +1157,7 @@ def test_append_whose_answer_was_lost_finds_that_it_was_done(
 def test_append_whose_answer_was_lost_and_whose_object_was_replaced_says_that_the_outcome_is_unknown(
     scripted_server: ScriptedServer, quick: StatefulStore
 ) -> None:
-    """It was written, and others may have replaced it knowing it or not: neither success nor failure is claimed."""
+    """The append may have been applied and then replaced: the outcome is reported as unknown."""
     quick.put("k", b"one")
 
     def lose_and_replace(asked: Asked) -> bool:
@@ -1230,7 +1230,7 @@ def test_append_to_what_is_replaced_while_it_is_opened_takes_all_from_one_object
 def test_append_to_what_was_replaced_is_refused_by_real_servers(
     request: pytest.FixtureRequest, name: str, before: int
 ) -> None:
-    """And then succeeds, when it is opened anew."""
+    """An append after opening it again succeeds."""
     server: Server = request.getfixturevalue(name)
     bucket = server.connect().create_bucket(f"t-{uuid.uuid4().hex[:16]}")
     obj = bucket.put_object("k", bytes(before), {"m": "1"})
@@ -1327,7 +1327,7 @@ ENDS = {
 def test_the_error_of_a_failed_write_is_raised_again_when_the_file_is_closed(
     scripted_server: ScriptedServer, quick: StatefulStore, end: Callable[..., None], mode: str, where: str
 ) -> None:
-    """The write may have failed in a thread, or its error may have been caught: nothing is stored, and this must not pass for success."""
+    """The write may have failed in a thread, or its error was caught: nothing is stored, so the close must raise."""
     quick.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
     failed: list[BaseException | None] = []
 
@@ -1397,7 +1397,7 @@ def test_a_file_opened_in_a_handler_raises_the_error_of_a_failed_write_there(
 
 
 def test_abort_discards_the_error_of_a_failed_write(scripted_server: ScriptedServer, quick: StatefulStore) -> None:
-    """Who gives the file up does not expect it to be stored."""
+    """After abort() no object is expected."""
     quick.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
     with scripted_server.bucket(preset="aws")["k"].open("wb") as file:
         in_thread(lambda: file.write(bytes(9 * MIB)))
@@ -1470,7 +1470,7 @@ def test_a_conditional_write_whose_answer_was_lost_looks_with_the_parameters_of_
 def test_exclusive_creation_looks_with_the_parameters_of_the_write(
     scripted_server: ScriptedServer, given: dict[str, str], header: str
 ) -> None:
-    """Absent, it is created; there, it is told so."""
+    """A missing object is created; an existing one raises S3ObjectExists."""
     store = DemandingStore(scripted_server, header)
     obj = scripted_server.bucket(preset="aws")["k"]
     with obj.open("xb", **given) as file:
@@ -1539,7 +1539,7 @@ def test_a_write_handle_that_seeks_to_the_end_first_is_seekable(obj: s3.S3Object
 
 @pytest.mark.parametrize("mode", ["wb", "w"])
 def test_truncate_leaves_the_position_where_it_is(quick: StatefulStore, quick_object: s3.S3Object, mode: str) -> None:
-    """As Python's files do: after seek(0) the next write begins at 0, whatever was cut off or added behind."""
+    """As Python's files do: after seek(0) the next write begins at 0, also after a truncation or an extension."""
     text: Callable[[str], Any] = str if mode == "w" else str.encode
     with quick_object.open(mode) as file:
         file.write(text("draft draft"))
@@ -1557,7 +1557,7 @@ def test_truncate_leaves_the_position_where_it_is(quick: StatefulStore, quick_ob
 def test_a_gap_that_is_larger_than_a_part_is_written_as_zeros(
     quick: StatefulStore, quick_object: s3.S3Object, step: str
 ) -> None:
-    """It lies on the disk, not in memory, until the close."""
+    """The content is on disk, not in memory, until the close."""
     with quick_object.open("wb") as file:
         file.write(b"begin")
         file.seek(1)
@@ -1660,7 +1660,7 @@ def test_sizes_and_offsets_that_are_no_whole_numbers_are_refused(
 
 
 def test_a_small_correction_is_taken(obj: s3.S3Object) -> None:
-    """Before anything was sent one may go back; afterwards that is refused, and nothing is written."""
+    """Seeking back works before a part is sent; later it raises, and nothing is written."""
     with obj.open("wb") as file:
         file.write(b"....body")
         assert file.seek(8) == 8
@@ -1674,7 +1674,7 @@ def test_a_small_correction_is_taken(obj: s3.S3Object) -> None:
 
 
 def test_large_random_reads_take_one_request(odd: OddObject) -> None:
-    """Not one for each border of a buffer, and nothing ahead."""
+    """Not one per buffer, and no read-ahead."""
     odd.body = BIG
     with odd.open() as file:
         for offset in (3 * MIB, 11 * MIB + 1, 7 * MIB):
@@ -1686,7 +1686,7 @@ def test_large_random_reads_take_one_request(odd: OddObject) -> None:
 
 @pytest.mark.parametrize("number", [0, 1, 2], ids=["first", "second", "third"])
 def test_an_answer_without_an_etag_is_not_another_object(number: int, server: Server, bucket: s3.S3Bucket) -> None:
-    """Nothing says that it was replaced; and what a later answer says of it still does."""
+    """A missing etag does not mean that it was replaced; a later etag is still compared."""
     data = os.urandom(3 * 1024 * 1024)
     bucket.put_object("k", data)
     faults = [None] * number + [Fault("missing_header", 0.0)]
@@ -1719,7 +1719,7 @@ BEFALLS: dict[str, tuple[Answer, type[Exception], str]] = {
 def test_failures_after_a_good_start_raise_their_own_error(
     scripted_server: ScriptedServer, answer: Answer, error: type[Exception], said: str, lane: bool
 ) -> None:
-    """Said as what it is, by a file that had begun well."""
+    """After a successful opening the actual error is raised."""
     scripted_server.answer = lambda asked: content_of(asked, FAR) if len(scripted_server.asked) == 1 else answer
     with scripted_server.bucket(lane=lane)["k"].open() as file:
         assert file.read(10) == FAR[:10]
@@ -1729,7 +1729,7 @@ def test_failures_after_a_good_start_raise_their_own_error(
 
 
 def test_a_store_that_ignores_ranges_may_break_off_as_well(scripted_server: ScriptedServer) -> None:
-    """In the middle of what is left out: the next attempt begins anew."""
+    """The connection breaks while skipped bytes are read: the next attempt starts again."""
     cut = (200, {"ETag": '"e"', "Content-Length": str(len(FAR))}, FAR[:100_000])
     scripted_server.answer = lambda asked: cut if len(scripted_server.asked) == 2 else (200, {"ETag": '"e"'}, FAR)
     with scripted_server.bucket(max_attempts=3, lane=False)["k"].open() as file:
@@ -1754,14 +1754,14 @@ def test_a_large_read_fails_as_a_whole(scripted_server: ScriptedServer) -> None:
 
 @pytest.mark.parametrize("action", [lambda file: file.seek(0, 3), lambda file: file.seek(0, -1)])
 def test_seek_with_an_invalid_whence_raises(obj: s3.S3Object, action: Callable[[Any], object]) -> None:
-    """As everywhere."""
+    """As with the builtin."""
     obj.put(b"0123")
     with obj.open(buffering=0) as file, pytest.raises(ValueError, match="whence must be 0, 1 or 2"):
         action(file)
 
 
 def test_closing_twice_is_closing(obj: s3.S3Object) -> None:
-    """And the file says that it is."""
+    """``closed`` is True."""
     obj.put(b"0123")
     file = obj.open(buffering=0)
     assert repr(file) == "<ObjectReader name='k'>".replace("'k'", repr(obj.key))
@@ -1771,10 +1771,10 @@ def test_closing_twice_is_closing(obj: s3.S3Object) -> None:
 
 
 def test_a_forked_child_reads_on(rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
-    """With requests of its own: what was on its way was the parent's."""
+    """The child sends its own requests; those in progress belong to the parent."""
     rclone_bucket.put_object("k", BIG)
     with rclone_bucket["k"].open() as file:
-        assert file.read(2 * MIB) + file.read(3 * MIB) == BIG[: 5 * MIB]  # in a line, so that it reads ahead
+        assert file.read(2 * MIB) + file.read(3 * MIB) == BIG[: 5 * MIB]  # sequential, so that it reads ahead
         child = os.fork()
         if not child:
             ok = file.read(MIB) == BIG[5 * MIB : 6 * MIB]
@@ -1788,7 +1788,7 @@ def test_a_forked_child_reads_on(rclone: Server, rclone_bucket: s3.S3Bucket) -> 
 
 
 def test_a_stream_is_no_file_on_the_disk(obj: s3.S3Object) -> None:
-    """Nothing can be read back or cut off until somebody asked for the end first; then both work."""
+    """Reading and truncating need a seek to the end first; then both work."""
     with obj.open("wb", buffering=0) as file:
         file.write(b"0123")
         with pytest.raises(io.UnsupportedOperation, match="not readable"):
@@ -1803,7 +1803,7 @@ def test_a_stream_is_no_file_on_the_disk(obj: s3.S3Object) -> None:
 
 
 def test_what_a_wrapper_writes_after_the_end_is_let_go(obj: s3.S3Object) -> None:
-    """A block that raised has given the file up: whoever flushes into it afterwards is not told a second error."""
+    """After a block that raised, a later flush of a wrapper raises no second error."""
     with pytest.raises(RuntimeError, match="enough"), obj.open("wb") as file:
         buffered = io.BufferedWriter(file)  # type: ignore[arg-type]
         buffered.write(b"half")
@@ -1816,7 +1816,7 @@ def test_what_a_wrapper_writes_after_the_end_is_let_go(obj: s3.S3Object) -> None
 def test_a_text_whose_last_part_fails_is_an_error(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the end of the block, and nothing is committed."""
+    """The end of the block raises, and nothing is committed."""
     monkeypatch.setattr(object_writer, "PART_BYTES", 10)
     scripted_server.answer = lambda asked: refusal(403, "AccessDenied")
     with pytest.raises(s3.S3AccessDenied), scripted_server.bucket()["k"].open("w") as file:
@@ -1825,7 +1825,7 @@ def test_a_text_whose_last_part_fails_is_an_error(
 
 
 def test_appending_may_describe_anew(s3_bucket: s3.S3Bucket) -> None:
-    """Metadata that is given takes the place of that which was."""
+    """Given metadata replaces the former metadata."""
     obj = s3_bucket.put_object("k", "one", {"a": "1"})
     with obj.open("ab", metadata={"b": "2"}) as file:
         file.write(b" two")
@@ -1856,7 +1856,7 @@ def test_append_of_nothing_changes_the_attributes_that_are_given(
 
 
 def test_a_large_object_is_appended_to_by_copies(moto_bucket: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In several parts, none of them too small."""
+    """In several parts, none below the minimum size."""
     monkeypatch.setattr(object_writer, "_COPIED_PART_BYTES", 5 * MIB)
     obj = moto_bucket.put_object("k", BIG[: 11 * MIB])
     with obj.open("ab") as file:
@@ -1866,7 +1866,7 @@ def test_a_large_object_is_appended_to_by_copies(moto_bucket: s3.S3Bucket, monke
 
 
 def test_a_store_that_copies_no_parts_is_sent_them_again(rclone_bucket: s3.S3Bucket) -> None:
-    """rclone takes the copy of a part for something else: what was there is read, and written with what is new."""
+    """rclone does not support UploadPartCopy: the former content is read and written again."""
     obj = rclone_bucket.put_object("k", BIG[: 9 * MIB])
     with obj.open("ab") as file:
         file.write(b"tail")
@@ -1881,7 +1881,7 @@ def test_a_store_that_copies_no_parts_is_sent_them_again(rclone_bucket: s3.S3Buc
 def test_a_copy_that_is_refused_is_told_by_what_is_there(
     scripted_server: ScriptedServer, is_there: bool, error: type[Exception]
 ) -> None:
-    """The same object: the refusal itself; none: it went while it was open."""
+    """If the object is unchanged, the refusal is raised; if it is missing, S3ObjectChanged."""
 
     def answer(asked: Asked) -> Answer:
         if asked.method == "HEAD":
@@ -1901,7 +1901,7 @@ def test_a_copy_that_is_refused_is_told_by_what_is_there(
 
 
 def test_a_store_that_is_known_to_copy_no_parts_is_not_asked_to(moto: Server, moto_bucket: s3.S3Bucket) -> None:
-    """As its probe found."""
+    """If the probe found no support, UploadPartCopy is not tried."""
     obj = moto_bucket.put_object("k", BIG[: 9 * MIB])
     store = s3.S3Store(moto.connect().config.replace(capabilities=s3.Capabilities(multipart_copy=False)))
     with store.bucket(moto_bucket.name)["k"].open("ab") as file:
@@ -1910,13 +1910,13 @@ def test_a_store_that_is_known_to_copy_no_parts_is_not_asked_to(moto: Server, mo
 
 
 def test_middling_reads_in_a_line(big: s3.S3Object) -> None:
-    """Larger than a small one and smaller than the buffer: by whichever way, the bytes are those of the object."""
+    """Reads between the small size and the buffer size return the object's bytes."""
     with big.open() as file:
         assert b"".join(file.read(20_000) for _ in range(300)) == BIG[: 300 * 20_000]
 
 
 def test_a_commit_after_giving_up_writes_nothing(moto_bucket: s3.S3Bucket) -> None:
-    """Whoever was left the commit may come too late."""
+    """A commit after abort() does nothing."""
     writer = object_writer.ObjectWriter(moto_bucket.object("k")._address, "wb", autocommit=False)
     writer.write(b"x")
     writer.abort()
@@ -2010,7 +2010,7 @@ class Interrupted(Exception):
 def test_a_read_that_a_signal_interrupts_leaves_the_memory_alone_afterwards(
     scripted_server: ScriptedServer, how: str
 ) -> None:
-    """Its threads are still at work then, and the memory has another use."""
+    """Its threads may still run, while the memory is used for something else."""
     body = b"\xaa" * 4_000_000
     go_on = threading.Event()
 
@@ -2039,7 +2039,7 @@ def test_a_read_that_a_signal_interrupts_leaves_the_memory_alone_afterwards(
     del file  # frees its buffer
     gc.collect()
     before = mine.count(0)
-    fresh = bytearray(3_900_000)  # as a rule in the same place
+    fresh = bytearray(3_900_000)  # usually at the same address
     threads = [thread for thread in threading.enumerate() if "read-ahead" in thread.name]
     go_on.set()
     raw.close()

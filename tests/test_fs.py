@@ -1,4 +1,4 @@
-"""The fsspec file system: fsspec's own abstract suite, and what that suite does not ask."""
+"""The fsspec file system: fsspec's own abstract test suite, and further tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from messageflux_s3.fs import MessagefluxS3FileSystem, register_as_s3
 
 
 class Fixtures(abstract.AbstractFixtures):
-    """What fsspec's suite wants to know of this file system."""
+    """The fixtures that fsspec's suite requires."""
 
     @pytest.fixture
     def fs(self, s3_store: s3.S3Store) -> MessagefluxS3FileSystem:
@@ -48,23 +48,23 @@ class Fixtures(abstract.AbstractFixtures):
 
 
 class TestCopy(abstract.AbstractCopyTests, Fixtures):
-    """fsspec's own expectations of copying."""
+    """fsspec's own tests of copying."""
 
 
 class TestGet(abstract.AbstractGetTests, Fixtures):
-    """fsspec's own expectations of getting files."""
+    """fsspec's own tests of getting files."""
 
 
 class TestPut(abstract.AbstractPutTests, Fixtures):
-    """fsspec's own expectations of putting files."""
+    """fsspec's own tests of putting files."""
 
 
 class TestPipe(abstract.AbstractPipeTests, Fixtures):
-    """fsspec's own expectations of writing bytes."""
+    """fsspec's own tests of writing bytes."""
 
 
 class TestOpen(abstract.AbstractOpenTests, Fixtures):
-    """fsspec's own expectations of opening files."""
+    """fsspec's own tests of opening files."""
 
 
 class OnRclone:
@@ -84,15 +84,15 @@ class OnRclone:
 
 
 class TestCopyOnRclone(OnRclone, TestCopy):
-    """fsspec's own expectations of copying."""
+    """fsspec's own tests of copying."""
 
 
 class TestGetOnRclone(OnRclone, TestGet):
-    """fsspec's own expectations of getting files."""
+    """fsspec's own tests of getting files."""
 
 
 class TestPutOnRclone(OnRclone, TestPut):
-    """fsspec's own expectations of putting files."""
+    """fsspec's own tests of putting files."""
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_what_another_wrote_is_there_at_the_next_look(
 
 
 def test_missing_paths_raise_file_not_found(fs: MessagefluxS3FileSystem, root: str) -> None:
-    """Every way of asking after nothing raises FileNotFoundError."""
+    """Every method raises FileNotFoundError for a missing path."""
     for ask in (fs.info, fs.ls, fs.cat_file, fs.open, fs.rm, fs.modified):
         with pytest.raises(FileNotFoundError):
             ask(f"{root}/nothing")
@@ -191,7 +191,7 @@ def local_url(s3_store: s3.S3Store) -> dict[str, Any]:
 
 
 def test_a_block_that_raises_writes_nothing(fs: MessagefluxS3FileSystem, root: str) -> None:
-    """Neither bytes nor text, compressed or not."""
+    """For bytes and text, compressed or not."""
     for mode, compression in (("wb", None), ("w", None), ("wb", "gzip"), ("w", "gzip")):
         with pytest.raises(KeyError), fs.open(f"{root}/half", mode, compression=compression) as file:
             file.write(b"half" if "b" in mode else "half")
@@ -220,7 +220,7 @@ def test_a_transaction_shows_all_or_nothing(fs: MessagefluxS3FileSystem, root: s
 def test_a_compressed_file_is_written(
     fs: MessagefluxS3FileSystem, root: str, mode: str, compression: str, in_transaction: bool
 ) -> None:
-    """By its close() and by its block, whether or not the compressor closes the file below it."""
+    """By close() and at the end of the block, whether or not the compressor closes the underlying file."""
     whole: Any = "whole" * 1000 if mode == "w" else b"whole" * 1000
     path = f"{root}/k.gz" if compression == "infer" else f"{root}/k"
     with fs.transaction if in_transaction else contextlib.nullcontext():
@@ -249,7 +249,7 @@ def test_a_compressed_file_is_written(
 
 
 def test_a_compressed_file_that_is_dropped_writes_nothing(fs: MessagefluxS3FileSystem, root: str) -> None:
-    """As one that is not compressed; text as well."""
+    """Like an uncompressed one; also for text."""
     for mode, half in (("wb", b"half"), ("w", "half")):
         file = fs.open(f"{root}/k", mode, compression="gzip")
         file.write(half)
@@ -263,7 +263,7 @@ def test_a_compressed_file_that_is_dropped_writes_nothing(fs: MessagefluxS3FileS
 def test_a_transaction_does_not_commit_a_file_that_was_closed_by_an_exception(
     fs: MessagefluxS3FileSystem, root: str, mode: str
 ) -> None:
-    """Caught within the transaction, which itself ends well."""
+    """The exception is caught within the transaction, which ends normally."""
     half: Any = b"half" if mode == "wb" else "half"
     with fs.transaction:
         with contextlib.suppress(KeyError):
@@ -286,7 +286,7 @@ def test_a_transaction_does_not_commit_a_file_that_was_closed_by_an_exception(
 def test_append_adds_or_raises_object_changed(
     fs: MessagefluxS3FileSystem, root: str, mode: str, in_transaction: bool
 ) -> None:
-    """Where others wrote in between, theirs stays; in a transaction that shows at its end."""
+    """A write by others in between is kept; in a transaction the error is raised at its end."""
     more: Any = " more" if mode == "a" else b" more"
     fs.pipe(f"{root}/k", b"first")
     with fs.transaction if in_transaction else contextlib.nullcontext(), fs.open(f"{root}/k", mode) as file:
@@ -334,7 +334,7 @@ def test_pickles_keep_the_place_and_leave_the_secrets() -> None:
 
 
 def test_no_secret_in_what_fsspec_writes_down() -> None:
-    """fsspec's to_json(), to_dict() and storage_options hold no secret, and read back they take nobody else's credentials."""
+    """fsspec's to_json(), to_dict() and storage_options hold no secret, and reading them back never uses other credentials."""
     settings = {
         "endpoint_url": "http://127.0.0.1:9",
         "access_key": "AKEY",
@@ -345,12 +345,12 @@ def test_no_secret_in_what_fsspec_writes_down() -> None:
     for shown in (fs.to_json(), repr(fs.to_dict()), repr(fs.storage_options), repr(fs.storage_args), repr(vars(fs))):
         assert "hush" not in shown
     assert fs.store.config.secret_key == "hush-hush"
-    with pytest.raises(ValueError, match="access_key and secret_key go together"):
+    with pytest.raises(ValueError, match="access_key and secret_key must be given together"):
         fsspec.AbstractFileSystem.from_json(fs.to_json())
 
 
 def test_a_callable_that_holds_secrets_is_not_written_down() -> None:
-    """A partial would show what it is bound to; what takes its place is refused where it is read back."""
+    """The repr of a partial would show its arguments; the placeholder is rejected when it is read back."""
     fs = MessagefluxS3FileSystem(
         endpoint_url="http://127.0.0.1:9", credentials=partial(dict, access_key="AKEY", secret_key="hush-hush")
     )
@@ -428,7 +428,7 @@ WRITES_NEW: dict[str, Any] = {
 def test_create_only_does_not_replace_what_others_create_meanwhile(
     scripted_server: ScriptedServer, tmp_path: Path, write: Any, in_transaction: bool
 ) -> None:
-    """They come between the look whether there is an object and the write of it."""
+    """Another client creates the object between the HEAD and the write."""
     store = StatefulStore(scripted_server)
 
     def create_before_put(asked: Asked) -> Answer:
@@ -450,7 +450,7 @@ def test_create_only_does_not_replace_what_others_create_meanwhile(
 def test_put_file_with_mode_create_refuses_what_is_there_before_it_sends_anything(
     scripted_server: ScriptedServer, tmp_path: Path
 ) -> None:
-    """The object stays, and no body is sent in vain."""
+    """The object is unchanged, and no body is sent."""
     store = StatefulStore(scripted_server)
     store.before = answer_for_bucket
     store.put("k", b"theirs")
@@ -508,7 +508,7 @@ def test_put_file_of_a_file_that_is_truncated_meanwhile_ends(scripted_server: Sc
 
 
 def test_put_file_tells_its_callback_of_size_and_bytes(fs: MessagefluxS3FileSystem, root: str, tmp_path: Path) -> None:
-    """And passes what describes the object on; fsspec's options of caches have no effect."""
+    """Parameters of the write are passed on; fsspec's cache options have no effect."""
     (tmp_path / "f").write_bytes(b"12345")
     callback = fsspec.callbacks.Callback()
     fs.put_file(tmp_path / "f", f"{root}/a/f", callback=callback, block_size=1, metadata={"m": "1"}, content_type="x/y")
@@ -524,7 +524,7 @@ def test_put_file_tells_its_callback_of_size_and_bytes(fs: MessagefluxS3FileSyst
 def test_the_error_of_a_write_that_failed_in_a_thread_is_raised_at_the_end_of_the_block(
     scripted_server: ScriptedServer, compression: str | None, in_transaction: bool
 ) -> None:
-    """Nothing is stored, and this must not pass for success."""
+    """Nothing is stored, so it must raise."""
     store = StatefulStore(scripted_server)
     store.before = lambda asked: refusal(403, "AccessDenied") if asked.what == "POST k?uploads" else None
     fs = MessagefluxS3FileSystem(scripted_server.connect(preset="aws"))
@@ -592,7 +592,7 @@ def test_find_below_a_missing_path_is_empty(fs: MessagefluxS3FileSystem, root: s
 
 
 def test_folders_without_a_name_are_left_out(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, root: str) -> None:
-    """Their paths would be those of others; the marker of a folder is no file in it."""
+    """Keys with empty names have no path of their own; a folder's marker is not listed as a file."""
     s3_bucket.put_objects([("a/", b""), ("a//x", b"1"), ("a/b", b"2")])
     assert [entry["name"] for entry in fs.ls(f"{root}/a")] == [f"{root}/a/b"]
     s3_bucket.put_object("empty/", b"")
@@ -600,7 +600,7 @@ def test_folders_without_a_name_are_left_out(fs: MessagefluxS3FileSystem, s3_buc
 
 
 def test_a_checksum_and_a_link(fs: MessagefluxS3FileSystem, root: str) -> None:
-    """The one changes with the content, the other reads it without credentials."""
+    """checksum() changes with the content; sign() gives a URL that needs no credentials."""
     fs.pipe(f"{root}/k", b"one")
     before = fs.checksum(f"{root}/k")
     assert fs.checksum(f"{root}/k") == before
@@ -621,7 +621,7 @@ def test_ranges_that_fail_are_errors_or_raised(fs: MessagefluxS3FileSystem, root
 
 
 def test_touching_leaves_what_is_there_when_asked(fs: MessagefluxS3FileSystem, root: str) -> None:
-    """And makes what is not."""
+    """touch() creates a missing object."""
     fs.pipe(f"{root}/k", b"x")
     fs.touch(f"{root}/k", truncate=False)
     assert fs.cat_file(f"{root}/k") == b"x"
@@ -641,10 +641,10 @@ def test_what_is_too_large_for_one_copy_is_copied_in_parts(
 
 
 def test_buckets_are_made_and_removed_as_folders(fs: MessagefluxS3FileSystem) -> None:
-    """Once, unless twice will do; with what is in them only when asked."""
+    """Creating a bucket twice raises unless exist_ok; deleting its content needs recursive."""
     name = f"test-{uuid.uuid4().hex[:16]}"
     fs.makedirs("")
-    fs.mkdir(f"{name}/folder")  # makes the bucket, as parents are made
+    fs.mkdir(f"{name}/folder")  # creates the bucket as the parent
     fs.mkdir(f"{name}/folder")
     fs.makedirs(f"{name}/folder/below")
     fs.makedirs(name, exist_ok=True)
@@ -694,7 +694,7 @@ def test_file_systems_of_one_store_are_one(fs: MessagefluxS3FileSystem, root: st
 
 @pytest.mark.parametrize("key", ["p/../victim", "p/../../../victim"])
 def test_no_key_leaves_the_folder_that_it_is_got_into(key: str, moto_bucket: s3.S3Bucket, tmp_path: Path) -> None:
-    """Its dots would lead to another file; under a name of one's own it is an object like any other."""
+    """Its ".." would address another file; with an explicit file name it can be downloaded."""
     moto_bucket.put_object(key, b"evil")
     folder = tmp_path / "deep" / "folder"
     folder.mkdir(parents=True)
@@ -738,7 +738,7 @@ ONTO_THEMSELVES: list[tuple[Any, Any]] = [
 def test_copy_and_move_onto_itself_keep_the_object(
     fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, tree: dict[str, str], verb: str, recursive: bool
 ) -> None:
-    """Whichever way the two ends are written."""
+    """For every way to write the two paths."""
 
     def path(text: str) -> str:
         protocol, _, rest = text.rpartition("://")
@@ -798,7 +798,7 @@ def test_a_folder_moves_with_its_markers(
     target: str,
     moved: dict[str, str],
 ) -> None:
-    """Nothing of it stays where it was."""
+    """The source folder is empty afterwards."""
     fs.mv(f"{s3_bucket.name}/{source}", f"{s3_bucket.name}/{target}", recursive=True)
     stays = {key: text for key, text in tree.items() if not key.startswith(f"{source.strip('/')}/")}
     assert everything(s3_bucket) == {**stays, **moved}
@@ -817,7 +817,7 @@ def test_a_folder_is_removed_with_its_markers(
 
 
 def test_a_bucket_moves_as_a_whole(fs: MessagefluxS3FileSystem, s3_store: s3.S3Store) -> None:
-    """And is gone then."""
+    """The bucket is deleted afterwards."""
     one, two = (s3_store.create_bucket(f"t-{uuid.uuid4().hex[:16]}") for _ in range(2))
     one.put_objects(TREE.items())
     fs.mv(one.name, f"{two.name}/all", recursive=True)
@@ -828,7 +828,7 @@ def test_a_bucket_moves_as_a_whole(fs: MessagefluxS3FileSystem, s3_store: s3.S3S
 def test_a_move_that_fails_half_way_deletes_nothing(
     fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, tree: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """First everything is copied."""
+    """All objects are copied before any is deleted."""
     call = s3_bucket._connection.call
 
     def failing(operation: str, **parameters: Any) -> Any:
@@ -909,7 +909,7 @@ def test_a_range_of_a_file_takes_one_get(scripted_server: ScriptedServer, start:
 
 
 def test_a_recursive_copy_to_a_missing_bucket_is_an_error(s3_store: s3.S3Store, s3_bucket: s3.S3Bucket) -> None:
-    """Only objects that were deleted meanwhile may be passed over."""
+    """Only objects deleted meanwhile may be skipped."""
     s3_bucket.put_object("d/x", b"1")
     fs = MessagefluxS3FileSystem(s3_store)
     for on_error in (None, "ignore"):

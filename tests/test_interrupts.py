@@ -40,7 +40,7 @@ def bodies(*keys: str) -> list[bytes]:
 
 
 def run_and_raise_at_line(count: int, work: Callable[[], object]) -> bool:
-    """Run something, and raise at the n-th line of the traced modules; return whether it was reached."""
+    """Call a function, and raise at the n-th line executed in the traced modules; return whether that line was reached."""
     left = count
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
@@ -77,7 +77,7 @@ WORK: dict[str, Callable[[s3.S3Bucket], object]] = {
 def test_after_an_exception_at_any_line_the_next_requests_succeed(
     server: StatefulServer, work: str, state: str
 ) -> None:
-    """The exception arrives as it is; single requests and streams bring the right bytes after it, through the lane."""
+    """The exception arrives as it is; later single requests and streams on the lane return the right bytes."""
     store = server.connect()
     bucket = store.bucket("bkt")
     server.oddities = {"connections closed"} if state == "closed after each answer" else set()
@@ -102,7 +102,7 @@ def test_after_an_exception_at_any_line_the_next_requests_succeed(
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_after_a_cancellation_at_any_await_the_next_requests_succeed(server: StatefulServer, moment: str) -> None:
-    """Connected or not; what comes next brings its own answer."""
+    """Connected or not; the next request receives its own response."""
 
     server.oddities = set()
 

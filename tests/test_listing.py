@@ -1,4 +1,4 @@
-"""Listing: the parser of pages, and the pages as they come."""
+"""Listings: the page parser, and the sequence of pages."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def referenced(key: str) -> str:
 
 @given(some.lists(keys, max_size=8), some.lists(keys, max_size=3))
 def test_every_key_comes_back_as_it_was(names: list[str], folders: list[str]) -> None:
-    """Whatever characters keys and prefixes have, also such as XML cannot carry."""
+    """Keys and prefixes with any characters, also those that XML cannot represent."""
     inside = [ENTRY.format(key=referenced(name), size=len(name)) for name in names]
     inside += [f"<CommonPrefixes><Prefix>{referenced(folder)}</Prefix></CommonPrefixes>" for folder in folders]
     page = parse_page(page_of(*inside))
@@ -140,7 +140,7 @@ def test_an_ambiguous_listing_document_is_unreadable(body: bytes) -> None:
 
 
 def test_a_page_cut_anywhere_is_unreadable() -> None:
-    """No part of a page is taken for a page."""
+    """A truncated page is never parsed as a page."""
     body = page_of(ENTRY.format(key="a", size=1), ENTRY.format(key="b", size=2))
     for end in range(len(body)):
         with pytest.raises(Unreadable):
@@ -176,7 +176,7 @@ def filled(store: S3Store) -> tuple[Any, list[str]]:
 def test_all_keys_in_order_with_the_lane_open_and_shut(
     filled: tuple[Any, list[str]], is_open: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pages of seven give every key once, in order, by the lane and by boto3, with the same fields."""
+    """Pages of seven keys give every key once, in order, with the same fields on the lane and through boto3."""
     bucket, names = filled
     if not is_open:
         monkeypatch.setattr(Lane, "begin", lambda *_, **__: None)
@@ -195,7 +195,7 @@ def test_all_keys_in_order_with_the_lane_open_and_shut(
 def test_keys_with_another_prefix_are_dropped(
     filled: tuple[Any, list[str]], is_open: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store that takes ``/`` for no prefix at all, as rclone does, does not make a listing, or a deletion, of everything."""
+    """On a store that ignores the prefix ``/``, as rclone does, other keys are not listed or deleted."""
     bucket, names = filled
     if not is_open:
         monkeypatch.setattr(Lane, "begin", lambda *_, **__: None)
@@ -207,7 +207,7 @@ def test_keys_with_another_prefix_are_dropped(
 
 
 def test_versions_with_another_prefix_are_left_out() -> None:
-    """A store that lists versions of everything, whatever the prefix, gives those of other keys for none of ours."""
+    """Versions of other keys are dropped if the store ignores the prefix."""
     told = "<VersionId>{1}</VersionId><LastModified>2026-11-01T00:00:00Z</LastModified><IsLatest>true</IsLatest>"
     version = "<{0}><Key>{1}</Key>" + told + "</{0}>"
     inside = "".join(version.format(tag, key) for tag in ("Version", "DeleteMarker") for key in ("a", "b/c", "d"))
@@ -254,7 +254,7 @@ def connect(server: RawServer) -> Any:
 
 @pytest.mark.lane
 def test_the_next_page_is_asked_while_this_one_is_consumed() -> None:
-    """When a page is handed over, the next one has been asked; the last one asks nothing more."""
+    """When a page is yielded, the next one is already requested; after the last one nothing is requested."""
     server = scripted_listing(4)
     pages = listing.pages(connect(server)._address)
     next(pages)
@@ -276,13 +276,13 @@ def test_no_page_is_asked_beyond_the_limit() -> None:
 
 
 def open_descriptors() -> int:
-    """How many files and sockets this process has open, where the system tells."""
+    """Return the number of open files and sockets of this process, if the system reports it."""
     folder = Path("/proc/self/fd")
     return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
 def test_leaving_early_leaves_nothing_behind() -> None:
-    """Abandoned iterators and exceptions of the consumer close the page that is on its way; no thread is there to leave."""
+    """Abandoned iterators and exceptions of the consumer close the pending request."""
     server = scripted_listing(1000)
     bucket = connect(server)
     before = open_descriptors()
@@ -298,7 +298,7 @@ def test_leaving_early_leaves_nothing_behind() -> None:
 
 
 def test_a_page_that_breaks_is_asked_of_boto3() -> None:
-    """A page that came broken through the lane comes whole through boto3, and the listing goes on."""
+    """A page truncated on the lane is requested again through boto3, and the listing continues."""
     whole = scripted_listing(5)
     script, broken = whole.script, []
 
@@ -338,10 +338,10 @@ def test_a_store_that_truncates_without_a_token_is_asked_from_its_last_key(scrip
 
 @pytest.mark.parametrize("keys", ["ab", ""])
 def test_a_listing_that_goes_on_and_does_not_say_where_is_an_error(scripted_server: ScriptedServer, keys: str) -> None:
-    """The same page for ever, or an empty one: whoever took it for the end would lose keys without a word."""
+    """The same page repeatedly, or an empty truncated one: treating it as the end would silently lose keys."""
     page = "".join(ENTRY.format(key=key, size=1) for key in keys) + "<IsTruncated>true</IsTruncated>"
     scripted_server.answer = lambda asked: document("ListBucketResult", page)
-    with pytest.raises(S3ServerError, match="goes on, and not where"):
+    with pytest.raises(S3ServerError, match="no continuation token"):
         list(scripted_server.bucket().find())
     assert len(scripted_server.asked) <= 2
 
@@ -359,7 +359,7 @@ def test_keys_before_start_after_are_dropped(scripted_server: ScriptedServer) ->
 
 @pytest.mark.lane
 def test_a_page_that_cannot_be_read_is_asked_for_again(scripted_server: ScriptedServer) -> None:
-    """Through boto3, and the next one, that was on its way already, is given up."""
+    """It is requested through boto3, and the pending request for the next page is closed."""
     torn = "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken><Contents><Key>a</Key></Contents>"
     whole = ENTRY.format(key="a", size=1) + "<IsTruncated>false</IsTruncated>"
     scripted_server.answer = lambda asked: document(
@@ -371,12 +371,12 @@ def test_a_page_that_cannot_be_read_is_asked_for_again(scripted_server: Scripted
 
 
 def test_a_token_that_is_no_text_is_none() -> None:
-    """The page is then read by whoever reads all of it."""
+    """The page parser then reports the error."""
     assert next_token(b"<NextContinuationToken>\xff</NextContinuationToken>") is None
 
 
 def test_further_parameters_are_boto3_s_to_send(scripted_server: ScriptedServer) -> None:
-    """The lane knows the usual ones alone."""
+    """The lane supports only the usual parameters."""
     scripted_server.answer = lambda asked: document("ListBucketResult", ENTRY.format(key="a", size=1))
     [page] = listing.pages(scripted_server.bucket()._address, extra={"FetchOwner": True})
     assert ([one[0] for one in page.objects], scripted_server.asked[0].query["fetch-owner"]) == (["a"], "true")

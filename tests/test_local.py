@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.parametrize("wrong", [0, -1, True, "60"])
 def test_a_time_to_start_is_a_positive_number(wrong: Any) -> None:
-    """Refused before anything is started."""
+    """It raises before a process is started."""
     with pytest.raises(ValueError, match="start_timeout must be a positive number of seconds"):
         s3.LocalS3(start_timeout=wrong)
 
@@ -51,7 +51,7 @@ def test_a_server_that_does_not_start_says_why(
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether moto is missing here, or something that it needs there."""
+    """Whether moto is missing, or one of its dependencies in the subprocess."""
     path = tmp_path / "program.py"
     path.write_text("""import sys; sys.stdin.readline(); print('{"missing": "No module named flask"}')""")
     monkeypatch.setattr(embedded, "_PROGRAM", path)
@@ -71,7 +71,7 @@ def test_a_server_without_what_it_needs_tells_its_parent(monkeypatch: pytest.Mon
 
 
 def test_a_server_that_ended_by_itself_is_told_of() -> None:
-    """Not as a connection that was refused, wherever it is asked next."""
+    """Later calls report that the server exited, not a refused connection."""
     with s3.LocalS3() as server:
         assert server.requests_served() == {}
         assert server._process is not None
@@ -104,13 +104,13 @@ def test_a_server_that_does_not_end_is_killed() -> None:
 
 
 def test_a_bucket_that_a_test_removed_is_no_error(s3_bucket: s3.S3Bucket) -> None:
-    """The fixture has nothing left to do."""
+    """The fixture's cleanup does not fail."""
     s3_bucket.delete_bucket(force=True)
     assert not s3_bucket.exists()
 
 
 def test_keys_of_ones_own_will_do(s3_store: s3.S3Store) -> None:
-    """It checks none; and closing one that was never started is closing."""
+    """The server checks no keys; a server that was never started can be closed."""
     with s3.LocalS3() as server:
         store = server.connect(access_key="AK", secret_key="SK")
         assert (store.config.access_key, store.ping()) == ("AK", True)
@@ -121,7 +121,7 @@ def test_keys_of_ones_own_will_do(s3_store: s3.S3Store) -> None:
 
 
 def test_a_program_that_ends_takes_its_server_along() -> None:
-    """Also one that closed nothing."""
+    """Also without a call of close()."""
     program = "import messageflux_s3 as s3; print(s3.LocalS3().connect().config.endpoint_url)"
     url = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT

@@ -1,4 +1,4 @@
-"""Locks: one holder at a time, tokens that only grow, taken over when the holder is gone; refused where the store does not mean it."""
+"""Locks: one holder at a time, increasing tokens, takeover after expiry; refused if the store does not honour conditions."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SEEDS = 12
 
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
-    """A store in memory: what becomes of each request, and what the time is, is the test's to say."""
+    """A store in memory; the test sets the outcome of each request, and the time."""
     return in_memory(monkeypatch)
 
 
@@ -112,7 +112,7 @@ def test_numbers_without_meaning(memory: Memory, arguments: dict[str, Any]) -> N
 
 
 def test_arguments_that_have_a_meaning(memory: Memory) -> None:
-    """The bounds belong to it; nothing is sent until it is acquired."""
+    """The bounds are valid; nothing is sent until the lock is acquired."""
     for ttl, wait, data in ((1, 0, None), (86_400, 0.5, {}), (1.5, float("inf"), {"a": [1]})):
         made(memory, ttl=ttl, wait=wait, data=data)
     assert memory.calls == []
@@ -167,7 +167,7 @@ def test_every_lock_error_names_bucket_and_key(memory: Memory) -> None:
 
 
 def test_before_it_is_acquired(memory: Memory) -> None:
-    """It has no token, counts as lost, and gives nothing back."""
+    """It has no token, counts as lost, and releases nothing."""
     one = made(memory)
     assert (one.lost, repr(one)) == (True, "<S3Lock s3://b/k by 'us': not held>")
     with pytest.raises(s3.S3LockError, match="was not acquired"):
@@ -181,7 +181,7 @@ def test_before_it_is_acquired(memory: Memory) -> None:
 
 
 def test_a_lock_that_nobody_has_ever_had(memory: Memory) -> None:
-    """Created free, and held only once the second is over that its token is made of: from the answer's own Date."""
+    """It is created free, and held only after the second of its token, from the Date of the response, has passed."""
     memory.wait(0.5)
     second = int(memory.server_now.timestamp())
     with made(memory, data={"job": 7}) as one:
@@ -210,7 +210,7 @@ def test_a_lock_that_nobody_has_ever_had(memory: Memory) -> None:
 
 
 def test_a_first_token_after_several_seconds(memory: Memory) -> None:
-    """The answer that was to show the next second was slow: a later one does as well."""
+    """If the response that shows the next second is slow, the token is still valid."""
     second = int(memory.server_now.timestamp())
     memory.happens = {G: deque([None, None, meanwhile(lambda: memory.wait(3))])}
     one = made(memory).acquire()
@@ -254,7 +254,7 @@ def test_a_free_or_expired_lease_is_taken_over_at_once(
 
 
 def test_without_a_date_nothing_is_old(memory: Memory) -> None:
-    """Neither the answer's nor the object's may be missing."""
+    """Both the response's Date and Last-Modified are needed."""
     stand(memory, age=3600)
     memory.date = None
     with pytest.raises(s3.S3LockError):
@@ -275,7 +275,7 @@ def test_leases_are_immutable() -> None:
 
 
 def test_an_unchanged_lease_is_watched_for_exactly_one_ttl(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not a moment more has to be watched."""
+    """The lock is taken over after exactly one ttl."""
     monkeypatch.setattr(lock, "random", SimpleNamespace(uniform=lambda least, most: most))
     memory.date = None
     stand(memory, ttl=5.0)
@@ -308,7 +308,7 @@ def test_waiting_takes_over_an_expired_lease(memory: Memory) -> None:
 
 
 def test_a_slow_answer_does_not_count_as_watching(memory: Memory) -> None:
-    """From the answer on, not from the question: on a slow GET the holder may have renewed in between."""
+    """The wait counts from the response: during a slow GET the holder may have renewed."""
     memory.date = None
     stand(memory, ttl=5.0)
     memory.happens = {G: deque([lambda act: (act(), memory.wait(4.9))[0]])}
@@ -345,7 +345,7 @@ def test_a_refused_acquisition_names_the_present_holder(memory: Memory) -> None:
 
 
 def test_the_answer_took_longer_than_the_lease(memory: Memory) -> None:
-    """Then it is not ours; one moment less, and it is, until a ttl after the question."""
+    """The lease is then not held; with a slightly faster response it is, until a ttl after the request."""
     for late in (30, 31):
         stand(memory, state="free")
         memory.happens = {P: deque([meanwhile(lambda seconds=late: memory.wait(seconds))])}
@@ -360,7 +360,7 @@ def test_the_answer_took_longer_than_the_lease(memory: Memory) -> None:
 
 
 def test_a_lock_created_by_two_at_once(memory: Memory) -> None:
-    """By the time it is read, it is another's: no token is made of that."""
+    """If another client has changed it when it is read, no token is derived from it."""
     memory.happens = {G: deque([None, meanwhile(lambda: stand(memory, owner="bob"))])}
     with pytest.raises(s3.S3LockError) as caught:
         made(memory).acquire()
@@ -406,7 +406,7 @@ def test_a_first_token_wants_the_servers_clock(memory: Memory, monkeypatch: pyte
     memory.slept.clear()
     with pytest.raises(s3.S3ServerError, match="clock does not advance"):
         made(memory).acquire()
-    assert memory.slept == []  # not a moment longer than that
+    assert memory.slept == []  # no further wait
 
 
 def test_a_lock_is_not_acquired_twice(memory: Memory) -> None:
@@ -453,7 +453,7 @@ def test_a_transition_that_was_doubted_is_known_by_its_nonce(memory: Memory, put
 
 
 def test_what_was_read_half_or_is_no_json(memory: Memory) -> None:
-    """Cut off within its headers: an error. Not ours to understand: an error that says so, and nothing is written."""
+    """A truncated or unreadable lock object raises, and nothing is written."""
     for body in (b"not json", b"[1]", b"\xff"):
         memory.store("k", body)
         for act in (
@@ -478,7 +478,7 @@ def held(memory: Memory, **options: Any) -> S3Lock:
 
 
 def test_a_renewal_moves_the_deadline(memory: Memory) -> None:
-    """One PUT, the same token under a new nonce; a ttl from the question on."""
+    """One PUT with the same token and a new nonce; the ttl counts from the request."""
     one = held(memory)
     before = stored(memory)["_lease"]
     memory.wait(20)
@@ -495,7 +495,7 @@ def test_a_renewal_moves_the_deadline(memory: Memory) -> None:
 
 
 def test_a_renewal_that_comes_back_too_late(memory: Memory) -> None:
-    """What is lost stays lost, but is given back; a moment before the deadline it is not lost."""
+    """After the deadline the lock stays lost, but is released; just before it is not lost."""
     one = held(memory)
     memory.happens = {P: deque([meanwhile(lambda: memory.wait(29.75))])}
     one.renew()
@@ -512,7 +512,7 @@ def test_a_renewal_that_comes_back_too_late(memory: Memory) -> None:
 
 @pytest.mark.parametrize("change", ["another's", "free", "gone", "no lease"])
 def test_a_renewal_of_what_is_not_ours_any_more(memory: Memory, change: str) -> None:
-    """Lost for good; giving it back writes nothing."""
+    """The lock is lost; releasing it writes nothing."""
     one = held(memory)
     if change == "another's":
         stand(memory, token=7)
@@ -540,7 +540,7 @@ def test_a_renewal_that_is_freed_under_its_own_nonce_is_lost(memory: Memory) -> 
 
 
 def test_a_renewal_whose_answers_are_lost_is_tried_again_on_what_stands_there(memory: Memory) -> None:
-    """The write of the one before came through after all: it is ours, under another etag. After three times it is the store's fault."""
+    """A lost earlier write was applied: the state is ours, with another etag. After three attempts it raises."""
     one = held(memory)
     memory.happens = {P: deque([lost()] * 3), H: deque([lost()])}
     memory.happens[G] = deque([lost()])
@@ -590,7 +590,7 @@ def test_giving_back_what_was_taken_over_warns(memory: Memory, caplog: pytest.Lo
 
 
 def test_after_its_deadline_it_is_given_back_all_the_same(memory: Memory) -> None:
-    """Nobody took it over: the next one need not wait."""
+    """If it was not taken over, release() frees it, so that the next client need not wait."""
     one = held(memory)
     memory.wait(100)
     assert one.lost is True
@@ -623,7 +623,7 @@ def test_another_process_does_not_own_it(memory: Memory, monkeypatch: pytest.Mon
 
 
 def test_the_thread_that_renews_ends_with_the_lock(memory: Memory) -> None:
-    """A daemon with a name; at the latest when release() comes back it is gone."""
+    """A named daemon thread, which has ended when release() returns."""
     one = held(memory)
     thread = one._renewer
     assert thread is not None
@@ -633,7 +633,7 @@ def test_the_thread_that_renews_ends_with_the_lock(memory: Memory) -> None:
 
 
 class Stop:
-    """In place of the event that ends the thread: it writes down how long the thread would wait."""
+    """Replaces the event that ends the thread; records its waiting times."""
 
     def __init__(self, turns: int) -> None:
         self.waits: list[float] = []
@@ -645,7 +645,7 @@ class Stop:
 
 
 class Renewed:
-    """In place of the lock: each renewal ends as was said."""
+    """Replaces the lock; each renewal has a scripted outcome."""
 
     def __init__(self, *outcomes: Exception | None) -> None:
         self.outcomes = deque(outcomes)
@@ -657,7 +657,7 @@ class Renewed:
 
 
 def test_how_often_it_is_renewed(caplog: pytest.LogCaptureFixture) -> None:
-    """Every third of the ttl; after trouble sooner, at most a second later; it ends with the loss, and with the lock."""
+    """Every third of the ttl; after a failure at most a second later; it ends when the lock is lost or collected."""
     trouble = s3.S3ConnectionError("nobody there")
     with caplog.at_level(logging.WARNING, "messageflux_s3"):
         for ttl, sooner in ((30.0, 1.0), (3.0, 0.3)):
@@ -742,7 +742,7 @@ def test_a_plain_file_whose_answer_was_lost(memory: Memory) -> None:
 
 
 def test_a_plain_file_that_others_take_and_give_back_all_the_time(memory: Memory) -> None:
-    """Five times, and no longer."""
+    """It gives up after five attempts."""
     memory.happens = {P: deque([refused(412)] * 9)}
     with pytest.raises(s3.S3LockError, match="could not be acquired: other clients were faster"):
         acquire_lock(memory.address)
@@ -750,7 +750,7 @@ def test_a_plain_file_that_others_take_and_give_back_all_the_time(memory: Memory
 
 
 def test_release_deletes_lock_files_and_frees_leases(memory: Memory) -> None:
-    """Nothing where nothing is held; a file is deleted; a lease stays, free, its token and data with it."""
+    """It does nothing if nothing is held; it deletes a file; it frees a lease, which keeps token and data."""
     release_lock(memory.address)
     stand(memory, state="free")
     release_lock(memory.address)
@@ -823,7 +823,7 @@ def test_release_lock_of_a_plain_file_keeps_what_replaced_it_meanwhile(
 
 
 def test_release_gives_up_after_five_refusals(memory: Memory) -> None:
-    """Five times, then the last refusal."""
+    """After five refusals the last one is raised."""
     stand(memory)
     memory.happens = {P: deque([refused(412)] * 9)}
     memory.calls.clear()
@@ -956,7 +956,7 @@ def test_a_lock_whose_entries_are_no_utf_8_is_released(conditional_bucket: S3Buc
 
 
 def test_a_lease_waits_for_an_unreadable_lock_file_to_be_released(moto_bucket: S3Bucket) -> None:
-    """Whoever waits may wait for that too."""
+    """A waiting client also waits for that."""
     moto_bucket.put_object("k", b"not JSON")
     releasing = threading.Timer(0.4, lambda: moto_bucket.release_lock("k"))
     releasing.start()
@@ -970,7 +970,7 @@ def test_a_lease_waits_for_an_unreadable_lock_file_to_be_released(moto_bucket: S
 
 @pytest.fixture(scope="module")
 def faulty() -> Iterator[tuple[str, StatefulStore]]:
-    """A server that honours conditions and loses answers on command."""
+    """A server that honours conditions and drops responses on command."""
     with run_faulty_server() as served:
         yield served
 
@@ -1041,7 +1041,7 @@ def test_a_lease_keeps_the_second_comer_out(moto_bucket: S3Bucket) -> None:
 
 
 def test_tokens_grow_also_over_a_deletion_by_hand(moto_bucket: S3Bucket) -> None:
-    """Released, taken again, deleted by hand, created again: never a token that falls or comes back."""
+    """After release, acquisition, deletion by hand and creation no token decreases or repeats."""
     tokens = []
     for delete in (False, True, False):
         with moto_bucket.lock("k") as lock:
@@ -1052,7 +1052,7 @@ def test_tokens_grow_also_over_a_deletion_by_hand(moto_bucket: S3Bucket) -> None
 
 
 def test_the_first_token_is_the_servers_second(moto_bucket: S3Bucket) -> None:
-    """Date times 2 to the 20th; and acquiring returned only once that second was over."""
+    """It is the Date in seconds times 2**20, and acquire() returns only after that second."""
     lock = moto_bucket.lock("k").__enter__()
     seconds, rest = divmod(lock.token, 2**20)
     assert (rest, 0 < time.time() - seconds < 5) == (0, True)
@@ -1061,7 +1061,7 @@ def test_the_first_token_is_the_servers_second(moto_bucket: S3Bucket) -> None:
 
 
 def test_tokens_grow_also_for_who_saw_the_key_absent_long_ago(moto_bucket: S3Bucket) -> None:
-    """It creates the object late, after others created it, held it and deleted it by hand: its token is still the larger one."""
+    """A client that creates the object late, after others held it and it was deleted by hand, still gets a larger token."""
     late = S3Lock(moto_bucket._address.object("k"), owner="late")
     assert late._file.read() is None
     with moto_bucket.lock("k") as first:
@@ -1085,7 +1085,7 @@ def test_a_half_made_lease_gives_no_small_token(moto_bucket: S3Bucket) -> None:
 
 
 def test_a_lock_that_was_read_wrong_is_not_acted_upon(moto: Server, moto_bucket: S3Bucket) -> None:
-    """A byte that changed on its way could be one of the token's digits."""
+    """A corrupted byte could be a digit of the token."""
     with moto_bucket.lock("k"):
         pass
     with run_proxy(moto.endpoint_url) as proxy:
@@ -1101,7 +1101,7 @@ def test_a_race_for_a_plain_lock_file_is_tried_again(
     """If the lock file is deleted before it is read, acquire_lock() tries again."""
     state = faulty[1]
     faulty_bucket.acquire_lock("race", {"user": "ann"})
-    state.faults["race"] = deque([None, "late"])  # the refusal; then the question is lost, and meanwhile:
+    state.faults["race"] = deque([None, "late"])  # the refusal; then the read is lost, and meanwhile:
 
     def release() -> None:
         while state.faults["race"]:
@@ -1117,7 +1117,7 @@ def test_a_race_for_a_plain_lock_file_is_tried_again(
 
 
 def test_an_expired_lease_is_taken_over(faulty_bucket: S3Bucket, faulty: tuple[str, StatefulStore]) -> None:
-    """A holder that is gone: the next one gets a higher token, within the ttl and three seconds."""
+    """After the holder has died the next client gets a larger token within the ttl plus three seconds."""
     state = faulty[1]
     with faulty_bucket.lock("gone", ttl=1, owner="dead") as dead:
         document = json.loads(state.objects["gone"].body)
@@ -1143,7 +1143,7 @@ def test_an_old_lease_is_taken_over_at_once(faulty_bucket: S3Bucket, faulty: tup
 
 
 def test_a_young_lease_is_not_taken_over(faulty_bucket: S3Bucket, faulty: tuple[str, StatefulStore]) -> None:
-    """One second short of the ttl and a second: the server's clock has whole seconds only, so that proves nothing."""
+    """The age is one second less than ttl + 1: times in whole seconds do not prove that it has expired."""
     state = faulty[1]
     with faulty_bucket.lock("young", ttl=30):
         document = json.loads(state.objects["young"].body)
@@ -1154,7 +1154,7 @@ def test_a_young_lease_is_not_taken_over(faulty_bucket: S3Bucket, faulty: tuple[
 
 
 def test_a_lease_is_renewed_while_it_is_held(moto_bucket: S3Bucket) -> None:
-    """Held for longer than its ttl, by a thread that ends with the lock."""
+    """It is held for longer than its ttl by a thread that ends with the lock."""
     with moto_bucket.lock("k", ttl=2) as lock:
         first = moto_bucket["k"].etag
         time.sleep(2.6)
@@ -1169,7 +1169,7 @@ def test_a_lease_is_renewed_while_it_is_held(moto_bucket: S3Bucket) -> None:
 
 
 def test_a_lock_that_was_taken_away_is_lost(moto_bucket: S3Bucket) -> None:
-    """Deleted by hand and taken by another: the former holder finds out, and frees nothing that is not its own."""
+    """After deletion by hand and acquisition by another, the former holder detects the loss and does not free the other's lease."""
     lock = moto_bucket.lock("k", ttl=1).__enter__()
     moto_bucket.delete_object("k")
     other = moto_bucket.lock("k", ttl=30, owner="other", wait=5).__enter__()
@@ -1184,7 +1184,7 @@ def test_a_lock_that_was_taken_away_is_lost(moto_bucket: S3Bucket) -> None:
 def test_a_holder_without_answers_gives_up_by_itself(
     faulty_bucket: S3Bucket, faulty: tuple[str, StatefulStore]
 ) -> None:
-    """Nothing arrives any more: at the deadline check() raises, whether the store can be reached or not."""
+    """Without responses check() raises at the deadline."""
     lock = faulty_bucket.lock("cut", ttl=1).__enter__()
     faulty[1].faults["cut"] = deque(["reset_before"] * 1000)
     time.sleep(1.3)
@@ -1208,7 +1208,7 @@ def test_a_plain_acquire_takes_a_free_lease(moto_bucket: S3Bucket) -> None:
 
 
 def test_release_lock_frees_a_lease(moto_bucket: S3Bucket) -> None:
-    """Somebody with the right to do so breaks a lease: by compare-and-swap, the token stays."""
+    """Any client can break a lease, by compare-and-swap; the token is kept."""
     lock = moto_bucket.lock("k", ttl=30).__enter__()
     moto_bucket.release_lock("k")
     assert moto_bucket.check_lock("k") is None
@@ -1273,7 +1273,7 @@ def test_a_forked_child_does_not_own_the_lock(moto_bucket: S3Bucket) -> None:
 
 @pytest.mark.parametrize("run", LOCKS, ids=lambda run: run.__name__)
 def test_lost_answers_at_every_transition(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, run: Run) -> None:
-    """Seeded: creating, taking, renewing and releasing, each with answers lost before and after the server acted."""
+    """Seeded runs of creating, acquiring, renewing and releasing, with responses lost before and after the server acted."""
     faulty_bucket.lock("warm").__enter__().release()
     told = run_seeds(run, faulty_bucket, faulty[1], range(SEEDS), workers=24)
     assert told["held"] + told["done"] > SEEDS // 2, told
@@ -1309,6 +1309,6 @@ def told_by(**events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ids=["token", "overlap", "lost update", "late takeover"],
 )
 def test_the_checker_finds_what_is_wrong(events: list[dict[str, Any]], said: str) -> None:
-    """A checker that never complains proves nothing."""
+    """The checker reports constructed violations."""
     found = history.check(events, ttl=2, final_count=0).violations
     assert any(said in violation for violation in found), found

@@ -1,4 +1,4 @@
-"""An upload in parts: what a store may answer on the way, and what must not happen then."""
+"""Multipart uploads: unusual responses of the store, conflicts and lost responses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ETAG = hashlib.md5(PART).hexdigest()
 
 
 def good(asked: Asked) -> Answer:
-    """What a good store answers to an upload of such parts."""
+    """Return the correct responses to an upload of such parts."""
     if asked.method == "POST" and "uploads" in asked.query:
         return document("InitiateMultipartUploadResult", "<UploadId>U</UploadId>")
     if asked.method == "POST":
@@ -82,7 +82,7 @@ def test_no_more_parts_than_an_object_can_have(
 
 
 def test_create_multipart_upload_without_an_upload_id_raises(scripted_server: ScriptedServer) -> None:
-    """An answer that was cut would give the parts to an upload called None."""
+    """After a truncated response the parts would be sent with the upload ID None."""
     scripted_server.answer = lambda asked: document("InitiateMultipartUploadResult")
     with pytest.raises(S3ConnectionError, match="the response was incomplete"), upload(scripted_server) as parts:
         parts.add_part(PART)
@@ -90,7 +90,7 @@ def test_create_multipart_upload_without_an_upload_id_raises(scripted_server: Sc
 
 
 def test_a_part_response_without_an_etag_raises(scripted_server: ScriptedServer) -> None:
-    """A store that knows no parts may have taken it for the whole object, or the answer was cut."""
+    """A store without multipart uploads may have stored the part as the object, or the response was truncated."""
     scripted_server.answer = lambda asked: document("CopyPartResult") if asked.method == "PUT" else good(asked)
     with pytest.raises(S3Error, match="answered without an ETag"), upload(scripted_server) as parts:
         parts.copy_part({"Bucket": "bkt", "Key": "a"}, 0, 9)
@@ -140,7 +140,7 @@ def test_a_completion_with_an_unknown_outcome_raises(scripted_server: ScriptedSe
 
 
 def test_an_upload_without_parts_is_completed_or_nothing(bucket: S3Bucket) -> None:
-    """Nothing was begun, so that there is nothing to abort."""
+    """No upload was created, so nothing is aborted."""
     with MultipartUpload(bucket._address.object("k")):
         pass
     assert not bucket["k"].exists()
@@ -148,11 +148,11 @@ def test_an_upload_without_parts_is_completed_or_nothing(bucket: S3Bucket) -> No
 
 # -- a completion under a condition that meets another write ------------------------------------------------------------------------
 #
-# AWS answers 409 ConditionalRequestConflict, forgets the upload, and asks for a new one with every part sent again.
+# AWS returns 409 ConditionalRequestConflict, discards the upload, and requires a new one with all parts.
 
 
 def put_then(bucket: S3Bucket, condition: str) -> dict[str, Any]:
-    """The condition of a write that will hold."""
+    """Return a condition that holds."""
     return {"if_absent": True} if condition == "if_absent" else {"if_match": bucket.put_object("k", b"before").etag}
 
 
@@ -179,7 +179,7 @@ REPLAYABLE: dict[str, Callable[[Path], Any]] = {
 def test_a_conditional_upload_that_meets_another_write_is_sent_again_whole(
     scripted_server: ScriptedServer, tmp_path: Path, source: str, condition: str
 ) -> None:
-    """From where the source stood; progress ends at its size."""
+    """It is sent again from the source's initial position; progress ends at its size."""
     scripted_server.answer = store = StrictStore()
     bucket = scripted_server.bucket(preset="aws", max_attempts=3)
     holds = put_then(bucket, condition)
@@ -195,7 +195,7 @@ def test_a_conditional_upload_that_meets_another_write_is_sent_again_whole(
 def test_a_conditional_copy_in_parts_that_meets_another_write_is_made_again(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its source is in the store."""
+    """The source of a copy is in the store, so it can be copied again."""
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
     monkeypatch.setattr(
         "messageflux_s3._objects.conditional._ABILITIES", {"CompleteMultipartUpload": ("multipart_if_absent",) * 2}
@@ -227,7 +227,7 @@ def write_exclusively(bucket: S3Bucket) -> None:
 def test_a_source_that_can_be_read_once_only_ends_in_a_retryable_precondition_failed(
     scripted_server: ScriptedServer, write: Callable[[S3Bucket], object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither "no such upload" nor a success: nothing was written, and nothing is left."""
+    """The error is neither NoSuchUpload nor a success: nothing was written, and no parts are left."""
     scripted_server.answer = store = StrictStore()
     store.conflicts = 1
     with pytest.raises(S3PreconditionFailed, match="must be sent again") as caught:
@@ -240,7 +240,7 @@ def test_a_source_that_can_be_read_once_only_ends_in_a_retryable_precondition_fa
 
 
 class OnceOnly(io.RawIOBase):
-    """A raw stream that cannot be sought."""
+    """A raw stream that is not seekable."""
 
     def __init__(self, content: bytes) -> None:
         self._content = io.BytesIO(content)
@@ -255,7 +255,7 @@ class OnceOnly(io.RawIOBase):
 def test_a_conditional_upload_that_always_meets_another_write_gives_up_retryable(
     scripted_server: ScriptedServer,
 ) -> None:
-    """After as many uploads as there are attempts."""
+    """It raises after the maximum number of uploads."""
     scripted_server.answer = store = StrictStore()
     store.conflicts = 99
     with pytest.raises(S3PreconditionFailed, match="was not written") as caught:
@@ -291,7 +291,7 @@ def test_an_upload_whose_condition_fails_after_a_conflict_is_not_sent_again(scri
 def test_a_conflict_with_a_completion_of_ours_whose_answer_was_lost_is_settled(
     scripted_server: ScriptedServer, lands: bool, replayable: bool
 ) -> None:
-    """The completion is under way, its answer is lost, boto3's second one meets it. It may land later, when all is on its way again."""
+    """The response to a completion is lost, and boto3's retry conflicts with it; it may be applied later, during the second upload."""
 
     class Pending(StrictStore):
         tries = 0
@@ -322,7 +322,7 @@ def test_a_conflict_with_a_completion_of_ours_whose_answer_was_lost_is_settled(
 
 
 class Elsewhere:
-    """A wrapper that gives what its file gives and something else, and hands out the tell() and seek() of its file."""
+    """A wrapper that transforms the content of a file, but passes on the file's tell() and seek()."""
 
     def __init__(self, content: bytes, *, sniffs: int = 0, counts: bool = False) -> None:
         self._file = io.BytesIO(content)
@@ -332,7 +332,7 @@ class Elsewhere:
 
     def read(self, size: int = -1) -> bytes:
         piece, self._before = self._before + self._file.read(size - len(self._before)), b""
-        if self._counts and piece:  # as a decryption does whose key stream goes on
+        if self._counts and piece:  # as a decryption with a continuing key stream does
             piece = bytes([self._read % 251]) + piece[1:]
         self._read += len(piece)
         return piece
@@ -355,7 +355,7 @@ def truncated_at_conflict(store: StrictStore, path: Path, size: int) -> Callable
 def test_a_file_truncated_between_two_sends_of_a_conditional_upload_is_not_stored_short(
     scripted_server: ScriptedServer, tmp_path: Path, size: int, as_path: bool
 ) -> None:
-    """What was whole the first time would be a part of it the second time."""
+    """Otherwise the second upload would store only a part of the content."""
     store = StrictStore()
     path = tmp_path / "source"
     path.write_bytes(LARGE)
@@ -377,7 +377,7 @@ def test_a_file_truncated_between_two_sends_of_a_conditional_upload_is_not_store
 def test_a_source_that_gives_other_bytes_when_it_is_read_again_is_not_stored(
     scripted_server: ScriptedServer, condition: str, source: dict[str, Any]
 ) -> None:
-    """It says that it can be sought, and is then somewhere else than it was at first."""
+    """It claims to be seekable, but seek() does not return to the initial position."""
     scripted_server.answer = store = StrictStore()
     bucket = scripted_server.bucket(preset="aws", max_attempts=3)
     holds = put_then(bucket, condition)
@@ -392,7 +392,7 @@ def test_a_source_that_gives_other_bytes_when_it_is_read_again_is_not_stored(
 
 
 class IgnoresConditionsInParts(StrictStore):
-    """Honours a condition on PutObject, and ignores it on a completion, as radosgw does."""
+    """A store that honours a condition on PutObject and ignores it on a completion, as radosgw does."""
 
     def _complete(self, asked: Asked, upload_id: str) -> Answer:
         headers = {name: value for name, value in asked.headers.items() if not name.startswith("if-")}
@@ -416,7 +416,7 @@ def copied_if_absent(bucket: S3Bucket) -> None:
 def test_no_part_is_sent_to_a_store_that_honours_conditions_on_small_objects_only(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, write: Callable[[S3Bucket], object]
 ) -> None:
-    """Not all of them, to be refused at the completion."""
+    """Otherwise all parts would be sent before the completion is refused."""
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
     scripted_server.answer = store = IgnoresConditionsInParts()
     store.objects["source"] = Stored(LARGE, "e", {})
@@ -468,7 +468,7 @@ IN_PARTS: dict[str, Callable[..., object]] = {
 
 
 def with_resource(endpoint_url: str, **settings: Any) -> S3Bucket:
-    """A bucket through a boto3 resource of the user's."""
+    """Return a bucket on the user's own boto3 resource."""
     config = Config(s3={"addressing_style": "path"}, **settings)
     session = boto3.Session("test", "test", region_name="us-east-1")
     return S3Bucket("bkt", session.resource("s3", endpoint_url=endpoint_url, config=config))
@@ -489,7 +489,7 @@ CLIENTS: dict[str, Callable[[ScriptedServer], S3Bucket]] = {
 def test_every_upload_in_parts_completes_on_a_store_that_checks_checksums(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, way: str, client: str
 ) -> None:
-    """Whichever client sends it, and whether or not that one adds checksums."""
+    """With any client, whether or not it adds checksums."""
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
     if "if_" in way and client != "connect(preset='aws')":
         pytest.skip("a conditional write begins with a probe there, which this store does not answer")
@@ -503,7 +503,7 @@ def test_every_upload_in_parts_completes_on_a_store_that_checks_checksums(
 def test_the_checksum_algorithm_that_a_user_asks_for_is_used_for_every_part(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """Not the one that boto3 would choose; the object has it in the end."""
+    """Not boto3's default; the object has this checksum."""
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
     scripted_server.answer = store = StrictStore()
     IN_PARTS[way](scripted_server.bucket(preset="aws"), ChecksumAlgorithm="SHA256")
@@ -531,7 +531,7 @@ def test_a_checksum_of_the_whole_object_is_compared_when_the_upload_completes(sc
 def test_a_checksum_that_cannot_be_computed_for_parts_is_refused_before_anything_is_sent(
     scripted_server: ScriptedServer, way: str, asked_for: dict[str, str]
 ) -> None:
-    """S3 wants it of each part; the error says what to install."""
+    """S3 requires it for each part; the error names what to install."""
     if s3_connection.Connection.can_compute("CRC64NVME"):
         pytest.skip("botocore can compute it here")
     scripted_server.answer = StrictStore()
@@ -575,7 +575,7 @@ def unchecked(bucket: S3Bucket, **extra: Any) -> None:
 def test_multipart_parameters_are_accepted_by_small_writes(
     scripted_server: ScriptedServer, write: Callable[..., object], preset: Any, name: dict[str, Any]
 ) -> None:
-    """Whoever writes need not know beforehand how long the content is. The MD5 goes along where boto3 sends no checksum."""
+    """Callers need not know the size beforehand. An MD5 is sent if boto3 sends no checksum."""
     scripted_server.answer = store = StrictStore()
     write(scripted_server.bucket(preset=preset), **name)
     assert store.objects["k"].body == b"small"

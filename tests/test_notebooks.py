@@ -24,7 +24,7 @@ def executed(path: Path) -> Any:
 
 
 def kinds_of_outputs(notebook: Any) -> list[list[list[str]]]:
-    """What each cell gave, by kind: the values hold times and ports."""
+    """Return the kinds of each cell's outputs; the values contain times and ports."""
     return [
         [sorted(output.get("data", {output.output_type: ""})) for output in cell.outputs]
         for cell in notebook.cells
@@ -33,11 +33,11 @@ def kinds_of_outputs(notebook: Any) -> list[list[list[str]]]:
 
 
 def test_there_are_notebooks() -> None:
-    """The test below has something to run."""
+    """There are notebooks for the test below."""
     assert len(NOTEBOOKS) >= 3
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_clean(path: Path) -> None:
-    """No cell fails, and what is committed is what a run gives."""
+    """No cell fails, and the committed outputs are those of a run."""
     assert kinds_of_outputs(executed(path)) == kinds_of_outputs(nbformat.read(path, as_version=4))

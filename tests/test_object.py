@@ -1,4 +1,4 @@
-"""S3Object: lazy, and every promise about what it costs counted at the server."""
+"""S3Object: lazy requests, counted at the server for every documented cost."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ODD_KEYS = [
 
 
 def test_a_handle_is_free(counted: Counted) -> None:
-    """Making one and asking who it is takes no request."""
+    """Creating a handle and reading its name sends no request."""
     obj = counted.bucket.object("k")
     assert (obj.key, obj.bucket_name, obj.version_id, obj.uri) == (
         "k",
@@ -54,7 +54,7 @@ def test_a_handle_is_free(counted: Counted) -> None:
 
 
 def test_what_a_listing_said_is_not_asked_again(counted: Counted) -> None:
-    """Key, size, etag and time of n objects: one request a page."""
+    """Key, size, etag and time of n objects: one request per page."""
     for n in range(7):
         counted.bucket.put_object(f"k{n}", "x" * n)
     with counted.recording() as requests:
@@ -68,7 +68,7 @@ def test_what_a_listing_said_is_not_asked_again(counted: Counted) -> None:
 
 
 def test_metadata_is_one_head_and_then_none(counted: Counted) -> None:
-    """Also on a handle out of a listing; and everything else a HEAD says comes with it."""
+    """Also for a handle from a listing; the HEAD loads all other attributes too."""
     counted.bucket.put_object("k", "text", {"Source": "erp"}, content_type="text/x-odd")
     obj = counted.bucket.find().collect()[0]
     with counted.recording() as requests:
@@ -79,7 +79,7 @@ def test_metadata_is_one_head_and_then_none(counted: Counted) -> None:
 
 
 def test_a_body_is_one_get_that_fills_in_the_rest(counted: Counted) -> None:
-    """After it, nothing costs anything, until reload() forgets."""
+    """After it no attribute needs a request, until reload()."""
     counted.bucket.put_object("k", "text", {"a": "b"})
     obj = counted.bucket.object("k")
     with counted.recording() as requests:
@@ -110,7 +110,7 @@ def test_get_object_is_one_get_now(counted: Counted) -> None:
 
 
 def test_get_object_leaves_a_large_body_where_it_is(moto_bucket: s3.S3Bucket) -> None:
-    """Above 8 MiB only the headers are kept; the body is asked for again, of the same object."""
+    """Above 8 MiB only the headers are cached; the body is requested again, with If-Match."""
     big = b"x" * (8 * 1024 * 1024 + 1)
     moto_bucket.put_object("big", big)
     obj = moto_bucket.get_object("big")
@@ -124,7 +124,7 @@ def test_get_object_leaves_a_large_body_where_it_is(moto_bucket: s3.S3Bucket) ->
 
 @pytest.mark.parametrize("key", ODD_KEYS)
 def test_keys_are_opaque(moto_bucket: s3.S3Bucket, key: str) -> None:
-    """They go in and come back under the very same name, through put, find, get and delete."""
+    """put, find, get and delete use exactly the same key."""
     moto_bucket.put_object(key, key.encode(), {"k": "v"})
     assert [obj.key for obj in moto_bucket.find()] == [key]
     assert moto_bucket.get_object(key).text == key
@@ -136,7 +136,7 @@ def test_keys_are_opaque(moto_bucket: s3.S3Bucket, key: str) -> None:
 
 @pytest.mark.parametrize("key", ["a b+c%20d", "ünï/☃", "q?x=1&y#z", "%2F", "deep/er/x", "~'()!", "*"])
 def test_keys_are_opaque_on_a_store_over_files_too(rclone_bucket: s3.S3Bucket, key: str) -> None:
-    """Those that a file system can name."""
+    """Keys that a file system can represent."""
     rclone_bucket.put_object(key, "text")
     assert [obj.key for obj in rclone_bucket.find()] == [key]
     assert rclone_bucket.get_object(key).text == "text"
@@ -145,7 +145,7 @@ def test_keys_are_opaque_on_a_store_over_files_too(rclone_bucket: s3.S3Bucket, k
 
 
 def test_metadata_survives_the_round_trip(bucket: s3.S3Bucket) -> None:
-    """Beyond ASCII, line ends, blanks; and only what was given comes back of it."""
+    """Non-ASCII values, line ends and blanks; no other entries are returned."""
     given = {"name": "Zoë ☃", "lines": "a\r\nb", "blank": " x ", "plain": "erp", "mime": "=?utf-8?B?eA==?="}
     bucket.put_object("k", "x", given)
     got = bucket.object("k").metadata
@@ -172,13 +172,13 @@ def test_a_key_that_s3_does_not_take_is_refused_at_once(
 
 @pytest.mark.parametrize("data", [7, None, ["x"], object()])
 def test_put_of_another_type_raises_type_error(moto_store: s3.S3Store, data: Any) -> None:
-    """A number where bytes belong."""
+    """A number in place of content."""
     with pytest.raises(TypeError, match="buf"):
         moto_store.bucket("some-bucket").put_object("k", data)
 
 
 def test_no_header_is_smuggled_in(counted: Counted) -> None:
-    """A line end in anything that travels as a header is the caller's mistake at once, by every way of writing: nothing is sent."""
+    """A line end in any value sent as a header raises ValueError in every write, before anything is sent."""
     bucket, wrong = counted.bucket, "x\r\nX-Amz-Acl: public-read"
     bucket.put_object("k", b"1")
     for parameter in (
@@ -205,7 +205,7 @@ def test_no_header_is_smuggled_in(counted: Counted) -> None:
 
 
 def test_unknown_parameters_of_a_write_are_refused(moto_bucket: s3.S3Bucket) -> None:
-    """In our spelling and in S3's."""
+    """Under our names and under S3's."""
     with pytest.raises(TypeError, match="contenttype"):
         moto_bucket.put_object("k", "x", contenttype="a/b")
     with pytest.raises(ValueError, match="NoSuchThing"):
@@ -213,7 +213,7 @@ def test_unknown_parameters_of_a_write_are_refused(moto_bucket: s3.S3Bucket) -> 
 
 
 def test_bytes_like_text_and_readables_are_written(bucket: s3.S3Bucket) -> None:
-    """Whatever holds bytes."""
+    """Every type of content is written unchanged."""
     for data in (b"abc", bytearray(b"abc"), memoryview(b"abc"), "abc", io.BytesIO(b"abc")):
         assert bucket.put_object("k", data).reload().body == b"abc"
 
@@ -230,7 +230,7 @@ def test_json_goes_in_and_out(bucket: s3.S3Bucket) -> None:
 
 
 def test_exists_asks_now(bucket: s3.S3Bucket) -> None:
-    """What was known before does not count."""
+    """Cached attributes are ignored."""
     obj = bucket.put_object("k", "x")
     assert obj.exists()
     bucket.object("k").delete()
@@ -238,14 +238,14 @@ def test_exists_asks_now(bucket: s3.S3Bucket) -> None:
 
 
 def test_delete_is_idempotent(bucket: s3.S3Bucket) -> None:
-    """That it is gone already is no error; a missing bucket is."""
+    """A missing object is a success; a missing bucket raises."""
     bucket.delete_object("never-there")
     with pytest.raises(s3.S3NoSuchBucket):
         bucket.store.bucket("no-such-bucket-here").get_object("k")
 
 
 def test_body_stream_is_fresh_at_each_access(bucket: s3.S3Bucket) -> None:
-    """Also after body was read."""
+    """Also after ``body`` was read."""
     obj = bucket.put_object("k", b"0123456789")
     assert obj.body == b"0123456789"
     with obj.body_stream as one, obj.body_stream as two:
@@ -254,7 +254,7 @@ def test_body_stream_is_fresh_at_each_access(bucket: s3.S3Bucket) -> None:
 
 
 def test_unread_streams_give_their_connection_back(moto_bucket: s3.S3Bucket) -> None:
-    """Row 7: far more dropped streams than the pool has connections, and nothing hangs."""
+    """Row 7: abandoning more streams than the pool has connections does not block."""
     obj = moto_bucket.put_object("k", b"x" * 300_000)
     for _ in range(40):
         obj.body_stream.read(1)
@@ -273,7 +273,7 @@ def test_handles_pickle_small_and_with_what_they_know(moto_store: s3.S3Store, mo
 
 
 def test_a_handle_forgets_while_others_look_at_it(moto_bucket: s3.S3Bucket) -> None:
-    """reload() at any moment: who looks asks anew, and never sees a half of what was known."""
+    """With reload() at any moment, other threads request the attributes again and never see partial state."""
     obj = moto_bucket.put_object("k", b"payload", {"a": "b"})
     wrong: list[object] = []
     head, ask = obj._ask(), lambda: obj.__setattr__("_head", head) or head
@@ -301,7 +301,7 @@ def test_a_handle_forgets_while_others_look_at_it(moto_bucket: s3.S3Bucket) -> N
             wrong.append(error)
 
     class Remembering(type(obj)):  # type: ignore[misc]
-        """Asks without a request: the moments between two looks are what matters."""
+        """Replaces the request: only the order of cache accesses matters here."""
 
         __slots__ = ()
 
@@ -353,7 +353,7 @@ def test_the_messageflux_constructor_builds_an_object(moto_store: s3.S3Store, mo
 
 
 def test_a_handle_of_boto3_s_objects_needs_no_request(counted: Counted) -> None:
-    """What a listing has loaded into a summary or a version is known; the client is that of the boto3 object."""
+    """Attributes that a listing has loaded into a summary or version are cached; the client is that of the boto3 object."""
     bucket = counted.bucket
     bucket.versioning.enable()
     first, second = bucket.put_object("k", "first"), bucket.put_object("k", "second one")
@@ -406,7 +406,7 @@ def test_what_is_no_object_of_boto3_is_a_type_error(moto_bucket: s3.S3Bucket, wr
 
 
 def test_messageflux_s_constructor_leads_to_a_whole_store(moto: Server, moto_bucket: s3.S3Bucket) -> None:
-    """ObjectSummary carries a client and no resource: bucket.store, s3_resource and boto3 work all the same."""
+    """ObjectSummary has a client but no resource; bucket.store, s3_resource and boto3 work all the same."""
     resource = boto3.resource(
         "s3",
         endpoint_url=moto.endpoint_url,
@@ -440,7 +440,7 @@ TAGGED_WRITES: dict[str, Callable[[s3.S3Bucket], object]] = {
 
 @pytest.mark.parametrize("write", TAGGED_WRITES.values(), ids=TAGGED_WRITES)
 def test_tags_are_kept_or_refused(server: Server, bucket: s3.S3Bucket, write: Callable[[s3.S3Bucket], object]) -> None:
-    """A store that would drop the tags of a write without a word is found out first, and nothing is written."""
+    """A store that silently drops tags is detected first, and nothing is written."""
     bucket.put_object("source", b"x")
     try:
         write(bucket)
@@ -454,14 +454,14 @@ def test_tags_are_kept_or_refused(server: Server, bucket: s3.S3Bucket, write: Ca
 
 
 HEADERS_AT = {"ETag": 0.0, "Content-Length": 0.2, "Last-Modified": 0.4}
-"""Where in the proxy's list of the headers that may be left out each of these stands."""
+"""The position of each header in the proxy's list of headers that may be left out."""
 
 
 @pytest.mark.parametrize("at", HEADERS_AT.values(), ids=HEADERS_AT)
 def test_an_answer_that_leaves_out_what_every_store_says_is_asked_again(
     at: float, server: Server, bucket: s3.S3Bucket
 ) -> None:
-    """Once, it is asked again; for ever, that is an error, and neither None nor something guessed."""
+    """If it happens once, the request is retried; if always, it raises instead of returning None or a guess."""
     whole = bucket.put_object("k", b"five!").reload()
     with run_proxy(server.endpoint_url, scripted({("HEAD", "k"): [Fault("missing_header", at)]})) as proxy:
         obj = server.connect(endpoint_url=proxy.endpoint_url, max_attempts=2).bucket(bucket.name)["k"]
@@ -475,7 +475,7 @@ def test_an_answer_that_leaves_out_what_every_store_says_is_asked_again(
 
 @pytest.mark.parametrize("how", ["stream", "download"])
 def test_a_truncated_etag_header_is_never_used(how: str, server: Server, bucket: s3.S3Bucket, tmp_path: Path) -> None:
-    """Wherever an answer breaks off among its headers: it is asked again or told as broken off, but never for another object."""
+    """A response truncated at any header is retried or raises an incomplete response, but never S3ObjectChanged."""
     data = b"five!" * 100
     etag = bucket.put_object("k", data).etag
     outcomes = Counter[str]()
@@ -500,7 +500,7 @@ def test_a_truncated_etag_header_is_never_used(how: str, server: Server, bucket:
 
 
 def test_lines_are_found_wherever_the_pieces_end(moto_bucket: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Line ends at every place of a piece, within a piece and across two; one line of many pieces; with and without a last end."""
+    """Line ends at every position in a piece and across two pieces; a line of many pieces; with and without a final line end."""
     obj = moto_bucket["k"]
     for text in (b"one\r\ntwo\n\nthree\r\r\nfour", b"\n\n", b"\r\n", b"a" * 50 + b"\n" + b"b" * 50, b"", b"end\n"):
         wanted = [line[:-1] if line.endswith(b"\r") else line for line in text.split(b"\n")[:-1]]
@@ -515,7 +515,7 @@ WRONG: dict[str, tuple[Callable[[s3.S3Object], object], type[Exception], str]] =
     "a start of text": (lambda obj: obj.read_range("1"), TypeError, "start must be a whole number of bytes, not str"),
     "an end of truth": (lambda obj: obj.read_range(0, True), TypeError, "end must be a whole number of bytes, not bool"),
     "pieces of nothing": (lambda obj: obj.iter_chunks(0), ValueError, "chunk_size must be a whole number of bytes, at least 1, not 0"),
-    "no version": (lambda obj: obj.make_current(), ValueError, "for no version in particular"),
+    "no version": (lambda obj: obj.make_current(), ValueError, "is not a handle for a version"),
 }  # fmt: skip
 
 
@@ -523,20 +523,20 @@ WRONG: dict[str, tuple[Callable[[s3.S3Object], object], type[Exception], str]] =
 def test_invalid_arguments_raise_an_error_that_names_them(
     moto_bucket: s3.S3Bucket, act: Any, error: type[Exception], said: str
 ) -> None:
-    """At once, before anything is asked."""
+    """At once, before any request."""
     with pytest.raises(error, match=said):
         act(moto_bucket["k"])
 
 
 def test_exists_raises_access_denied_instead_of_returning_false(scripted_server: ScriptedServer) -> None:
-    """403 is no answer to "does it exist", and the error says so (row 10)."""
+    """A 403 does not show whether the object exists, and the error says so (row 10)."""
     scripted_server.answer = lambda asked: refusal(403, "AccessDenied")
     with pytest.raises(s3.S3AccessDenied, match="cannot tell whether s3://bkt/k exists"):
         scripted_server.bucket()["k"].exists()
 
 
 def test_a_range_that_fails_is_an_error_and_one_behind_the_end_is_empty(scripted_server: ScriptedServer) -> None:
-    """Only 416 is "nothing there"."""
+    """Only status 416 gives an empty range."""
     scripted_server.answer = lambda asked: (
         refusal(416, "InvalidRange") if asked.method == "GET" else content_of(asked, b"x")
     )
@@ -556,7 +556,7 @@ def test_a_version_s_handle_leads_to_its_bucket_and_to_boto3(moto_bucket: s3.S3B
 
 
 def test_deleting_where_there_is_not_even_a_bucket_is_deleting(scripted_server: ScriptedServer) -> None:
-    """Some stores say 404 for what S3 calls done."""
+    """Some stores return 404 where S3 returns a success."""
     scripted_server.answer = lambda asked: refusal(404, "NoSuchKey")
     scripted_server.bucket()["k"].delete()
     assert scripted_server.whats == ["DELETE k"]

@@ -1,4 +1,4 @@
-"""store.objects_from: from any message to handles that read what the message is about, and nothing else."""
+"""store.objects_from: handles for the objects in a message, and for no others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SAMPLES = [
 
 
 def notification(bucket: str, key: str, **fields: Any) -> dict[str, Any]:
-    """A notification of a creation, with what an event says of the object."""
+    """Return a notification of a creation with the object's attributes."""
     return {
         "Records": [
             {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": bucket}, "object": {"key": key, **fields}}}
@@ -33,7 +33,7 @@ def notification(bucket: str, key: str, **fields: Any) -> dict[str, Any]:
 
 
 def test_size_and_etag_take_no_request_and_the_body_is_pinned(counted: Counted) -> None:
-    """What the message tells is not asked; the body is read under its etag, also after a journey through pickle."""
+    """Attributes in the message need no request; the body is read with If-Match and the message's etag, also after pickling."""
     written = counted.bucket.put_object("a b.txt", b"first")
     message = notification(counted.bucket.name, "a+b.txt", size=5, eTag=written.etag)
     with counted.recording() as requests:
@@ -43,7 +43,7 @@ def test_size_and_etag_take_no_request_and_the_body_is_pinned(counted: Counted) 
         assert requests == []
     assert obj.body == b"first"
     counted.bucket.put_object("a b.txt", b"other")
-    assert obj.body == b"first"  # what a handle has read, it keeps
+    assert obj.body == b"first"  # the handle has cached the body
     assert (travelled.size, travelled.etag) == (5, written.etag)
     [late] = counted.store.objects_from(message)
     with pytest.raises(s3.S3ObjectChanged):
@@ -90,7 +90,7 @@ HOSTILE = st.one_of(
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_mutated_message_is_an_error_or_a_handle_in_a_bucket_of_ours(moto: Server, data: st.DataObject) -> None:
-    """Whatever stands in a message: a ValueError, no handle, or one whose bucket was allowed and whose key can be one; never a request."""
+    """Any message gives a ValueError, no handle, or one with an allowed bucket and a valid key, without a request."""
     message = copy.deepcopy(data.draw(st.sampled_from(SAMPLES)))
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.sampled_from(_places(message)))
@@ -100,9 +100,7 @@ def test_a_mutated_message_is_an_error_or_a_handle_in_a_bucket_of_ours(moto: Ser
         for name in place[:-1]:
             inside = inside[name]
         inside[place[-1]] = data.draw(HOSTILE)
-    store = s3.connect(
-        "http://127.0.0.1:9", access_key="ACCESSKEY01", secret_key="SECRETKEY0123456"
-    )  # nobody answers there
+    store = s3.connect("http://127.0.0.1:9", access_key="ACCESSKEY01", secret_key="SECRETKEY0123456")  # no server there
     bucket = store.bucket("inbox")
     allowed = ["my-bucket", "images"]
     try:

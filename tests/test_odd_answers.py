@@ -1,4 +1,4 @@
-"""Every way to read, beside a server that answers oddly: the right bytes, or an S3Error; never wrong bytes, never another error."""
+"""Every way to read from a server with unusual responses returns the right bytes or raises an S3Error."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _body_stream(bucket: s3.S3Bucket, key: str, folder: Path) -> bytes:
 
 def _known_body(bucket: s3.S3Bucket, key: str, folder: Path) -> bytes:
     obj = bucket.object(key)
-    _ = obj.size  # the handle has met the object: what is read next goes under If-Match
+    _ = obj.size  # the handle is now pinned to the etag: the next read sends If-Match
     return obj.body
 
 
@@ -182,7 +182,7 @@ RANGES: dict[str, Read] = {
 }
 READERS = {**WHOLE, **RANGES}
 
-# Where an S3Error is what there is to expect: the answer does not say what it holds, or broke off for all that a client can tell.
+# The combinations for which an S3Error is expected: the response is ambiguous, or looks truncated to any client.
 REFUSED: dict[str, set[str]] = {
     "weak etags": {"update"},  # If-Match cannot hold
     "shifted ranges": {*RANGES, *(name for name in WHOLE if "open" in name or name == "fs.get_file")},
@@ -193,7 +193,7 @@ REFUSED: dict[str, set[str]] = {
     "errors in 200": {"copy_to"},
     "HTTP/1.0 without length": {*READERS},
     "connections closed unsaid": {*READERS},
-    "interim answers": {*READERS},  # Python's http.client takes 103 for the answer
+    "interim answers": {*READERS},  # Python's http.client takes the 103 for the final response
 }
 
 
@@ -209,7 +209,7 @@ def lane(request: pytest.FixtureRequest) -> bool:
 
 
 def outcomes(server: StatefulServer, lane: bool, folder: Path, *oddities: str) -> dict[str, str]:
-    """What each reader brings: "right", "wrong", or the error's name."""
+    """Return the result of each reader: "right", "wrong", or the error's name."""
     server.oddities = set()
     server.state.objects.clear()
     server.asked.clear()
@@ -251,7 +251,7 @@ def test_every_reader_brings_the_right_bytes_or_an_s3_error(
 def test_without_oddities_every_reader_brings_the_right_bytes(
     server: StatefulServer, tmp_path: Path, lane: bool
 ) -> None:
-    """The server itself is right."""
+    """The server without oddities is correct."""
     assert {name: said for name, said in outcomes(server, lane, tmp_path).items() if said != "right"} == {}
 
 
@@ -259,7 +259,7 @@ def test_without_oddities_every_reader_brings_the_right_bytes(
 def test_a_download_in_parts_brings_the_right_bytes(
     server: StatefulServer, tmp_path: Path, lane: bool, oddity: str
 ) -> None:
-    """Each part is a range of its own, asked for on a thread of its own."""
+    """Each part is requested as a range on its own thread."""
     server.oddities = {oddity}
     body = b"".join(number.to_bytes(4, "big") for number in range((17 << 20) // 4 + 25))
     server.state.put("large", body)
@@ -303,7 +303,7 @@ WRITERS: dict[str, tuple[Write, bytes]] = {
 def test_every_writer_stores_the_right_bytes_or_raises_an_s3_error(
     server: StatefulServer, lane: bool, oddity: str
 ) -> None:
-    """After success the whole object is there; after an error the old one is, and no parts are left."""
+    """After a success the complete object exists; after an error the old one, and no parts are left."""
     wrong = {}
     for name, (write, body) in WRITERS.items():
         server.oddities = set()

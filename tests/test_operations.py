@@ -1,4 +1,4 @@
-"""One object's bytes, on stores that do not take If-Match as HTTP means it."""
+"""Reading one object on stores whose If-Match or ranges deviate from HTTP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Read = Callable[[s3.S3Object, Path], bytes]
 
 @pytest.fixture
 def store_that(scripted_server: ScriptedServer) -> Store:
-    """A store with one object under every key, whose GETs treat If-Match in a way of their own; and what gives the object another etag."""
+    """A store with one object under every key, with configurable treatment of If-Match; and a function that changes the object's etag."""
 
     def start(manner: str) -> tuple[s3.S3Store, Callable[[str], None]]:
         etag = ["first"]
@@ -71,7 +71,7 @@ READS: dict[str, Read] = {
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_a_condition_that_is_ignored_is_compared_here(store_that: Store, read: Read, tmp_path: Path) -> None:
-    """What was replaced since the handle met it is an error on any store, and no file is left."""
+    """An object replaced since the handle was pinned raises on any store, and leaves no file."""
     store, become = store_that("ignores")
     obj = store.bucket("bkt").object("k")
     assert obj.content_type == "text/plain"
@@ -86,7 +86,7 @@ def test_a_condition_that_is_ignored_is_compared_here(store_that: Store, read: R
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_a_condition_that_is_misread_is_not_sent_again(store_that: Store, read: Read, tmp_path: Path) -> None:
-    """A refusal of the very etag that HEAD tells is the store's mistake, not a change of the object."""
+    """If the store rejects the etag that its HEAD returns, it misreads conditions; the object has not changed."""
     store, become = store_that("misreads")
     obj = store.bucket("bkt").object("k")
     assert obj.content_type == "text/plain"
@@ -100,7 +100,7 @@ def test_a_condition_that_is_misread_is_not_sent_again(store_that: Store, read: 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_a_body_without_content_length_raises(store_that: Store, read: Read, tmp_path: Path) -> None:
-    """Where an answer says neither how long it is nor where it ends, nobody could tell that it was cut."""
+    """Without a length or chunks a truncated response could not be recognised."""
     store, _ = store_that("cuts")
     with pytest.raises(s3.S3Error):
         read(store.bucket("bkt").object("k"), tmp_path)
@@ -108,7 +108,7 @@ def test_a_body_without_content_length_raises(store_that: Store, read: Read, tmp
 
 
 def test_another_document_in_place_of_a_listing_raises(store_that: Store) -> None:
-    """boto3 makes an empty listing of whatever comes; keys would be lost without a word."""
+    """boto3 parses any document as an empty listing; keys would be lost silently."""
     store, _ = store_that("ignores")
     with pytest.raises(s3.S3ServerError, match="no listing"):
         list(store.bucket("bkt").find())
@@ -132,7 +132,7 @@ def _from_100_to_200(obj: s3.S3Object) -> bytes:
 
 @pytest.mark.parametrize("read", RANGES.values(), ids=RANGES)
 def test_a_range_that_is_ignored_is_cut_out_here(store_that: Store, read: Read, tmp_path: Path) -> None:
-    """A store that sends the whole object is given up on nothing: what was asked for is what comes."""
+    """If the store sends the whole object, the requested range is cut out of it."""
     store, _ = store_that("ignores")
     assert read(store.bucket("bkt").object("k"), tmp_path) == BODY[100:200]
 
@@ -141,7 +141,7 @@ def test_a_range_that_is_ignored_is_cut_out_here(store_that: Store, read: Read, 
 def test_a_range_that_ends_early_is_asked_for_again(
     scripted_server: ScriptedServer, read: Read, tmp_path: Path
 ) -> None:
-    """A store may send less than it was asked for, and say so: the rest is fetched as well."""
+    """A store may return a shorter range; the rest is requested as well."""
     short = [1]
 
     def answer(asked: Asked) -> Answer:
@@ -168,7 +168,7 @@ def _as_it_stands(asked: Asked) -> Answer:
 def test_another_version_than_was_asked_for_is_an_error(
     scripted_server: ScriptedServer, read: Read, tmp_path: Path
 ) -> None:
-    """A store that ignores the version sends what it has; nobody takes it for what was asked for."""
+    """A store that ignores the version ID returns the current object, which is rejected."""
     scripted_server.answer = _as_it_stands
     with pytest.raises(s3.S3Unsupported, match="version v1"):
         read(scripted_server.bucket().object("k", version_id="v1"), tmp_path / "new")
@@ -177,7 +177,7 @@ def test_another_version_than_was_asked_for_is_an_error(
 
 @pytest.mark.lane
 def test_another_version_is_an_error_on_the_lane_as_well(scripted_server: ScriptedServer) -> None:
-    """One by one, side by side and awaited: none takes what the store has for what was asked for."""
+    """Sequential, concurrent and awaited reads reject another version than the requested one."""
     scripted_server.answer = _as_it_stands
     bucket = scripted_server.bucket()
     assert bucket["k"].body == BODY  # from here on the lane is open
@@ -199,13 +199,13 @@ def test_another_version_is_an_error_on_the_lane_as_well(scripted_server: Script
 
 
 def test_an_invalid_last_modified_is_none() -> None:
-    """What the store says of the time is all that is missing then."""
+    """Only ``last_modified`` is missing then."""
     found = Head.from_headers({"etag": '"e"', "last-modified": "yesterday", "content-length": "7"})
     assert (found.size, found.etag, found.last_modified) == (7, "e", None)
 
 
 def test_an_answer_in_chunks_has_an_end_as_well(scripted_server: ScriptedServer, tmp_path: Path) -> None:
-    """No length is said; where the body ends is."""
+    """There is no length, but the end of the body is marked."""
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (BODY[:300], BODY[300:])) + b"0\r\n\r\n"
     scripted_server.answer = lambda asked: (200, {"ETag": '"e"', "Transfer-Encoding": "chunked"}, chunks)
     address = scripted_server.bucket()._address.object("k")
@@ -214,7 +214,7 @@ def test_an_answer_in_chunks_has_an_end_as_well(scripted_server: ScriptedServer,
 
 
 def test_a_refusal_without_a_condition_is_passed_on(scripted_server: ScriptedServer) -> None:
-    """412 to a plain GET is an answer nobody can do anything about, not the beginning of a loop."""
+    """A 412 to an unconditional GET raises, and does not cause a loop."""
     scripted_server.answer = lambda asked: (
         refusal(412, "PreconditionFailed") if asked.method == "GET" else _as_it_stands(asked)
     )
@@ -227,7 +227,7 @@ def test_a_refusal_without_a_condition_is_passed_on(scripted_server: ScriptedSer
 
 
 def test_a_stream_is_a_raw_file(moto_bucket: s3.S3Bucket) -> None:
-    """Whatever reads from io.RawIOBase reads from it: by pieces, by buffers, to the end and not beyond."""
+    """It works as an io.RawIOBase: reads of pieces, into buffers, and to the end."""
     obj = moto_bucket.put_object("k", BODY)
     with obj.body_stream as stream:
         assert stream.readable()
@@ -254,7 +254,7 @@ def test_a_stream_goes_on_where_the_connection_broke(moto: Server, moto_bucket: 
             assert len(proxy.seen) == len(faults) + 1
     with run_proxy(moto.endpoint_url, scripted({("GET", "k"): ["cut_body"] * 5})) as proxy:
         bucket = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=2).bucket(moto_bucket.name)
-        assert ranged_reader.get_stream(bucket["k"]._address)[1].read() == BODY  # each brings a part
+        assert ranged_reader.get_stream(bucket["k"]._address)[1].read() == BODY  # each attempt returns a part
         assert len(proxy.seen) == 6
     with run_proxy(moto.endpoint_url, scripted({("GET", "k"): ["cut_body", *["reset_in_response"] * 9]})) as proxy:
         bucket = moto.connect(endpoint_url=proxy.endpoint_url, max_attempts=2).bucket(moto_bucket.name)
@@ -324,7 +324,7 @@ TAKEN = (
     *("condition", "call", "carried", "autocommit", "idempotency_token", "body", "connection"),
 )
 MAY_BE_METADATA = ("upload_object", "upload_file", "put_object of a readable")
-"""As messageflux gives the metadata in its ExtraArgs."""
+"""As messageflux passes metadata in its ExtraArgs."""
 
 
 @pytest.mark.parametrize(
@@ -339,7 +339,7 @@ MAY_BE_METADATA = ("upload_object", "upload_file", "put_object of a readable")
 def test_names_that_would_take_the_place_of_what_is_written_are_refused(
     scripted_server: ScriptedServer, write: str, name: str
 ) -> None:
-    """Another content, another key, or a condition whose lost answer nothing would settle."""
+    """Names that would replace the content, the key or the condition."""
     with pytest.raises(TypeError, match=name):
         WRITES[write](scripted_server.bucket(), {name: "z"})
     assert scripted_server.asked == []
@@ -349,7 +349,7 @@ def test_names_that_would_take_the_place_of_what_is_written_are_refused(
     ("name", "instead"), [("IfNoneMatch", "if_absent=True"), ("IfMatch", "if_match="), ("Metadata", "metadata=")]
 )
 def test_the_error_names_the_argument_to_give_instead(scripted_server: ScriptedServer, name: str, instead: str) -> None:
-    """The one that does what was meant."""
+    """The argument with the intended effect."""
     with pytest.raises(TypeError, match=instead):
         scripted_server.bucket().put_object("k", b"x", **{name: "*"})
 
@@ -363,7 +363,7 @@ def test_tags_may_be_given_as_the_header_has_them_and_none_is_nothing(moto_bucke
 
 
 def test_what_the_lane_brought_pickles_and_shows_like_any_other(bucket: s3.S3Bucket) -> None:
-    """Headers that nobody has looked at yet travel as what they say."""
+    """Heads that are not decoded yet are pickled and shown like decoded ones."""
     bucket.put_object("k", b"x", {"a": "b"})
     [obj] = bucket.get_objects(["k"])
     back = pickle.loads(pickle.dumps(obj))
@@ -376,7 +376,7 @@ def test_what_the_lane_brought_pickles_and_shows_like_any_other(bucket: s3.S3Buc
 def test_a_stream_read_that_fails_returns_the_same_bytes_when_it_is_called_again(
     scripted_server: ScriptedServer, size: int, again: int
 ) -> None:
-    """What had arrived before the failure is kept, whatever size the next read asks for."""
+    """The bytes received before the failure are kept, for any size of the next read."""
     body = os.urandom(3_000_000)
     cut = 2_500_000
     is_down = True
@@ -404,7 +404,7 @@ def test_a_stream_read_that_fails_returns_the_same_bytes_when_it_is_called_again
 
 
 def test_a_stream_without_an_etag_refuses_to_go_on_after_a_failure(scripted_server: ScriptedServer) -> None:
-    """Nothing tells whether the object is still the same."""
+    """Nothing shows whether the object is still the same."""
     scripted_server.answer = lambda asked: (200, {"Content-Length": "1000"}, b"x" * 600)
     with scripted_server.bucket(max_attempts=3)["k"].body_stream as stream:
         for _ in range(3):

@@ -17,7 +17,7 @@ import pytest
 import messageflux_s3 as s3
 
 ROOT = Path(__file__).parent.parent
-# Nobody pays at import for what he may never use.
+# These are imported only when they are needed.
 LATE = [
     "IPython",
     "boto3",
@@ -36,7 +36,7 @@ LATE = [
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with wheel and sdist, built from a copy of what git knows, so that nothing is left in the checkout."""
+    """A folder with wheel and sdist, built from a copy of the tracked files, so that nothing is left in the checkout."""
     copy, out = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("dist")
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         (copy / name).write_bytes((ROOT / name).read_bytes())
@@ -90,7 +90,7 @@ def test_the_metadata_say_what_setup_cfg_says(built: Path) -> None:
 
 
 def test_the_sdist_builds_the_same_version(built: Path) -> None:
-    """It has what it is built from."""
+    """The sdist contains everything that the build needs."""
     [sdist] = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
@@ -113,7 +113,7 @@ def test_it_works_from_the_wheel_alone_and_imports_no_extra(built: Path, tmp_pat
 
 
 def test_every_public_name_is_there() -> None:
-    """__all__ is sorted, has no name twice, and every name in it can be had."""
+    """__all__ is sorted and without duplicates, and every name in it can be imported."""
     assert sorted(set(s3.__all__)) == list(s3.__all__)
     for name in s3.__all__:
         try:
@@ -124,7 +124,7 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_the_changelog_knows_this_version() -> None:
-    """What is being built is the version that the changelog's newest entry is about, or one not yet released."""
+    """The version is that of the changelog's newest entry, or not yet released."""
     entries = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert entries[0] in ("Unreleased", f"[{s3.__version__}]", s3.__version__)
 
@@ -133,7 +133,7 @@ def test_the_changelog_knows_this_version() -> None:
     ("missing", "module", "extra"), [("fsspec", "fs", "fsspec"), ("messageflux", "message_store", "messageflux")]
 )
 def test_a_missing_extra_is_named(missing: str, module: str, extra: str) -> None:
-    """Where a whole module needs it, its import says what to install."""
+    """The import of a module that needs an extra names what to install."""
     program = f"import sys; sys.modules[{missing!r}] = None; import messageflux_s3.{module}"
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False
@@ -143,5 +143,5 @@ def test_a_missing_extra_is_named(missing: str, module: str, extra: str) -> None
 
 
 def test_dir_names_what_is_loaded_late() -> None:
-    """Whoever completes names finds all of them."""
+    """dir() lists all public names, also those not loaded yet."""
     assert set(s3.__all__) <= set(dir(s3))

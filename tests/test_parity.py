@@ -1,4 +1,4 @@
-"""The same verb by each way: lane open or shut, blocking or awaited. State, error, ``is_online`` and number of requests are the same."""
+"""Every verb with the lane open or shut, sync or async: the same state, error, ``is_online`` and number of requests."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ WAYS = [Way(is_lane_open, is_async) for is_lane_open in (True, False) for is_asy
 
 
 class Place(NamedTuple):
-    """A bucket, by the library and by plain boto3."""
+    """A bucket, with the library and with plain boto3."""
 
     bucket: S3Bucket
     awaited: AsyncS3Bucket
-    client: Any  # past the library
+    client: Any  # without the library
     name: str
 
     def write(self, body: bytes, **parameters: Any) -> None:
@@ -60,26 +60,26 @@ class Place(NamedTuple):
 
 
 def fresh(place: Place) -> S3Object:
-    """A handle that knows nothing."""
+    """Return a handle without cached attributes."""
     return place.bucket.object(KEY)
 
 
 def listed(place: Place) -> S3Object:
-    """A handle out of a listing, whose object is replaced afterwards."""
+    """Return a handle from a listing whose object is replaced afterwards."""
     [obj] = place.bucket.find("dir/")
     place.write(b"replaced, and longer", Metadata={"by": "others"})
     return obj
 
 
 def loaded(place: Place) -> S3Object:
-    """A handle that holds the body, whose object is deleted afterwards."""
+    """Return a handle with a cached body whose object is deleted afterwards."""
     obj = place.bucket.get_object(KEY)
     place.remove()
     return obj
 
 
 def out_of_a_message(place: Place) -> S3Object:
-    """A handle pinned to content that was replaced since."""
+    """Return a handle pinned to content that was replaced since."""
     return S3Object._create(place.bucket, KEY, pinned_etag="0" * 32)
 
 
@@ -110,14 +110,14 @@ class Verb:
     handle: Callable[[Place], S3Object]
     sync: Sync
     awaited: Async
-    is_refused: bool = False  # by another status than 404: the lane leaves that to boto3, which asks again
+    is_refused: bool = False  # with another status than 404, for which the request is sent again through boto3
 
     def __str__(self) -> str:
         return self.name
 
 
 def load(place: Place, obj: S3Object) -> S3Object:
-    """What ``await obj.load()`` does: a blocking handle asks when its body is looked at."""
+    """The counterpart of ``await obj.load()``: a sync handle sends its request when ``body`` is read."""
     if obj._pinned_etag is None:
         got = place.bucket.get_object(obj.key)
         obj._listed, obj._head, obj._body = got._listed, got._head, got._body
@@ -223,7 +223,7 @@ VERBS = [
 
 @dataclass
 class Outcome:
-    """What a verb gave, what the handles know then, and what it cost."""
+    """The result of a verb, the state of the handles afterwards, and the number of requests."""
 
     gave: Any = None
     knows: dict[str, Any] = field(default_factory=dict)
@@ -233,7 +233,7 @@ class Outcome:
 
 
 def known(obj: S3Object) -> dict[str, Any]:
-    """What a handle knows without a request."""
+    """Return the cached attributes of a handle."""
     head = obj._head
     names = (
         "size",
@@ -332,7 +332,7 @@ def test_each_way_gives_the_same(verb: Verb, moto: Server) -> None:
 @pytest.mark.lane
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_load_of_a_listed_handle_replaces_its_size(way: Way, moto: Server) -> None:
-    """The size that the listing gave is that of the object before it was replaced."""
+    """The listed size is that of the object before it was replaced."""
     outcome = outcome_of(Verb("", listed, load, lambda p, o: o.load()), way, moto)
     assert outcome.knows["listed size"] is None
     assert outcome.knows["head"]["size"] == len(outcome.knows["body"]) == len(b"replaced, and longer")
@@ -341,7 +341,7 @@ def test_load_of_a_listed_handle_replaces_its_size(way: Way, moto: Server) -> No
 @pytest.mark.lane
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_exists_forgets_the_body_of_an_object_that_is_gone(way: Way, moto: Server) -> None:
-    """A handle of which exists() said False must not go on to show content."""
+    """After exists() returned False the handle must not return cached content."""
     outcome = outcome_of(Verb("", loaded, lambda p, o: o.exists(), lambda p, o: o.exists()), way, moto)
     assert outcome.gave is False
     assert outcome.knows == {"listed size": None, "head": None, "last_modified": False, "body": None}
@@ -356,7 +356,7 @@ def test_an_answer_through_the_lane_counts_as_online(way: Way, moto: Server) -> 
 
 
 def test_the_outcomes_are_comparable() -> None:
-    """What a handle knows is plain data."""
+    """The cached attributes are plain data."""
     assert json.dumps(known(S3Object._create(None, "k")))  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""The engine of query.map: bounded, ordered, and nothing left behind."""
+"""The implementation of query.map: bounded, ordered, without leaked threads."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_results_come_in_order() -> None:
 
 
 def test_results_come_as_they_are_ready() -> None:
-    """Without order a slow item holds nobody up, and nothing is lost."""
+    """Without order a slow item does not delay others, and no result is lost."""
     gate = threading.Event()
 
     def first_waits(n: int) -> int:
@@ -59,7 +59,7 @@ def test_results_come_as_they_are_ready() -> None:
 
 
 def test_the_source_is_taken_as_there_is_room() -> None:
-    """Of a million items only a few are ever held."""
+    """Only a few of a million items are in memory at once."""
     taken = 0
 
     def source() -> Iterator[int]:
@@ -75,7 +75,7 @@ def test_the_source_is_taken_as_there_is_room() -> None:
 
 
 def test_an_early_exit_leaves_no_threads() -> None:
-    """Neither does an error, nor the end."""
+    """An error and the normal end leave no threads either."""
     results = pipeline.run(slow_if_even, range(1000))
     next(results)
     assert own_threads() != []
@@ -88,7 +88,7 @@ def test_an_early_exit_leaves_no_threads() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_no_forked_child_goes_on_with_its_parents_threads() -> None:
-    """It is told so at once, rather than wait for results that never come."""
+    """It raises at once instead of waiting for results that never arrive."""
     results = pipeline.run(abs, range(100))
     assert next(results) == 0
     child = os.fork()
@@ -105,7 +105,7 @@ def test_no_forked_child_goes_on_with_its_parents_threads() -> None:
 
 
 def test_an_error_is_raised_in_its_place() -> None:
-    """What came before it is handed over first."""
+    """Earlier results are yielded first."""
     seen: list[int] = []
     with pytest.raises(KeyError):
         for result in pipeline.run(fails_at_three, range(10)):
@@ -114,7 +114,7 @@ def test_an_error_is_raised_in_its_place() -> None:
 
 
 def test_errors_may_be_skipped_or_answered() -> None:
-    """on_error leaves the item out, or says what stands in its place."""
+    """on_error skips the item, or returns the result to use instead."""
     assert list(pipeline.run(fails_at_three, range(5), on_error="skip")) == [0, 1, 2, 4]
     answered = list(pipeline.run(fails_at_three, range(5), on_error=lambda item, error: (item, type(error).__name__)))
     assert answered == [0, 1, 2, (3, "KeyError"), 4]
@@ -150,7 +150,7 @@ def test_a_given_executor_stays_open() -> None:
     ],
 )
 def test_wrong_arguments_are_told_at_once(arguments: dict[str, Any], error: type[Exception]) -> None:
-    """Before anything is taken from the source."""
+    """Before an item is taken from the source."""
     with pytest.raises(error):
         pipeline.run(**({"function": abs, "items": iter(())} | arguments))
 
@@ -163,7 +163,7 @@ def test_a_query_maps_over_its_objects(s3_bucket: s3.S3Bucket) -> None:
 
 
 def test_a_query_maps_on_processes(s3_bucket: s3.S3Bucket) -> None:
-    """Handles cross over, and what they bring back is the same."""
+    """Pickled handles give the same results in other processes."""
     for n in range(8):
         s3_bucket.put_object(f"k{n}", b"x" * n)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
@@ -183,7 +183,7 @@ def test_handles_pickle_small(s3_bucket: s3.S3Bucket) -> None:
 
 
 def test_an_executor_may_have_futures_of_its_own_kind() -> None:
-    """As Dask's: waiting for the first of them is waiting for one."""
+    """Like Dask's futures: wait for the first one."""
     asked: list[str] = []
 
     class Future:

@@ -81,13 +81,13 @@ def test_a_file_may_be_given_any_name(bucket: S3Bucket, name: str) -> None:
 
 
 def test_a_name_that_no_header_can_hold_is_refused(moto_bucket: S3Bucket) -> None:
-    """S3 would answer such a link with an error; the form that it takes is in ours."""
+    """S3 rejects such a URL; the error names the form that S3 accepts."""
     with pytest.raises(ValueError, match=r"response_content_disposition.*filename\*=UTF-8''"):
         moto_bucket["a"].presigned_url(response_content_disposition='attachment; filename="字.csv"')
 
 
 def test_what_the_answer_says_of_itself(moto_bucket: S3Bucket) -> None:
-    """Disposition and type of a GET's answer."""
+    """Content-Disposition and Content-Type of the response to a GET."""
     moto_bucket.put_object("a", b"x")
     url = moto_bucket["a"].presigned_url(
         response_content_disposition='attachment; filename="ä b.txt"', response_content_type="text/x"
@@ -112,7 +112,7 @@ def test_no_header_is_smuggled_in(moto_bucket: S3Bucket, name: str) -> None:
 
 
 def test_arguments_that_do_not_go_together(moto_bucket: S3Bucket) -> None:
-    """The content type of a PUT is not that of a GET's answer."""
+    """The content type of a PUT is not that of the response to a GET."""
     with pytest.raises(ValueError, match="PUT"):
         moto_bucket["a"].presigned_url("GET", content_type="text/x")
     with pytest.raises(ValueError, match="GET"):
@@ -168,7 +168,7 @@ def test_a_form_s_conditions_are_in_its_signed_policy(moto: Server) -> None:
 
 @pytest.mark.parametrize("fields", [{"x-amz-meta-a": "b\r\nx: y"}, {"a\nb": "c"}, {"Content-Disposition": "a\0"}])
 def test_no_header_is_smuggled_in_by_a_form(moto_bucket: S3Bucket, fields: dict[str, str]) -> None:
-    """What stands in a form's fields becomes the object's headers."""
+    """The form's fields become the object's headers."""
     with pytest.raises(ValueError, match="control characters"):
         moto_bucket["a"].presigned_post(fields=fields)
 
@@ -187,7 +187,7 @@ def test_a_warning_where_the_credentials_end_sooner() -> None:
 
 
 def test_on_aws_it_is_the_buckets_own_endpoint() -> None:
-    """Never the global one; a dot in the name goes into the path, since the certificate would not match."""
+    """Never the global endpoint; a bucket name with a dot is put into the path, since the certificate would not match."""
     store = s3.connect(access_key="AK", secret_key="SK", region="eu-central-1")
     for name, start in (
         ("plain-name", "https://plain-name.s3.eu-north-1.amazonaws.com/k?"),
@@ -204,7 +204,7 @@ WRONG: dict[str, tuple[Callable[[s3.S3Object], object], type[Exception], str]] =
     "a number for a type": (lambda obj: obj.presigned_post(content_type=5), TypeError, "content_type must be text, not int"),
     "truth for a size": (lambda obj: obj.presigned_post(min_size=True), ValueError, "min_size must be a whole number of bytes, not True"),
     "a negative size": (lambda obj: obj.presigned_post(max_size=-1), ValueError, "max_size must be a whole number of bytes, not -1"),
-    "no size at all": (lambda obj: obj.presigned_post(min_size=5, max_size=4), ValueError, "at least min_size, 5; it is 4"),
+    "no size at all": (lambda obj: obj.presigned_post(min_size=5, max_size=4), ValueError, "at least min_size .5., not 4"),
 }  # fmt: skip
 
 
@@ -212,7 +212,7 @@ WRONG: dict[str, tuple[Callable[[s3.S3Object], object], type[Exception], str]] =
 def test_arguments_without_meaning_are_named(
     moto_bucket: S3Bucket, act: Any, error: type[Exception], said: str
 ) -> None:
-    """Which one, and what it is."""
+    """The error names the argument and its value."""
     with pytest.raises(error, match=said):
         act(moto_bucket["k"])
 

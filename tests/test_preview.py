@@ -17,7 +17,7 @@ from messageflux_s3 import S3Bucket, S3NoSuchItem
 
 
 def png(width: int = 2, noise: bytes = b"") -> bytes:
-    """A PNG, with something behind it that makes it as long as wanted."""
+    """Return a PNG, padded to a given length."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -39,7 +39,7 @@ def body(bucket: S3Bucket, key: str, content: bytes | str, lines: int = 20) -> l
 
 
 def test_text(bucket: S3Bucket) -> None:
-    """Text is shown line by line; whatever would act is made visible."""
+    """Text is shown line by line; control characters are escaped."""
     assert body(bucket, "a.txt", "one\ntwo\x1b[31m\n<script>\n") == ["one", "two\\x1b[31m", "<script>"]
     shown = bucket["a.txt"].preview(1)
     assert "the first line" in shown.text and "two" not in shown.text
@@ -57,7 +57,7 @@ def test_a_large_text_costs_one_range(counted: Counted) -> None:
 
 @pytest.mark.parametrize("name", ["a.json", "a.json.gz", "A.JSON.GZ", "no-extension"])
 def test_json_is_made_pretty(name: str, bucket: S3Bucket) -> None:
-    """JSON stands on many lines, by extension or by its looks, packed or not."""
+    """JSON is indented, recognised by extension or content, compressed or not."""
     content = json.dumps({"total": 7, "who": "ü"}, ensure_ascii=False).encode()
     packed = gzip.compress(content) if name.lower().endswith(".gz") else content
     assert body(bucket, name, packed) == ["{", '  "total": 7,', '  "who": "ü"', "}"]
@@ -78,7 +78,7 @@ def test_what_only_looks_like_json_is_text(bucket: S3Bucket) -> None:
     ],
 )
 def test_separated_values_are_a_table(name: str, content: str, bucket: S3Bucket) -> None:
-    """Rows stand under their headers; quotes are understood."""
+    """Rows are shown under their headers; quotes are parsed."""
     assert body(bucket, name, content) == ["name      total", "--------  -----", "Smith, J  7", "x         8"]
 
 
@@ -112,7 +112,7 @@ def test_numbers_are_shown_as_they_stand(bucket: S3Bucket) -> None:
 
 
 def test_several_packed_files_one_behind_the_other(bucket: S3Bucket) -> None:
-    """Logs that were appended to, and packed in blocks, are unpacked to their end."""
+    """Concatenated gzip members are all decompressed."""
     packed = gzip.compress(b"one\n") + gzip.compress(b"two\n")
     assert body(bucket, "a.log.gz", packed) == ["one", "two"]
     assert body(bucket, "b.log.gz", packed[:-3]) == ["one", "two"]
@@ -201,7 +201,7 @@ def test_decompression_bombs_are_expanded_to_the_preview_size_only(moto_bucket: 
 
 
 def test_other_bytes_are_shown_as_bytes(bucket: S3Bucket) -> None:
-    """What is no text is shown in hexadecimal."""
+    """Binary data is shown in hexadecimal."""
     [row] = body(bucket, "a.bin", b"\0\x01AB\xff")
     assert row.split() == ["00000000", "00", "01", "41", "42", "ff", "..AB."]
     assert body(bucket, "fake.gz", b"\x1f\x8bnonsense")[0].startswith("00000000  1f 8b")
@@ -222,7 +222,7 @@ def test_bad_numbers_of_lines(lines: object, error: type[Exception], moto_bucket
 
 
 def test_a_webp_image_is_one(bucket: S3Bucket) -> None:
-    """Its mark stands in two pieces."""
+    """Its signature has two parts."""
     shown = bucket.put_object("a", b"RIFF\x00\x00\x00\x00WEBPVP8 " + b"x" * 20).preview()
     assert "data:image/webp;base64," in shown.html
 
@@ -245,13 +245,13 @@ def test_a_table_that_is_too_wide_is_cut_and_says_so(bucket: S3Bucket) -> None:
     ("key", "content"), [("a.jsonl", "not json"), ("a.jsonl", "[" * 100_000), ("a.csv", 'a,b\n"' + "x" * 200_000)]
 )
 def test_what_is_not_what_its_name_says_is_shown_as_text(bucket: S3Bucket, key: str, content: str) -> None:
-    """The name is a guess, the content decides."""
+    """The content decides, not the name."""
     shown = bucket.put_object(key, content).preview(3)
     assert content[:5] in shown.text
 
 
 def test_values_that_json_has_no_form_for(moto_bucket: S3Bucket) -> None:
-    """In a Parquet file there are days, too."""
+    """Such as dates in a Parquet file."""
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     out = io.BytesIO()

@@ -1,4 +1,4 @@
-"""probe(): what each server really does, nothing left behind, and what was learned is relied on."""
+"""probe(): the actual behaviour of each server, complete cleanup, and use of the result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLE = Path(__file__).parents[1] / "docs" / "explanation" / "servers.md"
 
 
 def documented(server: str) -> dict[str, str]:
-    """The column of a server in the table of the docs. Without conditions: what races find may take more than one race to find."""
+    """A server's column in the table of the docs, without conditions, whose races may need several attempts."""
     rows = [
         [cell.strip(" `") for cell in line.split("|")[1:-1]]
         for line in TABLE.read_text("utf-8").splitlines()
@@ -53,7 +53,7 @@ def test_moto_can_nearly_everything(moto: Server) -> None:
 
 
 def test_probe_finds_silently_unsupported_features_of_rclone(rclone: Server) -> None:
-    """Every silent non-support is found, and the store is as it was."""
+    """Every feature that rclone silently ignores is detected, and the store is unchanged."""
     assert rclone.root is not None
     before = sorted(rclone.root.rglob("*"))
     found = rclone.connect().probe()
@@ -88,7 +88,7 @@ def test_nothing_is_left_behind(server: Server) -> None:
 
 
 def test_it_cleans_up_when_it_fails_half_way(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever breaks, the scratch bucket goes."""
+    """After any failure the scratch bucket is deleted."""
     from messageflux_s3._probe import probe as room
 
     def broken(*_: object) -> bool:
@@ -103,7 +103,7 @@ def test_it_cleans_up_when_it_fails_half_way(moto: Server, monkeypatch: pytest.M
 
 
 def test_what_was_learned_is_relied_on(moto: Server) -> None:
-    """A config that says so is believed: no probe before a conditional write, no trust where it says no."""
+    """Capabilities in the configuration are used: no probe if honoured, S3Unsupported if ignored."""
     config = moto.connect().config
     believing = s3.S3Store(
         config.replace(capabilities=s3.Capabilities(put_if_absent="honoured", put_if_absent_versioned="honoured"))
@@ -118,7 +118,7 @@ def test_what_was_learned_is_relied_on(moto: Server) -> None:
 
 
 def test_probe_of_an_unreachable_store_raises() -> None:
-    """A store that is away can do nothing, but that is not what was asked."""
+    """An unreachable store raises; it is not reported as unsupporting."""
     store = s3.connect("http://127.0.0.1:9", access_key="A" * 10, secret_key="S" * 10, max_attempts=1)
     with pytest.raises(s3.S3ConnectionError):
         store.probe()
@@ -234,7 +234,7 @@ def test_an_endless_or_repeating_listing_counts_as_unsupported(scripted_server: 
 
 
 def test_a_store_that_hangs_up_on_a_form_takes_none(scripted_server: ScriptedServer) -> None:
-    """Nobody learns more from it; everything else it answers."""
+    """Only ``post`` is no; everything else is detected."""
     scripted_server.answer = lambda asked: None
     assert room._takes_posts(room._Trial(BucketAddress(scripted_server.connect()._connection, "bkt"))) is False
 
@@ -250,7 +250,7 @@ def test_a_race_that_the_store_refuses_is_refused(moto: Server, monkeypatch: pyt
 
 
 def test_an_answer_by_host_name_is_looked_at(scripted_server: ScriptedServer) -> None:
-    """A store that knows buckets by their host's name sends the object; others send something else, or nothing."""
+    """A store that supports virtual-hosted addressing returns the object; others return something else, or nothing."""
     port = scripted_server.server_port
     keys = {"access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "region": "us-east-1"}
     trial = room._Trial(BucketAddress(s3.connect(f"http://localhost:{port}", **keys)._connection, "bkt"))
@@ -345,7 +345,7 @@ def test_a_condition_is_not_honoured_where_a_refused_copy_overwrites(scripted_se
 
 
 def test_localstack_is_not_trusted_with_conditional_copies(localstack: Server) -> None:
-    """It overwrites what it refuses to overwrite."""
+    """It overwrites the object although it refuses the request."""
     bucket = localstack.connect(read_timeout=2).create_bucket(
         "conditional-copies"
     )  # the body that ends early never comes

@@ -122,7 +122,7 @@ def test_an_interruption_says_how_far_it_came(rclone_bucket: S3Bucket, caplog: p
         rclone_bucket.put_objects(interrupted())
     [record] = caplog.records
     assert "interrupted after" in record.getMessage()
-    # What was on its way when the connection closed may stand there half written, under a name of rclone's own (".partial").
+    # A file being received when the connection closed may remain partly written, under rclone's own name (".partial").
     there = {obj.key for obj in rclone_bucket.find()} & {f"n/{number}" for number in range(2000)}
     said = int(record.getMessage().split("after ")[1].split()[0].replace(",", ""))
     assert 1000 <= said <= len(there)
@@ -157,7 +157,7 @@ def test_progress_of_another_type_raises_type_error(wrong: Any) -> None:
 
 
 def test_watched_counts_the_items_consumed() -> None:
-    """Also where the items end early."""
+    """Also if the iteration ends early."""
     told: list[int] = []
     watching = watched(range(10), told.append)
     assert [next(watching) for _ in range(3)] == [0, 1, 2]

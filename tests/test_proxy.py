@@ -1,4 +1,4 @@
-"""The proxy for faults: each kind really happens, and the same seed does the same again."""
+"""The fault proxy: every kind of fault occurs, and a seed repeats the same faults."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def once(proxy: Proxy, fault: Fault | str, method: str = "GET", name: str = "k")
 
 
 def test_without_a_fault_everything_passes(proxy: Proxy, upstream: ScriptedServer) -> None:
-    """Bytes up and down, the Host that the client sent, several requests on one connection."""
+    """Bodies in both directions, the client's Host header, several requests on one connection."""
     connection = client(proxy)
     for number in range(3):
         connection.request("PUT", f"/b/k{number}", b"body", {"Expect": "100-continue"} if number else {})
@@ -105,7 +105,7 @@ def test_reset_before_does_not_reach_the_server(proxy: Proxy, upstream: Scripted
 
 
 def test_a_request_that_changes_on_its_way(proxy: Proxy, upstream: ScriptedServer) -> None:
-    """The server gets one byte otherwise, and its answer comes as it gave it."""
+    """The server receives one changed byte, and its response is unchanged."""
     once(proxy, Fault(CORRUPT_REQUEST, 1.0), "PUT")
     assert ask(proxy, "PUT", body=b"abcd") == (200, XML)
     assert [asked.body for asked in upstream.asked] == [b"abce"]
@@ -114,7 +114,7 @@ def test_a_request_that_changes_on_its_way(proxy: Proxy, upstream: ScriptedServe
 
 @pytest.mark.parametrize("kind", ["reset_after", "reset_in_response"])
 def test_a_reset_after_comes_when_the_server_has_acted(proxy: Proxy, upstream: ScriptedServer, kind: str) -> None:
-    """The request was done; the client gets a reset, or less than the whole."""
+    """The request was applied; the client gets a reset, or a truncated response."""
     once(proxy, kind)
     with pytest.raises((ConnectionResetError, http.client.HTTPException)):
         ask(proxy)
@@ -122,7 +122,7 @@ def test_a_reset_after_comes_when_the_server_has_acted(proxy: Proxy, upstream: S
 
 
 def test_an_answer_cut_in_its_head(proxy: Proxy, upstream: ScriptedServer) -> None:
-    """Closed in good order within the headers: Python's client takes what came for all of them."""
+    """Closed normally within the headers: Python's client accepts the truncated headers."""
     once(proxy, Fault("cut_head", 0.6))
     connection = client(proxy)
     connection.request("GET", "/b/k")
@@ -153,7 +153,7 @@ def test_a_corrupted_byte(proxy: Proxy) -> None:
 
 
 def test_a_duplicated_answer(proxy: Proxy, upstream: ScriptedServer) -> None:
-    """It is sent twice, so that a careless client takes the second one for the answer to its next question."""
+    """It is sent twice, so that a careless client takes the second copy for the response to its next request."""
     once(proxy, "duplicate")
     with socket.create_connection(("127.0.0.1", int(proxy.endpoint_url.rpartition(":")[2])), timeout=5) as sock:
         sock.sendall(b"GET /b/k HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -177,7 +177,7 @@ def test_a_stall_outlasts_the_clients_patience(proxy: Proxy, upstream: ScriptedS
 
 @pytest.mark.parametrize("kind", ["drip", "delay"])
 def test_a_late_answer_is_whole(proxy: Proxy, kind: str) -> None:
-    """Slowly or late, but every byte."""
+    """Slow or delayed, but complete."""
     once(proxy, Fault(kind, seconds=0.3))
     began = time.monotonic()
     assert (ask(proxy), time.monotonic() - began > 0.25) == ((200, XML), True)
@@ -208,7 +208,7 @@ def test_an_answer_of_the_proxys_own(
 
 
 def test_an_error_to_a_head_has_no_body(proxy: Proxy) -> None:
-    """Else the client would take it for its next answer."""
+    """Otherwise the client would take the body for its next response."""
     once(proxy, "500_before", "HEAD")
     connection = client(proxy)
     connection.request("HEAD", "/b/k")
@@ -238,7 +238,7 @@ def test_an_error_inside_a_200(
     when: str,
     reached: int,
 ) -> None:
-    """The status says yes, the document says no; whether it was done is another matter."""
+    """The status is a success, the document an error; the request may have been applied."""
     once(proxy, f"error_in_200_{when}", method, name)
     status, body = ask(proxy, method, target, b"<Delete><Object><Key>one</Key></Object></Delete>", **headers)
     assert (status, b"<Error>" in body, b"<Key>one</Key>" in body, len(upstream.asked)) == (
@@ -269,7 +269,7 @@ def test_a_missing_header(proxy: Proxy) -> None:
     ],
 )
 def test_a_document_that_is_not_what_it_should_be(proxy: Proxy, kind: str, is_so: Any) -> None:
-    """Cut, huge, a bomb of entities, one that points at a file: framed as it should be all the same."""
+    """Truncated, huge, an entity bomb, an external entity: all with correct framing."""
     once(proxy, kind)
     status, body = ask(proxy)
     assert (status, is_so(body)) == (200, True)

@@ -1,4 +1,4 @@
-"""find() and ObjectQuery: lazy, immutable, asked as often as wanted."""
+"""find() and ObjectQuery: lazy, immutable, iterable any number of times."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def keys(query: s3.ObjectQuery) -> list[str]:
 
 
 def test_a_query_costs_nothing_until_it_is_iterated(counted: Counted) -> None:
-    """And then it asks again each time: nothing is cached (row 14)."""
+    """Each iteration sends its requests again: nothing is cached (row 14)."""
     query = counted.bucket.find("a").filter(lambda obj: True).limit(5)
     assert counted.requests() == []
     assert keys(query) == []
@@ -107,7 +107,7 @@ def test_every_refinement_is_a_new_query(filled: s3.S3Bucket) -> None:
 
 
 def test_the_glob_s_stem_is_sent_as_prefix(counted: Counted) -> None:
-    """What the store can leave out is not fetched; and contradiction costs nothing."""
+    """Keys that the store can filter are not listed; contradictory criteria need no request."""
     counted.bucket.find(glob="2026/11/**.json").first()
     assert "prefix=2026%2F11%2F" in counted.requests()[-1].query
     with counted.recording() as requests:
@@ -146,7 +146,7 @@ def test_a_limit_without_meaning_is_refused_at_once(bucket: s3.S3Bucket, limit: 
     ],
 )
 def test_bad_arguments_are_named(bucket: s3.S3Bucket, arguments: dict[str, Any], error: type[Exception]) -> None:
-    """Which argument, what was wrong."""
+    """The error names the argument and what was wrong."""
     with pytest.raises(error, match=next(iter(arguments))):
         bucket.find(**arguments)
 
@@ -162,7 +162,7 @@ def test_messageflux_s_words_for_finding(filled: s3.S3Bucket) -> None:
 
 
 def test_a_query_pickles(filled: s3.S3Bucket) -> None:
-    """And asks for the same on the other side."""
+    """The unpickled query lists the same."""
     query = filled.find("2026/", regex="json", min_size=1)
     data = pickle.dumps(query)
     assert len(data) < 1500
@@ -170,7 +170,7 @@ def test_a_query_pickles(filled: s3.S3Bucket) -> None:
 
 
 def test_a_missing_bucket_is_said_when_asked(store: s3.S3Store) -> None:
-    """Not before."""
+    """It raises when it is iterated, not before."""
     query = store.bucket("no-such-bucket-77").find()
     with pytest.raises(s3.S3NoSuchBucket):
         query.collect()
@@ -187,7 +187,7 @@ def test_a_query_has_no_length(bucket: s3.S3Bucket) -> None:
 WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "a predicate of text": (lambda query: query.filter("x"), TypeError, "predicate must be callable, not str"),
     "parts of text": (lambda query: query.partitions("4"), TypeError, "n must be a whole number, not str"),
-    "no parts": (lambda query: query.partitions(0), ValueError, "n must be at least 1, it is 0"),
+    "no parts": (lambda query: query.partitions(0), ValueError, "n must be at least 1, not 0"),
     "parts of a limited query": (
         lambda query: query.limit(5).partitions(2),
         ValueError,
@@ -200,13 +200,13 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
 def test_refinements_without_meaning_are_named(
     moto_bucket: s3.S3Bucket, act: Any, error: type[Exception], said: str
 ) -> None:
-    """Which argument, and what it is."""
+    """The error names the argument and its value."""
     with pytest.raises(error, match=said):
         act(moto_bucket.find())
 
 
 def test_what_cannot_be_split_is_one_part(moto_bucket: s3.S3Bucket) -> None:
-    """Versions, folders, an empty bucket, one key: the parts together are always the whole."""
+    """Versions, folders, an empty bucket, one key: the parts together list the same keys."""
     moto_bucket.put_object("k", "x")
     for query in (
         moto_bucket.find(versions=True),

@@ -14,7 +14,7 @@ import messageflux_s3 as s3
 
 BODY = bytes(range(250)) * 4
 STEP = 150
-"""How much each broken answer brings."""
+"""The number of bytes of each truncated response."""
 
 
 def read_stream(obj: s3.S3Object, folder: Path) -> bytes:
@@ -83,7 +83,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_every_byte_that_arrives_restores_the_attempts(
     scripted_server: ScriptedServer, tmp_path: Path, pauses: list[float], read: Callable[[s3.S3Object, Path], bytes]
 ) -> None:
-    """More breaks than attempts are allowed, each after some bytes: the whole object, each time requested from where it broke."""
+    """With more interruptions than attempts, each after some bytes, the whole object is read, resumed at each offset."""
     scripted_server.answer = lambda asked: content_of(asked, BODY) if asked.method == "HEAD" else cut(asked)
     obj = scripted_server.bucket(max_attempts=2, lane=False).object("k")
     assert read(obj, tmp_path) == BODY
@@ -98,7 +98,7 @@ def test_every_byte_that_arrives_restores_the_attempts(
 def test_attempts_that_bring_nothing_end_with_an_error(
     scripted_server: ScriptedServer, tmp_path: Path, pauses: list[float], read: Callable[[s3.S3Object, Path], bytes]
 ) -> None:
-    """As many as are allowed, with pauses that grow; never a short read."""
+    """The allowed number of attempts, with growing pauses; then an error, never a short read."""
     answers = 0
 
     def answer(asked: Asked) -> Answer:
@@ -135,7 +135,7 @@ def test_an_object_that_changes_between_two_requests_raises_object_changed(
     then: Callable[[Asked], Answer],
     said: str,
 ) -> None:
-    """Whatever shows it; nothing is read of two objects."""
+    """Whichever response shows the change; bytes of two objects are never mixed."""
     gets = 0
 
     def answer(asked: Asked) -> Answer:

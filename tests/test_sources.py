@@ -1,6 +1,6 @@
-"""The source table: whatever can be handed in to be written, crossed with every verb that writes, at every border of size.
+"""Every type of source with every write method, at every size threshold.
 
-What is stored must be exactly what was given. A small slice runs always, all of it with the environment variable ``SOURCES=all``.
+The stored content must be exactly that of the source. A small slice always runs; ``SOURCES=all`` runs everything.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def bytes_of(size: int) -> bytes:
 
 
 class Reader:
-    """A readable with nothing but ``read``, that does not give what it was asked for."""
+    """A readable with only ``read``, which returns more or less than requested."""
 
     def __init__(self, content: bytes | str, given: Callable[[int], int]) -> None:
         self._content = content
@@ -142,7 +142,7 @@ def socket_file(content: bytes, folder: Path) -> Any:
 
 
 class Sniffer:
-    """Has read the beginning of a file to see what it is; for all but read() it hands out the file's own methods."""
+    """Has read the beginning of a file to detect its type; passes on the file's other methods."""
 
     def __init__(self, file: Any) -> None:
         self._file = file

@@ -17,7 +17,7 @@ from messageflux_s3 import store as store_module
 
 
 def test_stores_with_equal_configs_share_a_client(server: Server) -> None:
-    """And closing one does not close the other's."""
+    """Closing one does not close the client of the other."""
     one, two = server.connect(), server.connect()
     assert one.client is two.client
     one.close()

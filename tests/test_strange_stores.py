@@ -1,4 +1,4 @@
-"""A store that nobody here has met: what it may answer, scripted; nothing is harmed, nothing is lost, nothing goes on for ever."""
+"""Scripted stores with unexpected responses: no harm, no loss, no endless loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
 
 @pytest.fixture
 def strange(scripted_server: ScriptedServer) -> DocumentStore:
-    """A store that keeps each document as it was sent, and answers what a test tells it to."""
+    """A store that stores each document unchanged, and whose responses a test can replace."""
     return DocumentStore(scripted_server)
 
 
@@ -73,7 +73,7 @@ def test_reading_tags_of_a_huge_object_reads_at_most_the_range(rclone: Server, r
     def note(response_dict: dict[str, Any], **_: Any) -> None:
         sizes.append(int(response_dict["headers"]["Content-Length"]))
 
-    store = rclone.connect(max_attempts=2)  # a client of its own, that nobody else uses
+    store = rclone.connect(max_attempts=2)  # a separate client
     store.client.meta.events.register_first("before-parse.s3.GetObjectTagging", note)
     with pytest.raises(s3.S3Unsupported):
         store.bucket(rclone_bucket.name)["huge"].tags.get()
@@ -254,7 +254,7 @@ def _page(root: str, inside: str) -> Answer:
 
 
 def test_unfinished_uploads_are_aborted_page_by_page(strange: DocumentStore) -> None:
-    """And a store that says "there is more", for ever from the same place, is an error instead of an endless loop."""
+    """A store that repeats the same truncated page raises instead of causing an endless loop."""
 
     def answers(method: str, query: str) -> Answer:
         if method != "GET":
@@ -281,7 +281,7 @@ def test_unfinished_uploads_are_aborted_page_by_page(strange: DocumentStore) -> 
 def test_nothing_is_left_where_a_listing_cannot_go_on_from_what_is_gone(
     strange: DocumentStore, kind: str, count: int, page_size: int
 ) -> None:
-    """As moto's: asked to go on after an entry that was deleted, it says that there is nothing more."""
+    """Like moto: continuing after a deleted entry, it returns an empty last page."""
     left = [f"k{n:04}" for n in range(count)]
 
     def answers(method: str, query: str) -> Answer:
@@ -332,7 +332,7 @@ def test_versions_go_on_after_a_prefix_without_a_version(strange: DocumentStore)
 
 
 def test_versions_that_never_end_are_an_error(strange: DocumentStore) -> None:
-    """The same page again and again, or "more" without a place."""
+    """The same page again and again, or a truncated page without markers."""
     for marker in ("<NextKeyMarker>k</NextKeyMarker>", ""):
         said = f"<IsTruncated>true</IsTruncated>{marker}"
         strange.answers = lambda method, query, said=said: _page("ListVersionsResult", said)  # type: ignore[misc]
@@ -354,7 +354,7 @@ def test_a_rule_without_an_id_stays_without_one(strange: DocumentStore) -> None:
 
 
 def test_aws_may_show_the_old_configuration_for_minutes(strange: DocumentStore) -> None:
-    """There nothing is read back, and nothing undone: one reading, to merge, and one write."""
+    """On AWS nothing is read back or restored: one read, to merge, and one write."""
     bucket = strange.bucket(preset="aws")
     rule = b"<ID>x</ID><Status>Enabled</Status><Expiration><Days>1</Days></Expiration>"
     old = b"<LifecycleConfiguration><Rule>%s</Rule></LifecycleConfiguration>" % rule

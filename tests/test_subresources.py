@@ -70,7 +70,7 @@ def test_a_planned_change_is_made_by_apply(counted: Counted) -> None:
     """It prints as a diff, and nothing is written before apply()."""
     plan = counted.bucket.lifecycle.ensure(s3.LifecycleRule("sweep", abort_uploads_days=3), dry_run=True)
     assert not plan.applied
-    assert "+sweep: everything: unfinished uploads go after 3 days" in str(plan)
+    assert "+sweep: everything: abort unfinished uploads after 3 days" in str(plan)
     assert {request.method for request in counted.requests()} == {"GET"}
     assert plan.apply().applied
     again = counted.bucket.lifecycle.ensure(s3.LifecycleRule("sweep", abort_uploads_days=3))
@@ -112,7 +112,7 @@ def test_ensure_makes_the_change_and_returns_it(counted: Counted, name: str) -> 
         again = ensure(counted.bucket, False)
     assert (again.applied, again.is_empty, [request.method for request in requests]) == (True, True, ["GET"])
     with counted.recording() as requests:
-        made.apply()  # what code written for the former ensure() does
+        made.apply()  # as code written for the former ensure() does
     assert requests == []
 
 
@@ -142,7 +142,7 @@ def test_boto3_sends_unknown_elements(counted: Counted, monkeypatch: pytest.Monk
 
     events.register("before-send.s3.PutBucketLifecycleConfiguration", catch)
     value = LifecycleConfiguration.from_api(xml.parse(STRANGE))
-    with pytest.raises(s3.S3Error):  # moto keeps what it knows of it, which reads back as something else
+    with pytest.raises(s3.S3Error):  # moto stores only known elements, so the configuration read back differs
         counted.bucket.lifecycle.put(value)
     events.unregister("before-send.s3.PutBucketLifecycleConfiguration", catch)
     assert b"<Teleport><Days>4</Days></Teleport>" in sent[0]
@@ -557,8 +557,8 @@ def test_allow_does_not_retry_if_no_block_was_lifted(keeper: DocumentStore, kept
 
 WRONG: dict[str, tuple[Callable[[s3.S3Bucket], object], type[Exception], str]] = {
     "cors: a rule of nothing": (lambda b: s3.CorsRule("x", origins=()), ValueError, "at least one origin and one method"),
-    "cors: origins of text": (lambda b: s3.CorsRule("x", origins="*"), TypeError, "origins must be a tuple of texts"),
-    "cors: a method": (lambda b: s3.CorsRule("x", origins=("*",), methods=("COPY",)), ValueError, "methods must be of .* not 'COPY'"),
+    "cors: origins of text": (lambda b: s3.CorsRule("x", origins="*"), TypeError, "origins must be a tuple of strings"),
+    "cors: a method": (lambda b: s3.CorsRule("x", origins=("*",), methods=("COPY",)), ValueError, "methods must be among .* not 'COPY'"),
     "cors: a list": (lambda b: b.cors.put([]), TypeError, "value must be a CorsConfiguration, not list"),
     "encryption: a key alone": (lambda b: Encryption(kms_key_id="k"), ValueError, "kms_key_id needs algorithm 'aws:kms'"),
     "lifecycle: no id": (lambda b: s3.LifecycleRule(""), ValueError, "id must be text of 1 to 255 characters"),
@@ -573,7 +573,7 @@ WRONG: dict[str, tuple[Callable[[s3.S3Bucket], object], type[Exception], str]] =
     "policy: a list": (lambda b: b.policy.put([]), TypeError, "value must be a BucketPolicy, not list"),
     "tags: a list": (lambda b: b.tags.put(["a"]), TypeError, "tags must be a mapping of text to text, not list"),
     "tags: a number": (lambda b: b.tags.put({"a": 1}), TypeError, "the entry 'a' is int"),
-    "tags: a long name": (lambda b: b.tags.put({"a" * 129: ""}), ValueError, "a name takes 1 to 128 characters"),
+    "tags: a long name": (lambda b: b.tags.put({"a" * 129: ""}), ValueError, "a name must have 1 to 128 characters"),
 }  # fmt: skip
 
 

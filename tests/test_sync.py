@@ -1,4 +1,4 @@
-"""Folders and prefixes: the plan, the doing, and that nothing leaves the folder."""
+"""Folders and prefixes: plans, their execution, and confinement to the folder."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_upload_folder_takes_a_part_size_for_small_and_large_files(moto_bucket: 
 
 
 def test_a_missing_folder_is_named(moto_bucket: S3Bucket, tmp_path: Path) -> None:
-    """No silent upload of nothing."""
+    """It raises instead of uploading nothing."""
     with pytest.raises(FileNotFoundError, match="missing"):
         moto_bucket.upload_folder(tmp_path / "missing", "x")
     (tmp_path / "file").write_bytes(b"")
@@ -70,7 +70,7 @@ def test_a_prefix_is_a_folder(moto_bucket: S3Bucket, tmp_path: Path) -> None:
 
 
 def test_sync_up_and_down(bucket: S3Bucket, tmp_path: Path) -> None:
-    """Only what changed is copied; deletions only when asked for; a dry run does nothing."""
+    """Only changed files are copied; deletions only with delete=True; a dry run changes nothing."""
     here, there = tmp_path / "here", tmp_path / "there"
     fill(here, FILES)
     plan = bucket.sync_from_folder(here, "p", dry_run=True)
@@ -115,7 +115,7 @@ HOSTILE = ["../up", "/etc/x", "a//b", "./c", "b/..", "a/../../d", "trail/", "C:/
 
 
 def test_no_key_leaves_the_folder(moto_bucket: S3Bucket, tmp_path: Path) -> None:
-    """Every odd key has a file inside, and goes back to its own key."""
+    """Every unusual key has a file inside the folder, which maps back to the key."""
     for number, key in enumerate(HOSTILE):
         moto_bucket.put_object(f"p/{key}", str(number))
     folder = tmp_path / "in" / "folder"
@@ -159,7 +159,7 @@ def test_keys_that_fall_on_one_file_are_refused(
 
 
 def test_a_file_where_a_folder_must_be(moto_bucket: S3Bucket, tmp_path: Path) -> None:
-    """It stays, the error names it, the other objects arrive."""
+    """It is kept, the error names it, and the other objects are downloaded."""
     fill(tmp_path, {"k": b"mine"})
     moto_bucket.put_objects([("p/k/x", "2"), ("p/other", "3")])
     with pytest.raises(S3BatchError, match="a folder is needed here"):
@@ -175,7 +175,7 @@ def test_markers_of_folders_are_folders(moto_bucket: S3Bucket, tmp_path: Path) -
 
 
 def test_failed_copies_delete_nothing(moto_bucket: S3Bucket, tmp_path: Path) -> None:
-    """Deletions come last, and only when every copy arrived."""
+    """Deletions come last, and only if every copy succeeded."""
     fill(tmp_path, {"good": b"1", "gone": b"2"})
     moto_bucket.put_object("p/old", b"")
     plan = moto_bucket.sync_from_folder(tmp_path, "p", delete=True, dry_run=True)
@@ -188,7 +188,7 @@ def test_failed_copies_delete_nothing(moto_bucket: S3Bucket, tmp_path: Path) -> 
 
 
 def test_a_link_that_leads_nowhere_is_an_error_and_deletes_nothing(moto_bucket: S3Bucket, tmp_path: Path) -> None:
-    """What cannot be read is not taken for deleted."""
+    """A file that cannot be read does not count as deleted."""
     moto_bucket.put_objects([("p/a", "content"), ("p/old", "old")])
     (tmp_path / "a").symlink_to(tmp_path / "nowhere")
     (tmp_path / "b").write_bytes(b"new")
@@ -200,7 +200,7 @@ def test_a_link_that_leads_nowhere_is_an_error_and_deletes_nothing(moto_bucket: 
 
 
 def test_an_empty_folder_deletes_only_when_asked_and_a_missing_one_never(moto_bucket: S3Bucket, tmp_path: Path) -> None:
-    """The mistake that costs most: syncing from a folder that is not there."""
+    """Syncing from a missing folder must not delete everything."""
     moto_bucket.put_objects([("p/a", "1"), ("q/b", "2")])
     with pytest.raises(FileNotFoundError):
         moto_bucket.sync_from_folder(tmp_path / "missing", "p", delete=True)
@@ -232,7 +232,7 @@ def test_compare_says_what_tells_a_change(moto_bucket: S3Bucket, tmp_path: Path)
 
 
 def test_small_files_travel_through_the_lane(counted: Counted, tmp_path: Path) -> None:
-    """One request for each, many at a time; what fails is named, the others are there."""
+    """One request each, many concurrently; failures are named, the others succeed."""
     fill(tmp_path / "here", {f"{number:03}": b"x" * number for number in range(40)})
     counted.bucket.put_objects([(f"w{number}", b"") for number in range(4)])
     with counted.recording() as requests:
@@ -246,7 +246,7 @@ def test_small_files_travel_through_the_lane(counted: Counted, tmp_path: Path) -
     (tmp_path / "there" / "007").unlink()
     with counted.recording() as requests, pytest.raises(S3BatchError) as caught:
         counted.bucket.download_folder("p", tmp_path / "there", overwrite=False)
-    assert (len(caught.value.failures), len(requests)) == (39, 2)  # nothing is fetched whose file is there
+    assert (len(caught.value.failures), len(requests)) == (39, 2)  # objects with an existing file are not requested
     assert (tmp_path / "there" / "007").read_bytes() == b"x" * 7
 
 
@@ -297,7 +297,7 @@ def test_invalid_arguments_raise_an_error_that_names_them(
 
 
 def test_sizes_alone_may_decide(moto_bucket: S3Bucket, tmp_path: Path) -> None:
-    """Then another content of the same length is the same."""
+    """Other content of the same size then counts as identical."""
     fill(tmp_path, {"a": b"1", "b": b"22"})
     moto_bucket.put_objects([("p/a", b"9"), ("p/b", b"9")])
     plan = moto_bucket.sync_from_folder(tmp_path, "p", compare="size", dry_run=True)
@@ -327,7 +327,7 @@ def test_case_sensitivity_of_a_read_only_folder_is_that_of_the_platform(
 
 
 def test_sockets_and_pipes_are_no_files(moto_bucket: S3Bucket, tmp_path: Path) -> None:
-    """Whoever opened them would wait for ever."""
+    """Opening them would block forever."""
     fill(tmp_path, {"a": b"1"})
     os.mkfifo(tmp_path / "pipe")
     assert moto_bucket.upload_folder(tmp_path, "p") == ["p/a"]
@@ -351,7 +351,7 @@ def test_an_object_that_fails_does_not_stop_the_others(scripted_server: Scripted
 
 
 def test_large_files_travel_one_by_one(moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are parallel in themselves; small ones before and after them go side by side, and all arrive."""
+    """Each is transferred in parallel parts; small files before and after them are batched."""
     monkeypatch.setattr(sync, "SMALL_BYTES", 3)
     monkeypatch.setattr(sync.upload, "THRESHOLD_BYTES", 5)
     files = {f"{number:02}": b"x" * (number % 8) for number in range(40)}
@@ -377,7 +377,7 @@ def test_a_large_file_that_fails_is_named_as_well(
 
 
 def test_a_file_that_cannot_be_deleted_is_named(moto_bucket: S3Bucket, tmp_path: Path) -> None:
-    """The others go."""
+    """The other files are deleted."""
     fill(tmp_path, {"a": b"1", "b": b"2"})
     moto_bucket.put_object("p/c", b"3")
     plan = moto_bucket.sync_to_folder("p", tmp_path, delete=True, dry_run=True)
@@ -442,7 +442,7 @@ def pipe(folder: Path, elsewhere: Path) -> None:
 def test_sync_from_folder_does_not_delete_what_may_be_behind_a_link(
     moto_bucket: S3Bucket, tmp_path: Path, lay: Callable[[Path, Path], None]
 ) -> None:
-    """Linked folders are not entered, so nothing is known of the files in them; what else is not in the folder goes."""
+    """Linked folders are not entered, so their files are unknown; other objects without a file are deleted."""
     folder = tmp_path / "folder"
     folder.mkdir()
     lay(folder, tmp_path / "elsewhere")

@@ -1,4 +1,4 @@
-"""Sync and downloads to a folder: no byte is deleted, merged or overlooked that the plan did not see or could not compare."""
+"""Sync and downloads to a folder: nothing is deleted, merged or skipped that the plan did not see or could not compare."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_sync_up_and_down_again_leaves_file_names_with_escapes_as_they_are(
 def test_downloads_to_a_folder_follow_no_link_inside_it(
     scripted_server: ScriptedServer, tmp_path: Path, target: str
 ) -> None:
-    """Two keys would fall on one file. The object behind the link is reported, the other arrives."""
+    """Two keys would have the same file. The object behind the link is reported, the other is downloaded."""
     scripted_server.answer = Strange(strong, {"p/a/x": b"AAAA", "p/b/x": b"BBBB", "p/x": b"CCCC"})
     bucket = scripted_server.bucket()
     (tmp_path / "b").mkdir()
@@ -573,7 +573,7 @@ def test_every_checksum_that_the_store_tells_must_agree(scripted_server: Scripte
 def test_link_that_leads_nowhere_is_never_the_same_as_an_object(
     scripted_server: ScriptedServer, tmp_path: Path, compare: str, target: str
 ) -> None:
-    """Going up it is one failure among the steps; going down it is replaced by the file."""
+    """An upload reports it as one failed step; a download replaces it by the file."""
     scripted_server.answer = store = Strange(strong, {"p/k": b"x" * len(target)})
     (tmp_path / "k").symlink_to(target)
     os.utime(tmp_path / "k", (2e9, 2e9), follow_symlinks=False)
@@ -689,7 +689,7 @@ def test_resumed_download_does_not_mix_the_bytes_of_two_stores(scripted_server: 
 
         def answer(asked: Asked) -> Answer:
             if cut and asked.method == "GET" and asked.headers.get("range", "").startswith(f"bytes={32 * MIB}"):
-                time.sleep(0.7)  # until the other parts are there
+                time.sleep(0.7)  # until the other parts are complete
                 return refusal(403, "AccessDenied")
             return (
                 content_of(asked, body, "1")

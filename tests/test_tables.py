@@ -40,7 +40,7 @@ def test_batches_make_one_frame(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_is_a_table_too() -> None:
-    """No rows, and the same columns of the same types."""
+    """An empty listing has the same typed columns."""
     assert [str(dtype) for dtype in tables.to_pandas([]).dtypes] == [
         str(dtype) for dtype in tables.to_pandas(MIXED).dtypes
     ]

@@ -1,4 +1,4 @@
-"""Files and streams up and down: whole or not at all, on real servers."""
+"""Uploads and downloads of files and streams, complete or not at all, on real servers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def unfinished_uploads(bucket: S3Bucket) -> list[str]:
 
 @pytest.mark.parametrize("size", [0, 1, 5 * MIB, 16 * MIB, 16 * MIB + 1, len(LARGE)])
 def test_a_file_goes_up_and_comes_down(bucket: S3Bucket, tmp_path: Path, size: int) -> None:
-    """At, below and beyond the border to parts, what comes down is what went up."""
+    """Below, at and above the multipart threshold the downloaded content is that uploaded."""
     source = tmp_path / "source.bin"
     source.write_bytes(LARGE[:size])
     obj = bucket.upload_file(source, "dir/file.bin", metadata={"name": "Zoë"})
@@ -72,7 +72,7 @@ def test_an_iterator_of_unknown_length_goes_up(bucket: S3Bucket) -> None:
 
 
 def test_the_callers_file_stays_open_and_is_read_from_where_it_stands(bucket: S3Bucket) -> None:
-    """The file is the caller's: neither rewound nor closed."""
+    """The caller's file is neither rewound nor closed."""
     stream = io.BytesIO(b"0123456789")
     stream.seek(4)
     bucket.upload_object("tail", stream)
@@ -81,7 +81,7 @@ def test_the_callers_file_stays_open_and_is_read_from_where_it_stands(bucket: S3
 
 
 def test_no_parts_are_left_by_an_upload_that_failed(moto_bucket: S3Bucket) -> None:
-    """Whatever the source raises comes up, the key is as before, and the parts are gone; Ctrl-C too."""
+    """The source's exception is raised, the object is unchanged, and the parts are deleted; also for Ctrl-C."""
     for error in (OSError("disk"), KeyboardInterrupt()):
 
         def source(error: BaseException = error) -> object:
@@ -127,7 +127,7 @@ def test_messageflux_arguments_still_work(moto_bucket: S3Bucket) -> None:
 
 
 def test_overwrite_false_refuses(bucket: S3Bucket, tmp_path: Path) -> None:
-    """A file that is there stays, and so does one that appears in the middle."""
+    """An existing file is kept, also one that appears during the download."""
     bucket.put_object("k", b"new")
     target = tmp_path / "t"
     target.write_bytes(b"old")
@@ -158,7 +158,7 @@ def test_ranges_are_half_open(bucket: S3Bucket, tmp_path: Path) -> None:
 
 
 def test_a_download_of_an_object_that_changes_is_never_a_mixture(bucket: S3Bucket, tmp_path: Path) -> None:
-    """An object replaced while it is read is an error; the target is as before."""
+    """An object replaced during the download raises; the target is unchanged."""
     bucket.upload_object("k", LARGE)
     target = tmp_path / "t"
     target.write_bytes(b"old")
@@ -202,7 +202,7 @@ def test_wrong_bytes_are_an_error_that_names_both_checksums(
 def test_a_byte_that_changes_on_its_way_is_found_in_parts_too(
     moto: Server, moto_bucket: S3Bucket, tmp_path: Path
 ) -> None:
-    """Asked to verify, a download holds the parts to the etag that is made of them: what arrives otherwise does not get the name."""
+    """With verify_checksum a multipart download is compared with the etag of its parts; corrupted content never becomes the target."""
     obj = moto_bucket.upload_object("k", LARGE, part_size_bytes=8 * MIB)
     assert obj.etag.endswith("-6")
     moto_bucket.download_file("k", tmp_path / "whole", verify_checksum=True)
@@ -219,7 +219,7 @@ def test_a_byte_that_changes_on_its_way_is_found_in_parts_too(
 def test_overwrite_false_keeps_a_file_created_meanwhile(
     moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
 ) -> None:
-    """With overwrite=False, also where the file system has no links; and nothing temporary stays."""
+    """With overwrite=False, also on a file system without hard links; no temporary file is left."""
 
     def no_links(source: object, target: object) -> None:
         raise OSError(1, "no links here")
@@ -243,7 +243,7 @@ def test_overwrite_false_keeps_a_file_created_meanwhile(
 def test_a_completion_whose_answer_was_lost_was_done(
     moto: Server, rclone: Server, moto_bucket: S3Bucket, rclone_bucket: S3Bucket
 ) -> None:
-    """Asked again, rclone no longer knows the upload: never "no such item", and a success only where the etag shows it."""
+    """rclone forgets a completed upload, so a retry fails: the result is never S3NoSuchItem, and a success only if the etag shows it."""
     lost = {("POST", "k?uploadId"): ["reset_after"]}
     with run_proxy(moto.endpoint_url, scripted(lost)) as proxy:
         bucket = moto.connect(endpoint_url=proxy.endpoint_url).bucket(moto_bucket.name)
@@ -268,7 +268,7 @@ def test_a_completion_whose_answer_was_lost_was_done(
 
 
 def test_a_download_goes_on_where_it_ended(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
-    """After a failure with resume=True only the rest is asked for, and nothing temporary stays."""
+    """After a failure with resume=True only the rest is requested, and no temporary file is left."""
     rclone_bucket.upload_object("k", LARGE)
     target = tmp_path / "t"
 
@@ -295,7 +295,7 @@ def test_a_download_goes_on_where_it_ended(rclone_bucket: S3Bucket, tmp_path: Pa
 def test_the_journal_names_a_part_after_it_is_on_the_disk(
     rclone_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine that loses its power loses what was not; a line about that would leave a hole in the file."""
+    """After a power loss, a journal entry for data not on disk would leave a hole in the file."""
     rclone_bucket.upload_object("k", LARGE)
     parts = {
         at // download.PART_BYTES: LARGE[at : at + download.PART_BYTES]
@@ -320,7 +320,7 @@ def test_the_journal_names_a_part_after_it_is_on_the_disk(
 
 
 def test_a_resumed_download_of_another_object_begins_anew(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
-    """A journal about an etag that is gone counts for nothing."""
+    """A journal for another etag is ignored."""
     (tmp_path / ".t.mfs3-journal").write_text('{"etag": "other"}\n0\n1\n2\n')
     (tmp_path / ".t.mfs3-partial").write_bytes(b"rubbish" * MIB)
     rclone_bucket.upload_object("k", LARGE)
@@ -330,7 +330,7 @@ def test_a_resumed_download_of_another_object_begins_anew(rclone_bucket: S3Bucke
 
 
 def test_a_journal_without_its_file_counts_for_nothing(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
-    """Killed between the rename and the journal's end, the next download fetches every part."""
+    """If the process is killed between the rename and the deletion of the journal, the next download fetches every part."""
     rclone_bucket.upload_object("k", LARGE)
     obj = rclone_bucket.object("k")
     heading = {
@@ -429,7 +429,7 @@ def test_journal_never_names_parts_that_are_not_in_the_file(
 
 
 def test_two_resumed_downloads_to_one_target_do_not_mix(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
-    """The second finds the journal's file taken and gathers its bytes elsewhere; both end with a whole file, and nothing stays."""
+    """The second finds the partial file locked and uses another one; both end with a complete file, without temporary files."""
     rclone_bucket.upload_object("k", LARGE)
     target, begun, go_on = tmp_path / "t", threading.Event(), threading.Event()
 
@@ -464,7 +464,7 @@ while True:
 
 
 def test_a_killed_download_leaves_the_old_or_the_new(rclone: Server, rclone_bucket: S3Bucket, tmp_path: Path) -> None:
-    """kill -9 at random moments: the target is whole every time, and a resumed run clears up."""
+    """kill -9 at random moments: the target is always complete, and a resumed run removes temporary files."""
     rclone_bucket.upload_object("k", LARGE)
     target = tmp_path / "t"
     target.write_bytes(b"old")
@@ -619,7 +619,7 @@ def test_a_file_that_is_truncated_while_it_is_read_makes_no_object(
 
 
 def test_no_more_parts_than_an_object_can_have(moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Just as many are an object; one byte more is an error that says what to do, and no object."""
+    """The maximum number of parts works; one byte more raises an error with the remedy, and writes nothing."""
     monkeypatch.setattr(upload, "MAX_PARTS", 2)
     assert moto_bucket.upload_object("k", LARGE[: 10 * MIB], part_size_bytes=5 * MIB).size == 10 * MIB
     for source in (LARGE[: 10 * MIB + 1], iter([LARGE[: 10 * MIB + 1]])):
@@ -642,7 +642,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class _Slow:
-    """Takes three bytes at a time, or does not say how many."""
+    """Writes three bytes at a time, or does not return the number."""
 
     def __init__(self, *, says: bool) -> None:
         self.got = b""
@@ -656,7 +656,7 @@ class _Slow:
 
 @pytest.mark.parametrize("says", [True, False])
 def test_a_writable_may_take_a_little_at_a_time(scripted_server: ScriptedServer, says: bool) -> None:
-    """As a raw file or a socket does: what it left is offered again."""
+    """Like a raw file or a socket: the rest is written again."""
     scripted_server.answer = lambda asked: content_of(asked, BODY)
     writable = _Slow(says=says)
     scripted_server.bucket().download_object("k", writable)
@@ -775,7 +775,7 @@ def changed_at_first(etag: str) -> Callable[[Asked], Answer]:
 
 
 def test_what_is_written_to_a_stream_is_compared_with_the_etag(scripted_server: ScriptedServer) -> None:
-    """The bytes cannot be taken back; the error says that they are wrong."""
+    """The bytes cannot be taken back, but it raises S3ChecksumError."""
     scripted_server.answer = changed_at_first(MD5)
     with pytest.raises(S3ChecksumError, match=MD5):
         scripted_server.bucket().download_object("k", io.BytesIO())
@@ -821,7 +821,7 @@ def test_what_was_gathered_in_parts_is_compared_with_the_etag(scripted_server: S
 
 @pytest.mark.usefixtures("small_parts")
 def test_parts_of_unequal_length_are_not_checked(scripted_server: ScriptedServer, tmp_path: Path) -> None:
-    """Where the first part's length does not give their number nobody knows where the others begin."""
+    """If the parts have unequal sizes, it is unknown where they begin."""
     scripted_server.answer = lambda asked: content_of(
         asked, BODY[: 2000 if "partNumber" in asked.query else None], "0" * 32 + "-3"
     )
@@ -909,7 +909,7 @@ def test_an_object_that_is_deleted_in_the_middle_has_changed(scripted_server: Sc
 def test_when_one_part_fails_the_others_stop(
     scripted_server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the middle of what they are reading; none of them is noted as whole."""
+    """Other parts are stopped while reading; none of them is recorded as complete."""
     fetches: list[download._Fetch] = []
 
     class Seen(download._Fetch):
@@ -935,7 +935,7 @@ def test_when_one_part_fails_the_others_stop(
 def test_the_system_may_write_a_little_at_a_time(
     scripted_server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a full disk or after a signal: what was left is written as well."""
+    """As on a full disk or after a signal: the rest is written as well."""
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, piece, at: pwrite(fd, piece[:700], at))
     scripted_server.answer = lambda asked: content_of(asked, BODY, MD5)
@@ -946,7 +946,7 @@ def test_the_system_may_write_a_little_at_a_time(
 def test_a_partial_file_that_got_its_name_meanwhile_is_let_go(
     scripted_server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between opening it and locking it the other download may end: then its file is the target, and not ours to write to."""
+    """Another download may finish between the opening and the lock: its partial file is then the target, and must not be written to."""
     import fcntl
 
     flock = fcntl.flock
@@ -976,7 +976,7 @@ def _lose(count: int) -> None:
 
 
 def test_a_download_that_cannot_be_renamed_leaves_no_file(tmp_path: Path) -> None:
-    """A small file as well: there is the old one or the new one, and nothing beside it."""
+    """Also for a small file: the old or the new one exists, and no temporary file."""
     target = tmp_path / "t"
 
     def link(*_: object) -> None:

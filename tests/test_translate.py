@@ -1,4 +1,4 @@
-"""The translation: nothing from below reaches the user untranslated."""
+"""Translation of exceptions: no botocore or urllib3 exception reaches the user."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_404_of_a_head_has_the_error_code_of_a_get() -> None:
     on_key, on_bucket = from_answer(answer, "HeadObject", "b", "k"), from_answer(answer, "HeadBucket", "b", None)
     assert (on_key.code, on_bucket.code) == ("NoSuchKey", "NoSuchBucket")
     assert str(on_key) == (
-        "HeadObject on s3://b/k: NoSuchKey (404): Not Found. The bucket may be missing as well: a HEAD does not tell them apart."
+        "HeadObject on s3://b/k: NoSuchKey (404): Not Found. The bucket may be missing as well: the response to a HEAD does not say which."
     )
     assert str(on_bucket) == "HeadBucket on s3://b/: NoSuchBucket (404): Not Found."
     said = {"Error": {"Code": "NoSuchVersion"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
@@ -211,7 +211,7 @@ def test_only_the_404_of_a_head_hints_that_the_bucket_may_be_missing(code: str, 
 def test_error_answers_with_missing_members(
     answer: dict[str, object], cls: type[s3.S3Error], code: str | None, status: int | None, said: str
 ) -> None:
-    """The class follows from what is there, and the message is a sentence."""
+    """The class follows from the members present, and the message is a sentence."""
     error = from_answer(answer, None, None, None)
     assert (type(error), error.code, error.status) == (cls, code, status)
     assert str(error).endswith(said)
@@ -236,7 +236,7 @@ def test_message_ends_with_a_hint_for_some_codes() -> None:
     error = from_answer(answer, "DeleteBucket", "b", None)
     assert (
         str(error)
-        == "DeleteBucket on s3://b/: BucketNotEmpty (409): Not empty. delete_bucket(force=True) deletes what is in it first."
+        == "DeleteBucket on s3://b/: BucketNotEmpty (409): Not empty. delete_bucket(force=True) deletes its contents first."
     )
     assert (error.request_id, error.key, error.retryable) == ("7", None, False)
     assert from_answer({}, "DeleteBucket", "b", None).request_id is None

@@ -119,7 +119,7 @@ def test_bad_depths(depth: object, error: type[Exception]) -> None:
 
 
 def test_usage_of_a_bucket(bucket: S3Bucket) -> None:
-    """A bucket's usage is that of what it holds, on real servers, filters included."""
+    """A bucket's usage on real servers, also of filtered queries."""
     bucket.put_objects([("a/1.txt", "xx"), ("a/2.csv", "xxx"), ("b/3.txt", "x")])
     found = bucket.usage()
     assert (found.count, found.bytes, [*found.by_prefix]) == (3, 6, ["a/", "b/"])
@@ -239,7 +239,7 @@ def test_completion_is_bounded(counted: Counted) -> None:
 
 
 def test_results_and_settings_have_html_representations(moto_bucket: S3Bucket, tmp_path: Path) -> None:
-    """Results, plans, rules, changes and capabilities are drawn, and bad names in them do nothing."""
+    """Results, plans, rules, changes and capabilities have HTML representations, in which hostile names are escaped."""
     nasty = "<script>alert(1)<"
     (tmp_path / nasty).write_text("x")
     error = S3Error(nasty, code="SlowDown", bucket="b", key=nasty)

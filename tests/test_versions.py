@@ -1,4 +1,4 @@
-"""Versions: found, read, brought back, and cleared away to the last."""
+"""Versions: listed, read, restored and deleted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_version_is_made_current_again(versioned: s3.S3Bucket) -> None:
     assert first.make_current().reload().text == "one"
     assert versioned.get_object("k").metadata["a"] == "b"
     assert len([*obj.versions()]) == 3
-    with pytest.raises(ValueError, match="no version in particular"):
+    with pytest.raises(ValueError, match="not a handle for a version"):
         versioned.object("k").make_current()
 
 

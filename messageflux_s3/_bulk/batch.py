@@ -38,7 +38,7 @@ KEYS_PER_DELETE = 1000
 _FAILURES_SHOWN = 20
 _TRIES_TO_OPEN = 3
 
-# Error codes for DeleteObjects: the store does not support it at all, or not in this form.
+# Error codes with which a store rejects DeleteObjects: it does not support the operation, or not this form of it.
 _NO_BULK_DELETE = {"NotImplemented", "MethodNotAllowed", "501", "405"}
 _NOT_THIS_WAY = {"MissingContentMD5", "InvalidDigest", "411"}
 _BULK_DELETE = "bulk delete"
@@ -123,7 +123,7 @@ class GetItem(NamedTuple):
     Attributes:
         key: The key.
         version_id: A version of the object; None for the current one.
-        is_read: Whether to read it; otherwise it only keeps its place in the order.
+        is_read: Whether to read it; if not, its outcome is None, in its place in the order.
         tag: A value of the caller, returned with the outcome.
     """
 
@@ -575,4 +575,4 @@ def check_bounds(concurrency: int, max_bytes: int) -> None:
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"{name} must be a whole number, not {type(value).__name__}")
         if value < 1:
-            raise ValueError(f"{name} must be at least 1, it is {value}")
+            raise ValueError(f"{name} must be at least 1, not {value}")

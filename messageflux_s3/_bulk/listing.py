@@ -96,7 +96,7 @@ def pages(
             last = max([entry[0] for entry in objects[-1:]] + page.prefixes[-1:], default="")
             if last <= parameters.get("StartAfter", ""):
                 raise S3ServerError(
-                    f"s3://{bucket_name}/: the store says that its listing goes on, and not where",
+                    f"s3://{bucket_name}/: the listing is truncated, but has no continuation token and no further key",
                     operation="ListObjectsV2",
                     bucket=bucket_name,
                 )
@@ -137,7 +137,7 @@ def _asked_of_boto3(connection: Connection, parameters: Mapping[str, Any]) -> An
         if answer.get("Contents") or answer.get("CommonPrefixes") or root == "ListBucketResult":
             return Answer(answer)
     raise S3ServerError(
-        f"ListObjectsV2 on s3://{parameters['Bucket']}/: the store answered with something that is no listing",
+        f"ListObjectsV2 on s3://{parameters['Bucket']}/: the response is not a listing",
         operation="ListObjectsV2",
         bucket=parameters["Bucket"],
         retryable=True,

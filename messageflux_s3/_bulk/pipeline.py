@@ -75,7 +75,7 @@ def check_arguments(function: Any, executor: Any, on_error: Any, in_flight: Any)
     if in_flight is not None and (isinstance(in_flight, bool) or not isinstance(in_flight, int)):
         raise TypeError(f"in_flight must be a whole number, not {type(in_flight).__name__}")
     if in_flight is not None and in_flight < 1:
-        raise ValueError(f"in_flight must be at least 1, it is {in_flight}")
+        raise ValueError(f"in_flight must be at least 1, not {in_flight}")
 
 
 def _run(
@@ -115,7 +115,7 @@ def _run(
             yield result
             if own is not None and os.getpid() != pid:
                 raise RuntimeError(
-                    "this iteration was begun in the parent process, where its threads are; begin it anew in this one"
+                    "this iteration was started in the parent process, which has its threads; start a new iteration in this process"
                 )
     finally:
         for future, _ in waiting:

@@ -1,7 +1,7 @@
 """The ``progress=`` argument: a progress bar, a callable, or None.
 
 A callable is called with the number of bytes (or objects) since its last call, never by two threads at once. The number
-is negative if a conditional upload had a conflict and is sent again, or if the only request of an upload failed. An
+is negative if a conditional upload had a conflict and is sent again, or if an upload in one request failed. An
 exception that it raises ends the upload, and nothing is written: a source that is sent in one request is reported
 before that request. On KeyboardInterrupt a warning with the amount done is logged.
 """

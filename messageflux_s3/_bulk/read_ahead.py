@@ -20,7 +20,7 @@ def side_by_side(sources: Sequence[Iterator[Item]], room: int = 8) -> Generator[
 
     Args:
         sources: The iterators, each advanced on a thread of its own; generators are closed at the end.
-        room: The largest number of items that each is read ahead.
+        room: The largest number of items to buffer for each iterator.
 
     Returns:
         All items of the first iterator, then all of the second, and so on. An exception of an iterator is raised at its
@@ -43,12 +43,12 @@ def side_by_side(sources: Sequence[Iterator[Item]], room: int = 8) -> Generator[
                 yield item
                 if os.getpid() != pid:
                     raise RuntimeError(
-                        "this iteration was begun in the parent process, where its threads are; begin it anew in this one"
+                        "this iteration was started in the parent process, which has its threads; start a new iteration in this process"
                     )
     finally:
         if (
             os.getpid() == pid and not sys.is_finalizing()
-        ):  # else the threads no longer exist; their locks may still be held
+        ):  # in a forked child the threads do not exist, and their locks may still be held
             for runner in runners:
                 runner.stop()
             for thread in threads:

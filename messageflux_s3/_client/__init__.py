@@ -1,1 +1,1 @@
-"""The way to a store: configuration, the boto3 client, errors."""
+"""Connections to stores: configuration, the boto3 client, requests and their errors."""

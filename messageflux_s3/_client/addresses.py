@@ -20,7 +20,7 @@ from ..errors import S3Error
 from .connection import Connection
 
 _HANGUL_FILLERS = "\u115f\u1160\u3164\uffa0"
-"""The only characters that Unicode classes as letters and that have no visible form."""
+"""The characters that Unicode classifies as letters although they are invisible."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -121,7 +121,8 @@ def normalized_endpoint(url: str) -> str:
 def _folded(key: str) -> str:
     """Normalize a key at least as much as any known store or file system does.
 
-    If this form is too coarse, a copy carries an extra metadata entry; if it is too fine, an object may be lost. So all marks, blanks,
+    If it makes two different keys equal, a copy only carries an extra metadata entry. If it leaves two names of one object different, the
+    object may be lost. So all marks, blanks,
     control, format and unassigned characters are dropped, and a key that looks percent-encoded is decoded.
     """
     plain = _visible(unquote_plus(_visible(key)))

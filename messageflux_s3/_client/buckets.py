@@ -76,7 +76,7 @@ def list_all(connection: Connection) -> Iterator[dict[str, Any]]:
         with connection.translating("ListBuckets"):
             page = next(pages, None)
         if page is None:
-            connection.is_online = was_online  # the end of the pages was reached without a request
+            connection.is_online = was_online  # restore it: the last next() sent no request
             return
         for bucket in page:
             yield {**(bucket.meta.data or {}), "Name": bucket.name}

@@ -48,7 +48,7 @@ class Capabilities:
         encryption: Whether buckets take a default encryption.
         notifications: Whether buckets take notification settings.
         lifecycle: Whether buckets take lifecycle rules.
-        lifecycle_filters: Whether the filters of such rules survive being stored.
+        lifecycle_filters: Whether the store keeps the filters of lifecycle rules.
         post: Whether browser-style POST uploads work.
         ranges: Whether a range of an object can be read.
         suffix_ranges: Whether a suffix range longer than the object returns the whole object.
@@ -157,5 +157,5 @@ def preset_for(endpoint_url: str | None) -> Preset:
 
 
 def known_of(preset: str) -> Capabilities:
-    """Return what a preset assumes without a probe: what to avoid there; everything works on AWS."""
+    """Return the capabilities that a preset assumes without a probe: all of them on AWS; elsewhere those known to be missing."""
     return _AVOID[preset]

@@ -46,8 +46,8 @@ class S3Config:
         preset: The kind of store; ``"auto"`` decides by the host name.
         addressing_style: ``"path"``, ``"virtual"``, or ``"auto"`` for boto3's choice.
         connect_timeout: Seconds to wait for a connection.
-        read_timeout: Seconds to wait for the next bytes of an answer.
-        max_attempts: How often a request is sent at most, the first time included.
+        read_timeout: Seconds to wait for the next bytes of a response.
+        max_attempts: The largest number of times that a request is sent, including the first.
         max_concurrency: The largest number of requests through boto3 at a time, and the size of its connection pool; the fast lane has up to 64.
         verify: True, False, or the path of a CA bundle for TLS.
         public_url: Base URL of public access to the objects (a CDN, say), for ``url``.
@@ -77,7 +77,7 @@ class S3Config:
     public_url: str | None = None
     pickle_secrets: bool = False
     capabilities: Capabilities | None = None
-    # Set by unpickling only: the credentials were left out; `access_key` is theirs, if it was known.
+    # Set by unpickling only: the pickle has no secrets; `access_key` is the one that the original store used, if it was known.
     _withheld: bool = field(default=False)
 
     def __post_init__(self) -> None:
@@ -89,9 +89,9 @@ class S3Config:
                 raise TypeError(f"{name} must be text that is not empty, or None, not {type(value).__name__}")
             check_one_line(name, value)
         if not self._withheld and (self.access_key is None) != (self.secret_key is None):
-            raise ValueError("access_key and secret_key go together: give both, or neither")
+            raise ValueError("access_key and secret_key must be given together")
         if self.session_token is not None and self.access_key is None:
-            raise ValueError("session_token goes with access_key and secret_key")
+            raise ValueError("session_token needs access_key and secret_key")
         given = [
             name
             for name in ("access_key", "credentials", "profile", "boto3_session")

@@ -57,7 +57,7 @@ class Connection:
 
     Attributes:
         config: The configuration.
-        is_online: Whether the last operation received an answer, an error included.
+        is_online: Whether the last operation received a response, even an error.
         facts: What requests have shown about the store, by name; kept as long as the connection.
     """
 
@@ -129,7 +129,7 @@ class Connection:
 
     @property
     def started_lane(self) -> Lane | None:
-        """The fast lane, where the client was built already: building it takes half a second, and may ask for credentials."""
+        """The fast lane; None if the client is not built yet, which takes half a second and may request credentials."""
         live = self._live
         return None if live is None else live.lane
 
@@ -185,11 +185,11 @@ class Connection:
         """Make one call of the boto3 client.
 
         Args:
-            operation: S3's name of the operation, ``"HeadObject"``.
+            operation: S3's name of the operation, such as ``"HeadObject"``.
             parameters: The operation's parameters, under boto3's names.
 
         Returns:
-            boto3's answer.
+            boto3's response.
 
         Raises:
             S3Error: The request failed; the class gives the cause.
@@ -208,7 +208,7 @@ class Connection:
             return answer
 
     def read_document(self, operation: str, **parameters: Any) -> bytes:
-        """Make one call and return the answer's body unparsed: with every element, known to boto3 or not.
+        """Make one call and return the response's body unparsed, including elements that boto3 does not know.
 
         Requests:
             1
@@ -218,7 +218,7 @@ class Connection:
         return self._hooks.document
 
     def received_header(self, name: str) -> str | None:
-        """Return a header of the answer that :meth:`read_document` last received in this thread; None where it has none."""
+        """Return a header of the response that :meth:`read_document` last received in this thread; None if it has no such header."""
         return self._hooks.header(name)
 
     def write_document(self, operation: str, document: bytes, **parameters: Any) -> None:
@@ -243,7 +243,7 @@ class Connection:
         """Make one call, and also return the name of the document's root element: it says which operation the store carried out.
 
         Returns:
-            The answer, and the root's name (None where the body is not XML).
+            The response, and the root's name (None if the body is not XML).
         """
         self._hooks.clear_document()
         answer = self.call(operation, **parameters)
@@ -289,7 +289,7 @@ class Connection:
         """Send an unsigned POST as a browser would, with the client's TLS settings and proxies.
 
         Returns:
-            The status of the answer.
+            The status of the response.
 
         Requests:
             1
@@ -324,7 +324,7 @@ class Connection:
         """
         if self._given is not None:
             raise S3Unsupported(
-                "reload_credentials: this store uses a boto3 resource of yours; renew that one's credentials"
+                "reload_credentials: this store uses your boto3 resource; renew the credentials of that resource"
             )
         self._stop()
 

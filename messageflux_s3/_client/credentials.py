@@ -123,5 +123,5 @@ class _SameAccountProvider(CredentialProvider):
                 break
         raise S3AuthenticationError(
             "this store was pickled without its secrets, and this process has no credentials with the same access key. "
-            "Connect with pickle_secrets=True, set up the same credentials here, or connect anew."
+            "Connect with pickle_secrets=True, set up the same credentials here, or connect again."
         )

@@ -32,7 +32,7 @@ class Request:
     """One request, in the terms of S3 and boto3.
 
     Attributes:
-        operation: S3's name of the operation, ``"HeadObject"``.
+        operation: S3's name of the operation, such as ``"HeadObject"``.
         bucket: The bucket.
         key: The key; empty for the bucket itself.
         parameters: Further parameters under boto3's names.

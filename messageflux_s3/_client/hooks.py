@@ -1,6 +1,6 @@
-"""Handlers on a boto3 client's events: they correct answers before botocore parses them, and requests before botocore signs them.
+"""Handlers on a boto3 client's events: they correct responses before botocore parses them, and requests before botocore signs them.
 
-botocore reports a truncated answer as a success in which values are missing. :meth:`Hooks.on_answer` turns such an answer into status
+botocore reports a truncated response as a success in which values are missing. :meth:`Hooks.on_answer` turns such a response into status
 500, which botocore's own retry rule handles.
 """
 
@@ -20,7 +20,7 @@ from ..errors import S3ServerError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# S3 always sends these headers with a success; where one is missing, the answer was truncated.
+# S3 always sends these headers with a success; if one is missing, the response was truncated.
 _REQUIRED_HEADERS = {
     "HeadObject": {"etag", "last-modified", "content-length"},
     "PutObject": {"etag"},
@@ -54,7 +54,7 @@ _NO_RESULT = (
 
 
 class _RequestState(threading.local):
-    """What applies to the requests that this thread sends, and what the latest of their answers contained."""
+    """The settings for the requests that this thread sends, and the body and headers of the latest response."""
 
     captures_document = False
     body_to_send: bytes | None = None
@@ -91,7 +91,7 @@ class Hooks:
 
     @contextmanager
     def capturing_document(self) -> Iterator[None]:
-        """Keep the answer's document for :attr:`document`, and hand botocore an empty one in place of it."""
+        """Keep the response's document for :attr:`document`, and pass an empty one to botocore."""
         state = self._state
         state.document = b""
         state.captures_document = True
@@ -118,25 +118,25 @@ class Hooks:
         finally:
             self._state.sends_md5 = False
 
-    # -- this thread's latest answer ----------------------------------------------------------------------------------------------
+    # -- this thread's latest response --------------------------------------------------------------------------------------------
 
     @property
     def document(self) -> bytes:
-        """The body of this thread's latest answer; empty for a streamed body."""
+        """The body of this thread's latest response; empty for a streamed body."""
         return self._state.document
 
     def clear_document(self) -> None:
-        """Forget the latest answer's body: a Stubber answers the next request without any event."""
+        """Forget the latest response's body: a Stubber may answer the next request without any event, and the old body would remain."""
         self._state.document = b""
 
     def header(self, name: str) -> str | None:
-        """Return a header of this thread's latest answer, None where it has none of this name."""
+        """Return a header of this thread's latest response; None if it has no such header."""
         return self._state.headers.get(name)
 
     # -- handlers -----------------------------------------------------------------------------------------------------------------
 
     def on_answer(self, response_dict: dict[str, Any], operation_model: Any, **_: Any) -> None:
-        """Handle ``before-parse``: note the answer, and replace what botocore would misread."""
+        """Handle ``before-parse``: record the response, and replace it if botocore would misread it."""
         state = self._state
         operation: str = operation_model.name
         status: int = response_dict.get("status_code", 0)
@@ -147,8 +147,8 @@ class Hooks:
         state.headers = response_dict.get("headers", {})
         headers = {name.lower() for name in state.headers}
         if 100 <= status < 200:
-            # http.client takes an interim answer (103 Early Hints) for the answer. The final one follows on the same connection, where
-            # the next request would read it as its own answer: close the idle connections.
+            # http.client returns an interim response (103 Early Hints) as the final one. The final one then follows on the same
+            # connection, and the next request would read it as its own response: close the idle connections.
             _replace(response_dict, 500)
             self._close_idle_connections()
         elif status in (200, 206) and not _has_required_parts(operation, headers, body):
@@ -157,8 +157,8 @@ class Hooks:
         elif status in (200, 206) and _has_truncated_header(state.headers):
             _replace(response_dict, 500)
         elif status // 100 == 4 and not operation.startswith("Head") and _is_truncated_error(response_dict):
-            # The lost part held the error code. botocore would derive one from the status, which does not say, for one, whether the
-            # bucket or the key is missing.
+            # The lost part held the error code. botocore would derive one from the status, which does not tell a missing bucket from
+            # a missing key.
             response_dict["status_code"], response_dict["body"] = 500, b""
         elif state.captures_document and "etag" in headers:
             # ETag present: the gateway ignored ?tagging and returned the object itself. Its text may look like tags, or fail to parse,
@@ -175,7 +175,7 @@ class Hooks:
         state = self._state
         for name, value in params["headers"].items():
             if isinstance(value, str) and _LINE_END.search(value):
-                # http.client would refuse it with an error that looks like one of the network, and botocore would retry.
+                # http.client would raise an error that botocore takes for a network error, and retries.
                 raise ValueError(f"{name} must be one line: a line end in it would end the header and begin another")
         if state.captures_document and not self._is_aws():
             # A gateway that ignores the query string (?tagging) would send the whole object, however large.
@@ -212,7 +212,7 @@ def _has_end(document: bytes, root: str) -> bool:
 
 
 def _replace(response_dict: dict[str, Any], status: int, document: bytes = b"") -> None:
-    """Replace the answer that botocore is about to parse, and close a streamed body."""
+    """Replace the response that botocore is about to parse, and close a streamed body."""
     body = response_dict.get("body")
     if body is not None and hasattr(body, "close"):
         body.close()
@@ -225,14 +225,14 @@ def _with_carriage_returns(body: bytes, operation: str, status: int) -> bytes:
         return keep_carriage_returns(body)
     except ValueError as error:
         if status >= 300:
-            return body  # the message of an error may lose them
+            return body  # only an error's message, in which a changed line end does no harm
         raise S3ServerError(
-            f"{operation}: the store's answer cannot be read without changing it: {error}", operation=operation
+            f"{operation}: the store's response cannot be read without changing it: {error}", operation=operation
         ) from None
 
 
 def _has_required_parts(operation: str, headers: set[str], body: Any) -> bool:
-    """Return whether a success has everything that S3 always sends: urllib3 accepts headers that were cut off after any line."""
+    """Return whether a success has the headers or the document that S3 always sends: urllib3 accepts truncated headers."""
     if (required := _REQUIRED_ROOTS.get(operation)) is not None:
         root = root_name(body)
         return (root in required and _has_end(body, str(root))) if required else bool(body)
@@ -242,7 +242,7 @@ def _has_required_parts(operation: str, headers: set[str], body: Any) -> bool:
 
 
 def _has_truncated_header(headers: Mapping[str, str]) -> bool:
-    """Return whether the ETag or Last-Modified lacks its end: the answer was cut off within that line."""
+    """Return whether the ETag or Last-Modified lacks its end: the response was cut off within that line."""
     etag, modified = str(headers.get("etag", "")), str(headers.get("last-modified", "GMT"))
     is_date_cut = modified[3:4] in (",", "") and not modified.endswith("GMT") and len(modified) < _HTTP_DATE_LENGTH
     return is_date_cut or (etag.startswith('"') and not etag.endswith('"', 1))

@@ -161,11 +161,11 @@ _READS = ("GetObject", "HeadObject", "GetObjectTagging", "CopyObject")
 _HINTS: dict[str, str] = {
     "InvalidAccessKeyId": "The store has no such access key: does it belong to another store or account?",
     "SignatureDoesNotMatch": "The secret key does not belong to the access key, or a proxy changed the request.",
-    "ExpiredToken": "The temporary credentials have expired: reload_credentials() asks for new ones.",
+    "ExpiredToken": "The temporary credentials have expired: reload_credentials() loads new ones.",
     "RequestTimeTooSkewed": "This machine's clock is off; set it.",
     "AuthorizationHeaderMalformed": "The bucket is probably in another region: connect(region=…).",
     "PermanentRedirect": "The bucket is in another region: connect(region=…).",
-    "BucketNotEmpty": "delete_bucket(force=True) deletes what is in it first.",
+    "BucketNotEmpty": "delete_bucket(force=True) deletes its contents first.",
     "InvalidObjectState": "The object is in an archive storage class: restore it first.",
     "BucketAlreadyExists": "A bucket of another account has this name; all accounts of a store share the bucket names.",
 }
@@ -174,14 +174,14 @@ _HINTS: dict[str, str] = {
 def from_answer(
     response: Mapping[str, Any], operation: str | None, bucket: str | None, key: str | None, *, cause_text: str = ""
 ) -> S3Error:
-    """Return the error for an error answer of the store.
+    """Return the error for an error response of the store.
 
     Args:
         response: What botocore parsed: ``Error`` and ``ResponseMetadata``.
         operation: S3's name of the operation.
         bucket: The request's bucket.
         key: The request's key.
-        cause_text: The explanation, where the answer has none.
+        cause_text: The explanation to use if the response has none.
     """
     error = response.get("Error") or {}
     metadata = response.get("ResponseMetadata") or {}
@@ -191,7 +191,7 @@ def from_answer(
         status = int(code) if code.isdigit() else 0
     cls = BY_CODE.get(code) or _by_status(status, key)
     if code.isdigit() and cls is S3NoSuchItem:
-        code = "NoSuchKey"  # an answer to HEAD has no body, so botocore gives the status as the code
+        code = "NoSuchKey"  # a response to HEAD has no body, so botocore gives the status as the code
     elif code.isdigit() and cls is S3NoSuchBucket:
         code = "NoSuchBucket"
     if (
@@ -204,9 +204,9 @@ def from_answer(
     said = str(error.get("Message") or cause_text or http.client.responses.get(status, "no explanation"))
     hint = _HINTS.get(code, "")
     if cls is S3AccessDenied and key and operation in _READS:
-        hint = "The key may also be missing: without s3:ListBucket a store answers 403 for that, too."
+        hint = "The key may also be missing: without s3:ListBucket a store returns 403 for that as well."
     elif code == "NoSuchKey" and operation == "HeadObject":
-        hint = "The bucket may be missing as well: a HEAD does not tell them apart."
+        hint = "The bucket may be missing as well: the response to a HEAD does not say which."
     request_id = metadata.get("RequestId")
     message = (
         f"{_what(operation, bucket, key)}: {code or 'error'}{f' ({status})' if status else ''}: {said.rstrip('.')}."
@@ -272,7 +272,7 @@ def translate(error: BaseException, operation: str | None, bucket: str | None, k
 
 
 def _is_about_an_answer(error: BaseException) -> bool:
-    """Return whether botocore failed to process an answer: a malformed date, a redirect without a bucket, or one to the same URL.
+    """Return whether botocore failed to process a response: a malformed date, a redirect without a bucket, or one to the same URL.
 
     botocore does not wrap those exceptions. Only the traceback tells them from the exceptions for a wrong argument.
     """

@@ -60,7 +60,7 @@ def preview(address: ObjectAddress, *, lines: int = 20) -> Rendered:
     if isinstance(lines, bool) or not isinstance(lines, int):
         raise TypeError(f"lines must be a whole number, not {type(lines).__name__}")
     if lines < 1:
-        raise ValueError(f"lines must be at least 1, it is {lines}")
+        raise ValueError(f"lines must be at least 1, not {lines}")
     head, first = _beginning(address)
     size = head.size if head.size is not None else len(first)
     title = address.uri
@@ -140,14 +140,14 @@ def _decoded(data: bytes, is_whole: bool) -> str | None:
 
 
 def _of_one_byte_each(data: bytes, kinds: Sequence[str]) -> str | None:
-    """Decode Windows-1252 text, which spreadsheets still write; only if extension or content type is text and no byte is a control."""
+    """Decode Windows-1252 text, which spreadsheets still write; None unless extension or content type is text and no byte is a control."""
     if not any(kind == ".txt" or kind.startswith("text/") or kind in _TABLES for kind in kinds) or set(data) & _NO_TEXT:
         return None
     return data.decode("cp1252", "replace")
 
 
 def _kinds(name: str, head: Head) -> list[str]:
-    """Return what the format is guessed from: the key's extension, then the content type."""
+    """Return the key's extension and the content type, from which the format is guessed."""
     last = name.rpartition("/")[2]
     extension = f".{last.rpartition('.')[2]}" if "." in last else ""
     return [extension, (head.content_type or "").partition(";")[0].strip().lower()]

@@ -66,7 +66,7 @@ def arrow_batches(
     if isinstance(rows, bool) or not isinstance(rows, int):
         raise TypeError(f"rows must be a whole number, not {type(rows).__name__}")
     if rows < 1:
-        raise ValueError(f"rows must be at least 1, it is {rows}")
+        raise ValueError(f"rows must be at least 1, not {rows}")
     try:
         import pyarrow
         import pyarrow.compute

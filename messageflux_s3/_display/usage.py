@@ -99,7 +99,7 @@ class Usage:
             by: ``"prefix"``, ``"extension"``, ``"storage_class"``, ``"size"`` or ``"age"``.
 
         Returns:
-            A DataFrame with the columns ``by``'s value, ``count``, ``bytes``, ``oldest``, ``newest``.
+            A DataFrame with the groups in a column named like ``by``, and the columns ``count``, ``bytes``, ``oldest``, ``newest``.
 
         Raises:
             ValueError: ``by`` is none of these.
@@ -267,7 +267,7 @@ def measure(
     """
     check_depth(depth, least=0)
     present = now or datetime.now(timezone.utc)
-    # Limits in ascending order, for bisect: a time's position is the number of limits that it is younger than.
+    # The times at which the age ranges meet, ascending for bisect. Texts in this form sort by time.
     age_borders = [_text(present - timedelta(days=days)) for days in reversed(_AGE_DAYS)]
     prefixes: dict[str, _Count] = {}
     extensions: dict[str, _Count] = {}
@@ -307,7 +307,7 @@ def check_depth(depth: int, *, least: int) -> int:
     if isinstance(depth, bool) or not isinstance(depth, int):
         raise TypeError(f"depth must be a whole number, not {type(depth).__name__}")
     if depth < least:
-        raise ValueError(f"depth must be at least {least}, it is {depth}")
+        raise ValueError(f"depth must be at least {least}, not {depth}")
     return depth
 
 
@@ -347,7 +347,7 @@ def _plain(text: str) -> str:
 
 
 def _draw_treemap(axis: Any, groups: Mapping[str, Tally], total: int) -> None:
-    """Draw rectangles in proportion to the prefixes' bytes, the largest first; small prefixes share one."""
+    """Draw rectangles in proportion to the prefixes' bytes, the largest first; small prefixes share one rectangle."""
     ranked = sorted(((tally.bytes, name or "(top)") for name, tally in groups.items() if tally.bytes), reverse=True)
     shown, rest = ranked[:24], sum(size for size, _ in ranked[24:])
     boxes = [*shown, *([(rest, "others")] if rest else [])]

@@ -2,7 +2,7 @@
 
 A copy keeps the object's attributes unless others are given: ``attributes.py`` lists them. S3's own copy drops the storage class and the
 encryption, and above 5 GiB all attributes. A move MUST NOT delete its source unless it is proved that source and copy are two objects
-(``address.py``), and that the source has not changed since it was copied.
+(``_client/addresses.py``), and that the source has not changed since it was copied.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class _Copying:
         doubts = self._doubts()
         if not doubts:
             return self._at_once
-        # A conditional copy cannot be retried, and a copy onto itself may lose attributes for good: then do not experiment, but stream.
+        # A conditional copy cannot be retried, and a copy onto itself may lose attributes for good: stream it, without trying first.
         may_try = (
             self._call is None
             and not self._is_itself

@@ -345,7 +345,7 @@ def _check_parts(fetch: _Fetch, partial: PartialFile) -> None:
 
 
 def _journal_heading(fetch: _Fetch) -> dict[str, Any]:
-    """Return the heading that a journal must have for its file to be continued: it identifies the bytes and the object."""
+    """Return the first entry of a journal: it identifies the object and the range. Only a journal with the same entry is continued."""
     head = fetch.head
     return {
         "store": _digest_of_endpoint(fetch.connection.endpoint_url),

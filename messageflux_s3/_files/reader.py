@@ -334,7 +334,7 @@ class ObjectReader(io.RawIOBase):
             return self._read_some(position, view, is_private)
         else:
             if len(view) == BUFFER_BYTES:
-                view = view[:SMALL_BYTES]  # the buffer above always requests its full size; the caller may need less
+                view = view[:SMALL_BYTES]  # BufferedReader always requests its full size; the caller may need less
             operations.read_into(self._reader, position, view)
         if self._ahead:
             self._fetch_ahead(position + len(view))

@@ -149,7 +149,7 @@ class _Upload:
         (connection, bucket_name), key, _ = self.address
         of_one = {name: value for name, value in self.parameters.items() if name not in checksum.ONLY_IN_PARTS}
         whole = {"Bucket": bucket_name, "Key": key, "Body": body, **of_one}
-        report(len(body))  # before the request: if it raises, to cancel the upload, no object must be left
+        report(len(body))  # before the request: if the callback raises, nothing must be written
         try:
             if self.call is None and self.config.verify_checksum:
                 return checksum.call(connection, "PutObject", whole)

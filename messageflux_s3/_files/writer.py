@@ -207,7 +207,7 @@ class ObjectWriter(io.BufferedIOBase):
         if self._if_match is None:
             return
         if self.mode == "xb":
-            raise ValueError("if_match goes with an object that exists; mode 'x' only creates")
+            raise ValueError("if_match goes with an object that exists already; mode 'x' does not overwrite")
         conditional.precondition(if_match=self._if_match)
         if self.mode == "wb":
             conditional.strong(self._if_match, self._address)
@@ -219,7 +219,7 @@ class ObjectWriter(io.BufferedIOBase):
             conditional.require(self._address.bucket, "put_if_absent")
             return
         raise S3ObjectExists(
-            f"s3://{self._bucket_name}/{self.name} exists; mode 'x' only creates",
+            f"s3://{self._bucket_name}/{self.name} exists already; mode 'x' does not overwrite",
             operation="HeadObject",
             bucket=self._bucket_name,
             key=self.name,

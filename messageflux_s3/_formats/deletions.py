@@ -1,4 +1,4 @@
-"""The documents of DeleteObjects: what is asked, and what the store confirms. Pure: no boto3, no I/O."""
+"""The XML documents of DeleteObjects: the request, and the result for each key. Pure: no boto3, no I/O."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .documents import keep_carriage_returns
 
 
 def delete_document(objects: Iterable[Mapping[str, str]]) -> bytes:
-    """Return the document that asks for the deletion of objects.
+    """Return the request document for the deletion of objects.
 
     Args:
-        objects: Each with its ``Key`` and perhaps its ``VersionId``, as boto3 takes them.
+        objects: Each with ``Key`` and optionally ``VersionId``, in boto3's form.
 
     Example:
         >>> from messageflux_s3._formats.deletions import delete_document
@@ -33,20 +33,20 @@ def _escaped(text: str) -> str:
 
 
 def read_deletions(document: bytes) -> dict[str, Any] | None:
-    """Return what the store confirms and refuses, in boto3's form; None where this is not the answer to DeleteObjects.
+    """Return the deleted keys and the errors, in boto3's form; None if the document is not the result of DeleteObjects.
 
     Example:
         >>> from messageflux_s3._formats.deletions import read_deletions
         >>> read_deletions(b"<DeleteResult><Deleted><Key>a</Key></Deleted></DeleteResult>")
         {'Deleted': [{'Key': 'a'}], 'Errors': []}
     """
-    if b"<!" in document or b"\0" in document:  # NUL: in UTF-16 the other would not be seen
+    if b"<!" in document or b"\0" in document:  # a document type; NUL: in UTF-16 b"<!" would not be found
         return None
     try:
-        root = ElementTree.fromstring(  # nosec B314  # without a document type nothing in it can expand
+        root = ElementTree.fromstring(  # nosec B314  # without a document type no entity can expand
             keep_carriage_returns(document)
         )
-    except (ElementTree.ParseError, LookupError, ValueError):  # the latter two: an encoding that Python does not know
+    except (ElementTree.ParseError, LookupError, ValueError):  # the last two: an encoding unknown to Python
         return None
     space = root.tag.rpartition("DeleteResult")[0]
     if root.tag != f"{space}DeleteResult":

@@ -250,7 +250,7 @@ def _refuse_constant(name: str) -> Any:
 
 
 class _TooLarge(ValueError):
-    """Stops the parsing at once: a dict may contain itself, many times at each level."""
+    """The message has too many envelopes or records. Ends the parsing at once, since a dict may contain itself."""
 
 
 class _Reading:
@@ -482,7 +482,7 @@ def _time(value: Any) -> datetime | None:
             return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=value)
         if value is None or isinstance(value, str):
             return parse_time(value) if value is not None and _TIME.fullmatch(value) else None
-    except (ValueError, OverflowError):  # such as 30 February, or the last day of 9999 west of Greenwich
+    except (ValueError, OverflowError):  # such as 30 February, or a time that in UTC is after the year 9999
         return None
     raise ValueError(f"time must be text like '2026-11-21T12:00:00Z', not {_shown(value)}")
 

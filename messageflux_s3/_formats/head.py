@@ -82,7 +82,7 @@ class _HasHeaders(Protocol):
 
 
 class _LazyHead:
-    """A Head that is made at the first access. Most bulk reads use the bodies alone, most bulk writes nothing."""
+    """A Head that is made at the first access: most bulk reads use only the bodies, and most bulk writes use no response at all."""
 
     __slots__ = ("_head", "_make")
 
@@ -92,7 +92,7 @@ class _LazyHead:
 
     def _made(self) -> Head:
         if self._head is None and (make := self._make) is not None:
-            # Two threads at once make two equal ones. The head is set before what it is made of is dropped.
+            # Concurrent threads may each make a head; all are equal. Set the head before dropping the function that makes it.
             function, arguments = make
             self._head = function(*arguments)
             self._make = None
@@ -118,7 +118,7 @@ def _head_of(response: _HasHeaders) -> Head:
 
 
 def lazy_head_of_write(size: int | None, etag: str | None, version_id: str | None, metadata: Mapping[str, str]) -> Head:
-    """Return a :class:`Head` that is made at the first access of the answer to a write, and of what was written."""
+    """Return a :class:`Head` that is made at the first access, from the response to a write and from what was sent."""
     return cast(Head, _LazyHead(Head.from_write, size, etag, version_id, metadata))
 
 

@@ -184,17 +184,17 @@ def _each(pattern: re.Pattern[str], section: str, name: str) -> list[Any]:
 
 
 def _blank(content: re.Match[str]) -> str:
-    """Return an element without its content, but with the quotes of an etag."""
+    """Return the text between two tags without its content; the quotes around an etag stay."""
     quote = content[1] or ""
     return f">{quote}{quote}<"
 
 
 @lru_cache(maxsize=256)
 def _pattern_like(skeleton: str) -> tuple[re.Pattern[str], int]:
-    """Return a pattern for entries of this form, and the number of its tags.
+    """Return a pattern for entries with the same elements as this empty one, and the number of tags in each entry.
 
     Raises:
-        Unreadable: The form is not one that this parser reads.
+        Unreadable: The parser does not support these elements.
     """
     sample = skeleton.replace("<Key><", "<Key>k<").replace("<LastModified><", "<LastModified>0<")
     if not _ENTRY.fullmatch(sample.replace("<Size><", "<Size>0<")):

@@ -369,4 +369,4 @@ def _check_size(size: int) -> None:
     if not isinstance(size, int) or isinstance(size, bool):
         raise TypeError(f"size must be a number of bytes, not {type(size).__name__}")
     if size < 0:
-        raise ValueError(f"size must not be negative, but is {size}")
+        raise ValueError(f"size must be at least 0, not {size}")

@@ -44,7 +44,7 @@ def parse_time(text: str) -> datetime:
             pass
     try:
         return _parse(text.strip())
-    except (ValueError, OverflowError, TypeError):  # such as 30 February, or the last day of 9999 west of Greenwich
+    except (ValueError, OverflowError, TypeError):  # such as 30 February, or a time that in UTC is after the year 9999
         raise ValueError(f"not a time: {text[:80]!r}") from None
 
 

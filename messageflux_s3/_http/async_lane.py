@@ -175,7 +175,7 @@ class AsyncConnection(asyncio.Protocol):
                 self._response_complete.result()
                 return self.reader
             if not self._has_received:
-                raise TimeoutError("no answer in time")
+                raise TimeoutError("no response in time")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -185,7 +185,7 @@ class AsyncConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._has_received = True
         if self._response_complete is None or self._response_complete.done():
-            self.close()  # bytes that belong to no request
+            self.close()  # the server sent bytes although no request was waiting for them
             return
         try:
             if self.reader.feed(data):

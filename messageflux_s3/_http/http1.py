@@ -275,7 +275,7 @@ class Reader:
         if status != 404:
             if request.method in ("GET", "HEAD"):
                 is_range = request.headers is not None and "range" in request.headers
-                # rclone answers a range with status 200. Content-Range without a range in the request: not the whole body.
+                # rclone returns status 200 for a range. Content-Range without a requested range: the body is not the whole object.
                 is_part = self._has_content_range and request.method == "GET"
                 if not (status == 200 or (status == 206 and is_range)) or is_part is not is_range:
                     raise NotForLane(

@@ -303,7 +303,7 @@ class Stream:
         sock = channel.connection.sock
         entry = channel.entry
         assert sock is not None
-        if entry is None:  # idle: the server closed it, or sent bytes that belong to no request
+        if entry is None:  # idle: the server closed it, or sent bytes although no request was waiting for them
             self._idle.remove(channel)
             self._discard(channel)
             return
@@ -427,7 +427,7 @@ class Stream:
             timeout = pool.connect_timeout if channel.is_connecting else pool.read_timeout
             left = since + timeout - now
             if left <= 0:
-                self._fail(channel, TimeoutError("no answer in time"))
+                self._fail(channel, TimeoutError("no response in time"))
                 continue
             for key, events in self._selector.select(left):
                 self._handle_events(key.data, events)

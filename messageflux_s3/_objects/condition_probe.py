@@ -216,7 +216,7 @@ class _Scratch:
         self.prefix = f"{PREFIX}{secrets.token_hex(8)}/"
         self.keys: set[str] = set()
         self.uploads: set[tuple[str, str]] = set()
-        # Requested before anything is written, so that the cleaning cannot fail for want of it.
+        # Requested before anything is written: the cleanup needs it, and a request at the end might fail.
         self.keeps_versions = is_versioned(bucket)
         self._mutex = threading.Lock()
 

@@ -207,7 +207,7 @@ def sending_again(connection: Connection, write: Callable[[], Written], can_repe
                 raise
             conflict = error
         except SourceDiffers as differing:
-            if conflict is None:  # pragma: no cover - nothing to differ from
+            if conflict is None:  # pragma: no cover - only a repeated upload can differ
                 raise
             raise S3PreconditionFailed(
                 f"{conflict} When the source was read again for that, it returned other bytes, which were not written.",

@@ -169,11 +169,11 @@ def presigned_post(address: ObjectAddress, expires_in: int | timedelta, policy: 
         if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
             raise ValueError(f"{name} must be a whole number of bytes, not {size!r}")
     if max_size is not None and max_size < (min_size or 0):
-        raise ValueError(f"max_size must be at least min_size, {min_size}; it is {max_size}")
+        raise ValueError(f"max_size must be at least min_size ({min_size}), not {max_size}")
     _check_header("content_type", content_type)
     for name, value in (fields or {}).items():
         _check_header("the name of a field", name)
-        if name.lower() != "tagging":  # XML; the values of all other fields become headers
+        if name.lower() != "tagging":  # tags are sent as XML; all other values become headers
             _check_header(f"the field {name}", value)
     credentials = _credentials(address.connection, seconds)
     region = _region(address.bucket)
@@ -209,7 +209,7 @@ def _seconds(expires_in: int | timedelta) -> int:
     else:
         seconds = expires_in
     if seconds != int(seconds) or not 1 <= seconds <= MAX_SECONDS:
-        raise ValueError(f"expires_in must be 1 to {MAX_SECONDS:,} whole seconds (7 days), it is {seconds:,}")
+        raise ValueError(f"expires_in must be 1 to {MAX_SECONDS:,} whole seconds (7 days), not {seconds:,}")
     return int(seconds)
 
 

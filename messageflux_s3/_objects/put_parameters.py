@@ -115,8 +115,8 @@ _OWN_ARGUMENTS = {
     "Body": "the content has an argument of its own",
     "ContentLength": "the length is that of the content",
     "Metadata": "give metadata=, a mapping of text to text",
-    "IfMatch": "give if_match=, which also settles a lost answer",
-    "IfNoneMatch": "give if_absent=True, which also settles a lost answer",
+    "IfMatch": "give if_match=, which also determines the outcome after a lost response",
+    "IfNoneMatch": "give if_absent=True, which also determines the outcome after a lost response",
 }
 """S3's names that are rejected as further parameters: they would override what this library sends."""
 

@@ -79,7 +79,7 @@ def check_version(address: ObjectAddress, found: Head) -> None:
         return
     raise S3Unsupported(
         f"{address.uri}: asked for version {version_id}, the store sent "
-        f"{f'version {found.version_id}' if found.version_id else 'an object without a version'}: it keeps no versions here",
+        f"{f'version {found.version_id}' if found.version_id else 'an object without a version'}: the bucket has no versions",
         bucket=address.bucket_name,
         key=address.key,
     )

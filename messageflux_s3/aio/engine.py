@@ -222,7 +222,7 @@ class Cancelled(BaseException):
 
 
 class Portal:
-    """Let a function on a thread await things in the task that waits for the function.
+    """Lets a function on a thread await things in the task that waits for the function.
 
     The task itself runs them, so an async iterator is advanced as by ``async for``: with its context variables, timeouts and cancel
     scopes, and without an additional task. A portal is used by one call of :meth:`run` at a time.

@@ -969,7 +969,7 @@ class AsyncObjectQuery(_Handle):
             found = self._query.map(function, executor, ordered=ordered, on_error=on_error, in_flight=in_flight)
             return self._engine.pull(found, 1)
         if executor is not None:
-            raise ValueError("executor goes with a function: a coroutine function runs in tasks of the event loop")
+            raise ValueError("executor must be None for a coroutine function, which runs in tasks of the event loop")
         pipeline.check_arguments(function, executor, on_error, in_flight)
         return _map_in_tasks(self.objects(), function, ordered, on_error, in_flight or _TASKS_A_MAP)
 
@@ -1141,7 +1141,7 @@ class AsyncS3Object(_Value):
         """The content. Requests: none; after ``await load()``, up to 8 MiB (``await read()`` returns any size)."""
         if self._object._body is None:
             raise RuntimeError(
-                f"the body of {self.uri} is not here: await obj.load() brings up to 8 MiB, await obj.read() any size"
+                f"the body of {self.uri} is not loaded: await obj.load() loads up to 8 MiB, await obj.read() returns any size"
             )
         return self._object.body
 
@@ -1157,9 +1157,9 @@ class AsyncS3Object(_Value):
             return
         if head is not None and head.content_type is not None:  # read, but the response lacked it
             raise S3ServerError(
-                f"the store's answer does not say the {name} of {self.uri}", bucket=obj.bucket_name, key=obj.key
+                f"the store's response lacks the {name} of {self.uri}", bucket=obj.bucket_name, key=obj.key
             )
-        raise RuntimeError(f"{name} of {self.uri} is not known yet: await obj.load() first")
+        raise RuntimeError(f"{name} of {self.uri} is not loaded: call await obj.load() first")
 
     async def load(self) -> AsyncS3Object:
         """Load the object: the attributes, and the body up to 8 MiB.

@@ -121,9 +121,7 @@ class ClaimCheck:
         if not isinstance(threshold, int) or isinstance(threshold, bool):
             raise TypeError(f"threshold must be a number of bytes, not {type(threshold).__name__}")
         if threshold < 0:
-            raise ValueError(
-                f"threshold must not be negative, but is {threshold}; 0 stores every payload in the bucket"
-            )
+            raise ValueError(f"threshold must be at least 0, not {threshold}; 0 stores every payload in the bucket")
         if wire not in get_args(Wire):
             raise ValueError(f"wire must be one of {', '.join(get_args(Wire))}, not {wire!r}")
         if isinstance(allowed_buckets, (str, bytes)):
@@ -307,7 +305,7 @@ class ClaimCheck:
         """
         handle = message.get("ReceiptHandle", message.get("receiptHandle"))
         if not isinstance(handle, str):
-            raise ValueError("message has no receipt handle: is it one that SQS delivered?")
+            raise ValueError("message has no receipt handle: pass a message as SQS delivered it")
         pointer, original = split_receipt_handle(handle)
         if not extended:
             return original

@@ -2,7 +2,7 @@
 
 Some stores ignore a query string that they do not support: there ``PUT key?tagging`` overwrites the object, and ``DELETE bucket?policy``
 deletes the bucket. So on a store that is not AWS nothing is ever written before a read has shown that the store supports the sub-resource,
-by the root element of the answer or by the error code for a missing configuration. What was written is read back there.
+by the root element of the response or by the error code for a missing configuration. What was written is read back there.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Change(Generic[V]):
         wanted = self._merged(now)
         if _changes(now, wanted) != _changes(self.before, self.after):
             raise S3PreconditionFailed(
-                f"{self.what} was changed since this change was planned; nothing was written. Plan it anew."
+                f"{self.what} was changed since this change was planned; nothing was written. Plan the change again."
             )
         self._write(wanted)
         return replace(self, applied=True)
@@ -256,7 +256,7 @@ class SubResource(ABC, Generic[V]):
             document = b""
         if not self._is_own(document):
             raise S3Unsupported(
-                f"{self._where()}: this store does not support ?{self.name}: it answered with something else. Nothing was written.",
+                f"{self._where()}: this store does not support ?{self.name}: its response is another document. Nothing was written.",
                 operation=self._get,
                 bucket=self._bucket.name,
                 key=self._key,

@@ -38,12 +38,12 @@ class CorsRule:
         for name in ("origins", "methods", "headers", "expose"):
             values = getattr(self, name)
             if isinstance(values, str) or not all(isinstance(value, str) for value in values):
-                raise TypeError(f"{name} must be a tuple of texts")
+                raise TypeError(f"{name} must be a tuple of strings")
             object.__setattr__(self, name, tuple(values))
         if not self.unknown and not (self.origins and self.methods):
             raise ValueError("a CORS rule needs at least one origin and one method")
         if wrong := [method for method in self.methods if method not in _METHODS]:
-            raise ValueError(f"methods must be of {', '.join(_METHODS)}, not {wrong[0]!r}")
+            raise ValueError(f"methods must be among {', '.join(_METHODS)}, not {wrong[0]!r}")
 
     @classmethod
     def from_api(cls, node: Node) -> CorsRule:

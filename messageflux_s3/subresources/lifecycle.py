@@ -29,7 +29,7 @@ def _days(name: str, days: int | None) -> int | None:
     if isinstance(days, bool) or not isinstance(days, int):
         raise TypeError(f"{name} must be a whole number of days, not {type(days).__name__}")
     if days < 1:
-        raise ValueError(f"{name} must be at least 1 day, it is {days}")
+        raise ValueError(f"{name} must be at least 1 day, not {days}")
     return days
 
 
@@ -159,9 +159,9 @@ class LifecycleRule:
     def __str__(self) -> str:
         says = [f"delete after {self.expire_days} days"] if self.expire_days is not None else []
         says += [f"to {storage_class} after {days} days" for days, storage_class in self.transitions]
-        says += [f"old versions go after {self.noncurrent_days} days"] if self.noncurrent_days is not None else []
+        says += [f"delete old versions after {self.noncurrent_days} days"] if self.noncurrent_days is not None else []
         says += (
-            [f"unfinished uploads go after {self.abort_uploads_days} days"]
+            [f"abort unfinished uploads after {self.abort_uploads_days} days"]
             if self.abort_uploads_days is not None
             else []
         )
@@ -262,7 +262,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         +++ then
         @@ -1 +1,2 @@
          expire tmp/: keys that begin with 'tmp/': delete after 7 days
-        +sweep: everything: unfinished uploads go after 3 days
+        +sweep: everything: abort unfinished uploads after 3 days
     """
 
     name = "lifecycle"

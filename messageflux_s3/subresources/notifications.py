@@ -37,7 +37,7 @@ class Notification:
 
     def __post_init__(self) -> None:
         if isinstance(self.events, str):
-            raise TypeError("events must be a tuple of texts")
+            raise TypeError("events must be a tuple of strings")
         object.__setattr__(self, "events", tuple(self.events))
         if self._service() not in _KINDS:
             raise ValueError(f"arn must be that of an SQS queue, an SNS topic or a Lambda function, not {self.arn!r}")

@@ -38,7 +38,7 @@ class TagSet(Mapping[str, str]):
             if not isinstance(name, str) or not isinstance(value, str):
                 raise TypeError(f"tags must be a mapping of text to text; the entry {name!r} is {type(value).__name__}")
             if not 0 < len(name) <= 128 or len(value) > 256:
-                raise ValueError(f"tag {name[:40]!r}: a name takes 1 to 128 characters, a value up to 256")
+                raise ValueError(f"tag {name[:40]!r}: a name must have 1 to 128 characters, a value at most 256")
         return cls(tuple(sorted(tags.items())))
 
     @classmethod

@@ -78,7 +78,7 @@ def parse(document: bytes) -> Node:
         LookupError,
         ValueError,
         RecursionError,
-    ) as error:  # Lookup, Value: an encoding unknown to Python
+    ) as error:  # LookupError, ValueError: an encoding unknown to Python
         raise S3InvalidContent(f"the store sent a configuration that is not XML: {error}") from error
 
 

@@ -1,8 +1,8 @@
-"""Threads, processes, event loops, iterations left half way, and the interpreter's end: right results, and nothing left behind.
+"""Threads, processes, event loops, abandoned iterations and interpreter exit: correct results, no leaked threads, sockets or memory.
 
     MFS3_ROUNDS=20 python -m pytest -s tests/attacks/test_concurrency.py
 
-``MFS3_ROUNDS`` is how much of each, ``MFS3_SEED`` what it is drawn from.
+``MFS3_ROUNDS`` is the number of rounds of each test, ``MFS3_SEED`` the seed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def own_threads() -> list[str]:
 
 
 def settles(what: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Whether something comes true, on however busy a machine."""
+    """Return whether a condition becomes true, with a time limit that suits a busy machine."""
     deadline = time.monotonic() + seconds
     while not what():
         if time.monotonic() > deadline:
@@ -61,7 +61,7 @@ def settles(what: Callable[[], bool], seconds: float = 30.0) -> bool:
 
 
 def filled(bucket: s3.S3Bucket) -> s3.S3Bucket:
-    """The bucket with some objects, everything warmed up: boto3, the lane, a batch."""
+    """A bucket with some objects, after a first use of boto3, the lane and a batch."""
     bucket.put_objects((key, key) for key in KEYS)
     bucket.put_object("lines", LINES)
     assert [obj.text for obj in bucket.get_objects(KEYS)] == KEYS
@@ -72,7 +72,7 @@ def filled(bucket: s3.S3Bucket) -> s3.S3Bucket:
 
 
 def busy(bucket: s3.S3Bucket, shared: s3.S3Object, query: s3.ObjectQuery, seed: int, told: Counter[str]) -> None:
-    """One thread's work: every result is compared with the only one that it can be."""
+    """One thread's work; every result is compared with the expected one."""
     generator = random.Random(seed)
     mine = bucket.object(f"mine/{seed}")
     content = b""
@@ -130,9 +130,9 @@ def busy(bucket: s3.S3Bucket, shared: s3.S3Object, query: s3.ObjectQuery, seed: 
 
 
 def test_threads_on_one_store_bucket_object_and_query(server: Server, bucket: s3.S3Bucket) -> None:
-    """Also while one of them closes the store, or has its credentials asked for again."""
+    """Also while one of the threads closes the store or reloads its credentials."""
     before = descriptors()
-    store = server.connect(read_timeout=31)  # a configuration, and so sockets, of its own
+    store = server.connect(read_timeout=31)  # a separate configuration, and so separate sockets
     shared_bucket = filled(store.bucket(bucket.name))
     told: Counter[str] = Counter()
     interval = sys.getswitchinterval()
@@ -156,7 +156,7 @@ def test_threads_on_one_store_bucket_object_and_query(server: Server, bucket: s3
 
 @pytest.mark.parametrize("way", ["fork", "spawn", "forkserver"])
 def test_pools_from_a_warm_parent(way: str, rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
-    """Handles, queries and partitions go there and come back, while the parent has a batch under way, which then goes on."""
+    """Handles, queries and partitions are pickled to workers and back while the parent runs a batch, which then continues."""
     store = rclone.connect(pickle_secrets=True)
     bucket = filled(store.bucket(rclone_bucket.name))
     held = bucket.find("n/").prefetch(concurrency=4)
@@ -180,7 +180,7 @@ def test_pools_from_a_warm_parent(way: str, rclone: Server, rclone_bucket: s3.S3
 
 @pytest.mark.parametrize("whose", ["ours", "theirs"])
 def test_forks_in_the_midst_of_threads(whose: str, rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
-    """A child reads while the parent's threads were at it, through boto3 and the lane; the parent never notices."""
+    """A child forked while the parent's threads send requests can read through boto3 and the lane; the parent is not affected."""
     own = boto3.resource(
         "s3", endpoint_url=rclone.endpoint_url, aws_access_key_id=rclone.access_key, aws_secret_access_key=rclone.secret_key,
         region_name="us-east-1",
@@ -237,7 +237,7 @@ async def drained(found: Any) -> int:
 def verbs(
     store: s3.AsyncS3Store, bucket: s3.AsyncS3Bucket, folder: Path
 ) -> dict[str, Callable[[], Coroutine[Any, Any, Any]]]:
-    """Every call of the asynchronous face that moves data."""
+    """Return async calls that transfer data; tests/test_aio_streams.py cancels those with streams, files and folders."""
     obj = bucket.object("n/00")
     source = folder / "source"
     source.write_bytes(LINES)
@@ -281,7 +281,7 @@ def verbs(
 
 @pytest.mark.parametrize("lane", ["open", "shut"])
 def test_tasks_cancelled_at_every_await(lane: str, rclone: Server, rclone_bucket: s3.S3Bucket, tmp_path: Path) -> None:
-    """Of every call, in every way in which a cancellation can meet what is awaited: it counts, and the store goes on."""
+    """Every call, cancelled at every await and moment: the cancellation takes effect, and the store works afterwards."""
     filled(rclone_bucket)
     rclone_bucket.put_json("w/json", [1])
     before = descriptors()
@@ -291,7 +291,7 @@ def test_tasks_cancelled_at_every_await(lane: str, rclone: Server, rclone_bucket
 
     async def sound(bucket: s3.AsyncS3Bucket) -> None:
         assert (await bucket.get_object("n/03")).text == "n/03"
-        for path in tmp_path.iterdir():  # what was being downloaded is whole, or has no name yet
+        for path in tmp_path.iterdir():  # a download is complete, or still has its temporary name
             assert path.name.endswith("mfs3-partial") or path.read_bytes() == LINES
 
     async def main() -> None:
@@ -312,7 +312,7 @@ def test_tasks_cancelled_at_every_await(lane: str, rclone: Server, rclone_bucket
                             break
                     else:
                         raise AssertionError(f"{name} never ends")
-                for _ in range(ROUNDS):  # and at any moment of the tasks within
+                for _ in range(ROUNDS):  # and at random moments, which may fall into inner tasks
                     task = asyncio.ensure_future(verb())
                     await asyncio.sleep(generator.uniform(0, 0.003))
                     task.cancel()
@@ -335,7 +335,7 @@ def test_tasks_cancelled_at_every_await(lane: str, rclone: Server, rclone_bucket
 
 
 def test_event_loops_left_in_the_middle(rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
-    """A loop that ends with requests and iterations under way, again and again, on one store."""
+    """One store is used by many event loops in turn, each of which ends during requests and iterations."""
     filled(rclone_bucket)
     store = s3.AsyncS3Store(rclone.connect(read_timeout=34))
     bucket = store.bucket(rclone_bucket.name)
@@ -361,7 +361,7 @@ def test_event_loops_left_in_the_middle(rclone: Server, rclone_bucket: s3.S3Buck
 
 
 def iterations(bucket: s3.S3Bucket) -> dict[str, Callable[[], Iterator[Any]]]:
-    """Everything that is consumed item by item."""
+    """Return every iterator of the interface."""
     return {
         "find": lambda: bucket.find_objects("n/", max_keys=5),
         "entries": lambda: bucket.find(delimiter="/").entries(),
@@ -379,7 +379,7 @@ def iterations(bucket: s3.S3Bucket) -> dict[str, Callable[[], Iterator[Any]]]:
 
 @pytest.mark.parametrize("lane", ["open", "shut"])
 def test_iterations_dropped_at_any_item(lane: str, rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
-    """Closed, dropped, left by an exception, dropped by another thread: no thread and no descriptor stays."""
+    """Iterators that are closed, collected, left by an exception or collected by another thread leak no thread and no descriptor."""
     before = descriptors()
     store = rclone.connect(read_timeout=35)
     bucket = filled(store.bucket(rclone_bucket.name))
@@ -465,7 +465,7 @@ asyncio.run(use())
 
 
 def test_the_interpreter_ends_in_the_middle(moto: Server, moto_bucket: s3.S3Bucket) -> None:
-    """By sys.exit, os._exit, an interrupt, or with a thread still running: soon, with its code, and without a word of ours."""
+    """With sys.exit, os._exit, an interrupt or a running thread, the process exits soon, with its exit code and without our output."""
     filled(moto_bucket)
     folder = str(Path(__file__).parents[2])
     arguments = [moto.endpoint_url, moto.access_key, moto.secret_key, moto_bucket.name]
@@ -478,7 +478,7 @@ def test_the_interpreter_ends_in_the_middle(moto: Server, moto_bucket: s3.S3Buck
         said = ended.stderr
         if ending == "interrupt":
             said = "" if said.rstrip().endswith("KeyboardInterrupt") and said.count("Traceback") == 1 else said
-        if what == "a file to write" and ending != "_exit":  # it is told that its file was lost
+        if what == "a file to write" and ending != "_exit":  # a warning says that the file was not written
             said = "\n".join(line for line in said.splitlines() if "was dropped without being closed" not in line)
             if ending == "interrupt" and "Traceback" in said and said.count("Traceback") == 1:
                 said = ""
@@ -496,7 +496,7 @@ def test_the_interpreter_ends_in_the_middle(moto: Server, moto_bucket: s3.S3Buck
 
 
 def test_nothing_grows(rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
-    """Stores opened, used and closed: objects, memory, threads and descriptors after many turns as after a few."""
+    """Opening, using and closing stores repeatedly does not increase objects, memory, threads or descriptors."""
     filled(rclone_bucket)
     own = boto3.resource(
         "s3", endpoint_url=rclone.endpoint_url, aws_access_key_id=rclone.access_key, aws_secret_access_key=rclone.secret_key,

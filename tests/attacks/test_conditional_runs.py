@@ -1,9 +1,9 @@
-"""Thousands of seeded runs of every conditional write, answers lost at every step: what was told is held against what was done.
+"""Thousands of seeded runs of every conditional write, with responses lost at every step: compare reported with actual outcomes.
 
     SEEDS=1000 python -m pytest -s tests/attacks/test_conditional_runs.py
 
-``SEEDS`` and ``FIRST_SEED`` come from the environment. In front of a server of its own, which knows what it did; and through the proxy in
-front of moto, with every kind of fault that the proxy knows. Prints what the writers were told, and how often each fault took place.
+``SEEDS`` and ``FIRST_SEED`` come from the environment. Runs against a server that records what it did, and through the proxy in
+front of moto, with every kind of fault of the proxy. Prints the outcomes that the writers received, and how often each fault occurred.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WORKERS = 4
 
 @pytest.fixture(scope="module")
 def faulty() -> Iterator[tuple[str, StatefulStore]]:
-    """A server that honours conditions and loses answers on command."""
+    """A server that honours conditions and drops responses on command."""
     with run_faulty_server() as served:
         yield served
 
@@ -42,7 +42,7 @@ def faulty() -> Iterator[tuple[str, StatefulStore]]:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("run", WRITES, ids=lambda run: run.__name__)
 def test_reported_outcomes_match_what_the_server_applied(faulty: tuple[str, StatefulStore], run: Run) -> None:
-    """Never a conflict with ourselves reported as one, never a success that is none."""
+    """A writer's own object is never reported as a conflict, and a write that was not applied never as a success."""
     bucket = connected(faulty[0])
     before = faulty[1].happened.copy()
     few = run is upload_in_parts
@@ -59,7 +59,7 @@ def test_reported_outcomes_match_what_the_server_applied(faulty: tuple[str, Stat
 
 
 class Behind:
-    """A proxy in front of moto, a bucket behind it, and the same bucket without it: the truth."""
+    """A proxy in front of moto, a bucket through it, and the same bucket without it, to check the actual state."""
 
     def __init__(self, server: Server, proxy: Proxy, name: str) -> None:
         self.proxy = proxy
@@ -70,14 +70,14 @@ class Behind:
         for condition in ({"if_absent": True}, {"if_match": self.truth.put_object("warm", b"0").etag}):
             self.bucket.put_object(
                 "warm2" if "if_absent" in condition else "warm", b"1", **condition
-            )  # the probes, in good weather
+            )  # probe without faults
         self.bucket.upload_object("warm3", bytes(6 << 20), part_size_bytes=5 << 20, if_absent=True)
         self.bucket["warm2"].delete(if_match=self.bucket["warm2"].etag)
         self.truth["warm3"].delete()
 
 
 def told_by(action: Callable[[], Any]) -> str:
-    """What the caller was told; every error must be of the tree."""
+    """Return the outcome that the caller received; every error must be an S3Error."""
     try:
         action()
     except s3.S3PreconditionFailed as error:
@@ -88,21 +88,21 @@ def told_by(action: Callable[[], Any]) -> str:
 
 
 def put(behind: Behind, key: str) -> tuple[str, bool]:
-    """Create, alone."""
+    """Create with put_object, one writer."""
     said = told_by(lambda: behind.bucket.put_object(key, b"ours", {"who": "me"}, if_absent=True))
     found = behind.truth[key]
     return said, found.exists() and found.body == b"ours"
 
 
 def put_json(behind: Behind, key: str) -> tuple[str, bool]:
-    """Replace, alone."""
+    """Replace with put_json, one writer."""
     etag = behind.truth.put_object(key, b"before").etag
     said = told_by(lambda: behind.bucket.put_json(key, 7, if_match=etag))
     return said, behind.truth[key].body == b"7"
 
 
 def in_parts(behind: Behind, key: str) -> tuple[str, bool]:
-    """Create in parts, alone."""
+    """Create with a multipart upload, one writer."""
     body = b"p" * (5 << 20) + b"q"
     said = told_by(lambda: behind.bucket.upload_object(key, body, part_size_bytes=5 << 20, if_absent=True))
     found = behind.truth[key]
@@ -110,14 +110,14 @@ def in_parts(behind: Behind, key: str) -> tuple[str, bool]:
 
 
 def a_file(behind: Behind, key: str) -> tuple[str, bool]:
-    """Create from a file, alone."""
+    """Create from a file, one writer."""
     said = told_by(lambda: behind.bucket.upload_file(__file__, key, if_absent=True))
     found = behind.truth[key]
     return said, found.exists() and found.body == Path(__file__).read_bytes()
 
 
 def update(behind: Behind, key: str) -> tuple[str, bool]:
-    """Read, change, write, alone."""
+    """Read, change and write with update(), one writer."""
     behind.truth.put_object(key, b"1")
     said = told_by(lambda: behind.bucket[key].update(lambda body: str(int(body or b"0") + 1)))
     now = behind.truth[key].body
@@ -126,14 +126,14 @@ def update(behind: Behind, key: str) -> tuple[str, bool]:
 
 
 def delete(behind: Behind, key: str) -> tuple[str, bool]:
-    """Delete what is unchanged, alone."""
+    """Delete an unchanged object, one writer."""
     etag = behind.truth.put_object(key, b"x").etag
     said = told_by(lambda: behind.bucket[key].delete(if_match=etag))
     return said, not behind.truth[key].exists()
 
 
 def two_put(behind: Behind, key: str) -> tuple[str, bool]:
-    """Two create: of both at most one is told that it did."""
+    """Two writers create the same key: at most one receives a success."""
     said: dict[bytes, str] = {}
 
     def write(body: bytes) -> None:
@@ -167,7 +167,7 @@ SCENES: tuple[Callable[[Behind, str], tuple[str, bool]], ...] = (
 
 @pytest.mark.timeout(1800)
 def test_every_kind_of_fault_before_moto(moto: Server) -> None:
-    """Alone, a writer is never refused; done means done; failed says nothing that is not so."""
+    """A single writer never receives a conflict; a success was applied; an error makes no false claim."""
     name = f"t-{uuid.uuid4().hex[:12]}"
     moto.connect().create_bucket(name)
     told: Counter[str] = Counter()

@@ -1,7 +1,7 @@
-"""Hostile data: names, headers, documents and messages of somebody who means harm, against everything that takes them.
+"""Hostile names, headers, documents and messages, passed to everything that accepts them.
 
-What other files hold is not tried again here: the law of keys as files (test_keys), messages (test_objects_from, test_events,
-test_claim_check), unknown fields of settings (test_subresources). ``SEEDS`` says how many random rounds (20)::
+Not repeated here: the mapping of keys to files (test_keys), messages (test_objects_from, test_events,
+test_claim_check), unknown fields of settings (test_subresources). ``SEEDS`` is the number of random rounds (20)::
 
     SEEDS=200 python -m pytest tests/attacks/test_hostile_data.py
 """
@@ -44,7 +44,7 @@ PIECES = (
 
 
 def hostile_keys(seed: int, count: int = 12) -> list[str]:
-    """Keys out of pieces that mean something to somebody: a file system, a URL, a header, XML, HTML, a terminal."""
+    """Keys made of pieces with a special meaning in file systems, URLs, headers, XML, HTML or terminals."""
     chance = random.Random(seed)
     keys = {"/".join(chance.choice(PIECES) for _ in range(chance.randint(1, 5)))[:250] for _ in range(count)}
     return sorted(key for key in keys if key)
@@ -54,7 +54,7 @@ def hostile_keys(seed: int, count: int = 12) -> list[str]:
 
 
 class Sandbox:
-    """A folder to download to, traps in it, and around it what nobody may touch."""
+    """A download folder with traps in it, surrounded by files that must not change."""
 
     def __init__(self, place: Path, seed: int) -> None:
         chance = random.Random(f"sandbox {seed}")
@@ -79,7 +79,7 @@ class Sandbox:
         self.before = self.surroundings()
 
     def surroundings(self) -> dict[str, bytes | None]:
-        """Everything but what is inside the folder."""
+        """Return all files outside the folder."""
         return {
             str(path): path.read_bytes() if path.is_file() else None
             for path in sorted(self.place.rglob("*"))
@@ -87,7 +87,7 @@ class Sandbox:
         }
 
     def files(self) -> dict[str, bytes]:
-        """What is inside, by path; no link is followed."""
+        """Return the files inside by path; links are not followed."""
         found: dict[str, bytes] = {}
         for above, _, names in os.walk(self.folder):
             for name in names:
@@ -99,7 +99,7 @@ class Sandbox:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_key_reaches_beyond_its_folder(moto_bucket: s3.S3Bucket, tmp_path: Path, seed: int) -> None:
-    """By every way down, whatever traps are in the folder: outside all is as it was, and inside each file is its own key's."""
+    """With every download method and trap: files outside are unchanged, and each file inside has the content of its own key."""
     content = {key: f"{number}".encode() for number, key in enumerate(hostile_keys(seed))}
     client = moto_bucket.store.client
     content = {key: body for key, body in content.items() if _is_kept(client, moto_bucket.name, f"p/{key}")}
@@ -121,9 +121,9 @@ def test_no_key_reaches_beyond_its_folder(moto_bucket: s3.S3Bucket, tmp_path: Pa
         try:
             way(sandbox.folder)
         except (s3.S3Error, FileExistsError, ValueError, IsADirectoryError, NotADirectoryError):
-            was_refused = True  # and what stood there may stand there still
+            was_refused = True  # and the former file may still exist
         assert sandbox.surroundings() == sandbox.before, name
-        if name == "fsspec":  # which has names of its own for what it finds
+        if name == "fsspec":  # which makes its own file names
             continue
         for path, body in sandbox.files().items():
             key = path_to_key(path)
@@ -131,11 +131,11 @@ def test_no_key_reaches_beyond_its_folder(moto_bucket: s3.S3Bucket, tmp_path: Pa
             key = key.removeprefix("p/") if name == "query" else key
             right = [content[key]] if is_its_file and key in content else [planted.get(path)]
             assert body in right or (was_refused and body == planted.get(path)), (name, path)
-    moto_bucket.clear_objects()  # plain boto3, which tidies up, cannot list them
+    moto_bucket.clear_objects()  # the fixture cleans up with plain boto3, which cannot list them
 
 
 def test_a_forged_journal_is_believed_by_nobody(moto_bucket: s3.S3Bucket, tmp_path: Path) -> None:
-    """Objects called as a large one's unfinished download, and full of lies, change nothing in what it becomes."""
+    """Objects named like the partial download and journal of a large object, with forged content, do not change its download."""
     body = os.urandom(17 << 20)
     large = moto_bucket.put_object("p/x", body)
     heading = {"object": large.uri, "etag": large.etag, "start": 0, "end": len(body), "part": download.PART_BYTES}
@@ -146,7 +146,7 @@ def test_a_forged_journal_is_believed_by_nobody(moto_bucket: s3.S3Bucket, tmp_pa
         assert (tmp_path / "x").read_bytes() == body
     large.download_to(tmp_path / "x", resume=True)
     assert (tmp_path / "x").read_bytes() == body
-    assert len(moto_bucket.sync_from_folder(tmp_path, "p", delete=True).skipped) == 3  # all three are seen again
+    assert len(moto_bucket.sync_from_folder(tmp_path, "p", delete=True).skipped) == 3  # all three are recognised
 
 
 # -- requests ------------------------------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_a_forged_journal_is_believed_by_nobody(moto_bucket: s3.S3Bucket, tmp_pa
 def test_a_key_is_one_object_of_its_own_bucket_to_every_verb(
     moto_store: s3.S3Store, moto_bucket: s3.S3Bucket, seed: int
 ) -> None:
-    """Written, read, copied, linked to, tagged, listed and deleted, by boto3 and the lane: nothing else is touched, here or next door."""
+    """Write, read, copy, presign, tag, list and delete each key through boto3 and the lane: no other object or bucket changes."""
     neighbour = moto_store.create_bucket(f"neighbour-{uuid.uuid4().hex[:12]}")
     for bucket in (moto_bucket, neighbour):
         bucket.put_objects([(name, b"victim") for name in ("a", "link", "file", "b", "victim")])
@@ -168,7 +168,7 @@ def test_a_key_is_one_object_of_its_own_bucket_to_every_verb(
         "victim%00",
         "victim?tagging",
     ]
-    # What moto itself cannot keep apart from others is nobody's here: it is told by plain boto3.
+    # Leave out keys that moto itself confuses with others, as plain boto3 shows.
     keys = [key for key in dict.fromkeys(keys) if _is_kept(moto_store.client, moto_bucket.name, key)]
     content = {key: f"{seed}:{number}".encode() for number, key in enumerate(keys)}
     moto_bucket.put_objects(content.items())
@@ -206,7 +206,7 @@ def _is_kept(client: Any, bucket: str, key: str) -> bool:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_metadata_comes_back_as_it_was_or_is_refused(bucket: s3.S3Bucket, seed: int) -> None:
-    """By boto3, the lane, a stream and a copy; no header but its own is written."""
+    """Through boto3, the lane, a stream and a copy; no additional header is written."""
     chance = random.Random(f"metadata {seed}")
     letters = [*"ab =?:;,<>\"'%\\\t", "\r", "\n", "\0", "é", "字", "\U0001f600", "\x7f", "\u2028", "=?utf-8?B?", "=?="]
     values = {f"n{number}-_.": "".join(chance.choices(letters, k=chance.randint(0, 30))) for number in range(4)}
@@ -217,7 +217,7 @@ def test_metadata_comes_back_as_it_was_or_is_refused(bucket: s3.S3Bucket, seed: 
     for key in ("one", "many", "stream", "copy"):
         found = bucket[key].metadata
         assert {name: found[name] for name in values} == values, key
-        assert not {*found} - {*values, "mtime"}, key  # rclone says when the file was written
+        assert not {*found} - {*values, "mtime"}, key  # rclone adds the file's time
     for name in ("a\r\nb", "a b", "é", "a:b", ""):
         with pytest.raises(ValueError, match="metadata name"):
             bucket.put_object("new", b"", {name: "x"})
@@ -242,7 +242,7 @@ class Seen(html.parser.HTMLParser):
 
 
 def test_nothing_that_a_store_says_acts_in_a_notebook(moto: Server, moto_bucket: s3.S3Bucket, tmp_path: Path) -> None:
-    """Hostile keys, metadata, content, rules, tags and errors, in every ``_repr_html_`` and ``show()`` there is."""
+    """Hostile keys, metadata, content, rules, tags and errors in every ``_repr_html_`` and ``show()``."""
     nasty = moto_bucket.put_object(f"p/{NASTY}", NASTY, {"n": NASTY}, content_type="text/html")
     moto_bucket.put_object(f"p/{NASTY}.json", json.dumps({NASTY: [NASTY]}))
     moto_bucket.put_object(
@@ -275,7 +275,7 @@ def test_nothing_that_a_store_says_acts_in_a_notebook(moto: Server, moto_bucket:
 
     shown["async plan"], shown["async change"] = asyncio.run(plan_and_change())
     tried = 0
-    moto_bucket.clear_objects()  # plain boto3, which tidies up, cannot list them
+    moto_bucket.clear_objects()  # the fixture cleans up with plain boto3, which cannot list them
     for name, value in shown.items():
         if not hasattr(value, "_repr_html_"):
             continue
@@ -304,14 +304,14 @@ def test_nothing_that_a_store_says_acts_in_a_notebook(moto: Server, moto_bucket:
 
 
 def every_place_that_draws() -> Iterator[str]:
-    """The modules of the library in which a ``_repr_html_`` is written."""
+    """Return the modules of the library that define a ``_repr_html_``."""
     for path in Path(s3.__file__).parent.rglob("*.py"):
         if "def _repr_html_" in path.read_text():
             yield path.stem
 
 
 def test_no_room_that_draws_is_forgotten() -> None:
-    """A new ``_repr_html_`` is tried above, or this fails."""
+    """Every ``_repr_html_`` of the library is tested above."""
     known = {
         "sync",
         "usage",

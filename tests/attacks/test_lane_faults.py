@@ -1,8 +1,8 @@
-"""Many small objects through the fault proxy, the lane open and shut: the same results, and never a wrong byte.
+"""Many small objects through the fault proxy, the lane open and shut: the same results, and no wrong bytes.
 
     SEEDS=500 python -m pytest -s tests/attacks/test_lane_faults.py
 
-Each seed writes, reads, lists and deletes a few dozen objects on rclone through a proxy that does something to three answers in ten.
+Each seed writes, reads, lists and deletes a few dozen objects on rclone through a proxy that damages three of ten responses.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ OBJECTS = 24
 SHARE = 0.3
 READ_TIMEOUT = 1.0
 STALL = 1.3
-FAULTS = [kind for kind in KINDS if kind != "xml_huge"]  # eight megabytes at each answer: time, and nothing learned
+FAULTS = [kind for kind in KINDS if kind != "xml_huge"]  # eight megabytes per response take long and test nothing more
 
 
 def _nothing(**_: Any) -> None:
-    """A handler of the user's own: it shuts the lane."""
+    """A handler of the user's, which shuts the lane."""
 
 
 def plan_of(seed: int) -> Plan:
-    """What goes wrong by this seed."""
+    """Return the faults of this seed."""
     return seeded(seed, share=SHARE, kinds=FAULTS, stall=STALL)
 
 
 def run(bucket: s3.S3Bucket, direct: s3.S3Bucket, proxy: Proxy, told: Counter[str]) -> None:
-    """What was told is compared with what can be true.
+    """Compare the results with the possible ones.
 
-    A corrupted byte of a small body is found by nobody but a checksum, which rclone does not send (transfers compare the etag's MD5):
-    a body may be wrong where a byte of just this object's answer was changed, in that byte, and nowhere else. So with a listing.
+    A corrupted byte of a small body can only be found with a checksum, which rclone does not send (transfers compare the etag's MD5):
+    a body may differ in one byte if a byte of this object's response was changed, and otherwise not. The same holds for listings.
     """
     bodies = {f"n/{number:02}": f"{number} ".encode() * (number + 1) for number in range(OBJECTS)}
     written = bucket.put_objects(bodies.items(), raise_errors=False)
@@ -81,23 +81,23 @@ def run(bucket: s3.S3Bucket, direct: s3.S3Bucket, proxy: Proxy, told: Counter[st
 
 
 def corrupted(proxy: Proxy) -> set[str]:
-    """The names of the requests whose answers lost a byte's truth."""
+    """Return the names of the requests whose responses had a corrupted byte."""
     return {seen.target for seen in [*proxy.seen] if seen.kind == "corrupt"}
 
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("lane", ["open", "shut"])
 def test_faults_change_no_result(lane: str, rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
-    """Right, or an error of ours; what was said to be deleted is gone."""
+    """Every result is right or an S3Error; keys reported as deleted are gone."""
     told, befell = Counter[str](), Counter[str]()
     direct = rclone_bucket
     session = boto3.Session(
         rclone.access_key, rclone.secret_key
-    )  # it keeps what boto3 reads from its files for each client
+    )  # keeps the data files that boto3 reads for each client
     with run_proxy(rclone.endpoint_url, plan_of(0)) as proxy:
         for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
             proxy.restart(plan_of(seed))
-            # A configuration of its own for each seed, so that nothing learned before one counts in the next.
+            # A separate configuration for each seed, so that no cached facts carry over to the next one.
             store = rclone.connect(
                 endpoint_url=proxy.endpoint_url, boto3_session=session, read_timeout=READ_TIMEOUT + seed * 1e-6, connect_timeout=2,
                 max_attempts=2 + seed % 3,

@@ -1,8 +1,8 @@
-"""Thousands of seeded runs of every lock transition, answers lost before and after the server acted.
+"""Thousands of seeded runs of every lock transition, with responses lost before and after the server acted.
 
     SEEDS=1000 python -m pytest -s tests/attacks/test_lock_runs.py
 
-``SEEDS`` and ``FIRST_SEED`` come from the environment. Prints what the contenders were told, and how often each fault took place.
+``SEEDS`` and ``FIRST_SEED`` come from the environment. Prints the outcomes that the contenders received, and how often each fault occurred.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FIRST_SEED = int(os.environ.get("FIRST_SEED", "0"))
 
 @pytest.fixture(scope="module")
 def faulty() -> Iterator[tuple[str, StatefulStore]]:
-    """A server that honours conditions and loses answers on command."""
+    """A server that honours conditions and drops responses on command."""
     with run_faulty_server() as served:
         yield served
 
@@ -28,7 +28,7 @@ def faulty() -> Iterator[tuple[str, StatefulStore]]:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("run", LOCKS, ids=lambda run: run.__name__)
 def test_lost_answers_at_every_transition(faulty: tuple[str, StatefulStore], run: Run) -> None:
-    """One holder at a time, tokens that grow, nobody locked out by itself, nobody told a success that is none."""
+    """One holder at a time, increasing tokens, no client blocked by its own write, and no false success."""
     before = faulty[1].happened.copy()
     told = run_seeds(run, connected(faulty[0]), faulty[1], range(FIRST_SEED, FIRST_SEED + SEEDS), workers=24)
     print(

@@ -1,9 +1,9 @@
-"""A bucket beside a plain Python model: hypothesis drives both, and they must tell the same after every step.
+"""A bucket and a plain Python model: hypothesis applies the same steps to both and compares them after each.
 
     MFS3_EXAMPLES=500 MFS3_STEPS=40 python -m pytest -s tests/attacks/test_model.py
 
-One example is a fresh bucket, six keys, and up to MFS3_STEPS steps on them. After each step plain boto3, which knows nothing of the
-library, lists what is there; at the end it reads it.
+One example is a fresh bucket, six keys, and up to MFS3_STEPS steps on them. After each step plain boto3, without the
+library, lists the bucket; at the end it reads the objects.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from messageflux_s3._objects import multipart, operations
 EXAMPLES = int(os.environ.get("MFS3_EXAMPLES") or os.environ.get("SEEDS") or 12)
 STEPS = int(os.environ.get("MFS3_STEPS") or 25)
 
-# rclone keeps files in folders: no "d" beside "d/a", no empty or dotted names, nothing that ends in "/". moto knows no line ends, and
-# lists no versions of what XML cannot say.
+# rclone keeps files in folders: no "d" beside "d/a", no empty or dotted names, nothing that ends in "/". moto lacks line ends, and
+# lists no versions of keys that XML cannot represent.
 FILE_KEYS = [
     "a.txt", "a b+c%.txt", "d/a.txt", "d/b.json", "d/e/a.txt", "d/e/ü 😀.txt", "d/%2e%2e/x", "z&<b>'\".txt", "日本/語.txt",
     "l/" + "n" * 200,
@@ -72,7 +72,7 @@ VALUES = [
     "a" * 300,
     "ÿ",
 ]
-GLOBS = {  # the same told a second time
+GLOBS = {  # the same globs as regular expressions
     "**": r".*", "*": r"[^/]*", "*.txt": r"[^/]*\.txt", "d/*": r"d/[^/]*", "d/**": r"d/.*", "**/*.txt": r"(.*/)?[^/]*\.txt",
     "d/**/a.txt": r"d/(.*/)?a\.txt", "?": r"[^/]", "[!a]*": r"[^a/][^/]*", "[ad]/*": r"[ad]/[^/]*", "**/ü*": r"(.*/)?ü[^/]*",
     "/*": r"/[^/]*",
@@ -108,7 +108,7 @@ OFFSET = st.integers(-70_000, 70_000) | st.sampled_from(
 
 
 def body_of(size: int, salt: int) -> bytes:
-    """Bytes of this size that tell where in the body they stand."""
+    """Return this many bytes, which differ by their position in the body."""
     return (b"%d:" % salt + bytes(range(251)) * (size // 251 + 1))[:size]
 
 
@@ -116,7 +116,7 @@ def is_meant(
     key: str, size: int, *, prefix: str = "", start_after: str = "", glob: str = "**", regex: str = "", min_size: int = 0,
     max_size: int = 10**9, modified_after: datetime = PAST, modified_before: datetime = FUTURE,
 ) -> bool:  # fmt: skip
-    """Whether a query refined so should find an object of now, with this key and size."""
+    """Return whether a query with these criteria should find a new object with this key and size."""
     return (
         key.startswith(prefix)
         and key > start_after
@@ -128,34 +128,34 @@ def is_meant(
 
 
 def write_as_file(obj: s3.S3Object, mode: str, body: bytes, metadata: dict[str, str] | None) -> s3.S3Object:
-    """In pieces that are no round number of anything."""
+    """Yield the body in pieces of odd sizes."""
     with obj.open(mode, metadata=metadata) as file:
         for at in range(0, len(body), 700_001):
             file.write(body[at : at + 700_001])
-    assert obj.exists()  # a file does not tell which version it wrote
+    assert obj.exists()  # a file does not return the version that it wrote
     return obj
 
 
 def pieces_of(body: bytes) -> Any:
-    """An iterable of unknown length."""
+    """Return the body as an iterable of unknown length."""
     return (body[at : at + 300_007] for at in range(0, len(body), 300_007))
 
 
 def downloaded(obj: s3.S3Object) -> bytes:
-    """Through a file on the disk."""
+    """Read through a file on the disk."""
     with tempfile.TemporaryDirectory() as folder:
         obj.download_to(Path(folder, "file"))
         return Path(folder, "file").read_bytes()
 
 
 def read_stream(obj: s3.S3Object) -> bytes:
-    """To the end, and closed."""
+    """Read to the end and close."""
     with obj.body_stream as stream:
         return stream.read()
 
 
 def read_file(obj: s3.S3Object) -> bytes:
-    """To the end, and closed."""
+    """Read to the end and close."""
     with obj.open("rb") as file:
         return bytes(file.read())
 
@@ -200,13 +200,13 @@ CONSUMERS: dict[str, Callable[[s3.ObjectQuery], list[s3.S3Object]]] = {
 
 
 def one_of(ways: dict[str, Any]) -> st.SearchStrategy[str]:
-    """The name of one of them."""
+    """Return the name of one of the actions."""
     return st.sampled_from(sorted(ways))
 
 
 @dataclass(eq=False)
 class Version:
-    """What the model knows of one version of an object, or of a delete marker."""
+    """The model of one version of an object, or of a delete marker."""
 
     body: bytes = b""
     metadata: dict[str, str] = field(default_factory=dict)
@@ -216,7 +216,7 @@ class Version:
 
 
 class Bucket(RuleBasedStateMachine):
-    """Each rule does one thing to the bucket and the same to ``self.history``, and compares what was told."""
+    """Each rule performs one operation on the bucket and on ``self.history``, and compares the results."""
 
     server: ClassVar[Server]
     client: ClassVar[Any]  # plain boto3
@@ -229,7 +229,7 @@ class Bucket(RuleBasedStateMachine):
         self.client.create_bucket(Bucket=self.bucket.name)
         self.keys: list[str] = []
         self.versioned = False
-        self.history: dict[str, list[Version]] = {}  # of each key its versions, the newest last
+        self.history: dict[str, list[Version]] = {}  # the versions of each key, the newest last
         self.met: list[tuple[s3.S3Object, Version]] = []
 
     @initialize(data=st.data(), bodies=st.lists(BODY, min_size=2, max_size=KEYS_PER_EXAMPLE))
@@ -248,7 +248,7 @@ class Bucket(RuleBasedStateMachine):
         self.bucket.clear_objects(versions=self.versioned)
         assert not self.client.list_objects_v2(Bucket=self.bucket.name).get("KeyCount")
         with nullcontext() if self.is_moto else suppress(s3.S3BucketNotEmpty):
-            self.bucket.delete_bucket()  # rclone keeps the empty folder of an upload that was given up
+            self.bucket.delete_bucket()  # rclone keeps the empty folder of an aborted upload
         self.told["examples"] += 1
 
     # -- the model ----------------------------------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ class Bucket(RuleBasedStateMachine):
     def wrote(
         self, obj: s3.S3Object, body: bytes, metadata: dict[str, str], tags: dict[str, str] | None = None
     ) -> None:
-        """Note a write, and compare what the handle says of it."""
+        """Record a write, and compare the handle's attributes with it."""
         self.told["writes"] += 1
         assert obj.size == len(body)
         assert (obj.version_id not in (None, "null")) == self.versioned
@@ -274,13 +274,13 @@ class Bucket(RuleBasedStateMachine):
     def removed(self, key: str) -> None:
         if not self.versioned:
             self.history.pop(key, None)
-        elif self.history.get(key):  # moto marks nothing as deleted that never was
+        elif self.history.get(key):  # moto makes no delete marker for a key that never existed
             self.history[key].append(Version(is_marker=True))
 
     def expect_metadata(self, obj: s3.S3Object, wanted: dict[str, str]) -> None:
         found = obj.metadata
         if not self.is_moto:
-            found.pop("mtime", None)  # rclone's own word in a copy
+            found.pop("mtime", None)  # metadata that rclone adds to a copy
         assert found == {name.lower(): value for name, value in wanted.items()}
 
     def expect(self, obj: s3.S3Object, wanted: Version) -> None:
@@ -289,11 +289,11 @@ class Bucket(RuleBasedStateMachine):
         self.expect_metadata(obj, wanted.metadata)
 
     def refusal(self, error: type[s3.S3Error] | None, *, conditional: bool = True) -> AbstractContextManager[Any]:
-        """Expect this error, or none; a condition is always refused by rclone, which would ignore it."""
+        """Return the expected error, or None. Conditions on rclone, which ignores them, always raise."""
         if conditional and not self.is_moto:
             return pytest.raises(
                 (s3.S3Unsupported, s3.S3ObjectExists)
-            )  # a file opened with "x" may ask before the store is probed
+            )  # a file opened with "x" may send a HEAD before the probe
         return nullcontext() if error is None else pytest.raises(error)
 
     # -- writes -------------------------------------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ class Bucket(RuleBasedStateMachine):
     def append(self, number: int, more: bytes) -> None:
         before = self.current(self.keys[number])
         obj = write_as_file(self.bucket[self.keys[number]], "ab", more, None)
-        if before is None or more:  # else nothing is written
+        if before is None or more:  # otherwise nothing is written
             self.wrote(obj, (before or Version()).body + more, (before or Version()).metadata)
 
     @rule(number=NUMBER, body=BODY, mode=st.sampled_from(["wb", "ab"]))
@@ -329,7 +329,7 @@ class Bucket(RuleBasedStateMachine):
         with self.refusal(s3.S3ObjectExists if self.current(key) else None):
             self.wrote(CREATIONS[way](self.bucket[key], body), body, {})
 
-    # moto ignores If-Match where parts are put together, so that it is refused there: bodies that go in one piece only
+    # moto ignores If-Match on CompleteMultipartUpload, so the library refuses it: use only bodies sent in one request
     @rule(number=NUMBER, body=SMALL, way=one_of(REPLACEMENTS), stale=st.booleans())
     def replace(self, number: int, body: bytes, way: str, stale: bool) -> None:
         key = self.keys[number]
@@ -359,7 +359,7 @@ class Bucket(RuleBasedStateMachine):
             copied = (obj.move_to if move else obj.copy_to)(self.keys[to], metadata=metadata)
             assert there is not None
             if source == to and metadata is None:
-                self.expect(copied, there)  # onto itself: nothing happened
+                self.expect(copied, there)  # a copy onto itself changes nothing
                 return
             self.wrote(copied, there.body, there.metadata if metadata is None else metadata, there.tags)
             if move and source != to:
@@ -367,7 +367,7 @@ class Bucket(RuleBasedStateMachine):
 
     @rule(source=NUMBER, to=NUMBER)
     def copy_under_a_condition(self, source: int, to: int) -> None:
-        """Refused as unsupported, or honoured: neither server honours it on CopyObject, moto does on the PutObject of a tagged object."""
+        """S3Unsupported, or honoured: no server honours it on CopyObject, but moto does on the PutObject that copies a tagged object."""
         there = self.current(self.keys[source])
         if there is None:
             return
@@ -519,7 +519,7 @@ class Bucket(RuleBasedStateMachine):
 
     @rule(number=NUMBER)
     def meet(self, number: int) -> None:
-        """One HEAD, and the handle is kept."""
+        """Send one HEAD, and keep the handle."""
         if (there := self.current(self.keys[number])) is not None:
             obj = self.bucket[self.keys[number]]
             self.expect_metadata(obj, there.metadata)
@@ -528,7 +528,7 @@ class Bucket(RuleBasedStateMachine):
     @precondition(lambda self: self.met)
     @rule(at=st.integers(0, 9), way=one_of({way: READS[way] for way in READS if way != "get_object"}))
     def read_what_was_met(self, at: int, way: str) -> None:
-        """What a handle has met it reads, or says that it is no longer so."""
+        """A kept handle reads the content that it was made for, or raises S3ObjectChanged."""
         obj, there = self.met.pop(at % len(self.met))
         now = self.current(obj.key)
         try:
@@ -585,7 +585,7 @@ class Bucket(RuleBasedStateMachine):
             assert query.total_size() == sum(obj.size for obj in found)
             assert query.first() == (found[0] if found else None)
 
-    # moto rolls up keys that are deleted as well
+    # moto also rolls up deleted keys
     @precondition(lambda self: not any(known and known[-1].is_marker for known in self.history.values()))
     @rule(
         prefix=st.sampled_from(["", "d/", "d", "d/e/", "/", "日"]),
@@ -594,7 +594,7 @@ class Bucket(RuleBasedStateMachine):
     )
     def find_prefixes(self, prefix: str, delimiter: str, limit: int | None) -> None:
         if not self.is_moto:
-            delimiter = "/"  # rclone takes any other for it
+            delimiter = "/"  # rclone treats any other delimiter as "/"
         objects, prefixes = [], []
         for key in self.live():
             if key.startswith(prefix):
@@ -632,10 +632,10 @@ class Bucket(RuleBasedStateMachine):
 
 @pytest.mark.timeout(36_000)
 def test_a_bucket_is_what_the_model_is(server: Server) -> None:
-    """Every step told the same, and plain boto3 finds what the model holds."""
+    """Every step has the same result, and plain boto3 finds the objects of the model."""
 
     class Machine(Bucket):
-        """Of this server."""
+        """The state machine for this server."""
 
     Machine.server, Machine.client, Machine.told = server, server.client(), Counter()
     run_state_machine_as_test(

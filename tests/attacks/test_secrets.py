@@ -1,6 +1,6 @@
-"""Secrets: what they would be recognised by is planted, every public call is made in good weather and bad, and every output is searched.
+"""Plant recognisable secrets, make every public call with and without failures, and search every output for the secrets.
 
-Outputs are the results of every public member of every public class (found by looking, not by a list), as ``repr``, ``str``, HTML and
+Outputs are the results of every public member of every public class (found by introspection), as ``repr``, ``str``, HTML and
 pickle; every exception with its whole chain; every log record of ours at DEBUG (of botocore's from INFO on: at DEBUG they show whole
 requests, and are not ours); and warnings. A minute or two: ``python -m pytest tests/attacks/test_secrets.py``.
 """
@@ -47,16 +47,16 @@ from messageflux_s3.fs import MessagefluxS3FileSystem
 ACCESS, SECRET, TOKEN = "CANARYACCESSKEY1", "cAnArYsEcReT/+0123456789", "cAnArYtOkEn/+=="
 PASSWORD = "cAnArYpAsSwOrD"
 CUSTOMER_KEY = b"cAnArYcUsToMeR-0123456789abcdef!"
-# What a signature looks like, wherever it is: in a header, in a link, in S3's own account of why it did not match.
+# The form of a signature, in a header, in a URL, or in S3's SignatureDoesNotMatch document.
 SIGNATURES = ("Signature=", "X-Amz-Security-Token=", "SignatureProvided", "StringToSign")
-# Links are what these are asked for: they hold a signature and the token, and nothing else that is secret.
+# These return presigned URLs, which must contain a signature and the session token, and no other secret.
 LINKS = {"presigned_url", "presigned_post", "form"}
 
 pytestmark = pytest.mark.timeout(900)
 
 
 def forms(secret: str | bytes) -> set[str]:
-    """Every way in which a secret may be written."""
+    """Return every encoding of a secret."""
     raw = secret.encode() if isinstance(secret, str) else secret
     text = raw.decode()
     plain = {
@@ -67,13 +67,13 @@ def forms(secret: str | bytes) -> set[str]:
         urllib.parse.quote(text, safe=""),
         raw.hex(),
     }
-    # In base64 of something longer it may begin at any of three places: what is the same whatever stands around it.
+    # In base64 of longer data it may begin at any of three offsets: take the characters that do not depend on the neighbours.
     shifted = {base64.b64encode(bytes(at) + raw)[(4 * at + 2) // 3 + (at > 0) : -4].decode() for at in range(3)}
     return plain | shifted
 
 
 class Search:
-    """Collects what is put out and finds what must not be in it."""
+    """Collects outputs and searches them for secrets."""
 
     def __init__(self, *secrets: str | bytes) -> None:
         self.wanted = {form for secret in (SECRET, TOKEN, PASSWORD, CUSTOMER_KEY, *secrets) for form in forms(secret)}
@@ -81,7 +81,7 @@ class Search:
         self.outputs = 0
 
     def text(self, where: str, text: str, *, signed: bool = False) -> None:
-        """One output; ``signed`` where it is a link or form that was asked for."""
+        """Search one output; ``signed`` for a requested presigned URL or form."""
         self.outputs += 1
         for wanted in self.wanted - forms(TOKEN) if signed else {*self.wanted, *SIGNATURES}:
             if wanted in text:
@@ -89,11 +89,11 @@ class Search:
                 self.found.append(f"{where}: {text[max(0, at - 80) : at + 60]!r}")
 
     def value(self, where: str, value: Any, depth: int = 2) -> None:
-        """Everything that shows or keeps a value."""
+        """Search every representation and pickle of a value."""
         signed = where.rpartition(".")[2] in LINKS
         self.text(
             f"repr of {where}", repr(value), signed=signed and isinstance(value, str)
-        )  # a form hides what it holds
+        )  # the repr of a form hides its fields
         if isinstance(value, PresignedPost):
             hidden = {"policy", "x-amz-signature", "x-amz-security-token"} & value.fields.keys()
             self.found += [f"{name} of {where}" for name in hidden if value.fields[name] in repr(value)]
@@ -104,7 +104,7 @@ class Search:
         try:
             pickled = pickle.dumps(value)
         except (TypeError, AttributeError, pickle.PicklingError):
-            pickled = b""  # files, generators, clients: they do not travel
+            pickled = b""  # files, generators and clients cannot be pickled
         self.text(f"pickle of {where}", pickled.decode("latin-1"), signed=signed)
         if depth and isinstance(value, (list, tuple, set, frozenset)):
             for entry in [*value][:5]:
@@ -114,7 +114,7 @@ class Search:
                 self.value(where, entry, depth - 1)
 
     def error(self, where: str, error: BaseException) -> None:
-        """An exception as it is printed and as it is kept."""
+        """Search an exception's traceback text and its pickle."""
         lines = traceback.TracebackException.from_exception(error, lookup_lines=False)
         for frame in self._frames(lines):
             frame._line = ""  # the source of this file names the secrets
@@ -152,7 +152,7 @@ class _Records(logging.Handler):
 
 @contextmanager
 def searching(*secrets: str | bytes) -> Iterator[Search]:
-    """Logs at DEBUG and warnings are searched as well; at the end nothing may have been found."""
+    """Also search logs at DEBUG and warnings; fail at the end if a secret was found."""
     search = Search(*secrets)
     handler, root, ours = _Records(search), logging.getLogger(), logging.getLogger("messageflux_s3")
     levels = root.level, ours.level
@@ -175,14 +175,14 @@ def searching(*secrets: str | bytes) -> Iterator[Search]:
 
 @pytest.fixture
 def moto() -> Iterator[Server]:
-    """A server of each test's own: what is left on it is in nobody's way."""
+    """A separate server for each test, so that leftover objects do not disturb other tests."""
     with run_moto() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def rclone() -> Iterator[Server]:
-    """The same, of rclone."""
+    """The same with rclone."""
     with run_rclone() as server:
         yield server
 
@@ -204,7 +204,7 @@ _MEMBERS = (types.FunctionType, property, functools.cached_property, classmethod
 
 @contextmanager
 def watched(search: Search, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
-    """Whatever a public member gives or raises is searched; yields the names of those that were used."""
+    """Search the results and exceptions of all public members; yield the names of those that were used."""
     used: set[str] = set()
     busy = threading.local()
 
@@ -263,7 +263,7 @@ def watched(search: Search, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str
 
 
 def place(server: Server, store: s3.S3Store, folder: Path) -> Place:
-    """Fresh buckets with the usual objects, made by plain boto3."""
+    """Fresh buckets with some objects, created with plain boto3."""
     client, stem = server.client(), f"canary-{uuid.uuid4().hex[:12]}"
     folder.mkdir(parents=True)
     for end in ("-a", "-b", "-c"):
@@ -275,7 +275,7 @@ def place(server: Server, store: s3.S3Store, folder: Path) -> Place:
 
 
 def more(p: Place) -> None:
-    """What has no call of its own in the list: values, keys of the customer's, sockets lent by others."""
+    """Calls that are not in the catalogue: value types, customer keys (SSE-C), boto3 resources of the user's."""
     with_key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": CUSTOMER_KEY}
     p.bucket.put_object("new/c", b"x", **with_key)
     p.bucket.put_objects([("new/d", b"x")], **with_key)
@@ -310,7 +310,7 @@ EVERY_CALL = [*((call.name, call.run) for call in checked_calls()), ("more", mor
 
 
 def test_no_call_that_succeeds_shows_a_secret(moto: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every public member is used, and nothing it gives, logs or warns of holds one."""
+    """Every public member is used, and no result, log record or warning contains a secret."""
     store = moto.connect(access_key=ACCESS, secret_key=SECRET, session_token=TOKEN)
     with searching() as search, watched(search, monkeypatch) as used:
         for number, (_, function) in enumerate(EVERY_CALL):
@@ -324,7 +324,7 @@ def test_no_call_that_succeeds_shows_a_secret(moto: Server, tmp_path: Path, monk
 
 
 def echo(asked: Asked) -> Answer:
-    """Refuse everybody, and tell in full what was sent, as S3 does."""
+    """Refuse every request and return the full request in the error, as S3 does."""
     sent = f"{asked.method} {asked.target}\n{asked.headers}"
     parts = {
         "Code": "SignatureDoesNotMatch",
@@ -342,7 +342,7 @@ def echo(asked: Asked) -> Answer:
 
 @contextmanager
 def serving(answer: Callable[[Asked], Answer]) -> Iterator[str]:
-    """Run a server with these answers; yields its address."""
+    """Run a server with these responses; yield its address."""
     with run_scripted_server() as server:
         server.answer = answer
         yield server.endpoint_url
@@ -359,7 +359,7 @@ FAULTS = ("500_before", "cut_body", "cut_head", "reset_after", "xml_cut", "missi
 
 
 def try_every_call(search: Search, p: Place) -> int:
-    """All of them, whatever comes of it; how many failed."""
+    """Make all calls; return how many failed."""
     failed = 0
     for number, (name, function) in enumerate(EVERY_CALL):
         folder = p.folder / str(number)
@@ -376,7 +376,7 @@ def try_every_call(search: Search, p: Place) -> int:
 def test_no_call_that_fails_shows_a_secret(
     moto: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weather: str
 ) -> None:
-    """Nobody there, everything refused with an account of the request, failures of the store and of the wire at every answer."""
+    """No server, refusals that quote the request, and failures of the store and of the connection at every response."""
 
     @contextmanager
     def faults() -> Iterator[str]:
@@ -393,7 +393,7 @@ def test_no_call_that_fails_shows_a_secret(
 def test_no_answer_of_a_strict_server_shows_a_secret(
     rclone: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the right key, and with a wrong one, which is refused."""
+    """With the right secret key, and with a wrong one, which the server refuses."""
     for secret in (rclone.secret_key, SECRET):
         with searching(secret) as search, watched(search, monkeypatch):
             store = rclone.connect(secret_key=secret, max_attempts=1)
@@ -401,7 +401,7 @@ def test_no_answer_of_a_strict_server_shows_a_secret(
 
 
 def test_the_search_finds_what_there_is_to_find() -> None:
-    """Each kind of output, with a secret in it, fails; else all of the above would say nothing."""
+    """Each kind of output fails the search if it contains a secret; otherwise the tests above would prove nothing."""
     logger = logging.getLogger("messageflux_s3")
     told: list[Callable[[Search], object]] = [
         lambda search: search.value("a value", {"a": [SECRET]}),
@@ -439,7 +439,7 @@ def _chained() -> Exception:
 
 
 def test_no_password_of_a_proxy_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """HTTP_PROXY may hold one: it is in no error, log or show of ours."""
+    """A password in HTTP_PROXY appears in no error, log record or show()."""
     with nobody() as url:
         monkeypatch.setenv("HTTP_PROXY", url.replace("//", f"//user:{PASSWORD}@"))
         store = s3.connect(
@@ -458,7 +458,7 @@ def test_no_password_of_a_proxy_is_shown(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_no_secret_in_what_holds_a_store() -> None:
-    """Handles, queries, partitions, plans, errors, file systems, however the store got its keys; pickled, copied, replaced."""
+    """Handles, queries, partitions, plans, errors and file systems, with every source of credentials; pickled, copied, replaced."""
     keys = {"access_key": ACCESS, "secret_key": SECRET, "session_token": TOKEN}
     session = boto3.Session(ACCESS, SECRET, TOKEN, region_name="us-east-1")
     at = {"endpoint_url": "http://127.0.0.1:9", "region": "us-east-1"}
@@ -507,7 +507,7 @@ def test_no_secret_in_what_holds_a_store() -> None:
 
 
 def test_the_local_server_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its keys are its own, and the user's are kept from its process."""
+    """Its keys are generated, and the user's are not passed to its process."""
     for name, value in {
         "AWS_ACCESS_KEY_ID": ACCESS,
         "AWS_SECRET_ACCESS_KEY": SECRET,
@@ -531,7 +531,7 @@ def test_the_local_server_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_takes_no_key_elsewhere(status: int) -> None:
-    """An answer that points at another host is an error: that host is asked nothing."""
+    """A redirect to another host raises; no request is sent to that host."""
     asked: list[str] = []
 
     def stranger(request: Asked) -> Answer:
@@ -564,7 +564,7 @@ def test_a_redirect_takes_no_key_elsewhere(status: int) -> None:
 
 
 def test_certificates_are_checked_unless_asked_otherwise(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A certificate that nobody vouches for: refused by every way, with nothing sent; let through where asked, and then it is said."""
+    """An untrusted certificate is refused by every call, before anything is sent; verify=False accepts it and logs a warning."""
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost"]
     command += [
         "-addext",
@@ -592,7 +592,7 @@ def test_certificates_are_checked_unless_asked_otherwise(tmp_path: Path, caplog:
         for verify, said in ((str(tmp_path / "cert.pem"), False), (False, True)):
             caplog.clear()
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # urllib3 has its own word for it
+                warnings.simplefilter("ignore")  # urllib3 issues a warning of its own
                 bucket = server.connect(verify=verify).create_bucket("bucket")
                 bucket.put_objects((f"k{n}", b"x") for n in range(30))
                 assert [obj.body for obj in bucket.get_objects(f"k{n}" for n in range(30))] == [b"x"] * 30
@@ -603,12 +603,12 @@ def test_certificates_are_checked_unless_asked_otherwise(tmp_path: Path, caplog:
 
 
 def test_nothing_is_made_public_but_by_a_call_that_says_so(moto: Server, tmp_path: Path) -> None:
-    """Every other call: no policy, no access list and no block is written, and what there is afterwards is private."""
+    """Every other call writes no policy, no ACL and no access block, and leaves everything private."""
     everybody = "http://acs.amazonaws.com/groups/global/AllUsers"
     with run_proxy(moto.endpoint_url) as proxy:
         for number, (name, function) in enumerate(EVERY_CALL):
             if "public" in name.lower() or "policy" in name.lower() or name.endswith("S3Store.probe"):
-                continue  # the probe tries a denial, and a block, on a scratch bucket
+                continue  # the probe writes a denying policy and a block to a scratch bucket
             proxy.restart()
             p = place(moto, moto.connect(endpoint_url=proxy.endpoint_url), tmp_path / str(number))
             with suppress(s3.S3Unsupported):

@@ -3,13 +3,13 @@
     python -m pytest -s tests/attacks/test_wire.py                               # half a minute for each of the two servers
     SLICE=1 SEEDS=20 SECONDS=7200 python -m pytest -s tests/attacks/test_wire.py  # each kind at request 1, 2, 3 of each call, and at all
 
-``SLICE`` says that every so many-th of the systematic runs is made, ``SEEDS`` how many seeded mixtures each call gets, ``FIRST_SEED``
-where they begin, ``ONLY`` a part of the names of the calls, ``KIND`` of those of the faults; after ``SECONDS`` no
-further run is begun. They come in a shuffled order, so that those that were made are a sample of all.
+``SLICE=n`` makes every n-th of the systematic runs; ``SEEDS`` is the number of seeded mixtures for each call, ``FIRST_SEED``
+the first seed; ``ONLY`` and ``KIND`` select calls and faults by a part of their names; after ``SECONDS`` no
+further run starts. The order is shuffled, so that the runs made are a sample of all.
 
-What is right comes from the same call in good weather. Under faults a call gives just that, and leaves just that behind; or it raises
-an error of the tree, one that tells no untruth, and every object, file and setting is as it was or as it should become, whole. In time,
-either way; and afterwards the same store does it rightly.
+The expected result is that of the same call without faults. Under faults a call returns that result and leaves that state; or it raises
+an S3Error that claims nothing false, and every object, file and setting has its old or its new state, complete. Both must happen in time,
+and afterwards the same call succeeds on the same store.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ SEEDED = [kind for kind in KINDS_HERE if kind != CORRUPT_REQUEST] or KINDS
 READ_TIMEOUT = 1.0
 STALL = 1.3
 BOUND = 180.0
-"""Seconds that no call may take: far more than its attempts and their time-outs come to, also on a busy machine."""
+"""The time limit of a call in seconds: far more than its attempts and time-outs, also on a busy machine."""
 
 UNTRUE = (
     s3.S3NoSuchItem, s3.S3NoSuchBucket, s3.S3ObjectExists, s3.S3BucketExists, s3.S3BucketNotEmpty, s3.S3InvalidName, s3.S3ObjectChanged,
     s3.S3AccessDenied, s3.S3LockError,
 )  # fmt: skip
-"""What must not be said where it is not so: no call here meets any of these in good weather."""
+"""Errors that would be false claims: no call here raises any of them without faults."""
 
 
 @dataclass
 class Good:
-    """What a call gives and leaves in good weather."""
+    """The result and the final state of a call without faults."""
 
     value: Any
     before: dict[str, Any]
@@ -70,7 +70,7 @@ class Good:
 
 @dataclass
 class Told:
-    """What came of the runs."""
+    """The outcomes of the runs."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
@@ -82,7 +82,7 @@ class Told:
 
 
 def at_request(number: int, fault: Fault) -> Plan:
-    """This fault at the n-th request of all, from 1; at every request if 0. Only what is put has a body that may not be corrupted."""
+    """Return a plan with this fault at the n-th request, from 1, or at every request (0). Only bodies of PUT are corrupted."""
     count = 0
 
     def plan(method: str, name: str, about: int) -> Fault | None:
@@ -96,15 +96,15 @@ def at_request(number: int, fault: Fault) -> Plan:
 
 
 def fault_of(kind: str, at: float = 0.5) -> Fault:
-    """A fault that lasts as long as these runs want it to."""
+    """Return a fault with the duration that these runs use."""
     return Fault(kind, at, STALL if kind.startswith("stall") else 0.05)
 
 
 def matches(got: Any, want: Any) -> bool:
-    """Whether what was given is right; an error in the place of one of many things is."""
+    """Return whether the result is right; an error in place of one of many results is allowed."""
     if isinstance(got, s3.S3Error):
         return not isinstance(got, UNTRUE)
-    if isinstance(want, s3.Capabilities):  # None: it was not found out
+    if isinstance(want, s3.Capabilities):  # None: unknown
         return all(getattr(got, each.name) in (None, getattr(want, each.name)) for each in fields(want))
     if isinstance(want, dict):
         return isinstance(got, dict) and got.keys() == want.keys() and all(matches(got[key], want[key]) for key in want)
@@ -114,22 +114,22 @@ def matches(got: Any, want: Any) -> bool:
 
 
 def _nothing(**_: Any) -> None:
-    """A handler of the user's own: it shuts the lane."""
+    """A handler of the user's, which shuts the lane."""
 
 
 class Runner:
-    """One place behind one proxy; of several, each works through its share of the runs."""
+    """One test environment behind one proxy. Several runners share the runs."""
 
     def __init__(self, server: Server, proxy: Proxy, folder: Path) -> None:
         self.proxy = proxy
         self.place = ComparedPlace(server, server.client(), folder, server.connect())
         self.is_fresh = False
-        # A session of its own: what boto3 reads from its data files at each new client is most of what a run would take.
+        # One session: loading boto3's data files for each new client would take most of the time of a run.
         self.session = boto3.Session(server.access_key, server.secret_key, region_name="us-east-1")
         self.stores = 0
 
     def ready(self, row: ComparedCall, *, lane: str, patience: float = READ_TIMEOUT) -> None:
-        """A place as at first, a store that has learned nothing but the way to the buckets."""
+        """Reset the buckets and the folder, and open a store without cached facts."""
         place = self.place
         if not self.is_fresh or row.prepare is not None:
             place.renew()
@@ -140,9 +140,7 @@ class Runner:
         self.proxy.restart(no_faults)
         self.wait_for_the_port()
         self.stores += 1
-        timeout = (
-            patience + self.stores * 1e-6
-        )  # another configuration is another connection, which has learned nothing
+        timeout = patience + self.stores * 1e-6  # another configuration has another connection, without cached facts
         place.store = place.server.connect(
             endpoint_url=self.proxy.endpoint_url,
             boto3_session=self.session,
@@ -159,7 +157,7 @@ class Runner:
             row.prepare(place)
 
     def wait_for_the_port(self) -> None:
-        """It may still be refusing, after the last run's fault."""
+        """Wait until the proxy accepts connections again after the last run's fault."""
         host, _, port = self.proxy.endpoint_url.removeprefix("http://").partition(":")
         until = time.monotonic() + 30
         while True:
@@ -172,13 +170,13 @@ class Runner:
                 time.sleep(0.01)
 
     def quiet(self) -> None:
-        """Wait for what is still under way to the server: an attempt that the client gave up may yet arrive."""
+        """Wait for requests that the client has given up but that may still reach the server."""
         until = time.monotonic() + 2
         while len(self.proxy.seen) < sum(self.proxy._numbers.values()) and time.monotonic() < until:
             time.sleep(0.01)
 
     def call(self, row: ComparedCall) -> tuple[Any, float]:
-        """The call, in a thread that may be given up: what it gave or raised, and how long it took."""
+        """Make the call on a thread that may be abandoned; return its result or exception, and its duration."""
         given: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
         def work() -> None:
@@ -198,7 +196,7 @@ class Runner:
         return (value if fine else Raised(value)), time.monotonic() - began
 
     def good(self, row: ComparedCall) -> Good:
-        """The call in good weather."""
+        """Make the call without faults."""
         self.ready(row, lane="open", patience=BOUND / 2)
         before = self.place.snapshot(settings=row.settings)
         self.proxy.restart(no_faults)
@@ -211,20 +209,20 @@ class Runner:
 
 @dataclass
 class Raised:
-    """What a call raised."""
+    """An exception that a call raised."""
 
     error: BaseException
 
 
 @dataclass
 class Hung:
-    """Where a call was when its time was over."""
+    """The stack of a call that exceeded its time limit."""
 
     stack: str
 
 
 def units_wrong(row: ComparedCall, found: dict[str, Any], good: Good, *, must_be_new: bool) -> list[str]:
-    """What is neither as it was nor as it should become."""
+    """Return the units that have neither their old nor their new state."""
     wrong = []
     for unit in found.keys() | good.before.keys() | good.after.keys():
         now, old, new = (state.get(unit, "nothing") for state in (found, good.before, good.after))
@@ -237,7 +235,7 @@ def units_wrong(row: ComparedCall, found: dict[str, Any], good: Good, *, must_be
 def judge(
     row: ComparedCall, value: Any, found: dict[str, Any], good: Good, kinds: set[str]
 ) -> tuple[str, list[str], bool]:
-    """The outcome in a word, what is wrong with it, and whether a corrupted byte went unnoticed."""
+    """Return the outcome in a word, what is wrong with it, and whether a corrupted byte was not detected."""
     if isinstance(value, Hung):
         return "hung", [f"it hung: {value.stack}"], False
     blind = "corrupt" in kinds and not row.verified
@@ -249,7 +247,7 @@ def judge(
         return "done", [] if blind else wrong, bool(blind and wrong)
     error = value.error
     if blind and isinstance(error, ValueError):
-        return "failed: ValueError", [], False  # JSON that is none any more
+        return "failed: ValueError", [], False  # the corrupted JSON is invalid
     if not isinstance(error, s3.S3Error):
         last = "".join(traceback.format_exception(error)[-12:])
         return "astray", [f"it raised {type(error).__name__}, which is not of the tree: {last}"], False
@@ -258,7 +256,7 @@ def judge(
     wrong = [] if between else units_wrong(row, found, good, must_be_new=False)
     untrue = tuple(
         cls for cls in UNTRUE if not (cls is s3.S3AccessDenied and "skewed_before" in kinds)
-    )  # a HEAD's 403 says no more
+    )  # the 403 of a HEAD has no error code
     said = [failure.error for failure in error.failures] if isinstance(error, s3.S3BatchError) else [error]
     wrong += [f"it said {one!r}, which is not so" for one in said if isinstance(one, untrue) and "corrupt" not in kinds]
     wrong += [
@@ -275,7 +273,7 @@ def judge(
 
 @dataclass(frozen=True)
 class Run:
-    """One call under one plan. ``where``: the fault is at the n-th request, at each if 0; None for a seeded mixture."""
+    """One call under one plan. ``where``: the number of the request with the fault, 0 for every request; None for a seeded mixture."""
 
     row: ComparedCall
     name: str
@@ -285,8 +283,8 @@ class Run:
 
 
 def runs_of(row: ComparedCall) -> Iterator[Run]:
-    """The runs that this call gets."""
-    number = sum(map(ord, row.name))  # not each call begins with the same kinds
+    """Return the runs for this call."""
+    number = sum(map(ord, row.name))  # calls begin with different kinds
     for kind in KINDS_HERE:
         for where in (1, 2, 3, 0):
             for lane in ("open", "shut"):
@@ -308,7 +306,7 @@ def runs_of(row: ComparedCall) -> Iterator[Run]:
 
 
 class Goods:
-    """What each call gives in good weather: found out once."""
+    """The results of each call without faults, determined once."""
 
     def __init__(self) -> None:
         self._found: dict[str, Good] = {}
@@ -322,10 +320,10 @@ class Goods:
 
 
 def make(run: Run, runner: Runner, good: Good, told: Told) -> None:
-    """One run, and what came of it."""
+    """Make one run and return its outcome."""
     row = run.row
     for patience in (READ_TIMEOUT, READ_TIMEOUT, READ_TIMEOUT, BOUND / 2):
-        with suppress(s3.S3ConnectionError):  # a busy machine, before anything was tried
+        with suppress(s3.S3ConnectionError):  # a busy machine, before the call was made
             runner.ready(row, lane=run.lane, patience=patience)
             break
     runner.proxy.restart(run.plan)
@@ -337,10 +335,10 @@ def make(run: Run, runner: Runner, good: Good, told: Told) -> None:
     found = runner.place.snapshot(settings=row.settings)
     runner.is_fresh = (
         runner.is_fresh and is_read and found == good.before
-    )  # a folder of rclone's may outlive its object
+    )  # rclone may keep the folder of a deleted object
     kinds = counts.keys() - {"none"}
     outcome, wrong, unnoticed = judge(row, value, found, good, set(kinds))
-    # A probe whose every byte came wrong, up or down, rightly trusts that store no more.
+    # A probe whose every byte was corrupted rightly reports that the store cannot be relied on.
     if run.where == 0 and outcome != "hung" and not kinds & {CORRUPT_REQUEST, "corrupt"}:
         wrong += after_the_storm(runner, row, good)
     runner.place.store.close()
@@ -357,7 +355,7 @@ def make(run: Run, runner: Runner, good: Good, told: Told) -> None:
 
 
 def after_the_storm(runner: Runner, row: ComparedCall, good: Good) -> list[str]:
-    """The same store, in good weather again, does what it should: nothing wrong was learned."""
+    """After the faults the same store works: no wrong fact was cached."""
     place = runner.place
     for _ in range(5):
         place.renew()
@@ -372,7 +370,7 @@ def after_the_storm(runner: Runner, row: ComparedCall, good: Good) -> list[str]:
         except s3.S3ConnectionError:
             continue
         value, _ = runner.call(row)
-        # On a busy machine a second without an answer is no fault, and a store's patience ends with it all the same.
+        # On a busy machine a response may take longer than the read timeout without any fault.
         error = value.error if isinstance(value, Raised) else None
         met = [failure.error for failure in error.failures] if isinstance(error, s3.S3BatchError) else [error]
         if not all(isinstance(one, s3.S3ConnectionError) for one in met):
@@ -393,7 +391,7 @@ def after_the_storm(runner: Runner, row: ComparedCall, good: Good) -> list[str]:
 @pytest.mark.timeout(14_400)
 @pytest.mark.parametrize("name", ["moto", "rclone"])
 def test_every_call_under_every_fault(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """Right, or an error of the tree that tells the truth; old or new, and whole; in time."""
+    """Each call returns the right result or raises a true S3Error, leaves the old or the new state, and ends in time."""
     server: Server = request.getfixturevalue(name)
     told, goods, over = Told(), Goods(), time.monotonic() + SECONDS
     runs = [run for row in compared_calls() if row.server == name and ONLY in row.name for run in runs_of(row)]

@@ -1,4 +1,4 @@
-"""What notebooks show, in a real browser: headless Chromium, light and dark, at 800 pixels."""
+"""HTML representations in a real browser: headless Chromium, light and dark, 800 pixels wide."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def chromium() -> str:
 
 
 def page_of(bucket: S3Bucket) -> str:
-    """A page of everything that shows itself, with bad names in it."""
+    """Return a page with every HTML representation, with hostile names."""
     bucket.put_objects([(NASTY, "x"), ("long/" + "k" * 400, "x"), (f"t/{NASTY}.csv", f"{NASTY},b\n1,{'w' * 300}\n")])
     bucket.put_object("t/wide.csv", ",".join(f"column{n}" for n in range(40)) + "\n" + ",".join(map(str, range(40))))
     obj = bucket.put_object("o", "x", {"note": NASTY})
@@ -64,7 +64,7 @@ def page_of(bucket: S3Bucket) -> str:
 
 
 def seen_by(chromium: str, page: str, theme: str, folder: Path) -> dict[str, Any]:
-    """What the browser makes of a page."""
+    """Return what the browser measures on a page."""
     file = folder / "page.html"
     file.write_text(page + LOOK, encoding="utf-8")
     command = [
@@ -84,12 +84,12 @@ def seen_by(chromium: str, page: str, theme: str, folder: Path) -> dict[str, Any
 
 
 def brightness(colour: str) -> int:
-    """From black, 0, to white, 255 * 3."""
+    """Return the brightness, from 0 for black to 255 * 3 for white."""
     return sum(map(int, re.findall(r"\d+", colour)[:3]))
 
 
 def test_light_and_dark_at_800_pixels(chromium: str, moto_bucket: S3Bucket, tmp_path: Path) -> None:
-    """Nothing sticks out, nothing runs, and ink stands out from paper in either theme."""
+    """Nothing overflows the page, no script runs, and text contrasts with the background in both themes."""
     page = page_of(moto_bucket)
     for theme in (LIGHT, DARK):
         seen = seen_by(chromium, page, theme, tmp_path)
@@ -104,7 +104,7 @@ def test_light_and_dark_at_800_pixels(chromium: str, moto_bucket: S3Bucket, tmp_
 
 
 def test_the_notebook_s_theme_comes_first(chromium: str, tmp_path: Path) -> None:
-    """Where Jupyter says which colours to use, these are used, whatever the browser prefers."""
+    """Colours set by Jupyter are used, whatever theme the browser prefers."""
     page = "<!doctype html><body style='--jp-content-font-color1:rgb(1,2,3);--jp-layout-color0:rgb(250,251,252)'>"
     seen = seen_by(chromium, page + render.facts("t", [("a", "b")]).html, DARK, tmp_path)
     assert (seen["ink"], seen["paper"]) == ("rgb(1, 2, 3)", "rgb(250, 251, 252)")

@@ -24,7 +24,7 @@ DAYS, HOURS, LINES = 6, 12, 4000
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[s3.S3Store]:
-    """A server that the workers reach as well; the store sends them its keys."""
+    """A server that the workers can reach; the store's pickles contain its keys."""
     with s3.LocalS3() as local:
         yield local.connect(pickle_secrets=True)
 
@@ -61,7 +61,7 @@ def results(bucket: s3.S3Bucket) -> dict[str, Any]:
 
 
 def test_a_killed_worker_changes_nothing(bucket: s3.S3Bucket, client: Client) -> None:
-    """The same job undisturbed, then with a worker killed after a third of the logs: the same result."""
+    """A job gives the same result if a worker is killed after a third of the logs."""
     written = dask_job.run(bucket, client.get_executor())
     undisturbed = results(bucket)
     assert written == sorted(undisturbed) == [f"daily/day=2026-11-{day + 1:02}/part.parquet" for day in range(DAYS)]

@@ -1,4 +1,4 @@
-"""The application of docs/howto/fastapi.md, as it stands there, served by uvicorn: uploads stream in, downloads stream out."""
+"""The application of docs/howto/fastapi.md, exactly as printed, served by uvicorn: uploads stream in, downloads stream out."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_up_and_down(bucket: s3.S3Bucket) -> None:
 
 
 def test_a_client_that_goes_away_leaves_nothing(bucket: s3.S3Bucket) -> None:
-    """Neither an object nor parts, and no thread that goes on."""
+    """A disconnect leaves no object, no parts and no running thread."""
 
     async def work(remote: s3.AsyncS3Bucket, client: httpx.AsyncClient) -> None:
         async def endless() -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""Libraries that take a file take an object: each writes through open(), and reads back what it wrote."""
+"""Libraries that accept a file object: each writes through obj.open(), and reads back what it wrote."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_pandas_json_lines_parquet_feather_pickle(obj: s3.S3Object) -> None:
 
 
 def test_parquet_reads_only_its_columns(s3_bucket: s3.S3Bucket) -> None:
-    """One column of twenty brings a small part of the bytes."""
+    """Reading one of twenty columns fetches a small part of the bytes."""
     table = pyarrow.table({f"c{n}": numpy.random.default_rng(n).random(100_000) for n in range(20)})
     obj = s3_bucket.object("t.parquet")
     with obj.open("wb") as file:
@@ -108,7 +108,7 @@ def test_pandas_by_url(s3_bucket: s3.S3Bucket, s3_store: s3.S3Store) -> None:
 
 
 def test_zipfile(obj: s3.S3Object) -> None:
-    """Written as a stream, read by seeking, and appended to elsewhere."""
+    """Archives are written as a stream and read by seeking; appending copies them first."""
     with obj.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a", b"alpha" * 10_000)
         archive.writestr("b", b"beta")
@@ -133,7 +133,7 @@ def test_tarfile(obj: s3.S3Object, kind: str) -> None:
 
 
 def test_gzip(obj: s3.S3Object) -> None:
-    """Through the same file, and through one of its own."""
+    """With an open file passed in, and with a file that gzip opens."""
     with obj.open("wb") as file, gzip.open(file, "wt") as packed:
         packed.write("lines\n" * 1000)
     with obj.open() as file, gzip.open(file, "rt") as packed:

@@ -1,4 +1,4 @@
-"""messageflux's own message stores, with this library's bucket in place of theirs: they put, read and delete, and never notice."""
+"""messageflux's own message stores, with this library's bucket class in place of their own: they put, read and delete."""
 
 from __future__ import annotations
 

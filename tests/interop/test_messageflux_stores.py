@@ -1,4 +1,4 @@
-"""Our message stores against messageflux's own: what one writes, the other reads."""
+"""Our message stores and messageflux's own read each other's messages."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_message_travels_between_the_two_sides(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_headers_beyond_metadata(s3_store: S3Store, s3_bucket: S3Bucket, name: str) -> None:
-    """Ours gets all headers of any size; messageflux's own store gets the body and those that fit; deleting leaves nothing."""
+    """Our store reads headers of any size; messageflux's own reads the body and the headers that fit. Deleting leaves no object."""
     store = getattr(ours, name)(s3_store)
     headers = {"small": "x", "big": "y" * 100_000, "late": 7}
     key = store.put_message(s3_bucket.name, MessageBundle(Message(b"payload", headers)))
@@ -69,13 +69,13 @@ def test_a_bucket_that_is_not_allowed_is_not_touched(s3_store: S3Store) -> None:
     "key", ["", "{}", "[" * 100_000, '{"bucket_name": 5, "key": "k"}', '{"bucket_name": "../x", "key": "k"}']
 )
 def test_a_broken_key_is_a_value_error(s3_store: S3Store, key: str) -> None:
-    """Nothing is asked for with a key that is none."""
+    """An invalid store key raises ValueError without a request."""
     with pytest.raises(ValueError):
         ours.S3MessageStore(s3_store).read_message(key)
 
 
 def test_a_store_of_messages_may_make_its_buckets(s3_store: S3Store) -> None:
-    """Once for each device, named by whoever is asked; without a resource it is AWS, and nothing is asked yet."""
+    """The bucket is created once per device, with the formatter's name. Without a resource the store is AWS; no request is sent yet."""
 
     class Formatter:
         def format_name(self, device_name: str, message_bundle: MessageBundle) -> str:
@@ -109,6 +109,6 @@ def test_deleting_one_of_two_equal_messages_leaves_the_other_readable(
 
 
 def test_a_single_text_is_not_taken_for_several_allowed_buckets(s3_store: S3Store) -> None:
-    """frozenset("one") would be its letters, and every message would be refused."""
+    """frozenset("one") would be the set of its letters, and every message would be refused."""
     with pytest.raises(TypeError, match="allowed_buckets must be an iterable of names"):
         ours.S3MessageStore(s3_store, allowed_buckets="one")

@@ -1,4 +1,4 @@
-"""AWS's own extended client as the other side, and S3's notifications through SQS and SNS; all on one moto server."""
+"""Interoperability with AWS's extended client, and S3 notifications through SQS and SNS, on one moto server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def arguments(store: S3Store) -> dict[str, Any]:
 
 @pytest.fixture
 def keys(s3_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The extended client makes an S3 client of its own, out of the environment."""
+    """The extended client creates its own S3 client from the environment."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_store.config.access_key or "")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_store.config.secret_key or "")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -71,7 +71,7 @@ def extended(s3_store: S3Store, s3_bucket: S3Bucket, keys: None) -> Any:
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_it_writes_and_we_read(s3_bucket: S3Bucket, queue: Any, extended: Any, legacy: bool) -> None:
-    """Both its formats; the message is deleted first, then the payload."""
+    """We read both of its formats; the message is deleted first, then the payload."""
     sqs, url = queue
     extended.use_legacy_attribute = legacy
     extended.send_message(QueueUrl=url, MessageBody="payload")
@@ -84,7 +84,7 @@ def test_it_writes_and_we_read(s3_bucket: S3Bucket, queue: Any, extended: Any, l
 
 
 def test_we_write_and_it_reads(s3_bucket: S3Bucket, queue: Any, extended: Any) -> None:
-    """It finds the payload, and deletes it by the receipt handle that it made."""
+    """The extended client reads our payload, and deletes it by its receipt handle."""
     sqs, url = queue
     body, attributes = ClaimCheck(s3_bucket, threshold=0).check_in("payload", {})
     sqs.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes)
@@ -95,7 +95,7 @@ def test_we_write_and_it_reads(s3_bucket: S3Bucket, queue: Any, extended: Any) -
 
 
 def test_it_receives_and_we_delete(s3_bucket: S3Bucket, queue: Any, extended: Any) -> None:
-    """Its receipt handle leads us to the payload and to the broker's own handle."""
+    """Its receipt handle contains the payload's location and the broker's handle."""
     sqs, url = queue
     extended.send_message(QueueUrl=url, MessageBody="payload")
     [message] = extended.receive_message(QueueUrl=url, MessageAttributeNames=["All"])["Messages"]
@@ -107,7 +107,7 @@ def test_it_receives_and_we_delete(s3_bucket: S3Bucket, queue: Any, extended: An
 
 @pytest.mark.parametrize("way", ["SQS", "SNS", "SNS, raw"])
 def test_notifications_arrive_as_handles(s3_store: S3Store, s3_bucket: S3Bucket, queue: Any, way: str) -> None:
-    """Straight, and through SNS wrapped and raw: the handle knows size and etag, and reads the very content that the event is about."""
+    """Direct, and through SNS with and without envelope: the handle has size and etag, and reads the content of the event."""
     sqs, url = queue
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     target: dict[str, Any] = {"QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}]}

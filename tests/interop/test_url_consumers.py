@@ -1,4 +1,4 @@
-"""Libraries that take a URL take mfs3://: each writes and reads back what it wrote, by URL alone."""
+"""Libraries that accept URLs: each writes to and reads from ``mfs3://`` URLs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def options(s3_store: s3.S3Store) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t.feather", "t.json", "t.csv.gz", "folder/of a/ü%.parquet"])
 def test_pandas(url: str, options: dict[str, Any], name: str) -> None:
-    """Every format that it has a pair of functions for."""
+    """Every format that pandas can both write and read."""
     kind = name.removesuffix(".gz").rpartition(".")[2]
     more = {"index": False} if kind == "csv" else {"orient": "records"} if kind == "json" else {}
     getattr(FRAME, f"to_{kind}")(f"{url}/{name}", storage_options=options, **more)
@@ -53,7 +53,7 @@ def test_dask(url: str, options: dict[str, Any]) -> None:
 
 
 def test_polars(s3_bucket: s3.S3Bucket, url: str, options: dict[str, Any]) -> None:
-    """Of URLs it knows its own clouds only: fsspec opens, it reads and writes."""
+    """polars supports only its own URL schemes: files opened with fsspec are read and written."""
     with fsspec.open(f"{url}/t.parquet", "wb", **options) as file:
         polars.from_pandas(FRAME).write_parquet(file)
     with fsspec.open(f"{url}/t.parquet", "rb", **options) as file:

@@ -1,4 +1,4 @@
-"""zarr through the file system: zarr's own expectations of a store."""
+"""zarr on the fsspec file system, with zarr's own test suite for stores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from messageflux_s3.fs import MessagefluxS3FileSystem
 
 
 def wrapped(store: s3.S3Store) -> Any:
-    """Our file system as zarr wants it: asynchronous."""
+    """The file system wrapped as an asynchronous one, as zarr requires."""
     return fsspec.implementations.asyn_wrapper.AsyncFileSystemWrapper(MessagefluxS3FileSystem(store), asynchronous=True)
 
 

@@ -1,8 +1,8 @@
-"""Bulk work and claim checks killed at random moments: no half object, nothing touched that was not asked for, a second run ends it.
+"""Bulk operations and claim checks killed at random moments: no partial object, no unrelated change, and a second run completes them.
 
     MFS3_KILLS=60 python -m pytest -s tests/long/test_batch_crashes.py
 
-``MFS3_KILLS`` is how many kills of each, ``MFS3_SEED`` when they come.
+``MFS3_KILLS`` is the number of kills per test, ``MFS3_SEED`` the seed of their times.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ while True:
 
 
 def body(key: str, turn: str) -> bytes:
-    """What stands in an object: of a size of its own, so that a half one would be seen."""
+    """Return the content of an object; each has another size, so that a partial one would be noticed."""
     return f"{key} {turn} ".encode() * (int(hashlib.md5(key.encode()).hexdigest()[:4], 16) % 900 + 1)
 
 
@@ -112,7 +112,7 @@ def end(process: subprocess.Popen[bytes], program: str) -> None:
 def killed(
     program: str, server: Server, bucket: S3Bucket, folder: Path, after: float, shows: str | None = None
 ) -> None:
-    """Let a program run for a while, from where its first object shows, and kill it."""
+    """Run a program, and kill it some time after its first object appears."""
     process = started(program, server, bucket, folder)
     deadline = time.monotonic() + 120
     while shows is not None and shows not in bucket:
@@ -122,13 +122,13 @@ def killed(
 
 
 def found(bucket: S3Bucket, wanted: list[str]) -> dict[str, bytes]:
-    """The objects that are there. The server may still be acting on the last requests of who was killed: those are read again."""
+    """Return the existing objects. The server may still process requests of the killed process: read such objects again."""
     there: dict[str, bytes] = {}
     for obj in bucket.get_objects(wanted):
         for _ in range(100):
             try:
                 there[obj.key] = obj.body
-            except (S3ObjectChanged, S3ServerError):  # rclone answers 500 of what it is just deleting
+            except (S3ObjectChanged, S3ServerError):  # rclone returns 500 for an object that it is just deleting
                 obj.reload()
                 time.sleep(0.1)
                 continue
@@ -140,7 +140,7 @@ def found(bucket: S3Bucket, wanted: list[str]) -> dict[str, bytes]:
 
 @pytest.mark.timeout(7200)
 def test_killed_writes(server: Server, bucket: S3Bucket, tmp_path: Path) -> None:
-    """Every object is the old or the new one, whole; the neighbours stand; a second run writes all."""
+    """Every object is the complete old or new one, other objects are unchanged, and a second run writes all."""
     moments, seen = random.Random(SEED), Counter[str]()
     bucket.put_object("put/9999", b"a neighbour")
     for _ in range(KILLS):
@@ -159,7 +159,7 @@ def test_killed_writes(server: Server, bucket: S3Bucket, tmp_path: Path) -> None
 
 @pytest.mark.timeout(7200)
 def test_killed_deletions(server: Server, bucket: S3Bucket, tmp_path: Path) -> None:
-    """What is left is whole, what was not to be deleted is there, and a second run deletes the rest."""
+    """The remaining objects are complete, other objects exist, and a second run deletes the rest."""
     moments, seen = random.Random(SEED), Counter[str]()
     bucket.put_objects((key, body(key, "old")) for key in keys("stays"))
     wanted = keys("deleted") + keys("query")
@@ -179,7 +179,7 @@ def test_killed_deletions(server: Server, bucket: S3Bucket, tmp_path: Path) -> N
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("program", ["copy_to", "get_objects"])
 def test_killed_copies_and_reads(program: str, server: Server, bucket: S3Bucket, tmp_path: Path) -> None:
-    """The sources stand; a copy is whole or not there; a second run copies all."""
+    """The sources exist, each copy is complete or missing, and a second run copies all."""
     moments, seen = random.Random(SEED), Counter[str]()
     bucket.put_objects((key, body(key, "old")) for key in keys("source"))
     copies = [f"copied/{key}" for key in keys("source")]
@@ -198,7 +198,7 @@ def test_killed_copies_and_reads(program: str, server: Server, bucket: S3Bucket,
 
 @pytest.mark.timeout(7200)
 def test_killed_claim_checks(server: Server, bucket: S3Bucket, tmp_path: Path) -> None:
-    """A message that was sent has its payload, until it is taken; a kill wastes one payload at the most."""
+    """Every message sent has its payload until it is received; a kill leaves at most one unused payload."""
     moments, check, seen = random.Random(SEED), ClaimCheck(bucket, threshold=1000), Counter[str]()
     for _ in range(KILLS):
         both = {"producer": started("producer", server, bucket, tmp_path)}

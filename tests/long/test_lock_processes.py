@@ -1,8 +1,8 @@
-"""Many processes on one lock for a long time: killed, stalled for longer than the lease; the history is checked by a program.
+"""Many processes use one lock for a long time, while some are killed or stalled beyond the lease; a checker verifies the history.
 
     SECONDS=720 python -m pytest -s tests/long/test_lock_processes.py
 
-``SECONDS``, ``PROCESSES``, ``TTL`` and ``SEED`` come from the environment. Prints what was seen.
+``SECONDS``, ``PROCESSES``, ``TTL`` and ``SEED`` come from the environment. Prints the counts of events.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ SEED = int(os.environ.get("SEED", "1"))
 
 @pytest.mark.timeout(SECONDS + 120)
 def test_many_processes_killed_and_stalled_for_long(moto: Server) -> None:
-    """No two unexpired holders, no lost update, no token that falls, takeover within the ttl and three seconds."""
+    """No two unexpired holders, no lost update, no decreasing token, takeover within the ttl plus three seconds."""
     verdict = history.run(
         moto.endpoint_url, moto.access_key, moto.secret_key, seconds=SECONDS, processes=PROCESSES, ttl=TTL, seed=SEED
     )
     print(f"\n{PROCESSES} processes, {SECONDS:.0f} s, ttl {TTL} s, seed {SEED}: {verdict}")
     assert verdict.violations == []
-    # That the run was one: turns, writes, and holders that were hit.
+    # The run was meaningful: it had acquisitions, writes, and holders that were killed or stalled.
     assert verdict.tokens
     assert verdict.counts["written"]
     assert verdict.takeovers

@@ -1,4 +1,4 @@
-"""Very many objects in flat memory: keys listed, objects written and read.
+"""Very many objects are listed, written and read in constant memory.
 
 By hand: ``MFS3_KEYS=10000000 MFS3_OBJECTS=100000 python -m pytest -q -s tests/long/test_many_objects.py``.
 """
@@ -57,7 +57,7 @@ for obj in bucket.find("many/").prefetch():
 
 
 def run(program: str, arguments: list[str], count: int) -> None:
-    """Run it in a process of its own; its memory does not grow after the first tenth."""
+    """Run a script in its own process; its memory must not grow after the first tenth."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     code = f"{BEGIN}\nbegan = time.perf_counter()\n{PROGRAMS[program]}\nprint(seen, early, peak(), time.perf_counter() - began)"
     told = subprocess.run(
@@ -75,7 +75,7 @@ def run(program: str, arguments: list[str], count: int) -> None:
 
 @pytest.mark.timeout(3600)
 def test_keys_are_listed_in_flat_memory() -> None:
-    """From pages as a server writes them, a thousand keys each."""
+    """From scripted listing pages of a thousand keys each."""
     told = multiprocessing.Pipe(duplex=False)
     pages = multiprocessing.Process(target=serve, args=(KEYS // 1000, told[1]), daemon=True)
     pages.start()

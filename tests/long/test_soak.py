@@ -1,4 +1,4 @@
-"""Mixed small work at full concurrency for a long time: memory, descriptors, threads and the price of a request as at the start.
+"""Mixed small operations at full concurrency for a long time: memory, descriptors, threads and CPU per request stay constant.
 
 MFS3_WRITES=1000000 python -m pytest -s tests/long/test_soak.py
 """
@@ -85,5 +85,5 @@ def test_mixed_small_work(rclone: Server, rclone_bucket: S3Bucket) -> None:
     assert max(row[5] for row in rows[1:]) <= rows[0][5] + 64
     assert late[6] - early[6] < 3_000
     assert late[7] == early[7] == 1
-    # What a busy machine does to the clock it does not do to the CPU's: the price of a request stays what it was.
+    # Compare CPU time, which a busy machine changes less than the wall clock.
     assert min(row[3] for row in rows[-3:]) < 1.5 * min(row[3] for row in rows[:4])

@@ -1,6 +1,6 @@
-"""Transfers that are killed at random moments: what stood there stands there, or the new content does, whole.
+"""Transfers killed at random moments: the target has its complete old or new content.
 
-By hand, as many kills as one likes: ``MFS3_KILLS=200 python -m pytest -q tests/long/test_transfer_crashes.py``.
+Run with more kills: ``MFS3_KILLS=200 python -m pytest -q tests/long/test_transfer_crashes.py``.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def digest(data: bytes) -> str:
 
 
 def settled(bucket: S3Bucket) -> bytes:
-    """The object's content. The server may still be acting on the last request of who was killed: then it is read again."""
+    """Return the object's content. The server may still process the last request of the killed process: then read again."""
     while True:
         try:
             return bucket.get_object("target").body
@@ -91,7 +91,7 @@ def settled(bucket: S3Bucket) -> bytes:
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("program", ["download", "download, resumed"])
 def test_killed_downloads(program: str, rclone: Server, rclone_bucket: S3Bucket, tmp_path: Path) -> None:
-    """The target is the old content or the new one; a resumed run clears up behind all that were killed."""
+    """The target has its old or new content; a resumed run removes the temporary files of the killed ones."""
     rclone_bucket.upload_object("new", NEW)
     target = tmp_path / "target"
     moments, seen = random.Random(SEED), Counter[str]()
@@ -111,7 +111,7 @@ def test_killed_downloads(program: str, rclone: Server, rclone_bucket: S3Bucket,
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("program", ["upload of a file", "upload of an iterator", "open for writing"])
 def test_killed_uploads(program: str, server: Server, bucket: S3Bucket, tmp_path: Path) -> None:
-    """The object is the old content or the new one; what parts a kill leaves are gone with one call."""
+    """The object has its old or new content; one call removes the parts left by kills."""
     (tmp_path / "source").write_bytes(NEW)
     moments, seen = random.Random(SEED), Counter[str]()
     for _ in range(KILLS):
@@ -127,7 +127,7 @@ def test_killed_uploads(program: str, server: Server, bucket: S3Bucket, tmp_path
 
 @pytest.mark.timeout(7200)
 def test_killed_syncs(rclone: Server, rclone_bucket: S3Bucket, tmp_path: Path) -> None:
-    """Every file that stands in the folder is whole, and the next run makes the folder complete."""
+    """Every file in the folder is complete, and the next run completes the folder."""
     bodies = {f"{number:02}.bin": random.Random(number).randbytes(number * 150_000) for number in range(40)}
     rclone_bucket.put_objects((f"tree/{name}", body) for name, body in bodies.items())
     moments, seen = random.Random(SEED), Counter[int]()

@@ -1,4 +1,4 @@
-"""Large transfers in bounded memory: a file up, an iterator up, a file down.
+"""Large transfers in bounded memory: upload of a file and of an iterator, and download to a file.
 
 By hand with 2 GiB: ``MFS3_TRANSFER_MIB=2048 python -m pytest -q -s tests/long/test_transfer_memory.py``.
 """
@@ -48,7 +48,7 @@ with bucket.object("written").open("wb") as file:
 
 @pytest.mark.timeout(3600)
 def test_memory_is_bounded(rclone: Server, rclone_bucket: S3Bucket, tmp_path: Path) -> None:
-    """The peak of the process stays near where it began, however large the object is."""
+    """The peak memory of the process does not depend on the object's size."""
     with (tmp_path / "source").open("wb") as file:
         for number in range(SIZE_MIB):
             file.write(number.to_bytes(4, "big") * (1 << 18))

@@ -1,4 +1,4 @@
-"""Coroutines that are cancelled at one exact await, in every way in which a cancellation can meet what is awaited."""
+"""Coroutines that are cancelled at one exact await, before, during or together with its completion."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 MOMENTS = ("before", "during", "together")
-"""``before``: as the await begins; ``during``: while it waits; ``together``: in the moment in which what it waits for is there."""
+"""``before``: when the await begins; ``during``: while it waits; ``together``: in the same loop iteration in which its result arrives."""
 
 
 class Cancelled:
@@ -15,7 +15,7 @@ class Cancelled:
 
     Args:
         work: The coroutine.
-        at: At which await, from 1.
+        at: The number of the await, from 1.
         moment: One of :data:`MOMENTS`.
     """
 
@@ -53,7 +53,7 @@ async def cancelled(work: Coroutine[Any, Any, Any], at: int, moment: str) -> str
     """Run a coroutine that is cancelled at its n-th await.
 
     Returns:
-        ``"cancelled"``, ``"ended"`` where it came to its end before that, or ``"lost"`` where it was cancelled and went on to its end.
+        ``"cancelled"``; ``"ended"`` if it ended before that await; ``"lost"`` if it was cancelled and ended normally all the same.
     """
     stepping = Cancelled(work, at, moment)
 

@@ -1,4 +1,4 @@
-"""A store behind a proxy that writes down every request: what really went over the wire, whichever way it was sent."""
+"""A store behind a proxy that records every request actually sent, through the lane or boto3."""
 
 from __future__ import annotations
 

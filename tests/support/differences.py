@@ -57,10 +57,10 @@ BY_SERVER: dict[str, dict[str, str]] = {
 
 
 RACES = frozenset({"test_conditional::test_update_reads_changes_and_writes"})
-"""Fail now and then only."""
+"""Tests that fail only sometimes."""
 
 
 def reason(server: str, module: str, test: str) -> str | None:
-    """Why a test of a module fails on a server; None where it has to pass."""
+    """Return why a test of a module fails on a server; None if it must pass."""
     name = f"{module}::{test}"
     return next((why for start, why in BY_SERVER.get(server, {}).items() if name.startswith(start)), None)

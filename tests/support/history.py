@@ -1,7 +1,7 @@
-"""Many processes on one lock, killed and stalled at random, and the program that checks what they wrote down.
+"""Many processes that use one lock and are killed and stalled at random, and the checker of their recorded history.
 
-Every process appends to a file of its own what it did and when, by a clock that all processes of this machine share. ``check`` reads
-all of it and returns what contradicts the lock's promises; ``run`` makes such a history. By hand: ``tests/long/test_lock_processes.py``.
+Every process appends its events to its own file, with times of a clock that all processes share. ``check`` reads
+all of them and returns the violations of the lock's guarantees; ``run`` makes such a history. See ``tests/long/test_lock_processes.py``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COUNTER = "counter.json"
 
 
 def now() -> float:
-    """Seconds on a clock that all processes share and that goes on while one of them is stopped."""
+    """Return seconds of a clock that all processes share and that continues while one of them is stopped."""
     return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
@@ -35,13 +35,11 @@ def now() -> float:
 
 
 def work(url: str, access_key: str, secret_key: str, bucket_name: str, log_path: str, ttl: float, seed: int) -> None:
-    """Take the lock, write the counter under its token a few times, give the lock back; for ever, until killed."""
+    """Acquire the lock, write the counter under its token a few times, release the lock; repeat until killed."""
     import messageflux_s3 as s3
 
     generator = random.Random(seed)
-    known = s3.Capabilities(
-        put_if_absent="honoured", put_if_match="honoured"
-    )  # a process just started need not probe again
+    known = s3.Capabilities(put_if_absent="honoured", put_if_match="honoured")  # a new process need not probe again
     config = s3.S3Config(
         url, access_key=access_key, secret_key=secret_key, region="us-east-1", read_timeout=5, capabilities=known
     )
@@ -61,7 +59,7 @@ def work(url: str, access_key: str, secret_key: str, bucket_name: str, log_path:
                 note("error", now(), what=repr(error))
                 continue
             asked = now()
-            if lock.lost:  # stopped on the way: by the time it could say so the lease was over
+            if lock.lost:  # this process was stopped, and the lease has expired
                 note("acquired too late", asked, token=lock.token)
                 continue
             note("acquired", asked, token=lock.token)
@@ -110,13 +108,13 @@ def _increment(bucket: Any, token: int, note: Any) -> bool:
 
 @dataclass
 class Verdict:
-    """What a history shows.
+    """The result of checking a history.
 
     Attributes:
-        violations: What contradicts the promises; empty is good.
+        violations: The violations of the lock's guarantees.
         counts: How often each event took place.
         takeovers: Seconds from the end of a holder that was killed or stalled to the next acquisition.
-        stalled: For how many seconds in all the machine itself did not let a thread run that had nothing to wait for.
+        stalled: Total seconds for which the machine did not schedule a thread that was ready to run.
         tokens: How many different tokens were given out.
     """
 
@@ -137,12 +135,12 @@ class Verdict:
 
 
 def check(events: list[dict[str, Any]], ttl: float, final_count: int) -> Verdict:
-    """Hold a history to the promises.
+    """Check a history against the lock's guarantees.
 
     Args:
-        events: What all processes and the one that disturbed them wrote down.
+        events: The events recorded by all processes and by the one that killed and stalled them.
         ttl: The lease's length in seconds.
-        final_count: What the counter says in the end.
+        final_count: The counter's value at the end.
     """
     verdict = Verdict(counts=Counter(event["event"] for event in events))
     events = sorted(events, key=lambda event: event["at"])
@@ -191,14 +189,14 @@ def _check_takeovers(
         if event["event"] in ("killed", "stopped"):
             following = next((entry["at"] for entry in acquired if entry["at"] > event["at"]), None)
             if following is not None:
-                # Who was hit after the holder, and before there was a next one, may just have taken the lock: it counts from there.
+                # A process hit after the holder and before the next holder may just have acquired the lock: count from then.
                 hit[following] = event | {"token": event["token"] or hit.get(following, event)["token"]}
     for following, event in hit.items():
         if event["token"] is None:
-            continue  # nobody who held anything
+            continue  # it did not hold the lock
         seconds = following - event["at"]
         verdict.takeovers.append(seconds)
-        # Measured, not assumed: what the machine kept from everybody does not count against the lock.
+        # Subtract the measured time for which the machine ran no process.
         stalled = sum(stall["seconds"] for stall in stalls if event["at"] < stall["at"] < following + stall["seconds"])
         if seconds > ttl + 3 + stalled:
             verdict.violations.append(
@@ -212,14 +210,14 @@ def _check_takeovers(
 def run(
     url: str, access_key: str, secret_key: str, *, seconds: float, processes: int = 8, ttl: float = 2.0, seed: int = 1
 ) -> Verdict:
-    """Let so many processes fight for a lock for so long, kill and stall holders (and others), and check the history."""
+    """Let several processes compete for a lock, kill and stall holders and others, and check the history."""
     import messageflux_s3 as s3
 
     bucket = s3.connect(url, access_key=access_key, secret_key=secret_key, region="us-east-1").create_bucket(
         f"h-{uuid.uuid4().hex[:12]}"
     )
     bucket.put_json(COUNTER, {"n": 0, "token": 0})
-    bucket.lock(KEY, ttl=1).release()  # it probes: this store may be believed
+    bucket.lock(KEY, ttl=1).release()  # runs the probe, so that the processes need not
     with (
         tempfile.TemporaryDirectory() as folder,
         _Workers(Path(folder), [url, access_key, secret_key, bucket.name], ttl, seed) as workers,
@@ -241,7 +239,7 @@ def run(
 
 
 class _Workers:
-    """The processes, what is done to them, and a watch on whether the machine itself stands still."""
+    """The processes, the kills and stalls, and a monitor of the machine's own pauses."""
 
     def __init__(self, folder: Path, arguments: list[str], ttl: float, seed: int) -> None:
         self._folder = folder
@@ -279,7 +277,7 @@ class _Workers:
         self._running[process.pid] = (process, log)
 
     def disturb(self, end: float) -> None:
-        """Kill and stop until the end: mostly who holds the lock, now and then anybody."""
+        """Kill and stop processes until the end: mostly the holder, sometimes another one."""
         at = now() + 5
         while now() < end:
             time.sleep(0.02)
@@ -298,7 +296,7 @@ class _Workers:
                 at = now() + self._generator.uniform(0.3, 3) * self._ttl
 
     def _hit(self, pid: int) -> None:
-        # Stopped first, and looked at then: only so is it sure what was hit.
+        # Stop first, then read the state: only then is it certain which state was hit.
         os.kill(pid, signal.SIGSTOP)
         at, last = now(), _last(self._running[pid][1])
         held = (

@@ -3,7 +3,7 @@
     python tests/support/localstack.py install    # into a virtual environment of its own; needs Python 3.13
     python tests/support/localstack.py serve      # until Ctrl-C; prints ENDPOINT ACCESS_KEY SECRET_KEY
 
-The tests start one of their own where it is installed.
+The tests start their own server if it is installed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ runpy.run_module("localstack.runtime.main", run_name="__main__")
 
 
 def missing() -> str | None:
-    """What is missing to run it here, in words; None: nothing."""
+    """Return what is missing to run it here; None if nothing is."""
     return None if (FOLDER / ".complete").exists() else "not installed (python tests/support/localstack.py install)"
 
 
@@ -80,7 +80,7 @@ def _python313() -> str:
 
 @contextmanager
 def run() -> Iterator[tuple[str, str, str]]:
-    """A fresh server; gives its endpoint, access key and secret key."""
+    """A new server; yields its endpoint, access key and secret key."""
     with tempfile.TemporaryDirectory(prefix="mfs3-localstack-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         endpoint = f"127.0.0.1:{processes.free_port()}"

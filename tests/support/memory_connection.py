@@ -1,6 +1,6 @@
-"""A connection to a store in memory: the decisions of conditional writes and locks, without a wire between.
+"""A connection to a store in memory, to test the decisions of conditional writes and locks without HTTP.
 
-That the wire is read right is tested on servers. Here a test says what becomes of each request, and what the time is; nothing waits, so
+HTTP itself is tested on servers. Here a test sets the outcome of each request, and the time; nothing waits, so
 that a table of a hundred cases costs nothing.
 """
 
@@ -26,12 +26,12 @@ from messageflux_s3._objects import conditional, drivers, lock, ranged_reader
 
 Answer = dict[str, Any]
 Happening = Callable[[Callable[[], Answer]], Answer]
-"""What becomes of one request; it gets what the store would do."""
+"""The outcome of one request; receives the function that applies it to the store."""
 
 
 @dataclass
 class Stored:
-    """One object."""
+    """A stored object."""
 
     body: bytes
     modified: datetime
@@ -44,7 +44,7 @@ class Stored:
 
 
 class Memory:
-    """Stands in for a :class:`Connection`; its clock moves only by what sleeps, and by :meth:`wait`."""
+    """Stands in for a :class:`Connection`; its clock advances only by calls of ``sleep`` and :meth:`wait`."""
 
     preset = "aws"
 
@@ -52,7 +52,7 @@ class Memory:
         self.is_aws = True
         self.endpoint_url = "http://s3.test"
         self.config = SimpleNamespace(max_attempts=3, capabilities=None)
-        self.capabilities = SimpleNamespace(checksums=True)  # boto3 sends them: nothing is added here
+        self.capabilities = SimpleNamespace(checksums=True)  # boto3 sends checksums, so the library adds no MD5
         self.objects: dict[str, Stored] = {}
         self.happens: dict[str, deque[Happening | None]] = {}
         self.calls: list[str] = []
@@ -74,7 +74,7 @@ class Memory:
         return BucketAddress(self.connection, "b").object("k")
 
     def store(self, key: str, body: bytes, *, age: float = 0, **what: Any) -> str:
-        """Put something there; its etag."""
+        """Store an object, and return its etag."""
         self.objects[key] = Stored(body, self.server_now - timedelta(seconds=age), **what)
         return self.objects[key].etag
 
@@ -146,7 +146,7 @@ class Memory:
 
 
 def in_memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
-    """A store in memory, whose clock is also that of the modules."""
+    """Return a store in memory whose clock replaces that of the modules."""
     made = Memory()
     monkeypatch.setattr(conditional, "time", made)
     monkeypatch.setattr(drivers, "time", made)
@@ -170,7 +170,7 @@ _KINDS: dict[int, tuple[type[s3.S3Error], str]] = {
 
 
 def refusal(status: int, *, code: str | None = None, retried: int = 0) -> s3.S3Error:
-    """An answer of the store's; ``retried``: boto3 had sent the request before."""
+    """Return an error response of the store; ``retried``: boto3 had sent the request before."""
     cls, usual = _KINDS[status]
     return cls(
         f"{status}", operation="Op", code=code or usual, status=status, request_id="R1", was_retried=bool(retried)
@@ -178,7 +178,7 @@ def refusal(status: int, *, code: str | None = None, retried: int = 0) -> s3.S3E
 
 
 def refused(status: int, *, code: str | None = None, retried: int = 0) -> Happening:
-    """Nothing is done."""
+    """The request is not applied, and fails."""
 
     def happen(act: Callable[[], Answer]) -> Answer:
         raise refusal(status, code=code, retried=retried)
@@ -187,7 +187,7 @@ def refused(status: int, *, code: str | None = None, retried: int = 0) -> Happen
 
 
 def done_then(status: int, *, retried: int = 0) -> Happening:
-    """It is done, and the answer is an error."""
+    """The request is applied, and the response is an error."""
 
     def happen(act: Callable[[], Answer]) -> Answer:
         act()
@@ -197,7 +197,7 @@ def done_then(status: int, *, retried: int = 0) -> Happening:
 
 
 def lost(error: s3.S3Error | None = None) -> Happening:
-    """The request never arrives."""
+    """The request is lost: not applied, no response."""
 
     def happen(act: Callable[[], Answer]) -> Answer:
         raise error or s3.S3ConnectionError("lost", operation="Op")
@@ -206,19 +206,19 @@ def lost(error: s3.S3Error | None = None) -> Happening:
 
 
 def done_and_lost(act: Callable[[], Answer]) -> Answer:
-    """It is done, the answer never arrives."""
+    """The request is applied, and its response is lost."""
     act()
     raise s3.S3ConnectionError("lost", operation="Op")
 
 
 def cut(act: Callable[[], Answer]) -> Answer:
-    """It is done; of the answer's headers nothing arrives but the status."""
+    """The request is applied; the response has a status and no headers."""
     act()
     return {}
 
 
 def meanwhile(change: Callable[[], object], then: Happening | None = None) -> Happening:
-    """Somebody else does something just before it."""
+    """Another client acts just before the request."""
 
     def happen(act: Callable[[], Answer]) -> Answer:
         change()

@@ -3,10 +3,10 @@
     python tests/support/mutation.py                                     # all eight modules
     python tests/support/mutation.py keys translate --share 0.5 --seed 1 # a half of their mutants, drawn by seed
     python tests/support/mutation.py lock --save 1.json
-    python tests/support/mutation.py lock --again 1.json --save 2.json   # after a test was written: what was killed before is not run again
+    python tests/support/mutation.py lock --again 1.json --save 2.json   # after a test was added: mutants killed before are not run again
 
 The changes are those of cosmic-ray's operators (``pip install cosmic-ray``); of its eleven replacements for every binary operator and
-seven for every comparison one or a few are taken, since the others fall to the same tests. The driver is ours because cosmic-ray's own
+seven for every comparison one or a few are used, since the same tests kill the others. The driver is our own because cosmic-ray's
 edits the working tree in place, and knows one test command only: here each worker has a copy of the tree, and each module the tests of its
 own, quick ones first. A mutant is killed where they fail, and --save says by which test; one that takes three times as long is counted by
 itself, since the machine may have been busy, and --again runs it anew. What is argued about the survivors stands in
@@ -52,10 +52,10 @@ TESTS = {
     "errors": ["tests/test_errors.py"],
     "signing": ["tests/test_signing.py"],
 }
-"""What a mutant of each module has to get past."""
+"""The test files to run for the mutants of each module."""
 
 ONE_TEST = 60
-"""Seconds that one test may take, twenty times what the slowest does: some changes make an endless loop or a deadlock."""
+"""The time limit of a test in seconds, twenty times the slowest: some mutants loop endlessly or deadlock."""
 
 TAKEN = re.compile(
     r"core/(AddNot|NumberReplacer|ReplaceTrueWithFalse|ReplaceFalseWithTrue|ReplaceAndWithOr|ReplaceOrWithAnd|RemoveDecorator"
@@ -74,7 +74,7 @@ def path_of(module: str) -> Path:
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: the n-th place of an operator in a module's text."""
+    """One change: the n-th occurrence of an operator in a module."""
 
     module: str
     operator: str
@@ -87,7 +87,7 @@ class Mutant:
 
 
 def mutants_of(module: str) -> list[Mutant]:
-    """Every change that the operators taken can make."""
+    """Return every change that the selected operators can make."""
     source = path_of(module).read_text()
     tree = get_ast(source)
     found: list[Mutant] = []
@@ -100,7 +100,7 @@ def mutants_of(module: str) -> list[Mutant]:
 
 
 def copied_tree(folder: Path) -> Path:
-    """The tree as it is now, but for what git does not know and would not take."""
+    """Copy the working tree without files that git ignores."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, check=True, capture_output=True
     ).stdout
@@ -162,7 +162,7 @@ def changed(mutant: Mutant) -> tuple[str, str]:
 
 
 def tried(mutant: Mutant, mutated: str, folder: Path, limit: float) -> tuple[str, str]:
-    """What became of it, and which test noticed."""
+    """The result for a mutant, and which test killed it."""
     target = folder / mutant.path
     source = target.read_text()
     target.write_text(mutated)
@@ -186,7 +186,7 @@ def killed_in(path: Path | None) -> dict[tuple[str, str, str], tuple[str, str]]:
 
 
 def _is_a_change(mutated: str) -> bool:
-    """Some are no Python; and the ``*`` of a signature is no multiplication."""
+    """Leave out changes that are not valid Python, and the ``*`` of a signature."""
     try:
         compile(mutated, "mutated", "exec")
     except SyntaxError:
@@ -204,7 +204,7 @@ def main() -> int:
     parser.add_argument("--again", type=Path, help="a file that --save wrote: what was killed there is not run again")
     options = parser.parse_args()
     modules = options.modules or list(TESTS)
-    os.environ["CI"] = "true"  # the same examples of hypothesis's for every mutant
+    os.environ["CI"] = "true"  # so that hypothesis draws the same examples for every mutant
     chosen = [mutant for module in modules for mutant in drawn(mutants_of(module), options.share, options.seed)]
     known = killed_in(options.again)
     told: list[dict[str, object]] = []
@@ -243,13 +243,13 @@ def main() -> int:
 
 
 def drawn(mutants: list[Mutant], share: float, seed: int) -> list[Mutant]:
-    """A share of them, the same for the same seed, in their order."""
+    """Return a share of the mutants in order, the same for the same seed."""
     sample = random.Random(seed).sample(range(len(mutants)), round(len(mutants) * share))
     return [mutants[number] for number in sorted(sample)]
 
 
 def limits_of(modules: list[str], folder: Path) -> Iterator[tuple[str, float]]:
-    """Three times what the tests take unchanged, and a bit for a busy machine; they have to pass first."""
+    """Return three times the duration of the tests on the unchanged tree, plus a reserve; the tests must pass first."""
     for module in modules:
         began = time.monotonic()
         said, by = run_tests(module, folder, 600, is_changed=False)

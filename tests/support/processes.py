@@ -1,4 +1,4 @@
-"""Server processes that end with the tests that started them, however those end."""
+"""Server processes that end with the test process, even if that is killed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-# A second process reads the pipe to us and kills the server at its end: most servers do not notice that their parent is gone.
+# A second process waits for the end of a pipe and then kills the server: most servers do not notice that their parent has ended.
 _WATCHED = 'exec 3<&0; (cat <&3; kill -9 $$) >/dev/null 2>&1 & exec 3<&- </dev/null; exec "$@"'
 
 
@@ -23,7 +23,7 @@ def start(
 
     Args:
         command: The program and its arguments.
-        log: The file that takes its output; None leaves it where ours goes.
+        log: The file for its output; None to inherit ours.
         env: Its environment; None for ours.
     """
     command = ["/bin/sh", "-c", _WATCHED, "sh", *command]
@@ -43,7 +43,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that is free now."""
+    """Return a port of the loopback interface that is free now."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port: int = listening.getsockname()[1]
@@ -66,7 +66,7 @@ def wait_until(is_ready: Callable[[], bool], process: subprocess.Popen[bytes], l
 
 
 def answers_http(url: str) -> bool:
-    """Whether a GET gets any answer below 500."""
+    """Return whether a GET receives a response below 500."""
     try:
         urllib.request.urlopen(url, timeout=5).close()
     except urllib.error.HTTPError as error:

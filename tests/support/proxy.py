@@ -1,6 +1,6 @@
-"""A proxy on loopback that lets things go wrong in front of any of the test servers, and writes down what it did.
+"""A proxy on the loopback interface that injects faults in front of a test server, and records what it did.
 
-What befalls the n-th request of a method and a target is decided by a plan: a function of these three alone, so a seed gives the same
+A plan decides which fault the n-th request of a method and target gets. It is a function of these three alone, so a seed gives the same
 faults again whatever the timing. A target is named without what changes from run to run: the bucket, upload ids, signatures, tokens.
 
     with run_proxy(moto.endpoint_url, seeded(7)) as proxy:
@@ -8,8 +8,8 @@ faults again whatever the timing. A target is named without what changes from ru
         ...
         proxy.counts()  # Counter({"none": 31, "reset_after": 2, ...})
 
-The head of a request goes on as it came, the Host that was signed included. A request is read whole before anything is sent on, and an
-answer whole before it is sent back.
+The head of a request is forwarded unchanged, including the signed Host. A request is read completely before it is forwarded, and a
+response before it is sent back.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 THROTTLED = ("500_before", "502_before", "503_before", "slowdown_before", "429_before")
-"""The server answers so and does nothing. These come in bursts."""
+"""Error responses to a request that is not applied. They come in bursts."""
 
 NOT_DONE = (
     "refuse", "reset_before", "reset_in_request", "stall_before", "redirect_301", "redirect_307", "wrong_region_before", "skewed_before",
@@ -43,7 +43,7 @@ DONE = (
     "reset_after", "reset_in_response", "cut_head", "cut_body", "cut_unframed", "corrupt", "duplicate", "stall_after", "drip", "delay",
     "500_after", "error_in_200_after", "missing_header", "xml_cut", "xml_huge", "xml_bomb", "xml_external",
 )  # fmt: skip
-"""The server has acted; something befalls its answer.
+"""The request is applied; its response is damaged.
 
 ``cut_head``, ``cut_body``: it ends within, and the connection is closed in good order; ``cut_unframed``: the same in an answer without
 Content-Length, so HTTP itself cannot tell. ``corrupt``: one byte of the body is another. ``duplicate``: it is sent twice.
@@ -52,7 +52,7 @@ Content-Length, so HTTP itself cannot tell. ``corrupt``: one byte of the body is
 KINDS = (*NOT_DONE, *DONE)
 
 CORRUPT_REQUEST = "corrupt_request"
-"""One byte of the request's body is another when it reaches the server. For scripts only, and for writes: nobody can tell in a question."""
+"""One byte of the request's body is another when it reaches the server. For scripted plans and writes only: in a read it is not noticed."""
 
 _ERROR_IN_200 = ("CompleteMultipartUpload", "CopyObject", "DeleteObjects")
 _MISSABLE = ("ETag", "Content-Length", "Last-Modified", "Date", "Content-Type", "x-amz-request-id")
@@ -67,11 +67,11 @@ _EXTERNAL = b'<!DOCTYPE b [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
 
 @dataclass(frozen=True)
 class Fault:
-    """What befalls one request.
+    """The fault of one request.
 
     Attributes:
         kind: One of :data:`KINDS`.
-        at: Where: the share of the bytes that pass, 0 to 1; also which of the headers is left out.
+        at: The share of the bytes that pass, 0 to 1; also selects the header that is left out.
         seconds: How long a stall, a delay or a drip lasts, or how long the port refuses.
     """
 
@@ -86,14 +86,14 @@ class Fault:
 
 @dataclass(frozen=True)
 class Seen:
-    """One request, and what befell it.
+    """One request and its fault.
 
     Attributes:
         method: GET, PUT, …
         target: Its name: without what changes from run to run.
-        number: It was the n-th of this method and target, from 0.
+        number: Its number among those of this method and target, from 0.
         kind: The fault, or ``"none"``; also where the fault does not apply (an answer without a body cannot be cut in its body).
-        status: What the server answered; 0 where it was not asked or said nothing.
+        status: The server's status; 0 if it received nothing or sent no response.
         path: The path as it was sent.
         query: The query as it was sent.
     """
@@ -108,11 +108,11 @@ class Seen:
 
 
 Plan = Callable[[str, str, int], "Fault | None"]
-"""Method, target's name and count from 0 -> what befalls the request."""
+"""A function of method, target's name and number from 0 that returns the fault."""
 
 
 def no_faults(method: str, target: str, number: int) -> None:
-    """Nothing goes wrong."""
+    """Return no fault."""
 
 
 def seeded(
@@ -124,11 +124,11 @@ def seeded(
     seconds: float = 0.05,
     stall: float = 1.5,
 ) -> Plan:
-    """A share of all requests gets a fault, by this seed.
+    """Return a plan in which a share of all requests gets a fault, drawn by the seed.
 
     Args:
         seed: The same seed gives the same faults.
-        share: How many of the requests, 0 to 1.
+        share: The share of the requests, 0 to 1.
         kinds: Which faults.
         burst: How many requests of the same method and target in a row a throttling answer befalls, at the most.
         seconds: How long a delay, a drip and a refusal last.
@@ -155,7 +155,7 @@ def seeded(
 
 
 def scripted(script: Mapping[tuple[str, str], Iterable[Fault | str | None]]) -> Plan:
-    """Exactly these faults: (method, target's name) -> one for each request, none after the last."""
+    """Return a plan with exactly these faults: (method, target's name) -> one for each request, none after the last."""
     faults = {
         about: [Fault(fault) if isinstance(fault, str) else fault for fault in row] for about, row in script.items()
     }
@@ -168,7 +168,7 @@ def scripted(script: Mapping[tuple[str, str], Iterable[Fault | str | None]]) -> 
 
 
 def name_of(target: str) -> str:
-    """A target without its bucket and without values that change from run to run: ``/bucket/k?uploadId=7`` -> ``k?uploadId``."""
+    """Return a target without its bucket and without values that change from run to run: ``/bucket/k?uploadId=7`` -> ``k?uploadId``."""
     path, _, query = target.partition("?")
     key = urllib.parse.unquote(path).lstrip("/").partition("/")[2]
     pairs = sorted(urllib.parse.parse_qsl(query, keep_blank_values=True))
@@ -182,7 +182,7 @@ def name_of(target: str) -> str:
 
 
 class _Gone(Exception):
-    """The other side hung up."""
+    """The peer closed the connection."""
 
 
 @dataclass
@@ -300,7 +300,7 @@ class _Line:
         self._held += piece
 
     def reset(self) -> None:
-        """Closed by RST: what was sent but not yet read is lost as well."""
+        """Close with RST: bytes sent but not yet read are lost as well."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
@@ -314,7 +314,7 @@ class Proxy:
 
     Attributes:
         upstream: The server behind it: host and port.
-        plan: What goes wrong; may be exchanged at any time, see :meth:`restart`.
+        plan: The plan of faults; may be replaced at any time, see :meth:`restart`.
         seen: Every request so far, in the order of their ends.
     """
 
@@ -335,18 +335,18 @@ class Proxy:
         self._listen()
 
     def counts(self) -> Counter[str]:
-        """How often each kind of fault took place, ``"none"`` included."""
+        """Return how often each kind of fault occurred, including ``"none"``."""
         return Counter(seen.kind for seen in [*self.seen])
 
     def restart(self, plan: Plan = no_faults) -> None:
-        """Begin anew with this plan: every count is 0, nothing was seen."""
+        """Reset all counts and records, and use this plan."""
         with self._mutex:
             self.plan = plan
             self._numbers.clear()
             self.seen.clear()
 
     def close(self) -> None:
-        """End it: stalled requests and open connections as well."""
+        """Stop the proxy, including stalled requests and open connections."""
         self._over.set()
         with self._port:
             self._stop_listening()
@@ -404,7 +404,7 @@ class Proxy:
             client.close()
 
     def _one(self, line: _Line) -> bool:
-        """One request and its answer; whether the connection stays open."""
+        """Handle one request and its response; return whether the connection stays open."""
         head = line.until(b"\r\n\r\n")
         method, target, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
         name = name_of(target)
@@ -464,7 +464,7 @@ class Proxy:
                 return body
 
     def _instead(self, request: _Request, kind: str) -> _Answer | None:
-        """What the proxy answers by itself."""
+        """Return a response of the proxy's own."""
         if kind == "redirect_301":
             return _error(301, "PermanentRedirect", "x-amz-bucket-region: us-east-1")
         if kind == "redirect_307":
@@ -474,7 +474,7 @@ class Proxy:
         return _INSTEAD.get(kind)
 
     def _ask(self, request: _Request) -> _Answer | None:
-        """Send it on, each on a connection of its own; None where the server hung up without a word."""
+        """Forward a request on a new connection; None if the server closed it without a response."""
         head = re.sub(rb"(?im)^(Connection|Expect):[^\n]*\n", b"", request.head)
         head = head[:-2] + b"Connection: close\r\n\r\n"
         said = b""
@@ -492,7 +492,7 @@ class Proxy:
         return answer if end else None
 
     def _send_badly(self, line: _Line, request: _Request, answer: _Answer, fault: Fault) -> bool:
-        """Send what the fault makes of an answer; whether the connection stays open."""
+        """Send the response, damaged by the fault; return whether the connection stays open."""
         sock, kind = line.sock, fault.kind
         if kind in ("delay", "stall_after"):
             self._over.wait(fault.seconds)
@@ -546,7 +546,7 @@ def _with_another_byte(body: bytes, at: float) -> bytes:
 
 
 def _missing(answer: _Answer, at: float) -> str:
-    """Which of the headers that are there is left out."""
+    """Return the header to leave out."""
     there = [name for name in _MISSABLE if _header(answer.head, name) is not None]
     return there[int(at * len(there)) % len(there)] if there else ""
 
@@ -572,7 +572,7 @@ def _rewritten(kind: str, answer: _Answer, at: float) -> _Answer:
 
 
 def _stays_open(request: _Request, answer: _Answer) -> bool:
-    """Only where the client can tell by itself that an answer is over."""
+    """Whether the client can tell where the response ends."""
     framed = (
         request.method == "HEAD" or answer.status in (204, 304) or _header(answer.head, "Content-Length") is not None
     )
@@ -583,7 +583,7 @@ def _stays_open(request: _Request, answer: _Answer) -> bool:
 
 @contextmanager
 def run_proxy(endpoint_url: str, plan: Plan = no_faults) -> Iterator[Proxy]:
-    """A proxy in front of a server, for as long as the block lasts."""
+    """Run a proxy in front of a server during the block."""
     parts = urllib.parse.urlsplit(endpoint_url)
     proxy = Proxy((parts.hostname or "127.0.0.1", parts.port or 80), plan)
     try:

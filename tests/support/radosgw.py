@@ -3,7 +3,7 @@
     python tests/support/radosgw.py install    # Debian's packages, as root
     python tests/support/radosgw.py serve      # until Ctrl-C; prints ENDPOINT ACCESS_KEY SECRET_KEY
 
-The tests start one of their own where the programs are installed.
+The tests start their own gateway if the programs are installed.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ debug rgw = 0/0
 
 
 def missing() -> str | None:
-    """What is missing to run it here, in words; None: nothing."""
+    """Return what is missing to run it here; None if nothing is."""
     programs = [program for program in _PROGRAMS if shutil.which(program) is None]
     return f"not installed: {', '.join(programs)} (python tests/support/radosgw.py install)" if programs else None
 
@@ -121,7 +121,7 @@ def install() -> None:
 
 @contextmanager
 def run() -> Iterator[tuple[str, str, str]]:
-    """A fresh gateway; gives its endpoint, access key and secret key."""
+    """A new gateway; yields its endpoint, access key and secret key."""
     with (
         tempfile.TemporaryDirectory(prefix="mfs3-radosgw-", ignore_cleanup_errors=True) as folder,
         ExitStack() as started,

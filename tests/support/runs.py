@@ -1,7 +1,7 @@
-"""Seeded runs of conditional writes and locks over a server that loses answers: what was told is held against what was done.
+"""Seeded runs of conditional writes and locks on a server that drops responses: compare reported with actual outcomes.
 
-Each run takes a bucket on such a server (:func:`run_faulty_server`), the server's state, which is the truth, and a seed; it returns what
-the writers were told. The normal tests make a few of each, ``tests/attacks/`` thousands.
+Each run takes a bucket on such a server (:func:`run_faulty_server`), the server's state, and a seed; it returns the outcomes that
+the writers received. The normal tests make a few of each, ``tests/attacks/`` thousands.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ PART = 5 * 1024 * 1024
 
 @contextmanager
 def run_faulty_server(conditions: str = "honoured") -> Iterator[tuple[str, StatefulStore]]:
-    """Run a stateful server whose clock goes; its address, and its state, which is the truth."""
+    """Run a stateful server whose clock runs; yield its address and its state."""
     with run_stateful_server(conditions=conditions, clock_offset=0.0, keeps_requests=False) as server:
         yield server.endpoint_url, server.state
 
 
 def connected(url: str, *, max_attempts: int = 3) -> S3Bucket:
-    """A bucket on the faulty server, every wait short."""
+    """Return a bucket on the faulty server, with short waits."""
     store = s3.connect(
         url,
         access_key="a-key",
@@ -49,7 +49,7 @@ def connected(url: str, *, max_attempts: int = 3) -> S3Bucket:
 
 
 def outcome(action: Callable[[], Any]) -> str:
-    """What a writer was told: done, refused, or that nobody can know."""
+    """The outcome that a writer received: done, refused or unknown."""
     try:
         action()
     except s3.S3PreconditionFailed as error:
@@ -62,7 +62,7 @@ def outcome(action: Callable[[], Any]) -> str:
 def run_seeds(
     run: Run, bucket: S3Bucket, state: StatefulStore, seeds: Iterable[int], workers: int = 32
 ) -> Counter[str]:
-    """Run them side by side: most of their time is back-off."""
+    """Run several writers in parallel, since they mostly wait."""
     told: Counter[str] = Counter()
     with ThreadPoolExecutor(workers) as executor:
         for outcomes in executor.map(lambda seed: run(bucket, state, seed), seeds):
@@ -71,14 +71,14 @@ def run_seeds(
 
 
 def script(generator: random.Random, length: int = 6) -> deque[str | None]:
-    """Faults for the first requests to a key. Of those that say that others are writing too, fewer than a writer has attempts."""
+    """Draw faults for the first requests to a key. Conflict responses (409) are fewer than a writer's attempts."""
     faults = [generator.choice((None, *FAULTS)) if generator.random() < 0.6 else None for _ in range(length)]
     met = [number for number, fault in enumerate(faults) if fault == "409"]
     return deque(None if number in met[2:] else fault for number, fault in enumerate(faults))
 
 
 def _at_once(actions: dict[bytes, Callable[[], Any]]) -> dict[bytes, str]:
-    """What each was told."""
+    """Return the outcomes in a word each."""
     with ThreadPoolExecutor(len(actions)) as executor:
         return dict(zip(actions, executor.map(outcome, actions.values()), strict=True))
 
@@ -114,7 +114,7 @@ def create_once(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
 
 
 def replace_if_unchanged(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
-    """Two writers replace the same version of an object."""
+    """Two writers replace the same version of an object; at most one succeeds."""
     key = f"replace/{seed}-{time.monotonic_ns()}"
     etag = bucket.put_object(key, b"before").etag
     state.applied[key].clear()
@@ -152,13 +152,13 @@ _BODIES = {name: name * (PART + 1) for name in (b"a", b"b")}
 
 
 def upload_in_parts(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
-    """One or two upload a file or a stream in parts, if absent or unchanged: every step may lose its answer, the completion above all."""
+    """One or two writers upload a file or stream in parts with a condition; any response may be lost, above all that of the completion."""
     generator = random.Random(seed)
     key = f"parts/{seed}-{time.monotonic_ns()}"
     etag = bucket.put_object(key, b"before").etag if generator.random() < 0.5 else None
     state.applied[key].clear()
     names = [b"a", b"b"][: generator.choice((1, 1, 2))]
-    # Begun, two parts, completed: the first faults for one writer fall on the completion and what follows it.
+    # Create, two parts, complete: with one writer the faults begin at the completion.
     before: list[str | None] = [None] * 3 if generator.random() < 0.7 else []
     state.faults[key] = deque([*before, *script(generator)])
 
@@ -172,7 +172,7 @@ def upload_in_parts(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[s
 
 
 def upload_a_file(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
-    """A file in one request, alone: with nobody else about nothing is ever refused."""
+    """One writer uploads a small file: without other writers nothing is refused."""
     key = f"file/{seed}-{time.monotonic_ns()}"
     state.faults[key] = script(random.Random(seed))
     told = _at_once({Path(__file__).read_bytes(): lambda: bucket.upload_file(__file__, key, if_absent=True)})
@@ -180,7 +180,7 @@ def upload_a_file(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str
 
 
 def copy_once(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
-    """Two copy different objects to the same key, if absent or unchanged."""
+    """Two writers copy different objects to the same key, if absent or unchanged."""
     generator = random.Random(seed)
     key = f"copy/{seed}-{time.monotonic_ns()}"
     etag = bucket.put_object(key, b"before").etag if generator.random() < 0.5 else None
@@ -202,7 +202,7 @@ def copy_once(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
 
 
 def delete_if_unchanged(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
-    """One deletes what another replaces: at most one of them wins, and each is told so."""
+    """One client deletes an object that another replaces: at most one succeeds, and the reported outcomes are true."""
     generator = random.Random(seed)
     key = f"delete/{seed}-{time.monotonic_ns()}"
     etag = bucket.put_object(key, b"before").etag
@@ -223,7 +223,7 @@ WRITES: tuple[Run, ...] = (
 
 
 def lease_turns(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
-    """Two holders after one another, on an absent, a free or an expired lease: tokens grow, one at a time, and what is said is so."""
+    """Two holders in turn, on an absent, free or expired lease: tokens increase, one holder at a time, true outcomes."""
     generator = random.Random(seed)
     key = f"turns/{seed}-{time.monotonic_ns()}"
     begins = generator.choice(("absent", "free", "expired"))
@@ -274,7 +274,7 @@ def lease_turns(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
 
 
 def plain_turns(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
-    """Two take a plain lock file, or a free lease by the same call, and the winner gives it back."""
+    """Two clients acquire a plain lock file, or a free lease with the same call, and the winner releases it."""
     generator = random.Random(seed)
     key = f"plain/{seed}-{time.monotonic_ns()}"
     is_lease = generator.random() < 0.5

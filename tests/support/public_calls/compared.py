@@ -50,7 +50,7 @@ class ComparedPlace(Place):
     """A place that can be set up anew, and whose state can be recorded."""
 
     def renew(self) -> None:
-        """New buckets with what lies in them at first, and the folder as it was at first."""
+        """Create new buckets with the initial objects, and reset the folder."""
         self.clear()
         self.stem = f"wire-{next(_number):05}"
         for end in ("-a", "-b"):
@@ -60,7 +60,7 @@ class ComparedPlace(Place):
         self.renew_folder()
 
     def renew_folder(self) -> None:
-        """The folder as it was at first."""
+        """Reset the folder to the initial files."""
         shutil.rmtree(self.folder, ignore_errors=True)
         for name, body in FILES.items():
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ class ComparedPlace(Place):
         if not self.stem:
             return
         for name in self.names():
-            # A request that came late may have left something again, and moto fails at some things that a fault made of it.
+            # A late request may have written again, and moto fails on some states that a fault has left.
             with suppress(self.client.exceptions.ClientError):
                 if self.server.root is not None:
                     for key in self._on_disk(name):
@@ -85,7 +85,7 @@ class ComparedPlace(Place):
     # -- the truth ----------------------------------------------------------------------------------------------------------------
 
     def snapshot(self, *, settings: bool) -> dict[str, Any]:
-        """All that is on the store and on the disk, asked past the proxy: a unit each that is either old or new."""
+        """Read everything on the store and on the disk, without the proxy, as units each of which must be old or new."""
         found: dict[str, Any] = {}
         for name in self.names():
             end = name.removeprefix(self.stem)
@@ -112,7 +112,9 @@ class ComparedPlace(Place):
         rows = [*listed.get("Versions", ()), *listed.get("DeleteMarkers", ())]
         for row in sorted(rows, key=lambda row: (row["IsLatest"], row["LastModified"]), reverse=True):
             versions, version = found.setdefault(row["Key"], []), (row.get("ETag", "marker"), row.get("Size"))
-            if versions[-1:] != [version]:  # a retry makes a second one that is the same: S3 has no way to know
+            if versions[-1:] != [
+                version
+            ]:  # a retry makes a second, identical version: S3 cannot know that it is a retry
                 versions.append(version)
         for key in found.keys() - SEED.keys():
             if found[key][0][0] == "marker":
@@ -123,7 +125,7 @@ class ComparedPlace(Place):
                 {name: text for name, text in answer["Metadata"].items() if name != IDEMPOTENCY_TOKEN},
             )
             lease = _lease_in(body)
-            if lease is not None:  # what differs each time: the token, the nonce, the clock
+            if lease is not None:  # leave out what differs each time: token, nonce, time
                 found[key] = ["lease", lease["state"], lease["owner"]]
             else:
                 found[key] += [_digest(body), metadata, answer["ContentType"]]
@@ -149,7 +151,7 @@ def _lease_in(body: bytes) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] | None = json.loads(body).get("_lease")
     except (ValueError, AttributeError):
-        return None  # no lock, or one with a byte that was corrupted on its way
+        return None  # no lock, or one with a corrupted byte
     return found if isinstance(found, dict) and found.keys() >= {"state", "owner"} else None
 
 
