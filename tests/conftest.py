@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
-from support import differences
+from support import server_differences
 from support.scripted_server import ScriptedServer, run_scripted_server
 from support.servers import Server, run_localstack, run_moto, run_radosgw, run_rclone
 
 if TYPE_CHECKING:
-    from support.counting import Counted
+    from support.request_counting import Counted
 
     from messageflux_s3 import S3Bucket, S3Store
 
@@ -130,8 +130,8 @@ def rclone_bucket(rclone: Server) -> Iterator[S3Bucket]:
 @pytest.fixture
 def counted(moto: Server) -> Iterator[Counted]:
     """A store and a fresh bucket on moto's server, behind a proxy that records every request."""
-    from support.counting import Counted
     from support.proxy import run_proxy
+    from support.request_counting import Counted
 
     with_bucket = _fresh_bucket(moto)
     name = next(with_bucket).name
@@ -193,8 +193,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = kept
         for item in items:
             module = item.path.stem
-            if (reason := differences.reason(ONLY_SERVER, module, item.name)) is not None:
-                always = f"{module}::{item.name}" not in differences.RACES
+            if (reason := server_differences.reason(ONLY_SERVER, module, item.name)) is not None:
+                always = f"{module}::{item.name}" not in server_differences.RACES
                 item.add_marker(pytest.mark.xfail(reason=reason, strict=always))
 
 

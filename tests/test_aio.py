@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cancelling import MOMENTS, cancelled
+from support.cancellation import MOMENTS, cancelled
 from support.proxy import Fault, run_proxy, scripted
 from support.scripted_server import RawServer, ScriptedServer
 from support.servers import Server, run_moto, run_rclone
@@ -69,7 +69,7 @@ def run(server: Server, work: Callable[[AsyncS3Bucket], Awaitable[None]], **sett
 
 
 @pytest.mark.parametrize(("face", "twin"), TWINS, ids=[face.__name__ for face, _ in TWINS])
-def test_both_faces_have_the_same_names_and_parameters(face: type, twin: type) -> None:
+def test_async_classes_have_the_names_and_parameters_of_the_sync_classes(face: type, twin: type) -> None:
     """Every public name of the async classes is one of the sync classes, with the same parameters; properties stay properties."""
     public = [name for name in vars(face) if not name.startswith("_")]
     assert len(public) > 8
@@ -97,7 +97,7 @@ def test_connect_has_the_same_parameters() -> None:
     ]
 
 
-def test_one_object(server: Server, tmp_path: Path) -> None:
+def test_operations_on_one_object_give_the_results_of_the_sync_class(server: Server, tmp_path: Path) -> None:
     """Write, load, exists, range, chunks, copy, delete: results as in the sync interface."""
 
     async def work(bucket: AsyncS3Bucket) -> None:
@@ -135,7 +135,7 @@ def test_one_object(server: Server, tmp_path: Path) -> None:
     run(server, work)
 
 
-def test_many_objects(server: Server) -> None:
+def test_batches_listings_and_prefetch_keep_their_order(server: Server) -> None:
     """Batches, listings and prefetch in order; many single requests at the same time."""
 
     async def work(bucket: AsyncS3Bucket) -> None:
@@ -158,7 +158,7 @@ def test_many_objects(server: Server) -> None:
     run(server, work)
 
 
-def test_leaving_a_loop_early(server: Server) -> None:
+def test_leaving_an_async_for_early_leaves_no_thread(server: Server) -> None:
     """Leaving an async for early, or raising in it, ends it at once and leaves no thread."""
 
     async def work(bucket: AsyncS3Bucket) -> None:
@@ -205,7 +205,7 @@ async def opened(server: RawServer, **settings: Any) -> AsyncIterator[AsyncS3Buc
         b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n",
     ],
 )
-def test_a_broken_lane_answer_is_asked_again_through_boto3(broken: bytes) -> None:
+def test_a_broken_lane_response_is_requested_again_through_boto3(broken: bytes) -> None:
     """After a broken response on the async lane the request is sent again through boto3, whose response is used."""
     tries: list[bytes] = []
 
@@ -228,7 +228,7 @@ def test_a_broken_lane_answer_is_asked_again_through_boto3(broken: bytes) -> Non
 
 
 @pytest.mark.lane
-def test_a_stale_connection_and_a_silent_server() -> None:
+def test_a_stale_connection_is_replaced_and_a_silent_server_times_out() -> None:
     """A connection closed while idle is replaced; a silent server raises after the read timeout."""
 
     def script(head: bytes, body: bytes) -> bytes:
@@ -379,7 +379,7 @@ def test_the_client_is_built_on_a_thread(
 
 @pytest.mark.lane
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_cancellation_is_never_lost(moment: str) -> None:
+def test_a_cancellation_at_any_await_ends_the_task(moment: str) -> None:
     """At any await, also together with the response or the connection, a cancellation ends the task, and asyncio logs nothing."""
     complaints: list[dict[str, Any]] = []
 
@@ -412,7 +412,7 @@ def test_a_cancellation_is_never_lost(moment: str) -> None:
 
 
 @pytest.mark.lane
-def test_one_store_in_one_event_loop_after_the_other() -> None:
+def test_one_store_works_in_several_event_loops_in_turn() -> None:
     """Connections of an ended event loop are closed; closing the store does not use ended loops."""
     server = RawServer(lambda head, body: OK)
     store = s3.async_connect(server.url, access_key="ACCESSKEY01", secret_key="SECRETKEY0123456", region="us-east-1")
@@ -436,7 +436,7 @@ def test_one_store_in_one_event_loop_after_the_other() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_has_threads_of_its_own() -> None:
+def test_a_forked_child_starts_its_own_threads() -> None:
     """The parent's threads do not exist in the child, so work queued on them would never run."""
     server = RawServer(lambda head, body: OK)
     store = s3.async_connect(server.url, access_key="ACCESSKEY01", secret_key="SECRETKEY0123456", region="us-east-1")
@@ -473,7 +473,7 @@ def test_attributes_missing_from_the_response_raise_an_error_that_says_so(server
             _ = obj.last_modified
 
 
-def test_a_write_whose_answer_names_no_etag_is_made_again(server: Server, bucket: s3.S3Bucket) -> None:
+def test_a_write_whose_response_has_no_etag_is_sent_again(server: Server, bucket: s3.S3Bucket) -> None:
     """A written object's etag needs no request, so the write's response must contain it."""
 
     async def write(store: s3.AsyncS3Store) -> str:
@@ -485,7 +485,7 @@ def test_a_write_whose_answer_names_no_etag_is_made_again(server: Server, bucket
         assert proxy.counts()["missing_header"] == 1
 
 
-def test_they_print_as_their_twins_do() -> None:
+def test_async_reprs_are_those_of_the_sync_classes_with_async_in_front() -> None:
     """The reprs begin with Async and send no request."""
     store = s3.AsyncS3Store(s3.connect("http://127.0.0.1:9", access_key="AK", secret_key="SK", region="r"))
     bucket = store.bucket("bucket")
@@ -495,7 +495,7 @@ def test_they_print_as_their_twins_do() -> None:
     assert repr(bucket.find(prefix="p/")).startswith("<AsyncObjectQuery s3://bucket/")
 
 
-def test_json_that_is_here_is_not_asked_for(server: Server) -> None:
+def test_json_of_a_loaded_handle_takes_no_request(server: Server) -> None:
     """Conditional reads and JSON of a loaded body send no request."""
 
     async def work(bucket: AsyncS3Bucket) -> None:
@@ -564,7 +564,7 @@ def test_bytes_after_the_answer_close_the_connection(scripted_store: Any) -> Non
 
 
 @pytest.mark.lane
-def test_silence_ends_with_the_read_timeout(scripted_store: Any) -> None:
+def test_a_request_without_response_ends_after_the_read_timeout(scripted_store: Any) -> None:
     """The request is sent again through boto3, whose error is raised."""
     silent = threading.Event()
     _, store = scripted_store(lambda head: silent.wait(60) and None, read_timeout=0.2)
@@ -579,7 +579,7 @@ def test_silence_ends_with_the_read_timeout(scripted_store: Any) -> None:
 
 
 @pytest.mark.lane
-def test_credentials_are_renewed_beside_the_loop(scripted_store: Any) -> None:
+def test_refreshing_credentials_does_not_block_the_event_loop(scripted_store: Any) -> None:
     """A slow credentials callable does not block the event loop."""
     asked: list[str] = []
     lasts = [60]  # so short that they are refreshed at each use
@@ -602,7 +602,7 @@ def test_credentials_are_renewed_beside_the_loop(scripted_store: Any) -> None:
     assert threading.main_thread().name not in asked
 
 
-def test_a_condition_goes_the_sure_way(server: Server) -> None:
+def test_a_conditional_write_never_replaces_an_object(server: Server) -> None:
     """The condition is honoured, or S3Unsupported is raised; the object is never replaced."""
 
     async def work(bucket: AsyncS3Bucket) -> None:

@@ -150,7 +150,7 @@ def test_an_upload_streams_in_and_a_download_streams_out(bucket: S3Bucket, count
     assert run(bucket, work) == []
 
 
-def test_a_client_that_goes_away_leaves_nothing(moto_bucket: S3Bucket) -> None:
+def test_an_upload_whose_client_disconnects_leaves_nothing(moto_bucket: S3Bucket) -> None:
     """A disconnected upload leaves no object and no parts; a disconnected download ends its request."""
 
     async def work(remote: AsyncS3Bucket, port: int) -> None:

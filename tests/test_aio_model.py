@@ -51,7 +51,7 @@ def no_unheard_exceptions(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 # -- queries
 
 
-def test_queries(bucket: S3Bucket) -> None:
+def test_async_queries_give_the_results_of_sync_queries(bucket: S3Bucket) -> None:
     """Entries, parts, tables and sums are those of the synchronous query."""
     names = [f"a/{number:03d}" for number in range(40)] + ["b/x", "c"]
     bucket.put_objects((name, name) for name in names)
@@ -121,7 +121,7 @@ def test_a_listing_that_is_left_early_lists_little_more(
     assert len(scripted_server.asked) <= 2 * needed + 2
 
 
-def test_map_with_a_coroutine_function(moto_bucket: S3Bucket) -> None:
+def test_map_runs_a_coroutine_function_in_tasks(moto_bucket: S3Bucket) -> None:
     """It runs in at most ``in_flight`` tasks; results are in key order by default."""
     moto_bucket.put_objects((f"{number}", str(number)) for number in range(10))
     running, most = [0], [0]
@@ -173,7 +173,7 @@ def test_map_with_a_coroutine_function(moto_bucket: S3Bucket) -> None:
     run(moto_bucket, work)
 
 
-def test_map_with_a_function(moto_bucket: S3Bucket) -> None:
+def test_map_runs_a_function_on_threads(moto_bucket: S3Bucket) -> None:
     """It receives the sync handle, on a thread."""
     moto_bucket.put_objects((f"{number}", str(number)) for number in range(10))
 
@@ -192,7 +192,7 @@ def test_map_with_a_function(moto_bucket: S3Bucket) -> None:
 # -- folders
 
 
-def test_folders_and_sync(bucket: S3Bucket, tmp_path: Path) -> None:
+def test_folders_are_uploaded_downloaded_and_synchronized(bucket: S3Bucket, tmp_path: Path) -> None:
     """Upload and download folders; print a plan, then apply it."""
     folder, target = tmp_path / "from", tmp_path / "to"
     (folder / "sub").mkdir(parents=True)
@@ -228,7 +228,9 @@ def test_folders_and_sync(bucket: S3Bucket, tmp_path: Path) -> None:
 # -- locks
 
 
-def test_locks(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_async_lock_is_acquired_and_released(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The lock is held during the block; the next holder has a larger token; a cancelled block releases it."""
     StatefulStore(scripted_server)
     monkeypatch.setattr("messageflux_s3._objects.conditional.require", lambda *_: None)
@@ -275,7 +277,7 @@ def test_locks(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch)
     asyncio.run(main())
 
 
-def test_many_wait_for_a_lock_that_its_holder_can_release(
+def test_waiting_for_a_lock_takes_no_thread_of_the_pool(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Waiting for a lock uses no pool thread; a cancelled wait leaves no lease."""
@@ -317,7 +319,7 @@ def dated(scripted_server: ScriptedServer, **settings: Any) -> s3.S3Store:
     return scripted_server.connect(**settings)
 
 
-def test_plain_lock_files(moto_bucket: S3Bucket) -> None:
+def test_plain_lock_files_work_as_in_the_sync_class(moto_bucket: S3Bucket) -> None:
     """As in the synchronous class."""
 
     async def work(remote: AsyncS3Bucket) -> None:
@@ -372,7 +374,7 @@ def test_a_cancelled_acquire_lock_leaves_no_lock(
 # -- sub-resources, versions, and the rest
 
 
-def test_sub_resources(moto_bucket: S3Bucket) -> None:
+def test_sub_resource_methods_are_awaited(moto_bucket: S3Bucket) -> None:
     """Every method is awaited; changes are planned, printed and applied."""
 
     async def work(remote: AsyncS3Bucket) -> None:
@@ -419,7 +421,7 @@ def test_sub_resources(moto_bucket: S3Bucket) -> None:
     run(moto_bucket, work)
 
 
-def test_versions(moto_bucket: S3Bucket) -> None:
+def test_versions_are_listed_and_restored(moto_bucket: S3Bucket) -> None:
     """Old versions are listed, read and made current; a deleted object comes back."""
     moto_bucket.versioning.enable()
 
@@ -438,7 +440,7 @@ def test_versions(moto_bucket: S3Bucket) -> None:
     run(moto_bucket, work)
 
 
-def test_links_previews_and_messages(moto_bucket: S3Bucket) -> None:
+def test_forms_previews_and_handles_from_messages_work(moto_bucket: S3Bucket) -> None:
     """Presigned forms, previews, handles from a message, and the bucket's existence."""
 
     async def work(remote: AsyncS3Bucket) -> None:
@@ -463,7 +465,7 @@ def test_links_previews_and_messages(moto_bucket: S3Bucket) -> None:
     run(moto_bucket, work)
 
 
-def test_probe(rclone: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_returns_capabilities(rclone: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """It runs on a thread, with its parameters."""
     asked: list[Any] = []
     monkeypatch.setattr("messageflux_s3.store.probe", lambda connection, name: asked.append(name) or s3.Capabilities())

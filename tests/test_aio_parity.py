@@ -51,7 +51,7 @@ def function_of(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(("face", "twin"), TWINS, ids=NAMES)
-def test_every_request_has_an_async_twin(face: type, twin: type) -> None:
+def test_every_method_that_makes_requests_has_an_async_counterpart(face: type, twin: type) -> None:
     """Each has the same name; methods stay methods, and properties stay properties."""
     missing = []
     for name, value in public_members(face).items():
@@ -66,7 +66,7 @@ def test_every_request_has_an_async_twin(face: type, twin: type) -> None:
 
 
 @pytest.mark.parametrize(("face", "twin"), TWINS, ids=NAMES)
-def test_the_twins_are_awaited_and_take_the_same(face: type, twin: type) -> None:
+def test_async_counterparts_are_awaited_and_have_the_same_parameters(face: type, twin: type) -> None:
     """A method that makes requests returns an awaitable or an async iterator; its parameters are those of the sync one."""
     for name, value in public_members(face).items():
         if not hasattr(twin, name) or not inspect.isfunction(value):
@@ -94,7 +94,7 @@ def test_properties_of_the_async_classes_make_no_request(face: type, twin: type)
 
 
 @pytest.mark.parametrize(("face", "twin"), TWINS, ids=NAMES)
-def test_operators_are_told_of(face: type, twin: type) -> None:
+def test_every_operator_that_makes_a_request_has_a_documented_alternative(face: type, twin: type) -> None:
     """Every operator that makes a request is in the list above, with its replacement."""
     own = {name for cls in face.__mro__[:-1] for name in vars(cls) if re.fullmatch(r"__\w+__", name)}
     methods = {name for name in own if inspect.isfunction(inspect.getattr_static(face, name))}

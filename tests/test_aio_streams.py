@@ -98,7 +98,7 @@ def test_upload_object_takes_every_source(bucket: S3Bucket, source: Callable[[],
     run(bucket, work)
 
 
-def test_pieces_of_text_and_of_a_buffer_used_again(moto_bucket: S3Bucket) -> None:
+def test_a_source_may_give_text_and_reuse_its_buffer(moto_bucket: S3Bucket) -> None:
     """Text is written as UTF-8; a reused buffer is copied in time; other types raise, and nothing is written."""
 
     async def text() -> AsyncIterator[str]:
@@ -142,7 +142,7 @@ def test_a_source_that_raises_aborts_the_upload(moto_bucket: S3Bucket) -> None:
     assert unfinished_uploads(moto_bucket) == []
 
 
-def test_a_source_is_pulled_in_the_task_that_uploads(moto_bucket: S3Bucket) -> None:
+def test_an_async_source_is_iterated_in_the_task_of_the_caller(moto_bucket: S3Bucket) -> None:
     """The source runs in the caller's task, with its context variables, asyncio.timeout and cancel scopes."""
     name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="unset")
     seen: list[Any] = []
@@ -160,7 +160,7 @@ def test_a_source_is_pulled_in_the_task_that_uploads(moto_bucket: S3Bucket) -> N
     run(moto_bucket, work)
 
 
-def test_a_progress_function_sees_the_context(moto_bucket: S3Bucket) -> None:
+def test_a_progress_function_runs_with_the_context_variables_of_the_caller(moto_bucket: S3Bucket) -> None:
     """Context variables are copied to the threads; an exception of the callback ends the upload."""
     name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="unset")
     seen: list[tuple[int, str]] = []
@@ -180,7 +180,7 @@ def test_a_progress_function_sees_the_context(moto_bucket: S3Bucket) -> None:
     run(moto_bucket, work)
 
 
-def test_conditions_hold_for_async_sources(moto_bucket: S3Bucket) -> None:
+def test_conditional_writes_accept_async_sources(moto_bucket: S3Bucket) -> None:
     """if_absent is honoured, or S3Unsupported is raised."""
 
     async def work(remote: AsyncS3Bucket) -> None:
@@ -308,7 +308,7 @@ def test_a_source_without_data_now_is_refused(scripted_server: ScriptedServer, i
     assert memory.objects == {} and not memory.uploads
 
 
-def test_a_source_is_pulled_no_further_than_the_parts_that_leave(scripted_server: ScriptedServer) -> None:
+def test_an_async_source_waits_while_parts_are_sent(scripted_server: ScriptedServer) -> None:
     """While the store is slow, the source is not read further: memory is bounded by the part size."""
     memory, may_answer, pulled = StatefulStore(scripted_server), threading.Event(), [0]
 
@@ -342,7 +342,7 @@ def test_a_source_is_pulled_no_further_than_the_parts_that_leave(scripted_server
 # -- keys, items and handles
 
 
-def test_keys_items_and_handles_of_the_async_classes(bucket: S3Bucket) -> None:
+def test_batches_accept_async_iterables_and_async_handles(bucket: S3Bucket) -> None:
     """Async iterables of keys and items are accepted; so are async handles wherever a handle is accepted, across buckets."""
 
     async def items() -> AsyncIterator[tuple[str, str]]:
@@ -372,7 +372,7 @@ def test_keys_items_and_handles_of_the_async_classes(bucket: S3Bucket) -> None:
     run(bucket, work)
 
 
-def test_keys_that_raise_end_the_batch(moto_bucket: S3Bucket) -> None:
+def test_an_exception_of_an_async_iterable_of_keys_is_raised(moto_bucket: S3Bucket) -> None:
     """The exception of an async iterable of keys or items is raised."""
 
     async def broken() -> AsyncIterator[Any]:
@@ -425,7 +425,7 @@ class Drained:
         self.drained += 1
 
 
-def test_download_object_writes_to_what_is_awaited(bucket: S3Bucket) -> None:
+def test_download_object_accepts_coroutine_functions_and_stream_writers(bucket: S3Bucket) -> None:
     """A coroutine function, a StreamWriter, or a plain writable."""
     bucket.put_object("k", DATA)
 
@@ -442,7 +442,7 @@ def test_download_object_writes_to_what_is_awaited(bucket: S3Bucket) -> None:
     run(bucket, work)
 
 
-def test_read_returns_any_size_and_keeps_a_small_one(bucket: S3Bucket) -> None:
+def test_read_returns_a_body_of_any_size_and_caches_small_ones(bucket: S3Bucket) -> None:
     """Above 8 MiB the attributes are cached, but not the content."""
     large = b"x" * (8 * MIB + 1)
     bucket.put_object("large", large)
@@ -467,7 +467,7 @@ def test_read_returns_any_size_and_keeps_a_small_one(bucket: S3Bucket) -> None:
 # -- files
 
 
-def test_open_streams_both_ways(bucket: S3Bucket) -> None:
+def test_open_reads_and_writes_bytes_and_text(bucket: S3Bucket) -> None:
     """Bytes and text, lines, positions; the object appears at the end of the block."""
 
     async def work(remote: AsyncS3Bucket) -> None:
@@ -508,7 +508,7 @@ def test_open_streams_both_ways(bucket: S3Bucket) -> None:
     run(bucket, work)
 
 
-def test_a_block_that_raises_writes_nothing(moto_bucket: S3Bucket) -> None:
+def test_a_with_block_that_raises_writes_nothing(moto_bucket: S3Bucket) -> None:
     """No object and no parts are left, also if the file is closed in a finally without a block."""
 
     async def work(remote: AsyncS3Bucket) -> None:
@@ -870,7 +870,7 @@ def test_a_source_that_was_cancelled_itself_cancels_the_upload(moto_bucket: S3Bu
 
 @pytest.mark.parametrize("progress", PROGRESS, ids=["unseen", "bar", "function"])
 @pytest.mark.parametrize("size", [100_000, 40 * MIB], ids=["small", "parallel"])
-def test_a_cancelled_download_leaves_what_was_there(
+def test_a_cancelled_download_keeps_the_former_file(
     scripted_server: ScriptedServer, tmp_path: Path, size: int, progress: s3.Progress
 ) -> None:
     """The existing file is unchanged, and no partial file is left."""
@@ -908,7 +908,7 @@ def test_a_cancelled_download_leaves_what_was_there(
     asyncio.run(main())
 
 
-def test_a_task_does_not_wait_for_ever_for_a_thread(
+def test_a_cancelled_task_ends_although_its_thread_cannot_be_interrupted(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the source cannot be interrupted, the cancelled task ends after the cleanup time, while the thread continues."""
@@ -1084,7 +1084,7 @@ def test_the_event_loop_is_never_blocked(scripted_server: ScriptedServer, tmp_pa
     assert len(ran_meanwhile) == 8 and all(ran_meanwhile)
 
 
-def test_an_async_update(moto_bucket: S3Bucket) -> None:
+def test_update_accepts_a_coroutine_function(moto_bucket: S3Bucket) -> None:
     """A coroutine function runs in the calling task, a plain function on a thread; the exceptions of both are raised."""
 
     async def add(body: bytes | None) -> bytes:

@@ -121,7 +121,9 @@ OPERATIONS: list[Callable[[S3Object, S3Bucket], object]] = [
 ]
 
 
-def test_an_object_stays_whatever_its_place_is_called(bucket: S3Bucket, alias: S3Bucket, server: Server) -> None:
+def test_an_object_survives_copies_and_moves_onto_itself_under_another_address(
+    bucket: S3Bucket, alias: S3Bucket, server: Server
+) -> None:
     """Every operation with two addresses succeeds or raises; the object exists afterwards, unchanged."""
     extra: dict[str, Any] = {"tags": TAGS} if server.name == "moto" else {}  # rclone keeps no tags
     for number, operation in enumerate(OPERATIONS):
@@ -153,7 +155,7 @@ FURTHER: list[Callable[[S3Object, S3Bucket, Path], object]] = [
 @pytest.mark.parametrize(
     "make", [_other_host, _other_timeout, _boto3_resource], ids=lambda make: make.__name__.strip("_")
 )
-def test_an_object_stays_that_is_read_while_it_is_written(
+def test_an_object_survives_being_rewritten_from_its_own_content(
     moto: Server, moto_bucket: S3Bucket, make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also for versions, and for an update whose function moves the object."""
@@ -178,7 +180,7 @@ async def _move_async(server: Server, bucket: S3Bucket) -> None:
         await alias.copy_object("k", "k")
 
 
-def test_an_object_stays_with_the_async_interface(moto: Server, moto_bucket: S3Bucket) -> None:
+def test_an_object_survives_async_moves_and_copies_onto_itself(moto: Server, moto_bucket: S3Bucket) -> None:
     """It has the same operations, and another connection."""
     alias = _other_host(moto, moto_bucket.name, pytest.MonkeyPatch())
     alias.put_object("k", BODY, METADATA)
@@ -229,7 +231,9 @@ class Gateway:
      ("ab", "a\u034fb"), ("a", "a\U000e0100"), ("a", "a\u180b"), ("ab", "a\U000e0041b"), ("ab", "a\x01b"), ("ab", "a\ufffbb"),
      ("x/.. /a", "x/a"), ("x/.. /a", "a"), ("a b", "a+b"), ("a/b", "a%2Fb"), ("\u0131", "I"), ("a", "a\u2065")],
 )  # fmt: skip
-def test_an_object_stays_where_a_store_normalizes_keys(scripted_server: ScriptedServer, key: str, other: str) -> None:
+def test_a_move_between_keys_that_the_store_treats_as_one_keeps_the_object(
+    scripted_server: ScriptedServer, key: str, other: str
+) -> None:
     """As a gateway over a file system does: two keys, one file."""
     gateway = Gateway(scripted_server, lambda _: "the one file")
     bucket = scripted_server.bucket()
@@ -239,7 +243,7 @@ def test_an_object_stays_where_a_store_normalizes_keys(scripted_server: Scripted
         assert gateway.objects["the one file"][0] == BODY
 
 
-def test_a_bucket_may_have_two_names(scripted_server: ScriptedServer) -> None:
+def test_a_move_between_two_names_of_one_bucket_keeps_the_object(scripted_server: ScriptedServer) -> None:
     """An access point, an alias, or a linked folder."""
     gateway = Gateway(scripted_server)
     gateway.objects["k"] = BODY, {}
@@ -248,7 +252,7 @@ def test_a_bucket_may_have_two_names(scripted_server: ScriptedServer) -> None:
     assert gateway.objects["k"][0] == BODY
 
 
-def test_nothing_is_deleted_where_the_copy_does_not_show_its_id(scripted_server: ScriptedServer) -> None:
+def test_a_move_deletes_no_source_if_the_copy_shows_no_idempotency_token(scripted_server: ScriptedServer) -> None:
     """A store that drops metadata cannot show whether two places are one."""
     gateway = Gateway(scripted_server)
     gateway.objects["k"], gateway.keeps_metadata = (BODY, {}), False
@@ -259,7 +263,9 @@ def test_nothing_is_deleted_where_the_copy_does_not_show_its_id(scripted_server:
 
 
 @pytest.mark.parametrize("preset", ["other", "aws"])
-def test_what_was_written_during_a_move_is_not_deleted(scripted_server: ScriptedServer, preset: Any) -> None:
+def test_a_move_does_not_delete_a_source_that_was_written_meanwhile(
+    scripted_server: ScriptedServer, preset: Any
+) -> None:
     """An object written between the copy and the deletion is kept, and the error says so."""
     gateway = Gateway(scripted_server)
     gateway.objects["k"] = BODY, {}
@@ -291,7 +297,7 @@ def test_a_move_between_places_that_differ_leaves_no_visible_id(moto_store: S3St
 
 
 @pytest.mark.parametrize("kind", ["moto", "localstack", "radosgw"])
-def test_moves_on_real_servers(request: pytest.FixtureRequest, kind: str) -> None:
+def test_a_move_keeps_metadata_and_tags_on_real_servers(request: pytest.FixtureRequest, kind: str) -> None:
     """To another bucket, and onto itself by another address; metadata and tags stay, also on a store whose copies drop them."""
     server: Server = request.getfixturevalue(kind)
     one, two = (server.connect().create_bucket(f"t-{uuid.uuid4().hex[:16]}") for _ in range(2))

@@ -151,7 +151,7 @@ UNSUPPORTED: dict[str, set[str]] = {
 
 
 @pytest.mark.parametrize("call", checked_calls(), ids=lambda call: call.name)
-def test_a_call_is_right_or_unsupported(place: Place, call: CheckedCall) -> None:
+def test_a_call_succeeds_or_raises_unsupported_and_changes_nothing_else(place: Place, call: CheckedCall) -> None:
     """The call works or raises S3Unsupported, and every other object and bucket is unchanged, byte for byte."""
     with _nothing_else_changes(place, call.name):
         call.run(place)
@@ -237,7 +237,7 @@ TAG_WORDS: dict[str, Callable[[Tags], object]] = {
 }
 
 
-def test_each_word_of_a_setting_by_itself(place: Place) -> None:
+def test_each_sub_resource_method_alone_changes_no_object(place: Place) -> None:
     """On a bucket with objects and on an empty one, on an object and on one that looks like a document of tags: one word at a time."""
     tried: dict[str, Callable[[], object]] = {}
     for bucket in (place.bucket, place.empty):
@@ -262,7 +262,7 @@ def test_each_word_of_a_setting_by_itself(place: Place) -> None:
         assert refused == [f"versioning.delete of {bucket.name}" for bucket in (place.bucket, place.empty)]
 
 
-def test_nothing_but_s3_unsupported_keeps_a_store_over_files_from_harm(rclone: Server, tmp_path: Path) -> None:
+def test_boto3_alone_damages_a_store_that_ignores_sub_resources(rclone: Server, tmp_path: Path) -> None:
     """The test above can fail: plain boto3 with the same calls overwrites an object and deletes a bucket."""
     client = rclone.client()
     client.create_bucket(Bucket="harm-a")

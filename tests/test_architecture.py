@@ -170,21 +170,21 @@ def test_imports_go_downwards() -> None:
     assert wrong == []
 
 
-def test_the_check_of_imports_sees_one_that_goes_up() -> None:
+def test_the_import_check_detects_an_upward_import() -> None:
     """The test above can fail."""
     assert not is_allowed("messageflux_s3._formats.keys", "messageflux_s3._client.config")
     assert not is_allowed("messageflux_s3.store", "messageflux_s3.aio")
     assert not is_allowed("messageflux_s3.fs", "messageflux_s3.local")
 
 
-def test_exceptions_are_still_needed() -> None:
+def test_no_import_exception_is_obsolete() -> None:
     """Every listed exception is used by an import."""
     used = {(layer_of(found.importer), layer_of(found.target), found.is_for_types) for found in OWN_IMPORTS}
     assert {(*pair, False) for pair in UPWARDS_INSIDE_FUNCTIONS | TOP_IMPORTS} <= used
     assert {(*pair, True) for pair in UPWARDS_FOR_TYPES} <= used
 
 
-def test_no_circle_of_imports() -> None:
+def test_there_are_no_circular_imports() -> None:
     """There are no import cycles, including imports in functions and under TYPE_CHECKING."""
     graph: dict[str, set[str]] = {module: set() for module in MODULES}
     for found in OWN_IMPORTS:
@@ -311,12 +311,12 @@ def calls_past_the_translation(path: Path) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("path", source_files(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_every_call_is_translated(path: Path) -> None:
+def test_every_client_call_translates_its_exceptions(path: Path) -> None:
     """A ClientError or a BotoCoreError never reaches the user: no call on a client stands outside the translation."""
     assert list(calls_past_the_translation(path)) == []
 
 
-def test_the_check_for_translation_sees_a_bare_call(tmp_path: Path) -> None:
+def test_the_translation_check_detects_an_untranslated_call(tmp_path: Path) -> None:
     """The test above can fail."""
     bare = tmp_path / "bare.py"
     bare.write_text(

@@ -31,7 +31,9 @@ async def pieces_of(data: bytes) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize("wire", ["sqs-extended", "messageflux"])
 @pytest.mark.parametrize("source", [lambda: PAYLOAD, lambda: pieces_of(PAYLOAD), lambda: iter([PAYLOAD])])
-def test_both_classes_read_what_either_wrote(bucket: S3Bucket, wire: Any, source: Callable[[], Any]) -> None:
+def test_sync_and_async_claim_checks_read_each_others_messages(
+    bucket: S3Bucket, wire: Any, source: Callable[[], Any]
+) -> None:
     """Payloads and headers arrive; then the payload is deleted."""
 
     async def work(remote: s3.AsyncS3Bucket) -> None:
@@ -49,7 +51,7 @@ def test_both_classes_read_what_either_wrote(bucket: S3Bucket, wire: Any, source
     run(bucket, work)
 
 
-def test_small_payloads_travel_as_they_are(moto_bucket: S3Bucket) -> None:
+def test_small_payloads_are_sent_unchanged_without_a_request(moto_bucket: S3Bucket) -> None:
     """No request is sent."""
 
     async def work(remote: s3.AsyncS3Bucket) -> None:
@@ -63,7 +65,7 @@ def test_small_payloads_travel_as_they_are(moto_bucket: S3Bucket) -> None:
     run(moto_bucket, work)
 
 
-def test_settings_and_refusals(moto_bucket: S3Bucket) -> None:
+def test_settings_and_errors_are_those_of_the_sync_class(moto_bucket: S3Bucket) -> None:
     """Settings and errors are those of the sync class."""
 
     async def work(remote: s3.AsyncS3Bucket) -> None:

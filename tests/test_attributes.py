@@ -219,7 +219,7 @@ def test_a_rewrite_sends_every_attribute(
             assert sent.get(name) == value, name
 
 
-def test_a_lock_that_is_over_is_not_sent_again(scripted_server: ScriptedServer) -> None:
+def test_an_expired_object_lock_is_not_sent_again(scripted_server: ScriptedServer) -> None:
     """S3 refuses a date in the past, and with it the whole write."""
     past = {"x-amz-object-lock-retain-until-date": "2020-01-01T00:00:00Z", "x-amz-object-lock-legal-hold": "OFF"}
     _scripted(scripted_server, HEADERS | past)["k"].update(lambda body: b"y")
@@ -227,16 +227,14 @@ def test_a_lock_that_is_over_is_not_sent_again(scripted_server: ScriptedServer) 
 
 
 @pytest.mark.parametrize("unparsable", ["0", "-1", "never"])
-def test_an_expiry_that_is_no_date_stays_expired(scripted_server: ScriptedServer, unparsable: str) -> None:
+def test_an_expires_header_that_is_no_date_stays_in_the_past(scripted_server: ScriptedServer, unparsable: str) -> None:
     """HTTP treats an invalid date as a time in the past."""
     _scripted(scripted_server, HEADERS | {"expires": unparsable})["k"].update(lambda body: b"y")
     assert "1970" in _sent(scripted_server)["expires"] or "1969" in _sent(scripted_server)["expires"]
 
 
 @pytest.mark.parametrize("encryption", ["AES256", "aws:kms"])
-def test_an_encryption_that_is_asked_for_takes_the_place_of_the_former_one(
-    scripted_server: ScriptedServer, encryption: str
-) -> None:
+def test_a_requested_encryption_replaces_the_former_one(scripted_server: ScriptedServer, encryption: str) -> None:
     """The former KMS key is not sent with AES256, which S3 rejects."""
     bucket = _scripted(scripted_server, HEADERS)
     bucket["k"].copy_to("k", encryption=encryption)
@@ -277,7 +275,7 @@ def test_a_kms_key_does_not_go_to_another_bucket(moto_store: S3Store, moto_bucke
         assert client.get_object_tagging(Bucket=other.name, Key="k")["TagSet"] == TAGS
 
 
-def test_tags_stay_where_a_store_drops_them_from_copies_with_new_metadata(scripted_server: ScriptedServer) -> None:
+def test_tags_are_kept_on_stores_that_drop_them_from_copies_with_new_metadata(scripted_server: ScriptedServer) -> None:
     """Ceph's radosgw does: the object is read and written again instead, with its tags."""
     objects: dict[str, tuple[dict[str, str], str]] = {"k": ({"x-amz-meta-a": "1"}, "t=1")}
 

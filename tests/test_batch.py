@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.counting import Counted
+from support.request_counting import Counted
 from support.scripted_server import Answer, Asked, RawServer, ScriptedServer, content_of, document, refusal
 from support.servers import Server, run_moto, run_rclone
 from support.stateful_server import StatefulStore
@@ -84,7 +84,7 @@ def test_a_missing_object_raises_when_its_body_is_read(bucket: S3Bucket) -> None
     assert (caught.value.key, caught.value.code, caught.value.status) == ("b", "NoSuchKey", 404)
 
 
-def test_a_larger_body_is_left_where_it_is(bucket: S3Bucket) -> None:
+def test_get_objects_does_not_keep_bodies_above_8_mib(bucket: S3Bucket) -> None:
     """Above 8 MiB the headers come, and the body when it is read."""
     bucket.put_object("large", b"x" * (MAX_CACHED_BODY + 1))
     bucket.put_object("small", b"y")
@@ -121,7 +121,7 @@ def test_delete_objects_reports_existing_and_missing_keys_as_deleted(bucket: S3B
     assert bucket.find().first() is None
 
 
-def test_batches_end_their_threads(bucket: S3Bucket) -> None:
+def test_batches_leave_no_threads(bucket: S3Bucket) -> None:
     """Complete, abandoned and raising iterations leave no thread."""
     bucket.put_objects((f"k{number}", b"x") for number in range(40))
     before = threading.active_count()
@@ -193,7 +193,7 @@ def answer(body: bytes, status: bytes = b"200 OK", more: bytes = b"") -> bytes:
     return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n%s\r\n%s" % (status, len(body), more, body)
 
 
-def test_failures_are_boto3s_errors_by_key() -> None:
+def test_batch_failures_have_the_error_of_each_key() -> None:
     """Requests that the lane cannot complete are sent through boto3; S3BatchError has all errors by key."""
     denied = answer(b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>", b"403 Forbidden")
     server = RawServer(lambda head, body: denied if b"/secret" in head else answer(b"", more=b'ETag: "e"\r\n'))
@@ -347,7 +347,7 @@ def test_put_objects_with_repeated_keys_keeps_their_order_in_a_forked_child(scri
     assert seen[:3] == [b"first", b"first", b"second"]
 
 
-def test_never_a_wrong_byte_from_a_server_that_breaks() -> None:
+def test_a_failing_server_causes_errors_but_no_wrong_bytes() -> None:
     """With a server that truncates, disconnects and fails at random, each object is right or an error."""
     count = 0
 
@@ -379,7 +379,7 @@ def test_never_a_wrong_byte_from_a_server_that_breaks() -> None:
 
 
 @pytest.mark.parametrize("refusal", [b"NotImplemented", b"MissingContentMD5", b"MethodNotAllowed"])
-def test_a_store_without_bulk_delete_deletes_singly(refusal: bytes) -> None:
+def test_keys_are_deleted_one_by_one_on_a_store_without_bulk_delete(refusal: bytes) -> None:
     """If DeleteObjects is refused, each key is deleted singly, and the result is cached."""
     status = {b"NotImplemented": b"501 No", b"MissingContentMD5": b"400 Bad", b"MethodNotAllowed": b"405 No"}[refusal]
 
@@ -401,7 +401,7 @@ def test_a_store_without_bulk_delete_deletes_singly(refusal: bytes) -> None:
 
 
 @pytest.mark.parametrize("wanted", [b"content-md5", b"x-amz-checksum-crc32"])
-def test_bulk_delete_with_the_lane_shut(wanted: bytes) -> None:
+def test_bulk_delete_works_through_boto3(wanted: bytes) -> None:
     """Through boto3 as well it goes with Content-MD5, or with a checksum where the store takes no other; and the way is remembered."""
 
     def script(head: bytes, body: bytes) -> bytes:
@@ -426,7 +426,7 @@ def test_bulk_delete_with_the_lane_shut(wanted: bytes) -> None:
 
 
 @pytest.mark.parametrize("refusal", ["400 Bad", "415 Unsupported Media Type", "412 Precondition Failed"])
-def test_a_bulk_delete_refused_without_a_word_is_done_singly_and_not_held_against_the_store(refusal: str) -> None:
+def test_keys_of_a_bulk_delete_refused_without_a_known_code_are_deleted_one_by_one(refusal: str) -> None:
     """After a refusal without a known code the keys are deleted singly; the next page is deleted in bulk again."""
     refused = True
 
@@ -528,7 +528,7 @@ def test_keys_missing_from_a_bulk_delete_response_are_deleted_one_by_one() -> No
     server.close()
 
 
-def test_memory_is_flat() -> None:
+def test_batches_use_constant_memory() -> None:
     """Ten thousand objects of 20 KiB pass through a loop in a fraction of their size."""
     body = answer(b"x" * 20_000)
     server = RawServer(lambda head, _: body)
@@ -545,7 +545,7 @@ def test_memory_is_flat() -> None:
 # -- side by side
 
 
-def test_side_by_side_runs_ahead_in_order_and_stops() -> None:
+def test_parallel_iterators_run_ahead_in_order_and_stop() -> None:
     """Iterators are advanced in parallel up to the limit, and stopped when the consumer ends."""
     taken = [0, 0]
 
@@ -564,7 +564,7 @@ def test_side_by_side_runs_ahead_in_order_and_stops() -> None:
     assert list(side_by_side([counting(0), counting(1)])) == list(range(2000))
 
 
-def test_side_by_side_lets_the_interpreter_end() -> None:
+def test_parallel_iterators_do_not_keep_the_interpreter_from_exiting() -> None:
     """Threads of an iteration that is still referenced at exit do not keep the program alive."""
     code = (
         "import sys, itertools; from messageflux_s3._bulk.read_ahead import side_by_side\n"
@@ -600,7 +600,7 @@ def test_parallel_iteration_raises_in_a_forked_child() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_batch_goes_on_in_a_forked_child(rclone: Server, rclone_bucket: S3Bucket) -> None:
+def test_a_batch_continues_in_a_forked_child(rclone: Server, rclone_bucket: S3Bucket) -> None:
     """Through boto3: the child itself sends the requests that were outstanding on the parent's threads."""
     keys = [f"n/{number}" for number in range(40)]
     rclone_bucket.put_objects((key, key) for key in keys)
@@ -620,7 +620,7 @@ def test_a_batch_goes_on_in_a_forked_child(rclone: Server, rclone_bucket: S3Buck
         assert [obj.text for obj in found] == keys[1:]
 
 
-def test_side_by_side_raises_in_its_place() -> None:
+def test_parallel_iterators_raise_an_exception_at_its_position() -> None:
     """An exception of the second iterator is raised after all items of the first."""
 
     def failing() -> Iterator[int]:
@@ -654,7 +654,7 @@ def test_an_unreadable_bulk_delete_response_confirms_no_deletion(body: bytes) ->
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "SlowDown"])
-def test_a_refusal_inside_a_success_is_that_of_its_key(scripted_server: ScriptedServer, code: str) -> None:
+def test_an_error_inside_a_bulk_delete_response_belongs_to_its_key(scripted_server: ScriptedServer, code: str) -> None:
     """Also if the store keeps returning SlowDown."""
     said = f"<Error><Key>a</Key><Code>{code}</Code><Message>m</Message></Error><Deleted><Key>b</Key></Deleted>"
     scripted_server.answer = lambda asked: document("DeleteResult", said)
@@ -666,7 +666,7 @@ def test_a_refusal_inside_a_success_is_that_of_its_key(scripted_server: Scripted
 
 
 @pytest.mark.parametrize("code", ["NoSuchBucket", "AccessDenied"])
-def test_a_bucket_that_is_gone_is_no_success_of_a_deletion(scripted_server: ScriptedServer, code: str) -> None:
+def test_deleting_from_a_missing_bucket_fails_for_every_key(scripted_server: ScriptedServer, code: str) -> None:
     """For each of its keys, on the lane as through boto3."""
     scripted_server.answer = lambda asked: (204, {}, b"")
     bucket = scripted_server.bucket()

@@ -13,8 +13,8 @@ import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from support.counting import Counted
 from support.proxy import Fault, run_proxy, scripted
+from support.request_counting import Counted
 from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
 from support.servers import Server
 
@@ -35,7 +35,7 @@ def test_an_invalid_bucket_name_raises_without_a_request(moto_store: s3.S3Store,
             door(name)
 
 
-def test_a_bucket_name_is_text(moto_store: s3.S3Store) -> None:
+def test_a_bucket_name_of_another_type_raises(moto_store: s3.S3Store) -> None:
     """Other types raise TypeError."""
     with pytest.raises(TypeError, match="bucket_name"):
         moto_store.bucket(7)  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ def test_the_constructor_checks_that_the_bucket_exists_or_creates_it(store: s3.S
     assert not bucket.exists()
 
 
-def test_creating_twice_is_creating_once(store: s3.S3Store) -> None:
+def test_creating_a_bucket_is_idempotent(store: s3.S3Store) -> None:
     """Row 24: a bucket that we own already is a success, unless exist_ok=False."""
     name = fresh()
     bucket = store.create_bucket(name)
@@ -79,7 +79,7 @@ class Sub(s3.S3Bucket):
     """A user's subclass."""
 
 
-def test_a_subclass_gets_its_own_kind_back(moto_store: s3.S3Store) -> None:
+def test_create_bucket_and_list_buckets_of_a_subclass_return_the_subclass(moto_store: s3.S3Store) -> None:
     """create_bucket and list_buckets are classmethods."""
     name = fresh()
     assert type(Sub.create_bucket(moto_store.resource, name)) is Sub
@@ -95,7 +95,7 @@ def test_listing_buckets_is_one_request(counted: Counted) -> None:
     assert len(requests) == 1
 
 
-def test_a_full_bucket_is_not_deleted_by_mistake(store: s3.S3Store) -> None:
+def test_a_bucket_with_objects_is_deleted_with_force_only(store: s3.S3Store) -> None:
     """A bucket with objects needs force=True."""
     bucket = store.create_bucket(fresh())
     bucket.put_object("k", "x")
@@ -106,7 +106,7 @@ def test_a_full_bucket_is_not_deleted_by_mistake(store: s3.S3Store) -> None:
     assert not bucket.exists()
 
 
-def test_clearing_leaves_the_bucket(bucket: s3.S3Bucket) -> None:
+def test_clear_objects_keeps_the_bucket(bucket: s3.S3Bucket) -> None:
     """Only the objects are deleted."""
     for n in range(5):
         bucket.put_object(f"d/{n}", "x")
@@ -128,7 +128,7 @@ def test_urls_are_quoted(moto: Server, key: str) -> None:
     bucket.delete_bucket(force=True)
 
 
-def test_public_url_stands_in_for_the_endpoint(moto: Server) -> None:
+def test_urls_use_public_url_in_place_of_the_endpoint(moto: Server) -> None:
     """With and without ``{bucket}`` in it."""
     assert (
         moto.connect(public_url="https://cdn.example/").bucket("abc").compute_url("a b") == "https://cdn.example/a%20b"
@@ -137,7 +137,7 @@ def test_public_url_stands_in_for_the_endpoint(moto: Server) -> None:
     assert named.bucket("abc").object("k").url == "https://abc.cdn.example/k"
 
 
-def test_lifetime_and_public_access_on_creation(moto: Server) -> None:
+def test_create_bucket_sets_lifetime_and_public_access(moto: Server) -> None:
     """One call, as in messageflux, checked with plain boto3."""
     bucket = moto.connect().create_bucket(fresh(), lifetime_in_days=30, allow_public_access=True)
     client = moto.client()
@@ -153,7 +153,7 @@ def test_lifetime_and_public_access_on_creation(moto: Server) -> None:
     bucket.delete_bucket(force=True)
 
 
-def test_a_store_without_lifecycle_says_so_and_keeps_everything(rclone_bucket: s3.S3Bucket) -> None:
+def test_lifecycle_on_a_store_without_it_raises_unsupported_and_changes_nothing(rclone_bucket: s3.S3Bucket) -> None:
     """On rclone PUT and DELETE of ?lifecycle would touch the bucket itself."""
     rclone_bucket.put_object("k", "x")
     with pytest.raises(s3.S3Unsupported):
@@ -163,14 +163,14 @@ def test_a_store_without_lifecycle_says_so_and_keeps_everything(rclone_bucket: s
     assert [obj.key for obj in rclone_bucket.find()] == ["k"]
 
 
-def test_buckets_are_equal_by_name_and_place(moto: Server, rclone: Server) -> None:
+def test_buckets_are_equal_by_name_and_endpoint(moto: Server, rclone: Server) -> None:
     """Equality does not depend on identity."""
     assert moto.connect().bucket("abc") == moto.connect().bucket("abc")
     assert moto.connect().bucket("abc") != rclone.connect().bucket("abc")
 
 
 @pytest.mark.parametrize("kind", ["reset_after", "stall_after", "500_after"])
-def test_deleting_a_bucket_survives_a_lost_answer(kind: str, server: Server) -> None:
+def test_deleting_a_bucket_succeeds_after_a_lost_response(kind: str, server: Server) -> None:
     """The second attempt finds no bucket, since the first has deleted it; a bucket that was never there is still an error."""
     name = f"t-{uuid.uuid4().hex[:12]}"
     server.connect().create_bucket(name)
@@ -219,7 +219,7 @@ def test_a_handle_is_not_equal_to_anything_else(moto_bucket: s3.S3Bucket) -> Non
         _ = 7 in moto_bucket
 
 
-def test_an_account_s_buckets_come_page_by_page(scripted_server: ScriptedServer) -> None:
+def test_buckets_are_listed_page_by_page(scripted_server: ScriptedServer) -> None:
     """Until the response has no continuation token."""
 
     def answer(asked: Asked) -> Answer:
@@ -292,7 +292,7 @@ def test_buckets_are_created_listed_and_deleted_through_the_given_resource(scrip
 
 
 @pytest.mark.parametrize("lane", [True, False], ids=["lane", "boto3"])
-def test_a_bucket_older_than_todays_rules_is_listed_and_read(
+def test_a_bucket_with_a_legacy_name_is_listed_and_read(
     scripted_server: ScriptedServer, lane: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One such name must not hide the other buckets, nor the events of one message; a new bucket of such a name is still refused."""
@@ -347,7 +347,7 @@ CREATIONS: dict[str, tuple[list[Answer], list[str], type[Exception] | None]] = {
 
 
 @pytest.mark.parametrize(("answers", "asked", "error"), CREATIONS.values(), ids=CREATIONS)
-def test_a_bucket_that_others_may_have_taken(
+def test_creating_a_bucket_whose_name_is_taken_tells_whether_it_is_ours(
     scripted_server: ScriptedServer, answers: list[Answer], asked: list[str], error: type[Exception] | None
 ) -> None:
     """For every response to a taken name: our own bucket is a success, another account's raises S3BucketExists."""

@@ -95,7 +95,7 @@ def test_a_page_whose_carriage_returns_cannot_be_kept_is_a_server_error(
         [*bucket.find().entries()]
 
 
-def test_tags_keep_carriage_returns_both_ways(scripted_server: ScriptedServer) -> None:
+def test_tags_keep_carriage_returns_when_written_and_read(scripted_server: ScriptedServer) -> None:
     """Configurations with carriage returns are read and written without changes."""
     sent: list[bytes] = []
 

@@ -68,12 +68,12 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
         ({}, None, None),
     ],
 )
-def test_which_etags_are_md5s(answer: dict[str, Any], md5: str | None, of_parts: str | None) -> None:
+def test_etags_of_unencrypted_objects_are_md5s(answer: dict[str, Any], md5: str | None, of_parts: str | None) -> None:
     """The ETags of single and multipart uploads without encryption by a key."""
     assert (etag_md5.md5_of(answer), etag_md5.md5_of_parts(answer)) == (md5, of_parts)
 
 
-def test_the_etag_of_parts_is_known_beforehand(memory: Memory) -> None:
+def test_the_etag_of_parts_is_computed_from_their_md5s(memory: Memory) -> None:
     """The etag is the MD5 of the parts' MD5s and their number; None if they are not MD5s."""
     both = hashlib.md5(bytes.fromhex(MD5 + OTHER), usedforsecurity=False).hexdigest()
     assert etag_md5.of_parts([f'"{MD5}"', OTHER]) == f"{both}-2"
@@ -108,7 +108,7 @@ def told(**answer: Any) -> Happening:
     return lambda act: {**act(), **answer}
 
 
-def test_an_md5_goes_along(memory: Memory) -> None:
+def test_a_write_sends_content_md5(memory: Memory) -> None:
     """Content-MD5 is sent; one request, if the store returns the same MD5 or none."""
     assert sent(memory)["ETag"] == f'"{MD5}"'
     assert memory.sent[0]["ContentMD5"] == base64.b64encode(bytes.fromhex(MD5)).decode()
@@ -118,7 +118,7 @@ def test_an_md5_goes_along(memory: Memory) -> None:
     assert memory.calls == ["PutObject"] * 3
 
 
-def test_no_md5_goes_along_where_something_else_does(memory: Memory) -> None:
+def test_a_write_with_another_checksum_sends_no_content_md5(memory: Memory) -> None:
     """A checksum of the user's or of boto3's; nothing is compared then."""
     memory.happens["PutObject"] = deque([told(ETag=f'"{OTHER}"') for _ in range(3)])
     sent(memory, ChecksumCRC32="x")
@@ -129,7 +129,7 @@ def test_no_md5_goes_along_where_something_else_does(memory: Memory) -> None:
 
 
 @pytest.mark.parametrize(("told_md5", "changed"), [("0" * 32, b"dat\0"), ("f" * 32, b"dat1")])
-def test_another_md5_is_looked_into(memory: Memory, told_md5: str, changed: bytes) -> None:
+def test_a_write_whose_etag_is_another_md5_is_read_back(memory: Memory, told_md5: str, changed: bytes) -> None:
     """If the returned ETag is another MD5, the object is read back, and the result is cached; not for encrypted writes."""
     memory.happens["PutObject"] = deque([told(ETag=f'"{told_md5}"') for _ in range(5)])
     sent(memory, encrypted=True)
@@ -153,7 +153,7 @@ def test_another_md5_is_looked_into(memory: Memory, told_md5: str, changed: byte
     assert memory.calls[-1] == "PutObject"
 
 
-def test_a_large_body_is_looked_into_piece_by_piece(memory: Memory) -> None:
+def test_a_large_body_is_read_back_in_pieces(memory: Memory) -> None:
     """The whole body is read and then closed."""
     body = random.Random(1).randbytes(2 * MIB + 7)
     answered = io.BytesIO(body)
@@ -165,7 +165,7 @@ def test_a_large_body_is_looked_into_piece_by_piece(memory: Memory) -> None:
     assert answered.closed
 
 
-def test_of_a_part_there_is_nothing_to_look_into(memory: Memory) -> None:
+def test_a_part_is_not_read_back(memory: Memory) -> None:
     """A part cannot be read before the upload is completed."""
     memory.happens["UploadPart"] = deque([lambda act: {"ETag": f'"{OTHER}"'}])
     with pytest.raises(S3ChecksumError, match="UploadPart on s3://b/k"):
@@ -272,7 +272,7 @@ SINGLE: dict[str, Callable[[S3Bucket, bytes], Any]] = {
 
 
 @pytest.mark.parametrize("write", SINGLE.values(), ids=SINGLE)
-def test_a_byte_that_changes_on_its_way_up(
+def test_a_byte_corrupted_in_an_upload_is_detected(
     server: Server, bucket: S3Bucket, write: Callable[[S3Bucket, bytes], Any]
 ) -> None:
     """The write is repeated, or it raises; other bytes are never reported as a success."""
@@ -289,7 +289,7 @@ def test_a_byte_that_changes_on_its_way_up(
         assert proxy.counts()[CORRUPT_REQUEST] == 1
 
 
-def test_a_byte_that_changes_under_a_condition(moto: Server, moto_bucket: S3Bucket) -> None:
+def test_a_byte_corrupted_in_a_conditional_write_is_detected(moto: Server, moto_bucket: S3Bucket) -> None:
     """The same for a conditional write, and for the read of an update."""
     moto_bucket.put_object("counter", b"1")
     faults: Faults = {("PUT", "k"): [Fault(CORRUPT_REQUEST)], ("GET", "counter"): ["corrupt"]}
@@ -308,7 +308,9 @@ PARTS: dict[str, Callable[[S3Bucket], Any]] = {
 
 
 @pytest.mark.parametrize("write", PARTS.values(), ids=PARTS)
-def test_a_byte_that_changes_in_a_part(server: Server, bucket: S3Bucket, write: Callable[[S3Bucket], Any]) -> None:
+def test_a_byte_corrupted_in_a_part_is_detected(
+    server: Server, bucket: S3Bucket, write: Callable[[S3Bucket], Any]
+) -> None:
     """No object is made, what was there stays, and no part is left behind."""
     bucket.put_object("kept", b"before")
     part = "k?partNumber=1&uploadId"
@@ -320,7 +322,7 @@ def test_a_byte_that_changes_in_a_part(server: Server, bucket: S3Bucket, write: 
     assert not bucket._connection.call("ListMultipartUploads", Bucket=bucket.name).get("Uploads")
 
 
-def test_not_asked_for_nothing_is_sent_along(server: Server, bucket: S3Bucket, tmp_path: Path) -> None:
+def test_verify_checksum_false_sends_no_checksum(server: Server, bucket: S3Bucket, tmp_path: Path) -> None:
     """With verify_checksum=False no checksum is sent."""
     sent: list[dict[str, Any]] = []
     own = server.connect(read_timeout=61).bucket(
@@ -355,7 +357,7 @@ class _OtherEtags:
             parsed["ETag"] = f'"{parsed["ETag"].strip(chr(34))[::-1]}"'
 
 
-def test_a_store_whose_etags_are_something_else_is_found_out(moto: Server, moto_bucket: S3Bucket) -> None:
+def test_a_store_whose_etags_are_not_md5s_is_read_back_once(moto: Server, moto_bucket: S3Bucket) -> None:
     """The first write is read back once and found to be right; nothing is compared from then on."""
     store = moto.connect(read_timeout=62)  # a separate connection, since its responses are changed
     _OtherEtags(store)

@@ -38,7 +38,7 @@ def test_a_small_payload_is_sent_as_it_is(s3_bucket: S3Bucket) -> None:
 
 
 @pytest.mark.parametrize("wire", ["sqs-extended", "messageflux"])
-def test_a_big_payload_goes_through_the_bucket_and_comes_back(s3_bucket: S3Bucket, wire: Any) -> None:
+def test_a_large_payload_is_stored_in_the_bucket_and_read_back(s3_bucket: S3Bucket, wire: Any) -> None:
     """Payload and headers are returned, without the claim check's own headers; discard deletes the payload."""
     check = ClaimCheck(s3_bucket, threshold=4, wire=wire)
     message = check.check_in(b"too big", {})
@@ -56,7 +56,7 @@ def test_the_threshold_counts_names_types_and_values(s3_bucket: S3Bucket, size: 
     assert ("ExtendedPayloadSize" in sent, len(list(s3_bucket.find())) == 1) == (stored, stored)
 
 
-def test_what_looks_like_a_claim_check_goes_through_the_bucket(s3_bucket: S3Bucket) -> None:
+def test_a_payload_that_looks_like_a_claim_check_is_stored_in_the_bucket(s3_bucket: S3Bucket) -> None:
     """A payload cannot make the consumer read another object."""
     check = ClaimCheck(s3_bucket)
     for forged in (make_pointer(s3_bucket.name, "secret", 5)[0], '__MSGSTORE_WRAPPER__|x{"bucket_name":"b"}'):
@@ -91,7 +91,7 @@ def _imitations(bucket: str, key: str) -> dict[str, str]:
 @pytest.mark.parametrize("wire", ["sqs-extended", "messageflux"])
 @pytest.mark.parametrize("kind", _imitations("bucket", "k"))
 @pytest.mark.parametrize("as_bytes", [False, True])
-def test_no_payload_makes_a_reader_read_or_delete_another_object(
+def test_no_payload_causes_another_object_to_be_read_or_deleted(
     s3_bucket: S3Bucket, kind: str, wire: Any, as_bytes: bool
 ) -> None:
     """In every form of the message check_out returns the payload, and discard deletes no other object."""
@@ -114,7 +114,7 @@ def test_no_payload_makes_a_reader_read_or_delete_another_object(
     assert [(obj.key, obj.body) for obj in s3_bucket.find()] == [("victim", b"other")]
 
 
-def test_a_foreign_bucket_is_not_touched(s3_bucket: S3Bucket) -> None:
+def test_no_request_is_sent_to_a_bucket_that_is_not_allowed(s3_bucket: S3Bucket) -> None:
     """Reading and deleting are refused before any request; an allowed bucket is reached."""
     body, attributes = make_pointer("somebody-elses", "k", 5)
     check = ClaimCheck(s3_bucket)
@@ -129,7 +129,7 @@ def test_a_foreign_bucket_is_not_touched(s3_bucket: S3Bucket) -> None:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_the_envelopes_of_sqs_sns_and_lambda(s3_bucket: S3Bucket, legacy: bool) -> None:
+def test_messages_in_sqs_sns_and_lambda_envelopes_are_checked_out(s3_bucket: S3Bucket, legacy: bool) -> None:
     """The payload is returned from every envelope."""
     s3_bucket.put_object("k", b"payload")
     body, attributes = make_pointer(s3_bucket.name, "k", 7, legacy)
@@ -152,7 +152,7 @@ def test_the_envelopes_of_sqs_sns_and_lambda(s3_bucket: S3Bucket, legacy: bool) 
         assert check.check_out(message).payload == b"payload"
 
 
-def test_headers_decide_where_they_are_given() -> None:
+def test_message_attributes_decide_whether_a_body_is_a_claim_check() -> None:
     """With attributes that say nothing of a claim check, a body that looks like one is a payload."""
     body, attributes = make_pointer("bucket", "k", 5)
     store_key = wrap_store_key('{"bucket_name": "bucket", "key": "k"}')
@@ -176,7 +176,7 @@ def test_parse_pointer_returns_a_pointer_or_none_for_any_bytes(body: bytes | str
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40), st.text(max_size=40))
-def test_receipt_handles_survive_the_round_trip(key: str, original: str) -> None:
+def test_receipt_handles_are_read_back_unchanged(key: str, original: str) -> None:
     """The original is all that follows the marker, with every '-' that it contains."""
     assert split_receipt_handle(join_receipt_handle(Pointer("bucket", key), original)) == (
         Pointer("bucket", key),
@@ -184,7 +184,7 @@ def test_receipt_handles_survive_the_round_trip(key: str, original: str) -> None
     )
 
 
-def test_streams_and_iterables(s3_bucket: S3Bucket) -> None:
+def test_payloads_may_be_streams_and_iterables(s3_bucket: S3Bucket) -> None:
     """A readable and an iterable of bytes are what their bytes are."""
     for wire in ("sqs-extended", "messageflux"):
         check = ClaimCheck(s3_bucket, threshold=4, wire=wire)  # type: ignore[arg-type]  # a loop's str
@@ -200,7 +200,7 @@ def test_a_marked_message_without_a_pointer_is_an_error(s3_bucket: S3Bucket) -> 
 
 
 @pytest.mark.parametrize("wire", ["sqs-extended", "messageflux"])
-def test_a_stream_that_memory_does_not_hold(s3_bucket: S3Bucket, wire: Any) -> None:
+def test_a_payload_larger_than_8_mib_is_buffered_in_a_file(s3_bucket: S3Bucket, wire: Any) -> None:
     """Above 8 MB it is buffered in a file, and read back unchanged."""
     payload = bytes(range(256)) * (36 * 1024)
     check = ClaimCheck(s3_bucket, threshold=4, wire=wire)
@@ -217,7 +217,7 @@ def test_a_stream_that_memory_does_not_hold(s3_bucket: S3Bucket, wire: Any) -> N
         (iter([7]), "an iterable to upload must give bytes or text, not int"),
     ],
 )
-def test_a_payload_that_gives_no_bytes_leaves_nothing(s3_bucket: S3Bucket, payload: Any, said: str) -> None:
+def test_a_payload_that_gives_no_bytes_is_refused(s3_bucket: S3Bucket, payload: Any, said: str) -> None:
     """It raises, and nothing is stored."""
     with pytest.raises(TypeError, match=said):
         ClaimCheck(s3_bucket, threshold=0).check_in(payload, {})
@@ -282,7 +282,7 @@ def test_invalid_claim_check_settings_raise(
         ClaimCheck(s3_bucket, **arguments)
 
 
-def test_headers_that_would_be_taken_for_ours(s3_bucket: S3Bucket) -> None:
+def test_headers_that_mark_a_claim_check_are_refused(s3_bucket: S3Bucket) -> None:
     """What marks a claim check, and headers that alone are more than the broker carries."""
     number = {"DataType": "Number", "StringValue": "5"}
     for name in ("ExtendedPayloadSize", "SQSLargePayloadSize"):
@@ -314,13 +314,13 @@ def test_check_out_of_something_else_than_a_message_raises(
 
 
 @pytest.mark.parametrize("body", ['{"TopicArn": broken', '{"TopicArn": 1, "Type": "Other"}', '["TopicArn"]'])
-def test_what_only_looks_like_an_envelope_is_a_payload(s3_bucket: S3Bucket, body: str) -> None:
+def test_a_payload_that_resembles_an_envelope_is_returned_unchanged(s3_bucket: S3Bucket, body: str) -> None:
     """The payload is returned unchanged."""
     assert ClaimCheck(s3_bucket).check_out({"Body": body}) == (body.encode(), {})
     assert ClaimCheck(s3_bucket).discard({"Body": body}) is False
 
 
-def test_receipt_handles_in_both_forms(s3_bucket: S3Bucket) -> None:
+def test_receipt_handles_are_accepted_in_both_forms(s3_bucket: S3Bucket) -> None:
     """boto3 takes the broker's own, AWS's extended clients the one that says where the payload is."""
     check = ClaimCheck(s3_bucket)
     body, attributes = make_pointer(s3_bucket.name, "k", 5)
@@ -334,7 +334,7 @@ def test_receipt_handles_in_both_forms(s3_bucket: S3Bucket) -> None:
 
 
 @pytest.mark.parametrize("headers", [{"__ORIGINAL_MESSAGE_SIZE_HEADER__": 9, "a": "1"}, [("a", b"1")]])
-def test_messageflux_headers_in_any_shape(s3_bucket: S3Bucket, headers: Any) -> None:
+def test_messageflux_headers_of_any_shape_are_read(s3_bucket: S3Bucket, headers: Any) -> None:
     """Headers of an earlier claim check are removed; pairs are returned as pairs."""
     check = ClaimCheck(s3_bucket, threshold=60, wire="messageflux")
     back = check.check_out(check.check_in(b"x" * 99, headers))
@@ -394,12 +394,12 @@ HALVES = (
 
 
 @pytest.mark.parametrize("handle", HALVES)
-def test_half_a_receipt_handle_is_the_broker_s_own(handle: str) -> None:
+def test_a_receipt_handle_without_bucket_or_key_is_that_of_the_broker(handle: str) -> None:
     """A handle without bucket or key is treated as the broker's own."""
     assert split_receipt_handle(handle) == (None, handle)
 
 
-def test_headers_that_json_does_not_know_are_written_as_messageflux_does() -> None:
+def test_headers_without_a_json_form_are_written_as_messageflux_does() -> None:
     """Such as times, bytes, and objects with ``str()``."""
     headers = {
         "date": datetime.date(2026, 11, 21), "moment": datetime.datetime(2026, 11, 21, 12, 30), "time": datetime.time(12, 30),
@@ -413,7 +413,7 @@ def test_headers_that_json_does_not_know_are_written_as_messageflux_does() -> No
     }  # fmt: skip
 
 
-def test_headers_that_metadata_has_no_room_for_travel_in_the_key() -> None:
+def test_headers_larger_than_metadata_are_stored_in_the_key() -> None:
     """As many as fit go into the metadata, and all of them into the key."""
     headers = {"small": "1", "large": "x" * 3000, "last": "2"}
     metadata, whole = headers_to_metadata(headers)
@@ -427,7 +427,7 @@ def test_headers_that_metadata_has_no_room_for_travel_in_the_key() -> None:
     ("value", "size"),
     [({"stringValue": "5"}, 5), ({"Value": "5"}, 5), (b"5", 5), (5, 5), ("five", None), (True, None), (-1, None)],
 )
-def test_the_size_in_any_shape(value: Any, size: int | None) -> None:
+def test_the_payload_size_is_read_from_any_broker(value: Any, size: int | None) -> None:
     """In the forms of SQS, Lambda, SNS, RabbitMQ and Kafka; anything but a number is None."""
     pointer = parse_pointer(make_pointer("bucket", "k", 5)[0], {"ExtendedPayloadSize": value})
     assert pointer is not None and pointer.size == size

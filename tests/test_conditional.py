@@ -27,7 +27,7 @@ from support.memory_connection import (
     refused,
 )
 from support.proxy import Fault, run_proxy, scripted
-from support.runs import WRITES, Run, connected, outcome, run_faulty_server, run_seeds, upload_in_parts
+from support.seeded_runs import WRITES, Run, connected, outcome, run_faulty_server, run_seeds, upload_in_parts
 from support.servers import Server
 from support.stateful_server import FAULTS, StatefulStore
 
@@ -117,7 +117,7 @@ P, H = "PutObject", "HeadObject"
         ([lost(), refused(404)], [], "unknown", [P, H, P, H]),
     ],
 )
-def test_every_way_to_create(
+def test_each_answer_to_a_conditional_create_has_its_outcome(
     memory: Memory, puts: list[Happening], heads: list[Happening], said: str, calls: list[str]
 ) -> None:
     """With nobody else about: what is told, and which requests it took."""
@@ -145,7 +145,7 @@ def test_every_way_to_create(
         ([refused(409)] * 3, [], "met", [P, P, P]),
     ],
 )
-def test_every_way_to_replace(
+def test_each_answer_to_a_conditional_replace_has_its_outcome(
     memory: Memory, puts: list[Happening], heads: list[Happening], said: str, calls: list[str]
 ) -> None:
     """The same with an etag; the object is ours only if that was reported, or if the outcome is unknown."""
@@ -177,7 +177,7 @@ def test_every_way_to_replace(
         (3600, "", "no date at all", "unknown"),
     ],
 )
-def test_an_object_older_than_the_first_attempt_is_a_conflict_else_unknown(
+def test_after_a_lost_response_an_older_object_is_a_conflict_and_a_newer_one_unknown(
     memory: Memory, condition: str, put: Happening, age: float, etag: str, date: str | None, said: str
 ) -> None:
     """Another client's object is a conflict if it was written before our first attempt, by the store's clock; else unknown."""
@@ -189,7 +189,7 @@ def test_an_object_older_than_the_first_attempt_is_a_conflict_else_unknown(
     assert memory.calls == [P, H]
 
 
-def test_an_object_written_during_the_back_off_is_not_older(memory: Memory) -> None:
+def test_an_object_written_during_the_back_off_is_newer_than_the_first_attempt(memory: Memory) -> None:
     """The HEAD comes ten seconds after the first attempt: an object five seconds old was written after that attempt."""
     memory.happens = {P: deque([meanwhile(lambda: memory.wait(10), done_and_lost)])}
     memory.happens[H] = deque([meanwhile(lambda: memory.store("k", b"theirs", age=11.5))])
@@ -201,7 +201,9 @@ def test_an_object_written_during_the_back_off_is_not_older(memory: Memory) -> N
 
 
 @pytest.mark.parametrize("last_modified", [None, 0])
-def test_an_object_without_a_date_tells_nothing(memory: Memory, last_modified: object) -> None:
+def test_after_a_lost_response_an_object_without_a_date_leaves_the_outcome_unknown(
+    memory: Memory, last_modified: object
+) -> None:
     """An object without an etag does not either."""
     headers = {"LastModified": None} if last_modified is None else {"ETag": None}
     memory.happens = {P: deque([lost()])}
@@ -209,14 +211,14 @@ def test_an_object_without_a_date_tells_nothing(memory: Memory, last_modified: o
     assert told(lambda: put_ours(memory)) == "unknown"
 
 
-def test_a_lost_answer_to_if_match_whose_object_is_gone_is_unknown(memory: Memory) -> None:
+def test_after_a_lost_response_to_if_match_a_missing_object_leaves_the_outcome_unknown(memory: Memory) -> None:
     """After a lost response it may have been deleted after our write: unknown."""
     etag = memory.store("k", b"before")
     memory.happens = {P: deque([meanwhile(lambda: memory.objects.clear(), lost())])}
     assert (told(lambda: put_ours(memory, if_match=etag)), memory.calls) == ("unknown", [P, H])
 
 
-def test_a_successor_of_what_we_were_to_replace_is_a_conflict(memory: Memory) -> None:
+def test_a_successor_of_the_object_to_be_replaced_is_a_conflict(memory: Memory) -> None:
     """Its idempotency tokens go back to the object that we replace and do not include ours: our write was never applied."""
     for line, said in (
         ("theirs base older", "changed"),
@@ -262,7 +264,7 @@ def test_a_precondition_error_carries_the_fields_of_the_refusal(memory: Memory) 
         )
 
 
-def test_an_answer_that_was_cut_off_is_the_cause(memory: Memory) -> None:
+def test_a_truncated_response_is_the_cause_of_an_unknown_outcome(memory: Memory) -> None:
     """With an unknown outcome; it is marked as retryable."""
     memory.happens = {P: deque([cut]), H: deque([lost()])}
     with pytest.raises(s3.S3PreconditionFailed) as caught:
@@ -273,7 +275,7 @@ def test_an_answer_that_was_cut_off_is_the_cause(memory: Memory) -> None:
     assert (type(lost_one), lost_one.operation, lost_one.retryable) == (s3.S3ConnectionError, "PutObject", True)
 
 
-def test_a_settled_lost_answer_gives_etag_size_version_and_metadata(memory: Memory) -> None:
+def test_a_reconciled_lost_response_gives_etag_size_version_and_metadata(memory: Memory) -> None:
     """Etag, size, version and metadata are as from the lost response; no version in a bucket without versioning."""
     for version_id in (None, "v7"):
         memory.version_id = version_id
@@ -314,7 +316,9 @@ def test_the_waits_between_attempts_are_short_and_grow(memory: Memory) -> None:
         ("CopyObject", "copy_if_absent", "copy_if_match"),
     ],
 )
-def test_each_request_asks_for_its_own_ability(memory: Memory, operation: str, of_absent: str, of_match: str) -> None:
+def test_each_conditional_request_requires_its_own_capability(
+    memory: Memory, operation: str, of_absent: str, of_match: str
+) -> None:
     """A store may honour one condition and ignore another, which is then not sent."""
     memory.is_aws = False
     memory.facts["versioned:b"] = (True, 0.0)
@@ -369,7 +373,7 @@ def test_a_404_of_a_copy_may_be_its_sources(memory: Memory, operation: str, targ
     assert told(lambda: call(operation, Bucket="b", Key="k", Body=b"x")) == said
 
 
-def test_a_completion_is_under_the_condition(memory: Memory) -> None:
+def test_a_conditional_upload_in_parts_sends_the_condition_with_its_completion(memory: Memory) -> None:
     """Only if the object does not exist."""
     upload: Any = SimpleNamespace(complete=lambda call: call("CompleteMultipartUpload", Bucket="b", Key="k"))
     done = [
@@ -405,7 +409,7 @@ D = "DeleteObject"
         ([lost(), refused(409), refused(409)], [], "unknown", [D, H, D, D]),
     ],
 )
-def test_every_way_to_delete(
+def test_each_answer_to_a_conditional_delete_has_its_outcome(
     memory: Memory, deletes: list[Happening], heads: list[Happening], said: str, calls: list[str]
 ) -> None:
     """With nobody else about: what is told, and which requests it took."""
@@ -422,7 +426,9 @@ def test_every_way_to_delete(
 
 @pytest.mark.parametrize("theirs", ["0" * 32, "f" * 32])
 @pytest.mark.parametrize(("age", "said"), [(3600, "changed"), (0, "unknown")])
-def test_a_lost_deletion_that_meets_another_object(memory: Memory, age: float, said: str, theirs: str) -> None:
+def test_after_a_lost_response_to_a_delete_another_object_is_a_conflict_or_unknown(
+    memory: Memory, age: float, said: str, theirs: str
+) -> None:
     """Older than our first attempt: a conflict. The words speak of a deletion."""
     etag = memory.store("k", b"before", age=7200)
     memory.happens = {D: deque([meanwhile(lambda: memory.store("k", b"theirs", age=age, etag=theirs), lost())])}
@@ -436,7 +442,7 @@ def test_a_lost_deletion_that_meets_another_object(memory: Memory, age: float, s
     assert said != "unknown" or "was deleted: a response was lost" in str(caught.value)
 
 
-def test_the_waits_between_deletions_are_the_same(memory: Memory) -> None:
+def test_the_waits_between_deletions_are_short_and_grow(memory: Memory) -> None:
     """No wait before the first attempt; then below 0.1 and 0.2 seconds, at most 2."""
     memory.config.max_attempts = 9
     etag = memory.store("k", b"before")
@@ -452,7 +458,7 @@ def test_the_waits_between_deletions_are_the_same(memory: Memory) -> None:
         assert most * 3 / 4 < waited <= most
 
 
-def test_a_deletion_wants_an_ability_of_its_own(memory: Memory) -> None:
+def test_a_conditional_delete_requires_its_own_capability(memory: Memory) -> None:
     """A store that honours conditions on writes may ignore them on deletions."""
     memory.is_aws = False
     memory.facts["versioned:b"] = (True, 0.0)
@@ -484,7 +490,7 @@ def append(memory: Memory, **options: Any) -> tuple[Any, bytes]:
 G = "GetObject"
 
 
-def test_an_update_of_what_is_not_there_creates_it(memory: Memory) -> None:
+def test_an_update_of_a_missing_object_creates_it(memory: Memory) -> None:
     """One GET, one PUT if absent; the next update is one under the etag."""
     head, body = append(memory)
     assert (head.etag, body, memory.calls, memory.sent[1]["IfNoneMatch"]) == (
@@ -513,7 +519,7 @@ def test_an_update_that_changes_nothing_writes_nothing(memory: Memory) -> None:
     assert memory.objects["k"].body == b""
 
 
-def test_an_update_carries_the_last_few_write_ids(memory: Memory) -> None:
+def test_an_update_sends_the_idempotency_tokens_of_recent_writes(memory: Memory) -> None:
     """Its own token first, then six earlier ones, so that a writer whose response was lost finds its token."""
     memory.store("k", b"", metadata={IDEMPOTENCY_TOKEN: "f e d c b a 9 8"})
     append(memory)
@@ -524,7 +530,7 @@ def test_an_update_carries_the_last_few_write_ids(memory: Memory) -> None:
     assert len(memory.objects["k"].metadata[IDEMPOTENCY_TOKEN]) == 24
 
 
-def test_an_update_keeps_what_describes_the_object(memory: Memory) -> None:
+def test_an_update_keeps_the_attributes_of_the_object(memory: Memory) -> None:
     """Under S3's own names; attributes missing from the response are not sent."""
     kept = {"ContentType": "text/x-new", "CacheControl": "no-store", "StorageClass": "STANDARD_IA"}
     memory.store("k", b"", metadata={"who": "me"}, headers={**kept, "ContentLanguage": "", "Expires": None})
@@ -538,7 +544,7 @@ def test_an_update_keeps_what_describes_the_object(memory: Memory) -> None:
     assert sent["Metadata"]["who"] == "me"
 
 
-def test_an_update_tries_again_while_others_are_faster(memory: Memory) -> None:
+def test_an_update_is_repeated_while_other_clients_write(memory: Memory) -> None:
     """Each attempt reads the current content; it stops at an unknown outcome, and after the maximum number of attempts."""
     memory.store("k", b"before")
     memory.happens = {P: deque([meanwhile(lambda: memory.store("k", b"theirs"))])}
@@ -562,7 +568,7 @@ def test_an_update_tries_again_while_others_are_faster(memory: Memory) -> None:
     assert isinstance(caught.value.__cause__, s3.S3PreconditionFailed)
 
 
-def test_an_update_waits_longer_the_longer_it_takes(memory: Memory) -> None:
+def test_the_waits_between_attempts_of_an_update_grow(memory: Memory) -> None:
     """No wait before the first attempt; then random waits below 0.04, 0.08, 0.16 seconds …, at most 2.56. Fifty attempts by default."""
     memory.store("k", b"before")
     longest = [0.0] * 49
@@ -578,7 +584,7 @@ def test_an_update_waits_longer_the_longer_it_takes(memory: Memory) -> None:
         assert most * 3 / 4 < waited <= most
 
 
-def test_an_update_does_not_rest_on_half_an_answer(memory: Memory) -> None:
+def test_an_update_raises_after_a_truncated_or_corrupted_read(memory: Memory) -> None:
     """Without an etag the write would be unconditional; a corrupted body is detected."""
     memory.store("k", b"before")
     for headers, error, said in (
@@ -785,7 +791,9 @@ def test_one_writer_alone_always_succeeds(
     assert faulty[1].applied[key] == [b"one", b"two"]
 
 
-def test_overwritten_meanwhile_is_unknown(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket) -> None:
+def test_a_lost_response_whose_object_was_overwritten_is_unknown(
+    faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket
+) -> None:
     """If our response was lost and another client's object exists, the outcome is unknown, and the error says so."""
     state = faulty[1]
     key = "overwritten"
@@ -809,7 +817,9 @@ def test_overwritten_meanwhile_is_unknown(faulty: tuple[str, StatefulStore], fau
     assert caught.value.outcome_unknown is True
 
 
-def test_an_object_from_before_is_a_conflict(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket) -> None:
+def test_an_object_older_than_a_lost_request_is_a_conflict(
+    faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket
+) -> None:
     """If our first attempt was lost and the object is older, it is a definite conflict."""
     state = faulty[1]
     faulty_bucket.put_object("older", b"theirs")
@@ -845,7 +855,7 @@ def test_an_overwritten_object_is_unknown_however_far_the_clocks_differ(offset: 
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "500_after", "truncate_after", "reset_before"])
-def test_a_doubtful_completion_is_settled(
+def test_a_lost_response_to_a_conditional_completion_is_reconciled(
     faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, fault: str
 ) -> None:
     """In parts, the condition stands on the completion, and its lost answer is settled as that of a PUT."""
@@ -857,7 +867,9 @@ def test_a_doubtful_completion_is_settled(
     assert (state.applied[key], written.etag) == ([body], state.objects[key].etag)
 
 
-def test_in_parts_an_object_that_is_there_stays(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket) -> None:
+def test_a_conditional_upload_in_parts_keeps_an_existing_object(
+    faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket
+) -> None:
     """The completion is refused: the object is unchanged, and no parts are left."""
     state = faulty[1]
     faulty_bucket.put_object("there", b"theirs")
@@ -884,7 +896,7 @@ def test_repeated_409_is_not_reported_as_object_exists(
 
 
 @pytest.mark.parametrize(("lost", "told"), [("drop_after", "done"), ("reset_before", "unknown")])
-def test_not_allowed_any_more_tells_nothing_of_the_attempt_before(
+def test_access_denied_after_a_lost_response_does_not_decide_the_outcome(
     faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, lost: str, told: str
 ) -> None:
     """If the first response was lost and the second attempt is denied, a HEAD decides whether the first one wrote."""
@@ -896,7 +908,7 @@ def test_not_allowed_any_more_tells_nothing_of_the_attempt_before(
         faulty_bucket.put_object(key, b"x", if_absent=True)
 
 
-def test_a_byte_that_changed_on_its_way_is_not_written_back(moto: Server, moto_bucket: S3Bucket) -> None:
+def test_an_update_does_not_write_back_a_corrupted_byte(moto: Server, moto_bucket: S3Bucket) -> None:
     """update() compares the content that it read with its etag."""
     moto_bucket.put_object("k", b"before")
     with run_proxy(moto.endpoint_url) as proxy:
@@ -910,7 +922,9 @@ def test_a_byte_that_changed_on_its_way_is_not_written_back(moto: Server, moto_b
 # -- copies and deletions ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_copy_under_a_condition(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket) -> None:
+def test_the_loser_of_a_conditional_copy_changes_nothing(
+    faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket
+) -> None:
     """If absent and if unchanged; a refused copy changes nothing, metadata is copied, tokens stay hidden."""
     source = faulty_bucket.put_object("from", b"new", {"who": "me"}, content_type="text/x-new")
     copied = source.copy_to("to", if_absent=True)
@@ -925,7 +939,7 @@ def test_a_copy_under_a_condition(faulty: tuple[str, StatefulStore], faulty_buck
     assert (faulty_bucket["third"].metadata, faulty_bucket["third"].content_type) == ({"who": "me"}, "text/x-new")
 
 
-def test_a_copy_of_what_is_not_there(faulty_bucket: S3Bucket) -> None:
+def test_a_conditional_copy_of_a_missing_source_raises_no_such_item(faulty_bucket: S3Bucket) -> None:
     """A missing source is no conflict at the target."""
     target = faulty_bucket.put_object("target", b"x")
     source = faulty_bucket.put_object("gone-soon", b"y")
@@ -935,7 +949,9 @@ def test_a_copy_of_what_is_not_there(faulty_bucket: S3Bucket) -> None:
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "500_after", "truncate_after", "reset_before"])
-def test_a_doubtful_copy_is_settled(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, fault: str) -> None:
+def test_a_lost_response_to_a_conditional_copy_is_reconciled(
+    faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, fault: str
+) -> None:
     """The object found is its own copy: a success."""
     key = f"doubtful-copy/{fault}"
     faulty_bucket.put_object("source", b"x")
@@ -972,7 +988,9 @@ def test_delete_if_unchanged(moto_bucket: S3Bucket) -> None:
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "500_after", "truncate_after", "reset_before", "500_before"])
-def test_a_doubtful_deletion_is_settled(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, fault: str) -> None:
+def test_a_lost_response_to_a_conditional_delete_is_reconciled(
+    faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, fault: str
+) -> None:
     """A missing object is a success; one that still exists is deleted again."""
     key = f"doubtful-delete/{fault}"
     etag = faulty_bucket.put_object(key, b"x").etag
@@ -982,7 +1000,7 @@ def test_a_doubtful_deletion_is_settled(faulty: tuple[str, StatefulStore], fault
 
 
 @pytest.mark.parametrize(("age", "is_unknown"), [(0.0, True), (60.0, False)], ids=["young", "old"])
-def test_a_deletion_that_meets_another_object(
+def test_a_conditional_delete_of_another_object_is_a_conflict_or_unknown(
     faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, age: float, is_unknown: bool
 ) -> None:
     """An object written before our first attempt is a conflict; a younger one leaves the outcome unknown."""
@@ -1021,7 +1039,7 @@ def test_conditional_calls_raise_unsupported_where_conditions_have_no_effect(mod
         assert state.uploads == {}
 
 
-def test_the_store_is_asked_once(faulty: tuple[str, StatefulStore]) -> None:
+def test_the_condition_probe_runs_once_for_a_store(faulty: tuple[str, StatefulStore]) -> None:
     """The result of the probe is cached: a later write is one request."""
     bucket = connected(faulty[0])
     bucket.put_object("asked/1", b"", if_absent=True)
@@ -1030,7 +1048,7 @@ def test_the_store_is_asked_once(faulty: tuple[str, StatefulStore]) -> None:
     assert faulty[1].happened.total() - before == 1
 
 
-def test_many_threads_ask_once() -> None:
+def test_concurrent_conditional_writes_share_one_probe() -> None:
     """Of concurrent first conditional writes one probes, and the others wait for its result."""
     with run_faulty_server() as (url, state):
         bucket = connected(url)
@@ -1040,7 +1058,7 @@ def test_many_threads_ask_once() -> None:
         assert len(probed) == 1
 
 
-def test_a_store_that_stalls_holds_up_no_other(moto: Server, moto_bucket: S3Bucket) -> None:
+def test_a_stalled_probe_does_not_delay_other_stores(moto: Server, moto_bucket: S3Bucket) -> None:
     """While the probe of one store stalls, another store can be written to."""
     stalled = threading.Event()
 
@@ -1087,7 +1105,7 @@ def test_callers_that_wait_for_a_failing_probe_fail_with_it(moto: Server, moto_b
         store.close()
 
 
-def test_rclone_is_refused_and_untouched(rclone_bucket: S3Bucket, rclone: Any) -> None:
+def test_conditional_writes_on_rclone_are_refused_and_change_nothing(rclone_bucket: S3Bucket, rclone: Any) -> None:
     """A real gateway that ignores conditions: nothing was overwritten, nothing is left on its disk."""
     rclone_bucket.put_object("k", b"before")
     for action in (
@@ -1106,7 +1124,7 @@ def test_rclone_is_refused_and_untouched(rclone_bucket: S3Bucket, rclone: Any) -
 
 
 @pytest.mark.parametrize("step", range(0, 8, 2))
-def test_a_probe_that_dies_half_way_leaves_nothing(rclone: Server, rclone_bucket: S3Bucket, step: int) -> None:
+def test_a_condition_probe_that_fails_leaves_nothing(rclone: Server, rclone_bucket: S3Bucket, step: int) -> None:
     """If the store fails at any step of the probe: an error, no cached result, no write, and the scratch objects are deleted."""
     failing = ["reset_before"] * 2  # both attempts
     counted = iter(range(10_000))
@@ -1126,7 +1144,9 @@ def test_a_probe_that_dies_half_way_leaves_nothing(rclone: Server, rclone_bucket
 
 @pytest.mark.parametrize("step", [3, 40])
 @pytest.mark.parametrize("ability", ["put_if_match", "multipart_if_absent", "copy_if_absent", "delete_if_match"])
-def test_a_probe_that_dies_in_its_race_leaves_nothing(ability: condition_probe.Ability, step: int) -> None:
+def test_a_condition_probe_that_loses_its_connection_leaves_nothing(
+    ability: condition_probe.Ability, step: int
+) -> None:
     """The connection fails permanently at some request, except for deletions: no object and no upload is left."""
     counted = iter(range(10_000))
 
@@ -1140,7 +1160,7 @@ def test_a_probe_that_dies_in_its_race_leaves_nothing(ability: condition_probe.A
         assert (state.objects, state.uploads) == ({}, {})
 
 
-def test_conditions_on_a_real_server(moto_bucket: S3Bucket) -> None:
+def test_conditional_writes_work_on_real_servers(moto_bucket: S3Bucket) -> None:
     """Create once, replace only what was read; refused writes change nothing, and tokens stay hidden."""
     first = moto_bucket.put_object("k", "one", {"who": "me"}, if_absent=True)
     with pytest.raises(s3.S3ObjectExists):
@@ -1153,14 +1173,14 @@ def test_conditions_on_a_real_server(moto_bucket: S3Bucket) -> None:
     assert [obj.key for obj in moto_bucket.find()] == ["k"]
 
 
-def test_replacing_what_is_gone_is_a_failed_precondition(moto_bucket: S3Bucket) -> None:
+def test_replacing_a_missing_object_raises_precondition_failed(moto_bucket: S3Bucket) -> None:
     """S3 returns 404; for the caller that is the same as another etag."""
     with pytest.raises(s3.S3PreconditionFailed) as caught:
         moto_bucket.put_object("gone", "x", if_match="0" * 32)
     assert caught.value.outcome_unknown is False
 
 
-def test_in_a_versioned_bucket_the_probe_leaves_no_version(moto_bucket: S3Bucket, moto: Any) -> None:
+def test_the_condition_probe_leaves_no_version_in_a_versioned_bucket(moto_bucket: S3Bucket, moto: Any) -> None:
     """Scratch objects go with all their versions and delete markers."""
     client = moto.client()
     client.put_bucket_versioning(Bucket=moto_bucket.name, VersioningConfiguration={"Status": "Enabled"})
@@ -1187,7 +1207,7 @@ def test_an_update_keeps_the_tags(moto_bucket: S3Bucket) -> None:
     assert (obj.reload().body, obj.metadata, dict(obj.tags.get())) == (b"12", {"m": "é"}, {"a": "1", "ä b": "2"})
 
 
-def test_update_of_what_is_not_there_gets_none(moto_bucket: S3Bucket) -> None:
+def test_update_of_a_missing_object_passes_none(moto_bucket: S3Bucket) -> None:
     """The function learns that there is no object, and what it returns is created."""
     seen: list[bytes | None] = []
 
@@ -1199,7 +1219,7 @@ def test_update_of_what_is_not_there_gets_none(moto_bucket: S3Bucket) -> None:
     assert (seen, moto_bucket["k"].body) == ([None], b"new")
 
 
-def test_conditions_without_meaning_are_refused_at_once(moto_bucket: S3Bucket) -> None:
+def test_invalid_conditions_are_refused_before_a_request(moto_bucket: S3Bucket) -> None:
     """Both conditions at once, an empty etag, or an etag of another type: nothing is sent."""
     with pytest.raises(ValueError, match="if_absent"):
         moto_bucket.put_object("k", b"", if_absent=True, if_match="0" * 32)

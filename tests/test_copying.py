@@ -7,8 +7,8 @@ import random
 from typing import Any
 
 import pytest
-from support.counting import Counted
 from support.proxy import run_proxy, scripted
+from support.request_counting import Counted
 from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
 from support.servers import Server
 from support.stateful_server import StatefulStore
@@ -31,7 +31,7 @@ from messageflux_s3._files import copying
 DATA = random.Random(8).randbytes(12 * 1024 * 1024)
 
 
-def test_a_copy_keeps_what_the_object_is(bucket: S3Bucket) -> None:
+def test_a_copy_keeps_content_metadata_and_content_type(bucket: S3Bucket) -> None:
     """Content, metadata and content type are copied."""
     source = bucket.put_object("a.json", b"{}", {"name": "Zoë"}, content_type="text/x")
     copied = source.copy_to("b b+c.bin")
@@ -47,7 +47,7 @@ def test_metadata_may_be_replaced(moto_bucket: S3Bucket) -> None:
     assert (copied.metadata, answer["ContentType"], answer["CacheControl"]) == ({"new": "2"}, "text/x", "no-store")
 
 
-def test_no_metadata_is_left_that_was_to_be_replaced(bucket: S3Bucket) -> None:
+def test_replaced_metadata_leaves_no_former_entry(bucket: S3Bucket) -> None:
     """Also on rclone, which adds the new metadata to the old; the first copy detects that, and the result is cached."""
     source = bucket.put_object("a", b"x", {"old": "1", "same": "2"})
     for number, metadata in enumerate([{"same": "3"}, {"new": "4"}, {}, {"old": "5", "same": "6"}]):
@@ -68,7 +68,7 @@ def test_storage_class_and_tags_are_kept(moto_bucket: S3Bucket) -> None:
     assert tags == [{"Key": "t", "Value": "1"}]
 
 
-def test_a_copy_in_parts(moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_objects_are_copied_in_parts(moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """What CopyObject does not take is copied in parts, with metadata."""
     moto_bucket.put_object("a", DATA, {"m": "é"}, content_type="text/x")
     monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
@@ -77,7 +77,7 @@ def test_a_copy_in_parts(moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch)
     assert (copied.metadata, copied.content_type) == ({"m": "é"}, "text/x")
 
 
-def test_a_copy_in_parts_keeps_tags_or_says_that_it_cannot(
+def test_a_copy_in_parts_keeps_tags_or_raises(
     moto_bucket: S3Bucket, rclone_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also on a store that was not probed; to a store without tags an object is copied only if its tags are replaced by none."""
@@ -93,7 +93,7 @@ def test_a_copy_in_parts_keeps_tags_or_says_that_it_cannot(
     assert rclone_bucket["a"].copy_to(moto_bucket["back"]).size == len(DATA)  # a source without tags
 
 
-def test_between_stores(moto_bucket: S3Bucket, rclone_bucket: S3Bucket) -> None:
+def test_objects_are_copied_between_stores(moto_bucket: S3Bucket, rclone_bucket: S3Bucket) -> None:
     """Copies between stores are streamed through this process, in both directions."""
     moto_bucket.put_object("a", DATA, {"m": "é"})
     there = moto_bucket["a"].copy_to(rclone_bucket["x/a"])
@@ -102,7 +102,7 @@ def test_between_stores(moto_bucket: S3Bucket, rclone_bucket: S3Bucket) -> None:
     assert not rclone_bucket["x/a"].exists()
 
 
-def test_a_move(bucket: S3Bucket) -> None:
+def test_a_move_copies_and_deletes(bucket: S3Bucket) -> None:
     """The target exists, and the source is deleted; an object moved onto itself is kept."""
     obj = bucket.put_object("a", b"x")
     moved = obj.move_to("b")
@@ -110,7 +110,7 @@ def test_a_move(bucket: S3Bucket) -> None:
     assert moved.move_to("b").reload().body == b"x"
 
 
-def test_a_missing_source(bucket: S3Bucket) -> None:
+def test_copying_a_missing_source_changes_nothing(bucket: S3Bucket) -> None:
     """Nothing is created or deleted."""
     with pytest.raises(S3NoSuchItem):
         bucket["missing"].move_to("b")
@@ -175,7 +175,7 @@ def test_copies_that_fail_are_named(moto: Server, moto_bucket: S3Bucket) -> None
         assert proxy.counts()["error_in_200_after"] == 1
 
 
-def test_a_copy_may_be_described_anew(moto_bucket: S3Bucket) -> None:
+def test_a_copy_may_replace_content_type_and_storage_class(moto_bucket: S3Bucket) -> None:
     """Its type and its storage class; content, metadata and the other headers are those of the source."""
     source = moto_bucket.put_object("a.json", b"{}", {"m": "1"}, cache_control="no-store")
     copied = source.copy_to("b", content_type="text/y", storage_class="STANDARD_IA").reload()
@@ -198,7 +198,7 @@ def test_the_storage_class_is_kept_at_any_size_and_between_accounts(moto: Server
         source.copy_to(theirs["streamed"], if_absent=True)
 
 
-def test_a_source_that_changes_while_it_is_copied_makes_no_mixture(
+def test_a_source_that_changes_during_a_copy_in_parts_raises(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each part is copied with If-Match; the upload is aborted."""
@@ -218,7 +218,7 @@ def test_a_source_that_changes_while_it_is_copied_makes_no_mixture(
     assert "POST b?uploadId" not in scripted_server.whats
 
 
-def test_a_source_is_not_deleted_for_a_copy_that_is_not_whole(scripted_server: ScriptedServer) -> None:
+def test_a_move_keeps_the_source_if_the_copy_is_incomplete(scripted_server: ScriptedServer) -> None:
     """A move checks the copy with HEAD before it deletes the source."""
 
     def answer(asked: Asked) -> Answer:
@@ -254,7 +254,7 @@ def test_a_move_whose_deletion_always_meets_a_concurrent_write_raises_a_retryabl
     assert store.body("a") == store.body("b") == b"content"
 
 
-def test_a_move_looks_at_the_copy_with_the_parameters_of_the_write(scripted_server: ScriptedServer) -> None:
+def test_a_move_checks_the_copy_with_the_parameters_of_the_write(scripted_server: ScriptedServer) -> None:
     """Without the customer's key the HEAD of the copy is refused, and the source would stay."""
     store = StatefulStore(scripted_server)
     store.put("a", b"content")
@@ -272,7 +272,7 @@ def test_a_move_looks_at_the_copy_with_the_parameters_of_the_write(scripted_serv
     assert (store.body("a"), store.body("b")) == (None, b"content")
 
 
-def test_a_query_copied_onto_itself_stays(moto_bucket: S3Bucket) -> None:
+def test_copying_a_query_onto_itself_changes_nothing(moto_bucket: S3Bucket) -> None:
     """Nothing is copied, and nothing is lost."""
     moto_bucket.put_objects([("a", "1"), ("b", "2")])
     assert [copied.key for copied in moto_bucket.find().copy_to(moto_bucket)] == ["a", "b"]
@@ -280,7 +280,9 @@ def test_a_query_copied_onto_itself_stays(moto_bucket: S3Bucket) -> None:
 
 
 @pytest.mark.parametrize("way", ["at once", "in parts", "with metadata", "a query", "a move", "between stores"])
-def test_a_copy_names_the_bucket_that_is_missing(bucket: S3Bucket, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_a_copy_names_the_missing_bucket(
+    bucket: S3Bucket, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The error names the missing bucket of the two, which a HEAD of an object cannot show."""
     obj, missing = bucket.put_object("k", b"x"), bucket.store.bucket(f"{bucket.name}-missing")
     if way == "in parts":
@@ -310,7 +312,7 @@ def test_a_copy_names_the_bucket_that_is_missing(bucket: S3Bucket, way: str, mon
 
 @pytest.mark.parametrize("operation", ["CopyObject", "UploadPartCopy"])
 @pytest.mark.parametrize("missing", ["bkt", "target"])
-def test_a_bucket_that_goes_during_a_copy_is_named(
+def test_an_error_names_the_bucket_that_was_deleted_during_a_copy(
     scripted_server: ScriptedServer, operation: str, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if the store's error names the other bucket or none; a HEAD of the source's bucket decides."""
@@ -333,7 +335,7 @@ def test_a_bucket_that_goes_during_a_copy_is_named(
     assert caught.value.bucket == missing
 
 
-def test_a_source_that_goes_during_a_copy_is_named(scripted_server: ScriptedServer) -> None:
+def test_an_error_names_the_source_that_was_deleted_during_a_copy(scripted_server: ScriptedServer) -> None:
     """The error names the source's key, not the target's."""
     scripted_server.answer = lambda asked: (
         content_of(asked, b"x") if asked.method == "HEAD" else refusal(404, "NoSuchKey")
@@ -404,7 +406,7 @@ def test_a_copy_never_mixes_the_content_of_one_version_with_the_headers_of_anoth
 
 
 @pytest.mark.parametrize("preset", ["aws", "r2", "other"])
-def test_the_etag_of_the_source_is_sent_as_the_store_reads_it(scripted_server: ScriptedServer, preset: Any) -> None:
+def test_the_source_etag_is_quoted_except_for_radosgw(scripted_server: ScriptedServer, preset: Any) -> None:
     """The ETag is quoted as in HTTP, but not on stores that may be radosgw."""
     _Versions(scripted_server, is_rewritten=False)
     scripted_server.bucket(preset=preset)["k"].copy_to("copy")
@@ -450,7 +452,7 @@ DESCRIPTIONS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 
 
 @pytest.mark.parametrize(("before", "after"), DESCRIPTIONS.values(), ids=DESCRIPTIONS)
-def test_a_move_does_not_delete_what_was_described_anew_meanwhile(
+def test_a_move_keeps_a_source_whose_metadata_changed_meanwhile(
     scripted_server: ScriptedServer, before: dict[str, str], after: dict[str, str]
 ) -> None:
     """The same bytes in the same second: ETag, size and time are the same."""
@@ -469,7 +471,7 @@ def test_a_move_does_not_delete_what_was_described_anew_meanwhile(
     assert not any(asked.method == "DELETE" for asked in scripted_server.asked)
 
 
-def test_a_query_copied_into_itself_copies_no_copy(moto_bucket: S3Bucket) -> None:
+def test_copying_a_query_below_its_own_prefix_copies_no_copy(moto_bucket: S3Bucket) -> None:
     """Otherwise each listing page would include the copies made from the page before, endlessly."""
     bodies = {f"d/{name}": name for name in map(str, range(100, 200))}
     moto_bucket.put_objects(bodies.items())
@@ -481,7 +483,7 @@ def test_a_query_copied_into_itself_copies_no_copy(moto_bucket: S3Bucket) -> Non
     )
 
 
-def test_a_query_copied_onto_what_it_copies_is_refused(moto_bucket: S3Bucket) -> None:
+def test_copying_a_query_onto_its_own_objects_is_refused(moto_bucket: S3Bucket) -> None:
     """An object to be copied would be replaced before it is copied."""
     moto_bucket.put_objects([("d/a", "1"), ("d/d/a", "2")])
     with pytest.raises(ValueError, match=r"'d/a' would replace 'd/d/a'.*nothing was copied"):
@@ -505,7 +507,7 @@ def _refusing_restores(asked: Asked) -> Answer:
     return document("CopyObjectResult", '<ETag>"e"</ETag>')
 
 
-def test_a_version_is_restored_where_the_store_refuses_a_copy_that_changes_nothing(
+def test_a_version_is_restored_on_stores_that_refuse_copies_without_changes(
     scripted_server: ScriptedServer,
 ) -> None:
     """The copy is sent again with all attributes of the version."""

@@ -96,7 +96,7 @@ def awaited(bucket: s3.S3Bucket, read: Callable[[s3.AsyncS3Bucket], Awaitable[An
 
 @pytest.mark.parametrize("way", JSON_WAYS.values(), ids=JSON_WAYS)
 @pytest.mark.parametrize(("body", "said"), NOT_JSON.values(), ids=NOT_JSON)
-def test_content_that_is_no_json_is_an_error_that_names_the_object(
+def test_invalid_json_raises_an_error_that_names_the_object(
     scripted_server: ScriptedServer, bucket: s3.S3Bucket, way: Callable[[s3.S3Bucket], Any], body: bytes, said: str
 ) -> None:
     """S3InvalidContent, also a ValueError; the parser's own error is its cause."""
@@ -110,7 +110,7 @@ def test_content_that_is_no_json_is_an_error_that_names_the_object(
 
 @pytest.mark.parametrize("way", TEXT_WAYS.values(), ids=TEXT_WAYS)
 @pytest.mark.parametrize(("body", "said"), NOT_TEXT.values(), ids=NOT_TEXT)
-def test_content_that_is_no_text_is_an_error_that_names_the_object(
+def test_undecodable_text_raises_an_error_that_names_the_object(
     scripted_server: ScriptedServer, bucket: s3.S3Bucket, way: Callable[[s3.S3Bucket], Any], body: bytes, said: str
 ) -> None:
     """The same for text; UnicodeDecodeError is the cause."""
@@ -138,9 +138,7 @@ def test_the_async_classes_raise_the_same_errors(
             check(caught, bucket)
 
 
-def test_json_above_what_load_keeps_is_read_under_asyncio_too(
-    scripted_server: ScriptedServer, bucket: s3.S3Bucket
-) -> None:
+def test_json_above_the_cached_size_is_read_under_asyncio(scripted_server: ScriptedServer, bucket: s3.S3Bucket) -> None:
     """get_json() of 8 MiB and more, with one GET; it raised RuntimeError "the body is not loaded"."""
     body = json.dumps(["x" * (8 * 1024 * 1024)]).encode()
     serve(scripted_server, body)
@@ -148,7 +146,7 @@ def test_json_above_what_load_keeps_is_read_under_asyncio_too(
     assert [(asked.method, asked.headers.get("if-match")) for asked in scripted_server.asked] == [("GET", None)]
 
 
-def test_a_text_file_raises_what_any_text_file_raises(scripted_server: ScriptedServer, bucket: s3.S3Bucket) -> None:
+def test_text_files_raise_the_errors_of_the_builtin(scripted_server: ScriptedServer, bucket: s3.S3Bucket) -> None:
     """open("r") raises UnicodeDecodeError and honours errors=; iter_lines() gives bytes; preview() shows whatever is there."""
     serve(scripted_server, b"caf\xe9\n\xff")
     with pytest.raises(UnicodeDecodeError), bucket["k"].open("r") as file:
@@ -199,7 +197,7 @@ CONFIGURATIONS = {
 
 @pytest.mark.parametrize("preset", ["aws", "other"])
 @pytest.mark.parametrize(("name", "root"), CONFIGURATIONS.items(), ids=CONFIGURATIONS)
-def test_a_configuration_that_cannot_be_read_names_its_bucket(
+def test_an_unreadable_configuration_raises_an_error_that_names_its_bucket(
     scripted_server: ScriptedServer, preset: str, name: str, root: str
 ) -> None:
     """Too deeply nested content raises S3InvalidContent, not RecursionError."""
@@ -213,7 +211,7 @@ def test_a_configuration_that_cannot_be_read_names_its_bucket(
 
 @pytest.mark.parametrize("preset", ["aws", "other"])
 @pytest.mark.parametrize("statement", ["5", '"x"', "[5]", "null", '["x"]', "true"])
-def test_a_policy_whose_statements_are_none_names_its_bucket(
+def test_a_malformed_policy_raises_an_error_that_names_its_bucket(
     scripted_server: ScriptedServer, preset: str, statement: str
 ) -> None:
     """A malformed policy raises S3InvalidContent, not TypeError or AttributeError."""

@@ -57,7 +57,7 @@ def test_reading_a_delete_marker_raises_no_such_item(bucket: s3.S3Bucket, tmp_pa
     assert [*tmp_path.iterdir()] == []
 
 
-def test_get_objects_hands_over_a_delete_marker_as_no_such_item(bucket: s3.S3Bucket) -> None:
+def test_get_objects_gives_no_such_item_for_a_delete_marker(bucket: s3.S3Bucket) -> None:
     """The other objects of the batch arrive."""
     good, marker = bucket.get_objects([bucket.object("k"), bucket.object("k", MARKER_VERSION)])
     assert good.body == b"content"
@@ -65,7 +65,7 @@ def test_get_objects_hands_over_a_delete_marker_as_no_such_item(bucket: s3.S3Buc
         _ = marker.body
 
 
-def test_async_handles_see_no_object_behind_a_delete_marker(server: StatefulServer) -> None:
+def test_async_handles_treat_a_delete_marker_as_a_missing_object(server: StatefulServer) -> None:
     """``exists`` is False, ``load`` raises."""
 
     async def ask() -> None:
@@ -93,7 +93,7 @@ def test_fsspec_opens_no_delete_marker(server: StatefulServer) -> None:
 
 @pytest.mark.parametrize("header", [{}, {"x-amz-delete-marker": "false"}])
 @pytest.mark.parametrize("lane", [True, False], ids=["lane", "boto3"])
-def test_method_not_allowed_for_another_reason_stays_unsupported(
+def test_method_not_allowed_without_a_delete_marker_raises_unsupported(
     scripted_server: ScriptedServer, lane: bool, header: dict[str, str]
 ) -> None:
     """Without the header the store merely refuses the method."""

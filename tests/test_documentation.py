@@ -21,7 +21,7 @@ IMPORTABLE = [
 ]
 
 
-def test_every_pain_names_tests_that_exist() -> None:
+def test_every_row_of_the_table_of_pains_names_existing_tests() -> None:
     """There are 25 rows, and every test that a row names exists."""
     rows = re.findall(r"^\| (\d+) \|.*\| ([^|]+) \|$", (ROOT / "docs/explanation/pains.md").read_text(), re.MULTILINE)
     assert [int(number) for number, _ in rows] == list(range(1, 26))
@@ -68,7 +68,7 @@ def modules_of(paths: Iterable[str]) -> Iterator[ModuleType]:
             yield importlib.import_module(path)
 
 
-def test_every_public_member_says_what_it_costs() -> None:
+def test_every_public_member_documents_its_requests() -> None:
     """Every public method and property of the main classes documents its requests."""
     for noun in (s3.S3Bucket, s3.S3Object, s3.ObjectQuery, s3.S3Store):
         for name, member in vars(noun).items():

@@ -88,7 +88,7 @@ def test_download_to_a_pipe_writes_through_it(bucket: S3Bucket, tmp_path: Path, 
 
 @pytest.mark.parametrize("download", SINGLE.values(), ids=SINGLE)
 @pytest.mark.parametrize("through_link", [False, True])
-def test_download_to_a_device_leaves_the_device(
+def test_download_to_a_device_writes_to_it(
     bucket: S3Bucket, tmp_path: Path, download: Download, through_link: bool
 ) -> None:
     """A node like /dev/null, made for this test, takes the bytes and stays."""
@@ -164,7 +164,7 @@ def test_download_to_a_link_writes_the_linked_file_and_keeps_the_link(
 
 
 @pytest.mark.parametrize("download", SINGLE.values(), ids=SINGLE)
-def test_failed_download_leaves_the_file_that_was_there(bucket: S3Bucket, tmp_path: Path, download: Download) -> None:
+def test_failed_download_keeps_the_existing_file(bucket: S3Bucket, tmp_path: Path, download: Download) -> None:
     """Also through a link."""
     (tmp_path / "file").write_bytes(b"before")
     (tmp_path / "link").symlink_to("file")
@@ -176,7 +176,7 @@ def test_failed_download_leaves_the_file_that_was_there(bucket: S3Bucket, tmp_pa
 
 
 @pytest.mark.parametrize("download", SINGLE.values(), ids=SINGLE)
-def test_wrong_bytes_leave_the_file_that_was_there(
+def test_corrupted_download_keeps_the_existing_file(
     scripted_server: ScriptedServer, tmp_path: Path, download: Download
 ) -> None:
     """A truncated body does not replace the existing file."""
@@ -215,7 +215,7 @@ LAST_NAMES = {
 
 @pytest.mark.parametrize(("key", "name"), LAST_NAMES.items(), ids=range(len(LAST_NAMES)))
 @pytest.mark.parametrize("resume", [False, True])
-def test_download_to_a_folder_takes_the_last_name_of_the_key(
+def test_download_to_a_folder_uses_the_last_part_of_the_key(
     bucket: S3Bucket, tmp_path: Path, key: str, name: str, resume: bool
 ) -> None:
     """The name is the one that download_folder would give the file."""
@@ -226,7 +226,9 @@ def test_download_to_a_folder_takes_the_last_name_of_the_key(
 
 
 @pytest.mark.parametrize("download", ["download_file", "download_to", "a range", "a version"])
-def test_a_download_returns_a_handle_with_the_facts(moto_bucket: S3Bucket, tmp_path: Path, download: str) -> None:
+def test_a_download_returns_a_handle_with_etag_size_and_metadata(
+    moto_bucket: S3Bucket, tmp_path: Path, download: str
+) -> None:
     """Etag, size, version and metadata are known without another request."""
     moto_bucket.versioning.enable()
     written = moto_bucket.put_object("k", BODY, {"source": "erp"})
@@ -249,7 +251,7 @@ def test_path_that_ends_with_a_slash_is_a_folder(bucket: S3Bucket, tmp_path: Pat
     assert names(tmp_path / "new") == ["b.txt"]
 
 
-def test_overwrite_false_is_about_the_file_in_the_folder(bucket: S3Bucket, tmp_path: Path) -> None:
+def test_overwrite_false_checks_the_file_in_the_folder(bucket: S3Bucket, tmp_path: Path) -> None:
     """It applies to the file in the folder, or to a folder of that name, not to the target folder itself."""
     bucket.download_file("a/b.txt", tmp_path, overwrite=False)
     with pytest.raises(FileExistsError, match=r"b\.txt"):

@@ -31,7 +31,7 @@ def test_the_root_keeps_its_name_from_messageflux() -> None:
 
 
 @pytest.mark.parametrize(("cls", "builtin"), BUILTINS.items(), ids=lambda cls: cls.__name__)
-def test_an_error_is_also_the_builtin_that_one_would_catch(cls: type[s3.S3Error], builtin: type[Exception]) -> None:
+def test_errors_are_subclasses_of_builtin_exceptions(cls: type[s3.S3Error], builtin: type[Exception]) -> None:
     """The errors can be caught as builtin exceptions."""
     with pytest.raises(builtin, match="what happened"):
         raise cls("what happened", bucket="b", key="k")
@@ -39,7 +39,7 @@ def test_an_error_is_also_the_builtin_that_one_would_catch(cls: type[s3.S3Error]
 
 @pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize("again", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy], ids=["pickle", "copy"])
-def test_an_error_survives_a_pickle_with_all_it_says(cls: type[s3.S3Error], again: object) -> None:
+def test_errors_keep_their_attributes_when_pickled(cls: type[s3.S3Error], again: object) -> None:
     """Errors keep their attributes when they are pickled."""
     error = cls(
         "text", operation="GetObject", bucket="b", key="k", code="C", status=418, request_id="r", retryable=True
@@ -61,7 +61,7 @@ def test_control_characters_in_keys_are_escaped_in_messages() -> None:
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
-def test_the_errors_with_more_to_say_keep_it_in_a_pickle() -> None:
+def test_errors_with_further_attributes_keep_them_when_pickled() -> None:
     """failures, lock_holder and outcome_unknown are pickled too."""
     failure = s3.Failure("k", None, s3.S3NoSuchItem("gone", key="k"))
     batch = pickle.loads(pickle.dumps(s3.S3BatchError("1 of 2", failures=[failure], succeeded=["j"])))
@@ -78,7 +78,7 @@ def test_errors_are_not_retryable_and_known_by_default() -> None:
     assert str(error) == "said"
 
 
-def test_a_failure_does_not_change() -> None:
+def test_a_failure_is_immutable() -> None:
     """Failure is frozen and has slots."""
     failure = errors.Failure("k", None, s3.S3Error("said"))
     with pytest.raises(FrozenInstanceError):
@@ -86,6 +86,6 @@ def test_a_failure_does_not_change() -> None:
     assert not hasattr(failure, "__dict__")
 
 
-def test_the_module_docstring_draws_every_class() -> None:
+def test_the_module_docstring_lists_every_class() -> None:
     """The tree in the module's docstring has all classes."""
     assert [cls.__name__ for cls in ALL if cls.__name__ not in (errors.__doc__ or "")] == []

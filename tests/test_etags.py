@@ -222,7 +222,7 @@ def test_what_etags_are_is_learned_for_each_bucket(scripted_server: ScriptedServ
 
 
 @pytest.mark.parametrize("act", [to_file, to_file_resumed, to_folder, to_stream, updated], ids=lambda act: act.__name__)
-def test_content_that_differs_each_time_is_not_taken_for_a_strange_etag(
+def test_corrupted_content_does_not_mark_etags_as_not_md5(
     scripted_server: ScriptedServer, tmp_path: Path, lane: bool, act: Callable[[S3Bucket, Path], None]
 ) -> None:
     """Corrupted bytes raise, and do not mark the bucket's ETags as other than MD5s."""
@@ -235,7 +235,7 @@ def test_content_that_differs_each_time_is_not_taken_for_a_strange_etag(
             act(bucket, tmp_path)
 
 
-def test_part_that_changes_on_its_way_is_an_error_where_etags_are_md5s(scripted_server: ScriptedServer) -> None:
+def test_corrupted_part_is_an_error_where_etags_are_md5s(scripted_server: ScriptedServer) -> None:
     """The scratch object shows that this bucket's ETags are MD5s; it is removed, the upload aborted."""
     store = Strange(lambda body: f'"{md5(body)}"')
 
@@ -283,7 +283,7 @@ def test_reads_and_plain_writes_work_with_weak_etags(
     assert not [asked.headers["if-match"] for asked in scripted_server.asked if "if-match" in asked.headers]
 
 
-def test_replaced_object_is_noticed_by_its_weak_etag(
+def test_replaced_object_is_detected_by_its_weak_etag(
     scripted_server: ScriptedServer, tmp_path: Path, lane: bool
 ) -> None:
     """The ETags of the responses are compared by the client, since no condition can be sent."""
@@ -301,9 +301,7 @@ def test_replaced_object_is_noticed_by_its_weak_etag(
             read()
 
 
-def test_listed_strong_etag_and_weak_one_of_the_answer_are_the_same(
-    scripted_server: ScriptedServer, lane: bool
-) -> None:
+def test_listed_strong_etag_equals_the_weak_etag_of_a_response(scripted_server: ScriptedServer, lane: bool) -> None:
     """A proxy marks the header as weak, but does not change the XML of a listing."""
     store = Strange(weak, {"k": b"content"})
 

@@ -86,7 +86,7 @@ def test_the_documented_sample_of_each_source_is_understood(name: str, expected:
     assert (event.kind, event.bucket, event.key, event.size, event.etag) == expected
 
 
-def test_everything_that_a_notification_says_is_there() -> None:
+def test_every_field_of_a_notification_is_available() -> None:
     """Version, sequencer, time and name come from the record, and the record itself is kept."""
     message = sample("aws_put")
     [event] = parse_event(json.dumps(message).encode())
@@ -98,12 +98,12 @@ def test_everything_that_a_notification_says_is_there() -> None:
     assert pickle.loads(pickle.dumps(event)) == event
 
 
-def test_minios_prefix_is_no_part_of_the_name() -> None:
+def test_event_names_with_and_without_the_s3_prefix_are_the_same() -> None:
     """The name of an event is the same, whether the source writes 's3:' before it or not."""
     assert parse_event(sample("minio_put"))[0].event_name == "ObjectCreated:Put"
 
 
-def test_the_test_event_says_that_nothing_happened() -> None:
+def test_the_s3_test_event_gives_no_events() -> None:
     """S3's set-up probe is readable and about no object."""
     assert parse_event(sample("aws_test_event")) == []
 
@@ -126,7 +126,7 @@ def test_the_test_event_says_that_nothing_happened() -> None:
         ("SomethingNew:Today", "other"),
     ],
 )
-def test_the_kind_is_one_word_for_all_sources(event_name: str, kind: str) -> None:
+def test_event_kinds_are_the_same_for_all_sources(event_name: str, kind: str) -> None:
     """Names of AWS, MinIO and Ceph, known or not, have a kind."""
     assert [event.kind for event in parse_event({"Records": [notification("a", eventName=event_name)]})] == [kind]
 
@@ -150,7 +150,7 @@ def test_eventbridge_has_the_same_kinds(detail_type: str, reason: str, kind: str
 
 
 @pytest.mark.parametrize("action", ["PutObject", "CopyObject", "CompleteMultipartUpload"])
-def test_r2_creates(action: str) -> None:
+def test_r2_creation_events_have_the_kind_created(action: str) -> None:
     """Each of R2's ways to create is an object created."""
     assert parse_event(sample("r2_put") | {"action": action})[0].kind == "created"
 
@@ -193,7 +193,7 @@ def test_the_encoding_of_ceph_is_selectable(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["red flower.jpg", "a+b", "100%", "../../etc/passwd", "line\nend", "/lead//x/", "é"])
-def test_odd_keys_pass_through_every_envelope(key: str) -> None:
+def test_unusual_keys_are_decoded_from_every_envelope(key: str) -> None:
     """SNS, SQS, Lambda and EventBridge's own way: the same key at the end of each."""
     bare = json.dumps({"Records": [notification(quote_plus(key))]})
     sns = json.dumps(in_sns(bare))
@@ -212,7 +212,7 @@ def test_odd_keys_pass_through_every_envelope(key: str) -> None:
             assert [event.key for event in parse_event(form)] == [key]  # type: ignore[arg-type]  # bytearray
 
 
-def test_a_batch_of_lambda_gives_every_event_in_order() -> None:
+def test_a_lambda_batch_gives_every_event_in_order() -> None:
     """Several messages, each with several records, come out as one list."""
     bodies = [json.dumps({"Records": [notification("a"), notification("b")]}), json.dumps({"Records": []})]
     records = [{"eventSource": "aws:sqs", "messageId": "1", "body": body} for body in [*bodies, bodies[0]]]
@@ -230,7 +230,7 @@ def test_sequencers_order_the_events_of_a_key(key: str, one: str, other: str) ->
     assert second.is_newer_than(first) == (right > left)
 
 
-def test_without_sequencers_the_times_decide() -> None:
+def test_events_without_sequencers_are_ordered_by_time() -> None:
     """R2 has no sequencer: the times are compared; without times neither event is newer."""
     early = ObjectEvent("PutObject", "created", "b", "k", time=datetime(2026, 1, 1, tzinfo=timezone.utc))
     late = ObjectEvent("PutObject", "created", "b", "k", time=datetime(2026, 1, 2, tzinfo=timezone.utc))
@@ -318,7 +318,7 @@ def test_parse_event_of_another_type_raises_type_error(message: Any) -> None:
         parse_event(message)
 
 
-def test_envelopes_without_end_are_an_error() -> None:
+def test_deeply_nested_envelopes_raise() -> None:
     """Deeply nested and self-referencing messages raise."""
     message: Any = {}
     for _ in range(100):
@@ -367,7 +367,7 @@ def test_an_invalid_event_time_is_none(time: Any) -> None:
     assert event.time is None
 
 
-def test_an_event_is_newer_than_an_event() -> None:
+def test_is_newer_than_accepts_events_only() -> None:
     """And than nothing else."""
     with pytest.raises(TypeError, match="other must be an ObjectEvent, not str"):
         ObjectEvent("ObjectCreated:Put", "created", "inbox", "a").is_newer_than("yesterday")  # type: ignore[arg-type]
@@ -379,7 +379,7 @@ ODD_SEQUENCERS = ["Happy Sequencer", "zz", "0x1F", "55AED6 ", "-1", "\u0661", ""
 
 
 @pytest.mark.parametrize("sequencer", ODD_SEQUENCERS, ids=repr)
-def test_an_odd_sequencer_costs_no_event(sequencer: Any) -> None:
+def test_an_event_with_an_invalid_sequencer_is_read(sequencer: Any) -> None:
     """aws-lambda-go's own sample has "Happy Sequencer": the event is read, text is kept as it came."""
     records = [notification("a"), notification("b", object={"sequencer": sequencer}), notification("c")]
     bridged = sample("eventbridge_created")
@@ -395,7 +395,7 @@ def test_an_odd_sequencer_costs_no_event(sequencer: Any) -> None:
 
 @pytest.mark.parametrize("one", ["Happy Sequencer", "zz", "\u0661", None])
 @pytest.mark.parametrize("other", ["0055AED6", "Sad Sequencer", None])
-def test_events_with_an_odd_sequencer_are_ordered_by_time_or_not_at_all(one: str | None, other: str | None) -> None:
+def test_events_with_an_invalid_sequencer_are_ordered_by_time_or_not_at_all(one: str | None, other: str | None) -> None:
     """A sequencer that is not hexadecimal is not compared; without times neither event is newer."""
     early, late = datetime(2026, 1, 1, tzinfo=timezone.utc), datetime(2026, 1, 2, tzinfo=timezone.utc)
 
@@ -419,7 +419,7 @@ def test_the_raw_record_of_an_event_is_read_as_the_same_event(name: str) -> None
 
 
 @given(keys, st.sampled_from(["Body", "Records", "Messages", "Type", "source", "account", "eventName"]), json_values)
-def test_a_record_by_itself_is_read_whatever_else_is_in_it(key: str, name: str, value: Any) -> None:
+def test_a_single_record_is_read_whatever_other_fields_it_has(key: str, name: str, value: Any) -> None:
     """What parse_event took for a record among Records it takes for one alone, too."""
     record = {**notification(quote_plus(key)), name: value}
     try:
@@ -494,7 +494,7 @@ def test_a_message_of_many_broken_records_says_how_many() -> None:
     assert "Records[3]" not in str(caught.value)
 
 
-def test_records_that_contain_themselves_end() -> None:
+def test_self_referencing_records_raise() -> None:
     """Each level holds the list of all of them: the depth ends the reading at once, not after every combination."""
     itself: dict[str, Any] = {}
     itself["Records"] = [itself] * 100
@@ -509,7 +509,7 @@ _GOOD = {
 }
 
 
-def test_a_record_in_too_many_envelopes_costs_no_other() -> None:
+def test_a_record_in_too_many_envelopes_does_not_affect_other_records() -> None:
     """It is named as broken; the record after it is read."""
     deep = json.dumps({"Records": [_GOOD]})
     for _ in range(9):
@@ -520,7 +520,7 @@ def test_a_record_in_too_many_envelopes_costs_no_other() -> None:
     assert [event.key for event in caught.value.events] == ["k"]  # type: ignore[attr-defined]
 
 
-def test_a_message_that_contains_itself_many_times_ends() -> None:
+def test_a_message_that_contains_itself_many_times_raises() -> None:
     """Every level would multiply the work."""
     records: list[Any] = [_GOOD]
     message = {"Records": records}

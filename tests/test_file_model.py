@@ -291,7 +291,7 @@ def write_both(
         st.tuples(st.sampled_from("wax"), ENDINGS, st.lists(BINARY_STEPS, max_size=10)), min_size=1, max_size=3
     )
 )
-def test_binary_writers_do_what_files_do(place: Place, rounds: list[tuple[str, Ending, list[Step]]]) -> None:
+def test_binary_writers_behave_like_files(place: Place, rounds: list[tuple[str, Ending, list[Step]]]) -> None:
     """Written, written again or appended to, and closed in every way."""
     obj, path = fresh(place)
     for action, ending, steps in rounds:
@@ -320,7 +320,7 @@ NEWLINES = st.sampled_from([None, "", "\n", "\r", "\r\n"])
     encoding=ENCODINGS,
     newline=NEWLINES,
 )
-def test_text_writers_do_what_files_do(
+def test_text_writers_behave_like_files(
     place: Place, rounds: list[tuple[str, Ending, list[Step]]], encoding: str, newline: str | None
 ) -> None:
     """With byte order marks and line ends; what was written is read back as the builtin reads it."""
@@ -344,7 +344,7 @@ def test_text_writers_do_what_files_do(
     ),
     step=st.sampled_from([("tell", ()), ("seek", (0,)), ("seek", (0, io.SEEK_END)), ("truncate", (PART_BYTES + 1,))]),
 )
-def test_writers_do_what_files_do_where_parts_begin(
+def test_writers_behave_like_files_at_part_borders(
     place: Place, ending: Ending, before: bytes | None, mode: str, sizes: list[int], step: Step
 ) -> None:
     """Content around the size of a part, and of what is copied within the store."""
@@ -387,7 +387,7 @@ def content_of_lines(size: int) -> bytes:
 
 @at_random
 @given(size=st.sampled_from(SIZES), buffering=st.sampled_from([-1, -1, 0, 100]), steps=st.lists(READS, max_size=15))
-def test_binary_readers_do_what_files_do(place: Place, size: int, buffering: int, steps: list[Step]) -> None:
+def test_binary_readers_behave_like_files(place: Place, size: int, buffering: int, steps: list[Step]) -> None:
     """With Python's buffer, a small one and none; a short read is never wrong, and empty only at the end."""
     obj, _ = fresh(place)
     body = content_of_lines(size)
@@ -449,7 +449,7 @@ TEXT_READS: st.SearchStrategy[Step] = st.one_of(
     newline=NEWLINES,
     steps=st.lists(TEXT_READS, max_size=12),
 )
-def test_text_readers_do_what_files_do(
+def test_text_readers_behave_like_files(
     place: Place, size: int, encoding: str, newline: str | None, steps: list[Step]
 ) -> None:
     """Seeking to positions of tell() works; the line ends are those of the builtin."""

@@ -143,21 +143,23 @@ def test_reading_and_writing_at_once_is_unsupported(obj: s3.S3Object, mode: str)
         ({"mode": "w", "encoding": "no-such-encoding"}, LookupError),
     ],
 )
-def test_wrong_arguments_are_told_at_once(obj: s3.S3Object, arguments: dict[str, Any], error: type[Exception]) -> None:
+def test_invalid_arguments_raise_before_anything_is_written(
+    obj: s3.S3Object, arguments: dict[str, Any], error: type[Exception]
+) -> None:
     """Arguments that contradict each other raise before anything is written."""
     with pytest.raises(error):
         obj.open(**arguments)
     assert not obj.exists()
 
 
-def test_a_missing_object_is_missing_at_the_opening(obj: s3.S3Object) -> None:
+def test_opening_a_missing_object_raises_file_not_found(obj: s3.S3Object) -> None:
     """As a FileNotFoundError, like the builtin's."""
     for mode in ("rb", "r"):
         with pytest.raises(FileNotFoundError):
             obj.open(mode)
 
 
-def test_names_and_modes(obj: s3.S3Object) -> None:
+def test_files_have_name_and_mode(obj: s3.S3Object) -> None:
     """.name is the key, .mode the mode, for bytes and for text."""
     for mode in ("wb", "rb", "ab", "w", "r", "a"):
         with obj.open(mode) as file:
@@ -193,7 +195,7 @@ def test_small_and_empty_objects_take_one_get(s3_bucket: s3.S3Bucket, odd: OddOb
         assert (file.read(), file.seek(0, 2), file.read(1)) == (b"", 0, b"")
 
 
-def test_reading_on_gives_the_bytes(big: s3.S3Object) -> None:
+def test_reads_in_steps_of_any_size_give_the_content(big: s3.S3Object) -> None:
     """In any step, whole, by lines, into a buffer."""
     for step in (10_007, 65_536, 3 * MIB, 20 * MIB):
         with big.open() as file:
@@ -233,7 +235,7 @@ def test_no_module_calls_getbuffer() -> None:
     assert calls == []
 
 
-def test_lines_are_those_of_bytesio(big: s3.S3Object) -> None:
+def test_lines_equal_those_of_bytesio(big: s3.S3Object) -> None:
     """Iteration yields the same lines as io.BytesIO."""
     with big.open() as file:
         assert list(file) == list(io.BytesIO(BIG))
@@ -302,7 +304,7 @@ def test_a_negative_seek_is_an_os_error(big: s3.S3Object) -> None:
         assert file.read() == b""
 
 
-def test_random_reads_stay_small(odd: OddObject) -> None:
+def test_a_random_read_fetches_little_more_than_was_requested(odd: OddObject) -> None:
     """A small read fetches only a small range."""
     odd.body = BIG
     with odd.open() as file:
@@ -316,7 +318,7 @@ def test_random_reads_stay_small(odd: OddObject) -> None:
     assert asked <= 64 * 1024 + 50 * 16 * 1024
 
 
-def test_sequential_reads_grow(odd: OddObject) -> None:
+def test_sequential_reads_fetch_larger_and_larger_ranges(odd: OddObject) -> None:
     """Far fewer requests than reads; and every range under If-Match."""
     odd.body = BIG
     with odd.open() as file:
@@ -327,7 +329,7 @@ def test_sequential_reads_grow(odd: OddObject) -> None:
     assert all("-" in request["range"] and not request["range"].startswith("bytes=-") for request in odd.requests)
 
 
-def test_closing_ends_the_threads(big: s3.S3Object) -> None:
+def test_closing_a_file_ends_its_read_ahead_threads(big: s3.S3Object) -> None:
     """Read-ahead threads end."""
     file = big.open()
     for _ in range(40):
@@ -384,7 +386,7 @@ def test_reads_are_right_however_ranges_and_conditions_are_answered(
             file.read(10)
 
 
-def test_an_object_that_changes_under_the_reader(s3_bucket: s3.S3Bucket) -> None:
+def test_an_object_that_changes_while_it_is_read_raises_object_changed(s3_bucket: s3.S3Bucket) -> None:
     """Replaced, made shorter, or deleted: S3ObjectChanged, never a mixture."""
     changes: list[Callable[[s3.S3Object], Any]] = [
         lambda obj: obj.put(bytes(MIB)),
@@ -401,7 +403,7 @@ def test_an_object_that_changes_under_the_reader(s3_bucket: s3.S3Bucket) -> None
                 file.read(10)
 
 
-def test_a_version_is_read_as_it_was(s3_bucket: s3.S3Bucket) -> None:
+def test_a_version_is_read_after_the_object_was_replaced(s3_bucket: s3.S3Bucket) -> None:
     """A file opened for a version can be read after the object was replaced."""
     client = s3_bucket.store.client
     client.put_bucket_versioning(Bucket=s3_bucket.name, VersioningConfiguration={"Status": "Enabled"})
@@ -468,7 +470,7 @@ WRAPPERS = [wrap_text, wrap_gzip, wrap_buffer, wrap_tar, lambda file: zipfile.Zi
 
 
 @pytest.mark.parametrize("size", [10, 9 * MIB])
-def test_a_block_that_raises_leaves_nothing(s3_bucket: s3.S3Bucket, size: int) -> None:
+def test_a_with_block_that_raises_writes_nothing(s3_bucket: s3.S3Bucket, size: int) -> None:
     """No object, no unfinished upload; bytes and text."""
     obj = s3_bucket.object("half")
     for mode in ("wb", "w"):
@@ -482,7 +484,9 @@ def test_a_block_that_raises_leaves_nothing(s3_bucket: s3.S3Bucket, size: int) -
 
 @pytest.mark.parametrize("wrap", WRAPPERS)
 @pytest.mark.parametrize("size", [10, 9 * MIB])
-def test_a_wrapper_that_closes_does_not_commit(s3_bucket: s3.S3Bucket, wrap: Callable[[Any], Any], size: int) -> None:
+def test_a_wrapper_that_closes_the_file_during_an_exception_does_not_commit(
+    s3_bucket: s3.S3Bucket, wrap: Callable[[Any], Any], size: int
+) -> None:
     """The wrapper closes the file while the exception propagates; the end of the block decides."""
     obj = s3_bucket.object("half")
     with pytest.raises(KeyError), obj.open("wb") as file, wrap(file):
@@ -499,7 +503,7 @@ def test_a_wrapper_that_closes_does_not_commit(s3_bucket: s3.S3Bucket, wrap: Cal
 
 
 @pytest.mark.parametrize("wrap", [wrap_text, wrap_gzip, wrap_buffer])
-def test_a_wrapper_that_ends_well_commits(s3_bucket: s3.S3Bucket, wrap: Callable[[Any], Any]) -> None:
+def test_a_wrapper_that_ends_without_an_exception_commits(s3_bucket: s3.S3Bucket, wrap: Callable[[Any], Any]) -> None:
     """Also if the wrapper closed the file first."""
     with s3_bucket.object("whole").open("wb") as file, wrap(file) as wrapped:
         wrapped.write("hello" if wrap is wrap_text else b"hello")
@@ -507,7 +511,9 @@ def test_a_wrapper_that_ends_well_commits(s3_bucket: s3.S3Bucket, wrap: Callable
     assert (gzip.decompress(body) if wrap is wrap_gzip else body) == b"hello"
 
 
-def test_finally_does_not_commit_half(obj: s3.S3Object, caplog: pytest.LogCaptureFixture) -> None:
+def test_close_in_a_finally_during_an_exception_does_not_commit(
+    obj: s3.S3Object, caplog: pytest.LogCaptureFixture
+) -> None:
     """close() during an exception leaves no object, and logs a warning."""
     with pytest.raises(KeyError):
         file = obj.open("wb")
@@ -652,7 +658,7 @@ def test_gzip_that_ends_the_file_below_by_its_exit_commits(quick: StatefulStore,
     assert body is not None and gzip.decompress(body) == b"whole"
 
 
-def test_blocks_within_blocks_are_committed_by_the_outermost(quick: StatefulStore, quick_object: s3.S3Object) -> None:
+def test_nested_with_blocks_are_committed_by_the_outermost(quick: StatefulStore, quick_object: s3.S3Object) -> None:
     """The inner block closes the file, as with the builtin; an exception after it aborts."""
     with contextlib.suppress(KeyError), quick_object.open("wb") as file:
         with file:
@@ -684,7 +690,7 @@ def test_any_sequence_of_write_sizes_stores_the_same_bytes(obj: s3.S3Object, ste
 
 
 @pytest.mark.parametrize(("mode", "half"), [("wb", b"half"), ("w", "half"), ("w", "half" * 20_000)])
-def test_a_dropped_file_writes_nothing(
+def test_a_file_that_is_garbage_collected_unclosed_writes_nothing(
     obj: s3.S3Object, caplog: pytest.LogCaptureFixture, mode: str, half: Any
 ) -> None:
     """It logs a warning; also for text, even if a part of it has reached the writer."""
@@ -706,7 +712,9 @@ def test_a_dropped_file_writes_nothing(
     ],
     ids=["text", "buffered", "gzip"],
 )
-def test_a_dropped_wrapper_writes_nothing(obj: s3.S3Object, wrap: Callable[[Any], Any], half: Any) -> None:
+def test_a_wrapper_that_is_garbage_collected_unclosed_writes_nothing(
+    obj: s3.S3Object, wrap: Callable[[Any], Any], half: Any
+) -> None:
     """A wrapper collected unclosed aborts the file below."""
     below = obj.open("wb")
     wrapper = wrap(below)
@@ -738,7 +746,7 @@ text.write("half")
     assert not moto_bucket._connection.call("ListMultipartUploads", Bucket=moto_bucket.name).get("Uploads")
 
 
-def test_a_wrapper_dropped_within_the_block_is_the_blocks_affair(obj: s3.S3Object) -> None:
+def test_a_wrapper_left_unclosed_in_a_with_block_is_committed_by_the_block(obj: s3.S3Object) -> None:
     """The usual one-liner: the wrapper is not closed, and the block ends normally."""
     with obj.open("wb") as file:
         io.TextIOWrapper(file).write("whole")
@@ -761,7 +769,7 @@ def test_an_exception_in_a_text_block_commits_nothing(obj: s3.S3Object) -> None:
     assert not obj.exists()
 
 
-def test_a_writer_may_leave_its_text(obj: s3.S3Object) -> None:
+def test_a_detached_text_wrapper_leaves_a_usable_writer(obj: s3.S3Object) -> None:
     """What was detached is written on after the text around it is gone."""
     text = cast(io.TextIOWrapper, obj.open("w"))
     text.write("a")
@@ -802,7 +810,7 @@ def test_text_is_written_as_the_builtin_writes_it(
             assert ours.read() == rest
 
 
-def test_a_closed_writer_is_closed(obj: s3.S3Object) -> None:
+def test_writing_to_a_closed_file_raises_value_error(obj: s3.S3Object) -> None:
     """Writing raises ValueError; closing again does nothing; a text file rejects bytes."""
     file = obj.open("wb")
     with pytest.raises(TypeError):
@@ -829,7 +837,7 @@ def test_a_write_that_fails_raises_and_leaves_nothing(s3_store: s3.S3Store) -> N
 
 
 @pytest.mark.parametrize("mode", ["wb", "w"])
-def test_a_part_that_fails_leaves_no_hole(moto: Server, moto_bucket: s3.S3Bucket, mode: str) -> None:
+def test_closing_after_a_failed_part_commits_nothing(moto: Server, moto_bucket: s3.S3Bucket, mode: str) -> None:
     """Closing after a failed part, as a wrapper or a finally does, commits nothing of the rest."""
     moto_bucket.put_object("k", b"former")
 
@@ -852,7 +860,7 @@ def test_a_part_that_fails_leaves_no_hole(moto: Server, moto_bucket: s3.S3Bucket
     assert moto_bucket.get_object("k").body == b"former"
 
 
-def test_create_only(s3_bucket: s3.S3Bucket) -> None:
+def test_mode_x_creates_a_missing_object_only(s3_bucket: s3.S3Bucket) -> None:
     """Mode x creates a missing object, and raises FileExistsError for an existing one."""
     obj = s3_bucket.object("once")
     with obj.open("xb", metadata={"who": "first"}) as file:
@@ -864,7 +872,7 @@ def test_create_only(s3_bucket: s3.S3Bucket) -> None:
 
 
 @pytest.mark.parametrize("size", [5, 9 * MIB])
-def test_create_only_loses_a_race(s3_bucket: s3.S3Bucket, size: int) -> None:
+def test_mode_x_does_not_overwrite_an_object_created_meanwhile(s3_bucket: s3.S3Bucket, size: int) -> None:
     """An object created between the opening and the close is not overwritten."""
     obj = s3_bucket.object("raced")
     with pytest.raises(FileExistsError), obj.open("xb") as file:
@@ -876,7 +884,7 @@ def test_create_only_loses_a_race(s3_bucket: s3.S3Bucket, size: int) -> None:
 
 @pytest.mark.parametrize("before", [0, 3, 5 * MIB, 9 * MIB])
 @pytest.mark.parametrize("more", [0, 4, 9 * MIB])
-def test_appending(s3_bucket: s3.S3Bucket, before: int, more: int) -> None:
+def test_append_keeps_the_former_content_and_metadata(s3_bucket: s3.S3Bucket, before: int, more: int) -> None:
     """The former content stays at the beginning, with metadata and type, at any size."""
     obj = s3_bucket.put_object("log.bin", BIG[:before], {"kept": "yes"}, content_type="x/y")
     with obj.open("ab") as file:
@@ -887,7 +895,7 @@ def test_appending(s3_bucket: s3.S3Bucket, before: int, more: int) -> None:
 
 
 @pytest.mark.parametrize("before", [10, 5 * 1024 * 1024])
-def test_appending_keeps_metadata_and_tags(moto_bucket: s3.S3Bucket, before: int) -> None:
+def test_append_keeps_metadata_and_tags_at_any_size(moto_bucket: s3.S3Bucket, before: int) -> None:
     """For a small object, which is written again, and a larger one, which is copied on the server."""
     obj = moto_bucket.put_object("k", bytes(before), {"m": "é"}, tags={"a": "1"})
     with obj.open("ab") as file:
@@ -896,7 +904,7 @@ def test_appending_keeps_metadata_and_tags(moto_bucket: s3.S3Bucket, before: int
     assert (obj.size, obj.metadata, dict(obj.tags.get())) == (before + 4, {"m": "é"}, {"a": "1"})
 
 
-def test_appending_to_nothing_creates(obj: s3.S3Object) -> None:
+def test_append_to_a_missing_object_creates_it(obj: s3.S3Object) -> None:
     """As the builtin does, for text as well."""
     with obj.open("a") as file:
         file.write("é")
@@ -905,7 +913,7 @@ def test_appending_to_nothing_creates(obj: s3.S3Object) -> None:
     assert obj.text == "éà"
 
 
-def test_appending_to_what_was_replaced(s3_bucket: s3.S3Bucket) -> None:
+def test_append_to_a_replaced_object_is_refused(s3_bucket: s3.S3Bucket) -> None:
     """It raises, if the store honours conditions."""
     obj = s3_bucket.put_object("log", BIG[: 6 * MIB])
     with pytest.raises(s3.S3ObjectChanged), obj.open("ab") as file:
@@ -1056,7 +1064,7 @@ def test_append_raises_object_changed_instead_of_overwriting(
 
 @pytest.mark.parametrize("more", [4, 9 * MIB], ids=["little", "much"])
 @pytest.mark.parametrize("before", [None, 3, 6 * MIB])
-def test_append_notices_a_write_in_the_last_moment_where_conditions_are_honoured(
+def test_append_detects_a_late_write_where_conditions_are_honoured(
     scripted_server: ScriptedServer, quick: StatefulStore, before: int | None, more: int
 ) -> None:
     """Just before the request that makes the object visible."""
@@ -1078,7 +1086,7 @@ def test_append_notices_a_write_in_the_last_moment_where_conditions_are_honoured
 @pytest.mark.parametrize("honoured", [True, False], ids=["honoured", "ignored"])
 @pytest.mark.parametrize("more", [0, 4, 9 * MIB])
 @pytest.mark.parametrize("before", [None, 0, 3, 6 * MIB])
-def test_append_adds_to_what_is_there(
+def test_append_adds_to_the_present_content(
     scripted_server: ScriptedServer, quick: StatefulStore, honoured: bool, before: int | None, more: int
 ) -> None:
     """Under the condition that the store understands; one append after the other, by the same and by other writers."""
@@ -1097,7 +1105,7 @@ def test_append_adds_to_what_is_there(
     assert quick.uploads == {}
 
 
-def test_append_probes_a_store_once_and_never_where_nothing_is_written(
+def test_append_probes_a_store_once_and_only_if_something_is_written(
     scripted_server: ScriptedServer, quick: StatefulStore
 ) -> None:
     """The probe's scratch objects are gone afterwards."""
@@ -1132,7 +1140,7 @@ def test_append_compares_by_head_where_the_probe_is_not_allowed(
 
 @pytest.mark.parametrize("more", [4, 9 * MIB], ids=["little", "much"])
 @pytest.mark.parametrize("before", [None, 3, 6 * MIB])
-def test_append_whose_answer_was_lost_finds_that_it_was_done(
+def test_append_whose_response_was_lost_succeeds_once(
     scripted_server: ScriptedServer, quick: StatefulStore, before: int | None, more: int
 ) -> None:
     """The retry fails because of the first attempt's own write: a success, and the content is appended once."""
@@ -1154,7 +1162,7 @@ def test_append_whose_answer_was_lost_finds_that_it_was_done(
     assert quick.body("k") == BIG[: before or 0] + bytes(more)
 
 
-def test_append_whose_answer_was_lost_and_whose_object_was_replaced_says_that_the_outcome_is_unknown(
+def test_append_whose_response_was_lost_and_whose_object_was_replaced_has_an_unknown_outcome(
     scripted_server: ScriptedServer, quick: StatefulStore
 ) -> None:
     """The append may have been applied and then replaced: the outcome is reported as unknown."""
@@ -1206,7 +1214,7 @@ def test_append_that_always_meets_a_concurrent_write_raises_a_retryable_precondi
     assert quick.uploads == {}
 
 
-def test_append_to_what_is_replaced_while_it_is_opened_takes_all_from_one_object(
+def test_append_takes_content_and_metadata_from_one_object(
     scripted_server: ScriptedServer, quick: StatefulStore
 ) -> None:
     """Content and metadata, although it is asked for them in two requests."""
@@ -1227,7 +1235,7 @@ def test_append_to_what_is_replaced_while_it_is_opened_takes_all_from_one_object
 
 @pytest.mark.parametrize("before", [10, 6 * MIB])
 @pytest.mark.parametrize("name", ["moto", "rclone", "localstack", "radosgw"])
-def test_append_to_what_was_replaced_is_refused_by_real_servers(
+def test_append_to_a_replaced_object_is_refused_on_real_servers(
     request: pytest.FixtureRequest, name: str, before: int
 ) -> None:
     """An append after opening it again succeeds."""
@@ -1452,7 +1460,7 @@ LOST: dict[str, Callable[[s3.S3Bucket, dict[str, str]], object]] = {
 
 @pytest.mark.parametrize(("given", "header"), EVERYWHERE.values(), ids=EVERYWHERE)
 @pytest.mark.parametrize("write", LOST.values(), ids=LOST)
-def test_a_conditional_write_whose_answer_was_lost_looks_with_the_parameters_of_the_write(
+def test_a_lost_response_is_reconciled_with_the_parameters_of_the_write(
     scripted_server: ScriptedServer,
     write: Callable[[s3.S3Bucket, dict[str, str]], object],
     given: dict[str, str],
@@ -1467,7 +1475,7 @@ def test_a_conditional_write_whose_answer_was_lost_looks_with_the_parameters_of_
 
 
 @pytest.mark.parametrize(("given", "header"), EVERYWHERE.values(), ids=EVERYWHERE)
-def test_exclusive_creation_looks_with_the_parameters_of_the_write(
+def test_mode_x_checks_with_the_parameters_of_the_write(
     scripted_server: ScriptedServer, given: dict[str, str], header: str
 ) -> None:
     """A missing object is created; an existing one raises S3ObjectExists."""
@@ -1512,7 +1520,7 @@ def test_append_to_an_object_with_a_customers_key_on_localstack(localstack: Serv
     bucket.delete_bucket(force=True)
 
 
-def test_a_zip_is_streamed(obj: s3.S3Object) -> None:
+def test_a_zip_file_is_written_as_a_stream(obj: s3.S3Object) -> None:
     """Written member by member without seeking, read with it."""
     with obj.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.txt", "alpha" * 1000)
@@ -1569,7 +1577,7 @@ def test_a_gap_that_is_larger_than_a_part_is_written_as_zeros(
     assert quick.body("k") == b"begin".ljust(9 * MIB, b"\0")
 
 
-def test_a_write_to_a_full_disk_leaves_nothing(
+def test_a_write_to_a_full_disk_raises_and_commits_nothing(
     quick: StatefulStore, quick_object: s3.S3Object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error is raised at once, and again by a later close(), which does not commit what is left."""
@@ -1588,7 +1596,9 @@ def test_a_write_to_a_full_disk_leaves_nothing(
     assert quick.objects == {}
 
 
-def test_a_write_in_place_takes_what_is_not_contiguous(quick: StatefulStore, quick_object: s3.S3Object) -> None:
+def test_a_write_in_place_accepts_buffers_that_are_not_contiguous(
+    quick: StatefulStore, quick_object: s3.S3Object
+) -> None:
     """As a write to the stream does."""
     with quick_object.open("wb") as file:
         file.write(b"....")
@@ -1641,7 +1651,7 @@ def test_sizes_and_offsets_may_be_any_object_with_index(quick: StatefulStore, qu
 
 @pytest.mark.parametrize("mode", ["rb", "wb"])
 @pytest.mark.parametrize("buffering", [-1, 0])
-def test_sizes_and_offsets_that_are_no_whole_numbers_are_refused(
+def test_sizes_and_offsets_that_are_not_integers_raise_type_error(
     quick: StatefulStore, quick_object: s3.S3Object, mode: str, buffering: int
 ) -> None:
     """With a TypeError, and the position stays."""
@@ -1659,7 +1669,7 @@ def test_sizes_and_offsets_that_are_no_whole_numbers_are_refused(
     assert quick.body("k") == (b"0123" if mode == "wb" else b"0123456789")
 
 
-def test_a_small_correction_is_taken(obj: s3.S3Object) -> None:
+def test_seeking_back_before_anything_was_sent_is_allowed(obj: s3.S3Object) -> None:
     """Seeking back works before a part is sent; later it raises, and nothing is written."""
     with obj.open("wb") as file:
         file.write(b"....body")
@@ -1685,7 +1695,9 @@ def test_large_random_reads_take_one_request(odd: OddObject) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1, 2], ids=["first", "second", "third"])
-def test_an_answer_without_an_etag_is_not_another_object(number: int, server: Server, bucket: s3.S3Bucket) -> None:
+def test_a_response_without_an_etag_does_not_count_as_another_object(
+    number: int, server: Server, bucket: s3.S3Bucket
+) -> None:
     """A missing etag does not mean that it was replaced; a later etag is still compared."""
     data = os.urandom(3 * 1024 * 1024)
     bucket.put_object("k", data)
@@ -1716,7 +1728,7 @@ BEFALLS: dict[str, tuple[Answer, type[Exception], str]] = {
 
 @pytest.mark.parametrize("lane", [True, False])
 @pytest.mark.parametrize(("answer", "error", "said"), BEFALLS.values(), ids=BEFALLS)
-def test_failures_after_a_good_start_raise_their_own_error(
+def test_failures_in_the_middle_of_a_read_raise_their_own_error(
     scripted_server: ScriptedServer, answer: Answer, error: type[Exception], said: str, lane: bool
 ) -> None:
     """After a successful opening the actual error is raised."""
@@ -1728,7 +1740,7 @@ def test_failures_after_a_good_start_raise_their_own_error(
             file.read(10)
 
 
-def test_a_store_that_ignores_ranges_may_break_off_as_well(scripted_server: ScriptedServer) -> None:
+def test_a_broken_response_that_ignored_the_range_is_resumed(scripted_server: ScriptedServer) -> None:
     """The connection breaks while skipped bytes are read: the next attempt starts again."""
     cut = (200, {"ETag": '"e"', "Content-Length": str(len(FAR))}, FAR[:100_000])
     scripted_server.answer = lambda asked: cut if len(scripted_server.asked) == 2 else (200, {"ETag": '"e"'}, FAR)
@@ -1737,7 +1749,7 @@ def test_a_store_that_ignores_ranges_may_break_off_as_well(scripted_server: Scri
         assert file.read(10) == FAR[200_000:200_010]
 
 
-def test_a_large_read_fails_as_a_whole(scripted_server: ScriptedServer) -> None:
+def test_a_large_read_with_one_failed_range_returns_nothing(scripted_server: ScriptedServer) -> None:
     """Of ranges that are fetched at the same time one is refused: no half of it is given."""
     whole = bytes(5 * MIB)
 
@@ -1760,7 +1772,7 @@ def test_seek_with_an_invalid_whence_raises(obj: s3.S3Object, action: Callable[[
         action(file)
 
 
-def test_closing_twice_is_closing(obj: s3.S3Object) -> None:
+def test_closing_a_file_twice_is_allowed(obj: s3.S3Object) -> None:
     """``closed`` is True."""
     obj.put(b"0123")
     file = obj.open(buffering=0)
@@ -1770,7 +1782,7 @@ def test_closing_twice_is_closing(obj: s3.S3Object) -> None:
     assert repr(file).endswith(" closed>")
 
 
-def test_a_forked_child_reads_on(rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
+def test_a_forked_child_continues_reading(rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
     """The child sends its own requests; those in progress belong to the parent."""
     rclone_bucket.put_object("k", BIG)
     with rclone_bucket["k"].open() as file:
@@ -1787,7 +1799,7 @@ def test_a_forked_child_reads_on(rclone: Server, rclone_bucket: s3.S3Bucket) -> 
 # -- what befalls a writer ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_stream_is_no_file_on_the_disk(obj: s3.S3Object) -> None:
+def test_a_write_stream_is_not_readable_or_truncatable_before_it_is_seekable(obj: s3.S3Object) -> None:
     """Reading and truncating need a seek to the end first; then both work."""
     with obj.open("wb", buffering=0) as file:
         file.write(b"0123")
@@ -1802,7 +1814,7 @@ def test_a_stream_is_no_file_on_the_disk(obj: s3.S3Object) -> None:
     assert obj.reload().body == b"019"
 
 
-def test_what_a_wrapper_writes_after_the_end_is_let_go(obj: s3.S3Object) -> None:
+def test_writes_after_a_failed_block_are_ignored(obj: s3.S3Object) -> None:
     """After a block that raised, a later flush of a wrapper raises no second error."""
     with pytest.raises(RuntimeError, match="enough"), obj.open("wb") as file:
         buffered = io.BufferedWriter(file)  # type: ignore[arg-type]
@@ -1813,7 +1825,7 @@ def test_what_a_wrapper_writes_after_the_end_is_let_go(obj: s3.S3Object) -> None
     assert not obj.exists()
 
 
-def test_a_text_whose_last_part_fails_is_an_error(
+def test_a_text_file_whose_last_write_fails_raises_and_commits_nothing(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The end of the block raises, and nothing is committed."""
@@ -1824,7 +1836,7 @@ def test_a_text_whose_last_part_fails_is_an_error(
     assert "PUT k" not in scripted_server.whats
 
 
-def test_appending_may_describe_anew(s3_bucket: s3.S3Bucket) -> None:
+def test_append_may_replace_the_metadata(s3_bucket: s3.S3Bucket) -> None:
     """Given metadata replaces the former metadata."""
     obj = s3_bucket.put_object("k", "one", {"a": "1"})
     with obj.open("ab", metadata={"b": "2"}) as file:
@@ -1855,7 +1867,7 @@ def test_append_of_nothing_changes_the_attributes_that_are_given(
     assert moto_bucket._connection.call("HeadObject", Bucket=moto_bucket.name, Key="k")["CacheControl"] == "max-age=5"
 
 
-def test_a_large_object_is_appended_to_by_copies(moto_bucket: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_append_to_a_large_object_copies_its_parts(moto_bucket: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """In several parts, none below the minimum size."""
     monkeypatch.setattr(object_writer, "_COPIED_PART_BYTES", 5 * MIB)
     obj = moto_bucket.put_object("k", BIG[: 11 * MIB])
@@ -1865,7 +1877,7 @@ def test_a_large_object_is_appended_to_by_copies(moto_bucket: s3.S3Bucket, monke
     assert obj.etag.endswith("-3")
 
 
-def test_a_store_that_copies_no_parts_is_sent_them_again(rclone_bucket: s3.S3Bucket) -> None:
+def test_append_sends_the_content_again_where_parts_cannot_be_copied(rclone_bucket: s3.S3Bucket) -> None:
     """rclone does not support UploadPartCopy: the former content is read and written again."""
     obj = rclone_bucket.put_object("k", BIG[: 9 * MIB])
     with obj.open("ab") as file:
@@ -1878,7 +1890,7 @@ def test_a_store_that_copies_no_parts_is_sent_them_again(rclone_bucket: s3.S3Buc
 
 
 @pytest.mark.parametrize(("is_there", "error"), [(True, s3.S3AccessDenied), (False, s3.S3ObjectChanged)])
-def test_a_copy_that_is_refused_is_told_by_what_is_there(
+def test_append_whose_copy_is_refused_checks_whether_the_object_changed(
     scripted_server: ScriptedServer, is_there: bool, error: type[Exception]
 ) -> None:
     """If the object is unchanged, the refusal is raised; if it is missing, S3ObjectChanged."""
@@ -1900,7 +1912,7 @@ def test_a_copy_that_is_refused_is_told_by_what_is_there(
     assert scripted_server.whats[-1] == "DELETE k?uploadId"
 
 
-def test_a_store_that_is_known_to_copy_no_parts_is_not_asked_to(moto: Server, moto_bucket: s3.S3Bucket) -> None:
+def test_append_copies_no_parts_on_a_store_known_not_to_support_it(moto: Server, moto_bucket: s3.S3Bucket) -> None:
     """If the probe found no support, UploadPartCopy is not tried."""
     obj = moto_bucket.put_object("k", BIG[: 9 * MIB])
     store = s3.S3Store(moto.connect().config.replace(capabilities=s3.Capabilities(multipart_copy=False)))
@@ -1909,13 +1921,13 @@ def test_a_store_that_is_known_to_copy_no_parts_is_not_asked_to(moto: Server, mo
     assert obj.reload().body == BIG[: 9 * MIB] + b"tail"
 
 
-def test_middling_reads_in_a_line(big: s3.S3Object) -> None:
+def test_sequential_reads_of_medium_size_give_the_content(big: s3.S3Object) -> None:
     """Reads between the small size and the buffer size return the object's bytes."""
     with big.open() as file:
         assert b"".join(file.read(20_000) for _ in range(300)) == BIG[: 300 * 20_000]
 
 
-def test_a_commit_after_giving_up_writes_nothing(moto_bucket: s3.S3Bucket) -> None:
+def test_a_commit_after_abort_writes_nothing(moto_bucket: s3.S3Bucket) -> None:
     """A commit after abort() does nothing."""
     writer = object_writer.ObjectWriter(moto_bucket.object("k")._address, "wb", autocommit=False)
     writer.write(b"x")
@@ -1984,7 +1996,7 @@ def test_a_read_above_32_mib_that_fails_returns_everything_when_called_again(scr
 
 
 @pytest.mark.parametrize("step", [10_000, 70_000])
-def test_a_read_ahead_that_failed_is_asked_for_again(scripted_server: ScriptedServer, step: int) -> None:
+def test_a_failed_read_ahead_is_requested_again(scripted_server: ScriptedServer, step: int) -> None:
     """Its error is raised once, not for ever."""
     is_down = False
     scripted_server.answer = lambda asked: refusal(503, "SlowDown") if is_down else content_of(asked, LONG)
@@ -2007,9 +2019,7 @@ class Interrupted(Exception):
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
 @pytest.mark.parametrize("how", ["readinto", "raw readinto", "large buffer"])
-def test_a_read_that_a_signal_interrupts_leaves_the_memory_alone_afterwards(
-    scripted_server: ScriptedServer, how: str
-) -> None:
+def test_an_interrupted_read_does_not_write_to_its_buffer_afterwards(scripted_server: ScriptedServer, how: str) -> None:
     """Its threads may still run, while the memory is used for something else."""
     body = b"\xaa" * 4_000_000
     go_on = threading.Event()
@@ -2049,7 +2059,7 @@ def test_a_read_that_a_signal_interrupts_leaves_the_memory_alone_afterwards(
     assert not any(fresh)
 
 
-def test_a_read_whose_threads_cannot_be_started_leaves_the_memory_alone_afterwards(
+def test_a_read_whose_threads_cannot_start_does_not_write_to_its_buffer_afterwards(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = b"\xaa" * 4_000_000
@@ -2152,7 +2162,7 @@ def test_a_read_that_is_interrupted_at_any_line_does_not_move_what_is_read_next(
 
 
 @pytest.mark.parametrize("how", ["closed", "in a block", "text"])
-def test_a_file_opened_in_a_handler_is_written_after_the_traceback_was_taken_off(
+def test_a_file_opened_in_a_handler_commits_after_the_traceback_was_removed(
     quick: StatefulStore, quick_object: s3.S3Object, how: str
 ) -> None:
     try:
@@ -2193,7 +2203,7 @@ def test_a_handle_read_while_its_file_is_open_shows_the_new_object_after_the_clo
     assert (quick_object.size, quick_object.body) == (10, b"laterlater")
 
 
-def test_an_answer_without_a_length_says_so(scripted_server: ScriptedServer) -> None:
+def test_a_response_without_a_length_raises_an_error_that_says_so(scripted_server: ScriptedServer) -> None:
     scripted_server.answer = lambda asked: b'HTTP/1.1 200 OK\r\nETag: "e"\r\n\r\ncontent'
     with pytest.raises(s3.S3ServerError, match="without Content-Length"):
         scripted_server.bucket(lane=False)["k"].body_stream.read()

@@ -105,9 +105,7 @@ def root(s3_bucket: s3.S3Bucket) -> str:
     return s3_bucket.name
 
 
-def test_what_another_wrote_is_there_at_the_next_look(
-    fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, root: str
-) -> None:
+def test_listings_are_not_cached(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, root: str) -> None:
     """No listing is cached."""
     assert fs.ls(root) == []
     s3_bucket.put_object("a/b.txt", b"1")
@@ -128,7 +126,7 @@ def test_missing_paths_raise_file_not_found(fs: MessagefluxS3FileSystem, root: s
     assert not fs.exists(f"{root}/nothing")
 
 
-def test_info_is_of_the_object(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, root: str) -> None:
+def test_info_has_size_type_etag_and_metadata(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, root: str) -> None:
     """Size, type, etag and metadata are the object's."""
     obj = s3_bucket.put_object("a.json", b"{}", {"source": "erp"})
     info = fs.info(f"{root}/a.json")
@@ -139,7 +137,7 @@ def test_info_is_of_the_object(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Buck
     assert root in fs.ls("", detail=False)
 
 
-def test_find_and_walk_see_the_same(fs: MessagefluxS3FileSystem, root: str) -> None:
+def test_find_and_walk_agree(fs: MessagefluxS3FileSystem, root: str) -> None:
     """The flat listing and the walk agree, with folders and without, to any depth."""
     for key in ("a/1", "a/b/2", "a/b/c/3", "d", "a.txt"):
         fs.pipe(f"{root}/{key}", b"x")
@@ -159,7 +157,9 @@ def test_find_and_walk_see_the_same(fs: MessagefluxS3FileSystem, root: str) -> N
 
 
 @pytest.mark.parametrize(("start", "end"), [(None, None), (2, 5), (-3, None), (None, -2), (4, 100), (5, 2), (20, 30)])
-def test_ranges_are_slices(fs: MessagefluxS3FileSystem, root: str, start: int | None, end: int | None) -> None:
+def test_ranges_have_the_meaning_of_slices(
+    fs: MessagefluxS3FileSystem, root: str, start: int | None, end: int | None
+) -> None:
     """cat_file has the meaning of a slice, and cat_ranges that of many."""
     data = b"0123456789"
     fs.pipe(f"{root}/d", data)
@@ -167,7 +167,7 @@ def test_ranges_are_slices(fs: MessagefluxS3FileSystem, root: str, start: int | 
     assert fs.cat_ranges([f"{root}/d"] * 2, [start, 1], [end, 2]) == [data[start:end], b"1"]
 
 
-def test_a_url_is_enough(local_url: dict[str, Any], s3_bucket: s3.S3Bucket) -> None:
+def test_fsspec_open_accepts_mfs3_urls(local_url: dict[str, Any], s3_bucket: s3.S3Bucket) -> None:
     """fsspec.open takes mfs3://, with the settings of connect() as storage options."""
     fsspec.register_implementation("mfs3", MessagefluxS3FileSystem, clobber=True)
     with fsspec.open(f"mfs3://{s3_bucket.name}/ü/x.txt", "w", **local_url) as file:
@@ -190,7 +190,7 @@ def local_url(s3_store: s3.S3Store) -> dict[str, Any]:
     }
 
 
-def test_a_block_that_raises_writes_nothing(fs: MessagefluxS3FileSystem, root: str) -> None:
+def test_a_with_block_that_raises_writes_nothing(fs: MessagefluxS3FileSystem, root: str) -> None:
     """For bytes and text, compressed or not."""
     for mode, compression in (("wb", None), ("w", None), ("wb", "gzip"), ("w", "gzip")):
         with pytest.raises(KeyError), fs.open(f"{root}/half", mode, compression=compression) as file:
@@ -199,7 +199,7 @@ def test_a_block_that_raises_writes_nothing(fs: MessagefluxS3FileSystem, root: s
         assert not fs.exists(f"{root}/half")
 
 
-def test_a_transaction_shows_all_or_nothing(fs: MessagefluxS3FileSystem, root: str) -> None:
+def test_a_transaction_commits_all_files_or_none(fs: MessagefluxS3FileSystem, root: str) -> None:
     """Files of a transaction appear at its end; none does if it raises."""
     with fs.transaction:
         for name in "ab":
@@ -248,7 +248,9 @@ def test_a_compressed_file_is_written(
             assert file.read() == whole
 
 
-def test_a_compressed_file_that_is_dropped_writes_nothing(fs: MessagefluxS3FileSystem, root: str) -> None:
+def test_a_compressed_file_that_is_garbage_collected_unclosed_writes_nothing(
+    fs: MessagefluxS3FileSystem, root: str
+) -> None:
     """Like an uncompressed one; also for text."""
     for mode, half in (("wb", b"half"), ("w", "half")):
         file = fs.open(f"{root}/k", mode, compression="gzip")
@@ -321,7 +323,7 @@ def test_exit_without_enter_leaves_the_commit_to_the_transaction(fs: Messageflux
     assert not fs.exists(f"{root}/k")
 
 
-def test_pickles_keep_the_place_and_leave_the_secrets() -> None:
+def test_pickles_contain_the_endpoint_and_no_secrets() -> None:
     """A pickled file system keeps its endpoint, and its pickle has no secret."""
     fs = MessagefluxS3FileSystem(
         endpoint_url="http://127.0.0.1:9", access_key="AKEY", secret_key="hush-hush", region="us-east-1"
@@ -333,7 +335,7 @@ def test_pickles_keep_the_place_and_leave_the_secrets() -> None:
     assert pickle.loads(pickled).store.config.endpoint_url == "http://127.0.0.1:9"
 
 
-def test_no_secret_in_what_fsspec_writes_down() -> None:
+def test_fsspec_s_serialized_forms_contain_no_secret() -> None:
     """fsspec's to_json(), to_dict() and storage_options hold no secret, and reading them back never uses other credentials."""
     settings = {
         "endpoint_url": "http://127.0.0.1:9",
@@ -349,7 +351,7 @@ def test_no_secret_in_what_fsspec_writes_down() -> None:
         fsspec.AbstractFileSystem.from_json(fs.to_json())
 
 
-def test_a_callable_that_holds_secrets_is_not_written_down() -> None:
+def test_fsspec_s_serialized_forms_omit_callables_with_secrets() -> None:
     """The repr of a partial would show its arguments; the placeholder is rejected when it is read back."""
     fs = MessagefluxS3FileSystem(
         endpoint_url="http://127.0.0.1:9", credentials=partial(dict, access_key="AKEY", secret_key="hush-hush")
@@ -360,7 +362,7 @@ def test_a_callable_that_holds_secrets_is_not_written_down() -> None:
         fsspec.AbstractFileSystem.from_json(fs.to_json())
 
 
-def test_secrets_travel_on_request() -> None:
+def test_pickle_secrets_includes_secrets_in_serialized_forms() -> None:
     """With pickle_secrets=True what fsspec writes down makes the same file system again."""
     settings = {
         "endpoint_url": "http://127.0.0.1:9",
@@ -372,7 +374,7 @@ def test_secrets_travel_on_request() -> None:
     assert fsspec.AbstractFileSystem.from_json(fs.to_json()).store.config.secret_key == "hush-hush"
 
 
-def test_s3_on_request(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket) -> None:
+def test_register_as_s3_registers_the_s3_protocol(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket) -> None:
     """register_as_s3() makes s3:// ours, and paths with it are understood."""
     register_as_s3()
     assert fsspec.get_filesystem_class("s3") is MessagefluxS3FileSystem
@@ -381,7 +383,7 @@ def test_s3_on_request(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket) -> N
     assert fs.unstrip_protocol(f"{s3_bucket.name}/k") == f"mfs3://{s3_bucket.name}/k"
 
 
-def test_buckets_are_the_top_folders(fs: MessagefluxS3FileSystem) -> None:
+def test_mkdir_and_rmdir_create_and_delete_buckets(fs: MessagefluxS3FileSystem) -> None:
     """mkdir makes a bucket, rmdir deletes an empty one, and folders need neither."""
     fs.mkdir("fs-made-bucket")
     assert "fs-made-bucket" in fs.ls("", detail=False)
@@ -395,7 +397,7 @@ def test_buckets_are_the_top_folders(fs: MessagefluxS3FileSystem) -> None:
     assert not fs.exists("fs-made-bucket")
 
 
-def test_files_travel_to_the_disk_and_back(fs: MessagefluxS3FileSystem, root: str, tmp_path: Path) -> None:
+def test_put_and_get_keep_names_and_content(fs: MessagefluxS3FileSystem, root: str, tmp_path: Path) -> None:
     """put and get keep names and bytes."""
     (tmp_path / "in" / "sub").mkdir(parents=True)
     (tmp_path / "in" / "sub" / "a").write_bytes(b"1")
@@ -591,7 +593,9 @@ def test_find_below_a_missing_path_is_empty(fs: MessagefluxS3FileSystem, root: s
     assert fs.find(f"{root}/a/b") == [f"{root}/a/b"]
 
 
-def test_folders_without_a_name_are_left_out(fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, root: str) -> None:
+def test_folders_with_an_empty_name_are_not_listed(
+    fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, root: str
+) -> None:
     """Keys with empty names have no path of their own; a folder's marker is not listed as a file."""
     s3_bucket.put_objects([("a/", b""), ("a//x", b"1"), ("a/b", b"2")])
     assert [entry["name"] for entry in fs.ls(f"{root}/a")] == [f"{root}/a/b"]
@@ -599,7 +603,7 @@ def test_folders_without_a_name_are_left_out(fs: MessagefluxS3FileSystem, s3_buc
     assert fs.ls(f"{root}/empty") == []
 
 
-def test_a_checksum_and_a_link(fs: MessagefluxS3FileSystem, root: str) -> None:
+def test_checksum_changes_with_the_content_and_sign_gives_a_url(fs: MessagefluxS3FileSystem, root: str) -> None:
     """checksum() changes with the content; sign() gives a URL that needs no credentials."""
     fs.pipe(f"{root}/k", b"one")
     before = fs.checksum(f"{root}/k")
@@ -610,7 +614,7 @@ def test_a_checksum_and_a_link(fs: MessagefluxS3FileSystem, root: str) -> None:
     assert fs.checksum(f"{root}/k") != before
 
 
-def test_ranges_that_fail_are_errors_or_raised(fs: MessagefluxS3FileSystem, root: str) -> None:
+def test_cat_ranges_returns_or_raises_errors(fs: MessagefluxS3FileSystem, root: str) -> None:
     """As fsspec has it: one for each range, or the first."""
     fs.pipe(f"{root}/k", b"0123456789")
     found = fs.cat_ranges([f"{root}/k", f"{root}/nothing"], 2, [5, None])
@@ -620,7 +624,7 @@ def test_ranges_that_fail_are_errors_or_raised(fs: MessagefluxS3FileSystem, root
         fs.cat_ranges([f"{root}/nothing"], [0], [1], on_error="raise")
 
 
-def test_touching_leaves_what_is_there_when_asked(fs: MessagefluxS3FileSystem, root: str) -> None:
+def test_touch_without_truncate_keeps_the_content(fs: MessagefluxS3FileSystem, root: str) -> None:
     """touch() creates a missing object."""
     fs.pipe(f"{root}/k", b"x")
     fs.touch(f"{root}/k", truncate=False)
@@ -630,7 +634,7 @@ def test_touching_leaves_what_is_there_when_asked(fs: MessagefluxS3FileSystem, r
     assert (fs.cat_file(f"{root}/new"), fs.cat_file(f"{root}/k")) == (b"", b"")
 
 
-def test_what_is_too_large_for_one_copy_is_copied_in_parts(
+def test_large_files_are_copied_in_parts(
     fs: MessagefluxS3FileSystem, root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its content, under the etag of the beginning."""
@@ -663,7 +667,7 @@ def test_buckets_are_made_and_removed_as_folders(fs: MessagefluxS3FileSystem) ->
     assert not fs.exists(name)
 
 
-def test_a_bucket_that_somebody_made_meanwhile_will_do_as_a_parent(fs: MessagefluxS3FileSystem, root: str) -> None:
+def test_mkdir_accepts_a_bucket_that_was_created_meanwhile(fs: MessagefluxS3FileSystem, root: str) -> None:
     """mkdir() of a folder accepts a bucket that another client has created meanwhile."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MessagefluxS3FileSystem, "exists", lambda self, path: False)
@@ -672,7 +676,7 @@ def test_a_bucket_that_somebody_made_meanwhile_will_do_as_a_parent(fs: Messagefl
             fs.mkdir(root)
 
 
-def test_a_folder_below_a_bucket_that_may_only_be_written_to_needs_no_making(scripted_server: ScriptedServer) -> None:
+def test_makedirs_succeeds_without_permission_for_the_bucket(scripted_server: ScriptedServer) -> None:
     """Libraries call makedirs() before they write; with rights on a prefix alone that must not fail. The bucket itself is refused."""
     scripted_server.answer = lambda asked: refusal(403, "AccessDenied")
     fs = MessagefluxS3FileSystem(scripted_server.connect())
@@ -684,7 +688,7 @@ def test_a_folder_below_a_bucket_that_may_only_be_written_to_needs_no_making(scr
     assert {asked.method for asked in scripted_server.asked} == {"HEAD", "GET"}
 
 
-def test_file_systems_of_one_store_are_one(fs: MessagefluxS3FileSystem, root: str) -> None:
+def test_file_systems_of_one_store_are_equal(fs: MessagefluxS3FileSystem, root: str) -> None:
     """Equal, of one hash, and one to Dask; paths are stripped in lists as well."""
     other = MessagefluxS3FileSystem(fs.store)
     assert (fs == other, hash(fs) == hash(other), fs == 1) == (True, True, False)
@@ -693,7 +697,7 @@ def test_file_systems_of_one_store_are_one(fs: MessagefluxS3FileSystem, root: st
 
 
 @pytest.mark.parametrize("key", ["p/../victim", "p/../../../victim"])
-def test_no_key_leaves_the_folder_that_it_is_got_into(key: str, moto_bucket: s3.S3Bucket, tmp_path: Path) -> None:
+def test_get_writes_nothing_outside_the_target_folder(key: str, moto_bucket: s3.S3Bucket, tmp_path: Path) -> None:
     """Its ".." would address another file; with an explicit file name it can be downloaded."""
     moto_bucket.put_object(key, b"evil")
     folder = tmp_path / "deep" / "folder"
@@ -759,7 +763,7 @@ def test_copy_and_move_onto_itself_keep_the_object(
         (["d/a", "f"], ["f", "d/a"], "would replace"), (["d/a", "f"], ["x"], "cannot be copied to 1 others"),
     ],
 )  # fmt: skip
-def test_what_would_lose_an_object_is_refused(
+def test_copies_and_moves_that_would_lose_an_object_are_refused(
     fs: MessagefluxS3FileSystem,
     s3_bucket: s3.S3Bucket,
     tree: dict[str, str],
@@ -790,7 +794,7 @@ def test_what_would_lose_an_object_is_refused(
         ("d/sub/", "d", {"d/": "", "d/a": "1", "d/b": "2"}),
     ],
 )
-def test_a_folder_moves_with_its_markers(
+def test_moving_a_folder_moves_its_markers(
     fs: MessagefluxS3FileSystem,
     s3_bucket: s3.S3Bucket,
     tree: dict[str, str],
@@ -804,7 +808,7 @@ def test_a_folder_moves_with_its_markers(
     assert everything(s3_bucket) == {**stays, **moved}
 
 
-def test_a_folder_is_removed_with_its_markers(
+def test_removing_a_folder_removes_its_markers(
     fs: MessagefluxS3FileSystem, s3_bucket: s3.S3Bucket, tree: dict[str, str]
 ) -> None:
     """Afterwards there is no such folder."""
@@ -816,7 +820,7 @@ def test_a_folder_is_removed_with_its_markers(
         fs.rm(f"{s3_bucket.name}/d", recursive=True)
 
 
-def test_a_bucket_moves_as_a_whole(fs: MessagefluxS3FileSystem, s3_store: s3.S3Store) -> None:
+def test_moving_a_bucket_moves_all_objects_and_deletes_it(fs: MessagefluxS3FileSystem, s3_store: s3.S3Store) -> None:
     """The bucket is deleted afterwards."""
     one, two = (s3_store.create_bucket(f"t-{uuid.uuid4().hex[:16]}") for _ in range(2))
     one.put_objects(TREE.items())
@@ -918,7 +922,7 @@ def test_a_recursive_copy_to_a_missing_bucket_is_an_error(s3_store: s3.S3Store, 
 
 
 @pytest.mark.parametrize("way", ["cp_file", "mv"])
-def test_an_object_deleted_during_its_copy_is_missed_beside_a_folder_of_its_name(
+def test_copying_an_object_deleted_meanwhile_raises_despite_a_folder_of_its_name(
     scripted_server: ScriptedServer, way: str
 ) -> None:
     """The folder ``d`` does not stand for the object ``d``, which the HEAD has shown."""
@@ -937,7 +941,7 @@ def test_an_object_deleted_during_its_copy_is_missed_beside_a_folder_of_its_name
         getattr(fs, way)("bkt/d", "bkt/copy")
 
 
-def test_a_path_that_names_an_object_is_no_pattern(s3_store: s3.S3Store, s3_bucket: s3.S3Bucket) -> None:
+def test_a_path_that_names_an_object_is_not_treated_as_a_glob(s3_store: s3.S3Store, s3_bucket: s3.S3Bucket) -> None:
     """``x[1].txt`` matches ``x1.txt`` only if there is no object ``x[1].txt``."""
     fs, name = MessagefluxS3FileSystem(s3_store), s3_bucket.name
     for delete in (fs.rm, lambda path: fs.rm([path]), lambda path: fs.rm(path, recursive=True)):

@@ -27,7 +27,7 @@ WAYS: dict[str, Callable[[Any, str], None]] = {
 
 
 @pytest.mark.parametrize("get", WAYS.values(), ids=WAYS)
-def test_failed_get_leaves_the_file_as_it_was(
+def test_failed_get_keeps_the_existing_file(
     scripted_server: ScriptedServer, tmp_path: Path, get: Callable[[Any, str], None]
 ) -> None:
     body = bytes(17 * 1024 * 1024)

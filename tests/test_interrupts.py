@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from support.cancelling import MOMENTS, cancelled
+from support.cancellation import MOMENTS, cancelled
 from support.stateful_server import StatefulServer, run_stateful_server
 
 import messageflux_s3 as s3

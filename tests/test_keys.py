@@ -33,7 +33,7 @@ KEYS = st.one_of(
 
 
 @pytest.mark.parametrize("name", ["abc", "a" * 63, "0-9", "a.b.c", "1.2.3", "1.2.3.4.5", "1.2.3.x"])
-def test_bucket_names_that_s3_takes(name: str) -> None:
+def test_valid_bucket_names_are_returned_unchanged(name: str) -> None:
     """Valid names are returned unchanged, also those that only resemble an IP address."""
     assert check_bucket_name(name) == name
 
@@ -57,7 +57,7 @@ def test_bucket_names_that_s3_takes(name: str) -> None:
         "b\u00fc-r",
     ],
 )
-def test_bucket_names_that_s3_does_not_take(name: str) -> None:
+def test_invalid_bucket_names_raise(name: str) -> None:
     """Invalid names raise before anything is sent; the error has the name."""
     with pytest.raises(S3InvalidName, match="is not a bucket name") as caught:
         check_bucket_name(name)
@@ -65,7 +65,7 @@ def test_bucket_names_that_s3_does_not_take(name: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["k", "a" * 1024, "\u00fc" * 512, "a" * 257, "\u00fc", "..", "/", "\0"])
-def test_keys_that_s3_takes(key: str) -> None:
+def test_valid_keys_are_returned_unchanged(key: str) -> None:
     """Every key of up to 1,024 bytes is returned unchanged."""
     assert check_key(key, bucket="b") is key
 
@@ -79,14 +79,14 @@ def test_keys_that_s3_takes(key: str) -> None:
         ("\ud800", "UTF-8"),
     ],
 )
-def test_keys_that_s3_does_not_take(key: str, said: str) -> None:
+def test_invalid_keys_raise(key: str, said: str) -> None:
     """The error says why, and has bucket and key."""
     with pytest.raises(S3InvalidName, match=said) as caught:
         check_key(key, bucket="b")
     assert (caught.value.bucket, caught.value.key) == ("b", key)
 
 
-def test_a_text_of_another_class_is_a_key_as_well() -> None:
+def test_a_subclass_of_str_is_accepted_as_a_key() -> None:
     """Subclasses of str, such as members of an enumeration, are checked too."""
 
     class Text(str):
@@ -109,7 +109,7 @@ def test_keys_of_another_type_raise() -> None:
         glob_to_pattern(7)  # type: ignore[arg-type]
 
 
-def test_a_key_is_quoted_as_the_signature_wants_it() -> None:
+def test_a_key_is_quoted_as_the_signature_requires() -> None:
     """Slashes stay, ``+`` and blanks do not."""
     assert quote_key("a/b c+d~e-f_g.h\u00fc%") == "a/b%20c%2Bd~e-f_g.h%C3%BC%25"
 
@@ -181,7 +181,7 @@ def test_globs_match_whole_keys(glob: str, stem: str, matching: list[str], other
     assert (found, [key for key in [*matching, *others] if pattern.fullmatch(key)]) == (stem, matching)
 
 
-def test_globs_that_are_not_understood() -> None:
+def test_invalid_globs_raise() -> None:
     """An empty glob, and a range in descending order, raise."""
     with pytest.raises(ValueError, match="glob is empty"):
         glob_to_pattern("")
@@ -202,13 +202,13 @@ def test_globs_that_are_not_understood() -> None:
 @example("aux.txt. ", True)
 @example("a" * 243 + "%2F" + "b" * 20, False)
 @example("a" * 242 + "%2F" + "b" * 20, False)
-def test_every_key_comes_back_from_its_path(key: str, windows: bool) -> None:
+def test_every_key_is_recovered_from_its_path(key: str, windows: bool) -> None:
     """The mapping is reversible, so no two keys have the same path."""
     assert path_to_key(key_to_path(key, windows=windows), windows=windows) == key
 
 
 @given(KEYS)
-def test_no_path_leaves_its_folder(key: str) -> None:
+def test_every_path_stays_inside_its_folder(key: str) -> None:
     """Every path stays inside the folder, and consists of valid file names."""
     path = key_to_path(key, windows=False)
     assert not path.startswith("/")
@@ -220,7 +220,7 @@ def test_no_path_leaves_its_folder(key: str) -> None:
 
 
 @given(KEYS)
-def test_no_path_leaves_its_folder_on_windows(key: str) -> None:
+def test_every_path_stays_inside_its_folder_on_windows(key: str) -> None:
     """No drive, no backslash, no device, no trailing dot or blank, which Windows would drop."""
     path = key_to_path(key, windows=True)
     assert ntpath.splitdrive(path)[0] == ""
@@ -232,7 +232,7 @@ def test_no_path_leaves_its_folder_on_windows(key: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
-def test_a_path_is_that_of_its_key_or_is_itself_the_key(path: str) -> None:
+def test_a_path_is_mapped_to_its_key_or_used_as_the_key(path: str) -> None:
     """A path is either that of the key it is turned into, or is itself the key."""
     key = path_to_key(path, windows=False)
     assert key == path or key_to_path(key, windows=False) == path
@@ -261,7 +261,7 @@ def test_a_path_is_that_of_its_key_or_is_itself_the_key(path: str) -> None:
         ("字" * 86, "字" * 82 + "%-/" + "字" * 4),
     ],
 )
-def test_paths_of_particular_keys(key: str, path: str) -> None:
+def test_ordinary_keys_are_their_own_paths_and_escapes_are_stable(key: str, path: str) -> None:
     """Ordinary keys are their own path; the escapes of other keys must never change."""
     assert key_to_path(key, windows=False) == path
 
@@ -278,12 +278,12 @@ def test_paths_of_particular_keys(key: str, path: str) -> None:
         ("a\0b\x01c\x1fd e!", "a%00b%01c%1Fd e!"),
     ],
 )
-def test_paths_of_particular_keys_on_windows(key: str, path: str) -> None:
+def test_drives_and_device_names_are_escaped_on_windows(key: str, path: str) -> None:
     """On Windows, drives, folders and device names are escaped."""
     assert key_to_path(key, windows=True) == path
 
 
-def test_no_signature_is_shown_where_a_link_is_taken_for_a_name() -> None:
+def test_an_error_for_a_presigned_url_does_not_contain_its_query() -> None:
     """The error for a presigned URL, passed by mistake, does not contain its query."""
     link = "https://host/bucket/key?X-Amz-Signature=hush"
     for door in (parse_uri, check_bucket_name):
@@ -297,19 +297,19 @@ def test_no_signature_is_shown_where_a_link_is_taken_for_a_name() -> None:
 
 
 @pytest.mark.parametrize("path", ["x%2Fy", "%24", "%61", "%-/", "a%-/b", "a//b", "%2f"])
-def test_a_path_that_no_key_has_is_its_own_key(path: str) -> None:
+def test_a_path_that_no_key_maps_to_is_not_unescaped(path: str) -> None:
     """A path that no key is mapped to is not unescaped."""
     assert path_to_key(path, windows=False) == path
 
 
-def test_the_path_is_for_this_machine_if_nothing_else_is_said() -> None:
+def test_paths_follow_the_current_platform_by_default() -> None:
     """A backslash is an ordinary character except on Windows."""
     is_windows = os.name == "nt"
     assert key_to_path("a\\b") == ("a%5Cb" if is_windows else "a\\b")
     assert path_to_key("a%5Cb") == ("a\\b" if is_windows else "a%5Cb")
 
 
-def test_an_empty_key_has_no_path() -> None:
+def test_an_empty_key_raises() -> None:
     """An empty key raises."""
     with pytest.raises(S3InvalidName, match="empty"):
         key_to_path("")

@@ -45,7 +45,7 @@ def referenced(key: str) -> str:
 
 
 @given(some.lists(keys, max_size=8), some.lists(keys, max_size=3))
-def test_every_key_comes_back_as_it_was(names: list[str], folders: list[str]) -> None:
+def test_every_key_is_listed_unchanged(names: list[str], folders: list[str]) -> None:
     """Keys and prefixes with any characters, also those that XML cannot represent."""
     inside = [ENTRY.format(key=referenced(name), size=len(name)) for name in names]
     inside += [f"<CommonPrefixes><Prefix>{referenced(folder)}</Prefix></CommonPrefixes>" for folder in folders]
@@ -74,7 +74,9 @@ def test_every_key_comes_back_as_it_was(names: list[str], folders: list[str]) ->
         ),
     ],
 )  # fmt: skip
-def test_entries_as_servers_write_them(entry: str, expected: tuple[str, ...]) -> None:
+def test_usual_pages_are_read_by_pattern_with_the_result_of_the_xml_parser(
+    entry: str, expected: tuple[str, ...]
+) -> None:
     """The usual shapes are read by pattern, on pages of one shape and on mixed ones, with the same result as by XML."""
     one = page_of(entry.format(key="k", size=7)).decode()
     mixed = page_of(ENTRY.format(key="a", size=1), entry.format(key="k", size=7)).decode()
@@ -109,7 +111,7 @@ def test_indented_pages_are_read_by_pattern() -> None:
         "<EncodingType>url</EncodingType>" + ENTRY.format(key="%6B", size=7),
     ],
 )  # fmt: skip
-def test_unusual_pages_go_to_the_parser(inside: str) -> None:
+def test_unusual_pages_are_read_by_the_xml_parser(inside: str) -> None:
     """Another element, another order, white space: the pattern gives up and the XML parser reads the page right."""
     body = page_of(inside)
     assert _by_pattern(body.decode()) is None
@@ -139,7 +141,7 @@ def test_an_ambiguous_listing_document_is_unreadable(body: bytes) -> None:
         parse_page(body)
 
 
-def test_a_page_cut_anywhere_is_unreadable() -> None:
+def test_a_truncated_page_is_unreadable() -> None:
     """A truncated page is never parsed as a page."""
     body = page_of(ENTRY.format(key="a", size=1), ENTRY.format(key="b", size=2))
     for end in range(len(body)):
@@ -147,7 +149,7 @@ def test_a_page_cut_anywhere_is_unreadable() -> None:
             parse_page(body[:end])
 
 
-def test_tokens_are_untouched() -> None:
+def test_continuation_tokens_are_read_unchanged() -> None:
     """The token is found without reading the page, and is the same one, whatever characters it has."""
     body = page_of("<NextContinuationToken>a&amp;b/+= &#x01;%25</NextContinuationToken>")
     assert next_token(body) == parse_page(body).token == "a&b/+= \x01%25"
@@ -221,7 +223,7 @@ def test_versions_with_another_prefix_are_left_out() -> None:
     server.close()
 
 
-def test_a_missing_bucket_is_boto3s_error(store: S3Store, filled: Any) -> None:
+def test_listing_a_missing_bucket_raises_no_such_bucket(store: S3Store, filled: Any) -> None:
     """The error of a listing is boto3's, translated."""
     with pytest.raises(S3NoSuchBucket):
         list(store.bucket("not-there-at-all").find())
@@ -253,7 +255,7 @@ def connect(server: RawServer) -> Any:
 
 
 @pytest.mark.lane
-def test_the_next_page_is_asked_while_this_one_is_consumed() -> None:
+def test_the_next_page_is_requested_while_the_current_one_is_consumed() -> None:
     """When a page is yielded, the next one is already requested; after the last one nothing is requested."""
     server = scripted_listing(4)
     pages = listing.pages(connect(server)._address)
@@ -265,7 +267,7 @@ def test_the_next_page_is_asked_while_this_one_is_consumed() -> None:
     server.close()
 
 
-def test_no_page_is_asked_beyond_the_limit() -> None:
+def test_no_page_is_requested_beyond_the_limit() -> None:
     """A query that needs one page makes one request."""
     server = scripted_listing(4)
     bucket = connect(server)
@@ -281,7 +283,7 @@ def open_descriptors() -> int:
     return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
-def test_leaving_early_leaves_nothing_behind() -> None:
+def test_an_abandoned_listing_closes_its_connection() -> None:
     """Abandoned iterators and exceptions of the consumer close the pending request."""
     server = scripted_listing(1000)
     bucket = connect(server)
@@ -297,7 +299,7 @@ def test_leaving_early_leaves_nothing_behind() -> None:
     server.close()
 
 
-def test_a_page_that_breaks_is_asked_of_boto3() -> None:
+def test_a_page_that_breaks_off_is_requested_again_through_boto3() -> None:
     """A page truncated on the lane is requested again through boto3, and the listing continues."""
     whole = scripted_listing(5)
     script, broken = whole.script, []
@@ -325,7 +327,7 @@ def _answered(*pages: str) -> Any:
     return answer
 
 
-def test_a_store_that_truncates_without_a_token_is_asked_from_its_last_key(scripted_server: ScriptedServer) -> None:
+def test_a_truncated_listing_without_a_token_continues_after_its_last_key(scripted_server: ScriptedServer) -> None:
     """As version 1 of the API did."""
     more = "<IsTruncated>true</IsTruncated>"
     pages = _answered(
@@ -337,7 +339,7 @@ def test_a_store_that_truncates_without_a_token_is_asked_from_its_last_key(scrip
 
 
 @pytest.mark.parametrize("keys", ["ab", ""])
-def test_a_listing_that_goes_on_and_does_not_say_where_is_an_error(scripted_server: ScriptedServer, keys: str) -> None:
+def test_a_truncated_listing_that_does_not_advance_raises(scripted_server: ScriptedServer, keys: str) -> None:
     """The same page repeatedly, or an empty truncated one: treating it as the end would silently lose keys."""
     page = "".join(ENTRY.format(key=key, size=1) for key in keys) + "<IsTruncated>true</IsTruncated>"
     scripted_server.answer = lambda asked: document("ListBucketResult", page)
@@ -358,7 +360,7 @@ def test_keys_before_start_after_are_dropped(scripted_server: ScriptedServer) ->
 
 
 @pytest.mark.lane
-def test_a_page_that_cannot_be_read_is_asked_for_again(scripted_server: ScriptedServer) -> None:
+def test_an_unreadable_page_is_requested_again_through_boto3(scripted_server: ScriptedServer) -> None:
     """It is requested through boto3, and the pending request for the next page is closed."""
     torn = "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken><Contents><Key>a</Key></Contents>"
     whole = ENTRY.format(key="a", size=1) + "<IsTruncated>false</IsTruncated>"
@@ -370,12 +372,12 @@ def test_a_page_that_cannot_be_read_is_asked_for_again(scripted_server: Scripted
     assert [obj.key for obj in bucket.find()] == ["a"]
 
 
-def test_a_token_that_is_no_text_is_none() -> None:
+def test_an_unreadable_token_is_none() -> None:
     """The page parser then reports the error."""
     assert next_token(b"<NextContinuationToken>\xff</NextContinuationToken>") is None
 
 
-def test_further_parameters_are_boto3_s_to_send(scripted_server: ScriptedServer) -> None:
+def test_listings_with_further_parameters_go_through_boto3(scripted_server: ScriptedServer) -> None:
     """The lane supports only the usual parameters."""
     scripted_server.answer = lambda asked: document("ListBucketResult", ENTRY.format(key="a", size=1))
     [page] = listing.pages(scripted_server.bucket()._address, extra={"FetchOwner": True})

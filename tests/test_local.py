@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("wrong", [0, -1, True, "60"])
-def test_a_time_to_start_is_a_positive_number(wrong: Any) -> None:
+def test_an_invalid_start_timeout_raises(wrong: Any) -> None:
     """It raises before a process is started."""
     with pytest.raises(ValueError, match="start_timeout must be a positive number of seconds"):
         s3.LocalS3(start_timeout=wrong)
@@ -32,7 +32,7 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize(("program", "said"), PROGRAMS.values(), ids=PROGRAMS)
-def test_a_server_that_does_not_start_says_why(
+def test_an_error_for_a_server_that_does_not_start_has_its_output(
     program: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error has the server's error output, the process has ended, and another attempt is possible."""
@@ -62,7 +62,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         s3.LocalS3().connect()
 
 
-def test_a_server_without_what_it_needs_tells_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_process_reports_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server imports with the parent's sys.path, and reports a missing package."""
     monkeypatch.setattr("sys.path", [os.path.dirname(os.__file__)])  # noqa: PTH120  # the standard library alone
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
@@ -70,7 +70,7 @@ def test_a_server_without_what_it_needs_tells_its_parent(monkeypatch: pytest.Mon
         s3.LocalS3().connect()
 
 
-def test_a_server_that_ended_by_itself_is_told_of() -> None:
+def test_using_a_server_that_has_exited_raises_an_error_that_says_so() -> None:
     """Later calls report that the server exited, not a refused connection."""
     with s3.LocalS3() as server:
         assert server.requests_served() == {}
@@ -103,13 +103,13 @@ def test_a_server_that_does_not_end_is_killed() -> None:
     assert did == ["wait 5", "kill", "wait None"]
 
 
-def test_a_bucket_that_a_test_removed_is_no_error(s3_bucket: s3.S3Bucket) -> None:
+def test_the_bucket_fixture_accepts_a_bucket_deleted_by_the_test(s3_bucket: s3.S3Bucket) -> None:
     """The fixture's cleanup does not fail."""
     s3_bucket.delete_bucket(force=True)
     assert not s3_bucket.exists()
 
 
-def test_keys_of_ones_own_will_do(s3_store: s3.S3Store) -> None:
+def test_a_local_server_accepts_any_credentials(s3_store: s3.S3Store) -> None:
     """The server checks no keys; a server that was never started can be closed."""
     with s3.LocalS3() as server:
         store = server.connect(access_key="AK", secret_key="SK")
@@ -120,7 +120,7 @@ def test_keys_of_ones_own_will_do(s3_store: s3.S3Store) -> None:
     assert repr(never) == "<LocalS3 closed>"
 
 
-def test_a_program_that_ends_takes_its_server_along() -> None:
+def test_a_local_server_ends_with_its_program() -> None:
     """Also without a call of close()."""
     program = "import messageflux_s3 as s3; print(s3.LocalS3().connect().config.endpoint_url)"
     url = subprocess.run(

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support import history
+from support import lock_history
 from support.memory_connection import (
     Happening,
     Memory,
@@ -30,7 +30,7 @@ from support.memory_connection import (
     refused,
 )
 from support.proxy import run_proxy, scripted
-from support.runs import LOCKS, Run, connected, run_faulty_server, run_seeds
+from support.seeded_runs import LOCKS, Run, connected, run_faulty_server, run_seeds
 from support.servers import Server
 from support.stateful_server import StatefulStore
 
@@ -104,14 +104,14 @@ def test_leases_are_parsed_or_unreadable(entry: Any, lease: Any) -> None:
         {"wait": -0.1}, {"wait": True}, {"wait": "1"}, {"wait": float("nan")},
     ],
 )  # fmt: skip
-def test_numbers_without_meaning(memory: Memory, arguments: dict[str, Any]) -> None:
+def test_invalid_times_raise_an_error_that_names_the_argument(memory: Memory, arguments: dict[str, Any]) -> None:
     """The error names the argument and what it got."""
     ((name, value),) = arguments.items()
     with pytest.raises(ValueError, match=f"{name} must be .* not {value!r}"):
         made(memory, **arguments)
 
 
-def test_arguments_that_have_a_meaning(memory: Memory) -> None:
+def test_arguments_at_their_bounds_are_accepted_without_a_request(memory: Memory) -> None:
     """The bounds are valid; nothing is sent until the lock is acquired."""
     for ttl, wait, data in ((1, 0, None), (86_400, 0.5, {}), (1.5, float("inf"), {"a": [1]})):
         made(memory, ttl=ttl, wait=wait, data=data)
@@ -134,7 +134,7 @@ def test_arguments_that_have_a_meaning(memory: Memory) -> None:
         ({"a": "\ud800"}, TypeError, "data must be a mapping that JSON can represent: "),
     ],
 )
-def test_data_that_cannot_be_kept(memory: Memory, data: Any, error: type[Exception], said: str) -> None:
+def test_invalid_data_is_refused_before_a_request(memory: Memory, data: Any, error: type[Exception], said: str) -> None:
     """Refused before anything is sent, by a lease and by a plain lock file alike."""
     for action in (lambda: made(memory, data=data), lambda: acquire_lock(memory.address, data)):
         with pytest.raises(error, match=said):
@@ -166,7 +166,7 @@ def test_every_lock_error_names_bucket_and_key(memory: Memory) -> None:
     assert [(error.bucket, error.key) for error in errors] == [("b", "k")] * 5
 
 
-def test_before_it_is_acquired(memory: Memory) -> None:
+def test_a_lock_has_no_token_before_it_is_acquired(memory: Memory) -> None:
     """It has no token, counts as lost, and releases nothing."""
     one = made(memory)
     assert (one.lost, repr(one)) == (True, "<S3Lock s3://b/k by 'us': not held>")
@@ -180,7 +180,7 @@ def test_before_it_is_acquired(memory: Memory) -> None:
     assert memory.calls == []
 
 
-def test_a_lock_that_nobody_has_ever_had(memory: Memory) -> None:
+def test_a_new_lock_is_created_free_and_acquired_after_its_first_second(memory: Memory) -> None:
     """It is created free, and held only after the second of its token, from the Date of the response, has passed."""
     memory.wait(0.5)
     second = int(memory.server_now.timestamp())
@@ -209,7 +209,7 @@ def test_a_lock_that_nobody_has_ever_had(memory: Memory) -> None:
     assert len(stored(memory)["_lease"]["nonce"]) == 24
 
 
-def test_a_first_token_after_several_seconds(memory: Memory) -> None:
+def test_a_first_token_may_take_several_seconds(memory: Memory) -> None:
     """If the response that shows the next second is slow, the token is still valid."""
     second = int(memory.server_now.timestamp())
     memory.happens = {G: deque([None, None, meanwhile(lambda: memory.wait(3))])}
@@ -218,7 +218,7 @@ def test_a_first_token_after_several_seconds(memory: Memory) -> None:
     one.release()
 
 
-def test_a_free_lease_is_taken_at_once(memory: Memory) -> None:
+def test_a_free_lease_is_acquired_without_waiting(memory: Memory) -> None:
     """One GET, one PUT, the next token; text beyond ASCII is written as it is."""
     stand(memory, state="free")
     one = made(memory, owner="jürgen").acquire()
@@ -238,7 +238,7 @@ def test_a_free_lease_is_taken_at_once(memory: Memory) -> None:
         ({"state": "free", "ttl": None}, 0, True),
     ],
 )
-def test_a_free_or_expired_lease_is_taken_over_at_once(
+def test_a_free_or_expired_lease_is_acquired_without_waiting(
     memory: Memory, lease: dict[str, Any], age: float, is_taken: bool
 ) -> None:
     """Free, or older than its ttl and a second by the server's clock; one without a ttl never."""
@@ -253,7 +253,7 @@ def test_a_free_or_expired_lease_is_taken_over_at_once(
     return None
 
 
-def test_without_a_date_nothing_is_old(memory: Memory) -> None:
+def test_a_lease_without_dates_does_not_count_as_expired(memory: Memory) -> None:
     """Both the response's Date and Last-Modified are needed."""
     stand(memory, age=3600)
     memory.date = None
@@ -274,7 +274,9 @@ def test_leases_are_immutable() -> None:
         assert not hasattr(value, "__dict__")
 
 
-def test_an_unchanged_lease_is_watched_for_exactly_one_ttl(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unchanged_lease_is_taken_over_after_exactly_one_ttl(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The lock is taken over after exactly one ttl."""
     monkeypatch.setattr(lock, "random", SimpleNamespace(uniform=lambda least, most: most))
     memory.date = None
@@ -307,7 +309,7 @@ def test_waiting_takes_over_an_expired_lease(memory: Memory) -> None:
         renewed.release()
 
 
-def test_a_slow_answer_does_not_count_as_watching(memory: Memory) -> None:
+def test_the_ttl_is_watched_from_the_response_not_the_request(memory: Memory) -> None:
     """The wait counts from the response: during a slow GET the holder may have renewed."""
     memory.date = None
     stand(memory, ttl=5.0)
@@ -327,7 +329,7 @@ def test_waiting_for_a_lock_ends_after_wait_seconds(memory: Memory) -> None:
     assert (caught.value.lock_holder, memory.seconds - began) == ("ann", pytest.approx(3))
 
 
-def test_a_refused_acquisition_names_the_present_holder(memory: Memory) -> None:
+def test_a_rejected_acquisition_names_the_new_holder(memory: Memory) -> None:
     """If another contender is faster, the write is rejected and the error names the new holder."""
     stand(memory, state="free")
     memory.happens = {P: deque([meanwhile(lambda: stand(memory, owner="bob", token=6))])}
@@ -344,7 +346,7 @@ def test_a_refused_acquisition_names_the_present_holder(memory: Memory) -> None:
         made(memory).acquire()
 
 
-def test_the_answer_took_longer_than_the_lease(memory: Memory) -> None:
+def test_a_lease_whose_response_took_longer_than_its_ttl_is_not_held(memory: Memory) -> None:
     """The lease is then not held; with a slightly faster response it is, until a ttl after the request."""
     for late in (30, 31):
         stand(memory, state="free")
@@ -359,7 +361,7 @@ def test_the_answer_took_longer_than_the_lease(memory: Memory) -> None:
     assert one.lost is True
 
 
-def test_a_lock_created_by_two_at_once(memory: Memory) -> None:
+def test_acquiring_a_lock_that_another_client_created_first_raises(memory: Memory) -> None:
     """If another client has changed it when it is read, no token is derived from it."""
     memory.happens = {G: deque([None, meanwhile(lambda: stand(memory, owner="bob"))])}
     with pytest.raises(s3.S3LockError) as caught:
@@ -371,7 +373,7 @@ def test_a_lock_created_by_two_at_once(memory: Memory) -> None:
         made(memory).acquire()
 
 
-def test_a_first_token_is_not_made_of_what_changed(memory: Memory) -> None:
+def test_no_first_token_is_issued_if_the_object_changed_meanwhile(memory: Memory) -> None:
     """If the object is written or deleted while acquire() waits for the next second, no token is issued."""
 
     def write(etag: str) -> None:
@@ -387,7 +389,7 @@ def test_a_first_token_is_not_made_of_what_changed(memory: Memory) -> None:
         assert memory.calls == [G, G, G]
 
 
-def test_a_first_token_wants_the_servers_clock(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_token_requires_the_clock_of_the_server(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a Date header, or with a clock that does not advance, no token is issued; both errors are retryable."""
     stand(memory, state="free", token=0)
     memory.date = None
@@ -423,7 +425,7 @@ def test_a_lock_is_not_acquired_twice(memory: Memory) -> None:
 
 
 @pytest.mark.parametrize("ignored", ["put_if_absent", "put_if_match"])
-def test_both_conditions_are_wanted(memory: Memory, ignored: str) -> None:
+def test_a_lock_requires_both_conditional_capabilities(memory: Memory, ignored: str) -> None:
     """Creating and replacing: a store that ignores one of them gets nothing written."""
     memory.is_aws = False
     memory.facts["versioned:b"] = (True, 0.0)
@@ -441,7 +443,7 @@ def test_both_conditions_are_wanted(memory: Memory, ignored: str) -> None:
 @pytest.mark.parametrize(
     "put", [done_and_lost, done_then(412), done_then(500), cut], ids=["lost", "refused", "500", "cut"]
 )
-def test_a_transition_that_was_doubted_is_known_by_its_nonce(memory: Memory, put: Happening) -> None:
+def test_a_lost_response_is_reconciled_by_the_nonce(memory: Memory, put: Happening) -> None:
     """After a lost response the nonce in the object shows that the write took place."""
     stand(memory, state="free")
     memory.happens = {P: deque([put]), H: deque([lost()] * 9)}
@@ -452,7 +454,7 @@ def test_a_transition_that_was_doubted_is_known_by_its_nonce(memory: Memory, put
     assert stored(memory)["_lease"]["state"] == "free"
 
 
-def test_what_was_read_half_or_is_no_json(memory: Memory) -> None:
+def test_a_truncated_or_malformed_lock_file_raises(memory: Memory) -> None:
     """A truncated or unreadable lock object raises, and nothing is written."""
     for body in (b"not json", b"[1]", b"\xff"):
         memory.store("k", body)
@@ -494,7 +496,7 @@ def test_a_renewal_moves_the_deadline(memory: Memory) -> None:
         one.check()
 
 
-def test_a_renewal_that_comes_back_too_late(memory: Memory) -> None:
+def test_a_renewal_whose_response_is_late_loses_the_lock(memory: Memory) -> None:
     """After the deadline the lock stays lost, but is released; just before it is not lost."""
     one = held(memory)
     memory.happens = {P: deque([meanwhile(lambda: memory.wait(29.75))])}
@@ -511,7 +513,7 @@ def test_a_renewal_that_comes_back_too_late(memory: Memory) -> None:
 
 
 @pytest.mark.parametrize("change", ["another's", "free", "gone", "no lease"])
-def test_a_renewal_of_what_is_not_ours_any_more(memory: Memory, change: str) -> None:
+def test_a_renewal_of_a_lock_that_was_taken_over_loses_it(memory: Memory, change: str) -> None:
     """The lock is lost; releasing it writes nothing."""
     one = held(memory)
     if change == "another's":
@@ -530,7 +532,7 @@ def test_a_renewal_of_what_is_not_ours_any_more(memory: Memory, change: str) -> 
     assert memory.calls == []
 
 
-def test_a_renewal_that_is_freed_under_its_own_nonce_is_lost(memory: Memory) -> None:
+def test_a_lease_freed_by_hand_under_its_own_nonce_is_lost(memory: Memory) -> None:
     """A lease that was set to free by hand is lost, even with the holder's nonce."""
     one = held(memory)
     entry = stored(memory)["_lease"]
@@ -539,7 +541,7 @@ def test_a_renewal_that_is_freed_under_its_own_nonce_is_lost(memory: Memory) -> 
         one.renew()
 
 
-def test_a_renewal_whose_answers_are_lost_is_tried_again_on_what_stands_there(memory: Memory) -> None:
+def test_a_renewal_with_lost_responses_is_repeated_on_the_present_etag(memory: Memory) -> None:
     """A lost earlier write was applied: the state is ours, with another etag. After three attempts it raises."""
     one = held(memory)
     memory.happens = {P: deque([lost()] * 3), H: deque([lost()])}
@@ -566,7 +568,7 @@ def test_a_renewal_whose_answers_are_lost_is_tried_again_on_what_stands_there(me
     assert stored(memory)["_lease"]["state"] == "free"
 
 
-def test_once_a_write_is_settled_older_ones_are_not_ours(memory: Memory) -> None:
+def test_an_earlier_nonce_is_not_treated_as_our_own(memory: Memory) -> None:
     """Only an edit by hand can restore an earlier nonce; such a state is not treated as our own."""
     one = held(memory)
     old = memory.objects["k"].body
@@ -576,7 +578,7 @@ def test_once_a_write_is_settled_older_ones_are_not_ours(memory: Memory) -> None
         one.renew()
 
 
-def test_giving_back_what_was_taken_over_warns(memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
+def test_releasing_a_lock_that_was_taken_over_warns(memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
     """release() of a lock that was taken over does not raise, and logs one warning."""
     one = held(memory)
     stand(memory, token=7)
@@ -589,7 +591,7 @@ def test_giving_back_what_was_taken_over_warns(memory: Memory, caplog: pytest.Lo
     assert stored(memory)["_lease"]["token"] == 7
 
 
-def test_after_its_deadline_it_is_given_back_all_the_same(memory: Memory) -> None:
+def test_a_lock_past_its_deadline_is_released(memory: Memory) -> None:
     """If it was not taken over, release() frees it, so that the next client need not wait."""
     one = held(memory)
     memory.wait(100)
@@ -599,7 +601,9 @@ def test_after_its_deadline_it_is_given_back_all_the_same(memory: Memory) -> Non
 
 
 @pytest.mark.parametrize("pid", [-1, 2**40])
-def test_another_process_does_not_own_it(memory: Memory, monkeypatch: pytest.MonkeyPatch, pid: int) -> None:
+def test_a_forked_child_neither_holds_nor_releases_the_lock(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch, pid: int
+) -> None:
     """A forked child does not hold or release the parent's lock; mutexes held at the fork block neither it nor its own locks."""
     one = held(memory)
     one._transition.acquire()
@@ -622,7 +626,7 @@ def test_another_process_does_not_own_it(memory: Memory, monkeypatch: pytest.Mon
     parents.release()
 
 
-def test_the_thread_that_renews_ends_with_the_lock(memory: Memory) -> None:
+def test_the_renewal_thread_ends_with_the_lock(memory: Memory) -> None:
     """A named daemon thread, which has ended when release() returns."""
     one = held(memory)
     thread = one._renewer
@@ -656,7 +660,7 @@ class Renewed:
             raise outcome
 
 
-def test_how_often_it_is_renewed(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lock_is_renewed_every_third_of_its_ttl(caplog: pytest.LogCaptureFixture) -> None:
     """Every third of the ttl; after a failure at most a second later; it ends when the lock is lost or collected."""
     trouble = s3.S3ConnectionError("nobody there")
     with caplog.at_level(logging.WARNING, "messageflux_s3"):
@@ -694,7 +698,7 @@ def test_the_lock_holder_is_the_user_else_the_owner_else_the_document(document: 
     assert holder_of(document) == holder
 
 
-def test_a_plain_file_is_created_in_one_request(memory: Memory) -> None:
+def test_a_plain_lock_file_is_created_in_one_request(memory: Memory) -> None:
     """A plain lock file contains only the data; the next client's error names the holder."""
     data = {"user": "ann"}
     assert acquire_lock(memory.address, data).etag == memory.objects["k"].etag
@@ -707,7 +711,7 @@ def test_a_plain_file_is_created_in_one_request(memory: Memory) -> None:
     assert isinstance(caught.value.__cause__, s3.S3PreconditionFailed)
 
 
-def test_a_plain_file_is_not_put_over_a_lease_that_is_held(memory: Memory) -> None:
+def test_acquire_lock_does_not_replace_a_held_lease(memory: Memory) -> None:
     """acquire_lock() never replaces a held lease, even an expired one."""
     stand(memory, age=3600)
     with pytest.raises(s3.S3LockError, match="is held by 'ann'") as caught:
@@ -716,7 +720,7 @@ def test_a_plain_file_is_not_put_over_a_lease_that_is_held(memory: Memory) -> No
 
 
 @pytest.mark.parametrize(("before", "after"), [(5, 6), (1, 2), (0, 0)])
-def test_a_plain_file_over_a_free_lease(memory: Memory, before: int, after: int) -> None:
+def test_acquire_lock_takes_a_free_lease(memory: Memory, before: int, after: int) -> None:
     """acquire_lock() takes a free lease without a ttl; the token is increased, or stays 0."""
     stand(memory, state="free", token=before)
     acquire_lock(memory.address, {"owner": "bob", "job": 7})
@@ -729,7 +733,7 @@ def test_a_plain_file_over_a_free_lease(memory: Memory, before: int, after: int)
     assert (stored(memory)["_lease"]["owner"], len(stored(memory)["_lease"]["nonce"])) == ("", 24)
 
 
-def test_a_plain_file_whose_answer_was_lost(memory: Memory) -> None:
+def test_acquire_lock_with_a_lost_response_has_an_unknown_outcome(memory: Memory) -> None:
     """For a plain file the outcome is unknown after a lost response; for a lease the nonce shows it."""
     memory.happens = {P: deque([lost()] * 3)}
     with pytest.raises(s3.S3PreconditionFailed) as caught:
@@ -741,7 +745,7 @@ def test_a_plain_file_whose_answer_was_lost(memory: Memory) -> None:
     assert stored(memory)["user"] == "ann"
 
 
-def test_a_plain_file_that_others_take_and_give_back_all_the_time(memory: Memory) -> None:
+def test_acquire_lock_gives_up_after_five_races(memory: Memory) -> None:
     """It gives up after five attempts."""
     memory.happens = {P: deque([refused(412)] * 9)}
     with pytest.raises(s3.S3LockError, match="could not be acquired: other clients were faster"):
@@ -925,7 +929,7 @@ def test_an_unreadable_lock_file_is_a_lock_error_that_says_so(
     assert bucket.check_lock("job.lock") == {"user": "ann"}
 
 
-def test_the_parsers_error_is_behind_the_lock_error(conditional_bucket: S3Bucket) -> None:
+def test_the_cause_of_a_lock_error_is_the_error_of_the_parser(conditional_bucket: S3Bucket) -> None:
     """The cause of the S3LockError is S3InvalidContent, whose cause is the JSON parser's error."""
     conditional_bucket.put_object("k", b"{")
     with pytest.raises(s3.S3LockError) as caught:
@@ -935,7 +939,7 @@ def test_the_parsers_error_is_behind_the_lock_error(conditional_bucket: S3Bucket
 
 
 @pytest.mark.parametrize("data", [None, {}])
-def test_a_held_lock_is_true_for_check_lock_also_without_data(
+def test_check_lock_returns_a_true_value_for_a_held_lock_without_data(
     conditional_bucket: S3Bucket, data: dict[str, Any] | None
 ) -> None:
     """Callers write ``if bucket.check_lock(key)``, so a file without data names the process that made it."""
@@ -947,7 +951,7 @@ def test_a_held_lock_is_true_for_check_lock_also_without_data(
     assert caught.value.lock_holder == held["owner"]
 
 
-def test_a_lock_whose_entries_are_no_utf_8_is_released(conditional_bucket: S3Bucket) -> None:
+def test_a_lock_with_lone_surrogates_is_released(conditional_bucket: S3Bucket) -> None:
     """JSON can write a lone surrogate, UTF-8 cannot."""
     lease = b'{"job": "\\ud800", "_lease": {"state": "held", "token": 5, "ttl": 30, "owner": "\\ud800", "nonce": "n"}}'
     conditional_bucket.put_object("k", lease)
@@ -1022,7 +1026,7 @@ def test_a_plain_lock_file_is_never_taken_over(moto_bucket: S3Bucket) -> None:
 # -- leases -------------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_lease_keeps_the_second_comer_out(moto_bucket: S3Bucket) -> None:
+def test_a_held_lease_excludes_other_clients(moto_bucket: S3Bucket) -> None:
     """Held inside the block, free after it, the user's data beside the lease."""
     with moto_bucket.lock("k", owner="ann", data={"job": 7}) as lock:
         lock.check()
@@ -1040,7 +1044,7 @@ def test_a_lease_keeps_the_second_comer_out(moto_bucket: S3Bucket) -> None:
         lock.check()
 
 
-def test_tokens_grow_also_over_a_deletion_by_hand(moto_bucket: S3Bucket) -> None:
+def test_tokens_grow_after_the_lock_file_was_deleted_by_hand(moto_bucket: S3Bucket) -> None:
     """After release, acquisition, deletion by hand and creation no token decreases or repeats."""
     tokens = []
     for delete in (False, True, False):
@@ -1051,7 +1055,7 @@ def test_tokens_grow_also_over_a_deletion_by_hand(moto_bucket: S3Bucket) -> None
     assert tokens == sorted(set(tokens))
 
 
-def test_the_first_token_is_the_servers_second(moto_bucket: S3Bucket) -> None:
+def test_the_first_token_is_the_time_of_the_server(moto_bucket: S3Bucket) -> None:
     """It is the Date in seconds times 2**20, and acquire() returns only after that second."""
     lock = moto_bucket.lock("k").__enter__()
     seconds, rest = divmod(lock.token, 2**20)
@@ -1060,7 +1064,7 @@ def test_the_first_token_is_the_servers_second(moto_bucket: S3Bucket) -> None:
     lock.release()
 
 
-def test_tokens_grow_also_for_who_saw_the_key_absent_long_ago(moto_bucket: S3Bucket) -> None:
+def test_tokens_grow_for_a_client_that_saw_the_key_absent_long_ago(moto_bucket: S3Bucket) -> None:
     """A client that creates the object late, after others held it and it was deleted by hand, still gets a larger token."""
     late = S3Lock(moto_bucket._address.object("k"), owner="late")
     assert late._file.read() is None
@@ -1074,7 +1078,7 @@ def test_tokens_grow_also_for_who_saw_the_key_absent_long_ago(moto_bucket: S3Buc
     late.release()
 
 
-def test_a_half_made_lease_gives_no_small_token(moto_bucket: S3Bucket) -> None:
+def test_a_lease_whose_creator_died_gets_a_token_from_the_time_of_the_server(moto_bucket: S3Bucket) -> None:
     """If the creator died before issuing a token, the next holder's first token is the server's time."""
     bucket = moto_bucket
     S3Lock(bucket._address.object("k"))._create()
@@ -1084,7 +1088,7 @@ def test_a_half_made_lease_gives_no_small_token(moto_bucket: S3Bucket) -> None:
         assert abs(lock.token / 2**20 - time.time()) < 10
 
 
-def test_a_lock_that_was_read_wrong_is_not_acted_upon(moto: Server, moto_bucket: S3Bucket) -> None:
+def test_a_corrupted_lock_file_is_not_used(moto: Server, moto_bucket: S3Bucket) -> None:
     """A corrupted byte could be a digit of the token."""
     with moto_bucket.lock("k"):
         pass
@@ -1095,7 +1099,7 @@ def test_a_lock_that_was_read_wrong_is_not_acted_upon(moto: Server, moto_bucket:
             behind.lock("k").__enter__()
 
 
-def test_a_race_for_a_plain_lock_file_is_tried_again(
+def test_acquire_lock_is_repeated_if_the_lock_file_was_deleted_meanwhile(
     faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket
 ) -> None:
     """If the lock file is deleted before it is read, acquire_lock() tries again."""
@@ -1129,7 +1133,9 @@ def test_an_expired_lease_is_taken_over(faulty_bucket: S3Bucket, faulty: tuple[s
     lock.release()
 
 
-def test_an_old_lease_is_taken_over_at_once(faulty_bucket: S3Bucket, faulty: tuple[str, StatefulStore]) -> None:
+def test_a_lease_expired_by_the_clock_of_the_server_is_taken_over_without_waiting(
+    faulty_bucket: S3Bucket, faulty: tuple[str, StatefulStore]
+) -> None:
     """A lease that expired by the server's own times is taken over without waiting."""
     state = faulty[1]
     with faulty_bucket.lock("old", ttl=30) as lock:
@@ -1142,7 +1148,9 @@ def test_an_old_lease_is_taken_over_at_once(faulty_bucket: S3Bucket, faulty: tup
     taken.release()
 
 
-def test_a_young_lease_is_not_taken_over(faulty_bucket: S3Bucket, faulty: tuple[str, StatefulStore]) -> None:
+def test_a_lease_just_short_of_its_ttl_is_not_taken_over(
+    faulty_bucket: S3Bucket, faulty: tuple[str, StatefulStore]
+) -> None:
     """The age is one second less than ttl + 1: times in whole seconds do not prove that it has expired."""
     state = faulty[1]
     with faulty_bucket.lock("young", ttl=30):
@@ -1181,7 +1189,7 @@ def test_a_lock_that_was_taken_away_is_lost(moto_bucket: S3Bucket) -> None:
     other.release()
 
 
-def test_a_holder_without_answers_gives_up_by_itself(
+def test_a_holder_that_cannot_reach_the_store_loses_the_lock_at_its_deadline(
     faulty_bucket: S3Bucket, faulty: tuple[str, StatefulStore]
 ) -> None:
     """Without responses check() raises at the deadline."""
@@ -1194,7 +1202,7 @@ def test_a_holder_without_answers_gives_up_by_itself(
     del faulty[1].faults["cut"]
 
 
-def test_a_plain_acquire_takes_a_free_lease(moto_bucket: S3Bucket) -> None:
+def test_acquire_lock_acquires_a_free_lease_without_a_ttl(moto_bucket: S3Bucket) -> None:
     """It holds without a ttl, keeps the tokens growing, and release_lock frees it without deleting it."""
     with moto_bucket.lock("k", ttl=1) as lock:
         token = lock.token
@@ -1217,7 +1225,7 @@ def test_release_lock_frees_a_lease(moto_bucket: S3Bucket) -> None:
     lock.release()
 
 
-def test_a_renewal_meanwhile_does_not_stop_release_lock(
+def test_release_lock_succeeds_despite_a_renewal_meanwhile(
     faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket
 ) -> None:
     """A renewal during release_lock() is not a change of holder."""
@@ -1242,7 +1250,7 @@ def test_a_renewal_meanwhile_does_not_stop_release_lock(
 @pytest.mark.parametrize(
     "arguments", [{"ttl": 0}, {"ttl": -1}, {"ttl": "30"}, {"wait": -1}, {"data": [1]}, {"data": {"_lease": 1}}]
 )
-def test_arguments_without_meaning_are_refused_at_once(moto_bucket: S3Bucket, arguments: dict[str, Any]) -> None:
+def test_invalid_arguments_are_refused_before_a_request(moto_bucket: S3Bucket, arguments: dict[str, Any]) -> None:
     """Before anything is sent."""
     with pytest.raises((TypeError, ValueError)):
         moto_bucket.lock("k", **arguments)
@@ -1272,7 +1280,9 @@ def test_a_forked_child_does_not_own_the_lock(moto_bucket: S3Bucket) -> None:
 
 
 @pytest.mark.parametrize("run", LOCKS, ids=lambda run: run.__name__)
-def test_lost_answers_at_every_transition(faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, run: Run) -> None:
+def test_a_lock_has_one_holder_when_answers_are_lost_at_any_transition(
+    faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, run: Run
+) -> None:
     """Seeded runs of creating, acquiring, renewing and releasing, with responses lost before and after the server acted."""
     faulty_bucket.lock("warm").__enter__().release()
     told = run_seeds(run, faulty_bucket, faulty[1], range(SEEDS), workers=24)
@@ -1310,5 +1320,5 @@ def told_by(**events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 )
 def test_the_checker_finds_what_is_wrong(events: list[dict[str, Any]], said: str) -> None:
     """The checker reports constructed violations."""
-    found = history.check(events, ttl=2, final_count=0).violations
+    found = lock_history.check(events, ttl=2, final_count=0).violations
     assert any(said in violation for violation in found), found

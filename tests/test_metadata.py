@@ -27,7 +27,7 @@ def test_what_is_encoded_decodes_to_the_same(values: dict[str, str]) -> None:
     assert all(value.isascii() and (value.isprintable()) and value == value.strip() for value in encoded.values())
 
 
-def test_plain_text_travels_as_it_is() -> None:
+def test_plain_ascii_metadata_is_sent_unchanged() -> None:
     """Other clients can decode the values."""
     assert metadata.encode({"Source": "erp 7"}) == {"source": "erp 7"}
 
@@ -55,13 +55,13 @@ def test_metadata_in_the_encodings_of_other_stores_is_decoded(as_sent: str, mean
     assert metadata.decode({"Name": as_sent}) == {"name": meant}
 
 
-def test_as_much_as_s3_takes() -> None:
+def test_metadata_up_to_the_limit_of_s3_is_accepted() -> None:
     """Names are counted too; None is encoded as an empty dict."""
     assert metadata.encode({"a": "x" * 2047}) == {"a": "x" * 2047}
     assert metadata.encode(None) == {}
 
 
-def test_our_own_entry_is_never_shown() -> None:
+def test_the_library_s_own_entries_are_hidden() -> None:
     """The library's own entries are hidden."""
     assert metadata.decode({"Mfs3-Write-Id": "x", "a": "b"}) == {"a": "b"}
 
@@ -119,7 +119,7 @@ CONDITIONAL: dict[str, Callable[[s3.S3Bucket, dict[str, str]], object]] = {
 
 @pytest.mark.parametrize("preset", ["aws", "auto"])
 @pytest.mark.parametrize("write", CONDITIONAL)
-def test_metadata_that_leaves_no_room_for_the_id_of_a_conditional_write_is_refused_before_anything_is_written(
+def test_metadata_too_large_for_the_idempotency_token_is_refused_before_a_write(
     scripted_server: ScriptedServer, write: str, preset: Any
 ) -> None:
     """All writes raise the same error, which names the size of the library's own entry."""
@@ -134,7 +134,7 @@ def test_metadata_that_leaves_no_room_for_the_id_of_a_conditional_write_is_refus
 
 
 @pytest.mark.parametrize("write", CONDITIONAL)
-def test_metadata_that_leaves_just_enough_room_is_written(scripted_server: ScriptedServer, write: str) -> None:
+def test_metadata_that_fits_with_the_idempotency_token_is_written(scripted_server: ScriptedServer, write: str) -> None:
     """The most that S3 allows, with the ID."""
     scripted_server.answer = store = StrictStore()
     bucket = scripted_server.bucket(preset="aws")
@@ -149,7 +149,7 @@ def test_metadata_that_leaves_just_enough_room_is_written(scripted_server: Scrip
     assert sum(len(name) + len(value) for name, value in metadata.items()) == 2048
 
 
-def test_ids_of_former_writes_are_left_out_where_metadata_leaves_no_room_for_them(
+def test_idempotency_tokens_of_former_writes_are_omitted_if_metadata_is_full(
     scripted_server: ScriptedServer,
 ) -> None:
     """IDs of former writes are optional: they must not make an update fail."""

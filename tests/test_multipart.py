@@ -69,9 +69,7 @@ def test_parts_become_an_object(scripted_server: ScriptedServer) -> None:
         parts.add_part(PART)
 
 
-def test_no_more_parts_than_an_object_can_have(
-    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_than_10000_parts_are_refused(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error asks for larger parts, and the upload is aborted."""
     scripted_server.answer = good
     monkeypatch.setattr(multipart, "MAX_PARTS", 1)
@@ -139,7 +137,7 @@ def test_a_completion_with_an_unknown_outcome_raises(scripted_server: ScriptedSe
         parts.complete()
 
 
-def test_an_upload_without_parts_is_completed_or_nothing(bucket: S3Bucket) -> None:
+def test_an_upload_without_parts_creates_nothing(bucket: S3Bucket) -> None:
     """No upload was created, so nothing is aborted."""
     with MultipartUpload(bucket._address.object("k")):
         pass
@@ -176,7 +174,7 @@ REPLAYABLE: dict[str, Callable[[Path], Any]] = {
 
 @pytest.mark.parametrize("condition", ["if_absent", "if_match"])
 @pytest.mark.parametrize("source", REPLAYABLE)
-def test_a_conditional_upload_that_meets_another_write_is_sent_again_whole(
+def test_a_conditional_upload_that_conflicts_with_another_write_is_sent_again(
     scripted_server: ScriptedServer, tmp_path: Path, source: str, condition: str
 ) -> None:
     """It is sent again from the source's initial position; progress ends at its size."""
@@ -192,7 +190,7 @@ def test_a_conditional_upload_that_meets_another_write_is_sent_again_whole(
     assert not store.uploads
 
 
-def test_a_conditional_copy_in_parts_that_meets_another_write_is_made_again(
+def test_a_conditional_copy_in_parts_that_conflicts_with_another_write_is_repeated(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The source of a copy is in the store, so it can be copied again."""
@@ -224,7 +222,7 @@ def write_exclusively(bucket: S3Bucket) -> None:
     ],
     ids=["iterator", "unseekable readable", "open('xb')"],
 )
-def test_a_source_that_can_be_read_once_only_ends_in_a_retryable_precondition_failed(
+def test_a_conflicting_upload_of_an_unseekable_source_raises_a_retryable_error(
     scripted_server: ScriptedServer, write: Callable[[S3Bucket], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The error is neither NoSuchUpload nor a success: nothing was written, and no parts are left."""
@@ -252,7 +250,7 @@ class OnceOnly(io.RawIOBase):
         return self._content.readinto(buffer)
 
 
-def test_a_conditional_upload_that_always_meets_another_write_gives_up_retryable(
+def test_a_conditional_upload_that_always_conflicts_raises_a_retryable_error(
     scripted_server: ScriptedServer,
 ) -> None:
     """It raises after the maximum number of uploads."""
@@ -288,7 +286,7 @@ def test_an_upload_whose_condition_fails_after_a_conflict_is_not_sent_again(scri
 
 @pytest.mark.parametrize("lands", [True, False])
 @pytest.mark.parametrize("replayable", [True, False])
-def test_a_conflict_with_a_completion_of_ours_whose_answer_was_lost_is_settled(
+def test_a_conflict_with_our_own_lost_completion_is_reconciled(
     scripted_server: ScriptedServer, lands: bool, replayable: bool
 ) -> None:
     """The response to a completion is lost, and boto3's retry conflicts with it; it may be applied later, during the second upload."""

@@ -32,12 +32,12 @@ def kinds_of_outputs(notebook: Any) -> list[list[list[str]]]:
     ]
 
 
-def test_there_are_notebooks() -> None:
+def test_there_is_at_least_one_notebook() -> None:
     """There are notebooks for the test below."""
     assert len(NOTEBOOKS) >= 3
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_from_clean(path: Path) -> None:
+def test_every_notebook_runs_and_gives_its_committed_output(path: Path) -> None:
     """No cell fails, and the committed outputs are those of a run."""
     assert kinds_of_outputs(executed(path)) == kinds_of_outputs(nbformat.read(path, as_version=4))

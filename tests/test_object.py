@@ -15,8 +15,8 @@ from typing import Any
 
 import boto3
 import pytest
-from support.counting import Counted
 from support.proxy import Fault, run_proxy, scripted
+from support.request_counting import Counted
 from support.scripted_server import ScriptedServer, content_of, refusal
 from support.servers import Server
 
@@ -39,7 +39,7 @@ ODD_KEYS = [
 ]
 
 
-def test_a_handle_is_free(counted: Counted) -> None:
+def test_creating_a_handle_takes_no_request(counted: Counted) -> None:
     """Creating a handle and reading its name sends no request."""
     obj = counted.bucket.object("k")
     assert (obj.key, obj.bucket_name, obj.version_id, obj.uri) == (
@@ -53,7 +53,7 @@ def test_a_handle_is_free(counted: Counted) -> None:
     assert counted.requests() == []
 
 
-def test_what_a_listing_said_is_not_asked_again(counted: Counted) -> None:
+def test_listed_attributes_take_no_further_request(counted: Counted) -> None:
     """Key, size, etag and time of n objects: one request per page."""
     for n in range(7):
         counted.bucket.put_object(f"k{n}", "x" * n)
@@ -67,7 +67,7 @@ def test_what_a_listing_said_is_not_asked_again(counted: Counted) -> None:
     assert [request.method for request in requests] == ["GET"] * 3
 
 
-def test_metadata_is_one_head_and_then_none(counted: Counted) -> None:
+def test_metadata_takes_one_head_and_is_cached(counted: Counted) -> None:
     """Also for a handle from a listing; the HEAD loads all other attributes too."""
     counted.bucket.put_object("k", "text", {"Source": "erp"}, content_type="text/x-odd")
     obj = counted.bucket.find().collect()[0]
@@ -78,7 +78,7 @@ def test_metadata_is_one_head_and_then_none(counted: Counted) -> None:
     assert [request.method for request in requests] == ["HEAD"]
 
 
-def test_a_body_is_one_get_that_fills_in_the_rest(counted: Counted) -> None:
+def test_body_takes_one_get_and_caches_all_attributes(counted: Counted) -> None:
     """After it no attribute needs a request, until reload()."""
     counted.bucket.put_object("k", "text", {"a": "b"})
     obj = counted.bucket.object("k")
@@ -91,7 +91,7 @@ def test_a_body_is_one_get_that_fills_in_the_rest(counted: Counted) -> None:
     assert [request.method for request in requests] == ["HEAD"]
 
 
-def test_a_write_knows_what_it_wrote(counted: Counted) -> None:
+def test_a_write_returns_a_handle_with_its_attributes(counted: Counted) -> None:
     """Row 22: size, etag and metadata without another request."""
     with counted.recording() as requests:
         obj = counted.bucket.put_object("k", b"12345", {"A": "b"})
@@ -99,7 +99,7 @@ def test_a_write_knows_what_it_wrote(counted: Counted) -> None:
     assert [request.method for request in requests] == ["PUT"]
 
 
-def test_get_object_is_one_get_now(counted: Counted) -> None:
+def test_get_object_takes_one_get(counted: Counted) -> None:
     """The body of a small object is kept."""
     counted.bucket.put_object("k", "text")
     with counted.recording() as requests:
@@ -109,7 +109,7 @@ def test_get_object_is_one_get_now(counted: Counted) -> None:
         counted.bucket.get_object("missing")
 
 
-def test_get_object_leaves_a_large_body_where_it_is(moto_bucket: s3.S3Bucket) -> None:
+def test_get_object_does_not_keep_a_body_above_8_mib(moto_bucket: s3.S3Bucket) -> None:
     """Above 8 MiB only the headers are cached; the body is requested again, with If-Match."""
     big = b"x" * (8 * 1024 * 1024 + 1)
     moto_bucket.put_object("big", big)
@@ -123,7 +123,7 @@ def test_get_object_leaves_a_large_body_where_it_is(moto_bucket: s3.S3Bucket) ->
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
-def test_keys_are_opaque(moto_bucket: s3.S3Bucket, key: str) -> None:
+def test_keys_are_stored_and_listed_unchanged(moto_bucket: s3.S3Bucket, key: str) -> None:
     """put, find, get and delete use exactly the same key."""
     moto_bucket.put_object(key, key.encode(), {"k": "v"})
     assert [obj.key for obj in moto_bucket.find()] == [key]
@@ -135,7 +135,7 @@ def test_keys_are_opaque(moto_bucket: s3.S3Bucket, key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["a b+c%20d", "ünï/☃", "q?x=1&y#z", "%2F", "deep/er/x", "~'()!", "*"])
-def test_keys_are_opaque_on_a_store_over_files_too(rclone_bucket: s3.S3Bucket, key: str) -> None:
+def test_keys_are_stored_and_listed_unchanged_on_rclone(rclone_bucket: s3.S3Bucket, key: str) -> None:
     """Keys that a file system can represent."""
     rclone_bucket.put_object(key, "text")
     assert [obj.key for obj in rclone_bucket.find()] == [key]
@@ -144,7 +144,7 @@ def test_keys_are_opaque_on_a_store_over_files_too(rclone_bucket: s3.S3Bucket, k
     assert not rclone_bucket.object(key).exists()
 
 
-def test_metadata_survives_the_round_trip(bucket: s3.S3Bucket) -> None:
+def test_metadata_is_read_back_unchanged(bucket: s3.S3Bucket) -> None:
     """Non-ASCII values, line ends and blanks; no other entries are returned."""
     given = {"name": "Zoë ☃", "lines": "a\r\nb", "blank": " x ", "plain": "erp", "mime": "=?utf-8?B?eA==?="}
     bucket.put_object("k", "x", given)
@@ -162,9 +162,7 @@ def test_metadata_survives_the_round_trip(bucket: s3.S3Bucket) -> None:
         ("\ud800", s3.S3InvalidName),
     ],
 )
-def test_a_key_that_s3_does_not_take_is_refused_at_once(
-    moto_store: s3.S3Store, key: Any, error: type[Exception]
-) -> None:
+def test_an_invalid_key_is_refused_before_a_request(moto_store: s3.S3Store, key: Any, error: type[Exception]) -> None:
     """Before any request."""
     with pytest.raises(error, match="key"):
         moto_store.bucket("some-bucket").object(key)
@@ -177,7 +175,7 @@ def test_put_of_another_type_raises_type_error(moto_store: s3.S3Store, data: Any
         moto_store.bucket("some-bucket").put_object("k", data)
 
 
-def test_no_header_is_smuggled_in(counted: Counted) -> None:
+def test_line_ends_in_headers_are_refused(counted: Counted) -> None:
     """A line end in any value sent as a header raises ValueError in every write, before anything is sent."""
     bucket, wrong = counted.bucket, "x\r\nX-Amz-Acl: public-read"
     bucket.put_object("k", b"1")
@@ -218,7 +216,7 @@ def test_bytes_like_text_and_readables_are_written(bucket: s3.S3Bucket) -> None:
         assert bucket.put_object("k", data).reload().body == b"abc"
 
 
-def test_json_goes_in_and_out(bucket: s3.S3Bucket) -> None:
+def test_json_is_written_and_read(bucket: s3.S3Bucket) -> None:
     """As UTF-8, with its content type."""
     obj = bucket.put_json("k.json", {"name": "Zoë", "n": [1, 2]})
     assert (bucket.get_json("k.json"), obj.reload().json(), obj.content_type) == ({"name": "Zoë", "n": [1, 2]},) * 2 + (
@@ -229,7 +227,7 @@ def test_json_goes_in_and_out(bucket: s3.S3Bucket) -> None:
         bucket.get_json("bad")
 
 
-def test_exists_asks_now(bucket: s3.S3Bucket) -> None:
+def test_exists_always_makes_a_request(bucket: s3.S3Bucket) -> None:
     """Cached attributes are ignored."""
     obj = bucket.put_object("k", "x")
     assert obj.exists()
@@ -244,7 +242,7 @@ def test_delete_is_idempotent(bucket: s3.S3Bucket) -> None:
         bucket.store.bucket("no-such-bucket-here").get_object("k")
 
 
-def test_body_stream_is_fresh_at_each_access(bucket: s3.S3Bucket) -> None:
+def test_body_stream_makes_a_request_at_each_access(bucket: s3.S3Bucket) -> None:
     """Also after ``body`` was read."""
     obj = bucket.put_object("k", b"0123456789")
     assert obj.body == b"0123456789"
@@ -253,7 +251,7 @@ def test_body_stream_is_fresh_at_each_access(bucket: s3.S3Bucket) -> None:
     assert io.TextIOWrapper(obj.body_stream).read() == "0123456789"
 
 
-def test_unread_streams_give_their_connection_back(moto_bucket: s3.S3Bucket) -> None:
+def test_unread_streams_return_their_connection_to_the_pool(moto_bucket: s3.S3Bucket) -> None:
     """Row 7: abandoning more streams than the pool has connections does not block."""
     obj = moto_bucket.put_object("k", b"x" * 300_000)
     for _ in range(40):
@@ -262,7 +260,7 @@ def test_unread_streams_give_their_connection_back(moto_bucket: s3.S3Bucket) -> 
     assert obj.reload().size == 300_000
 
 
-def test_handles_pickle_small_and_with_what_they_know(moto_store: s3.S3Store, moto_bucket: s3.S3Bucket) -> None:
+def test_handles_pickle_small_and_keep_cached_attributes(moto_store: s3.S3Store, moto_bucket: s3.S3Bucket) -> None:
     """Row 12."""
     obj = moto_bucket.put_object("k", "x", {"a": "b"})
     data = pickle.dumps(obj)
@@ -272,7 +270,7 @@ def test_handles_pickle_small_and_with_what_they_know(moto_store: s3.S3Store, mo
     assert back == obj
 
 
-def test_a_handle_forgets_while_others_look_at_it(moto_bucket: s3.S3Bucket) -> None:
+def test_reload_is_safe_while_other_threads_read_attributes(moto_bucket: s3.S3Bucket) -> None:
     """With reload() at any moment, other threads request the attributes again and never see partial state."""
     obj = moto_bucket.put_object("k", b"payload", {"a": "b"})
     wrong: list[object] = []
@@ -389,7 +387,7 @@ def test_a_handle_of_boto3_s_objects_needs_no_request(counted: Counted) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["text", None, 7, "Bucket", "MultipartUpload", "s3"])
-def test_what_is_no_object_of_boto3_is_a_type_error(moto_bucket: s3.S3Bucket, wrong: Any) -> None:
+def test_from_boto3_of_another_type_raises_type_error(moto_bucket: s3.S3Bucket, wrong: Any) -> None:
     """The message names the type that was given."""
     resource = moto_bucket.s3_resource
     things: dict[Any, Any] = {
@@ -405,7 +403,9 @@ def test_what_is_no_object_of_boto3_is_a_type_error(moto_bucket: s3.S3Bucket, wr
             s3.S3Bucket.from_boto3(thing)
 
 
-def test_messageflux_s_constructor_leads_to_a_whole_store(moto: Server, moto_bucket: s3.S3Bucket) -> None:
+def test_an_object_from_the_messageflux_constructor_has_a_working_bucket_and_store(
+    moto: Server, moto_bucket: s3.S3Bucket
+) -> None:
     """ObjectSummary has a client but no resource; bucket.store, s3_resource and boto3 work all the same."""
     resource = boto3.resource(
         "s3",
@@ -422,7 +422,7 @@ def test_messageflux_s_constructor_leads_to_a_whole_store(moto: Server, moto_buc
     assert bucket.s3_resource.meta.client is resource.meta.client
 
 
-def test_boto3_is_one_step_away(moto_bucket: s3.S3Bucket) -> None:
+def test_boto3_returns_the_boto3_object(moto_bucket: s3.S3Bucket) -> None:
     """obj.boto3 is boto3's own object for the same thing."""
     moto_bucket.put_object("k", "text")
     assert moto_bucket["k"].boto3.get()["Body"].read() == b"text"
@@ -439,7 +439,9 @@ TAGGED_WRITES: dict[str, Callable[[s3.S3Bucket], object]] = {
 
 
 @pytest.mark.parametrize("write", TAGGED_WRITES.values(), ids=TAGGED_WRITES)
-def test_tags_are_kept_or_refused(server: Server, bucket: s3.S3Bucket, write: Callable[[s3.S3Bucket], object]) -> None:
+def test_tags_of_a_write_are_stored_or_refused(
+    server: Server, bucket: s3.S3Bucket, write: Callable[[s3.S3Bucket], object]
+) -> None:
     """A store that silently drops tags is detected first, and nothing is written."""
     bucket.put_object("source", b"x")
     try:
@@ -458,9 +460,7 @@ HEADERS_AT = {"ETag": 0.0, "Content-Length": 0.2, "Last-Modified": 0.4}
 
 
 @pytest.mark.parametrize("at", HEADERS_AT.values(), ids=HEADERS_AT)
-def test_an_answer_that_leaves_out_what_every_store_says_is_asked_again(
-    at: float, server: Server, bucket: s3.S3Bucket
-) -> None:
+def test_a_response_without_required_headers_is_requested_again(at: float, server: Server, bucket: s3.S3Bucket) -> None:
     """If it happens once, the request is retried; if always, it raises instead of returning None or a guess."""
     whole = bucket.put_object("k", b"five!").reload()
     with run_proxy(server.endpoint_url, scripted({("HEAD", "k"): [Fault("missing_header", at)]})) as proxy:
@@ -499,7 +499,7 @@ def test_a_truncated_etag_header_is_never_used(how: str, server: Server, bucket:
     assert outcomes["right"] >= 12
 
 
-def test_lines_are_found_wherever_the_pieces_end(moto_bucket: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_iter_lines_finds_line_ends_across_chunks(moto_bucket: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """Line ends at every position in a piece and across two pieces; a line of many pieces; with and without a final line end."""
     obj = moto_bucket["k"]
     for text in (b"one\r\ntwo\n\nthree\r\r\nfour", b"\n\n", b"\r\n", b"a" * 50 + b"\n" + b"b" * 50, b"", b"end\n"):
@@ -535,7 +535,7 @@ def test_exists_raises_access_denied_instead_of_returning_false(scripted_server:
         scripted_server.bucket()["k"].exists()
 
 
-def test_a_range_that_fails_is_an_error_and_one_behind_the_end_is_empty(scripted_server: ScriptedServer) -> None:
+def test_read_range_beyond_the_end_is_empty_and_other_failures_raise(scripted_server: ScriptedServer) -> None:
     """Only status 416 gives an empty range."""
     scripted_server.answer = lambda asked: (
         refusal(416, "InvalidRange") if asked.method == "GET" else content_of(asked, b"x")
@@ -546,7 +546,7 @@ def test_a_range_that_fails_is_an_error_and_one_behind_the_end_is_empty(scripted
         scripted_server.bucket()["k"].read_range(5, 9)
 
 
-def test_a_version_s_handle_leads_to_its_bucket_and_to_boto3(moto_bucket: s3.S3Bucket) -> None:
+def test_a_handle_of_a_version_has_bucket_and_boto3(moto_bucket: s3.S3Bucket) -> None:
     """The same bucket, and boto3's handle of the same version."""
     moto_bucket.versioning.enable()
     obj = moto_bucket.put_object("k", "one")
@@ -555,7 +555,7 @@ def test_a_version_s_handle_leads_to_its_bucket_and_to_boto3(moto_bucket: s3.S3B
     assert version.boto3.id == obj.version_id  # type: ignore[union-attr]
 
 
-def test_deleting_where_there_is_not_even_a_bucket_is_deleting(scripted_server: ScriptedServer) -> None:
+def test_a_404_to_a_delete_counts_as_deleted(scripted_server: ScriptedServer) -> None:
     """Some stores return 404 where S3 returns a success."""
     scripted_server.answer = lambda asked: refusal(404, "NoSuchKey")
     scripted_server.bucket()["k"].delete()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.counting import Counted
+from support.request_counting import Counted
 from support.servers import Server
 
 import messageflux_s3 as s3
@@ -52,7 +52,7 @@ def test_size_and_etag_take_no_request_and_the_body_is_pinned(counted: Counted) 
         late.open().read()
 
 
-def test_a_version_is_read_whatever_came_after(moto_bucket: s3.S3Bucket) -> None:
+def test_an_event_with_a_version_reads_that_version(moto_bucket: s3.S3Bucket) -> None:
     """An event that names a version leads to that version."""
     moto_bucket.versioning.enable()
     first = moto_bucket.put_object("k", b"first")
@@ -62,7 +62,7 @@ def test_a_version_is_read_whatever_came_after(moto_bucket: s3.S3Bucket) -> None
     assert (obj.version_id, obj.body) == (first.version_id, b"first")
 
 
-def test_removals_and_foreign_buckets_give_no_handles(counted: Counted) -> None:
+def test_deletions_and_buckets_that_are_not_allowed_give_no_handles(counted: Counted) -> None:
     """Deletions, and buckets that are not allowed, give no handles."""
     gone = notification(counted.bucket.name, "k")
     gone["Records"][0]["eventName"] = "ObjectRemoved:Delete"
@@ -89,7 +89,7 @@ HOSTILE = st.one_of(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_a_mutated_message_is_an_error_or_a_handle_in_a_bucket_of_ours(moto: Server, data: st.DataObject) -> None:
+def test_a_mutated_message_raises_or_gives_a_handle_in_an_allowed_bucket(moto: Server, data: st.DataObject) -> None:
     """Any message gives a ValueError, no handle, or one with an allowed bucket and a valid key, without a request."""
     message = copy.deepcopy(data.draw(st.sampled_from(SAMPLES)))
     for _ in range(data.draw(st.integers(1, 3))):

@@ -236,7 +236,7 @@ def outcomes(server: StatefulServer, lane: bool, folder: Path, *oddities: str) -
 
 
 @pytest.mark.parametrize("oddity", ODDITIES)
-def test_every_reader_brings_the_right_bytes_or_an_s3_error(
+def test_every_reader_returns_the_right_bytes_or_raises_an_s3_error(
     server: StatefulServer, tmp_path: Path, lane: bool, oddity: str
 ) -> None:
     """Over all readers, of a small object and of a larger one; an error only where the table expects one."""
@@ -248,7 +248,7 @@ def test_every_reader_brings_the_right_bytes_or_an_s3_error(
     assert wrong == {}
 
 
-def test_without_oddities_every_reader_brings_the_right_bytes(
+def test_every_reader_returns_the_right_bytes_from_a_correct_server(
     server: StatefulServer, tmp_path: Path, lane: bool
 ) -> None:
     """The server without oddities is correct."""
@@ -256,7 +256,7 @@ def test_without_oddities_every_reader_brings_the_right_bytes(
 
 
 @pytest.mark.parametrize("oddity", ["aligned ranges", "short ranges", "ranges as 200"])
-def test_a_download_in_parts_brings_the_right_bytes(
+def test_a_download_in_parts_returns_the_right_bytes(
     server: StatefulServer, tmp_path: Path, lane: bool, oddity: str
 ) -> None:
     """Each part is requested as a range on its own thread."""

@@ -70,7 +70,7 @@ READS: dict[str, Read] = {
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
-def test_a_condition_that_is_ignored_is_compared_here(store_that: Store, read: Read, tmp_path: Path) -> None:
+def test_an_ignored_if_match_is_checked_by_the_client(store_that: Store, read: Read, tmp_path: Path) -> None:
     """An object replaced since the handle was pinned raises on any store, and leaves no file."""
     store, become = store_that("ignores")
     obj = store.bucket("bkt").object("k")
@@ -85,7 +85,7 @@ def test_a_condition_that_is_ignored_is_compared_here(store_that: Store, read: R
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
-def test_a_condition_that_is_misread_is_not_sent_again(store_that: Store, read: Read, tmp_path: Path) -> None:
+def test_an_if_match_that_the_store_misreads_is_not_sent_again(store_that: Store, read: Read, tmp_path: Path) -> None:
     """If the store rejects the etag that its HEAD returns, it misreads conditions; the object has not changed."""
     store, become = store_that("misreads")
     obj = store.bucket("bkt").object("k")
@@ -107,7 +107,7 @@ def test_a_body_without_content_length_raises(store_that: Store, read: Read, tmp
     assert not [path for path in tmp_path.iterdir() if path.is_file()]
 
 
-def test_another_document_in_place_of_a_listing_raises(store_that: Store) -> None:
+def test_a_document_that_is_no_listing_raises(store_that: Store) -> None:
     """boto3 parses any document as an empty listing; keys would be lost silently."""
     store, _ = store_that("ignores")
     with pytest.raises(s3.S3ServerError, match="no listing"):
@@ -131,16 +131,14 @@ def _from_100_to_200(obj: s3.S3Object) -> bytes:
 
 
 @pytest.mark.parametrize("read", RANGES.values(), ids=RANGES)
-def test_a_range_that_is_ignored_is_cut_out_here(store_that: Store, read: Read, tmp_path: Path) -> None:
+def test_an_ignored_range_is_cut_out_by_the_client(store_that: Store, read: Read, tmp_path: Path) -> None:
     """If the store sends the whole object, the requested range is cut out of it."""
     store, _ = store_that("ignores")
     assert read(store.bucket("bkt").object("k"), tmp_path) == BODY[100:200]
 
 
 @pytest.mark.parametrize("read", RANGES.values(), ids=RANGES)
-def test_a_range_that_ends_early_is_asked_for_again(
-    scripted_server: ScriptedServer, read: Read, tmp_path: Path
-) -> None:
+def test_the_rest_of_a_short_range_is_requested(scripted_server: ScriptedServer, read: Read, tmp_path: Path) -> None:
     """A store may return a shorter range; the rest is requested as well."""
     short = [1]
 
@@ -165,9 +163,7 @@ def _as_it_stands(asked: Asked) -> Answer:
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
-def test_another_version_than_was_asked_for_is_an_error(
-    scripted_server: ScriptedServer, read: Read, tmp_path: Path
-) -> None:
+def test_a_response_with_another_version_raises(scripted_server: ScriptedServer, read: Read, tmp_path: Path) -> None:
     """A store that ignores the version ID returns the current object, which is rejected."""
     scripted_server.answer = _as_it_stands
     with pytest.raises(s3.S3Unsupported, match="version v1"):
@@ -176,7 +172,7 @@ def test_another_version_than_was_asked_for_is_an_error(
 
 
 @pytest.mark.lane
-def test_another_version_is_an_error_on_the_lane_as_well(scripted_server: ScriptedServer) -> None:
+def test_a_response_with_another_version_raises_on_the_lane(scripted_server: ScriptedServer) -> None:
     """Sequential, concurrent and awaited reads reject another version than the requested one."""
     scripted_server.answer = _as_it_stands
     bucket = scripted_server.bucket()
@@ -204,7 +200,7 @@ def test_an_invalid_last_modified_is_none() -> None:
     assert (found.size, found.etag, found.last_modified) == (7, "e", None)
 
 
-def test_an_answer_in_chunks_has_an_end_as_well(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_chunked_response_needs_no_content_length(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """There is no length, but the end of the body is marked."""
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (BODY[:300], BODY[300:])) + b"0\r\n\r\n"
     scripted_server.answer = lambda asked: (200, {"ETag": '"e"', "Transfer-Encoding": "chunked"}, chunks)
@@ -213,7 +209,7 @@ def test_an_answer_in_chunks_has_an_end_as_well(scripted_server: ScriptedServer,
     assert ranged_reader.get_stream(address)[1].read(5000) == BODY
 
 
-def test_a_refusal_without_a_condition_is_passed_on(scripted_server: ScriptedServer) -> None:
+def test_a_412_to_an_unconditional_request_raises(scripted_server: ScriptedServer) -> None:
     """A 412 to an unconditional GET raises, and does not cause a loop."""
     scripted_server.answer = lambda asked: (
         refusal(412, "PreconditionFailed") if asked.method == "GET" else _as_it_stands(asked)
@@ -243,7 +239,7 @@ def test_a_stream_is_a_raw_file(moto_bucket: s3.S3Bucket) -> None:
 
 
 @pytest.mark.parametrize("size", [-1, 600])
-def test_a_stream_goes_on_where_the_connection_broke(moto: Server, moto_bucket: s3.S3Bucket, size: int) -> None:
+def test_a_stream_resumes_where_the_connection_broke(moto: Server, moto_bucket: s3.S3Bucket, size: int) -> None:
     """The rest alone is requested, under If-Match. Attempts that bring nothing are counted; a byte restores them."""
     moto_bucket.put_object("k", BODY)
     for faults in (["cut_body"], ["cut_body", "reset_in_response"]):
@@ -282,7 +278,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("extra", "said"), WRONG.values(), ids=WRONG)
-def test_parameters_without_meaning_are_refused_before_anything_is_sent(
+def test_invalid_parameters_are_refused_before_a_request(
     scripted_server: ScriptedServer, extra: dict[str, Any], said: str
 ) -> None:
     """Which one, and what is wrong with it."""
@@ -336,7 +332,7 @@ MAY_BE_METADATA = ("upload_object", "upload_file", "put_object of a readable")
         if name != "Metadata" or not write.startswith(MAY_BE_METADATA)
     ],
 )
-def test_names_that_would_take_the_place_of_what_is_written_are_refused(
+def test_parameters_that_would_replace_key_body_or_condition_are_refused(
     scripted_server: ScriptedServer, write: str, name: str
 ) -> None:
     """Names that would replace the content, the key or the condition."""
@@ -348,13 +344,13 @@ def test_names_that_would_take_the_place_of_what_is_written_are_refused(
 @pytest.mark.parametrize(
     ("name", "instead"), [("IfNoneMatch", "if_absent=True"), ("IfMatch", "if_match="), ("Metadata", "metadata=")]
 )
-def test_the_error_names_the_argument_to_give_instead(scripted_server: ScriptedServer, name: str, instead: str) -> None:
+def test_the_error_names_the_argument_to_use_instead(scripted_server: ScriptedServer, name: str, instead: str) -> None:
     """The argument with the intended effect."""
     with pytest.raises(TypeError, match=instead):
         scripted_server.bucket().put_object("k", b"x", **{name: "*"})
 
 
-def test_tags_may_be_given_as_the_header_has_them_and_none_is_nothing(moto_bucket: s3.S3Bucket) -> None:
+def test_tags_may_be_a_query_string_and_none_is_ignored(moto_bucket: s3.S3Bucket) -> None:
     """As boto3 takes them; None leaves a parameter to the store."""
     obj = moto_bucket.put_object("k.txt", b"x", tags="a=1&b=%20", content_type=None)
     assert dict(obj.tags.get()) == {"a": "1", "b": " "}
@@ -362,7 +358,7 @@ def test_tags_may_be_given_as_the_header_has_them_and_none_is_nothing(moto_bucke
     assert obj.content_type == "text/plain"
 
 
-def test_what_the_lane_brought_pickles_and_shows_like_any_other(bucket: s3.S3Bucket) -> None:
+def test_handles_read_through_the_lane_pickle_and_print_like_others(bucket: s3.S3Bucket) -> None:
     """Heads that are not decoded yet are pickled and shown like decoded ones."""
     bucket.put_object("k", b"x", {"a": "b"})
     [obj] = bucket.get_objects(["k"])
@@ -403,7 +399,7 @@ def test_a_stream_read_that_fails_returns_the_same_bytes_when_it_is_called_again
         assert got + stream.read() == body[10:]
 
 
-def test_a_stream_without_an_etag_refuses_to_go_on_after_a_failure(scripted_server: ScriptedServer) -> None:
+def test_a_stream_without_an_etag_is_not_resumed_after_a_failure(scripted_server: ScriptedServer) -> None:
     """Nothing shows whether the object is still the same."""
     scripted_server.answer = lambda asked: (200, {"Content-Length": "1000"}, b"x" * 600)
     with scripted_server.bucket(max_attempts=3)["k"].body_stream as stream:

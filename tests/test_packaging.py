@@ -69,7 +69,7 @@ def test_the_wheel_has_the_package_and_nothing_else(built: Path) -> None:
     assert any(name.endswith("/LICENSE") for name in names)
 
 
-def test_the_metadata_say_what_setup_cfg_says(built: Path) -> None:
+def test_the_wheel_metadata_equal_setup_cfg(built: Path) -> None:
     """Name, version, interpreters, extras, entry points."""
     with zipfile.ZipFile(wheel_of(built)) as wheel:
         [place] = [name for name in wheel.namelist() if name.endswith("/METADATA")]
@@ -112,7 +112,7 @@ def test_it_works_from_the_wheel_alone_and_imports_no_extra(built: Path, tmp_pat
     assert told.stdout.strip() == "[]"
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_name_in_all_can_be_imported() -> None:
     """__all__ is sorted and without duplicates, and every name in it can be imported."""
     assert sorted(set(s3.__all__)) == list(s3.__all__)
     for name in s3.__all__:
@@ -123,7 +123,7 @@ def test_every_public_name_is_there() -> None:
             assert "messageflux-s3[messageflux]" in str(error)
 
 
-def test_the_changelog_knows_this_version() -> None:
+def test_the_changelog_has_an_entry_for_this_version() -> None:
     """The version is that of the changelog's newest entry, or not yet released."""
     entries = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert entries[0] in ("Unreleased", f"[{s3.__version__}]", s3.__version__)
@@ -142,6 +142,6 @@ def test_a_missing_extra_is_named(missing: str, module: str, extra: str) -> None
     assert f"pip install 'messageflux-s3[{extra}]'" in ended.stderr.splitlines()[-1]
 
 
-def test_dir_names_what_is_loaded_late() -> None:
+def test_dir_lists_lazily_loaded_names() -> None:
     """dir() lists all public names, also those not loaded yet."""
     assert set(s3.__all__) <= set(dir(s3))

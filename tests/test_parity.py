@@ -318,7 +318,7 @@ def outcome_of(verb: Verb, way: Way, moto: Server) -> Outcome:
 
 @pytest.mark.lane
 @pytest.mark.parametrize("verb", VERBS, ids=str)
-def test_each_way_gives_the_same(verb: Verb, moto: Server) -> None:
+def test_every_verb_has_the_same_outcome_by_lane_and_boto3_sync_and_async(verb: Verb, moto: Server) -> None:
     """The lane open or shut, blocking or awaited: the same result, state, error, is_online and requests."""
     outcomes = {way: outcome_of(verb, way, moto) for way in WAYS}
     if verb.is_refused:
@@ -340,7 +340,7 @@ def test_load_of_a_listed_handle_replaces_its_size(way: Way, moto: Server) -> No
 
 @pytest.mark.lane
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_exists_forgets_the_body_of_an_object_that_is_gone(way: Way, moto: Server) -> None:
+def test_exists_clears_the_cached_body_of_a_deleted_object(way: Way, moto: Server) -> None:
     """After exists() returned False the handle must not return cached content."""
     outcome = outcome_of(Verb("", loaded, lambda p, o: o.exists(), lambda p, o: o.exists()), way, moto)
     assert outcome.gave is False
@@ -349,13 +349,13 @@ def test_exists_forgets_the_body_of_an_object_that_is_gone(way: Way, moto: Serve
 
 @pytest.mark.lane
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_an_answer_through_the_lane_counts_as_online(way: Way, moto: Server) -> None:
+def test_a_response_through_the_lane_sets_is_online(way: Way, moto: Server) -> None:
     """``store.is_online`` tells whether the last operation got an answer, whichever way it went."""
     assert outcome_of(Verb("", fresh, load, lambda p, o: o.load()), way, moto).is_online
     assert outcome_of(Verb("", of_no_object, load, lambda p, o: o.load()), way, moto).is_online
 
 
-def test_the_outcomes_are_comparable() -> None:
+def test_outcomes_are_plain_data() -> None:
     """The cached attributes are plain data."""
     assert json.dumps(known(S3Object._create(None, "k")))  # type: ignore[arg-type]
 

@@ -29,7 +29,7 @@ def server() -> Iterator[StatefulServer]:
 @given(
     names=some.lists(some.text(some.sampled_from("ab/~é"), max_size=6), max_size=40, unique=True), n=some.integers(1, 9)
 )
-def test_ranges_hold_every_key_once_and_take_few_requests(names: list[str], n: int) -> None:
+def test_partitions_contain_every_key_once_and_take_few_requests(names: list[str], n: int) -> None:
     """About 4 samples per range and 20 to find the last key, besides one for each character that all keys share."""
     keys, asked = sorted(names, key=str.encode), 0
 

@@ -37,12 +37,12 @@ def size_and_process(obj: s3.S3Object) -> tuple[str, int, int]:
     return obj.key, len(obj.body), os.getpid()
 
 
-def test_results_come_in_order() -> None:
+def test_results_are_in_the_order_of_the_items() -> None:
     """However long each takes."""
     assert list(pipeline.run(slow_if_even, range(50))) == list(range(50))
 
 
-def test_results_come_as_they_are_ready() -> None:
+def test_unordered_results_are_returned_as_they_complete() -> None:
     """Without order a slow item does not delay others, and no result is lost."""
     gate = threading.Event()
 
@@ -58,7 +58,7 @@ def test_results_come_as_they_are_ready() -> None:
     assert sorted([*seen, *results]) == list(range(20))
 
 
-def test_the_source_is_taken_as_there_is_room() -> None:
+def test_the_source_is_read_only_as_far_as_workers_are_free() -> None:
     """Only a few of a million items are in memory at once."""
     taken = 0
 
@@ -87,7 +87,7 @@ def test_an_early_exit_leaves_no_threads() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_no_forked_child_goes_on_with_its_parents_threads() -> None:
+def test_an_iteration_continued_in_a_forked_child_raises() -> None:
     """It raises at once instead of waiting for results that never arrive."""
     results = pipeline.run(abs, range(100))
     assert next(results) == 0
@@ -104,7 +104,7 @@ def test_no_forked_child_goes_on_with_its_parents_threads() -> None:
     assert [*results] == [*range(1, 100)]
 
 
-def test_an_error_is_raised_in_its_place() -> None:
+def test_an_error_is_raised_at_its_position() -> None:
     """Earlier results are yielded first."""
     seen: list[int] = []
     with pytest.raises(KeyError):
@@ -113,14 +113,14 @@ def test_an_error_is_raised_in_its_place() -> None:
     assert seen == [0, 1, 2]
 
 
-def test_errors_may_be_skipped_or_answered() -> None:
+def test_on_error_skips_an_item_or_replaces_its_result() -> None:
     """on_error skips the item, or returns the result to use instead."""
     assert list(pipeline.run(fails_at_three, range(5), on_error="skip")) == [0, 1, 2, 4]
     answered = list(pipeline.run(fails_at_three, range(5), on_error=lambda item, error: (item, type(error).__name__)))
     assert answered == [0, 1, 2, (3, "KeyError"), 4]
 
 
-def test_a_source_that_raises_raises() -> None:
+def test_an_exception_of_the_source_is_raised() -> None:
     """And leaves no threads."""
 
     def source() -> Iterator[int]:
@@ -132,7 +132,7 @@ def test_a_source_that_raises_raises() -> None:
     assert own_threads() == []
 
 
-def test_a_given_executor_stays_open() -> None:
+def test_an_executor_of_the_caller_is_not_shut_down() -> None:
     """It is the caller's."""
     with ThreadPoolExecutor(2) as executor:
         assert list(pipeline.run(abs, [-1], executor)) == [1]
@@ -149,20 +149,20 @@ def test_a_given_executor_stays_open() -> None:
         ({"in_flight": "8"}, TypeError),
     ],
 )
-def test_wrong_arguments_are_told_at_once(arguments: dict[str, Any], error: type[Exception]) -> None:
+def test_invalid_arguments_raise_before_the_source_is_read(arguments: dict[str, Any], error: type[Exception]) -> None:
     """Before an item is taken from the source."""
     with pytest.raises(error):
         pipeline.run(**({"function": abs, "items": iter(())} | arguments))
 
 
-def test_a_query_maps_over_its_objects(s3_bucket: s3.S3Bucket) -> None:
+def test_query_map_runs_on_threads_in_key_order(s3_bucket: s3.S3Bucket) -> None:
     """In key order, on threads."""
     for n in range(30):
         s3_bucket.put_object(f"k{n:02}", b"x" * n)
     assert list(s3_bucket.find().map(lambda obj: len(obj.body))) == list(range(30))
 
 
-def test_a_query_maps_on_processes(s3_bucket: s3.S3Bucket) -> None:
+def test_query_map_runs_on_processes(s3_bucket: s3.S3Bucket) -> None:
     """Pickled handles give the same results in other processes."""
     for n in range(8):
         s3_bucket.put_object(f"k{n}", b"x" * n)
@@ -182,7 +182,7 @@ def test_handles_pickle_small(s3_bucket: s3.S3Bucket) -> None:
     assert len(pickle.dumps(handles)) < 60_000
 
 
-def test_an_executor_may_have_futures_of_its_own_kind() -> None:
+def test_an_executor_may_return_its_own_kind_of_future() -> None:
     """Like Dask's futures: wait for the first one."""
     asked: list[str] = []
 

@@ -35,27 +35,27 @@ def fetch(
 
 
 @pytest.mark.parametrize("key", ["a.txt", "a b+c%20é.txt", "x/y~z='(1)'.txt"])
-def test_a_link_to_read(bucket: S3Bucket, key: str) -> None:
+def test_a_presigned_url_reads_the_object(bucket: S3Bucket, key: str) -> None:
     """A plain client reads the object; the strict server checks the signature."""
     bucket.put_object(key, b"hello")
     assert fetch(bucket[key].presigned_url())[:2] == (200, b"hello")
 
 
-def test_a_link_signed_wrong_is_refused(rclone_bucket: S3Bucket) -> None:
+def test_a_presigned_url_with_a_wrong_signature_is_refused(rclone_bucket: S3Bucket) -> None:
     """The signature is verified: the same URL for another key is rejected."""
     rclone_bucket.put_objects([("a", "1"), ("b", "2")])
     url = rclone_bucket["a"].presigned_url()
     assert fetch(url.replace("/a?", "/b?"))[0] == 403
 
 
-def test_a_link_to_write(bucket: S3Bucket) -> None:
+def test_a_presigned_url_writes_the_object(bucket: S3Bucket) -> None:
     """A PUT with the content type that was signed."""
     url = bucket["up.txt"].presigned_url("PUT", datetime.timedelta(minutes=5), content_type="text/x")
     assert fetch(url, "PUT", b"data", {"Content-Type": "text/x"})[0] == 200
     assert bucket["up.txt"].body == b"data"
 
 
-def test_a_link_to_write_holds_for_its_content_type_alone(rclone_bucket: S3Bucket) -> None:
+def test_a_presigned_put_requires_its_content_type(rclone_bucket: S3Bucket) -> None:
     """Another type than the signed one, or none, is refused, and nothing is stored."""
     url = rclone_bucket["up.html"].presigned_url("PUT", content_type="text/plain")
     for headers in ({"Content-Type": "text/html"}, {"Content-Type": "text/plain; charset=x"}, {"Content-Type": ""}):
@@ -65,7 +65,7 @@ def test_a_link_to_write_holds_for_its_content_type_alone(rclone_bucket: S3Bucke
 
 
 @pytest.mark.parametrize("name", ["Übersicht 字.csv", 'a"b\\c; filename=x', "%41+&=?#", "'*"])
-def test_a_file_may_be_given_any_name(bucket: S3Bucket, name: str) -> None:
+def test_a_presigned_url_sets_a_file_name(bucket: S3Bucket, name: str) -> None:
     """The version ID is in the signed query: the strict server rejects a changed one."""
     bucket.put_object("a", b"x")
     disposition = f"attachment; filename*=UTF-8''{urllib.parse.quote(name, safe='')}; size=1 é"
@@ -80,13 +80,13 @@ def test_a_file_may_be_given_any_name(bucket: S3Bucket, name: str) -> None:
         assert headers["content-disposition"] == disposition
 
 
-def test_a_name_that_no_header_can_hold_is_refused(moto_bucket: S3Bucket) -> None:
+def test_a_file_name_that_no_header_can_hold_is_refused(moto_bucket: S3Bucket) -> None:
     """S3 rejects such a URL; the error names the form that S3 accepts."""
     with pytest.raises(ValueError, match=r"response_content_disposition.*filename\*=UTF-8''"):
         moto_bucket["a"].presigned_url(response_content_disposition='attachment; filename="字.csv"')
 
 
-def test_what_the_answer_says_of_itself(moto_bucket: S3Bucket) -> None:
+def test_a_presigned_url_sets_disposition_and_content_type(moto_bucket: S3Bucket) -> None:
     """Content-Disposition and Content-Type of the response to a GET."""
     moto_bucket.put_object("a", b"x")
     url = moto_bucket["a"].presigned_url(
@@ -98,20 +98,20 @@ def test_what_the_answer_says_of_itself(moto_bucket: S3Bucket) -> None:
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 604_801, 1.5, datetime.timedelta(days=8)])
-def test_times_without_meaning(moto_bucket: S3Bucket, wrong: int) -> None:
+def test_an_invalid_expiry_raises(moto_bucket: S3Bucket, wrong: int) -> None:
     """One second to seven days."""
     with pytest.raises(ValueError, match="expires_in"):
         moto_bucket["a"].presigned_url(expires_in=wrong)
 
 
 @pytest.mark.parametrize("name", ["response_content_disposition", "response_content_type"])
-def test_no_header_is_smuggled_in(moto_bucket: S3Bucket, name: str) -> None:
+def test_line_ends_in_headers_are_refused(moto_bucket: S3Bucket, name: str) -> None:
     """A line end in a header's value is refused."""
     with pytest.raises(ValueError, match=name):
         moto_bucket["a"].presigned_url(**{name: "x\r\nSet-Cookie: a=b"})
 
 
-def test_arguments_that_do_not_go_together(moto_bucket: S3Bucket) -> None:
+def test_contradicting_arguments_raise(moto_bucket: S3Bucket) -> None:
     """The content type of a PUT is not that of the response to a GET."""
     with pytest.raises(ValueError, match="PUT"):
         moto_bucket["a"].presigned_url("GET", content_type="text/x")
@@ -121,7 +121,7 @@ def test_arguments_that_do_not_go_together(moto_bucket: S3Bucket) -> None:
         moto_bucket["a"].presigned_url("PATCH")
 
 
-def test_a_form_to_post(moto_bucket: S3Bucket) -> None:
+def test_a_presigned_form_uploads_an_object(moto_bucket: S3Bucket) -> None:
     """A browser's form stores the object."""
     form = moto_bucket["posted.txt"].presigned_post(content_type="text/x", max_size=100)
     border = "x-border-x"
@@ -167,13 +167,13 @@ def test_a_form_s_conditions_are_in_its_signed_policy(moto: Server) -> None:
 
 
 @pytest.mark.parametrize("fields", [{"x-amz-meta-a": "b\r\nx: y"}, {"a\nb": "c"}, {"Content-Disposition": "a\0"}])
-def test_no_header_is_smuggled_in_by_a_form(moto_bucket: S3Bucket, fields: dict[str, str]) -> None:
+def test_line_ends_in_form_fields_are_refused(moto_bucket: S3Bucket, fields: dict[str, str]) -> None:
     """The form's fields become the object's headers."""
     with pytest.raises(ValueError, match="control characters"):
         moto_bucket["a"].presigned_post(fields=fields)
 
 
-def test_a_warning_where_the_credentials_end_sooner() -> None:
+def test_a_url_that_outlives_its_credentials_warns() -> None:
     """A warning is issued if the credentials expire earlier; none without an expiry."""
     soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=30)
     keys = {"access_key": "AK", "secret_key": "SK", "session_token": "T"}
@@ -186,7 +186,7 @@ def test_a_warning_where_the_credentials_end_sooner() -> None:
         store.bucket("bucket")["k"].presigned_url(expires_in=60)
 
 
-def test_on_aws_it_is_the_buckets_own_endpoint() -> None:
+def test_on_aws_urls_use_the_regional_endpoint_of_the_bucket() -> None:
     """Never the global endpoint; a bucket name with a dot is put into the path, since the certificate would not match."""
     store = s3.connect(access_key="AK", secret_key="SK", region="eu-central-1")
     for name, start in (
@@ -209,7 +209,7 @@ WRONG: dict[str, tuple[Callable[[s3.S3Object], object], type[Exception], str]] =
 
 
 @pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
-def test_arguments_without_meaning_are_named(
+def test_invalid_arguments_raise_an_error_that_names_them(
     moto_bucket: S3Bucket, act: Any, error: type[Exception], said: str
 ) -> None:
     """The error names the argument and its value."""
@@ -217,7 +217,7 @@ def test_arguments_without_meaning_are_named(
         act(moto_bucket["k"])
 
 
-def test_a_form_reads_like_boto3_s_answer(moto_bucket: S3Bucket) -> None:
+def test_a_form_can_be_indexed_like_the_result_of_boto3(moto_bucket: S3Bucket) -> None:
     """``form["url"]`` and ``form["fields"]``, and nothing else."""
     form = moto_bucket["k"].presigned_post(max_size=9)
     assert (form["url"], form["fields"]) == (form.url, form.fields)
@@ -226,14 +226,14 @@ def test_a_form_reads_like_boto3_s_answer(moto_bucket: S3Bucket) -> None:
     assert "SECRET" not in repr(presigning._SigningCredentials("AK", "SECRET", None))
 
 
-def test_without_credentials_there_is_no_link() -> None:
+def test_presigning_without_credentials_raises() -> None:
     """The error is raised before anything is sent, and names the arguments to pass."""
     with pytest.raises(s3.S3AuthenticationError, match="Pass access_key and secret_key"):
         s3.connect("http://127.0.0.1:9", region="eu-x-1").bucket("bucket")["k"].presigned_url()
 
 
 @pytest.mark.parametrize(("known", "region"), [(True, "eu-north-1"), (False, "us-east-1")])
-def test_the_bucket_s_region_is_asked_for_once_on_aws(
+def test_the_region_of_a_bucket_is_requested_once_on_aws(
     scripted_server: ScriptedServer, known: bool, region: str
 ) -> None:
     """The region is cached; without permission for HeadBucket the client's region is used."""
@@ -248,7 +248,7 @@ def test_the_bucket_s_region_is_asked_for_once_on_aws(
     assert scripted_server.whats == ["HEAD "] if known else ["HEAD "] * 2
 
 
-def test_a_store_addressed_by_host_name_gets_such_a_link() -> None:
+def test_a_virtual_hosted_style_store_gives_virtual_hosted_style_urls() -> None:
     """The addressing style of the configuration or of its capabilities is used."""
     keys = {"access_key": "AK", "secret_key": "SK", "region": "eu-x-1"}
     for settings in ({"addressing_style": "virtual"}, {"capabilities": s3.Capabilities(addressing_style="virtual")}):
@@ -258,7 +258,7 @@ def test_a_store_addressed_by_host_name_gets_such_a_link() -> None:
     assert store.bucket("bucket")["k"].presigned_url().startswith("https://s3.example/bucket/k?")
 
 
-def test_tags_in_a_form_are_a_document(moto_bucket: S3Bucket) -> None:
+def test_tags_in_a_form_are_sent_as_xml(moto_bucket: S3Bucket) -> None:
     """The tagging field may have line ends, since it is not sent as a header."""
     tags = "<Tagging>\n<TagSet/>\n</Tagging>"
     assert moto_bucket["k"].presigned_post(fields={"tagging": tags}).fields["tagging"] == tags

@@ -11,7 +11,7 @@ import sys
 import zlib
 
 import pytest
-from support.counting import Counted
+from support.request_counting import Counted
 
 from messageflux_s3 import S3Bucket, S3NoSuchItem
 
@@ -38,7 +38,7 @@ def body(bucket: S3Bucket, key: str, content: bytes | str, lines: int = 20) -> l
     return bucket.put_object(key, content).preview(lines).text.splitlines()[1:-1]
 
 
-def test_text(bucket: S3Bucket) -> None:
+def test_text_is_shown_line_by_line(bucket: S3Bucket) -> None:
     """Text is shown line by line; control characters are escaped."""
     assert body(bucket, "a.txt", "one\ntwo\x1b[31m\n<script>\n") == ["one", "two\\x1b[31m", "<script>"]
     shown = bucket["a.txt"].preview(1)
@@ -56,14 +56,14 @@ def test_a_large_text_costs_one_range(counted: Counted) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.json.gz", "A.JSON.GZ", "no-extension"])
-def test_json_is_made_pretty(name: str, bucket: S3Bucket) -> None:
+def test_json_is_indented(name: str, bucket: S3Bucket) -> None:
     """JSON is indented, recognised by extension or content, compressed or not."""
     content = json.dumps({"total": 7, "who": "ü"}, ensure_ascii=False).encode()
     packed = gzip.compress(content) if name.lower().endswith(".gz") else content
     assert body(bucket, name, packed) == ["{", '  "total": 7,', '  "who": "ü"', "}"]
 
 
-def test_what_only_looks_like_json_is_text(bucket: S3Bucket) -> None:
+def test_invalid_json_is_shown_as_text(bucket: S3Bucket) -> None:
     """Invalid or too deeply nested JSON is shown as text."""
     assert body(bucket, "a.json", "{nonsense") == ["{nonsense"]
     assert len(body(bucket, "deep.json", "[" * 60_000)) == 1
@@ -87,12 +87,12 @@ def test_a_row_longer_than_the_headers_is_shown_whole(bucket: S3Bucket) -> None:
     assert body(bucket, "a.csv", "a,b\n1\n1,2,3\n") == ["a  b", "-  -  -", "1", "1  2  3"]
 
 
-def test_a_row_that_never_ends_is_text(bucket: S3Bucket) -> None:
+def test_a_range_without_a_complete_row_is_shown_as_text(bucket: S3Bucket) -> None:
     """If the range has no complete row, it is shown as text."""
     assert body(bucket, "a.csv", f'a,b\n"{"z" * 200_000}",1\n')[:2] == ["a,b", f'"{"z" * 498}…']
 
 
-def test_text_of_before_utf_8(bucket: S3Bucket) -> None:
+def test_text_that_is_not_utf_8_is_decoded_as_windows_1252(bucket: S3Bucket) -> None:
     """Text that is not UTF-8 is decoded as Windows-1252, and the note says so."""
     text = "name,größe\nmüller,3\n".encode("cp1252")
     shown = bucket.put_object("a.csv", text).preview().text
@@ -101,7 +101,7 @@ def test_text_of_before_utf_8(bucket: S3Bucket) -> None:
     assert body(bucket, "b.csv", text + b"\0\xff")[0].startswith("00000000  6e 61")
 
 
-def test_numbers_are_shown_as_they_stand(bucket: S3Bucket) -> None:
+def test_numbers_are_shown_as_written(bucket: S3Bucket) -> None:
     """A year has no comma, no digit is rounded away, and true is not "yes"."""
     content = '{"year": 2026, "sum": 1234567.891, "ok": true}\n'
     assert body(bucket, "a.jsonl", content) == [
@@ -111,7 +111,7 @@ def test_numbers_are_shown_as_they_stand(bucket: S3Bucket) -> None:
     ]
 
 
-def test_several_packed_files_one_behind_the_other(bucket: S3Bucket) -> None:
+def test_concatenated_compressed_files_are_decompressed_to_the_end(bucket: S3Bucket) -> None:
     """Concatenated gzip members are all decompressed."""
     packed = gzip.compress(b"one\n") + gzip.compress(b"two\n")
     assert body(bucket, "a.log.gz", packed) == ["one", "two"]
@@ -156,20 +156,20 @@ def test_parquet_is_a_table(bucket: S3Bucket) -> None:
     assert "<b>" not in shown.html
 
 
-def test_what_only_begins_like_parquet_is_shown_as_it_stands(bucket: S3Bucket) -> None:
+def test_content_that_only_begins_like_parquet_is_shown_as_text_or_hexadecimal(bucket: S3Bucket) -> None:
     """A truncated Parquet file does not raise."""
     assert body(bucket, "a.parquet", b"PAR1 garbage") == ["PAR1 garbage"]
     assert body(bucket, "b.parquet", b"PAR1\0\xff")[0].startswith("00000000  50 41 52 31")
 
 
-def test_parquet_without_pyarrow(moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_without_pyarrow_names_the_extra(moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pyarrow the preview names the format and the extra to install."""
     obj = moto_bucket.put_object("a.parquet", b"PAR1....PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert "messageflux-s3[arrow]" in obj.preview().text
 
 
-def test_images(counted: Counted) -> None:
+def test_images_are_shown_by_content_with_one_or_two_requests(counted: Counted) -> None:
     """An image is shown as one, whatever its name says; one GET if it is small, one more if not."""
     for content, most in ((png(), 1), (png(noise=b"x" * 100_000), 2)):
         counted.bucket.put_object("picture", content)
@@ -200,7 +200,7 @@ def test_decompression_bombs_are_expanded_to_the_preview_size_only(moto_bucket: 
     assert len(shown.text) < 2_000 and "gzip" in shown.text
 
 
-def test_other_bytes_are_shown_as_bytes(bucket: S3Bucket) -> None:
+def test_binary_content_is_shown_in_hexadecimal(bucket: S3Bucket) -> None:
     """Binary data is shown in hexadecimal."""
     [row] = body(bucket, "a.bin", b"\0\x01AB\xff")
     assert row.split() == ["00000000", "00", "01", "41", "42", "ff", "..AB."]
@@ -215,24 +215,24 @@ def test_preview_of_an_empty_and_of_a_missing_object(bucket: S3Bucket) -> None:
 
 
 @pytest.mark.parametrize(("lines", "error"), [(0, ValueError), ("5", TypeError), (True, TypeError)])
-def test_bad_numbers_of_lines(lines: object, error: type[Exception], moto_bucket: S3Bucket) -> None:
+def test_an_invalid_number_of_lines_raises(lines: object, error: type[Exception], moto_bucket: S3Bucket) -> None:
     """Invalid arguments raise errors that name the argument."""
     with pytest.raises(error, match="lines"):
         moto_bucket["k"].preview(lines)  # type: ignore[arg-type]
 
 
-def test_a_webp_image_is_one(bucket: S3Bucket) -> None:
+def test_a_webp_image_is_recognized(bucket: S3Bucket) -> None:
     """Its signature has two parts."""
     shown = bucket.put_object("a", b"RIFF\x00\x00\x00\x00WEBPVP8 " + b"x" * 20).preview()
     assert "data:image/webp;base64," in shown.html
 
 
-def test_text_of_two_bytes_a_letter(bucket: S3Bucket) -> None:
+def test_utf_16_text_is_shown_as_text(bucket: S3Bucket) -> None:
     """As some spreadsheets write it."""
     assert body(bucket, "a.txt", "eins\nzwei".encode("utf-16")) == ["eins", "zwei"]
 
 
-def test_a_table_that_is_too_wide_is_cut_and_says_so(bucket: S3Bucket) -> None:
+def test_a_table_shows_at_most_20_columns(bucket: S3Bucket) -> None:
     """A table shows at most 20 columns."""
     shown = bucket.put_object(
         "a.csv", ",".join(f"c{n}" for n in range(80)) + "\n" + ",".join("1" * 80) + "\n"
@@ -244,13 +244,13 @@ def test_a_table_that_is_too_wide_is_cut_and_says_so(bucket: S3Bucket) -> None:
 @pytest.mark.parametrize(
     ("key", "content"), [("a.jsonl", "not json"), ("a.jsonl", "[" * 100_000), ("a.csv", 'a,b\n"' + "x" * 200_000)]
 )
-def test_what_is_not_what_its_name_says_is_shown_as_text(bucket: S3Bucket, key: str, content: str) -> None:
+def test_content_that_does_not_match_its_extension_is_shown_as_text(bucket: S3Bucket, key: str, content: str) -> None:
     """The content decides, not the name."""
     shown = bucket.put_object(key, content).preview(3)
     assert content[:5] in shown.text
 
 
-def test_values_that_json_has_no_form_for(moto_bucket: S3Bucket) -> None:
+def test_parquet_values_without_a_json_form_are_shown(moto_bucket: S3Bucket) -> None:
     """Such as dates in a Parquet file."""
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

@@ -42,7 +42,7 @@ def said(found: s3.Capabilities) -> dict[str, str]:
     return {name: value for name, value in pairs if name in UNCONDITIONAL}
 
 
-def test_moto_can_nearly_everything(moto: Server) -> None:
+def test_probe_finds_the_capabilities_of_moto(moto: Server) -> None:
     """And forgets size filters of lifecycle rules or not: whatever it says, it was tried."""
     found = moto.connect().probe()
     assert (found.put_if_absent, found.put_if_match, found.put_if_absent_versioned) == ("honoured",) * 3
@@ -71,7 +71,7 @@ def test_probe_finds_silently_unsupported_features_of_rclone(rclone: Server) -> 
     assert said(found) == documented("rclone")
 
 
-def test_nothing_is_left_behind(server: Server) -> None:
+def test_probe_leaves_no_bucket_and_no_object(server: Server) -> None:
     """Neither a bucket nor an object, also in a bucket that was named."""
     store = server.connect()
     client = server.client()
@@ -87,7 +87,7 @@ def test_nothing_is_left_behind(server: Server) -> None:
     assert {found["Name"] for found in client.list_buckets()["Buckets"]} == before
 
 
-def test_it_cleans_up_when_it_fails_half_way(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_probe_deletes_its_scratch_bucket(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """After any failure the scratch bucket is deleted."""
     from messageflux_s3._probe import probe as room
 
@@ -102,7 +102,7 @@ def test_it_cleans_up_when_it_fails_half_way(moto: Server, monkeypatch: pytest.M
     assert {found["Name"] for found in client.list_buckets()["Buckets"]} == before
 
 
-def test_what_was_learned_is_relied_on(moto: Server) -> None:
+def test_configured_capabilities_replace_probes(moto: Server) -> None:
     """Capabilities in the configuration are used: no probe if honoured, S3Unsupported if ignored."""
     config = moto.connect().config
     believing = s3.S3Store(
@@ -124,7 +124,7 @@ def test_probe_of_an_unreachable_store_raises() -> None:
         store.probe()
 
 
-def test_the_value_prints_every_ability() -> None:
+def test_capabilities_print_every_field() -> None:
     """One line for each capability; "not asked" if it was not tested."""
     text = str(s3.Capabilities(versioning=True, policy=False, put_if_absent="ignored"))
     assert len(text.splitlines()) == len(fields(s3.Capabilities))
@@ -132,7 +132,7 @@ def test_the_value_prints_every_ability() -> None:
     assert "not asked" in text
 
 
-def test_a_bucket_of_ones_own_keeps_its_settings_and_its_versions(moto: Server, moto_bucket: s3.S3Bucket) -> None:
+def test_probing_a_given_bucket_keeps_its_configuration_and_versions(moto: Server, moto_bucket: s3.S3Bucket) -> None:
     """In a versioned bucket the answers are about versioned buckets, and no scratch version stays behind."""
     moto_bucket.versioning.enable()
     moto_bucket.put_object("mine", "x")
@@ -143,7 +143,7 @@ def test_a_bucket_of_ones_own_keeps_its_settings_and_its_versions(moto: Server, 
     assert [one["Key"] for one in [*listed["Versions"], *listed.get("DeleteMarkers", ())]] == ["mine"]
 
 
-def test_a_boto3_resource_of_ones_own_is_asked_with_its_own_credentials(rclone: Server) -> None:
+def test_probe_uses_the_credentials_of_a_given_boto3_resource(rclone: Server) -> None:
     """rclone refuses everybody else."""
     import boto3
 
@@ -205,7 +205,7 @@ def test_scratch_objects_that_cannot_be_deleted_are_logged(
     assert "the scratch bucket bkt could not be deleted" in caplog.messages[1]
 
 
-def test_a_store_that_deletes_many_says_so_by_doing_it(scripted_server: ScriptedServer) -> None:
+def test_bulk_delete_counts_as_supported_only_if_the_objects_are_deleted(scripted_server: ScriptedServer) -> None:
     """ "200 OK", with the objects still there, is no bulk delete, with neither checksum."""
 
     def answer(asked: Asked) -> Answer:
@@ -233,13 +233,13 @@ def test_an_endless_or_repeating_listing_counts_as_unsupported(scripted_server: 
     assert len([asked for asked in scripted_server.asked if asked.method == "GET"]) == 4
 
 
-def test_a_store_that_hangs_up_on_a_form_takes_none(scripted_server: ScriptedServer) -> None:
+def test_a_connection_closed_on_a_form_counts_as_unsupported(scripted_server: ScriptedServer) -> None:
     """Only ``post`` is no; everything else is detected."""
     scripted_server.answer = lambda asked: None
     assert room._takes_posts(room._Trial(BucketAddress(scripted_server.connect()._connection, "bkt"))) is False
 
 
-def test_a_race_that_the_store_refuses_is_refused(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_conditional_race_is_recorded_as_refused(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not an error of the probe."""
 
     def unsupported(*_: object) -> str:
@@ -249,7 +249,7 @@ def test_a_race_that_the_store_refuses_is_refused(moto: Server, monkeypatch: pyt
     assert room._race(room._Trial(BucketAddress(moto.connect()._connection, "bkt")), "put_if_absent") == "refused"
 
 
-def test_an_answer_by_host_name_is_looked_at(scripted_server: ScriptedServer) -> None:
+def test_virtual_hosted_style_is_tested_by_the_content_of_the_response(scripted_server: ScriptedServer) -> None:
     """A store that supports virtual-hosted addressing returns the object; others return something else, or nothing."""
     port = scripted_server.server_port
     keys = {"access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "region": "us-east-1"}
@@ -265,7 +265,7 @@ def test_an_answer_by_host_name_is_looked_at(scripted_server: ScriptedServer) ->
     assert room._addressing_style(room._Trial(BucketAddress(s3.connect(**keys)._connection, "bkt"))) == "virtual"
 
 
-def test_a_store_that_knows_no_versioning_keeps_none(scripted_server: ScriptedServer) -> None:
+def test_a_store_without_versioning_is_recognized(scripted_server: ScriptedServer) -> None:
     """It says so by an error; or by a listing."""
     connection = scripted_server.connect()._connection
     for answer in (refusal(501, "NotImplemented"), document("ListBucketResult")):
@@ -274,7 +274,7 @@ def test_a_store_that_knows_no_versioning_keeps_none(scripted_server: ScriptedSe
 
 
 @pytest.mark.parametrize("ability", ["put_if_absent", "put_if_match", "copy_if_absent", "delete_if_match"])
-def test_a_store_that_refuses_conditions_is_found_out_without_a_race(
+def test_a_store_that_refuses_conditions_is_probed_without_a_race(
     scripted_server: ScriptedServer, ability: Any
 ) -> None:
     """It answers that it does not know them: nothing depends on chance then."""

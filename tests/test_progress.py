@@ -35,7 +35,7 @@ OBJECTS: dict[str, Work] = {
 }
 
 
-def test_objects_are_counted(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_operations_on_many_objects_report_each_object_once(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
     """Every operation on many objects reports each object once."""
     for name, work in OBJECTS.items():
         told: list[int] = []
@@ -53,7 +53,7 @@ def test_objects_are_counted(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
     ],
     ids=["copy_to", "delete", "clear_objects"],
 )
-def test_a_query_s_own_work_is_counted(rclone_bucket: S3Bucket, tmp_path: Path, work: Work) -> None:
+def test_query_copies_and_deletions_report_each_object(rclone_bucket: S3Bucket, tmp_path: Path, work: Work) -> None:
     """Copies and deletions, object by object."""
     rclone_bucket.put_objects((f"a/{n}", b"x") for n in range(7))
     told: list[int] = []
@@ -101,7 +101,7 @@ def test_a_callback_that_raises_ends_an_upload_and_nothing_is_written(
     assert not store.uploads
 
 
-def test_what_an_upload_that_failed_was_told_is_taken_back(scripted_server: ScriptedServer) -> None:
+def test_progress_of_a_failed_request_is_subtracted(scripted_server: ScriptedServer) -> None:
     """Its one request was reported before it was sent."""
     told: list[int] = []
     with pytest.raises(s3.S3ServerError):
@@ -109,7 +109,7 @@ def test_what_an_upload_that_failed_was_told_is_taken_back(scripted_server: Scri
     assert told == [5, -5]
 
 
-def test_an_interruption_says_how_far_it_came(rclone_bucket: S3Bucket, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_interruption_logs_the_progress(rclone_bucket: S3Bucket, caplog: pytest.LogCaptureFixture) -> None:
     """Ctrl-C is raised, the log has the progress, and nothing continues in the background."""
 
     def interrupted() -> Any:
@@ -128,7 +128,7 @@ def test_an_interruption_says_how_far_it_came(rclone_bucket: S3Bucket, caplog: p
     assert 1000 <= said <= len(there)
 
 
-def test_totals_are_told_where_they_are_known(caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_has_a_total_if_the_size_is_known(caplog: pytest.LogCaptureFixture) -> None:
     """Of a transfer the size is known."""
     with pytest.raises(KeyboardInterrupt), reporting(None, 10, "report.pdf") as report:
         report(4)
@@ -136,13 +136,13 @@ def test_totals_are_told_where_they_are_known(caplog: pytest.LogCaptureFixture) 
     assert caplog.records[0].getMessage() == "report.pdf: interrupted after 4 of 10 bytes"
 
 
-def test_a_bar_in_the_terminal(rclone_bucket: S3Bucket, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_true_shows_a_tqdm_bar(rclone_bucket: S3Bucket, capsys: pytest.CaptureFixture[str]) -> None:
     """True is tqdm's."""
     rclone_bucket.put_objects([("a", b""), ("b", b"")], progress=True)
     assert "2.00 objects" in capsys.readouterr().err
 
 
-def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_without_tqdm_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to install."""
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     with pytest.raises(ImportError, match=r"messageflux-s3\[progress\]"), reporting(True, None, "x"):

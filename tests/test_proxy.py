@@ -76,7 +76,7 @@ def test_a_chunked_body_passes_whole(proxy: Proxy, upstream: ScriptedServer) -> 
     connection.close()
 
 
-def test_refused_is_really_refused(proxy: Proxy, upstream: ScriptedServer) -> None:
+def test_a_refused_connection_is_refused_for_a_moment(proxy: Proxy, upstream: ScriptedServer) -> None:
     """The connection breaks, the port refuses for a moment, and then serves again."""
     once(proxy, Fault("refuse", seconds=1.5))
     with pytest.raises(ConnectionResetError):
@@ -104,7 +104,7 @@ def test_reset_before_does_not_reach_the_server(proxy: Proxy, upstream: Scripted
     assert upstream.asked == []
 
 
-def test_a_request_that_changes_on_its_way(proxy: Proxy, upstream: ScriptedServer) -> None:
+def test_a_corrupted_request_reaches_the_server_with_one_changed_byte(proxy: Proxy, upstream: ScriptedServer) -> None:
     """The server receives one changed byte, and its response is unchanged."""
     once(proxy, Fault(CORRUPT_REQUEST, 1.0), "PUT")
     assert ask(proxy, "PUT", body=b"abcd") == (200, XML)
@@ -113,7 +113,7 @@ def test_a_request_that_changes_on_its_way(proxy: Proxy, upstream: ScriptedServe
 
 
 @pytest.mark.parametrize("kind", ["reset_after", "reset_in_response"])
-def test_a_reset_after_comes_when_the_server_has_acted(proxy: Proxy, upstream: ScriptedServer, kind: str) -> None:
+def test_reset_after_happens_after_the_server_has_acted(proxy: Proxy, upstream: ScriptedServer, kind: str) -> None:
     """The request was applied; the client gets a reset, or a truncated response."""
     once(proxy, kind)
     with pytest.raises((ConnectionResetError, http.client.HTTPException)):
@@ -121,7 +121,7 @@ def test_a_reset_after_comes_when_the_server_has_acted(proxy: Proxy, upstream: S
     assert (len(upstream.asked), [seen.status for seen in proxy.seen]) == (1, [200])
 
 
-def test_an_answer_cut_in_its_head(proxy: Proxy, upstream: ScriptedServer) -> None:
+def test_a_response_cut_in_its_headers_is_closed_cleanly(proxy: Proxy, upstream: ScriptedServer) -> None:
     """Closed normally within the headers: Python's client accepts the truncated headers."""
     once(proxy, Fault("cut_head", 0.6))
     connection = client(proxy)
@@ -131,20 +131,20 @@ def test_an_answer_cut_in_its_head(proxy: Proxy, upstream: ScriptedServer) -> No
     connection.close()
 
 
-def test_an_answer_cut_in_its_body(proxy: Proxy) -> None:
+def test_a_response_cut_in_its_body_is_shorter_than_its_content_length(proxy: Proxy) -> None:
     """With a Content-Length the client can tell."""
     once(proxy, "cut_body")
     with pytest.raises(http.client.IncompleteRead):
         ask(proxy)
 
 
-def test_an_answer_cut_without_a_length(proxy: Proxy) -> None:
+def test_a_response_cut_without_a_content_length_seems_complete(proxy: Proxy) -> None:
     """Without one it cannot: half of the body arrives as if it were the whole."""
     once(proxy, "cut_unframed")
     assert ask(proxy) == (200, XML[: len(XML) // 2])
 
 
-def test_a_corrupted_byte(proxy: Proxy) -> None:
+def test_a_corrupted_response_has_one_changed_byte(proxy: Proxy) -> None:
     """One byte of the body is another."""
     once(proxy, "corrupt")
     status, body = ask(proxy)
@@ -152,7 +152,7 @@ def test_a_corrupted_byte(proxy: Proxy) -> None:
     assert (status, differing) == (200, [len(XML) // 2])
 
 
-def test_a_duplicated_answer(proxy: Proxy, upstream: ScriptedServer) -> None:
+def test_a_duplicated_response_is_sent_twice(proxy: Proxy, upstream: ScriptedServer) -> None:
     """It is sent twice, so that a careless client takes the second copy for the response to its next request."""
     once(proxy, "duplicate")
     with socket.create_connection(("127.0.0.1", int(proxy.endpoint_url.rpartition(":")[2])), timeout=5) as sock:
@@ -164,7 +164,9 @@ def test_a_duplicated_answer(proxy: Proxy, upstream: ScriptedServer) -> None:
 
 
 @pytest.mark.parametrize(("kind", "reached"), [("stall_before", 0), ("stall_after", 1)])
-def test_a_stall_outlasts_the_clients_patience(proxy: Proxy, upstream: ScriptedServer, kind: str, reached: int) -> None:
+def test_a_stall_lasts_until_the_client_times_out(
+    proxy: Proxy, upstream: ScriptedServer, kind: str, reached: int
+) -> None:
     """Nothing comes until the client gives up, whether the server has acted or not."""
     once(proxy, Fault(kind, seconds=30))
     connection = client(proxy, timeout=0.4)
@@ -176,7 +178,7 @@ def test_a_stall_outlasts_the_clients_patience(proxy: Proxy, upstream: ScriptedS
 
 
 @pytest.mark.parametrize("kind", ["drip", "delay"])
-def test_a_late_answer_is_whole(proxy: Proxy, kind: str) -> None:
+def test_a_delayed_response_is_complete(proxy: Proxy, kind: str) -> None:
     """Slow or delayed, but complete."""
     once(proxy, Fault(kind, seconds=0.3))
     began = time.monotonic()
@@ -192,7 +194,7 @@ def test_a_late_answer_is_whole(proxy: Proxy, kind: str) -> None:
         ("wrong_region_before", 400, b"AuthorizationHeaderMalformed"), ("skewed_before", 403, b"RequestTimeTooSkewed"),
     ],
 )  # fmt: skip
-def test_an_answer_of_the_proxys_own(
+def test_an_error_of_the_proxy_keeps_the_connection_usable(
     proxy: Proxy, upstream: ScriptedServer, kind: str, status: int, said: bytes
 ) -> None:
     """An error document with its status; on the same connection the next request is served."""
@@ -228,7 +230,7 @@ def test_an_error_to_a_head_has_no_body(proxy: Proxy) -> None:
     ],
     ids=["complete", "delete many", "copy"],
 )
-def test_an_error_inside_a_200(
+def test_an_error_document_may_have_status_200(
     proxy: Proxy,
     upstream: ScriptedServer,
     method: str,
@@ -249,7 +251,7 @@ def test_an_error_inside_a_200(
     )
 
 
-def test_a_missing_header(proxy: Proxy) -> None:
+def test_a_required_header_may_be_missing(proxy: Proxy) -> None:
     """One of those that S3's clients rely on."""
     once(proxy, Fault("missing_header", 0.0))
     connection = client(proxy)
@@ -268,7 +270,7 @@ def test_a_missing_header(proxy: Proxy) -> None:
         ("xml_external", lambda body: b"file:///etc/passwd" in body and b"&x;" in body),
     ],
 )
-def test_a_document_that_is_not_what_it_should_be(proxy: Proxy, kind: str, is_so: Any) -> None:
+def test_a_malformed_document_is_framed_correctly(proxy: Proxy, kind: str, is_so: Any) -> None:
     """Truncated, huge, an entity bomb, an external entity: all with correct framing."""
     once(proxy, kind)
     status, body = ask(proxy)
@@ -295,13 +297,13 @@ def test_throttling_comes_in_bursts() -> None:
     assert "1111" in "".join(str(int(one)) for one in hit)
 
 
-def test_a_target_is_named_without_what_changes() -> None:
+def test_a_normalized_target_omits_bucket_ids_and_signatures() -> None:
     """The bucket and the values of ids and signatures are left out."""
     assert name_of("/t-123/a%20b/c?uploadId=77&partNumber=2") == "a b/c?partNumber=2&uploadId"
     assert name_of("/t-123?list-type=2&prefix=p&continuation-token=zz") == "?continuation-token&list-type=2&prefix=p"
 
 
-def test_a_store_behind_it_works(server: Server) -> None:
+def test_a_store_works_through_the_proxy_without_faults(server: Server) -> None:
     """moto and rclone through the proxy, signatures and all."""
     with run_proxy(server.endpoint_url) as proxy:
         store = server.connect(endpoint_url=proxy.endpoint_url)

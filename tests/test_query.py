@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from support.counting import Counted
+from support.request_counting import Counted
 from support.scripted_server import ScriptedServer
 from support.stateful_server import StatefulStore
 
@@ -31,7 +31,7 @@ def keys(query: s3.ObjectQuery) -> list[str]:
     return [obj.key for obj in query]
 
 
-def test_a_query_costs_nothing_until_it_is_iterated(counted: Counted) -> None:
+def test_a_query_makes_no_request_until_it_is_iterated(counted: Counted) -> None:
     """Each iteration sends its requests again: nothing is cached (row 14)."""
     query = counted.bucket.find("a").filter(lambda obj: True).limit(5)
     assert counted.requests() == []
@@ -64,7 +64,7 @@ def test_a_query_costs_nothing_until_it_is_iterated(counted: Counted) -> None:
         ({"prefix": "2026/", "glob": "**a*", "limit": 2}, ["2026/10/a.json", "2026/11/a.json"]),
     ],
 )
-def test_refinements_find_exactly_what_they_say(
+def test_filters_find_exactly_the_matching_objects(
     filled: s3.S3Bucket, arguments: dict[str, Any], expected: list[str]
 ) -> None:
     """On either server, in key order."""
@@ -75,7 +75,7 @@ def test_refinements_find_exactly_what_they_say(
     assert [obj.key for obj in query.collect()] == expected
 
 
-def test_time_windows(filled: s3.S3Bucket) -> None:
+def test_modified_after_and_before_limit_by_time(filled: s3.S3Bucket) -> None:
     """A time without a zone is UTC."""
     now = datetime.now(timezone.utc)
     assert filled.find(modified_after=now - timedelta(hours=1), modified_before=now + timedelta(hours=1)).count() == 6
@@ -83,7 +83,7 @@ def test_time_windows(filled: s3.S3Bucket) -> None:
     assert filled.find(modified_after=now + timedelta(hours=1)).first() is None
 
 
-def test_prefixes_and_entries_lose_nothing(filled: s3.S3Bucket) -> None:
+def test_prefixes_and_entries_are_complete(filled: s3.S3Bucket) -> None:
     """Row 17: common prefixes, alone or among the objects, in key order."""
     query = filled.find("2026/", delimiter="/")
     assert list(query.prefixes()) == ["2026/10/", "2026/11/"]
@@ -106,7 +106,7 @@ def test_every_refinement_is_a_new_query(filled: s3.S3Bucket) -> None:
     assert query.limit(3).limit(5).count() == 3
 
 
-def test_the_glob_s_stem_is_sent_as_prefix(counted: Counted) -> None:
+def test_the_literal_start_of_a_glob_is_sent_as_prefix(counted: Counted) -> None:
     """Keys that the store can filter are not listed; contradictory criteria need no request."""
     counted.bucket.find(glob="2026/11/**.json").first()
     assert "prefix=2026%2F11%2F" in counted.requests()[-1].query
@@ -115,7 +115,7 @@ def test_the_glob_s_stem_is_sent_as_prefix(counted: Counted) -> None:
     assert requests == []
 
 
-def test_a_small_limit_asks_for_a_small_page(counted: Counted) -> None:
+def test_a_small_limit_requests_a_small_page(counted: Counted) -> None:
     """first() fetches one key, not a thousand."""
     counted.bucket.put_object("k", "x")
     with counted.recording() as requests:
@@ -125,7 +125,7 @@ def test_a_small_limit_asks_for_a_small_page(counted: Counted) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, "3", True])
-def test_a_limit_without_meaning_is_refused_at_once(bucket: s3.S3Bucket, limit: Any) -> None:
+def test_an_invalid_limit_is_refused_before_a_request(bucket: s3.S3Bucket, limit: Any) -> None:
     """In find() and in limit()."""
     with pytest.raises((TypeError, ValueError), match="limit"):
         bucket.find(limit=limit)
@@ -145,13 +145,15 @@ def test_a_limit_without_meaning_is_refused_at_once(bucket: s3.S3Bucket, limit: 
         ({"max_size": "1"}, TypeError),
     ],
 )
-def test_bad_arguments_are_named(bucket: s3.S3Bucket, arguments: dict[str, Any], error: type[Exception]) -> None:
+def test_invalid_arguments_raise_an_error_that_names_them(
+    bucket: s3.S3Bucket, arguments: dict[str, Any], error: type[Exception]
+) -> None:
     """The error names the argument and what was wrong."""
     with pytest.raises(error, match=next(iter(arguments))):
         bucket.find(**arguments)
 
 
-def test_messageflux_s_words_for_finding(filled: s3.S3Bucket) -> None:
+def test_find_objects_accepts_the_arguments_of_messageflux(filled: s3.S3Bucket) -> None:
     """max_keys is the page size there, Marker goes on working."""
     assert [obj.key for obj in filled.find_objects("2026/", max_keys=1)] == KEYS[:4]
     assert [obj.key for obj in filled.find_objects(Marker="2026/a.json")] == KEYS[4:]
@@ -169,7 +171,7 @@ def test_a_query_pickles(filled: s3.S3Bucket) -> None:
     assert repr(pickle.loads(data)) == repr(query)
 
 
-def test_a_missing_bucket_is_said_when_asked(store: s3.S3Store) -> None:
+def test_a_missing_bucket_raises_when_the_query_is_iterated(store: s3.S3Store) -> None:
     """It raises when it is iterated, not before."""
     query = store.bucket("no-such-bucket-77").find()
     with pytest.raises(s3.S3NoSuchBucket):
@@ -197,7 +199,7 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
 
 
 @pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
-def test_refinements_without_meaning_are_named(
+def test_invalid_filters_raise_an_error_that_names_them(
     moto_bucket: s3.S3Bucket, act: Any, error: type[Exception], said: str
 ) -> None:
     """The error names the argument and its value."""
@@ -205,7 +207,7 @@ def test_refinements_without_meaning_are_named(
         act(moto_bucket.find())
 
 
-def test_what_cannot_be_split_is_one_part(moto_bucket: s3.S3Bucket) -> None:
+def test_a_query_that_cannot_be_split_is_one_partition(moto_bucket: s3.S3Bucket) -> None:
     """Versions, folders, an empty bucket, one key: the parts together list the same keys."""
     moto_bucket.put_object("k", "x")
     for query in (

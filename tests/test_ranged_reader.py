@@ -80,7 +80,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @each_reader
-def test_every_byte_that_arrives_restores_the_attempts(
+def test_received_bytes_reset_the_number_of_attempts(
     scripted_server: ScriptedServer, tmp_path: Path, pauses: list[float], read: Callable[[s3.S3Object, Path], bytes]
 ) -> None:
     """With more interruptions than attempts, each after some bytes, the whole object is read, resumed at each offset."""
@@ -95,7 +95,7 @@ def test_every_byte_that_arrives_restores_the_attempts(
 
 
 @each_reader
-def test_attempts_that_bring_nothing_end_with_an_error(
+def test_attempts_without_progress_end_with_an_error(
     scripted_server: ScriptedServer, tmp_path: Path, pauses: list[float], read: Callable[[s3.S3Object, Path], bytes]
 ) -> None:
     """The allowed number of attempts, with growing pauses; then an error, never a short read."""

@@ -53,7 +53,7 @@ def read(html: str) -> Reader:
 
 
 @pytest.mark.parametrize("nasty", NASTY)
-def test_nothing_from_outside_acts(nasty: str) -> None:
+def test_names_are_escaped_in_every_kind_of_output(nasty: str) -> None:
     """Names are shown as text in every kind of output, whatever they contain."""
     plain = [
         render.table(["x"], [["x"]], title="x", note="x"),
@@ -98,7 +98,7 @@ def test_a_table_aligns_numbers_to_the_right() -> None:
     assert repr(shown) == shown.text and shown._repr_html_() == shown.html
 
 
-def test_cells_of_each_kind() -> None:
+def test_each_type_of_value_has_its_format() -> None:
     """Each type of value has its own format."""
     noon = datetime(2026, 1, 2, 12, tzinfo=timezone(timedelta(hours=2)))
     cells = [True, 1234567, 0.5, noon, None, Bar(0.5), Bar(0.001), "text"]
@@ -118,24 +118,24 @@ SIZES = [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1024**2 - 1, "1.0 MiB
 
 
 @pytest.mark.parametrize(("count", "said"), SIZES)
-def test_sizes(count: int, said: str) -> None:
+def test_sizes_are_shown_with_a_fitting_unit(count: int, said: str) -> None:
     """The unit fits the number, at its borders too."""
     assert render.size_text(count) == said
 
 
-def test_facts_leave_out_what_is_not_known() -> None:
+def test_facts_omit_values_that_are_none() -> None:
     """Values that are None are left out."""
     assert render.facts("obj", [("size", Bytes(3)), ("etag", None)]).text == "obj\n  size  3 B"
 
 
-def test_a_tree_is_drawn() -> None:
+def test_a_tree_connects_branches_with_lines() -> None:
     """Lines connect a branch with its children."""
     shown = render.tree("root", [Branch("a/", "2", (Branch("b"), Branch("c"))), Branch("d")])
     assert shown.text.splitlines() == ["root", "├── a/  2", "│   ├── b", "│   └── c", "└── d"]
     assert read(shown.html).tags.count("details") == 1
 
 
-def test_a_stack_keeps_the_order() -> None:
+def test_a_stack_shows_its_parts_in_order() -> None:
     """Several things stand one below the other."""
     both = render.stack(render.facts("one", []), render.facts("two", []))
     assert both.text == "one\n\ntwo"

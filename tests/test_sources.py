@@ -438,7 +438,7 @@ def test_every_source_is_written_whole_across_the_border_of_a_part(
 @pytest.mark.parametrize(
     "source", ["text reader that returns more", "reader that returns more", "uneven pieces, some empty"]
 )
-def test_sources_that_keep_to_no_size_are_written_whole_at_each_border(
+def test_sources_with_pieces_of_any_size_are_written_whole_at_part_borders(
     scripted_server: ScriptedServer, tmp_path: Path, source: str, size: int
 ) -> None:
     """Part borders that fall inside a piece, inside a character, and at the end of both."""
@@ -538,7 +538,7 @@ def test_text_with_a_lone_surrogate_is_refused_and_nothing_is_written(scripted_s
     assert not store.uploads
 
 
-def test_a_readable_that_has_nothing_to_read_now_is_refused(scripted_server: ScriptedServer) -> None:
+def test_a_nonblocking_readable_without_data_is_refused(scripted_server: ScriptedServer) -> None:
     """A file in non-blocking mode gives None: that is not its end."""
     scripted_server.answer = store = StrictStore()
     read_end, write_end = os.pipe()

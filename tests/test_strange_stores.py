@@ -55,7 +55,7 @@ def test_nothing_is_written_after_an_unexpected_answer_to_the_read(strange: Docu
         assert strange.writes == [], name
 
 
-def test_a_setting_is_read_with_a_range(strange: DocumentStore) -> None:
+def test_sub_resources_are_read_with_a_range(strange: DocumentStore) -> None:
     """A store that ignores the query string sends the object, which may be large; no document is larger than the range."""
     strange.answers = lambda method, query: (206, {"ETag": '"abc"'}, b"x" * 1000)
     bucket = strange.bucket()
@@ -165,7 +165,7 @@ def test_an_empty_kms_key_id_is_none(strange: DocumentStore) -> None:
     assert strange.bucket().encryption.ensure("AES256").is_empty
 
 
-def test_a_removed_tag_takes_its_unknown_elements_along(strange: DocumentStore) -> None:
+def test_removing_a_tag_removes_its_unknown_elements(strange: DocumentStore) -> None:
     """Those of other tags stay."""
     strange.documents["tagging"] = BESIDE["tagging"][0]
     strange.bucket().tags.update({"b": "2"})
@@ -278,7 +278,7 @@ def test_unfinished_uploads_are_aborted_page_by_page(strange: DocumentStore) -> 
 
 
 @pytest.mark.parametrize(("kind", "count", "page_size"), [("versions", 2100, 1000), ("uploads", 7, 2)])
-def test_nothing_is_left_where_a_listing_cannot_go_on_from_what_is_gone(
+def test_deleting_everything_lists_again_after_deleted_entries(
     strange: DocumentStore, kind: str, count: int, page_size: int
 ) -> None:
     """Like moto: continuing after a deleted entry, it returns an empty last page."""
@@ -316,7 +316,7 @@ def test_nothing_is_left_where_a_listing_cannot_go_on_from_what_is_gone(
     assert left == []
 
 
-def test_versions_go_on_after_a_prefix_without_a_version(strange: DocumentStore) -> None:
+def test_listing_versions_continues_after_a_common_prefix(strange: DocumentStore) -> None:
     """After a common prefix a page names no version to go on from, and AWS refuses an empty one."""
 
     def answers(method: str, query: str) -> Answer:
@@ -331,7 +331,7 @@ def test_versions_go_on_after_a_prefix_without_a_version(strange: DocumentStore)
     assert [query.count("version-id-marker") for query in strange.reads] == [0, 0]
 
 
-def test_versions_that_never_end_are_an_error(strange: DocumentStore) -> None:
+def test_an_endless_listing_of_versions_raises(strange: DocumentStore) -> None:
     """The same page again and again, or a truncated page without markers."""
     for marker in ("<NextKeyMarker>k</NextKeyMarker>", ""):
         said = f"<IsTruncated>true</IsTruncated>{marker}"

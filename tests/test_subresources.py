@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.counting import Counted
+from support.request_counting import Counted
 from support.scripted_server import ScriptedServer, document, refusal
 from support.servers import Server
 from support.stateful_server import DocumentStore
@@ -42,7 +42,7 @@ def test_lifecycle_rules_are_merged_by_id(moto_bucket: s3.S3Bucket) -> None:
     assert lifecycle.get().get("expire tmp/") is None
 
 
-def test_a_lifetime_leaves_other_rules_alone(moto: Server, moto_bucket: s3.S3Bucket) -> None:
+def test_set_lifetime_keeps_other_rules(moto: Server, moto_bucket: s3.S3Bucket) -> None:
     """The rule with messageflux's ID is replaced."""
     client = moto.client()
     theirs: list[Any] = [
@@ -158,7 +158,7 @@ def test_a_configuration_that_is_stored_differently_is_restored(moto_bucket: s3.
     assert moto_bucket.lifecycle.get() == before
 
 
-def test_public_access_is_given_and_taken_back(moto: Server, moto_bucket: s3.S3Bucket) -> None:
+def test_public_access_is_allowed_and_blocked(moto: Server, moto_bucket: s3.S3Bucket) -> None:
     """Only our own statement is added and removed. The block is lifted and set."""
     client = moto.client()
     foreign = {
@@ -230,7 +230,7 @@ def test_tags_are_merged(moto_bucket: s3.S3Bucket) -> None:
     assert obj.reload().body == b"x"
 
 
-def test_versioning(moto_bucket: s3.S3Bucket) -> None:
+def test_versioning_is_enabled_and_suspended_but_not_deleted(moto_bucket: s3.S3Bucket) -> None:
     """It is enabled and suspended, and cannot be deleted."""
     assert not moto_bucket.versioning.is_enabled()
     moto_bucket.versioning.suspend()
@@ -290,7 +290,7 @@ def test_cors_rules_are_merged_by_id(moto_bucket: s3.S3Bucket) -> None:
         s3.CorsRule("a", origins="*")  # type: ignore[arg-type]
 
 
-def test_encryption(moto_bucket: s3.S3Bucket) -> None:
+def test_encryption_is_set_read_and_deleted(moto_bucket: s3.S3Bucket) -> None:
     """Set, read and deleted."""
     moto_bucket.encryption.ensure("aws:kms", kms_key_id="alias/key", bucket_key=True)
     found = moto_bucket.encryption.get()
@@ -616,7 +616,7 @@ def test_sub_resource_reprs(moto_bucket: s3.S3Bucket) -> None:
     assert str(moto_bucket.tags.change(moto_bucket.tags.get())).endswith("no change")
 
 
-def test_a_version_s_tags_are_its_own(moto_bucket: s3.S3Bucket) -> None:
+def test_tags_of_a_version_are_read_with_its_version_id(moto_bucket: s3.S3Bucket) -> None:
     """They are read with the version ID."""
     moto_bucket.versioning.enable()
     first = moto_bucket.put_object("k", "one", tags={"a": "1"})

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.counting import Counted
+from support.request_counting import Counted
 from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
 from support.servers import Server
 
@@ -35,7 +35,7 @@ def fill(folder: Path, files: dict[str, bytes]) -> None:
 FILES = {"a.txt": b"1", "sub/b.json": b"22", "sub/deep/c": b"", "z 100%.txt": b"4"}
 
 
-def test_a_folder_goes_up_and_comes_down(bucket: S3Bucket, tmp_path: Path) -> None:
+def test_a_folder_is_uploaded_and_downloaded(bucket: S3Bucket, tmp_path: Path) -> None:
     """Keys in upload order, POSIX separators; back again it is the same folder."""
     fill(tmp_path / "here", FILES)
     keys = bucket.upload_folder(tmp_path / "here", "docs")
@@ -69,7 +69,7 @@ def test_a_prefix_is_a_folder(moto_bucket: S3Bucket, tmp_path: Path) -> None:
     assert moto_bucket.download_folder("photos", tmp_path) == ["1"]
 
 
-def test_sync_up_and_down(bucket: S3Bucket, tmp_path: Path) -> None:
+def test_sync_copies_only_what_changed(bucket: S3Bucket, tmp_path: Path) -> None:
     """Only changed files are copied; deletions only with delete=True; a dry run changes nothing."""
     here, there = tmp_path / "here", tmp_path / "there"
     fill(here, FILES)
@@ -92,7 +92,7 @@ def test_sync_up_and_down(bucket: S3Bucket, tmp_path: Path) -> None:
     assert not bucket.sync_to_folder("p", there).copied
 
 
-def test_include_and_exclude(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_excluded_files_are_neither_copied_nor_deleted(moto_bucket: S3Bucket, tmp_path: Path) -> None:
     """What is excluded is neither copied nor deleted."""
     fill(tmp_path, FILES)
     moto_bucket.put_object("p/keep.log", b"")
@@ -114,7 +114,7 @@ def test_a_plan_prints_as_a_table(moto_bucket: S3Bucket, tmp_path: Path) -> None
 HOSTILE = ["../up", "/etc/x", "a//b", "./c", "b/..", "a/../../d", "trail/", "C:/w", "x\\y", "%2E./z"]
 
 
-def test_no_key_leaves_the_folder(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_every_key_is_downloaded_inside_the_folder(moto_bucket: S3Bucket, tmp_path: Path) -> None:
     """Every unusual key has a file inside the folder, which maps back to the key."""
     for number, key in enumerate(HOSTILE):
         moto_bucket.put_object(f"p/{key}", str(number))
@@ -144,7 +144,7 @@ def test_symbolic_links_out_of_the_folder_are_not_followed(moto_bucket: S3Bucket
     assert not (folder / "file").is_symlink()
 
 
-def test_keys_that_fall_on_one_file_are_refused(
+def test_keys_with_the_same_file_path_are_refused(
     moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both are named, and nothing is written."""
@@ -158,7 +158,7 @@ def test_keys_that_fall_on_one_file_are_refused(
     assert not (tmp_path / "t").exists()
 
 
-def test_a_file_where_a_folder_must_be(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_kept_and_reported(moto_bucket: S3Bucket, tmp_path: Path) -> None:
     """It is kept, the error names it, and the other objects are downloaded."""
     fill(tmp_path, {"k": b"mine"})
     moto_bucket.put_objects([("p/k/x", "2"), ("p/other", "3")])
@@ -167,7 +167,7 @@ def test_a_file_where_a_folder_must_be(moto_bucket: S3Bucket, tmp_path: Path) ->
     assert tree(tmp_path) == {"k": b"mine", "other": b"3"}
 
 
-def test_markers_of_folders_are_folders(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_folder_markers_become_folders(moto_bucket: S3Bucket, tmp_path: Path) -> None:
     """The empty objects by which consoles show folders become folders."""
     moto_bucket.put_objects([("p/", ""), ("p/empty/", ""), ("p/f/", ""), ("p/f/x", "1")])
     assert moto_bucket.download_folder("p", tmp_path) == ["f/x"]
@@ -211,7 +211,7 @@ def test_an_empty_folder_deletes_only_when_asked_and_a_missing_one_never(moto_bu
     assert [obj.key for obj in moto_bucket.find()] == ["q/b"]
 
 
-def test_compare_says_what_tells_a_change(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_compare_selects_how_changes_are_detected(moto_bucket: S3Bucket, tmp_path: Path) -> None:
     """By default the content, also of an upload in parts; the times or the sizes alone where asked for."""
     path = tmp_path / "big"
     path.write_bytes(bytes(6 * 1024 * 1024))
@@ -231,7 +231,7 @@ def test_compare_says_what_tells_a_change(moto_bucket: S3Bucket, tmp_path: Path)
     assert reasons(-10, "size") == [("copy", "different size")]
 
 
-def test_small_files_travel_through_the_lane(counted: Counted, tmp_path: Path) -> None:
+def test_small_files_are_transferred_through_the_lane(counted: Counted, tmp_path: Path) -> None:
     """One request each, many concurrently; failures are named, the others succeed."""
     fill(tmp_path / "here", {f"{number:03}": b"x" * number for number in range(40)})
     counted.bucket.put_objects([(f"w{number}", b"") for number in range(4)])
@@ -296,7 +296,7 @@ def test_invalid_arguments_raise_an_error_that_names_them(
     assert scripted_server.asked == []
 
 
-def test_sizes_alone_may_decide(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_compare_size_ignores_content(moto_bucket: S3Bucket, tmp_path: Path) -> None:
     """Other content of the same size then counts as identical."""
     fill(tmp_path, {"a": b"1", "b": b"22"})
     moto_bucket.put_objects([("p/a", b"9"), ("p/b", b"9")])
@@ -326,7 +326,7 @@ def test_case_sensitivity_of_a_read_only_folder_is_that_of_the_platform(
     assert sync.ignores_case(tmp_path / "not" / "there") is (os.name == "nt")
 
 
-def test_sockets_and_pipes_are_no_files(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_sockets_and_pipes_are_not_uploaded(moto_bucket: S3Bucket, tmp_path: Path) -> None:
     """Opening them would block forever."""
     fill(tmp_path, {"a": b"1"})
     os.mkfifo(tmp_path / "pipe")
@@ -350,7 +350,9 @@ def test_an_object_that_fails_does_not_stop_the_others(scripted_server: Scripted
     assert sorted(tree(tmp_path)) == [name for name in names if name != "07"]
 
 
-def test_large_files_travel_one_by_one(moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_files_are_transferred_one_by_one(
+    moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each is transferred in parallel parts; small files before and after them are batched."""
     monkeypatch.setattr(sync, "SMALL_BYTES", 3)
     monkeypatch.setattr(sync.upload, "THRESHOLD_BYTES", 5)
@@ -361,7 +363,7 @@ def test_large_files_travel_one_by_one(moto_bucket: S3Bucket, tmp_path: Path, mo
     assert tree(tmp_path / "there") == files
 
 
-def test_a_large_file_that_fails_is_named_as_well(
+def test_a_failed_large_file_is_reported_by_key(
     moto_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An OSError is the failure of its key; any other exception is raised."""
@@ -513,7 +515,7 @@ def _etag(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()[:32]
 
 
-def test_sync_settles_where_etags_are_no_md5s(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+def test_sync_compares_recorded_md5s_if_etags_are_not_md5s(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """A sync records the MD5 of what it uploads, unseen by users, and compares it the next time; a download leaves the object's time."""
     scripted_server.answer = store = _StrangeEtags()
     bucket = scripted_server.bucket()
@@ -544,7 +546,7 @@ CHECKSUMS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize(("header", "digest"), CHECKSUMS.items(), ids=CHECKSUMS)
 @pytest.mark.parametrize("etag", ["kms", "parts"])
-def test_checksum_of_the_store_decides_where_the_etag_cannot(
+def test_sync_compares_checksums_if_etags_are_not_md5s(
     scripted_server: ScriptedServer, tmp_path: Path, header: str, digest: Callable[[bytes], bytes], etag: str
 ) -> None:
     """Equal is skipped whatever the times say, another is copied."""

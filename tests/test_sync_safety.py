@@ -430,7 +430,7 @@ class Parts:
 
 
 @pytest.mark.parametrize("sizes", [[4, 4, 3], [4, 6, 1], [2, 9], [5, 6]])
-def test_other_content_of_the_same_size_and_time_is_copied_where_the_store_tells_part_sizes(
+def test_other_content_of_the_same_size_and_time_is_copied_if_the_store_returns_part_sizes(
     scripted_server: ScriptedServer, tmp_path: Path, sizes: list[int]
 ) -> None:
     scripted_server.answer = Parts(b"hello world", sizes)
@@ -539,7 +539,7 @@ def test_stale_recorded_md5_does_not_outrank_the_etag(scripted_server: ScriptedS
     assert (tmp_path / "k").read_bytes() == b"content B"
 
 
-def test_recorded_md5_settles_where_etags_are_no_md5s_without_an_upload_before(
+def test_recorded_md5_is_compared_in_a_new_process_if_etags_are_not_md5s(
     scripted_server: ScriptedServer, tmp_path: Path
 ) -> None:
     """A new process finds out what the etags are by reading one object; nothing is written for that."""
@@ -551,7 +551,7 @@ def test_recorded_md5_settles_where_etags_are_no_md5s_without_an_upload_before(
     assert len(store.gets) == 1
 
 
-def test_every_checksum_that_the_store_tells_must_agree(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+def test_every_checksum_of_the_store_must_match(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     store = Strange(lambda body: '"opaque"', {"p/k": b"content"})
 
     def answer(asked: Asked) -> Answer:
@@ -641,7 +641,7 @@ def test_marker_beside_a_file_of_the_same_name_does_not_stop_a_download(
 
 
 @pytest.mark.parametrize("failing", [1, 2])
-def test_verified_download_fails_where_the_parts_cannot_be_asked_for(
+def test_verified_download_fails_if_the_parts_cannot_be_requested(
     scripted_server: ScriptedServer, tmp_path: Path, failing: int
 ) -> None:
     """A HEAD that is refused for the moment is not taken for a store without part numbers."""

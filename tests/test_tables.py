@@ -30,7 +30,7 @@ def test_pandas_columns_are_typed() -> None:
     assert frame["storage_class"].tolist() == ["STANDARD", "STANDARD", "GLACIER"]
 
 
-def test_batches_make_one_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_are_joined_into_one_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows keep their order and types over the borders of batches."""
     monkeypatch.setattr(tables, "ROWS_PER_BATCH", 2)
     frame = tables.to_pandas(MIXED)
@@ -39,7 +39,7 @@ def test_batches_make_one_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(frame["storage_class"].dtype) == "category"
 
 
-def test_nothing_is_a_table_too() -> None:
+def test_an_empty_listing_gives_an_empty_table_with_the_same_columns() -> None:
     """An empty listing has the same typed columns."""
     assert [str(dtype) for dtype in tables.to_pandas([]).dtypes] == [
         str(dtype) for dtype in tables.to_pandas(MIXED).dtypes
@@ -62,7 +62,7 @@ def test_arrow_columns_are_typed() -> None:
         assert table[name].to_pylist() == frame[name].tolist()
 
 
-def test_batches_are_read_as_they_are_asked_for() -> None:
+def test_batches_are_read_on_demand() -> None:
     """A reader takes no more rows than its batches so far."""
     taken = []
 
@@ -87,7 +87,7 @@ def test_versions_have_their_ids(moto_bucket: S3Bucket) -> None:
     assert moto_bucket.find(versions=True).to_arrow()["version_id"].to_pylist() == frame["version_id"].tolist()
 
 
-def test_a_real_listing(bucket: S3Bucket) -> None:
+def test_tables_have_the_attributes_of_listed_objects(bucket: S3Bucket) -> None:
     """The tables of a bucket have the attributes of its objects."""
     bucket.put_objects((f"{n:03d}", "x" * n) for n in range(5))
     objects = bucket.find().collect()
@@ -110,7 +110,7 @@ def test_a_missing_extra_is_named(
 
 
 @pytest.mark.parametrize(("rows", "error"), [(0, ValueError), (1.5, TypeError), (True, TypeError)])
-def test_bad_batch_sizes(rows: object, error: type[Exception]) -> None:
+def test_an_invalid_batch_size_raises(rows: object, error: type[Exception]) -> None:
     """Invalid arguments raise errors that name the argument."""
     with pytest.raises(error, match="rows"):
         tables.arrow_batches([], rows)  # type: ignore[arg-type]

@@ -134,7 +134,7 @@ def _tagged(bucket: s3.S3Bucket) -> s3.S3Bucket:
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_tags_arrive_where_the_store_drops_them(
+def test_dropped_tags_are_put_afterwards(
     scripted_server: ScriptedServer, write: Callable[[s3.S3Bucket], object]
 ) -> None:
     """Dropped tags are put afterwards, also after a second write on the same store."""
@@ -148,7 +148,7 @@ def test_tags_arrive_where_the_store_drops_them(
     assert sorted(store.objects) == ["k", "source", "tagged", "tagged-twice"]
 
 
-def test_tags_given_up_in_a_copy_do_not_stay(scripted_server: ScriptedServer) -> None:
+def test_tags_removed_in_a_copy_are_removed(scripted_server: ScriptedServer) -> None:
     """A store that ignores the tagging directive keeps the tags of the source."""
     scripted_server.answer = store = _Dropping()
     bucket = _tagged(scripted_server.bucket())
@@ -156,7 +156,7 @@ def test_tags_given_up_in_a_copy_do_not_stay(scripted_server: ScriptedServer) ->
     assert store.objects["k"].tags == {}
 
 
-def test_no_tags_are_put_on_an_object_of_another_writer(scripted_server: ScriptedServer) -> None:
+def test_dropped_tags_are_not_put_on_an_object_replaced_meanwhile(scripted_server: ScriptedServer) -> None:
     """The object was replaced before its tags could be put."""
     scripted_server.answer = store = _Dropping()
     bucket = _tagged(scripted_server.bucket())
@@ -173,7 +173,7 @@ def test_no_tags_are_put_on_an_object_of_another_writer(scripted_server: Scripte
     assert store.objects["k"].tags == {"theirs": "1"}
 
 
-def test_tags_that_cannot_be_put_are_an_error(scripted_server: ScriptedServer) -> None:
+def test_dropped_tags_that_cannot_be_put_raise(scripted_server: ScriptedServer) -> None:
     """The error says that the object was written, and that its tags are missing."""
     scripted_server.answer = store = _Dropping(ignores_writes_of_tags=True)
     bucket = _tagged(scripted_server.bucket())
@@ -182,7 +182,7 @@ def test_tags_that_cannot_be_put_are_an_error(scripted_server: ScriptedServer) -
     assert store.objects["k"].size == BIG
 
 
-def test_an_empty_answer_means_no_tags_where_the_store_knows_tags(scripted_server: ScriptedServer) -> None:
+def test_an_empty_response_means_no_tags_if_the_store_supports_tags(scripted_server: ScriptedServer) -> None:
     """radosgw answers so for an object whose copy lost its tags; of a store that was never seen to know tags it is no answer."""
     scripted_server.answer = store = _Dropping()
     store.store("k", 1, None)
@@ -207,7 +207,9 @@ def radosgw_bucket(radosgw: Server) -> Iterator[s3.S3Bucket]:
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_tags_arrive_on_radosgw(radosgw_bucket: s3.S3Bucket, write: Callable[[s3.S3Bucket], object]) -> None:
+def test_dropped_tags_are_put_afterwards_on_radosgw(
+    radosgw_bucket: s3.S3Bucket, write: Callable[[s3.S3Bucket], object]
+) -> None:
     """The same on the store itself."""
     _tagged(radosgw_bucket)
     write(radosgw_bucket)

@@ -46,7 +46,7 @@ def test_every_form_of_a_time_is_read_in_utc(text: str, moment: datetime) -> Non
 @pytest.mark.parametrize(
     "text", ["", "Z", "yesterday", "2026-11-21", "2026-02-30T00:00:00Z", "2026-11-21T25:00:00Z", "9" * 40, "0,0"]
 )
-def test_text_that_is_no_time_is_a_value_error_that_shows_it(text: str) -> None:
+def test_text_that_is_no_time_raises_value_error_with_the_text(text: str) -> None:
     """The message contains the text, shortened."""
     with pytest.raises(ValueError, match="not a time: '"):
         parse_time(text)

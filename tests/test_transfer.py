@@ -50,7 +50,7 @@ def unfinished_uploads(bucket: S3Bucket) -> list[str]:
 
 
 @pytest.mark.parametrize("size", [0, 1, 5 * MIB, 16 * MIB, 16 * MIB + 1, len(LARGE)])
-def test_a_file_goes_up_and_comes_down(bucket: S3Bucket, tmp_path: Path, size: int) -> None:
+def test_a_file_is_uploaded_and_downloaded(bucket: S3Bucket, tmp_path: Path, size: int) -> None:
     """Below, at and above the multipart threshold the downloaded content is that uploaded."""
     source = tmp_path / "source.bin"
     source.write_bytes(LARGE[:size])
@@ -63,7 +63,7 @@ def test_a_file_goes_up_and_comes_down(bucket: S3Bucket, tmp_path: Path, size: i
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["target.bin"]
 
 
-def test_an_iterator_of_unknown_length_goes_up(bucket: S3Bucket) -> None:
+def test_an_iterator_of_unknown_length_is_uploaded(bucket: S3Bucket) -> None:
     """Pieces of any size, empty ones too, become one object."""
     pieces = (LARGE[at : at + 999_983] for at in range(0, len(LARGE), 999_983))
     obj = bucket.upload_object("stream", (piece for found in pieces for piece in (b"", found)))
@@ -71,7 +71,7 @@ def test_an_iterator_of_unknown_length_goes_up(bucket: S3Bucket) -> None:
     assert obj.size == len(LARGE)
 
 
-def test_the_callers_file_stays_open_and_is_read_from_where_it_stands(bucket: S3Bucket) -> None:
+def test_an_uploaded_file_object_is_read_from_its_position_and_not_closed(bucket: S3Bucket) -> None:
     """The caller's file is neither rewound nor closed."""
     stream = io.BytesIO(b"0123456789")
     stream.seek(4)
@@ -80,7 +80,7 @@ def test_the_callers_file_stays_open_and_is_read_from_where_it_stands(bucket: S3
     assert not stream.closed
 
 
-def test_no_parts_are_left_by_an_upload_that_failed(moto_bucket: S3Bucket) -> None:
+def test_a_failed_upload_leaves_no_parts(moto_bucket: S3Bucket) -> None:
     """The source's exception is raised, the object is unchanged, and the parts are deleted; also for Ctrl-C."""
     for error in (OSError("disk"), KeyboardInterrupt()):
 
@@ -95,14 +95,14 @@ def test_no_parts_are_left_by_an_upload_that_failed(moto_bucket: S3Bucket) -> No
 
 
 @pytest.mark.parametrize("wrong", [42, None, object(), [1, 2], ["text", None]])
-def test_what_cannot_be_read_is_refused(moto_bucket: S3Bucket, wrong: object) -> None:
+def test_a_source_that_is_not_readable_raises_type_error(moto_bucket: S3Bucket, wrong: object) -> None:
     """A source that gives no bytes is a TypeError, and nothing is written."""
     with pytest.raises(TypeError):
         moto_bucket.upload_object("wrong", wrong)
     assert not moto_bucket["wrong"].exists()
 
 
-def test_headers_are_named_arguments(moto_bucket: S3Bucket) -> None:
+def test_headers_are_passed_as_keyword_arguments(moto_bucket: S3Bucket) -> None:
     """Content type guessed or given, other headers, tags: for one request and for parts."""
     for key, data in (("small.json", b"{}"), ("large.json", LARGE[: 17 * MIB])):
         moto_bucket.upload_object(key, data, {"a": "ä"}, cache_control="no-store", tags={"t": "1 2"})
@@ -126,7 +126,7 @@ def test_messageflux_arguments_still_work(moto_bucket: S3Bucket) -> None:
     assert (moto_bucket["k"].content_type, moto_bucket["k"].metadata) == ("text/x", {"m": "1"})
 
 
-def test_overwrite_false_refuses(bucket: S3Bucket, tmp_path: Path) -> None:
+def test_overwrite_false_refuses_an_existing_file(bucket: S3Bucket, tmp_path: Path) -> None:
     """An existing file is kept, also one that appears during the download."""
     bucket.put_object("k", b"new")
     target = tmp_path / "t"
@@ -157,7 +157,7 @@ def test_ranges_are_half_open(bucket: S3Bucket, tmp_path: Path) -> None:
         obj.download_to(tmp_path / "t", start=-1)
 
 
-def test_a_download_of_an_object_that_changes_is_never_a_mixture(bucket: S3Bucket, tmp_path: Path) -> None:
+def test_downloading_an_object_that_changes_raises_and_keeps_the_target(bucket: S3Bucket, tmp_path: Path) -> None:
     """An object replaced during the download raises; the target is unchanged."""
     bucket.upload_object("k", LARGE)
     target = tmp_path / "t"
@@ -176,7 +176,7 @@ def test_a_download_of_an_object_that_changes_is_never_a_mixture(bucket: S3Bucke
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
 
 
-def test_a_missing_object_leaves_nothing(bucket: S3Bucket, tmp_path: Path) -> None:
+def test_downloading_a_missing_object_leaves_no_file(bucket: S3Bucket, tmp_path: Path) -> None:
     """No file, no temporary file, and the error says what is missing."""
     with pytest.raises(S3NoSuchItem):
         bucket.download_file("missing", tmp_path / "t")
@@ -199,7 +199,7 @@ def test_wrong_bytes_are_an_error_that_names_both_checksums(
     assert (tmp_path / "t").read_bytes() == b"wrong"
 
 
-def test_a_byte_that_changes_on_its_way_is_found_in_parts_too(
+def test_a_corrupted_byte_is_detected_in_a_download_in_parts(
     moto: Server, moto_bucket: S3Bucket, tmp_path: Path
 ) -> None:
     """With verify_checksum a multipart download is compared with the etag of its parts; corrupted content never becomes the target."""
@@ -240,7 +240,7 @@ def test_overwrite_false_keeps_a_file_created_meanwhile(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"t": b"new", "u": b"theirs"}
 
 
-def test_a_completion_whose_answer_was_lost_was_done(
+def test_a_completion_whose_response_was_lost_succeeds_if_the_etag_matches(
     moto: Server, rclone: Server, moto_bucket: S3Bucket, rclone_bucket: S3Bucket
 ) -> None:
     """rclone forgets a completed upload, so a retry fails: the result is never S3NoSuchItem, and a success only if the etag shows it."""
@@ -267,7 +267,7 @@ def test_a_completion_whose_answer_was_lost_was_done(
     assert rclone_bucket.get_object("k").size == len(LARGE)
 
 
-def test_a_download_goes_on_where_it_ended(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_a_resumed_download_continues_where_it_failed(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
     """After a failure with resume=True only the rest is requested, and no temporary file is left."""
     rclone_bucket.upload_object("k", LARGE)
     target = tmp_path / "t"
@@ -319,7 +319,7 @@ def test_the_journal_names_a_part_after_it_is_on_the_disk(
     assert not too_early
 
 
-def test_a_resumed_download_of_another_object_begins_anew(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_a_resumed_download_of_a_replaced_object_starts_again(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
     """A journal for another etag is ignored."""
     (tmp_path / ".t.mfs3-journal").write_text('{"etag": "other"}\n0\n1\n2\n')
     (tmp_path / ".t.mfs3-partial").write_bytes(b"rubbish" * MIB)
@@ -329,7 +329,7 @@ def test_a_resumed_download_of_another_object_begins_anew(rclone_bucket: S3Bucke
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
 
 
-def test_a_journal_without_its_file_counts_for_nothing(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_a_journal_without_its_partial_file_is_ignored(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
     """If the process is killed between the rename and the deletion of the journal, the next download fetches every part."""
     rclone_bucket.upload_object("k", LARGE)
     obj = rclone_bucket.object("k")
@@ -463,7 +463,9 @@ while True:
 """
 
 
-def test_a_killed_download_leaves_the_old_or_the_new(rclone: Server, rclone_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_a_killed_download_leaves_the_old_or_the_new_file(
+    rclone: Server, rclone_bucket: S3Bucket, tmp_path: Path
+) -> None:
     """kill -9 at random moments: the target is always complete, and a resumed run removes temporary files."""
     rclone_bucket.upload_object("k", LARGE)
     target = tmp_path / "t"
@@ -487,9 +489,7 @@ def test_a_killed_download_leaves_the_old_or_the_new(rclone: Server, rclone_buck
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
 
 
-def test_progress_is_told_of_every_byte(
-    moto_bucket: S3Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_progress_reports_every_byte(moto_bucket: S3Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A callable gets the bytes; True draws a bar; anything else is refused."""
     told: list[int] = []
     moto_bucket.upload_object("k", LARGE[: 20 * MIB], progress=told.append)
@@ -500,7 +500,7 @@ def test_progress_is_told_of_every_byte(
         moto_bucket.download_file("k", tmp_path / "t", progress="yes")  # type: ignore[arg-type]
 
 
-def test_parts_must_be_large_enough(moto_bucket: S3Bucket) -> None:
+def test_parts_below_5_mib_are_refused(moto_bucket: S3Bucket) -> None:
     """S3's least part is 5 MiB."""
     with pytest.raises(ValueError, match="at least"):
         moto_bucket.upload_object("k", b"", part_size_bytes=1024)
@@ -532,7 +532,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
     assert (tmp_path / "t").stat().st_size == 256 * MIB
 
 
-def test_errors_are_of_one_tree(moto_store: object, tmp_path: Path) -> None:
+def test_transfers_from_a_missing_bucket_raise_no_such_bucket(moto_store: object, tmp_path: Path) -> None:
     """A bucket that is missing fails both ways with our own error."""
     bucket = moto_store.bucket("not-there-at-all")  # type: ignore[attr-defined]
     with pytest.raises(S3Error):
@@ -578,7 +578,7 @@ class _Source:
         return next(self._pieces, b"")
 
 
-def test_text_goes_up_as_utf_8(bucket: S3Bucket) -> None:
+def test_text_is_uploaded_as_utf_8(bucket: S3Bucket) -> None:
     """As a whole, from an iterable and from a file that was opened for text."""
     for source in ("zwölf", iter(["zw", "", "ölf".encode()]), _Source("zw", "ölf")):
         bucket.upload_object("k", source)
@@ -588,7 +588,7 @@ def test_text_goes_up_as_utf_8(bucket: S3Bucket) -> None:
 @pytest.mark.parametrize(
     ("piece", "error", "said"), [(None, BlockingIOError, "non-blocking"), (5, TypeError, "not int")]
 )
-def test_a_source_that_gives_nothing_useful_is_told_so(
+def test_a_source_that_gives_no_bytes_raises_before_a_request(
     scripted_server: ScriptedServer, piece: object, error: type[Exception], said: str
 ) -> None:
     """And nothing is sent of it."""
@@ -598,7 +598,7 @@ def test_a_source_that_gives_nothing_useful_is_told_so(
 
 
 @pytest.mark.parametrize("as_path", [True, False])
-def test_a_file_that_is_truncated_while_it_is_read_makes_no_object(
+def test_a_file_truncated_during_its_upload_creates_no_object(
     scripted_server: ScriptedServer, tmp_path: Path, as_path: bool
 ) -> None:
     """A shorter object would be no copy of it."""
@@ -618,7 +618,7 @@ def test_a_file_that_is_truncated_while_it_is_read_makes_no_object(
     assert not store.uploads
 
 
-def test_no_more_parts_than_an_object_can_have(moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_10000_parts_are_refused(moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """The maximum number of parts works; one byte more raises an error with the remedy, and writes nothing."""
     monkeypatch.setattr(upload, "MAX_PARTS", 2)
     assert moto_bucket.upload_object("k", LARGE[: 10 * MIB], part_size_bytes=5 * MIB).size == 10 * MIB
@@ -655,7 +655,7 @@ class _Slow:
 
 
 @pytest.mark.parametrize("says", [True, False])
-def test_a_writable_may_take_a_little_at_a_time(scripted_server: ScriptedServer, says: bool) -> None:
+def test_a_writable_may_accept_fewer_bytes_than_offered(scripted_server: ScriptedServer, says: bool) -> None:
     """Like a raw file or a socket: the rest is written again."""
     scripted_server.answer = lambda asked: content_of(asked, BODY)
     writable = _Slow(says=says)
@@ -774,7 +774,7 @@ def changed_at_first(etag: str) -> Callable[[Asked], Answer]:
     return answer
 
 
-def test_what_is_written_to_a_stream_is_compared_with_the_etag(scripted_server: ScriptedServer) -> None:
+def test_bytes_written_to_a_stream_are_compared_with_the_etag(scripted_server: ScriptedServer) -> None:
     """The bytes cannot be taken back, but it raises S3ChecksumError."""
     scripted_server.answer = changed_at_first(MD5)
     with pytest.raises(S3ChecksumError, match=MD5):
@@ -784,7 +784,7 @@ def test_what_is_written_to_a_stream_is_compared_with_the_etag(scripted_server: 
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_a_version_comes_down_in_parts_of_it(moto_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_a_version_is_downloaded_in_parts(moto_bucket: S3Bucket, tmp_path: Path) -> None:
     """Each part is asked of the version."""
     moto_bucket.versioning.enable()
     first = moto_bucket.put_object("k", BODY)
@@ -811,7 +811,7 @@ def test_a_download_that_reads_the_same_twice_ignores_an_etag_that_is_no_md5(
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_what_was_gathered_in_parts_is_compared_with_the_etag(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_download_in_parts_is_compared_with_the_etag(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """A changed byte leaves no file."""
     scripted_server.answer = changed_at_first(MD5)
     with pytest.raises(S3ChecksumError, match=MD5):
@@ -830,7 +830,7 @@ def test_parts_of_unequal_length_are_not_checked(scripted_server: ScriptedServer
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_a_resumed_download_is_held_to_the_etag_as_well(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_resumed_download_is_compared_with_the_etag(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     """With the parts that an earlier one left: of the right bytes a file, of wrong ones an error."""
     missing = {"bytes=2000-2999"}
     scripted_server.answer = lambda asked: (
@@ -867,7 +867,7 @@ def _cut(asked: Asked) -> Answer:
     [lambda asked: content_of(asked, BODY, MD5), lambda asked: (200, {"ETag": f'"{MD5}"'}, BODY)],
     ids=["a range", "the whole"],
 )
-def test_a_download_goes_on_after_a_break(
+def test_a_download_resumes_after_a_broken_connection(
     scripted_server: ScriptedServer, tmp_path: Path, second: Callable[[Asked], Answer]
 ) -> None:
     """At its offset; also where the store knows no ranges and sends everything again."""
@@ -877,7 +877,7 @@ def test_a_download_goes_on_after_a_break(
     assert scripted_server.asked[1].headers["range"] == "bytes=1500-2999"
 
 
-def test_an_attempt_that_fails_at_once_is_one_of_them(
+def test_an_attempt_that_fails_immediately_counts_as_an_attempt(
     scripted_server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store may be away for a moment when the download wants to go on."""
@@ -897,7 +897,9 @@ def test_an_attempt_that_fails_at_once_is_one_of_them(
     assert away == []
 
 
-def test_an_object_that_is_deleted_in_the_middle_has_changed(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+def test_an_object_deleted_during_its_download_raises_object_changed(
+    scripted_server: ScriptedServer, tmp_path: Path
+) -> None:
     """Not merely missing: a part of it had come."""
     scripted_server.answer = lambda asked: _cut(asked) if len(scripted_server.asked) == 1 else refusal(404, "NoSuchKey")
     with pytest.raises(S3ObjectChanged, match="was deleted while it was being read"):
@@ -932,7 +934,7 @@ def test_when_one_part_fails_the_others_stop(
     assert (tmp_path / ".t.mfs3-journal").read_bytes().count(b"\n") == 1  # the heading
 
 
-def test_the_system_may_write_a_little_at_a_time(
+def test_short_writes_to_disk_are_continued(
     scripted_server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a full disk or after a signal: the rest is written as well."""
@@ -943,7 +945,7 @@ def test_the_system_may_write_a_little_at_a_time(
     assert (tmp_path / "t").read_bytes() == BODY
 
 
-def test_a_partial_file_that_got_its_name_meanwhile_is_let_go(
+def test_a_partial_file_that_became_the_target_meanwhile_is_not_written(
     scripted_server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another download may finish between the opening and the lock: its partial file is then the target, and must not be written to."""

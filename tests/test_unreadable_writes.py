@@ -67,7 +67,7 @@ def may_write_below_one_prefix(store: Strange, asked: Asked) -> Answer:
 @pytest.mark.parametrize("lane", [True, False], ids=["lane open", "lane shut"])
 @pytest.mark.parametrize("limited", [may_not_read, cut_off, may_write_below_one_prefix])
 @pytest.mark.parametrize("act", ACTS)
-def test_write_that_cannot_be_read_back_is_done(
+def test_a_write_that_may_not_be_read_back_succeeds(
     scripted_server: ScriptedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, lane: bool, act: Callable[[S3Bucket, Path], bytes],
     limited: Callable[[Strange, Asked], Answer],
 ) -> None:  # fmt: skip

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from support.counting import Counted
+from support.request_counting import Counted
 
 from messageflux_s3 import BatchResult, Capabilities, Failure, LifecycleRule, S3Bucket, S3Error, S3NoSuchBucket
 from messageflux_s3._bulk.listing import Listed
@@ -24,7 +24,7 @@ def entry(
     return Listed(key, moment, "etag", str(size), storage_class)
 
 
-def test_it_adds_up_by_everything() -> None:
+def test_usage_sums_by_prefix_extension_storage_class_size_and_age() -> None:
     """Count, bytes, times; by prefix, extension, storage class, size and age."""
     found = measure(
         [
@@ -83,13 +83,13 @@ def test_levels_begin_at_the_prefix(prefix: str, depth: int, groups: set[str]) -
 @pytest.mark.parametrize(
     ("age", "name"), [(timedelta(0), "< 1 day"), (timedelta(days=2), "< 1 week"), (timedelta(days=400), "< 3 years")]
 )
-def test_ages(age: timedelta, name: str) -> None:
+def test_each_age_falls_into_its_range(age: timedelta, name: str) -> None:
     """An age falls into its range."""
     found = measure([entry("k", 1, NOW - age)], where="", now=NOW)
     assert [group for group, tally in found.by_age.items() if tally.count] == [name]
 
 
-def test_memory_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefixes_beyond_the_limit_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prefixes beyond the limit are counted together, and nothing is lost."""
     monkeypatch.setattr(usage, "MOST_GROUPS", 3)
     found = measure((entry(f"{n}/x", 1) for n in range(10)), where="")
@@ -101,7 +101,7 @@ def test_memory_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_nothing_is_a_usage_too() -> None:
+def test_usage_of_an_empty_prefix_is_empty() -> None:
     """An empty prefix has no oldest object."""
     found = measure([], where="here")
     assert (found.count, found.bytes, found.oldest, found.newest) == (0, 0, None, None)
@@ -112,13 +112,13 @@ def test_nothing_is_a_usage_too() -> None:
 
 
 @pytest.mark.parametrize(("depth", "error"), [(-1, ValueError), (True, TypeError), ("1", TypeError)])
-def test_bad_depths(depth: object, error: type[Exception]) -> None:
+def test_an_invalid_depth_raises(depth: object, error: type[Exception]) -> None:
     """Invalid arguments raise errors that name the argument."""
     with pytest.raises(error, match="depth"):
         measure([], where="", depth=depth)  # type: ignore[arg-type]
 
 
-def test_usage_of_a_bucket(bucket: S3Bucket) -> None:
+def test_usage_of_a_bucket_sums_its_objects_on_real_servers(bucket: S3Bucket) -> None:
     """A bucket's usage on real servers, also of filtered queries."""
     bucket.put_objects([("a/1.txt", "xx"), ("a/2.csv", "xxx"), ("b/3.txt", "x")])
     found = bucket.usage()
@@ -130,7 +130,7 @@ def test_usage_of_a_bucket(bucket: S3Bucket) -> None:
     assert bucket.find().filter(lambda obj: obj.text == "x").usage().bytes == 1
 
 
-def test_a_table_for_pandas() -> None:
+def test_usage_tables_are_typed_data_frames() -> None:
     """Each table is a DataFrame with typed columns."""
     found = measure([entry("a/1.txt", 2), entry("b/2.csv", 3)], where="")
     frame = found.to_pandas()
@@ -141,7 +141,7 @@ def test_a_table_for_pandas() -> None:
         found.to_pandas("colour")  # type: ignore[arg-type]
 
 
-def test_it_is_drawn() -> None:
+def test_plot_draws_an_image() -> None:
     """The drawing is an image, dollar signs and control characters in names included."""
     found = measure([entry(f"{n}$x^{{/{n}\x1b", 10 * n) for n in range(40)], where="$s3")
     image = found.plot()._repr_png_()  # type: ignore[attr-defined]
@@ -161,7 +161,7 @@ def test_a_missing_extra_is_named(module: str, call: str, extra: str, monkeypatc
 # -- show -------------------------------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_known_is_shown_without_a_request(counted: Counted) -> None:
+def test_reprs_send_no_request(counted: Counted) -> None:
     """repr and _repr_html_ send no request."""
     obj = counted.bucket.put_object("<script>.txt", "hello", {"who": "<b>me</b>"})
     listed = counted.bucket.find().first()
@@ -176,7 +176,7 @@ def test_what_is_known_is_shown_without_a_request(counted: Counted) -> None:
     assert "5 B" in obj._repr_html_()
 
 
-def test_show_asks(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_show_sends_the_documented_number_of_requests(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
     """show() sends the documented number of requests."""
     monkeypatch.setattr(
         "messageflux_s3._display.show.MOST_BUCKETS", 10**6
@@ -196,7 +196,7 @@ def test_show_asks(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "nothing found" in counted.bucket.find("zzz").show().text
 
 
-def test_show_on_every_store(bucket: S3Bucket) -> None:
+def test_show_reports_unsupported_settings_and_raises_for_a_missing_bucket(bucket: S3Bucket) -> None:
     """An unsupported setting is shown as such; a missing bucket raises."""
     bucket.put_object("k", "v")
     assert "k" in bucket.show().text
@@ -259,6 +259,6 @@ def test_results_and_settings_have_html_representations(moto_bucket: S3Bucket, t
 
 
 @pytest.mark.parametrize("moment", ["2026-01-01T01:00:00+01:00", "2026-01-01T00:00:00"])
-def test_a_moment_in_any_form_is_one_in_utc(moment: str) -> None:
+def test_times_in_any_form_are_compared_in_utc(moment: str) -> None:
     """As it is compared."""
     assert usage._text(moment) == "2026-01-01T00:00:00"

@@ -40,7 +40,7 @@ def test_a_version_is_made_current_again(versioned: s3.S3Bucket) -> None:
         versioned.object("k").make_current()
 
 
-def test_a_deleted_object_comes_back(versioned: s3.S3Bucket) -> None:
+def test_undelete_restores_a_deleted_object(versioned: s3.S3Bucket) -> None:
     """undelete() deletes the markers; deleting a version deletes only that one."""
     obj = versioned.put_object("k", "one")
     assert obj.undelete() is False
@@ -54,7 +54,7 @@ def test_a_deleted_object_comes_back(versioned: s3.S3Bucket) -> None:
     assert versioned.get_object("k").text == "one"
 
 
-def test_undeleting_takes_away_no_marker_below_a_version(versioned: s3.S3Bucket) -> None:
+def test_undelete_keeps_markers_older_than_a_version(versioned: s3.S3Bucket) -> None:
     """An earlier deletion stays in the history, also where all happened within a second; so do namesakes that are longer."""
     obj = versioned.put_object("k", "one")
     versioned.put_object("k2", "other").delete()
@@ -67,7 +67,7 @@ def test_undeleting_takes_away_no_marker_below_a_version(versioned: s3.S3Bucket)
     assert not versioned.object("k2").exists()
 
 
-def test_a_write_knows_its_version_and_still_means_the_object(versioned: s3.S3Bucket) -> None:
+def test_a_handle_of_a_write_has_its_version_id_and_still_means_the_object(versioned: s3.S3Bucket) -> None:
     """version_id is known without a request; delete() then leaves a marker, it does not destroy the version."""
     obj = versioned.put_object("k", "one")
     assert obj.version_id
@@ -75,7 +75,7 @@ def test_a_write_knows_its_version_and_still_means_the_object(versioned: s3.S3Bu
     assert versioned.find(versions=True).count() == 1
 
 
-def test_nothing_is_left_of_a_bucket_that_is_cleared(moto: Server, versioned: s3.S3Bucket) -> None:
+def test_delete_bucket_with_force_deletes_versions_markers_and_uploads(moto: Server, versioned: s3.S3Bucket) -> None:
     """delete_bucket(force=True) deletes versions, markers and incomplete uploads."""
     client = moto.client()
     for n in range(3):
@@ -95,7 +95,7 @@ def test_nothing_is_left_of_a_bucket_that_is_cleared(moto: Server, versioned: s3
 
 
 @pytest.mark.parametrize(("code", "error"), [("NoSuchUpload", None), ("AccessDenied", s3.S3AccessDenied)])
-def test_an_upload_that_is_gone_meanwhile_is_aborted(
+def test_an_upload_that_no_longer_exists_counts_as_aborted(
     scripted_server: ScriptedServer, code: str, error: type[Exception] | None
 ) -> None:
     """Any other refusal is an error."""

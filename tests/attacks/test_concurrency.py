@@ -28,7 +28,7 @@ from typing import Any
 
 import boto3
 import pytest
-from support.cancelling import MOMENTS, cancelled
+from support.cancellation import MOMENTS, cancelled
 from support.servers import Server
 
 import messageflux_s3 as s3
@@ -129,7 +129,7 @@ def busy(bucket: s3.S3Bucket, shared: s3.S3Object, query: s3.ObjectQuery, seed: 
             bucket.store.reload_credentials()
 
 
-def test_threads_on_one_store_bucket_object_and_query(server: Server, bucket: s3.S3Bucket) -> None:
+def test_threads_can_share_a_store_bucket_object_and_query(server: Server, bucket: s3.S3Bucket) -> None:
     """Also while one of the threads closes the store or reloads its credentials."""
     before = descriptors()
     store = server.connect(read_timeout=31)  # a separate configuration, and so separate sockets
@@ -155,7 +155,9 @@ def test_threads_on_one_store_bucket_object_and_query(server: Server, bucket: s3
 
 
 @pytest.mark.parametrize("way", ["fork", "spawn", "forkserver"])
-def test_pools_from_a_warm_parent(way: str, rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
+def test_process_pools_work_after_the_parent_has_made_requests(
+    way: str, rclone: Server, rclone_bucket: s3.S3Bucket
+) -> None:
     """Handles, queries and partitions are pickled to workers and back while the parent runs a batch, which then continues."""
     store = rclone.connect(pickle_secrets=True)
     bucket = filled(store.bucket(rclone_bucket.name))
@@ -179,7 +181,9 @@ def test_pools_from_a_warm_parent(way: str, rclone: Server, rclone_bucket: s3.S3
 
 
 @pytest.mark.parametrize("whose", ["ours", "theirs"])
-def test_forks_in_the_midst_of_threads(whose: str, rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
+def test_a_process_can_fork_while_its_threads_make_requests(
+    whose: str, rclone: Server, rclone_bucket: s3.S3Bucket
+) -> None:
     """A child forked while the parent's threads send requests can read through boto3 and the lane; the parent is not affected."""
     own = boto3.resource(
         "s3", endpoint_url=rclone.endpoint_url, aws_access_key_id=rclone.access_key, aws_secret_access_key=rclone.secret_key,
@@ -280,7 +284,9 @@ def verbs(
 
 
 @pytest.mark.parametrize("lane", ["open", "shut"])
-def test_tasks_cancelled_at_every_await(lane: str, rclone: Server, rclone_bucket: s3.S3Bucket, tmp_path: Path) -> None:
+def test_a_task_can_be_cancelled_at_every_await(
+    lane: str, rclone: Server, rclone_bucket: s3.S3Bucket, tmp_path: Path
+) -> None:
     """Every call, cancelled at every await and moment: the cancellation takes effect, and the store works afterwards."""
     filled(rclone_bucket)
     rclone_bucket.put_json("w/json", [1])
@@ -334,7 +340,9 @@ def test_tasks_cancelled_at_every_await(lane: str, rclone: Server, rclone_bucket
     print(f"\nlane {lane}: {dict(told)}")
 
 
-def test_event_loops_left_in_the_middle(rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
+def test_a_store_works_after_event_loops_ended_with_requests_under_way(
+    rclone: Server, rclone_bucket: s3.S3Bucket
+) -> None:
     """One store is used by many event loops in turn, each of which ends during requests and iterations."""
     filled(rclone_bucket)
     store = s3.AsyncS3Store(rclone.connect(read_timeout=34))
@@ -378,7 +386,9 @@ def iterations(bucket: s3.S3Bucket) -> dict[str, Callable[[], Iterator[Any]]]:
 
 
 @pytest.mark.parametrize("lane", ["open", "shut"])
-def test_iterations_dropped_at_any_item(lane: str, rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
+def test_an_iteration_abandoned_at_any_item_leaves_no_threads_or_descriptors(
+    lane: str, rclone: Server, rclone_bucket: s3.S3Bucket
+) -> None:
     """Iterators that are closed, collected, left by an exception or collected by another thread leak no thread and no descriptor."""
     before = descriptors()
     store = rclone.connect(read_timeout=35)
@@ -464,7 +474,7 @@ asyncio.run(use())
 }
 
 
-def test_the_interpreter_ends_in_the_middle(moto: Server, moto_bucket: s3.S3Bucket) -> None:
+def test_the_interpreter_can_exit_while_requests_are_under_way(moto: Server, moto_bucket: s3.S3Bucket) -> None:
     """With sys.exit, os._exit, an interrupt or a running thread, the process exits soon, with its exit code and without our output."""
     filled(moto_bucket)
     folder = str(Path(__file__).parents[2])
@@ -495,7 +505,7 @@ def test_the_interpreter_ends_in_the_middle(moto: Server, moto_bucket: s3.S3Buck
 # -- again and again ------------------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_grows(rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
+def test_opening_and_closing_stores_leaks_no_resources(rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
     """Opening, using and closing stores repeatedly does not increase objects, memory, threads or descriptors."""
     filled(rclone_bucket)
     own = boto3.resource(

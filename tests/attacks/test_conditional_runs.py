@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from support.proxy import KINDS, Proxy, run_proxy, seeded
-from support.runs import WRITES, Run, connected, run_faulty_server, run_seeds, upload_in_parts
+from support.seeded_runs import WRITES, Run, connected, run_faulty_server, run_seeds, upload_in_parts
 from support.servers import Server
 from support.stateful_server import StatefulStore
 
@@ -166,7 +166,7 @@ SCENES: tuple[Callable[[Behind, str], tuple[str, bool]], ...] = (
 
 
 @pytest.mark.timeout(1800)
-def test_every_kind_of_fault_before_moto(moto: Server) -> None:
+def test_reported_outcomes_are_true_under_every_kind_of_fault(moto: Server) -> None:
     """A single writer never receives a conflict; a success was applied; an error makes no false claim."""
     name = f"t-{uuid.uuid4().hex[:12]}"
     moto.connect().create_bucket(name)

@@ -98,7 +98,7 @@ class Sandbox:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_no_key_reaches_beyond_its_folder(moto_bucket: s3.S3Bucket, tmp_path: Path, seed: int) -> None:
+def test_downloads_write_nothing_outside_their_folder(moto_bucket: s3.S3Bucket, tmp_path: Path, seed: int) -> None:
     """With every download method and trap: files outside are unchanged, and each file inside has the content of its own key."""
     content = {key: f"{number}".encode() for number, key in enumerate(hostile_keys(seed))}
     client = moto_bucket.store.client
@@ -134,7 +134,9 @@ def test_no_key_reaches_beyond_its_folder(moto_bucket: s3.S3Bucket, tmp_path: Pa
     moto_bucket.clear_objects()  # the fixture cleans up with plain boto3, which cannot list them
 
 
-def test_a_forged_journal_is_believed_by_nobody(moto_bucket: s3.S3Bucket, tmp_path: Path) -> None:
+def test_objects_named_like_a_download_journal_do_not_affect_a_resumed_download(
+    moto_bucket: s3.S3Bucket, tmp_path: Path
+) -> None:
     """Objects named like the partial download and journal of a large object, with forged content, do not change its download."""
     body = os.urandom(17 << 20)
     large = moto_bucket.put_object("p/x", body)
@@ -153,7 +155,7 @@ def test_a_forged_journal_is_believed_by_nobody(moto_bucket: s3.S3Bucket, tmp_pa
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_key_is_one_object_of_its_own_bucket_to_every_verb(
+def test_every_operation_on_a_key_affects_that_object_only(
     moto_store: s3.S3Store, moto_bucket: s3.S3Bucket, seed: int
 ) -> None:
     """Write, read, copy, presign, tag, list and delete each key through boto3 and the lane: no other object or bucket changes."""
@@ -205,7 +207,7 @@ def _is_kept(client: Any, bucket: str, key: str) -> bool:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_metadata_comes_back_as_it_was_or_is_refused(bucket: s3.S3Bucket, seed: int) -> None:
+def test_metadata_is_read_back_unchanged_or_refused(bucket: s3.S3Bucket, seed: int) -> None:
     """Through boto3, the lane, a stream and a copy; no additional header is written."""
     chance = random.Random(f"metadata {seed}")
     letters = [*"ab =?:;,<>\"'%\\\t", "\r", "\n", "\0", "é", "字", "\U0001f600", "\x7f", "\u2028", "=?utf-8?B?", "=?="]
@@ -241,7 +243,9 @@ class Seen(html.parser.HTMLParser):
         self.attributes |= {name for name, _ in attrs}
 
 
-def test_nothing_that_a_store_says_acts_in_a_notebook(moto: Server, moto_bucket: s3.S3Bucket, tmp_path: Path) -> None:
+def test_html_representations_escape_everything_that_a_store_returns(
+    moto: Server, moto_bucket: s3.S3Bucket, tmp_path: Path
+) -> None:
     """Hostile keys, metadata, content, rules, tags and errors in every ``_repr_html_`` and ``show()``."""
     nasty = moto_bucket.put_object(f"p/{NASTY}", NASTY, {"n": NASTY}, content_type="text/html")
     moto_bucket.put_object(f"p/{NASTY}.json", json.dumps({NASTY: [NASTY]}))
@@ -310,7 +314,7 @@ def every_place_that_draws() -> Iterator[str]:
             yield path.stem
 
 
-def test_no_room_that_draws_is_forgotten() -> None:
+def test_every_class_with_an_html_representation_is_tested() -> None:
     """Every ``_repr_html_`` of the library is tested above."""
     known = {
         "sync",

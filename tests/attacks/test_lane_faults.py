@@ -87,7 +87,7 @@ def corrupted(proxy: Proxy) -> set[str]:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("lane", ["open", "shut"])
-def test_faults_change_no_result(lane: str, rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
+def test_faults_on_the_lane_cause_no_wrong_result(lane: str, rclone: Server, rclone_bucket: s3.S3Bucket) -> None:
     """Every result is right or an S3Error; keys reported as deleted are gone."""
     told, befell = Counter[str](), Counter[str]()
     direct = rclone_bucket

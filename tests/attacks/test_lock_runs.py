@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from support.runs import LOCKS, Run, connected, run_faulty_server, run_seeds
+from support.seeded_runs import LOCKS, Run, connected, run_faulty_server, run_seeds
 from support.stateful_server import StatefulStore
 
 SEEDS = int(os.environ.get("SEEDS", "100"))
@@ -27,7 +27,9 @@ def faulty() -> Iterator[tuple[str, StatefulStore]]:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("run", LOCKS, ids=lambda run: run.__name__)
-def test_lost_answers_at_every_transition(faulty: tuple[str, StatefulStore], run: Run) -> None:
+def test_a_lock_has_one_holder_when_answers_are_lost_at_any_transition(
+    faulty: tuple[str, StatefulStore], run: Run
+) -> None:
     """One holder at a time, increasing tokens, no client blocked by its own write, and no false success."""
     before = faulty[1].happened.copy()
     told = run_seeds(run, connected(faulty[0]), faulty[1], range(FIRST_SEED, FIRST_SEED + SEEDS), workers=24)

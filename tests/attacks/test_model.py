@@ -631,7 +631,7 @@ class Bucket(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(36_000)
-def test_a_bucket_is_what_the_model_is(server: Server) -> None:
+def test_random_operations_agree_with_a_model_of_a_bucket(server: Server) -> None:
     """Every step has the same result, and plain boto3 finds the objects of the model."""
 
     class Machine(Bucket):

@@ -400,7 +400,7 @@ def test_no_answer_of_a_strict_server_shows_a_secret(
             assert try_every_call(search, place(rclone, store, tmp_path / f"{secret:.4}")) > 20
 
 
-def test_the_search_finds_what_there_is_to_find() -> None:
+def test_the_search_finds_a_secret_in_every_kind_of_output() -> None:
     """Each kind of output fails the search if it contains a secret; otherwise the tests above would prove nothing."""
     logger = logging.getLogger("messageflux_s3")
     told: list[Callable[[Search], object]] = [
@@ -457,7 +457,7 @@ def test_no_password_of_a_proxy_is_shown(monkeypatch: pytest.MonkeyPatch) -> Non
             search.value("the lane", store.lane)
 
 
-def test_no_secret_in_what_holds_a_store() -> None:
+def test_objects_that_refer_to_a_store_show_no_secret() -> None:
     """Handles, queries, partitions, plans, errors and file systems, with every source of credentials; pickled, copied, replaced."""
     keys = {"access_key": ACCESS, "secret_key": SECRET, "session_token": TOKEN}
     session = boto3.Session(ACCESS, SECRET, TOKEN, region_name="us-east-1")
@@ -530,7 +530,7 @@ def test_the_local_server_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_takes_no_key_elsewhere(status: int) -> None:
+def test_a_redirect_sends_no_credentials_to_another_host(status: int) -> None:
     """A redirect to another host raises; no request is sent to that host."""
     asked: list[str] = []
 
@@ -563,7 +563,7 @@ def test_a_redirect_takes_no_key_elsewhere(status: int) -> None:
     assert asked == []
 
 
-def test_certificates_are_checked_unless_asked_otherwise(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_certificates_are_verified_unless_verify_is_false(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """An untrusted certificate is refused by every call, before anything is sent; verify=False accepts it and logs a warning."""
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost"]
     command += [
@@ -602,7 +602,7 @@ def test_certificates_are_checked_unless_asked_otherwise(tmp_path: Path, caplog:
 # -- public access -------------------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_made_public_but_by_a_call_that_says_so(moto: Server, tmp_path: Path) -> None:
+def test_only_calls_about_public_access_or_policies_make_anything_public(moto: Server, tmp_path: Path) -> None:
     """Every other call writes no policy, no ACL and no access block, and leaves everything private."""
     everybody = "http://acs.amazonaws.com/groups/global/AllUsers"
     with run_proxy(moto.endpoint_url) as proxy:

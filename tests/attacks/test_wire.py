@@ -390,7 +390,9 @@ def after_the_storm(runner: Runner, row: ComparedCall, good: Good) -> list[str]:
 
 @pytest.mark.timeout(14_400)
 @pytest.mark.parametrize("name", ["moto", "rclone"])
-def test_every_call_under_every_fault(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_every_public_call_succeeds_or_fails_correctly_under_every_fault(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     """Each call returns the right result or raises a true S3Error, leaves the old or the new state, and ends in time."""
     server: Server = request.getfixturevalue(name)
     told, goods, over = Told(), Goods(), time.monotonic() + SECONDS

@@ -88,7 +88,9 @@ def brightness(colour: str) -> int:
     return sum(map(int, re.findall(r"\d+", colour)[:3]))
 
 
-def test_light_and_dark_at_800_pixels(chromium: str, moto_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_html_output_fits_800_pixels_in_light_and_dark_themes(
+    chromium: str, moto_bucket: S3Bucket, tmp_path: Path
+) -> None:
     """Nothing overflows the page, no script runs, and text contrasts with the background in both themes."""
     page = page_of(moto_bucket)
     for theme in (LIGHT, DARK):
@@ -103,7 +105,7 @@ def test_light_and_dark_at_800_pixels(chromium: str, moto_bucket: S3Bucket, tmp_
         assert contrast > 400 if theme == LIGHT else contrast < -400
 
 
-def test_the_notebook_s_theme_comes_first(chromium: str, tmp_path: Path) -> None:
+def test_the_theme_of_the_notebook_takes_precedence_over_that_of_the_browser(chromium: str, tmp_path: Path) -> None:
     """Colours set by Jupyter are used, whatever theme the browser prefers."""
     page = "<!doctype html><body style='--jp-content-font-color1:rgb(1,2,3);--jp-layout-color0:rgb(250,251,252)'>"
     seen = seen_by(chromium, page + render.facts("t", [("a", "b")]).html, DARK, tmp_path)

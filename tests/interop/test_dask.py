@@ -60,7 +60,7 @@ def results(bucket: s3.S3Bucket) -> dict[str, Any]:
     return read
 
 
-def test_a_killed_worker_changes_nothing(bucket: s3.S3Bucket, client: Client) -> None:
+def test_a_killed_dask_worker_does_not_change_the_result(bucket: s3.S3Bucket, client: Client) -> None:
     """A job gives the same result if a worker is killed after a third of the logs."""
     written = dask_job.run(bucket, client.get_executor())
     undisturbed = results(bucket)
@@ -82,7 +82,7 @@ def test_a_killed_worker_changes_nothing(bucket: s3.S3Bucket, client: Client) ->
     assert results(bucket) == undisturbed
 
 
-def test_partitions_go_to_workers(bucket: s3.S3Bucket, client: Client) -> None:
+def test_partitions_of_a_query_are_counted_by_dask_workers(bucket: s3.S3Bucket, client: Client) -> None:
     """Each worker counts its share; together they count everything once."""
     parts = bucket.find(prefix="raw/").partitions(5)
     counts = client.gather(client.map(lambda part: part.count(), parts))

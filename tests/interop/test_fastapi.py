@@ -71,7 +71,7 @@ async def content(size: int) -> AsyncIterator[bytes]:
         yield b"x" * MIB
 
 
-def test_up_and_down(bucket: s3.S3Bucket) -> None:
+def test_uploads_and_downloads_work_in_fastapi(bucket: s3.S3Bucket) -> None:
     """A body without a length, a form, a download, and a key that is missing."""
 
     async def work(remote: s3.AsyncS3Bucket, client: httpx.AsyncClient) -> None:
@@ -88,7 +88,7 @@ def test_up_and_down(bucket: s3.S3Bucket) -> None:
     run(bucket, work)
 
 
-def test_a_client_that_goes_away_leaves_nothing(bucket: s3.S3Bucket) -> None:
+def test_an_upload_whose_client_disconnects_leaves_nothing(bucket: s3.S3Bucket) -> None:
     """A disconnect leaves no object, no parts and no running thread."""
 
     async def work(remote: s3.AsyncS3Bucket, client: httpx.AsyncClient) -> None:

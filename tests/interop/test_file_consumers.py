@@ -180,7 +180,7 @@ def test_numpy(obj: s3.S3Object) -> None:
         assert numpy.load(file).tolist() == list(range(10))
 
 
-def test_shutil_to_the_disk(obj: s3.S3Object, tmp_path: Path) -> None:
+def test_shutil_copies_to_and_from_object_files(obj: s3.S3Object, tmp_path: Path) -> None:
     """copyfileobj, both ways."""
     import shutil
 

@@ -23,7 +23,7 @@ def resource(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
 
 @pytest.mark.parametrize("cls", [theirs.S3MessageStore, theirs.S3UploadMessageStore])
 @pytest.mark.parametrize("body", [b"hello", b"x" * 9_000_000, b""], ids=["small", "large", "empty"])
-def test_their_store_works_on_our_bucket(resource: object, cls: type, body: bytes) -> None:
+def test_messageflux_s_own_message_store_works_on_s3bucket(resource: object, cls: type, body: bytes) -> None:
     """Put, read back with its headers, delete."""
     store = cls(s3_resource=resource, auto_create_bucket=True)
     sent = MessageBundle(Message(BytesIO(body), {"name": "Zoë", "n": 1}))
@@ -36,7 +36,7 @@ def test_their_store_works_on_our_bucket(resource: object, cls: type, body: byte
         store.read_message(key)
 
 
-def test_a_missing_bucket_is_their_error_too(resource: object) -> None:
+def test_a_missing_bucket_raises_messageflux_s_error(resource: object) -> None:
     """Without auto_create_bucket."""
     store = theirs.S3MessageStore(s3_resource=resource)
     with pytest.raises(s3.S3BucketException):

@@ -24,7 +24,7 @@ NAMES = ("S3MessageStore", "S3UploadMessageStore")
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("writers", "readers"), [(ours, theirs), (theirs, ours), (ours, ours)])
-def test_a_message_travels_between_the_two_sides(
+def test_a_message_is_sent_and_received_through_messageflux_devices(
     s3_store: S3Store, s3_bucket: S3Bucket, name: str, writers: Any, readers: Any
 ) -> None:
     """Through messageflux's devices: body and headers arrive, and the commit deletes the payload."""
@@ -44,7 +44,7 @@ def test_a_message_travels_between_the_two_sides(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_headers_beyond_metadata(s3_store: S3Store, s3_bucket: S3Bucket, name: str) -> None:
+def test_headers_larger_than_metadata_are_kept(s3_store: S3Store, s3_bucket: S3Bucket, name: str) -> None:
     """Our store reads headers of any size; messageflux's own reads the body and the headers that fit. Deleting leaves no object."""
     store = getattr(ours, name)(s3_store)
     headers = {"small": "x", "big": "y" * 100_000, "late": 7}
@@ -57,7 +57,7 @@ def test_headers_beyond_metadata(s3_store: S3Store, s3_bucket: S3Bucket, name: s
     assert list(s3_bucket.find()) == []
 
 
-def test_a_bucket_that_is_not_allowed_is_not_touched(s3_store: S3Store) -> None:
+def test_no_request_is_sent_to_a_bucket_that_is_not_allowed(s3_store: S3Store) -> None:
     """With allowed_buckets, a message cannot name another."""
     store = ours.S3MessageStore(s3_store, allowed_buckets=["mine-only"])
     for act in (store.read_message, store.delete_message):
@@ -68,13 +68,13 @@ def test_a_bucket_that_is_not_allowed_is_not_touched(s3_store: S3Store) -> None:
 @pytest.mark.parametrize(
     "key", ["", "{}", "[" * 100_000, '{"bucket_name": 5, "key": "k"}', '{"bucket_name": "../x", "key": "k"}']
 )
-def test_a_broken_key_is_a_value_error(s3_store: S3Store, key: str) -> None:
+def test_a_malformed_message_key_raises_value_error(s3_store: S3Store, key: str) -> None:
     """An invalid store key raises ValueError without a request."""
     with pytest.raises(ValueError):
         ours.S3MessageStore(s3_store).read_message(key)
 
 
-def test_a_store_of_messages_may_make_its_buckets(s3_store: S3Store) -> None:
+def test_auto_create_bucket_creates_each_bucket_once(s3_store: S3Store) -> None:
     """The bucket is created once per device, with the formatter's name. Without a resource the store is AWS; no request is sent yet."""
 
     class Formatter:
@@ -108,7 +108,7 @@ def test_deleting_one_of_two_equal_messages_leaves_the_other_readable(
     assert list(s3_bucket.find()) == []
 
 
-def test_a_single_text_is_not_taken_for_several_allowed_buckets(s3_store: S3Store) -> None:
+def test_allowed_buckets_given_as_one_string_is_one_bucket(s3_store: S3Store) -> None:
     """frozenset("one") would be the set of its letters, and every message would be refused."""
     with pytest.raises(TypeError, match="allowed_buckets must be an iterable of names"):
         ours.S3MessageStore(s3_store, allowed_buckets="one")

@@ -70,7 +70,9 @@ def extended(s3_store: S3Store, s3_bucket: S3Bucket, keys: None) -> Any:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_it_writes_and_we_read(s3_bucket: S3Bucket, queue: Any, extended: Any, legacy: bool) -> None:
+def test_a_message_of_the_sqs_extended_client_is_checked_out(
+    s3_bucket: S3Bucket, queue: Any, extended: Any, legacy: bool
+) -> None:
     """We read both of its formats; the message is deleted first, then the payload."""
     sqs, url = queue
     extended.use_legacy_attribute = legacy
@@ -83,7 +85,7 @@ def test_it_writes_and_we_read(s3_bucket: S3Bucket, queue: Any, extended: Any, l
     assert list(s3_bucket.find()) == []
 
 
-def test_we_write_and_it_reads(s3_bucket: S3Bucket, queue: Any, extended: Any) -> None:
+def test_the_sqs_extended_client_reads_a_checked_in_message(s3_bucket: S3Bucket, queue: Any, extended: Any) -> None:
     """The extended client reads our payload, and deletes it by its receipt handle."""
     sqs, url = queue
     body, attributes = ClaimCheck(s3_bucket, threshold=0).check_in("payload", {})
@@ -94,7 +96,9 @@ def test_we_write_and_it_reads(s3_bucket: S3Bucket, queue: Any, extended: Any) -
     assert list(s3_bucket.find()) == []
 
 
-def test_it_receives_and_we_delete(s3_bucket: S3Bucket, queue: Any, extended: Any) -> None:
+def test_discard_accepts_a_receipt_handle_of_the_sqs_extended_client(
+    s3_bucket: S3Bucket, queue: Any, extended: Any
+) -> None:
     """Its receipt handle contains the payload's location and the broker's handle."""
     sqs, url = queue
     extended.send_message(QueueUrl=url, MessageBody="payload")
@@ -106,7 +110,9 @@ def test_it_receives_and_we_delete(s3_bucket: S3Bucket, queue: Any, extended: An
 
 
 @pytest.mark.parametrize("way", ["SQS", "SNS", "SNS, raw"])
-def test_notifications_arrive_as_handles(s3_store: S3Store, s3_bucket: S3Bucket, queue: Any, way: str) -> None:
+def test_bucket_notifications_from_sqs_and_sns_become_handles(
+    s3_store: S3Store, s3_bucket: S3Bucket, queue: Any, way: str
+) -> None:
     """Direct, and through SNS with and without envelope: the handle has size and etag, and reads the content of the event."""
     sqs, url = queue
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]

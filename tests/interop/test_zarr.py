@@ -51,7 +51,7 @@ class TestOurStore(StoreTests[FsspecStore, cpu.Buffer]):
         assert store.supports_listing
 
 
-def test_an_array_in_a_bucket(s3_bucket: s3.S3Bucket, s3_store: s3.S3Store) -> None:
+def test_a_zarr_array_is_written_and_read(s3_bucket: s3.S3Bucket, s3_store: s3.S3Store) -> None:
     """Written in chunks, read back by another."""
     path = f"{s3_bucket.name}/a.zarr"
     array = zarr.create_array(FsspecStore(wrapped(s3_store), path=path), shape=(100, 100), chunks=(10, 100), dtype="i4")

@@ -139,7 +139,7 @@ def found(bucket: S3Bucket, wanted: list[str]) -> dict[str, bytes]:
 
 
 @pytest.mark.timeout(7200)
-def test_killed_writes(server: Server, bucket: S3Bucket, tmp_path: Path) -> None:
+def test_killed_put_objects_leaves_whole_objects(server: Server, bucket: S3Bucket, tmp_path: Path) -> None:
     """Every object is the complete old or new one, other objects are unchanged, and a second run writes all."""
     moments, seen = random.Random(SEED), Counter[str]()
     bucket.put_object("put/9999", b"a neighbour")
@@ -158,7 +158,7 @@ def test_killed_writes(server: Server, bucket: S3Bucket, tmp_path: Path) -> None
 
 
 @pytest.mark.timeout(7200)
-def test_killed_deletions(server: Server, bucket: S3Bucket, tmp_path: Path) -> None:
+def test_killed_delete_objects_leaves_whole_objects(server: Server, bucket: S3Bucket, tmp_path: Path) -> None:
     """The remaining objects are complete, other objects exist, and a second run deletes the rest."""
     moments, seen = random.Random(SEED), Counter[str]()
     bucket.put_objects((key, body(key, "old")) for key in keys("stays"))
@@ -178,7 +178,9 @@ def test_killed_deletions(server: Server, bucket: S3Bucket, tmp_path: Path) -> N
 
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("program", ["copy_to", "get_objects"])
-def test_killed_copies_and_reads(program: str, server: Server, bucket: S3Bucket, tmp_path: Path) -> None:
+def test_killed_copies_and_reads_leave_whole_objects(
+    program: str, server: Server, bucket: S3Bucket, tmp_path: Path
+) -> None:
     """The sources exist, each copy is complete or missing, and a second run copies all."""
     moments, seen = random.Random(SEED), Counter[str]()
     bucket.put_objects((key, body(key, "old")) for key in keys("source"))
@@ -197,7 +199,7 @@ def test_killed_copies_and_reads(program: str, server: Server, bucket: S3Bucket,
 
 
 @pytest.mark.timeout(7200)
-def test_killed_claim_checks(server: Server, bucket: S3Bucket, tmp_path: Path) -> None:
+def test_killed_claim_checks_lose_no_payload(server: Server, bucket: S3Bucket, tmp_path: Path) -> None:
     """Every message sent has its payload until it is received; a kill leaves at most one unused payload."""
     moments, check, seen = random.Random(SEED), ClaimCheck(bucket, threshold=1000), Counter[str]()
     for _ in range(KILLS):

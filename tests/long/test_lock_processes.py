@@ -1,4 +1,4 @@
-"""Many processes use one lock for a long time, while some are killed or stalled beyond the lease; a checker verifies the history.
+"""Many processes use one lock for a long time, while some are killed or stalled beyond the lease; a checker verifies the lock_history.
 
     SECONDS=720 python -m pytest -s tests/long/test_lock_processes.py
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from support import history
+from support import lock_history
 from support.servers import Server
 
 SECONDS = float(os.environ.get("SECONDS", "120"))
@@ -20,9 +20,9 @@ SEED = int(os.environ.get("SEED", "1"))
 
 
 @pytest.mark.timeout(SECONDS + 120)
-def test_many_processes_killed_and_stalled_for_long(moto: Server) -> None:
+def test_a_lock_has_one_holder_when_processes_are_killed_and_stalled(moto: Server) -> None:
     """No two unexpired holders, no lost update, no decreasing token, takeover within the ttl plus three seconds."""
-    verdict = history.run(
+    verdict = lock_history.run(
         moto.endpoint_url, moto.access_key, moto.secret_key, seconds=SECONDS, processes=PROCESSES, ttl=TTL, seed=SEED
     )
     print(f"\n{PROCESSES} processes, {SECONDS:.0f} s, ttl {TTL} s, seed {SEED}: {verdict}")

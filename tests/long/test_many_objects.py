@@ -74,7 +74,7 @@ def run(program: str, arguments: list[str], count: int) -> None:
 
 
 @pytest.mark.timeout(3600)
-def test_keys_are_listed_in_flat_memory() -> None:
+def test_listing_many_keys_uses_constant_memory() -> None:
     """From scripted listing pages of a thousand keys each."""
     told = multiprocessing.Pipe(duplex=False)
     pages = multiprocessing.Process(target=serve, args=(KEYS // 1000, told[1]), daemon=True)
@@ -84,7 +84,7 @@ def test_keys_are_listed_in_flat_memory() -> None:
 
 
 @pytest.mark.timeout(3600)
-def test_objects_are_written_and_read_in_flat_memory(rclone: Server, rclone_bucket: S3Bucket) -> None:
+def test_writing_and_reading_many_objects_uses_constant_memory(rclone: Server, rclone_bucket: S3Bucket) -> None:
     """1 KiB each, by put_objects and prefetch."""
     arguments = [rclone.endpoint_url, rclone.access_key, rclone.secret_key, rclone_bucket.name]
     for program in ("write", "read"):

@@ -59,7 +59,7 @@ for tenth in range(tenths):
 
 
 @pytest.mark.timeout(36_000)
-def test_mixed_small_work(rclone: Server, rclone_bucket: S3Bucket) -> None:
+def test_mixed_operations_by_four_threads_succeed_for_a_long_time(rclone: Server, rclone_bucket: S3Bucket) -> None:
     """Four threads that write, list, read and delete, in bulk and one by one."""
     arguments = [
         rclone.endpoint_url,

@@ -90,7 +90,9 @@ def settled(bucket: S3Bucket) -> bytes:
 
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("program", ["download", "download, resumed"])
-def test_killed_downloads(program: str, rclone: Server, rclone_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_a_killed_download_leaves_the_old_or_the_new_file(
+    program: str, rclone: Server, rclone_bucket: S3Bucket, tmp_path: Path
+) -> None:
     """The target has its old or new content; a resumed run removes the temporary files of the killed ones."""
     rclone_bucket.upload_object("new", NEW)
     target = tmp_path / "target"
@@ -110,7 +112,9 @@ def test_killed_downloads(program: str, rclone: Server, rclone_bucket: S3Bucket,
 
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("program", ["upload of a file", "upload of an iterator", "open for writing"])
-def test_killed_uploads(program: str, server: Server, bucket: S3Bucket, tmp_path: Path) -> None:
+def test_a_killed_upload_leaves_the_old_or_the_new_object(
+    program: str, server: Server, bucket: S3Bucket, tmp_path: Path
+) -> None:
     """The object has its old or new content; one call removes the parts left by kills."""
     (tmp_path / "source").write_bytes(NEW)
     moments, seen = random.Random(SEED), Counter[str]()
@@ -126,7 +130,7 @@ def test_killed_uploads(program: str, server: Server, bucket: S3Bucket, tmp_path
 
 
 @pytest.mark.timeout(7200)
-def test_killed_syncs(rclone: Server, rclone_bucket: S3Bucket, tmp_path: Path) -> None:
+def test_a_killed_sync_leaves_whole_files(rclone: Server, rclone_bucket: S3Bucket, tmp_path: Path) -> None:
     """Every file in the folder is complete, and the next run completes the folder."""
     bodies = {f"{number:02}.bin": random.Random(number).randbytes(number * 150_000) for number in range(40)}
     rclone_bucket.put_objects((f"tree/{name}", body) for name, body in bodies.items())

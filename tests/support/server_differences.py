@@ -19,23 +19,23 @@ BY_SERVER: dict[str, dict[str, str]] = {
         "test_attributes::test_a_kms_key_does_not_go_to_another_bucket": "the server has no such KMS key",
         "test_bucket::test_a_bucket_is_created_in_its_region": "the server has one zone group, called default",
         "test_conditional::test_delete_if_unchanged": _NO_CONDITIONAL_DELETE,
-        "test_conditional::test_in_a_versioned_bucket_the_probe_leaves_no_version": _VERSIONED,
+        "test_conditional::test_the_condition_probe_leaves_no_version_in_a_versioned_bucket": _VERSIONED,
         "test_conditional::test_update_reads_changes_and_writes": (
             "the loser of a race gets 500 here: what stands there then need not be told from a lost write of one's own (outcome_unknown)"
         ),
         "test_copying::test_storage_class_and_tags_are_kept": _NO_STORAGE_CLASSES,
         "test_copying::test_small_objects_are_copied_through_the_lane": _NO_STORAGE_CLASSES,
-        "test_copying::test_a_copy_may_be_described_anew": _NO_STORAGE_CLASSES,
+        "test_copying::test_a_copy_may_replace_content_type_and_storage_class": _NO_STORAGE_CLASSES,
         "test_copying::test_the_storage_class_is_kept_at_any_size_and_between_accounts": _NO_STORAGE_CLASSES,
-        "test_presigning::test_a_file_may_be_given_any_name": "the server sends response headers as UTF-8 that it was given as Latin-1",
-        "test_probe::test_moto_can_nearly_everything": _OTHER_ABILITIES,
-        "test_probe::test_a_bucket_of_ones_own_keeps_its_settings_and_its_versions": _VERSIONED,
-        "test_subresources::test_encryption": _NO_ENCRYPTION,
+        "test_presigning::test_a_presigned_url_sets_a_file_name": "the server sends response headers as UTF-8 that it was given as Latin-1",
+        "test_probe::test_probe_finds_the_capabilities_of_moto": _OTHER_ABILITIES,
+        "test_probe::test_probing_a_given_bucket_keeps_its_configuration_and_versions": _VERSIONED,
+        "test_subresources::test_encryption_is_set_read_and_deleted": _NO_ENCRYPTION,
         "test_subresources::test_ensure_makes_the_change_and_returns_it[encryption]": _NO_ENCRYPTION,
-        "test_aio_model::test_sub_resources": _NO_ENCRYPTION,
+        "test_aio_model::test_sub_resource_methods_are_awaited": _NO_ENCRYPTION,
         "test_subresources::test_notifications_are_merged_by_id": _NO_SQS,
         "test_subresources::test_sub_resource_reprs": "a policy that denies everything denies it to its owner here, reading the policy too",
-        "test_transfer::test_a_byte_that_changes_on_its_way_is_found_in_parts_too": (
+        "test_transfer::test_a_corrupted_byte_is_detected_in_a_download_in_parts": (
             "the server does not tell the length of a part, by which the etag of an object written in parts could be compared"
         ),
     },
@@ -45,9 +45,9 @@ BY_SERVER: dict[str, dict[str, str]] = {
         ),
         "test_attributes::test_a_kms_key_does_not_go_to_another_bucket": "the test compares metadata that this server encodes anew",
         "test_conditional::test_delete_if_unchanged": _NO_CONDITIONAL_DELETE,
-        "test_object::test_metadata_survives_the_round_trip": "the server decodes RFC 2047 in metadata, and strips blanks",
-        "test_probe::test_moto_can_nearly_everything": _OTHER_ABILITIES,
-        "test_subresources::test_a_lifetime_leaves_other_rules_alone": "the server refuses rules with Prefix beside rules with Filter",
+        "test_object::test_metadata_is_read_back_unchanged": "the server decodes RFC 2047 in metadata, and strips blanks",
+        "test_probe::test_probe_finds_the_capabilities_of_moto": _OTHER_ABILITIES,
+        "test_subresources::test_set_lifetime_keeps_other_rules": "the server refuses rules with Prefix beside rules with Filter",
         "test_subresources::test_messageflux_s_own_public_statement_is_recognised": (
             "new buckets block public access here, as on AWS; the test, which sets a policy with plain boto3, does not lift the block"
         ),
