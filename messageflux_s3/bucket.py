@@ -1,8 +1,8 @@
 """S3Bucket: the main class, which combines the internal packages. Read this file first.
 
 A bucket has the operations on its objects and on the bucket itself. Sub-resources, ``?name`` in S3's URLs, are
-attributes (``bucket.lifecycle``). Listings and work on their results are methods of the query (``bucket.find(…)``),
-operations on one object are methods of ``S3Object``.
+attributes (``bucket.lifecycle``). Listing, and operations on the listed objects, are methods of the query
+(``bucket.find(…)``). Operations on one object are methods of ``S3Object``.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class S3Bucket:
 
     @classmethod
     def from_boto3(cls, bucket: Bucket) -> Self:
-        """Return the handle of a boto3 bucket, with the same client.
+        """Return a handle for a boto3 ``Bucket``; the handle uses the same client.
 
         Args:
             bucket: boto3's ``Bucket``, from any S3 resource.
@@ -180,7 +180,7 @@ class S3Bucket:
 
         Raises:
             S3BucketExists: The name is taken by another account or, with ``exist_ok=False``, by this one.
-            S3AccessDenied: The store denies access to the bucket, or its creation; also with
+            S3AccessDenied: The store denies access to the bucket or its creation, even with
                 ``exist_ok``.
 
         Requests:
@@ -335,10 +335,10 @@ class S3Bucket:
             progress: How to report progress in objects, see ``Progress``.
 
         Raises:
-            S3BatchError: Some could not be deleted; ``failures`` lists them with their errors.
+            S3BatchError: Some objects could not be deleted; ``failures`` lists them with their errors.
 
         Requests:
-            2 per 1,000 keys; with ``versions`` also 3, 2 per 1,000 versions and 1 per incomplete upload
+            2 per 1,000 keys; with ``versions`` 3 more, plus 2 per 1,000 versions and 1 per incomplete upload
         """
         self.delete_objects((obj.key for obj in self.find()), progress=progress)
         if versions:
@@ -423,7 +423,7 @@ class S3Bucket:
             key: The key.
 
         Returns:
-            The handle, with all attributes that a HEAD would return, and the body up to 8 MiB.
+            The handle, with all attributes that a HEAD would return, and the body if it is not larger than 8 MiB.
 
         Raises:
             S3NoSuchItem: The object does not exist.
@@ -464,7 +464,8 @@ class S3Bucket:
             TypeError: ``buf`` has an unsupported type, or the metadata is not a mapping of text to text.
             S3InvalidName: The key is not a valid S3 key.
             S3ObjectExists: With ``if_absent``: the object exists already.
-            S3PreconditionFailed: With ``if_match``: the object has another etag; or ``outcome_unknown``.
+            S3PreconditionFailed: With ``if_match``: the object has another etag. With ``outcome_unknown`` set: a response was
+                lost, and the object may have been written.
             S3Unsupported: The store does not honour conditions; nothing was written.
 
         Requests:
@@ -552,8 +553,8 @@ class S3Bucket:
             keys: Keys, or handles of this bucket (with their versions); any number, consumed lazily.
 
         Returns:
-            Handles with their bodies (above 8 MiB with the headers only). If a request failed, reading ``body`` raises
-            its error; iterating does not. Leaving the loop early cancels the outstanding requests.
+            Handles with their bodies; a body above 8 MiB is requested when it is read. If a request failed, reading
+            ``body`` raises its error; iterating does not. Leaving the loop early cancels the outstanding requests.
 
         Raises:
             ValueError: A handle is of another bucket.
@@ -595,7 +596,7 @@ class S3Bucket:
 
         Raises:
             S3BatchError: Some writes failed; the others were done.
-            TypeError: An item is not such a tuple; those before it were written.
+            TypeError: An item is not such a tuple; the items before it were written.
 
         Requests:
             1 PUT per object
@@ -620,7 +621,7 @@ class S3Bucket:
     def delete_objects(
         self, keys: Iterable[str | S3Object], *, raise_errors: bool = True, progress: Progress = None
     ) -> BatchResult:
-        """Delete many objects in bulk; succeeds for those that do not exist.
+        """Delete many objects in bulk. An object that does not exist counts as deleted.
 
         Args:
             keys: Keys, or handles of this bucket (with their versions); any number, consumed a thousand at a time.
@@ -700,7 +701,7 @@ class S3Bucket:
             stream: A readable object (read from its current position), an iterable of bytes, bytes, text, or a
                 ``pathlib.Path``.
             metadata: User metadata, a mapping of text to text.
-            if_absent: Write only if the object does not exist; a multipart upload has the condition on its completion.
+            if_absent: Write only if the object does not exist; a multipart upload sends the condition when it completes.
             if_match: Write only if the object has this etag.
             part_size_bytes: The size of a part; None for a suitable one.
             verify_checksum: Whether to compare the store's checksum with a local one.
@@ -716,19 +717,20 @@ class S3Bucket:
         Raises:
             S3ChecksumError: The store did not receive the bytes that were sent.
             S3ObjectExists: With ``if_absent``: the object exists already.
-            S3PreconditionFailed: With ``if_match``: the object has another etag; or ``outcome_unknown``. With
-                ``retryable`` set, each attempt conflicted with another write, or ``stream`` can be read only once or
-                returned other bytes when read again; nothing was written.
-            S3Unsupported: The store does not honour the condition, for a multipart upload on its completion; no part
-                was sent.
+            S3PreconditionFailed: With ``if_match``: the object has another etag. With ``outcome_unknown`` set: a response was
+                lost, and the object may have been written. With ``retryable`` set: the upload conflicted with another
+                write, and either so did all retries, or ``stream`` could not be read again with the same content;
+                nothing was written.
+            S3Unsupported: The store does not honour the condition, or, for a multipart upload, does not honour it on the
+                completion; no part was sent.
             OSError: ``stream`` is a file that became shorter, or an HTTP response that was cut off, while it was read;
                 nothing was written.
             TypeError: ``stream`` has an unsupported type.
 
         Requests:
             1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST; after a failure 1 DELETE, so that no parts are
-            left. With a condition, all of these again and 1 HEAD if the completion conflicts with another write (409)
-            and the source can be read again
+            left. With a condition, if the completion conflicts with another write (409) and the source can be read
+            again: 1 HEAD and all of these again
 
         Example:
             >>> bucket.upload_object("lines.txt", (f"{n}\\n".encode() for n in range(3))).text
@@ -774,7 +776,7 @@ class S3Bucket:
             key: The key.
             writable_stream: An object with ``write``; it stays open.
             version_id: A version of the object.
-            verify_checksum: Whether to compare the object's MD5 with that of the received bytes; None: up to 16 MiB.
+            verify_checksum: Whether to compare the object's MD5 with that of the received bytes; None compares objects up to 16 MiB.
             progress: How to report progress in bytes, see ``Progress``.
             ExtraArgs: As in messageflux and boto3: S3's own parameters.
             Callback: As in messageflux and boto3; the same as ``progress``.
@@ -872,8 +874,8 @@ class S3Bucket:
             overwrite: Whether an existing file is replaced.
             resume: Whether to continue a killed download that was started with ``resume=True``.
             version_id: A version of the object.
-            verify_checksum: Whether to compare the object's MD5 with that of the received bytes. None: up to 16 MiB,
-                since MD5 is slower than the network.
+            verify_checksum: Whether to compare the object's MD5 with that of the received bytes. None compares
+                objects up to 16 MiB, since MD5 is slower than the network.
             progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
@@ -887,7 +889,7 @@ class S3Bucket:
             S3ChecksumError: The received bytes are not those of the object.
 
         Requests:
-            1 GET up to 16 MiB, else 1 more for each 16 MiB
+            1 GET, and 1 more for each 16 MiB after the first
         """
         file = file_target.file_for(path, check_key(key, bucket=self._name))
         found = download.download(
@@ -916,8 +918,8 @@ class S3Bucket:
         Args:
             folder: The folder.
             prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
-            include: Globs for the path; only these files are uploaded.
-            exclude: Globs for the path; these files are not uploaded.
+            include: Globs for the path below the folder; only files that match are uploaded.
+            exclude: Globs for the path below the folder; files that match are not uploaded.
             metadata: User metadata of every object, a mapping of text to text.
             part_size_bytes: The size of a part of a large file; None for a suitable one.
             verify_checksum: Whether to compare the store's checksum of a large file with a local one.
@@ -962,8 +964,8 @@ class S3Bucket:
             prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
             folder: The folder; created if it is missing.
             overwrite: Whether existing files are replaced.
-            include: Globs for the rest of the key after the prefix; only these objects are downloaded.
-            exclude: Globs for the rest of the key after the prefix; these objects are not downloaded.
+            include: Globs for the rest of the key after the prefix; only objects that match are downloaded.
+            exclude: Globs for the rest of the key after the prefix; objects that match are not downloaded.
             progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
@@ -1003,8 +1005,8 @@ class S3Bucket:
             compare: How changes are detected, besides the size: ``"etag"`` (the content, by the object's etag or other
                 data from the store; files that cannot be compared are copied), ``"mtime"``, or ``"size"`` for the size
                 only.
-            include: Globs for the path; only these are copied or deleted.
-            exclude: Globs for the path; these are neither copied nor deleted.
+            include: Globs for the path below the folder; only what matches is copied or deleted.
+            exclude: Globs for the path below the folder; what matches is neither copied nor deleted.
             progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
@@ -1016,8 +1018,8 @@ class S3Bucket:
 
         Requests:
             1 per 1,000 keys, 1 upload per changed file, and 1 or 2 HEADs for each file that the etag alone does not
-            show to be unchanged; to delete, 1 per 1,000 keys under the common prefix of the deleted ones, and 1 per
-            1,000 objects
+            show to be unchanged; to delete, 1 per 1,000 keys under the common prefix of the objects to delete, and 1
+            per 1,000 of these objects
         """
         plan = sync.plan_to_store(
             self._address,
@@ -1050,8 +1052,8 @@ class S3Bucket:
                 or whose object was created, since the plan was made are kept and reported as failures.
             dry_run: Whether only to return the plan; ``plan.apply()`` applies it.
             compare: As for ``sync_from_folder``.
-            include: Globs for the rest of the key after the prefix; only these are copied or deleted.
-            exclude: Globs for the rest of the key after the prefix; these are neither copied nor deleted.
+            include: Globs for the rest of the key after the prefix; only what matches is copied or deleted.
+            exclude: Globs for the rest of the key after the prefix; what matches is neither copied nor deleted.
             progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
@@ -1063,8 +1065,8 @@ class S3Bucket:
 
         Requests:
             1 per 1,000 keys, 1 GET per changed object, and 1 or 2 HEADs for each file that the etag alone does not show
-            to be unchanged (for parts of unequal sizes 1 HEAD per part); to delete, 1 per 1,000 keys under the common
-            prefix of those of the deleted files
+            to be unchanged (1 HEAD per part if the object has parts of unequal sizes); to delete, 1 per 1,000 keys
+            under the common prefix of the keys of the deleted files
         """
         plan = sync.plan_to_folder(
             self._address,
@@ -1104,7 +1106,8 @@ class S3Bucket:
         Raises:
             S3NoSuchItem: The object does not exist.
             S3ObjectExists: With ``if_absent``: an object with the new key exists already.
-            S3PreconditionFailed: With ``if_match``: the existing object has another etag; or ``outcome_unknown``.
+            S3PreconditionFailed: With ``if_match``: the existing object has another etag. With ``outcome_unknown`` set: a
+                response was lost, and the object may have been copied.
             S3Unsupported: The store does not honour conditions on copies; nothing was copied.
 
         Requests:
@@ -1132,11 +1135,11 @@ class S3Bucket:
     ) -> S3Lock:
         """Acquire a lease on a key: one holder at a time, with a fencing token; others may take it over after it expires.
 
-        Release it, or use ``with``.
+        Use ``with``, or call ``release()`` on the lock.
 
         Args:
             key: The key of the lock object, which is not deleted on release.
-            ttl: Seconds that the lease lasts after its last renewal; a thread renews it every third of that.
+            ttl: Seconds that the lease lasts after its last renewal; a thread renews it every ``ttl / 3`` seconds.
             owner: The name of the holder; None for the machine and process.
             data: A JSON-serializable mapping, for others to read.
             wait: Seconds to wait for the lock.
@@ -1157,7 +1160,7 @@ class S3Bucket:
         return S3Lock(self._address.object(key), ttl=ttl, owner=owner, data=data, wait=wait).acquire()
 
     def acquire_lock(self, key: str, data: Mapping[str, Any] | None = None) -> S3Object:
-        """Create a plain lock file if none exists. It never expires, unlike ``lock()``.
+        """Create a lock file if none exists. Unlike the lease of ``lock()``, this lock never expires.
 
         Args:
             key: The key of the lock file.
@@ -1181,7 +1184,7 @@ class S3Bucket:
         return S3Object._create(self, key, head=locks.acquire_lock(self._address.object(key), data))
 
     def release_lock(self, key: str) -> None:
-        """Delete a plain lock file, even an invalid one, or release a lease; idempotent. Requests: 1 GET, and 1 DELETE or 1 PUT."""
+        """Release a lease, or delete any other lock file, even an invalid one; idempotent. Requests: 1 GET, and 1 DELETE or 1 PUT."""
         locks.release_lock(self._address.object(key))
 
     def check_lock(self, key: str) -> dict[str, Any] | None:
@@ -1347,7 +1350,7 @@ class S3Bucket:
         return f"{self._connection.endpoint_url.rstrip('/')}/{self._name}/{quoted}"
 
     def set_lifetime_in_days(self, days: int) -> None:
-        """Let all objects expire after some days; 0 or less cancels that. Requests: those of ``lifecycle.set_lifetime(days)``."""
+        """Expire all objects after this many days; 0 or less cancels that. Requests: those of ``lifecycle.set_lifetime(days)``."""
         self.lifecycle.set_lifetime(days)
 
     def allow_public_access(self) -> None:

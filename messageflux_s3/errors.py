@@ -3,7 +3,7 @@
 Each class also derives from the builtin exception for the same cause, if there is one. How an error of boto3 is mapped to a class is in
 ``_client/translate.py``.
 
-    S3Error                      root of all; messageflux calls it S3BucketException
+    S3Error                      base class of all; S3BucketException is messageflux's name for it
     ├── S3NoSuchBucket           (FileNotFoundError)
     ├── S3NoSuchItem             (FileNotFoundError)
     ├── S3AccessDenied           (PermissionError)
@@ -23,7 +23,7 @@ Each class also derives from the builtin exception for the same cause, if there 
     ├── S3Throttled              the store limits the rate of requests
     ├── S3ServerError            the store failed (HTTP status 5xx)
     ├── S3Unsupported            the store does not support the operation
-    └── S3NotInitializedError    default_store() before initialize()
+    └── S3NotInitializedError    default_store() was called before initialize()
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class S3Error(Exception):
         key: The key concerned.
         code: S3's error code (``"NoSuchKey"``).
         status: The HTTP status.
-        request_id: The request's ID, for the store's support.
+        request_id: The request's ID, which the operator of the store may ask for.
         retryable: Whether the same call may succeed later without any change.
-        was_retried: Whether boto3 had sent the request before: an earlier attempt may have taken effect, and its response was lost.
+        was_retried: Whether boto3 sent the request more than once. An earlier attempt may have succeeded although its response was lost.
 
     Example:
         >>> try:
@@ -84,7 +84,7 @@ class S3Error(Exception):
         self._fill_in_builtin()
 
     def _fill_in_builtin(self) -> None:
-        """Set ``errno`` and ``filename`` if this is also an OSError."""
+        """Set ``errno`` and ``filename`` if the error is also an OSError."""
         if isinstance(self, OSError):
             where = None if self.bucket is None else f"s3://{self.bucket}/{self.key or ''}"
             for name, value in (("errno", self._errno), ("filename", where)):
@@ -231,11 +231,11 @@ class S3BatchError(S3Error):
 
 
 class S3Throttled(S3Error):
-    """The store limits the rate of requests, and still did after all retries."""
+    """The store rejected the request and all its retries in order to limit the request rate."""
 
 
 class S3ServerError(S3Error):
-    """The store failed with a status of 5xx, and still did after all retries."""
+    """The store returned a status of 5xx, also to all retries."""
 
 
 class S3Unsupported(S3Error):

@@ -75,7 +75,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
     protocol: tuple[str, str] = ("mfs3", "s3")
     root_marker = ""
-    cachable = False  # connections are shared already, and fsspec's cache would distinguish accounts only by their repr
+    cachable = False  # connections are shared already, and fsspec's cache would distinguish stores only by their repr
 
     def __init__(self, store: S3Store | None = None, **settings: Any) -> None:
         if settings.pop("asynchronous", False):
@@ -363,7 +363,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         compression: str | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Open a file. The arguments are fsspec's, and the further parameters of a write.
+        """Open a file. The arguments are fsspec's; a write also accepts the further parameters of ``put_object``.
 
         Block sizes and caches are ignored; the library's reader has its own buffering.
 
@@ -407,12 +407,12 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             kwargs.pop(name, None)
         address = self._object(path)._address
         if not autocommit and "r" not in mode:
-            mode = f"{opening.write_action(mode)}b"  # "ba" is "ab"
+            mode = f"{opening.write_action(mode)}b"  # "ba" means "ab"
             return cast("IO[Any]", ObjectWriter(address, mode, autocommit=False, **kwargs))
         address = address._replace(version_id=kwargs.pop("version_id", None))
         file = opening.open_object(address, mode, **kwargs)
         if isinstance(file, BufferedObjectReader):
-            file.path = path  # read by fsspec's caches when the file is closed
+            file.path = path  # fsspec's caches read this attribute when the file is closed
         return file
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
@@ -480,7 +480,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             ValueError: Two objects would be written to one file (``a//b`` and ``a/b``); nothing was downloaded.
 
         Requests:
-            1 per 1,000 keys below the paths, and those of :meth:`get_file` for each
+            1 per 1,000 keys below the paths, and those of :meth:`get_file` for each object
         """
         if isinstance(rpath, list) and isinstance(lpath, list):
             sources, targets = rpath, lpath
@@ -516,7 +516,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         sources: dict[str, list[str]] = {}
         for source, target in pairs:
             if isinstance(target, (str, os.PathLike)):
-                # Two paths are one file if they differ by "//" or ".", by a link to a folder, or by case on some file systems.
+                # Two paths name one file if they differ only by "//", "." or a link to a folder, and on some file systems by case.
                 path = unicodedata.normalize("NFC", os.path.realpath(target)).casefold()
                 sources.setdefault(path, []).append(source)
         targets = dict(pairs)
@@ -539,7 +539,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     ) -> None:
         """Download an object to a file, which is written completely or not at all.
 
-        A link to a file is kept, and the file replaced. Pipes and character devices are written in place.
+        A symbolic link to a file is kept, and its target is replaced. Pipes and character devices are written in place.
 
         Args:
             rpath: The object.
@@ -632,21 +632,22 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def put_file(
         self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any
     ) -> None:
-        """Upload a file; its content may be shorter than its reported size. For a folder only the target bucket is created.
+        """Upload a file; for a folder, only create the target bucket.
 
-        Within a transaction, or with ``compression``, it is written through ``open()``.
+        Files in ``/sys``, which have less content than their reported size, are uploaded too. Within a transaction, or with
+        ``compression``, the object is written through ``open()``.
 
         Args:
             lpath: The file.
             rpath: The path of the object.
             callback: fsspec's callback for the number of bytes sent.
-            mode: ``"overwrite"``, or ``"create"`` to write only if there is no such object, also with concurrent writers.
+            mode: ``"overwrite"``, or ``"create"`` to write only if there is no such object, even with concurrent writers.
             kwargs: Further parameters of the write.
 
         Raises:
             FileExistsError: ``mode="create"`` and the object exists; it was not changed.
             IsADirectoryError: The object's path ends with a slash.
-            OSError: The file became shorter during a multipart upload; nothing was written.
+            OSError: The file became shorter while it was read; nothing was written.
             S3Unsupported: ``mode="create"`` and the store does not honour conditional writes; nothing was written.
 
         Requests:
@@ -701,7 +702,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             file.write(value)
 
     def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
-        """Create an empty object; with ``truncate=False`` an existing object is not changed, also with concurrent writers.
+        """Create an empty object; with ``truncate=False`` an existing object is never changed, even with concurrent writers.
 
         Raises:
             S3Unsupported: ``truncate=False``, the object does not exist, and the store does not honour conditional writes.
@@ -743,12 +744,12 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     ) -> None:
         """Copy objects. The arguments are fsspec's.
 
-        A copy onto itself does nothing, nor does the copy of a folder without ``recursive``, as in fsspec. A source with a slash at the end
-        names a folder only, not an object of the same name.
+        Copying an object onto itself does nothing. As in fsspec, copying a folder without ``recursive`` does nothing either. A source
+        with a slash at the end names a folder only, not an object of the same name.
 
         Raises:
-            ValueError: A folder would be copied into itself, two objects onto one, or an object onto another one to be copied; nothing
-                was copied.
+            ValueError: A folder would be copied into itself, two objects would be copied to one path, or a copy would replace an object
+                that is to be copied too; nothing was copied.
             FileNotFoundError: The path does not exist. Objects deleted during a recursive copy are ignored unless ``on_error="raise"``.
             S3NoSuchBucket: The target's bucket does not exist.
 
@@ -766,7 +767,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                     raise
 
     def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:
-        """Move objects. The arguments are fsspec's. A move onto itself does nothing.
+        """Move objects. The arguments are fsspec's. Moving an object onto itself does nothing.
 
         A source with a slash at the end names a folder only, not an object of the same name.
 
@@ -774,12 +775,12 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         (the empty object ``folder/`` that some programs write) is moved too. A bucket that is moved as a whole is deleted at the end.
 
         Raises:
-            ValueError: A folder would be moved into itself, two objects onto one, or an object onto another one to be moved; nothing was
-                moved.
+            ValueError: A folder would be moved into itself, two objects would be moved to one path, or a move would replace an object that
+                is to be moved too; nothing was moved.
             FileNotFoundError: The path does not exist.
             IsADirectoryError: The path is a folder or a bucket, and ``recursive`` is not set; nothing was moved.
             S3ObjectChanged: An object was written while it was being moved: it was not deleted.
-            S3BucketNotEmpty: A bucket that is moved as a whole has objects left that no path names; it was not deleted.
+            S3BucketNotEmpty: A bucket that is moved as a whole still has objects that no path can name; it was not deleted.
             S3Error: A copy failed, and nothing was deleted; or a deletion failed, and the copies and the remaining sources exist.
 
         Requests:
@@ -811,7 +812,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                     self.rmdir(source)
 
     def _begin_move(self, source: str, target: str) -> copying.Move | None:
-        """Copy an object that is to be moved; return None for a folder, or for a marker whose target is a bucket."""
+        """Copy an object that is to be moved; return None for a folder, or for a folder marker whose target is a bucket."""
         (source_bucket, _, source_key), (target_bucket, _, target_key) = source.partition("/"), target.partition("/")
         if not source_key:
             return None
@@ -832,7 +833,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def _pairs(
         self, path1: Any, path2: Any, recursive: bool, maxdepth: int | None
     ) -> tuple[list[tuple[str, str]], set[str]]:
-        """Return sources and targets by fsspec's own rules, including folders; without pairs whose source is their target.
+        """Return (source, target) pairs by fsspec's own rules, including folders, but without pairs whose source and target are the same.
 
         Returns:
             The pairs, and the sources that mean a folder and no object of the same name.
@@ -883,7 +884,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 raise ValueError(f"{other!r} and {source!r} have the same target {target!r}; nothing was changed")
 
     def _markers_of(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Return the markers of the folders among these pairs, with their targets."""
+        """Return (marker, target) pairs: the folder marker ``source/`` of each source that has one."""
         targets = dict(pairs)
         found = []
         for root in _roots(targets):
@@ -1003,7 +1004,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
 
 class _CompressedWriter(io.BufferedIOBase):
-    """A compressor and the object that it writes to. Compressors do not close the underlying file; this class closes both."""
+    """A writable file that compresses into an S3 object. A compressor does not close the file that it writes to; this class closes both."""
 
     def __init__(self, writer: ObjectWriter, compressor: IO[bytes]) -> None:
         super().__init__()
@@ -1069,7 +1070,7 @@ class _CompressedWriter(io.BufferedIOBase):
     def __del__(self) -> None:
         if not self.closed:
             with contextlib.suppress(Exception):
-                self._compressor.close()  # or its own finalizer writes to a closed file
+                self._compressor.close()  # otherwise its finalizer would write to a closed file
             self._writer.drop()
 
 

@@ -229,7 +229,7 @@ class S3Object:
 
     @property
     def content_type(self) -> str:
-        """The content type. Requests: 1 HEAD, cached."""
+        """The content type. Requests: none after a GET, else 1 HEAD, cached."""
         return cast("str | None", self._known("content_type")) or ""
 
     def exists(self) -> bool:
@@ -281,7 +281,7 @@ class S3Object:
         return head.etag if head is not None and head.last_modified is not None else None
 
     def _known(self, name: str) -> object:
-        """Return this HEAD attribute, cached or requested. Another thread may clear the cache at any moment."""
+        """Return an attribute of the HEAD response, cached or requested. Another thread may clear the cache at any moment."""
         head = self._head
         known = None if head is None else getattr(head, name)
         return getattr(self._ask(), name) if known is None else known
@@ -317,7 +317,7 @@ class S3Object:
         return body
 
     def _load_steps(self) -> Steps[None]:
-        """Load the current object: the headers, and the body up to 8 MiB."""
+        """Load the current object: the headers, and the body unless it is above 8 MiB."""
         result = yield from operations.get_steps(self._address, self._pinned_etag, at_most=operations.MAX_CACHED_BODY)
         self._apply_result(result)
 
@@ -335,7 +335,7 @@ class S3Object:
         """The content as UTF-8 text.
 
         Raises:
-            S3InvalidContent: The content is not UTF-8. Also a ValueError.
+            S3InvalidContent: The content is not UTF-8. The error is also a ValueError.
 
         Requests:
             those of ``body``
@@ -346,7 +346,7 @@ class S3Object:
         """The content as JSON.
 
         Raises:
-            S3InvalidContent: The content is not JSON. Also a ValueError.
+            S3InvalidContent: The content is not JSON. The error is also a ValueError.
 
         Requests:
             those of ``body``
@@ -459,10 +459,10 @@ class S3Object:
     ) -> IO[Any]:
         """Open the object as a file, for reading (seekable) or for writing (a stream).
 
-        The object is written as a whole when the file is closed, and not at all if the ``with`` block raises. Without ``with``, nothing is
-        written either if ``close()`` is called while an exception raised after the opening is being handled (``finally: f.close()``);
-        a warning is then logged. ``close()`` cannot detect a bare ``raise`` within the ``except`` block in which the file was opened:
-        use ``with`` there.
+        The object is written as a whole when the file is closed, and not at all if the ``with`` block raises. Without ``with``, if
+        ``close()`` is called while an exception is being handled that was raised after the file was opened (``finally: f.close()``),
+        nothing is written and a warning is logged. In a file opened within an ``except`` block, ``close()`` cannot detect a bare
+        ``raise`` of the exception already being handled: use ``with`` there.
 
         Args:
             mode: ``r``, ``w``, ``x`` (create only) or ``a`` (append), with ``b`` for bytes or ``t`` for text; bytes by default.
@@ -482,7 +482,7 @@ class S3Object:
             S3NoSuchItem: In a read mode: there is no such object.
             S3ObjectExists: With ``x``: the object already exists.
             S3ObjectChanged: The object was replaced while it was being read; with ``a``, raised by ``close()``: the object was created,
-                replaced or deleted since the opening, and nothing was appended. On a store that does not honour conditional writes the ETag
+                replaced or deleted since it was opened; nothing was appended. On a store that does not honour conditional writes the ETag
                 is compared by HEAD right before the write; a concurrent write between these two requests is lost.
             S3PreconditionFailed: The object has another ETag than ``if_match``: raised by ``close()`` with ``w``, by ``open()`` with ``a``.
                 Or, with a condition (``if_match``, ``x``, ``a``), raised by ``close()`` with ``retryable``: another write was in progress
@@ -520,7 +520,7 @@ class S3Object:
         if writes:
             self.reload()  # the cached attributes are about to become stale
             writer = file.writer if isinstance(file, TextWriter) else cast(ObjectWriter, file)
-            writer.after_commit = self.reload  # so are those read between open and close
+            writer.after_commit = self.reload  # so are attributes cached between open and close
         return file
 
     # -- ranges, files, presigned URLs, copies ------------------------------------------------------------------------------------
@@ -536,8 +536,8 @@ class S3Object:
             S3ObjectChanged: The object was replaced since this handle last read it.
 
         Requests:
-            1 GET (1 HEAD before it, cached, if an index is negative; 1 GET more if the range starts past the end, or if the rest of an
-            object is above 64 MiB)
+            1 GET; before it 1 HEAD, cached, if an index is negative; 1 more GET if the range starts past the end, or if the rest of an
+            object is above 64 MiB
 
         Example:
             >>> obj = bucket.put_object("digits", "0123456789")
@@ -641,7 +641,7 @@ class S3Object:
             end: The byte after the last one; None for the rest.
             overwrite: Whether to replace an existing file.
             resume: Whether to continue a killed download that also had ``resume=True``.
-            verify_checksum: Whether to compare the object's MD5 with that of the downloaded bytes; None: up to 16 MiB.
+            verify_checksum: Whether to compare the object's MD5 with that of the downloaded bytes; None compares up to 16 MiB.
             progress: How to report progress in bytes, see ``Progress``.
 
         Returns:
@@ -653,7 +653,7 @@ class S3Object:
             S3ObjectChanged: The object was replaced during the download, or since this handle last read it.
 
         Requests:
-            1 GET up to 16 MiB, else 1 more for each 16 MiB
+            1 GET, and 1 more for each 16 MiB after the first
 
         Example:
             >>> import pathlib, tempfile
@@ -688,8 +688,8 @@ class S3Object:
         Args:
             target: A key in the same bucket, or a handle: ``obj.copy_to(other[obj.key])``.
             metadata: User metadata in place of this object's; None keeps it.
-            if_absent: Only if there is no such object at the target.
-            if_match: Only if the object at the target has this etag.
+            if_absent: Copy only if the target does not exist.
+            if_match: Copy only if the object at the target has this etag.
             part_size_bytes: Bytes that one request copies of an object above 5 GiB; None for 512 MiB.
             extra: Further parameters in place of this object's, as for ``put``.
 
@@ -700,12 +700,13 @@ class S3Object:
             S3NoSuchItem: There is no such object.
             S3NoSuchBucket: One of the two buckets is missing; ``error.bucket`` names it.
             S3ObjectExists: With ``if_absent``: the target already exists.
-            S3PreconditionFailed: With ``if_match``: the target has another etag; or ``outcome_unknown``.
+            S3PreconditionFailed: With ``if_match``: the target has another etag. With ``outcome_unknown`` set: a response was lost, and the
+                object may have been copied.
             S3Unsupported: The store does not honour conditions on copies; nothing was copied.
 
         Requests:
-            1 HEAD, 1 COPY (with a condition, those of a probe once per store; with other metadata, 1 HEAD more once if not AWS); above
-            5 GiB 1 per 512 MiB; between stores, or if the store would keep the old metadata, 1 GET and an upload
+            1 HEAD, 1 COPY (with a condition, also those of a probe, once per store; with other metadata, 1 more HEAD, once per store that
+            is not AWS); above 5 GiB, 1 per 512 MiB; between stores, or if the store would keep the old metadata, 1 GET and an upload
 
         Example:
             >>> obj = bucket.put_object("a.txt", "hello", {"by": "me"})
@@ -783,7 +784,7 @@ class S3Object:
         response_content_type: str | None = None,
         content_type: str | None = None,
     ) -> str:
-        """Return a presigned URL for one method on this object. Always SigV4, always the bucket's own endpoint.
+        """Return a presigned URL for one HTTP method on this object, signed with SigV4 for the bucket's own endpoint.
 
         Args:
             method: ``"GET"``, ``"HEAD"``, ``"PUT"`` or ``"DELETE"``.
@@ -838,7 +839,7 @@ class S3Object:
         return presigning.presigned_post(self._address, expires_in, policy)
 
     def preview(self, lines: int = 20) -> Rendered:
-        """Preview the object's beginning: text, JSON, CSV, JSON lines and Parquet as tables, images; gzip is decompressed.
+        """Preview the beginning of an object: text, JSON, an image, or a table (CSV, JSON lines, Parquet). Gzip is decompressed.
 
         Args:
             lines: Number of lines or rows.
@@ -848,7 +849,7 @@ class S3Object:
             S3NoSuchItem: There is no such object.
 
         Requests:
-            1 GET of 64 KiB; for an image 1 GET more, up to 8 MiB; for Parquet those needed to read its first rows
+            1 GET of 64 KiB; for an image 1 more GET, up to 8 MiB; for Parquet those needed to read its first rows
 
         Example:
             >>> bucket.put_object("a.csv", "name,total\\nerp,7\\n").preview()
@@ -908,11 +909,12 @@ class S3Object:
             The handle itself, with the attributes of the written object cached.
 
         Raises:
-            S3PreconditionFailed: Fifty attempts lost against concurrent writes; or ``outcome_unknown``.
+            S3PreconditionFailed: Fifty attempts failed because of concurrent writes. With ``outcome_unknown`` set: a response was lost, and
+                the object may have been written.
             S3Unsupported: The store does not honour conditions; nothing was written.
 
         Requests:
-            1 GET and 1 PUT per attempt, 1 GET more if there are tags (once per store those of a probe)
+            1 GET and 1 PUT per attempt, 1 more GET if there are tags (also those of a probe, once per store)
 
         Example:
             >>> counter = bucket.object("counter")
@@ -930,10 +932,11 @@ class S3Object:
         """Delete the object, or the version this handle is pinned to; idempotent.
 
         Args:
-            if_match: Only if the object has this etag.
+            if_match: Delete only if the object has this etag.
 
         Raises:
-            S3PreconditionFailed: With ``if_match``: the object has another etag; or ``outcome_unknown``.
+            S3PreconditionFailed: With ``if_match``: the object has another etag. With ``outcome_unknown`` set: a response was lost, and the
+                object may have been deleted.
             S3Unsupported: With ``if_match``: the store does not honour it. For a version: the bucket is not versioned, and the store might
                 delete the object itself. Nothing was deleted.
 
@@ -984,7 +987,7 @@ class S3Object:
             ValueError: The handle is not pinned to a version.
 
         Requests:
-            1 COPY (more above 5 GiB)
+            1 HEAD, 1 COPY (more above 5 GiB)
         """
         if self._version_id is None:
             raise ValueError(f"{self.uri} is not a handle for a version; versions() returns such handles")
@@ -994,7 +997,7 @@ class S3Object:
         """Remove the delete markers that hide the object, so that its newest version is current again.
 
         Returns:
-            Whether there were any.
+            Whether there were delete markers to remove.
 
         Requests:
             1, and 2 for each of the topmost delete markers

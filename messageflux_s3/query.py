@@ -143,8 +143,8 @@ def _aware(moment: datetime | None) -> datetime | None:
 class ObjectQuery:
     """A lazy listing of objects in one bucket, made by ``bucket.find(…)``.
 
-    Iterating it lists page by page; iterating it again lists again. It has no length, because ``list()`` would call it and list twice:
-    ``count()`` returns the number of objects.
+    Iterating lists page by page; every iteration lists again. ``count()`` returns the number of objects. There is no ``__len__``,
+    because ``list(query)`` would call that method and so list twice.
 
     Example:
         >>> for name in ("a/1.txt", "a/2.json", "b/3.txt"):
@@ -441,7 +441,7 @@ class ObjectQuery:
         """Copy every object of the query to a bucket, under its key with a prefix before it. An object is not copied onto itself.
 
         Within a bucket all keys are listed before anything is copied, so that no copy is copied again; also if the target may be the same
-        bucket under another name or endpoint. A small object is copied by the server, and encrypted with the default of the target bucket.
+        bucket under another name or endpoint. A small object is copied by the server, and gets the target bucket's default encryption.
 
         Args:
             bucket: The target bucket.
@@ -587,7 +587,9 @@ class ObjectQuery:
             return measure(listed, where=f"s3://{self._bucket.name}/{prefix}", prefix=prefix, depth=depth)
 
     def to_pandas(self, *, progress: Progress = None) -> pandas.DataFrame:
-        """Return the listing as a DataFrame with typed columns: key, size, last_modified, etag, storage_class, and the ID of versions.
+        """Return the listing as a DataFrame with typed columns.
+
+        The columns are key, size, last_modified, etag and storage_class, and for versions also version_id and is_latest.
 
         Args:
             progress: How to report progress in objects, see ``Progress``.
@@ -738,7 +740,7 @@ class ObjectQuery:
             yield [*self._objects_of(page)]
 
     def _key_after(self, text: str) -> str | None:
-        """Return the first key after a text, in the prefix and range of the query, whose filters are ignored."""
+        """Return the first key after a text, within the prefix and range of the query; the query's filters are ignored."""
         start = max(text, self._criteria.start_after)
         query = replace(self._criteria, start_after=start, limit=1, regex=None, min_size=None, max_size=None)
         query = replace(
@@ -748,7 +750,7 @@ class ObjectQuery:
         return None if found is None else found.key
 
     def _sent_prefix(self) -> str | None:
-        """Return the prefix that is sent; None if no key can match both prefix and glob."""
+        """Return the prefix to send to the store; None if no key can match both prefix and glob."""
         wanted = self._criteria
         if wanted.glob is None:
             return wanted.prefix
@@ -831,7 +833,7 @@ def _is_true(predicate: Predicate, obj: S3Object) -> bool:
 
 
 def _entry_of(obj: S3Object) -> Any:
-    """Return the listing entry of an object, even if a predicate has loaded its headers since."""
+    """Return the listing entry of an object, even if a predicate has replaced it with loaded headers."""
     if obj._listed is not None and obj._version_id is None:
         return obj._listed
     plain = (obj.key, obj.last_modified, obj.etag, obj.size, obj.storage_class)

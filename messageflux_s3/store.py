@@ -55,7 +55,7 @@ def connect(
     public_url: str | None = None,
     pickle_secrets: bool = False,
 ) -> S3Store:
-    """Return a store. Without arguments it is AWS, with boto3's credential chain.
+    """Return a store. Without arguments, the store is AWS S3 with credentials from boto3's chain.
 
     Args:
         endpoint_url: ``http(s)://host[:port]`` of the store; None for the endpoint in boto3's settings, else AWS.
@@ -67,7 +67,7 @@ def connect(
         region: Region name.
         profile: Name of an AWS profile.
         boto3_session: A boto3 session that provides credentials and settings.
-        preset: The kind of store; ``"auto"`` decides by the host name.
+        preset: The kind of store; ``"auto"`` derives it from the host name.
         addressing_style: ``"path"``, ``"virtual"``, or ``"auto"`` for boto3's choice.
         connect_timeout: Seconds to wait for a connection.
         read_timeout: Seconds to wait for the next bytes of a response.
@@ -180,7 +180,7 @@ class S3Store:
 
     @property
     def lane(self) -> LaneStatus:
-        """Whether bulk work uses the fast lane or boto3, and why. Requests: none."""
+        """Whether bulk work uses the fast lane (this library's HTTP client) or boto3, and why. Requests: none."""
         return self._connection.lane.status
 
     @property
@@ -213,14 +213,14 @@ class S3Store:
                 changed, so capabilities that need a change of settings stay unknown.
 
         Returns:
-            A frozen, printable value; ``S3Store(store.config.replace(capabilities=…))`` makes a store that relies on it.
+            The capabilities. ``S3Store(store.config.replace(capabilities=…))`` returns a store that relies on them.
 
         Raises:
-            S3AccessDenied: No bucket could be created, and none was named.
+            S3AccessDenied: These credentials may not create a bucket, and ``bucket_name`` is not given.
             S3ConnectionError: No response was received.
 
         Requests:
-            about 600, half of them racing writers
+            about 600, half of them concurrent conditional writes
 
         Example:
             >>> store.probe().put_if_absent
@@ -284,11 +284,11 @@ class S3Store:
 
         Raises:
             S3BucketExists: The name is taken by another account or, with ``exist_ok=False``, by this one.
-            S3AccessDenied: The store denies access to the bucket, or its creation; also with
+            S3AccessDenied: The store denies access to the bucket or its creation, even with
                 ``exist_ok``.
 
         Requests:
-            1 HEAD, 1 PUT if the bucket does not exist, and those of the settings
+            1 HEAD, 1 PUT if the bucket does not exist, and those of the lifetime and public access if requested
         """
         there = (
             self if region is None or region == self._connection.region else S3Store(self._connection.config_in(region))
@@ -325,15 +325,15 @@ class S3Store:
 
         Args:
             message: A message in a format that :func:`~messageflux_s3.parse_event` supports.
-            buckets: Names of buckets; events of others are skipped. None for all. A message may name any bucket, so
-                name the expected ones.
+            buckets: Names of the expected buckets; events of other buckets are skipped. None accepts every bucket that
+                a message names.
 
         Returns:
-            One handle per event, but none for deletions and expiries. A handle is for the version in the event, or reads with If-Match and
-            its etag. Size and etag are known if the message contains them.
+            One handle per event, but none for deleted, expired or lost objects. A handle is pinned to the version ID in the event; without
+            one, its reads send the event's etag as If-Match. Size and etag are cached if the message contains them.
 
         Raises:
-            TypeError: The message is neither bytes, text nor a mapping, or ``buckets`` is a single text.
+            TypeError: The message is neither bytes, text nor a mapping, or ``buckets`` is a single string.
             ValueError: The message is not JSON, or a record is invalid. The error's ``events`` are those of the other records
                 (``objects_from(event.raw)`` returns their handles).
 

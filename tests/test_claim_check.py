@@ -200,7 +200,7 @@ def test_a_marked_message_without_a_pointer_is_an_error(s3_bucket: S3Bucket) -> 
 
 
 @pytest.mark.parametrize("wire", ["sqs-extended", "messageflux"])
-def test_a_payload_larger_than_8_mib_is_buffered_in_a_file(s3_bucket: S3Bucket, wire: Any) -> None:
+def test_a_payload_larger_than_8_mib_is_stored_and_read_back_unchanged(s3_bucket: S3Bucket, wire: Any) -> None:
     """Above 8 MB it is buffered in a file, and read back unchanged."""
     payload = bytes(range(256)) * (36 * 1024)
     check = ClaimCheck(s3_bucket, threshold=4, wire=wire)

@@ -35,7 +35,7 @@ def test_every_row_of_the_table_of_pains_names_existing_tests() -> None:
             )
 
 
-def test_every_page_is_in_the_site() -> None:
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
     """Every page is in the navigation of mkdocs.yml."""
     menu = (ROOT / "mkdocs.yml").read_text()
     for page in (ROOT / "docs").rglob("*.md"):

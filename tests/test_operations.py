@@ -131,7 +131,7 @@ def _from_100_to_200(obj: s3.S3Object) -> bytes:
 
 
 @pytest.mark.parametrize("read", RANGES.values(), ids=RANGES)
-def test_an_ignored_range_is_cut_out_by_the_client(store_that: Store, read: Read, tmp_path: Path) -> None:
+def test_a_range_is_cut_out_if_the_store_sends_the_whole_object(store_that: Store, read: Read, tmp_path: Path) -> None:
     """If the store sends the whole object, the requested range is cut out of it."""
     store, _ = store_that("ignores")
     assert read(store.bucket("bkt").object("k"), tmp_path) == BODY[100:200]

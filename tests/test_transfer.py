@@ -877,7 +877,7 @@ def test_a_download_resumes_after_a_broken_connection(
     assert scripted_server.asked[1].headers["range"] == "bytes=1500-2999"
 
 
-def test_an_attempt_that_fails_immediately_counts_as_an_attempt(
+def test_a_download_is_resumed_after_an_attempt_that_failed_immediately(
     scripted_server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store may be away for a moment when the download wants to go on."""

@@ -74,7 +74,7 @@ def test_usage_sums_by_prefix_extension_storage_class_size_and_age() -> None:
         ("2026/01/", 1, {"2026/01/"}),
     ],
 )
-def test_levels_begin_at_the_prefix(prefix: str, depth: int, groups: set[str]) -> None:
+def test_depth_counts_levels_from_the_prefix(prefix: str, depth: int, groups: set[str]) -> None:
     """depth is the number of levels below the prefix that are counted separately."""
     keys = [key for key in ("2025/12/a", "2026/01/b", "2026/01/c") if key.startswith(prefix)]
     assert {*measure([entry(key, 1) for key in keys], where="", prefix=prefix, depth=depth).by_prefix} == groups

@@ -123,7 +123,7 @@ class GetItem(NamedTuple):
     Attributes:
         key: The key.
         version_id: A version of the object; None for the current one.
-        is_read: Whether to read it; if not, its outcome is None, in its place in the order.
+        is_read: Whether to read the object. If not, its outcome is None, yielded in its place in the order.
         tag: A value of the caller, returned with the outcome.
     """
 
@@ -187,14 +187,14 @@ def put_many(
 ) -> Generator[tuple[str, Head | S3Error], None, None]:
     """Write many objects and yield the outcomes in order.
 
+    Items with the same key are written one after the other, so that the last one is stored; other items do not wait for
+    them.
+
     Args:
         address: The bucket.
         items: The objects to write, any number, consumed lazily.
         concurrency: The largest number of concurrent requests.
         max_bytes: The largest number of bytes of bodies in memory.
-
-    Items with the same key are written one after the other, so that the last one is stored; other items do not wait for
-    them.
 
     Returns:
         For each item its key, and the headers of the new object or an error.
@@ -231,7 +231,7 @@ def delete_many(
         entries: Keys and versions (None for the current one), any number, consumed a thousand at a time.
 
     Returns:
-        Each key and version, and None if it was deleted, else an error.
+        Each key and version with its error, or with None if it was deleted.
 
     Requests:
         1 per 1,000 keys; 1 per key if the store has no bulk delete
@@ -253,7 +253,7 @@ def delete_all(
     """Delete many objects or versions and return the result.
 
     Raises:
-        S3BatchError: Some failed, and ``raise_errors`` is set.
+        S3BatchError: Some deletions failed, and ``raise_errors`` is set.
 
     Requests:
         1 per 1,000 keys; 1 per key if the store has no bulk delete
@@ -274,7 +274,7 @@ _Outcomes = dict[tuple[str, str | None], "S3Error | None"]
 
 
 def _delete_page(address: BucketAddress, page: Sequence[tuple[str, str | None]]) -> _Outcomes:
-    """Delete up to a thousand entries; retry those with a transient error after a delay."""
+    """Delete up to a thousand entries; retry entries with a transient error after a delay."""
     outcomes: _Outcomes = {}
     left = [*dict.fromkeys(page)]
     for attempt in range(address.connection.config.max_attempts):
@@ -409,14 +409,13 @@ def run_many(
 ) -> Generator[tuple[Item, Any], None, None]:
     """Run an operation for each of many items, many in parallel, and yield the outcomes in order.
 
-    With ``is_ordered_by_key`` a request is sent only after earlier ones with the same key are done. While one is
-    outstanding, later ones are withheld from the fast lane and sent through boto3 on a thread. The lane returns its
-    requests in order, so that by the time a withheld one reaches a thread, the earlier one is done or on a thread too,
-    where the later one waits for it.
+    With ``is_ordered_by_key`` a request is sent only after earlier ones with the same key are done. While an earlier one
+    is outstanding, later ones do not use the fast lane: they are sent through boto3 on a thread. The lane returns its
+    requests in order. So when a later one reaches its thread, the earlier one is done, or is on a thread too: then the
+    later one waits for it.
 
     Args:
-        connection: The connection.
-        bucket_name: The bucket.
+        address: The bucket.
         items: The items, any number, consumed lazily.
         steps_of: Returns the steps of the operation for an item; None skips the item, with the outcome None. It is
             called again for outstanding items in a process that was forked during the batch.
@@ -428,7 +427,7 @@ def run_many(
         Each item with its result or error. Closing the iterator cancels the outstanding requests.
 
     Requests:
-        those of the operations
+        the requests of the operations
     """
     connection, bucket_name = address
     workers = min(concurrency, connection.config.max_concurrency)
@@ -438,7 +437,9 @@ def run_many(
     threads: ThreadPoolExecutor | None = None
 
     pid = os.getpid()
-    under_way: dict[str, int] = {}  # per key, the requests taken whose outcomes are not yielded yet
+    under_way: dict[
+        str, int
+    ] = {}  # for each key, the number of requests that were taken and whose outcome is not yielded yet
     last_on_thread: dict[str, Future[Any]] = {}  # for the keys in under_way
 
     def begun() -> Iterator[Request]:
@@ -461,7 +462,7 @@ def run_many(
             yield request
 
     def rest_of(request: Request) -> Any:
-        """Run the rest of a started operation, with its first request through boto3."""
+        """Finish an operation whose steps have yielded their first request: send that one through boto3, then run the other steps."""
         _, steps, effect = request.tag
         return drivers.resume(connection, steps, effect or request, first=ask_boto3)
 

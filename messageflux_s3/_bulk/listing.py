@@ -107,7 +107,7 @@ def pages(
 def _only_what_was_asked(page: Page, prefix: str, start_after: str) -> Page:
     """Drop entries that the server should have filtered out: some compare start-after differently or ignore the prefix ``/``.
 
-    Entries are sorted: if the first and the last have the prefix, so do those between them.
+    Entries are sorted: if the first and the last have the prefix, all between them have it too.
     """
     objects, prefixes = page.objects, page.prefixes
     if start_after and objects and objects[0][0] <= start_after:

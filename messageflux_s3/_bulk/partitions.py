@@ -12,7 +12,7 @@ from itertools import zip_longest
 from typing import NamedTuple, TypeAlias
 
 FirstKeyAfter: TypeAlias = Callable[[str], str | None]
-"""Return the first key that sorts after a text; None if there is none."""
+"""A function that returns the first key that sorts after a text; None if there is none."""
 
 _COMPARED_CHARACTERS = 4  # compared after the common prefix of all keys; they tell some thousand partitions apart
 _DIGITS = 128  # a character counts as one digit; characters beyond ASCII count as the largest

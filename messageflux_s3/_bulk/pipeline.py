@@ -35,14 +35,14 @@ def run(
         items: The items, consumed lazily.
         executor: Any ``concurrent.futures.Executor`` (processes, Dask's ``client.get_executor()``, Ray's, MPI's), which
             stays open. None for a thread pool that ends with the iteration.
-        ordered: Whether results are returned in the order of the items, or as they complete.
+        ordered: Whether results are returned in the order of the items; if not, as they complete.
         on_error: What to do if the function raises: ``"raise"``, ``"skip"`` the item, or a function of the item and the
             exception that returns the result to use.
         in_flight: The largest number of items that are submitted or wait to be consumed; by default four per worker.
 
     Returns:
-        The results. Closing the iterator cancels the calls that have not started, and waits for those on its own
-        threads.
+        The results. Closing the iterator cancels the calls that have not started. Without an ``executor`` it also waits
+        for the calls that are running.
 
     Raises:
         TypeError: An argument is of the wrong type.

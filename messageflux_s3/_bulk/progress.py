@@ -2,8 +2,8 @@
 
 A callable is called with the number of bytes (or objects) since its last call, never by two threads at once. The number
 is negative if a conditional upload had a conflict and is sent again, or if an upload in one request failed. An
-exception that it raises ends the upload, and nothing is written: a source that is sent in one request is reported
-before that request. On KeyboardInterrupt a warning with the amount done is logged.
+exception that the callable raises ends the upload, and nothing is written: a source that is sent in one request is
+reported before that request. On KeyboardInterrupt a warning with the amount done is logged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ Progress: TypeAlias = "bool | Callable[[int], object] | None"
 """How a method reports its progress: True for a progress bar (needs the extra ``progress``), a callable, or None for no report.
 
 A callable receives the number of bytes or objects since its last call; two calls never overlap. The number is negative if an upload is
-sent again. An exception that the callable raises ends the operation, and an upload then writes nothing.
+sent again, or if an upload in one request failed. An exception that the callable raises ends the operation, and an upload then writes
+nothing.
 """
 
 Unit = Literal["bytes", "objects"]

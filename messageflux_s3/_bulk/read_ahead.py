@@ -23,8 +23,8 @@ def side_by_side(sources: Sequence[Iterator[Item]], room: int = 8) -> Generator[
         room: The largest number of items to buffer for each iterator.
 
     Returns:
-        All items of the first iterator, then all of the second, and so on. An exception of an iterator is raised at its
-        place.
+        All items of the first iterator, then all of the second, and so on. An exception of an iterator is raised
+        after the items that the iterator returned before it.
 
     Example:
         >>> from messageflux_s3._bulk.read_ahead import side_by_side

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class ListedVersion(NamedTuple):
-    """The listing entry of a version; its first fields are those of an entry in a listing of objects."""
+    """The listing entry of a version; the first five fields are the same as in a listing of objects."""
 
     key: str
     last_modified: str | datetime
@@ -43,7 +43,7 @@ def pages(
     start_after: str = "",
     extra: Mapping[str, Any] | None = None,
 ) -> Iterator[VersionPage]:
-    """Yield the pages of a listing of versions. The arguments are those of a listing of objects.
+    """Yield the pages of a listing of versions. The arguments are the same as for a listing of objects.
 
     Requests:
         1 per page
@@ -114,7 +114,7 @@ def clear_versions(bucket: BucketAddress) -> None:
     """Delete every version and every delete marker; does nothing in a bucket without versioning.
 
     Raises:
-        S3BatchError: Some could not be deleted.
+        S3BatchError: Some versions could not be deleted.
 
     Requests:
         2, and 2 per 1,000 versions
@@ -185,7 +185,7 @@ def _uploads(bucket: BucketAddress) -> Iterator[tuple[str, str]]:
         try:
             answer, root = bucket.connection.call_with_root("ListMultipartUploads", **parameters)
         except (S3Unsupported, S3NoSuchItem):
-            return  # not supported, or the store's response to an empty listing
+            return  # not supported; or a 404, with which some stores say that there are no uploads
         if root != "ListMultipartUploadsResult":
             return  # the store ignored ?uploads and returned another document
         yield from ((found["Key"], found["UploadId"]) for found in answer.get("Uploads", ()))
@@ -198,7 +198,7 @@ def _go_on(parameters: dict[str, Any], answer: Mapping[str, Any], second: str) -
     """Set the markers for the next page.
 
     Raises:
-        S3Error: The page is truncated, but has no markers, or those of the previous page: the listing would never end.
+        S3Error: The page is truncated, but has no markers, or the same as the previous page: the listing would never end.
     """
     markers = {"KeyMarker": answer.get("NextKeyMarker", ""), second: answer.get(f"Next{second}", "")}
     known = {name: parameters.get(name, "") for name in markers}

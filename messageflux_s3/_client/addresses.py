@@ -1,11 +1,11 @@
 """Addresses of buckets and objects, and whether two addresses mean the same object.
 
-Names can prove that two addresses are the same, but never that they differ: a store has several host names (``localhost`` and
-``127.0.0.1``, a proxy, an access point), a bucket may have several names (aliases, links in a file system behind a gateway), and some
-stores normalize keys (``a/`` is ``a``; on a case-insensitive file system ``A`` is ``a``; others ignore invisible characters). Different
-etags or times prove nothing either. So :func:`same_place` returns True, False or None for unknown. An operation that deletes or overwrites
-a source MUST treat unknown as True until it is proved otherwise (``copying.py`` marks the copy with a random ID and checks that the source
-does not show it).
+Equal names prove that two addresses mean the same object, but different names seldom prove the opposite: a store has several host names
+(``localhost`` and ``127.0.0.1``, a proxy, an access point), a bucket may have several names (aliases, links in a file system behind a
+gateway), and some stores normalize keys (``a/`` is ``a``; on a case-insensitive file system ``A`` is ``a``; others ignore invisible
+characters). Different etags or times prove nothing. So :func:`same_place` returns True, False, or None if it cannot tell. An operation that
+deletes or overwrites a source MUST treat None as True until it is proved otherwise (``copying.py`` marks the copy with a random ID and
+checks that the source does not show it).
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class ObjectAddress(NamedTuple):
 
     @property
     def connection(self) -> Connection:
-        """The connection to the store of its bucket."""
+        """The connection to the store that holds the bucket."""
         return self.bucket.connection
 
     @property
     def bucket_name(self) -> str:
-        """The name of its bucket."""
+        """The name of the bucket."""
         return self.bucket.name
 
     @property
@@ -59,7 +59,7 @@ class ObjectAddress(NamedTuple):
 
     @property
     def parameters(self) -> dict[str, str]:
-        """boto3's parameters for it: ``Bucket``, ``Key`` and, for a version, ``VersionId``."""
+        """boto3's parameters for the object: ``Bucket``, ``Key`` and, for a version, ``VersionId``."""
         return {"Bucket": self.bucket.name, "Key": self.key, **self.version_parameters}
 
     @property
@@ -110,7 +110,7 @@ def same_place(one: ObjectAddress, other: ObjectAddress) -> bool | None:
 
 @lru_cache(maxsize=256)
 def normalized_endpoint(url: str) -> str:
-    """Normalize an endpoint URL: lower case, no default port, no trailing dot of the host, no trailing slash."""
+    """Normalize an endpoint URL: lower-case scheme and host, explicit port, no dot after the host, no trailing slash."""
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
     host = (parts.hostname or "").rstrip(".")
@@ -121,9 +121,9 @@ def normalized_endpoint(url: str) -> str:
 def _folded(key: str) -> str:
     """Normalize a key at least as much as any known store or file system does.
 
-    If it makes two different keys equal, a copy only carries an extra metadata entry. If it leaves two names of one object different, the
-    object may be lost. So all marks, blanks,
-    control, format and unassigned characters are dropped, and a key that looks percent-encoded is decoded.
+    If two different keys become equal, the only effect is an extra metadata entry in a copy. If two names of one object stay different, a
+    move may delete the object. So all accents, blanks, control, format and unassigned characters are dropped, and a key that looks
+    percent-encoded is decoded.
     """
     plain = _visible(unquote_plus(_visible(key)))
     return "/".join(segment for raw in re.split(r"[/\\]", plain) if (segment := raw.rstrip(".")))

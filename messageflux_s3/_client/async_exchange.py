@@ -20,7 +20,7 @@ _READS = frozenset({"GetObject", "HeadObject", "ListObjectsV2"})
 
 
 class AsyncExchange:
-    """Async version of :func:`~messageflux_s3._client.exchange.exchange`. HTTP connections belong to one event loop; each has its own.
+    """Async version of :func:`~messageflux_s3._client.exchange.exchange`. Each event loop has its own HTTP connections.
 
     Args:
         connection: The connection.

@@ -1,7 +1,7 @@
 """Create, delete and list buckets, through the actions of boto3's resource.
 
 Object data is sent through the resource's client, because boto3's resources must not be shared between threads. These three operations are
-rare, so each call creates its own boto3 ``Bucket``, which no other thread uses.
+rare, so each call creates a boto3 object of its own, which no other thread uses.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A store's capabilities, as a value: found by ``_probe/probe.py``, or set by a preset for a kind of store.
+"""The capabilities of a store, found by ``_probe/probe.py`` or set by the preset for this kind of store.
 
 ``None`` in a field means that it is unknown.
 """
@@ -15,7 +15,7 @@ Preset = Literal["auto", "aws", "r2", "minio", "ceph", "gcs", "other"]
 PRESETS: tuple[str, ...] = ("auto", "aws", "r2", "minio", "ceph", "gcs", "other")
 
 Condition = Literal["honoured", "ignored", "refused", "sequential"]
-"""How a store treats a condition on a write. ``"sequential"``: it honours it, but not between concurrent writes."""
+"""How a store treats a condition on a write. ``"sequential"``: honoured only without concurrent writes."""
 
 BulkDelete = Literal["checksum", "md5", "single"]
 """How to delete many keys: DeleteObjects with a checksum, with Content-MD5, or one DeleteObject for each key."""
@@ -33,8 +33,8 @@ class Capabilities:
         start_after_beyond_ascii: Whether a listing can start after a key that is not ASCII.
         put_if_absent: ``If-None-Match: *`` on PUT, in a bucket without versions.
         put_if_match: ``If-Match`` on PUT, in a bucket without versions.
-        put_if_absent_versioned: The same in a versioned bucket.
-        put_if_match_versioned: The same in a versioned bucket.
+        put_if_absent_versioned: ``If-None-Match: *`` on PUT, in a versioned bucket.
+        put_if_match_versioned: ``If-Match`` on PUT, in a versioned bucket.
         multipart_if_absent: ``If-None-Match: *`` on CompleteMultipartUpload.
         copy_if_absent: ``If-None-Match: *`` on CopyObject.
         delete_if_match: ``If-Match`` on DELETE.
@@ -143,7 +143,7 @@ _AVOID: dict[str, Capabilities] = {
 
 
 def preset_for(endpoint_url: str | None) -> Preset:
-    """Return the kind of store by its host name alone; no endpoint means AWS."""
+    """Return the kind of store that the host name shows; no endpoint means AWS."""
     if endpoint_url is None:
         return "aws"
     host = urlsplit(endpoint_url).hostname or ""
@@ -157,5 +157,5 @@ def preset_for(endpoint_url: str | None) -> Preset:
 
 
 def known_of(preset: str) -> Capabilities:
-    """Return the capabilities that a preset assumes without a probe: all of them on AWS; elsewhere those known to be missing."""
+    """Return the capabilities assumed for a preset without a probe: all on AWS; elsewhere only deviations are set, the rest is None."""
     return _AVOID[preset]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import boto3
 
 CredentialsFunction = Callable[[], Mapping[str, Any]]
-"""Returns ``access_key``, ``secret_key`` and, where they apply, ``session_token`` and ``expires_at`` (a datetime or ISO 8601)."""
+"""Returns a mapping: ``access_key``, ``secret_key`` and, if they apply, ``session_token`` and ``expires_at`` (datetime or ISO 8601)."""
 
 AddressingStyle = Literal["auto", "path", "virtual"]
 
@@ -48,7 +48,8 @@ class S3Config:
         connect_timeout: Seconds to wait for a connection.
         read_timeout: Seconds to wait for the next bytes of a response.
         max_attempts: The largest number of times that a request is sent, including the first.
-        max_concurrency: The largest number of requests through boto3 at a time, and the size of its connection pool; the fast lane has up to 64.
+        max_concurrency: The largest number of requests through boto3 at a time, and the size of its connection pool; the fast lane sends
+            up to 64.
         verify: True, False, or the path of a CA bundle for TLS.
         public_url: Base URL of public access to the objects (a CDN, say), for ``url``.
         pickle_secrets: Whether pickles of this configuration, and of handles that use it, contain its secrets.
@@ -77,7 +78,7 @@ class S3Config:
     public_url: str | None = None
     pickle_secrets: bool = False
     capabilities: Capabilities | None = None
-    # Set by unpickling only: the pickle has no secrets; `access_key` is the one that the original store used, if it was known.
+    # True only after unpickling without secrets; then `access_key` is the one that the original store used, if it was known.
     _withheld: bool = field(default=False)
 
     def __post_init__(self) -> None:
@@ -186,7 +187,7 @@ class S3Config:
         elif self.credentials is not None and not is_picklable(self.credentials):
             values.update(credentials=None, _withheld=True)
         elif self.credentials is not None and not self.pickle_secrets:
-            # Only its name: cloudpickle (Dask's) would pickle a notebook's function by value, with the keys that it uses.
+            # Pickle the function's name only: cloudpickle (used by Dask) pickles a notebook's function by value, with the keys in it.
             values["credentials"] = (self.credentials.__module__, self.credentials.__qualname__)
         elif self.secret_key is not None and not self.pickle_secrets:
             values.update(secret_key=None, session_token=None, _withheld=True)
@@ -210,7 +211,7 @@ def _named(module: str, name: str) -> CredentialsFunction | None:
 
 
 def is_picklable(function: CredentialsFunction) -> bool:
-    """Whether a callable pickles by name alone: a partial or a bound method would carry secrets along."""
+    """Return whether a callable is pickled by its name alone. The pickle of a partial or a bound method could hold secrets."""
     if getattr(function, "__self__", None) is not None or not hasattr(function, "__qualname__"):
         return False
     try:
@@ -221,7 +222,7 @@ def is_picklable(function: CredentialsFunction) -> bool:
 
 
 def check_one_line(name: str, value: object) -> None:
-    """Raise for a key or token with a line end or control character: HTTP libraries would quote it in their error."""
+    """Reject a key or token with a line end or control character: HTTP libraries would show the value in their error."""
     if isinstance(value, str) and not value.isprintable():
         raise ValueError(
             f"{name} must be one line without control characters; was it read from a file together with its line end?"

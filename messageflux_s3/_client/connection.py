@@ -85,10 +85,10 @@ class Connection:
 
     @classmethod
     def from_resource(cls, resource: S3ServiceResource) -> Connection:
-        """Return the connection that uses the client of a boto3 resource (or of another boto3 object) of the user's, unchanged.
+        """Return the connection that uses the client of the user's boto3 resource, bucket or object, unchanged.
 
         Raises:
-            TypeError: It has no S3 client.
+            TypeError: The argument has no S3 client.
         """
         client = getattr(getattr(resource, "meta", None), "client", None)
         if client is None or client.meta.service_model.service_name != "s3":
@@ -252,7 +252,7 @@ class Connection:
     def _require_tags(self, operation: str, bucket: str, key: str) -> None:
         """Refuse to send tags along with an object to a store that drops them without an error.
 
-        Where it is not known whether the store keeps tags, write a scratch object with a tag beside the key, read its tags, and delete it.
+        If it is unknown whether the store keeps tags, write a tagged scratch object in the same folder, read its tags, and delete it.
         """
         keeps = True if self.is_aws else self.capabilities.object_tagging
         if keeps is None:
@@ -303,7 +303,7 @@ class Connection:
 
     @contextmanager
     def translating(self, operation: str | None, bucket: str | None = None, key: str | None = None) -> Iterator[None]:
-        """Translate errors and update ``is_online`` for a request within the block that does not go through :meth:`call`."""
+        """Translate the errors of a request made within the block, and update ``is_online``. :meth:`call` does both itself."""
         try:
             with translating(operation, bucket, key):
                 yield
@@ -320,7 +320,7 @@ class Connection:
         """Load the credentials again from the callable, the profile, or boto3's chain.
 
         Raises:
-            S3Unsupported: The client belongs to a boto3 resource of the user's.
+            S3Unsupported: The client is that of the user's own boto3 resource.
         """
         if self._given is not None:
             raise S3Unsupported(
@@ -331,8 +331,8 @@ class Connection:
     def config_in(self, region: str) -> S3Config:
         """Return the configuration for another region of the same store, with the same credentials.
 
-        The configuration of a boto3 resource's connection has no credentials, and boto3 would take those of its own chain, perhaps of
-        another account. So the resource's credentials are passed on.
+        A connection that uses the user's boto3 resource has no credentials in its configuration. boto3 would search its own chain, and
+        might find credentials of another account. So the resource's credentials are passed on.
 
         Raises:
             S3AuthenticationError: The boto3 resource has no credentials.
@@ -378,7 +378,7 @@ class Connection:
                 with translating("connect"):
                     resource = self._given if self._given is not None else self._make_resource()
                 client = resource.meta.client
-                session = client._endpoint.http_session  # type: ignore[attr-defined]  # the user's client may verify, or not
+                session = client._endpoint.http_session  # type: ignore[attr-defined]  # the user's own client may skip verification
                 if not getattr(session, "_verify", True):
                     logger.warning(
                         "TLS verification is off for %s: a machine between here and there can read and change requests",
@@ -444,12 +444,12 @@ class Connection:
 
 
 def _open(config: S3Config) -> Connection:
-    """Unpickle a connection. A module function: cloudpickle would pickle a classmethod by value, with this module's locks."""
+    """Unpickle a connection. Not a classmethod, because cloudpickle would pickle that by value, with this module's locks."""
     return Connection.open(config)
 
 
 def _open_withheld(config: S3Config, access_key: str | None) -> Connection:
-    """Unpickle the connection of a user's boto3 resource: the same endpoint, with credentials of the same account only."""
+    """Unpickle the connection of a user's boto3 resource. It uses this process's credentials, only if they have the same access key."""
     return Connection.open(config.replace(access_key=access_key, _withheld=True))
 
 

@@ -1,4 +1,4 @@
-"""Where boto3 takes a connection's credentials from: keys, a callable, a profile, or credentials left out of a pickle."""
+"""Sources of a connection's credentials: keys, a callable, a profile, or this process's own in place of those left out of a pickle."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def make_session(config: S3Config) -> boto3.Session:
 
 
 def function_for(client: S3Client) -> CredentialsFunction:
-    """Return a callable for ``S3Config.credentials`` that returns a client's credentials as they are when it is called.
+    """Return a callable for ``S3Config.credentials``; each call of it returns the client's current credentials.
 
     Args:
         client: The boto3 client.
@@ -103,8 +103,8 @@ class _CallableProvider(CredentialProvider):
 class _SameAccountProvider(CredentialProvider):
     """A botocore credential provider for a store that was pickled without its secrets.
 
-    It accepts this process's own credentials only if their access key is the pickled one: those of another account would silently read
-    and write that account's data.
+    It accepts this process's own credentials only if their access key is the pickled one: with credentials of another
+    account, requests would silently read and write that account's data.
     """
 
     METHOD = "messageflux-s3-withheld"

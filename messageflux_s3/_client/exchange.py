@@ -1,7 +1,8 @@
 """Send a request and return its response: through the fast lane if it may be used, else through boto3.
 
-Only this module chooses between them. It translates failures of both into :class:`S3Error`, updates ``connection.is_online``, and rejects
-incomplete responses of the lane. Its callers describe a request in boto3's terms, and do not depend on how it was sent.
+Only this module and ``async_exchange.py`` choose between them. They translate failures of both into :class:`S3Error`, update
+``connection.is_online``, and reject incomplete responses of the lane. Their callers describe a request in boto3's terms, and do not depend
+on how it was sent.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ class Request:
         body: The body.
         limit: The largest body that the lane reads into memory; a larger one is read through boto3.
         headers_if_larger: If the body is above the limit, return only the headers (``body`` is None then).
-        target: A buffer to fill with the body of a successful response; it must have the same length.
+        target: A buffer to fill with the body of a successful response; the body must have the buffer's length.
         accepts: Returns whether to accept a response of the lane. If not, the request is sent through boto3.
-        fallback: Called to send the request through boto3, instead of one call of the operation.
+        fallback: Called to send the request through boto3; without it boto3's method for the operation is called once.
         is_for_boto3: Whether the request must not be sent through the lane.
         tag: Any value, for the caller of :func:`exchange_many`.
     """
@@ -88,8 +89,8 @@ class Answer:
     """The response to a request, from the lane or from boto3.
 
     Attributes:
-        body: For GetObject the content as bytes, or None if it is above the request's limit; for ListObjectsV2 the document, or None.
-        parsed: The response as boto3 returns it. None for GetObject, HeadObject, PutObject and ListObjectsV2 through the lane.
+        body: For GetObject the content, or None if it is above the request's limit; for ListObjectsV2 the document, or None from boto3.
+        parsed: The response as boto3 returns it; for a response of the lane None, except for CopyObject and DeleteObjects.
     """
 
     __slots__ = ("_found", "_response", "body", "parsed")
@@ -166,7 +167,7 @@ def exchange(connection: Connection, request: Request) -> Answer:
 
 
 def ask_boto3(connection: Connection, request: Request) -> Answer:
-    """Send one request through boto3, if the lane cannot send it or its response is unusable.
+    """Send one request through boto3: one that the lane cannot send, or for which the lane's response is unusable.
 
     Raises:
         S3Error: The store rejected it, or did not respond.
@@ -204,7 +205,7 @@ def exchange_many(
 
     def forms() -> Generator[LaneRequest, None, None]:
         for request in requests:
-            # The lane does not send a request without a bucket, but keeps its position in the order.
+            # A placeholder without a bucket: the lane does not send it, but yields it in its place in the order.
             form = lane_form(request) or LaneRequest("GET", "", body=request.body)
             form.tag = request
             yield form
@@ -227,7 +228,7 @@ def exchange_many(
 
 
 def lane_state(bucket: BucketAddress) -> Literal["open", "opens", "shut"]:
-    """Return whether many requests to a bucket are sent through the lane: now, after boto3's next success, or not at all."""
+    """Return the state of the lane for a bucket: ``"open"``, ``"opens"`` (after boto3's next success) or ``"shut"``."""
     lane = bucket.connection.lane
     if lane.is_open_for(bucket.name):
         return "open"
@@ -235,7 +236,7 @@ def lane_state(bucket: BucketAddress) -> Literal["open", "opens", "shut"]:
 
 
 def begin(connection: Connection, request: Request) -> Begun:
-    """Send one request without waiting for the response. If the lane is shut, it is sent when the result is requested.
+    """Send one request without waiting for the response. If the lane cannot send it, :meth:`Begun.result` sends it.
 
     Requests:
         1
@@ -306,7 +307,7 @@ _FORMS = {
     "DeleteObjects": _Form("POST", fixed_query="delete="),
     "ListObjectsV2": _Form("GET", query=_LISTING, fixed_query="list-type=2"),
 }
-"""The parameters that the lane supports, by operation. A request with any other parameter is sent through boto3."""
+"""How the lane sends each operation. Other parameters need boto3, except ``Metadata``, ``CopySource`` and ``Delete``."""
 
 
 def lane_form(request: Request) -> LaneRequest | None:
@@ -365,7 +366,7 @@ def accepted(connection: Connection, request: Request, response: LaneResponse) -
         ):
             return None
         raise _error(response, request.operation, request.bucket, request.key)
-    # The answer takes the body over: its head, which keeps the response, may outlive it.
+    # Move the body from the response to the answer: the head may be kept for long, and keeps the response with it.
     body, response.body = response.body, b""
     answer = Answer(None, None, None if response.too_large else body, response)
     complete = _COMPLETE.get(request.operation)

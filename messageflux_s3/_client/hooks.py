@@ -37,7 +37,7 @@ _REQUIRED_ROOTS: dict[str, tuple[str, ...]] = {
     "ListObjectVersions": (),
     "ListMultipartUploads": (),
 }
-# S3's own documents are smaller: a policy has at most 20 KB, a thousand lifecycle rules stay below.
+# S3's own documents are smaller: a policy has at most 20 KB, and even a thousand lifecycle rules have less than 1 MiB.
 _MAX_DOCUMENT_BYTES = 1 << 20
 _HTTP_DATE_LENGTH = len("Sat, 1 Nov 2026 11:29:39 GMT")
 _LINE_END = re.compile(r"[\r\n\0]")
@@ -192,8 +192,8 @@ class Hooks:
 def look_for_region_once(request_dict: dict[str, Any], response: tuple[Any, dict[str, Any]] | None, **_: Any) -> None:
     """Handle ``needs-retry`` of HeadBucket: keep botocore from following a redirect that names no region.
 
-    botocore follows a redirect to the region that HeadBucket names. Where HeadBucket itself is redirected without one, it would send
-    HeadBucket again to find out, without end.
+    After a redirect botocore asks HeadBucket for the bucket's region. If HeadBucket itself is redirected without a region, botocore would
+    send HeadBucket again, endlessly.
     """
     headers = {} if response is None else response[1].get("ResponseMetadata", {}).get("HTTPHeaders", {})
     if "x-amz-bucket-region" not in headers:
@@ -201,7 +201,7 @@ def look_for_region_once(request_dict: dict[str, Any], response: tuple[Any, dict
 
 
 def root_name(document: bytes) -> str | None:
-    """Return the name of an XML document's root element, without a namespace prefix; None where the bytes are not XML."""
+    """Return the name of an XML document's root element, without a namespace prefix; None if the bytes are not XML."""
     found = _ROOT.match(document)
     return found[1].decode("ascii") if found else None
 

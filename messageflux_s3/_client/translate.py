@@ -100,7 +100,7 @@ BY_CODE: dict[str, type[S3Error]] = {
     "MethodNotAllowed": S3Unsupported,
     "UnsupportedArgument": S3Unsupported,
 }
-"""S3's error codes, and those of S3-compatible stores."""
+"""The exception class for each error code of S3 and of S3-compatible stores."""
 
 _BY_STATUS: dict[int, type[S3Error]] = {
     401: S3AuthenticationError,
@@ -113,7 +113,7 @@ _BY_STATUS: dict[int, type[S3Error]] = {
 }
 
 BY_EXCEPTION: tuple[tuple[type[Exception], type[S3Error]], ...] = (
-    # The first match counts: subclasses stand before their base classes.
+    # The first match counts, so subclasses come before their base classes.
     (botocore.exceptions.FlexibleChecksumError, S3ChecksumError),
     (botocore.exceptions.ChecksumError, S3ChecksumError),
     (botocore.exceptions.HTTPClientError, S3ConnectionError),
@@ -236,7 +236,7 @@ def _what(operation: str | None, bucket: str | None, key: str | None) -> str:
 
 
 def translate(error: BaseException, operation: str | None, bucket: str | None, key: str | None) -> Exception | None:
-    """Return the error to raise in place of an exception; None for one that neither boto3 nor a library below it raised."""
+    """Return the error to raise in place of an exception of boto3 or a library that it uses; None for any other exception."""
     if isinstance(error, S3Error):
         return None
     if isinstance(error, botocore.exceptions.ClientError):
@@ -272,9 +272,9 @@ def translate(error: BaseException, operation: str | None, bucket: str | None, k
 
 
 def _is_about_an_answer(error: BaseException) -> bool:
-    """Return whether botocore failed to process a response: a malformed date, a redirect without a bucket, or one to the same URL.
+    """Return whether botocore failed to process a response: a malformed date, a redirect without a bucket or to the same URL.
 
-    botocore does not wrap those exceptions. Only the traceback tells them from the exceptions for a wrong argument.
+    botocore does not wrap those exceptions. Only the traceback distinguishes them from exceptions for a wrong argument.
     """
     trace = error.__traceback__
     while trace is not None:

@@ -1,7 +1,7 @@
 """Previews of the beginning of an object: text, JSON, tables, images; also inside gzip.
 
-A preview reads one range of the object, whatever its size. Large images are not fetched; of a Parquet file the ranges of its first rows
-are read.
+A preview reads the first 64 KiB of the object, whatever its size. It also reads the whole of an image of up to 8 MiB, and the first rows
+of a Parquet file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .._objects import operations, ranged_reader
 from ..errors import S3Error
 
 FIRST_BYTES = 64 * 1024
-"""How many bytes of an object are read."""
+"""The number of bytes that are read from the beginning of an object."""
 
 LARGEST_IMAGE = operations.MAX_CACHED_BODY
 _MOST_COLUMNS = 20
@@ -112,7 +112,7 @@ def _beginning(address: ObjectAddress) -> tuple[Head, bytes]:
 
 
 def _unzipped(data: bytes, is_whole: bool) -> tuple[bytes, bool] | None:
-    """Return the beginning of gzipped data, at most FIRST_BYTES since gzip may expand a thousandfold; None if it is not gzip."""
+    """Return (data, is_whole): at most FIRST_BYTES decompressed, since gzip may expand a thousandfold; None if it is not gzip."""
     out, left = b"", data
     while left.startswith(b"\x1f\x8b") and len(out) < FIRST_BYTES:  # logs are often several gzip files, concatenated
         unpack = zlib.decompressobj(wbits=31)
@@ -140,7 +140,7 @@ def _decoded(data: bytes, is_whole: bool) -> str | None:
 
 
 def _of_one_byte_each(data: bytes, kinds: Sequence[str]) -> str | None:
-    """Decode Windows-1252 text, which spreadsheets still write; None unless extension or content type is text and no byte is a control."""
+    """Decode Windows-1252 text, which spreadsheets still write; None if no kind is a text type, or if a byte is a control character."""
     if not any(kind == ".txt" or kind.startswith("text/") or kind in _TABLES for kind in kinds) or set(data) & _NO_TEXT:
         return None
     return data.decode("cp1252", "replace")
@@ -194,7 +194,7 @@ def _json_lines(text: str, is_whole: bool, lines: int, title: str, about: list[s
 
 def _separated(text: str, is_whole: bool, delimiter: str, lines: int, title: str, about: list[str]) -> Rendered | None:
     if delimiter == "," and text.partition("\n")[0].count(";") > text.partition("\n")[0].count(","):
-        delimiter = ";"  # spreadsheets write it where the comma is the decimal separator
+        delimiter = ";"  # spreadsheets write semicolons where the comma is the decimal separator
     source = text if is_whole else text[: text.rfind("\n") + 1]
     try:
         rows = [

@@ -222,7 +222,7 @@ class Usage:
 
 
 class _Count:
-    """A tally that is being counted."""
+    """Running totals, from which a :class:`Tally` is made at the end."""
 
     __slots__ = ("bytes", "count", "newest", "oldest")
 
@@ -249,7 +249,7 @@ class _Count:
 def measure(
     entries: Iterable[Listed], *, where: str, prefix: str = "", depth: int = 1, now: datetime | None = None
 ) -> Usage:
-    """Return the usage that a listing shows.
+    """Compute the usage from a listing.
 
     Args:
         entries: The entries of a listing.

@@ -39,7 +39,7 @@ PART_BYTES = 512 * 1024 * 1024
 _AT_ONCE = 32
 _IDENTITY = ("ETag", "ContentLength", "LastModified", "VersionId")
 _DESCRIPTION = ("Metadata", "TagCount", *attributes.CONTENT_HEADERS)
-"""Attributes that a write may change while the content and, within the same second, LastModified stay the same."""
+"""Attributes that a write can change without a change of the ETag or, within the same second, of LastModified."""
 _REPLACES = "metadata of copies is replaced"
 _COMPARES_SOURCE = "If-Match on the source of copies is compared rightly"
 _KEEPS_TAGS = "tags stay where metadata of copies is replaced"
@@ -82,7 +82,7 @@ def copy(
 
 
 class _Copying:
-    """One copy: the source's HEAD response, the parameters of the copy, and the methods that make it."""
+    """One copy: the source's HEAD response, the parameters of the copy, and the methods that carry it out."""
 
     def __init__(
         self,
@@ -102,7 +102,9 @@ class _Copying:
         self._part_size_bytes = part_size_bytes
         self._is_itself = same_place(source, target) is True
         self._is_unchanged = source.version_id is None and metadata is None and not extra and call is None
-        self._is_described_anew = False  # True: send all headers again, since the store rejected a plain copy
+        self._is_described_anew = (
+            False  # True: replace the metadata with the same, since the store rejected a copy that keeps it
+        )
         self._given = put_parameters.s3_parameters(target.key, extra) if extra else {}
         if "content_type" not in extra and "ContentType" not in extra:
             self._given.pop("ContentType", None)  # keep the source's type instead of guessing one from the new key
@@ -146,8 +148,8 @@ class _Copying:
             is_restored = self._is_itself and self._source.version_id is not None
             if error.code != "InvalidRequest" or not is_restored or self._replaces_metadata:
                 raise
-            # On AWS a copy of a version onto its key, without other changes, restores it. LocalStack and others reject that: then send
-            # all headers.
+            # On AWS a version copied onto its own key, without other changes, becomes the current one. LocalStack and others reject that:
+            # copy again, and replace the metadata with the same metadata.
             self._is_described_anew = True
             return self._choose()()
 
@@ -161,7 +163,7 @@ class _Copying:
         doubts = self._doubts()
         if not doubts:
             return self._at_once
-        # A conditional copy cannot be retried, and a copy onto itself may lose attributes for good: stream it, without trying first.
+        # Stream instead of trying CopyObject: a conditional copy cannot be retried, and a copy onto itself may lose attributes for good.
         may_try = (
             self._call is None
             and not self._is_itself
@@ -170,7 +172,7 @@ class _Copying:
         return self._try_at_once if may_try else self._stream
 
     def _doubts(self) -> list[str]:
-        """Return the known defects that this store may have in copies with new metadata, and that matter for this copy.
+        """Return the defects of CopyObject with new metadata that would spoil this copy, and that the store has or may have.
 
         rclone adds new metadata to the old instead of replacing it; radosgw drops the tags.
         """
@@ -190,7 +192,7 @@ class _Copying:
 
     @property
     def _dropped(self) -> set[str]:
-        """The names of the source's metadata that the copy must not have."""
+        """The names of metadata that the source has and the copy must not have."""
         return (
             set()
             if self._metadata is None
@@ -198,7 +200,7 @@ class _Copying:
         )
 
     def _try_at_once(self) -> Head:
-        """Copy in one request, check the copy for the defects in question, cache the result, and stream if there was one."""
+        """Copy in one request, check the copy for the possible defects, cache what was found, and stream if the copy has a defect."""
         target, doubts = self._target, self._doubts()
         copied = self._at_once()
         given = put_parameters.for_every_request(self._parameters)
@@ -362,7 +364,7 @@ def _look(source: ObjectAddress) -> dict[str, Any]:
 
 
 def _missing_bucket(source: ObjectAddress, error: S3Error) -> S3NoSuchBucket | None:
-    """Return an S3NoSuchBucket if the source's bucket does not exist, else None. The store's error names the target's bucket or none.
+    """Return S3NoSuchBucket if the source's bucket does not exist, else None. The store's error names the target's bucket, or no bucket.
 
     Requests:
         1 HEAD
@@ -392,9 +394,9 @@ def _scope(source: ObjectAddress, target: ObjectAddress) -> attributes.Scope:
 
 
 def _is_likely_one_bucket(source: ObjectAddress, target: ObjectAddress) -> bool:
-    """Return whether these are probably two addresses of one bucket, so that a copy onto itself must keep its encryption.
+    """Return whether these are probably two addresses of one bucket; a copy within one bucket must keep the encryption.
 
-    If they are not, the other store rejects a KMS key that it does not have, and nothing is lost.
+    If the guess is wrong, the other store rejects the copy because it does not have the KMS key, and nothing is lost.
     """
     try:
         key = source.connection.access_key
@@ -444,7 +446,7 @@ def copy_many(bucket: BucketAddress, copies: Iterable[Copy]) -> Generator[tuple[
         copies: The copies, any number, consumed as they are made.
 
     Returns:
-        For each copy its head, or the error.
+        Each copy with the head of the new object, or with the error.
 
     Requests:
         1 COPY for a small object, else as :func:`copy`
@@ -492,7 +494,7 @@ def _raw_metadata(found: Mapping[str, Any]) -> dict[str, str]:
 def _kept_tags(source: ObjectAddress, replaced: Mapping[str, Any]) -> dict[str, str]:
     """Return the source's tags as a parameter of a write; empty if they are replaced, or if the store does not support tags.
 
-    The write raises S3Unsupported on a store that would silently drop them.
+    If the target's store would silently drop the tags, the write raises S3Unsupported.
     """
     if "Tagging" in replaced or source.connection.capabilities.object_tagging is False:
         return {}
@@ -517,7 +519,7 @@ class Move(NamedTuple):
 
 
 def move(source: ObjectAddress, target: ObjectAddress, **changes: Any) -> Head:
-    """Copy an object and delete the source. An object moved onto itself is kept, even if its bucket or store has another name.
+    """Copy an object and delete the source. An object moved onto itself is kept, even if its bucket or store is named differently there.
 
     Raises:
         S3ObjectChanged: The source was written meanwhile; source and copy both exist.
@@ -527,7 +529,7 @@ def move(source: ObjectAddress, target: ObjectAddress, **changes: Any) -> Head:
         S3Error: The copy is incomplete; the source was not deleted.
 
     Requests:
-        those of ``copy``, 2 HEAD (1 if the store honours If-Match on DELETE and the addresses certainly differ) and 1 DELETE
+        the requests of ``copy``, 2 HEAD (1 if the store honours If-Match on DELETE and the addresses certainly differ) and 1 DELETE
     """
     return finish_move(begin_move(source, target, **changes))
 
@@ -537,10 +539,10 @@ def begin_move(
 ) -> Move:
     """Make the copy of a move; nothing is deleted yet.
 
-    If the names cannot prove that the two addresses differ, the copy has a random ID in its metadata.
+    If the names cannot prove that the two addresses differ, the copy gets a random ID in its metadata.
 
     Requests:
-        those of ``copy``
+        the requests of ``copy``
     """
     same = same_place(source, target)
     idempotency_token = conditional.new_idempotency_token() if same is None else ""
@@ -558,7 +560,7 @@ def begin_move(
 
 
 def finish_move(begun: Move) -> Head:
-    """Delete the source of a move, but only if the copy exists, the source is another object, and has not changed since it was copied.
+    """Delete the source of a move, if the copy exists, the source is another object, and the source has not changed since the copy.
 
     Without If-Match on DELETE, a write between the last HEAD and the DELETE is lost; in a versioned bucket it remains as a version below
     the delete marker. If-Match compares only the ETag, so that new metadata or tags with the same content are not noticed; with HEAD,
@@ -592,7 +594,7 @@ def finish_move(begun: Move) -> Head:
             and begun.idempotency_token in (Head.from_answer(now).idempotency_token or "").split()
         ):
             return copied  # the source is the copy
-        # Stores leave out absent values, or return 0.
+        # A store may omit an absent value in one response and return 0 in another.
         if any((begun.found.get(name) or None) != (now.get(name) or None) for name in (*_IDENTITY, *_DESCRIPTION)):
             raise _changed(begun)
     if not is_conditional:

@@ -59,10 +59,10 @@ def download(
     Args:
         address: The object, or a version of it.
         destination: The file. A symbolic link to a file is kept, and the file that it points to is replaced. Pipes and character devices
-            (also behind a link) are written in place: they get the bytes in order, and an error may come late.
+            (also behind a link) are written in place: if the download fails, they may have received some bytes.
         span: The bytes to download; all of them by default.
         verify_checksum: Whether to compare the object's MD5 (or its parts' MD5s), if the store returns them, with that of the downloaded
-            bytes. None: up to 16 MiB; MD5 is slower than the network, and a larger object is checked by its length and by the transport.
+            bytes. None: only up to 16 MiB, since MD5 is slower than the network; for a larger object only the length is compared.
         if_match: ETag sent as If-Match.
         progress: True, a callable or None.
         extra: Further parameters of GetObject.
@@ -113,7 +113,7 @@ def download(
 
 
 def _write_through(fetch: _Fetch, path: Path, verify_checksum: bool | None, progress: Progress) -> None:
-    """Write the bytes to a pipe or a device in order. The object is requested first, since opening a pipe waits for its reader."""
+    """Write the bytes to a pipe or a device in order. The request is sent first, since opening a pipe blocks until it has a reader."""
     with fetch, open(file_target.open_stream(path), "wb", buffering=0) as stream:  # noqa: PTH123 - a descriptor, not a path
         _copy_to(fetch, stream, verify_checksum, progress, path.name)
 
@@ -126,7 +126,7 @@ def download_to_writable(
     progress: Progress = None,
     **extra: Any,
 ) -> Head:
-    """Write an object in order to anything that has ``write``.
+    """Write an object's bytes, from first to last, to anything that has a ``write`` method.
 
     Raises:
         BlockingIOError: The writable is a raw file in non-blocking mode and takes no data now.
@@ -179,7 +179,7 @@ def _write_all(writable: Any, piece: bytes) -> None:
 
 
 class _Fetch:
-    """One object, or a range of it, to be read in parts. Entering it sends the first request, for head, size and body."""
+    """One object, or a range of it, to be read in parts. ``__enter__`` sends the first request, which returns the attributes and a body."""
 
     def __init__(self, address: ObjectAddress, span: ByteRange, if_match: str | None, extra: Mapping[str, Any]) -> None:
         self.address = address
@@ -251,7 +251,7 @@ class _Fetch:
                 yield piece
 
     def _stream(self, start: int, end: int) -> ObjectStream:
-        """Return a stream of a range: that of the first response if it begins there, else a new one."""
+        """Return a stream of a range: the stream of the first response if it begins at ``start``, else a new one."""
         with self._first_lock:
             if start == self.start and self._first is not None:
                 first, self._first = self._first, None
@@ -265,7 +265,7 @@ class _Fetch:
 
 
 def _digest_for(fetch: _Fetch, verify_checksum: bool | None) -> Any:
-    """Return a new MD5 if the ETag is an MD5, the whole object is read and is to be verified; else None."""
+    """Return a new MD5 digest if the whole object is read and to be verified, and its ETag is an MD5; else None."""
     whole = fetch.start == 0 and fetch.end == fetch.head.size
     wanted = fetch.end <= PART_BYTES if verify_checksum is None else verify_checksum
     return hashlib.md5(usedforsecurity=False) if wanted and whole and fetch.md5 is not None else None
@@ -274,7 +274,7 @@ def _digest_for(fetch: _Fetch, verify_checksum: bool | None) -> Any:
 def _fetch_into(
     fetch: _Fetch, partial: PartialFile, report: Callable[[int], None], verify_checksum: bool | None
 ) -> str | None:
-    """Fill the partial file; return the MD5 of its content if the object's own is known and to be verified."""
+    """Fill the partial file; return the MD5 of its content if the object's MD5 is known and to be verified, else None."""
     size = fetch.end - fetch.start
     parts = [
         (number, fetch.start + at, min(fetch.start + at + PART_BYTES, fetch.end))
@@ -363,5 +363,5 @@ def _digest_of_endpoint(url: str) -> str:
     """Return a digest that identifies the store in a journal. Never store the URL itself: it may hold credentials."""
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    address = f"{parts.scheme}://{parts.hostname}:{port}{parts.path.rstrip('/')}"  # urlsplit lowers scheme and host
+    address = f"{parts.scheme}://{parts.hostname}:{port}{parts.path.rstrip('/')}"  # urlsplit lowercases scheme and host
     return hashlib.sha256(address.encode()).hexdigest()[:16]

@@ -27,13 +27,13 @@ Identity: TypeAlias = "tuple[int, ...]"
 
 
 class Destination(NamedTuple):
-    """The file that a download is asked to write, before it is looked at.
+    """The file that a download is asked to write, not yet checked.
 
     Attributes:
         path: The file. Its parent folders are created.
         overwrite: Whether to replace an existing file.
         resume: Whether to continue an interrupted download that had ``resume`` set too.
-        follow: Whether the user gave the path; False if it was made from a key. Then a link is replaced by the file, and pipes and
+        follow: Whether the user gave the path. If it was made from a key (False), a link is replaced by the file, and pipes and
             devices are refused.
         replaces: The :func:`identity` of the only file that may be replaced; None for any file.
     """
@@ -50,7 +50,7 @@ class Target(NamedTuple):
 
     Attributes:
         path: The file; symbolic links are resolved if they are to be kept.
-        is_stream: Whether to open it and write the bytes in order, since it must not be replaced.
+        is_stream: Whether to open the file and write the bytes in order, since a pipe, device or redirected output must not be replaced.
     """
 
     path: Path
@@ -164,7 +164,7 @@ def open_stream(path: Path) -> int:
 
 
 def temporary_stem(target: Path) -> str:
-    """Return the stem of the names of a target's temporary files, short enough for the file system with any of our suffixes.
+    """Return the stem of the names of a target's temporary files, short enough for the file system with any suffix added.
 
     A name that has to be cut gets a digest, so that it differs from other names with the same beginning.
     """
@@ -187,11 +187,11 @@ def _longest_name(folder: Path) -> int:
 def open_own(path: Path) -> int:
     """Open the partial file of an interrupted download for reading and writing, or create it.
 
-    It will be truncated or appended to, so it MUST be a regular file of this user: in a folder that others can write to, a link of this
+    The file will be overwritten, so it MUST be a regular file of this user: in a folder that others can write to, a link of this
     name could point to any file.
 
     Raises:
-        FileExistsError: It is a link, a pipe or a folder, or belongs to another user.
+        FileExistsError: The path is a link, a pipe or a folder, or belongs to another user.
     """
     flags = os.O_RDWR | os.O_CREAT
     for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"):
@@ -215,7 +215,7 @@ def open_own(path: Path) -> int:
 
 
 def check_single_name(fd: int, path: Path) -> None:
-    """Raise if a file has further hard links: writing to it would change those files too.
+    """Raise if a file has further hard links: a write would show under those names too.
 
     Raises:
         FileExistsError: The file has several names.

@@ -28,7 +28,7 @@ def open_object(
     Args:
         address: The object; for reading also one of its versions.
         mode: ``r``, ``w``, ``x`` (create only) or ``a``, with ``b`` for bytes or ``t`` for text.
-        buffering: 0 for none (bytes only), 1 for lines (text only), else the size of the reader's buffer.
+        buffering: 0 for none (bytes only), 1 for line buffering (text only), else the size of the reader's buffer.
         encoding: The encoding of text; UTF-8 by default.
         errors: How to handle encoding and decoding errors, as for the builtin.
         newline: As for the builtin.
@@ -41,13 +41,13 @@ def open_object(
         ValueError: The mode is invalid, or an argument is not allowed with it.
         io.UnsupportedOperation: The mode would both read and write.
         S3NoSuchItem: The object to read does not exist.
-        S3ObjectChanged: The object to read has another ETag; or the object to append to was replaced each time it was read; at the close:
-            it was changed by others since the opening.
+        S3ObjectChanged: The object to read has another ETag; or the object to append to was replaced each time it was read, or was
+            changed by others between the opening and the close.
         S3ObjectExists: The object to create already exists.
-        S3PreconditionFailed: The object to append to has another ETag than ``if_match``. Or raised at the close: the object to replace
-            has; or, also when creating or appending, ``retryable`` if other writes were in progress (409) and
-            nothing was written, or ``outcome_unknown``.
-        S3Unsupported: Mode ``x``, or ``w`` with ``if_match``, and the store does not honour the condition.
+        S3PreconditionFailed: At the opening: the object to append to has another ETag than ``if_match``. At the close: the object to
+            replace has another ETag; or another write was in progress and nothing was written (409, ``retryable``); or it is unknown
+            whether the object was written (``outcome_unknown``).
+        S3Unsupported: The mode is ``x``, or ``w`` with ``if_match``, and the store does not honour the condition.
 
     Requests:
         1 GET to read (then one per range); see :class:`ObjectWriter` for writing
@@ -64,7 +64,7 @@ def open_object(
     elif not (newline is None or isinstance(newline, str)):
         raise TypeError(f"newline must be text or None, not {type(newline).__name__}")
     elif newline not in (None, "", "\n", "\r", "\r\n"):
-        raise ValueError(f"illegal newline value: {newline!r}")  # before any request
+        raise ValueError(f"illegal newline value: {newline!r}")  # raised here, before any request is sent
     if action == "r":
         if metadata is not None or extra:
             raise TypeError(

@@ -39,7 +39,7 @@ def write_file(
 
 
 def write_target(target: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
-    """Write a file atomically with a function. Links, pipes and devices are handled as in :func:`download`.
+    """Write a file atomically: ``write`` is called with an open binary file. Links, pipes and devices are handled as in :func:`download`.
 
     Raises:
         FileExistsError: The target is a socket or a block device.
@@ -181,7 +181,7 @@ class PartialFile:
         _write_at(self._fd, piece, at, self._lock)
 
     def note(self, number: int) -> None:
-        """Record a complete part. Call fsync before writing the journal, so that the journal stays correct after a power loss."""
+        """Record a complete part in the journal, after an fsync of the file, so that the journal is correct even after a power loss."""
         if self._journal is not None:
             os.fsync(self._fd)
             self._journal.write(b"%d\n" % number)
@@ -253,7 +253,9 @@ def _read_umask() -> int:
     return umask
 
 
-_UMASK = _read_umask()  # read once, at import: os.umask() changes it briefly for all threads
+_UMASK = (
+    _read_umask()
+)  # read once, at import: os.umask() can read the mask only by changing it, briefly and for all threads
 
 if hasattr(os, "pwrite") and hasattr(os, "preadv"):
 

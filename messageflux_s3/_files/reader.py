@@ -1,8 +1,8 @@
 """The seekable file object behind ``open("rb")``: reads ranges of one object, and reads ahead if reads are sequential.
 
 Opening sends one GET, which returns the size, the ETag and the first 64 KiB. Every later range is requested with that ETag as If-Match,
-so that all bytes are of one object. Random reads fetch the requested bytes. Sequential reads fetch ahead, doubling up to 32 MiB; the
-ranges are fetched by a few threads that belong to the file and end with it.
+so that all bytes are of one object. Random reads fetch the requested bytes. Sequential reads fetch ahead, each time
+twice as much, up to 32 MiB; a few threads that belong to the file fetch the ranges, and end when it is closed.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class BufferedObjectReader(io.BufferedReader):
             raise
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill the buffer as far as bytes are left; return 0 at the end. Requests: none to a few."""
+        """Read until the buffer is full or the object ends; return the number of bytes. Requests: none to a few."""
         position = _tell(self)
         try:
             return _readinto(self, buffer)
@@ -157,7 +157,7 @@ class BufferedObjectReader(io.BufferedReader):
             raise
 
     def _go_back(self, start: int, end: int) -> None:
-        """Seek back to the start of a failed read: io's C code drops its buffer. Do nothing if another thread has read since."""
+        """Seek back to the start of a failed read, since io's C code dropped its buffer; do nothing if another thread has read since."""
         with self._lock, contextlib.suppress(ValueError):  # closed or detached
             if start < self.tell() <= end:
                 self.seek(start)
@@ -225,7 +225,7 @@ class ObjectReader(io.RawIOBase):
         return cast(bytes, super().read(-1 if size is None else size))
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer as far as bytes are left; return 0 at the end."""
+        """Read bytes into the buffer, possibly fewer than fit; return their number, 0 at the end."""
         self._check_open()
         with self._lock, memoryview(buffer) as given, given.cast("B") as view:
             position = self._position
@@ -283,7 +283,7 @@ class ObjectReader(io.RawIOBase):
                 done += self._read_into(position + done, view[done:count], is_private=True)
 
     def _read_into(self, position: int, view: memoryview, *, is_private: bool) -> int:
-        """Fill the beginning of the view with the bytes from a position; at least one byte. Return the number of bytes.
+        """Copy at least one byte, from a position on, to the beginning of the view; return the number of bytes.
 
         Args:
             position: The offset of the first byte; before the end of the object.
@@ -308,7 +308,7 @@ class ObjectReader(io.RawIOBase):
             self._ahead = (
                 min(max(2 * self._ahead, _FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES) if position == self._sequel else 0
             )
-        while segments and segments[0].end <= position - BUFFER_BYTES:  # the buffer above may seek back this far
+        while segments and segments[0].end <= position - BUFFER_BYTES:  # BufferedObjectReader may seek back this far
             passed = segments.popleft()
             passed.cancel()
             if isinstance(passed.data, bytearray):

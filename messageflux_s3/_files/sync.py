@@ -112,12 +112,12 @@ class SyncStep:
     Attributes:
         action: ``"copy"``, ``"skip"`` or ``"delete"``.
         key: The key in the bucket.
-        path: The file's path, relative to the folder, with ``/``.
+        path: The file's path, relative to the folder, with ``/`` between names.
         size: The size in bytes of the file or object that is copied, kept or deleted.
         reason: The reason for the action.
         etag: The object's ETag when the plan was made.
         modified: The time of last modification, in seconds since 1970: of the object, or of a file to be deleted.
-        version_id: The version ID, if a version is to be downloaded.
+        version_id: The version to download; None for the current one.
     """
 
     action: Action
@@ -462,8 +462,8 @@ def local_files(folder: str | os.PathLike[str], passed_over: set[str] | None = N
 
     Args:
         folder: The folder.
-        passed_over: A set; adds the relative paths of entries that may hide files: links to folders, dangling links, special files,
-            and names that end like the library's partial downloads.
+        passed_over: A set to which this function adds the relative paths of entries that may hide files: links to folders, dangling
+            links, special files, and names that end like the library's partial downloads.
 
     Raises:
         FileNotFoundError: The folder does not exist.
@@ -517,7 +517,7 @@ def keys_of_folder(
     wanted: Callable[[str], bool] = lambda _: True,
     passed_over: set[str] | None = None,
 ) -> dict[str, tuple[str, LocalFile]]:
-    """Return the keys of a folder's files below a prefix, each with the file's relative path and the file.
+    """Return the keys that the files of a folder get below a prefix, each with the file's relative path and the file.
 
     Names of files may make keys that are not valid in S3: names that are not UTF-8, or are too long. Their uploads fail.
 
@@ -570,8 +570,8 @@ def _is_hidden(relative: str, passed_over: set[str]) -> bool:
 def _path_in(folder: Path, relative: str) -> str:
     """Return the relative path of the file that a key has in a folder.
 
-    Usually :func:`~messageflux_s3._formats.keys.key_to_path`. But :func:`~messageflux_s3._formats.keys.path_to_key` returns names that
-    escaping never produces, such as ``My%20Docs/a.txt``, unchanged: if the folder has a file of such a name, it is the key's file.
+    Usually :func:`~messageflux_s3._formats.keys.key_to_path` gives the path. But names that it never produces, such as
+    ``My%20Docs/a.txt``, are keys themselves: if the folder has a file with the key as its name, that is the key's file.
     """
     path = key_to_path(relative)
     if path == relative or os.path.lexists(folder.joinpath(*path.split("/"))) or not _is_plain_path(relative):
@@ -643,7 +643,7 @@ def _differences(
 
 
 def _difference(bucket: BucketAddress, local: LocalFile, remote: RemoteObject, *, is_download: bool) -> str | None:
-    """Return the difference between a file and an object of the same size if the listed ETag is not conclusive; None if they are identical.
+    """Compare a file with an object of the same size whose listed ETag is not conclusive; return the difference, or None.
 
     The store's own values decide: checksums of the whole object, else an ETag that is the MD5, else the ETag of a multipart object
     together with the sizes of its parts. Only if none of them can be compared, use the MD5 that an earlier sync recorded (the weakest
@@ -678,7 +678,7 @@ def _difference(bucket: BucketAddress, local: LocalFile, remote: RemoteObject, *
         ours = _md5(local.path)
         if ours == md5:
             return None
-        # Either the object was rewritten with its old metadata, or the bucket's ETags are not MD5s: its content decides.
+        # Either the object was rewritten with its old metadata, or the bucket's ETags are not MD5s: compare the content.
         is_same = ours == recorded and checksum.is_content(address, md5, ours)
         return None if is_same else "different content"
     if recorded:
@@ -720,7 +720,7 @@ def _has_etag_of_parts(address: ObjectAddress, local: LocalFile, etag: str) -> b
 
 
 def _likely_part_sizes(size: int, count: int) -> list[int]:
-    """Return part sizes in whole MiB that make this number of parts, common defaults first. Tried if the store does not return the size."""
+    """Return part sizes in whole MiB that make this number of parts, common defaults first. Used if the store returns no sizes."""
     smallest = -(-size // count)
     largest = size if count == 1 else -(-size // (count - 1)) - 1
     usual = [mebibytes * _MIB for mebibytes in (16, 8, 5, 10, 15, 32, 50, 64, 100)]
@@ -736,10 +736,10 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 def _open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading. Non-blocking, since a pipe may have replaced the file and would block forever.
+    """Open a regular file for reading. O_NONBLOCK is set, since a pipe may have replaced the file: opening it would block.
 
     Raises:
-        OSError: It is not a regular file.
+        OSError: The path is not a regular file.
     """
     fd = os.open(
         path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -921,7 +921,7 @@ def _send(
     files = [*_with_keys(files, outcomes)]
 
     def with_md5(digest: Callable[[], str]) -> Mapping[str, str] | None:
-        """Return the metadata; for a sync to a bucket whose ETags are not MD5s with the MD5, for the next sync to compare."""
+        """Return the metadata; in a sync, if the bucket's ETags are not MD5s, add the MD5, which the next sync compares."""
         if outcomes.operation != "sync" or not etag_md5.are_no_md5s(BucketAddress(connection, bucket_name)):
             return metadata
         return {**(metadata or {}), user_metadata.CONTENT_MD5: digest()}
@@ -1000,7 +1000,7 @@ def _fetch(
             raise outcome
         head, body = outcome or (Head(), None)
         if body is None or etag_md5.is_refuted(BucketAddress(connection, bucket_name), head.etag, body):
-            fetch_one(step)  # its file exists, the object has grown, or the checksum must be verified
+            fetch_one(step)  # the file exists, the object has grown, or the body does not match its ETag
             return
         target = inside(folder, step.path)
         partial_file.write_file(target, body, overwrite=overwrite(step), replaces=step._identity)
@@ -1076,7 +1076,7 @@ def download_objects(plan: SyncPlan, *, overwrite: bool = True, progress: Progre
     folder.mkdir(parents=True, exist_ok=True)
     files = {step.path for step in plan.copied}
     outcomes = _Outcomes("download_folder")
-    for step in plan.skipped:  # with compare=None only markers are skipped
+    for step in plan.skipped:  # a plan with compare=None skips only folder markers
         if step.path in files:
             continue  # the object "a" takes the path of the folder for the marker "a/"
         try:

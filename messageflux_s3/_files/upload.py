@@ -27,11 +27,11 @@ Call = Callable[..., dict[str, Any]]
 
 
 class UploadConfig(NamedTuple):
-    """How an upload is sent, as boto3's ``TransferConfig``.
+    """Settings of an upload, like boto3's ``TransferConfig``.
 
     Attributes:
         part_size_bytes: The size of a part, at least 5 MiB; None to choose one that fits.
-        verify_checksum: Whether to send an MD5 and to compare the store's, if boto3 does not send a checksum itself.
+        verify_checksum: Whether to send an MD5 and compare it with the returned ETag, if boto3 does not send a checksum itself.
     """
 
     part_size_bytes: int | None = None
@@ -41,8 +41,8 @@ class UploadConfig(NamedTuple):
         """Check the size of a part.
 
         Raises:
-            TypeError: It is not a whole number.
-            ValueError: It is too small.
+            TypeError: The size is not a whole number.
+            ValueError: The size is too small.
         """
         size = self.part_size_bytes
         if size is None:
@@ -72,7 +72,7 @@ def upload(
         address: The object to write; its version ID is ignored.
         source: A path (``os.PathLike``), bytes, text, a readable (read from its position, and left open), or an iterable of bytes.
         metadata: User metadata; names and values are strings.
-        call: Sends the request that creates the object, instead of ``connection.call``, with the same arguments (conditional writes).
+        call: Called instead of ``connection.call`` for the request that creates the object, with the same arguments (conditional writes).
         config: The size of the parts, and whether checksums are compared.
         progress: True, a callable or None.
         extra: Further parameters (:class:`~messageflux_s3._objects.put_parameters.PutParameters`).
@@ -90,8 +90,8 @@ def upload(
         ValueError: The part size is too small, or the source is too large for it.
 
     Requests:
-        1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST; all of those and 1 HEAD again each time the conditional completion
-        conflicts with another write (409), if the source can be read again
+        1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST. Each time the conditional completion conflicts with another write (409),
+        1 HEAD and the same requests again, if the source can be read again
     """
     encoded = user_metadata.encode(metadata)
     parameters = {**put_parameters.s3_parameters(address.key, extra), "Metadata": encoded}
@@ -122,7 +122,7 @@ def upload(
 
 @dataclass(frozen=True, slots=True)
 class _Upload:
-    """One upload: the object to write, the parameters that it gets, and how it is sent."""
+    """One upload: the object to write, the parameters of the write, and how it is sent."""
 
     address: ObjectAddress
     parameters: dict[str, Any]
@@ -153,7 +153,9 @@ class _Upload:
         try:
             if self.call is None and self.config.verify_checksum:
                 return checksum.call(connection, "PutObject", whole)
-            return (self.call or connection.call)("PutObject", **whole)  # a conditional call verifies it itself
+            return (self.call or connection.call)(
+                "PutObject", **whole
+            )  # a conditional call verifies the checksum itself
         except BaseException:
             with suppress(Exception):  # raise the error of the request instead
                 report(-len(body))
@@ -162,7 +164,7 @@ class _Upload:
     def _send_parts(
         self, source: Source, report: Callable[[int], None], passes: _Passes | None
     ) -> tuple[dict[str, Any], int]:
-        """Return the response to the completion, and the number of bytes."""
+        """Send the source in parts; return the response to CompleteMultipartUpload, and the number of bytes."""
         part_size_bytes, verify_checksum = self.config
         written = 0
         with MultipartUpload(
@@ -209,7 +211,7 @@ class _Passes:
         self.begin()
 
     def begin(self) -> None:
-        """Begin a pass."""
+        """Begin to read the source, for the first time or again."""
         self._digest = hashlib.blake2b(digest_size=16)
 
     def add(self, piece: bytes | bytearray) -> None:
@@ -217,10 +219,10 @@ class _Passes:
         self._digest.update(piece)
 
     def check(self) -> None:
-        """End a pass.
+        """Check the bytes when the source is at its end.
 
         Raises:
-            SourceDiffers: The source returned other bytes than in the first pass.
+            SourceDiffers: The source returned other bytes than the first time.
         """
         found = self._digest.digest()
         self._first = self._first or found
@@ -229,7 +231,7 @@ class _Passes:
 
 
 def _part_sizes(size: int | None, wanted: int | None) -> Iterator[int]:
-    """Return the size of each part, so that 10,000 parts hold the source, or the largest possible object if its size is unknown."""
+    """Return the size of each part, so that 10,000 parts hold the source, or the largest possible object if the size is unknown."""
     if wanted is not None:
         return iter([wanted] * MAX_PARTS)
     if size is not None:

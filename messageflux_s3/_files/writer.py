@@ -61,10 +61,10 @@ _dict_of = BaseException.__dict__["__dict__"].__get__
 
 
 class Handled(NamedTuple):
-    """Identifies an exception that is being handled, without keeping its traceback alive, and with it the frames and their files.
+    """Identifies an exception that is being handled, without a reference to its traceback, which would keep frames and files alive.
 
-    Builtin exceptions do not support weak references, and an ``id()`` may be reused. The attribute dictionary belongs to one exception
-    only, and no other exception gets the same one while it is referenced. Raising the exception again gives it another traceback.
+    Builtin exceptions do not support weak references, and an ``id()`` may be reused. So the exception's attribute dictionary is kept: no
+    other exception has the same one while it is referenced. Raising the exception again gives it another traceback.
     """
 
     attributes: dict[str, Any]
@@ -226,10 +226,11 @@ class ObjectWriter(io.BufferedIOBase):
         )
 
     def _find_base(self) -> None:
-        """Look up the object that is appended to: read a small one completely, of a larger one only the headers.
+        """Look up the object that is appended to: read a small one completely, but only the headers of a larger one.
 
         Raises:
-            S3PreconditionFailed: There is no such object, or it has another ETag than ``if_match``.
+            S3ObjectChanged: The object was replaced each time it was read.
+            S3PreconditionFailed: ``if_match`` is set, and the object does not exist or has another ETag.
         """
         for _ in range(_ATTEMPTS_TO_READ_BASE):
             try:
@@ -272,7 +273,7 @@ class ObjectWriter(io.BufferedIOBase):
         self._parameters = attributes.kept(self._address, answer, asked)
 
     def _check_base(self, base: Head | None) -> None:
-        """Compare the object that is appended to with ``if_match``; None if there is no such object."""
+        """Compare the ETag of the object that is appended to with ``if_match``; ``base`` is None if the object does not exist."""
         if self._if_match is not None and (base is None or not etags.same(base.etag, self._if_match)):
             state = "does not exist" if base is None else f"has the ETag {base.etag}, not {self._if_match}"
             raise S3PreconditionFailed(
@@ -349,7 +350,7 @@ class ObjectWriter(io.BufferedIOBase):
         self._buffer += view[done:]
 
     def _write_local(self, view: memoryview) -> None:
-        """Write to the temporary file; move it to disk before it exceeds a part, so that no gap is filled in memory."""
+        """Write to the temporary file; move it to disk before it exceeds a part, so that a gap left by a seek is not filled in memory."""
         assert self._local is not None
         if self.mode == "ab" and view.nbytes:
             self._local.seek(0, io.SEEK_END)  # as with the builtin, every write appends
@@ -358,12 +359,12 @@ class ObjectWriter(io.BufferedIOBase):
         self._local.write(view)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Set the position. A seek elsewhere is possible only before a part is sent; from then on the content is in a temporary file.
+        """Set the position. A move to another position is possible only before a part is sent, and puts the content into a temporary file.
 
-        ``seek(0)`` at the very beginning is refused: ``zipfile`` tests with it whether it can seek back later, and streams if not.
+        ``seek(0)`` before the first write is refused: ``zipfile`` uses it to test whether it can seek back later, and streams if not.
 
         Raises:
-            io.UnsupportedOperation: Some of the content has already been sent.
+            io.UnsupportedOperation: Some of the content has already been sent, or an existing object is appended to.
             ValueError: The target is before the beginning.
         """
         self._check_open()
@@ -389,7 +390,7 @@ class ObjectWriter(io.BufferedIOBase):
         return self._local.seek(target)
 
     def readinto(self, buffer: Any) -> int:
-        """Read into a buffer. Only from the temporary file (see ``seek``)."""
+        """Read into a buffer. Possible only while the content is in a temporary file (see ``seek``)."""
         self._check_open()
         if self._local is None:
             raise io.UnsupportedOperation("not readable")
@@ -398,7 +399,7 @@ class ObjectWriter(io.BufferedIOBase):
         return len(piece)
 
     def truncate(self, size: int | None = None) -> int:
-        """Truncate to ``size`` (default: the position), or extend with zeros. The position does not change. Only after a ``seek``.
+        """Truncate to ``size`` (default: the position), or extend with zeros. The position does not change. Possible only after a ``seek``.
 
         Raises:
             io.UnsupportedOperation: The file is a stream (see ``seek``).
@@ -588,7 +589,7 @@ class ObjectWriter(io.BufferedIOBase):
 
     @property
     def _precondition(self) -> conditional.Precondition:
-        """The condition of the request that makes the object visible: that it is unchanged, or does not exist."""
+        """The condition of the request that makes the object visible: the existing object is unchanged, or there is none."""
         if_match = self._if_match if self._base is None else self._base.etag
         return conditional.Precondition(if_match, self._idempotency_token, self._carried)
 
@@ -629,7 +630,7 @@ class ObjectWriter(io.BufferedIOBase):
             raise self._base_changed(self._base) from error
 
     def _marked_parameters(self) -> dict[str, Any]:
-        """Return the parameters of the object; for a conditional write with the idempotency token that identifies it."""
+        """Return the parameters of the object; for a conditional write, add the idempotency token that identifies the write."""
         if self.mode == "wb" and self._if_match is None:
             return self._parameters
         return {
@@ -654,7 +655,7 @@ class ObjectWriter(io.BufferedIOBase):
         return MultipartUpload(self._address, parameters=self._marked_parameters())
 
     def _bring_base(self, base: _Base) -> None:
-        """Add the former content first: copied within the store, or read and sent again if the store cannot copy."""
+        """Make the former content the first parts: copy it within the store, or read it and send it again if the store cannot copy."""
         assert self._upload is not None
         # R2 requires parts of equal size.
         if self._connection.capabilities.multipart_copy is not False and self._connection.preset != "r2":
@@ -727,7 +728,7 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
 
 
 class TextWriter(io.TextIOWrapper):
-    """Writes text to an :class:`ObjectWriter`; its ``with`` block commits or aborts as the writer's own does."""
+    """Writes text to an :class:`ObjectWriter`; its ``with`` block commits or aborts like the writer's."""
 
     def __init__(
         self,

@@ -40,7 +40,9 @@ def read_deletions(document: bytes) -> dict[str, Any] | None:
         >>> read_deletions(b"<DeleteResult><Deleted><Key>a</Key></Deleted></DeleteResult>")
         {'Deleted': [{'Key': 'a'}], 'Errors': []}
     """
-    if b"<!" in document or b"\0" in document:  # a document type; NUL: in UTF-16 b"<!" would not be found
+    if (
+        b"<!" in document or b"\0" in document
+    ):  # "<!" begins a document type; NUL means UTF-16, where b"<!" is not found
         return None
     try:
         root = ElementTree.fromstring(  # nosec B314  # without a document type no entity can expand

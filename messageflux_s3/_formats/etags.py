@@ -24,7 +24,7 @@ def is_weak(etag: str | None) -> bool:
 
 
 def opaque(etag: str) -> str:
-    """Return the opaque tag: what is between the quotes of a strong or weak ETag."""
+    """Return the opaque tag: the text between the quotes of a strong or weak ETag."""
     return etag.removeprefix("W/").strip('"')
 
 

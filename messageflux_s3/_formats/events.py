@@ -1,10 +1,10 @@
 """Parsing of S3 event notifications, in all known formats and envelopes, into ObjectEvent.
 
-Messages are untrusted input and every field is validated: a part that is not an event about an object is left out; a record that
-claims to be one and is malformed raises ValueError.
+Messages are untrusted input and every field is validated: anything but an event about an object is left out; a malformed
+record of such an event raises ValueError.
 
 The formats are documented in AWS's "Event message structure" and "EventBridge event message structure", in MinIO's and Ceph's pages on
-bucket notifications, and in Cloudflare's on R2 event notifications (samples: tests/data/events).
+bucket notifications, and in Cloudflare's page on R2 event notifications (samples: tests/data/events).
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ EventKind = Literal[
 ]
 
 MAX_ENVELOPES = 8
-"""How many nested envelopes are unwrapped; the deepest in use, SNS in SQS in Lambda, needs four."""
+"""The maximum depth of nested envelopes; the deepest nesting in use, SNS in SQS in Lambda, needs four."""
 
 _MOST_MESSAGES = 100_000
-"""How many envelopes and messages are read in one message; the largest in use, a Lambda batch of SQS, has 10,000 records."""
+"""The maximum number of envelopes and records in one message; the largest in use, a Lambda batch of SQS, has 10,000 records."""
 
-# Keys: for S3 notifications (AWS, MinIO, Ceph) the word before the first colon; for EventBridge detail-type; for R2 action.
+# The keys are: in S3 notifications (AWS, MinIO, Ceph) the part of eventName before the first colon (for ObjectLifecycle the second);
+# in EventBridge events detail-type; in R2 events action.
 _KINDS: dict[str, EventKind] = {
     "ObjectCreated": "created",
     "ObjectRemoved": "removed",
@@ -164,14 +165,14 @@ class ObjectEvent:
 def parse_event(message: bytes | str | Mapping[str, Any], *, ceph_keys_encoded: bool = False) -> list[ObjectEvent]:
     """Parse a notification about objects in S3.
 
-    Supported are S3's event notifications (AWS, MinIO, Ceph and other compatible servers), EventBridge and
+    Supported formats: S3 event notifications (AWS, MinIO, Ceph and other compatible servers), EventBridge and
     Cloudflare R2, each by itself or inside SNS, SQS and Lambda envelopes, also nested. A key is decoded once, and
     only if the source encodes it: S3 notifications do, EventBridge and R2 do not.
 
     Args:
         message: JSON as bytes or text, or the parsed dict: a Lambda event, a message of ``receive_message()`` or its
             whole response, or a single record (``event.raw``).
-        ceph_keys_encoded: Whether your Ceph encodes keys as AWS does. Ceph's own code does not.
+        ceph_keys_encoded: Whether your Ceph encodes keys as AWS does. Unmodified Ceph does not.
 
     Returns:
         One event for each object; an empty list for a valid message that is not about an object, such as S3's test
@@ -202,7 +203,7 @@ def parse_event(message: bytes | str | Mapping[str, Any], *, ceph_keys_encoded: 
 
 
 class UnreadableEvents(ValueError):
-    """A message is not JSON, or records of it cannot be read.
+    """A message is not JSON, or some of its records cannot be read.
 
     Attributes:
         events: The events of the records that could be read, so that one malformed record does not lose the others.
@@ -238,7 +239,7 @@ def load_json(text: bytes | bytearray | memoryview | str, *, allow_nan: bool = F
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Parsers differ in which duplicate wins: a check might see one bucket name, and the code that reads from it another.
+    # Parsers differ in which duplicate wins: a check might see one bucket name, and the code that uses the bucket another.
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("an object has two members of the same name")
@@ -250,7 +251,7 @@ def _refuse_constant(name: str) -> Any:
 
 
 class _TooLarge(ValueError):
-    """The message has too many envelopes or records. Ends the parsing at once, since a dict may contain itself."""
+    """The message has too many envelopes or records. This ends the parsing at once, since a dict may contain itself."""
 
 
 class _Reading:
@@ -456,7 +457,7 @@ def _decoded_key(value: Any) -> str:
 def _size(value: Any) -> int | None:
     if value is None or value == "":
         return None
-    if isinstance(value, str) and _DIGITS.fullmatch(value):  # Ceph's documentation shows text
+    if isinstance(value, str) and _DIGITS.fullmatch(value):  # Ceph's documentation shows the size as text
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
@@ -488,7 +489,7 @@ def _time(value: Any) -> datetime | None:
 
 
 def _shown(value: Any) -> str:
-    """Return an untrusted value, shortened for an error message."""
+    """Describe an untrusted value for an error message; a long one is shortened."""
     if isinstance(value, (Mapping, list, tuple)):
         return f"a {type(value).__name__}"
     if isinstance(value, str) and ("://" in value or "x-amz-" in value.lower()):

@@ -15,7 +15,7 @@ from .times import as_utc, parse_time
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The attributes of an object, from the headers of a response. None: not in the response.
+    """The attributes of an object, from the headers of a response. An attribute that the response does not have is None.
 
     A HEAD or GET response has all of them (the version ID in versioned buckets only); a PUT gives size, etag, metadata and version ID.
     """
@@ -82,7 +82,7 @@ class _HasHeaders(Protocol):
 
 
 class _LazyHead:
-    """A Head that is made at the first access: most bulk reads use only the bodies, and most bulk writes use no response at all."""
+    """A Head that is made at the first access: most bulk reads use only the bodies, and most bulk writes ignore the response."""
 
     __slots__ = ("_head", "_make")
 

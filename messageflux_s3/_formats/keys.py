@@ -98,7 +98,7 @@ def glob_to_pattern(glob: str) -> tuple[str, re.Pattern[str]]:
         glob: The glob, for the whole key.
 
     Returns:
-        The part before the first wildcard (to list with as prefix), and the pattern.
+        The part before the first wildcard (a prefix to list with), and the pattern.
 
     Example:
         >>> from messageflux_s3._formats.keys import glob_to_pattern
@@ -165,7 +165,7 @@ def key_to_path(key: str, *, windows: bool = os.name == "nt") -> str:
     longer than 255 bytes is split into folders.
 
     Args:
-        key: The key, or what follows a prefix.
+        key: The key, or the part of it after a prefix.
         windows: Whether the path is for Windows.
 
     Returns:
@@ -273,7 +273,9 @@ def _named(units: list[str], windows: bool) -> str:
         name = _escape(name[0]) + name[1:]
     if windows and name.endswith((".", " ")):
         name = name[:-1] + _escape(name[-1])
-    if name.lower().endswith(OUR_OWN_FILES):  # or it could be mistaken for the journal of another key's download
+    if name.lower().endswith(
+        OUR_OWN_FILES
+    ):  # unescaped, it could be mistaken for the partial file or journal of another download
         name = name[:-1] + _escape(name[-1])
     return name
 

@@ -159,7 +159,7 @@ def _cut(text: str, name: str) -> tuple[str, str]:
 
 
 def _entries(section: str) -> list[tuple[str, ...]]:
-    """Return the fields of each entry. Entries mostly have the same form: a pattern made from the first one matches all of them."""
+    """Return the fields of each entry. Usually all have the same form, and a pattern made from the first matches all of them."""
     first = section[: section.index("</Contents>")]
     pattern, tags = _pattern_like(_CONTENT.sub(_blank, first))
     found: list[tuple[str, ...]] = pattern.findall(section)
@@ -184,7 +184,7 @@ def _each(pattern: re.Pattern[str], section: str, name: str) -> list[Any]:
 
 
 def _blank(content: re.Match[str]) -> str:
-    """Return the text between two tags without its content; the quotes around an etag stay."""
+    """Remove the content between two tags, but keep the quotes around an etag."""
     quote = content[1] or ""
     return f">{quote}{quote}<"
 

@@ -32,7 +32,7 @@ def encode(metadata: Mapping[str, str] | None) -> dict[str, str]:
     """Check user metadata and encode it for HTTP headers.
 
     Args:
-        metadata: Names and values. Names must be valid in HTTP headers (letters, digits, ``-``, ``_`` …); S3 ignores their case.
+        metadata: Names and values. Names must be valid in HTTP headers (letters, digits, ``-``, ``_`` and others); S3 ignores their case.
 
     Returns:
         Names in lower case and values in ASCII.
@@ -71,7 +71,7 @@ def marked(encoded: Mapping[str, str], idempotency_token: str, carried: str = ""
     """Add the idempotency token of a conditional write to encoded metadata.
 
     Args:
-        encoded: What :func:`encode` returned.
+        encoded: The result of :func:`encode`.
         idempotency_token: The token.
         carried: Tokens of earlier writes, the latest first, separated by blanks; those that do not fit into S3's limit are left out.
 
@@ -92,7 +92,7 @@ def marked(encoded: Mapping[str, str], idempotency_token: str, carried: str = ""
 
 
 def _size(encoded: Mapping[str, str]) -> int:
-    """Return how many bytes the entries count against S3's limit for metadata."""
+    """Return the number of bytes that count against S3's limit for metadata."""
     return sum(len(name) + len(value) for name, value in encoded.items())
 
 
@@ -112,7 +112,7 @@ def _decode_value(value: str) -> str:
         if not _WORDS.fullmatch(value):
             return value
         if value.startswith("=?utf-8?B?") and len(value.split()) == 1:
-            try:  # our own form, decoded by hand: email.header rejects lone surrogates
+            try:  # the form that encode() writes; email.header would reject lone surrogates
                 return base64.b64decode(value[10:-2], validate=True).decode("utf-8", "surrogatepass")
             except (binascii.Error, UnicodeDecodeError):
                 return value

@@ -1,7 +1,7 @@
 """The formats of claim checks: messages that point to a payload in S3.
 
-Two formats are read and written: that of AWS's extended clients for SQS and SNS (with its older and its newer names), and that of
-messageflux's message stores. Messages are untrusted input and every field is validated.
+Two formats are read and written: the format of AWS's extended clients for SQS and SNS (with its older and its newer names), and the
+format of messageflux's message stores. Messages are untrusted input and every field is validated.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Pointer:
         """Check that the bucket is one of the allowed ones.
 
         Raises:
-            ForeignBucket: It is not.
+            ForeignBucket: The bucket is not allowed.
         """
         if self.bucket not in allowed:
             raise ForeignBucket(
@@ -142,12 +142,12 @@ def parse_pointer(
         if body.startswith(MESSAGEFLUX_PREFIX):
             return _messageflux_pointer(body, named)
         return _sqs_pointer(body, named)
-    except ValueError:  # S3InvalidName among them
+    except ValueError:  # including S3InvalidName
         return None
 
 
 def attributes_by_name(attributes: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Mapping[str, Any]:
-    """Return message attributes as a mapping. Of duplicate names the last one wins."""
+    """Return message attributes as a mapping. If a name occurs twice, the last value wins."""
     if isinstance(attributes, Mapping):
         return attributes
     try:
@@ -206,7 +206,7 @@ def join_receipt_handle(pointer: Pointer, receipt_handle: str) -> str:
 
 
 def is_receipt_handle_of_pointer(text: str) -> bool:
-    """Return whether a receipt handle begins like those of AWS's extended clients, well-formed or not."""
+    """Return whether a receipt handle begins like a handle of AWS's extended clients, well-formed or not."""
     return text.startswith(_BUCKET_MARKER)
 
 
@@ -230,10 +230,10 @@ def split_receipt_handle(receipt_handle: str) -> tuple[Pointer | None, str]:
 
 
 def make_payload_key(name: Any, md5_hex: str) -> str:
-    """Return a new, unique key for a payload, in the form that messageflux's stores use.
+    """Return a new, unique key for a payload, similar to the keys of messageflux's stores.
 
     messageflux's own keys are ``<name>.<MD5>``: two messages with the same name and the same body share one
-    object, and deleting one message deletes the payload of the other. So a given name gets a random suffix.
+    object, and deleting one message deletes the payload of the other. So this function adds a random suffix.
     Consumers follow the pointer and do not depend on the form of the key.
 
     Args:
@@ -261,7 +261,7 @@ def make_store_key(bucket: str, key: str, headers: Mapping[str, Any] | None = No
     """Return a store key in the format of messageflux's S3 stores.
 
     messageflux reads ``bucket_name`` and ``key`` and ignores other entries. So headers that do not fit into the
-    object's metadata are stored in the key: no second object to clean up, and no second request.
+    object's metadata are put into the store key, which avoids a second object and a second request.
     """
     entries: dict[str, Any] = {"bucket_name": bucket, "key": key}
     if headers is not None:
@@ -302,7 +302,7 @@ def _messageflux_pointer(body: bytes, named: Mapping[str, Any] | None) -> Pointe
 
 
 def headers_to_metadata(headers: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
-    """Encode headers as an object's metadata as messageflux does, as many as fit into S3's limit.
+    """Encode headers as user metadata, in messageflux's form: as many headers as fit into S3's limit.
 
     Returns:
         The metadata, and whether all headers are in it.
@@ -331,7 +331,7 @@ def headers_from_metadata(
         key: The object's key, for the error.
 
     Raises:
-        S3InvalidContent: The entry exists and is not a JSON object. Also a ValueError.
+        S3InvalidContent: The metadata entry is not a JSON object. The error is also a ValueError.
     """
     cause: Exception | None = None
     try:
@@ -355,7 +355,7 @@ def _headers_as_json(headers: Mapping[str, Any]) -> str:
 
 
 def _as_text(value: Any) -> str:
-    """Return a value that JSON cannot represent as text, as messageflux does."""
+    """Convert a value that JSON cannot represent to text, as messageflux does."""
     if isinstance(value, (datetime, date)):
         return value.isoformat()
     if isinstance(value, time):

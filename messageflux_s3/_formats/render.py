@@ -158,7 +158,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str 
     """Render a table. Columns of numbers are right-aligned.
 
     Args:
-        headers: One for each column.
+        headers: The columns' names.
         rows: The cells.
         title: Text above the table.
         note: Text below the table.
@@ -244,7 +244,7 @@ def text_block(title: str, text: str, *, note: str = "") -> Rendered:
 
 
 def image(title: str, media_type: str, content: bytes, *, note: str = "") -> Rendered:
-    """Render an image: embedded in the HTML; in text its type and size."""
+    """Render an image: the HTML embeds it, the text gives its type and size."""
     data = base64.b64encode(content).decode("ascii")
     source = f"data:{html.escape(media_type)};base64,{data}"
     text = [visible(title), f"({visible(media_type)}, {size_text(len(content))})", *([visible(note)] if note else [])]

@@ -41,10 +41,10 @@ class AsyncLane:
             headers_if_larger: Return the headers of a response whose body is larger (``too_large``), rather than None.
 
         Returns:
-            A success, a 404, or None: send it through boto3, on a thread.
+            A success or a 404; None if the caller has to send the request through boto3, on a thread.
 
         Requests:
-            1, or none if the lane is shut
+            1, or none if the lane is shut; a second one if the server had closed an idle connection
         """
         async with self._turns:
             # Looked up for each request: reload_credentials() replaces the client, and with it the lane.
@@ -204,7 +204,7 @@ class AsyncConnection(asyncio.Protocol):
         self.is_closed = True
         if self._response_complete is not None:
             self._response_complete.cancel()
-            # It may have failed just as the task that awaits it was cancelled.
+            # The future may have failed just as the task that awaits it was cancelled.
             _retrieve_exception(self._response_complete)
         if self._transport is not None:
             self._transport.abort()

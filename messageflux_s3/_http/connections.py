@@ -61,7 +61,7 @@ class LaneConnection:
 
 
 class ConnectionPool:
-    """The idle connections for one boto3 client; opens new ones. Safe to share between threads.
+    """Keeps idle connections for one boto3 client, and opens new ones. Safe to share between threads.
 
     Args:
         client: The boto3 client whose timeouts apply.

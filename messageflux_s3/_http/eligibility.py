@@ -240,7 +240,7 @@ class Eligibility:
 
     @staticmethod
     def _split(handlers: Any) -> tuple[list[Any], list[Any]]:
-        """Return boto3's handlers and third-party handlers, without this library's and without stubbers, which can be switched off."""
+        """Return boto3's handlers and third-party ones; leave out this library's, and stubbers, which shut_reason() checks itself."""
         boto: list[Any] = []
         others: list[Any] = []
         for handler in handlers:

@@ -127,7 +127,7 @@ def write_request(
         Request line, headers and body.
 
     Raises:
-        NotForLane: It is a conditional write, or a header is not plain ASCII.
+        NotForLane: The request is a conditional write, or a header is not plain ASCII.
     """
     method = request.method
     body = request.body
@@ -167,7 +167,7 @@ class Reader:
     Attributes:
         has_begun: Whether a byte of the current response has arrived.
         is_complete: Whether the current response is complete.
-        content_length: Its Content-Length; None without one, or while the headers have not arrived.
+        content_length: Content-Length of the current response; None if it has none, or its headers have not arrived.
         too_large: Whether Content-Length exceeds the limit; the body is then not read.
         keeps_alive: Whether the connection can carry another request once the response is complete.
     """
@@ -242,7 +242,7 @@ class Reader:
         """Count bytes that were read straight into the target; return whether the response is complete."""
         self._received += count
         if self._received == self.content_length:
-            self._parser = None  # it did not see the end of this response: use a new one for the next
+            self._parser = None  # the parser did not see the end of this response: use a new one for the next
             self.is_complete = True
         return self.is_complete
 
@@ -250,7 +250,7 @@ class Reader:
         """Parse received bytes; return whether the response is complete.
 
         Raises:
-            NotForLane: It is not HTTP, or not a response that the lane returns.
+            NotForLane: The bytes are not HTTP, or not a response that the lane handles.
         """
         self.has_begun = True
         try:
@@ -266,7 +266,7 @@ class Reader:
         """Return the complete response.
 
         Raises:
-            NotForLane: It is neither a success nor a 404, or does not fit the request.
+            NotForLane: The response is neither a success nor a 404, or does not fit the request.
         """
         status = self._status
         request = self._request
@@ -275,7 +275,7 @@ class Reader:
         if status != 404:
             if request.method in ("GET", "HEAD"):
                 is_range = request.headers is not None and "range" in request.headers
-                # rclone returns status 200 for a range. Content-Range without a requested range: the body is not the whole object.
+                # rclone returns status 200 for a range. Content-Range without a requested range means that the body is only a part.
                 is_part = self._has_content_range and request.method == "GET"
                 if not (status == 200 or (status == 206 and is_range)) or is_part is not is_range:
                     raise NotForLane(
@@ -310,7 +310,7 @@ class Reader:
         self._status = status
         self.keeps_alive = self._parser.should_keep_alive()
         if self._head_only:
-            self._parser = None  # it would wait for a body as long as Content-Length
+            self._parser = None  # the parser would wait for a body of Content-Length bytes
             self.is_complete = True
         elif self._target is not None and status in (200, 206):
             if self.content_length != len(self._target):
@@ -347,7 +347,7 @@ class Reader:
 
 
 def checksum_matches(response: LaneResponse) -> bool:
-    """Return whether a body matches the checksum in its headers; True without one that covers the whole object and can be computed."""
+    """Return whether a body matches the whole object's checksum in the headers; True if there is none that can be computed."""
     headers = response.headers
     stored = headers.get("x-amz-checksum-crc32")
     if stored is not None and "-" not in stored:

@@ -41,7 +41,7 @@ _HEADERS_SIZE = 8 * 1024
 
 @dataclass(frozen=True, slots=True)
 class LaneStatus:
-    """Whether bulk requests use the fast lane, and why.
+    """Whether small requests use the fast lane, and why.
 
     Attributes:
         open: Whether the fast lane is in use.
@@ -116,7 +116,7 @@ class Lane:
             headers_if_larger: Return the headers of a response whose body is larger (``too_large``), rather than None.
 
         Returns:
-            A success, a 404, or None: send it through boto3.
+            A success or a 404; None if the caller has to send the request through boto3.
 
         Requests:
             1, or none if the lane is shut; a second one if the server had closed an idle connection
@@ -163,7 +163,7 @@ class Lane:
             body_limit: The largest body to hold in memory.
 
         Returns:
-            The pending response, or None: send the request through boto3.
+            The pending response; None if the caller has to send the request through boto3.
 
         Requests:
             1, or none if the lane is shut
@@ -253,7 +253,7 @@ class Lane:
         """Compare a body with the checksum in its headers, if the client validates checksums.
 
         Raises:
-            NotForLane: They differ.
+            NotForLane: The body does not match the checksum.
         """
         if self._verify_checksums and response.status == 200 and response.body and not checksum_matches(response):
             raise NotForLane("the body does not match its checksum")
@@ -291,7 +291,7 @@ class Lane:
     ) -> Generator[tuple[LaneRequest, LaneResponse | None], None, None]:
         """Send many requests, several at a time, and yield their responses in the order of the requests.
 
-        No thread is used: between two steps of the iterator only the operating system's buffers fill. Requests are taken from the
+        No thread is used: responses are read only while the iterator is advanced. Requests are taken from the
         iterable as earlier ones complete. If the iterable raises, the responses to the requests already sent are yielded first. Closing
         the iterator closes the connections on which a response is outstanding.
 
@@ -303,7 +303,7 @@ class Lane:
             headers_if_larger: Return the headers of a response whose body is above ``body_limit`` (``too_large``), rather than None.
 
         Returns:
-            Each request with its response, or with None: send it through boto3.
+            Each request with its response, or with None if the caller has to send the request through boto3.
 
         Requests:
             1 per request
@@ -331,7 +331,7 @@ class PendingResponse:
         self._body_limit = body_limit
 
     def result(self) -> LaneResponse | None:
-        """Wait for the response: a success, a 404, or None: send it through boto3."""
+        """Wait for the response and return it: a success or a 404; None if the caller has to send the request through boto3."""
         lane, request, limit = self._lane, self._request, self._body_limit
         connection, self._connection = self._connection, None
         if connection is None or lane.eligibility.is_forked():

@@ -1,6 +1,6 @@
 """AWS Signature Version 4 in the Authorization header, for requests whose body is in memory.
 
-``tests/test_signing.py`` compares it with botocore's signer over thousands of random requests. This module never logs, and no ``repr``
+``tests/test_signing.py`` compares this signer with botocore's over thousands of random requests. This module never logs, and no ``repr``
 contains a secret.
 """
 

@@ -36,7 +36,7 @@ class _Entry:
 
     Attributes:
         request: The request.
-        response: The response; None until it is complete, and if boto3 must send the request.
+        response: The response; None until it is complete, or if boto3 must send the request.
         endpoint: The endpoint of the request; None if it is not sent.
         data: The signed request; emptied once the response is complete.
         channel: The connection that it is sent on.
@@ -149,7 +149,7 @@ class Stream:
                 if not first.is_done:
                     self._wait_for(first)
                 window.popleft()
-                # Count its bytes until the caller resumes the iterator: until then the caller still holds the response.
+                # Count the response's bytes until the caller resumes the iterator: the caller may hold the response until then.
                 yield first.request, first.response
                 self._held_bytes -= first.reserved_bytes
                 if os.getpid() != self._pid:
@@ -177,7 +177,7 @@ class Stream:
             except StopIteration:
                 self._is_exhausted = True
                 return
-            except Exception as failure:  # run() raises it after the responses to the requests before it
+            except Exception as failure:  # run() raises this after yielding the responses to the earlier requests
                 self._is_exhausted = True
                 self._failure = failure
                 return
@@ -338,7 +338,7 @@ class Stream:
         return True
 
     def _resume_paused(self) -> None:
-        """Resume reading paused bodies: always that of the first request, others as far as memory allows."""
+        """Resume reading paused bodies: the first request's body always, the others as far as memory allows."""
         while self._paused:
             entry = self._window[0] if self._window and self._window[0].is_paused else self._paused[0]
             channel = entry.channel
@@ -406,7 +406,7 @@ class Stream:
     # -- waiting -----------------------------------------------------------------------------------
 
     def _wait_for(self, first: _Entry) -> None:
-        """Process all requests until this one has its response."""
+        """Process the events of all requests until this request has its response."""
         pool = self._pool
         since = time.monotonic()
         progress: object = None
@@ -478,7 +478,7 @@ class Stream:
         """Put idle connections back into the pool, and close those on which a response is outstanding."""
         if os.getpid() != self._pid:
             self._abandon_after_fork()
-        # Close the whole selector first: if a signal handler raised between a registration and `watched_events`, the two differ.
+        # Close the whole selector first: if a signal handler raised just after a registration, `watched_events` does not show it.
         self._selector.close()
         while self._idle:
             channel = self._idle.pop()
@@ -489,7 +489,7 @@ class Stream:
         self._channels.clear()
 
     def _abandon_after_fork(self) -> None:
-        """Send the remaining requests through boto3: in a forked child the connections belong to the parent."""
+        """Leave the remaining requests to boto3: in a forked child the connections belong to the parent."""
         for channel in self._channels:
             channel.watched_events = 0  # not unregistered: parent and child share the selector
             channel.connection.close()

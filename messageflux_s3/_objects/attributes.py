@@ -9,7 +9,7 @@ attribute                                                  kept
 =========================================================  =======================================================================
 content type, encoding, language, disposition,             always
 cache control, expires
-user metadata, tags                                        always (by the callers: they can be replaced by the user)
+user metadata, tags                                        always (the callers add them: the user may replace them)
 storage class                                              in the same store, or another store of the same kind. A class that exists
                                                            in certain buckets only (``EXPRESS_ONEZONE``, …): in the same bucket
 website redirect                                           in the same store
@@ -20,7 +20,7 @@ object lock: mode, retain-until date, holds                under the same key (a
 =========================================================  =======================================================================
 
 Not kept, since HEAD does not return them: the ACL (the new object has the default one) and an encryption context. The checksum algorithm is
-chosen anew. An object encrypted with a customer's key (SSE-C) cannot be rewritten without that key: :func:`kept` raises S3Unsupported.
+not kept either. An object encrypted with a customer's key (SSE-C) cannot be rewritten without that key: :func:`kept` raises S3Unsupported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Types of an object's content as passed by callers, and of the targets of downloads."""
+"""Types of the content that callers pass, and of the targets of downloads."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Protocol, TypeAlias
 class Readable(Protocol):
     """Anything with ``read(size)``: files, ``io.BytesIO``, HTTP responses, pipes; binary, or text that is encoded as UTF-8.
 
-    A read may return less or more than the size; only an empty one is the end of the content.
+    A read may return less or more than the size; only an empty result is the end of the content.
     """
 
     def read(self, size: int, /) -> bytes | bytearray | memoryview | str | None:
-        """Return the next bytes or characters; None if a non-blocking readable has none yet, which raises BlockingIOError."""
+        """Return the next bytes or characters; None (data not ready) makes the upload raise BlockingIOError."""
 
 
 class AsyncReadable(Protocol):
@@ -54,7 +54,7 @@ def check_body(data: object, argument: str) -> None:
     """Validate the type of a write's content before anything is sent.
 
     Raises:
-        TypeError: It is neither bytes-like nor text nor a readable; the message names the argument.
+        TypeError: The content is neither bytes-like nor text nor a readable; the message names the argument.
     """
     if not isinstance(data, (bytes, str, bytearray, memoryview)) and not hasattr(data, "read"):
         raise TypeError(f"{argument} must be bytes, text or a readable, not {type(data).__name__}")

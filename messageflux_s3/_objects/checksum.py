@@ -67,11 +67,11 @@ def told_part_sizes(
 ) -> Iterator[list[int]]:
     """Yield candidates for the sizes of an object's parts, the cheapest first.
 
-    The first candidate has all parts but the last of the first part's size. The second has the size of each part as the store returns it;
+    The first candidate gives every part but the last the size of the first. The second has the size of each part as the store returns it;
     it is left out if the last part confirms the first candidate. Nothing is yielded if the store does not return part sizes.
 
     Requests:
-        1 HEAD; for the second candidate 1 HEAD, and 1 HEAD for each part if their sizes differ
+        1 HEAD; after the first candidate 1 more, and 1 for each part if their sizes differ
     """
     first = first_part_size(address, parameters)
     if not first:
@@ -141,7 +141,7 @@ def compare_received_parts(
 
 
 def is_wanted(connection: Connection, parameters: Mapping[str, Any]) -> bool:
-    """Return whether a write needs an MD5 from us: neither boto3 nor the user sends a checksum."""
+    """Return whether this library must send an MD5 with a write: neither boto3 nor the user sends a checksum."""
     return not connection.capabilities.checksums and not any(
         name.startswith(("Checksum", "ContentMD5")) for name in parameters
     )
@@ -187,7 +187,7 @@ def of_part(algorithm: str | None, answer: Mapping[str, Any]) -> dict[str, str]:
 def call(
     connection: Connection, operation: str, parameters: Mapping[str, Any], *, encrypted: bool = False
 ) -> dict[str, Any]:
-    """Send a body with Content-MD5, with which most stores reject a corrupted body, and compare the returned ETag.
+    """Send a body with Content-MD5, so that most stores reject a corrupted body, and compare the returned ETag.
 
     Args:
         connection: The connection to the store.
@@ -200,11 +200,11 @@ def call(
 
     Raises:
         S3ChecksumError: The bytes that the store received are not the bytes that were sent. If that cannot be verified (for example
-            without permission to read), a warning is logged instead: the store had Content-MD5 to compare.
+            without permission to read), a warning is logged instead: the store itself could compare Content-MD5.
 
     Requests:
         1; if the ETag is another MD5, once for each bucket also 1 GET of the object, or for a part 1 PUT, 1 GET and 1 DELETE of a
-        scratch object beside the key, to find out whether the bucket's ETags are MD5s
+        scratch object in the same folder, to find out whether the bucket's ETags are MD5s
     """
     body = parameters["Body"]
     if operation == "PutObject":
@@ -230,7 +230,7 @@ def call(
 
 
 def _is_stored(address: ObjectAddress, etag: str, md5: str, parameters: Mapping[str, Any] | None = None) -> bool:
-    """Read an object; return whether it still has this etag and its content has this other MD5: then the etag is not an MD5."""
+    """Read an object; return whether it still has this etag although its content has the MD5 given: then the etag is no MD5."""
     stored = address.connection.call("GetObject", **address.parameters, **(parameters or {}))
     with stored["Body"] as body, address.connection.translating("GetObject", address.bucket_name, address.key):
         digest = hashlib.md5(usedforsecurity=False)
@@ -299,7 +299,7 @@ def _warn_unchecked(address: ObjectAddress) -> None:
 
 
 def _has_other_etags(address: ObjectAddress) -> bool | None:
-    """Return whether the bucket's etags are not MD5s, by writing a scratch object beside a key, where the same permissions apply.
+    """Return whether the bucket's etags are not MD5s, by writing a scratch object in the same folder (same permissions).
 
     A scratch object is needed because a part cannot be read before the upload is completed.
 
@@ -352,7 +352,7 @@ def _has_other_etags(address: ObjectAddress) -> bool | None:
 def is_other(bucket: BucketAddress, headers: Mapping[str, str], body: bytes) -> bool:
     """Return whether the fast lane's response to a PUT has no ETag, or the ETag of other content: then boto3 must write again.
 
-    The content is compared without TLS only, since TLS detects corruption itself.
+    The ETag is compared only if the connection has no TLS, which would detect corruption itself.
     """
     if "etag" not in headers:
         return True
@@ -393,7 +393,7 @@ def compare_received(
         address: The object, or the version that was read.
         theirs: The etag, from :func:`known_md5`.
         ours: The MD5 of the bytes received.
-        parameters: Further parameters of the first GET (customer key).
+        parameters: Parameters with which the object was read (a customer key), for the second GET.
 
     Raises:
         S3ChecksumError: The bytes received are not the object's.

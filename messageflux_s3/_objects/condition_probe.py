@@ -97,7 +97,7 @@ def known(bucket: BucketAddress, ability: Ability) -> Condition:
 
 
 def _race_once(bucket: BucketAddress, ability: Ability, fact: str) -> Condition:
-    """Single-flight: concurrent callers share the result or the error of one probe."""
+    """Run one probe for all concurrent callers, which share its result or its error (single-flight)."""
     connection = bucket.connection
     with _flights_lock:
         flight = _flights.setdefault(connection, {}).setdefault(fact, _SingleFlight())
@@ -170,7 +170,7 @@ def keeps_versions(bucket: BucketAddress) -> bool:
 
 
 def quoted(connection: Connection, etag: str) -> str:
-    """Return an etag in the form that this store accepts in If-Match: AWS accepts it with and without quotes, radosgw without only."""
+    """Return an etag in the form that this store accepts in If-Match: AWS accepts both forms, radosgw only the unquoted one."""
     bare = etags.opaque(etag)
     learned = connection.facts.get(_QUOTING)
     with_quotes = learned if learned is not None else connection.preset in ("aws", "r2", "gcs")
@@ -204,7 +204,7 @@ def race(bucket: BucketAddress, ability: Ability) -> Condition:
 
 
 _SMALL_BODY_TIMEOUT = 10.0
-"""Seconds to wait for a body of a few bytes after its headers. LocalStack announces more bytes than it sends after a copy it refused."""
+"""Seconds to wait for a body of a few bytes after its headers. After a refused copy, LocalStack announces more bytes than it sends."""
 
 
 class _Scratch:
@@ -234,7 +234,7 @@ class _Scratch:
         return etags.unquoted(self.connection.call("HeadObject", Bucket=self.bucket_name, Key=key).get("ETag")) or ""
 
     def read(self, key: str) -> bytes | None:
-        """Read an object once. Not through RangedReader, which would resume: a body that always ends early is a verdict here."""
+        """Read an object with one GET. RangedReader would resume, but here a truncated body is itself a result of the probe."""
         try:
             answer = self.connection.call("GetObject", Bucket=self.bucket_name, Key=key)
         except S3NoSuchItem:
@@ -247,7 +247,7 @@ class _Scratch:
         return body
 
     def writer(self, ability: Ability, key: str) -> _Write:
-        """Prepare the request under test; return a function of a body and a condition that sends it."""
+        """Prepare the request under test; return a function that sends it with a body and a condition."""
         where = {"Bucket": self.bucket_name, "Key": key}
         if ability.startswith("put"):
             return lambda body, condition: self.connection.call("PutObject", **where, Body=body, **condition)
@@ -379,13 +379,13 @@ def _still_reads(scratch: _Scratch, key: str, body: bytes) -> bool:
 
 
 def _raise_if_no_verdict(error: S3Error) -> None:
-    """Raise an error that has another cause than the condition: access denied, no response, throttling."""
+    """Raise the error if the condition did not cause it: access denied, no response, throttling."""
     if error.retryable or error.status in (401, 403) or error.code in ("NoSuchBucket", None):
         raise error
 
 
 def _round_holds(scratch: _Scratch, ability: Ability) -> bool:
-    """Race several writers. Return whether at most one succeeded and, if so, the object has its content."""
+    """Race several writers. Return whether at most one succeeded and, if one did, the object has that writer's content."""
     key = scratch.new_key()
     etag = "" if ability.endswith("absent") else scratch.put(key, b"before")
     condition = _condition(scratch, ability, etag)

@@ -1,7 +1,7 @@
 """Conditional writes with a definite outcome: done, not done, or (rarely) explicitly unknown.
 
-If the response to the first attempt is lost although it wrote, the condition of the retry fails on our own object. So every conditional
-write has a random idempotency token in its metadata, which users never see:
+If the first attempt writes the object but its response is lost, the retry fails: its condition no longer holds. So every conditional write
+has a random idempotency token in its metadata, which users never see:
 
 - rejected without an earlier retry: a conflict, final;
 - rejected after an attempt of unknown outcome: if HEAD returns our token, the write was done;
@@ -53,7 +53,7 @@ from .multipart import UPLOAD_IS_LEFT, MultipartUpload
 Written = TypeVar("Written")
 
 CARRIED = 6
-"""Number of earlier idempotency tokens that an update keeps, so that a writer whose response was lost can still find its own."""
+"""Number of earlier idempotency tokens that an update keeps, so that a writer whose response was lost can still find its own token."""
 
 _ABILITIES: dict[str, tuple[Ability, Ability]] = {
     "PutObject": ("put_if_absent", "put_if_match"),
@@ -63,7 +63,7 @@ _ABILITIES: dict[str, tuple[Ability, Ability]] = {
 
 
 class Precondition(NamedTuple):
-    """The condition of one write, and the tokens by which the object shows that it was made by this write.
+    """The condition of one write, and the tokens that show whether this write made the object.
 
     Attributes:
         if_match: The ETag that the object must have; None: the object must not exist.
@@ -160,7 +160,7 @@ def put_steps(
 def complete(address: ObjectAddress, upload: MultipartUpload, condition: Precondition) -> dict[str, Any]:
     """Complete a multipart upload if the condition holds.
 
-    The metadata of the upload holds the token of the condition, then the earlier ones, under
+    The metadata of the upload must hold the token of the condition, then the earlier tokens, under
     :data:`~messageflux_s3._formats.metadata.IDEMPOTENCY_TOKEN`.
 
     Raises:
@@ -356,7 +356,7 @@ class ConditionalWrite:
     def _after(self, operation: str, error: S3Error) -> Steps[dict[str, Any] | None]:
         """After a failed attempt, return the result if the write was done, None to send the request again; else raise."""
         if isinstance(error, S3PreconditionFailed):
-            if error.status == 409:  # concurrent writers: neither attempt is known to have failed for good
+            if error.status == 409:  # concurrent writers: this attempt failed, but the condition may still hold
                 self._doubtful = self._doubtful or (error if error.was_retried else None)
                 if operation == "CompleteMultipartUpload":
                     return (yield from self._after_conflict(error))
@@ -382,11 +382,11 @@ class ConditionalWrite:
         return (yield from self._reconcile(error))  # e.g. access denied meanwhile: an earlier attempt may have written
 
     def _is_final(self, error: S3Error) -> bool:
-        """Return whether no attempt so far can have written, those of boto3 included."""
+        """Return whether no attempt so far can have written the object, including boto3's own retries."""
         return self._doubtful is None and not error.was_retried
 
     def _after_conflict(self, error: S3PreconditionFailed) -> Steps[dict[str, Any]]:
-        """Determine the outcome of a completion rejected with 409: our write was done, the condition fails, or all must be sent again.
+        """Determine the outcome of a completion rejected with 409: our write was done, the condition fails, or the upload must be repeated.
 
         The completion itself is not retried: AWS has discarded the upload, and would return NoSuchUpload.
         """
@@ -411,7 +411,7 @@ class ConditionalWrite:
         return found is not None and etags.same(found.etag, self._etag)
 
     def _after_lost_response(self, error: S3Error) -> Steps[dict[str, Any] | None]:
-        """After a lost response, return the result if the object is ours, None to retry if the condition still holds; else raise."""
+        """After a lost response: return the result if our request wrote the object, None to retry if the condition holds; else raise."""
         found = yield from self._look(error)
         if found is None:
             if self._is_creation:
@@ -424,7 +424,7 @@ class ConditionalWrite:
         raise self._rejected(found, error) from error
 
     def _reconcile(self, error: S3Error) -> Steps[dict[str, Any]]:
-        """After a rejection that our own object may have caused, return the result if the object is ours; else raise."""
+        """After a rejection that our own write may have caused: return the result if our request wrote the object; else raise."""
         found = yield from self._look(error)
         if found is None:
             raise self._unknown(error) from error
@@ -468,10 +468,10 @@ class ConditionalWrite:
     def _rejected(self, found: Head, error: S3Error) -> S3PreconditionFailed:
         """Return a conflict if the object predates our first attempt, else an error with ``outcome_unknown``."""
         if self._replaces and self._replaces in (found.idempotency_token or "").split():
-            return self._conflict(error)  # it descends from the object that we meant to replace, without our token
+            return self._conflict(error)  # written over the object that we meant to replace, without our token
         if etags.same(found.etag, self._etag):
             return self._unknown(error)  # unchanged: replaced neither by others nor, so far, by us
-        # On AWS the date of a multipart object is that of the upload's start, which proves nothing.
+        # On AWS a multipart object is dated by the creation of its upload, which proves nothing.
         if self._looked_at is None or found.last_modified is None or "-" in (found.etag or "-"):
             return self._unknown(error)
         if found.last_modified < self._looked_at - timedelta(seconds=time.monotonic() - self._began + 2):
@@ -539,7 +539,7 @@ def require_parts(call: Callable[..., dict[str, Any]] | None) -> None:
         call: A :class:`ConditionalWrite`; anything else, or None, means an upload without a condition.
 
     Raises:
-        S3Unsupported: It does not. Nothing was sent.
+        S3Unsupported: The store does not honour the condition. Nothing was sent.
     """
     if isinstance(call, ConditionalWrite):
         call.require("CompleteMultipartUpload")
@@ -569,8 +569,8 @@ def server_time(answer: Answer) -> datetime | None:
 def delete(address: ObjectAddress, *, if_match: str) -> None:
     """Delete an object if it still has this etag. An object that does not exist counts as deleted.
 
-    After a lost response: a missing object is a success, one with this etag is deleted again, and another one that was written before
-    our first attempt is a conflict. If it was written later, it is unknown whether we deleted its predecessor: ``outcome_unknown``.
+    After a lost response: a missing object is a success, one with this etag is deleted again, and one with another etag that was written
+    before our first attempt is a conflict. If that one was written later, we may have deleted the one before it: ``outcome_unknown``.
 
     Raises:
         S3PreconditionFailed: The etag differs; or ``outcome_unknown``.

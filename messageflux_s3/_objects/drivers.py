@@ -28,7 +28,7 @@ class Blocking:
 
 
 class Callback:
-    """An effect: call a function of the user's. Under asyncio it runs on a dedicated thread, and a returned awaitable is awaited."""
+    """An effect: call a function that the user passed. Under asyncio it runs on a dedicated thread, and a returned awaitable is awaited."""
 
     __slots__ = ("function",)
 
@@ -71,7 +71,7 @@ def resume(
         connection: The connection.
         steps: The operation.
         effect: The effect that the operation yielded last.
-        first: Sends this effect, if it is a request.
+        first: Sends ``effect`` if it is a request; later requests are sent by :func:`exchange`.
     """
     send = first
     while True:

@@ -25,18 +25,18 @@ def known_md5(bucket: BucketAddress, answer: Mapping[str, Any]) -> str | None:
     """Return an object's ETag if it is the MD5 of its content, else None.
 
     On most stores an ETag of 32 hexadecimal digits is an MD5, unless the response names an encryption with a key. Some ETags only look
-    like one: of directory buckets, of restored objects, on stores that encrypt without a header or use another hash. When such an ETag
+    like one: in directory buckets, after a restore, on stores that encrypt without a header or use another hash. When such an ETag
     differs from the MD5 of content that is known to be right, the bucket is recorded as one whose ETags are not MD5s.
 
     Args:
         bucket: The object's bucket.
-        answer: Headers of the object, under boto3's names; from a listing the ``ETag`` alone.
+        answer: Headers of the object under boto3's names, or only its ``ETag``, from a listing.
     """
     return None if are_no_md5s(bucket) else md5_of(answer)
 
 
 def known_md5_of_parts(bucket: BucketAddress, answer: Mapping[str, Any]) -> str | None:
-    """Return the ETag of a multipart object if it is the MD5 of the parts' MD5s and their number, else None."""
+    """Return the ETag of a multipart object if it is the MD5 of the parts' MD5s with the number of parts, else None."""
     return None if are_no_md5s(bucket) else md5_of_parts(answer)
 
 

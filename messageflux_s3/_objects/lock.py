@@ -1,12 +1,12 @@
 """Locks on S3: leases that expire, can be taken over safely and have a fencing token; and plain lock files.
 
 A lease is a JSON object that is never deleted: the user's data at the top level, and ``_lease`` with state, token, ttl, owner and a nonce
-that is new in every state, so that ETags never repeat. Every transition is one conditional write. docs/explanation/locks.md describes the
+that is new in every write, so that ETags never repeat. Every change is one conditional write. docs/explanation/locks.md describes the
 protocol and its proofs.
 
 Guaranteed: at any time at most one client holds a lease that has not expired, if all clocks run at the same rate (they may show different
 times); and tokens only increase. Not guaranteed: a stalled holder may still act after its lease has expired. ``check()`` immediately before
-acting makes that unlikely; only a sink that compares tokens, or ``put_object(if_match=…)``, prevents it.
+acting makes that unlikely; only a target that compares tokens, or ``put_object(if_match=…)``, prevents it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTO
 
 
 def _shown(value: Any) -> str:
-    """Return an untrusted JSON value, shortened for an error message; of texts, lists and objects only the type."""
+    """Describe an untrusted JSON value in an error message: text, lists and objects by their type, others by the (shortened) value."""
     if isinstance(value, (str, Mapping, list)):
         return {str: "text", list: "a list"}.get(type(value), "an object")
     written = json.dumps(value)
@@ -188,7 +188,10 @@ class _File:
         return S3LockError(message, bucket=self.address.bucket_name, key=self.key, **attributes)
 
     def write(self, document: Mapping[str, Any], *, over: str | None) -> Head:
-        """Create the object, or replace the state with this etag. After a lost response the nonce shows whether the write took place."""
+        """Create the object (``over=None``), or replace the one with the etag ``over``.
+
+        After a lost response the nonce shows whether the write took place.
+        """
         try:
             body = json.dumps(document, ensure_ascii=False).encode()
         except UnicodeEncodeError:  # release_lock() writes back what it read, and JSON may contain lone surrogates
@@ -211,8 +214,8 @@ class S3Lock:
     collected. A forked child does not hold the lock.
 
     Guaranteed: there are never two holders whose leases have not expired, and tokens only increase. Not guaranteed: that a stalled holder
-    notices in time that its lease has expired. Compare tokens where it writes to, or write with ``put_object(…, if_match=…)``, so that a
-    late write is rejected.
+    notices in time that its lease has expired. Compare tokens in the system written to, or write with ``put_object(…, if_match=…)``, so
+    that a late write is rejected.
 
     Example:
         >>> with bucket.lock("locks/report", ttl=30, owner="worker-7") as lock:
@@ -249,7 +252,7 @@ class S3Lock:
         self._owner = owner if owner is not None else _default_owner()
         self._lease: _Lease | None = None
         self._etag = ""
-        self._written: list[str] = []  # nonces of our writes, one of which may be the current state
+        self._written: list[str] = []  # nonces of our writes: the object may have any of them
         self._deadline: float  # end of the lease; set by the first acquire()
         self._lost = True  # until the first acquire()
         self._pid = os.getpid()
@@ -302,7 +305,7 @@ class S3Lock:
     # -- life -------------------------------------------------------------------------------------------------------------------------
 
     def acquire(self) -> S3Lock:
-        """Acquire the lock; wait for it up to the ``wait`` that was given.
+        """Acquire the lock; wait for it at most the ``wait`` seconds given to the constructor.
 
         Returns:
             The lock itself.
@@ -312,7 +315,7 @@ class S3Lock:
             S3Unsupported: The store does not honour conditional writes; nothing was written.
 
         Requests:
-            1 GET, 1 PUT (more while it waits; once for each store those of a probe)
+            1 GET, 1 PUT; more for the first lease on a key and while it waits; once for each store those of a probe
         """
         if not self.lost:
             raise self._file.error(f"the lock {self._file} is already held by this S3Lock")
@@ -337,7 +340,7 @@ class S3Lock:
             time.sleep(min(left, random.uniform(_POLL / 2, _POLL)))
 
     def _is_takeable(self, seen: _Snapshot | None, since: float) -> bool:
-        """Return whether the lock is absent, free, or expired: not renewed for a ttl that we observed, or that the server's times show."""
+        """Return whether the lock is absent, free, or expired: unchanged while we watched for a ttl, or older by the server's clock."""
         if seen is None or seen.is_free:
             return True
         if seen.lease is None or seen.lease.ttl is None:
@@ -345,7 +348,7 @@ class S3Lock:
         return clock() - since >= seen.lease.ttl or (seen.age is not None and seen.age >= seen.lease.ttl + 1)
 
     def _take(self, seen: _Snapshot | None) -> bool:
-        """Make one transition to held; return False if another client was faster."""
+        """Try once to acquire the lock; return False if another client was faster, or if the response came after the lease expired."""
         try:
             if seen is None:
                 seen = self._create()
@@ -476,7 +479,7 @@ class S3Lock:
         renewer, self._renewer = self._renewer, None
         if (
             os.getpid() != self._pid
-        ):  # the parent's thread does not exist in this process, and may have held these at the fork
+        ):  # the parent's thread does not exist in this process, and may have held the mutex at the fork
             self._transition, self._stop = threading.Lock(), threading.Event()
             return
         self._stop.set()
@@ -527,14 +530,14 @@ def _renew_until_stopped(reference: weakref.ref[S3Lock], stop: threading.Event, 
 
 
 def acquire_lock(address: ObjectAddress, data: Mapping[str, Any] | None = None) -> Head:
-    """Create a lock file if there is none, or take a free lease, without a ttl.
+    """Create a lock file if there is none, or take a free lease. The lock never expires.
 
     Raises:
         S3LockError: The lock is held; ``lock_holder`` names the holder.
         S3Unsupported: The store does not honour conditional writes; nothing was written.
 
     Requests:
-        1 PUT, and 1 GET if the object exists
+        1 PUT; if the object exists also 1 GET, and 1 more PUT if its lease is free; once for each store those of a probe
     """
     file = _File(address)
     document = _checked_data(data)
@@ -590,7 +593,7 @@ def release_lock(address: ObjectAddress) -> None:
         except S3PreconditionFailed as error:
             if seen.lease is None and error.outcome_unknown:
                 raise  # a plain file has no nonce that could show whether the one there now is the same
-            conflict = error  # its holder renewed it, or responses were lost
+            conflict = error  # the holder renewed the lease meanwhile, or responses were lost
     assert conflict is not None
     raise conflict
 

@@ -25,7 +25,7 @@ MIN_PART_BYTES = 5 * 1024 * 1024
 MAX_PARTS = 10_000
 
 UPLOAD_IS_LEFT = "UploadIsLeft"
-"""Set in the response of a conditional completion if the object was made by an earlier upload of the same content; then abort this one."""
+"""Key in the result of a conditional completion if an earlier upload of the same content made the object; this one is then aborted."""
 
 
 class MultipartUpload:
@@ -38,7 +38,7 @@ class MultipartUpload:
         address: The object to make; it has no version ID.
         parameters: Parameters of PutObject or CreateMultipartUpload, under S3's own names (``Metadata`` already encoded). The requests for
             parts and the completion get those that they need: a customer key, the checksum algorithm, a checksum of the whole object.
-        concurrency: The maximum number of parts sent at the same time; so many are held in memory.
+        concurrency: The maximum number of parts that are sent at the same time, and held in memory.
         verify_checksum: Whether to send each part's MD5 and compare the returned ETag, if boto3 sends no checksum itself.
         copies_only: Whether all parts will be copied by the store. Then no checksum algorithm is set unless the user gives one.
 
@@ -75,7 +75,7 @@ class MultipartUpload:
         """Called with the size of each part that was sent, in the thread that sent it. An exception that it raises fails the upload."""
 
     def begin(self) -> str:
-        """Create the upload, unless it is created.
+        """Create the upload if it does not exist yet.
 
         Returns:
             The upload ID.
@@ -141,7 +141,7 @@ class MultipartUpload:
         Raises:
             S3Error: An earlier part failed.
         """
-        # If a proxy marked the ETag as weak, the store has the opaque part as its ETag; otherwise it rejects the copy.
+        # A proxy may have marked the ETag as weak: send it without the mark. If the store has another ETag, it rejects the copy.
         condition = {} if if_match is None else {"CopySourceIfMatch": etags.opaque(if_match)}
         self._submit(
             "UploadPartCopy",
@@ -262,7 +262,7 @@ class MultipartUpload:
         return str(found["ETag"])
 
     def _found_made(self, error: S3NoSuchItem) -> dict[str, Any]:
-        """Return a HEAD response in place of a lost one: the retry failed with NoSuchUpload, as it does after a completion.
+        """Return the object's HEAD response in place of the lost response to the completion, whose retry failed with NoSuchUpload.
 
         Raises:
             S3ConnectionError: The object's ETag does not show that it was made of these parts.
@@ -287,7 +287,7 @@ class MultipartUpload:
         pending, pid = list(self._waiting), self._pid
         self._end()
         if self._upload_id is None or pid != os.getpid():
-            return  # nothing was sent, or the upload is the parent's
+            return  # nothing was sent, or the upload belongs to the parent process
         for sent in pending:  # a part that arrives after the abort would be kept by the store
             if not sent.cancelled():
                 sent.exception()

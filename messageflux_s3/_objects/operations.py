@@ -36,7 +36,7 @@ _TAKEN_AT_ONCE = 64 * 1024 * 1024
 """A larger body is read as a stream, which resumes at its offset if the connection breaks."""
 
 _ERROR_BYTES = 64 * 1024
-"""The least limit for the response to a short range, so that an error document fits into it."""
+"""The smallest limit set for the body of a response to a range request: an error document must fit into it."""
 
 
 def as_int(value: Any) -> Any:
@@ -58,7 +58,7 @@ def head(address: ObjectAddress, given: Mapping[str, Any] | None = None) -> Head
 
     Args:
         address: The object, or one of its versions.
-        given: Further parameters of HeadObject (:func:`for_every_request`).
+        given: Further parameters of HeadObject, as :func:`for_every_request` selects them from those of a write.
 
     Raises:
         S3NoSuchItem: The object does not exist.
@@ -83,19 +83,19 @@ def head_steps(address: ObjectAddress, given: Mapping[str, Any] | None = None) -
 def get(
     address: ObjectAddress, if_match: str | None = None, *, at_most: int | None = None
 ) -> tuple[Head, bytes | None]:
-    """Read a whole object, resumed at its offset if the connection breaks.
+    """Read a whole object; resume at the offset reached if the connection breaks.
 
     Args:
         address: The object, or one of its versions.
         if_match: The etag that the object must still have.
-        at_most: A larger body is not read: None is returned in its place, and the response is closed.
+        at_most: The largest body to read. Instead of a larger one None is returned, and the response is closed.
 
     Raises:
         S3NoSuchItem: The object does not exist.
         S3ObjectChanged: Its etag has changed.
 
     Requests:
-        1 GET (more only after a broken connection, or of a body above 64 MiB)
+        1 GET (more only after a broken connection, or for a body above 64 MiB)
     """
     return run(address.connection, get_steps(address, if_match, at_most=at_most))
 
@@ -147,8 +147,8 @@ def range_steps(
         S3ObjectChanged: Its etag has changed.
 
     Requests:
-        1 GET; none if the range is empty. More only after a broken connection, if the fast lane's response is refused (a range past the
-        end) or incomplete, or if the rest of an object is above 64 MiB
+        1 GET; none if the range is empty. More only after a broken connection, if the fast lane's request is rejected (a range past the
+        end) or its response is incomplete, or if the rest of an object is above 64 MiB
     """
     if end is not None and end <= start:
         return b""
@@ -227,12 +227,12 @@ def _range_steps(
     fallback: Callable[[], Answer],
     target: memoryview | None = None,
 ) -> Steps[Answer]:
-    """Read a range that is complete in one response.
+    """Read a range in one response; if the response is not exactly that range, read it through ``fallback``.
 
     Args:
-        reader: The object.
+        reader: The reader of the object.
         start: The first byte.
-        count: The number of bytes; without a target, at most as many as the object has. None for all of them.
+        count: The number of bytes, fewer only if the object ends before and there is no target; None for the rest of the object.
         fallback: Reads the range through boto3, in several responses if necessary.
         target: The buffer to fill.
     """

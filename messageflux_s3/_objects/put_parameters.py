@@ -171,7 +171,8 @@ def _check_unknown(name: str) -> None:
         TypeError: The name is misspelt.
     """
     may_be_new = name[:1].isupper()
-    # content_type and ContentType have the same letters: the dict keeps the later one, which is in the style of the name.
+    # content_type and ContentType have the same letters. The dict keeps the later one; by the order of `known`
+    # that is the one in the style of `name`.
     known = sorted({*PutParameters.__annotations__, *_ARGUMENTS} - {name}, reverse=may_be_new)
     by_letters = {_letters(other): other for other in known if not may_be_new or _digits(other) == _digits(name)}
     nearest = difflib.get_close_matches(_letters(name), by_letters, 1, 0.9 if may_be_new else 0.6)
@@ -198,7 +199,7 @@ FOR_EVERY_REQUEST = (
     "RequestPayer",
     "ExpectedBucketOwner",
 )
-"""Parameters that, if given to a write, every request for the object needs, reads included."""
+"""Parameters that, if an object was written with them, every later request for the object needs too, even a read."""
 
 
 def for_every_request(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,7 +208,7 @@ def for_every_request(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def guess_content_type(name: str) -> str | None:
-    """Return the content type for a name's extension; for a compressed file that of the compression format."""
+    """Return the content type for a name's extension. For ``a.csv.gz`` it is that of the compression format: ``application/gzip``."""
     content_type, encoding = mimetypes.guess_type(name.rpartition("/")[2], strict=False)
     if encoding is not None:
         return {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}.get(encoding)

@@ -48,7 +48,7 @@ def etag_for(connection: Connection, etag: str | None) -> str | None:
 
 
 def check_etag(address: ObjectAddress, found: str | None, wanted: str | None, cause: S3Error | None = None) -> None:
-    """Reject a response for other content than that being read.
+    """Reject a response whose etag differs from that of the content being read.
 
     Raises:
         S3ObjectChanged: The response has another etag.
@@ -105,7 +105,7 @@ def get_stream(
 
 
 def read_up_to(at_most: int | None, found: Head, stream: ObjectStream) -> tuple[Head, bytes | None]:
-    """Read a response body of at most this size; also a chunked response, which has no Content-Length.
+    """Read a response body unless it is larger than ``at_most``; it may be chunked, without Content-Length.
 
     Returns:
         The head, with the size determined, and the body, or None if it is larger.
@@ -158,7 +158,7 @@ def offset_in_body(address: ObjectAddress, answer: Mapping[str, Any], start: int
 
 
 def read_whole(address: ObjectAddress) -> tuple[Mapping[str, Any], bytes]:
-    """Read a whole object through boto3, and compare its MD5; resumed at its offset if the connection breaks.
+    """Read a whole object through boto3, and compare its MD5; resume at the offset reached if the connection breaks.
 
     For callers that replace the object afterwards: they need its ETag, and every attribute under boto3's name.
 
@@ -325,7 +325,7 @@ class RangedReader:
             self.size = head.size
 
     def explain(self, error: S3Error) -> S3Error:
-        """Return the error to raise for a failed request: S3ObjectChanged if an object read before is deleted or shorter now."""
+        """Return the error to raise for a failed request: S3ObjectChanged if the object was read before, and is now deleted or shorter."""
         if self._is_known and isinstance(error, S3NoSuchItem):
             return self._changed("was deleted", error)
         if self.size is not None and error.status == 416:
@@ -356,10 +356,10 @@ class RangedReader:
 
 
 class ObjectStream(io.RawIOBase):
-    """One range of an object, read sequentially; requested again from its offset, with If-Match, if the connection breaks.
+    """One range of an object, read sequentially. If the connection breaks, the rest is requested with If-Match.
 
     A failed request is attempted up to ``max_attempts`` times, after a pause that grows up to two seconds; every byte received resets the
-    count. A truncated body raises an error, never returns a short read. Close the stream, or use it in a ``with`` block; it also closes
+    count. A truncated body raises an error instead of ending the stream. Close the stream, or use it in a ``with`` block; it also closes
     itself when garbage-collected.
     """
 
@@ -380,7 +380,7 @@ class ObjectStream(io.RawIOBase):
         self._request()
 
     def stop_at(self, end: int) -> None:
-        """End the stream at this offset, if that is earlier."""
+        """End the stream at this offset, unless it ends earlier already."""
         self._end = end if self._end is None else min(self._end, end)
 
     def readable(self) -> bool:
@@ -406,7 +406,7 @@ class ObjectStream(io.RawIOBase):
             S3ObjectChanged: The object was replaced while it was being read.
 
         Requests:
-            none (more only after a broken connection: 1 GET each time)
+            none; 1 GET at the first read without :meth:`begin`, and 1 GET after each broken connection or short response
         """
         if self.closed:
             raise ValueError("read of a closed stream")
@@ -465,10 +465,10 @@ class ObjectStream(io.RawIOBase):
             failures = 0
 
     def _request(self) -> None:
-        """Request the range from the current offset. Refused without an ETag, since the object may have been replaced.
+        """Request the range from the current offset on. A repeated request needs an ETag: the object may have been replaced.
 
         Raises:
-            S3ConnectionError: Some bytes were read already, and there is no ETag to compare.
+            S3ConnectionError: The range was requested before, and there is no ETag to compare.
         """
         reader = self._reader
         if self._body is not None:
@@ -501,7 +501,7 @@ class ObjectStream(io.RawIOBase):
         return piece
 
     def close(self) -> None:
-        """Return the connection to the pool. A small unread remainder is read, which is cheaper than a new connection."""
+        """Close the stream. The connection can be reused only if the response was read to its end."""
         if not self.closed and self._body is not None:
             self._body.close()
         super().close()

@@ -20,7 +20,7 @@ _TEXT_CHARACTERS = 256 * 1024
 """How many characters are read from a text readable at once: up to four times as many bytes."""
 
 _READ_AHEAD = (codecs.StreamReader, codecs.StreamReaderWriter, codecs.StreamRecoder)
-"""Readables whose tell() is that of the underlying file, ahead of what they returned; seeking there would lose what they buffer."""
+"""Readables whose tell() is the position of the underlying file, after the data that they buffer: seeking to it would skip that data."""
 _NAMED_FILE = "tempfile", "_TemporaryFileWrapper"
 _HTTP_RESPONSE = "http.client", "HTTPResponse"
 
@@ -63,7 +63,7 @@ class Source:
             an iterable of bytes or text. A readable may return fewer or more bytes than requested; only an empty result ends it.
 
     Attributes:
-        size: The number of bytes left, or None if it is not known for certain: it is known for bytes, regular files, ``io.BytesIO``,
+        size: The number of bytes at the start, or None if that is uncertain. It is known for bytes, text, regular files, ``io.BytesIO``,
             ``mmap`` and HTTP responses with a length. A file that grows may yield more.
 
     Raises:
@@ -119,7 +119,7 @@ class Source:
             return
 
     def _bytes_left(self, readable: Any) -> int | None:
-        """Return how many bytes a readable has left, if its exact type makes that certain; a subclass may behave differently."""
+        """Return how many bytes a readable has left; None unless its exact type makes that certain. Subclasses may behave differently."""
         kind = type(readable)
         try:
             if kind is io.BytesIO:

@@ -46,7 +46,7 @@ def ensure_after_upload(address: ObjectAddress, tagging: str | None, etag: str |
 def ensure_after_copy(
     address: ObjectAddress, tagging: str, answer: Mapping[str, Any], *, source_is_tagged: bool
 ) -> None:
-    """Ensure that a copy has the tags that replace those of its source.
+    """Ensure that a copy has the tags that were sent to replace its source's tags.
 
     Every copy is checked: whether a store keeps the tags may depend on the directives and on the source's tags.
 
@@ -60,7 +60,7 @@ def ensure_after_copy(
         S3Error: The copy's tags differ and could not be put; the copy was made.
 
     Requests:
-        none on AWS, else 1 GET, and if the tags differ 1 HEAD, 2 GET and 1 PUT
+        none on AWS, or if neither has tags; else 1 GET, and if the tags differ 1 HEAD, 2 GET and 1 PUT
     """
     if (tagging or source_is_tagged) and not address.connection.is_aws:
         result = answer.get("CopyObjectResult") or answer
@@ -76,7 +76,7 @@ def _ensure(address: ObjectAddress, tagging: str, etag: str | None) -> bool | No
             return True
         now = address.connection.call("HeadObject", **address.parameters)
         if etag and not etags.same(etags.unquoted(now.get("ETag")), etags.unquoted(etag)):
-            return None  # another writer has replaced the object; these are its tags
+            return None  # another writer has replaced the object; these are the new object's tags
         tags.put(wanted)
     except S3AccessDenied as error:
         if error.operation == "PutObjectTagging":

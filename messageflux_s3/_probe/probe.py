@@ -44,11 +44,11 @@ def probe(connection: Connection, bucket_name: str | None = None) -> Capabilitie
             capabilities that need a change of settings are not tested.
 
     Raises:
-        S3AccessDenied: No bucket may be created, and ``bucket_name`` is None.
+        S3AccessDenied: You may not create buckets, and ``bucket_name`` is None.
         S3ConnectionError: The store does not respond.
 
     Requests:
-        about 600, half of them racing writers; the scratch objects and the scratch bucket are deleted
+        about 600, half of them concurrent conditional writes; the scratch objects and the scratch bucket are deleted
     """
     if bucket_name is not None:
         return _objects(_Trial(BucketAddress(connection, bucket_name)), Capabilities())
@@ -193,7 +193,7 @@ def _addressing_style(trial: _Trial) -> Literal["virtual", "path"]:
     except ValueError:
         pass
     else:
-        return "path"  # a bucket's name cannot stand before an IP address
+        return "path"  # a bucket's name cannot be a subdomain of an IP address
     config = connection.config.replace(
         addressing_style="virtual", max_attempts=1, connect_timeout=3.0, read_timeout=5.0
     )

@@ -1,8 +1,8 @@
 """The asyncio API: AsyncS3Store, AsyncS3Bucket, AsyncS3Object.
 
 Operations on one object (get, head, put, delete) are the generators of the synchronous classes, run by an async driver; everything else
-runs as the synchronous method on a thread pool. Names, parameters and errors are the same, and tests compare them. Attributes are
-properties that never make a request: ``await obj.load()`` makes it, and before that they raise an error that says so.
+runs as the synchronous method on a thread pool. Names, parameters and errors are the same, and tests compare them. Properties never
+send a request: ``await obj.load()`` does, and before it, attributes that are not cached raise an error.
 
 Methods that take bytes, keys or items also accept async iterators and objects with an async ``read()``. These are read piece by piece in
 the task that awaits the method, as the thread requests them.

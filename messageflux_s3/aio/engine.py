@@ -1,4 +1,4 @@
-"""Run blocking functions on threads; they can await things in the task that waits for them."""
+"""Run blocking functions on threads, and let them await coroutines in the task that waits for them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ END: Any = object()
 
 
 class Engine:
-    """State shared by the handles of one store: a lane per event loop, a thread pool, and the threads that wait for a task."""
+    """State shared by the handles of one store: HTTP connections for each event loop, a thread pool, and dedicated threads."""
 
     def __init__(self, store: S3Store) -> None:
         self.connection: Connection = store._connection
@@ -70,7 +70,7 @@ class Engine:
         self._threads: ThreadPoolExecutor | None = None
         self._own_threads: dict[Future[Any], Thread] = {}
         self._open_sources: set[Callable[[], None]] = set()
-        self._lock = Lock()  # loops may run on several threads
+        self._lock = Lock()  # event loops on several threads may share this engine
         self._pid = os.getpid()
 
     async def perform(self, steps: Steps[Result]) -> Result:
@@ -174,7 +174,7 @@ class Engine:
             source: The iterator.
             at_once: Maximum number of items per thread call. The first call takes one, each further one at most twice as many, so that a
                 loop that is left early has listed little more than it used.
-            portal: The portal through which the iterator awaits, if it does.
+            portal: The portal that the iterator uses to await things, if it does so.
         """
         lock = Lock()  # a cancelled thread call may still be running when the iterator is closed
 
@@ -203,7 +203,7 @@ class Engine:
 
     async def close(self) -> None:
         self._forget_after_fork()
-        while self._open_sources:  # iterations that were left without being closed
+        while self._open_sources:  # iterators that were abandoned without being closed
             await self.run(self._open_sources.pop())
         with self._lock:
             threads, self._threads = self._threads, None
@@ -252,7 +252,7 @@ class Portal:
     ) -> Result:
         """Call a function on a thread and await what it passes to :meth:`call`.
 
-        If the task is cancelled, the function's next :meth:`call` or :meth:`check` raises, and the task waits for it up to 5 s.
+        If the task is cancelled, the function's next :meth:`call` or :meth:`check` raises, and the task waits up to 5 s for the function.
 
         Args:
             function: The function.
@@ -284,7 +284,7 @@ class Portal:
                 while self._steps:
                     await self._take_step(*self._steps.popleft())
             return work.result()
-        except FutureCancelledError:  # the source awaited something cancelled, or the pool was shut down
+        except FutureCancelledError:  # the source awaited something that was cancelled, or the pool was shut down
             raise asyncio.CancelledError from None
         except asyncio.CancelledError:
             self.close()
@@ -386,7 +386,7 @@ class Portal:
 
 
 def is_async_source(given: Any) -> bool:
-    """Return whether this is an async iterable, or a readable whose ``read`` is a coroutine function."""
+    """Return whether the argument is an async iterable, or a readable whose ``read`` is a coroutine function."""
     return isinstance(given, AsyncIterable) or inspect.iscoroutinefunction(getattr(given, "read", None))
 
 
@@ -407,7 +407,9 @@ async def _gather(source: AsyncIterator[Any]) -> list[Any]:
         if isinstance(piece, (bytearray, memoryview)):
             piece = bytes(piece)  # the source may reuse its buffer
         pieces.append(piece)
-        size += len(piece) if isinstance(piece, (bytes, str)) else _PIECE_BYTES  # any other type is rejected at once
+        size += (
+            len(piece) if isinstance(piece, (bytes, str)) else _PIECE_BYTES
+        )  # any other type ends the batch: the upload rejects it
         if size >= _PIECE_BYTES:
             break
     return pieces
@@ -432,7 +434,7 @@ class AsyncReadable:
 
 
 class AsyncWritable:
-    """A synchronous writable for the thread of a download that wraps an async one."""
+    """Wraps an async writable as a synchronous one, for the thread of a download."""
 
     def __init__(self, portal: Portal, given: Any) -> None:
         self._portal = portal

@@ -96,8 +96,9 @@ class AsyncObjectFile(Generic[AnyStr]):
     A cancelled ``write()``, ``writelines()``, ``seek()`` or ``truncate()`` of a file open for writing fails the file, since it is unknown
     how much of the data was taken: further calls and the end of the block (or ``close()``) raise ``S3Error``, and nothing is written.
 
-    Without ``async with``, nothing is written if ``close()`` is called while an exception raised after the opening is being handled
-    (``finally: await file.close()``); a warning is then logged. In that case ``close()`` MUST be awaited by the task that handles it.
+    Without ``async with``, if ``close()`` is called while an exception is being handled that was raised after the file was opened
+    (``finally: await file.close()``), nothing is written and a warning is logged. The task that handles the exception MUST be the one
+    that awaits ``close()``.
     What counts as raised after the opening is the same as for the synchronous file.
 
     Example:
@@ -281,7 +282,7 @@ class AsyncObjectFile(Generic[AnyStr]):
         return await self._call(self._file.tell)
 
     async def truncate(self, size: int | None = None) -> int:
-        """Truncate to a size; only after a ``seek()``, as for the synchronous file. Requests: none."""
+        """Truncate to a size. Allowed only after a ``seek()``, as for the synchronous file. Requests: none."""
         return await self._change(self._file.truncate, size)
 
     async def flush(self) -> None:
@@ -289,7 +290,7 @@ class AsyncObjectFile(Generic[AnyStr]):
         await self._call(self._file.flush)
 
     async def close(self) -> None:
-        """Close the file and write the object, unless an exception raised since the opening is being handled.
+        """Close the file and write the object, unless an exception raised after the file was opened is being handled.
 
         Requests:
             as ``S3Object.open``

@@ -237,7 +237,10 @@ class AsyncS3Store(_Value):
 
     @property
     def lane(self) -> LaneStatus:
-        """Whether small requests use the fast lane or boto3, and why. Requests: none. Before the first request it builds boto3's client."""
+        """Whether small requests use the fast lane (this library's HTTP client) or boto3, and why.
+
+        Before the first request it builds boto3's client. Requests: none.
+        """
         return self._store.lane
 
     @property
@@ -281,7 +284,7 @@ class AsyncS3Store(_Value):
     """Probe the store's capabilities. Requests: as ``S3Store.probe``."""
 
     show = twin_of(S3Store.show)
-    """Return the buckets of the account as a table. Requests: 1."""
+    """Return the buckets of the account as a table. Requests: 1 per 10,000 buckets."""
 
     def reload_credentials(self) -> None:
         """Reload the credentials at the next request. Requests: none."""
@@ -354,7 +357,7 @@ class AsyncS3Bucket(_Value):
 
     @property
     def lifecycle(self) -> AsyncLifecycle:
-        """When objects expire. Requests: none."""
+        """The lifecycle rules: when objects expire. Requests: none."""
         return AsyncLifecycle(self._bucket.lifecycle, self._engine)
 
     @property
@@ -369,7 +372,7 @@ class AsyncS3Bucket(_Value):
 
     @property
     def versioning(self) -> AsyncVersioning:
-        """Whether versions are kept. Requests: none."""
+        """The versioning of the bucket. Requests: none."""
         return AsyncVersioning(self._bucket.versioning, self._engine)
 
     @property
@@ -389,13 +392,13 @@ class AsyncS3Bucket(_Value):
 
     @property
     def notifications(self) -> AsyncNotifications:
-        """Which queues, topics and functions receive the bucket's events. Requests: none."""
+        """The event notifications: which queues, topics and functions receive events. Requests: none."""
         return AsyncNotifications(self._bucket.notifications, self._engine)
 
     # -- one object
 
     async def get_object(self, key: str) -> AsyncS3Object:
-        """Get an object immediately. Requests: 1 GET."""
+        """Request an object and return its handle. Requests: 1 GET."""
         return await self.object(key).load()
 
     async def put_object(
@@ -522,12 +525,12 @@ class AsyncS3Bucket(_Value):
         Config: Any = None,
         **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
-        """Upload a stream of any size in bounded memory. A readable is not closed.
+        """Upload a stream of any size in bounded memory. A readable object stays open.
 
         Args:
             key: The key.
-            stream: An async iterable of bytes, a readable with an async ``read(size)``, or what ``S3Bucket.upload_object`` takes. An async
-                source is read in the calling task, while parts are sent to the store.
+            stream: An async iterable of bytes, a readable with an async ``read(size)``, or any source for ``S3Bucket.upload_object``.
+                An async source is read in the calling task, while parts are sent to the store.
             metadata: User metadata, text to text.
             if_absent: Only if there is no such object.
             if_match: Only if the object has this etag.
@@ -543,7 +546,7 @@ class AsyncS3Bucket(_Value):
             A handle with size, etag and version cached.
 
         Raises:
-            S3Error: As ``S3Bucket.upload_object``. Exceptions of the source are passed on; nothing is written then.
+            S3Error: As ``S3Bucket.upload_object``. An exception raised by the source propagates, and nothing is written.
 
         Requests:
             as ``S3Bucket.upload_object``
@@ -577,13 +580,13 @@ class AsyncS3Bucket(_Value):
         Callback: Any = None,
         Config: Any = None,
     ) -> None:
-        """Write an object to anything with ``write()``, in order, in bounded memory.
+        """Download an object to anything with ``write()``, in order, in bounded memory.
 
         Args:
             key: The key.
             writable_stream: The target; it is not closed. ``write()`` may be a coroutine function; an ``asyncio.StreamWriter`` is drained.
             version_id: A version of the object.
-            verify_checksum: Whether to compare the object's MD5 with that of the downloaded bytes; None: up to 16 MiB.
+            verify_checksum: Whether to compare the object's MD5 with that of the downloaded bytes; None compares up to 16 MiB.
             progress: True for a bar, a callable that gets byte counts (on a thread), or None.
             ExtraArgs: As in messageflux and boto3.
             Callback: As in messageflux and boto3.
@@ -801,10 +804,10 @@ class AsyncS3Bucket(_Value):
         return AsyncS3Object(acquired, self._engine)
 
     release_lock = twin_of(S3Bucket.release_lock)
-    """Delete a plain lock file, or release a lease; idempotent. Requests: 1 GET, and 1 DELETE or 1 PUT."""
+    """Release a lease, or delete any other lock file; idempotent. Requests: 1 GET, and 1 DELETE or 1 PUT."""
 
     check_lock = twin_of(S3Bucket.check_lock)
-    """Return the content of a lock file, or None. Requests: 1 GET."""
+    """Return the data of a lock, or None if the lock is not held. Requests: 1 GET."""
 
     # -- queries
 
@@ -857,7 +860,7 @@ class AsyncS3Bucket(_Value):
     """Return the bucket's settings and its first entries as a table. Requests: as ``S3Bucket.show``."""
 
     usage = twin_of(S3Bucket.usage)
-    """Sum up the bytes under a prefix. Requests: 1 per 1,000 keys."""
+    """Sum up objects and bytes under a prefix. Requests: 1 per 1,000 keys."""
 
     set_lifetime_in_days = twin_of(S3Bucket.set_lifetime_in_days)
     """messageflux's name for ``lifecycle.set_lifetime``. Requests: as that method."""
@@ -957,7 +960,7 @@ class AsyncObjectQuery(_Handle):
             ordered: Whether results come in key order, or as they are ready.
             on_error: What to do if the function raises: ``"raise"``; ``"skip"`` the object; or a callable that gets the object and the
                 exception, and returns the result to use.
-            in_flight: Maximum number of objects in progress, or done and waiting; by default 16 tasks, or four per worker.
+            in_flight: Maximum number of objects in progress, or done and not yet consumed; by default 16 tasks, or four per worker.
 
         Returns:
             The results, lazily. Leaving the loop early cancels the calls in progress.
@@ -974,7 +977,7 @@ class AsyncObjectQuery(_Handle):
         return _map_in_tasks(self.objects(), function, ordered, on_error, in_flight or _TASKS_A_MAP)
 
     async def partitions(self, n: int) -> list[AsyncObjectQuery]:
-        """Split the query into several that together give the same objects. Requests: as ``ObjectQuery.partitions``."""
+        """Split the query into several that together list the same objects. Requests: as ``ObjectQuery.partitions``."""
         return [AsyncObjectQuery(part, self._engine) for part in await self._engine.run(self._query.partitions, n)]
 
     def parallel(self, n: int = 4) -> AsyncIterator[AsyncS3Object]:
@@ -1031,7 +1034,7 @@ class AsyncObjectQuery(_Handle):
     """Return the keys as a tree of prefixes. Requests: 1 per expanded prefix."""
 
     usage = twin_of(ObjectQuery.usage)
-    """Sum up the bytes of the objects. Requests: 1 per 1,000 keys."""
+    """Sum up objects and bytes by prefix and other properties. Requests: 1 per 1,000 keys."""
 
     to_pandas = twin_of(ObjectQuery.to_pandas)
     """Return the listing as a DataFrame. Requests: 1 per 1,000 keys."""
@@ -1101,44 +1104,44 @@ class AsyncS3Object(_Value):
 
     @property
     def size(self) -> int:
-        """The size in bytes. Requests: none; after ``await load()``, a listing or a write."""
+        """The size in bytes, available after ``await load()``, a listing or a write. Requests: none."""
         self._check_known("size", listed=True)
         return self._object.size
 
     @property
     def etag(self) -> str:
-        """The ETag without quotes. Requests: none; after ``await load()``, a listing or a write."""
+        """The ETag without quotes, available after ``await load()``, a listing or a write. Requests: none."""
         listed = self._object._listed
         self._check_known("etag", listed=listed is None or bool(listed[2]))  # some stores list objects without ETags
         return self._object.etag
 
     @property
     def last_modified(self) -> datetime:
-        """When the object was written. Requests: none; after ``await load()`` or a listing."""
+        """When the object was written, available after ``await load()`` or a listing. Requests: none."""
         self._check_known("last_modified", listed=True)
         return self._object.last_modified
 
     @property
     def storage_class(self) -> str:
-        """The storage class. Requests: none; after ``await load()`` or a listing."""
+        """The storage class, available after ``await load()`` or a listing. Requests: none."""
         self._check_known("storage_class", listed=True)
         return self._object.storage_class
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The user metadata. Requests: none; after ``await load()``."""
+        """The user metadata, available after ``await load()``. Requests: none."""
         self._check_known("metadata")
         return self._object.metadata
 
     @property
     def content_type(self) -> str:
-        """The content type. Requests: none; after ``await load()``."""
+        """The content type, available after ``await load()``. Requests: none."""
         self._check_known("content_type")
         return self._object.content_type
 
     @property
     def body(self) -> bytes:
-        """The content. Requests: none; after ``await load()``, up to 8 MiB (``await read()`` returns any size)."""
+        """The content, available after ``await load()`` if not above 8 MiB; ``await read()`` returns any size. Requests: none."""
         if self._object._body is None:
             raise RuntimeError(
                 f"the body of {self.uri} is not loaded: await obj.load() loads up to 8 MiB, await obj.read() returns any size"
@@ -1147,7 +1150,7 @@ class AsyncS3Object(_Value):
 
     @property
     def text(self) -> str:
-        """The content as UTF-8 text. Requests: none; after ``await load()``."""
+        """The content as UTF-8 text, available after ``await load()``. Requests: none."""
         return as_text(self.body, self.bucket_name, self.key)
 
     def _check_known(self, name: str, *, listed: bool = False) -> None:
@@ -1155,14 +1158,16 @@ class AsyncS3Object(_Value):
         head = obj._head
         if (listed and obj._listed is not None) or (head is not None and getattr(head, name) is not None):
             return
-        if head is not None and head.content_type is not None:  # read, but the response lacked it
+        if (
+            head is not None and head.content_type is not None
+        ):  # the object was requested, but the response lacked this attribute
             raise S3ServerError(
                 f"the store's response lacks the {name} of {self.uri}", bucket=obj.bucket_name, key=obj.key
             )
         raise RuntimeError(f"{name} of {self.uri} is not loaded: call await obj.load() first")
 
     async def load(self) -> AsyncS3Object:
-        """Load the object: the attributes, and the body up to 8 MiB.
+        """Load the object: the attributes, and the body unless it is above 8 MiB.
 
         Returns:
             The handle itself.
@@ -1221,7 +1226,7 @@ class AsyncS3Object(_Value):
     async def iter_chunks(
         self, chunk_size: int = 1024 * 1024, start: int = 0, end: int | None = None
     ) -> AsyncIterator[bytes]:
-        """Yield the content in chunks, of any size in bounded memory. Requests: 1 GET."""
+        """Yield the content in chunks, in bounded memory whatever its size. Requests: 1 GET."""
         async with aclosing(self._engine.pull(self._object.iter_chunks(chunk_size, start, end), 1)) as found:
             async for chunk in found:
                 yield chunk
@@ -1340,7 +1345,8 @@ class AsyncS3Object(_Value):
             The handle itself, with the attributes of the written object cached.
 
         Raises:
-            S3PreconditionFailed: Fifty attempts lost against concurrent writes; or ``outcome_unknown``.
+            S3PreconditionFailed: Fifty attempts failed because of concurrent writes. With ``outcome_unknown`` set: a response was lost, and
+                the object may have been written.
             S3Unsupported: The store does not honour conditions; nothing was written.
 
         Requests:
@@ -1462,7 +1468,7 @@ class AsyncS3Object(_Value):
         return _objects(self._engine, self._object.versions())
 
     async def make_current(self) -> AsyncS3Object:
-        """Make this version the current one, by a copy on the server. Requests: 1 COPY (more above 5 GiB)."""
+        """Make this version the current one, by a copy on the server. Requests: 1 HEAD, 1 COPY (more above 5 GiB)."""
         return AsyncS3Object(await self._engine.run(self._object.make_current), self._engine)
 
     undelete = twin_of(S3Object.undelete)
@@ -1494,7 +1500,7 @@ async def _map_in_tasks(
     in_flight: int,
 ) -> AsyncGenerator[Any, None]:
     """Run a coroutine function over objects in a bounded number of tasks, which are cancelled when the iteration ends."""
-    under_way: dict[asyncio.Task[Any], AsyncS3Object] = {}  # in the order of their start
+    under_way: dict[asyncio.Task[Any], AsyncS3Object] = {}  # in the order in which the tasks were started
     source = cast("AsyncGenerator[AsyncS3Object, None]", objects)
     is_at_end = False
     try:

@@ -62,11 +62,11 @@ class AsyncS3Lock:
 
     @property
     def lost(self) -> bool:
-        """Whether the lease expired or was taken over; False only while we certainly hold it. Requests: none."""
+        """Whether the lease expired or was taken over; False only while it is certainly held by this lock. Requests: none."""
         return self._lock.lost
 
     def check(self) -> None:
-        """Raise unless we certainly hold the lease.
+        """Raise unless the lease is certainly held by this lock.
 
         Raises:
             S3LockError: The lease expired, was taken over or released, or belongs to the parent process.
@@ -87,7 +87,7 @@ class AsyncS3Lock:
             S3Unsupported: The store does not honour conditional writes; nothing was written.
 
         Requests:
-            1 GET, 1 PUT (more while it waits; once per store those of a probe)
+            1 GET, 1 PUT (more while it waits; also those of a probe, once per store)
         """
         portal = self._lock.portal = Portal(self._engine)
         # On a dedicated thread: the holder may need a pool thread to release the lock.

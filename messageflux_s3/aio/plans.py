@@ -1,4 +1,4 @@
-"""A sync plan under asyncio."""
+"""A synchronization plan under asyncio."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class AsyncSyncPlan:
 
     @property
     def bucket_name(self) -> str:
-        """The bucket. Requests: none."""
+        """The bucket's name. Requests: none."""
         return self._plan.bucket_name
 
     @property
     def prefix(self) -> str:
-        """The prefix in it. Requests: none."""
+        """The prefix in the bucket. Requests: none."""
         return self._plan.prefix
 
     @property
@@ -68,7 +68,7 @@ class AsyncSyncPlan:
         return self._plan.deleted
 
     async def apply(self, *, progress: Progress = None) -> AsyncSyncPlan:
-        """Apply the plan: first the copies; deletions only once every copy is complete. Requests: as ``SyncPlan.apply``."""
+        """Apply the plan: copy first, and delete only if every copy succeeded. Requests: as ``SyncPlan.apply``."""
         applied = await self._engine.run_stoppable(self._plan.apply, progress=progress)
         return AsyncSyncPlan(applied, self._engine)
 

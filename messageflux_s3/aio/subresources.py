@@ -90,8 +90,8 @@ class AsyncVersioning(_AsyncPart[Versioning]):
 class AsyncTags(_AsyncPart[Tags]):
     """``bucket.tags``: the methods of :class:`~messageflux_s3.subresources.tags.Tags`, each awaited.
 
-    Python has no awaited ``tags["a"] = "1"``: write ``await tags.update({"a": "1"})``, ``await tags.remove("a")`` and
-    ``(await tags.get())["a"]``.
+    Python cannot await ``tags["a"] = "1"``. Use ``await tags.update({"a": "1"})``, ``await tags.remove("a")`` and
+    ``(await tags.get())["a"]`` instead.
     """
 
     get = twin_of(Tags.get)
@@ -104,7 +104,7 @@ class AsyncTags(_AsyncPart[Tags]):
 
 
 class AsyncObjectTags(AsyncTags):
-    """``obj.tags``: as :class:`AsyncTags`."""
+    """``obj.tags``, with the methods of :class:`AsyncTags`."""
 
     def __init__(self, part: ObjectTags, engine: Engine) -> None:
         super().__init__(part, engine)

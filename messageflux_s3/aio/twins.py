@@ -1,4 +1,4 @@
-"""Async twins of synchronous methods, generated from them."""
+"""Functions that make async methods from synchronous ones."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def twin_of(
 def twin_of_change(
     method: Callable[Concatenate[Twin_co, P], Change[V]],
 ) -> Callable[Concatenate[_HasTwin[Twin_co], P], Coroutine[Any, Any, AsyncChange[V]]]:
-    """Return the async twin of a method that returns a Change."""
+    """Return a coroutine method that calls a method on a thread and wraps the Change that it returns."""
 
     @functools.wraps(method)
     async def awaited(self: _HasTwin[Twin_co], /, *arguments: P.args, **named: P.kwargs) -> AsyncChange[V]:
@@ -78,7 +78,7 @@ class AsyncChange(Generic[V]):
 
     @property
     def what(self) -> str:
-        """Which configuration of which bucket or object. Requests: none."""
+        """The setting and the bucket or object that it belongs to. Requests: none."""
         return self._change.what
 
     @property

@@ -115,7 +115,7 @@ class LocalS3:
         """
         from ..store import connect
 
-        # The keys are not secret: stores and buckets pickle with them, so that the workers of a pool can use the server too.
+        # The keys are not secret: stores and buckets are pickled with them, so that the workers of a pool can use the server too.
         settings: dict[str, Any] = {"endpoint_url": self.endpoint_url, "region": "us-east-1", "pickle_secrets": True}
         if not _OTHER_KEYS & overrides.keys():
             settings |= _KEYS
@@ -134,7 +134,7 @@ class LocalS3:
             S3InvalidName: The name is not a valid bucket name.
 
         Requests:
-            1 PUT
+            1 HEAD, and 1 PUT if the bucket does not exist
 
         Example:
             >>> with s3.LocalS3() as local:
@@ -207,7 +207,7 @@ class LocalS3:
             stderr=self._log,
             env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
             bufsize=0,
-            start_new_session=True,  # Ctrl-C and a notebook's interrupt go to our process group, not to the server
+            start_new_session=True,  # Ctrl-C and a notebook's interrupt must not reach the server
         )
         self._owner = os.getpid()
         try:
@@ -238,7 +238,7 @@ class LocalS3:
 
 
 def _ask_port(process: subprocess.Popen[bytes], timeout: float) -> dict[str, Any]:
-    """Send the server our ``sys.path``, and return its one message; an empty dict if none comes in time."""
+    """Send this process's ``sys.path`` to the server and return the server's only message; an empty dict if none comes in time."""
     answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     stdin, stdout = process.stdin, process.stdout
     assert stdin is not None and stdout is not None

@@ -32,7 +32,7 @@ def serve() -> None:
     """Bind a free port, write it to the parent, and serve until the parent's end of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C, or a notebook's interrupt, must interrupt the parent only
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # moto's own output must neither be parsed as our answer nor fill a pipe that is not read
+    os.dup2(2, 1)  # moto's output must neither be parsed as this program's answer nor fill a pipe that is not read
     with open(0, "rb", buffering=0, closefd=False) as stdin:  # unbuffered: read no further than the line
         sys.path[:] = json.loads(stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -20,8 +20,8 @@ class AsyncClaimCheck:
 
     Args:
         bucket: The bucket that stores payloads.
-        threshold: Larger messages go through the bucket; in bytes, of body and headers.
-        wire: The format to write; both are read.
+        threshold: The payload of a message with more bytes than this, in body and headers, is stored in the bucket.
+        wire: The format to write; both formats are read.
         allowed_buckets: Further buckets from which payloads may be read; ``bucket`` is always allowed.
 
     Example:
@@ -55,7 +55,7 @@ class AsyncClaimCheck:
 
     @property
     def threshold(self) -> int:
-        """Messages of more bytes go through the bucket. Requests: none."""
+        """The number of bytes above which a payload is stored in the bucket. Requests: none."""
         return self._check.threshold
 
     @property

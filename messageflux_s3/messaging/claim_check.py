@@ -1,7 +1,7 @@
 """ClaimCheck: payloads too large for a message broker are stored in S3, and the message carries a pointer.
 
-It does not talk to a broker: callers send what it returns and pass in what they received. Messages are untrusted input, so the bucket that
-a message names must be among the allowed ones before anything is read or deleted.
+The class does not talk to a broker: callers send what it returns and pass in what they received. Messages are untrusted input, so nothing
+is read or deleted unless the bucket that a message names is allowed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ..object import S3Object
 
     Headers = Mapping[str, Any] | Sequence[tuple[str, Any]]
-    # One of SQS or Lambda, (body, headers), or a bare body.
+    # A message of SQS or Lambda, (body, headers), or only a body.
     Message = Mapping[str, Any] | tuple[BytesLike | str, Headers | None] | BytesLike | str
 
 _SPOOLED_BYTES = 8 * 1024 * 1024
@@ -148,7 +148,7 @@ class ClaimCheck:
             payload: Bytes, text (sent as UTF-8), a path (``pathlib.Path``), a readable or an iterable of bytes or text. A
                 large stream is never held in memory as a whole.
             headers: The message's headers: SQS's message attributes, a mapping of plain values (RabbitMQ), or pairs
-                (Kafka). The result has the same form. None is an empty mapping.
+                (Kafka). The result has the same form. None means an empty mapping.
 
         Returns:
             The body and headers to send. If sending fails, ``discard()`` deletes the stored payload.
@@ -257,12 +257,12 @@ class ClaimCheck:
         never be processed.
 
         Every ``check_in()`` stores a payload of its own. Copies that the broker makes of one message (a redelivery,
-        SNS to several queues) share it: discard it when the last copy was processed.
+        SNS to several queues) share one payload: discard it when the last copy was processed.
 
         Args:
             message: As for ``check_out()``; also a message in the form of AWS's extended clients, or its receipt handle
-                alone. Pass the whole message if others may write to the queue: of a text alone it cannot be decided
-                whether it is a body or a receipt handle.
+                alone. If others may write to the queue, pass the whole message: a string alone may be a body or a
+                receipt handle.
 
         Returns:
             True if the message had a payload in a bucket. The payload is deleted now, or was already.
@@ -287,7 +287,7 @@ class ClaimCheck:
         return True
 
     def receipt_handle(self, message: Mapping[str, Any], *, extended: bool = False) -> str:
-        """Return the receipt handle of an SQS message, in the form that the client which deletes it needs.
+        """Return the receipt handle of an SQS message, in the form needed by the client that deletes the message.
 
         Args:
             message: The message, as received by any client.
@@ -345,11 +345,11 @@ def _write(payload: Any, target: IO[bytes]) -> int:
     """Write a payload to a file; return the number of bytes.
 
     Raises:
-        TypeError: It is neither bytes nor text, nor a source of them.
-        OSError: It ended before its initial size.
+        TypeError: The payload is neither bytes nor text, nor a source of them.
+        OSError: The payload ended before its initial size.
     """
     is_source = isinstance(payload, (os.PathLike, Iterable)) or hasattr(payload, "read")
-    if not is_source or isinstance(payload, Mapping):  # iterating a mapping would store its names
+    if not is_source or isinstance(payload, Mapping):  # iterating over a mapping would store its keys
         raise TypeError(
             f"payload must be bytes, text, a path, a readable or an iterable of bytes, not {type(payload).__name__}"
         )
@@ -385,7 +385,7 @@ def _size_of_value(value: Any) -> int:
 
 
 def _with(headers: Any, name: str, attribute: Any, value: Any) -> Any:
-    """Return the headers with one added, in the form that they have: SQS's attributes, plain values, or Kafka's pairs."""
+    """Return the headers with one more, added in the form of the others: SQS's attributes, plain values, or Kafka's pairs."""
     if not isinstance(headers, Mapping):
         return [*headers, (name, str(value).encode("ascii"))]
     plain = any(not isinstance(other, Mapping) for other in headers.values())
@@ -401,7 +401,7 @@ def _without(headers: Any, names: tuple[str, ...]) -> Any:
 def _is_read_as_itself(data: bytes) -> bool:
     """Return whether ``check_out()`` returns exactly this payload for a message with this body and no headers.
 
-    Brokers may deliver bytes as text and may drop empty headers, so both types are tried with the functions that ``check_out()`` uses.
+    Brokers may deliver bytes as text and may drop empty headers, so both are tried, with the functions that ``check_out()`` uses.
     """
     text = data.decode("utf-8", "replace")
     if data.startswith(MESSAGEFLUX_PREFIX) or is_receipt_handle_of_pointer(text):

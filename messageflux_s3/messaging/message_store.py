@@ -50,7 +50,7 @@ class BucketNameFormatter(Protocol):
 
 
 class S3MessageStore(MessageStoreBase):
-    """A messageflux message store in S3 that replaces the class of this name in ``messageflux.iodevices.objectstorage``.
+    """A messageflux message store in S3 that replaces the class of the same name in ``messageflux.iodevices.objectstorage``.
 
     Args:
         s3_resource: An S3Store or a boto3 resource; None for boto3's default configuration.
@@ -59,8 +59,8 @@ class S3MessageStore(MessageStoreBase):
         bucket_name_formatter: An object whose ``format_name(device_name, message_bundle)`` returns the bucket's
             name; None for the device's name in lower case, with ``-`` for each character that a bucket name cannot have.
         put_object_extra_args: Further parameters of each upload, such as ``{"StorageClass": "STANDARD_IA"}``.
-        allowed_buckets: The buckets that messages may name. None for any, as in messageflux: set it if
-            others can write to your broker.
+        allowed_buckets: The buckets that messages may name. None allows any bucket, as in messageflux; name the
+            buckets if others can write to your broker.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class S3MessageStore(MessageStoreBase):
             self._store.create_bucket(name)
             self._created.add(name)
         message = message_bundle.message
-        # In the same order as messageflux.
+        # messageflux looks for the item's ID in the same order.
         item = message.headers.get(KEY_HEADER) or message_bundle.device_headers.get(_ITEM_ID)
         key = make_payload_key(item, _md5(message.stream))
         metadata, whole = headers_to_metadata(message.headers)
@@ -113,12 +113,12 @@ class S3MessageStore(MessageStoreBase):
         return make_store_key(name, key, None if whole else message.headers)
 
     def read_message(self, key: str) -> MessageBundle:
-        """Return a message that this store or one of messageflux's own has stored.
+        """Return a message that was stored by this store or by one of messageflux's own S3 stores.
 
         Raises:
-            ValueError: This is not a store key, or its bucket is not allowed (then also S3AccessDenied).
+            ValueError: The key is not a store key, or names a bucket that is not allowed (the error is then also an S3AccessDenied).
             S3NoSuchItem: The message does not exist any more.
-            S3InvalidContent: The headers in its metadata are not JSON. Also a ValueError.
+            S3InvalidContent: The headers in the message's metadata are not JSON. The error is also a ValueError.
 
         Requests:
             1 GET

@@ -2,7 +2,7 @@
 
 Some stores ignore a query string that they do not support: there ``PUT key?tagging`` overwrites the object, and ``DELETE bucket?policy``
 deletes the bucket. So on a store that is not AWS nothing is ever written before a read has shown that the store supports the sub-resource,
-by the root element of the response or by the error code for a missing configuration. What was written is read back there.
+by the root element of the response or by the error code for a missing configuration. Every write to such a store is read back.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Value(Protocol):
     """A configuration as a frozen value."""
 
     def to_api(self) -> Any:
-        """Return what is sent to S3."""
+        """Return the configuration in the form that S3 expects."""
 
     def lines(self) -> list[str]:
         """Return the configuration as text, one entry after the other; lines that continue an entry are indented."""
@@ -112,7 +112,7 @@ T = TypeVar("T")
 
 
 def in_place(entries: tuple[T, ...], entry: T, is_same: Callable[[T], bool]) -> tuple[T, ...]:
-    """Put an entry in place of the first one that it replaces, or at the end; drop the others that it replaces. Order may matter."""
+    """Put ``entry`` in place of the first entry with ``is_same``, or at the end; drop others with ``is_same``. Order may matter."""
     at = next((number for number, known in enumerate(entries) if is_same(known)), len(entries))
     after = tuple(known for known in entries[at:] if not is_same(known))
     return (*entries[:at], entry, *after)
@@ -168,13 +168,14 @@ class SubResource(ABC, Generic[V]):
         return self._empty() if document is None else self._parse(document)
 
     def put(self, value: V) -> None:
-        """Replace the whole configuration. The other methods merge.
+        """Replace the whole configuration. The other methods change single entries and keep the rest.
 
         Args:
             value: The configuration.
 
         Raises:
-            S3Unsupported: The store does not support this setting, or stored something else; the former configuration was restored.
+            S3Unsupported: The store does not support this setting, or stored something else, in which case the former configuration was
+                restored.
 
         Requests:
             1; on a store that is not AWS also 2 reads
@@ -251,7 +252,7 @@ class SubResource(ABC, Generic[V]):
         except S3Error as error:
             if error.code in self._absent:
                 return None
-            if error.status != 416:  # a document is never empty, so the range was refused for an empty object
+            if error.status != 416:  # 416: the store ignored ?name and the object is empty; a document never is
                 raise
             document = b""
         if not self._is_own(document):
@@ -267,7 +268,7 @@ class SubResource(ABC, Generic[V]):
         """Return the value of a document that the store sent.
 
         Raises:
-            S3InvalidContent: The root element is right, the rest cannot be read.
+            S3InvalidContent: The document has the right root element, but cannot be read otherwise.
         """
         try:
             return self._from_document(document)

@@ -1,4 +1,4 @@
-"""?cors: which web pages may read and write a bucket. Rules are merged by ID."""
+"""?cors: which web pages may read and write a bucket. A new rule replaces the one with the same ID."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class CorsRule:
     """A CORS rule.
 
     Attributes:
-        id: The rule's ID; rules are merged by it.
+        id: The rule's ID; ``ensure()`` replaces the rule with the same ID.
         origins: Allowed origins, ``"https://app.example"`` or ``"*"``.
         methods: Allowed methods.
         headers: Allowed request headers.
         expose: Response headers that a page may read.
-        max_age_seconds: How long a browser may cache the answer.
+        max_age_seconds: Seconds for which a browser may cache the response to a preflight request.
         unknown: Elements that this library has no field for; sent back unchanged.
     """
 
@@ -152,7 +152,7 @@ class Cors(SubResource[CorsConfiguration]):
         return CorsConfiguration()
 
     def put(self, value: CorsConfiguration) -> None:
-        """Replace all rules; with no rules the configuration is deleted. ``ensure()`` merges.
+        """Replace all rules; with no rules the configuration is deleted. ``ensure()`` keeps the other rules.
 
         Requests:
             1; on a store that is not AWS also 2 reads

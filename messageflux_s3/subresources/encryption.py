@@ -1,4 +1,4 @@
-"""?encryption: the default encryption of a bucket, for objects written without one of their own."""
+"""?encryption: the default encryption of a bucket, for objects written without an encryption setting."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Encryption:
         kms_key_id: ID, ARN or alias of the KMS key.
         bucket_key: Whether S3 uses one data key for the bucket, which saves calls to KMS.
         unknown: Other elements of the rule; sent back unchanged.
-        unknown_by_default: Other elements beside the algorithm; sent back unchanged.
-        unknown_beside: Other elements beside the rule; sent back unchanged.
+        unknown_by_default: Other elements of ``ApplyServerSideEncryptionByDefault``; sent back unchanged.
+        unknown_beside: Other elements of the document; sent back unchanged.
     """
 
     algorithm: str | None = None

@@ -1,4 +1,4 @@
-"""?lifecycle: when objects expire or change their storage class, and unfinished uploads are aborted. Rules are merged by ID."""
+"""?lifecycle: when objects expire or change storage class, and when unfinished uploads are aborted. A rule replaces one with its ID."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .xml import Node, leaf
 
 _LIFETIME_IDS = ("expire", "expire bucket", "expire whole bucket")
 # IDs for the rule of set_lifetime. The first is messageflux's, so that a bucket made by messageflux does not end up with two lifetimes.
-# The next one is used if another rule, for something else, has this ID.
+# The next ID is used if a rule for something else has the ID before it.
 
 _SMALLEST_TO_MOVE = "x-amz-transition-default-minimum-object-size"
 
@@ -38,7 +38,7 @@ class LifecycleRule:
     """A lifecycle rule. None means that the rule does not contain the setting.
 
     Attributes:
-        id: The rule's ID; rules are merged by it.
+        id: The rule's ID; ``ensure()`` replaces the rule with the same ID.
         prefix: Applies only to keys with this prefix; empty for all.
         tags: Applies only to objects with all these tags (name and value).
         min_size: Applies only to objects larger than this many bytes.
@@ -81,7 +81,7 @@ class LifecycleRule:
         expiration, noncurrent = node.get("Expiration"), node.get("NoncurrentVersionExpiration")
         abort = node.get("AbortIncompleteMultipartUpload")
         unknown = [*node.without(*_KNOWN)]
-        # An element with more in it than its field can hold is kept whole, as an unknown one.
+        # An element that contains more than its field can hold is kept as a whole, in unknown.
         plain: dict[str, Node | None] = {}
         for name, element, inner in (
             ("expire_days", expiration, "Days"),
@@ -182,7 +182,7 @@ def _int_of(element: Node | None, inner: str) -> int | None:
 def _filter_from(
     rule: Node,
 ) -> tuple[str, tuple[tuple[str, str], ...], tuple[int | None, int | None], tuple[Node, ...]]:
-    """Return prefix, tags and sizes of a rule's filter; the filter itself if it has other conditions."""
+    """Return prefix, tags and sizes of a rule's filter, or the whole filter as unknown if it has other conditions."""
     filter_ = rule.get("Filter")
     if filter_ is None:
         return rule.text_of("Prefix") or "", (), (None, None), ()
@@ -289,7 +289,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         return LifecycleConfiguration()
 
     def put(self, value: LifecycleConfiguration) -> None:
-        """Replace all rules; with no rules the configuration is deleted. The other methods merge.
+        """Replace all rules; with no rules the configuration is deleted. The other methods keep the other rules.
 
         Requests:
             1; on a store that is not AWS also 2 reads
@@ -343,7 +343,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
             days: The number of days, at least 1.
             prefix: Only keys with this prefix.
             tags: Only objects with all these tags.
-            id: The rule's ID; by default ``expire`` and the prefix. A rule with the same ID is replaced.
+            id: The rule's ID; by default ``expire`` followed by the prefix. A rule with the same ID is replaced.
 
         Raises:
             ValueError: ``days`` is less than 1.
@@ -376,7 +376,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         self._make(lambda known: known.without(*ids))
 
     def set_lifetime(self, days: int) -> None:
-        """Let all objects expire after some days; 0 or less cancels that. A rule written by messageflux is replaced.
+        """Expire all objects after this many days; 0 or less cancels that. Replaces the lifetime rule of messageflux too.
 
         Requests:
             1 read; 1 write if something changes (on a store that is not AWS 2 more reads)
@@ -399,5 +399,5 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
 
 
 def _is_ours(rule: LifecycleRule) -> bool:
-    """Return whether set_lifetime or messageflux wrote a rule: it has our ID and does nothing but expire all objects."""
+    """Return whether set_lifetime or messageflux wrote a rule: it has one of their IDs and does nothing but expire all objects."""
     return rule.id in _LIFETIME_IDS and rule.is_whole_bucket_lifetime

@@ -1,4 +1,4 @@
-"""?notification: where a bucket sends its events. Targets are merged by ID."""
+"""?notification: where a bucket sends its events. A new target replaces the one with the same ID."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Notification:
     """A target for events.
 
     Attributes:
-        id: The target's ID; targets are merged by it.
+        id: The target's ID; ``ensure()`` replaces the target with the same ID.
         arn: ARN of an SQS queue, an SNS topic or a Lambda function.
         events: The events that are sent, such as ``"s3:ObjectCreated:*"``.
         prefix: Only keys with this prefix.
@@ -61,7 +61,7 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class NotificationConfiguration:
-    """The targets of a bucket. Elements are kept as S3 sent them, so that unknown fields are not lost.
+    """The notification targets of a bucket, kept as the XML elements that S3 sent, so that unknown fields are not lost.
 
     Attributes:
         targets: One element per target.
@@ -132,7 +132,7 @@ class Notifications(SubResource[NotificationConfiguration]):
         """Delete the configuration. Idempotent.
 
         Raises:
-            S3Unsupported: The store does not support this setting, or (radosgw) does not accept an empty one.
+            S3Unsupported: The store does not support this setting, or does not accept an empty configuration (radosgw).
 
         Requests:
             1 read; 1 write if there are targets

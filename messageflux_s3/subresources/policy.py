@@ -1,4 +1,4 @@
-"""?policy: who may do what with a bucket. Statements are merged by Sid; those without one are kept unchanged."""
+"""?policy: who may do what with a bucket. A new statement replaces the one with the same Sid; statements without a Sid are kept."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class BucketPolicy:
         return {**json.loads(self.rest), "Statement": [json.loads(statement) for statement in self.statements]}
 
     def lines(self) -> list[str]:
-        """Return one line per statement, after the other members if they are not the default."""
+        """Return one line per statement, preceded by a line with the other members unless they are the default."""
         beside = [self.rest] if self.rest != _USUAL else []
         return [*beside, *self.statements] if self.statements else []
 
@@ -121,7 +121,7 @@ class Policy(SubResource[BucketPolicy]):
         self._connection.call(self._put, **self._target, Policy=document.decode())
 
     def put(self, value: BucketPolicy) -> None:
-        """Replace the whole policy; without statements it is deleted. ``ensure()`` merges.
+        """Replace the whole policy; without statements it is deleted. ``ensure()`` keeps the other statements.
 
         Requests:
             1; on a store that is not AWS also 2 reads

@@ -1,4 +1,4 @@
-"""Anonymous read access to a bucket: its public access block, and one statement of ours in its policy. Other statements are not touched."""
+"""Anonymous read access to a bucket: its public access block and this library's statement in its policy; other statements are kept."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class PublicAccessStatus:
 
     Attributes:
         is_public: Whether a statement of the policy grants public access, and the block does not restrict it.
-        is_allowed_by_policy: Whether our statement (or messageflux's) is in the policy.
+        is_allowed_by_policy: Whether the policy contains the statement of this library or of messageflux.
         block: The public access block; None if the store does not support it.
         other_public_statements: The number of other statements that grant public access; ``block()`` does not remove them.
     """
@@ -120,14 +120,14 @@ class PublicAccess:
         self._block = AccessBlockSubResource(address)
 
     def allow(self) -> None:
-        """Let everybody read and list the bucket: lift the bucket's block and add our statement to its policy.
+        """Let everybody read and list the bucket: lift its public access block and add a statement to its policy.
 
-        If the policy is refused, the former block is restored.
+        If the store refuses the policy, the former block is restored.
 
         Raises:
             S3Unsupported: The store does not support bucket policies. Nothing was sent.
-            S3AccessDenied: The block of the account forbids it. Raised after some seconds of retries, because lifting the bucket's block
-                takes effect with a delay.
+            S3AccessDenied: The account's own public access block forbids it. Raised after some seconds of retries, because lifting the
+                bucket's block takes effect with a delay.
 
         Requests:
             2 reads, up to 2 writes (on a store that is not AWS each write is read back)
@@ -158,7 +158,7 @@ class PublicAccess:
         self._policy.put(policy)
 
     def block(self) -> None:
-        """Block public access: remove our statement (or messageflux's) and set the bucket's block if the store supports it.
+        """Block public access: remove the statement of this library or messageflux, and set the bucket's block if the store supports it.
 
         Raises:
             S3Unsupported: The store does not support bucket policies. Nothing was sent.
@@ -207,7 +207,7 @@ class PublicAccess:
         }
 
     def _is_ours(self, text: str) -> bool:
-        """Return whether a statement is ours, by its Sid, or messageflux's, which is the same without a Sid."""
+        """Return whether this library wrote a statement (by its Sid), or messageflux (the same statement without a Sid)."""
         statement = json.loads(text)
         if statement.get("Sid") == SID:
             return True

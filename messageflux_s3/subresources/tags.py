@@ -113,7 +113,7 @@ class Tags(SubResource[TagSet]):
         return TagSet()
 
     def put(self, value: TagSet | Mapping[str, str]) -> None:
-        """Replace all tags. ``update()`` merges.
+        """Replace all tags. ``update()`` keeps the other tags.
 
         Requests:
             1; on a store that is not AWS also 2 reads
@@ -149,7 +149,7 @@ class Tags(SubResource[TagSet]):
         return self._make(lambda known: known.with_tags(added), dry_run=dry_run)
 
     def update(self, tags: Mapping[str, str]) -> None:
-        """Add tags, or replace the values of those that exist, as ``ensure()`` does. Requests: as there."""
+        """Add tags, or replace the values of those that exist, as ``ensure()`` does. Requests: those of ``ensure()``."""
         self.ensure(tags)
 
     def remove(self, *names: str) -> None:
@@ -189,8 +189,8 @@ class ObjectTags(Tags):
         if super()._is_own(document):
             self._connection.facts[KNOWS_TAGGING] = True
             return True
-        # An empty answer: radosgw sends it for an object whose copy lost its tags. A store that ignores ?tagging sends it for an empty
-        # object. Accepted only if the store is known to support ?tagging.
+        # Two cases have an empty response: radosgw sends it for a copy that lost its tags, and a store that ignores ?tagging sends it
+        # for an empty object. Accept it only if the store is known to support ?tagging.
         is_known = self._connection.capabilities.object_tagging or self._connection.facts.get(KNOWS_TAGGING)
         return not document and self._connection.received_header("etag") is None and bool(is_known)
 

@@ -69,15 +69,15 @@ class Versioning(SubResource[VersioningConfiguration]):
 
     def _send_document(self, document: bytes) -> None:
         super()._send_document(document)
-        # Conditional requests may behave differently in a versioned bucket: forget whether this one is versioned.
+        # Conditional requests may behave differently in a versioned bucket: clear the cached state of this bucket.
         self._connection.facts[f"versioned:{self._bucket.name}"] = None
 
     def put(self, value: VersioningConfiguration) -> None:
         """Replace the configuration.
 
         Raises:
-            S3Unsupported: The store does not support versioning. Or the value has no status, and versioning was enabled once: S3 cannot
-                return to that state.
+            S3Unsupported: The store does not support versioning. Or the value has no status, but versioning was enabled before: S3
+                cannot return to the state before that.
 
         Requests:
             1; on a store that is not AWS also 2 reads
@@ -90,7 +90,7 @@ class Versioning(SubResource[VersioningConfiguration]):
             self.delete()
 
     def delete(self) -> None:
-        """Always raise: versioning cannot be deleted. ``suspend()`` is the nearest to it.
+        """Always raise: versioning cannot be deleted. The nearest alternative is ``suspend()``.
 
         Raises:
             S3Unsupported: Always.

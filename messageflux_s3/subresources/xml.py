@@ -1,4 +1,4 @@
-"""Configuration documents as frozen values that keep every element, also those that this library has no field for."""
+"""Configuration documents as frozen values that keep every element, including those that this library has no field for."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _LINE_ENDS = {"\r": "&#13;", "\n": "&#10;", "\t": "&#9;"}
 
 
 def leaf(name: str, value: object) -> Node:
-    """Return an element with a text; True and False are written as S3 writes them."""
+    """Return an element that contains only text. True and False become ``true`` and ``false``, as S3 writes them."""
     return Node(name, {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value))
 
 
@@ -65,11 +65,11 @@ def parse(document: bytes) -> Node:
     """Parse a document.
 
     Raises:
-        S3InvalidContent: It is not XML, or it has a DOCTYPE, which no store needs and which may declare entities.
+        S3InvalidContent: The document is not XML, or has a DOCTYPE, which no store needs and which may declare entities.
     """
     if (
         b"<!DOCTYPE" in document or b"<!ENTITY" in document or b"\0" in document
-    ):  # NUL: the other two would not be found in UTF-16
+    ):  # a NUL reveals UTF-16, in which the other two would not be found
         raise S3InvalidContent("the store sent an XML document with a DOCTYPE; it was not read")
     try:
         return _node(ElementTree.fromstring(document))  # nosec B314  # there are no entities: checked above
@@ -89,7 +89,7 @@ def _node(element: ElementTree.Element) -> Node:
 
 
 def write(root: Node) -> bytes:
-    """Return the document of an element, in S3's namespace."""
+    """Serialize an element as an XML document in S3's namespace."""
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{_element_text(root, f" xmlns={NAMESPACE!r}")}'.encode()
 
 

@@ -59,7 +59,7 @@ def test_pandas_json_lines_parquet_feather_pickle(obj: s3.S3Object) -> None:
             pandas.testing.assert_frame_equal(read(file), FRAME)
 
 
-def test_parquet_reads_only_its_columns(s3_bucket: s3.S3Bucket) -> None:
+def test_reading_one_parquet_column_fetches_a_small_part_of_the_file(s3_bucket: s3.S3Bucket) -> None:
     """Reading one of twenty columns fetches a small part of the bytes."""
     table = pyarrow.table({f"c{n}": numpy.random.default_rng(n).random(100_000) for n in range(20)})
     obj = s3_bucket.object("t.parquet")
@@ -140,7 +140,7 @@ def test_gzip(obj: s3.S3Object) -> None:
         assert sum(1 for _ in packed) == 1000
 
 
-def test_csv(obj: s3.S3Object) -> None:
+def test_the_csv_module_writes_and_reads_rows(obj: s3.S3Object) -> None:
     """With newline='' as the csv module wants it."""
     rows = [["a", "b\nc"], ["ü", '"']]
     with obj.open("w", newline="") as file:
@@ -172,7 +172,7 @@ def test_h5py(obj: s3.S3Object) -> None:
         assert (data["values"][:] == values).all()
 
 
-def test_numpy(obj: s3.S3Object) -> None:
+def test_numpy_saves_and_loads_an_array(obj: s3.S3Object) -> None:
     """save and load."""
     with obj.open("wb") as file:
         numpy.save(file, numpy.arange(10))

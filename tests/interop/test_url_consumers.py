@@ -45,14 +45,14 @@ def test_pandas(url: str, options: dict[str, Any], name: str) -> None:
     pandas.testing.assert_frame_equal(read(f"{url}/{name}", storage_options=options), FRAME, check_dtype=False)
 
 
-def test_dask(url: str, options: dict[str, Any]) -> None:
+def test_dask_writes_and_reads_partitions_as_files_of_a_folder(url: str, options: dict[str, Any]) -> None:
     """Partitions are written and read as files of a folder."""
     dask.dataframe.from_pandas(FRAME, npartitions=4).to_parquet(f"{url}/parts", storage_options=options)
     found = dask.dataframe.read_parquet(f"{url}/parts", storage_options=options).compute(scheduler="threads")
     pandas.testing.assert_frame_equal(found.reset_index(drop=True), FRAME, check_dtype=False)
 
 
-def test_polars(s3_bucket: s3.S3Bucket, url: str, options: dict[str, Any]) -> None:
+def test_polars_reads_and_writes_fsspec_files(s3_bucket: s3.S3Bucket, url: str, options: dict[str, Any]) -> None:
     """polars supports only its own URL schemes: files opened with fsspec are read and written."""
     with fsspec.open(f"{url}/t.parquet", "wb", **options) as file:
         polars.from_pandas(FRAME).write_parquet(file)
