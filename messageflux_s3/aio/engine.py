@@ -46,17 +46,14 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
-
 _PIECE_BYTES = 256 * 1024
 """Bytes of an async source collected before they are passed to the uploading thread."""
-
 
 _CLEANUP_SECONDS = 5.0
 """Seconds that a cancelled task waits for its thread to clean up."""
 
-
 _JOIN_SECONDS = 0.1
-
+"""How often ``close()`` looks whether a thread that it waits for was abandoned."""
 
 END: Any = object()
 
@@ -177,7 +174,6 @@ class Engine:
             portal: The portal that the iterator uses to await things, if it does so.
         """
         lock = Lock()  # a cancelled thread call may still be running when the iterator is closed
-
         count = 1
 
         def take() -> list[Result]:
