@@ -981,7 +981,7 @@ def test_open_to_read_with_if_match_refuses_another_object(quick: StatefulStore,
 @pytest.mark.parametrize(
     ("mode", "if_match", "error", "said"),
     [
-        ("xb", "0" * 32, ValueError, "mode 'x' only creates"),
+        ("xb", "0" * 32, ValueError, "mode 'x' does not overwrite"),
         ("w", "", ValueError, "if_match is empty"),
         ("a", 7, TypeError, "if_match must be an ETag, not int"),
         ("wb", 'W/"etag"', s3.S3Unsupported, "weak ETag"),

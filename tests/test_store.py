@@ -170,7 +170,7 @@ def test_from_resource_uses_the_client_of_the_resource(moto: Server) -> None:
     assert bucket.store.client is resource.meta.client
     bucket.put_object("k", "text")
     assert resource.Object("users-own", "k").get()["Body"].read() == b"text"
-    with pytest.raises(s3.S3Unsupported, match="yours"):
+    with pytest.raises(s3.S3Unsupported, match="your boto3 resource"):
         store.reload_credentials()
     with pytest.raises(TypeError, match="s3_resource"):
         s3.S3Bucket("users-own", "not a resource")  # type: ignore[arg-type]

@@ -493,7 +493,7 @@ def test_a_plan_is_refused_if_others_changed_the_same_rule(moto_bucket: s3.S3Buc
     theirs = LifecycleConfiguration((s3.LifecycleRule("shared", expire_days=30),))
     moto_bucket.lifecycle.put(theirs)
     for late in (plan, whole):
-        with pytest.raises(s3.S3PreconditionFailed, match="anew"):
+        with pytest.raises(s3.S3PreconditionFailed, match="Plan the change again"):
             late.apply()
     assert moto_bucket.lifecycle.get() == theirs
 

@@ -30,7 +30,6 @@ _REQUIRED_HEADERS = {
 # is confirmed only by its own document: the 200 of a proxy's sign-in page, or one without a body, does not say that anything was stored.
 _REQUIRED_ROOTS: dict[str, tuple[str, ...]] = {
     "CreateMultipartUpload": ("InitiateMultipartUploadResult", "InitiateMultipartUpload"),  # the second is rclone's
-    "UploadPartCopy": ("CopyPartResult", "CopyObjectResult"),
     "CompleteMultipartUpload": ("CompleteMultipartUploadResult",),
     "CopyObject": ("CopyObjectResult",),
     "ListBuckets": (),
