@@ -669,7 +669,11 @@ class S3Bucket:
         mine, theirs = self._address, obj._address.bucket
         if mine != theirs:
             here, there = mine.connection.endpoint_url, theirs.connection.endpoint_url
-            if mine.name != theirs.name or normalized_endpoint(here) != normalized_endpoint(there):
+            # A bucket of Amazon S3 has one name, and an endpoint in each region.
+            is_same_store = mine.connection.is_aws and theirs.connection.is_aws
+            if mine.name != theirs.name or not (
+                is_same_store or normalized_endpoint(here) == normalized_endpoint(there)
+            ):
                 raise ValueError(
                     f"{obj.uri} is in the bucket {theirs.name!r} at {there}, not in {mine.name!r} at {here}: "
                     "use the methods of its own bucket"

@@ -553,7 +553,7 @@ class S3Object:
                 raise TypeError(f"{name} must be a whole number of bytes, not {type(value).__name__}")
         if start < 0 or (end is not None and end < 0):
             listed, head = self._listed, self._head
-            size = listed[3] if listed is not None else None if head is None else head.size
+            size = int(listed[3]) if listed is not None else None if head is None else head.size
             if size is None:
                 size = (yield from self._head_steps()).size
             start, end, _ = slice(start, end).indices(cast(int, size))
@@ -935,6 +935,7 @@ class S3Object:
             if_match: Delete only if the object has this etag.
 
         Raises:
+            ValueError: ``if_match`` is given for a version: stores compare it with the current object, not with the version.
             S3PreconditionFailed: With ``if_match``: the object has another etag. With ``outcome_unknown`` set: a response was lost, and the
                 object may have been deleted.
             S3Unsupported: With ``if_match``: the store does not honour it. For a version: the bucket is not versioned, and the store might
@@ -947,6 +948,11 @@ class S3Object:
 
     def _delete_steps(self, if_match: str | None) -> Steps[None]:
         if if_match is not None:
+            if self._version_id is not None:
+                raise ValueError(
+                    f"if_match would be compared with the current object, not with version {self._version_id} of {self.uri}: "
+                    "delete the version without it, or the object by a handle without a version"
+                )
             yield from conditional.delete_steps(self._address, if_match)
         else:
             if self._version_id is not None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.scripted_server import ScriptedServer
+from support.scripted_server import Answer, ScriptedServer, refusal
 from support.servers import Server
 from support.stateful_server import StatefulStore
 
@@ -369,6 +369,36 @@ def test_a_cancelled_acquire_lock_leaves_no_lock(
 
     asyncio.run(main())
     assert is_asked.is_set() and memory.objects == {}
+
+
+def test_a_lock_that_a_cancelled_task_cannot_release_is_logged(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A plain lock never expires, so that somebody has to hear of it."""
+    monkeypatch.setattr("messageflux_s3._objects.conditional.require", lambda *_: None)
+    memory, is_asked, may_answer = StatefulStore(scripted_server), threading.Event(), threading.Event()
+
+    def answer(asked: Any) -> Answer | None:
+        if asked.method == "PUT":
+            is_asked.set()
+            may_answer.wait(20)
+        return None if asked.method == "PUT" else refusal(403, "AccessDenied")
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(scripted_server.connect()) as store:
+            memory.before = answer
+            task = asyncio.create_task(store.bucket("bkt").acquire_lock("l"))
+            await asyncio.to_thread(is_asked.wait, 20)
+            task.cancel()
+            await asyncio.sleep(0)
+            may_answer.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    with caplog.at_level("WARNING", "messageflux_s3"):
+        asyncio.run(main())
+    [record] = [record for record in caplog.records if "could not be released" in record.getMessage()]
+    assert "s3://bkt/l" in record.getMessage() and record.exc_info is not None
 
 
 # -- sub-resources, versions, and the rest

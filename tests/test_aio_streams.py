@@ -982,7 +982,13 @@ def test_a_cancelled_write_on_a_thread_takes_effect_before_the_next(
     assert is_asked.is_set() and memory.body("k") == b"new"
 
 
-@pytest.mark.parametrize("name", ["upload_file", "upload_object", "put_objects", "delete_objects"])
+async def all_of(items: Any) -> list[Any]:
+    return [item async for item in items]
+
+
+@pytest.mark.parametrize(
+    "name", ["upload_file", "upload_object", "put_objects", "delete_objects", "get_objects", "update"]
+)
 def test_close_does_not_wait_for_a_thread_that_is_blocked_in_the_user_s_code(
     scripted_server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -1001,6 +1007,8 @@ def test_close_does_not_wait_for_a_thread_that_is_blocked_in_the_user_s_code(
         "upload_object": lambda bucket: bucket.upload_object("k", stalled(b"late")),
         "put_objects": lambda bucket: bucket.put_objects(stalled(("k", b"late"))),
         "delete_objects": lambda bucket: bucket.delete_objects(stalled("kept")),
+        "get_objects": lambda bucket: all_of(bucket.get_objects(stalled("kept"))),
+        "update": lambda bucket: bucket["k"].update(lambda _: next(stalled(b"late"))),
     }
     memory.put("kept", b"kept")
 
@@ -1024,6 +1032,45 @@ def test_close_does_not_wait_for_a_thread_that_is_blocked_in_the_user_s_code(
         fifo.write_bytes(b"late")
     left[0].join(20)
     assert not left[0].is_alive() and [*memory.objects] == ["kept"]
+
+
+@pytest.mark.parametrize("while_blocked", ["a part is in flight", "the task is cancelled twice"])
+def test_close_does_not_wait_for_a_source_that_is_blocked(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, while_blocked: str
+) -> None:
+    """A part that ends on another thread, or a second cancellation, does not make close() wait for the user's code."""
+    is_twice = while_blocked == "the task is cancelled twice"
+    monkeypatch.setattr(engine, "_CLEANUP_SECONDS", 30 if is_twice else 0.5)
+    memory, is_reading, may_end, may_answer = StatefulStore(scripted_server), *(threading.Event() for _ in range(3))
+
+    def pieces() -> Iterator[bytes]:
+        yield b"x" * 12 * MIB
+        is_reading.set()
+        may_end.wait(60)
+
+    def wait(asked: Any) -> None:
+        if "partNumber" in asked.query and not is_twice:
+            may_answer.wait(20)
+
+    memory.before = wait
+
+    async def main() -> None:
+        store = s3.AsyncS3Store(scripted_server.connect())
+        task = asyncio.create_task(store.bucket("bkt").upload_object("k", pieces(), part_size_bytes=5 * MIB))
+        await asyncio.to_thread(is_reading.wait, 20)
+        task.cancel()
+        await asyncio.sleep(0.1)
+        may_answer.set()
+        if is_twice:
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(store.close(), 20)
+
+    try:
+        asyncio.run(main())
+    finally:
+        may_end.set()
 
 
 def test_a_thread_that_is_blocked_in_the_user_s_code_does_not_keep_the_process_alive(tmp_path: Path) -> None:

@@ -153,6 +153,7 @@ VERBS = [
     Verb("read_range of everything", fresh, lambda p, o: o.read_range(0), lambda p, o: o.read_range(0)),
     Verb("read_range beyond the end", fresh, lambda p, o: o.read_range(8, 99), lambda p, o: o.read_range(8, 99)),
     Verb("read_range from the end", fresh, lambda p, o: o.read_range(-3), lambda p, o: o.read_range(-3)),
+    Verb("read_range from the end by a listed handle", listed, lambda p, o: o.read_range(-3), lambda p, o: o.read_range(-3)),
     Verb("read_range of no bytes", fresh, lambda p, o: o.read_range(4, 4), lambda p, o: o.read_range(4, 4)),
     Verb(
         "read_range after the end", fresh, lambda p, o: o.read_range(50, 60), lambda p, o: o.read_range(50, 60), is_refused=True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from support.scripted_server import Answer, Asked, ScriptedServer, document, refusal
 from support.servers import Server
@@ -38,6 +40,44 @@ def test_a_version_is_made_current_again(versioned: s3.S3Bucket) -> None:
     assert len([*obj.versions()]) == 3
     with pytest.raises(ValueError, match="not a handle for a version"):
         versioned.object("k").make_current()
+
+
+@pytest.mark.parametrize("is_awaited", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("content", ["old", "newest"], ids=["content of the version", "other content"])
+def test_update_by_a_handle_of_an_old_version_changes_the_current_object(
+    versioned: s3.S3Bucket, content: str, is_awaited: bool
+) -> None:
+    """The current object is read, so that its ETag, metadata and tags count."""
+    versioned.put_object("k", "old", {"a": "old"})
+    versioned.put_object("k", "current", {"a": "current"})
+    old = [*versioned["k"].versions()][1]
+    seen: list[bytes | None] = []
+
+    def change(body: bytes | None) -> str:
+        seen.append(body)
+        return content
+
+    if is_awaited:
+
+        async def update() -> None:
+            async with s3.AsyncS3Store(versioned.store) as store:
+                await store.bucket(versioned.name).object("k", old.version_id).update(change)
+
+        asyncio.run(update())
+    else:
+        old.update(change)
+    now = versioned.get_object("k")
+    assert (seen, now.text, now.metadata) == ([b"current"], content, {"a": "current"})
+
+
+def test_deleting_a_version_under_if_match_is_refused(versioned: s3.S3Bucket) -> None:
+    """The condition would be compared with the current object, which would be deleted instead of the version."""
+    for content in ("same", "other", "same"):
+        versioned.put_object("k", content)
+    oldest = [*versioned["k"].versions()][-1]
+    with pytest.raises(ValueError, match="not with version"):
+        oldest.delete(if_match=oldest.etag)
+    assert versioned["k"].exists() and len([*versioned["k"].versions()]) == 3
 
 
 def test_undelete_restores_a_deleted_object(versioned: s3.S3Bucket) -> None:

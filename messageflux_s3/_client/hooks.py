@@ -40,7 +40,9 @@ _REQUIRED_ROOTS: dict[str, tuple[str, ...]] = {
 _MAX_DOCUMENT_BYTES = 1 << 20
 _HTTP_DATE_LENGTH = len("Sat, 1 Nov 2026 11:29:39 GMT")
 _LINE_END = re.compile(r"[\r\n\0]")
-_ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<(?:[A-Za-z][\w.-]*:)?([A-Za-z][\w.-]*)")
+_ROOT = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<(?:[A-Za-z][\w.-]*:)?([A-Za-z][\w.-]*)", re.DOTALL
+)
 
 _NO_LENGTH = (
     b"<Error><Code>IncompleteAnswer</Code><Message>the store answered 200 without Content-Length and without chunks: whether the body is "

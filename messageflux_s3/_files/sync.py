@@ -1076,7 +1076,7 @@ def download_objects(plan: SyncPlan, *, overwrite: bool = True, progress: Progre
     folder.mkdir(parents=True, exist_ok=True)
     files = {step.path for step in plan.copied}
     outcomes = _Outcomes("download_folder")
-    for step in plan.skipped:  # a plan with compare=None skips only folder markers
+    for step in plan.skipped:  # plan_download() skips only folder markers
         if step.path in files:
             continue  # the object "a" takes the path of the folder for the marker "a/"
         try:

@@ -611,6 +611,7 @@ def update_steps(
     Requests:
         1 GET and 1 PUT per attempt
     """
+    address = address._replace(version_id=None)  # the current object is read, as it is the one that is replaced
     conflict: S3PreconditionFailed | None = None
     for attempt in range(attempts):
         if attempt:

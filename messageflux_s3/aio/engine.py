@@ -7,9 +7,12 @@ import contextvars
 import functools
 import inspect
 import io
+import logging
 import mmap
 import os
 import stat
+import threading
+import weakref
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
     from .._client.connection import Connection
 
 
+logger = logging.getLogger("messageflux_s3")
+
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
@@ -65,7 +70,8 @@ class Engine:
         self.connection: Connection = store._connection
         self.exchange = AsyncExchange(self.connection)
         self._threads: ThreadPoolExecutor | None = None
-        self._own_threads: dict[Future[Any], Thread] = {}
+        # By the future of its function, which is dropped with its result as soon as nobody waits for it.
+        self._own_threads: weakref.WeakKeyDictionary[Future[Any], Thread] = weakref.WeakKeyDictionary()
         self._open_sources: set[Callable[[], None]] = set()
         self._lock = Lock()  # event loops on several threads may share this engine
         self._pid = os.getpid()
@@ -84,7 +90,7 @@ class Engine:
             return await asyncio.sleep(effect.seconds)
         if isinstance(effect, Blocking):
             return await self.run(effect.function)
-        result = await Portal(self).run(effect.function)
+        result = await Portal(self, waits_for_user=True).run(effect.function)
         return await result if inspect.isawaitable(result) else result
 
     async def run(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
@@ -126,7 +132,6 @@ class Engine:
 
         thread = Thread(target=finish, name="messageflux-s3-aio-own", daemon=daemon)
         with self._lock:
-            self._own_threads = {of: other for of, other in self._own_threads.items() if other.is_alive()}
             self._own_threads[work] = thread
             thread.start()
         return work
@@ -160,7 +165,7 @@ class Engine:
         """Drop the threads and sources in a forked child: they belong to the parent, and waiting for them would never end."""
         if self._pid != os.getpid():
             self._pid, self._lock, self._threads = os.getpid(), Lock(), None
-            self._open_sources, self._own_threads = set(), {}
+            self._open_sources, self._own_threads = set(), weakref.WeakKeyDictionary()
 
     async def pull(
         self, source: Iterator[Result], at_once: int, portal: Portal | None = None
@@ -184,8 +189,13 @@ class Engine:
                 return items
 
         def close() -> None:
-            with lock:
-                getattr(source, "close", lambda: None)()
+            if lock.acquire(
+                timeout=_CLEANUP_SECONDS
+            ):  # else it is blocked in the user's code, and will stop when that continues
+                try:
+                    getattr(source, "close", lambda: None)()
+                finally:
+                    lock.release()
 
         self._open_sources.add(close)
         try:
@@ -217,6 +227,14 @@ class Cancelled(BaseException):
     """Raised on a thread whose task was cancelled; the task itself raises CancelledError."""
 
 
+def _undo(undo: Callable[[Result], object], result: Result) -> None:
+    """Undo what a cancelled task can no longer receive; nobody else would hear of a failure."""
+    try:
+        undo(result)
+    except Exception:
+        logger.warning("what a cancelled task had acquired could not be released: %r", result, exc_info=True)
+
+
 class Portal:
     """Lets a function on a thread await things in the task that waits for the function.
 
@@ -233,7 +251,8 @@ class Portal:
     def __init__(self, engine: Engine, *, waits_for_user: bool = False) -> None:
         self._engine = engine
         self._waits_for_user = waits_for_user
-        self._has_noticed = False  # the thread knows that the task was cancelled, and is cleaning up
+        self._thread_id: int | None = None
+        self._has_noticed = False  # the function knows that the task was cancelled, and is cleaning up
         self._lock = Lock()
         self._is_open = False
         self._steps: deque[tuple[Callable[[], Awaitable[Any]], Future[Any]]] = deque()
@@ -259,9 +278,10 @@ class Portal:
         self._is_open = True
 
         def call() -> Result:
+            self._thread_id = threading.get_ident()
             result = function()
             if undo is not None and not self._is_open:
-                undo(result)
+                _undo(undo, result)
                 raise Cancelled
             return result
 
@@ -285,16 +305,27 @@ class Portal:
         except asyncio.CancelledError:
             self.close()
             if not work.cancel():
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(ended.wait(), _CLEANUP_SECONDS)
-                if undo is not None and work.done() and work.exception() is None:
-                    undone = self._engine.start(functools.partial(undo, work.result()), alone=True)
-                    await asyncio.wait([asyncio.wrap_future(undone)], timeout=_CLEANUP_SECONDS)
-                if self._waits_for_user and not work.done() and not self._has_noticed:
-                    self._engine.abandon(work)
+                await self._clean_up(work, ended, undo)
             raise
         finally:
             self.close()
+
+    async def _clean_up(
+        self, work: Future[Result], ended: asyncio.Event, undo: Callable[[Result], object] | None
+    ) -> None:
+        """Wait for the function of a cancelled task, and undo a result that came too late; also if the task is cancelled again."""
+        undone: Future[None] | None = None
+        try:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(ended.wait(), _CLEANUP_SECONDS)
+        finally:
+            if not work.done():
+                if self._waits_for_user and not self._has_noticed:
+                    self._engine.abandon(work)
+            elif undo is not None and work.exception() is None:
+                undone = self._engine.start(functools.partial(_undo, undo, work.result()), alone=True)
+        if undone is not None:
+            await asyncio.wait([asyncio.wrap_future(undone)], timeout=_CLEANUP_SECONDS)
 
     async def _take_step(self, step: Callable[[], Awaitable[Any]], answer: Future[Any]) -> None:
         try:
@@ -345,7 +376,8 @@ class Portal:
             Cancelled: The task was cancelled.
         """
         if not self._is_open:
-            self._has_noticed = True
+            if threading.get_ident() == self._thread_id:  # not the thread of one of its parts
+                self._has_noticed = True
             raise Cancelled
 
     def watch(self, progress: Progress) -> Any:
