@@ -560,3 +560,15 @@ def test_a_404_to_a_delete_counts_as_deleted(scripted_server: ScriptedServer) ->
     scripted_server.answer = lambda asked: refusal(404, "NoSuchKey")
     scripted_server.bucket()["k"].delete()
     assert scripted_server.whats == ["DELETE k"]
+
+
+@pytest.mark.parametrize("is_loaded", [False, True], ids=["listed", "listed and loaded"])
+def test_a_listed_handle_reads_a_range_from_the_end(counted: Counted, is_loaded: bool) -> None:
+    """Its size comes from the listing, which the fast lane reads as text."""
+    counted.bucket.put_object("k", b"0123456789")
+    [obj] = counted.bucket.find("k")
+    if is_loaded:
+        assert obj.metadata == {}
+    with counted.recording() as requests:
+        assert (obj.read_range(-3), obj.read_range(-5, -2)) == (b"789", b"567")
+    assert [request.method for request in requests] == ["GET", "GET"]
