@@ -585,7 +585,7 @@ def delete(address: ObjectAddress, *, if_match: str) -> None:
 def delete_steps(address: ObjectAddress, if_match: str) -> Steps[None]:
     """The steps of :func:`delete`."""
     condition = precondition(if_match=if_match)
-    deletion = ConditionalWrite(address, condition._replace(token=""))
+    deletion = ConditionalWrite(address, condition._replace(token=""))  # nosec B106  # an idempotency token: a deletion has none
     if not address.connection.is_aws:
         yield Blocking(partial(require, address.bucket, "delete_if_match"))
     yield from deletion.delete_steps()
