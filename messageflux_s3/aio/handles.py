@@ -9,6 +9,7 @@ import json as json_module
 import os
 import re
 import weakref
+from abc import abstractmethod
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -174,8 +175,9 @@ class _Handle:
     _engine: Engine
 
     @property
+    @abstractmethod
     def _twin(self) -> Any:
-        raise NotImplementedError
+        """The synchronous handle."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._twin)
