@@ -250,6 +250,10 @@ def test_each_sub_resource_method_alone_changes_no_object(place: Place) -> None:
             word()
         except s3.S3Unsupported:
             refused.append(name)
+        except s3.S3Error:
+            if place.server.name in ("moto", "rclone"):
+                raise
+            refused.append(name)  # radosgw checks the ARN of a queue: right as well, if nothing was written
         if place.server.root is not None:
             assert snapshot(place) == before, name
     assert snapshot(place) == before
