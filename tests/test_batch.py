@@ -554,7 +554,7 @@ def test_parallel_iterators_run_ahead_in_order_and_stop() -> None:
             taken[which] += 1
             yield which * 1000 + number
 
-    items = side_by_side([counting(0), counting(1)], room=5)
+    items = side_by_side([counting(0), counting(1)], max_pending=5)
     assert next(items) == 0
     deadline = time.monotonic() + 5
     while taken[1] < 5 and time.monotonic() < deadline:
@@ -584,7 +584,7 @@ def test_parallel_iterators_do_not_keep_the_interpreter_from_exiting() -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_parallel_iteration_raises_in_a_forked_child() -> None:
     """A forked child that continues the iteration raises at once, since the threads exist only in the parent."""
-    items = side_by_side([iter(range(100))], room=5)
+    items = side_by_side([iter(range(100))], max_pending=5)
     assert next(items) == 0
     child = os.fork()
     if child == 0:

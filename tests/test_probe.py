@@ -17,7 +17,7 @@ from support.servers import Server
 import messageflux_s3 as s3
 from messageflux_s3._client.addresses import BucketAddress
 from messageflux_s3._objects import condition_probe
-from messageflux_s3._probe import probe as room
+from messageflux_s3._probe import probe as probe_module
 
 TABLE = Path(__file__).parents[1] / "docs" / "explanation" / "servers.md"
 
@@ -89,12 +89,12 @@ def test_probe_leaves_no_bucket_and_no_object(server: Server) -> None:
 
 def test_a_failed_probe_deletes_its_scratch_bucket(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """After any failure the scratch bucket is deleted."""
-    from messageflux_s3._probe import probe as room
+    from messageflux_s3._probe import probe as probe_module
 
     def broken(*_: object) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(room, "_takes_posts", broken)
+    monkeypatch.setattr(probe_module, "_takes_posts", broken)
     client = moto.client()
     before = {found["Name"] for found in client.list_buckets()["Buckets"]}
     with pytest.raises(KeyboardInterrupt):
@@ -199,8 +199,8 @@ def test_scratch_objects_that_cannot_be_deleted_are_logged(
     scripted_server.answer = lambda asked: refusal(403, "AccessDenied")
     connection = scripted_server.connect()._connection
     with caplog.at_level(logging.WARNING, "messageflux_s3"):
-        room._Trial(BucketAddress(connection, "bkt")).clean()
-        room._remove(BucketAddress(connection, "bkt"))
+        probe_module._Trial(BucketAddress(connection, "bkt")).clean()
+        probe_module._remove(BucketAddress(connection, "bkt"))
     assert "could not be deleted" in caplog.messages[0]
     assert "the scratch bucket bkt could not be deleted" in caplog.messages[1]
 
@@ -217,7 +217,10 @@ def test_bulk_delete_counts_as_supported_only_if_the_objects_are_deleted(scripte
         return document("ListBucketResult", kept) if asked.method == "GET" else (200, {"ETag": '"e"'}, b"")
 
     scripted_server.answer = answer
-    assert room._bulk_delete(room._Trial(BucketAddress(scripted_server.connect()._connection, "bkt"))) == "single"
+    assert (
+        probe_module._bulk_delete(probe_module._Trial(BucketAddress(scripted_server.connect()._connection, "bkt")))
+        == "single"
+    )
     asked = [asked.headers for asked in scripted_server.asked if asked.method == "POST"]
     assert ["content-md5" in headers for headers in asked] == [False, True]
 
@@ -229,14 +232,19 @@ def test_an_endless_or_repeating_listing_counts_as_unsupported(scripted_server: 
         if asked.method == "GET"
         else (200, {"ETag": '"e"'}, b"")
     )
-    assert room._lists(room._Trial(BucketAddress(scripted_server.connect()._connection, "bkt"))) is False
+    assert (
+        probe_module._lists(probe_module._Trial(BucketAddress(scripted_server.connect()._connection, "bkt"))) is False
+    )
     assert len([asked for asked in scripted_server.asked if asked.method == "GET"]) == 4
 
 
 def test_a_connection_closed_on_a_form_counts_as_unsupported(scripted_server: ScriptedServer) -> None:
     """Only ``post`` is no; everything else is detected."""
     scripted_server.answer = lambda asked: None
-    assert room._takes_posts(room._Trial(BucketAddress(scripted_server.connect()._connection, "bkt"))) is False
+    assert (
+        probe_module._takes_posts(probe_module._Trial(BucketAddress(scripted_server.connect()._connection, "bkt")))
+        is False
+    )
 
 
 def test_a_refused_conditional_race_is_recorded_as_refused(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,23 +254,29 @@ def test_a_refused_conditional_race_is_recorded_as_refused(moto: Server, monkeyp
         raise s3.S3Unsupported("no")
 
     monkeypatch.setattr(condition_probe, "race", unsupported)
-    assert room._race(room._Trial(BucketAddress(moto.connect()._connection, "bkt")), "put_if_absent") == "refused"
+    assert (
+        probe_module._race(probe_module._Trial(BucketAddress(moto.connect()._connection, "bkt")), "put_if_absent")
+        == "refused"
+    )
 
 
 def test_virtual_hosted_style_is_tested_by_the_content_of_the_response(scripted_server: ScriptedServer) -> None:
     """A store that supports virtual-hosted addressing returns the object; others return something else, or nothing."""
     port = scripted_server.server_port
     keys = {"access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "region": "us-east-1"}
-    trial = room._Trial(BucketAddress(s3.connect(f"http://localhost:{port}", **keys)._connection, "bkt"))
+    trial = probe_module._Trial(BucketAddress(s3.connect(f"http://localhost:{port}", **keys)._connection, "bkt"))
     # The names below it need not lead anywhere on this machine; what is asked there is what counts.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room, "Connection", lambda config: trial.connection)
-        for body, style in ((room._BODY, "virtual"), (b"another", "path")):
+        patch.setattr(probe_module, "Connection", lambda config: trial.connection)
+        for body, style in ((probe_module._BODY, "virtual"), (b"another", "path")):
             scripted_server.answer = lambda asked, body=body: (200, {"ETag": '"e"'}, body)
-            assert room._addressing_style(trial) == style
+            assert probe_module._addressing_style(trial) == style
         scripted_server.answer = lambda asked: refusal(404, "NoSuchKey")
-        assert room._addressing_style(trial) == "path"
-    assert room._addressing_style(room._Trial(BucketAddress(s3.connect(**keys)._connection, "bkt"))) == "virtual"
+        assert probe_module._addressing_style(trial) == "path"
+    assert (
+        probe_module._addressing_style(probe_module._Trial(BucketAddress(s3.connect(**keys)._connection, "bkt")))
+        == "virtual"
+    )
 
 
 def test_a_store_without_versioning_is_recognized(scripted_server: ScriptedServer) -> None:

@@ -432,7 +432,7 @@ def run_many(
     connection, bucket_name = address
     workers = min(concurrency, connection.config.max_concurrency)
     # The lane and the threads both hold bodies; each gets half of the memory.
-    room = max(1, min(2 * workers, max_bytes // 2 // MAX_CACHED_BODY))
+    max_pending = max(1, min(2 * workers, max_bytes // 2 // MAX_CACHED_BODY))
     waiting: deque[tuple[Request, Any]] = deque()
     threads: ThreadPoolExecutor | None = None
 
@@ -556,7 +556,7 @@ def run_many(
                 yield request.tag[0], outcome
                 continue
             waiting.append((request, outcome))
-            while waiting and (len(waiting) > room or _is_ready(waiting[0][1])):
+            while waiting and (len(waiting) > max_pending or _is_ready(waiting[0][1])):
                 yield settled(*waiting.popleft())
         while waiting:
             yield settled(*waiting.popleft())

@@ -88,13 +88,13 @@ def _run(
 ) -> Iterator[Result]:
     own = ThreadPoolExecutor(min(THREADS, in_flight or THREADS), "messageflux-s3-map") if executor is None else None
     workers: Executor = own if own is not None else executor  # type: ignore[assignment]  # one of them is not None
-    room = in_flight or 4 * int(getattr(workers, "_max_workers", THREADS))
+    max_pending = in_flight or 4 * int(getattr(workers, "_max_workers", THREADS))
     waiting: deque[tuple[Future[Result], Item]] = deque()
     source = iter(items)
     pid = os.getpid()
     try:
         while True:
-            while len(waiting) < room:
+            while len(waiting) < max_pending:
                 try:
                     item = next(source)
                 except StopIteration:

@@ -15,12 +15,12 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-def side_by_side(sources: Sequence[Iterator[Item]], room: int = 8) -> Generator[Item, None, None]:
+def side_by_side(sources: Sequence[Iterator[Item]], max_pending: int = 8) -> Generator[Item, None, None]:
     """Chain iterators that are advanced in parallel.
 
     Args:
         sources: The iterators, each advanced on a thread of its own; generators are closed at the end.
-        room: The largest number of items to buffer for each iterator.
+        max_pending: The largest number of items to buffer for each iterator.
 
     Returns:
         All items of the first iterator, then all of the second, and so on. An exception of an iterator is raised
@@ -31,7 +31,7 @@ def side_by_side(sources: Sequence[Iterator[Item]], room: int = 8) -> Generator[
         >>> list(side_by_side([iter("ab"), iter("cd")]))
         ['a', 'b', 'c', 'd']
     """
-    runners = [_Runner(source, room) for source in sources]
+    runners = [_Runner(source, max_pending) for source in sources]
     # Daemon threads: otherwise a program with an unfinished iteration would not exit, since the threads wait for their consumer.
     threads = [Thread(target=runner.run, name="messageflux-s3-ahead", daemon=True) for runner in runners]
     pid = os.getpid()
@@ -62,9 +62,9 @@ def side_by_side(sources: Sequence[Iterator[Item]], room: int = 8) -> Generator[
 class _Runner(Generic[Item]):
     """One iterator, and the buffer of its items."""
 
-    def __init__(self, source: Iterator[Item], room: int) -> None:
+    def __init__(self, source: Iterator[Item], max_pending: int) -> None:
         self._source = source
-        self._room = room
+        self._max_pending = max_pending
         self._given: deque[Item] = deque()
         self._changed = Condition()
         self._is_over = False
@@ -78,7 +78,7 @@ class _Runner(Generic[Item]):
                 with self._changed:
                     self._given.append(item)
                     self._changed.notify_all()
-                    self._changed.wait_for(lambda: self._is_stopped or len(self._given) < self._room)
+                    self._changed.wait_for(lambda: self._is_stopped or len(self._given) < self._max_pending)
                     if self._is_stopped:
                         return
         except BaseException as failure:  # raised again in items()
