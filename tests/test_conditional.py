@@ -36,7 +36,7 @@ from messageflux_s3 import S3Bucket
 from messageflux_s3._client.addresses import BucketAddress
 from messageflux_s3._client.exchange import Answer, Request
 from messageflux_s3._formats.metadata import IDEMPOTENCY_TOKEN
-from messageflux_s3._objects import condition_probe, conditional, drivers
+from messageflux_s3._objects import condition_probe, conditional, drivers, versioned
 from messageflux_s3._objects.drivers import Sleep, Steps
 
 SEEDS = 12
@@ -1089,7 +1089,7 @@ def test_callers_that_wait_for_a_failing_probe_fail_with_it(moto: Server, moto_b
     with run_proxy(moto.endpoint_url, plan) as proxy, ThreadPoolExecutor(writers) as executor:
         store = moto.connect(endpoint_url=proxy.endpoint_url, read_timeout=1, max_attempts=1)
         bucket = store.bucket(moto_bucket.name)
-        assert not condition_probe.is_versioned(bucket._address)
+        assert not versioned.is_versioned(bucket._address)
 
         def write(number: int) -> s3.S3Error:
             behind.wait(30)

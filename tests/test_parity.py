@@ -19,7 +19,7 @@ from support.servers import Server
 import messageflux_s3 as s3
 from messageflux_s3 import AsyncS3Bucket, AsyncS3Object, AsyncS3Store, S3Bucket, S3Object
 from messageflux_s3._client.capabilities import Capabilities
-from messageflux_s3._objects import condition_probe
+from messageflux_s3._objects import versioned
 
 HONOURED = Capabilities(put_if_absent="honoured", put_if_match="honoured", delete_if_match="honoured")
 KEY = "dir/a b"
@@ -278,7 +278,7 @@ def places(moto: Server, way: Way) -> Iterator[tuple[Place, Proxy]]:
             store._connection.lane.shut("shut for this test")
         bucket.get_object("opens")
         bucket["opens"].exists()
-        condition_probe.is_versioned(store.bucket(name)._address)  # asked once for each bucket
+        versioned.is_versioned(store.bucket(name)._address)  # asked once for each bucket
         assert store.lane.open is way.is_lane_open
         place = Place(bucket, AsyncS3Store(store).bucket(name), client, name)
         place.write(b"0123456789", Metadata={"source": "erp"}, ContentType="text/plain")

@@ -16,7 +16,7 @@ from support.servers import Server
 
 import messageflux_s3 as s3
 from messageflux_s3._client.addresses import BucketAddress
-from messageflux_s3._objects import condition_probe
+from messageflux_s3._objects import condition_probe, versioned
 from messageflux_s3._probe import probe as probe_module
 
 TABLE = Path(__file__).parents[1] / "docs" / "explanation" / "servers.md"
@@ -284,7 +284,7 @@ def test_a_store_without_versioning_is_recognized(scripted_server: ScriptedServe
     connection = scripted_server.connect()._connection
     for answer in (refusal(501, "NotImplemented"), document("ListBucketResult")):
         scripted_server.answer = lambda asked, answer=answer: answer
-        assert condition_probe.keeps_versions(BucketAddress(connection, "bkt")) is False
+        assert versioned.keeps_versions(BucketAddress(connection, "bkt")) is False
 
 
 @pytest.mark.parametrize("ability", ["put_if_absent", "put_if_match", "copy_if_absent", "delete_if_match"])

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 from .._client.addresses import BucketAddress, ObjectAddress
-from .._objects.condition_probe import keeps_versions
+from .._objects.versioned import keeps_versions
 from ..errors import S3Error, S3NoSuchItem, S3Unsupported
 from . import batch
 

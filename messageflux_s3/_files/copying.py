@@ -19,7 +19,6 @@ from .._formats import metadata as user_metadata
 from .._formats.head import Head
 from .._objects import (
     attributes,
-    condition_probe,
     conditional,
     etag_md5,
     operations,
@@ -29,6 +28,7 @@ from .._objects import (
 )
 from .._objects.drivers import Blocking, Steps
 from .._objects.multipart import MAX_PARTS, MultipartUpload
+from .._objects.versioned import is_versioned
 from ..errors import S3Error, S3NoSuchBucket, S3NoSuchItem, S3ObjectChanged, S3PreconditionFailed, S3Unsupported
 from ..subresources.tags import ObjectTags
 from . import upload
@@ -616,7 +616,7 @@ def _honours_if_match(source: ObjectAddress) -> bool:
         return True
     if connection.capabilities.delete_if_match != "honoured":
         return False
-    return not condition_probe.is_versioned(source.bucket)
+    return not is_versioned(source.bucket)
 
 
 def _changed(begun: Move) -> S3ObjectChanged:

@@ -27,8 +27,6 @@ _PIECE_BYTES = 1024 * 1024
 ONLY_IN_PARTS = ("ChecksumType", "MpuObjectSize")
 """Parameters of CompleteMultipartUpload that PutObject does not accept."""
 _DOES_NOT_KNOW_PARTS = (400, 404, 405, 416, 501)
-SCRATCH_PREFIX = ".mfs3-probe/"
-"""Prefix of the scratch objects of probes; they are deleted when the probe ends."""
 
 
 def uniform_parts(size: int, part_size: int) -> list[int]:

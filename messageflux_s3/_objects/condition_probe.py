@@ -13,9 +13,8 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
@@ -25,6 +24,8 @@ from .._client.connection import Connection
 from .._formats import etags
 from ..errors import S3ConnectionError, S3Error, S3NoSuchItem, S3PreconditionFailed, S3Unsupported
 from . import checksum
+from .scratch import Scratch, scratch_objects
+from .versioned import is_versioned
 
 logger = logging.getLogger("messageflux_s3")
 
@@ -39,11 +40,8 @@ Ability = Literal[
 ]
 """A request and the condition on it."""
 
-PREFIX = checksum.SCRATCH_PREFIX
-
 WRITERS = 8
 ROUNDS = 8
-_PLAIN_FOR_S = 10.0
 _QUOTING = "if_match_quoted"
 _Write = Callable[[bytes, dict[str, str]], Any]
 
@@ -142,33 +140,6 @@ def require(bucket: BucketAddress, ability: Ability) -> None:
     )
 
 
-def is_versioned(bucket: BucketAddress) -> bool:
-    """Return whether the bucket has or had versioning. False is cached for a few seconds only, since versioning may be enabled any time.
-
-    Requests:
-        1 GET; none while the result is cached
-    """
-    facts, fact = bucket.connection.facts, f"versioned:{bucket.name}"
-    learned: tuple[bool, float] | None = facts.get(fact)
-    if learned is None or not (learned[0] or time.monotonic() - learned[1] < _PLAIN_FOR_S):
-        learned = (keeps_versions(bucket), time.monotonic())
-        facts[fact] = learned
-    return learned[0]
-
-
-def keeps_versions(bucket: BucketAddress) -> bool:
-    """Return whether the bucket has or had versioning; False if the store does not support ``?versioning``.
-
-    Requests:
-        1 GET
-    """
-    try:
-        answer, root = bucket.connection.call_with_root("GetBucketVersioning", Bucket=bucket.name)
-    except S3Unsupported:
-        return False
-    return root in ("VersioningConfiguration", "GetBucketVersioningResponse") and bool(answer.get("Status"))
-
-
 def quoted(connection: Connection, etag: str) -> str:
     """Return an etag in the form that this store accepts in If-Match: AWS accepts both forms, radosgw only the unquoted one."""
     bare = etags.opaque(etag)
@@ -193,7 +164,7 @@ def race(bucket: BucketAddress, ability: Ability) -> Condition:
     Requests:
         about 5 if the condition is ignored or refused, else about 150
     """
-    with _scratch(bucket) as scratch:
+    with scratch_objects(bucket) as scratch:
         if ability == "delete_if_match":
             return _race_deletes(scratch)
         verdict = _in_sequence(scratch, ability)
@@ -203,134 +174,45 @@ def race(bucket: BucketAddress, ability: Ability) -> Condition:
         return "honoured" if all(_round_holds(scratch, ability) for _ in range(rounds)) else "sequential"
 
 
-_SMALL_BODY_TIMEOUT = 10.0
-"""Seconds to wait for a body of a few bytes after its headers. After a refused copy, LocalStack announces more bytes than it sends."""
+def _writer(scratch: Scratch, ability: Ability, key: str) -> _Write:
+    """Prepare the request under test; return a function that sends it with a body and a condition."""
+    connection = scratch.connection
+    where = {"Bucket": scratch.bucket_name, "Key": key}
+    if ability.startswith("put"):
+        return lambda body, condition: connection.call("PutObject", **where, Body=body, **condition)
+    if ability.startswith("copy"):
+        source = scratch.new_key()
+
+        def copy(body: bytes, condition: dict[str, str]) -> Any:
+            scratch.put(source, body)
+            return connection.call("CopyObject", **where, CopySource={**where, "Key": source}, **condition)
+
+        return copy
+    algorithm = checksum.algorithm_of_parts(connection, {})
+    created = {} if algorithm is None else {"ChecksumAlgorithm": algorithm}
+    upload_id = str(connection.call("CreateMultipartUpload", **where, **created)["UploadId"])
+    scratch.add_upload(key, upload_id)
+
+    def complete(body: bytes, condition: dict[str, str]) -> Any:
+        part = connection.call("UploadPart", **where, UploadId=upload_id, PartNumber=1, Body=body)
+        return connection.call(
+            "CompleteMultipartUpload",
+            **where,
+            UploadId=upload_id,
+            MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"], **checksum.of_part(algorithm, part)}]},
+            **condition,
+        )
+
+    return complete
 
 
-class _Scratch:
-    """A random prefix for scratch objects, and the requests of a probe."""
-
-    def __init__(self, bucket: BucketAddress) -> None:
-        self.connection = bucket.connection
-        self.bucket_name = bucket.name
-        self.prefix = f"{PREFIX}{secrets.token_hex(8)}/"
-        self.keys: set[str] = set()
-        self.uploads: set[tuple[str, str]] = set()
-        # Requested before anything is written: the cleanup needs it, and a request at the end might fail.
-        self.keeps_versions = is_versioned(bucket)
-        self._mutex = threading.Lock()
-
-    def new_key(self) -> str:
-        with self._mutex:
-            key = f"{self.prefix}{len(self.keys)}"
-            self.keys.add(key)
-        return key
-
-    def put(self, key: str, body: bytes, **condition: str) -> str:
-        answer = self.connection.call("PutObject", Bucket=self.bucket_name, Key=key, Body=body, **condition)
-        return etags.unquoted(answer.get("ETag")) or self.etag(key)
-
-    def etag(self, key: str) -> str:
-        return etags.unquoted(self.connection.call("HeadObject", Bucket=self.bucket_name, Key=key).get("ETag")) or ""
-
-    def read(self, key: str) -> bytes | None:
-        """Read an object with one GET. RangedReader would resume, but here a truncated body is itself a result of the probe."""
-        try:
-            answer = self.connection.call("GetObject", Bucket=self.bucket_name, Key=key)
-        except S3NoSuchItem:
-            return None
-        with self.connection.translating("GetObject", self.bucket_name, key):
-            if answer["ContentLength"]:
-                answer["Body"].set_socket_timeout(min(_SMALL_BODY_TIMEOUT, self.connection.config.read_timeout))
-            body: bytes = answer["Body"].read()
-        answer["Body"].close()
-        return body
-
-    def writer(self, ability: Ability, key: str) -> _Write:
-        """Prepare the request under test; return a function that sends it with a body and a condition."""
-        where = {"Bucket": self.bucket_name, "Key": key}
-        if ability.startswith("put"):
-            return lambda body, condition: self.connection.call("PutObject", **where, Body=body, **condition)
-        if ability.startswith("copy"):
-            source = self.new_key()
-
-            def copy(body: bytes, condition: dict[str, str]) -> Any:
-                self.put(source, body)
-                return self.connection.call("CopyObject", **where, CopySource={**where, "Key": source}, **condition)
-
-            return copy
-        algorithm = checksum.algorithm_of_parts(self.connection, {})
-        created = {} if algorithm is None else {"ChecksumAlgorithm": algorithm}
-        upload_id = str(self.connection.call("CreateMultipartUpload", **where, **created)["UploadId"])
-        with self._mutex:
-            self.uploads.add((key, upload_id))
-
-        def complete(body: bytes, condition: dict[str, str]) -> Any:
-            part = self.connection.call("UploadPart", **where, UploadId=upload_id, PartNumber=1, Body=body)
-            return self.connection.call(
-                "CompleteMultipartUpload",
-                **where,
-                UploadId=upload_id,
-                MultipartUpload={
-                    "Parts": [{"PartNumber": 1, "ETag": part["ETag"], **checksum.of_part(algorithm, part)}]
-                },
-                **condition,
-            )
-
-        return complete
-
-
-@contextmanager
-def _scratch(bucket: BucketAddress) -> Iterator[_Scratch]:
-    scratch = _Scratch(bucket)
-    try:
-        yield scratch
-    finally:
-        try:
-            _clean(scratch)
-        except S3Error as error:
-            logger.warning("scratch objects may be left at s3://%s/%s", bucket.name, scratch.prefix, exc_info=error)
-
-
-def _clean(scratch: _Scratch) -> None:
-    """Delete every scratch object with its versions. All writers must have finished."""
-    connection, bucket = scratch.connection, scratch.bucket_name
-    for key, upload_id in scratch.uploads:
-        try:
-            connection.call("AbortMultipartUpload", Bucket=bucket, Key=key, UploadId=upload_id)
-        except S3Error:
-            continue  # the upload was completed
-    entries: list[dict[str, str]] = [{"Key": key} for key in sorted(scratch.keys)]
-    if scratch.keeps_versions:
-        parameters: dict[str, Any] = {"Bucket": bucket, "Prefix": scratch.prefix}
-        entries = []
-        while True:
-            page = connection.call("ListObjectVersions", **parameters)
-            for found in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
-                if found["Key"].startswith(scratch.prefix):  # some stores ignore or alter the prefix
-                    entries.append({"Key": found["Key"], "VersionId": found["VersionId"]})
-            if not page.get("IsTruncated"):
-                break
-            parameters.update(KeyMarker=page["NextKeyMarker"], VersionIdMarker=page.get("NextVersionIdMarker", ""))
-    failed: S3Error | None = None
-    for entry in entries:
-        try:
-            connection.call("DeleteObject", Bucket=bucket, **entry)
-        except S3NoSuchItem:
-            continue
-        except S3Error as error:
-            failed = error
-    if failed is not None:
-        raise failed
-
-
-def _condition(scratch: _Scratch, ability: Ability, etag: str) -> dict[str, str]:
+def _condition(scratch: Scratch, ability: Ability, etag: str) -> dict[str, str]:
     if ability.endswith("absent"):
         return {"IfNoneMatch": "*"}
     return {"IfMatch": quoted(scratch.connection, etag)}
 
 
-def _in_sequence(scratch: _Scratch, ability: Ability) -> Condition:
+def _in_sequence(scratch: Scratch, ability: Ability) -> Condition:
     """Try one write that must fail and one that must succeed, without concurrent writers."""
     key = scratch.new_key()
     etag = scratch.put(key, b"before")
@@ -338,7 +220,7 @@ def _in_sequence(scratch: _Scratch, ability: Ability) -> Condition:
         return "refused"
     must_fail = _condition(scratch, ability, "0" * 32)
     try:
-        scratch.writer(ability, key)(b"after", must_fail)
+        _writer(scratch, ability, key)(b"after", must_fail)
     except (S3PreconditionFailed, S3NoSuchItem):
         pass
     except S3Error as error:
@@ -355,7 +237,7 @@ def _in_sequence(scratch: _Scratch, ability: Ability) -> Condition:
         if form is not None:
             scratch.connection.facts[_QUOTING] = form
         try:
-            scratch.writer(ability, key)(b"after", _condition(scratch, ability, etag))
+            _writer(scratch, ability, key)(b"after", _condition(scratch, ability, etag))
         except S3Error as error:
             _raise_if_no_verdict(error)
             continue
@@ -363,7 +245,7 @@ def _in_sequence(scratch: _Scratch, ability: Ability) -> Condition:
     return "refused"
 
 
-def _still_reads(scratch: _Scratch, key: str, body: bytes) -> bool:
+def _still_reads(scratch: Scratch, key: str, body: bytes) -> bool:
     """Return whether an object still has its content after a write that the store refused.
 
     LocalStack answers a conditional copy with 412 after it has overwritten the content; each GET is then truncated.
@@ -384,13 +266,13 @@ def _raise_if_no_verdict(error: S3Error) -> None:
         raise error
 
 
-def _round_holds(scratch: _Scratch, ability: Ability) -> bool:
+def _round_holds(scratch: Scratch, ability: Ability) -> bool:
     """Race several writers. Return whether at most one succeeded and, if one did, the object has that writer's content."""
     key = scratch.new_key()
     etag = "" if ability.endswith("absent") else scratch.put(key, b"before")
     condition = _condition(scratch, ability, etag)
     writers = WRITERS if ability.startswith("put") else WRITERS // 2
-    writes = [scratch.writer(ability, key) for _ in range(writers)]
+    writes = [_writer(scratch, ability, key) for _ in range(writers)]
     bodies = [secrets.token_bytes(16) for _ in writes]
     won = _at_once([partial(write, body, condition) for write, body in zip(writes, bodies, strict=True)])
     winners = [body for body, has_won in zip(bodies, won, strict=True) if has_won]
@@ -415,7 +297,7 @@ def _at_once(attempts: Sequence[Callable[[], Any]]) -> list[bool]:
         return list(executor.map(run, attempts))
 
 
-def _race_deletes(scratch: _Scratch) -> Condition:
+def _race_deletes(scratch: Scratch) -> Condition:
     connection, bucket = scratch.connection, scratch.bucket_name
     key = scratch.new_key()
     etag = scratch.put(key, b"before")
@@ -444,7 +326,7 @@ def _race_deletes(scratch: _Scratch) -> Condition:
     for _ in range(ROUNDS // 2):
         etag = scratch.put(key, secrets.token_bytes(16))
         condition = {"IfMatch": quoted(connection, etag)}
-        puts = [scratch.writer("put_if_match", key) for _ in range(WRITERS // 2)]
+        puts = [_writer(scratch, "put_if_match", key) for _ in range(WRITERS // 2)]
         won = _at_once([*(partial(put, secrets.token_bytes(16), condition) for put in puts), partial(delete, etag)])
         if sum(won) > 1:
             return "sequential"

@@ -20,6 +20,7 @@ from .._client.addresses import BucketAddress
 from .._client.capabilities import BulkDelete, Capabilities, Condition
 from .._client.connection import Connection
 from .._objects import condition_probe, presigning
+from .._objects.versioned import is_versioned, keeps_versions
 from ..errors import S3AccessDenied, S3AuthenticationError, S3ConnectionError, S3Error, S3Unsupported
 from ..subresources.cors import Cors, CorsConfiguration, CorsRule
 from ..subresources.encryption import BucketEncryption, Encryption
@@ -94,7 +95,7 @@ class _Trial:
     def clean(self) -> None:
         try:
             batch.delete_all(self.bucket, ((key, None) for key in self.keys()))
-            if condition_probe.keeps_versions(self.bucket):
+            if keeps_versions(self.bucket):
                 pages = versions.pages(self.bucket, prefix=self.prefix)
                 left = [entry for page in pages for entry in (*page.objects, *page.delete_markers)]
                 batch.delete_all(self.bucket, ((entry.key, entry.version_id) for entry in left))
@@ -123,7 +124,7 @@ def _objects(trial: _Trial, found: Capabilities) -> Capabilities:
             Literal["put_if_absent", "put_if_match", "multipart_if_absent", "copy_if_absent", "delete_if_match"], ...
         ]
         kinds = ("put_if_absent", "put_if_match", "multipart_if_absent", "copy_if_absent", "delete_if_match")
-        versioned = condition_probe.is_versioned(trial.bucket)
+        versioned = is_versioned(trial.bucket)
         conditions: dict[str, Any] = {
             f"{kind}_versioned" if versioned and kind.startswith("put") else kind: _race(trial, kind) for kind in kinds
         }
