@@ -35,6 +35,7 @@ BY_SERVER: dict[str, dict[str, str]] = {
         "test_aio_model::test_sub_resource_methods_are_awaited": _NO_ENCRYPTION,
         "test_subresources::test_notifications_are_merged_by_id": _NO_SQS,
         "test_subresources::test_sub_resource_reprs": "a policy that denies everything denies it to its owner here, reading the policy too",
+        "test_versions::test_update_by_a_handle_of_an_old_version_changes_the_current_object": _VERSIONED,
         "test_transfer::test_a_corrupted_byte_is_detected_in_a_download_in_parts": (
             "the server does not tell the length of a part, by which the etag of an object written in parts could be compared"
         ),
