@@ -39,23 +39,29 @@ if TYPE_CHECKING:
     from ._bulk.progress import Progress
     from ._client.capabilities import Capabilities
     from ._client.config import S3Config
+    from ._client.observation import RequestSubscription
+    from ._client.request_record import RequestEvent
+    from ._display.observation import Observation, RequestTotals
     from ._display.usage import Usage
     from ._files.sync import SyncPlan, SyncStep
+    from ._formats.bucket_names import BUCKET_NAME_VALIDATOR
     from ._formats.events import ObjectEvent, parse_event
-    from ._formats.keys import BUCKET_NAME_VALIDATOR
     from ._formats.pointers import Pointer, make_pointer, parse_pointer
     from ._formats.render import Rendered
     from ._http.lane import LaneStatus
     from ._objects.lock import S3Lock
+    from ._objects.presigned_parts import PresignedParts
     from ._objects.presigning import PresignedPost
     from ._objects.put_parameters import PutParameters
     from .aio import AsyncObjectQuery, AsyncS3Bucket, AsyncS3Object, AsyncS3Store, async_connect
     from .bucket import S3Bucket
     from .local.embedded import LocalS3
+    from .local.faults import Faults, InjectedFault
     from .messaging.async_claim_check import AsyncClaimCheck
     from .messaging.claim_check import ClaimCheck
     from .messaging.message_store import S3MessageStore, S3UploadMessageStore
     from .object import S3Object
+    from .path import S3Path
     from .query import ObjectQuery
     from .store import S3Store, connect, default_store, initialize, is_initialized
     from .subresources.base import Change
@@ -74,12 +80,16 @@ _EXPORTS = {
     "messaging.async_claim_check": ("AsyncClaimCheck",),
     "messaging.claim_check": ("ClaimCheck",),
     "_client.config": ("S3Config",),
+    "_client.observation": ("RequestSubscription",),
+    "_client.request_record": ("RequestEvent",),
+    "_display.observation": ("Observation", "RequestTotals"),
     "_formats.events": ("ObjectEvent", "parse_event"),
-    "_formats.keys": ("BUCKET_NAME_VALIDATOR",),
-    "local": ("LocalS3",),
+    "_formats.bucket_names": ("BUCKET_NAME_VALIDATOR",),
+    "local": ("Faults", "InjectedFault", "LocalS3"),
     "_objects.lock": ("S3Lock",),
     "messaging.message_store": ("S3MessageStore", "S3UploadMessageStore"),
     "object": ("S3Object",),
+    "path": ("S3Path",),
     "_formats.pointers": ("Pointer", "make_pointer", "parse_pointer"),
     "query": ("ObjectQuery",),
     "store": ("S3Store", "connect", "default_store", "initialize", "is_initialized"),
@@ -91,6 +101,7 @@ _EXPORTS = {
     "_display.usage": ("Usage",),
     "_formats.render": ("Rendered",),
     "_http.lane": ("LaneStatus",),
+    "_objects.presigned_parts": ("PresignedParts",),
     "_objects.presigning": ("PresignedPost",),
     "_objects.put_parameters": ("PutParameters",),
     "subresources.base": ("Change",),
@@ -110,17 +121,24 @@ __all__ = [  # noqa: RUF022 (plainly sorted, as sorted() does)
     "ClaimCheck",
     "CorsRule",
     "Failure",
+    "Faults",
+    "InjectedFault",
     "LaneStatus",
     "LifecycleRule",
     "LocalS3",
     "Notification",
     "ObjectEvent",
     "ObjectQuery",
+    "Observation",
     "Pointer",
+    "PresignedParts",
     "PresignedPost",
     "Progress",
     "PutParameters",
     "Rendered",
+    "RequestEvent",
+    "RequestSubscription",
+    "RequestTotals",
     "S3AccessDenied",
     "S3AuthenticationError",
     "S3BatchError",
@@ -144,6 +162,7 @@ __all__ = [  # noqa: RUF022 (plainly sorted, as sorted() does)
     "S3ObjectArchived",
     "S3ObjectChanged",
     "S3ObjectExists",
+    "S3Path",
     "S3PreconditionFailed",
     "S3ServerError",
     "S3Store",

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from ._bulk import batch
 from ._bulk.batch import BatchResult
@@ -31,7 +31,8 @@ from ._display.usage import Usage
 from ._files import download, file_target, sync, upload
 from ._files.sync import SyncPlan
 from ._formats import metadata as user_metadata
-from ._formats.keys import check_bucket_name, check_existing_bucket_name, check_key, quote_key
+from ._formats.bucket_names import check_bucket_name, check_new_bucket_name
+from ._formats.keys import check_key, check_subscript, quote_key
 from ._formats.metadata import IDEMPOTENCY_TOKEN
 from ._formats.render import Rendered
 from ._objects import conditional, drivers, operations, put_parameters
@@ -40,12 +41,14 @@ from ._objects.bodies import check_body
 from ._objects.drivers import Blocking, Steps
 from ._objects.lock import S3Lock
 from ._objects.multipart import MIN_PART_BYTES
-from .errors import Failure, S3AccessDenied, S3BucketExists, S3Error, S3InvalidName, S3NoSuchBucket
+from .errors import Failure, S3AccessDenied, S3BucketExists, S3Error, S3InvalidName, S3NoSuchBucket, S3Unsupported
 from .object import S3Object
+from .path import S3Path
 from .query import ObjectQuery, criteria
+from .subresources.base import add_text
 from .subresources.cors import Cors
 from .subresources.encryption import BucketEncryption
-from .subresources.lifecycle import Lifecycle
+from .subresources.lifecycle import Lifecycle, check_lifetime
 from .subresources.notifications import Notifications
 from .subresources.policy import Policy
 from .subresources.public_access import PublicAccess
@@ -54,7 +57,7 @@ from .subresources.versioning import Versioning
 
 if TYPE_CHECKING:
     from boto3.s3.transfer import TransferConfig
-    from mypy_boto3_s3 import S3ServiceResource
+    from mypy_boto3_s3 import S3Client, S3ServiceResource
     from mypy_boto3_s3.service_resource import Bucket
     from typing_extensions import Self, Unpack
 
@@ -78,17 +81,21 @@ class S3Bucket:
     _connection: Connection
     _name: str
     _store: S3Store | None
+    _created: tuple[datetime | None] | None = None  # a tuple once it is known, since the date may be None
 
-    def __init__(self, bucket_name: str, s3_resource: S3ServiceResource | S3Store, auto_create: bool = False) -> None:
+    def __init__(
+        self, bucket_name: str, s3_resource: S3ServiceResource | S3Client | S3Store, auto_create: bool = False
+    ) -> None:
         """messageflux-compatible constructor: check that the bucket exists, or create it.
 
         Args:
             bucket_name: The bucket's name.
-            s3_resource: A boto3 S3 resource, used unchanged, or an S3Store.
+            s3_resource: A boto3 S3 resource or client, used unchanged, or an S3Store.
             auto_create: Whether to create the bucket if it does not exist.
 
         Raises:
-            S3InvalidName: The name is not a valid bucket name.
+            S3InvalidName: The name is not a valid bucket name; or, with ``auto_create``, the bucket does not exist, and no
+                bucket of this name can be created.
             S3NoSuchBucket: The bucket does not exist, and ``auto_create`` is not set.
             S3AccessDenied: The store denies access to the bucket, or its creation.
             S3BucketExists: With ``auto_create``: the name is taken by another account.
@@ -110,7 +117,7 @@ class S3Bucket:
             bucket: boto3's ``Bucket``, from any S3 resource.
 
         Returns:
-            The handle; its ``store`` uses the client of the boto3 bucket unchanged.
+            The handle; its ``store`` uses the boto3 bucket's own client.
 
         Raises:
             TypeError: ``bucket`` is not a boto3 ``Bucket``.
@@ -127,29 +134,22 @@ class S3Bucket:
         return cls._from_client(bucket.name, bucket)
 
     @classmethod
-    def _unchecked(cls, bucket_name: str, s3_resource: S3ServiceResource | S3Store) -> Self:
+    def _unchecked(cls, bucket_name: str, s3_resource: S3ServiceResource | S3Client | S3Store) -> Self:
         """Return a handle without checking that the bucket exists."""
         self = cls.__new__(cls)
         self._bind(check_bucket_name(bucket_name), s3_resource)
         return self
 
     @classmethod
-    def _existing(cls, bucket_name: str, s3_resource: S3ServiceResource | S3Store) -> Self:
-        """Return the handle of a bucket named by a store or an event. Its name may predate the current naming rules."""
-        self = cls.__new__(cls)
-        self._bind(check_existing_bucket_name(bucket_name), s3_resource)
-        return self
-
-    @classmethod
     def _from_client(cls, bucket_name: str, boto3_object: Any) -> Self:
-        """Return a handle that uses the client of a boto3 resource: of the service, a bucket or an object."""
+        """Return a handle that uses the client of a boto3 resource (service, bucket or object)."""
         self = cls.__new__(cls)
-        self._connection = Connection.from_resource(boto3_object)
-        self._name = check_existing_bucket_name(bucket_name)
+        self._connection = Connection.from_boto3(boto3_object).for_store()
+        self._name = check_bucket_name(bucket_name)
         self._store = None
         return self
 
-    def _bind(self, bucket_name: str, s3_resource: S3ServiceResource | S3Store) -> None:
+    def _bind(self, bucket_name: str, s3_resource: S3ServiceResource | S3Client | S3Store) -> None:
         self._connection = _connection_of(s3_resource)
         self._store = cast("S3Store", s3_resource) if hasattr(s3_resource, "_connection") else None
         self._name = bucket_name
@@ -159,7 +159,7 @@ class S3Bucket:
     @classmethod
     def create_bucket(
         cls,
-        s3_resource: S3ServiceResource | S3Store,
+        s3_resource: S3ServiceResource | S3Client | S3Store,
         bucket_name: str,
         lifetime_in_days: int | None = None,
         allow_public_access: bool = False,
@@ -168,8 +168,8 @@ class S3Bucket:
         """Create a bucket.
 
         Args:
-            s3_resource: A boto3 S3 resource or an S3Store.
-            bucket_name: The new bucket's name.
+            s3_resource: A boto3 S3 resource or client, or an S3Store.
+            bucket_name: The new bucket's name, which must follow the current naming rules.
             lifetime_in_days: Number of days after which objects expire; None changes nothing, 0 or less cancels a
                 lifetime.
             allow_public_access: Whether everybody may read and list the bucket.
@@ -179,66 +179,136 @@ class S3Bucket:
             The bucket; an instance of the subclass if called on one.
 
         Raises:
+            S3InvalidName: No bucket of this name can be created. Nothing was sent.
             S3BucketExists: The name is taken by another account or, with ``exist_ok=False``, by this one.
             S3AccessDenied: The store denies access to the bucket or its creation, even with
                 ``exist_ok``.
+            S3Error: The lifetime or public access cannot be set. A bucket that this call has made is deleted again,
+                unless the error is temporary; the message says if it stands.
 
         Requests:
             1 HEAD (and 1 GET if that is denied), 1 PUT if the bucket does not exist; those of ``set_lifetime_in_days``
-            and ``allow_public_access`` if requested
+            and ``allow_public_access`` if requested; if these fail, 1 GET and 1 DELETE for a new bucket
 
         Example:
             >>> s3.S3Bucket.create_bucket(store, "scratch-1", lifetime_in_days=30)
             S3Bucket('scratch-1')
         """
-        bucket = cls._unchecked(bucket_name, s3_resource)
-        bucket._create(exist_ok=exist_ok)
-        if lifetime_in_days is not None:
-            bucket.set_lifetime_in_days(lifetime_in_days)
-        if allow_public_access:
-            bucket.allow_public_access()
+        bucket = cls._unchecked(check_new_bucket_name(bucket_name), s3_resource)
+        bucket._check_settings(lifetime_in_days, allow_public_access)
+        is_new = bucket._create(exist_ok=exist_ok)
+        try:
+            if lifetime_in_days is not None:
+                bucket.set_lifetime_in_days(lifetime_in_days)
+            if allow_public_access:
+                bucket.allow_public_access()
+        except BaseException as error:
+            if is_new:
+                bucket._undo_creation(error)
+            else:
+                add_text(error, f"the bucket {bucket_name!r} stands; it may have existed before")
+            raise
         return bucket
 
     @classmethod
-    def list_buckets(cls, s3_resource: S3ServiceResource | S3Store) -> Iterator[Self]:
+    def list_buckets(cls, s3_resource: S3ServiceResource | S3Client | S3Store) -> Iterator[Self]:
         """Iterate over the buckets of the account, including those whose names predate the current rules (``Old_Bucket``).
 
         Args:
-            s3_resource: A boto3 S3 resource or an S3Store.
+            s3_resource: A boto3 S3 resource or client, or an S3Store.
 
         Requests:
             1 per 10,000 buckets
         """
-        for found in buckets.list_all(_connection_of(s3_resource)):
+        return cls._list(s3_resource)
+
+    @classmethod
+    def _list(
+        cls, s3_resource: S3ServiceResource | S3Client | S3Store, prefix: str = "", region: str | None = None
+    ) -> Iterator[Self]:
+        for found in buckets.list_all(_connection_of(s3_resource), prefix=prefix, region=region):
             try:
-                bucket = cls._existing(found["Name"], s3_resource)
+                bucket = cls._unchecked(found["Name"], s3_resource)
             except S3InvalidName as error:
                 logger.warning("a bucket is left out of the listing, since no S3 client can address it: %s", error)
                 continue
+            bucket._created = (buckets.created_at(found),)
             yield bucket
 
-    def _create(self, *, exist_ok: bool) -> None:
-        """Create the bucket unless it exists: creating it again would reset its ACL in us-east-1."""
+    def _check_settings(self, lifetime_in_days: int | None, allow_public_access: bool) -> None:
+        """Check the settings of a new bucket, before it is created."""
+        if lifetime_in_days is not None:
+            check_lifetime("lifetime_in_days", lifetime_in_days)
+        known = self._address.capabilities
+        for name, is_wanted, is_known in (
+            ("lifecycle rules", lifetime_in_days is not None and lifetime_in_days > 0, known.lifecycle),
+            ("bucket policies", allow_public_access, known.policy),
+            ("public access", allow_public_access, not self._address.is_directory),
+        ):
+            if is_wanted and is_known is False:
+                what = "a directory bucket" if self._address.is_directory else "this store"
+                raise S3Unsupported(
+                    f"{what} does not support {name}; the bucket {self._name!r} was not created", bucket=self._name
+                )
+
+    def _undo_creation(self, cause: BaseException) -> None:
+        """Delete the empty bucket that this call has made and could not set up, and say so in the message of the error."""
+        if isinstance(cause, S3Error) and cause.retryable:
+            # Such as OperationAborted: another client sets up the bucket too, which on some stores "made" it at the same time.
+            add_text(cause, f"the bucket {self._name!r} stands; call again")
+            return
+        text, interrupt = f"the bucket {self._name!r} was made by this call and stands: it is not empty", None
+        is_sent = False
+        for _ in range(2):
+            try:
+                # Some gateways over a file system may delete a folder with its contents.
+                if not self._connection.call("ListObjectsV2", Bucket=self._name, MaxKeys=1).get("Contents"):
+                    is_sent = True
+                    buckets.delete(self._address)
+                    text = f"the bucket {self._name!r}, made by this call, was deleted again"
+                break
+            except S3NoSuchBucket as error:
+                if is_sent:  # an earlier attempt has deleted it
+                    text = f"the bucket {self._name!r}, made by this call, was deleted again"
+                    break
+                text = f"the bucket {self._name!r} was made by this call and stands; deleting it failed: {error}"
+            except BaseException as error:
+                text = f"the bucket {self._name!r} was made by this call and stands; deleting it failed: {error}"
+                if not isinstance(error, Exception):
+                    interrupt = error
+        add_text(cause, text)
+        if interrupt is not None and isinstance(cause, Exception):
+            add_text(interrupt, text)
+            raise interrupt
+
+    def _create(self, *, exist_ok: bool) -> bool:
+        """Create the bucket unless it exists: creating it again would reset its ACL in us-east-1.
+
+        Returns:
+            Whether this call is certain to have made it.
+        """
         if self._is_there():
             if exist_ok:
-                return
+                return False
             raise S3BucketExists(
                 f"the bucket {self._name!r} exists already; exist_ok=True returns it unchanged",
                 operation="CreateBucket",
                 bucket=self._name,
             )
+        check_new_bucket_name(self._name)
         try:
-            buckets.create(self._address)
+            return buckets.create(self._address)
         except S3BucketExists as error:
             if not (exist_ok and (error.code == "BucketAlreadyOwnedByYou" or self._is_ours())):
                 raise
+            return False
 
     def _is_there(self) -> bool:
         """Return whether the bucket exists and can be listed.
 
         Raises:
-            S3AccessDenied: Access is denied. The bucket may belong to another account, or to this one without
-                s3:ListBucket; on some stores it may not exist.
+            S3AccessDenied: Access is denied. The bucket may belong to another account, or these credentials may lack
+                s3:ListBucket; some stores also deny access to a bucket that does not exist.
         """
         try:
             self._connection.call("HeadBucket", Bucket=self._name)
@@ -246,7 +316,7 @@ class S3Bucket:
         except S3NoSuchBucket:
             return False
         except S3AccessDenied:
-            pass  # a 403 to HEAD has no error code: a wrong clock or signature looks the same
+            pass  # a 403 to HEAD has no error code, so a wrong clock or signature looks the same; GET tells which it is
         try:
             self._connection.call("ListObjectsV2", Bucket=self._name, MaxKeys=1)
             return True
@@ -274,6 +344,58 @@ class S3Bucket:
     def name(self) -> str:
         """The bucket's name. Requests: none."""
         return self._name
+
+    @property
+    def uri(self) -> str:
+        """``s3://bucket``. Requests: none."""
+        return f"s3://{self._name}"
+
+    @property
+    def url(self) -> str:
+        """The bucket's HTTP URL, without a trailing slash; ``compute_url(key)`` returns that of a key. Requests: none."""
+        public_url = self._connection.config.public_url
+        if public_url is not None:
+            return public_url.replace("{bucket}", self._name).rstrip("/")
+        return self._address.own_url or f"{self._connection.endpoint_url.rstrip('/')}/{self._name}"
+
+    # -- properties: one request, cached ------------------------------------------------------------------------------------------
+
+    @property
+    def region(self) -> str:
+        """The region of the bucket; the store's own setting (``region=``) if the responses do not name one.
+
+        Raises:
+            S3NoSuchBucket: The bucket does not exist.
+            S3AccessDenied: Access is denied, and the response does not name the region (AWS names it).
+
+        Requests:
+            1 HEAD, cached (on a store that is not AWS also 1 GET if the response does not name the region)
+
+        Example:
+            >>> bucket.region
+            'us-east-1'
+        """
+        return buckets.region_of(self._address)
+
+    @property
+    def creation_date(self) -> datetime | None:
+        """When the bucket was created, in UTC; None if the account's list of buckets does not contain it.
+
+        Raises:
+            S3NoSuchBucket: The bucket does not exist.
+            S3AccessDenied: These credentials are not allowed to list buckets.
+
+        Requests:
+            none for a bucket from ``store.buckets()``, else 1, cached (on a store that is not AWS 1 per 10,000 buckets), and 1 HEAD if
+            the bucket is not listed
+
+        Example:
+            >>> bucket.creation_date.tzinfo
+            datetime.timezone.utc
+        """
+        if self._created is None:
+            self._created = (buckets.creation_date(self._address),)
+        return self._created[0]
 
     @property
     def _address(self) -> BucketAddress:
@@ -394,7 +516,7 @@ class S3Bucket:
 
         Args:
             key: The key.
-            version_id: A version of it; None for the current one.
+            version_id: A version of the object; None for the current one.
 
         Raises:
             S3InvalidName: The key is not a valid S3 key.
@@ -404,34 +526,70 @@ class S3Bucket:
         """
         return S3Object._create(self, check_key(key, bucket=self._name), version_id)
 
+    def path(self, key: str = "") -> S3Path:
+        """Return a key as a path, with the names of ``pathlib``: ``bucket.path("a") / "b.txt"``.
+
+        Args:
+            key: The key; empty for the root.
+
+        Raises:
+            S3InvalidName: The key is not a valid S3 key.
+
+        Requests:
+            none
+        """
+        return S3Path(self, key)
+
     def __getitem__(self, key: str) -> S3Object:
-        """``bucket[key]``: the handle of an object. Requests: none."""
-        return self.object(key)
+        """``bucket[key]``: the handle of an object. Requests: none.
+
+        Raises:
+            S3InvalidName: The key is not a valid S3 key, or begins with ``s3://`` or ``mfs3://``. ``store.object(uri)`` takes
+                an S3 URI, ``bucket.object(key)`` takes any key.
+        """
+        return self.object(check_subscript(key, bucket=self._name))
 
     def __contains__(self, key: builtins.object) -> bool:
         """``key in bucket``. Requests: 1 HEAD."""
-        if not isinstance(key, str):
-            raise TypeError(f"key must be text, not {type(key).__name__}")
-        return self.object(key).exists()
+        return self.object(check_subscript(cast("str", key), bucket=self._name)).exists()
 
     __iter__ = None  # not iterable, because that would hide the cost; use find()
 
-    def get_object(self, key: str) -> S3Object:
+    @overload
+    def get_object(self, key: str, *, if_none_match: None = None) -> S3Object: ...
+
+    @overload
+    def get_object(self, key: str, *, if_none_match: str | None) -> S3Object | None: ...
+
+    def get_object(self, key: str, *, if_none_match: str | None = None) -> S3Object | None:
         """Request an object and return its handle.
 
         Args:
             key: The key.
+            if_none_match: ETag of content that you already have. If the object still has this ETag, None is returned, and the store
+                does not send the body (unless it ignores the condition). None for no condition.
 
         Returns:
-            The handle, with all attributes that a HEAD would return, and the body if it is not larger than 8 MiB.
+            The handle, with all attributes that a HEAD would return, and the body if it is not larger than 8 MiB. With
+            ``if_none_match``, None if the object is unchanged.
 
         Raises:
             S3NoSuchItem: The object does not exist.
 
         Requests:
             1 GET
+
+        Example:
+            >>> obj = bucket.put_object("config", "v1")
+            >>> bucket.get_object("config", if_none_match=obj.etag) is None
+            True
+            >>> _ = bucket.put_object("config", "v2")
+            >>> bucket.get_object("config", if_none_match=obj.etag).text
+            'v2'
         """
         obj = self.object(key)
+        if if_none_match is not None:
+            return obj if drivers.run(self._connection, obj._load_if_changed_steps(if_none_match)) else None
         drivers.run(self._connection, obj._load_steps())
         return obj
 
@@ -554,10 +712,10 @@ class S3Bucket:
 
         Returns:
             Handles with their bodies; a body above 8 MiB is requested when it is read. If a request failed, reading
-            ``body`` raises its error; iterating does not. Leaving the loop early cancels the outstanding requests.
+            ``body`` raises the error; iterating does not. Leaving the loop early cancels the outstanding requests.
 
         Raises:
-            ValueError: A handle is of another bucket.
+            ValueError: A handle belongs to another bucket.
 
         Requests:
             1 GET per object
@@ -586,7 +744,7 @@ class S3Bucket:
 
         Args:
             items: ``(key, data)`` or ``(key, data, metadata)``, data being bytes or text; any number, consumed lazily.
-                Items with the same key are written in this order, one after the other, so that the last one is stored.
+                Items with the same key are written one after the other, in the given order, so that the last one is stored.
             raise_errors: Whether to raise if some failed; otherwise only the result reports them.
             progress: How to report progress in objects, see ``Progress``.
             extra: Further parameters of every write, as for ``put_object``.
@@ -596,7 +754,7 @@ class S3Bucket:
 
         Raises:
             S3BatchError: Some writes failed; the others were done.
-            TypeError: An item is not such a tuple; the items before it were written.
+            TypeError: An item is not one of these tuples; the items before it were written.
 
         Requests:
             1 PUT per object
@@ -633,7 +791,7 @@ class S3Bucket:
 
         Raises:
             S3BatchError: Some deletions failed; the others were done.
-            ValueError: A handle is of another bucket. Neither its thousand nor the keys after that were deleted.
+            ValueError: A handle belongs to another bucket. Its batch of a thousand keys and all later keys were not deleted.
 
         Requests:
             1 per 1,000 keys (1 per key if the store has no bulk delete)
@@ -661,15 +819,15 @@ class S3Bucket:
         return batch.delete_all(self._address, entries, raise_errors=raise_errors, progress=progress)
 
     def _own(self, obj: S3Object) -> S3Object:
-        """Return a handle if it is of this bucket.
+        """Return the handle if it belongs to this bucket.
 
         Raises:
-            ValueError: It is of a bucket with another name, or of a store with another endpoint.
+            ValueError: It belongs to a bucket with another name, or to a store with another endpoint.
         """
         mine, theirs = self._address, obj._address.bucket
         if mine != theirs:
             here, there = mine.connection.endpoint_url, theirs.connection.endpoint_url
-            # A bucket of Amazon S3 has one name, and an endpoint in each region.
+            # On AWS, bucket names are unique across endpoints, so two endpoints do not mean two buckets.
             is_same_store = mine.connection.is_aws and theirs.connection.is_aws
             if mine.name != theirs.name or not (
                 is_same_store or normalized_endpoint(here) == normalized_endpoint(there)
@@ -722,19 +880,19 @@ class S3Bucket:
             S3ChecksumError: The store did not receive the bytes that were sent.
             S3ObjectExists: With ``if_absent``: the object exists already.
             S3PreconditionFailed: With ``if_match``: the object has another etag. With ``outcome_unknown`` set: a response was
-                lost, and the object may have been written. With ``retryable`` set: the upload conflicted with another
-                write, and either so did all retries, or ``stream`` could not be read again with the same content;
-                nothing was written.
-            S3Unsupported: The store does not honour the condition, or, for a multipart upload, does not honour it on the
-                completion; no part was sent.
-            OSError: ``stream`` is a file that became shorter, or an HTTP response that was cut off, while it was read;
-                nothing was written.
+                lost, and the object may have been written. With ``retryable`` set: another write was in progress,
+                and all retries failed too, or ``stream`` could not be read again with the same content; nothing was
+                written.
+            S3Unsupported: The store does not honour the condition (for a multipart upload: when it completes); no part was
+                sent.
+            OSError: While ``stream`` was read, the file became shorter, or the HTTP response was cut off; nothing was
+                written.
             TypeError: ``stream`` has an unsupported type.
 
         Requests:
             1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST; after a failure 1 DELETE, so that no parts are
             left. With a condition, if the completion conflicts with another write (409) and the source can be read
-            again: 1 HEAD and all of these again
+            again: for each retry 1 HEAD and all of these again
 
         Example:
             >>> bucket.upload_object("lines.txt", (f"{n}\\n".encode() for n in range(3))).text
@@ -893,7 +1051,7 @@ class S3Bucket:
             S3ChecksumError: The received bytes are not those of the object.
 
         Requests:
-            1 GET, and 1 more for each 16 MiB after the first
+            1 GET up to 16 MiB, else 1 for each 5 to 8 MiB
         """
         file = file_target.file_for(path, check_key(key, bucket=self._name))
         found = download.download(
@@ -1003,9 +1161,9 @@ class S3Bucket:
             folder: The folder.
             prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
             delete: Whether objects without a file are deleted, after all uploads succeeded. Objects that were written
-                since the plan was made are kept and reported as failures. Objects that may have a file behind a link to
-                a folder are kept, because such links are not followed.
-            dry_run: Whether only to return the plan; ``plan.apply()`` applies it.
+                since the plan was made are kept and reported as failures. Objects whose file may be behind a symbolic
+                link to a folder are kept, because such links are not followed.
+            dry_run: Whether to return the plan without applying it; ``plan.apply()`` applies it.
             compare: How changes are detected, besides the size: ``"etag"`` (the content, by the object's etag or other
                 data from the store; files that cannot be compared are copied), ``"mtime"``, or ``"size"`` for the size
                 only.
@@ -1021,8 +1179,8 @@ class S3Bucket:
                 the plan was made, and were not deleted.
 
         Requests:
-            1 per 1,000 keys, 1 upload per changed file, and 1 or 2 HEADs for each file that the etag alone does not
-            show to be unchanged; to delete, 1 per 1,000 keys under the common prefix of the objects to delete, and 1
+            1 per 1,000 keys, 1 upload per changed file, and 1 or 2 HEADs for each file if the etag alone does
+            not show that it is unchanged; to delete, 1 per 1,000 keys under the common prefix of the objects to delete, and 1
             per 1,000 of these objects
         """
         plan = sync.plan_to_store(
@@ -1052,9 +1210,9 @@ class S3Bucket:
         Args:
             prefix: ``"photos"`` means ``"photos/"``; ``""`` is the whole bucket.
             folder: The folder; created if it is missing.
-            delete: Whether files without an object are deleted, after all downloads succeeded. Files that were written,
-                or whose object was created, since the plan was made are kept and reported as failures.
-            dry_run: Whether only to return the plan; ``plan.apply()`` applies it.
+            delete: Whether files without an object are deleted, after all downloads succeeded. A file is kept and reported
+                as a failure if the file was written, or its object was created, since the plan was made.
+            dry_run: Whether to return the plan without applying it; ``plan.apply()`` applies it.
             compare: As for ``sync_from_folder``.
             include: Globs for the rest of the key after the prefix; only what matches is copied or deleted.
             exclude: Globs for the rest of the key after the prefix; what matches is neither copied nor deleted.
@@ -1068,8 +1226,8 @@ class S3Bucket:
             S3BatchError: Some downloads failed; the others were done, and nothing was deleted.
 
         Requests:
-            1 per 1,000 keys, 1 GET per changed object, and 1 or 2 HEADs for each file that the etag alone does not show
-            to be unchanged (1 HEAD per part if the object has parts of unequal sizes); to delete, 1 per 1,000 keys
+            1 per 1,000 keys, 1 GET per changed object, and 1 or 2 HEADs for each file if the etag alone does not show
+            that it is unchanged (1 HEAD per part if the object has parts of unequal sizes); to delete, 1 per 1,000 keys
             under the common prefix of the keys of the deleted files
         """
         plan = sync.plan_to_folder(
@@ -1216,7 +1374,7 @@ class S3Bucket:
         prefix: str | None = None,
         *,
         delimiter: str | None = None,
-        glob: str | None = None,
+        glob: str | Iterable[str] | None = None,
         regex: str | re.Pattern[str] | None = None,
         start_after: str | None = None,
         modified_after: datetime | None = None,
@@ -1230,10 +1388,11 @@ class S3Bucket:
 
         Args:
             prefix: Prefix of the keys.
-            delimiter: Roll up keys that contain it after the prefix into common prefixes (``prefixes()``,
+            delimiter: Roll up keys that contain this text after the prefix into common prefixes (``prefixes()``,
                 ``entries()``).
-            glob: Pattern for the whole key; ``*`` and ``?`` do not match ``/``, ``**`` does. Its literal beginning is
-                sent as prefix.
+            glob: Pattern for the whole key, also beside ``prefix``, or a list of patterns, at least one of which must match;
+                ``*`` and ``?`` do not match ``/``, ``**`` does, and ``**/`` also matches no folder. The literal beginning that
+                all patterns share is sent as prefix.
             regex: Regular expression, searched for anywhere in the key.
             start_after: Only keys after this one.
             modified_after: Only objects modified later (a naive time is UTC).
@@ -1248,7 +1407,8 @@ class S3Bucket:
             ValueError: An argument is invalid, such as a limit below 1.
 
         Requests:
-            none; iterating the query: 1 per 1,000 keys
+            none; iterating the query: 1 per 1,000 keys, and about a tenth more for a long listing of a distant store, unless the query is
+            ``sequential()``
         """
         return ObjectQuery(
             self,
@@ -1278,7 +1438,7 @@ class S3Bucket:
     # -- display ------------------------------------------------------------------------------------------------------------------
 
     def show(self) -> Rendered:
-        """Return a table of the bucket's settings (versioning, lifecycle, public access, encryption) and first entries.
+        """Return a table of the bucket's settings (versioning, lifecycle, public access, encryption) and a table of its first entries.
 
         Raises:
             S3NoSuchBucket: The bucket does not exist.
@@ -1287,7 +1447,9 @@ class S3Bucket:
             1 for the entries, 1 for each setting (2 for public access)
         """
         entries = self.find(delimiter="/").limit(show.ENTRIES + 1).entries()
-        listed = show.tabulate_entries(entries, show.ENTRIES, "what is in it")  # first: a missing bucket raises here
+        listed = show.tabulate_entries(
+            entries, show.ENTRIES, "what is in it"
+        )  # must come first: raises if the bucket is missing
         return show.describe_bucket(
             self.name,
             {
@@ -1300,7 +1462,7 @@ class S3Bucket:
         )
 
     def usage(self, prefix: str = "", depth: int = 1, *, progress: Progress = None) -> Usage:
-        """Sum up objects and bytes under a prefix. Calls ``find(prefix).usage(depth)``.
+        """Count the objects and bytes under a prefix. Calls ``find(prefix).usage(depth)``.
 
         Args:
             prefix: Prefix of the keys.
@@ -1342,16 +1504,12 @@ class S3Bucket:
 
         Returns:
             A URL under ``public_url`` if the store has one (``{bucket}`` in it stands for the name), else under the
-            endpoint.
+            endpoint. An access point or a directory bucket has a host of its own.
 
         Requests:
             none
         """
-        quoted = quote_key(check_key(key, bucket=self._name))
-        public_url = self._connection.config.public_url
-        if public_url is not None:
-            return f"{public_url.replace('{bucket}', self._name).rstrip('/')}/{quoted}"
-        return f"{self._connection.endpoint_url.rstrip('/')}/{self._name}/{quoted}"
+        return f"{self.url}/{quote_key(check_key(key, bucket=self._name))}"
 
     def set_lifetime_in_days(self, days: int) -> None:
         """Expire all objects after this many days; 0 or less cancels that. Requests: those of ``lifecycle.set_lifetime(days)``."""
@@ -1368,7 +1526,7 @@ class S3Bucket:
 
         Args:
             prefix: Prefix of the keys.
-            delimiter: Keys that contain it after the prefix are left out.
+            delimiter: Keys that contain this text after the prefix are left out.
             max_keys: The page size, not a limit, as in messageflux.
             kwargs: Further parameters of the listing; ``Marker`` is still supported.
 
@@ -1405,9 +1563,9 @@ class S3Bucket:
         return _rebuild, (type(self), self._connection, self._name)
 
 
-def _connection_of(s3_resource: S3ServiceResource | S3Store) -> Connection:
+def _connection_of(s3_resource: S3ServiceResource | S3Client | S3Store) -> Connection:
     known = getattr(s3_resource, "_connection", None)
-    return known if isinstance(known, Connection) else Connection.from_resource(cast("S3ServiceResource", s3_resource))
+    return known if isinstance(known, Connection) else Connection.from_boto3(s3_resource).for_store()
 
 
 def _written(item: Any, bucket_name: str, extra: Mapping[str, Any]) -> batch.PutItem:

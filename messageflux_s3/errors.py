@@ -1,7 +1,7 @@
 """The exceptions of the library, one class for each cause.
 
-Each class also derives from the builtin exception for the same cause, if there is one. How an error of boto3 is mapped to a class is in
-``_client/translate.py``.
+Each class also derives from the builtin exception for the same cause, if there is one. ``_client/translate.py`` maps the
+errors of boto3 to these classes.
 
     S3Error                      base class of all; S3BucketException is messageflux's name for it
     ├── S3NoSuchBucket           (FileNotFoundError)
@@ -19,7 +19,7 @@ Each class also derives from the builtin exception for the same cause, if there 
     ├── S3InvalidContent         (ValueError) the content is not valid JSON, text or XML
     ├── S3ObjectChanged          the object changed while it was being read
     ├── S3ObjectArchived         the object is archived and must be restored first
-    ├── S3BatchError             some of many operations failed: .failures, .succeeded
+    ├── S3BatchError             some operations of a batch failed: .failures, .succeeded
     ├── S3Throttled              the store limits the rate of requests
     ├── S3ServerError            the store failed (HTTP status 5xx)
     ├── S3Unsupported            the store does not support the operation
@@ -35,7 +35,7 @@ from typing import Any, ClassVar
 
 
 class S3Error(Exception):
-    """The root of every error of this library.
+    """The base class of all errors of this library.
 
     Attributes:
         operation: S3's name of the operation (``"GetObject"``), if a single request failed.
@@ -106,6 +106,7 @@ def _rebuild(cls: type[S3Error], args: tuple[Any, ...], attributes: dict[str, An
 
 
 S3BucketException = S3Error
+"""messageflux's name for :class:`S3Error`: the same class."""
 
 
 class S3NoSuchBucket(S3Error, FileNotFoundError):
@@ -154,10 +155,22 @@ class S3InvalidName(S3Error, ValueError):
 
 
 class S3PreconditionFailed(S3Error):
-    """A condition of the request did not hold; nothing was written.
+    """A condition of the request did not hold, or it cannot be determined whether the request was carried out.
+
+    Unless ``outcome_unknown`` is set, nothing was written or deleted. ``retryable`` is set if concurrent writes prevented every attempt:
+    the condition may still hold.
 
     Attributes:
-        outcome_unknown: True if a response was lost and it cannot be determined whether the write took place.
+        outcome_unknown: True if the request may have been carried out: its response was lost, and the object does not show whether it
+            was. Read the object before you repeat the call, or repeat only a change that does no harm if it is made twice.
+
+    Example:
+        >>> obj = bucket.put_object("a", "1")
+        >>> try:
+        ...     obj.put("2", if_match="other-etag")
+        ... except s3.S3PreconditionFailed as error:
+        ...     print(error.status, error.outcome_unknown, obj.reload().text)
+        412 False 1
     """
 
     def __init__(self, message: str = "", *, outcome_unknown: bool = False, **attributes: Any) -> None:
@@ -166,7 +179,7 @@ class S3PreconditionFailed(S3Error):
 
 
 class S3ObjectExists(S3PreconditionFailed, FileExistsError):
-    """The object was to be created and exists already."""
+    """The object was to be created, but it exists already."""
 
     _errno = errno.EEXIST
 
@@ -201,7 +214,7 @@ class S3ObjectArchived(S3Error):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A key for which one of many operations failed.
+    """A key on which an operation of a batch failed.
 
     Attributes:
         key: The key.
@@ -215,7 +228,7 @@ class Failure:
 
 
 class S3BatchError(S3Error):
-    """Some of many operations failed; the others were carried out.
+    """Some operations of a batch failed; the others were carried out.
 
     Attributes:
         failures: The keys that failed, each with its error.
@@ -235,11 +248,11 @@ class S3Throttled(S3Error):
 
 
 class S3ServerError(S3Error):
-    """The store returned a status of 5xx, also to all retries."""
+    """The store answered the request and all its retries with a status of 5xx."""
 
 
 class S3Unsupported(S3Error):
-    """The store does not support the operation, or not safely. Nothing that could do harm was sent."""
+    """The store does not support the operation, or cannot carry it out safely. No harmful request was sent."""
 
 
 class S3NotInitializedError(S3Error):

@@ -10,20 +10,23 @@ import contextlib
 import io
 import os
 import unicodedata
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from glob import has_magic
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast, overload
 
-from ._client import buckets
+from ._client import buckets, client_options
 from ._client.config import is_picklable
+from ._client.context_threads import ContextThreadPool
 from ._files import copying, download, file_target, opening, partial_file, sync
 from ._files.reader import BufferedObjectReader, ObjectReader
 from ._files.writer import PART_BYTES, ObjectWriter, TextWriter
+from ._formats.bucket_names import split_path
 from ._objects import operations, ranged_reader
+from ._objects.source import Source
 from .errors import S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket, S3NoSuchItem, S3ObjectExists
 from .object import S3Object
 from .store import S3Store, connect
@@ -40,6 +43,7 @@ try:
     from fsspec.core import get_compression
     from fsspec.implementations.local import LocalFileSystem, make_path_posix
     from fsspec.spec import AbstractFileSystem
+    from fsspec.transaction import Transaction
     from fsspec.utils import other_paths
 except ImportError as error:
     raise ImportError("the file system needs fsspec: pip install 'messageflux-s3[fsspec]'") from error
@@ -49,6 +53,27 @@ __all__ = ["MessagefluxS3FileSystem", "register_as_s3"]
 _SECRETS = ("secret_key", "session_token")
 _CACHE_OPTIONS = ("cache_type", "fill_cache", "size")
 """Arguments for the read caches of other file systems; ignored here."""
+
+
+class _Transaction(Transaction):  # type: ignore[misc]  # fsspec publishes no types
+    """A transaction that ends although a commit fails. In older versions of fsspec it goes on, so that later writes are never committed."""
+
+    def complete(self, commit: bool = True) -> None:
+        """Commit or discard the files; if a commit fails, discard those that follow."""
+        files = deque(self.files)
+        self.files.clear()
+        try:
+            while files:
+                file = files.popleft()
+                if commit:
+                    file.commit()
+                else:
+                    file.discard()
+        finally:
+            self.fs._intrans = False
+            self.fs._transaction = None
+            for file in files:
+                file.discard()
 
 
 class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec publishes no types
@@ -75,6 +100,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
     protocol: tuple[str, str] = ("mfs3", "s3")
     root_marker = ""
+    transaction_type = _Transaction
+    _transaction: Any  # None outside of a transaction
     cachable = False  # connections are shared already, and fsspec's cache would distinguish stores only by their repr
 
     def __init__(self, store: S3Store | None = None, **settings: Any) -> None:
@@ -91,7 +118,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
     @property
     def storage_options(self) -> dict[str, Any]:
-        """The settings passed to the constructor, without the secrets unless ``pickle_secrets=True``. Requests: none."""
+        """The settings passed to the constructor. Secrets are left out unless ``pickle_secrets=True``. Requests: none."""
         return self._storage_options
 
     @storage_options.setter
@@ -105,7 +132,23 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         )
         if callable(kept.get("credentials")) and kept is not given and not is_picklable(kept["credentials"]):
             kept["credentials"] = "left behind"  # not callable, so that connect() rejects it
+        if kept.get("config") is not None:
+            options = client_options.canonical(kept["config"])  # plain values, for JSON
+            kept = {**kept, "config": options if kept is given else client_options.without_secrets(options)}
         self._storage_options = kept
+
+    @property
+    def transaction(self) -> Any:
+        """The context in which writes become visible at the end, or not at all if it raises. Requests: none."""
+        if self._transaction is None:
+            self._transaction = _Transaction(self)
+        return self._transaction
+
+    def start_transaction(self) -> Any:
+        """Begin a transaction, which ``end_transaction()`` commits. Requests: none."""
+        self._transaction = None
+        self._intrans = True
+        return self.transaction
 
     # -- paths ----------------------------------------------------------------------------------------------------------------------
 
@@ -125,8 +168,13 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         return f"mfs3://{self._strip_protocol(name)}"
 
     def _split(self, path: Any) -> tuple[str, str]:
-        bucket_name, _, key = self._strip_protocol(path).partition("/")
-        return bucket_name, key
+        return split_path(self._strip_protocol(path))
+
+    @classmethod
+    def _parent(cls, path: Any) -> str:
+        bucket_name, key = split_path(cls._strip_protocol(path))
+        folder = key.rpartition("/")[0]
+        return f"{bucket_name}/{folder}" if folder else bucket_name if key else cls.root_marker
 
     def _object(self, path: Any) -> S3Object:
         bucket_name, key = self._split(path)
@@ -171,13 +219,17 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             elif entry.key != prefix:
                 yield _file(entry)
 
-    def info(self, path: str, **_: Any) -> dict[str, Any]:
+    def info(self, path: str, *, version_id: str | None = None, **_: Any) -> dict[str, Any]:
         """Return an object's size, etag, time and other attributes, or an entry that marks the path as a folder.
 
         A path with a slash at the end names a folder only.
 
+        Args:
+            path: The path.
+            version_id: A version of the object.
+
         Raises:
-            FileNotFoundError: The path does not exist.
+            FileNotFoundError: The path does not exist, or there is no such version.
 
         Requests:
             1 HEAD; if there is no such object, 1 listing
@@ -193,9 +245,9 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         head = None
         if not _is_folder_path(path):
             with contextlib.suppress(S3NoSuchItem):
-                head = operations.head(bucket._address.object(key))
+                head = operations.head(bucket._address.object(key, version_id))
         if head is None:
-            if bucket.find(prefix=f"{key}/").first() is None:
+            if version_id is not None or bucket.find(prefix=f"{key}/").first() is None:
                 raise FileNotFoundError(path)
             return _folder(f"{bucket_name}/{key}")
         return {
@@ -210,10 +262,10 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             "metadata": dict(head.metadata or {}),
         }
 
-    def exists(self, path: str, **_: Any) -> bool:
+    def exists(self, path: str, *, version_id: str | None = None, **_: Any) -> bool:
         """Return whether the path is an object, a folder or a bucket. Requests: those of ``info``."""
         try:
-            self.info(path)
+            self.info(path, version_id=version_id)
         except FileNotFoundError:
             return False
         return True
@@ -271,12 +323,12 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         assume_literal: bool = False,
         **kwargs: Any,
     ) -> list[str]:
-        """Expand patterns and folders as fsspec does, but treat the path of an existing object or folder as that path, not as a pattern.
+        """Expand patterns and folders as fsspec does, but never treat the path of an existing object or folder as a pattern.
 
         A path or a pattern with a slash at the end names folders only.
 
         Raises:
-            FileNotFoundError: There are no such paths.
+            FileNotFoundError: None of the paths exists.
 
         Requests:
             1 per 1,000 keys below each folder; for a path that looks like a pattern also 1 HEAD and, if there is no such object, 1 listing
@@ -287,7 +339,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def _is_literal(self, path: str) -> bool:
         """Return whether a path that looks like a pattern (``x[1].txt``) is the path of an object or a folder."""
         bucket_name, key = self._split(path)
-        if not key or has_magic(bucket_name):  # a bucket's name has no characters of a pattern
+        if not key or has_magic(bucket_name):  # bucket names contain no wildcards
             return False
         try:
             return self.exists(path)
@@ -302,6 +354,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         return self._object(path).last_modified
 
     created = modified
+    """The same: S3 keeps no other time. Requests: 1 HEAD."""
 
     def ukey(self, path: str) -> str:
         """Return the etag, which changes with the content. Requests: 1 HEAD."""
@@ -311,12 +364,13 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         """Return the etag as a number. Requests: 1 HEAD."""
         return int.from_bytes(self.ukey(path).encode("ascii"), "big")
 
-    def sign(self, path: str, expiration: int = 100, **_: Any) -> str:
-        """Return a URL that reads the object without credentials for ``expiration`` seconds. Requests: none."""
+    def sign(self, path: str, expiration: int = 100, *, version_id: str | None = None, **_: Any) -> str:
+        """Return a URL that reads the object without credentials for ``expiration`` seconds. Requests: those of ``presigned_url``."""
         bucket_name, key = self._split(path)
+        version = {} if version_id is None else {"VersionId": version_id}
         with self._connection.translating("GetObject", bucket_name, key):
             return self.store.client.generate_presigned_url(
-                "get_object", Params={"Bucket": bucket_name, "Key": key}, ExpiresIn=expiration
+                "get_object", Params={"Bucket": bucket_name, "Key": key, **version}, ExpiresIn=expiration
             )
 
     # -- reading and writing ----------------------------------------------------------------------------------------------------------
@@ -373,7 +427,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Requests:
             those of :func:`~messageflux_s3._files.opening.open_object`
         """
-        self._object(path)  # checks the path; fsspec's open() removes the slash at the end of a folder's
+        self._object(path)  # check the path here: fsspec's open() removes the slash at the end of a folder's path
         if compression is not None and "b" in mode and "r" not in mode:
             name = get_compression(path, compression)
             writer = cast(ObjectWriter, super().open(path, mode, block_size, cache_options, None, **kwargs))
@@ -381,7 +435,10 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 writer if name is None else _CompressedWriter(writer, compr[name](writer, mode=mode.replace("b", "")))
             )
         if "b" in mode or compression is not None:
-            return super().open(path, mode, block_size, cache_options, compression, **kwargs)
+            file = super().open(path, mode, block_size, cache_options, compression, **kwargs)
+            if isinstance(file, io.TextIOWrapper) and isinstance(file.buffer, (ObjectWriter, _CompressedWriter)):
+                file.buffer.wrapped_in(file)
+            return file
         if self._intrans and "r" not in mode:
             action = opening.write_action(mode)
             text = {name: kwargs.pop(name, None) for name in ("encoding", "errors", "newline", "buffering")}
@@ -415,26 +472,34 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             file.path = path  # fsspec's caches read this attribute when the file is closed
         return file
 
-    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+    def cat_file(
+        self, path: str, start: int | None = None, end: int | None = None, *, version_id: str | None = None, **_: Any
+    ) -> bytes:
         """Return an object's content, or a range of it; negative positions count from the end.
+
+        Args:
+            path: The object.
+            start: The first byte.
+            end: The byte after the last one.
+            version_id: A version of the object.
 
         Requests:
             1 GET (1 more GET if a position is negative)
         """
-        obj = self._object(path)
+        address = self._object(path)._address._replace(version_id=version_id)
         if start is None and end is None:
-            return cast(bytes, operations.get(obj._address)[1])
+            return cast(bytes, operations.get(address)[1])
         first = start or 0
         if first >= 0 and (end is None or end > first):
             try:
-                stream = ranged_reader.get_stream(obj._address, start=first, end=end)[1]
+                stream = ranged_reader.get_stream(address, start=first, end=end)[1]
             except S3Error as error:
                 if error.status == 416:
                     return b""  # the range is beyond the end
                 raise
             with stream:  # a 416 from here on means that the object was replaced
                 return stream.read()
-        with cast("io.RawIOBase", self.open(path, "rb", buffering=0)) as file:
+        with cast("io.RawIOBase", self.open(path, "rb", buffering=0, version_id=version_id)) as file:
             size = cast(ObjectReader, file).size
             first, last, _step = slice(start, end).indices(size)
             file.seek(first)
@@ -446,7 +511,13 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             return bytes(wanted)
 
     def cat_ranges(
-        self, paths: list[str], starts: Any, ends: Any, max_gap: int | None = None, on_error: str = "return", **_: Any
+        self,
+        paths: list[str],
+        starts: Any,
+        ends: Any,
+        max_gap: int | None = None,
+        on_error: str = "return",
+        **kwargs: Any,
     ) -> list[Any]:
         """Return many ranges, read concurrently. Requests: 1 GET each."""
         starts = [starts] * len(paths) if not isinstance(starts, Iterable) else list(starts)
@@ -456,13 +527,13 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
         def one(path: str, start: int | None, end: int | None) -> Any:
             try:
-                return self.cat_file(path, start, end)
+                return self.cat_file(path, start, end, **kwargs)
             except (S3Error, OSError) as error:
                 if on_error == "return":
                     return error
                 raise
 
-        with ThreadPoolExecutor(min(16, self.store.config.max_concurrency), "messageflux-s3-ranges") as pool:
+        with ContextThreadPool(min(16, self.store._connection.max_concurrency), "messageflux-s3-ranges") as pool:
             return list(pool.map(one, paths, starts, ends))
 
     def get(
@@ -488,7 +559,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             found = _find_sources(self, rpath, recursive, maxdepth, self._is_literal)
             if not found.paths:
                 return
-            # Folders named by a slash keep it, so that an object of the same name is not downloaded.
+            # Folders given with a slash at the end keep the slash, so that an object of the same name is not downloaded.
             sources, targets = [f"{each}/" if each in found.folders else each for each in found.paths], lpath
             if not isinstance(lpath, list):
                 target = make_path_posix(os.fspath(lpath))
@@ -516,7 +587,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         sources: dict[str, list[str]] = {}
         for source, target in pairs:
             if isinstance(target, (str, os.PathLike)):
-                # Two paths name one file if they differ only by "//", "." or a link to a folder, and on some file systems by case.
+                # Two paths name the same file if they differ only by "//", "." or a link to a folder, and on some file systems by case.
                 path = unicodedata.normalize("NFC", os.path.realpath(target)).casefold()
                 sources.setdefault(path, []).append(source)
         targets = dict(pairs)
@@ -555,13 +626,13 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             ValueError: The key contains ``..`` and the file would be outside of the given folder.
 
         Requests:
-            1 GET (1 more for each 16 MiB after the first), 1 HEAD
+            1 GET up to 16 MiB, else 1 for each 5 to 8 MiB; 1 HEAD
         """
         self._refuse_parent_folder(rpath, lpath)
         if outfile is not None or not isinstance(lpath, (str, os.PathLike)):
             self._read_into(lpath if outfile is None else outfile, rpath, callback, kwargs)
             return
-        found = self.info(rpath)
+        found = self.info(rpath, version_id=kwargs.get("version_id"))
         if found["type"] == "directory":
             Path(lpath).mkdir(parents=True, exist_ok=True)
             return
@@ -575,7 +646,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         download.download(self._object(rpath)._address, target, progress=callback.relative_update)
 
     def _read_into(self, target: Any, rpath: str, callback: Any, settings: dict[str, Any]) -> None:
-        """Write an object's content to an open file. A raw file may accept fewer bytes than it is given, which fsspec's loop ignores."""
+        """Write an object's content to an open file. fsspec's loop ignores that a raw file may accept fewer bytes than given."""
         with self.open(rpath, "rb", **settings) as source:
             callback.set_size(getattr(source, "size", None))
             while piece := source.read(self.blocksize):
@@ -594,7 +665,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         """Upload files. The arguments are fsspec's. The path of an existing file or folder is never read as a pattern.
 
         Raises:
-            IsADirectoryError: The target of a file, in a list of targets, ends with a slash; nothing was uploaded.
+            IsADirectoryError: In a list of targets, the target of a file ends with a slash; nothing was uploaded.
             ValueError: Two files would become one object (``a/x`` and ``b/x`` in a folder); nothing was uploaded.
 
         Requests:
@@ -674,13 +745,19 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         )
 
     def _stream_file(self, path: Path, rpath: str, callback: Any, mode: str, kwargs: dict[str, Any]) -> None:
-        with path.open("rb") as source:
-            callback.set_size(path.stat().st_size)
+        with Source(path) as source:
+            callback.set_size(source.size)
             self.makedirs(self._parent(rpath), exist_ok=True)
             with self.open(rpath, mode, **kwargs) as target:
-                while piece := source.read(PART_BYTES):
+                count = 0
+                while piece := source.take(PART_BYTES):
                     target.write(piece)
+                    count += len(piece)
                     callback.relative_update(len(piece))
+                if source.is_cut(count):
+                    raise OSError(
+                        f"{path} ended after {count:,} of {source.size:,} bytes: it was cut while it was read"
+                    )
 
     def _refuse_existing(self, obj: S3Object) -> None:
         """Raise if the object exists, before a large body is sent needlessly. The condition of the write itself prevents overwriting."""
@@ -693,7 +770,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def pipe(self, path: Any, value: Any = None, **kwargs: Any) -> None:
         """Write an object, or several given as a mapping of paths to bytes. Requests: those of :meth:`pipe_file` for each."""
         for each in path if isinstance(path, dict) else [path]:
-            self._object(each)  # checks the path; fsspec's pipe() removes the slash at the end of a folder's
+            self._object(each)  # check the path here: fsspec's pipe() removes the slash at the end of a folder's path
         super().pipe(path, value, **kwargs)
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
@@ -718,8 +795,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
     # -- copying, moving, deleting ----------------------------------------------------------------------------------------------------
 
-    def cp_file(self, path1: str, path2: str, **_: Any) -> None:
-        """Copy an object within the store, with all its attributes; does nothing for a folder.
+    def cp_file(self, path1: str, path2: str, *, version_id: str | None = None, **_: Any) -> None:
+        """Copy an object, or a version of it, within the store, with all its attributes; does nothing for a folder.
 
         Requests:
             1 HEAD, 1 COPY (more above 5 GiB); for a folder 2 HEAD and 1 listing
@@ -728,9 +805,11 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             return
         source, target = self._object(path1), self._object(path2)
         try:
-            copying.copy(source._address, target._address)
+            copying.copy(source._address._replace(version_id=version_id), target._address)
         except S3NoSuchItem as error:
-            if error.operation != "HeadObject" or not self.isdir(path1):  # not HEAD: the object was deleted meanwhile
+            if error.operation != "HeadObject" or not self.isdir(
+                path1
+            ):  # after the HEAD: the object was deleted meanwhile
                 raise
 
     def copy(
@@ -762,11 +841,20 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 continue
             try:
                 self.cp_file(source, target, **kwargs)
-            except S3NoSuchItem:  # S3NoSuchBucket is always raised
+            except S3NoSuchItem:  # not S3NoSuchBucket, which is always raised
                 if on_error == "raise" or (on_error is None and not recursive):
                     raise
 
-    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:
+    def mv(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        *,
+        version_id: str | None = None,
+        **_: Any,
+    ) -> None:
         """Move objects. The arguments are fsspec's. Moving an object onto itself does nothing.
 
         A source with a slash at the end names a folder only, not an object of the same name.
@@ -776,7 +864,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
         Raises:
             ValueError: A folder would be moved into itself, two objects would be moved to one path, or a move would replace an object that
-                is to be moved too; nothing was moved.
+                is to be moved too; or ``version_id`` is given: only the current version can be moved. Nothing was moved.
             FileNotFoundError: The path does not exist.
             IsADirectoryError: The path is a folder or a bucket, and ``recursive`` is not set; nothing was moved.
             S3ObjectChanged: An object was written while it was being moved: it was not deleted.
@@ -786,6 +874,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Requests:
             those of expanding the paths, and per object those of ``obj.move_to()``
         """
+        if version_id is not None:
+            raise ValueError("a version cannot be moved: copy it with copy(path1, path2, version_id=…)")
         pairs, folders = self._pairs(path1, path2, recursive, maxdepth)
         if (
             not pairs
@@ -813,7 +903,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
     def _begin_move(self, source: str, target: str) -> copying.Move | None:
         """Copy an object that is to be moved; return None for a folder, or for a folder marker whose target is a bucket."""
-        (source_bucket, _, source_key), (target_bucket, _, target_key) = source.partition("/"), target.partition("/")
+        (source_bucket, source_key), (target_bucket, target_key) = split_path(source), split_path(target)
         if not source_key:
             return None
         if not target_key:
@@ -836,10 +926,10 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         """Return (source, target) pairs by fsspec's own rules, including folders, but without pairs whose source and target are the same.
 
         Returns:
-            The pairs, and the sources that mean a folder and no object of the same name.
+            The pairs, and the sources that name only a folder, not an object of the same name.
 
         Raises:
-            IsADirectoryError: The target of an object, in a list of targets, ends with a slash.
+            IsADirectoryError: In a list of targets, the target of an object ends with a slash.
             ValueError: A folder would be copied into itself, or a copy would replace another copy or another source.
         """
         if isinstance(path1, list) and isinstance(path2, list):
@@ -864,7 +954,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         if isinstance(path2, list):
             for source, target in zip(sources, path2, strict=True):
                 if _is_folder_path(target) and source not in folders and not self.isdir(source):
-                    self._object(target)  # raises
+                    self._object(target)  # raises IsADirectoryError
         self._check_apart(pairs, recursive)
         return [(source, target) for source, target in pairs if source != target], folders
 
@@ -909,19 +999,20 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         except S3NoSuchBucket:
             return
 
-    def _rm(self, path: str) -> None:
+    def rm_file(self, path: str) -> None:
+        """Delete one object, or a bucket; the path is never read as a pattern. Requests: 1 DELETE."""
         bucket_name, key = self._split(path)
         if key:
             self.store.bucket(bucket_name).delete_object(self._object(path).key)
         elif bucket_name:
             self.rmdir(path)
 
-    rm_file = _rm
+    _rm = rm_file
 
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
         """Delete objects, folders with everything in them and their markers (``folder/``), or buckets.
 
-        The path of an existing object or folder means that one, even if it looks like a pattern (``x[1].txt``). A path or a pattern with a
+        The path of an existing object or folder is never read as a pattern (``x[1].txt``). A path or a pattern with a
         slash at the end names folders only: ``rm("bucket/d/", recursive=True)`` does not delete the object ``d``.
 
         Raises:
@@ -933,8 +1024,13 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             does not support bulk deletes)
         """
         expanded, folders = _expand(self, path, recursive, maxdepth, self._is_literal)
-        if not recursive and isinstance(path, (str, os.PathLike)) and expanded == [self._strip_protocol(path)]:
-            self._refuse_folder(os.fspath(path))  # raises for a missing path too: S3 itself reports success
+        if not recursive:
+            checked = [each for each in expanded if each in folders or not self._split(each)[1]]
+            is_literal = not isinstance(path, (str, os.PathLike)) or expanded == [self._strip_protocol(path)]
+            if len(expanded) == 1 and is_literal:
+                checked = expanded  # also raises if the path does not exist, where S3 reports success
+            for each in checked:
+                self._refuse_folder(f"{each}/" if each in folders else each)
         keys: dict[str, set[str]] = {}
         for each in expanded:
             bucket_name, key = self._split(each)
@@ -943,10 +1039,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         if recursive and maxdepth is None:
             for root in _roots(expanded):
                 for found in self._below(root):
-                    bucket_name, _, key = found.partition("/")
+                    bucket_name, key = split_path(found)
                     keys.setdefault(bucket_name, set()).add(key)
-        if not recursive and len(expanded) == 1 and keys and not isinstance(path, (str, os.PathLike)):
-            self.info(expanded[0])
         for bucket_name, its_keys in keys.items():
             # In reverse order, so that a folder's marker is deleted after the folder's content.
             self.store.bucket(bucket_name).delete_objects(sorted(its_keys, reverse=True))
@@ -956,7 +1050,11 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                     self.rmdir(each)
 
     def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
-        """Create a bucket; does nothing for a folder. Requests: none, or 1 PUT."""
+        """Create a bucket; for a folder, create its bucket if missing.
+
+        Requests:
+            1 HEAD, and 1 PUT to create the bucket (for a folder 1 more HEAD)
+        """
         bucket_name, key = self._split(path)
         try:
             if bucket_name and (not key or (create_parents and not self.exists(bucket_name))):
@@ -967,7 +1065,14 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             # For a folder nothing needs to be created; if writing is not allowed, the write itself raises.
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
-        """Create the bucket of a path, unless it exists. Requests: 1 HEAD, or 1 PUT."""
+        """Create the bucket of a path, unless it exists.
+
+        Raises:
+            S3BucketExists: The path is a bucket that exists, and ``exist_ok`` is not set.
+
+        Requests:
+            those of ``mkdir``
+        """
         bucket_name, key = self._split(path)
         if not bucket_name:
             return
@@ -1010,6 +1115,11 @@ class _CompressedWriter(io.BufferedIOBase):
         super().__init__()
         self._writer = writer
         self._compressor = compressor
+        self.wrapped_in(cast("IO[bytes]", self))
+
+    def wrapped_in(self, file: IO[Any]) -> None:
+        """Tell the object's file of the outermost file, as :meth:`~messageflux_s3._files.writer.ObjectWriter.wrapped_in` does."""
+        self._writer.wrapped_in(file)
 
     name = property(lambda self: self._writer.name)
     mode = property(lambda self: self._writer.mode)
@@ -1097,10 +1207,10 @@ class _Sources(NamedTuple):
     """The path as it was given; None for a list of paths."""
     is_pattern: bool
     folders: set[str]
-    """Those of the paths that mean a folder and no object of the same name."""
+    """The paths that name only a folder, not an object of the same name."""
 
     def targets(self, target: str, is_folder: bool) -> list[str]:
-        """Return the target of each source by fsspec's rules: a single path given without a slash at the end goes into a folder."""
+        """Return each source's target by fsspec's rules: if the target is a folder, a path without a slash at the end is put into it."""
         is_into = is_folder and self.given is not None and not self.is_pattern and not self.given.endswith("/")
         is_only_match = self.is_pattern and len(self.paths) == 1
         return cast(
@@ -1111,7 +1221,7 @@ class _Sources(NamedTuple):
 def _find_sources(
     fs: AbstractFileSystem, path: Any, recursive: bool, maxdepth: int | None, exists: Callable[[str], bool]
 ) -> _Sources:
-    """Return what a path, a pattern or a list of them names; without folders if a single one is not to be followed to any depth."""
+    """Expand a path, a pattern or a list of them. Except for a list, leave out folders unless ``recursive`` is set without ``maxdepth``."""
     paths, folders = _expand(fs, path, recursive, maxdepth, exists)
     if not isinstance(path, (str, os.PathLike)):
         return _Sources(paths, None, False, folders)
@@ -1130,20 +1240,20 @@ def _expand(
     exists: Callable[[str], bool],
     **kwargs: Any,
 ) -> tuple[list[str], set[str]]:
-    """Expand paths as fsspec's ``expand_path`` does, except for those that look like a pattern and exist.
+    """Expand paths as fsspec's ``expand_path`` does, but never treat a path that exists as a pattern.
 
-    A path or a pattern with a slash at the end names folders only; fsspec removes the slash, and takes a file of the same name too.
+    A path or a pattern with a slash at the end names folders only; fsspec's version removes the slash and also returns a file of that name.
 
     Args:
         fs: The file system of the paths.
         path: A path or pattern, or several.
         recursive: Whether to include everything below a folder.
         maxdepth: The number of levels below a path; None for all.
-        exists: Whether there is a file or a folder of exactly this path.
+        exists: A function that returns whether a file or a folder has exactly this path.
         kwargs: Passed to ``glob`` and ``find``.
 
     Returns:
-        The paths, and those of them that mean a folder and no object of the same name.
+        The paths, and the subset that names only folders, not objects of the same name.
     """
     if maxdepth is not None and maxdepth < 1:
         raise ValueError("maxdepth must be at least 1")
@@ -1185,7 +1295,7 @@ def _pair(sources: list[Any], targets: list[Any]) -> list[tuple[Any, Any]]:
 
 
 def _roots(paths: Iterable[str]) -> list[str]:
-    """Return the paths that are not below another of the paths."""
+    """Return the paths that are not below another path of the list."""
     roots: list[str] = []
     for path in sorted(paths, key=lambda path: path.split("/")):
         if path and not (roots and path.startswith(f"{roots[-1]}/")):

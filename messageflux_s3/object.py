@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, cast, overload
 
@@ -26,11 +26,22 @@ from ._formats.decoding import as_json, as_text
 from ._formats.head import Head
 from ._formats.keys import check_key
 from ._formats.render import Bytes, Cell, Rendered
-from ._formats.times import as_utc
-from ._objects import conditional, drivers, operations, presigning, put_parameters, ranged_reader
+from ._formats.times import as_utc, parse_time
+from ._objects import (
+    conditional,
+    drivers,
+    operations,
+    presigned_parts,
+    presigning,
+    put_parameters,
+    ranged_reader,
+    restoring,
+)
 from ._objects.bodies import check_body
 from ._objects.drivers import Blocking, Steps
 from .errors import S3AccessDenied, S3Error, S3NoSuchItem
+from .path import S3Path
+from .subresources.annotations import ObjectAnnotations
 from .subresources.tags import ObjectTags
 
 if TYPE_CHECKING:
@@ -41,7 +52,9 @@ if TYPE_CHECKING:
 
     from ._files.open_modes import BinaryReadMode, BinaryWriteMode, TextReadMode, TextWriteMode
     from ._objects.bodies import Body, Data
+    from ._objects.presigned_parts import PresignedParts
     from ._objects.put_parameters import PutParameters
+    from ._objects.restoring import RestoreTier
     from .bucket import S3Bucket
 
 Result = TypeVar("Result")
@@ -64,7 +77,7 @@ class S3Object:
     _listed: Listed | None
     _head: Head | None
     _body: bytes | S3Error | None
-    _pinned_etag: str | None  # ETag named in a message, sent as If-Match with reads
+    _pinned_etag: str | None  # ETag from an event message, sent as If-Match with reads
 
     def __init__(self, object_summery: ObjectSummary, object_cache: Mapping[str, Any] | None = None) -> None:
         """Create a handle from boto3's ObjectSummary, as in messageflux; ``from_boto3()`` takes more types and keeps loaded attributes.
@@ -91,7 +104,7 @@ class S3Object:
 
     @classmethod
     def from_boto3(cls, boto3_object: Object | ObjectSummary | ObjectVersion) -> S3Object:
-        """Return a handle for a boto3 object that uses the same client.
+        """Return a handle for a boto3 object; the handle uses the same client.
 
         Args:
             boto3_object: boto3's ``Object``, ``ObjectSummary`` or ``ObjectVersion``. Attributes that a boto3 listing has loaded into
@@ -185,6 +198,28 @@ class S3Object:
         return self._bucket.compute_url(self._key)
 
     @property
+    def fs_uri(self) -> str:
+        """``mfs3://bucket/key``, for libraries that accept URLs; give them ``store.storage_options`` too. A version ID is left out.
+
+        fsspec drops a slash at the end of a key, and reads ``::`` in a key as a chain of file systems. Open such an object with ``open()``.
+
+        Requests:
+            none
+
+        Example:
+            >>> import pandas
+            >>> obj = bucket.put_object("a.csv", "name,total\\nerp,7\\n")
+            >>> pandas.read_csv(obj.fs_uri, storage_options=store.storage_options)["total"].tolist()
+            [7]
+        """
+        return f"mfs3://{self._bucket.name}/{self._key}"
+
+    @property
+    def path(self) -> S3Path:
+        """The key as a path, with the names of ``pathlib``: ``obj.path.parent / "b.txt"``. A version ID is left out. Requests: none."""
+        return S3Path(self._bucket, self._key)
+
+    @property
     def boto3(self) -> Object | ObjectVersion:
         """boto3's resource for the same object or version, created at each access. Requests: none."""
         resource = self._bucket.s3_resource
@@ -231,6 +266,83 @@ class S3Object:
     def content_type(self) -> str:
         """The content type. Requests: none after a GET, else 1 HEAD, cached."""
         return cast("str | None", self._known("content_type")) or ""
+
+    @property
+    def content_encoding(self) -> str | None:
+        """The content encoding, such as ``"gzip"``; None if it has none. Requests: none after a GET, else 1 HEAD, cached."""
+        # botocore sends "aws-chunked" with uploads, and some stores keep it as part of the encoding.
+        tokens = (token.strip() for token in (cast("str | None", self._known("content_encoding")) or "").split(","))
+        return ", ".join(token for token in tokens if token.lower() not in ("", "aws-chunked")) or None
+
+    @property
+    def content_language(self) -> str | None:
+        """The content language, such as ``"en"``; None if it has none. Requests: none after a GET, else 1 HEAD, cached."""
+        return self._further("content-language")
+
+    @property
+    def content_disposition(self) -> str | None:
+        """How a browser handles the object, such as ``"attachment"``; None if not set. Requests: none after a GET, else 1 HEAD, cached."""
+        return self._further("content-disposition")
+
+    @property
+    def cache_control(self) -> str | None:
+        """How long caches keep the object, such as ``"max-age=3600"``; None if not set. Requests: none after a GET, else 1 HEAD, cached."""
+        return self._further("cache-control")
+
+    @property
+    def expires(self) -> datetime | None:
+        """When caches drop the object, in UTC; None if not set. Requests: none after a GET, else 1 HEAD, cached.
+
+        A value that is not a date, such as ``"never"``, means already expired in HTTP: it is returned as 1 January 1970.
+        """
+        text = self._further("expires")
+        try:
+            return None if text is None else parse_time(text)
+        except ValueError:
+            return datetime.fromtimestamp(0, timezone.utc)
+
+    @property
+    def encryption(self) -> str | None:
+        """The server-side encryption: ``"AES256"``, ``"aws:kms"`` or ``"aws:kms:dsse"``; None if the store states none.
+
+        Requests:
+            none after a GET, else 1 HEAD, cached
+        """
+        return self._further("x-amz-server-side-encryption")
+
+    @property
+    def kms_key_id(self) -> str | None:
+        """The ID or ARN of the KMS key; None if the object is not encrypted by KMS. Requests: none after a GET, else 1 HEAD, cached."""
+        return self._further("x-amz-server-side-encryption-aws-kms-key-id")
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The checksums that the store keeps, by S3's name of the algorithm; empty if there are none.
+
+        The values are in Base64, as S3 sends them: ``{"CRC32": "NhCmhg=="}``. A value that ends with a hyphen and a number was computed
+        from the checksums of that many parts. For an object encrypted by KMS, this property needs the permission kms:Decrypt.
+
+        Requests:
+            none after ``get_object``, else 1 HEAD, cached (even if the other attributes are cached already)
+
+        Example:
+            >>> bucket.put_object("a.txt", "hello", ChecksumAlgorithm="SHA256").checksums["SHA256"]
+            'LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ='
+        """
+        head = self._head
+        known = None if head is None else head.checksums
+        return dict(self._run(self._checksums_steps()) if known is None else known)
+
+    def _checksums_steps(self) -> Steps[Mapping[str, str]]:
+        found = yield from operations.head_steps_with_checksums(self._address)
+        head = self._head
+        if head is not None and head.etag != found.etag:
+            self._body = None  # the object was replaced since its body was cached
+        self._listed, self._head = None, found
+        return cast("Mapping[str, str]", found.checksums)
+
+    def _further(self, name: str) -> str | None:
+        return cast("Mapping[str, str]", self._known("further")).get(name)
 
     def exists(self) -> bool:
         """Return whether the object exists now.
@@ -281,7 +393,7 @@ class S3Object:
         return head.etag if head is not None and head.last_modified is not None else None
 
     def _known(self, name: str) -> object:
-        """Return an attribute of the HEAD response, cached or requested. Another thread may clear the cache at any moment."""
+        """Return an attribute of the HEAD response, cached or requested; read the cache only once, as another thread may clear it."""
         head = self._head
         known = None if head is None else getattr(head, name)
         return getattr(self._ask(), name) if known is None else known
@@ -316,9 +428,23 @@ class S3Object:
         self._apply_result((found, body))
         return body
 
+    def _load_if_changed_steps(self, etag: str) -> Steps[bool]:
+        """Load the current object as ``_load_steps`` does, unless its ETag is still this one; return whether it was loaded."""
+        if not isinstance(etag, str):
+            raise TypeError(f"if_none_match must be an ETag, not {type(etag).__name__}")
+        if not etags.opaque(etag) or etag == "*":
+            raise ValueError(f"if_none_match must be the ETag of an object, such as obj.etag, not {etag!r}")
+        result = yield from operations.get_if_changed_steps(
+            self._address, cast(str, etags.unquoted(etag)), self._pinned_etag, at_most=operations.MAX_CACHED_BODY
+        )
+        self._apply_result(result)
+        return result is not None
+
     def _load_steps(self) -> Steps[None]:
         """Load the current object: the headers, and the body unless it is above 8 MiB."""
-        result = yield from operations.get_steps(self._address, self._pinned_etag, at_most=operations.MAX_CACHED_BODY)
+        result = yield from operations.get_steps(
+            self._address, self._pinned_etag, at_most=operations.MAX_CACHED_BODY, with_checksums=True
+        )
         self._apply_result(result)
 
     def _apply_result(self, outcome: tuple[Head, bytes | None] | S3Error | None) -> S3Object:
@@ -343,7 +469,7 @@ class S3Object:
         return as_text(self.body, self._bucket.name, self._key)
 
     def json(self) -> Any:
-        """The content as JSON.
+        """Parse the content as JSON.
 
         Raises:
             S3InvalidContent: The content is not JSON. The error is also a ValueError.
@@ -359,7 +485,7 @@ class S3Object:
 
     @property
     def body_stream(self) -> BinaryIO:
-        """A new readable stream over the content at each access; close it. Requests: 1 GET at each access, not cached."""
+        """A new readable stream over the content at each access; the caller closes it. Requests: 1 GET at each access, not cached."""
         seen = self._if_match()
         _, stream = ranged_reader.get_stream(self._address, if_match=seen)
         return cast(BinaryIO, stream)
@@ -459,10 +585,10 @@ class S3Object:
     ) -> IO[Any]:
         """Open the object as a file, for reading (seekable) or for writing (a stream).
 
-        The object is written as a whole when the file is closed, and not at all if the ``with`` block raises. Without ``with``, if
-        ``close()`` is called while an exception is being handled that was raised after the file was opened (``finally: f.close()``),
-        nothing is written and a warning is logged. In a file opened within an ``except`` block, ``close()`` cannot detect a bare
-        ``raise`` of the exception already being handled: use ``with`` there.
+        The object is written as a whole when the file is closed, and not at all if the ``with`` block raises. Without ``with``,
+        nothing is written and a warning is logged if ``close()`` is called while an exception raised after the opening is being handled
+        (``finally: f.close()``). If the file was opened within an ``except`` block, ``close()`` cannot detect that a bare ``raise``
+        raised the same exception again: use ``with`` there.
 
         Args:
             mode: ``r``, ``w``, ``x`` (create only) or ``a`` (append), with ``b`` for bytes or ``t`` for text; bytes by default.
@@ -471,8 +597,8 @@ class S3Object:
             errors: As for the builtin.
             newline: As for the builtin.
             metadata: User metadata of the written object.
-            if_match: ETag that the object must have. With ``r``: when it is read. With ``w``: when the file is closed, so that a concurrent
-                write is not overwritten. With ``a``: when it is opened; the append notices later writes in any case. Not with ``x``.
+            if_match: ETag that the object must have: with ``r``, when it is read; with ``w``, when the file is closed, so that a concurrent
+                write is not overwritten; with ``a``, when it is opened (later writes are detected in any case). Not allowed with ``x``.
             extra: Further parameters of a write, as for ``put()``.
 
         Returns:
@@ -484,7 +610,7 @@ class S3Object:
             S3ObjectChanged: The object was replaced while it was being read; with ``a``, raised by ``close()``: the object was created,
                 replaced or deleted since it was opened; nothing was appended. On a store that does not honour conditional writes the ETag
                 is compared by HEAD right before the write; a concurrent write between these two requests is lost.
-            S3PreconditionFailed: The object has another ETag than ``if_match``: raised by ``close()`` with ``w``, by ``open()`` with ``a``.
+            S3PreconditionFailed: The object's ETag is not ``if_match``: raised by ``close()`` with ``w``, by ``open()`` with ``a``.
                 Or, with a condition (``if_match``, ``x``, ``a``), raised by ``close()`` with ``retryable``: another write was in progress
                 (409), and nothing was written; or with ``outcome_unknown``: a response was lost, and the object does not show whether it
                 was written.
@@ -493,8 +619,8 @@ class S3Object:
 
         Requests:
             1 GET to open for reading, then 1 per range; a write is 1 PUT up to 8 MiB, and 1 per part above. ``x`` and ``a`` send 1 HEAD
-            first, ``a`` also 1 GET below 5 MiB, and 1 HEAD at the close if conditions are not honoured; a store that is not AWS is
-            probed for this once (about 150 small requests)
+            first, ``a`` also 1 GET below 5 MiB, and 1 HEAD at the close if conditions are not honoured; any store
+            other than AWS is probed once for conditional writes (about 150 small requests)
 
         Example:
             >>> with bucket.object("lines.txt").open("w") as file:
@@ -520,7 +646,7 @@ class S3Object:
         if writes:
             self.reload()  # the cached attributes are about to become stale
             writer = file.writer if isinstance(file, TextWriter) else cast(ObjectWriter, file)
-            writer.after_commit = self.reload  # so are attributes cached between open and close
+            writer.after_commit = self._after_commit  # attributes cached between open and close are stale too
         return file
 
     # -- ranges, files, presigned URLs, copies ------------------------------------------------------------------------------------
@@ -653,7 +779,7 @@ class S3Object:
             S3ObjectChanged: The object was replaced during the download, or since this handle last read it.
 
         Requests:
-            1 GET, and 1 more for each 16 MiB after the first
+            1 GET up to 16 MiB, else 1 for each 5 to 8 MiB
 
         Example:
             >>> import pathlib, tempfile
@@ -690,7 +816,7 @@ class S3Object:
             metadata: User metadata in place of this object's; None keeps it.
             if_absent: Copy only if the target does not exist.
             if_match: Copy only if the object at the target has this etag.
-            part_size_bytes: Bytes that one request copies of an object above 5 GiB; None for 512 MiB.
+            part_size_bytes: The number of bytes per request for an object above 5 GiB; None for 512 MiB.
             extra: Further parameters in place of this object's, as for ``put``.
 
         Returns:
@@ -705,7 +831,7 @@ class S3Object:
             S3Unsupported: The store does not honour conditions on copies; nothing was copied.
 
         Requests:
-            1 HEAD, 1 COPY (with a condition, also those of a probe, once per store; with other metadata, 1 more HEAD, once per store that
+            1 HEAD, 1 COPY (with a condition, also those of a probe, once per store; with new metadata, 1 more HEAD, once per store that
             is not AWS); above 5 GiB, 1 per 512 MiB; between stores, or if the store would keep the old metadata, 1 GET and an upload
 
         Example:
@@ -782,15 +908,24 @@ class S3Object:
         *,
         response_content_disposition: str | None = None,
         response_content_type: str | None = None,
+        response_cache_control: str | None = None,
+        response_content_encoding: str | None = None,
+        response_content_language: str | None = None,
+        response_expires: datetime | str | None = None,
         content_type: str | None = None,
     ) -> str:
         """Return a presigned URL for one HTTP method on this object, signed with SigV4 for the bucket's own endpoint.
 
         Args:
-            method: ``"GET"``, ``"HEAD"``, ``"PUT"`` or ``"DELETE"``.
-            expires_in: Seconds or a timedelta: 1 second to 7 days. A warning is issued if the credentials expire sooner.
+            method: ``"GET"``, ``"HEAD"``, ``"PUT"`` or ``"DELETE"``. A PUT writes a new object, even if this handle is a version.
+            expires_in: Seconds or a timedelta: 1 second to 7 days. A warning is issued if the credentials expire sooner; in a directory
+                bucket those are of a session, which lasts five minutes.
             response_content_disposition: ``Content-Disposition`` of the response to a GET.
             response_content_type: ``Content-Type`` of the response to a GET.
+            response_cache_control: ``Cache-Control`` of the response to a GET.
+            response_content_encoding: ``Content-Encoding`` of the response to a GET.
+            response_content_language: ``Content-Language`` of the response to a GET.
+            response_expires: ``Expires`` of the response to a GET; a datetime without a zone is in UTC.
             content_type: ``Content-Type`` that a PUT must send.
 
         Raises:
@@ -806,7 +941,8 @@ class S3Object:
         return presigning.presigned_url(
             self._address, method, expires_in,
             response_content_disposition=response_content_disposition, response_content_type=response_content_type,
-            content_type=content_type,
+            response_cache_control=response_cache_control, response_content_encoding=response_content_encoding,
+            response_content_language=response_content_language, response_expires=response_expires, content_type=content_type,
         )  # fmt: skip
 
     def presigned_post(
@@ -837,6 +973,50 @@ class S3Object:
         """
         policy = presigning.PostPolicy(content_type, min_size, max_size, fields, conditions)
         return presigning.presigned_post(self._address, expires_in, policy)
+
+    def presigned_parts(
+        self,
+        count: int,
+        expires_in: int | timedelta = 3600,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        upload_id: str | None = None,
+        **extra: Unpack[PutParameters],
+    ) -> PresignedParts:
+        """Begin an upload in parts, and return presigned URLs through which others send the parts without credentials.
+
+        Args:
+            count: The largest number of parts: 1 to 10,000. A part has at most 5 GiB and, unless it is the last, at least 5 MiB.
+            expires_in: Seconds or a timedelta: 1 second to 7 days.
+            metadata: User metadata of the object.
+            upload_id: ID of an upload to continue (``PresignedParts.upload_id``): in another process, or after its URLs have expired.
+            extra: Further parameters of the object, as for ``put()``, except checksums and a customer's key (SSE-C).
+
+        Returns:
+            The upload, with its ``urls`` and the methods ``complete(etags)`` and ``abort()``.
+
+        Raises:
+            TypeError: An argument is of the wrong type.
+            ValueError: An argument is invalid, or the handle is for a version.
+
+        Requests:
+            1 POST, none with ``upload_id`` (on AWS also 1 HEAD for each bucket, cached, for its region)
+
+        Example:
+            >>> import urllib.request
+            >>> obj = bucket.object("video.mp4")
+            >>> parts = obj.presigned_parts(2)
+            >>> def send(url, piece):
+            ...     request = urllib.request.Request(url, piece, {"Content-Type": "video/mp4"}, method="PUT")
+            ...     with urllib.request.urlopen(request) as answer:
+            ...         return answer.headers["ETag"]
+            >>> parts.complete([send(url, piece) for url, piece in zip(parts.urls, [bytes(5 << 20), b"end"])])
+            >>> obj.size
+            5242883
+        """
+        if self._version_id is not None:
+            raise ValueError(f"a version of {self.uri} cannot be written: use a handle without a version")
+        return presigned_parts.presigned_parts(self._address, count, expires_in, metadata, upload_id, extra)
 
     def preview(self, lines: int = 20) -> Rendered:
         """Preview the beginning of an object: text, JSON, an image, or a table (CSV, JSON lines, Parquet). Gzip is decompressed.
@@ -875,7 +1055,7 @@ class S3Object:
         """Write the object, replacing its content; arguments as for ``bucket.put_object``.
 
         Returns:
-            The handle itself, with the attributes of the written object cached.
+            The handle itself, with the attributes of the written object cached. A handle for a version still describes that version.
 
         Requests:
             1 PUT
@@ -896,17 +1076,101 @@ class S3Object:
         written = yield from self._bucket._put_steps(
             self._key, data, metadata, if_absent=if_absent, if_match=if_match, **extra
         )
-        self._apply_result((cast(Head, written._head), None))
+        self._apply_write((cast(Head, written._head), None))
+
+    def _apply_write(self, outcome: tuple[Head, bytes | None]) -> None:
+        """Cache what was written: the current object. A handle for a version goes on describing the version."""
+        self._forget_replaced()
+        if self._version_id is None:
+            self._apply_result(outcome)
+
+    def _after_commit(self, is_written: bool) -> None:
+        if is_written:
+            self._forget_replaced()
+        else:
+            self.reload()
+
+    def _forget_replaced(self) -> None:
+        """Forget what was cached of the object that was replaced, and its ETag if the handle was pinned to it."""
+        self._pinned_etag = None
+        self.reload()
+
+    def set_metadata(
+        self,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        if_match: str | None = None,
+        **extra: Unpack[PutParameters],
+    ) -> S3Object:
+        """Replace the user metadata, and other attributes if given, by copying the object onto itself. Tags and other attributes are kept.
+
+        The ACL, a KMS encryption context and (above 5 GiB) annotations are not kept, since no HEAD returns them; without ``ACL=`` the
+        object gets the default ACL. On AWS an object lock is kept only with the permissions ``s3:GetObjectRetention`` and
+        ``s3:GetObjectLegalHold``, without which a HEAD does not show it.
+
+        The object is written again, so ``last_modified`` changes, and a versioned bucket gets a new version.
+        If the store's copies do not accept new metadata, the content passes through this process. In that case, and above 5 GiB, a
+        concurrent write by another client is lost if the store does not honour conditions on writes.
+
+        Args:
+            metadata: The whole new user metadata; None keeps the present one. ``{**obj.metadata, "by": "me"}`` adds to it.
+            if_match: ETag that the object must have. None: the ETag, version ID and date that this handle has read, if any.
+            extra: Further parameters in place of the object's, as for ``put()``: ``content_type``, ``cache_control`` …
+
+        Returns:
+            The handle itself, with the attributes of the written object cached.
+
+        Raises:
+            TypeError: Neither metadata nor a parameter is given.
+            ValueError: The handle is for a version, which cannot be changed.
+            S3NoSuchItem: There is no such object.
+            S3ObjectChanged: The object was replaced since this handle last read it, or by a concurrent write. Nothing was written, unless
+                the message says that a response was lost. On a store that ignores conditions on copies, a concurrent write is not
+                noticed, and the new content gets this metadata.
+            S3PreconditionFailed: With ``outcome_unknown``: a response was lost, so it is unknown whether the object was written.
+            S3Unsupported: The object is encrypted with a customer's key (SSE-C), or the store ignores a parameter; nothing was written.
+
+        Requests:
+            1 HEAD, 1 COPY; above 5 GiB, or if the content passes through this process, as a conditional ``copy_to``
+
+        Example:
+            >>> obj = bucket.put_object("a.txt", "hello", {"by": "me"}, cache_control="no-cache")
+            >>> obj.set_metadata({**obj.metadata, "reviewed": "yes"}).metadata
+            {'by': 'me', 'reviewed': 'yes'}
+            >>> obj.text, obj.cache_control
+            ('hello', 'no-cache')
+        """
+        if metadata is None and not any(value is not None for value in extra.values()):
+            raise TypeError("set_metadata needs metadata or a further parameter, such as content_type=")
+        if if_match is not None and not isinstance(if_match, str):
+            raise TypeError(f"if_match must be an ETag, not {type(if_match).__name__}")
+        if if_match is not None and not etags.opaque(if_match):
+            raise ValueError("if_match is empty; an object's ETag is obj.etag")
+        if self._version_id is not None:
+            raise ValueError(
+                f"version {self._version_id} of {self.uri} cannot be changed: use a handle without a version for the current object, or "
+                "copy_to(key, metadata=…) to write a new one"
+            )
+        put_parameters.check_parameters(extra)
+        head = self._head if if_match is None and self._pinned_etag is None else None
+        read = head if head is not None and head.last_modified is not None else None  # None after a write
+        etag = if_match if if_match is not None else self._if_match()
+        written = copying.set_metadata(self._address, metadata, etag, read, **extra)
+        self._pinned_etag = None  # the copy may have another ETag, for example if the object was uploaded in parts
+        return self._apply_result((written, None))
 
     def update(self, function: Callable[[bytes | None], Data]) -> S3Object:
         """Read, modify and write the object under If-Match; retry on a concurrent write. Metadata and tags are kept.
+
+        On AWS, tags and object lock are kept only if the credentials may read them (``s3:GetObjectTagging``, ``s3:GetObjectRetention``,
+        ``s3:GetObjectLegalHold``): without these permissions, S3 does not tell that the object has any.
 
         Args:
             function: Takes the content (None if there is no such object) and returns the new content; identical content is not written. It
                 may be called several times.
 
         Returns:
-            The handle itself, with the attributes of the written object cached.
+            The handle itself, with the attributes of the written object cached. A handle for a version still describes that version.
 
         Raises:
             S3PreconditionFailed: Fifty attempts failed because of concurrent writes. With ``outcome_unknown`` set: a response was lost, and
@@ -925,8 +1189,8 @@ class S3Object:
         return self
 
     def _update_steps(self, function: Callable[[bytes | None], Any]) -> Steps[None]:
-        self._head, self._body = yield from conditional.update_steps(self._address, function)
-        self._listed = None
+        written = yield from conditional.update_steps(self._address, function)
+        self._apply_write(written)
 
     def delete(self, *, if_match: str | None = None) -> None:
         """Delete the object, or the version this handle is pinned to; idempotent.
@@ -937,12 +1201,14 @@ class S3Object:
         Raises:
             ValueError: ``if_match`` is given for a version: stores compare it with the current object, not with the version.
             S3PreconditionFailed: With ``if_match``: the object has another etag. With ``outcome_unknown`` set: a response was lost, and the
-                object may have been deleted.
-            S3Unsupported: With ``if_match``: the store does not honour it. For a version: the bucket is not versioned, and the store might
-                delete the object itself. Nothing was deleted.
+                object may have been deleted; or versioning was enabled meanwhile, and the delete marker could not be deleted again.
+            S3Unsupported: With ``if_match``: the store does not honour it. If it does so only without versioning, and versioning was
+                enabled in the last 10 seconds, the delete marker was deleted again. For a version: the bucket is not versioned, and the
+                store might delete the object itself. Nothing was deleted.
 
         Requests:
-            1 DELETE (for a version, on a store that is not AWS, also 1 GET)
+            1 DELETE (for a version, on a store that is not AWS, also 1 GET; with ``if_match``, if versioning was enabled meanwhile, 1 GET
+            and 1 DELETE more, and once per store those of a probe)
         """
         self._run(self._delete_steps(if_match))
 
@@ -966,6 +1232,11 @@ class S3Object:
     def tags(self) -> ObjectTags:
         """The object's tags, a sub-resource. Requests: none; each of its methods documents its own."""
         return ObjectTags(self._address)
+
+    @property
+    def annotations(self) -> ObjectAnnotations:
+        """The object's annotations, on Amazon S3 only. Requests: none; each of its methods documents its own."""
+        return ObjectAnnotations(self._address)
 
     def versions(self) -> Iterator[S3Object]:
         """Yield the versions of the object, newest first; each can be read, deleted, or made current.
@@ -991,13 +1262,42 @@ class S3Object:
 
         Raises:
             ValueError: The handle is not pinned to a version.
+            S3Unsupported: The store ignores version IDs; nothing was written.
 
         Requests:
-            1 HEAD, 1 COPY (more above 5 GiB)
+            1 HEAD, 1 COPY (more above 5 GiB). On a store that is not AWS once for each bucket also those that find out whether versions
+            are copied; if not, 1 GET and an upload in place of the COPY
         """
         if self._version_id is None:
             raise ValueError(f"{self.uri} is not a handle for a version; versions() returns such handles")
         return self.copy_to(self._key)
+
+    def restore(self, days: int | None, *, tier: RestoreTier = "Standard") -> None:
+        """Ask the store to restore this archived object (``GLACIER``, ``DEEP_ARCHIVE`` or archived ``INTELLIGENT_TIERING``).
+
+        The call returns at once, but restoring usually takes hours, and until it is complete reading the object raises
+        ``S3ObjectArchived``. S3 reports completion with the event ``ObjectRestore:Completed``. Calling this while the object is being
+        restored does nothing; calling this when a restored copy exists keeps that copy for ``days`` from now.
+
+        Args:
+            days: Number of days for which the restored copy is kept; None for an object of ``INTELLIGENT_TIERING``, which is moved back.
+            tier: ``"Standard"``, ``"Bulk"`` (slower and cheaper) or ``"Expedited"`` (minutes; not from ``DEEP_ARCHIVE``).
+
+        Raises:
+            TypeError: ``days`` is not a whole number.
+            ValueError: ``days`` is less than 1, or the tier is unknown.
+            S3NoSuchItem: There is no such object.
+            S3Unsupported: The store, which is not AWS, does not archive this object or does not restore objects. Nothing was changed.
+            S3Error: The object is not archived.
+
+        Requests:
+            1 POST; on a store that is not AWS also 1 HEAD before it and 1 after it
+
+        Example:
+            >>> obj = bucket.put_object("old.log", "hello", storage_class="GLACIER")
+            >>> obj.restore(days=7)
+        """
+        restoring.restore(self._address, days, tier)
 
     def undelete(self) -> bool:
         """Remove the delete markers that hide the object, so that its newest version is current again.

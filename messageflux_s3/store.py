@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from ._client import buckets
 from ._client.capabilities import Capabilities, Preset
-from ._client.config import (
-    CONNECT_TIMEOUT,
-    MAX_ATTEMPTS,
-    MAX_CONCURRENCY,
-    READ_TIMEOUT,
-    AddressingStyle,
-    CredentialsFunction,
-    S3Config,
-)
+from ._client.config import AddressingStyle, CredentialsFunction, S3Config
 from ._client.connection import Connection
+from ._client.observation import RequestSubscription, subscribe
+from ._client.request_record import RequestEvent
+from ._client.service_resource import client_of
 from ._display import show
+from ._display.observation import Observation
 from ._formats.events import parse_event
 from ._formats.head import Head
 from ._formats.keys import parse_uri
 from ._formats.render import Rendered
 from ._http.lane import LaneStatus
-from ._probe.probe import probe
+from ._probe.probe import PROBED, probe
 from .bucket import S3Bucket
 from .errors import S3AuthenticationError, S3ConnectionError, S3Error, S3NotInitializedError
 from .object import S3Object
 
 if TYPE_CHECKING:
     import boto3
+    from botocore.config import Config
     from mypy_boto3_s3 import S3Client, S3ServiceResource
     from typing_extensions import Self
 
@@ -46,14 +43,19 @@ def connect(
     profile: str | None = None,
     boto3_session: boto3.Session | None = None,
     preset: Preset = "auto",
-    addressing_style: AddressingStyle = "auto",
-    connect_timeout: float = CONNECT_TIMEOUT,
-    read_timeout: float = READ_TIMEOUT,
-    max_attempts: int = MAX_ATTEMPTS,
-    max_concurrency: int = MAX_CONCURRENCY,
+    addressing_style: AddressingStyle | None = None,
+    connect_timeout: float | None = None,
+    read_timeout: float | None = None,
+    max_attempts: int | None = None,
+    max_concurrency: int | None = None,
     verify: bool | str = True,
     public_url: str | None = None,
     pickle_secrets: bool = False,
+    config: Config | None = None,
+    anonymous: bool = False,
+    request_payer: bool = False,
+    expected_bucket_owner: str | None = None,
+    lane: bool = True,
 ) -> S3Store:
     """Return a store. Without arguments, the store is AWS S3 with credentials from boto3's chain.
 
@@ -68,14 +70,26 @@ def connect(
         profile: Name of an AWS profile.
         boto3_session: A boto3 session that provides credentials and settings.
         preset: The kind of store; ``"auto"`` derives it from the host name.
-        addressing_style: ``"path"``, ``"virtual"``, or ``"auto"`` for boto3's choice.
-        connect_timeout: Seconds to wait for a connection.
-        read_timeout: Seconds to wait for the next bytes of a response.
-        max_attempts: The largest number of times that a request is sent, including the first.
-        max_concurrency: The largest number of requests through boto3 at a time; the fast lane sends up to 64.
+        addressing_style: ``"path"``, ``"virtual"``, or ``"auto"`` for boto3's choice; None for the style in boto3's own settings.
+        connect_timeout: Seconds to wait for a connection; None for boto3's own settings, else 10.
+        read_timeout: Seconds to wait for the next bytes of a response; None for boto3's own settings, else 60.
+        max_attempts: The largest number of times that boto3 sends a request, including the first; an attempt on the fast lane may precede
+            them. None for boto3's own settings, else 4.
+        max_concurrency: The largest number of requests through boto3, and of parts of one transfer, at a time; for small objects the fast
+            lane sends 64, and up to 192 where that is faster. None for ``max_pool_connections`` of ``config``, else 16. The races of a
+            probe, also of that before a first conditional write, send 8 requests at a time in any case: fewer would prove nothing.
         verify: True, False, or the path of a CA bundle for TLS.
         public_url: Public base address of the objects, for ``url``; ``{bucket}`` in it stands for the name of the bucket.
         pickle_secrets: Whether pickles of the store and its handles contain its secrets.
+        config: A botocore ``Config`` with further settings of the client: proxies, retries, dual-stack … A setting that is also an
+            argument here may be given in one place only. Settings that are given in neither place come from the default client config of
+            ``boto3_session``, from the profile or from the environment.
+        anonymous: Whether to send unsigned requests, for public buckets. Credentials are not searched for and must not be given. URLs
+            cannot be signed: ``presigned_url`` raises :class:`S3AuthenticationError`; use the plain ``url``.
+        request_payer: Whether requests and presigned URLs state that the requester pays, as buckets with Requester Pays demand.
+        expected_bucket_owner: The account ID (12 digits) that must own every bucket. AWS refuses requests for other buckets
+            (:class:`S3AccessDenied`); other stores may ignore the ID. Every request that can carry it does, and so do presigned URLs.
+        lane: Whether the fast lane may be used; with False all requests go through boto3.
 
     Returns:
         The store. Stores with the same configuration share one client.
@@ -110,12 +124,17 @@ def connect(
             verify=verify,
             public_url=public_url,
             pickle_secrets=pickle_secrets,
+            config=config,
+            anonymous=anonymous,
+            request_payer=request_payer,
+            expected_bucket_owner=expected_bucket_owner,
+            lane=lane,
         )
     )
 
 
 class S3Store:
-    """One account of one S3 service, made by :func:`connect`, from an :class:`S3Config`, or from a boto3 resource.
+    """One account of one S3 service, made by :func:`connect`, from an :class:`S3Config`, or from a boto3 client or resource.
 
     Example:
         >>> store.create_bucket("scratch-7").put_object("a.txt", "hello").uri
@@ -136,23 +155,42 @@ class S3Store:
             raise TypeError(
                 f"config must be an S3Config, not {type(config).__name__}; connect() takes the fields themselves"
             )
-        self._connection = Connection.open(config)
+        self._connection = Connection.open(config).for_store()
         self._connection.attach(self)
 
     @classmethod
-    def from_resource(cls, boto3_s3_resource: S3ServiceResource) -> Self:
+    def from_resource(cls, boto3_s3_resource: S3ServiceResource | S3Client) -> Self:
         """Return a store that uses the client of a boto3 resource, unchanged.
 
         Args:
-            boto3_s3_resource: The resource.
+            boto3_s3_resource: A boto3 S3 resource or client.
 
         Raises:
-            TypeError: ``boto3_s3_resource`` is not a boto3 S3 resource.
+            TypeError: ``boto3_s3_resource`` is neither a boto3 S3 resource nor a client.
 
         Requests:
             none
         """
-        return cls._from_connection(Connection.from_resource(boto3_s3_resource))
+        return cls._from_connection(Connection.from_boto3(boto3_s3_resource).for_store())
+
+    @classmethod
+    def from_client(cls, client: S3Client) -> Self:
+        """Return a store that uses a boto3 client, unchanged: its credentials, settings and event handlers.
+
+        Args:
+            client: The client, as ``boto3.client("s3")`` returns it.
+
+        Raises:
+            TypeError: ``client`` is not a boto3 S3 client.
+
+        Requests:
+            none
+
+        Example:
+            >>> s3.S3Store.from_client(store.client).bucket("invoices")
+            S3Bucket('invoices')
+        """
+        return cls._from_connection(Connection.from_boto3(client, "client").for_store())
 
     @classmethod
     def _from_connection(cls, connection: Connection) -> Self:
@@ -180,8 +218,30 @@ class S3Store:
 
     @property
     def lane(self) -> LaneStatus:
-        """Whether bulk work uses the fast lane (this library's HTTP client) or boto3, and why. Requests: none."""
+        """Whether small requests and the parts of large transfers use the fast lane (this library's HTTP client) or boto3, and why.
+
+        Requests:
+            none
+        """
         return self._connection.lane.status
+
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        """The options with which fsspec, and libraries that use it, reach this store: ``pd.read_parquet(obj.fs_uri, storage_options=…)``.
+
+        The options contain the store itself, so their ``repr`` shows no secrets; their pickles contain secrets if ``pickle_secrets=True``.
+
+        Requests:
+            none
+
+        Example:
+            >>> import fsspec
+            >>> with fsspec.open(bucket["a.txt"].fs_uri, "w", **store.storage_options) as file:
+            ...     _ = file.write("hello")
+            >>> bucket["a.txt"].text
+            'hello'
+        """
+        return {"store": self}
 
     @property
     def is_online(self) -> bool:
@@ -213,14 +273,15 @@ class S3Store:
                 changed, so capabilities that need a change of settings stay unknown.
 
         Returns:
-            The capabilities. ``S3Store(store.config.replace(capabilities=…))`` returns a store that relies on them.
+            The capabilities. ``S3Store(store.config.replace(capabilities=…))`` returns a store that relies on them. A question that
+            could not be answered is None, and ``reasons`` says why.
 
         Raises:
-            S3AccessDenied: These credentials may not create a bucket, and ``bucket_name`` is not given.
-            S3ConnectionError: No response was received.
+            S3AccessDenied: These credentials may not create a bucket, and ``bucket_name`` is not given; or they may not write to it.
+            S3ConnectionError: The store does not respond.
 
         Requests:
-            about 600, half of them concurrent conditional writes
+            about 60, and about 100 for each condition that the store honours, most of them concurrent writes
 
         Example:
             >>> store.probe().put_if_absent
@@ -228,11 +289,69 @@ class S3Store:
         """
         return probe(self._connection, bucket_name)
 
+    def observe(self, tag: str | None = None) -> Observation:
+        """Count the requests that the handles of this store send in a ``with`` block.
+
+        Requests of other stores are not counted, even if those stores share this store's client. Requests that you send through ``client``
+        or ``resource`` are not counted either. Blocks may be nested and may overlap.
+
+        Args:
+            tag: A name for the observation. With a name, it counts only operations that the block's own thread or task begins inside the
+                block, or threads and tasks that the library or asyncio starts there. With None, it counts operations that any thread or
+                task begins while the block is open.
+
+        Returns:
+            The observation, which is a context manager. ``print()`` or a notebook shows it as a table.
+
+        Raises:
+            TypeError: ``tag`` is neither a str nor None.
+
+        Requests:
+            none
+
+        Example:
+            >>> with store.observe() as seen:
+            ...     objects = bucket.put_objects([("a", b"1"), ("b", b"2")])
+            ...     found = [obj.body for obj in bucket.find()]
+            >>> {name: totals.requests for name, totals in seen.operations.items()}
+            {'GetObject': 2, 'ListObjectsV2': 1, 'PutObject': 2}
+        """
+        return Observation(self._connection.observers, tag)
+
+    def on_request(self, callback: Callable[[RequestEvent], builtins.object]) -> RequestSubscription:
+        """Call a function after each request that the handles of this store send.
+
+        The function is called on the thread that received the response, which may run an event loop, so it should return quickly. An
+        exception that it raises does not affect the request; the first one is logged. It is not called for requests that it sends itself.
+
+        Args:
+            callback: Called with one :class:`RequestEvent`; not a coroutine function.
+
+        Returns:
+            The subscription: its ``close()``, or the end of a ``with`` block, removes the callback.
+
+        Raises:
+            TypeError: ``callback`` cannot be called, or is a coroutine function.
+
+        Requests:
+            none
+
+        Example:
+            >>> events = []
+            >>> subscription = store.on_request(events.append)
+            >>> "a.txt" in bucket
+            False
+            >>> subscription.close()
+            >>> [(event.operation, event.status, event.attempts) for event in events]
+            [('HeadObject', 404, 1)]
+        """
+        return subscribe(self._connection.observers, callback)
+
     def reload_credentials(self) -> None:
         """Reload the credentials at the next request, from the callable, the profile, or boto3's chain.
 
         Raises:
-            S3Unsupported: The store was made from a boto3 resource, which has its own credentials.
+            S3Unsupported: The store was made from a boto3 client or resource, which has its own credentials.
 
         Requests:
             none
@@ -255,7 +374,9 @@ class S3Store:
         """Return the handle of a bucket, which may or may not exist.
 
         Args:
-            name: The name of the bucket.
+            name: The name of the bucket, also an old one (before 2018) with capitals or ``_``. Or the ARN of an access point, as
+                boto3 accepts it: of a bucket, multi-region (needs ``botocore[crt]``), on Outposts, or of Object Lambda. boto3
+                sends the requests through an ARN, never the fast lane.
 
         Raises:
             S3InvalidName: The name is not a valid bucket name.
@@ -264,6 +385,12 @@ class S3Store:
             none
         """
         return S3Bucket._unchecked(name, self)
+
+    def __getitem__(self, name: str) -> S3Bucket:
+        """``store[name]``: the handle of a bucket. Requests: none."""
+        return self.bucket(name)
+
+    __iter__ = None  # not iterable: Python would call store[0], store[1] …; buckets() lists the buckets
 
     def create_bucket(
         self,
@@ -283,31 +410,61 @@ class S3Store:
             region: The region; None for that of the store.
 
         Raises:
+            S3InvalidName: No bucket of this name can be created. Nothing was sent.
             S3BucketExists: The name is taken by another account or, with ``exist_ok=False``, by this one.
             S3AccessDenied: The store denies access to the bucket or its creation, even with
                 ``exist_ok``.
+            S3Unsupported: The store, which is not AWS, has put the bucket into another region than ``region``, or does not name its
+                region. The bucket exists.
+            S3Error: The lifetime or public access cannot be set. A bucket that this call has made is deleted again, unless the error
+                is temporary; the message says if it stands.
 
         Requests:
-            1 HEAD, 1 PUT if the bucket does not exist, and those of the lifetime and public access if requested
+            1 HEAD, 1 PUT if the bucket does not exist, and those of the lifetime and public access if requested; if these fail, 1 GET
+            and 1 DELETE for a new bucket; 1 GET for ``region`` on a store that is not AWS
         """
-        there = (
-            self if region is None or region == self._connection.region else S3Store(self._connection.config_in(region))
-        )
-        return S3Bucket.create_bucket(there, name, lifetime_in_days, allow_public_access, exist_ok)
+        there = self
+        if region is not None and region != self._connection.region:
+            other = Connection.open(self._connection.config_in(region))
+            there = S3Store._from_connection(other.for_store(self._connection.observers))
+        bucket = S3Bucket.create_bucket(there, name, lifetime_in_days, allow_public_access, exist_ok)
+        if region is not None:
+            buckets.require_region(bucket._address, region)
+        return bucket
 
-    def buckets(self) -> Iterator[S3Bucket]:
-        """List the buckets of the account.
-
-        Requests:
-            1 per 10,000 buckets
-        """
-        return S3Bucket.list_buckets(self)
-
-    def object(self, uri: str) -> S3Object:
-        """Return the handle of the object with a URI.
+    def buckets(self, prefix: str | None = None, region: str | None = None) -> Iterator[S3Bucket]:
+        """List the buckets of the account. The list of S3 does not include directory buckets: open them by name.
 
         Args:
-            uri: ``s3://bucket/key``. It is not percent-decoded: ``%20`` stands for itself.
+            prefix: Prefix of the names; None for all buckets.
+            region: The region of the buckets; None for all regions.
+
+        Returns:
+            The handles, with the creation dates cached.
+
+        Raises:
+            TypeError: An argument is not text.
+
+        Requests:
+            1 per 10,000 buckets; with ``region``, on a store whose list does not name regions, also 1 HEAD for each bucket, and 1 GET if
+            the response does not name the region, both cached
+
+        Example:
+            >>> _ = store.create_bucket("reports-2026")
+            >>> [bucket.name for bucket in store.buckets(prefix="reports-", region="us-east-1")]
+            ['reports-2026']
+        """
+        for name, value in (("prefix", prefix), ("region", region)):
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"{name} must be text, not {type(value).__name__}")
+        return S3Bucket._list(self, prefix or "", region)
+
+    def object(self, uri: str) -> S3Object:
+        """Return the handle of the object that a URI names.
+
+        Args:
+            uri: ``s3://bucket/key``. It is not percent-decoded: ``%20`` stands for itself. The ARN of an access point takes
+                the place of the bucket, as in the AWS CLI: ``s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/key``.
 
         Raises:
             S3InvalidName: ``uri`` is not a valid S3 URI.
@@ -351,7 +508,7 @@ class S3Store:
         wanted = None if buckets is None else frozenset(buckets)
         return [
             S3Object._create(
-                S3Bucket._existing(event.bucket, self),
+                S3Bucket._unchecked(event.bucket, self),
                 event.key,
                 event.version_id,
                 head=Head(size=event.size, etag=event.etag, version_id=event.version_id),
@@ -374,7 +531,7 @@ class S3Store:
         return show.tabulate_buckets([*buckets.list_all(connection)], connection.endpoint_url, connection.region)
 
     def _repr_html_(self) -> str:
-        return show.summarize_store(self.config, self.is_online).html
+        return show.summarize_store(self.config, self.is_online, self._connection.facts.get(PROBED)).html
 
     # -- special methods -----------------------------------------------------------------------------------------------------------
 
@@ -382,7 +539,7 @@ class S3Store:
         return f"S3Store({self.config!r})"
 
     def __eq__(self, other: builtins.object) -> bool:
-        return self._connection is other._connection if isinstance(other, S3Store) else NotImplemented
+        return self._connection.is_same_as(other._connection) if isinstance(other, S3Store) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.config)
@@ -398,20 +555,28 @@ def _rebuild(cls: type[S3Store], connection: Connection) -> S3Store:
 _default: S3Store | None = None
 
 
-def initialize(config_or_store: S3Config | S3Store) -> S3Store:
+def initialize(config_or_store: S3Config | S3Store | S3Client | S3ServiceResource) -> S3Store:
     """Set the store that ``default_store()`` returns in this process.
 
     Args:
-        config_or_store: A store or a configuration.
+        config_or_store: A store, a configuration, or a boto3 client or resource, which is used unchanged.
 
     Returns:
         The store.
+
+    Raises:
+        TypeError: The argument is none of these.
 
     Requests:
         none
     """
     global _default
-    _default = config_or_store if isinstance(config_or_store, S3Store) else S3Store(config_or_store)
+    if isinstance(config_or_store, S3Store):
+        _default = config_or_store
+    elif client_of(config_or_store) is not None:
+        _default = S3Store._from_connection(Connection.from_boto3(config_or_store, "config_or_store").for_store())
+    else:
+        _default = S3Store(cast("S3Config", config_or_store))
     return _default
 
 

@@ -9,7 +9,7 @@ import gc
 import json
 import pickle
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from datetime import datetime, timezone
 from email.utils import formatdate
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.async_runs import no_thread_left, run
 from support.scripted_server import Answer, ScriptedServer, refusal
 from support.servers import Server
 from support.stateful_server import StatefulStore
@@ -26,19 +27,6 @@ from messageflux_s3 import AsyncS3Bucket, AsyncS3Object, S3Bucket
 from messageflux_s3._bulk.listing import Listed
 from messageflux_s3.aio import engine
 from messageflux_s3.aio.engine import Engine
-
-
-def run(bucket: S3Bucket, work: Callable[[AsyncS3Bucket], Awaitable[None]]) -> None:
-    """Run a coroutine function on the async handle of a bucket; it must leave no thread and no task."""
-
-    async def main() -> None:
-        async with s3.AsyncS3Store(bucket.store) as store:
-            await asyncio.wait_for(work(store.bucket(bucket.name)), 120)
-        await asyncio.sleep(0.05)  # an abandoned async generator is closed by a task of the event loop
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    asyncio.run(main())
-    assert [thread.name for thread in threading.enumerate() if "messageflux-s3-aio" in thread.name] == []
 
 
 @pytest.fixture(autouse=True)
@@ -372,10 +360,9 @@ def test_a_cancelled_acquire_lock_leaves_no_lock(
 
 
 def test_a_lock_that_a_cancelled_task_cannot_release_is_logged(
-    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    scripted_server: ScriptedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A plain lock never expires, so that somebody has to hear of it."""
-    monkeypatch.setattr("messageflux_s3._objects.conditional.require", lambda *_: None)
     memory, is_asked, may_answer = StatefulStore(scripted_server), threading.Event(), threading.Event()
 
     def answer(asked: Any) -> Answer | None:
@@ -385,7 +372,7 @@ def test_a_lock_that_a_cancelled_task_cannot_release_is_logged(
         return None if asked.method == "PUT" else refusal(403, "AccessDenied")
 
     async def main() -> None:
-        async with s3.AsyncS3Store(scripted_server.connect()) as store:
+        async with s3.AsyncS3Store(scripted_server.connect(preset="aws")) as store:
             memory.before = answer
             task = asyncio.create_task(store.bucket("bkt").acquire_lock("l"))
             await asyncio.to_thread(is_asked.wait, 20)
@@ -649,8 +636,8 @@ def test_an_unpickled_handle_is_used_in_a_process_that_has_no_store(scripted_ser
         assert await query.collect() == [obj] and obj.bucket == remote and remote.store == store
         await store.close()
 
-    asyncio.run(main())
-    assert [thread.name for thread in threading.enumerate() if "messageflux-s3-aio" in thread.name] == []
+    with no_thread_left():
+        asyncio.run(main())
 
 
 ASYNC_HANDLES: dict[str, Callable[[s3.S3Bucket, AsyncS3Bucket], Any]] = {

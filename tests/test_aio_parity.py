@@ -21,7 +21,10 @@ WITHOUT_TWIN = {
     "S3Bucket.from_boto3": "makes a handle, and no request",
 }
 # Properties that send a request if the attribute is not cached. In the async class they raise until ``await obj.load()``.
-KNOWN_AFTER_LOAD = {"size", "etag", "last_modified", "storage_class", "metadata", "content_type", "body", "text"}
+KNOWN_AFTER_LOAD = {
+    "size", "etag", "last_modified", "storage_class", "metadata", "content_type", "content_encoding", "content_language",
+    "content_disposition", "cache_control", "expires", "encryption", "kms_key_id", "checksums", "body", "text", "region", "creation_date",
+}  # fmt: skip
 # Python has no awaited form of these operators.
 OPERATORS = {
     "S3Bucket.__contains__": "await bucket[key].exists()",

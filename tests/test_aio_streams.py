@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.async_runs import run
 from support.scripted_server import ScriptedServer
 from support.servers import Server
 from support.stateful_server import StatefulStore
@@ -28,19 +29,6 @@ from messageflux_s3.aio.engine import is_async_source
 
 MIB = 1024 * 1024
 KEYS: dict[str, Any] = {"access_key": "ACCESSKEY01", "secret_key": "SECRETKEY0123456", "region": "us-east-1"}
-
-
-def run(bucket: S3Bucket, work: Callable[[AsyncS3Bucket], Awaitable[None]]) -> None:
-    """Run a coroutine function on the async handle of a bucket; it must leave no thread and no task."""
-
-    async def main() -> None:
-        async with s3.AsyncS3Store(bucket.store) as store:
-            await asyncio.wait_for(work(store.bucket(bucket.name)), 120)
-        await asyncio.sleep(0.05)  # an abandoned async generator is closed by a task of the event loop
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    asyncio.run(main())
-    assert [thread.name for thread in threading.enumerate() if "messageflux-s3-aio" in thread.name] == []
 
 
 def unfinished_uploads(bucket: S3Bucket) -> list[Any]:
@@ -949,6 +937,20 @@ WRITES_ON_A_THREAD: dict[str, Callable[[AsyncS3Bucket], Awaitable[Any]]] = {
 MD5_OF_EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
 
 
+async def cancel_and_write_again(
+    bucket: AsyncS3Bucket, task: asyncio.Future[Any], is_asked: threading.Event, may_answer: threading.Event
+) -> None:
+    """Cancel a write whose request the store has received, and write anew when the task has ended."""
+    await asyncio.to_thread(is_asked.wait, 20)
+    task.cancel()
+    if not (await asyncio.wait([task], timeout=0.3))[0]:
+        may_answer.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await bucket.put_object("k", b"new")
+    may_answer.set()
+
+
 @pytest.mark.parametrize("write", WRITES_ON_A_THREAD.values(), ids=WRITES_ON_A_THREAD)
 def test_a_cancelled_write_on_a_thread_takes_effect_before_the_next(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, write: Callable[[AsyncS3Bucket], Awaitable[Any]]
@@ -969,14 +971,34 @@ def test_a_cancelled_write_on_a_thread_takes_effect_before_the_next(
         async with s3.AsyncS3Store(scripted_server.connect()) as store:  # no request yet: the lane is shut
             bucket = store.bucket("bkt")
             task = asyncio.ensure_future(write(bucket))
-            await asyncio.to_thread(is_asked.wait, 20)
-            task.cancel()
-            if not (await asyncio.wait([task], timeout=0.3))[0]:
-                may_answer.set()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            await bucket.put_object("k", b"new")
-            may_answer.set()
+            await cancel_and_write_again(bucket, task, is_asked, may_answer)
+
+    asyncio.run(main())
+    assert is_asked.is_set() and memory.body("k") == b"new"
+
+
+@pytest.mark.lane
+@pytest.mark.parametrize("way", ["put", "delete"])
+def test_a_cancelled_write_in_the_event_loop_takes_effect_before_the_next(
+    scripted_server: ScriptedServer, way: str
+) -> None:
+    """Closing the connection does not stop a request that the store has received, so the task waits for the response."""
+    memory, is_asked, may_answer = StatefulStore(scripted_server), threading.Event(), threading.Event()
+    memory.put("k", b"")
+
+    def wait(asked: Any) -> None:
+        if asked.method in ("PUT", "DELETE") and asked.body != b"new":
+            is_asked.set()
+            may_answer.wait(20)
+
+    memory.before = lambda asked: wait(asked)
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(scripted_server.connect()) as store:
+            bucket = store.bucket("bkt")
+            assert await bucket.object("k").exists()  # opens the lane
+            task = asyncio.ensure_future(bucket.put_object("k", b"old") if way == "put" else bucket.delete_object("k"))
+            await cancel_and_write_again(bucket, task, is_asked, may_answer)
 
     asyncio.run(main())
     assert is_asked.is_set() and memory.body("k") == b"new"

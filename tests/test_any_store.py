@@ -135,6 +135,7 @@ EVERYWHERE = {
 UNSUPPORTED: dict[str, set[str]] = {
     "moto": EVERYWHERE,
     "rclone": EVERYWHERE | {
+        "AsyncS3Object.restore", "S3Object.restore",
         "BucketEncryption.delete", "Lifecycle.abort_unfinished_uploads", "Lifecycle.expire_noncurrent", "Lifecycle.put",
         "Lifecycle.set_lifetime", "Lifecycle.transition", "Notifications.delete", "Notifications.ensure", "ObjectTags.delete alone",
         "Policy.delete alone", "PublicAccess.block alone", "PublicAccess.status alone", "S3Bucket.acquire_lock", "S3Bucket.cors",

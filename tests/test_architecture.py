@@ -27,6 +27,7 @@ LAYERS = [
     "_files",
     "_probe",
     "_display",
+    "path",
     "object",
     "query",
     "bucket",
@@ -40,10 +41,29 @@ TOP_IMPORTS = {("testing", "local"), ("messaging", "aio"), ("claim_check", "mess
 # messageflux's constructors S3Object(object_summery) and S3Bucket(bucket_name, s3_resource) are given no parent to work with.
 UPWARDS_INSIDE_FUNCTIONS = {("object", "bucket"), ("bucket", "store")}
 # A handle names the type of the handle that it came from.
-UPWARDS_FOR_TYPES = {("object", "bucket"), ("query", "bucket"), ("bucket", "store")}
+UPWARDS_FOR_TYPES = {
+    ("object", "bucket"),
+    ("query", "bucket"),
+    ("bucket", "store"),
+    ("path", "bucket"),
+    ("path", "object"),
+}
 
 HTTP_LIBRARIES = {"boto3", "botocore", "httptools", "s3transfer", "urllib3"}
-EXTRAS = {"IPython", "fsspec", "lxml", "matplotlib", "messageflux", "moto", "pandas", "pyarrow", "pytest", "tqdm"}
+EXTRAS = {
+    "IPython",
+    "fsspec",
+    "ipywidgets",
+    "lxml",
+    "matplotlib",
+    "messageflux",
+    "moto",
+    "opentelemetry",
+    "pandas",
+    "pyarrow",
+    "pytest",
+    "tqdm",
+}
 # Modules that exist for the sake of one extra.
 MODULES_FOR_EXTRAS = {
     "messageflux_s3.fs": "fsspec",

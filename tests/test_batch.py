@@ -27,6 +27,7 @@ from messageflux_s3 import AsyncS3Store, S3AccessDenied, S3BatchError, S3Bucket,
 from messageflux_s3._bulk import batch
 from messageflux_s3._bulk.read_ahead import side_by_side
 from messageflux_s3._formats.deletions import read_deletions
+from messageflux_s3._http import request_window
 from messageflux_s3._objects.operations import MAX_CACHED_BODY
 
 WAYS = [
@@ -258,7 +259,7 @@ def items_with_repeated_keys(count: int) -> list[tuple[str, bytes]]:
 REPEATED = {
     "lane": {"lane": True},
     "lane, some attempts fail": {"lane": True, "fails": True},
-    "lane, parameters for boto3": {"lane": True, "ACL": "private"},
+    "lane, parameters for boto3": {"lane": True, "ExpectedBucketOwner": "111122223333"},
     "boto3": {"lane": False},
     "async": {"lane": True, "call": "async"},
 }
@@ -332,7 +333,7 @@ def test_put_objects_with_repeated_keys_keeps_their_order_in_a_forked_child(scri
             yield f"other-{number}", b""
         yield "k", b"second"
         for number in range(
-            2 * batch.CONCURRENCY - 6
+            2 * request_window.INITIAL - 6
         ):  # items are read ahead: now the first one is being sent, the second is not
             yield f"another-{number}", b""
         assert is_under_way.wait(20)

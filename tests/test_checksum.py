@@ -9,15 +9,16 @@ import io
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.memory_connection import Happening, Memory, in_memory
 from support.proxy import CORRUPT_REQUEST, Fault, Proxy, run_proxy, scripted
+from support.scripted_server import Answer, Asked, ScriptedServer, refusal
 from support.servers import Server
+from support.stateful_server import run_stateful_server
 
 from messageflux_s3 import AsyncS3Store, Capabilities, S3BatchError, S3Bucket, S3ChecksumError, S3Store
 from messageflux_s3._client.addresses import BucketAddress
@@ -35,7 +36,7 @@ OTHER = "a" * 32
 
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
-    """A store in memory without support for boto3's checksums, with MD5 available."""
+    """A store in memory that does not compare checksums, with MD5 available."""
     real = hashlib.md5
 
     def md5(data: bytes = b"", *, usedforsecurity: bool = True) -> Any:
@@ -45,7 +46,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
 
     monkeypatch.setattr(hashlib, "md5", md5)
     made = in_memory(monkeypatch)
-    made.capabilities = SimpleNamespace(checksums=False)
+    made.capabilities = Capabilities(checksums_compared=False)
     return made
 
 
@@ -123,7 +124,7 @@ def test_a_write_with_another_checksum_sends_no_content_md5(memory: Memory) -> N
     memory.happens["PutObject"] = deque([told(ETag=f'"{OTHER}"') for _ in range(3)])
     sent(memory, ChecksumCRC32="x")
     sent(memory, ContentMD5="x")
-    memory.capabilities = SimpleNamespace(checksums=True)
+    memory.capabilities = Capabilities(checksums_compared=True)
     sent(memory)
     assert [parameters.get("ContentMD5") for parameters in memory.sent] == [None, "x", None]
 
@@ -194,7 +195,7 @@ def test_a_part_is_not_read_back(memory: Memory) -> None:
 def test_a_lane_write_with_another_md5_is_repeated_by_boto3(
     memory: Memory, headers: dict[str, str], other: bool
 ) -> None:
-    """With another MD5, without TLS and boto3's checksum, on a store whose etags are MD5s."""
+    """With another MD5, without TLS, on a store whose etags are MD5s; also if it compares checksums, since the lane sends none."""
 
     bucket = BucketAddress(memory.connection, "b")
 
@@ -205,9 +206,8 @@ def test_a_lane_write_with_another_md5_is_repeated_by_boto3(
     memory.endpoint_url = "https://s3.test"
     assert is_other() is False
     memory.endpoint_url = "http://s3.test"
-    memory.capabilities = SimpleNamespace(checksums=True)
-    assert is_other() is False
-    memory.capabilities = SimpleNamespace(checksums=False)
+    memory.capabilities = Capabilities(checksums_compared=True)
+    assert is_other() is other
     memory.facts["etags_are_no_md5:b"] = True
     assert is_other() is False
     memory.endpoint_url = "https://s3.test"
@@ -235,10 +235,12 @@ Faults = dict[tuple[str, str], list["Fault | str | None"]]
 
 
 @contextmanager
-def behind_proxy(server: Server, bucket: S3Bucket, faults: Faults) -> Iterator[tuple[S3Bucket, Proxy]]:
+def behind_proxy(
+    server: Server, bucket: S3Bucket, faults: Faults, capabilities: Capabilities | None = None
+) -> Iterator[tuple[S3Bucket, Proxy]]:
     """The same bucket through a proxy that applies faults to the n-th request of a target."""
     with run_proxy(server.endpoint_url, scripted({})) as proxy:
-        store = server.connect(endpoint_url=proxy.endpoint_url)
+        store = S3Store(server.connect(endpoint_url=proxy.endpoint_url).config.replace(capabilities=capabilities))
         far = store.bucket(bucket.name)
         for number in range(3):
             far.put_object(f"warm-{number}", b"the lane opens")
@@ -261,9 +263,7 @@ def put_by_async(bucket: S3Bucket, data: bytes) -> None:
 
 SINGLE: dict[str, Callable[[S3Bucket, bytes], Any]] = {
     "put_object": lambda bucket, data: bucket.put_object("k", data),
-    "put_object with headers": lambda bucket, data: bucket.put_object(
-        "k", data, Expires="Sat, 21 Nov 2026 05:00:00 GMT"
-    ),
+    "put_object with headers": lambda bucket, data: bucket.put_object("k", data, ExpectedBucketOwner="123456789012"),
     "put_objects": lambda bucket, data: bucket.put_objects([("k", data)]),
     "upload_object": lambda bucket, data: bucket.upload_object("k", data),
     "open": written_as_file,
@@ -271,13 +271,20 @@ SINGLE: dict[str, Callable[[S3Bucket, bytes], Any]] = {
 }
 
 
+# What a probe finds on moto and rclone, as tests/test_probe.py shows: both accept checksums and compare none.
+ACCEPTED = Capabilities(checksums=True, checksums_compared=False)
+KNOWLEDGE = pytest.mark.parametrize("capabilities", [None, ACCEPTED], ids=["unprobed", "probed"])
+
+
+@KNOWLEDGE
 @pytest.mark.parametrize("write", SINGLE.values(), ids=SINGLE)
 def test_a_byte_corrupted_in_an_upload_is_detected(
-    server: Server, bucket: S3Bucket, write: Callable[[S3Bucket, bytes], Any]
+    server: Server, bucket: S3Bucket, write: Callable[[S3Bucket, bytes], Any], capabilities: Capabilities | None
 ) -> None:
     """The write is repeated, or it raises; other bytes are never reported as a success."""
     data = b"all of this has to arrive"
-    with behind_proxy(server, bucket, {("PUT", "k"): [Fault(CORRUPT_REQUEST, 0.5)]}) as (far, proxy):
+    faults: Faults = {("PUT", "k"): [Fault(CORRUPT_REQUEST, 0.5)]}
+    with behind_proxy(server, bucket, faults, capabilities) as (far, proxy):
         try:
             write(far, data)
         except (S3ChecksumError, S3BatchError) as error:
@@ -307,14 +314,15 @@ PARTS: dict[str, Callable[[S3Bucket], Any]] = {
 }
 
 
+@KNOWLEDGE
 @pytest.mark.parametrize("write", PARTS.values(), ids=PARTS)
 def test_a_byte_corrupted_in_a_part_is_detected(
-    server: Server, bucket: S3Bucket, write: Callable[[S3Bucket], Any]
+    server: Server, bucket: S3Bucket, write: Callable[[S3Bucket], Any], capabilities: Capabilities | None
 ) -> None:
     """No object is made, what was there stays, and no part is left behind."""
     bucket.put_object("kept", b"before")
-    part = "k?partNumber=1&uploadId"
-    with behind_proxy(server, bucket, {("PUT", part): [Fault(CORRUPT_REQUEST, 0.5)]}) as (far, proxy):
+    faults: Faults = {("PUT", "k?partNumber=1&uploadId"): [Fault(CORRUPT_REQUEST, 0.5)]}
+    with behind_proxy(server, bucket, faults, capabilities) as (far, proxy):
         with pytest.raises(S3ChecksumError):
             write(far)
         assert proxy.counts()[CORRUPT_REQUEST] == 1
@@ -336,12 +344,80 @@ def test_verify_checksum_false_sends_no_checksum(server: Server, bucket: S3Bucke
 
 
 def test_no_md5_is_computed_where_boto3_sends_a_checksum(moto: Server) -> None:
-    """Where checksums are known to work, boto3 sends one, and no MD5 is made."""
-    store = S3Store(moto.connect().config.replace(capabilities=Capabilities(checksums=True)))
-    assert not checksum.is_wanted(store._connection, {})
+    """Where boto3 sends a checksum and the store is known to compare it, no MD5 is made; where it only accepts it, one is."""
+
+    def is_wanted(**known: bool) -> bool:
+        store = S3Store(moto.connect().config.replace(capabilities=Capabilities(**known)))
+        return checksum.is_wanted(store._connection, {})
+
+    assert not is_wanted(checksums=True, checksums_compared=True)
+    assert is_wanted(checksums=True)
+    assert is_wanted(checksums_compared=True)  # boto3 sends none
     assert checksum.is_wanted(moto.connect()._connection, {})
     assert not checksum.is_wanted(moto.connect()._connection, {"ChecksumSHA256": "…"})
     assert not checksum.is_wanted(moto.connect()._connection, {"ContentMD5": "…"})
+
+
+def test_etags_that_are_no_md5s_are_learned_from_a_store_that_compares_checksums() -> None:
+    """The lane compares its first write with the etag and has it repeated; the store accepts boto3's checksum: no further repetition."""
+    with run_stateful_server("etags that are no MD5") as server:
+        server.state.checks = True
+        bucket = S3Store(
+            server.connect().config.replace(capabilities=Capabilities(checksums=True, checksums_compared=True))
+        ).bucket("bkt")
+        for number in range(6):
+            bucket.put_object(f"k{number}", b"data")
+        writes = [asked.key for asked in server.asked if asked.method == "PUT"]
+        assert (len(set(writes)), len(writes)) in ((6, 6), (6, 7))
+
+
+@pytest.mark.lane
+def test_every_write_to_aws_has_a_checksum(scripted_server: ScriptedServer) -> None:
+    """AWS demands one, and the hash of the signature is none, where the bucket locks its objects by default. Each write is sent once."""
+
+    def locks_objects(asked: Asked) -> Answer:
+        if asked.method == "PUT" and not any(name.startswith("x-amz-checksum-") for name in asked.headers):
+            return refusal(400, "InvalidRequest")
+        etag = hashlib.md5(asked.body).hexdigest()
+        return 200, {"ETag": f'"{etag}"', "Last-Modified": "Sun, 22 Nov 2026 09:00:00 GMT"}, b""
+
+    async def put_from_async(store: S3Store) -> None:
+        async with AsyncS3Store(store) as other:
+            await other.bucket("bkt").put_object("e", b"data", storage_class="STANDARD_IA")
+
+    scripted_server.answer = locks_objects
+    bucket = scripted_server.bucket(preset="aws")
+    bucket.put_object("a", b"data")  # through boto3: it opens the lane
+    assert bucket.store.lane.open
+    bucket.put_object("b", b"data")
+    bucket.put_objects([("c", b"data"), ("d", b"data")])
+    asyncio.run(put_from_async(bucket.store))
+    assert sorted(scripted_server.whats) == [f"PUT {key}" for key in "abcde"]  # c and d are sent at the same time
+    assert {asked.headers["x-amz-checksum-crc32"] for asked in scripted_server.asked} == {"rfPzYw=="}
+
+
+@pytest.mark.parametrize("lane", [False, True])
+@pytest.mark.parametrize("preset", ["aws", "other"])
+def test_the_checksum_that_aws_sends_with_an_object_is_compared(
+    scripted_server: ScriptedServer, tmp_path: Path, preset: str, lane: bool
+) -> None:
+    """As boto3 does by default. The checksums of other stores may be wrong, and so may those of ranges."""
+    right = {"ETag": '"e"', "Last-Modified": "Sun, 22 Nov 2026 09:00:00 GMT", "x-amz-checksum-crc32": "rfPzYw=="}
+    sent = {**right, "x-amz-checksum-type": "FULL_OBJECT"}
+    scripted_server.answer = lambda asked: (200, sent, b"" if asked.method == "HEAD" else b"data")
+    bucket = scripted_server.bucket(preset=preset, lane=lane)
+    reads: list[Callable[[], Any]] = [
+        lambda: bucket.get_object("k").body,
+        lambda: bucket["k"].body_stream.read(),
+        lambda: list(bucket["k"].iter_chunks(3)),
+        lambda: bucket["k"].download_to(tmp_path / "f", overwrite=True),
+    ]
+    for read in reads:
+        read()
+    sent["x-amz-checksum-crc32"] = "AAAAAA=="
+    for read in reads:
+        with pytest.raises(S3ChecksumError, match="checksum") if preset == "aws" else nullcontext():
+            read()
 
 
 class _OtherEtags:

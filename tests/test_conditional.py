@@ -27,9 +27,11 @@ from support.memory_connection import (
     refused,
 )
 from support.proxy import Fault, run_proxy, scripted
+from support.scripted_server import Answer as Scripted
+from support.scripted_server import Asked, refusal
 from support.seeded_runs import WRITES, Run, connected, outcome, run_faulty_server, run_seeds, upload_in_parts
 from support.servers import Server
-from support.stateful_server import FAULTS, StatefulStore
+from support.stateful_server import FAULTS, StatefulStore, run_stateful_server
 
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
@@ -120,7 +122,7 @@ P, H = "PutObject", "HeadObject"
 def test_each_answer_to_a_conditional_create_has_its_outcome(
     memory: Memory, puts: list[Happening], heads: list[Happening], said: str, calls: list[str]
 ) -> None:
-    """With nobody else about: what is told, and which requests it took."""
+    """Without another client: what is told, and which requests it took."""
     memory.happens = {P: deque(puts), H: deque(heads)}
     assert (told(lambda: put_ours(memory)), memory.calls) == (said, calls)
     assert all(sent["IfNoneMatch"] == "*" and "IfMatch" not in sent for sent in memory.sent if "Body" in sent)
@@ -294,7 +296,7 @@ def test_a_reconciled_lost_response_gives_etag_size_version_and_metadata(memory:
 
 def test_the_waits_between_attempts_are_short_and_grow(memory: Memory) -> None:
     """No wait before the first attempt; then random waits below 0.1, 0.2, 0.4 seconds …, at most 2."""
-    memory.config.max_attempts = 10
+    memory.max_attempts = 10
     waits: list[list[float]] = [[] for _ in range(9)]
     for _ in range(200):
         memory.slept.clear()
@@ -412,7 +414,7 @@ D = "DeleteObject"
 def test_each_answer_to_a_conditional_delete_has_its_outcome(
     memory: Memory, deletes: list[Happening], heads: list[Happening], said: str, calls: list[str]
 ) -> None:
-    """With nobody else about: what is told, and which requests it took."""
+    """Without another client: what is told, and which requests it took."""
     etag = memory.store("k", b"before", age=3600)
     memory.happens = {D: deque(deletes), H: deque(heads)}
     assert told(lambda: conditional.delete(memory.address, if_match=f'"{etag}"')) == said
@@ -444,7 +446,7 @@ def test_after_a_lost_response_to_a_delete_another_object_is_a_conflict_or_unkno
 
 def test_the_waits_between_deletions_are_short_and_grow(memory: Memory) -> None:
     """No wait before the first attempt; then below 0.1 and 0.2 seconds, at most 2."""
-    memory.config.max_attempts = 9
+    memory.max_attempts = 9
     etag = memory.store("k", b"before")
     longest = [0.0] * 8
     for _ in range(200):
@@ -568,20 +570,25 @@ def test_an_update_is_repeated_while_other_clients_write(memory: Memory) -> None
     assert isinstance(caught.value.__cause__, s3.S3PreconditionFailed)
 
 
-def test_the_waits_between_attempts_of_an_update_grow(memory: Memory) -> None:
-    """No wait before the first attempt; then random waits below 0.04, 0.08, 0.16 seconds …, at most 2.56. Fifty attempts by default."""
+@pytest.mark.parametrize("took", [0.0, 0.01, 0.1, 3.0])
+def test_the_waits_between_attempts_of_an_update_shrink_with_its_age(memory: Memory, took: float) -> None:
+    """No wait before the first attempt; then random waits below 16, 8, 4 … times the duration of an attempt; later longer again.
+
+    At most a second first, and at most 2.5 seconds later. Fifty attempts by default.
+    """
     memory.store("k", b"before")
     longest = [0.0] * 49
     for _ in range(100):
         memory.slept.clear()
-        memory.happens = {P: deque([refused(412)] * 60)}
+        memory.happens = {P: deque([meanwhile(lambda: memory.wait(took), refused(412))] * 60)}
         with pytest.raises(s3.S3PreconditionFailed, match="each of 50 attempts"):
             append(memory)
         assert min(memory.slept) >= 0
         longest = [max(pair) for pair in zip(longest, memory.slept, strict=True)]
     for number, waited in enumerate(longest, 1):
-        most = 0.02 * 2 ** min(number, 7)
-        assert most * 3 / 4 < waited <= most
+        unit = took or 0.005
+        most = min(2.5, max(min(1, 16 * unit) / 2 ** (number - 1), unit * (number - 4)))
+        assert most * 3 / 4 < waited <= most + 1e-9
 
 
 def test_an_update_raises_after_a_truncated_or_corrupted_read(memory: Memory) -> None:
@@ -665,7 +672,7 @@ SETTLING: dict[str, tuple[str | None, list[Answer | s3.S3Error], str, list[str]]
 def conditional_steps(if_match: str | None) -> Steps[Any]:
     """Return the steps of a write to a store that needs no probe."""
     connection: Any = SimpleNamespace(
-        is_aws=True, preset="aws", facts={}, config=SimpleNamespace(max_attempts=3), endpoint_url="https://s3.test"
+        is_aws=True, preset="aws", facts={}, max_attempts=3, config=SimpleNamespace(), endpoint_url="https://s3.test"
     )
     condition = conditional.Precondition(if_match, "ours", "base" if if_match else "")
     return conditional.put_steps(BucketAddress(connection, "b").object("k"), b"body", condition, None, {})
@@ -681,7 +688,7 @@ def test_after_a_rejected_completion_an_unchanged_object_lets_the_upload_be_sent
 ) -> None:
     """The HEAD may pass a proxy that marks ETags as weak."""
     connection: Any = SimpleNamespace(
-        is_aws=True, preset="aws", facts={}, config=SimpleNamespace(max_attempts=3), endpoint_url="https://s3.test"
+        is_aws=True, preset="aws", facts={}, max_attempts=3, config=SimpleNamespace(), endpoint_url="https://s3.test"
     )
     write = conditional.ConditionalWrite(
         BucketAddress(connection, "b").object("k"), conditional.Precondition("old", "ours", "base")
@@ -896,16 +903,19 @@ def test_repeated_409_is_not_reported_as_object_exists(
 
 
 @pytest.mark.parametrize(("lost", "told"), [("drop_after", "done"), ("reset_before", "unknown")])
-def test_access_denied_after_a_lost_response_does_not_decide_the_outcome(
-    faulty: tuple[str, StatefulStore], faulty_bucket: S3Bucket, lost: str, told: str
-) -> None:
-    """If the first response was lost and the second attempt is denied, a HEAD decides whether the first one wrote."""
+def test_access_denied_after_a_lost_response_does_not_decide_the_outcome(lost: str, told: str) -> None:
+    """If the first response was lost and the second attempt is denied, a HEAD decides whether the first one wrote.
+
+    The server is a new one, so that boto3's retries have not been used up by the faults of other tests.
+    """
     key = f"denied/{lost}"
-    faulty[1].faults[key] = deque([lost, "403_before"])
-    assert outcome(lambda: faulty_bucket.put_object(key, b"x", if_absent=True)) == told
-    faulty[1].faults[key] = deque(["403_before"])
-    with pytest.raises(s3.S3AccessDenied):
-        faulty_bucket.put_object(key, b"x", if_absent=True)
+    with run_faulty_server() as (url, state):
+        bucket = connected(url)
+        state.faults[key] = deque([lost, "403_before"])
+        assert outcome(lambda: bucket.put_object(key, b"x", if_absent=True)) == told
+        state.faults[key] = deque(["403_before"])
+        with pytest.raises(s3.S3AccessDenied):
+            bucket.put_object(key, b"x", if_absent=True)
 
 
 def test_an_update_does_not_write_back_a_corrupted_byte(moto: Server, moto_bucket: S3Bucket) -> None:
@@ -1158,6 +1168,38 @@ def test_a_condition_probe_that_loses_its_connection_leaves_nothing(
         with suppress(s3.S3ConnectionError):
             condition_probe.race(bucket._address, ability)
         assert (state.objects, state.uploads) == ({}, {})
+
+
+def refusing_conditional_puts(asked: Asked) -> Scripted:
+    return refusal(501, "NotImplemented") if asked.method == "PUT" and "if-match" in asked.headers else None
+
+
+@pytest.mark.parametrize(("conditions", "verdict"), [("sequential", "sequential"), ("honoured", "honoured")])
+def test_conditional_deletions_race_with_unconditional_writes(conditions: str, verdict: str) -> None:
+    """Swift refuses If-Match on PUT: no conditional writer can win there, and a race with them alone cannot be lost."""
+    with run_stateful_server(conditions=conditions) as server:
+        server.state.before = refusing_conditional_puts
+        assert condition_probe.race(server.bucket()._address, "delete_if_match") == verdict
+        assert server.state.objects == {}
+
+
+def test_a_race_has_all_its_writers_whatever_max_concurrency_is() -> None:
+    """Writers one after the other would find that the store honours the condition."""
+    with run_stateful_server(conditions="sequential") as server:
+        bucket = server.bucket(max_concurrency=1)
+        assert condition_probe.race(bucket._address, "put_if_absent") == "sequential"
+
+
+@pytest.mark.parametrize("ability", ["put_if_absent", "put_if_match", "multipart_if_absent", "delete_if_match"])
+def test_a_race_that_no_writer_wins_is_not_honoured(ability: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that honours conditions in sequence and refuses every concurrent writer shows nothing; one that fails gives no verdict."""
+    errors: list[s3.S3Error] = [s3.S3PreconditionFailed("412"), s3.S3Throttled("503", retryable=True)]
+    with run_stateful_server() as server:
+        monkeypatch.setattr(condition_probe, "_at_once", lambda attempts: errors[:1] * len(attempts))
+        assert condition_probe.race(server.bucket()._address, ability) == "sequential"
+        monkeypatch.setattr(condition_probe, "_at_once", lambda attempts: errors[1:] * len(attempts))
+        with pytest.raises(s3.S3Throttled):
+            condition_probe.race(server.bucket()._address, ability)
 
 
 def test_conditional_writes_work_on_real_servers(moto_bucket: S3Bucket) -> None:

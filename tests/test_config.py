@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import itertools
+import json
 import pickle
+import re
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 import pytest
+from botocore.endpoint_provider import EndpointProvider
+from botocore.exceptions import EndpointProviderError
 
 import messageflux_s3 as s3
+from messageflux_s3._client.aws_hosts import SUFFIXES, dns_suffix, partition_id
 from messageflux_s3._client.capabilities import AWS, known_of, preset_for
 
 
@@ -140,11 +149,65 @@ def test_replace_restores_keys_that_the_pickle_omitted() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("127.0.0.1:9000", "http://127.0.0.1:9000"),
+        ("localhost:9000", "http://localhost:9000"),
+        ("localhost", "http://localhost"),
+        ("minio:9000", "http://minio:9000"),
+        ("[::1]:9000", "http://[::1]:9000"),
+        ("10.0.0.7", "http://10.0.0.7"),
+        ("10.0.0.7:443", "https://10.0.0.7:443"),
+        ("s3.example.org", "https://s3.example.org"),
+        ("s3.example.org:9000/", "https://s3.example.org:9000/"),
+    ],
+)
+def test_a_host_without_a_scheme_is_refused_with_the_url_that_is_meant(given: str, meant: str) -> None:
+    """For the public URL as well."""
+    wanted: Any
+    for name in ("endpoint_url", "public_url"):
+        wanted = {name: given}
+        with pytest.raises(
+            ValueError, match=re.escape(f"{name} must look like 'https://host:port'; did you mean '{meant}'?")
+        ):
+            s3.S3Config(**wanted)
+    assert s3.S3Config(endpoint_url=meant).endpoint_url == meant
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "AKIAIOSFODNN7EXAMPLE",
+        "hush:hush@host",
+        "ann:hush",
+        "user:1@host.example",
+    ],
+)
+def test_an_endpoint_that_may_be_a_secret_is_not_shown(given: str) -> None:
+    """A key passed as the wrong argument, or a password before the host."""
+    with pytest.raises(ValueError, match="endpoint_url must look like") as caught:
+        s3.S3Config(endpoint_url=given)
+    assert given not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("url", "preset"),
     [
         (None, "aws"),
         ("https://s3.eu-central-1.amazonaws.com", "aws"),
         ("https://s3.cn-north-1.amazonaws.com.cn", "aws"),
+        ("https://S3.us-east-1.amazonaws.com.:443", "aws"),
+        ("https://s3.us-east-1.api.aws", "aws"),
+        ("https://s3.eusc-de-east-1.amazonaws.eu", "aws"),
+        ("https://s3.dualstack.eusc-de-east-1.amazonaws.eu", "aws"),
+        ("https://s3-us-west-2.amazonaws.com", "aws"),
+        ("https://s3-external-1.amazonaws.com", "aws"),
+        ("https://bucket.vpce-1a2b3c4d-5e6f.s3.us-east-1.vpce.amazonaws.com", "aws"),
+        ("https://minio.vpce-svc-1a2b3c4d.us-east-1.vpce.amazonaws.com", "other"),
+        ("https://s3-store-1234567890.us-east-1.elb.amazonaws.com", "other"),
+        ("https://ec2-203-0-113-7.compute-1.amazonaws.com:9000", "other"),
+        ("https://abc123.execute-api.us-east-1.amazonaws.com", "other"),
         ("https://abc.r2.cloudflarestorage.com", "r2"),
         ("https://storage.googleapis.com", "gcs"),
         ("http://127.0.0.1:9000", "other"),
@@ -154,6 +217,58 @@ def test_replace_restores_keys_that_the_pickle_omitted() -> None:
 def test_preset_is_decided_by_the_host_name(url: str | None, preset: str) -> None:
     """A host name that merely contains amazonaws.com is not AWS."""
     assert preset_for(url) == preset
+
+
+def test_suffixes_are_those_of_botocore_s_partitions() -> None:
+    """A partition that a later botocore adds has to be added here."""
+    partitions = json.loads(Path(botocore.__file__).with_name("data").joinpath("partitions.json").read_text())
+    outputs = [partition["outputs"] for partition in partitions["partitions"]]
+    assert {output[name] for output in outputs for name in ("dnsSuffix", "dualStackDnsSuffix")} <= SUFFIXES
+    assert [dns_suffix(output["implicitGlobalRegion"]) for output in outputs] == [
+        output["dnsSuffix"] for output in outputs
+    ]
+    assert [partition_id(output["implicitGlobalRegion"]) for output in outputs] == [
+        partition["id"] for partition in partitions["partitions"]
+    ]
+
+
+def _resolved_endpoints() -> set[str]:
+    """The hosts that botocore makes of its rules, for a region of each partition and each kind of bucket name."""
+    loader = botocore.session.Session().get_component("data_loader")
+    rules = loader.load_service_model("s3", "endpoint-rule-set-1")
+    provider = EndpointProvider(rules, loader.load_data("partitions"))
+    regions = [
+        "us-east-1",
+        "us-west-2",
+        "cn-north-1",
+        "us-gov-west-1",
+        "eusc-de-east-1",
+        "us-iso-east-1",
+        "us-isob-east-1",
+    ]
+    regions += ["eu-isoe-west-1", "us-isof-south-1", "ap-southeast-7"]
+    hosts = set()
+    for region, dual_stack, fips, accelerate in itertools.product(regions, (False, True), (False, True), (False, True)):
+        partition = {"cn": "aws-cn", "eusc": "aws-eusc", "us-gov": "aws-us-gov"}.get(
+            region.rpartition("-")[0].split("-")[0], "aws"
+        )
+        arn = f"arn:{partition}:s3:{region}:123456789012:accesspoint/name"
+        outposts = f"arn:{partition}:s3-outposts:{region}:123456789012:outpost/op-01ac5d28a6a232904/accesspoint/name"
+        multi_region = "arn:aws:s3::123456789012:accesspoint/mfzwi23gnjvgw.mrap"
+        for bucket in (None, "name", "a.b", "name--use1-az4--x-s3", arn, outposts, multi_region):
+            asked = {"Region": region, "UseFIPS": fips, "UseDualStack": dual_stack, "Accelerate": accelerate}
+            asked |= {"ForcePathStyle": False, "DisableMultiRegionAccessPoints": False, "UseArnRegion": True}
+            with contextlib.suppress(EndpointProviderError):  # not every combination exists
+                found = provider.resolve_endpoint(**asked, **({} if bucket is None else {"Bucket": bucket}))
+                hosts.add(str(urlsplit(found.url).hostname))
+    return hosts
+
+
+def test_every_endpoint_of_botocore_s_rules_is_aws() -> None:
+    """Buckets, access points, outposts, multi-region access points, directory buckets; dual-stack, FIPS, accelerated."""
+    hosts = _resolved_endpoints()
+    assert len(hosts) > 100
+    assert [host for host in sorted(hosts) if preset_for(f"https://{host}") != "aws"] == []
 
 
 def test_presets_other_than_aws_assume_no_capabilities() -> None:

@@ -78,7 +78,7 @@ def test_download_to_a_pipe_writes_through_it(bucket: S3Bucket, tmp_path: Path, 
         download(bucket, "k", tmp_path / "pipe")
         reader.join(10)
     finally:
-        if reader.is_alive():  # nobody wrote: let it end
+        if reader.is_alive():  # nothing was written: let it end
             with (tmp_path / "pipe").open("r+b", buffering=0):
                 pass
     assert received == [BODY]

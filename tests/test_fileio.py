@@ -31,7 +31,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.proxy import Fault, run_proxy, scripted
-from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal, upload_in_parts
 from support.servers import Server
 from support.stateful_server import StatefulStore
 
@@ -315,7 +315,7 @@ def test_a_random_read_fetches_little_more_than_was_requested(odd: OddObject) ->
         int(end) - int(start) + 1 for start, end in (request["range"][6:].split("-") for request in odd.requests)
     )
     assert len(odd.requests) == 51
-    assert asked <= 64 * 1024 + 50 * 16 * 1024
+    assert asked <= 64 * 1024 + 50 * 20 * 1024  # twice as much where a read happens to be near to an earlier one
 
 
 def test_sequential_reads_fetch_larger_and_larger_ranges(odd: OddObject) -> None:
@@ -1494,21 +1494,26 @@ def test_mode_x_checks_with_the_parameters_of_the_write(
 def test_append_reads_and_copies_with_the_parameters_of_the_write(
     scripted_server: ScriptedServer, given: dict[str, str], header: str, before: int | None, preset: str
 ) -> None:
-    """R2 is sent the former content again; another store is compared by HEAD."""
+    """R2 is sent the former content again; another store is compared by HEAD. A customer's key is for AWS only."""
     store = DemandingStore(scripted_server, header)
     store.conditions = "honoured" if preset != "other" else "ignored"
     if before is not None:
         store.put("k", BIG[:before])
     bucket = scripted_server.bucket(preset=preset)
     bucket.put_object("opens the lane", b"")
-    with bucket["k"].open("ab", **given) as file:
+    is_refused = preset != "aws" and given is CUSTOMER_KEY
+    with contextlib.ExitStack() as outcome:
+        if is_refused:
+            outcome.enter_context(pytest.raises(s3.S3Unsupported, match="SSE-C"))
+        file = outcome.enter_context(bucket["k"].open("ab", **given))
         file.write(b"more")
-    assert store.body("k") == BIG[: before or 0] + b"more"
+    former = None if before is None else BIG[:before]
+    assert store.body("k") == (former if is_refused else (former or b"") + b"more")
 
 
 def test_append_to_an_object_with_a_customers_key_on_localstack(localstack: Server) -> None:
-    """Small ones are read and written again, large ones are copied within the store."""
-    bucket = localstack.connect().create_bucket(f"t-{uuid.uuid4().hex[:16]}")
+    """Small ones are read and written again, large ones are copied within the store; on AWS only."""
+    bucket = localstack.connect(preset="aws").create_bucket(f"t-{uuid.uuid4().hex[:16]}")
     for size in (10, 6 * MIB):
         obj = bucket.put_object("k", BIG[:size], **CUSTOMER_KEY)
         with obj.open("ab", **CUSTOMER_KEY) as file:
@@ -1708,6 +1713,8 @@ def test_a_response_without_an_etag_does_not_count_as_another_object(
             assert file.read(10) == data[:10]
             file.seek(1024 * 1024)
             assert file.read(300_000) == data[1024 * 1024 :][:300_000]
+            file.seek(2 * 1024 * 1024)
+            assert file.read(10) == data[2 * 1024 * 1024 :][:10]
             bucket.put_object("k", data[::-1])
             file.seek(-100_000, os.SEEK_END)
             with pytest.raises(s3.S3ObjectChanged):
@@ -1834,6 +1841,24 @@ def test_a_text_file_whose_last_write_fails_raises_and_commits_nothing(
     with pytest.raises(s3.S3AccessDenied), scripted_server.bucket()["k"].open("w") as file:
         file.write("more than a part")
     assert "PUT k" not in scripted_server.whats
+
+
+@pytest.mark.parametrize(("preset", "sizes"), [("aws", [10, 20, 40, 30]), ("r2", [10] * 10)])
+def test_the_parts_of_a_long_file_grow(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, preset: str, sizes: list[int]
+) -> None:
+    """An object has at most 10,000 parts. R2 requires parts of equal size."""
+    monkeypatch.setattr(object_writer, "PART_BYTES", 10)
+    monkeypatch.setattr(object_writer, "growing_part_size", lambda first, number: first * 2**number)
+
+    scripted_server.answer = upload_in_parts
+    with scripted_server.bucket(preset=preset)["k"].open("wb") as file:
+        file.write(bytes(15))
+        file.write(bytes(85))
+    parts = {
+        int(asked.query["partNumber"]): len(asked.body) for asked in scripted_server.asked if asked.method == "PUT"
+    }
+    assert [parts[number] for number in sorted(parts)] == sizes
 
 
 def test_append_may_replace_the_metadata(s3_bucket: s3.S3Bucket) -> None:

@@ -24,6 +24,7 @@ from support.servers import Server
 from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
+from messageflux_s3._objects.source import Source
 from messageflux_s3.fs import MessagefluxS3FileSystem, register_as_s3
 
 
@@ -259,6 +260,97 @@ def test_a_compressed_file_that_is_garbage_collected_unclosed_writes_nothing(
             del file
             gc.collect()
     assert fs.find(root) == []
+
+
+@pytest.mark.parametrize(("mode", "compression"), [("wb", None), ("w", None), ("wb", "gzip"), ("w", "gzip")])
+def test_a_transaction_commits_the_whole_content_of_a_file_that_is_still_open(
+    moto_bucket: s3.S3Bucket, mode: str, compression: str | None
+) -> None:
+    """The text or compressed data that a file around the object's file still holds belongs to the object."""
+    fs, path = MessagefluxS3FileSystem(moto_bucket.store), f"{moto_bucket.name}/k"
+    with fs.transaction:
+        file = fs.open(path, mode, compression=compression)
+        file.write("content" if mode == "w" else b"content")
+    with fs.open(path, "rb", compression=compression) as read:
+        assert read.read() == b"content"
+    assert file.closed
+
+
+def test_a_transaction_does_not_commit_a_file_whose_end_cannot_be_written(moto_bucket: s3.S3Bucket) -> None:
+    """Nothing of the file is visible."""
+    fs, path = MessagefluxS3FileSystem(moto_bucket.store), f"{moto_bucket.name}/k"
+    with pytest.raises(RuntimeError, match="no end"), fs.transaction:
+        file = fs.open(path, "w", compression="gzip")
+        file.write("begin")
+        file.flush()
+        file.buffer.close = _fail_at_the_end  # type: ignore[method-assign]
+    assert not moto_bucket["k"].exists()
+
+
+def _fail_at_the_end() -> None:
+    raise RuntimeError("no end")
+
+
+@pytest.mark.parametrize("way", ["transaction", "compression", "one request"])
+def test_a_file_that_is_cut_while_it_is_uploaded_is_not_stored(
+    moto_bucket: s3.S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Also where the object is written through open()."""
+    monkeypatch.setattr("messageflux_s3.fs.PART_BYTES", 1000)
+    fs, name, file = MessagefluxS3FileSystem(moto_bucket.store), moto_bucket.name, tmp_path / "f"
+    file.write_bytes(b"x" * 3000)
+
+    class Cut(fsspec.Callback):  # type: ignore[misc]  # fsspec publishes no types
+        def relative_update(self, inc: int = 1) -> None:
+            file.write_bytes(b"x" * 1000)
+
+    if way == "one request":
+        monkeypatch.setattr("messageflux_s3._objects.source.Source.take", _cutting(Source.take, file))
+    settings = {"compression": "gzip"} if way == "compression" else {}
+    with pytest.raises(OSError, match="was cut"), fs.transaction if way == "transaction" else contextlib.nullcontext():
+        fs.put_file(file, f"{name}/k", callback=Cut(), **settings)
+    assert not moto_bucket["k"].exists()
+
+
+def _cutting(
+    take: Callable[[Source, int], bytes | bytearray], file: Path
+) -> Callable[[Source, int], bytes | bytearray]:
+    def cutting(self: Source, size: int) -> bytes | bytearray:
+        file.write_bytes(b"x" * 1000)
+        return take(self, size)
+
+    return cutting
+
+
+@pytest.mark.parametrize("way", ["context", "calls"])
+def test_a_transaction_ends_although_a_commit_fails(
+    moto_bucket: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Older versions of fsspec would go on with the transaction: later writes would not be committed, and raise no error."""
+
+    def complete_of_2023(self: Any, commit: bool = True) -> None:
+        for file in self.files:
+            file.commit() if commit else file.discard()
+        self.files, self.fs._intrans = [], False
+
+    monkeypatch.setattr(fsspec.transaction.Transaction, "complete", complete_of_2023)
+    fs, name = MessagefluxS3FileSystem(moto_bucket.store), moto_bucket.name
+    with pytest.raises(s3.S3NoSuchBucket):
+        if way == "context":
+            with fs.transaction:
+                _pipe_around_a_failure(fs, name)
+        else:
+            fs.start_transaction()
+            _pipe_around_a_failure(fs, name)
+            fs.end_transaction()
+    fs.pipe(f"{name}/later", b"3")
+    assert [obj.key for obj in moto_bucket.find()] == ["before", "later"]
+
+
+def _pipe_around_a_failure(fs: MessagefluxS3FileSystem, name: str) -> None:
+    fs.pipe(f"{name}/before", b"1")
+    fs.pipe(f"missing-{uuid.uuid4().hex}/k", b"2")
+    fs.pipe(f"{name}/after", b"2")
 
 
 @pytest.mark.parametrize("mode", ["wb", "w"])
@@ -961,6 +1053,27 @@ def test_a_path_that_names_an_object_is_not_treated_as_a_glob(s3_store: s3.S3Sto
     assert not s3_bucket["x1.txt"].exists()
 
 
+@pytest.mark.parametrize(
+    "given", [["{}/d/"], ["{}/d"], ["{}"], ["{}/f", "{}/d/"], ["{}/f", "{}"], "{}/*/", "{}/d"], ids=str
+)
+def test_rm_refuses_folders_and_buckets_unless_recursive(moto_bucket: s3.S3Bucket, given: str | list[str]) -> None:
+    """Also in a list and for a pattern of folders, and before anything is deleted."""
+    fs, name = MessagefluxS3FileSystem(moto_bucket.store), moto_bucket.name
+    moto_bucket.put_objects([("d/x", b"1"), ("f", b"2")])
+    with pytest.raises(IsADirectoryError, match="nothing was changed"):
+        fs.rm([path.format(name) for path in given] if isinstance(given, list) else given.format(name))
+    assert [obj.key for obj in moto_bucket.find()] == ["d/x", "f"]
+
+
+def test_mv_refuses_a_version(moto_bucket: s3.S3Bucket) -> None:
+    """A move deletes its source, so an ignored version ID would move the current object away."""
+    fs, name = MessagefluxS3FileSystem(moto_bucket.store), moto_bucket.name
+    moto_bucket.put_object("k", b"current")
+    with pytest.raises(ValueError, match="version"):
+        fs.mv(f"{name}/k", f"{name}/n", version_id="v1")
+    assert [obj.key for obj in moto_bucket.find()] == ["k"]
+
+
 LIKE_PATTERNS = {"x[1]": "x1", "x?": "xy", "x*": "xyz", "[x]": "x"}
 """Names that look like a pattern, each with another name that it matches."""
 
@@ -1183,3 +1296,21 @@ def test_a_folder_is_deleted_or_moved_with_recursive_only(s3_store: s3.S3Store, 
         with pytest.raises(IsADirectoryError, match="recursive=True"):
             fs.mv(path, f"{s3_bucket.name}/e")
     assert [obj.key for obj in s3_bucket.find()] == ["d/x"]
+
+
+def test_a_version_is_read_and_copied_by_its_id(moto_bucket: s3.S3Bucket, tmp_path: Path) -> None:
+    """Every method that reads an object takes version_id; before, only open() did, and the others used the current object."""
+    moto_bucket.versioning.enable()
+    old = moto_bucket.put_object("k", "old one").version_id
+    moto_bucket.put_object("k", "now")
+    fs = MessagefluxS3FileSystem(moto_bucket.store)
+    path = f"{moto_bucket.name}/k"
+    assert fs.cat_file(path, version_id=old) == b"old one"
+    assert (fs.cat_file(path, 1, 3, version_id=old), fs.cat_file(path, -3, version_id=old)) == (b"ld", b"one")
+    assert fs.cat_ranges([path], 0, 3, version_id=old) == [b"old"]
+    assert (fs.info(path, version_id=old)["size"], fs.info(path)["size"]) == (7, 3)
+    assert not fs.exists(path, version_id="00000000-0000-0000-0000-000000000000")
+    fs.get_file(path, tmp_path / "k", version_id=old)
+    fs.cp_file(path, f"{path}2", version_id=old)
+    assert (tmp_path / "k").read_text() == moto_bucket["k2"].text == "old one"
+    assert f"versionId={old}" in fs.sign(path, version_id=old)

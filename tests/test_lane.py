@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
+import select
 import signal
 import socket
 import ssl
@@ -17,6 +19,7 @@ import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +38,7 @@ from support.servers import Server, run_rclone
 from messageflux_s3._http import eligibility
 from messageflux_s3._http.eligibility import Endpoint
 from messageflux_s3._http.lane import Lane, LaneRequest
+from messageflux_s3._http.stream import Stream
 
 pytestmark = pytest.mark.lane
 
@@ -261,6 +265,29 @@ def test_conditional_writes_are_left_to_boto3(scripted: Any, header: str) -> Non
     assert lane.send(LaneRequest("GET", "bkt", "a", headers={header: '"e"'})) is not None
 
 
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 5\r\n", b"Content-Length: 0\r\n"])
+def test_not_modified_is_returned_to_a_request_with_if_none_match(scripted: Any, length: bytes) -> None:
+    """It may have the object's Content-Length, but has no body: the next response follows on the same connection."""
+    not_modified = b'HTTP/1.1 304 Not Modified\r\nETag: "e"\r\n' + length + b"\r\n"
+    server, _, lane = scripted(lambda head, body: not_modified if b"if-none-match" in head else OK)
+    before = server.connections
+    for _ in range(2):
+        answer = lane.send(LaneRequest("GET", "bkt", "a", headers={"if-none-match": '"e"'}))
+        assert answer is not None
+        assert (answer.status, answer.body) == (304, b"")
+        plain = lane.send(LaneRequest("GET", "bkt", "a"))
+        assert plain is not None
+        assert plain.body == b"hi"
+    assert server.connections <= before + 1
+
+
+def test_not_modified_without_a_condition_is_left_to_boto3(scripted: Any) -> None:
+    _, _, lane = scripted(
+        lambda head, body: OK if b"/first" in head else b"HTTP/1.1 304 Not Modified\r\nContent-Length: 0\r\n\r\n"
+    )
+    assert lane.send(LaneRequest("GET", "bkt", "a")) is None
+
+
 @pytest.mark.parametrize("value", ["a\r\nx-injected: 1", "é", "a\0b"])
 def test_headers_with_control_or_non_ascii_characters_are_left_to_boto3(scripted: Any, value: str) -> None:
     """The lane sends nothing."""
@@ -416,6 +443,30 @@ def test_stream_reads_ahead_in_its_requests_no_further_than_its_window(scripted:
     stream.close()
 
 
+@pytest.mark.parametrize("status", [b"503 Slow Down", b"429 Too Many Requests"])
+def test_a_stream_has_half_as_many_requests_in_flight_after_the_store_has_throttled(
+    scripted: Any, status: bytes
+) -> None:
+    """No request is sent while more are in flight. With each window of responses one more may be."""
+    refusal = b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n"
+    _, _, lane = scripted(lambda head, body: refusal if b"/refused" in head else OK)
+    sizes: list[int] = []
+
+    def requests() -> Iterator[LaneRequest]:
+        for number in range(2000):
+            sizes.append(stream._concurrency.size)
+            assert stream._in_flight < sizes[-1]
+            yield LaneRequest("GET", "bkt", "refused" if number == 100 else "a")
+
+    stream = Stream(lane, requests(), 64, 1 << 28, 8 << 20)
+    answers = [response is not None for _, response in stream.run()]
+    assert answers == [number != 100 for number in range(2000)]
+    steps = [after - before for before, after in pairwise(sizes)]
+    halved = next(at for at, step in enumerate(steps) if step)
+    assert sizes[0] == 64 and 1 <= sizes[halved + 1] <= 32
+    assert set(steps[halved + 1 :]) == {0, 1} and sizes[-1] > sizes[halved + 1] + 10
+
+
 def test_stream_yields_outstanding_responses_before_an_exception_of_its_requests(scripted: Any) -> None:
     def failing() -> Iterator[LaneRequest]:
         yield LaneRequest("GET", "bkt", "a")
@@ -435,8 +486,6 @@ def test_stream_holds_at_most_max_bytes_and_one_body(scripted: Any) -> None:
     size = 300_000
     body = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * size
     _, _, lane = scripted(lambda head, _: body)
-    from messageflux_s3._http.stream import Stream
-
     requests = [LaneRequest("GET", "bkt", f"k{number}") for number in range(60)]
     stream = Stream(lane, requests, 16, 3 * size, 8 << 20)
     most = 0
@@ -485,6 +534,43 @@ def test_tls_uses_the_verify_setting_of_the_client(scripted: Any, tmp_path: Path
     assert [(lane.send(LaneRequest("GET", "bkt", "a")) or mock.Mock(body=None)).body] == [expected]
     if trust != "other":
         assert bodies_of(lane, (LaneRequest("GET", "bkt", "a") for _ in range(40))) == [b"hi"] * 40
+
+
+def test_a_signed_crc32_replaces_the_signature_of_the_body_over_tls_only(scripted: Any, tmp_path: Path) -> None:
+    """Without TLS a body can be changed so that its CRC32 stays the same; not so with an MD5, whose second preimages are unknown."""
+    cert, key = certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+    body = bytes(200_000)
+    signed = f"x-amz-content-sha256: {hashlib.sha256(body).hexdigest()}".encode()
+    crc32, md5 = {"x-amz-checksum-crc32": "x"}, {"content-md5": "x"}
+    for tls, headers, is_signed in (
+        (context, crc32, False), (None, crc32, True), (None, md5, False), (None, {**crc32, **md5}, False),
+    ):  # fmt: skip
+        server, _, lane = scripted(lambda head, body: OK, tls=tls, verify=str(cert))
+        part = LaneRequest("PUT", "bkt", "a", "partNumber=1&uploadId=U", headers, body, is_body_covered=True)
+        assert lane.send(part) is not None
+        assert (signed in server.requests[-1]) is is_signed
+        assert (b"x-amz-content-sha256: UNSIGNED-PAYLOAD" in server.requests[-1]) is not is_signed
+
+
+def test_session_tickets_do_not_make_an_idle_tls_connection_look_closed(scripted: Any, tmp_path: Path) -> None:
+    """They arrive after the handshake, without a request."""
+    cert, key = certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+    server, _, lane = scripted(lambda head, body: OK, tls=context, verify=str(cert))
+    lane.close()
+    lane.connect_ahead("bkt")
+    [idle] = lane.pool._idle
+    assert idle.sock.version() == "TLSv1.3"
+    assert select.select([idle.sock], [], [], 60)[0]  # the tickets
+    assert not idle.was_closed_by_server()
+    assert idle.sock.gettimeout() == lane.pool.read_timeout
+    body = bytes(200_000)
+    assert lane.send(LaneRequest("PUT", "bkt", "a", body=body)) is not None
+    assert [*lane.pool._idle] == [idle]
+    assert server.requests[-1].startswith(b"PUT ")
 
 
 def test_ipv6_endpoint(scripted: Any) -> None:
@@ -579,6 +665,7 @@ def test_lane_is_shut_by_an_event_handler_registered_before_it_was_made(rclone: 
 class Switched:
     """A handler like moto's, which every client has once moto is imported, whether a mock is active or not."""
 
+    __module__ = "moto.core.botocore_stubber"
     enabled = False
 
     def __call__(self, **_: Any) -> None:
@@ -824,9 +911,9 @@ def test_stream_tries_the_next_address_of_a_host_if_one_refuses(scripted: Any, m
     """As on a machine whose IPv6 has no route; without a further address the request is left to boto3."""
     server, _, lane = scripted(lambda head, body: OK)
     with socket.create_server(("127.0.0.1", 0)) as closed:
-        nobody = closed.getsockname()
+        refusing = closed.getsockname()
     there = ("127.0.0.1", int(server.url.rpartition(":")[2]))
-    addresses = [(socket.AF_INET, ("255.255.255.255", 1)), (socket.AF_INET, nobody), (socket.AF_INET, there)]
+    addresses = [(socket.AF_INET, ("255.255.255.255", 1)), (socket.AF_INET, refusing), (socket.AF_INET, there)]
     monkeypatch.setattr(lane.pool, "resolve", lambda address: [*addresses])
     assert bodies_of(lane, [LaneRequest("GET", "bkt", "k")] * 3) == [b"hi"] * 3
     addresses[2:] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 from support.scripted_server import Answer, Asked, RawServer, ScriptedServer, document
 from support.servers import Server, run_moto, run_rclone
 
-from messageflux_s3 import S3NoSuchBucket, S3ServerError, S3Store
+from messageflux_s3 import Capabilities, S3Bucket, S3NoSuchBucket, S3ServerError, S3Store, S3Unsupported
 from messageflux_s3._bulk import listing, versions
 from messageflux_s3._formats.listing_pages import Unreadable, _by_parser, _by_pattern, next_token, parse_page
 from messageflux_s3._http.lane import Lane
@@ -208,6 +208,82 @@ def test_keys_with_another_prefix_are_dropped(
     assert [obj.key for obj in bucket.find()] == names
 
 
+DELIMITED = ("a-b/c-d", "a-c", "a/b-c", "a/x", "b", "b-1", "c/d/e", "d--e", "d-f", "e-", "é-1", "é-2", "é/-")
+
+
+def _expected_entries(keys: Iterable[str], prefix: str, delimiter: str) -> list[str]:
+    """Keys and common prefixes as S3 defines them."""
+    found = [key for key in keys if key.startswith(prefix)]
+    cut = [(key, key.find(delimiter, len(prefix))) for key in found]
+    return sorted({key if at < 0 else key[: at + len(delimiter)] for key, at in cut})
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_any_delimiter_gives_s3_s_common_prefixes(
+    bucket: S3Bucket, is_open: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """rclone takes every delimiter for ``/``: the keys are rolled up by the library there."""
+    if not is_open:
+        monkeypatch.setattr(Lane, "begin", lambda *_, **__: None)
+    bucket.put_objects((key, b"x") for key in DELIMITED)
+    keys = [obj.key for obj in bucket.find()]
+    for delimiter in ("-", "--", "/", "b", "-c"):
+        for prefix in ("", "a", "a/", "a-", "d-", "é"):
+            expected = _expected_entries(keys, prefix, delimiter)
+            query = bucket.find(prefix, delimiter=delimiter)
+            entries = [entry if isinstance(entry, str) else entry.key for entry in query.entries()]
+            assert (delimiter, prefix, entries) == (delimiter, prefix, expected)
+            prefixes = [entry for entry in expected if delimiter in entry[len(prefix) :]]
+            assert bucket.list_common_prefixes(prefix, delimiter) == prefixes
+            assert [obj.key for obj in query.objects()] == [entry for entry in expected if entry not in prefixes]
+            limited = [entry if isinstance(entry, str) else entry.key for entry in query.limit(2).entries()]
+            assert limited == expected[:2]
+
+
+def test_a_delimiter_that_turns_out_to_be_unknown_on_a_later_page(scripted_server: ScriptedServer) -> None:
+    """Entries of earlier pages are not repeated; without a delimiter the keys are listed from there on."""
+    keys = ["a", "b", "c-1", "c-2", "d/e", "d/f-1", "g-1"]
+
+    def answer(asked: Asked) -> Answer:
+        listed = [key for key in keys if key > asked.query.get("start-after", "")]
+        pages = [["a", "b"], ["c-1", "c-2"], ["d/e", "d/f-1", "g-1"]] if "delimiter" in asked.query else [listed]
+        number = int(asked.query.get("continuation-token", 0))
+        token = f"<NextContinuationToken>{number + 1}</NextContinuationToken>" if number + 1 < len(pages) else ""
+        entries = "".join(ENTRY.format(key=key, size=1) for key in pages[number])
+        told = f"<IsTruncated>{'true' if token else 'false'}</IsTruncated>"
+        return document("ListBucketResult", told + token + entries)
+
+    scripted_server.answer = answer
+    query = scripted_server.bucket().find(delimiter="-")
+    for _ in range(2):
+        assert [entry if isinstance(entry, str) else entry.key for entry in query.entries()] == [
+            "a", "b", "c-", "d/e", "d/f-", "g-"
+        ]  # fmt: skip
+    asked = [asked.query.get("delimiter") for asked in scripted_server.asked]
+    assert asked[-1] is None and asked.count(None) == 2  # the second time nothing was asked with the delimiter
+
+
+_VERSION = "<Version><Key>a-b</Key>{}<LastModified>2026-11-01T00:00:00Z</LastModified></Version>"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (document("ListBucketResult", ENTRY.format(key="a", size=1)), "ignored .versions"),
+        (document("ListVersionsResult", _VERSION.format("")), "has no ID"),
+        (document("ListVersionsResult", _VERSION.format("<VersionId>1</VersionId>")), "the delimiter '-'"),
+    ],
+    ids=["a listing of objects", "no version IDs", "another delimiter"],
+)
+def test_a_listing_that_is_not_one_of_versions_is_refused(
+    scripted_server: ScriptedServer, answer: Answer, words: str
+) -> None:
+    """boto3 parses a listing of objects as one without versions."""
+    scripted_server.answer = lambda asked: answer
+    with pytest.raises(S3Unsupported, match=words):
+        scripted_server.bucket().find(versions=True, delimiter="-").collect()
+
+
 def test_versions_with_another_prefix_are_left_out() -> None:
     """Versions of other keys are dropped if the store ignores the prefix."""
     told = "<VersionId>{1}</VersionId><LastModified>2026-11-01T00:00:00Z</LastModified><IsLatest>true</IsLatest>"
@@ -357,6 +433,61 @@ def test_keys_before_start_after_are_dropped(scripted_server: ScriptedServer) ->
         one[0] for page in listing.pages(scripted_server.bucket()._address, start_after="b") for one in page.objects
     ]
     assert found == ["c"]
+
+
+def believing(server: ScriptedServer, **known: bool) -> S3Bucket:
+    """A bucket of a store with these capabilities."""
+    return S3Store(server.connect().config.replace(capabilities=Capabilities(**known))).bucket("bkt")
+
+
+def test_a_store_with_version_1_only_is_listed_by_markers(scripted_server: ScriptedServer) -> None:
+    """It ignores list-type and start-after, so that version 2 would list its first page again and again."""
+
+    def answer(asked: Asked) -> Answer:
+        found = [key for key in "abcde" if key > asked.query.get("marker", "")]
+        entries = "".join(ENTRY.format(key=key, size=1) for key in found[:2])
+        return document("ListBucketResult", entries + f"<IsTruncated>{str(len(found) > 2).lower()}</IsTruncated>")
+
+    scripted_server.answer = answer
+    assert [obj.key for obj in believing(scripted_server, list_v2=False).find(start_after="a")] == list("bcde")
+    with pytest.raises(S3ServerError, match="truncated"):
+        list(believing(scripted_server, list_v2=True).find())
+
+
+def test_a_start_that_loses_keys_is_not_sent(scripted_server: ScriptedServer) -> None:
+    """LocalStack compares it with encoded keys, and leaves out those that are not ASCII. Prefixes cannot be dropped afterwards."""
+
+    def answer(asked: Asked) -> Answer:
+        found = [key for key in ("a", "b", "é") if "start-after" not in asked.query or key == "b"]
+        return document("ListBucketResult", "".join(ENTRY.format(key=key, size=1) for key in found))
+
+    scripted_server.answer = answer
+    bucket = believing(scripted_server, start_after_beyond_ascii=False)
+    assert [obj.key for obj in bucket.find(start_after="a")] == ["b", "é"]
+    with pytest.raises(S3Unsupported, match="cannot list prefixes after a key"):
+        list(bucket.find(start_after="a", delimiter="/").entries())
+
+
+@pytest.mark.parametrize("is_open", [True, False], ids=["lane", "boto3"])
+def test_whole_pages_are_listed_where_the_start_is_not_sent(scripted_server: ScriptedServer, is_open: bool) -> None:
+    """The keys before the start are dropped: with a page for each key asked for, each of them would cost a request."""
+    keys = [f"k{number:03}" for number in range(600)]
+
+    def answer(asked: Asked) -> Answer:
+        left = [key for key in keys if key > asked.query.get("continuation-token", "")]
+        page = left[: int(asked.query["max-keys"])]
+        more = f"<NextContinuationToken>{page[-1]}</NextContinuationToken>" if page != left else ""
+        entries = "".join(ENTRY.format(key=key, size=1) for key in page)
+        return document("ListBucketResult", f"<IsTruncated>{str(page != left).lower()}</IsTruncated>{more}{entries}")
+
+    scripted_server.answer = answer
+    bucket = believing(scripted_server, start_after_beyond_ascii=False)
+    if not is_open:
+        bucket._connection.lane.shut("shut for this test")
+    for _ in range(2):  # the lane opens after the first request
+        found = bucket.find(start_after="k499").first()
+        assert found is not None and found.key == "k500"
+    assert [asked.query["max-keys"] for asked in scripted_server.asked] == ["1000"] * 2
 
 
 @pytest.mark.lane

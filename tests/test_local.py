@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import subprocess
@@ -25,7 +26,7 @@ def test_an_invalid_start_timeout_raises(wrong: Any) -> None:
 
 
 PROGRAMS = {
-    "ends": ("import sys; sys.exit('no room on this machine')", "did not start: no room on this machine"),
+    "ends": ("import sys; sys.exit('no space on this machine')", "did not start: no space on this machine"),
     "ends without a word": ("", "did not start: no error output"),
     "says nothing in time": ("import sys; sys.stdin.read()", "did not start within 0.3 s: no error output"),
 }
@@ -120,6 +121,16 @@ def test_a_local_server_accepts_any_credentials(s3_store: s3.S3Store) -> None:
     assert repr(never) == "<LocalS3 closed>"
 
 
+def test_a_local_server_is_reached_without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys of connect() are defaults, which anonymous=True replaces."""
+    local = s3.LocalS3()
+    monkeypatch.setattr(s3.LocalS3, "endpoint_url", "http://127.0.0.1:9")
+    assert local.connect(anonymous=True).config == s3.S3Config(
+        "http://127.0.0.1:9", region="us-east-1", pickle_secrets=True, anonymous=True
+    )
+    assert local.connect(anonymous=False).config.access_key is not None
+
+
 def test_a_local_server_ends_with_its_program() -> None:
     """Also without a call of close()."""
     program = "import messageflux_s3 as s3; print(s3.LocalS3().connect().config.endpoint_url)"
@@ -128,3 +139,58 @@ def test_a_local_server_ends_with_its_program() -> None:
     ).stdout.strip()
     keys = {"access_key": "AK", "secret_key": "SK", "region": "us-east-1"}
     assert s3.connect(url, **keys, max_attempts=1, connect_timeout=2).ping() is False
+
+
+TESTS_WITH_FAULTS = """
+import pytest
+
+def test_faults_reach_the_bucket_and_stay_in_their_test(s3_bucket, s3_faults):
+    s3_faults.next("PutObject", lost_answer=True)
+    s3_bucket.put_object("k", b"body", if_absent=True)
+    assert [fault.kind for fault in s3_faults.injected] == ["lost_answer"]
+    s3_faults.next(forbidden=True, times=100)
+    s3_faults.on(forbidden=1).__enter__()
+    with pytest.raises(PermissionError):
+        s3_bucket["k"].body
+
+def test_the_next_test_begins_without_faults(s3_faults, s3_bucket):
+    assert (s3_faults.injected, s3_faults.pending, repr(s3_faults)) == ([], [], "Faults(seed=0)")
+    s3_bucket.put_object("k", b"body")
+    s3_faults.restart(seed=7)
+
+def test_a_test_without_the_fixture_has_no_faults(s3_bucket, s3_store):
+    s3_bucket.put_object("k", b"body")
+    assert {bucket.name for bucket in s3_store.buckets()} == {s3_bucket.name}
+"""
+
+
+def test_the_faults_fixture_injects_faults_into_one_test(tmp_path: Path) -> None:
+    """They reach the bucket and the store of the session, and end with the test, whatever it leaves behind."""
+    (tmp_path / "test_it.py").write_text(TESTS_WITH_FAULTS)
+    said = run_pytest(tmp_path)
+    assert "3 passed" in said, said
+
+
+def test_the_faults_fixture_has_to_be_an_argument(tmp_path: Path) -> None:
+    """Else the server runs without a proxy, as where no test uses the fixture."""
+    (tmp_path / "test_it.py").write_text(
+        "def test_it(s3_store, request):\n"
+        "    assert request.getfixturevalue('_s3_session_faults') is None\n"
+        "    request.getfixturevalue('s3_faults')\n"
+    )
+    said = run_pytest(tmp_path)
+    assert "RuntimeError: s3_faults must be an argument" in said, said
+
+
+def run_pytest(folder: Path) -> str:
+    """Run the tests of a folder in a process of their own; return what pytest printed."""
+    plugin = (
+        []
+        if importlib.metadata.entry_points(group="pytest11", name="messageflux_s3")
+        else ["-p", "messageflux_s3.testing"]
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin, str(folder)]
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": path}
+    ).stdout

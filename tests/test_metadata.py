@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.scripted_server import ScriptedServer
-from support.stateful_server import Stored, StrictStore
+from support.scripted_server import Answer, Asked, ScriptedServer, document, refusal
+from support.stateful_server import StatefulStore, Stored, StrictStore
 
 import messageflux_s3 as s3
 from messageflux_s3._formats import metadata
+from messageflux_s3._objects.scratch import scratch_beside
 
 TEXT = st.text(st.characters(exclude_categories=[]), max_size=60)
 
@@ -161,3 +167,149 @@ def test_idempotency_tokens_of_former_writes_are_omitted_if_metadata_is_full(
     written = store.objects["k"]
     assert (written.body, written.headers["x-amz-meta-a"]) == (b"4", "x" * 1950)
     assert len(written.headers["x-amz-meta-mfs3-write-id"].split()) == 3
+
+
+class _Renaming:
+    """A store that returns ``_`` in the names of metadata as ``-``, as radosgw does, and rejects ``!``."""
+
+    def __init__(self, server: ScriptedServer) -> None:
+        self.store = StatefulStore()
+        server.answer = self
+
+    def __call__(self, asked: Asked) -> Answer:
+        if any(name.startswith("x-amz-meta-") and "!" in name for name in asked.headers):
+            return refusal(400, "InvalidArgument")
+        return self.store(
+            replace(asked, headers={name.replace("_", "-"): text for name, text in asked.headers.items()})
+        )
+
+
+@pytest.mark.parametrize("is_open", [True, False], ids=["lane", "boto3"])
+def test_metadata_that_would_come_back_under_another_name_is_refused(
+    scripted_server: ScriptedServer, is_open: bool
+) -> None:
+    """Nothing is written; each character is tried once for the store."""
+    store = _Renaming(scripted_server).store
+    bucket = scripted_server.bucket(lane=is_open)
+    bucket.put_object("folder/k", "text", {"a-b": "1", "a.b": "2"})
+    store.applied.clear()
+    written, obj = {"a_b": "1"}, bucket["folder/k"]
+
+    async def put() -> None:
+        async with s3.AsyncS3Store(bucket.store) as asynchronous:
+            await asynchronous.bucket("bkt").put_object("folder/k", "other", written)
+
+    writes: list[Callable[[], object]] = [
+        lambda: bucket.put_object("folder/k", "other", written),
+        lambda: bucket.put_object("folder/k", "other", {"a!b": "1"}),
+        lambda: bucket.upload_object("folder/k", io.BytesIO(b"other"), written),
+        lambda: obj.copy_to("folder/copy", metadata=written),
+        lambda: obj.open("wb", metadata=written),
+        lambda: asyncio.run(put()),
+    ]
+    for write in writes:
+        with pytest.raises(
+            s3.S3Unsupported, match=r"does not return names with '[_!]' as they were sent\. Nothing was written"
+        ):
+            write()
+    assert [
+        failure.key for failure in bucket.put_objects([("folder/k", "x", written)], raise_errors=False).failures
+    ] == ["folder/k"]
+    assert [key for key in store.applied if "mfs3-probe" not in key] == []
+    assert store.objects.keys() == {"folder/k"}
+    probes = [asked.key for asked in scripted_server.asked if asked.method == "PUT" and "mfs3-probe" in asked.key]
+    assert len(probes) == 3 and all(key.startswith("folder/") for key in probes)  # '.', '_' and '!'
+    assert obj.reload().metadata == {"a-b": "1", "a.b": "2"}
+
+
+@pytest.mark.parametrize("is_open", [True, False], ids=["lane", "boto3"])
+def test_names_of_metadata_with_other_characters_are_written_without_the_permission_to_delete(
+    scripted_server: ScriptedServer, caplog: pytest.LogCaptureFixture, is_open: bool
+) -> None:
+    """The scratch object stays, and a warning names it."""
+    store = StatefulStore(scripted_server)
+    store.before = lambda asked: refusal(403, "AccessDenied") if asked.method == "DELETE" else None
+    bucket = scripted_server.bucket(lane=is_open)
+    bucket.put_object("folder/k", "text", {"a_b": "1"})
+    assert store.objects["folder/k"].headers["x-amz-meta-a_b"] == "1"
+    (left,) = store.objects.keys() - {"folder/k"}
+    assert left.startswith("folder/mfs3-probe-")
+    assert [record.getMessage() for record in caplog.records if left in record.getMessage()] == [
+        f"a scratch object may be left at s3://bkt/{left}"
+    ]
+
+
+def test_a_scratch_object_whose_response_was_lost_leaves_no_version(scripted_server: ScriptedServer) -> None:
+    """A deletion without the version would hide it below a delete marker."""
+    left: dict[str, str] = {}
+
+    def entry(kind: str, key: str, version_id: str) -> str:
+        return f"<{kind}><Key>{key}</Key><VersionId>{version_id}</VersionId><IsLatest>true</IsLatest></{kind}>"
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "PUT":
+            left["v1"] = asked.key
+            return b""
+        if "versions" in asked.query:
+            key = asked.query["prefix"]
+            inside = entry("Version", key, "v1") + entry("DeleteMarker", key, "m1") + entry("Version", f"{key}-2", "v2")
+            return document("ListVersionsResult", inside)
+        if "versionId" in asked.query:
+            del left[asked.query["versionId"]]
+            return 204, {}, b""
+        left["m1"] = asked.key
+        return 204, {"x-amz-version-id": "m1", "x-amz-delete-marker": "true"}, b""
+
+    scripted_server.answer = answer
+    with pytest.raises(s3.S3ConnectionError):
+        scripted_server.bucket().put_object("folder/k", "text", {"a_b": "1"})
+    assert left == {}
+    assert len(scripted_server.asked) == 5
+
+
+def test_an_interrupt_during_the_deletion_of_scratch_objects_is_raised_after_all_were_tried(
+    scripted_server: ScriptedServer,
+) -> None:
+    """Otherwise those behind it would stay."""
+    store = StatefulStore(scripted_server)
+    bucket, sent = scripted_server.bucket(lane=False), list[str]()
+    with pytest.raises(KeyboardInterrupt), scratch_beside(bucket._address.object("folder/k"), {}) as scratch:
+        for _ in range(3):
+            scratch.write("PutObject", scratch.new_key(), Body=b"")
+
+        def interrupt(request: Any, **_: Any) -> None:
+            sent.append(request.url)
+            if len(sent) == 1:
+                raise KeyboardInterrupt
+
+        bucket._connection.client.meta.events.register("before-send.s3.DeleteObject", interrupt)
+    assert len(sent) == 3
+    assert len(store.objects) == 1
+
+
+@pytest.mark.parametrize("is_open", [True, False], ids=["lane", "boto3"])
+def test_concurrent_writes_share_one_experiment_with_a_character_in_names_of_metadata(
+    scripted_server: ScriptedServer, is_open: bool
+) -> None:
+    """The first experiment is held up until a second one begins, which should not happen."""
+    store, second = StatefulStore(scripted_server), threading.Barrier(2)
+
+    def hold_up(asked: Asked) -> None:
+        if asked.method == "PUT" and "mfs3-probe" in asked.key:
+            with suppress(threading.BrokenBarrierError):
+                second.wait(0.3)
+
+    store.before = hold_up
+    bucket = scripted_server.bucket(lane=is_open)
+    with ThreadPoolExecutor(4) as pool:
+        written = [*pool.map(lambda key: bucket.put_object(key, b"x", {"a_b": "1"}), "klmn")]
+    probes = [asked.key for asked in scripted_server.asked if asked.method == "PUT" and "mfs3-probe" in asked.key]
+    assert (len(probes), store.objects.keys()) == (1, {obj.key for obj in written})
+
+
+def test_names_of_metadata_are_not_tried_on_aws(scripted_server: ScriptedServer) -> None:
+    """Nor where all characters are letters, digits and ``-``."""
+    StatefulStore(scripted_server)
+    scripted_server.bucket(preset="aws").put_object("k", "text", {"a_b": "1"})
+    scripted_server.bucket().put_object("k", "text", {"A-1": "1"})
+    assert scripted_server.whats == ["PUT k", "PUT k"]

@@ -7,6 +7,8 @@ import hashlib
 import io
 import logging
 import os
+import threading
+import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,7 +21,7 @@ import pytest
 from botocore.config import Config
 from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
 from support.servers import Server
-from support.stateful_server import Stored, StrictStore
+from support.stateful_server import StatefulStore, Stored, StrictStore
 
 from messageflux_s3 import (
     S3AccessDenied,
@@ -27,13 +29,14 @@ from messageflux_s3 import (
     S3ChecksumError,
     S3ConnectionError,
     S3Error,
+    S3NoSuchItem,
     S3ObjectExists,
     S3PreconditionFailed,
     S3Unsupported,
 )
 from messageflux_s3._client import connection as s3_connection
 from messageflux_s3._files import copying
-from messageflux_s3._objects import multipart
+from messageflux_s3._objects import multipart, parallelism
 from messageflux_s3._objects.multipart import MultipartUpload
 
 PART = b"x" * 100
@@ -98,6 +101,72 @@ def test_a_part_response_without_an_etag_raises(scripted_server: ScriptedServer)
         parts.add_part(PART)
         parts.complete()
     assert scripted_server.whats[-1] == "DELETE k?uploadId"
+
+
+@pytest.mark.parametrize(("size", "most"), [(100, 4), (300, 3), (600, 1), (2000, 1)])
+def test_growing_parts_in_flight_have_a_bounded_size(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, size: int, most: int
+) -> None:
+    """The size of the first part counts: so many large parts as at the beginning are allowed."""
+    monkeypatch.setattr(parallelism, "MEMORY_BYTES", 500)
+    lock, in_flight, largest = threading.Lock(), 0, 0
+
+    def answer(asked: Asked) -> Answer:
+        nonlocal in_flight, largest
+        if "partNumber" in asked.query and len(asked.body) == size:
+            with lock:
+                in_flight += 1
+                largest = max(largest, in_flight)
+            time.sleep(0.02)
+            with lock:
+                in_flight -= 1
+        if "partNumber" in asked.query:
+            return 200, {"ETag": f'"{hashlib.md5(asked.body).hexdigest()}"'}, b""
+        return good(asked)
+
+    scripted_server.answer = answer
+    with upload(scripted_server) as parts:
+        parts.add_part(bytes(10))
+        for _ in range(12):
+            parts.add_part(bytes(size))
+        parts.complete()
+    assert largest <= most
+    assert len(scripted_server.asked) == 15
+
+
+@pytest.mark.parametrize("first", ["add_part", "settle"])
+def test_a_refused_part_whose_upload_is_dropped_with_it_raises_its_own_error(
+    scripted_server: ScriptedServer, first: str
+) -> None:
+    """Not that of another part, for which the upload no longer exists: rclone drops it with a part whose checksum differs."""
+    is_gone = threading.Event()
+
+    def answer(asked: Asked) -> Answer:
+        if asked.query.get("partNumber") == "1":
+            assert is_gone.wait(20)
+            time.sleep(0.05)
+            return refusal(400, "BadDigest")
+        if asked.query.get("partNumber") == "2":
+            is_gone.set()
+            return refusal(404, "NoSuchUpload")
+        return good(asked)
+
+    scripted_server.answer = answer
+    with pytest.raises(S3ChecksumError), upload(scripted_server) as parts:
+        parts.add_part(PART)
+        parts.add_part(PART)
+        while first == "add_part":
+            parts.add_part(PART)
+        parts.settle()
+
+
+def test_an_upload_that_somebody_else_aborted_raises_no_such_upload(scripted_server: ScriptedServer) -> None:
+    scripted_server.answer = lambda asked: refusal(404, "NoSuchUpload") if "partNumber" in asked.query else good(asked)
+    with pytest.raises(S3NoSuchItem) as caught, upload(scripted_server) as parts:
+        for _ in range(5):
+            parts.add_part(PART)
+        parts.settle()
+    assert caught.value.code == "NoSuchUpload"
 
 
 def test_an_upload_that_cannot_be_aborted_is_logged(
@@ -423,6 +492,38 @@ def test_no_part_is_sent_to_a_store_that_honours_conditions_on_small_objects_onl
     assert not [what for what in scripted_server.whats if " k?" in what]
     assert list(store.objects) == ["source"]
     assert not store.uploads
+
+
+CONDITIONAL: dict[str, Callable[[S3Bucket], object]] = {
+    "put_object, if_absent": lambda bucket: bucket.put_object("k", b"x", if_absent=True),
+    "put_object, if_match": lambda bucket: bucket.put_object("old", b"x", if_match=hashlib.md5(b"old").hexdigest()),
+    "update": lambda bucket: bucket["old"].update(lambda body: b"new"),
+    "delete": lambda bucket: bucket["old"].delete(if_match=hashlib.md5(b"old").hexdigest()),
+    "move_to": lambda bucket: bucket["old"].move_to("k"),
+    "upload_object, if_absent": lambda bucket: bucket.upload_object(
+        "k", LARGE, if_absent=True, part_size_bytes=PART_SIZE
+    ),
+    "upload_object, if_match": lambda bucket: bucket.upload_object(
+        "old", LARGE, if_match=hashlib.md5(b"old").hexdigest(), part_size_bytes=PART_SIZE
+    ),
+    "open('xb')": write_exclusively,
+    "open('ab')": lambda bucket: bucket["old"].open("ab").close(),
+    "copy_to, if_absent": copied_if_absent,
+    "acquire_lock, release_lock": lambda bucket: (bucket.acquire_lock("l"), bucket.release_lock("l")),
+}
+
+
+@pytest.mark.parametrize("write", CONDITIONAL.values(), ids=CONDITIONAL)
+def test_nothing_is_asked_about_conditions_on_aws(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, write: Callable[[S3Bucket], object]
+) -> None:
+    """It honours them, in buckets with versioning too, and the credentials need not be allowed to ask."""
+    monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
+    store = StatefulStore(scripted_server)
+    store.put("old", b"old")
+    store.put("source", LARGE)
+    write(scripted_server.bucket(preset="aws"))
+    assert not [asked.query for asked in scripted_server.asked if "versioning" in asked.query or ".mfs3-" in asked.key]
 
 
 # -- checksums ---------------------------------------------------------------------------------------------------------------------

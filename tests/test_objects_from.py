@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,53 @@ def test_size_and_etag_take_no_request_and_the_body_is_pinned(counted: Counted) 
         _ = late.body
     with pytest.raises(s3.S3ObjectChanged):
         late.open().read()
+
+
+OWN_WRITES: dict[str, Callable[[s3.S3Object], object]] = {
+    "put": lambda obj: obj.put(b"mine"),
+    "update": lambda obj: obj.update(lambda _: b"mine"),
+    "open": lambda obj: write_through_open(obj),
+    "set_metadata": lambda obj: obj.set_metadata({"by": "me"}),
+}
+
+
+def write_through_open(obj: s3.S3Object) -> None:
+    with obj.open("wb") as file:
+        file.write(b"mine")
+
+
+@pytest.mark.parametrize("way", OWN_WRITES)
+def test_a_handle_of_an_event_reads_what_was_written_through_it(moto_bucket: s3.S3Bucket, way: str) -> None:
+    """The ETag of the event belongs to the object that the handle itself has replaced."""
+    written = moto_bucket.put_object("k", b"first")
+    [obj] = moto_bucket.store.objects_from(notification(moto_bucket.name, "k", size=5, eTag=written.etag))
+    OWN_WRITES[way](obj)
+    content = b"first" if way == "set_metadata" else b"mine"
+    assert obj.read_range(0) == obj.body == obj.reload().body == content
+    moto_bucket.put_object("k", b"others")
+    assert obj.reload().body == b"others"
+
+
+def test_a_failed_write_keeps_a_handle_at_the_object_of_its_event(moto_bucket: s3.S3Bucket) -> None:
+    """Nothing was replaced, so a later object of others is still not taken for that of the event."""
+    written = moto_bucket.put_object("k", b"first")
+    [obj] = moto_bucket.store.objects_from(notification(moto_bucket.name, "k", size=5, eTag=written.etag))
+    moto_bucket.put_object("k", b"others")
+    with pytest.raises(s3.S3PreconditionFailed), obj.open("wb", if_match=written.etag) as file:
+        file.write(b"mine")
+    with pytest.raises(s3.S3ObjectChanged):
+        _ = obj.body
+
+
+@pytest.mark.parametrize("way", ["put", "update"])
+def test_a_handle_of_a_version_describes_the_version_after_a_write(moto_bucket: s3.S3Bucket, way: str) -> None:
+    """A write makes a new object; size and ETag must be those of the content that the handle reads."""
+    moto_bucket.versioning.enable()
+    first = moto_bucket.put_object("k", b"first")
+    obj = moto_bucket.object("k", first.version_id)
+    OWN_WRITES[way](obj)
+    assert (obj.size, obj.etag, obj.body) == (5, first.etag, b"first")
+    assert moto_bucket["k"].body == b"mine"
 
 
 def test_an_event_with_a_version_reads_that_version(moto_bucket: s3.S3Bucket) -> None:

@@ -446,6 +446,79 @@ def test_a_write_that_no_document_confirms_raises_a_retryable_server_error(
     assert wrong == {}
 
 
+HTML = b"<!DOCTYPE html>\n<html><body>Sign in</body></html>"
+
+WITHOUT_PROOF: dict[str, tuple[str, Write]] = {
+    "put": ("PUT", lambda bucket: bucket.put_object("k", b"x")),
+    "put many": ("PUT", lambda bucket: bucket.put_objects([("k", b"x")])),
+    "open": ("PUT", _open_and_write),
+    "upload in parts": ("PUT", WRITERS["upload in parts"][0]),
+    "copy": ("PUT", lambda bucket: bucket.copy_object("k", "new")),
+    "delete": ("DELETE", lambda bucket: bucket.delete_object("k")),
+    "delete many": ("DELETE", lambda bucket: bucket.delete_objects(["k"])),
+    "delete bucket": ("DELETE", lambda bucket: bucket.delete_bucket()),
+}
+"""Each write with the method of the request that a proxy answers in place of the store."""
+
+
+@pytest.mark.parametrize(("status", "page"), [(200, HTML), (201, b""), (202, HTML), (204, b"")])
+def test_a_success_that_is_not_of_s3_is_no_success(
+    server: StatefulServer, lane: bool, status: int, page: bytes
+) -> None:
+    """S3 confirms a write by an ETag or a document, and answers a deletion without a body."""
+    wrong = {}
+    for name, (method, write) in WITHOUT_PROOF.items():
+        if method == "DELETE" and not page:
+            continue  # so does S3
+        server.state.clear()
+        bucket = server.bucket(lane=lane, preset="aws", max_attempts=1)
+        server.state.put("k", BODY)
+        assert bucket.object("k").exists()
+
+        def in_place_of_store(asked: Asked, method: str = method) -> tuple[int, dict[str, str], bytes] | None:
+            is_deletion = method == "DELETE" and asked.method == "POST"
+            return (status, {"Content-Type": "text/html"}, page) if asked.method == method or is_deletion else None
+
+        server.state.before = in_place_of_store
+        try:
+            write(bucket)
+            wrong[name] = "success"
+        except s3.S3BatchError as error:
+            if not error.failures[0].error.retryable:
+                wrong[name] = str(error)
+        except s3.S3Error as error:
+            if not error.retryable:
+                wrong[name] = str(error)
+        finally:
+            server.state.before = None
+    server.state.clear()
+    assert wrong == {}
+
+
+def test_an_object_of_negative_length_is_not_empty(server: StatefulServer, lane: bool) -> None:
+    """botocore would take the body for empty, and its size for negative."""
+    server.state.put("k", BODY)
+    bucket = server.bucket(lane=lane, preset="aws", max_attempts=1)
+    assert bucket.object("k").exists()
+    head = (
+        b'HTTP/1.1 200 OK\r\nETag: "e"\r\nLast-Modified: Sat, 21 Nov 2026 05:00:00 GMT\r\nContent-Length: -5\r\n'
+        b"Connection: close\r\n\r\n"  # the server does so after raw bytes, and only one attempt is made on the next connection
+    )
+    server.state.before = lambda asked: head + (b"" if asked.method == "HEAD" else BODY)
+    try:
+        for read in (
+            lambda: bucket.get_object("k"),
+            lambda: bucket["k"].size,
+            lambda: bucket["k"].body,
+            lambda: bucket["k"].body_stream.read(),
+        ):
+            with pytest.raises(s3.S3ServerError):
+                read()
+    finally:
+        server.state.before = None
+        server.state.clear()
+
+
 def _unconfirmed_as(error: s3.S3Error) -> str:
     is_right = (isinstance(error, s3.S3ServerError) and error.retryable) or (
         isinstance(error, s3.S3PreconditionFailed) and error.outcome_unknown  # of a conditional write

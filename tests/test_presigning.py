@@ -64,6 +64,15 @@ def test_a_presigned_put_requires_its_content_type(rclone_bucket: S3Bucket) -> N
     assert fetch(url, "PUT", b"data", {"Content-Type": "text/plain"})[0] == 200
 
 
+def test_a_presigned_put_of_a_version_writes_a_new_object(rclone_bucket: S3Bucket) -> None:
+    """A version cannot be overwritten, and S3 refuses a PUT that names one. The other methods are for the version."""
+    version = rclone_bucket.object("up.txt", "v1")
+    assert fetch(version.presigned_url("PUT"), "PUT", b"data")[0] == 200
+    assert "versionId" not in version.presigned_url("put")
+    for method in ("GET", "HEAD", "DELETE"):
+        assert "versionId=v1" in version.presigned_url(method)
+
+
 @pytest.mark.parametrize("name", ["Übersicht 字.csv", 'a"b\\c; filename=x', "%41+&=?#", "'*"])
 def test_a_presigned_url_sets_a_file_name(bucket: S3Bucket, name: str) -> None:
     """The version ID is in the signed query: the strict server rejects a changed one."""
@@ -97,6 +106,39 @@ def test_a_presigned_url_sets_disposition_and_content_type(moto_bucket: S3Bucket
     assert fetch(url)[2]["content-type"] == "text/x"
 
 
+RESPONSE_HEADERS = {
+    "response_cache_control": "max-age=7, private",
+    "response_content_disposition": "attachment",
+    "response_content_encoding": "identity",
+    "response_content_language": "de, en",
+    "response_content_type": "text/x",
+    "response_expires": "Sun, 02 Jan 2033 03:04:05 GMT",
+}
+
+
+def test_a_presigned_url_sets_all_six_response_headers(moto_bucket: S3Bucket) -> None:
+    moto_bucket.put_object("a", b"x")
+    _, body, headers = fetch(moto_bucket["a"].presigned_url(**RESPONSE_HEADERS))
+    assert body == b"x"
+    found = {name: headers.get(name.removeprefix("response_").replace("_", "-")) for name in RESPONSE_HEADERS}
+    assert found == RESPONSE_HEADERS
+
+
+def test_a_strict_server_accepts_the_signature_of_all_six_response_headers(rclone_bucket: S3Bucket) -> None:
+    rclone_bucket.put_object("a", b"x")
+    url = rclone_bucket["a"].presigned_url(**RESPONSE_HEADERS)
+    assert fetch(url)[:2] == (200, b"x")
+    assert fetch(url.replace("private", "public"))[0] == 403
+
+
+@pytest.mark.parametrize("zone", [None, datetime.timezone.utc, datetime.timezone(datetime.timedelta(hours=2))])
+def test_expires_may_be_a_datetime(moto_bucket: S3Bucket, zone: datetime.tzinfo | None) -> None:
+    hour = 5 if zone is not None and zone.utcoffset(None) else 3
+    moment = datetime.datetime(2033, 1, 2, hour, 4, 5, tzinfo=zone)
+    query = urllib.parse.parse_qs(urllib.parse.urlsplit(moto_bucket["a"].presigned_url(response_expires=moment)).query)
+    assert query["response-expires"] == ["Sun, 02 Jan 2033 03:04:05 GMT"]
+
+
 @pytest.mark.parametrize("wrong", [0, -1, 604_801, 1.5, datetime.timedelta(days=8)])
 def test_an_invalid_expiry_raises(moto_bucket: S3Bucket, wrong: int) -> None:
     """One second to seven days."""
@@ -104,7 +146,7 @@ def test_an_invalid_expiry_raises(moto_bucket: S3Bucket, wrong: int) -> None:
         moto_bucket["a"].presigned_url(expires_in=wrong)
 
 
-@pytest.mark.parametrize("name", ["response_content_disposition", "response_content_type"])
+@pytest.mark.parametrize("name", [*RESPONSE_HEADERS])
 def test_line_ends_in_headers_are_refused(moto_bucket: S3Bucket, name: str) -> None:
     """A line end in a header's value is refused."""
     with pytest.raises(ValueError, match=name):
@@ -117,6 +159,8 @@ def test_contradicting_arguments_raise(moto_bucket: S3Bucket) -> None:
         moto_bucket["a"].presigned_url("GET", content_type="text/x")
     with pytest.raises(ValueError, match="GET"):
         moto_bucket["a"].presigned_url("PUT", response_content_type="text/x")
+    with pytest.raises(ValueError, match="response_cache_control and response_expires are for GET, not DELETE"):
+        moto_bucket["a"].presigned_url("DELETE", response_cache_control="no-cache", response_expires="0")
     with pytest.raises(ValueError, match="method"):
         moto_bucket["a"].presigned_url("PATCH")
 

@@ -77,6 +77,13 @@ def test_a_chunked_body_passes_whole(proxy: Proxy, upstream: ScriptedServer) -> 
     connection.close()
 
 
+def test_a_response_that_the_server_broke_off_is_broken_off(proxy: Proxy, upstream: ScriptedServer) -> None:
+    """The client need not wait for the rest until it times out."""
+    upstream.answer = lambda asked: (500, {"Content-Length": "100"}, b"cut")
+    with pytest.raises(http.client.IncompleteRead):
+        ask(proxy)
+
+
 def test_a_refused_connection_is_refused_for_a_moment(proxy: Proxy, upstream: ScriptedServer) -> None:
     """The connection breaks, the port refuses for a moment, and then serves again."""
     once(proxy, Fault("refuse", seconds=1.5))

@@ -8,7 +8,9 @@ import pickle
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from support.request_counting import Counted
@@ -52,6 +54,13 @@ def test_a_query_makes_no_request_until_it_is_iterated(counted: Counted) -> None
         ({"glob": "**/*.json"}, ["2026/10/a.json", "2026/11/a.json", "2026/a.json", "other/z.json", "top.json"]),
         ({"glob": "2026/1?/[!b]*"}, ["2026/10/a.json", "2026/11/a.json"]),
         ({"glob": "top.json"}, ["top.json"]),
+        ({"glob": ["top.json", "other/*"]}, ["other/z.json", "top.json"]),
+        (
+            {"glob": ("2026/1?/a.json", "2026/1?/*", "2026/a*")},
+            ["2026/10/a.json", "2026/11/a.json", "2026/11/b.csv", "2026/a.json"],
+        ),
+        ({"glob": ["other/*", "2026/11/*"], "prefix": "2026/"}, ["2026/11/a.json", "2026/11/b.csv"]),
+        ({"glob": ["2026/*.json"], "regex": "b"}, []),
         ({"prefix": "2026/", "glob": "other/*"}, []),
         ({"prefix": "2026/11", "glob": "2026/*/a.json"}, ["2026/11/a.json"]),
         ({"regex": r"\.csv$"}, ["2026/11/b.csv"]),
@@ -115,6 +124,36 @@ def test_the_literal_start_of_a_glob_is_sent_as_prefix(counted: Counted) -> None
     assert requests == []
 
 
+def test_the_literal_start_that_several_globs_share_is_sent_as_prefix(counted: Counted) -> None:
+    """A glob that contradicts the prefix does not count."""
+    for arguments, prefix in (
+        ({"glob": ["2026/11/*", "2026/12/*.csv"]}, "2026/1"),
+        ({"glob": ["2026/11/*", "old/*"], "prefix": "2026/"}, "2026/11/"),
+        ({"glob": ["a/b*", "a/b"], "prefix": "a/b/c"}, "a/b/c"),
+    ):
+        counted.bucket.find(**arguments).first()
+        assert f"prefix={quote(prefix, safe='')}" in counted.requests()[-1].query.split("&")
+    with counted.recording() as requests:
+        assert counted.bucket.find("a/", glob=["b/*", "c/*"]).count() == 0
+    assert requests == []
+
+
+def test_a_query_shows_its_globs_as_they_were_given(bucket: s3.S3Bucket) -> None:
+    """One glob as text, several as a list."""
+    assert "find(glob='a*')" in repr(bucket.find(glob="a*"))
+    assert "find(glob=['a*', 'b*'])" in repr(bucket.find(glob=("a*", "b*")))
+    assert "a*, b*" in bucket.find(glob=["a*", "b*"])._repr_html_()
+
+
+def test_a_query_with_several_globs_can_be_pickled_and_split(bucket: s3.S3Bucket) -> None:
+    """The parts list the same keys."""
+    bucket.put_objects((f"{letter}/{n}", b"") for letter in "abc" for n in range(20))
+    query = bucket.find(glob=["a/*", "c/*"])
+    keys = [obj.key for obj in bucket.find() if obj.key[0] in "ac"]
+    assert [obj.key for part in query.partitions(3) for obj in part] == keys
+    assert repr(pickle.loads(pickle.dumps(query))) == repr(query)
+
+
 def test_a_small_limit_requests_a_small_page(counted: Counted) -> None:
     """first() fetches one key, not a thousand."""
     counted.bucket.put_object("k", "x")
@@ -138,6 +177,11 @@ def test_an_invalid_limit_is_refused_before_a_request(bucket: s3.S3Bucket, limit
     [
         ({"prefix": 7}, TypeError),
         ({"glob": ""}, ValueError),
+        ({"glob": []}, ValueError),
+        ({"glob": ["a", ""]}, ValueError),
+        ({"glob": ["a", 7]}, TypeError),
+        ({"glob": b"a"}, TypeError),
+        ({"glob": Path("a")}, TypeError),
         ({"regex": "("}, ValueError),
         ({"regex": 7}, TypeError),
         ({"modified_after": "2026"}, TypeError),
@@ -265,3 +309,13 @@ def test_a_predicate_that_returns_an_awaitable_raises_type_error(
 
     asyncio.run(main())
     assert sorted(memory.objects) == sorted(KEYS)
+
+
+def test_an_async_query_takes_several_globs(filled: s3.S3Bucket) -> None:
+    """As the sync one does."""
+
+    async def run() -> list[str]:
+        async with s3.AsyncS3Store(filled.store) as store:
+            return [obj.key async for obj in store.bucket(filled.name).find(glob=["top.json", "other/*"])]
+
+    assert asyncio.run(run()) == ["other/z.json", "top.json"]

@@ -146,3 +146,44 @@ def test_long_text_is_shortened() -> None:
     """Long cells are shortened."""
     assert render.shortened("abcdef", 4) == "abc…"
     assert render.shortened("abcd", 4) == "abcd"
+
+
+# -- screen readers, and viewers that strip style sheets --------------------------------------------------------------------------
+
+
+def test_tables_have_captions_and_the_scope_of_their_headers() -> None:
+    html = render.table(["key", "size"], [["a", Bytes(1)]], title="<two>").html
+    assert '<caption class="mf-title">&lt;two&gt;</caption><thead><tr><th scope="col">key</th>' in html
+    html = render.facts("one", [("size", Bytes(3))]).html
+    assert '<caption class="mf-title">one</caption>' in html and '<th scope="row">size</th>' in html
+
+
+def test_a_bar_gives_its_share_as_text() -> None:
+    """The bar itself is drawn by styles, and hidden from screen readers."""
+    html = render.table(["share"], [[Bar(0.25)]]).html
+    assert '<span class="mf-bar" aria-hidden="true">' in html and ">25.0%</span>" in html
+
+
+def test_a_tree_is_a_list_of_lists() -> None:
+    """Without style sheets a list indents its levels, and a screen reader tells how many entries it has."""
+    html = render.tree(
+        "root", [Branch("a/", children=(Branch("b"),), about="1 object", is_open=False), Branch("d")]
+    ).html
+    tags = [tag for tag in read(html).tags if tag != "style"]
+    assert tags == ["div", "div", "ul", "li", "details", "summary", "span", "ul", "li", "div", "li", "div"]
+    assert '<ul aria-label="root">' in html and "<details><summary" in html
+
+
+def test_what_html_only_says_does_not_change_the_text() -> None:
+    branch = Branch("a/", children=(), about="1 object", is_open=False)
+    assert render.tree("root", [branch]).text == "root\n└── a/"
+    assert "1 object" in render.tree("root", [branch]).html
+
+
+def test_a_section_can_be_folded() -> None:
+    inner = render.facts("inside", [("a", 1)])
+    shown = render.section("more <b>", inner, is_open=False)
+    assert '<details><summary class="mf-head">more &lt;b&gt;</summary>' in shown.html
+    assert "<details open>" in render.section("more", inner).html
+    assert shown.html.count("<style>") == 1 and shown.text.splitlines()[0] == "more <b>"
+    assert read(shown.html).tags.count("table") == 1

@@ -522,6 +522,28 @@ def test_allow_retries_while_the_lifted_block_is_still_in_effect(keeper: Documen
     assert kept.public_access.status().is_public
 
 
+@pytest.mark.parametrize(
+    ("region", "preset", "partition"),
+    [
+        ("us-gov-west-1", "aws", "aws-us-gov"),
+        ("cn-north-1", "aws", "aws-cn"),
+        ("eu-west-1", "aws", "aws"),
+        ("cn-north-1", "other", "aws"),
+    ],
+)
+def test_the_public_statement_names_the_bucket_by_the_arn_of_its_partition(
+    keeper: DocumentStore, scripted_server: ScriptedServer, region: str, preset: str, partition: str
+) -> None:
+    """AWS refuses a policy with an ARN of another partition. Other stores have one partition, whatever they call their region."""
+    bucket = scripted_server.bucket(lane=False, region=region, preset=preset)
+    bucket.public_access.allow()
+    [statement] = json.loads(keeper.documents["policy"])["Statement"]
+    assert statement["Resource"] == [f"arn:{partition}:s3:::bkt", f"arn:{partition}:s3:::bkt/*"]
+    assert bucket.public_access.status().is_allowed_by_policy
+    bucket.public_access.block()
+    assert "policy" not in keeper.documents
+
+
 def test_allow_restores_the_block_if_the_policy_is_refused(
     keeper: DocumentStore, kept: s3.S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from support.proxy import run_proxy, scripted
-from support.scripted_server import Answer, Asked, ScriptedServer, content_of, refusal
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, refusal, upload_in_parts
 from support.servers import Server
 from support.stateful_server import StrictStore
 
@@ -40,7 +40,7 @@ from messageflux_s3._files.file_target import Destination
 from messageflux_s3._objects import etag_md5, ranged_reader
 
 MIB = 1024 * 1024
-LARGE = random.Random(7).randbytes(40 * MIB + 12345)  # three parts, the last one short
+LARGE = random.Random(7).randbytes(40 * MIB + 12345)  # several parts, the last one short
 
 
 def unfinished_uploads(bucket: S3Bucket) -> list[str]:
@@ -256,7 +256,7 @@ def test_a_completion_whose_response_was_lost_succeeds_if_the_etag_matches(
         assert caught.value.retryable
         proxy.restart(scripted(lost))
         etag = etag_md5.of_parts(
-            [hashlib.md5(LARGE[at : at + 16 * MIB]).hexdigest() for at in range(0, len(LARGE), 16 * MIB)]
+            [hashlib.md5(LARGE[at : at + 5 * MIB]).hexdigest() for at in range(0, len(LARGE), 5 * MIB)]
         )
         events = bucket._connection.client.meta.events
         events.register(
@@ -297,19 +297,15 @@ def test_the_journal_names_a_part_after_it_is_on_the_disk(
 ) -> None:
     """After a power loss, a journal entry for data not on disk would leave a hole in the file."""
     rclone_bucket.upload_object("k", LARGE)
-    parts = {
-        at // download.PART_BYTES: LARGE[at : at + download.PART_BYTES]
-        for at in range(0, len(LARGE), download.PART_BYTES)
-    }
+    size = download.part_size_of(len(LARGE))
+    parts = {at // size: LARGE[at : at + size] for at in range(0, len(LARGE), size)}
     on_disk, too_early = set[int](), set[int]()
     really = os.fsync
 
     def fsync(file: int) -> None:
         named = {int(line) for line in (tmp_path / ".t.mfs3-journal").read_text().splitlines()[1:]}
         too_early.update(named - on_disk)
-        written = {
-            number for number, part in parts.items() if os.pread(file, len(part), number * download.PART_BYTES) == part
-        }
+        written = {number for number, part in parts.items() if os.pread(file, len(part), number * size) == part}
         really(file)
         on_disk.update(written)
 
@@ -333,10 +329,9 @@ def test_a_journal_without_its_partial_file_is_ignored(rclone_bucket: S3Bucket, 
     """If the process is killed between the rename and the deletion of the journal, the next download fetches every part."""
     rclone_bucket.upload_object("k", LARGE)
     obj = rclone_bucket.object("k")
-    heading = {
-        "object": f"s3://{rclone_bucket.name}/k", "etag": obj.etag, "start": 0, "end": len(LARGE), "part": download.PART_BYTES,
-    }  # fmt: skip
-    parts = "".join(f"{number}\n" for number in range(-(-len(LARGE) // download.PART_BYTES)))
+    part = download.part_size_of(len(LARGE))
+    heading = {"object": f"s3://{rclone_bucket.name}/k", "etag": obj.etag, "start": 0, "end": len(LARGE), "part": part}
+    parts = "".join(f"{number}\n" for number in range(-(-len(LARGE) // part)))
     (tmp_path / ".t.mfs3-journal").write_text(f"{json.dumps(heading)}\n{parts}")
     rclone_bucket.download_file("k", tmp_path / "t", resume=True)
     assert (tmp_path / "t").read_bytes() == LARGE
@@ -618,6 +613,23 @@ def test_a_file_truncated_during_its_upload_creates_no_object(
     assert not store.uploads
 
 
+@pytest.mark.parametrize(("preset", "sizes"), [("aws", [10, 20, 40, 30]), ("r2", [10] * 10)])
+def test_the_parts_of_a_source_of_unknown_size_grow(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, preset: str, sizes: list[int]
+) -> None:
+    """R2 requires parts of equal size."""
+    monkeypatch.setattr(upload, "THRESHOLD_BYTES", 10)
+    monkeypatch.setattr(upload, "_FIRST_PART_BYTES_OF_UNKNOWN_SIZE", 10)
+    monkeypatch.setattr(upload.parallelism, "growing_part_size", lambda first, number: first * 2**number)
+
+    scripted_server.answer = upload_in_parts
+    scripted_server.bucket(preset=preset).upload_object("k", iter([bytes(100)]))
+    parts = {
+        int(asked.query["partNumber"]): len(asked.body) for asked in scripted_server.asked if asked.method == "PUT"
+    }
+    assert [parts[number] for number in sorted(parts)] == sizes
+
+
 def test_more_than_10000_parts_are_refused(moto_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """The maximum number of parts works; one byte more raises an error with the remedy, and writes nothing."""
     monkeypatch.setattr(upload, "MAX_PARTS", 2)
@@ -637,7 +649,9 @@ MD5 = hashlib.md5(BODY).hexdigest()
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of a thousand bytes, so that three thousand are many."""
+    monkeypatch.setattr(download, "ONE_REQUEST_BYTES", 1000)
     monkeypatch.setattr(download, "PART_BYTES", 1000)
+    monkeypatch.setattr(download, "LEAST_PART_BYTES", 1000)
     monkeypatch.setattr(download, "_PIECE_BYTES", 100)
 
 

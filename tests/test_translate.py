@@ -79,6 +79,37 @@ def test_error_code_decides_the_class(code: str, cls: type[s3.S3Error]) -> None:
     assert "the store's words" in str(error)
 
 
+@pytest.mark.parametrize(("operation", "is_hinted"), [("HeadObject", True), ("HeadBucket", True), ("GetObject", False)])
+def test_400_to_a_head_names_the_usual_causes(operation: str, is_hinted: bool) -> None:
+    """It has no body: AWS answers so to expired credentials, for which it gives a code elsewhere."""
+    answer = {"Error": {"Code": "400"}, "ResponseMetadata": {"HTTPStatusCode": 400, "RequestId": "R1"}}
+    error = from_answer(answer, operation, "b", "k" if operation.endswith("Object") else None)
+    assert ("credentials have expired" in str(error)) is is_hinted
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("PermanentRedirect", 301), ("301", 301), ("AuthorizationHeaderMalformed", 400)]
+)
+@pytest.mark.parametrize(
+    ("header", "hint"), [("eu-west-1", "region='eu-west-1'"), ("", "region=…"), ("eu\x1b[2J", "region=…")]
+)
+def test_a_bucket_in_another_region_is_named_with_its_region(code: str, status: int, header: str, hint: str) -> None:
+    """AWS names it in a header. boto3 follows such a redirect, but not from every endpoint."""
+    metadata = {"HTTPStatusCode": status, "RequestId": "R1", "HTTPHeaders": {"x-amz-bucket-region": header}}
+    error = from_answer({"Error": {"Code": code}, "ResponseMetadata": metadata}, "HeadObject", "b", "k")
+    assert f"connect({hint})" in str(error)
+    assert "\x1b" not in str(error)
+
+
+def test_a_missing_access_point_is_a_missing_bucket() -> None:
+    """Not a missing object: nothing can be written there either."""
+    answer = {"Error": {"Code": "NoSuchAccessPoint"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
+    assert (
+        type(from_answer(answer, "PutObject", "arn:aws:s3:eu-west-1:123456789012:accesspoint/a", "k"))
+        is s3.S3NoSuchBucket
+    )
+
+
 @pytest.mark.parametrize(
     ("status", "key", "cls"),
     [
@@ -183,7 +214,7 @@ def test_only_the_404_of_a_head_hints_that_the_bucket_may_be_missing(code: str, 
             "The request on the store: error (200): OK.",
         ),
         ({"ResponseMetadata": {"HTTPStatusCode": 503}}, s3.S3Throttled, None, 503, "error (503): Service Unavailable."),
-        ({"Error": {"Code": "412"}}, s3.S3PreconditionFailed, "412", 412, "412 (412): Precondition Failed."),
+        ({"Error": {"Code": "412"}}, s3.S3PreconditionFailed, "412", 412, "412: Precondition Failed."),
         (
             {"Error": {"Code": "500"}, "ResponseMetadata": {"HTTPStatusCode": "x"}},
             s3.S3ServerError,
@@ -226,6 +257,81 @@ def test_message_is_the_stores_else_the_causes_else_the_status_phrase() -> None:
     assert said("its words", "the cause") == "GetObject on s3://b/k: error (404): its words."
     assert said("", "the cause") == "GetObject on s3://b/k: error (404): the cause."
     assert said("", "") == "GetObject on s3://b/k: error (404): Not Found."
+
+
+def test_a_status_that_botocore_gives_as_the_code_is_said_once() -> None:
+    """As for the response to a HEAD, which has no body; the attribute stays."""
+    for status, phrase in ((403, "Forbidden"), (500, "Internal Server Error")):
+        answer = {"Error": {"Code": str(status), "Message": phrase}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        error = from_answer(answer, "HeadBucket", "b", None)
+        assert str(error) == f"HeadBucket on s3://b/: {status}: {phrase}."
+        assert (error.code, error.status) == (str(status), status)
+
+
+def test_a_400_without_a_code_hints_at_a_port_for_https() -> None:
+    """S3's own responses have a code or, to a HEAD, a request ID."""
+    ours = {"Error": {"Code": "400"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    assert "the port may be one for https://" in str(from_answer(ours, "HeadBucket", "b", None))
+    of_s3 = {"Error": {"Code": "400"}, "ResponseMetadata": {"HTTPStatusCode": 400, "RequestId": "1A2B"}}
+    assert "https" not in str(from_answer(of_s3, "HeadBucket", "b", None))
+    coded = {"Error": {"Code": "InvalidArgument"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    assert "https" not in str(from_answer(coded, "HeadBucket", "b", None))
+
+
+def _closed(reason: str, url: str) -> Exception:
+    return botocore.exceptions.ConnectionClosedError(error=f"('Connection aborted.', {reason})", endpoint_url=url)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            botocore.exceptions.SSLError(
+                endpoint_url="https://x", error="[SSL: WRONG_VERSION_NUMBER] wrong version number"
+            ),
+            "does not speak TLS at this port: endpoint_url must begin with http://",
+        ),
+        (ssl.SSLError("[SSL] record layer failure"), "does not speak TLS at this port"),
+        (
+            _closed(r"BadStatusLine('\x15\x03\x01\x00\x02\x02F')", "http://x"),
+            "speaks TLS at this port: endpoint_url must begin with https://",
+        ),
+        (
+            _closed("ConnectionResetError(104, 'reset')", "http://x"),
+            "A port for https:// closes such a connection too.",
+        ),
+    ],
+    ids=["HTTP server", "HTTP server, of a stream", "alert", "closed"],
+)
+def test_the_wrong_scheme_of_an_endpoint_is_named(error: Exception, said: str) -> None:
+    ours = translate(error, "GetObject", "b", "k")
+    assert isinstance(ours, s3.S3ConnectionError)
+    assert said in str(ours)
+
+
+def test_a_connection_of_https_that_is_closed_does_not_hint_at_the_scheme() -> None:
+    assert "port" not in str(
+        translate(_closed("ConnectionResetError(104, 'reset')", "https://x"), "GetObject", "b", "k")
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Client sent an HTTP request to an HTTPS server.\n",
+        b"<html><body><h1>The plain HTTP request was sent to HTTPS port</h1></body></html>",
+        b"<p>Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",
+    ],
+    ids=["Go", "nginx", "Apache"],
+)
+def test_a_server_that_expects_tls_is_understood(scripted_server: ScriptedServer, body: bytes) -> None:
+    """Its own words for an HTTP request, in reply to a GET; the reply to a HEAD has no body."""
+    scripted_server.answer = lambda asked: (400, {"Content-Type": "text/html"}, body)
+    bucket = scripted_server.connect(max_attempts=1).bucket("bucket")
+    with pytest.raises(s3.S3Error, match=r"HttpsPort.*speaks TLS at this port: endpoint_url must begin with https://"):
+        bucket.find().first()
+    with pytest.raises(s3.S3Error, match=r": 400: Bad Request. If endpoint_url begins with http://"):
+        bucket.exists()
 
 
 def test_message_ends_with_a_hint_for_some_codes() -> None:

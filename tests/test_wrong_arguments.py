@@ -90,6 +90,75 @@ def test_a_misspelt_parameter_raises_type_error_naming_the_nearest_async(
         in_loop(lambda bucket: write(bucket, folder, {"content_tpye": "text/plain"}))
 
 
+# Content that another method takes, and the method.
+TAKEN_ELSEWHERE: dict[str, tuple[Any, str]] = {
+    "a path": (Path("x"), "upload_file"),
+    "a generator": ((piece for piece in [b"x"]), "upload_object"),
+    "a mapping": ({"a": 1}, "put_json"),
+    "a list": ([b"x"], "put_json.*upload_object"),
+}
+PUTS: dict[str, Callable[[s3.S3Bucket, Any], object]] = {
+    "put_object": lambda bucket, data: bucket.put_object("k", data),
+    "put_object, if_absent": lambda bucket, data: bucket.put_object("k", data, if_absent=True),
+    "put_objects": lambda bucket, data: bucket.put_objects([("k", data)]),
+    "put": lambda bucket, data: bucket["k"].put(data),
+}
+ASYNC_PUTS: dict[str, Callable[[s3.AsyncS3Bucket, Any], Awaitable[object]]] = {
+    "put_object": lambda bucket, data: bucket.put_object("k", data),
+    "put_objects": lambda bucket, data: bucket.put_objects([("k", data)]),
+    "put": lambda bucket, data: bucket["k"].put(data),
+}
+
+
+@pytest.mark.parametrize(("data", "method"), TAKEN_ELSEWHERE.values(), ids=TAKEN_ELSEWHERE)
+@pytest.mark.parametrize("put", PUTS.values(), ids=PUTS)
+def test_the_error_names_the_method_that_takes_such_content(
+    bucket: s3.S3Bucket, put: Callable[[s3.S3Bucket, Any], object], data: Any, method: str
+) -> None:
+    """Every method of the name exists."""
+    with pytest.raises(TypeError, match=f"must be bytes.*{method}"):
+        put(bucket, data)
+    assert all(hasattr(bucket, name) for name in method.split(".*"))
+
+
+@pytest.mark.parametrize(("data", "method"), TAKEN_ELSEWHERE.values(), ids=TAKEN_ELSEWHERE)
+@pytest.mark.parametrize("put", ASYNC_PUTS.values(), ids=ASYNC_PUTS)
+def test_the_error_names_the_method_that_takes_such_content_async(
+    put: Callable[[s3.AsyncS3Bucket, Any], Awaitable[object]], data: Any, method: str
+) -> None:
+    """As the sync methods do."""
+    with pytest.raises(TypeError, match=f"must be bytes.*{method}"):
+        in_loop(lambda bucket: put(bucket, data))
+
+
+def test_content_that_no_method_takes_is_refused_without_a_hint(bucket: s3.S3Bucket) -> None:
+    """The order of a set is not defined; a number has no form as bytes."""
+    wrong: Any
+    for wrong in (42, {b"x"}, None):
+        with pytest.raises(TypeError, match=f"not {type(wrong).__name__}$"):
+            bucket.put_object("k", wrong)
+
+
+def test_a_path_as_a_key_is_refused_with_the_reason(bucket: s3.S3Bucket) -> None:
+    """A Path of Windows has backslashes, and every Path drops parts of a key."""
+    key: Any = Path("a/b")
+    for call in (lambda: bucket.put_object(key, b""), lambda: bucket[key], lambda: key in bucket):
+        with pytest.raises(TypeError, match=r"key must be text, not PosixPath: .*as_posix"):
+            call()
+
+
+@pytest.mark.parametrize("uri", ["s3://b/k", "mfs3://b/k"])
+def test_a_uri_in_place_of_a_key_is_refused_with_a_hint(bucket: s3.S3Bucket, uri: str) -> None:
+    """``bucket.object`` takes it: a key may begin in this way."""
+    awaited = s3.AsyncS3Store(bucket.store).bucket("bucket")
+    for call in (lambda: bucket[uri], lambda: uri in bucket, lambda: awaited[uri]):
+        with pytest.raises(s3.S3InvalidName, match=r"is a URI, not a key: store.object") as caught:
+            call()
+        assert (caught.value.bucket, caught.value.key) == ("bucket", uri)
+    assert bucket.object(uri).key == awaited.object(uri).key == uri
+    assert bucket["s3:/b/k"].key == "s3:/b/k"
+
+
 BAD_CONTENTS: dict[str, tuple[Callable[[s3.S3Bucket], object], str]] = {
     "put_object": (lambda bucket: bucket.put_object("k", 42), "buf must be .*, not int"),
     "put_object, if_absent": (lambda bucket: bucket.put_object("k", 42, if_absent=True), "buf must be .*, not int"),

@@ -18,18 +18,20 @@ from itertools import chain, islice
 from typing import Any, NamedTuple, TypeVar, cast
 
 from .._client.addresses import BucketAddress, ObjectAddress
+from .._client.context_threads import ContextThreadPool
 from .._client.exchange import Answer, Request, ask_boto3, exchange, exchange_many, lane_state
 from .._client.translate import from_answer
 from .._formats import render
 from .._formats.head import Head
+from .._http import request_window
 from .._objects import drivers, operations
 from .._objects.drivers import Effect, Steps
 from .._objects.operations import MAX_CACHED_BODY
 from ..errors import Failure, S3AccessDenied, S3AuthenticationError, S3BatchError, S3Error
 from .progress import Progress, reporting, watched
 
-CONCURRENCY = 64
-"""The largest number of concurrent requests of a batch."""
+CONCURRENCY = request_window.MOST
+"""The largest number of concurrent requests of a batch. It begins with 64, and takes more where that is faster."""
 
 MAX_BYTES = 256 * 1024 * 1024
 """The largest number of bytes of bodies that a batch holds in memory."""
@@ -38,7 +40,7 @@ KEYS_PER_DELETE = 1000
 _FAILURES_SHOWN = 20
 _TRIES_TO_OPEN = 3
 
-# Error codes with which a store rejects DeleteObjects: it does not support the operation, or not this form of it.
+# Error codes of stores that do not support DeleteObjects, and of stores that require another form of the request.
 _NO_BULK_DELETE = {"NotImplemented", "MethodNotAllowed", "501", "405"}
 _NOT_THIS_WAY = {"MissingContentMD5", "InvalidDigest", "411"}
 _BULK_DELETE = "bulk delete"
@@ -83,7 +85,7 @@ class BatchResult:
             The result itself.
 
         Raises:
-            S3BatchError: There are failures. The error has them and the keys that succeeded.
+            S3BatchError: There are failures. The error lists the failures and the keys that succeeded.
         """
         if self.failures:
             first = self.failures[0]
@@ -123,8 +125,8 @@ class GetItem(NamedTuple):
     Attributes:
         key: The key.
         version_id: A version of the object; None for the current one.
-        is_read: Whether to read the object. If not, its outcome is None, yielded in its place in the order.
-        tag: A value of the caller, returned with the outcome.
+        is_read: Whether to read the object. If False, no request is sent and the outcome is None.
+        tag: Any value of the caller; it is returned with the outcome.
     """
 
     key: str
@@ -149,8 +151,8 @@ def get_many(
         max_bytes: The largest number of bytes of bodies in memory.
 
     Returns:
-        For each object its tag and outcome: headers and body (None for a body above 8 MiB), an error, or None if
-        ``is_read`` is False. Closing the iterator cancels the outstanding requests.
+        For each object, its tag and its outcome: headers and body (the body is None above 8 MiB), or an error, or None
+        if ``is_read`` is False. Closing the iterator cancels the outstanding requests.
 
     Requests:
         1 GET per object
@@ -197,7 +199,7 @@ def put_many(
         max_bytes: The largest number of bytes of bodies in memory.
 
     Returns:
-        For each item its key, and the headers of the new object or an error.
+        For each item, its key and either the headers of the new object or an error.
 
     Requests:
         1 PUT per object
@@ -228,7 +230,7 @@ def delete_many(
 
     Args:
         address: The bucket.
-        entries: Keys and versions (None for the current one), any number, consumed a thousand at a time.
+        entries: Pairs of key and version ID (None for the current version), any number, consumed a thousand at a time.
 
     Returns:
         Each key and version with its error, or with None if it was deleted.
@@ -277,7 +279,7 @@ def _delete_page(address: BucketAddress, page: Sequence[tuple[str, str | None]])
     """Delete up to a thousand entries; retry entries with a transient error after a delay."""
     outcomes: _Outcomes = {}
     left = [*dict.fromkeys(page)]
-    for attempt in range(address.connection.config.max_attempts):
+    for attempt in range(address.connection.max_attempts):
         if attempt:
             time.sleep(min(5.0, 0.1 * 2**attempt))
         outcomes.update(_delete_once(address, left))
@@ -307,9 +309,9 @@ def _delete_once(address: BucketAddress, entries: Sequence[tuple[str, str | None
 def _is_safe_in_xml(key: str) -> bool:
     """Return whether every XML parser returns this key unchanged.
 
-    Some stores (such as s3rver) trim or collapse whitespace in the keys of a bulk delete: ``" a"`` would delete
-    ``"a"``. XML itself turns CR into LF and excludes control characters. Such keys are deleted one by one,
-    percent-encoded in the URL.
+    Some stores (such as s3rver) trim or collapse whitespace in the keys of a bulk delete: a request for ``" a"``
+    would delete ``"a"``. XML itself turns CR into LF and excludes control characters. Keys that are not safe are
+    deleted one by one, percent-encoded in the URL.
     """
     return key.isprintable() and key == " ".join(key.split())
 
@@ -319,10 +321,10 @@ class _NothingDeleted(S3Error):
 
 
 def _bulk_delete(address: BucketAddress, entries: Sequence[tuple[str, str | None]]) -> _Outcomes | None:
-    """Send one DeleteObjects: with Content-MD5, which nearly every store accepts, else with boto3's checksum.
+    """Send one DeleteObjects with Content-MD5, which nearly every store accepts, or with boto3's checksum if the store needs that.
 
     Returns:
-        The outcome of each entry; None if the store rejected the bulk delete and nothing was deleted.
+        The outcomes of the entries that the response names; None if the store rejected the request and deleted nothing.
     """
     named = [{"Key": key, **({"VersionId": version} if version else {})} for key, version in entries]
     deletion = {"Delete": {"Objects": named}}
@@ -360,13 +362,13 @@ def _bulk_delete_by_boto3(address: BucketAddress, deletion: Mapping[str, Any]) -
         else:
             connection.facts[_BULK_DELETE] = way
             return Answer(answer)
-    if refusals <= _NOT_THIS_WAY:  # any other rejection may concern these keys only
+    if refusals <= _NOT_THIS_WAY:  # any other error may be due to these keys, not to the form of the request
         connection.facts[_BULK_DELETE] = "single"
     raise _NothingDeleted("the store refused the bulk delete in each form")
 
 
 def _is_about_the_request(error: S3Error) -> bool:
-    """Return whether another form of the request may succeed: after a 4xx, except transient and access errors and NoSuchBucket."""
+    """Return whether another form of the request may succeed: true for a 4xx that is not transient, an access error or NoSuchBucket."""
     if error.retryable or error.code == "NoSuchBucket" or isinstance(error, S3AccessDenied | S3AuthenticationError):
         return False
     return error.status is not None and 400 <= error.status < 500
@@ -393,8 +395,8 @@ Item = TypeVar("Item")
 _Verb = tuple[Any, Steps[Any] | None, Effect | None]
 """The tag of a request: an item, its started steps (None to skip the item), and the effect they yielded.
 
-The effect is None if it is the tagged request itself: a reference cycle would keep bodies in memory until the garbage
-collector runs.
+The effect is left out (None) if it is the tagged request itself: request and tag would form a reference cycle, which
+keeps bodies in memory until the garbage collector runs.
 """
 
 
@@ -409,16 +411,16 @@ def run_many(
 ) -> Generator[tuple[Item, Any], None, None]:
     """Run an operation for each of many items, many in parallel, and yield the outcomes in order.
 
-    With ``is_ordered_by_key`` a request is sent only after earlier ones with the same key are done. While an earlier one
-    is outstanding, later ones do not use the fast lane: they are sent through boto3 on a thread. The lane returns its
-    requests in order. So when a later one reaches its thread, the earlier one is done, or is on a thread too: then the
-    later one waits for it.
+    With ``is_ordered_by_key`` a request is sent only after all earlier requests with the same key are done. While an
+    earlier request is outstanding, later ones with its key are not sent through the fast lane, but through boto3 on a
+    thread. The lane returns requests in order. So when a later request reaches a thread, the earlier one is either done
+    or on a thread too; in the second case the later one waits for it.
 
     Args:
         address: The bucket.
         items: The items, any number, consumed lazily.
-        steps_of: Returns the steps of the operation for an item; None skips the item, with the outcome None. It is
-            called again for outstanding items in a process that was forked during the batch.
+        steps_of: Returns the steps of the operation for an item, or None to skip the item (its outcome is None). In a
+            process that was forked during the batch, it is called again for outstanding items.
         is_ordered_by_key: Whether requests with the same key are sent one after the other.
         concurrency: The largest number of concurrent requests.
         max_bytes: The largest number of bytes of bodies in memory.
@@ -430,17 +432,15 @@ def run_many(
         the requests of the operations
     """
     connection, bucket_name = address
-    workers = min(concurrency, connection.config.max_concurrency)
+    workers = min(concurrency, connection.max_concurrency)
     # The lane and the threads both hold bodies; each gets half of the memory.
     max_pending = max(1, min(2 * workers, max_bytes // 2 // MAX_CACHED_BODY))
     waiting: deque[tuple[Request, Any]] = deque()
     threads: ThreadPoolExecutor | None = None
 
     pid = os.getpid()
-    under_way: dict[
-        str, int
-    ] = {}  # for each key, the number of requests that were taken and whose outcome is not yielded yet
-    last_on_thread: dict[str, Future[Any]] = {}  # for the keys in under_way
+    under_way: dict[str, int] = {}  # for each key, the number of requests whose outcomes have not been yielded yet
+    last_on_thread: dict[str, Future[Any]] = {}  # for each key in under_way, the task submitted last
 
     def begun() -> Iterator[Request]:
         for item in items:
@@ -462,12 +462,12 @@ def run_many(
             yield request
 
     def rest_of(request: Request) -> Any:
-        """Finish an operation whose steps have yielded their first request: send that one through boto3, then run the other steps."""
+        """Run an operation from its first effect on; if that is a request, send it through boto3."""
         _, steps, effect = request.tag
         return drivers.resume(connection, steps, effect or request, first=ask_boto3)
 
     def go_on(steps: Steps[Any], effect: Effect) -> Any:
-        """Run an operation from its second step on."""
+        """Run an operation from its second effect on."""
         return drivers.resume(connection, steps, effect)
 
     def after(earlier: Future[Any], work: Callable[..., Any], *arguments: Any) -> Any:
@@ -483,7 +483,7 @@ def run_many(
     def submitted(key: str, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
         nonlocal threads
         if threads is None:
-            threads = ThreadPoolExecutor(workers, thread_name_prefix="messageflux-s3")
+            threads = ContextThreadPool(workers, thread_name_prefix="messageflux-s3")
         if not is_ordered_by_key:
             return threads.submit(work, *arguments)
         earlier = last_on_thread.get(key)
@@ -564,6 +564,9 @@ def run_many(
         stream.close()
         if threads is not None:
             threads.shutdown(wait=True, cancel_futures=True)
+        for request, _ in waiting:
+            if request.record is not None:  # sent by the lane, and not taken over by a thread
+                request.record.abandoned()
 
 
 def _is_ready(outcome: Any) -> bool:

@@ -14,8 +14,8 @@ from typing import NamedTuple, TypeAlias
 FirstKeyAfter: TypeAlias = Callable[[str], str | None]
 """A function that returns the first key that sorts after a text; None if there is none."""
 
-_COMPARED_CHARACTERS = 4  # compared after the common prefix of all keys; they tell some thousand partitions apart
-_DIGITS = 128  # a character counts as one digit; characters beyond ASCII count as the largest
+_COMPARED_CHARACTERS = 4  # the number compared after the common prefix of all keys: enough for some thousand partitions
+_DIGITS = 128  # the base: each character is one digit, and characters beyond ASCII are the largest digit
 
 
 class KeyRange(NamedTuple):
@@ -58,7 +58,7 @@ def _borders(first_key_after: FirstKeyAfter, n: int, prefix: str, start_after: s
     if first is None:
         return []
     last = _text_near_the_last_key(first_key_after, first, prefix)
-    length = _shared_length(first, last)
+    length = shared_length(first, last)
     shared, low, high = first[:length], _as_number(first[length:]), _as_number(last[length:])
     samples: list[str] = []
     for step in range(1, 4 * n):
@@ -93,7 +93,7 @@ def _text_near_the_last_key(first_key_after: FirstKeyAfter, first: str, prefix: 
     return end
 
 
-def _shared_length(one: str, other: str) -> int:
+def shared_length(one: str, other: str) -> int:
     """Return the length of the longest common prefix of two texts."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
@@ -116,7 +116,7 @@ def _as_number(text: str) -> int:
 
 
 def _as_text(number: int) -> str:
-    """Undo ``_as_number``, in printable ASCII: some stores reject control characters in a query."""
+    """Convert a number from ``_as_number`` back to text, in printable ASCII only: some stores reject control characters in a query."""
     characters = []
     for _ in range(_COMPARED_CHARACTERS):
         number, digit = divmod(number, _DIGITS)

@@ -1,6 +1,6 @@
 """The implementation of ``query.map``: apply a function to many items, on threads or on any executor, with a bounded number in flight.
 
-Independent of queries and S3. The iterable is consumed lazily, so that a million objects are never in memory at once.
+This module does not depend on queries or S3. The iterable is consumed lazily, so that a million objects are never in memory at once.
 The work stops when the consumer stops.
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from typing import Any, Literal, TypeVar
+
+from .._client.context_threads import ContextThreadPool
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,7 +33,7 @@ def run(
     """Apply a function to every item, several at a time.
 
     Args:
-        function: A function of one item. For processes and clusters it and the items must be picklable.
+        function: A function of one item. For processes and clusters the function and the items must be picklable.
         items: The items, consumed lazily.
         executor: Any ``concurrent.futures.Executor`` (processes, Dask's ``client.get_executor()``, Ray's, MPI's), which
             stays open. None for a thread pool that ends with the iteration.
@@ -86,7 +88,7 @@ def _run(
     on_error: OnError,
     in_flight: int | None,
 ) -> Iterator[Result]:
-    own = ThreadPoolExecutor(min(THREADS, in_flight or THREADS), "messageflux-s3-map") if executor is None else None
+    own = ContextThreadPool(min(THREADS, in_flight or THREADS), "messageflux-s3-map") if executor is None else None
     workers: Executor = own if own is not None else executor  # type: ignore[assignment]  # one of them is not None
     max_pending = in_flight or 4 * int(getattr(workers, "_max_workers", THREADS))
     waiting: deque[tuple[Future[Result], Item]] = deque()

@@ -1,9 +1,9 @@
 """The ``progress=`` argument: a progress bar, a callable, or None.
 
 A callable is called with the number of bytes (or objects) since its last call, never by two threads at once. The number
-is negative if a conditional upload had a conflict and is sent again, or if an upload in one request failed. An
-exception that the callable raises ends the upload, and nothing is written: a source that is sent in one request is
-reported before that request. On KeyboardInterrupt a warning with the amount done is logged.
+is negative if a conditional upload had a conflict and is sent again, or if an upload in one request failed. If the
+callable raises an exception, the upload ends and writes nothing; that is why an upload in one request is reported
+before the request is sent. On KeyboardInterrupt a warning with the amount done is logged.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _ITEMS_A_REPORT = 1000
 
 
 class Checked:
-    """A ``progress`` that is checked before every report.
+    """The user's ``progress``, and a check that is called before every report.
 
     Args:
-        check: Called before every report; what it raises ends the operation.
+        check: A function without arguments; an exception that it raises ends the operation.
         progress: The user's ``progress``.
     """
 
@@ -47,7 +47,7 @@ class Checked:
 def reporting(
     progress: Progress | Checked, total: int | None, description: str, *, unit: Unit = "bytes"
 ) -> Iterator[Callable[[int], None]]:
-    """Show progress during the block, which calls the yielded function with the number of bytes or objects just done.
+    """Show progress during the block. The block calls the yielded function with the number of bytes or objects just done.
 
     Args:
         progress: The user's ``progress=``.
@@ -86,7 +86,7 @@ def reporting(
 
 
 def watched(items: Iterable[Item], report: Callable[[int], None]) -> Iterator[Item]:
-    """Yield the items, and report every thousand of them, and the rest when the iterator ends or is closed."""
+    """Yield the items; report the number after every thousand items, and when the iterator ends or is closed."""
     count = 0
     try:
         for item in items:

@@ -1,6 +1,6 @@
 """Parallel read-ahead: advance several iterators on threads, and consume them one after the other.
 
-Independent of queries and S3. The threads end with the iteration, even after an error.
+This module does not depend on queries or S3. The threads end with the iteration, even after an error.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from contextvars import copy_context
 from threading import Condition, Thread
 from typing import Generic, TypeVar
 
@@ -33,7 +34,10 @@ def side_by_side(sources: Sequence[Iterator[Item]], max_pending: int = 8) -> Gen
     """
     runners = [_Runner(source, max_pending) for source in sources]
     # Daemon threads: otherwise a program with an unfinished iteration would not exit, since the threads wait for their consumer.
-    threads = [Thread(target=runner.run, name="messageflux-s3-ahead", daemon=True) for runner in runners]
+    threads = [
+        Thread(target=copy_context().run, args=(runner.run,), name="messageflux-s3-ahead", daemon=True)
+        for runner in runners
+    ]
     pid = os.getpid()
     try:
         for thread in threads:
@@ -48,7 +52,7 @@ def side_by_side(sources: Sequence[Iterator[Item]], max_pending: int = 8) -> Gen
     finally:
         if (
             os.getpid() == pid and not sys.is_finalizing()
-        ):  # in a forked child the threads do not exist, and their locks may still be held
+        ):  # in a forked child the threads do not exist, and locks that they held are never released
             for runner in runners:
                 runner.stop()
             for thread in threads:

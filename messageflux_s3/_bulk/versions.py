@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from .._client.addresses import BucketAddress, ObjectAddress
 from .._objects.versioned import keeps_versions
 from ..errors import S3Error, S3NoSuchItem, S3Unsupported
-from . import batch
+from . import batch, common_prefixes
 
 T = TypeVar("T")
 
@@ -45,6 +45,9 @@ def pages(
 ) -> Iterator[VersionPage]:
     """Yield the pages of a listing of versions. The arguments are the same as for a listing of objects.
 
+    Raises:
+        S3Unsupported: The store ignored ``?versions`` and sent another listing, or versions without IDs, or does not support the delimiter.
+
     Requests:
         1 per page
     """
@@ -53,19 +56,35 @@ def pages(
         if value:
             parameters[name] = value
     while True:
-        answer = bucket.connection.call("ListObjectVersions", **parameters)
+        answer, root = bucket.connection.call_with_root("ListObjectVersions", "ListVersionsResult", **parameters)
+        if root is not None and "Version" not in root:  # boto3 would parse it as an empty listing
+            raise _unsupported(bucket, f"it ignored ?versions and sent a document {root}")
         # Drop entries that the server should have filtered out: some stores alter the prefix.
-        yield VersionPage(
-            [_listed(found) for found in answer.get("Versions", ()) if found["Key"].startswith(prefix)],
+        page = VersionPage(
+            [_listed(bucket, found) for found in answer.get("Versions", ()) if found["Key"].startswith(prefix)],
             [found["Prefix"] for found in answer.get("CommonPrefixes", ()) if found["Prefix"].startswith(prefix)],
-            [_listed(found) for found in answer.get("DeleteMarkers", ()) if found["Key"].startswith(prefix)],
+            [_listed(bucket, found) for found in answer.get("DeleteMarkers", ()) if found["Key"].startswith(prefix)],
         )
+        keys = (entry.key for entry in (*page.objects, *page.delete_markers))
+        if delimiter and not common_prefixes.are_rolled_up(keys, page.prefixes, prefix, delimiter):
+            raise _unsupported(bucket, f"it does not support the delimiter {delimiter!r}")
+        yield page
         if not answer.get("IsTruncated"):
             return
         _go_on(parameters, answer, "VersionIdMarker")
 
 
-def _listed(found: Mapping[str, Any]) -> ListedVersion:
+def _unsupported(bucket: BucketAddress, why: str) -> S3Unsupported:
+    return S3Unsupported(
+        f"s3://{bucket.name}/: this store cannot list versions in this way: {why}",
+        operation="ListObjectVersions",
+        bucket=bucket.name,
+    )
+
+
+def _listed(bucket: BucketAddress, found: Mapping[str, Any]) -> ListedVersion:
+    if not found.get("VersionId"):  # a handle without it would be one of the current object
+        raise _unsupported(bucket, f"the version of {found['Key']!r} has no ID")
     return ListedVersion(
         found["Key"],
         found["LastModified"],
@@ -164,7 +183,7 @@ def abort_uploads(bucket: BucketAddress) -> None:
     """Abort every incomplete multipart upload.
 
     Requests:
-        1, 1 per 1,000 uploads, and 1 for each upload
+        1 per 1,000 uploads, 1 for each upload, and 1 last listing to check that none are left
     """
 
     def abort(uploads: Iterator[tuple[str, str]]) -> None:
@@ -179,13 +198,15 @@ def abort_uploads(bucket: BucketAddress) -> None:
 
 
 def _uploads(bucket: BucketAddress) -> Iterator[tuple[str, str]]:
-    """Yield key and upload ID of every incomplete upload; nothing if the store does not support the listing."""
+    """Yield the key and the upload ID of every incomplete upload; nothing if the store does not support the listing."""
     parameters: dict[str, Any] = {"Bucket": bucket.name}
     while True:
         try:
-            answer, root = bucket.connection.call_with_root("ListMultipartUploads", **parameters)
+            answer, root = bucket.connection.call_with_root(
+                "ListMultipartUploads", "ListMultipartUploadsResult", **parameters
+            )
         except (S3Unsupported, S3NoSuchItem):
-            return  # not supported; or a 404, with which some stores say that there are no uploads
+            return  # not supported, or a 404: some stores send that if there are no uploads
         if root != "ListMultipartUploadsResult":
             return  # the store ignored ?uploads and returned another document
         yield from ((found["Key"], found["UploadId"]) for found in answer.get("Uploads", ()))
@@ -198,7 +219,7 @@ def _go_on(parameters: dict[str, Any], answer: Mapping[str, Any], second: str) -
     """Set the markers for the next page.
 
     Raises:
-        S3Error: The page is truncated, but has no markers, or the same as the previous page: the listing would never end.
+        S3Error: The page is truncated, but has no markers, or the markers of the previous page: the listing would never end.
     """
     markers = {"KeyMarker": answer.get("NextKeyMarker", ""), second: answer.get(f"Next{second}", "")}
     known = {name: parameters.get(name, "") for name in markers}

@@ -10,13 +10,17 @@ checks that the source does not show it).
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_plus, urlsplit
 
+from .._formats.bucket_names import is_arn, zone_of
 from ..errors import S3Error
+from .aws_hosts import own_host, partition_id
+from .capabilities import Capabilities, in_directory_bucket
 from .connection import Connection
 
 _HANGUL_FILLERS = "\u115f\u1160\u3164\uffa0"
@@ -29,6 +33,39 @@ class BucketAddress(NamedTuple):
 
     connection: Connection
     name: str
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether this is a directory bucket of Amazon S3, or an access point of one; no other store has them."""
+        return zone_of(self.name) is not None and self.connection.is_aws
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The store's capabilities, without those that a directory bucket lacks if this is one."""
+        known = self.connection.capabilities
+        return in_directory_bucket(known) if self.is_directory else known
+
+    @property
+    def own_url(self) -> str | None:
+        """The URL of an access point or a directory bucket, which have hosts of their own; None for any other bucket."""
+        if not (is_arn(self.name) or self.is_directory):
+            return None
+        connection = self.connection
+        given = urlsplit(connection.config.endpoint_url or "https://")
+        host = own_host(
+            self.name,
+            connection.region,
+            given.netloc,
+            is_fips=connection.is_fips,
+            is_dualstack=connection.is_dualstack,
+        )
+        return f"{given.scheme}://{host}{given.path.rstrip('/')}"
+
+    @property
+    def arn(self) -> str:
+        """The bucket's ARN, for policies; on a store that is not AWS, ``arn:aws:s3:::name``, whatever its region."""
+        partition = partition_id(self.connection.region) if self.connection.is_aws else "aws"
+        return f"arn:{partition}:s3:::{self.name}"
 
     def object(self, key: str, version_id: str | None = None) -> ObjectAddress:
         """Return the address of an object in this bucket, or of one of its versions."""
@@ -78,7 +115,7 @@ def is_same_store(one: Connection, other: Connection) -> bool:
     Requests:
         none
     """
-    if one is other:
+    if one.shared is other.shared:
         return True
     if normalized_endpoint(one.endpoint_url) != normalized_endpoint(other.endpoint_url):
         return False
@@ -140,3 +177,12 @@ def _visible(key: str) -> str:
 def _leads_up(key: str) -> bool:
     """Return whether a segment of a key may mean the parent folder; then it is unknown which object the key means."""
     return any(segment == ".." for segment in re.split(r"[/\\]", _visible(unquote_plus(_visible(key)))))
+
+
+def is_ip_address(host: str) -> bool:
+    """Return whether a host is an IP address, before which no bucket's name can stand: requests to it use path style."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

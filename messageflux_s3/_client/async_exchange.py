@@ -11,10 +11,10 @@ from typing import Any
 
 from .._http.async_lane import AsyncLane
 from .connection import Connection
-from .exchange import Answer, Request, accepted, ask_boto3, exchange, lane_form
+from .exchange import Answer, Request, accepted, ask_boto3, exchange, observed_form
 
 _HASHED_IN_THE_LOOP = 1024 * 1024
-"""Signing hashes the body: 1 MiB takes about a millisecond. A request with a larger body is sent on a thread."""
+"""The largest body that is signed in the event loop: hashing 1 MiB takes about a millisecond. Larger ones are sent on a thread."""
 
 _READS = frozenset({"GetObject", "HeadObject", "ListObjectsV2"})
 
@@ -33,7 +33,7 @@ class AsyncExchange:
         self._pid = os.getpid()
 
     async def start(self) -> None:
-        """Build boto3's client on a thread, unless it exists: operations look at it, and building it takes up to half a second."""
+        """Build boto3's client on a thread unless it exists: operations need it, and building it takes up to half a second."""
         if self._connection.started_lane is None:
             await asyncio.to_thread(lambda: self._connection.lane)
 
@@ -45,11 +45,11 @@ class AsyncExchange:
         Args:
             request: The request.
             run: Calls a function on a thread and awaits its result.
-            run_write: As ``run``, for a request that changes something: if cancelled, it waits for the thread a few seconds, so that the
-                request does not take effect after a later one.
+            run_write: Like ``run``, for requests that change something: if cancelled, it waits a few seconds for the thread, so that
+                the request does not take effect after a later one. The lane waits for the response in the same way.
 
         Raises:
-            S3Error: The store rejected it, or did not respond.
+            S3Error: The store rejected the request, or did not respond.
 
         Requests:
             1 (and retries)
@@ -58,15 +58,25 @@ class AsyncExchange:
         if len(request.body) > _HASHED_IN_THE_LOOP:
             by_either: Answer = await on_thread(exchange, self._connection, request)
             return by_either
-        form = lane_form(request)
+        form = observed_form(self._connection, request)
         if form is not None:
-            response = await self._lane().send(
-                form, body_limit=request.limit, headers_if_larger=request.headers_if_larger
-            )
+            try:
+                response = await self._lane().send(
+                    form, body_limit=request.limit, headers_if_larger=request.headers_if_larger
+                )
+            except BaseException:
+                if request.record is not None:
+                    request.record.abandoned()
+                raise
             answer = None if response is None else accepted(self._connection, request, response)
             if answer is not None:
                 return answer
-        by_boto3: Answer = await on_thread(ask_boto3, self._connection, request)
+        try:
+            by_boto3: Answer = await on_thread(ask_boto3, self._connection, request)
+        except BaseException:
+            if request.record is not None:  # cancelled before a thread took it
+                request.record.abandoned()
+            raise
         return by_boto3
 
     def _lane(self) -> AsyncLane:
@@ -100,5 +110,5 @@ class AsyncExchange:
             else:  # a loop of another thread
                 try:
                     loop.call_soon_threadsafe(lane.close)
-                except RuntimeError:  # it was closed meanwhile
+                except RuntimeError:  # the loop was closed meanwhile
                     lane.forget()

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from typing import Literal
 from urllib.parse import urlsplit
 
 from .._formats import render
+from .aws_hosts import is_aws_host
 
 Preset = Literal["auto", "aws", "r2", "minio", "ceph", "gcs", "other"]
 PRESETS: tuple[str, ...] = ("auto", "aws", "r2", "minio", "ceph", "gcs", "other")
@@ -28,9 +30,11 @@ class Capabilities:
     Attributes:
         addressing_style: ``"virtual"`` or ``"path"``, whichever works (virtual where both do).
         checksums: Whether uploads may carry the trailing checksums that boto3 sends by default.
+        checksums_compared: Whether the store compares these checksums with the bytes that it receives, and refuses other bytes. Only then
+            the library relies on them instead of Content-MD5 and the ETag.
         bulk_delete: How to delete many keys.
-        list_v2: Whether ListObjectsV2 works.
-        start_after_beyond_ascii: Whether a listing can start after a key that is not ASCII.
+        list_v2: Whether ListObjectsV2 works. If not, ListObjects is used.
+        start_after_beyond_ascii: Whether a listing can start after a key where keys are not ASCII. If not, it starts at the beginning.
         put_if_absent: ``If-None-Match: *`` on PUT, in a bucket without versions.
         put_if_match: ``If-Match`` on PUT, in a bucket without versions.
         put_if_absent_versioned: ``If-None-Match: *`` on PUT, in a versioned bucket.
@@ -39,23 +43,29 @@ class Capabilities:
         copy_if_absent: ``If-None-Match: *`` on CopyObject.
         delete_if_match: ``If-Match`` on DELETE.
         multipart_copy: Whether parts of an upload may be copied on the server.
-        versioning: Whether buckets keep versions.
-        object_tagging: Whether objects take tags.
-        bucket_tagging: Whether buckets take tags.
-        policy: Whether buckets take policies.
-        public_access_block: Whether buckets have a public access block.
-        cors: Whether buckets take CORS rules.
-        encryption: Whether buckets take a default encryption.
-        notifications: Whether buckets take notification settings.
-        lifecycle: Whether buckets take lifecycle rules.
+        versioning: Whether buckets can keep versions.
+        object_tagging: Whether objects can have tags.
+        tags_on_put: Whether tags that are sent with an object are kept.
+        bucket_tagging: Whether buckets can have tags.
+        policy: Whether buckets can have policies.
+        public_access_block: Whether buckets can have a public access block.
+        cors: Whether buckets can have CORS rules.
+        encryption: Whether buckets can have a default encryption.
+        notifications: Whether buckets can have notification settings.
+        lifecycle: Whether buckets can have lifecycle rules.
         lifecycle_filters: Whether the store keeps the filters of lifecycle rules.
         post: Whether browser-style POST uploads work.
         ranges: Whether a range of an object can be read.
         suffix_ranges: Whether a suffix range longer than the object returns the whole object.
+        server: The product that answered the probe, such as ``"Ceph"`` or ``"MinIO"``, as far as its responses tell. Not compared.
+        probed_at: When the probe ended, in UTC; None if the capabilities are not from a probe. Not compared.
+        reasons: For each question of a probe that could not be answered its name and why; ``dict(found.reasons)`` is a mapping. Not
+            compared: capabilities with other reasons are equal.
     """
 
     addressing_style: Literal["virtual", "path"] | None = None
     checksums: bool | None = None
+    checksums_compared: bool | None = None
     bulk_delete: BulkDelete | None = None
     list_v2: bool | None = None
     start_after_beyond_ascii: bool | None = None
@@ -69,6 +79,7 @@ class Capabilities:
     multipart_copy: bool | None = None
     versioning: bool | None = None
     object_tagging: bool | None = None
+    tags_on_put: bool | None = None
     bucket_tagging: bool | None = None
     policy: bool | None = None
     public_access_block: bool | None = None
@@ -80,29 +91,35 @@ class Capabilities:
     post: bool | None = None
     ranges: bool | None = None
     suffix_ranges: bool | None = None
+    server: str | None = field(default=None, compare=False)
+    probed_at: datetime | None = field(default=None, compare=False)
+    reasons: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
-        width = max(len(field.name) for field in fields(self))
-        return "\n".join(f"{field.name:<{width}}  {_say(getattr(self, field.name))}" for field in fields(self))
+        width = max(len(name) for name, _ in self._lines())
+        return "\n".join(render.visible(f"{name:<{width}}  {text}") for name, text in self._lines())
 
     def _repr_html_(self) -> str:
-        pairs = [(field.name, _say(getattr(self, field.name))) for field in fields(self)]
-        return render.facts("what the store can do", pairs).html
+        return render.facts("what the store can do", self._lines()).html
+
+    def _lines(self) -> list[tuple[str, str]]:
+        reasons = dict(self.reasons)
+        names = [capability.name for capability in fields(self) if capability.name != "reasons"]
+        return [(name, _say(getattr(self, name), reasons.get(name))) for name in names]
 
 
-def _say(value: object) -> str:
-    return (
-        "not asked"
-        if value is None
-        else {True: "yes", False: "no"}.get(value, str(value))
-        if isinstance(value, bool)
-        else str(value)
-    )
+def _say(value: object, reason: str | None) -> str:
+    if value is None:
+        return "not asked" if reason is None else f"not answered: {reason}"
+    if isinstance(value, datetime):
+        return render.time_text(value)
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 AWS = Capabilities(
     addressing_style="virtual",
     checksums=True,
+    checksums_compared=True,
     bulk_delete="checksum",
     list_v2=True,
     start_after_beyond_ascii=True,
@@ -116,6 +133,7 @@ AWS = Capabilities(
     multipart_copy=True,
     versioning=True,
     object_tagging=True,
+    tags_on_put=True,
     bucket_tagging=True,
     policy=True,
     public_access_block=True,
@@ -130,6 +148,26 @@ AWS = Capabilities(
 )
 """Amazon S3: the only store whose capabilities are assumed without a probe."""
 
+
+def in_directory_bucket(known: Capabilities) -> Capabilities:
+    """Return the capabilities of Amazon S3 in a directory bucket, as AWS documents them for each operation."""
+    return replace(
+        known,
+        addressing_style="virtual",
+        start_after_beyond_ascii=False,
+        put_if_absent_versioned=None,
+        put_if_match_versioned=None,
+        versioning=False,
+        object_tagging=False,
+        tags_on_put=False,
+        bucket_tagging=False,
+        public_access_block=False,
+        cors=False,
+        notifications=False,
+        post=False,
+    )
+
+
 _AVOID: dict[str, Capabilities] = {
     "aws": AWS,
     "r2": Capabilities(
@@ -143,11 +181,11 @@ _AVOID: dict[str, Capabilities] = {
 
 
 def preset_for(endpoint_url: str | None) -> Preset:
-    """Return the kind of store that the host name shows; no endpoint means AWS."""
+    """Return the kind of store that the host name indicates; without an endpoint it is AWS."""
     if endpoint_url is None:
         return "aws"
     host = urlsplit(endpoint_url).hostname or ""
-    if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) or host == "s3.amazonaws.com":
+    if is_aws_host(host):
         return "aws"
     if host.endswith(".r2.cloudflarestorage.com"):
         return "r2"
@@ -156,6 +194,44 @@ def preset_for(endpoint_url: str | None) -> Preset:
     return "other"
 
 
+_PRODUCTS = {
+    "aws": "Amazon S3",
+    "r2": "Cloudflare R2",
+    "minio": "MinIO",
+    "ceph": "Ceph",
+    "gcs": "Google Cloud Storage",
+    "other": "S3-compatible store",
+}
+
+
+def describe_kind(endpoint_url: str | None, preset: Preset, found: Capabilities | None) -> str:
+    """Return what kind of store this is, and how that is known. No request.
+
+    Args:
+        endpoint_url: The configured endpoint; None if boto3's configuration decides.
+        preset: The configured preset.
+        found: The result of a probe, or the capabilities of the configuration; None if there are none.
+
+    Example:
+        >>> from datetime import datetime
+        >>> from messageflux_s3._client.capabilities import Capabilities, describe_kind
+        >>> describe_kind("https://s3.example.org", "auto", Capabilities(server="Ceph", probed_at=datetime(2026, 11, 21)))
+        'Ceph, by probe of 21 Nov 2026'
+        >>> describe_kind("https://s3.example.org", "auto", None)
+        'S3-compatible store, not probed'
+    """
+    product = _PRODUCTS[preset_for(endpoint_url) if preset == "auto" else preset]
+    if found is not None:
+        if found.probed_at is not None:
+            return f"{found.server or product}, by probe of {render.date_text(found.probed_at)}"
+        return f"{found.server or product}, with the capabilities of the configuration"
+    if preset != "auto":
+        return f"{product}, as configured; not probed"
+    if endpoint_url is None:
+        return f"{product}, unless boto3's configuration names another endpoint"
+    return f"{product}, by its host name" if product != _PRODUCTS["other"] else f"{product}, not probed"
+
+
 def known_of(preset: str) -> Capabilities:
-    """Return the capabilities assumed for a preset without a probe: all on AWS; elsewhere only deviations are set, the rest is None."""
+    """Return the capabilities assumed for a preset without a probe. AWS has all; elsewhere only deviations are set, the rest is None."""
     return _AVOID[preset]

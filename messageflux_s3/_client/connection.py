@@ -1,36 +1,38 @@
 """A connection: one boto3 client per process and configuration, and the cached facts about its store.
 
 Requests go through :meth:`Connection.call`, which translates errors and updates ``is_online``, or through the connection's client or
-lane. A connection refers to no bucket and no object. It can be pickled (without secrets, unless the configuration allows it) and used by
-threads and after a fork: a forked child opens a client of its own.
+lane. A connection does not belong to a bucket or an object. It can be pickled (without secrets, unless the configuration allows it) and
+used by threads and after a fork: a forked child opens a client of its own.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import secrets
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
-import boto3
 import botocore
-import botocore.config
 import botocore.httpchecksum
 from botocore.awsrequest import AWSRequest
 from cachetools import LRUCache
 
 from .._http.lane import Lane
-from ..errors import S3AccessDenied, S3AuthenticationError, S3ConnectionError, S3Error, S3Unsupported
+from .._http.observers import is_moto_active
+from ..errors import S3AuthenticationError, S3ConnectionError, S3Error, S3Unsupported
 from . import capabilities as abilities
-from . import credentials
+from . import client_options, configured_resource, credentials
+from .aws_hosts import dns_suffix, is_regional_endpoint
 from .capabilities import Capabilities, Preset
-from .config import S3Config, check_url
+from .config import S3Config
 from .hooks import Hooks, root_name
-from .service_resource import service_resource_of
+from .observation import Observers, begin
+from .request_record import RequestRecord
+from .service_resource import client_of, service_resource_of
 from .translate import translating
 
 if TYPE_CHECKING:
@@ -38,45 +40,66 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("messageflux_s3")
 
-KNOWS_TAGGING = "knows ?tagging of objects"
-"""Name of the fact that the store has answered GetObjectTagging with a tag document, not with the object."""
+HEADERS = {
+    "RequestPayer": "x-amz-request-payer",
+    "ExpectedBucketOwner": "x-amz-expected-bucket-owner",
+    "ExpectedSourceBucketOwner": "x-amz-source-expected-bucket-owner",
+}
+"""The headers of the parameters that say who pays for a request and who must own its buckets."""
 
-_WRITES_WITH_TAGS = frozenset({"PutObject", "CopyObject", "CreateMultipartUpload"})
+KNOWS_TAGGING = "knows ?tagging of objects"
+"""Key in ``facts``: the store has answered GetObjectTagging with a tag document, not with the object."""
 
 
 class _Live(NamedTuple):
-    """The objects that a connection makes at its first use in a process."""
+    """The boto3 resource, its client, and the fast lane: created when a connection is first used in a process."""
 
     resource: S3ServiceResource
     client: S3Client
     lane: Lane
+    max_attempts: int
 
 
 class Connection:
-    """The connection to one store. Made by :meth:`open` or :meth:`from_resource`, never directly.
+    """The connection to one store. Made by :meth:`open` or :meth:`from_boto3`, never directly.
 
     Attributes:
         config: The configuration.
         is_online: Whether the last operation received a response, even an error.
         facts: What requests have shown about the store, by name; kept as long as the connection.
+        observers: The observers of the requests that are sent through this connection object.
+        shared: The connection whose client and whole state this one uses: itself, unless it was made by :meth:`for_store`.
     """
 
+    # Connections made by for_store() share one __dict__; only the slots are their own.
+    __slots__ = ("__dict__", "__weakref__", "observers", "shared")
+
     def __init__(self, config: S3Config, given: S3ServiceResource | None = None) -> None:
+        self.observers = Observers()
+        self.shared = self
         self.config = config
         self.is_online: bool = False
         self._given = given
         self._live: _Live | None = None
         self.facts: dict[str, Any] = {}
-        self._stores: weakref.WeakSet[Any] = weakref.WeakSet()
+        # By identity: two stores of equal configuration are equal, and each of them keeps the client open.
+        self._stores: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._lock = threading.RLock()
         self._hooks = Hooks(lambda: self.is_aws, self._close_idle_connections)
-        _connections.add(self)
+        with _cache_lock:  # from_boto3() iterates over them
+            _connections.add(self)
 
     # -- constructors -------------------------------------------------------------------------------------------------------------
 
     @classmethod
     def open(cls, config: S3Config) -> Connection:
-        """Return this process's connection for a configuration; equal configurations share one."""
+        """Return this process's connection for a configuration; equal configurations share one.
+
+        While a mock of moto is active, each call returns a new connection. A shared client that was made before moto was imported would
+        reach the real store, and a client made within the mock would keep the mock's credentials after the mock ends.
+        """
+        if is_moto_active():
+            return cls(config)
         with _cache_lock:
             connection = _cache.get(config)
             if connection is None:
@@ -84,31 +107,49 @@ class Connection:
             return connection
 
     @classmethod
-    def from_resource(cls, resource: S3ServiceResource) -> Connection:
-        """Return the connection that uses the client of the user's boto3 resource, bucket or object, unchanged.
+    def from_boto3(cls, boto3_object: Any, argument: str = "s3_resource") -> Connection:
+        """Return the connection that uses the user's client unchanged: the argument, or the client of a boto3 resource, bucket or object.
+
+        Args:
+            boto3_object: The client or the resource.
+            argument: The name of the argument, for the error.
 
         Raises:
-            TypeError: The argument has no S3 client.
+            TypeError: The argument is not an S3 client and does not have one.
         """
-        client = getattr(getattr(resource, "meta", None), "client", None)
+        client = client_of(boto3_object)
         if client is None or client.meta.service_model.service_name != "s3":
-            raise TypeError(f"s3_resource must be a boto3 S3 resource or an S3Store, not {type(resource).__name__}")
+            raise TypeError(
+                f"{argument} must be a boto3 S3 client or resource, or an S3Store, not {type(boto3_object).__name__}"
+            )
         with _cache_lock:
             for known in _connections:
                 if known._given is not None and known._given.meta.client is client:
                     return known
-            settings = client.meta.config
-            endpoint_url = client.meta.endpoint_url
-            config = S3Config(
-                endpoint_url=None if abilities.preset_for(endpoint_url) == "aws" else endpoint_url,
-                region=client.meta.region_name if client.meta.region_name != "aws-global" else None,
-                addressing_style=(settings.s3 or {}).get("addressing_style") or "auto",
-                max_concurrency=settings.max_pool_connections,
-                connect_timeout=settings.connect_timeout,
-                read_timeout=settings.read_timeout,
-                max_attempts=max(1, (settings.retries or {}).get("total_max_attempts") or 5),
-            )
-            return cls(config, service_resource_of(resource))
+            return cls(_config_of(client), service_resource_of(boto3_object))
+
+    def for_store(self, observers: Observers | None = None) -> Connection:
+        """Return a connection with the same client and state, but with its own observers.
+
+        Stores with equal configurations share a client, but each store observes only the requests of its own handles.
+
+        Args:
+            observers: The observers of the store that the requests belong to; None for new ones.
+        """
+        own = object.__new__(type(self))
+        own.shared = self.shared
+        own.__dict__ = self.shared.__dict__
+        own.observers = Observers() if observers is None else observers
+        return own
+
+    def is_same_as(self, other: Connection) -> bool:
+        """Return whether both connections share a client, or were opened with equal configurations.
+
+        Equal configurations have different clients if a mock is active, or if the cache has dropped one of the connections.
+        """
+        if self.shared is other.shared:
+            return True
+        return self._given is None and other._given is None and self.config == other.config
 
     # -- properties ---------------------------------------------------------------------------------------------------------------
 
@@ -124,7 +165,7 @@ class Connection:
 
     @property
     def lane(self) -> Lane:
-        """The fast lane beside the client."""
+        """The fast lane that belongs to the client."""
         return (self._live or self._start()).lane
 
     @property
@@ -136,7 +177,8 @@ class Connection:
     @property
     def endpoint_url(self) -> str:
         """The client's endpoint."""
-        return self.client.meta.endpoint_url
+        # For a client with FIPS in us-east-1, botocore reports a host that does not exist, but sends the requests to this one.
+        return self.client.meta.endpoint_url.replace("//s3-fips.aws-global.", "//s3-fips.us-east-1.")
 
     @property
     def access_key(self) -> str | None:
@@ -146,6 +188,11 @@ class Connection:
         with translating("connect"):
             found = self.client._get_credentials()  # type: ignore[attr-defined]  # not in the stubs
             return None if found is None else str(found.access_key)
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether requests are sent unsigned. Builds the client."""
+        return self.client.meta.config.signature_version is botocore.UNSIGNED  # type: ignore[attr-defined]
 
     @property
     def region(self) -> str:
@@ -166,6 +213,53 @@ class Connection:
     def capabilities(self) -> Capabilities:
         """The store's capabilities: from ``probe()``, if the configuration has its result, else from the preset."""
         return self.config.capabilities or abilities.known_of(self.preset)
+
+    @property
+    def max_attempts(self) -> int:
+        """The largest number of times that the client sends a request, including the first. Builds the client."""
+        return (self._live or self._start()).max_attempts
+
+    @property
+    def max_concurrency(self) -> int:
+        """The largest number of requests through boto3 at a time."""
+        return configured_resource.max_concurrency(self.config)
+
+    @property
+    def read_timeout(self) -> float | None:
+        """Seconds that the client waits for the next bytes of a response; None for no limit. Builds the client."""
+        found: float | None = self.client.meta.config.read_timeout  # type: ignore[attr-defined]
+        return found
+
+    @property
+    def addressing_style(self) -> str:
+        """The client's addressing style: ``"path"``, ``"virtual"`` or ``"auto"``. Builds the client."""
+        return str((self.client.meta.config.s3 or {}).get("addressing_style") or "auto")  # type: ignore[attr-defined]
+
+    @property
+    def has_regional_endpoint(self) -> bool:
+        """Whether the endpoint is AWS's for the client's region, not one that the user has set. Builds the client."""
+        if not self.is_aws or self.config.endpoint_url is not None:
+            return False
+        name = f"{'s3-fips' if self.is_fips else 's3'}{'.dualstack' if self.is_dualstack else ''}"
+        hosts = {f"{name}.{self.region}.{dns_suffix(self.region)}", f"{name}.amazonaws.com"}
+        return urlsplit(self.endpoint_url).netloc in hosts
+
+    @property
+    def is_fips(self) -> bool:
+        """Whether the client uses FIPS endpoints. Builds the client."""
+        return bool(getattr(self.client.meta.config, "use_fips_endpoint", None))
+
+    @property
+    def is_dualstack(self) -> bool:
+        """Whether the client uses dual-stack endpoints. Builds the client."""
+        settings: Any = self.client.meta.config
+        is_set = getattr(settings, "use_dualstack_endpoint", None)
+        return bool(is_set or (settings.s3 or {}).get("use_dualstack_endpoint"))
+
+    @property
+    def is_accelerated(self) -> bool:
+        """Whether the client sends requests to the endpoint of Transfer Acceleration. Builds the client."""
+        return bool((self.client.meta.config.s3 or {}).get("use_accelerate_endpoint"))  # type: ignore[attr-defined]
 
     @property
     def default_checksum(self) -> str | None:
@@ -196,13 +290,8 @@ class Connection:
             ValueError: boto3 rejects a parameter.
 
         Requests:
-            1, and boto3's retries; 3 more for the first write with tags, unless the store is AWS or was probed
+            1, and boto3's retries
         """
-        if parameters.get("Tagging") and operation in _WRITES_WITH_TAGS:
-            self._require_tags(operation, parameters["Bucket"], parameters["Key"])
-        return self._send(operation, parameters)
-
-    def _send(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         with self.translating(operation, parameters.get("Bucket"), parameters.get("Key")):
             answer: dict[str, Any] = getattr(self.client, _method_name(operation))(**parameters)
             return answer
@@ -239,51 +328,33 @@ class Connection:
         with self._hooks.sending_md5():
             return self.call(operation, **parameters)
 
-    def call_with_root(self, operation: str, **parameters: Any) -> tuple[dict[str, Any], str | None]:
-        """Make one call, and also return the name of the document's root element: it says which operation the store carried out.
+    def asking_for_checksums(self) -> AbstractContextManager[None]:
+        """Return a context in which this thread's GETs ask for the object's checksums; boto3 validates them only if its settings say so."""
+        return self._hooks.asking_for_checksums()
+
+    def call_with_changed_byte(self, operation: str, *, Body: bytes, **parameters: Any) -> dict[str, Any]:
+        """Make one call whose body is changed on its way, after boto3 has computed its checksums: a store that compares them refuses it.
+
+        Requests:
+            1
+        """
+        with self._hooks.changing(self.client, Body):
+            return self.call(operation, Body=Body, **parameters)
+
+    def call_with_root(self, operation: str, expected: str, **parameters: Any) -> tuple[dict[str, Any], str | None]:
+        """Make one call, and also return the name of the response's root element, which shows which operation the store carried out.
+
+        Args:
+            operation: S3's name of the operation.
+            expected: The root to return if there is no document because a Stubber answers in place of the store.
+            parameters: The operation's parameters, under boto3's names.
 
         Returns:
             The response, and the root's name (None if the body is not XML).
         """
         self._hooks.clear_document()
         answer = self.call(operation, **parameters)
-        return answer, root_name(self._hooks.document)
-
-    def _require_tags(self, operation: str, bucket: str, key: str) -> None:
-        """Refuse to send tags along with an object to a store that drops them without an error.
-
-        If it is unknown whether the store keeps tags, write a tagged scratch object in the same folder, read its tags, and delete it.
-        """
-        keeps = True if self.is_aws else self.capabilities.object_tagging
-        if keeps is None:
-            keeps = self.facts.get("keeps_tags")
-        if keeps is None:
-            keeps = self._keeps_tags(bucket, key[: key.rfind("/") + 1][-512:] + f"mfs3-probe-{secrets.token_hex(6)}")
-            self.facts["keeps_tags"] = keeps
-        if not keeps:
-            raise S3Unsupported(
-                f"{operation} on s3://{bucket}/{key}: this store does not keep tags; nothing was written",
-                operation=operation,
-                bucket=bucket,
-                key=key,
-            )
-
-    def _keeps_tags(self, bucket: str, key: str) -> bool:
-        written = self._send("PutObject", {"Bucket": bucket, "Key": key, "Body": b"", "Tagging": "mfs3=probe"})
-        version = {"VersionId": written["VersionId"]} if "VersionId" in written else {}
-        try:
-            keeps = b"<Key>mfs3</Key>" in self.read_document("GetObjectTagging", Bucket=bucket, Key=key)
-            if keeps:
-                self.facts[KNOWS_TAGGING] = True
-            return keeps
-        except S3AccessDenied:
-            return True  # a store that ignores ?tagging would have returned the object
-        except S3Error as error:
-            if error.retryable:
-                raise
-            return False
-        finally:
-            self._send("DeleteObject", {"Bucket": bucket, "Key": key, **version})
+        return answer, root_name(self._hooks.document) if self._hooks.has_document else expected
 
     def send_form(self, url: str, content_type: str, body: bytes) -> int:
         """Send an unsigned POST as a browser would, with the client's TLS settings and proxies.
@@ -298,12 +369,25 @@ class Connection:
         request = AWSRequest(method="POST", url=url, headers=headers, data=body).prepare()
         with self.translating("PostObject"):
             endpoint = self.client._endpoint  # type: ignore[attr-defined]  # boto3 has no public way to send anything but its operations
-            status: int = endpoint.http_session.send(request).status_code
+            record = begin(self.observers, "PostObject", "", "")
+            if record is None:
+                status: int = endpoint.http_session.send(request).status_code
+                return status
+            record.way = "boto3"
+            record.sending(len(body))
+            try:
+                status = endpoint.http_session.send(request).status_code
+            except BaseException as error:
+                record.end(error=type(error).__name__)
+                raise
+            record.received(status, 0)
+            record.end()
         return status
 
     @contextmanager
     def translating(self, operation: str | None, bucket: str | None = None, key: str | None = None) -> Iterator[None]:
-        """Translate the errors of a request made within the block, and update ``is_online``. :meth:`call` does both itself."""
+        """Translate the errors of a request made within the block, observe it, and update ``is_online``. :meth:`call` does all that."""
+        outer = self._hooks.begin_observing(self.observers)
         try:
             with translating(operation, bucket, key):
                 yield
@@ -312,7 +396,13 @@ class Connection:
                 error, S3ConnectionError | S3AuthenticationError
             )
             raise
+        finally:
+            self._hooks.end_observing(outer)
         self.is_online = True
+
+    def continuing(self, record: RequestRecord) -> AbstractContextManager[None]:
+        """Have boto3's next call within the block continue the record of a request that the lane has sent without success."""
+        return self._hooks.continuing(record)
 
     # -- life cycle ---------------------------------------------------------------------------------------------------------------
 
@@ -338,22 +428,28 @@ class Connection:
             S3AuthenticationError: The boto3 resource has no credentials.
         """
         if self._given is None:
-            return self.config.replace(region=region)
+            return self.config._overriding(region=region)
         client = self._given.meta.client
         verify = getattr(getattr(getattr(client, "_endpoint", None), "http_session", None), "_verify", True)
-        return self.config.replace(
+        return self.config._overriding(
             region=region,
             credentials=credentials.function_for(client),
             verify=verify if isinstance(verify, (bool, str)) else True,
         )
 
+    def source_parameters(self, source: Connection) -> dict[str, str]:
+        """Return boto3's parameters for a copy through this connection from a bucket of another: the source's owner, and who pays."""
+        owner, pays = source.config.expected_bucket_owner, source.config.request_payer
+        found = {} if owner is None else {"ExpectedSourceBucketOwner": owner}
+        return {**found, "RequestPayer": "requester"} if pays and not self.config.request_payer else found
+
     def attach(self, store: object) -> None:
         """Count a store as a user of this connection."""
-        self._stores.add(store)
+        self._stores[id(store)] = store
 
     def detach(self, store: object) -> None:
-        """Stop counting a store; after the last one the sockets are closed. A later request opens them again."""
-        self._stores.discard(store)
+        """Stop counting a store as a user; close the sockets if it was the last one. A later request opens new sockets."""
+        self._stores.pop(id(store), None)
         if not self._stores:
             self._stop()
 
@@ -385,79 +481,60 @@ class Connection:
                         client.meta.endpoint_url,
                     )
                 self._hooks.register(client)
-                self._live = _Live(resource, client, Lane(client))
+                parameters = self.config._of_every_request
+                if parameters:
+                    self._hooks.register_parameters(client, parameters)
+                headers = {HEADERS[name]: value for name, value in parameters.items()}
+                self._live = _Live(resource, client, Lane(client, headers), _max_attempts(client))
+                if not self.config.lane:
+                    self._live.lane.shut("lane=False was passed to connect()")
             return self._live
 
     def _make_resource(self) -> S3ServiceResource:
-        config = self.config
-        session = credentials.make_session(config)
-        resource = self._resource_of(session, config.endpoint_url)
-        effective = resource.meta.client.meta.endpoint_url
-        check_url("the endpoint in boto3's own settings", effective)
-        if config.endpoint_url is None and abilities.preset_for(effective) != "aws":
-            # The endpoint comes from boto3's own settings and is known only now; the checksum policy depends on it.
-            resource = self._resource_of(session, effective)
-        return resource
+        return configured_resource.make(self.config)
 
-    def _resource_of(self, session: boto3.Session, endpoint_url: str | None) -> S3ServiceResource:
-        config = self.config
-        preset = abilities.preset_for(endpoint_url) if config.preset == "auto" else config.preset
-        known = config.capabilities or abilities.known_of(preset)
-        settings: dict[str, Any] = {}
-        if not known.checksums and not _checksums_chosen(session):
-            settings = {
-                "request_checksum_calculation": "when_required",
-                "response_checksum_validation": "when_required",
-            }
-        addressing_style = config.addressing_style
-        if (
-            addressing_style == "auto"
-            and config.capabilities is not None
-            and config.capabilities.addressing_style is not None
-        ):
-            addressing_style = config.capabilities.addressing_style
-        region = config.region
-        if region is None and endpoint_url is not None and not session.region_name:
-            region = "auto" if preset == "r2" else "us-east-1"
-        return session.resource(
-            "s3",
-            endpoint_url=endpoint_url,
-            region_name=region,
-            verify=None if config.verify is True else config.verify,
-            config=botocore.config.Config(
-                signature_version="s3v4",
-                connect_timeout=config.connect_timeout,
-                read_timeout=config.read_timeout,
-                max_pool_connections=max(10, config.max_concurrency),
-                retries={"mode": "standard", "total_max_attempts": config.max_attempts},
-                s3={"addressing_style": addressing_style},
-                user_agent_extra="messageflux-s3",
-                **settings,
-            ),
-        )
+    def __deepcopy__(self, memo: dict[int, Any]) -> Connection:
+        return self  # a copy of a handle belongs to the same store
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._given is None:
+        if self._given is None or self.config.anonymous:
             return _open, (self.config,)
         signer = self._given.meta.client._get_credentials()  # type: ignore[attr-defined]
         return _open_withheld, (self.config, signer.access_key if signer is not None else None)
 
 
+def _config_of(client: S3Client) -> S3Config:
+    """Return the settings of a user's client, for this store's ``config``, its pickles, and clients for other regions."""
+    endpoint_url, region = client.meta.endpoint_url, client.meta.region_name
+    options = client_options.without(
+        client_options.canonical(client.meta.config),
+        # The first two are the fields region and max_concurrency. The client derives the User-Agent header from other settings.
+        ("region_name", "max_pool_connections", "user_agent"),
+    )
+    is_anonymous = client_options.find(options, "signature_version") == (client_options.UNSIGNED,)
+    return S3Config(
+        # An endpoint of the user's, such as that of a VPC, is kept: the public one may be out of reach, or not allowed.
+        endpoint_url=None if is_regional_endpoint(urlsplit(endpoint_url).netloc, region) else endpoint_url,
+        region=region if region != "aws-global" else None,
+        max_concurrency=client.meta.config.max_pool_connections,  # type: ignore[attr-defined]
+        config=client_options.without(options, ["signature_version"]) if is_anonymous else options,
+        anonymous=is_anonymous,
+    )
+
+
+def _max_attempts(client: S3Client) -> int:
+    retries = client.meta.config.retries or {}  # type: ignore[attr-defined]
+    return max(1, retries.get("total_max_attempts") or (5 if retries.get("mode") == "legacy" else 3))
+
+
 def _open(config: S3Config) -> Connection:
-    """Unpickle a connection. Not a classmethod, because cloudpickle would pickle that by value, with this module's locks."""
-    return Connection.open(config)
+    """Unpickle a connection. Not a classmethod: cloudpickle would pickle a classmethod by value, with this module's locks."""
+    return Connection.open(config).for_store()  # with observers of its own: it belongs to no store of this process
 
 
 def _open_withheld(config: S3Config, access_key: str | None) -> Connection:
-    """Unpickle the connection of a user's boto3 resource. It uses this process's credentials, only if they have the same access key."""
-    return Connection.open(config.replace(access_key=access_key, _withheld=True))
-
-
-def _checksums_chosen(session: boto3.Session) -> bool:
-    """Return whether the user's environment or profile sets the checksum policy."""
-    if "AWS_REQUEST_CHECKSUM_CALCULATION" in os.environ:
-        return True
-    return "request_checksum_calculation" in session._session.get_scoped_config()
+    """Unpickle the connection of a user's boto3 resource. It uses this process's credentials if their access key is the same."""
+    return Connection.open(config.replace(access_key=access_key, _withheld=True)).for_store()
 
 
 _cache: LRUCache[S3Config, Connection] = LRUCache(maxsize=64)

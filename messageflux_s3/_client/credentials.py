@@ -1,4 +1,4 @@
-"""Sources of a connection's credentials: keys, a callable, a profile, or this process's own in place of those left out of a pickle."""
+"""Sources of a connection's credentials: keys, a callable, a profile, or (after unpickling without secrets) this process's own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from botocore.credentials import CredentialProvider, Credentials, DeferredRefres
 
 from ..errors import S3AuthenticationError
 from .config import CredentialsFunction, S3Config, check_one_line
+from .core_sessions import new_core_session
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -27,13 +28,14 @@ def make_session(config: S3Config) -> boto3.Session:
         config: The configuration.
 
     Returns:
-        The session. A callable is first called when a request is signed.
+        The session. If the credentials are a callable, it is first called when a request is signed.
     """
     if config.boto3_session is not None:
         return config.boto3_session
     if config.access_key is not None and config.secret_key is not None:
-        return boto3.Session(config.access_key, config.secret_key, config.session_token, config.region)
-    core = botocore.session.Session(profile=config.profile)
+        keys = (config.access_key, config.secret_key, config.session_token, config.region)
+        return boto3.Session(*keys, botocore_session=new_core_session())
+    core = new_core_session(config.profile)
     if config._withheld:
         provider: CredentialProvider = _SameAccountProvider(config.access_key, core)
     elif config.credentials is not None:
@@ -70,7 +72,7 @@ def function_for(client: S3Client) -> CredentialsFunction:
 
 
 class _CallableProvider(CredentialProvider):
-    """A botocore credential provider that calls the user's function, again before each expiry."""
+    """A botocore credential provider that calls the user's function at first use and again before each expiry."""
 
     METHOD = "messageflux-s3-callable"
     CANONICAL_NAME = "messageflux-s3-callable"

@@ -1,17 +1,18 @@
-"""boto3's S3 service resource for the client of a given boto3 resource, such as a bucket or an object."""
+"""The client of a given boto3 object (a client, or a resource such as a bucket), and boto3's S3 service resource for that client."""
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
-import botocore.session
 from boto3.utils import LazyLoadedWaiterModel, ServiceContext
+
+from .core_sessions import new_core_session
 
 if TYPE_CHECKING:
     from botocore.model import ServiceModel
-    from mypy_boto3_s3 import S3ServiceResource
+    from mypy_boto3_s3 import S3Client, S3ServiceResource
 
 
 def resource_type(boto3_object: Any) -> str | None:
@@ -24,21 +25,28 @@ def resource_type(boto3_object: Any) -> str | None:
     return getattr(model, "name", None)
 
 
+def client_of(boto3_object: Any) -> S3Client | None:
+    """Return a boto3 client itself, or the client of a boto3 resource; None for anything else. The client may be of another service."""
+    meta = getattr(boto3_object, "meta", None)
+    found = boto3_object if hasattr(meta, "service_model") else getattr(meta, "client", None)
+    return cast("S3Client | None", found)
+
+
 def service_resource_of(boto3_object: Any) -> S3ServiceResource:
-    """Return the service resource for the client of a boto3 resource; the argument itself if it is the service resource.
+    """Return the service resource for a client or a boto3 resource; the argument itself if it is the service resource.
 
     A boto3 bucket or object holds the client but not the service resource that created it. boto3 has no public function that creates a
     service resource for an existing client, so this does the same as ``boto3.Session.resource``, but without creating a client.
     """
     if resource_type(boto3_object) == "s3":
         return cast("S3ServiceResource", boto3_object)
-    client = boto3_object.meta.client
+    client: Any = client_of(boto3_object)
     return cast("S3ServiceResource", _service_resource_class(client.meta.service_model)(client=client))
 
 
-@cache
+@lru_cache(maxsize=16)  # the users' own clients may each have a model of their own, of 12 MB
 def _service_resource_class(service_model: ServiceModel) -> Any:
-    core = botocore.session.Session()
+    core = new_core_session()
     session: Any = boto3.Session(botocore_session=core)  # registers upload_file etc., and the path of boto3's data
     definition = core.get_component("data_loader").load_service_model("s3", "resources-1")
     waiters: Any = LazyLoadedWaiterModel(core, "s3", service_model.api_version)  # has the interface of a WaiterModel

@@ -33,6 +33,8 @@ from ..errors import (
 
 BY_CODE: dict[str, type[S3Error]] = {
     "NoSuchBucket": S3NoSuchBucket,
+    "NoSuchAccessPoint": S3NoSuchBucket,
+    "NoSuchMultiRegionAccessPoint": S3NoSuchBucket,
     "NoSuchKey": S3NoSuchItem,
     "NoSuchVersion": S3NoSuchItem,
     "NoSuchUpload": S3NoSuchItem,
@@ -45,6 +47,8 @@ BY_CODE: dict[str, type[S3Error]] = {
     "NotSignedUp": S3AccessDenied,
     "InvalidPayer": S3AccessDenied,
     "InvalidObjectState": S3ObjectArchived,
+    "ObjectNotInActiveTierError": S3ObjectArchived,
+    "ObjectAlreadyInActiveTierError": S3Error,
     "InvalidAccessKeyId": S3AuthenticationError,
     "SignatureDoesNotMatch": S3AuthenticationError,
     "ExpiredToken": S3AuthenticationError,
@@ -132,6 +136,7 @@ BY_EXCEPTION: tuple[tuple[type[Exception], type[S3Error]], ...] = (
     (botocore.exceptions.InfiniteLoopConfigError, S3AuthenticationError),
     (botocore.exceptions.UnsupportedS3ConfigurationError, S3Unsupported),
     (botocore.exceptions.UnsupportedS3ArnError, S3Unsupported),
+    (botocore.exceptions.MissingDependencyException, S3Unsupported),  # a multi-region access point needs botocore[crt]
     (botocore.exceptions.UnsupportedS3AccesspointConfigurationError, S3Unsupported),
     (boto3.exceptions.RetriesExceededError, S3ConnectionError),
     (urllib3.exceptions.HTTPError, S3ConnectionError),
@@ -151,12 +156,21 @@ _WRONG_ARGUMENTS = (
 _USER_INFO = re.compile(r"//[^\s'\"<>]*@")
 _HEADER = re.compile(r"(Invalid header (?:value|name)) b?(['\"]).*\2", re.DOTALL)  # http.client's text
 
+_NO_TLS = re.compile(r"WRONG_VERSION_NUMBER|UNKNOWN_PROTOCOL|HTTP_REQUEST|record layer failure")
+"""OpenSSL's names for an answer that is not TLS."""
+_TLS_ALERT = r"BadStatusLine('\x15\x03"
+"""How http.client reports a TLS alert in place of an HTTP response."""
+
 _RETRYABLE = (S3ConnectionError, S3Throttled, S3ServerError)
 _RETRYABLE_CODES = (
     "ConditionalRequestConflict", "OperationAborted", "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch",
 )  # fmt: skip
 
 _READS = ("GetObject", "HeadObject", "GetObjectTagging", "CopyObject")
+
+_IN_ANOTHER_REGION = ("AuthorizationHeaderMalformed", "PermanentRedirect", "301")
+"""Codes of responses whose header x-amz-bucket-region may name the region; the last one is that of a HEAD."""
+_REGION = re.compile(r"[a-z0-9-]{1,40}")
 
 _HINTS: dict[str, str] = {
     "InvalidAccessKeyId": "The store has no such access key: does it belong to another store or account?",
@@ -165,8 +179,10 @@ _HINTS: dict[str, str] = {
     "RequestTimeTooSkewed": "This machine's clock is off; set it.",
     "AuthorizationHeaderMalformed": "The bucket is probably in another region: connect(region=…).",
     "PermanentRedirect": "The bucket is in another region: connect(region=…).",
+    "301": "The bucket is in another region: connect(region=…).",
     "BucketNotEmpty": "delete_bucket(force=True) deletes its contents first.",
     "InvalidObjectState": "The object is in an archive storage class: restore it first.",
+    "ObjectNotInActiveTierError": "The object is in an archive storage class: restore it first.",
     "BucketAlreadyExists": "A bucket of another account has this name; all accounts of a store share the bucket names.",
 }
 
@@ -191,7 +207,7 @@ def from_answer(
         status = int(code) if code.isdigit() else 0
     cls = BY_CODE.get(code) or _by_status(status, key)
     if code.isdigit() and cls is S3NoSuchItem:
-        code = "NoSuchKey"  # a response to HEAD has no body, so botocore gives the status as the code
+        code = "NoSuchKey"  # a response to HEAD has no body, so botocore uses the status as the code
     elif code.isdigit() and cls is S3NoSuchBucket:
         code = "NoSuchBucket"
     if (
@@ -201,6 +217,8 @@ def from_answer(
     ):
         # The version is a delete marker, on which S3 allows DELETE only: there is no object.
         cls, code, error = S3NoSuchItem, "MethodNotAllowed", {"Message": "this version is a delete marker"}
+    # botocore gives the status as the code if the response has none: say it once.
+    label = f"{code or 'error'}{f' ({status})' if status and code != str(status) else ''}"
     said = str(error.get("Message") or cause_text or http.client.responses.get(status, "no explanation"))
     hint = _HINTS.get(code, "")
     if cls is S3AccessDenied and key and operation in _READS:
@@ -208,9 +226,20 @@ def from_answer(
     elif code == "NoSuchKey" and operation == "HeadObject":
         hint = "The bucket may be missing as well: the response to a HEAD does not say which."
     request_id = metadata.get("RequestId")
-    message = (
-        f"{_what(operation, bucket, key)}: {code or 'error'}{f' ({status})' if status else ''}: {said.rstrip('.')}."
-    )
+    region = str((metadata.get("HTTPHeaders") or {}).get("x-amz-bucket-region", ""))
+    if code in _IN_ANOTHER_REGION:
+        hint = (
+            f"The bucket is in the region {region}: connect(region={region!r})." if _REGION.fullmatch(region) else hint
+        )
+    if status == http.HTTPStatus.BAD_REQUEST and code in ("", "400"):
+        if not request_id:  # not a response of S3
+            hint = "If endpoint_url begins with http://, the port may be one for https://."
+        elif (operation or "").startswith("Head"):
+            hint = (
+                "The response to a HEAD does not say why. Usual causes: the temporary credentials have expired, the version ID is invalid, "
+                "or the object is encrypted with a customer's key (SSE-C)."
+            )
+    message = f"{_what(operation, bucket, key)}: {label}: {said.rstrip('.')}."
     return cls(
         f"{message} {hint}".rstrip(),
         operation=operation,
@@ -236,7 +265,7 @@ def _what(operation: str | None, bucket: str | None, key: str | None) -> str:
 
 
 def translate(error: BaseException, operation: str | None, bucket: str | None, key: str | None) -> Exception | None:
-    """Return the error to raise in place of an exception of boto3 or a library that it uses; None for any other exception."""
+    """Return the error to raise in place of an exception from boto3 or a library that boto3 uses; None for any other exception."""
     if isinstance(error, S3Error):
         return None
     if isinstance(error, botocore.exceptions.ClientError):
@@ -272,7 +301,7 @@ def translate(error: BaseException, operation: str | None, bucket: str | None, k
 
 
 def _is_about_an_answer(error: BaseException) -> bool:
-    """Return whether botocore failed to process a response: a malformed date, a redirect without a bucket or to the same URL.
+    """Return whether botocore failed to process a response, such as a malformed date, or a redirect without a bucket or to the same URL.
 
     botocore does not wrap those exceptions. Only the traceback distinguishes them from exceptions for a wrong argument.
     """
@@ -296,6 +325,16 @@ def _explain(error: BaseException) -> str:
         return f"no server answers at the endpoint. Is the endpoint right, and is the store running? ({error})"
     if isinstance(error, botocore.exceptions.NoCredentialsError):
         return "no credentials were found. Give access_key and secret_key, a profile, or set up boto3's own chain."
+    if isinstance(error, (botocore.exceptions.SSLError, ssl.SSLError)) and _NO_TLS.search(str(error)):
+        return (
+            f"the server does not speak TLS at this port: endpoint_url must begin with http://, not https://. ({error})"
+        )
+    if isinstance(error, botocore.exceptions.ConnectionClosedError):
+        settings = error.kwargs
+        if _TLS_ALERT in str(settings.get("error")):
+            return f"the server speaks TLS at this port: endpoint_url must begin with https://, not http://. ({error})"
+        if str(settings.get("endpoint_url")).startswith("http://"):
+            return f"{error} A port for https:// closes such a connection too."
     if isinstance(error, botocore.exceptions.SSLError):
         return f"the TLS connection failed. verify= takes the path of the store's own CA. ({error})"
     return str(error) or type(error).__name__

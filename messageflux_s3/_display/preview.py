@@ -104,7 +104,7 @@ def _beginning(address: ObjectAddress) -> tuple[Head, bytes]:
     try:
         head, stream = ranged_reader.get_stream(address, start=0, end=FIRST_BYTES)
     except S3Error as error:
-        if error.status != 416:  # an empty object has no first byte
+        if error.status != 416:  # 416: an empty object has no first byte
             raise
         return operations.head(address), b""
     with stream:
@@ -112,7 +112,7 @@ def _beginning(address: ObjectAddress) -> tuple[Head, bytes]:
 
 
 def _unzipped(data: bytes, is_whole: bool) -> tuple[bytes, bool] | None:
-    """Return (data, is_whole): at most FIRST_BYTES decompressed, since gzip may expand a thousandfold; None if it is not gzip."""
+    """Decompress at most FIRST_BYTES, as gzip may expand a thousandfold. Return (data, is_whole), or None if the data is not gzip."""
     out, left = b"", data
     while left.startswith(b"\x1f\x8b") and len(out) < FIRST_BYTES:  # logs are often several gzip files, concatenated
         unpack = zlib.decompressobj(wbits=31)
@@ -140,7 +140,7 @@ def _decoded(data: bytes, is_whole: bool) -> str | None:
 
 
 def _of_one_byte_each(data: bytes, kinds: Sequence[str]) -> str | None:
-    """Decode Windows-1252 text, which spreadsheets still write; None if no kind is a text type, or if a byte is a control character."""
+    """Decode Windows-1252, which spreadsheets still write; None if no kind (extension, type) is text, or a byte is a control character."""
     if not any(kind == ".txt" or kind.startswith("text/") or kind in _TABLES for kind in kinds) or set(data) & _NO_TEXT:
         return None
     return data.decode("cp1252", "replace")

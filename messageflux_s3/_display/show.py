@@ -1,14 +1,17 @@
-"""Representations of stores, buckets, objects and queries: of their cached state for ``repr``, and of responses for ``show()``.
+"""Representations of stores, buckets, objects and queries: the cached state for ``_repr_html_``, responses for ``show()``.
 
 The functions take values, never handles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from .._client.capabilities import Capabilities, describe_kind
 from .._client.config import S3Config
 from .._formats import render
 from .._formats.render import Branch, Bytes, Cell, Rendered
@@ -16,6 +19,12 @@ from ..errors import S3AccessDenied, S3AuthenticationError, S3ConnectionError, S
 
 MOST_BUCKETS = 200
 ENTRIES = 20
+MOST_LISTED = 100
+"""How many prefixes a tree lists."""
+_LINES_OPEN = 40
+_NOT_RELIED_ON = (
+    "show() lists its buckets; S3Store(store.config.replace(capabilities=found)) relies on what the probe has found"
+)
 
 
 class Entry(Protocol):
@@ -34,19 +43,34 @@ class Entry(Protocol):
 # -- without a request ------------------------------------------------------------------------------------------------------------
 
 
-def summarize_store(config: S3Config, is_online: bool) -> Rendered:
-    """Render a store's configuration."""
-    return render.facts(
-        "S3 store",
-        [
-            ("endpoint", config.endpoint_url or "from boto3's configuration (AWS)"),
-            ("region", config.region),
-            ("profile", config.profile),
-            ("kind", config.preset),
-            ("online", is_online or None),
-        ],
-        note="show() lists its buckets",
-    )
+def summarize_store(config: S3Config, is_online: bool, probed: Capabilities | None = None) -> Rendered:
+    """Render a store's configuration, and what a probe has found out.
+
+    Args:
+        config: The configuration.
+        is_online: Whether the store has answered.
+        probed: The result of this process's last probe; None if there was none.
+    """
+    found = probed or config.capabilities
+    pairs: list[tuple[str, Cell]] = [
+        ("endpoint", config.endpoint_url or "from boto3's configuration (AWS)"),
+        ("region", config.region),
+        ("profile", config.profile),
+        ("kind", describe_kind(config.endpoint_url, config.preset, found)),
+        ("credentials", "none: requests are unsigned" if config.anonymous else None),
+        ("online", is_online or None),
+    ]
+    if found is not None:
+        pairs += [
+            ("writes only if absent", found.put_if_absent),
+            ("writes only if unchanged", found.put_if_match),
+            ("versions", found.versioning),
+            ("tags of objects", found.object_tagging),
+            ("not answered", render.shortened(", ".join(name for name, _ in found.reasons)) or None),
+        ]
+    is_relied_on = probed is None or probed == config.capabilities
+    note = "show() lists its buckets" if is_relied_on else _NOT_RELIED_ON
+    return render.facts("S3 store", pairs, note=note)
 
 
 def summarize_bucket(name: str, config: S3Config) -> Rendered:
@@ -98,7 +122,7 @@ def tabulate_buckets(buckets: Sequence[Mapping[str, Any]], endpoint_url: str, re
 
 
 def describe_bucket(name: str, settings: Mapping[str, Callable[[], str]], entries: Rendered) -> Rendered:
-    """Render a bucket's settings, each read by a call, above its first entries."""
+    """Render a bucket's settings above its first entries. Each setting is a function that requests it."""
     return render.stack(
         render.facts(f"s3://{name}/", [(each, _answer(ask)) for each, ask in settings.items()]), entries
     )
@@ -119,7 +143,7 @@ def _answer(ask: Callable[[], str]) -> str:
 
 
 def tabulate_entries(entries: Iterable[Entry | str], n: int, title: str) -> Rendered:
-    """Render the first n objects and prefixes. One more entry is read, to note whether there are more."""
+    """Render the first n objects and prefixes. One more entry is read, to tell whether there are more."""
     rows: list[list[Cell]] = []
     more = ""
     for number, entry in enumerate(entries):
@@ -138,18 +162,112 @@ Level = Callable[[str, int], Sequence[Entry | str]]
 """A function of a prefix and a number n that returns up to n entries directly below the prefix."""
 
 
-def draw_tree(bucket_name: str, level: Level, prefix: str, depth: int, entries: int) -> Rendered:
-    """Render keys as a tree, level by level."""
-    return render.tree(f"s3://{bucket_name}/{prefix}", _branches(level, prefix, depth, entries))
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    """The objects below a prefix, as far as they were listed.
+
+    Attributes:
+        count: Their number.
+        size: Their bytes.
+        is_whole: Whether everything below the prefix was listed.
+    """
+
+    count: int
+    size: int
+    is_whole: bool
+
+    def __str__(self) -> str:
+        told = f"{self.count:,} object{'s' if self.count != 1 else ''}, {render.size_text(self.size)}"
+        return told if self.is_whole else f"{told} and more …" if self.count else "…"
 
 
-def _branches(level: Level, prefix: str, depth: int, entries: int) -> Iterator[Branch]:
-    found = level(prefix, entries + 1)
-    for entry in found[:entries]:
-        if isinstance(entry, str):
-            children: Iterable[Branch] = _branches(level, entry, depth - 1, entries) if depth > 1 else ()
-            yield Branch(entry[len(prefix) :], children=tuple(children) if depth > 1 else None)
-        else:
-            yield Branch(entry.key[len(prefix) :] or "(the prefix itself)", render.size_text(entry.size))
-    if len(found) > entries:
-        yield Branch("…", "there are more")
+def draw_tree(bucket_name: str, level: Level, prefix: str, depth: int, entries: int, page: int = 0) -> Rendered:
+    """Render keys as a tree, level by level. At most :data:`MOST_LISTED` prefixes are listed, those of the upper levels first.
+
+    Args:
+        bucket_name: The bucket.
+        level: Lists a level.
+        prefix: The prefix at the root.
+        depth: The number of levels.
+        entries: The number of entries to show for each prefix.
+        page: The number of entries that one request returns; more are counted than shown.
+    """
+    read = max(entries + 1, page)
+    found: dict[str, Sequence[Entry | str]] = {}
+    waiting = deque([(prefix, 1)])
+    is_short = False
+    while waiting:
+        each, at = waiting.popleft()
+        if len(found) == MOST_LISTED:
+            is_short = True
+            break
+        found[each] = level(each, read)
+        if at < depth:
+            waiting.extend((entry, at + 1) for entry in found[each][:entries] if isinstance(entry, str))
+    # Open branches from the root on, as long as the tree stays short enough to be looked at.
+    is_open, lines = set[str](), 0
+    for each, listed in found.items():
+        lines += min(len(listed), entries + 1)
+        if lines > _LINES_OPEN and is_open:
+            break
+        is_open.add(each)
+    note = f"the first {MOST_LISTED} prefixes were listed" if is_short else ""
+    return tree_of(bucket_name, prefix, found, entries, read, is_open, note)
+
+
+def tree_of(
+    bucket_name: str,
+    prefix: str,
+    found: Mapping[str, Sequence[Entry | str]],
+    entries: int,
+    read: int,
+    is_open: Container[str],
+    note: str = "",
+) -> Rendered:
+    """Render the levels that were listed as a tree.
+
+    Args:
+        bucket_name: The bucket.
+        prefix: The prefix at the root.
+        found: The entries directly below each prefix that was listed.
+        entries: The number of entries to show for each prefix.
+        read: The number of entries that were asked for; a prefix with as many may have more.
+        is_open: The prefixes whose entries are visible at first.
+        note: Text below the tree.
+    """
+    tree = _Tree(found, entries, read, is_open)
+    return render.tree(f"s3://{bucket_name}/{prefix}", tree.branches(prefix), note=note)
+
+
+class _Tree(NamedTuple):
+    """The entries that were listed, by prefix, and how they are shown."""
+
+    found: Mapping[str, Sequence[Entry | str]]
+    entries: int
+    read: int
+    is_open: Container[str]
+
+    def branches(self, prefix: str) -> Iterator[Branch]:
+        found = self.found[prefix]
+        for entry in found[: self.entries]:
+            if not isinstance(entry, str):
+                yield Branch(entry.key[len(prefix) :] or "(the prefix itself)", render.size_text(entry.size))
+            elif entry in self.found and entry != prefix:
+                about, is_open = str(self.totals(entry)), entry in self.is_open
+                yield Branch(entry[len(prefix) :], children=(*self.branches(entry),), about=about, is_open=is_open)
+            else:
+                yield Branch(entry[len(prefix) :], about="…")
+        if len(found) > self.entries:
+            yield Branch("…", "there are more")
+
+    def totals(self, prefix: str) -> _Totals:
+        found = self.found.get(prefix)
+        if found is None:
+            return _Totals(0, 0, False)
+        own = [entry.size for entry in found if not isinstance(entry, str)]
+        below = [self.totals(entry) for entry in found if isinstance(entry, str)]
+        return _Totals(
+            len(own) + sum(each.count for each in below),
+            sum(own) + sum(each.size for each in below),
+            len(found) < self.read and all(each.is_whole for each in below),
+        )

@@ -105,12 +105,12 @@ def arrow_batches(
 
 
 def _batches(entries: Iterable[Listed], versions: bool, rows: int) -> Iterator[dict[str, Sequence[Any]]]:
-    """Yield columns of text, each batch with up to ``rows`` rows."""
+    """Yield batches of up to ``rows`` rows, each as a mapping of column names to values."""
     waiting = iter(entries)
     names = COLUMNS if versions else COLUMNS[:5]
     while taken := [*islice(waiting, rows)]:
         columns: dict[str, Sequence[Any]] = dict(zip(names, zip(*taken, strict=True), strict=True))
-        # Entries parsed by boto3 hold numbers and times already.
+        # Entries parsed by boto3 already contain numbers and times.
         columns["size"] = _texts(columns["size"], str)
         columns["last_modified"] = _texts(columns["last_modified"], datetime.isoformat)
         yield columns

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from .._bulk import batch
+from .._bulk import batch, versions
 from .._client.addresses import BucketAddress, ObjectAddress, same_place
 from .._client.exchange import Answer, Request
 from .._formats import etags
@@ -20,29 +20,41 @@ from .._formats.head import Head
 from .._objects import (
     attributes,
     conditional,
+    confirmation,
     etag_md5,
+    metadata_names,
     operations,
     put_parameters,
     ranged_reader,
+    source_versions,
     tagging,
 )
+from .._objects.condition_probe import Ability
 from .._objects.drivers import Blocking, Steps
 from .._objects.multipart import MAX_PARTS, MultipartUpload
 from .._objects.versioned import is_versioned
-from ..errors import S3Error, S3NoSuchBucket, S3NoSuchItem, S3ObjectChanged, S3PreconditionFailed, S3Unsupported
+from ..errors import (
+    S3AccessDenied,
+    S3Error,
+    S3NoSuchBucket,
+    S3NoSuchItem,
+    S3ObjectChanged,
+    S3PreconditionFailed,
+    S3Unsupported,
+)
 from ..subresources.tags import ObjectTags
 from . import upload
 from .upload import Call
 
 MAX_COPIED_AT_ONCE = 5 * 1024**3
 PART_BYTES = 512 * 1024 * 1024
+CONCURRENCY = 6
+"""The number of parts that the store copies in parallel."""
 _AT_ONCE = 32
 _IDENTITY = ("ETag", "ContentLength", "LastModified", "VersionId")
 _DESCRIPTION = ("Metadata", "TagCount", *attributes.CONTENT_HEADERS)
-"""Attributes that a write can change without a change of the ETag or, within the same second, of LastModified."""
-_REPLACES = "metadata of copies is replaced"
+"""Attributes that a write can change while the ETag (and, within the same second, LastModified) stays the same."""
 _COMPARES_SOURCE = "If-Match on the source of copies is compared rightly"
-_KEEPS_TAGS = "tags stay where metadata of copies is replaced"
 
 
 def copy(
@@ -72,13 +84,53 @@ def copy(
     Raises:
         S3NoSuchItem: The source does not exist.
         S3ObjectChanged: The source was replaced while it was copied. If the store honours If-Match on the source, nothing was written.
+        S3Unsupported: The source is a version, and the store ignored its ID; nothing was written.
 
     Requests:
-        1 HEAD and 1 COPY; above 5 GiB 1 COPY per 512 MiB and 2 POST; between stores 1 GET and an upload. On a store that is not AWS: if
-        metadata is removed 1 more HEAD, once per store; if tags are given 1 more GET, and if the store dropped them 1 HEAD, 2 GET and
-        1 PUT
+        1 HEAD and 1 COPY; above 5 GiB 1 COPY per 512 MiB and 2 POST; between stores 1 GET and an upload.
+
+        Also, on a store that is not AWS:
+
+        - if tags are given, 1 GET; if the store dropped them, 1 HEAD, 2 GET and 1 PUT
+        - once per store, if metadata is replaced or the source has tags, 2 PUT, 1 COPY, up to 2 GET and 2 DELETE of scratch objects
+        - the requests of :func:`~messageflux_s3._objects.confirmation.steps`
+        - if the source is a version, the requests of :func:`~messageflux_s3._objects.source_versions.are_copied`; if that returns
+          False, 1 GET and an upload instead of the COPY
     """
-    return _Copying(source, target, metadata, call, idempotency_token, part_size_bytes, extra).make()
+    return _Copying(_current(source), target, metadata, call, idempotency_token, part_size_bytes, extra).make()
+
+
+def set_metadata(
+    address: ObjectAddress,
+    metadata: Mapping[str, str] | None,
+    if_match: str | None,
+    known: Head | None = None,
+    **extra: Any,
+) -> Head:
+    """Replace the metadata of an object by copying the object onto itself; other attributes are kept.
+
+    Args:
+        address: The object, not a version.
+        metadata: The new user metadata; None keeps it.
+        if_match: ETag that the object must still have.
+        known: Head of an earlier response. The object must still have its date and version ID, because the ETag stays the same when
+            another client writes the same content or other metadata.
+        extra: Further parameters, which replace the object's own.
+
+    Returns:
+        Size, etag, version ID and metadata of the object.
+
+    Raises:
+        S3ObjectChanged: The object was replaced. Nothing was written, unless the message says that a response was lost. A write between
+            the HEAD and the copy is noticed only if the store honours If-Match on the source of a copy.
+        S3PreconditionFailed: With ``outcome_unknown``: the object is copied in parts or as a stream, and a response was lost.
+
+    Requests:
+        as :func:`copy`; for a copy in parts or as a stream also those of :func:`~messageflux_s3._objects.conditional.honours`
+    """
+    copying = _Copying(address, address, metadata, None, "", PART_BYTES, extra)
+    copying.describe_anew(if_match, known)
+    return copying.make()
 
 
 class _Copying:
@@ -101,15 +153,27 @@ class _Copying:
         self._idempotency_token = idempotency_token
         self._part_size_bytes = part_size_bytes
         self._is_itself = same_place(source, target) is True
-        self._is_unchanged = source.version_id is None and metadata is None and not extra and call is None
+        given = {name for name, value in extra.items() if value is not None}
+        self._is_unchanged = source.version_id is None and metadata is None and not given and call is None
         self._is_described_anew = (
-            False  # True: replace the metadata with the same, since the store rejected a copy that keeps it
+            False  # True after the store rejected a copy that keeps the metadata: send the same metadata as new
         )
         self._given = put_parameters.s3_parameters(target.key, extra) if extra else {}
-        if "content_type" not in extra and "ContentType" not in extra:
+        if not given & {"content_type", "ContentType"}:
             self._given.pop("ContentType", None)  # keep the source's type instead of guessing one from the new key
+        self._is_rewrite = False
+        self._etag_of_source: str | None = None
+        self._known: Head | None = None
         self.found: Mapping[str, Any] = {}
         """boto3's response to the HEAD of the source."""
+
+    def describe_anew(self, if_match: str | None, known: Head | None) -> None:
+        """Send the metadata as new even if unchanged, and copy only if the object still matches this ETag and this head.
+
+        S3 refuses to copy an object onto itself unless the copy replaces the metadata or changes the storage class or the encryption.
+        """
+        self._is_described_anew = self._is_rewrite = True
+        self._etag_of_source, self._known = if_match, known
 
     def make(self) -> Head:
         """Make the copy."""
@@ -117,9 +181,12 @@ class _Copying:
         self.found = _look(source)
         self._head = Head.from_answer(self.found)
         ranged_reader.check_version(source, self._head)
+        self._check_is_known()
         if self._is_itself and self._is_unchanged:
             return self._head
         self._parameters = attributes.kept(source, self.found, self._given, scope=_scope(source, target))
+        if self._metadata is not None or self._idempotency_token:
+            self._encoded_metadata()  # raises before anything is written, even a scratch object
         try:
             return self._make_or_describe_anew()
         except S3NoSuchBucket as error:
@@ -141,6 +208,22 @@ class _Copying:
                 bucket=source.bucket_name, key=source.key, code=error.code, status=error.status, request_id=error.request_id,
             ) from error  # fmt: skip
 
+    def _check_is_known(self) -> None:
+        """Raise S3ObjectChanged if the HEAD response shows another object than the one that the caller has read."""
+        source, found, known = self._source, self._head, self._known
+        if self._etag_of_source is not None and not etags.same(found.etag, self._etag_of_source):
+            how = f"its etag was {self._etag_of_source}, now it is {found.etag}"
+        elif known is not None and _differ(known.version_id, found.version_id):
+            how = f"its version ID was {known.version_id}, now it is {found.version_id}"
+        elif known is not None and _differ(known.last_modified, found.last_modified):
+            how = f"it was written at {known.last_modified}, and again at {found.last_modified}"
+        else:
+            return
+        raise S3ObjectChanged(
+            f"{source.uri} was replaced: {how}; nothing was written",
+            operation="CopyObject", bucket=source.bucket_name, key=source.key,
+        )  # fmt: skip
+
     def _make_or_describe_anew(self) -> Head:
         try:
             return self._choose()()
@@ -156,74 +239,80 @@ class _Copying:
     def _choose(self) -> Callable[[], Head]:
         """Return the function that makes the copy: in one request, in parts, or as a stream."""
         target = self._target
-        if not self._source.is_same_store(target):
+        if not self._source.is_same_store(target) or not source_versions.are_copied(self._source, target):
             return self._stream
         if (self._head.size or 0) > MAX_COPIED_AT_ONCE:
-            return lambda: conditional.sending_again(target.connection, self._in_parts, lambda: True)
-        doubts = self._doubts()
-        if not doubts:
-            return self._at_once
-        # Stream instead of trying CopyObject: a conditional copy cannot be retried, and a copy onto itself may lose attributes for good.
-        may_try = (
-            self._call is None
-            and not self._is_itself
-            and all(target.connection.facts.get(doubt) is None for doubt in doubts)
-        )
-        return self._try_at_once if may_try else self._stream
+            return lambda: self._rewrite(
+                lambda: conditional.sending_again(target.connection, self._in_parts, lambda: True), "multipart_if_match"
+            )
+        keeps_tags = bool(self.found.get("TagCount")) and "Tagging" not in self._given
+        if not confirmation.copies_rightly(
+            target,
+            self._parameters,
+            is_described=self._is_described,
+            replaces_metadata=self._replaces_metadata,
+            keeps_tags=keeps_tags,
+        ):
+            return lambda: self._rewrite(self._stream, *self._of_stream)
+        return self._at_once
 
-    def _doubts(self) -> list[str]:
-        """Return the defects of CopyObject with new metadata that would spoil this copy, and that the store has or may have.
+    @property
+    def _of_stream(self) -> tuple[Ability, ...]:
+        """The conditions that an upload of this size may need."""
+        is_small = (self._head.size or 0) <= upload.THRESHOLD_BYTES
+        return ("put_if_match",) if is_small else ("put_if_match", "multipart_if_match")
 
-        rclone adds new metadata to the old instead of replacing it; radosgw drops the tags.
+    def _rewrite(self, make: Callable[[], Head], *abilities: Ability) -> Head:
+        """Make a copy in several requests; set_metadata replaces the object only if its ETag is still that of the HEAD response.
+
+        This needs a store that honours these conditions. Without a condition, a write by another client between the first and the last
+        request is lost.
         """
-        if not self._replaces_metadata or self._target.connection.is_aws:
-            return []
-        doubts = []
-        if self._dropped and not self._is_itself:
-            doubts.append(_REPLACES)
-        if self.found.get("TagCount") and "Tagging" not in self._given:
-            doubts.append(_KEEPS_TAGS)
-        return [doubt for doubt in doubts if not self._target.connection.facts.get(doubt)]
+        target, etag = self._target, self._head.etag
+        if (
+            not self._is_rewrite
+            or etag is None
+            or etags.is_weak(etag)
+            or not all(conditional.honours(target.bucket, ability) for ability in abilities)
+        ):
+            return make()
+        condition = conditional.precondition(if_match=etag)
+        self._call, self._idempotency_token = conditional.ConditionalWrite(target, condition), condition.token
+        try:
+            return make()
+        except S3PreconditionFailed as error:
+            if error.outcome_unknown or error.retryable:
+                raise
+            raise self._replaced("nothing was written", error.operation) from error
 
     @property
     def _replaces_metadata(self) -> bool:
-        is_described = self._is_described_anew or self._metadata is not None or bool(self._idempotency_token)
-        return is_described or any(name in self._given for name in attributes.CONTENT_HEADERS)
+        return self._is_described or self._is_described_anew or bool(self._idempotency_token)
 
     @property
-    def _dropped(self) -> set[str]:
-        """The names of metadata that the source has and the copy must not have."""
-        return (
-            set()
-            if self._metadata is None
-            else _raw_metadata(self.found).keys() - {name.lower() for name in self._metadata}
-        )
-
-    def _try_at_once(self) -> Head:
-        """Copy in one request, check the copy for the possible defects, cache what was found, and stream if the copy has a defect."""
-        target, doubts = self._target, self._doubts()
-        copied = self._at_once()
-        given = put_parameters.for_every_request(self._parameters)
-        made = target.connection.call("HeadObject", Bucket=target.bucket_name, Key=target.key, **given)
-        rightly = {
-            _REPLACES: not self._dropped & _raw_metadata(made).keys(),
-            _KEEPS_TAGS: made.get("TagCount") == self.found.get("TagCount"),
-        }
-        for doubt in doubts:
-            target.connection.facts[doubt] = rightly[doubt]
-        return copied if all(rightly[doubt] for doubt in doubts) else self._stream()
+    def _is_described(self) -> bool:
+        """Whether the user gives metadata or content headers."""
+        return self._metadata is not None or any(name in self._given for name in attributes.CONTENT_HEADERS)
 
     def _at_once(self) -> Head:
         target = self._target
         parameters = dict(self._parameters)
+        undescribed = {name: value for name, value in parameters.items() if name not in attributes.CONTENT_HEADERS}
+        confirmation.require(target, "CopyObject", undescribed)
         if self._replaces_metadata:
             parameters |= {"Metadata": self._encoded_metadata(), "MetadataDirective": "REPLACE"}
         else:
-            parameters = {name: value for name, value in parameters.items() if name not in attributes.CONTENT_HEADERS}
+            parameters = undescribed
         if "Tagging" in self._given:
             parameters["TaggingDirective"] = "REPLACE"
         answer = self._copy_of_what_was_found(
-            {"Bucket": target.bucket_name, "Key": target.key, "CopySource": _copy_source(self._source), **parameters}
+            {
+                "Bucket": target.bucket_name,
+                "Key": target.key,
+                "CopySource": _copy_source(self._source),
+                **target.connection.source_parameters(self._source.connection),
+                **parameters,
+            }
         )
         if "Tagging" in self._given:
             tagging.ensure_after_copy(
@@ -255,13 +344,36 @@ class _Copying:
         except S3PreconditionFailed as error:
             if not condition:
                 raise
+            if self._is_rewrite and error.was_retried and (made := self._found_made(parameters)) is not None:
+                return made
             if self._was_replaced():
-                raise self._replaced("nothing was written", error.operation) from error
+                outcome = (
+                    "a response was lost, so it may have been copied before"
+                    if error.was_retried
+                    else "nothing was written"
+                )
+                raise self._replaced(outcome, error.operation) from error
             connection.facts[_COMPARES_SOURCE] = False
             answer = connection.call("CopyObject", **parameters)
         if not (condition and connection.is_aws):
             self._check_copied(answer)
         return answer
+
+    def _found_made(self, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return a HEAD response in place of the lost response to a copy onto itself; None if the object is not that copy.
+
+        The copy's ETag may differ from the source's (if the source was uploaded in parts, or is encrypted by KMS). The condition then
+        rejects the retry, although the first attempt has succeeded.
+        """
+        found = _look(self._target)
+        sent = {
+            name: parameters[name] for name in attributes.CONTENT_HEADERS if name in parameters and name != "Expires"
+        }
+        is_as_sent = all((found.get(name) or "") == value for name, value in sent.items())
+        is_same_size = found.get("ContentLength") == self.found.get("ContentLength")
+        is_new = any(found.get(name) != self.found.get(name) for name in _IDENTITY)
+        is_ours = is_as_sent and is_same_size and is_new and _raw_metadata(found) == parameters["Metadata"]
+        return found if is_ours else None
 
     def _check_copied(self, answer: Mapping[str, Any]) -> None:
         """Compare the ETags of copy and source, since the store may have ignored the condition on the source.
@@ -294,18 +406,28 @@ class _Copying:
 
     def _in_parts(self) -> Head:
         source, target, size, etag = self._source, self._target, self._head.size or 0, self._head.etag
-        parameters = {**self._parameters, **_kept_tags(source, self._given), "Metadata": self._encoded_metadata()}
+        parameters = {
+            **self._parameters,
+            **_kept_tags(source, self.found, self._given),
+            "Metadata": self._encoded_metadata(),
+        }
         part_size = max(self._part_size_bytes, -(-size // MAX_PARTS))
         conditional.require_parts(self._call)
         with MultipartUpload(
             target,
             parameters=parameters,
-            concurrency=upload.CONCURRENCY,
+            concurrency=CONCURRENCY,
             copies_only=True,
         ) as multipart:
             try:
                 for start in range(0, size, part_size):
-                    multipart.copy_part(_copy_source(source), start, min(start + part_size, size), if_match=etag)
+                    multipart.copy_part(
+                        _copy_source(source),
+                        start,
+                        min(start + part_size, size),
+                        if_match=etag,
+                        **target.connection.source_parameters(source.connection),
+                    )
                 multipart.settle()
             except S3PreconditionFailed as error:
                 raise S3ObjectChanged(
@@ -319,12 +441,12 @@ class _Copying:
 
     def _stream(self) -> Head:
         source, target = self._source, self._target
-        parameters = {**self._parameters, **_kept_tags(source, self._given)}
+        parameters = {**self._parameters, **_kept_tags(source, self.found, self._given)}
         kept = dict(
             self._metadata if self._metadata is not None else user_metadata.decode(_raw_metadata(self.found)) or {}
         )
         if self._idempotency_token:
-            # Raises the same error as a copy within the store if the metadata is too large.
+            # Check the size: if the metadata is too large, this raises the same error as a copy within the store.
             user_metadata.marked(user_metadata.encode(kept), self._idempotency_token)
             kept[user_metadata.IDEMPOTENCY_TOKEN] = self._idempotency_token
 
@@ -344,7 +466,31 @@ class _Copying:
     def _encoded_metadata(self) -> dict[str, str]:
         kept = user_metadata.decode(_raw_metadata(self.found)) if self._metadata is None else self._metadata
         encoded = user_metadata.encode(kept)
+        if self._metadata is not None:
+            metadata_names.require(self._target, encoded)
         return user_metadata.marked(encoded, self._idempotency_token) if self._idempotency_token else encoded
+
+
+def _differ(one: object, other: object) -> bool:
+    """Return whether both values are known and differ."""
+    return None not in (one, other) and one != other
+
+
+def _current(source: ObjectAddress) -> ObjectAddress:
+    """Return the address without the version "null" where that is the current object: in a bucket without versioning.
+
+    A copy of it onto itself would be a rewrite, by which some stores lose the metadata.
+
+    Requests:
+        none on AWS or for another version; else 1 GET, cached for a few seconds
+    """
+    if source.version_id != "null" or source.connection.is_aws:
+        return source
+    try:
+        is_kept = is_versioned(source.bucket)
+    except S3AccessDenied:  # these credentials may read versions, but not the bucket's settings
+        is_kept = True
+    return source if is_kept else source._replace(version_id=None)
 
 
 def _look(source: ObjectAddress) -> dict[str, Any]:
@@ -388,6 +534,8 @@ def _scope(source: ObjectAddress, target: ObjectAddress) -> attributes.Scope:
         source.is_same_store(target) or _is_likely_one_bucket(source, target)
     ):
         return "object" if source.key == target.key else "bucket"
+    if source.bucket.is_directory != target.bucket.is_directory:
+        return "elsewhere"  # directory buckets and other buckets have different storage classes
     if source.is_same_store(target):
         return "store"
     return "kind" if source.connection.preset == target.connection.preset else "elsewhere"
@@ -419,7 +567,7 @@ class Copy(NamedTuple):
 
 
 def is_elsewhere(source: ObjectAddress, bucket: BucketAddress) -> bool:
-    """Return whether a bucket is certainly another one than that of an object: the object exists, and the bucket has none with its key.
+    """Return whether a bucket certainly is not that of an object: the object exists, but the bucket has no object with this key.
 
     Requests:
         1 or 2 HEAD
@@ -439,17 +587,18 @@ def is_elsewhere(source: ObjectAddress, bucket: BucketAddress) -> bool:
 
 
 def copy_many(bucket: BucketAddress, copies: Iterable[Copy]) -> Generator[tuple[Copy, Head | S3Error], None, None]:
-    """Copy many objects into a bucket, unchanged; yield the outcomes in order. Small ones use the fast lane.
+    """Copy many objects into a bucket without changes; yield the outcomes in order. Small objects use the fast lane.
 
     Args:
         bucket: The target bucket.
-        copies: The copies, any number, consumed as they are made.
+        copies: The copies to make, any number, consumed lazily.
 
     Returns:
         Each copy with the head of the new object, or with the error.
 
     Requests:
-        1 COPY for a small object, else as :func:`copy`
+        1 COPY for a small object (for versions, on a store that is not AWS, first those of
+        :func:`~messageflux_s3._objects.source_versions.are_copied`), else as :func:`copy`
     """
 
     def steps_of(one: Copy) -> Steps[Head]:
@@ -461,9 +610,17 @@ def copy_many(bucket: BucketAddress, copies: Iterable[Copy]) -> Generator[tuple[
         ):
             copied: Head = yield Blocking(partial(copy, one.source, target))
             return copied
+        if one.source.version_id is not None and not bucket.connection.is_aws:
+            source = yield Blocking(partial(_current, one.source))
+            if not (yield Blocking(partial(source_versions.are_copied, source, target))):
+                copied = yield Blocking(partial(copy, source, target))
+                return copied
+            one = one._replace(source=source)
         parameters: dict[str, Any] = {"CopySource": _copy_source(one.source)}
-        if one.storage_class != "STANDARD":
+        if one.storage_class != "STANDARD" and one.source.bucket.is_directory == bucket.is_directory:
             parameters["StorageClass"] = one.storage_class
+            yield from confirmation.steps(target, "CopyObject", parameters)
+        parameters |= target.connection.source_parameters(one.source.connection)
         answer: Answer = yield Request(
             "CopyObject",
             bucket.name,
@@ -491,22 +648,27 @@ def _raw_metadata(found: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _kept_tags(source: ObjectAddress, replaced: Mapping[str, Any]) -> dict[str, str]:
-    """Return the source's tags as a parameter of a write; empty if they are replaced, or if the store does not support tags.
+def _kept_tags(source: ObjectAddress, found: Mapping[str, Any], replaced: Mapping[str, Any]) -> dict[str, str]:
+    """Return the source's tags as a parameter of a write; empty if they are replaced, or if the source's store does not support tags.
 
     If the target's store would silently drop the tags, the write raises S3Unsupported.
+
+    Raises:
+        S3Unsupported: The source has tags (``found`` is its HEAD), and the store does not return those of this version.
     """
-    if "Tagging" in replaced or source.connection.capabilities.object_tagging is False:
+    if "Tagging" in replaced or source.bucket.capabilities.object_tagging is False:
         return {}
     try:
         tags = ObjectTags(source).get()
     except S3Unsupported:
+        if source.version_id is not None and found.get("TagCount"):
+            raise
         return {}
     return {"Tagging": put_parameters.encode_tags(tags)} if tags else {}
 
 
 class Move(NamedTuple):
-    """A move whose copy is made and whose source is not deleted yet."""
+    """A move whose copy has been made and whose source has not been deleted yet."""
 
     source: ObjectAddress
     target: ObjectAddress
@@ -519,12 +681,12 @@ class Move(NamedTuple):
 
 
 def move(source: ObjectAddress, target: ObjectAddress, **changes: Any) -> Head:
-    """Copy an object and delete the source. An object moved onto itself is kept, even if its bucket or store is named differently there.
+    """Copy an object and delete the source. An object moved onto itself is kept, even if the two addresses look different.
 
     Raises:
         S3ObjectChanged: The source was written meanwhile; source and copy both exist.
-        S3PreconditionFailed: It is unknown whether the source was deleted (``outcome_unknown``), or each deletion was rejected because of
-            a concurrent write (``retryable``): then source and copy both exist.
+        S3PreconditionFailed: It is unknown whether the source was deleted (``outcome_unknown``); or every deletion was rejected because of
+            a concurrent write (``retryable``), and source and copy both exist.
         S3Unsupported: It cannot be determined whether source and target are one object; nothing was deleted.
         S3Error: The copy is incomplete; the source was not deleted.
 
@@ -542,8 +704,11 @@ def begin_move(
     If the names cannot prove that the two addresses differ, the copy gets a random ID in its metadata.
 
     Requests:
-        the requests of ``copy``
+        the requests of ``copy``; for a version, on a store that is not AWS, also 1 GET
     """
+    source = _current(source)
+    if source.version_id is not None:
+        versions.check_deletable(source.bucket, source.version_id)
     same = same_place(source, target)
     idempotency_token = conditional.new_idempotency_token() if same is None else ""
     copying = _Copying(source, target, metadata, None, idempotency_token, PART_BYTES, extra)
@@ -563,8 +728,10 @@ def finish_move(begun: Move) -> Head:
     """Delete the source of a move, if the copy exists, the source is another object, and the source has not changed since the copy.
 
     Without If-Match on DELETE, a write between the last HEAD and the DELETE is lost; in a versioned bucket it remains as a version below
-    the delete marker. If-Match compares only the ETag, so that new metadata or tags with the same content are not noticed; with HEAD,
-    metadata, headers and the number of tags are compared too, but not the tags' values.
+    the delete marker. If-Match compares only the ETag, so new metadata or tags with the same content are not noticed. The HEAD that is
+    otherwise sent also shows changes of metadata, headers and the number of tags, but not of the tags' values.
+
+    If the store honours If-Match only without versioning, and versioning was enabled meanwhile, the source is compared by a HEAD.
 
     Requests:
         2 HEAD (1 if the store honours If-Match on DELETE and the addresses certainly differ) and 1 DELETE
@@ -579,34 +746,48 @@ def finish_move(begun: Move) -> Head:
         raise _not_deleted(
             begun, "does not have the ID that was written with it, so that it may be the source itself", S3Unsupported
         )
-    version = {} if source.version_id is None else {"VersionId": source.version_id}
     etag = etags.unquoted(begun.found.get("ETag"))
     is_conditional = (
         source.version_id is None and etag is not None and not etags.is_weak(etag) and _honours_if_match(source)
     )
-    if begun.idempotency_token or not is_conditional:
-        try:
-            now = source.connection.call("HeadObject", Bucket=source.bucket_name, Key=source.key, **version)
-        except S3NoSuchItem:
-            return copied  # another client has deleted it
-        if (
-            begun.idempotency_token
-            and begun.idempotency_token in (Head.from_answer(now).idempotency_token or "").split()
-        ):
-            return copied  # the source is the copy
-        # A store may omit an absent value in one response and return 0 in another.
-        if any((begun.found.get(name) or None) != (now.get(name) or None) for name in (*_IDENTITY, *_DESCRIPTION)):
-            raise _changed(begun)
-    if not is_conditional:
-        source.connection.call("DeleteObject", Bucket=source.bucket_name, Key=source.key, **version)
+    if begun.idempotency_token and not _is_unchanged(begun):
         return copied
-    try:
-        conditional.delete(source, if_match=str(etag))
-    except S3PreconditionFailed as error:
-        if error.outcome_unknown or error.retryable:  # 409: a concurrent write; the source may be unchanged
-            raise
-        raise _changed(begun) from error
+    if is_conditional:
+        try:
+            conditional.delete(source, if_match=str(etag))
+            return copied
+        except S3PreconditionFailed as error:
+            if error.outcome_unknown or error.retryable:  # 409: a concurrent write; the source may be unchanged
+                raise
+            raise _changed(begun) from error
+        except S3Unsupported:  # versioning was enabled meanwhile, and the store does not honour the condition with it
+            pass
+    if (is_conditional or not begun.idempotency_token) and not _is_unchanged(begun):
+        return copied
+    source.connection.call("DeleteObject", **source.parameters)
     return copied
+
+
+def _is_unchanged(begun: Move) -> bool:
+    """Return whether the source is there, and another object than the copy.
+
+    Raises:
+        S3ObjectChanged: The source was written meanwhile.
+
+    Requests:
+        1 HEAD
+    """
+    source = begun.source
+    try:
+        now = source.connection.call("HeadObject", **source.parameters)
+    except S3NoSuchItem:
+        return False  # another client has deleted the source
+    if begun.idempotency_token and begun.idempotency_token in (Head.from_answer(now).idempotency_token or "").split():
+        return False  # the source is the copy
+    # A store may omit an absent value in one response and return 0 in another.
+    if any((begun.found.get(name) or None) != (now.get(name) or None) for name in (*_IDENTITY, *_DESCRIPTION)):
+        raise _changed(begun)
+    return True
 
 
 def _honours_if_match(source: ObjectAddress) -> bool:

@@ -1,4 +1,4 @@
-"""Download objects to files and streams: verified, large ones in parallel parts. A target file gets its name only when complete."""
+"""Download objects to files and streams, with verification, large ones in parallel parts. A file gets its name only when complete."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import hashlib
 import io
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -15,17 +16,25 @@ from urllib.parse import urlsplit
 from .._bulk.progress import Progress, reporting
 from .._client.addresses import ObjectAddress
 from .._client.connection import Connection
+from .._client.context_threads import ContextThreadPool
+from .._client.exchange import times_throttled
 from .._formats.head import Head
+from .._http.http1 import BodySink
 from .._objects import checksum, etag_md5, operations
+from .._objects.parallelism import Parallelism, even_part_size, first_for
 from .._objects.ranged_reader import ObjectStream, RangedReader
 from ..errors import S3ChecksumError, S3Error, S3ObjectChanged
 from . import file_target
 from .file_target import Destination
 from .partial_file import PartialFile
 
-PART_BYTES = 16 * 1024 * 1024
-CONCURRENCY = 6
-"""The number of parts downloaded in parallel."""
+ONE_REQUEST_BYTES = 16 * 1024 * 1024
+"""Up to this size a download is one request, and verified by default; above, it is received in parts."""
+PART_BYTES = 8 * 1024 * 1024
+"""The largest size of a part."""
+LEAST_PART_BYTES = 5 * 1024 * 1024
+_FIRST_PARTS = 4
+"""The number of parts in flight at the beginning, or more if the store is far away."""
 _PIECE_BYTES = 1024 * 1024
 
 
@@ -61,8 +70,8 @@ def download(
         destination: The file. A symbolic link to a file is kept, and the file that it points to is replaced. Pipes and character devices
             (also behind a link) are written in place: if the download fails, they may have received some bytes.
         span: The bytes to download; all of them by default.
-        verify_checksum: Whether to compare the object's MD5 (or its parts' MD5s), if the store returns them, with that of the downloaded
-            bytes. None: only up to 16 MiB, since MD5 is slower than the network; for a larger object only the length is compared.
+        verify_checksum: Whether to compare the MD5 of the downloaded bytes with that of the object (or of its parts), if the store returns
+            one. None: only up to 16 MiB, since MD5 is slower than the network; for a larger object only the length is compared.
         if_match: ETag sent as If-Match.
         progress: True, a callable or None.
         extra: Further parameters of GetObject.
@@ -80,7 +89,7 @@ def download(
         S3ChecksumError: The downloaded bytes do not match the object's ETag.
 
     Requests:
-        1 GET, and 1 more for each 16 MiB after the first; with ``verify_checksum=True`` 1 HEAD for an object written in parts
+        1 GET up to 16 MiB, else 1 for each 5 to 8 MiB; with ``verify_checksum=True`` 1 HEAD or more for an object written in parts
     """
     check_range(*span)
     target, overwrite, resume, follow, replaces = destination
@@ -156,7 +165,7 @@ def _copy_to(fetch: _Fetch, writable: Any, verify_checksum: bool | None, progres
 
 
 def check_range(start: int, end: int | None) -> None:
-    """Raise an error if the values are not a valid half-open range."""
+    """Raise an error unless the offsets are whole numbers that are not negative; ``end`` may be None."""
     for name, value in (("start", start), ("end", end)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             raise TypeError(f"{name} must be a whole number of bytes, not {type(value).__name__}")
@@ -172,14 +181,14 @@ def _write_all(writable: Any, piece: bytes) -> None:
         count = writable.write(view)
         if count is None and isinstance(writable, io.RawIOBase):  # nothing was written
             raise BlockingIOError("the target is in non-blocking mode and takes no data now; pass a blocking one")
-        # None from other writables: they report no count; assume that all was written.
+        # Other writables that return None do not report a count: assume that they wrote everything.
         if count is None or count >= len(view):
             return
         view = view[count:]
 
 
 class _Fetch:
-    """One object, or a range of it, to be read in parts. ``__enter__`` sends the first request, which returns the attributes and a body."""
+    """One object, or a range of it, to be read in parts. ``__enter__`` sends the first request, which returns attributes and a body."""
 
     def __init__(self, address: ObjectAddress, span: ByteRange, if_match: str | None, extra: Mapping[str, Any]) -> None:
         self.address = address
@@ -192,6 +201,8 @@ class _Fetch:
         self.md5_of_parts: str | None = None
         self.stopped = threading.Event()
         self.ranges_work = True
+        self.latency = 0.0
+        """Seconds until the first response."""
         self._first: ObjectStream | None = None
         self._first_lock = threading.Lock()
 
@@ -216,6 +227,8 @@ class _Fetch:
         if self.wanted_end is not None and self.wanted_end <= self.start:
             operations.learn_size(reader)  # an empty range
             return self
+        _ = self.connection.client  # building it is not a part of the latency
+        began = time.monotonic()
         try:
             self._first = reader.open(self.start, self.wanted_end)
         except S3Error as error:
@@ -223,11 +236,14 @@ class _Fetch:
                 raise
             operations.learn_size(reader)  # the object ends before the range: the result is empty, as for a slice
             return self
+        self.latency = time.monotonic() - began
         if reader.size is None:  # a chunked response without Content-Length
             operations.learn_size(reader)
         total = reader.size or 0
         self.end = max(self.start, total if self.wanted_end is None else min(self.wanted_end, total))
-        self.ranges_work = not self.start or self._first.is_range
+        # Without an ETag or a version, responses to several requests might be of different objects: read the first one to its end.
+        is_pinned = reader.etag is not None or reader.address.version_id is not None
+        self.ranges_work = is_pinned and (not self.start or self._first.is_range)
         answer = reader.answer or {}
         self.md5 = etag_md5.known_md5(reader.address.bucket, answer)
         self.md5_of_parts = etag_md5.known_md5_of_parts(reader.address.bucket, answer)
@@ -239,16 +255,22 @@ class _Fetch:
         if first is not None:
             first.close()
 
-    def pieces(self, start: int, end: int) -> Iterator[bytes]:
-        """Yield the bytes of a range in pieces."""
+    def pieces(self, start: int, end: int, *, on_repeated: Callable[[], object] | None = None) -> Iterator[bytes]:
+        """Yield the bytes of a range in pieces; call ``on_repeated`` if a request had to be sent again."""
         at = start
         with self._stream(start, end) as stream:
+            stream.on_repeated = on_repeated
             while at < end and not self.stopped.is_set():
                 piece = stream.read(min(_PIECE_BYTES, end - at))
                 if not piece:
                     raise self.reader.too_short(end - at)
                 at += len(piece)
                 yield piece
+
+    def is_begun(self, start: int) -> bool:
+        """Return whether the first response is still to be read, and begins at this offset."""
+        with self._first_lock:
+            return self._first is not None and start == self.start
 
     def _stream(self, start: int, end: int) -> ObjectStream:
         """Return a stream of a range: the stream of the first response if it begins at ``start``, else a new one."""
@@ -264,21 +286,29 @@ class _Fetch:
         return self.pieces(self.start, self.end)
 
 
+def part_size_of(size: int) -> int:
+    """Return the size of the parts in which so many bytes are downloaded."""
+    if size <= ONE_REQUEST_BYTES:
+        return max(1, size)
+    return even_part_size(size, LEAST_PART_BYTES, PART_BYTES)
+
+
 def _digest_for(fetch: _Fetch, verify_checksum: bool | None) -> Any:
-    """Return a new MD5 digest if the whole object is read and to be verified, and its ETag is an MD5; else None."""
+    """Return a new MD5 digest if the whole object is to be read and verified, and its ETag is an MD5; else None."""
     whole = fetch.start == 0 and fetch.end == fetch.head.size
-    wanted = fetch.end <= PART_BYTES if verify_checksum is None else verify_checksum
+    wanted = fetch.end <= ONE_REQUEST_BYTES if verify_checksum is None else verify_checksum
     return hashlib.md5(usedforsecurity=False) if wanted and whole and fetch.md5 is not None else None
 
 
 def _fetch_into(
     fetch: _Fetch, partial: PartialFile, report: Callable[[int], None], verify_checksum: bool | None
 ) -> str | None:
-    """Fill the partial file; return the MD5 of its content if the object's MD5 is known and to be verified, else None."""
+    """Fill the partial file; return the MD5 of its content if the object has a known MD5 and is to be verified, else None."""
     size = fetch.end - fetch.start
+    part_size = part_size_of(size)
     parts = [
-        (number, fetch.start + at, min(fetch.start + at + PART_BYTES, fetch.end))
-        for number, at in enumerate(range(0, size, PART_BYTES))
+        (number, fetch.start + at, min(fetch.start + at + part_size, fetch.end))
+        for number, at in enumerate(range(0, size, part_size))
         if number not in partial.done
     ]
     report(size - sum(end - start for _, start, end in parts))
@@ -298,19 +328,12 @@ def _fetch_into(
             return str(straight.hexdigest())
         return partial.md5() if digest is not None else None
 
-    def fetch_part(number: int, start: int, end: int) -> None:
-        at = start
-        for piece in fetch.pieces(start, end):
-            partial.write(piece, at - fetch.start)
-            at += len(piece)
-            report(len(piece))
-        if at == end:
-            partial.note(number)
-
-    concurrency = max(1, min(CONCURRENCY, fetch.connection.config.max_concurrency))
-    executor = ThreadPoolExecutor(concurrency, "messageflux-s3-parts")
+    partial.set_size(size)
+    concurrency = fetch.connection.max_concurrency
+    parallelism = Parallelism(concurrency, max(_FIRST_PARTS, first_for(fetch.latency)))
+    executor = ContextThreadPool(concurrency, "messageflux-s3-parts")
     try:
-        waiting = [executor.submit(fetch_part, *part) for part in parts]
+        waiting = [executor.submit(_fetch_part, fetch, partial, report, parallelism, part) for part in parts]
         if digest is not None:
             # Hash the parts in order as soon as they arrive, while the bytes are still in the page cache.
             for future, (_, start, end) in () if partial.done else zip(waiting, parts, strict=True):
@@ -321,10 +344,71 @@ def _fetch_into(
             future.result()
     finally:
         fetch.stopped.set()
+        parallelism.close()
         executor.shutdown(wait=True, cancel_futures=True)
     if digest is None:
         return None
     return partial.md5() if partial.done else str(digest.hexdigest())
+
+
+class _Ended(Exception):
+    """Ends the reception of a part: the download was stopped, or its bytes could not be written or reported."""
+
+
+def _fetch_part(
+    fetch: _Fetch,
+    partial: PartialFile,
+    report: Callable[[int], None],
+    parallelism: Parallelism,
+    part: tuple[int, int, int],
+) -> None:
+    """Receive one part when it is its turn, write it to the file, and record it unless the download was stopped."""
+    number, start, end = part
+    received = reported = 0
+    failure: Exception | None = None
+    if not parallelism.acquire():
+        return
+    throttled = times_throttled(fetch.address.bucket)
+
+    def write(piece: bytes | memoryview, at: int) -> None:
+        nonlocal received, reported, failure
+        if fetch.stopped.is_set():
+            raise _Ended
+        try:
+            partial.write(piece, start - fetch.start + at)
+            received += len(piece)
+            new, reported = max(0, received - reported), max(received, reported)
+            report(new)
+        except Exception as error:
+            failure = error
+            raise _Ended from None
+        parallelism.note(len(piece))
+
+    def receive_by_boto3() -> None:
+        nonlocal received
+        if times_throttled(fetch.address.bucket) > throttled:
+            parallelism.note_trouble()
+        received = 0  # the lane's response was not complete, or not the one that was requested: begin again
+        for piece in fetch.pieces(start, end, on_repeated=parallelism.note_trouble):
+            write(piece, received)
+
+    try:
+        if fetch.is_begun(start):
+            receive_by_boto3()
+        else:
+            operations.receive(fetch.reader, start, BodySink(end - start, write), receive_by_boto3)
+    except _Ended:
+        if failure is None:
+            return  # the download was stopped
+    finally:
+        parallelism.release()
+    if failure is not None:
+        raise failure
+    if fetch.stopped.is_set():
+        return
+    if received != end - start:  # MUST NOT count as complete: the file has its final size already, and zeros there
+        raise fetch.reader.too_short(end - start - received)
+    partial.note(number)
 
 
 def _check_parts(fetch: _Fetch, partial: PartialFile) -> None:
@@ -334,7 +418,7 @@ def _check_parts(fetch: _Fetch, partial: PartialFile) -> None:
         S3ChecksumError: The MD5s of the parts differ.
 
     Requests:
-        1 HEAD
+        those of :func:`~messageflux_s3._objects.checksum.compare_received_parts`
     """
     theirs = fetch.md5_of_parts
     if theirs is None or fetch.start or fetch.end != fetch.head.size:
@@ -345,7 +429,7 @@ def _check_parts(fetch: _Fetch, partial: PartialFile) -> None:
 
 
 def _journal_heading(fetch: _Fetch) -> dict[str, Any]:
-    """Return the first entry of a journal: it identifies the object and the range. Only a journal with the same entry is continued."""
+    """Return the first entry of a journal, which identifies the object and the range. Only a journal with this entry is continued."""
     head = fetch.head
     return {
         "store": _digest_of_endpoint(fetch.connection.endpoint_url),
@@ -355,7 +439,7 @@ def _journal_heading(fetch: _Fetch) -> dict[str, Any]:
         "etag": head.etag,
         "start": fetch.start,
         "end": fetch.end,
-        "part": PART_BYTES,
+        "part": part_size_of(fetch.end - fetch.start),
     }
 
 

@@ -1,7 +1,7 @@
 """Local targets of downloads: which file to write, whether it may be written and how, and the names of temporary files.
 
-A regular file is replaced as a whole by a temporary file in the same folder. Anything else (a device, a pipe) would be destroyed by that,
-so it is written in place or refused.
+A regular file is replaced as a whole by a temporary file in the same folder. That would destroy anything else (a device, a pipe), so other
+targets are written in place or refused.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Destination(NamedTuple):
         path: The file. Its parent folders are created.
         overwrite: Whether to replace an existing file.
         resume: Whether to continue an interrupted download that had ``resume`` set too.
-        follow: Whether the user gave the path. If it was made from a key (False), a link is replaced by the file, and pipes and
-            devices are refused.
+        follow: Whether to follow symbolic links: True for a path that the user gave, False for one made from a key. If False, a link
+            is replaced by the file, and pipes and devices are refused.
         replaces: The :func:`identity` of the only file that may be replaced; None for any file.
     """
 
@@ -58,7 +58,7 @@ class Target(NamedTuple):
 
 
 def file_for(target: str | os.PathLike[str], key: str) -> Path:
-    """Return the file to which a key is downloaded; in a folder, the file named after the key's last segment.
+    """Return the file to which a key is downloaded: the target or, if that is a folder, a file in it named after the key's last segment.
 
     Args:
         target: A file, or a folder: one that exists, or a path with a trailing separator (or ``.``).
@@ -83,7 +83,7 @@ def check(path: Path, *, overwrite: bool, follow: bool) -> Target:
         path: The file's path.
         overwrite: Whether an existing file may be replaced.
         follow: Whether to write the target of a symbolic link and keep the link, as ``open(path, "wb")`` does. Otherwise a link to a file
-            is replaced by the file, and pipes and devices are refused: the names come from keys, not from the user.
+            is replaced by the file, and pipes and devices are refused: the path comes from a key, not from the user.
 
     Raises:
         FileExistsError: The file exists and ``overwrite`` is not set; or it cannot be written (a socket, for example).
@@ -112,7 +112,7 @@ def check(path: Path, *, overwrite: bool, follow: bool) -> Target:
         except OSError as error:
             if error.errno != errno.ELOOP or follow:
                 raise
-            return Target(path)  # a loop of links; it is replaced by the file
+            return Target(path)  # a loop of links: the file replaces the link
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, "a folder has the name of the file", str(path))
     if stat.S_ISREG(found.st_mode):
@@ -137,7 +137,7 @@ def identity(path: Path) -> Identity | None:
 
 
 def _is_open_file(path: Path) -> bool:
-    """Return whether a link leads through a process's open files, as /dev/stdout does: that process would not see a replaced file."""
+    """Return whether a link leads through a process's open files, as /dev/stdout does: the process would not notice a new file."""
     for _ in range(_MAX_LINKS):
         folder = os.path.realpath(path.parent)
         if _FOLDER_OF_OPEN_FILES.fullmatch(folder):
@@ -164,7 +164,7 @@ def open_stream(path: Path) -> int:
 
 
 def temporary_stem(target: Path) -> str:
-    """Return the stem of the names of a target's temporary files, short enough for the file system with any suffix added.
+    """Return the stem of the names of a target's temporary files. With any suffix it is short enough for the file system.
 
     A name that has to be cut gets a digest, so that it differs from other names with the same beginning.
     """
@@ -215,7 +215,7 @@ def open_own(path: Path) -> int:
 
 
 def check_single_name(fd: int, path: Path) -> None:
-    """Raise if a file has further hard links: a write would show under those names too.
+    """Raise if a file has further hard links: a write would change the file under those names too.
 
     Raises:
         FileExistsError: The file has several names.

@@ -32,8 +32,8 @@ def open_object(
         encoding: The encoding of text; UTF-8 by default.
         errors: How to handle encoding and decoding errors, as for the builtin.
         newline: As for the builtin.
-        if_match: ETag that the object must have: when it is read, when it is replaced (at the close), or when it is opened to append to
-            it. Not allowed with ``x``.
+        if_match: ETag that the object must have: when it is read, when it is replaced (at the close), or when it is opened for appending.
+            Not allowed with ``x``.
         metadata: The metadata to write.
         extra: Further parameters of a write (:class:`~messageflux_s3._objects.put_parameters.PutParameters`).
 

@@ -81,7 +81,7 @@ def _give_name(partial: Path, target: Path, *, overwrite: bool, replaces: file_t
     if overwrite:
         if replaces is not None and file_target.identity(target) not in (None, replaces):
             raise FileExistsError(errno.EEXIST, "the file was written meanwhile; it was not changed", str(target))
-        file_target.check(target, overwrite=True, follow=False)  # check again: it may have become a pipe since
+        file_target.check(target, overwrite=True, follow=False)  # check again: by now the target may be a pipe
         partial.replace(target)
     elif os.name == "nt":  # pragma: no cover - Windows only
         partial.rename(target)  # on Windows it fails if the target exists
@@ -105,8 +105,8 @@ class PartialFile:
 
     Args:
         target: The file to write.
-        content: The heading that the journal must have to be continued: the object, its ETag, the range and the part size. None to start
-            a new file with a unique name, without a journal.
+        content: The heading of the journal: the object, its ETag, the range and the part size. A journal with another heading is not
+            continued. None to start a new file with a unique name, without a journal.
 
     Attributes:
         done: The numbers of the parts that are already in the file.
@@ -161,7 +161,7 @@ class PartialFile:
         self._journal = journal
         heading = json.dumps(description).encode() + b"\n"
         size = description["end"] - description["start"]
-        # Ignore a journal whose file is missing or has another size: its parts are not in the file.
+        # Ignore the journal if its file is missing or has another size: the parts that it lists are not in the file.
         if known.startswith(heading) and description["etag"] and os.fstat(self._fd).st_size == size:
             whole = known.rfind(b"\n") + 1  # the text after the last newline is incomplete
             self.done = {int(line) for line in known[len(heading) : whole].splitlines() if line.isdigit()}
@@ -169,7 +169,7 @@ class PartialFile:
             journal.seek(whole)
             return
         if known:
-            # First, and on the disk: a journal that outlives the content that it describes would name parts that are gone.
+            # Empty the journal first, with fsync: after a power loss the old journal would name parts that the file no longer has.
             journal.truncate(0)
             os.fsync(journal.fileno())
         os.ftruncate(self._fd, 0)
@@ -177,7 +177,11 @@ class PartialFile:
         journal.seek(0)
         journal.write(heading)
 
-    def write(self, piece: bytes, at: int) -> None:
+    def set_size(self, size: int) -> None:
+        """Give the file its final size, so that pieces written out of order do not extend it again and again."""
+        os.ftruncate(self._fd, size)
+
+    def write(self, piece: bytes | memoryview, at: int) -> None:
         _write_at(self._fd, piece, at, self._lock)
 
     def note(self, number: int) -> None:
@@ -211,7 +215,7 @@ class PartialFile:
         _set_usual_mode(self._fd, self._target)
         if os.name == "nt":  # pragma: no cover - Windows only
             self._close_file()  # Windows cannot rename an open file; elsewhere keep the lock until the rename
-        self._forget_journal()  # first: a journal left behind would be applied to the next partial file
+        self._forget_journal()  # before the rename: a journal left behind would be applied to the next partial file
         _give_name(self.path, self._target, overwrite=overwrite, replaces=replaces)
         self._is_published = True
 
@@ -259,7 +263,7 @@ _UMASK = (
 
 if hasattr(os, "pwrite") and hasattr(os, "preadv"):
 
-    def _write_at(fd: int, piece: bytes, at: int, lock: threading.Lock) -> None:
+    def _write_at(fd: int, piece: bytes | memoryview, at: int, lock: threading.Lock) -> None:
         written = os.pwrite(fd, piece, at)
         while written < len(piece):
             written += os.pwrite(fd, memoryview(piece)[written:], at + written)
@@ -269,7 +273,7 @@ if hasattr(os, "pwrite") and hasattr(os, "preadv"):
 
 else:  # pragma: no cover - Windows only
 
-    def _write_at(fd: int, piece: bytes, at: int, lock: threading.Lock) -> None:
+    def _write_at(fd: int, piece: bytes | memoryview, at: int, lock: threading.Lock) -> None:
         with lock:
             os.lseek(fd, at, os.SEEK_SET)
             written = 0

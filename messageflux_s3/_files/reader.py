@@ -1,8 +1,9 @@
 """The seekable file object behind ``open("rb")``: reads ranges of one object, and reads ahead if reads are sequential.
 
 Opening sends one GET, which returns the size, the ETag and the first 64 KiB. Every later range is requested with that ETag as If-Match,
-so that all bytes are of one object. Random reads fetch the requested bytes. Sequential reads fetch ahead, each time
-twice as much, up to 32 MiB; a few threads that belong to the file fetch the ranges, and end when it is closed.
+so that all bytes are of one object. Random reads fetch the requested bytes, and more where they come near to what was read before.
+Sequential reads fetch ahead, each time twice as much, up to 32 MiB; a few threads that belong to the file fetch the ranges, and end when
+it is closed. The ranges that were read last are kept, up to 8 MiB, so that going back to them sends no request.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
 from .._client.addresses import ObjectAddress
+from .._client.context_threads import ContextThreadPool
 from .._objects import operations
 from .._objects.ranged_reader import RangedReader
+from .kept_ranges import KeptRanges, Range
 
 FIRST_BYTES = 64 * 1024
 PART_BYTES = 8 * 1024 * 1024
@@ -27,6 +30,10 @@ MAX_AHEAD_BYTES = 32 * 1024 * 1024
 BUFFER_BYTES = 64 * 1024
 SMALL_BYTES = 16 * 1024
 """The minimum number of bytes that a random read fetches."""
+LARGEST_STEP_BYTES = 1024 * 1024
+"""The maximum number of bytes that a small read fetches because it is near to what was read before."""
+KEPT_BYTES = 8 * 1024 * 1024
+"""The number of bytes kept of what was read."""
 
 _FIRST_AHEAD_BYTES = 256 * 1024
 _PIECE_BYTES = 256 * 1024
@@ -46,29 +53,6 @@ def checked_seek(offset: int, whence: int) -> tuple[int, int]:
     return offset, whence
 
 
-class _Segment:
-    """Bytes of the object that are already in memory or being fetched."""
-
-    __slots__ = ("_future", "data", "end", "start")
-
-    def __init__(self, start: int, end: int, data: bytes | None, future: Future[bytearray] | None) -> None:
-        self.start = start
-        self.end = end
-        self.data: bytes | bytearray | None = data
-        self._future = future
-
-    def content(self) -> bytes | bytearray:
-        """Return the bytes; wait until they are fetched."""
-        if self.data is None:
-            assert self._future is not None
-            self.data, self._future = self._future.result(), None
-        return self.data
-
-    def cancel(self) -> None:
-        if self._future is not None:
-            self._future.cancel()
-
-
 # Called directly, since super() doubles the time of a small read.
 _tell, _read, _readinto = io.BufferedReader.tell, io.BufferedReader.read, io.BufferedReader.readinto
 
@@ -76,7 +60,7 @@ _tell, _read, _readinto = io.BufferedReader.tell, io.BufferedReader.read, io.Buf
 class BufferedObjectReader(io.BufferedReader):
     """Python's own buffering, except that a large read is one read of the raw reader, not split at buffer boundaries.
 
-    Threads may share it: every byte is returned to one of them. If ``read`` or ``readinto`` raises, the position is unchanged, so that
+    Threads may share the file: each byte is returned to one of them. If ``read`` or ``readinto`` raises, the position is unchanged, so that
     repeating the call returns the same bytes. If ``readline`` raises, the position is past the beginning of the line, as with the
     builtin's files: seek before the next read.
 
@@ -129,7 +113,7 @@ class BufferedObjectReader(io.BufferedReader):
         return self._read_large(size)
 
     def _read_large(self, size: int) -> bytes:
-        """Advance the position first, atomically in C, so that no other thread reads the same bytes; then fetch them."""
+        """Advance the position first, atomically in C, so that no other thread reads the same bytes; then fetch the bytes."""
         raw = self.raw
         start = self.tell()
         end = start + size
@@ -157,8 +141,8 @@ class BufferedObjectReader(io.BufferedReader):
             raise
 
     def _go_back(self, start: int, end: int) -> None:
-        """Seek back to the start of a failed read, since io's C code dropped its buffer; do nothing if another thread has read since."""
-        with self._lock, contextlib.suppress(ValueError):  # closed or detached
+        """Seek back to the start of a failed read, in which io's C code dropped its buffer. Do nothing if another thread has read since."""
+        with self._lock, contextlib.suppress(ValueError):  # ValueError: the file is closed or detached
             if start < self.tell() <= end:
                 self.seek(start)
 
@@ -181,14 +165,14 @@ class ObjectReader(io.RawIOBase):
         super().__init__()
         self.name = address.key
         self._reader = RangedReader(address, if_match)
-        self._threads = min(_THREADS, address.connection.config.max_concurrency)
+        self._threads = min(_THREADS, address.connection.max_concurrency)
         first = operations.read_first(self._reader, FIRST_BYTES)
         self.size = self._reader.size or 0
         self._position = 0
         self._sequel = 0  # offset at which the next sequential read starts
         self._ahead = 0
-        self._used: deque[bytearray] = deque(maxlen=2)  # reused buffers: allocating memory costs as much as filling it
-        self._segments: deque[_Segment] = deque([_Segment(0, len(first), first, None)])
+        self._segments: deque[Range] = deque([Range(0, len(first), first)])  # adjacent: what is read in sequence
+        self._kept = KeptRanges(KEPT_BYTES)  # what was read before
         self._executor: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
         self._lock = threading.RLock()
@@ -247,7 +231,7 @@ class ObjectReader(io.RawIOBase):
 
     @property
     def reads_ahead(self) -> bool:
-        """Whether reads are sequential."""
+        """Whether bytes are fetched ahead, because reads are sequential."""
         return self._ahead > 0
 
     def read_at(self, position: int, size: int) -> bytes:
@@ -265,8 +249,8 @@ class ObjectReader(io.RawIOBase):
             data = bytearray(size)
             self._fill(position, data, size)
             return bytes(data)
-        # This avoids a second copy of a large object: BytesIO writes into these bytes in place, since nothing else refers to them, and
-        # returns them uncopied. getbuffer() is not used: CPython 3.12.1 crashes if the garbage collector clears such a view.
+        # Avoid a second copy of a large object: BytesIO writes into these bytes in place, since nothing else refers to them, and
+        # returns them without a copy. getbuffer() is not used: CPython 3.12.1 crashes if the garbage collector clears such a view.
         whole, window = io.BytesIO(bytes(size)), bytearray(MAX_AHEAD_BYTES)
         for start in range(0, size, MAX_AHEAD_BYTES):
             count = min(MAX_AHEAD_BYTES, size - start)
@@ -288,57 +272,99 @@ class ObjectReader(io.RawIOBase):
         Args:
             position: The offset of the first byte; before the end of the object.
             view: The memory to fill.
-            is_private: Whether only this call uses the memory, and the view keeps it alive. Only then may other threads write into it:
-                an interrupted call does not wait for them.
+            is_private: Whether only this call uses the memory, and the view keeps it alive. Only then may other threads write into the
+                memory, since an interrupted call does not wait for them.
         """
         if self._pid != os.getpid():
             self._forget_after_fork()
+        segments = self._segments
+        if not segments or not segments[0].start <= position < segments[-1].end:
+            while (kept := self._kept.find(position)) is not None:
+                try:
+                    kept.content()
+                except Exception:
+                    self._kept.drop(kept)  # it was read ahead, and is requested again
+                    continue
+                self._sequel = -1  # reading on after the end of the kept range is not a sequence yet
+                return self._copy(kept, position, view)
+            self._leave_segments(position)
         done = self._read_some(position, view, is_private)
         self._sequel = position + done
         return done
 
     def _read_some(self, position: int, view: memoryview, is_private: bool) -> int:
         segments = self._segments
-        if segments and not segments[0].start <= position < segments[-1].end:
-            goes_on = position == self._sequel == segments[-1].end
-            self._drop_segments()
-            if goes_on:
-                self._ahead = min(max(2 * self._ahead, _FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES)
-        elif not segments:
-            self._ahead = (
-                min(max(2 * self._ahead, _FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES) if position == self._sequel else 0
-            )
         while segments and segments[0].end <= position - BUFFER_BYTES:  # BufferedObjectReader may seek back this far
-            passed = segments.popleft()
-            passed.cancel()
-            if isinstance(passed.data, bytearray):
-                self._used.append(passed.data)
+            self._keep(segments.popleft())
             self._ahead = min(2 * self._ahead, MAX_AHEAD_BYTES)
-        found = next((segment for segment in segments if position < segment.end), None)
-        if found is not None:
-            offset = position - found.start
+        if (found := next((segment for segment in segments if position < segment.end), None)) is not None:
+            if found.start == 0 and len(view) == BUFFER_BYTES:
+                # BufferedReader always requests its full size; the caller may need the beginning alone.
+                view = view[:SMALL_BYTES]
             try:
-                content_of_segment = found.content()
+                count = self._copy(found, position, view)
             except Exception:
-                self._drop_segments()  # raise an error once; the next read sends a new request
+                self._drop_segments()  # raise the error only once: the next read sends a new request
                 raise
-            with memoryview(content_of_segment) as data:
-                count = min(len(data) - offset, len(view))
-                view[:count] = data[offset : offset + count]
             self._fetch_ahead(position + count)
             return count
         if len(view) >= 2 * _FIRST_AHEAD_BYTES:
             self._fetch_side_by_side(position, view, is_private)
-        elif self._ahead:
+            if self._ahead:
+                self._fetch_ahead(position + len(view))
+            return len(view)
+        if self._ahead:
             self._fetch_ahead(position)
             return self._read_some(position, view, is_private)
-        else:
-            if len(view) == BUFFER_BYTES:
-                view = view[:SMALL_BYTES]  # BufferedReader always requests its full size; the caller may need less
-            operations.read_into(self._reader, position, view)
-        if self._ahead:
-            self._fetch_ahead(position + len(view))
-        return len(view)
+        return self._copy(self._fetch_around(position, len(view)), position, view)
+
+    @staticmethod
+    def _copy(found: Range, position: int, view: memoryview) -> int:
+        """Copy bytes of a range from a position on; return their number."""
+        content = found.content()
+        offset = position - found.start
+        with memoryview(content) as data:
+            count = min(len(data) - offset, len(view))
+            view[:count] = data[offset : offset + count]
+        return count
+
+    def _leave_segments(self, position: int) -> None:
+        """Keep what was read in sequence, and decide whether a read outside of it begins or continues a sequence."""
+        segments, goes_on = self._segments, position == self._sequel
+        ahead = self._ahead
+        if segments:
+            goes_on = goes_on and position == segments[-1].end
+            self._drop_segments()
+        self._ahead = min(max(2 * ahead, _FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES) if goes_on else 0
+
+    def _keep(self, passed: Range) -> None:
+        """Keep a range that was read, or that is being fetched and small; do not fetch any other."""
+        if passed.data is not None or (not passed.cancel() and len(passed) <= LARGEST_STEP_BYTES):
+            self._kept.add(passed)
+
+    def _fetch_around(self, position: int, wanted: int) -> Range:
+        """Fetch a range for a small read, and keep it.
+
+        A read that comes near to a kept range, no farther than half its length, fetches twice as much as that one, and in that direction.
+        """
+        if wanted == BUFFER_BYTES:
+            wanted = SMALL_BYTES  # BufferedReader always requests its full size; the caller may need less
+        wanted = max(wanted, SMALL_BYTES)
+        start, end = position, min(position + wanted, self.size)
+        before, after = self._kept.neighbours(position)
+        if before is not None and position - before.end <= len(before) // 2:
+            end = min(position + max(wanted, min(2 * len(before), LARGEST_STEP_BYTES)), self.size)
+        elif after is not None and after.start - end <= len(after) // 2:
+            end = min(end, after.start)
+            start = max(end - max(wanted, min(2 * len(after), LARGEST_STEP_BYTES)), 0 if before is None else before.end)
+        if after is not None:
+            end = min(end, after.start)
+        data = self._kept.take_spare(end - start) or bytearray(end - start)
+        with memoryview(data) as view:
+            operations.read_into(self._reader, start, view)
+        fetched = Range(start, end, data)
+        self._kept.add(fetched)
+        return fetched
 
     def _fetch_side_by_side(self, position: int, view: memoryview, is_private: bool) -> None:
         """Fetch the ranges of a large read in parallel."""
@@ -348,7 +374,7 @@ class ObjectReader(io.RawIOBase):
             return
         if not is_private:
             # io's C code passes a view that does not keep its memory alive, and users pass buffers that they use afterwards. A thread that
-            # is still running after this call was interrupted MUST NOT write there: it gets memory of its own.
+            # is still running after this call was interrupted MUST NOT write there, so threads get memory of their own.
             for start in range(0, len(view), MAX_AHEAD_BYTES):
                 count = min(MAX_AHEAD_BYTES, len(view) - start)
                 own = bytearray(count)
@@ -380,32 +406,33 @@ class ObjectReader(io.RawIOBase):
         step = max(_FIRST_AHEAD_BYTES, min(self._ahead // 4, PART_BYTES))
         while reach < self.size and reach - position < self._ahead:
             end = min(reach + step, self.size)
-            used = self._used.pop() if self._used else None
-            segments.append(_Segment(reach, end, None, self._pool().submit(self._fetch, reach, end, used)))
+            used = self._kept.take_spare(end - reach)  # allocating memory costs as much as filling it
+            segments.append(Range(reach, end, None, self._pool().submit(self._fetch, reach, end, used)))
             reach = end
 
     def _fetch(self, start: int, end: int, used: bytearray | None) -> bytearray:
-        """Return the bytes from start to end; in the ``used`` buffer if it has the right size."""
-        data = used if used is not None and len(used) == end - start else bytearray(end - start)
+        """Return the bytes from start to end, in the ``used`` buffer if there is one."""
+        data = bytearray(end - start) if used is None else used
         with memoryview(data) as view:
             operations.read_into(self._reader, start, view)
         return data
 
     def _pool(self) -> ThreadPoolExecutor:
         if self._executor is None:
-            self._executor = ThreadPoolExecutor(self._threads, "messageflux-s3-read-ahead")
+            self._executor = ContextThreadPool(self._threads, "messageflux-s3-read-ahead")
         return self._executor
 
     def _drop_segments(self) -> None:
+        """Stop reading in sequence; keep what is in memory."""
         self._ahead = 0
-        self._used.clear()
         while self._segments:
-            self._segments.pop().cancel()
+            self._keep(self._segments.popleft())
 
     def _forget_after_fork(self) -> None:
         """Discard pending fetches in a forked child: they belong to the parent's threads."""
         self._pid = os.getpid()
         self._segments.clear()
+        self._kept = KeptRanges(KEPT_BYTES)
         self._executor = None
         self._ahead = 0
 
@@ -419,6 +446,7 @@ class ObjectReader(io.RawIOBase):
             super().close()
             if "_segments" in self.__dict__ and self._pid == os.getpid():
                 self._drop_segments()
+                self._kept.clear()
                 executor, self._executor = self._executor, None
                 if executor is not None:
                     executor.shutdown(wait=False, cancel_futures=True)

@@ -18,7 +18,7 @@ import unicodedata
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -30,6 +30,7 @@ from .._bulk import batch, listing
 from .._bulk.progress import Progress, reporting
 from .._client.addresses import BucketAddress, ObjectAddress
 from .._client.connection import Connection
+from .._client.context_threads import ContextThreadPool
 from .._formats import etags, render
 from .._formats import metadata as user_metadata
 from .._formats.etags import unquoted
@@ -50,10 +51,11 @@ SMALL_BYTES = 1024 * 1024
 """Files up to this size are transferred in batches, in one request each; larger ones by ``upload.py`` and ``download.py``."""
 _HELD_BYTES = 64 * 1024 * 1024
 _STEPS_SHOWN = 1000
+_STEPS_OPEN = 30
 _MIB = 1024 * 1024
 _PART_SIZES_TRIED = 8
 _SETTLED = 2.0
-"""Age in seconds after which a write gives an object another time, where listings have whole seconds."""
+"""An object of at least this age, in seconds, gets another LastModified when it is written again, even in whole seconds."""
 
 
 class Selection(NamedTuple):
@@ -181,8 +183,8 @@ class SyncPlan:
         """Apply the plan: first all copies, and the deletions only if every copy succeeded.
 
         Files and objects that were written since the plan was made are neither overwritten nor deleted, but reported as failures, unless
-        they have the content that the plan would copy. So are those to be deleted whose counterpart exists now. Files are checked
-        immediately before they are replaced, objects once, before the first upload.
+        they have the content that the plan would copy. Files and objects to be deleted are reported too if their counterpart exists by
+        now. Files are checked immediately before they are replaced, objects once, before the first upload.
 
         Args:
             progress: True, a callable or None.
@@ -211,10 +213,31 @@ class SyncPlan:
         return f"{len(self.copied)} to copy, {len(self.skipped)} to skip, {len(self.deleted)} to delete"
 
     def _repr_html_(self) -> str:
-        rows = [(step.action, render.Bytes(step.size), step.key, step.reason) for step in self.steps[:_STEPS_SHOWN]]
-        note = self._summary() + (f"; the first {_STEPS_SHOWN:,} steps" if len(self.steps) > _STEPS_SHOWN else "")
-        title = f"s3://{self.bucket_name}/{self.prefix}{' (applied)' if self.applied else ''}"
-        return render.table(["action", "size", "key", "why"], rows, title=title, note=note).html
+        ends = (self.folder, f"s3://{self.bucket_name}/{self.prefix}")
+        source, target = ends if self.direction == "to_store" else ends[::-1]
+        title = f"sync plan{' (applied)' if self.applied else ''}"
+        total = sum(step.size for step in self.steps) or 1
+        groups = (("copy", self.copied), ("delete", self.deleted), ("skip", self.skipped))
+        rows = [
+            (action, len(steps), render.Bytes(size), render.Bar(size / total))
+            for action, steps in groups
+            for size in [sum(step.size for step in steps)]
+        ]
+        parts = [
+            render.facts(title, [("from", source), ("to", target)]),
+            render.table(["action", "files", "bytes", "share"], rows, note=self._summary()),
+        ]
+        for action, steps in groups:
+            if steps:
+                table = render.table(
+                    ["key", "size", "why"],
+                    [(step.key, render.Bytes(step.size), step.reason) for step in steps[:_STEPS_SHOWN]],
+                    note=f"the first {_STEPS_SHOWN:,} steps" if len(steps) > _STEPS_SHOWN else "",
+                )
+                # What changes something is visible; what is skipped can be opened.
+                is_open = action != "skip" and len(steps) <= _STEPS_OPEN
+                parts.append(render.section(f"{action}: {len(steps):,}", table, is_open=is_open))
+        return render.stack(*parts).html
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = (self.steps, self.direction, self.bucket_name, self.prefix, self.folder, self.applied, self._connection)
@@ -266,7 +289,7 @@ def plan_to_store(
     """Return the plan that makes the prefix equal to the folder.
 
     Requests:
-        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose ETag alone does not show that it is identical (for parts of
+        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each object that cannot be compared by its listed ETag (for parts of
         unequal sizes 1 HEAD per part); once for each bucket 1 GET if recorded MD5s and ETags disagree
     """
     _check_compare(compare)
@@ -319,7 +342,7 @@ def plan_to_folder(
         S3InvalidName: Two keys have the same file path, or one needs a folder where another is a file; the error names both.
 
     Requests:
-        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each file whose ETag alone does not show that it is identical (for parts of
+        1 per 1,000 keys below the prefix; 1 or 2 HEADs for each object that cannot be compared by its listed ETag (for parts of
         unequal sizes 1 HEAD per part); once for each bucket 1 GET if recorded MD5s and ETags disagree
     """
     _check_compare(compare)
@@ -327,7 +350,7 @@ def plan_to_folder(
     prefix = folder_prefix(prefix)
     root = _folder_to_write(folder)
     paths, steps = _paths_in(root, prefix, objects_below(address, prefix), wanted)
-    # First: a file that is written while it is compared is then not taken for the one that was compared.
+    # Before the comparison: if a file is written while it is compared, its identity then differs from the one recorded here.
     identities = {path: _identity(root / path) for path in paths}
     here = local_files(root) if root.is_dir() else {}
     pairs = [(here[path], entry, entry.modified > here[path].modified) for path, entry in paths.items() if path in here]
@@ -428,7 +451,7 @@ def _paths_in(
 def _step_to_folder(
     path: str, entry: RemoteObject, reason: str | None, identity: file_target.Identity | None = None
 ) -> SyncStep:
-    """Return the step of an object: without a reason to copy it, it is skipped."""
+    """Return the step of an object, which is skipped if there is no reason to copy it."""
     action: Action = "copy" if reason else "skip"
     why = reason or "identical"
     return SyncStep(action, entry.key, path, entry.size, why, entry.etag, entry.modified, entry.version_id, identity)
@@ -438,7 +461,7 @@ def _identity(path: Path) -> file_target.Identity | None:
     try:
         return file_target.identity(path)
     except OSError:
-        return None  # such as a name that is too long: the copy will raise the error
+        return None  # the name is too long, for example: the copy will raise the error
 
 
 def _plan_to_folder(address: BucketAddress, prefix: str, root: Path, steps: list[SyncStep]) -> SyncPlan:
@@ -498,7 +521,7 @@ def local_files(folder: str | os.PathLike[str], passed_over: set[str] | None = N
                 if stat.S_ISLNK(status.st_mode):
                     try:
                         status = Path(entry.path).stat()
-                    except OSError:  # dangling, a loop, or in a folder that this user cannot read
+                    except OSError:  # a dangling link, a loop of links, or a folder that this user cannot read
                         dangles = True
             except FileNotFoundError:
                 passed_over.add(name)
@@ -517,9 +540,9 @@ def keys_of_folder(
     wanted: Callable[[str], bool] = lambda _: True,
     passed_over: set[str] | None = None,
 ) -> dict[str, tuple[str, LocalFile]]:
-    """Return the keys that the files of a folder get below a prefix, each with the file's relative path and the file.
+    """Return the keys that the files of a folder get below a prefix; for each key the file's relative path, and the file.
 
-    Names of files may make keys that are not valid in S3: names that are not UTF-8, or are too long. Their uploads fail.
+    A file name that is not UTF-8, or is too long, makes a key that is not valid in S3; the upload of such a file fails.
 
     Raises:
         S3InvalidName: The prefix is not valid in S3, or two files have the same key.
@@ -562,7 +585,7 @@ def _is_hidden(relative: str, passed_over: set[str]) -> bool:
     """Return whether the file of a key may exist behind a link that is not followed, or as a special file that is not read."""
     return bool(passed_over) and any(
         "/".join(path.split("/")[:count]) in passed_over
-        for path in (key_to_path(relative), relative)  # path_to_key() returns an unescaped name unchanged
+        for path in (key_to_path(relative), relative)  # path_to_key() keeps unescaped names: try both
         for count in range(1, path.count("/") + 2)
     )
 
@@ -570,8 +593,8 @@ def _is_hidden(relative: str, passed_over: set[str]) -> bool:
 def _path_in(folder: Path, relative: str) -> str:
     """Return the relative path of the file that a key has in a folder.
 
-    Usually :func:`~messageflux_s3._formats.keys.key_to_path` gives the path. But names that it never produces, such as
-    ``My%20Docs/a.txt``, are keys themselves: if the folder has a file with the key as its name, that is the key's file.
+    Usually :func:`~messageflux_s3._formats.keys.key_to_path` gives the path. But a local file may have a name that this function never
+    produces, such as ``My%20Docs/a.txt``. The key of such a file is the name itself: if the folder has the file, return its name.
     """
     path = key_to_path(relative)
     if path == relative or os.path.lexists(folder.joinpath(*path.split("/"))) or not _is_plain_path(relative):
@@ -636,7 +659,7 @@ def _differences(
         except OSError:
             return "cannot be compared"  # the copy will raise the file's error
 
-    with ThreadPoolExecutor(WORKERS, "messageflux-s3-sync") as executor:
+    with ContextThreadPool(WORKERS, "messageflux-s3-sync") as executor:
         for (_, remote, _), reason in zip(undecided, executor.map(look, undecided), strict=True):
             found[remote.key] = reason
     return found
@@ -684,7 +707,7 @@ def _difference(bucket: BucketAddress, local: LocalFile, remote: RemoteObject, *
     if recorded:
         return None if _has_md5(local.path, recorded) else "different content"
     if is_download and local.modified == remote.modified:
-        return None  # a download sets this time, unless the object could still be written again with the same one
+        return None  # a download sets this time, unless the object could still be written again with the same time
     return "cannot be compared"
 
 
@@ -720,7 +743,7 @@ def _has_etag_of_parts(address: ObjectAddress, local: LocalFile, etag: str) -> b
 
 
 def _likely_part_sizes(size: int, count: int) -> list[int]:
-    """Return part sizes in whole MiB that make this number of parts, common defaults first. Used if the store returns no sizes."""
+    """Return part sizes in whole MiB that result in this number of parts, common defaults first. Used if the store returns no sizes."""
     smallest = -(-size // count)
     largest = size if count == 1 else -(-size // (count - 1)) - 1
     usual = [mebibytes * _MIB for mebibytes in (16, 8, 5, 10, 15, 32, 50, 64, 100)]
@@ -736,7 +759,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 def _open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading. O_NONBLOCK is set, since a pipe may have replaced the file: opening it would block.
+    """Open a regular file for reading. O_NONBLOCK is set: if a pipe has replaced the file, opening it would block otherwise.
 
     Raises:
         OSError: The path is not a regular file.
@@ -869,7 +892,7 @@ class _Outcomes:
             else:
                 self.note(key)
 
-        executor = ThreadPoolExecutor(WORKERS, "messageflux-s3-sync")
+        executor = ContextThreadPool(WORKERS, "messageflux-s3-sync")
         try:
             for key, size, job in jobs:
                 if size > upload.THRESHOLD_BYTES:
@@ -964,7 +987,7 @@ def _send(
 
 
 def _with_keys(files: Iterable[_File], outcomes: _Outcomes) -> Iterator[_File]:
-    """Yield the files whose keys are valid in S3; the others fail."""
+    """Yield the files whose keys are valid in S3; record the others as failed."""
     for file in files:
         try:
             check_key(file.key)
@@ -1030,14 +1053,14 @@ def _fetch(
 
 
 def _set_time(target: Path, head: Head, step: SyncStep) -> None:
-    """Set the time by which the next plan recognises the file: that of the object in listings, which may have a fraction of a second."""
+    """Set the file's time to the object's time in listings, which may have fractions of a second: the next plan compares it."""
     moment = head.last_modified.timestamp() if head.last_modified is not None else step.modified
     if moment is None:
         return
     if step.modified is not None and int(step.modified) == moment and step.etag and etags.same(head.etag, step.etag):
         moment = step.modified
     if moment.is_integer() and time.time() - moment < _SETTLED:
-        moment -= 0.001  # the object may be written again with the same time: let the next plan see an older file, and copy again
+        moment -= 0.001  # the object may be written again with the same time: make the file older, so that the next plan copies again
     os.utime(target, (moment, moment))
 
 
@@ -1066,7 +1089,7 @@ def upload_folder(
 
 
 def download_objects(plan: SyncPlan, *, overwrite: bool = True, progress: Progress = None) -> list[str]:
-    """Download the objects of a plan, and create the folders that have only a marker.
+    """Download the objects of a plan, and create a folder for each folder marker.
 
     Returns:
         The files' paths, relative to the folder, in key order.
@@ -1112,7 +1135,7 @@ def inside(folder: Path, path: str) -> Path:
 
 
 def _common_prefix(steps: Sequence[SyncStep]) -> str:
-    """Return a prefix of all the keys, for a listing. It ends before a byte that is not UTF-8, as in names of files: no key has one."""
+    """Return a prefix of all the keys, for a listing. It ends before a byte that is not UTF-8: file names may have one, keys never do."""
     common = os.path.commonprefix([step.key for step in steps])  # noqa: RUF071 - by characters, as prefixes of keys are
     return re.split("[\ud800-\udfff]", common, maxsplit=1)[0]
 
@@ -1157,7 +1180,7 @@ def _changed(what: str, bucket_name: str | None, key: str, kept: str = "deleted"
 
 
 def _objects_written_since(address: BucketAddress, folder: Path, steps: Sequence[SyncStep]) -> dict[str, Pair]:
-    """Return, by key, the objects that uploads would overwrite although the plan did not see them, each with the file to upload."""
+    """Return, by key, the objects written since the plan was made that uploads would overwrite, each with the file to upload."""
     found: dict[str, Pair] = {}
     if not steps:
         return found
@@ -1171,7 +1194,7 @@ def _objects_written_since(address: BucketAddress, folder: Path, steps: Sequence
 
 
 def _files_written_since(folder: Path, steps: Sequence[SyncStep]) -> dict[str, Pair]:
-    """Return, by key, the files that downloads would overwrite although the plan did not see them, each with the object to download."""
+    """Return, by key, the files written since the plan was made that downloads would overwrite, each with the object to download."""
     found: dict[str, Pair] = {}
     for step in steps:
         try:
@@ -1203,7 +1226,7 @@ def _without_conflicts(
 ) -> list[SyncStep]:
     """Return the steps whose targets were not written since the plan was made.
 
-    The others succeed if their target has the content already, as after an earlier ``apply()`` of which some steps failed; else they fail.
+    The others succeed if the target already has the content (after an earlier ``apply()`` in which some steps failed); else they fail.
     """
     reasons = _differences(address, [*conflicts.values()], "etag", is_download=is_download)
     for key, (local, _, _) in conflicts.items():

@@ -12,15 +12,15 @@ from .._bulk.progress import Progress, reporting
 from .._client.addresses import ObjectAddress
 from .._formats import metadata as user_metadata
 from .._formats.head import Head
-from .._objects import checksum, conditional, put_parameters
+from .._objects import checksum, conditional, confirmation, metadata_names, parallelism, put_parameters
 from .._objects.multipart import MAX_PARTS, MIN_PART_BYTES, MultipartUpload
 from .._objects.source import Source
 
 THRESHOLD_BYTES = 16 * 1024 * 1024
 """Up to this size an upload is one request; above, it is sent in parts."""
-PART_BYTES = 16 * 1024 * 1024
-CONCURRENCY = 6
-"""The number of parts sent in parallel; times the part size, this is the memory that an upload needs."""
+PART_BYTES = 8 * 1024 * 1024
+"""The largest size of a part, unless the source is too large for 10,000 of them or its size is unknown."""
+_FIRST_PART_BYTES_OF_UNKNOWN_SIZE = 16 * 1024 * 1024
 _MEBIBYTE = 1024 * 1024
 
 Call = Callable[..., dict[str, Any]]
@@ -30,7 +30,7 @@ class UploadConfig(NamedTuple):
     """Settings of an upload, like boto3's ``TransferConfig``.
 
     Attributes:
-        part_size_bytes: The size of a part, at least 5 MiB; None to choose one that fits.
+        part_size_bytes: The size of a part, at least 5 MiB; None to choose it by the size of the source.
         verify_checksum: Whether to send an MD5 and compare it with the returned ETag, if boto3 does not send a checksum itself.
     """
 
@@ -81,21 +81,23 @@ def upload(
         Size, ETag and version of the object written.
 
     Raises:
-        S3ChecksumError: The store received other bytes than those sent.
+        S3ChecksumError: The bytes that the store received are not the bytes that were sent.
         OSError: The source ended before its initial size; nothing was written.
-        S3PreconditionFailed: The condition failed; with ``retryable`` if another write was in progress, and the source can be read only
-            once or returned other bytes when it was read again.
-        S3Unsupported: The store does not honour the condition; for an upload in parts nothing was sent.
+        S3PreconditionFailed: The condition failed. With ``retryable``: another write was in progress, and the upload could not be repeated
+            because the source can be read only once, or returned other bytes when it was read again.
+        S3Unsupported: The store does not honour the condition, or ignores a parameter; for an upload in parts nothing was sent.
         TypeError: The source is not readable.
         ValueError: The part size is too small, or the source is too large for it.
 
     Requests:
         1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST. Each time the conditional completion conflicts with another write (409),
-        1 HEAD and the same requests again, if the source can be read again
+        1 HEAD and the same requests again, if the source can be read again. On a store that is not AWS also those of
+        :func:`~messageflux_s3._objects.confirmation.steps`
     """
     encoded = user_metadata.encode(metadata)
     parameters = {**put_parameters.s3_parameters(address.key, extra), "Metadata": encoded}
     config.check()
+    metadata_names.require(address, encoded)
     uploading = _Upload(address, parameters, call, config)
     with Source(source) as given, reporting(progress, given.size, address.key.rpartition("/")[2]) as report:
         sent: list[int] = []
@@ -132,8 +134,10 @@ class _Upload:
     def send(self, source: Source, report: Callable[[int], None], passes: _Passes | None) -> Head:
         """Send the source: in one request if it is small, else in parts."""
         part_size_bytes = self.config.part_size_bytes
-        first = source.take(THRESHOLD_BYTES if part_size_bytes is None else part_size_bytes)
-        if source.is_at_end():
+        threshold = THRESHOLD_BYTES if part_size_bytes is None else part_size_bytes
+        is_large = source.size is not None and source.size > threshold  # then do not look at its beginning first
+        first = b"" if is_large else source.take(threshold)
+        if not is_large and source.is_at_end():
             if passes is not None:
                 passes.add(first)
             self._check_end(source, len(first), passes)
@@ -149,6 +153,7 @@ class _Upload:
         (connection, bucket_name), key, _ = self.address
         of_one = {name: value for name, value in self.parameters.items() if name not in checksum.ONLY_IN_PARTS}
         whole = {"Bucket": bucket_name, "Key": key, "Body": body, **of_one}
+        confirmation.require(self.address, "PutObject", of_one)
         report(len(body))  # before the request: if the callback raises, nothing must be written
         try:
             if self.call is None and self.config.verify_checksum:
@@ -166,15 +171,18 @@ class _Upload:
     ) -> tuple[dict[str, Any], int]:
         """Send the source in parts; return the response to CompleteMultipartUpload, and the number of bytes."""
         part_size_bytes, verify_checksum = self.config
+        if self.address.connection.preset == "r2" and source.size is None and part_size_bytes is None:
+            part_size_bytes = _FIRST_PART_BYTES_OF_UNKNOWN_SIZE  # R2 requires parts of equal size
+        sizes = source.size, part_size_bytes
         written = 0
         with MultipartUpload(
             self.address,
             parameters=self.parameters,
-            concurrency=CONCURRENCY,
+            concurrency=parallelism.most_for(self.address.connection.max_concurrency, next(_part_sizes(*sizes))),
             verify_checksum=verify_checksum,
         ) as multipart:
             multipart.on_sent = report
-            for part_size in _part_sizes(source.size, part_size_bytes):
+            for part_size in _part_sizes(*sizes):
                 if not (body := source.take(part_size)):
                     break
                 multipart.add_part(body)
@@ -202,8 +210,8 @@ class _Upload:
 class _Passes:
     """Checks that a source returns the same bytes each time an upload is sent.
 
-    ``seek()`` of some readables returns the right position but does not go there: readables that have peeked at their first bytes, or that
-    decrypt.
+    Some readables have a ``seek()`` that returns the right position but does not go there, such as those that have peeked at their first
+    bytes, or that decrypt.
     """
 
     def __init__(self) -> None:
@@ -219,7 +227,7 @@ class _Passes:
         self._digest.update(piece)
 
     def check(self) -> None:
-        """Check the bytes when the source is at its end.
+        """Compare the digest with that of the first pass. Called when the source is at its end.
 
         Raises:
             SourceDiffers: The source returned other bytes than the first time.
@@ -236,6 +244,6 @@ def _part_sizes(size: int | None, wanted: int | None) -> Iterator[int]:
         return iter([wanted] * MAX_PARTS)
     if size is not None:
         mebibytes = -(-size // MAX_PARTS // _MEBIBYTE) + 1
-        return iter([max(PART_BYTES, mebibytes * _MEBIBYTE)] * MAX_PARTS)
-    # The size is unknown: parts grow slowly, so that 10,000 of them hold 5 TiB and short streams need little memory.
-    return (PART_BYTES * min(64, 2 ** (number // 1000)) for number in range(MAX_PARTS))
+        even = parallelism.even_part_size(size, MIN_PART_BYTES, PART_BYTES)
+        return iter([max(even, mebibytes * _MEBIBYTE)] * MAX_PARTS)
+    return (parallelism.growing_part_size(_FIRST_PART_BYTES_OF_UNKNOWN_SIZE, number) for number in range(MAX_PARTS))

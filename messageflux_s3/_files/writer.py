@@ -1,6 +1,6 @@
 """The file object behind ``open("wb")``, ``"xb"`` and ``"ab"``: a stream whose object becomes visible at the close, complete or not at all.
 
-Content up to 8 MiB is sent in one PUT, larger content in parts as they fill up. A ``with`` block that raises leaves no object.
+Content up to 8 MiB is sent in one PUT, larger content in parts as they fill up. If the ``with`` block raises, nothing is written.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from .._client.connection import Connection
 from .._formats import etags
 from .._formats import metadata as user_metadata
 from .._formats.head import Head
-from .._objects import attributes, checksum, conditional, operations, put_parameters
+from .._objects import attributes, checksum, conditional, confirmation, metadata_names, operations, put_parameters
 from .._objects.condition_probe import Ability
 from .._objects.multipart import MIN_PART_BYTES, MultipartUpload
+from .._objects.parallelism import growing_part_size
 from .._objects.ranged_reader import RangedReader
 from .._objects.source import as_bytes
 from ..errors import (
@@ -43,10 +44,11 @@ from .reader import checked_seek
 logger = logging.getLogger("messageflux_s3")
 
 PART_BYTES = 8 * 1024 * 1024
-"""The size of a part; content up to this size is sent in one PUT."""
+"""The size of the first parts; content up to this size is sent in one PUT."""
 
 _ATTEMPTS_TO_READ_BASE = 5
 _COPIED_PART_BYTES = 512 * 1024 * 1024
+_MOST_COPIED_PARTS = 2000  # of the 10,000 parts of an upload
 
 
 class _Base(NamedTuple):
@@ -78,7 +80,7 @@ class Handled(NamedTuple):
         return cls(_dict_of(error), told)
 
     def is_same(self, former: Handled) -> bool:
-        """Return whether this is the former exception, not raised again since: its traceback is the same, or was removed."""
+        """Return whether this is the former exception and it was not raised again: its traceback is the same, or was removed."""
         return self.attributes is former.attributes and self.traceback in (None, former.traceback)
 
 
@@ -93,10 +95,10 @@ def handled_now() -> list[Handled]:
 
 
 def raised_since(before: list[Handled]) -> BaseException | None:
-    """Return the exception that is being handled in this thread or task, unless it was already being handled before.
+    """Return the exception that is being handled in this thread or task, unless it was already being handled at an earlier time.
 
     Args:
-        before: What ``handled_now()`` returned then.
+        before: What ``handled_now()`` returned at that time.
     """
     error = sys.exc_info()[1]
     return None if error is None or any(Handled.of(error).is_same(former) for former in before) else error
@@ -113,26 +115,30 @@ class ObjectWriter(io.BufferedIOBase):
     decides in the same way. Otherwise ``close()`` commits, unless it is called while an exception is being handled that was raised after
     the opening: then nothing is written, and a warning is logged. A file that is collected unclosed leaves no object.
 
-    Cases in which ``close()`` cannot see the exception, and commits what was written so far: a file opened in an ``except`` block,
+    In two cases ``close()`` cannot see the exception, and commits what was written so far: a file opened in an ``except`` block,
     outside of ``with``, and closed in a ``finally`` after a bare ``raise`` in the same function; a ``close`` that runs on another thread
     than the exception, such as ``await asyncio.to_thread(file.close)`` in a ``finally``. Use ``with`` there, or call ``abort()``.
 
-    Cases in which ``close()`` mistakes an exception for a new one, and aborts with a warning: a file opened in an ``except`` block and
-    closed there after the same exception was raised again and caught; or opened where its ``__context__`` had been set to None, and
-    closed in the outer handler. Use ``with`` there as well.
+    In two cases ``close()`` mistakes an exception for a new one, and aborts with a warning: a file opened in an ``except`` block and
+    closed there after the same exception was raised again and caught; or opened where the exception's ``__context__`` had been set to
+    None, and closed in the outer handler. Use ``with`` there as well.
 
     A TextIOWrapper around the file omits the byte order mark of UTF-16 and UTF-32, since the file is not seekable: open it in text
     mode instead, with ``encoding``.
 
     The file is a stream and not seekable. If a library seeks anyway before the first part is sent (HDF5 begins with a seek to the end),
-    the content is kept in a temporary file on disk, which is sent at the close.
+    the content is kept in a temporary file (on disk above 8 MiB), which is sent at the close.
 
-    Mode ``a`` writes the former content and the added content as one new object, with the former attributes unless others are given. If
-    nothing was added, it writes only if attributes are given. If others created, replaced or deleted the object in
-    between, ``S3ObjectChanged`` is raised at the close and their write is kept. If the store honours conditional writes, this check is
-    atomic. If it refuses because another write is in progress (409), ``S3PreconditionFailed`` is raised with ``retryable`` set: nothing
+    Mode ``a`` writes the former content and the added content as one new object, with the former attributes unless others are given (on
+    AWS, tags and object lock only if the credentials may read them, see :meth:`~messageflux_s3.S3Object.update`). If the
+    object exists and nothing was added, it is written only if attributes are given. If others created, replaced or deleted the object
+    meanwhile, ``S3ObjectChanged`` is raised at the close and their write is kept. If the store honours conditional writes, this check is
+    atomic. On a conflict with another write in progress (409), ``S3PreconditionFailed`` is raised with ``retryable`` set: nothing
     was appended, and the append can be retried. On other stores the ETag is compared by HEAD immediately before the request that makes
     the object visible: a write by others between these two requests is lost.
+
+    An object has at most 10,000 parts. So from 6 GiB on the parts are larger than 8 MiB, up to 1 GiB each: 10,000 of them hold 5 TiB. On
+    R2, which requires parts of equal size, 78 GiB can be written.
 
     With ``if_match`` mode ``w`` replaces the object only if it still has this ETag at the close, as ``put(if_match=…)`` does; mode ``a``
     appends only if the object has this ETag at the opening, and has not changed at the close.
@@ -167,22 +173,27 @@ class ObjectWriter(io.BufferedIOBase):
         }
         self._given = {"metadata": metadata, **extra}
         self._buffer = bytearray()
+        self._part_size = PART_BYTES  # of the next part
+        self._parts_sent = 0
         self._position = 0
         self._upload: MultipartUpload | None = None
         self._local: tempfile.SpooledTemporaryFile[bytes] | None = None
         self._base: _Base | None = None  # the object that is appended to
-        self._changes_attributes = False  # whether attributes are given, to replace those of the base
+        self._changes_attributes = False  # whether the caller gave attributes that replace those of the base
         self._blocks = 0
         self._autocommit = autocommit
         self._is_given_up = False
         self._is_dropped = False
-        self.after_commit: Callable[[], object] = int  # called when the object may have changed; int() is a no-op
+        # Called when the object may have changed, with whether it certainly has; int() is a no-op.
+        self.after_commit: Callable[[bool], object] = int
         self._takes_text = False
+        self._outermost: weakref.ref[IO[Any]] | None = None  # the file around this one that the user writes to
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._handled_at_open = handled_now()
         self._idempotency_token = conditional.new_idempotency_token()
         self._check_if_match()
+        metadata_names.require(address, self._parameters["Metadata"])
         if mode == "xb":
             self._marked_parameters()  # raises if the metadata is too large, before anything is sent
             self._refuse_if_there()
@@ -338,15 +349,18 @@ class ObjectWriter(io.BufferedIOBase):
     def _take(self, view: memoryview) -> None:
         """Append to the buffer; send each part that is full."""
         done = 0
-        while len(self._buffer) + view.nbytes - done > PART_BYTES:
-            room = PART_BYTES - len(self._buffer)
+        while len(self._buffer) + view.nbytes - done > self._part_size:
+            missing = self._part_size - len(self._buffer)
             if not self._buffer:
-                part: Any = bytes(view[done : done + room])
+                part: Any = bytes(view[done : done + missing])
             else:
-                self._buffer += view[done : done + room]
+                self._buffer += view[done : done + missing]
                 part, self._buffer = self._buffer, bytearray()
-            done += room
+            done += missing
             self._begun_upload().add_part(part)
+            self._parts_sent += 1
+            if self._connection.preset != "r2":  # R2 requires parts of equal size
+                self._part_size = growing_part_size(PART_BYTES, self._parts_sent)
         self._buffer += view[done:]
 
     def _write_local(self, view: memoryview) -> None:
@@ -359,9 +373,9 @@ class ObjectWriter(io.BufferedIOBase):
         self._local.write(view)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Set the position. A move to another position is possible only before a part is sent, and puts the content into a temporary file.
+        """Set the position. Seeking elsewhere is possible only before a part is sent, and moves the content into a temporary file.
 
-        ``seek(0)`` before the first write is refused: ``zipfile`` uses it to test whether it can seek back later, and streams if not.
+        ``seek(0)`` before the first write is refused: ``zipfile`` thus tests whether it can seek back later, and streams if it cannot.
 
         Raises:
             io.UnsupportedOperation: Some of the content has already been sent, or an existing object is appended to.
@@ -480,9 +494,23 @@ class ObjectWriter(io.BufferedIOBase):
         return raised_since(self._handled_at_open)
 
     def commit(self) -> None:
-        """Make the object visible. For files with ``autocommit=False``, as in fsspec's transactions."""
+        """Make the object visible. For files with ``autocommit=False``, as in fsspec's transactions.
+
+        A file around this one that is still open, for text or compression, is closed first, since it may hold some of the content.
+        """
+        outermost = None if self._outermost is None else self._outermost()
+        if outermost is not None and not outermost.closed:
+            try:
+                outermost.close()
+            except BaseException:
+                self.abort()
+                raise
         self._blocks = 0
         self._finish()
+
+    def wrapped_in(self, file: IO[Any]) -> None:
+        """Tell this file of the one around it that the user writes to."""
+        self._outermost = weakref.ref(file)
 
     def abort(self) -> None:
         """Abort: nothing that was written becomes visible or is left behind. Requests: 1 DELETE if parts were sent."""
@@ -518,7 +546,7 @@ class ObjectWriter(io.BufferedIOBase):
     discard = abort
 
     def drop(self) -> None:
-        """Abort with a warning: the file is no longer referenced. Do nothing in a forked child: the file is the parent's."""
+        """Abort with a warning, because the file is no longer referenced. In a forked child do nothing: the file belongs to the parent."""
         if not self._is_over and self._pid == os.getpid():
             told = f"s3://{self._bucket_name}/{self.name} was not written: the file was dropped without being closed"
             logger.warning(told)
@@ -526,7 +554,7 @@ class ObjectWriter(io.BufferedIOBase):
             warnings.warn(told, ResourceWarning, stacklevel=2, source=self)
 
     def _dealloc_warn(self, source: object) -> None:
-        # io's own wrappers call this before they close the file when collected unclosed: abort, never commit a partial text.
+        # io's wrappers call this when they are collected unclosed, before they close the file: abort, never commit a partial text.
         self._is_dropped = True
 
     def __del__(self) -> None:
@@ -540,14 +568,16 @@ class ObjectWriter(io.BufferedIOBase):
                 super().close()
                 self.raise_failure()
                 return
+            is_done = False
             try:
                 self._commit()
+                is_done = True
             except BaseException as error:
                 self._is_failure_told = True
                 self._fail(error)
                 raise
             finally:
-                self.after_commit()
+                self.after_commit(is_done)
             self._is_over = True
             self._handled_at_open.clear()
             self._buffer = bytearray()
@@ -580,7 +610,9 @@ class ObjectWriter(io.BufferedIOBase):
                 upload.complete()
 
     def _put(self, body: bytes) -> None:
-        whole = {"Bucket": self._bucket_name, "Key": self.name, "Body": body, **self._marked_parameters()}
+        parameters = self._marked_parameters()
+        confirmation.require(self._address, "PutObject", parameters)
+        whole = {"Bucket": self._bucket_name, "Key": self.name, "Body": body, **parameters}
         with self._base_changes():
             if self._is_conditional("put"):
                 conditional.ConditionalWrite(self._address, self._precondition)("PutObject", **whole)
@@ -618,7 +650,7 @@ class ObjectWriter(io.BufferedIOBase):
 
     @contextlib.contextmanager
     def _base_changes(self) -> Iterator[None]:
-        """Raise the failed condition of an append as S3ObjectChanged.
+        """Raise S3ObjectChanged if the condition of an append fails within the block.
 
         Leave a retryable error (409: another write was in progress) unchanged: it does not mean that the object was replaced.
         """
@@ -647,12 +679,14 @@ class ObjectWriter(io.BufferedIOBase):
         return self._upload
 
     def _new_upload(self) -> MultipartUpload:
-        # Check before parts are sent: if only PutObject honours the condition, they would all be discarded.
+        # Check before parts are sent: if the store honours the condition on PutObject only, all parts would be discarded.
         if self.mode == "xb":
             conditional.require(self._address.bucket, "multipart_if_absent")
         elif self.mode == "wb" and self._if_match is not None:
             conditional.require(self._address.bucket, "multipart_if_match")
-        return MultipartUpload(self._address, parameters=self._marked_parameters())
+        parameters = self._marked_parameters()
+        confirmation.require(self._address, "CreateMultipartUpload", parameters)  # before the former content is read
+        return MultipartUpload(self._address, parameters=parameters)
 
     def _bring_base(self, base: _Base) -> None:
         """Make the former content the first parts: copy it within the store, or read it and send it again if the store cannot copy."""
@@ -666,10 +700,11 @@ class ObjectWriter(io.BufferedIOBase):
                     for name, value in self._for_every_request.items()
                     if name.startswith("SSECustomer")
                 }
+                step = max(_COPIED_PART_BYTES, -(-base.size // _MOST_COPIED_PARTS))
                 while start < base.size:
-                    end = min(start + _COPIED_PART_BYTES, base.size)
+                    end = min(start + step, base.size)
                     if base.size - end < MIN_PART_BYTES:
-                        end = base.size  # only the last part may be small, and this is not the last
+                        end = base.size  # leave no small rest: only the upload's last part may be small
                     self._upload.copy_part(source, start, end, if_match=base.etag, **customer_key)
                     start = end
                 self._upload.settle()
@@ -697,7 +732,7 @@ class ObjectWriter(io.BufferedIOBase):
         self._take(memoryview(mine))
 
     def _is_there(self, base: _Base | None) -> bool:
-        """Return whether the object is still the one that is appended to; without a base, whether it still does not exist."""
+        """Return whether the object is still the one that is appended to; if there was none, whether the object still does not exist."""
         try:
             found = operations.head(self._address, self._for_every_request)
         except S3NoSuchItem:
@@ -740,8 +775,8 @@ class TextWriter(io.TextIOWrapper):
         *,
         mode: str,
     ) -> None:
-        # TextIOWrapper needs tell() to decide whether to write a byte order mark: otherwise it would omit it for UTF-16, and for
-        # utf-8-sig write it again in the middle of an appended object.
+        # TextIOWrapper needs tell() to decide whether to write a byte order mark. Without tell() it would omit the mark for UTF-16, and
+        # for utf-8-sig write it again in the middle of an appended object.
         self._writer = self.writer = writer
         writer._takes_text = True
         try:
@@ -749,6 +784,7 @@ class TextWriter(io.TextIOWrapper):
         finally:
             writer._takes_text = False
         self.mode = mode  # type: ignore[misc]  # as the builtin does
+        writer.wrapped_in(self)
 
     def close(self) -> None:
         """Flush the text and close the writer; if an earlier write closed it, raise that write's error."""

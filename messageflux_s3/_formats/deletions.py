@@ -13,7 +13,7 @@ def delete_document(objects: Iterable[Mapping[str, str]]) -> bytes:
     """Return the request document for the deletion of objects.
 
     Args:
-        objects: Each with ``Key`` and optionally ``VersionId``, in boto3's form.
+        objects: Mappings in boto3's form, with ``Key`` and optionally ``VersionId``.
 
     Example:
         >>> from messageflux_s3._formats.deletions import delete_document
@@ -42,13 +42,13 @@ def read_deletions(document: bytes) -> dict[str, Any] | None:
     """
     if (
         b"<!" in document or b"\0" in document
-    ):  # "<!" begins a document type; NUL means UTF-16, where b"<!" is not found
+    ):  # "<!" begins a document type; NUL means UTF-16, in which b"<!" would not be found
         return None
     try:
         root = ElementTree.fromstring(  # nosec B314  # without a document type no entity can expand
             keep_carriage_returns(document)
         )
-    except (ElementTree.ParseError, LookupError, ValueError):  # the last two: an encoding unknown to Python
+    except (ElementTree.ParseError, LookupError, ValueError):  # LookupError, ValueError: an encoding unknown to Python
         return None
     space = root.tag.rpartition("DeleteResult")[0]
     if root.tag != f"{space}DeleteResult":

@@ -1,15 +1,16 @@
-"""Repair of the XML that S3 servers send, before an XML parser reads it."""
+"""Repair of XML documents from S3 servers before an XML parser reads them."""
 
 from __future__ import annotations
 
 import re
 
 _SECTION_WITH_RETURN = re.compile(rb"<![^>]*\r")
+_HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.DOTALL | re.IGNORECASE)
 _TEXT_WITH_RETURN = re.compile(rb"(<[^<>]*>)([^<]*\r[^<]*)(?=<(/?))")
 
 
 def keep_carriage_returns(document: bytes) -> bytes:
-    """Replace carriage returns inside values by character references, which XML parsers preserve.
+    """Replace carriage returns inside values with character references, which XML parsers preserve.
 
     Some servers write a carriage return in a key unescaped. XML requires every parser to turn it into a line feed, which changes the key.
     White space between elements is left unchanged.
@@ -33,6 +34,17 @@ def keep_carriage_returns(document: bytes) -> bytes:
     if b"<!" in document and (kept != document or _SECTION_WITH_RETURN.search(document)):
         raise ValueError("a carriage return in a document with a CDATA section, a comment or a document type")
     return kept
+
+
+def is_html(document: object) -> bool:
+    """Return whether a response's body is an HTML page, which no S3 server sends with a success: it is that of a proxy.
+
+    Example:
+        >>> from messageflux_s3._formats.documents import is_html
+        >>> is_html(b"<!DOCTYPE html><html>"), is_html(b"<DeleteResult/>"), is_html(b"")
+        (True, False, False)
+    """
+    return isinstance(document, bytes) and _HTML.match(document) is not None
 
 
 def _with_references(found: re.Match[bytes]) -> bytes:

@@ -1,7 +1,7 @@
 """Parsing of S3 event notifications, in all known formats and envelopes, into ObjectEvent.
 
-Messages are untrusted input and every field is validated: anything but an event about an object is left out; a malformed
-record of such an event raises ValueError.
+Messages are untrusted input and every field is validated: anything that is not an event about an object is left out; a
+malformed record of an object event raises ValueError.
 
 The formats are documented in AWS's "Event message structure" and "EventBridge event message structure", in MinIO's and Ceph's pages on
 bucket notifications, and in Cloudflare's page on R2 event notifications (samples: tests/data/events).
@@ -20,7 +20,8 @@ from urllib.parse import unquote_plus
 
 from ..errors import S3InvalidName
 from . import etags
-from .keys import check_existing_bucket_name, check_key
+from .bucket_names import check_bucket_name
+from .keys import check_key
 from .times import parse_time
 
 EventKind = Literal[
@@ -36,15 +37,16 @@ EventKind = Literal[
     "accessed",
     "other",
 ]
+"""What happened to the object, in the same words for every source of events."""
 
 MAX_ENVELOPES = 8
-"""The maximum depth of nested envelopes; the deepest nesting in use, SNS in SQS in Lambda, needs four."""
+"""The maximum depth of nested envelopes; the deepest nesting in use (SNS in SQS in Lambda) needs four."""
 
 _MOST_MESSAGES = 100_000
 """The maximum number of envelopes and records in one message; the largest in use, a Lambda batch of SQS, has 10,000 records."""
 
-# The keys are: in S3 notifications (AWS, MinIO, Ceph) the part of eventName before the first colon (for ObjectLifecycle the second);
-# in EventBridge events detail-type; in R2 events action.
+# The keys are values from the events. S3 notifications (AWS, MinIO, Ceph): the part of eventName before the first colon, for
+# ObjectLifecycle before the second. EventBridge events: detail-type. R2 events: action.
 _KINDS: dict[str, EventKind] = {
     "ObjectCreated": "created",
     "ObjectRemoved": "removed",
@@ -91,15 +93,15 @@ class ObjectEvent:
     Attributes:
         event_name: The source's name for the event, without MinIO's ``s3:`` prefix: ``"ObjectCreated:Put"``,
             ``"Object Created"``, ``"PutObject"``.
-        kind: The kind of event, the same word for all sources. ``"removed"`` includes the creation of a delete marker;
+        kind: The kind of event, with the same names for all sources. ``"removed"`` includes the creation of a delete marker;
             ``"restored"`` covers requested, completed and expired restores, which ``event_name`` distinguishes.
         bucket: The bucket that the message names. The message is untrusted: compare the name before you use it.
         key: The key, decoded.
         size: The object's size in bytes, if the source gives it (deletions have none).
         etag: The ETag without quotes, if the source gives it.
         version_id: The version ID, in a versioned bucket.
-        sequencer: A hexadecimal number that orders the events of one key. Other text is kept unchanged, and is
-            not used for ordering.
+        sequencer: A hexadecimal number that orders the events of one key. Any other text is kept, but not used
+            for ordering.
         time: When the event happened, in UTC; None if the message has no time in a known form.
         raw: The record, unchanged, for all other fields.
 
@@ -179,8 +181,8 @@ def parse_event(message: bytes | str | Mapping[str, Any], *, ceph_keys_encoded: 
         event.
 
     Raises:
-        UnreadableEvents: The message is not JSON, or an event record in it is malformed. It is a ValueError, names
-            the malformed records, and has the events of the other records in ``events``.
+        UnreadableEvents: The message is not JSON, or an event record in it is malformed. The exception is a
+            ValueError, names the malformed records, and has the events of the other records in ``events``.
         TypeError: The message is neither bytes, text nor a mapping.
 
     Requests:
@@ -311,7 +313,7 @@ class _Reading:
             try:
                 if isinstance(message, Mapping) and "s3" in message:
                     self.events.extend(_notification(message, self.ceph_keys_encoded))
-                elif isinstance(message, Mapping) or name.endswith("Messages"):  # text in Records is not a record
+                elif isinstance(message, Mapping) or name.endswith("Messages"):  # a text in Records is no record
                     self.read(message, path, envelopes_left - 1)
             except _TooLarge:
                 raise
@@ -428,7 +430,7 @@ def _text(parent: Mapping[str, Any], name: str) -> str | None:
 
 def _bucket(value: Any) -> str:
     try:
-        return check_existing_bucket_name(value)
+        return check_bucket_name(value)
     except (TypeError, S3InvalidName):
         raise ValueError(f"bucket must be a bucket's name, not {_shown(value)}") from None
 
@@ -471,7 +473,7 @@ def _etag(described: Mapping[str, Any]) -> str | None:
 
 
 def _sequencer(described: Mapping[str, Any]) -> str | None:
-    # The sequencer only orders events, and is_newer_than() checks its form: an unusual one must not lose the event.
+    # The sequencer only orders events, and is_newer_than() checks its form: keep an event with an unusual sequencer.
     value = described.get("sequencer")
     return value if isinstance(value, str) and value else None
 
@@ -489,7 +491,7 @@ def _time(value: Any) -> datetime | None:
 
 
 def _shown(value: Any) -> str:
-    """Describe an untrusted value for an error message; a long one is shortened."""
+    """Describe an untrusted value for an error message; long values are shortened."""
     if isinstance(value, (Mapping, list, tuple)):
         return f"a {type(value).__name__}"
     if isinstance(value, str) and ("://" in value or "x-amz-" in value.lower()):

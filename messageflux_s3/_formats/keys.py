@@ -1,4 +1,4 @@
-"""Bucket names and keys: validation, quoting for URLs, S3 URIs, globs, and the mapping of keys to file paths.
+"""Keys: validation, quoting for URLs, S3 URIs, globs, and the mapping of keys to file paths.
 
 Keys are opaque. The library never normalises one: ``a//b``, ``/lead``, ``.`` and ``a/../b`` are four ordinary keys.
 """
@@ -7,46 +7,24 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from urllib.parse import quote
 
 from ..errors import S3InvalidName
-
-BUCKET_NAME_VALIDATOR = re.compile(r"^[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]\Z")
-"""Pattern of a valid bucket name; messageflux's message stores call its ``.match``."""
+from .bucket_names import check_bucket_name, split_path, without_secrets
 
 MAX_KEY_BYTES = 1024
-
-_OLD_BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
-_IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
-
-
-def check_bucket_name(name: str) -> str:
-    """Return the name if it is a valid bucket name; raise S3InvalidName (or TypeError) otherwise."""
-    if not isinstance(name, str):
-        raise TypeError(f"bucket_name must be text, not {type(name).__name__}")
-    if not BUCKET_NAME_VALIDATOR.match(name) or ".." in name or _IP_ADDRESS.fullmatch(name):
-        shown = _without_query(name)
-        raise S3InvalidName(
-            f"{shown!r} is not a bucket name: a name has 3 to 63 lower-case letters, digits, '-' and single '.', "
-            "begins and ends with a letter or digit, and is not an IP address",
-            bucket=shown,
-        )
-    return name
-
-
-def check_existing_bucket_name(name: str) -> str:
-    """Return the name if an existing bucket may have it; raise S3InvalidName (or TypeError) otherwise.
-
-    Buckets created before today's rules may have capitals, underscores or up to 255 characters. Such names are accepted where a server
-    or an event gives them; boto3 can address these buckets.
-    """
-    return name if isinstance(name, str) and _OLD_BUCKET_NAME.fullmatch(name) else check_bucket_name(name)
 
 
 def check_key(key: str, *, bucket: str | None = None) -> str:
     """Return the key if it is valid in S3; raise S3InvalidName (or TypeError) otherwise."""
     if not isinstance(key, str):
-        raise TypeError(f"key must be text, not {type(key).__name__}")
+        hint = ""
+        if isinstance(getattr(key, "key", None), str):
+            hint = ": pass its attribute key"
+        elif isinstance(key, os.PathLike):
+            hint = ": a Path has the separators of this machine, and drops // and ./ from a key; pass path.as_posix()"
+        raise TypeError(f"key must be text, not {type(key).__name__}{hint}")
     if not key:
         raise S3InvalidName("key is empty; an object's key has at least one character", bucket=bucket, key=key)
     try:
@@ -62,10 +40,16 @@ def check_key(key: str, *, bucket: str | None = None) -> str:
     return key
 
 
-def _without_query(text: str) -> str:
-    """Return the text without a URL's query, for error messages: a presigned URL passed by mistake has its signature there."""
-    start, mark, _ = text.partition("?")
-    return f"{start}?…" if mark and "://" in start else text
+def check_subscript(key: str, *, bucket: str) -> str:
+    """Return the key in ``bucket[key]`` if it is valid and does not look like a URI; raise S3InvalidName (or TypeError) otherwise."""
+    if isinstance(key, str) and key.startswith(("s3://", "mfs3://")):
+        raise S3InvalidName(
+            f"{without_secrets(key)!r} is a URI, not a key: store.object(uri) takes a URI. "
+            "If the object's key does begin in this way, use bucket.object(key)",
+            bucket=bucket,
+            key=key,
+        )
+    return check_key(key, bucket=bucket)
 
 
 def quote_key(key: str) -> str:
@@ -76,26 +60,29 @@ def quote_key(key: str) -> str:
 def parse_uri(uri: str) -> tuple[str, str]:
     """Split ``s3://bucket/key`` into bucket and key. Nothing is unquoted: the key is everything after the first slash.
 
+    The bucket may be the ARN of an access point, as in the AWS CLI:
+    ``s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/key``.
+
     Raises:
         S3InvalidName: This is not an S3 URI, or its bucket or key is missing or invalid.
     """
     if not isinstance(uri, str):
         raise TypeError(f"uri must be text like 's3://bucket/key', not {type(uri).__name__}")
     scheme, _, rest = uri.partition("://")
-    bucket, _, key = rest.partition("/")
+    bucket, key = split_path(rest)
     if scheme != "s3" or not key:
-        raise S3InvalidName(f"{_without_query(uri)!r} is not of the form 's3://bucket/key'")
+        raise S3InvalidName(f"{without_secrets(uri)!r} is not of the form 's3://bucket/key'")
     return check_bucket_name(bucket), check_key(key, bucket=bucket)
 
 
 def glob_to_pattern(glob: str) -> tuple[str, re.Pattern[str]]:
     """Compile a glob into a literal prefix and a pattern for the whole key.
 
-    ``*`` and ``?`` stop at ``/``; ``**`` does not, and ``**/`` also matches no folder at all. ``[abc]`` and ``[!abc]`` work as
+    ``*`` and ``?`` stop at ``/``; ``**`` does not. ``**/`` matches any number of folders, also none. ``[abc]`` and ``[!abc]`` work as
     in the shell; ``[*]`` is a literal star.
 
     Args:
-        glob: The glob, for the whole key.
+        glob: The glob; it must match the whole key.
 
     Returns:
         The part before the first wildcard (a prefix to list with), and the pattern.
@@ -143,6 +130,34 @@ def glob_to_pattern(glob: str) -> tuple[str, re.Pattern[str]]:
     return stem, pattern
 
 
+def globs_to_pattern(globs: Iterable[str], prefix: str = "") -> tuple[str, re.Pattern[str]] | None:
+    """Compile globs into the longest prefix to list with and a pattern for the whole key, which matches if any of the globs does.
+
+    Args:
+        globs: The globs.
+        prefix: Prefix of the keys.
+
+    Returns:
+        The prefix and the pattern; None if no key with the prefix can match a glob.
+
+    Example:
+        >>> from messageflux_s3._formats.keys import globs_to_pattern
+        >>> stem, pattern = globs_to_pattern(["2026/*.json", "2026/*.csv", "old/**"], "2026/")
+        >>> stem, bool(pattern.fullmatch("2026/a.csv")), bool(pattern.fullmatch("2026/a.txt"))
+        ('2026/', True, False)
+    """
+    compiled = map(glob_to_pattern, globs)
+    possible = [(stem, pattern) for stem, pattern in compiled if stem.startswith(prefix) or prefix.startswith(stem)]
+    if not possible:
+        return None
+    stems = sorted(max(stem, prefix, key=len) for stem, _ in possible)
+    # A prefix that the first and the last of sorted texts share is shared by all of them.
+    shared = next(
+        (at for at, pair in enumerate(zip(stems[0], stems[-1], strict=False)) if len({*pair}) > 1), len(stems[0])
+    )
+    return stems[0][:shared], re.compile("|".join(f"(?:{pattern.pattern})" for _, pattern in possible), re.DOTALL)
+
+
 # -- keys as files ------------------------------------------------------------------------------------------------------------------
 
 MAX_FILE_NAME_BYTES = 255
@@ -153,11 +168,11 @@ _ESCAPE = re.compile(r"%([0-9A-F]{2})")
 _WINDOWS_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?=[ .]|$)")
 _FORBIDDEN = "\0/%"
 _FORBIDDEN_ON_WINDOWS = _FORBIDDEN + '\\:*?"<>|' + "".join(map(chr, range(32)))
-_CONTINUED = "%-"  # suffix of a folder's name: the key continues without a slash
+_CONTINUED = "%-"  # suffix of a folder's name: in the key, the next name follows without a slash
 
 
 def key_to_path(key: str, *, windows: bool = os.name == "nt") -> str:
-    """Return the relative path of the file that a key is downloaded to. It never leaves the folder, and keys never share a path.
+    """Return the relative path of the file that a key is downloaded to. It never leaves the folder, and no two keys have the same path.
 
     Most keys are their own path. What a file system cannot represent is escaped as ``%XX``: NUL, the slashes of ``//``, ``/lead`` and
     ``trail/``, the names ``.`` and ``..``, names that end like the library's partial downloads, and on Windows its forbidden
@@ -192,7 +207,7 @@ def file_name(key: str, *, windows: bool = os.name == "nt") -> str:
         windows: Whether the name is for Windows.
 
     Returns:
-        A name; for one longer than 255 bytes a relative path of several.
+        A name, or for a name longer than 255 bytes a relative path of several names.
 
     Raises:
         S3InvalidName: The key is empty.
@@ -227,7 +242,7 @@ def path_to_key(path: str, *, windows: bool = os.name == "nt") -> str:
 
 
 def _segments(key: str) -> list[str]:
-    """Split a key at the slashes that separate two non-empty names. Any other slash stays in the segment after it, or in the last one."""
+    """Split a key at the slashes that separate two non-empty names. Any other slash stays in the next segment, or in the last one."""
     segments = [""]
     for at, character in enumerate(key):
         if character == "/" and segments[-1] and at < len(key) - 1:
@@ -238,7 +253,7 @@ def _segments(key: str) -> list[str]:
 
 
 def _names(segment: str, windows: bool) -> list[str]:
-    """Return the file names of one segment: one, or several if one would be too long.
+    """Return the file names for one segment: a single name, or several if it would be too long.
 
     The segment is escaped before it is split, so that the joined pieces are the escaped segment.
     """
@@ -267,7 +282,7 @@ def _names(segment: str, windows: bool) -> list[str]:
 
 
 def _named(units: list[str], windows: bool) -> str:
-    """Join a name, with its first or last character escaped if the file system or the library would treat the name specially."""
+    """Join the units of a name; escape the first or last one if the file system or this library would treat the name specially."""
     name = "".join(units)
     if name in (".", "..") or (windows and _WINDOWS_DEVICE.match(name)):
         name = _escape(name[0]) + name[1:]
@@ -275,7 +290,7 @@ def _named(units: list[str], windows: bool) -> str:
         name = name[:-1] + _escape(name[-1])
     if name.lower().endswith(
         OUR_OWN_FILES
-    ):  # unescaped, it could be mistaken for the partial file or journal of another download
+    ):  # unescaped, the name could be mistaken for the partial file or journal of another download
         name = name[:-1] + _escape(name[-1])
     return name
 

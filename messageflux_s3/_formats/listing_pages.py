@@ -1,6 +1,6 @@
 """A fast parser for pages of ListObjectsV2.
 
-A page of the usual form is read by one strict pattern that must match each entry in full; its fields stay text. Any other page goes to
+A page of the usual form is read by one strict pattern that must match each entry in full; the fields stay text. Any other page goes to
 an XML parser. A page that the XML parser rejects, or that might mislead it (a document type), raises :class:`Unreadable`; the caller
 then lists through boto3.
 """
@@ -45,7 +45,7 @@ class Page(NamedTuple):
 
 
 class Unreadable(ValueError):
-    """The page is not a listing, or not one that this parser reads safely."""
+    """The page is not a listing, or this parser cannot read it safely."""
 
 
 _OWNER = r"(?:<Owner>(?:<ID>[^<]*</ID>|<ID/>)?(?:<DisplayName>[^<]*</DisplayName>|<DisplayName/>)?</Owner>)?"
@@ -88,7 +88,7 @@ def parse_page(body: bytes) -> Page:
         The page.
 
     Raises:
-        Unreadable: The body is not a listing, or not one that this parser reads safely.
+        Unreadable: The body is not a listing, or this parser cannot read it safely.
 
     Example:
         >>> from messageflux_s3._formats.listing_pages import parse_page
@@ -125,7 +125,7 @@ def next_token(body: bytes) -> str | None:
 
 def _by_pattern(text: str) -> Page | None:
     """Parse a page of the usual form; return None for any other."""
-    if ">\n  <" in text and text.count("<") == text.count(">"):  # indented; and no key contains a '>'
+    if ">\n  <" in text and text.count("<") == text.count(">"):  # the page is indented, and no key contains '>'
         text = text.replace(">\n    <", "><").replace(">\n  <", "><").replace(">\n<", "><")
     try:
         text, section = _cut(text, "Contents")
@@ -148,7 +148,7 @@ def _by_pattern(text: str) -> Page | None:
 
 
 def _cut(text: str, name: str) -> tuple[str, str]:
-    """Return the text without the elements of one name, and those elements."""
+    """Cut the elements with this name out of the text; return the remaining text and the elements."""
     start = text.find(f"<{name}>")
     if start < 0:
         return text, ""
@@ -175,7 +175,7 @@ def _entries(section: str) -> list[tuple[str, ...]]:
 
 
 def _each(pattern: re.Pattern[str], section: str, name: str) -> list[Any]:
-    """Return the groups of the pattern for each of several adjacent elements, each matched in full."""
+    """Match each of several adjacent elements in full against the pattern; return the groups of each match."""
     matches = [*map(pattern.fullmatch, section.removesuffix(f"</{name}>").split(f"</{name}>"))]
     if None in matches:
         raise Unreadable(f"a {name} of unusual form")
@@ -191,7 +191,7 @@ def _blank(content: re.Match[str]) -> str:
 
 @lru_cache(maxsize=256)
 def _pattern_like(skeleton: str) -> tuple[re.Pattern[str], int]:
-    """Return a pattern for entries with the same elements as this empty one, and the number of tags in each entry.
+    """Return a pattern for entries with the same elements as this entry without values, and the number of tags in each entry.
 
     Raises:
         Unreadable: The parser does not support these elements.
@@ -211,7 +211,7 @@ def _captured(element: re.Match[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Resolve character references by hand: servers write ``&#x01;`` in keys, which XML parsers reject."""
+    """Resolve character references without an XML parser: parsers reject ``&#x01;``, for example, which servers write in keys."""
     return _REFERENCE.sub(_character, text) if "&" in text else text
 
 

@@ -1,4 +1,4 @@
-"""Encoding of user metadata as HTTP headers, and decoding, without loss.
+"""Lossless encoding of user metadata as HTTP headers, and decoding.
 
 Plain ASCII values are sent unchanged. A value that a header would damage (non-ASCII characters, line ends, leading or trailing blanks)
 is sent as an RFC 2047 encoded word, the form in which S3 itself returns such values. Some servers return raw UTF-8 instead; that is
@@ -15,10 +15,10 @@ from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 
 IDEMPOTENCY_TOKEN = "mfs3-write-id"
-"""Metadata entry that holds the idempotency token of a conditional write, a random ID. It is hidden from users."""
+"""Name of the metadata entry for the idempotency token of a conditional write, a random ID. The entry is hidden from users."""
 
 CONTENT_MD5 = "mfs3-md5"
-"""Metadata entry in which a sync records a file's MD5, in buckets whose etags are not MD5s. It is hidden from users."""
+"""Name of the metadata entry in which a sync records a file's MD5 if the bucket's ETags are not MD5s. The entry is hidden from users."""
 
 _OUR_OWN = (IDEMPOTENCY_TOKEN, CONTENT_MD5)
 MAX_BYTES = 2048

@@ -14,8 +14,9 @@ from datetime import date, datetime, time
 from typing import Any, Literal
 
 from ..errors import S3AccessDenied, S3InvalidContent, S3InvalidName
+from .bucket_names import check_bucket_name
 from .events import load_json
-from .keys import MAX_KEY_BYTES, check_bucket_name, check_key
+from .keys import MAX_KEY_BYTES, check_key
 
 Wire = Literal["sqs-extended", "messageflux"]
 
@@ -33,7 +34,7 @@ _LONGEST_SQS_POINTER = 65_536  # a pointer has at most 8 KB: a longer body is a 
 _BUCKET_MARKER = "-..s3BucketName..-"
 _KEY_MARKER = "-..s3Key..-"
 _HEADERS_ENTRY = "originalheaders"
-_HEADERS_BUDGET = 2048 - len(_HEADERS_ENTRY) - 128  # S3 allows 2 KB of names and values; leave some for other entries
+_HEADERS_BUDGET = 2048 - len(_HEADERS_ENTRY) - 128  # S3 allows 2 KB of names and values; leave space for other entries
 
 
 class ForeignBucket(S3AccessDenied, ValueError):
@@ -79,14 +80,14 @@ def make_pointer(bucket: str, key: str, size: int, legacy: bool = False) -> tupl
         bucket: The bucket that holds the payload.
         key: The payload's key.
         size: The payload's size in bytes.
-        legacy: Use the older names of class and attribute, for consumers from before 2021.
+        legacy: Whether to use the older names of the class and the attribute, for consumers from before 2021.
 
     Returns:
         The body to send, and the message attribute to send with it.
 
     Raises:
         ValueError: The size is negative, or the bucket name or key is invalid.
-        TypeError: An argument is of another type.
+        TypeError: An argument is of the wrong type.
 
     Requests:
         none
@@ -219,7 +220,7 @@ def split_receipt_handle(receipt_handle: str) -> tuple[Pointer | None, str]:
     if is_receipt_handle_of_pointer(receipt_handle):
         bucket, found, rest = receipt_handle[len(_BUCKET_MARKER) :].partition(_BUCKET_MARKER)
         if found and rest.startswith(_KEY_MARKER):
-            # The broker's handle is everything after the second marker: it may itself contain a '-'.
+            # The broker's handle is everything after the second marker: the handle may itself contain a '-'.
             key, found, original = rest[len(_KEY_MARKER) :].partition(_KEY_MARKER)
             if found:
                 return Pointer(check_bucket_name(bucket), check_key(key)), original
@@ -292,7 +293,7 @@ def parse_store_key(store_key: str) -> Pointer:
 def _messageflux_pointer(body: bytes, named: Mapping[str, Any] | None) -> Pointer | None:
     if named is not None and SIZE_HEADER not in named:
         return None
-    # Each store class may have its own magic; JSON always follows it.
+    # The magic bytes may differ between store classes, but JSON always follows them.
     start = body.find(b"{", len(MESSAGEFLUX_PREFIX))
     if start < 0:
         return None

@@ -15,10 +15,11 @@ from typing import TypeAlias
 
 _BAR_CELLS = 12
 _LONGEST_CELL = 200
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def _theme(ink: str, faint: str, paper: str, line: str, bar: str) -> str:
-    """Return CSS variables for the colours: Jupyter's if it sets them, else VS Code's, else the given ones."""
+    """Return CSS variables for the colours: those of Jupyter or VS Code if they are set, else the given ones."""
     return (
         f"--mf-ink:var(--jp-content-font-color1,var(--vscode-editor-foreground,{ink}));"
         f"--mf-faint:var(--jp-content-font-color2,var(--vscode-descriptionForeground,{faint}));"
@@ -42,22 +43,37 @@ _STYLE = (
     ".mfs3.mfs3.mfs3 th,.mfs3.mfs3.mfs3 td{padding:.2em .8em .2em 0;text-align:left;vertical-align:top;border:0;"
     "border-bottom:1px solid var(--mf-line);background:none;color:inherit;white-space:normal;"
     "overflow-wrap:anywhere;max-width:32em;min-width:2em}"
+    ".mfs3.mfs3.mfs3 caption{caption-side:top;text-align:left;padding:0 0 .2em;margin:0;color:inherit;font-size:inherit}"
+    ".mfs3.mfs3.mfs3 th:first-child:not(.mf-number),.mfs3.mfs3.mfs3 td:first-child:not(.mf-number){min-width:7em}"
     ".mfs3.mfs3.mfs3 tr{background:none}"
     ".mfs3.mfs3.mfs3 th{color:var(--mf-faint);font-weight:600;overflow-wrap:normal}"
     ".mfs3.mfs3.mfs3 .mf-number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;overflow-wrap:normal}"
     ".mfs3.mfs3.mfs3 .mf-bar{display:inline-block;width:8em;height:.7em;border-radius:2px;background:var(--mf-line);overflow:hidden}"
+    ".mfs3.mfs3.mfs3 .mf-share{display:inline-block;white-space:nowrap;min-width:3.4em;text-align:right;font-variant-numeric:tabular-nums}"
+    ".mfs3.mfs3.mfs3 .mf-whole{white-space:nowrap;overflow-wrap:normal}"
+    "@media(max-width:640px){.mfs3.mfs3.mfs3 .mf-bar{display:none}.mfs3.mfs3.mfs3 table{font-size:12px}"
+    ".mfs3.mfs3.mfs3 th,.mfs3.mfs3.mfs3 td{padding-right:.45em}.mfs3.mfs3.mfs3 .mf-share{min-width:0}}"
     ".mfs3.mfs3.mfs3 .mf-bar i{display:block;height:100%;background:var(--mf-bar)}"
     ".mfs3.mfs3.mfs3 pre{margin:.4em 0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere;font:12px/1.5 ui-monospace,monospace;"
     "background:none;color:inherit;border:0}"
     ".mfs3.mfs3.mfs3 img{max-width:100%;height:auto;margin:.4em 0}"
+    ".mfs3.mfs3.mfs3 .mf-map{margin:.4em 0;padding:0;container-type:inline-size}"
+    ".mfs3.mfs3.mfs3 .mf-map svg{max-width:none}.mfs3.mfs3.mfs3 .mf-map>svg{display:block}"
+    ".mfs3.mfs3.mfs3 .mf-map rect{fill:var(--mf-bar);stroke:var(--mf-paper);stroke-opacity:1;stroke-width:2}"
+    "@container(max-width:520px){.mfs3 .mf-middle{display:none}}@container(max-width:900px){.mfs3 .mf-narrow{display:none}}"
+    ".mfs3.mfs3.mfs3 ul{list-style:none;margin:0;padding:0}.mfs3.mfs3.mfs3 ul ul{padding:0 0 0 .2em}"
+    ".mfs3.mfs3.mfs3 li{margin:0;padding:0;list-style:none}.mfs3.mfs3.mfs3 li::before,.mfs3.mfs3.mfs3 li::marker{content:none}"
+    ".mfs3.mfs3.mfs3 summary:focus-visible{outline:2px solid var(--mf-bar);outline-offset:1px}"
     ".mfs3.mfs3.mfs3 details{margin:0;padding:0 0 0 1.2em;border:0;background:none;box-shadow:none;font-size:inherit}"
     ".mfs3.mfs3.mfs3 summary{display:list-item;margin:0 0 0 -1.2em;padding:0;border:0;background:none;font-weight:inherit;"
     "list-style:disclosure-closed inside;cursor:pointer}"
     ".mfs3.mfs3.mfs3 details[open]>summary{list-style-type:disclosure-open}"
     ".mfs3.mfs3.mfs3 summary::before,.mfs3.mfs3.mfs3 summary::after{content:none}"
     ".mfs3.mfs3.mfs3 summary::marker{color:var(--mf-faint);font-size:.8em}"
+    ".mfs3.mfs3.mfs3 .mf-head{font-weight:600;overflow-wrap:anywhere}.mfs3.mfs3.mfs3 .mfs3{padding:0;overflow-x:visible}"
     ".mfs3.mfs3.mfs3 .mf-leaf{overflow-wrap:anywhere}.mfs3.mfs3.mfs3 div.mf-leaf{margin:0}"
 )
+_STYLE_TAG = f"<style>{_STYLE}</style>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -108,11 +124,15 @@ class Branch:
         label: Its name.
         detail: Text beside the name.
         children: The nodes below it; None for a leaf.
+        about: Text beside the name in HTML only.
+        is_open: Whether the nodes below it are visible in HTML before the branch is opened.
     """
 
     label: str
     detail: str = ""
     children: tuple[Branch, ...] | None = None
+    about: str = ""
+    is_open: bool = True
 
 
 Cell: TypeAlias = "str | int | float | bool | datetime | Bytes | Plain | Bar | None"
@@ -141,8 +161,21 @@ def time_text(moment: datetime) -> str:
     return aware.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def date_text(moment: datetime) -> str:
+    """Format a date for display, in UTC and in English, whatever the locale.
+
+    Example:
+        >>> from datetime import datetime
+        >>> from messageflux_s3._formats.render import date_text
+        >>> date_text(datetime(2026, 11, 1, 23))
+        '1 Nov 2026'
+    """
+    day = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+    return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
+
+
 def visible(text: str) -> str:
-    """Escape characters that do not print: control characters, bidirectional marks, lone surrogates.
+    """Escape characters that are not printable: control characters, bidirectional marks, lone surrogates.
 
     Example:
         >>> from messageflux_s3._formats.render import visible
@@ -184,7 +217,8 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str 
     text += [visible(note)] if note else []
 
     def tag(name: str, content: str, is_right: bool) -> str:
-        return f'<{name} class="mf-number">{content}</{name}>' if is_right else f"<{name}>{content}</{name}>"
+        attributes = (' scope="col"' if name == "th" else "") + (' class="mf-number"' if is_right else "")
+        return f"<{name}{attributes}>{content}</{name}>"
 
     head = "".join(tag("th", html.escape(name), is_right) for name, is_right in zip(names, right, strict=True))
     body = "".join(
@@ -196,8 +230,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str 
     return Rendered(
         "\n".join(text),
         _framed(
-            _titled(title)
-            + f"<table class='mf-table'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            f"<table class='mf-table'>{_captioned(title)}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
             + _noted(note)
         ),
     )
@@ -218,9 +251,11 @@ def facts(title: str, pairs: Iterable[tuple[str, Cell]], *, note: str = "") -> R
         *(f"  {name:<{width}}  {_cell_text(cell)}" for name, cell in known),
         *([visible(note)] if note else []),
     ]
-    rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{_cell_html(cell)}</td></tr>" for name, cell in known)
-    table = f"<table class='mf-table'><tbody>{rows}</tbody></table>" if rows else ""
-    return Rendered("\n".join(text), _framed(_titled(title) + table + _noted(note)))
+    rows = "".join(
+        f'<tr><th scope="row">{html.escape(name)}</th><td>{_cell_html(cell)}</td></tr>' for name, cell in known
+    )
+    table = f"<table class='mf-table'>{_captioned(title)}<tbody>{rows}</tbody></table>" if rows else _titled(title)
+    return Rendered("\n".join(text), _framed(table + _noted(note)))
 
 
 def tree(title: str, branches: Iterable[Branch], *, note: str = "") -> Rendered:
@@ -233,7 +268,21 @@ def tree(title: str, branches: Iterable[Branch], *, note: str = "") -> Rendered:
     """
     roots = [*branches]
     text = [visible(title), *_tree_lines(roots, ""), *([visible(note)] if note else [])]
-    return Rendered("\n".join(text), _framed(_titled(title) + "".join(map(_tree_html, roots)) + _noted(note)))
+    return Rendered("\n".join(text), _framed(_titled(title) + _list_html(roots, title) + _noted(note)))
+
+
+def section(summary: str, *parts: Rendered, is_open: bool = True) -> Rendered:
+    """Put rendered parts below a summary; in HTML they can be folded.
+
+    Args:
+        summary: The text that remains visible.
+        parts: What is below it.
+        is_open: Whether the parts are visible in HTML before the section is opened.
+    """
+    inside = "".join(part.html.replace(_STYLE_TAG, "") for part in parts)
+    head = f'<summary class="mf-head">{html.escape(visible(summary))}</summary>'
+    text = "\n".join([visible(summary), *(part.text for part in parts)])
+    return Rendered(text, _framed(f"<details{' open' if is_open else ''}>{head}{inside}</details>"))
 
 
 def text_block(title: str, text: str, *, note: str = "") -> Rendered:
@@ -252,9 +301,19 @@ def image(title: str, media_type: str, content: bytes, *, note: str = "") -> Ren
     return Rendered("\n".join(text), _framed(f'{_titled(title)}<img alt="{alt}" src="{source}">{_noted(note)}'))
 
 
+def drawing(svg: str) -> Rendered:
+    """Render a drawing without text. Its names must have been escaped."""
+    return Rendered("", _framed(svg))
+
+
 def stack(*parts: Rendered) -> Rendered:
     """Join several rendered parts, one below the other."""
-    return Rendered("\n\n".join(part.text for part in parts), "".join(part.html for part in parts))
+    first, *others = [part.html for part in parts]
+    # The style sheet stands in the first part only. Names cannot contain it, since they are escaped.
+    return Rendered(
+        "\n\n".join(part.text for part in parts if part.text),
+        first + "".join(html.replace(_STYLE_TAG, "") for html in others),
+    )
 
 
 def shortened(text: str, longest: int = _LONGEST_CELL) -> str:
@@ -292,18 +351,24 @@ def _cell_text(cell: Cell) -> str:
 def _cell_html(cell: Cell) -> str:
     if isinstance(cell, Bar):
         percent = f"{min(max(cell.share, 0.0), 1.0):.1%}"
-        return f'<span class="mf-bar" title="{percent}"><i style="width:{percent}"></i></span>'
+        return f'<span class="mf-bar" aria-hidden="true"><i style="width:{percent}"></i></span> <span class="mf-share">{percent}</span>'
+    if isinstance(cell, datetime):
+        return " ".join(f'<span class="mf-whole">{part}</span>' for part in time_text(cell).split(" "))
     if isinstance(cell, Bytes):
         return f'<span title="{cell.count:,} bytes">{size_text(cell.count)}</span>'
     return html.escape(_cell_text(cell))
 
 
 def _framed(inside: str) -> str:
-    return f'<div class="mfs3"><style>{_STYLE}</style>{inside}</div>'
+    return f'<div class="mfs3">{_STYLE_TAG}{inside}</div>'
 
 
 def _titled(title: str) -> str:
     return f'<div class="mf-title">{html.escape(visible(title))}</div>' if title else ""
+
+
+def _captioned(title: str) -> str:
+    return f'<caption class="mf-title">{html.escape(visible(title))}</caption>' if title else ""
 
 
 def _noted(note: str) -> str:
@@ -318,11 +383,16 @@ def _tree_lines(branches: Sequence[Branch], indent: str) -> Iterable[str]:
         yield from _tree_lines(branch.children or (), indent + ("    " if is_last else "│   "))
 
 
-def _tree_html(branch: Branch) -> str:
+def _list_html(branches: Sequence[Branch], title: str = "") -> str:
+    name = f' aria-label="{html.escape(visible(title))}"' if title else ""
+    return f"<ul{name}>{''.join(f'<li>{_branch_html(branch)}</li>' for branch in branches)}</ul>" if branches else ""
+
+
+def _branch_html(branch: Branch) -> str:
     label = html.escape(visible(branch.label))
-    if branch.detail:
-        label += f' <span class="mf-note">{html.escape(visible(branch.detail))}</span>'
+    if detail := branch.detail or branch.about:
+        label += f' <span class="mf-note">{html.escape(visible(detail))}</span>'
     if branch.children is None:
         return f'<div class="mf-leaf">{label}</div>'
-    inside = "".join(map(_tree_html, branch.children))
-    return f'<details open><summary class="mf-leaf">{label}</summary>{inside}</details>'
+    inside, is_open = _list_html(branch.children), " open" if branch.is_open else ""
+    return f'<details{is_open}><summary class="mf-leaf">{label}</summary>{inside}</details>'

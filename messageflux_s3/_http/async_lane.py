@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -11,6 +12,9 @@ from .connections import IDLE_SECONDS, Address
 from .eligibility import Endpoint
 from .http1 import BODY_LIMIT, IDEMPOTENT_METHODS, LaneRequest, LaneResponse, NotForLane, Reader
 from .lane import Lane
+
+_SECONDS_FOR_A_WRITE = 5.0
+"""Seconds that a cancelled task waits for the response to a request that changes something."""
 
 
 class AsyncLane:
@@ -52,7 +56,7 @@ class AsyncLane:
             self._lane = found if found is not None else await asyncio.to_thread(self._build)
             eligibility = self._lane.eligibility
             if eligibility.credentials_need_refresh():
-                # A refresh can make a request, which would block the event loop.
+                # Refreshing the credentials may send a request, which would block the event loop.
                 await asyncio.to_thread(eligibility.credentials)
             prepared = self._lane.prepare(request)
             if prepared is None:
@@ -64,10 +68,15 @@ class AsyncLane:
         self, request: LaneRequest, endpoint: Endpoint, data: bytes, body_limit: int
     ) -> LaneResponse | None:
         idle = self._take(endpoint.address)
+        if idle is not None and request.watch is not None and idle.was_closed_by_server():
+            idle.close()
+            idle = None
         for connection in (idle, None) if idle is not None else (None,):
             try:
                 if connection is None:
                     connection = await self._open(endpoint.address)
+                if request.watch is not None:
+                    request.watch.sending(len(request.body))
                 reader = await connection.exchange(request, data, body_limit, self._lane.pool.read_timeout)
                 response = reader.response()
                 self._lane.check(response)
@@ -85,6 +94,8 @@ class AsyncLane:
                     connection.close()
                 raise
             endpoint.record_success()
+            if request.watch is not None:
+                request.watch.received(response.status, reader.body_size)
             if reader.keeps_alive:
                 connection.idle_since = time.monotonic()
                 self._idle.append(connection)
@@ -157,11 +168,34 @@ class AsyncConnection(asyncio.Protocol):
         self._response_complete: asyncio.Future[None] | None = None
         self._has_received = False
 
-    async def exchange(self, request: LaneRequest, data: bytes, body_limit: int, read_timeout: float) -> Reader:
+    def was_closed_by_server(self) -> bool:
+        """Return whether the server has closed the idle connection, also if the event loop has been too busy to notice.
+
+        Over TLS only what the event loop has noticed: the bytes that wait may be anything.
+        """
+        if self._transport is None or self.is_closed:
+            return True
+        if self.address[0]:
+            return False
+        try:
+            with socket.fromfd(
+                self._transport.get_extra_info("socket").fileno(), socket.AF_INET, socket.SOCK_STREAM
+            ) as copy:
+                copy.setblocking(False)
+                return not copy.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    async def exchange(self, request: LaneRequest, data: bytes, body_limit: int, read_timeout: float | None) -> Reader:
         """Send a request and wait until its response is complete.
 
+        If the task is cancelled while a request that changes something is under way, wait for the response for a few seconds, so that the
+        request does not take effect after a later one.
+
         Raises:
-            TimeoutError: No byte arrived for ``read_timeout`` seconds.
+            TimeoutError: No byte arrived for ``read_timeout`` seconds (None: no limit).
         """
         if self._transport is None or self.is_closed:
             raise ConnectionError("the connection was closed")
@@ -170,7 +204,12 @@ class AsyncConnection(asyncio.Protocol):
         self._transport.write(data)
         while True:
             self._has_received = False
-            done, _ = await asyncio.wait([self._response_complete], timeout=read_timeout)
+            try:
+                done, _ = await asyncio.wait([self._response_complete], timeout=read_timeout)
+            except asyncio.CancelledError:
+                if request.method not in ("GET", "HEAD"):
+                    await asyncio.wait([self._response_complete], timeout=_SECONDS_FOR_A_WRITE)
+                raise
             if done:
                 self._response_complete.result()
                 return self.reader

@@ -16,6 +16,7 @@ from botocore.httpsession import create_urllib3_context, get_cert_path
 
 from .eligibility import Eligibility
 from .http1 import Reader
+from .request_window import INITIAL
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -24,7 +25,7 @@ Address = tuple[bool, str, int]
 """Whether TLS is used, the host name, and the port: connections with the same address are interchangeable."""
 
 SocketAddress = tuple[socket.AddressFamily, tuple[object, ...]]
-"""An address that the host name resolved to, as ``socket.connect`` takes it."""
+"""An address family, and an address that the host name resolved to, as ``socket.connect`` takes it."""
 
 IDLE_SECONDS = 20.0
 """Seconds after which an idle connection is closed rather than used."""
@@ -52,6 +53,26 @@ class LaneConnection:
         self.served = 0
         self.idle_since = 0.0
 
+    def was_closed_by_server(self) -> bool:
+        """Return whether the server has closed the idle connection, or sent bytes although no request was waiting for them.
+
+        A small request finds out when it reads the response. A large body would be sent in vain, and an observed request counted.
+        """
+        sock = self.sock
+        if sock is None:
+            return True
+        timeout = sock.gettimeout()
+        try:
+            sock.settimeout(0)
+            sock.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):  # nothing, or only session tickets of TLS
+            return False
+        except OSError:
+            return True
+        finally:
+            sock.settimeout(timeout)
+        return True
+
     def close(self) -> None:
         """Close the socket; closing again has no effect."""
         sock, self.sock = self.sock, None
@@ -68,21 +89,26 @@ class ConnectionPool:
         eligibility: Holds the client's TLS settings and socket options.
 
     Attributes:
-        connect_timeout: Seconds to wait for a connection.
-        read_timeout: Seconds to wait for the next bytes.
+        connect_timeout: Seconds to wait for a connection; None for no limit.
+        read_timeout: Seconds to wait for the next bytes; None for no limit.
     """
 
     def __init__(self, client: S3Client, eligibility: Eligibility) -> None:
         settings: Any = client.meta.config
-        self.connect_timeout = float(settings.connect_timeout)
-        self.read_timeout = float(settings.read_timeout)
-        self._max_idle = max(64, settings.max_pool_connections)
+        self.connect_timeout = _seconds(settings.connect_timeout)
+        self.read_timeout = _seconds(settings.read_timeout)
+        self._max_idle = max(INITIAL, settings.max_pool_connections)
         self._eligibility = eligibility
         self._idle: deque[LaneConnection] = deque()
         self._resolved: dict[Address, tuple[float, list[SocketAddress]]] = {}
         self._tls: ssl.SSLContext | None = None
         self._tls_lock = threading.Lock()
         self._finalizer = weakref.finalize(self, _close_all, self._idle)
+
+    @property
+    def idle_count(self) -> int:
+        """The number of idle connections."""
+        return len(self._idle)
 
     def take(self, address: Address) -> LaneConnection | None:
         """Remove and return an idle connection to this address; None if there is none."""
@@ -167,6 +193,10 @@ class ConnectionPool:
     def close(self) -> None:
         """Close the idle connections. A later request opens new ones."""
         _close_all(self._idle)
+
+
+def _seconds(timeout: float | None) -> float | None:
+    return None if timeout is None else float(timeout)
 
 
 def _close_all(connections: deque[LaneConnection]) -> None:

@@ -1,9 +1,9 @@
 """Whether the fast lane may be used, and for which host, learned by observing the boto3 client.
 
 :class:`Eligibility` listens to the client's events and changes nothing. From each successful call it learns the host, path and region
-of that bucket. The lane is shut while it would bypass something between the client and the server: a stub, a recorder, a wrapper, a
-proxy, or a signature other than plain SigV4. All dependencies on botocore's internals are in this module; if they differ in a version
-of botocore, the lane stays shut.
+of that bucket. The lane is shut while it would bypass something between the client and the server (a stub, a recorder, a wrapper, a
+proxy), and if the client does not sign with plain SigV4. All dependencies on botocore's internals are in this module; if they differ in a
+version of botocore, the lane stays shut.
 """
 
 from __future__ import annotations
@@ -13,21 +13,24 @@ import re
 import threading
 import time
 import weakref
+from operator import attrgetter, is_
+from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-import botocore.awsrequest
-import botocore.client
+import botocore
+import botocore.endpoint
 import botocore.httpsession
-import urllib3.connectionpool
 
+from .._formats.bucket_names import is_arn
 from .._formats.keys import quote_key
+from .observers import debug_logger, module_of, replaced_part
 from .signing import Signer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# A handler of one of these events may modify, answer or count a request, and the lane would bypass it.
+# A handler of one of these events may modify, answer or observe a request, and the lane would bypass it.
 _EVENTS = (
     "provide-client-params",
     "before-parameter-build",
@@ -37,23 +40,28 @@ _EVENTS = (
     "choose-signer",
     "before-sign",
     "before-send",
+    "response-received",
+    "before-parse",
+    "needs-retry",
+    "after-call",
+    "after-call-error",
 )
-_OPERATIONS = ("GetObject", "HeadObject", "PutObject", "CopyObject", "DeleteObject", "DeleteObjects", "ListObjectsV2")
+_MOTO = "moto.core.botocore_stubber"
+"""Module of the handler that every client has once moto is imported; its ``enabled`` says whether a mock is active."""
+_OPERATIONS = (
+    "GetObject", "HeadObject", "PutObject", "UploadPart", "CopyObject", "DeleteObject", "DeleteObjects", "ListObjectsV2"
+)  # fmt: skip
 
-# What recorders and mocks replace: owner, attribute, and the module that defines the original.
-_REPLACEABLE: tuple[tuple[Any, str, str], ...] = (
-    (botocore.client.BaseClient, "_make_api_call", "botocore.client"),
-    (botocore.awsrequest, "AWSHTTPConnection", "botocore.awsrequest"),
-    (botocore.awsrequest, "AWSHTTPSConnection", "botocore.awsrequest"),
-    (botocore.awsrequest.AWSHTTPConnectionPool, "ConnectionCls", "botocore.awsrequest"),
-    (botocore.awsrequest.AWSHTTPSConnectionPool, "ConnectionCls", "botocore.awsrequest"),
-    (botocore.httpsession.URLLib3Session, "send", "botocore.httpsession"),
-    (urllib3.connectionpool.HTTPConnectionPool, "urlopen", "urllib3.connectionpool"),
-)
+USER_AGENT = "messageflux-s3"
+"""The User-Agent of the lane's requests, and the end of that of boto3's, unless the user's settings say another."""
 
 _AUTHORIZATION = re.compile(r"AWS4-HMAC-SHA256 Credential=[^,]+/\d{8}/([^/,]+)/([^/,]+)/aws4_request, ")
 
-# The circuit breaker of an endpoint.
+_find_methods = attrgetter(
+    "get_object", "head_object", "put_object", "upload_part", "copy_object", "delete_object", "list_objects_v2"
+)
+
+# The circuit breaker of an endpoint: the failures in a row that open it, and the longest time that it stays open.
 _FAILURES_TO_OPEN = 3
 _LONGEST_OPEN_SECONDS = 60.0
 
@@ -72,17 +80,19 @@ class SigningCredentials(NamedTuple):
 class Endpoint:
     """The address to which boto3 sends the requests of one bucket, and the circuit breaker of the lane's own requests to it.
 
-    The circuit is closed until three requests in a row have failed. It is then open, so that requests go through boto3, for half a second,
-    and twice as long after each further failure, up to a minute. After that it is half-open: requests are tried again, and a success
-    closes it.
+    The circuit opens after three failed requests in a row: for half a second, requests go through boto3. Then it is half-open: requests are
+    tried on the lane again. A success closes the circuit; each further failure opens it for twice as long as before, up to a minute.
 
     Attributes:
         secure: Whether TLS is used.
         address: TLS, host name and port: endpoints with the same address share connections.
         authority: The value of the Host header.
         base_path: The path before ``/key``: ``/bucket`` in path style, empty if the host name contains the bucket.
-        region: The region that boto3 signed for.
+        region: The region that boto3 signed for; empty if it sends unsigned requests.
         signer: Signs for that region.
+        user_agent: The value of the User-Agent header.
+        throttled: The number of the lane's own requests that were answered with 429 or 503.
+        takes_unsigned_bodies: Whether a request whose body's hash is not signed may be sent; False once one was refused.
     """
 
     __slots__ = (
@@ -94,9 +104,15 @@ class Endpoint:
         "region",
         "secure",
         "signer",
+        "takes_unsigned_bodies",
+        "throttled",
+        "user_agent",
     )
 
     def __init__(self, secure: bool, host: str, port: int, authority: str, base_path: str, region: str) -> None:
+        self.user_agent = USER_AGENT
+        self.takes_unsigned_bodies = True
+        self.throttled = 0
         self.secure = secure
         self.address = (secure, host, port)
         self.authority = authority
@@ -107,7 +123,7 @@ class Endpoint:
         self._open_until = 0.0
 
     def is_circuit_open(self) -> bool:
-        """Return whether requests must go through boto3 for now, since too many in a row have failed on the lane."""
+        """Return whether requests must go through boto3 for now, because too many in a row have failed on the lane."""
         return self._failures >= _FAILURES_TO_OPEN and time.monotonic() < self._open_until
 
     def record_success(self) -> None:
@@ -132,6 +148,7 @@ class Eligibility:
         client: The client; two event handlers are added, which change nothing.
 
     Attributes:
+        is_anonymous: Whether the client sends unsigned requests.
         verify: The client's TLS verification: True, False or the path of a CA bundle.
         socket_options: The client's socket options.
         reason_not_learned: Why no endpoint has been learned so far.
@@ -146,11 +163,18 @@ class Eligibility:
         self._checked_cache: object = None
         self._handler_reason: str | None = None
         self._stubbers: tuple[Any, ...] = ()
-        self._originals: list[Any] = [None] * len(_REPLACEABLE)
+        self.is_anonymous = False
         self.reason_not_learned = "boto3 has not yet succeeded with this client"
         try:
             session = self._client._endpoint.http_session
-            self._emitter = self._client.meta.events._emitter
+            settings = self._client.meta.config
+            self.is_anonymous = settings.signature_version is botocore.UNSIGNED
+            self._events = self._client.meta.events
+            self._emitter = self._events._emitter
+            self._attributes = frozenset(self._client.__dict__)
+            self._endpoint_attributes = frozenset(self._client._endpoint.__dict__)
+            self._methods = _find_methods(type(self._client))
+            self._sends_boto3_user_agent = _is_user_agent_set(self._client)
             self._expected = [handlers for handlers, _ in map(self._split, self._handlers())]
             _ = self._client._get_credentials
             self.verify: bool | str = session._verify
@@ -158,6 +182,8 @@ class Eligibility:
             self._proxy_url_for = session._proxy_config.proxy_url_for
             if session._cert_file is not None:
                 self._fixed_reason = "the client uses a TLS client certificate"
+            elif (settings.retries or {}).get("mode") == "adaptive":
+                self._fixed_reason = "the client's adaptive retry mode limits the rate of its requests"
         except AttributeError as error:
             self._fixed_reason = f"this version of botocore is not supported ({error})"
             return
@@ -178,7 +204,7 @@ class Eligibility:
         return endpoint
 
     def credentials(self) -> SigningCredentials | None:
-        """Return the client's current credentials, None if it has none; refreshed in the caller's thread if they are about to expire."""
+        """Return the client's current credentials, or None. If they expire soon, they are refreshed first, in the caller's thread."""
         credentials = self._client._get_credentials()
         if credentials is None:
             return None
@@ -217,16 +243,19 @@ class Eligibility:
             if stubber.enabled:
                 return f"{type(stubber).__module__} answers for the server"
         client = self._client
-        if "_make_api_call" in client.__dict__ or "send" in client._endpoint.http_session.__dict__:
+        endpoint = client._endpoint
+        if client.__dict__.keys() != self._attributes or client.meta.events is not self._events:
             return "the client's methods are wrapped"
-        if type(client._endpoint.http_session) is not botocore.httpsession.URLLib3Session:
+        if type(endpoint.http_session) is not botocore.httpsession.URLLib3Session:
             return "the client's HTTP session was replaced"
-        for at, (owner, name, module) in enumerate(_REPLACEABLE):
-            part = getattr(owner, name)
-            if part is not self._originals[at]:
-                if not _is_original(part, module):
-                    return f"{module}'s {name} was replaced"
-                self._originals[at] = part
+        if "send" in endpoint.http_session.__dict__ or endpoint.__dict__.keys() != self._endpoint_attributes:
+            return "the client's methods are wrapped"
+        if not all(map(is_, _find_methods(type(client)), self._methods)):
+            return "the client's methods are wrapped"
+        if (part := replaced_part()) is not None:
+            return f"{part} was replaced"
+        if (name := debug_logger()) is not None:
+            return f"the logger {name} is to show boto3's requests at level DEBUG"
         return None
 
     @property
@@ -240,12 +269,12 @@ class Eligibility:
 
     @staticmethod
     def _split(handlers: Any) -> tuple[list[Any], list[Any]]:
-        """Return boto3's handlers and third-party ones; leave out this library's, and stubbers, which shut_reason() checks itself."""
+        """Return boto3's handlers and third-party ones; leave out this library's, and moto's, which shut_reason() checks itself."""
         boto: list[Any] = []
         others: list[Any] = []
         for handler in handlers:
-            module = _module_of(handler)
-            if module.startswith("messageflux_s3.") or hasattr(handler, "enabled"):
+            module = module_of(handler)
+            if module.startswith("messageflux_s3.") or module == _MOTO:
                 continue
             is_boto = module.startswith(("botocore.", "boto3.")) and module != "botocore.stub"
             (boto if is_boto else others).append(handler)
@@ -256,11 +285,11 @@ class Eligibility:
         stubbers: list[Any] = []
         reason: str | None = None
         for expected, handlers in zip(self._expected, self._handlers(), strict=True):
-            stubbers += [handler for handler in handlers if hasattr(handler, "enabled")]
+            stubbers += [handler for handler in handlers if module_of(handler) == _MOTO]
             boto, others = self._split(handlers)
             if others:
-                reason = f"the client has an event handler of {_module_of(others[0]) or type(others[0]).__name__}"
-            elif boto != expected:
+                reason = f"the client has an event handler of {module_of(others[0])}"
+            elif len(boto) != len(expected) or not all(map(_is_same_handler, boto, expected)):
                 reason = "the client's event handlers were changed"
         self._handler_reason, self._stubbers, self._checked_cache = reason, tuple(stubbers), cache
 
@@ -268,22 +297,30 @@ class Eligibility:
 
     def record_request(self, request: Any) -> None:
         """Store the URL and the Authorization header of boto3's request for this thread."""
-        self._latest.request = (request.url, request.headers.get("Authorization", b""))
+        headers = request.headers
+        self._latest.request = (request.url, headers.get("Authorization", b""), headers.get("User-Agent", b""))
 
     def record_answer(self, status: int, operation: str, context: dict[str, Any]) -> None:
         """Learn the bucket's endpoint from a call of this thread that succeeded."""
-        url, authorization = getattr(self._latest, "request", ("", b""))
+        url, authorization, user_agent = getattr(self._latest, "request", ("", b"", b""))
         parameters = context.get("input_params") or {}
         bucket = parameters.get("Bucket")
-        if not (200 <= status < 300) or not isinstance(bucket, str) or operation == "CreateBucket":
+        if not (200 <= status < 300) or not isinstance(bucket, str) or operation == "CreateBucket" or is_arn(bucket):
             return
         parts = urlsplit(url)
         known = self._endpoints.get(bucket)
         if known is not None and known.authority == parts.netloc:
             return
-        if isinstance(authorization, bytes):
-            authorization = authorization.decode("latin-1")
-        endpoint = _endpoint_of(parts.scheme, url, bucket, parameters.get("Key"), authorization)
+        region = "" if self.is_anonymous and not authorization else _signing_region(_text(authorization))
+        endpoint = (
+            "requests are not signed with plain SigV4 for S3"
+            if region is None
+            else _endpoint_of(url, bucket, parameters.get("Key"), region)
+        )
+        if self._sends_boto3_user_agent and not isinstance(endpoint, str):
+            endpoint.user_agent = _text(user_agent)
+            if not (endpoint.user_agent.isascii() and endpoint.user_agent.isprintable()):
+                endpoint = "the client's User-Agent is not plain ASCII"
         if isinstance(endpoint, str):
             self.reason_not_learned = endpoint
         elif self._proxy_url_for(url):
@@ -309,11 +346,14 @@ class _Observer:
             eligibility.record_answer(http_response.status_code, model.name, context)
 
 
-def _endpoint_of(scheme: str, url: str, bucket: str, key: str | None, authorization: str) -> Endpoint | str:
-    """Return the endpoint that a request was sent to, or the reason why the lane cannot use it."""
+def _signing_region(authorization: str) -> str | None:
+    """Return the region in an Authorization header; None if it is not a SigV4 signature for S3."""
     signed = _AUTHORIZATION.match(authorization)
-    if signed is None or signed[2] != "s3":
-        return "requests are not signed with plain SigV4 for S3"
+    return signed[1] if signed is not None and signed[2] == "s3" else None
+
+
+def _endpoint_of(url: str, bucket: str, key: str | None, region: str) -> Endpoint | str:
+    """Return the endpoint that a request was sent to, or the reason why the lane cannot use it."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     base_path = parts.path.rstrip("/") if key is None else parts.path.removesuffix("/" + quote_key(key))
@@ -321,24 +361,34 @@ def _endpoint_of(scheme: str, url: str, bucket: str, key: str | None, authorizat
         return "boto3 addresses objects in a way that the lane does not support"
     if not base_path.endswith("/" + bucket) and not host.startswith(bucket + "."):
         return "boto3 addresses the bucket in a way that the lane does not support"
-    secure = scheme == "https"
+    secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
     name = f"[{host}]" if ":" in host else host
     authority = name if port == (443 if secure else 80) else f"{name}:{port}"
-    return Endpoint(secure, host, port, authority, base_path, signed[1])
+    return Endpoint(secure, host, port, authority, base_path, region)
 
 
-def _module_of(handler: Any) -> str:
-    return cast("str", getattr(handler, "__module__", None) or "")
+def _text(header: bytes | str) -> str:
+    return header.decode("latin-1") if isinstance(header, bytes) else header
 
 
-def _is_original(part: Any, module: str) -> bool:
-    """Return whether a class or function is the one that its module defines, not a replacement that copied its name."""
-    package = f"{os.sep}{module.partition('.')[0]}{os.sep}"
-    layer = part
-    while layer is not None:  # botocore wraps some of its own methods; the code of other wrappers is in other files
-        code = getattr(layer, "__code__", None)
-        if (code is None and not isinstance(layer, type)) or (code is not None and package not in code.co_filename):
-            return False
-        layer = getattr(layer, "__wrapped__", None)
-    return _module_of(part) == module
+def _is_user_agent_set(client: Any) -> bool:
+    """Return whether the settings of the user's client, session, profile or environment name an application in the User-Agent."""
+    settings = client.meta.config
+    of_session = getattr(client, "_user_agent_creator", None)
+    return (
+        # botocore puts the header that it has made from the other settings here, if the user has set none
+        not (settings.user_agent or "Boto3/").startswith(("Boto3/", "Botocore/"))
+        or settings.user_agent_extra not in (None, "", USER_AGENT, "Resource")
+        or bool(getattr(settings, "user_agent_appid", None))
+        # boto3 adds botocore's version
+        or getattr(of_session, "_session_user_agent_extra", None) not in (None, "", f"Botocore/{botocore.__version__}")
+        or getattr(of_session, "_session_user_agent_name", None) not in (None, "", "Boto3", "Botocore")
+    )
+
+
+def _is_same_handler(one: Any, other: Any) -> bool:
+    """Compare by identity: a proxy may compare equal to the handler that it wraps. A method is a new object at each access."""
+    if type(one) is MethodType and type(other) is MethodType:
+        return one.__func__ is other.__func__ and one.__self__ is other.__self__
+    return one is other

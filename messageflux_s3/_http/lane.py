@@ -1,16 +1,18 @@
-"""The fast lane: small requests over the library's own connections instead of boto3's.
+"""The fast lane: small requests and the parts of large transfers over the library's own connections instead of boto3's.
 
-A lane signs requests itself, writes them to plain sockets and reads the responses with llhttp. It returns successes and 404s. For
-everything else it returns None, and the caller sends the request through boto3 and uses its response or error.
-:mod:`~messageflux_s3._http.eligibility` decides when a lane may be used. A lane has no threads: :meth:`Lane.send` blocks its caller, and
-the iterator of :meth:`Lane.stream` processes many requests concurrently each time it is advanced.
+A lane signs requests itself (unless the client is anonymous), writes them to plain sockets and reads the responses with llhttp. It returns
+successes, 404s, and 304s to If-None-Match. For everything else it returns None, and the caller sends the request through boto3 and uses
+boto3's response or error. :mod:`~messageflux_s3._http.eligibility` decides when a lane may be used. A lane has no threads:
+:meth:`Lane.send` blocks its caller, and the iterator of :meth:`Lane.stream` processes many requests concurrently each time it is advanced.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable
+import sys
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError
@@ -20,6 +22,7 @@ from .eligibility import Eligibility, Endpoint
 from .http1 import (
     BODY_LIMIT,
     IDEMPOTENT_METHODS,
+    BodySink,
     LaneRequest,
     LaneResponse,
     NotForLane,
@@ -37,11 +40,19 @@ logger = logging.getLogger("messageflux_s3")
 
 _RECEIVE_SIZE = 128 * 1024
 _HEADERS_SIZE = 8 * 1024
+_SEPARATE_BODY_BYTES = 64 * 1024
+"""A body above this size is sent after the headers rather than copied behind them."""
+_SEND_SIZE = 256 * 1024
+_DIGESTS = frozenset({"content-md5", "x-amz-checksum-sha256"})
+"""Headers with a checksum that no known method keeps while the body is changed."""
+_THROTTLED = (429, 503)
+_REFUSALS = (400, 401, 403, 501)
+"""Status codes with which a store may refuse a request whose body's hash is not signed."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaneStatus:
-    """Whether small requests use the fast lane, and why.
+    """Whether small requests and the parts of large transfers use the fast lane, and why.
 
     Attributes:
         open: Whether the fast lane is in use.
@@ -53,22 +64,25 @@ class LaneStatus:
 
 
 class Lane:
-    """The fast lane beside one boto3 client. Safe to share between threads; not used in a process forked after it was made.
+    """The fast lane of one boto3 client. Safe to share between threads; not used in a process forked after it was made.
 
     Args:
         client: The boto3 client.
+        headers: Headers of every request, under lower-case names; a request's own headers win.
 
     Attributes:
         eligibility: Decides whether and where the lane may be used.
         pool: The idle connections.
     """
 
-    def __init__(self, client: S3Client) -> None:
+    def __init__(self, client: S3Client, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._headers = headers
         self.eligibility = Eligibility(client)
         self.pool = ConnectionPool(client, self.eligibility)
         settings: Any = client.meta.config
         s3 = settings.s3 or {}
         self._sign_body_over_tls = s3.get("payload_signing_enabled") is not False
+        self._sign_covered_bodies = s3.get("payload_signing_enabled") is True
         self._verify_checksums = settings.response_checksum_validation == "when_supported"
 
     # -- whether it is used ------------------------------------------------------------------------
@@ -88,6 +102,29 @@ class Lane:
         """Return whether the lane would send a request to this bucket now, rather than boto3."""
         return self.eligibility.endpoint(bucket) is not None
 
+    def connect_ahead(self, bucket: str) -> None:
+        """Open a connection for a later request to this bucket, if the lane is open for it. A failure is left to that request.
+
+        Requests:
+            none
+        """
+        endpoint = self.eligibility.endpoint(bucket)
+        if endpoint is None:
+            return
+        connection = LaneConnection(endpoint.address)
+        try:
+            self.pool.connect(connection)
+        except OSError as error:
+            connection.close()
+            logger.debug("lane: no connection to %s was opened ahead: %s", endpoint.authority, error)
+        else:
+            self.pool.put_back(connection)
+
+    def times_throttled(self, bucket: str) -> int:
+        """Return how many of the lane's requests to this bucket were answered with 429 or 503."""
+        endpoint = self.eligibility.endpoint(bucket)
+        return 0 if endpoint is None else endpoint.throttled
+
     def shut(self, reason: str) -> None:
         """Shut the lane permanently: all further requests go through boto3."""
         self.eligibility.shut(reason)
@@ -105,14 +142,14 @@ class Lane:
         *,
         body_limit: int = BODY_LIMIT,
         headers_if_larger: bool = False,
-        target: memoryview | None = None,
+        target: memoryview | BodySink | None = None,
     ) -> LaneResponse | None:
         """Send one request and wait for its response.
 
         Args:
             request: The request.
             body_limit: The largest body to hold in memory.
-            target: Buffer for the body of a success, instead of the response's ``body``; exactly as long as the body.
+            target: Buffer or sink for the body of a success, instead of the response's ``body``; exactly as long as the body.
             headers_if_larger: Return the headers of a response whose body is larger (``too_large``), rather than None.
 
         Returns:
@@ -121,11 +158,12 @@ class Lane:
         Requests:
             1, or none if the lane is shut; a second one if the server had closed an idle connection
         """
-        prepared = self.prepare(request)
+        is_large = len(request.body) > _SEPARATE_BODY_BYTES
+        prepared = self.prepare(request, with_body=not is_large)
         if prepared is None:
             return None
         endpoint, data = prepared
-        connection = self.pool.take(endpoint.address)
+        connection = self._take(request, endpoint, is_checked=is_large)
         if connection is not None:
             try:
                 response = self._exchange(connection, request, data, body_limit, target)
@@ -135,25 +173,48 @@ class Lane:
                 # request can be sent again.
                 is_stale = not connection.reader.has_begun and not isinstance(error, TimeoutError)
                 if not is_stale or request.method not in IDEMPOTENT_METHODS:
+                    self._note_status(request, endpoint, error)
                     self.give_up(request, endpoint, error)
                     return None
             except BaseException:
                 connection.close()
                 raise
             else:
-                return self._finish(connection, response, endpoint, headers_if_larger)
+                return self._finish(connection, request, response, endpoint, headers_if_larger)
         connection = LaneConnection(endpoint.address)
         try:
             self.pool.connect(connection)
             response = self._exchange(connection, request, data, body_limit, target)
         except (OSError, NotForLane) as error:
             connection.close()
+            self._note_status(request, endpoint, error)
             self.give_up(request, endpoint, error)
             return None
         except BaseException:
             connection.close()
             raise
-        return self._finish(connection, response, endpoint, headers_if_larger)
+        return self._finish(connection, request, response, endpoint, headers_if_larger)
+
+    def _take(self, request: LaneRequest, endpoint: Endpoint, *, is_checked: bool = False) -> LaneConnection | None:
+        """Return an idle connection; None if there is none.
+
+        For an observed request it is one that the server has not closed, so the request counts as sent even if no response arrives: the
+        store may have carried it out. Without observers that check would only cost time.
+        """
+        connection = self.pool.take(endpoint.address)
+        if connection is not None and (is_checked or request.watch is not None) and connection.was_closed_by_server():
+            connection.close()
+            return None
+        return connection
+
+    @staticmethod
+    def _note_status(request: LaneRequest, endpoint: Endpoint, error: Exception) -> None:
+        """Count throttling. If the store may have refused a request because the body's hash was not signed, sign it from now on."""
+        status = getattr(error, "status", None)
+        if status in _THROTTLED:
+            endpoint.throttled += 1
+        elif request.is_body_covered and status in _REFUSALS:
+            endpoint.takes_unsigned_bodies = False
 
     def begin(self, request: LaneRequest, *, body_limit: int = BODY_LIMIT) -> PendingResponse | None:
         """Send one request; its response is read later.
@@ -172,13 +233,15 @@ class Lane:
         if prepared is None:
             return None
         endpoint, data = prepared
-        connection = self.pool.take(endpoint.address)
+        connection = self._take(request, endpoint)
         is_new = connection is None
         try:
             if connection is None:
                 connection = LaneConnection(endpoint.address)
                 self.pool.connect(connection)
             assert connection.sock is not None
+            if request.watch is not None:
+                request.watch.sending(len(request.body))
             connection.sock.sendall(data)
         except OSError as error:
             if connection is not None:
@@ -186,30 +249,54 @@ class Lane:
             if is_new:
                 self.give_up(request, endpoint, error)
                 return None
+            if request.watch is not None:
+                request.watch.not_sent(len(request.body))
             connection = None  # the server had closed the idle connection: result() sends the request again
         return PendingResponse(self, request, endpoint, connection, body_limit)
 
-    def prepare(self, request: LaneRequest) -> tuple[Endpoint, bytes] | None:
-        """Return the endpoint and the signed bytes of the request; None if it must go through boto3."""
+    def prepare(self, request: LaneRequest, *, with_body: bool = True) -> tuple[Endpoint, bytes] | None:
+        """Return the endpoint and the bytes of the request, signed unless the client is anonymous; None if it must go through boto3.
+
+        Args:
+            request: The request.
+            with_body: Whether the bytes include the body; otherwise the caller sends it after them.
+        """
         eligibility = self.eligibility
         endpoint = eligibility.endpoint(request.bucket)
         if endpoint is None:
             return None
         try:
-            credentials = eligibility.credentials()
-            if credentials is None:
+            credentials = None if eligibility.is_anonymous else eligibility.credentials()
+            if credentials is None and not eligibility.is_anonymous:
                 return None
+            request.is_hash_signed = self._signs_body(request, endpoint)
             data = write_request(
                 request,
                 endpoint,
                 credentials,
-                sign_body=self._sign_body_over_tls or not endpoint.secure,
+                sign_body=request.is_hash_signed,
                 verify_checksum=self._verify_checksums,
+                headers=self._headers,
+                with_body=with_body,
             )
         except (NotForLane, BotoCoreError) as error:
             logger.debug("lane: %r is left to boto3: %s", request, error)
             return None
         return endpoint, data
+
+    def _signs_body(self, request: LaneRequest, endpoint: Endpoint) -> bool:
+        """Return whether to sign the hash of the body. A checksum in a signed header covers the body as well, with one hash less.
+
+        A CRC32 alone does so over TLS only: without TLS, an attacker can change a body and keep its CRC32.
+        """
+        if (
+            request.is_body_covered
+            and endpoint.takes_unsigned_bodies
+            and not self._sign_covered_bodies
+            and (endpoint.secure or not _DIGESTS.isdisjoint(request.headers or ()))
+        ):
+            return False
+        return self._sign_body_over_tls or not endpoint.secure
 
     def _exchange(
         self,
@@ -217,15 +304,30 @@ class Lane:
         request: LaneRequest,
         data: bytes,
         body_limit: int,
-        target: memoryview | None,
+        target: memoryview | BodySink | None,
     ) -> LaneResponse:
         """Send and receive on a connection that no other thread uses."""
-        assert connection.sock is not None
-        connection.sock.sendall(data)
+        sock = connection.sock
+        assert sock is not None
+        if request.watch is not None:
+            request.watch.sending(len(request.body))
+        sock.sendall(data)
+        if len(request.body) > _SEPARATE_BODY_BYTES:
+            with memoryview(request.body) as body:
+                at = 0
+                while at < len(body):
+                    count = sock.send(body[at : at + _SEND_SIZE])  # each call has the timeout of its own
+                    at += count
+                    if request.progress is not None:
+                        request.progress(count)
         return self._receive(connection, request, body_limit, target)
 
     def _receive(
-        self, connection: LaneConnection, request: LaneRequest, body_limit: int, target: memoryview | None = None
+        self,
+        connection: LaneConnection,
+        request: LaneRequest,
+        body_limit: int,
+        target: memoryview | BodySink | None = None,
     ) -> LaneResponse:
         sock, reader = connection.sock, connection.reader
         assert sock is not None
@@ -243,7 +345,10 @@ class Lane:
             received = sock.recv(size)
             if not received:
                 raise NotForLane("the connection was closed")
-            if reader.feed(received):
+            is_complete = reader.feed(received)
+            if target is not None:
+                reader.pass_on()
+            if is_complete:
                 break
         response = reader.response()
         self.check(response)
@@ -259,12 +364,19 @@ class Lane:
             raise NotForLane("the body does not match its checksum")
 
     def _finish(
-        self, connection: LaneConnection, response: LaneResponse, endpoint: Endpoint, headers_if_larger: bool
+        self,
+        connection: LaneConnection,
+        request: LaneRequest,
+        response: LaneResponse,
+        endpoint: Endpoint,
+        headers_if_larger: bool,
     ) -> LaneResponse | None:
         """Put the connection back into the pool and return the response.
 
         MUST NOT be called inside a ``try`` that closes the connection: another thread may already have taken it from the pool.
         """
+        if request.watch is not None:
+            request.watch.received(response.status, connection.reader.body_size)
         if connection.reader.keeps_alive:
             connection.served += 1
             self.pool.put_back(connection)
@@ -276,6 +388,8 @@ class Lane:
     def give_up(self, request: LaneRequest, endpoint: Endpoint, error: Exception) -> None:
         """Record that a request failed on the lane and is sent again through boto3."""
         endpoint.record_failure()
+        if request.watch is not None:
+            request.watch.failed(getattr(error, "status", None))
         logger.debug("lane: %r is sent again through boto3: %s", request, error)
 
     # -- many requests -----------------------------------------------------------------------------
@@ -309,6 +423,15 @@ class Lane:
             1 per request
         """
         return Stream(self, requests, concurrency, max_bytes, body_limit, headers_if_larger).run()
+
+    def open_stream(self, *, concurrency: int, body_limit: int) -> Stream:
+        """Return a stream whose requests are submitted one by one, and whose responses are taken in any order. Close it at the end.
+
+        Args:
+            concurrency: The number of connections to keep idle in it.
+            body_limit: The largest body to hold in memory. The caller bounds the memory for all of them.
+        """
+        return Stream(self, (), concurrency, sys.maxsize, body_limit)
 
 
 class PendingResponse:
@@ -347,10 +470,12 @@ class PendingResponse:
         except BaseException:
             connection.close()
             raise
-        return lane._finish(connection, response, self._endpoint, headers_if_larger=False)
+        return lane._finish(connection, request, response, self._endpoint, headers_if_larger=False)
 
     def close(self) -> None:
         """Abandon the response and close its connection; no effect after :meth:`result`."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+            if self._request.watch is not None:
+                self._request.watch.abandoned()

@@ -12,9 +12,11 @@ from collections.abc import Generator, Iterable
 from contextlib import suppress
 from typing import Protocol
 
+from .connection_budget import FURTHER
 from .connections import Address, ConnectionPool, LaneConnection, SocketAddress
 from .eligibility import Endpoint
 from .http1 import IDEMPOTENT_METHODS, LaneRequest, LaneResponse, NotForLane
+from .request_window import THROTTLED, RequestWindow
 
 _RECEIVE_SIZE = 128 * 1024
 
@@ -39,11 +41,11 @@ class _Entry:
         response: The response; None until it is complete, or if boto3 must send the request.
         endpoint: The endpoint of the request; None if it is not sent.
         data: The signed request; emptied once the response is complete.
-        channel: The connection that it is sent on.
+        channel: The connection on which the request is sent.
         is_done: Whether the response can be yielded.
-        is_paused: Whether reading its body waits for memory.
-        was_retried: Whether it was sent again because the server had closed an idle connection.
-        reserved_bytes: Its share of the stream's memory limit.
+        is_paused: Whether reading the body is paused until memory is available.
+        was_retried: Whether the request was sent again because the server had closed an idle connection.
+        reserved_bytes: The share of the stream's memory limit that the entry uses.
     """
 
     __slots__ = (
@@ -101,7 +103,8 @@ class Stream:
     Args:
         lane: Signs the requests and checks the responses.
         requests: The requests.
-        concurrency: The largest number of requests in flight.
+        concurrency: The largest number of requests in flight. It begins with at most 64, grows while responses then come faster, and is
+            halved where the store throttles.
         max_bytes: Limit for the bodies held in memory.
         body_limit: The largest body to hold in memory.
         headers_if_larger: Yield the headers of a response whose body is larger than ``body_limit``, rather than None.
@@ -119,7 +122,7 @@ class Stream:
         self._lane = lane
         self._pool = lane.pool
         self._requests = iter(requests)
-        self._concurrency = concurrency
+        self._concurrency = RequestWindow(concurrency, FURTHER)
         self._max_bytes = max_bytes
         self._body_limit = min(body_limit, max_bytes)
         self._headers_above = body_limit if headers_if_larger else None
@@ -127,11 +130,11 @@ class Stream:
         self._channels: set[_Channel] = set()
         self._idle: list[_Channel] = []
         self._window: deque[_Entry] = deque()  # in the order of the requests; the first one is yielded next
-        self._max_window = 2 * concurrency
         self._in_flight = 0
         self._held_bytes = 0
         self._expected_bytes = 0  # estimated size of a response in flight
         self._paused: deque[_Entry] = deque()
+        self._completed = 0  # requests, counted
         self._is_exhausted = False
         self._failure: Exception | None = None
         self._buffer = memoryview(bytearray(_RECEIVE_SIZE))
@@ -149,7 +152,7 @@ class Stream:
                 if not first.is_done:
                     self._wait_for(first)
                 window.popleft()
-                # Count the response's bytes until the caller resumes the iterator: the caller may hold the response until then.
+                # Keep counting the response's bytes until the caller resumes the iterator: until then the caller may hold the response.
                 yield first.request, first.response
                 self._held_bytes -= first.reserved_bytes
                 if os.getpid() != self._pid:
@@ -159,17 +162,44 @@ class Stream:
         if self._failure is not None:
             raise self._failure
 
+    # -- requests whose responses are taken in any order --------------------------------------------
+
+    def submit(self, request: LaneRequest) -> _Entry:
+        """Send a request beside those of the iterable, whatever the concurrency, and return its entry.
+
+        The entry's response is there once ``is_done`` is set. Nothing is read before :meth:`advance` is called.
+        """
+        entry = _Entry(request)
+        self._submit(entry)
+        return entry
+
+    def advance(self, first: _Entry | None = None) -> None:
+        """Process what has arrived; with an entry, wait until it or another one is done.
+
+        MUST NOT be called in a process forked from the one that made this stream: the connections are the parent's.
+        """
+        if first is None:
+            for key, events in self._selector.select(0):
+                self._handle_events(key.data, events)
+        else:
+            self._wait_for(first, is_any_enough=True)
+
+    def close(self) -> None:
+        """Keep the idle connections, and close those on which a response is outstanding."""
+        self._close()
+
     # -- starting requests -------------------------------------------------------------------------
 
     def _start_requests(self) -> None:
         """Take requests from the iterable and send them, as far as concurrency and memory allow."""
         window = self._window
+        concurrency = self._concurrency.size
         if self._paused:
             self._resume_paused()
         while (
             not self._is_exhausted
-            and self._in_flight < self._concurrency
-            and len(window) < self._max_window
+            and self._in_flight < concurrency
+            and len(window) < 2 * concurrency
             and (self._held_bytes + self._in_flight * self._expected_bytes < self._max_bytes or not window)
         ):
             try:
@@ -184,25 +214,31 @@ class Stream:
             entry = _Entry(request)
             self._held_bytes += entry.reserved_bytes
             window.append(entry)
-            prepared = self._lane.prepare(request)
-            if prepared is None:
-                entry.is_done = True
-                continue
-            entry.endpoint, entry.data = prepared
-            self._in_flight += 1
-            self._start(entry)
+            self._submit(entry)
+
+    def _submit(self, entry: _Entry) -> None:
+        """Sign a request and send it; if boto3 has to send it, it is done."""
+        prepared = self._lane.prepare(entry.request)
+        if prepared is None:
+            entry.is_done = True
+            return
+        entry.endpoint, entry.data = prepared
+        self._in_flight += 1
+        self._start(entry)
 
     def _start(self, entry: _Entry) -> None:
         """Send the request on an idle connection or a new one."""
         assert entry.endpoint is not None
         address = entry.endpoint.address
-        channel = None if entry.was_retried else self._take(address)
+        channel = None if entry.was_retried else self._take(address, entry.request.watch is not None)
         if channel is None:
             channel = _Channel(LaneConnection(address))
         entry.channel = channel
         channel.entry = entry
         channel.reader.begin(entry.request, self._body_limit)
         channel.outgoing = memoryview(entry.data)
+        if entry.request.watch is not None:
+            entry.request.watch.sending(len(entry.request.body))
         try:
             if channel.connection.sock is None:
                 channel.candidates = self._pool.resolve(address)
@@ -212,12 +248,18 @@ class Stream:
         except OSError as error:
             self._fail(channel, error)
 
-    def _take(self, address: Address) -> _Channel | None:
-        """Return an idle connection of this stream or of the pool; None if there is none."""
+    def _take(self, address: Address, is_observed: bool) -> _Channel | None:
+        """Return an idle connection of this stream or of the pool; None if there is none.
+
+        For an observed request, one of the pool is checked as in :class:`Lane`: the selector watches only those of this stream.
+        """
         for at in range(len(self._idle) - 1, -1, -1):
             if self._idle[at].connection.address == address:
                 return self._idle.pop(at)
         connection = self._pool.take(address)
+        if connection is not None and is_observed and connection.was_closed_by_server():
+            connection.close()
+            connection = None
         if connection is not None:
             assert connection.sock is not None
             connection.sock.settimeout(0)
@@ -225,7 +267,7 @@ class Stream:
             self._channels.add(channel)
             self._watch(channel, selectors.EVENT_READ)
             return channel
-        if self._idle and len(self._channels) >= self._concurrency:
+        if self._idle and len(self._channels) >= self._concurrency.size:
             self._discard(self._idle.pop(0))  # it is connected to another host
         return None
 
@@ -362,6 +404,10 @@ class Stream:
         self._lane.check(response)
         assert entry.endpoint is not None
         entry.endpoint.record_success()
+        if entry.request.watch is not None:
+            entry.request.watch.received(response.status, reader.body_size)
+        if not self._concurrency.is_settled:
+            self._concurrency.record_response(time.monotonic())
         if not response.too_large:
             entry.response = response
             self._expected_bytes = max(len(response.body), self._expected_bytes - (self._expected_bytes >> 3) - 1, 0)
@@ -383,14 +429,18 @@ class Stream:
         entry.channel = None
         entry.data = b""
         self._in_flight -= 1
+        self._completed += 1
 
     def _fail(self, channel: _Channel, error: Exception) -> None:
-        """Discard the connection; send its request again if the server had closed it while idle, else send the request through boto3."""
+        """Discard the connection. If the server had closed it while idle, send its request again; else leave the request to boto3."""
         entry = channel.entry
         assert entry is not None
         is_stale = (
             channel.connection.served > 0 and not channel.reader.has_begun and not isinstance(error, TimeoutError)
         )
+        is_connected = not channel.is_connecting and channel.connection.sock is not None
+        if entry.request.watch is not None and not is_connected:
+            entry.request.watch.not_sent(len(entry.request.body))
         self._discard(channel)
         if entry.is_paused:
             entry.is_paused = False
@@ -400,17 +450,20 @@ class Stream:
             self._start(entry)
             return
         assert entry.endpoint is not None
+        if getattr(error, "status", None) in THROTTLED:
+            self._concurrency.record_throttling(self._in_flight)
         self._lane.give_up(entry.request, entry.endpoint, error)
         self._mark_done(entry)
 
     # -- waiting -----------------------------------------------------------------------------------
 
-    def _wait_for(self, first: _Entry) -> None:
-        """Process the events of all requests until this request has its response."""
+    def _wait_for(self, first: _Entry, *, is_any_enough: bool = False) -> None:
+        """Process the events of all requests until this request is done, or any one."""
         pool = self._pool
         since = time.monotonic()
         progress: object = None
-        while not first.is_done:
+        completed = self._completed
+        while not first.is_done and not (is_any_enough and self._completed > completed):
             channel = first.channel
             assert channel is not None
             if first.is_paused:
@@ -425,8 +478,8 @@ class Stream:
             if mark != progress:
                 since, progress = now, mark
             timeout = pool.connect_timeout if channel.is_connecting else pool.read_timeout
-            left = since + timeout - now
-            if left <= 0:
+            left = None if timeout is None else since + timeout - now
+            if left is not None and left <= 0:
                 self._fail(channel, TimeoutError("no response in time"))
                 continue
             for key, events in self._selector.select(left):
@@ -478,7 +531,7 @@ class Stream:
         """Put idle connections back into the pool, and close those on which a response is outstanding."""
         if os.getpid() != self._pid:
             self._abandon_after_fork()
-        # Close the whole selector first: if a signal handler raised just after a registration, `watched_events` does not show it.
+        # Close the whole selector first: a signal handler may have raised after a registration, before `watched_events` was set.
         self._selector.close()
         while self._idle:
             channel = self._idle.pop()
@@ -487,11 +540,15 @@ class Stream:
         for channel in self._channels:
             channel.connection.close()
         self._channels.clear()
+        self._concurrency.close()
+        for entry in self._window:
+            if entry.request.watch is not None:
+                entry.request.watch.abandoned()
 
     def _abandon_after_fork(self) -> None:
         """Leave the remaining requests to boto3: in a forked child the connections belong to the parent."""
         for channel in self._channels:
-            channel.watched_events = 0  # not unregistered: parent and child share the selector
+            channel.watched_events = 0  # do not unregister: the parent and this process share the selector
             channel.connection.close()
         self._channels.clear()
         self._idle.clear()

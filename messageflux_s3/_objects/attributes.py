@@ -1,4 +1,4 @@
-"""The attributes that are kept when an object is rewritten, for every operation that replaces or copies an object.
+"""The attributes that every operation keeps when it replaces or copies an object.
 
 S3 replaces an object as a whole. An attribute that a write does not send again is lost, or falls back to the bucket's default. So every
 rewrite (``update()``, appending, copies in one request, in parts or through this machine, new metadata, ``make_current()``) starts from the
@@ -19,8 +19,11 @@ object lock: mode, retain-until date, holds                under the same key (a
                                                            under another key is not locked, as with S3's own copies
 =========================================================  =======================================================================
 
-Not kept, since HEAD does not return them: the ACL (the new object has the default one) and an encryption context. The checksum algorithm is
-not kept either. An object encrypted with a customer's key (SSE-C) cannot be rewritten without that key: :func:`kept` raises S3Unsupported.
+Not kept, since HEAD does not return them: the ACL (the new object has the default one), a KMS encryption context, and annotations (except
+in copies that S3 makes in one request, up to 5 GiB). The checksum algorithm is not kept either. AWS returns the number of tags and the
+object lock only to those who may read them (s3:GetObjectTagging, s3:GetObjectRetention, s3:GetObjectLegalHold): without these permissions,
+``update()`` and appending do not know of them and lose them.
+An object encrypted with a customer's key (SSE-C) cannot be rewritten without that key: :func:`kept` raises S3Unsupported.
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ _EPOCH = datetime.fromtimestamp(0, timezone.utc)
 def kept(
     address: ObjectAddress, answer: Mapping[str, Any], given: Mapping[str, Any], *, scope: Scope = "object"
 ) -> dict[str, Any]:
-    """Return the parameters of a write that rewrites an object: the object's attributes, updated with the given ones.
+    """Return the parameters for rewriting an object: the object's attributes, updated with the given parameters.
 
     Args:
         address: The object, for the error.
@@ -74,7 +77,7 @@ def kept(
     if answer.get("SSECustomerAlgorithm") and not is_encrypted_anew:
         raise S3Unsupported(
             f"{address.uri} is encrypted with a customer's key (SSE-C), which the store does not keep: a rewrite would "
-            "lose that encryption. Nothing was written. Pass encryption=…, or SSECustomerAlgorithm and SSECustomerKey.",
+            "lose that encryption. Nothing was written. Pass encryption=…, or on Amazon S3 SSECustomerAlgorithm and SSECustomerKey.",
             bucket=address.bucket_name,
             key=address.key,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Awaitable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
 from typing import Protocol, TypeAlias
 
 
@@ -54,7 +54,21 @@ def check_body(data: object, argument: str) -> None:
     """Validate the type of a write's content before anything is sent.
 
     Raises:
-        TypeError: The content is neither bytes-like nor text nor a readable; the message names the argument.
+        TypeError: The content is neither bytes-like nor text nor a readable; the message names the argument and, if
+            there is one, the method that takes such content.
     """
     if not isinstance(data, (bytes, str, bytearray, memoryview)) and not hasattr(data, "read"):
-        raise TypeError(f"{argument} must be bytes, text or a readable, not {type(data).__name__}")
+        raise TypeError(f"{argument} must be bytes, text or a readable, not {type(data).__name__}{where_taken(data)}")
+
+
+def where_taken(data: object) -> str:
+    """Return the end of an error message: the method of a bucket that takes content of this type; empty if none does."""
+    if isinstance(data, os.PathLike):
+        return ": bucket.upload_file(path, key) uploads a file"
+    if isinstance(data, Mapping):
+        return ": bucket.put_json(key, value) writes it as JSON"
+    if isinstance(data, (list, tuple)):
+        return ": bucket.put_json(key, value) writes it as JSON, bucket.upload_object(key, stream) uploads its items, if they are bytes"
+    if isinstance(data, (set, frozenset)) or not isinstance(data, Iterable):
+        return ""
+    return ": bucket.upload_object(key, stream) uploads an iterable of bytes"

@@ -1,6 +1,7 @@
 """Verification of bodies by MD5: sent with a write, and compared with the ETag that the store returns.
 
-If boto3 sends a checksum itself (to AWS, and to stores that a probe showed to support checksums), nothing is added: the store verifies it.
+If boto3 sends a checksum itself and the store compares it (AWS, and stores that refused other bytes in a probe), nothing is added. A store
+may accept checksums and ignore them: there Content-MD5 is sent as well, and the ETag is compared.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import os
 import secrets
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -65,8 +67,9 @@ def told_part_sizes(
 ) -> Iterator[list[int]]:
     """Yield candidates for the sizes of an object's parts, the cheapest first.
 
-    The first candidate gives every part but the last the size of the first. The second has the size of each part as the store returns it;
-    it is left out if the last part confirms the first candidate. Nothing is yielded if the store does not return part sizes.
+    In the first candidate, all parts but the last have the size of the first part. The second candidate has the size of each part as the
+    store returns it; it is left out if the size of the last part confirms the first candidate. Nothing is yielded if the store does not
+    return part sizes.
 
     Requests:
         1 HEAD; after the first candidate 1 more, and 1 for each part if their sizes differ
@@ -139,9 +142,17 @@ def compare_received_parts(
 
 
 def is_wanted(connection: Connection, parameters: Mapping[str, Any]) -> bool:
-    """Return whether this library must send an MD5 with a write: neither boto3 nor the user sends a checksum."""
-    return not connection.capabilities.checksums and not any(
-        name.startswith(("Checksum", "ContentMD5")) for name in parameters
+    """Return whether this library must send an MD5 with a write.
+
+    It need not if the user sends a checksum, or if boto3 sends one that the store is known to compare.
+    """
+    return not _is_compared(connection) and not any(name.startswith(("Checksum", "ContentMD5")) for name in parameters)
+
+
+def _is_compared(connection: Connection) -> bool:
+    """Return whether boto3 sends a checksum by default, and the store compares it with the bytes received."""
+    return bool(connection.capabilities.checksums_compared) and (
+        connection.is_aws or connection.default_checksum is not None
     )
 
 
@@ -182,16 +193,46 @@ def of_part(algorithm: str | None, answer: Mapping[str, Any]) -> dict[str, str]:
     return {member: answer[member]} if member in answer else {}
 
 
+Send = Callable[..., dict[str, Any]]
+"""Sends one request, with the same arguments as ``connection.call``."""
+
+
+def crc32_of(body: bytes | bytearray) -> str:
+    """Return the CRC32 of a body as S3 represents it."""
+    return base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode("ascii")
+
+
+def with_default(connection: Connection, parameters: Mapping[str, Any], body: bytes) -> Mapping[str, Any]:
+    """Return the parameters of a PutObject of the lane: on AWS with the CRC32 that boto3 would add by default; the lane adds none itself.
+
+    AWS rejects a write without a checksum in a bucket whose objects are locked by default (``x-amz-content-sha256`` does not count), and
+    keeps the checksum as one of the object's.
+    """
+    if connection.default_checksum != "CRC32" or not connection.is_aws:  # the quicker question first
+        return parameters
+    if any(name.startswith(("Checksum", "ContentMD5")) for name in parameters):
+        return parameters
+    return {**parameters, "ChecksumCRC32": crc32_of(body)}
+
+
 def call(
-    connection: Connection, operation: str, parameters: Mapping[str, Any], *, encrypted: bool = False
+    connection: Connection,
+    operation: str,
+    parameters: Mapping[str, Any],
+    *,
+    encrypted: bool = False,
+    md5: Any = None,
+    send: Send | None = None,
 ) -> dict[str, Any]:
     """Send a body with Content-MD5, so that most stores reject a corrupted body, and compare the returned ETag.
 
     Args:
         connection: The connection to the store.
         operation: PutObject or UploadPart.
-        parameters: Its parameters, including a ``Body`` of bytes. Parameters of multipart uploads are left out of a PutObject.
+        parameters: Its parameters, including a ``Body`` of bytes. For PutObject, parameters of multipart uploads are left out.
         encrypted: Whether the multipart upload was created with encryption.
+        md5: The digest object of the body's MD5, if the caller has computed it already.
+        send: Called in place of ``connection.call``.
 
     Returns:
         boto3's response.
@@ -207,11 +248,20 @@ def call(
     body = parameters["Body"]
     if operation == "PutObject":
         parameters = {name: value for name, value in parameters.items() if name not in ONLY_IN_PARTS}
-    if not is_wanted(connection, parameters):
-        return connection.call(operation, **parameters)
-    digest = hashlib.md5(body, usedforsecurity=False)
-    answer = connection.call(operation, **parameters, ContentMD5=base64.b64encode(digest.digest()).decode("ascii"))
     address = BucketAddress(connection, parameters["Bucket"]).object(parameters["Key"])
+    send = send or connection.call
+    if not is_wanted(connection, parameters):
+        answer = send(operation, **parameters)
+        # The store has compared the bytes, so an ETag that differs is no MD5. Otherwise each write of the lane, which compares ETags, would
+        # be repeated.
+        is_compared = (
+            operation == "PutObject" and _is_compared(connection) and not connection.endpoint_url.startswith("https")
+        )
+        if is_compared and etag_md5.is_refuted(address.bucket, etag_md5.md5_of(answer), body):
+            etag_md5.learn(address)
+        return answer
+    digest = md5 or hashlib.md5(body, usedforsecurity=False)
+    answer = send(operation, **parameters, ContentMD5=base64.b64encode(digest.digest()).decode("ascii"))
     ours, theirs = digest.hexdigest(), etag_md5.known_md5(address.bucket, answer)
     if theirs is None or theirs == ours or encrypted or is_encrypted(parameters):
         return answer
@@ -228,7 +278,10 @@ def call(
 
 
 def _is_stored(address: ObjectAddress, etag: str, md5: str, parameters: Mapping[str, Any] | None = None) -> bool:
-    """Read an object; return whether it still has this etag although its content has the MD5 given: then the etag is no MD5."""
+    """Read an object; return whether its ETag is still ``etag`` and the MD5 of its content is ``md5``.
+
+    Callers pass two different values. If the result is True, the store's ETag is not the MD5 of the content.
+    """
     stored = address.connection.call("GetObject", **address.parameters, **(parameters or {}))
     with stored["Body"] as body, address.connection.translating("GetObject", address.bucket_name, address.key):
         digest = hashlib.md5(usedforsecurity=False)
@@ -258,7 +311,7 @@ def is_content(address: ObjectAddress, etag: str, md5: str, parameters: Mapping[
         return found
 
 
-# Single-flight: parts are uploaded concurrently; one of them makes the test, the others wait for its result.
+# Single-flight: of several parts uploaded concurrently, one runs the test, and the others wait for the result.
 _finding_out = threading.Lock()
 
 
@@ -350,7 +403,8 @@ def _has_other_etags(address: ObjectAddress) -> bool | None:
 def is_other(bucket: BucketAddress, headers: Mapping[str, str], body: bytes) -> bool:
     """Return whether the fast lane's response to a PUT has no ETag, or the ETag of other content: then boto3 must write again.
 
-    The ETag is compared only if the connection has no TLS, which would detect corruption itself.
+    The ETag is compared only if the connection has no TLS, which would detect corruption itself. It is compared also on a store that
+    compares checksums, since the lane sends one to AWS only.
     """
     if "etag" not in headers:
         return True
@@ -360,17 +414,15 @@ def is_other(bucket: BucketAddress, headers: Mapping[str, str], body: bytes) -> 
     etag = etags.unquoted(headers["etag"])
     if etag == hashlib.md5(body, usedforsecurity=False).hexdigest():
         return False  # the usual case; the rest is for stores whose etag is not an MD5
-    if connection.capabilities.checksums:
-        return False
     answer = {"ETag": etag, "ServerSideEncryption": headers.get("x-amz-server-side-encryption")}
     return etag_md5.known_md5(bucket, answer) is not None
 
 
 def check_received(address: ObjectAddress, answer: Mapping[str, Any], body: bytes) -> None:
-    """Compare a body with its etag, if that is an MD5.
+    """Compare a body with the object's ETag, if that is an MD5.
 
     Raises:
-        S3ChecksumError: They differ, and a second GET did not confirm the body.
+        S3ChecksumError: They differ, and a second GET did not return the same bytes.
 
     Requests:
         none; 1 GET if they differ
@@ -385,7 +437,7 @@ def compare_received(
 ) -> None:
     """Compare the etag of an object with the MD5 of the bytes received. If they differ, read the object again.
 
-    If both reads return the same bytes, they were not corrupted on the way: then the etag is not an MD5, which is recorded for the bucket.
+    If both reads return the same bytes, the bytes were not corrupted on the way: the ETag is not an MD5, which is recorded for the bucket.
 
     Args:
         address: The object, or the version that was read.
@@ -407,7 +459,7 @@ def compare_received(
 
 
 def mismatch(address: ObjectAddress, theirs: str, ours: str) -> S3ChecksumError:
-    """Return the error for bytes received that are not the object's."""
+    """Return the error to raise if the bytes received are not the object's."""
     return _error("GetObject", address, f"the MD5 of the object is {theirs}, that of the bytes received is {ours}")
 
 

@@ -14,13 +14,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal
 
 from .._client.addresses import BucketAddress
 from .._client.capabilities import Condition
 from .._client.connection import Connection
+from .._client.context_threads import ContextThreadPool
 from .._formats import etags
 from ..errors import S3ConnectionError, S3Error, S3NoSuchItem, S3PreconditionFailed, S3Unsupported
 from . import checksum
@@ -38,11 +38,14 @@ Ability = Literal[
     "copy_if_match",
     "delete_if_match",
 ]
-"""A request and the condition on it."""
+"""The name of a request and its condition."""
 
 WRITERS = 8
+"""The writers of a race. ``max_concurrency`` does not limit them: with fewer a store that honours conditions only in sequence may pass."""
+
 ROUNDS = 8
 _QUOTING = "if_match_quoted"
+_BEFORE, _AFTER = b"before", b"behind"
 _Write = Callable[[bytes, dict[str, str]], Any]
 
 
@@ -76,14 +79,14 @@ def known(bucket: BucketAddress, ability: Ability) -> Condition:
         ability: The request and its condition.
 
     Requests:
-        none on AWS; else 1 GET for each bucket, cached; and, unless the configuration has the capability, about 150 small requests, once
+        none on AWS; else 1 GET for each bucket, cached; and, unless the configuration has the capability, about 100 small requests, once
         for each store, ability and kind of bucket (with or without versioning)
     """
     connection = bucket.connection
     if connection.is_aws:
         return "honoured"
     versioned = is_versioned(bucket)
-    # Capabilities other than PUT were measured in a bucket without versioning, and do not apply to one with versioning.
+    # Except for PUT, capabilities were measured in a bucket without versioning, and do not apply to a bucket with versioning.
     field = f"{ability}_versioned" if versioned else ability
     answer: Condition | None = getattr(connection.config.capabilities, field, None)
     fact = f"condition:{ability}:{'versioned' if versioned else 'plain'}"
@@ -94,17 +97,24 @@ def known(bucket: BucketAddress, ability: Ability) -> Condition:
     return answer
 
 
+def is_known_in_versioned(bucket: BucketAddress, ability: Ability) -> bool:
+    """Return whether the store is known already to honour this condition in buckets with versioning. Requests: none."""
+    connection = bucket.connection
+    given: Condition | None = getattr(connection.config.capabilities, f"{ability}_versioned", None)
+    return (given or connection.facts.get(f"condition:{ability}:versioned")) == "honoured"
+
+
 def _race_once(bucket: BucketAddress, ability: Ability, fact: str) -> Condition:
     """Run one probe for all concurrent callers, which share its result or its error (single-flight)."""
     connection = bucket.connection
     with _flights_lock:
-        flight = _flights.setdefault(connection, {}).setdefault(fact, _SingleFlight())
+        flight = _flights.setdefault(connection.shared, {}).setdefault(fact, _SingleFlight())
     arrived = time.monotonic()
     with flight.lock:
         answer: Condition | None = connection.facts.get(fact)
         if answer is None:
             if flight.failure is not None and flight.failure[0] >= arrived:
-                failure = flight.failure[1]  # otherwise the callers would wait for one time-out each, in sequence
+                failure = flight.failure[1]  # shared, so that callers do not wait for time-outs one after the other
                 raise copy.copy(failure) from failure
             try:
                 answer = race(bucket, ability)
@@ -117,10 +127,10 @@ def _race_once(bucket: BucketAddress, ability: Ability, fact: str) -> Condition:
 
 
 def require(bucket: BucketAddress, ability: Ability) -> None:
-    """Raise unless the store honours this condition, also with concurrent writers.
+    """Raise an error unless the store honours this condition, even with concurrent writers.
 
     Raises:
-        S3Unsupported: It does not. Nothing was written but scratch objects, which are deleted.
+        S3Unsupported: The store does not honour the condition. Only scratch objects were written, and they are deleted.
 
     Requests:
         those of :func:`known`
@@ -156,13 +166,13 @@ def race(bucket: BucketAddress, ability: Ability) -> Condition:
         ability: The request and its condition.
 
     Returns:
-        ``"honoured"``, ``"ignored"``, ``"refused"``, or ``"sequential"``: honoured in sequential writes, not in concurrent ones.
+        ``"honoured"``, ``"ignored"``, ``"refused"``, or ``"sequential"`` (honoured in sequential writes, but not in concurrent ones).
 
     Raises:
         S3AccessDenied: Writing below ``.mfs3-probe/`` is not allowed.
 
     Requests:
-        about 5 if the condition is ignored or refused, else about 150
+        about 5 if the condition is ignored or refused, else about 100
     """
     with scratch_objects(bucket) as scratch:
         if ability == "delete_if_match":
@@ -171,7 +181,38 @@ def race(bucket: BucketAddress, ability: Ability) -> Condition:
         if verdict != "honoured":
             return verdict
         rounds = ROUNDS if ability.startswith("put") else ROUNDS // 2
-        return "honoured" if all(_round_holds(scratch, ability) for _ in range(rounds)) else "sequential"
+        key = "" if ability.endswith("absent") else scratch.new_key()
+        outcomes = _Outcomes()
+        for _ in range(rounds):
+            if not _round_holds(scratch, ability, key, outcomes):
+                return "sequential"
+        return outcomes.verdict(rounds)
+
+
+class _Outcomes:
+    """The writers of all rounds of a race. A race in which no writer can succeed cannot be lost, and shows nothing."""
+
+    def __init__(self) -> None:
+        self.won = 0
+        self.failure: S3Error | None = None
+
+    def add(self, attempts: Sequence[S3Error | None]) -> None:
+        """Count a round as won if any attempt succeeded."""
+        self.won += None in attempts
+        no_verdicts = (error for error in attempts if error is not None and not isinstance(error, S3PreconditionFailed))
+        self.failure = next(no_verdicts, self.failure)
+
+    def verdict(self, rounds: int) -> Condition:
+        """Return the verdict of a race that held in each round: honoured if there was a winner in half of them.
+
+        Raises:
+            S3Error: There were too few winners, since requests failed for another reason than the condition.
+        """
+        if 2 * self.won >= rounds:
+            return "honoured"
+        if self.failure is not None and self.failure.retryable:
+            raise self.failure
+        return "sequential"
 
 
 def _writer(scratch: Scratch, ability: Ability, key: str) -> _Write:
@@ -213,20 +254,21 @@ def _condition(scratch: Scratch, ability: Ability, etag: str) -> dict[str, str]:
 
 
 def _in_sequence(scratch: Scratch, ability: Ability) -> Condition:
-    """Try one write that must fail and one that must succeed, without concurrent writers."""
+    """Try one write that must fail, and one that must succeed, without concurrent writers."""
     key = scratch.new_key()
-    etag = scratch.put(key, b"before")
+    # Both contents have the same length: after a refused copy LocalStack sends the headers of the old one, with the body of the new one.
+    etag = scratch.put(key, _BEFORE)
     if not ability.endswith("absent") and etags.is_weak(etag):
         return "refused"
     must_fail = _condition(scratch, ability, "0" * 32)
     try:
-        _writer(scratch, ability, key)(b"after", must_fail)
+        _writer(scratch, ability, key)(_AFTER, must_fail)
     except (S3PreconditionFailed, S3NoSuchItem):
         pass
     except S3Error as error:
         _raise_if_no_verdict(error)
         return "refused"
-    if not _still_reads(scratch, key, b"before"):
+    if not _still_reads(scratch, key, _BEFORE):
         return "ignored"
     if ability.endswith("absent"):
         key = scratch.new_key()
@@ -237,18 +279,18 @@ def _in_sequence(scratch: Scratch, ability: Ability) -> Condition:
         if form is not None:
             scratch.connection.facts[_QUOTING] = form
         try:
-            _writer(scratch, ability, key)(b"after", _condition(scratch, ability, etag))
+            _writer(scratch, ability, key)(_AFTER, _condition(scratch, ability, etag))
         except S3Error as error:
             _raise_if_no_verdict(error)
             continue
-        return "honoured" if scratch.read(key) == b"after" else "refused"
+        return "honoured" if scratch.read(key) == _AFTER else "refused"
     return "refused"
 
 
 def _still_reads(scratch: Scratch, key: str, body: bytes) -> bool:
     """Return whether an object still has its content after a write that the store refused.
 
-    LocalStack answers a conditional copy with 412 after it has overwritten the content; each GET is then truncated.
+    LocalStack overwrites the content before it answers a conditional copy with 412; after that, every GET is truncated.
     """
     try:
         return scratch.read(key) == body
@@ -261,46 +303,60 @@ def _still_reads(scratch: Scratch, key: str, body: bytes) -> bool:
 
 
 def _raise_if_no_verdict(error: S3Error) -> None:
-    """Raise the error if the condition did not cause it: access denied, no response, throttling."""
+    """Raise the error if it says nothing about the condition: access denied, no response, throttling."""
     if error.retryable or error.status in (401, 403) or error.code in ("NoSuchBucket", None):
         raise error
 
 
-def _round_holds(scratch: Scratch, ability: Ability) -> bool:
-    """Race several writers. Return whether at most one succeeded and, if one did, the object has that writer's content."""
-    key = scratch.new_key()
-    etag = "" if ability.endswith("absent") else scratch.put(key, b"before")
+def _round_holds(scratch: Scratch, ability: Ability, key: str, outcomes: _Outcomes) -> bool:
+    """Race several writers. Return whether at most one succeeded and, if one did, the object has that writer's content.
+
+    Args:
+        scratch: The scratch objects.
+        ability: The request and its condition.
+        key: The key, if the condition is an ETag; a condition that there is no object needs another key each time.
+        outcomes: Where to count the round.
+    """
+    etag = scratch.put(key, secrets.token_bytes(16)) if key else ""
+    key = key or scratch.new_key()
     condition = _condition(scratch, ability, etag)
     writers = WRITERS if ability.startswith("put") else WRITERS // 2
     writes = [_writer(scratch, ability, key) for _ in range(writers)]
     bodies = [secrets.token_bytes(16) for _ in writes]
-    won = _at_once([partial(write, body, condition) for write, body in zip(writes, bodies, strict=True)])
-    winners = [body for body, has_won in zip(bodies, won, strict=True) if has_won]
+    attempts = _at_once([partial(write, body, condition) for write, body in zip(writes, bodies, strict=True)])
+    outcomes.add(attempts)
+    winners = [body for body, error in zip(bodies, attempts, strict=True) if error is None]
     if len(winners) > 1:
         return False
     return not winners or scratch.read(key) == winners[0]
 
 
-def _at_once(attempts: Sequence[Callable[[], Any]]) -> list[bool]:
-    """Run the attempts concurrently; return for each whether it succeeded."""
+def _at_once(attempts: Sequence[Callable[[], Any]]) -> list[S3Error | None]:
+    """Run the attempts concurrently; return for each None if it succeeded, else its error: refused, or its response was lost."""
     start = threading.Barrier(len(attempts))
 
-    def run(attempt: Callable[[], Any]) -> bool:
+    def run(attempt: Callable[[], Any]) -> S3Error | None:
         start.wait(60)
         try:
             attempt()
-        except S3Error:
-            return False  # refused, or its response was lost
-        return True
+        except S3Error as error:
+            return error
+        return None
 
-    with ThreadPoolExecutor(len(attempts), "messageflux-s3-probe") as executor:
-        return list(executor.map(run, attempts))
+    with ContextThreadPool(len(attempts), "messageflux-s3-probe") as executor:
+        try:
+            return list(executor.map(run, attempts))
+        except (
+            BaseException
+        ):  # an interrupt: MUST NOT leave threads at the barrier, which write when the objects are deleted
+            start.abort()
+            raise
 
 
 def _race_deletes(scratch: Scratch) -> Condition:
     connection, bucket = scratch.connection, scratch.bucket_name
     key = scratch.new_key()
-    etag = scratch.put(key, b"before")
+    etag = scratch.put(key, _BEFORE)
     if etags.is_weak(etag):
         return "refused"
 
@@ -323,11 +379,23 @@ def _race_deletes(scratch: Scratch) -> Condition:
         return "refused"
     if scratch.read(key) is not None:
         return "refused"
+    # Against conditional writes: at most one succeeds. A store that refuses them cannot lose this race, which then shows nothing.
     for _ in range(ROUNDS // 2):
         etag = scratch.put(key, secrets.token_bytes(16))
         condition = {"IfMatch": quoted(connection, etag)}
         puts = [_writer(scratch, "put_if_match", key) for _ in range(WRITERS // 2)]
-        won = _at_once([*(partial(put, secrets.token_bytes(16), condition) for put in puts), partial(delete, etag)])
-        if sum(won) > 1:
+        attempts = _at_once(
+            [*(partial(put, secrets.token_bytes(16), condition) for put in puts), partial(delete, etag)]
+        )
+        if attempts.count(None) > 1:
             return "sequential"
-    return "honoured"
+    # Against an unconditional write, which always succeeds: whichever comes first, the new object has to be there afterwards.
+    outcomes = _Outcomes()
+    for _ in range(ROUNDS):
+        etag = scratch.put(key, secrets.token_bytes(16))
+        body = secrets.token_bytes(16)
+        attempts = _at_once([partial(scratch.put, key, body), *[partial(delete, etag)] * (WRITERS // 2)])
+        outcomes.add(attempts[:1])
+        if attempts[0] is None and scratch.read(key) != body:
+            return "sequential"
+    return outcomes.verdict(ROUNDS)

@@ -1,7 +1,7 @@
 """Conditional writes with a definite outcome: done, not done, or (rarely) explicitly unknown.
 
-If the first attempt writes the object but its response is lost, the retry fails: its condition no longer holds. So every conditional write
-has a random idempotency token in its metadata, which users never see:
+If the first attempt writes the object but the response is lost, the retry fails, since the condition no longer holds. So every conditional
+write puts a random idempotency token into the object's metadata, hidden from users:
 
 - rejected without an earlier retry: a conflict, final;
 - rejected after an attempt of unknown outcome: if HEAD returns our token, the write was done;
@@ -44,11 +44,22 @@ from ..errors import (
     S3Throttled,
     S3Unsupported,
 )
-from . import attributes, checksum, condition_probe, drivers, operations, put_parameters, ranged_reader
+from . import (
+    attributes,
+    checksum,
+    condition_probe,
+    confirmation,
+    drivers,
+    metadata_names,
+    operations,
+    put_parameters,
+    ranged_reader,
+)
 from .bodies import Data
 from .condition_probe import Ability
 from .drivers import Blocking, Callback, Sleep, Steps
 from .multipart import UPLOAD_IS_LEFT, MultipartUpload
+from .versioned import is_versioned, is_versioned_now, sent_version_id
 
 Written = TypeVar("Written")
 
@@ -134,10 +145,10 @@ def put(
         S3ObjectExists: The object exists already.
         S3PreconditionFailed: The etag differs, or the object does not exist; or each attempt conflicted with a concurrent write; or
             ``outcome_unknown``.
-        S3Unsupported: The store does not honour the condition; nothing was written.
+        S3Unsupported: The store does not honour the condition, or ignores a parameter; nothing was written.
 
     Requests:
-        1 PUT, and 1 HEAD after a lost response; those of the probe once per store
+        1 PUT, and 1 HEAD after a lost response; once per store also the requests of the probe, and those of :func:`confirmation.steps`
     """
     return drivers.run(address.connection, put_steps(address, body, condition, metadata, extra))
 
@@ -151,6 +162,8 @@ def put_steps(
 ) -> Steps[Head]:
     """The steps of :func:`put`."""
     encoded = user_metadata.marked(user_metadata.encode(metadata), condition.token, condition.carried)
+    if metadata and not metadata_names.are_known_to_return(address.connection, metadata):
+        yield Blocking(partial(metadata_names.require, address, metadata))
     write = ConditionalWrite(address, condition)
     parameters = {"Metadata": encoded, **put_parameters.s3_parameters(address.key, extra)}
     answer = yield from write.steps("PutObject", parameters, body)
@@ -186,24 +199,24 @@ def sending_again(connection: Connection, write: Callable[[], Written], can_repe
 
     Args:
         connection: The connection to the store.
-        write: Creates an upload, sends its parts, and completes it; raises ``SourceDiffers`` instead of completing it with other bytes
-            than the first time.
+        write: Creates an upload, sends its parts, and completes it; raises ``SourceDiffers`` instead of completing it if the source
+            returned other bytes than the first time.
         can_repeat: Called before each repetition: prepares the source to be read again, and returns whether that was possible.
 
     Returns:
         The result of ``write``.
 
     Raises:
-        S3PreconditionFailed: Every attempt conflicted with a concurrent write, or the source can be read only once, or returned different
-            bytes when read again: ``retryable`` is set, and also ``outcome_unknown`` if the response to an earlier completion was lost.
+        S3PreconditionFailed: Every attempt conflicted with a concurrent write; or the source can be read only once, or returned different
+            bytes when read again. ``retryable`` is set, and also ``outcome_unknown`` if the response to an earlier completion was lost.
     """
     conflict: S3PreconditionFailed | None = None
-    for attempt in range(1, connection.config.max_attempts + 1):
+    for attempt in range(1, connection.max_attempts + 1):
         try:
             return write()
         except S3PreconditionFailed as error:
             is_conflict = error.operation == "CompleteMultipartUpload" and error.status == 409 and error.retryable
-            if not is_conflict or attempt == connection.config.max_attempts or not can_repeat():
+            if not is_conflict or attempt == connection.max_attempts or not can_repeat():
                 raise
             conflict = error
         except SourceDiffers as differing:
@@ -224,9 +237,9 @@ def require(bucket: BucketAddress, kind: Ability) -> None:
 
 
 def honours(bucket: BucketAddress, kind: Ability) -> bool:
-    """Return whether the store honours the condition, also with concurrent writers; False if unknown because probing is not permitted.
+    """Return whether the store honours the condition, even with concurrent writers; False if probing is not permitted.
 
-    For callers with an alternative to the condition. Requests: those of :func:`condition_probe.known`.
+    For callers that have an alternative to the condition. Requests: those of :func:`condition_probe.known`.
     """
     try:
         return condition_probe.known(bucket, kind) == "honoured"
@@ -257,6 +270,7 @@ class ConditionalWrite:
         self._began: float  # monotonic time of the first attempt
         self._doubtful: S3Error | None = None  # error of an attempt that may have written; kept across repeated uploads
         self._is_sent_again = False  # whether the whole upload is repeated after a conflict
+        self._is_versioned = False  # whether the condition was probed for buckets with versioning
         self._looked_at: datetime | None = None
         self._given: dict[str, Any] = {}  # parameters of the write that a HEAD of the object needs too
 
@@ -264,10 +278,21 @@ class ConditionalWrite:
         """Check that the store honours the condition on this operation.
 
         Raises:
-            S3Unsupported: It does not.
+            S3Unsupported: The store does not honour it.
+
+        Requests:
+            none on AWS; else those of :func:`condition_probe.known`
         """
+        bucket = self._address.bucket
+        if not bucket.connection.is_aws:
+            self._is_versioned = is_versioned(bucket)
+            require(bucket, self._ability(operation))
+
+    def _ability(self, operation: str) -> Ability:
+        if operation == "DeleteObject":
+            return "delete_if_match"
         if_absent, if_match = _ABILITIES[operation]
-        require(self._address.bucket, if_absent if self._is_creation else if_match)
+        return if_absent if self._is_creation else if_match
 
     def __call__(self, operation: str, **parameters: Any) -> dict[str, Any]:
         body = parameters.pop("Body", b"")
@@ -285,13 +310,15 @@ class ConditionalWrite:
         Returns:
             boto3's response; after a lost response only ETag and version ID.
         """
-        if not self._address.connection.is_aws:
+        if not self._address.connection.is_aws:  # would only take a thread under asyncio
             yield Blocking(partial(self.require, operation))
+        if operation != "CompleteMultipartUpload":  # the parameters came with the creation of the upload
+            yield from confirmation.steps(self._address, operation, parameters)
         request = self._request(operation, parameters, body)
         self._given = put_parameters.for_every_request(parameters)
         if self._doubtful is None:
             self._began = time.monotonic()
-        for attempt in range(self._address.connection.config.max_attempts):
+        for attempt in range(self._address.connection.max_attempts):
             if attempt:
                 yield Sleep(_pause(attempt))
             try:
@@ -300,32 +327,86 @@ class ConditionalWrite:
                 last = error
             else:
                 if operation != "PutObject" or answer.etag:
-                    return dict(answer.parsed or {})
+                    if not (yield from self._was_taken_back(operation, answer.version_id)):
+                        return dict(answer.parsed or {})
+                    last = S3PreconditionFailed(f"{operation}: versioning was enabled meanwhile", operation=operation)
+                    continue
                 last = S3ConnectionError(
                     f"{operation}: the headers of the response were cut off", operation=operation, retryable=True
                 )
             found = yield from self._after(operation, last)
-            if found is not None:
+            if found is None:
+                continue
+            made = found.get("VersionId")
+            # "null" was written before versioning was enabled, when the condition held.
+            if made == "null" or not (yield from self._was_taken_back(operation, made)):
                 return found
+            last = S3PreconditionFailed(f"{operation}: versioning was enabled meanwhile", operation=operation)
         if self._doubtful is None:
             raise self._always_conflicted(last) from last
         raise self._unknown(last) from last
+
+    def _was_taken_back(self, operation: str, version_id: str | None) -> Steps[bool]:
+        """Take back a write that made a version in a bucket that had no versioning when the condition was probed.
+
+        Some stores honour the condition only without versioning, and anybody may enable that at any time. So the version is deleted, the
+        condition is probed for buckets with versioning, and the request may be sent again.
+
+        Requests:
+            none, or once for each bucket 1 GET, 1 DELETE and those of the probe
+
+        Returns:
+            Whether the write was taken back; False if it stands, since the condition held.
+
+        Raises:
+            S3Unsupported: The store does not honour the condition in buckets with versioning. Nothing is left of the write.
+            S3PreconditionFailed: The upload in parts has to be sent again as a whole; nothing is left of it.
+        """
+        if version_id is None or not (yield from self._is_news(version_id, operation)):
+            return False
+        bucket = self._address.bucket
+        if version_id == "null":  # versioning is suspended: what this write replaced is gone
+            raise S3PreconditionFailed(
+                f"{self._place} was written in a bucket whose versioning was changed meanwhile: whether the condition held is unknown",
+                operation=operation, bucket=bucket.name, key=self._address.key, outcome_unknown=True,
+            )  # fmt: skip
+        where: dict[str, Any] = {"VersionId": version_id}
+        where |= {name: self._given[name] for name in ("RequestPayer", "ExpectedBucketOwner") if name in self._given}
+        try:
+            yield Request("DeleteObject", bucket.name, self._address.key, where, is_for_boto3=True)
+        except S3Error as error:
+            raise S3PreconditionFailed(
+                f"{self._place} was written as version {version_id}, although versioning of the bucket was enabled meanwhile, so that it "
+                f"is unknown whether the condition held; the version could not be deleted again: {error}",
+                outcome_unknown=True, **self._facts(error),
+            ) from error  # fmt: skip
+        yield Blocking(partial(self.require, operation))
+        if operation != "CompleteMultipartUpload":
+            return True
+        raise S3PreconditionFailed(
+            f"{self._place} was not written: versioning of the bucket was enabled meanwhile. The whole upload must be sent again.",
+            operation=operation, bucket=bucket.name, key=self._address.key, status=409, retryable=True,
+        )  # fmt: skip
 
     def delete_steps(self) -> Steps[None]:
         """Delete the object conditionally. A deletion leaves no token; if the object no longer exists, it counts as done."""
         request = self._request("DeleteObject", {})
         self._began = time.monotonic()
         is_doubtful = False
-        for attempt in range(self._address.connection.config.max_attempts):
+        for attempt in range(self._address.connection.max_attempts):
             if attempt:
                 yield Sleep(_pause(attempt))
             try:
-                yield request
-                return
+                answer: Answer = yield request
             except S3NoSuchItem:
                 return
             except S3Error as error:
                 last = error
+            else:
+                if not (yield from self._was_deletion_taken_back(answer.version_id)):
+                    return
+                last = S3PreconditionFailed("DeleteObject: versioning was enabled meanwhile", operation="DeleteObject")
+                continue
             is_doubtful = is_doubtful or _is_doubtful(last) or last.was_retried
             if last.status == 409:
                 continue
@@ -333,10 +414,86 @@ class ConditionalWrite:
                 raise self._conflict(last) if isinstance(last, S3PreconditionFailed) else last
             found = yield from self._look(last)
             if found is None:
+                yield from self._check_hidden(last)
                 return
             if not etags.same(found.etag, self._etag):
                 raise self._rejected(found, last) from last
         raise (self._unknown(last) if is_doubtful else self._always_conflicted(last)) from last
+
+    def _was_deletion_taken_back(self, version_id: str | None) -> Steps[bool]:
+        """Take back a deletion that made a delete marker in a bucket that had no versioning when the condition was probed.
+
+        A store that honours the condition only without versioning has put the marker over whatever object there was, also over a newer
+        one. So the marker is deleted, the condition is probed for buckets with versioning, and the deletion may be sent again.
+
+        Requests:
+            none, or once for each bucket 1 GET, 1 DELETE and those of the probe
+
+        Returns:
+            Whether the deletion was taken back; False if it stands, since the condition held.
+
+        Raises:
+            S3Unsupported: The store does not honour the condition in buckets with versioning. The object is there again.
+        """
+        if version_id is None or not (yield from self._is_news(version_id, "DeleteObject")):
+            return False
+        bucket = self._address.bucket
+        if version_id == "null":  # versioning is suspended: the object that the marker replaced may be gone
+            raise S3PreconditionFailed(
+                f"{self._place} was deleted in a bucket whose versioning was changed meanwhile: whether the condition held is unknown",
+                operation="DeleteObject", bucket=bucket.name, key=self._address.key, outcome_unknown=True,
+            )  # fmt: skip
+        try:
+            yield Request("DeleteObject", bucket.name, self._address.key, {"VersionId": version_id}, is_for_boto3=True)
+        except S3Error as error:
+            raise S3PreconditionFailed(
+                f"{self._place} was hidden by the delete marker {version_id}, although versioning of the bucket was enabled meanwhile, so "
+                f"that it is unknown whether the condition held; the marker could not be deleted again: {error}",
+                outcome_unknown=True, **self._facts(error),
+            ) from error  # fmt: skip
+        yield Blocking(partial(self.require, "DeleteObject"))
+        return True
+
+    def _check_hidden(self, error: S3Error) -> Steps[None]:
+        """Check, after a lost response, that a missing object is not hidden by our delete marker, although the condition did not hold.
+
+        Raises:
+            S3PreconditionFailed: Versioning was enabled since the condition was probed: ``outcome_unknown``.
+
+        Requests:
+            1 GET, on a store that is not AWS, in a bucket that had no versioning
+        """
+        if (yield from self._is_news("", "DeleteObject")):
+            raise S3PreconditionFailed(
+                f"a response was lost ({error}), and versioning of the bucket was enabled meanwhile: it is unknown whether the condition "
+                f"held when {self._place} was deleted; a version of it may be hidden by a delete marker",
+                outcome_unknown=True, **self._facts(error),
+            ) from error  # fmt: skip
+
+    def _is_news(self, version_id: str, operation: str) -> Steps[bool]:
+        """Return whether versioning was enabled since the condition was probed, and the condition may not hold with versioning.
+
+        Args:
+            version_id: The version ID in a response; empty if there is none.
+            operation: The request that had the condition.
+
+        Raises:
+            S3PreconditionFailed: The store could not be asked: ``outcome_unknown``.
+        """
+        bucket = self._address.bucket
+        if bucket.connection.is_aws or self._is_versioned:
+            return False
+        try:
+            is_now = yield Blocking(partial(sent_version_id if version_id else is_versioned_now, bucket))
+        except S3Error as error:
+            raise S3PreconditionFailed(
+                f"it is unknown whether the condition held when {self._place} was {self._done}: versioning of the bucket may have been "
+                f"enabled meanwhile, which could not be found out: {error}",
+                outcome_unknown=True, **self._facts(error),
+            ) from error  # fmt: skip
+        if not is_now:
+            return False
+        return not condition_probe.is_known_in_versioned(bucket, self._ability(operation))
 
     def _request(self, operation: str, parameters: Mapping[str, Any], body: bytes = b"") -> Request:
         connection, bucket_name = self._address.bucket
@@ -354,7 +511,7 @@ class ConditionalWrite:
         return Request(operation, bucket_name, key, parameters, body, fallback=fallback, is_for_boto3=True)
 
     def _after(self, operation: str, error: S3Error) -> Steps[dict[str, Any] | None]:
-        """After a failed attempt, return the result if the write was done, None to send the request again; else raise."""
+        """After a failed attempt, return the result if the write was done, None if the request is to be sent again; else raise."""
         if isinstance(error, S3PreconditionFailed):
             if error.status == 409:  # concurrent writers: this attempt failed, but the condition may still hold
                 self._doubtful = self._doubtful or (error if error.was_retried else None)
@@ -382,11 +539,11 @@ class ConditionalWrite:
         return (yield from self._reconcile(error))  # e.g. access denied meanwhile: an earlier attempt may have written
 
     def _is_final(self, error: S3Error) -> bool:
-        """Return whether no attempt so far can have written the object, including boto3's own retries."""
+        """Return whether none of the attempts so far, including boto3's own retries, can have written the object."""
         return self._doubtful is None and not error.was_retried
 
     def _after_conflict(self, error: S3PreconditionFailed) -> Steps[dict[str, Any]]:
-        """Determine the outcome of a completion rejected with 409: our write was done, the condition fails, or the upload must be repeated.
+        """Determine the outcome after a 409 to a completion: our write was done, the condition fails, or the upload must be repeated.
 
         The completion itself is not retried: AWS has discarded the upload, and would return NoSuchUpload.
         """
@@ -468,10 +625,10 @@ class ConditionalWrite:
     def _rejected(self, found: Head, error: S3Error) -> S3PreconditionFailed:
         """Return a conflict if the object predates our first attempt, else an error with ``outcome_unknown``."""
         if self._replaces and self._replaces in (found.idempotency_token or "").split():
-            return self._conflict(error)  # written over the object that we meant to replace, without our token
+            return self._conflict(error)  # another client has replaced the object: our token is missing
         if etags.same(found.etag, self._etag):
-            return self._unknown(error)  # unchanged: replaced neither by others nor, so far, by us
-        # On AWS a multipart object is dated by the creation of its upload, which proves nothing.
+            return self._unknown(error)  # unchanged so far: neither we nor others have replaced it
+        # On AWS the date of a multipart object is that of the upload's creation, which proves nothing.
         if self._looked_at is None or found.last_modified is None or "-" in (found.etag or "-"):
             return self._unknown(error)
         if found.last_modified < self._looked_at - timedelta(seconds=time.monotonic() - self._began + 2):
@@ -569,15 +726,20 @@ def server_time(answer: Answer) -> datetime | None:
 def delete(address: ObjectAddress, *, if_match: str) -> None:
     """Delete an object if it still has this etag. An object that does not exist counts as deleted.
 
-    After a lost response: a missing object is a success, one with this etag is deleted again, and one with another etag that was written
-    before our first attempt is a conflict. If that one was written later, we may have deleted the one before it: ``outcome_unknown``.
+    After a lost response, a HEAD decides. A missing object is a success. An object that still has this ETag is deleted again. An object
+    with another ETag is a conflict if it was written before our first attempt; if it was written later, we may have deleted the object
+    that was there before it: ``outcome_unknown``.
+
+    If versioning was enabled since the condition was probed, the delete marker is deleted again, unless the condition is known to hold
+    with versioning too.
 
     Raises:
         S3PreconditionFailed: The etag differs; or ``outcome_unknown``.
         S3Unsupported: The store does not honour the condition; nothing was deleted.
 
     Requests:
-        1 DELETE, and 1 HEAD after a lost response; those of the probe once per store
+        1 DELETE, and 1 HEAD after a lost response (on a store that is not AWS also 1 GET if the object is missing); once per store also
+        the requests of the probe; once per bucket, if versioning was enabled meanwhile, 1 GET, 1 DELETE and those of the probe
     """
     drivers.run(address.connection, delete_steps(address, if_match))
 
@@ -585,16 +747,16 @@ def delete(address: ObjectAddress, *, if_match: str) -> None:
 def delete_steps(address: ObjectAddress, if_match: str) -> Steps[None]:
     """The steps of :func:`delete`."""
     condition = precondition(if_match=if_match)
-    deletion = ConditionalWrite(address, condition._replace(token=""))  # nosec B106  # an idempotency token: a deletion has none
+    deletion = ConditionalWrite(address, condition._replace(token=""))  # nosec B106  # no idempotency token: a deletion cannot store one
     if not address.connection.is_aws:
-        yield Blocking(partial(require, address.bucket, "delete_if_match"))
+        yield Blocking(partial(deletion.require, "DeleteObject"))
     yield from deletion.delete_steps()
 
 
 def update_steps(
     address: ObjectAddress, function: Callable[[bytes | None], Data], *, attempts: int = 50
 ) -> Steps[tuple[Head, bytes]]:
-    """Read an object, change its content, and write it if unchanged since; repeat on conflict.
+    """Read an object, change its content, and write it if the object has not changed since; repeat on conflict.
 
     Args:
         address: The object.
@@ -611,11 +773,13 @@ def update_steps(
     Requests:
         1 GET and 1 PUT per attempt
     """
-    address = address._replace(version_id=None)  # the current object is read, as it is the one that is replaced
+    address = address._replace(version_id=None)  # read the current object, since that is the one to be replaced
     conflict: S3PreconditionFailed | None = None
+    took = 0.0
     for attempt in range(attempts):
         if attempt:
-            yield Sleep(random.uniform(0, 0.02 * 2 ** min(attempt, 7)))
+            yield Sleep(random.uniform(0, _longest_pause_of_update(attempt, took)))
+        began = time.monotonic()
         found, before, kept = yield Blocking(partial(_read, address))
         changed = yield Callback(partial(function, before))
         after = operations.body_bytes(changed, "what the function returns")
@@ -628,13 +792,29 @@ def update_steps(
         except S3PreconditionFailed as error:
             if error.outcome_unknown:
                 raise
-            conflict = error
+            conflict, took = error, time.monotonic() - began
             continue
         return written, after
     raise S3PreconditionFailed(
         f"s3://{address.bucket_name}/{address.key} was not updated: each of {attempts} attempts conflicted with a concurrent write",
         bucket=address.bucket_name, key=address.key,
     ) from conflict  # fmt: skip
+
+
+def _longest_pause_of_update(conflicts: int, took: float) -> float:
+    """Return the most seconds to wait before an update is repeated.
+
+    The first pause is long enough for several other writers. Each later pause is half as long as the one before, so that an update that has
+    waited longer is repeated sooner. (If the pauses only grew, new updates would always be faster than old ones.) Many conflicts mean that
+    there are many writers: the pauses then grow again, slowly.
+
+    Args:
+        conflicts: How many attempts have conflicted.
+        took: The seconds that the last attempt took. It is the unit of all pauses, since writers only conflict if their attempts overlap.
+    """
+    took = max(took, 0.005)
+    shrinking = min(1.0, 16 * took) * 0.5 ** (conflicts - 1)
+    return float(min(2.5, max(shrinking, took * (conflicts - 4))))
 
 
 def _read(address: ObjectAddress) -> tuple[Head, bytes | None, dict[str, Any]]:
@@ -644,5 +824,5 @@ def _read(address: ObjectAddress) -> tuple[Head, bytes | None, dict[str, Any]]:
     except S3NoSuchItem:
         return Head(), None, {}
     found = Head.from_answer(answer)
-    strong(found.etag or "", address)  # before the function runs: with a weak ETag its result could not be written
+    strong(found.etag or "", address)  # before the function runs: a weak ETag would make the write impossible
     return found, before, {**attributes.kept(address, answer, {}), **attributes.kept_tags(address, answer)}

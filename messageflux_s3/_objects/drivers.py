@@ -1,8 +1,8 @@
 """Run the steps of an operation: one driver blocks, the other awaits.
 
 An operation ("get", "put") is a generator that does no I/O. It yields a :class:`Request` and receives the :class:`Answer`, or yields
-:class:`Blocking` or :class:`Callback` and receives the function's result, or yields :class:`Sleep`. An S3Error is thrown into the
-generator. Since the blocking and the async handles run the same generators, their results, errors and number of requests are the same.
+:class:`Blocking` or :class:`Callback` and receives the function's result, or yields :class:`Sleep`. The driver throws an S3Error into
+the generator. Since the blocking and the async handles run the same generators, their results, errors and number of requests are the same.
 """
 
 from __future__ import annotations

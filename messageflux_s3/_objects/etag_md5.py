@@ -1,6 +1,6 @@
 """Whether an ETag is the MD5 of an object's content, or of the MD5s of its parts.
 
-The form of an ETag is judged here alone, and per bucket it is recorded here that ETags are not MD5s. ``checksum.py`` compares bodies by it.
+Only this module judges the form of an ETag, and records the buckets whose ETags are not MD5s. ``checksum.py`` uses it to compare bodies.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def known_md5_of_parts(bucket: BucketAddress, answer: Mapping[str, Any]) -> str 
 
 
 def are_no_md5s(bucket: BucketAddress) -> bool:
-    """Return whether ETags of this bucket were found not to be MD5s."""
-    return bool(bucket.connection.facts.get(_fact(bucket)))
+    """Return whether the ETags of this bucket are known not to be MD5s, as in every directory bucket."""
+    return bucket.is_directory or bool(bucket.connection.facts.get(_fact(bucket)))
 
 
 def learn(address: ObjectAddress) -> None:
@@ -58,7 +58,7 @@ def _fact(bucket: BucketAddress) -> str:
 
 
 def md5_of(answer: Mapping[str, Any]) -> str | None:
-    """Return the ETag of a response if it has the form of an MD5 and no header rules that out. To rely on it, use :func:`known_md5`."""
+    """Return the ETag of a response if it looks like an MD5 and no header contradicts that. For a reliable answer use :func:`known_md5`."""
     return _etag_like(_MD5, answer)
 
 

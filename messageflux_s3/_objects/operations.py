@@ -1,29 +1,32 @@
 """Operations on one object: head, get, put, delete. Each is implemented once, as steps; ``head`` runs ``head_steps`` blocking.
 
-They take an address and return values. Handles cache these values themselves.
+The operations take an address and return values. The handles cache these values.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 from .._client.addresses import ObjectAddress
 from .._client.exchange import Answer, Request
+from .._formats import etags
 from .._formats import metadata as user_metadata
-from .._formats.head import Head, lazy_head_of_write
+from .._formats.head import Head, lazy_head_of_write, lazy_head_with_checksums
+from .._http.http1 import BodySink
 from ..errors import S3Error, S3NoSuchItem, S3ServerError
-from . import checksum
-from .drivers import Steps, run
+from . import checksum, confirmation, metadata_names
+from .bodies import where_taken
+from .drivers import Blocking, Steps, run
 from .put_parameters import for_every_request, s3_parameters
 from .ranged_reader import (
     RangedReader,
     check_etag,
     check_version,
     etag_for,
-    get_stream,
     offset_in_body,
     read_up_to,
 )
@@ -33,7 +36,7 @@ MAX_CACHED_BODY = 8 * 1024 * 1024
 """A body up to this size is read immediately and cached; a larger one is not fetched until it is read."""
 
 _TAKEN_AT_ONCE = 64 * 1024 * 1024
-"""A larger body is read as a stream, which resumes at its offset if the connection breaks."""
+"""A larger body is read as a stream, which resumes at the offset reached if the connection breaks."""
 
 _ERROR_BYTES = 64 * 1024
 """The smallest limit set for the body of a response to a range request: an error document must fit into it."""
@@ -48,9 +51,13 @@ def body_bytes(data: object, argument: str) -> bytes:
     """Return bytes-like data or text as bytes.
 
     Raises:
-        TypeError: It is neither.
+        TypeError: The data is neither.
     """
-    return bytes(as_bytes(data, f"{argument} must be bytes or text"))
+    try:
+        return bytes(as_bytes(data, f"{argument} must be bytes or text"))
+    except TypeError as error:
+        error.args = (f"{error}{where_taken(data)}",)
+        raise
 
 
 def head(address: ObjectAddress, given: Mapping[str, Any] | None = None) -> Head:
@@ -80,6 +87,21 @@ def head_steps(address: ObjectAddress, given: Mapping[str, Any] | None = None) -
     return found
 
 
+def head_steps_with_checksums(address: ObjectAddress) -> Steps[Head]:
+    """Request the headers of an object, including its checksums.
+
+    Other HEAD requests do not ask for checksums, since they may need a further permission (on AWS kms:Decrypt, if KMS encrypts the object).
+
+    Raises:
+        S3NoSuchItem: The object does not exist.
+
+    Requests:
+        1 HEAD
+    """
+    found = yield from head_steps(address, {"ChecksumMode": "ENABLED"})
+    return lazy_head_with_checksums(found)
+
+
 def get(
     address: ObjectAddress, if_match: str | None = None, *, at_most: int | None = None
 ) -> tuple[Head, bytes | None]:
@@ -88,7 +110,7 @@ def get(
     Args:
         address: The object, or one of its versions.
         if_match: The etag that the object must still have.
-        at_most: The largest body to read. Instead of a larger one None is returned, and the response is closed.
+        at_most: The largest body to read. If the body is larger, None is returned in its place, and the response is closed.
 
     Raises:
         S3NoSuchItem: The object does not exist.
@@ -101,10 +123,12 @@ def get(
 
 
 def get_steps(
-    address: ObjectAddress, if_match: str | None = None, *, at_most: int | None = None
+    address: ObjectAddress, if_match: str | None = None, *, at_most: int | None = None, with_checksums: bool = False
 ) -> Steps[tuple[Head, bytes | None]]:
-    """The steps of :func:`get`."""
+    """The steps of :func:`get`; if ``with_checksums`` is set, the head has the object's checksums."""
     parameters = address.version_parameters
+    if with_checksums:
+        parameters["ChecksumMode"] = "ENABLED"
     if if_match is not None and (condition := etag_for(address.connection, if_match)) is not None:
         parameters["IfMatch"] = condition
     answer: Answer = yield Request(
@@ -114,18 +138,78 @@ def get_steps(
         parameters,
         limit=_TAKEN_AT_ONCE if at_most is None else at_most,
         headers_if_larger=at_most is not None,
-        fallback=partial(_get_resumed, address, if_match, at_most),
+        fallback=partial(_get_resumed, address, if_match, at_most, with_checksums),
     )
     found = answer.head
     check_version(address, found)
     if if_match is not None:
         check_etag(address, found.etag, if_match)
-    return found, answer.body
+    return lazy_head_with_checksums(found) if with_checksums else found, answer.body
 
 
-def _get_resumed(address: ObjectAddress, if_match: str | None, at_most: int | None) -> Answer:
+def get_if_changed_steps(
+    address: ObjectAddress, etag: str, if_match: str | None = None, *, at_most: int | None = None
+) -> Steps[tuple[Head, bytes | None] | None]:
+    """Read a whole object, with its checksums, unless its ETag is still the given one.
+
+    Args:
+        address: The object, or one of its versions.
+        etag: The ETag, without quotes; sent as If-None-Match.
+        if_match: ETag sent as If-Match.
+        at_most: As for :func:`get`.
+
+    Returns:
+        The head and the body (None if it is above ``at_most``); None instead of both if the object still has this ETag.
+
+    Raises:
+        S3NoSuchItem: The object does not exist.
+
+    Requests:
+        1 GET
+    """
+    parameters = {**address.version_parameters, "ChecksumMode": "ENABLED"}
+    # If-None-Match compares weakly (RFC 9110, 13.1.2), so a weak ETag can be sent unchanged.
+    unless = {"IfNoneMatch": etag_for(address.connection, etag) or etag}
+    if if_match is not None and (condition := etag_for(address.connection, if_match)) is not None:
+        parameters["IfMatch"] = condition
+    try:
+        answer: Answer = yield Request(
+            "GetObject",
+            address.bucket.name,
+            address.key,
+            {**parameters, **unless},
+            limit=_TAKEN_AT_ONCE if at_most is None else at_most,
+            headers_if_larger=at_most is not None,
+            fallback=partial(_get_resumed, address, if_match, at_most, True, unless),
+        )
+    except S3Error as error:
+        if error.status != 304:
+            raise
+        return None
+    if answer.status == 304:
+        return None
+    found = answer.head
+    check_version(address, found)
+    if etags.same(found.etag, etag):
+        return None  # the store ignores If-None-Match
+    if if_match is not None:
+        check_etag(address, found.etag, if_match)
+    return lazy_head_with_checksums(found), answer.body
+
+
+def _get_resumed(
+    address: ObjectAddress,
+    if_match: str | None,
+    at_most: int | None,
+    with_checksums: bool = False,
+    unless: Mapping[str, str] | None = None,
+) -> Answer:
     """Read an object through boto3."""
-    found, stream = get_stream(address, if_match=if_match)
+    reader = RangedReader(address, if_match, unless)
+    with address.connection.asking_for_checksums() if with_checksums else nullcontext():
+        stream = reader.open()
+    reader.parameters.clear()  # when the reader resumes, it must send If-Match only
+    found = reader.head
     with stream:
         found, body = read_up_to(at_most, found, stream)
     return Answer(found=found, body=body)
@@ -134,7 +218,7 @@ def _get_resumed(address: ObjectAddress, if_match: str | None, at_most: int | No
 def range_steps(
     address: ObjectAddress, start: int, end: int | None = None, if_match: str | None = None
 ) -> Steps[bytes]:
-    """Read a range of an object, up to the object's end at most.
+    """Read a range of an object; if the object ends before the range does, up to its end.
 
     Args:
         address: The object, or one of its versions.
@@ -220,24 +304,47 @@ def read_into(reader: RangedReader, start: int, view: memoryview) -> None:
     run(reader.address.connection, _range_steps(reader, start, len(view), resumed, view))
 
 
+def receive(reader: RangedReader, start: int, sink: BodySink, fallback: Callable[[], object]) -> None:
+    """Pass the bytes of an object from ``start`` on to a sink, through the fast lane.
+
+    Args:
+        reader: The reader of the object.
+        start: The first byte.
+        sink: Takes as many bytes as its length. What it took counts only when this function returns without having called ``fallback``.
+        fallback: Reads the same bytes through boto3. Called if the lane is shut, or if its response is not exactly this range.
+
+    Raises:
+        S3ObjectChanged: The object was replaced or deleted.
+
+    Requests:
+        1 GET; those of ``fallback``
+    """
+
+    def by_boto3() -> Answer:
+        fallback()
+        return Answer()
+
+    run(reader.address.connection, _range_steps(reader, start, len(sink), by_boto3, sink))
+
+
 def _range_steps(
     reader: RangedReader,
     start: int,
     count: int | None,
     fallback: Callable[[], Answer],
-    target: memoryview | None = None,
+    target: memoryview | BodySink | None = None,
 ) -> Steps[Answer]:
     """Read a range in one response; if the response is not exactly that range, read it through ``fallback``.
 
     Args:
         reader: The reader of the object.
         start: The first byte.
-        count: The number of bytes, fewer only if the object ends before and there is no target; None for the rest of the object.
+        count: The number of bytes (without a target, the object may end earlier); None for the rest of the object.
         fallback: Reads the range through boto3, in several responses if necessary.
-        target: The buffer to fill.
+        target: The buffer to fill, or the sink that takes the bytes.
     """
     address = reader.address
-    condition = etag_for(address.connection, reader.etag)
+    condition = reader.condition
     parameters = address.version_parameters
     if start or count is not None:
         parameters["Range"] = f"bytes={start}-{'' if count is None else start + count - 1}"
@@ -274,7 +381,7 @@ def _range_steps(
         target=target,
         accepts=is_this_range,
         fallback=fallback,
-        # The reader sends its parameters itself. A range of more than 64 MiB that has no buffer is read as a stream.
+        # The reader's own parameters are sent only by the fallback. A range above 64 MiB without a buffer is read as a stream.
         is_for_boto3=bool(reader.parameters) or (target is None and (count or 0) > _TAKEN_AT_ONCE),
     )
     try:
@@ -299,12 +406,16 @@ def put_steps(
 
     Raises:
         S3ChecksumError: The store received other bytes than were sent.
+        S3Unsupported: The store ignores a parameter, or returns the metadata under other names; nothing was written.
 
     Requests:
-        1 PUT
+        1 PUT; on a store that is not AWS also those of :func:`confirmation.steps` and :func:`metadata_names.require`
     """
     encoded = user_metadata.encode(metadata)
+    if encoded and not metadata_names.are_known_to_return(address.connection, encoded):
+        yield Blocking(partial(metadata_names.require, address, encoded))
     parameters = {"Metadata": encoded, **s3_parameters(address.key, extra)}
+    yield from confirmation.steps(address, "PutObject", parameters)
 
     def is_what_was_sent(answer: Answer) -> bool:
         return not checksum.is_other(address.bucket, answer.headers, body)
@@ -317,7 +428,7 @@ def put_steps(
         "PutObject",
         address.bucket.name,
         address.key,
-        parameters,
+        checksum.with_default(address.connection, parameters, body),
         body,
         accepts=is_what_was_sent,
         fallback=with_checksum,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import mimetypes
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeAlias, TypedDict
@@ -39,6 +40,10 @@ class PutParameters(TypedDict, total=False):
         encryption: The server-side encryption (``ServerSideEncryption``).
         kms_key_id: The ID of the KMS key, with ``"aws:kms"`` (``SSEKMSKeyId``).
         tags: Tags, as a mapping or in the format of the header (``Tagging``).
+
+    A store that ignores one of these parameters raises S3Unsupported, and nothing is written (``confirmation.py`` says how that is found
+    out). A customer's key (``SSECustomerKey``) is sent to Amazon S3 only, and no method that reads an object takes it: read such an object
+    with boto3.
     """
 
     content_type: str | None
@@ -121,6 +126,7 @@ _OWN_ARGUMENTS = {
 """S3's names that are rejected as further parameters: they would override what this library sends."""
 
 _NAMES = frozenset(PutParameters.__annotations__) | frozenset(_OWN_ARGUMENTS)
+_LINE_END = re.compile(r"[\r\n\0]")
 _ARGUMENTS = ("metadata", "if_absent", "if_match")
 """Arguments of most writes, for suggestions in error messages."""
 
@@ -130,6 +136,7 @@ def check_parameters(extra: Mapping[str, Any]) -> None:
 
     Raises:
         TypeError: A parameter does not exist, is given under both names, or has a separate argument.
+        ValueError: A parameter that is sent as a header contains a line end.
     """
     s3_parameters("", extra)
 
@@ -139,6 +146,7 @@ def s3_parameters(key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         TypeError: A parameter does not exist, is given under both names, or has a separate argument.
+        ValueError: A parameter that is sent as a header contains a line end.
     """
     parameters: dict[str, Any] = {}
     for name, value in extra.items():
@@ -151,6 +159,8 @@ def s3_parameters(key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
             raise TypeError(f"{name} is not a further parameter of a write: {_OWN_ARGUMENTS[s3_name]}")
         if s3_name in parameters:
             raise TypeError(f"{s3_name} is given twice")
+        if isinstance(value, str) and s3_name != "SSECustomerKey" and _LINE_END.search(value):  # boto3 encodes the key
+            raise ValueError(f"{name} must be one line: a line end in it would end the header and begin another")
         parameters[s3_name] = encode_tags(value) if name == "tags" else value
     if "ContentType" not in parameters and (guessed := guess_content_type(key)) is not None:
         parameters["ContentType"] = guessed
@@ -158,14 +168,14 @@ def s3_parameters(key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_content_type(content_type: str, extra: PutParameters) -> PutParameters:
-    """Return the further parameters of a write, with a content type if they have none under either of its names."""
+    """Return the further parameters of a write; add this content type if they have none under either name."""
     if extra.get("content_type") is not None or extra.get("ContentType") is not None:
         return extra
     return {**extra, "content_type": content_type}
 
 
 def _check_unknown(name: str) -> None:
-    """Reject an unlisted name, unless it may be a parameter of S3 that a newer boto3 supports: boto3 checks those.
+    """Reject an unknown name, unless it may be an S3 parameter that a newer boto3 supports: boto3 checks those.
 
     Raises:
         TypeError: The name is misspelt.
@@ -199,7 +209,7 @@ FOR_EVERY_REQUEST = (
     "RequestPayer",
     "ExpectedBucketOwner",
 )
-"""Parameters that, if an object was written with them, every later request for the object needs too, even a read."""
+"""Parameters of a write that every later request for the object needs too, even a read."""
 
 
 def for_every_request(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import io
 import operator
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -38,9 +38,9 @@ _CONTENT_RANGE = re.compile(r"bytes[ =]+(\d+)-(\d+)/(\d+)", re.ASCII | re.IGNORE
 
 
 def etag_for(connection: Connection, etag: str | None) -> str | None:
-    """Return an ETag for If-Match on a read: quoted, as in HTTP, if that is known to work; radosgw accepts it only unquoted.
+    """Return an ETag for If-Match on a read: quoted, as in HTTP, if that is known to work. radosgw accepts only unquoted ETags.
 
-    None for a weak ETag, for which no condition can be sent: the ETag of the response is compared instead.
+    Return None for a weak ETag: no condition can be sent, so the ETag of the response is compared instead.
     """
     if etag is None or etags.is_weak(etag):
         return None
@@ -70,12 +70,13 @@ def check_version(address: ObjectAddress, found: Head) -> None:
     """Reject a response for another version: a store without versioning may ignore the version ID and send the current object.
 
     Raises:
-        S3Unsupported: The response does not have this version ID.
+        S3Unsupported: The response does not have this version ID. For the version "null", which is the object itself in a bucket without
+            versioning, the response need not have one.
     """
     version_id = address.version_id
-    if version_id is None or version_id == "null":
-        return  # before accessing `found`, which is decoded at its first access
-    if version_id == found.version_id or address.connection.is_aws:
+    if version_id is None or address.connection.is_aws:
+        return  # do not access `found`, which is decoded at the first access
+    if version_id == found.version_id or (version_id == "null" and not found.version_id):
         return
     raise S3Unsupported(
         f"{address.uri}: asked for version {version_id}, the store sent "
@@ -122,8 +123,8 @@ def read_up_to(at_most: int | None, found: Head, stream: ObjectStream) -> tuple[
 def offset_in_body(address: ObjectAddress, answer: Mapping[str, Any], start: int) -> int:
     """Return the number of bytes in a response body before the first byte requested.
 
-    A cache may return more than was requested, such as whole blocks around the range; then bytes before and after it have to be skipped.
-    It may also return less, and the reader requests the rest. A response without Content-Range is the whole object.
+    A cache may return more than was requested, such as whole blocks around the range; then the bytes before and after the range have to be
+    skipped. A cache may also return less; then the reader requests the rest. A response without Content-Range is the whole object.
 
     Args:
         address: The object, for the error.
@@ -158,9 +159,9 @@ def offset_in_body(address: ObjectAddress, answer: Mapping[str, Any], start: int
 
 
 def read_whole(address: ObjectAddress) -> tuple[Mapping[str, Any], bytes]:
-    """Read a whole object through boto3, and compare its MD5; resume at the offset reached if the connection breaks.
+    """Read a whole object through boto3, and compare its MD5 with the ETag; resume at the offset reached if the connection breaks.
 
-    For callers that replace the object afterwards: they need its ETag, and every attribute under boto3's name.
+    For callers that replace the object afterwards: they need the ETag and every attribute, under boto3's names.
 
     Returns:
         boto3's first response, without a body, and the content.
@@ -225,7 +226,7 @@ class RangedReader:
 
         Raises:
             S3NoSuchItem: The object does not exist.
-            S3ObjectChanged: It is no longer the object of an earlier response.
+            S3ObjectChanged: The object was replaced since an earlier response.
             S3Error: Also status 416, if the object ends before ``start`` and no earlier response included its size.
 
         Requests:
@@ -254,8 +255,13 @@ class RangedReader:
                 view[done : done + len(piece)] = piece
                 done += len(piece)
 
-    def request(self, start: int, end: int | None) -> tuple[Any, bool]:
+    def request(self, start: int, end: int | None, on_repeated: Callable[[], object] | None = None) -> tuple[Any, bool]:
         """Request a range through boto3, once.
+
+        Args:
+            start: The first byte, from zero.
+            end: The byte after the last one; None for the rest of the object.
+            on_repeated: Called if boto3 had to send the request again.
 
         Returns:
             The body, positioned at the first byte requested (it may end before the last one, or continue after it), and whether the
@@ -276,6 +282,8 @@ class RangedReader:
             if (explained := self.explain(error)) is error:
                 raise
             raise explained  # noqa: B904 - has its cause
+        if on_repeated is not None and answer.get("ResponseMetadata", {}).get("RetryAttempts"):
+            on_repeated()
         body = answer["Body"]
         try:
             to_skip = offset_in_body(self.address, answer, start)
@@ -290,10 +298,13 @@ class RangedReader:
         return body, bool(answer.get("ContentRange"))
 
     def _send(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Send one GET with If-Match. If the store misreads If-Match, later requests to it are sent without it."""
+        """Request the object with If-Match. If the store answers 412 although a HEAD shows the same ETag, repeat the GET without If-Match.
+
+        Later requests to that store also omit If-Match.
+        """
         connection = self.address.connection
         where = {"Bucket": self.address.bucket_name, "Key": self.address.key}
-        wanted = etag_for(connection, self.etag) if connection.facts.get(_MISREAD) is None else None
+        wanted = self.condition
         if wanted is None:
             return connection.call("GetObject", **where, **parameters)
         try:
@@ -305,17 +316,27 @@ class RangedReader:
         connection.facts[_MISREAD] = True
         return connection.call("GetObject", **where, **parameters)
 
+    @property
+    def condition(self) -> str | None:
+        """The value of If-Match for the next request; None if there is no ETag, or if the store is known to misread If-Match."""
+        connection = self.address.connection
+        return etag_for(connection, self.etag) if connection.facts.get(_MISREAD) is None else None
+
     def accept(self, head: Head) -> None:
         """Pin the reader to the first response, and reject any later one that does not match it.
 
         Raises:
-            S3ObjectChanged: The response has another ETag or size.
+            S3ObjectChanged: The response has another ETag or size, or it has no ETag and another time of modification.
             S3Unsupported: The response is for another version.
         """
         check_etag(self.address, head.etag, self.etag)
         check_version(self.address, head)
         if self.size is not None and head.size is not None and head.size != self.size:
             raise self._changed("was replaced", None)
+        if head.etag is None and self._is_known:  # the time tells less, and is all that there is to compare
+            before, now = self.head.last_modified, head.last_modified
+            if before is not None and now is not None and before != now:
+                raise self._changed("was replaced", None)
         if not self._is_known:
             self.head, self._is_known = head, True
             self.etag = head.etag or self.etag
@@ -325,7 +346,7 @@ class RangedReader:
             self.size = head.size
 
     def explain(self, error: S3Error) -> S3Error:
-        """Return the error to raise for a failed request: S3ObjectChanged if the object was read before, and is now deleted or shorter."""
+        """Return the error to raise for a failed request: S3ObjectChanged if an object that was read before is now deleted or shorter."""
         if self._is_known and isinstance(error, S3NoSuchItem):
             return self._changed("was deleted", error)
         if self.size is not None and error.status == 416:
@@ -369,11 +390,13 @@ class ObjectStream(io.RawIOBase):
         self._at = start
         self._end = end
         self._body: Any = None
-        self._begun_at = start  # the offset at which the body began
+        self._begun_at = start  # the offset at which the current body begins
         self._unread: list[bytes] = []  # received before a read failed; the next read returns it first
         self._is_broken = True  # whether the range must be requested: at first, and after a failure
         self.is_range = False
         """Whether the store returned the range requested instead of the whole object."""
+        self.on_repeated: Callable[[], object] | None = None
+        """Called if a request had to be sent again: the store throttles, or the connection broke."""
 
     def begin(self) -> None:
         """Request the range now instead of at the first read."""
@@ -447,11 +470,9 @@ class ObjectStream(io.RawIOBase):
             except S3Error as error:
                 self._is_broken = True
                 failures += 1
-                if (
-                    not error.retryable
-                    or reader.etag is None
-                    or failures >= reader.address.connection.config.max_attempts
-                ):
+                if self.on_repeated is not None:
+                    self.on_repeated()
+                if not error.retryable or reader.etag is None or failures >= reader.address.connection.max_attempts:
                     raise
                 time.sleep(min(0.05 * 2**failures, _LONGEST_PAUSE))
                 continue
@@ -482,7 +503,7 @@ class ObjectStream(io.RawIOBase):
                     retryable=False,
                 )
             self._body.close()
-        self._body, self.is_range = reader.request(self._at, self._end)
+        self._body, self.is_range = reader.request(self._at, self._end, self.on_repeated)
         self._begun_at = self._at
         if reader.size is not None:
             self.stop_at(reader.size)
@@ -494,11 +515,20 @@ class ObjectStream(io.RawIOBase):
         address = reader.address
         with address.connection.translating("GetObject", address.bucket_name, address.key):
             piece: bytes = self._body.read(wanted)
+            if piece and self._at + len(piece) == reader.size and self._is_whole and address.connection.is_aws:
+                # boto3 compares the object's checksum with the body only when it has read that there is no more. Other stores may send
+                # wrong checksums.
+                self._body.read(1)
         if not piece and self._end is not None and reader.size is not None:
             is_resumable = self._at > self._begun_at and reader.etag is not None
             if not is_resumable:
                 raise reader.too_short(self._end - self._at)
         return piece
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the current response is the whole object."""
+        return self._begun_at == 0 and not self.is_range
 
     def close(self) -> None:
         """Close the stream. The connection can be reused only if the response was read to its end."""

@@ -17,10 +17,10 @@ from types import TracebackType
 from typing import Any
 
 _TEXT_CHARACTERS = 256 * 1024
-"""How many characters are read from a text readable at once: up to four times as many bytes."""
+"""How many characters are read from a text readable at once; they are up to four times as many bytes."""
 
 _READ_AHEAD = (codecs.StreamReader, codecs.StreamReaderWriter, codecs.StreamRecoder)
-"""Readables whose tell() is the position of the underlying file, after the data that they buffer: seeking to it would skip that data."""
+"""Readables whose tell() is the position of the underlying file, after the buffered data: seeking to it would skip that data."""
 _NAMED_FILE = "tempfile", "_TemporaryFileWrapper"
 _HTTP_RESPONSE = "http.client", "HTTPResponse"
 
@@ -82,7 +82,7 @@ class Source:
         self._gives_text = False
         self._is_at_end = False
         self._ahead: deque[bytes | bytearray | memoryview] = deque()  # read from the source, not yet returned
-        self._descriptor: int | None = None  # of a regular file with a known size
+        self._descriptor: int | None = None  # file descriptor of a regular file with a known size
         if isinstance(given, os.PathLike):
             self._readable = self._opened = Path(given).open("rb", buffering=0)  # noqa: SIM115 - closed by close()
             self._find_position()
@@ -119,7 +119,7 @@ class Source:
             return
 
     def _bytes_left(self, readable: Any) -> int | None:
-        """Return how many bytes a readable has left; None unless its exact type makes that certain. Subclasses may behave differently."""
+        """Return how many bytes a readable has left; None if its exact type is not a known one, since subclasses may behave differently."""
         kind = type(readable)
         try:
             if kind is io.BytesIO:
@@ -144,7 +144,7 @@ class Source:
     def is_cut(self, count: int) -> bool:
         """Return whether the source ended after fewer bytes than its initial size.
 
-        Files in /sys report the size of a page and no blocks, and have less content: they are not cut.
+        Files in /sys have less content than the size that they report, and no blocks: they do not count as cut.
         """
         if self.size is None or count >= self.size:
             return False
@@ -272,7 +272,7 @@ class Source:
 
 
 def _why_refused(given: Any) -> str:
-    """Return the reason why an iterable is not a source: its iteration does not give its content."""
+    """Return the reason why an iterable is not accepted as a source: iterating over it does not give its content."""
     if isinstance(given, Mapping):
         return "; put_json() stores it as JSON"
     return ": its order is not defined" if isinstance(given, (set, frozenset)) else ""
@@ -284,5 +284,8 @@ def _name_of_type(given: Any) -> tuple[str, str]:
 
 
 def _piece(given: Any, message: str = "an iterable to upload must give bytes or text") -> bytes | memoryview:
-    """Return one piece of an iterator or readable; a bytearray as a copy, since a view would prevent its owner from resizing it."""
+    """Check one piece that an iterator or ``read()`` returned, and return it as bytes or a view.
+
+    A bytearray is copied, since a view would prevent its owner from resizing it.
+    """
     return bytes(given) if isinstance(given, bytearray) else as_bytes(given, message)

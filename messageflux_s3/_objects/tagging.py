@@ -1,4 +1,4 @@
-"""Checks of tags that were sent with a multipart upload or a copy, and which some stores drop.
+"""Checks of tags that were sent with a multipart upload or a copy: some stores drop them.
 
 Ceph's radosgw keeps the tags of PutObject, but silently drops those of a multipart upload and of a copy with a tagging directive. So on
 stores other than AWS the tags are compared after such a write, and put with PutObjectTagging if they differ.
@@ -76,7 +76,7 @@ def _ensure(address: ObjectAddress, tagging: str, etag: str | None) -> bool | No
             return True
         now = address.connection.call("HeadObject", **address.parameters)
         if etag and not etags.same(etags.unquoted(now.get("ETag")), etags.unquoted(etag)):
-            return None  # another writer has replaced the object; these are the new object's tags
+            return None  # another client has replaced the object: these are the new object's tags
         tags.put(wanted)
     except S3AccessDenied as error:
         if error.operation == "PutObjectTagging":

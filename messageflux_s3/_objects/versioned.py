@@ -8,11 +8,13 @@ from .._client.addresses import BucketAddress
 from ..errors import S3Unsupported
 
 _PLAIN_FOR_S = 10.0
-"""Seconds for which "without versioning" is cached: anybody may enable versioning at any time, and nobody can undo it."""
+"""Seconds for which "without versioning" is cached: versioning may be enabled at any time, but never removed again."""
+
+_SENDS_IDS = "sends version IDs without versioning"
 
 
 def is_versioned(bucket: BucketAddress) -> bool:
-    """Return whether the bucket has or had versioning. False is cached for a few seconds only, since versioning may be enabled any time.
+    """Return whether the bucket has or had versioning. False is cached for a few seconds only, since versioning may be enabled at any time.
 
     Requests:
         1 GET; none while the result is cached
@@ -25,6 +27,38 @@ def is_versioned(bucket: BucketAddress) -> bool:
     return learned[0]
 
 
+def is_versioned_now(bucket: BucketAddress) -> bool:
+    """Return whether the bucket is versioned; a cached "without versioning" does not count.
+
+    Requests:
+        1 GET; none if the bucket is known to be versioned
+    """
+    facts, fact = bucket.connection.facts, f"versioned:{bucket.name}"
+    learned: tuple[bool, float] | None = facts.get(fact)
+    if learned is not None and not learned[0]:
+        facts[fact] = None
+    return is_versioned(bucket)
+
+
+def sent_version_id(bucket: BucketAddress) -> bool:
+    """Return whether the bucket is versioned, after a response with a version ID, for a bucket that had no versioning before.
+
+    Requests:
+        1 GET; none if the bucket is known to be versioned by now, or the store is known to send version IDs without versioning
+    """
+    facts, fact = bucket.connection.facts, f"versioned:{bucket.name}"
+    learned: tuple[bool, float] | None = facts.get(fact)
+    if learned is not None and learned[0]:
+        return True
+    if facts.get(_SENDS_IDS):
+        return False
+    found = keeps_versions(bucket)
+    facts[fact] = found, time.monotonic()
+    if not found:
+        facts[_SENDS_IDS] = True
+    return found
+
+
 def keeps_versions(bucket: BucketAddress) -> bool:
     """Return whether the bucket has or had versioning; False if the store does not support ``?versioning``.
 
@@ -32,7 +66,9 @@ def keeps_versions(bucket: BucketAddress) -> bool:
         1 GET
     """
     try:
-        answer, root = bucket.connection.call_with_root("GetBucketVersioning", Bucket=bucket.name)
+        answer, root = bucket.connection.call_with_root(
+            "GetBucketVersioning", "VersioningConfiguration", Bucket=bucket.name
+        )
     except S3Unsupported:
         return False
     return root in ("VersioningConfiguration", "GetBucketVersioningResponse") and bool(answer.get("Status"))

@@ -1,27 +1,37 @@
-"""Detection of what a store supports, by experiments on scratch objects in a scratch bucket, which is deleted afterwards.
+"""Detection of what a store supports, by experiments on scratch objects, usually in a scratch bucket; both are deleted afterwards.
 
-Each experiment checks its effect and not only the status: some stores answer "200 OK" to requests that they ignore.
+Each experiment checks its effect and not only the status: some stores answer "200 OK" to requests that they ignore. A question that cannot
+be answered (no response, access denied, a server error) stays open, with the reason; the others are asked all the same.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import logging
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
-from .._bulk import batch, versions
+from .._bulk import batch, listing, versions
 from .._client import buckets
-from .._client.addresses import BucketAddress
+from .._client.addresses import BucketAddress, is_ip_address
 from .._client.capabilities import BulkDelete, Capabilities, Condition
 from .._client.connection import Connection
 from .._objects import condition_probe, presigning
-from .._objects.versioned import is_versioned, keeps_versions
-from ..errors import S3AccessDenied, S3AuthenticationError, S3ConnectionError, S3Error, S3Unsupported
+from .._objects.scratch import Scratch, scratch_objects
+from ..errors import (
+    S3AccessDenied,
+    S3AuthenticationError,
+    S3ChecksumError,
+    S3ConnectionError,
+    S3Error,
+    S3NoSuchBucket,
+    S3Unsupported,
+)
+from ..subresources.base import SubResource
 from ..subresources.cors import Cors, CorsConfiguration, CorsRule
 from ..subresources.encryption import BucketEncryption, Encryption
 from ..subresources.lifecycle import Lifecycle, LifecycleConfiguration, LifecycleRule
@@ -29,11 +39,21 @@ from ..subresources.notifications import Notifications
 from ..subresources.policy import BucketPolicy, Policy
 from ..subresources.public_access import AccessBlock, AccessBlockSubResource
 from ..subresources.tags import ObjectTags, Tags, TagSet
-from ..subresources.versioning import Versioning
+from ..subresources.versioning import Versioning, VersioningConfiguration
+from .product import product_of
 
 logger = logging.getLogger("messageflux_s3")
 
+PROBED = "probed"
+"""The name under which a connection's facts keep the result of its last probe."""
+
 _BODY = b"messageflux-s3 probe"
+_TAGS = {"probe": "yes"}
+_PREFIX = "mfs3-probe-"
+_SCRATCH_BUCKET = re.compile(_PREFIX + "[0-9a-f]{16}")
+_LONGEST_PROBE = timedelta(hours=1)
+_WRONG_CRC32 = "AAAAAA=="
+"""The CRC-32 of other bytes than _BODY."""
 
 
 def probe(connection: Connection, bucket_name: str | None = None) -> Capabilities:
@@ -44,235 +64,332 @@ def probe(connection: Connection, bucket_name: str | None = None) -> Capabilitie
         bucket_name: An existing bucket for the scratch objects, if you may not create buckets. Its settings are not changed, so
             capabilities that need a change of settings are not tested.
 
+    Returns:
+        The capabilities. A question that could not be answered is None, and ``reasons`` says why.
+
     Raises:
-        S3AccessDenied: You may not create buckets, and ``bucket_name`` is None.
+        S3AccessDenied: You may not create buckets, and ``bucket_name`` is None; or you may not write to that bucket.
         S3ConnectionError: The store does not respond.
 
     Requests:
-        about 600, half of them concurrent conditional writes; the scratch objects and the scratch bucket are deleted
+        about 60, and about 100 for each condition that the store honours, most of them concurrent writes; the scratch objects and the
+        scratch bucket are deleted
     """
     if bucket_name is not None:
-        return _objects(_Trial(BucketAddress(connection, bucket_name)), Capabilities())
-    scratch_bucket = BucketAddress(connection, f"mfs3-probe-{secrets.token_hex(8)}")
+        with scratch_objects(BucketAddress(connection, bucket_name)) as scratch:
+            return _noted(connection, _Probe(scratch).of_objects())
+    bucket = BucketAddress(connection, f"{_PREFIX}{secrets.token_hex(8)}")
     try:
-        buckets.create(scratch_bucket)
+        buckets.create(bucket)
     except S3AccessDenied as error:
         error.args = (f"{error} Name a bucket for the scratch objects instead: probe(bucket_name=…).",)
         raise
-    trial = _Trial(scratch_bucket)
+    except BaseException:
+        _remove(bucket, is_empty=True)  # the request may have been carried out although its response was lost
+        raise
+    found = Capabilities()
     try:
-        return _bucket(trial, _objects(trial, Capabilities()))
+        _warn_of_left_buckets(connection)
+        found = _noted(connection, _Probe(Scratch(bucket)).of_objects().of_bucket())
+        return found
     finally:
-        _remove(scratch_bucket)
+        _remove(bucket, is_versioned=found.versioning or None)
 
 
-class _Trial:
-    """A bucket for experiments, and a random prefix for their keys."""
-
-    def __init__(self, bucket: BucketAddress) -> None:
-        self.bucket = bucket
-        self.connection, self.bucket_name = bucket
-        self.prefix = f"mfs3-probe-{secrets.token_hex(6)}-"
-
-    def key(self, name: str) -> str:
-        return self.prefix + name
-
-    def put(self, name: str, body: bytes = _BODY, **parameters: Any) -> str:
-        self.connection.call("PutObject", Bucket=self.bucket_name, Key=self.key(name), Body=body, **parameters)
-        return self.key(name)
-
-    def get(self, name: str, **parameters: Any) -> bytes:
-        where = {"Bucket": self.bucket_name, "Key": self.key(name)}
-        answer = self.connection.call("GetObject", **where, **parameters)
-        with self.connection.translating("GetObject", self.bucket_name, self.key(name)):
-            body: bytes = answer["Body"].read()
-        return body
-
-    def keys(self, **parameters: Any) -> list[str]:
-        answer = self.connection.call("ListObjectsV2", Bucket=self.bucket_name, Prefix=self.prefix, **parameters)
-        return [found["Key"] for found in answer.get("Contents", ()) if found["Key"].startswith(self.prefix)]
-
-    def clean(self) -> None:
-        try:
-            batch.delete_all(self.bucket, ((key, None) for key in self.keys()))
-            if keeps_versions(self.bucket):
-                pages = versions.pages(self.bucket, prefix=self.prefix)
-                left = [entry for page in pages for entry in (*page.objects, *page.delete_markers)]
-                batch.delete_all(self.bucket, ((entry.key, entry.version_id) for entry in left))
-        except S3Error as error:
-            logger.warning("scratch objects s3://%s/%s* could not be deleted: %s", self.bucket_name, self.prefix, error)
-
-
-def _objects(trial: _Trial, found: Capabilities) -> Capabilities:
-    """Test the capabilities that need objects only."""
-    try:
-        trial.put("known")
-        found = replace(
-            found,
-            addressing_style=_addressing_style(trial),
-            checksums=_holds(lambda: _takes_checksums(trial)),
-            list_v2=_holds(lambda: _lists(trial)),
-            start_after_beyond_ascii=_holds(lambda: _lists_beyond_ascii(trial)),
-            bulk_delete=_bulk_delete(trial),
-            multipart_copy=_holds(lambda: _copies_parts(trial)),
-            ranges=_holds(lambda: trial.get("known", Range="bytes=2-5")[:4] == _BODY[2:6]),
-            suffix_ranges=_holds(lambda: trial.get("known", Range="bytes=-1000") == _BODY),
-            object_tagging=_holds(lambda: _takes_object_tags(trial)),
-            post=_holds(lambda: _takes_posts(trial)),
-        )
-        kinds: tuple[
-            Literal["put_if_absent", "put_if_match", "multipart_if_absent", "copy_if_absent", "delete_if_match"], ...
-        ]
-        kinds = ("put_if_absent", "put_if_match", "multipart_if_absent", "copy_if_absent", "delete_if_match")
-        versioned = is_versioned(trial.bucket)
-        conditions: dict[str, Any] = {
-            f"{kind}_versioned" if versioned and kind.startswith("put") else kind: _race(trial, kind) for kind in kinds
-        }
-        return replace(found, **conditions)
-    finally:
-        trial.clean()
-
-
-def _bucket(trial: _Trial, found: Capabilities) -> Capabilities:
-    """Test the capabilities that need a scratch bucket; versioning last, since it cannot be undone."""
-    bucket = trial.bucket
-    statement = {
-        "Sid": "probe",
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": ["s3:GetObject"],
-        "Resource": [f"arn:aws:s3:::{bucket.name}/never"],
-    }
-    plain = LifecycleConfiguration((LifecycleRule("probe", prefix="never/", expire_days=3650),))
-    filtered = LifecycleConfiguration((LifecycleRule("probe", prefix="never/", min_size=10**9, expire_days=3650),))
-    found = replace(
-        found,
-        bucket_tagging=_holds(lambda: _keeps(Tags(bucket), TagSet.of({"probe": "yes"}))),
-        policy=_holds(lambda: _keeps(Policy(bucket), BucketPolicy().with_statement(statement))),
-        public_access_block=_holds(lambda: _keeps(AccessBlockSubResource(bucket), AccessBlock(True, True, True, True))),
-        cors=_holds(lambda: _keeps(Cors(bucket), CorsConfiguration((CorsRule("probe", origins=("*",)),)))),
-        encryption=_holds(lambda: _keeps(BucketEncryption(bucket), Encryption("AES256"))),
-        notifications=_holds(lambda: Notifications(bucket).get() is not None),
-        lifecycle=_holds(lambda: _keeps(Lifecycle(bucket), plain)),
-        lifecycle_filters=_holds(lambda: _keeps(Lifecycle(bucket), filtered)),
-    )
-    found = replace(found, versioning=_holds(lambda: _keeps_versions(trial)))
-    if found.versioning:
-        found = replace(
-            found,
-            put_if_absent_versioned=_race(trial, "put_if_absent"),
-            put_if_match_versioned=_race(trial, "put_if_match"),
-        )
+def _noted(connection: Connection, probe: _Probe) -> Capabilities:
+    """Return what was found, with product and time, and keep it for the store's representation."""
+    server = product_of(probe.scratch.received_headers)
+    found = replace(probe.found, server=server, probed_at=datetime.now(timezone.utc))
+    connection.facts[PROBED] = found
     return found
 
 
-def _holds(experiment: Callable[[], bool]) -> bool:
-    """Return whether an experiment succeeds; an error response means no. Connection and authentication errors are raised."""
+class _Probe:
+    """The questions to a store, and the answers so far.
+
+    Attributes:
+        scratch: The scratch objects. Several questions share one, to save requests.
+        found: What was found.
+    """
+
+    def __init__(self, scratch: Scratch) -> None:
+        self.scratch = scratch
+        self.found = Capabilities()
+        self.written: set[str] = set()
+
+    def of_objects(self) -> _Probe:
+        """Ask what can be asked with objects only."""
+        scratch, ask, known = self.scratch, self._ask, self._written("list/a")
+        ask("addressing_style", lambda: _addressing_style(scratch, known))
+        ask("tags_on_put", self._keeps_sent_tags)
+        ask("checksums", self._takes_checksums)
+        if self.found.checksums:
+            ask("checksums_compared", lambda: _compares_checksums(scratch))
+        elif self.found.checksums is False:
+            self.found = replace(self.found, checksums_compared=False)
+        ask("list_v2", lambda: _lists(scratch, [known, self._written("list/b")]))
+        ask(
+            "start_after_beyond_ascii",
+            lambda: _lists_beyond_ascii(scratch, self._written("wide/é"), self._written("wide/☃"), self.found.list_v2),
+        )
+        ask("multipart_copy", lambda: _copies_parts(scratch, known))
+        ask("ranges", lambda: (scratch.read(known, Range="bytes=2-5") or b"")[:4] == _BODY[2:6])
+        ask("suffix_ranges", lambda: scratch.read(known, Range="bytes=-1000") == _BODY)
+        ask("object_tagging", lambda: _keeps(ObjectTags(scratch.bucket.object(known)), TagSet.of(_TAGS)))
+        ask("post", lambda: _takes_posts(scratch))
+        ask("bulk_delete", lambda: _bulk_delete(scratch, [known, self._written("list/b")], self.found.list_v2))
+        suffix = "_versioned" if scratch.keeps_versions else ""
+        self._race("put_if_absent", f"put_if_absent{suffix}")
+        self._race("put_if_match", f"put_if_match{suffix}")
+        self._race("multipart_if_absent")
+        self._race("copy_if_absent")
+        self._race("delete_if_match")
+        return self
+
+    def of_bucket(self) -> _Probe:
+        """Test the capabilities that need a scratch bucket. Test versioning last, since a bucket cannot return to the unversioned state."""
+        bucket, ask = self.scratch.bucket, self._ask
+        statement = {
+            "Sid": "probe",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": ["s3:GetObject"],
+            "Resource": [f"{bucket.arn}/never"],
+        }
+        # Disabled: a rule that the store keeps without its filter never deletes anything.
+        plain = LifecycleRule("probe", prefix="never/", expire_days=3650, enabled=False)
+        filtered = replace(plain, min_size=10**9)
+        ask("bucket_tagging", lambda: _keeps(Tags(bucket), TagSet.of(_TAGS)))
+        ask("policy", lambda: _keeps(Policy(bucket), BucketPolicy().with_statement(statement)))
+        ask("public_access_block", lambda: _blocks_public_access(bucket))
+        ask("cors", lambda: _keeps(Cors(bucket), CorsConfiguration((CorsRule("probe", origins=("*",)),))))
+        ask("encryption", lambda: _keeps(BucketEncryption(bucket), Encryption("AES256")))
+        ask("notifications", lambda: Notifications(bucket).get() is not None)
+        ask("lifecycle_filters", lambda: _keeps(Lifecycle(bucket), LifecycleConfiguration((filtered,))))
+        if self.found.lifecycle_filters:
+            self.found = replace(self.found, lifecycle=True)
+        else:
+            ask("lifecycle", lambda: _keeps(Lifecycle(bucket), LifecycleConfiguration((plain,))))
+        known = "wide/☃" if "wide/☃" in self.written else "versions"  # a store may refuse the former
+        ask("versioning", lambda: _keeps_versions(self.scratch, self._written(known)))
+        if self.found.versioning:
+            self._race("put_if_absent", "put_if_absent_versioned")
+            self._race("put_if_match", "put_if_match_versioned")
+        return self
+
+    def _written(self, name: str) -> str:
+        """Return the key of a scratch object, which is written if no question has needed it before."""
+        key = self.scratch.new_key(name)
+        if name not in self.written:
+            self.scratch.put(key, _BODY)
+            self.written.add(name)
+        return key
+
+    def _keeps_sent_tags(self) -> bool:
+        """Return whether tags that are sent with an object are kept.
+
+        The client is called directly: ``connection.call`` would refuse to send tags to a store that may drop them.
+        """
+        scratch, key = self.scratch, self.scratch.new_key("list/b")
+        with scratch.connection.translating("PutObject", scratch.bucket_name, key):
+            scratch.connection.client.put_object(
+                Bucket=scratch.bucket_name, Key=key, Body=_BODY, Tagging=urlencode(_TAGS)
+            )
+        self.written.add("list/b")
+        return dict(ObjectTags(scratch.bucket.object(key)).get()) == _TAGS
+
+    def _takes_checksums(self) -> bool:
+        """Return whether an upload with boto3's checksum keeps its content: some stores store the trailer in the object."""
+        key = self.scratch.new_key("wide/é")
+        self.scratch.put(key, _BODY, ChecksumAlgorithm="CRC32")
+        self.written.add("wide/é")
+        return self.scratch.read(key, ChecksumMode="ENABLED") == _BODY
+
+    def _ask(self, name: str, experiment: Callable[[], object]) -> None:
+        """Make an experiment and note its result; an error response means no, unless it says nothing about the capability.
+
+        Raises:
+            S3ConnectionError: The store no longer responds to any request.
+            S3AuthenticationError: The store no longer accepts the credentials.
+        """
+        result: object = None
+        try:
+            result = experiment()
+        except S3Error as error:
+            logger.debug("probe: %s: %s", name, error)
+            if not _says_nothing(error):
+                result = False
+            else:
+                if isinstance(error, S3ConnectionError | S3AuthenticationError):
+                    _check_alive(self.scratch.bucket)
+                reason = f"{type(error).__name__}: {error}"
+                self.found = replace(self.found, reasons=(*self.found.reasons, (name, reason)))
+        self.found = replace(self.found, **{name: result})  # type: ignore[arg-type]  # name is a field of this type
+
+    def _race(self, ability: condition_probe.Ability, name: str = "") -> None:
+        def verdict() -> Condition:
+            try:
+                return condition_probe.race(self.scratch.bucket, ability)
+            except S3Unsupported:
+                return "refused"
+
+        self._ask(name or ability, verdict)
+
+
+def _says_nothing(error: S3Error) -> bool:
+    """Return whether an error says nothing about the capability in question."""
+    return error.retryable or isinstance(error, S3ConnectionError | S3AuthenticationError | S3AccessDenied)
+
+
+def _check_alive(bucket: BucketAddress) -> None:
+    """Raise if the store does not respond at all, so that a probe ends instead of waiting for each of its questions."""
     try:
-        return experiment()
+        bucket.connection.call("HeadBucket", Bucket=bucket.name)
     except (S3ConnectionError, S3AuthenticationError):
         raise
-    except S3Error as error:
-        logger.debug("probe: %s", error)
-        return False
+    except S3Error:
+        pass
 
 
-def _race(trial: _Trial, kind: Any) -> Condition:
+def _warn_of_left_buckets(connection: Connection) -> None:
+    """Name the scratch buckets of probes that were killed. They are not deleted: they are another process's."""
+    before = datetime.now(timezone.utc) - _LONGEST_PROBE
     try:
-        return condition_probe.race(trial.bucket, kind)
-    except S3Unsupported:
-        return "refused"
+        left = [
+            found["Name"]
+            for found in buckets.list_all(connection)
+            if _SCRATCH_BUCKET.fullmatch(found["Name"]) and found.get("CreationDate", before) < before
+        ]
+    except S3Error as error:
+        logger.debug("probe: buckets left by other probes cannot be listed: %s", error)
+        return
+    if left:
+        logger.warning("scratch buckets of probes that were killed are left, and can be deleted: %s", ", ".join(left))
 
 
-def _addressing_style(trial: _Trial) -> Literal["virtual", "path"]:
-    connection = trial.connection
+def _addressing_style(scratch: Scratch, known: str) -> Literal["virtual", "path"]:
+    connection = scratch.connection
     host = urlsplit(connection.endpoint_url).hostname or ""
     if connection.is_aws:
         return "virtual"
+    if is_ip_address(host):
+        return "path"
     try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        pass
-    else:
-        return "path"  # a bucket's name cannot be a subdomain of an IP address
-    config = connection.config.replace(
-        addressing_style="virtual", max_attempts=1, connect_timeout=3.0, read_timeout=5.0
-    )
-    virtual = _Trial(BucketAddress(Connection(config), trial.bucket_name))
-    virtual.prefix = trial.prefix
-    try:
-        # Compare the body: a store that ignores the host name answers 200 too, with another resource.
-        return "virtual" if virtual.get("known") == _BODY else "path"
+        # config_in: with the credentials of the user's boto3 resource, not those that boto3 finds elsewhere
+        config = connection.config_in(connection.region)._overriding(
+            addressing_style="virtual", max_attempts=1, connect_timeout=3.0, read_timeout=5.0
+        )
+        virtual = Connection(config)
+        virtual.observers = connection.observers
+        answer = virtual.call("GetObject", Bucket=scratch.bucket_name, Key=known)
+        with virtual.translating("GetObject", scratch.bucket_name, known):
+            # Compare the body: a store that ignores the host name answers 200 too, with another resource.
+            return "virtual" if answer["Body"].read() == _BODY else "path"
     except S3Error:
         return "path"
 
 
-def _takes_checksums(trial: _Trial) -> bool:
-    """Return whether an upload with boto3's default checksum keeps its content: some stores store the trailer in the object."""
-    trial.put("checksummed", ChecksumAlgorithm="CRC32")
-    return trial.get("checksummed") == _BODY and trial.get("checksummed", ChecksumMode="ENABLED") == _BODY
+def _compares_checksums(scratch: Scratch) -> bool:
+    """Return whether the store refuses an object, and a part of an upload, that are not the bytes of the checksum.
+
+    A wrong checksum shows that the store compares it, and not only the hash in the signature. A byte changed on its way does so for the
+    form in which boto3 sends checksums by default, which over TLS is a trailer.
+    """
+    connection, key = scratch.connection, scratch.new_key("changed")
+    where: dict[str, Any] = {"Bucket": scratch.bucket_name, "Key": key}
+    algorithm = {"ChecksumAlgorithm": "CRC32"}
+    for request in (
+        lambda: connection.call("PutObject", **where, Body=_BODY, ChecksumCRC32=_WRONG_CRC32),
+        lambda: connection.call_with_changed_byte("PutObject", **where, Body=_BODY, **algorithm),
+    ):
+        refusal = _refusal(request)
+        if refusal is None:
+            return False
+        if not isinstance(refusal, S3ChecksumError) and scratch.read(key) is not None:
+            return False  # refused, and stored all the same
+    upload_id = str(connection.call("CreateMultipartUpload", **where, **algorithm)["UploadId"])
+    scratch.add_upload(key, upload_id)
+    part: dict[str, Any] = {**where, "UploadId": upload_id, "PartNumber": 1, **algorithm}
+    refusal = _refusal(lambda: connection.call_with_changed_byte("UploadPart", Body=_BODY, **part))
+    connection.call("AbortMultipartUpload", **where, UploadId=upload_id)
+    return refusal is not None
 
 
-def _lists(trial: _Trial) -> bool:
-    for name in ("list-1", "list-2", "list-3"):
-        trial.put(name)
+def _refusal(request: Callable[[], object]) -> S3Error | None:
+    """Make a request; return the error with which the store refused it, None if it was accepted."""
+    try:
+        request()
+    except S3Error as error:
+        if error.retryable and not isinstance(error, S3ChecksumError):
+            raise
+        return error
+    return None
+
+
+def _lists(scratch: Scratch, keys: list[str]) -> bool:
+    """Return whether a listing in pages of one key lists these keys once, in order."""
     seen: list[str] = []
-    parameters: dict[str, Any] = {"Bucket": trial.bucket_name, "Prefix": trial.key("list-"), "MaxKeys": 1}
-    for _ in range(4):
-        answer = trial.connection.call("ListObjectsV2", **parameters)
+    parameters: dict[str, Any] = {"Bucket": scratch.bucket_name, "Prefix": scratch.key("list/"), "MaxKeys": 1}
+    for _ in range(len(keys) + 1):
+        answer = scratch.connection.call("ListObjectsV2", **parameters)
         seen += [found["Key"] for found in answer.get("Contents", ())]
         if not answer.get("NextContinuationToken"):
             break
         parameters["ContinuationToken"] = answer["NextContinuationToken"]
-    return seen == [trial.key(name) for name in ("list-1", "list-2", "list-3")]
+    return seen == keys
 
 
-def _lists_beyond_ascii(trial: _Trial) -> bool:
-    first, second, third = (trial.put(name) for name in ("é-1", "é-2", "☃"))
-    return trial.keys(StartAfter=first) == [second, third]
+def _lists_beyond_ascii(scratch: Scratch, first: str, second: str, list_v2: bool | None) -> bool:
+    """Return whether two keys beyond ASCII are listed after an ASCII key, and one after the other."""
+    return _listed(scratch, "wide/", scratch.key("wide/a"), list_v2=list_v2) == [first, second] and (
+        _listed(scratch, "wide/", first, list_v2=list_v2) == [second]
+    )
 
 
-def _bulk_delete(trial: _Trial) -> BulkDelete:
-    for way in ("checksum", "md5"):
-        keys = [trial.put(f"bulk-{way}-{number}") for number in (1, 2)]
-        wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
-        call = trial.connection.call if way == "checksum" else trial.connection.call_with_md5
+def _listed(scratch: Scratch, name: str, start_after: str = "", *, list_v2: bool | None = None) -> list[str]:
+    prefix = scratch.key(name)
+    operation, position = ("ListObjects", "Marker") if list_v2 is False else ("ListObjectsV2", "StartAfter")
+    parameters = {"Prefix": prefix, position: start_after} if start_after else {"Prefix": prefix}
+    answer = scratch.connection.call(operation, Bucket=scratch.bucket_name, **parameters)
+    return [found["Key"] for found in answer.get("Contents", ()) if found["Key"].startswith(prefix)]
 
-        def done(call: Any = call, wanted: Any = wanted, keys: list[str] = keys) -> bool:
-            call("DeleteObjects", Bucket=trial.bucket_name, Delete=wanted)
-            return not set(keys) & set(trial.keys())
 
-        if _holds(done):
-            return "checksum" if way == "checksum" else "md5"
+def _bulk_delete(scratch: Scratch, keys: list[str], list_v2: bool | None = None) -> BulkDelete:
+    deletion = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+    ways: tuple[BulkDelete, ...] = ("checksum", "md5")
+    for way in ways:
+        call = scratch.connection.call if way == "checksum" else scratch.connection.call_with_md5
+        try:
+            call("DeleteObjects", Bucket=scratch.bucket_name, Delete=deletion)
+            if not set(keys) & set(_listed(scratch, "list/", list_v2=list_v2)):
+                return way
+        except S3Error as error:
+            if _says_nothing(error):
+                raise
+            logger.debug("probe: DeleteObjects with %s: %s", way, error)
     return "single"
 
 
-def _copies_parts(trial: _Trial) -> bool:
-    call = trial.connection.call
-    where = {"Bucket": trial.bucket_name, "Key": trial.key("copied")}
+def _copies_parts(scratch: Scratch, source: str) -> bool:
+    call = scratch.connection.call
+    where = {"Bucket": scratch.bucket_name, "Key": scratch.new_key("copied")}
     upload = {**where, "UploadId": call("CreateMultipartUpload", **where)["UploadId"]}
+    scratch.add_upload(upload["Key"], upload["UploadId"])
     try:
-        source = {"Bucket": trial.bucket_name, "Key": trial.key("known")}
-        part = call("UploadPartCopy", **upload, PartNumber=1, CopySource=source).get("CopyPartResult", {})
+        copied = {"Bucket": scratch.bucket_name, "Key": source}
+        part = call("UploadPartCopy", **upload, PartNumber=1, CopySource=copied).get("CopyPartResult", {})
         if "ETag" not in part:
             raise S3Unsupported("the store answered UploadPartCopy without a copy result")
         call("CompleteMultipartUpload", **upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]})
     except S3Error:
         call("AbortMultipartUpload", **upload)
         raise
-    return trial.get("copied") == _BODY
+    return scratch.read(upload["Key"]) == _BODY
 
 
-def _takes_object_tags(trial: _Trial) -> bool:
-    key = trial.put("tagged")
-    tags = ObjectTags(trial.bucket.object(key))
-    tags.put({"probe": "yes"})
-    return dict(tags.get()) == {"probe": "yes"} and trial.get("tagged") == _BODY
-
-
-def _takes_posts(trial: _Trial) -> bool:
-    key = trial.key("posted")
-    address = trial.bucket.object(key)
+def _takes_posts(scratch: Scratch) -> bool:
+    key = scratch.new_key("posted")
+    address = scratch.bucket.object(key)
     form = presigning.presigned_post(address, timedelta(minutes=5), presigning.PostPolicy())
     boundary = secrets.token_hex(16)
     parts = [
@@ -284,7 +401,7 @@ def _takes_posts(trial: _Trial) -> bool:
     )
     body = ("".join(parts) + f"--{boundary}--\r\n").encode()
     try:
-        status = trial.connection.send_form(form.url, f"multipart/form-data; boundary={boundary}", body)
+        status = scratch.connection.send_form(form.url, f"multipart/form-data; boundary={boundary}", body)
     except (
         S3ConnectionError
     ) as error:  # all other requests were answered: the store closed the connection because of the form
@@ -293,36 +410,55 @@ def _takes_posts(trial: _Trial) -> bool:
     if status >= 300:
         logger.debug("probe: a POST upload failed with status %d", status)
         return False
-    return trial.get("posted") == _BODY
+    return scratch.read(key) == _BODY
 
 
-def _keeps(sub_resource: Any, value: Any) -> bool:
-    """Put a configuration, read it back, delete it; return whether it came back equal."""
-    sub_resource.put(value)
-    kept = sorted(sub_resource.get().lines()) == sorted(value.lines())
-    sub_resource.delete()
-    return kept
+def _keeps(sub_resource: SubResource[Any], value: Any) -> bool:
+    """Write a configuration, and return whether it is stored as it was sent. It is deleted together with the scratch bucket."""
+    sub_resource.get()  # raises S3Unsupported if the store does not know the sub-resource: nothing is written then
+    sub_resource._send(value)
+    stored = sub_resource._stored()
+    return stored is not None and sub_resource._same(stored, value)
 
 
-def _keeps_versions(trial: _Trial) -> bool:
-    Versioning(trial.bucket).enable()
-    key = trial.put("versions", b"one")
-    trial.put("versions", b"two")
-    return len([*versions.of_key(trial.bucket.object(key))]) == 2
+def _blocks_public_access(bucket: BucketAddress) -> bool:
+    keeps = _keeps(AccessBlockSubResource(bucket), AccessBlock(True, True, True, True))
+    # Not left until the bucket is deleted: where public ACLs are blocked, radosgw refuses every PutObject.
+    bucket.connection.call("DeletePublicAccessBlock", Bucket=bucket.name)
+    return keeps
 
 
-def _remove(bucket: BucketAddress) -> None:
-    connection, bucket_name = bucket
+def _keeps_versions(scratch: Scratch, key: str) -> bool:
+    Versioning(scratch.bucket).put(VersioningConfiguration("Enabled"))
+    scratch.put(key, b"another version")
+    return len([*versions.of_key(scratch.bucket.object(key))]) == 2
+
+
+def _remove(bucket: BucketAddress, *, is_versioned: bool | None = None, is_empty: bool = False) -> None:
+    """Delete the scratch bucket with all that is in it, or log that it is left.
+
+    Args:
+        bucket: The bucket.
+        is_versioned: Whether it keeps versions; None if that is unknown.
+        is_empty: Whether nothing was written to it.
+    """
     try:
-        batch.delete_all(
-            bucket,
-            (
-                (found["Key"], None)
-                for found in connection.call("ListObjectsV2", Bucket=bucket_name).get("Contents", ())
-            ),
-        )
-        versions.clear_versions(bucket)
-        versions.abort_uploads(bucket)
+        if not is_empty:
+            # All pages first: some stores cannot continue a listing after a deleted entry.
+            entries: list[tuple[str, str | None]] = []
+            if is_versioned:
+                for page in versions.pages(bucket):
+                    entries += [(entry.key, entry.version_id) for entry in (*page.objects, *page.delete_markers)]
+            else:
+                entries += [(entry[0], None) for page in listing.pages(bucket) for entry in page.objects]
+            batch.delete_all(bucket, entries)
+            if is_versioned is None:
+                versions.clear_versions(bucket)
+            versions.abort_uploads(bucket)
         buckets.delete(bucket)
-    except S3Error as error:
-        logger.warning("the scratch bucket %s could not be deleted: %s", bucket_name, error)
+    except S3NoSuchBucket:
+        return
+    except BaseException as error:
+        logger.warning("the scratch bucket %s could not be deleted: %s", bucket.name, error)
+        if not isinstance(error, S3Error):
+            raise

@@ -1,4 +1,4 @@
-"""Run blocking functions on threads, and let them await coroutines in the task that waits for them."""
+"""Run blocking functions on threads; the task that waits for a function also awaits coroutines for it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _CLEANUP_SECONDS = 5.0
 """Seconds that a cancelled task waits for its thread to clean up."""
 
 _JOIN_SECONDS = 0.1
-"""How often ``close()`` looks whether a thread that it waits for was abandoned."""
+"""Seconds between the checks of ``close()`` whether a thread that it waits for was abandoned."""
 
 END: Any = object()
 
@@ -70,7 +70,7 @@ class Engine:
         self.connection: Connection = store._connection
         self.exchange = AsyncExchange(self.connection)
         self._threads: ThreadPoolExecutor | None = None
-        # By the future of its function, which is dropped with its result as soon as nobody waits for it.
+        # Dedicated threads by the future of their function. Keys are weak: a result is freed once its thread has ended and no task waits.
         self._own_threads: weakref.WeakKeyDictionary[Future[Any], Thread] = weakref.WeakKeyDictionary()
         self._open_sources: set[Callable[[], None]] = set()
         self._lock = Lock()  # event loops on several threads may share this engine
@@ -104,7 +104,7 @@ class Engine:
             function: The function.
             alone: Whether to use a dedicated thread. A function that waits for anything other than the store (the user's source, the holder
                 of a lock) MUST NOT take a pool thread: whatever it waits for may need one.
-            daemon: Whether the dedicated thread does not keep the process alive: it may be blocked in the user's code for ever.
+            daemon: Whether the dedicated thread is a daemon, for a function that may be blocked in the user's code for ever.
         """
         self._forget_after_fork()
         context = contextvars.copy_context()
@@ -116,7 +116,7 @@ class Engine:
             with self._lock:
                 if self._threads is None:
                     self._threads = ThreadPoolExecutor(
-                        self.connection.config.max_concurrency, thread_name_prefix="messageflux-s3-aio"
+                        self.connection.max_concurrency, thread_name_prefix="messageflux-s3-aio"
                     )
                 return self._threads.submit(call)
         work: Future[Result] = Future()
@@ -137,7 +137,7 @@ class Engine:
         return work
 
     def abandon(self, work: Future[Any]) -> None:
-        """Do not wait in ``close()`` for a function on a dedicated thread."""
+        """Stop tracking a dedicated thread, so that ``close()`` does not wait for it."""
         with self._lock:
             self._own_threads.pop(work, None)
 
@@ -148,12 +148,12 @@ class Engine:
         file: str | os.PathLike[str] | None = None,
         **named: Any,
     ) -> Result:
-        """Call a transfer that takes ``progress`` on a thread; it stops if the task is cancelled.
+        """Run a transfer on a thread. Through its ``progress`` argument, the transfer is stopped if the task is cancelled.
 
         Args:
             function: The transfer.
             arguments: Its arguments.
-            file: The path of the file that it reads or writes, if it is a single one: it may be a FIFO.
+            file: The path of the file that the transfer reads or writes, if there is only one. A FIFO needs a dedicated thread.
             named: Its keyword arguments.
         """
         may_be_blocked = file is not None and await self.run(_is_special_file, file)
@@ -174,9 +174,9 @@ class Engine:
 
         Args:
             source: The iterator.
-            at_once: Maximum number of items per thread call. The first call takes one, each further one at most twice as many, so that a
-                loop that is left early has listed little more than it used.
-            portal: The portal that the iterator uses to await things, if it does so.
+            at_once: Maximum number of items per thread call. The first call takes one item, each further call up to twice as many as
+                the one before, so that a loop that is left early has listed little more than it used.
+            portal: The portal through which the iterator awaits coroutines, if it does so.
         """
         lock = Lock()  # a cancelled thread call may still be running when the iterator is closed
         count = 1
@@ -191,7 +191,7 @@ class Engine:
         def close() -> None:
             if lock.acquire(
                 timeout=_CLEANUP_SECONDS
-            ):  # else it is blocked in the user's code, and will stop when that continues
+            ):  # on a timeout, the source is blocked in the user's code, and ends when that continues
                 try:
                     getattr(source, "close", lambda: None)()
                 finally:
@@ -218,7 +218,9 @@ class Engine:
             await asyncio.to_thread(threads.shutdown)
         while own_threads := [*self._own_threads.items()]:
             for work, thread in own_threads:
-                await asyncio.to_thread(thread.join, _JOIN_SECONDS)  # it may be abandoned meanwhile
+                await asyncio.to_thread(
+                    thread.join, _JOIN_SECONDS
+                )  # with a timeout: the thread may be abandoned meanwhile
                 if not thread.is_alive():
                     self.abandon(work)
 
@@ -228,7 +230,7 @@ class Cancelled(BaseException):
 
 
 def _undo(undo: Callable[[Result], object], result: Result) -> None:
-    """Undo what a cancelled task can no longer receive; nobody else would hear of a failure."""
+    """Undo the call whose result a cancelled task can no longer receive, and log a failure, which no caller would see."""
     try:
         undo(result)
     except Exception:
@@ -236,16 +238,16 @@ def _undo(undo: Callable[[Result], object], result: Result) -> None:
 
 
 class Portal:
-    """Lets a function on a thread await things in the task that waits for the function.
+    """Lets a function on a thread run coroutines in the task that waits for the function.
 
-    The task itself runs them, so an async iterator is advanced as by ``async for``: with its context variables, timeouts and cancel
-    scopes, and without an additional task. A portal is used by one call of :meth:`run` at a time.
+    The task itself runs the coroutines, so an async iterator is advanced as by ``async for``: with the task's context variables, timeouts
+    and cancel scopes, and without an additional task. A portal is used by one call of :meth:`run` at a time.
 
     Args:
         engine: The engine.
-        waits_for_user: Whether the function waits for the user's synchronous code, such as a generator or a readable over a pipe. It then
-            has a daemon thread of its own, and ``Engine.close()`` does not wait for a thread that is still blocked in that code when its
-            cancelled task has ended.
+        waits_for_user: Whether the function waits for the user's synchronous code, such as a generator or a readable over a pipe. The
+            function then gets its own daemon thread. If that thread is still blocked in the user's code when its cancelled task has ended,
+            ``Engine.close()`` does not wait for it.
     """
 
     def __init__(self, engine: Engine, *, waits_for_user: bool = False) -> None:
@@ -265,7 +267,7 @@ class Portal:
     async def run(
         self, function: Callable[[], Result], *, alone: bool = True, undo: Callable[[Result], object] | None = None
     ) -> Result:
-        """Call a function on a thread and await what it passes to :meth:`call`.
+        """Call a function on a thread, and await the steps that the function passes to :meth:`call`.
 
         If the task is cancelled, the function's next :meth:`call` or :meth:`check` raises, and the task waits up to 5 s for the function.
 
@@ -313,7 +315,7 @@ class Portal:
     async def _clean_up(
         self, work: Future[Result], ended: asyncio.Event, undo: Callable[[Result], object] | None
     ) -> None:
-        """Wait for the function of a cancelled task, and undo a result that came too late; also if the task is cancelled again."""
+        """Wait for the function of a cancelled task, and undo a result that came too late, even if the task is cancelled again."""
         undone: Future[None] | None = None
         try:
             with suppress(asyncio.TimeoutError):
@@ -336,7 +338,7 @@ class Portal:
             answer.set_result(result)
 
     def close(self) -> None:
-        """Run no further steps: pending and later calls raise on the function's thread."""
+        """Run no further steps: on the function's thread, pending and later calls raise Cancelled."""
         with self._lock:
             self._is_open = False
             self._steps.clear()
@@ -348,7 +350,7 @@ class Portal:
     # -- on the thread
 
     def call(self, step: Callable[[], Awaitable[Result]]) -> Result:
-        """Call and await a step in the task, and return its result.
+        """Have the task call and await a step; return the step's result.
 
         Raises:
             Cancelled: The task was cancelled.
@@ -376,7 +378,7 @@ class Portal:
             Cancelled: The task was cancelled.
         """
         if not self._is_open:
-            if threading.get_ident() == self._thread_id:  # not the thread of one of its parts
+            if threading.get_ident() == self._thread_id:  # not a thread that transfers one of its parts
                 self._has_noticed = True
             raise Cancelled
 
@@ -385,7 +387,7 @@ class Portal:
         return Checked(self.check, progress)
 
     def source(self, given: Any) -> Any:
-        """Return a source for the synchronous class: a readable, an iterator of an async iterable, anything else unchanged."""
+        """Return a source for the synchronous class: an async source as a readable or an iterator, any other source unchanged."""
         if not is_async_source(given):
             return given
         if inspect.iscoroutinefunction(getattr(given, "read", None)):
@@ -397,7 +399,7 @@ class Portal:
             yield from pieces
 
     def items(self, given: Iterable[Item] | AsyncIterable[Item]) -> Iterable[Item]:
-        """Return keys or items as an iterable for the thread, which ends if the task was cancelled.
+        """Return an iterable of the keys or items for the function's thread; iterating raises Cancelled if the task was cancelled.
 
         An async iterable is read one item at a time.
         """
@@ -451,7 +453,7 @@ async def next_item(source: AsyncIterator[Item]) -> Item:
 
 
 class AsyncReadable:
-    """A synchronous readable for the thread of an upload that wraps an async one."""
+    """Wraps an async readable as a synchronous one, for the thread of an upload."""
 
     def __init__(self, portal: Portal, given: Any) -> None:
         self._portal = portal
@@ -481,7 +483,7 @@ class AsyncWritable:
 
 
 def portal_for(given: Any, engine: Engine) -> Portal | None:
-    """Return a portal for reading keys or items, unless they can be read at once."""
+    """Return a portal for reading keys or items; None if reading them never waits."""
     if isinstance(given, AsyncIterable):
         return Portal(engine)
     return Portal(engine, waits_for_user=True) if isinstance(given, Iterable) and may_wait(given) else None
@@ -497,10 +499,10 @@ _FILES = io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.
 
 
 def may_wait(given: Any) -> bool:
-    """Return whether reading or writing this on a thread may wait for the user's code or another process.
+    """Return whether a thread that reads or writes a source or target may have to wait for the user's code or another process.
 
-    True for pipes, sockets, generators and any class of the user's; False for content in memory and regular files, and for what is awaited
-    in the task.
+    True for pipes, sockets, generators and user-defined classes; False for content in memory and regular files, and for async sources and
+    targets, which are awaited in the task.
     """
     if isinstance(given, (Collection, memoryview)) or type(given) in (io.BytesIO, io.StringIO, mmap.mmap):
         return False
@@ -518,5 +520,5 @@ def _is_special_file(path: str | os.PathLike[str] | int) -> bool:
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 - also takes a descriptor
     except (OSError, TypeError, ValueError):
-        return False  # the transfer raises an error that says more
+        return False  # the transfer raises a more specific error
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)

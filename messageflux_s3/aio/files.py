@@ -59,7 +59,7 @@ class _Calls:
 
         Args:
             function: The call.
-            on_skip: Called in its place if the future was cancelled before its turn; int() is a no-op.
+            on_skip: Called instead of the function if the future was cancelled before the call's turn; int() is a no-op.
         """
         work: Future[Result] = Future()
         context = contextvars.copy_context()
@@ -79,13 +79,13 @@ class _Calls:
         return work
 
     def run(self) -> None:
-        """Run the calls that wait, unless another thread is running them: no thread blocks until it is its turn."""
+        """Run the queued calls, or return at once if another thread is running them, so that no thread blocks."""
         while self._waiting and self._turn.acquire(blocking=False):
             try:
                 while self._waiting:
                     self._waiting.popleft()()
             finally:
-                self._turn.release()  # the outer loop finds a call that was added since
+                self._turn.release()  # the outer loop runs a call that was added meanwhile
 
 
 class AsyncObjectFile(Generic[AnyStr]):
@@ -96,10 +96,9 @@ class AsyncObjectFile(Generic[AnyStr]):
     A cancelled ``write()``, ``writelines()``, ``seek()`` or ``truncate()`` of a file open for writing fails the file, since it is unknown
     how much of the data was taken: further calls and the end of the block (or ``close()``) raise ``S3Error``, and nothing is written.
 
-    Without ``async with``, if ``close()`` is called while an exception is being handled that was raised after the file was opened
-    (``finally: await file.close()``), nothing is written and a warning is logged. The task that handles the exception MUST be the one
-    that awaits ``close()``.
-    What counts as raised after the opening is the same as for the synchronous file.
+    Without ``async with``, nothing is written and a warning is logged if ``close()`` is called while an exception raised after the opening
+    is being handled (``finally: await file.close()``). The task that handles the exception MUST be the one that awaits ``close()``. As
+    with ``S3Object.open``, if the file was opened within an ``except`` block, a bare ``raise`` in that block is not detected.
 
     Example:
         >>> async def first_line(obj):
@@ -114,7 +113,7 @@ class AsyncObjectFile(Generic[AnyStr]):
         self._calls = _Calls()
         self._blocks = 0
         self._handled_at_open: list[Handled] = []
-        self._failure: S3Error | None = None  # a call that changes the file was cancelled
+        self._failure: S3Error | None = None  # set when a call that changes the file is cancelled
         self._is_over = False
 
     def __await__(self) -> Generator[Any, None, AsyncObjectFile[AnyStr]]:
@@ -160,9 +159,9 @@ class AsyncObjectFile(Generic[AnyStr]):
         return await asyncio.wrap_future(work)
 
     async def _change(self, method: Callable[..., Result], *arguments: Any) -> Result:
-        """Call a method that changes the content or the position; if that is cancelled, a file open for writing has failed."""
+        """Call a method that changes the content or the position; if the call is cancelled, a file open for writing has failed."""
         with self._failing():
-            # A call that was skipped fails the file in its turn: the end of the file may be queued behind it already.
+            # If the call is skipped, on_skip fails the file before the next queued call runs, which may be the one that ends the file.
             return await self._call(method, *arguments, on_skip=self._fail)
 
     @contextmanager
@@ -181,10 +180,10 @@ class AsyncObjectFile(Generic[AnyStr]):
             )
 
     async def _end(self, method: Callable[..., Result], *arguments: Any, is_abort: bool = False) -> None:
-        """Call a method that ends the file; if the file has failed, abort it, and raise the failure unless it is aborted anyway.
+        """Call a method that ends the file. If the file has failed, abort it first, and raise the failure unless the method aborts too.
 
-        It has a dedicated thread and cannot be removed from the queue: a cancelled task would otherwise leave the file neither committed
-        nor aborted.
+        The call has a dedicated thread and cannot be removed from the queue: otherwise a cancelled task would leave the file neither
+        committed nor aborted.
         """
 
         def end() -> None:
@@ -261,11 +260,11 @@ class AsyncObjectFile(Generic[AnyStr]):
         raise StopAsyncIteration
 
     async def write(self, data: AnyStr) -> int:
-        """Write data; wait while earlier parts are being sent. Requests: 1 PUT per 8 MiB."""
+        """Write data; wait while earlier parts are being sent. Requests: as ``S3Object.open``."""
         return await self._change(self._file.write, data)
 
     async def writelines(self, lines: Iterable[AnyStr] | AsyncIterable[AnyStr]) -> None:
-        """Write several lines; no line endings are added. Requests: 1 PUT per 8 MiB."""
+        """Write several lines; no line endings are added. Requests: as ``S3Object.open``."""
         if not isinstance(lines, AsyncIterable):
             await self._change(self._file.writelines, lines)
             return
@@ -308,7 +307,7 @@ class AsyncObjectFile(Generic[AnyStr]):
             )
         await (
             self.abort()
-        )  # after a failed write, close() would raise its error again, instead of the one being handled
+        )  # after a failed write, close() would raise the write's error instead of the one being handled
 
     async def abort(self) -> None:
         """Close the file and discard everything written. Requests: 1 DELETE if parts were sent."""

@@ -22,19 +22,23 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
+from functools import total_ordering
+from pathlib import PurePosixPath
 from typing import (
     TYPE_CHECKING,
     Any,
+    NoReturn,
     TypeVar,
     cast,
     overload,
 )
 
-from .._bulk import pipeline
+from .._bulk import batch, pipeline
 from .._bulk.progress import Progress
-from .._client.config import CONNECT_TIMEOUT, MAX_ATTEMPTS, MAX_CONCURRENCY, READ_TIMEOUT, S3Config
+from .._client import buckets
+from .._client.config import S3Config
 from .._display import tables
 from .._formats.decoding import as_json, as_text
 from .._formats.keys import check_key
@@ -42,8 +46,9 @@ from .._http.lane import LaneStatus
 from .._objects import operations
 from .._objects.put_parameters import with_content_type
 from ..bucket import S3Bucket
-from ..errors import S3ServerError
+from ..errors import S3AccessDenied, S3ServerError
 from ..object import S3Object
+from ..path import S3Path
 from ..query import Criteria, ObjectQuery, Predicate
 from ..store import S3Store
 
@@ -52,12 +57,17 @@ if TYPE_CHECKING:
 
     import boto3
     import pyarrow
+    from botocore.config import Config
+    from mypy_boto3_s3 import S3Client, S3ServiceResource
     from typing_extensions import Self, Unpack
 
     from .._bulk.batch import BatchResult
     from .._client.capabilities import Preset
     from .._client.config import AddressingStyle, CredentialsFunction
     from .._client.connection import Connection
+    from .._client.observation import RequestSubscription
+    from .._client.request_record import RequestEvent
+    from .._display.observation import Observation
     from .._files import sync
     from .._objects.bodies import AsyncSource, Body, Data, UploadSource
     from .._objects.presigning import PresignedPost
@@ -78,11 +88,13 @@ from .engine import (
 from .files import AsyncObjectFile, BytesMode, TextMode
 from .locks import AsyncS3Lock, StoppableLock
 from .plans import AsyncSyncPlan
+from .presigned_parts import AsyncPresignedParts
 from .subresources import (
     AsyncBucketEncryption,
     AsyncCors,
     AsyncLifecycle,
     AsyncNotifications,
+    AsyncObjectAnnotations,
     AsyncObjectTags,
     AsyncPolicy,
     AsyncPublicAccess,
@@ -114,14 +126,19 @@ def async_connect(
     profile: str | None = None,
     boto3_session: boto3.Session | None = None,
     preset: Preset = "auto",
-    addressing_style: AddressingStyle = "auto",
-    connect_timeout: float = CONNECT_TIMEOUT,
-    read_timeout: float = READ_TIMEOUT,
-    max_attempts: int = MAX_ATTEMPTS,
-    max_concurrency: int = MAX_CONCURRENCY,
+    addressing_style: AddressingStyle | None = None,
+    connect_timeout: float | None = None,
+    read_timeout: float | None = None,
+    max_attempts: int | None = None,
+    max_concurrency: int | None = None,
     verify: bool | str = True,
     public_url: str | None = None,
     pickle_secrets: bool = False,
+    config: Config | None = None,
+    anonymous: bool = False,
+    request_payer: bool = False,
+    expected_bucket_owner: str | None = None,
+    lane: bool = True,
 ) -> AsyncS3Store:
     """Return a store for use under asyncio; the arguments are those of :func:`~messageflux_s3.connect`.
 
@@ -131,7 +148,7 @@ def async_connect(
     Requests:
         none
     """
-    config = S3Config(
+    settings = S3Config(
         endpoint_url=endpoint_url,
         access_key=access_key,
         secret_key=secret_key,
@@ -149,8 +166,13 @@ def async_connect(
         verify=verify,
         public_url=public_url,
         pickle_secrets=pickle_secrets,
+        config=config,
+        anonymous=anonymous,
+        request_payer=request_payer,
+        expected_bucket_owner=expected_bucket_owner,
+        lane=lane,
     )
-    return AsyncS3Store(S3Store(config))
+    return AsyncS3Store(S3Store(settings))
 
 
 async def _objects(
@@ -163,13 +185,13 @@ async def _objects(
 
 def _sync_handle(given: Any) -> Any:
     """Return the synchronous handle of an async one, and anything else unchanged."""
-    return given._twin if isinstance(given, (AsyncS3Bucket, AsyncS3Object)) else given
+    return given._twin if isinstance(given, (AsyncS3Bucket, AsyncS3Object, AsyncS3Path)) else given
 
 
 class _Handle:
-    """What the async handles have in common: pickling.
+    """Base class of the async handles, which makes them picklable.
 
-    A handle unpickled in another process has threads and connections of its own there, shared by all handles of the same store.
+    In each process, the unpickled handles of one store share threads and connections.
     """
 
     _engine: Engine
@@ -184,7 +206,7 @@ class _Handle:
 
 
 class _Value(_Handle):
-    """A handle that is equal to those of the same class whose synchronous handles are equal."""
+    """Base class of handles that compare equal if their synchronous handles are equal."""
 
     def __eq__(self, other: object) -> bool:
         return bool(self._twin == other._twin) if isinstance(other, _Value) else NotImplemented
@@ -194,11 +216,11 @@ class _Value(_Handle):
 
 
 _engines: weakref.WeakValueDictionary[Connection, Engine] = weakref.WeakValueDictionary()
-"""The engine of the first async store of each connection, for unpickled handles."""
+"""The engine of the first async store of each client, for unpickled handles."""
 
 
 def _engine_of(store: S3Store) -> Engine:
-    return _engines.setdefault(store._connection, Engine(store))
+    return _engines.setdefault(store._connection.shared, Engine(store))
 
 
 def _rebuild(cls: type[Any], twin: Any) -> Any:
@@ -219,7 +241,17 @@ class AsyncS3Store(_Value):
     def __init__(self, store: S3Store) -> None:
         self._store = store
         self._engine = Engine(store)
-        _engines.setdefault(store._connection, self._engine)
+        _engines.setdefault(store._connection.shared, self._engine)
+
+    @classmethod
+    def from_resource(cls, boto3_s3_resource: S3ServiceResource | S3Client) -> Self:
+        """Return a store that uses the client of a boto3 resource, unchanged. Requests: none."""
+        return cls(S3Store.from_resource(boto3_s3_resource))
+
+    @classmethod
+    def from_client(cls, client: S3Client) -> Self:
+        """Return a store that uses a boto3 client, unchanged. Requests: none."""
+        return cls(S3Store.from_client(client))
 
     @classmethod
     def _create(cls, store: S3Store, engine: Engine) -> AsyncS3Store:
@@ -239,11 +271,16 @@ class AsyncS3Store(_Value):
 
     @property
     def lane(self) -> LaneStatus:
-        """Whether small requests use the fast lane (this library's HTTP client) or boto3, and why.
+        """Whether small requests and the parts of large transfers use the fast lane (this library's HTTP client) or boto3, and why.
 
-        Before the first request it builds boto3's client. Requests: none.
+        If read before the first request, it builds boto3's client. Requests: none.
         """
         return self._store.lane
+
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        """The options with which fsspec, and libraries that use it, reach this store. Requests: none."""
+        return self._store.storage_options
 
     @property
     def is_online(self) -> bool:
@@ -253,6 +290,11 @@ class AsyncS3Store(_Value):
     def bucket(self, name: str) -> AsyncS3Bucket:
         """Return a handle on a bucket. Requests: none."""
         return AsyncS3Bucket(self._store.bucket(name), self._engine)
+
+    def __getitem__(self, name: str) -> AsyncS3Bucket:
+        return self.bucket(name)
+
+    __iter__ = None  # not iterable: Python would call store[0], store[1] …
 
     def object(self, uri: str) -> AsyncS3Object:
         """Return a handle on ``s3://bucket/key``. Requests: none."""
@@ -272,9 +314,9 @@ class AsyncS3Store(_Value):
         )
         return AsyncS3Bucket(made, self._engine)
 
-    async def buckets(self) -> AsyncIterator[AsyncS3Bucket]:
-        """Yield the buckets of the account. Requests: 1 per 10,000."""
-        async with aclosing(self._engine.pull(iter(self._store.buckets()), _OBJECTS_A_HOP)) as found:
+    async def buckets(self, prefix: str | None = None, region: str | None = None) -> AsyncIterator[AsyncS3Bucket]:
+        """Yield the buckets of the account. Requests: 1 per 10,000; with ``region`` as ``S3Store.buckets``."""
+        async with aclosing(self._engine.pull(self._store.buckets(prefix, region), _OBJECTS_A_HOP)) as found:
             async for bucket in found:
                 yield AsyncS3Bucket(bucket, self._engine)
 
@@ -288,6 +330,14 @@ class AsyncS3Store(_Value):
     show = twin_of(S3Store.show)
     """Return the buckets of the account as a table. Requests: 1 per 10,000 buckets."""
 
+    def observe(self, tag: str | None = None) -> Observation:
+        """Count the requests that the handles of this store send in a ``with`` block; see ``S3Store.observe``. Requests: none."""
+        return self._store.observe(tag)
+
+    def on_request(self, callback: Callable[[RequestEvent], Any]) -> RequestSubscription:
+        """Call a function after each request, on a thread or in the event loop; see ``S3Store.on_request``. Requests: none."""
+        return self._store.on_request(callback)
+
     def reload_credentials(self) -> None:
         """Reload the credentials at the next request. Requests: none."""
         self._store.reload_credentials()
@@ -299,7 +349,7 @@ class AsyncS3Store(_Value):
         return [AsyncS3Object(obj, self._engine) for obj in self._store.objects_from(message, buckets=buckets)]
 
     async def close(self) -> None:
-        """Close the connections and threads after their work is done, including that of cancelled tasks. Requests: none."""
+        """Wait for the work in progress, including that of cancelled tasks, then close connections and threads. Requests: none."""
         await self._engine.close()
         self._store.close()
 
@@ -334,16 +384,64 @@ class AsyncS3Bucket(_Value):
         """The store that the bucket is in. Requests: none."""
         return AsyncS3Store._create(self._bucket.store, self._engine)
 
+    @property
+    def uri(self) -> str:
+        """``s3://bucket``. Requests: none."""
+        return self._bucket.uri
+
+    @property
+    def url(self) -> str:
+        """The bucket's HTTP URL. Requests: none. An access before the first request builds boto3's client."""
+        return self._bucket.url
+
+    @property
+    def region(self) -> str:
+        """The region of the bucket, available after ``await load()``. Requests: none."""
+        if not buckets.is_region_known(self._bucket._address):
+            raise RuntimeError(f"region of {self.uri} is not loaded: call await bucket.load() first")
+        return self._bucket.region
+
+    @property
+    def creation_date(self) -> datetime | None:
+        """When the bucket was created, available after ``await load()``, or from ``store.buckets()``. Requests: none."""
+        if self._bucket._created is None:
+            raise RuntimeError(
+                f"creation_date of {self.uri} is not loaded: call await bucket.load() first; it stays unknown if these credentials "
+                "are not allowed to list buckets"
+            )
+        return self._bucket.creation_date
+
+    async def load(self) -> AsyncS3Bucket:
+        """Load the region and, if these credentials may list buckets, the creation date.
+
+        Returns:
+            The handle itself.
+
+        Raises:
+            S3NoSuchBucket: The bucket does not exist.
+            S3AccessDenied: Access is denied, and the response does not name the region (AWS names it).
+
+        Requests:
+            1 HEAD for the region and 1 GET for the creation date, unless cached (on a store that is not AWS as ``S3Bucket.region`` and
+            ``S3Bucket.creation_date``)
+        """
+        await self._engine.run(_load_bucket, self._bucket)
+        return self
+
     def compute_url(self, key: str) -> str:
-        """Return the HTTP URL of a key. Requests: none. Before the first request it builds boto3's client."""
+        """Return the HTTP URL of a key. Requests: none. A call before the first request builds boto3's client."""
         return self._bucket.compute_url(key)
 
     def object(self, key: str, version_id: str | None = None) -> AsyncS3Object:
         """Return a handle on an object. Requests: none."""
         return AsyncS3Object(self._bucket.object(key, version_id), self._engine)
 
+    def path(self, key: str = "") -> AsyncS3Path:
+        """Return a key as a path, with the names of ``pathlib``. Requests: none."""
+        return AsyncS3Path(self._bucket.path(key), self._engine)
+
     def __getitem__(self, key: str) -> AsyncS3Object:
-        return self.object(key)
+        return AsyncS3Object(self._bucket[key], self._engine)
 
     async def exists(self) -> bool:
         """Return whether the bucket exists. Requests: 1 HEAD."""
@@ -399,9 +497,18 @@ class AsyncS3Bucket(_Value):
 
     # -- one object
 
-    async def get_object(self, key: str) -> AsyncS3Object:
-        """Request an object and return its handle. Requests: 1 GET."""
-        return await self.object(key).load()
+    @overload
+    async def get_object(self, key: str, *, if_none_match: None = None) -> AsyncS3Object: ...
+
+    @overload
+    async def get_object(self, key: str, *, if_none_match: str | None) -> AsyncS3Object | None: ...
+
+    async def get_object(self, key: str, *, if_none_match: str | None = None) -> AsyncS3Object | None:
+        """Request an object and return its handle; None if it still has the ETag ``if_none_match``. Requests: 1 GET."""
+        obj = self.object(key)
+        if if_none_match is None:
+            return await obj.load()
+        return obj if await self._engine.perform(obj._object._load_if_changed_steps(if_none_match)) else None
 
     async def put_object(
         self,
@@ -432,7 +539,7 @@ class AsyncS3Bucket(_Value):
     ) -> AsyncS3Object:
         """Write a value as JSON. Requests: 1 PUT.
 
-        It is encoded in the event loop: ``json`` does not release the GIL, so that a thread would block the loop for as long.
+        The value is encoded in the event loop: ``json`` does not release the GIL, so a thread would block the loop just as long.
         """
         text = json_module.dumps(value, ensure_ascii=False, separators=(",", ":"))
         typed = with_content_type("application/json", extra)
@@ -533,9 +640,9 @@ class AsyncS3Bucket(_Value):
             key: The key.
             stream: An async iterable of bytes, a readable with an async ``read(size)``, or any source for ``S3Bucket.upload_object``.
                 An async source is read in the calling task, while parts are sent to the store.
-            metadata: User metadata, text to text.
-            if_absent: Only if there is no such object.
-            if_match: Only if the object has this etag.
+            metadata: User metadata, a mapping of text to text.
+            if_absent: Write only if the object does not exist.
+            if_match: Write only if the object has this etag.
             part_size_bytes: The size of a part; None for a suitable one.
             verify_checksum: Whether to compare the store's checksum with the local one.
             progress: True for a bar, a callable that gets byte counts (on a thread), or None.
@@ -786,7 +893,7 @@ class AsyncS3Bucket(_Value):
         Arguments, errors and requests are those of ``S3Bucket.lock``. No request is made before the lock is awaited or entered.
 
         Requests:
-            none; when awaited or entered 1 GET, 1 PUT (more while it waits)
+            none; 1 GET and 1 PUT when awaited or entered (more while it waits)
 
         Example:
             >>> async def work(bucket):
@@ -797,7 +904,7 @@ class AsyncS3Bucket(_Value):
         return AsyncS3Lock(lock, self._engine)
 
     async def acquire_lock(self, key: str, data: Mapping[str, Any] | None = None) -> AsyncS3Object:
-        """Create a plain lock file if there is none; released again if the task is cancelled. Requests: 1 PUT, and 1 GET if it is held."""
+        """Create a lock file if there is none; if the task is cancelled, release the lock. Requests: 1 PUT, and 1 GET if it is held."""
         acquired = await Portal(self._engine).run(
             functools.partial(self._bucket.acquire_lock, key, data),
             alone=False,
@@ -818,7 +925,7 @@ class AsyncS3Bucket(_Value):
         prefix: str | None = None,
         *,
         delimiter: str | None = None,
-        glob: str | None = None,
+        glob: str | Iterable[str] | None = None,
         regex: str | re.Pattern[str] | None = None,
         start_after: str | None = None,
         modified_after: datetime | None = None,
@@ -862,7 +969,7 @@ class AsyncS3Bucket(_Value):
     """Return the bucket's settings and its first entries as a table. Requests: as ``S3Bucket.show``."""
 
     usage = twin_of(S3Bucket.usage)
-    """Sum up objects and bytes under a prefix. Requests: 1 per 1,000 keys."""
+    """Count the objects and bytes under a prefix. Requests: 1 per 1,000 keys."""
 
     set_lifetime_in_days = twin_of(S3Bucket.set_lifetime_in_days)
     """messageflux's name for ``lifecycle.set_lifetime``. Requests: as that method."""
@@ -895,11 +1002,15 @@ class AsyncObjectQuery(_Handle):
         return AsyncObjectQuery(self._query.limit(n), self._engine)
 
     def filter(self, predicate: Predicate) -> AsyncObjectQuery:
-        """Return the same query, filtered by a plain function of the synchronous handle, called on a thread. Requests: none.
+        """Return the same query, filtered by a plain function, called on a thread with the synchronous handle. Requests: none.
 
-        A coroutine function raises TypeError: use ``async for`` and ``if await …`` instead.
+        A coroutine function is rejected with TypeError: use ``async for`` and ``if await …`` instead.
         """
         return AsyncObjectQuery(self._query.filter(predicate), self._engine)
+
+    def sequential(self) -> AsyncObjectQuery:
+        """Return the same query, listed page by page, as ``ObjectQuery.sequential``. Requests: none."""
+        return AsyncObjectQuery(self._query.sequential(), self._engine)
 
     def __aiter__(self) -> AsyncIterator[AsyncS3Object]:
         return self.objects()
@@ -986,7 +1097,9 @@ class AsyncObjectQuery(_Handle):
         """Yield the objects in key order, listed in ``n`` parallel parts. Requests: 1 per 1,000 keys, and those of ``partitions``."""
         return _objects(self._engine, self._query.parallel(n), self._at_once(_OBJECTS_A_HOP))
 
-    async def prefetch(self, concurrency: int = 64, max_bytes: int = 256 * 1024 * 1024) -> AsyncIterator[AsyncS3Object]:
+    async def prefetch(
+        self, concurrency: int = batch.CONCURRENCY, max_bytes: int = batch.MAX_BYTES
+    ) -> AsyncIterator[AsyncS3Object]:
         """Yield the objects with their bodies, read ahead. Requests: 1 per 1,000 keys, and 1 GET per object."""
         objects = self._query.prefetch(concurrency, max_bytes)
         async with aclosing(self._engine.pull(objects, self._at_once(_BODIES_A_HOP))) as found:
@@ -1035,8 +1148,11 @@ class AsyncObjectQuery(_Handle):
     tree = twin_of(ObjectQuery.tree)
     """Return the keys as a tree of prefixes. Requests: 1 per expanded prefix."""
 
+    browse = twin_of(ObjectQuery.browse)
+    """Return a tree for a notebook that lists a prefix when it is opened. Requests: 1, and 1 per prefix that is opened."""
+
     usage = twin_of(ObjectQuery.usage)
-    """Sum up objects and bytes by prefix and other properties. Requests: 1 per 1,000 keys."""
+    """Count objects and bytes by prefix and other properties. Requests: 1 per 1,000 keys."""
 
     to_pandas = twin_of(ObjectQuery.to_pandas)
     """Return the listing as a DataFrame. Requests: 1 per 1,000 keys."""
@@ -1099,8 +1215,18 @@ class AsyncS3Object(_Value):
 
     @property
     def url(self) -> str:
-        """The object's HTTP URL. Requests: none. Before the first request it builds boto3's client."""
+        """The object's HTTP URL. Requests: none. An access before the first request builds boto3's client."""
         return self._object.url
+
+    @property
+    def fs_uri(self) -> str:
+        """``mfs3://bucket/key``, for libraries that accept URLs. Requests: none."""
+        return self._object.fs_uri
+
+    @property
+    def path(self) -> AsyncS3Path:
+        """The key as a path, with the names of ``pathlib``. Requests: none."""
+        return AsyncS3Path(self._object.path, self._engine)
 
     # -- attributes: available after load(), or from a listing
 
@@ -1142,6 +1268,56 @@ class AsyncS3Object(_Value):
         return self._object.content_type
 
     @property
+    def content_encoding(self) -> str | None:
+        """The content encoding, available after ``await load()``. Requests: none."""
+        self._check_known("content_encoding")
+        return self._object.content_encoding
+
+    @property
+    def content_language(self) -> str | None:
+        """The content language, available after ``await load()``. Requests: none."""
+        self._check_known("content_language", field="further")
+        return self._object.content_language
+
+    @property
+    def content_disposition(self) -> str | None:
+        """How a browser handles the object, available after ``await load()``. Requests: none."""
+        self._check_known("content_disposition", field="further")
+        return self._object.content_disposition
+
+    @property
+    def cache_control(self) -> str | None:
+        """How long caches keep the object, available after ``await load()``. Requests: none."""
+        self._check_known("cache_control", field="further")
+        return self._object.cache_control
+
+    @property
+    def expires(self) -> datetime | None:
+        """When caches drop the object, available after ``await load()``. Requests: none."""
+        self._check_known("expires", field="further")
+        return self._object.expires
+
+    @property
+    def encryption(self) -> str | None:
+        """The server-side encryption, available after ``await load()``. Requests: none."""
+        self._check_known("encryption", field="further")
+        return self._object.encryption
+
+    @property
+    def kms_key_id(self) -> str | None:
+        """The ID or ARN of the KMS key, available after ``await load()``. Requests: none."""
+        self._check_known("kms_key_id", field="further")
+        return self._object.kms_key_id
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The checksums that the store keeps, by algorithm, available after ``await load()``. Requests: none."""
+        head = self._object._head
+        if head is None or head.checksums is None:
+            raise RuntimeError(f"checksums of {self.uri} are not loaded: call await obj.load() first")
+        return self._object.checksums
+
+    @property
     def body(self) -> bytes:
         """The content, available after ``await load()`` if not above 8 MiB; ``await read()`` returns any size. Requests: none."""
         if self._object._body is None:
@@ -1155,10 +1331,11 @@ class AsyncS3Object(_Value):
         """The content as UTF-8 text, available after ``await load()``. Requests: none."""
         return as_text(self.body, self.bucket_name, self.key)
 
-    def _check_known(self, name: str, *, listed: bool = False) -> None:
+    def _check_known(self, name: str, *, listed: bool = False, field: str = "") -> None:
+        """Raise unless an attribute is known. Pass ``field`` if the field of the head that holds it has another name."""
         obj = self._object
         head = obj._head
-        if (listed and obj._listed is not None) or (head is not None and getattr(head, name) is not None):
+        if (listed and obj._listed is not None) or (head is not None and getattr(head, field or name) is not None):
             return
         if (
             head is not None and head.content_type is not None
@@ -1207,7 +1384,7 @@ class AsyncS3Object(_Value):
         return await self._engine.run(_read_whole, self._object)
 
     async def json(self) -> Any:
-        """Return the content as JSON, of any size. It is parsed in the event loop: ``json`` does not release the GIL.
+        """Parse the content, of any size, as JSON, in the event loop: ``json`` does not release the GIL, so a thread would block it too.
 
         Raises:
             S3ObjectChanged: The object was replaced since this handle last read it.
@@ -1299,7 +1476,7 @@ class AsyncS3Object(_Value):
         is written as a whole at the end of the block, and not at all if the block raises or is cancelled.
 
         Requests:
-            none; when awaited or entered as ``S3Object.open``
+            none; those of ``S3Object.open`` when awaited or entered
 
         Example:
             >>> async def copy(source, target):
@@ -1339,12 +1516,15 @@ class AsyncS3Object(_Value):
     async def update(self, function: Callable[[bytes | None], bytes | str | Awaitable[bytes | str]]) -> AsyncS3Object:
         """Read, modify and write the object under If-Match; retry on a concurrent write. Metadata and tags are kept.
 
+        On AWS, tags and object lock are kept only if the credentials may read them (``s3:GetObjectTagging``, ``s3:GetObjectRetention``,
+        ``s3:GetObjectLegalHold``): without these permissions, S3 does not tell that the object has any.
+
         Args:
             function: Takes the content (None if there is no such object) and returns the new content, or an awaitable of it. A coroutine
                 function runs in the calling task, a plain function on a thread. It may be called several times.
 
         Returns:
-            The handle itself, with the attributes of the written object cached.
+            The handle itself, with the attributes of the written object cached. A handle for a version still describes that version.
 
         Raises:
             S3PreconditionFailed: Fifty attempts failed because of concurrent writes. With ``outcome_unknown`` set: a response was lost, and
@@ -1355,6 +1535,17 @@ class AsyncS3Object(_Value):
             as ``S3Object.update``
         """
         await self._engine.perform(self._object._update_steps(function))
+        return self
+
+    async def set_metadata(
+        self,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        if_match: str | None = None,
+        **extra: Unpack[PutParameters],
+    ) -> AsyncS3Object:
+        """Replace the user metadata, and other attributes if given; the rest is kept. Requests: as ``S3Object.set_metadata``."""
+        await self._engine.run(self._object.set_metadata, metadata, if_match=if_match, **extra)
         return self
 
     async def copy_to(
@@ -1422,6 +1613,10 @@ class AsyncS3Object(_Value):
         *,
         response_content_disposition: str | None = None,
         response_content_type: str | None = None,
+        response_cache_control: str | None = None,
+        response_content_encoding: str | None = None,
+        response_content_language: str | None = None,
+        response_expires: datetime | str | None = None,
         content_type: str | None = None,
     ) -> str:
         """Return a presigned URL for one method on this object. Requests: none (on AWS 1 HEAD per bucket, for its region)."""
@@ -1431,6 +1626,10 @@ class AsyncS3Object(_Value):
             expires_in,
             response_content_disposition=response_content_disposition,
             response_content_type=response_content_type,
+            response_cache_control=response_cache_control,
+            response_content_encoding=response_content_encoding,
+            response_content_language=response_content_language,
+            response_expires=response_expires,
             content_type=content_type,
         )
 
@@ -1455,6 +1654,21 @@ class AsyncS3Object(_Value):
             conditions=conditions,
         )
 
+    async def presigned_parts(
+        self,
+        count: int,
+        expires_in: int | timedelta = 3600,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        upload_id: str | None = None,
+        **extra: Unpack[PutParameters],
+    ) -> AsyncPresignedParts:
+        """Begin an upload whose parts others send through presigned URLs. Requests: as ``S3Object.presigned_parts``."""
+        begun = await self._engine.run(
+            self._object.presigned_parts, count, expires_in, metadata, upload_id=upload_id, **extra
+        )
+        return AsyncPresignedParts(begun, self._engine)
+
     preview = twin_of(S3Object.preview)
     """Preview the object's beginning as a table, text or image. Requests: as ``S3Object.preview``."""
 
@@ -1465,6 +1679,11 @@ class AsyncS3Object(_Value):
         """The object's tags. Requests: none; all its methods are coroutines."""
         return AsyncObjectTags(self._object.tags, self._engine)
 
+    @property
+    def annotations(self) -> AsyncObjectAnnotations:
+        """The object's annotations, on Amazon S3 only. Requests: none; all its methods are coroutines."""
+        return AsyncObjectAnnotations(self._object.annotations, self._engine)
+
     def versions(self) -> AsyncIterator[AsyncS3Object]:
         """Yield the versions of the object, newest first. Requests: 1 per 1,000 versions."""
         return _objects(self._engine, self._object.versions())
@@ -1473,11 +1692,188 @@ class AsyncS3Object(_Value):
         """Make this version the current one, by a copy on the server. Requests: 1 HEAD, 1 COPY (more above 5 GiB)."""
         return AsyncS3Object(await self._engine.run(self._object.make_current), self._engine)
 
+    restore = twin_of(S3Object.restore)
+    """Ask the store to restore this archived object. Requests: as ``S3Object.restore``."""
+
     undelete = twin_of(S3Object.undelete)
     """Remove the delete markers that hide the object. Requests: 1, and 2 for each of the topmost delete markers."""
 
     def __repr__(self) -> str:
         return f"Async{self._object!r}"
+
+
+@total_ordering
+class AsyncS3Path(_Value):
+    """A key as a path under asyncio, created by ``bucket.path(key)`` and ``obj.path``: the async counterpart of ``S3Path``."""
+
+    def __init__(self, path: S3Path, engine: Engine) -> None:
+        self._path = path
+        self._engine = engine
+
+    @property
+    def _twin(self) -> S3Path:
+        return self._path
+
+    # -- names: no request
+
+    @property
+    def bucket(self) -> AsyncS3Bucket:
+        """The bucket's handle. Requests: none."""
+        return AsyncS3Bucket(self._path.bucket, self._engine)
+
+    @property
+    def key(self) -> str:
+        """The key; empty for the root. Requests: none."""
+        return self._path.key
+
+    @property
+    def object(self) -> AsyncS3Object:
+        """A new handle for the object with this key. Requests: none."""
+        return AsyncS3Object(self._path.object, self._engine)
+
+    @property
+    def uri(self) -> str:
+        """``s3://bucket/key``. Requests: none."""
+        return self._path.uri
+
+    @property
+    def name(self) -> str:
+        """The last part of the key; empty for the root. Requests: none."""
+        return self._path.name
+
+    @property
+    def stem(self) -> str:
+        """The name without its suffix. Requests: none."""
+        return self._path.stem
+
+    @property
+    def suffix(self) -> str:
+        """The last suffix of the name. Requests: none."""
+        return self._path.suffix
+
+    @property
+    def suffixes(self) -> list[str]:
+        """All suffixes of the name. Requests: none."""
+        return self._path.suffixes
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the key between its slashes. Requests: none."""
+        return self._path.parts
+
+    @property
+    def parent(self) -> AsyncS3Path:
+        """The folder of this path; the root is its own parent. Requests: none."""
+        return self._with(self._path.parent)
+
+    @property
+    def parents(self) -> tuple[AsyncS3Path, ...]:
+        """The folders of this path, the nearest first and the root last. Requests: none."""
+        return tuple(self._with(path) for path in self._path.parents)
+
+    def joinpath(self, *segments: str | PurePosixPath) -> AsyncS3Path:
+        """Return the path below this one. Requests: none."""
+        return self._with(self._path.joinpath(*segments))
+
+    def __truediv__(self, segment: str | PurePosixPath) -> AsyncS3Path:
+        """``path / "a"``: the path below this one. Requests: none."""
+        return self.joinpath(segment) if isinstance(segment, (str, PurePosixPath)) else NotImplemented
+
+    def with_name(self, name: str) -> AsyncS3Path:
+        """Return the path with another name in the same folder. Requests: none."""
+        return self._with(self._path.with_name(name))
+
+    def with_stem(self, stem: str) -> AsyncS3Path:
+        """Return the path with another stem and the same suffix. Requests: none."""
+        return self._with(self._path.with_stem(stem))
+
+    def with_suffix(self, suffix: str) -> AsyncS3Path:
+        """Return the path with another suffix. Requests: none."""
+        return self._with(self._path.with_suffix(suffix))
+
+    def relative_to(self, other: AsyncS3Path | S3Path) -> PurePosixPath:
+        """Return this path relative to a folder above it. Requests: none."""
+        return self._path.relative_to(_sync_handle(other))
+
+    def is_relative_to(self, other: AsyncS3Path | S3Path) -> bool:
+        """Return whether this path is ``other`` or is below it. Requests: none."""
+        return self._path.is_relative_to(_sync_handle(other))
+
+    # -- requests
+
+    exists = twin_of(S3Path.exists)
+    """Return whether there is an object or a folder with this name. Requests: as ``S3Path.exists``."""
+
+    is_file = twin_of(S3Path.is_file)
+    """Return whether there is an object with this key. Requests: 1 HEAD."""
+
+    is_dir = twin_of(S3Path.is_dir)
+    """Return whether a key begins with this name and a slash. Requests: 1."""
+
+    read_bytes = twin_of(S3Path.read_bytes)
+    """Return the content. Requests: 1 GET."""
+
+    read_text = twin_of(S3Path.read_text)
+    """Return the content as text. Requests: 1 GET."""
+
+    write_bytes = twin_of(S3Path.write_bytes)
+    """Write the object, and return the number of bytes. Requests: 1 PUT."""
+
+    write_text = twin_of(S3Path.write_text)
+    """Write the object as text, and return the number of characters. Requests: 1 PUT."""
+
+    unlink = twin_of(S3Path.unlink)
+    """Delete the object. Requests: as ``S3Path.unlink``."""
+
+    def iterdir(self) -> AsyncIterator[AsyncS3Path]:
+        """Yield the objects and folders directly in this folder. Requests: 1 per 1,000 entries."""
+        return self._paths(self._path.iterdir())
+
+    def glob(self, pattern: str) -> AsyncIterator[AsyncS3Path]:
+        """Yield the objects and folders that match a pattern. Requests: as ``S3Path.glob``."""
+        return self._paths(self._path.glob(pattern))
+
+    def rglob(self, pattern: str) -> AsyncIterator[AsyncS3Path]:
+        """Yield the objects and folders at any depth that match a pattern. Requests: 1 per 1,000 keys below the folder."""
+        return self._paths(self._path.rglob(pattern))
+
+    def open(
+        self,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> AsyncObjectFile[Any]:
+        """Open the object as a file, as text by default: ``async with path.open() as file``. Requests: those of ``S3Object.open``."""
+        return self.object.open(mode, buffering, encoding, errors, newline)
+
+    async def _paths(self, source: Iterator[S3Path]) -> AsyncIterator[AsyncS3Path]:
+        async with aclosing(self._engine.pull(source, _OBJECTS_A_HOP)) as found:
+            async for path in found:
+                yield self._with(path)
+
+    def _with(self, path: S3Path) -> AsyncS3Path:
+        return AsyncS3Path(path, self._engine)
+
+    def __lt__(self, other: AsyncS3Path) -> bool:
+        return self._path < other._path if isinstance(other, AsyncS3Path) else NotImplemented
+
+    def __fspath__(self) -> NoReturn:
+        """Raise TypeError: a path in a bucket is not a local file. Requests: none."""
+        self._path.__fspath__()
+
+    def __str__(self) -> str:
+        return self.uri
+
+    def __repr__(self) -> str:
+        return f"Async{self._path!r}"
+
+
+def _load_bucket(bucket: S3Bucket) -> None:
+    _ = bucket.region
+    with suppress(S3AccessDenied):
+        _ = bucket.creation_date
 
 
 def _read_whole(obj: S3Object) -> bytes:
@@ -1488,7 +1884,7 @@ def _read_whole(obj: S3Object) -> bytes:
 
 
 def _sync_keys(keys: Any, portal: Portal | None) -> Any:
-    """Convert keys and handles for the synchronous class, which rejects a single key."""
+    """Convert keys and handles for the synchronous class. A single key is passed on, so that the synchronous class rejects it."""
     if isinstance(keys, (str, bytes)) or not isinstance(keys, (Iterable, AsyncIterable)):
         return keys
     return map(_sync_handle, cast(Any, keys) if portal is None else portal.items(keys))

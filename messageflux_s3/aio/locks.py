@@ -7,14 +7,10 @@ from collections.abc import (
 )
 from types import TracebackType
 from typing import (
-    TYPE_CHECKING,
     Any,
 )
 
 from .._objects.lock import S3Lock
-
-if TYPE_CHECKING:
-    pass
 from .engine import Engine, Portal
 from .twins import twin_of
 

@@ -8,6 +8,7 @@ from typing import (
     TypeVar,
 )
 
+from ..subresources.annotations import ObjectAnnotations
 from ..subresources.cors import Cors
 from ..subresources.encryption import BucketEncryption
 from ..subresources.lifecycle import Lifecycle
@@ -108,6 +109,15 @@ class AsyncObjectTags(AsyncTags):
 
     def __init__(self, part: ObjectTags, engine: Engine) -> None:
         super().__init__(part, engine)
+
+
+class AsyncObjectAnnotations(_AsyncPart[ObjectAnnotations]):
+    """``obj.annotations``: the methods of :class:`~messageflux_s3.subresources.annotations.ObjectAnnotations`, each awaited."""
+
+    list = twin_of(ObjectAnnotations.list)
+    get = twin_of(ObjectAnnotations.get)
+    put = twin_of(ObjectAnnotations.put)
+    delete = twin_of(ObjectAnnotations.delete)
 
 
 class AsyncCors(_AsyncPart[Cors]):

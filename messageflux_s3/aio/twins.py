@@ -8,7 +8,6 @@ from collections.abc import (
     Coroutine,
 )
 from typing import (
-    TYPE_CHECKING,
     Any,
     Concatenate,
     Generic,
@@ -18,9 +17,6 @@ from typing import (
 )
 
 from ..subresources.base import Change, Value
-
-if TYPE_CHECKING:
-    pass
 from .engine import Engine
 
 P = ParamSpec("P")
@@ -96,9 +92,14 @@ class AsyncChange(Generic[V]):
         """Whether nothing would change. Requests: none."""
         return self._change.is_empty
 
-    async def apply(self) -> None:
-        """Apply exactly this change. Requests: as ``Change.apply``."""
-        await self._engine.run(self._change.apply)
+    @property
+    def applied(self) -> bool:
+        """Whether the change was made. Requests: none."""
+        return self._change.applied
+
+    async def apply(self) -> AsyncChange[V]:
+        """Make exactly this change, and return it with ``applied`` set. Requests: as ``Change.apply``."""
+        return AsyncChange(await self._engine.run(self._change.apply), self._engine)
 
     def __str__(self) -> str:
         return str(self._change)

@@ -1,6 +1,6 @@
 """LocalS3: an embedded S3 server for notebooks, first steps and tests.
 
-It is moto's server in a subprocess (``server.py``). moto is never imported into the user's process, where it would patch every boto3
+LocalS3 runs moto's server in a subprocess (``server.py``). moto is never imported into the user's process, where it would patch every boto3
 client. The server holds its data in memory.
 """
 
@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import S3ConnectionError
+from .faults import FaultProxy, Faults
 
 if TYPE_CHECKING:
     from ..bucket import S3Bucket
@@ -44,8 +45,11 @@ class LocalS3:
 
     Args:
         start_timeout: Seconds to wait for the server to start.
+        faults: Faults to inject into requests to this server from any client: :attr:`endpoint_url` is then the URL of a proxy in front of
+            the server. See :class:`Faults`.
 
     Raises:
+        TypeError: ``faults`` is not a :class:`Faults`.
         ValueError: ``start_timeout`` is not a positive number.
 
     Requests:
@@ -58,21 +62,25 @@ class LocalS3:
         'hello'
     """
 
-    def __init__(self, *, start_timeout: float = 60.0) -> None:
+    def __init__(self, *, start_timeout: float = 60.0, faults: Faults | None = None) -> None:
         if isinstance(start_timeout, bool) or not isinstance(start_timeout, (int, float)) or not start_timeout > 0:
             raise ValueError(f"start_timeout must be a positive number of seconds, not {start_timeout!r}")
+        if faults is not None and not isinstance(faults, Faults):
+            raise TypeError(f"faults must be a messageflux_s3.Faults, not {type(faults).__name__}")
         self._start_timeout = start_timeout
+        self._faults = faults
+        self._proxy: FaultProxy | None = None
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
-        self._endpoint_url: str | None = None
+        self._server_url: str | None = None
         self._log: IO[bytes] | None = None
         self._closed = False
         _servers.add(self)
 
     @property
     def endpoint_url(self) -> str:
-        """The server's URL: ``http://127.0.0.1:port``. Starts the server if it is not running.
+        """The URL of the server, or of its proxy if it has faults: ``http://127.0.0.1:port``. Starts the server if it is not running.
 
         Raises:
             ImportError: The extra ``messageflux-s3[local]`` is not installed.
@@ -82,17 +90,27 @@ class LocalS3:
         Requests:
             none
         """
+        server_url = self._running_server_url()
+        return self._proxy.endpoint_url if self._proxy is not None else server_url
+
+    def _running_server_url(self) -> str:
         with self._lock:
             if self._closed:
                 raise ValueError("this LocalS3 is closed and its data is lost; create a new one")
-            if self._endpoint_url is None:
-                self._endpoint_url = self._start()
+            if self._server_url is None:
+                port = self._start()
+                if self._faults is not None:
+                    self._proxy = FaultProxy(("127.0.0.1", port), self._faults)
+                self._server_url = f"http://127.0.0.1:{port}"
             elif self._owner == os.getpid() and self._process is not None and self._process.poll() is not None:
                 raise S3ConnectionError(f"the embedded S3 server exited: {self._error_output()}", operation="LocalS3")
-            return self._endpoint_url
+            return self._server_url
 
     def connect(self, **overrides: Any) -> S3Store:
-        """Connect to the server; start it if it is not running. Your AWS profile and credentials are not used.
+        """Connect to the server; start it if it is not running.
+
+        Your AWS credentials are not used. Other settings of your AWS profile and environment apply as to any client: if ``AWS_PROFILE``
+        names a profile that does not exist, or the profile sets ``use_accelerate_endpoint``, requests fail.
 
         Args:
             overrides: Arguments of :func:`connect` that replace the defaults.
@@ -117,7 +135,7 @@ class LocalS3:
 
         # The keys are not secret: stores and buckets are pickled with them, so that the workers of a pool can use the server too.
         settings: dict[str, Any] = {"endpoint_url": self.endpoint_url, "region": "us-east-1", "pickle_secrets": True}
-        if not _OTHER_KEYS & overrides.keys():
+        if not _OTHER_KEYS & overrides.keys() and not overrides.get("anonymous"):
             settings |= _KEYS
         return connect(**(settings | overrides))
 
@@ -146,6 +164,9 @@ class LocalS3:
     def requests_served(self) -> dict[str, int]:
         """Return how many requests the server has answered since it started, from all clients.
 
+        With faults, the proxy's own requests are counted too: one GET before each request that writes or deletes objects, and a GET
+        and a PUT for each changed object.
+
         Returns:
             The number of requests by HTTP method.
 
@@ -162,7 +183,7 @@ class LocalS3:
             {'HEAD': 1, 'PUT': 2}
         """
         try:
-            with _no_proxy.open(f"{self.endpoint_url}/_served", timeout=10) as answer:
+            with _no_proxy.open(f"{self._running_server_url()}/_served", timeout=10) as answer:
                 counts: dict[str, int] = json.load(answer)
         except OSError as error:
             raise S3ConnectionError(f"the embedded S3 server does not respond: {error}", operation="LocalS3") from error
@@ -178,7 +199,10 @@ class LocalS3:
             self._closed = True
             process, self._process = self._process, None
             log, self._log = self._log, None
+            proxy, self._proxy = self._proxy, None
             _running.discard(self)
+        if proxy is not None:
+            proxy.close()
         if log is not None:
             log.close()
         if process is not None and self._owner == os.getpid():
@@ -194,9 +218,13 @@ class LocalS3:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<LocalS3 {'closed' if self._closed else self._endpoint_url or 'not started'}>"
+        return f"<LocalS3 {'closed' if self._closed else self._shown_url() or 'not started'}>"
 
-    def _start(self) -> str:
+    def _shown_url(self) -> str | None:
+        proxy = self._proxy
+        return proxy.endpoint_url if proxy is not None else self._server_url
+
+    def _start(self) -> int:
         if importlib.util.find_spec("moto") is None:
             raise _missing_extra("No module named 'moto'")
         self._log = tempfile.TemporaryFile(prefix="messageflux-s3-local-")  # noqa: SIM115  # open as long as the server runs
@@ -222,7 +250,7 @@ class LocalS3:
             _end(process)
             raise
         _running.add(self)
-        return f"http://127.0.0.1:{answer['port']}"
+        return int(answer["port"])
 
     def _error_output(self) -> str:
         if self._log is None:  # pragma: no cover - another thread is closing it
@@ -235,6 +263,8 @@ class LocalS3:
         self._lock = threading.Lock()
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()  # the child's copy of the pipe: the server must exit when the parent does
+        if self._proxy is not None:
+            self._proxy.close_in_child()
 
 
 def _ask_port(process: subprocess.Popen[bytes], timeout: float) -> dict[str, Any]:
@@ -279,7 +309,7 @@ def _missing_extra(what: str) -> ImportError:
 
 
 _servers: weakref.WeakSet[LocalS3] = weakref.WeakSet()
-# References to running servers: one made only for `LocalS3().connect()` must not be collected while that store is in use.
+# Keeps running servers alive: a server made only for `LocalS3().connect()` must not be collected while the store is in use.
 _running: set[LocalS3] = set()
 
 

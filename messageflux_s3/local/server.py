@@ -1,7 +1,7 @@
 """The program that LocalS3 runs in a subprocess: moto's S3 server on a free port of the loopback interface.
 
 ``embedded.py`` starts this file by its path and never imports it. The parent writes its ``sys.path`` as one line of JSON to standard input
-and keeps that pipe open; the server writes one line of JSON, with its port or the missing package, and exits when the pipe is closed.
+and keeps that pipe open; the server writes one line of JSON, with its port or a missing package's name, and exits when the pipe is closed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C, or a notebook's interrupt, must interrupt the parent only
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # moto's output must neither be parsed as this program's answer nor fill a pipe that is not read
-    with open(0, "rb", buffering=0, closefd=False) as stdin:  # unbuffered: read no further than the line
+    with open(0, "rb", buffering=0, closefd=False) as stdin:  # unbuffered: must not read beyond the first line
         sys.path[:] = json.loads(stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -66,7 +66,7 @@ def serve() -> None:
 
     class QuietHandler(MotoRequestHandler):
         def log(self, type: str, message: str, *args: Any) -> None:
-            """Do not log single requests; moto's own errors still go to standard error."""
+            """Do not log individual requests; moto's own errors still go to standard error."""
 
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=QuietHandler)
     print(json.dumps({"port": server.server_port}), file=answer, flush=True)

@@ -20,7 +20,7 @@ class AsyncClaimCheck:
 
     Args:
         bucket: The bucket that stores payloads.
-        threshold: The payload of a message with more bytes than this, in body and headers, is stored in the bucket.
+        threshold: The number of bytes, of body and headers together, above which the payload is stored in the bucket.
         wire: The format to write; both formats are read.
         allowed_buckets: Further buckets from which payloads may be read; ``bucket`` is always allowed.
 
@@ -78,7 +78,7 @@ class AsyncClaimCheck:
         Args:
             payload: Anything that ``ClaimCheck.check_in`` takes, an async iterable of bytes, or a readable with an async ``read(size)``.
                 A stream is never held in memory as a whole.
-            headers: The message's headers, in any of the three formats.
+            headers: The message's headers, in any form that ``ClaimCheck.check_in`` takes.
 
         Returns:
             The body and headers to send. If sending fails, ``discard()`` deletes the payload. If the task is cancelled, the payload is
@@ -109,7 +109,7 @@ class AsyncClaimCheck:
         return await self._engine.run(functools.partial(self._check.discard, message))
 
     def receipt_handle(self, message: Mapping[str, Any], *, extended: bool = False) -> str:
-        """Return the receipt handle of an SQS message, in the form that deleting it requires. Requests: none."""
+        """Return the receipt handle of an SQS message, in the form needed to delete the message. Requests: none."""
         return self._check.receipt_handle(message, extended=extended)
 
     def __repr__(self) -> str:

@@ -13,8 +13,8 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
+from .._formats.bucket_names import check_bucket_name
 from .._formats.events import load_json
-from .._formats.keys import check_bucket_name
 from .._formats.pointers import (
     KEY_HEADER,
     LEGACY_SIZE_ATTRIBUTE,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ..object import S3Object
 
     Headers = Mapping[str, Any] | Sequence[tuple[str, Any]]
-    # A message of SQS or Lambda, (body, headers), or only a body.
+    # An SQS or Lambda message, (body, headers), or only a body.
     Message = Mapping[str, Any] | tuple[BytesLike | str, Headers | None] | BytesLike | str
 
 _SPOOLED_BYTES = 8 * 1024 * 1024
@@ -87,7 +87,7 @@ class ClaimCheck:
 
     Args:
         bucket: The bucket for payloads.
-        threshold: The payload of a message with more bytes than this is stored in the bucket. Body and headers
+        threshold: The number of bytes above which a message's payload is stored in the bucket. Body and headers
             (names, types and values) are counted.
         wire: The format to write: ``"sqs-extended"`` for AWS's extended clients for SQS and SNS,
             ``"messageflux"`` for messageflux's message stores. Both formats are read.
@@ -155,8 +155,8 @@ class ClaimCheck:
 
         Raises:
             TypeError: The payload or the headers have the wrong type.
-            OSError: The payload is a file that became shorter, or an HTTP response that was cut off, while it was read.
-                Nothing was stored.
+            OSError: While the payload was read, the file became shorter, or the HTTP response was cut off. Nothing was
+                stored.
             ValueError: The headers use a name that is reserved for claim checks, or exceed the threshold by themselves.
 
         Requests:
@@ -167,7 +167,7 @@ class ClaimCheck:
         taken = [name for name in (SIZE_ATTRIBUTE, LEGACY_SIZE_ATTRIBUTE) if name in named]
         if taken:
             raise ValueError(f"headers must not contain {taken[0]!r}: it marks a claim check")
-        if SIZE_HEADER in named:  # left over from a message that messageflux read
+        if SIZE_HEADER in named:  # messageflux leaves this header in messages that it has read
             headers = _without(headers, (SIZE_HEADER,))
             named = attributes_by_name(headers)
         headers_size = _size_of_headers(named)
@@ -195,7 +195,7 @@ class ClaimCheck:
         """Return the payload and headers of a received message, in any known format.
 
         Args:
-            message: A message of SQS from ``receive_message()`` or Lambda (with or without SNS's envelope),
+            message: An SQS message from ``receive_message()`` or Lambda (with or without SNS's envelope),
                 ``(body, headers)``, or a body alone. If there are headers, they decide whether the message is a claim
                 check; otherwise the body does.
 
@@ -257,15 +257,15 @@ class ClaimCheck:
         never be processed.
 
         Every ``check_in()`` stores a payload of its own. Copies that the broker makes of one message (a redelivery,
-        SNS to several queues) share one payload: discard it when the last copy was processed.
+        SNS to several queues) share one payload: discard it when the last copy has been processed.
 
         Args:
             message: As for ``check_out()``; also a message in the form of AWS's extended clients, or its receipt handle
-                alone. If others may write to the queue, pass the whole message: a string alone may be a body or a
-                receipt handle.
+                alone. If others may write to the queue, pass the whole message: it is impossible to tell whether a
+                string alone is a body or a receipt handle.
 
         Returns:
-            True if the message had a payload in a bucket. The payload is deleted now, or was already.
+            Whether the message had a payload in a bucket. If so, the payload no longer exists.
 
         Raises:
             S3AccessDenied: The message names a bucket that is not allowed; no request was sent to it. Also a
@@ -346,7 +346,7 @@ def _write(payload: Any, target: IO[bytes]) -> int:
 
     Raises:
         TypeError: The payload is neither bytes nor text, nor a source of them.
-        OSError: The payload ended before its initial size.
+        OSError: The payload ended before the size that it had at the start.
     """
     is_source = isinstance(payload, (os.PathLike, Iterable)) or hasattr(payload, "read")
     if not is_source or isinstance(payload, Mapping):  # iterating over a mapping would store its keys
@@ -374,7 +374,7 @@ def _as_bytes(body: Any) -> bytes:
 
 
 def _size_of_headers(named: Mapping[str, Any]) -> int:
-    """Return the bytes of names, types and values, as SQS counts them."""
+    """Return the number of bytes of the names, types and values, as SQS counts them."""
     return sum(_size_of_value(name) + _size_of_value(value) for name, value in named.items())
 
 
@@ -385,7 +385,7 @@ def _size_of_value(value: Any) -> int:
 
 
 def _with(headers: Any, name: str, attribute: Any, value: Any) -> Any:
-    """Return the headers with one more, added in the form of the others: SQS's attributes, plain values, or Kafka's pairs."""
+    """Return the headers plus one, in the same form as the others: SQS's attributes, plain values, or Kafka's pairs."""
     if not isinstance(headers, Mapping):
         return [*headers, (name, str(value).encode("ascii"))]
     plain = any(not isinstance(other, Mapping) for other in headers.values())
@@ -401,7 +401,7 @@ def _without(headers: Any, names: tuple[str, ...]) -> Any:
 def _is_read_as_itself(data: bytes) -> bool:
     """Return whether ``check_out()`` returns exactly this payload for a message with this body and no headers.
 
-    Brokers may deliver bytes as text and may drop empty headers, so both are tried, with the functions that ``check_out()`` uses.
+    Brokers may drop empty headers and deliver bytes as text. So the body is read alone, as bytes and as text, as by ``check_out()``.
     """
     text = data.decode("utf-8", "replace")
     if data.startswith(MESSAGEFLUX_PREFIX) or is_receipt_handle_of_pointer(text):

@@ -1,6 +1,6 @@
 """Message stores for messageflux: its devices store large messages in S3 and send a pointer.
 
-The format is that of messageflux's own S3 stores, in both directions. Headers may have any size: those that do not fit into the object's
+The format, written and read, is that of messageflux's own S3 stores. Headers may have any size: those that do not fit into the object's
 metadata are stored in the store key. Importing this module needs the extra ``messageflux``.
 """
 
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .._formats.keys import check_bucket_name
+from .._formats.bucket_names import check_new_bucket_name
 from .._formats.pointers import (
     KEY_HEADER,
     S3_MAGIC,
@@ -33,7 +33,7 @@ except ImportError as error:
     raise ImportError("S3MessageStore needs messageflux: pip install 'messageflux-s3[messageflux]'") from error
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3ServiceResource
+    from mypy_boto3_s3 import S3Client, S3ServiceResource
 
     from ..bucket import S3Bucket
 
@@ -43,7 +43,7 @@ _PIECE_BYTES = 1024 * 1024
 
 
 class BucketNameFormatter(Protocol):
-    """Anything that names a device's bucket."""
+    """An object that returns the name of a device's bucket."""
 
     def format_name(self, device_name: str, message_bundle: MessageBundle, /) -> str:
         """Return the bucket's name."""
@@ -53,7 +53,7 @@ class S3MessageStore(MessageStoreBase):
     """A messageflux message store in S3 that replaces the class of the same name in ``messageflux.iodevices.objectstorage``.
 
     Args:
-        s3_resource: An S3Store or a boto3 resource; None for boto3's default configuration.
+        s3_resource: An S3Store, or a boto3 resource or client; None for boto3's default configuration.
         magic: The bytes that mark this store's messages on the broker.
         auto_create_bucket: Whether to create a device's bucket if it does not exist.
         bucket_name_formatter: An object whose ``format_name(device_name, message_bundle)`` returns the bucket's
@@ -65,7 +65,7 @@ class S3MessageStore(MessageStoreBase):
 
     def __init__(
         self,
-        s3_resource: S3ServiceResource | S3Store | None = None,
+        s3_resource: S3ServiceResource | S3Client | S3Store | None = None,
         magic: bytes = S3_MAGIC,
         auto_create_bucket: bool = False,
         bucket_name_formatter: BucketNameFormatter | None = None,
@@ -97,7 +97,7 @@ class S3MessageStore(MessageStoreBase):
             The store key, to be sent in place of the message.
 
         Requests:
-            1 upload; for the first message of a bucket also those of creating it, if ``auto_create_bucket`` is set
+            1 upload; with ``auto_create_bucket``, for the first message of a bucket also those of creating the bucket
         """
         name = self._bucket_name(device_name, message_bundle)
         bucket = self._store.bucket(name)
@@ -105,7 +105,7 @@ class S3MessageStore(MessageStoreBase):
             self._store.create_bucket(name)
             self._created.add(name)
         message = message_bundle.message
-        # messageflux looks for the item's ID in the same order.
+        # messageflux looks for the item's ID in these two headers, in the same order.
         item = message.headers.get(KEY_HEADER) or message_bundle.device_headers.get(_ITEM_ID)
         key = make_payload_key(item, _md5(message.stream))
         metadata, whole = headers_to_metadata(message.headers)
@@ -139,8 +139,8 @@ class S3MessageStore(MessageStoreBase):
 
     def _bucket_name(self, device_name: str, message_bundle: MessageBundle) -> str:
         if self._formatter is not None:
-            return check_bucket_name(self._formatter.format_name(device_name, message_bundle))
-        return check_bucket_name(_NOT_IN_A_BUCKET_NAME.sub("-", device_name.lower()))
+            return check_new_bucket_name(self._formatter.format_name(device_name, message_bundle))
+        return check_new_bucket_name(_NOT_IN_A_BUCKET_NAME.sub("-", device_name.lower()))
 
     def _pointer(self, key: str) -> Pointer:
         pointer = parse_store_key(key)
@@ -167,7 +167,7 @@ class S3UploadMessageStore(S3MessageStore):
 
     def __init__(
         self,
-        s3_resource: S3ServiceResource | S3Store | None = None,
+        s3_resource: S3ServiceResource | S3Client | S3Store | None = None,
         magic: bytes = S3_UPLOAD_MAGIC,
         auto_create_bucket: bool = False,
         bucket_name_formatter: BucketNameFormatter | None = None,

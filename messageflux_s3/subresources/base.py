@@ -2,15 +2,17 @@
 
 Some stores ignore a query string that they do not support: there ``PUT key?tagging`` overwrites the object, and ``DELETE bucket?policy``
 deletes the bucket. So on a store that is not AWS nothing is ever written before a read has shown that the store supports the sub-resource,
-by the root element of the response or by the error code for a missing configuration. Every write to such a store is read back.
+by the root element of the response or by the error code for a missing configuration. Every write and every deletion is read back on such a
+store, and whatever fails after a write was sent, the former configuration is restored.
 """
 
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -18,7 +20,18 @@ from .._client.addresses import BucketAddress, ObjectAddress
 from .._client.connection import Connection
 from .._client.hooks import root_name
 from .._formats import render
-from ..errors import S3Error, S3InvalidContent, S3PreconditionFailed, S3Unsupported
+from ..errors import S3ConnectionError, S3Error, S3InvalidContent, S3PreconditionFailed, S3Unsupported
+
+logger = logging.getLogger("messageflux_s3")
+
+_RESTORE_READS = 4
+"""How often the configuration is read to see whether it was restored; before each read but the first it is written."""
+
+_MAX_RESTORE_FAILURES = 3
+"""Failed requests and interrupts after which restoring is given up, so that a user can still end the process."""
+
+_MAX_SHOWN = 500
+"""Characters of a configuration that are shown in a message."""
 
 
 class Value(Protocol):
@@ -97,7 +110,7 @@ class Change(Generic[V]):
 
 
 def _changes(before: Value, after: Value) -> tuple[list[str], list[str]]:
-    """Return the entries that are removed and those that are added."""
+    """Return the entries that a change removes, and those that it adds."""
     old, new = _entries(before), _entries(after)
     return [entry for entry in old if entry not in new], [entry for entry in new if entry not in old]
 
@@ -112,7 +125,7 @@ T = TypeVar("T")
 
 
 def in_place(entries: tuple[T, ...], entry: T, is_same: Callable[[T], bool]) -> tuple[T, ...]:
-    """Put ``entry`` in place of the first entry with ``is_same``, or at the end; drop others with ``is_same``. Order may matter."""
+    """Put ``entry`` in place of the first entry for which ``is_same`` is true, else at the end; drop the other ones. Order may matter."""
     at = next((number for number, known in enumerate(entries) if is_same(known)), len(entries))
     after = tuple(known for known in entries[at:] if not is_same(known))
     return (*entries[:at], entry, *after)
@@ -125,7 +138,7 @@ class SubResource(ABC, Generic[V]):
     _get: ClassVar[str]
     _put: ClassVar[str]
     _delete: ClassVar[str] = ""
-    _roots: ClassVar[tuple[str, ...]]  # root elements of the document; some servers name it after the operation
+    _roots: ClassVar[tuple[str, ...]]  # possible root elements; some servers name the root after the operation
     _absent: ClassVar[tuple[str, ...]] = ()  # error codes for a missing configuration
     _put_parameters: ClassVar[dict[str, Any]] = {}
 
@@ -164,8 +177,8 @@ class SubResource(ABC, Generic[V]):
         Requests:
             1
         """
-        document = self._fetch()
-        return self._empty() if document is None else self._parse(document)
+        stored = self._stored()
+        return self._empty() if stored is None else stored
 
     def put(self, value: V) -> None:
         """Replace the whole configuration. The other methods change single entries and keep the rest.
@@ -174,8 +187,9 @@ class SubResource(ABC, Generic[V]):
             value: The configuration.
 
         Raises:
-            S3Unsupported: The store does not support this setting, or stored something else, in which case the former configuration was
+            S3Unsupported: The store does not support this setting; or it stored something else, and the former configuration was
                 restored.
+            S3Error: A request failed. The message says whether the former configuration was restored, and else what is in effect.
 
         Requests:
             1; on a store that is not AWS also 2 reads
@@ -183,37 +197,43 @@ class SubResource(ABC, Generic[V]):
         if self._connection.is_aws:
             self._send(value)
             return
-        document = self._fetch()
-        before = None if document is None else self._parse(document)
-        self._send(value)
-        stored = self._fetch()
-        if (stored is None and self._same(value, self._empty())) or (
-            stored is not None and self._same(self._parse(stored), value)
-        ):
-            return
-        if before is None:
-            self._remove()
-        else:
-            self._send(before)
-        raise S3Unsupported(
-            f"{self._where()}: the store stored another {self.name} configuration than the one it was sent; the former one was restored",
-            operation=self._put,
-            bucket=self._bucket.name,
-            key=self._key,
-        )
+        before = self._stored()
+        form, is_written = value, False
+        try:
+            for form in self._forms(value, before):
+                try:
+                    self._send(form)
+                except S3Error as error:
+                    if form is value or not self._may_refuse_form(error):
+                        raise
+                    continue
+                is_written = True
+                self._confirm(form)
+        except BaseException as error:  # KeyboardInterrupt too: what was sent may be in effect, and mean something else
+            if is_written or not was_refused(error):
+                self._undo(before, form, error, was_accepted=is_written)
+            raise
 
     def delete(self) -> None:
         """Delete the whole configuration. Idempotent.
 
         Raises:
-            S3Unsupported: The store does not support this setting.
+            S3Unsupported: The store does not support this setting; or it answered the deletion with a success and still has a
+                configuration. The message says what is in effect.
+            S3Error: A request failed. If it is the read after the deletion, the message says so.
 
         Requests:
-            1; on a store that is not AWS also 1 read
+            1; on a store that is not AWS also 2 reads
         """
-        if not self._connection.is_aws and self._fetch() is None:
+        if self._connection.is_aws:
+            self._remove()
             return
+        document = self._fetch()
+        if document is None:
+            return
+        before = self._readable(document)
         self._remove()
+        self._confirm_deletion(before)
 
     def change(self, value: V) -> Change[V]:
         """Plan the replacement of the whole configuration, without making it.
@@ -245,22 +265,184 @@ class SubResource(ABC, Generic[V]):
             self.put(change.after)
         return replace(change, applied=True)
 
+    def _forms(self, value: V, before: V | None) -> Iterator[V]:
+        """Yield what is written in place of a value, one after the other; each is read back before the next is written.
+
+        Where a store that leaves out a part of the configuration could do harm (delete more objects, permit more), the first form has
+        no effect, and the value itself comes last. The other sub-resources have no such form: S3 has no disabled CORS rule, target of
+        notifications or encryption, and tags have no effect.
+
+        Args:
+            value: The value.
+            before: The former configuration; None if there was none.
+        """
+        yield value
+
+    def _may_refuse_form(self, error: S3Error) -> bool:
+        """Return whether a store that refused a form with this error may be sent the next one."""
+        return False
+
+    def _confirm(self, value: V) -> None:
+        """Read the configuration back.
+
+        Raises:
+            S3Unsupported: It is not the one that was sent.
+        """
+        if not self._same(self._stored(), value):
+            raise self._unsupported(
+                self._put, f"the store stored another {self.name} configuration than the one it was sent"
+            )
+
+    def _confirm_deletion(self, before: V | None) -> None:
+        """Read whether a configuration is gone. One that is neither the former nor an empty one is replaced by the former.
+
+        Args:
+            before: The configuration before the deletion; None if it could not be read.
+
+        Raises:
+            S3Unsupported: The store still has a configuration.
+        """
+        try:
+            left = self._fetch()
+        except S3Unsupported as error:
+            raise self._unsupported(
+                self._delete,
+                f"after the deletion of the {self.name} configuration, which it accepted, the store sent another document",
+            ) from error
+        except S3Error as error:
+            add_text(
+                error,
+                f"the store had accepted the deletion of the {self.name} configuration, which could not be read back",
+            )
+            raise
+        if left is None:
+            return
+        now = self._readable(left)
+        if now is not None and self._is_deleted(before, now):
+            return
+        why = f"the store answered the deletion of the {self.name} configuration with a success, and still has one"
+        if before is None or now is None or self._same(before, now):
+            shown = "it cannot be read" if now is None else f"in effect now: {_shown(now)}"
+            raise self._unsupported(self._delete, f"{why}; {shown}")
+        kept = self._unsupported(self._delete, why)
+        self._undo(before, now, kept, was_accepted=True)
+        raise kept
+
+    def _readable(self, document: bytes) -> V | None:
+        """Return the value of a document; None if it cannot be read."""
+        try:
+            return self._parse(document)
+        except S3InvalidContent:
+            return None
+
+    def _is_deleted(self, before: V | None, now: V) -> bool:
+        """Return whether what a store returns after a deletion means that there is no configuration.
+
+        Args:
+            before: The configuration before the deletion; None if it could not be read.
+            now: The configuration after it.
+        """
+        return self._same(now, None)
+
+    def _undo(self, before: V | None, sent: V, cause: BaseException, *, was_accepted: bool = False) -> None:
+        """Write a former configuration again after a failed write, unless it is in effect, and say so in the message of the error.
+
+        No exception ends this at once, not even KeyboardInterrupt: the new configuration would stay in effect. On AWS nothing is read,
+        since AWS may return the old configuration for minutes.
+
+        Args:
+            before: The former configuration; None if there was none.
+            sent: The configuration that was sent last.
+            cause: The exception of the failed write; its message is extended.
+            was_accepted: Whether the store answered the write with a success: a read may then still return what was there before.
+
+        Raises:
+            KeyboardInterrupt: It was raised while this ran; raised at the end.
+
+        Requests:
+            up to 4 reads and 3 writes; on AWS up to 3 writes
+        """
+        failures: list[BaseException] = []
+        text = self._restore(before, sent, failures, was_accepted)
+        add_text(cause, text)
+        for failure in failures:
+            if not isinstance(failure, Exception) and isinstance(cause, Exception):
+                add_text(failure, text)
+                raise failure
+
+    def _restore(self, before: V | None, sent: V, failures: list[BaseException], was_accepted: bool) -> str:
+        """Restore a configuration; return what was done and what is in effect."""
+        is_sent = False
+        for number in range(_RESTORE_READS):
+            unread: BaseException | None = None
+            try:
+                if not self._connection.is_aws:
+                    if self._same(self._stored(), before) and (is_sent or not was_accepted):
+                        return f"the former {self.name} configuration {'was restored' if is_sent else 'is in effect'}"
+                    is_sent = False
+            except BaseException as error:
+                unread = error
+                failures.append(error)
+            if len(failures) >= _MAX_RESTORE_FAILURES or number == _RESTORE_READS - 1:
+                break
+            try:
+                self._write_back(before, unread)
+                is_sent = True
+                if self._connection.is_aws:
+                    return f"the former {self.name} configuration was sent again"
+            except BaseException as error:
+                failures.append(error)
+                if isinstance(error, S3Unsupported):
+                    break
+        reason = f": {str(failures[-1]).rstrip('.') or type(failures[-1]).__name__}" if failures else ""
+        if is_sent:
+            text = f"the former {self.name} configuration was sent again, but could not be read back{reason}"
+        else:
+            text = f"the former {self.name} configuration could not be restored{reason}. In effect now: {self._in_effect(sent)}"
+        logger.error("%s: %s", self._where(), text)
+        return text
+
+    def _write_back(self, before: V | None, unread: BaseException | None) -> None:
+        """Write a former configuration, or delete the present one if there was none.
+
+        Args:
+            before: The former configuration.
+            unread: The exception of the read before; None if the present configuration was read and is another.
+        """
+        if self._delete and (before is None or not before.lines()):
+            if isinstance(unread, S3Unsupported):
+                # The gateway ignores the query string: it would take DELETE ?name for a deletion of the bucket or the object.
+                raise unread
+            self._remove()
+        else:
+            self._send(self._empty() if before is None else before)
+
+    def _in_effect(self, sent: V) -> str:
+        """Describe the present configuration; if it cannot be read, the one that was sent last."""
+        try:
+            return _shown(self._stored())
+        except Exception:
+            return f"unknown; sent last: {_shown(sent)}"
+
+    def _stored(self) -> V | None:
+        """Return the stored configuration, None if there is none."""
+        document = self._fetch()
+        return None if document is None else self._parse(document)
+
     def _fetch(self) -> bytes | None:
-        """Return the stored document, None if there is none. Raises S3Unsupported if the store does not support the sub-resource."""
+        """Return the stored document; None if there is none. Raise S3Unsupported if the store does not support the sub-resource."""
         try:
             document = self._connection.read_document(self._get, **self._target)
         except S3Error as error:
             if error.code in self._absent:
                 return None
-            if error.status != 416:  # 416: the store ignored ?name and the object is empty; a document never is
+            if error.status != 416:  # 416: the store ignored ?name and the object is empty; a document is never empty
                 raise
             document = b""
         if not self._is_own(document):
-            raise S3Unsupported(
-                f"{self._where()}: this store does not support ?{self.name}: its response is another document. Nothing was written.",
-                operation=self._get,
-                bucket=self._bucket.name,
-                key=self._key,
+            raise self._unsupported(
+                self._get,
+                f"this store does not support ?{self.name}: its response is another document. Nothing was written.",
             )
         return document
 
@@ -292,11 +474,39 @@ class SubResource(ABC, Generic[V]):
     def _remove(self) -> None:
         self._connection.call(self._delete, **self._target)
 
-    def _same(self, one: V, other: V) -> bool:
-        return sorted(one.lines()) == sorted(other.lines())
+    def _same(self, one: V | None, other: V | None) -> bool:
+        """Return whether two configurations mean the same; None is a missing one."""
+        first, second = (self._empty() if value is None else value for value in (one, other))
+        return sorted(first.lines()) == sorted(second.lines())
+
+    def _unsupported(self, operation: str, why: str) -> S3Unsupported:
+        return S3Unsupported(f"{self._where()}: {why}", operation=operation, bucket=self._bucket.name, key=self._key)
 
     def _where(self) -> str:
         return f"s3://{self._bucket.name}/{self._key or ''}"
 
     def __repr__(self) -> str:
         return f"<{self.name} of {self._where()}>"
+
+
+def _shown(value: Value | None) -> str:
+    text = "; ".join(map(render.visible, [] if value is None else value.lines()))
+    return (text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…") or "none"
+
+
+def was_refused(error: BaseException) -> bool:
+    """Return whether the store's response shows that a write was not applied."""
+    return (
+        isinstance(error, S3Error)
+        and error.status is not None
+        and 400 <= error.status < 500
+        and not (error.was_retried or isinstance(error, S3ConnectionError))
+    )
+
+
+def add_text(error: BaseException, text: str) -> None:
+    """Append a text to the message of an S3Error. Another exception gets it as a note, where Python has notes (3.11)."""
+    if isinstance(error, S3Error):
+        error.args = (f"{str(error).rstrip('.')}; {text}",)
+    elif hasattr(error, "add_note"):
+        error.add_note(text)

@@ -98,6 +98,11 @@ class BucketEncryption(SubResource[Encryption]):
     def _empty(self) -> Encryption:
         return Encryption()
 
+    def _is_deleted(self, before: Encryption | None, now: Encryption) -> bool:
+        # A deletion may return the bucket to AES256, the default of the store, as on AWS. AES256 before and after may have been kept.
+        is_default = now == Encryption("AES256") and before is not None and before.algorithm != "AES256"
+        return is_default or super()._is_deleted(before, now)
+
     def ensure(
         self,
         algorithm: Algorithm,

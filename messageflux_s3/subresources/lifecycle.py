@@ -1,8 +1,9 @@
-"""?lifecycle: when objects expire or change storage class, and when unfinished uploads are aborted. A rule replaces one with its ID."""
+"""?lifecycle: when objects expire or change storage class, and unfinished uploads are aborted. A new rule replaces one with the same ID."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from .xml import Node, leaf
 
 _LIFETIME_IDS = ("expire", "expire bucket", "expire whole bucket")
 # IDs for the rule of set_lifetime. The first is messageflux's, so that a bucket made by messageflux does not end up with two lifetimes.
-# The next ID is used if a rule for something else has the ID before it.
+# An ID that belongs to another kind of rule is skipped.
 
 _SMALLEST_TO_MOVE = "x-amz-transition-default-minimum-object-size"
 
@@ -26,11 +27,20 @@ _KNOWN = (
 def _days(name: str, days: int | None) -> int | None:
     if days is None:
         return None
-    if isinstance(days, bool) or not isinstance(days, int):
-        raise TypeError(f"{name} must be a whole number of days, not {type(days).__name__}")
+    check_lifetime(name, days)
     if days < 1:
         raise ValueError(f"{name} must be at least 1 day, not {days}")
     return days
+
+
+def check_lifetime(name: str, days: object) -> None:
+    """Check the argument of set_lifetime.
+
+    Raises:
+        TypeError: It is not a whole number.
+    """
+    if isinstance(days, bool) or not isinstance(days, int):
+        raise TypeError(f"{name} must be a whole number of days, not {type(days).__name__}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,11 +298,60 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
     def _empty(self) -> LifecycleConfiguration:
         return LifecycleConfiguration()
 
+    def _forms(
+        self, value: LifecycleConfiguration, before: LifecycleConfiguration | None
+    ) -> Iterator[LifecycleConfiguration]:
+        """Yield the configuration with all rules disabled, unless the store is known to keep such rules; then the configuration."""
+        if not self._is_confirmed(value):
+            yield _disabled(value)
+        yield value
+
+    def _confirm(self, value: LifecycleConfiguration) -> None:
+        facts, kinds = self._connection.facts, {_kind_of(rule) for rule in value.rules}
+        facts[_CONFIRMED] = facts.get(_CONFIRMED, frozenset()) - kinds
+        super()._confirm(value)
+        facts[_CONFIRMED] = facts[_CONFIRMED] | kinds
+
+    def _is_confirmed(self, value: LifecycleConfiguration) -> bool:
+        """Return whether the store is known to keep rules of these kinds as they are sent. A disabled rule needs no confirmation."""
+        known = self._connection.capabilities
+        confirmed: set[_Kind] = {*self._connection.facts.get(_CONFIRMED, ())}
+        confirmed |= {_PREFIX_KIND} if known.lifecycle else set()
+        confirmed |= {_SIZE_KIND} if known.lifecycle_filters else set()
+        return all(not rule.enabled or _kind_of(rule) in confirmed for rule in value.rules)
+
+    def _write_back(self, before: LifecycleConfiguration | None, unread: BaseException | None) -> None:
+        # Restoring is a write too: the store may drop a part of the former rules as well. If nothing can be read, nothing can be
+        # confirmed, and the former rules are better than others.
+        if before is not None and unread is None and not self._is_confirmed(before):
+            self._send(_disabled(before))
+            try:
+                self._confirm(_disabled(before))
+            except S3Unsupported:
+                kept = self._stored()
+                if kept is not None and not {*kept.lines()} <= {*_disabled(before).lines()}:
+                    raise
+                # Disabled rules were left out, not changed, and this store itself returned the former rules: they can be tried.
+                self._send(before)
+                if not self._same(self._stored(), before):
+                    self._remove()
+                    raise
+                return
+        super()._write_back(before, unread)
+
     def put(self, value: LifecycleConfiguration) -> None:
         """Replace all rules; with no rules the configuration is deleted. The other methods keep the other rules.
 
+        A store that drops the filter of a rule would apply the rule to all objects. So on a store that is not AWS rules of a kind that
+        this store was not seen to keep are written with all rules disabled first. They are enabled once they were read back unchanged.
+
+        Raises:
+            S3Unsupported: The store does not support lifecycle rules, or stored something else, in which case the former rules were
+                restored.
+            S3Error: A request failed. The message says whether the former rules were restored, and else what is in effect.
+
         Requests:
-            1; on a store that is not AWS also 2 reads
+            1; on a store that is not AWS also 2 reads, and 1 write and 1 read for a kind of rule that is new to this connection
         """
         if not isinstance(value, LifecycleConfiguration):
             raise TypeError(f"value must be a LifecycleConfiguration, not {type(value).__name__}")
@@ -321,7 +380,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
             S3Unsupported: The store does not support lifecycle rules, or stored something else.
 
         Requests:
-            1 read; if something changes 1 write (on a store that is not AWS 2 more reads)
+            1 read; if something changes those of ``put()``
 
         Example:
             >>> change = bucket.lifecycle.ensure(s3.LifecycleRule("sweep", abort_uploads_days=3), dry_run=True)
@@ -350,7 +409,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
             S3Unsupported: The store does not support lifecycle rules, or stored something else.
 
         Requests:
-            1 read; 1 write if something changes
+            1 read; if something changes those of ``put()``
         """
         if days is None:
             raise TypeError("days must be a whole number of days, not None")
@@ -358,31 +417,30 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         self._put_rule(LifecycleRule(id or f"expire {prefix}".rstrip(), prefix=prefix, tags=wanted, expire_days=days))
 
     def abort_unfinished_uploads(self, *, days: int, prefix: str = "", id: str | None = None) -> None:
-        """Abort multipart uploads that are unfinished after some days. Requests: 1 read; 1 write if something changes."""
+        """Abort multipart uploads that are unfinished after some days. Requests: 1 read; those of ``put()`` if something changes."""
         self._put_rule(LifecycleRule(id or f"abort uploads {prefix}".rstrip(), prefix=prefix, abort_uploads_days=days))
 
     def transition(self, storage_class: str, *, days: int, prefix: str = "", id: str | None = None) -> None:
-        """Move objects to another storage class after some days. Requests: 1 read; 1 write if something changes."""
+        """Move objects to another storage class after some days. Requests: 1 read; those of ``put()`` if something changes."""
         _days("days", days)
         name = id or f"to {storage_class} {prefix}".rstrip()
         self._put_rule(LifecycleRule(name, prefix=prefix, transitions=((days, storage_class),)))
 
     def expire_noncurrent(self, *, days: int, prefix: str = "", id: str | None = None) -> None:
-        """Delete versions some days after they were replaced. Requests: 1 read; 1 write if something changes."""
+        """Delete versions some days after they were replaced. Requests: 1 read; those of ``put()`` if something changes."""
         self._put_rule(LifecycleRule(id or f"expire old {prefix}".rstrip(), prefix=prefix, noncurrent_days=days))
 
     def remove(self, *ids: str) -> None:
-        """Remove the rules with these IDs. Idempotent. Requests: 1 read; 1 write if something changes."""
+        """Remove the rules with these IDs. Idempotent. Requests: 1 read; those of ``put()`` if something changes."""
         self._make(lambda known: known.without(*ids))
 
     def set_lifetime(self, days: int) -> None:
-        """Expire all objects after this many days; 0 or less cancels that. Replaces the lifetime rule of messageflux too.
+        """Expire all objects after this many days; 0 or less removes the rule. Also replaces the lifetime rule of messageflux.
 
         Requests:
-            1 read; 1 write if something changes (on a store that is not AWS 2 more reads)
+            1 read; if something changes those of ``put()``
         """
-        if isinstance(days, bool) or not isinstance(days, int):
-            raise TypeError(f"days must be a whole number of days, not {type(days).__name__}")
+        check_lifetime("days", days)
 
         def merged(known: LifecycleConfiguration) -> LifecycleConfiguration:
             others = tuple(rule for rule in known.rules if not _is_ours(rule))
@@ -398,6 +456,44 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         self._make(lambda known: known.with_rule(rule))
 
 
+def _disabled(value: LifecycleConfiguration) -> LifecycleConfiguration:
+    return replace(value, rules=tuple(replace(rule, enabled=False) for rule in value.rules))
+
+
+_Kind = tuple[tuple[str, str], ...]
+"""The elements of a rule, without ID and status: path and text. The usual texts of a path are replaced by a placeholder."""
+
+_CONFIRMED = "lifecycle kinds"
+_FREE_TEXT = ("Prefix", "Key", "Value")
+_USUAL_TEXT = re.compile(r"[A-Za-z0-9/._-]{1,64}")
+_MAX_INT32 = (1 << 31) - 1
+
+
+def _kind_of(rule: LifecycleRule) -> _Kind:
+    """Return what a store must be able to keep in order to keep a rule: its elements, and texts and numbers out of the ordinary."""
+
+    def texts(node: Node, path: str) -> Iterator[tuple[str, str]]:
+        for child in node.children:
+            inner = f"{path}/{child.name}"
+            yield inner, _kind_of_text(child)
+            yield from texts(child, inner)
+
+    return tuple(sorted(texts(replace(rule, id="(no id)", enabled=False).to_api(), "")))
+
+
+def _kind_of_text(node: Node) -> str:
+    if node.attributes:
+        return repr(node)
+    if node.text.isdecimal() and int(node.text) <= _MAX_INT32:
+        return "number"
+    return "text" if node.name in _FREE_TEXT and _USUAL_TEXT.fullmatch(node.text) else node.text
+
+
+# What probe() tests for Capabilities.lifecycle and lifecycle_filters.
+_PREFIX_KIND = _kind_of(LifecycleRule("probe", prefix="never/", expire_days=3650))
+_SIZE_KIND = _kind_of(LifecycleRule("probe", prefix="never/", min_size=10**9, expire_days=3650))
+
+
 def _is_ours(rule: LifecycleRule) -> bool:
-    """Return whether set_lifetime or messageflux wrote a rule: it has one of their IDs and does nothing but expire all objects."""
+    """Return whether set_lifetime or messageflux wrote a rule: its ID is one of theirs, and it does nothing but expire all objects."""
     return rule.id in _LIFETIME_IDS and rule.is_whole_bucket_lifetime

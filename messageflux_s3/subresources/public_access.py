@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 from .._client.addresses import BucketAddress
 from ..errors import S3AccessDenied, S3Error, S3Unsupported
 from . import xml
-from .base import SubResource, in_place
+from .base import SubResource, add_text, in_place, was_refused
 from .policy import BucketPolicy, Policy, canonical
 from .xml import Node, leaf
 
 SID = "MessagefluxS3PublicRead"
 _PAUSES_S = (0.25, 0.5, 1.0, 2.0, 4.0)
+_MAX_ATTEMPTS = 3  # of block(), after failures that may be temporary and after interrupts
 
 _FLAGS = {
     "block_public_acls": "BlockPublicAcls",
@@ -122,11 +123,11 @@ class PublicAccess:
     def allow(self) -> None:
         """Let everybody read and list the bucket: lift its public access block and add a statement to its policy.
 
-        If the store refuses the policy, the former block is restored.
+        If one of the two fails, the former block and policy are restored.
 
         Raises:
             S3Unsupported: The store does not support bucket policies. Nothing was sent.
-            S3AccessDenied: The account's own public access block forbids it. Raised after some seconds of retries, because lifting the
+            S3AccessDenied: The account's own public access block forbids that. Raised after some seconds of retries, because lifting the
                 bucket's block takes effect with a delay.
 
         Requests:
@@ -134,17 +135,24 @@ class PublicAccess:
         """
         before = self._policy.get()
         block = self._current_block()
-        is_blocking = block is not None and (block.block_public_policy or block.restrict_public_buckets)
-        if block is not None and is_blocking:
-            self._block.put(replace(block, block_public_policy=False, restrict_public_buckets=False))
+        lifted = None if block is None else replace(block, block_public_policy=False, restrict_public_buckets=False)
         wanted = replace(before, statements=in_place(before.statements, canonical(self._statement()), self._is_ours))
-        if wanted == before:
-            return
+        is_lifted = False
         try:
-            self._put_policy(wanted, _PAUSES_S if is_blocking else ())
-        except S3Error:
-            if block is not None and is_blocking:
-                self._block.put(block)
+            if lifted is not None and lifted != block:
+                self._block.put(lifted)
+                is_lifted = True
+            if wanted != before:
+                self._put_policy(wanted, _PAUSES_S if is_lifted else ())
+        except BaseException as error:
+            # On a store that is not AWS, put() restores what it failed to write.
+            is_unknown = self._bucket.connection.is_aws and not was_refused(error)
+            try:
+                if is_unknown and (is_lifted or lifted in (None, block)):
+                    self._policy._undo(before, wanted, error)
+            finally:
+                if lifted is not None and (is_lifted or (is_unknown and lifted != block)):
+                    self._block._undo(block, lifted, error)
             raise
 
     def _put_policy(self, policy: BucketPolicy, pauses: Sequence[float]) -> None:
@@ -162,19 +170,37 @@ class PublicAccess:
 
         Raises:
             S3Unsupported: The store does not support bucket policies. Nothing was sent.
+            S3Error: One of the two failed. A statement that was removed is not put back: the bucket would be public again.
 
         Requests:
             2 reads, up to 2 writes (on a store that is not AWS each write is read back)
         """
         before = self._policy.get()
-        kept = BucketPolicy(tuple(text for text in before.statements if not self._is_ours(text)), before.rest)
-        if kept != before:
-            self._policy.put(kept)
         block = self._current_block()
-        if block is not None:
-            wanted = AccessBlock(True, True, True, True, block.unknown)
-            if wanted != block:
-                self._block.put(wanted)
+        kept = BucketPolicy(tuple(text for text in before.statements if not self._is_ours(text)), before.rest)
+        wanted = None if block is None else AccessBlock(True, True, True, True, block.unknown)
+        interrupt: BaseException | None = None
+        is_removed = False
+        # A half of it is neither the state before nor the one asked for. So an interrupt is raised at the end.
+        for number in range(1, _MAX_ATTEMPTS + 1):
+            try:
+                if kept != before and not is_removed:
+                    self._policy.put(kept)
+                    is_removed = True
+                if wanted is not None and wanted != block:
+                    self._block.put(wanted)
+                break
+            except BaseException as error:
+                if isinstance(error, Exception):
+                    may_succeed = isinstance(error, S3Error) and error.retryable
+                else:
+                    interrupt, may_succeed = error, True
+                if number == _MAX_ATTEMPTS or not may_succeed:
+                    if is_removed:
+                        add_text(error, "the statement that made the bucket public was removed from its policy")
+                    raise
+        if interrupt is not None:
+            raise interrupt
 
     def status(self) -> PublicAccessStatus:
         """Return whether the bucket is public, and why.
@@ -197,7 +223,7 @@ class PublicAccess:
             return None
 
     def _statement(self) -> dict[str, Any]:
-        arn = f"arn:aws:s3:::{self._bucket.name}"
+        arn = self._bucket.arn
         return {
             "Sid": SID,
             "Effect": "Allow",

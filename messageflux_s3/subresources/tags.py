@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from .._client.connection import KNOWS_TAGGING
+from .._formats import version_ids
+from ..errors import S3Error, S3Unsupported
 from . import xml
 from .base import Change, SubResource
 from .xml import Node, leaf
@@ -17,7 +19,7 @@ class TagSet(Mapping[str, str]):
     """Tags, as a frozen mapping.
 
     Attributes:
-        pairs: Name and value, sorted by name.
+        pairs: Pairs of name and value, sorted by name.
         unknown: Other elements of the document and of its tags; sent back unchanged.
     """
 
@@ -179,11 +181,49 @@ class Tags(SubResource[TagSet]):
 
 
 class ObjectTags(Tags):
-    """The tags of an object."""
+    """The tags of an object, or of one of its versions.
+
+    On a store that is not AWS the tags of a version are used only if the response names that version, or if the store has refused to
+    return the tags of a version that does not exist: others ignore the version ID. That is asked once for each bucket.
+    """
 
     _get = "GetObjectTagging"
     _put = "PutObjectTagging"
     _delete = "DeleteObjectTagging"
+
+    def _fetch(self) -> bytes | None:
+        document = super()._fetch()
+        version_id = self._target.get("VersionId")
+        if version_id is None or self._connection.is_aws:
+            return document
+        confirmed = None if document is None else self._connection.received_header("x-amz-version-id")
+        if confirmed != version_id and (confirmed or not self._knows_versions(version_id)):
+            raise S3Unsupported(
+                f"{self._where()}: asked for the tags of version {version_id}, the store sent those of "
+                f"{f'version {confirmed}' if confirmed else 'the current object'}. Nothing was written.",
+                operation=self._get,
+                bucket=self._bucket.name,
+                key=self._key,
+            )
+        return document
+
+    def _knows_versions(self, version_id: str) -> bool:
+        """Return whether the store refuses to return the tags of a version that does not exist. Requests: 1 for each bucket."""
+        facts, fact = self._connection.facts, f"tags of versions:{self._bucket.name}"
+        known: bool | None = facts.get(fact)
+        if known is None:
+            missing = {**self._target, "VersionId": version_ids.missing(version_id)}
+            try:
+                self._connection.read_document(self._get, **missing)
+                known = False
+            except S3Error as error:
+                if error.retryable:
+                    raise
+                known = (
+                    error.status in (400, 403, 404) and error.code not in self._absent
+                )  # 403: without the right to list
+            facts[fact] = known
+        return known
 
     def _is_own(self, document: bytes) -> bool:
         if super()._is_own(document):

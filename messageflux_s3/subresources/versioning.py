@@ -34,7 +34,7 @@ class VersioningConfiguration:
 
     def to_api(self) -> Node:
         """Return the ``VersioningConfiguration`` document."""
-        # MfaDelete can only be sent together with a code of the MFA device. S3 keeps it if it is left out.
+        # MfaDelete can only be sent together with a code from the MFA device. S3 keeps the setting if it is left out.
         kept = tuple(node for node in self.unknown if node.name != "MfaDelete")
         return Node("VersioningConfiguration", children=((leaf("Status", self.status),) if self.status else ()) + kept)
 
@@ -68,16 +68,24 @@ class Versioning(SubResource[VersioningConfiguration]):
         return VersioningConfiguration()
 
     def _send_document(self, document: bytes) -> None:
-        super()._send_document(document)
-        # Conditional requests may behave differently in a versioned bucket: clear the cached state of this bucket.
-        self._connection.facts[f"versioned:{self._bucket.name}"] = None
+        try:
+            super()._send_document(document)
+        finally:
+            # Conditional requests may behave differently in a versioned bucket: clear the cached state of this bucket. After an error
+            # too, since the write may have been applied.
+            self._connection.facts[f"versioned:{self._bucket.name}"] = None
+
+    def _write_back(self, before: VersioningConfiguration | None, unread: BaseException | None) -> None:
+        if before is None or before.status is None:
+            raise S3Unsupported(f"{self._where()}: versioning cannot be undone once it was enabled")
+        super()._write_back(before, unread)
 
     def put(self, value: VersioningConfiguration) -> None:
         """Replace the configuration.
 
         Raises:
             S3Unsupported: The store does not support versioning. Or the value has no status, but versioning was enabled before: S3
-                cannot return to the state before that.
+                cannot undo that.
 
         Requests:
             1; on a store that is not AWS also 2 reads
@@ -94,6 +102,9 @@ class Versioning(SubResource[VersioningConfiguration]):
 
         Raises:
             S3Unsupported: Always.
+
+        Requests:
+            none
         """
         raise S3Unsupported(
             f"{self._where()}: versioning cannot be deleted once it was enabled; suspend() stops keeping new versions"

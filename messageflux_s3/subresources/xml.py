@@ -69,7 +69,7 @@ def parse(document: bytes) -> Node:
     """
     if (
         b"<!DOCTYPE" in document or b"<!ENTITY" in document or b"\0" in document
-    ):  # a NUL reveals UTF-16, in which the other two would not be found
+    ):  # NUL means UTF-16, in which the other two would not be found
         raise S3InvalidContent("the store sent an XML document with a DOCTYPE; it was not read")
     try:
         return _node(ElementTree.fromstring(document))  # nosec B314  # there are no entities: checked above

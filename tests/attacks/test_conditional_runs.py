@@ -151,7 +151,7 @@ def two_put(behind: Behind, key: str) -> tuple[str, bool]:
     assert not winners or content == winners[0], f"{key}: {winners} was told a success that is none"
     for body, told in said.items():
         assert (told, content == body) != ("refused", True), f"{key}: {body!r} was told of a conflict with itself"
-    return ("two: done" if winners else "two: nobody knows"), bool(winners)
+    return ("two: done" if winners else "two: unknown"), bool(winners)
 
 
 SCENES: tuple[Callable[[Behind, str], tuple[str, bool]], ...] = (
@@ -183,7 +183,7 @@ def test_reported_outcomes_are_true_under_every_kind_of_fault(moto: Server) -> N
             )
             said, is_done = scene(behind, f"{scene.__name__}/{seed}")
             if not said.startswith("two"):
-                assert said != "refused", f"seed {seed}, {scene.__name__}: a conflict with nobody about"
+                assert said != "refused", f"seed {seed}, {scene.__name__}: a conflict without another writer"
                 assert said != "done" or is_done, f"seed {seed}, {scene.__name__}: a success that is none"
             return (
                 f"{scene.__name__} {said}{' (but it was done)' if said == 'failed' and is_done else ''}",

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from messageflux_s3 import Capabilities, S3Bucket
+from messageflux_s3 import Capabilities, S3Bucket, SyncPlan, SyncStep
+from messageflux_s3._display import treemap
 from messageflux_s3._formats import render
 
 FLAGS = (
@@ -53,10 +54,12 @@ def page_of(bucket: S3Bucket) -> str:
     """Return a page with every HTML representation, with hostile names."""
     bucket.put_objects([(NASTY, "x"), ("long/" + "k" * 400, "x"), (f"t/{NASTY}.csv", f"{NASTY},b\n1,{'w' * 300}\n")])
     bucket.put_object("t/wide.csv", ",".join(f"column{n}" for n in range(40)) + "\n" + ",".join(map(str, range(40))))
-    obj = bucket.put_object("o", "x", {"note": NASTY})
+    with bucket.store.observe(NASTY) as seen:
+        obj = bucket.put_object("o", "x", {"note": NASTY})
+    plan = SyncPlan((SyncStep("copy", NASTY + "k" * 400, NASTY, 5, NASTY),), "to_store", bucket.name, NASTY, NASTY * 3)
     shown: list[Any] = [
         bucket.store, bucket, obj, bucket.find(prefix=NASTY), bucket.store.show(), bucket.show(), bucket.find().tree(), bucket.usage(),
-        bucket[f"t/{NASTY}.csv"].preview(), bucket["t/wide.csv"].preview(), Capabilities(),
+        bucket[f"t/{NASTY}.csv"].preview(), bucket["t/wide.csv"].preview(), Capabilities(), bucket.find().browse(), plan, seen,
         render.table(["when"], [[datetime(2026, 1, 1, tzinfo=timezone.utc)]], title=NASTY),
     ]  # fmt: skip
     body = "".join(f"<div>{thing._repr_html_()}</div>" for thing in shown)
@@ -110,3 +113,39 @@ def test_the_theme_of_the_notebook_takes_precedence_over_that_of_the_browser(chr
     page = "<!doctype html><body style='--jp-content-font-color1:rgb(1,2,3);--jp-layout-color0:rgb(250,251,252)'>"
     seen = seen_by(chromium, page + render.facts("t", [("a", "b")]).html, DARK, tmp_path)
     assert (seen["ink"], seen["paper"]) == ("rgb(1, 2, 3)", "rgb(250, 251, 252)")
+
+
+def test_the_text_of_a_treemap_contrasts_with_its_rectangles(chromium: str, tmp_path: Path) -> None:
+    """In both themes, and where a viewer strips style sheets."""
+    drawn = treemap.draw("t", {"images/": 5000, "logs/": 1000}).html
+    bare = re.sub(r"<style>.*?</style>| class=\"[^\"]*\"", "", drawn, flags=re.DOTALL).replace(
+        "<div>", '<div class="mfs3">', 1
+    )
+    for theme, paper, ink in ((LIGHT, "#ffffff", "#111111"), (DARK, "#111111", "#eeeeee")):
+        for html in (drawn, bare):
+            page = (
+                f"<!doctype html><meta charset=utf-8><body style='background:{paper};color:{ink}'>{html}</body>{FILLS}"
+            )
+            seen = seen_by(chromium, page, theme, tmp_path)
+            [text, rectangle, opacity] = seen["title"].split("|")
+            behind = [
+                float(opacity) * front + (1 - float(opacity)) * back
+                for front, back in zip(rgb(rectangle), rgb_of_hex(paper), strict=True)
+            ]
+            assert abs(sum(rgb(text)) - sum(behind)) > 300, (theme, text, rectangle)
+
+
+FILLS = """
+<script>
+const style = selector => getComputedStyle(document.querySelector(selector));
+document.title = [style('svg text').fill, style('svg rect').fill, style('svg rect').fillOpacity].join('|');
+</script>
+"""
+
+
+def rgb(colour: str) -> list[int]:
+    return [*map(int, re.findall(r"\d+", colour)[:3])]
+
+
+def rgb_of_hex(colour: str) -> list[int]:
+    return [int(colour[at : at + 2], 16) for at in (1, 3, 5)]

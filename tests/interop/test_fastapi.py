@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +14,7 @@ import httpx
 import pytest
 import uvicorn
 from starlette.types import ASGIApp
+from support.async_runs import no_thread_left
 
 import messageflux_s3 as s3
 
@@ -57,8 +57,8 @@ def run(bucket: s3.S3Bucket, work: Any) -> None:
         ):
             await work(store.bucket(bucket.name), client)
 
-    asyncio.run(main())
-    assert [thread.name for thread in threading.enumerate() if "messageflux-s3-aio" in thread.name] == []
+    with no_thread_left():
+        asyncio.run(main())
 
 
 def unfinished(bucket: s3.S3Bucket) -> list[Any]:

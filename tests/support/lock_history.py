@@ -34,7 +34,9 @@ def now() -> float:
 # -- one worker -------------------------------------------------------------------------------------------------------------------
 
 
-def work(url: str, access_key: str, secret_key: str, bucket_name: str, log_path: str, ttl: float, seed: int) -> None:
+def work(
+    url: str, access_key: str, secret_key: str, bucket_name: str, log_path: str, ttl: float, hold: float, seed: int
+) -> None:
     """Acquire the lock, write the counter under its token a few times, release the lock; repeat until killed."""
     import messageflux_s3 as s3
 
@@ -50,7 +52,9 @@ def work(url: str, access_key: str, secret_key: str, bucket_name: str, log_path:
             log.write(json.dumps({"event": event, "at": at, "pid": os.getpid(), **more}) + "\n")
 
         note("started", now())
+        began: float | None = None
         while True:
+            began = now() if began is None else began
             try:
                 lock = bucket.lock(KEY, ttl=ttl, wait=5).__enter__()
             except s3.S3LockError:
@@ -59,12 +63,13 @@ def work(url: str, access_key: str, secret_key: str, bucket_name: str, log_path:
                 note("error", now(), what=repr(error))
                 continue
             asked = now()
+            began, waited = None, asked - began
             if lock.lost:  # this process was stopped, and the lease has expired
                 note("acquired too late", asked, token=lock.token)
                 continue
-            note("acquired", asked, token=lock.token)
+            note("acquired", asked, token=lock.token, waited=waited)
             for _ in range(generator.randint(1, 4)):
-                time.sleep(generator.uniform(0, ttl / 10))
+                time.sleep(generator.uniform(0, hold))
                 asked = now()
                 try:
                     lock.check()
@@ -116,6 +121,7 @@ class Verdict:
         takeovers: Seconds from the end of a holder that was killed or stalled to the next acquisition.
         stalled: Total seconds for which the machine did not schedule a thread that was ready to run.
         tokens: How many different tokens were given out.
+        waits: Seconds for which each holder has waited.
     """
 
     violations: list[str] = field(default_factory=list)
@@ -123,13 +129,17 @@ class Verdict:
     takeovers: list[float] = field(default_factory=list)
     stalled: float = 0.0
     tokens: int = 0
+    waits: list[float] = field(default_factory=list)
 
     def __str__(self) -> str:
+        waits = sorted(self.waits) or [0.0]
+        waited = ", ".join(f"{waits[int((len(waits) - 1) * part)]:.2f}" for part in (0.5, 0.95, 1))
         times = sorted(self.takeovers)
         took = f"median {times[len(times) // 2]:.2f} s, slowest {times[-1]:.2f} s" if times else "none"
         counted = ", ".join(f"{name} {count}" for name, count in sorted(self.counts.items()))
         return (
             f"{len(self.violations)} violations; {self.tokens} tokens; {len(times)} takeovers: {took}; "
+            f"waits (median, p95, longest): {waited} s; "
             f"machine stalled {self.stalled:.1f} s; {counted}"
         )
 
@@ -146,6 +156,7 @@ def check(events: list[dict[str, Any]], ttl: float, final_count: int) -> Verdict
     events = sorted(events, key=lambda event: event["at"])
     acquired = [event for event in events if event["event"] == "acquired"]
     verdict.tokens = len({event["token"] for event in acquired})
+    verdict.waits = [event["waited"] for event in acquired if "waited" in event]
     for before, after in pairwise(acquired):
         if after["token"] <= before["token"]:
             verdict.violations.append(f"tokens do not grow: {before['token']} then {after['token']}")
@@ -208,19 +219,30 @@ def _check_takeovers(
 
 
 def run(
-    url: str, access_key: str, secret_key: str, *, seconds: float, processes: int = 8, ttl: float = 2.0, seed: int = 1
+    url: str,
+    access_key: str,
+    secret_key: str,
+    *,
+    seconds: float,
+    processes: int = 8,
+    ttl: float = 2.0,
+    hold: float | None = None,
+    seed: int = 1,
 ) -> Verdict:
-    """Let several processes compete for a lock, kill and stall holders and others, and check the history."""
+    """Let several processes compete for a lock, kill and stall holders and others, and check the history.
+
+    A holder makes one to four steps of at most ``hold`` seconds each, by default a tenth of the ttl.
+    """
     import messageflux_s3 as s3
 
     bucket = s3.connect(url, access_key=access_key, secret_key=secret_key, region="us-east-1").create_bucket(
         f"h-{uuid.uuid4().hex[:12]}"
     )
     bucket.put_json(COUNTER, {"n": 0, "token": 0})
-    bucket.lock(KEY, ttl=1).release()  # runs the probe, so that the processes need not
+    bucket.lock(KEY, ttl=30).release()  # runs the probe, so that the processes need not
     with (
         tempfile.TemporaryDirectory() as folder,
-        _Workers(Path(folder), [url, access_key, secret_key, bucket.name], ttl, seed) as workers,
+        _Workers(Path(folder), [url, access_key, secret_key, bucket.name], ttl, hold, seed) as workers,
     ):
         for _ in range(processes):
             workers.start()
@@ -241,8 +263,9 @@ def run(
 class _Workers:
     """The processes, the kills and stalls, and a monitor of the machine's own pauses."""
 
-    def __init__(self, folder: Path, arguments: list[str], ttl: float, seed: int) -> None:
+    def __init__(self, folder: Path, arguments: list[str], ttl: float, hold: float | None, seed: int) -> None:
         self._folder = folder
+        self._hold = ttl / 10 if hold is None else hold
         self._arguments = arguments
         self._ttl = ttl
         self._seed = seed
@@ -271,7 +294,16 @@ class _Workers:
         log = self._folder / f"{len(self.logs)}.jsonl"
         self.logs.append(log)
         own_seed = str(len(self.logs) + self._seed * 1000)
-        command = [sys.executable, __file__, "--worker", *self._arguments, str(log), str(self._ttl), own_seed]
+        command = [
+            sys.executable,
+            __file__,
+            "--worker",
+            *self._arguments,
+            str(log),
+            str(self._ttl),
+            str(self._hold),
+            own_seed,
+        ]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path[1:2]])}
         process = subprocess.Popen(command, env=environment)
         self._running[process.pid] = (process, log)
@@ -336,4 +368,4 @@ def _last(log: Path) -> dict[str, Any] | None:
 
 if __name__ == "__main__":
     assert sys.argv[1] == "--worker"
-    work(*sys.argv[2:7], float(sys.argv[7]), int(sys.argv[8]))
+    work(*sys.argv[2:7], float(sys.argv[7]), float(sys.argv[8]), int(sys.argv[9]))

@@ -22,6 +22,7 @@ import pytest
 import messageflux_s3 as s3
 from messageflux_s3._client.addresses import BucketAddress, ObjectAddress
 from messageflux_s3._client.connection import Connection
+from messageflux_s3._client.observation import Observers
 from messageflux_s3._objects import conditional, drivers, lock, ranged_reader
 
 Answer = dict[str, Any]
@@ -47,12 +48,16 @@ class Memory:
     """Stands in for a :class:`Connection`; its clock advances only by calls of ``sleep`` and :meth:`wait`."""
 
     preset = "aws"
+    default_checksum = "CRC32"
 
     def __init__(self) -> None:
         self.is_aws = True
+        self.observers = Observers()
+        self.shared = self
         self.endpoint_url = "http://s3.test"
-        self.config = SimpleNamespace(max_attempts=3, capabilities=None)
-        self.capabilities = SimpleNamespace(checksums=True)  # boto3 sends checksums, so the library adds no MD5
+        self.config = SimpleNamespace(capabilities=None)
+        self.max_attempts = 3
+        self.capabilities = s3.Capabilities(checksums_compared=True)  # no MD5 is added
         self.objects: dict[str, Stored] = {}
         self.happens: dict[str, deque[Happening | None]] = {}
         self.calls: list[str] = []
@@ -145,9 +150,9 @@ class Memory:
         }
 
 
-def in_memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
+def in_memory(monkeypatch: pytest.MonkeyPatch, store: Memory | None = None) -> Memory:
     """Return a store in memory whose clock replaces that of the modules."""
-    made = Memory()
+    made = store if store is not None else Memory()
     monkeypatch.setattr(conditional, "time", made)
     monkeypatch.setattr(drivers, "time", made)
     monkeypatch.setattr(ranged_reader, "time", made)

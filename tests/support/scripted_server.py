@@ -6,12 +6,13 @@ is in ``stateful_server.py``.
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import sys
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
@@ -84,7 +85,26 @@ class ScriptedServer(ThreadingHTTPServer):
         self.asked: list[Asked] = []
         self.keeps_requests = True
         self.oddities: set[str] = set()
+        self._connections: set[socket.socket] = set()
         super().__init__(("127.0.0.1", 0), _Handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Keep each connection, to end it with the server."""
+        connection, address = super().get_request()
+        self._connections.add(connection)
+        return connection, address
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget a connection that has ended."""
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Also end the connections that clients keep open: each has a thread, which keeps this server and its requests in memory."""
+        super().server_close()
+        for connection in [*self._connections]:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Report errors of a script, but not clients that disconnect."""
@@ -210,6 +230,15 @@ def document(root: str, inside: str = "") -> Answer:
     return 200, {"Content-Type": "application/xml"}, text.encode()
 
 
+def upload_in_parts(asked: Asked) -> Answer:
+    """Return the correct response to a request of an upload in parts, or to a PUT."""
+    if asked.method == "POST" and "uploads" in asked.query:
+        return document("InitiateMultipartUploadResult", "<UploadId>U</UploadId>")
+    if asked.method == "POST":
+        return document("CompleteMultipartUploadResult", "<ETag>whole</ETag>")
+    return 200, {"ETag": f'"{hashlib.md5(asked.body).hexdigest()}"'}, b""
+
+
 def content_of(asked: Asked, body: bytes, etag: str = "e") -> Answer:
     """Return the correct response to a HEAD or GET of an object or of a range."""
     headers = {"ETag": f'"{etag}"', "Last-Modified": "Sat, 21 Nov 2026 05:00:00 GMT"}
@@ -301,3 +330,9 @@ class RawServer:
 
     def close(self) -> None:
         self._listener.close()
+
+
+def replaces_metadata(bucket: s3.S3Bucket) -> s3.S3Bucket:
+    """Let the store of a bucket count as one whose copies replace metadata and headers: no scratch object is copied first."""
+    bucket._connection.facts.update({f"CopyObject replaces {name}": True for name in ("ContentType", "Metadata")})
+    return bucket

@@ -90,7 +90,7 @@ def _hold_to_the_truth(told: dict[bytes, str], applied: list[bytes], seed: int) 
             f"seed {seed}: {name!r} was told {said}; {applied}"
         )
     if len(told) == 1:
-        assert "refused" not in told.values(), f"seed {seed}: refused with nobody else about"
+        assert "refused" not in told.values(), f"seed {seed}: refused without another client"
     return [*told.values()]
 
 
@@ -256,7 +256,9 @@ def lease_turns(bucket: S3Bucket, state: StatefulStore, seed: int) -> list[str]:
         try:
             lock.renew()
         except s3.S3LockError:
-            raise AssertionError(f"seed {seed}: {name} was told that it lost a lock that nobody else took") from None
+            raise AssertionError(
+                f"seed {seed}: {name} was told that it lost a lock that no other client took"
+            ) from None
         except s3.S3Error as error:
             told.append(f"renew {type(error).__name__}")
         with mutex:

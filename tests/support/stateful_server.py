@@ -247,12 +247,13 @@ class StatefulStore:
         return refusal(500, "InternalError") if fault == "500_after" else answer
 
     def _act(self, asked: Asked) -> Answer:
-        if self.conditions == "sequential" and asked.key:
+        is_conditional = asked.method not in ("GET", "HEAD") and {"if-match", "if-none-match"} & asked.headers.keys()
+        if self.conditions == "sequential" and is_conditional:
             with self.mutex:
                 failed = self._failed_condition(asked)
             if failed is not None:
                 return failed
-            time.sleep(0.02)  # between the comparison above and the write below another writer may write
+            time.sleep(0.3)  # between the comparison above and the write below another writer may write
         with self.mutex:
             return self._apply(asked)
 

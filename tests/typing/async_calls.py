@@ -17,6 +17,8 @@ async def calls() -> None:
     async with s3.async_connect("https://minio.example", access_key="a", secret_key="b") as store:
         assert_type(store, s3.AsyncS3Store)
         assert_type(store.lane, s3.LaneStatus)
+        with store.observe() as seen:
+            assert_type(seen.operations, dict[str, s3.RequestTotals])
         bucket = store.bucket("scratch")
         assert_type(bucket, s3.AsyncS3Bucket)
         assert_type(await store.create_bucket("scratch"), s3.AsyncS3Bucket)

@@ -30,6 +30,11 @@ all_buckets: Iterator[s3.S3Bucket] = store.buckets()
 alive: bool = store.ping() and store.is_online
 assert_type(store.probe(), s3.Capabilities)
 assert_type(store.lane, s3.LaneStatus)
+with store.observe("nightly") as seen, store.on_request(lambda event: print(event.seconds)) as subscription:
+    assert_type(seen, s3.Observation)
+    assert_type(subscription, s3.RequestSubscription)
+assert_type(seen.rows, list[s3.RequestTotals])
+assert_type(seen.cost({"class A": 0.005, "class B": 0.0004}), float)
 reason: str = store.lane.reason
 
 
@@ -194,6 +199,20 @@ except s3.S3NoSuchItem as error:
     code: str | None = error.code
 except s3.S3BatchError as batch_error:
     failed: list[s3.Failure] = batch_error.failures
+
+# -- attributes, paths, links
+
+assert_type(bucket.get_object("key"), s3.S3Object)
+assert_type(bucket.get_object("key", if_none_match="etag"), s3.S3Object | None)
+language: str | None = bucket["key"].content_language
+stored: dict[str, str] = bucket["key"].set_metadata({"a": "1"}, content_type="text/plain").checksums
+assert_type(bucket.path("a") / "b", s3.S3Path)
+sibling: str = (bucket["key"].path.parent / "b").read_text()
+assert_type([*bucket.path("a").glob("*.txt")], list[s3.S3Path])
+sent_parts: s3.PresignedParts = bucket["key"].presigned_parts(3, content_type="video/mp4")
+sent_parts.complete(["etag"])
+bucket["key"].restore(7, tier="Bulk")
+noted: str = bucket["key"].annotations.get("name")
 
 # -- messages
 

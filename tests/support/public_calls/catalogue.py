@@ -32,12 +32,14 @@ def add(call: Call) -> None:
 
 
 VALUES = {
-    "BatchResult", "Capabilities", "CorsRule", "Failure", "LaneStatus", "LifecycleRule", "Notification", "ObjectEvent", "Pointer",
-    "PresignedPost", "Rendered", "S3Config", "SyncStep", "Usage",
+    "BatchResult", "Capabilities", "CorsRule", "Failure", "InjectedFault", "LaneStatus", "LifecycleRule", "Notification", "ObjectEvent",
+    "Observation", "Pointer", "PresignedPost", "Rendered", "RequestEvent", "RequestSubscription", "RequestTotals", "S3Config", "SyncStep",
+    "Usage",
 }  # fmt: skip
 """Public classes that hold data and make no request: their members need no call in the catalogue."""
 
 TESTED_ELSEWHERE = {
+    "Faults": "changes how LocalS3 answers: tests/test_faults.py",
     "LocalS3": "runs a server of its own: tests/test_local.py",
     "MessagefluxS3FileSystem": "has the interface of fsspec: tests/test_fs.py",
     "S3MessageStore": "needs messageflux: tests/interop/test_messageflux_stores.py",

@@ -6,6 +6,7 @@ import asyncio
 import io
 import pickle
 import re
+import urllib.request
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -71,10 +72,10 @@ def _(p: Place) -> None:
     assert p.store.client is p.store.resource.meta.client
 
 
-@call("S3Store.config", "S3Store.resource", "S3Store.from_resource")
+@call("S3Store.config", "S3Store.resource", "S3Store.from_resource", "S3Store.from_client")
 def _(p: Place) -> None:
-    again = s3.S3Store.from_resource(p.store.resource)
-    assert again.bucket(p.bucket.name).object("kept/a.txt").body == b"alpha"
+    for again in (s3.S3Store.from_resource(p.store.resource), s3.S3Store.from_client(p.store.client)):
+        assert again.bucket(p.bucket.name).object("kept/a.txt").body == b"alpha"
     assert pickle.loads(pickle.dumps(p.store.config)) == p.store.config or p.store.config.secret_key is not None
 
 
@@ -91,6 +92,16 @@ def _(p: Place) -> None:
     assert p.bucket.name in {bucket.name for bucket in s3.S3Bucket.list_buckets(p.store)}
     assert p.bucket.store == p.store
     assert p.bucket.s3_resource is p.store.resource
+
+
+@call(
+    "attributes of a bucket", "S3Bucket.uri", "S3Bucket.url", "S3Bucket.region", "S3Bucket.creation_date",
+)  # fmt: skip
+def _(p: Place) -> None:
+    assert (p.bucket.uri, p.bucket.url) == (f"s3://{p.bucket.name}", p.obj.url.removesuffix("/kept/a.txt"))
+    assert p.bucket.region
+    found = {bucket.name: bucket.creation_date for bucket in p.store.buckets(prefix=p.bucket.name)}
+    assert found[p.bucket.name] == p.bucket.creation_date is not None
 
 
 @call("S3Store.create_bucket", "S3Bucket.create_bucket", "S3Bucket.delete_bucket", "S3Bucket.exists")
@@ -117,6 +128,17 @@ def _(p: Place) -> None:
     }
     [found] = p.store.objects_from({"Records": [record]})
     assert found.body == b"alpha"
+
+
+@call("S3Store.observe", "S3Store.on_request")
+def _(p: Place) -> None:
+    events: list[s3.RequestEvent] = []
+    bucket = p.store.bucket(p.bucket.name)
+    with p.store.observe() as seen, p.store.on_request(events.append):
+        assert bucket.object("kept/a.txt").body == b"alpha"
+    assert seen.operations["GetObject"].requests == 1
+    [event] = [event for event in events if event.operation == "GetObject"]
+    assert (event.bucket, event.key, event.status, event.bytes_received) == (p.bucket.name, "kept/a.txt", 200, 5)
 
 
 @call("S3Store.probe")
@@ -171,6 +193,24 @@ def _(p: Place) -> None:
     assert '"' not in obj.etag
 
 
+_HEADERS = (
+    "content_encoding", "content_language", "content_disposition", "cache_control", "expires", "encryption", "kms_key_id", "checksums",
+)  # fmt: skip
+
+
+@call("further headers of an object", *(f"S3Object.{word}" for word in _HEADERS))
+def _(p: Place) -> None:
+    obj = p.bucket.put_object(NEW + "x", b"new", cache_control="max-age=7", content_language="en")
+    assert (obj.cache_control, obj.content_language, obj.content_disposition, obj.expires) == (
+        "max-age=7",
+        "en",
+        None,
+        None,
+    )
+    assert (obj.content_encoding, obj.kms_key_id, obj.encryption in (None, "AES256")) == (None, None, True)
+    assert all(isinstance(text, str) for pair in obj.checksums.items() for text in pair)
+
+
 @call(
     "S3Object.exists",
     "S3Object.reload",
@@ -213,6 +253,169 @@ def _(p: Place) -> None:
     obj.delete()
     p.bucket.delete_object(NEW + "x")
     assert not obj.exists()
+
+
+@call("S3Object.set_metadata")
+def _(p: Place) -> None:
+    obj = p.bucket.put_object(NEW + "x", "one", {"who": "me"}, content_type="text/x-own")
+    obj.set_metadata({"who": "you"})
+    assert (obj.reload().metadata["who"], obj.content_type, obj.body) == ("you", "text/x-own", b"one")
+
+
+@call("AsyncS3Object.set_metadata")
+def _(p: Place) -> None:
+    async def change(p: Place, store: s3.AsyncS3Store) -> None:
+        obj = await store.bucket(p.bucket.name).put_object(NEW + "x", b"one", {"who": "me"})
+        await obj.set_metadata({"who": "you"})
+        assert p.bucket[NEW + "x"].metadata["who"] == "you"
+
+    in_async(change)(p)
+
+
+_NAMES_OF_PATHS = ("bucket", "key", "name", "object", "parent", "parents", "parts", "stem", "suffix", "suffixes", "uri")
+
+
+@call(
+    "S3Bucket.path", "S3Object.path", *(f"S3Path.{word}" for word in (
+        *_NAMES_OF_PATHS, "exists", "glob", "is_dir", "is_file", "is_relative_to", "iterdir", "joinpath", "open", "read_bytes", "read_text",
+        "relative_to", "rglob", "unlink", "with_name", "with_stem", "with_suffix", "write_bytes", "write_text",
+    )),
+)  # fmt: skip
+def _(p: Place) -> None:
+    path = p.bucket.path("kept") / "a.txt"
+    assert path == p.obj.path == p.bucket.path().joinpath("kept", "a.txt")
+    assert path.is_relative_to(path.parent) and path.relative_to(path.parent).as_posix() == "a.txt"
+    assert (path.name, path.stem, path.suffix, path.parent.key, path.read_text()) == (
+        "a.txt",
+        "a",
+        ".txt",
+        "kept",
+        "alpha",
+    )
+    assert (path.exists(), path.is_file(), path.is_dir(), path.parent.is_dir()) == (True, True, False, True)
+    assert [found.key for found in path.parent.iterdir()] == sorted(SEED)
+    assert [found.key for found in p.bucket.path().rglob("*.txt")] == ["kept/a.txt", "kept/long.txt"]
+    assert [found.key for found in path.parent.glob("*.txt")] == ["kept/a.txt", "kept/long.txt"]
+    new = p.bucket.path(NEW + "x")
+    assert new.write_bytes(b"one") == 3
+    assert new.with_name("y").write_text("two") == 3
+    with new.with_stem("y").open("rb") as file:
+        assert file.read() == b"two"
+    new.unlink()
+    with pytest.raises(FileNotFoundError):
+        new.with_suffix(".none").read_bytes()
+    with pytest.raises(FileNotFoundError):
+        new.unlink()
+
+
+@call(
+    "AsyncS3Bucket.path", "AsyncS3Object.path", *(f"AsyncS3Path.{word}" for word in (
+        *_NAMES_OF_PATHS, "exists", "glob", "is_dir", "is_file", "is_relative_to", "iterdir", "joinpath", "open", "read_bytes", "read_text",
+        "relative_to", "rglob", "unlink", "with_name", "with_stem", "with_suffix", "write_bytes", "write_text",
+    )),
+)  # fmt: skip
+def _(p: Place) -> None:
+    async def use(p: Place, store: s3.AsyncS3Store) -> None:
+        path = store.bucket(p.bucket.name).path("kept") / "a.txt"
+        assert path == store.object(p.obj.uri).path
+        for name in ("key", "name", "parts", "stem", "suffix", "suffixes", "uri"):
+            assert getattr(path, name) == getattr(p.obj.path, name)
+        assert [each.key for each in (path.parent, *path.parents, path.object)] == ["kept", "kept", "", "kept/a.txt"]
+        assert path.is_relative_to(path.parent) and path.relative_to(path.parent).as_posix() == "a.txt"
+        assert path.with_suffix(".csv").key == "kept/a.csv"
+        assert await path.exists() and await path.is_file() and await path.parent.is_dir()
+        assert (await path.read_bytes(), await path.read_text()) == (b"alpha", "alpha")
+        assert [found.key async for found in path.parent.iterdir()] == sorted(SEED)
+        assert [found.key async for found in path.parent.glob("*.json")] == ["kept/b.json"]
+        assert [found.key async for found in path.bucket.path().rglob("*.json")] == ["kept/b.json"]
+        new = path.bucket.path(NEW + "x")
+        await new.write_bytes(b"one")
+        await new.with_name("y").write_text("two")
+        async with new.with_stem("y").open("rb") as file:
+            assert await file.read() == b"two"
+        await new.unlink()
+        assert not await new.exists()
+
+    in_async(use)(p)
+
+
+@call("S3Object.fs_uri", "S3Store.storage_options", "AsyncS3Object.fs_uri", "AsyncS3Store.storage_options")
+def _(p: Place) -> None:
+    import fsspec
+
+    with fsspec.open(p.obj.fs_uri, **p.store.storage_options) as file:
+        assert file.read() == b"alpha"
+    store = s3.AsyncS3Store(p.store)
+    assert (store.storage_options, store.object(p.obj.uri).fs_uri) == (p.store.storage_options, p.obj.fs_uri)
+
+
+def _send_part(url: str) -> str:
+    headers = {"Content-Type": "application/octet-stream"}  # moto parses the form that urllib takes it for otherwise
+    with urllib.request.urlopen(urllib.request.Request(url, b"part", headers, method="PUT")) as answer:
+        return str(answer.headers["ETag"])
+
+
+@call("S3Object.presigned_parts", *(f"PresignedParts.{word}" for word in ("abort", "complete", "upload_id", "urls")))
+def _(p: Place) -> None:
+    obj = p.bucket[NEW + "parts"]
+    parts = obj.presigned_parts(2)
+    assert len(parts.urls) == 2
+    again = obj.presigned_parts(1, upload_id=parts.upload_id)
+    parts.complete([_send_part(again.urls[0])])
+    assert obj.body == b"part"
+    p.bucket[NEW + "other"].presigned_parts(1).abort()
+    assert not p.bucket[NEW + "other"].exists()
+
+
+@call(
+    "AsyncS3Object.presigned_parts",
+    *(f"AsyncPresignedParts.{word}" for word in ("abort", "complete", "upload_id", "urls")),
+)
+def _(p: Place) -> None:
+    async def use(p: Place, store: s3.AsyncS3Store) -> None:
+        obj = store.bucket(p.bucket.name)[NEW + "parts"]
+        parts = await obj.presigned_parts(2)
+        assert parts.upload_id
+        await parts.complete([_send_part(parts.urls[0])])
+        assert await obj.read() == b"part"
+        await (await obj.presigned_parts(1)).abort()
+
+    in_async(use)(p)
+
+
+@call("S3Object.restore")
+def _(p: Place) -> None:
+    obj = p.bucket.put_object(NEW + "x", b"new", storage_class="GLACIER")
+    obj.restore(days=1)
+    assert p.client.head_object(Bucket=p.bucket.name, Key=obj.key)["Restore"]
+
+
+@call("AsyncS3Object.restore")
+def _(p: Place) -> None:
+    async def restore(p: Place, store: s3.AsyncS3Store) -> None:
+        obj = await store.bucket(p.bucket.name).put_object(NEW + "x", b"new", storage_class="GLACIER")
+        await obj.restore(days=1)
+
+    in_async(restore)(p)
+
+
+@call(
+    "S3Object.annotations", "AsyncS3Object.annotations",
+    *(f"{owner}ObjectAnnotations.{word}" for owner in ("", "Async") for word in ("delete", "get", "list", "put")),
+)  # fmt: skip
+def _(p: Place) -> None:
+    async def use(p: Place, store: s3.AsyncS3Store) -> None:
+        annotations = store.object(p.obj.uri).annotations
+        for work in (annotations.list(), annotations.get("n"), annotations.put("n", "text"), annotations.delete("n")):
+            with pytest.raises(s3.S3Unsupported):
+                await work
+
+    own = p.obj.annotations
+    for ask in (own.list, lambda: own.get("n"), lambda: own.put("n", "text"), lambda: own.delete("n")):
+        with pytest.raises(s3.S3Unsupported):
+            ask()
+    in_async(use)(p)
+    assert p.obj.body == b"alpha"
 
 
 @call("put_object if_absent")
@@ -349,11 +552,12 @@ def _(p: Place) -> None:
 
 
 @call(
-    "S3Bucket.usage", *(f"ObjectQuery.{word}" for word in ("usage", "tree", "to_pandas", "to_arrow", "arrow_batches"))
+    "S3Bucket.usage",
+    *(f"ObjectQuery.{word}" for word in ("usage", "tree", "browse", "to_pandas", "to_arrow", "arrow_batches")),
 )
 def _(p: Place) -> None:
     assert p.bucket.usage().count == p.bucket.find().usage().count == len(SEED)
-    assert "a.txt" in str(p.bucket.find().tree())
+    assert "a.txt" in str(p.bucket.find().tree()) and "kept/" in str(p.bucket.find().browse())
     assert len(p.bucket.find().to_pandas()) == p.bucket.find().to_arrow().num_rows == len(SEED)
     assert p.bucket.find().arrow_batches().read_all().num_rows == len(SEED)
 
@@ -441,7 +645,7 @@ def in_async(work: Callable[[Place, s3.AsyncS3Store], Awaitable[None]]) -> Funct
 
 
 @call(*(f"AsyncS3Store.{word}" for word in (
-    "config", "lane", "is_online", "bucket", "object", "create_bucket", "buckets", "ping", "close",
+    "config", "lane", "is_online", "bucket", "object", "create_bucket", "buckets", "ping", "close", "from_client", "from_resource",
 )))  # fmt: skip
 @in_async
 async def _(p: Place, store: s3.AsyncS3Store) -> None:
@@ -449,10 +653,28 @@ async def _(p: Place, store: s3.AsyncS3Store) -> None:
     assert store.is_online
     assert store.lane.reason
     assert store.config == p.store.config
+    for again in (s3.AsyncS3Store.from_client(p.store.client), s3.AsyncS3Store.from_resource(p.store.resource)):
+        async with again:
+            assert await again.ping()
     assert p.bucket.name in [bucket.name async for bucket in store.buckets()]
     assert (await store.object(p.obj.uri).load()).body == b"alpha"
     assert await (await store.create_bucket(p.empty.name)).exists()
     assert store.bucket(p.empty.name).name == p.empty.name
+
+
+@call(
+    "attributes of an async bucket",
+    *(f"AsyncS3Bucket.{word}" for word in ("uri", "url", "region", "creation_date", "load")),
+)
+@in_async
+async def _(p: Place, store: s3.AsyncS3Store) -> None:
+    bucket = await store.bucket(p.bucket.name).load()
+    assert (bucket.uri, bucket.url, bucket.region, bucket.creation_date) == (
+        p.bucket.uri,
+        p.bucket.url,
+        p.bucket.region,
+        p.bucket.creation_date,
+    )
 
 
 @call(*(f"AsyncS3Bucket.{word}" for word in (
@@ -483,13 +705,14 @@ async def _(p: Place, store: s3.AsyncS3Store) -> None:
 
 
 @call(*(f"AsyncObjectQuery.{word}" for word in (
-    "limit", "filter", "objects", "prefixes", "prefetch", "first", "count", "total_size", "collect", "delete",
+    "limit", "filter", "sequential", "objects", "prefixes", "prefetch", "first", "count", "total_size", "collect", "delete",
 )))  # fmt: skip
 @in_async
 async def _(p: Place, store: s3.AsyncS3Store) -> None:
     query = store.bucket(p.bucket.name).find(prefix="kept/")
     assert [obj.key async for obj in query.objects()] == sorted(SEED)
     assert [obj.key for obj in await query.limit(1).collect()] == ["kept/a.txt"]
+    assert [obj.key for obj in await query.sequential().collect()] == sorted(SEED)
     assert [obj.key for obj in await query.filter(lambda obj: obj.size == 5).collect()] == ["kept/a.txt"]
     assert {obj.key: obj.body async for obj in query.prefetch()} == SEED
     first = await query.first()
@@ -544,12 +767,19 @@ async def _(p: Place, store: s3.AsyncS3Store) -> None:
     assert [found.key for found in p.bucket.find(prefix=NEW)] == [NEW + "z"]
 
 
+@call("further headers of an async object", *(f"AsyncS3Object.{word}" for word in _HEADERS))
+@in_async
+async def _(p: Place, store: s3.AsyncS3Store) -> None:
+    obj, known = await store.object(p.obj.uri).load(), p.bucket.get_object("kept/a.txt")
+    assert [getattr(obj, name) for name in _HEADERS] == [getattr(known, name) for name in _HEADERS]
+
+
 # -- versions -----------------------------------------------------------------------------------------------------------------------
 
 
 @call(*(f"AsyncObjectQuery.{word}" for word in (
     "entries", "map", "partitions", "parallel", "copy_to", "download_to", "bucket", "show", "tree", "usage", "to_pandas", "to_arrow",
-    "arrow_batches",
+    "arrow_batches", "browse",
 )))  # fmt: skip
 @in_async
 async def _(p: Place, store: s3.AsyncS3Store) -> None:
@@ -562,6 +792,7 @@ async def _(p: Place, store: s3.AsyncS3Store) -> None:
     assert sorted(keys) == sorted(SEED)
     assert sorted([obj.key async for obj in bucket.find().parallel(3)]) == sorted(SEED)
     assert (query.bucket.name, (await bucket.find().usage()).count) == (bucket.name, len(SEED))
+    assert "kept/" in str(await bucket.find().browse())
     assert "a.txt" in str(await bucket.find().tree()) and "kept/a.txt" in str(await bucket.find().show())
     assert len(await bucket.find().to_pandas()) == (await bucket.find().to_arrow()).num_rows == len(SEED)
     assert sum([batch.num_rows async for batch in bucket.find().arrow_batches()]) == len(SEED)
@@ -704,7 +935,7 @@ async def _(p: Place, store: s3.AsyncS3Store) -> None:
     assert "alpha" in str(await obj.preview()) and "policy" in (await bucket[NEW + "p"].presigned_post()).fields
 
 
-@call(*(f"AsyncS3Store.{word}" for word in ("objects_from", "reload_credentials", "show")))
+@call(*(f"AsyncS3Store.{word}" for word in ("objects_from", "observe", "on_request", "reload_credentials", "show")))
 @in_async
 async def _(p: Place, store: s3.AsyncS3Store) -> None:
     record = {
@@ -712,7 +943,10 @@ async def _(p: Place, store: s3.AsyncS3Store) -> None:
         "eventName": "ObjectCreated:Put",
     }
     [found] = store.objects_from({"Records": [record]})
-    assert await found.read() == b"alpha"
+    events: list[s3.RequestEvent] = []
+    with store.observe() as seen, store.on_request(events.append):
+        assert await found.read() == b"alpha"
+    assert seen.requests == len(events) == 1
     store.reload_credentials()
     assert p.bucket.name in str(await store.show())
 
@@ -994,6 +1228,7 @@ def _(p: Place) -> None:
 @call(
     "ObjectQuery.limit",
     "ObjectQuery.filter",
+    "ObjectQuery.sequential",
     "ObjectQuery.objects",
     "ObjectQuery.first",
     "ObjectQuery.collect",
@@ -1003,6 +1238,7 @@ def _(p: Place) -> None:
     query = p.bucket.find(glob="kept/*.txt")
     assert [obj.key for obj in query.objects()] == ["kept/a.txt", "kept/long.txt"]
     assert [obj.key for obj in query.limit(1)] == ["kept/a.txt"]
+    assert [obj.key for obj in query.sequential()] == ["kept/a.txt", "kept/long.txt"]
     assert [obj.key for obj in query.filter(lambda obj: obj.size > 5).collect()] == ["kept/long.txt"]
     first = query.first()
     assert first is not None and first.key == "kept/a.txt" and query.bucket == p.bucket
@@ -1246,13 +1482,13 @@ def _(p: Place) -> None:
     p.bucket.tags.delete()
 
 
-@call(*(f"AsyncChange.{word}" for word in ("what", "before", "after", "is_empty", "apply")))
+@call(*(f"AsyncChange.{word}" for word in ("what", "before", "after", "is_empty", "applied", "apply")))
 @in_async
 async def _(p: Place, store: s3.AsyncS3Store) -> None:
     tags = store.bucket(p.bucket.name).tags
     change = await tags.ensure({"a": "1"}, dry_run=True)
-    assert (change.is_empty, dict(change.before), dict(change.after)) == (False, {}, {"a": "1"})
+    assert (change.is_empty, change.applied, dict(change.before), dict(change.after)) == (False, False, {}, {"a": "1"})
     assert p.bucket.name in change.what
-    await change.apply()
+    assert (await change.apply()).applied
     assert dict(await tags.get()) == {"a": "1"}
     await tags.delete()

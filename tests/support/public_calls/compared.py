@@ -119,6 +119,10 @@ class ComparedPlace(Place):
         for key in found.keys() - SEED.keys():
             if found[key][0][0] == "marker":
                 continue
+            head = self.client.head_object(Bucket=name, Key=key)
+            if head.get("StorageClass") == "GLACIER":  # its body cannot be read before it is restored
+                found[key] += ["restored" if "Restore" in head else "archived", head["Metadata"]]
+                continue
             answer = self.client.get_object(Bucket=name, Key=key)
             body, metadata = (
                 answer["Body"].read(),
@@ -234,6 +238,9 @@ row(
     also=((False, False), (False, True)),
 )
 row("S3Store.buckets", lambda p: [b.name[-2:] for b in p.store.buckets() if b.name.startswith(p.stem)])
+row("S3Store.buckets", lambda p: [b.name[-2:] for b in p.store.buckets(p.stem)], "by prefix")
+row("S3Bucket.region", lambda p: p.bucket.region, server="moto")
+row("S3Bucket.creation_date", lambda p: p.bucket.creation_date is not None)
 row(
     "S3Bucket.list_buckets",
     lambda p: [b.name[-2:] for b in s3.S3Bucket.list_buckets(p.store) if b.name.startswith(p.stem)],
@@ -274,6 +281,9 @@ row(
 row("S3Bucket.exists", lambda p: (p.bucket.exists(), p.store.bucket(f"{p.stem}-none").exists()))
 row("S3Bucket.get_object S3Object.body", lambda p: p.bucket.get_object("kept/long.txt").body)
 row("S3Bucket.get_object", lambda p: p.bucket.get_object("kept/a.txt").body, "on moto", server="moto")
+for _server in ("rclone", "moto"):
+    row("S3Bucket.get_object", lambda p: p.bucket.get_object("kept/a.txt", if_none_match=_digest(SEED["kept/a.txt"])[-32:]),
+        f"unchanged, on {_server}", server=_server)  # fmt: skip
 row("S3Bucket.get_json", lambda p: p.bucket.get_json("kept/b.json"))
 row("S3Bucket.put_object", lambda p: _wrote(p.bucket.put_object("n/new", b"new", {"who": "me"})), server="moto")
 row("S3Bucket.put_object", lambda p: _wrote(p.bucket.put_object("kept/a.txt", bytes(300_000))), "over another")
@@ -438,6 +448,13 @@ row("S3Object.last_modified", lambda p: p.obj.last_modified.tzinfo is not None)
 row("S3Object.storage_class", lambda p: p.obj.storage_class, server="moto")
 row("S3Object.metadata", lambda p: p.obj.metadata, server="moto")
 row("S3Object.content_type", lambda p: p.obj.content_type, also=("binary/octet-stream", "application/octet-stream"))
+_HEADERS = (
+    "content_encoding", "content_language", "content_disposition", "cache_control", "expires", "encryption", "kms_key_id", "checksums",
+)  # fmt: skip
+for _name in _HEADERS:
+    row(f"S3Object.{_name}", lambda p, name=_name: getattr(p.obj, name), server="moto")
+row("S3Object.set_metadata", lambda p: p.bucket["n/x"].set_metadata({"who": "me"}).key, server="moto",
+    prepare=lambda p: p.put("n/x", b"new"), leaves=_PROBES)  # fmt: skip
 row("S3Object.body", lambda p: p.obj.body)
 row("S3Object.text", lambda p: p.long.text)
 row("S3Object.json", lambda p: p.bucket["kept/b.json"].json())
@@ -517,6 +534,7 @@ row("ObjectQuery.first ObjectQuery.limit ObjectQuery.filter", lambda p: (
 row("ObjectQuery.count", lambda p: p.bucket.find().count())
 row("ObjectQuery.total_size", lambda p: p.bucket.find().total_size())
 row("ObjectQuery.collect", lambda p: _keys(p.bucket.find().collect()))
+row("ObjectQuery.sequential", lambda p: _keys(p.bucket.find().sequential()))
 row("ObjectQuery.prefixes", lambda p: [*p.bucket.find(delimiter="/").prefixes()])
 row(
     "ObjectQuery.entries",
@@ -534,6 +552,7 @@ row("ObjectQuery.to_pandas", lambda p: [*p.bucket.find().to_pandas()["key"]])
 row("ObjectQuery.arrow_batches", lambda p: p.bucket.find().arrow_batches().read_all().num_rows)
 row("ObjectQuery.usage", lambda p: p.bucket.find("kept/").usage().count)
 row("ObjectQuery.tree", lambda p: "a.txt" in str(p.bucket.find().tree()))
+row("ObjectQuery.browse", lambda p: "a.txt" in str(p.bucket.find("kept/").browse()))
 row("ObjectQuery.show", lambda p: "kept/a.txt" in str(p.bucket.find().show()))
 
 # -- settings ---------------------------------------------------------------------------------------------------------------------
@@ -798,18 +817,68 @@ on_bucket("AsyncObjectQuery.prefixes")(lambda p, bucket: _all(bucket.find(delimi
 on_bucket("AsyncObjectQuery.count")(lambda p, bucket: bucket.find().count())
 on_bucket("AsyncObjectQuery.total_size")(lambda p, bucket: bucket.find().total_size())
 
+row("S3Path.exists S3Path.is_file S3Path.is_dir", lambda p: [
+    (path.exists(), path.is_file(), path.is_dir()) for path in (p.obj.path, p.bucket.path("kept"), p.bucket.path("none"))])  # fmt: skip
+row("S3Path.iterdir", lambda p: [path.key for path in p.bucket.path("kept").iterdir()])
+row("S3Path.glob S3Path.rglob", lambda p: [[path.key for path in found] for found in (
+    p.bucket.path("kept").glob("*.txt"), p.bucket.path().rglob("*.txt"))])  # fmt: skip
+row("S3Path.read_bytes S3Path.read_text", lambda p: (p.obj.path.read_bytes(), p.obj.path.read_text()))
+row("S3Path.write_bytes", lambda p: p.bucket.path("n/new").write_bytes(b"new"))
+row("S3Path.write_text", lambda p: p.bucket.path("n/new").write_text("new"))
+row("S3Path.unlink", lambda p: p.obj.path.unlink(missing_ok=True))
+row("S3Path.open", lambda p: _read(p.bucket.path("kept/long.txt").open("rb")))
+
+
+def _send_parts(p: Place) -> list[str]:
+    """Begin an upload and send its parts without faults."""
+    begun = p.client.create_multipart_upload(Bucket=p.name, Key="n/new")
+    p.state["upload_id"] = begun["UploadId"]
+    return [
+        p.client.upload_part(Bucket=p.name, Key="n/new", UploadId=begun["UploadId"], PartNumber=number, Body=body)[
+            "ETag"
+        ]
+        for number, body in enumerate((PARTS, b"end"), 1)
+    ]
+
+
+_PARTS_ON_RCLONE = "object -a/n/.rclone_temp_multipart_"
+"""A file with the parts of an upload that has not ended, which may be completed or aborted later. Its name is new in each run."""
+
+row("S3Object.presigned_parts", lambda p: len(p.bucket["n/new"].presigned_parts(3).urls))
+row("PresignedParts.complete", lambda p: p.bucket["n/new"].presigned_parts(2, upload_id=p.state["upload_id"]).complete(p.state["etags"]),
+    prepare=lambda p: p.state.update(etags=_send_parts(p)), leaves=(_PARTS_ON_RCLONE,))  # fmt: skip
+row("PresignedParts.abort", lambda p: p.bucket["n/new"].presigned_parts(2, upload_id=p.state["upload_id"]).abort(),
+    prepare=_send_parts, leaves=(_PARTS_ON_RCLONE,))  # fmt: skip
+
+row("S3Object.restore", lambda p: p.bucket["old"].restore(days=1), server="moto", settings=True,
+    prepare=lambda p: p.put("old", b"x", StorageClass="GLACIER"))  # fmt: skip
+
+_NAMES_OF_PATHS = (
+    "bucket", "is_relative_to", "joinpath", "key", "name", "object", "parent", "parents", "parts", "relative_to", "stem", "suffix",
+    "suffixes", "uri", "with_name", "with_stem", "with_suffix",
+)  # fmt: skip
+
 NO_REQUEST = {
-    "AsyncChange.after", "AsyncChange.before", "AsyncChange.is_empty", "AsyncChange.what", "AsyncClaimCheck.allowed_buckets",
+    "S3Object.annotations", *(f"ObjectAnnotations.{name}" for name in ("delete", "get", "list", "put")),
+    *(f"{owner}.{name}" for owner in ("S3Path", "AsyncS3Path") for name in _NAMES_OF_PATHS), "AsyncS3Bucket.path", "AsyncS3Object.path",
+    *(f"{owner}PresignedParts.{name}" for owner in ("", "Async") for name in ("upload_id", "urls")), "S3Bucket.path", "S3Object.path",
+    "AsyncS3Object.fs_uri", "AsyncS3Store.storage_options", "S3Object.fs_uri", "S3Store.storage_options",
+    "AsyncS3Bucket.load", "S3Bucket.uri", "S3Bucket.url",
+    "AsyncChange.after", "AsyncChange.applied", "AsyncChange.before", "AsyncChange.is_empty", "AsyncChange.what",
+    "AsyncClaimCheck.allowed_buckets",
     "AsyncClaimCheck.threshold", "AsyncClaimCheck.wire", "AsyncObjectQuery.objects", "AsyncS3Bucket.find", "AsyncS3Bucket.name",
     "AsyncS3Bucket.object", "AsyncS3Object.bucket_name", "AsyncS3Object.etag", "AsyncS3Object.key", "AsyncS3Object.last_modified",
-    "AsyncS3Object.metadata", "AsyncS3Object.presigned_url", "AsyncS3Object.uri", "AsyncS3Object.url", "AsyncS3Object.version_id",
-    "AsyncS3Store.bucket", "AsyncS3Store.close", "AsyncS3Store.config", "AsyncS3Store.lane", "AsyncS3Store.object", "Change.is_empty",
+    *(f"AsyncS3Object.{name}" for name in _HEADERS), "AsyncS3Object.metadata", "AsyncS3Object.presigned_url",
+    "AsyncS3Object.uri", "AsyncS3Object.url", "AsyncS3Object.version_id", "AsyncS3Store.bucket", "AsyncS3Store.close",
+    "AsyncS3Store.config", "AsyncS3Store.from_client", "AsyncS3Store.from_resource", "AsyncS3Store.lane", "AsyncS3Store.object",
+    "AsyncS3Store.observe", "AsyncS3Store.on_request", "Change.is_empty",
     "ClaimCheck.receipt_handle", "ObjectQuery.bucket", "S3Bucket.boto3", "S3Bucket.compute_url", "S3Bucket.cors", "S3Bucket.encryption",
     "S3Bucket.from_boto3", "S3Bucket.lifecycle", "S3Bucket.name", "S3Bucket.notifications", "S3Bucket.object", "S3Bucket.policy",
     "S3Bucket.public_access", "S3Bucket.s3_resource", "S3Bucket.store", "S3Bucket.tags", "S3Bucket.versioning", "S3Object.boto3",
     "S3Object.bucket", "S3Object.bucket_name", "S3Object.from_boto3", "S3Object.key", "S3Object.presigned_post", "S3Object.presigned_url",
     "S3Object.tags", "S3Object.uri", "S3Object.url", "S3Object.version_id", "S3Store.bucket", "S3Store.client", "S3Store.close",
-    "S3Store.config", "S3Store.from_resource", "S3Store.lane", "S3Store.reload_credentials", "S3Store.resource", "SyncPlan.bucket_name",
+    "S3Store.config", "S3Store.from_client", "S3Store.from_resource", "S3Store.lane", "S3Store.observe", "S3Store.on_request",
+    "S3Store.reload_credentials", "S3Store.resource", "SyncPlan.bucket_name",
     "SyncPlan.folder", "SyncPlan.prefix", "Versioning.delete",
 }  # fmt: skip
 """Public members without a compared call: they make no request, :meth:`load` has made it before, or they always raise."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import messageflux_s3 as s3
 from messageflux_s3 import aio
+from messageflux_s3.subresources.annotations import ObjectAnnotations
 from messageflux_s3.subresources.base import Change, SubResource
 from messageflux_s3.subresources.cors import Cors
 from messageflux_s3.subresources.encryption import BucketEncryption
@@ -24,6 +25,8 @@ TWINS: list[tuple[type, type]] = [
     (s3.S3Bucket, s3.AsyncS3Bucket),
     (s3.S3Object, s3.AsyncS3Object),
     (s3.ObjectQuery, s3.AsyncObjectQuery),
+    (s3.S3Path, aio.AsyncS3Path),
+    (s3.PresignedParts, aio.AsyncPresignedParts),
     (s3.S3Lock, aio.AsyncS3Lock),
     (s3.ClaimCheck, s3.AsyncClaimCheck),
     (s3.SyncPlan, aio.AsyncSyncPlan),
@@ -34,6 +37,7 @@ TWINS: list[tuple[type, type]] = [
     (Versioning, aio.AsyncVersioning),
     (Tags, aio.AsyncTags),
     (ObjectTags, aio.AsyncObjectTags),
+    (ObjectAnnotations, aio.AsyncObjectAnnotations),
     (Cors, aio.AsyncCors),
     (BucketEncryption, aio.AsyncBucketEncryption),
     (Notifications, aio.AsyncNotifications),
