@@ -905,23 +905,23 @@ def test_a_cancelled_task_ends_although_its_thread_cannot_be_interrupted(
     """If the source cannot be interrupted, the cancelled task ends after the cleanup time, while the thread continues."""
     monkeypatch.setattr(engine, "_CLEANUP_SECONDS", 0.1)
     memory, is_reading, may_end = StatefulStore(scripted_server), threading.Event(), threading.Event()
+    ended_by_the_test: list[bool] = []
 
     class Stalled(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             is_reading.set()
-            may_end.wait(20)
+            ended_by_the_test.append(may_end.wait(60))
             return super().read(size)
 
     async def main() -> None:
         async with s3.AsyncS3Store(scripted_server.connect()) as store:
             task = asyncio.create_task(store.bucket("bkt").upload_object("k", Stalled(b"late")))
             await asyncio.to_thread(is_reading.wait, 20)
-            began = time.monotonic()
             await cancelled(task)
-            assert time.monotonic() - began < 5
             may_end.set()
 
     asyncio.run(main())
+    assert False not in ended_by_the_test
     assert memory.objects == {}
 
 

@@ -22,6 +22,7 @@ from support.request_counting import Counted
 from support.scripted_server import Answer, Asked, RawServer, ScriptedServer, content_of, document, refusal
 from support.servers import Server, run_moto, run_rclone
 from support.stateful_server import StatefulStore
+from support.waiting import wait_until
 
 from messageflux_s3 import AsyncS3Store, S3AccessDenied, S3BatchError, S3Bucket, S3Error, S3NoSuchItem, S3Store
 from messageflux_s3._bulk import batch
@@ -133,10 +134,7 @@ def test_batches_leave_no_threads(bucket: S3Bucket) -> None:
     with pytest.raises(ZeroDivisionError):
         for _ in bucket.find().parallel(3):
             raise ZeroDivisionError
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert threading.active_count() <= before
+    wait_until(lambda: threading.active_count() <= before)
 
 
 def test_wrong_items_are_type_errors(bucket: S3Bucket) -> None:
@@ -557,9 +555,7 @@ def test_parallel_iterators_run_ahead_in_order_and_stop() -> None:
 
     items = side_by_side([counting(0), counting(1)], max_pending=5)
     assert next(items) == 0
-    deadline = time.monotonic() + 5
-    while taken[1] < 5 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: taken[1] == 5)
     items.close()
     assert taken[1] == 5 and taken[0] < 10
     assert list(side_by_side([counting(0), counting(1)])) == list(range(2000))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from support.scripted_server import Answer, Asked, RawServer, ScriptedServer, document
 from support.servers import Server, run_moto, run_rclone
+from support.waiting import wait_until
 
 from messageflux_s3 import Capabilities, S3Bucket, S3NoSuchBucket, S3ServerError, S3Store, S3Unsupported
 from messageflux_s3._bulk import listing, versions
@@ -367,10 +367,7 @@ def test_an_abandoned_listing_closes_its_connection() -> None:
     for _ in range(60):
         next(iter(bucket.find()))
     gc.collect()
-    deadline = time.monotonic() + 5  # the scripted server notices a little later that a connection is gone
-    while open_descriptors() > before + 10 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert open_descriptors() <= before + 10
+    wait_until(lambda: open_descriptors() <= before + 10)  # the server notices a little later that a connection is gone
     assert sum(1 for _ in bucket.find()) == 1000
     server.close()
 

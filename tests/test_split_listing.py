@@ -8,7 +8,6 @@ import itertools
 import math
 import os
 import random
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
@@ -20,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from support.scripted_server import Answer, Asked, refusal
 from support.stateful_server import StatefulServer, run_stateful_server
+from support.waiting import wait_until
 
 from messageflux_s3 import Capabilities, S3Bucket, S3ServerError, S3Store
 from messageflux_s3._bulk import listing, split_listing
@@ -628,10 +628,9 @@ def test_an_iteration_that_is_left_closes_its_connections(filled: StatefulServer
             next(found)
         del found
     gc.collect()
-    deadline = time.monotonic() + 20  # the server notices a little later that a connection is gone
-    while _open_descriptors() > before + CONCURRENCY and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert _open_descriptors() <= before + CONCURRENCY
+    wait_until(
+        lambda: _open_descriptors() <= before + CONCURRENCY
+    )  # the server notices a little later that one is gone
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
