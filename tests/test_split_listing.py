@@ -430,7 +430,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_pages")
 def test_a_server_s_keys_are_listed_as_page_by_page(bucket: S3Bucket) -> None:
-    address, is_split = bucket._address, False
+    address, is_split, attempts, attempts_by_page = bucket._address, False, 0, 0
     for prefix, names in _random_keys(7).items():
         keys = {prefix + name for name in names}
         bucket.put_objects((key, b"") for key in sorted(keys))
@@ -440,13 +440,14 @@ def test_a_server_s_keys_are_listed_as_page_by_page(bucket: S3Bucket) -> None:
         with bucket.store.observe() as split:
             found = _keys(listing.pages(address, prefix=prefix))
         assert found == plain and sorted(found) == sorted(keys), prefix
-        assert split.attempts <= 1.3 * by_page.attempts
+        attempts, attempts_by_page = attempts + split.attempts, attempts_by_page + by_page.attempts
         is_split |= split.attempts != by_page.attempts
         start = plain[len(plain) // 3]
         assert _keys(listing.pages(address, prefix=prefix, start_after=start)) == plain[plain.index(start) + 1 :], (
             prefix
         )
     assert is_split is (os.environ.get("MFS3_LANE") != "shut")
+    assert attempts <= 1.3 * attempts_by_page  # of all: in a short listing, one page that comes late costs more
 
 
 @pytest.mark.usefixtures("small_pages")
