@@ -34,7 +34,7 @@ import messageflux_s3 as s3
 from messageflux_s3._bulk import listing, split_listing
 from messageflux_s3._client import observation
 from messageflux_s3._client.async_exchange import AsyncExchange
-from messageflux_s3._client.exchange import Request, begin
+from messageflux_s3._client.exchange import ConcurrentRequests, Request, begin
 from messageflux_s3._client.observation import Observers
 from messageflux_s3._client.request_record import RequestRecord
 from messageflux_s3._display.observation import Observation
@@ -349,6 +349,24 @@ def test_a_listing_in_several_places_that_is_left_tells_all_its_requests(
     wait_until(lambda: len(server.asked) >= seen.attempts)
     assert seen.attempts == len(events) == len(server.asked) > is_told_at_the_end
     assert any(event.error == "Abandoned" for event in events)
+
+
+@pytest.mark.lane
+def test_requests_that_end_before_their_connections_are_made_are_not_counted(
+    split: tuple[StatefulServer, s3.S3Bucket],
+) -> None:
+    """A listing in several places may end while the connections for further pages are being made."""
+    server, bucket = split
+    connection = bucket._address.connection
+    assert bucket["0/00000"].exists()  # the lane is open
+    asked = len(server.asked)
+    with bucket.store.observe() as seen:
+        requests = ConcurrentRequests(connection, concurrency=3, limit=1 << 20)
+        for _ in range(3):  # one is sent at once on the connection that is there
+            requests.begin(Request("GetObject", "bkt", "0/00000", {}))
+        requests.close()
+    wait_until(lambda: len(server.asked) > asked)
+    assert seen.attempts == len(server.asked) - asked == 1
 
 
 def test_an_iteration_that_is_left_tells_the_requests_that_wait_for_boto3(

@@ -237,14 +237,12 @@ class Stream:
         channel.entry = entry
         channel.reader.begin(entry.request, self._body_limit)
         channel.outgoing = memoryview(entry.data)
-        if entry.request.watch is not None:
-            entry.request.watch.sending(len(entry.request.body))
         try:
             if channel.connection.sock is None:
                 channel.candidates = self._pool.resolve(address)
                 self._connect(channel)
             else:
-                self._send(channel)
+                self._begin_sending(channel)
         except OSError as error:
             self._fail(channel, error)
 
@@ -325,6 +323,14 @@ class Stream:
                 return
         channel.is_connecting = False
         channel.candidates = []
+        self._begin_sending(channel)
+
+    def _begin_sending(self, channel: _Channel) -> None:
+        """Send a request on a connection that exists: observers count no request that ends before its connection is made."""
+        assert channel.entry is not None
+        request = channel.entry.request
+        if request.watch is not None:
+            request.watch.sending(len(request.body))
         self._send(channel)
 
     def _send(self, channel: _Channel) -> None:
@@ -438,9 +444,6 @@ class Stream:
         is_stale = (
             channel.connection.served > 0 and not channel.reader.has_begun and not isinstance(error, TimeoutError)
         )
-        is_connected = not channel.is_connecting and channel.connection.sock is not None
-        if entry.request.watch is not None and not is_connected:
-            entry.request.watch.not_sent(len(entry.request.body))
         self._discard(channel)
         if entry.is_paused:
             entry.is_paused = False
