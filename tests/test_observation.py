@@ -511,6 +511,18 @@ def test_stores_of_handles_that_were_made_separately_are_told_apart(
     assert (seen.requests, of_other.requests) == (1, 0)
 
 
+def test_each_attempt_is_counted_once_where_several_connections_use_one_client(
+    moto: Server, moto_bucket: s3.S3Bucket
+) -> None:
+    store = moto.connect(lane=False)
+    handles = [store.bucket(moto_bucket.name), s3.S3Bucket(moto_bucket.name, store.resource)]
+    for bucket in handles * 2:
+        with bucket.store.observe() as seen:
+            bucket.put_object("k", b"123")
+            bucket["none"].exists()
+        assert (seen.attempts, seen.bytes_sent) == (2, 3)
+
+
 def test_handles_of_one_pickle_belong_to_one_store(moto: Server, moto_bucket: s3.S3Bucket) -> None:
     bucket = moto.connect(pickle_secrets=True).bucket(moto_bucket.name)
     bucket, obj = pickle.loads(pickle.dumps((bucket, bucket["k"])))

@@ -56,8 +56,6 @@ _CONDITIONS_OF_COPY = {"IfMatch": "If-Match", "IfNoneMatch": "If-None-Match"}
 _RETRIES_429 = hasattr(botocore.retries.standard, "ThrottlingStatusCodeChecker")
 """Whether botocore's standard mode retries status 429 whatever the error code: version 1.44 does, 1.43.11 does not."""
 _HEADERS_IN_CONTEXT = "messageflux_s3_headers"
-_RECORD = "messageflux_s3_record"
-_OUTER_RECORD = "messageflux_s3_outer_record"
 # S3's own documents are smaller: a policy has at most 20 KB, and even a thousand lifecycle rules have less than 1 MiB.
 _MAX_DOCUMENT_BYTES = 1 << 20
 # Sub-resources that stores other than AWS may support. Writes and deletions of any other sub-resource are sent to AWS only: a gateway
@@ -143,6 +141,9 @@ class Hooks:
         self._is_aws = is_aws
         self._close_idle_connections = close_idle_connections
         self._state = _RequestState()
+        # Where a request's context holds its record. Another connection may have handlers on the same client, which leave it alone.
+        self._record = f"messageflux-s3-record-{id(self)}"
+        self._outer_record = f"messageflux-s3-outer-record-{id(self)}"
 
     def register(self, client: S3Client) -> None:
         """Register the handlers; registering again on the same client has no effect."""
@@ -294,7 +295,7 @@ class Hooks:
             record = begin(state.observers, model.name, bucket, key)
         if record is not None:
             record.way = "boto3"
-            context[_RECORD] = record
+            context[self._record] = record
 
     def on_attempt(self, request: Any, **_: Any) -> None:
         """Handle ``before-send``: count an attempt."""
@@ -306,10 +307,10 @@ class Hooks:
 
     def on_end(self, parsed: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
         """Handle ``after-call``: end the record; if the body is a stream, end the record when the body has been read."""
-        record: RequestRecord | None = context.pop(_RECORD, None)
+        record: RequestRecord | None = context.pop(self._record, None)
         if record is None:
             return
-        self._state.record = context.pop(_OUTER_RECORD, None)
+        self._state.record = context.pop(self._outer_record, None)
         answer = parsed.get("ResponseMetadata", {})
         record.status = answer.get("HTTPStatusCode")
         record.attempts = record.attempts or 1 + answer.get("RetryAttempts", 0)  # a Stubber sends nothing
@@ -323,9 +324,9 @@ class Hooks:
 
     def on_failure(self, exception: BaseException, context: dict[str, Any], **_: Any) -> None:
         """Handle ``after-call-error``: end the record of an operation that got no response."""
-        record: RequestRecord | None = context.pop(_RECORD, None)
+        record: RequestRecord | None = context.pop(self._record, None)
         if record is not None:
-            self._state.record = context.pop(_OUTER_RECORD, None)
+            self._state.record = context.pop(self._outer_record, None)
             record.status = None
             record.end(type(exception).__name__)
 
@@ -418,10 +419,10 @@ class Hooks:
             digest = hashlib.md5(body, usedforsecurity=False).digest()
             params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
             params["context"].pop("checksum", None)
-        record = params.get("context", {}).get(_RECORD)
+        record = params.get("context", {}).get(self._record)
         if record is not None:
             # The redirect to another region sends a HeadBucket of its own while this request is under way.
-            params["context"][_OUTER_RECORD], state.record = state.record, record
+            params["context"][self._outer_record], state.record = state.record, record
 
     def choose_signature(self, signature_version: Any, context: dict[str, Any], **_: Any) -> Any:
         """Handle ``choose-signer``: sign for multi-region access points and directory buckets as their endpoints demand.
