@@ -754,10 +754,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                     target.write(piece)
                     count += len(piece)
                     callback.relative_update(len(piece))
-                if source.is_cut(count):
-                    raise OSError(
-                        f"{path} ended after {count:,} of {source.size:,} bytes: it was cut while it was read"
-                    )
+                source.check_end(count, str(path))
 
     def _refuse_existing(self, obj: S3Object) -> None:
         """Raise if the object exists, before a large body is sent needlessly. The condition of the write itself prevents overwriting."""

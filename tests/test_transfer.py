@@ -38,6 +38,7 @@ from messageflux_s3._client.addresses import BucketAddress
 from messageflux_s3._files import download, partial_file, upload
 from messageflux_s3._files.file_target import Destination
 from messageflux_s3._objects import etag_md5, ranged_reader
+from messageflux_s3._objects.source import Source
 
 MIB = 1024 * 1024
 LARGE = random.Random(7).randbytes(40 * MIB + 12345)  # several parts, the last one short
@@ -611,6 +612,50 @@ def test_a_file_truncated_during_its_upload_creates_no_object(
         scripted_server.bucket().upload_object("k", path if as_path else file, part_size_bytes=5 * MIB)
     assert not store.objects
     assert not store.uploads
+
+
+@pytest.mark.parametrize("size", [6 * MIB, 1 * MIB])
+def test_a_file_rewritten_during_its_upload_creates_no_object(
+    scripted_server: ScriptedServer, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be partly old and partly new. In parts and in one request."""
+    path = tmp_path / "source"
+    path.write_bytes(LARGE[:size])
+    store = scripted_server.answer = StrictStore()
+    is_first = True
+    take = Source.take
+
+    def rewriting(self: Source, count: int) -> bytes | bytearray:
+        nonlocal is_first
+        taken = take(self, count)
+        if is_first:
+            is_first = False
+            path.write_bytes(bytes(size))
+            os.utime(path, ns=(0, 1))  # another time, whatever the resolution of the file system's
+        return taken
+
+    monkeypatch.setattr(Source, "take", rewriting)
+    with pytest.raises(OSError, match="was written while it was read: what was read may be partly old"):
+        scripted_server.bucket().upload_file(path, "k", part_size_bytes=5 * MIB)
+    assert not store.objects
+    assert not store.uploads
+
+
+def test_a_file_that_grows_during_its_upload_is_stored(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+    """A log, for example: what is stored is its content at one time."""
+    path = tmp_path / "source"
+    path.write_bytes(LARGE[: 6 * MIB])
+
+    def answer(asked: Asked) -> Answer:
+        if "uploads" in asked.query:
+            with path.open("ab") as file:
+                file.write(b"more")
+        return store(asked)
+
+    store = StrictStore()
+    scripted_server.answer = answer
+    scripted_server.bucket().upload_file(path, "k", part_size_bytes=5 * MIB)
+    assert store.objects["k"].body.startswith(LARGE[: 6 * MIB])
 
 
 @pytest.mark.parametrize(("preset", "sizes"), [("aws", [10, 20, 40, 30]), ("r2", [10] * 10)])

@@ -82,7 +82,7 @@ def upload(
 
     Raises:
         S3ChecksumError: The bytes that the store received are not the bytes that were sent.
-        OSError: The source ended before its initial size; nothing was written.
+        OSError: The source ended before its initial size, or the file of a path was rewritten while it was read; nothing was stored.
         S3PreconditionFailed: The condition failed. With ``retryable``: another write was in progress, and the upload could not be repeated
             because the source can be read only once, or returned other bytes when it was read again.
         S3Unsupported: The store does not honour the condition, or ignores a parameter; for an upload in parts nothing was sent.
@@ -200,11 +200,7 @@ class _Upload:
     def _check_end(self, source: Source, count: int, passes: _Passes | None) -> None:
         if passes is not None:
             passes.check()
-        if source.is_cut(count):
-            raise OSError(
-                f"the source of {self.address.uri} ended after {count:,} of {source.size:,} bytes: "
-                "it was cut while it was read"
-            )
+        source.check_end(count, f"the source of {self.address.uri}")
 
 
 class _Passes:

@@ -83,9 +83,12 @@ class Source:
         self._is_at_end = False
         self._ahead: deque[bytes | bytearray | memoryview] = deque()  # read from the source, not yet returned
         self._descriptor: int | None = None  # file descriptor of a regular file with a known size
+        self._written_at: int | None = None  # for a path: when its file was last written, in nanoseconds
         if isinstance(given, os.PathLike):
             self._readable = self._opened = Path(given).open("rb", buffering=0)  # noqa: SIM115 - closed by close()
             self._find_position()
+            if self._descriptor is not None:
+                self._written_at = os.fstat(self._descriptor).st_mtime_ns
         elif isinstance(given, (bytes, bytearray, memoryview, str)):
             self._whole = as_bytes(given, "")
             self.size = len(self._whole)
@@ -141,7 +144,26 @@ class Source:
             pass
         return None
 
-    def is_cut(self, count: int) -> bool:
+    def check_end(self, count: int, name: str) -> None:
+        """Check, when the source is at its end, that what was read is its content at one time.
+
+        The file of a path may grow meanwhile, as logs do. A readable of the user's may write what it has buffered when it is read.
+
+        Args:
+            count: The number of bytes read.
+            name: What the source is, for the error.
+
+        Raises:
+            OSError: The source ended before its initial size, or its file was written meanwhile and did not grow.
+        """
+        if self._is_cut(count):
+            raise OSError(f"{name} ended after {count:,} of {self.size:,} bytes: it was cut while it was read")
+        if self._written_at is not None and self._descriptor is not None and self.size is not None:
+            now = os.fstat(self._descriptor)
+            if now.st_mtime_ns != self._written_at and now.st_size <= self.size:
+                raise OSError(f"{name} was written while it was read: what was read may be partly old and partly new")
+
+    def _is_cut(self, count: int) -> bool:
         """Return whether the source ended after fewer bytes than its initial size.
 
         Files in /sys have less content than the size that they report, and no blocks: they do not count as cut.

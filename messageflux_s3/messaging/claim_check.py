@@ -346,7 +346,7 @@ def _write(payload: Any, target: IO[bytes]) -> int:
 
     Raises:
         TypeError: The payload is neither bytes nor text, nor a source of them.
-        OSError: The payload ended before the size that it had at the start.
+        OSError: The payload ended before the size that it had at the start, or the file of a path was rewritten while it was read.
     """
     is_source = isinstance(payload, (os.PathLike, Iterable)) or hasattr(payload, "read")
     if not is_source or isinstance(payload, Mapping):  # iterating over a mapping would store its keys
@@ -357,8 +357,7 @@ def _write(payload: Any, target: IO[bytes]) -> int:
         while piece := source.take(_PIECE_BYTES):
             target.write(piece)
         size = target.tell()
-        if source.is_cut(size):
-            raise OSError(f"the payload ended after {size:,} of {source.size:,} bytes: it was cut while it was read")
+        source.check_end(size, "the payload")
     return size
 
 
