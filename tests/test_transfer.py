@@ -496,10 +496,11 @@ def test_progress_reports_every_byte(moto_bucket: S3Bucket, tmp_path: Path, caps
         moto_bucket.download_file("k", tmp_path / "t", progress="yes")  # type: ignore[arg-type]
 
 
-def test_parts_below_5_mib_are_refused(moto_bucket: S3Bucket) -> None:
-    """S3's least part is 5 MiB."""
-    with pytest.raises(ValueError, match="at least"):
-        moto_bucket.upload_object("k", b"", part_size_bytes=1024)
+@pytest.mark.parametrize("size", [5 * MIB - 1, 5 * 1024 * MIB + 1])
+def test_parts_below_5_mib_or_above_5_gib_are_refused(moto_bucket: S3Bucket, size: int) -> None:
+    """S3's limits."""
+    with pytest.raises(ValueError, match="part_size_bytes must be 5,242,880 to 5,368,709,120"):
+        moto_bucket.upload_object("k", b"", part_size_bytes=size)
 
 
 def test_memory_is_bounded(rclone: Server, rclone_bucket: S3Bucket, tmp_path: Path) -> None:

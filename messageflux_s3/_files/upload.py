@@ -13,7 +13,7 @@ from .._client.addresses import ObjectAddress
 from .._formats import metadata as user_metadata
 from .._formats.head import Head
 from .._objects import checksum, conditional, confirmation, metadata_names, parallelism, put_parameters
-from .._objects.multipart import MAX_PARTS, MIN_PART_BYTES, MultipartUpload
+from .._objects.multipart import MAX_PART_BYTES, MAX_PARTS, MIN_PART_BYTES, MultipartUpload
 from .._objects.source import Source
 
 THRESHOLD_BYTES = 16 * 1024 * 1024
@@ -30,7 +30,7 @@ class UploadConfig(NamedTuple):
     """Settings of an upload, like boto3's ``TransferConfig``.
 
     Attributes:
-        part_size_bytes: The size of a part, at least 5 MiB; None to choose it by the size of the source.
+        part_size_bytes: The size of a part, 5 MiB to 5 GiB, which is held in memory; None to choose it by the size of the source.
         verify_checksum: Whether to send an MD5 and compare it with the returned ETag, if boto3 does not send a checksum itself.
     """
 
@@ -42,15 +42,15 @@ class UploadConfig(NamedTuple):
 
         Raises:
             TypeError: The size is not a whole number.
-            ValueError: The size is too small.
+            ValueError: The size is too small or too large.
         """
         size = self.part_size_bytes
         if size is None:
             return
         if isinstance(size, bool) or not isinstance(size, int):
             raise TypeError(f"part_size_bytes must be a whole number, not {type(size).__name__}")
-        if size < MIN_PART_BYTES:
-            raise ValueError(f"part_size_bytes must be at least {MIN_PART_BYTES:,}, it is {size:,}")
+        if not MIN_PART_BYTES <= size <= MAX_PART_BYTES:
+            raise ValueError(f"part_size_bytes must be {MIN_PART_BYTES:,} to {MAX_PART_BYTES:,}, it is {size:,}")
 
 
 DEFAULT_CONFIG = UploadConfig()
@@ -87,7 +87,7 @@ def upload(
             because the source can be read only once, or returned other bytes when it was read again.
         S3Unsupported: The store does not honour the condition, or ignores a parameter; for an upload in parts nothing was sent.
         TypeError: The source is not readable.
-        ValueError: The part size is too small, or the source is too large for it.
+        ValueError: The part size is too small or too large, or the source is too large for it.
 
     Requests:
         1 PUT up to 16 MiB, else 1 POST, 1 PUT per part and 1 POST. Each time the conditional completion conflicts with another write (409),
