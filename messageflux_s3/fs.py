@@ -1115,7 +1115,7 @@ class _CompressedWriter(io.BufferedIOBase):
         self.wrapped_in(cast("IO[bytes]", self))
 
     def wrapped_in(self, file: IO[Any]) -> None:
-        """Tell the object's file of the outermost file, as :meth:`~messageflux_s3._files.writer.ObjectWriter.wrapped_in` does."""
+        """Set the wrapper of this file that the user writes to, see :meth:`~messageflux_s3._files.writer.ObjectWriter.wrapped_in`."""
         self._writer.wrapped_in(file)
 
     name = property(lambda self: self._writer.name)

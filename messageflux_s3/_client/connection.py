@@ -111,7 +111,7 @@ class Connection:
         """Return the connection that uses the user's client unchanged: the argument, or the client of a boto3 resource, bucket or object.
 
         Args:
-            boto3_object: The client or the resource.
+            boto3_object: A boto3 S3 client, or a resource, bucket or object, which has one.
             argument: The name of the argument, for the error.
 
         Raises:

@@ -37,7 +37,7 @@ class Range:
         return self.data
 
     def cancel(self) -> bool:
-        """Do not fetch the bytes; return whether fetching them had not begun."""
+        """Cancel the fetch of the bytes; return False if it has begun already, or if there is none."""
         return self._future is not None and self._future.cancel()
 
 

@@ -309,7 +309,7 @@ class ObjectReader(io.RawIOBase):
             self._fetch_ahead(position + count)
             return count
         if len(view) >= 2 * _FIRST_AHEAD_BYTES:
-            self._fetch_side_by_side(position, view, is_private)
+            self._fetch_in_parallel(position, view, is_private)
             if self._ahead:
                 self._fetch_ahead(position + len(view))
             return len(view)
@@ -329,13 +329,13 @@ class ObjectReader(io.RawIOBase):
         return count
 
     def _leave_segments(self, position: int) -> None:
-        """Keep what was read in sequence, and decide whether a read outside of it begins or continues a sequence."""
-        segments, goes_on = self._segments, position == self._sequel
+        """Stop using the ranges fetched ahead, and read farther ahead if this read continues the last one, else not at all."""
+        segments, continues = self._segments, position == self._sequel
         ahead = self._ahead
         if segments:
-            goes_on = goes_on and position == segments[-1].end
+            continues = continues and position == segments[-1].end
             self._drop_segments()
-        self._ahead = min(max(2 * ahead, _FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES) if goes_on else 0
+        self._ahead = min(max(2 * ahead, _FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES) if continues else 0
 
     def _keep(self, passed: Range) -> None:
         """Keep a range that was read, or that is being fetched and small; do not fetch any other."""
@@ -366,7 +366,7 @@ class ObjectReader(io.RawIOBase):
         self._kept.add(fetched)
         return fetched
 
-    def _fetch_side_by_side(self, position: int, view: memoryview, is_private: bool) -> None:
+    def _fetch_in_parallel(self, position: int, view: memoryview, is_private: bool) -> None:
         """Fetch the ranges of a large read in parallel."""
         step = max(1 << 20, min(PART_BYTES, -(-len(view) // self._threads)))
         if len(view) <= step or self._threads == 1:
@@ -379,7 +379,7 @@ class ObjectReader(io.RawIOBase):
                 count = min(MAX_AHEAD_BYTES, len(view) - start)
                 own = bytearray(count)
                 with memoryview(own) as window:
-                    self._fetch_side_by_side(position + start, window, True)
+                    self._fetch_in_parallel(position + start, window, True)
                     view[start : start + count] = window
             return
         pool, rest = self._pool(), list[Future[None]]()

@@ -509,7 +509,7 @@ class ObjectWriter(io.BufferedIOBase):
         self._finish()
 
     def wrapped_in(self, file: IO[Any]) -> None:
-        """Tell this file of the one around it that the user writes to."""
+        """Set the wrapper of this file that the user writes to; ``commit()`` closes it first."""
         self._outermost = weakref.ref(file)
 
     def abort(self) -> None:

@@ -53,7 +53,7 @@ _OPERATIONS = (
 )  # fmt: skip
 
 USER_AGENT = "messageflux-s3"
-"""The User-Agent of the lane's requests, and the end of that of boto3's, unless the user's settings say another."""
+"""The User-Agent of the lane's requests, and the end of that of boto3's, unless the user's settings name another."""
 
 _AUTHORIZATION = re.compile(r"AWS4-HMAC-SHA256 Credential=[^,]+/\d{8}/([^/,]+)/([^/,]+)/aws4_request, ")
 

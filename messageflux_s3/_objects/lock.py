@@ -408,10 +408,14 @@ class S3Lock:
         return self
 
     def _wait_for_turn(self, place: Place, until: float) -> None:
-        """Look at the lock until it was acquired.
+        """Read the lock again and again until it is acquired.
+
+        Args:
+            place: This client's place in the queue.
+            until: When to give up, by ``clock()``. The lock is read at least once.
 
         Raises:
-            S3LockError: It was not, until then.
+            S3LockError: The lock was not acquired in time.
         """
         while True:
             asked = clock()

@@ -276,7 +276,7 @@ class MultipartUpload:
         if self._algorithm == "CRC32" and not gives_checksum and lane_state(self._address.bucket) == "open":
             parameters["ChecksumCRC32"] = checksum.crc32_of(Body)  # boto3 would add it; the lane does not
             gives_checksum = True
-        # Only boto3 computes the checksums of other algorithms. The lane may have opened since it was asked.
+        # boto3 must add every checksum that was not computed here, even if the lane becomes usable between lane_state() and exchange().
         is_for_boto3 = self._algorithm is not None and not gives_checksum
         answer = exchange(
             connection,

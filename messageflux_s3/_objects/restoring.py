@@ -11,7 +11,7 @@ RestoreTier: TypeAlias = Literal["Standard", "Bulk", "Expedited"]
 """How fast S3 restores: usually within 3 to 12 hours, 5 to 48 hours, or minutes (not from DEEP_ARCHIVE)."""
 
 TIERS: tuple[str, ...] = ("Standard", "Bulk", "Expedited")
-# The first is also the code for reading an archived object, so its class is S3ObjectArchived there.
+# Error codes of RestoreObject. A GET of an archived object fails with InvalidObjectState too; translate.py makes S3ObjectArchived of it.
 _NOT_RESTORABLE = ("InvalidObjectState", "ObjectAlreadyInActiveTierError")
 _NEVER_ARCHIVED = ("STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "GLACIER_IR", "EXPRESS_ONEZONE")
 

@@ -28,7 +28,7 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
 
 
 def are_copied(source: ObjectAddress, target: ObjectAddress) -> bool:
-    """Return whether a copy of a version takes that version; False also if the store does not let that be found out.
+    """Return whether a copy of a version takes that version; False also if that could not be determined.
 
     Args:
         source: A version that exists.
