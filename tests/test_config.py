@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import copy
 import itertools
@@ -22,7 +23,7 @@ from botocore.exceptions import EndpointProviderError
 
 import messageflux_s3 as s3
 from messageflux_s3._client.aws_hosts import SUFFIXES, dns_suffix, partition_id
-from messageflux_s3._client.capabilities import AWS, known_of, preset_for
+from messageflux_s3._client.capabilities import AWS, KINDS, PRESETS, preset_for
 
 
 @pytest.mark.parametrize(
@@ -273,10 +274,27 @@ def test_every_endpoint_of_botocore_s_rules_is_aws() -> None:
 
 def test_presets_other_than_aws_assume_no_capabilities() -> None:
     """They only say what to avoid."""
-    assert known_of("aws") is AWS
-    for preset in ("r2", "minio", "ceph", "gcs", "other"):
-        assert known_of(preset).put_if_absent is None
-        assert known_of(preset).checksums is False
+    assert KINDS["aws"].capabilities is AWS
+    for preset in KINDS.keys() - {"aws"}:
+        assert KINDS[preset].capabilities.put_if_absent is None
+        assert KINDS[preset].capabilities.checksums is False
+
+
+def test_every_preset_has_a_kind_of_store() -> None:
+    """A preset that is added needs an entry of ``KINDS``, and nothing else than a host name if it has one."""
+    assert KINDS.keys() == {*PRESETS} - {"auto"}
+
+
+def test_no_other_module_decides_by_the_name_of_a_preset() -> None:
+    """What is known of a kind of store is a field of ``Kind``, so that a new preset is described in one place."""
+    names = KINDS.keys() - {"aws", "other"}
+    package = Path(s3.__file__).parent
+    for path in package.rglob("*.py"):
+        if path.relative_to(package).as_posix() != "_client/capabilities.py":
+            texts = {
+                node.value for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Constant)
+            }
+            assert not names & {text for text in texts if isinstance(text, str)}, path
 
 
 def test_verify_accepts_a_path_and_repr_abbreviates_capabilities(tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ from messageflux_s3 import (
     S3Store,
     S3Unsupported,
 )
+from messageflux_s3._client.capabilities import Capabilities
 from messageflux_s3._files import copying
+from messageflux_s3._objects.multipart import MultipartUpload
 
 DATA = random.Random(8).randbytes(12 * 1024 * 1024)
 
@@ -415,6 +417,27 @@ def test_the_source_etag_is_quoted_except_for_radosgw(scripted_server: ScriptedS
     bare = hashlib.md5(b"old").hexdigest()
     sent = [asked.headers["x-amz-copy-source-if-match"] for asked in scripted_server.asked if asked.method == "PUT"]
     assert sent == [bare if preset == "other" else f'"{bare}"']
+
+
+@pytest.mark.parametrize("preset", ["aws", "r2", "gcs", "minio", "ceph", "other"])
+def test_every_condition_has_the_etag_in_the_same_form(scripted_server: ScriptedServer, preset: Any) -> None:
+    """A read, a copy, a copied part and a conditional write: quoted, except on stores that may be radosgw."""
+    scripted_server.answer = store = StatefulStore()
+    config = scripted_server.connect(preset=preset).config
+    bucket = S3Store(config.replace(capabilities=Capabilities(put_if_match="honoured"))).bucket("bkt")
+    etag = bucket.put_object("k", b"old").etag
+    obj = bucket["k"]
+    assert obj.etag == etag
+    assert obj.read_range(0, 3) == b"old"
+    bucket["k"].copy_to("copy")
+    with MultipartUpload(bucket.object("whole")._address) as upload:
+        upload.copy_part({"Bucket": "bkt", "Key": "k"}, 0, 3, if_match=etag)
+        upload.complete()
+    bucket.put_object("k", b"new", if_match=etag)
+    names = ("if-match", "x-amz-copy-source-if-match")
+    sent = [asked.headers[name] for asked in scripted_server.asked for name in names if name in asked.headers]
+    assert sent == [f'"{etag}"' if preset in ("aws", "r2", "gcs") else etag] * 4
+    assert store.objects["whole"].body == b"old"
 
 
 def test_a_store_that_misreads_the_condition_on_the_source_still_copies(scripted_server: ScriptedServer) -> None:

@@ -32,7 +32,6 @@ _PAGES_BEFORE_SPLITTING = 3
 _WAIT_WORTH_SPLITTING = (
     0.01  # seconds for a page that was requested ahead: a page of 1,000 keys takes a third of it to process
 )
-_NOT_SPLIT = frozenset({"r2", "gcs"})  # kinds of stores on which starts in several places were not tried
 _STARTS = "ListObjectsV2 starts after any text"  # key in `facts`
 
 
@@ -144,7 +143,7 @@ def _can_split(bucket: BucketAddress, extra: Mapping[str, Any] | None) -> bool:
     return (
         {"MaxKeys": _PAGE_SIZE, **(extra or {})} == {"MaxKeys": _PAGE_SIZE}
         and connection.facts.get(_STARTS) is not False
-        and connection.preset not in _NOT_SPLIT
+        and connection.kind.may_split_listings
         and connection.capabilities.list_v2 is not False
         and connection.capabilities.start_after_beyond_ascii is not False
     )

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
 
 from .._formats import render
 from .aws_hosts import is_aws_host
 
 Preset = Literal["auto", "aws", "r2", "minio", "ceph", "gcs", "other"]
-PRESETS: tuple[str, ...] = ("auto", "aws", "r2", "minio", "ceph", "gcs", "other")
+PRESETS: tuple[str, ...] = get_args(Preset)
 
 Condition = Literal["honoured", "ignored", "refused", "sequential"]
 """How a store treats a condition on a write. ``"sequential"``: honoured only without concurrent writes."""
@@ -168,16 +168,47 @@ def in_directory_bucket(known: Capabilities) -> Capabilities:
     )
 
 
-_AVOID: dict[str, Capabilities] = {
-    "aws": AWS,
-    "r2": Capabilities(
-        checksums=False, versioning=False, object_tagging=False, policy=False, public_access_block=False
+class Kind(NamedTuple):
+    """What is assumed of a kind of store without a probe.
+
+    Attributes:
+        product: Its name.
+        capabilities: AWS has all; elsewhere only deviations are set, the rest is None.
+        has_quoted_etags: Whether conditions on requests carry ETags with their quotes, as in HTTP. radosgw accepts only ETags without.
+        needs_equal_parts: Whether all parts of an upload but the last must have the same size.
+        may_split_listings: Whether a long listing may be continued in several places; not where this was not tried.
+        region: The region to sign for, if none is configured.
+    """
+
+    product: str
+    capabilities: Capabilities
+    has_quoted_etags: bool = False
+    needs_equal_parts: bool = False
+    may_split_listings: bool = True
+    region: str = "us-east-1"
+
+
+KINDS: dict[str, Kind] = {
+    "aws": Kind("Amazon S3", AWS, has_quoted_etags=True),
+    "r2": Kind(
+        "Cloudflare R2",
+        Capabilities(checksums=False, versioning=False, object_tagging=False, policy=False, public_access_block=False),
+        has_quoted_etags=True,
+        needs_equal_parts=True,
+        may_split_listings=False,
+        region="auto",
     ),
-    "minio": Capabilities(checksums=False, public_access_block=False),
-    "ceph": Capabilities(checksums=False, lifecycle_filters=False),
-    "gcs": Capabilities(checksums=False, bulk_delete="single"),
-    "other": Capabilities(checksums=False),
+    "minio": Kind("MinIO", Capabilities(checksums=False, public_access_block=False)),
+    "ceph": Kind("Ceph", Capabilities(checksums=False, lifecycle_filters=False)),
+    "gcs": Kind(
+        "Google Cloud Storage",
+        Capabilities(checksums=False, bulk_delete="single"),
+        has_quoted_etags=True,
+        may_split_listings=False,
+    ),
+    "other": Kind("S3-compatible store", Capabilities(checksums=False)),
 }
+"""The kind of store that each preset but ``"auto"`` means. No other module names a preset, except to ask for AWS or to compare two."""
 
 
 def preset_for(endpoint_url: str | None) -> Preset:
@@ -194,14 +225,9 @@ def preset_for(endpoint_url: str | None) -> Preset:
     return "other"
 
 
-_PRODUCTS = {
-    "aws": "Amazon S3",
-    "r2": "Cloudflare R2",
-    "minio": "MinIO",
-    "ceph": "Ceph",
-    "gcs": "Google Cloud Storage",
-    "other": "S3-compatible store",
-}
+def resolve_preset(preset: Preset, endpoint_url: str | None) -> Preset:
+    """Return the preset that ``"auto"`` means for an endpoint, and any other one unchanged."""
+    return preset_for(endpoint_url) if preset == "auto" else preset
 
 
 def describe_kind(endpoint_url: str | None, preset: Preset, found: Capabilities | None) -> str:
@@ -220,7 +246,7 @@ def describe_kind(endpoint_url: str | None, preset: Preset, found: Capabilities 
         >>> describe_kind("https://s3.example.org", "auto", None)
         'S3-compatible store, not probed'
     """
-    product = _PRODUCTS[preset_for(endpoint_url) if preset == "auto" else preset]
+    product = KINDS[resolve_preset(preset, endpoint_url)].product
     if found is not None:
         if found.probed_at is not None:
             return f"{found.server or product}, by probe of {render.date_text(found.probed_at)}"
@@ -229,9 +255,4 @@ def describe_kind(endpoint_url: str | None, preset: Preset, found: Capabilities 
         return f"{product}, as configured; not probed"
     if endpoint_url is None:
         return f"{product}, unless boto3's configuration names another endpoint"
-    return f"{product}, by its host name" if product != _PRODUCTS["other"] else f"{product}, not probed"
-
-
-def known_of(preset: str) -> Capabilities:
-    """Return the capabilities assumed for a preset without a probe. AWS has all; elsewhere only deviations are set, the rest is None."""
-    return _AVOID[preset]
+    return f"{product}, by its host name" if product != KINDS["other"].product else f"{product}, not probed"

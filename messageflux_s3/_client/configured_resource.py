@@ -66,14 +66,14 @@ def _chosen_in_code(config: S3Config, core: botocore.session.Session | None) -> 
 
 
 def _make(config: S3Config, session: boto3.Session, endpoint_url: str | None) -> S3ServiceResource:
-    preset = abilities.preset_for(endpoint_url) if config.preset == "auto" else config.preset
+    kind = abilities.KINDS[abilities.resolve_preset(config.preset, endpoint_url)]
     core = session._session
     options = client_options.to_mapping(_chosen_in_code(config, core))
     region = config.region
     if region is None and endpoint_url is not None and not (options.get("region_name") or session.region_name):
-        region = "auto" if preset == "r2" else "us-east-1"
+        region = kind.region
     _set_fields(options, config)
-    _set_defaults(options, config, core, config.capabilities or abilities.known_of(preset))
+    _set_defaults(options, config, core, config.capabilities or kind.capabilities)
     return session.resource(
         "s3",
         endpoint_url=endpoint_url,

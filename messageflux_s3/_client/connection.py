@@ -202,7 +202,12 @@ class Connection:
     @property
     def preset(self) -> Preset:
         """The kind of store, never ``"auto"``."""
-        return abilities.preset_for(self.endpoint_url) if self.config.preset == "auto" else self.config.preset
+        return abilities.resolve_preset(self.config.preset, self.endpoint_url)
+
+    @property
+    def kind(self) -> abilities.Kind:
+        """What is assumed of this kind of store without a probe."""
+        return abilities.KINDS[self.preset]
 
     @property
     def is_aws(self) -> bool:
@@ -212,7 +217,7 @@ class Connection:
     @property
     def capabilities(self) -> Capabilities:
         """The store's capabilities: from ``probe()``, if the configuration has its result, else from the preset."""
-        return self.config.capabilities or abilities.known_of(self.preset)
+        return self.config.capabilities or self.kind.capabilities
 
     @property
     def max_attempts(self) -> int:

@@ -171,8 +171,8 @@ class _Upload:
     ) -> tuple[dict[str, Any], int]:
         """Send the source in parts; return the response to CompleteMultipartUpload, and the number of bytes."""
         part_size_bytes, verify_checksum = self.config
-        if self.address.connection.preset == "r2" and source.size is None and part_size_bytes is None:
-            part_size_bytes = _FIRST_PART_BYTES_OF_UNKNOWN_SIZE  # R2 requires parts of equal size
+        if self.address.connection.kind.needs_equal_parts and source.size is None and part_size_bytes is None:
+            part_size_bytes = _FIRST_PART_BYTES_OF_UNKNOWN_SIZE
         sizes = source.size, part_size_bytes
         written = 0
         with MultipartUpload(

@@ -359,7 +359,7 @@ class ObjectWriter(io.BufferedIOBase):
             done += missing
             self._begun_upload().add_part(part)
             self._parts_sent += 1
-            if self._connection.preset != "r2":  # R2 requires parts of equal size
+            if not self._connection.kind.needs_equal_parts:
                 self._part_size = growing_part_size(PART_BYTES, self._parts_sent)
         self._buffer += view[done:]
 
@@ -691,8 +691,7 @@ class ObjectWriter(io.BufferedIOBase):
     def _bring_base(self, base: _Base) -> None:
         """Make the former content the first parts: copy it within the store, or read it and send it again if the store cannot copy."""
         assert self._upload is not None
-        # R2 requires parts of equal size.
-        if self._connection.capabilities.multipart_copy is not False and self._connection.preset != "r2":
+        if self._connection.capabilities.multipart_copy is not False and not self._connection.kind.needs_equal_parts:
             try:
                 source, start = {"Bucket": self._bucket_name, "Key": self.name}, 0
                 customer_key = {

@@ -24,6 +24,7 @@ from .._client.context_threads import ContextThreadPool
 from .._formats import etags
 from ..errors import S3ConnectionError, S3Error, S3NoSuchItem, S3PreconditionFailed, S3Unsupported
 from . import checksum
+from .etag_conditions import in_condition, learn
 from .scratch import Scratch, scratch_objects
 from .versioned import is_versioned
 
@@ -44,7 +45,6 @@ WRITERS = 8
 """The writers of a race. ``max_concurrency`` does not limit them: with fewer a store that honours conditions only in sequence may pass."""
 
 ROUNDS = 8
-_QUOTING = "if_match_quoted"
 _BEFORE, _AFTER = b"before", b"behind"
 _Write = Callable[[bytes, dict[str, str]], Any]
 
@@ -150,14 +150,6 @@ def require(bucket: BucketAddress, ability: Ability) -> None:
     )
 
 
-def quoted(connection: Connection, etag: str) -> str:
-    """Return an etag in the form that this store accepts in If-Match: AWS accepts both forms, radosgw only the unquoted one."""
-    bare = etags.opaque(etag)
-    learned = connection.facts.get(_QUOTING)
-    with_quotes = learned if learned is not None else connection.preset in ("aws", "r2", "gcs")
-    return f'"{bare}"' if with_quotes else bare
-
-
 def race(bucket: BucketAddress, ability: Ability) -> Condition:
     """Probe the store with sequential writes, then with concurrent ones.
 
@@ -250,7 +242,7 @@ def _writer(scratch: Scratch, ability: Ability, key: str) -> _Write:
 def _condition(scratch: Scratch, ability: Ability, etag: str) -> dict[str, str]:
     if ability.endswith("absent"):
         return {"IfNoneMatch": "*"}
-    return {"IfMatch": quoted(scratch.connection, etag)}
+    return {"IfMatch": in_condition(scratch.connection, etag)}
 
 
 def _in_sequence(scratch: Scratch, ability: Ability) -> Condition:
@@ -277,7 +269,7 @@ def _in_sequence(scratch: Scratch, ability: Ability) -> Condition:
         forms = [None, True, False]
     for form in forms:
         if form is not None:
-            scratch.connection.facts[_QUOTING] = form
+            learn(scratch.connection, form)
         try:
             _writer(scratch, ability, key)(_AFTER, _condition(scratch, ability, etag))
         except S3Error as error:
@@ -361,7 +353,7 @@ def _race_deletes(scratch: Scratch) -> Condition:
         return "refused"
 
     def delete(etag: str) -> None:
-        connection.call("DeleteObject", Bucket=bucket, Key=key, IfMatch=quoted(connection, etag))
+        connection.call("DeleteObject", Bucket=bucket, Key=key, IfMatch=in_condition(connection, etag))
 
     try:
         delete("0" * 32)
@@ -382,7 +374,7 @@ def _race_deletes(scratch: Scratch) -> Condition:
     # Against conditional writes: at most one succeeds. A store that refuses them cannot lose this race, which then shows nothing.
     for _ in range(ROUNDS // 2):
         etag = scratch.put(key, secrets.token_bytes(16))
-        condition = {"IfMatch": quoted(connection, etag)}
+        condition = {"IfMatch": in_condition(connection, etag)}
         puts = [_writer(scratch, "put_if_match", key) for _ in range(WRITERS // 2)]
         attempts = _at_once(
             [*(partial(put, secrets.token_bytes(16), condition) for put in puts), partial(delete, etag)]

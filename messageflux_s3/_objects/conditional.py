@@ -58,6 +58,7 @@ from . import (
 from .bodies import Data
 from .condition_probe import Ability
 from .drivers import Blocking, Callback, Sleep, Steps
+from .etag_conditions import in_condition
 from .multipart import UPLOAD_IS_LEFT, MultipartUpload
 from .versioned import is_versioned, is_versioned_now, sent_version_id
 
@@ -498,9 +499,7 @@ class ConditionalWrite:
     def _request(self, operation: str, parameters: Mapping[str, Any], body: bytes = b"") -> Request:
         connection, bucket_name = self._address.bucket
         key = self._address.key
-        condition = (
-            {"IfNoneMatch": "*"} if self._is_creation else {"IfMatch": condition_probe.quoted(connection, self._etag)}
-        )
+        condition = {"IfNoneMatch": "*"} if self._is_creation else {"IfMatch": in_condition(connection, self._etag)}
         parameters = {**parameters, **condition}
 
         def with_checksum() -> Answer:

@@ -21,6 +21,7 @@ from .._client.exchange import Request, connect_ahead, connections_ahead, exchan
 from .._formats import etags
 from ..errors import S3ConnectionError, S3Error, S3NoSuchItem, S3Unsupported
 from . import checksum, confirmation, etag_md5, put_parameters, tagging
+from .etag_conditions import in_condition
 from .parallelism import Parallelism, first_for, most_bytes_for
 
 logger = logging.getLogger("messageflux_s3")
@@ -196,7 +197,7 @@ class MultipartUpload:
             S3Error: An earlier part failed.
         """
         # A proxy may have marked the ETag as weak: send it without the mark. If the store has another ETag, it rejects the copy.
-        condition = {} if if_match is None else {"CopySourceIfMatch": etags.opaque(if_match)}
+        condition = {} if if_match is None else {"CopySourceIfMatch": in_condition(self._address.connection, if_match)}
         self._submit(
             "UploadPartCopy",
             CopySource=dict(source),

@@ -28,6 +28,7 @@ from ..errors import (
     S3Unsupported,
 )
 from . import checksum
+from .etag_conditions import in_condition
 from .put_parameters import for_every_request
 
 _MISREAD = "get_if_match_misread"
@@ -38,13 +39,11 @@ _CONTENT_RANGE = re.compile(r"bytes[ =]+(\d+)-(\d+)/(\d+)", re.ASCII | re.IGNORE
 
 
 def etag_for(connection: Connection, etag: str | None) -> str | None:
-    """Return an ETag for If-Match on a read: quoted, as in HTTP, if that is known to work. radosgw accepts only unquoted ETags.
+    """Return an ETag for If-Match on a read.
 
     Return None for a weak ETag: no condition can be sent, so the ETag of the response is compared instead.
     """
-    if etag is None or etags.is_weak(etag):
-        return None
-    return f'"{etag}"' if connection.preset in ("aws", "r2", "gcs") else etag
+    return None if etag is None or etags.is_weak(etag) else in_condition(connection, etag)
 
 
 def check_etag(address: ObjectAddress, found: str | None, wanted: str | None, cause: S3Error | None = None) -> None:

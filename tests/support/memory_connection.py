@@ -21,6 +21,7 @@ import pytest
 
 import messageflux_s3 as s3
 from messageflux_s3._client.addresses import BucketAddress, ObjectAddress
+from messageflux_s3._client.capabilities import KINDS
 from messageflux_s3._client.connection import Connection
 from messageflux_s3._client.observation import Observers
 from messageflux_s3._objects import conditional, drivers, lock, ranged_reader
@@ -47,7 +48,7 @@ class Stored:
 class Memory:
     """Stands in for a :class:`Connection`; its clock advances only by calls of ``sleep`` and :meth:`wait`."""
 
-    preset = "aws"
+    kind = KINDS["aws"]
     default_checksum = "CRC32"
 
     def __init__(self) -> None:
