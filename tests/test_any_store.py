@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.public_calls import CheckedCall, Place, checked_calls
+from support.public_calls import CheckedCall, Place, checked_calls, public_members, sub_resources
 from support.public_calls.checked import NEW, SEED
 from support.servers import Server
 
@@ -28,7 +28,7 @@ from messageflux_s3.subresources.cors import CorsConfiguration
 from messageflux_s3.subresources.encryption import Encryption
 from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
 from messageflux_s3.subresources.policy import BucketPolicy
-from messageflux_s3.subresources.tags import Tags
+from messageflux_s3.subresources.tags import ObjectTags, Tags
 
 REGION = os.environ.get("MFS3_REGION", "us-east-1")
 
@@ -173,6 +173,11 @@ WORDS: dict[str, Callable[[s3.S3Bucket], object]] = {
     "lifecycle.ensure": lambda bucket: bucket.lifecycle.ensure(RULE),
     "lifecycle.change": lambda bucket: bucket.lifecycle.change(LifecycleConfiguration()).apply(),
     "lifecycle.expire": lambda bucket: bucket.lifecycle.expire(days=3650, prefix="never/"),
+    "lifecycle.transition": lambda bucket: bucket.lifecycle.transition(
+        days=3650, storage_class="GLACIER", prefix="never/"
+    ),
+    "lifecycle.expire_noncurrent": lambda bucket: bucket.lifecycle.expire_noncurrent(days=3650, prefix="never/"),
+    "lifecycle.abort_unfinished_uploads": lambda bucket: bucket.lifecycle.abort_unfinished_uploads(days=3650),
     "lifecycle.set_lifetime": lambda bucket: bucket.lifecycle.set_lifetime(3650),
     "set_lifetime_in_days": lambda bucket: bucket.set_lifetime_in_days(0),
     "lifecycle.remove": lambda bucket: bucket.lifecycle.remove("expire never/"),
@@ -212,6 +217,7 @@ WORDS: dict[str, Callable[[s3.S3Bucket], object]] = {
     "encryption.change": lambda bucket: bucket.encryption.change(Encryption("AES256")).apply(),
     "encryption.delete": lambda bucket: bucket.encryption.delete(),
     "notifications.get": lambda bucket: bucket.notifications.get(),
+    "notifications.put": lambda bucket: bucket.notifications.put(bucket.notifications.get()),
     "notifications.ensure": lambda bucket: bucket.notifications.ensure(
         s3.Notification("n", "arn:aws:sqs:us-east-1:1:q")
     ),
@@ -236,6 +242,13 @@ TAG_WORDS: dict[str, Callable[[Tags], object]] = {
     "change": lambda tags: tags.change(tags.get()).apply(),
     "delete": lambda tags: tags.delete(),
 }
+
+
+def test_every_method_of_a_sub_resource_is_tried_alone() -> None:
+    """Whatever is added is tried on a store that ignores sub-resources. Versions, once enabled, would stay for the tests that follow."""
+    of_bucket = {f"{name}.{word}" for name, cls in sub_resources(s3.S3Bucket).items() for word in public_members(cls)}
+    assert {*of_bucket, "set_lifetime_in_days"} - WORDS.keys() == {"versioning.enable"}
+    assert {*public_members(ObjectTags)} - TAG_WORDS.keys() == set()
 
 
 def test_each_sub_resource_method_alone_changes_no_object(place: Place) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from support.public_calls import sub_resources
 from support.scripted_server import Asked, ScriptedServer, content_of, document
 
 import messageflux_s3 as s3
@@ -193,6 +194,11 @@ CONFIGURATIONS = {
     "encryption": "ServerSideEncryptionConfiguration",
     "notifications": "NotificationConfiguration",
 }
+
+
+def test_every_sub_resource_of_a_bucket_has_an_unreadable_document() -> None:
+    """A policy, which is JSON, has tests of its own; public access consists of a policy and a small document."""
+    assert sub_resources(s3.S3Bucket).keys() == {*CONFIGURATIONS, "policy", "public_access"}
 
 
 @pytest.mark.parametrize("preset", ["aws", "other"])

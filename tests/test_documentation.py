@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from support.public_calls import sub_resources
 
 import messageflux_s3 as s3
 
@@ -64,6 +65,13 @@ def test_every_public_name_is_in_the_reference(path: str) -> None:
     for name in package.__all__:
         if not any(path.endswith(f".{name}") for path in shown):
             assert any(getattr(module, name, None) is getattr(package, name) for module in modules_of(shown)), name
+
+
+def test_every_sub_resource_is_in_the_reference() -> None:
+    """Each is documented with the module that defines it."""
+    shown = shown_on(ROOT / "docs/reference/sub-resources.md")
+    for cls in (s3.S3Bucket, s3.S3Object):
+        assert {value.__module__ for value in sub_resources(cls).values()} - shown == set()
 
 
 def shown_on(*pages: Path) -> set[str]:

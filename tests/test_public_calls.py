@@ -6,6 +6,7 @@ import inspect
 
 from support.public_calls import (
     CATALOGUE,
+    INTERNAL,
     TESTED_ELSEWHERE,
     TWINS,
     VALUES,
@@ -13,8 +14,13 @@ from support.public_calls import (
     compared_calls,
     member_names,
     public_classes,
+    sub_resources,
+    subclasses,
 )
 from support.public_calls.compared import NO_REQUEST, SHARED_WITH_THE_SYNCHRONOUS_CLASS
+
+import messageflux_s3 as s3
+from messageflux_s3.subresources.base import SubResource
 
 CLASSES = [cls for cls in public_classes() if cls.__name__ not in {*VALUES, *TESTED_ELSEWHERE}]
 MEMBERS = member_names(CLASSES)
@@ -63,3 +69,21 @@ def test_every_exported_class_has_an_async_counterpart_or_makes_no_request() -> 
     """Two exceptions: the file that AsyncS3Object.open returns, and classes that are tested elsewhere."""
     paired = {cls.__name__ for pair in TWINS for cls in pair}
     assert {cls.__name__ for cls in CLASSES if member_names([cls])} - paired == {"AsyncObjectFile"}
+
+
+def test_every_sub_resource_is_an_attribute_of_a_handle_and_of_its_async_counterpart() -> None:
+    """The async attribute has the same name, and its class is the counterpart in ``TWINS``."""
+    twin_of = dict(TWINS)
+    reached = set()
+    for own, theirs in ((s3.S3Bucket, s3.AsyncS3Bucket), (s3.S3Object, s3.AsyncS3Object)):
+        attributes = sub_resources(own)
+        assert {name: twin_of.get(cls) for name, cls in attributes.items()} == sub_resources(theirs)
+        reached |= {*attributes.values()}
+    assert {cls for cls in subclasses(SubResource) if cls.__name__ not in INTERNAL} - reached == set()
+
+
+def test_every_sub_resource_can_be_deleted_or_says_that_it_cannot() -> None:
+    """Without an operation in ``_delete`` the class needs a ``delete`` of its own."""
+    for cls in subclasses(SubResource):
+        assert issubclass(cls, SubResource)
+        assert cls._delete or cls.delete is not SubResource.delete, cls

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from support.public_calls import sub_resources
 from support.scripted_server import Answer, Asked, ScriptedServer, refusal
 from support.stateful_server import DocumentStore
 
@@ -66,8 +67,8 @@ class Faulty:
     def snapshot(self) -> dict[str, list[str]]:
         """Return what each stored document says; a document that says nothing is left out."""
         parts: list[SubResource[Any]] = [
-            self.bucket.lifecycle, self.bucket.policy, self.bucket.tags, self.bucket.cors, self.bucket.encryption,
-            self.bucket.notifications, self.bucket.versioning, AccessBlockSubResource(self.bucket._address),
+            cls(self.bucket._address) for cls in (*sub_resources(s3.S3Bucket).values(), AccessBlockSubResource)
+            if issubclass(cls, SubResource)
         ]  # fmt: skip
         documents = self.keeper.documents
         said = {

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.public_calls import sub_resources, subclasses
 from support.request_counting import Counted
 from support.scripted_server import ScriptedServer, document, refusal
 from support.servers import Server
@@ -16,7 +17,7 @@ from support.stateful_server import DocumentStore
 import messageflux_s3 as s3
 from messageflux_s3._objects.condition_probe import is_versioned
 from messageflux_s3.subresources import xml
-from messageflux_s3.subresources.base import Change
+from messageflux_s3.subresources.base import Change, SubResource
 from messageflux_s3.subresources.encryption import Encryption
 from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
 from messageflux_s3.subresources.public_access import SID
@@ -332,9 +333,9 @@ EVERY_CALL: dict[str, Callable[[s3.S3Bucket], object]] = {
     "lifecycle.delete": lambda bucket: bucket.lifecycle.delete(),
     "set_lifetime": lambda bucket: bucket.set_lifetime_in_days(1),
     "unset_lifetime": lambda bucket: bucket.set_lifetime_in_days(0),
-    "public.allow": lambda bucket: bucket.public_access.allow(),
-    "public.block": lambda bucket: bucket.public_access.block(),
-    "public.status": lambda bucket: bucket.public_access.status(),
+    "public_access.allow": lambda bucket: bucket.public_access.allow(),
+    "public_access.block": lambda bucket: bucket.public_access.block(),
+    "public_access.status": lambda bucket: bucket.public_access.status(),
     "policy.get": lambda bucket: bucket.policy.get(),
     "policy.ensure": lambda bucket: bucket.policy.ensure({"Sid": "a", "Effect": "Allow"}),
     "policy.delete": lambda bucket: bucket.policy.delete(),
@@ -349,6 +350,15 @@ EVERY_CALL: dict[str, Callable[[s3.S3Bucket], object]] = {
     "encryption.delete": lambda bucket: bucket.encryption.delete(),
     "notifications.delete": lambda bucket: bucket.notifications.delete(),
 }
+
+
+def test_every_sub_resource_of_a_bucket_is_among_these_calls() -> None:
+    """A write of each, and its deletion if there is an operation for it."""
+    attributes = sub_resources(s3.S3Bucket)
+    written = {name.partition(".")[0] for name in EVERY_CALL if not name.endswith((".get", ".delete", ".status"))}
+    assert attributes.keys() - written == {"notifications"}  # emptied by its delete(), which writes
+    deleted = {name for name, cls in attributes.items() if issubclass(cls, SubResource) and cls._delete}
+    assert {f"{name}.delete" for name in deleted} - EVERY_CALL.keys() == set()
 
 
 @pytest.mark.parametrize(
@@ -449,7 +459,22 @@ STRANGERS: dict[str, tuple[bytes, Callable[[s3.S3Bucket], object], list[bytes]]]
         lambda bucket: bucket.versioning.enable(),
         [b"<Mood>blue</Mood>", b"<Status>Enabled</Status>"],
     ),
+    "tagging": (
+        b"<Tagging><TagSet><Tag><Key>x</Key><Value>1</Value><Mood>blue</Mood></Tag></TagSet><Hue>1</Hue></Tagging>",
+        lambda bucket: bucket.tags.update({"y": "2"}),
+        [b"<Mood>blue</Mood>", b"<Hue>1</Hue>"],
+    ),
+    "publicAccessBlock": (
+        b"<PublicAccessBlockConfiguration><BlockPublicPolicy>true</BlockPublicPolicy><Mood>blue</Mood></PublicAccessBlockConfiguration>",
+        lambda bucket: bucket.public_access.allow(),
+        [b"<Mood>blue</Mood>"],
+    ),
 }
+
+
+def test_every_sub_resource_has_a_document_with_unknown_fields() -> None:
+    """By the name in the query of its URL."""
+    assert STRANGERS.keys() == {cls.name for cls in subclasses(SubResource) if issubclass(cls, SubResource)}
 
 
 @pytest.mark.parametrize("name", STRANGERS)

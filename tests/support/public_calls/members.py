@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import messageflux_s3 as s3
@@ -56,12 +57,26 @@ def public_classes() -> list[type]:
             exported.append(getattr(s3, name))
     with suppress(ImportError):  # fsspec is an extra
         exported.append(importlib.import_module("messageflux_s3.fs").MessagefluxS3FileSystem)
-    found = [*exported, *_subclasses(SubResource), *(cls for pair in TWINS for cls in pair)]
+    found = [*exported, *subclasses(SubResource), *(cls for pair in TWINS for cls in pair)]
     return [*dict.fromkeys(cls for cls in found if inspect.isclass(cls) and cls.__name__ not in INTERNAL)]
 
 
-def _subclasses(cls: type) -> list[type]:
-    return [each for direct in cls.__subclasses__() for each in (direct, *_subclasses(direct))]
+def subclasses(cls: type) -> list[type]:
+    """Return the subclasses of a class, and theirs."""
+    return [each for direct in cls.__subclasses__() for each in (direct, *subclasses(direct))]
+
+
+def sub_resources(cls: type) -> dict[str, type]:
+    """Return the class of each attribute of a handle that is a sub-resource, by the name of the attribute."""
+    folder = "messageflux_s3.aio.subresources" if cls.__name__.startswith("Async") else "messageflux_s3.subresources."
+    names = vars(importlib.import_module(cls.__module__))
+    found = {}
+    for name, value in public_members(cls).items():
+        getter = getattr(value, "fget", None) or (value.func if isinstance(value, cached_property) else None)
+        returned = None if getter is None else names.get(getter.__annotations__["return"])
+        if inspect.isclass(returned) and returned.__module__.startswith(folder):
+            found[name] = returned
+    return found
 
 
 def public_members(cls: type) -> dict[str, Any]:
