@@ -542,7 +542,7 @@ def test_a_failed_experiment_is_not_raised_for_concurrent_writes_with_other_ques
         return refusal(403, "AccessDenied")
 
     store.before = refuse
-    monkeypatch.setattr("messageflux_s3._objects.confirmation.time", SimpleNamespace(monotonic=monotonic))
+    monkeypatch.setattr("messageflux_s3._objects.single_flight.time", SimpleNamespace(monotonic=monotonic))
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(bucket.put_object, "d/k", b"x", encryption="AES256")
         assert begun.wait(5)

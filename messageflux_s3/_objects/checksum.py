@@ -9,11 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
-import os
 import secrets
-import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from .._client.addresses import BucketAddress, ObjectAddress
@@ -22,6 +21,7 @@ from .._formats import etags
 from .._formats.keys import MAX_KEY_BYTES
 from ..errors import S3AccessDenied, S3ChecksumError, S3Error
 from . import etag_md5
+from .single_flight import single_flight
 
 logger = logging.getLogger("messageflux_s3")
 
@@ -298,7 +298,8 @@ def is_content(address: ObjectAddress, etag: str, md5: str, parameters: Mapping[
     Requests:
         1 GET; none once the ETags of the bucket are known not to be MD5s
     """
-    with _finding_out:
+    # Of several parts that are uploaded concurrently, one is read back, and the others wait for what that shows.
+    with single_flight(address.connection, etag_md5.fact(address.bucket)):
         if etag_md5.are_no_md5s(address.bucket):
             return True
         try:
@@ -309,19 +310,6 @@ def is_content(address: ObjectAddress, etag: str, md5: str, parameters: Mapping[
         if found:
             etag_md5.learn(address)
         return found
-
-
-# Single-flight: of several parts uploaded concurrently, one runs the test, and the others wait for the result.
-_finding_out = threading.Lock()
-
-
-def _reset_after_fork() -> None:
-    global _finding_out
-    _finding_out = threading.Lock()  # the parent's lock may be held by a thread that the child does not have
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
-    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def _look_at_written(address: ObjectAddress, theirs: str, ours: str) -> bool | None:
@@ -338,7 +326,7 @@ def _look_at_written(address: ObjectAddress, theirs: str, ours: str) -> bool | N
 
 def _warn_unchecked(address: ObjectAddress) -> None:
     facts, fact = address.connection.facts, f"etags_not_looked_up:{address.bucket_name}"
-    with _finding_out:
+    with single_flight(address.connection, fact):
         is_first = not facts.get(fact)
         facts[fact] = True
     if is_first:
@@ -363,7 +351,7 @@ def _has_other_etags(address: ObjectAddress) -> bool | None:
     connection, key = address.connection, address.key
     prefix = key[: key.rfind("/") + 1].encode()[: MAX_KEY_BYTES - 32].decode("utf-8", "ignore")
     denied = f"etags_may_not_be_looked_up:{address.bucket_name}/{prefix}"
-    with _finding_out:
+    with single_flight(connection, etag_md5.fact(address.bucket)) as turn:
         if etag_md5.are_no_md5s(address.bucket):
             return True
         if connection.facts.get(denied):
@@ -373,7 +361,7 @@ def _has_other_etags(address: ObjectAddress) -> bool | None:
         ours = hashlib.md5(body, usedforsecurity=False).hexdigest()
         found: bool | None = False
         try:
-            answer = connection.call("PutObject", **scratch.parameters, Body=body)
+            answer = turn.ask(partial(connection.call, "PutObject", **scratch.parameters, Body=body), details=prefix)
         except S3Error as error:
             logger.info(
                 "%s could not be written to find out whether the ETags of this bucket are MD5s: %s", scratch.uri, error

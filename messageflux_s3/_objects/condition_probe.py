@@ -6,26 +6,22 @@ writes below ``.mfs3-probe/`` in the bucket concerned and always deletes its scr
 
 from __future__ import annotations
 
-import copy
 import logging
-import os
 import secrets
 import threading
-import time
-import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
 from .._client.addresses import BucketAddress
 from .._client.capabilities import Condition
-from .._client.connection import Connection
 from .._client.context_threads import ContextThreadPool
 from .._formats import etags
 from ..errors import S3ConnectionError, S3Error, S3NoSuchItem, S3PreconditionFailed, S3Unsupported
 from . import checksum
 from .etag_conditions import in_condition, learn
 from .scratch import Scratch, scratch_objects
+from .single_flight import single_flight
 from .versioned import is_versioned
 
 logger = logging.getLogger("messageflux_s3")
@@ -47,28 +43,6 @@ WRITERS = 8
 ROUNDS = 8
 _BEFORE, _AFTER = b"before", b"behind"
 _Write = Callable[[bytes, dict[str, str]], Any]
-
-
-class _SingleFlight:
-    """Lets concurrent callers share one probe: one runs it, the others wait and get its result or its error."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.failure: tuple[float, S3Error] | None = None  # time and error of the last failed probe
-
-
-_flights: weakref.WeakKeyDictionary[Connection, dict[str, _SingleFlight]] = weakref.WeakKeyDictionary()
-_flights_lock = threading.Lock()
-
-
-def _reset_after_fork() -> None:
-    global _flights, _flights_lock
-    # The parent's locks may be held by threads that the child does not have.
-    _flights, _flights_lock = weakref.WeakKeyDictionary(), threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
-    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def known(bucket: BucketAddress, ability: Ability) -> Condition:
@@ -105,23 +79,12 @@ def is_known_in_versioned(bucket: BucketAddress, ability: Ability) -> bool:
 
 
 def _race_once(bucket: BucketAddress, ability: Ability, fact: str) -> Condition:
-    """Run one probe for all concurrent callers, which share its result or its error (single-flight)."""
+    """Run one probe for all concurrent callers."""
     connection = bucket.connection
-    with _flights_lock:
-        flight = _flights.setdefault(connection.shared, {}).setdefault(fact, _SingleFlight())
-    arrived = time.monotonic()
-    with flight.lock:
+    with single_flight(connection, fact) as turn:
         answer: Condition | None = connection.facts.get(fact)
         if answer is None:
-            if flight.failure is not None and flight.failure[0] >= arrived:
-                failure = flight.failure[1]  # shared, so that callers do not wait for time-outs one after the other
-                raise copy.copy(failure) from failure
-            try:
-                answer = race(bucket, ability)
-            except S3Error as error:
-                flight.failure = time.monotonic(), error
-                raise
-            connection.facts[fact] = answer
+            answer = connection.facts[fact] = turn.ask(partial(race, bucket, ability))
             logger.info("%s: %s is %s", connection.endpoint_url, fact, answer)
         return answer
 

@@ -32,12 +32,7 @@ A store that rejects the storage class of the scratch object does not have it: t
 from __future__ import annotations
 
 import base64
-import copy
 import hashlib
-import os
-import threading
-import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -46,7 +41,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .._client.addresses import ObjectAddress
-from .._client.connection import KNOWS_TAGGING, Connection
+from .._client.connection import KNOWS_TAGGING
 from ..errors import S3AccessDenied, S3Error, S3InvalidContent, S3Unsupported
 from ..subresources.xml import Node, parse
 from . import checksum
@@ -54,6 +49,7 @@ from .attributes import CONTENT_HEADERS
 from .drivers import Blocking, Steps
 from .put_parameters import for_every_request
 from .scratch import ScratchBeside, scratch_beside
+from .single_flight import single_flight
 
 _ENCRYPTION = ("ServerSideEncryption", "SSEKMSKeyId", "SSEKMSEncryptionContext", "BucketKeyEnabled")
 _LOCK = ("ObjectLockMode", "ObjectLockRetainUntilDate", "ObjectLockLegalHoldStatus")
@@ -384,29 +380,6 @@ def _is_tagged(scratch: _Scratch, *, is_sent: bool = True) -> bool:
 # -- the experiment
 
 
-class _SingleFlight:
-    """Lets concurrent writers share one experiment: one runs it, the others wait and get its result or its error."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.failure: tuple[float, S3Error] | None = None  # time and error of the last failed experiment
-        self.failed: tuple[str, frozenset[str]] | None = None  # its bucket and the facts that it asked about
-
-
-_flights: weakref.WeakKeyDictionary[Connection, _SingleFlight] = weakref.WeakKeyDictionary()
-_flights_lock = threading.Lock()
-
-
-def _reset_after_fork() -> None:
-    global _flights, _flights_lock
-    # The parent's locks may be held by threads that the child does not have.
-    _flights, _flights_lock = weakref.WeakKeyDictionary(), threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
-    os.register_at_fork(after_in_child=_reset_after_fork)
-
-
 def _dropped(address: ObjectAddress, questions: list[_Question], parameters: Mapping[str, Any]) -> list[str]:
     """Return what the store does not keep; ask it the questions of which the answer is unknown."""
     connection = address.connection
@@ -417,24 +390,17 @@ def _dropped(address: ObjectAddress, questions: list[_Question], parameters: Map
     ):
         return ["tags"]
     if any(question.fact not in connection.facts for question in questions):
-        with _flights_lock:
-            flight = _flights.setdefault(connection.shared, _SingleFlight())
-        arrived = time.monotonic()
-        with flight.lock:
+        with single_flight(connection, "parameters of writes") as turn:
             unknown = [question for question in questions if question.fact not in connection.facts]
-            asked = address.bucket_name, frozenset(question.fact for question in unknown)
-            if unknown and flight.failure is not None and flight.failure[0] >= arrived and flight.failed == asked:
-                failure = flight.failure[1]  # otherwise the callers would wait for one time-out each, in sequence
-                raise copy.copy(failure) from failure
-            try:
-                for request in dict.fromkeys(question.operation for question in unknown):
-                    of_request = [question for question in unknown if question.operation == request]
-                    _experiment(address, request, of_request, given)
-                flight.failure = None
-            except S3Error as error:
-                flight.failure, flight.failed = (time.monotonic(), error), asked
-                raise
+            if unknown:
+                facts = frozenset(question.fact for question in unknown)
+                turn.ask(partial(_experiments, address, unknown, given), details=(address.bucket_name, facts))
     return [question.what for question in questions if not connection.facts[question.fact]]
+
+
+def _experiments(address: ObjectAddress, questions: list[_Question], given: Mapping[str, Any]) -> None:
+    for operation in dict.fromkeys(question.operation for question in questions):
+        _experiment(address, operation, [question for question in questions if question.operation == operation], given)
 
 
 def _experiment(address: ObjectAddress, operation: str, questions: list[_Question], given: Mapping[str, Any]) -> None:

@@ -42,7 +42,7 @@ def known_md5_of_parts(bucket: BucketAddress, answer: Mapping[str, Any]) -> str 
 
 def are_no_md5s(bucket: BucketAddress) -> bool:
     """Return whether the ETags of this bucket are known not to be MD5s, as in every directory bucket."""
-    return bucket.is_directory or bool(bucket.connection.facts.get(_fact(bucket)))
+    return bucket.is_directory or bool(bucket.connection.facts.get(fact(bucket)))
 
 
 def learn(address: ObjectAddress) -> None:
@@ -50,10 +50,11 @@ def learn(address: ObjectAddress) -> None:
         logger.warning(
             "the ETag of %s is not the MD5 of its content; ETags of this bucket are no longer compared", address.uri
         )
-    address.connection.facts[_fact(address.bucket)] = True
+    address.connection.facts[fact(address.bucket)] = True
 
 
-def _fact(bucket: BucketAddress) -> str:
+def fact(bucket: BucketAddress) -> str:
+    """Return the key in ``facts`` that is true if the ETags of this bucket are not MD5s."""
     return f"etags_are_no_md5:{bucket.name}"
 
 

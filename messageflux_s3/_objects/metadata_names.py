@@ -7,26 +7,15 @@ Metadata that would come back under another name is refused; what other clients 
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 from collections.abc import Iterable
+from functools import partial
 
 from .._client.addresses import ObjectAddress
 from .._client.connection import Connection
 from ..errors import S3Error, S3Unsupported
 from .scratch import scratch_beside
-
-_asking = threading.Lock()  # single-flight
-
-
-def _reset_after_fork() -> None:
-    global _asking
-    _asking = threading.Lock()  # the parent's lock may be held by a thread that the child does not have
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
-    os.register_at_fork(after_in_child=_reset_after_fork)
+from .single_flight import single_flight
 
 _FACT = "characters in names of metadata"
 _OTHER = re.compile(r"[^A-Za-z0-9-]")
@@ -58,9 +47,10 @@ def require(address: ObjectAddress, names: Iterable[str]) -> None:
     for name in names:
         for character in _OTHER.findall(name):
             if character not in kept:
-                with _asking:
+                with single_flight(address.connection, _FACT) as turn:
                     if character not in kept:
-                        kept[character] = _returns(address, f"mfs3{character}name")
+                        returns = partial(_returns, address, f"mfs3{character}name")
+                        kept[character] = turn.ask(returns, details=(address.bucket_name, character))
             if not kept[character]:
                 raise S3Unsupported(
                     f"metadata name {name!r} of {address.uri}: this store does not return names with {character!r} as they were sent. "

@@ -6,25 +6,14 @@ before the first copy of a version a version that does not exist is copied to a 
 
 from __future__ import annotations
 
-import os
-import threading
+from functools import partial
 
 from .._client.addresses import ObjectAddress
 from .._formats import version_ids
 from ..errors import S3Error, S3NoSuchBucket
 from . import operations
 from .scratch import scratch_beside
-
-_asking = threading.Lock()
-
-
-def _reset_after_fork() -> None:
-    global _asking
-    _asking = threading.Lock()  # the parent's lock may be held by a thread that the child does not have
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
-    os.register_at_fork(after_in_child=_reset_after_fork)
+from .single_flight import single_flight
 
 
 def are_copied(source: ObjectAddress, target: ObjectAddress) -> bool:
@@ -47,10 +36,10 @@ def are_copied(source: ObjectAddress, target: ObjectAddress) -> bool:
     fact = f"copies of versions:{source.bucket_name}:{target.bucket_name}"
     known: bool | None = connection.facts.get(fact)
     if known is None:
-        with _asking:
+        with single_flight(connection, fact) as turn:
             known = connection.facts.get(fact)
             if known is None:
-                known = _missing_is_refused(source, source.version_id, target)
+                known = turn.ask(partial(_missing_is_refused, source, source.version_id, target))
                 if known is not None:
                     connection.facts[fact] = known
     return bool(known)
