@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 in the Authorization header, for requests whose body is in memory.
+"""AWS Signature Version 4: its key and its text, and the Authorization header of requests whose body is in memory.
 
 ``tests/test_signing.py`` compares this signer with botocore's over thousands of random requests. This module never logs, and no ``repr``
 contains a secret.
@@ -13,6 +13,19 @@ from hashlib import sha256
 
 EMPTY_SHA256 = sha256(b"").hexdigest()
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+
+
+def key_of(secret_key: str, scope: str) -> bytes:
+    """Return the key derived from a secret key for a scope, such as ``20261121/us-east-1/s3/aws4_request``."""
+    key = f"AWS4{secret_key}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+def text_to_sign(timestamp: str, scope: str, canonical: str) -> str:
+    """Return the text that is signed for a request in its canonical form."""
+    return f"AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
 
 
 class Signer:
@@ -71,16 +84,13 @@ class Signer:
         signed = ";".join(names)
         lines = "\n".join([f"{name}:{' '.join(headers[name].split())}" for name in names])
         canonical = f"{method}\n{path}\n{query}\n{lines}\n\n{signed}\n{headers['x-amz-content-sha256']}"
-        to_sign = f"AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-        signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
+        signature = hmac.digest(key, text_to_sign(timestamp, scope, canonical).encode(), "sha256").hex()
         return f"AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={signed}, Signature={signature}"
 
     def _key(self, secret_key: str, day: str) -> tuple[str, bytes]:
         known_secret, known_day, scope, key = self._derived
         if known_secret != secret_key or known_day != day:
             scope = f"{day}/{self._region}/{self._service}/aws4_request"
-            key = f"AWS4{secret_key}".encode()
-            for part in scope.split("/"):
-                key = hmac.digest(key, part.encode(), "sha256")
+            key = key_of(secret_key, scope)
             self._derived = (secret_key, day, scope, key)
         return scope, key

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
-from hashlib import sha256
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -25,6 +24,7 @@ from .._client.aws_hosts import dns_suffix
 from .._client.connection import HEADERS, Connection
 from .._formats.keys import quote_key
 from .._formats.times import as_utc
+from .._http.signing import UNSIGNED_PAYLOAD, key_of, text_to_sign
 from ..errors import S3AuthenticationError, S3Error, S3Unsupported
 
 MAX_SECONDS = 7 * 24 * 3600
@@ -210,9 +210,8 @@ class Signer:
             f"{quote(name, safe='-._~')}={quote(value, safe='-._~')}" for name, value in sorted(query.items())
         )
         lines = "".join(f"{name}:{' '.join(headers[name].split())}\n" for name in sorted(headers))
-        canonical = f"{method}\n{path}\n{text}\n{lines}\n{signed_names}\nUNSIGNED-PAYLOAD"
-        to_sign = f"AWS4-HMAC-SHA256\n{self._stamp}\n{self._scope}\n{sha256(canonical.encode()).hexdigest()}"
-        signature = _signature(credentials.secret_key, self._scope, to_sign)
+        canonical = f"{method}\n{path}\n{text}\n{lines}\n{signed_names}\n{UNSIGNED_PAYLOAD}"
+        signature = _signature(credentials.secret_key, self._scope, text_to_sign(self._stamp, self._scope, canonical))
         return f"{base}/{self._key}?{text}&X-Amz-Signature={signature}"
 
 
@@ -402,7 +401,4 @@ def _base_url(bucket: BucketAddress, region: str) -> str:
 
 
 def _signature(secret_key: str, scope: str, text: str) -> str:
-    key = f"AWS4{secret_key}".encode()
-    for part in scope.split("/"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    return hmac.digest(key, text.encode(), "sha256").hex()
+    return hmac.digest(key_of(secret_key, scope), text.encode(), "sha256").hex()
