@@ -47,43 +47,49 @@ def in_sns(text: str) -> dict[str, Any]:
     return {"Type": "Notification", "TopicArn": "arn:aws:sns:::t", "MessageId": "1", "Message": text}
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
+EXPECTED: list[tuple[str, tuple[Any, ...]]] = [
+    (
+        "aws_put",
+        ("created", "amzn-s3-demo-bucket", "HappyFace.jpg", 1024, "d41d8cd98f00b204e9800998ecf8427e"),
+    ),
+    (
+        "minio_put",
+        ("created", "images", "test12/DG0890EY2.jpg", 629648, "b7ce786cd89b182bfd5ae765557bbc37"),
+    ),
+    ("minio_documented", ("created", "images", "myphoto.jpg", 200436, None)),
+    (
+        "ceph_documented",
+        ("created", "mybucket1", "myimage1.jpg", 1024, "37b51d194a7513e45b56f6524f2d51f2"),
+    ),
+    (
+        "ceph_older",
         (
-            "aws_put",
-            ("created", "amzn-s3-demo-bucket", "HappyFace.jpg", 1024, "d41d8cd98f00b204e9800998ecf8427e"),
+            "created",
+            "xraylab-0001",
+            "demo_A Person_6580_1947-05-22_2017-04-27.jpeg",
+            108622,
+            "819c1e1c1b4c7b9853301ba2e6c300f1",
         ),
-        (
-            "minio_put",
-            ("created", "images", "test12/DG0890EY2.jpg", 629648, "b7ce786cd89b182bfd5ae765557bbc37"),
-        ),
-        ("minio_documented", ("created", "images", "myphoto.jpg", 200436, None)),
-        (
-            "ceph_documented",
-            ("created", "mybucket1", "myimage1.jpg", 1024, "37b51d194a7513e45b56f6524f2d51f2"),
-        ),
-        (
-            "ceph_older",
-            (
-                "created",
-                "xraylab-0001",
-                "demo_A Person_6580_1947-05-22_2017-04-27.jpeg",
-                108622,
-                "819c1e1c1b4c7b9853301ba2e6c300f1",
-            ),
-        ),
-        (
-            "eventbridge_created",
-            ("created", "amzn-s3-demo-bucket1", "example-key", 5, "b1946ac92492d2347c6235b4d2611184"),
-        ),
-        ("r2_put", ("created", "my-bucket", "my-new-object", 65536, "c846ff7a18f28c2e262116d6e8719ef0")),
-    ],
-)
+    ),
+    (
+        "eventbridge_created",
+        ("created", "amzn-s3-demo-bucket1", "example-key", 5, "b1946ac92492d2347c6235b4d2611184"),
+    ),
+    ("r2_put", ("created", "my-bucket", "my-new-object", 65536, "c846ff7a18f28c2e262116d6e8719ef0")),
+]
+
+
+@pytest.mark.parametrize(("name", "expected"), EXPECTED)
 def test_the_documented_sample_of_each_source_is_understood(name: str, expected: tuple[Any, ...]) -> None:
     """Each sample of the sources' documentation gives one event with kind, bucket, key, size and etag."""
     [event] = parse_event(sample(name))
     assert (event.kind, event.bucket, event.key, event.size, event.etag) == expected
+
+
+def test_every_sample_but_the_test_event_has_an_expected_event() -> None:
+    """A sample that is added needs a row above, or says nothing about an object."""
+    about_objects = {path.stem for path in SAMPLES.glob("*.json") if parse_event(sample(path.stem))}
+    assert about_objects == {name for name, _ in EXPECTED}
 
 
 def test_every_field_of_a_notification_is_available() -> None:

@@ -1,4 +1,4 @@
-"""Count what docs/explanation/architecture.md gives figures for: lines of code, long parameter lists, call sites of the lane.
+"""Count lines of code, long parameter lists, and call sites of the lane.
 
     python docs/explanation/source_counts.py [messageflux_s3]
 
