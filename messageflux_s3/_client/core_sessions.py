@@ -19,7 +19,7 @@ _loaders: dict[str | None, Loader] = {}
 class _SharedLoader(Loader):
     @property
     def search_paths(self) -> list[str]:
-        """A copy: each ``boto3.Session`` appends the path of boto3's data, which is among them already."""
+        """A copy of the paths, since each ``boto3.Session`` appends the path of boto3's data to the list that it gets here."""
         return [*super().search_paths]
 
 

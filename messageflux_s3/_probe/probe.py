@@ -252,7 +252,7 @@ def _check_alive(bucket: BucketAddress) -> None:
 
 
 def _warn_of_left_buckets(connection: Connection) -> None:
-    """Name the scratch buckets of probes that were killed. They are not deleted: they are another process's."""
+    """Log the names of scratch buckets of killed probes. They are not deleted, since they belong to another process."""
     before = datetime.now(timezone.utc) - _LONGEST_PROBE
     try:
         left = [
