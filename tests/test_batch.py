@@ -662,6 +662,19 @@ def test_an_error_inside_a_bulk_delete_response_belongs_to_its_key(scripted_serv
     )
 
 
+@pytest.mark.parametrize(
+    "code", ["SlowDown", "SlowDownWrite", "TooManyRequests", "InternalServerError", "OperationAborted"]
+)
+def test_a_key_with_a_temporary_error_inside_a_bulk_delete_response_is_deleted_again(
+    scripted_server: ScriptedServer, code: str
+) -> None:
+    """Temporary are the errors that are ``retryable``, by whatever name a store calls them."""
+    outcomes = iter([f"<Error><Key>a</Key><Code>{code}</Code></Error>", "<Deleted><Key>a</Key></Deleted>"])
+    scripted_server.answer = lambda asked: document("DeleteResult", f"{next(outcomes)}<Deleted><Key>b</Key></Deleted>")
+    found = scripted_server.bucket(max_attempts=2).delete_objects(["a", "b"], raise_errors=False)
+    assert ({*found.succeeded}, found.failures) == ({"a", "b"}, [])
+
+
 @pytest.mark.parametrize("code", ["NoSuchBucket", "AccessDenied"])
 def test_deleting_from_a_missing_bucket_fails_for_every_key(scripted_server: ScriptedServer, code: str) -> None:
     """For each of its keys, on the lane as through boto3."""

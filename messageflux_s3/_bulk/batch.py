@@ -44,14 +44,6 @@ _TRIES_TO_OPEN = 3
 _NO_BULK_DELETE = {"NotImplemented", "MethodNotAllowed", "501", "405"}
 _NOT_THIS_WAY = {"MissingContentMD5", "InvalidDigest", "411"}
 _BULK_DELETE = "bulk delete"
-_RETRIED = {
-    "SlowDown",
-    "InternalError",
-    "ServiceUnavailable",
-    "Throttling",
-    "RequestTimeout",
-    "OperationAborted",
-}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -283,10 +275,15 @@ def _delete_page(address: BucketAddress, page: Sequence[tuple[str, str | None]])
         if attempt:
             time.sleep(min(5.0, 0.1 * 2**attempt))
         outcomes.update(_delete_once(address, left))
-        left = [entry for entry in left if (error := outcomes[entry]) is not None and error.code in _RETRIED]
+        left = [entry for entry in left if _is_temporary(outcomes[entry])]
         if not left:
             break
     return outcomes
+
+
+def _is_temporary(error: S3Error | None) -> bool:
+    """Return whether the store has named an error that may not occur again. boto3 has retried what has only a status, or no response."""
+    return error is not None and error.retryable and error.code is not None and not error.code.isdecimal()
 
 
 def _delete_once(address: BucketAddress, entries: Sequence[tuple[str, str | None]]) -> _Outcomes:
