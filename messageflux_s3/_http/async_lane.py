@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from .connections import IDLE_SECONDS, Address
 from .eligibility import Endpoint
-from .http1 import BODY_LIMIT, IDEMPOTENT_METHODS, LaneRequest, LaneResponse, NotForLane, Reader
+from .http1 import BODY_LIMIT, LaneRequest, LaneResponse, NotForLane, Reader, may_repeat
 from .lane import Lane
 
 _SECONDS_FOR_A_WRITE = 5.0
@@ -81,12 +81,10 @@ class AsyncLane:
                 response = reader.response()
                 self._lane.check(response)
             except (OSError, NotForLane, asyncio.TimeoutError) as error:
-                is_stale = False
                 if connection is not None:
                     connection.close()
-                    is_stale = connection is idle and not connection.reader.has_begun
-                if is_stale and not isinstance(error, TimeoutError) and request.method in IDEMPOTENT_METHODS:
-                    continue
+                    if connection is idle and may_repeat(request, connection.reader, error):
+                        continue
                 self._lane.give_up(request, endpoint, error)
                 return None
             except BaseException:

@@ -27,7 +27,7 @@ BODY_LIMIT = 8 * 1024 * 1024
 _SINK_BUFFER_BYTES = 256 * 1024
 """Small enough for the processor's cache: each piece is read again at once, to be written."""
 
-IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+_IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 """Methods whose requests may be sent again even if the first one may have arrived."""
 
 _PLAIN_VALUE = re.compile(r"[\x20-\x7e\t]*")
@@ -479,6 +479,14 @@ class Reader:
             self.content_length = None
             self._chunked = False
             self._has_content_range = False
+
+
+def may_repeat(request: LaneRequest, reader: Reader, error: Exception) -> bool:
+    """Return whether to send a request again that failed with this error on a connection that had been idle.
+
+    The server may have closed the connection while it was idle. It then sent no byte of a response.
+    """
+    return request.method in _IDEMPOTENT_METHODS and not reader.has_begun and not isinstance(error, TimeoutError)
 
 
 def checksum_matches(response: LaneResponse) -> bool:

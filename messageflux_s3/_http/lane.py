@@ -21,14 +21,15 @@ from .connections import ConnectionPool, LaneConnection
 from .eligibility import Eligibility, Endpoint
 from .http1 import (
     BODY_LIMIT,
-    IDEMPOTENT_METHODS,
     BodySink,
     LaneRequest,
     LaneResponse,
     NotForLane,
     checksum_matches,
+    may_repeat,
     write_request,
 )
+from .request_window import THROTTLED
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ _SEPARATE_BODY_BYTES = 64 * 1024
 _SEND_SIZE = 256 * 1024
 _DIGESTS = frozenset({"content-md5", "x-amz-checksum-sha256"})
 """Headers with a checksum that no known method keeps while the body is changed."""
-_THROTTLED = (429, 503)
 _REFUSALS = (400, 401, 403, 501)
 """Status codes with which a store may refuse a request whose body's hash is not signed."""
 
@@ -169,10 +169,7 @@ class Lane:
                 response = self._exchange(connection, request, data, body_limit, target)
             except (OSError, NotForLane) as error:
                 connection.close()
-                # The server may have closed the connection while it was idle. It then sent no byte of a response, and an idempotent
-                # request can be sent again.
-                is_stale = not connection.reader.has_begun and not isinstance(error, TimeoutError)
-                if not is_stale or request.method not in IDEMPOTENT_METHODS:
+                if not may_repeat(request, connection.reader, error):
                     self._note_status(request, endpoint, error)
                     self.give_up(request, endpoint, error)
                     return None
@@ -211,7 +208,7 @@ class Lane:
     def _note_status(request: LaneRequest, endpoint: Endpoint, error: Exception) -> None:
         """Count throttling. If the store may have refused a request because the body's hash was not signed, sign it from now on."""
         status = getattr(error, "status", None)
-        if status in _THROTTLED:
+        if status in THROTTLED:
             endpoint.throttled += 1
         elif request.is_body_covered and status in _REFUSALS:
             endpoint.takes_unsigned_bodies = False
@@ -463,7 +460,7 @@ class PendingResponse:
             response = lane._receive(connection, request, limit)
         except (OSError, NotForLane) as error:
             connection.close()
-            if connection.served and not connection.reader.has_begun and not isinstance(error, TimeoutError):
+            if connection.served and may_repeat(request, connection.reader, error):
                 return lane.send(request, body_limit=limit)
             lane.give_up(request, self._endpoint, error)
             return None

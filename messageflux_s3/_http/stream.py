@@ -15,7 +15,7 @@ from typing import Protocol
 from .connection_budget import FURTHER
 from .connections import Address, ConnectionPool, LaneConnection, SocketAddress
 from .eligibility import Endpoint
-from .http1 import IDEMPOTENT_METHODS, LaneRequest, LaneResponse, NotForLane
+from .http1 import LaneRequest, LaneResponse, NotForLane, may_repeat
 from .request_window import THROTTLED, RequestWindow
 
 _RECEIVE_SIZE = 128 * 1024
@@ -441,14 +441,12 @@ class Stream:
         """Discard the connection. If the server had closed it while idle, send its request again; else leave the request to boto3."""
         entry = channel.entry
         assert entry is not None
-        is_stale = (
-            channel.connection.served > 0 and not channel.reader.has_begun and not isinstance(error, TimeoutError)
-        )
+        is_stale = channel.connection.served > 0 and may_repeat(entry.request, channel.reader, error)
         self._discard(channel)
         if entry.is_paused:
             entry.is_paused = False
             self._paused.remove(entry)
-        if is_stale and not entry.was_retried and entry.request.method in IDEMPOTENT_METHODS:
+        if is_stale and not entry.was_retried:
             entry.was_retried = True
             self._start(entry)
             return
