@@ -36,6 +36,7 @@ BY_SERVER: dict[str, dict[str, str]] = {
         "test_object_properties::test_a_returned_mapping_of_checksums_is_a_copy": _NO_CHECKSUMS,
         "test_object_properties::test_properties_survive_pickling": _NO_CHECKSUMS,
         "test_object_properties::test_properties_of_an_async_object_are_known_after_load": _NO_CHECKSUMS,
+        "test_objects_from::test_a_handle_of_a_version_describes_the_version_after_a_write[update": _VERSIONED,
         "test_presigning::test_a_presigned_url_sets_a_file_name": "the server sends response headers as UTF-8 that it was given as Latin-1",
         "test_probe::test_probe_finds_the_capabilities_of_moto": _OTHER_ABILITIES,
         "test_probe::test_probing_a_given_bucket_keeps_its_configuration_and_versions": _VERSIONED,
