@@ -1914,6 +1914,37 @@ def test_append_sends_the_content_again_where_parts_cannot_be_copied(rclone_buck
     assert obj.reload().size == 6 * MIB
 
 
+@pytest.mark.parametrize("preset", ["r2", "other"])
+def test_append_keeps_the_order_where_the_content_is_sent_again(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, preset: Any
+) -> None:
+    """The former content comes first, whether a write or the close sends the first part. R2 requires parts of equal size."""
+    monkeypatch.setattr(object_writer, "PART_BYTES", 8)
+    monkeypatch.setattr(object_writer, "MIN_PART_BYTES", 5)
+    store = StatefulStore(scripted_server)
+    store.before = lambda asked: refusal(501, "NotImplemented") if "x-amz-copy-source" in asked.headers else None
+    obj = scripted_server.bucket(lane=False, preset=preset)["k"]
+    body = bytes(range(100))
+
+    def is_part(asked: Asked) -> bool:
+        return asked.key == "k" and "partNumber" in asked.query and bool(asked.body)
+
+    for size in (5, 8, 9, 12, 16, 33):
+        for pieces in ([1], [9], [40], [3, 3, 3], [8, 1], [7, 30, 2]):
+            store.put("k", body[:size])
+            scripted_server.asked.clear()
+            end = size
+            with obj.open("ab") as file:
+                for count in pieces:
+                    file.write(body[end : end + count])
+                    end += count
+            assert store.body("k") == body[:end], (size, pieces)
+            parts = {
+                int(asked.query["partNumber"]): len(asked.body) for asked in scripted_server.asked if is_part(asked)
+            }
+            assert {count for number, count in parts.items() if number < max(parts)} <= {8}, (size, pieces)
+
+
 @pytest.mark.parametrize(("is_there", "error"), [(True, s3.S3AccessDenied), (False, s3.S3ObjectChanged)])
 def test_append_whose_copy_is_refused_checks_whether_the_object_changed(
     scripted_server: ScriptedServer, is_there: bool, error: type[Exception]

@@ -348,6 +348,8 @@ class ObjectWriter(io.BufferedIOBase):
 
     def _take(self, view: memoryview) -> None:
         """Append to the buffer; send each part that is full."""
+        if len(self._buffer) + view.nbytes > self._part_size:
+            self._begun_upload()  # before a part is cut: it may put the object that is appended to before what the buffer holds
         done = 0
         while len(self._buffer) + view.nbytes - done > self._part_size:
             missing = self._part_size - len(self._buffer)
