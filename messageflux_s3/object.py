@@ -659,7 +659,8 @@ class S3Object:
             end: The byte after the last one; None for the rest.
 
         Raises:
-            S3ObjectChanged: The object was replaced since this handle last read it.
+            S3ObjectChanged: The object was replaced since this handle last read it; or, if an index is negative, it has another size than
+                when it was listed or written.
 
         Requests:
             1 GET; before it 1 HEAD, cached, if an index is negative; 1 more GET if the range starts past the end, or if the rest of an
@@ -677,13 +678,15 @@ class S3Object:
         for name, value in (("start", start), ("end", end)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
                 raise TypeError(f"{name} must be a whole number of bytes, not {type(value).__name__}")
+        size: int | None = None
         if start < 0 or (end is not None and end < 0):
             listed, head = self._listed, self._head
             size = int(listed[3]) if listed is not None else None if head is None else head.size
             if size is None:
                 size = (yield from self._head_steps()).size
             start, end, _ = slice(start, end).indices(cast(int, size))
-        content = yield from operations.range_steps(self._address, start, end, self._if_match())
+        # Positions counted from the end are those of an object of this size: one of another size has other bytes there.
+        content = yield from operations.range_steps(self._address, start, end, self._if_match(), size)
         return content
 
     def iter_chunks(self, chunk_size: int = 1024 * 1024, start: int = 0, end: int | None = None) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ from support.proxy import Fault, run_proxy, scripted
 from support.request_counting import Counted
 from support.scripted_server import ScriptedServer, content_of, refusal
 from support.servers import Server
+from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
 
@@ -576,3 +577,22 @@ def test_a_listed_handle_reads_a_range_from_the_end(counted: Counted, is_loaded:
     with counted.recording() as requests:
         assert (obj.read_range(-3), obj.read_range(-5, -2)) == (b"789", b"567")
     assert [request.method for request in requests] == ["GET", "GET"]
+
+
+@pytest.mark.parametrize("lane", [True, False], ids=["lane", "boto3"])
+@pytest.mark.parametrize("now", [b"abcdefghijklmnop", b"abcd", b""], ids=["longer", "shorter", "empty"])
+def test_a_range_counted_from_the_end_is_never_one_of_an_object_of_another_size(
+    scripted_server: ScriptedServer, lane: bool, now: bytes
+) -> None:
+    """The handle has the size from a listing or from its own write, and the object has been replaced since."""
+    store = StatefulStore(scripted_server)
+    bucket = scripted_server.bucket(lane=lane)
+    store.put("listed", b"0123456789")
+    handles = [*bucket.find(), bucket.put_object("written", b"0123456789")]
+    store.put("listed", now)
+    store.put("written", now)
+    for obj in handles:
+        for start, end in ((-3, None), (-7, -6), (0, -1)):
+            with pytest.raises(s3.S3ObjectChanged, match=r"was replaced .*its size was 10"):
+                obj.read_range(start, end)
+        assert obj.reload().read_range(-3) == now[-3:]

@@ -216,7 +216,7 @@ def _get_resumed(
 
 
 def range_steps(
-    address: ObjectAddress, start: int, end: int | None = None, if_match: str | None = None
+    address: ObjectAddress, start: int, end: int | None = None, if_match: str | None = None, size: int | None = None
 ) -> Steps[bytes]:
     """Read a range of an object; if the object ends before the range does, up to its end.
 
@@ -225,10 +225,11 @@ def range_steps(
         start: The first byte, from zero.
         end: The byte after the last one; None for the rest of the object.
         if_match: The etag that the object must still have.
+        size: The size that the object must still have.
 
     Raises:
         S3NoSuchItem: The object does not exist.
-        S3ObjectChanged: Its etag has changed.
+        S3ObjectChanged: Its etag or its size has changed.
 
     Requests:
         1 GET; none if the range is empty. More only after a broken connection, if the fast lane's request is rejected (a range past the
@@ -236,13 +237,13 @@ def range_steps(
     """
     if end is not None and end <= start:
         return b""
-    reader = RangedReader(address, if_match)
+    reader = RangedReader(address, if_match, size=size)
 
     def resumed() -> Answer:
         try:
             stream = reader.open(start, end)
         except S3Error as error:
-            if error.status != 416:
+            if error.status != 416 or size is not None:
                 raise
             return Answer(body=b"")  # the range starts past the end: empty, as for a slice
         with stream:

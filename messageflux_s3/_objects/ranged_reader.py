@@ -197,6 +197,7 @@ class RangedReader:
         address: The object, or the version to read.
         etag: The ETag that the object must have.
         parameters: Further parameters of GetObject, for every request.
+        size: The size that the object must have.
 
     Attributes:
         etag: The ETag to which the reader is pinned; None until a response has one.
@@ -206,13 +207,18 @@ class RangedReader:
     """
 
     def __init__(
-        self, address: ObjectAddress, etag: str | None = None, parameters: Mapping[str, Any] | None = None
+        self,
+        address: ObjectAddress,
+        etag: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        size: int | None = None,
     ) -> None:
         self.address = address
         self.etag = etag
         self.parameters = dict(parameters or {})
         self.head = Head()
-        self.size: int | None = None
+        self.size = size
         self.answer: Mapping[str, Any] | None = None
         self._is_known = False
 
@@ -353,8 +359,9 @@ class RangedReader:
         return error
 
     def _changed(self, how: str, cause: S3Error | None) -> S3ObjectChanged:
+        before = f"its size was {self.size}" if self.etag is None else f"its etag was {self.etag}"
         changed = S3ObjectChanged(
-            f"{self.address.uri} {how} while it was being read: its etag was {self.etag}. Open it again.",
+            f"{self.address.uri} {how} while it was being read: {before}. Open it again.",
             operation="GetObject",
             bucket=self.address.bucket_name,
             key=self.address.key,
