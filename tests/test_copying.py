@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.proxy import run_proxy, scripted
@@ -220,6 +220,29 @@ def test_a_source_that_changes_during_a_copy_in_parts_raises(
         scripted_server.bucket()["a"].copy_to("b", tags={})
     assert scripted_server.whats[-1] == "DELETE b?uploadId"
     assert "POST b?uploadId" not in scripted_server.whats
+
+
+@pytest.mark.parametrize("then", [b"b" * 50, b"b" * 70], ids=["same size", "larger"])
+@pytest.mark.parametrize("copy", [S3Object.copy_to, S3Object.move_to])
+def test_a_copy_in_parts_is_of_one_content_where_the_store_ignores_the_condition(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, copy: Any, then: bytes
+) -> None:
+    """The source is replaced after the first part. Nothing is written, and the source is kept."""
+    monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1)
+    monkeypatch.setattr(copying, "CONCURRENCY", 1)
+    monkeypatch.setattr(copying, "PART_BYTES", 10)
+    store = StatefulStore(scripted_server)
+    store.put("a", b"a" * 50)
+
+    def before(asked: Asked) -> None:
+        if asked.query.get("partNumber") == "2":
+            store.put("a", then)
+        cast("dict[str, str]", asked.headers).pop("x-amz-copy-source-if-match", None)
+
+    store.before = before
+    with pytest.raises(S3ObjectChanged, match="changed while it was being copied"):
+        copy(scripted_server.bucket(lane=False, preset="other")["a"], "b")
+    assert (store.body("a"), store.body("b"), store.uploads) == (then, None, {})
 
 
 def test_a_move_keeps_the_source_if_the_copy_is_incomplete(scripted_server: ScriptedServer) -> None:
