@@ -6,6 +6,7 @@ import hashlib
 import random
 from typing import Any, cast
 
+import boto3
 import pytest
 from support.proxy import run_proxy, scripted
 from support.request_counting import Counted
@@ -31,6 +32,7 @@ from messageflux_s3._files import copying
 from messageflux_s3._objects.multipart import MultipartUpload
 
 DATA = random.Random(8).randbytes(12 * 1024 * 1024)
+MODIFIED = "Sat, 21 Nov 2026 05:00:00 GMT"
 
 
 def test_a_copy_keeps_content_metadata_and_content_type(bucket: S3Bucket) -> None:
@@ -243,6 +245,35 @@ def test_a_copy_in_parts_is_of_one_content_where_the_store_ignores_the_condition
     with pytest.raises(S3ObjectChanged, match="changed while it was being copied"):
         copy(scripted_server.bucket(lane=False, preset="other")["a"], "b")
     assert (store.body("a"), store.body("b"), store.uploads) == (then, None, {})
+
+
+@pytest.mark.parametrize("size", [0, 499, 501, 1500], ids=["empty", "a byte short", "a byte long", "long"])
+@pytest.mark.parametrize("copy", [S3Object.copy_to, S3Object.move_to])
+def test_a_copy_between_stores_has_the_size_of_its_source(
+    scripted_server: ScriptedServer, copy: Any, size: int
+) -> None:
+    """A gateway answers the GET in chunks, without Content-Length, with other bytes than the HEAD has told."""
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "GET" and asked.key == "a" and "range" not in asked.headers:
+            body = b"x" * size
+            chunks = (b"%x\r\n%s\r\n" % (size, body) if size else b"") + b"0\r\n\r\n"
+            return 200, {"ETag": '"e"', "Last-Modified": MODIFIED, "Transfer-Encoding": "chunked"}, chunks
+        if asked.method == "DELETE":
+            return 204, {}, b""
+        return content_of(asked, b"x" * 500) if asked.key == "a" else store(asked)
+
+    store = StatefulStore()
+    scripted_server.answer = answer
+    target = scripted_server.connect(boto3_session=boto3.Session("OTHER", "SECRETKEY0123456")).bucket("bkt")["b"]
+    source = scripted_server.bucket(lane=False)["a"]
+    try:
+        copy(source, target)
+    except S3Error:
+        assert store.body("b") is None
+    else:
+        assert store.body("b") == b"x" * 500  # the rest of a short body was requested as a range
+    assert store.body("b") is not None or not any(asked.method == "DELETE" for asked in scripted_server.asked)
 
 
 def test_a_move_keeps_the_source_if_the_copy_is_incomplete(scripted_server: ScriptedServer) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.scripted_server import Answer, Asked, ScriptedServer, content_of, refusal
+from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
 
@@ -147,3 +148,54 @@ def test_an_object_that_changes_between_two_requests_raises_object_changed(
     obj = scripted_server.bucket(max_attempts=3, lane=False).object("k")
     with pytest.raises(s3.S3ObjectChanged, match=said):
         read(obj, tmp_path)
+
+
+@pytest.mark.parametrize("read", [read_file, read_file_unbuffered, download, download_to_writable])
+@pytest.mark.parametrize("told", [0, 1, len(BODY) - 1])
+def test_a_body_in_chunks_that_is_longer_than_the_head_said_is_not_cut_off(
+    scripted_server: ScriptedServer, tmp_path: Path, read: Callable[[s3.S3Object, Path], bytes], told: int
+) -> None:
+    """The size of a response without Content-Length is that of a HEAD; which of the two is right cannot be told."""
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "HEAD":
+            return content_of(asked, BODY[:told])
+        chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+        return 200, {"ETag": '"e"', "Transfer-Encoding": "chunked"}, chunks
+
+    scripted_server.answer = answer
+    with pytest.raises(s3.S3ServerError, match=f"goes on after the {told} bytes"):
+        read(scripted_server.bucket(lane=False).object("k"), tmp_path)
+
+
+def append(obj: s3.S3Object) -> None:
+    with obj.open("ab") as file:
+        file.write(b"more")
+
+
+@pytest.mark.parametrize(
+    "write", [append, lambda obj: obj.update(lambda body: (body or b"") + b"more")], ids=["append", "update"]
+)
+def test_a_body_in_chunks_that_ends_early_is_not_written_back(
+    scripted_server: ScriptedServer, pauses: list[float], write: Callable[[s3.S3Object], object]
+) -> None:
+    """Its end looks right, and the write's condition holds: only the size that a HEAD tells shows that bytes are missing."""
+    store = StatefulStore(scripted_server)
+    store.put("k", BODY).etag = f"{'0' * 32}-2"  # of an object in parts, which is not the MD5 of its content
+
+    def before(asked: Asked) -> Answer:
+        answer = store._apply(asked) if asked.method == "GET" else None
+        if not isinstance(answer, tuple) or answer[0] != 200:
+            return answer
+        chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (STEP, answer[2][:STEP])
+        headers = {name: value for name, value in answer[1].items() if name != "Content-Length"}
+        return 200, {**headers, "Transfer-Encoding": "chunked"}, chunks
+
+    store.before = before
+    obj = scripted_server.bucket(preset="aws", lane=False).object("k")
+    try:
+        write(obj)
+    except s3.S3Error:
+        assert store.body("k") == BODY
+    else:
+        assert store.body("k") == BODY + b"more"

@@ -455,7 +455,7 @@ class _Copying:
             kept[user_metadata.IDEMPOTENCY_TOKEN] = self._idempotency_token
 
         def send() -> Head:
-            _, stream = ranged_reader.get_stream(source, if_match=self._head.etag)
+            _, stream = ranged_reader.get_stream(source, if_match=self._head.etag, size=self._head.size)
             with stream:
                 return upload.upload(
                     target,

@@ -239,6 +239,7 @@ class _Fetch:
         self.latency = time.monotonic() - began
         if reader.size is None:  # a chunked response without Content-Length
             operations.learn_size(reader)
+            self._first.check_end()  # an object of no bytes is not read
         total = reader.size or 0
         self.end = max(self.start, total if self.wanted_end is None else min(self.wanted_end, total))
         # Without an ETag or a version, responses to several requests might be of different objects: read the first one to its end.

@@ -260,7 +260,8 @@ class ObjectWriter(io.BufferedIOBase):
                 body = self._read_small_base(base.etag)
             except (S3NoSuchItem, S3ObjectChanged):
                 continue  # replaced since the HEAD: content and metadata must be of the same object
-            size = len(body)
+            if len(body) != size:
+                continue  # replaced, or a gateway has ended a body in chunks early
             self._buffer += body
             break
         else:

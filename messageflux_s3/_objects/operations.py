@@ -273,6 +273,8 @@ def read_first(reader: RangedReader, count: int) -> bytes:
                 raise
         else:
             with stream:
+                if reader.size is None:
+                    learn_size(reader)
                 first = stream.read(count)
         if reader.size is None:
             learn_size(reader)

@@ -86,7 +86,12 @@ def check_version(address: ObjectAddress, found: Head) -> None:
 
 
 def get_stream(
-    address: ObjectAddress, *, start: int = 0, end: int | None = None, if_match: str | None = None
+    address: ObjectAddress,
+    *,
+    start: int = 0,
+    end: int | None = None,
+    if_match: str | None = None,
+    size: int | None = None,
 ) -> tuple[Head, ObjectStream]:
     """Send one GET, and return its body as a stream.
 
@@ -95,11 +100,12 @@ def get_stream(
         start: The first byte wanted, from zero.
         end: The byte after the last one wanted; None for the rest of the object.
         if_match: The etag that the object must still have.
+        size: The size that the object must still have.
 
     Requests:
         1 GET (more only after a broken connection)
     """
-    reader = RangedReader(address, if_match)
+    reader = RangedReader(address, if_match, size=size)
     stream = reader.open(start, end)
     return reader.head, stream
 
@@ -168,11 +174,12 @@ def read_whole(address: ObjectAddress) -> tuple[Mapping[str, Any], bytes]:
     Raises:
         S3NoSuchItem: The object does not exist.
         S3ConnectionError: The response has no ETag, or the content could not be read, after several attempts.
+        S3ServerError: The content is longer than the object.
         S3ObjectChanged: The object was replaced while it was being read.
         S3ChecksumError: The bytes received are not the object's.
 
     Requests:
-        1 GET (more only after a broken connection, or if the MD5 differs)
+        1 GET (more only after a broken connection, or if the MD5 differs); if the response has no Content-Length, 1 HEAD
     """
     reader = RangedReader(address)
     with reader.open() as stream:
@@ -184,6 +191,10 @@ def read_whole(address: ObjectAddress) -> tuple[Mapping[str, Any], bytes]:
                 key=address.key,
                 retryable=True,
             )
+        if reader.size is None:  # a gateway may end a body in chunks early: a HEAD tells its size
+            now = Head.from_answer(address.connection.call("HeadObject", **address.parameters))
+            if etags.same(now.etag, reader.etag):  # else the next write fails, as for any object that was replaced
+                reader.size = now.size
         body = stream.read()
     answer = reader.answer or {}
     checksum.check_received(address, answer, body)
@@ -260,7 +271,9 @@ class RangedReader:
                 view[done : done + len(piece)] = piece
                 done += len(piece)
 
-    def request(self, start: int, end: int | None, on_repeated: Callable[[], object] | None = None) -> tuple[Any, bool]:
+    def request(
+        self, start: int, end: int | None, on_repeated: Callable[[], object] | None = None
+    ) -> tuple[Any, bool, bool]:
         """Request a range through boto3, once.
 
         Args:
@@ -269,8 +282,8 @@ class RangedReader:
             on_repeated: Called if boto3 had to send the request again.
 
         Returns:
-            The body, positioned at the first byte requested (it may end before the last one, or continue after it), and whether the
-            store returned the range instead of the whole object.
+            The body, positioned at the first byte requested (it may end before the last one, or continue after it); whether the
+            store returned the range instead of the whole object; and whether the response has a Content-Length.
 
         Raises:
             S3ServerError: The response does not contain the first byte requested.
@@ -300,7 +313,7 @@ class RangedReader:
         except BaseException:
             body.close()
             raise
-        return body, bool(answer.get("ContentRange"))
+        return body, bool(answer.get("ContentRange")), answer.get("ContentLength") is not None
 
     def _send(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Request the object with If-Match. If the store answers 412 although a HEAD shows the same ETag, repeat the GET without If-Match.
@@ -372,6 +385,14 @@ class RangedReader:
         changed.__cause__ = cause
         return changed
 
+    def too_long(self) -> S3ServerError:
+        return S3ServerError(
+            f"GetObject on {self.address.uri}: the body goes on after the {self.size} bytes that the object has by another response",
+            operation="GetObject",
+            bucket=self.address.bucket_name,
+            key=self.address.key,
+        )
+
     def too_short(self, missing: int) -> S3ConnectionError:
         return S3ConnectionError(
             f"GetObject on {self.address.uri}: the body ended {missing} bytes early",
@@ -399,6 +420,8 @@ class ObjectStream(io.RawIOBase):
         self._begun_at = start  # the offset at which the current body begins
         self._unread: list[bytes] = []  # received before a read failed; the next read returns it first
         self._is_broken = True  # whether the range must be requested: at first, and after a failure
+        self._end_is_unchecked = False  # whether the body may go on after the size of the object in another response
+        self._is_longer = False
         self.is_range = False
         """Whether the store returned the range requested instead of the whole object."""
         self.on_repeated: Callable[[], object] | None = None
@@ -463,9 +486,13 @@ class ObjectStream(io.RawIOBase):
     def _read_pieces(self, pieces: list[bytes], stop: int | None) -> None:
         """Append pieces of the body up to the offset ``stop``, or to the end."""
         reader = self._reader
+        if reader.size is not None:  # it may have been learnt since the response, which had no length
+            self.stop_at(reader.size)
         failures = 0
         while True:
             end = self._end if stop is None else stop if self._end is None else min(stop, self._end)
+            if end is not None and self._at >= end and not self._is_broken:
+                self.check_end()
             if end is not None and self._at >= end:
                 return
             try:
@@ -509,11 +536,25 @@ class ObjectStream(io.RawIOBase):
                     retryable=False,
                 )
             self._body.close()
-        self._body, self.is_range = reader.request(self._at, self._end, self.on_repeated)
+        self._body, self.is_range, has_length = reader.request(self._at, self._end, self.on_repeated)
         self._begun_at = self._at
+        self._end_is_unchecked = not has_length and self._is_whole
         if reader.size is not None:
             self.stop_at(reader.size)
         self._is_broken = False
+
+    def check_end(self) -> None:
+        """Raise an error if a body in chunks, which has no Content-Length, goes on after the object's size in another response."""
+        reader = self._reader
+        if not self._end_is_unchecked or self._at != reader.size:
+            return
+        address = reader.address
+        if not self._is_longer:
+            with address.connection.translating("GetObject", address.bucket_name, address.key):
+                self._is_longer = bool(self._body.read(1))
+        if self._is_longer:
+            raise reader.too_long()
+        self._end_is_unchecked = False
 
     def _read_piece(self, wanted: int) -> bytes:
         """Read a bounded piece, so that bytes received before a failure are kept; return nothing at the end of the response."""
@@ -524,7 +565,7 @@ class ObjectStream(io.RawIOBase):
             if piece and self._at + len(piece) == reader.size and self._is_whole and address.connection.is_aws:
                 # boto3 compares the object's checksum with the body only when it has read that there is no more. Other stores may send
                 # wrong checksums.
-                self._body.read(1)
+                self._is_longer = bool(self._body.read(1))
         if not piece and self._end is not None and reader.size is not None:
             is_resumable = self._at > self._begun_at and reader.etag is not None
             if not is_resumable:
