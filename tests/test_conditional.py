@@ -36,6 +36,7 @@ from support.stateful_server import FAULTS, StatefulStore, run_stateful_server
 import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
 from messageflux_s3._client.addresses import BucketAddress
+from messageflux_s3._client.capabilities import KINDS
 from messageflux_s3._client.exchange import Answer, Request
 from messageflux_s3._formats.metadata import IDEMPOTENCY_TOKEN
 from messageflux_s3._objects import condition_probe, conditional, drivers, versioned
@@ -672,7 +673,12 @@ SETTLING: dict[str, tuple[str | None, list[Answer | s3.S3Error], str, list[str]]
 def conditional_steps(if_match: str | None) -> Steps[Any]:
     """Return the steps of a write to a store that needs no probe."""
     connection: Any = SimpleNamespace(
-        is_aws=True, preset="aws", facts={}, max_attempts=3, config=SimpleNamespace(), endpoint_url="https://s3.test"
+        is_aws=True,
+        kind=KINDS["aws"],
+        facts={},
+        max_attempts=3,
+        config=SimpleNamespace(),
+        endpoint_url="https://s3.test",
     )
     condition = conditional.Precondition(if_match, "ours", "base" if if_match else "")
     return conditional.put_steps(BucketAddress(connection, "b").object("k"), b"body", condition, None, {})
@@ -688,7 +694,12 @@ def test_after_a_rejected_completion_an_unchanged_object_lets_the_upload_be_sent
 ) -> None:
     """The HEAD may pass a proxy that marks ETags as weak."""
     connection: Any = SimpleNamespace(
-        is_aws=True, preset="aws", facts={}, max_attempts=3, config=SimpleNamespace(), endpoint_url="https://s3.test"
+        is_aws=True,
+        kind=KINDS["aws"],
+        facts={},
+        max_attempts=3,
+        config=SimpleNamespace(),
+        endpoint_url="https://s3.test",
     )
     write = conditional.ConditionalWrite(
         BucketAddress(connection, "b").object("k"), conditional.Precondition("old", "ours", "base")

@@ -494,6 +494,20 @@ def test_every_condition_has_the_etag_in_the_same_form(scripted_server: Scripted
     assert store.objects["whole"].body == b"old"
 
 
+def test_a_condition_that_is_refused_in_each_form_changes_the_form_of_no_other(scripted_server: ScriptedServer) -> None:
+    """The store answers 412 to every conditional write. Reads keep the form that is assumed of this kind of store."""
+    StatefulStore(scripted_server).before = lambda asked: (
+        refusal(412, "PreconditionFailed") if asked.method == "PUT" and "if-match" in asked.headers else None
+    )
+    bucket = scripted_server.bucket(preset="r2")
+    etag = bucket.put_object("k", b"old").etag
+    with pytest.raises(S3Unsupported):
+        bucket.put_object("k", b"new", if_match=etag)
+    obj = bucket["k"]
+    assert (obj.etag, obj.read_range(0, 3)) == (etag, b"old")
+    assert scripted_server.asked[-1].headers["if-match"] == f'"{etag}"'
+
+
 def test_a_store_that_misreads_the_condition_on_the_source_still_copies(scripted_server: ScriptedServer) -> None:
     """A second HEAD shows that the source is unchanged; the next copy sends no condition."""
     versions = _Versions(scripted_server, misreads=True, is_rewritten=False)

@@ -19,7 +19,7 @@ from .._client.context_threads import ContextThreadPool
 from .._formats import etags
 from ..errors import S3ConnectionError, S3Error, S3NoSuchItem, S3PreconditionFailed, S3Unsupported
 from . import checksum
-from .etag_conditions import in_condition, learn
+from .etag_conditions import in_condition, learn, learned
 from .scratch import Scratch, scratch_objects
 from .single_flight import single_flight
 from .versioned import is_versioned
@@ -230,16 +230,22 @@ def _in_sequence(scratch: Scratch, ability: Ability) -> Condition:
         forms: list[bool | None] = [None]
     else:
         forms = [None, True, False]
-    for form in forms:
-        if form is not None:
-            learn(scratch.connection, form)
-        try:
-            _writer(scratch, ability, key)(_AFTER, _condition(scratch, ability, etag))
-        except S3Error as error:
-            _raise_if_no_verdict(error)
-            continue
-        return "honoured" if scratch.read(key) == _AFTER else "refused"
-    return "refused"
+    former, is_honoured = learned(scratch.connection), False
+    try:
+        for form in forms:
+            if form is not None:
+                learn(scratch.connection, form)
+            try:
+                _writer(scratch, ability, key)(_AFTER, _condition(scratch, ability, etag))
+            except S3Error as error:
+                _raise_if_no_verdict(error)
+                continue
+            is_honoured = scratch.read(key) == _AFTER
+            break
+    finally:
+        if not is_honoured:  # a store that refuses this request in each form may honour other ones in the former form
+            learn(scratch.connection, former)
+    return "honoured" if is_honoured else "refused"
 
 
 def _still_reads(scratch: Scratch, key: str, body: bytes) -> bool:
