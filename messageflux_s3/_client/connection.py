@@ -22,7 +22,7 @@ from botocore.awsrequest import AWSRequest
 from cachetools import LRUCache
 
 from .._http.lane import Lane
-from .._http.observers import is_moto_active
+from .._http.patched_code import is_moto_active
 from ..errors import S3AuthenticationError, S3ConnectionError, S3Error, S3Unsupported
 from . import capabilities as abilities
 from . import client_options, configured_resource, credentials

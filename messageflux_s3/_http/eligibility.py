@@ -24,7 +24,7 @@ import botocore.httpsession
 
 from .._formats.bucket_names import is_arn
 from .._formats.keys import quote_key
-from .observers import debug_logger, module_of, replaced_part
+from .patched_code import debug_logger, module_of, replaced_part
 from .signing import Signer
 
 if TYPE_CHECKING:

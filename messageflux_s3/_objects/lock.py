@@ -32,7 +32,7 @@ from .._formats import etags
 from .._formats.decoding import as_json
 from .._formats.head import Head
 from .._formats.keys import check_key
-from .._http.observers import is_moto_active
+from .._http.patched_code import is_moto_active
 from ..errors import (
     S3ConnectionError,
     S3Error,

@@ -20,9 +20,9 @@ import urllib3.connection
 import urllib3.connectionpool
 from botocore.config import Config
 
-from messageflux_s3._http import observers
+from messageflux_s3._http import patched_code
 from messageflux_s3._http.lane import Lane, LaneRequest
-from messageflux_s3._http.observers import is_pristine, module_of
+from messageflux_s3._http.patched_code import is_pristine, module_of
 
 pytestmark = pytest.mark.lane
 
@@ -120,14 +120,14 @@ def test_lane_is_shut_and_requests_succeed_if_the_files_of_botocore_cannot_be_re
     scripted_server.answer = lambda request: OK
     bucket = scripted_server.bucket()
     monkeypatch.setattr(botocore.endpoint.__spec__.loader, "get_code", mock.Mock(side_effect=error))
-    monkeypatch.setattr(observers, "_originals", [None] * len(observers._originals))
-    observers._codes.cache_clear()
+    monkeypatch.setattr(patched_code, "_originals", [None] * len(patched_code._originals))
+    patched_code._codes.cache_clear()
     try:
         for _ in range(2):
             assert bucket.get_object("k").body == b"hi"
         assert "was replaced" in bucket.store.lane.reason
     finally:
-        observers._codes.cache_clear()
+        patched_code._codes.cache_clear()
 
 
 def test_function_that_copies_the_names_of_the_original_is_not_taken_for_it() -> None:
