@@ -140,6 +140,7 @@ class SubResource(ABC, Generic[V]):
     _delete: ClassVar[str] = ""
     _roots: ClassVar[tuple[str, ...]]  # possible root elements; some servers name the root after the operation
     _absent: ClassVar[tuple[str, ...]] = ()  # error codes for a missing configuration
+    _is_absent_if_empty: ClassVar[bool] = False  # whether a success without a document means a missing configuration
     _put_parameters: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, address: BucketAddress | ObjectAddress) -> None:
@@ -439,6 +440,9 @@ class SubResource(ABC, Generic[V]):
             if error.status != 416:  # 416: the store ignored ?name and the object is empty; a document is never empty
                 raise
             document = b""
+        else:
+            if not document and self._is_absent_if_empty:
+                return None
         if not self._is_own(document):
             raise self._unsupported(
                 self._get,
