@@ -194,10 +194,25 @@ class S3Bucket:
             >>> s3.S3Bucket.create_bucket(store, "scratch-1", lifetime_in_days=30)
             S3Bucket('scratch-1')
         """
+        return cls._make(s3_resource, bucket_name, lifetime_in_days, allow_public_access, exist_ok)
+
+    @classmethod
+    def _make(
+        cls,
+        s3_resource: S3ServiceResource | S3Client | S3Store,
+        bucket_name: str,
+        lifetime_in_days: int | None,
+        allow_public_access: bool,
+        exist_ok: bool,
+        region: str | None = None,
+    ) -> Self:
+        """Create a bucket, in a region that is confirmed if it is given: all that was asked for, or the state before."""
         bucket = cls._unchecked(check_new_bucket_name(bucket_name), s3_resource)
         bucket._check_settings(lifetime_in_days, allow_public_access)
         is_new = bucket._create(exist_ok=exist_ok)
         try:
+            if region is not None:
+                buckets.require_region(bucket._address, region, is_new=is_new)
             if lifetime_in_days is not None:
                 bucket.set_lifetime_in_days(lifetime_in_days)
             if allow_public_access:

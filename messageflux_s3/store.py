@@ -411,26 +411,25 @@ class S3Store:
 
         Raises:
             S3InvalidName: No bucket of this name can be created. Nothing was sent.
-            S3BucketExists: The name is taken by another account or, with ``exist_ok=False``, by this one.
+            S3BucketExists: The name is taken by another account or, with ``exist_ok=False``, by this one; or on AWS by a bucket in
+                another region than ``region``.
             S3AccessDenied: The store denies access to the bucket or its creation, even with
                 ``exist_ok``.
-            S3Unsupported: The store, which is not AWS, has put the bucket into another region than ``region``, or does not name its
-                region. The bucket exists.
-            S3Error: The lifetime or public access cannot be set. A bucket that this call has made is deleted again, unless the error
-                is temporary; the message says if it stands.
+            S3Unsupported: The store, which is not AWS, names another region for the bucket than ``region``, or none. A bucket that
+                this call has made is deleted again.
+            S3Error: The lifetime or public access cannot be set, or the region cannot be read. A bucket that this call has made is
+                deleted again, unless the error is temporary; the message says if it stands.
 
         Requests:
             1 HEAD, 1 PUT if the bucket does not exist, and those of the lifetime and public access if requested; if these fail, 1 GET
-            and 1 DELETE for a new bucket; 1 GET for ``region`` on a store that is not AWS
+            and 1 DELETE for a new bucket; for ``region`` 1
+            GET on a store that is not AWS, and on AWS 1 HEAD if the bucket existed before
         """
         there = self
         if region is not None and region != self._connection.region:
             other = Connection.open(self._connection.config_in(region))
             there = S3Store._from_connection(other.for_store(self._connection.observers))
-        bucket = S3Bucket.create_bucket(there, name, lifetime_in_days, allow_public_access, exist_ok)
-        if region is not None:
-            buckets.require_region(bucket._address, region)
-        return bucket
+        return S3Bucket._make(there, name, lifetime_in_days, allow_public_access, exist_ok, region)
 
     def buckets(self, prefix: str | None = None, region: str | None = None) -> Iterator[S3Bucket]:
         """List the buckets of the account. The list of S3 does not include directory buckets: open them by name.

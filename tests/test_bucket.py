@@ -449,22 +449,76 @@ LOCATIONS: dict[str, tuple[Answer, bool]] = {
 def test_create_bucket_raises_unsupported_if_the_store_does_not_confirm_the_region(
     scripted_server: ScriptedServer, location: Answer, is_right: bool
 ) -> None:
-    """The error says that the bucket exists. Case does not matter, AWS is trusted, and a region that was not given is not compared."""
-    answers: dict[str, Answer] = {"HEAD": refusal(404, ""), "PUT": (200, {}, b""), "GET": location}
-    scripted_server.answer = lambda asked: answers[asked.method]
+    """The new bucket is deleted again. Case does not matter, AWS is trusted, and a region that was not given is not compared."""
+    place = OneBucket(scripted_server)
+    place.location = location
     if is_right:
         assert scripted_server.connect().create_bucket("bucket", region="eu-west-1").name == "bucket"
     else:
-        with pytest.raises(
-            s3.S3Unsupported, match=r"'bucket' was to be created in the region 'eu-west-1'.* The bucket exists"
-        ):
-            scripted_server.connect().create_bucket("bucket", region="eu-west-1")
-    assert [asked.method for asked in scripted_server.asked] == ["HEAD", "PUT", "GET"]
-    scripted_server.asked.clear()
-    scripted_server.connect().create_bucket("bucket")
-    scripted_server.connect(region="eu-west-1").create_bucket("bucket")
-    scripted_server.connect(preset="aws").create_bucket("bucket", region="eu-west-1")
-    assert "GET" not in [asked.method for asked in scripted_server.asked]
+        said = r"'bucket' was to be created in the region 'eu-west-1'.* the bucket 'bucket', made by this call, was deleted again"
+        with pytest.raises(s3.S3Unsupported, match=said):
+            scripted_server.connect().create_bucket("bucket", region="eu-west-1", lifetime_in_days=0)
+    sent = [asked.method for asked in scripted_server.asked]
+    assert (sent[:3], sent[3:]) == (["HEAD", "PUT", "GET"], [] if is_right else ["GET", "DELETE"])
+    assert place.exists == is_right
+    for settings, region in (({}, None), ({"region": "eu-west-1"}, None), ({"preset": "aws"}, "eu-west-1")):
+        place.exists = False
+        scripted_server.asked.clear()
+        scripted_server.connect(**settings).create_bucket("bucket", region=region)
+        assert "GET" not in [asked.method for asked in scripted_server.asked]
+
+
+@pytest.mark.parametrize("location", [answer for answer, is_right in LOCATIONS.values() if not is_right])
+def test_a_bucket_that_existed_before_is_not_deleted_if_it_is_in_another_region(
+    scripted_server: ScriptedServer, location: Answer
+) -> None:
+    """Although it is empty; and it gets no settings."""
+    place = OneBucket(scripted_server, exists=True)
+    place.location = location
+    with pytest.raises(s3.S3Unsupported, match="the bucket 'bucket' stands; it may have existed before"):
+        scripted_server.connect().create_bucket("bucket", region="eu-west-1", lifetime_in_days=3)
+    assert place.exists
+    assert {asked.method for asked in scripted_server.asked} == {"HEAD", "GET"}
+
+
+def test_us_east_1_is_confirmed_as_every_region_is(scripted_server: ScriptedServer) -> None:
+    """An empty location is us-east-1. Ceph's radosgw answers "default"."""
+    place = OneBucket(scripted_server)
+    place.location = document("LocationConstraint")
+    assert scripted_server.connect().create_bucket("bucket", region="us-east-1").name == "bucket"
+    place.exists, place.location = False, document("LocationConstraint", "default")
+    with pytest.raises(s3.S3Unsupported, match="says that it is in 'default'"):
+        scripted_server.connect().create_bucket("bucket", region="us-east-1")
+    assert not place.exists
+
+
+@pytest.mark.parametrize("there", ["eu-west-1", "eu-west-3"])
+def test_a_bucket_of_aws_that_existed_before_in_another_region_is_not_returned(
+    scripted_server: ScriptedServer, there: str
+) -> None:
+    """It is not where it was to be created."""
+    scripted_server.answer = lambda asked: (200, {"x-amz-bucket-region": there}, b"")
+    store = scripted_server.connect(preset="aws")
+    if there == "eu-west-1":
+        assert store.create_bucket("bucket", region="eu-west-1").name == "bucket"
+    else:
+        with pytest.raises(s3.S3BucketExists, match="'eu-west-3'"):
+            store.create_bucket("bucket", region="eu-west-1")
+    assert {asked.method for asked in scripted_server.asked} == {"HEAD"}
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", "us-east-1"])
+def test_a_region_is_confirmed_or_refused_and_no_bucket_is_left(server: Server, region: str) -> None:
+    """rclone has no regions."""
+    name, client = fresh(), server.client()
+    before = [found["Name"] for found in client.list_buckets()["Buckets"]]
+    try:
+        bucket = server.connect().create_bucket(name, region=region)
+    except s3.S3Unsupported:
+        assert [found["Name"] for found in client.list_buckets()["Buckets"]] == before
+        return
+    assert (client.get_bucket_location(Bucket=name)["LocationConstraint"] or "us-east-1") == region
+    bucket.delete_bucket()
 
 
 def test_bucket_already_exists_on_aws_means_another_owner(scripted_server: ScriptedServer) -> None:
@@ -555,6 +609,7 @@ class OneBucket:
         self.server = server
         self.exists = exists
         self.contents = ""
+        self.location: Answer = refusal(501, "NotImplemented")
         self.faults: dict[str, list[Answer]] = {}
         server.answer = self._answer
 
@@ -565,6 +620,8 @@ class OneBucket:
             return self.faults[name].pop(0)
         if settings:
             return refusal(403, "AccessDenied")
+        if "location" in asked.query:
+            return self.location
         if asked.method == "PUT":
             self.exists = True
         elif not self.exists:

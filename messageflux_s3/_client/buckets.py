@@ -17,7 +17,8 @@ from ..errors import S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket, S3
 from .addresses import BucketAddress
 from .connection import Connection
 
-_REGIONS_WITHOUT_CONSTRAINT = ("us-east-1", "aws-global", "auto", "", None)
+_NO_REGIONS = ("aws-global", "auto", "", None)
+_REGIONS_WITHOUT_CONSTRAINT = ("us-east-1", *_NO_REGIONS)
 _BUCKETS_A_PAGE = 10_000
 
 
@@ -62,26 +63,34 @@ def _create(bucket: BucketAddress, **parameters: Any) -> bool:
     return not answer.get("ResponseMetadata", {}).get("RetryAttempts")
 
 
-def require_region(bucket: BucketAddress, region: str) -> None:
-    """Raise unless a bucket is in the region in which it was to be created. AWS is trusted.
+def require_region(bucket: BucketAddress, region: str, *, is_new: bool) -> None:
+    """Raise unless a bucket is in the region in which it was to be created. AWS is trusted to create it there.
 
     Many stores accept any region and ignore it, and :func:`create` omits a region that the store rejects.
 
+    Args:
+        bucket: The bucket, which stands.
+        region: The region; a word that names none ("auto") is not compared.
+        is_new: Whether the bucket was certainly made by this call.
+
     Raises:
-        S3Unsupported: The store names another region, or none; the bucket stands.
+        S3Unsupported: The store, which is not AWS, names another region, or none.
+        S3BucketExists: The bucket existed before, on AWS, in another region.
 
     Requests:
-        none on AWS and for us-east-1, the region of a bucket without a location constraint; else 1
+        1 GET; on AWS 1 HEAD, cached, or none for a new bucket
     """
-    if bucket.connection.is_aws or region in _REGIONS_WITHOUT_CONSTRAINT:
+    is_aws = bucket.connection.is_aws
+    if region in _NO_REGIONS or (is_aws and is_new):
         return
-    found = _location(bucket)
+    found = region_of(bucket) if is_aws else _location(bucket)
     if (found or "").lower() == region.lower() or (found, region) == ("EU", "eu-west-1"):
         return
     where = "does not say where it is" if found is None else f"says that it is in {found!r}"
-    raise S3Unsupported(
-        f"CreateBucket: the bucket {bucket.name!r} was to be created in the region {region!r}, but the store {where}. The bucket exists; "
-        "delete it if it must not be elsewhere, or leave out region=.",
+    error = S3BucketExists if is_aws else S3Unsupported
+    raise error(
+        f"CreateBucket: the bucket {bucket.name!r} was to be created in the region {region!r}, but the store {where}. Leave out region= to "
+        "accept that",
         operation="CreateBucket", bucket=bucket.name,
     )  # fmt: skip
 
