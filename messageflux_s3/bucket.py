@@ -45,10 +45,10 @@ from .errors import Failure, S3AccessDenied, S3BucketExists, S3Error, S3InvalidN
 from .object import S3Object
 from .path import S3Path
 from .query import ObjectQuery, criteria
-from .subresources.base import add_text
+from .subresources.base import Change, add_text
 from .subresources.cors import Cors
 from .subresources.encryption import BucketEncryption
-from .subresources.lifecycle import Lifecycle, check_lifetime
+from .subresources.lifecycle import Lifecycle, LifecycleConfiguration, check_lifetime
 from .subresources.notifications import Notifications
 from .subresources.policy import Policy
 from .subresources.public_access import PublicAccess
@@ -184,11 +184,13 @@ class S3Bucket:
             S3AccessDenied: The store denies access to the bucket or its creation, even with
                 ``exist_ok``.
             S3Error: The lifetime or public access cannot be set. A bucket that this call has made is deleted again,
-                unless the error is temporary; the message says if it stands.
+                unless the error is temporary; the message says if it stands. In a bucket that existed before, the
+                former lifecycle rules are restored; the message says if they are not.
 
         Requests:
             1 HEAD (and 1 GET if that is denied), 1 PUT if the bucket does not exist; those of ``set_lifetime_in_days``
-            and ``allow_public_access`` if requested; if these fail, 1 GET and 1 DELETE for a new bucket
+            and ``allow_public_access`` if requested; if these fail, 1 GET and 1 DELETE for a new bucket, and up to 4
+            reads and 3 writes to restore the lifecycle rules of another
 
         Example:
             >>> s3.S3Bucket.create_bucket(store, "scratch-1", lifetime_in_days=30)
@@ -210,18 +212,23 @@ class S3Bucket:
         bucket = cls._unchecked(check_new_bucket_name(bucket_name), s3_resource)
         bucket._check_settings(lifetime_in_days, allow_public_access)
         is_new = bucket._create(exist_ok=exist_ok)
+        lifetime: Change[LifecycleConfiguration] | None = None
         try:
             if region is not None:
                 buckets.require_region(bucket._address, region, is_new=is_new)
             if lifetime_in_days is not None:
-                bucket.set_lifetime_in_days(lifetime_in_days)
+                lifetime = bucket.lifecycle._set_lifetime(lifetime_in_days)
             if allow_public_access:
                 bucket.allow_public_access()
         except BaseException as error:
             if is_new:
                 bucket._undo_creation(error)
             else:
-                add_text(error, f"the bucket {bucket_name!r} stands; it may have existed before")
+                try:
+                    if lifetime is not None:
+                        bucket.lifecycle._take_back(lifetime, error)
+                finally:
+                    add_text(error, f"the bucket {bucket_name!r} stands; it may have existed before")
             raise
         return bucket
 

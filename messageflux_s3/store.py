@@ -418,11 +418,12 @@ class S3Store:
             S3Unsupported: The store, which is not AWS, names another region for the bucket than ``region``, or none. A bucket that
                 this call has made is deleted again.
             S3Error: The lifetime or public access cannot be set, or the region cannot be read. A bucket that this call has made is
-                deleted again, unless the error is temporary; the message says if it stands.
+                deleted again, unless the error is temporary; the message says if it stands. In a bucket that existed before, the
+                former lifecycle rules are restored; the message says if they are not.
 
         Requests:
             1 HEAD, 1 PUT if the bucket does not exist, and those of the lifetime and public access if requested; if these fail, 1 GET
-            and 1 DELETE for a new bucket; for ``region`` 1
+            and 1 DELETE for a new bucket, and up to 4 reads and 3 writes to restore the lifecycle rules of another; for ``region`` 1
             GET on a store that is not AWS, and on AWS 1 HEAD if the bucket existed before
         """
         there = self

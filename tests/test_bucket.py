@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -17,8 +18,10 @@ from support.proxy import Fault, run_proxy, scripted
 from support.request_counting import Counted
 from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
 from support.servers import Server
+from support.stateful_server import DocumentStore
 
 import messageflux_s3 as s3
+from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
 
 
 def fresh() -> str:
@@ -733,6 +736,57 @@ def test_an_interrupted_creation_deletes_the_new_bucket(scripted_server: Scripte
     with pytest.raises(KeyboardInterrupt):
         store.create_bucket("bucket", lifetime_in_days=3)
     assert not place.exists
+
+
+FORMER = LifecycleConfiguration((s3.LifecycleRule("mine", prefix="tmp/", expire_days=9),))
+
+
+@pytest.mark.parametrize("former", [FORMER, None], ids=["rules", "no rules"])
+@pytest.mark.parametrize("preset", ["aws", "auto"])
+@pytest.mark.parametrize("failure", ["refused", "interrupted"])
+def test_an_existing_bucket_keeps_its_lifecycle_rules_if_public_access_cannot_be_allowed(
+    scripted_server: ScriptedServer, former: LifecycleConfiguration | None, preset: Any, failure: str
+) -> None:
+    """All that was asked for, or the state before."""
+    store = DocumentStore(scripted_server)
+    store.documents[""] = b"the bucket exists"
+    bucket = store.bucket(preset=preset)
+    if former is not None:
+        bucket.lifecycle.put(former)
+    store.writes.clear()
+    store.refusals["policy"] = 99
+
+    def interrupt(**_: Any) -> None:
+        raise KeyboardInterrupt
+
+    if failure == "interrupted":
+        bucket.store.client.meta.events.register("before-send.s3.PutBucketPolicy", interrupt)
+    with pytest.raises(s3.S3AccessDenied if failure == "refused" else KeyboardInterrupt) as caught:
+        bucket.store.create_bucket("bkt", lifetime_in_days=3, allow_public_access=True)
+    assert any(target.partition("?")[2] == "lifecycle" for _, target, _ in store.writes)
+    assert bucket.lifecycle.get() == (former or LifecycleConfiguration())
+    if failure == "refused":
+        said = "the former lifecycle configuration (was restored|was sent again); the bucket 'bkt' stands; it may have existed"
+        assert re.search(said, str(caught.value))
+
+
+def test_lifecycle_rules_that_another_client_changed_meanwhile_are_kept(scripted_server: ScriptedServer) -> None:
+    """The error says that the lifetime stays."""
+    store = DocumentStore(scripted_server)
+    store.documents[""] = b"the bucket exists"
+    bucket = store.bucket()
+    others = LifecycleConfiguration((s3.LifecycleRule("theirs", prefix="a/", expire_days=1, enabled=False),))
+
+    def interfere(method: str, query: str) -> Answer:
+        if (method, query) != ("PUT", "policy"):
+            return None
+        store.documents["lifecycle"] = bucket.lifecycle._to_document(others)
+        return refusal(403, "AccessDenied")
+
+    store.answers = interfere
+    with pytest.raises(s3.S3AccessDenied, match=r"the lifetime stays set.*changed by another client"):
+        bucket.store.create_bucket("bkt", lifetime_in_days=3, allow_public_access=True)
+    assert bucket.lifecycle.get() == others
 
 
 WRONG_SETTINGS: dict[str, tuple[dict[str, Any], s3.Capabilities | None, type[Exception]]] = {

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from .._formats import render
-from ..errors import S3Unsupported
+from ..errors import S3Error, S3Unsupported
 from . import xml
-from .base import Change, SubResource, in_place
+from .base import Change, SubResource, add_text, in_place
 from .xml import Node, leaf
 
 _LIFETIME_IDS = ("expire", "expire bucket", "expire whole bucket")
@@ -440,6 +440,9 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         Requests:
             1 read; if something changes those of ``put()``
         """
+        self._set_lifetime(days)
+
+    def _set_lifetime(self, days: int) -> Change[LifecycleConfiguration]:
         check_lifetime("days", days)
 
         def merged(known: LifecycleConfiguration) -> LifecycleConfiguration:
@@ -450,7 +453,26 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
             id = next((id for id in _LIFETIME_IDS if id not in taken), _LIFETIME_IDS[-1])
             return replace(known, rules=in_place(known.rules, LifecycleRule(id, expire_days=days), _is_ours))
 
-        self._make(merged)
+        return self._make(merged)
+
+    def _take_back(self, change: Change[LifecycleConfiguration], cause: BaseException) -> None:
+        """Restore the rules before a change, since what was to follow it has failed, and say so in the message of the error.
+
+        Rules that another client has changed since then stay; on AWS, which may return old rules for minutes, that is not found out.
+
+        Requests:
+            none if nothing was changed; else up to 5 reads and 3 writes
+        """
+        if change.is_empty:
+            return
+        try:
+            is_ours = self._connection.is_aws or self._same(self._stored(), change.after)
+        except S3Error:
+            is_ours = True
+        if is_ours:
+            self._undo(change.before, change.after, cause, was_accepted=True)
+        else:
+            add_text(cause, "the lifetime stays set, since the lifecycle rules were changed by another client")
 
     def _put_rule(self, rule: LifecycleRule) -> None:
         self._make(lambda known: known.with_rule(rule))
