@@ -268,6 +268,8 @@ class S3Store:
     def probe(self, bucket_name: str | None = None) -> Capabilities:
         """Find out what this store supports, by experiments on scratch objects in a scratch bucket. Both are deleted afterwards.
 
+        What an earlier probe left because its process was killed is deleted too, if it is an hour old by the store's own clock.
+
         Args:
             bucket_name: An existing bucket for the scratch objects, if these credentials may not create one. Its settings are not
                 changed, so capabilities that need a change of settings stay unknown.
@@ -281,7 +283,8 @@ class S3Store:
             S3ConnectionError: The store does not respond.
 
         Requests:
-            about 60, and about 100 for each condition that the store honours, most of them concurrent writes
+            about 60, and about 100 for each condition that the store honours, most of them concurrent writes; those of deleting what
+            an earlier probe left
 
         Example:
             >>> store.probe().put_if_absent

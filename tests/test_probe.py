@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -503,20 +503,6 @@ def test_an_interrupted_race_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> 
             server.connect().probe("bkt")
         assert time.monotonic() - began < 30
         assert (server.state.objects, server.state.uploads) == ({}, {})
-
-
-def test_buckets_left_by_killed_probes_are_named(
-    rclone: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Not those of probes that may be running; and they are not deleted."""
-    store, name = rclone.connect(), "mfs3-probe-0123456789abcdef"
-    bucket = store.create_bucket(name)
-    probe_module._warn_of_left_buckets(store._connection)
-    assert caplog.messages == []
-    monkeypatch.setattr(probe_module, "_LONGEST_PROBE", timedelta(days=-1))
-    probe_module._warn_of_left_buckets(store._connection)
-    assert caplog.messages == [f"scratch buckets of probes that were killed are left, and can be deleted: {name}"]
-    bucket.delete_bucket()
 
 
 def test_a_scratch_bucket_with_more_than_a_page_of_objects_is_deleted(rclone: Server) -> None:

@@ -194,10 +194,10 @@ def abort_uploads(bucket: BucketAddress) -> None:
                 if error.code != "NoSuchUpload":
                     raise
 
-    _remove_all(lambda: _uploads(bucket), abort)
+    _remove_all(lambda: uploads(bucket), abort)
 
 
-def _uploads(bucket: BucketAddress) -> Iterator[tuple[str, str]]:
+def uploads(bucket: BucketAddress) -> Iterator[tuple[str, str]]:
     """Yield the key and the upload ID of every incomplete upload; nothing if the store does not support the listing."""
     parameters: dict[str, Any] = {"Bucket": bucket.name}
     while True:

@@ -93,7 +93,7 @@ def copy(
 
         - above 5 GiB, 1 more HEAD
         - if tags are given, 1 GET; if the store dropped them, 1 HEAD, 2 GET and 1 PUT
-        - once per store, if metadata is replaced or the source has tags, 2 PUT, 1 COPY, up to 2 GET and 2 DELETE of scratch objects
+        - once per store, if metadata is replaced or the source has tags, 2 PUT, 1 COPY, up to 5 GET and 2 DELETE of scratch objects
         - the requests of :func:`~messageflux_s3._objects.confirmation.steps`
         - if the source is a version, the requests of :func:`~messageflux_s3._objects.source_versions.are_copied`; if that returns
           False, 1 GET and an upload instead of the COPY

@@ -12,7 +12,6 @@ import logging
 import secrets
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from typing import Any
 
 from .._client.addresses import BucketAddress, ObjectAddress
@@ -21,6 +20,7 @@ from .._formats import etags
 from .._formats.keys import MAX_KEY_BYTES
 from ..errors import S3AccessDenied, S3ChecksumError, S3Error
 from . import etag_md5
+from .scratch import scratch_beside
 from .single_flight import single_flight
 
 logger = logging.getLogger("messageflux_s3")
@@ -346,7 +346,7 @@ def _has_other_etags(address: ObjectAddress) -> bool | None:
         None if the scratch object cannot be written or read.
 
     Requests:
-        1 PUT, 1 GET if the etag is not the MD5, 1 DELETE
+        1 PUT, 1 GET if the etag is not the MD5, 1 DELETE; once for each folder also those of ``ScratchBeside.remove_left``
     """
     connection, key = address.connection, address.key
     prefix = key[: key.rfind("/") + 1].encode()[: MAX_KEY_BYTES - 32].decode("utf-8", "ignore")
@@ -356,36 +356,25 @@ def _has_other_etags(address: ObjectAddress) -> bool | None:
             return True
         if connection.facts.get(denied):
             return None
-        scratch = address.bucket.object(f"{prefix}mfs3-probe-{secrets.token_hex(8)}")
         body = secrets.token_bytes(32)
         ours = hashlib.md5(body, usedforsecurity=False).hexdigest()
-        found: bool | None = False
+
+        def look() -> bool:
+            with scratch_beside(address, {}) as requests:
+                scratch = address.bucket.object(requests.new_key())
+                theirs = etag_md5.md5_of(requests.write("PutObject", scratch.key, Body=body))
+                if theirs is None or theirs == ours or not _is_stored(scratch, theirs, ours):
+                    return False
+                etag_md5.learn(scratch)
+                return True
+
         try:
-            answer = turn.ask(partial(connection.call, "PutObject", **scratch.parameters, Body=body), details=prefix)
+            return turn.ask(look, details=prefix)
         except S3Error as error:
-            logger.info(
-                "%s could not be written to find out whether the ETags of this bucket are MD5s: %s", scratch.uri, error
-            )
+            logger.info("whether the ETags of %s are MD5s could not be found out: %s", address.bucket_name, error)
             if isinstance(error, S3AccessDenied):
                 connection.facts[denied] = True
             return None
-        try:
-            theirs = etag_md5.md5_of(answer)
-            if theirs is not None and theirs != ours and _is_stored(scratch, theirs, ours):
-                etag_md5.learn(scratch)
-                found = True
-        except S3Error as error:
-            logger.info("%s could not be read back: %s", scratch.uri, error)
-            if isinstance(error, S3AccessDenied):
-                connection.facts[denied] = True
-            found = None
-        finally:
-            version = {"VersionId": answer["VersionId"]} if answer.get("VersionId") else {}
-            try:
-                connection.call("DeleteObject", **scratch.parameters, **version)
-            except S3Error as error:
-                logger.warning("a scratch object may be left at %s", scratch.uri, exc_info=error)
-        return found
 
 
 def is_other(bucket: BucketAddress, headers: Mapping[str, str], body: bytes) -> bool:

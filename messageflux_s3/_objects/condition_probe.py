@@ -186,8 +186,7 @@ def _writer(scratch: Scratch, ability: Ability, key: str) -> _Write:
         return copy
     algorithm = checksum.algorithm_of_parts(connection, {})
     created = {} if algorithm is None else {"ChecksumAlgorithm": algorithm}
-    upload_id = str(connection.call("CreateMultipartUpload", **where, **created)["UploadId"])
-    scratch.add_upload(key, upload_id)
+    upload_id = scratch.begin_upload(key, **created)
 
     def complete(body: bytes, condition: dict[str, str]) -> Any:
         part = connection.call("UploadPart", **where, UploadId=upload_id, PartNumber=1, Body=body)

@@ -463,16 +463,10 @@ def _copy(requests: ScratchBeside, key: str, sent: Mapping[str, Any], source: Ma
 def _send_in_parts(requests: ScratchBeside, key: str, sent: Mapping[str, Any], _: Mapping[str, Any]) -> dict[str, Any]:
     algorithm = checksum.algorithm_of_parts(requests.connection, {})
     announced = {} if algorithm is None else {"ChecksumAlgorithm": algorithm}
-    created = requests.call("CreateMultipartUpload", key, **announced, **sent)
-    upload = {"UploadId": created["UploadId"]}
-    try:
-        part = requests.call("UploadPart", key, **upload, PartNumber=1, Body=_BODY)
-        parts = [{"PartNumber": 1, "ETag": part["ETag"], **checksum.of_part(algorithm, part)}]
-        return {**created, **requests.write("CompleteMultipartUpload", key, **upload, MultipartUpload={"Parts": parts})}
-    except BaseException:
-        with suppress(S3Error):
-            requests.call("AbortMultipartUpload", key, **upload)
-        raise
+    created = requests.begin_upload(key, **announced, **sent)
+    part = requests.call("UploadPart", key, UploadId=created["UploadId"], PartNumber=1, Body=_BODY)
+    parts = [{"PartNumber": 1, "ETag": part["ETag"], **checksum.of_part(algorithm, part)}]
+    return {**created, **requests.complete(key, MultipartUpload={"Parts": parts})}
 
 
 _WRITES: dict[str, Callable[[ScratchBeside, str, Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]] = {

@@ -38,7 +38,8 @@ def require(address: ObjectAddress, names: Iterable[str]) -> None:
         S3Unsupported: It returns a name changed, or not at all, or rejects it. Nothing was written.
 
     Requests:
-        none for letters, digits and ``-``, and on AWS; else 1 PUT, 1 HEAD and 1 DELETE for each other character, once for each store
+        none for letters, digits and ``-``, and on AWS; else 1 PUT, 1 HEAD and 1 DELETE for each other character, once for each store, and
+        once for each folder 3 GET (see ``leftovers.py``)
     """
     names = list(names)
     if are_known_to_return(address.connection, names):

@@ -1,11 +1,14 @@
-"""Scratch objects for experiments on a store. They are always deleted at the end, even if an experiment fails."""
+"""Scratch objects for experiments on a store. They are always deleted at the end, even if an experiment fails or is interrupted.
+
+What is left because a process was killed, a later experiment deletes: see ``leftovers.py``.
+"""
 
 from __future__ import annotations
 
 import logging
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from operator import attrgetter
 from typing import Any
@@ -14,17 +17,36 @@ from .._client.addresses import BucketAddress, ObjectAddress
 from .._formats import etags
 from .._formats.keys import MAX_KEY_BYTES
 from ..errors import S3Error, S3NoSuchItem
+from . import leftovers
+from .leftovers import NAME_BESIDE, SCRATCH_PREFIX
 from .versioned import is_versioned
 
 logger = logging.getLogger("messageflux_s3")
-
-SCRATCH_PREFIX = ".mfs3-probe/"
-"""Prefix of the scratch objects of probes; they are deleted when the probe ends."""
 
 _SMALL_BODY_TIMEOUT = 10.0
 """Seconds to wait for a body of a few bytes after its headers. After a refused copy, LocalStack announces more bytes than it sends."""
 
 _socket_of = attrgetter("_raw_stream._fp.fp.raw._sock")  # of botocore's StreamingBody
+
+
+def run_to_the_end(action: Callable[[], object]) -> None:
+    """Run an action that may be repeated; if it is interrupted, run it once more before the interrupt is raised."""
+    try:
+        action()
+    except Exception:
+        raise
+    except BaseException:
+        action()
+        raise
+
+
+def require_removal(bucket: BucketAddress, *, is_due: bool = True) -> None:
+    """Let the next experiment in this bucket delete what was left there; or not, in a bucket that is new. Requests: none."""
+    bucket.connection.facts[_fact(leftovers.Place(bucket))] = not is_due
+
+
+def _fact(place: leftovers.Place) -> str:
+    return f"left scratch objects are deleted:{place.bucket.name}/{place.prefix}"
 
 
 class Scratch:
@@ -37,6 +59,9 @@ class Scratch:
         self.prefix = f"{SCRATCH_PREFIX}{secrets.token_hex(8)}/"
         self.keys: set[str] = set()
         self.uploads: set[tuple[str, str]] = set()
+        self.deadline = leftovers.Deadline()
+        self.place = leftovers.Place(bucket)
+        self._unanswered = 0
         self.received_headers: Mapping[str, str] = {}
         """The headers of the first response to a write, by lower-case name; empty if they are unknown."""
         # Ask before anything is written: the cleanup needs the answer, and a request at the end might fail.
@@ -54,10 +79,15 @@ class Scratch:
             self.keys.add(key)
         return key
 
-    def add_upload(self, key: str, upload_id: str) -> None:
-        """Register an upload in parts, to be aborted at the end."""
+    def begin_upload(self, key: str, **parameters: Any) -> str:
+        """Create an upload in parts, which will be aborted at the end, and return its ID. An object MUST have been written before."""
+        self._unanswered += 1
+        answer = self.connection.call("CreateMultipartUpload", Bucket=self.bucket_name, Key=key, **parameters)
+        upload_id = str(answer["UploadId"])
         with self._mutex:
             self.uploads.add((key, upload_id))
+        self._unanswered -= 1
+        return upload_id
 
     def put(self, key: str, body: bytes, **parameters: str) -> str:
         """Write an object; return its ETag."""
@@ -85,52 +115,67 @@ class Scratch:
         answer["Body"].close()
         return body
 
+    def clean(self) -> None:
+        """Delete every scratch object with its versions, and abort the uploads. All writers must have finished.
+
+        Requests:
+            1 for each object and upload; with versioning, and after an upload whose response was lost, also 1 for the listing
+        """
+        failed: S3Error | None = None
+        try:
+            for upload in sorted(self.uploads):
+                self.place.abort(*upload)
+            if self._unanswered:
+                self.place.abort_all(self.prefix)
+        except S3Error as error:
+            failed = error
+        entries: list[tuple[str, str | None]] = [(key, None) for key in sorted(self.keys)]
+        if self.keeps_versions:
+            entries = [entry[:2] for entry in self.place.entries(self.prefix, is_versioned=True)]
+        for key, version_id in entries:
+            try:
+                self.place.delete(key, version_id)
+            except S3Error as error:
+                failed = error
+        if failed is not None:
+            raise failed
+
 
 @contextmanager
 def scratch_objects(bucket: BucketAddress) -> Iterator[Scratch]:
-    """Yield a prefix for scratch objects; at the end, also after an interrupt, delete them, or log where they are left."""
+    """Yield a prefix for scratch objects; at the end, also after an interrupt, delete them, or log where they are left.
+
+    Raises:
+        S3Error: The experiment took too long.
+
+    Requests:
+        those of :func:`~messageflux_s3._objects.versioned.is_versioned` and :meth:`Scratch.clean`; 2 once for each bucket, for what
+        earlier experiments have left
+    """
     scratch = Scratch(bucket)
-    try:
-        yield scratch
-    finally:
+    facts, fact = bucket.connection.facts, _fact(scratch.place)
+    # Decided here: of experiments within each other the outermost one deletes what was left.
+    is_due = not facts.get(fact)
+    facts[fact] = True
+
+    def clean() -> None:
         try:
-            _clean(scratch)
-        except BaseException as error:
+            scratch.clean()
+        except Exception as error:
             logger.warning("scratch objects may be left at s3://%s/%s", bucket.name, scratch.prefix, exc_info=error)
             if not isinstance(error, S3Error):
                 raise
 
-
-def _clean(scratch: Scratch) -> None:
-    """Delete every scratch object with its versions. All writers must have finished."""
-    connection, bucket = scratch.connection, scratch.bucket_name
-    for key, upload_id in scratch.uploads:
-        try:
-            connection.call("AbortMultipartUpload", Bucket=bucket, Key=key, UploadId=upload_id)
-        except S3Error:
-            continue  # the upload was completed
-    entries: list[dict[str, str]] = [{"Key": key} for key in sorted(scratch.keys)]
-    if scratch.keeps_versions:
-        parameters: dict[str, Any] = {"Bucket": bucket, "Prefix": scratch.prefix}
-        entries = []
-        while True:
-            page = connection.call("ListObjectVersions", **parameters)
-            for found in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
-                if found["Key"].startswith(scratch.prefix):  # some stores ignore or alter the prefix
-                    entries.append({"Key": found["Key"], "VersionId": found["VersionId"]})
-            if not page.get("IsTruncated"):
-                break
-            parameters.update(KeyMarker=page["NextKeyMarker"], VersionIdMarker=page.get("NextVersionIdMarker", ""))
-    failed: S3Error | None = None
-    for entry in entries:
-        try:
-            connection.call("DeleteObject", Bucket=bucket, **entry)
-        except S3NoSuchItem:
-            continue
-        except S3Error as error:
-            failed = error
-    if failed is not None:
-        raise failed
+    try:
+        yield scratch
+        scratch.deadline.check(bucket)
+        if is_due:
+            facts[fact] = scratch.place.remove_left(scratch.prefix, is_versioned=scratch.keeps_versions)
+    except BaseException:
+        facts[fact] = not is_due
+        raise
+    finally:
+        run_to_the_end(clean)
 
 
 class ScratchBeside:
@@ -142,20 +187,21 @@ class ScratchBeside:
 
     def __init__(self, address: ObjectAddress, given: Mapping[str, Any]) -> None:
         self.connection = address.connection
-        self._bucket_name = address.bucket_name
+        self.deadline = leftovers.Deadline()
         folder = address.key[: address.key.rfind("/") + 1].encode()[: MAX_KEY_BYTES - 40].decode("utf-8", "ignore")
-        self._prefix = f"{folder}mfs3-probe-{secrets.token_hex(6)}"
-        self._given = given
+        self.place = leftovers.Place(address.bucket, folder, is_beside=True, given=given)
+        self.prefix = f"{folder}{NAME_BESIDE}{secrets.token_hex(6)}"
         self._count = 0
         self._made: dict[str, str | None] = {}  # key: version ID
+        self._uploads: dict[str, str | None] = {}  # key: upload ID
 
     def new_key(self) -> str:
         self._count += 1
-        return self._prefix if self._count == 1 else f"{self._prefix}-{self._count}"
+        return self.prefix if self._count == 1 else f"{self.prefix}-{self._count}"
 
     def where(self, key: str) -> dict[str, Any]:
         """Return the parameters that every request for a scratch object has."""
-        return {"Bucket": self._bucket_name, "Key": key, **self._given}
+        return {"Bucket": self.place.bucket.name, "Key": key, **self.place.given}
 
     def call(self, operation: str, key: str, **parameters: Any) -> dict[str, Any]:
         """Send a request about a scratch object."""
@@ -170,38 +216,81 @@ class ScratchBeside:
             if error.status is not None and error.status < 500 and not error.was_retried:
                 del self._made[key]  # refused: a DELETE would leave a delete marker in a versioned bucket
             raise
-        self._made[key] = answer.get("VersionId")
+        if not answer.get("ResponseMetadata", {}).get(
+            "RetryAttempts"
+        ):  # else an earlier attempt may have made a version too
+            self._made[key] = answer.get("VersionId")
         return answer
 
-    def clean(self) -> None:
-        """Delete the scratch objects; a failure is logged. An interrupt is raised after all were tried.
+    def begin_upload(self, key: str, **parameters: Any) -> dict[str, Any]:
+        """Create an upload in parts, which will be aborted at the end unless it is completed by :meth:`complete`.
+
+        Before it an object is written, which shows other processes that this experiment is not over: see ``leftovers.py``. A store that
+        refuses it, since a policy asks for encryption for instance, may still take the upload.
 
         Requests:
-            1 for each object; in a bucket with versions 1 more, and 1 for each version, for an object whose write had no response
+            2
         """
-        interrupt: BaseException | None = None
-        for key, version_id in self._made.items():
+        with suppress(S3Error):
+            self.write("PutObject", self.new_key(), Body=b"")
+        self._uploads[key] = None
+        answer = self.call("CreateMultipartUpload", key, **parameters)
+        self._uploads[key] = answer["UploadId"]
+        return answer
+
+    def complete(self, key: str, **parameters: Any) -> dict[str, Any]:
+        """Complete an upload."""
+        answer = self.write("CompleteMultipartUpload", key, UploadId=self._uploads[key], **parameters)
+        del self._uploads[key]
+        return answer
+
+    def remove_left(self) -> None:
+        """Delete what earlier experiments in this folder have left, unless this process has done so before.
+
+        Requests:
+            2 listings, and 1 for what :func:`~messageflux_s3._objects.versioned.is_versioned` asks
+        """
+        facts, fact = self.connection.facts, _fact(self.place)
+        if self._made and not facts.get(fact):
             try:
+                facts[fact] = self.place.remove_left(self.prefix, is_versioned=is_versioned(self.place.bucket))
+            except S3Error as error:
+                logger.debug("whether %s keeps versions is unknown: %s", self.place.bucket.name, error)
+
+    def clean(self) -> None:
+        """Abort the uploads and delete the scratch objects; a failure is logged. May be called again after an interrupt.
+
+        Requests:
+            1 for each object and upload; in a bucket with versions 1 more, and 1 for each version, for an object whose write had no
+            response; 1 more for an upload whose creation had no response
+        """
+        for key, upload_id in [*self._uploads.items()]:
+            with self._logging_failure(key):
+                if upload_id is None:
+                    self.place.abort_all(key)
+                else:
+                    self.place.abort(key, upload_id)
+            del self._uploads[key]
+        for key, version_id in [*self._made.items()]:
+            with self._logging_failure(key):
                 self._delete(key, version_id)
-            except S3NoSuchItem:
-                continue
-            except BaseException as error:
-                logger.warning("a scratch object may be left at s3://%s/%s", self._bucket_name, key, exc_info=error)
-                if not isinstance(error, Exception):
-                    interrupt = interrupt or error
-        if interrupt is not None:
-            raise interrupt
+            del self._made[key]
+
+    @contextmanager
+    def _logging_failure(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            logger.warning("a scratch object may be left at s3://%s/%s", self.place.bucket.name, key, exc_info=error)
 
     def _delete(self, key: str, version_id: str | None) -> None:
-        version = {} if version_id is None else {"VersionId": version_id}
-        answer = self.call("DeleteObject", key, **version)
+        answer = self.place.delete(key, version_id)
         if version_id is not None or not answer.get("DeleteMarker"):
             return
         # The response to the write was lost, and the bucket keeps versions: the object is hidden below a delete marker.
-        found = self.connection.call("ListObjectVersions", Bucket=self._bucket_name, Prefix=key, **self._given)
-        for entry in (*found.get("Versions", ()), *found.get("DeleteMarkers", ())):
-            if entry["Key"] == key:
-                self.call("DeleteObject", key, VersionId=entry["VersionId"])
+        for entry in self.place.entries(key, is_versioned=True):
+            if entry.key == key:
+                self.place.delete(key, entry.version_id)
 
 
 @contextmanager
@@ -211,9 +300,17 @@ def scratch_beside(address: ObjectAddress, given: Mapping[str, Any]) -> Iterator
     Args:
         address: The object.
         given: Parameters that every request about the object needs (``RequestPayer``, ``ExpectedBucketOwner``).
+
+    Raises:
+        S3Error: The experiment took too long.
+
+    Requests:
+        those of :meth:`ScratchBeside.clean`; those of :meth:`ScratchBeside.remove_left` once for each folder
     """
     scratch = ScratchBeside(address, given)
     try:
         yield scratch
+        scratch.deadline.check(address.bucket)
+        scratch.remove_left()
     finally:
-        scratch.clean()
+        run_to_the_end(scratch.clean)

@@ -28,7 +28,7 @@ def are_copied(source: ObjectAddress, target: ObjectAddress) -> bool:
         S3Error: The store could not be asked.
 
     Requests:
-        none on AWS; else 1 HEAD, 1 COPY and, if that succeeds, 1 DELETE, once for each bucket
+        none on AWS; else 1 HEAD, 1 COPY and, if that succeeds, 3 GET and 1 DELETE, once for each bucket
     """
     connection = target.connection
     if connection.is_aws or source.version_id is None:

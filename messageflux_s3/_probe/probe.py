@@ -7,7 +7,6 @@ be answered (no response, access denied, a server error) stays open, with the re
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,8 +19,11 @@ from .._client import buckets
 from .._client.addresses import BucketAddress, is_ip_address
 from .._client.capabilities import BulkDelete, Capabilities, Condition
 from .._client.connection import Connection
-from .._objects import condition_probe, presigning
-from .._objects.scratch import Scratch, scratch_objects
+from .._formats.times import as_utc
+from .._objects import condition_probe, leftovers, presigning
+from .._objects.leftovers import NAME_BESIDE, SCRATCH_BUCKET
+from .._objects.scratch import Scratch, require_removal, run_to_the_end, scratch_objects
+from .._objects.versioned import keeps_versions
 from ..errors import (
     S3AccessDenied,
     S3AuthenticationError,
@@ -49,9 +51,6 @@ PROBED = "probed"
 
 _BODY = b"messageflux-s3 probe"
 _TAGS = {"probe": "yes"}
-_PREFIX = "mfs3-probe-"
-_SCRATCH_BUCKET = re.compile(_PREFIX + "[0-9a-f]{16}")
-_LONGEST_PROBE = timedelta(hours=1)
 _WRONG_CRC32 = "AAAAAA=="
 """The CRC-32 of other bytes than _BODY."""
 
@@ -76,24 +75,27 @@ def probe(connection: Connection, bucket_name: str | None = None) -> Capabilitie
         scratch bucket are deleted
     """
     if bucket_name is not None:
-        with scratch_objects(BucketAddress(connection, bucket_name)) as scratch:
+        named = BucketAddress(connection, bucket_name)
+        require_removal(named)
+        with scratch_objects(named) as scratch:
             return _noted(connection, _Probe(scratch).of_objects())
-    bucket = BucketAddress(connection, f"{_PREFIX}{secrets.token_hex(8)}")
+    bucket = BucketAddress(connection, f"{NAME_BESIDE}{secrets.token_hex(8)}")
+    found, is_empty, is_refused = Capabilities(), True, False
     try:
-        buckets.create(bucket)
-    except S3AccessDenied as error:
-        error.args = (f"{error} Name a bucket for the scratch objects instead: probe(bucket_name=…).",)
-        raise
-    except BaseException:
-        _remove(bucket, is_empty=True)  # the request may have been carried out although its response was lost
-        raise
-    found = Capabilities()
-    try:
-        _warn_of_left_buckets(connection)
+        try:
+            buckets.create(bucket)
+        except S3AccessDenied as error:
+            error.args = (f"{error} Name a bucket for the scratch objects instead: probe(bucket_name=…).",)
+            is_refused = True
+            raise
+        is_empty = False
+        _remove_left_buckets(bucket)
+        require_removal(bucket, is_due=False)
         found = _noted(connection, _Probe(Scratch(bucket)).of_objects().of_bucket())
         return found
     finally:
-        _remove(bucket, is_versioned=found.versioning or None)
+        if not is_refused:  # a failed request may have been carried out although its response was lost
+            run_to_the_end(lambda: _remove(bucket, is_versioned=found.versioning or None, is_empty=is_empty))
 
 
 def _noted(connection: Connection, probe: _Probe) -> Capabilities:
@@ -214,9 +216,12 @@ class _Probe:
         """
         result: object = None
         try:
+            self.scratch.deadline.check(self.scratch.bucket)
             result = experiment()
+            self.scratch.deadline.check(self.scratch.bucket)
         except S3Error as error:
             logger.debug("probe: %s: %s", name, error)
+            result = None
             if not _says_nothing(error):
                 result = False
             else:
@@ -251,20 +256,52 @@ def _check_alive(bucket: BucketAddress) -> None:
         pass
 
 
-def _warn_of_left_buckets(connection: Connection) -> None:
-    """Log the names of scratch buckets of killed probes. They are not deleted, since they belong to another process."""
-    before = datetime.now(timezone.utc) - _LONGEST_PROBE
+def _remove_left_buckets(own: BucketAddress) -> None:
+    """Delete the scratch buckets of probes that were killed: those with nothing else in them, which are older by an hour.
+
+    Args:
+        own: The scratch bucket of this probe, which was just made: its age on the store's clock is compared.
+    """
+    connection = own.connection
     try:
-        left = [
-            found["Name"]
+        made = {
+            found["Name"]: buckets.created_at(found)
             for found in buckets.list_all(connection)
-            if _SCRATCH_BUCKET.fullmatch(found["Name"]) and found.get("CreationDate", before) < before
-        ]
+            if SCRATCH_BUCKET.fullmatch(found["Name"])
+        }
+        now = made.pop(own.name, None)
+        if now is None:
+            return
+        for name, moment in made.items():
+            if moment is not None and moment < now - leftovers.LEFT_AFTER:
+                _remove_left_bucket(BucketAddress(connection, name), now - leftovers.LEFT_AFTER)
     except S3Error as error:
         logger.debug("probe: buckets left by other probes cannot be listed: %s", error)
+
+
+def _remove_left_bucket(bucket: BucketAddress, before: datetime) -> None:
+    place = leftovers.Place(bucket)
+    try:
+        is_versioned = keeps_versions(bucket)
+        dated: list[tuple[str, Any]] = []
+        if is_versioned:
+            for page in versions.pages(bucket):
+                dated += [(entry.key, entry.last_modified) for entry in (*page.objects, *page.delete_markers)]
+        else:
+            dated += [(entry[0], entry[1]) for found in listing.pages(bucket) for entry in found.objects]
+        keys = [*(key for key, _ in dated), *(key for key, _ in versions.uploads(bucket))]
+    except S3NoSuchBucket:
+        return  # another probe has deleted it
+    except S3Error as error:
+        logger.warning("the scratch bucket %s of a probe that was killed cannot be listed: %s", bucket.name, error)
         return
-    if left:
-        logger.warning("scratch buckets of probes that were killed are left, and can be deleted: %s", ", ".join(left))
+    if any(place.run_of(key) is None for key in keys):
+        logger.warning(
+            "the bucket %s has the name of a scratch bucket, but holds other objects: it is not deleted", bucket.name
+        )
+    elif all(as_utc(moment) < before for _, moment in dated):
+        logger.info("deleting the scratch bucket of a probe that was killed: %s", bucket.name)
+        _remove(bucket, is_versioned=is_versioned or None, is_empty=False)
 
 
 def _addressing_style(scratch: Scratch, known: str) -> Literal["virtual", "path"]:
@@ -307,8 +344,7 @@ def _compares_checksums(scratch: Scratch) -> bool:
             return False
         if not isinstance(refusal, S3ChecksumError) and scratch.read(key) is not None:
             return False  # refused, and stored all the same
-    upload_id = str(connection.call("CreateMultipartUpload", **where, **algorithm)["UploadId"])
-    scratch.add_upload(key, upload_id)
+    upload_id = scratch.begin_upload(key, **algorithm)
     part: dict[str, Any] = {**where, "UploadId": upload_id, "PartNumber": 1, **algorithm}
     refusal = _refusal(lambda: connection.call_with_changed_byte("UploadPart", Body=_BODY, **part))
     connection.call("AbortMultipartUpload", **where, UploadId=upload_id)
@@ -373,8 +409,7 @@ def _bulk_delete(scratch: Scratch, keys: list[str], list_v2: bool | None = None)
 def _copies_parts(scratch: Scratch, source: str) -> bool:
     call = scratch.connection.call
     where = {"Bucket": scratch.bucket_name, "Key": scratch.new_key("copied")}
-    upload = {**where, "UploadId": call("CreateMultipartUpload", **where)["UploadId"]}
-    scratch.add_upload(upload["Key"], upload["UploadId"])
+    upload = {**where, "UploadId": scratch.begin_upload(where["Key"])}
     try:
         copied = {"Bucket": scratch.bucket_name, "Key": source}
         part = call("UploadPartCopy", **upload, PartNumber=1, CopySource=copied).get("CopyPartResult", {})
@@ -458,7 +493,7 @@ def _remove(bucket: BucketAddress, *, is_versioned: bool | None = None, is_empty
         buckets.delete(bucket)
     except S3NoSuchBucket:
         return
-    except BaseException as error:
+    except Exception as error:
         logger.warning("the scratch bucket %s could not be deleted: %s", bucket.name, error)
         if not isinstance(error, S3Error):
             raise

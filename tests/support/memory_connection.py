@@ -118,7 +118,15 @@ class Memory:
 
         return act() if happening is None else happening(act)
 
+    def call_with_root(self, operation: str, expected: str, **parameters: Any) -> tuple[Answer, str]:
+        return self.call(operation, **parameters), expected
+
     def _act(self, operation: str, parameters: Answer) -> Answer:
+        if operation == "ListObjectsV2":
+            keys = sorted(key for key in self.objects if key.startswith(parameters["Prefix"]))
+            return {"Contents": [{"Key": key, "LastModified": self.objects[key].modified} for key in keys]}
+        if operation in ("GetBucketVersioning", "ListMultipartUploads"):
+            return {}
         key = parameters["Key"]
         found = self.objects.get(key)
         if "IfNoneMatch" in parameters and found is not None:
