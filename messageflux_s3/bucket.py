@@ -217,7 +217,7 @@ class S3Bucket:
             if region is not None:
                 buckets.require_region(bucket._address, region, is_new=is_new)
             if lifetime_in_days is not None:
-                lifetime = bucket.lifecycle._set_lifetime(lifetime_in_days)
+                lifetime = bucket.lifecycle.set_lifetime(lifetime_in_days)
             if allow_public_access:
                 bucket.allow_public_access()
         except BaseException as error:

@@ -1248,7 +1248,7 @@ class S3Object:
             1 per 1,000 versions
 
         Example:
-            >>> bucket.versioning.enable()
+            >>> _ = bucket.versioning.enable()
             >>> obj = bucket.put_object("k", "one")
             >>> _ = obj.put("two")
             >>> [version.text for version in obj.versions()]

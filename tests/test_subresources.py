@@ -117,6 +117,52 @@ def test_ensure_makes_the_change_and_returns_it(counted: Counted, name: str) -> 
     assert requests == []
 
 
+STATEMENT = {"Sid": "a", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::x"}
+Prepare = Callable[[s3.S3Bucket], object]
+MERGING: dict[str, tuple[Prepare | None, Callable[[s3.S3Bucket, bool], Change[Any]]]] = {
+    "expire": (None, lambda b, dry_run: b.lifecycle.expire(days=3, dry_run=dry_run)),
+    "abort": (None, lambda b, dry_run: b.lifecycle.abort_unfinished_uploads(days=3, dry_run=dry_run)),
+    "transition": (None, lambda b, dry_run: b.lifecycle.transition("GLACIER", days=3, dry_run=dry_run)),
+    "noncurrent": (None, lambda b, dry_run: b.lifecycle.expire_noncurrent(days=3, dry_run=dry_run)),
+    "set_lifetime": (None, lambda b, dry_run: b.lifecycle.set_lifetime(3, dry_run=dry_run)),
+    "no lifetime": (lambda b: b.lifecycle.set_lifetime(3), lambda b, dry_run: b.lifecycle.set_lifetime(0, dry_run=dry_run)),
+    "remove rule": (lambda b: b.lifecycle.expire(days=3, id="a"), lambda b, dry_run: b.lifecycle.remove("a", dry_run=dry_run)),
+    "remove statement": (lambda b: b.policy.ensure(STATEMENT), lambda b, dry_run: b.policy.remove("a", dry_run=dry_run)),
+    "remove origin": (
+        lambda b: b.cors.ensure(s3.CorsRule("a", origins=("*",))), lambda b, dry_run: b.cors.remove("a", dry_run=dry_run)
+    ),
+    "update tags": (None, lambda b, dry_run: b.tags.update({"a": "1"}, dry_run=dry_run)),
+    "remove tag": (lambda b: b.tags.update({"a": "1"}), lambda b, dry_run: b.tags.remove("a", dry_run=dry_run)),
+    "enable": (None, lambda b, dry_run: b.versioning.enable(dry_run=dry_run)),
+    "suspend": (lambda b: b.versioning.enable(), lambda b, dry_run: b.versioning.suspend(dry_run=dry_run)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MERGING)
+def test_every_method_that_changes_an_entry_can_only_plan_the_change(counted: Counted, name: str) -> None:
+    """With dry_run one read is sent and no write; apply() of the plan, or the call without dry_run, makes the change."""
+    prepare, method = MERGING[name]
+    if prepare is not None:
+        prepare(counted.bucket)
+    with counted.recording() as requests:
+        planned = method(counted.bucket, True)
+    assert [request.method for request in requests] == ["GET"]
+    assert (planned.applied, planned.is_empty) == (False, False)
+    assert planned.apply().applied
+    with counted.recording() as requests:
+        again = method(counted.bucket, False)
+    assert (again.applied, again.is_empty, [request.method for request in requests]) == (True, True, ["GET"])
+
+
+def test_notification_targets_can_be_removed_in_a_plan(counted: Counted) -> None:
+    target = s3.Notification("a", "arn:aws:sqs:us-east-1:123456789012:q")
+    planned = counted.bucket.notifications.ensure(target, dry_run=True)
+    with counted.recording() as requests:
+        removal = counted.bucket.notifications.remove("a", dry_run=True)
+    assert (planned.is_empty, removal.is_empty, removal.applied) == (False, True, False)
+    assert [request.method for request in requests] == ["GET"]
+
+
 STRANGE = b"""<?xml version="1.0" encoding="UTF-8"?>
 <LifecycleConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Rule><ID>future</ID><Filter><Prefix>a/</Prefix></Filter>
 <Status>Enabled</Status><Teleport><Days>4</Days></Teleport><Expiration><Days>3</Days><Mood>blue</Mood></Expiration>

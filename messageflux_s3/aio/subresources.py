@@ -49,12 +49,12 @@ class AsyncLifecycle(_AsyncPart[Lifecycle]):
     delete = twin_of(Lifecycle.delete)
     change = twin_of_change(Lifecycle.change)
     ensure = twin_of_change(Lifecycle.ensure)
-    expire = twin_of(Lifecycle.expire)
-    abort_unfinished_uploads = twin_of(Lifecycle.abort_unfinished_uploads)
-    transition = twin_of(Lifecycle.transition)
-    expire_noncurrent = twin_of(Lifecycle.expire_noncurrent)
-    remove = twin_of(Lifecycle.remove)
-    set_lifetime = twin_of(Lifecycle.set_lifetime)
+    expire = twin_of_change(Lifecycle.expire)
+    abort_unfinished_uploads = twin_of_change(Lifecycle.abort_unfinished_uploads)
+    transition = twin_of_change(Lifecycle.transition)
+    expire_noncurrent = twin_of_change(Lifecycle.expire_noncurrent)
+    remove = twin_of_change(Lifecycle.remove)
+    set_lifetime = twin_of_change(Lifecycle.set_lifetime)
 
 
 class AsyncPublicAccess(_AsyncPart[PublicAccess]):
@@ -73,7 +73,7 @@ class AsyncPolicy(_AsyncPart[Policy]):
     delete = twin_of(Policy.delete)
     change = twin_of_change(Policy.change)
     ensure = twin_of_change(Policy.ensure)
-    remove = twin_of(Policy.remove)
+    remove = twin_of_change(Policy.remove)
 
 
 class AsyncVersioning(_AsyncPart[Versioning]):
@@ -83,8 +83,8 @@ class AsyncVersioning(_AsyncPart[Versioning]):
     put = twin_of(Versioning.put)
     delete = twin_of(Versioning.delete)
     change = twin_of_change(Versioning.change)
-    enable = twin_of(Versioning.enable)
-    suspend = twin_of(Versioning.suspend)
+    enable = twin_of_change(Versioning.enable)
+    suspend = twin_of_change(Versioning.suspend)
     is_enabled = twin_of(Versioning.is_enabled)
 
 
@@ -100,8 +100,8 @@ class AsyncTags(_AsyncPart[Tags]):
     delete = twin_of(Tags.delete)
     change = twin_of_change(Tags.change)
     ensure = twin_of_change(Tags.ensure)
-    update = twin_of(Tags.update)
-    remove = twin_of(Tags.remove)
+    update = twin_of_change(Tags.update)
+    remove = twin_of_change(Tags.remove)
 
 
 class AsyncObjectTags(AsyncTags):
@@ -128,7 +128,7 @@ class AsyncCors(_AsyncPart[Cors]):
     delete = twin_of(Cors.delete)
     change = twin_of_change(Cors.change)
     ensure = twin_of_change(Cors.ensure)
-    remove = twin_of(Cors.remove)
+    remove = twin_of_change(Cors.remove)
 
 
 class AsyncBucketEncryption(_AsyncPart[BucketEncryption]):
@@ -149,4 +149,4 @@ class AsyncNotifications(_AsyncPart[Notifications]):
     delete = twin_of(Notifications.delete)
     change = twin_of_change(Notifications.change)
     ensure = twin_of_change(Notifications.ensure)
-    remove = twin_of(Notifications.remove)
+    remove = twin_of_change(Notifications.remove)

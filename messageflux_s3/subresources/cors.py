@@ -179,6 +179,6 @@ class Cors(SubResource[CorsConfiguration]):
         """
         return self._make(lambda known: known.with_rule(rule), dry_run=dry_run)
 
-    def remove(self, *ids: str) -> None:
-        """Remove the rules with these IDs. Idempotent. Requests: 1 read; 1 write if something changes."""
-        self._make(lambda known: known.without(*ids))
+    def remove(self, *ids: str, dry_run: bool = False) -> Change[CorsConfiguration]:
+        """Remove the rules with these IDs. Idempotent. Requests: those of ``ensure()``."""
+        return self._make(lambda known: known.without(*ids), dry_run=dry_run)

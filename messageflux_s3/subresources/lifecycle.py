@@ -263,7 +263,8 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
     """``bucket.lifecycle``: the bucket's lifecycle rules, merged by ID.
 
     Example:
-        >>> bucket.lifecycle.expire(days=7, prefix="tmp/")
+        >>> bucket.lifecycle.expire(days=7, prefix="tmp/").applied
+        True
         >>> print(bucket.lifecycle.get())
         expire tmp/: keys that begin with 'tmp/': delete after 7 days
         >>> print(bucket.lifecycle.ensure(s3.LifecycleRule("sweep", abort_uploads_days=3), dry_run=True))
@@ -394,8 +395,14 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         return self._make(lambda known: known.with_rule(rule), dry_run=dry_run)
 
     def expire(
-        self, *, days: int, prefix: str = "", tags: Mapping[str, str] | None = None, id: str | None = None
-    ) -> None:
+        self,
+        *,
+        days: int,
+        prefix: str = "",
+        tags: Mapping[str, str] | None = None,
+        id: str | None = None,
+        dry_run: bool = False,
+    ) -> Change[LifecycleConfiguration]:
         """Delete objects some days after they were written.
 
         Args:
@@ -403,6 +410,10 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
             prefix: Only keys with this prefix.
             tags: Only objects with all these tags.
             id: The rule's ID; by default ``expire`` followed by the prefix. A rule with the same ID is replaced.
+            dry_run: Whether only to plan the change; its ``apply()`` makes it.
+
+        Returns:
+            The change, applied unless ``dry_run`` is set.
 
         Raises:
             ValueError: ``days`` is less than 1.
@@ -414,35 +425,48 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         if days is None:
             raise TypeError("days must be a whole number of days, not None")
         wanted = tuple((tags or {}).items())
-        self._put_rule(LifecycleRule(id or f"expire {prefix}".rstrip(), prefix=prefix, tags=wanted, expire_days=days))
+        rule = LifecycleRule(id or f"expire {prefix}".rstrip(), prefix=prefix, tags=wanted, expire_days=days)
+        return self.ensure(rule, dry_run=dry_run)
 
-    def abort_unfinished_uploads(self, *, days: int, prefix: str = "", id: str | None = None) -> None:
-        """Abort multipart uploads that are unfinished after some days. Requests: 1 read; those of ``put()`` if something changes."""
-        self._put_rule(LifecycleRule(id or f"abort uploads {prefix}".rstrip(), prefix=prefix, abort_uploads_days=days))
+    def abort_unfinished_uploads(
+        self, *, days: int, prefix: str = "", id: str | None = None, dry_run: bool = False
+    ) -> Change[LifecycleConfiguration]:
+        """Abort multipart uploads that are unfinished after some days. Requests: those of ``ensure()``."""
+        rule = LifecycleRule(id or f"abort uploads {prefix}".rstrip(), prefix=prefix, abort_uploads_days=days)
+        return self.ensure(rule, dry_run=dry_run)
 
-    def transition(self, storage_class: str, *, days: int, prefix: str = "", id: str | None = None) -> None:
-        """Move objects to another storage class after some days. Requests: 1 read; those of ``put()`` if something changes."""
+    def transition(
+        self, storage_class: str, *, days: int, prefix: str = "", id: str | None = None, dry_run: bool = False
+    ) -> Change[LifecycleConfiguration]:
+        """Move objects to another storage class after some days. Requests: those of ``ensure()``."""
         _days("days", days)
         name = id or f"to {storage_class} {prefix}".rstrip()
-        self._put_rule(LifecycleRule(name, prefix=prefix, transitions=((days, storage_class),)))
+        return self.ensure(LifecycleRule(name, prefix=prefix, transitions=((days, storage_class),)), dry_run=dry_run)
 
-    def expire_noncurrent(self, *, days: int, prefix: str = "", id: str | None = None) -> None:
-        """Delete versions some days after they were replaced. Requests: 1 read; those of ``put()`` if something changes."""
-        self._put_rule(LifecycleRule(id or f"expire old {prefix}".rstrip(), prefix=prefix, noncurrent_days=days))
+    def expire_noncurrent(
+        self, *, days: int, prefix: str = "", id: str | None = None, dry_run: bool = False
+    ) -> Change[LifecycleConfiguration]:
+        """Delete versions some days after they were replaced. Requests: those of ``ensure()``."""
+        rule = LifecycleRule(id or f"expire old {prefix}".rstrip(), prefix=prefix, noncurrent_days=days)
+        return self.ensure(rule, dry_run=dry_run)
 
-    def remove(self, *ids: str) -> None:
-        """Remove the rules with these IDs. Idempotent. Requests: 1 read; those of ``put()`` if something changes."""
-        self._make(lambda known: known.without(*ids))
+    def remove(self, *ids: str, dry_run: bool = False) -> Change[LifecycleConfiguration]:
+        """Remove the rules with these IDs. Idempotent. Requests: those of ``ensure()``."""
+        return self._make(lambda known: known.without(*ids), dry_run=dry_run)
 
-    def set_lifetime(self, days: int) -> None:
+    def set_lifetime(self, days: int, *, dry_run: bool = False) -> Change[LifecycleConfiguration]:
         """Expire all objects after this many days; 0 or less removes the rule. Also replaces the lifetime rule of messageflux.
+
+        Args:
+            days: The number of days.
+            dry_run: Whether only to plan the change; its ``apply()`` makes it.
+
+        Returns:
+            The change, applied unless ``dry_run`` is set.
 
         Requests:
             1 read; if something changes those of ``put()``
         """
-        self._set_lifetime(days)
-
-    def _set_lifetime(self, days: int) -> Change[LifecycleConfiguration]:
         check_lifetime("days", days)
 
         def merged(known: LifecycleConfiguration) -> LifecycleConfiguration:
@@ -453,7 +477,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
             id = next((id for id in _LIFETIME_IDS if id not in taken), _LIFETIME_IDS[-1])
             return replace(known, rules=in_place(known.rules, LifecycleRule(id, expire_days=days), _is_ours))
 
-        return self._make(merged)
+        return self._make(merged, dry_run=dry_run)
 
     def _take_back(self, change: Change[LifecycleConfiguration], cause: BaseException) -> None:
         """Restore the rules before a change, since what was to follow it has failed, and say so in the message of the error.
@@ -473,9 +497,6 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
             self._undo(change.before, change.after, cause, was_accepted=True)
         else:
             add_text(cause, "the lifetime stays set, since the lifecycle rules were changed by another client")
-
-    def _put_rule(self, rule: LifecycleRule) -> None:
-        self._make(lambda known: known.with_rule(rule))
 
 
 def _disabled(value: LifecycleConfiguration) -> LifecycleConfiguration:

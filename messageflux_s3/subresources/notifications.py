@@ -154,6 +154,6 @@ class Notifications(SubResource[NotificationConfiguration]):
         """
         return self._make(lambda known: known.with_target(target), dry_run=dry_run)
 
-    def remove(self, *ids: str) -> None:
-        """Remove the targets with these IDs. Idempotent. Requests: 1 read; 1 write if something changes."""
-        self._make(lambda known: known.without(*ids))
+    def remove(self, *ids: str, dry_run: bool = False) -> Change[NotificationConfiguration]:
+        """Remove the targets with these IDs. Idempotent. Requests: those of ``ensure()``."""
+        return self._make(lambda known: known.without(*ids), dry_run=dry_run)

@@ -213,9 +213,9 @@ class Policy(SubResource[BucketPolicy]):
         """
         return self._make(lambda known: known.with_statement(statement), dry_run=dry_run)
 
-    def remove(self, *sids: str) -> None:
-        """Remove the statements with these Sids. Idempotent. Requests: 1 read; those of ``put()`` if something changes."""
-        self._make(lambda known: known.without(*sids))
+    def remove(self, *sids: str, dry_run: bool = False) -> Change[BucketPolicy]:
+        """Remove the statements with these Sids. Idempotent. Requests: those of ``ensure()``."""
+        return self._make(lambda known: known.without(*sids), dry_run=dry_run)
 
 
 def _is_trial(text: str) -> bool:

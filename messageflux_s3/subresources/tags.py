@@ -150,13 +150,13 @@ class Tags(SubResource[TagSet]):
         added = TagSet.of(tags)
         return self._make(lambda known: known.with_tags(added), dry_run=dry_run)
 
-    def update(self, tags: Mapping[str, str]) -> None:
+    def update(self, tags: Mapping[str, str], *, dry_run: bool = False) -> Change[TagSet]:
         """Add tags, or replace the values of those that exist, as ``ensure()`` does. Requests: those of ``ensure()``."""
-        self.ensure(tags)
+        return self.ensure(tags, dry_run=dry_run)
 
-    def remove(self, *names: str) -> None:
-        """Remove the tags with these names. Idempotent. Requests: 1 read; 1 write if something changes."""
-        self._make(lambda known: known.without(*names))
+    def remove(self, *names: str, dry_run: bool = False) -> Change[TagSet]:
+        """Remove the tags with these names. Idempotent. Requests: those of ``ensure()``."""
+        return self._make(lambda known: known.without(*names), dry_run=dry_run)
 
     def __getitem__(self, name: str) -> str:
         """Return the value of a tag: ``tags["a"]``. Requests: 1."""

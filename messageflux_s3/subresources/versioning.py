@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from ..errors import S3Unsupported
 from . import xml
-from .base import SubResource
+from .base import Change, SubResource
 from .xml import Node, leaf
 
 Status = Literal["Enabled", "Suspended"]
@@ -47,7 +47,8 @@ class Versioning(SubResource[VersioningConfiguration]):
     """``bucket.versioning``: keep former versions of objects.
 
     Example:
-        >>> bucket.versioning.enable()
+        >>> bucket.versioning.enable().applied
+        True
         >>> bucket.versioning.is_enabled()
         True
     """
@@ -110,13 +111,15 @@ class Versioning(SubResource[VersioningConfiguration]):
             f"{self._where()}: versioning cannot be deleted once it was enabled; suspend() stops keeping new versions"
         )
 
-    def enable(self) -> None:
-        """Keep versions from now on. Requests: 1 read; 1 write if something changes."""
-        self._make(lambda known: replace(known, status="Enabled"))
+    def enable(self, *, dry_run: bool = False) -> Change[VersioningConfiguration]:
+        """Keep versions from now on. Requests: 1 read; 1 write if something changes and ``dry_run`` is not set."""
+        return self._make(lambda known: replace(known, status="Enabled"), dry_run=dry_run)
 
-    def suspend(self) -> None:
-        """Keep no new versions; existing ones stay. Requests: 1 read; 1 write if something changes."""
-        self._make(lambda known: known if known.status is None else replace(known, status="Suspended"))
+    def suspend(self, *, dry_run: bool = False) -> Change[VersioningConfiguration]:
+        """Keep no new versions; existing ones stay. Requests: 1 read; 1 write if something changes and ``dry_run`` is not set."""
+        return self._make(
+            lambda known: known if known.status is None else replace(known, status="Suspended"), dry_run=dry_run
+        )
 
     def is_enabled(self) -> bool:
         """Return whether new versions are kept. Requests: 1."""
