@@ -1039,7 +1039,7 @@ class S3Object:
             s3://.../a.csv
             name  total
             ----  -----
-            erp   7
+            erp       7
             17 B · text/csv
         """
         return preview.preview(self._address, lines=lines)

@@ -29,7 +29,7 @@ from ._display.browser import Browser
 from ._display.usage import Usage, check_depth, measure
 from ._files import copying, sync
 from ._formats.keys import glob_to_pattern, globs_to_pattern
-from ._formats.render import Cell, Rendered
+from ._formats.render import Bytes, Cell, Rendered
 from ._formats.times import as_utc
 from ._objects.operations import MAX_CACHED_BODY
 from .errors import Failure, S3Error, S3InvalidName
@@ -782,6 +782,7 @@ class ObjectQuery:
             value = getattr(wanted, name)
             if value != getattr(plain, name) and name not in ("predicates", "extra"):
                 shown = value.pattern if isinstance(value, re.Pattern) else value
+                shown = Bytes(shown) if name in ("min_size", "max_size") else shown
                 pairs.append((name, ", ".join(shown) if isinstance(shown, tuple) else shown))
         return [*pairs, *([("filters", len(wanted.predicates))] if wanted.predicates else [])]
 

@@ -31,7 +31,8 @@ def test_a_plan_shows_numbers_bytes_and_reasons_by_action(moto_bucket: S3Bucket,
     assert "p/gone 1.0 KiB not in the folder" in words
     sections = re.findall(r"<details( open)?><summary[^>]*>([^<]*)</summary>", html)
     assert sections == [(" open", "copy: 1"), (" open", "delete: 1"), ("", "skip: 1")]
-    assert "sync plan (applied)" in words_of(plan.apply()._repr_html_())
+    done = words_of(plan.apply()._repr_html_())
+    assert "sync plan (applied)" in done and "1 copied, 1 skipped, 1 deleted" in done
 
 
 @pytest.mark.parametrize("count", [0, 2000])
@@ -40,7 +41,7 @@ def test_an_empty_and_a_long_plan_are_shown_in_bounded_space(count: int) -> None
     html = SyncPlan(steps, "to_folder", "b", "p", "/f")._repr_html_()
     assert html.count("<tr>") <= 1010
     assert ("the first 1,000 steps" in html) == bool(count) and "<details open>" not in html
-    assert f"{count} to copy" in html and "from s3://b/p to /f" in words_of(html)
+    assert f"{count:,} to copy" in html and "from s3://b/p to /f" in words_of(html)
 
 
 def test_an_observation_shows_its_totals_and_operations(moto_bucket: S3Bucket) -> None:

@@ -78,8 +78,28 @@ def test_invalid_json_is_shown_as_text(bucket: S3Bucket) -> None:
     ],
 )
 def test_separated_values_are_a_table(name: str, content: str, bucket: S3Bucket) -> None:
-    """Rows are shown under their headers; quotes are parsed."""
-    assert body(bucket, name, content) == ["name      total", "--------  -----", "Smith, J  7", "x         8"]
+    """Rows are shown under their headers, numbers at the right; quotes are parsed."""
+    assert body(bucket, name, content) == [
+        "name      total",
+        "--------  -----",
+        "Smith, J      7",
+        "x             8",
+    ]
+
+
+@pytest.mark.parametrize("cell", ["7", "-7.50", "+1e-9", "3,5", ".5", "0", "12345678901234567890"])
+def test_a_column_of_numbers_is_aligned_at_the_right_with_its_digits_unchanged(
+    cell: str, moto_bucket: S3Bucket
+) -> None:
+    """Empty cells do not count. The digits stay: nothing is rounded, and no separator is added."""
+    shown = body(moto_bucket, "a.csv", f'a quantity to measure,b\n"{cell}",x\n,y\n')
+    assert shown[2:] == [f"{cell:>21}  x", f"{'':21}  y"]
+
+
+@pytest.mark.parametrize("cell", ["007", "7.", "-", "1 000", "1.2.3", "2026-11-22", "nan", "٣", "1e9999"])
+def test_what_is_not_a_number_is_text(cell: str, moto_bucket: S3Bucket) -> None:
+    """Such as an identifier with leading zeros, a date, or a number that only Python would read."""
+    assert body(moto_bucket, "a.csv", f"a quantity to measure,b\n{cell},x\n")[2] == f"{cell:<21}  x"
 
 
 def test_a_row_longer_than_the_headers_is_shown_whole(bucket: S3Bucket) -> None:
@@ -96,7 +116,7 @@ def test_text_that_is_not_utf_8_is_decoded_as_windows_1252(bucket: S3Bucket) -> 
     """Text that is not UTF-8 is decoded as Windows-1252, and the note says so."""
     text = "name,größe\nmüller,3\n".encode("cp1252")
     shown = bucket.put_object("a.csv", text).preview().text
-    assert "müller  3" in shown and "Windows-1252" in shown
+    assert "müller      3" in shown and "Windows-1252" in shown
     assert body(bucket, "a.bin", text)[0].startswith("00000000  6e 61")
     assert body(bucket, "b.csv", text + b"\0\xff")[0].startswith("00000000  6e 61")
 

@@ -114,7 +114,7 @@ def test_each_type_of_value_has_its_format() -> None:
     ]
 
 
-SIZES = [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1024**2 - 1, "1.0 MiB"), (2**60, "1,024.0 PiB")]
+SIZES = [(0, "0 B"), (1023, "1,023 B"), (1024, "1.0 KiB"), (1024**2 - 1, "1.0 MiB"), (2**60, "1,024.0 PiB")]
 
 
 @pytest.mark.parametrize(("count", "said"), SIZES)
@@ -148,14 +148,36 @@ def test_long_text_is_shortened() -> None:
     assert render.shortened("abcd", 4) == "abcd"
 
 
+def test_times_say_that_they_are_in_utc() -> None:
+    """In a table the column does, once; beside a name the value does."""
+    moment = datetime(2026, 11, 22, 13, tzinfo=timezone(timedelta(hours=1)))
+    table = render.table(["newest", "size"], [[None, 1], [moment, 2]])
+    assert table.text.startswith("newest (UTC)") and "2026-11-22 12:00:00 " in table.text
+    assert ">newest (UTC)</th>" in table.html and ">size</th>" in table.html
+    facts = render.facts("one", [("newest", moment), ("size", 3)])
+    assert "2026-11-22 12:00:00 UTC" in facts.text and "12:00:00</span> UTC</td>" in facts.html
+
+
+def test_a_share_that_is_small_is_not_shown_as_nothing() -> None:
+    html = render.table(["share"], [[Bar(1e-9)], [Bar(0.0)], [Bar(0.0005)]]).html
+    assert [part.partition("<")[0] for part in html.split('mf-share">')[1:]] == ["&lt; 0.1%", "0.0%", "0.1%"]
+
+
+def test_names_written_from_right_to_left_do_not_move_what_stands_beside_them() -> None:
+    """Without isolation "תצפיות/ 3 objects" is shown as "3 /תצפיות objects"."""
+    html = render.tree("root", [Branch("תצפיות/", children=(), about="3 objects"), Branch("א.csv", "1 B")]).html
+    assert '<bdi dir="ltr">תצפיות/</bdi>' in html and '<bdi dir="ltr">א.csv</bdi>' in html
+
+
 # -- screen readers, and viewers that strip style sheets --------------------------------------------------------------------------
 
 
-def test_tables_have_captions_and_the_scope_of_their_headers() -> None:
+def test_tables_have_a_name_and_the_scope_of_their_headers() -> None:
     html = render.table(["key", "size"], [["a", Bytes(1)]], title="<two>").html
-    assert '<caption class="mf-title">&lt;two&gt;</caption><thead><tr><th scope="col">key</th>' in html
+    assert 'aria-label="&lt;two&gt;"><thead><tr><th scope="col">key</th>' in html
+    assert '<div class="mf-title">&lt;two&gt;</div>' in html
     html = render.facts("one", [("size", Bytes(3))]).html
-    assert '<caption class="mf-title">one</caption>' in html and '<th scope="row">size</th>' in html
+    assert 'aria-label="one"><tbody>' in html and '<th scope="row">size</th>' in html
 
 
 def test_a_bar_gives_its_share_as_text() -> None:
@@ -170,7 +192,8 @@ def test_a_tree_is_a_list_of_lists() -> None:
         "root", [Branch("a/", children=(Branch("b"),), about="1 object", is_open=False), Branch("d")]
     ).html
     tags = [tag for tag in read(html).tags if tag != "style"]
-    assert tags == ["div", "div", "ul", "li", "details", "summary", "span", "ul", "li", "div", "li", "div"]
+    leaf = ["li", "div", "bdi"]
+    assert tags == ["div", "div", "ul", "li", "details", "summary", "bdi", "span", "ul", *leaf, *leaf]
     assert '<ul aria-label="root">' in html and "<details><summary" in html
 
 

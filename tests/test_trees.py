@@ -15,7 +15,7 @@ from messageflux_s3 import S3Bucket
 
 def rows_of(html: str) -> dict[str, str]:
     """Return the text beside each name in a tree's HTML."""
-    return dict(re.findall(r'class="mf-leaf">([^<]*?) <span class="mf-note">([^<]*)</span>', html))
+    return dict(re.findall(r'class="mf-leaf"><bdi dir="ltr">([^<]*?)</bdi> <span class="mf-note">([^<]*)</span>', html))
 
 
 def test_a_tree_gives_number_and_size_of_the_prefixes_that_were_listed(moto_bucket: S3Bucket) -> None:
@@ -43,7 +43,7 @@ def test_a_tree_lists_at_most_a_hundred_prefixes_the_upper_levels_first(counted:
         shown = counted.bucket.find().tree(depth=4)
     assert len(requests) == 100
     assert "the first 100 prefixes were listed" in shown.html
-    rows = re.findall(r'<summary class="mf-leaf">(\d\d/)', shown.html)
+    rows = re.findall(r'<summary class="mf-leaf"><bdi dir="ltr">(\d\d/)', shown.html)
     assert {f"{a:02d}/" for a in range(12)} <= {*rows}
 
 
@@ -91,11 +91,24 @@ def test_browse_lists_a_prefix_when_it_is_opened_and_only_once(widgets: Any, cou
         for _ in range(3):
             folder.click()
     assert len(requests) == 1
-    assert folder.description == "▾ a/" and folder.tooltip == "Close a/"
-    assert [each.description[2:] for each in pressable(browser._widget)] == ["a/", "1  1 B", "<b>/", "c.csv  4 B"]
+    told = "a/  1 object, 1 B and more …"
+    assert folder.description == f"▾ {told}" and folder.tooltip == "Close a/"
+    assert [each.description[2:] for each in pressable(browser._widget)] == [told, "1  1 B", "<b>/", "c.csv  4 B"]
     folder.click()
-    assert [each.description for each in pressable(browser._widget)] == ["▸ a/", "▸ c.csv  4 B"]
+    assert [each.description for each in pressable(browser._widget)] == [f"▸ {told}", "▸ c.csv  4 B"]
     assert "<b>/" not in browser._repr_html_() and "&lt;b&gt;/" in browser._repr_html_()
+
+
+def test_rows_of_a_browser_begin_at_the_left(widgets: Any, moto_bucket: S3Bucket) -> None:
+    """A button centres its text, so that it must be as wide as its text; and names from right to left stay where they are."""
+    moto_bucket.put_objects([("a", "x"), ("קלט/b", "x")])
+    browser = moto_bucket.find().browse()
+    browser._repr_mimebundle_()
+    rows = [*pressable(browser._widget)]
+    assert [(row.layout.width, row.layout.align_self) for row in rows] == [("auto", "flex-start")] * 2
+    assert [row.description for row in rows] == ["▸ a  1 B", "▸ \u2066קלט/\u2069"]
+    rows[1].click()
+    assert rows[1].description == "▾ \u2066קלט/\u2069  1 object, 1 B"
 
 
 def test_browse_previews_an_object_when_it_is_chosen(widgets: Any, counted: Counted) -> None:
@@ -139,3 +152,9 @@ def test_browse_refuses_versions_and_invalid_numbers(moto_bucket: S3Bucket) -> N
         moto_bucket.find().browse(entries=0)
     with pytest.raises(TypeError, match="entries"):
         moto_bucket.find().tree(entries="5")  # type: ignore[arg-type]
+
+
+def test_a_tree_without_entries_says_so(moto_bucket: S3Bucket) -> None:
+    """As a tree and as a browser, in a terminal and in a notebook."""
+    for shown in (moto_bucket.find("none/").tree(), moto_bucket.find("none/").browse()):
+        assert repr(shown).endswith("nothing found") and "nothing found" in shown._repr_html_()

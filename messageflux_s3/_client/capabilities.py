@@ -112,7 +112,7 @@ def _say(value: object, reason: str | None) -> str:
     if value is None:
         return "not asked" if reason is None else f"not answered: {reason}"
     if isinstance(value, datetime):
-        return render.time_text(value)
+        return f"{render.time_text(value)} UTC"
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -16,6 +17,11 @@ Preview = Callable[[str], Rendered]
 """A function that returns the preview of an object, by its key."""
 
 _INDENT = "1.4em"
+_ISOLATE, _END_ISOLATE = "\u2066", "\u2069"
+
+
+def _is_right_to_left(character: str) -> bool:
+    return unicodedata.bidirectional(character) in ("R", "AL")
 
 
 class Browser:
@@ -76,13 +82,19 @@ class _Rows:
         rows = []
         for entry in found[:most]:
             if isinstance(entry, str):
-                rows.append(self._folded(entry[len(prefix) :], "", partial(self.below, entry)))
+                row = self._folded(entry[len(prefix) :], "", partial(self.below, entry), partial(self._told, entry))
+                rows.append(row)
             else:
                 label, size = entry.key[len(prefix) :] or "(the prefix itself)", render.size_text(entry.size)
                 rows.append(self._folded(label, size, partial(self._previewed, entry.key)))
         if len(found) > most:
             rows.append(self._html(render.facts("", [], note="… there are more")))
         return rows or [self._html(render.facts("", [], note="nothing found"))]
+
+    def _told(self, prefix: str) -> str:
+        """Return the number and size of the objects below a prefix, as far as they were listed. No request."""
+        told = show.totals_of(self._browser._found, self._browser._entries + 1, prefix)
+        return "" if told == "…" else told  # an open row needs no sign that there is more
 
     def _previewed(self, key: str) -> list[Any]:
         """Return an object's preview. The requests of ``preview()``."""
@@ -91,17 +103,34 @@ class _Rows:
     def _html(self, rendered: Rendered) -> Any:
         return self._widgets.HTML(rendered.html)
 
-    def _folded(self, label: str, detail: str, content: Callable[[], list[Any]]) -> Any:
-        """Return a row that shows its content, requested when it is opened for the first time, below a button."""
-        text = render.visible(label) + (f"  {detail}" if detail else "")
+    def _folded(
+        self, label: str, detail: str, content: Callable[[], list[Any]], told: Callable[[], str] | None = None
+    ) -> Any:
+        """Return a row that shows its content, requested when it is opened for the first time, below a button.
+
+        Args:
+            label: The name.
+            detail: Text beside the name.
+            content: Returns the rows below it.
+            told: Returns the text beside the name as soon as the content was requested; None if it stays.
+        """
+        name = render.visible(label)
+        is_filled = False
+        # Isolated, since beside a name in Hebrew or Arabic the arrow and the size would change places.
+        shown = f"{_ISOLATE}{name}{_END_ISOLATE}" if any(map(_is_right_to_left, name)) else name
+
+        def described(*, opens: bool) -> str:
+            about = told() if told is not None and is_filled else detail
+            return f"{'▾' if opens else '▸'} {shown}" + (f"  {about}" if about else "")
+
+        # As wide as its text: a button centres its text, and a tree needs it at the left.
         button = self._widgets.Button(
-            description=f"▸ {text}",
-            tooltip=f"Open {render.visible(label)}",
-            layout={"width": "auto", "max_width": "100%"},
+            description=described(opens=False),
+            tooltip=f"Open {name}",
+            layout={"width": "auto", "max_width": "100%", "margin": "0", "align_self": "flex-start"},
             style={"button_color": "transparent"},
         )
         below = self._widgets.VBox([], layout={"display": "none", "margin": f"0 0 0 {_INDENT}"})
-        is_filled = False
 
         def toggle(_: object) -> None:
             nonlocal is_filled
@@ -113,8 +142,8 @@ class _Rows:
                 except S3Error as error:  # shown in its place; the next click tries again
                     below.children = [self._html(render.facts("", [], note=str(error)))]
             below.layout.display = None if opens else "none"
-            button.description = f"{'▾' if opens else '▸'} {text}"
-            button.tooltip = f"{'Close' if opens else 'Open'} {render.visible(label)}"
+            button.description = described(opens=opens)
+            button.tooltip = f"{'Close' if opens else 'Open'} {name}"
 
         button.on_click(toggle)
         return self._widgets.VBox([button, below], layout={"align_items": "stretch"})

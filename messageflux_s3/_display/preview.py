@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import zlib
 from collections.abc import Sequence
 from itertools import islice
@@ -18,7 +19,7 @@ from .._client.addresses import ObjectAddress
 from .._files import opening
 from .._formats import render
 from .._formats.head import Head
-from .._formats.render import Bytes, Cell, Rendered
+from .._formats.render import Bytes, Cell, Plain, Rendered
 from .._objects import operations, ranged_reader
 from ..errors import S3Error
 
@@ -30,6 +31,8 @@ _MOST_COLUMNS = 20
 _LONGEST_LINE = 500
 _HEX_BYTES = 256
 _NO_TEXT = {*range(32)} - set(b"\t\n\r\f")
+
+_NUMBER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,30})?(?:[.,][0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?(?<=[0-9])")
 
 _IMAGES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -96,7 +99,7 @@ def preview(address: ObjectAddress, *, lines: int = 20) -> Rendered:
         about.append("not UTF-8, read as Windows-1252")
     if text is None:
         about += [f"the first {_HEX_BYTES} bytes"] if len(first) > _HEX_BYTES else []
-        return render.text_block(title, _hex(first[:_HEX_BYTES]), note=_note(about))
+        return render.text_block(title, _hex(first[:_HEX_BYTES]), note=_note(about), is_grid=True)
     return _of_text(text, is_whole, kinds, lines, title, about)
 
 
@@ -207,7 +210,7 @@ def _separated(text: str, is_whole: bool, delimiter: str, lines: int, title: str
     records = rows[1 : lines + 1]
     width = max(map(len, rows[: lines + 1]))
     names = [*rows[0], *[""] * (width - len(rows[0]))]
-    cells: list[list[Cell]] = [[*map(render.shortened, row), *[None] * (width - len(row))] for row in records]
+    cells: list[list[Cell]] = [[*map(_separated_cell, row), *[None] * (width - len(row))] for row in records]
     return _table(names, cells, len(rows) > lines + 1 or not is_whole, title, about)
 
 
@@ -255,10 +258,17 @@ def _cell(value: Any) -> Cell:
     if isinstance(value, str):
         return render.shortened(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return render.Plain(str(value))
+        return Plain(str(value))
     if isinstance(value, (bool, dict, list)):
         return render.shortened(json.dumps(value, ensure_ascii=False, default=str))
     return render.shortened(str(value))
+
+
+def _separated_cell(text: str) -> Cell:
+    """Return a number as a number, so that its column is right-aligned; its digits are shown as they are. Empty text is no value."""
+    if not text:
+        return None
+    return Plain(text) if _NUMBER.fullmatch(text) else render.shortened(text)
 
 
 def _hex(data: bytes) -> str:

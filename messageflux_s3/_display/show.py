@@ -236,7 +236,19 @@ def tree_of(
         note: Text below the tree.
     """
     tree = _Tree(found, entries, read, is_open)
+    note = note if found[prefix] else "nothing found"
     return render.tree(f"s3://{bucket_name}/{prefix}", tree.branches(prefix), note=note)
+
+
+def totals_of(found: Mapping[str, Sequence[Entry | str]], read: int, prefix: str) -> str:
+    """Return the number and size of the objects below a prefix, as far as they were listed, as text; "…" if none was.
+
+    Args:
+        found: The entries directly below each prefix that was listed.
+        read: The number of entries that were asked for; a prefix with as many may have more.
+        prefix: The prefix.
+    """
+    return str(_Tree(found, 0, read, ()).totals(prefix))
 
 
 class _Tree(NamedTuple):

@@ -210,7 +210,9 @@ class SyncPlan:
         return "\n".join([*lines, self._summary()])
 
     def _summary(self) -> str:
-        return f"{len(self.copied)} to copy, {len(self.skipped)} to skip, {len(self.deleted)} to delete"
+        counts = (len(self.copied), len(self.skipped), len(self.deleted))
+        words = ("copied", "skipped", "deleted") if self.applied else ("to copy", "to skip", "to delete")
+        return ", ".join(f"{count:,} {word}" for count, word in zip(counts, words, strict=True))
 
     def _repr_html_(self) -> str:
         ends = (self.folder, f"s3://{self.bucket_name}/{self.prefix}")

@@ -15,6 +15,8 @@ from typing import TypeAlias
 
 _BAR_CELLS = 12
 _LONGEST_CELL = 200
+_SHORT_TEXT = 14
+_MANY_COLUMNS = 5
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -33,29 +35,40 @@ def _theme(ink: str, faint: str, paper: str, line: str, bar: str) -> str:
 # <details> is styled in full, because sites (such as MkDocs Material) style tables without a class and all <details>.
 _STYLE = (
     f".mfs3{{{_theme('#1f2328', '#59636e', '#ffffff', '#d1d9e0', '#4c8fd6')};"
-    "color:var(--mf-ink);background:var(--mf-paper);font:13px/1.5 system-ui,sans-serif;padding:.5em .75em;margin:0;"
-    "max-width:100%;box-sizing:border-box;overflow-x:auto;color-scheme:light dark}"
+    "color:var(--mf-ink);font:13px/1.5 system-ui,sans-serif;padding:.5em .75em;margin:0;"
+    "max-width:100%;box-sizing:border-box;overflow-x:auto;color-scheme:light dark;background:"
+    # Where the content is wider: shadows at the edges, covered at the ends by backgrounds that scroll with the content.
+    "linear-gradient(90deg,var(--mf-paper) 40%,transparent) 0 0/2em 100% no-repeat local,"
+    "linear-gradient(270deg,var(--mf-paper) 40%,transparent) 100% 0/2em 100% no-repeat local,"
+    "linear-gradient(90deg,#8886,transparent) 0 0/.7em 100% no-repeat,linear-gradient(270deg,#8886,transparent) 100% 0/.7em 100% no-repeat,"
+    "var(--mf-paper)}"
     f"@media(prefers-color-scheme:dark){{.mfs3{{{_theme('#e6edf3', '#9198a1', '#0d1117', '#3d444d', '#3f7fc4')}}}}}"
     ".mfs3.mfs3.mfs3 .mf-title{font-weight:600;overflow-wrap:anywhere}"
     ".mfs3.mfs3.mfs3 .mf-note{color:var(--mf-faint);overflow-wrap:anywhere}"
     ".mfs3.mfs3.mfs3 table{border-collapse:collapse;margin:.4em 0;width:auto;max-width:100%;font-size:13px;border:0;background:none;"
     "color:inherit}"
     ".mfs3.mfs3.mfs3 th,.mfs3.mfs3.mfs3 td{padding:.2em .8em .2em 0;text-align:left;vertical-align:top;border:0;"
-    "border-bottom:1px solid var(--mf-line);background:none;color:inherit;white-space:normal;"
+    "border-bottom:1px solid var(--mf-line);background:none;color:inherit;white-space:pre-wrap;"
     "overflow-wrap:anywhere;max-width:32em;min-width:2em}"
-    ".mfs3.mfs3.mfs3 caption{caption-side:top;text-align:left;padding:0 0 .2em;margin:0;color:inherit;font-size:inherit}"
     ".mfs3.mfs3.mfs3 th:first-child:not(.mf-number),.mfs3.mfs3.mfs3 td:first-child:not(.mf-number){min-width:7em}"
     ".mfs3.mfs3.mfs3 tr{background:none}"
     ".mfs3.mfs3.mfs3 th{color:var(--mf-faint);font-weight:600;overflow-wrap:normal}"
-    ".mfs3.mfs3.mfs3 .mf-number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;overflow-wrap:normal}"
+    ".mfs3.mfs3.mfs3 .mf-number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;overflow-wrap:normal;"
+    "padding-right:1.4em}"
+    # Tables with shares often stand one below the other, so that their columns should be as wide.
+    ".mfs3.mfs3.mfs3 .mf-shares th:first-child:not(.mf-number){min-width:11em}.mfs3.mfs3.mfs3 .mf-shares .mf-number{min-width:4.6em}"
     ".mfs3.mfs3.mfs3 .mf-bar{display:inline-block;width:8em;height:.7em;border-radius:2px;background:var(--mf-line);overflow:hidden}"
-    ".mfs3.mfs3.mfs3 .mf-share{display:inline-block;white-space:nowrap;min-width:3.4em;text-align:right;font-variant-numeric:tabular-nums}"
-    ".mfs3.mfs3.mfs3 .mf-whole{white-space:nowrap;overflow-wrap:normal}"
-    "@media(max-width:640px){.mfs3.mfs3.mfs3 .mf-bar{display:none}.mfs3.mfs3.mfs3 table{font-size:12px}"
-    ".mfs3.mfs3.mfs3 th,.mfs3.mfs3.mfs3 td{padding-right:.45em}.mfs3.mfs3.mfs3 .mf-share{min-width:0}}"
+    ".mfs3.mfs3.mfs3 .mf-share{display:inline-block;white-space:nowrap;min-width:3.9em;text-align:right;font-variant-numeric:tabular-nums}"
+    ".mfs3.mfs3.mfs3 .mf-part{white-space:nowrap}.mfs3.mfs3.mfs3 .mf-whole{white-space:nowrap;overflow-wrap:normal}"
+    "@media(max-width:640px){.mfs3.mfs3.mfs3 .mf-bar,.mfs3.mfs3.mfs3 .mf-shares .mf-time,.mfs3.mfs3.mfs3 .mf-many .mf-part{display:none}"
+    ".mfs3.mfs3.mfs3 table{font-size:12px}.mfs3.mfs3.mfs3 .mf-many{font-size:11px}"
+    ".mfs3.mfs3.mfs3 th,.mfs3.mfs3.mfs3 td,.mfs3.mfs3.mfs3 .mf-number{padding-right:.55em}"
+    ".mfs3.mfs3.mfs3 .mf-part{text-align:right}.mfs3.mfs3.mfs3 .mf-share{min-width:0}.mfs3.mfs3.mfs3 th.mf-number{white-space:normal}"
+    ".mfs3.mfs3.mfs3 .mf-shares th:first-child:not(.mf-number),.mfs3.mfs3.mfs3 .mf-shares td:first-child:not(.mf-number){min-width:5em}"
+    ".mfs3.mfs3.mfs3 .mf-shares .mf-number{min-width:0}}"
     ".mfs3.mfs3.mfs3 .mf-bar i{display:block;height:100%;background:var(--mf-bar)}"
     ".mfs3.mfs3.mfs3 pre{margin:.4em 0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere;font:12px/1.5 ui-monospace,monospace;"
-    "background:none;color:inherit;border:0}"
+    "background:none;color:inherit;border:0}.mfs3.mfs3.mfs3 .mf-grid{white-space:pre;overflow-x:auto}"
     ".mfs3.mfs3.mfs3 img{max-width:100%;height:auto;margin:.4em 0}"
     ".mfs3.mfs3.mfs3 .mf-map{margin:.4em 0;padding:0;container-type:inline-size}"
     ".mfs3.mfs3.mfs3 .mf-map svg{max-width:none}.mfs3.mfs3.mfs3 .mf-map>svg{display:block}"
@@ -70,8 +83,9 @@ _STYLE = (
     ".mfs3.mfs3.mfs3 details[open]>summary{list-style-type:disclosure-open}"
     ".mfs3.mfs3.mfs3 summary::before,.mfs3.mfs3.mfs3 summary::after{content:none}"
     ".mfs3.mfs3.mfs3 summary::marker{color:var(--mf-faint);font-size:.8em}"
-    ".mfs3.mfs3.mfs3 .mf-head{font-weight:600;overflow-wrap:anywhere}.mfs3.mfs3.mfs3 .mfs3{padding:0;overflow-x:visible}"
-    ".mfs3.mfs3.mfs3 .mf-leaf{overflow-wrap:anywhere}.mfs3.mfs3.mfs3 div.mf-leaf{margin:0}"
+    ".mfs3.mfs3.mfs3 .mf-head{font-weight:600;overflow-wrap:anywhere}.mfs3.mfs3.mfs3 .mfs3{padding:0;overflow-x:visible;background:none}"
+    ".mfs3.mfs3.mfs3 .mf-leaf{overflow-wrap:anywhere}.mfs3.mfs3.mfs3 div.mf-leaf{margin:0 0 0 .95em}"
+    ".mfs3.mfs3.mfs3 bdi{white-space:pre-wrap}"
 )
 _STYLE_TAG = f"<style>{_STYLE}</style>"
 
@@ -147,7 +161,7 @@ def size_text(count: int) -> str:
         ('512 B', '1.5 KiB', '5.0 GiB')
     """
     if count < 1024:
-        return f"{count} B"
+        return f"{count:,} B"
     size, units = count / 1024, ["PiB", "TiB", "GiB", "MiB", "KiB"]
     while round(size, 1) >= 1024 and len(units) > 1:
         size /= 1024
@@ -202,7 +216,11 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str 
         for at in range(len(headers))
     ]
     texts = [[_cell_text(cell) for cell in row] for row in kept]
-    names = [visible(name) for name in headers]
+    names = [
+        visible(name) + (" (UTC)" if any(isinstance(row[at], datetime) for row in kept) else "")
+        for at, name in enumerate(headers)
+    ]
+    parts = [any(isinstance(row[at], Bar) for row in kept) for at in range(len(headers))]
     widths = [max([len(name), *(len(row[at]) for row in texts)]) for at, name in enumerate(names)]
 
     def line(cells: Sequence[str]) -> str:
@@ -216,21 +234,24 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str 
     text += [line(names), "  ".join("-" * width for width in widths), *(line(row) for row in texts)]
     text += [visible(note)] if note else []
 
-    def tag(name: str, content: str, is_right: bool) -> str:
-        attributes = (' scope="col"' if name == "th" else "") + (' class="mf-number"' if is_right else "")
+    kinds = ["mf-number" if right[at] else "mf-part" if parts[at] else "" for at in range(len(headers))]
+
+    def tag(name: str, content: str, kind: str) -> str:
+        attributes = (' scope="col"' if name == "th" else "") + (f' class="{kind}"' if kind else "")
         return f"<{name}{attributes}>{content}</{name}>"
 
-    head = "".join(tag("th", html.escape(name), is_right) for name, is_right in zip(names, right, strict=True))
+    head = "".join(tag("th", html.escape(name), kind) for name, kind in zip(names, kinds, strict=True))
     body = "".join(
         "<tr>"
-        + "".join(tag("td", _cell_html(cell), is_right) for cell, is_right in zip(row, right, strict=True))
+        + "".join(tag("td", _cell_html(cell), kind or _kind_of(cell)) for cell, kind in zip(row, kinds, strict=True))
         + "</tr>"
         for row in kept
     )
+    look = "mf-table" + (" mf-shares" if any(parts) else "") + (" mf-many" if len(headers) > _MANY_COLUMNS else "")
     return Rendered(
         "\n".join(text),
         _framed(
-            f"<table class='mf-table'>{_captioned(title)}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            f"{_titled(title)}<table class='{look}'{_named(title)}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
             + _noted(note)
         ),
     )
@@ -248,14 +269,15 @@ def facts(title: str, pairs: Iterable[tuple[str, Cell]], *, note: str = "") -> R
     width = max((len(name) for name, _ in known), default=0)
     text = [
         visible(title),
-        *(f"  {name:<{width}}  {_cell_text(cell)}" for name, cell in known),
+        *(f"  {name:<{width}}  {_cell_text(cell)}{_zone(cell)}" for name, cell in known),
         *([visible(note)] if note else []),
     ]
     rows = "".join(
-        f'<tr><th scope="row">{html.escape(name)}</th><td>{_cell_html(cell)}</td></tr>' for name, cell in known
+        f'<tr><th scope="row">{html.escape(name)}</th><td>{_cell_html(cell)}{_zone(cell)}</td></tr>'
+        for name, cell in known
     )
-    table = f"<table class='mf-table'>{_captioned(title)}<tbody>{rows}</tbody></table>" if rows else _titled(title)
-    return Rendered("\n".join(text), _framed(table + _noted(note)))
+    table = f"<table class='mf-table'{_named(title)}><tbody>{rows}</tbody></table>" if rows else ""
+    return Rendered("\n".join(text), _framed(_titled(title) + table + _noted(note)))
 
 
 def tree(title: str, branches: Iterable[Branch], *, note: str = "") -> Rendered:
@@ -285,11 +307,19 @@ def section(summary: str, *parts: Rendered, is_open: bool = True) -> Rendered:
     return Rendered(text, _framed(f"<details{' open' if is_open else ''}>{head}{inside}</details>"))
 
 
-def text_block(title: str, text: str, *, note: str = "") -> Rendered:
-    """Render preformatted text."""
+def text_block(title: str, text: str, *, note: str = "", is_grid: bool = False) -> Rendered:
+    """Render preformatted text.
+
+    Args:
+        title: Text above it.
+        text: The text.
+        note: Text below it.
+        is_grid: Whether its columns have a meaning, so that its lines must not wrap.
+    """
+    look = ' class="mf-grid"' if is_grid else ""
     clean = "\n".join(visible(line.replace("\t", "    ")) for line in text.split("\n"))
     parts = [visible(title), clean, *([visible(note)] if note else [])]
-    return Rendered("\n".join(parts), _framed(f"{_titled(title)}<pre>{html.escape(clean)}</pre>{_noted(note)}"))
+    return Rendered("\n".join(parts), _framed(f"{_titled(title)}<pre{look}>{html.escape(clean)}</pre>{_noted(note)}"))
 
 
 def image(title: str, media_type: str, content: bytes, *, note: str = "") -> Rendered:
@@ -351,12 +381,23 @@ def _cell_text(cell: Cell) -> str:
 def _cell_html(cell: Cell) -> str:
     if isinstance(cell, Bar):
         percent = f"{min(max(cell.share, 0.0), 1.0):.1%}"
-        return f'<span class="mf-bar" aria-hidden="true"><i style="width:{percent}"></i></span> <span class="mf-share">{percent}</span>'
+        told = "&lt; 0.1%" if 0 < cell.share < 0.0005 else percent  # "0.0%" would say that there is nothing
+        return f'<span class="mf-bar" aria-hidden="true"><i style="width:{percent}"></i></span> <span class="mf-share">{told}</span>'
     if isinstance(cell, datetime):
-        return " ".join(f'<span class="mf-whole">{part}</span>' for part in time_text(cell).split(" "))
+        day, clock = time_text(cell).split(" ")
+        return f'<span class="mf-whole">{day}</span> <span class="mf-whole mf-time">{clock}</span>'
     if isinstance(cell, Bytes):
         return f'<span title="{cell.count:,} bytes">{size_text(cell.count)}</span>'
     return html.escape(_cell_text(cell))
+
+
+def _zone(cell: Cell) -> str:
+    return " UTC" if isinstance(cell, datetime) else ""
+
+
+def _kind_of(cell: Cell) -> str:
+    """Return the class of a cell. A short text, such as a storage class, is not broken in a narrow table."""
+    return "mf-whole" if isinstance(cell, str) and len(cell) <= _SHORT_TEXT else ""
 
 
 def _framed(inside: str) -> str:
@@ -367,8 +408,9 @@ def _titled(title: str) -> str:
     return f'<div class="mf-title">{html.escape(visible(title))}</div>' if title else ""
 
 
-def _captioned(title: str) -> str:
-    return f'<caption class="mf-title">{html.escape(visible(title))}</caption>' if title else ""
+def _named(title: str) -> str:
+    """Return the name of a table for screen readers. A caption would be as narrow as its table, and break after every few letters."""
+    return f' aria-label="{html.escape(visible(title))}"' if title else ""
 
 
 def _noted(note: str) -> str:
@@ -389,7 +431,8 @@ def _list_html(branches: Sequence[Branch], title: str = "") -> str:
 
 
 def _branch_html(branch: Branch) -> str:
-    label = html.escape(visible(branch.label))
+    # Isolated, since after a name in Hebrew or Arabic the number beside it would be shown before it.
+    label = f'<bdi dir="ltr">{html.escape(visible(branch.label))}</bdi>'
     if detail := branch.detail or branch.about:
         label += f' <span class="mf-note">{html.escape(visible(detail))}</span>'
     if branch.children is None:

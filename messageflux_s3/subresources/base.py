@@ -106,7 +106,8 @@ class Change(Generic[V]):
         return f"<Change {self}>"
 
     def _repr_html_(self) -> str:
-        return render.text_block("", str(self)).html
+        title, _, diff = str(self).partition("\n")
+        return render.text_block(title.removesuffix(":"), diff).html if diff else render.facts(title, []).html
 
 
 def _changes(before: Value, after: Value) -> tuple[list[str], list[str]]:
