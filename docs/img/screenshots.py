@@ -5,25 +5,32 @@
     python docs/img/screenshots.py --docs          # the pictures that the documentation shows, into docs/img
 
 With ``--stripped`` the pages have no style sheets and no style attributes, as in viewers that remove them. The views are made with
-LocalS3, from the same data in every run. Needs Chromium and Pillow, which matplotlib installs.
+LocalS3, from the same data in every run. Needs Chromium, pandas, pyarrow, and Pillow, which matplotlib installs.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import random
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+import pandas
 from PIL import Image, ImageChops
 
 import messageflux_s3 as s3
+from messageflux_s3._client.observation import Observers
+from messageflux_s3._display import observation, show, usage
 
 HERE = Path(__file__).parent
 WIDTHS = (360, 1200)
@@ -33,8 +40,29 @@ FLAGS = (
     "--disable-component-update", "--disable-sync", "--hide-scrollbars",
 )  # fmt: skip
 TALLEST = 3000
+WIDEST = 8000
 IN_DOCS = ("tree", "usage")
+HARD_KEYS = (
+    "a/very/long/key/" + "with-a-name-that-has-no-place-to-break-" * 8 + ".csv",
+    "一月/数据/观测记录.csv",
+    "תצפיות/ינואר/טמפרטורה.csv",
+    "קלט/a-מדידה-b.csv",
+    "emoji/🌧️ rain 👩‍🔬.json",
+    "control/a\x1b[31m\u202ered.txt",
+    "space/ leading and trailing ",
+    "markup/<b>bold</b>&amp;.html",
+    "//double//slash",
+    "Ångström/naïve.txt",
+)
 View = Callable[[], str]
+
+
+class Shot(NamedTuple):
+    """A screenshot to take: a page, its width in pixels and the file."""
+
+    html: str
+    width: int
+    target: Path
 
 
 @contextmanager
@@ -86,9 +114,37 @@ def views() -> Iterator[dict[str, View]]:
             probed_at=datetime(2026, 11, 21, tzinfo=timezone.utc),
         )
         known = s3.S3Store(s3.S3Config("https://s3.example.org", region="eu-central-1", capabilities=probed))
+        hard = store.create_bucket("hard-names")
+        hard.put_objects((key, b"x" * size) for size, key in enumerate(HARD_KEYS, 1))
+        rules = store.create_bucket("rules")
+        rules.lifecycle.expire(days=7, prefix="tmp/")
+        rules.lifecycle.abort_unfinished_uploads(days=3)
+        planned = rules.lifecycle.ensure(s3.LifecycleRule("archive", transitions=((30, "GLACIER"),)), dry_run=True)
+        others = store.create_bucket("samples")
+        described = others.put_object(
+            "described.txt", "Described.", {"station": "Zugspitze", "observer": "Ångström, 李"}
+        )
+        others.put_objects(samples())
+        absent = s3.S3NoSuchItem("s3://field-station/none.nc does not exist", code="NoSuchKey", status=404)
+        failed = s3.BatchResult(succeeded=(), failures=(s3.Failure("none.nc", None, absent),) * 3)
         yield {
             "store": lambda: known._repr_html_(),
             "bucket": lambda: bucket.show().html,
+            "cards": lambda: "".join(
+                each._repr_html_()
+                for each in (store, store.show(), bucket, described, bucket.find("logs/", min_size=5))
+            ),
+            "rules": lambda: rules.show().html + rules.lifecycle.get()._repr_html_() + planned._repr_html_(),
+            "capabilities": lambda: probed._repr_html_(),
+            "empty": lambda: empty_views(store.create_bucket("empty")),
+            "hard": lambda: hard.show().html + hard.find().tree(depth=3).html + hard.usage()._repr_html_(),
+            "browse": lambda: bucket.find().browse()._repr_html_(),
+            "large": large_views,
+            "failures": lambda: failed._repr_html_() + refused_settings(),
+            "samples": lambda: "".join(others[key].preview(lines=6).html for key, _ in samples()),
+            "plot": lambda: (
+                f'<img src="data:image/png;base64,{b64encode(bucket.usage().plot()._repr_png_()).decode()}">'
+            ),
             "tree": lambda: bucket.find().tree(depth=4, entries=8).html,
             "usage": lambda: bucket.usage()._repr_html_(),
             "plan": lambda: plan._repr_html_(),
@@ -97,40 +153,143 @@ def views() -> Iterator[dict[str, View]]:
         }
 
 
+def samples() -> list[tuple[str, bytes | str]]:
+    """Return an object of each kind that has a preview."""
+    picture, table = io.BytesIO(), io.BytesIO()
+    Image.linear_gradient("L").resize((320, 80)).save(picture, "PNG")
+    frame = pandas.DataFrame({"station": ["Zugspitze", "Potsdam"], "height": [2962, 81], "mean": [-4.1, 9.25]})
+    frame.to_parquet(table)
+    wide = (
+        ",".join(f"column {n}" for n in range(30)) + "\n" + "\n".join(",".join(map(str, range(30))) for _ in range(9))
+    )
+    return [
+        ("samples/forecast.json", '{"station": "Potsdam", "hours": [6, 12, 18], "level": {"metres": 81}}'),
+        ("samples/events.jsonl", '{"id": 1, "note": "frost", "ok": true}\n{"id": 20, "note": null, "ok": false}\n'),
+        ("samples/wide.csv", wide),
+        ("samples/station.parquet", table.getvalue()),
+        ("samples/picture.png", picture.getvalue()),
+        ("samples/notes.txt", "\n".join(f"{n:>4}  a note on the sounding of this hour, " * 4 for n in range(20))),
+        ("samples/raw.bin", bytes(range(256)) * 2),
+        ("samples/none.txt", b""),
+    ]
+
+
+def empty_views(bucket: s3.S3Bucket) -> str:
+    """Return the views of a bucket without objects."""
+    with bucket.store.observe() as seen:
+        pass
+    plan = s3.SyncPlan((), "to_store", bucket.name, "", "/data/empty")
+    shown = (
+        bucket.show(),
+        bucket.find().show(),
+        bucket.find().tree(),
+        bucket.find().browse(),
+        bucket.usage(),
+        plan,
+        seen,
+    )
+    return "".join(each._repr_html_() for each in shown)
+
+
+def refused_settings() -> str:
+    """Return the view of a bucket whose settings the store refuses or does not support."""
+
+    def refuse(error: Exception) -> str:
+        raise error
+
+    errors = (
+        s3.S3AccessDenied("denied", code="AccessDenied", status=403),
+        s3.S3Unsupported("no such setting"),
+        s3.S3Error("broken", code="InternalError", status=500),
+    )
+    settings = {
+        name: partial(refuse, error) for name, error in zip(("versioning", "lifecycle", "public"), errors, strict=True)
+    }
+    return show.describe_bucket("not-mine", settings, show.tabulate_entries([], 20, "what is in it")).html
+
+
+def large_views() -> str:
+    """Return the usage of a million objects, a plan of many files and the requests of a long run."""
+    chance = random.Random(3)
+    classes = ("STANDARD", "STANDARD", "GLACIER_IR", "DEEP_ARCHIVE")
+    entries = (
+        (
+            f"{'archive/' if number % 3 else 'raw/'}{number % 40:02d}/{number}.{('parquet', 'json', 'tif')[number % 3]}",
+            f"202{number % 7}-0{1 + number % 9}-11T10:00:00",
+            "",
+            str(int(1.7 ** chance.randrange(45))),
+            classes[number % 4],
+        )
+        for number in range(1_000_000)
+    )
+    measured = usage.measure(entries, where="s3://archive/", depth=2, now=datetime(2026, 11, 22, tzinfo=timezone.utc))
+    steps = tuple(s3.SyncStep("copy", f"archive/{n:07d}.tif", f"{n:07d}.tif", n * 1001, "new") for n in range(120_000))
+    plan = s3.SyncPlan(steps, "to_store", "archive", "", "/data/archive")
+    seen = s3.Observation(Observers())
+    for operation, size in (("CompleteMultipartUpload", 0), ("UploadPart", 8 << 20), ("ListObjectsV2", 300_000)):
+        for number in range(3000):
+            seen._sums.setdefault((operation, "lane"), observation._Sums()).add(
+                [(operation, "lane", 1 + (number % 50 == 0), 0, None if number % 90 else "x", size, 0, number / 700)]
+            )
+    return measured._repr_html_() + plan._repr_html_() + seen._repr_html_()
+
+
 def stripped(html: str) -> str:
     """Return the HTML without style sheets, scripts, and attributes that style."""
     html = re.sub(r"<(style|script)\b.*?</\1>", "", html, flags=re.DOTALL)
     return re.sub(r"""\s(?:style|class)=("[^"]*"|'[^']*')""", "", html)
 
 
-def take(html: str, target: Path, theme: str, width: int) -> None:
-    """Write a screenshot as PNG, without the empty space below."""
+def take(shots: Sequence[Shot], theme: str) -> None:
+    """Write screenshots as PNGs, without the empty space below. One start of the browser takes several, side by side."""
     scheme, paper, ink = THEMES[theme]
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         raise SystemExit("screenshots need Chromium: apt-get install chromium")
-    # The page stands in a frame, because a browser's window cannot be as narrow as a phone.
-    page = (
-        f"<!doctype html><meta charset=utf-8><style>html{{color-scheme:{theme}}}"
-        f"body{{margin:0;padding:8px;background:{paper};color:{ink};font:14px system-ui}}</style><body>{html}</body>"
-    )
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "page.html").write_text(page, encoding="utf-8")
-        frame = f"<iframe src=page.html width={width} height={TALLEST} style='border:0'>"
-        outer = f"<!doctype html><body style='margin:0;background:{paper}'>{frame}"
-        (Path(folder) / "outer.html").write_text(outer, encoding="utf-8")
-        shot = Path(folder) / "shot.png"
+        frames, left = "", 0
+        for number, shot in enumerate(shots):
+            # Each page stands in a frame, because a browser's window cannot be as narrow as a phone.
+            page = (
+                f"<!doctype html><meta charset=utf-8><style>html{{color-scheme:{theme}}}"
+                f"body{{margin:0;padding:8px;background:{paper};color:{ink};font:14px system-ui}}</style><body>{shot.html}</body>"
+            )
+            (Path(folder) / f"{number}.html").write_text(page, encoding="utf-8")
+            place = f"position:absolute;top:0;left:{left}px;border:0"
+            frames += f"<iframe src={number}.html width={shot.width} height={TALLEST} style='{place}'></iframe>"
+            left += shot.width
+        (Path(folder) / "outer.html").write_text(
+            f"<!doctype html><body style='margin:0;background:{paper}'>{frames}", encoding="utf-8"
+        )
+        picture = Path(folder) / "shot.png"
         command = [
             chromium, *FLAGS, f"--blink-settings=preferredColorScheme={scheme}", f"--user-data-dir={folder}/profile",
-            f"--window-size={max(width, 800)},{TALLEST}", f"--screenshot={shot}", (Path(folder) / "outer.html").as_uri(),
+            f"--window-size={max(left, 800)},{TALLEST}", f"--screenshot={picture}", (Path(folder) / "outer.html").as_uri(),
         ]  # fmt: skip
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
-        with Image.open(shot) as image:
-            seen = image.convert("RGB").crop((0, 0, width, TALLEST))
-    background = Image.new("RGB", seen.size, seen.getpixel((1, TALLEST - 2)))
-    used = ImageChops.difference(seen, background).getbbox()
-    cut = seen.crop((0, 0, width, min((used[3] if used else 0) + 12, TALLEST)))
-    cut.quantize(128).save(target, optimize=True)
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+        with Image.open(picture) as image:
+            seen = image.convert("RGB")
+    left = 0
+    for shot in shots:
+        part = seen.crop((left, 0, left + shot.width, TALLEST))
+        left += shot.width
+        background = Image.new("RGB", part.size, part.getpixel((1, TALLEST - 2)))
+        used = ImageChops.difference(part, background).getbbox()
+        cut = part.crop((0, 0, shot.width, min((used[3] if used else 0) + 12, TALLEST)))
+        shot.target.parent.mkdir(parents=True, exist_ok=True)
+        cut.quantize(128).save(shot.target, optimize=True)
+
+
+def side_by_side(shots: Sequence[Shot]) -> Iterator[list[Shot]]:
+    """Yield groups of screenshots that fit into one window."""
+    group: list[Shot] = []
+    for shot in shots:
+        if group and sum(each.width for each in group) + shot.width > WIDEST:
+            yield group
+            group = []
+        group.append(shot)
+    if group:
+        yield group
 
 
 def main() -> None:
@@ -148,19 +307,17 @@ def main() -> None:
         if asked.docs:
             html = "".join(found[name]() for name in IN_DOCS)
             for theme in THEMES:
-                take(html, HERE / f"notebook-{theme}.png", theme, 1000)
+                take([Shot(html, 1000, HERE / f"notebook-{theme}.png")], theme)
             return
-        asked.folder.mkdir(parents=True, exist_ok=True)
         wanted = {name: found[name]() for name in asked.views or found}
-    for name, html in wanted.items():
-        for theme in THEMES:
-            for width in asked.width or WIDTHS:
-                take(
-                    stripped(html) if asked.stripped else html,
-                    asked.folder / f"{name}-{theme}-{width}.png",
-                    theme,
-                    width,
-                )
+    for theme in THEMES:
+        shots = [
+            Shot(stripped(html) if asked.stripped else html, width, asked.folder / f"{name}-{theme}-{width}.png")
+            for name, html in wanted.items()
+            for width in asked.width or WIDTHS
+        ]
+        for group in side_by_side(shots):
+            take(group, theme)
     print(f"{asked.folder}: {datetime.now(timezone.utc) - began}")
 
 
