@@ -34,6 +34,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 
+def visible(text: str) -> str:
+    """Escape characters that are not printable: control characters, bidirectional marks, lone surrogates.
+
+    Example:
+        >>> from messageflux_s3.errors import visible
+        >>> visible("a\\x1b[31m")
+        'a\\\\x1b[31m'
+    """
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
 class S3Error(Exception):
     """The base class of all errors of this library.
 
@@ -70,9 +83,8 @@ class S3Error(Exception):
         retryable: bool = False,
         was_retried: bool = False,
     ) -> None:
-        if isinstance(key, str) and not key.isprintable():  # escape keys against log and terminal injection
-            message = message.replace(key, repr(key)[1:-1])
-        super().__init__(message)
+        # Keys, and the texts of a store or of another client, could forge lines of a log, or control a terminal.
+        super().__init__(visible(message) if isinstance(message, str) else message)
         self.operation = operation
         self.bucket = bucket
         self.key = key

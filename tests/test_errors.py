@@ -61,6 +61,14 @@ def test_control_characters_in_keys_are_escaped_in_messages() -> None:
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
+def test_control_characters_from_elsewhere_are_escaped_in_messages() -> None:
+    """The text of a store's error, another key, the holder of a lock: no error shows any of them as it came."""
+    for character in ("\n", "\r", "\x1b", "\x9b", "\u2028", "\u202e", "\ud800"):
+        error = s3.S3ServerError(f"GetObject: it said {character}forged", key="another")
+        assert str(error) == f"GetObject: it said {ascii(character)[1:-1]}forged"
+        assert str(error).isprintable() and str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
 def test_errors_with_further_attributes_keep_them_when_pickled() -> None:
     """failures, lock_holder and outcome_unknown are pickled too."""
     failure = s3.Failure("k", None, s3.S3NoSuchItem("gone", key="k"))

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TypeAlias
 
+from ..errors import visible as visible  # errors.py imports nothing from the library
+
 _BAR_CELLS = 12
 _LONGEST_CELL = 200
 _SHORT_TEXT = 14
@@ -186,19 +188,6 @@ def date_text(moment: datetime) -> str:
     """
     day = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
     return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
-
-
-def visible(text: str) -> str:
-    """Escape characters that are not printable: control characters, bidirectional marks, lone surrogates.
-
-    Example:
-        >>> from messageflux_s3._formats.render import visible
-        >>> visible("a\\x1b[31m")
-        'a\\\\x1b[31m'
-    """
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str = "", note: str = "") -> Rendered:
