@@ -232,6 +232,46 @@ def test_404_is_returned_with_its_body_also_if_chunked(scripted: Any) -> None:
     assert answer is not None and (answer.status, answer.body) == (404, b"abc")
 
 
+_LONG = 1 << 20
+
+
+@pytest.mark.parametrize(
+    "answer",
+    {
+        "headers": b"HTTP/1.1 200 OK\r\n" + b"x-a: b\r\n" * (_LONG // 8) + b"Content-Length: 2\r\n\r\nhi",
+        "one header": b"HTTP/1.1 200 OK\r\nx-a: " + b"b" * _LONG + b"\r\nContent-Length: 2\r\n\r\nhi",
+        "reason": b"HTTP/1.1 200 " + b"b" * _LONG + b"\r\nContent-Length: 2\r\n\r\nhi",
+        "interim responses": b"HTTP/1.1 100 Continue\r\n\r\n" * (_LONG // 25) + OK,
+        "extension of a chunk": b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n1;"
+        + b"b" * _LONG
+        + b"\r\na\r\n0\r\n\r\n",
+        "chunks": b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"1\r\na\r\n" * (_LONG // 6)
+        + b"0\r\n\r\n",
+        "trailers": b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+        + b"x-a: b\r\n" * (_LONG // 8)
+        + b"\r\n",
+    }.items(),
+    ids=lambda answer: answer[0],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_responses_with_endless_headers_or_framing_are_left_to_boto3(
+    scripted: Any, answer: tuple[str, bytes], streamed: bool
+) -> None:
+    """A megabyte stands for a response without an end: it is refused before it is complete."""
+    _, _, lane = scripted(lambda head, body: answer[1])
+    request = LaneRequest("GET", "bkt", "a")
+    assert (next(lane.stream([request]))[1] if streamed else lane.send(request)) is None
+
+
+def test_chunks_of_a_few_bytes_are_read(scripted: Any) -> None:
+    """They are unusual, but their framing is not larger than the limit."""
+    chunks = b"2\r\nhi\r\n" * 20_000 + b"0\r\n\r\n"
+    _, _, lane = scripted(lambda head, body: b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+    answer = lane.send(LaneRequest("GET", "bkt", "a"))
+    assert answer is not None and answer.body == b"hi" * 20_000
+
+
 def test_body_above_the_limit_is_not_read(scripted: Any) -> None:
     """With headers_if_larger the headers are returned, else None."""
     large = b'HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\nETag: "x"\r\n\r\n' + b"x" * 5000

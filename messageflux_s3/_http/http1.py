@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 BODY_LIMIT = 8 * 1024 * 1024
 """The largest body that is held in memory, by default."""
 
+_MOST_OVERHEAD_BYTES = 256 * 1024
+"""The largest size of the headers of a response with its interim responses, and of what frames its chunks. llhttp has no limit of its own,
+so without this one an endless response would fill the memory."""
+
 _SINK_BUFFER_BYTES = 256 * 1024
 """Small enough for the processor's cache: each piece is read again at once, to be written."""
 
@@ -279,6 +283,7 @@ class Reader:
     __slots__ = (
         "_chunked",
         "_chunks",
+        "_fed",
         "_fields",
         "_has_content_range",
         "_head_only",
@@ -317,6 +322,7 @@ class Reader:
         self._fields: list[tuple[bytes, bytes]] = []
         self._chunks: list[bytes] = []
         self._received = 0
+        self._fed = 0
         self._status = 0
         self._chunked = False
         self._has_content_range = False
@@ -384,6 +390,11 @@ class Reader:
             if cause is not None and not isinstance(cause, Exception):
                 raise cause from None  # KeyboardInterrupt, raised by a signal handler while a callback ran
             raise NotForLane(str(cause if isinstance(cause, NotForLane) else error)) from None
+        if not self.is_complete and (self._chunked or self._status == 0):
+            self._fed += len(data)
+            # What frames a chunk takes five bytes or more, so this is exceeded by a long body only if its chunks are smaller still.
+            if self._fed > _MOST_OVERHEAD_BYTES + 2 * self._received:
+                raise NotForLane("headers or chunks of unusual size")
         return self.is_complete
 
     def response(self) -> LaneResponse:
