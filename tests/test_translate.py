@@ -12,6 +12,7 @@ import boto3.exceptions
 import botocore.exceptions
 import pytest
 import urllib3.exceptions
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from support.proxy import Fault, run_proxy, scripted
 from support.scripted_server import ScriptedServer
@@ -569,6 +570,7 @@ def test_truncated_error_document_is_retried(fault: Fault, moto: Server, moto_bu
         'Invalid header value b"a\\n\'SEKRET"',
         'Failed to connect to proxy URL: "socks5://user:SEKRET@h:1"',
         "Failed to connect to proxy URL: http://user:SEK/SEKRET@h:1",
+        "Failed to parse: 'user:SEKRET' is not a valid host or port",
     ],
 )
 @pytest.mark.parametrize("kind", ["http", "proxy", "botocore"])
@@ -583,13 +585,40 @@ def test_message_masks_header_values_and_url_credentials(text: str, kind: str) -
     assert translated is not None and "SEKRET" not in str(translated) and "s3://b/k" in str(translated)
 
 
+def assert_shows_nowhere(error: BaseException, secret: str) -> None:
+    """Fail if the text of the exception, or of any that it was raised from, contains the secret."""
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        if (each := waiting.pop()) is not None:
+            assert secret not in f"{each} {each!r}"
+            waiting += [each.__cause__, each.__context__]
+
+
 def test_error_for_a_token_with_a_line_end_does_not_contain_it(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """http.client rejects the header and quotes its value."""
+    """http.client rejects the header and quotes its value; a traceback shows the exceptions that the error was raised from too."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ACCESSKEY01")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRETKEY0123456")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a\nSEKRET")
     with pytest.raises(s3.S3Error) as caught:
         s3.connect(scripted_server.endpoint_url, region="us-east-1", max_attempts=1).bucket("bkt").get_object("k")
-    assert "SEKRET" not in str(caught.value)
+    assert_shows_nowhere(caught.value, "SEKRET")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://user:SEKRET/x@h:1", "http://user:SEKRET@h:99999", "HTTP://user:SEKRET@127.0.0.1:9"]
+)
+def test_error_for_a_proxy_whose_url_is_not_valid_does_not_contain_its_password(url: str) -> None:
+    """urllib3 and botocore quote such a URL, or a part of it, in the exceptions that the error was raised from."""
+    settings = Config(proxies={"http": url})
+    store = s3.connect("http://s3.example.com", access_key="a", secret_key="b", max_attempts=1, config=settings)
+    with pytest.raises(s3.S3Error) as caught:
+        store.bucket("bkt").get_object("k")
+    assert_shows_nowhere(caught.value, "SEKRET")
+
+
+def test_an_error_without_secrets_keeps_its_cause() -> None:
+    with pytest.raises(s3.S3ConnectionError) as caught, translating("GetObject", "b", "k"):
+        raise botocore.exceptions.HTTPClientError(error=ValueError("what happened"))
+    assert isinstance(caught.value.__cause__, botocore.exceptions.HTTPClientError)

@@ -155,6 +155,7 @@ _WRONG_ARGUMENTS = (
 
 _USER_INFO = re.compile(r"//[^\s'\"<>]*@")
 _HEADER = re.compile(r"(Invalid header (?:value|name)) b?(['\"]).*\2", re.DOTALL)  # http.client's text
+_AUTHORITY = re.compile(r"(['\"]).*\1( is not a valid host or port)", re.DOTALL)  # urllib3's, about a proxy's URL
 
 _NO_TLS = re.compile(r"WRONG_VERSION_NUMBER|UNKNOWN_PROTOCOL|HTTP_REQUEST|record layer failure")
 """OpenSSL's names for an answer that is not TLS."""
@@ -317,7 +318,23 @@ def _is_about_an_answer(error: BaseException) -> bool:
 
 def _masked(text: str) -> str:
     """Return the text of an exception without possible secrets: users and passwords in URLs, values of headers."""
-    return _HEADER.sub(r"\1 (not shown)", _USER_INFO.sub("//***@", text))
+    return _AUTHORITY.sub(r"(not shown)\2", _HEADER.sub(r"\1 (not shown)", _USER_INFO.sub("//***@", text)))
+
+
+def _may_show_secrets(error: BaseException) -> bool:
+    """Return whether the text of an exception, or of one that it was raised from, may contain a secret."""
+    waiting: list[BaseException | None] = [error]
+    seen: list[BaseException] = []
+    while waiting:
+        each = waiting.pop()
+        if each is None or any(each is other for other in seen):
+            continue
+        seen.append(each)
+        text = str(each)
+        if _masked(text) != text:
+            return True
+        waiting += [each.__cause__, each.__context__]
+    return False
 
 
 def _explain(error: BaseException) -> str:
@@ -342,11 +359,19 @@ def _explain(error: BaseException) -> str:
 
 @contextmanager
 def translating(operation: str | None, bucket: str | None = None, key: str | None = None) -> Iterator[None]:
-    """Translate the exceptions of a request that is made within the block; the original is the ``__cause__``."""
+    """Translate the exceptions of a request that is made within the block.
+
+    The original is the ``__cause__``, unless its text may contain a secret, which a traceback would show.
+    """
     try:
         yield
     except Exception as error:
         ours = translate(error, operation, bucket, key)
         if ours is None:
             raise
-        raise ours from error
+        if not _may_show_secrets(error):
+            raise ours from error
+        try:
+            raise ours from None
+        finally:
+            ours.__context__ = None  # "from None" only hides it
