@@ -6,12 +6,13 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from dateutil.tz import tzoffset
 from hypothesis import given
 from hypothesis import strategies as some
 from support.scripted_server import Answer, Asked, ScriptedServer, document
 
 import messageflux_s3 as s3
-from messageflux_s3._formats.times import parse_time
+from messageflux_s3._formats.times import as_utc, parse_time
 
 MOMENT = datetime(2026, 11, 21, 16, 42, 26, tzinfo=timezone.utc)
 FORMS = {
@@ -131,3 +132,17 @@ def test_last_modified_is_in_utc_however_the_header_is_written(
     moment = scripted_server.bucket(lane=lane)["k"].last_modified
     assert moment.tzinfo is timezone.utc
     assert moment == datetime(2026, 11, 21, 5, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone(-timedelta(hours=23))),
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=23))),
+        datetime(2026, 1, 1, tzinfo=tzoffset(None, 99 * 3600)),
+    ],
+)
+def test_a_time_of_boto3_that_is_none_in_utc_raises_value_error(moment: datetime) -> None:
+    """boto3 accepts any offset that a store writes."""
+    with pytest.raises(ValueError, match="not a time: "):
+        as_utc(moment)

@@ -55,10 +55,17 @@ def as_utc(moment: str | datetime) -> datetime:
     1970.
 
     Raises:
-        ValueError: The text is not a time.
+        ValueError: The text is not a time, or the time has no equivalent in UTC.
     """
     if isinstance(moment, str):
         return parse_time(moment)
+    try:
+        return _in_utc(moment)
+    except (ValueError, OverflowError):  # an offset of more than a day, or a time that in UTC is after the year 9999
+        raise ValueError(f"not a time: {moment.replace(tzinfo=None)} with a time zone that is not valid here") from None
+
+
+def _in_utc(moment: datetime) -> datetime:
     return moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
@@ -76,5 +83,4 @@ def _parse(text: str) -> datetime:
         return moment - offset if sign == "+" else moment + offset
     if _SECONDS.fullmatch(text):
         return _EPOCH + timedelta(seconds=float(text))
-    moment = parsedate_to_datetime(text)
-    return moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return _in_utc(parsedate_to_datetime(text))
