@@ -176,6 +176,18 @@ def test_parquet_is_a_table(bucket: S3Bucket) -> None:
     assert "<b>" not in shown.html
 
 
+def test_parquet_with_values_that_python_has_not_is_a_table(bucket: S3Bucket) -> None:
+    """A time after the year 9999, and two columns of the same name."""
+    import pyarrow
+    from pyarrow import parquet
+
+    buffer = io.BytesIO()
+    late = pyarrow.array([2**62], pyarrow.timestamp("us"))
+    parquet.write_table(pyarrow.table([late, late, pyarrow.array([1])], names=["t", "a", "a"]), buffer)
+    row = body(bucket, "a.parquet", buffer.getvalue())[-1]
+    assert " ".join(row.split()) == "(not a value of Python) (not a value of Python) 1"
+
+
 def test_content_that_only_begins_like_parquet_is_shown_as_text_or_hexadecimal(bucket: S3Bucket) -> None:
     """A truncated Parquet file does not raise."""
     assert body(bucket, "a.parquet", b"PAR1 garbage") == ["PAR1 garbage"]

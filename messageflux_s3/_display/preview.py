@@ -227,12 +227,12 @@ def _parquet(address: ObjectAddress, lines: int, title: str, about: list[str]) -
             total, names = opened.metadata.num_rows, opened.schema_arrow.names[:_MOST_COLUMNS]
             columns = len(opened.schema_arrow.names)
             batch = next(opened.iter_batches(batch_size=lines, columns=names), None)
-            records = [] if batch is None else batch.to_pylist()
+            values = [] if batch is None else [[*map(_of_arrow, column)] for column in batch.columns]
     except S3Error:
         raise
     except (pyarrow.ArrowException, OSError):
         return None  # begins with Parquet's magic, but is not a Parquet file
-    rows = [[_cell(record[name]) for name in names] for record in records]
+    rows = [[*map(_cell, row)] for row in zip(*values, strict=True)]
     return _table(names, rows, total > len(rows), title, [*about, "Parquet", f"{total:,} rows, {columns} columns"])
 
 
@@ -269,6 +269,14 @@ def _separated_cell(text: str) -> Cell:
     if not text:
         return None
     return Plain(text) if _NUMBER.fullmatch(text) else render.shortened(text)
+
+
+def _of_arrow(scalar: Any) -> Any:
+    """Return a value of Arrow's as one of Python's."""
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError):  # a time after the year 9999, for example
+        return "(not a value of Python)"
 
 
 def _hex(data: bytes) -> str:
