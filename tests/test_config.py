@@ -175,6 +175,20 @@ def test_a_host_without_a_scheme_is_refused_with_the_url_that_is_meant(given: st
     assert s3.S3Config(endpoint_url=meant).endpoint_url == meant
 
 
+@pytest.mark.parametrize("name", ["endpoint_url", "public_url"])
+@pytest.mark.parametrize("character", ["\n", "\r", "\t", "\0", " ", "\x9b", "\u202e", "\ud800", "\\"])
+def test_a_url_with_a_blank_a_control_character_or_a_backslash_is_refused(name: str, character: str) -> None:
+    """urlsplit() drops some of them silently; the URL that is sent or shown would still contain them."""
+    for url in (
+        f"http://example.com{character}.org",
+        f"http://example.com/{character}path",
+        f"http://example.com{character}",
+    ):
+        with pytest.raises(ValueError, match=name) as caught:
+            s3.S3Config(**{name: url})
+        assert "example.com" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -386,6 +386,12 @@ def check_url(name: str, url: str | None) -> None:
         return
     if not isinstance(url, str):
         raise TypeError(f"{name} must be text like 'https://host:port', not {type(url).__name__}")
+    if (
+        not url.isprintable() or " " in url or "\\" in url
+    ):  # urlsplit() drops line ends; a browser takes a backslash for a slash
+        raise ValueError(
+            f"{name} must look like 'https://host:port', without blanks, control characters or backslashes"
+        )
     try:
         parts = urlsplit(url)
         well_formed = (
