@@ -430,9 +430,8 @@ class S3Object:
 
     def _load_if_changed_steps(self, etag: str) -> Steps[bool]:
         """Load the current object as ``_load_steps`` does, unless its ETag is still this one; return whether it was loaded."""
-        if not isinstance(etag, str):
-            raise TypeError(f"if_none_match must be an ETag, not {type(etag).__name__}")
-        if not etags.opaque(etag) or etag == "*":
+        etags.check(etag, "if_none_match")
+        if etag == "*":
             raise ValueError(f"if_none_match must be the ETag of an object, such as obj.etag, not {etag!r}")
         result = yield from operations.get_if_changed_steps(
             self._address, cast(str, etags.unquoted(etag)), self._pinned_etag, at_most=operations.MAX_CACHED_BODY
@@ -1145,10 +1144,8 @@ class S3Object:
         """
         if metadata is None and not any(value is not None for value in extra.values()):
             raise TypeError("set_metadata needs metadata or a further parameter, such as content_type=")
-        if if_match is not None and not isinstance(if_match, str):
-            raise TypeError(f"if_match must be an ETag, not {type(if_match).__name__}")
-        if if_match is not None and not etags.opaque(if_match):
-            raise ValueError("if_match is empty; an object's ETag is obj.etag")
+        if if_match is not None:
+            etags.check(if_match)
         if self._version_id is not None:
             raise ValueError(
                 f"version {self._version_id} of {self.uri} cannot be changed: use a handle without a version for the current object, or "

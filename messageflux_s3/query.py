@@ -28,7 +28,7 @@ from ._display import show, tables
 from ._display.browser import Browser
 from ._display.usage import Usage, check_depth, measure
 from ._files import copying, sync
-from ._formats.keys import glob_to_pattern, globs_to_pattern
+from ._formats.keys import check_text, glob_to_pattern, globs_to_pattern
 from ._formats.render import Bytes, Cell, Rendered
 from ._formats.times import as_utc
 from ._objects.operations import MAX_CACHED_BODY
@@ -90,8 +90,8 @@ def criteria(
         ValueError: An argument is invalid.
     """
     for name, text in (("prefix", prefix), ("delimiter", delimiter), ("start_after", start_after)):
-        if text is not None and not isinstance(text, str):
-            raise TypeError(f"{name} must be text, not {type(text).__name__}")
+        if text is not None:
+            check_text(name, text)
     for name, moment in (("modified_after", modified_after), ("modified_before", modified_before)):
         if moment is not None and not isinstance(moment, datetime):
             raise TypeError(f"{name} must be a datetime, not {type(moment).__name__}")

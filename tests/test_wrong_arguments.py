@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -207,3 +207,57 @@ def test_update_names_what_the_function_returned(moto_bucket: s3.S3Bucket) -> No
     with pytest.raises(TypeError, match="the function returns must be bytes or text, not int"):
         moto_bucket["k"].update(wrong)
     assert "k" not in moto_bucket
+
+
+# Arguments that failed inside the library or another one, each with the name that the error must contain.
+LONE, FOREVER = "\ud800", float("inf")
+NAMED: dict[str, tuple[str, Callable[[s3.S3Bucket, Any], object]]] = {
+    "find": ("prefix", lambda bucket, path: bucket.find(LONE)),
+    "find, delimiter": ("delimiter", lambda bucket, path: bucket.find(delimiter=LONE)),
+    "find, start_after": ("start_after", lambda bucket, path: bucket.find(start_after=LONE)),
+    "usage": ("prefix", lambda bucket, path: bucket.usage(LONE)),
+    "list_common_prefixes": ("prefix", lambda bucket, path: bucket.list_common_prefixes(LONE)),
+    "download_folder, prefix": ("prefix", lambda bucket, path: bucket.download_folder(LONE, path)),
+    "sync_to_folder, prefix": ("prefix", lambda bucket, path: bucket.sync_to_folder(LONE, path)),
+    "sync_from_folder, prefix": ("prefix", lambda bucket, path: bucket.sync_from_folder(path, LONE)),
+    "get_object": ("if_none_match", lambda bucket, path: bucket.get_object("k", if_none_match=LONE)),
+    "put_object": ("if_match", lambda bucket, path: bucket.put_object("k", b"", if_match=LONE)),
+    "set_metadata": ("if_match", lambda bucket, path: bucket["k"].set_metadata({}, if_match=LONE)),
+    "open": ("if_match", lambda bucket, path: bucket["k"].open("rb", if_match=cast("Any", 1))),
+    "open to write": ("if_match", lambda bucket, path: bucket["k"].open("wb", if_match=cast("Any", 1))),
+    "presigned_url": ("expires_in", lambda bucket, path: bucket["k"].presigned_url(expires_in=cast("Any", FOREVER))),
+    "presigned_post": ("expires_in", lambda bucket, path: bucket["k"].presigned_post(expires_in=cast("Any", FOREVER))),
+    "presigned_post, fields": ("fields", lambda bucket, path: bucket["k"].presigned_post(fields=cast("Any", 1))),
+    "receipt_handle": ("message", lambda bucket, path: s3.ClaimCheck(bucket).receipt_handle(cast("Any", None))),
+    "upload_file": (
+        "part_size_bytes",
+        lambda bucket, path: bucket.upload_file(path / "file", "k", part_size_bytes=10**24),
+    ),
+}
+WITH_FOLDER: dict[str, Callable[[s3.S3Bucket, Any], object]] = {
+    "download_folder": lambda bucket, folder: bucket.download_folder("p", folder),
+    "upload_folder": lambda bucket, folder: bucket.upload_folder(folder, "p"),
+    "sync_to_folder": lambda bucket, folder: bucket.sync_to_folder("p", folder),
+    "sync_from_folder": lambda bucket, folder: bucket.sync_from_folder(folder, "p"),
+    "download_to": lambda bucket, folder: bucket.find().download_to(folder),
+}
+
+
+@pytest.mark.parametrize(("name", "call"), NAMED.values(), ids=NAMED)
+def test_an_argument_that_cannot_be_right_is_named(
+    bucket: s3.S3Bucket, folder: Path, name: str, call: Callable[[s3.S3Bucket, Path], object]
+) -> None:
+    """Lone surrogates, infinite times, numbers in place of texts; before anything is sent."""
+    with pytest.raises((TypeError, ValueError), match=name) as caught:
+        call(bucket, folder)
+    assert not isinstance(caught.value, UnicodeError)
+
+
+@pytest.mark.parametrize("wrong", [None, b"bytes", 1, "a\0b"])
+@pytest.mark.parametrize("call", WITH_FOLDER.values(), ids=WITH_FOLDER)
+def test_a_folder_that_cannot_be_one_is_named(
+    bucket: s3.S3Bucket, call: Callable[[s3.S3Bucket, Any], object], wrong: object
+) -> None:
+    """Before anything is sent."""
+    with pytest.raises((TypeError, ValueError), match="folder"):
+        call(bucket, wrong)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import IO, Any, cast
 
 from .._client.addresses import ObjectAddress
+from .._formats import etags
 from .reader import BUFFER_BYTES, BufferedObjectReader, ObjectReader
 from .writer import ObjectWriter, TextWriter
 
@@ -65,6 +66,8 @@ def open_object(
         raise TypeError(f"newline must be text or None, not {type(newline).__name__}")
     elif newline not in (None, "", "\n", "\r", "\r\n"):
         raise ValueError(f"illegal newline value: {newline!r}")  # raised here, before any request is sent
+    if if_match is not None:
+        etags.check(if_match)
     if action == "r":
         if metadata is not None or extra:
             raise TypeError(

@@ -35,7 +35,7 @@ from .._formats import etags, render
 from .._formats import metadata as user_metadata
 from .._formats.etags import unquoted
 from .._formats.head import Head
-from .._formats.keys import OUR_OWN_FILES, check_key, glob_to_pattern, key_to_path, path_to_key
+from .._formats.keys import OUR_OWN_FILES, check_key, check_text, glob_to_pattern, key_to_path, path_to_key
 from .._formats.times import as_utc
 from .._objects import checksum, etag_md5
 from ..errors import Failure, S3AccessDenied, S3BatchError, S3Error, S3InvalidName, S3NoSuchItem, S3ObjectChanged
@@ -297,7 +297,7 @@ def plan_to_store(
     _check_compare(compare)
     wanted = selection.matcher()
     prefix = folder_prefix(prefix)
-    folder = Path(folder).absolute()  # the plan may be applied after a change of the current directory
+    folder = _path_of(folder).absolute()  # the plan may be applied after a change of the current directory
     passed_over: set[str] = set()
     files = keys_of_folder(folder, prefix, wanted, passed_over)
     remote = {entry.key: entry for entry in objects_below(address, prefix)}
@@ -408,7 +408,7 @@ def plan_download(
 
 def _folder_to_write(folder: str | os.PathLike[str]) -> Path:
     """Return the folder's absolute path, since the plan may be applied after a change of the current directory."""
-    root = Path(folder).absolute()
+    root = _path_of(folder).absolute()
     if root.exists() and not root.is_dir():
         raise FileExistsError(17, "a file has the name of the folder", str(root))
     return root
@@ -475,9 +475,21 @@ def folder_prefix(prefix: str | None) -> str:
     """Return the prefix with a trailing slash, so that ``photos`` means ``photos/`` and does not match ``photos2/``."""
     if prefix is None:
         return ""
-    if not isinstance(prefix, str):
-        raise TypeError(f"prefix must be text, not {type(prefix).__name__}")
+    check_text("prefix", prefix)
     return prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
+
+
+def _path_of(folder: str | os.PathLike[str]) -> Path:
+    """Return a folder's path; raise TypeError or ValueError, which name the argument, if it cannot be one."""
+    try:
+        path = os.fspath(folder)
+    except TypeError:
+        raise TypeError(f"folder must be text or a path, not {type(folder).__name__}") from None
+    if not isinstance(path, str):
+        raise TypeError(f"folder must be text or a path of text, not of {type(path).__name__}")
+    if "\0" in path:
+        raise ValueError("folder contains NUL, which no path can")
+    return Path(path)
 
 
 def local_files(folder: str | os.PathLike[str], passed_over: set[str] | None = None) -> dict[str, LocalFile]:
@@ -494,7 +506,7 @@ def local_files(folder: str | os.PathLike[str], passed_over: set[str] | None = N
         FileNotFoundError: The folder does not exist.
         NotADirectoryError: ``folder`` is a file.
     """
-    root = Path(folder)
+    root = _path_of(folder)
     if not root.exists():
         raise FileNotFoundError(2, "the folder does not exist", str(root))
     if not root.is_dir():

@@ -9,6 +9,21 @@ from __future__ import annotations
 _WEAK = 'W/"'
 
 
+def check(etag: object, name: str = "if_match") -> None:
+    """Check an ETag that the caller gives for a condition.
+
+    Raises:
+        TypeError: It is not text.
+        ValueError: It is empty, or cannot be sent in a header.
+    """
+    if not isinstance(etag, str):
+        raise TypeError(f"{name} must be an ETag, not {type(etag).__name__}")
+    if not opaque(etag):
+        raise ValueError(f"{name} is empty; an object's ETag is obj.etag")
+    if not etag.isprintable():
+        raise ValueError(f"{name} must be an ETag, as in obj.etag; {etag[:80]!r} cannot be sent in a header")
+
+
 def unquoted(etag: str | None) -> str | None:
     """Return an ETag without its quotes. A weak one (``W/"…"``) is returned unchanged; an empty one becomes None."""
     if not etag:

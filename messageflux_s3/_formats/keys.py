@@ -40,6 +40,16 @@ def check_key(key: str, *, bucket: str | None = None) -> str:
     return key
 
 
+def check_text(name: str, text: object) -> None:
+    """Raise TypeError or ValueError, which name the argument, unless it is text that can be a part of a key."""
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be text, not {type(text).__name__}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} {text[:80]!r} cannot be written as UTF-8: {error.reason}") from None
+
+
 def check_subscript(key: str, *, bucket: str) -> str:
     """Return the key in ``bucket[key]`` if it is valid and does not look like a URI; raise S3InvalidName (or TypeError) otherwise."""
     if isinstance(key, str) and key.startswith(("s3://", "mfs3://")):

@@ -95,10 +95,8 @@ def precondition(*, if_absent: bool = False, if_match: str | None = None, carrie
         ValueError: Both conditions are given, or none, or the ETag is empty.
         TypeError: The ETag is not a string.
     """
-    if if_match is not None and not isinstance(if_match, str):
-        raise TypeError(f"if_match must be an ETag, not {type(if_match).__name__}")
-    if if_match is not None and not etags.opaque(if_match):
-        raise ValueError("if_match is empty; an object's ETag is obj.etag")
+    if if_match is not None:
+        etags.check(if_match)
     if if_absent and if_match is not None:
         raise ValueError("if_absent and if_match exclude each other")
     if not if_absent and if_match is None:

@@ -29,6 +29,8 @@ logger = logging.getLogger("messageflux_s3")
 MIN_PART_BYTES = 5 * 1024 * 1024
 MAX_PART_BYTES = 5 * 1024**3
 """Minimum size of all parts but the last."""
+MAX_PART_BYTES = 5 * 1024**3
+"""The largest part that S3 accepts."""
 MAX_PARTS = 10_000
 
 UPLOAD_IS_LEFT = "UploadIsLeft"

@@ -280,6 +280,8 @@ def presigned_post(address: ObjectAddress, expires_in: int | timedelta, policy: 
     if max_size is not None and max_size < (min_size or 0):
         raise ValueError(f"max_size must be at least min_size ({min_size}), not {max_size}")
     _check_header("content_type", content_type)
+    if fields is not None and not isinstance(fields, Mapping):
+        raise TypeError(f"fields must be a mapping of names to values, not {type(fields).__name__}")
     for name, value in (fields or {}).items():
         _check_header("the name of a field", name)
         if name.lower() != "tagging":  # tags are sent as XML; all other values become headers
@@ -319,7 +321,7 @@ def seconds_of(expires_in: int | timedelta) -> int:
         raise TypeError(f"expires_in must be seconds or a timedelta, not {type(expires_in).__name__}")
     else:
         seconds = expires_in
-    if seconds != int(seconds) or not 1 <= seconds <= MAX_SECONDS:
+    if not 1 <= seconds <= MAX_SECONDS or seconds != int(seconds):  # infinity has no int()
         raise ValueError(f"expires_in must be 1 to {MAX_SECONDS:,} whole seconds (7 days), not {seconds:,}")
     return int(seconds)
 

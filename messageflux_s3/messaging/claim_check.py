@@ -303,6 +303,8 @@ class ClaimCheck:
         Requests:
             none
         """
+        if not isinstance(message, Mapping):
+            raise TypeError(f"message must be a message of SQS, as a mapping, not {type(message).__name__}")
         handle = message.get("ReceiptHandle", message.get("receiptHandle"))
         if not isinstance(handle, str):
             raise ValueError("message has no receipt handle: pass a message as SQS delivered it")

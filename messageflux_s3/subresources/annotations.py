@@ -184,8 +184,5 @@ def _checked(name: str) -> str:
 def _condition(if_match: str | None) -> dict[str, str]:
     if if_match is None:
         return {}
-    if not isinstance(if_match, str):
-        raise TypeError(f"if_match must be an ETag, not {type(if_match).__name__}")
-    if not etags.opaque(if_match):
-        raise ValueError("if_match is empty; an object's ETag is obj.etag")
+    etags.check(if_match)
     return {"ObjectIfMatch": f'"{etags.opaque(if_match)}"'}
