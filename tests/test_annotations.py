@@ -17,6 +17,7 @@ from messageflux_s3 import (
     S3NoSuchItem,
     S3Object,
     S3PreconditionFailed,
+    S3ServerError,
     S3Unsupported,
 )
 from messageflux_s3.subresources.annotations import Annotation
@@ -66,6 +67,21 @@ def test_annotations_are_listed_page_by_page(scripted_server: ScriptedServer, ob
         ("p", "v1", None),
         ("p", "v1", "next"),
     ]
+
+
+def test_a_listing_of_annotations_whose_token_is_repeated_raises(
+    scripted_server: ScriptedServer, obj: S3Object
+) -> None:
+    """Such a listing never ends."""
+
+    def answer(asked: Asked) -> Any:
+        assert len(scripted_server.asked) < 10
+        return document("ListObjectAnnotationsOutput", "<NextContinuationToken>t</NextContinuationToken>")
+
+    scripted_server.answer = answer
+    with pytest.raises(S3ServerError, match="repeats its continuation token"):
+        obj.annotations.list()
+    assert len(scripted_server.asked) == 2
 
 
 def test_an_annotation_is_read(scripted_server: ScriptedServer, obj: S3Object) -> None:

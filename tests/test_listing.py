@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -419,6 +420,39 @@ def test_a_truncated_listing_that_does_not_advance_raises(scripted_server: Scrip
     with pytest.raises(S3ServerError, match="no continuation token"):
         list(scripted_server.bucket().find())
     assert len(scripted_server.asked) <= 2
+
+
+@pytest.mark.parametrize("keys", ["ab", ""])
+def test_a_listing_whose_token_is_repeated_raises(scripted_server: ScriptedServer, keys: str) -> None:
+    """Such a listing never ends."""
+    page = "".join(ENTRY.format(key=key, size=1) for key in keys) + "<IsTruncated>true</IsTruncated>"
+    page += "<NextContinuationToken>t</NextContinuationToken>"
+    scripted_server.answer = lambda asked: document("ListBucketResult", page)
+    with pytest.raises(S3ServerError, match="repeats its continuation token"):
+        list(itertools.islice(scripted_server.bucket().find(), 100))
+    assert len(scripted_server.asked) == 2
+
+
+@pytest.mark.lane
+@pytest.mark.parametrize("keys", ["ab", ""])
+def test_a_listing_whose_token_is_repeated_raises_on_the_lane(keys: str) -> None:
+    """No page is requested ahead by the token that has been sent; also where the listing could be continued in several places."""
+    page = page_of(*(ENTRY.format(key=key, size=1) for key in keys)).decode()
+    more = "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"
+    body = page.replace("<IsTruncated>false</IsTruncated>", more).encode()
+
+    def script(head: bytes, _: bytes) -> bytes:
+        content = body if b"list-type" in head else b"hi"
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content)
+
+    server = RawServer(script)
+    try:
+        bucket = connect(server)
+        with pytest.raises(S3ServerError, match="repeats its continuation token"):
+            list(itertools.islice(bucket.find(), 100))
+        assert len(server.requests) == 2
+    finally:
+        server.close()
 
 
 def test_keys_before_start_after_are_dropped(scripted_server: ScriptedServer) -> None:

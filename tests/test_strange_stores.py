@@ -8,13 +8,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from support.scripted_server import Answer, ScriptedServer
+from support.scripted_server import Answer, Asked, ScriptedServer, document
 from support.servers import Server
 from support.stateful_server import DocumentStore
 from test_subresources import EVERY_CALL
 
 import messageflux_s3 as s3
 from messageflux_s3._bulk import versions
+from messageflux_s3._objects.scratch import scratch_objects
 from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
 
 
@@ -338,6 +339,29 @@ def test_an_endless_listing_of_versions_raises(strange: DocumentStore) -> None:
         strange.answers = lambda method, query, said=said: _page("ListVersionsResult", said)  # type: ignore[misc]
         with pytest.raises(s3.S3Error, match="no valid marker for the next page"):
             [*versions.pages(strange.bucket()._address)]
+
+
+@pytest.mark.parametrize("marker", ["<NextKeyMarker>k</NextKeyMarker>", ""])
+def test_scratch_objects_are_deleted_though_the_listing_of_their_versions_is_endless(
+    scripted_server: ScriptedServer, marker: str
+) -> None:
+    """Those that were found before the store repeats itself."""
+    deleted = list[str]()
+
+    def answer(asked: Asked) -> Answer:
+        if "versioning" in asked.query:
+            return document("VersioningConfiguration", "<Status>Enabled</Status>")
+        if "versions" in asked.query:
+            assert len(scripted_server.asked) < 10
+            version = f"<Version><Key>{asked.query['prefix']}0</Key><VersionId>v</VersionId></Version>"
+            return document("ListVersionsResult", f"<IsTruncated>true</IsTruncated>{marker}{version}")
+        deleted.append(asked.query["versionId"])
+        return 204, {}, b""
+
+    scripted_server.answer = answer
+    with scratch_objects(scripted_server.bucket(lane=False)._address):
+        pass
+    assert {*deleted} == {"v"}
 
 
 def test_a_rule_without_an_id_stays_without_one(strange: DocumentStore) -> None:

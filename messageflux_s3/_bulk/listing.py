@@ -63,7 +63,7 @@ def pages(
 
     Raises:
         S3ServerError: The response is not a listing, or is truncated and has no position to continue from, so that keys
-            would be lost silently.
+            would be lost silently, or has the continuation token with which it was requested, so that the listing would never end.
         S3Unsupported: ``start_after`` and ``delimiter`` are given, and the store cannot start after a key where keys are not ASCII.
 
     Requests:
@@ -204,7 +204,8 @@ def _sent(
         )
         if answer.body is not None:
             token = next_token(answer.body)
-            if token is not None and not is_split and (limit is None or seen + parameters["MaxKeys"] < limit):
+            is_new = token is not None and token != parameters.get("ContinuationToken")
+            if is_new and not is_split and (limit is None or seen + parameters["MaxKeys"] < limit):
                 ahead = begin(connection, _request(connection, {**parameters, "ContinuationToken": token}))
             try:
                 page = parse_page(answer.body)
@@ -237,6 +238,12 @@ def _sent(
         objects = page.objects
         if not page.is_truncated:
             return
+        if page.token and page.token == parameters.get("ContinuationToken"):
+            raise S3ServerError(
+                f"s3://{bucket_name}/: the listing never ends: the store repeats its continuation token",
+                operation="ListObjectsV2",
+                bucket=bucket_name,
+            )
         if page.token:
             parameters["ContinuationToken"] = page.token
         else:  # some stores truncate without a token, as version 1 of the API did

@@ -27,7 +27,6 @@ from .parallelism import Parallelism, first_for, most_bytes_for
 logger = logging.getLogger("messageflux_s3")
 
 MIN_PART_BYTES = 5 * 1024 * 1024
-MAX_PART_BYTES = 5 * 1024**3
 """Minimum size of all parts but the last."""
 MAX_PART_BYTES = 5 * 1024**3
 """The largest part that S3 accepts."""

@@ -15,7 +15,7 @@ from typing import Any
 from .._client.addresses import ObjectAddress
 from .._formats import etags
 from .._formats.times import as_utc
-from ..errors import S3InvalidContent, S3NoSuchItem, S3Unsupported
+from ..errors import S3InvalidContent, S3NoSuchItem, S3ServerError, S3Unsupported
 
 MAX_BYTES = 1024 * 1024
 """The largest annotation, in bytes of UTF-8."""
@@ -74,9 +74,17 @@ class ObjectAnnotations:
                     as_utc(entry["LastModified"]),
                     etags.unquoted(entry.get("ETag")) or "",
                 )
-            if not answer.get("NextContinuationToken"):
+            token = answer.get("NextContinuationToken")
+            if not token:
                 return
-            further["ContinuationToken"] = answer["NextContinuationToken"]
+            if token == further.get("ContinuationToken"):
+                raise S3ServerError(
+                    f"{self._address.uri}: the listing of annotations never ends: the store repeats its continuation token",
+                    operation="ListObjectAnnotations",
+                    bucket=self._address.bucket_name,
+                    key=self._address.key,
+                )
+            further["ContinuationToken"] = token
 
     def get(self, name: str) -> str:
         """Return the text of an annotation.
