@@ -1075,10 +1075,11 @@ class S3Bucket:
         Requests:
             1 GET up to 16 MiB, else 1 for each 5 to 8 MiB
         """
-        file = file_target.file_for(path, check_key(key, bucket=self._name))
+        check_key(key, bucket=self._name)
+        target = file_target.destination(path, key, overwrite=overwrite, resume=resume)
         found = download.download(
             self._address.object(key, version_id),
-            file_target.Destination(file, overwrite, resume),
+            target,
             verify_checksum=verify_checksum,
             progress=progress,
         )

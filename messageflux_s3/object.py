@@ -790,10 +790,10 @@ class S3Object:
             >>> bucket["a.txt"].download_to(path).etag == written.etag, path.read_text()
             (True, 'hello')
         """
-        file = file_target.file_for(path, self._key)
+        target = file_target.destination(path, self._key, overwrite=overwrite, resume=resume)
         found = download.download(
             self._address,
-            file_target.Destination(file, overwrite, resume),
+            target,
             span=download.ByteRange(start, end),
             verify_checksum=verify_checksum,
             if_match=self._if_match(),

@@ -163,6 +163,29 @@ def test_download_to_a_link_writes_the_linked_file_and_keeps_the_link(
     assert (names(tmp_path), names(tmp_path / "real")) == (["link", "real"], ["file"])
 
 
+INTO_A_FOLDER: dict[str, Callable[[S3Bucket, Path], object]] = {
+    "download_file": lambda bucket, folder: bucket.download_file("k", folder),
+    "download_to": lambda bucket, folder: bucket["k"].download_to(folder),
+    "download_to, resume": lambda bucket, folder: bucket["k"].download_to(folder, resume=True),
+}
+
+
+@pytest.mark.parametrize("download", INTO_A_FOLDER.values(), ids=INTO_A_FOLDER)
+@pytest.mark.parametrize("exists", [True, False])
+def test_download_into_a_folder_replaces_a_link_with_the_name_of_the_key(
+    bucket: S3Bucket, tmp_path: Path, download: Callable[[S3Bucket, Path], object], exists: bool
+) -> None:
+    """The name comes from the key: whoever wrote the object must not choose a file outside of the folder."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "folder").mkdir()
+    if exists:
+        (tmp_path / "real" / "file").write_bytes(b"before")
+    (tmp_path / "folder" / "k").symlink_to("../real/file")
+    download(bucket, tmp_path / "folder")
+    assert not (tmp_path / "folder" / "k").is_symlink() and (tmp_path / "folder" / "k").read_bytes() == BODY
+    assert [path.read_bytes() for path in (tmp_path / "real").iterdir()] == [b"before"] * exists
+
+
 @pytest.mark.parametrize("download", SINGLE.values(), ids=SINGLE)
 def test_failed_download_keeps_the_existing_file(bucket: S3Bucket, tmp_path: Path, download: Download) -> None:
     """Also through a link."""

@@ -76,6 +76,18 @@ def file_for(target: str | os.PathLike[str], key: str) -> Path:
     return path
 
 
+def destination(
+    target: str | os.PathLike[str], key: str, *, overwrite: bool = True, resume: bool = False
+) -> Destination:
+    """Return where a key is downloaded to, by :func:`file_for`. A link is followed only if it is the target that the user gave.
+
+    Raises:
+        ValueError: The target is empty.
+    """
+    file = file_for(target, key)
+    return Destination(file, overwrite, resume, follow=file == Path(target))
+
+
 def check(path: Path, *, overwrite: bool, follow: bool) -> Target:
     """Return how to write a file; raise if a download must not replace it.
 
