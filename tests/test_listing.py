@@ -422,6 +422,26 @@ def test_a_truncated_listing_that_does_not_advance_raises(scripted_server: Scrip
     assert len(scripted_server.asked) <= 2
 
 
+def test_keys_with_another_prefix_are_dropped_wherever_they_are(scripted_server: ScriptedServer) -> None:
+    """Also between keys that have the prefix; no request to delete names them."""
+    page = "".join(ENTRY.format(key=key, size=1) for key in ("p/a", "other", "p/z"))
+    page += "".join(f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>" for name in ("p/b/", "q/", "p/c/"))
+    deleted = list[bytes]()
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "GET":
+            return document("ListBucketResult", page)
+        deleted.extend([asked.key.encode(), asked.body])
+        return document("DeleteResult", "")
+
+    scripted_server.answer = answer
+    bucket = scripted_server.bucket()
+    assert [obj.key for obj in bucket.find("p/")] == ["p/a", "p/z"]
+    assert [*bucket.find("p/", delimiter="/").prefixes()] == ["p/b/", "p/c/"]
+    bucket.find("p/").delete()
+    assert deleted and not any(b"other" in each for each in deleted)
+
+
 @pytest.mark.parametrize("keys", ["ab", ""])
 def test_a_listing_whose_token_is_repeated_raises(scripted_server: ScriptedServer, keys: str) -> None:
     """Such a listing never ends."""

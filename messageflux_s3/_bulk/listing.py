@@ -355,14 +355,14 @@ class _ConcurrentPages:
 def _only_what_was_asked(page: Page, prefix: str, start_after: str) -> Page:
     """Drop entries that the server should have filtered out: some sort keys differently after start-after, or ignore the prefix ``/``.
 
-    Entries are sorted: if the first and the last have the prefix, all between them have it too.
+    Every entry is checked, since a deletion deletes what is listed: that the first and the last one have the prefix proves nothing of a
+    store that does not sort its entries.
     """
     objects, prefixes = page.objects, page.prefixes
     if start_after and objects and objects[0][0] <= start_after:
         objects = [entry for entry in objects if entry[0] > start_after]
-    if objects and not (objects[0][0].startswith(prefix) and objects[-1][0].startswith(prefix)):
+    if prefix:
         objects = [entry for entry in objects if entry[0].startswith(prefix)]
-    if prefixes and not (prefixes[0].startswith(prefix) and prefixes[-1].startswith(prefix)):
         prefixes = [rolled_up for rolled_up in prefixes if rolled_up.startswith(prefix)]
     return page._replace(objects=objects, prefixes=prefixes)
 
