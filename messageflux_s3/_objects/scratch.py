@@ -131,7 +131,12 @@ class Scratch:
             failed = error
         entries: list[tuple[str, str | None]] = [(key, None) for key in sorted(self.keys)]
         if self.keeps_versions:
-            entries = [entry[:2] for entry in self.place.entries(self.prefix, is_versioned=True)]
+            entries = []
+            try:
+                for entry in self.place.entries(self.prefix, is_versioned=True):
+                    entries.append(entry[:2])
+            except S3Error as error:  # delete what was listed before
+                failed = error
         for key, version_id in entries:
             try:
                 self.place.delete(key, version_id)

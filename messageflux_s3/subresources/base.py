@@ -141,7 +141,6 @@ class SubResource(ABC, Generic[V]):
     _delete: ClassVar[str] = ""
     _roots: ClassVar[tuple[str, ...]]  # possible root elements; some servers name the root after the operation
     _absent: ClassVar[tuple[str, ...]] = ()  # error codes for a missing configuration
-    _is_absent_if_empty: ClassVar[bool] = False  # whether a success without a document means a missing configuration
     _put_parameters: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, address: BucketAddress | ObjectAddress) -> None:
@@ -305,7 +304,7 @@ class SubResource(ABC, Generic[V]):
             S3Unsupported: The store still has a configuration.
         """
         try:
-            left = self._fetch()
+            left = self._fetch(may_be_empty=True)  # LocalStack's response after a deletion of the encryption
         except S3Unsupported as error:
             raise self._unsupported(
                 self._delete,
@@ -431,8 +430,12 @@ class SubResource(ABC, Generic[V]):
         document = self._fetch()
         return None if document is None else self._parse(document)
 
-    def _fetch(self) -> bytes | None:
-        """Return the stored document; None if there is none. Raise S3Unsupported if the store does not support the sub-resource."""
+    def _fetch(self, *, may_be_empty: bool = False) -> bytes | None:
+        """Return the stored document; None if there is none. Raise S3Unsupported if the store does not support the sub-resource.
+
+        Args:
+            may_be_empty: Whether a success without a document means that there is none.
+        """
         try:
             document = self._connection.read_document(self._get, **self._target)
         except S3Error as error:
@@ -441,9 +444,8 @@ class SubResource(ABC, Generic[V]):
             if error.status != 416:  # 416: the store ignored ?name and the object is empty; a document is never empty
                 raise
             document = b""
-        else:
-            if not document and self._is_absent_if_empty:
-                return None
+        if not document and may_be_empty:
+            return None
         if not self._is_own(document):
             raise self._unsupported(
                 self._get,

@@ -87,7 +87,6 @@ class BucketEncryption(SubResource[Encryption]):
     _delete = "DeleteBucketEncryption"
     _roots = ("ServerSideEncryptionConfiguration",)
     _absent = ("ServerSideEncryptionConfigurationNotFoundError",)
-    _is_absent_if_empty = True  # LocalStack's response after a deletion
     _put_parameters: ClassVar[dict[str, Any]] = {"ServerSideEncryptionConfiguration": {"Rules": []}}
 
     def _from_document(self, document: bytes) -> Encryption:

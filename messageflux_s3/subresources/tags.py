@@ -191,8 +191,8 @@ class ObjectTags(Tags):
     _put = "PutObjectTagging"
     _delete = "DeleteObjectTagging"
 
-    def _fetch(self) -> bytes | None:
-        document = super()._fetch()
+    def _fetch(self, *, may_be_empty: bool = False) -> bytes | None:
+        document = super()._fetch(may_be_empty=may_be_empty)
         version_id = self._target.get("VersionId")
         if version_id is None or self._connection.is_aws:
             return document
