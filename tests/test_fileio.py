@@ -2248,6 +2248,93 @@ def test_a_forked_child_does_not_warn_of_a_file_that_its_parent_writes(quick_obj
     assert quick_object.reload().body == b"content"
 
 
+@pytest.mark.parametrize("later", ["write", "seek", "truncate"])
+def test_a_call_that_waits_while_another_thread_closes_the_file_raises(
+    scripted_server: ScriptedServer, quick: StatefulStore, quick_object: s3.S3Object, later: str
+) -> None:
+    """It is refused, not taken and dropped: the object is complete already."""
+    is_sent, may_answer = threading.Event(), threading.Event()
+
+    def before(asked: Asked) -> Answer:
+        if asked.method == "PUT":
+            is_sent.set()
+            assert may_answer.wait(60)
+        return None
+
+    quick.before = before
+    file = quick_object.open("wb")
+    file.write(b"first")
+    calls: dict[str, Callable[[], object]] = {
+        "write": lambda: file.write(b"second"), "seek": lambda: file.seek(0, io.SEEK_END), "truncate": lambda: file.truncate(0),
+    }  # fmt: skip
+    told: list[BaseException | None] = []
+
+    def call() -> None:
+        try:
+            calls[later]()
+        except BaseException as error:
+            told.append(error)
+        else:
+            told.append(None)
+
+    closing, calling = threading.Thread(target=file.close), threading.Thread(target=call)
+    closing.start()
+    assert is_sent.wait(60)
+    calling.start()
+    calling.join(0.2)  # long enough for it to wait; if it is late, it finds a closed file
+    may_answer.set()
+    closing.join(60)
+    calling.join(60)
+    assert [type(error) for error in told] == [ValueError]
+    assert quick.body("k") == b"first"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("size", [10, len(BIG)])
+@pytest.mark.parametrize("call", ["write", "close", "end of the block"])
+def test_a_forked_child_can_neither_write_nor_close_a_file_of_its_parent(
+    scripted_server: ScriptedServer, quick: StatefulStore, quick_object: s3.S3Object, size: int, call: str
+) -> None:
+    """Its threads are the parent's, also one that held the file's lock at the fork; the parent's object is complete."""
+    file = quick_object.open("wb")
+    file.write(BIG[:size])
+    is_held, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with file._lock:  # type: ignore[attr-defined]  # as a write in progress does
+            is_held.set()
+            may_end.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert is_held.wait(60)
+    child = os.fork()
+    if child == 0:  # pragma: no cover - in the child
+        signal.alarm(60)  # a child that hangs is killed
+        code = 1
+        try:
+            if call == "write":
+                file.write(b"x" * size)
+            elif call == "close":
+                file.close()
+            else:
+                with file:
+                    pass
+        except RuntimeError:
+            file.abort()  # type: ignore[attr-defined]  # returns
+            code = 0
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    may_end.set()
+    holder.join(60)
+    assert code == 0
+    file.close()
+    assert quick.body("k") == BIG[:size]
+    assert not quick.uploads
+
+
 @pytest.mark.parametrize("mode", ["w", "wb"])
 def test_a_handle_read_while_its_file_is_open_shows_the_new_object_after_the_close(
     quick: StatefulStore, quick_object: s3.S3Object, mode: str

@@ -115,6 +115,9 @@ class ObjectWriter(io.BufferedIOBase):
     decides in the same way. Otherwise ``close()`` commits, unless it is called while an exception is being handled that was raised after
     the opening: then nothing is written, and a warning is logged. A file that is collected unclosed leaves no object.
 
+    Threads may share the file: each ``write()`` is taken as a whole, or raises ValueError if another thread has closed the file. A forked
+    child cannot write to it (``RuntimeError``), and leaves it to the parent.
+
     In two cases ``close()`` cannot see the exception, and commits what was written so far: a file opened in an ``except`` block,
     outside of ``with``, and closed in a ``finally`` after a bare ``raise`` in the same function; a ``close`` that runs on another thread
     than the exception, such as ``await asyncio.to_thread(file.close)`` in a ``finally``. Use ``with`` there, or call ``abort()``.
@@ -332,9 +335,9 @@ class ObjectWriter(io.BufferedIOBase):
         self._check_open()
         if isinstance(data, str):
             raise TypeError("a bytes-like object is required, not 'str'")
+        self._check_process()
         with self._lock, memoryview(data) as given:
-            if self._is_given_up:  # pragma: no cover - aborted by another thread just now
-                return given.nbytes
+            self._check_open()  # again: another thread may have closed the file while this one waited
             with memoryview(as_bytes(given, "data must be bytes-like")) as view:
                 try:
                     if self._local is not None:
@@ -386,6 +389,11 @@ class ObjectWriter(io.BufferedIOBase):
         """
         self._check_open()
         offset, whence = checked_seek(offset, whence)
+        with self._lock:
+            return self._seek(offset, whence)
+
+    def _seek(self, offset: int, whence: int) -> int:
+        self._check_open()
         if self._local is None:
             target = offset if whence == io.SEEK_SET else self._position + offset
             if target == self._position > 0:
@@ -408,10 +416,11 @@ class ObjectWriter(io.BufferedIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Read into a buffer. Possible only while the content is in a temporary file (see ``seek``)."""
-        self._check_open()
-        if self._local is None:
-            raise io.UnsupportedOperation("not readable")
-        piece = self._local.read(len(memoryview(buffer).cast("B")))
+        with self._lock:
+            self._check_open()
+            if self._local is None:
+                raise io.UnsupportedOperation("not readable")
+            piece = self._local.read(len(memoryview(buffer).cast("B")))
         memoryview(buffer).cast("B")[: len(piece)] = piece
         return len(piece)
 
@@ -425,6 +434,11 @@ class ObjectWriter(io.BufferedIOBase):
         self._check_open()
         if size is not None and (size := operator.index(size)) < 0:
             raise ValueError(f"cannot truncate to {size} bytes: the size must not be negative")
+        with self._lock:
+            return self._truncate(size)
+
+    def _truncate(self, size: int | None) -> int:
+        self._check_open()
         if self._local is None:
             raise io.UnsupportedOperation("an object is written as a stream: it cannot be truncated")
         position = self._local.tell()
@@ -441,6 +455,13 @@ class ObjectWriter(io.BufferedIOBase):
     def _check_open(self) -> None:
         if self.closed:
             raise ValueError("I/O operation on closed file.") from self._failure
+
+    def _check_process(self) -> None:
+        """Raise in a forked child: the file's threads and parts are the parent's, and both would make the same object visible."""
+        if self._pid != os.getpid():
+            raise RuntimeError(
+                f"the file {self.name!r} was opened in the parent process, which writes it; open one in this process"
+            )
 
     def flush(self) -> None:
         """Do nothing: parts are sent as they fill up, and the object becomes visible at the close."""
@@ -566,6 +587,7 @@ class ObjectWriter(io.BufferedIOBase):
     # -- the commit -----------------------------------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
+        self._check_process()
         with self._lock:
             if self._is_over:
                 super().close()
@@ -759,9 +781,16 @@ def _drop_unclosed() -> None:
         writer.drop()
 
 
+def _leave_to_parent() -> None:
+    """In a forked child, forget the files: the parent closes them, and a thread that the child does not have may have held their locks."""
+    for writer in list(_unclosed):
+        writer._lock = threading.RLock()
+    _unclosed.clear()
+
+
 atexit.register(_drop_unclosed)
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
-    os.register_at_fork(after_in_child=_unclosed.clear)  # the parent closes them
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 class TextWriter(io.TextIOWrapper):

@@ -398,11 +398,12 @@ class MultipartUpload:
         """Abort the upload: drop the parts not yet sent, and delete the others. Errors of the store are logged, not raised."""
         if self._is_over:
             return
-        for waiting in self._waiting:
-            waiting.cancel()
-        pending, pid = list(self._waiting), self._pid
+        pending = list(self._waiting)
+        if self._pid == os.getpid():  # in a forked child, a thread that it does not have may hold a future's lock
+            for waiting in pending:
+                waiting.cancel()
         self._end()
-        if self._upload_id is None or pid != os.getpid():
+        if self._upload_id is None or self._pid != os.getpid():
             return  # nothing was sent, or the upload belongs to the parent process
         for sent in pending:  # a part that arrives after the abort would be kept by the store
             if not sent.cancelled():
