@@ -9,6 +9,8 @@ import io
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -654,3 +656,39 @@ def test_reloaded_credentials_are_used_on_the_lane_too(scripted_store: Any) -> N
     keys = [head.partition(b"Credential=")[2][:4] for head in server.requests]
     assert keys[0] == b"KEY1" and set(keys[1:]) == {b"KEY2"}
     assert b"Boto3" not in server.requests[-1]
+
+
+ENDS_WITHOUT_CANCELLING = """
+import asyncio, sys
+import messageflux_s3 as s3
+begun = asyncio.Event()
+async def source():
+    yield b"content"
+    begun.set()
+    await asyncio.sleep(3600)
+async def keys():
+    async for _ in source():
+        yield "key"
+async def main():
+    global task
+    bucket = s3.AsyncS3Store(s3.connect(sys.argv[1], access_key="a", secret_key="b", region="us-east-1")).bucket("bkt")
+    calls = {"upload": lambda: bucket.object("k").put(source()), "delete": lambda: bucket.delete_objects(keys())}
+    task = asyncio.ensure_future(calls[sys.argv[2]]())
+    await begun.wait()
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+if sys.argv[3] == "closed":
+    loop.close()
+"""
+
+
+@pytest.mark.parametrize("loop", ["closed", "left open"])
+@pytest.mark.parametrize("what", ["upload", "delete"])
+def test_the_interpreter_can_exit_after_a_loop_ended_without_cancelling_its_tasks(
+    scripted_server: ScriptedServer, what: str, loop: str
+) -> None:
+    """A thread that waits for the next item of a task's async source ends: no loop will run the task."""
+    command = [sys.executable, "-c", ENDS_WITHOUT_CANCELLING, scripted_server.endpoint_url, what, loop]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    ended = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr

@@ -26,6 +26,7 @@ from collections.abc import (
 )
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -59,6 +60,9 @@ _CLEANUP_SECONDS = 5.0
 
 _JOIN_SECONDS = 0.1
 """Seconds between the checks of ``close()`` whether a thread that it waits for was abandoned."""
+
+_EXIT_SECONDS = 1.0
+"""Seconds between the checks of a thread that waits for its task whether the program has ended."""
 
 END: Any = object()
 
@@ -132,8 +136,8 @@ class Engine:
 
         thread = Thread(target=finish, name="messageflux-s3-aio-own", daemon=daemon)
         with self._lock:
+            thread.start()  # before it is tracked: close() cannot join a thread that was refused by the system
             self._own_threads[work] = thread
-            thread.start()
         return work
 
     def abandon(self, work: Future[Any]) -> None:
@@ -216,13 +220,17 @@ class Engine:
         self.exchange.close()
         if threads is not None:
             await asyncio.to_thread(threads.shutdown)
-        while own_threads := [*self._own_threads.items()]:
+        while own_threads := self._tracked_threads():
             for work, thread in own_threads:
                 await asyncio.to_thread(
                     thread.join, _JOIN_SECONDS
                 )  # with a timeout: the thread may be abandoned meanwhile
                 if not thread.is_alive():
                     self.abandon(work)
+
+    def _tracked_threads(self) -> list[tuple[Future[Any], Thread]]:
+        with self._lock:  # event loops of other threads may start threads meanwhile
+            return [*self._own_threads.items()]
 
 
 class Cancelled(BaseException):
@@ -366,10 +374,26 @@ class Portal:
             except RuntimeError:
                 raise Cancelled from None  # the loop is closed
         try:
-            return answer.result()
+            return self._wait_for(answer)
         finally:
             with self._lock:
                 self._unanswered.discard(answer)
+
+    def _wait_for(self, answer: Future[Result]) -> Result:
+        """Return the answer of the task.
+
+        Raises:
+            Cancelled: The task was cancelled; or the program has ended, and the loop has stopped without cancelling its tasks. Python waits
+                at its exit for this thread, which would wait for ever.
+        """
+        while True:
+            try:
+                return answer.result(_EXIT_SECONDS)
+            except FutureTimeoutError:
+                if answer.done():  # since then, or the step itself has raised this error
+                    return answer.result()
+            if not threading.main_thread().is_alive() and not self._loop.is_running():
+                raise Cancelled
 
     def check(self) -> None:
         """Raise if the task was cancelled.
