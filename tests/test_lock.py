@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -40,6 +41,7 @@ import messageflux_s3 as s3
 from messageflux_s3 import S3Bucket
 from messageflux_s3._objects import conditional, lock, lock_queue
 from messageflux_s3._objects.lock import S3Lock, acquire_lock, check_lock, holder_of, release_lock
+from messageflux_s3.aio.locks import AsyncS3Lock, StoppableLock
 
 SEEDS = 12
 """Runs of each kind here; ``tests/attacks/test_lock_runs.py`` makes thousands."""
@@ -673,6 +675,7 @@ class Renewed:
 
     def __init__(self, *outcomes: Exception | None) -> None:
         self.outcomes = deque(outcomes)
+        self._transition = threading.RLock()
 
     def renew(self) -> None:
         outcome = self.outcomes.popleft()
@@ -698,6 +701,168 @@ def test_a_lock_is_renewed_every_third_of_its_ttl(caplog: pytest.LogCaptureFixtu
     stop = Stop(4)
     lock._renew_until_stopped(gone, stop, 30.0)  # type: ignore[arg-type]
     assert len(stop.waits) == 1
+
+
+def test_a_lock_is_renewed_again_after_an_error_that_is_not_of_the_store(caplog: pytest.LogCaptureFixture) -> None:
+    """The user's function for credentials may raise anything; its text is not logged, since it may hold a secret."""
+    stop, one = Stop(3), Renewed(None, OSError("no vault with the password pw"), None)
+    with caplog.at_level(logging.WARNING, "messageflux_s3"):
+        lock._renew_until_stopped(weakref.ref(one), stop, 30.0)  # type: ignore[arg-type]
+    assert stop.waits == [10.0, 10.0, 1.0, 10.0]
+    assert caplog.records[0].getMessage().endswith("could not be renewed yet: OSError")
+
+
+def test_the_renewal_thread_does_not_wait_for_another_renewal(memory: Memory) -> None:
+    """A signal handler that releases the lock waits for this thread, while the code that it interrupted may be renewing the lock."""
+    one = held(memory)
+    stop = Stop(2)
+    thread = threading.Thread(target=lock._renew_until_stopped, args=(weakref.ref(one), stop, 30.0), daemon=True)
+    with one._transition:
+        thread.start()
+        thread.join(60)
+        assert not thread.is_alive()
+    assert (stop.waits, memory.calls) == ([10.0, 1.0, 1.0], [])
+    one.release()
+
+
+def ended(function: Callable[[], object]) -> list[BaseException | None]:
+    """Call a function in a thread, and return what it raised, or None; fail if it does not end."""
+    told: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            function()
+        except BaseException as error:
+            told.append(error)
+        else:
+            told.append(None)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive(), "it waits for itself"
+    return told
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_a_lock_can_be_released_by_a_signal_handler_while_it_is_renewed(memory: Memory, is_done: bool) -> None:
+    """Before the store has applied the renewal, or after it: the lease is free, and the lock stays lost."""
+    one = held(memory)
+    memory.happens[P] = deque([done_then_release(one) if is_done else meanwhile(one.release)])
+    told = ended(one.renew)
+    assert isinstance(told[0], s3.S3LockError) or told == [None]
+    assert (stored(memory)["_lease"]["state"], one.lost) == ("free", True)
+
+
+def done_then_release(one: S3Lock) -> Happening:
+    """The request is applied; a signal handler releases the lock before its response is read."""
+
+    def happen(act: Callable[[], Any]) -> Any:
+        answer = act()
+        one.release()
+        return answer
+
+    return happen
+
+
+def test_a_lock_can_be_released_by_a_signal_handler_while_it_is_released(memory: Memory) -> None:
+    one = held(memory)
+    memory.happens[P] = deque([meanwhile(one.release)])
+    assert ended(one.release) == [None]
+    assert stored(memory)["_lease"]["state"] == "free"
+
+
+def interrupted(*, is_done: bool) -> Happening:
+    """A signal handler raises while the request is under way."""
+
+    def happen(act: Callable[[], Any]) -> Any:
+        if is_done:
+            act()
+        raise KeyboardInterrupt
+
+    return happen
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_an_interrupted_acquire_leaves_no_lease(memory: Memory, is_done: bool) -> None:
+    """If the write took place, the lease is freed: no thread would renew it, and no code would release it."""
+    stand(memory, state="free")
+    memory.happens[P] = deque([interrupted(is_done=is_done)])
+    one = made(memory)
+    with pytest.raises(KeyboardInterrupt):
+        one.acquire()
+    assert (stored(memory)["_lease"]["state"], one.lost) == ("free", True)
+    with one:
+        assert stored(memory)["_lease"]["state"] == "held"
+
+
+def test_a_lock_whose_renewal_thread_cannot_start_is_not_left_held(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an exit handler since Python 3.12, or at a limit of the system."""
+    stand(memory, state="free")
+    one = made(memory)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            one.acquire()
+    assert (stored(memory)["_lease"]["state"], one.lost) == ("free", True)
+    with one:
+        assert not one.lost
+    assert stored(memory)["_lease"]["state"] == "free"
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_an_interrupted_release_frees_the_lease(memory: Memory, is_done: bool) -> None:
+    one = held(memory)
+    memory.happens[P] = deque([interrupted(is_done=is_done)])
+    with pytest.raises(KeyboardInterrupt):
+        one.release()
+    assert (stored(memory)["_lease"]["state"], one.lost) == ("free", True)
+
+
+def test_two_blocks_do_not_use_one_lock_together(memory: Memory) -> None:
+    """The second raises, even from another thread; after the first it can be entered again."""
+    one = held(memory)
+    with one:
+        told = ended(one.__enter__)
+        assert isinstance(told[0], s3.S3LockError) and "another with block" in str(told[0])
+        assert not one.lost
+    with one:
+        assert not one.lost
+
+
+def test_two_tasks_do_not_use_one_lock_together(memory: Memory) -> None:
+    stand(memory, state="free")
+    shared = StoppableLock(memory.address, owner="us", wait=5)
+    shared.acquire()
+    inside: list[int] = []
+    most = 0
+
+    async def work(number: int) -> None:
+        nonlocal most
+        async with AsyncS3Lock(shared, None):  # type: ignore[arg-type]  # it is held, and released below without a thread
+            inside.append(number)
+            most = max(most, len(inside))
+            await asyncio.sleep(0)
+            inside.remove(number)
+
+    async def run() -> list[BaseException | None]:
+        return await asyncio.gather(work(1), work(2), return_exceptions=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+
+        async def release(self: AsyncS3Lock) -> None:
+            shared.release()
+
+        patch.setattr(AsyncS3Lock, "release", release)
+        told = asyncio.run(run())
+    assert most == 1
+    assert [type(error) for error in told] == [type(None), s3.S3LockError]
 
 
 # -- the same for plain lock files

@@ -278,6 +278,9 @@ class _File:
 class S3Lock:
     """A lease on a key. ``bucket.lock(…)`` returns it acquired; leave its ``with`` block or call ``release()`` to release it.
 
+    One S3Lock stands for one holder: threads and tasks that exclude each other need one each. A second ``with`` block on the same S3Lock
+    raises S3LockError while the first one lasts.
+
     A daemon thread renews the lease every third of its ttl while it is held. The thread ends when the lock is released, lost, or garbage
     collected. A forked child does not hold the lock.
 
@@ -325,7 +328,9 @@ class S3Lock:
         self._deadline: float  # end of the lease; set by the first acquire()
         self._lost = True  # until the first acquire()
         self._pid = os.getpid()
-        self._transition = threading.Lock()
+        self._transition = threading.RLock()  # reentrant: a signal handler may release a lock that is being renewed
+        self._taking: _Lease | None = None  # the lease that acquire() writes, until its outcome is known
+        self._entered = threading.Lock()  # held while a with block uses this lock
         self._stop = threading.Event()
         self._renewer: threading.Thread | None = None
 
@@ -398,14 +403,29 @@ class S3Lock:
         place = Place(began)
         try:
             self._wait_for_turn(place, until=began + self._wait)
+            self._start_renewing()
         except BaseException as error:
+            if not isinstance(error, S3Error):  # interrupted, or no thread could be started
+                with suppress(S3Error):
+                    self._give_back()
             # After another error of the store, do not ask it again.
             if place.has_joined and (isinstance(error, S3LockError) or not isinstance(error, S3Error)):
                 with suppress(S3Error):
                     self._file.leave(place)
             raise
-        self._start_renewing()
+        finally:
+            self._taking = None
         return self
+
+    def _give_back(self) -> None:
+        """Free the lease that an interrupted acquire() has written, if the write took place: nobody would renew or release it."""
+        self._stop.set()
+        self._lost = True
+        lease = self._taking
+        seen = None if lease is None else self._file.read()
+        if lease is not None and seen is not None and seen.lease == lease:
+            free = replace(lease, state="free", nonce=secrets.token_hex(12))
+            self._file.put({**seen.document, **free.entry()}, over=seen.etag, is_held=True)
 
     def _wait_for_turn(self, place: Place, until: float) -> None:
         """Read the lock again and again until it is acquired.
@@ -465,10 +485,11 @@ class S3Lock:
             token = None if seen is None or seen.lease is None else self._next_token(seen, seen.lease)
             if seen is None or token is None:
                 return False
-            lease = _Lease("held", token, self._ttl, self._owner, secrets.token_hex(12))
+            lease = self._taking = _Lease("held", token, self._ttl, self._owner, secrets.token_hex(12))
             sent = clock()
             written = self._file.write(self._document(lease, waiters), over=seen.etag)
         except S3PreconditionFailed:
+            self._taking = None
             return False
         if clock() >= sent + self._ttl:
             return False  # the response came after the lease had expired
@@ -584,6 +605,12 @@ class S3Lock:
         Requests:
             1 PUT if the lock is held, else none; 1 GET and 1 PUT more if clients have begun to wait for it
         """
+        try:
+            self._release()
+        finally:
+            self._end_block()
+
+    def _release(self) -> None:
         if os.getpid() != self._pid:
             return  # the parent process holds it
         self._stop_renewing()
@@ -597,13 +624,19 @@ class S3Lock:
                 self._replace(free)
             except S3PreconditionFailed:
                 logger.warning("the lock %s was taken over before it was released", self._file)
+            except S3Error:
+                raise
+            except BaseException:  # interrupted: once more, since the lease would be held until it expires
+                with suppress(S3Error):
+                    self._replace(free)
+                raise
 
     def _stop_renewing(self) -> None:
         renewer, self._renewer = self._renewer, None
         if (
             os.getpid() != self._pid
         ):  # the parent's thread does not exist in this process, and may have held the mutex at the fork
-            self._transition, self._stop = threading.Lock(), threading.Event()
+            self._transition, self._stop = threading.RLock(), threading.Event()
             return
         self._stop.set()
         if renewer is not None and renewer is not threading.current_thread():
@@ -612,13 +645,37 @@ class S3Lock:
     def _start_renewing(self) -> None:
         self._stop = threading.Event()
         arguments = (_renew_until_stopped, weakref.ref(self), self._stop, self._ttl)
-        self._renewer = threading.Thread(
+        renewer = threading.Thread(
             target=copy_context().run, args=arguments, name=f"messageflux-s3-lock {self.key}", daemon=True
         )
-        self._renewer.start()
+        renewer.start()
+        self._renewer = renewer  # not before: a thread that the system refused cannot be joined
 
     def __enter__(self) -> S3Lock:
-        return self.acquire() if self.lost else self
+        self._begin_block()
+        try:
+            return self.acquire() if self.lost else self
+        except BaseException:
+            self._end_block()
+            raise
+
+    def _begin_block(self) -> None:
+        """Note that a ``with`` block uses the lock. Requests: none.
+
+        Raises:
+            S3LockError: Another block uses it: the two would hold the lock together, and the end of the first would release it.
+        """
+        if os.getpid() != self._pid:
+            self._entered = threading.Lock()  # the block is the parent's
+        if not self._entered.acquire(blocking=False):
+            raise self._file.error(
+                f"the lock {self._file} is used by another with block of this S3Lock; make one S3Lock for each thread or task"
+            )
+
+    def _end_block(self) -> None:
+        """Note that the block has ended, or that the lock was released in it. Requests: none."""
+        with suppress(RuntimeError):  # there was no block
+            self._entered.release()
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -637,15 +694,24 @@ def _renew_until_stopped(reference: weakref.ref[S3Lock], stop: threading.Event, 
         lock = reference()
         if lock is None:
             return
+        transition = lock._transition
+        # Never wait for it: a signal handler may release the lock, and so wait for this thread, while the code below the handler renews it.
+        if not transition.acquire(blocking=False):
+            pause = min(1.0, ttl / 10)
+            del lock
+            continue
         try:
             lock.renew()
         except S3LockError:
             return
-        except S3Error as error:
-            logger.warning("the lock %s could not be renewed yet: %s", lock, error)
+        except Exception as error:  # also what the user's function for credentials raises
+            shown = error if isinstance(error, S3Error) else type(error).__name__
+            logger.warning("the lock %s could not be renewed yet: %s", lock, shown)
             pause = min(1.0, ttl / 10)
         else:
             pause = ttl / 3
+        finally:
+            transition.release()
         del lock
 
 

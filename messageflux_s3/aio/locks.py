@@ -101,7 +101,12 @@ class AsyncS3Lock:
         return self.acquire().__await__()
 
     async def __aenter__(self) -> AsyncS3Lock:
-        return await self.acquire() if self.lost else self
+        self._lock._begin_block()
+        try:
+            return await self.acquire() if self.lost else self
+        except BaseException:
+            self._lock._end_block()
+            raise
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
