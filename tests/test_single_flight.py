@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
-from support.scripted_server import Answer, Asked, ScriptedServer, refusal
+from support.scripted_server import Answer, Asked, ScriptedServer, refusal, run_scripted_server
 from support.stateful_server import StatefulStore
 from test_versions import V1, _VersionedStore
 
@@ -120,3 +120,40 @@ def _caught(call: Call, bucket: s3.S3Bucket, key: str) -> s3.S3Error | None:
     except s3.S3Error as error:
         return error
     return None
+
+
+REENTERED = ("a condition", "a parameter of a write", "a character in names of metadata")
+
+
+@pytest.mark.parametrize("question", REENTERED)
+def test_a_signal_handler_can_write_while_its_thread_asks_the_store(question: str) -> None:
+    """The handler's write asks the same: it asks again, and does not wait for the code that it interrupted."""
+    with run_scripted_server() as server:
+        state = StatefulStore(server)
+        bucket = server.bucket(lane=False)
+        is_first = True
+
+        def handle(**_: object) -> None:
+            nonlocal is_first
+            if is_first:
+                is_first = False
+                QUESTIONS[question](bucket, "of the handler")
+
+        bucket.store.client.meta.events.register("before-send.s3.PutObject", handle)
+        told: list[BaseException] = []
+
+        def write() -> None:
+            try:
+                QUESTIONS[question](bucket, "interrupted")
+            except BaseException as error:
+                told.append(error)
+
+        thread = threading.Thread(target=write, daemon=True)
+        thread.start()
+        thread.join(120)
+        assert not thread.is_alive(), "it waits for itself"
+        if question == "a parameter of a write":  # which this server does not keep
+            assert [type(error) for error in told] == [s3.S3Unsupported]
+        else:
+            assert told == []
+            assert sorted(state.objects) == ["interrupted", "of the handler"]

@@ -29,18 +29,18 @@ class _Flight:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # reentrant: a signal handler may write while its thread asks
         self.failure: tuple[float, Hashable, S3Error] | None = None
 
 
 _flights: weakref.WeakKeyDictionary[Connection, dict[str, _Flight]] = weakref.WeakKeyDictionary()
-_flights_lock = threading.Lock()
+_flights_lock = threading.RLock()
 
 
 def _reset_after_fork() -> None:
     global _flights, _flights_lock
     # The parent's locks may be held by threads that the child does not have.
-    _flights, _flights_lock = weakref.WeakKeyDictionary(), threading.Lock()
+    _flights, _flights_lock = weakref.WeakKeyDictionary(), threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
