@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import html
 import os
 import random
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 import tracemalloc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from support.stateful_server import StatefulStore
 from support.waiting import wait_until
 
 from messageflux_s3 import AsyncS3Store, S3AccessDenied, S3BatchError, S3Bucket, S3Error, S3NoSuchItem, S3Store
-from messageflux_s3._bulk import batch
+from messageflux_s3._bulk import batch, pipeline
 from messageflux_s3._bulk.read_ahead import side_by_side
 from messageflux_s3._formats.deletions import read_deletions
 from messageflux_s3._http import request_window
@@ -576,6 +578,38 @@ def test_parallel_iterators_do_not_keep_the_interpreter_from_exiting() -> None:
         env={**os.environ, "PYTHONPATH": root},
     )
     assert (ended.returncode, ended.stderr) == (7, b"")
+
+
+@pytest.mark.parametrize("kind", ["side by side", "map"])
+def test_an_iteration_can_be_collected_in_one_of_its_own_threads(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The garbage collector runs in any thread; a thread cannot wait for itself."""
+    complaints: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    may_collect, has_collected = threading.Event(), threading.Event()
+
+    def collect(number: int) -> int:
+        if number == 1:
+            assert may_collect.wait(60)
+            gc.collect()
+            has_collected.set()
+        return number
+
+    def numbers() -> Iterator[int]:
+        yield from map(collect, range(3))
+
+    iteration: Any = side_by_side([numbers()]) if kind == "side by side" else pipeline.run(collect, range(3))
+    assert next(iteration) == 0
+    gc.disable()
+    try:
+        cycle: list[object] = [iteration]
+        cycle.append(cycle)
+        collected = weakref.ref(iteration)
+        del iteration, cycle
+        may_collect.set()
+        assert has_collected.wait(60)
+    finally:
+        gc.enable()
+    assert (collected(), complaints) == (None, [])
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

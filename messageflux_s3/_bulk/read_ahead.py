@@ -10,7 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextvars import copy_context
-from threading import Condition, Thread
+from threading import Condition, Thread, current_thread
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -55,10 +55,13 @@ def side_by_side(sources: Sequence[Iterator[Item]], max_pending: int = 8) -> Gen
         ):  # in a forked child the threads do not exist, and locks that they held are never released
             for runner in runners:
                 runner.stop()
-            for thread in threads:
+            # The garbage collector may close this iteration in one of its own threads, which ends and then closes its source.
+            own = current_thread()
+            for thread, source in zip(threads, sources, strict=True):
+                if thread is own:
+                    continue
                 if thread.ident is not None:
                     thread.join()
-            for source in sources:
                 if isinstance(source, Generator):
                     source.close()
 
