@@ -335,10 +335,8 @@ class S3Object:
 
     def _checksums_steps(self) -> Steps[Mapping[str, str]]:
         found = yield from operations.head_steps_with_checksums(self._address)
-        head = self._head
-        if head is not None and head.etag != found.etag:
-            self._body = None  # the object was replaced since its body was cached
-        self._listed, self._head = None, found
+        self._apply_head(found)
+        self._listed = None
         return cast("Mapping[str, str]", found.checksums)
 
     def _further(self, name: str) -> str | None:
@@ -404,8 +402,15 @@ class S3Object:
 
     def _head_steps(self) -> Steps[Head]:
         found = yield from operations.head_steps(self._address)
-        self._head = found
+        self._apply_head(found)
         return found
+
+    def _apply_head(self, found: Head) -> None:
+        """Cache the result of a HEAD. Drop a body of another object, which another thread or task may have read meanwhile."""
+        head = self._head
+        if head is not None and head.etag != found.etag:
+            self._body = None
+        self._head = found
 
     def _run(self, steps: Steps[Result]) -> Result:
         return drivers.run(self._bucket._connection, steps)

@@ -17,7 +17,7 @@ import boto3
 import pytest
 from support.proxy import Fault, run_proxy, scripted
 from support.request_counting import Counted
-from support.scripted_server import ScriptedServer, content_of, refusal
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, refusal
 from support.servers import Server
 from support.stateful_server import StatefulStore
 
@@ -596,3 +596,31 @@ def test_a_range_counted_from_the_end_is_never_one_of_an_object_of_another_size(
             with pytest.raises(s3.S3ObjectChanged, match=r"was replaced .*its size was 10"):
                 obj.read_range(start, end)
         assert obj.reload().read_range(-3) == now[-3:]
+
+
+@pytest.mark.parametrize("ask", ["exists", "etag", "load"])
+def test_a_body_read_by_another_thread_meanwhile_is_never_cached_with_attributes_of_a_later_object(
+    scripted_server: ScriptedServer, ask: str
+) -> None:
+    """A write under ``if_match=obj.etag``, of content made from ``obj.body``, would undo the write in between."""
+    state = StatefulStore(scripted_server)
+    state.put("k", b"former")
+    obj = scripted_server.bucket().object("k")
+    read: list[bytes] = []
+
+    def before(asked: Asked) -> Answer:
+        if not read and (asked.method == "HEAD" or ask == "load"):
+            read.append(b"")
+            read.append(obj.body)  # in the server's thread, while the other request is under way
+            state.put("k", b"later")
+        return None
+
+    state.before = before
+    if ask == "exists":
+        assert obj.exists()
+    elif ask == "etag":
+        assert obj.etag
+    else:
+        assert obj.reload().body
+    assert read[-1] == b"former"
+    assert (obj.etag, obj.body) == (state.objects["k"].etag, b"later")
