@@ -372,6 +372,32 @@ def test_request_on_a_connection_closed_while_idle_is_sent_again_on_a_new_one(sc
     assert len(server.requests) == 4
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("secure", [False, True])
+def test_bytes_after_the_end_of_a_body_are_not_the_next_response(
+    scripted: Any, tmp_path: Path, secure: bool, streamed: bool
+) -> None:
+    """The body of a large object is longer than its Content-Length, and goes on with what looks like a response."""
+    length, settings = 100_000, dict[str, Any]()
+    if secure:
+        cert, key = certificate(tmp_path)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(cert, key)
+        settings = {"tls": context, "verify": str(cert)}
+    more = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong"
+    long = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s%s" % (length, bytes(length), more)
+    _, _, lane = scripted(lambda head, body: long if b"/long" in head else OK, **settings)
+    target = memoryview(bytearray(length))
+    assert lane.send(LaneRequest("GET", "bkt", "long"), target=target) is not None
+    [idle] = lane.pool._idle
+    assert idle.sock.pending() if secure else select.select([idle.sock], [], [], 60)[0]
+    if streamed:
+        assert bodies_of(lane, [LaneRequest("GET", "bkt", "a")]) == [b"hi"]
+    else:
+        answer = lane.send(LaneRequest("GET", "bkt", "a"))
+        assert answer is not None and answer.body == b"hi"
+
+
 def test_post_on_a_connection_closed_while_idle_is_left_to_boto3(scripted: Any) -> None:
     _, _, lane = scripted(lambda head, body: OK + RawServer.CLOSE)
     assert lane.send(LaneRequest("GET", "bkt", "a")) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import threading
@@ -73,6 +74,22 @@ class LaneConnection:
             sock.settimeout(timeout)
         return True
 
+    def has_unasked_bytes(self) -> bool:
+        """Return whether the server has sent bytes although no request was waiting for them, such as a body beyond its Content-Length.
+
+        If they look like a response, they would be taken for that to the next request. A connection that the server has closed is left to
+        that request, except over TLS, where only reading tells the two apart.
+        """
+        sock = self.sock
+        if sock is None:
+            return False
+        if isinstance(sock, ssl.SSLSocket):
+            return sock.pending() > 0 or (_is_readable(sock) and self.was_closed_by_server())
+        try:
+            return _is_readable(sock) and bool(sock.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Close the socket; closing again has no effect."""
         sock, self.sock = self.sock, None
@@ -121,6 +138,9 @@ class ConnectionPool:
             if connection.idle_since < oldest or connection.sock is None:
                 connection.close()
             elif connection.address == address:
+                if connection.has_unasked_bytes():
+                    connection.close()
+                    continue
                 if connection.sock is not None and connection.sock.gettimeout() != self.read_timeout:
                     connection.sock.settimeout(self.read_timeout)
                 return connection
@@ -193,6 +213,15 @@ class ConnectionPool:
     def close(self) -> None:
         """Close the idle connections. A later request opens new ones."""
         _close_all(self._idle)
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    """Return whether bytes, or the end of the connection, have arrived."""
+    if not hasattr(select, "poll"):  # pragma: no cover - Windows only
+        return bool(select.select([sock], [], [], 0)[0])
+    polling = select.poll()  # select() takes no descriptor above 1023
+    polling.register(sock, select.POLLIN)
+    return bool(polling.poll(0))
 
 
 def _seconds(timeout: float | None) -> float | None:
