@@ -604,3 +604,18 @@ def test_a_request_is_named_without_what_changes() -> None:
     assert named("GET", "/b?versions&key-marker=k&version-id-marker=7")[3] == "key-marker=k"
     assert named("GET", "/b?uploads&key-marker=k&upload-id-marker=7")[3] == "key-marker=k"
     assert named("OPTIONS", "/b/k")[0] == "Unknown"
+
+
+@pytest.mark.parametrize(
+    ("target", "is_scratch"),
+    [
+        ("/b?list-type=2&prefix=.mfs3-probe%2F", True),
+        ("/b?uploads&prefix=d%2Fmfs3-probe-", True),
+        ("/b/.mfs3-probe/0123456789abcdef/0", True),
+        ("/mfs3-probe-0123456789abcdef?list-type=2", True),
+        ("/b?list-type=2&prefix=d%2F", False),
+    ],
+)
+def test_a_listing_of_scratch_objects_gets_no_faults_as_the_objects_get_none(target: str, is_scratch: bool) -> None:
+    """Their number depends on what the process has asked before."""
+    assert recognise(ProxyRequest("GET", target, f"GET {target} HTTP/1.1\r\n\r\n".encode())).is_scratch == is_scratch

@@ -33,18 +33,29 @@ def killed_just_now(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 # -- processes that are killed or interrupted ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("work", "step"), [("probe", 29), ("probe of a bucket", 29), ("race", 11), ("write", 5)])
-@pytest.mark.parametrize("versioned", [False, True], ids=["plain", "versioned"])
+# At some of the requests; tests/long/test_killed_probes.py takes every one, more kinds of work, and buckets with versioning.
+
+
+@pytest.mark.parametrize(("work", "step"), [("probe", 29), ("probe of a bucket", 29), ("write", 5)])
 @pytest.mark.usefixtures("killed_just_now")
 def test_the_next_experiment_deletes_what_killed_processes_left(
-    server: Server, bucket: s3.S3Bucket, work: str, step: int, versioned: bool
+    server: Server, bucket: s3.S3Bucket, work: str, step: int
 ) -> None:
-    """Each process was killed at another request; tests/long/test_killed_probes.py does so at every one."""
-    if versioned and server.name == "rclone":
-        pytest.skip("rclone keeps no versions")
-    if versioned:
-        server.client().put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
-    assert interrupted_probes.run(server, bucket.name, work, "SIGKILL", step=step) > 2
+    """Each process was killed at another request."""
+    _kill_and_repeat(server, bucket, work, step)
+
+
+@pytest.mark.usefixtures("killed_just_now")
+def test_the_next_experiment_deletes_versions_that_killed_processes_left(
+    moto: Server, moto_bucket: s3.S3Bucket
+) -> None:
+    """And no delete marker stays."""
+    moto_bucket.versioning.enable()
+    _kill_and_repeat(moto, moto_bucket, "race", 17)
+
+
+def _kill_and_repeat(server: Server, bucket: s3.S3Bucket, work: str, step: int) -> None:
+    assert interrupted_probes.run(server, bucket.name, work, "SIGKILL", step=step) > 1
     assert scratch_of(server, bucket.name) != []
     store = server.connect(read_timeout=59)
     store._connection.facts.clear()  # a test before may have made the same experiment
@@ -52,8 +63,15 @@ def test_the_next_experiment_deletes_what_killed_processes_left(
     assert scratch_of(server, bucket.name) == []
 
 
-@pytest.mark.parametrize(("work", "step"), [("probe", 29), ("probe of a bucket", 29), ("race", 11), ("write", 5)])
-@pytest.mark.parametrize(("sent", "moment"), [("SIGINT", "before"), ("SIGTERM", "after")])
+@pytest.mark.parametrize(
+    ("work", "step", "sent", "moment"),
+    [
+        ("probe of a bucket", 29, "SIGINT", "before"),
+        ("write", 5, "SIGTERM", "after"),
+        ("race", 11, "SIGINT", "after"),
+        ("probe", 47, "SIGTERM", "before"),
+    ],
+)
 def test_an_interrupted_experiment_leaves_nothing(
     server: Server, bucket: s3.S3Bucket, work: str, step: int, sent: str, moment: str
 ) -> None:

@@ -148,8 +148,8 @@ class S3Request(NamedTuple):
 
     @property
     def is_scratch(self) -> bool:
-        """Whether the request is about a scratch object or bucket of this library's own probes; these have random names."""
-        return "mfs3-probe" in self.key or self.bucket.startswith("mfs3-probe-")
+        """Whether the request is about scratch objects or a bucket of this library's own probes, or lists them; these have random names."""
+        return "mfs3-probe" in self.key or "mfs3-probe" in self.detail or self.bucket.startswith("mfs3-probe-")
 
 
 def recognise(request: ProxyRequest) -> S3Request:
