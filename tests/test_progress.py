@@ -142,6 +142,22 @@ def test_progress_true_shows_a_tqdm_bar(rclone_bucket: S3Bucket, capsys: pytest.
     assert "2.00 objects" in capsys.readouterr().err
 
 
+def test_a_key_in_the_title_of_a_bar_or_in_a_log_record_is_escaped(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It could control the terminal, or forge a line of a log."""
+    nasty = "s3://bkt/a\nERROR forged\x1b[2J\u202e"
+    with pytest.raises(KeyboardInterrupt), reporting(True, 1, nasty):
+        raise KeyboardInterrupt
+    shown = capsys.readouterr().err
+    assert "a\\nERROR forged\\x1b[2J\\u202e" in shown and not {"\n", "\u202e"} & {*shown.rstrip("\n")}
+    logging.getLogger("messageflux_s3").warning("%s: %s, %d", nasty, s3.S3Error("a\x9bb"), 7)
+    assert caplog.messages == [
+        "s3://bkt/a\\nERROR forged\\x1b[2J\\u202e: interrupted after 0 of 1 bytes",
+        "s3://bkt/a\\nERROR forged\\x1b[2J\\u202e: a\\x9bb, 7",
+    ]
+
+
 def test_progress_without_tqdm_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to install."""
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from .._formats.render import visible
+
 logger = logging.getLogger("messageflux_s3")
 
 Progress: TypeAlias = "bool | Callable[[int], object] | None"
@@ -112,7 +114,7 @@ def _shown(
         except ImportError as error:
             raise ImportError("progress=True needs tqdm: pip install 'messageflux-s3[progress]'") from error
         look: dict[str, Any] = {"unit": "B", "unit_divisor": 1024} if unit == "bytes" else {"unit": " objects"}
-        with tqdm(total=total, desc=description, unit_scale=True, **look) as bar:
+        with tqdm(total=total, desc=visible(description), unit_scale=True, **look) as bar:
             yield bar.update
     elif callable(progress):
         yield progress

@@ -1,4 +1,4 @@
-"""One log line for each finished request."""
+"""One log line for each finished request, and the filter that keeps each record of this library on one line."""
 
 from __future__ import annotations
 
@@ -13,6 +13,17 @@ SLOW_SECONDS = 5.0
 """A request that takes at least as long is logged at level INFO."""
 
 
+def _escape(record: logging.LogRecord) -> bool:
+    """Escape line ends and control characters: keys and the texts of stores could forge lines of a log, or control a terminal."""
+    text = record.getMessage()
+    if not text.isprintable():
+        record.msg, record.args = visible(text), None
+    return True
+
+
+logger.addFilter(_escape)
+
+
 def log(record: RequestRecord) -> None:
     """Log a finished request: at INFO if it was slow or sent more than once, else at DEBUG."""
     is_remarkable = record.attempts > 1 or record.seconds >= SLOW_SECONDS
@@ -24,9 +35,9 @@ def log(record: RequestRecord) -> None:
         level,
         "%s s3://%s/%s: %s, %d bytes sent, %d bytes received, %.1f ms, %d %s, %s",
         record.operation,
-        visible(record.bucket),
-        visible(record.key),
-        visible(outcome.strip()),
+        record.bucket,
+        record.key,
+        outcome.strip(),
         record.bytes_sent,
         record.bytes_received,
         1000 * record.seconds,
