@@ -166,8 +166,8 @@ class Observation:
         self.tag = tag
         self._observers = observers
         self._is_open = False
-        # The columns of one row after the other. Rows that were tuples, or the records, would be objects that Python's collector counts:
-        # 500 that live for a while make it run, which costs more than all else that an observation does.
+        # The columns of one row after the other. Rows that were tuples, or the records, would be objects that Python's collector counts,
+        # and 500 that live for a while make it run.
         self._pending: list[Any] = []
         self._sums: dict[tuple[str, Way], _Sums] = {}
         # Reentrant: a signal handler, or the finalizer of a body, may run while its thread holds the lock.
