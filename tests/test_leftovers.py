@@ -51,7 +51,7 @@ def test_the_next_experiment_deletes_versions_that_killed_processes_left(
 ) -> None:
     """And no delete marker stays."""
     moto_bucket.versioning.enable()
-    _kill_and_repeat(moto, moto_bucket, "race", 17)
+    _kill_and_repeat(moto, moto_bucket, "race", 3)
 
 
 def _kill_and_repeat(server: Server, bucket: s3.S3Bucket, work: str, step: int) -> None:
