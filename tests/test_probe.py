@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import logging
 import ssl
 import subprocess
@@ -182,6 +183,14 @@ def test_probing_a_given_bucket_keeps_its_configuration_and_versions(moto: Serve
     assert found.lifecycle is None
     listed = moto.client().list_object_versions(Bucket=moto_bucket.name)
     assert [one["Key"] for one in [*listed["Versions"], *listed.get("DeleteMarkers", ())]] == ["mine"]
+
+
+def test_a_probed_store_is_found_the_same_by_another_probe(rclone: Server) -> None:
+    """boto3 then asks for checksums, and rclone sends the whole object's beside a range: ranges looked unsupported."""
+    found = rclone.connect().probe()
+    again = s3.S3Store(rclone.connect().config.replace(capabilities=found)).probe()
+    assert found.ranges is True
+    assert dataclasses.replace(again, probed_at=found.probed_at) == found
 
 
 def test_probe_uses_the_credentials_of_a_given_boto3_resource(rclone: Server) -> None:
