@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
-import select
 import signal
 import socket
 import ssl
@@ -34,8 +33,10 @@ from botocore.session import get_session
 from botocore.stub import Stubber
 from support.scripted_server import RawServer, Script
 from support.servers import Server, run_rclone
+from support.waiting import wait_until
 
 from messageflux_s3._http import eligibility
+from messageflux_s3._http.connections import _is_readable
 from messageflux_s3._http.eligibility import Endpoint
 from messageflux_s3._http.lane import Lane, LaneRequest
 from messageflux_s3._http.stream import Stream
@@ -390,7 +391,7 @@ def test_bytes_after_the_end_of_a_body_are_not_the_next_response(
     target = memoryview(bytearray(length))
     assert lane.send(LaneRequest("GET", "bkt", "long"), target=target) is not None
     [idle] = lane.pool._idle
-    assert idle.sock.pending() if secure else select.select([idle.sock], [], [], 60)[0]
+    wait_until(lambda: idle.sock.pending() > 0 if secure else _is_readable(idle.sock))
     if streamed:
         assert bodies_of(lane, [LaneRequest("GET", "bkt", "a")]) == [b"hi"]
     else:
@@ -632,7 +633,7 @@ def test_session_tickets_do_not_make_an_idle_tls_connection_look_closed(scripted
     lane.connect_ahead("bkt")
     [idle] = lane.pool._idle
     assert idle.sock.version() == "TLSv1.3"
-    assert select.select([idle.sock], [], [], 60)[0]  # the tickets
+    wait_until(lambda: _is_readable(idle.sock))  # the tickets
     assert not idle.was_closed_by_server()
     assert idle.sock.gettimeout() == lane.pool.read_timeout
     body = bytes(200_000)
