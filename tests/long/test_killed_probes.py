@@ -18,9 +18,11 @@ from support.servers import Server
 import messageflux_s3 as s3
 from messageflux_s3._objects import leftovers
 
-STEP = int(os.environ.get("MFS3_STEP", "1"))
+STEP = int(os.environ.get("MFS3_STEP", "61"))
+"""A process is killed at each request whose number is a multiple of it, and at the first one."""
 
 
+@pytest.mark.timeout(36_000)
 @pytest.mark.parametrize("work", interrupted_probes.WORK)
 @pytest.mark.parametrize("versioned", [False, True], ids=["plain", "versioned"])
 @pytest.mark.parametrize(
@@ -42,7 +44,8 @@ def test_nothing_is_left(
         server.client().put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
     print(interrupted_probes.run(server, bucket.name, work, sent, moment, STEP), "processes")
     if sent == "SIGKILL":
-        assert scratch_of(server, bucket.name) != []
+        if STEP < 10:  # otherwise the few processes may be killed where nothing is written yet
+            assert scratch_of(server, bucket.name) != []
         monkeypatch.setattr(leftovers, "LEFT_AFTER", timedelta(days=-1))
         store = server.connect(read_timeout=59)
         store._connection.facts.clear()  # a test before may have made the same experiment
