@@ -480,7 +480,7 @@ def run_many(
     def submitted(key: str, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
         nonlocal threads
         if threads is None:
-            threads = ContextThreadPool(workers, thread_name_prefix="messageflux-s3")
+            threads = ContextThreadPool(workers, "messageflux-s3")
         if not is_ordered_by_key:
             return threads.submit(work, *arguments)
         earlier = last_on_thread.get(key)
