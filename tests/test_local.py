@@ -121,6 +121,18 @@ def test_a_local_server_accepts_any_credentials(s3_store: s3.S3Store) -> None:
     assert repr(never) == "<LocalS3 closed>"
 
 
+def test_buckets_of_a_local_server_have_one_store() -> None:
+    """observe() on the store of one of them counts the requests of the others too."""
+    with s3.LocalS3() as local:
+        first, second = local.bucket("first"), local.bucket("second")
+        assert first.store is second.store
+        with first.store.observe() as seen:
+            second.put_object("k", b"x")
+        assert seen.requests == 1
+    with pytest.raises(ValueError, match="closed"):
+        local.bucket("first")
+
+
 def test_a_local_server_is_reached_without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """The keys of connect() are defaults, which anonymous=True replaces."""
     local = s3.LocalS3()

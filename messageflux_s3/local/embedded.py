@@ -76,6 +76,7 @@ class LocalS3:
         self._server_url: str | None = None
         self._log: IO[bytes] | None = None
         self._closed = False
+        self._store: S3Store | None = None
         _servers.add(self)
 
     @property
@@ -142,6 +143,8 @@ class LocalS3:
     def bucket(self, name: str) -> S3Bucket:
         """Create a bucket, or return the existing one.
 
+        All buckets returned have one store, so that ``bucket.store.observe()`` counts the requests to each of them.
+
         Args:
             name: The bucket's name.
 
@@ -159,7 +162,10 @@ class LocalS3:
             ...     local.bucket("scratch").exists()
             True
         """
-        return self.connect().create_bucket(name)
+        store = self.connect()
+        with self._lock:
+            store = self._store = self._store or store
+        return store.create_bucket(name)
 
     def requests_served(self) -> dict[str, int]:
         """Return how many requests the server has answered since it started, from all clients.

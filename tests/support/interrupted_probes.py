@@ -111,6 +111,7 @@ def main() -> None:
     endpoint_url, access_key, secret_key, bucket, work, name, moment, step = sys.argv[1:]
     sent = signal.Signals[name]
     signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background ignores it
     condition_probe.ROUNDS = condition_probe.WRITERS = 2
     store = s3.connect(endpoint_url, access_key=access_key, secret_key=secret_key, region="us-east-1")
     for count, at in enumerate(itertools.count(1, int(step))):
