@@ -169,7 +169,11 @@ BAD_CONTENTS: dict[str, tuple[Callable[[s3.S3Bucket], object], str]] = {
     "upload_file": (lambda bucket: bucket.upload_file(42, "k"), "path must be .*, not int"),
     "put": (lambda bucket: bucket["k"].put(42), "data must be .*, not int"),
     "metadata of numbers": (lambda bucket: bucket.put_object("k", b"x", {"a": 1}), "metadata"),
+    "metadata of numbers, copy_to": (lambda bucket: bucket["k"].copy_to("l", metadata={"a": 1}), "metadata"),
+    "metadata of numbers, move_to": (lambda bucket: bucket["k"].move_to("l", metadata={"a": 1}), "metadata"),
+    "metadata of numbers, set_metadata": (lambda bucket: bucket["k"].set_metadata({"a": 1}), "metadata"),
     "tags of numbers": (lambda bucket: bucket.put_object("k", b"x", tags={"a": 1}), "tags must be"),
+    "update": (lambda bucket: bucket["k"].update(None), "function must .*, not be NoneType"),
 }
 ASYNC_BAD_CONTENTS: dict[str, tuple[Callable[[s3.AsyncS3Bucket], Awaitable[object]], str]] = {
     "put_object": (lambda bucket: bucket.put_object("k", 42), "buf must be .*, not int"),
@@ -179,7 +183,11 @@ ASYNC_BAD_CONTENTS: dict[str, tuple[Callable[[s3.AsyncS3Bucket], Awaitable[objec
     "upload_file": (lambda bucket: bucket.upload_file(42, "k"), "path must be .*, not int"),
     "put": (lambda bucket: bucket["k"].put(42), "data must be .*, not int"),
     "metadata of numbers": (lambda bucket: bucket.put_object("k", b"x", {"a": 1}), "metadata"),
+    "metadata of numbers, copy_to": (lambda bucket: bucket["k"].copy_to("l", metadata={"a": 1}), "metadata"),
+    "metadata of numbers, move_to": (lambda bucket: bucket["k"].move_to("l", metadata={"a": 1}), "metadata"),
+    "metadata of numbers, set_metadata": (lambda bucket: bucket["k"].set_metadata({"a": 1}), "metadata"),
     "tags of numbers": (lambda bucket: bucket.put_object("k", b"x", tags={"a": 1}), "tags must be"),
+    "update": (lambda bucket: bucket["k"].update(None), "function must .*, not be NoneType"),
 }
 
 

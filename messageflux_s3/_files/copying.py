@@ -149,6 +149,8 @@ class _Copying:
     ) -> None:
         self._source = source
         self._target = target
+        if metadata is not None:
+            user_metadata.encode(metadata)  # raises before anything is sent
         self._metadata = metadata
         self._call = call
         self._idempotency_token = idempotency_token

@@ -770,6 +770,8 @@ def update_steps(
     Requests:
         1 GET and 1 PUT per attempt
     """
+    if not callable(function):
+        raise TypeError(f"function must take the content and return the new one, not be {type(function).__name__}")
     address = address._replace(version_id=None)  # read the current object, since that is the one to be replaced
     conflict: S3PreconditionFailed | None = None
     took = 0.0
