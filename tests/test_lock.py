@@ -1244,7 +1244,7 @@ def test_the_first_token_is_the_time_of_the_server(moto_bucket: S3Bucket) -> Non
     """It is the Date in seconds times 2**20, and acquire() returns only after that second."""
     lock = moto_bucket.lock("k").__enter__()
     seconds, rest = divmod(lock.token, 2**20)
-    assert (rest, 0 < time.time() - seconds < 5) == (0, True)
+    assert (rest, 0 < time.time() - seconds < 60) == (0, True)
     assert time.time() >= seconds + 1
     lock.release()
 

@@ -66,7 +66,7 @@ def test_timestamp_is_the_current_time_in_utc() -> None:
     from datetime import datetime, timezone
 
     said = datetime.strptime(Signer("r").timestamp(), "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
-    assert abs((datetime.now(timezone.utc) - said).total_seconds()) < 2
+    assert abs((datetime.now(timezone.utc) - said).total_seconds()) < 60
 
 
 def test_timestamp_follows_the_clock_also_backwards(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import subprocess
 import sys
@@ -43,11 +44,15 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that is free now."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
+    """Return a port of the loopback interface that is free now, for a server that starts in some seconds.
+
+    It is none of those that the system gives to connections and to servers without a port of their own.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)  # not random: tests set its seed
+        with socket.socket() as listening, suppress(OSError):
+            listening.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until(is_ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, *, seconds: float) -> None:
@@ -62,7 +67,8 @@ def wait_until(is_ready: Callable[[], bool], process: subprocess.Popen[bytes], l
             return
         time.sleep(0.1)
     output = log.read_text(errors="replace")[-2000:] if log.exists() else "no output"
-    raise RuntimeError(f"{Path(process.args[4]).name} did not start in {seconds:.0f} s: {output}")  # type: ignore[index]
+    happened = f"was not ready in {seconds:.0f} s" if process.poll() is None else f"ended with {process.returncode}"
+    raise RuntimeError(f"{Path(process.args[4]).name} {happened}: {output}")  # type: ignore[index]
 
 
 def answers_http(url: str) -> bool:
