@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import boto3
 
 import messageflux_s3 as s3
+from messageflux_s3._client import connection as connections
 
 Answer = tuple[int, Mapping[str, str], bytes] | bytes | None
 """Status, headers and body; or raw bytes, after which the connection is closed; None: it is closed without a response.
@@ -271,6 +272,15 @@ def run_server(server: Server) -> Iterator[Server]:
     finally:
         server.shutdown()
         server.server_close()
+        forget_connections(f"http://127.0.0.1:{server.server_port}")
+
+
+def forget_connections(endpoint_url: str) -> None:
+    """Let the library forget what it knows of a server that has ended: a later one may get its port."""
+    with connections._cache_lock:
+        for config in [*connections._cache]:
+            if config.endpoint_url == endpoint_url:
+                del connections._cache[config]
 
 
 @contextmanager
@@ -330,6 +340,7 @@ class RawServer:
 
     def close(self) -> None:
         self._listener.close()
+        forget_connections(self.url)
 
 
 def replaces_metadata(bucket: s3.S3Bucket) -> s3.S3Bucket:
