@@ -34,6 +34,7 @@ from support.proxy import Fault, run_proxy, scripted
 from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal, upload_in_parts
 from support.servers import Server
 from support.stateful_server import StatefulStore
+from support.waiting import wait_until
 
 import messageflux_s3 as s3
 from messageflux_s3._files import writer as object_writer
@@ -723,6 +724,30 @@ def test_a_wrapper_that_is_garbage_collected_unclosed_writes_nothing(
         del wrapper, below
         gc.collect()
     assert not obj.exists()
+
+
+def test_the_collector_does_not_wait_for_the_parts_of_a_file(scripted_server: ScriptedServer) -> None:
+    """It may have interrupted a thread that holds a lock which the parts need. The upload is aborted afterwards."""
+    arrived, may_answer = threading.Event(), threading.Event()
+    answered_in_time = []
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "PUT":
+            arrived.set()
+            answered_in_time.append(may_answer.wait(30))
+        return (204, {}, b"") if asked.method == "DELETE" else upload_in_parts(asked)
+
+    scripted_server.answer = answer
+    cycle: list[Any] = [scripted_server.bucket()["k"].open("wb")]
+    cycle.append(cycle)
+    cycle[0].write(bytes(17 * MIB))
+    assert arrived.wait(60)
+    with pytest.warns(ResourceWarning, match="without being closed"):
+        del cycle
+        gc.collect()
+    may_answer.set()
+    wait_until(lambda: scripted_server.whats[-1] == "DELETE k?uploadId")
+    assert set(answered_in_time) == {True}
 
 
 def test_a_file_left_open_at_interpreter_exit_is_aborted(moto: Server, moto_bucket: s3.S3Bucket) -> None:

@@ -13,6 +13,8 @@ from contextvars import copy_context
 from threading import Condition, Thread, current_thread
 from typing import Generic, TypeVar
 
+from .._client.garbage_collection import is_collecting
+
 Item = TypeVar("Item")
 
 
@@ -55,10 +57,11 @@ def side_by_side(sources: Sequence[Iterator[Item]], max_pending: int = 8) -> Gen
         ):  # in a forked child the threads do not exist, and locks that they held are never released
             for runner in runners:
                 runner.stop()
-            # The garbage collector may close this iteration in one of its own threads, which ends and then closes its source.
-            own = current_thread()
+            # A thread that is not waited for ends by itself, and drops its source: the last reference to this iteration may be dropped in
+            # one of the iteration's own threads.
+            own, waits = current_thread(), not is_collecting()
             for thread, source in zip(threads, sources, strict=True):
-                if thread is own:
+                if thread is own or not waits:
                     continue
                 if thread.ident is not None:
                     thread.join()

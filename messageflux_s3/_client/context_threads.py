@@ -8,6 +8,8 @@ from contextvars import Context, copy_context
 from threading import Condition, Lock, Thread, current_thread
 from typing import Any, TypeVar
 
+from .garbage_collection import is_collecting
+
 Result = TypeVar("Result")
 
 
@@ -43,8 +45,8 @@ class ContextThreadPool(ThreadPoolExecutor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         own = current_thread()
-        # The garbage collector may close an iteration in any thread, also in one of the iteration's own, which cannot wait for itself.
-        wait = wait and own not in self._threads and own not in self._running
+        # The last reference to an iteration may be dropped in one of the iteration's own threads, which cannot wait for itself.
+        wait = wait and not is_collecting() and own not in self._threads and own not in self._running
         super().shutdown(wait, cancel_futures=cancel_futures)
         if wait:
             # An interrupt while submit() starts a thread leaves one that the executor does not know.

@@ -5,6 +5,7 @@ Content up to 8 MiB is sent in one PUT, larger content in parts as they fill up.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import contextlib
 import io
@@ -22,6 +23,7 @@ from typing import IO, Any, Literal, NamedTuple, cast
 
 from .._client.addresses import ObjectAddress
 from .._client.connection import Connection
+from .._client.garbage_collection import is_collecting
 from .._formats import etags
 from .._formats import metadata as user_metadata
 from .._formats.head import Head
@@ -574,7 +576,10 @@ class ObjectWriter(io.BufferedIOBase):
         if not self._is_over and self._pid == os.getpid():
             told = f"s3://{self._bucket_name}/{self.name} was not written: the file was dropped without being closed"
             logger.warning(told)
-            self.abort()
+            if is_collecting():  # the abort waits for parts that are being sent, and sends a request
+                _thread.start_new_thread(self.abort, ())  # not a Thread, whose start() would wait for it
+            else:
+                self.abort()
             warnings.warn(told, ResourceWarning, stacklevel=2, source=self)
 
     def _dealloc_warn(self, source: object) -> None:
