@@ -825,6 +825,28 @@ def test_an_interrupted_release_frees_the_lease(memory: Memory, is_done: bool) -
     assert (stored(memory)["_lease"]["state"], one.lost) == ("free", True)
 
 
+@pytest.mark.parametrize("function", ["os.getpid", "threading.Thread.join"])
+def test_a_release_that_is_interrupted_before_its_request_frees_the_lease(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    """Else its thread would renew the lease as long as the lock is referenced, or others would wait until it expires."""
+    stand(memory, state="free")
+    one = made(memory)
+    one.acquire()
+    left = [True]
+    original = os.getpid if function == "os.getpid" else threading.Thread.join
+
+    def interrupt(*arguments: Any) -> Any:
+        if left and left.pop():
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(function, interrupt)
+        one.release()
+    assert (stored(memory)["_lease"]["state"], one.lost) == ("free", True)
+
+
 def test_two_blocks_do_not_use_one_lock_together(memory: Memory) -> None:
     """The second raises, even from another thread; after the first it can be entered again."""
     one = held(memory)

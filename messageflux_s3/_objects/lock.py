@@ -45,6 +45,7 @@ from ..errors import (
 )
 from . import conditional, drivers, operations, ranged_reader
 from .lock_queue import Place, waiters_of, with_waiters
+from .scratch import run_to_the_end
 
 logger = logging.getLogger("messageflux_s3")
 
@@ -606,7 +607,8 @@ class S3Lock:
             1 PUT if the lock is held, else none; 1 GET and 1 PUT more if clients have begun to wait for it
         """
         try:
-            self._release()
+            # An interrupt before the request would leave the lease held, and renewed as long as the lock is referenced.
+            run_to_the_end(self._release)
         finally:
             self._end_block()
 
