@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -11,9 +13,12 @@ from typing import Any
 
 import pytest
 from support.cancellation import MOMENTS, cancelled
+from support.scripted_server import Answer, Asked
 from support.stateful_server import StatefulServer, run_stateful_server
 
 import messageflux_s3 as s3
+from messageflux_s3._client.context_threads import ContextThreadPool
+from messageflux_s3._objects.multipart import MultipartUpload
 
 PACKAGE = Path(s3.__file__).parent
 TRACED = {str(path) for path in (PACKAGE / "_http").glob("*.py")}
@@ -123,3 +128,113 @@ def test_after_a_cancellation_at_any_await_the_next_requests_succeed(server: Sta
         await store.close()
 
     asyncio.run(run())
+
+
+# -- threads, uploads in parts, batches ------------------------------------------------------------------------------------------------
+
+
+class Slow:
+    """Delays the writes on a server, and notes when each of them began and ended.
+
+    Args:
+        server: The server.
+        is_first_delayed: Whether the first write is delayed too.
+
+    Attributes:
+        events: ``"begins"`` or ``"ends"``, and the request.
+        has_begun: Set when the first write arrives.
+    """
+
+    def __init__(self, server: StatefulServer, *, is_first_delayed: bool = True) -> None:
+        self.events: list[tuple[str, str]] = []
+        self.has_begun = threading.Event()
+        self._is_first_delayed = is_first_delayed
+        self._state = server.state
+        self._state.before, self._state.after = self._before, self._after
+
+    def _before(self, asked: Asked) -> Answer:
+        if asked.method in ("PUT", "DELETE"):
+            self.events.append(("begins", asked.what))
+            is_delayed = self._is_first_delayed or self.has_begun.is_set()
+            self.has_begun.set()
+            if asked.method == "PUT" and is_delayed:
+                time.sleep(0.2)
+        return None
+
+    def _after(self, asked: Asked) -> bool:
+        if asked.method in ("PUT", "DELETE"):
+            self.events.append(("ends", asked.what))
+        return False
+
+    @property
+    def under_way(self) -> int:
+        """The number of writes that have begun and not ended."""
+        kinds = [kind for kind, _ in [*self.events]]
+        return kinds.count("begins") - kinds.count("ends")
+
+
+@pytest.fixture
+def fresh_server() -> Iterator[StatefulServer]:
+    with run_stateful_server() as started:
+        yield started
+
+
+PART = b"x" * 1000
+
+
+def test_no_part_is_sent_after_the_end_of_an_upload_whose_thread_was_interrupted_at_its_start(
+    fresh_server: StatefulServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The upload does not know this part. A store may keep a part that arrives after the abort."""
+    slow = Slow(fresh_server)
+    bucket = fresh_server.bucket()
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name.startswith("messageflux-s3-parts"):
+            assert slow.has_begun.wait(60)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), MultipartUpload(bucket._address.object("k")) as upload:
+        upload.add_part(PART)
+    assert [kind for kind, _ in slow.events] == ["begins", "ends", "begins", "ends"]
+    assert [what for _, what in slow.events[1:3]] == ["PUT k?partNumber&uploadId", "DELETE k?uploadId"]
+    assert fresh_server.state.uploads == {}
+
+
+@pytest.mark.parametrize("moment", ["while it waits for the parts", "while it sends the request"])
+def test_an_interrupted_abort_aborts_the_upload_all_the_same(
+    fresh_server: StatefulServer, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    bucket = fresh_server.bucket()
+    upload = MultipartUpload(bucket._address.object("k"))
+    upload.add_part(PART)
+    upload.settle()
+    left = [True]
+    connection = type(bucket._connection)
+    owner, name = (ContextThreadPool, "shutdown") if moment == "while it waits for the parts" else (connection, "call")
+    original = getattr(owner, name)
+
+    def interrupt(*arguments: Any, **named: Any) -> Any:
+        if left and left.pop():
+            raise KeyboardInterrupt
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        upload.abort()
+    assert fresh_server.state.uploads == {}
+
+
+def test_an_interrupt_after_the_creation_of_an_upload_leaves_none(
+    fresh_server: StatefulServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("messageflux_s3._objects.multipart.first_for", interrupt)
+    with pytest.raises(KeyboardInterrupt), MultipartUpload(fresh_server.bucket()._address.object("k")) as upload:
+        upload.add_part(PART)
+    assert fresh_server.state.uploads == {}

@@ -23,6 +23,7 @@ from ..errors import S3ConnectionError, S3Error, S3NoSuchItem, S3Unsupported
 from . import checksum, confirmation, etag_md5, put_parameters, tagging
 from .etag_conditions import in_condition
 from .parallelism import Parallelism, first_for, most_bytes_for
+from .scratch import run_to_the_end
 
 logger = logging.getLogger("messageflux_s3")
 
@@ -130,9 +131,10 @@ class MultipartUpload:
                     f"CreateMultipartUpload on {self._address.uri}: the response was incomplete",
                     operation="CreateMultipartUpload", bucket=self._address.bucket_name, key=self._address.key, retryable=True,
                 )  # fmt: skip
+            # Set this first: an upload whose ID was lost by an interrupt cannot be aborted.
+            self._upload_id = str(answer["UploadId"])
             if not self._copies_only:
                 self._parallelism = Parallelism(self._concurrency, first_for(latency))
-            self._upload_id = str(answer["UploadId"])
         return self._upload_id
 
     def _connect_ahead(self) -> None:
@@ -395,19 +397,33 @@ class MultipartUpload:
         ) from error  # fmt: skip
 
     def abort(self) -> None:
-        """Abort the upload: drop the parts not yet sent, and delete the others. Errors of the store are logged, not raised."""
+        """Abort the upload: drop the parts not yet sent, and delete the others. Errors of the store are logged, not raised.
+
+        If it is interrupted, the parts that are being sent are not waited for any longer, but the upload is aborted all the same.
+        """
         if self._is_over:
             return
-        pending = list(self._waiting)
-        if self._pid == os.getpid():  # in a forked child, a thread that it does not have may hold a future's lock
-            for waiting in pending:
-                waiting.cancel()
-        self._end()
-        if self._upload_id is None or self._pid != os.getpid():
+        pending, executor = list(self._waiting), self._executor
+        if self._pid != os.getpid() or self._upload_id is None:
+            if self._pid == os.getpid():  # in a forked child, a thread that it does not have may hold a future's lock
+                for waiting in pending:
+                    waiting.cancel()
+            self._end()
             return  # nothing was sent, or the upload belongs to the parent process
-        for sent in pending:  # a part that arrives after the abort would be kept by the store
-            if not sent.cancelled():
-                sent.exception()
+        self._is_over = True
+        try:
+            # A part that arrives after the abort would be kept by the store. Wait for the threads, not only for the parts in _waiting: an
+            # interrupt while a thread was started leaves a part that is not there.
+            if executor is not None:
+                executor.shutdown(wait=True, cancel_futures=True)
+            for sent in pending:  # where this runs on one of the threads, shutdown() does not wait
+                if not sent.cancelled():
+                    sent.exception()
+        finally:
+            self._end()
+            run_to_the_end(self._send_abort)
+
+    def _send_abort(self) -> None:
         try:
             given = self._given(("RequestPayer", "ExpectedBucketOwner"))
             self._address.connection.call(
