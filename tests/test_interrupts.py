@@ -17,6 +17,7 @@ from support.scripted_server import Answer, Asked
 from support.stateful_server import StatefulServer, run_stateful_server
 
 import messageflux_s3 as s3
+from messageflux_s3._bulk import progress
 from messageflux_s3._client.context_threads import ContextThreadPool
 from messageflux_s3._objects.multipart import MultipartUpload
 
@@ -238,3 +239,31 @@ def test_an_interrupt_after_the_creation_of_an_upload_leaves_none(
     with pytest.raises(KeyboardInterrupt), MultipartUpload(fresh_server.bucket()._address.object("k")) as upload:
         upload.add_part(PART)
     assert fresh_server.state.uploads == {}
+
+
+@pytest.mark.parametrize("work", ["put_objects", "copy_to"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_no_write_of_a_batch_goes_on_after_its_progress_has_raised(
+    fresh_server: StatefulServer, monkeypatch: pytest.MonkeyPatch, work: str, error: type[BaseException]
+) -> None:
+    """Not even while the exception is kept, as in a notebook: its traceback references the iterator over the outcomes."""
+    monkeypatch.setattr(progress, "_ITEMS_A_REPORT", 1)
+    bucket = fresh_server.bucket(lane=False)
+    for number in range(30):
+        fresh_server.state.put(f"from/{number:02}", b"1")
+    items = ((f"to/{number}", b"1") for number in range(30))
+    slow = Slow(fresh_server, is_first_delayed=False)
+
+    def report(_: int) -> None:
+        raise error
+
+    with pytest.raises(error) as kept:
+        if work == "put_objects":
+            bucket.put_objects(items, progress=report)
+        else:
+            bucket.find("from/").copy_to(bucket, "to/", progress=report)
+    assert slow.under_way == 0
+    count = len(slow.events)
+    time.sleep(0.3)
+    assert len(slow.events) == count
+    del kept

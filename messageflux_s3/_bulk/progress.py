@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -88,7 +88,11 @@ def reporting(
 
 
 def watched(items: Iterable[Item], report: Callable[[int], None]) -> Iterator[Item]:
-    """Yield the items; report the number after every thousand items, and when the iterator ends or is closed."""
+    """Yield the items; report the number after every thousand items, and when the iterator ends or is closed.
+
+    A generator is closed at the end: if ``report`` raises, the traceback of the exception would keep it open, and the requests of a batch
+    would go on.
+    """
     count = 0
     try:
         for item in items:
@@ -98,7 +102,11 @@ def watched(items: Iterable[Item], report: Callable[[int], None]) -> Iterator[It
                 report(count)
                 count = 0
     finally:
-        report(count)
+        try:
+            if isinstance(items, Generator):
+                items.close()
+        finally:
+            report(count)
 
 
 @contextmanager
