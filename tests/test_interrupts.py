@@ -19,6 +19,7 @@ from support.stateful_server import StatefulServer, run_stateful_server
 import messageflux_s3 as s3
 from messageflux_s3._bulk import progress
 from messageflux_s3._client.context_threads import ContextThreadPool
+from messageflux_s3._files import partial_file
 from messageflux_s3._objects.multipart import MultipartUpload
 
 PACKAGE = Path(s3.__file__).parent
@@ -267,3 +268,21 @@ def test_no_write_of_a_batch_goes_on_after_its_progress_has_raised(
     time.sleep(0.3)
     assert len(slow.events) == count
     del kept
+
+
+@pytest.mark.skipif(partial_file._fcntl is None, reason="files are not locked on Windows")
+def test_a_download_that_was_interrupted_while_it_locked_its_file_can_be_resumed(
+    fresh_server: StatefulServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The lock ends with the interrupt: else this process could not resume the download, and would leave the file."""
+    fresh_server.state.put("k", b"content")
+    bucket = fresh_server.bucket()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("os.path.samestat", interrupt)
+        bucket.object("k").download_to(tmp_path / "file", resume=True)
+    bucket.object("k").download_to(tmp_path / "file", resume=True)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"content")]

@@ -121,15 +121,17 @@ class PartialFile:
         self.done: set[int] = set()
         stem = file_target.temporary_stem(target)
         self.path = target.with_name(f"{stem}.mfs3-partial")
-        if content is not None and self._open_alone():
-            self._journal_path = target.with_name(f"{stem}.mfs3-journal")
-            try:
+        is_alone = False
+        try:
+            if content is not None and self._open_alone():
+                is_alone = True
+                self._journal_path = target.with_name(f"{stem}.mfs3-journal")
                 file_target.check_single_name(self._fd, self.path)
                 self._take_up(content)
-            except BaseException:
-                self._close_file()
-                raise
-        else:
+        except BaseException:
+            self._close_file()
+            raise
+        if not is_alone:
             self._fd, name = tempfile.mkstemp(prefix=f"{stem}.", suffix=".mfs3-partial", dir=target.parent)
             self.path = Path(name)
 
@@ -142,12 +144,12 @@ class PartialFile:
             try:
                 _fcntl.flock(self._fd, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
             except OSError:
-                os.close(self._fd)
+                self._close_file()
                 return False
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(self._fd), self.path.stat()):
                     return True
-            os.close(self._fd)  # the other download just ended and renamed the file to the target
+            self._close_file()  # the other download just ended and renamed the file to the target
 
     def _take_up(self, description: Mapping[str, Any]) -> None:
         """Continue where the journal ends, if it describes the same bytes of the same object; else start anew."""
@@ -231,9 +233,9 @@ class PartialFile:
         self._close_file()  # last: the lock keeps other downloads from continuing a file that is being deleted
 
     def _close_file(self) -> None:
-        if self._fd != -1:  # pragma: no branch - closed twice on Windows only
-            os.close(self._fd)
-            self._fd = -1
+        if self._fd != -1:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
 
     def _forget_journal(self) -> None:
         if self._journal is not None:
