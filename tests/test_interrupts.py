@@ -19,7 +19,8 @@ from support.stateful_server import StatefulServer, run_stateful_server
 import messageflux_s3 as s3
 from messageflux_s3._bulk import progress
 from messageflux_s3._client.context_threads import ContextThreadPool
-from messageflux_s3._files import partial_file
+from messageflux_s3._files import partial_file, upload, writer
+from messageflux_s3._objects import multipart
 from messageflux_s3._objects.multipart import MultipartUpload
 
 PACKAGE = Path(s3.__file__).parent
@@ -141,16 +142,18 @@ class Slow:
     Args:
         server: The server.
         is_first_delayed: Whether the first write is delayed too.
+        seconds: The delay.
 
     Attributes:
         events: ``"begins"`` or ``"ends"``, and the request.
         has_begun: Set when the first write arrives.
     """
 
-    def __init__(self, server: StatefulServer, *, is_first_delayed: bool = True) -> None:
+    def __init__(self, server: StatefulServer, *, is_first_delayed: bool = True, seconds: float = 0.2) -> None:
         self.events: list[tuple[str, str]] = []
         self.has_begun = threading.Event()
         self._is_first_delayed = is_first_delayed
+        self._seconds = seconds
         self._state = server.state
         self._state.before, self._state.after = self._before, self._after
 
@@ -160,7 +163,7 @@ class Slow:
             is_delayed = self._is_first_delayed or self.has_begun.is_set()
             self.has_begun.set()
             if asked.method == "PUT" and is_delayed:
-                time.sleep(0.2)
+                time.sleep(self._seconds)
         return None
 
     def _after(self, asked: Asked) -> bool:
@@ -268,6 +271,87 @@ def test_no_write_of_a_batch_goes_on_after_its_progress_has_raised(
     time.sleep(0.3)
     assert len(slow.events) == count
     del kept
+
+
+SMALL = 64 * 1024
+CONTENT = bytes(range(256)) * (SMALL // 256 * 4)
+CALLS_TRACED = {
+    str(PACKAGE / name) for name in ("_files/writer.py", "_files/upload.py", "_objects/multipart.py", "_bulk/batch.py")
+}
+NOT_TRACED = ("__exit__", "__del__", "drop")
+"""Functions in which no exception is raised: at the call of ``__exit__`` nothing of it runs, and Python ignores those of ``__del__``."""
+
+
+def write_file(bucket: s3.S3Bucket, _: Path) -> None:
+    with bucket.object("k").open("wb") as file:
+        for start in range(0, len(CONTENT), 50_000):
+            file.write(CONTENT[start : start + 50_000])
+
+
+def upload_file(bucket: s3.S3Bucket, path: Path) -> None:
+    bucket.upload_file(path, "k")
+
+
+def put_objects(bucket: s3.S3Bucket, _: Path) -> None:
+    bucket.put_objects((f"to/{number}", b"1") for number in range(20))
+
+
+def run_and_raise_at_call(count: int, work: Callable[[], object]) -> BaseException | None:
+    """Call a function, and raise at the n-th call in the traced modules; return the exception, None if that call was not reached.
+
+    Calls in :data:`NOT_TRACED` are left out.
+    """
+    left = count
+
+    def profile(frame: FrameType, event: str, _: Any) -> None:
+        nonlocal left
+        code = frame.f_code
+        if event == "call" and code.co_filename in CALLS_TRACED and code.co_name not in NOT_TRACED:
+            left -= 1
+            if left == 0:
+                raise Interrupted
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        work()
+    except Interrupted as error:
+        return error
+    finally:
+        sys.setprofile(before)
+    assert left > 0, "the exception was swallowed"
+    return None
+
+
+@pytest.mark.parametrize("work", [write_file, upload_file, put_objects])
+def test_after_an_exception_at_any_call_no_write_is_under_way_and_no_upload_is_left(
+    fresh_server: StatefulServer,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    work: Callable[[s3.S3Bucket, Path], None],
+) -> None:
+    """The object is the former or the complete new one. The exception is kept, as in a notebook."""
+    for module in (multipart, writer, upload):
+        for name in ("MIN_PART_BYTES", "PART_BYTES", "THRESHOLD_BYTES"):
+            monkeypatch.setattr(module, name, SMALL, raising=False)
+    monkeypatch.setattr(upload, "_MEBIBYTE", 1)
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    state = fresh_server.state
+    bucket = fresh_server.bucket(lane=False)
+    work(bucket, path)
+    slow = Slow(fresh_server, seconds=0.002)
+    count = 0
+    error: BaseException | None = Interrupted()
+    while error is not None:
+        count += 1
+        state.clear()
+        state.put("k", b"former")
+        error = run_and_raise_at_call(count, lambda: work(bucket, path))
+        assert slow.under_way == 0, count
+        assert state.body("k") in (b"former", CONTENT), count
+        assert not state.uploads, count
+    assert count > 30
 
 
 @pytest.mark.skipif(partial_file._fcntl is None, reason="files are not locked on Windows")

@@ -12,9 +12,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar, cast
 
 from .._client.addresses import BucketAddress, ObjectAddress
@@ -157,7 +159,7 @@ def get_many(
         return operations.get_steps(ObjectAddress(address, one.key, one.version_id), at_most=MAX_CACHED_BODY)
 
     outcomes = run_many(address, wanted, steps_of, concurrency=concurrency, max_bytes=max_bytes)
-    return ((one.tag, outcome) for one, outcome in outcomes)
+    return _named(outcomes, attrgetter("tag"))
 
 
 # -- writing
@@ -209,7 +211,7 @@ def put_many(
         concurrency=concurrency,
         max_bytes=max_bytes,
     )
-    return ((item.key, outcome) for item, outcome in outcomes)
+    return _named(outcomes, attrgetter("key"))
 
 
 # -- deleting
@@ -568,6 +570,18 @@ def run_many(
 
 def _is_ready(outcome: Any) -> bool:
     return not isinstance(outcome, Future) or outcome.done()
+
+
+def _named(
+    outcomes: Generator[tuple[Any, Any], None, None], name: Callable[[Any], Any]
+) -> Generator[tuple[Any, Any], None, None]:
+    """Yield the outcomes with a name in place of their items.
+
+    Not a generator expression: the traceback of an interrupt there would keep the outcomes, whose requests would go on.
+    """
+    with closing(outcomes):
+        for item, outcome in outcomes:
+            yield name(item), outcome
 
 
 def check_bounds(concurrency: int, max_bytes: int) -> None:

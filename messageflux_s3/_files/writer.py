@@ -154,6 +154,9 @@ class ObjectWriter(io.BufferedIOBase):
         that is not AWS the first ``x`` or ``a`` probes whether they are: about 150 small requests, once for the store
     """
 
+    _is_over = True
+    """Whether the file was committed or aborted; True until the constructor is done, since ``__del__`` reads it."""
+
     def __init__(
         self,
         address: ObjectAddress,
@@ -164,7 +167,6 @@ class ObjectWriter(io.BufferedIOBase):
         if_match: str | None = None,
         **extra: Any,
     ) -> None:
-        self._is_over = True  # until the constructor is done: __del__ reads it
         self._failure: BaseException | None = None  # the error of a failed write or commit
         self._is_failure_told = False
         super().__init__()
@@ -478,14 +480,24 @@ class ObjectWriter(io.BufferedIOBase):
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._blocks = max(0, self._blocks - 1)  # ExitStack.push() and some wrappers call __exit__ without __enter__
-        if exc_type is not None:
+        try:
+            self._blocks = max(
+                0, self._blocks - 1
+            )  # ExitStack.push() and some wrappers call __exit__ without __enter__
+            if exc_type is not None:
+                self.abort()
+            elif self._blocks or not self._autocommit:
+                super().close()
+                self.raise_failure()
+            else:
+                self._finish()
+        except Exception:
+            raise
+        except (
+            BaseException
+        ):  # an interrupt, perhaps before the commit: the file would stay open, and its parts would be sent
             self.abort()
-        elif self._blocks or not self._autocommit:
-            super().close()
-            self.raise_failure()
-        else:
-            self._finish()
+            raise
 
     def close(self) -> None:
         """Commit, unless an exception raised after the opening is being handled; in a ``with`` block the end of the block commits.
