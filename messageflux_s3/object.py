@@ -1310,6 +1310,9 @@ class S3Object:
         Returns:
             Whether there were delete markers to remove.
 
+        Raises:
+            S3Unsupported: The store did not delete a marker, although it reported success; the object is still hidden.
+
         Requests:
             1, and 2 for each of the topmost delete markers
         """

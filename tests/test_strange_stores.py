@@ -317,6 +317,53 @@ def test_deleting_everything_lists_again_after_deleted_entries(
     assert left == []
 
 
+def test_versions_that_the_store_does_not_delete_raise(strange: DocumentStore) -> None:
+    """It reports each deletion as done, and lists the version again."""
+    entry = "<Version><Key>k</Key><VersionId>1</VersionId><LastModified>2026-01-01T00:00:00Z</LastModified></Version>"
+
+    def answers(method: str, query: str) -> Answer:
+        if method == "POST":
+            return _page("DeleteResult", "<Deleted><Key>k</Key><VersionId>1</VersionId></Deleted>")
+        if method == "DELETE":
+            return 204, {"x-amz-version-id": "1"}, b""
+        if query.startswith("versioning"):
+            return _page("VersioningConfiguration", "<Status>Enabled</Status>")
+        if query.startswith("versions"):
+            return _page("ListVersionsResult", entry)
+        return _page("ListBucketResult", "")
+
+    strange.answers = answers
+    with pytest.raises(s3.S3Unsupported, match="reported version 1 as deleted, but still lists it"):
+        strange.bucket().clear_objects(versions=True)
+
+
+@pytest.mark.parametrize("adds_marker", [False, True], ids=["nothing", "another marker"])
+def test_undelete_raises_where_the_store_does_not_delete_the_marker(strange: DocumentStore, adds_marker: bool) -> None:
+    """The store reports success. If it ignores the version ID, it has put another marker above the one that was to be deleted."""
+    markers = ["m1"]
+
+    def answers(method: str, query: str) -> Answer:
+        if method == "DELETE":
+            assert len(markers) < 9, "undelete() does not end"
+            if adds_marker:
+                markers.insert(0, f"m{len(markers) + 1}")
+            return 204, {"x-amz-delete-marker": "true"}, b""
+        if query.startswith("versioning"):
+            return _page("VersioningConfiguration", "<Status>Enabled</Status>")
+        count = int(parse_qs(query)["max-keys"][0])
+        moment = "<LastModified>2026-01-01T00:00:00Z</LastModified>"
+        listed = "".join(
+            f"<DeleteMarker><Key>k</Key><VersionId>{marker}</VersionId>{moment}"
+            f"<IsLatest>{str(at == 0).lower()}</IsLatest></DeleteMarker>"
+            for at, marker in enumerate(markers[:count])
+        )
+        return _page("ListVersionsResult", listed)
+
+    strange.answers = answers
+    with pytest.raises(s3.S3Unsupported, match="reported version m1 as deleted, but still lists it"):
+        strange.bucket().object("k").undelete()
+
+
 def test_listing_versions_continues_after_a_common_prefix(strange: DocumentStore) -> None:
     """After a common prefix a page names no version to go on from, and AWS refuses an empty one."""
 

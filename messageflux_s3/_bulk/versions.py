@@ -115,18 +115,34 @@ def undelete(address: ObjectAddress) -> bool:
     Returns:
         Whether there were any delete markers.
 
+    Raises:
+        S3Unsupported: The store did not delete a marker, although it reported success; the object is still hidden.
+
     Requests:
         1, and 2 for each marker
     """
     (connection, bucket_name), key, _ = address
     deleted: ListedVersion | None = None
     while True:
-        newest = next(pages(address.bucket, prefix=key, extra={"MaxKeys": 1}))
-        marker = next((entry for entry in newest.delete_markers if entry.key == key and entry.is_latest), None)
-        if marker is None or marker == deleted:
+        # Two entries: a store that ignores the version ID of a deletion puts a new marker above the one that was to be deleted.
+        newest = next(pages(address.bucket, prefix=key, extra={"MaxKeys": 2}))
+        markers = [entry for entry in newest.delete_markers if entry.key == key]
+        if deleted is not None and any(marker.version_id == deleted.version_id for marker in markers):
+            raise _not_deleted(address.bucket, deleted.key, deleted.version_id)
+        marker = next((entry for entry in markers if entry.is_latest), None)
+        if marker is None:
             return deleted is not None
         batch.delete_all(BucketAddress(connection, bucket_name), [(marker.key, marker.version_id)])
         deleted = marker
+
+
+def _not_deleted(bucket: BucketAddress, key: str, version_id: str) -> S3Unsupported:
+    return S3Unsupported(
+        f"s3://{bucket.name}/{key}: the store reported version {version_id} as deleted, but still lists it",
+        operation="DeleteObject",
+        bucket=bucket.name,
+        key=key,
+    )
 
 
 def clear_versions(bucket: BucketAddress) -> None:
@@ -134,27 +150,34 @@ def clear_versions(bucket: BucketAddress) -> None:
 
     Raises:
         S3BatchError: Some versions could not be deleted.
+        S3Unsupported: The store did not delete a version, although it reported success.
 
     Requests:
         2, and 2 per 1,000 versions
     """
 
-    def found() -> Iterator[tuple[str, str | None]]:
+    def found() -> Iterator[tuple[str, str]]:
         for page in pages(bucket):
             yield from ((entry.key, entry.version_id) for entry in (*page.objects, *page.delete_markers))
 
     if keeps_versions(bucket):
-        _remove_all(found, lambda entries: batch.delete_all(bucket, entries))
+        left = _remove_all(found, lambda entries: batch.delete_all(bucket, entries))
+        if left is not None:
+            raise _not_deleted(bucket, *left)
 
 
-def _remove_all(found: Callable[[], Iterator[T]], remove: Callable[[Iterator[T]], object]) -> None:
-    """Remove the entries and list again until there are none: some stores cannot continue a listing after a deleted entry."""
+def _remove_all(found: Callable[[], Iterator[T]], remove: Callable[[Iterator[T]], object]) -> T | None:
+    """Remove the entries and list again until there are none: some stores cannot continue a listing after a deleted entry.
+
+    Returns:
+        None; or an entry that was removed and that the store still lists. Then the others may not be removed either.
+    """
     last_first: T | None = None
     while True:
         listing = found()
         first = next(listing, None)
-        if first is None or first == last_first:  # the store still lists what was removed: stop
-            return
+        if first is None or first == last_first:
+            return first
         remove(chain([first], listing))
         last_first = first
 
