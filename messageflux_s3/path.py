@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import builtins
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import total_ordering
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -257,13 +258,15 @@ class S3Path:
             >>> [path.name for path in bucket.path("in").iterdir()]
             ['a.txt', 'deep']
         """
-        is_empty = True
-        for key in self._once(self._entries("")):
-            is_empty = False
+        entries = self._entries("")
+        first = next(entries, None)
+        if first is None:
+            if self._key:
+                raise S3NoSuchItem(f"there is no folder {self.uri}", bucket=self._bucket.name, key=self._key)
+            return
+        for key in self._once(_named(chain([first], entries))):
             if key != self._prefix:  # skip the marker of this folder
                 yield self._with_key(key)
-        if is_empty and self._key:
-            raise S3NoSuchItem(f"there is no folder {self.uri}", bucket=self._bucket.name, key=self._key)
 
     def glob(self, pattern: str) -> Iterator[S3Path]:
         """Yield the objects and folders whose path relative to this folder matches a pattern, in the order of their keys.
@@ -283,7 +286,7 @@ class S3Path:
         if pattern.startswith("/"):
             raise ValueError(f"{pattern!r} begins with a slash: patterns are relative to {self.uri}")
         is_flat = "/" not in pattern and "**" not in pattern
-        return self._matching(self._entries(stem) if is_flat else self._entries_below(stem), wanted)
+        return self._matching(_named(self._entries(stem)) if is_flat else self._entries_below(stem), wanted)
 
     def rglob(self, pattern: str) -> Iterator[S3Path]:
         """Yield the objects and folders at any depth below this folder that match a pattern.
@@ -302,13 +305,9 @@ class S3Path:
             if key != self._prefix and wanted.fullmatch(key[start:]):
                 yield self._with_key(key)
 
-    def _entries(self, stem: str) -> Iterator[str]:
-        """Yield the keys of this folder's entries whose names begin with ``stem``, without the slash at the end of a folder's key."""
-        for entry in self._bucket.find(prefix=self._prefix + stem, delimiter="/").entries():
-            if not isinstance(entry, str):
-                yield entry.key
-            elif not entry.endswith("//"):  # a folder without a name
-                yield entry[:-1]
+    def _entries(self, stem: str) -> Iterator[S3Object | str]:
+        """Iterate over this folder's entries whose names begin with ``stem``; a folder is its key with the slash at the end."""
+        return self._bucket.find(prefix=self._prefix + stem, delimiter="/").entries()
 
     def _entries_below(self, stem: str) -> Iterator[str]:
         """Yield the keys of the objects below this folder whose relative paths begin with ``stem``, and of the folders that hold them."""
@@ -465,6 +464,15 @@ class S3Path:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return S3Path, (self._bucket, self._key)
+
+
+def _named(entries: Iterable[S3Object | str]) -> Iterator[str]:
+    """Yield the keys of entries, without the slash at the end of a folder's key; leave out folders without a name."""
+    for entry in entries:
+        if not isinstance(entry, str):
+            yield entry.key
+        elif not entry.endswith("//"):
+            yield entry[:-1]
 
 
 def _once(keys: Iterator[str], *, are_ordered: bool) -> Iterator[str]:

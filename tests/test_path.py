@@ -238,6 +238,14 @@ def test_iterdir_is_that_of_pathlib(tree: S3Bucket, folder: Path) -> None:
     assert tree.path().exists()
 
 
+def test_iterdir_of_a_folder_with_nothing_but_empty_names_is_empty(moto_bucket: S3Bucket) -> None:
+    """The folder exists, also by is_dir()."""
+    moto_bucket.put_object("a//b", "1")
+    path = moto_bucket.path("a")
+    assert path.is_dir()
+    assert [*path.iterdir()] == [*path.glob("*")] == []
+
+
 @pytest.mark.parametrize(
     ("key", "pattern"),
     [
