@@ -1114,8 +1114,9 @@ def download_objects(plan: SyncPlan, *, overwrite: bool = True, progress: Progre
     files = {step.path for step in plan.copied}
     outcomes = _Outcomes("download_folder")
     for step in plan.skipped:  # plan_download() skips only folder markers
-        if step.path in files:
-            continue  # the object "a" takes the path of the folder for the marker "a/"
+        names = step.path.split("/")
+        if any("/".join(names[:count]) in files for count in range(1, len(names) + 1)):
+            continue  # the object "a" takes the path of the folder for the markers "a/" and "a/b/"
         try:
             inside(folder, step.path).mkdir(parents=True, exist_ok=True)
         except OSError as error:
