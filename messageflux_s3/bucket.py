@@ -971,6 +971,7 @@ class S3Bucket:
             S3NoSuchItem: The object does not exist.
             S3ObjectChanged: The object was replaced during the download.
             BlockingIOError: The target is a raw file in non-blocking mode and takes no data now.
+            ValueError: ``ExtraArgs`` names a part of the object (``Range``, ``PartNumber``); the whole object is downloaded.
 
         Requests:
             1 GET

@@ -127,6 +127,33 @@ def test_messageflux_arguments_still_work(moto_bucket: S3Bucket) -> None:
     assert (moto_bucket["k"].content_type, moto_bucket["k"].metadata) == ("text/x", {"m": "1"})
 
 
+@pytest.mark.parametrize("part", [{"Range": "bytes=0-0"}, {"PartNumber": 1}], ids=str)
+def test_download_object_refuses_parameters_of_a_part(scripted_server: ScriptedServer, part: dict[str, Any]) -> None:
+    """It reads the whole object, and would ignore them. boto3's download_fileobj refuses them too."""
+    target = io.BytesIO()
+    with pytest.raises(ValueError, match="the whole object is downloaded"):
+        scripted_server.bucket().download_object("k", target, ExtraArgs=part)
+    assert (target.getvalue(), scripted_server.asked) == (b"", [])
+
+
+def test_a_download_with_if_match_in_its_arguments_continues_after_a_broken_connection(
+    scripted_server: ScriptedServer,
+) -> None:
+    """The request that continues it sends If-Match once."""
+
+    def answer(asked: Asked) -> Answer:
+        found = content_of(asked, b"0123456789")
+        if len(scripted_server.asked) > 1 or not isinstance(found, tuple):
+            return found
+        return found[0], {**found[1], "Content-Length": "10"}, found[2][:4]
+
+    scripted_server.answer = answer
+    target = io.BytesIO()
+    scripted_server.bucket(max_attempts=3).download_object("k", target, ExtraArgs={"IfMatch": '"e"'})
+    assert target.getvalue() == b"0123456789"
+    assert [asked.headers["if-match"].strip('"') for asked in scripted_server.asked] == ["e", "e"]
+
+
 def test_overwrite_false_refuses_an_existing_file(bucket: S3Bucket, tmp_path: Path) -> None:
     """An existing file is kept, also one that appears during the download."""
     bucket.put_object("k", b"new")

@@ -139,12 +139,19 @@ def download_to_writable(
 
     Raises:
         BlockingIOError: The writable is a raw file in non-blocking mode and takes no data now.
+        ValueError: ``extra`` names a part of the object, which is always read as a whole.
 
     Requests:
         1 GET
     """
     if not hasattr(writable, "write"):
         raise TypeError(f"writable_stream must have write(), {type(writable).__name__} has not")
+    for name in ("Range", "PartNumber"):
+        if extra.get(name) is not None:
+            raise ValueError(
+                f"{name} cannot be given here: the whole object is downloaded; obj.read_range(start, end) and "
+                "obj.iter_chunks(start=…, end=…) read a part of it"
+            )
     fetch = _Fetch(address, _WHOLE, None, extra)
     with fetch:
         _copy_to(fetch, writable, verify_checksum, progress, address.key.rpartition("/")[2])

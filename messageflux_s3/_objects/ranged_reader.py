@@ -326,7 +326,8 @@ class RangedReader:
         if wanted is None:
             return connection.call("GetObject", **where, **parameters)
         try:
-            return connection.call("GetObject", **where, IfMatch=wanted, **parameters)
+            # The user's parameters may contain an If-Match too; the object met it in the first response.
+            return connection.call("GetObject", **{**where, **parameters, "IfMatch": wanted})
         except S3PreconditionFailed as error:
             of_head = {**for_every_request(self.parameters), **self.address.version_parameters}
             now = Head.from_answer(connection.call("HeadObject", **where, **of_head))
