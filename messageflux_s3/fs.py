@@ -1095,8 +1095,9 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def __hash__(self) -> int:
         return hash((type(self), self.store))
 
-    def __dask_tokenize__(self) -> tuple[str, int]:
-        return "messageflux_s3.fs", hash(self)
+    def __dask_tokenize__(self) -> tuple[str, int, int]:
+        # Stores of two boto3 clients have equal hashes if only their credentials differ: Dask would take one's data for the other's.
+        return "messageflux_s3.fs", hash(self), id(self._connection.shared)
 
     def __repr__(self) -> str:
         return f"MessagefluxS3FileSystem({self.store!r})"

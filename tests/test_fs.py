@@ -788,6 +788,17 @@ def test_file_systems_of_one_store_are_equal(fs: MessagefluxS3FileSystem, root: 
     assert fs._strip_protocol([f"mfs3://{root}/a", f"s3://{root}/b/"]) == [f"{root}/a", f"{root}/b"]
 
 
+def test_file_systems_of_two_clients_have_different_dask_tokens(scripted_server: ScriptedServer) -> None:
+    """The clients may have credentials of two tenants, for whom one bucket name means two buckets."""
+    stores = [
+        scripted_server.connect(boto3_session=None, access_key=key, secret_key="SECRETKEY0123456")
+        for key in ("ACCESSKEY01", "ACCESSKEY02")
+    ]
+    one, other = (MessagefluxS3FileSystem(s3.S3Store.from_client(store.client)) for store in stores)
+    assert one != other
+    assert one.__dask_tokenize__() != other.__dask_tokenize__()
+
+
 @pytest.mark.parametrize("key", ["p/../victim", "p/../../../victim"])
 def test_get_writes_nothing_outside_the_target_folder(key: str, moto_bucket: s3.S3Bucket, tmp_path: Path) -> None:
     """Its ".." would address another file; with an explicit file name it can be downloaded."""
