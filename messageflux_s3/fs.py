@@ -863,7 +863,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             ValueError: A folder would be moved into itself, two objects would be moved to one path, or a move would replace an object that
                 is to be moved too; or ``version_id`` is given: only the current version can be moved. Nothing was moved.
             FileNotFoundError: The path does not exist.
-            IsADirectoryError: The path is a folder or a bucket, and ``recursive`` is not set; nothing was moved.
+            IsADirectoryError: The path is a folder or a bucket, or a pattern that matches folders only, and ``recursive`` is not set;
+                nothing was moved.
             S3ObjectChanged: An object was written while it was being moved: it was not deleted.
             S3BucketNotEmpty: A bucket that is moved as a whole still has objects that no path can name; it was not deleted.
             S3Error: A copy failed, and nothing was deleted; or a deletion failed, and the copies and the remaining sources exist.
@@ -882,7 +883,9 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         ):
             source, target = self._strip_protocol(path1), self._strip_protocol(path2)
             is_itself = source in (target, f"{target}/{source.rpartition('/')[2]}")
-            if not is_itself and (not has_magic(source) or self._is_literal(os.fspath(path1))):
+            if has_magic(source) and not self._is_literal(os.fspath(path1)):
+                self._refuse_only_folders(os.fspath(path1), self.glob(source))
+            elif not is_itself:
                 self._refuse_folder(os.fspath(path1))
         if recursive and maxdepth is None:
             pairs += self._markers_of(pairs)
@@ -987,6 +990,13 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 f"{path!r} is a folder: pass recursive=True to include everything in it; nothing was changed"
             )
 
+    def _refuse_only_folders(self, pattern: str, found: list[str]) -> None:
+        """Raise if a pattern matches folders and no object: nothing would be done."""
+        if found and not any(self.isfile(each) for each in found):
+            raise IsADirectoryError(
+                f"{pattern!r} matches folders only: pass recursive=True to include everything in them; nothing was changed"
+            )
+
     def _below(self, root: str) -> Iterator[str]:
         """Yield the paths of all keys under a folder, including folder markers. Requests: 1 per 1,000 keys."""
         bucket_name, key = self._split(root)
@@ -1014,10 +1024,12 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
         Raises:
             FileNotFoundError: The path does not exist.
-            IsADirectoryError: The path is a folder or a bucket, and ``recursive`` is not set; nothing was deleted.
+            IsADirectoryError: The path is a folder or a bucket, or a pattern that matches folders only, and ``recursive`` is not set;
+                nothing was deleted.
 
         Requests:
-            those of expanding the paths, with ``recursive`` 1 more listing per folder; and 1 per 1,000 objects (1 per object if the store
+            those of expanding the paths, with ``recursive`` 1 more listing per folder, without it for a pattern 1 HEAD or more until an
+            object is found among the matches; and 1 per 1,000 objects (1 per object if the store
             does not support bulk deletes)
         """
         expanded, folders = _expand(self, path, recursive, maxdepth, self._is_literal)
@@ -1028,6 +1040,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 checked = expanded  # also raises if the path does not exist, where S3 reports success
             for each in checked:
                 self._refuse_folder(f"{each}/" if each in folders else each)
+            if not checked and isinstance(path, (str, os.PathLike)):
+                self._refuse_only_folders(os.fspath(path), expanded)
         keys: dict[str, set[str]] = {}
         for each in expanded:
             bucket_name, key = self._split(each)

@@ -1076,6 +1076,19 @@ def test_rm_refuses_folders_and_buckets_unless_recursive(moto_bucket: s3.S3Bucke
     assert [obj.key for obj in moto_bucket.find()] == ["d/x", "f"]
 
 
+@pytest.mark.parametrize("act", ["rm", "mv"])
+def test_a_pattern_that_matches_folders_only_needs_recursive(moto_bucket: s3.S3Bucket, act: str) -> None:
+    """Without it nothing would be done, and success reported. Objects that match are deleted or moved, without the folders."""
+    fs, name = MessagefluxS3FileSystem(moto_bucket.store), moto_bucket.name
+    moto_bucket.put_objects([("a/x", b"1"), ("b/y", b"2")])
+    with pytest.raises(IsADirectoryError, match="matches folders only"):
+        fs.rm(f"{name}/?") if act == "rm" else fs.mv(f"{name}/?", f"{name}/target")
+    assert [obj.key for obj in moto_bucket.find()] == ["a/x", "b/y"]
+    moto_bucket.put_object("c", b"3")
+    fs.rm(f"{name}/?") if act == "rm" else fs.mv(f"{name}/?", f"{name}/target/")
+    assert [obj.key for obj in moto_bucket.find()] == ["a/x", "b/y", *(["target/c"] if act == "mv" else [])]
+
+
 def test_mv_refuses_a_version(moto_bucket: s3.S3Bucket) -> None:
     """A move deletes its source, so an ignored version ID would move the current object away."""
     fs, name = MessagefluxS3FileSystem(moto_bucket.store), moto_bucket.name
