@@ -76,6 +76,20 @@ class _Transaction(Transaction):  # type: ignore[misc]  # fsspec publishes no ty
                 file.discard()
 
 
+class _Touched:
+    """A file of a transaction that is created only if there is no such object at the end, by then perhaps from the same transaction."""
+
+    def __init__(self, file: ObjectWriter) -> None:
+        self._file = file
+
+    def commit(self) -> None:
+        with contextlib.suppress(S3ObjectExists):
+            self._file.commit()
+
+    def discard(self) -> None:
+        self._file.discard()
+
+
 class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec publishes no types
     """The buckets of one store as an fsspec file system.
 
@@ -789,6 +803,9 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         elif not self.exists(path):
             with contextlib.suppress(S3ObjectExists):
                 self.pipe_file(path, b"", mode="create", **kwargs)
+                if self._intrans:
+                    files = self.transaction.files
+                    files.append(_Touched(files.pop()))
 
     # -- copying, moving, deleting ----------------------------------------------------------------------------------------------------
 

@@ -534,7 +534,7 @@ def test_create_only_does_not_replace_what_others_create_meanwhile(
     local = tmp_path / "ours"
     local.write_bytes(b"ours")
     fs = MessagefluxS3FileSystem(scripted_server.connect(preset="aws"))
-    is_silent = write is WRITES_NEW["touch"] and not in_transaction
+    is_silent = write is WRITES_NEW["touch"]
     with contextlib.nullcontext() if is_silent else pytest.raises(FileExistsError):  # noqa: SIM117
         with fs.transaction if in_transaction else contextlib.nullcontext():
             write(fs, str(local))
@@ -714,6 +714,20 @@ def test_cat_ranges_returns_or_raises_errors(fs: MessagefluxS3FileSystem, root: 
     assert isinstance(found[1], FileNotFoundError)
     with pytest.raises(FileNotFoundError):
         fs.cat_ranges([f"{root}/nothing"], [0], [1], on_error="raise")
+
+
+def test_touch_without_truncate_keeps_what_its_own_transaction_wrote(fs: MessagefluxS3FileSystem, root: str) -> None:
+    """It raised at the end of the transaction, which then discarded all later files."""
+    with fs.transaction:
+        fs.pipe(f"{root}/a", b"1")
+        fs.touch(f"{root}/a", truncate=False)
+        fs.touch(f"{root}/new", truncate=False)
+        fs.pipe(f"{root}/b", b"2")
+    assert [fs.cat(f"{root}/{name}") for name in ("a", "new", "b")] == [b"1", b"", b"2"]
+    with contextlib.suppress(RuntimeError), fs.transaction:
+        fs.touch(f"{root}/discarded", truncate=False)
+        raise RuntimeError
+    assert not fs.exists(f"{root}/discarded")
 
 
 def test_touch_without_truncate_keeps_the_content(fs: MessagefluxS3FileSystem, root: str) -> None:
