@@ -225,6 +225,17 @@ def test_a_lambda_batch_gives_every_event_in_order() -> None:
     assert [event.key for event in parse_event({"Records": records})] == ["a", "b", "a", "b"]
 
 
+def test_a_json_array_gives_the_events_of_all_its_messages() -> None:
+    """As EventBridge Pipes pass batches on; also inside an envelope. A malformed message does not lose the others."""
+    sent = {"messageId": "1", "body": json.dumps({"Records": [notification("a"), notification("b")]})}
+    batch = json.dumps([sent, notification("c"), [notification("nested")], 7, "text"])
+    for message in (batch, {"Body": batch}, {"Records": [{"messageId": "2", "body": batch}]}):
+        assert [event.key for event in parse_event(message)] == ["a", "b", "c"]
+    with pytest.raises(ValueError, match=r"^batch\[0\]: ") as caught:
+        parse_event(json.dumps([{"s3": 5, "eventName": "x", "eventVersion": "2.1"}, notification("c")]))
+    assert [event.key for event in caught.value.events] == ["c"]
+
+
 @given(keys, hexadecimal, hexadecimal)
 def test_sequencers_order_the_events_of_a_key(key: str, one: str, other: str) -> None:
     """The shorter is padded on the right with zeros; exactly one of two different ones is newer, neither of two equal ones."""

@@ -168,8 +168,8 @@ def parse_event(message: bytes | str | Mapping[str, Any], *, ceph_keys_encoded: 
     """Parse a notification about objects in S3.
 
     Supported formats: S3 event notifications (AWS, MinIO, Ceph and other compatible servers), EventBridge and
-    Cloudflare R2, each by itself or inside SNS, SQS and Lambda envelopes, also nested. A key is decoded once, and
-    only if the source encodes it: S3 notifications do, EventBridge and R2 do not.
+    Cloudflare R2, each by itself or inside SNS, SQS and Lambda envelopes, also nested, or several in a JSON array. A key
+    is decoded once, and only if the source encodes it: S3 notifications do, EventBridge and R2 do not.
 
     Args:
         message: JSON as bytes or text, or the parsed dict: a Lambda event, a message of ``receive_message()`` or its
@@ -290,6 +290,9 @@ class _Reading:
             raise ValueError(f"message is nested in more than {MAX_ENVELOPES} envelopes")
         if isinstance(message, (bytes, bytearray, memoryview, str)):
             message = load_json(message)
+        if isinstance(message, list):  # a batch, as EventBridge Pipes pass it on
+            self._read_several(message, f"{path}batch", envelopes_left)
+            return
         if not isinstance(message, Mapping):
             return
         if _is_record(message):
