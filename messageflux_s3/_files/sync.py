@@ -62,7 +62,7 @@ class Selection(NamedTuple):
     """The part of a folder or prefix that is transferred, by relative key.
 
     Attributes:
-        include: Globs; if there are any, only keys that match one are selected.
+        include: Globs; only keys that match one are selected. None for all keys.
         exclude: Globs; keys that match one are not selected.
     """
 
@@ -74,8 +74,11 @@ class Selection(NamedTuple):
 
         Raises:
             TypeError: The globs are not text.
+            ValueError: A glob is invalid, or ``include`` is empty.
         """
         included, excluded = _patterns("include", self.include), _patterns("exclude", self.exclude)
+        if self.include is not None and not included:
+            raise ValueError("include is an empty list, which no key matches; None matches every key")
 
         def matches(relative: str) -> bool:
             if included and not any(pattern.fullmatch(relative) for pattern in included):
