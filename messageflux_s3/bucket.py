@@ -1555,12 +1555,23 @@ class S3Bucket:
             max_keys: The page size, not a limit, as in messageflux.
             kwargs: Further parameters of the listing; ``Marker`` is still supported.
 
+        Raises:
+            TypeError: An argument is given twice (``prefix`` and ``Prefix``), or ``kwargs`` names another bucket.
+            ValueError: An argument is invalid.
+
         Requests:
             1 per ``max_keys`` keys
         """
         if isinstance(max_keys, bool) or not isinstance(max_keys, int) or max_keys < 1:
             raise ValueError(f"max_keys must be a whole number of at least 1, not {max_keys!r}")
-        marker = kwargs.pop("Marker", None)
+        if "Bucket" in kwargs:
+            raise TypeError("find_objects lists this bucket: Bucket= cannot be given")
+        # Pass these on as criteria, not as parameters: the keys in the response are checked against the criteria.
+        for name, given in (("Prefix", prefix), ("Delimiter", delimiter), ("StartAfter", kwargs.get("Marker"))):
+            if name in kwargs and given is not None:
+                raise TypeError(f"{name} is given twice")
+        prefix, delimiter = kwargs.pop("Prefix", prefix), kwargs.pop("Delimiter", delimiter)
+        marker = kwargs.pop("StartAfter", kwargs.pop("Marker", None))
         kwargs.pop("EncodingType", None)  # keys are decoded here in any case
         query = self.find(prefix, delimiter=delimiter, start_after=marker)
         return query._refined(page_size=min(max_keys, 1000), extra=tuple(kwargs.items())).objects()

@@ -197,6 +197,32 @@ def test_invalid_arguments_raise_an_error_that_names_them(
         bucket.find(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"prefix": "a", "Prefix": "b"}, "Prefix is given twice"),
+        ({"delimiter": "/", "Delimiter": "-"}, "Delimiter is given twice"),
+        ({"Marker": "a", "StartAfter": "b"}, "StartAfter is given twice"),
+        ({"Bucket": "other"}, "lists this bucket"),
+    ],
+    ids=str,
+)
+def test_find_objects_refuses_contradicting_parameters(
+    scripted_server: ScriptedServer, arguments: dict[str, Any], said: str
+) -> None:
+    """It ignored one of two, and listed the keys of another bucket as its own."""
+    with pytest.raises(TypeError, match=said):
+        scripted_server.bucket().find_objects(**arguments)
+    assert scripted_server.asked == []
+
+
+def test_find_objects_checks_keys_against_parameters_under_the_names_of_boto3(rclone_bucket: s3.S3Bucket) -> None:
+    """rclone ignores the prefix "/", and lists every key."""
+    rclone_bucket.put_object("a", "1")
+    assert [*rclone_bucket.find_objects(Prefix="/")] == []
+    assert [obj.key for obj in rclone_bucket.find_objects(Prefix="a", StartAfter="Z", Delimiter="/")] == ["a"]
+
+
 def test_find_objects_accepts_the_arguments_of_messageflux(filled: s3.S3Bucket) -> None:
     """max_keys is the page size there, Marker goes on working."""
     assert [obj.key for obj in filled.find_objects("2026/", max_keys=1)] == KEYS[:4]
