@@ -880,14 +880,14 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             ValueError: A folder would be moved into itself, two objects would be moved to one path, or a move would replace an object that
                 is to be moved too; or ``version_id`` is given: only the current version can be moved. Nothing was moved.
             FileNotFoundError: The path does not exist.
-            IsADirectoryError: The path is a folder or a bucket, or a pattern that matches folders only, and ``recursive`` is not set;
+            IsADirectoryError: A path is a folder or a bucket, or a pattern that matches folders only, and ``recursive`` is not set;
                 nothing was moved.
             S3ObjectChanged: An object was written while it was being moved: it was not deleted.
             S3BucketNotEmpty: A bucket that is moved as a whole still has objects that no path can name; it was not deleted.
             S3Error: A copy failed, and nothing was deleted; or a deletion failed, and the copies and the remaining sources exist.
 
         Requests:
-            those of expanding the paths, and per object those of ``obj.move_to()``
+            those of expanding the paths, for a list 1 HEAD per path, and per object those of ``obj.move_to()``
         """
         if version_id is not None:
             raise ValueError("a version cannot be moved: copy it with copy(path1, path2, version_id=…)")
@@ -904,6 +904,11 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 self._refuse_only_folders(os.fspath(path1), self.glob(source))
             elif not is_itself:
                 self._refuse_folder(os.fspath(path1))
+        if not recursive and not isinstance(path1, (str, os.PathLike)):
+            given = set(self._strip_protocol(list(path1)))
+            for source, _target in pairs:
+                if source in given:
+                    self._refuse_folder(f"{source}/" if source in folders else source)
         if recursive and maxdepth is None:
             pairs += self._markers_of(pairs)
         moves = [
@@ -1038,6 +1043,9 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
 
         The path of an existing object or folder is never read as a pattern (``x[1].txt``). A path or a pattern with a
         slash at the end names folders only: ``rm("bucket/d/", recursive=True)`` does not delete the object ``d``.
+
+        In a list of several paths without ``recursive``, a missing object or a folder without a slash at the end is not noticed, since S3
+        reports the deletion of any key as done.
 
         Raises:
             FileNotFoundError: The path does not exist.

@@ -1103,6 +1103,20 @@ def test_a_pattern_that_matches_folders_only_needs_recursive(moto_bucket: s3.S3B
     assert [obj.key for obj in moto_bucket.find()] == ["a/x", "b/y", *(["target/c"] if act == "mv" else [])]
 
 
+@pytest.mark.parametrize("folder", ["d", "d/"])
+def test_mv_of_a_list_refuses_folders_unless_recursive(moto_bucket: s3.S3Bucket, folder: str) -> None:
+    """Before anything is moved; the folder was left where it was, and success reported."""
+    fs, name = MessagefluxS3FileSystem(moto_bucket.store), moto_bucket.name
+    moto_bucket.put_objects([("d/x", b"1"), ("f", b"2")])
+    with pytest.raises(IsADirectoryError, match="nothing was changed"):
+        fs.mv([f"{name}/f", f"{name}/{folder}"], f"{name}/target/")
+    with pytest.raises(FileNotFoundError):
+        fs.mv([f"{name}/f", f"{name}/missing"], [f"{name}/g", f"{name}/h"])
+    assert [obj.key for obj in moto_bucket.find()] == ["d/x", "f"]
+    fs.mv([f"{name}/f", f"{name}/d/x"], f"{name}/target/")
+    assert [obj.key for obj in moto_bucket.find()] == ["target/f", "target/x"]
+
+
 def test_mv_refuses_a_version(moto_bucket: s3.S3Bucket) -> None:
     """A move deletes its source, so an ignored version ID would move the current object away."""
     fs, name = MessagefluxS3FileSystem(moto_bucket.store), moto_bucket.name
