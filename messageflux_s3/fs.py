@@ -901,7 +901,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             source, target = self._strip_protocol(path1), self._strip_protocol(path2)
             is_itself = source in (target, f"{target}/{source.rpartition('/')[2]}")
             if has_magic(source) and not self._is_literal(os.fspath(path1)):
-                self._refuse_only_folders(os.fspath(path1), self.glob(source))
+                self._refuse_only_folders(path1, maxdepth)
             elif not is_itself:
                 self._refuse_folder(os.fspath(path1))
         if not recursive and not isinstance(path1, (str, os.PathLike)):
@@ -1012,11 +1012,12 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 f"{path!r} is a folder: pass recursive=True to include everything in it; nothing was changed"
             )
 
-    def _refuse_only_folders(self, pattern: str, found: list[str]) -> None:
+    def _refuse_only_folders(self, pattern: str | os.PathLike[str], maxdepth: int | None) -> None:
         """Raise if a pattern matches folders and no object: nothing would be done."""
-        if found and not any(self.isfile(each) for each in found):
+        found = self.glob(self._strip_protocol(pattern), maxdepth=maxdepth, detail=True).values()
+        if {entry["type"] for entry in found} == {"directory"}:
             raise IsADirectoryError(
-                f"{pattern!r} matches folders only: pass recursive=True to include everything in them; nothing was changed"
+                f"{os.fspath(pattern)!r} matches folders only: pass recursive=True to include everything in them; nothing was changed"
             )
 
     def _below(self, root: str) -> Iterator[str]:
@@ -1053,9 +1054,9 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 nothing was deleted.
 
         Requests:
-            those of expanding the paths, with ``recursive`` 1 more listing per folder, without it for a pattern 1 HEAD or more until an
-            object is found among the matches; and 1 per 1,000 objects (1 per object if the store
-            does not support bulk deletes)
+            those of expanding the paths, with ``recursive`` 1 more listing per folder; for a pattern without ``recursive`` 1 HEAD and, if
+            that finds no object, those of expanding it again; and 1 per 1,000 objects (1 per object if the store does not support bulk
+            deletes)
         """
         expanded, folders = _expand(self, path, recursive, maxdepth, self._is_literal)
         if not recursive:
@@ -1065,8 +1066,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
                 checked = expanded  # also raises if the path does not exist, where S3 reports success
             for each in checked:
                 self._refuse_folder(f"{each}/" if each in folders else each)
-            if not checked and isinstance(path, (str, os.PathLike)):
-                self._refuse_only_folders(os.fspath(path), expanded)
+            if not checked and isinstance(path, (str, os.PathLike)) and not self.isfile(expanded[0]):
+                self._refuse_only_folders(path, maxdepth)
         keys: dict[str, set[str]] = {}
         for each in expanded:
             bucket_name, key = self._split(each)
