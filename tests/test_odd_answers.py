@@ -495,6 +495,94 @@ def test_a_success_that_is_not_of_s3_is_no_success(
     assert wrong == {}
 
 
+ERROR = b"<Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>"
+
+DELETIONS: dict[str, Write] = {
+    "delete": lambda bucket: bucket.delete_object("k"),
+    "delete if match": lambda bucket: bucket["k"].delete(if_match=bucket.object("k").etag),
+    "delete many": lambda bucket: bucket.delete_objects(["k"]),
+    "delete more": lambda bucket: bucket.delete_objects(["k", "other"]),
+    "find and delete": lambda bucket: bucket.find("k").delete(),
+    "move": lambda bucket: bucket.object("k").move_to("new"),
+    "async delete": _in_asyncio(lambda bucket: bucket.object("k").delete()),
+    "async delete many": _in_asyncio(lambda bucket: bucket.delete_objects(["k", "other"])),
+}
+"""Each way to delete the object ``k``."""
+
+
+@pytest.mark.parametrize(("status", "document"), [(200, ERROR), (404, HTML)], ids=["error in 200", "page with 404"])
+def test_a_deletion_that_the_store_does_not_confirm_is_no_success(
+    server: StatefulServer, lane: bool, status: int, document: bytes
+) -> None:
+    """An error with status 200, and a proxy's page with 404, which would say that there is no such object."""
+    wrong = {}
+    for name, delete in DELETIONS.items():
+        server.state.clear()
+        bucket = server.bucket(lane=lane, preset="aws", max_attempts=1)
+        server.state.put("k", BODY)
+        assert bucket.object("k").exists()
+        server.state.before = lambda asked: (
+            (status, {"Content-Type": "text/html"}, document)
+            if asked.method == "DELETE" or "delete" in asked.query
+            else None
+        )
+        try:
+            delete(bucket)
+            wrong[name] = "success"
+        except s3.S3Error as error:
+            if isinstance(error, FileNotFoundError):
+                wrong[name] = str(error)
+        finally:
+            server.state.before = None
+    server.state.clear()
+    assert wrong == {}
+
+
+def _answered_deletion(server: StatefulServer, inside: str) -> None:
+    """Answer a bulk deletion with this result, and refuse single ones."""
+    refused = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+    server.state.before = lambda asked: (
+        (200, {}, f"<DeleteResult>{inside}</DeleteResult>".encode())
+        if "delete" in asked.query
+        else (403, {}, refused)
+        if asked.method == "DELETE"
+        else None
+    )
+
+
+@pytest.mark.parametrize("code", ["NoSuchKey", "NoSuchVersion"])
+def test_a_key_that_a_bulk_deletion_does_not_find_counts_as_deleted(
+    server: StatefulServer, lane: bool, code: str
+) -> None:
+    """As in a single deletion: some stores report it as an error."""
+    server.state.put("k", BODY)
+    bucket = server.bucket(lane=lane)
+    assert bucket.object("k").exists()
+    _answered_deletion(server, f"<Error><Key>a</Key><Code>{code}</Code></Error><Deleted><Key>b</Key></Deleted>")
+    try:
+        assert bucket.delete_objects(["a", "b"]).succeeded == ["a", "b"]
+    finally:
+        server.state.before = None
+        server.state.clear()
+
+
+@pytest.mark.parametrize("element", ["Errors", "Failed"])
+def test_a_bulk_deletion_deletes_only_what_the_store_names_as_deleted(
+    server: StatefulServer, lane: bool, element: str
+) -> None:
+    """An element of another name says nothing about its key, which is then deleted by a request of its own."""
+    server.state.put("k", BODY)
+    bucket = server.bucket(lane=lane)
+    assert bucket.object("k").exists()
+    _answered_deletion(server, f"<{element}><Key>a</Key></{element}><Deleted><Key>b</Key></Deleted>")
+    try:
+        result = bucket.delete_objects(["a", "b"], raise_errors=False)
+    finally:
+        server.state.before = None
+        server.state.clear()
+    assert (result.succeeded, [failure.key for failure in result.failures]) == (["b"], ["a"])
+
+
 def test_an_object_of_negative_length_is_not_empty(server: StatefulServer, lane: bool) -> None:
     """botocore would take the body for empty, and its size for negative."""
     server.state.put("k", BODY)

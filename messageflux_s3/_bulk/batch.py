@@ -29,7 +29,7 @@ from .._http import request_window
 from .._objects import drivers, operations
 from .._objects.drivers import Effect, Steps
 from .._objects.operations import MAX_CACHED_BODY
-from ..errors import Failure, S3AccessDenied, S3AuthenticationError, S3BatchError, S3Error
+from ..errors import Failure, S3AccessDenied, S3AuthenticationError, S3BatchError, S3Error, S3NoSuchItem
 from .progress import Progress, reporting, watched
 
 CONCURRENCY = request_window.MOST
@@ -339,7 +339,9 @@ def _bulk_delete(address: BucketAddress, entries: Sequence[tuple[str, str | None
     said = answer.parsed or {}
     outcomes: _Outcomes = {(one.get("Key", ""), one.get("VersionId") or None): None for one in said.get("Deleted", ())}
     for one in said.get("Errors", ()):
-        outcomes[one.get("Key", ""), one.get("VersionId") or None] = _refusal(one, address.name)
+        refusal = _refusal(one, address.name)
+        is_missing = isinstance(refusal, S3NoSuchItem)  # counts as deleted, as in a single deletion
+        outcomes[one.get("Key", ""), one.get("VersionId") or None] = None if is_missing else refusal
     return outcomes
 
 

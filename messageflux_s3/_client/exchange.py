@@ -533,6 +533,7 @@ _OF_PART = {
 _COPIED_ETAG = re.compile(r"<ETag>([^<]+)</ETag>")
 # For other operations a 404 does not say which of several resources is missing; the caller interprets boto3's response.
 _EXPLAINED_BY_404 = {"HeadObject", "GetObject", "PutObject", "DeleteObject"}
+_WRITES = {"PutObject", "DeleteObject"}
 
 
 def accepted(connection: Connection, request: Request, response: LaneResponse) -> Answer | None:
@@ -566,9 +567,9 @@ def _accepted(request: Request, response: LaneResponse) -> Answer | S3Error | No
     if response.status == 400:
         return _error(response, request.operation, request.bucket, request.key)
     if response.status == 404:
-        if request.operation not in _EXPLAINED_BY_404 or (
-            b"<Error" in response.body and b"</Error>" not in response.body
-        ):
+        is_cut = b"<Error" in response.body and b"</Error>" not in response.body
+        is_of_proxy = request.operation in _WRITES and is_html(response.body)
+        if request.operation not in _EXPLAINED_BY_404 or is_cut or is_of_proxy:
             return None
         return _error(response, request.operation, request.bucket, request.key)
     # Move the body from the response to the answer: the head refers to the response, and may be kept for a long time.

@@ -360,7 +360,12 @@ class Hooks:
             _has_truncated_header(state.headers) or _has_negative_length(operation, state.headers)
         ):
             _replace(response_dict, 500)
-        elif status // 100 == 2 and "etag" not in headers and _is_write(operation_model) and is_html(body):
+        elif (
+            (status == 404 or (status // 100 == 2 and "etag" not in headers))
+            and _is_write(operation_model)
+            and is_html(body)
+        ):
+            # Status 404 too: a deletion would be taken for one of an object that does not exist.
             _replace(response_dict, 500, _NOT_OF_S3)
         elif status == 400 and isinstance(body, bytes) and _SAYS_TLS_PORT.search(body):
             _replace(response_dict, 400, _TLS_PORT)

@@ -54,7 +54,8 @@ def read_deletions(document: bytes) -> dict[str, Any] | None:
     if root.tag != f"{space}DeleteResult":
         return None
     found: dict[str, list[dict[str, str]]] = {"Deleted": [], "Errors": []}
+    lists = {f"{space}Deleted": found["Deleted"], f"{space}Error": found["Errors"]}
     for element in root:
-        said = {child.tag.removeprefix(space): child.text or "" for child in element}
-        found["Errors" if element.tag == f"{space}Error" else "Deleted"].append(said)
+        if (entries := lists.get(element.tag)) is not None:  # any other element does not say that a key was deleted
+            entries.append({child.tag.removeprefix(space): child.text or "" for child in element})
     return found

@@ -422,7 +422,7 @@ class Reader:
                     raise NotForLane("an object without Content-Length")
             elif status == 400 and request.is_body_covered and self._is_damage(body):
                 pass  # final: some stores drop the whole upload after a damaged part, and would not accept the part again
-            elif not 200 <= status <= 204 or (request.method == "PUT" and b"<Error" in body):
+            elif not 200 <= status <= 204 or (request.method in ("PUT", "DELETE") and b"<Error" in body):
                 raise NotForLane(f"status {status}", status)
         return LaneResponse(status, self._fields, body, too_large=self.too_large)
 
