@@ -412,6 +412,39 @@ def test_a_truncated_listing_without_a_token_continues_after_its_last_key(script
     assert scripted_server.asked[1].query["start-after"] == "b"
 
 
+@pytest.mark.parametrize("said", ["True", "TRUE", " true ", None])
+@pytest.mark.parametrize("is_open", [True, False], ids=["lane", "boto3"])
+def test_a_truncated_listing_goes_on_however_the_store_says_so(
+    scripted_server: ScriptedServer, is_open: bool, said: str | None
+) -> None:
+    """A store may write ``True``, or only name where the next page begins. Keys would be lost silently."""
+    more = "" if said is None else f"<IsTruncated>{said}</IsTruncated>"
+
+    def answer(asked: Asked) -> Answer:
+        if "versions" in asked.query or "uploads" in asked.query:
+            name, root = (
+                ("Version", "ListVersionsResult")
+                if "versions" in asked.query
+                else ("Upload", "ListMultipartUploadsResult")
+            )
+            is_last = "key-marker" in asked.query
+            entry = f"<Key>{'b' if is_last else 'a'}</Key><VersionId>1</VersionId><UploadId>1</UploadId>"
+            modified = "<LastModified>2026-01-01T00:00:00Z</LastModified>"
+            rest = "" if is_last else f"{more}<NextKeyMarker>a</NextKeyMarker>"
+            return document(root, f"<{name}>{entry}{modified}</{name}>{rest}")
+        if "continuation-token" in asked.query:
+            return document("ListBucketResult", ENTRY.format(key="b", size=1) + "<IsTruncated>false</IsTruncated>")
+        token = "<NextContinuationToken>t</NextContinuationToken>"
+        return document("ListBucketResult", ENTRY.format(key="a", size=1) + more + token)
+
+    scripted_server.answer = answer
+    bucket = scripted_server.bucket(lane=is_open)
+    for _ in range(2):  # the second time through the lane
+        assert [obj.key for obj in bucket.find()] == ["a", "b"]
+    assert [obj.key for obj in bucket.find(versions=True)] == ["a", "b"]
+    assert [key for key, _ in versions.uploads(bucket._address)] == ["a", "b"]
+
+
 @pytest.mark.parametrize("keys", ["ab", ""])
 def test_a_truncated_listing_that_does_not_advance_raises(scripted_server: ScriptedServer, keys: str) -> None:
     """The same page repeatedly, or an empty truncated one: treating it as the end would silently lose keys."""

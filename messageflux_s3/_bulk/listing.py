@@ -410,6 +410,7 @@ def _from_answer(answer: Mapping[str, Any], bucket_name: str) -> Page:
                     operation="ListObjectsV2",
                     bucket=bucket_name,
                 )
+    token = answer.get("NextContinuationToken") or None
     return Page(
         [
             Listed(
@@ -422,6 +423,6 @@ def _from_answer(answer: Mapping[str, Any], bucket_name: str) -> Page:
             for found in answer.get("Contents", ())
         ],
         [found["Prefix"] for found in answer.get("CommonPrefixes", ())],
-        answer.get("NextContinuationToken") or None,
-        bool(answer.get("IsTruncated")),
+        token,
+        bool(answer.get("IsTruncated", token is not None)),  # some stores do not send it
     )

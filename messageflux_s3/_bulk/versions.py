@@ -69,7 +69,7 @@ def pages(
         if delimiter and not common_prefixes.are_rolled_up(keys, page.prefixes, prefix, delimiter):
             raise _unsupported(bucket, f"it does not support the delimiter {delimiter!r}")
         yield page
-        if not answer.get("IsTruncated"):
+        if not _is_truncated(answer):
             return
         _go_on(parameters, answer, "VersionIdMarker")
 
@@ -233,9 +233,14 @@ def uploads(bucket: BucketAddress) -> Iterator[tuple[str, str]]:
         if root != "ListMultipartUploadsResult":
             return  # the store ignored ?uploads and returned another document
         yield from ((found["Key"], found["UploadId"]) for found in answer.get("Uploads", ()))
-        if not answer.get("IsTruncated"):
+        if not _is_truncated(answer):
             return
         _go_on(parameters, answer, "UploadIdMarker")
+
+
+def _is_truncated(answer: Mapping[str, Any]) -> bool:
+    """Return whether more pages follow; some stores send the marker of the next page without IsTruncated."""
+    return bool(answer.get("IsTruncated", answer.get("NextKeyMarker")))
 
 
 def _go_on(parameters: dict[str, Any], answer: Mapping[str, Any], second: str) -> None:

@@ -92,6 +92,8 @@ _LINE_END = re.compile(r"[\r\n\0]")
 _ROOT = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<(?:[A-Za-z][\w.-]*:)?([A-Za-z][\w.-]*)", re.DOTALL
 )
+_TRUE = re.compile(rb"<IsTruncated>\s*true\s*</IsTruncated>", re.IGNORECASE)
+"""Some stores write ``True``, which botocore takes for false: the listing would end early."""
 
 _TLS_PORT = (
     b"<Error><Code>HttpsPort</Code><Message>the server speaks TLS at this port: endpoint_url must begin with https://, not "
@@ -343,6 +345,8 @@ class Hooks:
             record.bytes_received += len(body) if isinstance(body, bytes) else 0
         if isinstance(body, bytes) and b"\r" in body:
             body = response_dict["body"] = _with_carriage_returns(body, operation, status)
+        if isinstance(body, bytes) and operation.startswith("List"):
+            body = response_dict["body"] = _TRUE.sub(b"<IsTruncated>true</IsTruncated>", body)
         state.document = body if isinstance(body, bytes) else b""
         state.headers = response_dict.get("headers", {})
         headers = {name.lower() for name in state.headers}

@@ -141,10 +141,16 @@ def _by_pattern(text: str) -> Page | None:
             fields[name] = _plain(value)
     except Unreadable:
         return None
-    if fields.get("EncodingType") or fields.get("IsTruncated", "false") not in ("true", "false"):
+    if fields.get("EncodingType"):
         return None
     token = fields.get("NextContinuationToken") or None
-    return Page(cast("list[Listed]", entries), prefixes, token, fields.get("IsTruncated") == "true")
+    return Page(cast("list[Listed]", entries), prefixes, token, _is_truncated(fields.get("IsTruncated", ""), token))
+
+
+def _is_truncated(said: str, token: str | None) -> bool:
+    """Return whether more pages follow: some stores write ``True``, or send a continuation token without IsTruncated."""
+    word = said.strip().lower()
+    return word == "true" or (word != "false" and token is not None)
 
 
 def _cut(text: str, name: str) -> tuple[str, str]:
@@ -255,4 +261,4 @@ def _by_parser(text: str) -> Page:
         raise Unreadable("an entry without key, size or time")
     prefixes = [name(entry, "Prefix") for entry in root.findall(f"{space}CommonPrefixes")]
     token = value(root, "NextContinuationToken") or None
-    return Page(objects, prefixes, token, value(root, "IsTruncated") == "true")
+    return Page(objects, prefixes, token, _is_truncated(value(root, "IsTruncated"), token))
