@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import unquote_plus
 
 from .._client.addresses import BucketAddress, ObjectAddress
 from .._objects.versioned import keeps_versions
@@ -223,6 +224,8 @@ def abort_uploads(bucket: BucketAddress) -> None:
 def uploads(bucket: BucketAddress) -> Iterator[tuple[str, str]]:
     """Yield the key and the upload ID of every incomplete upload; nothing if the store does not support the listing."""
     parameters: dict[str, Any] = {"Bucket": bucket.name}
+    if bucket.connection.is_aws and not bucket.is_directory:  # keys may have characters that XML cannot represent
+        parameters["EncodingType"] = "url"
     while True:
         try:
             answer, root = bucket.connection.call_with_root(
@@ -232,7 +235,11 @@ def uploads(bucket: BucketAddress) -> Iterator[tuple[str, str]]:
             return  # not supported, or a 404: some stores send that if there are no uploads
         if root != "ListMultipartUploadsResult":
             return  # the store ignored ?uploads and returned another document
-        yield from ((found["Key"], found["UploadId"]) for found in answer.get("Uploads", ()))
+        if answer.get("EncodingType") == "url":
+            answer = {**answer, "NextKeyMarker": unquote_plus(answer.get("NextKeyMarker", ""))}
+            yield from ((unquote_plus(found["Key"]), found["UploadId"]) for found in answer.get("Uploads", ()))
+        else:
+            yield from ((found["Key"], found["UploadId"]) for found in answer.get("Uploads", ()))
         if not _is_truncated(answer):
             return
         _go_on(parameters, answer, "UploadIdMarker")

@@ -20,7 +20,7 @@ import botocore.retries.standard
 from botocore.utils import determine_content_length
 
 from .._formats.bucket_names import access_point, zone_of
-from .._formats.documents import is_html, keep_carriage_returns
+from .._formats.documents import is_html, keep_carriage_returns, replace_invalid_characters
 from ..errors import S3ServerError, S3Unsupported
 from .observation import Observers, begin
 from .observed_body import ObservedBody
@@ -46,6 +46,8 @@ _REQUIRED_ROOTS: dict[str, tuple[str, ...]] = {
     "ListObjectVersions": (),
     "ListMultipartUploads": (),
 }
+# Operations whose document repeats the key, which is not read. Keys may have characters that XML cannot represent.
+_REPEATING_THE_KEY = ("CreateMultipartUpload", "CompleteMultipartUpload")
 # Writes that S3 confirms by an ETag or a document. A proxy may answer them with another success (202, 204) that does not confirm them.
 _CONFIRMED_WRITES = frozenset(
     {"PutObject", "UploadPart", "CreateMultipartUpload", "CompleteMultipartUpload", "CopyObject"}
@@ -340,6 +342,11 @@ class Hooks:
         operation: str = operation_model.name
         status: int = response_dict.get("status_code", 0)
         body = response_dict.get("body")
+        if isinstance(body, bytes) and (status >= 400 or operation in _REPEATING_THE_KEY):
+            body = response_dict["body"] = replace_invalid_characters(body)
+            if status == 500 and operation in _REPEATING_THE_KEY and _has_required_parts(operation, set(), body):
+                # botocore's own handler has changed the status 200, since it could not parse the document.
+                status = response_dict["status_code"] = 200
         if (record := state.record) is not None:
             record.failed(status)
             record.bytes_received += len(body) if isinstance(body, bytes) else 0

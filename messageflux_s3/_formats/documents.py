@@ -6,6 +6,8 @@ import re
 
 _SECTION_WITH_RETURN = re.compile(rb"<![^>]*\r")
 _HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.DOTALL | re.IGNORECASE)
+_UNUSUAL = re.compile(rb"&#(?:[xX]([0-9A-Fa-f]{1,8})|([0-9]{1,9}));|[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_REPLACEMENT = "\ufffd".encode()
 _TEXT_WITH_RETURN = re.compile(rb"(<[^<>]*>)([^<]*\r[^<]*)(?=<(/?))")
 
 
@@ -36,6 +38,19 @@ def keep_carriage_returns(document: bytes) -> bytes:
     return kept
 
 
+def replace_invalid_characters(document: bytes) -> bytes:
+    """Replace the characters that XML cannot represent, and references to them, with U+FFFD: XML parsers reject the whole document.
+
+    S3 sends them in documents that repeat a key with control characters, such as the result of an upload in parts.
+
+    Example:
+        >>> from messageflux_s3._formats.documents import replace_invalid_characters
+        >>> replace_invalid_characters(b"<Key>a&#x1;b&#x41;</Key>").decode()
+        '<Key>a�b&#x41;</Key>'
+    """
+    return _UNUSUAL.sub(_with_replacement, document)
+
+
 def is_html(document: object) -> bool:
     """Return whether a response's body is an HTML page, which no S3 server sends with a success: it is that of a proxy.
 
@@ -45,6 +60,15 @@ def is_html(document: object) -> bool:
         (True, False, False)
     """
     return isinstance(document, bytes) and _HTML.match(document) is not None
+
+
+def _with_replacement(found: re.Match[bytes]) -> bytes:
+    in_hex, in_decimal = found.groups()
+    if in_hex is None and in_decimal is None:
+        return _REPLACEMENT
+    code = int(in_hex, 16) if in_hex is not None else int(in_decimal)
+    is_valid = code in (9, 10, 13) or 32 <= code < 0xD800 or 0xE000 <= code < 0xFFFE or 0x10000 <= code <= 0x10FFFF
+    return found[0] if is_valid else _REPLACEMENT
 
 
 def _with_references(found: re.Match[bytes]) -> bytes:
