@@ -640,6 +640,28 @@ def test_allow_writes_nothing_if_the_bucket_is_public(keeper: DocumentStore, kep
     assert keeper.headers == {}
 
 
+@pytest.mark.parametrize(
+    ("who", "public"),
+    [
+        ({"Principal": "*"}, 1),
+        ({"Principal": {"AWS": "*"}}, 1),
+        ({"Principal": {"AWS": ["arn:aws:iam::123456789012:root", "*"]}}, 1),
+        ({"NotPrincipal": {"AWS": "arn:aws:iam::123456789012:root"}}, 1),
+        ({"Principal": {"AWS": ["arn:aws:iam::123456789012:root"]}}, 0),
+        ({"Principal": {"Service": "cloudtrail.amazonaws.com"}}, 0),
+        ({"Principal": "*", "Condition": {"StringEquals": {"aws:SourceVpc": "vpc-1"}}}, 0),
+    ],
+)
+def test_status_finds_everybody_among_several_principals(
+    keeper: DocumentStore, kept: s3.S3Bucket, who: dict[str, Any], public: int
+) -> None:
+    """Everybody may also stand beside accounts, or be all but an account."""
+    statement = {"Sid": "x", "Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::bkt/*", **who}
+    keeper.documents["policy"] = json.dumps({"Version": "2012-10-17", "Statement": [statement]}).encode()
+    status = kept.public_access.status()
+    assert (status.is_public, status.other_public_statements) == (bool(public), public)
+
+
 def test_allow_does_not_retry_if_no_block_was_lifted(keeper: DocumentStore, kept: s3.S3Bucket) -> None:
     """Access is denied for another reason then."""
     keeper.refusals["policy"] = 1

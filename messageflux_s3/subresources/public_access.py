@@ -254,5 +254,6 @@ class PublicAccess:
 
 def _is_public(statement: Mapping[str, Any]) -> bool:
     principal = statement.get("Principal")
-    everybody = principal == "*" or (isinstance(principal, Mapping) and principal.get("AWS") in ("*", ["*"]))
+    named = principal.get("AWS") if isinstance(principal, Mapping) else principal
+    everybody = named == "*" or (isinstance(named, list) and "*" in named) or "NotPrincipal" in statement
     return statement.get("Effect") == "Allow" and everybody and not statement.get("Condition")
