@@ -510,11 +510,15 @@ DELETIONS: dict[str, Write] = {
 """Each way to delete the object ``k``."""
 
 
-@pytest.mark.parametrize(("status", "document"), [(200, ERROR), (404, HTML)], ids=["error in 200", "page with 404"])
+@pytest.mark.parametrize(
+    ("status", "document"),
+    [(200, ERROR), (404, HTML), (404, b"404 page not found\n"), (404, b'{"error": "no such route"}')],
+    ids=["error in 200", "page with 404", "text with 404", "JSON with 404"],
+)
 def test_a_deletion_that_the_store_does_not_confirm_is_no_success(
     server: StatefulServer, lane: bool, status: int, document: bytes
 ) -> None:
-    """An error with status 200, and a proxy's page with 404, which would say that there is no such object."""
+    """An error with status 200, and a proxy's page or text with 404, which would say that there is no such object."""
     wrong = {}
     for name, delete in DELETIONS.items():
         server.state.clear()

@@ -568,7 +568,8 @@ def _accepted(request: Request, response: LaneResponse) -> Answer | S3Error | No
         return _error(response, request.operation, request.bucket, request.key)
     if response.status == 404:
         is_cut = b"<Error" in response.body and b"</Error>" not in response.body
-        is_of_proxy = request.operation in _WRITES and is_html(response.body)
+        # A proxy's page does not say that an object is missing: boto3's half raises another error for it.
+        is_of_proxy = request.operation in _WRITES and response.body and _CODE.search(response.body) is None
         if request.operation not in _EXPLAINED_BY_404 or is_cut or is_of_proxy:
             return None
         return _error(response, request.operation, request.bucket, request.key)

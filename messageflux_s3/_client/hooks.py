@@ -114,8 +114,8 @@ _NO_RESULT = (
     b"confirm that anything was done</Message></Error>"
 )
 _NOT_OF_S3 = (
-    b"<Error><Code>IncompleteAnswer</Code><Message>the response is an HTML page, such as the sign-in page of a proxy: it does not confirm "
-    b"that anything was done</Message></Error>"
+    b"<Error><Code>IncompleteAnswer</Code><Message>the response is a page, such as the sign-in page of a proxy, and not one of S3: it does "
+    b"not confirm that anything was done</Message></Error>"
 )
 
 
@@ -371,12 +371,7 @@ class Hooks:
             _has_truncated_header(state.headers) or _has_negative_length(operation, state.headers)
         ):
             _replace(response_dict, 500)
-        elif (
-            (status == 404 or (status // 100 == 2 and "etag" not in headers))
-            and _is_write(operation_model)
-            and is_html(body)
-        ):
-            # Status 404 too: a deletion would be taken for one of an object that does not exist.
+        elif _is_write(operation_model) and _is_of_proxy(status, headers, body):
             _replace(response_dict, 500, _NOT_OF_S3)
         elif status == 400 and isinstance(body, bytes) and _SAYS_TLS_PORT.search(body):
             _replace(response_dict, 400, _TLS_PORT)
@@ -601,6 +596,16 @@ def _has_truncated_header(headers: Mapping[str, str]) -> bool:
 def _has_negative_length(operation: str, headers: Mapping[str, str]) -> bool:
     """Return whether an object's Content-Length is negative. botocore accepts it; the object then seems to be empty."""
     return operation in ("GetObject", "HeadObject") and str(headers.get("content-length", "")).strip().startswith("-")
+
+
+def _is_of_proxy(status: int, headers: set[str], body: Any) -> bool:
+    """Return whether a response to a write is a proxy's page: an HTML page, or with status 404 any other body without a document.
+
+    With that status a deletion would be taken for one of an object that does not exist. S3 sends an error document, or no body.
+    """
+    if status == 404 and isinstance(body, bytes):
+        return is_html(body) or (bool(body.strip()) and root_name(body) is None)
+    return status // 100 == 2 and "etag" not in headers and is_html(body)
 
 
 def _is_write(model: Any) -> bool:
