@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 from support.request_counting import Counted
-from support.scripted_server import ScriptedServer, content_of, document, refusal
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
 from support.servers import Server
 
-from messageflux_s3 import AsyncS3Store, S3Bucket, S3NoSuchItem, S3ObjectChanged
+from messageflux_s3 import AsyncS3Store, S3Bucket, S3NoSuchItem, S3ObjectChanged, S3Unsupported
 from messageflux_s3._files import copying
 from messageflux_s3._formats.metadata import IDEMPOTENCY_TOKEN
 from messageflux_s3._objects import confirmation, ranged_reader
@@ -266,3 +267,40 @@ def test_a_lost_response_to_the_copy_is_found_out(scripted_server: ScriptedServe
     else:
         with pytest.raises(S3ObjectChanged, match="a response was lost, so it may have been copied before"):
             obj.set_metadata({"a": "1"})
+
+
+REWRITES: dict[str, Callable[[S3Bucket], object]] = {
+    "set_metadata": lambda bucket: bucket["k"].set_metadata(content_type="text/plain"),
+    "update": lambda bucket: bucket["k"].update(lambda body: b"new"),
+    "copy": lambda bucket: bucket["k"].copy_to("new", content_type="text/plain"),
+    "stream": lambda bucket: bucket["k"].copy_to(bucket.store.bucket("elsewhere")["new"], storage_class="STANDARD"),
+    "append": lambda bucket: bucket["k"].open("ab").write(b"more"),
+    "async update": lambda bucket: asyncio.run(
+        AsyncS3Store(bucket.store).bucket(bucket.name)["k"].update(lambda body: b"new")
+    ),
+}
+
+
+@pytest.mark.parametrize("rewrite", REWRITES)
+def test_metadata_that_the_store_does_not_return_is_not_lost(
+    scripted_server: ScriptedServer, rewrite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS leaves out metadata that no header can hold, and says how many. It is kept by a copy that does not send metadata."""
+
+    def answer(asked: Asked) -> Answer:
+        if "x-amz-copy-source" in asked.headers:
+            return document("CopyObjectResult", "<ETag>new</ETag>")
+        found = content_of(asked, b"content")
+        assert isinstance(found, tuple)
+        return found[0], {**found[1], "x-amz-missing-meta": "2"}, found[2]
+
+    scripted_server.answer = answer
+    bucket = scripted_server.bucket(lane=False, preset="aws")
+    if rewrite == "stream":
+        monkeypatch.setattr("messageflux_s3._client.addresses.ObjectAddress.is_same_store", lambda *_: False)
+    with pytest.raises(S3Unsupported, match="2 entries of metadata"):
+        REWRITES[rewrite](bucket)
+    assert {asked.method for asked in scripted_server.asked} <= {"HEAD", "GET"}
+    if rewrite != "stream":
+        bucket["k"].copy_to("copy")
+        bucket["k"].set_metadata({"a": "1"})

@@ -447,6 +447,8 @@ class _Copying:
 
     def _stream(self) -> Head:
         source, target = self._source, self._target
+        if self._metadata is None:
+            attributes.require_whole_metadata(source, self.found)
         parameters = {**self._parameters, **_kept_tags(source, self.found, self._given)}
         kept = dict(
             self._metadata if self._metadata is not None else user_metadata.decode(_raw_metadata(self.found)) or {}
@@ -470,6 +472,8 @@ class _Copying:
         return conditional.sending_again(target.connection, send, lambda: True)
 
     def _encoded_metadata(self) -> dict[str, str]:
+        if self._metadata is None:
+            attributes.require_whole_metadata(self._source, self.found)
         kept = user_metadata.decode(_raw_metadata(self.found)) if self._metadata is None else self._metadata
         encoded = user_metadata.encode(kept)
         if self._metadata is not None:

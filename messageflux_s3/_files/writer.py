@@ -287,6 +287,8 @@ class ObjectWriter(io.BufferedIOBase):
         if "Tagging" not in asked:
             asked |= attributes.kept_tags(self._address, answer, self._parameters)
         is_described = self._given["metadata"] is not None
+        if not is_described:
+            attributes.require_whole_metadata(self._address, answer)
         self._changes_attributes = is_described or asks_attributes
         asked["Metadata"] = self._parameters["Metadata"] if is_described else user_metadata.encode(base.metadata)
         self._parameters = attributes.kept(self._address, answer, asked)

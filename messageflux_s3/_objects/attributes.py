@@ -97,6 +97,23 @@ def kept(
     return {**parameters, **given}
 
 
+def require_whole_metadata(address: ObjectAddress, answer: Mapping[str, Any]) -> None:
+    """Raise if a response lacks some of the object's metadata, before a rewrite that sends the metadata again, which would lose them.
+
+    AWS does not return metadata that no header can hold, and says how many there are (``x-amz-missing-meta``).
+
+    Raises:
+        S3Unsupported: The response does not have all metadata.
+    """
+    if missing := answer.get("MissingMeta"):
+        raise S3Unsupported(
+            f"{address.uri} has {missing} entries of metadata that the store does not return: a rewrite would lose them. Nothing was "
+            "written. Replace all metadata first: set_metadata({…}).",
+            bucket=address.bucket_name,
+            key=address.key,
+        )
+
+
 def _lock(answer: Mapping[str, Any]) -> dict[str, Any]:
     parameters = {name: answer[name] for name in _LOCK if answer.get(name)}
     until = parameters.get("ObjectLockRetainUntilDate")

@@ -823,5 +823,6 @@ def _read(address: ObjectAddress) -> tuple[Head, bytes | None, dict[str, Any]]:
     except S3NoSuchItem:
         return Head(), None, {}
     found = Head.from_answer(answer)
+    attributes.require_whole_metadata(address, answer)
     strong(found.etag or "", address)  # before the function runs: a weak ETag would make the write impossible
     return found, before, {**attributes.kept(address, answer, {}), **attributes.kept_tags(address, answer)}
