@@ -12,7 +12,10 @@ from support.scripted_server import Asked
 from support.stateful_server import ODDITIES, StatefulServer, run_stateful_server
 
 import messageflux_s3 as s3
+from messageflux_s3._bulk import versions
 from messageflux_s3._files import copying
+from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
+from messageflux_s3.subresources.policy import BucketPolicy
 
 BODY = "".join(f"line {number}: {'x' * (number % 50)}\n" for number in range(200)).encode()
 LARGER = BODY * 20  # more than a file's first request brings
@@ -539,6 +542,47 @@ def test_a_deletion_that_the_store_does_not_confirm_is_no_success(
         finally:
             server.state.before = None
     server.state.clear()
+    assert wrong == {}
+
+
+SETTINGS: dict[str, Write] = {
+    "delete bucket": lambda bucket: bucket.delete_bucket(),
+    "bucket tags": lambda bucket: bucket.tags.put({"a": "1"}),
+    "no bucket tags": lambda bucket: bucket.tags.delete(),
+    "object tags": lambda bucket: bucket.object("k").tags.put({"a": "1"}),
+    "policy": lambda bucket: bucket.policy.change(BucketPolicy(('{"Effect": "Deny"}',))).apply(),
+    "lifecycle": lambda bucket: bucket.lifecycle.put(LifecycleConfiguration((s3.LifecycleRule("x", expire_days=1),))),
+    "versioning": lambda bucket: bucket.versioning.enable(),
+    "abort": lambda bucket: versions.abort_uploads(bucket._address),
+}
+"""Writes whose success has no document, on AWS, where nothing is read back."""
+
+
+def test_an_error_with_status_200_is_no_success_where_s3_sends_no_document(server: StatefulServer) -> None:
+    """botocore reads a document only where the operation has one."""
+    reads = {
+        "uploads": b"<ListMultipartUploadsResult><Upload><Key>k</Key><UploadId>U</UploadId></Upload></ListMultipartUploadsResult>",
+        "versioning": b"<VersioningConfiguration/>",
+        "policy": b'{"Statement": []}',
+    }
+
+    def answer(asked: Asked) -> tuple[int, dict[str, str], bytes]:
+        found = next((document for name, document in reads.items() if name in asked.query), b"")
+        return (200, {}, found if asked.method == "GET" else ERROR)
+
+    server.state.before = answer
+    wrong = {}
+    try:
+        for name, write in SETTINGS.items():
+            bucket = server.bucket(lane=False, preset="aws", max_attempts=1)
+            try:
+                write(bucket)
+                wrong[name] = "success"
+            except s3.S3ServerError as error:
+                if error.code != "InternalError":
+                    wrong[name] = str(error)
+    finally:
+        server.state.before = None
     assert wrong == {}
 
 

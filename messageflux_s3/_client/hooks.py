@@ -371,6 +371,10 @@ class Hooks:
             _has_truncated_header(state.headers) or _has_negative_length(operation, state.headers)
         ):
             _replace(response_dict, 500)
+        elif (
+            status // 100 == 2 and _is_write(operation_model) and isinstance(body, bytes) and root_name(body) == "Error"
+        ):
+            response_dict["status_code"] = 500  # botocore does that only for operations whose success has a document
         elif _is_write(operation_model) and _is_of_proxy(status, headers, body):
             _replace(response_dict, 500, _NOT_OF_S3)
         elif status == 400 and isinstance(body, bytes) and _SAYS_TLS_PORT.search(body):
